@@ -1,0 +1,1 @@
+//! Generators and inputs for tests, demo and benchmarks.

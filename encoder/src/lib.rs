@@ -1,0 +1,1 @@
+//! Images to R-MAC descriptors; the only room that links libtorch.

@@ -1,0 +1,1 @@
+//! Model, descriptor spec, parts, shards, manifest and search.

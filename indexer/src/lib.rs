@@ -1,0 +1,1 @@
+//! Train, whiten, build, evaluate; the only room that links FAISS.

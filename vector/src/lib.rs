@@ -1,0 +1,1 @@
+//! Dense math and scan kernels: no I/O, no threads, no async.
