@@ -1,1 +1,5 @@
-//! Images to R-MAC descriptors; the only room that links libtorch.
+//! Images to descriptors: decode, resize, network, regional pooling, whitening.
+//!
+//! The only room that links libtorch. Data flows in one direction: [`photos`] finds images,
+//! [`views`] decodes and resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`]
+//! make descriptors of it, [`job`] writes them as parts and [`service`] answers one image at a time.
