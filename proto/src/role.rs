@@ -1,0 +1,317 @@
+//! What every role (a program with a configuration and logs) does the same way.
+//!
+//! Configuration has layers, later ones winning: the commented default file that is part of the
+//! program, the user's file, the environment, the command line. A role's defaults alone are a complete
+//! configuration (what has no default is optional there and demanded by the role itself), so that each
+//! layer can be checked as it is added and an error names the layer to blame.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use std::{fmt, io, io::Write};
+
+use anyhow::{Context, Result, anyhow, bail};
+use config::{Config, FileFormat, Map, Source, Value};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tracing_subscriber::EnvFilter;
+
+/// Reads the configuration `T` of a role: `default_toml`, then `file`, then every environment variable
+/// whose name begins with `env_prefix` and `_`.
+///
+/// `OCELLI_SEARCHER_LISTEN` sets `listen` under the prefix `OCELLI_SEARCHER`; `__` steps into a table
+/// (`OCELLI_SEARCHER_LOG__FILTER` sets `log.filter`); a value that begins with `[` or `{` is read as
+/// TOML, anything else is taken as it is. `…_CONFIG` is left out: it names the file itself.
+///
+/// `T` must refuse unknown fields (`#[serde(deny_unknown_fields)]`, nested types too) and must be
+/// complete with `default_toml` alone.
+///
+/// # Errors
+/// A file that is missing or is no TOML, an unknown key or a value of the wrong type; the message names
+/// the layer (file or variable) and the key.
+pub fn load_config<T: DeserializeOwned>(
+    default_toml: &str,
+    file: Option<&Path>,
+    env_prefix: &str,
+) -> Result<T> {
+    load_config_from(default_toml, file, env_prefix, env::vars_os())
+}
+
+/// [`load_config`] with the environment given as `(name, value)` pairs.
+///
+/// # Errors
+/// Those of [`load_config`].
+pub fn load_config_from<T: DeserializeOwned>(
+    default_toml: &str,
+    file: Option<&Path>,
+    env_prefix: &str,
+    vars: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<T> {
+    let defaults = config::File::from_str(default_toml, FileFormat::Toml);
+    let mut builder = Config::builder().add_source(defaults);
+    let mut loaded: T = check(builder.clone()).context("the built-in defaults")?;
+    if let Some(path) = file {
+        let place = || format!("configuration file {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(place)?;
+        builder = builder.add_source(config::File::from_str(&text, FileFormat::Toml));
+        loaded = check(builder.clone()).with_context(place)?;
+    }
+    for variable in variables(env_prefix, vars)? {
+        let place = format!("environment variable {}", variable.name);
+        builder = builder.add_source(variable);
+        loaded = check(builder.clone()).context(place)?;
+    }
+    Ok(loaded)
+}
+
+type Builder = config::ConfigBuilder<config::builder::DefaultState>;
+
+fn check<T: DeserializeOwned>(builder: Builder) -> Result<T> {
+    // The parser's messages span lines and draw carets; an error of a role is one line.
+    builder
+        .build()
+        .and_then(Config::try_deserialize)
+        .map_err(|error| anyhow!("{}", one_line(&error.to_string())))
+}
+
+/// One environment variable as a layer of its own, so that an error can name it.
+#[derive(Clone, Debug)]
+struct Variable {
+    name: String,
+    key: String,
+    value: Value,
+}
+
+impl Source for Variable {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(Map::from_iter([(self.key.clone(), self.value.clone())]))
+    }
+}
+
+/// The variables under `prefix`, by name, so that the result never depends on the order of the
+/// environment.
+fn variables(
+    prefix: &str,
+    vars: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<Variable>> {
+    let mut found = Vec::new();
+    for (name, value) in vars {
+        let Some(name) = name.to_str() else { continue };
+        let Some(key) = name
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix('_'))
+        else {
+            continue;
+        };
+        if key == "CONFIG" {
+            continue;
+        }
+        let Some(text) = value.to_str() else {
+            bail!("environment variable {name}: the value is not UTF-8");
+        };
+        let value = match text.trim_start().starts_with(['[', '{']) {
+            true => toml_value(text).with_context(|| format!("environment variable {name}"))?,
+            false => Value::new(None, text.to_owned()),
+        };
+        found.push(Variable {
+            name: name.to_owned(),
+            key: key.to_lowercase().replace("__", "."),
+            value,
+        });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn toml_value(text: &str) -> Result<Value> {
+    let text = format!("value = {text}");
+    let table = config::File::from_str(&text, FileFormat::Toml)
+        .collect()
+        .map_err(|error| anyhow!("{}", one_line(&error.to_string())))?;
+    table
+        .into_iter()
+        .find_map(|(key, value)| (key == "value").then_some(value))
+        .context("the value is empty")
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for log collectors.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            other => Err(format!("expected text or json, found {other:?}")),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        })
+    }
+}
+
+/// Sends structured logs to standard error. `filter` is a level (`info`) or levels by target
+/// (`info,ocelli_searcher=debug`).
+///
+/// # Errors
+/// A filter that cannot be parsed; logs that are initialised already.
+pub fn init_logging(filter: &str, format: LogFormat) -> Result<()> {
+    let parsed = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(|error| anyhow!("logs cannot be initialised: {error}"))
+}
+
+/// The exit code of a program that ended with `result`: 0, or 1 after one line `error: a: b: c` on
+/// standard error, outermost cause first. (Usage errors exit with 2 before it comes to this.)
+pub fn main_exit(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell anybody if standard error is closed.
+            let _ = writeln!(io::stderr(), "error: {}", one_line(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `text` with every line break and the blanks around it as one blank.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Role {
+        listen: String,
+        threads: usize,
+        sizes: Vec<u32>,
+        log: Log,
+        indexes: BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Log {
+        filter: String,
+        format: LogFormat,
+    }
+
+    const DEFAULTS: &str = r#"
+        listen = "127.0.0.1:1"
+        threads = 2
+        sizes = [1, 2]
+        indexes = {}
+        [log]
+        filter = "info"
+        format = "text"
+    "#;
+
+    fn load(file: Option<&str>, vars: &[(&str, &str)]) -> Result<Role> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("role.toml");
+        if let Some(text) = file {
+            std::fs::write(&path, text)?;
+        }
+        let vars = vars.iter().map(|(name, value)| (name.into(), value.into()));
+        load_config_from(DEFAULTS, file.map(|_| path.as_path()), "ROLE", vars)
+    }
+
+    fn message(file: Option<&str>, vars: &[(&str, &str)]) -> String {
+        let error = load(file, vars).expect_err("the configuration is refused");
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn later_layers_win() -> Result<()> {
+        let file = "listen = \"file\"\nthreads = 3\n[log]\nformat = \"json\"\n[indexes]\na = \"x\"";
+        let vars = [
+            ("ROLE_THREADS", "4"),
+            ("ROLE_LOG__FILTER", "debug"),
+            ("ROLE_SIZES", "[7]"),
+            ("ROLE_INDEXES__B", "y"),
+            ("ROLE_CONFIG", "names the file, is no key"),
+            ("ROLEX_THREADS", "another program's"),
+        ];
+        let role = load(Some(file), &vars)?;
+        assert_eq!(role.listen, "file");
+        assert_eq!(role.threads, 4);
+        assert_eq!(role.sizes, [7]);
+        assert_eq!(role.log.filter, "debug");
+        assert_eq!(role.log.format, LogFormat::Json);
+        assert_eq!(role.indexes["a"], "x");
+        assert_eq!(role.indexes["b"], "y");
+        Ok(())
+    }
+
+    /// Each message must name where the mistake is, and the key.
+    #[test]
+    fn mistakes_name_their_source_and_key() {
+        let unknown = message(Some("thread = 1"), &[]);
+        assert!(
+            unknown.contains("role.toml") && unknown.contains("`thread`"),
+            "{unknown}"
+        );
+        let nested = message(Some("[log]\nlevel = \"x\""), &[]);
+        assert!(
+            nested.contains("role.toml") && nested.contains("`level`"),
+            "{nested}"
+        );
+        let variable = message(Some("threads = 1"), &[("ROLE_LOG__COLOUR", "1")]);
+        assert!(
+            variable.contains("ROLE_LOG__COLOUR") && variable.contains("`colour`"),
+            "{variable}"
+        );
+        let kind = message(None, &[("ROLE_THREADS", "many")]);
+        assert!(
+            kind.contains("ROLE_THREADS") && kind.contains("threads"),
+            "{kind}"
+        );
+        let syntax = message(Some("threads = = 1"), &[]);
+        assert!(
+            syntax.contains("role.toml") && !syntax.contains('\n'),
+            "{syntax}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error() {
+        let path = Path::new("/does/not/exist.toml");
+        let error = load_config_from::<Role>(DEFAULTS, Some(path), "ROLE", [])
+            .expect_err("the file is missing");
+        assert!(format!("{error:#}").contains("/does/not/exist.toml"));
+    }
+}

@@ -1,0 +1,204 @@
+//! A gRPC server as every role runs it: health and reflection beside the role's own services,
+//! `TCP_NODELAY`, and a graceful end.
+//!
+//! Message limits belong to each generated service: set `max_decoding_message_size` and
+//! `max_encoding_message_size` there before handing it over.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::{io, io::Write};
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tonic::metadata::MetadataMap;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use crate::DESCRIPTOR_SET;
+
+/// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
+/// in use is known at once; clients that connect meanwhile wait.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Binds `listen`, a host or address with a port (`127.0.0.1:7070`); port 0 takes a free one.
+    ///
+    /// # Errors
+    /// No such address, a port in use, no permission: one line that names the address.
+    pub async fn bind(listen: &str) -> Result<Server> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener
+            .local_addr()
+            .with_context(|| format!("cannot read the address of {listen}"))?;
+        Ok(Server { listener, address })
+    }
+
+    /// The address as it was bound, with the actual port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn announce(&self) -> Result<()> {
+        let mut stdout = io::stdout();
+        writeln!(stdout, "listening on {}", self.address)
+            .and_then(|()| stdout.flush())
+            .context("cannot write to standard output")
+    }
+
+    /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no connection
+    /// is accepted any more, and what runs may take `drain_timeout` to end.
+    ///
+    /// `service_names` (for example `ocelli.v1.SearchService`) and the empty name, which stands for the
+    /// whole server, are reported as serving.
+    ///
+    /// # Errors
+    /// The listening socket fails.
+    pub async fn serve(
+        self,
+        routes: Routes,
+        service_names: &[&str],
+        drain_timeout: Duration,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let health = HealthReporter::new();
+        let report = async |serving| {
+            for name in service_names.iter().copied().chain([""]) {
+                health.set_service_status(name, serving).await;
+            }
+        };
+        report(ServingStatus::Serving).await;
+        let health_service = HealthService::from_health_reporter(health.clone());
+        let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
+        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+
+        let (drain, draining) = oneshot::channel::<()>();
+        let serve = tonic::transport::Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async {
+                // An error means that the sender is gone: end as well.
+                let _ = draining.await;
+            });
+        tokio::pin!(serve);
+        tracing::info!(address = %self.address, "listening");
+        tokio::select! {
+            ended = &mut serve => return ended.context("the server ended"),
+            () = stop => {}
+        }
+        report(ServingStatus::NotServing).await;
+        tracing::info!(timeout_ms = drain_timeout.as_millis() as u64, "draining");
+        // An error means that the server has ended already, which is what is wanted.
+        let _ = drain.send(());
+        match tokio::time::timeout(drain_timeout, serve).await {
+            Ok(ended) => ended.context("the server ended")?,
+            Err(_) => tracing::warn!("requests were cut off: the drain timeout is over"),
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// The time that a client still gives, from the request's `grpc-timeout`; none where it set no limit.
+///
+/// tonic cuts a request off at that time, but with CANCELLED; a service that wants to say
+/// DEADLINE_EXCEEDED, or to hand the rest of the time on, reads it here. A malformed value is ignored,
+/// as tonic does.
+pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    // The specification allows eight digits, so that no unit overflows below.
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+/// Becomes ready at SIGTERM or SIGINT.
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub fn shutdown_signal() -> Result<impl Future<Output = ()>> {
+    // Installed now and not at the first poll: a signal while the role still starts must not be lost.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+    })
+}
+
+/// `routes` with the reflection service in both versions: old clients know v1alpha only.
+fn with_reflection(routes: Routes) -> Result<Routes> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder().build_v1().context("the descriptor set")?;
+    let v1alpha = builder().build_v1alpha().context("the descriptor set")?;
+    Ok(routes.add_service(v1).add_service(v1alpha))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read_as_the_specification_writes_them() {
+        let read = |text: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().expect("a header value"));
+            deadline(&metadata)
+        };
+        assert_eq!(read("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(
+            read("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
+        assert_eq!(read("15m"), Some(Duration::from_millis(15)));
+        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
+        for malformed in ["", "S", "-1S", "1", "123456789S", "1s", "+1S"] {
+            assert_eq!(read(malformed), None, "{malformed:?}");
+        }
+        assert_eq!(deadline(&MetadataMap::new()), None);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() -> Result<()> {
+        let first = Server::bind("127.0.0.1:0").await?;
+        let address = first.address().to_string();
+        let error = Server::bind(&address)
+            .await
+            .expect_err("the port is in use");
+        let line = format!("{error:#}");
+        assert!(line.contains(&address) && line.contains("in use"), "{line}");
+        Ok(())
+    }
+}

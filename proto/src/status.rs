@@ -1,0 +1,133 @@
+//! The one map from error codes to gRPC status.
+//!
+//! Libraries know nothing of gRPC: each service turns its library's error code into a [`Code`] in one
+//! small `match`, and everything after that happens here.
+
+use tonic::Status;
+
+/// What went wrong, as a client must know it to react.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The request itself is wrong; the same request will never succeed.
+    InvalidArgument,
+    /// An index, generation, id or key that does not exist.
+    NotFound,
+    /// The request is well-formed but does not fit this server's state, for example a query encoded
+    /// under another descriptor spec.
+    FailedPrecondition,
+    /// Stored data is damaged: a checksum or the structure of a file is wrong.
+    DataLoss,
+    /// A concurrent change won; repeat from the start.
+    Aborted,
+    /// A queue is full; repeat later.
+    ResourceExhausted,
+    /// Another service that is needed cannot be reached; repeat later.
+    Unavailable,
+    /// The time the client gave is over.
+    DeadlineExceeded,
+    /// A bug or a failing machine.
+    Internal,
+}
+
+impl Code {
+    /// Every code, for tests that must cover all of them.
+    pub const ALL: [Code; 9] = [
+        Code::InvalidArgument,
+        Code::NotFound,
+        Code::FailedPrecondition,
+        Code::DataLoss,
+        Code::Aborted,
+        Code::ResourceExhausted,
+        Code::Unavailable,
+        Code::DeadlineExceeded,
+        Code::Internal,
+    ];
+
+    /// The gRPC code that stands for it.
+    pub fn grpc(self) -> tonic::Code {
+        match self {
+            Code::InvalidArgument => tonic::Code::InvalidArgument,
+            Code::NotFound => tonic::Code::NotFound,
+            Code::FailedPrecondition => tonic::Code::FailedPrecondition,
+            Code::DataLoss => tonic::Code::DataLoss,
+            Code::Aborted => tonic::Code::Aborted,
+            Code::ResourceExhausted => tonic::Code::ResourceExhausted,
+            Code::Unavailable => tonic::Code::Unavailable,
+            Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+            Code::Internal => tonic::Code::Internal,
+        }
+    }
+
+    /// The code that a gRPC code stands for, as a service reads the answer of another service.
+    /// Codes that Ocelli's services never send (a proxy's, say) are [`Code::Internal`].
+    pub fn from_grpc(code: tonic::Code) -> Code {
+        Code::ALL
+            .into_iter()
+            .find(|ours| ours.grpc() == code)
+            .unwrap_or(Code::Internal)
+    }
+}
+
+/// The gRPC status of an error: `code` for programs, `message` (one line) for people.
+pub fn status(code: Code, message: impl Into<String>) -> Status {
+    Status::new(code.grpc(), message)
+}
+
+/// A gRPC status as one line for people, for example `NOT_FOUND: no image has id 7`.
+pub fn describe(status: &Status) -> String {
+    let name = name(status.code());
+    match status.message() {
+        "" => name.to_owned(),
+        message => format!("{name}: {message}"),
+    }
+}
+
+/// The name of a gRPC code as its specification writes it.
+pub fn name(code: tonic::Code) -> &'static str {
+    match code {
+        tonic::Code::Ok => "OK",
+        tonic::Code::Cancelled => "CANCELLED",
+        tonic::Code::Unknown => "UNKNOWN",
+        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
+        tonic::Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        tonic::Code::NotFound => "NOT_FOUND",
+        tonic::Code::AlreadyExists => "ALREADY_EXISTS",
+        tonic::Code::PermissionDenied => "PERMISSION_DENIED",
+        tonic::Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        tonic::Code::FailedPrecondition => "FAILED_PRECONDITION",
+        tonic::Code::Aborted => "ABORTED",
+        tonic::Code::OutOfRange => "OUT_OF_RANGE",
+        tonic::Code::Unimplemented => "UNIMPLEMENTED",
+        tonic::Code::Internal => "INTERNAL",
+        tonic::Code::Unavailable => "UNAVAILABLE",
+        tonic::Code::DataLoss => "DATA_LOSS",
+        tonic::Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers are those of the gRPC specification, written out: a wrong arm in the map, or two
+    /// codes on one number, fails here.
+    #[test]
+    fn codes_have_the_numbers_of_the_specification() {
+        let expected = [3, 5, 9, 15, 10, 8, 14, 4, 13];
+        for (code, number) in Code::ALL.into_iter().zip(expected) {
+            assert_eq!(code.grpc() as i32, number, "{code:?}");
+            assert_eq!(Code::from_grpc(tonic::Code::from_i32(number)), code);
+        }
+        assert_eq!(
+            Code::from_grpc(tonic::Code::Unauthenticated),
+            Code::Internal
+        );
+    }
+
+    #[test]
+    fn a_status_reads_as_one_line() {
+        let status = status(Code::NotFound, "no image has id 7");
+        assert_eq!(describe(&status), "NOT_FOUND: no image has id 7");
+        assert_eq!(describe(&Status::new(tonic::Code::Aborted, "")), "ABORTED");
+    }
+}
