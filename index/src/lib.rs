@@ -1,1 +1,17 @@
-//! Model, descriptor spec, parts, shards, manifest and search.
+//! Models, parts, shards, generations, and search over them.
+//!
+//! Data flow through this room: a [`part`] brings descriptors, a [`model`] turns them into codes, a
+//! [`shard`] keeps the codes, a [`manifest`] names the shards that are one index, a [`snapshot`] of it
+//! answers queries.
+#![doc = include_str!("../../docs/shard-format.md")]
+
+pub mod container;
+pub mod error;
+pub mod hash;
+pub mod spec;
+
+pub use error::{Error, ErrorCode, Result};
+pub use hash::{Hash, Hasher};
+pub use spec::{
+    DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter,
+};

@@ -1,1 +1,18 @@
-//! Dense math and scan kernels: no I/O, no threads, no async.
+//! Dense math and scan kernels on slices: no I/O, no threads, no async.
+//!
+//! Everything here is a free function on slices. Shapes are row-major and written `(rows, columns)`.
+//!
+//! # One summation order
+//!
+//! Distances that decide (which list, which code, which hit) must have the same bits on every
+//! machine and at every instruction level, or a single query and a batch would disagree. So each
+//! reduction here has *one* documented order, chosen so that vector registers can follow it: see
+//! [`dense::LANES`].
+
+#![forbid(unsafe_code)]
+
+pub mod adc;
+pub mod codes;
+pub mod dense;
+
+pub use dense::{dot, l2_normalize, l2_sq, norm_sq};

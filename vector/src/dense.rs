@@ -1,0 +1,165 @@
+//! Inner products and distances of float vectors, in one fixed summation order.
+
+/// Number of partial sums. Element `i` is added to partial sum `i % LANES`; at the end the partial
+/// sums are added as a tree: `s[i] += s[i + 8]`, then 4, 2, 1. Sixteen is one AVX-512 register and
+/// two AVX2 registers of f32, so every level can follow the same order. Multiply and add stay
+/// separate (no fused multiply-add): the scalar form could not follow it cheaply.
+pub const LANES: usize = 16;
+
+/// Adds the partial sums as the tree that [`LANES`] describes.
+#[inline]
+fn reduce(mut s: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            s[i] += s[i + width];
+        }
+        width /= 2;
+    }
+    s[0]
+}
+
+/// Sums `term(a[i], b[i])` in the order that [`LANES`] describes.
+#[inline]
+fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    assert_eq!(a.len(), b.len(), "vectors of different dimension");
+    let mut s = [0f32; LANES];
+    let (a_full, a_tail) = a.as_chunks::<LANES>();
+    let (b_full, b_tail) = b.as_chunks::<LANES>();
+    for (x, y) in a_full.iter().zip(b_full) {
+        for i in 0..LANES {
+            s[i] += term(x[i], y[i]);
+        }
+    }
+    for (i, (x, y)) in a_tail.iter().zip(b_tail).enumerate() {
+        s[i] += term(*x, *y);
+    }
+    reduce(s)
+}
+
+/// Inner product ⟨a, b⟩ of two vectors of shape `(d,)`.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum_of(a, b, |x, y| x * y)
+}
+
+/// Squared Euclidean distance ‖a − b‖² of two vectors of shape `(d,)`.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub fn l2_sq(a: &[f32], b: &[f32]) -> f32 {
+    sum_of(a, b, |x, y| {
+        let d = x - y;
+        d * d
+    })
+}
+
+/// Squared norm ‖a‖² of a vector of shape `(d,)`.
+#[inline]
+pub fn norm_sq(a: &[f32]) -> f32 {
+    dot(a, a)
+}
+
+/// Divides `a` by its L2 norm. Returns false and leaves `a` as it was where the norm is zero or not
+/// finite: such a vector has no direction.
+pub fn l2_normalize(a: &mut [f32]) -> bool {
+    let norm = norm_sq(a).sqrt();
+    if norm == 0.0 || !norm.is_finite() {
+        return false;
+    }
+    for x in a {
+        *x /= norm;
+    }
+    true
+}
+
+/// Index of the row of `rows` (n, d) nearest to `x` (d,) by [`l2_sq`], and that distance; ties go to
+/// the smaller index. `None` if there is no row.
+pub fn nearest(x: &[f32], rows: &[f32]) -> Option<(usize, f32)> {
+    let mut best: Option<(usize, f32)> = None;
+    for (i, row) in rows.chunks_exact(x.len()).enumerate() {
+        let d = l2_sq(x, row);
+        if best.is_none_or(|(_, b)| d < b) {
+            best = Some((i, d));
+        }
+    }
+    best
+}
+
+/// `y = M x` for `M` (rows, cols) row-major and `x` (cols,); `y` has one element a row.
+pub fn matvec(matrix: &[f32], x: &[f32], y: &mut Vec<f32>) {
+    y.clear();
+    y.extend(matrix.chunks_exact(x.len()).map(|row| dot(row, x)));
+}
+
+/// `y = Mᵀ x` for `M` (rows, cols) row-major and `x` (rows,): adds `x[r] · M[r]` row by row, in order.
+pub fn matvec_transposed(matrix: &[f32], cols: usize, x: &[f32], y: &mut Vec<f32>) {
+    y.clear();
+    y.resize(cols, 0.0);
+    for (row, &w) in matrix.chunks_exact(cols).zip(x) {
+        for (out, &v) in y.iter_mut().zip(row) {
+            *out += w * v;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn f64_dot(a: &[f32], b: &[f32]) -> f64 {
+        a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum()
+    }
+
+    proptest! {
+        /// Every length past three registers, against float64.
+        #[test]
+        fn dot_and_distance_agree_with_f64(v in prop::collection::vec((-8f32..8.0, -8f32..8.0), 0..70)) {
+            let (a, b): (Vec<f32>, Vec<f32>) = v.into_iter().unzip();
+            let diff: Vec<f32> = a.iter().zip(&b).map(|(x, y)| x - y).collect();
+            prop_assert!((f64::from(dot(&a, &b)) - f64_dot(&a, &b)).abs() < 1e-3);
+            prop_assert!((f64::from(l2_sq(&a, &b)) - f64_dot(&diff, &diff)).abs() < 1e-3);
+        }
+    }
+
+    /// The order is a promise to files already written: pinned by a sum whose value depends on it.
+    #[test]
+    fn summation_order_is_pinned() {
+        let a: Vec<f32> = (0..37).map(|i| 1.0 + 1.0 / (i as f32 + 3.0)).collect();
+        let mut lanes = [0f32; 16];
+        for (i, x) in a.iter().enumerate() {
+            lanes[i % 16] += x * x;
+        }
+        for w in [8, 4, 2, 1] {
+            for i in 0..w {
+                lanes[i] += lanes[i + w];
+            }
+        }
+        assert_eq!(norm_sq(&a).to_bits(), lanes[0].to_bits());
+        let sequential: f32 = a.iter().map(|x| x * x).sum();
+        assert_ne!(sequential.to_bits(), lanes[0].to_bits(), "the input tells the orders apart");
+    }
+
+    #[test]
+    fn normalize_refuses_what_has_no_direction() {
+        let mut zero = [0f32; 3];
+        assert!(!l2_normalize(&mut zero));
+        let mut huge = [f32::MAX; 3];
+        assert!(!l2_normalize(&mut huge));
+        assert_eq!(huge, [f32::MAX; 3]);
+        let mut x = [3f32, 4.0];
+        assert!(l2_normalize(&mut x));
+        assert_eq!(x, [0.6, 0.8]);
+    }
+
+    #[test]
+    fn nearest_breaks_ties_towards_the_smaller_index() {
+        assert_eq!(nearest(&[0.0], &[2.0, -1.0, 1.0]), Some((1, 1.0)));
+        assert_eq!(nearest(&[0.0], &[]), None);
+    }
+}
