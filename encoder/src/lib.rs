@@ -3,3 +3,13 @@
 //! The only room that links libtorch. Data flows in one direction: [`photos`] finds images,
 //! [`views`] decodes and resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`]
 //! make descriptors of it, [`job`] writes them as parts and [`service`] answers one image at a time.
+
+pub mod error;
+pub mod photos;
+pub mod views;
+
+pub use error::{Error, Result};
+
+pub mod error;
+pub mod network;
+pub mod pooling;

@@ -1,0 +1,29 @@
+//! Tells the linker where the libraries of libtorch lie at run time.
+//!
+//! The torch bindings find libtorch while linking, but leave no trace of it in binaries of other
+//! packages. Two run paths are written: one relative to the executable, so that the repository may
+//! move together with its `target` directory, and the absolute one, for a `LIBTORCH` outside it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from) else {
+        return; // the torch bindings report what is missing
+    };
+    let lib = libtorch.join("lib");
+    if let Some(inside) = workspace_root().and_then(|root| lib.strip_prefix(root).ok().map(Path::to_path_buf)) {
+        // target/release/BINARY and target/release/deps/TEST
+        for up in ["../..", "../../.."] {
+            println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/{up}/{}", inside.display());
+        }
+    }
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}
+
+fn workspace_root() -> Option<PathBuf> {
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR")?);
+    package.parent().map(Path::to_path_buf)
+}

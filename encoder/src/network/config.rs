@@ -1,0 +1,108 @@
+//! How a network is to be run: what its tensors do not say.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ocelli_index::{Form, InputConvention};
+use serde::Deserialize;
+
+use super::weights::Weights;
+use crate::error::{Error, Result};
+
+/// Epsilon of batch normalisation in torchvision and in most other frameworks.
+pub(super) const DEFAULT_BN_EPS: f64 = 1e-5;
+
+/// What the caller says about a network. A field left `None` is looked up in the JSON file, then in
+/// the metadata of the weights.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkOptions {
+    /// Where a bottleneck strides; without meaning for basic blocks (ResNet-18 and 34).
+    pub form: Option<Form>,
+    /// How pixels are presented to the first layer.
+    pub input: Option<InputConvention>,
+    /// Epsilon of batch normalisation; 1e-5 where nobody says otherwise.
+    pub bn_eps: Option<f64>,
+    /// 1 to 4: where the trunk ends (`layer1` to `layer4`, also called conv2 to conv5). By default
+    /// the last stage that the weights hold.
+    pub last_stage: Option<u32>,
+    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
+    /// By default the file beside the weights that has their name with the ending `.json`, if any.
+    pub config: Option<PathBuf>,
+}
+
+/// Settings as resolved; `form` stays open because basic blocks need none.
+pub(super) struct Settings {
+    pub(super) form: Option<Form>,
+    pub(super) input: InputConvention,
+    pub(super) bn_eps: f64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    form: Option<Form>,
+    input: Option<InputConvention>,
+    bn_eps: Option<f64>,
+}
+
+/// Explicit options, then the JSON file, then the metadata of the weights.
+pub(super) fn resolve(weights: &Weights, options: &NetworkOptions) -> Result<Settings> {
+    let file = config_file(weights.path(), options)?;
+    let form = match options.form.or(file.form) {
+        Some(form) => Some(form),
+        None => metadata(weights, "ocelli.form")?,
+    };
+    let input = match options.input.or(file.input) {
+        Some(input) => Some(input),
+        None => metadata(weights, "ocelli.input")?,
+    };
+    let input = input.ok_or_else(|| Error::NotConfigured {
+        path: weights.path().to_path_buf(),
+        what: "the input convention",
+        remedy: "give --input caffe-bgr (BGR 0-255 minus the mean) or --input torchvision-rgb, or \"input\" in the \
+                 JSON file beside the weights, or ocelli.input in their metadata",
+    })?;
+
+    let bn_eps = match options.bn_eps.or(file.bn_eps) {
+        Some(bn_eps) => bn_eps,
+        None => metadata(weights, "ocelli.bn_eps")?.unwrap_or(DEFAULT_BN_EPS),
+    };
+    if !(bn_eps.is_finite() && bn_eps >= 0.0) {
+        return Err(Error::invalid(format!("bn_eps: expected a number of at least 0, found {bn_eps}")));
+    }
+    Ok(Settings { form, input, bn_eps })
+}
+
+/// For bottleneck networks only: the form must have been given somewhere.
+pub(super) fn require_form(form: Option<Form>, path: &Path) -> Result<Form> {
+    form.ok_or_else(|| Error::NotConfigured {
+        path: path.to_path_buf(),
+        what: "the form",
+        remedy: "give --form v1 (stride in a stage's first 1x1, Caffe and Keras) or --form v1.5 (stride in the 3x3, \
+                 torchvision), or \"form\" in the JSON file beside the weights, or ocelli.form in their metadata",
+    })
+}
+
+/// A value of the weights' metadata, which must be readable where it is present.
+fn metadata<T: FromStr<Err: Display>>(weights: &Weights, key: &str) -> Result<Option<T>> {
+    let parse = |text: &str| text.parse().map_err(|error| weights.bad(format!("metadata {key} = {text:?}: {error}")));
+    weights.metadata(key).map(parse).transpose()
+}
+
+fn config_file(weights: &Path, options: &NetworkOptions) -> Result<ConfigFile> {
+    let path = match &options.config {
+        Some(path) => path.clone(),
+        None => {
+            let beside = weights.with_extension("json");
+            if !beside.is_file() {
+                return Ok(ConfigFile::default());
+            }
+            beside
+        }
+    };
+    let text = fs::read(&path).map_err(Error::io(&path, "read"))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::BadWeights { path: path.clone(), what: format!("not a network description: {error}") })
+}

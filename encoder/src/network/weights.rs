@@ -1,0 +1,180 @@
+//! Reading a safetensors file as a set of named tensors, trusting nothing in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ocelli_index::{Hash, Hasher};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Length of the little-endian header size at the start of a safetensors file.
+const PREFIX_LEN: usize = 8;
+
+/// Tensors of one file, by name, with the file's own metadata.
+pub(super) struct Weights {
+    path: PathBuf,
+    tensors: BTreeMap<String, Stored>,
+    metadata: BTreeMap<String, String>,
+}
+
+struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Weights {
+    /// Reads the whole file. Anything but a complete safetensors file is an error that says what the
+    /// file looks like instead.
+    pub(super) fn read(path: &Path) -> Result<Weights> {
+        let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+        let bad = |what: String| Error::BadWeights { path: path.to_path_buf(), what };
+        check_prefix(&bytes).map_err(bad)?;
+        let (header_len, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| bad(describe(&error, bytes.len())))?;
+        let data = bytes.get(PREFIX_LEN + header_len..).unwrap_or_default();
+        let mut tensors = BTreeMap::new();
+        for (name, info) in header.tensors() {
+            let (start, end) = info.data_offsets;
+            let bytes = data.get(start..end).ok_or_else(|| {
+                bad(format!("tensor {name} ends at byte {end} of {} bytes of data: the file is truncated", data.len()))
+            })?;
+            tensors.insert(name, Stored { dtype: info.dtype, shape: info.shape.clone(), bytes: bytes.to_vec() });
+        }
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        Ok(Weights { path: path.to_path_buf(), tensors, metadata })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A value of the file's `__metadata__`.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// The tensor as float64, in the shape asked for, where `None` stands for any positive size.
+    pub(super) fn tensor_f64(&self, name: &str, expected: &[Option<usize>]) -> Result<Tensor> {
+        let Some(stored) = self.tensors.get(name) else {
+            return Err(self.missing(name, expected));
+        };
+        let fits = stored.shape.len() == expected.len()
+            && stored.shape.iter().zip(expected).all(|(&found, &want)| found > 0 && want.is_none_or(|w| w == found));
+        if !fits {
+            return Err(Error::TensorShape {
+                path: self.path.clone(),
+                tensor: name.to_string(),
+                expected: shape_text(expected),
+                found: shape_text(&stored.shape.iter().map(|&n| Some(n)).collect::<Vec<_>>()),
+            });
+        }
+        let kind = match stored.dtype {
+            Dtype::F64 => Kind::Double,
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            other => {
+                return Err(self.bad(format!("tensor {name} has dtype {other:?}, expected F32, F16, BF16 or F64")));
+            }
+        };
+        let sizes: Vec<i64> = stored.shape.iter().map(|&n| n as i64).collect();
+        // The reader has proven that bytes.len() is the product of shape and dtype, which libtorch
+        // takes on trust.
+        let tensor = Tensor::f_from_data_size(&stored.bytes, &sizes, kind).map_err(Error::torch("reading weights"))?;
+        let tensor = tensor.f_to_kind(Kind::Double).map_err(Error::torch("converting weights"))?;
+        let finite = tensor.f_isfinite().and_then(|t| t.f_all()).and_then(|t| t.f_int64_value(&[]));
+        if finite.map_err(Error::torch("checking weights"))? == 0 {
+            return Err(self.bad(format!("tensor {name} holds values that are not finite")));
+        }
+        Ok(tensor)
+    }
+
+    /// Size of one axis of a tensor, if there is such a tensor and such an axis.
+    pub(super) fn size(&self, name: &str, axis: usize) -> Option<usize> {
+        self.tensors.get(name)?.shape.get(axis).copied()
+    }
+
+    pub(super) fn missing(&self, name: &str, expected: &[Option<usize>]) -> Error {
+        Error::MissingTensor {
+            path: self.path.clone(),
+            tensor: name.to_string(),
+            expected: shape_text(expected),
+        }
+    }
+
+    pub(super) fn bad(&self, what: impl Into<String>) -> Error {
+        Error::BadWeights { path: self.path.clone(), what: what.into() }
+    }
+
+    /// Hash of all tensors in order of their names: for each the name, dtype, shape and bytes, every
+    /// variable part preceded by its length as u64 (little-endian). Metadata and the order in the
+    /// file do not count.
+    pub(super) fn hash(&self) -> Hash {
+        let mut hasher = Hasher::new();
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for (name, stored) in &self.tensors {
+            field(name.as_bytes());
+            field(format!("{:?}", stored.dtype).as_bytes());
+            field(&stored.shape.iter().flat_map(|&n| (n as u64).to_le_bytes()).collect::<Vec<u8>>());
+            field(&stored.bytes);
+        }
+        hasher.finish()
+    }
+}
+
+fn shape_text(shape: &[Option<usize>]) -> String {
+    let sizes: Vec<String> = shape.iter().map(|n| n.map_or("_".to_string(), |n| n.to_string())).collect();
+    format!("({})", sizes.join(", "))
+}
+
+/// Tells a truncated safetensors file from one that never was one: the parser reports both alike.
+fn check_prefix(bytes: &[u8]) -> std::result::Result<(), String> {
+    let foreign = [
+        (&b"PK\x03\x04"[..], "a zip archive, such as a PyTorch .pt or .pth file"),
+        (b"\x80\x02", "a pickle, such as an old PyTorch file"),
+        (b"\x89HDF", "an HDF5 file, such as a Keras .h5 file"),
+    ];
+    for (magic, name) in foreign {
+        if bytes.starts_with(magic) {
+            return Err(format!("expected a safetensors file, found {name}: convert it first"));
+        }
+    }
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LEN>() else {
+        return Err(format!("expected a safetensors file, found {} bytes: the file is truncated", bytes.len()));
+    };
+    if rest.first().is_some_and(|&byte| byte != b'{') {
+        return Err("expected a safetensors file, found an unknown file type".to_string());
+    }
+    let header_len = u64::from_le_bytes(*prefix);
+    if header_len > rest.len() as u64 {
+        return Err(format!(
+            "the safetensors header should have {header_len} bytes, found {}: the file is truncated",
+            rest.len()
+        ));
+    }
+    Ok(())
+}
+
+fn describe(error: &SafeTensorError, len: usize) -> String {
+    match error {
+        SafeTensorError::MetadataIncompleteBuffer => {
+            format!("the safetensors header describes another length than the file's {len} bytes: truncated or damaged")
+        }
+        other => format!("not a readable safetensors file: {other}"),
+    }
+}

@@ -1,0 +1,253 @@
+//! Views of an image to region vectors or to one descriptor.
+//!
+//! R-MAC as in Gordo, Almazán, Revaud, Larlus (IJCV 2017): the network runs once for each size of the
+//! image; each region's maximum is L2-normalised, whitened and L2-normalised again; the regions of a
+//! size are summed and L2-normalised; the sizes are summed and L2-normalised. MAC, SPoC and GeM are the
+//! same path with a single region.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+use ocelli_index::{DescriptorSpec, Grid, NetworkSpec, Pooling, ResizeFilter, Whitening};
+
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::pooling::{self, FeatureMap, unit};
+
+/// What a pipeline does around its network. All of it is part of the descriptor spec.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineOptions {
+    /// How a feature map becomes vectors.
+    pub pooling: Pooling,
+    /// Longest sides, in pixels, that images are resized to; empty: never resized. Carried out where
+    /// views are made, recorded here.
+    pub sizes: Vec<u32>,
+    /// Filter of that resizing.
+    pub filter: ResizeFilter,
+    /// Whether images smaller than a size are enlarged to it.
+    pub upscale: bool,
+    /// Whether EXIF orientation is applied.
+    pub exif: bool,
+    /// Whether JPEG files may be decoded at a reduced scale.
+    pub jpeg_scaled: bool,
+}
+
+impl Default for PipelineOptions {
+    /// R-MAC of three levels on the feature map; images upright, as large as they are.
+    fn default() -> PipelineOptions {
+        PipelineOptions {
+            pooling: Pooling::Rmac { levels: 3, grid: Grid::FeatureMap },
+            sizes: Vec::new(),
+            filter: ResizeFilter::Bilinear,
+            upscale: true,
+            exif: true,
+            jpeg_scaled: false,
+        }
+    }
+}
+
+/// A network with its pooling and whitening, known by the descriptor spec of what it makes. Like its
+/// network it may be sent to a thread but not shared between two: [`Pipeline::try_clone`].
+pub struct Pipeline {
+    network: Network,
+    options: PipelineOptions,
+    whitening: Option<Arc<Whitening>>,
+    spec: DescriptorSpec,
+}
+
+impl Pipeline {
+    /// Puts the pieces together.
+    ///
+    /// # Errors
+    /// `Invalid` for pooling parameters or sizes out of range; `Index(SpecMismatch)` when the whitening
+    /// was learned on vectors of another spec, with both hashes and the fields that differ.
+    pub fn new(network: Network, options: PipelineOptions, whitening: Option<Whitening>) -> Result<Pipeline> {
+        pooling::check(&options.pooling)?;
+        if options.sizes.contains(&0) {
+            return Err(Error::invalid("sizes: expected longest sides of at least 1 pixel, found 0"));
+        }
+        let unwhitened = network_spec(&network, &options);
+        let spec = match &whitening {
+            None => DescriptorSpec::Network(unwhitened),
+            Some(whitening) => {
+                let expected = DescriptorSpec::Network(unwhitened.clone());
+                DescriptorSpec::same_or_err("the spec that the whitening was learned on", &expected, &whitening.learned_on)?;
+                DescriptorSpec::Network(NetworkSpec {
+                    whitening: Some(whitening.hash()),
+                    dim: dimension(whitening.dim_out()),
+                    ..unwhitened
+                })
+            }
+        };
+        Ok(Pipeline { network, options, whitening: whitening.map(Arc::new), spec })
+    }
+
+    /// What the descriptors mean.
+    pub fn spec(&self) -> &DescriptorSpec {
+        &self.spec
+    }
+
+    /// Dimension of descriptors and of region vectors.
+    pub fn dim(&self) -> usize {
+        self.spec.dim()
+    }
+
+    /// The options given to [`Pipeline::new`].
+    pub fn options(&self) -> &PipelineOptions {
+        &self.options
+    }
+
+    /// The network inside.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Another pipeline over the same weights and whitening, for another thread.
+    ///
+    /// # Errors
+    /// `Torch` when libtorch refuses.
+    pub fn try_clone(&self) -> Result<Pipeline> {
+        Ok(Pipeline {
+            network: self.network.try_clone()?,
+            options: self.options.clone(),
+            whitening: self.whitening.clone(),
+            spec: self.spec.clone(),
+        })
+    }
+
+    /// Region vectors (n, [`dim`](Pipeline::dim)) row-major of an image given at one or several sizes:
+    /// all regions of the first view, then of the second. Each is L2-normalised, whitened and
+    /// L2-normalised again where there is a whitening; a region without activation is all zeros where
+    /// there is none.
+    ///
+    /// # Errors
+    /// `Invalid` without a view or for one without pixels, `NoActivation` when no unit fires in any
+    /// view, `Torch`.
+    pub fn regions(&self, views: &[RgbImage]) -> Result<Vec<f32>> {
+        let per_view = self.rows(views)?;
+        let whitening = self.whitening.as_deref();
+        let channels = self.network.channels();
+        Ok(per_view.iter().flat_map(|rows| whitened(rows, channels, whitening)).collect())
+    }
+
+    /// Descriptor ([`dim`](Pipeline::dim),) of length 1 of an image given at one or several sizes.
+    ///
+    /// # Errors
+    /// As [`regions`](Pipeline::regions); `NoActivation` also when the sum of all regions vanishes.
+    pub fn descriptor(&self, views: &[RgbImage]) -> Result<Vec<f32>> {
+        let per_view = self.rows(views)?;
+        let mut sizes = Vec::with_capacity(per_view.len() * self.dim());
+        for rows in &per_view {
+            sizes.extend(sum_of_units(rows, self.network.channels(), self.whitening.as_deref()));
+        }
+        finish(sum_rows(&sizes, self.dim()))
+    }
+
+    /// Unwhitened unit rows of each view.
+    fn rows(&self, views: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
+        if views.is_empty() {
+            return Err(Error::invalid("views: expected at least one, found none"));
+        }
+        let mut per_view = Vec::with_capacity(views.len());
+        let mut active = false;
+        for view in views {
+            let map = FeatureMap::from_tensor(&self.network.feature_map(view)?)?;
+            active |= !map.is_zero();
+            let image = (view.height() as usize, view.width() as usize);
+            per_view.push(pooling::pool(&map, &self.options.pooling, image, self.network.stride()));
+        }
+        if active { Ok(per_view) } else { Err(no_activation()) }
+    }
+}
+
+/// Descriptor of length 1 from the region vectors `rows` (n, `dim`) of one image at one size, as
+/// [`Pipeline::descriptor`] makes it. With a whitening, `rows` are unwhitened and `dim` is its input's
+/// dimension; without one, `rows` are summed as they are, be they whitened or not.
+///
+/// Where an image was encoded at several sizes each size is pooled on its own: give the rows of one
+/// size at a time, then all results together as rows without a whitening.
+///
+/// # Errors
+/// `Index(Dim)` when the whitening takes another dimension, `Invalid` when `rows` is empty or no
+/// multiple of `dim`, `NoActivation` when all rows or their sum are zero.
+pub fn pool_regions(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Result<Vec<f32>> {
+    if dim == 0 || rows.is_empty() || !rows.len().is_multiple_of(dim) {
+        return Err(Error::invalid(format!("region vectors: expected rows of dimension {dim}, found {} values", rows.len())));
+    }
+    if let Some(whitening) = whitening.filter(|whitening| whitening.dim_in() != dim) {
+        let what = "region vectors to be whitened".to_string();
+        return Err(ocelli_index::Error::Dim { what, expected: whitening.dim_in(), found: dim }.into());
+    }
+    if rows.iter().all(|&v| v == 0.0) {
+        return Err(no_activation());
+    }
+    finish(sum_of_units(rows, dim, whitening))
+}
+
+/// Whitens and sums the rows of one size; L2-normalised where it has a direction.
+fn sum_of_units(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Vec<f32> {
+    let mut sum = match whitening {
+        None => sum_rows(rows, dim),
+        Some(_) => {
+            let dim_out = whitening.map_or(dim, Whitening::dim_out);
+            sum_rows(&whitened(rows, dim, whitening), dim_out)
+        }
+    };
+    unit(&mut sum);
+    sum
+}
+
+fn whitened(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Vec<f32> {
+    let Some(whitening) = whitening else { return rows.to_vec() };
+    let mut out = Vec::with_capacity(rows.len() / dim.max(1) * whitening.dim_out());
+    for row in rows.chunks_exact(dim) {
+        let mut row = whitening.apply(row);
+        unit(&mut row);
+        out.extend(row);
+    }
+    out
+}
+
+/// Sum of rows (n, dim), accumulated in float64 so that the order of the rows hardly matters.
+fn sum_rows(rows: &[f32], dim: usize) -> Vec<f32> {
+    let mut sum = vec![0.0f64; dim];
+    for row in rows.chunks_exact(dim) {
+        for (total, &v) in sum.iter_mut().zip(row) {
+            *total += f64::from(v);
+        }
+    }
+    sum.into_iter().map(|v| v as f32).collect()
+}
+
+fn finish(mut descriptor: Vec<f32>) -> Result<Vec<f32>> {
+    if unit(&mut descriptor) { Ok(descriptor) } else { Err(no_activation()) }
+}
+
+fn no_activation() -> Error {
+    Error::NoActivation { what: "the network's response to this image is zero everywhere".to_string() }
+}
+
+fn network_spec(network: &Network, options: &PipelineOptions) -> NetworkSpec {
+    let identity = network.identity();
+    NetworkSpec {
+        weights: identity.weights,
+        arch: identity.arch.clone(),
+        form: identity.form,
+        last_stage: identity.last_stage,
+        input: identity.input,
+        bn_eps: identity.bn_eps,
+        pooling: options.pooling,
+        sizes: options.sizes.clone(),
+        filter: options.filter,
+        upscale: options.upscale,
+        exif: options.exif,
+        jpeg_scaled: options.jpeg_scaled,
+        whitening: None,
+        dim: dimension(network.channels()),
+    }
+}
+
+/// Dimensions come from tensor shapes and files that are checked; none is near the limit.
+fn dimension(dim: usize) -> u32 {
+    u32::try_from(dim).unwrap_or(u32::MAX)
+}

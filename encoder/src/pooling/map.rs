@@ -1,0 +1,119 @@
+//! A feature map in plain memory, and its global and regional statistics.
+
+use tch::{Kind, Tensor};
+
+use super::grid::Region;
+use crate::error::{Error, Result};
+
+/// Activations below this count as this in the generalized mean (Radenović, Tolias, Chum 2018).
+const GEM_FLOOR: f32 = 1e-6;
+
+/// Activations (C, H, W), row-major f32, at least one of each, all finite.
+#[derive(Clone, Debug)]
+pub struct FeatureMap {
+    channels: usize,
+    height: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl FeatureMap {
+    /// Takes (channels, height, width) activations.
+    ///
+    /// # Errors
+    /// `Invalid` when the sizes and the number of values do not agree or a size is 0;
+    /// `NoActivation` when a value is not finite.
+    pub fn new(channels: usize, height: usize, width: usize, values: Vec<f32>) -> Result<FeatureMap> {
+        let expected = channels.checked_mul(height).and_then(|n| n.checked_mul(width));
+        if expected != Some(values.len()) || values.is_empty() {
+            return Err(Error::invalid(format!(
+                "feature map: expected {channels} x {height} x {width} values, found {}",
+                values.len()
+            )));
+        }
+        // A maximum would silently skip NaN.
+        if !values.iter().all(|v| v.is_finite()) {
+            return Err(Error::NoActivation { what: "the feature map has values that are not finite".to_string() });
+        }
+        Ok(FeatureMap { channels, height, width, values })
+    }
+
+    /// Copies a tensor (C, H, W) out of libtorch.
+    ///
+    /// # Errors
+    /// As [`FeatureMap::new`]; `Torch` when the copy fails.
+    pub fn from_tensor(tensor: &Tensor) -> Result<FeatureMap> {
+        let size = tensor.size();
+        let &[channels, height, width] = size.as_slice() else {
+            return Err(Error::invalid(format!("feature map: expected 3 axes (C, H, W), found {size:?}")));
+        };
+        let copy = || {
+            let flat = tensor.f_to_kind(Kind::Float)?.f_contiguous()?.f_reshape([-1])?;
+            Vec::<f32>::try_from(&flat)
+        };
+        let values = copy().map_err(Error::torch("reading the feature map"))?;
+        FeatureMap::new(channels as usize, height as usize, width as usize, values)
+    }
+
+    /// C.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// H, in cells.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// W, in cells.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whether no unit fired anywhere.
+    pub fn is_zero(&self) -> bool {
+        self.values.iter().all(|&v| v == 0.0)
+    }
+
+    fn planes(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.height * self.width)
+    }
+
+    /// Maximum of each channel (C,): MAC, not normalised.
+    pub fn max(&self) -> Vec<f32> {
+        self.planes().map(|plane| plane.iter().copied().fold(f32::NEG_INFINITY, f32::max)).collect()
+    }
+
+    /// Maximum of each channel (C,) over a region, which is cut to the map.
+    pub fn max_over(&self, region: Region) -> Vec<f32> {
+        let x = region.x.min(self.width - 1);
+        let x_end = region.x.saturating_add(region.width).clamp(x + 1, self.width);
+        let y = region.y.min(self.height - 1);
+        let y_end = region.y.saturating_add(region.height).clamp(y + 1, self.height);
+        self.planes()
+            .map(|plane| {
+                let rows = plane.chunks_exact(self.width).take(y_end).skip(y);
+                let cells = rows.flat_map(|row| row.get(x..x_end).unwrap_or_default());
+                cells.copied().fold(f32::NEG_INFINITY, f32::max)
+            })
+            .collect()
+    }
+
+    /// Mean of each channel (C,): SPoC without centre prior (Babenko, Lempitsky 2015).
+    pub fn mean(&self) -> Vec<f32> {
+        self.mean_of(f64::from).into_iter().map(|v| v as f32).collect()
+    }
+
+    /// (mean of x^p)^(1/p) of each channel (C,), p > 0: GeM.
+    pub fn generalized_mean(&self, p: f32) -> Vec<f32> {
+        let p = f64::from(p);
+        let means = self.mean_of(|v| f64::from(v.max(GEM_FLOOR)).powf(p));
+        means.into_iter().map(|v| v.powf(p.recip()) as f32).collect()
+    }
+
+    /// Sums in float64: a map of a large image has 10^4 cells.
+    fn mean_of(&self, f: impl Fn(f32) -> f64) -> Vec<f64> {
+        let cells = (self.height * self.width) as f64;
+        self.planes().map(|plane| plane.iter().map(|&v| f(v)).sum::<f64>() / cells).collect()
+    }
+}
