@@ -1,0 +1,171 @@
+//! Finding images: a directory, a list file, or a tar, in a fixed order.
+//!
+//! Every image has a key, its own name in the index: the path relative to the root (the directory,
+//! the list file's folder, the tar), with `/` between the parts. A key occurs once. What cannot be
+//! read, or shows by its first bytes that it is no image, is handed on with the reason: it is counted
+//! and listed, and stops nothing. A list or a tar that is itself broken is an error.
+
+mod directory;
+mod keys;
+mod list;
+mod tar;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::views::{PixelBox, decode};
+
+/// Size of the largest image file that is read: 1 GiB, an uncompressed image of 16-bit RGB at the
+/// default pixel limit with room to spare.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Where images come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Every regular file below a directory, in the order of the keys' bytes. Symbolic links are
+    /// followed, loops refused. Left out are names that begin with a dot and what Ocelli itself
+    /// writes (`*.part`, `*.rejected.jsonl`, `rejected.jsonl`); everything else is tried by content,
+    /// whatever its extension.
+    Directory(PathBuf),
+    /// A text file, in its own order: each line a path, or a JSON object
+    /// `{"path": …, "key": …, "id": …, "box": [x0, y0, x1, y1]}` with only the path required.
+    /// Relative paths start at the list file's folder. Empty lines are skipped.
+    List(PathBuf),
+    /// An uncompressed tar file, in its own order, read once from front to back.
+    Tar(PathBuf),
+}
+
+/// One image to encode.
+#[derive(Debug)]
+pub struct Photo {
+    /// Its name in the index; unique within the input.
+    pub key: String,
+    /// The user's id, below 2⁶³. Every image of an input has one, or none has.
+    pub id: Option<u64>,
+    /// The part of the image that is encoded, in stored pixels.
+    pub bbox: Option<PixelBox>,
+    /// Where its bytes are.
+    pub source: Source,
+}
+
+/// Where an image's bytes are.
+#[derive(Debug)]
+pub enum Source {
+    /// In a file of their own, not yet opened.
+    File(PathBuf),
+    /// Here.
+    Bytes(Vec<u8>),
+    /// Nowhere: known already to be no image, with the reason.
+    Refused(String),
+}
+
+/// The images of an input, found but not read.
+#[derive(Debug)]
+pub struct Photos {
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Listed(Vec<Photo>),
+    Tar(tar::TarPhotos),
+}
+
+impl Photos {
+    /// Looks through a directory or a list, or opens a tar. No image is opened yet.
+    ///
+    /// # Errors
+    /// The input cannot be read; a bad line, a key that occurs twice or ids on some lines only (with
+    /// the line's number).
+    pub fn find(input: &Input) -> Result<Photos> {
+        let inner = match input {
+            Input::Directory(root) => Inner::Listed(directory::find(root)?),
+            Input::List(path) => Inner::Listed(list::read(path)?),
+            Input::Tar(path) => Inner::Tar(tar::TarPhotos::open(path)?),
+        };
+        Ok(Photos { inner })
+    }
+
+    /// Number of images, where it is known before reading.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        match &self.inner {
+            Inner::Listed(photos) => Some(photos.len() as u64),
+            Inner::Tar(_) => None,
+        }
+    }
+
+    /// Hands every image to `take`, in order, until it breaks.
+    ///
+    /// # Errors
+    /// A damaged tar, or a key that occurs in it twice.
+    pub fn for_each(self, mut take: impl FnMut(Photo) -> ControlFlow<()>) -> Result<()> {
+        match self.inner {
+            Inner::Listed(photos) => {
+                // The loop ends early if `take` breaks, and that is all there is to it.
+                let _ = photos.into_iter().try_for_each(take);
+                Ok(())
+            }
+            Inner::Tar(photos) => photos.for_each(&mut take),
+        }
+    }
+}
+
+impl Source {
+    /// The image file's bytes, proven to begin like an image of a supported format. Of anything else
+    /// only the first few bytes are read.
+    ///
+    /// # Errors
+    /// The reason why there are none, for `rejected.jsonl`.
+    pub fn read(self) -> std::result::Result<Vec<u8>, String> {
+        match self {
+            Source::Refused(reason) => Err(reason),
+            Source::Bytes(bytes) => {
+                decode::sniff(&bytes).map_err(|e| e.to_string())?;
+                Ok(bytes)
+            }
+            Source::File(path) => read_file(&path),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> std::result::Result<Vec<u8>, String> {
+    let unreadable = |e: std::io::Error| format!("cannot read: {e}");
+    // Asked before opening: opening a pipe would wait for its writer.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    read_image(file, length)
+}
+
+/// Reads an image file of about `length` bytes. The length may lie: the bytes are counted.
+fn read_image(mut from: impl Read, length: u64) -> std::result::Result<Vec<u8>, String> {
+    let unreadable = |e: std::io::Error| format!("cannot read: {e}");
+    let mut bytes = Vec::new();
+    from.by_ref()
+        .take(decode::SNIFF_BYTES as u64)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    decode::sniff(&bytes).map_err(|e| e.to_string())?;
+    let too_large = |found| format!("file of {found} bytes, the limit is {MAX_FILE_BYTES}");
+    if length > MAX_FILE_BYTES {
+        return Err(too_large(length));
+    }
+    // A wrong length costs a megabyte of reservation at most; real bytes grow the rest.
+    bytes.reserve(length.min(1 << 20) as usize);
+    from.take(MAX_FILE_BYTES + 1 - bytes.len() as u64)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,85 @@
+//! Bytes of an image file to the pictures that the network sees.
+//!
+//! Order of the steps, which is part of what a descriptor means:
+//!
+//! 1. [`decode`](decode::decode) the stored pixels to 8-bit RGB;
+//! 2. resize so that the longest side is S, once for each size ([`resize`]);
+//! 3. cut out the box, scaled like the image ([`geometry`]);
+//! 4. rotate and mirror as EXIF says.
+//!
+//! Boxes are therefore always in stored pixels, whatever the orientation, and the part that is cut
+//! out saw the same antialiasing as the same part of the whole image. (Gordo et al., "End-to-end
+//! Learning of Deep Visual Representations for Image Retrieval", 2017, resize and crop queries in
+//! this order.) ICC profiles are not applied.
+
+pub mod decode;
+pub mod error;
+pub mod geometry;
+mod jpeg;
+pub mod resize;
+
+#[cfg(test)]
+mod tests;
+
+use image::RgbImage;
+use ocelli_index::ResizeFilter;
+
+pub use decode::{Decoded, decode};
+pub use error::ImageError;
+pub use geometry::PixelBox;
+pub use resize::Resizer;
+
+/// Pixels of the largest image that is decoded, unless configured: 100 megapixels, 300 MB of RGB.
+pub const DEFAULT_MAX_PIXELS: u64 = 100_000_000;
+
+/// How stored pixels become views.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewOptions {
+    /// Longest sides in pixels; one view each. Empty: one view of the stored size.
+    pub sizes: Vec<u32>,
+    /// Antialiased resampling filter.
+    pub filter: ResizeFilter,
+    /// Whether images smaller than a size are enlarged to it.
+    pub upscale: bool,
+    /// Whether the EXIF orientation is applied.
+    pub exif: bool,
+    /// Width times height of the largest image that is decoded.
+    pub max_pixels: u64,
+}
+
+/// Makes the views of a decoded image: one for each of `sizes`, in that order.
+///
+/// # Errors
+/// [`ImageError::Box`] if the box is not a rectangle or has no pixel inside the image.
+pub fn views(
+    decoded: &Decoded,
+    bbox: Option<&PixelBox>,
+    sizes: &[u32],
+    options: &ViewOptions,
+    resizer: &mut Resizer,
+) -> Result<Vec<RgbImage>, ImageError> {
+    let stored = decoded.pixels.dimensions();
+    let targets: Vec<Option<u32>> = if sizes.is_empty() {
+        vec![None]
+    } else {
+        sizes.iter().copied().map(Some).collect()
+    };
+    targets
+        .into_iter()
+        .map(|longest_px| {
+            let scale = geometry::scale(stored, longest_px, options.upscale);
+            let size = geometry::resized(stored, longest_px, options.upscale);
+            let crop = bbox.map(|b| b.scaled(stored, scale, size)).transpose()?;
+            let mut view = resizer.resize(&decoded.pixels, size, options.filter)?;
+            if let Some(c) = crop {
+                view = image::imageops::crop_imm(&view, c.x, c.y, c.width, c.height).to_image();
+            }
+            if !options.exif {
+                return Ok(view);
+            }
+            let mut view = image::DynamicImage::ImageRgb8(view);
+            view.apply_orientation(decoded.orientation);
+            Ok(view.into_rgb8())
+        })
+        .collect()
+}
