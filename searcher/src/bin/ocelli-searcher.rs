@@ -1,2 +1,94 @@
-//! Placeholder while the room is being furnished.
-fn main() {}
+//! The search server: command line, configuration, exit code.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use ocelli_proto::role::{LogFormat, init_logging, main_exit};
+use ocelli_searcher::{Config, config, run};
+
+/// Searches Ocelli indexes over gRPC.
+#[derive(Parser)]
+#[command(name = "ocelli-searcher", version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve indexes until SIGTERM or Ctrl-C.
+    ///
+    /// Settings come from the defaults (see `config`), the configuration file, environment variables
+    /// OCELLI_SEARCHER_…, and these flags; later ones win. When it is ready, the server writes the line
+    /// "listening on ADDRESS:PORT" to standard output; logs go to standard error.
+    Serve(ServeArgs),
+    /// Print the default configuration, every key with its explanation.
+    Config,
+}
+
+#[derive(clap::Args)]
+struct ServeArgs {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "OCELLI_SEARCHER_CONFIG")]
+    config: Option<PathBuf>,
+    /// An index to serve: the name that requests use, and its directory. Repeatable; added to those of
+    /// the configuration.
+    #[arg(long = "index", value_name = "NAME=DIR", value_parser = parse_index)]
+    indexes: Vec<(String, PathBuf)>,
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// The encoder service, for queries by image: http://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    encoder: Option<String>,
+    /// Threads that search; 0 is one per core.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Log level (error, warn, info, debug, trace), or levels by target.
+    #[arg(long = "log", value_name = "FILTER")]
+    log_filter: Option<String>,
+    /// Form of the logs: text or json.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+impl ServeArgs {
+    /// The configuration with these flags as its last layer.
+    fn config(self) -> Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.indexes.extend(self.indexes);
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.encoder.url = self.encoder.unwrap_or(config.encoder.url);
+        config.threads = self.threads.unwrap_or(config.threads);
+        config.log.filter = self.log_filter.unwrap_or(config.log.filter);
+        config.log.format = self.log_format.unwrap_or(config.log.format);
+        Ok(config)
+    }
+}
+
+fn parse_index(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, folder) = text
+        .split_once('=')
+        .ok_or("expected NAME=DIR, for example paris=/var/lib/ocelli/paris")?;
+    config::check_index_name(name).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), PathBuf::from(folder)))
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    main_exit(match args.command {
+        Command::Serve(args) => serve(args),
+        Command::Config => write!(std::io::stdout(), "{}", config::DEFAULT_TOML)
+            .context("cannot write to standard output"),
+    })
+}
+
+fn serve(args: ServeArgs) -> Result<()> {
+    let config = args.config()?;
+    init_logging(&config.log.filter, config.log.format)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
+    runtime.block_on(run::serve(config))
+}

@@ -1,0 +1,137 @@
+//! The configuration of the server; `default.toml` documents every key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use ocelli_proto::role::{self, LogFormat};
+use serde::Deserialize;
+
+/// The commented default configuration, as `ocelli-searcher config` prints it.
+pub const DEFAULT_TOML: &str = include_str!("../default.toml");
+
+/// Prefix of the environment variables, without the underscore that follows it.
+pub const ENV_PREFIX: &str = "OCELLI_SEARCHER";
+
+/// How the server runs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: String,
+    /// Search threads; 0 is one per core.
+    pub threads: usize,
+    /// Queries that may wait for a search thread.
+    pub max_queued: usize,
+    /// The largest k of a request.
+    pub max_k: u32,
+    /// k of a request that names none.
+    pub default_k: u32,
+    /// nprobe of a request that names none.
+    pub default_nprobe: u32,
+    /// The largest request in bytes.
+    pub max_message_bytes: usize,
+    /// Time for running requests to end at shutdown.
+    pub drain_timeout_ms: u64,
+    /// Index directories by name.
+    pub indexes: BTreeMap<String, PathBuf>,
+    /// The encoder service.
+    pub encoder: EncoderConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// The encoder service that queries by image go through.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderConfig {
+    /// Its address as an http URL; empty for none.
+    pub url: String,
+    /// How long one image may take.
+    pub timeout_ms: u64,
+}
+
+/// Logs of the server, on standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Level, or levels by target.
+    pub filter: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// Reads the defaults, `file` and the environment (`OCELLI_SEARCHER_…`), in this order.
+    ///
+    /// # Errors
+    /// A missing file, unknown keys, values of the wrong type; the message names layer and key.
+    pub fn load(file: Option<&Path>) -> Result<Config> {
+        role::load_config(DEFAULT_TOML, file, ENV_PREFIX)
+    }
+
+    /// Checks what types cannot: ranges, and that there is something to serve.
+    ///
+    /// # Errors
+    /// The first value that is out of range, with the range.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            !self.indexes.is_empty(),
+            "no index to serve: give --index NAME=DIR, or [indexes] in the configuration file"
+        );
+        for name in self.indexes.keys() {
+            check_index_name(name)?;
+        }
+        ensure!(
+            self.max_k >= 1,
+            "max_k is {}; expected at least 1",
+            self.max_k
+        );
+        ensure!(
+            (1..=self.max_k).contains(&self.default_k),
+            "default_k is {}; expected 1 to max_k, {}",
+            self.default_k,
+            self.max_k
+        );
+        ensure!(
+            self.default_nprobe >= 1,
+            "default_nprobe is 0; expected at least 1"
+        );
+        ensure!(
+            self.encoder.timeout_ms >= 1,
+            "encoder.timeout_ms is 0; expected at least 1"
+        );
+        Ok(())
+    }
+}
+
+/// Refuses index names that could not be written in every layer of the configuration.
+///
+/// # Errors
+/// A name that is empty or has other characters than ASCII letters, digits, `-` and `_`.
+pub fn check_index_name(name: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    ensure!(
+        !name.is_empty() && name.bytes().all(fits),
+        "index name {name:?}: expected letters, digits, '-' and '_'"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_is_complete_and_only_lacks_an_index() -> Result<()> {
+        let mut config: Config =
+            role::load_config_from(DEFAULT_TOML, None, ENV_PREFIX, std::iter::empty())?;
+        let error = config.check().expect_err("nothing to serve");
+        assert!(error.to_string().contains("--index"), "{error}");
+        config.indexes.insert("paris".into(), "/x".into());
+        config.check()?;
+        config.default_k = config.max_k + 1;
+        assert!(config.check().is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! The client of the encoder service.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use ocelli_proto::status::{Code, describe};
+use ocelli_proto::v1;
+use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use crate::error::{Error, Result};
+
+/// How long the encoder may take to say what it makes.
+const SPEC_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to one encoder service; made when it is first needed and again whenever it breaks.
+#[derive(Clone, Debug)]
+pub struct EncoderClient {
+    url: String,
+    client: EncoderServiceClient<Channel>,
+    timeout: Duration,
+}
+
+impl EncoderClient {
+    /// A client of the encoder at `url` (`http://HOST:PORT`) that waits for `timeout` at most.
+    ///
+    /// # Errors
+    /// A malformed URL.
+    pub fn new(url: &str, timeout: Duration) -> anyhow::Result<EncoderClient> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .with_context(|| format!("encoder url {url:?}: expected http://HOST:PORT"))?
+            .tcp_nodelay(true);
+        Ok(EncoderClient {
+            url: url.to_owned(),
+            client: EncoderServiceClient::new(endpoint.connect_lazy()),
+            timeout,
+        })
+    }
+
+    /// Where the encoder is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Has one image encoded; what is left until `deadline` travels with it.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] if the encoder cannot be reached or takes too long; what the encoder
+    /// itself reports, under the same code ([`Code::InvalidArgument`] for no image).
+    pub async fn encode(
+        &self,
+        image: v1::EncodeRequest,
+        deadline: Option<Instant>,
+    ) -> Result<v1::EncodeResponse> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.map_or(self.timeout, |left| left.min(self.timeout));
+        let mut request = Request::new(image);
+        request.set_timeout(timeout);
+        let mut client = self.client.clone();
+        self.answer(timeout, client.encode(request)).await
+    }
+
+    /// What the encoder makes.
+    ///
+    /// # Errors
+    /// As [`EncoderClient::encode`].
+    pub async fn spec(&self) -> Result<v1::GetSpecResponse> {
+        let mut client = self.client.clone();
+        self.answer(SPEC_TIMEOUT, client.get_spec(v1::GetSpecRequest {}))
+            .await
+    }
+
+    async fn answer<T>(
+        &self,
+        timeout: Duration,
+        call: impl Future<Output = std::result::Result<Response<T>, Status>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(timeout, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.error(&status)),
+            Err(_) => {
+                let message = format!(
+                    "the encoder at {} did not answer within {} ms",
+                    self.url,
+                    timeout.as_millis()
+                );
+                Err(Error::new(Code::Unavailable, message))
+            }
+        }
+    }
+
+    fn error(&self, status: &Status) -> Error {
+        let code = match status.code() {
+            // A source means that the status was made here, from a connection that failed.
+            tonic::Code::Unavailable => Code::Unavailable,
+            _ if status.source().is_some() => Code::Unavailable,
+            // Both are its timer, which may be a moment faster than ours.
+            tonic::Code::Cancelled => Code::Unavailable,
+            code => Code::from_grpc(code),
+        };
+        let message = match code {
+            Code::Unavailable => {
+                let cause = root_cause(status).unwrap_or_else(|| describe(status));
+                format!("the encoder at {} cannot be reached: {cause}", self.url)
+            }
+            _ => format!("the encoder at {}: {}", self.url, describe(status)),
+        };
+        Error::new(code, message)
+    }
+}
+
+/// The innermost error that a locally made status wraps: "Connection refused" and not "tcp connect
+/// error".
+fn root_cause(status: &Status) -> Option<String> {
+    let mut cause = status.source()?;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    Some(cause.to_string())
+}

@@ -1,0 +1,170 @@
+//! Checks of a query against limits and against the index. Every message says what was found and what
+//! was expected.
+
+use ocelli_index::Hash;
+use ocelli_proto::status::Code;
+use ocelli_proto::v1;
+
+use super::{Limits, OpenIndex, Term, What};
+use crate::error::{Error, Result};
+use crate::leaf::ImageName;
+
+/// Terms of one query.
+const MAX_TERMS: usize = 64;
+/// Ids are below this.
+const ID_END: u64 = 1 << 63;
+/// Sizes that one image may be encoded at, and how many.
+const SIZE_RANGE: std::ops::RangeInclusive<u32> = 16..=4096;
+const MAX_SIZES: usize = 8;
+
+/// Checks that the index can answer from the generation that the query wants.
+pub fn generation(index: &OpenIndex, wanted: u64) -> Result<()> {
+    if wanted == 0 || wanted == index.generation {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "the query wants generation {wanted} of index {:?}; generation {} is open",
+        index.name, index.generation
+    )))
+}
+
+/// The number of hits.
+pub fn k(wanted: u32, limits: &Limits) -> Result<usize> {
+    match wanted {
+        0 => Ok(limits.default_k as usize),
+        k if k <= limits.max_k => Ok(k as usize),
+        k => Err(Error::invalid(format!(
+            "k is {k}; expected 1 to {}",
+            limits.max_k
+        ))),
+    }
+}
+
+/// The number of lists to scan, cut to those there are.
+pub fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
+    let nprobe = match wanted {
+        0 => limits.default_nprobe,
+        given => given,
+    };
+    (nprobe as usize).min(nlist)
+}
+
+/// Checks number, weights and contents of the terms.
+pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
+    if !(1..=MAX_TERMS).contains(&terms.len()) {
+        return Err(Error::invalid(format!(
+            "the query has {} terms; expected 1 to {MAX_TERMS}",
+            terms.len()
+        )));
+    }
+    for (term, number) in terms.iter().zip(0..) {
+        let in_term = |error: Error| Error {
+            message: format!("term {number}: {}", error.message),
+            ..error
+        };
+        if !term.weight.is_finite() {
+            let message = format!("the weight is {}; expected a finite number", term.weight);
+            return Err(in_term(Error::invalid(message)));
+        }
+        what(&term.what, index).map_err(in_term)?;
+    }
+    let sum: f64 = terms.iter().map(|term| f64::from(term.weight)).sum();
+    if sum <= 0.0 {
+        return Err(Error::invalid(format!(
+            "the weights add up to {sum}; expected more than 0"
+        )));
+    }
+    Ok(())
+}
+
+fn what(what: &What, index: &OpenIndex) -> Result<()> {
+    match what {
+        What::Vector(values, spec) => {
+            // A vector of another spec often has another dimension too: the spec is the better reason.
+            if let Some(found) = spec {
+                same_spec("the vector", *found, index)?;
+            }
+            vector(values, index)
+        }
+        What::Indexed(ImageName::Id(id)) if *id >= ID_END => Err(Error::invalid(format!(
+            "the id is {id}; ids are below 2^63"
+        ))),
+        What::Indexed(ImageName::Key(key)) if key.is_empty() => {
+            Err(Error::invalid("the key is empty"))
+        }
+        What::Indexed(_) => Ok(()),
+        What::Image(request) => image(request),
+    }
+}
+
+fn vector(values: &[f32], index: &OpenIndex) -> Result<()> {
+    if values.len() != index.dim {
+        return Err(Error::invalid(format!(
+            "the vector has {} values; index {:?} has dimension {}",
+            values.len(),
+            index.name,
+            index.dim
+        )));
+    }
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::invalid(format!(
+            "value {at} of the vector is {}; expected a finite number",
+            values[at]
+        ))),
+    }
+}
+
+fn image(request: &v1::EncodeRequest) -> Result<()> {
+    if request.data.is_empty() {
+        return Err(Error::invalid("the image has no bytes"));
+    }
+    if let Some(v1::Box { x0, y0, x1, y1 }) = request.r#box {
+        // Written so that NaN fails as well.
+        let fits = x0 >= 0.0 && y0 >= 0.0 && x1 > x0 && y1 > y0 && x1.is_finite() && y1.is_finite();
+        if !fits {
+            return Err(Error::invalid(format!(
+                "the box is ({x0}, {y0}) to ({x1}, {y1}); expected 0 <= x0 < x1 and 0 <= y0 < y1"
+            )));
+        }
+    }
+    if request.sizes.len() > MAX_SIZES {
+        return Err(Error::invalid(format!(
+            "the image has {} sizes; expected at most {MAX_SIZES}",
+            request.sizes.len()
+        )));
+    }
+    match request.sizes.iter().find(|size| !SIZE_RANGE.contains(size)) {
+        None => Ok(()),
+        Some(size) => Err(Error::invalid(format!(
+            "a size of the image is {size}; expected {} to {}",
+            SIZE_RANGE.start(),
+            SIZE_RANGE.end()
+        ))),
+    }
+}
+
+/// Checks that what the encoder made belongs to the index: spec, dimension, values.
+pub fn encoded(encoded: &v1::EncodeResponse, index: &OpenIndex, url: &str) -> Result<()> {
+    let found = encoded.spec_hash.parse::<Hash>().map_err(|error| {
+        let message = format!("the encoder at {url} sent a malformed spec hash: {error}");
+        Error::new(Code::Internal, message)
+    })?;
+    same_spec(&format!("the encoder at {url}"), found, index)?;
+    // The right spec with wrong values is not the client's mistake.
+    vector(&encoded.values, index).map_err(|error| {
+        let message = format!("the encoder at {url} sent: {}", error.message);
+        Error::new(Code::Internal, message)
+    })
+}
+
+fn same_spec(whose: &str, found: Hash, index: &OpenIndex) -> Result<()> {
+    if found == index.spec {
+        return Ok(());
+    }
+    let message = format!(
+        "{whose} has descriptor spec {found}; index {:?} has {}",
+        index.name, index.spec
+    );
+    Err(Error::new(Code::FailedPrecondition, message))
+}
