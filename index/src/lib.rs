@@ -8,10 +8,16 @@
 pub mod container;
 pub mod error;
 pub mod hash;
+pub mod keys;
+pub mod packed;
+pub mod part;
 pub mod spec;
+pub mod whitening;
 
 pub use error::{Error, ErrorCode, Result};
 pub use hash::{Hash, Hasher};
+pub use part::{Dtype, Part, PartKind, PartSummary, PartWriter};
 pub use spec::{
     DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter,
 };
+pub use whitening::Whitening;

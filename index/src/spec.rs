@@ -111,24 +111,24 @@ macro_rules! named {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = Error;
-            fn from_str(s: &str) -> Result<Self> {
+        impl std::str::FromStr for $name {
+            type Err = $crate::error::Error;
+            fn from_str(s: &str) -> $crate::error::Result<Self> {
                 match s {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err(Error::invalid(format!(
+                    _ => Err($crate::error::Error::invalid(format!(
                         "unknown {} {s:?}, expected one of {}", $what, Self::NAMES.join(", ")))),
                 }
             }
         }
 
-        impl Serialize for $name {
+        impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
                 s.serialize_str(self.as_str())
             }
@@ -142,6 +142,7 @@ macro_rules! named {
     };
 }
 pub(crate) use named;
+
 
 named! {
     /// Where a residual network's stage has its stride.

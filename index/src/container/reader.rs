@@ -1,0 +1,315 @@
+//! Maps a container and proves its bytes before they are used.
+//!
+//! The structure is proven when the file is opened; each 64 KiB tile when it is first touched. This
+//! is the one place of the project that maps files.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::Mmap;
+
+use super::footer::{Footer, tiles};
+use super::{FileKind, Section, SectionKind, TILE_BYTES};
+use crate::error::{Error, Result};
+use crate::hash::{Hash, Hasher};
+
+/// A mapped container.
+pub struct Reader {
+    path: PathBuf,
+    map: Mmap,
+    kind: FileKind,
+    footer: Footer,
+    /// One bit a tile: its checksum was right.
+    proven: Vec<AtomicU64>,
+}
+
+impl Reader {
+    /// Maps the file and proves its footer and its table of checksums; no data are read yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NotOcelli`], [`Error::NewerVersion`], [`Error::Corrupt`], or
+    /// [`Error::WrongKind`] if the file is of another kind than `expected`.
+    pub fn open(path: &Path, expected: FileKind) -> Result<Self> {
+        let reader = Self::open_any(path)?;
+        if reader.kind != expected {
+            return Err(Error::WrongKind {
+                path: path.to_owned(),
+                expected: expected.name().to_owned(),
+                found: reader.kind.name().to_owned(),
+            });
+        }
+        Ok(reader)
+    }
+
+    /// [`Self::open`] for a file of any kind.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for the kind.
+    pub fn open_any(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let meta = file.metadata().map_err(|e| Error::io(path, "read the size of", e))?;
+        if !meta.is_file() {
+            return Err(Error::NotOcelli { path: path.to_owned(), what: "not a regular file".into() });
+        }
+        // SAFETY: the mapping is read-only. Ocelli's own writers never change a published file: they
+        // write to a temporary name and rename. That nobody else changes or cuts the file while it is
+        // mapped is the operator's part, as docs/shard-format.md says.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map", e))?;
+        let (footer, kind) = Footer::decode(path, &map)?;
+        let tiles = tiles(footer.data_bytes) as usize;
+        let reader = Self {
+            path: path.to_owned(),
+            map,
+            kind,
+            proven: (0..tiles.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            footer,
+        };
+        let found = crc32c::crc32c(reader.checks());
+        if found != reader.footer.checks_crc {
+            return Err(Error::corrupt(
+                path,
+                format!(
+                    "table of checksums at offset {}: CRC-32C {found:08x}, expected {:08x}",
+                    reader.footer.data_bytes, reader.footer.checks_crc
+                ),
+            ));
+        }
+        Ok(reader)
+    }
+
+    /// Where the file stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file holds.
+    pub fn kind(&self) -> FileKind {
+        self.kind
+    }
+
+    /// Size of the file.
+    pub fn bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// The sections, in file order, those that this version does not know included.
+    pub fn sections(&self) -> &[Section] {
+        &self.footer.sections
+    }
+
+    /// The section of a kind, if the file has it.
+    pub fn find(&self, kind: SectionKind) -> Option<&Section> {
+        self.footer.sections.iter().find(|s| s.kind == kind.number())
+    }
+
+    /// The section of a kind.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the file lacks it.
+    pub fn require(&self, kind: SectionKind) -> Result<&Section> {
+        self.find(kind)
+            .ok_or_else(|| Error::corrupt(&self.path, format!("section \"{}\" is missing", kind.name())))
+    }
+
+    /// Bytes `from .. from + len` of a section, proven.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if they leave the section or a checksum is wrong.
+    pub fn read(&self, section: &Section, from: u64, len: u64) -> Result<&[u8]> {
+        if from.checked_add(len).is_none_or(|end| end > section.len) {
+            let name = section.known().map_or("section", SectionKind::name);
+            return Err(Error::corrupt(
+                &self.path,
+                format!("{name}: bytes {from}+{len} leave a section of {} bytes", section.len),
+            ));
+        }
+        // Sections lie within the data, which lie within the map: proven when the file was opened.
+        let start = (section.offset + from) as usize;
+        let end = start + len as usize;
+        if len > 0 {
+            for tile in start / TILE_BYTES..=(end - 1) / TILE_BYTES {
+                self.prove(tile)?;
+            }
+        }
+        Ok(&self.map[start..end])
+    }
+
+    /// A whole section, proven.
+    ///
+    /// # Errors
+    /// As [`Self::require`] and [`Self::read`].
+    pub fn read_all(&self, kind: SectionKind) -> Result<&[u8]> {
+        let section = self.require(kind)?;
+        self.read(section, 0, section.len)
+    }
+
+    /// A whole section as plain numbers.
+    ///
+    /// # Errors
+    /// As [`Self::read_all`]; [`Error::Corrupt`] if it is not `expected` elements long.
+    pub fn read_numbers<T: bytemuck::Pod>(&self, kind: SectionKind, expected: usize) -> Result<&[T]> {
+        let bytes = self.read_all(kind)?;
+        let numbers: Option<&[T]> = bytemuck::try_cast_slice(bytes).ok();
+        numbers.filter(|n| n.len() == expected).ok_or_else(|| {
+            Error::corrupt(
+                &self.path,
+                format!(
+                    "{}: {} bytes, expected {expected} elements of {} bytes",
+                    kind.name(),
+                    bytes.len(),
+                    size_of::<T>()
+                ),
+            )
+        })
+    }
+
+    /// Proves every tile, those in padding included.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first bad tile.
+    pub fn verify(&self) -> Result<()> {
+        (0..tiles(self.footer.data_bytes) as usize).try_for_each(|tile| self.prove_now(tile))
+    }
+
+    /// SHA-256 of the whole file; reads all of it.
+    pub fn checksum(&self) -> Hash {
+        let mut digest = Hasher::new();
+        digest.update(&self.map);
+        digest.finish()
+    }
+
+    /// The table of checksums.
+    fn checks(&self) -> &[u8] {
+        let start = self.footer.data_bytes as usize;
+        &self.map[start..start + 4 * tiles(self.footer.data_bytes) as usize]
+    }
+
+    /// Proves a tile unless it already is. Two threads may prove the same one; that is only work.
+    #[inline]
+    fn prove(&self, tile: usize) -> Result<()> {
+        let bit = 1u64 << (tile % 64);
+        if self.proven[tile / 64].load(Ordering::Relaxed) & bit == 0 {
+            self.prove_now(tile)?;
+            // Relaxed: the bit guards no other memory; the mapped bytes never change.
+            self.proven[tile / 64].fetch_or(bit, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn prove_now(&self, tile: usize) -> Result<()> {
+        let start = tile * TILE_BYTES;
+        let end = (start + TILE_BYTES).min(self.footer.data_bytes as usize);
+        let check = &self.checks()[4 * tile..4 * tile + 4];
+        let want = u32::from_le_bytes([check[0], check[1], check[2], check[3]]);
+        let found = crc32c::crc32c(&self.map[start..end]);
+        if found == want {
+            return Ok(());
+        }
+        let within: Vec<&str> = self
+            .footer
+            .sections
+            .iter()
+            .filter(|s| s.offset < end as u64 && s.offset + s.len > start as u64)
+            .map(|s| s.known().map_or("unknown section", SectionKind::name))
+            .collect();
+        Err(Error::corrupt(
+            &self.path,
+            format!(
+                "bytes {start}..{end} ({}): CRC-32C {found:08x}, expected {want:08x}",
+                if within.is_empty() { "padding".to_owned() } else { within.join(", ") }
+            ),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Writer;
+    use super::*;
+
+    fn sample(folder: &Path) -> PathBuf {
+        let mut w = Writer::create(folder, FileKind::Part).unwrap();
+        w.section(SectionKind::Meta, true, b"{}").unwrap();
+        w.begin(SectionKind::Vectors, true).unwrap();
+        for i in 0..40_000u32 {
+            w.write(&i.to_le_bytes()).unwrap();
+        }
+        w.finish(|_| folder.join("a.part")).unwrap().path
+    }
+
+    #[test]
+    fn what_was_written_comes_back_aligned() {
+        let dir = tempfile::tempdir().unwrap();
+        let r = Reader::open(&sample(dir.path()), FileKind::Part).unwrap();
+        assert_eq!(r.read_all(SectionKind::Meta).unwrap(), b"{}");
+        let numbers: &[u32] = r.read_numbers(SectionKind::Vectors, 40_000).unwrap();
+        assert!(numbers.iter().enumerate().all(|(i, &n)| n == i as u32));
+        assert!(r.sections().iter().all(|s| s.offset % 4096 == 0));
+        r.verify().unwrap();
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["a.part"], "no temporary name is left");
+        assert!(matches!(Reader::open(&dir.path().join("a.part"), FileKind::Shard), Err(Error::WrongKind { .. })));
+    }
+
+    /// A flipped bit anywhere is reported, at open or by `verify`; never as a newer version.
+    #[test]
+    fn every_flipped_byte_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = sample(dir.path());
+        let good = std::fs::read(&path).unwrap();
+        let bad_path = dir.path().join("bad.part");
+        // All bytes of the end, where the structure is, and every 997th of the rest.
+        let tail = good.len() - 400;
+        for at in (0..tail).step_by(997).chain(tail..good.len()) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            std::fs::write(&bad_path, &bad).unwrap();
+            let outcome = Reader::open(&bad_path, FileKind::Part).and_then(|r| r.verify());
+            assert!(
+                matches!(outcome, Err(Error::Corrupt { .. } | Error::NotOcelli { .. })),
+                "byte {at}: {outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = std::fs::read(sample(dir.path())).unwrap();
+        let bad_path = dir.path().join("bad.part");
+        for len in (0..good.len()).step_by(1009).chain(good.len() - 100..good.len()) {
+            std::fs::write(&bad_path, &good[..len]).unwrap();
+            assert!(Reader::open(&bad_path, FileKind::Part).is_err(), "{len} bytes");
+        }
+    }
+
+    /// A newer file is told from a damaged one, since the CRC is judged first.
+    #[test]
+    fn a_newer_version_is_named_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = sample(dir.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let n = bytes.len();
+        let body_len = u32::from_le_bytes(bytes[n - 16..n - 12].try_into().unwrap()) as usize;
+        let body_at = n - 16 - body_len;
+        bytes[body_at] = 2;
+        let crc = crc32c::crc32c(&bytes[body_at..n - 12]);
+        bytes[n - 12..n - 8].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(matches!(
+            Reader::open(&path, FileKind::Part),
+            Err(Error::NewerVersion { found: 2, supported: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn an_unfinished_writer_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut w = Writer::create(dir.path(), FileKind::Part).unwrap();
+        w.section(SectionKind::Meta, true, &[0; 100_000]).unwrap();
+        drop(w);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
