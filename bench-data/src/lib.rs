@@ -1,1 +1,28 @@
 //! Generators and inputs for tests, demo and benchmarks.
+//!
+//! [`generate`] makes a set of procedural landmark photos with ground truth in the Oxford format;
+//! [`write_list`] chooses photos of existing folders. Both depend on their arguments alone: the same seed
+//! gives the same bytes, for any number of threads and on every machine (pixels come from IEEE 754's exact
+//! operations only). What the sets are and may be used for is in `README.md` beside this crate.
+
+mod canvas;
+mod draw;
+mod error;
+mod facade;
+mod groundtruth;
+mod landmarks;
+mod list;
+mod math;
+mod mosaic;
+mod photo;
+mod roof;
+mod scene;
+mod tower;
+mod view;
+mod wall;
+mod window;
+
+pub use error::{Error, Result};
+pub use groundtruth::{Grade, GroundTruth, Query};
+pub use landmarks::{LandmarkOptions, Summary, generate, generate_with, render_view};
+pub use list::{ListOptions, ListSummary, write_list};

@@ -1,0 +1,55 @@
+//! What can go wrong while making data.
+
+use std::path::{Path, PathBuf};
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Each error's `Display` is one line: what was expected, what was found, where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused an operation on a file or folder.
+    #[error("cannot {op} {path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried: a verb.
+        op: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The target holds something other than what was asked for; it was left as it was.
+    #[error("{path} exists and is left as it is: {what}", path = path.display())]
+    Exists {
+        /// The target folder.
+        path: PathBuf,
+        /// In what it differs.
+        what: String,
+    },
+    /// An argument that makes no sense.
+    #[error("{what}")]
+    Invalid {
+        /// Which, expected and found.
+        what: String,
+    },
+    /// The encoder refused a picture.
+    #[error("cannot encode {name} as JPEG: {source}")]
+    Encode {
+        /// The photo's name.
+        name: String,
+        /// The encoder's reason.
+        source: image::ImageError,
+    },
+}
+
+impl Error {
+    /// For `map_err`: an I/O error with its path and verb.
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), op, source }
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into() }
+    }
+}

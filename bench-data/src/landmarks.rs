@@ -1,0 +1,360 @@
+//! The landmark set: photos, ground truth and manifest in one folder, written as a whole or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, RgbImage};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::draw::{Draw, Purpose};
+use crate::error::{Error, Result};
+use crate::groundtruth::{self, Grade, Shown};
+use crate::view::{self, Intent, View};
+
+/// Version of the generator: raised whenever the same options give other bytes.
+const GENERATOR_VERSION: u32 = 1;
+
+/// Longest side that `render_view` uses, and the default of the set.
+const DEFAULT_LONGEST_SIDE: u32 = 640;
+
+/// What to generate. The same options give the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LandmarkOptions {
+    /// Number of landmarks; kinds (facade, tower, mosaic) take turns.
+    pub landmarks: u32,
+    /// Photos of each landmark, queries included.
+    pub views_per_landmark: u32,
+    /// Photos without any landmark.
+    pub distractors: u32,
+    /// Queries of each landmark: its first views, which are clear ones.
+    pub queries_per_landmark: u32,
+    /// All randomness comes from here.
+    pub seed: u64,
+    /// Longest side of the largest photos in pixels; each photo's is drawn from half of it up to it.
+    pub longest_side: u32,
+    /// Threads to work with, 0 for one per core. Not part of what is compared: the bytes are the same.
+    #[serde(skip)]
+    pub threads: usize,
+}
+
+impl Default for LandmarkOptions {
+    fn default() -> Self {
+        Self {
+            landmarks: 12,
+            views_per_landmark: 10,
+            distractors: 530,
+            queries_per_landmark: 3,
+            seed: 1,
+            longest_side: DEFAULT_LONGEST_SIDE,
+            threads: 0,
+        }
+    }
+}
+
+impl LandmarkOptions {
+    fn check(&self) -> Result<()> {
+        if self.landmarks > 0 && self.views_per_landmark < 2 {
+            return Err(Error::invalid(format!(
+                "views per landmark: expected at least 2, a query and something to find, found {}",
+                self.views_per_landmark
+            )));
+        }
+        if self.queries_per_landmark > self.views_per_landmark {
+            return Err(Error::invalid(format!(
+                "queries per landmark: expected at most its {} views, found {}",
+                self.views_per_landmark, self.queries_per_landmark
+            )));
+        }
+        if !(64..=4096).contains(&self.longest_side) {
+            return Err(Error::invalid(format!("longest side: expected 64 to 4096 pixels, found {}", self.longest_side)));
+        }
+        if self.photos() == 0 {
+            return Err(Error::invalid("expected at least one photo: landmarks and distractors are both 0"));
+        }
+        Ok(())
+    }
+
+    /// Number of photos of the whole set.
+    pub fn photos(&self) -> u64 {
+        u64::from(self.landmarks) * u64::from(self.views_per_landmark) + u64::from(self.distractors)
+    }
+}
+
+/// What was written (or was there already).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The folder.
+    pub path: PathBuf,
+    /// Number of photos.
+    pub photos: u64,
+    /// Number of queries.
+    pub queries: u64,
+    /// Photos by grade: those of landmarks only.
+    pub good: u64,
+    /// See `good`.
+    pub ok: u64,
+    /// See `good`.
+    pub junk: u64,
+    /// Bytes of all photos.
+    pub bytes: u64,
+    /// True if the folder was there with the same options, and nothing was written.
+    pub reused: bool,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    generator: String,
+    version: u32,
+    options: LandmarkOptions,
+    photos: u64,
+    queries: u64,
+    good: u64,
+    ok: u64,
+    junk: u64,
+    bytes: u64,
+}
+
+/// Generates a set into `dir`: see [`generate_with`].
+///
+/// # Errors
+/// As [`generate_with`].
+pub fn generate(dir: &Path, options: &LandmarkOptions) -> Result<Summary> {
+    generate_with(dir, options, &|_| {})
+}
+
+/// Generates a set into `dir` and reports progress.
+///
+/// `dir` gets `photos/*.jpg`, `groundtruth/<landmark>_<n>_{query,good,ok,junk}.txt` (Oxford format),
+/// `groundtruth.json` ([`groundtruth::GroundTruth`]) and `manifest.json`. All of it is written into a
+/// temporary folder beside `dir`, which is renamed at the end: `dir` never holds half a set. Where `dir`
+/// exists with the same options and generator version, it is reused.
+///
+/// `progress` is called from worker threads after each photo with the number of photos done so far.
+///
+/// # Errors
+/// [`Error::Exists`] if `dir` holds anything else, [`Error::Invalid`] for options that make no set,
+/// [`Error::Io`] if the system refuses; nothing is left behind then.
+pub fn generate_with(dir: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u64) + Sync)) -> Result<Summary> {
+    options.check()?;
+    if let Some(summary) = existing(dir, options)? {
+        return Ok(summary);
+    }
+    let target = std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
+    let work = Workspace::beside(&target)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build()
+        .map_err(|error| Error::invalid(format!("threads: cannot start {}: {error}", options.threads)))?;
+    let manifest = pool.install(|| write_set(&work.0, options, progress))?;
+    match fs::rename(&work.0, &target) {
+        Ok(()) => Ok(summary(dir, &manifest, false)),
+        // Another process may have finished the same set in the meantime.
+        Err(source) => match existing(dir, options)? {
+            Some(summary) => Ok(summary),
+            None => Err(Error::Io { path: target, op: "rename the finished set to", source }),
+        },
+    }
+}
+
+/// The photo `view` of landmark number `landmark` at the default size, as `generate` stores it before JPEG.
+/// `view` below `queries` in `generate` is clear; here the first three are.
+pub fn render_view(seed: u64, landmark: u32, view: u32) -> RgbImage {
+    let canvas = view::landmark_canvas(seed, u64::from(landmark));
+    shoot(seed, landmark, view, 3, DEFAULT_LONGEST_SIDE, &canvas).image
+}
+
+/// The name of a landmark: its kind and number.
+fn landmark_name(landmark: u32) -> String {
+    let kind = ["facade", "tower", "mosaic"][landmark as usize % 3];
+    format!("{kind}_{landmark:03}")
+}
+
+fn shoot(seed: u64, landmark: u32, view: u32, queries: u32, longest_side: u32, canvas: &crate::canvas::Pyramid) -> View {
+    // Of ten views five are usual, two clear, two hard, one hopeless: every grade occurs, and most are findable.
+    let intent = if view < queries {
+        Intent::Clear
+    } else {
+        match (view - queries) % 10 {
+            1 | 4 => Intent::Hard,
+            3 => Intent::Hopeless,
+            6 | 8 => Intent::Clear,
+            _ => Intent::Usual,
+        }
+    };
+    let attempt = |attempt: u64| {
+        let mut draw = Draw::new(seed, Purpose::View, u64::from(landmark), u64::from(view) | attempt << 32);
+        view::shoot(&mut draw, canvas, longest_side, intent)
+    };
+    let mut shot = attempt(0);
+    if view < queries {
+        // A query must be good. One attempt fails rarely; sixteen in a row do not happen, and if they did the
+        // last would still be a valid, harder query.
+        for number in 1..16 {
+            if Grade::of(shot.visible, shot.share) == Grade::Good {
+                break;
+            }
+            shot = attempt(number);
+        }
+    }
+    shot
+}
+
+fn write_set(folder: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u64) + Sync)) -> Result<Manifest> {
+    let (photos, truth) = (folder.join("photos"), folder.join("groundtruth"));
+    for path in [&photos, &truth] {
+        fs::create_dir(path).map_err(Error::io("create", path))?;
+    }
+    let (done, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let store = |name: &str, image: &RgbImage, quality: u8| -> Result<()> {
+        let size = write_jpeg(&photos, name, image, quality)?;
+        bytes.fetch_add(size, Ordering::Relaxed);
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        Ok(())
+    };
+    // One landmark's canvas lives while its views are taken: memory does not grow with the set.
+    let shown: Vec<Vec<Shown>> = (0..options.landmarks)
+        .into_par_iter()
+        .map(|landmark| {
+            let canvas = view::landmark_canvas(options.seed, u64::from(landmark));
+            let label = landmark_name(landmark);
+            (0..options.views_per_landmark)
+                .into_par_iter()
+                .map(|view| {
+                    let shot = shoot(options.seed, landmark, view, options.queries_per_landmark, options.longest_side, &canvas);
+                    let name = format!("{label}_{view:06}");
+                    store(&name, &shot.image, shot.quality)?;
+                    let (grade, landmark) = (Grade::of(shot.visible, shot.share), label.clone());
+                    Ok(Shown { name, landmark, view, grade, bbox: shot.bounds })
+                })
+                .collect()
+        })
+        .collect::<Result<_>>()?;
+    let distractors: Vec<String> = (0..options.distractors)
+        .into_par_iter()
+        .map(|index| {
+            let (image, quality) = view::distractor(options.seed, u64::from(index), options.longest_side);
+            let name = format!("distractor_{index:06}");
+            store(&name, &image, quality)?;
+            Ok(name)
+        })
+        .collect::<Result<_>>()?;
+    let shown = shown.concat();
+    let all = groundtruth::write(&truth, &shown, options.queries_per_landmark, &distractors)?;
+    write_json(&folder.join("groundtruth.json"), &all)?;
+    let count = |grade| shown.iter().filter(|photo| photo.grade == grade).count() as u64;
+    let manifest = Manifest {
+        generator: "ocelli-bench-data landmarks".into(),
+        version: GENERATOR_VERSION,
+        options: options.clone(),
+        photos: all.images.len() as u64,
+        queries: all.queries.len() as u64,
+        good: count(Grade::Good),
+        ok: count(Grade::Ok),
+        junk: count(Grade::Junk),
+        bytes: bytes.into_inner(),
+    };
+    write_json(&folder.join("manifest.json"), &manifest)?;
+    Ok(manifest)
+}
+
+fn write_jpeg(folder: &Path, name: &str, image: &RgbImage, quality: u8) -> Result<u64> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality)
+        .encode(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8)
+        .map_err(|source| Error::Encode { name: name.into(), source })?;
+    let path = folder.join(format!("{name}.jpg"));
+    fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
+    Ok(bytes.len() as u64)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+    text.push('\n');
+    fs::write(path, text).map_err(Error::io("write", path))
+}
+
+fn summary(dir: &Path, manifest: &Manifest, reused: bool) -> Summary {
+    Summary {
+        path: dir.to_owned(),
+        photos: manifest.photos,
+        queries: manifest.queries,
+        good: manifest.good,
+        ok: manifest.ok,
+        junk: manifest.junk,
+        bytes: manifest.bytes,
+        reused,
+    }
+}
+
+/// The set that is there: `None` if `dir` is missing or an empty folder.
+fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
+    let differs = |what: String| Error::Exists { path: dir.to_owned(), what };
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(differs("expected a folder, found a file".into()));
+        }
+        Err(error) => return Err(Error::io("read", dir)(error)),
+        Ok(mut entries) => {
+            if entries.next().is_none() {
+                return Ok(None);
+            }
+        }
+    }
+    let path = dir.join("manifest.json");
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(differs("expected a generated set, found no manifest.json in it".into()));
+        }
+        other => other.map_err(Error::io("read", &path))?,
+    };
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|error| differs(format!("its manifest.json is not one of this generator: {error}")))?;
+    if manifest.version != GENERATOR_VERSION {
+        return Err(differs(format!(
+            "it was made by generator version {}, this is version {GENERATOR_VERSION}",
+            manifest.version
+        )));
+    }
+    if manifest.options != (LandmarkOptions { threads: 0, ..options.clone() }) {
+        return Err(differs(format!(
+            "it was made with {:?}, now asked for {:?}",
+            manifest.options, options
+        )));
+    }
+    Ok(Some(summary(dir, &manifest, true)))
+}
+
+/// A temporary folder beside the target, on the same file system; removed unless it was renamed.
+struct Workspace(PathBuf);
+
+impl Workspace {
+    fn beside(target: &Path) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(Error::invalid(format!("{}: expected a folder that can be created", target.display())));
+        };
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!(".{}.tmp-{}-{number}", name.to_string_lossy(), std::process::id()));
+        // What a killed process of the same number left is in nobody's use.
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+        }
+        fs::create_dir(&path).map_err(Error::io("create", &path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // After the rename there is nothing here; after an error this is the best that can be done.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,139 @@
+//! Lists of photos: which files of some folders a run shall read, chosen by seed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use walkdir::WalkDir;
+
+use crate::draw::{Draw, Purpose};
+use crate::error::{Error, Result};
+
+/// Endings of the formats that the encoder reads, in lower case.
+const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jpe"];
+
+/// What to choose from and how.
+#[derive(Clone, Debug)]
+pub struct ListOptions {
+    /// Folders that are searched with all below them; each lies under `root`. Links are followed.
+    pub photos: Vec<PathBuf>,
+    /// Keys are relative to this folder.
+    pub root: PathBuf,
+    /// At most this many; `None` for all.
+    pub take: Option<u64>,
+    /// Another seed chooses others. Fewer of the same seed are a subset of more.
+    pub seed: u64,
+}
+
+/// What a list holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListSummary {
+    /// The list file.
+    pub path: PathBuf,
+    /// Photos found in the folders.
+    pub found: u64,
+    /// Photos in the list.
+    pub chosen: u64,
+    /// Files passed over because their name is not UTF-8 and so cannot be a key.
+    pub unnamable: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    key: &'a str,
+}
+
+/// Writes a list file to `out`: one JSON object `{"path": …, "key": …}` a line, sorted by key.
+///
+/// `key` is the path relative to the root, separated by '/'. `path` is relative to the list file's folder
+/// where the photo lies below it, so that list and photos can move together; absolute otherwise. The choice
+/// depends on keys, seed and number only, not on the order in which the system lists a folder.
+///
+/// # Errors
+/// [`Error::Invalid`] for a folder outside the root or without photos, [`Error::Io`] if the system refuses;
+/// an existing `out` is replaced only by a complete list.
+pub fn write_list(out: &Path, options: &ListOptions) -> Result<ListSummary> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("resolve", path));
+    let (root, out) = (absolute(&options.root)?, absolute(out)?);
+    let Some(home) = out.parent() else {
+        return Err(Error::invalid(format!("{}: expected the name of a file", out.display())));
+    };
+    let mut files = BTreeMap::new();
+    let mut unnamable = 0;
+    for folder in &options.photos {
+        let folder = absolute(folder)?;
+        if !folder.starts_with(&root) {
+            return Err(Error::invalid(format!(
+                "{}: expected a folder below the root {}",
+                folder.display(),
+                root.display()
+            )));
+        }
+        unnamable += collect(&folder, &root, &mut files)?;
+    }
+    if files.is_empty() {
+        let folders: Vec<String> = options.photos.iter().map(|path| path.display().to_string()).collect();
+        return Err(Error::invalid(format!("{}: expected photos, found none", folders.join(", "))));
+    }
+    let found = files.len() as u64;
+    let mut keys: Vec<&String> = files.keys().collect();
+    if let Some(take) = options.take {
+        Draw::new(options.seed, Purpose::List, 0, 0).shuffle(&mut keys);
+        keys.truncate(usize::try_from(take).unwrap_or(usize::MAX));
+        keys.sort();
+    }
+    let mut text = Vec::new();
+    for key in &keys {
+        let path = &files[*key];
+        let shown = path.strip_prefix(home).unwrap_or(path);
+        let Some(path) = shown.to_str() else {
+            return Err(Error::invalid(format!("{}: expected a path in UTF-8", shown.display())));
+        };
+        serde_json::to_writer(&mut text, &Line { path, key })
+            .map_err(|error| Error::invalid(format!("{key}: {error}")))?;
+        text.push(b'\n');
+    }
+    replace(&out, home, &text)?;
+    Ok(ListSummary { path: out.clone(), found, chosen: keys.len() as u64, unnamable })
+}
+
+fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<u64> {
+    let mut unnamable = 0;
+    for entry in WalkDir::new(folder).follow_links(true) {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(folder).to_owned();
+            Error::Io { path, op: "read", source: error.into() }
+        })?;
+        let path = entry.path();
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        if !entry.file_type().is_file() || !ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
+            continue;
+        }
+        let parts: Option<Vec<&str>> =
+            path.strip_prefix(root).unwrap_or(path).iter().map(|part| part.to_str()).collect();
+        match parts {
+            Some(parts) => {
+                files.insert(parts.join("/"), path.to_owned());
+            }
+            None => unnamable += 1,
+        }
+    }
+    Ok(unnamable)
+}
+
+fn replace(out: &Path, home: &Path, text: &[u8]) -> Result<()> {
+    fs::create_dir_all(home).map_err(Error::io("create", home))?;
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = home.join(format!(".{name}.tmp-{}", std::process::id()));
+    let written = fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(text))
+        .map_err(Error::io("write", &temporary))
+        .and_then(|()| fs::rename(&temporary, out).map_err(Error::io("write", out)));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
