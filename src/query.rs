@@ -1,0 +1,368 @@
+//! `ocelli query`: one query to a running searcher, over gRPC.
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use ocelli_proto::status::describe;
+use ocelli_proto::tonic::transport::Endpoint;
+use ocelli_proto::tonic::{Code, Request};
+use ocelli_proto::v1;
+use ocelli_proto::v1::query_term::Term;
+use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use serde_json::{Value, json};
+
+/// Flags of `ocelli query`.
+#[derive(Debug, clap::Args)]
+pub struct QueryArgs {
+    /// The searcher to ask.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    pub server: String,
+    /// Name of the index; not needed where the server has only one.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub index: String,
+    /// Look for an image file. This and the next three can be repeated and mixed: the query is then the
+    /// mean of all of them.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["ids", "keys", "vectors"])]
+    pub image: Vec<PathBuf>,
+    /// Look for an indexed image, by id.
+    #[arg(long = "id", value_name = "N")]
+    pub ids: Vec<u64>,
+    /// Look for an indexed image, by key.
+    #[arg(long = "key", value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// Look for a descriptor: .npy (float32 or float64), .json (an array of numbers), or text (numbers
+    /// between blanks).
+    #[arg(long = "vector", value_name = "FILE")]
+    pub vectors: Vec<PathBuf>,
+    /// Weights, one for each image, id, key and vector, in this order.
+    #[arg(
+        long,
+        value_name = "W,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    pub weights: Vec<f32>,
+    /// The part of the image to look for, in pixels of the stored image; repeated with --image, one for
+    /// each.
+    #[arg(long = "box", value_name = "X0,Y0,X1,Y1", requires = "image")]
+    pub boxes: Vec<BoxArg>,
+    /// Longest sides in pixels to encode images at; default: those of the index.
+    #[arg(long, value_name = "S,…", value_delimiter = ',', requires = "image")]
+    pub sizes: Vec<u32>,
+    /// Number of hits.
+    #[arg(short, long, default_value_t = 10)]
+    pub k: u32,
+    /// Lists scanned in each shard; default: the server's.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub nprobe: u32,
+    /// Accept an answer from a part of the shards if others are damaged.
+    #[arg(long)]
+    pub allow_partial: bool,
+    /// How long to wait for the answer, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 60_000)]
+    pub timeout_ms: u64,
+}
+
+/// A box as `X0,Y0,X1,Y1`.
+#[derive(Clone, Debug)]
+pub struct BoxArg(v1::Box);
+
+impl FromStr for BoxArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<f32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+        match numbers.as_deref() {
+            Ok(&[x0, y0, x1, y1]) => Ok(BoxArg(v1::Box { x0, y0, x1, y1 })),
+            _ => Err("expected four numbers, X0,Y0,X1,Y1".to_owned()),
+        }
+    }
+}
+
+/// Asks and prints: a table, or the whole response as one JSON object if `json`.
+///
+/// # Errors
+/// A file that cannot be read, a server that cannot be reached, a query that it refuses.
+pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
+    let timeout = Duration::from_millis(args.timeout_ms);
+    let response = search(&args.server, request(args)?, timeout)?;
+    let text = match json {
+        true => format!("{}\n", to_json(&response)),
+        false => to_table(&response),
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to standard output")
+}
+
+/// The request that the flags ask for; reads images and vectors.
+///
+/// # Errors
+/// A file that cannot be read or is no vector; boxes or weights that do not match the terms.
+pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
+    ensure!(
+        args.boxes.is_empty() || args.boxes.len() == args.image.len(),
+        "{} boxes for {} images; expected one for each, or none",
+        args.boxes.len(),
+        args.image.len()
+    );
+    let mut terms = Vec::new();
+    for (number, path) in args.image.iter().enumerate() {
+        let data = fs::read(path).with_context(|| format!("image {}", path.display()))?;
+        terms.push(Term::Image(v1::QueryImage {
+            data,
+            r#box: args.boxes.get(number).map(|given| given.0),
+            sizes: args.sizes.clone(),
+        }));
+    }
+    let ids = args.ids.iter();
+    terms.extend(ids.map(|&id| Term::Id(v1::QueryId { id })));
+    let keys = args.keys.iter().cloned();
+    terms.extend(keys.map(|key| Term::Key(v1::QueryKey { key })));
+    for path in &args.vectors {
+        let values = read_vector(path).with_context(|| format!("vector {}", path.display()))?;
+        terms.push(Term::Vector(v1::QueryVector {
+            values,
+            spec_hash: String::new(),
+        }));
+    }
+    ensure!(
+        args.weights.is_empty() || args.weights.len() == terms.len(),
+        "{} weights for {} images, ids, keys and vectors; expected one for each, or none",
+        args.weights.len(),
+        terms.len()
+    );
+    let weighted = terms
+        .into_iter()
+        .enumerate()
+        .map(|(number, term)| v1::QueryTerm {
+            weight: args.weights.get(number).copied(),
+            term: Some(term),
+        });
+    Ok(v1::SearchRequest {
+        index: args.index.clone(),
+        generation: 0,
+        terms: weighted.collect(),
+        k: args.k,
+        nprobe: args.nprobe,
+        with_keys: true,
+        allow_partial: args.allow_partial,
+    })
+}
+
+/// Sends one request to the searcher at `server` (`http://HOST:PORT`, or `HOST:PORT`) and waits for at
+/// most `timeout`, connecting included.
+///
+/// # Errors
+/// One line: the address that cannot be reached and why, or the server's status and message.
+pub fn search(
+    server: &str,
+    request: v1::SearchRequest,
+    timeout: Duration,
+) -> Result<v1::SearchResponse> {
+    let url = match server.contains("://") {
+        true => server.to_owned(),
+        false => format!("http://{server}"),
+    };
+    let endpoint = Endpoint::from_shared(url.clone())
+        .with_context(|| format!("server {server:?}: expected http://HOST:PORT"))?
+        .tcp_nodelay(true);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let ask = async {
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| anyhow!("cannot reach the server at {url}: {}", root_cause(&error)))?;
+        // A reply with 10,000 long keys is larger than the default limit of a client.
+        let limit = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES;
+        let mut client = SearchServiceClient::new(channel).max_decoding_message_size(limit);
+        let mut request = Request::new(request);
+        request.set_timeout(timeout);
+        match client.search(request).await {
+            Ok(response) => Ok(response.into_inner()),
+            // The same timer as ours, a moment faster.
+            Err(status) if status.code() == Code::Cancelled => Err(too_late(&url, timeout)),
+            Err(status) => match status.source() {
+                Some(source) => Err(anyhow!("the server at {url}: {}", root_cause(source))),
+                None => Err(anyhow!("the server at {url}: {}", describe(&status))),
+            },
+        }
+    };
+    runtime.block_on(async {
+        match tokio::time::timeout(timeout, ask).await {
+            Ok(answer) => answer,
+            Err(_) => Err(too_late(&url, timeout)),
+        }
+    })
+}
+
+fn too_late(url: &str, timeout: Duration) -> anyhow::Error {
+    anyhow!(
+        "the server at {url} did not answer within {} ms",
+        timeout.as_millis()
+    )
+}
+
+/// The innermost error: "Connection refused", not "transport error".
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// The response as a ranked table and a line each about scores, shards and times.
+fn to_table(response: &v1::SearchResponse) -> String {
+    let mut lines = vec![format!("{:>4}  {:>10}  {:>10}  key", "rank", "score", "id")];
+    for (hit, (id, score)) in response.ids.iter().zip(&response.scores).enumerate() {
+        let key = response.keys.get(hit).map_or("", String::as_str);
+        lines.push(format!("{:>4}  {score:>10.6}  {id:>10}  {key}", hit + 1));
+    }
+    let shards = response.shards.clone().unwrap_or_default();
+    let scores = match response.metric() {
+        v1::Metric::InnerProduct => "inner product",
+        v1::Metric::L2 => "squared L2 distance",
+        v1::Metric::Unspecified => "unknown metric",
+    };
+    lines.push(format!(
+        "{} hits by {scores}, generation {}, {} of {} shards",
+        response.ids.len(),
+        response.generation,
+        shards.answered,
+        shards.asked
+    ));
+    if !shards.failed.is_empty() {
+        lines.push(format!("failed shards: {}", shards.failed.join(", ")));
+    }
+    if response.sizes_differ {
+        lines.push("the image was encoded at other sizes than the index".to_owned());
+    }
+    let times = stages(response).map(|(stage, us)| format!("{stage} {:.2}", us as f64 / 1e3));
+    lines.push(format!("ms: {}", times.join(", ")));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The response as JSON, hits as rows.
+fn to_json(response: &v1::SearchResponse) -> Value {
+    let hits = response.ids.iter().zip(&response.scores).enumerate();
+    let hits = hits.map(|(hit, (id, score))| {
+        json!({ "rank": hit + 1, "id": id, "score": score, "key": response.keys.get(hit) })
+    });
+    let shards = response.shards.clone().unwrap_or_default();
+    json!({
+        "hits": hits.collect::<Vec<_>>(),
+        "metric": match response.metric() {
+            v1::Metric::InnerProduct => "inner_product",
+            v1::Metric::L2 => "l2",
+            v1::Metric::Unspecified => "unspecified",
+        },
+        "generation": response.generation,
+        "shards": {
+            "asked": shards.asked, "answered": shards.answered, "failed": shards.failed,
+        },
+        "sizes_differ": response.sizes_differ,
+        "times_us": Value::from_iter(stages(response)),
+    })
+}
+
+/// Stages of the search in order, in microseconds.
+fn stages(response: &v1::SearchResponse) -> [(&'static str, u64); 8] {
+    let times = response.times.unwrap_or_default();
+    [
+        ("encode", times.encode_us),
+        ("queue", times.queue_us),
+        ("resolve", times.resolve_us),
+        ("probe", times.probe_us),
+        ("lut", times.lut_us),
+        ("scan", times.scan_us),
+        ("keys", times.keys_us),
+        ("total", times.total_us),
+    ]
+}
+
+/// Reads one vector, (n,), by the file's extension.
+fn read_vector(path: &Path) -> Result<Vec<f32>> {
+    let bytes = fs::read(path)?;
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("npy") => parse_npy(&bytes),
+        Some("json") => serde_json::from_slice(&bytes).context("expected an array of numbers"),
+        _ => {
+            let text = std::str::from_utf8(&bytes).context("expected text or an .npy file")?;
+            let words = text.split_whitespace();
+            words
+                .map(|word| {
+                    word.parse()
+                        .with_context(|| format!("{word:?} is no number"))
+                })
+                .collect()
+        }
+    }
+}
+
+/// Parses NumPy's format, versions 1 to 3, for one vector: shape (n,) or (1, n), little-endian float32
+/// or float64. Layout: magic (6 bytes), version (2), length of the header (2, from version 2 on 4,
+/// little-endian), the header (a Python literal), the values.
+fn parse_npy(bytes: &[u8]) -> Result<Vec<f32>> {
+    let rest = bytes
+        .strip_prefix(b"\x93NUMPY")
+        .context("expected an .npy file")?;
+    let (header_len, rest) = match rest {
+        [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
+        [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
+        _ => bail!("expected .npy format version 1 to 3"),
+    };
+    let (header, data) = rest
+        .split_at_checked(header_len)
+        .context("the file ends in its header")?;
+    let header = std::str::from_utf8(header).context("the header is no text")?;
+    let field = |name: &str| {
+        header
+            .split(&format!("'{name}':"))
+            .nth(1)
+            .map(str::trim_start)
+    };
+    let shape = field("shape").and_then(|text| text.strip_prefix('(')?.split(')').next());
+    let shape: Vec<usize> = shape
+        .context("the header has no shape")?
+        .split(',')
+        .filter(|side| !side.trim().is_empty())
+        .map(|side| {
+            side.trim()
+                .parse()
+                .with_context(|| format!("shape {side:?}"))
+        })
+        .collect::<Result<_>>()?;
+    let ([n] | [1, n]) = shape[..] else {
+        bail!("the array has shape {shape:?}; expected one vector");
+    };
+    let descr = field("descr").unwrap_or_default();
+    let size = match descr {
+        _ if descr.starts_with("'<f4'") => 4,
+        _ if descr.starts_with("'<f8'") => 8,
+        _ => bail!(
+            "expected float32 or float64, little-endian; found {}",
+            descr.trim_end()
+        ),
+    };
+    ensure!(
+        n.checked_mul(size) == Some(data.len()),
+        "{n} values of {size} bytes are declared and {} bytes stored",
+        data.len()
+    );
+    let values = data.chunks_exact(size).map(|value| match *value {
+        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+        [a, b, c, d, e, f, g, h] => f64::from_le_bytes([a, b, c, d, e, f, g, h]) as f32,
+        _ => f32::NAN, // chunks_exact gives no other length; NaN would be refused by the server
+    });
+    Ok(values.collect())
+}
