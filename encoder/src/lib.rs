@@ -4,7 +4,6 @@
 //! [`views`] decodes and resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`]
 //! make descriptors of it, [`job`] writes them as parts and [`service`] answers one image at a time.
 
-pub mod error;
 pub mod photos;
 pub mod views;
 
@@ -12,4 +11,5 @@ pub use error::{Error, Result};
 
 pub mod error;
 pub mod network;
+pub mod pipeline;
 pub mod pooling;

@@ -5,6 +5,7 @@
 //! size are summed and L2-normalised; the sizes are summed and L2-normalised. MAC, SPoC and GeM are the
 //! same path with a single region.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use image::RgbImage;
@@ -59,8 +60,9 @@ impl Pipeline {
     /// Puts the pieces together.
     ///
     /// # Errors
-    /// `Invalid` for pooling parameters or sizes out of range; `Index(SpecMismatch)` when the whitening
-    /// was learned on vectors of another spec, with both hashes and the fields that differ.
+    /// `Invalid` for pooling parameters or sizes out of range; `Index(Dim)` or `Index(SpecMismatch)` when
+    /// the whitening was learned on vectors of another dimension or spec (both hashes and the fields
+    /// that differ are in the message).
     pub fn new(network: Network, options: PipelineOptions, whitening: Option<Whitening>) -> Result<Pipeline> {
         pooling::check(&options.pooling)?;
         if options.sizes.contains(&0) {
@@ -71,7 +73,12 @@ impl Pipeline {
             None => DescriptorSpec::Network(unwhitened),
             Some(whitening) => {
                 let expected = DescriptorSpec::Network(unwhitened.clone());
-                DescriptorSpec::same_or_err("the spec that the whitening was learned on", &expected, &whitening.learned_on)?;
+                check_whitening(whitening, network.channels())?;
+                DescriptorSpec::same_or_err(
+                    "the spec that the whitening was learned on",
+                    &expected,
+                    &whitening.learned_on,
+                )?;
                 DescriptorSpec::Network(NetworkSpec {
                     whitening: Some(whitening.hash()),
                     dim: dimension(whitening.dim_out()),
@@ -127,7 +134,11 @@ impl Pipeline {
         let per_view = self.rows(views)?;
         let whitening = self.whitening.as_deref();
         let channels = self.network.channels();
-        Ok(per_view.iter().flat_map(|rows| whitened(rows, channels, whitening)).collect())
+        let mut regions = Vec::new();
+        for rows in &per_view {
+            regions.extend_from_slice(&whitened(rows, channels, whitening)?);
+        }
+        Ok(regions)
     }
 
     /// Descriptor ([`dim`](Pipeline::dim),) of length 1 of an image given at one or several sizes.
@@ -138,7 +149,7 @@ impl Pipeline {
         let per_view = self.rows(views)?;
         let mut sizes = Vec::with_capacity(per_view.len() * self.dim());
         for rows in &per_view {
-            sizes.extend(sum_of_units(rows, self.network.channels(), self.whitening.as_deref()));
+            sizes.extend(sum_of_units(rows, self.network.channels(), self.whitening.as_deref())?);
         }
         finish(sum_rows(&sizes, self.dim()))
     }
@@ -172,40 +183,53 @@ impl Pipeline {
 /// multiple of `dim`, `NoActivation` when all rows or their sum are zero.
 pub fn pool_regions(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Result<Vec<f32>> {
     if dim == 0 || rows.is_empty() || !rows.len().is_multiple_of(dim) {
-        return Err(Error::invalid(format!("region vectors: expected rows of dimension {dim}, found {} values", rows.len())));
+        return Err(Error::invalid(format!(
+            "region vectors: expected rows of dimension {dim}, found {} values",
+            rows.len()
+        )));
     }
-    if let Some(whitening) = whitening.filter(|whitening| whitening.dim_in() != dim) {
-        let what = "region vectors to be whitened".to_string();
-        return Err(ocelli_index::Error::Dim { what, expected: whitening.dim_in(), found: dim }.into());
+    if let Some(whitening) = whitening {
+        check_whitening(whitening, dim)?;
     }
     if rows.iter().all(|&v| v == 0.0) {
         return Err(no_activation());
     }
-    finish(sum_of_units(rows, dim, whitening))
+    finish(sum_of_units(rows, dim, whitening)?)
+}
+
+/// A whitening's fields are open, so its shape is proven here, once, before any row meets it.
+fn check_whitening(whitening: &Whitening, dim: usize) -> Result<()> {
+    let (dim_in, dim_out) = (whitening.dim_in(), whitening.dim_out());
+    if dim_in != dim {
+        return Err(
+            ocelli_index::Error::Dim { what: "whitening's input".to_string(), expected: dim, found: dim_in }.into()
+        );
+    }
+    if dim_out == 0 || dim_in * dim_out != whitening.projection.len() {
+        let found = whitening.projection.len();
+        return Err(Error::invalid(format!("whitening: expected a projection of {dim_in} rows, found {found} values")));
+    }
+    Ok(())
 }
 
 /// Whitens and sums the rows of one size; L2-normalised where it has a direction.
-fn sum_of_units(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Vec<f32> {
-    let mut sum = match whitening {
-        None => sum_rows(rows, dim),
-        Some(_) => {
-            let dim_out = whitening.map_or(dim, Whitening::dim_out);
-            sum_rows(&whitened(rows, dim, whitening), dim_out)
-        }
-    };
+fn sum_of_units(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Result<Vec<f32>> {
+    let dim_out = whitening.map_or(dim, Whitening::dim_out);
+    let mut sum = sum_rows(&whitened(rows, dim, whitening)?, dim_out);
     unit(&mut sum);
-    sum
+    Ok(sum)
 }
 
-fn whitened(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Vec<f32> {
-    let Some(whitening) = whitening else { return rows.to_vec() };
-    let mut out = Vec::with_capacity(rows.len() / dim.max(1) * whitening.dim_out());
+/// Rows (n, dim) to unit rows (n, dim_out).
+fn whitened<'a>(rows: &'a [f32], dim: usize, whitening: Option<&Whitening>) -> Result<Cow<'a, [f32]>> {
+    let Some(whitening) = whitening else { return Ok(Cow::Borrowed(rows)) };
+    let mut out = Vec::with_capacity(rows.len() / dim * whitening.dim_out());
     for row in rows.chunks_exact(dim) {
-        let mut row = whitening.apply(row);
+        let mut row = whitening.apply(row)?;
         unit(&mut row);
         out.extend(row);
     }
-    out
+    Ok(Cow::Owned(out))
 }
 
 /// Sum of rows (n, dim), accumulated in float64 so that the order of the rows hardly matters.

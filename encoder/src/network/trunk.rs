@@ -118,13 +118,7 @@ impl Trunk {
 }
 
 impl Block {
-    fn load(
-        weights: &Weights,
-        kind: BlockKind,
-        form: Form,
-        entry: Entry<'_>,
-        bn_eps: f64,
-    ) -> Result<Block> {
+    fn load(weights: &Weights, kind: BlockKind, form: Form, entry: Entry<'_>, bn_eps: f64) -> Result<Block> {
         let Entry { prefix, width, stride, is_entry } = entry;
         // Kernel and stride of each convolution of the branch.
         let plan: Vec<(usize, i64)> = match (kind, form) {

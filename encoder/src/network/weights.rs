@@ -101,17 +101,8 @@ impl Weights {
         Ok(tensor)
     }
 
-    /// Size of one axis of a tensor, if there is such a tensor and such an axis.
-    pub(super) fn size(&self, name: &str, axis: usize) -> Option<usize> {
-        self.tensors.get(name)?.shape.get(axis).copied()
-    }
-
     pub(super) fn missing(&self, name: &str, expected: &[Option<usize>]) -> Error {
-        Error::MissingTensor {
-            path: self.path.clone(),
-            tensor: name.to_string(),
-            expected: shape_text(expected),
-        }
+        Error::MissingTensor { path: self.path.clone(), tensor: name.to_string(), expected: shape_text(expected) }
     }
 
     pub(super) fn bad(&self, what: impl Into<String>) -> Error {

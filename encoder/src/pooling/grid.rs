@@ -108,7 +108,10 @@ mod tests {
             for width in 1..40 {
                 let grid = rigid_grid(height, width, 4);
                 for r in &grid {
-                    assert!(r.width > 0 && r.x + r.width <= width && r.y + r.height <= height, "{height}x{width} {r:?}");
+                    assert!(
+                        r.width > 0 && r.x + r.width <= width && r.y + r.height <= height,
+                        "{height}x{width} {r:?}"
+                    );
                 }
                 for (stride, map) in [(16u32, (height.div_ceil(16), width.div_ceil(16))), (4, (1, 1))] {
                     for r in image_grid((height, width), map, stride, 4) {

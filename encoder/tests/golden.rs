@@ -1,0 +1,228 @@
+//! The encoder against values that were computed elsewhere.
+//!
+//! `golden/` holds thin networks and a picture with what numpy makes of them; these run always. The
+//! shared data directory (environment variable `OCELLI_DATA`, default `../shared/data` beside the
+//! repository) holds trained networks; where it is absent those tests say that they were skipped, and
+//! fail if `OCELLI_REQUIRE_DATA=1`.
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Golden, decode, relative_error};
+use image::RgbImage;
+use ocelli_encoder::network::{Network, NetworkOptions};
+use ocelli_encoder::pipeline::{Pipeline, PipelineOptions, pool_regions};
+use ocelli_encoder::pooling::{image_grid, rigid_grid};
+use ocelli_index::{DescriptorSpec, Form, Grid, InputConvention, Pooling, Whitening};
+
+fn own(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
+}
+
+fn rmac(levels: u32) -> Pooling {
+    Pooling::Rmac { levels, grid: Grid::FeatureMap }
+}
+
+fn pipeline(network: &Network, pooling: Pooling, whitening: Option<Whitening>) -> Pipeline {
+    let options = PipelineOptions { pooling, ..PipelineOptions::default() };
+    Pipeline::new(network.try_clone().unwrap(), options, whitening).unwrap()
+}
+
+/// The whitening of a golden file, declared to be learned on what `pooling` makes of `network`.
+fn whitening(network: &Network, pooling: Pooling, mean: Vec<f32>, projection: Vec<f32>) -> Whitening {
+    Whitening { mean, projection, learned_on: pipeline(network, pooling, None).spec().clone() }
+}
+
+/// Feature map, regions and every pooled vector that both sets of golden files have.
+fn check(network: &Network, image: &RgbImage, golden: &Golden, white: (Vec<f32>, Vec<f32>)) {
+    let map = network.feature_map(image).unwrap();
+    let (_, shape) = golden.floats("feature");
+    let size: Vec<usize> = map.size().iter().map(|&n| n as usize).collect();
+    assert_eq!(size, shape);
+    golden.assert_near("feature", &Vec::<f32>::try_from(map.reshape([-1])).unwrap());
+
+    let views = std::slice::from_ref(image);
+    let describe = |pooling| pipeline(network, pooling, None).descriptor(views).unwrap();
+    golden.assert_near("mac", &describe(Pooling::Mac));
+    golden.assert_near("spoc", &describe(Pooling::Spoc));
+    golden.assert_near("gem3", &describe(Pooling::Gem { p: 3.0 }));
+    for levels in 1..=3 {
+        assert_eq!(rigid_grid(size[1], size[2], levels), golden.regions(&format!("regions_L{levels}")));
+        golden.assert_near(&format!("rmac_L{levels}"), &describe(rmac(levels)));
+    }
+
+    let white = whitening(network, rmac(3), white.0, white.1);
+    let whole = pipeline(network, rmac(3), Some(white.clone()));
+    let descriptor = whole.descriptor(views).unwrap();
+    golden.assert_near("rmac_L3_white", &descriptor);
+    assert_eq!(whole.dim(), descriptor.len());
+
+    // The same from region vectors kept on disk, whitened before or after.
+    let rows = pipeline(network, rmac(3), None).regions(views).unwrap();
+    assert_eq!(rows.len(), golden.regions("regions_L3").len() * network.channels());
+    let later = pool_regions(&rows, network.channels(), Some(&white)).unwrap();
+    assert!(relative_error(&later, &descriptor) < 1e-6);
+    let earlier = pool_regions(&whole.regions(views).unwrap(), whole.dim(), None).unwrap();
+    assert!(relative_error(&earlier, &descriptor) < 1e-6);
+}
+
+/// Three networks that differ in all that weights differ in; each names its form and input in another
+/// way: metadata, explicit options, and metadata without a form (basic blocks have none).
+#[test]
+fn thin_networks_match_numpy() {
+    let explicit = NetworkOptions {
+        form: Some(Form::V1_5),
+        input: Some(InputConvention::TorchvisionRgb),
+        ..NetworkOptions::default()
+    };
+    let networks = [
+        ("bottleneck_v1", NetworkOptions::default(), "resnet-bottleneck-2-1-2", 16),
+        ("bottleneck_v1_5", explicit, "resnet-bottleneck-1-2-1-1", 32),
+        ("basic_folded", NetworkOptions::default(), "resnet-basic-2-1-1", 16),
+    ];
+    let image = decode(&own("picture.png"));
+    for (name, options, arch, stride) in networks {
+        let network = Network::open(&own(&format!("{name}.weights.safetensors")), &options).unwrap();
+        assert_eq!((network.identity().arch.as_str(), network.stride()), (arch, stride));
+        let golden = Golden::open(&own(&format!("{name}.golden.safetensors")));
+        let white = (golden.floats("mean").0, golden.floats("projection").0);
+        check(&network, &image, &golden, white.clone());
+
+        let views = std::slice::from_ref(&image);
+        let whitened_mac = whitening(&network, Pooling::Mac, white.0, white.1);
+        golden
+            .assert_near("mac_white", &pipeline(&network, Pooling::Mac, Some(whitened_mac)).descriptor(views).unwrap());
+
+        let map = golden.floats("feature").1;
+        let (height, width) = (image.height() as usize, image.width() as usize);
+        let regions = image_grid((height, width), (map[1], map[2]), stride, 3);
+        assert_eq!(regions, golden.regions("pixel_regions_L3"), "{name}");
+        let pixels = Pooling::Rmac { levels: 3, grid: Grid::ImagePixels };
+        golden.assert_near("rmac_L3_pixels", &pipeline(&network, pixels, None).descriptor(views).unwrap());
+
+        let second = image::imageops::crop_imm(&image, 0, 0, 64, 80).to_image();
+        let two = pipeline(&network, rmac(2), None).descriptor(&[image.clone(), second]).unwrap();
+        golden.assert_near("rmac_L2_two_sizes", &two);
+    }
+}
+
+/// A JSON file beside the weights is found by name, and outranks the metadata; options outrank it.
+#[test]
+fn options_outrank_json_outranks_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("net.safetensors");
+    std::fs::copy(own("bottleneck_v1.weights.safetensors"), &weights).unwrap();
+    std::fs::write(folder.path().join("net.json"), r#"{"form": "v1.5", "bn_eps": 0.5}"#).unwrap();
+    let network = Network::open(&weights, &NetworkOptions::default()).unwrap();
+    let identity = network.identity();
+    assert_eq!((identity.form, identity.bn_eps), (Form::V1_5, 0.5));
+    assert_eq!(identity.input, InputConvention::CaffeBgr); // left to the metadata
+
+    let options = NetworkOptions { form: Some(Form::V1), bn_eps: Some(0.25), ..NetworkOptions::default() };
+    let identity = Network::open(&weights, &options).unwrap().identity().clone();
+    assert_eq!((identity.form, identity.bn_eps), (Form::V1, 0.25));
+}
+
+/// Stopping earlier gives the map of the earlier stage, under the same weights and another spec.
+#[test]
+fn an_earlier_last_stage_can_be_asked_for() {
+    let path = own("bottleneck_v1.weights.safetensors");
+    let image = decode(&own("picture.png"));
+    let sizes = [(1, 16, 4), (2, 32, 8), (3, 64, 16)].map(|(stage, channels, stride)| {
+        let options = NetworkOptions { last_stage: Some(stage), ..NetworkOptions::default() };
+        let network = Network::open(&path, &options).unwrap();
+        assert_eq!((network.channels(), network.stride()), (channels, stride));
+        assert_eq!(network.identity().arch, "resnet-bottleneck-2-1-2");
+        network.feature_map(&image).unwrap().size()
+    });
+    assert_eq!(sizes, [vec![16, 25, 33], vec![32, 13, 17], vec![64, 7, 9]]);
+}
+
+/// A whitening learned on other vectors would be applied without complaint and answer nonsense.
+#[test]
+fn a_foreign_whitening_is_refused() {
+    let network = Network::open(&own("basic_folded.weights.safetensors"), &NetworkOptions::default()).unwrap();
+    let white = whitening(&network, rmac(2), vec![0.0; 32], vec![0.5; 32 * 4]);
+    let result = Pipeline::new(network, PipelineOptions::default(), Some(white));
+    let message = result.err().unwrap().to_string();
+    assert!(message.contains("pooling") && message.contains("rmac:2"), "{message}");
+}
+
+/// Clones in other threads give the bits of the original; the compiler proves that they may move.
+#[test]
+fn clones_agree_across_threads() {
+    let network = Network::open(&own("basic_folded.weights.safetensors"), &NetworkOptions::default()).unwrap();
+    let original = pipeline(&network, rmac(3), None);
+    let image = decode(&own("picture.png"));
+    let expected = original.descriptor(std::slice::from_ref(&image)).unwrap();
+    let workers: Vec<_> = (0..3)
+        .map(|_| {
+            let (clone, image) = (original.try_clone().unwrap(), image.clone());
+            std::thread::spawn(move || {
+                ocelli_encoder::network::set_torch_threads(1);
+                assert!(matches!(clone.spec(), DescriptorSpec::Network(_)));
+                clone.descriptor(&[image]).unwrap()
+            })
+        })
+        .collect();
+    for worker in workers {
+        assert_eq!(worker.join().unwrap(), expected);
+    }
+}
+
+/// The shared data directory, or None after saying so.
+fn shared_data(test: &str) -> Option<PathBuf> {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let root = std::env::var_os("OCELLI_DATA").map_or_else(default, PathBuf::from);
+    if root.join("weights").is_dir() && root.join("golden").is_dir() {
+        return Some(root);
+    }
+    let required = std::env::var_os("OCELLI_REQUIRE_DATA").is_some_and(|value| value == "1");
+    assert!(!required, "{test}: OCELLI_REQUIRE_DATA=1, but {} has no weights and golden files", root.display());
+    eprintln!("SKIPPED {test}: {} has no weights and golden files (OCELLI_DATA names another place)", root.display());
+    None
+}
+
+#[test]
+fn trained_resnet50_matches_the_reference() {
+    let Some(data) = shared_data("trained_resnet50_matches_the_reference") else { return };
+    let options = NetworkOptions {
+        form: Some(Form::V1),
+        input: Some(InputConvention::CaffeBgr),
+        bn_eps: Some(1.001e-5),
+        ..NetworkOptions::default()
+    };
+    let network = Network::open(&data.join("weights/resnet50_v1_conv1-conv4.safetensors"), &options).unwrap();
+    assert_eq!((network.identity().arch.as_str(), network.channels(), network.stride()), ("resnet50", 1024, 16));
+    let white = Golden::open(&data.join("golden/whitening.safetensors"));
+    let mut pictures = 0;
+    for entry in std::fs::read_dir(data.join("golden")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "png") {
+            let golden = Golden::open(&path.with_extension("safetensors"));
+            check(&network, &decode(&path), &golden, (white.floats("mean").0, white.floats("P").0));
+            pictures += 1;
+        }
+    }
+    assert!(pictures > 0, "no golden pictures in {}", data.display());
+}
+
+#[test]
+fn trained_resnet18_loads_in_any_form() {
+    let Some(data) = shared_data("trained_resnet18_loads_in_any_form") else { return };
+    let path = data.join("weights/resnet18_conv1-layer3_bnfolded.safetensors");
+    let image = decode(&own("picture.png"));
+    let maps = [None, Some(Form::V1), Some(Form::V1_5)].map(|form| {
+        let options =
+            NetworkOptions { form, input: Some(InputConvention::TorchvisionRgb), ..NetworkOptions::default() };
+        let network = Network::open(&path, &options).unwrap();
+        assert_eq!((network.identity().arch.as_str(), network.channels(), network.stride()), ("resnet18", 256, 16));
+        let map = network.feature_map(&image).unwrap();
+        assert_eq!(map.size(), [256, 7, 9]);
+        assert!(map.isfinite().all().int64_value(&[]) == 1 && map.max().double_value(&[]) > 0.1);
+        (network.identity().clone(), Vec::<f32>::try_from(map.reshape([-1])).unwrap())
+    });
+    assert!(maps[0] == maps[1] && maps[1] == maps[2]);
+}
