@@ -8,16 +8,30 @@
 pub mod container;
 pub mod error;
 pub mod hash;
+pub mod inspect;
 pub mod keys;
+pub mod manifest;
+pub mod model;
 pub mod packed;
 pub mod part;
+pub mod search;
+pub mod shard;
+pub mod snapshot;
 pub mod spec;
+pub mod storage;
 pub mod whitening;
 
 pub use error::{Error, ErrorCode, Result};
 pub use hash::{Hash, Hasher};
+pub use inspect::{Inspection, inspect};
+pub use manifest::{Generation, IndexDir, NewGeneration, ShardEntry};
+pub use model::{Metric, Model, ModelParts};
 pub use part::{Dtype, Part, PartKind, PartSummary, PartWriter};
+pub use search::Hit;
+pub use shard::{Shard, ShardBuilder, ShardMeta};
+pub use snapshot::{Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes};
 pub use spec::{
     DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter,
 };
+pub use storage::{LocalStorage, Storage};
 pub use whitening::Whitening;

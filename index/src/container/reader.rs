@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
 
 /// A mapped container.
+#[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
     map: Mmap,

@@ -1,0 +1,249 @@
+//! What is in a file or an index directory, for people and scripts.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::container::{FileKind, Reader, SectionKind};
+use crate::error::Result;
+use crate::manifest::{Generation, IndexDir};
+use crate::model::Model;
+use crate::part::Part;
+use crate::shard::ShardMeta;
+use crate::snapshot::Snapshot;
+use crate::whitening::Whitening;
+
+/// A section of a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct SectionInfo {
+    /// Its name, or `section <number>` where this version does not know it.
+    pub name: String,
+    /// First byte in the file.
+    pub offset: u64,
+    /// Bytes, padding not counted.
+    pub bytes: u64,
+}
+
+/// What is in a file or an index directory.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Inspection {
+    /// A part.
+    Part {
+        /// Regions or descriptors.
+        holds: String,
+        /// Number type.
+        dtype: String,
+        /// Images.
+        images: usize,
+        /// Rows.
+        rows: usize,
+        /// Dimension of a row.
+        dim: usize,
+        /// Hash of the descriptor spec.
+        spec_hash: String,
+        /// The spec's canonical text.
+        spec: String,
+        /// File.
+        file: FileInfo,
+    },
+    /// A whitening.
+    Whitening {
+        /// Hash that specs carry.
+        hash: String,
+        /// Dimension of what goes in.
+        dim_in: usize,
+        /// Dimension of what comes out.
+        dim_out: usize,
+        /// Canonical text of the spec it was learned on.
+        learned_on: String,
+        /// File.
+        file: FileInfo,
+    },
+    /// A model.
+    Model {
+        /// Hash that shards carry.
+        hash: String,
+        /// Metric.
+        metric: String,
+        /// Dimension of x.
+        dim: usize,
+        /// Dimension of z.
+        d: usize,
+        /// Coarse centroids.
+        nlist: usize,
+        /// Sub-quantizers.
+        m: usize,
+        /// Codewords of a sub-quantizer.
+        ksub: usize,
+        /// Whether it rotates.
+        rotation: bool,
+        /// Hash of the descriptor spec.
+        spec_hash: String,
+        /// The spec's canonical text.
+        spec: String,
+        /// How it was trained.
+        training: std::collections::BTreeMap<String, String>,
+        /// File.
+        file: FileInfo,
+    },
+    /// A shard.
+    Shard {
+        /// Its own scalar facts.
+        meta: ShardMeta,
+        /// Bytes a row of codes, scalars, ordinals and list table, padding included: what a scan needs.
+        search_bytes_per_row: f64,
+        /// Bytes a row of ids and the id and list maps.
+        map_bytes_per_row: f64,
+        /// Bytes a row of keys and their map.
+        key_bytes_per_row: f64,
+        /// File.
+        file: FileInfo,
+    },
+    /// An index directory.
+    Index {
+        /// The folder.
+        path: PathBuf,
+        /// Generations that exist.
+        generations: Vec<u64>,
+        /// The current one.
+        current: Option<Generation>,
+        /// Rows that are not deleted.
+        rows: u64,
+        /// Bytes of the shards.
+        shard_bytes: u64,
+        /// Bytes of the model.
+        model_bytes: u64,
+        /// Bytes of the shards over rows.
+        bytes_per_image: f64,
+    },
+}
+
+/// A file and its sections.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileInfo {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Its sections, in file order.
+    pub sections: Vec<SectionInfo>,
+}
+
+impl FileInfo {
+    fn of(file: &Reader) -> Self {
+        let sections = file.sections().iter().map(|s| SectionInfo {
+            name: s.known().map_or_else(|| format!("section {}", s.kind), |k| k.name().to_owned()),
+            offset: s.offset,
+            bytes: s.len,
+        });
+        Self { path: file.path().to_owned(), bytes: file.bytes(), sections: sections.collect() }
+    }
+
+    /// Bytes of some sections.
+    fn sum(&self, kinds: &[SectionKind]) -> u64 {
+        self.sections.iter().filter(|s| kinds.iter().any(|k| k.name() == s.name)).map(|s| s.bytes).sum()
+    }
+}
+
+/// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
+/// proven; a shard outside an index directory is then only proven byte by byte, since what it means
+/// is its model's business.
+///
+/// # Errors
+/// Those of opening the file.
+pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
+    if path.is_dir() {
+        return inspect_index(path, verify);
+    }
+    let file = Reader::open_any(path)?;
+    if verify {
+        file.verify()?;
+    }
+    let info = FileInfo::of(&file);
+    Ok(match file.kind() {
+        FileKind::Part => {
+            let part = Part::open(path)?;
+            if verify {
+                part.verify()?;
+            }
+            Inspection::Part {
+                holds: part.kind().to_string(),
+                dtype: part.dtype().to_string(),
+                images: part.images(),
+                rows: part.rows(),
+                dim: part.dim(),
+                spec_hash: part.spec().hash().to_string(),
+                spec: part.spec().canonical(),
+                file: info,
+            }
+        }
+        FileKind::Whitening => {
+            let w = Whitening::open(path)?;
+            Inspection::Whitening {
+                hash: w.hash().to_string(),
+                dim_in: w.dim_in(),
+                dim_out: w.dim_out(),
+                learned_on: w.learned_on.canonical(),
+                file: info,
+            }
+        }
+        FileKind::Model => {
+            let model = Model::open(path)?;
+            let p = model.parts();
+            Inspection::Model {
+                hash: model.hash().to_string(),
+                metric: p.metric.to_string(),
+                dim: p.dim,
+                d: p.d,
+                nlist: p.nlist,
+                m: p.m,
+                ksub: p.ksub,
+                rotation: p.rotation.is_some(),
+                spec_hash: p.spec.hash().to_string(),
+                spec: p.spec.canonical(),
+                training: p.training.clone(),
+                file: info,
+            }
+        }
+        FileKind::Shard => {
+            let meta: ShardMeta = crate::part::read_meta(&file)?;
+            let rows = f64::from(meta.rows.max(1));
+            let maps = info.sum(&[SectionKind::Ids, SectionKind::IdMap, SectionKind::ListOf]);
+            let keys = info.sum(&[SectionKind::Keys, SectionKind::KeyMap]);
+            Inspection::Shard {
+                search_bytes_per_row: (info.bytes - maps - keys) as f64 / rows,
+                map_bytes_per_row: maps as f64 / rows,
+                key_bytes_per_row: keys as f64 / rows,
+                meta,
+                file: info,
+            }
+        }
+    })
+}
+
+fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
+    let dir = IndexDir::open(path)?;
+    let generations = dir.generations()?;
+    let current = dir.current()?;
+    let (mut rows, mut shard_bytes, mut model_bytes) = (0, 0, 0);
+    if let Some(generation) = &current {
+        let snapshot = Snapshot::open(path, Some(generation.number))?;
+        if verify {
+            snapshot.verify()?;
+        }
+        rows = snapshot.rows();
+        shard_bytes = generation.shards.iter().map(|s| s.bytes).sum();
+        let model = dir.model_path(&generation.model);
+        model_bytes = std::fs::metadata(&model).map_err(|e| crate::Error::io(&model, "find", e))?.len();
+    }
+    Ok(Inspection::Index {
+        path: path.to_owned(),
+        generations,
+        current,
+        rows,
+        shard_bytes,
+        model_bytes,
+        bytes_per_image: shard_bytes as f64 / rows.max(1) as f64,
+    })
+}

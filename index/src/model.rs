@@ -1,0 +1,502 @@
+//! The trained model: transform, coarse centroids, product quantizer.
+//!
+//! ```text
+//! x (dim,) ──► z = R (x − mean) (d,), optionally L2 again ──► list l: nearest c_l ──► r = z − c_l ──► code (m,)
+//! ```
+//!
+//! A model is shared by every shard that was built under it; its content hash stands in each of them.
+//! Product quantization of residuals: Jégou, Douze, Schmid 2011.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ocelli_vector::codes::CodeLayout;
+use ocelli_vector::{adc, dense, dot, l2_normalize, l2_sq};
+use serde::{Deserialize, Serialize};
+
+use crate::container::{FileKind, Reader, SectionKind, Writer};
+use crate::error::{Error, Result};
+use crate::hash::{Hash, Hasher};
+use crate::part::{read_meta, read_spec, write_meta};
+use crate::spec::{DescriptorSpec, named};
+
+named! {
+    /// How a query and an indexed vector are compared.
+    Metric, "metric" {
+        /// Squared Euclidean distance; smaller is better.
+        L2 = "l2",
+        /// Inner product; larger is better.
+        InnerProduct = "ip",
+    }
+}
+
+/// Most sub-quantizers of a code.
+pub const MAX_M: usize = 128;
+/// Most coarse centroids.
+pub const MAX_NLIST: usize = 1 << 24;
+
+/// What a model consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelParts {
+    /// What made the vectors that this model indexes.
+    pub spec: DescriptorSpec,
+    /// How vectors are compared.
+    pub metric: Metric,
+    /// Subtracted first, (dim,).
+    pub mean: Option<Vec<f32>>,
+    /// Orthonormal rows, (d, dim) row-major: a PCA or OPQ. Without it d = dim.
+    pub rotation: Option<Vec<f32>>,
+    /// Whether z is L2-normalised again after the rotation.
+    pub renormalize: bool,
+    /// Dimension of x.
+    pub dim: usize,
+    /// Dimension of z.
+    pub d: usize,
+    /// Number of coarse centroids.
+    pub nlist: usize,
+    /// Coarse centroids, (nlist, d) row-major.
+    pub coarse: Vec<f32>,
+    /// Number of sub-quantizers; d is a multiple of it.
+    pub m: usize,
+    /// Codewords of a sub-quantizer: 256 or 16.
+    pub ksub: usize,
+    /// Codebooks, (m, ksub, d / m) row-major.
+    pub codebooks: Vec<f32>,
+    /// How it was trained (rows, seed, iterations): for people, not part of the hash.
+    pub training: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meta {
+    hash: Hash,
+    /// Canonical text.
+    spec: String,
+    metric: Metric,
+    renormalize: bool,
+    dim: usize,
+    d: usize,
+    nlist: usize,
+    m: usize,
+    ksub: usize,
+    training: BTreeMap<String, String>,
+}
+
+/// A model ready for use. Its parts fit together and are finite.
+#[derive(Debug)]
+pub struct Model {
+    parts: ModelParts,
+    layout: CodeLayout,
+    hash: Hash,
+}
+
+/// A query in the model's space.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Vector that is compared with z, (d,).
+    pub z: Vec<f32>,
+    /// Constant that belongs to every inner product: ⟨x, mean⟩ where the transform is centred.
+    pub offset: f32,
+}
+
+impl Model {
+    /// A model of these parts.
+    ///
+    /// # Errors
+    /// [`Error::Dim`] or [`Error::Invalid`] if they do not fit together or a number is not finite.
+    pub fn from_parts(parts: ModelParts) -> Result<Self> {
+        let p = &parts;
+        let dim = |what: &str, expected: usize, found: usize| {
+            if expected == found { Ok(()) } else { Err(Error::Dim { what: format!("model: {what}"), expected, found }) }
+        };
+        dim("spec's dimension", p.dim, p.spec.dim())?;
+        if p.dim == 0 || p.d == 0 || p.nlist == 0 || p.nlist > MAX_NLIST || p.m == 0 || p.m > MAX_M {
+            return Err(Error::invalid(format!(
+                "model: dim {}, d {}, nlist {} (1 to {MAX_NLIST}), m {} (1 to {MAX_M})", p.dim, p.d, p.nlist, p.m
+            )));
+        }
+        if !p.d.is_multiple_of(p.m) {
+            return Err(Error::invalid(format!("model: d = {} is no multiple of m = {}", p.d, p.m)));
+        }
+        let layout = CodeLayout::new(p.m, p.ksub)
+            .ok_or_else(|| Error::invalid(format!("model: ksub = {}, expected 256 or 16", p.ksub)))?;
+        let product = |a: usize, b: usize| a.checked_mul(b).unwrap_or(usize::MAX);
+        if let Some(mean) = &p.mean {
+            dim("mean", p.dim, mean.len())?;
+        }
+        match &p.rotation {
+            Some(r) => dim("rotation's elements", product(p.d, p.dim), r.len())?,
+            None => dim("d without a rotation", p.dim, p.d)?,
+        }
+        dim("coarse centroids' elements", product(p.nlist, p.d), p.coarse.len())?;
+        dim("codebooks' elements", product(p.ksub, p.d), p.codebooks.len())?;
+        let numbers = [&p.coarse, &p.codebooks].into_iter().chain(&p.mean).chain(&p.rotation);
+        if !numbers.flatten().all(|x| x.is_finite()) {
+            return Err(Error::invalid("model: a number is not finite"));
+        }
+        let hash = hash_of(p);
+        Ok(Self { parts, layout, hash })
+    }
+
+    /// What the model consists of.
+    pub fn parts(&self) -> &ModelParts {
+        &self.parts
+    }
+
+    /// How its codes lie in memory.
+    pub fn layout(&self) -> CodeLayout {
+        self.layout
+    }
+
+    /// Hash over everything that defines codes and scores.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// What made the vectors that this model indexes.
+    pub fn spec(&self) -> &DescriptorSpec {
+        &self.parts.spec
+    }
+
+    /// How vectors are compared.
+    pub fn metric(&self) -> Metric {
+        self.parts.metric
+    }
+
+    /// Centroid of a list, (d,).
+    ///
+    /// # Panics
+    /// If `list >= nlist`.
+    pub fn centroid(&self, list: u32) -> &[f32] {
+        let at = list as usize * self.parts.d;
+        &self.parts.coarse[at..at + self.parts.d]
+    }
+
+    fn check_dim(&self, what: &str, x: &[f32]) -> Result<()> {
+        if x.len() != self.parts.dim {
+            return Err(Error::Dim { what: what.into(), expected: self.parts.dim, found: x.len() });
+        }
+        match x.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(Error::invalid(format!("{what}: element {at} is {}", x[at]))),
+        }
+    }
+
+    /// x minus `mean`, rotated.
+    fn rotate(&self, x: &[f32], mean: Option<&Vec<f32>>) -> Vec<f32> {
+        let centred: Vec<f32> = match mean {
+            Some(mean) => x.iter().zip(mean).map(|(a, b)| a - b).collect(),
+            None => x.to_vec(),
+        };
+        match &self.parts.rotation {
+            None => centred,
+            Some(r) => {
+                let mut z = Vec::with_capacity(self.parts.d);
+                dense::matvec(r, &centred, &mut z);
+                z
+            }
+        }
+    }
+
+    /// z (d,) of a vector x (dim,).
+    ///
+    /// # Errors
+    /// [`Error::Dim`]; [`Error::Invalid`] if an element is not finite, or if z is to be normalised
+    /// and has no direction.
+    pub fn transform(&self, x: &[f32]) -> Result<Vec<f32>> {
+        self.check_dim("vector", x)?;
+        let mut z = self.rotate(x, self.parts.mean.as_ref());
+        if self.parts.renormalize && !l2_normalize(&mut z) {
+            return Err(Error::invalid("vector: it has no direction after the model's transform"));
+        }
+        Ok(z)
+    }
+
+    /// A query in the model's space. With inner product and a centred transform the query itself is
+    /// not centred: ⟨x, Rᵀz + mean⟩ = ⟨R x, z⟩ + ⟨x, mean⟩. Where z was normalised again, the score
+    /// is a cosine in the space of z, and the query goes the same way as the indexed vectors.
+    ///
+    /// # Errors
+    /// As [`Self::transform`].
+    pub fn prepare(&self, x: &[f32]) -> Result<Query> {
+        if self.parts.metric == Metric::L2 || self.parts.renormalize {
+            return Ok(Query { z: self.transform(x)?, offset: 0.0 });
+        }
+        self.check_dim("query", x)?;
+        let offset = self.parts.mean.as_ref().map_or(0.0, |mean| dot(x, mean));
+        Ok(Query { z: self.rotate(x, None), offset })
+    }
+
+    /// The list of z (d,): nearest centroid by L2 whatever the metric, ties to the smaller list.
+    /// (Assigning by inner product would fill the lists of long centroids.)
+    pub fn assign(&self, z: &[f32]) -> u32 {
+        dense::nearest(z, &self.parts.coarse).map_or(0, |(list, _)| list as u32)
+    }
+
+    /// The code (m,) of z (d,) in a list: per sub-quantizer the nearest codeword to the residual,
+    /// ties to the smaller.
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    pub fn encode(&self, z: &[f32], list: u32, code: &mut [u8]) {
+        let p = &self.parts;
+        assert_eq!(code.len(), p.m, "code of another m");
+        let residual: Vec<f32> = z.iter().zip(self.centroid(list)).map(|(a, b)| a - b).collect();
+        let dsub = p.d / p.m;
+        let books = p.codebooks.chunks_exact(p.ksub * dsub);
+        for ((c, sub), book) in code.iter_mut().zip(residual.chunks_exact(dsub)).zip(books) {
+            *c = dense::nearest(sub, book).map_or(0, |(word, _)| word as u8);
+        }
+    }
+
+    /// ẑ (d,): centroid plus decoded residual.
+    pub fn decode(&self, list: u32, code: &[u8]) -> Vec<f32> {
+        let mut z = vec![0.0; self.parts.d];
+        adc::decode(&self.parts.codebooks, self.parts.ksub, code, &mut z);
+        z.iter_mut().zip(self.centroid(list)).for_each(|(r, c)| *r += c);
+        z
+    }
+
+    /// x̂ (dim,) = Rᵀ ẑ + mean: what the index knows of a vector, in the space of x.
+    pub fn reconstruct(&self, list: u32, code: &[u8]) -> Vec<f32> {
+        let z = self.decode(list, code);
+        let mut x = match &self.parts.rotation {
+            None => z,
+            Some(r) => {
+                let mut x = Vec::new();
+                dense::matvec_transposed(r, self.parts.dim, &z, &mut x);
+                x
+            }
+        };
+        if let Some(mean) = &self.parts.mean {
+            x.iter_mut().zip(mean).for_each(|(a, b)| *a += b);
+        }
+        x
+    }
+
+    /// The `nprobe` best lists for a query, best first, each with the part of the score that the
+    /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
+    /// smaller list.
+    pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
+        let mut lists: Vec<(u32, f32)> = self
+            .parts
+            .coarse
+            .chunks_exact(self.parts.d)
+            .zip(0u32..)
+            .map(|(c, list)| match self.parts.metric {
+                Metric::L2 => (list, l2_sq(&query.z, c)),
+                Metric::InnerProduct => (list, dot(&query.z, c) + query.offset),
+            })
+            .collect();
+        let best_first = |a: &(u32, f32), b: &(u32, f32)| match self.parts.metric {
+            Metric::L2 => a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)),
+            Metric::InnerProduct => b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)),
+        };
+        let nprobe = nprobe.clamp(1, lists.len());
+        if nprobe < lists.len() {
+            lists.select_nth_unstable_by(nprobe - 1, best_first);
+            lists.truncate(nprobe);
+        }
+        lists.sort_unstable_by(best_first);
+        lists
+    }
+
+    /// Writes the model atomically.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let p = &self.parts;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = Writer::create(folder, FileKind::Model)?;
+        write_meta(
+            &mut file,
+            &Meta {
+                hash: self.hash,
+                spec: p.spec.canonical(),
+                metric: p.metric,
+                renormalize: p.renormalize,
+                dim: p.dim,
+                d: p.d,
+                nlist: p.nlist,
+                m: p.m,
+                ksub: p.ksub,
+                training: p.training.clone(),
+            },
+        )?;
+        if let Some(mean) = &p.mean {
+            file.section(SectionKind::Mean, true, bytemuck::cast_slice(mean))?;
+        }
+        if let Some(rotation) = &p.rotation {
+            file.section(SectionKind::Rotation, true, bytemuck::cast_slice(rotation))?;
+        }
+        file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
+        file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
+        let target = path.to_owned();
+        file.finish(|_| target)?;
+        Ok(())
+    }
+
+    /// Reads and proves a whole model, its hash included.
+    ///
+    /// # Errors
+    /// Those of [`Reader::open`]; [`Error::Corrupt`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = Reader::open(path, FileKind::Model)?;
+        file.verify()?;
+        let meta: Meta = read_meta(&file)?;
+        let product = |a: usize, b: usize| a.checked_mul(b).unwrap_or(usize::MAX);
+        let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
+        let optional = |kind, n| file.find(kind).map(|_| numbers(kind, n)).transpose();
+        let parts = ModelParts {
+            spec: read_spec(&file, &meta.spec)?,
+            metric: meta.metric,
+            mean: optional(SectionKind::Mean, meta.dim)?,
+            rotation: optional(SectionKind::Rotation, product(meta.d, meta.dim))?,
+            renormalize: meta.renormalize,
+            dim: meta.dim,
+            d: meta.d,
+            nlist: meta.nlist,
+            coarse: numbers(SectionKind::Coarse, product(meta.nlist, meta.d))?,
+            m: meta.m,
+            ksub: meta.ksub,
+            codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
+            training: meta.training,
+        };
+        let model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
+        if model.hash != meta.hash {
+            return Err(Error::corrupt(path, format!("its content hashes to {}, expected {}", model.hash, meta.hash)));
+        }
+        Ok(model)
+    }
+}
+
+/// Hash over what defines codes and scores: shapes, spec, metric, transform, centroids, codebooks.
+/// Training notes and derived sections stay outside.
+fn hash_of(p: &ModelParts) -> Hash {
+    let mut h = Hasher::new();
+    h.update(
+        format!(
+            "ocelli-model 1\nspec={}\nmetric={}\nrenormalize={}\ndim={}\nd={}\nnlist={}\nm={}\nksub={}\nmean={}\nrotation={}\n",
+            p.spec.hash(), p.metric, p.renormalize, p.dim, p.d, p.nlist, p.m, p.ksub, p.mean.is_some(), p.rotation.is_some(),
+        )
+        .as_bytes(),
+    );
+    for numbers in p.mean.iter().chain(&p.rotation).chain([&p.coarse, &p.codebooks]) {
+        h.update(bytemuck::cast_slice(numbers));
+    }
+    h.finish()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+
+    /// A small model with random centroids and codebooks; a rotation by a permutation and a mean if
+    /// asked for. ksub 16 keeps it small.
+    pub(crate) fn small(metric: Metric, transform: bool, seed: u64) -> Model {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let (dim, nlist, m, ksub) = (12, 7, 4, 16);
+        let mut draw = |n: usize, scale: f32| -> Vec<f32> {
+            (0..n).map(|_| rng.random_range(-scale..scale)).collect()
+        };
+        let rotation = transform.then(|| {
+            let mut r = vec![0.0; dim * dim];
+            (0..dim).for_each(|i| r[i * dim + (i * 5 + 1) % dim] = if i % 2 == 0 { 1.0 } else { -1.0 });
+            r
+        });
+        Model::from_parts(ModelParts {
+            spec: DescriptorSpec::foreign("test", dim as u32).unwrap(),
+            metric,
+            mean: transform.then(|| draw(dim, 0.3)),
+            rotation,
+            renormalize: false,
+            dim,
+            d: dim,
+            nlist,
+            coarse: draw(nlist * dim, 1.0),
+            m,
+            ksub,
+            codebooks: draw(ksub * dim, 0.5),
+            training: BTreeMap::from([("seed".into(), seed.to_string())]),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn file_round_trip_keeps_hash_and_bits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.model");
+        for transform in [false, true] {
+            let model = small(Metric::L2, transform, 1);
+            model.write(&path).unwrap();
+            let read = Model::open(&path).unwrap();
+            assert_eq!(read.parts(), model.parts());
+            assert_eq!(read.hash(), model.hash());
+        }
+        assert_ne!(small(Metric::L2, true, 1).hash(), small(Metric::InnerProduct, true, 1).hash());
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let good = small(Metric::L2, true, 1).parts().clone();
+        let bad: [fn(&mut ModelParts); 7] = [
+            |p| p.m = 5,
+            |p| p.ksub = 17,
+            |p| p.coarse.truncate(3),
+            |p| p.codebooks[0] = f32::NAN,
+            |p| p.rotation = Some(vec![1.0; 3]),
+            |p| p.mean = Some(vec![1.0; 3]),
+            |p| p.nlist = 0,
+        ];
+        for spoil in bad {
+            let mut parts = good.clone();
+            spoil(&mut parts);
+            assert!(Model::from_parts(parts).is_err());
+        }
+    }
+
+    /// Encoding is nearest codeword; the reconstruction undoes the transform; an inner product
+    /// through the model equals the one with the reconstruction.
+    #[test]
+    fn encode_reconstruct_and_scores_agree() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        for metric in [Metric::L2, Metric::InnerProduct] {
+            let model = small(metric, true, 2);
+            let x: Vec<f32> = (0..12).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let q: Vec<f32> = (0..12).map(|_| rng.random_range(-1.0..1.0)).collect();
+            let z = model.transform(&x).unwrap();
+            let list = model.assign(&z);
+            let mut code = [0; 4];
+            model.encode(&z, list, &mut code);
+            let x_hat = model.reconstruct(list, &code);
+            // A permutation with signs: norms survive, so the error in x equals the error in z.
+            assert!((l2_sq(&x, &x_hat) - l2_sq(&z, &model.decode(list, &code))).abs() < 1e-5);
+
+            let query = model.prepare(&q).unwrap();
+            let z_hat = model.decode(list, &code);
+            let (through, direct) = match metric {
+                Metric::L2 => (l2_sq(&query.z, &z_hat), l2_sq(&q, &x_hat)),
+                Metric::InnerProduct => (dot(&query.z, &z_hat) + query.offset, dot(&q, &x_hat)),
+            };
+            assert!((through - direct).abs() < 1e-4, "{metric}: {through} {direct}");
+        }
+    }
+
+    #[test]
+    fn probing_is_sorted_and_complete() {
+        for metric in [Metric::L2, Metric::InnerProduct] {
+            let model = small(metric, false, 4);
+            let query = model.prepare(&[0.3; 12]).unwrap();
+            let all = model.probe(&query, 1000);
+            assert_eq!(all.len(), 7);
+            assert_eq!(model.probe(&query, 3), all[..3]);
+            let ordered = all.windows(2).all(|w| if metric == Metric::L2 { w[0].1 <= w[1].1 } else { w[0].1 >= w[1].1 });
+            assert!(ordered);
+        }
+        let model = small(Metric::L2, false, 4);
+        assert!(matches!(model.prepare(&[0.0; 3]), Err(Error::Dim { expected: 12, found: 3, .. })));
+        assert!(model.prepare(&[f32::INFINITY; 12]).is_err());
+    }
+}

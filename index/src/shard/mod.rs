@@ -1,0 +1,76 @@
+//! Shards: immutable pieces of an index, written once and mapped.
+
+mod builder;
+mod reader;
+
+use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
+
+use crate::hash::Hash;
+
+pub use builder::ShardBuilder;
+pub use reader::Shard;
+
+/// The shard's own scalar facts, as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardMeta {
+    /// Hash of the model it was built under.
+    pub model: Hash,
+    /// Hash of the plan it is part of: what went in, in what order.
+    pub plan: Hash,
+    /// Its number in that plan.
+    pub task: u32,
+    /// Vectors in it.
+    pub rows: u32,
+    /// Number of lists.
+    pub nlist: u32,
+    /// Sub-quantizers of a code.
+    pub m: u32,
+    /// Codewords of a sub-quantizer.
+    pub ksub: u32,
+    /// How ids follow from ordinals.
+    pub ids: IdEncoding,
+    /// Bits of a packed ordinal.
+    pub ordinal_bits: u32,
+    /// Number of rows with a key.
+    pub keyed: u32,
+}
+
+/// How ids follow from ordinals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum IdEncoding {
+    /// id = base + ordinal. No section.
+    Affine {
+        /// Id of ordinal 0.
+        base: u64,
+    },
+    /// id = base + packed number of `bits` bits.
+    Packed {
+        /// Smallest id.
+        base: u64,
+        /// Bits of a number.
+        bits: u32,
+    },
+    /// One u64 a row.
+    Raw,
+}
+
+/// Entry of the list table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct ListEntry {
+    /// First byte of the list's codes in the section, a multiple of 64.
+    pub codes_offset: u64,
+    /// Rows in the lists before this one.
+    pub first: u32,
+    /// Rows in this list.
+    pub len: u32,
+    /// L2: term of a row ≥ `scalar_min` + `scalar_step` · its byte. Zero for inner product.
+    pub scalar_min: f32,
+    /// See `scalar_min`.
+    pub scalar_step: f32,
+    /// Zero in version 1.
+    pub reserved: u64,
+}

@@ -1,0 +1,448 @@
+//! A mapped shard. Structure is proven at open, bytes when they are first touched.
+
+use std::path::Path;
+
+use crate::container::{FileKind, Reader, Section, SectionKind};
+use crate::error::{Error, Result};
+use crate::keys::Keys;
+use crate::model::{Metric, Model};
+use crate::packed;
+use crate::part::read_meta;
+
+use super::builder::key_hash;
+use super::{IdEncoding, ListEntry, ShardMeta};
+
+/// A packed array in a section, read element by element so that only touched tiles are proven.
+#[derive(Clone, Copy, Debug)]
+struct PackedSection {
+    section: Section,
+    /// Byte of the section where the array begins.
+    start: u64,
+    width: u32,
+    len: u32,
+}
+
+impl PackedSection {
+    fn new(file: &Reader, kind: SectionKind, start: u64, width: u32, len: u32) -> Result<Self> {
+        let section = *file.require(kind)?;
+        let want = start + packed::bytes_for(len as usize, width) as u64;
+        if width > packed::MAX_WIDTH || section.len != want {
+            return Err(Error::corrupt(
+                file.path(),
+                format!("{}: {} bytes, expected {want}", kind.name(), section.len),
+            ));
+        }
+        Ok(Self { section, start, width, len })
+    }
+
+    #[inline]
+    fn get(&self, file: &Reader, i: u32) -> Result<u64> {
+        if i >= self.len {
+            return Err(Error::corrupt(file.path(), format!("element {i} of an array of {}", self.len)));
+        }
+        let bit = u64::from(i) * u64::from(self.width);
+        let bytes = file.read(&self.section, self.start + bit / 8, 8)?;
+        let mut word = [0u8; 8];
+        word.copy_from_slice(bytes);
+        Ok((u64::from_le_bytes(word) >> (bit % 8)) & ((1u64 << self.width) - 1))
+    }
+}
+
+/// First position in `0..len` for which `less` is false, where `less` is true for a prefix.
+fn partition_point(len: u32, mut less: impl FnMut(u32) -> Result<bool>) -> Result<u32> {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let mid = low + (high - low) / 2;
+        if less(mid)? {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    Ok(low)
+}
+
+/// An opened shard.
+#[derive(Debug)]
+pub struct Shard {
+    file: Reader,
+    meta: ShardMeta,
+    metric: Metric,
+    layout: ocelli_vector::codes::CodeLayout,
+    codes: Section,
+    ordinals: PackedSection,
+    list_of: PackedSection,
+    packed_ids: Option<PackedSection>,
+    id_map: Option<PackedSection>,
+    key_map: Option<PackedSection>,
+}
+
+impl Shard {
+    /// Opens a shard built under `model` and proves its structure.
+    ///
+    /// # Errors
+    /// Those of [`Reader::open`]; [`Error::ModelMismatch`]; [`Error::Corrupt`].
+    pub fn open(path: &Path, model: &Model) -> Result<Self> {
+        let file = Reader::open(path, FileKind::Shard)?;
+        let meta: ShardMeta = read_meta(&file)?;
+        if meta.model != model.hash() {
+            return Err(Error::ModelMismatch { path: path.to_owned(), expected: model.hash(), found: meta.model });
+        }
+        let p = model.parts();
+        if (meta.nlist as usize, meta.m as usize, meta.ksub as usize) != (p.nlist, p.m, p.ksub) || meta.rows == 0 {
+            return Err(Error::corrupt(
+                path,
+                format!(
+                    "{} rows, nlist {}, m {}, ksub {}; its model has nlist {}, m {}, ksub {}",
+                    meta.rows, meta.nlist, meta.m, meta.ksub, p.nlist, p.m, p.ksub
+                ),
+            ));
+        }
+        let (rows, bits) = (meta.rows, meta.ordinal_bits);
+        let packed_ids = match meta.ids {
+            IdEncoding::Packed { bits, .. } => Some(PackedSection::new(&file, SectionKind::Ids, 0, bits, rows)?),
+            _ => None,
+        };
+        let id_map = match meta.ids {
+            IdEncoding::Affine { .. } => None,
+            _ => Some(PackedSection::new(&file, SectionKind::IdMap, 0, bits, rows)?),
+        };
+        if meta.ids == IdEncoding::Raw {
+            let section = file.require(SectionKind::Ids)?;
+            if section.len != 8 * u64::from(rows) {
+                return Err(Error::corrupt(path, format!("ids: {} bytes for {rows} rows", section.len)));
+            }
+        }
+        let key_map = if meta.keyed > 0 {
+            Keys::new(&file, rows as usize)?;
+            Some(PackedSection::new(&file, SectionKind::KeyMap, 4 * u64::from(meta.keyed), bits, meta.keyed)?)
+        } else {
+            None
+        };
+        let list_bits = packed::width_for(u64::from(meta.nlist) - 1);
+        let shard = Self {
+            codes: *file.require(SectionKind::Codes)?,
+            ordinals: PackedSection::new(&file, SectionKind::Ordinals, 0, bits, rows)?,
+            list_of: PackedSection::new(&file, SectionKind::ListOf, 0, list_bits, rows)?,
+            packed_ids,
+            id_map,
+            key_map,
+            metric: p.metric,
+            layout: model.layout(),
+            file,
+            meta,
+        };
+        shard.check_lists()?;
+        Ok(shard)
+    }
+
+    /// Holds the list table against the other sections.
+    fn check_lists(&self) -> Result<()> {
+        let corrupt = |what: String| Err(Error::corrupt(self.path(), format!("list table: {what}")));
+        let (mut offset, mut first) = (0u64, 0u64);
+        for (list, e) in self.table()?.iter().enumerate() {
+            if (e.codes_offset, u64::from(e.first)) != (offset, first) {
+                return corrupt(format!("list {list} does not begin where the one before ends"));
+            }
+            offset += self.layout.list_bytes(e.len as usize) as u64;
+            first += u64::from(e.len);
+        }
+        if first != u64::from(self.meta.rows) || offset != self.codes.len {
+            return corrupt(format!(
+                "{first} rows and {offset} bytes of codes, expected {} and {}", self.meta.rows, self.codes.len
+            ));
+        }
+        if self.metric == Metric::L2 && self.file.require(SectionKind::Scalars)?.len != first {
+            return corrupt("there is not one scalar a row".into());
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> Result<&[ListEntry]> {
+        self.file.read_numbers(SectionKind::ListTable, self.meta.nlist as usize)
+    }
+
+    /// Where the shard stands.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The file underneath, for inspection.
+    pub fn file(&self) -> &Reader {
+        &self.file
+    }
+
+    /// Its own scalar facts.
+    pub fn meta(&self) -> &ShardMeta {
+        &self.meta
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> u32 {
+        self.meta.rows
+    }
+
+    /// Entry of a list.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] for a list that the model does not have.
+    pub fn list(&self, list: u32) -> Result<ListEntry> {
+        let entry = self.table()?.get(list as usize).copied();
+        entry.ok_or_else(|| Error::not_found(format!("{}: no list {list}", self.path().display())))
+    }
+
+    /// Codes of a list in block order ([`ocelli_vector::codes`]), proven.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn list_codes(&self, entry: &ListEntry) -> Result<&[u8]> {
+        self.file.read(&self.codes, entry.codes_offset, self.layout.list_bytes(entry.len as usize) as u64)
+    }
+
+    /// Ordinal of row `i` of a list.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    #[inline]
+    pub fn ordinal(&self, entry: &ListEntry, i: u32) -> Result<u32> {
+        self.checked(self.ordinals.get(&self.file, entry.first + i)?)
+    }
+
+    /// A number that must be an ordinal.
+    #[inline]
+    fn checked(&self, ordinal: u64) -> Result<u32> {
+        if ordinal < u64::from(self.meta.rows) {
+            Ok(ordinal as u32)
+        } else {
+            Err(Error::corrupt(self.path(), format!("ordinal {ordinal} of {} rows", self.meta.rows)))
+        }
+    }
+
+    /// Id of an ordinal.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    #[inline]
+    pub fn id(&self, ordinal: u32) -> Result<u64> {
+        if ordinal >= self.meta.rows {
+            return Err(Error::not_found(format!("{}: no ordinal {ordinal}", self.path().display())));
+        }
+        let (base, number) = match (self.meta.ids, &self.packed_ids) {
+            (IdEncoding::Affine { base }, _) => (base, u64::from(ordinal)),
+            (IdEncoding::Packed { base, .. }, Some(packed)) => (base, packed.get(&self.file, ordinal)?),
+            _ => {
+                let bytes = self.file.read(self.file.require(SectionKind::Ids)?, 8 * u64::from(ordinal), 8)?;
+                let mut word = [0u8; 8];
+                word.copy_from_slice(bytes);
+                (0, u64::from_le_bytes(word))
+            }
+        };
+        base.checked_add(number)
+            .filter(|id| id >> 63 == 0)
+            .ok_or_else(|| Error::corrupt(self.path(), format!("id of ordinal {ordinal} is over 2^63")))
+    }
+
+    /// Key of an ordinal, empty where it has none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn key(&self, ordinal: u32) -> Result<String> {
+        if self.key_map.is_none() && ordinal < self.meta.rows {
+            return Ok(String::new());
+        }
+        Keys::new(&self.file, self.meta.rows as usize)?.get(ordinal as usize)
+    }
+
+    /// Ordinal of an id.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn find_id(&self, id: u64) -> Result<Option<u32>> {
+        let Some(map) = &self.id_map else {
+            let ordinal = match self.meta.ids {
+                IdEncoding::Affine { base } => id.checked_sub(base),
+                _ => None,
+            };
+            return Ok(ordinal.filter(|&o| o < u64::from(self.meta.rows)).map(|o| o as u32));
+        };
+        let at = |i: u32| self.checked(map.get(&self.file, i)?);
+        let i = partition_point(self.meta.rows, |i| Ok(self.id(at(i)?)? < id))?;
+        if i == self.meta.rows {
+            return Ok(None);
+        }
+        let ordinal = at(i)?;
+        Ok((self.id(ordinal)? == id).then_some(ordinal))
+    }
+
+    /// Ordinal of a key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn find_key(&self, key: &str) -> Result<Option<u32>> {
+        let (Some(map), false) = (&self.key_map, key.is_empty()) else { return Ok(None) };
+        let hash = key_hash(key);
+        let hash_at = |i: u32| -> Result<u32> {
+            let bytes = self.file.read(&map.section, 4 * u64::from(i), 4)?;
+            Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        };
+        let mut i = partition_point(map.len, |i| Ok(hash_at(i)? < hash))?;
+        while i < map.len && hash_at(i)? == hash {
+            let ordinal = self.checked(map.get(&self.file, i)?)?;
+            if self.key(ordinal)? == key {
+                return Ok(Some(ordinal));
+            }
+            i += 1;
+        }
+        Ok(None)
+    }
+
+    /// List and code (m,) of an ordinal.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn code(&self, ordinal: u32) -> Result<(u32, Vec<u8>)> {
+        if ordinal >= self.meta.rows {
+            return Err(Error::not_found(format!("{}: no ordinal {ordinal}", self.path().display())));
+        }
+        let list = self.list_of.get(&self.file, ordinal)? as u32;
+        let entry = self.list(list).map_err(|_| Error::corrupt(self.path(), format!("ordinal {ordinal} in list {list}")))?;
+        // Ordinals ascend within a list.
+        let i = partition_point(entry.len, |i| Ok(self.ordinal(&entry, i)? < ordinal))?;
+        if i == entry.len || self.ordinal(&entry, i)? != ordinal {
+            return Err(Error::corrupt(self.path(), format!("ordinal {ordinal} is not in its list {list}")));
+        }
+        let mut code = vec![0; self.layout.m()];
+        self.layout.get(self.list_codes(&entry)?, entry.len as usize, i as usize, &mut code);
+        Ok((list, code))
+    }
+
+    /// Proves every checksum, and that the maps agree with each other.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first thing that is wrong.
+    pub fn verify(&self) -> Result<()> {
+        self.file.verify()?;
+        for (list, entry) in (0u32..).zip(self.table()?) {
+            let mut last = None;
+            for i in 0..entry.len {
+                let ordinal = self.ordinal(entry, i)?;
+                if last.is_some_and(|l| l >= ordinal) || self.list_of.get(&self.file, ordinal)? != u64::from(list) {
+                    return Err(Error::corrupt(
+                        self.path(),
+                        format!("ordinal {ordinal} in list {list} disagrees with the list map or the order"),
+                    ));
+                }
+                last = Some(ordinal);
+            }
+        }
+        for ordinal in 0..self.meta.rows {
+            if self.find_id(self.id(ordinal)?)? != Some(ordinal) {
+                return Err(Error::corrupt(self.path(), format!("id of ordinal {ordinal} does not lead back to it")));
+            }
+        }
+        if self.key_map.is_some() {
+            for (ordinal, key) in (0u32..).zip(Keys::new(&self.file, self.meta.rows as usize)?.all()?) {
+                if !key.is_empty() && self.find_key(&key)? != Some(ordinal) {
+                    return Err(Error::corrupt(self.path(), format!("key of ordinal {ordinal} does not lead back to it")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Hash;
+    use crate::model::tests::small;
+    use crate::shard::ShardBuilder;
+    use rand::{RngExt, SeedableRng};
+
+    type Rows = Vec<(u64, String, Vec<f32>)>;
+
+    fn rows(n: usize, id: impl Fn(u64) -> u64) -> Rows {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(n as u64);
+        (0..n as u64)
+            .map(|i| (id(i), format!("k/{i}"), (0..12).map(|_| rng.random_range(-1.0..1.0)).collect()))
+            .collect()
+    }
+
+    fn write(dir: &Path, model: &Model, rows: &Rows) -> crate::manifest::ShardEntry {
+        let mut b = ShardBuilder::new(model);
+        rows.iter().for_each(|(id, key, x)| b.push(*id, key, x).unwrap());
+        b.write(dir, Hash::of(b"plan"), 0).unwrap()
+    }
+
+    /// Everything that went in comes out, for each way of storing ids.
+    #[test]
+    fn round_trip_for_every_id_encoding() {
+        let dir = tempfile::tempdir().unwrap();
+        let ids: [fn(u64) -> u64; 3] = [|i| 100 + i, |i| 1000 - 3 * i, |i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1];
+        for (metric, id) in [Metric::L2, Metric::InnerProduct, Metric::L2].into_iter().zip(ids) {
+            let model = small(metric, false, 9);
+            let rows = rows(201, id);
+            let entry = write(dir.path(), &model, &rows);
+            let shard = Shard::open(&dir.path().join(&entry.name), &model).unwrap();
+            shard.verify().unwrap();
+            assert_eq!(shard.file().checksum(), entry.checksum);
+            for (ordinal, (id, key, x)) in rows.iter().enumerate() {
+                let ordinal = ordinal as u32;
+                assert_eq!(shard.id(ordinal).unwrap(), *id);
+                assert_eq!(&shard.key(ordinal).unwrap(), key);
+                assert_eq!(shard.find_id(*id).unwrap(), Some(ordinal));
+                assert_eq!(shard.find_key(key).unwrap(), Some(ordinal));
+                let z = model.transform(x).unwrap();
+                let mut code = vec![0; 4];
+                model.encode(&z, model.assign(&z), &mut code);
+                assert_eq!(shard.code(ordinal).unwrap(), (model.assign(&z), code));
+            }
+            assert_eq!(shard.find_id(99).unwrap(), None);
+            assert_eq!(shard.find_key("nobody").unwrap(), None);
+            assert!(shard.id(201).is_err() && shard.code(201).is_err() && shard.key(201).is_err());
+        }
+    }
+
+    #[test]
+    fn equal_input_gives_equal_bytes_and_duplicates_are_refused() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let model = small(Metric::L2, true, 1);
+        let mut rows = rows(70, |i| i);
+        assert_eq!(write(a.path(), &model, &rows), write(b.path(), &model, &rows));
+        for spoil in [|r: &mut Rows| r[3].0 = 9, |r: &mut Rows| r[3].1 = "k/9".into()] {
+            let good = rows.clone();
+            spoil(&mut rows);
+            let mut builder = ShardBuilder::new(&model);
+            rows.iter().for_each(|(id, key, x)| builder.push(*id, key, x).unwrap());
+            let message = builder.write(a.path(), Hash::of(b"plan"), 0).unwrap_err().to_string();
+            assert!(message.contains("twice"), "{message}");
+            rows = good;
+        }
+    }
+
+    #[test]
+    fn a_shard_of_another_model_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = write(dir.path(), &small(Metric::L2, false, 1), &rows(10, |i| i));
+        let error = Shard::open(&dir.path().join(entry.name), &small(Metric::L2, false, 2)).unwrap_err();
+        assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
+    }
+
+    /// No flipped bit in a small shard goes unreported, at whatever place it is.
+    #[test]
+    fn every_flipped_byte_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = small(Metric::L2, false, 1);
+        let entry = write(dir.path(), &model, &rows(40, |i| 7 * i));
+        let path = dir.path().join(entry.name);
+        let good = std::fs::read(&path).unwrap();
+        let bad_path = dir.path().join("bad");
+        for at in (0..good.len()).step_by(61).chain(good.len() - 300..good.len()) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            std::fs::write(&bad_path, &bad).unwrap();
+            let outcome = Shard::open(&bad_path, &model).and_then(|s| s.verify());
+            assert!(outcome.is_err(), "byte {at} of {}", good.len());
+        }
+    }
+}
