@@ -40,7 +40,8 @@ impl Canvas {
                     continue;
                 }
                 if let Some(c) = colour(cx, cy) {
-                    self.pixels[(y * self.width + x) as usize] = [to_byte(c[0]), to_byte(c[1]), to_byte(c[2]), 255];
+                    self.pixels[(y * self.width + x) as usize] =
+                        [to_byte(c[0]), to_byte(c[1]), to_byte(c[2]), 255];
                 }
             }
         }
@@ -60,7 +61,14 @@ impl Canvas {
     }
 
     /// A triangle with a level base: apex (x, y0), base from x − half to x + half at y1.
-    pub(crate) fn gable(&mut self, x: f32, half: f32, y0: f32, y1: f32, colour: impl Fn(f32, f32) -> Rgb) {
+    pub(crate) fn gable(
+        &mut self,
+        x: f32,
+        half: f32,
+        y0: f32,
+        y1: f32,
+        colour: impl Fn(f32, f32) -> Rgb,
+    ) {
         self.area([x - half, y0, x + half, y1], |px, py| {
             ((px - x).abs() <= half * (py - y0) / (y1 - y0)).then(|| colour(px, py))
         });
@@ -142,7 +150,12 @@ impl Pyramid {
         let width = canvas.width;
         canvas.pixels.iter().zip(0u32..).map(move |(pixel, i)| {
             let (x, y) = ((i % width) as f32, (i / width) as f32);
-            ((x + 0.5) * side, (y + 0.5) * side, side, f32::from(pixel[3]) / 255.0)
+            (
+                (x + 0.5) * side,
+                (y + 0.5) * side,
+                side,
+                f32::from(pixel[3]) / 255.0,
+            )
         })
     }
 

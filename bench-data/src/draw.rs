@@ -24,10 +24,7 @@ impl Draw {
     /// The stream of one thing: independent of all other things, of their number and their order.
     pub(crate) fn new(seed: u64, purpose: Purpose, a: u64, b: u64) -> Self {
         let mut key = [0u8; 32];
-        for (slot, word) in key
-            .chunks_exact_mut(8)
-            .zip([seed, purpose as u64, a, b])
-        {
+        for (slot, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, a, b]) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
         Self(ChaCha8Rng::from_seed(key))

@@ -78,23 +78,43 @@ fn hundredths(bbox: [f32; 4]) -> [f64; 4] {
 
 /// Writes the text files into `folder` and returns what goes into `groundtruth.json`. `shown` is grouped by
 /// landmark; views below `queries` are the queries; `distractors` are names.
-pub(crate) fn write(folder: &Path, shown: &[Shown], queries: u32, distractors: &[String]) -> Result<GroundTruth> {
+pub(crate) fn write(
+    folder: &Path,
+    shown: &[Shown],
+    queries: u32,
+    distractors: &[String],
+) -> Result<GroundTruth> {
     let mut truth = GroundTruth {
-        images: shown.iter().map(|photo| photo.name.clone()).chain(distractors.iter().cloned()).collect(),
-        folder_label: shown.iter().map(|photo| (photo.name.clone(), photo.landmark.clone())).collect(),
+        images: shown
+            .iter()
+            .map(|photo| photo.name.clone())
+            .chain(distractors.iter().cloned())
+            .collect(),
+        folder_label: shown
+            .iter()
+            .map(|photo| (photo.name.clone(), photo.landmark.clone()))
+            .collect(),
         queries: Vec::new(),
     };
     truth.images.sort();
     for views in shown.chunk_by(|a, b| a.landmark == b.landmark) {
         let names = |grade: Grade| -> Vec<String> {
-            views.iter().filter(|photo| photo.grade == grade).map(|photo| photo.name.clone()).collect()
+            views
+                .iter()
+                .filter(|photo| photo.grade == grade)
+                .map(|photo| photo.name.clone())
+                .collect()
         };
         let (good, ok, junk) = (names(Grade::Good), names(Grade::Ok), names(Grade::Junk));
         for query in views.iter().filter(|photo| photo.view < queries) {
             let bbox = hundredths(query.bbox);
             let stem = format!("{}_{}", query.landmark, query.view + 1);
             let [x0, y0, x1, y1] = bbox;
-            put(folder, &format!("{stem}_query.txt"), &format!("{} {x0} {y0} {x1} {y1}\n", query.name))?;
+            put(
+                folder,
+                &format!("{stem}_query.txt"),
+                &format!("{} {x0} {y0} {x1} {y1}\n", query.name),
+            )?;
             for (list, kind) in [(&good, "good"), (&ok, "ok"), (&junk, "junk")] {
                 let mut text = String::new();
                 for name in list {

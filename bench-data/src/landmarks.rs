@@ -70,10 +70,15 @@ impl LandmarkOptions {
             )));
         }
         if !(64..=4096).contains(&self.longest_side) {
-            return Err(Error::invalid(format!("longest side: expected 64 to 4096 pixels, found {}", self.longest_side)));
+            return Err(Error::invalid(format!(
+                "longest side: expected 64 to 4096 pixels, found {}",
+                self.longest_side
+            )));
         }
         if self.photos() == 0 {
-            return Err(Error::invalid("expected at least one photo: landmarks and distractors are both 0"));
+            return Err(Error::invalid(
+                "expected at least one photo: landmarks and distractors are both 0",
+            ));
         }
         Ok(())
     }
@@ -139,7 +144,11 @@ pub fn generate(dir: &Path, options: &LandmarkOptions) -> Result<Summary> {
 /// # Errors
 /// [`Error::Exists`] if `dir` holds anything else, [`Error::Invalid`] for options that make no set,
 /// [`Error::Io`] if the system refuses; nothing is left behind then.
-pub fn generate_with(dir: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u64) + Sync)) -> Result<Summary> {
+pub fn generate_with(
+    dir: &Path,
+    options: &LandmarkOptions,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Summary> {
     options.check()?;
     if let Some(summary) = existing(dir, options)? {
         return Ok(summary);
@@ -149,14 +158,23 @@ pub fn generate_with(dir: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
         .build()
-        .map_err(|error| Error::invalid(format!("threads: cannot start {}: {error}", options.threads)))?;
+        .map_err(|error| {
+            Error::invalid(format!(
+                "threads: cannot start {}: {error}",
+                options.threads
+            ))
+        })?;
     let manifest = pool.install(|| write_set(&work.0, options, progress))?;
     match fs::rename(&work.0, &target) {
         Ok(()) => Ok(summary(dir, &manifest, false)),
         // Another process may have finished the same set in the meantime.
         Err(source) => match existing(dir, options)? {
             Some(summary) => Ok(summary),
-            None => Err(Error::Io { path: target, op: "rename the finished set to", source }),
+            None => Err(Error::Io {
+                path: target,
+                op: "rename the finished set to",
+                source,
+            }),
         },
     }
 }
@@ -174,7 +192,14 @@ fn landmark_name(landmark: u32) -> String {
     format!("{kind}_{landmark:03}")
 }
 
-fn shoot(seed: u64, landmark: u32, view: u32, queries: u32, longest_side: u32, canvas: &crate::canvas::Pyramid) -> View {
+fn shoot(
+    seed: u64,
+    landmark: u32,
+    view: u32,
+    queries: u32,
+    longest_side: u32,
+    canvas: &crate::canvas::Pyramid,
+) -> View {
     // Of ten views five are usual, two clear, two hard, one hopeless: every grade occurs, and most are findable.
     let intent = if view < queries {
         Intent::Clear
@@ -187,7 +212,12 @@ fn shoot(seed: u64, landmark: u32, view: u32, queries: u32, longest_side: u32, c
         }
     };
     let attempt = |attempt: u64| {
-        let mut draw = Draw::new(seed, Purpose::View, u64::from(landmark), u64::from(view) | attempt << 32);
+        let mut draw = Draw::new(
+            seed,
+            Purpose::View,
+            u64::from(landmark),
+            u64::from(view) | attempt << 32,
+        );
         view::shoot(&mut draw, canvas, longest_side, intent)
     };
     let mut shot = attempt(0);
@@ -204,7 +234,11 @@ fn shoot(seed: u64, landmark: u32, view: u32, queries: u32, longest_side: u32, c
     shot
 }
 
-fn write_set(folder: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u64) + Sync)) -> Result<Manifest> {
+fn write_set(
+    folder: &Path,
+    options: &LandmarkOptions,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Manifest> {
     let (photos, truth) = (folder.join("photos"), folder.join("groundtruth"));
     for path in [&photos, &truth] {
         fs::create_dir(path).map_err(Error::io("create", path))?;
@@ -225,11 +259,24 @@ fn write_set(folder: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u64) +
             (0..options.views_per_landmark)
                 .into_par_iter()
                 .map(|view| {
-                    let shot = shoot(options.seed, landmark, view, options.queries_per_landmark, options.longest_side, &canvas);
+                    let shot = shoot(
+                        options.seed,
+                        landmark,
+                        view,
+                        options.queries_per_landmark,
+                        options.longest_side,
+                        &canvas,
+                    );
                     let name = format!("{label}_{view:06}");
                     store(&name, &shot.image, shot.quality)?;
                     let (grade, landmark) = (Grade::of(shot.visible, shot.share), label.clone());
-                    Ok(Shown { name, landmark, view, grade, bbox: shot.bounds })
+                    Ok(Shown {
+                        name,
+                        landmark,
+                        view,
+                        grade,
+                        bbox: shot.bounds,
+                    })
                 })
                 .collect()
         })
@@ -237,7 +284,8 @@ fn write_set(folder: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u64) +
     let distractors: Vec<String> = (0..options.distractors)
         .into_par_iter()
         .map(|index| {
-            let (image, quality) = view::distractor(options.seed, u64::from(index), options.longest_side);
+            let (image, quality) =
+                view::distractor(options.seed, u64::from(index), options.longest_side);
             let name = format!("distractor_{index:06}");
             store(&name, &image, quality)?;
             Ok(name)
@@ -265,8 +313,16 @@ fn write_set(folder: &Path, options: &LandmarkOptions, progress: &(dyn Fn(u64) +
 fn write_jpeg(folder: &Path, name: &str, image: &RgbImage, quality: u8) -> Result<u64> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality)
-        .encode(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8)
-        .map_err(|source| Error::Encode { name: name.into(), source })?;
+        .encode(
+            image.as_raw(),
+            image.width(),
+            image.height(),
+            ExtendedColorType::Rgb8,
+        )
+        .map_err(|source| Error::Encode {
+            name: name.into(),
+            source,
+        })?;
     let path = folder.join(format!("{name}.jpg"));
     fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
     Ok(bytes.len() as u64)
@@ -294,7 +350,10 @@ fn summary(dir: &Path, manifest: &Manifest, reused: bool) -> Summary {
 
 /// The set that is there: `None` if `dir` is missing or an empty folder.
 fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
-    let differs = |what: String| Error::Exists { path: dir.to_owned(), what };
+    let differs = |what: String| Error::Exists {
+        path: dir.to_owned(),
+        what,
+    };
     match fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
@@ -310,19 +369,29 @@ fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
     let path = dir.join("manifest.json");
     let text = match fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(differs("expected a generated set, found no manifest.json in it".into()));
+            return Err(differs(
+                "expected a generated set, found no manifest.json in it".into(),
+            ));
         }
         other => other.map_err(Error::io("read", &path))?,
     };
-    let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| differs(format!("its manifest.json is not one of this generator: {error}")))?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| {
+        differs(format!(
+            "its manifest.json is not one of this generator: {error}"
+        ))
+    })?;
     if manifest.version != GENERATOR_VERSION {
         return Err(differs(format!(
             "it was made by generator version {}, this is version {GENERATOR_VERSION}",
             manifest.version
         )));
     }
-    if manifest.options != (LandmarkOptions { threads: 0, ..options.clone() }) {
+    if manifest.options
+        != (LandmarkOptions {
+            threads: 0,
+            ..options.clone()
+        })
+    {
         return Err(differs(format!(
             "it was made with {:?}, now asked for {:?}",
             manifest.options, options
@@ -338,11 +407,18 @@ impl Workspace {
     fn beside(target: &Path) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
-            return Err(Error::invalid(format!("{}: expected a folder that can be created", target.display())));
+            return Err(Error::invalid(format!(
+                "{}: expected a folder that can be created",
+                target.display()
+            )));
         };
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!(".{}.tmp-{}-{number}", name.to_string_lossy(), std::process::id()));
+        let path = parent.join(format!(
+            ".{}.tmp-{}-{number}",
+            name.to_string_lossy(),
+            std::process::id()
+        ));
         // What a killed process of the same number left is in nobody's use.
         if path.exists() {
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;

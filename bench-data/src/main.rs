@@ -16,7 +16,11 @@ use serde::Serialize;
 /// Everything depends on the arguments alone: the same seed gives the same bytes, on every machine and for
 /// any number of threads.
 #[derive(Parser)]
-#[command(name = "ocelli-bench-data", version, after_help = "Exit codes: 0 success, 1 failure, 2 usage.")]
+#[command(
+    name = "ocelli-bench-data",
+    version,
+    after_help = "Exit codes: 0 success, 1 failure, 2 usage."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -45,7 +49,9 @@ enum Command {
 /// manifest.json into a new folder. The folder appears only when it is complete; one that was made with the
 /// same options is reused, any other is left as it is and is an error.
 #[derive(Args)]
-#[command(after_help = "Example:\n  ocelli-bench-data landmarks --out demo-photos --landmarks 12 --views 10 --distractors 530")]
+#[command(
+    after_help = "Example:\n  ocelli-bench-data landmarks --out demo-photos --landmarks 12 --views 10 --distractors 530"
+)]
 struct LandmarksArgs {
     /// Folder to make.
     #[arg(long, value_name = "DIR")]
@@ -78,7 +84,9 @@ struct LandmarksArgs {
 /// One JSON object {"path", "key"} a line, sorted by key. The key is the photo's path relative to the root.
 /// The path is relative to the list file's folder if the photo lies below it, and absolute otherwise.
 #[derive(Args)]
-#[command(after_help = "Example:\n  ocelli-bench-data list --root data --photos data/a data/b --take 500 --seed 1 --out list.jsonl")]
+#[command(
+    after_help = "Example:\n  ocelli-bench-data list --root data --photos data/a data/b --take 500 --seed 1 --out list.jsonl"
+)]
 struct ListArgs {
     /// Folders to search, with all below them.
     #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
@@ -136,7 +144,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
                 summary.good,
                 summary.ok,
                 summary.junk,
-                if summary.reused { "; was there already" } else { "" }
+                if summary.reused {
+                    "; was there already"
+                } else {
+                    ""
+                }
             );
             print(cli.format, &text, &summary)
         }
@@ -148,9 +160,17 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
                 seed: args.seed,
             };
             let summary = write_list(&args.out, &options)?;
-            let mut text = format!("{}: {} of {} photos", summary.path.display(), summary.chosen, summary.found);
+            let mut text = format!(
+                "{}: {} of {} photos",
+                summary.path.display(),
+                summary.chosen,
+                summary.found
+            );
             if summary.unnamable > 0 {
-                text += &format!("; {} files passed over, their names are not UTF-8", summary.unnamable);
+                text += &format!(
+                    "; {} files passed over, their names are not UTF-8",
+                    summary.unnamable
+                );
             }
             print(cli.format, &text, &summary)
         }
@@ -178,7 +198,10 @@ impl LateBar {
     }
 
     fn set(&self, done: u64) {
-        if self.0.is_hidden() && self.1.elapsed() > Duration::from_secs(2) && std::io::stderr().is_terminal() {
+        if self.0.is_hidden()
+            && self.1.elapsed() > Duration::from_secs(2)
+            && std::io::stderr().is_terminal()
+        {
             self.0.set_draw_target(ProgressDrawTarget::stderr());
         }
         // Workers report out of order; the bar must not go back.

@@ -11,7 +11,11 @@ pub(crate) fn lerp(a: f32, b: f32, t: f32) -> f32 {
 
 /// Blend of two colours.
 pub(crate) fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
-    [lerp(a[0], b[0], t), lerp(a[1], b[1], t), lerp(a[2], b[2], t)]
+    [
+        lerp(a[0], b[0], t),
+        lerp(a[1], b[1], t),
+        lerp(a[2], b[2], t),
+    ]
 }
 
 /// Colour times a factor.
@@ -53,7 +57,8 @@ pub(crate) fn turn_of(x: f32, y: f32) -> f32 {
     let z = small / large;
     let s = z * z;
     // Abramowitz and Stegun 4.4.49, truncated.
-    let atan = z * (0.999_866 + s * (-0.330_299_5 + s * (0.180_141 + s * (-0.085_133 + s * 0.020_835_1))));
+    let atan =
+        z * (0.999_866 + s * (-0.330_299_5 + s * (0.180_141 + s * (-0.085_133 + s * 0.020_835_1))));
     let mut t = atan / std::f32::consts::TAU;
     if ax < ay {
         t = 0.25 - t;
@@ -113,7 +118,10 @@ pub(crate) fn noise(x: f32, y: f32, seed: u32) -> f32 {
 
 /// Three octaves of value noise, in [0, 1).
 pub(crate) fn noise3(x: f32, y: f32, seed: u32) -> f32 {
-    (noise(x, y, seed) * 4.0 + noise(x * 2.1, y * 2.1, seed ^ 0x51) * 2.0 + noise(x * 4.3, y * 4.3, seed ^ 0xA7)) / 7.0
+    (noise(x, y, seed) * 4.0
+        + noise(x * 2.1, y * 2.1, seed ^ 0x51) * 2.0
+        + noise(x * 4.3, y * 4.3, seed ^ 0xA7))
+        / 7.0
 }
 
 /// A projective map of the plane, row-major.
@@ -195,7 +203,10 @@ mod tests {
             assert!(w > 0.0);
             let (a, b, back) = inverse.apply(u, v);
             assert!(back > 0.0);
-            assert!((a - x).abs() < 1e-2 && (b - y).abs() < 1e-2, "{x} {y} → {a} {b}");
+            assert!(
+                (a - x).abs() < 1e-2 && (b - y).abs() < 1e-2,
+                "{x} {y} → {a} {b}"
+            );
         }
     }
 }

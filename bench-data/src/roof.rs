@@ -8,7 +8,14 @@ use crate::wall::{Wall, roof_colour};
 use crate::window::Opening;
 
 /// Paints a crown above `line` = [left, eaves, right]; `unit` is about a storey in pixels.
-pub(crate) fn paint(draw: &mut Draw, canvas: &mut Canvas, line: [f32; 3], unit: f32, trim: Rgb, wall: &Wall) {
+pub(crate) fn paint(
+    draw: &mut Draw,
+    canvas: &mut Canvas,
+    line: [f32; 3],
+    unit: f32,
+    trim: Rgb,
+    wall: &Wall,
+) {
     let [left, eaves, right] = line;
     let (middle, half) = ((left + right) * 0.5, (right - left) * 0.5);
     let tiles = roof_colour(draw);
@@ -22,9 +29,22 @@ pub(crate) fn paint(draw: &mut Draw, canvas: &mut Canvas, line: [f32; 3], unit: 
         0 => {
             let top = eaves * draw.range(0.0, 0.4);
             canvas.gable(middle, half, top, eaves, |x, y| wall.at(x, y));
-            canvas.gable(middle, half * 0.92, top + (eaves - top) * 0.1, eaves, |x, y| tint(wall.at(x, y), 0.88));
+            canvas.gable(
+                middle,
+                half * 0.92,
+                top + (eaves - top) * 0.1,
+                eaves,
+                |x, y| tint(wall.at(x, y), 0.88),
+            );
             let radius = (eaves - top) * 0.22;
-            rosette(canvas, draw, middle, eaves - (eaves - top) * 0.36, radius, trim);
+            rosette(
+                canvas,
+                draw,
+                middle,
+                eaves - (eaves - top) * 0.36,
+                radius,
+                trim,
+            );
         }
         1 => {
             // Mansard with dormers.
@@ -38,13 +58,30 @@ pub(crate) fn paint(draw: &mut Draw, canvas: &mut Canvas, line: [f32; 3], unit: 
             for i in 0..count {
                 let x = left + (i as f32 + 0.5) / count as f32 * (right - left);
                 let width = (right - left) / count as f32;
-                canvas.rect([x - width * 0.3, top + (eaves - top) * 0.25, x + width * 0.3, eaves], trim);
-                dormer.paint(canvas, x, eaves - unit * 0.04, width * 0.5, (eaves - top) * 0.8);
+                canvas.rect(
+                    [
+                        x - width * 0.3,
+                        top + (eaves - top) * 0.25,
+                        x + width * 0.3,
+                        eaves,
+                    ],
+                    trim,
+                );
+                dormer.paint(
+                    canvas,
+                    x,
+                    eaves - unit * 0.04,
+                    width * 0.5,
+                    (eaves - top) * 0.8,
+                );
             }
             if draw.chance(0.6) {
                 for side in [-1.0, 1.0] {
                     let x = middle + side * half * draw.range(0.4, 0.75);
-                    canvas.rect([x - unit * 0.14, top * 0.3, x + unit * 0.14, top + 2.0], tint(wall.colour, 0.8));
+                    canvas.rect(
+                        [x - unit * 0.14, top * 0.3, x + unit * 0.14, top + 2.0],
+                        tint(wall.colour, 0.8),
+                    );
                 }
             }
         }
@@ -58,20 +95,45 @@ pub(crate) fn paint(draw: &mut Draw, canvas: &mut Canvas, line: [f32; 3], unit: 
             let count = draw.int(4, 9);
             for i in 0..count {
                 let x = middle + ((i as f32 + 0.5) / count as f32 - 0.5) * 2.0 * radius;
-                canvas.rect([x - radius * 0.05, drum + eaves * 0.05, x + radius * 0.05, eaves * 0.95], tint(trim, 0.45));
+                canvas.rect(
+                    [
+                        x - radius * 0.05,
+                        drum + eaves * 0.05,
+                        x + radius * 0.05,
+                        eaves * 0.95,
+                    ],
+                    tint(trim, 0.45),
+                );
             }
             let (rise, ribs) = (drum * 0.78, draw.int(3, 8) as f32);
-            canvas.area([middle - radius, drum - rise, middle + radius, drum], |x, y| {
-                let (u, v) = ((x - middle) / radius, (drum - y) / rise);
-                let span = (1.0 - v * v).max(0.0).sqrt();
-                (u.abs() <= span).then(|| {
-                    let across = u / span.max(0.02);
-                    let rib = to_whole(across * ribs * 0.5) < 0.06;
-                    tint(tiles, (0.75 + 0.35 * across) * if rib { 0.7 } else { 1.0 })
-                })
-            });
-            canvas.rect([middle - radius * 0.13, drum - rise - drum * 0.14, middle + radius * 0.13, drum - rise * 0.97], trim);
-            canvas.gable(middle, radius * 0.2, 0.0, drum - rise - drum * 0.13, |_, _| tiles);
+            canvas.area(
+                [middle - radius, drum - rise, middle + radius, drum],
+                |x, y| {
+                    let (u, v) = ((x - middle) / radius, (drum - y) / rise);
+                    let span = (1.0 - v * v).max(0.0).sqrt();
+                    (u.abs() <= span).then(|| {
+                        let across = u / span.max(0.02);
+                        let rib = to_whole(across * ribs * 0.5) < 0.06;
+                        tint(tiles, (0.75 + 0.35 * across) * if rib { 0.7 } else { 1.0 })
+                    })
+                },
+            );
+            canvas.rect(
+                [
+                    middle - radius * 0.13,
+                    drum - rise - drum * 0.14,
+                    middle + radius * 0.13,
+                    drum - rise * 0.97,
+                ],
+                trim,
+            );
+            canvas.gable(
+                middle,
+                radius * 0.2,
+                0.0,
+                drum - rise - drum * 0.13,
+                |_, _| tiles,
+            );
         }
         3 => {
             // Battlements.
@@ -84,7 +146,8 @@ pub(crate) fn paint(draw: &mut Draw, canvas: &mut Canvas, line: [f32; 3], unit: 
                 let x = middle + side * half;
                 let reach = unit * 0.35;
                 canvas.area([x - reach, 0.0, x + reach, eaves], |px, py| {
-                    (py > step || to_whole(px / step) < 0.25).then(|| tint(wall.at(px, py), 0.9 + 0.2 * (px - x) / reach))
+                    (py > step || to_whole(px / step) < 0.25)
+                        .then(|| tint(wall.at(px, py), 0.9 + 0.2 * (px - x) / reach))
                 });
             }
         }
@@ -105,10 +168,25 @@ pub(crate) fn paint(draw: &mut Draw, canvas: &mut Canvas, line: [f32; 3], unit: 
             let tops = [draw.range(0.0, 0.3), draw.range(0.0, 0.5)];
             for i in 0..count {
                 let x = left + reach + (right - left - 2.0 * reach) * i as f32 / (count - 1) as f32;
-                let top = eaves * if i == 1 && count == 3 { tops[1] } else { tops[0] };
+                let top = eaves
+                    * if i == 1 && count == 3 {
+                        tops[1]
+                    } else {
+                        tops[0]
+                    };
                 let shoulder = top + (eaves - top) * 0.5;
-                canvas.area([x - reach, shoulder, x + reach, eaves], |px, py| Some(wall.at(px, py)));
-                canvas.rect([x - reach * 0.3, shoulder + (eaves - shoulder) * 0.3, x + reach * 0.3, eaves * 0.95], tint(trim, 0.3));
+                canvas.area([x - reach, shoulder, x + reach, eaves], |px, py| {
+                    Some(wall.at(px, py))
+                });
+                canvas.rect(
+                    [
+                        x - reach * 0.3,
+                        shoulder + (eaves - shoulder) * 0.3,
+                        x + reach * 0.3,
+                        eaves * 0.95,
+                    ],
+                    tint(trim, 0.3),
+                );
                 canvas.gable(x, reach * 1.15, top, shoulder, tiled);
             }
         }
@@ -122,11 +200,29 @@ pub(crate) fn paint(draw: &mut Draw, canvas: &mut Canvas, line: [f32; 3], unit: 
             let reach = half * draw.range(0.3, 0.7);
             let peak = eaves * draw.range(0.05, 0.4);
             canvas.gable(middle, reach, peak, eaves, |_, _| trim);
-            canvas.gable(middle, reach * 0.82, peak + (eaves - peak) * 0.2, eaves - (eaves - peak) * 0.06, |_, _| tint(trim, 0.7));
-            canvas.ellipse(middle, eaves - (eaves - peak) * 0.3, reach * 0.12, reach * 0.12, tint(trim, 1.1));
+            canvas.gable(
+                middle,
+                reach * 0.82,
+                peak + (eaves - peak) * 0.2,
+                eaves - (eaves - peak) * 0.06,
+                |_, _| tint(trim, 0.7),
+            );
+            canvas.ellipse(
+                middle,
+                eaves - (eaves - peak) * 0.3,
+                reach * 0.12,
+                reach * 0.12,
+                tint(trim, 1.1),
+            );
         }
     }
-    moulding(canvas, [left, eaves, right], unit * 0.12, trim, draw.chance(0.5));
+    moulding(
+        canvas,
+        [left, eaves, right],
+        unit * 0.12,
+        trim,
+        draw.chance(0.5),
+    );
 }
 
 fn balustrade(canvas: &mut Canvas, bounds: [f32; 4], unit: f32, trim: Rgb) {

@@ -56,7 +56,11 @@ fn photo_size(draw: &mut Draw, longest_side: u32) -> (u32, u32) {
     let long = longest_side as f32 * draw.range(0.5, 1.0);
     let short = long * draw.pick([1.0, 0.75, 0.75, 0.667, 0.5625]);
     let (long, short) = ((long as u32).max(32), (short as u32).max(24));
-    if draw.chance(0.6) { (long, short) } else { (short, long) }
+    if draw.chance(0.6) {
+        (long, short)
+    } else {
+        (short, long)
+    }
 }
 
 /// A camera before the canvas: canvas pixels → photo pixels. A pinhole turned by yaw, pitch and roll, then
@@ -67,26 +71,58 @@ fn camera(draw: &mut Draw, canvas: (f32, f32), photo: (f32, f32), intent: Intent
         Intent::Usual => (0.11, 0.04, 0.014),
         Intent::Hard | Intent::Hopeless => (0.16, 0.055, 0.03),
     };
-    let (yaw, pitch, roll) = (draw.range(-yaw, yaw), draw.range(-pitch, pitch), draw.range(-roll, roll));
+    let (yaw, pitch, roll) = (
+        draw.range(-yaw, yaw),
+        draw.range(-pitch, pitch),
+        draw.range(-roll, roll),
+    );
     let distance = draw.range(1.1, 2.6);
     let (sy, cy) = (sin_turn(yaw), cos_turn(yaw));
     let (sp, cp) = (sin_turn(pitch), cos_turn(pitch));
     let (sr, cr) = (sin_turn(roll), cos_turn(roll));
     let unit = 1.0 / canvas.0.max(canvas.1);
-    let centre = Homography([unit, 0.0, -0.5 * canvas.0 * unit, 0.0, unit, -0.5 * canvas.1 * unit, 0.0, 0.0, 1.0]);
+    let centre = Homography([
+        unit,
+        0.0,
+        -0.5 * canvas.0 * unit,
+        0.0,
+        unit,
+        -0.5 * canvas.1 * unit,
+        0.0,
+        0.0,
+        1.0,
+    ]);
     // Columns: the turned axes of the plane, and the way to it. Rotation = roll ∘ pitch ∘ yaw.
     let pinhole = Homography([
-        cr * cy - sr * sp * sy, -sr * cp, 0.0,
-        sr * cy + cr * sp * sy, cr * cp, 0.0,
-        -cp * sy, sp, distance,
+        cr * cy - sr * sp * sy,
+        -sr * cp,
+        0.0,
+        sr * cy + cr * sp * sy,
+        cr * cp,
+        0.0,
+        -cp * sy,
+        sp,
+        distance,
     ]);
     let seen = pinhole.after(&centre);
     let [x0, y0, x1, y1] = project(&seen, [0.0, 0.0, canvas.0, canvas.1]);
     let extent = match intent {
         Intent::Clear => draw.range(0.72, 1.0),
         Intent::Usual => draw.range(0.6, 1.25),
-        Intent::Hard => if draw.chance(0.3) { draw.range(0.3, 0.5) } else { draw.range(1.0, 2.0) },
-        Intent::Hopeless => if draw.chance(0.5) { draw.range(0.08, 0.16) } else { draw.range(0.6, 1.4) },
+        Intent::Hard => {
+            if draw.chance(0.3) {
+                draw.range(0.3, 0.5)
+            } else {
+                draw.range(1.0, 2.0)
+            }
+        }
+        Intent::Hopeless => {
+            if draw.chance(0.5) {
+                draw.range(0.08, 0.16)
+            } else {
+                draw.range(0.6, 1.4)
+            }
+        }
     };
     let scale = extent * (photo.0 / (x1 - x0)).min(photo.1 / (y1 - y0));
     let (width, height) = ((x1 - x0) * scale, (y1 - y0) * scale);
@@ -96,13 +132,20 @@ fn camera(draw: &mut Draw, canvas: (f32, f32), photo: (f32, f32), intent: Intent
         Intent::Hard | Intent::Hopeless => 0.3,
     };
     let place = |draw: &mut Draw, room: f32, length: f32| {
-        0.5 * room + draw.range(-1.0, 1.0) * (drift * length.min(room) + 0.3 * (room - length).abs())
+        0.5 * room
+            + draw.range(-1.0, 1.0) * (drift * length.min(room) + 0.3 * (room - length).abs())
     };
     let (x, y) = (place(draw, photo.0, width), place(draw, photo.1, height));
     let fit = Homography([
-        scale, 0.0, x - scale * 0.5 * (x0 + x1),
-        0.0, scale, y - scale * 0.5 * (y0 + y1),
-        0.0, 0.0, 1.0,
+        scale,
+        0.0,
+        x - scale * 0.5 * (x0 + x1),
+        0.0,
+        scale,
+        y - scale * 0.5 * (y0 + y1),
+        0.0,
+        0.0,
+        1.0,
     ]);
     fit.after(&seen)
 }
@@ -122,8 +165,10 @@ fn project(map: &Homography, rectangle: [f32; 4]) -> [f32; 4] {
 fn composite(photo: &mut Photo, canvas: &Pyramid, map: &Homography) {
     let [x0, y0, x1, y1] = project(map, [0.0, 0.0, canvas.size().0, canvas.size().1]);
     let back = map.inverse();
-    let rows = (y0.max(0.0) as u32).min(photo.height)..(y1.max(0.0).ceil() as u32).min(photo.height);
-    let columns = (x0.max(0.0) as u32).min(photo.width)..(x1.max(0.0).ceil() as u32).min(photo.width);
+    let rows =
+        (y0.max(0.0) as u32).min(photo.height)..(y1.max(0.0).ceil() as u32).min(photo.height);
+    let columns =
+        (x0.max(0.0) as u32).min(photo.width)..(x1.max(0.0).ceil() as u32).min(photo.width);
     for y in rows {
         for x in columns.clone() {
             let (cx, cy) = (x as f32 + 0.5, y as f32 + 0.5);
@@ -141,7 +186,11 @@ fn composite(photo: &mut Photo, canvas: &Pyramid, map: &Homography) {
                 let at = (y * photo.width + x) as usize;
                 let keep = 1.0 - alpha;
                 let under = photo.pixels[at];
-                photo.pixels[at] = [under[0] * keep + r, under[1] * keep + g, under[2] * keep + b];
+                photo.pixels[at] = [
+                    under[0] * keep + r,
+                    under[1] * keep + g,
+                    under[2] * keep + b,
+                ];
                 photo.shows[at] = alpha > 0.5;
             }
         }
@@ -202,7 +251,10 @@ pub(crate) fn shoot(draw: &mut Draw, canvas: &Pyramid, longest_side: u32, intent
     let map = camera(draw, canvas.size(), size, intent);
     let full = project(&map, canvas.bounds());
     let mut photo = Photo::new(width, height);
-    let horizon = full[3] - draw.range(0.01, 0.08) * (full[3] - full[1]);
+    // The ground begins above the higher of the two lower corners, or the far end would hang in the air.
+    let (_, left_foot, _) = map.apply(0.0, canvas.size().1);
+    let (_, right_foot, _) = map.apply(canvas.size().0, canvas.size().1);
+    let horizon = left_foot.min(right_foot) - draw.range(0.01, 0.08) * (full[3] - full[1]);
     scene::background(draw, &mut photo, horizon);
     composite(&mut photo, canvas, &map);
     let whole = whole_area(canvas, &map).max(1.0);
@@ -215,7 +267,13 @@ pub(crate) fn shoot(draw: &mut Draw, canvas: &Pyramid, longest_side: u32, intent
         full[3].clamp(0.0, size.1),
     ];
     let (image, quality) = finish(draw, photo, horizon);
-    View { image, bounds, visible: (seen / whole).min(1.0), share: seen / (size.0 * size.1), quality }
+    View {
+        image,
+        bounds,
+        visible: (seen / whole).min(1.0),
+        share: seen / (size.0 * size.1),
+        quality,
+    }
 }
 
 /// A photo without any landmark: a building of its own, a close wall, a landscape or a crowd of things.
@@ -233,7 +291,11 @@ pub(crate) fn distractor(seed: u64, index: u64, longest_side: u32) -> (RgbImage,
     let mut photo = Photo::new(width, height);
     let horizon = height as f32 * draw.range(0.25, 0.8);
     scene::background(draw, &mut photo, horizon);
-    let things = if kind == 7 { draw.int(0, 3) } else { draw.int(6, 16) };
+    let things = if kind == 7 {
+        draw.int(0, 3)
+    } else {
+        draw.int(6, 16)
+    };
     for _ in 0..things {
         let near = draw.unit();
         let x = draw.range(0.0, width as f32);

@@ -80,7 +80,14 @@ pub(crate) struct Wall {
 impl Wall {
     /// A wall whose bricks and blocks are proportional to `module` pixels (about a floor's height).
     pub(crate) fn draw(draw: &mut Draw, module: f32) -> Self {
-        let bond = draw.pick([Bond::Plaster, Bond::Plaster, Bond::Brick, Bond::Ashlar, Bond::Bands, Bond::Diaper]);
+        let bond = draw.pick([
+            Bond::Plaster,
+            Bond::Plaster,
+            Bond::Brick,
+            Bond::Ashlar,
+            Bond::Bands,
+            Bond::Diaper,
+        ]);
         let colour = wall_colour(draw);
         let other = wall_colour(draw);
         let second = match bond {
@@ -110,9 +117,14 @@ impl Wall {
         let along = x / self.width + if row as i32 % 2 == 0 { 0.0 } else { 0.5 };
         let column = along.floor();
         let each = 0.86 + 0.28 * hash_unit(column as i32, row as i32, self.seed);
-        let joint = to_whole(along) * self.width < 0.09 * self.height || to_whole(y / self.height) < 0.09;
+        let joint =
+            to_whole(along) * self.width < 0.09 * self.height || to_whole(y / self.height) < 0.09;
         let colour = match self.bond {
-            Bond::Plaster => mix(self.colour, self.second, 0.35 * noise(x / 60.0, y / 90.0, self.seed ^ 7)),
+            Bond::Plaster => mix(
+                self.colour,
+                self.second,
+                0.35 * noise(x / 60.0, y / 90.0, self.seed ^ 7),
+            ),
             Bond::Brick | Bond::Ashlar if joint => self.second,
             Bond::Brick | Bond::Ashlar => tint(self.colour, each),
             Bond::Bands if wrap(row, 2.0) < 1.0 => self.second,
@@ -121,7 +133,11 @@ impl Wall {
                 // Bricks of the second colour form rhombs: the classic polychrome bond.
                 let n = self.period as f32;
                 let rhomb = (wrap(column, 2.0 * n) - n).abs() + (wrap(row, 2.0 * n) - n).abs();
-                let base = if rhomb == n || rhomb < 1.0 { self.second } else { self.colour };
+                let base = if rhomb == n || rhomb < 1.0 {
+                    self.second
+                } else {
+                    self.colour
+                };
                 tint(base, if joint { 0.75 } else { each })
             }
         };

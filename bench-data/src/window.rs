@@ -88,7 +88,11 @@ impl Opening {
         Self {
             outline,
             wide: draw.range(0.32, 0.72),
-            tall: if outline == Outline::Oculus { draw.range(0.35, 0.6) } else { draw.range(0.5, 0.82) },
+            tall: if outline == Outline::Oculus {
+                draw.range(0.35, 0.6)
+            } else {
+                draw.range(0.5, 0.82)
+            },
             frame: draw.pick([0.0, 0.05, 0.09, 0.14]),
             trim,
             glass: [light * 0.8, light, light * 1.15],
@@ -108,11 +112,21 @@ impl Opening {
     /// An open arch or a door leaf without panes.
     pub(crate) fn portal(draw: &mut Draw, trim: Rgb) -> Self {
         let mut opening = Self::draw(draw, trim);
-        opening.outline = draw.pick([Outline::Round, Outline::Round, Outline::Pointed, Outline::Rect, Outline::Segmental]);
+        opening.outline = draw.pick([
+            Outline::Round,
+            Outline::Round,
+            Outline::Pointed,
+            Outline::Rect,
+            Outline::Segmental,
+        ]);
         opening.wide = draw.range(0.55, 0.85);
         opening.tall = draw.range(0.72, 0.92);
         opening.frame = draw.pick([0.06, 0.12, 0.18]);
-        opening.glass = if draw.chance(0.5) { [0.08, 0.07, 0.07] } else { tint(accent(draw), 0.6) };
+        opening.glass = if draw.chance(0.5) {
+            [0.08, 0.07, 0.07]
+        } else {
+            tint(accent(draw), 0.6)
+        };
         opening.panes = (draw.int(1, 2), draw.int(1, 2));
         opening.bar = tint(opening.glass, 0.6);
         opening.shutters = None;
@@ -129,7 +143,10 @@ impl Opening {
             for side in [-1.0, 1.0] {
                 self.light(canvas, cx + side * width * 0.27, base, width * 0.46, height);
             }
-            canvas.rect([cx - width * 0.035, base - height, cx + width * 0.035, base], self.trim);
+            canvas.rect(
+                [cx - width * 0.035, base - height, cx + width * 0.035, base],
+                self.trim,
+            );
         } else {
             self.light(canvas, cx, base, width, height);
         }
@@ -139,24 +156,62 @@ impl Opening {
         match self.hood {
             Hood::None => {}
             Hood::Lintel => {
-                canvas.rect([cx - half * 1.1, top - rise, cx + half * 1.1, top - rise * 0.2], self.trim);
-                canvas.shade([cx - half * 1.1, top - rise * 0.2, cx + half * 1.1, top + rise * 0.3], |_, _| 0.7);
+                canvas.rect(
+                    [
+                        cx - half * 1.1,
+                        top - rise,
+                        cx + half * 1.1,
+                        top - rise * 0.2,
+                    ],
+                    self.trim,
+                );
+                canvas.shade(
+                    [
+                        cx - half * 1.1,
+                        top - rise * 0.2,
+                        cx + half * 1.1,
+                        top + rise * 0.3,
+                    ],
+                    |_, _| 0.7,
+                );
             }
             Hood::Gable => {
                 let trim = self.trim;
-                canvas.gable(cx, half * 1.2, top - rise * 2.2, top - rise * 0.1, |_, _| trim);
-                canvas.gable(cx, half * 0.75, top - rise * 1.6, top - rise * 0.5, |_, _| tint(trim, 0.72));
+                canvas.gable(
+                    cx,
+                    half * 1.2,
+                    top - rise * 2.2,
+                    top - rise * 0.1,
+                    |_, _| trim,
+                );
+                canvas.gable(
+                    cx,
+                    half * 0.75,
+                    top - rise * 1.6,
+                    top - rise * 0.5,
+                    |_, _| tint(trim, 0.72),
+                );
             }
             Hood::Keystone => {
                 let key = width * 0.09;
-                canvas.rect([cx - key, top - rise, cx + key, top + rise * 0.4], tint(self.trim, 1.08));
+                canvas.rect(
+                    [cx - key, top - rise, cx + key, top + rise * 0.4],
+                    tint(self.trim, 1.08),
+                );
             }
         }
         if let Some(colour) = self.shutters {
             let leaf = width * 0.32;
             for left in [cx - half - leaf, cx + half] {
                 canvas.area([left, top, left + leaf, base], |_, y| {
-                    Some(tint(colour, if to_whole(y / (height * 0.07)) < 0.2 { 0.7 } else { 1.0 }))
+                    Some(tint(
+                        colour,
+                        if to_whole(y / (height * 0.07)) < 0.2 {
+                            0.7
+                        } else {
+                            1.0
+                        },
+                    ))
                 });
             }
         }
@@ -167,9 +222,22 @@ impl Opening {
                 let rail = y < base - deep * 0.85 || y > base - deep * 0.12;
                 (rail || to_whole(x / (floor * 0.06)) < 0.14).then_some(bar)
             });
-            canvas.rect([cx - reach * 1.05, base, cx + reach * 1.05, base + floor * 0.035], self.trim);
+            canvas.rect(
+                [
+                    cx - reach * 1.05,
+                    base,
+                    cx + reach * 1.05,
+                    base + floor * 0.035,
+                ],
+                self.trim,
+            );
             canvas.shade(
-                [cx - reach, base + floor * 0.035, cx + reach, base + floor * 0.1],
+                [
+                    cx - reach,
+                    base + floor * 0.035,
+                    cx + reach,
+                    base + floor * 0.1,
+                ],
                 |_, _| 0.65,
             );
         }
@@ -187,7 +255,12 @@ impl Opening {
             )
         };
         canvas.area(
-            [cx - width * 0.5 - ring, base - height - ring * 1.5, cx + width * 0.5 + ring, base + ring],
+            [
+                cx - width * 0.5 - ring,
+                base - height - ring * 1.5,
+                cx + width * 0.5 + ring,
+                base + ring,
+            ],
             |x, y| (ring > 0.0 && shape(x, y, ring)).then_some(self.trim),
         );
         let reveal = (width * 0.07).max(1.0);
@@ -202,9 +275,19 @@ impl Opening {
                     return Some(tint(self.trim, 0.4));
                 }
                 let (u, v) = ((x - cx) / width + 0.5, (base - y) / height);
-                let bar = to_whole(u * self.panes.0 as f32) * width < reveal * 0.5 * self.panes.0 as f32
-                    || to_whole(v * self.panes.1 as f32) * height < reveal * 0.5 * self.panes.1 as f32;
-                Some(if bar { self.bar } else { mix(self.glass, tint(self.glass, 2.0), (v - 0.3 * u).clamp(0.0, 1.0)) })
+                let bar = to_whole(u * self.panes.0 as f32) * width
+                    < reveal * 0.5 * self.panes.0 as f32
+                    || to_whole(v * self.panes.1 as f32) * height
+                        < reveal * 0.5 * self.panes.1 as f32;
+                Some(if bar {
+                    self.bar
+                } else {
+                    mix(
+                        self.glass,
+                        tint(self.glass, 2.0),
+                        (v - 0.3 * u).clamp(0.0, 1.0),
+                    )
+                })
             },
         );
     }
