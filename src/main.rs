@@ -1,2 +1,31 @@
-//! Placeholder while the room is being furnished.
-fn main() {}
+//! The `ocelli` command: arguments to configuration, one call into a role, an exit code.
+//!
+//! `ocelli encode …` and `ocelli serve …` run `ocelli-encoder` and `ocelli-searcher`, so that this
+//! program links neither libtorch nor the searcher, and they do not link FAISS.
+
+mod cli;
+mod commands;
+mod output;
+mod pass_through;
+mod progress;
+mod query;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, EvalCommand};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Encode(args) => pass_through::run("ocelli-encoder", "encode", args),
+        Command::Serve(args) => pass_through::run("ocelli-searcher", "serve", args),
+        Command::Whiten(args) => commands::whiten::run(args),
+        Command::Train(args) => commands::train::run(args),
+        Command::Build(args) => commands::build::run(args),
+        Command::Query(args) => query::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Eval { command: EvalCommand::Map(args) } => commands::eval::map(args),
+        Command::Eval { command: EvalCommand::Queries(args) } => commands::eval::queries(args),
+    };
+    ocelli_proto::role::main_exit(result)
+}

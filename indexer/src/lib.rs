@@ -1,1 +1,23 @@
-//! Train, whiten, build, evaluate; the only room that links FAISS.
+//! Training, whitening, building and evaluation: everything that makes or judges an index, and the
+//! only room that links FAISS.
+//!
+//! The steps, in the order of their use: [`learn_whitening`] on region vectors, [`train`] a model on
+//! whitened ones, [`build`] an index of descriptors under it, [`evaluate`] the result.
+
+pub mod config;
+pub mod evaluate;
+pub mod faiss;
+
+mod build;
+mod error;
+mod pca;
+mod progress;
+mod sample;
+mod train;
+mod whiten;
+
+pub use build::{BuildOptions, BuildReport, build};
+pub use error::{Error, Result};
+pub use progress::{Progress, ProgressFn, silent};
+pub use train::{KSUB, ROWS_PER_CENTROID, TrainOptions, TrainReport, train};
+pub use whiten::{WhitenOptions, WhitenReport, learn_whitening};

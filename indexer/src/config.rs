@@ -1,0 +1,102 @@
+//! The role's configuration: what `default.toml` holds. Loading it is the caller's business.
+
+use ocelli_index::Metric;
+use serde::Deserialize;
+
+/// The commented defaults.
+pub const DEFAULT_TOML: &str = include_str!("../default.toml");
+
+/// Prefix of the environment variables that override keys.
+pub const ENV_PREFIX: &str = "OCELLI_INDEXER";
+
+/// All keys of `default.toml`, where they are explained.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Logs.
+    pub log: Log,
+    /// Defaults of `whiten`.
+    pub whiten: Whiten,
+    /// Defaults of `train`.
+    pub train: Train,
+    /// Defaults of `build`.
+    pub build: Build,
+}
+
+/// Table `log`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Level, or levels by target.
+    pub filter: String,
+    /// "text" or "json".
+    pub format: String,
+}
+
+/// Table `whiten`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whiten {
+    /// Output dimension.
+    pub dim: usize,
+    /// Power of the whitening.
+    pub power: f64,
+}
+
+/// Table `train`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Coarse centroids.
+    pub nlist: usize,
+    /// Bytes per code.
+    pub m: usize,
+    /// Metric of the search.
+    pub metric: MetricChoice,
+    /// Whether to learn a rotation.
+    pub opq: bool,
+    /// OPQ rounds.
+    pub opq_niter: usize,
+    /// k-means iterations.
+    pub niter: usize,
+    /// Seed.
+    pub seed: u32,
+    /// FAISS threads, 0: one per core.
+    pub threads: usize,
+    /// Rows at most, 0: all.
+    pub max_rows: usize,
+}
+
+/// Table `build`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Files that the index is split into.
+    pub shards: usize,
+    /// Threads, 0: one per core.
+    pub threads: usize,
+}
+
+/// A metric, or the choice by the vectors' origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetricChoice {
+    /// Inner product for descriptors of a network, L2 for vectors from elsewhere.
+    #[default]
+    Auto,
+    /// Inner product.
+    InnerProduct,
+    /// Euclidean distance.
+    L2,
+}
+
+impl MetricChoice {
+    /// None for `Auto`.
+    pub fn metric(self) -> Option<Metric> {
+        match self {
+            Self::Auto => None,
+            Self::InnerProduct => Some(Metric::InnerProduct),
+            Self::L2 => Some(Metric::L2),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What can go wrong in this room; one line each, naming what was expected, what was found, and where.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of this room's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Failure while training, whitening, building or evaluating.
+#[derive(thiserror::Error, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the index room (part, whitening, model, shard, manifest) refused.
+    #[error(transparent)]
+    Index(#[from] ocelli_index::Error),
+    /// FAISS raised an exception; its own words.
+    #[error("FAISS failed at {op}: {message}")]
+    Faiss {
+        /// What was asked of FAISS.
+        op: &'static str,
+        /// FAISS's message.
+        message: String,
+    },
+    /// Fewer vectors than the step needs.
+    #[error("{what} needs at least {needed} rows, found {found}{hint}")]
+    TooFewRows {
+        /// The step and why it needs that many.
+        what: String,
+        /// Rows needed.
+        needed: usize,
+        /// Rows given.
+        found: usize,
+        /// What to do about it; empty or starting with a separator.
+        hint: String,
+    },
+    /// An argument out of its range, or two that contradict each other.
+    #[error("{0}")]
+    Invalid(String),
+    /// A file that this room reads or writes itself (ground truth, list files).
+    #[error("{}: cannot {op}: {reason}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried: "read", "write".
+        op: &'static str,
+        /// The system's answer.
+        reason: io::Error,
+    },
+    /// Ground truth that cannot be understood, or names what is not there.
+    #[error("ground truth {}: {what}", path.display())]
+    GroundTruth {
+        /// File or directory.
+        path: PathBuf,
+        /// Expected and found.
+        what: String,
+    },
+}
+
+impl Error {
+    /// Adapter for `map_err` on file operations.
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |reason| Self::Io { path, op, reason }
+    }
+}

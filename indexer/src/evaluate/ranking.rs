@@ -1,0 +1,152 @@
+//! Databases that rank all their images for a query.
+
+use std::collections::HashMap;
+
+use ocelli_index::{DescriptorSpec, Part, PartKind, SearchParams, Snapshot};
+use ocelli_vector::dot;
+
+use crate::{Error, Result};
+
+/// A set of images that can be ranked. Images are numbered 0 to `keys().len()`.
+pub trait Ranking: Sync {
+    /// The images' keys by number.
+    fn keys(&self) -> &[String];
+
+    /// What the descriptors mean.
+    fn spec(&self) -> &DescriptorSpec;
+
+    /// All images, best first, for the query `x` `(dim,)`.
+    fn rank(&self, x: &[f32]) -> Result<Vec<u32>>;
+
+    /// The descriptor `(dim,)` of an image: stored, or as the index reconstructs it.
+    fn descriptor(&self, image: u32) -> Result<Vec<f32>>;
+}
+
+/// Exact inner products with float descriptors; ties go to the earlier image.
+pub struct ExactRanking {
+    keys: Vec<String>,
+    spec: DescriptorSpec,
+    /// `(images, dim)` row-major.
+    descriptors: Vec<f32>,
+}
+
+impl ExactRanking {
+    /// Reads descriptor parts of one spec into memory.
+    pub fn open(parts: &[Part]) -> Result<Self> {
+        let spec = crate::sample::common_spec(parts)?.clone();
+        let (mut keys, mut descriptors) = (Vec::new(), Vec::new());
+        for part in parts {
+            require_descriptors(part)?;
+            keys.extend(part.keys()?);
+            descriptors.extend(part.read(0..part.rows())?);
+        }
+        Ok(Self { keys, spec, descriptors })
+    }
+}
+
+impl Ranking for ExactRanking {
+    fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    fn spec(&self) -> &DescriptorSpec {
+        &self.spec
+    }
+
+    fn rank(&self, x: &[f32]) -> Result<Vec<u32>> {
+        let dim = self.spec.dim();
+        if x.len() != dim {
+            return Err(Error::Invalid(format!("query: expected {dim} values, found {}", x.len())));
+        }
+        let mut scored: Vec<(f32, u32)> = self
+            .descriptors
+            .chunks_exact(dim)
+            .zip(0u32..)
+            .map(|(row, image)| (dot(x, row), image))
+            .collect();
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        Ok(scored.into_iter().map(|(_, image)| image).collect())
+    }
+
+    fn descriptor(&self, image: u32) -> Result<Vec<f32>> {
+        let dim = self.spec.dim();
+        let start = image as usize * dim;
+        self.descriptors
+            .get(start..start + dim)
+            .map(<[f32]>::to_vec)
+            .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.keys.len())))
+    }
+}
+
+/// An index with all lists probed and all rows asked for.
+pub struct IndexRanking {
+    snapshot: Snapshot,
+    keys: Vec<String>,
+    rows: Vec<ocelli_index::Row>,
+    image_of: HashMap<u64, u32>,
+}
+
+impl IndexRanking {
+    /// Takes an opened generation. Reads all its keys.
+    pub fn new(snapshot: Snapshot) -> Result<Self> {
+        let mut this =
+            Self { keys: Vec::new(), rows: Vec::new(), image_of: HashMap::new(), snapshot };
+        for (shard, entry) in this.snapshot.generation().shards.iter().enumerate() {
+            for ordinal in 0..entry.rows {
+                let row = ocelli_index::Row { shard: shard as u32, ordinal: ordinal as u32 };
+                this.image_of.insert(this.snapshot.id(row)?, this.keys.len() as u32);
+                this.keys.push(this.snapshot.key(row)?);
+                this.rows.push(row);
+            }
+        }
+        Ok(this)
+    }
+}
+
+impl Ranking for IndexRanking {
+    fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    fn spec(&self) -> &DescriptorSpec {
+        &self.snapshot.model().parts().spec
+    }
+
+    fn rank(&self, x: &[f32]) -> Result<Vec<u32>> {
+        let params = SearchParams {
+            k: self.keys.len(),
+            nprobe: self.snapshot.model().parts().nlist,
+            allow_partial: false,
+        };
+        let hits = self.snapshot.search(x, &params)?.hits;
+        hits.iter()
+            .map(|hit| {
+                self.image_of.get(&hit.id).copied().ok_or_else(|| {
+                    Error::Invalid(format!("the search answered id {}, which no shard holds", hit.id))
+                })
+            })
+            .collect()
+    }
+
+    fn descriptor(&self, image: u32) -> Result<Vec<f32>> {
+        let row = self
+            .rows
+            .get(image as usize)
+            .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.rows.len())))?;
+        Ok(self.snapshot.vector(*row)?)
+    }
+}
+
+/// Region vectors are no images' descriptors.
+pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
+    match part.kind() {
+        PartKind::Descriptors => Ok(()),
+        PartKind::Regions => Err(Error::Invalid(format!(
+            "{}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
+             images); pool them first: ocelli encode --regions PART",
+            part.path().display(),
+            part.rows(),
+            part.images()
+        ))),
+    }
+}

@@ -1,0 +1,99 @@
+//! Training rows out of parts: all of them, or a sample that depends on the seed alone.
+
+use std::ops::Range;
+
+use ocelli_index::{DescriptorSpec, Part};
+
+use crate::{Error, Result};
+
+/// Rows read at once: 8 MiB at 256 dimensions.
+pub(crate) const BLOCK_ROWS: usize = 8192;
+
+/// The spec that all `parts` share; refuses none, and parts that differ.
+pub(crate) fn common_spec(parts: &[Part]) -> Result<&DescriptorSpec> {
+    let (first, rest) = parts
+        .split_first()
+        .ok_or_else(|| Error::Invalid("expected at least one part, found none".to_owned()))?;
+    for part in rest {
+        DescriptorSpec::same_or_err(&part.path().display().to_string(), first.spec(), part.spec())?;
+    }
+    Ok(first.spec())
+}
+
+/// Total rows of `parts`.
+pub(crate) fn count_rows(parts: &[Part]) -> usize {
+    parts.iter().map(Part::rows).sum()
+}
+
+/// Calls `visit` with every row of `parts` in order, a block `(rows, dim)` at a time.
+pub(crate) fn for_each_block(
+    parts: &[Part],
+    mut visit: impl FnMut(Vec<f32>) -> Result<()>,
+) -> Result<()> {
+    for part in parts {
+        for rows in blocks(part.rows()) {
+            visit(part.read(rows)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// At most `max_rows` rows of `parts` (0: all), in order: `(n, dim)` row-major and `n`.
+///
+/// A smaller number is drawn without replacement, every row with the same chance (selection
+/// sampling, Knuth's algorithm S).
+pub(crate) fn gather_rows(parts: &[Part], max_rows: usize, seed: u64) -> Result<(Vec<f32>, usize)> {
+    let dim = common_spec(parts)?.dim();
+    let total = count_rows(parts);
+    let wanted = if max_rows == 0 { total } else { max_rows.min(total) };
+    let mut rng = SplitMix64(seed);
+    let mut out = Vec::with_capacity(wanted * dim);
+    let (mut seen, mut taken) = (0usize, 0usize);
+    for part in parts {
+        for rows in blocks(part.rows()) {
+            if wanted == total {
+                out.extend_from_slice(&part.read(rows)?);
+                continue;
+            }
+            let mut chosen = Vec::new();
+            for row in 0..rows.len() {
+                // Chance (wanted - taken) / (total - seen) decides exactly `wanted` rows in the end.
+                if rng.below((total - seen) as u64) < (wanted - taken) as u64 {
+                    chosen.push(row);
+                    taken += 1;
+                }
+                seen += 1;
+            }
+            if chosen.is_empty() {
+                continue;
+            }
+            let block = part.read(rows)?;
+            for row in chosen {
+                out.extend_from_slice(&block[row * dim..][..dim]);
+            }
+        }
+    }
+    Ok((out, wanted))
+}
+
+fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(rows))
+}
+
+/// Steele, Lea and Flood 2014: small, and the same everywhere and for ever.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `0..bound` up to a bias below `bound / 2^64`.
+    fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}

@@ -1,0 +1,8 @@
+//! The room from outside: real files in a temporary directory, real FAISS.
+
+mod build;
+mod evaluate;
+mod faiss;
+mod support;
+mod train;
+mod whiten;

@@ -1,0 +1,104 @@
+//! The trainer: what it refuses, and that what it makes is a model of the data.
+
+use ocelli_index::Metric;
+use ocelli_indexer::{TrainOptions, silent, train};
+use tempfile::tempdir;
+
+use crate::support::{clustered, descriptors, regions, spec};
+
+const OPTIONS: TrainOptions = TrainOptions {
+    nlist: 4,
+    m: 4,
+    metric: None,
+    opq: false,
+    opq_niter: 4,
+    niter: 8,
+    seed: 1,
+    threads: 2,
+    max_rows: 0,
+    force: false,
+};
+
+#[test]
+fn refusals_have_numbers() {
+    let dir = tempdir().unwrap();
+    let parts = [regions(&dir.path().join("a.part"), &clustered(300, 8, 1), 8)];
+    let refuse = |options| train(&parts, &options, &silent).unwrap_err().to_string();
+    let error = refuse(OPTIONS);
+    assert!(error.contains("at least 9984 rows, found 300"), "{error}");
+    let error = refuse(TrainOptions { nlist: 1000, ..OPTIONS });
+    assert!(error.contains("at least 39000 rows, found 300"), "{error}");
+    let error = refuse(TrainOptions { m: 3, ..OPTIONS });
+    assert!(error.contains("divisor of the dimension 8 (1, 2, 4, 8), found 3"), "{error}");
+
+    let other = regions(&dir.path().join("b.part"), &clustered(300, 4, 1), 4);
+    let mixed = [regions(&dir.path().join("c.part"), &clustered(300, 8, 1), 8), other];
+    let error = train(&mixed, &TrainOptions { force: true, ..OPTIONS }, &silent).unwrap_err();
+    assert!(
+        matches!(error, ocelli_indexer::Error::Index(ocelli_index::Error::SpecMismatch { .. })),
+        "{error}"
+    );
+}
+
+/// With and without OPQ: codes reconstruct the rows they were trained on about as well as the report
+/// says, and equal options give an equal model.
+#[test]
+fn a_model_reconstructs_its_data() {
+    let (n, dim) = (10_000, 16);
+    let dir = tempdir().unwrap();
+    let x = clustered(n, dim, 9);
+    let parts = [regions(&dir.path().join("a.part"), &x, dim)];
+    for opq in [false, true] {
+        let options = TrainOptions { opq, ..OPTIONS };
+        let (model, report) = train(&parts, &options, &silent).unwrap();
+        assert_eq!(model.hash(), train(&parts, &options, &silent).unwrap().0.hash());
+        assert_eq!(model.parts().metric, Metric::L2);
+
+        let (mut error, mut code) = (0.0, vec![0; options.m]);
+        for row in x.chunks_exact(dim) {
+            let z = model.transform(row).unwrap();
+            let list = model.assign(&z);
+            model.encode(&z, list, &mut code);
+            error += f64::from(ocelli_vector::l2_sq(row, &model.reconstruct(list, &code)));
+        }
+        let mse = error / n as f64;
+        assert!((mse - report.mse).abs() < 0.01 * report.mse, "{mse}, reported {}", report.mse);
+        assert!(report.mse < 0.5 * report.mse_coarse, "{report:?}");
+    }
+}
+
+/// Many equal rows, rows of zeros, fewer rows than codewords: poor models, but models.
+#[test]
+fn degenerate_data_make_a_valid_model() {
+    let dir = tempdir().unwrap();
+    let same = [0.5f32, -0.5, 0.5, 0.5].repeat(400);
+    let zeros = vec![0f32; 4 * 300];
+    for (i, x) in [same, zeros, clustered(10, 4, 1)].iter().enumerate() {
+        let parts = [regions(&dir.path().join(format!("{i}.part")), x, 4)];
+        let options = TrainOptions { force: true, ..OPTIONS };
+        let (model, _) = train(&parts, &options, &silent).unwrap();
+        let z = model.transform(&x[..4]).unwrap();
+        let list = model.assign(&z);
+        let mut code = [0; 4];
+        model.encode(&z, list, &mut code);
+        let back = model.reconstruct(list, &code);
+        assert!(ocelli_vector::l2_sq(&back, &x[..4]) < 0.01, "{i}: {back:?}");
+    }
+}
+
+/// The sample depends on the seed alone and takes exactly as many rows as it was allowed.
+#[test]
+fn a_sample_is_exact_and_repeatable() {
+    let dir = tempdir().unwrap();
+    let x = clustered(20_000, 4, 3);
+    let parts = [
+        regions(&dir.path().join("a.part"), &x, 4),
+        descriptors(&dir.path().join("b.part"), &spec(4), &[("k", &x[..4])]),
+    ];
+    let options = TrainOptions { max_rows: 9_984, ..OPTIONS };
+    let (first, report) = train(&parts, &options, &silent).unwrap();
+    assert_eq!((report.rows, report.rows_available), (9_984, 20_001));
+    assert_eq!(first.hash(), train(&parts, &options, &silent).unwrap().0.hash());
+    let other = TrainOptions { seed: 2, ..options };
+    assert_ne!(first.hash(), train(&parts, &other, &silent).unwrap().0.hash());
+}

@@ -1,0 +1,291 @@
+//! What can be asked, and the help.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocelli_indexer::config::MetricChoice;
+
+const EXAMPLES: &str = "\
+From photos to answers:
+  ocelli encode photos/ --weights resnet50.safetensors --output regions --out regions.part
+  ocelli whiten regions.part --dim 256 --out photos.whitening
+  ocelli encode --regions regions.part --whitening photos.whitening --output regions --out white.part
+  ocelli encode --regions regions.part --whitening photos.whitening --out photos.part
+  ocelli train white.part --nlist 64 --m 32 --out photos.model
+  ocelli build photos.part --model photos.model --out index/ --shards 2
+  ocelli serve --index photos=index/ --listen 127.0.0.1:7700
+  ocelli query --server http://127.0.0.1:7700 --index photos --key Paris/tower.jpg
+
+Exit codes: 0 success, 1 failure, 2 wrong usage.";
+
+/// Image search: photos in, answers out.
+#[derive(Parser)]
+#[command(name = "ocelli", version, about, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Turn photos into descriptors (runs ocelli-encoder; `ocelli encode --help` tells more)
+    #[command(disable_help_flag = true)]
+    Encode(PassThroughArgs),
+    /// Learn a PCA whitening from region vectors
+    Whiten(WhitenArgs),
+    /// Train a model (coarse centroids and codebooks)
+    Train(TrainArgs),
+    /// Build an index of descriptors under a model
+    Build(BuildArgs),
+    /// Answer queries over gRPC (runs ocelli-searcher; `ocelli serve --help` tells more)
+    #[command(disable_help_flag = true)]
+    Serve(PassThroughArgs),
+    /// Ask a server for images like this one
+    Query(crate::query::QueryArgs),
+    /// Tell what is in a part, whitening, model, shard or index directory
+    Inspect(InspectArgs),
+    /// Judge descriptors or an index against ground truth
+    Eval {
+        #[command(subcommand)]
+        command: EvalCommand,
+    },
+}
+
+/// Everything after the subcommand, unread.
+#[derive(Args)]
+pub struct PassThroughArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub args: Vec<OsString>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object on one line.
+    Json,
+}
+
+#[derive(Args)]
+pub struct OutputArgs {
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t, env = "OCELLI_FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Args)]
+pub struct ConfigArgs {
+    /// TOML file with defaults for whiten, train and build
+    #[arg(long, value_name = "FILE", env = "OCELLI_INDEXER_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+const WHITEN_EXAMPLE: &str = "\
+Region vectors of a few thousand photos suffice; best are photos that will not be judged:
+  ocelli encode distractors/ --weights W --output regions --out regions.part
+  ocelli whiten regions.part --dim 256 --out paris.whitening";
+
+#[derive(Args)]
+#[command(after_help = WHITEN_EXAMPLE)]
+pub struct WhitenArgs {
+    /// Parts of vectors without whitening, of one descriptor spec (`ocelli encode --output regions`)
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// Where the whitening goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Output dimension [default: 256]
+    #[arg(long)]
+    pub dim: Option<usize>,
+    /// 1 whitens fully, 0 only rotates and truncates [default: 1]
+    #[arg(long)]
+    pub power: Option<f64>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const TRAIN_EXAMPLE: &str = "\
+Train on vectors that will not be judged, and on enough of them: 39 rows per codeword, which is
+9,984, or 39 per list. A small collection gives its region vectors, about twenty per photo:
+  ocelli train white-regions.part --nlist 64 --m 32 --out paris.model";
+
+#[derive(Args)]
+#[command(after_help = TRAIN_EXAMPLE)]
+pub struct TrainArgs {
+    /// Parts of region vectors or descriptors, of one descriptor spec
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// Where the model goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Coarse centroids (inverted lists) [default: 64]
+    #[arg(long)]
+    pub nlist: Option<usize>,
+    /// Sub-quantizers, which is bytes per code; divides the dimension [default: 32]
+    #[arg(long)]
+    pub m: Option<usize>,
+    /// How vectors are compared [default: auto]
+    #[arg(long, value_enum)]
+    pub metric: Option<MetricArg>,
+    /// Learn a rotation first (OPQ) [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub opq: Option<bool>,
+    /// Rounds of OPQ [default: 20]
+    #[arg(long, value_name = "N")]
+    pub opq_niter: Option<usize>,
+    /// k-means iterations [default: 25]
+    #[arg(long, value_name = "N")]
+    pub niter: Option<usize>,
+    /// Seed of sampling and k-means [default: 1234]
+    #[arg(long)]
+    pub seed: Option<u32>,
+    /// Threads, 0: one per core [default: 0]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Rows to train on at most, drawn at random; 0: all [default: 1000000]
+    #[arg(long, value_name = "N")]
+    pub max_rows: Option<usize>,
+    /// Train on fewer rows than make sense
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// As on the command line; the same words as in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricArg {
+    /// Inner product for descriptors of a network, L2 for vectors from elsewhere.
+    Auto,
+    /// Inner product.
+    InnerProduct,
+    /// Euclidean distance.
+    L2,
+}
+
+impl From<MetricArg> for MetricChoice {
+    fn from(arg: MetricArg) -> Self {
+        match arg {
+            MetricArg::Auto => Self::Auto,
+            MetricArg::InnerProduct => Self::InnerProduct,
+            MetricArg::L2 => Self::L2,
+        }
+    }
+}
+
+const BUILD_EXAMPLE: &str = "\
+The directory is created, or gets a new generation that replaces what was found under it before;
+until then, and where the build fails, searchers keep what they have:
+  ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2";
+
+#[derive(Args)]
+#[command(after_help = BUILD_EXAMPLE)]
+pub struct BuildArgs {
+    /// Parts of descriptors, in the order of their rows' ids
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// The trained model
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Index directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Files that the index is split into [default: 1]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<usize>,
+    /// Threads, 0: one per core; the result does not depend on it [default: 0]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub struct InspectArgs {
+    /// A part, whitening, model or shard file, or an index directory
+    pub path: PathBuf,
+    /// Prove all checksums
+    #[arg(long)]
+    pub verify: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Subcommand)]
+pub enum EvalCommand {
+    /// Mean average precision of descriptors or of an index, by full ranking
+    Map(MapArgs),
+    /// Write the list of a ground truth's queries, cropped to their boxes, for `ocelli encode --list`
+    Queries(QueriesArgs),
+}
+
+const MAP_EXAMPLE: &str = "\
+The descriptors themselves, then an index of them:
+  ocelli eval queries --ground-truth groundtruth.json --photos-root photos/ --out queries.jsonl
+  ocelli encode --list queries.jsonl --no-exif --weights W --whitening paris.whitening --out queries.part
+  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --queries queries.part
+  ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part
+Without queries, each labelled photo asking for the others of its label:
+  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --protocol leave-one-out";
+
+/// How queries are chosen and judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Named queries; junk is ignored and the query's photo stays in the database.
+    #[default]
+    Official,
+    /// Each labelled photo queries, the others of its label are positive, itself is taken out.
+    LeaveOneOut,
+}
+
+#[derive(Args)]
+#[command(after_help = MAP_EXAMPLE)]
+pub struct MapArgs {
+    /// JSON file, or directory of Oxford text files
+    #[arg(long, value_name = "PATH")]
+    pub ground_truth: PathBuf,
+    /// Parts of descriptors: the database; beside --index, where leave-one-out takes its queries
+    #[arg(long, value_name = "PART", num_args = 1.., required_unless_present = "index")]
+    pub descriptors: Vec<PathBuf>,
+    /// Index directory: the database
+    #[arg(long, value_name = "DIR")]
+    pub index: Option<PathBuf>,
+    /// Generation of the index [default: the current one]
+    #[arg(long, value_name = "N", requires = "index")]
+    pub generation: Option<u64>,
+    /// Parts of the queries' descriptors, by query name
+    #[arg(long, value_name = "PART", num_args = 1.., required_if_eq("protocol", "official"))]
+    pub queries: Vec<PathBuf>,
+    /// How queries are chosen and judged
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: Protocol,
+    /// Print every query's average precision too (always in JSON)
+    #[arg(long)]
+    pub per_query: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub struct QueriesArgs {
+    /// JSON file, or directory of Oxford text files
+    #[arg(long, value_name = "PATH")]
+    pub ground_truth: PathBuf,
+    /// Directory that holds the queries' photos, at any depth
+    #[arg(long, value_name = "DIR")]
+    pub photos_root: PathBuf,
+    /// Where the list goes (JSON lines)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
