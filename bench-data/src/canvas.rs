@@ -18,11 +18,7 @@ impl Canvas {
     /// An empty (transparent) board.
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width.max(1), height.max(1));
-        Self {
-            width,
-            height,
-            pixels: vec![[0; 4]; width as usize * height as usize],
-        }
+        Self { width, height, pixels: vec![[0; 4]; width as usize * height as usize] }
     }
 
     fn span(low: f32, high: f32, size: u32) -> std::ops::Range<u32> {
@@ -150,12 +146,7 @@ impl Pyramid {
         let width = canvas.width;
         canvas.pixels.iter().zip(0u32..).map(move |(pixel, i)| {
             let (x, y) = ((i % width) as f32, (i / width) as f32);
-            (
-                (x + 0.5) * side,
-                (y + 0.5) * side,
-                side,
-                f32::from(pixel[3]) / 255.0,
-            )
+            ((x + 0.5) * side, (y + 0.5) * side, side, f32::from(pixel[3]) / 255.0)
         })
     }
 

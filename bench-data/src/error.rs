@@ -46,11 +46,7 @@ pub enum Error {
 impl Error {
     /// For `map_err`: an I/O error with its path and verb.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io {
-            path: path.to_owned(),
-            op,
-            source,
-        }
+        move |source| Self::Io { path: path.to_owned(), op, source }
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {

@@ -49,11 +49,7 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
     let mut canvas = Canvas::new(right.ceil() as u32, base.ceil() as u32);
 
     let wall = Wall::draw(draw, unit);
-    let ground = if draw.chance(0.5) {
-        Wall::draw(draw, unit)
-    } else {
-        wall
-    };
+    let ground = if draw.chance(0.5) { Wall::draw(draw, unit) } else { wall };
     let trim = if draw.chance(0.6) {
         tint(wall.colour, draw.range(1.15, 1.35))
     } else {
@@ -61,18 +57,14 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
     };
     let ground_top = base - heights[0] * unit;
     canvas.area([left, eaves, right, ground_top], |x, y| Some(wall.at(x, y)));
-    canvas.area([left, ground_top, right, base], |x, y| {
-        Some(ground.at(x, y))
-    });
+    canvas.area([left, ground_top, right, base], |x, y| Some(ground.at(x, y)));
 
     // A middle part of another material, a storey-high frieze: two ways in which fronts differ at a glance.
     if bays.len() >= 5 && draw.chance(0.4) {
         let centre = Wall::draw(draw, unit);
         let aside = (bays.len() - if bays.len() % 2 == 1 { 1 } else { 2 }) / 2;
         let from = (margin + bays[..aside].iter().sum::<f32>() * bay_unit) * unit;
-        canvas.area([from, eaves, right - from, ground_top], |x, y| {
-            Some(centre.at(x, y))
-        });
+        canvas.area([from, eaves, right - from, ground_top], |x, y| Some(centre.at(x, y)));
         canvas.shade([from - unit * 0.06, eaves, from, ground_top], |_, _| 0.6);
     }
 
@@ -83,12 +75,7 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
     if floors > 3 && draw.chance(0.6) {
         floor_kinds[2] = floor_kinds[1];
     }
-    let order = draw.pick([
-        Order::None,
-        Order::Pilasters,
-        Order::Columns,
-        Order::Pilasters,
-    ]);
+    let order = draw.pick([Order::None, Order::Pilasters, Order::Columns, Order::Pilasters]);
     let giant_order = draw.chance(0.5);
     let (cornice, dentils) = (draw.range(0.05, 0.13), draw.chance(0.5));
     let centre_kind = draw.chance(0.35).then(|| Opening::draw(draw, trim));
@@ -125,13 +112,7 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
         }
         floor_base -= height;
         if floor == 0 || !giant_order || floor + 1 == floors {
-            moulding(
-                &mut canvas,
-                [left, floor_base, right],
-                cornice * unit,
-                trim,
-                dentils,
-            );
+            moulding(&mut canvas, [left, floor_base, right], cornice * unit, trim, dentils);
         }
     }
     if draw.chance(0.3) {
@@ -150,22 +131,15 @@ fn pillar(canvas: &mut Canvas, x: f32, base: f32, height: f32, unit: f32, order:
     canvas.area([x - half, top, x + half, base], |px, _| {
         let across = (px - x) / half;
         Some(match order {
-            Order::Columns => tint(
-                trim,
-                0.6 + 0.45 * (1.0 - across * across).max(0.0).sqrt() + 0.1 * across,
-            ),
+            Order::Columns => {
+                tint(trim, 0.6 + 0.45 * (1.0 - across * across).max(0.0).sqrt() + 0.1 * across)
+            }
             _ => tint(trim, if across < -0.7 { 1.12 } else { 0.97 }),
         })
     });
     canvas.shade([x + half, top, x + half * 1.8, base], |_, _| 0.75);
-    for (from, to, grow) in [
-        (top, top + height * 0.07, 1.7),
-        (base - height * 0.06, base, 1.5),
-    ] {
-        canvas.rect(
-            [x - half * grow, from, x + half * grow, to],
-            tint(trim, 1.05),
-        );
+    for (from, to, grow) in [(top, top + height * 0.07, 1.7), (base - height * 0.06, base, 1.5)] {
+        canvas.rect([x - half * grow, from, x + half * grow, to], tint(trim, 1.05));
     }
 }
 
@@ -177,10 +151,9 @@ pub(crate) fn moulding(canvas: &mut Canvas, line: [f32; 3], height: f32, trim: R
         Some(tint(trim, 1.12 - 0.3 * (py - y) / height))
     });
     if dentils {
-        canvas.area(
-            [left, y + height * 0.55, right, y + height * 1.2],
-            |x, _| (to_whole(x / (height * 1.3)) < 0.25).then_some(tint(trim, 0.85)),
-        );
+        canvas.area([left, y + height * 0.55, right, y + height * 1.2], |x, _| {
+            (to_whole(x / (height * 1.3)) < 0.25).then_some(tint(trim, 0.85))
+        });
     }
 }
 
@@ -197,26 +170,23 @@ pub(crate) fn rosette(
     let inner = draw.range(0.2, 0.4);
     let depth = draw.range(0.1, 0.3);
     let (first, second) = (accent(draw), accent(draw));
-    canvas.area(
-        [cx - radius, cy - radius, cx + radius, cy + radius],
-        |x, y| {
-            let (dx, dy) = ((x - cx) / radius, (y - cy) / radius);
-            let r = (dx * dx + dy * dy).sqrt();
-            let turn = turn_of(dx, dy) * petals;
-            let edge = 0.78 + depth * sin_turn(turn) * 0.6;
-            Some(if r > 1.0 {
-                return None;
-            } else if r > 0.9 || (r - inner).abs() < 0.05 || (r > inner && to_whole(turn) < 0.07) {
-                trim
-            } else if r < inner {
-                first
-            } else if r < edge {
-                tint(second, 0.6 + 0.5 * r)
-            } else {
-                tint(first, 0.35)
-            })
-        },
-    );
+    canvas.area([cx - radius, cy - radius, cx + radius, cy + radius], |x, y| {
+        let (dx, dy) = ((x - cx) / radius, (y - cy) / radius);
+        let r = (dx * dx + dy * dy).sqrt();
+        let turn = turn_of(dx, dy) * petals;
+        let edge = 0.78 + depth * sin_turn(turn) * 0.6;
+        Some(if r > 1.0 {
+            return None;
+        } else if r > 0.9 || (r - inner).abs() < 0.05 || (r > inner && to_whole(turn) < 0.07) {
+            trim
+        } else if r < inner {
+            first
+        } else if r < edge {
+            tint(second, 0.6 + 0.5 * r)
+        } else {
+            tint(first, 0.35)
+        })
+    });
 }
 
 /// Streaks and stains.

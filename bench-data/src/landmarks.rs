@@ -83,6 +83,26 @@ impl LandmarkOptions {
         Ok(())
     }
 
+    /// What another set's options differ in, threads aside: "seed 1, not 2".
+    fn differences(&self, found: &Self) -> Vec<String> {
+        let numbers = |options: &Self| {
+            [
+                ("landmarks", u64::from(options.landmarks)),
+                ("views", u64::from(options.views_per_landmark)),
+                ("distractors", u64::from(options.distractors)),
+                ("queries", u64::from(options.queries_per_landmark)),
+                ("seed", options.seed),
+                ("longest side", u64::from(options.longest_side)),
+            ]
+        };
+        numbers(self)
+            .into_iter()
+            .zip(numbers(found))
+            .filter(|((_, asked), (_, found))| asked != found)
+            .map(|((name, asked), (_, found))| format!("{name} {found}, not {asked}"))
+            .collect()
+    }
+
     /// Number of photos of the whole set.
     pub fn photos(&self) -> u64 {
         u64::from(self.landmarks) * u64::from(self.views_per_landmark) + u64::from(self.distractors)
@@ -155,14 +175,9 @@ pub fn generate_with(
     }
     let target = std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
     let work = Workspace::beside(&target)?;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .build()
-        .map_err(|error| {
-            Error::invalid(format!(
-                "threads: cannot start {}: {error}",
-                options.threads
-            ))
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().map_err(|error| {
+            Error::invalid(format!("threads: cannot start {}: {error}", options.threads))
         })?;
     let manifest = pool.install(|| write_set(&work.0, options, progress))?;
     match fs::rename(&work.0, &target) {
@@ -170,11 +185,7 @@ pub fn generate_with(
         // Another process may have finished the same set in the meantime.
         Err(source) => match existing(dir, options)? {
             Some(summary) => Ok(summary),
-            None => Err(Error::Io {
-                path: target,
-                op: "rename the finished set to",
-                source,
-            }),
+            None => Err(Error::Io { path: target, op: "rename the finished set to", source }),
         },
     }
 }
@@ -212,12 +223,8 @@ fn shoot(
         }
     };
     let attempt = |attempt: u64| {
-        let mut draw = Draw::new(
-            seed,
-            Purpose::View,
-            u64::from(landmark),
-            u64::from(view) | attempt << 32,
-        );
+        let mut draw =
+            Draw::new(seed, Purpose::View, u64::from(landmark), u64::from(view) | attempt << 32);
         view::shoot(&mut draw, canvas, longest_side, intent)
     };
     let mut shot = attempt(0);
@@ -270,13 +277,7 @@ fn write_set(
                     let name = format!("{label}_{view:06}");
                     store(&name, &shot.image, shot.quality)?;
                     let (grade, landmark) = (Grade::of(shot.visible, shot.share), label.clone());
-                    Ok(Shown {
-                        name,
-                        landmark,
-                        view,
-                        grade,
-                        bbox: shot.bounds,
-                    })
+                    Ok(Shown { name, landmark, view, grade, bbox: shot.bounds })
                 })
                 .collect()
         })
@@ -313,16 +314,8 @@ fn write_set(
 fn write_jpeg(folder: &Path, name: &str, image: &RgbImage, quality: u8) -> Result<u64> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality)
-        .encode(
-            image.as_raw(),
-            image.width(),
-            image.height(),
-            ExtendedColorType::Rgb8,
-        )
-        .map_err(|source| Error::Encode {
-            name: name.into(),
-            source,
-        })?;
+        .encode(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8)
+        .map_err(|source| Error::Encode { name: name.into(), source })?;
     let path = folder.join(format!("{name}.jpg"));
     fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
     Ok(bytes.len() as u64)
@@ -350,10 +343,7 @@ fn summary(dir: &Path, manifest: &Manifest, reused: bool) -> Summary {
 
 /// The set that is there: `None` if `dir` is missing or an empty folder.
 fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
-    let differs = |what: String| Error::Exists {
-        path: dir.to_owned(),
-        what,
-    };
+    let differs = |what: String| Error::Exists { path: dir.to_owned(), what };
     match fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
@@ -369,16 +359,12 @@ fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
     let path = dir.join("manifest.json");
     let text = match fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(differs(
-                "expected a generated set, found no manifest.json in it".into(),
-            ));
+            return Err(differs("expected a generated set, found no manifest.json in it".into()));
         }
         other => other.map_err(Error::io("read", &path))?,
     };
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| {
-        differs(format!(
-            "its manifest.json is not one of this generator: {error}"
-        ))
+        differs(format!("its manifest.json is not one of this generator: {error}"))
     })?;
     if manifest.version != GENERATOR_VERSION {
         return Err(differs(format!(
@@ -386,16 +372,14 @@ fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
             manifest.version
         )));
     }
-    if manifest.options
-        != (LandmarkOptions {
-            threads: 0,
-            ..options.clone()
-        })
-    {
-        return Err(differs(format!(
-            "it was made with {:?}, now asked for {:?}",
-            manifest.options, options
-        )));
+    let differing = options.differences(&manifest.options);
+    if !differing.is_empty() {
+        return Err(differs(format!("it was made with other options: {}", differing.join(", "))));
+    }
+    let photos = dir.join("photos");
+    let found = fs::read_dir(&photos).map_err(Error::io("read", &photos))?.count() as u64;
+    if found != manifest.photos {
+        return Err(differs(format!("expected {} photos in it, found {found}", manifest.photos)));
     }
     Ok(Some(summary(dir, &manifest, true)))
 }
@@ -414,11 +398,8 @@ impl Workspace {
         };
         fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!(
-            ".{}.tmp-{}-{number}",
-            name.to_string_lossy(),
-            std::process::id()
-        ));
+        let path =
+            parent.join(format!(".{}.tmp-{}-{number}", name.to_string_lossy(), std::process::id()));
         // What a killed process of the same number left is in nobody's use.
         if path.exists() {
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;

@@ -12,9 +12,7 @@ use crate::draw::{Draw, Purpose};
 use crate::error::{Error, Result};
 
 /// Endings of the formats that the encoder reads, in lower case.
-const ENDINGS: [&str; 9] = [
-    "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jpe",
-];
+const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jpe"];
 
 /// What to choose from and how.
 #[derive(Clone, Debug)]
@@ -61,10 +59,7 @@ pub fn write_list(out: &Path, options: &ListOptions) -> Result<ListSummary> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("resolve", path));
     let (root, out) = (absolute(&options.root)?, absolute(out)?);
     let Some(home) = out.parent() else {
-        return Err(Error::invalid(format!(
-            "{}: expected the name of a file",
-            out.display()
-        )));
+        return Err(Error::invalid(format!("{}: expected the name of a file", out.display())));
     };
     let mut files = BTreeMap::new();
     let mut unnamable = 0;
@@ -80,15 +75,9 @@ pub fn write_list(out: &Path, options: &ListOptions) -> Result<ListSummary> {
         unnamable += collect(&folder, &root, &mut files)?;
     }
     if files.is_empty() {
-        let folders: Vec<String> = options
-            .photos
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        return Err(Error::invalid(format!(
-            "{}: expected photos, found none",
-            folders.join(", ")
-        )));
+        let folders: Vec<String> =
+            options.photos.iter().map(|path| path.display().to_string()).collect();
+        return Err(Error::invalid(format!("{}: expected photos, found none", folders.join(", "))));
     }
     let found = files.len() as u64;
     let mut keys: Vec<&String> = files.keys().collect();
@@ -102,22 +91,14 @@ pub fn write_list(out: &Path, options: &ListOptions) -> Result<ListSummary> {
         let path = &files[*key];
         let shown = path.strip_prefix(home).unwrap_or(path);
         let Some(path) = shown.to_str() else {
-            return Err(Error::invalid(format!(
-                "{}: expected a path in UTF-8",
-                shown.display()
-            )));
+            return Err(Error::invalid(format!("{}: expected a path in UTF-8", shown.display())));
         };
         serde_json::to_writer(&mut text, &Line { path, key })
             .map_err(|error| Error::invalid(format!("{key}: {error}")))?;
         text.push(b'\n');
     }
     replace(&out, home, &text)?;
-    Ok(ListSummary {
-        path: out.clone(),
-        found,
-        chosen: keys.len() as u64,
-        unnamable,
-    })
+    Ok(ListSummary { path: out.clone(), found, chosen: keys.len() as u64, unnamable })
 }
 
 fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<u64> {
@@ -125,28 +106,18 @@ fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, PathBuf>) ->
     for entry in WalkDir::new(folder).follow_links(true) {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(folder).to_owned();
-            Error::Io {
-                path,
-                op: "read",
-                source: error.into(),
-            }
+            Error::Io { path, op: "read", source: error.into() }
         })?;
         let path = entry.path();
-        let ending = path
-            .extension()
-            .and_then(|ending| ending.to_str())
-            .map(str::to_ascii_lowercase);
+        let ending =
+            path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
         if !entry.file_type().is_file()
             || !ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
         {
             continue;
         }
-        let parts: Option<Vec<&str>> = path
-            .strip_prefix(root)
-            .unwrap_or(path)
-            .iter()
-            .map(|part| part.to_str())
-            .collect();
+        let parts: Option<Vec<&str>> =
+            path.strip_prefix(root).unwrap_or(path).iter().map(|part| part.to_str()).collect();
         match parts {
             Some(parts) => {
                 files.insert(parts.join("/"), path.to_owned());

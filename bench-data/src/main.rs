@@ -110,12 +110,15 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "ocelli-bench-data: {error:#}");
-            // Options that cannot be are the user's slip like a misspelt flag; all else is a failure.
-            ExitCode::from(match error.downcast_ref() {
-                Some(Error::Invalid { .. }) => 2,
-                _ => 1,
-            })
+            // The library's messages hold their causes already; only other errors need the chain.
+            let (message, code) = match error.downcast_ref() {
+                // Options that cannot be are the user's slip like a misspelt flag; all else is a failure.
+                Some(error @ Error::Invalid { .. }) => (error.to_string(), 2),
+                Some(error) => (error.to_string(), 1),
+                None => (format!("{error:#}"), 1),
+            };
+            let _ = writeln!(std::io::stderr(), "ocelli-bench-data: {message}");
+            ExitCode::from(code)
         }
     }
 }
@@ -144,11 +147,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
                 summary.good,
                 summary.ok,
                 summary.junk,
-                if summary.reused {
-                    "; was there already"
-                } else {
-                    ""
-                }
+                if summary.reused { "; was there already" } else { "" }
             );
             print(cli.format, &text, &summary)
         }

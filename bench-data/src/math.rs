@@ -11,11 +11,7 @@ pub(crate) fn lerp(a: f32, b: f32, t: f32) -> f32 {
 
 /// Blend of two colours.
 pub(crate) fn mix(a: Rgb, b: Rgb, t: f32) -> Rgb {
-    [
-        lerp(a[0], b[0], t),
-        lerp(a[1], b[1], t),
-        lerp(a[2], b[2], t),
-    ]
+    [lerp(a[0], b[0], t), lerp(a[1], b[1], t), lerp(a[2], b[2], t)]
 }
 
 /// Colour times a factor.
@@ -103,11 +99,7 @@ pub(crate) fn noise(x: f32, y: f32, seed: u32) -> f32 {
     let (ix, iy) = (fx as i32, fy as i32);
     let (tx, ty) = (x - fx, y - fy);
     let (tx, ty) = (tx * tx * (3.0 - 2.0 * tx), ty * ty * (3.0 - 2.0 * ty));
-    let top = lerp(
-        hash_unit(ix, iy, seed),
-        hash_unit(ix.wrapping_add(1), iy, seed),
-        tx,
-    );
+    let top = lerp(hash_unit(ix, iy, seed), hash_unit(ix.wrapping_add(1), iy, seed), tx);
     let bottom = lerp(
         hash_unit(ix, iy.wrapping_add(1), seed),
         hash_unit(ix.wrapping_add(1), iy.wrapping_add(1), seed),
@@ -133,11 +125,7 @@ impl Homography {
     pub(crate) fn apply(&self, x: f32, y: f32) -> (f32, f32, f32) {
         let m = &self.0;
         let w = m[6] * x + m[7] * y + m[8];
-        (
-            (m[0] * x + m[1] * y + m[2]) / w,
-            (m[3] * x + m[4] * y + m[5]) / w,
-            w,
-        )
+        ((m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w, w)
     }
 
     /// self ∘ other
@@ -145,9 +133,8 @@ impl Homography {
         let mut out = [0.0; 9];
         for row in 0..3 {
             for column in 0..3 {
-                out[row * 3 + column] = (0..3)
-                    .map(|k| self.0[row * 3 + k] * other.0[k * 3 + column])
-                    .sum();
+                out[row * 3 + column] =
+                    (0..3).map(|k| self.0[row * 3 + k] * other.0[k * 3 + column]).sum();
             }
         }
         Self(out)
@@ -203,10 +190,7 @@ mod tests {
             assert!(w > 0.0);
             let (a, b, back) = inverse.apply(u, v);
             assert!(back > 0.0);
-            assert!(
-                (a - x).abs() < 1e-2 && (b - y).abs() < 1e-2,
-                "{x} {y} → {a} {b}"
-            );
+            assert!((a - x).abs() < 1e-2 && (b - y).abs() < 1e-2, "{x} {y} → {a} {b}");
         }
     }
 }

@@ -11,28 +11,18 @@ use crate::wall::{Wall, accent, wall_colour};
 /// Paints a panel whose longer side is `size` pixels.
 pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
     let aspect = draw.range(0.6, 1.0);
-    let (width, height) = if draw.chance(0.6) {
-        (size, size * aspect)
-    } else {
-        (size * aspect, size)
-    };
+    let (width, height) =
+        if draw.chance(0.6) { (size, size * aspect) } else { (size * aspect, size) };
     let mut canvas = Canvas::new(width as u32, height as u32);
     let border = size * draw.range(0.05, 0.11);
     let frame = Wall::draw(draw, size * 0.2);
     canvas.area([0.0, 0.0, width, height], |x, y| Some(frame.at(x, y)));
-    field(
-        draw,
-        &mut canvas,
-        [border, border, width - border, height - border],
-        size,
-    );
+    field(draw, &mut canvas, [border, border, width - border, height - border], size);
     frieze(draw, &mut canvas, border);
     if draw.chance(0.7) {
         let radius = width.min(height) * draw.range(0.18, 0.34);
-        let (x, y) = (
-            width * draw.pick([0.5, 0.5, 0.32, 0.68]),
-            height * draw.pick([0.5, 0.5, 0.4]),
-        );
+        let (x, y) =
+            (width * draw.pick([0.5, 0.5, 0.32, 0.68]), height * draw.pick([0.5, 0.5, 0.4]));
         medallion(draw, &mut canvas, x, y, radius);
     }
     weather(draw, &mut canvas);
@@ -41,12 +31,7 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
 
 /// Four colours of which neighbours differ in brightness.
 fn palette(draw: &mut Draw) -> [Rgb; 4] {
-    let mut colours = [
-        wall_colour(draw),
-        accent(draw),
-        wall_colour(draw),
-        accent(draw),
-    ];
+    let mut colours = [wall_colour(draw), accent(draw), wall_colour(draw), accent(draw)];
     colours[2] = tint(colours[2], 0.55);
     colours[3] = tint(colours[3], 1.25);
     colours
@@ -60,14 +45,7 @@ fn field(draw: &mut Draw, canvas: &mut Canvas, bounds: [f32; 4], size: f32) {
     let shade_of = move |x: f32, y: f32, colour: Rgb| {
         let (i, j) = ((x / tessera).floor() as i32, (y / tessera).floor() as i32);
         let grout = to_whole(x / tessera).min(to_whole(y / tessera)) < 0.07;
-        tint(
-            colour,
-            if grout {
-                0.6
-            } else {
-                0.85 + 0.3 * hash_unit(i, j, seed)
-            },
-        )
+        tint(colour, if grout { 0.6 } else { 0.85 + 0.3 * hash_unit(i, j, seed) })
     };
     match draw.int(0, 3) {
         0 => {
@@ -86,26 +64,16 @@ fn field(draw: &mut Draw, canvas: &mut Canvas, bounds: [f32; 4], size: f32) {
                     (u * cells as f32 - half).abs() as i32,
                     (v * cells as f32 - half).abs() as i32,
                 );
-                let (a, b) = if turned {
-                    (a, (v * cells as f32) as i32)
-                } else {
-                    (a.min(b), a.max(b))
-                };
-                Some(shade_of(
-                    x,
-                    y,
-                    colours[(hash(a, b, seed) % levels) as usize],
-                ))
+                let (a, b) =
+                    if turned { (a, (v * cells as f32) as i32) } else { (a.min(b), a.max(b)) };
+                Some(shade_of(x, y, colours[(hash(a, b, seed) % levels) as usize]))
             });
         }
         1 => {
             // A mural: levels of noise, mirrored about the middle.
             let zoom = size * draw.range(0.14, 0.3);
             canvas.area(bounds, |x, y| {
-                let (i, j) = (
-                    (x / tessera).floor() * tessera,
-                    (y / tessera).floor() * tessera,
-                );
+                let (i, j) = ((x / tessera).floor() * tessera, (y / tessera).floor() * tessera);
                 let value = noise3((i - middle).abs() / zoom, j / zoom, seed);
                 let level = ((value - 0.25) * 8.0).clamp(0.0, 7.9) as usize;
                 Some(shade_of(x, y, colours[level % 4]))
@@ -157,12 +125,7 @@ fn frieze(draw: &mut Draw, canvas: &mut Canvas, border: f32) {
     let (dark, light) = (tint(accent(draw), 0.7), tint(wall_colour(draw), 1.15));
     let (kind, pitch) = (draw.int(0, 3), border * draw.range(0.6, 1.3));
     canvas.area(
-        [
-            border * 0.2,
-            border * 0.2,
-            width - border * 0.2,
-            height - border * 0.2,
-        ],
+        [border * 0.2, border * 0.2, width - border * 0.2, height - border * 0.2],
         |x, y| {
             let depth = x.min(y).min(width - x).min(height - y) / border;
             if depth > 0.9 {
@@ -187,37 +150,25 @@ fn medallion(draw: &mut Draw, canvas: &mut Canvas, cx: f32, cy: f32, radius: f32
     let colours = palette(draw);
     let rings = draw.int(2, 5) as usize;
     let kinds: Vec<(u32, f32, f32)> = (0..rings)
-        .map(|_| {
-            (
-                draw.int(0, 3),
-                draw.int(4, 18) as f32,
-                draw.range(0.1, 0.45),
-            )
-        })
+        .map(|_| (draw.int(0, 3), draw.int(4, 18) as f32, draw.range(0.1, 0.45)))
         .collect();
-    canvas.area(
-        [cx - radius, cy - radius, cx + radius, cy + radius],
-        |x, y| {
-            let (dx, dy) = ((x - cx) / radius, (y - cy) / radius);
-            let r = (dx * dx + dy * dy).sqrt();
-            if r >= 1.0 {
-                return None;
-            }
-            let place = r * rings as f32;
-            let ring = (place as usize).min(rings - 1);
-            let (kind, count, depth) = kinds[ring];
-            let (t, turn) = (place - ring as f32, turn_of(dx, dy) * count);
-            let on = match kind {
-                0 => t < 0.5 + depth * sin_turn(turn),
-                1 => to_whole(turn) * 2.0 < t,
-                2 => to_whole(turn) * to_whole(turn) * 8.0 + (t - 0.5) * (t - 0.5) * 6.0 < 1.0,
-                _ => to_whole(turn) < depth * 0.6,
-            };
-            let rim = smoothstep(0.0, 0.06, t);
-            Some(tint(
-                colours[(ring + usize::from(on) * 2) % 4],
-                0.5 + 0.5 * rim,
-            ))
-        },
-    );
+    canvas.area([cx - radius, cy - radius, cx + radius, cy + radius], |x, y| {
+        let (dx, dy) = ((x - cx) / radius, (y - cy) / radius);
+        let r = (dx * dx + dy * dy).sqrt();
+        if r >= 1.0 {
+            return None;
+        }
+        let place = r * rings as f32;
+        let ring = (place as usize).min(rings - 1);
+        let (kind, count, depth) = kinds[ring];
+        let (t, turn) = (place - ring as f32, turn_of(dx, dy) * count);
+        let on = match kind {
+            0 => t < 0.5 + depth * sin_turn(turn),
+            1 => to_whole(turn) * 2.0 < t,
+            2 => to_whole(turn) * to_whole(turn) * 8.0 + (t - 0.5) * (t - 0.5) * 6.0 < 1.0,
+            _ => to_whole(turn) < depth * 0.6,
+        };
+        let rim = smoothstep(0.0, 0.06, t);
+        Some(tint(colours[(ring + usize::from(on) * 2) % 4], 0.5 + 0.5 * rim))
+    });
 }

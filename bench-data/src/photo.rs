@@ -18,12 +18,7 @@ impl Photo {
     /// A black photo.
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let count = width as usize * height as usize;
-        Self {
-            width,
-            height,
-            pixels: vec![[0.0; 3]; count],
-            shows: vec![false; count],
-        }
+        Self { width, height, pixels: vec![[0.0; 3]; count], shows: vec![false; count] }
     }
 
     /// Visits the pixel centres within [x0, y0, x1, y1]; the function gives a colour and how much it covers.
@@ -80,11 +75,7 @@ impl Photo {
         let gain = draw.range(0.7, 1.4);
         let warmth = draw.range(-0.3, 0.3);
         let green = draw.range(0.93, 1.07);
-        let saturation = if draw.chance(0.1) {
-            0.0
-        } else {
-            draw.range(0.35, 1.25)
-        };
+        let saturation = if draw.chance(0.1) { 0.0 } else { draw.range(0.35, 1.25) };
         let tone = draw.range(0.5, 1.5);
         let vignette = draw.range(0.0, 0.45);
         let (width, height) = (self.width as f32, self.height as f32);
@@ -121,11 +112,7 @@ impl Photo {
                     for i in 0..length {
                         let at = start + i * along;
                         let here = self.pixels[at];
-                        let next = if i + 1 < length {
-                            self.pixels[at + along]
-                        } else {
-                            here
-                        };
+                        let next = if i + 1 < length { self.pixels[at + along] } else { here };
                         for channel in 0..3 {
                             self.pixels[at][channel] =
                                 (before[channel] + 2.0 * here[channel] + next[channel]) * 0.25;

@@ -29,22 +29,11 @@ pub(crate) fn paint(
         0 => {
             let top = eaves * draw.range(0.0, 0.4);
             canvas.gable(middle, half, top, eaves, |x, y| wall.at(x, y));
-            canvas.gable(
-                middle,
-                half * 0.92,
-                top + (eaves - top) * 0.1,
-                eaves,
-                |x, y| tint(wall.at(x, y), 0.88),
-            );
+            canvas.gable(middle, half * 0.92, top + (eaves - top) * 0.1, eaves, |x, y| {
+                tint(wall.at(x, y), 0.88)
+            });
             let radius = (eaves - top) * 0.22;
-            rosette(
-                canvas,
-                draw,
-                middle,
-                eaves - (eaves - top) * 0.36,
-                radius,
-                trim,
-            );
+            rosette(canvas, draw, middle, eaves - (eaves - top) * 0.36, radius, trim);
         }
         1 => {
             // Mansard with dormers.
@@ -59,21 +48,10 @@ pub(crate) fn paint(
                 let x = left + (i as f32 + 0.5) / count as f32 * (right - left);
                 let width = (right - left) / count as f32;
                 canvas.rect(
-                    [
-                        x - width * 0.3,
-                        top + (eaves - top) * 0.25,
-                        x + width * 0.3,
-                        eaves,
-                    ],
+                    [x - width * 0.3, top + (eaves - top) * 0.25, x + width * 0.3, eaves],
                     trim,
                 );
-                dormer.paint(
-                    canvas,
-                    x,
-                    eaves - unit * 0.04,
-                    width * 0.5,
-                    (eaves - top) * 0.8,
-                );
+                dormer.paint(canvas, x, eaves - unit * 0.04, width * 0.5, (eaves - top) * 0.8);
             }
             if draw.chance(0.6) {
                 for side in [-1.0, 1.0] {
@@ -96,28 +74,20 @@ pub(crate) fn paint(
             for i in 0..count {
                 let x = middle + ((i as f32 + 0.5) / count as f32 - 0.5) * 2.0 * radius;
                 canvas.rect(
-                    [
-                        x - radius * 0.05,
-                        drum + eaves * 0.05,
-                        x + radius * 0.05,
-                        eaves * 0.95,
-                    ],
+                    [x - radius * 0.05, drum + eaves * 0.05, x + radius * 0.05, eaves * 0.95],
                     tint(trim, 0.45),
                 );
             }
             let (rise, ribs) = (drum * 0.78, draw.int(3, 8) as f32);
-            canvas.area(
-                [middle - radius, drum - rise, middle + radius, drum],
-                |x, y| {
-                    let (u, v) = ((x - middle) / radius, (drum - y) / rise);
-                    let span = (1.0 - v * v).max(0.0).sqrt();
-                    (u.abs() <= span).then(|| {
-                        let across = u / span.max(0.02);
-                        let rib = to_whole(across * ribs * 0.5) < 0.06;
-                        tint(tiles, (0.75 + 0.35 * across) * if rib { 0.7 } else { 1.0 })
-                    })
-                },
-            );
+            canvas.area([middle - radius, drum - rise, middle + radius, drum], |x, y| {
+                let (u, v) = ((x - middle) / radius, (drum - y) / rise);
+                let span = (1.0 - v * v).max(0.0).sqrt();
+                (u.abs() <= span).then(|| {
+                    let across = u / span.max(0.02);
+                    let rib = to_whole(across * ribs * 0.5) < 0.06;
+                    tint(tiles, (0.75 + 0.35 * across) * if rib { 0.7 } else { 1.0 })
+                })
+            });
             canvas.rect(
                 [
                     middle - radius * 0.13,
@@ -127,13 +97,7 @@ pub(crate) fn paint(
                 ],
                 trim,
             );
-            canvas.gable(
-                middle,
-                radius * 0.2,
-                0.0,
-                drum - rise - drum * 0.13,
-                |_, _| tiles,
-            );
+            canvas.gable(middle, radius * 0.2, 0.0, drum - rise - drum * 0.13, |_, _| tiles);
         }
         3 => {
             // Battlements.
@@ -168,16 +132,10 @@ pub(crate) fn paint(
             let tops = [draw.range(0.0, 0.3), draw.range(0.0, 0.5)];
             for i in 0..count {
                 let x = left + reach + (right - left - 2.0 * reach) * i as f32 / (count - 1) as f32;
-                let top = eaves
-                    * if i == 1 && count == 3 {
-                        tops[1]
-                    } else {
-                        tops[0]
-                    };
+                let top = eaves * if i == 1 && count == 3 { tops[1] } else { tops[0] };
                 let shoulder = top + (eaves - top) * 0.5;
-                canvas.area([x - reach, shoulder, x + reach, eaves], |px, py| {
-                    Some(wall.at(px, py))
-                });
+                canvas
+                    .area([x - reach, shoulder, x + reach, eaves], |px, py| Some(wall.at(px, py)));
                 canvas.rect(
                     [
                         x - reach * 0.3,
@@ -216,13 +174,7 @@ pub(crate) fn paint(
             );
         }
     }
-    moulding(
-        canvas,
-        [left, eaves, right],
-        unit * 0.12,
-        trim,
-        draw.chance(0.5),
-    );
+    moulding(canvas, [left, eaves, right], unit * 0.12, trim, draw.chance(0.5));
 }
 
 fn balustrade(canvas: &mut Canvas, bounds: [f32; 4], unit: f32, trim: Rgb) {

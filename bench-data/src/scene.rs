@@ -15,11 +15,7 @@ pub(crate) fn background(draw: &mut Draw, photo: &mut Photo, horizon: f32) {
         [[0.18, 0.26, 0.50], [0.55, 0.60, 0.75]],
         [[0.80, 0.82, 0.85], [0.92, 0.92, 0.90]],
     ]);
-    let (seed, cover, zoom) = (
-        draw.bits(),
-        draw.range(0.0, 1.0),
-        height * draw.range(0.15, 0.5),
-    );
+    let (seed, cover, zoom) = (draw.bits(), draw.range(0.0, 1.0), height * draw.range(0.15, 0.5));
     photo.area([0.0, 0.0, width, horizon.max(0.0)], |x, y| {
         let sky = mix(zenith, haze, (y / horizon).clamp(0.0, 1.0));
         let cloud =
@@ -39,27 +35,18 @@ fn hills(draw: &mut Draw, photo: &mut Photo, horizon: f32) {
     let (seed, zoom) = (draw.bits(), photo.width as f32 * draw.range(0.15, 0.5));
     let rise = photo.height as f32 * draw.range(0.05, 0.25);
     let colour = draw.pick([[0.25, 0.36, 0.22], [0.38, 0.44, 0.48], [0.42, 0.40, 0.28]]);
-    photo.area(
-        [0.0, horizon - rise, photo.width as f32, horizon],
-        |x, y| {
-            let ridge = horizon - rise * noise3(x / zoom, 0.5, seed);
-            (y > ridge).then(|| (tint(colour, 0.8 + 0.4 * noise(x / 7.0, y / 7.0, seed)), 1.0))
-        },
-    );
+    photo.area([0.0, horizon - rise, photo.width as f32, horizon], |x, y| {
+        let ridge = horizon - rise * noise3(x / zoom, 0.5, seed);
+        (y > ridge).then(|| (tint(colour, 0.8 + 0.4 * noise(x / 7.0, y / 7.0, seed)), 1.0))
+    });
 }
 
 fn skyline(draw: &mut Draw, photo: &mut Photo, horizon: f32) {
     let (width, height) = (photo.width as f32, photo.height as f32);
     let mut x = -draw.range(0.0, 0.1) * width;
     while x < width {
-        let (wide, tall) = (
-            width * draw.range(0.06, 0.2),
-            height * draw.range(0.05, 0.32),
-        );
-        let (colour, glass) = (
-            tint(wall_colour(draw), draw.range(0.6, 1.0)),
-            draw.range(0.2, 0.6),
-        );
+        let (wide, tall) = (width * draw.range(0.06, 0.2), height * draw.range(0.05, 0.32));
+        let (colour, glass) = (tint(wall_colour(draw), draw.range(0.6, 1.0)), draw.range(0.2, 0.6));
         let (cell, seed) = (wide / draw.range(3.0, 8.0), draw.bits());
         let roof = roof_colour(draw);
         let pitched = draw.chance(0.5);
@@ -130,56 +117,36 @@ fn tree(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
     photo.area([x - trunk, foot - size * 0.6, x + trunk, foot], |px, _| {
         Some((tint(bark, 0.8 + 0.4 * (px - x) / trunk), 1.0))
     });
-    let (seed, wide, thin) = (
-        draw.bits(),
-        size * draw.range(0.2, 0.4),
-        draw.range(0.3, 0.5),
-    );
-    let leaf = draw.pick([
-        [0.16, 0.30, 0.10],
-        [0.28, 0.38, 0.12],
-        [0.48, 0.34, 0.10],
-        [0.10, 0.20, 0.12],
-    ]);
+    let (seed, wide, thin) = (draw.bits(), size * draw.range(0.2, 0.4), draw.range(0.3, 0.5));
+    let leaf =
+        draw.pick([[0.16, 0.30, 0.10], [0.28, 0.38, 0.12], [0.48, 0.34, 0.10], [0.10, 0.20, 0.12]]);
     let (cy, tall) = (foot - size * 0.65, size * 0.35);
-    photo.area(
-        [
-            x - wide * 1.3,
-            cy - tall * 1.3,
-            x + wide * 1.3,
-            cy + tall * 1.3,
-        ],
-        |px, py| {
-            let (dx, dy) = ((px - x) / wide, (py - cy) / tall);
-            let fine = noise3(px / size * 26.0, py / size * 26.0, seed);
-            let edge = dx * dx
-                + dy * dy
-                + 1.1 * (noise3(px / size * 7.0, py / size * 7.0, seed ^ 5) - 0.5);
-            (edge < 1.0 && fine > thin * 0.8 * (0.5 + edge.max(0.0)))
-                .then(|| (tint(leaf, 0.5 + fine * (1.0 - 0.4 * dy)), 1.0))
-        },
-    );
+    photo.area([x - wide * 1.3, cy - tall * 1.3, x + wide * 1.3, cy + tall * 1.3], |px, py| {
+        let (dx, dy) = ((px - x) / wide, (py - cy) / tall);
+        let fine = noise3(px / size * 26.0, py / size * 26.0, seed);
+        let edge =
+            dx * dx + dy * dy + 1.1 * (noise3(px / size * 7.0, py / size * 7.0, seed ^ 5) - 0.5);
+        (edge < 1.0 && fine > thin * 0.8 * (0.5 + edge.max(0.0)))
+            .then(|| (tint(leaf, 0.5 + fine * (1.0 - 0.4 * dy)), 1.0))
+    });
 }
 
 fn person(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
     let (coat, legs) = (accent(draw), tint(accent(draw), 0.7));
     let skin = draw.pick([[0.80, 0.62, 0.52], [0.50, 0.34, 0.25], [0.32, 0.22, 0.16]]);
     let wide = size * 0.14;
-    photo.area(
-        [x - wide * 1.4, foot - size, x + wide * 1.4, foot],
-        |px, py| {
-            let (u, v) = ((px - x) / wide, (foot - py) / size);
-            let head = (u * 2.0) * (u * 2.0) + ((v - 0.92) / 0.085) * ((v - 0.92) / 0.085);
-            if head < 1.0 {
-                return Some((skin, 1.0));
-            }
-            let torso = (u / 1.1) * (u / 1.1) + ((v - 0.62) / 0.24) * ((v - 0.62) / 0.24);
-            if torso < 1.0 {
-                return Some((tint(coat, 0.85 + 0.2 * u), 1.0));
-            }
-            (v < 0.48 && (0.08..0.7).contains(&u.abs())).then_some((legs, 1.0))
-        },
-    );
+    photo.area([x - wide * 1.4, foot - size, x + wide * 1.4, foot], |px, py| {
+        let (u, v) = ((px - x) / wide, (foot - py) / size);
+        let head = (u * 2.0) * (u * 2.0) + ((v - 0.92) / 0.085) * ((v - 0.92) / 0.085);
+        if head < 1.0 {
+            return Some((skin, 1.0));
+        }
+        let torso = (u / 1.1) * (u / 1.1) + ((v - 0.62) / 0.24) * ((v - 0.62) / 0.24);
+        if torso < 1.0 {
+            return Some((tint(coat, 0.85 + 0.2 * u), 1.0));
+        }
+        (v < 0.48 && (0.08..0.7).contains(&u.abs())).then_some((legs, 1.0))
+    });
 }
 
 fn pole(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
@@ -191,60 +158,49 @@ fn pole(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
         Some((tint(colour, 1.0 + 0.4 * (px - x) / half), 1.0))
     });
     let lamp = size * 0.035;
-    photo.area(
-        [x - lamp, foot - size - lamp, x + lamp, foot - size + lamp],
-        |px, py| {
-            ((px - x) * (px - x) + (py - foot + size) * (py - foot + size) < lamp * lamp)
-                .then_some(([0.9, 0.88, 0.8], 1.0))
-        },
-    );
+    photo.area([x - lamp, foot - size - lamp, x + lamp, foot - size + lamp], |px, py| {
+        ((px - x) * (px - x) + (py - foot + size) * (py - foot + size) < lamp * lamp)
+            .then_some(([0.9, 0.88, 0.8], 1.0))
+    });
 }
 
 fn car(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
     let (colour, wheel) = (accent(draw), size * 0.09);
-    photo.area(
-        [x - size * 0.5, foot - size * 0.42, x + size * 0.5, foot],
-        |px, py| {
-            let (u, v) = ((px - x) / size, (foot - py) / size);
-            for side in [-0.3, 0.3] {
-                let (du, dv) = ((u - side) * size, v * size - wheel);
-                if du * du + dv * dv < wheel * wheel {
-                    return Some(([0.06, 0.06, 0.07], 1.0));
-                }
+    photo.area([x - size * 0.5, foot - size * 0.42, x + size * 0.5, foot], |px, py| {
+        let (u, v) = ((px - x) / size, (foot - py) / size);
+        for side in [-0.3, 0.3] {
+            let (du, dv) = ((u - side) * size, v * size - wheel);
+            if du * du + dv * dv < wheel * wheel {
+                return Some(([0.06, 0.06, 0.07], 1.0));
             }
-            if (0.07..0.24).contains(&v) && u.abs() < 0.5 - (v - 0.2).max(0.0) {
-                return Some((tint(colour, 0.7 + 1.2 * v), 1.0));
-            }
-            let cabin = 0.34 - (v - 0.24) * 0.8;
-            ((0.24..0.4).contains(&v) && u.abs() < cabin).then(|| {
-                (
-                    if v < 0.37 && u.abs() < cabin - 0.04 && u.abs() > 0.015 {
-                        [0.2, 0.25, 0.3]
-                    } else {
-                        colour
-                    },
-                    1.0,
-                )
-            })
-        },
-    );
+        }
+        if (0.07..0.24).contains(&v) && u.abs() < 0.5 - (v - 0.2).max(0.0) {
+            return Some((tint(colour, 0.7 + 1.2 * v), 1.0));
+        }
+        let cabin = 0.34 - (v - 0.24) * 0.8;
+        ((0.24..0.4).contains(&v) && u.abs() < cabin).then(|| {
+            (
+                if v < 0.37 && u.abs() < cabin - 0.04 && u.abs() > 0.015 {
+                    [0.2, 0.25, 0.3]
+                } else {
+                    colour
+                },
+                1.0,
+            )
+        })
+    });
 }
 
 fn sign(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
-    let (colour, ink) = (
-        accent(draw),
-        draw.pick([[0.95, 0.95, 0.93], [0.1, 0.1, 0.1]]),
-    );
+    let (colour, ink) = (accent(draw), draw.pick([[0.95, 0.95, 0.93], [0.1, 0.1, 0.1]]));
     let (seed, half) = (draw.bits(), size * draw.range(0.15, 0.3));
     let (top, bottom) = (foot - size, foot - size * draw.range(0.4, 0.7));
     photo.area([x - size * 0.012, top, x + size * 0.012, foot], |_, _| {
         Some(([0.3, 0.3, 0.32], 1.0))
     });
     photo.area([x - half, top, x + half, bottom], |px, py| {
-        let (i, j) = (
-            ((px - x) / size * 34.0).floor() as i32,
-            ((py - top) / size * 14.0).floor() as i32,
-        );
+        let (i, j) =
+            (((px - x) / size * 34.0).floor() as i32, ((py - top) / size * 14.0).floor() as i32);
         let written = to_whole((py - top) / size * 14.0) > 0.25
             && hash_unit(i, j, seed) > 0.45
             && (px - x).abs() < half * 0.85;

@@ -25,11 +25,7 @@ struct Section {
 
 impl Section {
     fn half_at(&self, y: f32) -> f32 {
-        lerp(
-            self.half_top,
-            self.half_bottom,
-            (y - self.top) / (self.bottom - self.top),
-        )
+        lerp(self.half_top, self.half_bottom, (y - self.top) / (self.bottom - self.top))
     }
 }
 
@@ -42,9 +38,8 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
     let trim = wall_colour(draw);
     let cap_height = size * draw.range(0.1, 0.3);
     let count = draw.int(2, 5) as usize;
-    let shares: Vec<f32> = (0..count)
-        .map(|i| draw.range(0.5, 1.4) * if i == 0 { 1.4 } else { 1.0 })
-        .collect();
+    let shares: Vec<f32> =
+        (0..count).map(|i| draw.range(0.5, 1.4) * if i == 0 { 1.4 } else { 1.0 }).collect();
     let total: f32 = shares.iter().sum();
     let round = draw.chance(0.4);
     let open = draw.chance(0.25);
@@ -53,27 +48,13 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
     let mut half = width * 0.5 * draw.range(0.85, 1.0);
     for (floor, share) in shares.iter().enumerate() {
         let height = (size - cap_height) * share / total;
-        let taper = if open {
-            draw.range(0.45, 0.8)
-        } else {
-            draw.range(0.72, 1.0)
-        };
-        let section = Section {
-            top: bottom - height,
-            bottom,
-            half_top: half * taper,
-            half_bottom: half,
-        };
+        let taper = if open { draw.range(0.45, 0.8) } else { draw.range(0.72, 1.0) };
+        let section =
+            Section { top: bottom - height, bottom, half_top: half * taper, half_bottom: half };
         let skin = if open {
             Skin::Lattice
         } else {
-            draw.pick([
-                Skin::Wall,
-                Skin::Wall,
-                Skin::Stripes,
-                Skin::Spiral,
-                Skin::Ribs,
-            ])
+            draw.pick([Skin::Wall, Skin::Wall, Skin::Stripes, Skin::Spiral, Skin::Ribs])
         };
         skin_section(draw, &mut canvas, &section, middle, skin, round);
         if floor == 0 {
@@ -90,22 +71,10 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
         }
         let ledge = size * draw.range(0.008, 0.022);
         let reach = (section.half_top * draw.range(1.05, 1.3)).min(middle);
-        canvas.rect(
-            [
-                middle - reach,
-                section.top - ledge,
-                middle + reach,
-                section.top + ledge,
-            ],
-            trim,
-        );
+        canvas
+            .rect([middle - reach, section.top - ledge, middle + reach, section.top + ledge], trim);
         canvas.shade(
-            [
-                middle - reach,
-                section.top + ledge,
-                middle + reach,
-                section.top + ledge * 2.5,
-            ],
+            [middle - reach, section.top + ledge, middle + reach, section.top + ledge * 2.5],
             |_, _| 0.65,
         );
         half = section.half_top * draw.range(0.75, 1.0);
@@ -130,51 +99,44 @@ fn skin_section(
     let bands = draw.int(3, 9) as f32;
     let iron = tint(accent(draw), 0.7);
     let reach = section.half_bottom.max(section.half_top);
-    canvas.area(
-        [middle - reach, section.top, middle + reach, section.bottom],
-        |x, y| {
-            let across = (x - middle) / section.half_at(y);
-            if across.abs() > 1.0 {
-                return None;
+    canvas.area([middle - reach, section.top, middle + reach, section.bottom], |x, y| {
+        let across = (x - middle) / section.half_at(y);
+        if across.abs() > 1.0 {
+            return None;
+        }
+        let v = (y - section.top) / height;
+        let light =
+            if round { 0.55 + 0.5 * (1.0 - across * across).sqrt() + 0.15 * across } else { 1.0 };
+        let colour = match skin {
+            Skin::Wall => wall.at(x, y),
+            Skin::Stripes => {
+                if to_whole(v * bands) < 0.25 {
+                    second
+                } else {
+                    first
+                }
             }
-            let v = (y - section.top) / height;
-            let light = if round {
-                0.55 + 0.5 * (1.0 - across * across).sqrt() + 0.15 * across
-            } else {
-                1.0
-            };
-            let colour = match skin {
-                Skin::Wall => wall.at(x, y),
-                Skin::Stripes => {
-                    if to_whole(v * bands) < 0.25 {
-                        second
-                    } else {
-                        first
-                    }
+            Skin::Spiral => {
+                if to_whole(v * bands * 0.7 + across * 0.5) < 0.2 {
+                    second
+                } else {
+                    first
                 }
-                Skin::Spiral => {
-                    if to_whole(v * bands * 0.7 + across * 0.5) < 0.2 {
-                        second
-                    } else {
-                        first
-                    }
+            }
+            Skin::Ribs => tint(first, 0.7 + 0.6 * to_whole(across * bands * 0.5)),
+            Skin::Lattice => {
+                // Crossed braces between two legs; the sky shows through.
+                let cells = v * (bands * 0.6).floor().max(1.0);
+                let brace =
+                    to_whole((cells + across) * 0.5).min(to_whole((cells - across) * 0.5)) < 0.06;
+                if !(brace || across.abs() > 0.84 || to_whole(cells) < 0.04) {
+                    return None;
                 }
-                Skin::Ribs => tint(first, 0.7 + 0.6 * to_whole(across * bands * 0.5)),
-                Skin::Lattice => {
-                    // Crossed braces between two legs; the sky shows through.
-                    let cells = v * (bands * 0.6).floor().max(1.0);
-                    let brace = to_whole((cells + across) * 0.5)
-                        .min(to_whole((cells - across) * 0.5))
-                        < 0.06;
-                    if !(brace || across.abs() > 0.84 || to_whole(cells) < 0.04) {
-                        return None;
-                    }
-                    iron
-                }
-            };
-            Some(tint(colour, light))
-        },
-    );
+                iron
+            }
+        };
+        Some(tint(colour, light))
+    });
 }
 
 fn openings(
@@ -189,14 +151,7 @@ fn openings(
     let half = section.half_at((section.top + section.bottom) * 0.5);
     if draw.chance(0.35) {
         let radius = (half * 0.7).min(height * 0.4);
-        clock(
-            draw,
-            canvas,
-            middle,
-            section.top + height * 0.5,
-            radius,
-            trim,
-        );
+        clock(draw, canvas, middle, section.top + height * 0.5, radius, trim);
     } else if !open {
         let (columns, rows) = (draw.int(1, 4), draw.int(1, 3));
         let kind = Opening::draw(draw, trim);
@@ -205,13 +160,7 @@ fn openings(
                 let cell = 2.0 * half * 0.85 / columns as f32;
                 let x = middle + (column as f32 - (columns - 1) as f32 * 0.5) * cell;
                 let floor = height / rows as f32;
-                kind.paint(
-                    canvas,
-                    x,
-                    section.bottom - (row as f32 + 0.14) * floor,
-                    cell,
-                    floor,
-                );
+                kind.paint(canvas, x, section.bottom - (row as f32 + 0.14) * floor, cell, floor);
             }
         }
     }
@@ -226,10 +175,7 @@ fn clock(draw: &mut Draw, canvas: &mut Canvas, cx: f32, cy: f32, radius: f32, tr
     canvas.ellipse(cx, cy, radius * 0.88, radius * 0.88, face);
     for hour in 0..12 {
         let turn = hour as f32 / 12.0;
-        let (x, y) = (
-            cx + radius * 0.72 * sin_turn(turn),
-            cy - radius * 0.72 * cos_turn(turn),
-        );
+        let (x, y) = (cx + radius * 0.72 * sin_turn(turn), cy - radius * 0.72 * cos_turn(turn));
         canvas.ellipse(x, y, radius * 0.08, radius * 0.08, hands);
     }
     for (turn, reach) in [(draw.unit(), 0.45), (draw.unit(), 0.65)] {
@@ -280,12 +226,7 @@ fn cap(draw: &mut Draw, canvas: &mut Canvas, middle: f32, base: f32, half: f32, 
                 let (v, next) = (step as f32 / steps as f32, (step + 1) as f32 / steps as f32);
                 let wide = half * (1.0 - v) * 0.95;
                 canvas.rect(
-                    [
-                        middle - wide,
-                        base * (1.0 - next),
-                        middle + wide,
-                        base * (1.0 - v),
-                    ],
+                    [middle - wide, base * (1.0 - next), middle + wide, base * (1.0 - v)],
                     tint(colour, 1.1 - 0.25 * v),
                 );
                 canvas.rect(
@@ -306,15 +247,7 @@ fn cap(draw: &mut Draw, canvas: &mut Canvas, middle: f32, base: f32, half: f32, 
                 let (u, v) = ((x - middle) / half, (base - y) / rise);
                 (u * u + v * v <= 1.0).then(|| lit(u))
             });
-            canvas.rect(
-                [
-                    middle - half * 0.05,
-                    0.0,
-                    middle + half * 0.05,
-                    base - rise * 0.9,
-                ],
-                trim,
-            );
+            canvas.rect([middle - half * 0.05, 0.0, middle + half * 0.05, base - rise * 0.9], trim);
             canvas.ellipse(middle, base * 0.12, half * 0.14, half * 0.14, trim);
         }
     }

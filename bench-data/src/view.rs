@@ -56,11 +56,7 @@ fn photo_size(draw: &mut Draw, longest_side: u32) -> (u32, u32) {
     let long = longest_side as f32 * draw.range(0.5, 1.0);
     let short = long * draw.pick([1.0, 0.75, 0.75, 0.667, 0.5625]);
     let (long, short) = ((long as u32).max(32), (short as u32).max(24));
-    if draw.chance(0.6) {
-        (long, short)
-    } else {
-        (short, long)
-    }
+    if draw.chance(0.6) { (long, short) } else { (short, long) }
 }
 
 /// A camera before the canvas: canvas pixels → photo pixels. A pinhole turned by yaw, pitch and roll, then
@@ -71,11 +67,8 @@ fn camera(draw: &mut Draw, canvas: (f32, f32), photo: (f32, f32), intent: Intent
         Intent::Usual => (0.11, 0.04, 0.014),
         Intent::Hard | Intent::Hopeless => (0.16, 0.055, 0.03),
     };
-    let (yaw, pitch, roll) = (
-        draw.range(-yaw, yaw),
-        draw.range(-pitch, pitch),
-        draw.range(-roll, roll),
-    );
+    let (yaw, pitch, roll) =
+        (draw.range(-yaw, yaw), draw.range(-pitch, pitch), draw.range(-roll, roll));
     let distance = draw.range(1.1, 2.6);
     let (sy, cy) = (sin_turn(yaw), cos_turn(yaw));
     let (sp, cp) = (sin_turn(pitch), cos_turn(pitch));
@@ -186,11 +179,7 @@ fn composite(photo: &mut Photo, canvas: &Pyramid, map: &Homography) {
                 let at = (y * photo.width + x) as usize;
                 let keep = 1.0 - alpha;
                 let under = photo.pixels[at];
-                photo.pixels[at] = [
-                    under[0] * keep + r,
-                    under[1] * keep + g,
-                    under[2] * keep + b,
-                ];
+                photo.pixels[at] = [under[0] * keep + r, under[1] * keep + g, under[2] * keep + b];
                 photo.shows[at] = alpha > 0.5;
             }
         }
@@ -291,11 +280,7 @@ pub(crate) fn distractor(seed: u64, index: u64, longest_side: u32) -> (RgbImage,
     let mut photo = Photo::new(width, height);
     let horizon = height as f32 * draw.range(0.25, 0.8);
     scene::background(draw, &mut photo, horizon);
-    let things = if kind == 7 {
-        draw.int(0, 3)
-    } else {
-        draw.int(6, 16)
-    };
+    let things = if kind == 7 { draw.int(0, 3) } else { draw.int(6, 16) };
     for _ in 0..things {
         let near = draw.unit();
         let x = draw.range(0.0, width as f32);

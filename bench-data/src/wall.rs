@@ -120,11 +120,9 @@ impl Wall {
         let joint =
             to_whole(along) * self.width < 0.09 * self.height || to_whole(y / self.height) < 0.09;
         let colour = match self.bond {
-            Bond::Plaster => mix(
-                self.colour,
-                self.second,
-                0.35 * noise(x / 60.0, y / 90.0, self.seed ^ 7),
-            ),
+            Bond::Plaster => {
+                mix(self.colour, self.second, 0.35 * noise(x / 60.0, y / 90.0, self.seed ^ 7))
+            }
             Bond::Brick | Bond::Ashlar if joint => self.second,
             Bond::Brick | Bond::Ashlar => tint(self.colour, each),
             Bond::Bands if wrap(row, 2.0) < 1.0 => self.second,
@@ -133,11 +131,7 @@ impl Wall {
                 // Bricks of the second colour form rhombs: the classic polychrome bond.
                 let n = self.period as f32;
                 let rhomb = (wrap(column, 2.0 * n) - n).abs() + (wrap(row, 2.0 * n) - n).abs();
-                let base = if rhomb == n || rhomb < 1.0 {
-                    self.second
-                } else {
-                    self.colour
-                };
+                let base = if rhomb == n || rhomb < 1.0 { self.second } else { self.colour };
                 tint(base, if joint { 0.75 } else { each })
             }
         };

@@ -122,11 +122,7 @@ impl Opening {
         opening.wide = draw.range(0.55, 0.85);
         opening.tall = draw.range(0.72, 0.92);
         opening.frame = draw.pick([0.06, 0.12, 0.18]);
-        opening.glass = if draw.chance(0.5) {
-            [0.08, 0.07, 0.07]
-        } else {
-            tint(accent(draw), 0.6)
-        };
+        opening.glass = if draw.chance(0.5) { [0.08, 0.07, 0.07] } else { tint(accent(draw), 0.6) };
         opening.panes = (draw.int(1, 2), draw.int(1, 2));
         opening.bar = tint(opening.glass, 0.6);
         opening.shutters = None;
@@ -143,10 +139,7 @@ impl Opening {
             for side in [-1.0, 1.0] {
                 self.light(canvas, cx + side * width * 0.27, base, width * 0.46, height);
             }
-            canvas.rect(
-                [cx - width * 0.035, base - height, cx + width * 0.035, base],
-                self.trim,
-            );
+            canvas.rect([cx - width * 0.035, base - height, cx + width * 0.035, base], self.trim);
         } else {
             self.light(canvas, cx, base, width, height);
         }
@@ -157,40 +150,20 @@ impl Opening {
             Hood::None => {}
             Hood::Lintel => {
                 canvas.rect(
-                    [
-                        cx - half * 1.1,
-                        top - rise,
-                        cx + half * 1.1,
-                        top - rise * 0.2,
-                    ],
+                    [cx - half * 1.1, top - rise, cx + half * 1.1, top - rise * 0.2],
                     self.trim,
                 );
                 canvas.shade(
-                    [
-                        cx - half * 1.1,
-                        top - rise * 0.2,
-                        cx + half * 1.1,
-                        top + rise * 0.3,
-                    ],
+                    [cx - half * 1.1, top - rise * 0.2, cx + half * 1.1, top + rise * 0.3],
                     |_, _| 0.7,
                 );
             }
             Hood::Gable => {
                 let trim = self.trim;
-                canvas.gable(
-                    cx,
-                    half * 1.2,
-                    top - rise * 2.2,
-                    top - rise * 0.1,
-                    |_, _| trim,
-                );
-                canvas.gable(
-                    cx,
-                    half * 0.75,
-                    top - rise * 1.6,
-                    top - rise * 0.5,
-                    |_, _| tint(trim, 0.72),
-                );
+                canvas.gable(cx, half * 1.2, top - rise * 2.2, top - rise * 0.1, |_, _| trim);
+                canvas.gable(cx, half * 0.75, top - rise * 1.6, top - rise * 0.5, |_, _| {
+                    tint(trim, 0.72)
+                });
             }
             Hood::Keystone => {
                 let key = width * 0.09;
@@ -204,14 +177,7 @@ impl Opening {
             let leaf = width * 0.32;
             for left in [cx - half - leaf, cx + half] {
                 canvas.area([left, top, left + leaf, base], |_, y| {
-                    Some(tint(
-                        colour,
-                        if to_whole(y / (height * 0.07)) < 0.2 {
-                            0.7
-                        } else {
-                            1.0
-                        },
-                    ))
+                    Some(tint(colour, if to_whole(y / (height * 0.07)) < 0.2 { 0.7 } else { 1.0 }))
                 });
             }
         }
@@ -223,21 +189,11 @@ impl Opening {
                 (rail || to_whole(x / (floor * 0.06)) < 0.14).then_some(bar)
             });
             canvas.rect(
-                [
-                    cx - reach * 1.05,
-                    base,
-                    cx + reach * 1.05,
-                    base + floor * 0.035,
-                ],
+                [cx - reach * 1.05, base, cx + reach * 1.05, base + floor * 0.035],
                 self.trim,
             );
             canvas.shade(
-                [
-                    cx - reach,
-                    base + floor * 0.035,
-                    cx + reach,
-                    base + floor * 0.1,
-                ],
+                [cx - reach, base + floor * 0.035, cx + reach, base + floor * 0.1],
                 |_, _| 0.65,
             );
         }
@@ -264,31 +220,23 @@ impl Opening {
             |x, y| (ring > 0.0 && shape(x, y, ring)).then_some(self.trim),
         );
         let reveal = (width * 0.07).max(1.0);
-        canvas.area(
-            [cx - width * 0.5, base - height, cx + width * 0.5, base],
-            |x, y| {
-                if !shape(x, y, 0.0) {
-                    return None;
-                }
-                // The reveal lies in shade on the left and above: light comes from the upper right.
-                if !shape(x - reveal, y - reveal, 0.0) {
-                    return Some(tint(self.trim, 0.4));
-                }
-                let (u, v) = ((x - cx) / width + 0.5, (base - y) / height);
-                let bar = to_whole(u * self.panes.0 as f32) * width
-                    < reveal * 0.5 * self.panes.0 as f32
-                    || to_whole(v * self.panes.1 as f32) * height
-                        < reveal * 0.5 * self.panes.1 as f32;
-                Some(if bar {
-                    self.bar
-                } else {
-                    mix(
-                        self.glass,
-                        tint(self.glass, 2.0),
-                        (v - 0.3 * u).clamp(0.0, 1.0),
-                    )
-                })
-            },
-        );
+        canvas.area([cx - width * 0.5, base - height, cx + width * 0.5, base], |x, y| {
+            if !shape(x, y, 0.0) {
+                return None;
+            }
+            // The reveal lies in shade on the left and above: light comes from the upper right.
+            if !shape(x - reveal, y - reveal, 0.0) {
+                return Some(tint(self.trim, 0.4));
+            }
+            let (u, v) = ((x - cx) / width + 0.5, (base - y) / height);
+            let bar = to_whole(u * self.panes.0 as f32) * width
+                < reveal * 0.5 * self.panes.0 as f32
+                || to_whole(v * self.panes.1 as f32) * height < reveal * 0.5 * self.panes.1 as f32;
+            Some(if bar {
+                self.bar
+            } else {
+                mix(self.glass, tint(self.glass, 2.0), (v - 0.3 * u).clamp(0.0, 1.0))
+            })
+        });
     }
 }

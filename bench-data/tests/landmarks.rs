@@ -28,12 +28,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
-                let name = path
-                    .strip_prefix(root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
                 out.insert(name, fs::read(&path).unwrap());
             }
         }
@@ -49,38 +44,17 @@ fn bytes_depend_on_the_seed_and_not_on_threads() {
         files(&home.path().join(name))
     };
     let two = set("two", &small());
-    let one = set(
-        "one",
-        &LandmarkOptions {
-            threads: 1,
-            ..small()
-        },
-    );
+    let one = set("one", &LandmarkOptions { threads: 1, ..small() });
     assert_eq!(two.len(), 4 * 6 + 10 + 4 * 2 * 4 + 2);
     assert!(one == two, "one thread and two gave different bytes");
     let other = set("other", &LandmarkOptions { seed: 8, ..small() });
     for (name, bytes) in other.iter().filter(|(name, _)| name.starts_with("photos/")) {
-        assert_ne!(
-            two.get(name),
-            Some(bytes),
-            "{name} is the same for another seed"
-        );
+        assert_ne!(two.get(name), Some(bytes), "{name} is the same for another seed");
     }
     // A photo does not depend on how many others there are.
-    let fewer = set(
-        "fewer",
-        &LandmarkOptions {
-            landmarks: 2,
-            distractors: 3,
-            ..small()
-        },
-    );
+    let fewer = set("fewer", &LandmarkOptions { landmarks: 2, distractors: 3, ..small() });
     for (name, bytes) in fewer.iter().filter(|(name, _)| name.starts_with("photos/")) {
-        assert_eq!(
-            two.get(name),
-            Some(bytes),
-            "{name} changed with the size of the set"
-        );
+        assert_eq!(two.get(name), Some(bytes), "{name} changed with the size of the set");
     }
 }
 
@@ -103,34 +77,16 @@ const PINNED: u64 = 0x6e1b_5f64_3fc9_fa81;
 fn ground_truth_holds() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("set");
-    let summary = generate(
-        &root,
-        &LandmarkOptions {
-            landmarks: 6,
-            views_per_landmark: 10,
-            ..small()
-        },
-    )
-    .unwrap();
+    let summary =
+        generate(&root, &LandmarkOptions { landmarks: 6, views_per_landmark: 10, ..small() })
+            .unwrap();
     let truth: GroundTruth =
         serde_json::from_slice(&fs::read(root.join("groundtruth.json")).unwrap()).unwrap();
     let photos: BTreeSet<String> = fs::read_dir(root.join("photos"))
         .unwrap()
-        .map(|entry| {
-            entry
-                .unwrap()
-                .path()
-                .file_stem()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned()
-        })
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    assert!(
-        truth.images.iter().eq(photos.iter()),
-        "images and files differ"
-    );
+    assert!(truth.images.iter().eq(photos.iter()), "images and files differ");
     assert_eq!(truth.queries.len(), 12);
     assert_eq!(summary.queries, 12);
     assert_eq!(summary.good + summary.ok + summary.junk, 60);
@@ -146,32 +102,20 @@ fn ground_truth_holds() {
         assert_eq!(query.ok.len() + query.junk.len(), 10);
         assert!(query.ok.iter().all(|name| !query.junk.contains(name)));
         for name in query.ok.iter().chain(&query.junk) {
-            assert!(
-                photos.contains(name) && &truth.folder_label[name] == label,
-                "{name}"
-            );
+            assert!(photos.contains(name) && &truth.folder_label[name] == label, "{name}");
         }
         let (width, height) =
             image::image_dimensions(root.join(format!("photos/{}.jpg", query.name))).unwrap();
         let [x0, y0, x1, y1] = query.bbox;
-        assert!(
-            0.0 <= x0 && x0 + 10.0 < x1 && x1 <= f64::from(width),
-            "{query:?} in {width}"
-        );
-        assert!(
-            0.0 <= y0 && y0 + 10.0 < y1 && y1 <= f64::from(height),
-            "{query:?} in {height}"
-        );
+        assert!(0.0 <= x0 && x0 + 10.0 < x1 && x1 <= f64::from(width), "{query:?} in {width}");
+        assert!(0.0 <= y0 && y0 + 10.0 < y1 && y1 <= f64::from(height), "{query:?} in {height}");
 
         // The text files say the same.
         let read = |kind: &str| {
             fs::read_to_string(root.join(format!("groundtruth/{label}_{number}_{kind}.txt")))
                 .unwrap()
         };
-        assert_eq!(
-            read("query").trim_end(),
-            format!("{} {x0} {y0} {x1} {y1}", query.name)
-        );
+        assert_eq!(read("query").trim_end(), format!("{} {x0} {y0} {x1} {y1}", query.name));
         let merged = read("good") + &read("ok");
         assert!(merged.lines().eq(query.ok.iter()));
         assert!(read("junk").lines().eq(query.junk.iter()));
@@ -196,51 +140,37 @@ fn a_folder_is_whole_or_absent() {
     };
     assert!(!generate(&root, &options).unwrap().reused);
     let before = files(&root);
-    let again = generate(
-        &root,
-        &LandmarkOptions {
-            threads: 1,
-            ..options.clone()
-        },
-    )
-    .unwrap();
+    let again = generate(&root, &LandmarkOptions { threads: 1, ..options.clone() }).unwrap();
     assert!(again.reused);
     assert_eq!(again.photos, 3);
 
     // Other options, a folder of somebody else's, a file: errors, and all stays as it was.
-    let error = generate(
-        &root,
-        &LandmarkOptions {
-            seed: 9,
-            ..options.clone()
-        },
-    )
-    .unwrap_err();
+    let error = generate(&root, &LandmarkOptions { seed: 9, ..options.clone() }).unwrap_err();
     assert!(matches!(error, Error::Exists { .. }), "{error}");
+    assert!(error.to_string().contains("seed 7, not 9"), "{error}");
     assert!(files(&root) == before);
     let foreign = home.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("mine.txt"), "mine").unwrap();
-    assert!(matches!(
-        generate(&foreign, &options),
-        Err(Error::Exists { .. })
-    ));
+    assert!(matches!(generate(&foreign, &options), Err(Error::Exists { .. })));
     let file = home.path().join("file");
     fs::write(&file, "a file").unwrap();
-    assert!(matches!(
-        generate(&file, &options),
-        Err(Error::Exists { .. })
-    ));
+    assert!(matches!(generate(&file, &options), Err(Error::Exists { .. })));
     assert!(matches!(
         generate(
             &home.path().join("bad"),
-            &LandmarkOptions {
-                views_per_landmark: 1,
-                ..options.clone()
-            }
+            &LandmarkOptions { views_per_landmark: 1, ..options.clone() }
         ),
         Err(Error::Invalid { .. })
     ));
+
+    // A set that lost a photo is not passed off as whole.
+    let lost = root.join("photos/distractor_000000.jpg");
+    let photo = fs::read(&lost).unwrap();
+    fs::remove_file(&lost).unwrap();
+    let again = generate(&root, &options);
+    assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
+    fs::write(&lost, photo).unwrap();
 
     // What an interrupted run left beside it is in nobody's way; an empty folder is as good as none.
     fs::create_dir(home.path().join(".empty.tmp-1-0")).unwrap();
@@ -260,14 +190,9 @@ fn a_folder_is_whole_or_absent() {
 fn an_interrupted_run_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("set");
-    let options = LandmarkOptions {
-        landmarks: 1,
-        ..small()
-    };
+    let options = LandmarkOptions { landmarks: 1, ..small() };
     let died = std::panic::catch_unwind(|| {
-        generate_with(&root, &options, &|done| {
-            assert!(done < 5, "pulled the plug")
-        })
+        generate_with(&root, &options, &|done| assert!(done < 5, "pulled the plug"))
     });
     assert!(died.is_err());
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
@@ -282,12 +207,7 @@ fn mean_colour_does_not_solve_it() {
     let root = home.path().join("set");
     generate(
         &root,
-        &LandmarkOptions {
-            landmarks: 9,
-            views_per_landmark: 10,
-            distractors: 90,
-            ..small()
-        },
+        &LandmarkOptions { landmarks: 9, views_per_landmark: 10, distractors: 90, ..small() },
     )
     .unwrap();
     let truth: GroundTruth =
@@ -296,9 +216,7 @@ fn mean_colour_does_not_solve_it() {
         .images
         .iter()
         .map(|name| {
-            let image = image::open(root.join(format!("photos/{name}.jpg")))
-                .unwrap()
-                .into_rgb8();
+            let image = image::open(root.join(format!("photos/{name}.jpg"))).unwrap().into_rgb8();
             let mut sum = [0.0; 3];
             for pixel in image.pixels() {
                 for channel in 0..3 {
@@ -330,8 +248,5 @@ fn mean_colour_does_not_solve_it() {
         total += precision / (query.ok.len() - 1) as f64;
     }
     let map = total / truth.queries.len() as f64;
-    assert!(
-        map < 0.25,
-        "mean colour reaches mAP {map:.3} without the query itself"
-    );
+    assert!(map < 0.25, "mean colour reaches mAP {map:.3} without the query itself");
 }

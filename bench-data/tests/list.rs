@@ -34,16 +34,8 @@ fn choice_is_by_seed_and_nested() {
     let list = |name: &str, take: Option<u64>, seed: u64, photos: &[&str]| {
         let out = home.path().join(name);
         let photos = photos.iter().map(|folder| root.join(folder)).collect();
-        let summary = write_list(
-            &out,
-            &ListOptions {
-                photos,
-                root: root.clone(),
-                take,
-                seed,
-            },
-        )
-        .unwrap();
+        let summary =
+            write_list(&out, &ListOptions { photos, root: root.clone(), take, seed }).unwrap();
         assert_eq!(summary.found, 80);
         keys(&out)
     };
@@ -66,10 +58,7 @@ fn paths_lead_to_the_photos() {
     let root = home.path().join("data");
     touch(&root.join("a/été \"1\".jpg"));
     for (out, expected) in [
-        (
-            home.path().join("list.jsonl"),
-            "data/a/été \"1\".jpg".to_owned(),
-        ),
+        (home.path().join("list.jsonl"), "data/a/été \"1\".jpg".to_owned()),
         (
             home.path().join("lists/list.jsonl"),
             root.join("a/été \"1\".jpg").to_str().unwrap().to_owned(),
@@ -77,12 +66,7 @@ fn paths_lead_to_the_photos() {
     ] {
         write_list(
             &out,
-            &ListOptions {
-                photos: vec![root.clone()],
-                root: root.clone(),
-                take: None,
-                seed: 1,
-            },
+            &ListOptions { photos: vec![root.clone()], root: root.clone(), take: None, seed: 1 },
         )
         .unwrap();
         let line: serde_json::Value =
@@ -112,13 +96,7 @@ fn refuses_what_has_no_key() {
         matches!(attempt("data", &root.join("a")), Err(Error::Invalid { .. })),
         "outside the root"
     );
-    assert!(
-        matches!(attempt("empty", home.path()), Err(Error::Invalid { .. })),
-        "no photos"
-    );
-    assert!(
-        matches!(attempt("missing", home.path()), Err(Error::Io { .. })),
-        "no folder"
-    );
+    assert!(matches!(attempt("empty", home.path()), Err(Error::Invalid { .. })), "no photos");
+    assert!(matches!(attempt("missing", home.path()), Err(Error::Io { .. })), "no folder");
     assert!(!home.path().join("list.jsonl").exists());
 }
