@@ -4,7 +4,11 @@
 //! [`views`] decodes and resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`]
 //! make descriptors of it, [`job`] writes them as parts and [`service`] answers one image at a time.
 
+pub mod cli;
+pub mod config;
+pub mod job;
 pub mod photos;
+pub mod service;
 pub mod views;
 
 pub use error::{Error, Result};

@@ -13,10 +13,7 @@ use crate::error::{Error, Result};
 pub(super) fn find(root: &Path) -> Result<Vec<Photo>> {
     let metadata = root.metadata().map_err(Error::io(root, "read"))?;
     if !metadata.is_dir() {
-        let what = format!(
-            "{}: not a directory (--list takes a list file)",
-            root.display()
-        );
+        let what = format!("{}: not a directory (--list takes a list file)", root.display());
         return Err(Error::invalid(what));
     }
     let walk = WalkDir::new(root).follow_links(true).min_depth(1);
@@ -49,27 +46,15 @@ fn photo(root: &Path, path: &Path, refused: Option<String>) -> Photo {
     let (key, refused) = match key_of(path, root) {
         Some(key) => (key, refused),
         None => {
-            let lossy = path
-                .strip_prefix(root)
-                .unwrap_or(path)
-                .to_string_lossy()
-                .into_owned();
-            (
-                lossy,
-                Some("its name is not UTF-8, so that it cannot be a key".to_owned()),
-            )
+            let lossy = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+            (lossy, Some("its name is not UTF-8, so that it cannot be a key".to_owned()))
         }
     };
     let source = match refused {
         Some(reason) => Source::Refused(reason),
         None => Source::File(path.to_owned()),
     };
-    Photo {
-        key,
-        id: None,
-        bbox: None,
-        source,
-    }
+    Photo { key, id: None, bbox: None, source }
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

@@ -51,11 +51,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Photo>> {
             return Err(refuse(format!("longer than {MAX_LINE_BYTES} bytes")));
         }
         let text = std::str::from_utf8(&line).map_err(|_| refuse("not UTF-8".to_owned()))?;
-        let text = if number == 1 {
-            text.trim_start_matches('\u{feff}')
-        } else {
-            text
-        };
+        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
         let text = text.trim_end_matches(['\n', '\r']);
         if text.trim().is_empty() {
             continue;
@@ -81,19 +77,12 @@ fn parse(text: &str, root: &Path) -> std::result::Result<Photo, String> {
             format!("{message} (column {})", e.column())
         })?
     } else {
-        Entry {
-            path: text.to_owned(),
-            key: None,
-            id: None,
-            bbox: None,
-        }
+        Entry { path: text.to_owned(), key: None, id: None, bbox: None }
     };
     if let Some(id) = entry.id.filter(|&id| id >= 1 << 63) {
         return Err(format!("id {id} is not below 2^63"));
     }
-    let bbox = entry
-        .bbox
-        .map(|[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
+    let bbox = entry.bbox.map(|[x0, y0, x1, y1]| PixelBox { x0, y0, x1, y1 });
     if let Some(bbox) = &bbox {
         bbox.validate().map_err(|e| e.to_string())?;
     }
@@ -106,10 +95,5 @@ fn parse(text: &str, root: &Path) -> std::result::Result<Photo, String> {
         Some(key) => key,
         None => key_of(&file, root).ok_or_else(|| format!("{:?} gives no key", entry.path))?,
     };
-    Ok(Photo {
-        key,
-        id: entry.id,
-        bbox,
-        source: Source::File(file),
-    })
+    Ok(Photo { key, id: entry.id, bbox, source: Source::File(file) })
 }

@@ -150,10 +150,7 @@ fn read_file(path: &Path) -> std::result::Result<Vec<u8>, String> {
 fn read_image(mut from: impl Read, length: u64) -> std::result::Result<Vec<u8>, String> {
     let unreadable = |e: std::io::Error| format!("cannot read: {e}");
     let mut bytes = Vec::new();
-    from.by_ref()
-        .take(decode::SNIFF_BYTES as u64)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    from.by_ref().take(decode::SNIFF_BYTES as u64).read_to_end(&mut bytes).map_err(unreadable)?;
     decode::sniff(&bytes).map_err(|e| e.to_string())?;
     let too_large = |found| format!("file of {found} bytes, the limit is {MAX_FILE_BYTES}");
     if length > MAX_FILE_BYTES {

@@ -24,11 +24,7 @@ impl TarPhotos {
         let file = File::open(path).map_err(Error::io(path, "read"))?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
         let mut start = Vec::new();
-        reader
-            .by_ref()
-            .take(4)
-            .read_to_end(&mut start)
-            .map_err(Error::io(path, "read"))?;
+        reader.by_ref().take(4).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
         reader.rewind().map_err(Error::io(path, "read"))?;
         let packed = match start.as_slice() {
             [0x1f, 0x8b, ..] => "gzip",
@@ -36,16 +32,10 @@ impl TarPhotos {
             [0xfd, b'7', b'z', b'X'] => "xz",
             [b'B', b'Z', b'h', ..] => "bzip2",
             _ => {
-                return Ok(TarPhotos {
-                    path: path.to_owned(),
-                    reader,
-                });
+                return Ok(TarPhotos { path: path.to_owned(), reader });
             }
         };
-        let what = format!(
-            "{}: compressed with {packed}; unpack it first",
-            path.display()
-        );
+        let what = format!("{}: compressed with {packed}; unpack it first", path.display());
         Err(Error::invalid(what))
     }
 
@@ -70,22 +60,12 @@ impl TarPhotos {
             else {
                 let reason = "its name is not UTF-8, or empty, so that it cannot be a key";
                 let source = Source::Refused(reason.to_owned());
-                if take(Photo {
-                    key: lossy,
-                    id: None,
-                    bbox: None,
-                    source,
-                })
-                .is_break()
-                {
+                if take(Photo { key: lossy, id: None, bbox: None, source }).is_break() {
                     return Ok(());
                 }
                 continue;
             };
-            if key
-                .split('/')
-                .any(|part| part.starts_with('.') && part != "..")
-            {
+            if key.split('/').any(|part| part.starts_with('.') && part != "..") {
                 continue;
             }
             if !seen.insert(&key) {
@@ -112,14 +92,7 @@ impl TarPhotos {
                 }
                 other => Source::Refused(format!("a tar member of the kind {other:?}, not a file")),
             };
-            if take(Photo {
-                key,
-                id: None,
-                bbox: None,
-                source,
-            })
-            .is_break()
-            {
+            if take(Photo { key, id: None, bbox: None, source }).is_break() {
                 return Ok(());
             }
         }

@@ -20,11 +20,7 @@ fn found(input: &Input) -> Result<Vec<(String, std::result::Result<usize, String
 }
 
 fn keys(input: &Input) -> Vec<String> {
-    found(input)
-        .unwrap()
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect()
+    found(input).unwrap().into_iter().map(|(key, _)| key).collect()
 }
 
 #[test]
@@ -34,15 +30,9 @@ fn a_directory_is_walked_in_order_of_keys() {
     fs::create_dir_all(root.join("a/deep")).unwrap();
     fs::create_dir_all(root.join(".hidden")).unwrap();
     // "a-b" sorts before "a/" and "a/" before "a0" by bytes.
-    for name in [
-        "a/deep/x.jpg",
-        "a-b.jpg",
-        "a0",
-        "a/b.png",
-        ".hidden/y.jpg",
-        ".z.jpg",
-        "photos.part",
-    ] {
+    for name in
+        ["a/deep/x.jpg", "a-b.jpg", "a0", "a/b.png", ".hidden/y.jpg", ".z.jpg", "photos.part"]
+    {
         fs::write(root.join(name), IMAGE).unwrap();
     }
     fs::write(root.join("rejected.jsonl"), "{}").unwrap();
@@ -55,10 +45,7 @@ fn a_directory_is_walked_in_order_of_keys() {
     let all = found(&Input::Directory(root.to_owned())).unwrap();
     let (good, bad): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, bytes)| bytes.is_ok());
     let good: Vec<&str> = good.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(
-        good,
-        ["a-b.jpg", "a/b.png", "a/deep/x.jpg", "a0", "link.webp"]
-    );
+    assert_eq!(good, ["a-b.jpg", "a/b.png", "a/deep/x.jpg", "a0", "link.webp"]);
     let reasons: Vec<(&str, &str)> = bad
         .iter()
         .map(|(key, reason)| (key.as_str(), reason.as_ref().unwrap_err().as_str()))
@@ -68,16 +55,12 @@ fn a_directory_is_walked_in_order_of_keys() {
         ["a/loop", "dangling.jpg", "notes.jpg", "zero.png"]
     );
     for (reason, expected) in
-        reasons
-            .iter()
-            .zip(["link", "cannot read", "not an image", "empty file"])
+        reasons.iter().zip(["link", "cannot read", "not an image", "empty file"])
     {
         assert!(reason.1.contains(expected), "{reason:?}");
     }
     for wrong in [root.join("nowhere"), root.join("a0")] {
-        let error = Photos::find(&Input::Directory(wrong.clone()))
-            .unwrap_err()
-            .to_string();
+        let error = Photos::find(&Input::Directory(wrong.clone())).unwrap_err().to_string();
         assert!(error.contains(&*wrong.to_string_lossy()), "{error}");
     }
 }
@@ -97,10 +80,7 @@ fn a_list_mixes_paths_and_objects() {
     );
     fs::write(&list, text).unwrap();
     let input = Input::List(list);
-    assert_eq!(
-        keys(&input),
-        ["in/a b.jpg", "in/c.jpg", "in/d.jpg", "again", "../e.jpg"]
-    );
+    assert_eq!(keys(&input), ["in/a b.jpg", "in/c.jpg", "in/d.jpg", "again", "../e.jpg"]);
     let all = found(&input).unwrap();
     assert_eq!(all[0].1, Ok(IMAGE.len()));
     assert!(all[1].1.as_ref().unwrap_err().contains("cannot read"));
@@ -112,15 +92,7 @@ fn a_list_mixes_paths_and_objects() {
             ControlFlow::Continue(())
         })
         .unwrap();
-    assert_eq!(
-        boxes[2],
-        Some(PixelBox {
-            x0: 0.0,
-            y0: 1.5,
-            x1: 10.0,
-            y1: 20.0
-        })
-    );
+    assert_eq!(boxes[2], Some(PixelBox { x0: 0.0, y0: 1.5, x1: 10.0, y1: 20.0 }));
 }
 
 #[test]
@@ -129,41 +101,24 @@ fn bad_lines_are_named() {
     let list = folder.path().join("list.jsonl");
     let huge = "x".repeat(70_000);
     for (text, expected) in [
-        (
-            "ok\n{\"path\": \"a\", \"size\": 3}",
-            "line 2: unknown field `size`",
-        ),
+        ("ok\n{\"path\": \"a\", \"size\": 3}", "line 2: unknown field `size`"),
         ("{\"key\": \"a\"}", "line 1: missing field `path`"),
         ("ok\n\n{\"path\": ", "line 3: EOF"),
         ("a\nb\n./a", "line 3: key \"a\" occurs a second time"),
-        (
-            "{\"path\": \"a\", \"id\": 1}\nb",
-            "line 2: either every line has an id or none has",
-        ),
+        ("{\"path\": \"a\", \"id\": 1}\nb", "line 2: either every line has an id or none has"),
         (
             "{\"path\": \"a\", \"id\": 9223372036854775808}",
             "line 1: id 9223372036854775808 is not below 2^63",
         ),
         ("{\"path\": \"a\", \"id\": -1}", "line 1: invalid value"),
-        (
-            "{\"path\": \"a\", \"box\": [5, 0, 5, 9]}",
-            "line 1: box [5, 0, 5, 9]: expected x0 < x1",
-        ),
-        (
-            "{\"path\": \"a\", \"box\": [5, 0, 9]}",
-            "line 1: invalid length 3",
-        ),
+        ("{\"path\": \"a\", \"box\": [5, 0, 5, 9]}", "line 1: box [5, 0, 5, 9]: expected x0 < x1"),
+        ("{\"path\": \"a\", \"box\": [5, 0, 9]}", "line 1: invalid length 3"),
         ("{\"path\": \"\"}", "line 1: an empty path"),
         (&huge, "line 1: longer than 65536 bytes"),
     ] {
         fs::write(&list, text).unwrap();
-        let error = Photos::find(&Input::List(list.clone()))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains(expected) && error.contains("list.jsonl"),
-            "{error}"
-        );
+        let error = Photos::find(&Input::List(list.clone())).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("list.jsonl"), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
     fs::write(&list, b"a\n\xff\xfe").unwrap();
@@ -182,9 +137,7 @@ fn tar_of(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut link = ::tar::Header::new_gnu();
     link.set_entry_type(EntryType::Symlink);
     link.set_size(0);
-    builder
-        .append_link(&mut link, "link.jpg", "/etc/passwd")
-        .unwrap();
+    builder.append_link(&mut link, "link.jpg", "/etc/passwd").unwrap();
     builder.into_inner().unwrap()
 }
 
@@ -209,27 +162,12 @@ fn a_tar_is_streamed_in_its_own_order() {
     assert!(all[4].1.as_ref().unwrap_err().contains("link"));
 
     fs::write(&path, tar_of(&[("a.jpg", IMAGE), ("./a.jpg", IMAGE)])).unwrap();
-    assert!(
-        found(&input)
-            .unwrap_err()
-            .to_string()
-            .contains("\"a.jpg\" occurs a second time")
-    );
+    assert!(found(&input).unwrap_err().to_string().contains("\"a.jpg\" occurs a second time"));
     let whole = tar_of(&[("a.jpg", &[IMAGE, &[7; 5000]].concat())]);
     fs::write(&path, &whole[..3000]).unwrap();
-    assert!(
-        found(&input)
-            .unwrap_err()
-            .to_string()
-            .contains("damaged tar")
-    );
+    assert!(found(&input).unwrap_err().to_string().contains("damaged tar"));
     fs::write(&path, b"\x1f\x8b\x08rest").unwrap();
     assert!(found(&input).unwrap_err().to_string().contains("gzip"));
     fs::write(&path, vec![b'x'; 2000]).unwrap();
-    assert!(
-        found(&input)
-            .unwrap_err()
-            .to_string()
-            .contains("damaged tar")
-    );
+    assert!(found(&input).unwrap_err().to_string().contains("damaged tar"));
 }

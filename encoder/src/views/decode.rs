@@ -65,10 +65,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageError> {
         _ => decode_other(bytes, format, max_pixels),
     }))
     .unwrap_or_else(|_| {
-        Err(ImageError::Undecodable {
-            format: name,
-            what: "the decoder panicked".to_owned(),
-        })
+        Err(ImageError::Undecodable { format: name, what: "the decoder panicked".to_owned() })
     })
 }
 
@@ -85,11 +82,7 @@ pub(super) fn check_pixels(
         return Err(ImageError::Undecodable { format, what });
     }
     if pixels > max_pixels {
-        return Err(ImageError::TooManyPixels {
-            width,
-            height,
-            max_pixels,
-        });
+        return Err(ImageError::TooManyPixels { width, height, max_pixels });
     }
     Ok(())
 }
@@ -109,10 +102,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat, max_pixels: u64) -> Result<De
     // An unreadable EXIF block is no reason to lose the image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let pixels = DynamicImage::from_decoder(decoder).map_err(refuse)?;
-    Ok(Decoded {
-        pixels: over_white(pixels),
-        orientation,
-    })
+    Ok(Decoded { pixels: over_white(pixels), orientation })
 }
 
 /// Drops the alpha channel by composition over white: c a + 255 (1 - a), rounded.
@@ -137,14 +127,9 @@ fn over_white(image: DynamicImage) -> RgbImage {
 fn refusal(format: &'static str, error: &CrateError) -> ImageError {
     let what = one_line(&error.to_string());
     let ended = matches!(error, CrateError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof)
-        || [
-            "unexpected eof",
-            "unexpected end",
-            "end of file",
-            "failed to fill",
-        ]
-        .iter()
-        .any(|sign| what.to_ascii_lowercase().contains(sign));
+        || ["unexpected eof", "unexpected end", "end of file", "failed to fill"]
+            .iter()
+            .any(|sign| what.to_ascii_lowercase().contains(sign));
     if ended {
         ImageError::Truncated { format, what }
     } else {

@@ -51,10 +51,7 @@ impl PixelBox {
         } else {
             return Ok(());
         };
-        Err(ImageError::Box {
-            bbox: *self,
-            what: what.to_owned(),
-        })
+        Err(ImageError::Box { bbox: *self, what: what.to_owned() })
     }
 
     /// The box in an image of `stored` pixels that was resized by `scale` to `size` pixels.
@@ -81,12 +78,7 @@ impl PixelBox {
         }
         let (x, width) = span(self.x0.max(0.0), self.x1.min(stored_w), scale, size.0);
         let (y, height) = span(self.y0.max(0.0), self.y1.min(stored_h), scale, size.1);
-        Ok(Crop {
-            x,
-            y,
-            width,
-            height,
-        })
+        Ok(Crop { x, y, width, height })
     }
 }
 
@@ -146,21 +138,10 @@ mod tests {
         let stored = (200, 100);
         let b = |x0, y0, x1, y1| PixelBox { x0, y0, x1, y1 };
         let half = |b: PixelBox| b.scaled(stored, 0.5, (100, 50));
-        let crop = |x, y, width, height| Crop {
-            x,
-            y,
-            width,
-            height,
-        };
-        assert_eq!(
-            half(b(20.0, 10.0, 120.0, 90.0)).unwrap(),
-            crop(10, 5, 50, 40)
-        );
+        let crop = |x, y, width, height| Crop { x, y, width, height };
+        assert_eq!(half(b(20.0, 10.0, 120.0, 90.0)).unwrap(), crop(10, 5, 50, 40));
         assert_eq!(half(b(-50.0, -1.0, 1e9, 1e9)).unwrap(), crop(0, 0, 100, 50));
-        assert_eq!(
-            half(b(199.2, 99.5, 199.4, 99.6)).unwrap(),
-            crop(99, 49, 1, 1)
-        );
+        assert_eq!(half(b(199.2, 99.5, 199.4, 99.6)).unwrap(), crop(99, 49, 1, 1));
         for bad in [
             b(200.0, 0.0, 300.0, 50.0),
             b(-9.0, 0.0, 0.0, 50.0),

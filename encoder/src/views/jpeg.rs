@@ -56,10 +56,7 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageErro
         format: FORMAT,
         what: format!("expected {width} x {height} x 3 samples, found {found}"),
     })?;
-    Ok(Decoded {
-        pixels,
-        orientation,
-    })
+    Ok(Decoded { pixels, orientation })
 }
 
 fn truncated() -> ImageError {
@@ -85,9 +82,7 @@ fn end_of_image(bytes: &[u8]) -> End {
     let mut at = 2; // behind the start-of-image marker
     loop {
         // The next marker: entropy-coded data and fill bytes are skipped alike.
-        let Some(found) = bytes
-            .get(at..)
-            .and_then(|rest| rest.iter().position(|&b| b == 0xff))
+        let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff))
         else {
             return End::Missing;
         };

@@ -59,11 +59,8 @@ pub fn views(
     resizer: &mut Resizer,
 ) -> Result<Vec<RgbImage>, ImageError> {
     let stored = decoded.pixels.dimensions();
-    let targets: Vec<Option<u32>> = if sizes.is_empty() {
-        vec![None]
-    } else {
-        sizes.iter().copied().map(Some).collect()
-    };
+    let targets: Vec<Option<u32>> =
+        if sizes.is_empty() { vec![None] } else { sizes.iter().copied().map(Some).collect() };
     targets
         .into_iter()
         .map(|longest_px| {

@@ -37,19 +37,10 @@ impl Resizer {
             return Ok(source.clone());
         }
         let (width, height) = size;
-        let failed = |what: String| ImageError::Resize {
-            width,
-            height,
-            what,
-        };
+        let failed = |what: String| ImageError::Resize { width, height, what };
         let mut target = RgbImage::new(width, height);
-        let from = ImageRef::new(
-            source.width(),
-            source.height(),
-            source.as_raw(),
-            PixelType::U8x3,
-        )
-        .map_err(|e| failed(e.to_string()))?;
+        let from = ImageRef::new(source.width(), source.height(), source.as_raw(), PixelType::U8x3)
+            .map_err(|e| failed(e.to_string()))?;
         let mut to = Image::from_slice_u8(width, height, &mut target, PixelType::U8x3)
             .map_err(|e| failed(e.to_string()))?;
         let kind = match filter {
@@ -58,9 +49,7 @@ impl Resizer {
             ResizeFilter::Lanczos3 => FilterType::Lanczos3,
         };
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kind));
-        self.inner
-            .resize(&from, &mut to, Some(&options))
-            .map_err(|e| failed(e.to_string()))?;
+        self.inner.resize(&from, &mut to, Some(&options)).map_err(|e| failed(e.to_string()))?;
         Ok(target)
     }
 }

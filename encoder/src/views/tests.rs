@@ -41,9 +41,7 @@ fn options(sizes: &[u32]) -> ViewOptions {
 /// The middle of each quadrant.
 fn centres(image: &RgbImage) -> Vec<[u8; 3]> {
     let (w, h) = image.dimensions();
-    [(1, 1), (3, 1), (1, 3), (3, 3)]
-        .map(|(x, y)| image.get_pixel(w * x / 4, h * y / 4).0)
-        .to_vec()
+    [(1, 1), (3, 1), (1, 3), (3, 3)].map(|(x, y)| image.get_pixel(w * x / 4, h * y / 4).0).to_vec()
 }
 
 fn assert_near(found: &[[u8; 3]], expected: &[[u8; 3]], tolerance: u8, what: &str) {
@@ -60,28 +58,14 @@ fn reason(bytes: &[u8]) -> String {
 #[test]
 fn every_format_gives_the_same_picture() {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    for (format, tolerance) in [
-        (Jpeg, 12),
-        (Png, 0),
-        (WebP, 0),
-        (Gif, 8),
-        (Bmp, 0),
-        (Tiff, 0),
-    ] {
+    for (format, tolerance) in [(Jpeg, 12), (Png, 0), (WebP, 0), (Gif, 8), (Bmp, 0), (Tiff, 0)] {
         let source: DynamicImage = match format {
-            Gif => DynamicImage::ImageRgb8(quadrants(40, 30))
-                .into_rgba8()
-                .into(),
+            Gif => DynamicImage::ImageRgb8(quadrants(40, 30)).into_rgba8().into(),
             _ => quadrants(40, 30).into(),
         };
         let decoded = decode(&encoded(source, format), MAX).unwrap();
         assert_eq!(decoded.pixels.dimensions(), (40, 30));
-        assert_near(
-            &centres(&decoded.pixels),
-            &QUADRANTS,
-            tolerance,
-            &format!("{format:?}"),
-        );
+        assert_near(&centres(&decoded.pixels), &QUADRANTS, tolerance, &format!("{format:?}"));
     }
 }
 
@@ -97,12 +81,7 @@ fn grey_sixteen_bits_and_alpha() {
         ImageBuffer::from_pixel(5, 5, Rgb([0xffff, 0x80ff, 0]));
     for format in [ImageFormat::Png, ImageFormat::Tiff] {
         let decoded = decode(&encoded(deep.clone(), format), MAX).unwrap();
-        assert_near(
-            &[decoded.pixels.get_pixel(2, 2).0],
-            &[[255, 128, 0]],
-            1,
-            "16 bits",
-        );
+        assert_near(&[decoded.pixels.get_pixel(2, 2).0], &[[255, 128, 0]], 1, "16 bits");
     }
     // Over white: 100 * 0.2 + 255 * 0.8 = 224.
     let clear = RgbaImage::from_fn(6, 6, |x, _| match x {
@@ -111,11 +90,7 @@ fn grey_sixteen_bits_and_alpha() {
     });
     for format in [ImageFormat::Png, ImageFormat::WebP] {
         let decoded = decode(&encoded(clear.clone(), format), MAX).unwrap();
-        assert_eq!(
-            decoded.pixels.get_pixel(1, 1).0,
-            [224, 204, 255],
-            "{format:?}"
-        );
+        assert_eq!(decoded.pixels.get_pixel(1, 1).0, [224, 204, 255], "{format:?}");
         assert_eq!(decoded.pixels.get_pixel(5, 1).0, [255; 3], "{format:?}");
     }
 }
@@ -128,10 +103,7 @@ fn colour_models_of_jpeg() {
         serde_json::from_str(include_str!("../../tests-data/colours.json")).unwrap();
     let files: [(&str, &[u8]); 4] = [
         ("cmyk.jpg", include_bytes!("../../tests-data/cmyk.jpg")),
-        (
-            "cmyk-progressive.jpg",
-            include_bytes!("../../tests-data/cmyk-progressive.jpg"),
-        ),
+        ("cmyk-progressive.jpg", include_bytes!("../../tests-data/cmyk-progressive.jpg")),
         ("ycck.jpg", include_bytes!("../../tests-data/ycck.jpg")),
         ("rgb.jpg", include_bytes!("../../tests-data/rgb.jpg")),
     ];
@@ -175,49 +147,20 @@ fn all_orientations() {
         let decoded = decode(&with_orientation(&jpeg, value), MAX).unwrap();
         let mut opts = options(&[24]);
         let view = &views(&decoded, None, &[24], &opts, &mut resizer).unwrap()[0];
-        assert_eq!(
-            view.dimensions(),
-            if value < 5 { (24, 16) } else { (16, 24) }
-        );
-        assert_near(
-            &centres(view),
-            &order.map(|i| QUADRANTS[i]),
-            12,
-            &format!("exif {value}"),
-        );
+        assert_eq!(view.dimensions(), if value < 5 { (24, 16) } else { (16, 24) });
+        assert_near(&centres(view), &order.map(|i| QUADRANTS[i]), 12, &format!("exif {value}"));
         // A box is in stored pixels: the lower left quadrant is blue whatever the orientation.
-        let bbox = PixelBox {
-            x0: 2.0,
-            y0: 18.0,
-            x1: 22.0,
-            y1: 30.0,
-        };
+        let bbox = PixelBox { x0: 2.0, y0: 18.0, x1: 22.0, y1: 30.0 };
         let view = &views(&decoded, Some(&bbox), &[48], &opts, &mut resizer).unwrap()[0];
-        assert_eq!(
-            view.dimensions(),
-            if value < 5 { (20, 12) } else { (12, 20) }
-        );
-        assert_near(
-            &centres(view),
-            &[QUADRANTS[2]; 4],
-            12,
-            &format!("exif {value}, box"),
-        );
+        assert_eq!(view.dimensions(), if value < 5 { (20, 12) } else { (12, 20) });
+        assert_near(&centres(view), &[QUADRANTS[2]; 4], 12, &format!("exif {value}, box"));
         opts.exif = false;
         let view = &views(&decoded, None, &[24], &opts, &mut resizer).unwrap()[0];
-        assert_near(
-            &centres(view),
-            &QUADRANTS,
-            12,
-            &format!("exif {value}, off"),
-        );
+        assert_near(&centres(view), &QUADRANTS, 12, &format!("exif {value}, off"));
     }
     // No such value: shown as stored.
     let decoded = decode(&with_orientation(&jpeg, 9), MAX).unwrap();
-    assert_eq!(
-        decoded.orientation,
-        image::metadata::Orientation::NoTransforms
-    );
+    assert_eq!(decoded.orientation, image::metadata::Orientation::NoTransforms);
 }
 
 /// Cut at many places, every format is refused; a JPEG says so in plain words. (A lenient decoder
@@ -225,10 +168,7 @@ fn all_orientations() {
 #[test]
 fn truncated_files_are_refused() {
     let noise = RgbImage::from_fn(64, 64, |x, y| {
-        let v = x
-            .wrapping_mul(2_654_435_761)
-            .wrapping_add(y.wrapping_mul(40_503))
-            >> 7;
+        let v = x.wrapping_mul(2_654_435_761).wrapping_add(y.wrapping_mul(40_503)) >> 7;
         Rgb([v as u8, (v >> 3) as u8, (v >> 5) as u8])
     });
     let progressive = include_bytes!("../../tests-data/cmyk-progressive.jpg").to_vec();
@@ -253,19 +193,12 @@ fn truncated_files_are_refused() {
         for part in [0.05, 0.3, 0.6, 0.9, 0.98] {
             let cut = (bytes.len() as f64 * part) as usize;
             let found = decode(&bytes[..cut], MAX);
-            assert!(
-                found.is_err(),
-                "{name} cut to {cut} of {} bytes",
-                bytes.len()
-            );
+            assert!(found.is_err(), "{name} cut to {cut} of {} bytes", bytes.len());
         }
     }
     let jpeg = encoded(noise, ImageFormat::Jpeg);
     assert!(reason(&jpeg[..jpeg.len() / 2]).contains("truncated JPEG"));
-    assert!(
-        reason(&jpeg[..jpeg.len() - 2]).contains("truncated JPEG"),
-        "no end marker"
-    );
+    assert!(reason(&jpeg[..jpeg.len() - 2]).contains("truncated JPEG"), "no end marker");
     // What follows the end is nobody's business.
     let mut padded = jpeg.clone();
     padded.extend([0; 99]);
@@ -280,17 +213,12 @@ fn bombs_are_refused_by_their_header() {
     png.extend(100_000_u32.to_be_bytes());
     png.extend([8, 2, 0, 0, 0]);
     let crc = !png[12..].iter().fold(!0_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |c, _| {
-            (c >> 1) ^ (0xedb8_8320 * (c & 1))
-        })
+        (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0xedb8_8320 * (c & 1)))
     });
     png.extend(crc.to_be_bytes());
     png.extend(b"\0\0\0\x04IDAT1234\0\0\0\0");
     let text = reason(&png);
-    assert!(
-        text.contains("100000 x 100000") && text.contains("100000000"),
-        "{text}"
-    );
+    assert!(text.contains("100000 x 100000") && text.contains("100000000"), "{text}");
 
     // The height and width of a sound JPEG's frame header overwritten.
     let mut jpeg = encoded(quadrants(40, 30), ImageFormat::Jpeg);
@@ -300,28 +228,15 @@ fn bombs_are_refused_by_their_header() {
 
     let small = encoded(quadrants(40, 30), ImageFormat::Png);
     assert!(decode(&small, 1200).is_ok());
-    assert!(matches!(
-        decode(&small, 1199),
-        Err(ImageError::TooManyPixels { .. })
-    ));
+    assert!(matches!(decode(&small, 1199), Err(ImageError::TooManyPixels { .. })));
 }
 
 #[test]
 fn what_is_no_image_says_so() {
     assert_eq!(reason(b""), "empty file");
-    for other in [
-        &b"# a text file"[..],
-        b"%PDF-1.7",
-        b"\xff\xd8",
-        b"GIF",
-        b"<svg/>",
-        &[0; 64],
-    ] {
+    for other in [&b"# a text file"[..], b"%PDF-1.7", b"\xff\xd8", b"GIF", b"<svg/>", &[0; 64]] {
         let text = reason(other);
-        assert!(
-            text.contains("not an image") || text.contains("truncated"),
-            "{other:?}: {text}"
-        );
+        assert!(text.contains("not an image") || text.contains("truncated"), "{other:?}: {text}");
     }
     let avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf";
     assert!(reason(avif).contains("Avif"), "{}", reason(avif));
@@ -330,28 +245,14 @@ fn what_is_no_image_says_so() {
 #[test]
 fn resizing_is_antialiased_and_keeps_extremes() {
     // A checkerboard of single pixels: reduced by four it is even grey, not a moiré.
-    let board = RgbImage::from_fn(64, 64, |x, y| {
-        Rgb([if (x + y) % 2 == 0 { 255 } else { 0 }; 3])
-    });
-    let decoded = Decoded {
-        pixels: board,
-        orientation: image::metadata::Orientation::NoTransforms,
-    };
+    let board = RgbImage::from_fn(64, 64, |x, y| Rgb([if (x + y) % 2 == 0 { 255 } else { 0 }; 3]));
+    let decoded =
+        Decoded { pixels: board, orientation: image::metadata::Orientation::NoTransforms };
     let mut resizer = Resizer::new();
-    for filter in [
-        ResizeFilter::Bilinear,
-        ResizeFilter::CatmullRom,
-        ResizeFilter::Lanczos3,
-    ] {
-        let opts = ViewOptions {
-            filter,
-            ..options(&[16, 128])
-        };
+    for filter in [ResizeFilter::Bilinear, ResizeFilter::CatmullRom, ResizeFilter::Lanczos3] {
+        let opts = ViewOptions { filter, ..options(&[16, 128]) };
         let both = views(&decoded, None, &opts.sizes, &opts, &mut resizer).unwrap();
-        assert_eq!(
-            [both[0].dimensions(), both[1].dimensions()],
-            [(16, 16), (128, 128)]
-        );
+        assert_eq!([both[0].dimensions(), both[1].dimensions()], [(16, 16), (128, 128)]);
         let grey = both[0].get_pixel(8, 8).0[0];
         assert!((120..=136).contains(&grey), "{filter:?}: {grey}");
     }
@@ -371,29 +272,11 @@ fn a_box_is_cut_after_resizing() {
     let mut resizer = Resizer::new();
     let opts = options(&[50]);
     let whole = &views(&decoded, None, &[50], &opts, &mut resizer).unwrap()[0];
-    let bbox = PixelBox {
-        x0: 41.0,
-        y0: 20.0,
-        x1: 500.0,
-        y1: 81.9,
-    };
+    let bbox = PixelBox { x0: 41.0, y0: 20.0, x1: 500.0, y1: 81.9 };
     let part = &views(&decoded, Some(&bbox), &[50], &opts, &mut resizer).unwrap()[0];
     // 41 / 4 = 10.25 -> 10; 20 / 4 = 5; 200 / 4 = 50; 81.9 / 4 = 20.475 -> 20.
-    assert_eq!(
-        part,
-        &image::imageops::crop_imm(whole, 10, 5, 40, 15).to_image()
-    );
-    let outside = PixelBox {
-        x0: 300.0,
-        y0: 0.0,
-        x1: 400.0,
-        y1: 50.0,
-    };
+    assert_eq!(part, &image::imageops::crop_imm(whole, 10, 5, 40, 15).to_image());
+    let outside = PixelBox { x0: 300.0, y0: 0.0, x1: 400.0, y1: 50.0 };
     let refused = views(&decoded, Some(&outside), &[50], &opts, &mut resizer).unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .contains("outside the image of 200 x 100"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("outside the image of 200 x 100"), "{refused}");
 }

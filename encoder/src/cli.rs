@@ -1,0 +1,423 @@
+//! The command line: flags over configuration, one call into the library, an exit code.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ocelli_index::{Dtype, Form, Grid, InputConvention, PartKind, ResizeFilter};
+use ocelli_proto::role::{LogFormat, init_logging, main_exit};
+
+use crate::config::{Config, DEFAULT_TOML, PoolingName};
+use crate::job::{JobSummary, Output, encode, encode_regions};
+use crate::network::seeded::{self, SeededArch};
+use crate::photos::Input;
+use crate::service;
+
+/// Turns images into R-MAC descriptors: whole collections into part files, or one image at a time as a
+/// gRPC service.
+#[derive(Parser)]
+#[command(name = "ocelli-encoder", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Encode a directory, a list or a tar of images into a part file.
+    Encode(Box<EncodeArgs>),
+    /// Serve ocelli.v1.EncoderService until SIGTERM or Ctrl-C.
+    Serve(Box<ServeArgs>),
+    /// Make network weights.
+    Weights {
+        #[command(subcommand)]
+        command: WeightsCommand,
+    },
+    /// Print the default configuration, every key with its explanation.
+    Config,
+}
+
+const ENCODE_HELP: &str = "\
+Examples:
+  Descriptors of a folder of photos:
+    ocelli-encoder encode photos --weights resnet50.safetensors --sizes 550,800,1050 --out photos.part
+  Weights of a Caffe or Keras network, with a whitening:
+    ocelli-encoder encode photos --weights resnet50_v1.safetensors --form v1 --input caffe-bgr \\
+      --bn-eps 1.001e-5 --sizes 448 --whitening paris.whitening --out photos.part
+  Region vectors first, to learn a whitening on; then descriptors from them, without the network:
+    ocelli-encoder encode photos --weights … --sizes 448 --output regions --out regions.part
+    ocelli whiten regions.part --dim 256 --out photos.whitening
+    ocelli-encoder encode --regions regions.part --whitening photos.whitening --out photos.part
+
+A list file has one image a line: a path, or a JSON object
+  {\"path\": \"a/b.jpg\", \"key\": \"b\", \"id\": 7, \"box\": [x0, y0, x1, y1]}
+of which only the path is required. Paths are relative to the list file's folder; the key is the path
+unless given; boxes are in stored pixels.
+
+Every setting can also stand in a configuration file or in the environment (OCELLI_ENCODER_WEIGHTS=…);
+`ocelli-encoder config` prints all of them. Exit codes: 0 success, 1 failure, 2 usage.";
+
+/// Encodes every image of the input, in order. What is no image, is truncated or too large goes to a
+/// list of its own with the reason, and stops nothing.
+#[derive(Args)]
+#[command(after_help = ENCODE_HELP)]
+struct EncodeArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// The part file to write. It appears under this name when it is complete.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// What to write: one descriptor an image, or its region vectors.
+    #[arg(long, value_name = "KIND", default_value = "descriptors")]
+    output: OutputKind,
+    /// How numbers are stored: f32 or f16.
+    #[arg(long, value_name = "TYPE", default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// Where to list rejected images with reasons, a JSON object a line [default: OUT.rejected.jsonl]
+    #[arg(long, value_name = "FILE")]
+    rejected: Option<PathBuf>,
+    /// How the summary is printed on standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+/// Where images come from: exactly one of these.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct InputArgs {
+    /// A directory: every file below it, tried by content; names with a leading dot are left out.
+    #[arg(value_name = "PHOTOS_DIR")]
+    photos: Option<PathBuf>,
+    /// A list file: a path or a JSON object a line (see below).
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// An uncompressed tar file.
+    #[arg(long, value_name = "FILE")]
+    tar: Option<PathBuf>,
+    /// Unwhitened region vectors of an earlier `--output regions`: no network runs.
+    #[arg(long, value_name = "PART", conflicts_with = "NetworkArgs")]
+    regions: Option<PathBuf>,
+}
+
+/// Settings that decide what a descriptor means.
+#[derive(Args)]
+struct NetworkArgs {
+    /// The network's weights: safetensors with torchvision's tensor names.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Where a bottleneck strides: v1 (Caffe, Keras) or v1.5 (torchvision).
+    #[arg(long)]
+    form: Option<Form>,
+    /// How pixels are presented: caffe-bgr or torchvision-rgb.
+    #[arg(long, value_name = "CONVENTION")]
+    input: Option<InputConvention>,
+    /// Epsilon of batch normalisation.
+    #[arg(long, value_name = "X")]
+    bn_eps: Option<f64>,
+    /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
+    #[arg(long, value_name = "JSON")]
+    network_config: Option<PathBuf>,
+    /// Where the network ends, 1 to 4 [default: the last stage that the weights hold]
+    #[arg(long, value_name = "N")]
+    last_stage: Option<u32>,
+    /// How a feature map becomes a vector.
+    #[arg(long)]
+    pooling: Option<PoolingName>,
+    /// Levels of the R-MAC grid, 1 to 4.
+    #[arg(long, value_name = "N")]
+    levels: Option<u32>,
+    /// Where the R-MAC grid is computed: feature-map or image-pixels.
+    #[arg(long)]
+    grid: Option<Grid>,
+    /// Exponent of GeM pooling.
+    #[arg(long, value_name = "P")]
+    gem_p: Option<f32>,
+    /// Longest sides in pixels, with commas between them, or `stored` for never resized.
+    #[arg(long, value_name = "PX,…")]
+    sizes: Option<Sizes>,
+    /// Antialiased resize filter: bilinear, catmull-rom or lanczos3.
+    #[arg(long)]
+    filter: Option<ResizeFilter>,
+    /// Leave images smaller than a size as they are.
+    #[arg(long)]
+    no_upscale: bool,
+    /// Leave images as they are stored, whatever EXIF says.
+    #[arg(long)]
+    no_exif: bool,
+    /// Pixels (width x height) of the largest image that is decoded.
+    #[arg(long, value_name = "N")]
+    max_pixels: Option<u64>,
+}
+
+/// Settings that both commands share.
+#[derive(Args)]
+struct RunArgs {
+    /// Whitening, learned under the same settings.
+    #[arg(long, value_name = "FILE")]
+    whitening: Option<PathBuf>,
+    /// Threads that encode; 0 is one per core.
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "OCELLI_ENCODER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Log level (error, warn, info, debug, trace), or levels by target.
+    #[arg(long = "log", value_name = "FILTER")]
+    log_filter: Option<String>,
+    /// Form of the logs: text or json.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+const SERVE_HELP: &str = "\
+Example:
+  ocelli-encoder serve --weights resnet50.safetensors --sizes 800 --whitening paris.whitening \\
+    --listen 127.0.0.1:7071
+
+When it is ready the server writes the line \"listening on ADDRESS:PORT\" to standard output; logs go to
+standard error. Health (grpc.health.v1) and reflection are served as well. SIGTERM lets what runs end.
+Settings: `ocelli-encoder config` prints all of them.";
+
+#[derive(Args)]
+#[command(after_help = SERVE_HELP)]
+struct ServeArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Images that may wait for a thread before requests are refused.
+    #[arg(long, value_name = "N")]
+    max_queued: Option<usize>,
+}
+
+#[derive(Subcommand)]
+enum WeightsCommand {
+    /// Write an untrained network with a fixed seed.
+    ///
+    /// It finds near copies of a photo and little else: it shows that everything works where no trained
+    /// weights are at hand. Equal arguments give equal bytes.
+    Seeded {
+        /// resnet18, resnet34 or resnet50.
+        #[arg(long)]
+        arch: SeededArch,
+        /// The seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Last stage to write, 1 to 4.
+        #[arg(long, value_name = "N", default_value_t = 4)]
+        last_stage: u32,
+        /// The safetensors file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OutputKind {
+    Descriptors,
+    Regions,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Longest sides; empty for `stored`.
+#[derive(Clone, Debug, PartialEq)]
+struct Sizes(Vec<u32>);
+
+impl FromStr for Sizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "stored" {
+            return Ok(Sizes(Vec::new()));
+        }
+        let size = |s: &str| match s.trim().parse::<u32>() {
+            Ok(px) if (1..=65_535).contains(&px) => Ok(px),
+            _ => Err(format!("expected 1 to 65535 pixels or `stored`, found {s:?}")),
+        };
+        text.split(',').map(size).collect::<Result<_, _>>().map(Sizes)
+    }
+}
+
+/// Puts a flag over a setting, where it was given.
+fn over<T>(setting: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *setting = value;
+    }
+}
+
+impl NetworkArgs {
+    fn apply(self, config: &mut Config) {
+        config.weights = self.weights.or(config.weights.take());
+        config.form = self.form.or(config.form);
+        config.input = self.input.or(config.input);
+        config.bn_eps = self.bn_eps.or(config.bn_eps);
+        config.network_config = self.network_config.or(config.network_config.take());
+        config.last_stage = self.last_stage.or(config.last_stage);
+        over(&mut config.pooling, self.pooling);
+        over(&mut config.levels, self.levels);
+        over(&mut config.grid, self.grid);
+        over(&mut config.gem_p, self.gem_p);
+        over(&mut config.sizes, self.sizes.map(|s| s.0));
+        over(&mut config.filter, self.filter);
+        config.upscale &= !self.no_upscale;
+        config.exif &= !self.no_exif;
+        over(&mut config.max_pixels, self.max_pixels);
+    }
+}
+
+impl RunArgs {
+    /// All layers: defaults, file, environment, flags.
+    fn config(self, network: NetworkArgs) -> Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        network.apply(&mut config);
+        config.whitening = self.whitening.or(config.whitening);
+        over(&mut config.workers, self.workers);
+        over(&mut config.log.filter, self.log_filter);
+        over(&mut config.log.format, self.log_format);
+        Ok(config)
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    main_exit(match cli.command {
+        Command::Encode(args) => run_encode(*args),
+        Command::Serve(args) => run_serve(*args),
+        Command::Weights { command: WeightsCommand::Seeded { arch, seed, last_stage, out } } => {
+            seeded::write(arch, seed, last_stage, &out)
+                .map_err(|e| anyhow!("{e}"))
+                .and_then(|()| print(&format!("wrote {}\n", out.display())))
+        }
+        Command::Config => print(DEFAULT_TOML),
+    })
+}
+
+/// A mistake on the command line that the parser cannot see: exit code 2.
+fn usage(message: &str) -> ! {
+    Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("cannot write to standard output")
+}
+
+fn run_encode(args: EncodeArgs) -> Result<()> {
+    let EncodeArgs { input, network, run, out, output, dtype, rejected, format } = args;
+    let config = run.config(network)?;
+    config.check()?;
+    init_logging(&config.log.filter, config.log.format)?;
+    let rejected = rejected.unwrap_or_else(|| Output::rejected_beside(&out));
+    if rejected == out {
+        usage("--out and --rejected name the same file");
+    }
+    let kind = match output {
+        OutputKind::Descriptors => PartKind::Descriptors,
+        OutputKind::Regions => PartKind::Regions,
+    };
+    let output = Output { part: out, kind, dtype, rejected };
+    let summary = match input {
+        InputArgs { regions: Some(regions), .. } => {
+            encode_regions(&regions, config.open_whitening()?.as_ref(), &output)
+                .map_err(|e| anyhow!("{e}"))?
+        }
+        InputArgs { photos: Some(dir), .. } => {
+            run_network(&Input::Directory(dir), &config, &output)?
+        }
+        InputArgs { list: Some(list), .. } => run_network(&Input::List(list), &config, &output)?,
+        InputArgs { tar: Some(tar), .. } => run_network(&Input::Tar(tar), &config, &output)?,
+        // The argument parser demands one of them.
+        InputArgs { .. } => usage("no input: name a directory, or give --list, --tar or --regions"),
+    };
+    print(&match format {
+        Format::Text => format!("{summary}\n"),
+        Format::Json => format!("{}\n", serde_json::to_string(&summary)?),
+    })
+}
+
+fn run_network(input: &Input, config: &Config, output: &Output) -> Result<JobSummary> {
+    if config.weights.is_none() {
+        usage("no weights: give --weights FILE, or `weights` in the configuration");
+    }
+    let pipeline = config.pipeline()?;
+    tracing::info!(
+        spec = %pipeline.spec().hash(),
+        dim = pipeline.dim(),
+        workers = config.worker_count(),
+        "network ready"
+    );
+    encode(input, &pipeline, &config.view_options(), output, config.worker_count())
+        .map_err(|e| anyhow!("{e}"))
+}
+
+fn run_serve(args: ServeArgs) -> Result<()> {
+    let ServeArgs { network, run, listen, max_queued } = args;
+    let mut config = run.config(network)?;
+    over(&mut config.listen, listen);
+    over(&mut config.max_queued, max_queued);
+    config.check()?;
+    if config.weights.is_none() {
+        usage("no weights: give --weights FILE, or `weights` in the configuration");
+    }
+    init_logging(&config.log.filter, config.log.format)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
+    let open = || Ok((config.pipeline()?, config.view_options()));
+    runtime.block_on(service::serve(config.serve_options(), open))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_numbers_or_stored() {
+        assert_eq!("550,800, 1050".parse(), Ok(Sizes(vec![550, 800, 1050])));
+        assert_eq!("stored".parse(), Ok(Sizes(vec![])));
+        for bad in ["", "448,", "0", "-1", "70000", "all"] {
+            assert!(bad.parse::<Sizes>().is_err(), "{bad:?}");
+        }
+    }
+
+    /// One input, and no network flags beside region vectors: what would be ignored is refused.
+    #[test]
+    fn contradicting_flags_are_refused() {
+        let parse = |flags: &str| {
+            let words = ["ocelli-encoder", "encode", "--out", "x.part"];
+            Cli::try_parse_from(words.into_iter().chain(flags.split_whitespace())).map(drop)
+        };
+        for good in ["photos", "--list l", "--tar t --pooling gem", "--regions r --whitening w"] {
+            parse(good).unwrap_or_else(|e| panic!("{good}: {e}"));
+        }
+        for bad in ["", "photos --list l", "--tar t --regions r", "--regions r --sizes 448"] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

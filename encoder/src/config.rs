@@ -1,0 +1,244 @@
+//! The configuration of the encoder; `default.toml` documents every key.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail, ensure};
+use ocelli_index::{Form, Grid, InputConvention, Pooling, ResizeFilter, Whitening};
+use ocelli_proto::role::{self, LogFormat};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::network::{Network, NetworkOptions};
+use crate::pipeline::{Pipeline, PipelineOptions};
+use crate::service::ServeOptions;
+use crate::views::ViewOptions;
+
+/// The commented default configuration, as `ocelli-encoder config` prints it.
+pub const DEFAULT_TOML: &str = include_str!("../default.toml");
+
+/// Prefix of the environment variables, without the underscore that follows it.
+pub const ENV_PREFIX: &str = "OCELLI_ENCODER";
+
+/// Largest number of worker threads: far above any machine, far below what exhausts one.
+const MAX_WORKERS: usize = 1024;
+
+/// How the encoder runs. Meaning and units of each key stand in `default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "default.toml is the one description of these keys")]
+pub struct Config {
+    pub weights: Option<PathBuf>,
+    pub network_config: Option<PathBuf>,
+    #[serde(default, deserialize_with = "named")]
+    pub form: Option<Form>,
+    #[serde(default, deserialize_with = "named")]
+    pub input: Option<InputConvention>,
+    pub bn_eps: Option<f64>,
+    pub last_stage: Option<u32>,
+    pub whitening: Option<PathBuf>,
+    pub pooling: PoolingName,
+    pub levels: u32,
+    #[serde(deserialize_with = "required")]
+    pub grid: Grid,
+    pub gem_p: f32,
+    pub sizes: Vec<u32>,
+    #[serde(deserialize_with = "required")]
+    pub filter: ResizeFilter,
+    pub upscale: bool,
+    pub exif: bool,
+    pub max_pixels: u64,
+    pub workers: usize,
+    pub listen: String,
+    pub max_queued: usize,
+    pub max_message_bytes: usize,
+    pub drain_timeout_ms: u64,
+    pub log: LogConfig,
+}
+
+/// Logs, on standard error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Level, or levels by target.
+    pub filter: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// The poolings by name; their parameters are keys of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolingName {
+    /// Regional maximum activations (Tolias et al. 2016; Gordo et al. 2017).
+    Rmac,
+    /// Global maximum.
+    Mac,
+    /// Global mean.
+    Spoc,
+    /// Generalized mean.
+    Gem,
+}
+
+/// A value by its name, as the canonical spec writes it.
+fn required<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err = ocelli_index::Error>,
+    D: Deserializer<'de>,
+{
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn named<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: std::str::FromStr<Err = ocelli_index::Error>,
+    D: Deserializer<'de>,
+{
+    let name = Option::<String>::deserialize(deserializer)?;
+    name.map(|name| name.parse().map_err(D::Error::custom)).transpose()
+}
+
+impl Config {
+    /// Reads the defaults, `file` and the environment (`OCELLI_ENCODER_…`), in this order.
+    ///
+    /// # Errors
+    /// A missing file, unknown keys, values of the wrong type; the message names layer and key.
+    pub fn load(file: Option<&Path>) -> Result<Config> {
+        role::load_config(DEFAULT_TOML, file, ENV_PREFIX)
+    }
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// The first value that is out of range, with the range.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.workers <= MAX_WORKERS,
+            "workers: expected at most {MAX_WORKERS}, found {}",
+            self.workers
+        );
+        ensure!(self.max_queued > 0, "max_queued: expected at least 1, found 0");
+        ensure!(self.max_pixels > 0, "max_pixels: expected at least 1, found 0");
+        ensure!(self.max_message_bytes > 0, "max_message_bytes: expected at least 1, found 0");
+        for &px in &self.sizes {
+            ensure!((1..=65_535).contains(&px), "sizes: expected 1 to 65535 pixels, found {px}");
+        }
+        Ok(())
+    }
+
+    /// Threads that encode, at least 1.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            given => given,
+        }
+    }
+
+    /// How stored pixels become views.
+    #[must_use]
+    pub fn view_options(&self) -> ViewOptions {
+        ViewOptions {
+            sizes: self.sizes.clone(),
+            filter: self.filter,
+            upscale: self.upscale,
+            exif: self.exif,
+            max_pixels: self.max_pixels,
+        }
+    }
+
+    /// Reads weights and whitening and puts the pipeline together.
+    ///
+    /// # Errors
+    /// No weights named, and everything that can be wrong with the two files.
+    pub fn pipeline(&self) -> Result<Pipeline> {
+        let Some(weights) = &self.weights else {
+            bail!("no weights: give --weights FILE, or `weights` in the configuration");
+        };
+        let options = NetworkOptions {
+            form: self.form,
+            input: self.input,
+            bn_eps: self.bn_eps,
+            last_stage: self.last_stage,
+            config: self.network_config.clone(),
+        };
+        // The library's messages name file and cause already; its chain of sources would repeat them.
+        let network = Network::open(weights, &options).map_err(|e| anyhow!("{e}"))?;
+        let pooling = match self.pooling {
+            PoolingName::Rmac => Pooling::Rmac { levels: self.levels, grid: self.grid },
+            PoolingName::Mac => Pooling::Mac,
+            PoolingName::Spoc => Pooling::Spoc,
+            PoolingName::Gem => Pooling::Gem { p: self.gem_p },
+        };
+        let options = PipelineOptions {
+            pooling,
+            sizes: self.sizes.clone(),
+            filter: self.filter,
+            upscale: self.upscale,
+            exif: self.exif,
+            jpeg_scaled: false,
+        };
+        Pipeline::new(network, options, self.open_whitening()?).map_err(|e| anyhow!("{e}"))
+    }
+
+    /// Reads the whitening, if one is named.
+    ///
+    /// # Errors
+    /// The file is missing, or is no whitening.
+    pub fn open_whitening(&self) -> Result<Option<Whitening>> {
+        let open = |path: &PathBuf| Whitening::open(path).map_err(|e| anyhow!("{e}"));
+        self.whitening.as_ref().map(open).transpose()
+    }
+
+    /// How the service runs.
+    #[must_use]
+    pub fn serve_options(&self) -> ServeOptions {
+        ServeOptions {
+            listen: self.listen.clone(),
+            workers: self.worker_count(),
+            max_queued: self.max_queued,
+            max_message_bytes: self.max_message_bytes,
+            drain_timeout: Duration::from_millis(self.drain_timeout_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file that users read is the one that the program runs with, and every key in it that has
+    /// no default can be set as the example beside it says.
+    #[test]
+    fn the_default_file_is_complete_and_its_examples_are_valid() {
+        let load = |text: &str| role::load_config_from::<Config>(text, None, ENV_PREFIX, []);
+        let config = load(DEFAULT_TOML).unwrap();
+        config.check().unwrap();
+        assert_eq!((config.levels, config.sizes.as_slice()), (3, &[800][..]));
+        assert_eq!(config.max_pixels, crate::views::DEFAULT_MAX_PIXELS);
+        assert_eq!(config.max_message_bytes, ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES);
+
+        let is_key = |line: &str| {
+            line.strip_prefix("# ")
+                .and_then(|l| l.split_once(" = "))
+                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        };
+        let with_examples: String = DEFAULT_TOML
+            .lines()
+            .map(|line| if is_key(line) { &line[2..] } else { line })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = load(&with_examples).unwrap();
+        assert!(config.weights.is_some() && config.network_config.is_some());
+        assert_eq!(config.form, Some(Form::V1_5));
+        assert_eq!(config.input, Some(InputConvention::TorchvisionRgb));
+        assert_eq!((config.bn_eps, config.last_stage), (Some(1e-5), Some(4)));
+        assert!(config.whitening.is_some());
+
+        let vars = [("OCELLI_ENCODER_SIZES", "[550, 800]"), ("OCELLI_ENCODER_FORM", "v1")];
+        let vars = vars.map(|(name, value)| (name.into(), value.into()));
+        let config =
+            role::load_config_from::<Config>(DEFAULT_TOML, None, ENV_PREFIX, vars).unwrap();
+        assert_eq!((config.sizes, config.form), (vec![550, 800], Some(Form::V1)));
+    }
+}

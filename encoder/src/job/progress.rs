@@ -1,0 +1,86 @@
+//! How far a job is, on standard error.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Time between two log lines where there is no terminal.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// A progress bar on a terminal, a log line every ten seconds elsewhere.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    total: Option<u64>,
+    started: Instant,
+    logged: Instant,
+    done: u64,
+    rejected: u64,
+}
+
+impl Progress {
+    /// Starts the clock. `total` is the number of images, where it is known.
+    pub(super) fn start(total: Option<u64>) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+            let template = match total {
+                Some(_) => "{wide_bar} {pos}/{len} images, {per_sec}, {eta} left{msg}",
+                None => "{spinner} {pos} images, {per_sec}{msg}",
+            };
+            // The templates are constants; a bar in the default style is no reason to fail.
+            match ProgressStyle::with_template(template) {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        let now = Instant::now();
+        Progress { bar, total, started: now, logged: now, done: 0, rejected: 0 }
+    }
+
+    /// One image more, encoded or rejected.
+    pub(super) fn step(&mut self, rejected: bool) {
+        self.done += 1;
+        self.rejected += u64::from(rejected);
+        match &self.bar {
+            Some(bar) => {
+                if rejected {
+                    bar.set_message(format!(", {} rejected", self.rejected));
+                }
+                bar.inc(1);
+            }
+            None if self.logged.elapsed() >= LOG_EVERY => {
+                self.logged = Instant::now();
+                self.log();
+            }
+            None => {}
+        }
+    }
+
+    fn log(&self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = self.done as f64 / seconds.max(1e-9);
+        let left = self.total.map(|t| t.saturating_sub(self.done) as f64 / rate.max(1e-9));
+        tracing::info!(
+            images = self.done,
+            total = self.total,
+            rejected = self.rejected,
+            images_per_s = format_args!("{rate:.1}"),
+            left_s = left.map(f64::round),
+            "encoding"
+        );
+    }
+
+    /// Clears the bar.
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        // A failed job's error must not stand behind a half bar.
+        self.finish();
+    }
+}

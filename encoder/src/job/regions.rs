@@ -1,0 +1,92 @@
+//! From region vectors that an earlier job kept, without the network.
+
+use std::path::Path;
+use std::time::Instant;
+
+use ocelli_index::{DescriptorSpec, NetworkSpec, Part, PartKind, Whitening};
+
+use super::{Encoded, JobSummary, Output, Sink, StageSeconds, rejectable, timed};
+use crate::error::{Error, Result};
+use crate::pipeline::pool_regions;
+
+/// Reads the region vectors in `regions`, whitens them where a whitening is given, and writes them
+/// (`output.kind` regions) or the descriptors pooled from them.
+///
+/// The result is what the network would give again, to the rounding of the stored numbers, and so it
+/// carries the same spec.
+///
+/// # Errors
+/// Another kind of part, a whitening learned under another spec or on vectors that are whitened
+/// already, several sizes (a part does not say which row belongs to which), an unwritable output.
+pub fn encode_regions(
+    regions: &Path,
+    whitening: Option<&Whitening>,
+    output: &Output,
+) -> Result<JobSummary> {
+    let started = Instant::now();
+    let part = Part::open(regions)?;
+    let invalid = |what: String| Error::invalid(format!("{}: {what}", part.path().display()));
+    if !matches!(part.kind(), PartKind::Regions) {
+        let what = "expected region vectors (written with --output regions)".to_owned();
+        return Err(invalid(what));
+    }
+    let spec = derived_spec(part.spec(), whitening)?;
+    if let (PartKind::Descriptors, DescriptorSpec::Network(network)) = (output.kind, &spec)
+        && network.sizes.len() > 1
+    {
+        return Err(invalid(format!(
+            "region vectors of {} sizes cannot be pooled: each size is pooled on its own, and a part \
+             does not say which row belongs to which; encode the photos again",
+            network.sizes.len()
+        )));
+    }
+    let mut sink = Sink::with_spec(output, &spec, Some(part.images() as u64))?;
+    for image in 0..part.images() {
+        let mut times = StageSeconds::default();
+        let rows = timed(&mut times.read, || part.read(part.rows_of(image)))?;
+        let made = timed(&mut times.network, || match output.kind {
+            PartKind::Regions => whitened(&rows, part.dim(), whitening),
+            _ => pool_regions(&rows, part.dim(), whitening),
+        });
+        let rows = rejectable(made)?;
+        sink.push(Encoded { key: part.key(image)?, id: part.id(image)?, rows, times })?;
+    }
+    sink.finish(started.elapsed())
+}
+
+/// The spec of the result.
+fn derived_spec(spec: &DescriptorSpec, whitening: Option<&Whitening>) -> Result<DescriptorSpec> {
+    let Some(whitening) = whitening else { return Ok(spec.clone()) };
+    match spec {
+        DescriptorSpec::Network(network) if network.whitening.is_none() => {
+            let what = "the spec that the whitening was learned on";
+            DescriptorSpec::same_or_err(what, spec, &whitening.learned_on)?;
+            let dim = u32::try_from(whitening.dim_out())
+                .map_err(|_| Error::invalid("whitening: more than 2^32 dimensions"))?;
+            Ok(DescriptorSpec::Network(NetworkSpec {
+                whitening: Some(whitening.hash()),
+                dim,
+                ..network.clone()
+            }))
+        }
+        DescriptorSpec::Network(_) => {
+            Err(Error::invalid("these region vectors are whitened already; leave --whitening away"))
+        }
+        DescriptorSpec::Foreign { name, .. } => Err(Error::invalid(format!(
+            "a whitening applies to vectors of Ocelli's own networks, these are foreign:{name}"
+        ))),
+    }
+}
+
+/// Each row whitened and L2-normalised.
+fn whitened(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Result<Vec<f32>> {
+    let Some(whitening) = whitening else { return Ok(rows.to_vec()) };
+    let mut out = Vec::new();
+    for row in rows.chunks_exact(dim) {
+        let mut row = whitening.apply(row)?;
+        // False for a row of zeros, which stays one.
+        ocelli_vector::l2_normalize(&mut row);
+        out.extend(row);
+    }
+    Ok(out)
+}

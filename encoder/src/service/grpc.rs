@@ -1,0 +1,82 @@
+//! `ocelli.v1.EncoderService`: unwrap, call the encoder, convert.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocelli_proto::server::deadline;
+use ocelli_proto::status::status;
+use ocelli_proto::v1;
+use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use super::{Answer, Encoder, ServiceError};
+use crate::views::PixelBox;
+
+/// The services of this server, for health reports.
+pub const SERVICE_NAMES: [&str; 1] = ["ocelli.v1.EncoderService"];
+
+/// The routes that answer from `encoder`, with requests of at most `max_message_bytes`.
+pub fn routes(encoder: Arc<Encoder>, max_message_bytes: usize) -> Routes {
+    let service = EncoderServiceServer::new(Adapter(encoder));
+    Routes::new(service.max_decoding_message_size(max_message_bytes))
+}
+
+struct Adapter(Arc<Encoder>);
+
+#[tonic::async_trait]
+impl EncoderService for Adapter {
+    async fn encode(
+        &self,
+        request: Request<v1::EncodeRequest>,
+    ) -> Result<Response<v1::EncodeResponse>, Status> {
+        let time_left = deadline(request.metadata());
+        let answer = self.0.encode(request.into_inner().into(), time_left).await?;
+        Ok(Response::new(response(answer, &self.0)))
+    }
+
+    async fn get_spec(
+        &self,
+        _: Request<v1::GetSpecRequest>,
+    ) -> Result<Response<v1::GetSpecResponse>, Status> {
+        let spec = self.0.spec();
+        Ok(Response::new(v1::GetSpecResponse {
+            spec_hash: spec.hash().to_string(),
+            spec_text: spec.canonical(),
+            // A dimension is u32 in the spec itself.
+            dim: spec.dim() as u32,
+        }))
+    }
+}
+
+impl From<v1::EncodeRequest> for super::Request {
+    fn from(request: v1::EncodeRequest) -> Self {
+        let bbox = request.r#box.map(|b| PixelBox {
+            x0: b.x0.into(),
+            y0: b.y0.into(),
+            x1: b.x1.into(),
+            y1: b.y1.into(),
+        });
+        super::Request { data: request.data, bbox, sizes: request.sizes }
+    }
+}
+
+fn response(answer: Answer, encoder: &Encoder) -> v1::EncodeResponse {
+    let us = |time: Duration| time.as_micros() as u64;
+    v1::EncodeResponse {
+        values: answer.values,
+        spec_hash: encoder.spec().hash().to_string(),
+        sizes_differ: answer.sizes_differ,
+        times: Some(v1::EncodeTimes {
+            queue_us: us(answer.queue_time),
+            decode_us: us(answer.decode_time),
+            compute_us: us(answer.compute_time),
+        }),
+    }
+}
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        status(error.code, error.message)
+    }
+}

@@ -1,0 +1,121 @@
+//! The service over a real socket, with a small untrained network.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{ImageFormat, Rgb, RgbImage};
+use ocelli_proto::v1;
+use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::network::seeded::{self, SeededArch};
+use crate::network::{Network, NetworkOptions};
+use crate::pipeline::PipelineOptions;
+use crate::views::{Resizer, decode, views};
+
+const SIZES: [u32; 1] = [64];
+
+fn pipeline(folder: &Path) -> Pipeline {
+    let weights = folder.join("weights.safetensors");
+    seeded::write(SeededArch::Resnet18, 7, 1, &weights).unwrap();
+    let network = Network::open(&weights, &NetworkOptions::default()).unwrap();
+    let options = PipelineOptions { sizes: SIZES.to_vec(), ..PipelineOptions::default() };
+    Pipeline::new(network, options, None).unwrap()
+}
+
+fn view_options() -> ViewOptions {
+    ViewOptions {
+        sizes: SIZES.to_vec(),
+        filter: ocelli_index::ResizeFilter::Bilinear,
+        upscale: true,
+        exif: true,
+        max_pixels: 1 << 20,
+    }
+}
+
+fn png() -> Vec<u8> {
+    let picture =
+        RgbImage::from_fn(90, 70, |x, y| Rgb([(x * 7) as u8, (y * 5) as u8, (x * y) as u8]));
+    let mut out = Cursor::new(Vec::new());
+    picture.write_to(&mut out, ImageFormat::Png).unwrap();
+    out.into_inner()
+}
+
+#[tokio::test]
+async fn requests_are_answered_or_refused_with_a_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(folder.path());
+    let options = view_options();
+    let encoder = Encoder::start(&pipeline, &options, 1, 4).unwrap();
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let routes = grpc::routes(Arc::new(encoder), 1 << 20);
+    let serving =
+        tokio::spawn(server.serve(routes, &grpc::SERVICE_NAMES, Duration::from_secs(5), async {
+            drop(stopped.await)
+        }));
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = EncoderServiceClient::new(endpoint.connect().await.unwrap());
+
+    let spec = client.get_spec(v1::GetSpecRequest {}).await.unwrap().into_inner();
+    assert_eq!(spec.spec_text, pipeline.spec().canonical());
+    assert_eq!((spec.spec_hash.len(), spec.dim), (64, 64));
+
+    // The service's descriptor is the pipeline's, bit for bit.
+    let bbox = PixelBox { x0: 10.0, y0: 20.0, x1: 80.0, y1: 60.0 };
+    let decoded = decode(&png(), 1 << 20).unwrap();
+    let seen = views(&decoded, Some(&bbox), &SIZES, &options, &mut Resizer::new()).unwrap();
+    let expected = pipeline.descriptor(&seen).unwrap();
+    let request = |data: Vec<u8>, sizes: &[u32], x0: f32| v1::EncodeRequest {
+        data,
+        r#box: Some(v1::Box { x0, y0: 20.0, x1: 80.0, y1: 60.0 }),
+        sizes: sizes.to_vec(),
+    };
+    let answer = client.encode(request(png(), &[], 10.0)).await.unwrap().into_inner();
+    let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(answer.values.len() == 64 && same(&answer.values, &expected));
+    assert_eq!((answer.spec_hash, answer.sizes_differ), (spec.spec_hash, false));
+    assert!(answer.times.unwrap().compute_us > 0);
+    let named = client.encode(request(png(), &SIZES, 10.0)).await.unwrap().into_inner();
+    assert!(!named.sizes_differ && named.values == answer.values);
+    let other = client.encode(request(png(), &[64, 128], 10.0)).await.unwrap().into_inner();
+    assert!(other.sizes_differ && other.values != answer.values);
+
+    for (bad, reason) in [
+        (request(vec![], &[], 10.0), "empty file"),
+        (request(b"no image".to_vec(), &[], 10.0), "not an image"),
+        (request(png()[..99].to_vec(), &[], 10.0), "PNG"),
+        (request(png(), &[], 80.0), "expected x0 < x1"),
+        (request(png(), &[15], 10.0), "expected 16 to 4096, found 15"),
+        (request(png(), &[64; 9], 10.0), "at most 8, found 9"),
+        (request(png(), &[], f32::NAN), "finite"),
+    ] {
+        let status = client.encode(bad).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(reason), "{status}");
+    }
+    drop(client);
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+}
+
+/// One thread and one waiting place: of four requests sent at once at most two are taken, the others
+/// are refused at once; a deadline that is over says so.
+#[tokio::test]
+async fn a_full_queue_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let encoder = Encoder::start(&pipeline(folder.path()), &view_options(), 1, 1).unwrap();
+    let slow = || Request { data: png(), bbox: None, sizes: vec![640] };
+    let send = || encoder.encode(slow(), None);
+    let (a, b, c, d) = tokio::join!(send(), send(), send(), send());
+    let all = [a, b, c, d];
+    let refused = all.iter().filter_map(|r| r.as_ref().err()).collect::<Vec<_>>();
+    assert!((2..=3).contains(&refused.len()), "{refused:?}");
+    assert!(refused.iter().all(|e| e.code == Code::ResourceExhausted));
+
+    let late = encoder.encode(slow(), Some(Duration::from_millis(2))).await.unwrap_err();
+    assert_eq!(late.code, Code::DeadlineExceeded);
+    assert!(encoder.encode(slow(), None).await.is_ok());
+}
