@@ -2,18 +2,27 @@
 
 use std::ops::Range;
 
-use ocelli_index::{DescriptorSpec, Part};
+use ocelli_index::{DescriptorSpec, Part, PartKind};
 
 use crate::{Error, Result};
 
 /// Rows read at once: 8 MiB at 256 dimensions.
 pub(crate) const BLOCK_ROWS: usize = 8192;
 
-/// The spec that all `parts` share; refuses none, and parts that differ.
+/// The spec that all `parts` share; refuses no part at all, parts of codes, and parts that differ.
 pub(crate) fn common_spec(parts: &[Part]) -> Result<&DescriptorSpec> {
     let (first, rest) = parts
         .split_first()
         .ok_or_else(|| Error::Invalid("expected at least one part, found none".to_owned()))?;
+    for part in parts {
+        if !matches!(part.kind(), PartKind::Regions | PartKind::Descriptors) {
+            return Err(Error::Invalid(format!(
+                "{}: expected a part of vectors, found one of {}",
+                part.path().display(),
+                part.kind()
+            )));
+        }
+    }
     for part in rest {
         DescriptorSpec::same_or_err(&part.path().display().to_string(), first.spec(), part.spec())?;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use ocelli_index::model::{MAX_M, MAX_NLIST};
 use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -156,8 +157,12 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             divisors.join(", ")
         )));
     }
-    if nlist == 0 {
-        return Err(Error::Invalid("nlist: expected at least 1, found 0".to_owned()));
+    // The model would refuse too, but only after the training.
+    if m > MAX_M {
+        return Err(Error::Invalid(format!("m (bytes per code): expected at most {MAX_M}, found {m}")));
+    }
+    if nlist == 0 || nlist > MAX_NLIST {
+        return Err(Error::Invalid(format!("nlist: expected 1 to {MAX_NLIST}, found {nlist}")));
     }
     if rows == 0 {
         return Err(Error::TooFewRows {

@@ -18,6 +18,7 @@ pub use average_precision::average_precision;
 pub use groundtruth::{BoundingBox, GroundTruth, Query};
 pub use protocol::{MapReport, QueryScore, leave_one_out, official};
 pub use queries::{QueryList, write_query_list};
+pub(crate) use ranking::require_descriptors;
 pub use ranking::{ExactRanking, IndexRanking, Ranking};
 
 /// The name that ground truth knows a key by: the last path element up to its last dot.

@@ -139,14 +139,17 @@ impl Ranking for IndexRanking {
 
 /// Region vectors are no images' descriptors.
 pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
+    let path = part.path().display();
     match part.kind() {
         PartKind::Descriptors => Ok(()),
         PartKind::Regions => Err(Error::Invalid(format!(
-            "{}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
+            "{path}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
              images); pool them first: ocelli encode --regions PART",
-            part.path().display(),
             part.rows(),
             part.images()
         ))),
+        other => {
+            Err(Error::Invalid(format!("{path}: expected a part of descriptors, found one of {other}")))
+        }
     }
 }

@@ -1,0 +1,250 @@
+//! Building an index: rows of descriptor parts, encoded under one model, as a new generation.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ocelli_index::{
+    DescriptorSpec, Hash, Hasher, IndexDir, Model, NewGeneration, Part, ShardBuilder, ShardEntry,
+};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::evaluate::require_descriptors;
+use crate::sample::{BLOCK_ROWS, count_rows};
+use crate::{Error, Progress, ProgressFn, Result};
+
+/// How an index is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildOptions {
+    /// Shards; the rows are split into so many ranges of equal length.
+    pub shards: usize,
+    /// Threads that encode; 0: one per core. The result does not depend on it.
+    pub threads: usize,
+}
+
+/// What was built, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct BuildReport {
+    /// The index directory.
+    pub index: PathBuf,
+    /// Number of the generation, now current.
+    pub generation: u64,
+    /// Images.
+    pub rows: u64,
+    /// Shards.
+    pub shards: usize,
+    /// Bytes of all shards, everything counted: codes, ids, keys, tables, padding.
+    pub bytes: u64,
+    /// `bytes` over `rows`.
+    pub bytes_per_image: f64,
+    /// Bytes of one code (m).
+    pub code_bytes: usize,
+    /// Bytes of the model, which all shards share.
+    pub model_bytes: u64,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it current.
+/// It replaces what the index held; earlier generations stay on disk.
+///
+/// Rows are numbered in the order of `parts` and split into contiguous ranges, one per shard. Ids are
+/// those of the parts, or the parent generation's next id + row number. Equal parts, model, parent
+/// and options give equal bytes whatever the number of threads. Until the last step, and where any
+/// step fails, the current generation stays what it was; shards left by a stopped build are written
+/// over by the next or lie unused.
+///
+/// Refuses: region parts, parts of another descriptor spec than the model's, no rows, fewer rows than
+/// shards, ids and keys that are there twice.
+pub fn build(
+    parts: &[Part],
+    model: &Model,
+    dir: &Path,
+    options: &BuildOptions,
+    progress: ProgressFn<'_>,
+) -> Result<BuildReport> {
+    let start = Instant::now();
+    let rows = check_input(parts, model, options)?;
+    let index = IndexDir::create(dir)?;
+    let parent = index.current()?;
+    let first_id = parent.as_ref().map_or(0, |g| g.next_id);
+    let rows_meta = RowsMeta::read(parts, first_id)?;
+    let model_path = index.model_path(&model.hash());
+    model.write(&model_path)?;
+
+    let plan = plan_hash(parts, model, options, first_id);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build()
+        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
+    let encoder = Encoder { parts, model, rows_meta: &rows_meta, rows, progress };
+    let shards = (0..options.shards)
+        .map(|task| {
+            let range = rows * task / options.shards..rows * (task + 1) / options.shards;
+            let builder = pool.install(|| encoder.shard(range))?;
+            Ok(builder.write(&index.shards_folder(), plan, task as u32)?)
+        })
+        .collect::<Result<Vec<ShardEntry>>>()?;
+
+    let bytes = shards.iter().map(|shard| shard.bytes).sum();
+    let generation = index.commit(
+        parent.map(|g| g.number),
+        NewGeneration {
+            model: model.hash(),
+            shards,
+            tombstones: BTreeMap::new(),
+            deletes: None,
+            next_id: rows_meta.next_id,
+        },
+    )?;
+    let model_bytes = model_path.metadata().map_err(Error::io("read", &model_path))?.len();
+    Ok(BuildReport {
+        index: dir.to_owned(),
+        generation: generation.number,
+        rows: rows as u64,
+        shards: generation.shards.len(),
+        bytes,
+        bytes_per_image: bytes as f64 / rows as f64,
+        code_bytes: model.parts().m,
+        model_bytes,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// All that can be judged without reading rows. Returns their number.
+fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<usize> {
+    for part in parts {
+        require_descriptors(part)?;
+        DescriptorSpec::same_or_err(
+            &format!("{} under the model", part.path().display()),
+            &model.parts().spec,
+            part.spec(),
+        )?;
+    }
+    let rows = count_rows(parts);
+    if rows == 0 {
+        return Err(Error::Invalid("an index needs at least one row, found none".to_owned()));
+    }
+    if options.shards == 0 || options.shards > rows {
+        return Err(Error::Invalid(format!(
+            "shards: expected 1 to {rows} (the number of rows), found {}",
+            options.shards
+        )));
+    }
+    Ok(rows)
+}
+
+/// Ids and keys of all rows, in plan order.
+struct RowsMeta {
+    ids: Vec<u64>,
+    keys: Vec<String>,
+    /// Smallest id never given out, after this build.
+    next_id: u64,
+}
+
+impl RowsMeta {
+    fn read(parts: &[Part], first_id: u64) -> Result<Self> {
+        let (mut ids, mut keys) = (Vec::new(), Vec::new());
+        for part in parts {
+            for image in 0..part.images() {
+                ids.push(part.id(image)?.unwrap_or(first_id + ids.len() as u64));
+            }
+            keys.extend(part.keys()?);
+        }
+        // Row number of the first row of each part, to name places.
+        let place = |row: usize| {
+            let mut row = row;
+            for part in parts {
+                if row < part.images() {
+                    return format!("{} (image {row})", part.path().display());
+                }
+                row -= part.images();
+            }
+            format!("row {row}")
+        };
+        let twice = |what: String, first: usize, second: usize| {
+            Error::Invalid(format!("{what} is there twice: {} and {}", place(first), place(second)))
+        };
+        let mut seen_keys = HashMap::with_capacity(keys.len());
+        for (row, key) in keys.iter().enumerate().filter(|(_, key)| !key.is_empty()) {
+            if let Some(first) = seen_keys.insert(key.as_str(), row) {
+                return Err(twice(format!("key {key:?}"), first, row));
+            }
+        }
+        let mut seen_ids = HashMap::with_capacity(ids.len());
+        for (row, &id) in ids.iter().enumerate() {
+            if let Some(first) = seen_ids.insert(id, row) {
+                return Err(twice(format!("id {id}"), first, row));
+            }
+        }
+        let next_id = ids.iter().map(|id| id + 1).max().unwrap_or(0).max(first_id);
+        Ok(Self { ids, keys, next_id })
+    }
+}
+
+/// Name of the plan, so that an equal build writes equal files over those it finds. Paths do not
+/// count, contents do.
+fn plan_hash(parts: &[Part], model: &Model, options: &BuildOptions, first_id: u64) -> Hash {
+    let mut hasher = Hasher::new();
+    let head = format!(
+        "ocelli build 1\nmodel {}\nshards {}\nfirst id {first_id}\n",
+        model.hash(),
+        options.shards
+    );
+    hasher.update(head.as_bytes());
+    for part in parts {
+        hasher.update(format!("part {}\n", part.file().checksum()).as_bytes());
+    }
+    hasher.finish()
+}
+
+struct Encoder<'a> {
+    parts: &'a [Part],
+    model: &'a Model,
+    rows_meta: &'a RowsMeta,
+    rows: usize,
+    progress: ProgressFn<'a>,
+}
+
+impl<'a> Encoder<'a> {
+    /// The shard of the rows `range` in plan order.
+    fn shard(&self, range: Range<usize>) -> Result<ShardBuilder<'a>> {
+        let mut builder = ShardBuilder::new(self.model);
+        let mut part_start = 0;
+        for part in self.parts {
+            let part_end = part_start + part.rows();
+            let (from, to) = (range.start.max(part_start), range.end.min(part_end));
+            for start in (from..to).step_by(BLOCK_ROWS) {
+                let end = (start + BLOCK_ROWS).min(to);
+                let x = part.read(start - part_start..end - part_start)?;
+                self.push_block(&mut builder, start, &x)?;
+                let (done, total) = (end as u64, self.rows as u64);
+                (self.progress)(Progress { stage: "encode", done, total });
+            }
+            part_start = part_end;
+        }
+        Ok(builder)
+    }
+
+    /// Encodes the rows `x` `(n, dim)`, the first of which is row `first`, on all threads, and appends
+    /// them in order.
+    fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
+        let (dim, m) = (self.model.parts().dim, self.model.parts().m);
+        let encoded: Vec<(u32, Vec<u8>)> = x
+            .par_chunks_exact(dim)
+            .map(|x| {
+                let z = self.model.transform(x)?;
+                let list = self.model.assign(&z);
+                let mut code = vec![0; m];
+                self.model.encode(&z, list, &mut code);
+                Ok((list, code))
+            })
+            .collect::<Result<_>>()?;
+        for (row, (list, code)) in (first..).zip(encoded) {
+            builder.push_code(self.rows_meta.ids[row], &self.rows_meta.keys[row], list, &code)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Building: the same bytes whatever the threads, refusals before anything is written, and an
+//! earlier generation that outlives a build that fails.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use ocelli_index::{Dtype, IndexDir, Model, Part, PartKind, PartWriter, SearchParams, Snapshot};
+use ocelli_indexer::evaluate::{IndexRanking, Ranking as _};
+use ocelli_indexer::{BuildOptions, TrainOptions, build, silent, train};
+use tempfile::tempdir;
+
+use crate::support::{clustered, numbered, regions, spec};
+
+const DIM: usize = 8;
+
+fn small_model(dir: &Path) -> Model {
+    let parts = [regions(&dir.join("train.part"), &clustered(2000, DIM, 1), DIM)];
+    let options =
+        TrainOptions { nlist: 5, m: 4, niter: 4, force: true, threads: 1, ..TrainOptions::default() };
+    train(&parts, &options, &silent).unwrap().0
+}
+
+fn options(shards: usize, threads: usize) -> BuildOptions {
+    BuildOptions { shards, threads }
+}
+
+/// Every file below `dir`, by relative path.
+fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().display().to_string();
+                files.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn equal_bytes_whatever_the_threads_and_every_row_is_found() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let parts = [
+        numbered(&dir.path().join("a.part"), "a", &clustered(700, DIM, 2), DIM),
+        numbered(&dir.path().join("b.part"), "b", &clustered(301, DIM, 3), DIM),
+    ];
+    let (one, four) = (dir.path().join("one"), dir.path().join("four"));
+    let report = build(&parts, &model, &one, &options(3, 1), &silent).unwrap();
+    build(&parts, &model, &four, &options(3, 4), &silent).unwrap();
+    assert_eq!(tree(&one), tree(&four));
+    assert_eq!((report.rows, report.shards, report.generation), (1001, 3, 1));
+    let shard_bytes: usize =
+        tree(&one).iter().filter(|(name, _)| name.ends_with(".shard")).map(|(_, b)| b.len()).sum();
+    assert_eq!(report.bytes, shard_bytes as u64);
+
+    let snapshot = Snapshot::open(&one, None).unwrap();
+    let row = snapshot.find_key("b300.jpg").unwrap().unwrap();
+    assert_eq!(snapshot.id(row).unwrap(), 1000);
+    let ranking = IndexRanking::new(snapshot).unwrap();
+    let mut all = ranking.rank(&[0.5; DIM]).unwrap();
+    all.sort_unstable();
+    assert_eq!(all, (0..1001).collect::<Vec<u32>>());
+}
+
+/// Whatever stops a build, the index still answers from the generation that it had; the next build
+/// goes on from there, with new ids.
+#[test]
+fn a_failed_build_leaves_the_earlier_generation() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let a = numbered(&dir.path().join("a.part"), "a", &clustered(50, DIM, 2), DIM);
+    let index = dir.path().join("index");
+    build(std::slice::from_ref(&a), &model, &index, &options(2, 1), &silent).unwrap();
+    let before = tree(&index);
+
+    // Damage in the middle of a part's rows shows only while encoding. Row 15,000 of 20,000 lies in the
+    // last of three shards, so that the others are written by then.
+    let path = dir.path().join("damaged.part");
+    numbered(&path, "d", &clustered(20_000, DIM, 4), DIM);
+    let mut bytes = fs::read(&path).unwrap();
+    let value = value_of_row(&path, 15_000);
+    let at = bytes.windows(4).position(|w| w == value).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let damaged = [Part::open(&path).unwrap()];
+    let error = build(&damaged, &model, &index, &options(3, 1), &silent).unwrap_err();
+    assert!(error.to_string().contains("corrupt"), "{error}");
+    let after = tree(&index);
+    assert!(after.len() > before.len(), "the build was to stop half-way");
+    assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));
+
+    let params = SearchParams { k: 3, nprobe: 5, allow_partial: false };
+    let snapshot = Snapshot::open(&index, None).unwrap();
+    assert_eq!(snapshot.generation().number, 1);
+    assert_eq!(snapshot.search(&[0.5; DIM], &params).unwrap().hits.len(), 3);
+
+    let report = build(&[a], &model, &index, &options(2, 1), &silent).unwrap();
+    let generation = IndexDir::open(&index).unwrap().current().unwrap().unwrap();
+    assert_eq!((generation.number, generation.parent), (report.generation, Some(1)));
+    assert_eq!(generation.next_id, 100);
+}
+
+/// Bytes of a row's first float.
+fn value_of_row(path: &Path, row: usize) -> [u8; 4] {
+    Part::open(path).unwrap().read(row..row + 1).unwrap()[0].to_le_bytes()
+}
+
+#[test]
+fn refusals_name_both_places_and_make_nothing_current() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let index = dir.path().join("index");
+    let refuse = |parts: &[Part], shards| {
+        build(parts, &model, &index, &options(shards, 1), &silent).unwrap_err().to_string()
+    };
+    let x = clustered(10, DIM, 2);
+    let part = |name: &str| numbered(&dir.path().join(name), "p", &x, DIM);
+
+    let error = refuse(&[part("a.part"), part("b.part")], 1);
+    assert!(error.contains("key \"p0.jpg\" is there twice"), "{error}");
+    assert!(error.contains("a.part (image 0) and") && error.contains("b.part (image 0)"), "{error}");
+
+    let with_ids = |name: &str, keys: &[&str], ids: &[u64]| {
+        let path = dir.path().join(name);
+        let mut writer =
+            PartWriter::create(&path, PartKind::Descriptors, Dtype::F32, &spec(DIM)).unwrap();
+        for (key, id) in keys.iter().zip(ids) {
+            writer.push(key, Some(*id), &x[..DIM]).unwrap();
+        }
+        writer.finish().unwrap();
+        Part::open(&path).unwrap()
+    };
+    let error = refuse(&[with_ids("c.part", &["q", "r"], &[7, 8]), with_ids("d.part", &["s"], &[8])], 1);
+    assert!(error.contains("id 8 is there twice") && error.contains("c.part (image 1)"), "{error}");
+
+    let error = refuse(&[part("e.part")], 11);
+    assert!(error.contains("shards: expected 1 to 10"), "{error}");
+    let error = refuse(&[regions(&dir.path().join("f.part"), &x, DIM)], 1);
+    assert!(error.contains("found region vectors (10 rows of 1 images)"), "{error}");
+    let other = numbered(&dir.path().join("g.part"), "p", &clustered(4, 4, 1), 4);
+    assert!(refuse(&[other], 1).contains("g.part"));
+    assert!(Snapshot::open(&index, None).is_err());
+}
