@@ -27,7 +27,7 @@ pub use config::NetworkOptions;
 
 use crate::error::{Error, Result};
 use layout::{BlockKind, Layout};
-use trunk::Trunk;
+use trunk::{MemoryLayout, Trunk};
 use weights::Weights;
 
 /// A ResNet without its classifier, ready to run.
@@ -74,7 +74,11 @@ impl Network {
             let names: Vec<&str> = unknown.iter().map(String::as_str).collect();
             tracing::warn!(weights = %path.display(), tensors = names.join(", "), "tensors that no ResNet has are ignored");
         }
-        let trunk = tch::no_grad(|| Trunk::load(&weights, &layout, form, last_stage, settings.bn_eps))?;
+        let trunk = tch::no_grad(|| {
+            Trunk::load(&weights, &layout, form, last_stage, settings.bn_eps)?
+                .arranged(MemoryLayout::fastest())
+                .map_err(Error::torch("arranging weights"))
+        })?;
         let identity = Identity {
             weights: weights.hash(),
             arch: layout.name(),
