@@ -2,10 +2,10 @@
 
 Makes three thin residual networks with seeded weights, a procedural picture, and what the encoder
 must answer for them. Shares no code and no library with the encoder: convolution is a matrix product
-over unfolded windows, all of it in float64; only what is stored is float32. Run it in this folder:
+over unfolded windows, all of it in float64; only what is stored is float32. Needs numpy, pillow and
+safetensors (in a virtual environment outside the repository); writes beside itself:
 
-    python3 -m venv venv && venv/bin/pip install numpy pillow safetensors
-    venv/bin/python make_golden.py
+    python make_golden.py
 
 Files, for each network NAME:
     NAME.weights.safetensors   tensors by torchvision's names
