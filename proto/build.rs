@@ -9,11 +9,8 @@ use std::{env, fs};
 const ROOT: &str = "proto";
 
 /// The public files, relative to `ROOT`.
-const FILES: [&str; 3] = [
-    "ocelli/v1/common.proto",
-    "ocelli/v1/encoder.proto",
-    "ocelli/v1/search.proto",
-];
+const FILES: [&str; 3] =
+    ["ocelli/v1/common.proto", "ocelli/v1/encoder.proto", "ocelli/v1/search.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");
@@ -22,12 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Comments of the .proto files become the documentation of the generated types.
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(FILES)?;
-    fs::write(
-        out_dir.join("ocelli.v1.bin"),
-        compiler.encode_file_descriptor_set(),
-    )?;
-    tonic_prost_build::configure()
-        .out_dir(&out_dir)
-        .compile_fds(compiler.file_descriptor_set())?;
+    fs::write(out_dir.join("ocelli.v1.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure().out_dir(&out_dir).compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -40,12 +40,7 @@ pub struct QueryArgs {
     #[arg(long = "vector", value_name = "FILE")]
     pub vectors: Vec<PathBuf>,
     /// Weights, one for each image, id, key and vector, in this order.
-    #[arg(
-        long,
-        value_name = "W,…",
-        value_delimiter = ',',
-        allow_negative_numbers = true
-    )]
+    #[arg(long, value_name = "W,…", value_delimiter = ',', allow_negative_numbers = true)]
     pub weights: Vec<f32>,
     /// The part of the image to look for, in pixels of the stored image; repeated with --image, one for
     /// each.
@@ -95,9 +90,7 @@ pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
         true => format!("{}\n", to_json(&response)),
         false => to_table(&response),
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")
+    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
 /// The request that the flags ask for; reads images and vectors.
@@ -126,10 +119,7 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
     terms.extend(keys.map(|key| Term::Key(v1::QueryKey { key })));
     for path in &args.vectors {
         let values = read_vector(path).with_context(|| format!("vector {}", path.display()))?;
-        terms.push(Term::Vector(v1::QueryVector {
-            values,
-            spec_hash: String::new(),
-        }));
+        terms.push(Term::Vector(v1::QueryVector { values, spec_hash: String::new() }));
     }
     ensure!(
         args.weights.is_empty() || args.weights.len() == terms.len(),
@@ -137,13 +127,10 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         args.weights.len(),
         terms.len()
     );
-    let weighted = terms
-        .into_iter()
-        .enumerate()
-        .map(|(number, term)| v1::QueryTerm {
-            weight: args.weights.get(number).copied(),
-            term: Some(term),
-        });
+    let weighted = terms.into_iter().enumerate().map(|(number, term)| v1::QueryTerm {
+        weight: args.weights.get(number).copied(),
+        term: Some(term),
+    });
     Ok(v1::SearchRequest {
         index: args.index.clone(),
         generation: 0,
@@ -205,10 +192,7 @@ pub fn search(
 }
 
 fn too_late(url: &str, timeout: Duration) -> anyhow::Error {
-    anyhow!(
-        "the server at {url} did not answer within {} ms",
-        timeout.as_millis()
-    )
+    anyhow!("the server at {url} did not answer within {} ms", timeout.as_millis())
 }
 
 /// The innermost error: "Connection refused", not "transport error".
@@ -300,10 +284,7 @@ fn read_vector(path: &Path) -> Result<Vec<f32>> {
             let text = std::str::from_utf8(&bytes).context("expected text or an .npy file")?;
             let words = text.split_whitespace();
             words
-                .map(|word| {
-                    word.parse()
-                        .with_context(|| format!("{word:?} is no number"))
-                })
+                .map(|word| word.parse().with_context(|| format!("{word:?} is no number")))
                 .collect()
         }
     }
@@ -313,34 +294,22 @@ fn read_vector(path: &Path) -> Result<Vec<f32>> {
 /// or float64. Layout: magic (6 bytes), version (2), length of the header (2, from version 2 on 4,
 /// little-endian), the header (a Python literal), the values.
 fn parse_npy(bytes: &[u8]) -> Result<Vec<f32>> {
-    let rest = bytes
-        .strip_prefix(b"\x93NUMPY")
-        .context("expected an .npy file")?;
+    let rest = bytes.strip_prefix(b"\x93NUMPY").context("expected an .npy file")?;
     let (header_len, rest) = match rest {
         [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
         [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
         _ => bail!("expected .npy format version 1 to 3"),
     };
-    let (header, data) = rest
-        .split_at_checked(header_len)
-        .context("the file ends in its header")?;
+    let (header, data) =
+        rest.split_at_checked(header_len).context("the file ends in its header")?;
     let header = std::str::from_utf8(header).context("the header is no text")?;
-    let field = |name: &str| {
-        header
-            .split(&format!("'{name}':"))
-            .nth(1)
-            .map(str::trim_start)
-    };
+    let field = |name: &str| header.split(&format!("'{name}':")).nth(1).map(str::trim_start);
     let shape = field("shape").and_then(|text| text.strip_prefix('(')?.split(')').next());
     let shape: Vec<usize> = shape
         .context("the header has no shape")?
         .split(',')
         .filter(|side| !side.trim().is_empty())
-        .map(|side| {
-            side.trim()
-                .parse()
-                .with_context(|| format!("shape {side:?}"))
-        })
+        .map(|side| side.trim().parse().with_context(|| format!("shape {side:?}")))
         .collect::<Result<_>>()?;
     let ([n] | [1, n]) = shape[..] else {
         bail!("the array has shape {shape:?}; expected one vector");
@@ -349,10 +318,7 @@ fn parse_npy(bytes: &[u8]) -> Result<Vec<f32>> {
     let size = match descr {
         _ if descr.starts_with("'<f4'") => 4,
         _ if descr.starts_with("'<f8'") => 8,
-        _ => bail!(
-            "expected float32 or float64, little-endian; found {}",
-            descr.trim_end()
-        ),
+        _ => bail!("expected float32 or float64, little-endian; found {}", descr.trim_end()),
     };
     ensure!(
         n.checked_mul(size) == Some(data.len()),

@@ -11,6 +11,9 @@ pub mod role;
 pub mod server;
 pub mod status;
 
+// A program that speaks ocelli.v1 must use the release of tonic that the generated code uses.
+pub use tonic;
+
 /// Messages, clients and servers of the package `ocelli.v1`.
 #[allow(missing_docs, unused_qualifications, clippy::all, rustdoc::all)]
 pub mod v1 {

@@ -102,10 +102,7 @@ fn variables(
     let mut found = Vec::new();
     for (name, value) in vars {
         let Some(name) = name.to_str() else { continue };
-        let Some(key) = name
-            .strip_prefix(prefix)
-            .and_then(|rest| rest.strip_prefix('_'))
-        else {
+        let Some(key) = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')) else {
             continue;
         };
         if key == "CONFIG" {
@@ -178,9 +175,7 @@ impl fmt::Display for LogFormat {
 /// A filter that cannot be parsed; logs that are initialised already.
 pub fn init_logging(filter: &str, format: LogFormat) -> Result<()> {
     let parsed = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -281,30 +276,18 @@ mod tests {
     #[test]
     fn mistakes_name_their_source_and_key() {
         let unknown = message(Some("thread = 1"), &[]);
-        assert!(
-            unknown.contains("role.toml") && unknown.contains("`thread`"),
-            "{unknown}"
-        );
+        assert!(unknown.contains("role.toml") && unknown.contains("`thread`"), "{unknown}");
         let nested = message(Some("[log]\nlevel = \"x\""), &[]);
-        assert!(
-            nested.contains("role.toml") && nested.contains("`level`"),
-            "{nested}"
-        );
+        assert!(nested.contains("role.toml") && nested.contains("`level`"), "{nested}");
         let variable = message(Some("threads = 1"), &[("ROLE_LOG__COLOUR", "1")]);
         assert!(
             variable.contains("ROLE_LOG__COLOUR") && variable.contains("`colour`"),
             "{variable}"
         );
         let kind = message(None, &[("ROLE_THREADS", "many")]);
-        assert!(
-            kind.contains("ROLE_THREADS") && kind.contains("threads"),
-            "{kind}"
-        );
+        assert!(kind.contains("ROLE_THREADS") && kind.contains("threads"), "{kind}");
         let syntax = message(Some("threads = = 1"), &[]);
-        assert!(
-            syntax.contains("role.toml") && !syntax.contains('\n'),
-            "{syntax}"
-        );
+        assert!(syntax.contains("role.toml") && !syntax.contains('\n'), "{syntax}");
     }
 
     #[test]

@@ -178,10 +178,7 @@ mod tests {
             deadline(&metadata)
         };
         assert_eq!(read("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(
-            read("99999999H"),
-            Some(Duration::from_secs(99_999_999 * 3600))
-        );
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
         assert_eq!(read("15m"), Some(Duration::from_millis(15)));
         assert_eq!(read("7u"), Some(Duration::from_micros(7)));
         for malformed in ["", "S", "-1S", "1", "123456789S", "1s", "+1S"] {
@@ -194,9 +191,7 @@ mod tests {
     async fn a_port_in_use_is_named() -> Result<()> {
         let first = Server::bind("127.0.0.1:0").await?;
         let address = first.address().to_string();
-        let error = Server::bind(&address)
-            .await
-            .expect_err("the port is in use");
+        let error = Server::bind(&address).await.expect_err("the port is in use");
         let line = format!("{error:#}");
         assert!(line.contains(&address) && line.contains("in use"), "{line}");
         Ok(())

@@ -61,10 +61,7 @@ impl Code {
     /// The code that a gRPC code stands for, as a service reads the answer of another service.
     /// Codes that Ocelli's services never send (a proxy's, say) are [`Code::Internal`].
     pub fn from_grpc(code: tonic::Code) -> Code {
-        Code::ALL
-            .into_iter()
-            .find(|ours| ours.grpc() == code)
-            .unwrap_or(Code::Internal)
+        Code::ALL.into_iter().find(|ours| ours.grpc() == code).unwrap_or(Code::Internal)
     }
 }
 
@@ -118,10 +115,7 @@ mod tests {
             assert_eq!(code.grpc() as i32, number, "{code:?}");
             assert_eq!(Code::from_grpc(tonic::Code::from_i32(number)), code);
         }
-        assert_eq!(
-            Code::from_grpc(tonic::Code::Unauthenticated),
-            Code::Internal
-        );
+        assert_eq!(Code::from_grpc(tonic::Code::Unauthenticated), Code::Internal);
     }
 
     #[test]

@@ -82,25 +82,15 @@ impl Config {
         for name in self.indexes.keys() {
             check_index_name(name)?;
         }
-        ensure!(
-            self.max_k >= 1,
-            "max_k is {}; expected at least 1",
-            self.max_k
-        );
+        ensure!(self.max_k >= 1, "max_k is {}; expected at least 1", self.max_k);
         ensure!(
             (1..=self.max_k).contains(&self.default_k),
             "default_k is {}; expected 1 to max_k, {}",
             self.default_k,
             self.max_k
         );
-        ensure!(
-            self.default_nprobe >= 1,
-            "default_nprobe is 0; expected at least 1"
-        );
-        ensure!(
-            self.encoder.timeout_ms >= 1,
-            "encoder.timeout_ms is 0; expected at least 1"
-        );
+        ensure!(self.default_nprobe >= 1, "default_nprobe is 0; expected at least 1");
+        ensure!(self.encoder.timeout_ms >= 1, "encoder.timeout_ms is 0; expected at least 1");
         Ok(())
     }
 }

@@ -17,9 +17,7 @@ pub fn query(request: v1::SearchRequest) -> Result<Query> {
     Ok(Query {
         index: request.index,
         generation: request.generation,
-        terms: terms
-            .map(|(term, number)| self::term(term, number))
-            .collect::<Result<_>>()?,
+        terms: terms.map(|(term, number)| self::term(term, number)).collect::<Result<_>>()?,
         k: request.k,
         nprobe: request.nprobe,
         with_keys: request.with_keys,
@@ -50,10 +48,7 @@ fn term(term: v1::QueryTerm, number: usize) -> Result<Term> {
             return Err(Error::invalid(message));
         }
     };
-    Ok(Term {
-        weight: term.weight.unwrap_or(1.0),
-        what,
-    })
+    Ok(Term { weight: term.weight.unwrap_or(1.0), what })
 }
 
 /// The response that carries an answer.

@@ -48,19 +48,23 @@ impl EncoderClient {
     /// Has one image encoded; what is left until `deadline` travels with it.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] if the encoder cannot be reached or takes too long; what the encoder
-    /// itself reports, under the same code ([`Code::InvalidArgument`] for no image).
+    /// [`Code::Unavailable`] if the encoder cannot be reached or takes longer than configured;
+    /// [`Code::DeadlineExceeded`]; what the encoder itself reports, under the same code
+    /// ([`Code::InvalidArgument`] for no image).
     pub async fn encode(
         &self,
         image: v1::EncodeRequest,
         deadline: Option<Instant>,
     ) -> Result<v1::EncodeResponse> {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(self.timeout, |left| left.min(self.timeout));
+        let limit = match left {
+            Some(left) if left < self.timeout => Limit { time: left, code: Code::DeadlineExceeded },
+            _ => Limit { time: self.timeout, code: Code::Unavailable },
+        };
         let mut request = Request::new(image);
-        request.set_timeout(timeout);
+        request.set_timeout(limit.time);
         let mut client = self.client.clone();
-        self.answer(timeout, client.encode(request)).await
+        self.answer(limit, client.encode(request)).await
     }
 
     /// What the encoder makes.
@@ -68,37 +72,30 @@ impl EncoderClient {
     /// # Errors
     /// As [`EncoderClient::encode`].
     pub async fn spec(&self) -> Result<v1::GetSpecResponse> {
+        let limit = Limit { time: SPEC_TIMEOUT, code: Code::Unavailable };
         let mut client = self.client.clone();
-        self.answer(SPEC_TIMEOUT, client.get_spec(v1::GetSpecRequest {}))
-            .await
+        self.answer(limit, client.get_spec(v1::GetSpecRequest {})).await
     }
 
     async fn answer<T>(
         &self,
-        timeout: Duration,
+        limit: Limit,
         call: impl Future<Output = std::result::Result<Response<T>, Status>>,
     ) -> Result<T> {
-        match tokio::time::timeout(timeout, call).await {
+        match tokio::time::timeout(limit.time, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(self.error(&status)),
-            Err(_) => {
-                let message = format!(
-                    "the encoder at {} did not answer within {} ms",
-                    self.url,
-                    timeout.as_millis()
-                );
-                Err(Error::new(Code::Unavailable, message))
-            }
+            Ok(Err(status)) => Err(self.error(limit, &status)),
+            Err(_) => Err(self.too_late(limit)),
         }
     }
 
-    fn error(&self, status: &Status) -> Error {
+    fn error(&self, limit: Limit, status: &Status) -> Error {
         let code = match status.code() {
+            // The limit travels with the request: the other side's timer, or tonic's, may be a moment
+            // faster than ours.
+            tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => return self.too_late(limit),
             // A source means that the status was made here, from a connection that failed.
-            tonic::Code::Unavailable => Code::Unavailable,
             _ if status.source().is_some() => Code::Unavailable,
-            // Both are its timer, which may be a moment faster than ours.
-            tonic::Code::Cancelled => Code::Unavailable,
             code => Code::from_grpc(code),
         };
         let message = match code {
@@ -110,6 +107,20 @@ impl EncoderClient {
         };
         Error::new(code, message)
     }
+
+    fn too_late(&self, limit: Limit) -> Error {
+        let ms = limit.time.as_millis();
+        let message = format!("the encoder at {} did not answer within {ms} ms", self.url);
+        Error::new(limit.code, message)
+    }
+}
+
+/// How long a call may take, and what it is called when it takes longer: it matters whether the client's
+/// time is over or the encoder is slower than it may be.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    time: Duration,
+    code: Code,
 }
 
 /// The innermost error that a locally made status wraps: "Connection refused" and not "tcp connect

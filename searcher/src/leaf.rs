@@ -15,9 +15,6 @@ pub enum ImageName {
 
 /// What a root asks of the holder of some shards. Blocking: called on compute threads only.
 pub trait Leaf: Send + Sync {
-    /// Number of shards of this leaf.
-    fn shard_count(&self) -> usize;
-
     /// Name of the shard of `row`, for reports of damage.
     fn shard_name(&self, row: Row) -> String;
 
@@ -42,16 +39,9 @@ pub trait Leaf: Send + Sync {
 }
 
 impl Leaf for Snapshot {
-    fn shard_count(&self) -> usize {
-        self.generation().shards.len()
-    }
-
     fn shard_name(&self, row: Row) -> String {
         let shard = self.generation().shards.get(row.shard as usize);
-        shard.map_or_else(
-            || format!("shard {}", row.shard),
-            |shard| shard.name.clone(),
-        )
+        shard.map_or_else(|| format!("shard {}", row.shard), |shard| shard.name.clone())
     }
 
     fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>> {

@@ -37,20 +37,14 @@ impl Pool {
                 let message = format!("{threads} search threads cannot be started: {error}");
                 Error::new(Code::Internal, message)
             })?;
-        let places = threads
-            .saturating_add(max_queued)
-            .min(Semaphore::MAX_PERMITS);
-        Ok(Pool {
-            threads: pool,
-            places: Arc::new(Semaphore::new(places)),
-            max_queued,
-        })
+        let places = threads.saturating_add(max_queued).min(Semaphore::MAX_PERMITS);
+        Ok(Pool { threads: pool, places: Arc::new(Semaphore::new(places)), max_queued })
     }
 
     /// Runs `job` on a thread of the pool; answers with its result and the time that it waited.
     ///
     /// If this future is dropped (the client went away, the deadline passed) before the job has
-    /// begun, the job is dropped unrun.
+    /// begun, the job is dropped unrun; its place is free when a thread passes it by.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`] at once when the queue is full; [`Code::Internal`] if the job
@@ -66,24 +60,23 @@ impl Pool {
         let queued = Instant::now();
         let (sender, receiver) = oneshot::channel();
         self.threads.spawn_fifo(move || {
-            let _place = place;
             if sender.is_closed() {
                 return;
             }
             let waited = queued.elapsed();
             // A panic must not take the other queries along; without a result the sender is dropped
             // and the waiting side hears of it.
-            if let Ok(result) = catch_unwind(AssertUnwindSafe(job)) {
+            let result = catch_unwind(AssertUnwindSafe(job));
+            // Before the answer: whoever has it may ask again at once and must find the place free.
+            drop(place);
+            if let Ok(result) = result {
                 // An error means that nobody waits any more.
                 let _ = sender.send((result, waited));
             }
         });
-        receiver.await.map_err(|_| {
-            Error::new(
-                Code::Internal,
-                "the search failed; the server's log says why",
-            )
-        })
+        receiver
+            .await
+            .map_err(|_| Error::new(Code::Internal, "the search failed; the server's log says why"))
     }
 }
 
@@ -95,8 +88,8 @@ mod tests {
     use super::*;
 
     /// One thread, one waiting place. A job that blocks the thread makes every state reachable without
-    /// sleeping: the next job waits, the one after it is refused; dropping the waiting future frees
-    /// its place unrun.
+    /// sleeping: the next job waits, the one after it is refused; the one whose future is dropped is
+    /// passed by.
     #[tokio::test]
     async fn a_full_queue_refuses_and_an_abandoned_job_never_runs() -> Result<()> {
         let pool = Arc::new(Pool::new(1, 1)?);
@@ -125,10 +118,7 @@ mod tests {
             _ = &mut waiting => panic!("the only thread is blocked"),
             refused = pool.run(count(&runs)) => refused,
         };
-        assert_eq!(
-            refused.expect_err("the queue is full").code,
-            Code::ResourceExhausted
-        );
+        assert_eq!(refused.expect_err("the queue is full").code, Code::ResourceExhausted);
         drop(waiting);
         release.send(()).expect("the blocking job waits");
         blocker.await.expect("no panic")?;

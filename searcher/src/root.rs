@@ -68,7 +68,7 @@ impl Root {
         let mut hits = Vec::new();
         for (leaf, number) in self.leaves.iter().zip(0..) {
             let found = leaf.search_shards(x, params)?;
-            merged.shards_asked += leaf.shard_count();
+            merged.shards_asked += found.shards_asked;
             for failure in found.failed {
                 tracing::error!(shard = failure.name, error = %failure.error, "a shard failed");
                 merged.failed.insert(failure.name);
@@ -119,10 +119,7 @@ impl Root {
         }
         let rows = std::mem::take(hits).into_iter().zip(keys);
         for ((leaf, hit), key) in rows {
-            if !merged
-                .failed
-                .contains(&self.leaves[leaf].shard_name(hit.row))
-            {
+            if !merged.failed.contains(&self.leaves[leaf].shard_name(hit.row)) {
                 hits.push((leaf, hit));
                 merged.keys.push(key);
             }
@@ -142,9 +139,5 @@ fn order(metric: Metric, a: &Hit, b: &Hit) -> Ordering {
 }
 
 fn slowest(a: &StageTimes, b: &StageTimes) -> StageTimes {
-    StageTimes {
-        probe: a.probe.max(b.probe),
-        lut: a.lut.max(b.lut),
-        scan: a.scan.max(b.scan),
-    }
+    StageTimes { probe: a.probe.max(b.probe), lut: a.lut.max(b.lut), scan: a.scan.max(b.scan) }
 }

@@ -29,7 +29,5 @@ pub async fn serve(config: Config) -> Result<()> {
     server.announce()?;
     let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
     let routes = routes(searcher, config.max_message_bytes);
-    server
-        .serve(routes, &SERVICE_NAMES, drain_timeout, stop)
-        .await
+    server.serve(routes, &SERVICE_NAMES, drain_timeout, stop).await
 }

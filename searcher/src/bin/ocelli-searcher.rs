@@ -70,9 +70,8 @@ impl ServeArgs {
 }
 
 fn parse_index(text: &str) -> Result<(String, PathBuf), String> {
-    let (name, folder) = text
-        .split_once('=')
-        .ok_or("expected NAME=DIR, for example paris=/var/lib/ocelli/paris")?;
+    let (name, folder) =
+        text.split_once('=').ok_or("expected NAME=DIR, for example paris=/var/lib/ocelli/paris")?;
     config::check_index_name(name).map_err(|error| error.to_string())?;
     Ok((name.to_owned(), PathBuf::from(folder)))
 }

@@ -33,10 +33,7 @@ pub fn k(wanted: u32, limits: &Limits) -> Result<usize> {
     match wanted {
         0 => Ok(limits.default_k as usize),
         k if k <= limits.max_k => Ok(k as usize),
-        k => Err(Error::invalid(format!(
-            "k is {k}; expected 1 to {}",
-            limits.max_k
-        ))),
+        k => Err(Error::invalid(format!("k is {k}; expected 1 to {}", limits.max_k))),
     }
 }
 
@@ -58,10 +55,8 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
         )));
     }
     for (term, number) in terms.iter().zip(0..) {
-        let in_term = |error: Error| Error {
-            message: format!("term {number}: {}", error.message),
-            ..error
-        };
+        let in_term =
+            |error: Error| Error { message: format!("term {number}: {}", error.message), ..error };
         if !term.weight.is_finite() {
             let message = format!("the weight is {}; expected a finite number", term.weight);
             return Err(in_term(Error::invalid(message)));
@@ -70,9 +65,7 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
     }
     let sum: f64 = terms.iter().map(|term| f64::from(term.weight)).sum();
     if sum <= 0.0 {
-        return Err(Error::invalid(format!(
-            "the weights add up to {sum}; expected more than 0"
-        )));
+        return Err(Error::invalid(format!("the weights add up to {sum}; expected more than 0")));
     }
     Ok(())
 }
@@ -86,9 +79,9 @@ fn what(what: &What, index: &OpenIndex) -> Result<()> {
             }
             vector(values, index)
         }
-        What::Indexed(ImageName::Id(id)) if *id >= ID_END => Err(Error::invalid(format!(
-            "the id is {id}; ids are below 2^63"
-        ))),
+        What::Indexed(ImageName::Id(id)) if *id >= ID_END => {
+            Err(Error::invalid(format!("the id is {id}; ids are below 2^63")))
+        }
         What::Indexed(ImageName::Key(key)) if key.is_empty() => {
             Err(Error::invalid("the key is empty"))
         }
@@ -162,9 +155,7 @@ fn same_spec(whose: &str, found: Hash, index: &OpenIndex) -> Result<()> {
     if found == index.spec {
         return Ok(());
     }
-    let message = format!(
-        "{whose} has descriptor spec {found}; index {:?} has {}",
-        index.name, index.spec
-    );
+    let message =
+        format!("{whose} has descriptor spec {found}; index {:?} has {}", index.name, index.spec);
     Err(Error::new(Code::FailedPrecondition, message))
 }

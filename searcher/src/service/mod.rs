@@ -139,10 +139,7 @@ impl Searcher {
                     let message = format!("the query's {} ms are over", limit.as_millis());
                     Error::new(Code::DeadlineExceeded, message)
                 };
-                tokio::time::timeout_at(deadline.into(), answer)
-                    .await
-                    .map_err(over)
-                    .flatten()
+                tokio::time::timeout_at(deadline.into(), answer).await.map_err(over).flatten()
             }
         };
         match &result {
@@ -195,11 +192,7 @@ impl Searcher {
             };
             terms.push((weight, resolved));
         }
-        let encode_time = if images {
-            encode_start.elapsed()
-        } else {
-            Duration::ZERO
-        };
+        let encode_time = if images { encode_start.elapsed() } else { Duration::ZERO };
 
         let root = Arc::clone(&index.root);
         let search = move || -> Result<(Merged, Duration)> {
@@ -238,10 +231,7 @@ impl Searcher {
             };
         }
         self.indexes.get(name).ok_or_else(|| {
-            Error::not_found(format!(
-                "no index is called {name:?}; there are: {}",
-                names()
-            ))
+            Error::not_found(format!("no index is called {name:?}; there are: {}", names()))
         })
     }
 
