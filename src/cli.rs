@@ -42,7 +42,7 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Serve(PassThroughArgs),
     /// Ask a server for images like this one
-    Query(crate::query::QueryArgs),
+    Query(QueryCommand),
     /// Tell what is in a part, whitening, model, shard or index directory
     Inspect(InspectArgs),
     /// Judge descriptors or an index against ground truth
@@ -74,6 +74,14 @@ pub struct OutputArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t, env = "OCELLI_FORMAT")]
     pub format: Format,
+}
+
+#[derive(Args)]
+pub struct QueryCommand {
+    #[command(flatten)]
+    pub query: crate::query::QueryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -231,7 +239,7 @@ pub enum EvalCommand {
 const MAP_EXAMPLE: &str = "\
 The descriptors themselves, then an index of them:
   ocelli eval queries --ground-truth groundtruth.json --photos-root photos/ --out queries.jsonl
-  ocelli encode --list queries.jsonl --no-exif --weights W --whitening paris.whitening --out queries.part
+  ocelli encode --list queries.jsonl --weights W --whitening paris.whitening --out queries.part
   ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --queries queries.part
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part
 Without queries, each labelled photo asking for the others of its label:

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Command::Whiten(args) => commands::whiten::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Build(args) => commands::build::run(args),
-        Command::Query(args) => query::run(args),
+        Command::Query(args) => query::run(&args.query, args.output.format == cli::Format::Json),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Eval { command: EvalCommand::Map(args) } => commands::eval::map(args),
         Command::Eval { command: EvalCommand::Queries(args) } => commands::eval::queries(args),
