@@ -2,8 +2,8 @@
 
 Makes three thin residual networks with seeded weights, a procedural picture, and what the encoder
 must answer for them. Shares no code and no library with the encoder: convolution is a matrix product
-over unfolded windows, all of it in float64; only what is stored is float32. Needs numpy, pillow and
-safetensors (in a virtual environment outside the repository); writes beside itself:
+over unfolded windows, all of it in float64; only what is stored is float32. Needs numpy and
+pillow (in a virtual environment outside the repository); writes beside itself, the same bytes each time:
 
     python make_golden.py
 
@@ -19,12 +19,13 @@ and picture.png. The networks cover what differs between weights in the world:
     bottleneck_v1_5  batch normalisation, stride in the 3x3, four stages of unequal depth, RGB
     basic_folded     batch normalisation folded, RGB
 """
+import json
 import math
+import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from safetensors.numpy import save_file
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 131, 97
@@ -222,6 +223,19 @@ def golden(network, to_planes, stride, rgb, rng):
     per_size = [unit(rows_of(f, grid(f.shape[1], f.shape[2], 2)).sum(0)) for f in (feature, second)]
     out["rmac_L2_two_sizes"] = unit(sum(per_size))
     return {name: np.ascontiguousarray(v if v.dtype == np.int32 else v.astype(np.float32)) for name, v in out.items()}
+
+
+def save_file(tensors, path, metadata=None):
+    """safetensors: header length u64, JSON header, tensors. By hand, for a fixed order of the keys."""
+    header, data = {"__metadata__": metadata} if metadata else {}, b""
+    for name, value in sorted(tensors.items()):
+        blob = value.astype(value.dtype.newbyteorder("<")).tobytes()
+        dtype = {"f": "F32", "i": "I32"}[value.dtype.kind]
+        header[name] = {"dtype": dtype, "shape": list(value.shape), "data_offsets": [len(data), len(data) + len(blob)]}
+        data += blob
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 def main():
