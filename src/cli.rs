@@ -14,8 +14,8 @@ From photos to answers:
   ocelli encode --regions regions.part --whitening photos.whitening --out photos.part
   ocelli train white.part --nlist 64 --m 32 --out photos.model
   ocelli build photos.part --model photos.model --out index/ --shards 2
-  ocelli serve --index photos=index/ --listen 127.0.0.1:7700
-  ocelli query --server http://127.0.0.1:7700 --index photos --key Paris/tower.jpg
+  ocelli serve --index photos=index/ --listen 127.0.0.1:7070
+  ocelli query --server http://127.0.0.1:7070 --index photos --key Paris/tower.jpg
 
 Exit codes: 0 success, 1 failure, 2 wrong usage.";
 
@@ -52,6 +52,20 @@ pub enum Command {
     },
 }
 
+const QUERY_EXAMPLE: &str = "\
+Terms can be mixed; the query is then their mean:
+  ocelli query --image tower.jpg --box 120,40,600,900 -k 20
+  ocelli query --key Paris/tower.jpg --id 17 --format json";
+
+#[derive(Args)]
+#[command(after_help = QUERY_EXAMPLE)]
+pub struct QueryCommand {
+    #[command(flatten)]
+    pub query: crate::query::QueryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// Everything after the subcommand, unread.
 #[derive(Args)]
 pub struct PassThroughArgs {
@@ -74,14 +88,6 @@ pub struct OutputArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t, env = "OCELLI_FORMAT")]
     pub format: Format,
-}
-
-#[derive(Args)]
-pub struct QueryCommand {
-    #[command(flatten)]
-    pub query: crate::query::QueryArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 #[derive(Args)]

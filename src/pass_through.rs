@@ -28,7 +28,8 @@ fn find(program: &str) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    let beside = beside.map_or_else(|| "the folder of ocelli".to_owned(), |f| f.display().to_string());
+    let beside =
+        beside.map_or_else(|| "the folder of ocelli".to_owned(), |f| f.display().to_string());
     bail!("{program} not found: expected it in {beside} or in a folder of PATH")
 }
 

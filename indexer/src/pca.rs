@@ -93,12 +93,13 @@ impl Covariance {
                 }
             }
         }
-        let eigen = covariance
-            .self_adjoint_eigen(Side::Lower)
-            .map_err(|e| Error::Invalid(format!("PCA: the eigenvalue iteration did not end: {e:?}")))?;
+        let eigen = covariance.self_adjoint_eigen(Side::Lower).map_err(|e| {
+            Error::Invalid(format!("PCA: the eigenvalue iteration did not end: {e:?}"))
+        })?;
         let (values, vectors) = (eigen.S().column_vector(), eigen.U());
         // faer sorts by rising eigenvalue.
-        let mut components = Components { variances: Vec::with_capacity(dim), axes: Vec::with_capacity(dim) };
+        let mut components =
+            Components { variances: Vec::with_capacity(dim), axes: Vec::with_capacity(dim) };
         for j in (0..dim).rev() {
             let mut axis: Vec<f64> = (0..dim).map(|i| vectors[(i, j)]).collect();
             fix_sign(&mut axis);

@@ -102,15 +102,15 @@ pub fn train(
     let spec = common_spec(parts)?;
     let dim = spec.dim();
     let rows_available = count_rows(parts);
-    let rows = if options.max_rows == 0 { rows_available } else { options.max_rows.min(rows_available) };
+    let rows =
+        if options.max_rows == 0 { rows_available } else { options.max_rows.min(rows_available) };
     check_options(options, dim, rows)?;
 
     let mut stages = Stages { progress, seconds: BTreeMap::new() };
-    let (x, n) =
-        stages.time("read", 0, |_| gather_rows(parts, options.max_rows, u64::from(options.seed)))?;
-    let trained = Session::run(options.threads, |faiss| {
-        train_on(faiss, x, n, dim, options, &mut stages)
-    })??;
+    let (x, n) = stages
+        .time("read", 0, |_| gather_rows(parts, options.max_rows, u64::from(options.seed)))?;
+    let trained =
+        Session::run(options.threads, |faiss| train_on(faiss, x, n, dim, options, &mut stages))??;
 
     let metric = options.metric.unwrap_or(match spec {
         DescriptorSpec::Network(_) => Metric::InnerProduct,
@@ -159,7 +159,9 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
     }
     // The model would refuse too, but only after the training.
     if m > MAX_M {
-        return Err(Error::Invalid(format!("m (bytes per code): expected at most {MAX_M}, found {m}")));
+        return Err(Error::Invalid(format!(
+            "m (bytes per code): expected at most {MAX_M}, found {m}"
+        )));
     }
     if nlist == 0 || nlist > MAX_NLIST {
         return Err(Error::Invalid(format!("nlist: expected 1 to {MAX_NLIST}, found {nlist}")));
@@ -186,7 +188,11 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
 }
 
 /// What is recorded in the model: enough to train it again.
-fn how_trained(options: &TrainOptions, rows: usize, rows_available: usize) -> BTreeMap<String, String> {
+fn how_trained(
+    options: &TrainOptions,
+    rows: usize,
+    rows_available: usize,
+) -> BTreeMap<String, String> {
     let mut how = BTreeMap::from([
         ("rows".to_owned(), rows.to_string()),
         ("rows_available".to_owned(), rows_available.to_string()),

@@ -11,8 +11,7 @@ use crate::output::{print, thousands};
 /// Tells what is in a file or an index directory.
 pub fn run(args: InspectArgs) -> Result<()> {
     let inspection = ocelli_index::inspect(&args.path, args.verify)?;
-    let mut value =
-        serde_json::to_value(&inspection).context("cannot write the result as JSON")?;
+    let mut value = serde_json::to_value(&inspection).context("cannot write the result as JSON")?;
     if let (Value::Object(fields), true) = (&mut value, args.verify) {
         fields.insert("verified".to_owned(), Value::Bool(true));
     }
@@ -57,7 +56,10 @@ fn one_line(value: &Value) -> String {
         Value::Array(items) => items.iter().map(one_line).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => {
             let fields = fields.iter().filter(|(_, value)| !value.is_null());
-            fields.map(|(name, value)| format!("{name} {}", one_line(value))).collect::<Vec<_>>().join("  ")
+            fields
+                .map(|(name, value)| format!("{name} {}", one_line(value)))
+                .collect::<Vec<_>>()
+                .join("  ")
         }
         other => other.to_string(),
     }

@@ -43,7 +43,11 @@ pub struct QueryScore {
 ///
 /// Refuses: ground truth without queries, a query without descriptor, queries encoded otherwise than
 /// the database, a photo of the ground truth that is twice in the database.
-pub fn official(database: &dyn Ranking, truth: &GroundTruth, queries: &[Part]) -> Result<MapReport> {
+pub fn official(
+    database: &dyn Ranking,
+    truth: &GroundTruth,
+    queries: &[Part],
+) -> Result<MapReport> {
     if truth.queries.is_empty() {
         return Err(Error::Invalid("the ground truth names no queries".to_owned()));
     }
@@ -123,7 +127,9 @@ pub fn leave_one_out(
             let x = match (source, &in_source) {
                 (Some(source), Some(by_name)) => {
                     let &image = by_name.0.get(name).ok_or_else(|| {
-                        Error::Invalid(format!("photo {name:?} has no descriptor among those given"))
+                        Error::Invalid(format!(
+                            "photo {name:?} has no descriptor among those given"
+                        ))
                     })?;
                     source.descriptor(image)?
                 }

@@ -122,7 +122,10 @@ impl Ranking for IndexRanking {
         hits.iter()
             .map(|hit| {
                 self.image_of.get(&hit.id).copied().ok_or_else(|| {
-                    Error::Invalid(format!("the search answered id {}, which no shard holds", hit.id))
+                    Error::Invalid(format!(
+                        "the search answered id {}, which no shard holds",
+                        hit.id
+                    ))
                 })
             })
             .collect()
@@ -148,8 +151,8 @@ pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
             part.rows(),
             part.images()
         ))),
-        other => {
-            Err(Error::Invalid(format!("{path}: expected a part of descriptors, found one of {other}")))
-        }
+        other => Err(Error::Invalid(format!(
+            "{path}: expected a part of descriptors, found one of {other}"
+        ))),
     }
 }

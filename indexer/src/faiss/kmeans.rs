@@ -55,7 +55,9 @@ impl Session {
     ) -> Result<Vec<f32>> {
         check_rows("k-means", x, n, d)?;
         if k == 0 {
-            return Err(Error::Invalid("k-means: expected at least 1 centroid, found 0".to_owned()));
+            return Err(Error::Invalid(
+                "k-means: expected at least 1 centroid, found 0".to_owned(),
+            ));
         }
         if n <= k {
             return Ok(x.iter().copied().cycle().take(k * d).collect());
@@ -115,7 +117,10 @@ impl Session {
             .into_iter()
             .map(|label| u32::try_from(label).ok().filter(|l| (*l as usize) < k))
             .collect::<Option<Vec<u32>>>()
-            .ok_or(Error::Faiss { op: "assignment", message: "a row got no centroid".to_owned() })?;
+            .ok_or(Error::Faiss {
+                op: "assignment",
+                message: "a row got no centroid".to_owned(),
+            })?;
         Ok(Assignment { labels, distances_sq })
     }
 }

@@ -56,7 +56,9 @@ impl Session {
                     unsafe { omp_set_num_threads(c_int::try_from(threads).unwrap_or(c_int::MAX)) };
                     work(&Session { not_send: PhantomData })
                 })
-                .map_err(|source| Error::Invalid(format!("cannot start the FAISS thread: {source}")))?;
+                .map_err(|source| {
+                    Error::Invalid(format!("cannot start the FAISS thread: {source}"))
+                })?;
             match handle.join() {
                 Ok(result) => Ok(result),
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -85,8 +87,9 @@ fn check(op: &'static str, code: c_int) -> Result<()> {
 
 /// A size as the C API wants it.
 fn to_c_int(what: &str, value: usize) -> Result<c_int> {
-    c_int::try_from(value)
-        .map_err(|_| Error::Invalid(format!("{what} is {value}, FAISS takes at most {}", c_int::MAX)))
+    c_int::try_from(value).map_err(|_| {
+        Error::Invalid(format!("{what} is {value}, FAISS takes at most {}", c_int::MAX))
+    })
 }
 
 /// The caller's `x` must be `n` rows of `d` finite values.

@@ -40,7 +40,14 @@ impl Session {
     /// sub-quantizers of 256 codewords (Ge et al. 2013, non-parametric OPQ). Use as `z = R x`.
     ///
     /// Fails where `m` does not divide `d`, with fewer than 256 rows, and on non-finite values.
-    pub fn opq(&self, x: &[f32], n: usize, d: usize, m: usize, options: &OpqOptions) -> Result<Vec<f32>> {
+    pub fn opq(
+        &self,
+        x: &[f32],
+        n: usize,
+        d: usize,
+        m: usize,
+        options: &OpqOptions,
+    ) -> Result<Vec<f32>> {
         check_rows("OPQ", x, n, d)?;
         if m == 0 || !d.is_multiple_of(m) {
             return Err(Error::Invalid(format!("OPQ: m {m} does not divide the dimension {d}")));
@@ -132,10 +139,12 @@ fn check_orthonormal(rotation: &[f32], d: usize) -> Result<()> {
             let (a, b) = (&rotation[i * d..][..d], &rotation[j * d..][..d]);
             let dot: f64 = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
             let wanted = if i == j { 1.0 } else { 0.0 };
-            // Written so that a NaN fails too.
-            if !((dot - wanted).abs() <= ORTHONORMAL_TOLERANCE) {
-                let message =
-                    format!("rows {i} and {j} of the rotation have inner product {dot}, expected {wanted}");
+            // False for a NaN too.
+            let close = (dot - wanted).abs() <= ORTHONORMAL_TOLERANCE;
+            if !close {
+                let message = format!(
+                    "rows {i} and {j} of the rotation have inner product {dot}, expected {wanted}"
+                );
                 return Err(Error::Faiss { op: "OPQ", message });
             }
         }

@@ -16,8 +16,14 @@ const DIM: usize = 8;
 
 fn small_model(dir: &Path) -> Model {
     let parts = [regions(&dir.join("train.part"), &clustered(2000, DIM, 1), DIM)];
-    let options =
-        TrainOptions { nlist: 5, m: 4, niter: 4, force: true, threads: 1, ..TrainOptions::default() };
+    let options = TrainOptions {
+        nlist: 5,
+        m: 4,
+        niter: 4,
+        force: true,
+        threads: 1,
+        ..TrainOptions::default()
+    };
     train(&parts, &options, &silent).unwrap().0
 }
 
@@ -125,7 +131,10 @@ fn refusals_name_both_places_and_make_nothing_current() {
 
     let error = refuse(&[part("a.part"), part("b.part")], 1);
     assert!(error.contains("key \"p0.jpg\" is there twice"), "{error}");
-    assert!(error.contains("a.part (image 0) and") && error.contains("b.part (image 0)"), "{error}");
+    assert!(
+        error.contains("a.part (image 0) and") && error.contains("b.part (image 0)"),
+        "{error}"
+    );
 
     let with_ids = |name: &str, keys: &[&str], ids: &[u64]| {
         let path = dir.path().join(name);
@@ -137,7 +146,8 @@ fn refusals_name_both_places_and_make_nothing_current() {
         writer.finish().unwrap();
         Part::open(&path).unwrap()
     };
-    let error = refuse(&[with_ids("c.part", &["q", "r"], &[7, 8]), with_ids("d.part", &["s"], &[8])], 1);
+    let error =
+        refuse(&[with_ids("c.part", &["q", "r"], &[7, 8]), with_ids("d.part", &["s"], &[8])], 1);
     assert!(error.contains("id 8 is there twice") && error.contains("c.part (image 1)"), "{error}");
 
     let error = refuse(&[part("e.part")], 11);

@@ -22,7 +22,12 @@ fn both_protocols_by_hand() {
     let part = descriptors(
         &dir.path().join("db.part"),
         &spec(2),
-        &[("x/a.jpg", &[1.0, 0.0]), ("x/b.jpg", &[0.8, 0.6]), ("y/c.jpg", &[0.6, 0.8]), ("d.png", &[0.2, 1.0])],
+        &[
+            ("x/a.jpg", &[1.0, 0.0]),
+            ("x/b.jpg", &[0.8, 0.6]),
+            ("y/c.jpg", &[0.6, 0.8]),
+            ("d.png", &[0.2, 1.0]),
+        ],
     );
     let queries = [descriptors(&dir.path().join("q.part"), &spec(2), &[("a", &[1.0, 0.0])])];
     let path = dir.path().join("gt.json");

@@ -68,6 +68,9 @@ fn opq_is_a_rotation_that_balances() {
     }
     // Energy that the first half of the output takes from the first half of the input: all of it,
     // d/2, would mean that nothing was turned over.
-    let kept: f64 = (0..d / 2).flat_map(|i| (0..d / 2).map(move |j| (i, j))).map(|(i, j)| at(i, j).powi(2)).sum();
+    let kept: f64 = (0..d / 2)
+        .flat_map(|i| (0..d / 2).map(move |j| (i, j)))
+        .map(|(i, j)| at(i, j).powi(2))
+        .sum();
     assert!(kept < 0.9 * (d / 2) as f64, "first half keeps {kept} of {}", d / 2);
 }

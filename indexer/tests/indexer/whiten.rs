@@ -15,7 +15,9 @@ fn four_points_by_hand() {
     let options = WhitenOptions { dim: 2, power: 1.0 };
     let (whitening, report) = learn_whitening(&parts, &options, &silent).unwrap();
     assert_eq!(whitening.mean, [1.0, 2.0]);
-    for (found, expected) in whitening.projection.iter().zip([(3.0f32 / 8.0).sqrt(), 0.0, 0.0, 1.5f32.sqrt()]) {
+    for (found, expected) in
+        whitening.projection.iter().zip([(3.0f32 / 8.0).sqrt(), 0.0, 0.0, 1.5f32.sqrt()])
+    {
         assert!((found - expected).abs() < 1e-6, "{:?}", whitening.projection);
     }
     assert_eq!((report.rows, report.dim_out), (4, 2));
@@ -56,7 +58,9 @@ fn refusals_have_numbers() {
     let dir = tempdir().unwrap();
     let parts = [regions(&dir.path().join("p.part"), &clustered(5, 8, 1), 8)];
     let refuse = |dim| {
-        learn_whitening(&parts, &WhitenOptions { dim, power: 1.0 }, &silent).unwrap_err().to_string()
+        learn_whitening(&parts, &WhitenOptions { dim, power: 1.0 }, &silent)
+            .unwrap_err()
+            .to_string()
     };
     assert!(refuse(5).starts_with("whitening to 5 dimensions needs at least 6 rows, found 5"));
     assert_eq!(refuse(9), "whitening dimension: expected 1 to 8 (the input's), found 9");
@@ -64,6 +68,7 @@ fn refusals_have_numbers() {
     // Five points on a line have one direction.
     let line: Vec<f32> = (0..6).flat_map(|i| [i as f32, 2.0 * i as f32, 0.0]).collect();
     let parts = [regions(&dir.path().join("line.part"), &line, 3)];
-    let error = learn_whitening(&parts, &WhitenOptions { dim: 2, power: 1.0 }, &silent).unwrap_err();
+    let error =
+        learn_whitening(&parts, &WhitenOptions { dim: 2, power: 1.0 }, &silent).unwrap_err();
     assert!(error.to_string().contains("needs 2 directions that vary, found 1"), "{error}");
 }
