@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::ArgGroup;
 use ocelli_proto::status::describe;
 use ocelli_proto::tonic::transport::Endpoint;
 use ocelli_proto::tonic::{Code, Request};
@@ -18,26 +19,27 @@ use serde_json::{Value, json};
 
 /// Flags of `ocelli query`.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("terms").required(true).multiple(true))]
 pub struct QueryArgs {
     /// The searcher to ask.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]
     pub server: String,
     /// Name of the index; not needed where the server has only one.
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub index: String,
     /// Look for an image file. This and the next three can be repeated and mixed: the query is then the
     /// mean of all of them.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["ids", "keys", "vectors"])]
+    #[arg(long, value_name = "FILE", group = "terms")]
     pub image: Vec<PathBuf>,
     /// Look for an indexed image, by id.
-    #[arg(long = "id", value_name = "N")]
+    #[arg(long = "id", value_name = "N", group = "terms")]
     pub ids: Vec<u64>,
     /// Look for an indexed image, by key.
-    #[arg(long = "key", value_name = "KEY")]
+    #[arg(long = "key", value_name = "KEY", group = "terms")]
     pub keys: Vec<String>,
     /// Look for a descriptor: .npy (float32 or float64), .json (an array of numbers), or text (numbers
     /// between blanks).
-    #[arg(long = "vector", value_name = "FILE")]
+    #[arg(long = "vector", value_name = "FILE", group = "terms")]
     pub vectors: Vec<PathBuf>,
     /// Weights, one for each image, id, key and vector, in this order.
     #[arg(long, value_name = "W,…", value_delimiter = ',', allow_negative_numbers = true)]

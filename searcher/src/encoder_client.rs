@@ -30,9 +30,11 @@ impl EncoderClient {
     /// # Errors
     /// A malformed URL.
     pub fn new(url: &str, timeout: Duration) -> anyhow::Result<EncoderClient> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .with_context(|| format!("encoder url {url:?}: expected http://HOST:PORT"))?
-            .tcp_nodelay(true);
+        let expected = || format!("encoder url {url:?}: expected http://HOST:PORT");
+        // The connection is lazy: a URL without its scheme would only be noticed by the first query.
+        anyhow::ensure!(url.starts_with("http://"), expected());
+        let endpoint =
+            Endpoint::from_shared(url.to_owned()).with_context(expected)?.tcp_nodelay(true);
         Ok(EncoderClient {
             url: url.to_owned(),
             client: EncoderServiceClient::new(endpoint.connect_lazy()),
