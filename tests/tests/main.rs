@@ -1,1 +1,7 @@
-//! End-to-end tests.
+//! End-to-end tests: one binary, a module a theme.
+
+mod bad_input;
+mod collection;
+mod path;
+mod rooms;
+mod servers;

@@ -1,0 +1,132 @@
+//! What is wrong is refused in one line, and what was there before still stands.
+
+use std::fs;
+use std::process::Command;
+
+use crate::collection::collection;
+use ocelli_tests::{Server, fail, json, program, succeed};
+
+#[test]
+fn exit_codes_tell_usage_from_failure() {
+    for name in ["ocelli", "ocelli-encoder", "ocelli-searcher"] {
+        fail(name, 2, ["--no-such-flag"]);
+        assert!(succeed(name, ["--version"]).contains(env!("CARGO_PKG_VERSION")));
+        assert!(succeed(name, ["--help"]).contains("Usage"));
+    }
+    let message = fail("ocelli", 1, ["inspect", "/nowhere/at/all"]);
+    assert!(message.contains("/nowhere/at/all"), "{message}");
+}
+
+/// A rejected photo is in rejected.jsonl with its reason, and everything else was encoded.
+#[test]
+fn what_is_no_photo_is_rejected_with_a_reason() {
+    let c = collection();
+    let text = fs::read_to_string(c.path("regions.part.rejected.jsonl")).unwrap();
+    let mut rejected: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    rejected.sort_by_key(|r| r["key"].to_string());
+    let keys: Vec<&str> = rejected.iter().map(|r| r["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["zz-cut.jpg", "zz-text.jpg"]);
+    assert!(rejected.iter().all(|r| !r["reason"].as_str().unwrap().is_empty()));
+}
+
+#[test]
+fn unsuitable_weights_are_named_and_nothing_is_written() {
+    let c = collection();
+    let out = c.path("never.part");
+    let photos = c.arg("set/photos");
+    let encode = |weights: &str| {
+        fail("ocelli", 1, ["encode", &photos, "--weights", weights, "--sizes", "64", "--out", out.to_str().unwrap()])
+    };
+    let message = encode(&c.arg("w.whitening"));
+    assert!(message.contains("w.whitening"), "{message}");
+    assert!(!out.exists());
+}
+
+/// A part of another spec, a shard of another model: refused, with both hashes.
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let c = collection();
+    let other = c.arg("other-size.part");
+    succeed(
+        "ocelli",
+        ["encode", &c.arg("set/photos"), "--weights", &c.arg("net.safetensors"), "--sizes", "96", "--out", &other],
+    );
+    let index = c.arg("other-index");
+    let message = fail("ocelli", 1, ["build", &other, "--model", &c.arg("a.model"), "--out", &index]);
+    assert!(message.contains("sizes"), "names the field that differs: {message}");
+    let hashes = message.split(|ch: char| !ch.is_ascii_hexdigit()).filter(|w| w.len() == 64).count();
+    assert!(hashes >= 2, "both hashes: {message}");
+    let message = fail("ocelli", 1, ["build", &c.arg("regions.part"), "--model", &c.arg("a.model"), "--out", &index]);
+    assert!(message.contains("regions"), "{message}");
+}
+
+/// A build that runs out of disk half-way says so in one line; the index answers as before, and the
+/// next build succeeds.
+#[test]
+fn a_stopped_build_leaves_the_earlier_index() {
+    let c = collection();
+    let index = c.path("stopped-index");
+    let build = ["build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--shards", "2", "--out", index.to_str().unwrap()];
+    succeed("ocelli", build);
+    let before = fs::read(index.join("CURRENT")).unwrap();
+    // A file size limit stands in for a full disk: the write fails once a file passes 12 KiB.
+    let output = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 12; exec \"$0\" \"$@\""])
+        .arg(program("ocelli"))
+        .args(build)
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(message.trim().lines().count(), 1, "{message}");
+    assert!(message.contains("write"), "{message}");
+    assert_eq!(fs::read(index.join("CURRENT")).unwrap(), before);
+    json("ocelli", ["inspect", index.to_str().unwrap(), "--verify", "--format", "json"]);
+    assert_eq!(json("ocelli", build.iter().chain(&["--format", "json"]))["generation"], 2);
+}
+
+/// Nothing can be written below a file, not even by root.
+#[test]
+fn a_folder_that_cannot_be_written_is_one_line() {
+    let c = collection();
+    let out = c.arg("a.model") + "/index";
+    let message = fail("ocelli", 1, ["build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--out", &out]);
+    assert_eq!(message.trim().lines().count(), 1, "{message}");
+    assert!(message.contains("a.model/index"), "{message}");
+}
+
+#[test]
+fn a_damaged_shard_is_an_error_and_not_an_answer() {
+    let c = collection();
+    let index = c.path("damaged-index");
+    succeed("ocelli", ["build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--out", index.to_str().unwrap()]);
+    let shard = fs::read_dir(index.join("shards")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&shard).unwrap();
+    bytes[9000] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let message = fail("ocelli", 1, ["inspect", index.to_str().unwrap(), "--verify"]);
+    assert!(message.contains("corrupt") && message.contains(".shard"), "{message}");
+    let served = format!("x={}", index.display());
+    let message = fail("ocelli", 1, ["serve", "--index", &served, "--listen", "127.0.0.1:0"]);
+    assert!(message.contains("corrupt"), "{message}");
+}
+
+#[test]
+fn a_port_in_use_is_one_line() {
+    let c = collection();
+    let searcher: Server = c.searcher(None);
+    let index = format!("demo={}", c.arg("index"));
+    let message = fail("ocelli", 1, ["serve", "--index", &index, "--listen", searcher.address()]);
+    let errors: Vec<&str> = message.lines().filter(|l| l.contains("error") && l.contains(searcher.address())).collect();
+    assert_eq!(errors.len(), 1, "{message}");
+    assert!(errors[0].contains("in use"), "{message}");
+}
+
+#[test]
+fn unknown_configuration_keys_are_refused() {
+    let c = collection();
+    let config = c.path("bad.toml");
+    fs::write(&config, "lisen = \"127.0.0.1:1\"\n").unwrap();
+    let message = fail("ocelli-searcher", 1, ["serve", "--config", config.to_str().unwrap()]);
+    assert!(message.contains("lisen") && message.contains("bad.toml"), "{message}");
+}

@@ -1,0 +1,75 @@
+//! The dependency table of docs/architecture.md, held against `cargo metadata`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crate, the crates of the project that it may use, and outside crates that it must never reach,
+/// not even through others.
+const TABLE: &[(&str, &[&str], &[&str])] = &[
+    ("ocelli-vector", &[], &["serde", "tokio", "tonic", "memmap2", "rayon"]),
+    ("ocelli-proto", &[], &["tch", "faiss-sys"]),
+    ("ocelli-index", &["ocelli-vector"], &["tokio", "tonic", "prost", "faiss-sys", "tch"]),
+    ("ocelli-encoder", &["ocelli-vector", "ocelli-index", "ocelli-proto"], &["faiss-sys"]),
+    ("ocelli-indexer", &["ocelli-vector", "ocelli-index"], &["tch", "tonic"]),
+    ("ocelli-searcher", &["ocelli-vector", "ocelli-index", "ocelli-proto"], &["faiss-sys", "tch"]),
+    ("ocelli-bench-data", &[], &["faiss-sys", "tch"]),
+    ("ocelli", &["ocelli-indexer", "ocelli-index", "ocelli-proto"], &["tch"]),
+    ("ocelli-tests", &["ocelli-bench-data", "ocelli-index", "ocelli-proto"], &["faiss-sys", "tch"]),
+];
+
+#[test]
+fn crates_depend_only_on_what_the_table_allows() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(ocelli_tests::root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (p["id"].as_str().unwrap(), p["name"].as_str().unwrap()))
+        .collect();
+    // Normal and build dependencies; what only tests use binds nobody.
+    let edges: BTreeMap<&str, BTreeSet<&str>> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| {
+            let uses = node["deps"].as_array().unwrap().iter().filter(|dep| {
+                dep["dep_kinds"].as_array().unwrap().iter().any(|k| k["kind"] != "dev")
+            });
+            let uses = uses.map(|dep| names[dep["pkg"].as_str().unwrap()]);
+            (names[node["id"].as_str().unwrap()], uses.collect())
+        })
+        .collect();
+    let members: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| names[id.as_str().unwrap()])
+        .collect();
+    assert_eq!(members, TABLE.iter().map(|row| row.0).collect(), "every crate has its row");
+
+    for (name, allowed, never) in TABLE {
+        let direct: BTreeSet<&str> = edges[name].intersection(&members).copied().collect();
+        let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
+        assert!(direct.is_subset(&allowed), "{name} uses {direct:?}, allowed are {allowed:?}");
+        let mut reached = BTreeSet::new();
+        let mut next = vec![*name];
+        while let Some(at) = next.pop() {
+            for used in edges.get(at).into_iter().flatten() {
+                if reached.insert(*used) {
+                    next.push(used);
+                }
+            }
+        }
+        for bad in *never {
+            assert!(!reached.contains(bad), "{name} reaches {bad}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What the servers answer to questions that they cannot answer.
+
+use std::fs;
+
+use crate::collection::{DIM, collection};
+use ocelli_proto::tonic::Code;
+use ocelli_proto::tonic::transport::Endpoint;
+use ocelli_proto::v1::query_term::Term;
+use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use ocelli_proto::v1::{QueryImage, QueryKey, QueryTerm, QueryVector, SearchRequest};
+use ocelli_tests::{Server, fail, succeed};
+
+/// Asks with one term and returns the status code and message.
+fn refused(server: &Server, term: Term, change: impl FnOnce(&mut SearchRequest)) -> (Code, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut request = SearchRequest {
+        terms: vec![QueryTerm { weight: None, term: Some(term) }],
+        k: 5,
+        ..SearchRequest::default()
+    };
+    change(&mut request);
+    let status = runtime
+        .block_on(async {
+            let endpoint = Endpoint::from_shared(server.url.clone()).unwrap();
+            let mut client = SearchServiceClient::new(endpoint.connect().await.unwrap());
+            client.search(request).await
+        })
+        .unwrap_err();
+    (status.code(), status.message().to_owned())
+}
+
+fn vector(n: usize) -> Term {
+    Term::Vector(QueryVector { values: vec![0.1; n], spec_hash: String::new() })
+}
+
+#[test]
+fn each_mistake_has_its_code_and_its_numbers() {
+    let c = collection();
+    let encoder = c.encoder();
+    let searcher = c.searcher(Some(&encoder));
+    let (code, message) = refused(&searcher, vector(DIM + 1), |_| ());
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(message.contains("32") && message.contains("33"), "both numbers: {message}");
+
+    let (code, message) = refused(&searcher, vector(DIM), |r| r.index = "nobody".into());
+    assert_eq!(code, Code::NotFound, "{message}");
+    let (code, message) = refused(&searcher, vector(DIM), |r| r.generation = 99);
+    assert_eq!(code, Code::NotFound, "{message}");
+    let (code, message) = refused(&searcher, Term::Key(QueryKey { key: "nobody.jpg".into() }), |_| ());
+    assert_eq!(code, Code::NotFound);
+    assert!(message.contains("nobody.jpg"), "{message}");
+    let (code, message) = refused(&searcher, vector(DIM), |r| r.k = 1_000_000);
+    assert_eq!(code, Code::InvalidArgument, "{message}");
+    let (code, message) = refused(&searcher, vector(DIM), |r| r.terms.clear());
+    assert_eq!(code, Code::InvalidArgument, "{message}");
+    let image = QueryImage { data: b"no picture".to_vec(), r#box: None, sizes: vec![] };
+    let (code, message) = refused(&searcher, Term::Image(image), |_| ());
+    assert_eq!(code, Code::InvalidArgument, "{message}");
+    let spec = "ab".repeat(32);
+    let term = Term::Vector(QueryVector { values: vec![0.1; DIM], spec_hash: spec.clone() });
+    let (code, message) = refused(&searcher, term, |_| ());
+    assert_eq!(code, Code::FailedPrecondition);
+    assert!(message.contains(&spec), "both hashes: {message}");
+}
+
+/// An encoder of another spec would make silently wrong queries: refused, with both hashes.
+#[test]
+fn an_encoder_of_another_spec_is_refused() {
+    let c = collection();
+    let mut args = vec!["serve".to_owned(), "--weights".into(), c.arg("net.safetensors")];
+    args.extend(["--sizes".into(), "96".into()]);
+    let encoder = Server::start("ocelli-encoder", args);
+    let searcher = c.searcher(Some(&encoder));
+    let photo = fs::read_dir(c.path("set/photos")).unwrap().next().unwrap().unwrap().path();
+    let message = fail("ocelli", 1, ["query", "--server", &searcher.url, "--image", photo.to_str().unwrap()]);
+    let hashes = message.split(|ch: char| !ch.is_ascii_hexdigit()).filter(|w| w.len() == 64).count();
+    assert!(hashes >= 2, "{message}");
+}
+
+#[test]
+fn a_searcher_without_encoder_still_answers_by_key() {
+    let c = collection();
+    let searcher = c.searcher(None);
+    let part = ocelli_index::Part::open(&c.path("photos.part")).unwrap();
+    let key = part.key(3).unwrap();
+    assert_eq!(c.ask(&searcher, &["--key", &key])["hits"][0]["key"], key);
+    let photo = c.arg(&format!("set/photos/{key}"));
+    let message = fail("ocelli", 1, ["query", "--server", &searcher.url, "--image", &photo]);
+    assert!(message.contains("encoder"), "{message}");
+    let text = succeed("ocelli", ["query", "--server", &searcher.url, "--key", &key, "-k", "3"]);
+    assert!(text.contains(&key), "{text}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_one_line() {
+    let message = fail("ocelli", 1, ["query", "--server", "http://127.0.0.1:9", "--id", "1"]);
+    assert_eq!(message.trim().lines().count(), 1, "{message}");
+    assert!(message.contains("127.0.0.1:9"), "{message}");
+}
