@@ -46,7 +46,7 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
-            nlist: 64,
+            nlist: 16,
             m: 32,
             metric: None,
             opq: false,

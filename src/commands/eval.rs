@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use ocelli_index::Snapshot;
+use ocelli_indexer::Progress;
 use ocelli_indexer::evaluate::{
     ExactRanking, GroundTruth, IndexRanking, MapReport, Ranking, leave_one_out, official,
     write_query_list,
@@ -10,6 +11,7 @@ use ocelli_indexer::evaluate::{
 use super::open_parts;
 use crate::cli::{MapArgs, Protocol, QueriesArgs};
 use crate::output::{print, thousands};
+use crate::progress::Bars;
 
 /// `ocelli eval map`.
 pub fn map(args: MapArgs) -> Result<()> {
@@ -26,10 +28,13 @@ pub fn map(args: MapArgs) -> Result<()> {
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
         anyhow::bail!("expected --descriptors or --index");
     };
+    let bars = Bars::default();
+    bars.report(Progress { stage: "rank", done: 0, total: 0 });
     let report = match args.protocol {
         Protocol::Official => official(database, &truth, &open_parts(&args.queries)?)?,
         Protocol::LeaveOneOut => leave_one_out(database, &truth, source)?,
     };
+    drop(bars);
     print(args.output.format, &report, |report| text(report, args.per_query))
 }
 

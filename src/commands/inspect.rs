@@ -22,10 +22,13 @@ pub fn run(args: InspectArgs) -> Result<()> {
     })
 }
 
-/// One line a field, `name: value`, nested ones indented; lists of objects as one line each.
+/// One line a field, `name: value`, nested ones indented; lists of objects as one line each. The kind
+/// comes first, nested things last.
 fn describe(text: &mut String, value: &Value, depth: usize) {
     let Value::Object(fields) = value else { return };
     let indent = "  ".repeat(depth);
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(name, value)| (value.is_object() || value.is_array(), *name != "kind"));
     for (name, value) in fields {
         let name = name.replace('_', " ");
         // Writing to a string cannot fail.
