@@ -150,8 +150,10 @@ pub fn train(
 fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> {
     let TrainOptions { nlist, m, .. } = *options;
     if m == 0 || !dim.is_multiple_of(m) {
-        let divisors: Vec<_> =
-            (1..=dim).filter(|m| dim.is_multiple_of(*m)).map(|m| m.to_string()).collect();
+        let divisors: Vec<_> = (1..=dim.min(MAX_M))
+            .filter(|m| dim.is_multiple_of(*m))
+            .map(|m| m.to_string())
+            .collect();
         return Err(Error::Invalid(format!(
             "m (bytes per code): expected a divisor of the dimension {dim} ({}), found {m}",
             divisors.join(", ")

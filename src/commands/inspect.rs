@@ -34,6 +34,7 @@ fn describe(text: &mut String, value: &Value, depth: usize) {
         // Writing to a string cannot fail.
         let _ = match value {
             Value::Null => Ok(()),
+            Value::Object(nested) if nested.is_empty() => Ok(()),
             Value::Object(_) => {
                 let result = writeln!(text, "{indent}{name}:");
                 describe(text, value, depth + 1);
