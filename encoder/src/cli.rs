@@ -29,6 +29,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Encode a directory, a list or a tar of images into a part file.
+    ///
+    /// Images are encoded in a fixed order: equal input gives equal bytes, whatever the number of
+    /// workers. What is no image, is truncated or is too large goes to a list of its own with the
+    /// reason, and stops nothing.
     Encode(Box<EncodeArgs>),
     /// Serve ocelli.v1.EncoderService until SIGTERM or Ctrl-C.
     Serve(Box<ServeArgs>),
@@ -44,25 +48,28 @@ enum Command {
 const ENCODE_HELP: &str = "\
 Examples:
   Descriptors of a folder of photos:
-    ocelli-encoder encode photos --weights resnet50.safetensors --sizes 550,800,1050 --out photos.part
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 550,800,1050 --out photos.part
   Weights of a Caffe or Keras network, with a whitening:
-    ocelli-encoder encode photos --weights resnet50_v1.safetensors --form v1 --input caffe-bgr \\
-      --bn-eps 1.001e-5 --sizes 448 --whitening paris.whitening --out photos.part
-  Region vectors first, to learn a whitening on; then descriptors from them, without the network:
-    ocelli-encoder encode photos --weights … --sizes 448 --output regions --out regions.part
+    ocelli-encoder encode photos --weights resnet50_v1.safetensors \\
+      --form v1 --input caffe-bgr --bn-eps 1.001e-5 --sizes 448 \\
+      --whitening photos.whitening --out photos.part
+  Region vectors, a whitening from them, then descriptors without the network:
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 448 --output regions --out regions.part
     ocelli whiten regions.part --dim 256 --out photos.whitening
-    ocelli-encoder encode --regions regions.part --whitening photos.whitening --out photos.part
+    ocelli-encoder encode --regions regions.part \\
+      --whitening photos.whitening --out photos.part
 
 A list file has one image a line: a path, or a JSON object
   {\"path\": \"a/b.jpg\", \"key\": \"b\", \"id\": 7, \"box\": [x0, y0, x1, y1]}
-of which only the path is required. Paths are relative to the list file's folder; the key is the path
-unless given; boxes are in stored pixels.
+of which only the path is required. Paths are relative to the list file's
+folder; the key is the path unless given; boxes are in stored pixels.
 
-Every setting can also stand in a configuration file or in the environment (OCELLI_ENCODER_WEIGHTS=…);
-`ocelli-encoder config` prints all of them. Exit codes: 0 success, 1 failure, 2 usage.";
+Every setting can also stand in a configuration file or in the environment
+(OCELLI_ENCODER_WEIGHTS=...); `ocelli-encoder config` prints all of them.
+Exit codes: 0 success, 1 failure, 2 usage.";
 
-/// Encodes every image of the input, in order. What is no image, is truncated or too large goes to a
-/// list of its own with the reason, and stops nothing.
 #[derive(Args)]
 #[command(after_help = ENCODE_HELP)]
 struct EncodeArgs {
@@ -179,12 +186,13 @@ struct RunArgs {
 
 const SERVE_HELP: &str = "\
 Example:
-  ocelli-encoder serve --weights resnet50.safetensors --sizes 800 --whitening paris.whitening \\
-    --listen 127.0.0.1:7071
+  ocelli-encoder serve --weights resnet50.safetensors --sizes 800 \\
+    --whitening photos.whitening --listen 127.0.0.1:7071
 
-When it is ready the server writes the line \"listening on ADDRESS:PORT\" to standard output; logs go to
-standard error. Health (grpc.health.v1) and reflection are served as well. SIGTERM lets what runs end.
-Settings: `ocelli-encoder config` prints all of them.";
+When it is ready the server writes the line \"listening on ADDRESS:PORT\" to
+standard output; logs go to standard error. Health (grpc.health.v1) and
+reflection are served as well. SIGTERM lets what runs end.
+`ocelli-encoder config` prints all settings.";
 
 #[derive(Args)]
 #[command(after_help = SERVE_HELP)]

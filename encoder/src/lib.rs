@@ -6,14 +6,13 @@
 
 pub mod cli;
 pub mod config;
+pub mod error;
 pub mod job;
+pub mod network;
 pub mod photos;
+pub mod pipeline;
+pub mod pooling;
 pub mod service;
 pub mod views;
 
 pub use error::{Error, Result};
-
-pub mod error;
-pub mod network;
-pub mod pipeline;
-pub mod pooling;

@@ -228,4 +228,9 @@ fn a_failed_job_leaves_nothing() {
     let list = folder.join("list");
     fs::write(&list, "photos/b.png\n{").unwrap();
     assert!(failed(&Input::List(list)).contains("line 2"));
+
+    // A directory in the place of an output is noticed before the work.
+    let blocked = Output { part: root.clone(), ..output.clone() };
+    let refused = encode(&directory, &pipeline, &view_options(&[48]), &blocked, 1).unwrap_err();
+    assert!(refused.to_string().contains("not a regular file"), "{refused}");
 }
