@@ -14,7 +14,9 @@ fn main() {
         return; // the torch bindings report what is missing
     };
     let lib = libtorch.join("lib");
-    if let Some(inside) = workspace_root().and_then(|root| lib.strip_prefix(root).ok().map(Path::to_path_buf)) {
+    if let Some(inside) =
+        workspace_root().and_then(|root| lib.strip_prefix(root).ok().map(Path::to_path_buf))
+    {
         // target/release/BINARY and target/release/deps/TEST
         for up in ["../..", "../../.."] {
             println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/{up}/{}", inside.display());

@@ -91,9 +91,13 @@ impl Error {
     /// Kind of the error, for exit codes and the gRPC status.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::NotFound,
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorCode::NotFound
+            }
             Error::Io { .. } | Error::Torch { .. } => ErrorCode::Internal,
-            Error::BadWeights { .. } | Error::MissingTensor { .. } | Error::TensorShape { .. } => ErrorCode::DataLoss,
+            Error::BadWeights { .. } | Error::MissingTensor { .. } | Error::TensorShape { .. } => {
+                ErrorCode::DataLoss
+            }
             Error::NotConfigured { .. } => ErrorCode::FailedPrecondition,
             Error::NoActivation { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
             Error::Index(error) => error.code(),
@@ -101,7 +105,10 @@ impl Error {
     }
 
     /// For `map_err` on file operations.
-    pub(crate) fn io<'a>(path: &'a Path, op: &'static str) -> impl FnOnce(io::Error) -> Error + use<'a> {
+    pub(crate) fn io<'a>(
+        path: &'a Path,
+        op: &'static str,
+    ) -> impl FnOnce(io::Error) -> Error + use<'a> {
         move |source| Error::Io { path: path.to_path_buf(), op, source }
     }
 

@@ -63,10 +63,16 @@ impl Pipeline {
     /// `Invalid` for pooling parameters or sizes out of range; `Index(Dim)` or `Index(SpecMismatch)` when
     /// the whitening was learned on vectors of another dimension or spec (both hashes and the fields
     /// that differ are in the message).
-    pub fn new(network: Network, options: PipelineOptions, whitening: Option<Whitening>) -> Result<Pipeline> {
+    pub fn new(
+        network: Network,
+        options: PipelineOptions,
+        whitening: Option<Whitening>,
+    ) -> Result<Pipeline> {
         pooling::check(&options.pooling)?;
         if options.sizes.contains(&0) {
-            return Err(Error::invalid("sizes: expected longest sides of at least 1 pixel, found 0"));
+            return Err(Error::invalid(
+                "sizes: expected longest sides of at least 1 pixel, found 0",
+            ));
         }
         let unwhitened = network_spec(&network, &options);
         let spec = match &whitening {
@@ -201,13 +207,18 @@ pub fn pool_regions(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> 
 fn check_whitening(whitening: &Whitening, dim: usize) -> Result<()> {
     let (dim_in, dim_out) = (whitening.dim_in(), whitening.dim_out());
     if dim_in != dim {
-        return Err(
-            ocelli_index::Error::Dim { what: "whitening's input".to_string(), expected: dim, found: dim_in }.into()
-        );
+        return Err(ocelli_index::Error::Dim {
+            what: "whitening's input".to_string(),
+            expected: dim,
+            found: dim_in,
+        }
+        .into());
     }
     if dim_out == 0 || dim_in * dim_out != whitening.projection.len() {
         let found = whitening.projection.len();
-        return Err(Error::invalid(format!("whitening: expected a projection of {dim_in} rows, found {found} values")));
+        return Err(Error::invalid(format!(
+            "whitening: expected a projection of {dim_in} rows, found {found} values"
+        )));
     }
     Ok(())
 }
@@ -221,7 +232,11 @@ fn sum_of_units(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Resu
 }
 
 /// Rows (n, dim) to unit rows (n, dim_out).
-fn whitened<'a>(rows: &'a [f32], dim: usize, whitening: Option<&Whitening>) -> Result<Cow<'a, [f32]>> {
+fn whitened<'a>(
+    rows: &'a [f32],
+    dim: usize,
+    whitening: Option<&Whitening>,
+) -> Result<Cow<'a, [f32]>> {
     let Some(whitening) = whitening else { return Ok(Cow::Borrowed(rows)) };
     let mut out = Vec::with_capacity(rows.len() / dim * whitening.dim_out());
     for row in rows.chunks_exact(dim) {
@@ -248,7 +263,9 @@ fn finish(mut descriptor: Vec<f32>) -> Result<Vec<f32>> {
 }
 
 fn no_activation() -> Error {
-    Error::NoActivation { what: "the network's response to this image is zero everywhere".to_string() }
+    Error::NoActivation {
+        what: "the network's response to this image is zero everywhere".to_string(),
+    }
 }
 
 fn network_spec(network: &Network, options: &PipelineOptions) -> NetworkSpec {

@@ -31,7 +31,12 @@ fn pipeline(network: &Network, pooling: Pooling, whitening: Option<Whitening>) -
 }
 
 /// The whitening of a golden file, declared to be learned on what `pooling` makes of `network`.
-fn whitening(network: &Network, pooling: Pooling, mean: Vec<f32>, projection: Vec<f32>) -> Whitening {
+fn whitening(
+    network: &Network,
+    pooling: Pooling,
+    mean: Vec<f32>,
+    projection: Vec<f32>,
+) -> Whitening {
     Whitening { mean, projection, learned_on: pipeline(network, pooling, None).spec().clone() }
 }
 
@@ -49,7 +54,10 @@ fn check(network: &Network, image: &RgbImage, golden: &Golden, white: (Vec<f32>,
     golden.assert_near("spoc", &describe(Pooling::Spoc));
     golden.assert_near("gem3", &describe(Pooling::Gem { p: 3.0 }));
     for levels in 1..=3 {
-        assert_eq!(rigid_grid(size[1], size[2], levels), golden.regions(&format!("regions_L{levels}")));
+        assert_eq!(
+            rigid_grid(size[1], size[2], levels),
+            golden.regions(&format!("regions_L{levels}"))
+        );
         golden.assert_near(&format!("rmac_L{levels}"), &describe(rmac(levels)));
     }
 
@@ -84,7 +92,8 @@ fn thin_networks_match_numpy() {
     ];
     let image = decode(&own("picture.png"));
     for (name, options, arch, stride) in networks {
-        let network = Network::open(&own(&format!("{name}.weights.safetensors")), &options).unwrap();
+        let network =
+            Network::open(&own(&format!("{name}.weights.safetensors")), &options).unwrap();
         assert_eq!((network.identity().arch.as_str(), network.stride()), (arch, stride));
         let golden = Golden::open(&own(&format!("{name}.golden.safetensors")));
         let white = (golden.floats("mean").0, golden.floats("projection").0);
@@ -92,15 +101,20 @@ fn thin_networks_match_numpy() {
 
         let views = std::slice::from_ref(&image);
         let whitened_mac = whitening(&network, Pooling::Mac, white.0, white.1);
-        golden
-            .assert_near("mac_white", &pipeline(&network, Pooling::Mac, Some(whitened_mac)).descriptor(views).unwrap());
+        golden.assert_near(
+            "mac_white",
+            &pipeline(&network, Pooling::Mac, Some(whitened_mac)).descriptor(views).unwrap(),
+        );
 
         let map = golden.floats("feature").1;
         let (height, width) = (image.height() as usize, image.width() as usize);
         let regions = image_grid((height, width), (map[1], map[2]), stride, 3);
         assert_eq!(regions, golden.regions("pixel_regions_L3"), "{name}");
         let pixels = Pooling::Rmac { levels: 3, grid: Grid::ImagePixels };
-        golden.assert_near("rmac_L3_pixels", &pipeline(&network, pixels, None).descriptor(views).unwrap());
+        golden.assert_near(
+            "rmac_L3_pixels",
+            &pipeline(&network, pixels, None).descriptor(views).unwrap(),
+        );
 
         let second = image::imageops::crop_imm(&image, 0, 0, 64, 80).to_image();
         let two = pipeline(&network, rmac(2), None).descriptor(&[image.clone(), second]).unwrap();
@@ -120,7 +134,8 @@ fn options_outrank_json_outranks_metadata() {
     assert_eq!((identity.form, identity.bn_eps), (Form::V1_5, 0.5));
     assert_eq!(identity.input, InputConvention::CaffeBgr); // left to the metadata
 
-    let options = NetworkOptions { form: Some(Form::V1), bn_eps: Some(0.25), ..NetworkOptions::default() };
+    let options =
+        NetworkOptions { form: Some(Form::V1), bn_eps: Some(0.25), ..NetworkOptions::default() };
     let identity = Network::open(&weights, &options).unwrap().identity().clone();
     assert_eq!((identity.form, identity.bn_eps), (Form::V1, 0.25));
 }
@@ -143,7 +158,9 @@ fn an_earlier_last_stage_can_be_asked_for() {
 /// A whitening learned on other vectors would be applied without complaint and answer nonsense.
 #[test]
 fn a_foreign_whitening_is_refused() {
-    let network = Network::open(&own("basic_folded.weights.safetensors"), &NetworkOptions::default()).unwrap();
+    let network =
+        Network::open(&own("basic_folded.weights.safetensors"), &NetworkOptions::default())
+            .unwrap();
     let white = whitening(&network, rmac(2), vec![0.0; 32], vec![0.5; 32 * 4]);
     let result = Pipeline::new(network, PipelineOptions::default(), Some(white));
     let message = result.err().unwrap().to_string();
@@ -153,7 +170,9 @@ fn a_foreign_whitening_is_refused() {
 /// Clones in other threads give the bits of the original; the compiler proves that they may move.
 #[test]
 fn clones_agree_across_threads() {
-    let network = Network::open(&own("basic_folded.weights.safetensors"), &NetworkOptions::default()).unwrap();
+    let network =
+        Network::open(&own("basic_folded.weights.safetensors"), &NetworkOptions::default())
+            .unwrap();
     let original = pipeline(&network, rmac(3), None);
     let image = decode(&own("picture.png"));
     let expected = original.descriptor(std::slice::from_ref(&image)).unwrap();
@@ -180,8 +199,15 @@ fn shared_data(test: &str) -> Option<PathBuf> {
         return Some(root);
     }
     let required = std::env::var_os("OCELLI_REQUIRE_DATA").is_some_and(|value| value == "1");
-    assert!(!required, "{test}: OCELLI_REQUIRE_DATA=1, but {} has no weights and golden files", root.display());
-    eprintln!("SKIPPED {test}: {} has no weights and golden files (OCELLI_DATA names another place)", root.display());
+    assert!(
+        !required,
+        "{test}: OCELLI_REQUIRE_DATA=1, but {} has no weights and golden files",
+        root.display()
+    );
+    eprintln!(
+        "SKIPPED {test}: {} has no weights and golden files (OCELLI_DATA names another place)",
+        root.display()
+    );
     None
 }
 
@@ -194,8 +220,12 @@ fn trained_resnet50_matches_the_reference() {
         bn_eps: Some(1.001e-5),
         ..NetworkOptions::default()
     };
-    let network = Network::open(&data.join("weights/resnet50_v1_conv1-conv4.safetensors"), &options).unwrap();
-    assert_eq!((network.identity().arch.as_str(), network.channels(), network.stride()), ("resnet50", 1024, 16));
+    let network =
+        Network::open(&data.join("weights/resnet50_v1_conv1-conv4.safetensors"), &options).unwrap();
+    assert_eq!(
+        (network.identity().arch.as_str(), network.channels(), network.stride()),
+        ("resnet50", 1024, 16)
+    );
     let white = Golden::open(&data.join("golden/whitening.safetensors"));
     let mut pictures = 0;
     for entry in std::fs::read_dir(data.join("golden")).unwrap() {
@@ -215,10 +245,16 @@ fn trained_resnet18_loads_in_any_form() {
     let path = data.join("weights/resnet18_conv1-layer3_bnfolded.safetensors");
     let image = decode(&own("picture.png"));
     let maps = [None, Some(Form::V1), Some(Form::V1_5)].map(|form| {
-        let options =
-            NetworkOptions { form, input: Some(InputConvention::TorchvisionRgb), ..NetworkOptions::default() };
+        let options = NetworkOptions {
+            form,
+            input: Some(InputConvention::TorchvisionRgb),
+            ..NetworkOptions::default()
+        };
         let network = Network::open(&path, &options).unwrap();
-        assert_eq!((network.identity().arch.as_str(), network.channels(), network.stride()), ("resnet18", 256, 16));
+        assert_eq!(
+            (network.identity().arch.as_str(), network.channels(), network.stride()),
+            ("resnet18", 256, 16)
+        );
         let map = network.feature_map(&image).unwrap();
         assert_eq!(map.size(), [256, 7, 9]);
         assert!(map.isfinite().all().int64_value(&[]) == 1 && map.max().double_value(&[]) > 0.1);

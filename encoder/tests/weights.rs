@@ -21,15 +21,19 @@ fn own(name: &str) -> PathBuf {
 
 /// Opens with everything given, so that only the tensors can be at fault.
 fn open(path: &Path) -> error::Result<Network> {
-    let options =
-        NetworkOptions { form: Some(Form::V1), input: Some(InputConvention::CaffeBgr), ..NetworkOptions::default() };
+    let options = NetworkOptions {
+        form: Some(Form::V1),
+        input: Some(InputConvention::CaffeBgr),
+        ..NetworkOptions::default()
+    };
     Network::open(path, &options)
 }
 
 /// Weights of the thin v1 network after `edit`, without metadata.
 fn edited(folder: &Path, edit: impl FnOnce(&mut BTreeMap<String, TensorView<'_>>)) -> PathBuf {
     let bytes = std::fs::read(own("bottleneck_v1.weights.safetensors")).unwrap();
-    let mut tensors: BTreeMap<_, _> = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().collect();
+    let mut tensors: BTreeMap<_, _> =
+        SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().collect();
     edit(&mut tensors);
     let path = folder.join("edited.safetensors");
     std::fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
@@ -40,12 +44,18 @@ fn edited(folder: &Path, edit: impl FnOnce(&mut BTreeMap<String, TensorView<'_>>
 #[test]
 fn missing_and_misshapen_tensors_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    for name in
-        ["layer2.0.conv2.weight", "layer1.1.bn3.running_var", "layer3.0.downsample.0.weight", "layer2.0.bn1.bias"]
-    {
+    for name in [
+        "layer2.0.conv2.weight",
+        "layer1.1.bn3.running_var",
+        "layer3.0.downsample.0.weight",
+        "layer2.0.bn1.bias",
+    ] {
         let path = edited(folder.path(), |tensors| assert!(tensors.remove(name).is_some()));
         let message = open(&path).err().unwrap().to_string();
-        assert!(message.contains(name) && message.contains("missing") && message.contains("edited"), "{message}");
+        assert!(
+            message.contains(name) && message.contains("missing") && message.contains("edited"),
+            "{message}"
+        );
     }
 
     let path = edited(folder.path(), |tensors| {
@@ -55,12 +65,18 @@ fn missing_and_misshapen_tensors_are_named() {
     let error = open(&path).err().unwrap();
     assert_eq!(
         error.to_string(),
-        format!("{}: tensor layer2.0.conv2.weight has shape (4, 8, 1, 1), expected (_, 8, 3, 3)", path.display())
+        format!(
+            "{}: tensor layer2.0.conv2.weight has shape (4, 8, 1, 1), expected (_, 8, 3, 3)",
+            path.display()
+        )
     );
 
     let path = edited(folder.path(), |tensors| {
         let nan = Box::leak(Box::new([f32::NAN.to_le_bytes(); 8])).as_flattened();
-        tensors.insert("bn1.bias".to_string(), TensorView::new(safetensors::Dtype::F32, vec![8], nan).unwrap());
+        tensors.insert(
+            "bn1.bias".to_string(),
+            TensorView::new(safetensors::Dtype::F32, vec![8], nan).unwrap(),
+        );
     });
     let message = open(&path).err().unwrap().to_string();
     assert!(message.contains("bn1.bias") && message.contains("not finite"), "{message}");
@@ -100,7 +116,8 @@ fn foreign_and_truncated_files_are_refused() {
         let _ = open(&path);
     }
     assert_eq!(open(&folder.path().join("absent")).err().unwrap().code(), ErrorCode::NotFound);
-    let other = edited(folder.path(), |tensors| tensors.retain(|name, _| !name.starts_with("layer")));
+    let other =
+        edited(folder.path(), |tensors| tensors.retain(|name, _| !name.starts_with("layer")));
     assert!(open(&other).err().unwrap().to_string().contains("expected a ResNet"));
 }
 
@@ -111,7 +128,10 @@ fn what_is_given_nowhere_is_asked_for() {
     let error = Network::open(&path, &NetworkOptions::default()).err().unwrap();
     assert_eq!(error.code(), ErrorCode::FailedPrecondition);
     assert!(error.to_string().contains("--input caffe-bgr"), "{error}");
-    let options = NetworkOptions { input: Some(InputConvention::TorchvisionRgb), ..NetworkOptions::default() };
+    let options = NetworkOptions {
+        input: Some(InputConvention::TorchvisionRgb),
+        ..NetworkOptions::default()
+    };
     let message = Network::open(&path, &options).err().unwrap().to_string();
     assert!(message.contains("--form v1 ") && message.contains("ocelli.form"), "{message}");
 
@@ -139,7 +159,9 @@ fn seeded_networks_are_reproducible_and_alive() {
     let read = |name: &str| std::fs::read(path(name)).unwrap();
     assert!(read("a") == read("b") && read("a") != read("c"));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "no temporary file stays");
-    let hash = |name: &str| Network::open(&path(name), &NetworkOptions::default()).unwrap().identity().weights;
+    let hash = |name: &str| {
+        Network::open(&path(name), &NetworkOptions::default()).unwrap().identity().weights
+    };
     assert!(hash("a") == hash("b") && hash("a") != hash("c"));
 
     let picture = decode(&own("picture.png"));
@@ -152,7 +174,8 @@ fn seeded_networks_are_reproducible_and_alive() {
         assert!((0.05..20.0).contains(&mean), "{arch}: mean activation {mean}");
         let pipeline = Pipeline::new(network, PipelineOptions::default(), None).unwrap();
         let describe = |image: &RgbImage| pipeline.descriptor(std::slice::from_ref(image)).unwrap();
-        let cosine: f32 = describe(&picture).iter().zip(describe(&turned)).map(|(a, b)| a * b).sum();
+        let cosine: f32 =
+            describe(&picture).iter().zip(describe(&turned)).map(|(a, b)| a * b).sum();
         assert!(cosine < 0.999, "{arch}: {cosine}");
     }
 
@@ -169,7 +192,10 @@ fn a_dead_network_gives_an_error() {
         // relu(shortcut + branch) is zero where both end in a large negative bias.
         let bias = Box::leak(Box::new([(-1e6f32).to_le_bytes(); 64])).as_flattened();
         for name in ["layer3.0.bn3.bias", "layer3.0.downsample.1.bias", "layer3.1.bn3.bias"] {
-            tensors.insert(name.to_string(), TensorView::new(safetensors::Dtype::F32, vec![64], bias).unwrap());
+            tensors.insert(
+                name.to_string(),
+                TensorView::new(safetensors::Dtype::F32, vec![64], bias).unwrap(),
+            );
         }
     });
     let pipeline = Pipeline::new(open(&path).unwrap(), PipelineOptions::default(), None).unwrap();

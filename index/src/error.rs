@@ -13,14 +13,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: cannot {op}: {source}", path.display())]
+    #[error("{}: cannot {op}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried, as a verb: "open", "write", "rename".
         op: &'static str,
-        /// The operating system's reason.
-        source: io::Error,
+        /// The operating system's reason. Not called `source`: the message names it already, and a
+        /// chain of causes would name it again.
+        cause: io::Error,
     },
     /// The file was not written by Ocelli.
     #[error("{}: not an Ocelli file: {what}", path.display())]
@@ -131,7 +132,9 @@ impl Error {
     /// The kind of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorCode::NotFound,
+            Self::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+                ErrorCode::NotFound
+            }
             Self::Io { .. } => ErrorCode::Internal,
             Self::Corrupt { .. } | Self::NotOcelli { .. } => ErrorCode::DataLoss,
             Self::NewerVersion { .. }
@@ -145,8 +148,8 @@ impl Error {
     }
 
     /// An [`Error::Io`] at `path`.
-    pub fn io(path: &Path, op: &'static str, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), op, source }
+    pub fn io(path: &Path, op: &'static str, cause: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), op, cause }
     }
 
     /// An [`Error::Corrupt`] at `path`.

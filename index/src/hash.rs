@@ -42,7 +42,8 @@ impl FromStr for Hash {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self, Error> {
-        let bad = || Error::invalid(format!("expected a hash of 64 hexadecimal digits, found {s:?}"));
+        let bad =
+            || Error::invalid(format!("expected a hash of 64 hexadecimal digits, found {s:?}"));
         if s.len() != 64 || !s.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(bad());
         }

@@ -116,6 +116,12 @@ pub enum Inspection {
         model_bytes: u64,
         /// Bytes of the shards over rows.
         bytes_per_image: f64,
+        /// Of these, codes, scalars, ordinals and list tables, padding included: what a scan needs.
+        search_bytes_per_image: f64,
+        /// Of these, ids and the id and list maps.
+        map_bytes_per_image: f64,
+        /// Of these, keys and their map.
+        key_bytes_per_image: f64,
     },
 }
 
@@ -142,9 +148,18 @@ impl FileInfo {
 
     /// Bytes of some sections.
     fn sum(&self, kinds: &[SectionKind]) -> u64 {
-        self.sections.iter().filter(|s| kinds.iter().any(|k| k.name() == s.name)).map(|s| s.bytes).sum()
+        self.sections
+            .iter()
+            .filter(|s| kinds.iter().any(|k| k.name() == s.name))
+            .map(|s| s.bytes)
+            .sum()
     }
 }
+
+/// Sections that lead from an ordinal to its id and list, and back.
+const MAPS: &[SectionKind] = &[SectionKind::Ids, SectionKind::IdMap, SectionKind::ListOf];
+/// Sections of keys.
+const KEYS: &[SectionKind] = &[SectionKind::Keys, SectionKind::KeyMap];
 
 /// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
 /// proven; a shard outside an index directory is then only proven byte by byte, since what it means
@@ -209,8 +224,7 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         FileKind::Shard => {
             let meta: ShardMeta = crate::part::read_meta(&file)?;
             let rows = f64::from(meta.rows.max(1));
-            let maps = info.sum(&[SectionKind::Ids, SectionKind::IdMap, SectionKind::ListOf]);
-            let keys = info.sum(&[SectionKind::Keys, SectionKind::KeyMap]);
+            let (maps, keys) = (info.sum(MAPS), info.sum(KEYS));
             Inspection::Shard {
                 search_bytes_per_row: (info.bytes - maps - keys) as f64 / rows,
                 map_bytes_per_row: maps as f64 / rows,
@@ -227,16 +241,24 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
     let generations = dir.generations()?;
     let current = dir.current()?;
     let (mut rows, mut shard_bytes, mut model_bytes) = (0, 0, 0);
+    let (mut maps, mut keys) = (0, 0);
     if let Some(generation) = &current {
         let snapshot = Snapshot::open(path, Some(generation.number))?;
         if verify {
             snapshot.verify()?;
         }
         rows = snapshot.rows();
+        for shard in snapshot.shards() {
+            let info = FileInfo::of(shard.file());
+            maps += info.sum(MAPS);
+            keys += info.sum(KEYS);
+        }
         shard_bytes = generation.shards.iter().map(|s| s.bytes).sum();
         let model = dir.model_path(&generation.model);
-        model_bytes = std::fs::metadata(&model).map_err(|e| crate::Error::io(&model, "find", e))?.len();
+        model_bytes =
+            std::fs::metadata(&model).map_err(|e| crate::Error::io(&model, "find", e))?.len();
     }
+    let per_image = |bytes: u64| bytes as f64 / rows.max(1) as f64;
     Ok(Inspection::Index {
         path: path.to_owned(),
         generations,
@@ -244,6 +266,9 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
         rows,
         shard_bytes,
         model_bytes,
-        bytes_per_image: shard_bytes as f64 / rows.max(1) as f64,
+        bytes_per_image: per_image(shard_bytes),
+        search_bytes_per_image: per_image(shard_bytes - maps - keys),
+        map_bytes_per_image: per_image(maps),
+        key_bytes_per_image: per_image(keys),
     })
 }

@@ -91,7 +91,11 @@ impl<'a> Keys<'a> {
     /// [`Error::Corrupt`]; [`Error::NotFound`] if `i` is past the end.
     pub fn get(&self, i: usize) -> Result<String> {
         if i >= self.count {
-            return Err(Error::not_found(format!("{}: no key {i} of {}", self.file.path().display(), self.count)));
+            return Err(Error::not_found(format!(
+                "{}: no key {i} of {}",
+                self.file.path().display(),
+                self.count
+            )));
         }
         let mut block = self.block(i / BLOCK_KEYS)?;
         Ok(block.swap_remove(i % BLOCK_KEYS))
@@ -111,19 +115,26 @@ impl<'a> Keys<'a> {
 
     /// The keys of one block.
     fn block(&self, b: usize) -> Result<Vec<String>> {
-        let corrupt = |what: &str| Error::corrupt(self.file.path(), format!("keys, block {b}: {what}"));
+        let corrupt =
+            |what: &str| Error::corrupt(self.file.path(), format!("keys, block {b}: {what}"));
         let section = self.file.require(SectionKind::Keys)?;
-        let number = |at: &[u8]| at.try_into().map(u64::from_le_bytes).map_err(|_| corrupt("offset"));
+        let number =
+            |at: &[u8]| at.try_into().map(u64::from_le_bytes).map_err(|_| corrupt("offset"));
         let ends = self.file.read(section, 8 * b as u64, 16)?;
         let (start, end) = (number(&ends[..8])?, number(&ends[8..])?);
-        let len = end.checked_sub(start).filter(|&l| l >= 4).ok_or_else(|| corrupt("offsets are not ascending"))?;
+        let len = end
+            .checked_sub(start)
+            .filter(|&l| l >= 4)
+            .ok_or_else(|| corrupt("offsets are not ascending"))?;
         let bytes = self.file.read(section, start, len)?;
         let (raw_len, frame) = bytes.split_at(4);
-        let raw_len = raw_len.try_into().map(u32::from_le_bytes).map_err(|_| corrupt("length"))? as usize;
+        let raw_len =
+            raw_len.try_into().map(u32::from_le_bytes).map_err(|_| corrupt("length"))? as usize;
         if raw_len > MAX_BLOCK_BYTES {
             return Err(corrupt("claims more bytes than a block may have"));
         }
-        let raw = zstd::bulk::decompress(frame, raw_len).map_err(|e| corrupt(&format!("zstd: {e}")))?;
+        let raw =
+            zstd::bulk::decompress(frame, raw_len).map_err(|e| corrupt(&format!("zstd: {e}")))?;
         let keys = (self.count - b * BLOCK_KEYS).min(BLOCK_KEYS);
         if raw.len() != raw_len || raw_len < 4 * keys {
             return Err(corrupt("other length than claimed"));
@@ -134,7 +145,9 @@ impl<'a> Keys<'a> {
             let (key, tail) = rest
                 .split_at_checked(u32::from_le_bytes(*len) as usize)
                 .ok_or_else(|| corrupt("a key leaves the block"))?;
-            out.push(std::str::from_utf8(key).map_err(|_| corrupt("a key is no UTF-8"))?.to_owned());
+            out.push(
+                std::str::from_utf8(key).map_err(|_| corrupt("a key is no UTF-8"))?.to_owned(),
+            );
             rest = tail;
         }
         if rest.is_empty() { Ok(out) } else { Err(corrupt("bytes after the last key")) }

@@ -30,8 +30,6 @@ pub use part::{Dtype, Part, PartKind, PartSummary, PartWriter};
 pub use search::Hit;
 pub use shard::{Shard, ShardBuilder, ShardMeta};
 pub use snapshot::{Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes};
-pub use spec::{
-    DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter,
-};
+pub use spec::{DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter};
 pub use storage::{LocalStorage, Storage};
 pub use whitening::Whitening;

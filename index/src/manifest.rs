@@ -80,7 +80,8 @@ struct Sealed {
 }
 
 fn checksum_of(generation: &Generation) -> Result<Hash> {
-    let json = serde_json::to_vec(generation).map_err(|e| Error::invalid(format!("generation: {e}")))?;
+    let json =
+        serde_json::to_vec(generation).map_err(|e| Error::invalid(format!("generation: {e}")))?;
     Ok(Hash::of(&json))
 }
 
@@ -169,7 +170,10 @@ impl IndexDir {
             Some((number, hash)) => Ok(Some((number, hash, bytes))),
             None => Err(Error::corrupt(
                 &self.root().join(CURRENT),
-                format!("expected \"<number> <checksum>\", found {:?}", String::from_utf8_lossy(&bytes)),
+                format!(
+                    "expected \"<number> <checksum>\", found {:?}",
+                    String::from_utf8_lossy(&bytes)
+                ),
             )),
         }
     }
@@ -198,10 +202,9 @@ impl IndexDir {
     pub fn generation(&self, number: u64) -> Result<Generation> {
         let name = format!("generations/{number}.json");
         let path = self.root().join(&name);
-        let bytes = self
-            .storage
-            .read(&name)?
-            .ok_or_else(|| Error::not_found(format!("{}: no generation {number}", self.root().display())))?;
+        let bytes = self.storage.read(&name)?.ok_or_else(|| {
+            Error::not_found(format!("{}: no generation {number}", self.root().display()))
+        })?;
         #[derive(Deserialize)]
         struct Versioned {
             generation: Format,
@@ -215,12 +218,16 @@ impl IndexDir {
         {
             return Err(Error::NewerVersion { path, found: format, supported: 1 });
         }
-        let sealed: Sealed = serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
+        let sealed: Sealed =
+            serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
         let found = checksum_of(&sealed.generation)?;
         if found != sealed.checksum || sealed.generation.number != number {
             return Err(Error::corrupt(
                 &path,
-                format!("checksum {found}, expected {}; number {}", sealed.checksum, sealed.generation.number),
+                format!(
+                    "checksum {found}, expected {}; number {}",
+                    sealed.checksum, sealed.generation.number
+                ),
             ));
         }
         Ok(sealed.generation)
@@ -236,14 +243,19 @@ impl IndexDir {
     pub fn commit(&self, expected: Option<u64>, new: NewGeneration) -> Result<Generation> {
         let model = self.model_path(&new.model);
         if !model.is_file() {
-            return Err(Error::invalid(format!("{}: the generation's model is missing", model.display())));
+            return Err(Error::invalid(format!(
+                "{}: the generation's model is missing",
+                model.display()
+            )));
         }
         for shard in &new.shards {
             let path = self.shard_path(&shard.name)?;
             let bytes = fs::metadata(&path).map_err(|e| Error::io(&path, "find", e))?.len();
             if bytes != shard.bytes {
                 return Err(Error::invalid(format!(
-                    "{}: {bytes} bytes, expected {}", path.display(), shard.bytes
+                    "{}: {bytes} bytes, expected {}",
+                    path.display(),
+                    shard.bytes
                 )));
             }
         }
@@ -272,7 +284,8 @@ impl IndexDir {
         };
         let checksum = checksum_of(&generation)?;
         let sealed = Sealed { generation, checksum };
-        let json = serde_json::to_vec_pretty(&sealed).map_err(|e| Error::invalid(format!("generation: {e}")))?;
+        let json = serde_json::to_vec_pretty(&sealed)
+            .map_err(|e| Error::invalid(format!("generation: {e}")))?;
         self.storage.create(&format!("generations/{number}.json"), &json)?;
         self.storage.swap(
             CURRENT,
@@ -321,7 +334,10 @@ mod tests {
         assert_eq!(dir.current().unwrap().unwrap(), second);
         assert_eq!(dir.generation(1).unwrap(), first);
         assert!(matches!(dir.generation(9), Err(Error::NotFound { .. })));
-        let missing = NewGeneration { shards: vec![ShardEntry { name: "x.shard".into(), ..new.shards[0].clone() }], ..new };
+        let missing = NewGeneration {
+            shards: vec![ShardEntry { name: "x.shard".into(), ..new.shards[0].clone() }],
+            ..new
+        };
         assert!(dir.commit(Some(2), missing).is_err());
         assert_eq!(dir.current().unwrap().unwrap(), second);
     }
@@ -341,7 +357,8 @@ mod tests {
                 fs::write(&path, &bad).unwrap();
                 let outcome = dir.current();
                 // White space of the JSON file is not content.
-                let harmless = name != "CURRENT" && matches!(&outcome, Ok(Some(g)) if g.number == 2);
+                let harmless =
+                    name != "CURRENT" && matches!(&outcome, Ok(Some(g)) if g.number == 2);
                 assert!(outcome.is_err() || harmless, "{name}, byte {at}: {outcome:?}");
             }
             fs::write(&path, &good).unwrap();

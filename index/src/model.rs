@@ -107,19 +107,29 @@ impl Model {
     pub fn from_parts(parts: ModelParts) -> Result<Self> {
         let p = &parts;
         let dim = |what: &str, expected: usize, found: usize| {
-            if expected == found { Ok(()) } else { Err(Error::Dim { what: format!("model: {what}"), expected, found }) }
+            if expected == found {
+                Ok(())
+            } else {
+                Err(Error::Dim { what: format!("model: {what}"), expected, found })
+            }
         };
         dim("spec's dimension", p.dim, p.spec.dim())?;
-        if p.dim == 0 || p.d == 0 || p.nlist == 0 || p.nlist > MAX_NLIST || p.m == 0 || p.m > MAX_M {
+        if p.dim == 0 || p.d == 0 || p.nlist == 0 || p.nlist > MAX_NLIST || p.m == 0 || p.m > MAX_M
+        {
             return Err(Error::invalid(format!(
-                "model: dim {}, d {}, nlist {} (1 to {MAX_NLIST}), m {} (1 to {MAX_M})", p.dim, p.d, p.nlist, p.m
+                "model: dim {}, d {}, nlist {} (1 to {MAX_NLIST}), m {} (1 to {MAX_M})",
+                p.dim, p.d, p.nlist, p.m
             )));
         }
         if !p.d.is_multiple_of(p.m) {
-            return Err(Error::invalid(format!("model: d = {} is no multiple of m = {}", p.d, p.m)));
+            return Err(Error::invalid(format!(
+                "model: d = {} is no multiple of m = {}",
+                p.d, p.m
+            )));
         }
-        let layout = CodeLayout::new(p.m, p.ksub)
-            .ok_or_else(|| Error::invalid(format!("model: ksub = {}, expected 256 or 16", p.ksub)))?;
+        let layout = CodeLayout::new(p.m, p.ksub).ok_or_else(|| {
+            Error::invalid(format!("model: ksub = {}, expected 256 or 16", p.ksub))
+        })?;
         let product = |a: usize, b: usize| a.checked_mul(b).unwrap_or(usize::MAX);
         if let Some(mean) = &p.mean {
             dim("mean", p.dim, mean.len())?;
@@ -365,7 +375,10 @@ impl Model {
         };
         let model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
         if model.hash != meta.hash {
-            return Err(Error::corrupt(path, format!("its content hashes to {}, expected {}", model.hash, meta.hash)));
+            return Err(Error::corrupt(
+                path,
+                format!("its content hashes to {}, expected {}", model.hash, meta.hash),
+            ));
         }
         Ok(model)
     }
@@ -403,7 +416,8 @@ pub(crate) mod tests {
         };
         let rotation = transform.then(|| {
             let mut r = vec![0.0; dim * dim];
-            (0..dim).for_each(|i| r[i * dim + (i * 5 + 1) % dim] = if i % 2 == 0 { 1.0 } else { -1.0 });
+            (0..dim)
+                .for_each(|i| r[i * dim + (i * 5 + 1) % dim] = if i % 2 == 0 { 1.0 } else { -1.0 });
             r
         });
         Model::from_parts(ModelParts {
@@ -492,7 +506,9 @@ pub(crate) mod tests {
             let all = model.probe(&query, 1000);
             assert_eq!(all.len(), 7);
             assert_eq!(model.probe(&query, 3), all[..3]);
-            let ordered = all.windows(2).all(|w| if metric == Metric::L2 { w[0].1 <= w[1].1 } else { w[0].1 >= w[1].1 });
+            let ordered = all
+                .windows(2)
+                .all(|w| if metric == Metric::L2 { w[0].1 <= w[1].1 } else { w[0].1 >= w[1].1 });
             assert!(ordered);
         }
         let model = small(Metric::L2, false, 4);

@@ -47,7 +47,11 @@ pub struct Packed<'a> {
 impl<'a> Packed<'a> {
     /// A view of `len` elements. `None` if the bytes are not exactly [`bytes_for`] as many.
     pub fn new(bytes: &'a [u8], width: u32, len: usize) -> Option<Self> {
-        (width <= MAX_WIDTH && bytes.len() == bytes_for(len, width)).then_some(Self { bytes, width, len })
+        (width <= MAX_WIDTH && bytes.len() == bytes_for(len, width)).then_some(Self {
+            bytes,
+            width,
+            len,
+        })
     }
 
     /// Number of elements.

@@ -82,7 +82,12 @@ impl PartWriter {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] for [`PartKind::Codes`].
-    pub fn create(path: &Path, kind: PartKind, dtype: Dtype, spec: &DescriptorSpec) -> Result<Self> {
+    pub fn create(
+        path: &Path,
+        kind: PartKind,
+        dtype: Dtype,
+        spec: &DescriptorSpec,
+    ) -> Result<Self> {
         if kind == PartKind::Codes {
             return Err(Error::invalid("parts of codes cannot be written by this version"));
         }
@@ -111,16 +116,27 @@ impl PartWriter {
         keys::check(key)?;
         let dim = self.spec.dim();
         let n = rows.len() / dim;
-        if rows.is_empty() || !rows.len().is_multiple_of(dim) || (self.kind == PartKind::Descriptors && n != 1) {
-            return Err(Error::Dim { what: format!("vector of {key:?}"), expected: dim, found: rows.len() });
+        if rows.is_empty()
+            || !rows.len().is_multiple_of(dim)
+            || (self.kind == PartKind::Descriptors && n != 1)
+        {
+            return Err(Error::Dim {
+                what: format!("vector of {key:?}"),
+                expected: dim,
+                found: rows.len(),
+            });
         }
         if let Some(at) = rows.iter().position(|x| !x.is_finite()) {
             return Err(Error::invalid(format!(
-                "vector of {key:?} (image {}): element {at} is {}", self.keys.len(), rows[at]
+                "vector of {key:?} (image {}): element {at} is {}",
+                self.keys.len(),
+                rows[at]
             )));
         }
         if id.is_some() != (self.ids.len() == self.keys.len()) && !self.keys.is_empty() {
-            return Err(Error::invalid(format!("{key:?}: either every image of a part has an id or none has")));
+            return Err(Error::invalid(format!(
+                "{key:?}: either every image of a part has an id or none has"
+            )));
         }
         if let Some(id) = id {
             check_id(id)?;
@@ -156,7 +172,11 @@ impl PartWriter {
             return Err(Error::invalid(format!("{}: a part without images", self.path.display())));
         }
         if self.kind == PartKind::Regions {
-            self.file.section(SectionKind::RowStarts, true, bytemuck::cast_slice(&self.row_starts))?;
+            self.file.section(
+                SectionKind::RowStarts,
+                true,
+                bytemuck::cast_slice(&self.row_starts),
+            )?;
         }
         if !self.ids.is_empty() {
             self.file.section(SectionKind::Ids, true, bytemuck::cast_slice(&self.ids))?;
@@ -181,12 +201,17 @@ impl PartWriter {
 
 /// Ids are below 2⁶³.
 pub(crate) fn check_id(id: u64) -> Result<()> {
-    if id >> 63 == 0 { Ok(()) } else { Err(Error::invalid(format!("id {id}: expected an id below 2^63"))) }
+    if id >> 63 == 0 {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("id {id}: expected an id below 2^63")))
+    }
 }
 
 /// Writes the `meta` section.
 pub(crate) fn write_meta(file: &mut Writer, meta: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_vec(meta).map_err(|e| Error::invalid(format!("meta cannot be written: {e}")))?;
+    let json = serde_json::to_vec(meta)
+        .map_err(|e| Error::invalid(format!("meta cannot be written: {e}")))?;
     file.section(SectionKind::Meta, true, &json)
 }
 
@@ -219,17 +244,22 @@ impl Part {
         let spec = read_spec(&file, &meta.spec)?;
         let corrupt = |what: String| Err(Error::corrupt(path, what));
         if meta.kind == PartKind::Codes {
-            return Err(Error::invalid(format!("{}: parts of codes cannot be read by this version", path.display())));
+            return Err(Error::invalid(format!(
+                "{}: parts of codes cannot be read by this version",
+                path.display()
+            )));
         }
         if meta.dim != spec.dim() || meta.dim == 0 {
             return corrupt(format!("dimension {}, the spec says {}", meta.dim, spec.dim()));
         }
         let width = if meta.dtype == Dtype::F32 { 4 } else { 2 };
-        let want = meta.rows.checked_mul(meta.dim).and_then(|n| n.checked_mul(width)).map(|n| n as u64);
+        let want =
+            meta.rows.checked_mul(meta.dim).and_then(|n| n.checked_mul(width)).map(|n| n as u64);
         let vectors = file.require(SectionKind::Vectors)?;
         if want != Some(vectors.len) {
             return corrupt(format!(
-                "vectors: {} bytes, expected {} rows of {} {}", vectors.len, meta.rows, meta.dim, meta.dtype
+                "vectors: {} bytes, expected {} rows of {} {}",
+                vectors.len, meta.rows, meta.dim, meta.dtype
             ));
         }
         let part = Self { file, meta, spec };
@@ -317,7 +347,11 @@ impl Part {
         }
         let id = self.ids()?.get(image).copied();
         id.map(Some).ok_or_else(|| {
-            Error::not_found(format!("{}: no image {image} of {}", self.path().display(), self.images()))
+            Error::not_found(format!(
+                "{}: no image {image} of {}",
+                self.path().display(),
+                self.images()
+            ))
         })
     }
 
@@ -345,22 +379,34 @@ impl Part {
     pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         if rows.start > rows.end || rows.end > self.meta.rows {
             return Err(Error::not_found(format!(
-                "{}: no rows {}..{} of {}", self.path().display(), rows.start, rows.end, self.meta.rows
+                "{}: no rows {}..{} of {}",
+                self.path().display(),
+                rows.start,
+                rows.end,
+                self.meta.rows
             )));
         }
         let width = if self.meta.dtype == Dtype::F32 { 4 } else { 2 } * self.meta.dim as u64;
         let section = self.file.require(SectionKind::Vectors)?;
-        let bytes = self.file.read(section, rows.start as u64 * width, rows.len() as u64 * width)?;
+        let bytes =
+            self.file.read(section, rows.start as u64 * width, rows.len() as u64 * width)?;
         let misaligned = |_| Error::corrupt(self.path(), "vectors are not aligned");
         let out: Vec<f32> = match self.meta.dtype {
             Dtype::F32 => bytemuck::try_cast_slice(bytes).map_err(misaligned)?.to_vec(),
-            Dtype::F16 => bytemuck::try_cast_slice::<u8, f16>(bytes).map_err(misaligned)?.to_f32_vec(),
+            Dtype::F16 => {
+                bytemuck::try_cast_slice::<u8, f16>(bytes).map_err(misaligned)?.to_f32_vec()
+            }
         };
         match out.iter().position(|x| !x.is_finite()) {
             None => Ok(out),
             Some(at) => Err(Error::corrupt(
                 self.path(),
-                format!("row {}: element {} is {}", rows.start + at / self.meta.dim, at % self.meta.dim, out[at]),
+                format!(
+                    "row {}: element {} is {}",
+                    rows.start + at / self.meta.dim,
+                    at % self.meta.dim,
+                    out[at]
+                ),
             )),
         }
     }
@@ -372,7 +418,9 @@ impl Part {
     pub fn verify(&self) -> Result<()> {
         self.file.verify()?;
         self.keys()?;
-        (0..self.rows()).step_by(4096).try_for_each(|r| self.read(r..(r + 4096).min(self.rows())).map(drop))
+        (0..self.rows())
+            .step_by(4096)
+            .try_for_each(|r| self.read(r..(r + 4096).min(self.rows())).map(drop))
     }
 
     fn row_starts(&self) -> Result<&[u64]> {
@@ -400,7 +448,8 @@ mod tests {
             let mut w = PartWriter::create(&path, PartKind::Regions, dtype, &spec()).unwrap();
             // 300 images: more than two blocks of keys; image i has i % 3 + 1 rows.
             for i in 0..300usize {
-                w.push(&format!("é/{i}.jpg"), None, &vec![i as f32 * 0.5; 4 * (i % 3 + 1)]).unwrap();
+                w.push(&format!("é/{i}.jpg"), None, &vec![i as f32 * 0.5; 4 * (i % 3 + 1)])
+                    .unwrap();
             }
             let summary = w.finish().unwrap();
             assert_eq!((summary.images, summary.rows), (300, 600));

@@ -137,7 +137,11 @@ pub(crate) fn scan_shard(
             }
             let ordinal = shard.ordinal(&entry, i)?;
             if alive(ordinal) {
-                best.push(Hit { id: shard.id(ordinal)?, score, row: Row { shard: shard_index, ordinal } });
+                best.push(Hit {
+                    id: shard.id(ordinal)?,
+                    score,
+                    row: Row { shard: shard_index, ordinal },
+                });
             }
         }
     }
@@ -188,7 +192,13 @@ mod tests {
         }
         dir.commit(
             None,
-            NewGeneration { model: model.hash(), shards, tombstones, deletes: None, next_id: N as u64 + 1 },
+            NewGeneration {
+                model: model.hash(),
+                shards,
+                tombstones,
+                deletes: None,
+                next_id: N as u64 + 1,
+            },
         )
         .unwrap();
         (model, rows)
@@ -211,7 +221,8 @@ mod tests {
                 .map(|i| {
                     let row = snapshot.find_id(i + 1).unwrap().unwrap();
                     let x = snapshot.vector(row).unwrap();
-                    let score = if metric == Metric::L2 { l2_sq(query, &x) } else { -dot(query, &x) };
+                    let score =
+                        if metric == Metric::L2 { l2_sq(query, &x) } else { -dot(query, &x) };
                     (score, i + 1)
                 })
                 .collect();
@@ -228,9 +239,15 @@ mod tests {
             assert!(result.hits.windows(2).any(|w| w[0].score == w[1].score), "the data have ties");
             // A short answer is a prefix of the long one.
             for k in [1, 2, 63, 64, 65] {
-                assert_eq!(snapshot.search(query, &params(k, 1000)).unwrap().hits, result.hits[..k]);
+                assert_eq!(
+                    snapshot.search(query, &params(k, 1000)).unwrap().hits,
+                    result.hits[..k]
+                );
             }
-            assert_eq!(snapshot.key(result.hits[0].row).unwrap(), format!("k{}", N as u64 - result.hits[0].id));
+            assert_eq!(
+                snapshot.key(result.hits[0].row).unwrap(),
+                format!("k{}", N as u64 - result.hits[0].id)
+            );
         }
     }
 
@@ -274,7 +291,14 @@ mod tests {
         let whole = Snapshot::open(tmp.path(), None).unwrap();
         let name = whole.generation().shards[1].name.clone();
         let path = tmp.path().join("shards").join(&name);
-        let codes = whole.shards().nth(1).unwrap().file().find(crate::container::SectionKind::Codes).copied().unwrap();
+        let codes = whole
+            .shards()
+            .nth(1)
+            .unwrap()
+            .file()
+            .find(crate::container::SectionKind::Codes)
+            .copied()
+            .unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[codes.offset as usize] ^= 4;
         drop(whole);
@@ -289,10 +313,16 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         build(tmp.path(), Metric::L2, &[]);
         let snapshot = Snapshot::open(tmp.path(), None).unwrap();
-        assert!(matches!(snapshot.search(&[0.0; 11], &params(1, 1)), Err(Error::Dim { expected: 12, found: 11, .. })));
+        assert!(matches!(
+            snapshot.search(&[0.0; 11], &params(1, 1)),
+            Err(Error::Dim { expected: 12, found: 11, .. })
+        ));
         assert!(snapshot.search(&[f32::NAN; 12], &params(1, 1)).is_err());
         assert!(snapshot.search(&[0.0; 12], &params(0, 1)).is_err());
         assert!(matches!(Snapshot::open(tmp.path(), Some(8)), Err(Error::NotFound { .. })));
-        assert!(matches!(Snapshot::open(&tmp.path().join("nowhere"), None), Err(Error::NotFound { .. })));
+        assert!(matches!(
+            Snapshot::open(&tmp.path().join("nowhere"), None),
+            Err(Error::NotFound { .. })
+        ));
     }
 }

@@ -124,7 +124,10 @@ impl Snapshot {
                     &path,
                     format!(
                         "{} bytes and {} rows, the generation says {} and {}",
-                        shard.file().bytes(), shard.rows(), entry.bytes, entry.rows
+                        shard.file().bytes(),
+                        shard.rows(),
+                        entry.bytes,
+                        entry.rows
                     ),
                 ));
             }
@@ -155,7 +158,10 @@ impl Snapshot {
     /// Rows that are not deleted.
     pub fn rows(&self) -> u64 {
         let dead = |m: &Member| m.tombstones.as_ref().map_or(0, RoaringBitmap::len);
-        self.members.iter().map(|m| u64::from(m.shard.rows()) - dead(m).min(u64::from(m.shard.rows()))).sum()
+        self.members
+            .iter()
+            .map(|m| u64::from(m.shard.rows()) - dead(m).min(u64::from(m.shard.rows())))
+            .sum()
     }
 
     /// The first row for which `find` finds an ordinal that is not deleted.
@@ -186,7 +192,9 @@ impl Snapshot {
 
     fn shard_of(&self, row: Row) -> Result<&Shard> {
         let member = self.members.get(row.shard as usize);
-        member.map(|m| &m.shard).ok_or_else(|| Error::not_found(format!("no shard {} in the generation", row.shard)))
+        member
+            .map(|m| &m.shard)
+            .ok_or_else(|| Error::not_found(format!("no shard {} in the generation", row.shard)))
     }
 
     /// Vector of a row in the space of x, (dim,): what its code says.
@@ -222,7 +230,8 @@ impl Snapshot {
     pub fn search(&self, x: &[f32], params: &SearchParams) -> Result<SearchResult> {
         if params.k == 0 || params.nprobe == 0 {
             return Err(Error::invalid(format!(
-                "k = {} and nprobe = {}: both must be at least 1", params.k, params.nprobe
+                "k = {} and nprobe = {}: both must be at least 1",
+                params.k, params.nprobe
             )));
         }
         let p = self.model.parts();
@@ -238,7 +247,15 @@ impl Snapshot {
         for (index, member) in (0u32..).zip(&self.members) {
             // A shard that fails half-way must leave nothing behind, so each has its own best.
             let mut own = best.empty_like();
-            match scan_shard(&self.model, &member.shard, index, |o| member.alive(o), &lists, &lut, &mut own) {
+            match scan_shard(
+                &self.model,
+                &member.shard,
+                index,
+                |o| member.alive(o),
+                &lists,
+                &lut,
+                &mut own,
+            ) {
                 Ok(()) => best.merge(own),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });
@@ -251,7 +268,8 @@ impl Snapshot {
         {
             return Err(first.error);
         }
-        let times = StageTimes { probe: probed - start, lut: tabled - probed, scan: tabled.elapsed() };
+        let times =
+            StageTimes { probe: probed - start, lut: tabled - probed, scan: tabled.elapsed() };
         Ok(SearchResult {
             hits: best.into_sorted(),
             metric: p.metric,
@@ -289,5 +307,6 @@ fn read_tombstones(path: &Path, hash: &Hash) -> Result<RoaringBitmap> {
     if found != *hash {
         return Err(Error::corrupt(path, format!("SHA-256 {found}, expected {hash}")));
     }
-    RoaringBitmap::deserialize_from(bytes.as_slice()).map_err(|e| Error::corrupt(path, e.to_string()))
+    RoaringBitmap::deserialize_from(bytes.as_slice())
+        .map_err(|e| Error::corrupt(path, e.to_string()))
 }

@@ -143,7 +143,6 @@ macro_rules! named {
 }
 pub(crate) use named;
 
-
 named! {
     /// Where a residual network's stage has its stride.
     Form, "backbone form" {
@@ -317,14 +316,18 @@ impl DescriptorSpec {
         let header = lines.next().unwrap_or_default();
         let mut fields = BTreeMap::new();
         for line in lines {
-            let (name, value) =
-                line.split_once('=').ok_or_else(|| bad(format!("expected name=value, found {line:?}")))?;
+            let (name, value) = line
+                .split_once('=')
+                .ok_or_else(|| bad(format!("expected name=value, found {line:?}")))?;
             fields.insert(name, value);
         }
         let mut take = |name: &str| fields.remove(name);
         fn number<T: FromStr>(name: &str, value: Option<&str>) -> Result<T> {
-            let value = value.ok_or_else(|| Error::invalid(format!("descriptor spec: {name} is missing")))?;
-            value.parse().map_err(|_| Error::invalid(format!("descriptor spec: {name}={value} is no number")))
+            let value = value
+                .ok_or_else(|| Error::invalid(format!("descriptor spec: {name} is missing")))?;
+            value.parse().map_err(|_| {
+                Error::invalid(format!("descriptor spec: {name}={value} is no number"))
+            })
         }
         let spec = if let Some(name) = header.strip_prefix(FOREIGN_PREFIX) {
             Self::foreign(name, number("dim", take("dim"))?)?
@@ -372,7 +375,9 @@ impl DescriptorSpec {
             }
             Self::Network(n)
         } else {
-            return Err(bad(format!("expected the first line {NETWORK_HEADER:?} or \"foreign:NAME\", found {header:?}")));
+            return Err(bad(format!(
+                "expected the first line {NETWORK_HEADER:?} or \"foreign:NAME\", found {header:?}"
+            )));
         };
         if let Some(name) = fields.keys().next() {
             return Err(bad(format!("unknown field {name:?}")));
@@ -425,7 +430,8 @@ impl DescriptorSpec {
         };
         let (a, b) = (fields(self), fields(found));
         let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-        let value = |m: &BTreeMap<String, String>, k: &String| m.get(k).map_or("default", |v| v).to_owned();
+        let value =
+            |m: &BTreeMap<String, String>, k: &String| m.get(k).map_or("default", |v| v).to_owned();
         names
             .into_iter()
             .filter(|k| a.get(*k) != b.get(*k))

@@ -83,7 +83,10 @@ impl Storage for LocalStorage {
         self.locked(|| match self.read(name)? {
             Some(found) if found == bytes => Ok(()),
             Some(_) => Err(Error::Conflict {
-                what: format!("{} exists already with other content", self.root.join(name).display()),
+                what: format!(
+                    "{} exists already with other content",
+                    self.root.join(name).display()
+                ),
             }),
             None => write_atomically(&self.root.join(name), bytes),
         })
@@ -91,7 +94,9 @@ impl Storage for LocalStorage {
 
     fn swap(&self, name: &str, expected: Option<&[u8]>, new: &[u8]) -> Result<()> {
         let text = |bytes: Option<&[u8]>| {
-            bytes.map_or("nothing".to_owned(), |b| format!("{:?}", String::from_utf8_lossy(b).trim()))
+            bytes.map_or("nothing".to_owned(), |b| {
+                format!("{:?}", String::from_utf8_lossy(b).trim())
+            })
         };
         self.locked(|| {
             let found = self.read(name)?;

@@ -59,7 +59,11 @@ impl Whitening {
     /// [`Error::Dim`] if `x` is not (dim_in,).
     pub fn apply(&self, x: &[f32]) -> Result<Vec<f32>> {
         if x.len() != self.dim_in() {
-            return Err(Error::Dim { what: "vector to whiten".into(), expected: self.dim_in(), found: x.len() });
+            return Err(Error::Dim {
+                what: "vector to whiten".into(),
+                expected: self.dim_in(),
+                found: x.len(),
+            });
         }
         let centred: Vec<f32> = x.iter().zip(&self.mean).map(|(a, b)| a - b).collect();
         let mut y = Vec::new();
@@ -71,11 +75,16 @@ impl Whitening {
     fn check(&self) -> Result<()> {
         let expected = self.learned_on.dim();
         if self.dim_in() != expected {
-            return Err(Error::Dim { what: "whitening's mean".into(), expected, found: self.dim_in() });
+            return Err(Error::Dim {
+                what: "whitening's mean".into(),
+                expected,
+                found: self.dim_in(),
+            });
         }
         if self.dim_out() == 0 || self.dim_out() * self.dim_in() != self.projection.len() {
             return Err(Error::invalid(format!(
-                "whitening: projection of {} numbers is no matrix with {expected} rows", self.projection.len()
+                "whitening: projection of {} numbers is no matrix with {expected} rows",
+                self.projection.len()
             )));
         }
         if !self.mean.iter().chain(&self.projection).all(|x| x.is_finite()) {
@@ -94,7 +103,11 @@ impl Whitening {
         let mut file = Writer::create(folder, FileKind::Whitening)?;
         write_meta(
             &mut file,
-            &Meta { dim_in: self.dim_in(), dim_out: self.dim_out(), learned_on: self.learned_on.canonical() },
+            &Meta {
+                dim_in: self.dim_in(),
+                dim_out: self.dim_out(),
+                learned_on: self.learned_on.canonical(),
+            },
         )?;
         file.section(SectionKind::Mean, true, bytemuck::cast_slice(&self.mean))?;
         file.section(SectionKind::Projection, true, bytemuck::cast_slice(&self.projection))?;

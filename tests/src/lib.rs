@@ -20,7 +20,11 @@ pub fn program(name: &str) -> PathBuf {
     // target/<profile>/deps/<test> → target/<profile>/<name>
     let test = std::env::current_exe().expect("the test's own path");
     let path = test.ancestors().nth(2).expect("a target directory").join(name);
-    assert!(path.is_file(), "{} is missing: build the programs first (./test does)", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: build the programs first (./test does)",
+        path.display()
+    );
     path
 }
 

@@ -22,7 +22,8 @@ fn exit_codes_tell_usage_from_failure() {
 fn what_is_no_photo_is_rejected_with_a_reason() {
     let c = collection();
     let text = fs::read_to_string(c.path("regions.part.rejected.jsonl")).unwrap();
-    let mut rejected: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let mut rejected: Vec<serde_json::Value> =
+        text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     rejected.sort_by_key(|r| r["key"].to_string());
     let keys: Vec<&str> = rejected.iter().map(|r| r["key"].as_str().unwrap()).collect();
     assert_eq!(keys, ["zz-cut.jpg", "zz-text.jpg"]);
@@ -35,7 +36,20 @@ fn unsuitable_weights_are_named_and_nothing_is_written() {
     let out = c.path("never.part");
     let photos = c.arg("set/photos");
     let encode = |weights: &str| {
-        fail("ocelli", 1, ["encode", &photos, "--weights", weights, "--sizes", "64", "--out", out.to_str().unwrap()])
+        fail(
+            "ocelli",
+            1,
+            [
+                "encode",
+                &photos,
+                "--weights",
+                weights,
+                "--sizes",
+                "64",
+                "--out",
+                out.to_str().unwrap(),
+            ],
+        )
     };
     let message = encode(&c.arg("w.whitening"));
     assert!(message.contains("w.whitening"), "{message}");
@@ -49,14 +63,29 @@ fn what_does_not_belong_together_is_refused() {
     let other = c.arg("other-size.part");
     succeed(
         "ocelli",
-        ["encode", &c.arg("set/photos"), "--weights", &c.arg("net.safetensors"), "--sizes", "96", "--out", &other],
+        [
+            "encode",
+            &c.arg("set/photos"),
+            "--weights",
+            &c.arg("net.safetensors"),
+            "--sizes",
+            "96",
+            "--out",
+            &other,
+        ],
     );
     let index = c.arg("other-index");
-    let message = fail("ocelli", 1, ["build", &other, "--model", &c.arg("a.model"), "--out", &index]);
+    let message =
+        fail("ocelli", 1, ["build", &other, "--model", &c.arg("a.model"), "--out", &index]);
     assert!(message.contains("sizes"), "names the field that differs: {message}");
-    let hashes = message.split(|ch: char| !ch.is_ascii_hexdigit()).filter(|w| w.len() == 64).count();
+    let hashes =
+        message.split(|ch: char| !ch.is_ascii_hexdigit()).filter(|w| w.len() == 64).count();
     assert!(hashes >= 2, "both hashes: {message}");
-    let message = fail("ocelli", 1, ["build", &c.arg("regions.part"), "--model", &c.arg("a.model"), "--out", &index]);
+    let message = fail(
+        "ocelli",
+        1,
+        ["build", &c.arg("regions.part"), "--model", &c.arg("a.model"), "--out", &index],
+    );
     assert!(message.contains("regions"), "{message}");
 }
 
@@ -66,7 +95,16 @@ fn what_does_not_belong_together_is_refused() {
 fn a_stopped_build_leaves_the_earlier_index() {
     let c = collection();
     let index = c.path("stopped-index");
-    let build = ["build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--shards", "2", "--out", index.to_str().unwrap()];
+    let build = [
+        "build",
+        &c.arg("photos.part"),
+        "--model",
+        &c.arg("a.model"),
+        "--shards",
+        "2",
+        "--out",
+        index.to_str().unwrap(),
+    ];
     succeed("ocelli", build);
     let before = fs::read(index.join("CURRENT")).unwrap();
     // A file size limit stands in for a full disk: the write fails once a file passes 12 KiB.
@@ -90,7 +128,11 @@ fn a_stopped_build_leaves_the_earlier_index() {
 fn a_folder_that_cannot_be_written_is_one_line() {
     let c = collection();
     let out = c.arg("a.model") + "/index";
-    let message = fail("ocelli", 1, ["build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--out", &out]);
+    let message = fail(
+        "ocelli",
+        1,
+        ["build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--out", &out],
+    );
     assert_eq!(message.trim().lines().count(), 1, "{message}");
     assert!(message.contains("a.model/index"), "{message}");
 }
@@ -99,7 +141,17 @@ fn a_folder_that_cannot_be_written_is_one_line() {
 fn a_damaged_shard_is_an_error_and_not_an_answer() {
     let c = collection();
     let index = c.path("damaged-index");
-    succeed("ocelli", ["build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--out", index.to_str().unwrap()]);
+    succeed(
+        "ocelli",
+        [
+            "build",
+            &c.arg("photos.part"),
+            "--model",
+            &c.arg("a.model"),
+            "--out",
+            index.to_str().unwrap(),
+        ],
+    );
     let shard = fs::read_dir(index.join("shards")).unwrap().next().unwrap().unwrap().path();
     let mut bytes = fs::read(&shard).unwrap();
     bytes[9000] ^= 1;
@@ -117,7 +169,8 @@ fn a_port_in_use_is_one_line() {
     let searcher: Server = c.searcher(None);
     let index = format!("demo={}", c.arg("index"));
     let message = fail("ocelli", 1, ["serve", "--index", &index, "--listen", searcher.address()]);
-    let errors: Vec<&str> = message.lines().filter(|l| l.contains("error") && l.contains(searcher.address())).collect();
+    let errors: Vec<&str> =
+        message.lines().filter(|l| l.contains("error") && l.contains(searcher.address())).collect();
     assert_eq!(errors.len(), 1, "{message}");
     assert!(errors[0].contains("in use"), "{message}");
 }

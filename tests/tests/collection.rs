@@ -48,7 +48,8 @@ impl Collection {
 
     /// A searcher of the collection's index, through the `ocelli` command as a user would start it.
     pub fn searcher(&self, encoder: Option<&Server>) -> Server {
-        let mut args = vec!["serve".to_owned(), "--index".into(), format!("demo={}", self.arg("index"))];
+        let mut args =
+            vec!["serve".to_owned(), "--index".into(), format!("demo={}", self.arg("index"))];
         if let Some(encoder) = encoder {
             args.extend(["--encoder".into(), encoder.url.clone()]);
         }
@@ -89,29 +90,81 @@ fn make() -> Collection {
     };
     succeed(
         "ocelli-encoder",
-        ["weights", "seeded", "--arch", "resnet18", "--last-stage", "2", "--seed", "3", "--out", &c.arg("net.safetensors")],
+        [
+            "weights",
+            "seeded",
+            "--arch",
+            "resnet18",
+            "--last-stage",
+            "2",
+            "--seed",
+            "3",
+            "--out",
+            &c.arg("net.safetensors"),
+        ],
     );
     let regions = encode(&[
-        &c.arg("set/photos"), "--weights", &c.arg("net.safetensors"), "--sizes", SIZE,
-        "--output", "regions", "--out", &c.arg("regions.part"),
+        &c.arg("set/photos"),
+        "--weights",
+        &c.arg("net.safetensors"),
+        "--sizes",
+        SIZE,
+        "--output",
+        "regions",
+        "--out",
+        &c.arg("regions.part"),
     ]);
     assert_eq!(regions["rejected"], 2, "{regions}");
     let dim = DIM.to_string();
-    succeed("ocelli", ["whiten", &c.arg("regions.part"), "--dim", &dim, "--out", &c.arg("w.whitening")]);
-    encode(&["--regions", &c.arg("regions.part"), "--whitening", &c.arg("w.whitening"), "--out", &c.arg("photos.part")]);
+    succeed(
+        "ocelli",
+        ["whiten", &c.arg("regions.part"), "--dim", &dim, "--out", &c.arg("w.whitening")],
+    );
     encode(&[
-        "--regions", &c.arg("regions.part"), "--whitening", &c.arg("w.whitening"),
-        "--output", "regions", "--out", &c.arg("train.part"),
+        "--regions",
+        &c.arg("regions.part"),
+        "--whitening",
+        &c.arg("w.whitening"),
+        "--out",
+        &c.arg("photos.part"),
+    ]);
+    encode(&[
+        "--regions",
+        &c.arg("regions.part"),
+        "--whitening",
+        &c.arg("w.whitening"),
+        "--output",
+        "regions",
+        "--out",
+        &c.arg("train.part"),
     ]);
     succeed(
         "ocelli",
-        ["train", &c.arg("train.part"), "--nlist", "4", "--m", "8", "--force", "--out", &c.arg("a.model")],
+        [
+            "train",
+            &c.arg("train.part"),
+            "--nlist",
+            "4",
+            "--m",
+            "8",
+            "--force",
+            "--out",
+            &c.arg("a.model"),
+        ],
     );
     c.build = json(
         "ocelli",
         [
-            "build", &c.arg("photos.part"), "--model", &c.arg("a.model"), "--shards", "2",
-            "--out", &c.arg("index"), "--format", "json",
+            "build",
+            &c.arg("photos.part"),
+            "--model",
+            &c.arg("a.model"),
+            "--shards",
+            "2",
+            "--out",
+            &c.arg("index"),
+            "--format",
+            "json",
         ],
     );
     c

@@ -20,11 +20,16 @@ fn a_photo_finds_itself_whatever_the_question() {
     names.sort();
     assert_eq!(names.len(), 40);
     for name in [&names[0], &names[17], &names[39]] {
-        let image = c.ask(&searcher, &["--image", &c.arg(&format!("set/photos/{name}")), "-k", "5"]);
+        let image =
+            c.ask(&searcher, &["--image", &c.arg(&format!("set/photos/{name}")), "-k", "5"]);
         assert_eq!(image["hits"][0]["key"], **name, "{image}");
         assert_eq!(image["hits"].as_array().unwrap().len(), 5);
         let times = &image["times_us"];
-        assert!(times["encode"].as_u64() > Some(0) && times["total"].as_u64() >= times["encode"].as_u64(), "{times}");
+        assert!(
+            times["encode"].as_u64() > Some(0)
+                && times["total"].as_u64() >= times["encode"].as_u64(),
+            "{times}"
+        );
 
         let id = image["hits"][0]["id"].to_string();
         let by_id = c.ask(&searcher, &["--id", &id, "-k", "5"]);
@@ -55,7 +60,10 @@ fn service_and_job_make_the_same_descriptor() {
     assert_eq!((a.len(), b.len()), (40, 40));
     for (a, b) in a.iter().zip(b) {
         assert_eq!(a["key"], b["key"]);
-        assert!((a["score"].as_f64().unwrap() - b["score"].as_f64().unwrap()).abs() < 1e-4, "{a} {b}");
+        assert!(
+            (a["score"].as_f64().unwrap() - b["score"].as_f64().unwrap()).abs() < 1e-4,
+            "{a} {b}"
+        );
     }
 }
 
@@ -92,14 +100,25 @@ fn the_judge_ranks_descriptors_and_index() {
 
     let list = c.arg("queries.jsonl");
     let photos = c.arg("set/photos");
-    succeed("ocelli", ["eval", "queries", "--ground-truth", &truth, "--photos-root", &photos, "--out", &list]);
+    succeed(
+        "ocelli",
+        ["eval", "queries", "--ground-truth", &truth, "--photos-root", &photos, "--out", &list],
+    );
     let mut encode = vec!["encode".to_owned(), "--list".into(), list];
     encode.extend(c.network());
-    encode.extend(["--whitening".into(), c.arg("w.whitening"), "--out".into(), c.arg("queries.part")]);
+    encode.extend([
+        "--whitening".into(),
+        c.arg("w.whitening"),
+        "--out".into(),
+        c.arg("queries.part"),
+    ]);
     succeed("ocelli", encode);
     let queries = c.arg("queries.part");
-    let exact = judge(&["--queries", &queries, "--descriptors", &c.arg("photos.part")])["map"].as_f64().unwrap();
-    let index = judge(&["--queries", &queries, "--index", &c.arg("index")])["map"].as_f64().unwrap();
+    let exact = judge(&["--queries", &queries, "--descriptors", &c.arg("photos.part")])["map"]
+        .as_f64()
+        .unwrap();
+    let index =
+        judge(&["--queries", &queries, "--index", &c.arg("index")])["map"].as_f64().unwrap();
     assert!(exact > 0.3 && exact <= 1.0, "{exact}");
     assert!((exact - index).abs() < 0.2, "{exact} {index}");
 }

@@ -46,7 +46,8 @@ fn each_mistake_has_its_code_and_its_numbers() {
     assert_eq!(code, Code::NotFound, "{message}");
     let (code, message) = refused(&searcher, vector(DIM), |r| r.generation = 99);
     assert_eq!(code, Code::NotFound, "{message}");
-    let (code, message) = refused(&searcher, Term::Key(QueryKey { key: "nobody.jpg".into() }), |_| ());
+    let (code, message) =
+        refused(&searcher, Term::Key(QueryKey { key: "nobody.jpg".into() }), |_| ());
     assert_eq!(code, Code::NotFound);
     assert!(message.contains("nobody.jpg"), "{message}");
     let (code, message) = refused(&searcher, vector(DIM), |r| r.k = 1_000_000);
@@ -72,8 +73,10 @@ fn an_encoder_of_another_spec_is_refused() {
     let encoder = Server::start("ocelli-encoder", args);
     let searcher = c.searcher(Some(&encoder));
     let photo = fs::read_dir(c.path("set/photos")).unwrap().next().unwrap().unwrap().path();
-    let message = fail("ocelli", 1, ["query", "--server", &searcher.url, "--image", photo.to_str().unwrap()]);
-    let hashes = message.split(|ch: char| !ch.is_ascii_hexdigit()).filter(|w| w.len() == 64).count();
+    let message =
+        fail("ocelli", 1, ["query", "--server", &searcher.url, "--image", photo.to_str().unwrap()]);
+    let hashes =
+        message.split(|ch: char| !ch.is_ascii_hexdigit()).filter(|w| w.len() == 64).count();
     assert!(hashes >= 2, "{message}");
 }
 

@@ -80,7 +80,8 @@ mod tests {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
         let (m, ksub, dsub) = (5, 16, 3);
         let d = m * dsub;
-        let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+        let mut draw =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
         let (q, c, books) = (draw(d), draw(d), draw(m * ksub * dsub));
         let code = [3u8, 0, 15, 7, 8];
         let mut residual = vec![0.0; d];

@@ -70,7 +70,9 @@ pub(super) fn resolve(weights: &Weights, options: &NetworkOptions) -> Result<Set
         None => metadata(weights, "ocelli.bn_eps")?.unwrap_or(DEFAULT_BN_EPS),
     };
     if !(bn_eps.is_finite() && bn_eps >= 0.0) {
-        return Err(Error::invalid(format!("bn_eps: expected a number of at least 0, found {bn_eps}")));
+        return Err(Error::invalid(format!(
+            "bn_eps: expected a number of at least 0, found {bn_eps}"
+        )));
     }
     Ok(Settings { form, input, bn_eps })
 }
@@ -87,7 +89,9 @@ pub(super) fn require_form(form: Option<Form>, path: &Path) -> Result<Form> {
 
 /// A value of the weights' metadata, which must be readable where it is present.
 fn metadata<T: FromStr<Err: Display>>(weights: &Weights, key: &str) -> Result<Option<T>> {
-    let parse = |text: &str| text.parse().map_err(|error| weights.bad(format!("metadata {key} = {text:?}: {error}")));
+    let parse = |text: &str| {
+        text.parse().map_err(|error| weights.bad(format!("metadata {key} = {text:?}: {error}")))
+    };
     weights.metadata(key).map(parse).transpose()
 }
 
@@ -103,6 +107,8 @@ fn config_file(weights: &Path, options: &NetworkOptions) -> Result<ConfigFile> {
         }
     };
     let text = fs::read(&path).map_err(Error::io(&path, "read"))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::BadWeights { path: path.clone(), what: format!("not a network description: {error}") })
+    serde_json::from_slice(&text).map_err(|error| Error::BadWeights {
+        path: path.clone(),
+        what: format!("not a network description: {error}"),
+    })
 }

@@ -46,7 +46,9 @@ impl Layout {
         for name in weights.names() {
             let Some((stage, block, rest)) = split_name(name) else { continue };
             if block >= MAX_BLOCKS {
-                return Err(weights.bad(format!("tensor {name}: expected at most {MAX_BLOCKS} blocks in a stage")));
+                return Err(weights.bad(format!(
+                    "tensor {name}: expected at most {MAX_BLOCKS} blocks in a stage"
+                )));
             }
             if let Some(count) = blocks.get_mut(stage - 1) {
                 *count = (*count).max(block + 1);
@@ -69,8 +71,9 @@ impl Layout {
     /// "resnet50" where exactly one published network begins with these blocks, else the blocks
     /// themselves: "resnet-basic-1-1-2".
     pub(super) fn name(&self) -> String {
-        let mut known =
-            PUBLISHED.iter().filter(|(_, kind, blocks)| *kind == self.kind && blocks.starts_with(&self.blocks));
+        let mut known = PUBLISHED
+            .iter()
+            .filter(|(_, kind, blocks)| *kind == self.kind && blocks.starts_with(&self.blocks));
         if let (Some((name, ..)), None) = (known.next(), known.next()) {
             return (*name).to_string();
         }
@@ -88,9 +91,9 @@ impl Layout {
         match asked.map(|stage| stage as usize) {
             None => Ok(held),
             Some(stage) if (1..=held).contains(&stage) => Ok(stage),
-            Some(stage) => {
-                Err(Error::invalid(format!("last stage: expected 1 to {held} (what the weights hold), found {stage}")))
-            }
+            Some(stage) => Err(Error::invalid(format!(
+                "last stage: expected 1 to {held} (what the weights hold), found {stage}"
+            ))),
         }
     }
 
@@ -110,7 +113,10 @@ impl Layout {
         };
         let Some((module, field)) = rest.rsplit_once('.') else { return false };
         let is_conv = matches!(field, "weight" | "bias");
-        let is_bn = matches!(field, "weight" | "bias" | "running_mean" | "running_var" | "num_batches_tracked");
+        let is_bn = matches!(
+            field,
+            "weight" | "bias" | "running_mean" | "running_var" | "num_batches_tracked"
+        );
         let convs = match (stem, self.kind) {
             (true, _) => 1,
             (false, BlockKind::Basic) => 2,

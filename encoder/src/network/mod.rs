@@ -121,11 +121,18 @@ impl Network {
     pub fn feature_map(&self, rgb: &RgbImage) -> Result<Tensor> {
         let (width, height) = rgb.dimensions();
         if width == 0 || height == 0 {
-            return Err(Error::invalid(format!("image: expected at least one pixel, found {width}x{height}")));
+            return Err(Error::invalid(format!(
+                "image: expected at least one pixel, found {width}x{height}"
+            )));
         }
         let planes = to_planes(rgb, self.identity.input);
         tch::no_grad(|| {
-            let pixels = Tensor::f_from_slice(&planes)?.f_reshape([1, 3, i64::from(height), i64::from(width)])?;
+            let pixels = Tensor::f_from_slice(&planes)?.f_reshape([
+                1,
+                3,
+                i64::from(height),
+                i64::from(width),
+            ])?;
             self.trunk.forward(&pixels)?.f_squeeze_dim(0)?.f_contiguous()?.f_to_kind(Kind::Float)
         })
         .map_err(Error::torch("the forward pass"))
@@ -156,7 +163,9 @@ fn to_planes(rgb: &RgbImage, input: InputConvention) -> Vec<f32> {
     for ((source, scale), shift) in source.into_iter().zip(scale).zip(shift) {
         // 256 values only: computed in float64 and rounded once.
         let table: Vec<f32> = (0..=255u8).map(|v| (f64::from(v) * scale - shift) as f32).collect();
-        planes.extend(pixels.iter().skip(source).step_by(3).filter_map(|&v| table.get(usize::from(v))));
+        planes.extend(
+            pixels.iter().skip(source).step_by(3).filter_map(|&v| table.get(usize::from(v))),
+        );
     }
     planes
 }

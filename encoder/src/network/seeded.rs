@@ -83,7 +83,9 @@ impl FromStr for SeededArch {
 pub fn write(arch: SeededArch, seed: u64, last_stage: u32, out: &Path) -> Result<()> {
     let stages = usize::try_from(last_stage).ok().filter(|stage| (1..=STAGES).contains(stage));
     let Some(stages) = stages else {
-        return Err(Error::invalid(format!("last stage: expected 1 to {STAGES}, found {last_stage}")));
+        return Err(Error::invalid(format!(
+            "last stage: expected 1 to {STAGES}, found {last_stage}"
+        )));
     };
     let metadata = json!({
         "ocelli.arch": arch.name(),
@@ -163,7 +165,10 @@ fn safetensors_bytes(tensors: &Tensors, metadata: Value) -> Vec<u8> {
     for (name, shape, values) in tensors {
         let start = data.len();
         data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}));
+        header.insert(
+            name,
+            json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}),
+        );
     }
     let mut text = json!(header).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
@@ -174,12 +179,15 @@ fn safetensors_bytes(tensors: &Tensors, metadata: Value) -> Vec<u8> {
 }
 
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().ok_or_else(|| Error::invalid(format!("{}: not a file name", path.display())))?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| Error::invalid(format!("{}: not a file name", path.display())))?;
     let mut temporary_name = name.to_os_string();
     temporary_name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(temporary_name);
-    let written = write_synced(&temporary, bytes)
-        .and_then(|()| fs::rename(&temporary, path).map_err(Error::io(path, "rename a temporary file to")));
+    let written = write_synced(&temporary, bytes).and_then(|()| {
+        fs::rename(&temporary, path).map_err(Error::io(path, "rename a temporary file to"))
+    });
     if written.is_err() {
         // What matters has failed already; a leftover is only untidy.
         let _ = fs::remove_file(&temporary);

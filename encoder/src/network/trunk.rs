@@ -129,7 +129,8 @@ impl Trunk {
     /// The same trunk with its weights in another layout; only from `Plain`.
     pub(super) fn arranged(self, memory: MemoryLayout) -> Torch<Trunk> {
         let stem = self.stem.arranged(memory)?;
-        let blocks = self.blocks.into_iter().map(|block| block.arranged(memory)).collect::<Torch<_>>()?;
+        let blocks =
+            self.blocks.into_iter().map(|block| block.arranged(memory)).collect::<Torch<_>>()?;
         Ok(Trunk { stem, blocks, channels: self.channels, memory })
     }
 
@@ -162,7 +163,13 @@ impl Trunk {
 }
 
 impl Block {
-    fn load(weights: &Weights, kind: BlockKind, form: Form, entry: Entry<'_>, bn_eps: f64) -> Result<Block> {
+    fn load(
+        weights: &Weights,
+        kind: BlockKind,
+        form: Form,
+        entry: Entry<'_>,
+        bn_eps: f64,
+    ) -> Result<Block> {
         let Entry { prefix, width, stride, is_entry } = entry;
         // Kernel and stride of each convolution of the branch.
         let plan: Vec<(usize, i64)> = match (kind, form) {
@@ -192,7 +199,14 @@ impl Block {
         }
         let shortcut = if has_shortcut || stride != 1 || input != width {
             let bn = format!("{prefix}.downsample.1");
-            let spec = ConvSpec { conv: &downsample, bn: &bn, out: Some(input), input: width, kernel: 1, stride };
+            let spec = ConvSpec {
+                conv: &downsample,
+                bn: &bn,
+                out: Some(input),
+                input: width,
+                kernel: 1,
+                stride,
+            };
             Some(Conv::load(weights, &spec, bn_eps)?)
         } else {
             None
@@ -217,7 +231,11 @@ impl Block {
     fn arranged(self, memory: MemoryLayout) -> Torch<Block> {
         Ok(Block {
             entry: self.entry.arranged(memory)?,
-            branch: self.branch.into_iter().map(|conv| conv.arranged(memory)).collect::<Torch<_>>()?,
+            branch: self
+                .branch
+                .into_iter()
+                .map(|conv| conv.arranged(memory))
+                .collect::<Torch<_>>()?,
             shortcut: self.shortcut.map(|conv| conv.arranged(memory)).transpose()?,
         })
     }
@@ -237,7 +255,10 @@ impl Conv {
     /// float64 and rounded once.
     fn load(weights: &Weights, spec: &ConvSpec<'_>, bn_eps: f64) -> Result<Conv> {
         let ConvSpec { conv, bn, out, input, kernel, stride } = *spec;
-        let weight = weights.tensor_f64(&format!("{conv}.weight"), &[out, Some(input), Some(kernel), Some(kernel)])?;
+        let weight = weights.tensor_f64(
+            &format!("{conv}.weight"),
+            &[out, Some(input), Some(kernel), Some(kernel)],
+        )?;
         let out = weight.size().first().map_or(0, |&n| n as usize);
         let per_channel = |name: String| weights.tensor_f64(&name, &[Some(out)]);
         let bias_name = format!("{conv}.bias");
@@ -265,7 +286,8 @@ impl Conv {
             .and_then(|weight| Ok((weight, single(&bias)?)))
             .map_err(Error::torch("rounding weights"))?;
         for tensor in [&weight, &bias] {
-            let finite = tensor.f_isfinite().and_then(|t| t.f_all()).and_then(|t| t.f_int64_value(&[]));
+            let finite =
+                tensor.f_isfinite().and_then(|t| t.f_all()).and_then(|t| t.f_int64_value(&[]));
             if finite.map_err(Error::torch("checking weights"))? == 0 {
                 return Err(weights.bad(format!(
                     "{conv} with {bn}: not finite in float32 once folded (a negative variance, or values out of range)"
@@ -285,7 +307,11 @@ impl Conv {
     }
 
     fn arranged(self, memory: MemoryLayout) -> Torch<Conv> {
-        Ok(Conv { weight: memory.convert(&self.weight)?, bias: memory.convert(&self.bias)?, ..self })
+        Ok(Conv {
+            weight: memory.convert(&self.weight)?,
+            bias: memory.convert(&self.bias)?,
+            ..self
+        })
     }
 
     fn share(&self) -> Conv {
@@ -324,15 +350,22 @@ mod tests {
     /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to it.
     #[test]
     fn both_memory_layouts_agree() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/bottleneck_v1.weights.safetensors");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/bottleneck_v1.weights.safetensors");
         let weights = Weights::read(&path).unwrap();
         let layout = Layout::of(&weights).unwrap();
         let map = |memory| {
-            let trunk = Trunk::load(&weights, &layout, Form::V1, 3, 1e-3).unwrap().arranged(memory).unwrap();
-            let pixels = Tensor::arange(3 * 61 * 45, (Kind::Float, tch::Device::Cpu)).sin().reshape([1, 3, 61, 45]);
+            let trunk = Trunk::load(&weights, &layout, Form::V1, 3, 1e-3)
+                .unwrap()
+                .arranged(memory)
+                .unwrap();
+            let pixels = Tensor::arange(3 * 61 * 45, (Kind::Float, tch::Device::Cpu))
+                .sin()
+                .reshape([1, 3, 61, 45]);
             Vec::<f32>::try_from(trunk.forward(&pixels).unwrap().reshape([-1])).unwrap()
         };
-        let (plain, fastest) = tch::no_grad(|| (map(MemoryLayout::Plain), map(MemoryLayout::fastest())));
+        let (plain, fastest) =
+            tch::no_grad(|| (map(MemoryLayout::Plain), map(MemoryLayout::fastest())));
         assert_eq!(plain.len(), 64 * 4 * 3);
         let largest = plain.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         assert!(largest > 0.0);

@@ -33,16 +33,22 @@ impl Weights {
         let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
         let bad = |what: String| Error::BadWeights { path: path.to_path_buf(), what };
         check_prefix(&bytes).map_err(bad)?;
-        let (header_len, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| bad(describe(&error, bytes.len())))?;
+        let (header_len, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|error| bad(describe(&error, bytes.len())))?;
         let data = bytes.get(PREFIX_LEN + header_len..).unwrap_or_default();
         let mut tensors = BTreeMap::new();
         for (name, info) in header.tensors() {
             let (start, end) = info.data_offsets;
             let bytes = data.get(start..end).ok_or_else(|| {
-                bad(format!("tensor {name} ends at byte {end} of {} bytes of data: the file is truncated", data.len()))
+                bad(format!(
+                    "tensor {name} ends at byte {end} of {} bytes of data: the file is truncated",
+                    data.len()
+                ))
             })?;
-            tensors.insert(name, Stored { dtype: info.dtype, shape: info.shape.clone(), bytes: bytes.to_vec() });
+            tensors.insert(
+                name,
+                Stored { dtype: info.dtype, shape: info.shape.clone(), bytes: bytes.to_vec() },
+            );
         }
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Weights { path: path.to_path_buf(), tensors, metadata })
@@ -71,7 +77,11 @@ impl Weights {
             return Err(self.missing(name, expected));
         };
         let fits = stored.shape.len() == expected.len()
-            && stored.shape.iter().zip(expected).all(|(&found, &want)| found > 0 && want.is_none_or(|w| w == found));
+            && stored
+                .shape
+                .iter()
+                .zip(expected)
+                .all(|(&found, &want)| found > 0 && want.is_none_or(|w| w == found));
         if !fits {
             return Err(Error::TensorShape {
                 path: self.path.clone(),
@@ -86,13 +96,16 @@ impl Weights {
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
             other => {
-                return Err(self.bad(format!("tensor {name} has dtype {other:?}, expected F32, F16, BF16 or F64")));
+                return Err(self.bad(format!(
+                    "tensor {name} has dtype {other:?}, expected F32, F16, BF16 or F64"
+                )));
             }
         };
         let sizes: Vec<i64> = stored.shape.iter().map(|&n| n as i64).collect();
         // The reader has proven that bytes.len() is the product of shape and dtype, which libtorch
         // takes on trust.
-        let tensor = Tensor::f_from_data_size(&stored.bytes, &sizes, kind).map_err(Error::torch("reading weights"))?;
+        let tensor = Tensor::f_from_data_size(&stored.bytes, &sizes, kind)
+            .map_err(Error::torch("reading weights"))?;
         let tensor = tensor.f_to_kind(Kind::Double).map_err(Error::torch("converting weights"))?;
         let finite = tensor.f_isfinite().and_then(|t| t.f_all()).and_then(|t| t.f_int64_value(&[]));
         if finite.map_err(Error::torch("checking weights"))? == 0 {
@@ -102,7 +115,11 @@ impl Weights {
     }
 
     pub(super) fn missing(&self, name: &str, expected: &[Option<usize>]) -> Error {
-        Error::MissingTensor { path: self.path.clone(), tensor: name.to_string(), expected: shape_text(expected) }
+        Error::MissingTensor {
+            path: self.path.clone(),
+            tensor: name.to_string(),
+            expected: shape_text(expected),
+        }
     }
 
     pub(super) fn bad(&self, what: impl Into<String>) -> Error {
@@ -121,7 +138,9 @@ impl Weights {
         for (name, stored) in &self.tensors {
             field(name.as_bytes());
             field(format!("{:?}", stored.dtype).as_bytes());
-            field(&stored.shape.iter().flat_map(|&n| (n as u64).to_le_bytes()).collect::<Vec<u8>>());
+            field(
+                &stored.shape.iter().flat_map(|&n| (n as u64).to_le_bytes()).collect::<Vec<u8>>(),
+            );
             field(&stored.bytes);
         }
         hasher.finish()
@@ -129,7 +148,8 @@ impl Weights {
 }
 
 fn shape_text(shape: &[Option<usize>]) -> String {
-    let sizes: Vec<String> = shape.iter().map(|n| n.map_or("_".to_string(), |n| n.to_string())).collect();
+    let sizes: Vec<String> =
+        shape.iter().map(|n| n.map_or("_".to_string(), |n| n.to_string())).collect();
     format!("({})", sizes.join(", "))
 }
 
@@ -146,7 +166,10 @@ fn check_prefix(bytes: &[u8]) -> std::result::Result<(), String> {
         }
     }
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LEN>() else {
-        return Err(format!("expected a safetensors file, found {} bytes: the file is truncated", bytes.len()));
+        return Err(format!(
+            "expected a safetensors file, found {} bytes: the file is truncated",
+            bytes.len()
+        ));
     };
     if rest.first().is_some_and(|&byte| byte != b'{') {
         return Err("expected a safetensors file, found an unknown file type".to_string());
@@ -164,7 +187,9 @@ fn check_prefix(bytes: &[u8]) -> std::result::Result<(), String> {
 fn describe(error: &SafeTensorError, len: usize) -> String {
     match error {
         SafeTensorError::MetadataIncompleteBuffer => {
-            format!("the safetensors header describes another length than the file's {len} bytes: truncated or damaged")
+            format!(
+                "the safetensors header describes another length than the file's {len} bytes: truncated or damaged"
+            )
         }
         other => format!("not a readable safetensors file: {other}"),
     }

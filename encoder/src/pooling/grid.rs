@@ -31,7 +31,8 @@ pub fn rigid_grid(height: usize, width: usize, levels: u32) -> Vec<Region> {
         return Vec::new();
     }
     let extra = extra_along_longer(short, height.max(width));
-    let (extra_x, extra_y) = (if height < width { extra } else { 0 }, if height > width { extra } else { 0 });
+    let (extra_x, extra_y) =
+        (if height < width { extra } else { 0 }, if height > width { extra } else { 0 });
     let mut regions = Vec::new();
     for level in 1..=levels as usize {
         let side = (2 * short / (level + 1)).max(1);
@@ -72,7 +73,12 @@ fn starts(size: usize, side: usize, count: usize) -> impl Iterator<Item = usize>
 /// by the stride and rounded, halves up, the last cell included.
 ///
 /// `image` and `map` are (height, width). Regions are cut to the map and hold at least one cell.
-pub fn image_grid(image: (usize, usize), map: (usize, usize), stride: u32, levels: u32) -> Vec<Region> {
+pub fn image_grid(
+    image: (usize, usize),
+    map: (usize, usize),
+    stride: u32,
+    levels: u32,
+) -> Vec<Region> {
     let (map_height, map_width) = map;
     if map_height == 0 || map_width == 0 {
         return Vec::new();
@@ -113,9 +119,16 @@ mod tests {
                         "{height}x{width} {r:?}"
                     );
                 }
-                for (stride, map) in [(16u32, (height.div_ceil(16), width.div_ceil(16))), (4, (1, 1))] {
+                for (stride, map) in
+                    [(16u32, (height.div_ceil(16), width.div_ceil(16))), (4, (1, 1))]
+                {
                     for r in image_grid((height, width), map, stride, 4) {
-                        assert!(r.width > 0 && r.height > 0 && r.x + r.width <= map.1 && r.y + r.height <= map.0);
+                        assert!(
+                            r.width > 0
+                                && r.height > 0
+                                && r.x + r.width <= map.1
+                                && r.y + r.height <= map.0
+                        );
                     }
                 }
             }
@@ -129,7 +142,9 @@ mod tests {
     fn square_map_by_hand() {
         let grid = rigid_grid(14, 14, 3);
         assert_eq!(grid.len(), 14);
-        let xs = |range: std::ops::Range<usize>| grid[range].iter().map(|r| (r.x, r.width)).collect::<Vec<_>>();
+        let xs = |range: std::ops::Range<usize>| {
+            grid[range].iter().map(|r| (r.x, r.width)).collect::<Vec<_>>()
+        };
         assert_eq!(xs(0..1), [(0, 14)]);
         assert_eq!(xs(1..3), [(0, 9), (5, 9)]);
         assert_eq!(xs(5..8), [(0, 7), (3, 7), (7, 7)]);

@@ -23,7 +23,12 @@ impl FeatureMap {
     /// # Errors
     /// `Invalid` when the sizes and the number of values do not agree or a size is 0;
     /// `NoActivation` when a value is not finite.
-    pub fn new(channels: usize, height: usize, width: usize, values: Vec<f32>) -> Result<FeatureMap> {
+    pub fn new(
+        channels: usize,
+        height: usize,
+        width: usize,
+        values: Vec<f32>,
+    ) -> Result<FeatureMap> {
         let expected = channels.checked_mul(height).and_then(|n| n.checked_mul(width));
         if expected != Some(values.len()) || values.is_empty() {
             return Err(Error::invalid(format!(
@@ -33,7 +38,9 @@ impl FeatureMap {
         }
         // A maximum would silently skip NaN.
         if !values.iter().all(|v| v.is_finite()) {
-            return Err(Error::NoActivation { what: "the feature map has values that are not finite".to_string() });
+            return Err(Error::NoActivation {
+                what: "the feature map has values that are not finite".to_string(),
+            });
         }
         Ok(FeatureMap { channels, height, width, values })
     }
@@ -45,7 +52,9 @@ impl FeatureMap {
     pub fn from_tensor(tensor: &Tensor) -> Result<FeatureMap> {
         let size = tensor.size();
         let &[channels, height, width] = size.as_slice() else {
-            return Err(Error::invalid(format!("feature map: expected 3 axes (C, H, W), found {size:?}")));
+            return Err(Error::invalid(format!(
+                "feature map: expected 3 axes (C, H, W), found {size:?}"
+            )));
         };
         let copy = || {
             let flat = tensor.f_to_kind(Kind::Float)?.f_contiguous()?.f_reshape([-1])?;

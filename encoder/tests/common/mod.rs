@@ -37,9 +37,13 @@ impl Golden {
     /// Regions stored as int32 rows of x, y, w, h.
     pub fn regions(&self, name: &str) -> Vec<Region> {
         let (bytes, _) = self.bytes(name, Dtype::I32);
-        let ints: Vec<usize> =
-            bytes.chunks_exact(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()).try_into().unwrap()).collect();
-        ints.chunks_exact(4).map(|r| Region { x: r[0], y: r[1], width: r[2], height: r[3] }).collect()
+        let ints: Vec<usize> = bytes
+            .chunks_exact(4)
+            .map(|b| i32::from_le_bytes(b.try_into().unwrap()).try_into().unwrap())
+            .collect();
+        ints.chunks_exact(4)
+            .map(|r| Region { x: r[0], y: r[1], width: r[2], height: r[3] })
+            .collect()
     }
 
     /// Panics where `found` is further from the golden tensor than the tolerance.

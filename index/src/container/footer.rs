@@ -170,7 +170,8 @@ impl Footer {
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         out.extend_from_slice(&kind.number().to_le_bytes());
         out.extend_from_slice(&table);
-        let len = u32::try_from(out.len()).map_err(|_| Error::invalid("section table over 4 GiB"))?;
+        let len =
+            u32::try_from(out.len()).map_err(|_| Error::invalid("section table over 4 GiB"))?;
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
         out.extend_from_slice(&MAGIC);
@@ -243,11 +244,15 @@ impl Footer {
         let mut end = 0u64;
         let mut seen = Vec::with_capacity(self.sections.len());
         for s in &self.sections {
-            let name = s.known().map_or_else(|| format!("section {}", s.kind), |k| k.name().to_owned());
+            let name =
+                s.known().map_or_else(|| format!("section {}", s.kind), |k| k.name().to_owned());
             let this_end = s.offset.checked_add(s.len).filter(|&e| e <= self.data_bytes);
-            let Some(this_end) = this_end.filter(|_| s.offset.is_multiple_of(SECTION_ALIGN) && s.offset >= end) else {
+            let Some(this_end) =
+                this_end.filter(|_| s.offset.is_multiple_of(SECTION_ALIGN) && s.offset >= end)
+            else {
                 return corrupt(format!(
-                    "{name} at offset {} of {} bytes overlaps, is unaligned or leaves the file", s.offset, s.len
+                    "{name} at offset {} of {} bytes overlaps, is unaligned or leaves the file",
+                    s.offset, s.len
                 ));
             };
             end = this_end;

@@ -51,7 +51,10 @@ impl Reader {
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let meta = file.metadata().map_err(|e| Error::io(path, "read the size of", e))?;
         if !meta.is_file() {
-            return Err(Error::NotOcelli { path: path.to_owned(), what: "not a regular file".into() });
+            return Err(Error::NotOcelli {
+                path: path.to_owned(),
+                what: "not a regular file".into(),
+            });
         }
         // SAFETY: the mapping is read-only. Ocelli's own writers never change a published file: they
         // write to a temporary name and rename. That nobody else changes or cuts the file while it is
@@ -109,8 +112,9 @@ impl Reader {
     /// # Errors
     /// [`Error::Corrupt`] if the file lacks it.
     pub fn require(&self, kind: SectionKind) -> Result<&Section> {
-        self.find(kind)
-            .ok_or_else(|| Error::corrupt(&self.path, format!("section \"{}\" is missing", kind.name())))
+        self.find(kind).ok_or_else(|| {
+            Error::corrupt(&self.path, format!("section \"{}\" is missing", kind.name()))
+        })
     }
 
     /// Bytes `from .. from + len` of a section, proven.
@@ -149,7 +153,11 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Self::read_all`]; [`Error::Corrupt`] if it is not `expected` elements long.
-    pub fn read_numbers<T: bytemuck::Pod>(&self, kind: SectionKind, expected: usize) -> Result<&[T]> {
+    pub fn read_numbers<T: bytemuck::Pod>(
+        &self,
+        kind: SectionKind,
+        expected: usize,
+    ) -> Result<&[T]> {
         let bytes = self.read_all(kind)?;
         let numbers: Option<&[T]> = bytemuck::try_cast_slice(bytes).ok();
         numbers.filter(|n| n.len() == expected).ok_or_else(|| {
@@ -249,9 +257,13 @@ mod tests {
         assert!(numbers.iter().enumerate().all(|(i, &n)| n == i as u32));
         assert!(r.sections().iter().all(|s| s.offset % 4096 == 0));
         r.verify().unwrap();
-        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["a.part"], "no temporary name is left");
-        assert!(matches!(Reader::open(&dir.path().join("a.part"), FileKind::Shard), Err(Error::WrongKind { .. })));
+        assert!(matches!(
+            Reader::open(&dir.path().join("a.part"), FileKind::Shard),
+            Err(Error::WrongKind { .. })
+        ));
     }
 
     /// A flipped bit anywhere is reported, at open or by `verify`; never as a newer version.

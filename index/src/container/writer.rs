@@ -40,12 +40,21 @@ impl Temporary {
 
     fn file(&mut self) -> Result<&mut File> {
         let path = &self.path;
-        self.file.as_mut().ok_or_else(|| Error::invalid(format!("{}: written after publishing", path.display())))
+        self.file
+            .as_mut()
+            .ok_or_else(|| Error::invalid(format!("{}: written after publishing", path.display())))
     }
 
     /// fsync, rename to `target`, fsync of the folder.
     fn publish(mut self, target: &Path) -> Result<()> {
         let path = self.path.clone();
+        // A rename would replace a device or a folder's link as readily as a file.
+        if fs::metadata(target).is_ok_and(|m| !m.is_file()) {
+            return Err(Error::invalid(format!(
+                "{}: exists and is no regular file, so it is not replaced",
+                target.display()
+            )));
+        }
         self.file()?.sync_all().map_err(|e| Error::io(&path, "fsync", e))?;
         fs::rename(&path, target).map_err(|e| Error::io(target, "rename a new file to", e))?;
         self.file = None; // Published: nothing left to remove.

@@ -63,11 +63,16 @@ impl<'a> ShardBuilder<'a> {
         check_id(id)?;
         keys::check(key)?;
         if code.len() != p.m {
-            return Err(Error::Dim { what: format!("code of {key:?}"), expected: p.m, found: code.len() });
+            return Err(Error::Dim {
+                what: format!("code of {key:?}"),
+                expected: p.m,
+                found: code.len(),
+            });
         }
         if list as usize >= p.nlist || code.iter().any(|&c| usize::from(c) >= p.ksub) {
             return Err(Error::invalid(format!(
-                "{key:?}: list {list} or a codeword is not in the model (nlist {}, ksub {})", p.nlist, p.ksub
+                "{key:?}: list {list} or a codeword is not in the model (nlist {}, ksub {})",
+                p.nlist, p.ksub
             )));
         }
         if self.ids.len() >= u32::MAX as usize {
@@ -126,7 +131,9 @@ impl<'a> ShardBuilder<'a> {
                 let numbers = self.ids.iter().map(|id| id - base);
                 file.section(SectionKind::Ids, true, &packed::pack(numbers, bits))?;
             }
-            IdEncoding::Raw => file.section(SectionKind::Ids, true, bytemuck::cast_slice(&self.ids))?,
+            IdEncoding::Raw => {
+                file.section(SectionKind::Ids, true, bytemuck::cast_slice(&self.ids))?
+            }
         }
         let list_bits = packed::width_for(p.nlist as u64 - 1);
         let lists = self.lists.iter().map(|&l| u64::from(l));
@@ -135,10 +142,15 @@ impl<'a> ShardBuilder<'a> {
             file.section(SectionKind::IdMap, true, &map)?;
         }
         if keyed > 0 {
-            file.section(SectionKind::Keys, true, &keys::encode(self.keys.iter().map(String::as_str))?)?;
+            file.section(
+                SectionKind::Keys,
+                true,
+                &keys::encode(self.keys.iter().map(String::as_str))?,
+            )?;
             file.section(SectionKind::KeyMap, true, &key_map)?;
         }
-        let name = |checksum: &Hash| format!("{}-{task:05}-{}.shard", plan.short(), checksum.short());
+        let name =
+            |checksum: &Hash| format!("{}-{task:05}-{}.shard", plan.short(), checksum.short());
         let written = file.finish(|checksum| folder.join(name(checksum)))?;
         Ok(ShardEntry {
             name: name(&written.checksum),

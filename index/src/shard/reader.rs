@@ -38,7 +38,10 @@ impl PackedSection {
     #[inline]
     fn get(&self, file: &Reader, i: u32) -> Result<u64> {
         if i >= self.len {
-            return Err(Error::corrupt(file.path(), format!("element {i} of an array of {}", self.len)));
+            return Err(Error::corrupt(
+                file.path(),
+                format!("element {i} of an array of {}", self.len),
+            ));
         }
         let bit = u64::from(i) * u64::from(self.width);
         let bytes = file.read(&self.section, self.start + bit / 8, 8)?;
@@ -86,10 +89,16 @@ impl Shard {
         let file = Reader::open(path, FileKind::Shard)?;
         let meta: ShardMeta = read_meta(&file)?;
         if meta.model != model.hash() {
-            return Err(Error::ModelMismatch { path: path.to_owned(), expected: model.hash(), found: meta.model });
+            return Err(Error::ModelMismatch {
+                path: path.to_owned(),
+                expected: model.hash(),
+                found: meta.model,
+            });
         }
         let p = model.parts();
-        if (meta.nlist as usize, meta.m as usize, meta.ksub as usize) != (p.nlist, p.m, p.ksub) || meta.rows == 0 {
+        if (meta.nlist as usize, meta.m as usize, meta.ksub as usize) != (p.nlist, p.m, p.ksub)
+            || meta.rows == 0
+        {
             return Err(Error::corrupt(
                 path,
                 format!(
@@ -100,7 +109,9 @@ impl Shard {
         }
         let (rows, bits) = (meta.rows, meta.ordinal_bits);
         let packed_ids = match meta.ids {
-            IdEncoding::Packed { bits, .. } => Some(PackedSection::new(&file, SectionKind::Ids, 0, bits, rows)?),
+            IdEncoding::Packed { bits, .. } => {
+                Some(PackedSection::new(&file, SectionKind::Ids, 0, bits, rows)?)
+            }
             _ => None,
         };
         let id_map = match meta.ids {
@@ -110,12 +121,21 @@ impl Shard {
         if meta.ids == IdEncoding::Raw {
             let section = file.require(SectionKind::Ids)?;
             if section.len != 8 * u64::from(rows) {
-                return Err(Error::corrupt(path, format!("ids: {} bytes for {rows} rows", section.len)));
+                return Err(Error::corrupt(
+                    path,
+                    format!("ids: {} bytes for {rows} rows", section.len),
+                ));
             }
         }
         let key_map = if meta.keyed > 0 {
             Keys::new(&file, rows as usize)?;
-            Some(PackedSection::new(&file, SectionKind::KeyMap, 4 * u64::from(meta.keyed), bits, meta.keyed)?)
+            Some(PackedSection::new(
+                &file,
+                SectionKind::KeyMap,
+                4 * u64::from(meta.keyed),
+                bits,
+                meta.keyed,
+            )?)
         } else {
             None
         };
@@ -138,7 +158,8 @@ impl Shard {
 
     /// Holds the list table against the other sections.
     fn check_lists(&self) -> Result<()> {
-        let corrupt = |what: String| Err(Error::corrupt(self.path(), format!("list table: {what}")));
+        let corrupt =
+            |what: String| Err(Error::corrupt(self.path(), format!("list table: {what}")));
         let (mut offset, mut first) = (0u64, 0u64);
         for (list, e) in self.table()?.iter().enumerate() {
             if (e.codes_offset, u64::from(e.first)) != (offset, first) {
@@ -149,7 +170,8 @@ impl Shard {
         }
         if first != u64::from(self.meta.rows) || offset != self.codes.len {
             return corrupt(format!(
-                "{first} rows and {offset} bytes of codes, expected {} and {}", self.meta.rows, self.codes.len
+                "{first} rows and {offset} bytes of codes, expected {} and {}",
+                self.meta.rows, self.codes.len
             ));
         }
         if self.metric == Metric::L2 && self.file.require(SectionKind::Scalars)?.len != first {
@@ -196,7 +218,11 @@ impl Shard {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn list_codes(&self, entry: &ListEntry) -> Result<&[u8]> {
-        self.file.read(&self.codes, entry.codes_offset, self.layout.list_bytes(entry.len as usize) as u64)
+        self.file.read(
+            &self.codes,
+            entry.codes_offset,
+            self.layout.list_bytes(entry.len as usize) as u64,
+        )
     }
 
     /// Ordinal of row `i` of a list.
@@ -214,7 +240,10 @@ impl Shard {
         if ordinal < u64::from(self.meta.rows) {
             Ok(ordinal as u32)
         } else {
-            Err(Error::corrupt(self.path(), format!("ordinal {ordinal} of {} rows", self.meta.rows)))
+            Err(Error::corrupt(
+                self.path(),
+                format!("ordinal {ordinal} of {} rows", self.meta.rows),
+            ))
         }
     }
 
@@ -225,21 +254,30 @@ impl Shard {
     #[inline]
     pub fn id(&self, ordinal: u32) -> Result<u64> {
         if ordinal >= self.meta.rows {
-            return Err(Error::not_found(format!("{}: no ordinal {ordinal}", self.path().display())));
+            return Err(Error::not_found(format!(
+                "{}: no ordinal {ordinal}",
+                self.path().display()
+            )));
         }
         let (base, number) = match (self.meta.ids, &self.packed_ids) {
             (IdEncoding::Affine { base }, _) => (base, u64::from(ordinal)),
-            (IdEncoding::Packed { base, .. }, Some(packed)) => (base, packed.get(&self.file, ordinal)?),
+            (IdEncoding::Packed { base, .. }, Some(packed)) => {
+                (base, packed.get(&self.file, ordinal)?)
+            }
             _ => {
-                let bytes = self.file.read(self.file.require(SectionKind::Ids)?, 8 * u64::from(ordinal), 8)?;
+                let bytes = self.file.read(
+                    self.file.require(SectionKind::Ids)?,
+                    8 * u64::from(ordinal),
+                    8,
+                )?;
                 let mut word = [0u8; 8];
                 word.copy_from_slice(bytes);
                 (0, u64::from_le_bytes(word))
             }
         };
-        base.checked_add(number)
-            .filter(|id| id >> 63 == 0)
-            .ok_or_else(|| Error::corrupt(self.path(), format!("id of ordinal {ordinal} is over 2^63")))
+        base.checked_add(number).filter(|id| id >> 63 == 0).ok_or_else(|| {
+            Error::corrupt(self.path(), format!("id of ordinal {ordinal} is over 2^63"))
+        })
     }
 
     /// Key of an ordinal, empty where it has none.
@@ -302,14 +340,22 @@ impl Shard {
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn code(&self, ordinal: u32) -> Result<(u32, Vec<u8>)> {
         if ordinal >= self.meta.rows {
-            return Err(Error::not_found(format!("{}: no ordinal {ordinal}", self.path().display())));
+            return Err(Error::not_found(format!(
+                "{}: no ordinal {ordinal}",
+                self.path().display()
+            )));
         }
         let list = self.list_of.get(&self.file, ordinal)? as u32;
-        let entry = self.list(list).map_err(|_| Error::corrupt(self.path(), format!("ordinal {ordinal} in list {list}")))?;
+        let entry = self.list(list).map_err(|_| {
+            Error::corrupt(self.path(), format!("ordinal {ordinal} in list {list}"))
+        })?;
         // Ordinals ascend within a list.
         let i = partition_point(entry.len, |i| Ok(self.ordinal(&entry, i)? < ordinal))?;
         if i == entry.len || self.ordinal(&entry, i)? != ordinal {
-            return Err(Error::corrupt(self.path(), format!("ordinal {ordinal} is not in its list {list}")));
+            return Err(Error::corrupt(
+                self.path(),
+                format!("ordinal {ordinal} is not in its list {list}"),
+            ));
         }
         let mut code = vec![0; self.layout.m()];
         self.layout.get(self.list_codes(&entry)?, entry.len as usize, i as usize, &mut code);
@@ -326,10 +372,14 @@ impl Shard {
             let mut last = None;
             for i in 0..entry.len {
                 let ordinal = self.ordinal(entry, i)?;
-                if last.is_some_and(|l| l >= ordinal) || self.list_of.get(&self.file, ordinal)? != u64::from(list) {
+                if last.is_some_and(|l| l >= ordinal)
+                    || self.list_of.get(&self.file, ordinal)? != u64::from(list)
+                {
                     return Err(Error::corrupt(
                         self.path(),
-                        format!("ordinal {ordinal} in list {list} disagrees with the list map or the order"),
+                        format!(
+                            "ordinal {ordinal} in list {list} disagrees with the list map or the order"
+                        ),
                     ));
                 }
                 last = Some(ordinal);
@@ -337,13 +387,21 @@ impl Shard {
         }
         for ordinal in 0..self.meta.rows {
             if self.find_id(self.id(ordinal)?)? != Some(ordinal) {
-                return Err(Error::corrupt(self.path(), format!("id of ordinal {ordinal} does not lead back to it")));
+                return Err(Error::corrupt(
+                    self.path(),
+                    format!("id of ordinal {ordinal} does not lead back to it"),
+                ));
             }
         }
         if self.key_map.is_some() {
-            for (ordinal, key) in (0u32..).zip(Keys::new(&self.file, self.meta.rows as usize)?.all()?) {
+            for (ordinal, key) in
+                (0u32..).zip(Keys::new(&self.file, self.meta.rows as usize)?.all()?)
+            {
                 if !key.is_empty() && self.find_key(&key)? != Some(ordinal) {
-                    return Err(Error::corrupt(self.path(), format!("key of ordinal {ordinal} does not lead back to it")));
+                    return Err(Error::corrupt(
+                        self.path(),
+                        format!("key of ordinal {ordinal} does not lead back to it"),
+                    ));
                 }
             }
         }
@@ -364,7 +422,9 @@ mod tests {
     fn rows(n: usize, id: impl Fn(u64) -> u64) -> Rows {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(n as u64);
         (0..n as u64)
-            .map(|i| (id(i), format!("k/{i}"), (0..12).map(|_| rng.random_range(-1.0..1.0)).collect()))
+            .map(|i| {
+                (id(i), format!("k/{i}"), (0..12).map(|_| rng.random_range(-1.0..1.0)).collect())
+            })
             .collect()
     }
 
@@ -378,7 +438,8 @@ mod tests {
     #[test]
     fn round_trip_for_every_id_encoding() {
         let dir = tempfile::tempdir().unwrap();
-        let ids: [fn(u64) -> u64; 3] = [|i| 100 + i, |i| 1000 - 3 * i, |i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1];
+        let ids: [fn(u64) -> u64; 3] =
+            [|i| 100 + i, |i| 1000 - 3 * i, |i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1];
         for (metric, id) in [Metric::L2, Metric::InnerProduct, Metric::L2].into_iter().zip(ids) {
             let model = small(metric, false, 9);
             let rows = rows(201, id);
@@ -424,7 +485,8 @@ mod tests {
     fn a_shard_of_another_model_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let entry = write(dir.path(), &small(Metric::L2, false, 1), &rows(10, |i| i));
-        let error = Shard::open(&dir.path().join(entry.name), &small(Metric::L2, false, 2)).unwrap_err();
+        let error =
+            Shard::open(&dir.path().join(entry.name), &small(Metric::L2, false, 2)).unwrap_err();
         assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
     }
 
