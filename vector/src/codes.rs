@@ -16,6 +16,8 @@
 pub const BLOCK: usize = 64;
 /// The last block of a list is a multiple of this many vectors wide.
 pub const GROUP: usize = 16;
+/// Most sub-quantizers of a code: 128 · 255 leaves room in a 16-bit sum.
+pub const MAX_M: usize = 128;
 /// Lists start at multiples of this many bytes.
 pub const LIST_ALIGN: usize = 64;
 

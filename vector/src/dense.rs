@@ -1,5 +1,7 @@
 //! Inner products and distances of float vectors, in one fixed summation order.
 
+use crate::level::{Level, Simd};
+
 /// Number of partial sums. Element `i` is added to partial sum `i % LANES`; at the end the partial
 /// sums are added as a tree: `s[i] += s[i + 8]`, then 4, 2, 1. Sixteen is one AVX-512 register and
 /// two AVX2 registers of f32, so every level can follow the same order. Multiply and add stay
@@ -77,6 +79,56 @@ pub fn l2_normalize(a: &mut [f32]) -> bool {
     true
 }
 
+/// [`dot`] of `x` (d,) with each row of `rows` (n, d), written to `out` (n,): the same bits at every
+/// level.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn dots(simd: Simd, x: &[f32], rows: &[f32], out: &mut Vec<f32>) {
+    assert!(!x.is_empty() && rows.len().is_multiple_of(x.len()), "rows of another dimension");
+    match simd.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx512Vbmi => {
+            // SAFETY: only a processor that has the level makes `simd`.
+            unsafe { crate::rows::dots_avx512(x, rows, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            // SAFETY: as above.
+            unsafe { crate::rows::dots_avx2(x, rows, out) }
+        }
+        _ => {
+            out.clear();
+            out.extend(rows.chunks_exact(x.len()).map(|row| dot(x, row)));
+        }
+    }
+}
+
+/// [`l2_sq`] of `x` (d,) to each row of `rows` (n, d), written to `out` (n,): the same bits at every
+/// level.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn l2_sqs(simd: Simd, x: &[f32], rows: &[f32], out: &mut Vec<f32>) {
+    assert!(!x.is_empty() && rows.len().is_multiple_of(x.len()), "rows of another dimension");
+    match simd.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx512Vbmi => {
+            // SAFETY: only a processor that has the level makes `simd`.
+            unsafe { crate::rows::l2_sqs_avx512(x, rows, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            // SAFETY: as above.
+            unsafe { crate::rows::l2_sqs_avx2(x, rows, out) }
+        }
+        _ => {
+            out.clear();
+            out.extend(rows.chunks_exact(x.len()).map(|row| l2_sq(x, row)));
+        }
+    }
+}
+
 /// Index of the row of `rows` (n, d) nearest to `x` (d,) by [`l2_sq`], and that distance; ties go to
 /// the smaller index. `None` if there is no row.
 pub fn nearest(x: &[f32], rows: &[f32]) -> Option<(usize, f32)> {
@@ -127,10 +179,32 @@ mod tests {
         }
     }
 
+    /// Every level, every dimension past two groups of registers, every number of rows past a tile.
+    #[test]
+    fn rows_have_the_same_bits_at_every_level() {
+        let values: Vec<f32> = (0..4000).map(|i| ((i * 7919) % 1009) as f32 / 97.0 - 5.0).collect();
+        for d in (1..70).chain([128, 131]) {
+            for n in [0, 1, 3, 4, 5, 8, 11] {
+                let (x, rows) = (&values[..d], &values[1000..1000 + n * d]);
+                let want: Vec<u32> = rows.chunks_exact(d).map(|r| dot(x, r).to_bits()).collect();
+                let want_l2: Vec<u32> = rows.chunks_exact(d).map(|r| l2_sq(x, r).to_bits()).collect();
+                for simd in Simd::all() {
+                    let mut out = Vec::new();
+                    dots(simd, x, rows, &mut out);
+                    let bits: Vec<u32> = out.iter().map(|v| v.to_bits()).collect();
+                    assert_eq!(bits, want, "dot, {}, d {d}, n {n}", simd.level());
+                    l2_sqs(simd, x, rows, &mut out);
+                    let bits: Vec<u32> = out.iter().map(|v| v.to_bits()).collect();
+                    assert_eq!(bits, want_l2, "l2, {}, d {d}, n {n}", simd.level());
+                }
+            }
+        }
+    }
+
     /// The order is a promise to files already written: pinned by a sum whose value depends on it.
     #[test]
     fn summation_order_is_pinned() {
-        let a: Vec<f32> = (0..37).map(|i| 1.0 + 1.0 / (i as f32 + 3.0)).collect();
+        let a: Vec<f32> = (0..203).map(|i| 1.0 + 1.0 / (i as f32 + 3.0)).collect();
         let mut lanes = [0f32; 16];
         for (i, x) in a.iter().enumerate() {
             lanes[i % 16] += x * x;

@@ -9,10 +9,14 @@
 //! reduction here has *one* documented order, chosen so that vector registers can follow it: see
 //! [`dense::LANES`].
 
-#![forbid(unsafe_code)]
-
 pub mod adc;
 pub mod codes;
 pub mod dense;
+pub mod level;
+#[cfg(target_arch = "x86_64")]
+mod rows;
+pub mod scan;
+
+pub use level::{Level, Simd};
 
 pub use dense::{dot, l2_normalize, l2_sq, norm_sq};

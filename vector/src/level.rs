@@ -1,0 +1,85 @@
+//! Which instructions may be used: decided once, by asking the processor.
+
+use std::fmt;
+
+/// Instruction levels, each including those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// No vector instructions: the oracle of the others.
+    Scalar,
+    /// AVX2 and BMI2 (x86-64-v3).
+    Avx2,
+    /// AVX-512 F, BW, DQ, VL (x86-64-v4).
+    Avx512,
+    /// AVX-512 VBMI: byte permutations across two registers.
+    Avx512Vbmi,
+}
+
+impl Level {
+    /// All levels, lowest first.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Vbmi];
+
+    /// The name for people and for the environment variable that lowers the level in tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vbmi => "avx512vbmi",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Proof that this processor has a level. Only the processor's own answer makes one, so whoever holds
+/// it may call the functions of that level: every unsafe call in this crate rests on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Simd(Level);
+
+impl Simd {
+    /// The highest level that this processor has.
+    pub fn detect() -> Self {
+        Level::ALL.into_iter().rev().find_map(Self::at).unwrap_or(Self(Level::Scalar))
+    }
+
+    /// A level, if this processor has it.
+    pub fn at(level: Level) -> Option<Self> {
+        has(level).then_some(Self(level))
+    }
+
+    /// The level.
+    pub fn level(self) -> Level {
+        self.0
+    }
+
+    /// Every level that this processor has, lowest first: what a test runs through.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Level::ALL.into_iter().filter_map(Self::at)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has(level: Level) -> bool {
+    match level {
+        Level::Scalar => true,
+        Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2"),
+        Level::Avx512 => {
+            has(Level::Avx2)
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+        }
+        Level::Avx512Vbmi => has(Level::Avx512) && is_x86_feature_detected!("avx512vbmi"),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has(level: Level) -> bool {
+    level == Level::Scalar
+}
