@@ -9,6 +9,7 @@
 //! These scalar forms are the definition of a score. Whatever scans faster must return these bits.
 
 use crate::dense::{dot, norm_sq};
+use crate::level::{Level, Simd};
 
 /// Fills `lut` (m, ksub) with ⟨qⱼ, codeword⟩ for a query `q` (d,) and `codebooks` (m, ksub, dsub),
 /// where d = m · dsub.
@@ -51,9 +52,34 @@ pub fn l2_score(base: f32, sum: f32, term: f32) -> f32 {
 }
 
 /// t = ‖r̂‖² + 2 ⟨c, r̂⟩ for a decoded residual `residual` (d,) and its centroid `centroid` (d,).
-#[inline]
+#[inline(always)]
 pub fn l2_term(centroid: &[f32], residual: &[f32]) -> f32 {
     norm_sq(residual) + 2.0 * dot(centroid, residual)
+}
+
+/// [`l2_term`] with the instructions of a level: the same bits.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub fn l2_term_at(simd: Simd, centroid: &[f32], residual: &[f32]) -> f32 {
+    match simd.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx512Vbmi => {
+            // SAFETY: only a processor that has the level makes `simd`.
+            unsafe { l2_term_avx512(centroid, residual) }
+        }
+        _ => l2_term(centroid, residual),
+    }
+}
+
+/// # Safety
+/// AVX-512 F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn l2_term_avx512(centroid: &[f32], residual: &[f32]) -> f32 {
+    // The sums' sixteen lanes become one register each.
+    l2_term(centroid, residual)
 }
 
 /// Writes the codewords of `code` (m,) one after the other to `residual` (d,), from `codebooks`

@@ -87,10 +87,19 @@ impl CodeLayout {
     pub fn get(&self, list: &[u8], len: usize, i: usize, code: &mut [u8]) {
         assert!(i < len, "vector {i} of a list of {len}");
         assert_eq!(code.len(), self.m, "code of another m");
-        let mask = ((1u32 << self.bits) - 1) as u8;
-        for (j, c) in code.iter_mut().enumerate() {
-            let (column, shift) = self.place(j);
-            *c = (list[self.offset(len, i, column)] >> shift) & mask;
+        let block = i / BLOCK;
+        let width = (len - block * BLOCK).min(BLOCK).next_multiple_of(GROUP);
+        let mut lane = list[block * BLOCK * self.columns() + i % BLOCK..].iter().step_by(width);
+        if self.bits == 8 {
+            code.iter_mut().zip(lane).for_each(|(c, &byte)| *c = byte);
+            return;
+        }
+        for pair in code.chunks_mut(2) {
+            let byte = lane.next().copied().unwrap_or(0);
+            pair[0] = byte & 15;
+            if let Some(high) = pair.get_mut(1) {
+                *high = byte >> 4;
+            }
         }
     }
 

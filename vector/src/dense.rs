@@ -9,7 +9,7 @@ use crate::level::{Level, Simd};
 pub const LANES: usize = 16;
 
 /// Adds the partial sums as the tree that [`LANES`] describes.
-#[inline]
+#[inline(always)]
 fn reduce(mut s: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
@@ -22,7 +22,7 @@ fn reduce(mut s: [f32; LANES]) -> f32 {
 }
 
 /// Sums `term(a[i], b[i])` in the order that [`LANES`] describes.
-#[inline]
+#[inline(always)]
 fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     assert_eq!(a.len(), b.len(), "vectors of different dimension");
     let mut s = [0f32; LANES];
@@ -43,7 +43,7 @@ fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
 ///
 /// # Panics
 /// If the lengths differ.
-#[inline]
+#[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum_of(a, b, |x, y| x * y)
 }
@@ -61,7 +61,7 @@ pub fn l2_sq(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Squared norm ‖a‖² of a vector of shape `(d,)`.
-#[inline]
+#[inline(always)]
 pub fn norm_sq(a: &[f32]) -> f32 {
     dot(a, a)
 }

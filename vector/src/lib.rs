@@ -13,6 +13,7 @@ pub mod adc;
 pub mod codes;
 pub mod dense;
 pub mod level;
+pub mod lut;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;
