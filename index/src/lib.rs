@@ -21,6 +21,9 @@ pub mod spec;
 pub mod storage;
 pub mod whitening;
 
+#[cfg(test)]
+mod storm;
+
 pub use error::{Error, ErrorCode, Result};
 pub use hash::{Hash, Hasher};
 pub use inspect::{Inspection, inspect};

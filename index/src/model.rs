@@ -130,7 +130,7 @@ impl Model {
         let layout = CodeLayout::new(p.m, p.ksub).ok_or_else(|| {
             Error::invalid(format!("model: ksub = {}, expected 256 or 16", p.ksub))
         })?;
-        let product = |a: usize, b: usize| a.checked_mul(b).unwrap_or(usize::MAX);
+        let product = |a: usize, b: usize| a.saturating_mul(b);
         if let Some(mean) = &p.mean {
             dim("mean", p.dim, mean.len())?;
         }
@@ -317,8 +317,7 @@ impl Model {
     /// [`Error::Io`].
     pub fn write(&self, path: &Path) -> Result<()> {
         let p = &self.parts;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = Writer::create(folder, FileKind::Model)?;
+        let mut file = Writer::create(path, FileKind::Model)?;
         write_meta(
             &mut file,
             &Meta {
@@ -342,8 +341,7 @@ impl Model {
         }
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
-        let target = path.to_owned();
-        file.finish(|_| target)?;
+        file.finish()?;
         Ok(())
     }
 
@@ -355,7 +353,7 @@ impl Model {
         let file = Reader::open(path, FileKind::Model)?;
         file.verify()?;
         let meta: Meta = read_meta(&file)?;
-        let product = |a: usize, b: usize| a.checked_mul(b).unwrap_or(usize::MAX);
+        let product = |a: usize, b: usize| a.saturating_mul(b);
         let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
         let optional = |kind, n| file.find(kind).map(|_| numbers(kind, n)).transpose();
         let parts = ModelParts {

@@ -93,7 +93,7 @@ impl PartWriter {
         }
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
-        let mut file = Writer::create(folder, FileKind::Part)?;
+        let mut file = Writer::create(path, FileKind::Part)?;
         file.begin(SectionKind::Vectors, true)?;
         Ok(Self {
             path: path.to_owned(),
@@ -193,8 +193,7 @@ impl PartWriter {
             has_ids: !self.ids.is_empty(),
         };
         write_meta(&mut self.file, &meta)?;
-        let path = self.path;
-        let written = self.file.finish(|_| path)?;
+        let written = self.file.finish()?;
         Ok(PartSummary { path: written.path, images: images as u64, rows, bytes: written.bytes })
     }
 }

@@ -151,6 +151,7 @@ pub(crate) fn scan_shard(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::SectionKind;
     use crate::manifest::{IndexDir, NewGeneration};
     use crate::model::tests::small;
     use crate::shard::ShardBuilder;
@@ -283,29 +284,72 @@ mod tests {
         assert!(snapshot.find_key("k51").unwrap().is_some());
     }
 
-    /// A damaged shard is an error, or with leave a partial answer that names it; never a wrong one.
+    /// Damage to codes is found when they are first scanned, not at open: an error, or with leave an
+    /// answer from the other shard that names this one; never a wrong answer.
     #[test]
     fn a_damaged_shard_fails_alone() {
         let tmp = tempfile::tempdir().unwrap();
-        let (_, rows) = build(tmp.path(), Metric::L2, &[]);
+        let dir = IndexDir::create(tmp.path()).unwrap();
+        let model = small(Metric::L2, false, 5);
+        model.write(&dir.model_path(&model.hash())).unwrap();
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        let mut next_id = 0;
+        // The second shard's codes fill several tiles, so that some are theirs alone.
+        let mut shard = |rows: u64, task| {
+            let mut b = ShardBuilder::new(&model);
+            for _ in 0..rows {
+                let code: [u8; 4] = std::array::from_fn(|_| rng.random_range(0..16));
+                b.push_code(next_id, "", rng.random_range(0..7), &code).unwrap();
+                next_id += 1;
+            }
+            b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap()
+        };
+        let shards = vec![shard(300, 0), shard(60_000, 1)];
+        let name = shards[1].name.clone();
+        let new = NewGeneration {
+            model: model.hash(),
+            shards,
+            tombstones: BTreeMap::new(),
+            deletes: None,
+            next_id,
+        };
+        dir.commit(None, new).unwrap();
+
+        let query = [0.1; 12];
         let whole = Snapshot::open(tmp.path(), None).unwrap();
-        let name = whole.generation().shards[1].name.clone();
-        let path = tmp.path().join("shards").join(&name);
-        let codes = whole
-            .shards()
-            .nth(1)
+        // Hits of the first shard alone, for which all lists have to be scanned.
+        let want: Vec<u64> = whole
+            .search(&query, &params(60_300, 7))
             .unwrap()
-            .file()
-            .find(crate::container::SectionKind::Codes)
-            .copied()
-            .unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[codes.offset as usize] ^= 4;
+            .hits
+            .iter()
+            .filter(|h| h.row.shard == 0)
+            .map(|h| h.id)
+            .collect();
+        assert_eq!(want.len(), 300);
+        let codes = whole.shards().nth(1).unwrap().file().require(SectionKind::Codes).copied();
+        let at = codes.map(|c| c.offset + c.len / 2).unwrap() as usize;
         drop(whole);
+        let path = dir.shard_path(&name).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at] ^= 4;
         std::fs::write(&path, bytes).unwrap();
-        // One tile covers this small file, so damage to it is found when the table is read at open.
-        assert!(matches!(Snapshot::open(tmp.path(), None), Err(Error::Corrupt { .. })));
-        assert!(!rows.is_empty());
+
+        let damaged = Snapshot::open(tmp.path(), None).unwrap();
+        let error = damaged.search(&query, &params(500, 7)).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        let answer = damaged
+            .search(&query, &SearchParams { allow_partial: true, ..params(500, 7) })
+            .unwrap();
+        assert_eq!(answer.hits.iter().map(|h| h.id).collect::<Vec<_>>(), want);
+        assert_eq!((answer.shards_asked, answer.failed.len()), (2, 1));
+        assert_eq!(answer.failed[0].name, name);
+        assert!(matches!(answer.failed[0].error, Error::Corrupt { .. }));
+
+        // A look does not read codes; a proof does, and says where.
+        crate::inspect(tmp.path(), false).unwrap();
+        let error = crate::inspect(tmp.path(), true).unwrap_err().to_string();
+        assert!(error.contains(&name) && error.contains("codes"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In R-MAC it stands between the region vectors' two L2 normalisations (Gordo et al. 2017, §3.1: a
 //! shift and a fully connected layer). How it is learned is the indexer's business.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -99,8 +99,7 @@ impl Whitening {
     /// [`Error::Io`]; [`Error::Invalid`] or [`Error::Dim`] if the shapes do not fit.
     pub fn write(&self, path: &Path) -> Result<Hash> {
         self.check()?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = Writer::create(folder, FileKind::Whitening)?;
+        let mut file = Writer::create(path, FileKind::Whitening)?;
         write_meta(
             &mut file,
             &Meta {
@@ -111,8 +110,7 @@ impl Whitening {
         )?;
         file.section(SectionKind::Mean, true, bytemuck::cast_slice(&self.mean))?;
         file.section(SectionKind::Projection, true, bytemuck::cast_slice(&self.projection))?;
-        let target: PathBuf = path.to_owned();
-        file.finish(|_| target)?;
+        file.finish()?;
         Ok(self.hash())
     }
 
@@ -124,7 +122,7 @@ impl Whitening {
         let file = Reader::open(path, FileKind::Whitening)?;
         file.verify()?;
         let meta: Meta = read_meta(&file)?;
-        let elements = meta.dim_in.checked_mul(meta.dim_out).unwrap_or(usize::MAX);
+        let elements = meta.dim_in.saturating_mul(meta.dim_out);
         let whitening = Self {
             mean: file.read_numbers(SectionKind::Mean, meta.dim_in)?.to_vec(),
             projection: file.read_numbers(SectionKind::Projection, elements)?.to_vec(),

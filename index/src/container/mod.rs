@@ -3,13 +3,15 @@
 //! The layout is specified in `docs/shard-format.md`. [`Writer`] writes it to a temporary name and
 //! renames; [`Reader`] maps it and proves each 64 KiB tile when it is first touched.
 
+mod atomic;
 mod footer;
 mod reader;
 mod writer;
 
+pub use atomic::{AtomicFile, write_atomically};
 pub use footer::{FORMAT_VERSION, FileKind, MAGIC, Section, SectionKind, TRAILER_BYTES};
 pub use reader::Reader;
-pub use writer::{Writer, Written, write_atomically};
+pub use writer::{Writer, Written};
 
 /// Sections start at multiples of this many bytes: one page, so that a section can be mapped alone.
 pub const SECTION_ALIGN: u64 = 4096;

@@ -237,15 +237,16 @@ impl Reader {
 mod tests {
     use super::super::Writer;
     use super::*;
+    use crate::storm::stride;
 
     fn sample(folder: &Path) -> PathBuf {
-        let mut w = Writer::create(folder, FileKind::Part).unwrap();
+        let mut w = Writer::create(&folder.join("a.part"), FileKind::Part).unwrap();
         w.section(SectionKind::Meta, true, b"{}").unwrap();
         w.begin(SectionKind::Vectors, true).unwrap();
         for i in 0..40_000u32 {
             w.write(&i.to_le_bytes()).unwrap();
         }
-        w.finish(|_| folder.join("a.part")).unwrap().path
+        w.finish().unwrap().path
     }
 
     #[test]
@@ -273,9 +274,9 @@ mod tests {
         let path = sample(dir.path());
         let good = std::fs::read(&path).unwrap();
         let bad_path = dir.path().join("bad.part");
-        // All bytes of the end, where the structure is, and every 997th of the rest.
+        // All bytes of the end, where the structure is, and a sample of the rest.
         let tail = good.len() - 400;
-        for at in (0..tail).step_by(997).chain(tail..good.len()) {
+        for at in (0..tail).step_by(stride(997)).chain(tail..good.len()) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             std::fs::write(&bad_path, &bad).unwrap();
@@ -292,7 +293,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let good = std::fs::read(sample(dir.path())).unwrap();
         let bad_path = dir.path().join("bad.part");
-        for len in (0..good.len()).step_by(1009).chain(good.len() - 100..good.len()) {
+        for len in (0..good.len()).step_by(stride(1009)).chain(good.len() - 100..good.len()) {
             std::fs::write(&bad_path, &good[..len]).unwrap();
             assert!(Reader::open(&bad_path, FileKind::Part).is_err(), "{len} bytes");
         }
@@ -320,7 +321,7 @@ mod tests {
     #[test]
     fn an_unfinished_writer_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let mut w = Writer::create(dir.path(), FileKind::Part).unwrap();
+        let mut w = Writer::create(&dir.path().join("a"), FileKind::Part).unwrap();
         w.section(SectionKind::Meta, true, &[0; 100_000]).unwrap();
         drop(w);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -1,13 +1,11 @@
 //! Writes a container: temporary name, checksums as the bytes go by, fsync, rename.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::atomic::AtomicFile;
 use super::footer::{Footer, tiles};
 use super::{FileKind, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hash::{Hash, Hasher};
 
 /// What [`Writer::finish`] wrote.
@@ -21,81 +19,9 @@ pub struct Written {
     pub checksum: Hash,
 }
 
-/// A file under a temporary name in its final folder; removed when dropped before it is published.
-struct Temporary {
-    path: PathBuf,
-    file: Option<File>,
-}
-
-impl Temporary {
-    fn create(folder: &Path, stem: &str) -> Result<Self> {
-        // The process id and a counter keep attempts apart; the name is gone after the rename, so
-        // nothing that lasts depends on them.
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!(".{stem}.{}-{n}.tmp", std::process::id()));
-        let file = File::create_new(&path).map_err(|e| Error::io(&path, "create", e))?;
-        Ok(Self { path, file: Some(file) })
-    }
-
-    fn file(&mut self) -> Result<&mut File> {
-        let path = &self.path;
-        self.file
-            .as_mut()
-            .ok_or_else(|| Error::invalid(format!("{}: written after publishing", path.display())))
-    }
-
-    /// fsync, rename to `target`, fsync of the folder.
-    fn publish(mut self, target: &Path) -> Result<()> {
-        let path = self.path.clone();
-        // A rename would replace a device or a folder's link as readily as a file.
-        if fs::metadata(target).is_ok_and(|m| !m.is_file()) {
-            return Err(Error::invalid(format!(
-                "{}: exists and is no regular file, so it is not replaced",
-                target.display()
-            )));
-        }
-        self.file()?.sync_all().map_err(|e| Error::io(&path, "fsync", e))?;
-        fs::rename(&path, target).map_err(|e| Error::io(target, "rename a new file to", e))?;
-        self.file = None; // Published: nothing left to remove.
-        let folder = folder_of(target);
-        File::open(folder).and_then(|d| d.sync_all()).map_err(|e| Error::io(folder, "fsync", e))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // Best effort: a leftover temporary name is harmless, and there is nobody to tell.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// The folder that a file stands in.
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    }
-}
-
-/// Writes `bytes` to `path` so that readers see the old content or the new, never a mixture:
-/// temporary name, fsync, rename, fsync of the folder.
-///
-/// # Errors
-/// [`Error::Io`]; the old content then stands.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let stem = path.file_name().map_or_else(|| "file".into(), |n| n.to_string_lossy().into_owned());
-    let mut temporary = Temporary::create(folder_of(path), &stem)?;
-    let at = temporary.path.clone();
-    temporary.file()?.write_all(bytes).map_err(|e| Error::io(&at, "write", e))?;
-    temporary.publish(path)
-}
-
 /// Writes one container, section by section.
 pub struct Writer {
-    temporary: Temporary,
+    file: AtomicFile,
     kind: FileKind,
     /// Bytes not yet handed to the file; never longer than one tile.
     tile: Vec<u8>,
@@ -108,13 +34,25 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts a container of `kind` under a temporary name in `folder`.
+    /// Starts the container of `kind` that [`Self::finish`] will put at `path`. Its folder must exist.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder cannot be written to.
-    pub fn create(folder: &Path, kind: FileKind) -> Result<Self> {
-        Ok(Self {
-            temporary: Temporary::create(folder, kind.name())?,
+    /// Those of [`AtomicFile::create`].
+    pub fn create(path: &Path, kind: FileKind) -> Result<Self> {
+        Ok(Self::new(AtomicFile::create(path)?, kind))
+    }
+
+    /// Starts a container in `folder` that [`Self::finish_as`] will name by its content.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if the folder cannot be written to.
+    pub fn create_in(folder: &Path, kind: FileKind) -> Result<Self> {
+        Ok(Self::new(AtomicFile::create_in(folder, kind.name())?, kind))
+    }
+
+    fn new(file: AtomicFile, kind: FileKind) -> Self {
+        Self {
+            file,
             kind,
             tile: Vec::with_capacity(TILE_BYTES),
             checks: Vec::new(),
@@ -122,13 +60,13 @@ impl Writer {
             at: 0,
             sections: Vec::new(),
             open: false,
-        })
+        }
     }
 
     /// Begins a section, ending the one before. `required`: readers that do not know it must refuse.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::Error::Io`].
     pub fn begin(&mut self, kind: SectionKind, required: bool) -> Result<()> {
         self.end()?;
         self.sections.push(Section::new(kind, required, self.at, 0));
@@ -139,7 +77,7 @@ impl Writer {
     /// Appends bytes to the section begun last.
     ///
     /// # Errors
-    /// [`Error::Io`], a full disk included.
+    /// [`crate::Error::Io`], a full disk included.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.at += bytes.len() as u64;
         while !bytes.is_empty() {
@@ -156,7 +94,7 @@ impl Writer {
     /// A whole section at once.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::Error::Io`].
     pub fn section(&mut self, kind: SectionKind, required: bool, bytes: &[u8]) -> Result<()> {
         self.begin(kind, required)?;
         self.write(bytes)
@@ -177,18 +115,36 @@ impl Writer {
     fn flush_tile(&mut self) -> Result<()> {
         self.checks.push(crc32c::crc32c(&self.tile));
         self.digest.update(&self.tile);
-        let path = self.temporary.path.clone();
-        self.temporary.file()?.write_all(&self.tile).map_err(|e| Error::io(&path, "write", e))?;
+        self.file.append(&self.tile)?;
         self.tile.clear();
         Ok(())
     }
 
-    /// Writes the checksums and the footer, fsyncs, and renames to the path that `name` gives for the
-    /// file's checksum. A file of that name is replaced.
+    /// Writes the checksums and the footer and gives the file the name that it was created for. A file
+    /// of that name is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`]; nothing is left behind then, and what stood under the name still stands.
-    pub fn finish(mut self, name: impl FnOnce(&Hash) -> PathBuf) -> Result<Written> {
+    /// Those of [`AtomicFile::publish`]; nothing is left behind then, and what stood under the name
+    /// still stands.
+    pub fn finish(mut self) -> Result<Written> {
+        let (bytes, checksum) = self.end_file()?;
+        let path = self.file.publish()?;
+        Ok(Written { path, bytes, checksum })
+    }
+
+    /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same folder.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_as(mut self, name: impl FnOnce(&Hash) -> PathBuf) -> Result<Written> {
+        let (bytes, checksum) = self.end_file()?;
+        let path = name(&checksum);
+        self.file.publish_as(&path)?;
+        Ok(Written { path, bytes, checksum })
+    }
+
+    /// Writes what stands behind the sections. Returns size and SHA-256 of the whole file.
+    fn end_file(&mut self) -> Result<(u64, Hash)> {
         self.end()?;
         if !self.tile.is_empty() {
             self.flush_tile()?;
@@ -196,15 +152,12 @@ impl Writer {
         let data_bytes = self.at;
         debug_assert_eq!(self.checks.len() as u64, tiles(data_bytes));
         let checks: Vec<u8> = self.checks.iter().flat_map(|c| c.to_le_bytes()).collect();
-        let footer =
-            Footer { data_bytes, checks_crc: crc32c::crc32c(&checks), sections: self.sections };
+        let sections = std::mem::take(&mut self.sections);
+        let footer = Footer { data_bytes, checks_crc: crc32c::crc32c(&checks), sections };
         let end = [checks, footer.encode(self.kind)?].concat();
         self.digest.update(&end);
-        let temporary = self.temporary.path.clone();
-        self.temporary.file()?.write_all(&end).map_err(|e| Error::io(&temporary, "write", e))?;
-        let checksum = self.digest.finish();
-        let path = name(&checksum);
-        self.temporary.publish(&path)?;
-        Ok(Written { path, bytes: data_bytes + end.len() as u64, checksum })
+        self.file.append(&end)?;
+        let checksum = std::mem::take(&mut self.digest).finish();
+        Ok((data_bytes + end.len() as u64, checksum))
     }
 }

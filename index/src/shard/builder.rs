@@ -103,7 +103,7 @@ impl<'a> ShardBuilder<'a> {
         let (key_map, keyed) = self.key_map(ordinal_bits)?;
         let id_map = self.id_map(ids, ordinal_bits)?;
 
-        let mut file = Writer::create(folder, FileKind::Shard)?;
+        let mut file = Writer::create_in(folder, FileKind::Shard)?;
         let meta = ShardMeta {
             model: self.model.hash(),
             plan,
@@ -151,7 +151,7 @@ impl<'a> ShardBuilder<'a> {
         }
         let name =
             |checksum: &Hash| format!("{}-{task:05}-{}.shard", plan.short(), checksum.short());
-        let written = file.finish(|checksum| folder.join(name(checksum)))?;
+        let written = file.finish_as(|checksum| folder.join(name(checksum)))?;
         Ok(ShardEntry {
             name: name(&written.checksum),
             bytes: written.bytes,
