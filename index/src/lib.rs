@@ -19,6 +19,7 @@ pub mod shard;
 pub mod snapshot;
 pub mod spec;
 pub mod storage;
+pub mod vectors;
 pub mod whitening;
 
 #[cfg(test)]
@@ -35,4 +36,5 @@ pub use shard::{Shard, ShardBuilder, ShardMeta};
 pub use snapshot::{Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes};
 pub use spec::{DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter};
 pub use storage::{LocalStorage, Storage};
+pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};
 pub use whitening::Whitening;
