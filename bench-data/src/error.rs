@@ -10,14 +10,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The system refused an operation on a file or folder.
-    #[error("cannot {op} {path}: {source}", path = path.display())]
+    #[error("cannot {op} {path}: {cause}", path = path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried: a verb.
         op: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
+        /// The system's reason. Not called `source`: the message names it already, and a chain of causes
+        /// would name it again.
+        cause: std::io::Error,
     },
     /// The target holds something other than what was asked for; it was left as it was.
     #[error("{path} exists and is left as it is: {what}", path = path.display())]
@@ -34,19 +35,19 @@ pub enum Error {
         what: String,
     },
     /// The encoder refused a picture.
-    #[error("cannot encode {name} as JPEG: {source}")]
+    #[error("cannot encode {name} as JPEG: {cause}")]
     Encode {
         /// The photo's name.
         name: String,
         /// The encoder's reason.
-        source: image::ImageError,
+        cause: image::ImageError,
     },
 }
 
 impl Error {
     /// For `map_err`: an I/O error with its path and verb.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io { path: path.to_owned(), op, source }
+        move |cause| Self::Io { path: path.to_owned(), op, cause }
     }
 
     pub(crate) fn invalid(what: impl Into<String>) -> Self {

@@ -183,9 +183,9 @@ pub fn generate_with(
     match fs::rename(&work.0, &target) {
         Ok(()) => Ok(summary(dir, &manifest, false)),
         // Another process may have finished the same set in the meantime.
-        Err(source) => match existing(dir, options)? {
+        Err(cause) => match existing(dir, options)? {
             Some(summary) => Ok(summary),
-            None => Err(Error::Io { path: target, op: "rename the finished set to", source }),
+            None => Err(Error::Io { path: target, op: "rename the finished set to", cause }),
         },
     }
 }
@@ -315,7 +315,7 @@ fn write_jpeg(folder: &Path, name: &str, image: &RgbImage, quality: u8) -> Resul
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality)
         .encode(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8)
-        .map_err(|source| Error::Encode { name: name.into(), source })?;
+        .map_err(|cause| Error::Encode { name: name.into(), cause })?;
     let path = folder.join(format!("{name}.jpg"));
     fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
     Ok(bytes.len() as u64)

@@ -106,7 +106,7 @@ fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, PathBuf>) ->
     for entry in WalkDir::new(folder).follow_links(true) {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(folder).to_owned();
-            Error::Io { path, op: "read", source: error.into() }
+            Error::Io { path, op: "read", cause: error.into() }
         })?;
         let path = entry.path();
         let ending =
