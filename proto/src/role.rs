@@ -7,15 +7,20 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::{fmt, io, io::Write};
 
 use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, FileFormat, Map, Source, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tracing_subscriber::EnvFilter;
+
+/// Largest configuration file in bytes; a larger one is a wrong name.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Reads the configuration `T` of a role: `default_toml`, then `file`, then every environment variable
 /// whose name begins with `env_prefix` and `_`.
@@ -53,8 +58,9 @@ pub fn load_config_from<T: DeserializeOwned>(
     let mut loaded: T = check(builder.clone()).context("the built-in defaults")?;
     if let Some(path) = file {
         let place = || format!("configuration file {}", path.display());
-        let text = std::fs::read_to_string(path).with_context(place)?;
-        builder = builder.add_source(config::File::from_str(&text, FileFormat::Toml));
+        let bytes = read_at_most(path, MAX_CONFIG_BYTES).with_context(place)?;
+        let text = std::str::from_utf8(&bytes).with_context(place)?;
+        builder = builder.add_source(config::File::from_str(text, FileFormat::Toml));
         loaded = check(builder.clone()).with_context(place)?;
     }
     for variable in variables(env_prefix, vars)? {
@@ -183,6 +189,32 @@ pub fn init_logging(filter: &str, format: LogFormat) -> Result<()> {
     .map_err(|error| anyhow!("logs cannot be initialised: {error}"))
 }
 
+/// Writes `text` to standard output. A reader that has seen enough (`| head`) is no failure.
+///
+/// # Errors
+/// Standard output cannot be written to, a full disk included.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}
+
+/// The bytes of a file, or of what a pipe gives, if they are no more than `max_bytes`: a wrong name must
+/// not fill the memory.
+///
+/// # Errors
+/// The system's, without the path; a file that is larger.
+pub fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > max_bytes {
+        true => Err(io::Error::other(format!("larger than the limit of {max_bytes} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
 /// The exit code of a program that ended with `result`: 0, or 1 after one line `error: a: b: c` on
 /// standard error, outermost cause first. (Usage errors exit with 2 before it comes to this.)
 pub fn main_exit(result: Result<()>) -> ExitCode {
@@ -288,6 +320,13 @@ mod tests {
         assert!(kind.contains("ROLE_THREADS") && kind.contains("threads"), "{kind}");
         let syntax = message(Some("threads = = 1"), &[]);
         assert!(syntax.contains("role.toml") && !syntax.contains('\n'), "{syntax}");
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let error = read_at_most(Path::new("/dev/zero"), 1000).expect_err("it has no end");
+        assert!(error.to_string().contains("limit of 1000 bytes"), "{error}");
+        assert_eq!(read_at_most(Path::new("/dev/null"), 0).expect("an empty file"), b"");
     }
 
     #[test]
