@@ -13,6 +13,9 @@ pub const DEFAULT_TOML: &str = include_str!("../default.toml");
 /// Prefix of the environment variables, without the underscore that follows it.
 pub const ENV_PREFIX: &str = "OCELLI_SEARCHER";
 
+/// Largest number of search threads: far above any machine, far below what exhausts one.
+const MAX_THREADS: usize = 1024;
+
 /// How the server runs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +85,12 @@ impl Config {
         for name in self.indexes.keys() {
             check_index_name(name)?;
         }
+        ensure!(
+            self.threads <= MAX_THREADS,
+            "threads is {}; expected at most {MAX_THREADS}",
+            self.threads
+        );
+        ensure!(self.max_message_bytes >= 1, "max_message_bytes is 0; expected at least 1");
         ensure!(self.max_k >= 1, "max_k is {}; expected at least 1", self.max_k);
         ensure!(
             (1..=self.max_k).contains(&self.default_k),

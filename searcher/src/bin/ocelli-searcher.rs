@@ -1,12 +1,11 @@
 //! The search server: command line, configuration, exit code.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use ocelli_proto::role::{LogFormat, init_logging, main_exit};
+use ocelli_proto::role::{LogFormat, init_logging, main_exit, print};
 use ocelli_searcher::{Config, config, run};
 
 /// Searches Ocelli indexes over gRPC.
@@ -80,8 +79,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     main_exit(match args.command {
         Command::Serve(args) => serve(args),
-        Command::Config => write!(std::io::stdout(), "{}", config::DEFAULT_TOML)
-            .context("cannot write to standard output"),
+        Command::Config => print(config::DEFAULT_TOML),
     })
 }
 
