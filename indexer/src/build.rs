@@ -56,7 +56,8 @@ pub struct BuildReport {
 /// step fails, the current generation stays what it was; shards left by a stopped build are written
 /// over by the next or lie unused.
 ///
-/// Refuses: region parts, parts of another descriptor spec than the model's, no rows, fewer rows than
+/// # Errors
+/// Region parts, parts of another descriptor spec than the model's, no rows, fewer rows than
 /// shards, ids and keys that are there twice.
 pub fn build(
     parts: &[Part],

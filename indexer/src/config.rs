@@ -47,7 +47,7 @@ pub struct Whiten {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// Coarse centroids.
+    /// Coarse centroids, 0: by the number of rows.
     pub nlist: usize,
     /// Bytes per code.
     pub m: usize,

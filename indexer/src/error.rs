@@ -37,14 +37,15 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// A file that this room reads or writes itself (ground truth, list files).
-    #[error("{}: cannot {op}: {reason}", path.display())]
+    #[error("{}: cannot {op}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What was tried: "read", "write".
         op: &'static str,
-        /// The system's answer.
-        reason: io::Error,
+        /// The system's answer. Not called `source`: the message names it already, and a chain of
+        /// causes would name it again.
+        cause: io::Error,
     },
     /// Ground truth that cannot be understood, or names what is not there.
     #[error("ground truth {}: {what}", path.display())]
@@ -60,6 +61,6 @@ impl Error {
     /// Adapter for `map_err` on file operations.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |reason| Self::Io { path, op, reason }
+        move |cause| Self::Io { path, op, cause }
     }
 }

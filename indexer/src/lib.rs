@@ -19,5 +19,8 @@ mod whiten;
 pub use build::{BuildOptions, BuildReport, build};
 pub use error::{Error, Result};
 pub use progress::{Progress, ProgressFn, silent};
-pub use train::{KSUB, ROWS_PER_CENTROID, TrainOptions, TrainReport, train};
+pub use train::{
+    KSUB, MAX_AUTO_NLIST, ROWS_PER_AUTO_LIST, ROWS_PER_CENTROID, TrainOptions, TrainReport,
+    auto_nlist, train,
+};
 pub use whiten::{WhitenOptions, WhitenReport, learn_whitening};

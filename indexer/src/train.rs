@@ -21,7 +21,7 @@ pub const KSUB: usize = 256;
 /// How a model is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
-    /// Coarse centroids (inverted lists).
+    /// Coarse centroids (inverted lists); 0: as many as [`auto_nlist`] says for the training rows.
     pub nlist: usize,
     /// Sub-quantizers, which is bytes per code; divides the dimension.
     pub m: usize,
@@ -46,7 +46,7 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
-            nlist: 16,
+            nlist: 0,
             m: 32,
             metric: None,
             opq: false,
@@ -60,6 +60,30 @@ impl Default for TrainOptions {
     }
 }
 
+/// How descriptors are compared unless the user says otherwise: inner product for those of a network,
+/// which have unit norm, L2 for vectors from elsewhere.
+pub(crate) fn default_metric(spec: &DescriptorSpec) -> Metric {
+    match spec {
+        DescriptorSpec::Network(_) => Metric::InnerProduct,
+        DescriptorSpec::Foreign { .. } => Metric::L2,
+    }
+}
+
+/// Training rows for each list that [`auto_nlist`] gives.
+pub const ROWS_PER_AUTO_LIST: usize = 1000;
+
+/// The largest [`auto_nlist`]: with more, a query compares itself with more centroids than codes.
+pub const MAX_AUTO_NLIST: usize = 1 << 16;
+
+/// Lists for `rows` training rows: one per 1,000, rounded down to a power of two, 1 to 65,536.
+///
+/// So each centroid is the mean of many rows; in small collections fewer lists also rank better (see
+/// `default.toml`).
+#[must_use]
+pub fn auto_nlist(rows: usize) -> usize {
+    (rows / ROWS_PER_AUTO_LIST).checked_ilog2().map_or(1, |log| 1 << log).min(MAX_AUTO_NLIST)
+}
+
 /// What was trained, for people.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainReport {
@@ -71,6 +95,8 @@ pub struct TrainReport {
     pub dim: usize,
     /// Coarse centroids.
     pub nlist: usize,
+    /// Whether nlist followed from the number of rows.
+    pub nlist_auto: bool,
     /// Bytes per code.
     pub m: usize,
     /// Whether a rotation was learned.
@@ -91,8 +117,10 @@ pub struct TrainReport {
 /// their length; one codebook of 256 codewords per sub-vector of the residuals (Jégou et al. 2011).
 /// Equal input, seed and thread count give equal bits on one kind of machine.
 ///
-/// Refuses: parts of different specs; `m` that does not divide the dimension; `nlist` 0; fewer than
-/// 39 rows per codeword or coarse centroid, unless forced.
+/// # Errors
+/// Parts of different specs; `m` that does not divide the dimension or is too large; `nlist` out of
+/// range; fewer than 39 rows per codeword or coarse centroid, unless forced; a part that cannot be read;
+/// FAISS's own.
 pub fn train(
     parts: &[Part],
     options: &TrainOptions,
@@ -104,6 +132,9 @@ pub fn train(
     let rows_available = count_rows(parts);
     let rows =
         if options.max_rows == 0 { rows_available } else { options.max_rows.min(rows_available) };
+    let nlist_auto = options.nlist == 0;
+    let nlist = if nlist_auto { auto_nlist(rows) } else { options.nlist };
+    let options = &TrainOptions { nlist, ..options.clone() };
     check_options(options, dim, rows)?;
 
     let mut stages = Stages { progress, seconds: BTreeMap::new() };
@@ -112,10 +143,7 @@ pub fn train(
     let trained =
         Session::run(options.threads, |faiss| train_on(faiss, x, n, dim, options, &mut stages))??;
 
-    let metric = options.metric.unwrap_or(match spec {
-        DescriptorSpec::Network(_) => Metric::InnerProduct,
-        DescriptorSpec::Foreign { .. } => Metric::L2,
-    });
+    let metric = options.metric.unwrap_or_else(|| default_metric(spec));
     let opq = trained.rotation.is_some();
     let model = Model::from_parts(ModelParts {
         spec: spec.clone(),
@@ -125,7 +153,7 @@ pub fn train(
         renormalize: false,
         dim,
         d: dim,
-        nlist: options.nlist,
+        nlist,
         coarse: trained.coarse,
         m: options.m,
         ksub: KSUB,
@@ -136,7 +164,8 @@ pub fn train(
         rows: n,
         rows_available,
         dim,
-        nlist: options.nlist,
+        nlist,
+        nlist_auto,
         m: options.m,
         opq,
         mse_coarse: trained.mse_coarse,
@@ -165,8 +194,10 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             "m (bytes per code): expected at most {MAX_M}, found {m}"
         )));
     }
-    if nlist == 0 || nlist > MAX_NLIST {
-        return Err(Error::Invalid(format!("nlist: expected 1 to {MAX_NLIST}, found {nlist}")));
+    if nlist > MAX_NLIST {
+        return Err(Error::Invalid(format!(
+            "nlist: expected 1 to {MAX_NLIST}, or 0 for a number that suits the rows; found {nlist}"
+        )));
     }
     if rows == 0 {
         return Err(Error::TooFewRows {

@@ -43,7 +43,8 @@ pub struct WhitenReport {
 /// passes; equal parts in equal order give equal bits on one kind of machine, whatever the number of
 /// threads.
 ///
-/// Refuses: parts of different specs, parts already whitened, `dim` of 0 or above the input's,
+/// # Errors
+/// Parts of different specs, parts already whitened, `dim` of 0 or above the input's,
 /// fewer than `dim + 1` rows, and a sample in which fewer than `dim` directions vary.
 pub fn learn_whitening(
     parts: &[Part],

@@ -61,8 +61,8 @@ impl GroundTruth {
     /// {photo: label}}`) or a directory in the Oxford text form (`NAME_query.txt` with `NAME_good.txt`,
     /// `NAME_ok.txt`, `NAME_junk.txt`).
     ///
-    /// Fails where a file is missing or cannot be understood, where a box is empty, and where two
-    /// queries share a name.
+    /// # Errors
+    /// A file that is missing or cannot be understood, an empty box, two queries of one name.
     pub fn open(path: &Path) -> Result<Self> {
         let truth = if path.is_dir() { oxford::read(path)? } else { read_json(path)? };
         truth.check(path)?;

@@ -46,7 +46,7 @@ fn read_query(dir: &Path, name: &str) -> Result<Query> {
         positives,
         // A query without junk may come without the file.
         junk: match read_list(&dir.join(format!("{name}_junk.txt"))) {
-            Err(Error::Io { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {
+            Err(Error::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
                 BTreeSet::new()
             }
             list => list?,

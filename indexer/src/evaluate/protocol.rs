@@ -41,7 +41,8 @@ pub struct QueryScore {
 /// mAP by the official protocol. The descriptor of each query is looked up in `queries` by the
 /// query's name (the stem of its key will do).
 ///
-/// Refuses: ground truth without queries, a query without descriptor, queries encoded otherwise than
+/// # Errors
+/// Ground truth without queries, a query without descriptor, queries encoded otherwise than
 /// the database, a photo of the ground truth that is twice in the database.
 pub fn official(
     database: &dyn Ranking,
@@ -86,7 +87,8 @@ pub fn official(
 /// least one other. The query is the photo's descriptor in `source` (the exact descriptors, also
 /// where an index is judged), or in the database itself.
 ///
-/// Refuses: ground truth without labels, no such photo, a photo that is twice in the database.
+/// # Errors
+/// Ground truth without labels, no such photo, a photo that is twice in the database.
 pub fn leave_one_out(
     database: &dyn Ranking,
     truth: &GroundTruth,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::container::write_atomically;
 use serde::Serialize;
 
 use super::{BoundingBox, GroundTruth};
@@ -31,7 +31,8 @@ struct Line<'a> {
 /// Writes `out` (JSON lines `{"path", "key", "box"}` for `ocelli encode --list`), one line per query
 /// of `truth`. Photos are found anywhere under `photos_root` by the stem of their file.
 ///
-/// Refuses: ground truth without queries, a photo that is not there or that is there twice.
+/// # Errors
+/// Ground truth without queries, a photo that is not there or that is there twice.
 pub fn write_query_list(truth: &GroundTruth, photos_root: &Path, out: &Path) -> Result<QueryList> {
     if truth.queries.is_empty() {
         return Err(Error::Invalid("the ground truth names no queries".to_owned()));
@@ -67,8 +68,7 @@ pub fn write_query_list(truth: &GroundTruth, photos_root: &Path, out: &Path) -> 
             .map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))?;
         text.push(b'\n');
     }
-    let mut file = fs::File::create(out).map_err(Error::io("write", out))?;
-    file.write_all(&text).map_err(Error::io("write", out))?;
+    write_atomically(out, &text)?;
     Ok(QueryList { path: out.to_owned(), queries: truth.queries.len() })
 }
 

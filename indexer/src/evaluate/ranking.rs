@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{DescriptorSpec, Part, PartKind, SearchParams, Snapshot};
-use ocelli_vector::dot;
+use ocelli_index::{DescriptorSpec, Metric, Part, PartKind, SearchParams, Snapshot};
+use ocelli_vector::{dot, l2_sq};
 
+use crate::train::default_metric;
 use crate::{Error, Result};
 
 /// A set of images that can be ranked. Images are numbered 0 to `keys().len()`.
@@ -16,13 +17,20 @@ pub trait Ranking: Sync {
     fn spec(&self) -> &DescriptorSpec;
 
     /// All images, best first, for the query `x` `(dim,)`.
+    ///
+    /// # Errors
+    /// A query of another dimension; a damaged index.
     fn rank(&self, x: &[f32]) -> Result<Vec<u32>>;
 
     /// The descriptor `(dim,)` of an image: stored, or as the index reconstructs it.
+    ///
+    /// # Errors
+    /// No image of this number; a damaged index.
     fn descriptor(&self, image: u32) -> Result<Vec<f32>>;
 }
 
-/// Exact inner products with float descriptors; ties go to the earlier image.
+/// Exact scores of float descriptors: inner product for those of a network, L2 distance for vectors from
+/// elsewhere, as `train` chooses unless told otherwise. Ties go to the earlier image.
 pub struct ExactRanking {
     keys: Vec<String>,
     spec: DescriptorSpec,
@@ -32,6 +40,9 @@ pub struct ExactRanking {
 
 impl ExactRanking {
     /// Reads descriptor parts of one spec into memory.
+    ///
+    /// # Errors
+    /// No part, region parts, parts of different specs, a damaged part.
     pub fn open(parts: &[Part]) -> Result<Self> {
         let spec = crate::sample::common_spec(parts)?.clone();
         let (mut keys, mut descriptors) = (Vec::new(), Vec::new());
@@ -58,13 +69,17 @@ impl Ranking for ExactRanking {
         if x.len() != dim {
             return Err(Error::Invalid(format!("query: expected {dim} values, found {}", x.len())));
         }
+        let cost = |row: &[f32]| match default_metric(&self.spec) {
+            Metric::InnerProduct => -dot(x, row),
+            Metric::L2 => l2_sq(x, row),
+        };
         let mut scored: Vec<(f32, u32)> = self
             .descriptors
             .chunks_exact(dim)
             .zip(0u32..)
-            .map(|(row, image)| (dot(x, row), image))
+            .map(|(row, image)| (cost(row), image))
             .collect();
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         Ok(scored.into_iter().map(|(_, image)| image).collect())
     }
 
@@ -88,6 +103,9 @@ pub struct IndexRanking {
 
 impl IndexRanking {
     /// Takes an opened generation. Reads all its keys.
+    ///
+    /// # Errors
+    /// A damaged index.
     pub fn new(snapshot: Snapshot) -> Result<Self> {
         let mut this =
             Self { keys: Vec::new(), rows: Vec::new(), image_of: HashMap::new(), snapshot };

@@ -44,7 +44,10 @@ impl Session {
     /// equal bits on one kind of machine.
     ///
     /// With `n <= k` every row is a centroid and the rest repeat them, so that a forced training on
-    /// little data still makes a valid codebook. Fails on non-finite values and mismatched sizes.
+    /// little data still makes a valid codebook.
+    ///
+    /// # Errors
+    /// Values that are not finite, sizes that do not match, FAISS's own.
     pub fn kmeans(
         &self,
         x: &[f32],
@@ -92,6 +95,9 @@ impl Session {
     }
 
     /// The nearest of `centroids` `(k, d)` to each row of `x` `(n, d)` by exact L2.
+    ///
+    /// # Errors
+    /// As [`Self::kmeans`].
     pub fn assign(&self, x: &[f32], n: usize, d: usize, centroids: &[f32]) -> Result<Assignment> {
         check_rows("assignment", x, n, d)?;
         let k = centroids.len() / d;

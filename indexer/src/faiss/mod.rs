@@ -40,7 +40,10 @@ impl Session {
     /// Runs `work` on a thread of its own with `threads` OpenMP threads (0: one per available core)
     /// and waits for its end. A second caller waits until the first session is over.
     ///
-    /// A panic of `work` continues in the caller. Fails only where no thread can be started.
+    /// A panic of `work` continues in the caller.
+    ///
+    /// # Errors
+    /// No thread can be started.
     pub fn run<R: Send>(threads: usize, work: impl FnOnce(&Session) -> R + Send) -> Result<R> {
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let threads = match threads {

@@ -39,7 +39,8 @@ impl Session {
     /// Rotation `R` `(d, d)`, row-major with orthonormal rows, learned from `x` `(n, d)` for `m`
     /// sub-quantizers of 256 codewords (Ge et al. 2013, non-parametric OPQ). Use as `z = R x`.
     ///
-    /// Fails where `m` does not divide `d`, with fewer than 256 rows, and on non-finite values.
+    /// # Errors
+    /// `m` that does not divide `d`, fewer than 256 rows, values that are not finite, FAISS's own.
     pub fn opq(
         &self,
         x: &[f32],

@@ -3,7 +3,7 @@
 use std::fs;
 
 use ocelli_indexer::evaluate::{
-    ExactRanking, GroundTruth, leave_one_out, official, stem, write_query_list,
+    ExactRanking, GroundTruth, Ranking, leave_one_out, official, stem, write_query_list,
 };
 use tempfile::tempdir;
 
@@ -12,10 +12,10 @@ use crate::support::{descriptors, spec};
 const JSON: &str = r#"{"images": ["a"], "folder_label": {"a": "t", "b": "t", "c": "u", "d": "t"},
     "queries": [{"name": "a", "bbox": [1, 2, 30, 40.5], "original_size": [9, 9], "ok": ["a", "d"], "junk": ["b"]}]}"#;
 
-/// By inner product with (1, 0): a, b, c, d. Official: junk b is skipped, so a c d with positives a
+/// By distance from (1, 0): a, b, c, d. Official: junk b is skipped, so a c d with positives a
 /// and d: ½ + 7/24. Leave-one-out, labels t: a b d: a asks b c d: (1 + 1)/2·½ + (1/2 + 2/3)/2·½ =
-/// ½ + 7/24; b ranks c a d, by 0.96, 0.8, 0.76: (0 + 1/2)/2·½ + (1/2 + 2/3)/2·½ = 1/8 + 7/24; d
-/// ranks c b a, by 0.92, 0.76, 0.2: the same.
+/// ½ + 7/24; b ranks c a d, by 0.08, 0.4, 0.52: (0 + 1/2)/2·½ + (1/2 + 2/3)/2·½ = 1/8 + 7/24; d
+/// ranks c b a, by 0.2, 0.52, 1.64: the same.
 #[test]
 fn both_protocols_by_hand() {
     let dir = tempdir().unwrap();
@@ -47,6 +47,15 @@ fn both_protocols_by_hand() {
     for ((name, ap), (wanted_name, wanted)) in by_name.iter().zip(expected) {
         assert!(*name == wanted_name && (ap - wanted).abs() < 1e-12, "{by_name:?}");
     }
+}
+
+/// Vectors from elsewhere need not have unit norm: a long one must not win by its length.
+#[test]
+fn foreign_vectors_are_ranked_by_distance() {
+    let dir = tempdir().unwrap();
+    let rows: [(&str, &[f32]); 2] = [("long", &[9.0, 0.0]), ("near", &[1.0, 0.1])];
+    let part = descriptors(&dir.path().join("db.part"), &spec(2), &rows);
+    assert_eq!(ExactRanking::open(&[part]).unwrap().rank(&[1.0, 0.0]).unwrap(), [1, 0]);
 }
 
 /// The text form says the same as JSON; the query's prefix goes, good and ok join, junk may lack.

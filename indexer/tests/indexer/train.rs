@@ -1,7 +1,7 @@
 //! The trainer: what it refuses, and that what it makes is a model of the data.
 
 use ocelli_index::Metric;
-use ocelli_indexer::{TrainOptions, silent, train};
+use ocelli_indexer::{TrainOptions, auto_nlist, silent, train};
 use tempfile::tempdir;
 
 use crate::support::{clustered, descriptors, regions, spec};
@@ -37,6 +37,25 @@ fn refusals_have_numbers() {
     assert!(
         matches!(error, ocelli_indexer::Error::Index(ocelli_index::Error::SpecMismatch { .. })),
         "{error}"
+    );
+}
+
+/// nlist 0: the rows that are trained on decide, and model and report say what they decided.
+#[test]
+fn the_number_of_lists_follows_the_rows() {
+    let expected = [(0, 1), (999, 1), (1_999, 1), (2_000, 2), (21_904, 16), (1 << 30, 65_536)];
+    for (rows, nlist) in expected {
+        assert_eq!(auto_nlist(rows), nlist, "{rows} rows");
+    }
+    let dir = tempdir().unwrap();
+    let parts = [regions(&dir.path().join("a.part"), &clustered(9_000, 4, 3), 4)];
+    for (max_rows, nlist) in [(0, 8), (4_100, 4)] {
+        let options = TrainOptions { nlist: 0, max_rows, force: true, ..OPTIONS };
+        let (model, report) = train(&parts, &options, &silent).unwrap();
+        assert_eq!((model.parts().nlist, report.nlist, report.nlist_auto), (nlist, nlist, true));
+    }
+    assert!(
+        !train(&parts, &TrainOptions { force: true, ..OPTIONS }, &silent).unwrap().1.nlist_auto
     );
 }
 
