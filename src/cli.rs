@@ -38,6 +38,11 @@ pub enum Command {
     Train(TrainArgs),
     /// Build an index of descriptors under a model
     Build(BuildArgs),
+    /// Take in what others made: vectors, or an index of FAISS
+    Import {
+        #[command(subcommand)]
+        command: crate::commands::import::ImportCommand,
+    },
     /// Answer queries over gRPC (runs ocelli-searcher; `ocelli serve --help` tells more)
     #[command(disable_help_flag = true)]
     Serve(PassThroughArgs),

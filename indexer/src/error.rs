@@ -47,6 +47,14 @@ pub enum Error {
         /// causes would name it again.
         cause: io::Error,
     },
+    /// A file of somebody else's format that is damaged or cannot be imported.
+    #[error("{}: {what}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Expected and found, with the offset.
+        what: String,
+    },
     /// Ground truth that cannot be understood, or names what is not there.
     #[error("ground truth {}: {what}", path.display())]
     GroundTruth {

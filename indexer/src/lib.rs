@@ -7,6 +7,7 @@
 pub mod config;
 pub mod evaluate;
 pub mod faiss;
+pub mod import;
 
 mod build;
 mod error;

@@ -1,0 +1,173 @@
+//! `ocelli import`: vectors and indexes that others made.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use ocelli_index::{Checks, DescriptorSpec, Dtype, VectorFile};
+use ocelli_indexer::import::{
+    ImportOptions, ImportReport, VectorsOptions, VectorsReport, import_faiss, import_vectors,
+};
+
+use super::check_out;
+use crate::cli::OutputArgs;
+use crate::output::{print, thousands};
+use crate::progress::Bars;
+
+/// What is imported.
+#[derive(Subcommand)]
+pub enum ImportCommand {
+    /// An IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
+    Faiss(FaissArgs),
+    /// Files of vectors (fvecs, bvecs, npy, fbin, u8bin), as a part for train and build
+    Vectors(VectorsArgs),
+}
+
+const FAISS_EXAMPLE: &str = "\
+Flat coarse quantizers, 8 or 4 bits, L2 and inner product, with OPQ, PCA and rotations in front:
+  ocelli import faiss sift.faiss --out index/ --spec foreign:sift
+The directory is created, or gets a new generation that replaces what was found under it before.";
+
+/// Flags of `import faiss`.
+#[derive(Args)]
+#[command(after_help = FAISS_EXAMPLE)]
+pub struct FaissArgs {
+    /// File that faiss.write_index wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Index directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Your name for what made the vectors; queries with another descriptor spec are refused
+    #[arg(long, value_name = "foreign:NAME", default_value = "foreign:faiss",
+        value_parser = foreign_name)]
+    pub spec: String,
+    /// Files that the index is split into
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub shards: usize,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const VECTORS_EXAMPLE: &str = "\
+Several files are read one after another; rows get no keys, and their ids when they are built:
+  ocelli import vectors base.fvecs --spec foreign:sift --out sift.part";
+
+/// Flags of `import vectors`.
+#[derive(Args)]
+#[command(after_help = VECTORS_EXAMPLE)]
+pub struct VectorsArgs {
+    /// Files of one dimension; the ending names the format
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where the part goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Your name for what made the vectors; queries with another descriptor spec are refused
+    #[arg(long, value_name = "foreign:NAME", value_parser = foreign_name)]
+    pub spec: String,
+    /// How the part stores numbers
+    #[arg(long, value_enum, default_value_t)]
+    pub dtype: DtypeArg,
+    /// Refuse vectors of zeros
+    #[arg(long)]
+    pub no_zeros: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// As on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision.
+    F16,
+}
+
+/// Runs one of the imports.
+pub fn run(command: ImportCommand) -> Result<()> {
+    match command {
+        ImportCommand::Faiss(args) => faiss(args),
+        ImportCommand::Vectors(args) => vectors(args),
+    }
+}
+
+fn faiss(args: FaissArgs) -> Result<()> {
+    let options = ImportOptions { name: args.spec, shards: args.shards };
+    let bars = Bars::default();
+    let report = import_faiss(&args.file, &args.out, &options, &|p| bars.report(p))?;
+    drop(bars);
+    print(args.output.format, &report, faiss_text)
+}
+
+fn vectors(args: VectorsArgs) -> Result<()> {
+    check_out(&args.out)?;
+    let checks = Checks { zero_norm: args.no_zeros };
+    let open = |path: &PathBuf| Ok(VectorFile::open(path)?.with_checks(checks));
+    let files = args.files.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let dtype = match args.dtype {
+        DtypeArg::F32 => Dtype::F32,
+        DtypeArg::F16 => Dtype::F16,
+    };
+    let bars = Bars::default();
+    let options = VectorsOptions { name: args.spec, dtype };
+    let report = import_vectors(&files, &args.out, &options, &|p| bars.report(p))?;
+    drop(bars);
+    print(args.output.format, &report, vectors_text)
+}
+
+/// NAME of `foreign:NAME`.
+fn foreign_name(spec: &str) -> Result<String> {
+    let name = spec.strip_prefix("foreign:");
+    let name = name.context("expected foreign:NAME, as Ocelli did not make the vectors")?;
+    // The dimension is not known yet; the name's characters are.
+    DescriptorSpec::foreign(name, 1)?;
+    Ok(name.to_owned())
+}
+
+fn faiss_text(r: &ImportReport) -> String {
+    let transform: Vec<&str> =
+        [(r.centred, "centred"), (r.rotated, "rotated"), (r.normalized, "normalized")]
+            .into_iter()
+            .filter_map(|(is, word)| is.then_some(word))
+            .collect();
+    let transform = match transform.is_empty() {
+        true => String::new(),
+        false => format!(", {} to {} dimensions", transform.join(", "), r.d),
+    };
+    format!(
+        "{}: generation {} of {} vectors in {} shards, ids {} to {}, in {:.1} s\n\
+         {} dimensions{transform}; metric {}, {} lists, {} sub-quantizers of {} codewords\n\
+         {} bytes, {:.1} per vector; the file of FAISS has {}\n\
+         model {}",
+        r.index.display(),
+        r.generation,
+        thousands(r.rows),
+        r.shards,
+        r.ids.0,
+        r.ids.1,
+        r.seconds,
+        r.dim,
+        r.metric,
+        thousands(r.nlist as u64),
+        r.m,
+        r.ksub,
+        thousands(r.bytes),
+        r.bytes_per_vector,
+        thousands(r.file_bytes),
+        r.model,
+    )
+}
+
+fn vectors_text(r: &VectorsReport) -> String {
+    format!(
+        "{}: {} vectors of {} dimensions, {} bytes, in {:.1} s",
+        r.path.display(),
+        thousands(r.rows),
+        r.dim,
+        thousands(r.bytes),
+        r.seconds,
+    )
+}
