@@ -1,15 +1,14 @@
 //! The command line: flags over configuration, one call into the library, an exit code.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Dtype, Form, Grid, InputConvention, PartKind, ResizeFilter};
-use ocelli_proto::role::{LogFormat, init_logging, main_exit};
+use ocelli_proto::role::{LogFormat, init_logging, main_exit, print};
 
 use crate::config::{Config, DEFAULT_TOML, PoolingName};
 use crate::job::{JobSummary, Output, encode, encode_regions};
@@ -63,8 +62,13 @@ Examples:
 
 A list file has one image a line: a path, or a JSON object
   {\"path\": \"a/b.jpg\", \"key\": \"b\", \"id\": 7, \"box\": [x0, y0, x1, y1]}
-of which only the path is required. Paths are relative to the list file's
-folder; the key is the path unless given; boxes are in stored pixels.
+of which only the path is required:
+  path  relative to the list file's folder, or absolute
+  key   the image's name in the index, once in a list [default: the path]
+  id    a whole number below 2^63, on every line or on none
+  box   the part to encode, in pixels as stored (before EXIF rotation),
+        x to the right, y down; the image is resized first, then cut
+Empty lines are skipped; any other key is an error that names the line.
 
 Every setting can also stand in a configuration file or in the environment
 (OCELLI_ENCODER_WEIGHTS=...); `ocelli-encoder config` prints all of them.
@@ -313,7 +317,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => run_serve(*args),
         Command::Weights { command: WeightsCommand::Seeded { arch, seed, last_stage, out } } => {
             seeded::write(arch, seed, last_stage, &out)
-                .map_err(|e| anyhow!("{e}"))
+                .map_err(Into::into)
                 .and_then(|()| print(&format!("wrote {}\n", out.display())))
         }
         Command::Config => print(DEFAULT_TOML),
@@ -323,14 +327,6 @@ pub fn main() -> ExitCode {
 /// A mistake on the command line that the parser cannot see: exit code 2.
 fn usage(message: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .context("cannot write to standard output")
 }
 
 fn run_encode(args: EncodeArgs) -> Result<()> {
@@ -349,8 +345,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
     let output = Output { part: out, kind, dtype, rejected };
     let summary = match input {
         InputArgs { regions: Some(regions), .. } => {
-            encode_regions(&regions, config.open_whitening()?.as_ref(), &output)
-                .map_err(|e| anyhow!("{e}"))?
+            encode_regions(&regions, config.open_whitening()?.as_ref(), &output)?
         }
         InputArgs { photos: Some(dir), .. } => {
             run_network(&Input::Directory(dir), &config, &output)?
@@ -377,8 +372,7 @@ fn run_network(input: &Input, config: &Config, output: &Output) -> Result<JobSum
         workers = config.worker_count(),
         "network ready"
     );
-    encode(input, &pipeline, &config.view_options(), output, config.worker_count())
-        .map_err(|e| anyhow!("{e}"))
+    Ok(encode(input, &pipeline, &config.view_options(), output, config.worker_count())?)
 }
 
 fn run_serve(args: ServeArgs) -> Result<()> {

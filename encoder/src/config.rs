@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use ocelli_index::{Form, Grid, InputConvention, Pooling, ResizeFilter, Whitening};
 use ocelli_proto::role::{self, LogFormat};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
 use crate::network::{Network, NetworkOptions};
 use crate::pipeline::{Pipeline, PipelineOptions};
@@ -30,20 +29,16 @@ const MAX_WORKERS: usize = 1024;
 pub struct Config {
     pub weights: Option<PathBuf>,
     pub network_config: Option<PathBuf>,
-    #[serde(default, deserialize_with = "named")]
     pub form: Option<Form>,
-    #[serde(default, deserialize_with = "named")]
     pub input: Option<InputConvention>,
     pub bn_eps: Option<f64>,
     pub last_stage: Option<u32>,
     pub whitening: Option<PathBuf>,
     pub pooling: PoolingName,
     pub levels: u32,
-    #[serde(deserialize_with = "required")]
     pub grid: Grid,
     pub gem_p: f32,
     pub sizes: Vec<u32>,
-    #[serde(deserialize_with = "required")]
     pub filter: ResizeFilter,
     pub upscale: bool,
     pub exif: bool,
@@ -78,24 +73,6 @@ pub enum PoolingName {
     Spoc,
     /// Generalized mean.
     Gem,
-}
-
-/// A value by its name, as the canonical spec writes it.
-fn required<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: std::str::FromStr<Err = ocelli_index::Error>,
-    D: Deserializer<'de>,
-{
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-}
-
-fn named<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: std::str::FromStr<Err = ocelli_index::Error>,
-    D: Deserializer<'de>,
-{
-    let name = Option::<String>::deserialize(deserializer)?;
-    name.map(|name| name.parse().map_err(D::Error::custom)).transpose()
 }
 
 impl Config {
@@ -162,8 +139,7 @@ impl Config {
             last_stage: self.last_stage,
             config: self.network_config.clone(),
         };
-        // The library's messages name file and cause already; its chain of sources would repeat them.
-        let network = Network::open(weights, &options).map_err(|e| anyhow!("{e}"))?;
+        let network = Network::open(weights, &options)?;
         let pooling = match self.pooling {
             PoolingName::Rmac => Pooling::Rmac { levels: self.levels, grid: self.grid },
             PoolingName::Mac => Pooling::Mac,
@@ -178,7 +154,7 @@ impl Config {
             exif: self.exif,
             jpeg_scaled: false,
         };
-        Pipeline::new(network, options, self.open_whitening()?).map_err(|e| anyhow!("{e}"))
+        Ok(Pipeline::new(network, options, self.open_whitening()?)?)
     }
 
     /// Reads the whitening, if one is named.
@@ -186,8 +162,7 @@ impl Config {
     /// # Errors
     /// The file is missing, or is no whitening.
     pub fn open_whitening(&self) -> Result<Option<Whitening>> {
-        let open = |path: &PathBuf| Whitening::open(path).map_err(|e| anyhow!("{e}"));
-        self.whitening.as_ref().map(open).transpose()
+        Ok(self.whitening.as_deref().map(Whitening::open).transpose()?)
     }
 
     /// How the service runs.

@@ -13,14 +13,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused an operation on a file.
-    #[error("{}: cannot {op}: {source}", path.display())]
+    #[error("{}: cannot {op}: {cause}", path.display())]
     Io {
         /// File concerned.
         path: PathBuf,
         /// What was attempted, as a verb: "read", "create".
         op: &'static str,
-        /// The system's answer.
-        source: io::Error,
+        /// The system's answer. Not called `source`: the message names it already, and a chain of
+        /// causes would name it again.
+        cause: io::Error,
     },
     /// A weights file, or the JSON that describes it, is not what it should be.
     #[error("{}: {what}", path.display())]
@@ -91,7 +92,7 @@ impl Error {
     /// Kind of the error, for exit codes and the gRPC status.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Error::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
                 ErrorCode::NotFound
             }
             Error::Io { .. } | Error::Torch { .. } => ErrorCode::Internal,
@@ -109,7 +110,7 @@ impl Error {
         path: &'a Path,
         op: &'static str,
     ) -> impl FnOnce(io::Error) -> Error + use<'a> {
-        move |source| Error::Io { path: path.to_path_buf(), op, source }
+        move |cause| Error::Io { path: path.to_path_buf(), op, cause }
     }
 
     /// For `map_err` on libtorch's results. Its messages carry a C++ stack trace, which is dropped.

@@ -158,19 +158,6 @@ fn timed<R>(seconds: &mut f64, run: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Refuses an output that is there already and is no file: the rename at the end would fail on a
-/// directory after all the work, and would put a file in the place of a device.
-fn check_replaceable(path: &Path) -> Result<()> {
-    match path.symlink_metadata() {
-        Ok(found) if !found.is_file() && !found.is_symlink() => {
-            let what = format!("{}: exists and is not a regular file", path.display());
-            Err(Error::invalid(what))
-        }
-        // What is missing will be made, and what is unreadable will say so itself.
-        _ => Ok(()),
-    }
-}
-
 /// Where results go, one after the other.
 struct Sink<'a> {
     output: &'a Output,
@@ -193,10 +180,9 @@ impl<'a> Sink<'a> {
         if !matches!(output.kind, PartKind::Regions | PartKind::Descriptors) {
             return Err(Error::invalid("output: expected regions or descriptors"));
         }
-        check_replaceable(&output.part)?;
-        check_replaceable(&output.rejected)?;
         Ok(Sink {
             output,
+            // Both refuse at once what could not be replaced after hours of work.
             part: PartWriter::create(&output.part, output.kind, output.dtype, spec)?,
             rejected: rejected::RejectedWriter::create(&output.rejected)?,
             progress: progress::Progress::start(total),

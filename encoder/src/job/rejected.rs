@@ -1,9 +1,8 @@
 //! The list of what was not encoded, and why.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use ocelli_index::container::AtomicFile;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -18,31 +17,18 @@ struct Line<'a> {
     reason: &'a str,
 }
 
-/// Writes `rejected.jsonl` under a temporary name; dropped unfinished, it leaves nothing behind.
+/// Writes `rejected.jsonl`; dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct RejectedWriter {
-    target: PathBuf,
-    temporary: PathBuf,
-    /// None once closed.
-    file: Option<BufWriter<File>>,
+    file: AtomicFile,
     count: u64,
     first: Vec<String>,
 }
 
 impl RejectedWriter {
-    /// Creates the temporary file beside `target`.
+    /// Starts the list that will stand at `target`.
     pub(super) fn create(target: &Path) -> Result<Self> {
-        let mut temporary = target.as_os_str().to_owned();
-        temporary.push(format!(".tmp-{}", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        let file = File::create(&temporary).map_err(Error::io(target, "create"))?;
-        Ok(RejectedWriter {
-            target: target.to_owned(),
-            temporary,
-            file: Some(BufWriter::new(file)),
-            count: 0,
-            first: Vec::new(),
-        })
+        Ok(RejectedWriter { file: AtomicFile::create(target)?, count: 0, first: Vec::new() })
     }
 
     /// Adds a line.
@@ -54,10 +40,7 @@ impl RejectedWriter {
         let mut line = serde_json::to_vec(&Line { key, reason })
             .map_err(|e| Error::invalid(format!("{key}: cannot be written as JSON: {e}")))?;
         line.push(b'\n');
-        match &mut self.file {
-            Some(file) => file.write_all(&line).map_err(Error::io(&self.target, "write")),
-            None => Ok(()),
-        }
+        Ok(self.file.append(&line)?)
     }
 
     /// Lines so far.
@@ -72,21 +55,8 @@ impl RejectedWriter {
 
     /// Gives the file its name. It is written also when it is empty, so that the list of an earlier
     /// job does not stay beside the part of this one.
-    pub(super) fn finish(mut self) -> Result<()> {
-        if let Some(file) = self.file.take() {
-            let io = || Error::io(&self.target, "write");
-            let file = file.into_inner().map_err(|e| io()(e.into_error()))?;
-            file.sync_all().map_err(io())?;
-            fs::rename(&self.temporary, &self.target).map_err(Error::io(&self.target, "rename"))?;
-        }
+    pub(super) fn finish(self) -> Result<()> {
+        self.file.publish()?;
         Ok(())
-    }
-}
-
-impl Drop for RejectedWriter {
-    fn drop(&mut self) {
-        // After `finish` there is nothing under this name; after a failure the error that led here
-        // matters more than a file that cannot be removed.
-        let _ = fs::remove_file(&self.temporary);
     }
 }

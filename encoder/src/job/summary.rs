@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ocelli_index::PartSummary;
+use ocelli_proto::role::thousands;
 use serde::Serialize;
 
 use super::Output;
@@ -83,14 +84,21 @@ impl JobSummary {
 
 impl fmt::Display for JobSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { images, rows, bytes, rejected, seconds, images_per_s, .. } = self;
-        writeln!(f, "{}: {images} images, {rows} rows, {bytes} bytes", self.part.display())?;
-        writeln!(f, "{}: {rejected} rejected", self.rejected_path.display())?;
-        writeln!(f, "{seconds:.1} s, {images_per_s:.1} images/s")?;
+        writeln!(
+            f,
+            "{}: {} images, {} rows, {} bytes; {} rejected ({})",
+            self.part.display(),
+            thousands(self.images),
+            thousands(self.rows),
+            thousands(self.bytes),
+            thousands(self.rejected),
+            self.rejected_path.display()
+        )?;
+        writeln!(f, "{:.1} s, {:.1} images/s", self.seconds, self.images_per_s)?;
         let s = &self.stage_seconds;
         write!(
             f,
-            "seconds of all threads: read {:.1}, decode {:.1}, resize {:.1}, network {:.1}, write {:.1}",
+            "seconds in all threads: read {:.1}, decode {:.1}, resize {:.1}, network {:.1}, write {:.1}",
             s.read, s.decode, s.resize, s.network, s.write
         )
     }

@@ -1,11 +1,11 @@
 //! How a network is to be run: what its tensors do not say.
 
 use std::fmt::Display;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ocelli_index::{Form, InputConvention};
+use ocelli_proto::role::read_at_most;
 use serde::Deserialize;
 
 use super::weights::Weights;
@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 
 /// Epsilon of batch normalisation in torchvision and in most other frameworks.
 pub(super) const DEFAULT_BN_EPS: f64 = 1e-5;
+
+/// Largest JSON file in bytes; a larger one is a wrong name.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// What the caller says about a network. A field left `None` is looked up in the JSON file, then in
 /// the metadata of the weights.
@@ -106,7 +109,7 @@ fn config_file(weights: &Path, options: &NetworkOptions) -> Result<ConfigFile> {
             beside
         }
     };
-    let text = fs::read(&path).map_err(Error::io(&path, "read"))?;
+    let text = read_at_most(&path, MAX_CONFIG_BYTES).map_err(Error::io(&path, "read"))?;
     serde_json::from_slice(&text).map_err(|error| Error::BadWeights {
         path: path.clone(),
         what: format!("not a network description: {error}"),

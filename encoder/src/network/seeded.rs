@@ -5,11 +5,10 @@
 //! little else: such a network shows that the path works, not how well.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
+use ocelli_index::container::write_atomically;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -79,7 +78,7 @@ impl FromStr for SeededArch {
 /// appears under its name only when complete.
 ///
 /// # Errors
-/// `Invalid` for a stage out of range, `Io` when the file cannot be written.
+/// `Invalid` for a stage out of range, `Index` when the file cannot be written.
 pub fn write(arch: SeededArch, seed: u64, last_stage: u32, out: &Path) -> Result<()> {
     let stages = usize::try_from(last_stage).ok().filter(|stage| (1..=STAGES).contains(stage));
     let Some(stages) = stages else {
@@ -93,7 +92,8 @@ pub fn write(arch: SeededArch, seed: u64, last_stage: u32, out: &Path) -> Result
         "ocelli.input": "torchvision-rgb",
         "ocelli.seed": seed.to_string(),
     });
-    write_atomically(out, &safetensors_bytes(&tensors(arch, seed, stages), metadata))
+    let bytes = safetensors_bytes(&tensors(arch, seed, stages), metadata);
+    Ok(write_atomically(out, &bytes)?)
 }
 
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
@@ -176,31 +176,4 @@ fn safetensors_bytes(tensors: &Tensors, metadata: Value) -> Vec<u8> {
     bytes.append(&mut text);
     bytes.append(&mut data);
     bytes
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| Error::invalid(format!("{}: not a file name", path.display())))?;
-    let mut temporary_name = name.to_os_string();
-    temporary_name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(temporary_name);
-    let written = write_synced(&temporary, bytes).and_then(|()| {
-        fs::rename(&temporary, path).map_err(Error::io(path, "rename a temporary file to"))
-    });
-    if written.is_err() {
-        // What matters has failed already; a leftover is only untidy.
-        let _ = fs::remove_file(&temporary);
-        return written;
-    }
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(Error::io(&folder, "sync"))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io(path, "create"))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io(path, "write"))
 }

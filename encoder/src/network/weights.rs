@@ -1,7 +1,8 @@
 //! Reading a safetensors file as a set of named tensors, trusting nothing in it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::{Hash, Hasher};
@@ -30,9 +31,17 @@ impl Weights {
     /// Reads the whole file. Anything but a complete safetensors file is an error that says what the
     /// file looks like instead.
     pub(super) fn read(path: &Path) -> Result<Weights> {
-        let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
         let bad = |what: String| Error::BadWeights { path: path.to_path_buf(), what };
-        check_prefix(&bytes).map_err(bad)?;
+        let mut file = File::open(path).map_err(Error::io(path, "read"))?;
+        let found = file.metadata().map_err(Error::io(path, "read"))?;
+        if !found.is_file() {
+            return Err(bad("expected a safetensors file, found no regular file".to_owned()));
+        }
+        // A look at the start first: another file may be larger than the memory.
+        let mut bytes = Vec::new();
+        file.by_ref().take(16).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+        check_prefix(&bytes, found.len()).map_err(bad)?;
+        file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
         let (header_len, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| bad(describe(&error, bytes.len())))?;
         let data = bytes.get(PREFIX_LEN + header_len..).unwrap_or_default();
@@ -153,8 +162,9 @@ fn shape_text(shape: &[Option<usize>]) -> String {
     format!("({})", sizes.join(", "))
 }
 
-/// Tells a truncated safetensors file from one that never was one: the parser reports both alike.
-fn check_prefix(bytes: &[u8]) -> std::result::Result<(), String> {
+/// Tells a truncated safetensors file from one that never was one, by the first bytes of a file of
+/// `len` bytes: the parser reports both alike.
+fn check_prefix(bytes: &[u8], len: u64) -> std::result::Result<(), String> {
     let foreign = [
         (&b"PK\x03\x04"[..], "a zip archive, such as a PyTorch .pt or .pth file"),
         (b"\x80\x02", "a pickle, such as an old PyTorch file"),
@@ -175,10 +185,10 @@ fn check_prefix(bytes: &[u8]) -> std::result::Result<(), String> {
         return Err("expected a safetensors file, found an unknown file type".to_string());
     }
     let header_len = u64::from_le_bytes(*prefix);
-    if header_len > rest.len() as u64 {
+    let rest = len.saturating_sub(PREFIX_LEN as u64);
+    if header_len > rest {
         return Err(format!(
-            "the safetensors header should have {header_len} bytes, found {}: the file is truncated",
-            rest.len()
+            "the safetensors header should have {header_len} bytes, found {rest}: the file is truncated"
         ));
     }
     Ok(())
