@@ -6,7 +6,7 @@ use std::time::Instant;
 use ocelli_index::model::{MAX_M, MAX_NLIST};
 use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::faiss::{KmeansOptions, OpqOptions, Session};
 use crate::sample::{common_spec, count_rows, gather_rows};
@@ -105,10 +105,15 @@ pub struct TrainReport {
     pub mse_coarse: f64,
     /// Mean of ‖z − c − r̂‖² over the training rows.
     pub mse: f64,
-    /// Wall time of each stage by name.
-    pub stage_seconds: BTreeMap<&'static str, f64>,
-    /// Wall time.
+    /// Wall time of each stage by name, in the order of their run; a JSON object.
+    #[serde(serialize_with = "as_object")]
+    pub stage_seconds: Vec<(&'static str, f64)>,
+    /// Wall time in seconds.
     pub seconds: f64,
+}
+
+fn as_object<S: Serializer>(pairs: &[(&str, f64)], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
 }
 
 /// Trains a model on all rows of `parts` (regions or descriptors, of one spec) or on a sample.
@@ -137,7 +142,7 @@ pub fn train(
     let options = &TrainOptions { nlist, ..options.clone() };
     check_options(options, dim, rows)?;
 
-    let mut stages = Stages { progress, seconds: BTreeMap::new() };
+    let mut stages = Stages { progress, seconds: Vec::new() };
     let (x, n) = stages
         .time("read", 0, |_| gather_rows(parts, options.max_rows, u64::from(options.seed)))?;
     let trained =
@@ -321,7 +326,7 @@ fn mean(values: &[f32]) -> f64 {
 /// Times stages and tells of their progress.
 struct Stages<'a> {
     progress: ProgressFn<'a>,
-    seconds: BTreeMap<&'static str, f64>,
+    seconds: Vec<(&'static str, f64)>,
 }
 
 impl Stages<'_> {
@@ -336,7 +341,7 @@ impl Stages<'_> {
         progress(Progress { stage, done: 0, total });
         let start = Instant::now();
         let result = work(&|done| progress(Progress { stage, done, total }));
-        *self.seconds.entry(stage).or_default() += start.elapsed().as_secs_f64();
+        self.seconds.push((stage, start.elapsed().as_secs_f64()));
         result
     }
 }
