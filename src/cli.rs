@@ -12,7 +12,7 @@ From photos to answers:
   ocelli whiten regions.part --dim 256 --out photos.whitening
   ocelli encode --regions regions.part --whitening photos.whitening --output regions --out white.part
   ocelli encode --regions regions.part --whitening photos.whitening --out photos.part
-  ocelli train white.part --nlist 16 --m 32 --out photos.model
+  ocelli train white.part --m 32 --out photos.model
   ocelli build photos.part --model photos.model --out index/ --shards 2
   ocelli serve --index photos=index/ --listen 127.0.0.1:7070
   ocelli query --server http://127.0.0.1:7070 --index photos --key Paris/tower.jpg
@@ -131,7 +131,7 @@ pub struct WhitenArgs {
 const TRAIN_EXAMPLE: &str = "\
 Train on vectors that will not be judged, and on enough of them: 39 rows per codeword, which is
 9,984, or 39 per list. A small collection gives its region vectors, about twenty per photo:
-  ocelli train white-regions.part --nlist 16 --m 32 --out paris.model";
+  ocelli train white-regions.part --m 32 --out paris.model";
 
 #[derive(Args)]
 #[command(after_help = TRAIN_EXAMPLE)]
@@ -142,7 +142,8 @@ pub struct TrainArgs {
     /// Where the model goes
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Coarse centroids (inverted lists) [default: 16]
+    /// Coarse centroids (inverted lists); 0: one per 1,000 training rows, rounded down to a power of
+    /// two, 1 to 65536 [default: 0]
     #[arg(long)]
     pub nlist: Option<usize>,
     /// Sub-quantizers, which is bytes per code; divides the dimension [default: 32]

@@ -1,8 +1,8 @@
 //! Results on standard output.
 
-use std::io::{self, Write};
-
 use anyhow::{Context, Result};
+use ocelli_proto::role;
+pub use ocelli_proto::role::thousands;
 use serde::Serialize;
 
 use crate::cli::Format;
@@ -17,22 +17,5 @@ pub fn print<T: Serialize>(
         Format::Json => serde_json::to_string(report).context("cannot write the result as JSON")?,
         Format::Text => text(report),
     };
-    // A reader that has seen enough (`| head`) is no failure.
-    match writeln!(io::stdout(), "{}", line.trim_end()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
-    }
-}
-
-/// `1234567` as `1,234,567`.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    role::print(&format!("{}\n", line.trim_end()))
 }

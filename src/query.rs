@@ -1,14 +1,13 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
 use std::error::Error;
-use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ArgGroup;
+use ocelli_proto::role;
 use ocelli_proto::status::describe;
 use ocelli_proto::tonic::transport::Endpoint;
 use ocelli_proto::tonic::{Code, Request};
@@ -16,6 +15,9 @@ use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use serde_json::{Value, json};
+
+/// Largest image or vector file; what is larger fits no message.
+const MAX_FILE_BYTES: u64 = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES as u64;
 
 /// Flags of `ocelli query`.
 #[derive(Debug, clap::Args)]
@@ -92,7 +94,7 @@ pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
         true => format!("{}\n", to_json(&response)),
         false => to_table(&response),
     };
-    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    role::print(&text)
 }
 
 /// The request that the flags ask for; reads images and vectors.
@@ -108,7 +110,8 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
     );
     let mut terms = Vec::new();
     for (number, path) in args.image.iter().enumerate() {
-        let data = fs::read(path).with_context(|| format!("image {}", path.display()))?;
+        let data = role::read_at_most(path, MAX_FILE_BYTES)
+            .with_context(|| format!("image {}", path.display()))?;
         terms.push(Term::Image(v1::QueryImage {
             data,
             r#box: args.boxes.get(number).map(|given| given.0),
@@ -278,7 +281,7 @@ fn stages(response: &v1::SearchResponse) -> [(&'static str, u64); 8] {
 
 /// Reads one vector, (n,), by the file's extension.
 fn read_vector(path: &Path) -> Result<Vec<f32>> {
-    let bytes = fs::read(path)?;
+    let bytes = role::read_at_most(path, MAX_FILE_BYTES)?;
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("npy") => parse_npy(&bytes),
         Some("json") => serde_json::from_slice(&bytes).context("expected an array of numbers"),

@@ -3,23 +3,83 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
+use ocelli_index::Inspection;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::InspectArgs;
 use crate::output::{print, thousands};
 
+/// What was found, and whether it was proven.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    found: Inspection,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    verified: bool,
+}
+
 /// Tells what is in a file or an index directory.
 pub fn run(args: InspectArgs) -> Result<()> {
-    let inspection = ocelli_index::inspect(&args.path, args.verify)?;
-    let mut value = serde_json::to_value(&inspection).context("cannot write the result as JSON")?;
-    if let (Value::Object(fields), true) = (&mut value, args.verify) {
-        fields.insert("verified".to_owned(), Value::Bool(true));
-    }
-    print(args.output.format, &value, |value| {
-        let mut text = String::new();
-        describe(&mut text, value, 0);
+    let found = ocelli_index::inspect(&args.path, args.verify)?;
+    let value = serde_json::to_value(&found).context("cannot write the result as JSON")?;
+    let report = Report { found, verified: args.verify };
+    print(args.output.format, &report, |report| {
+        let mut text = index(&report.found);
+        if text.is_empty() {
+            describe(&mut text, &value, 0);
+        }
+        if report.verified {
+            text += "every checksum is right\n";
+        }
         text
     })
+}
+
+/// An index directory in a few lines; empty for anything else.
+fn index(found: &Inspection) -> String {
+    let Inspection::Index {
+        path,
+        generations,
+        current,
+        rows,
+        shard_bytes,
+        model_bytes,
+        bytes_per_image,
+        search_bytes_per_image,
+        map_bytes_per_image,
+        key_bytes_per_image,
+    } = found
+    else {
+        return String::new();
+    };
+    let Some(current) = current else {
+        return format!("{}: index without a generation\n", path.display());
+    };
+    let generations: Vec<String> = generations.iter().map(u64::to_string).collect();
+    let mut text = format!(
+        "{}: index, generation {} (there are {}), {} images\n\
+         {bytes_per_image:.1} bytes per image: {search_bytes_per_image:.1} for the search, \
+         {map_bytes_per_image:.1} for ids, {key_bytes_per_image:.1} for keys\n\
+         {} bytes of shards; the model's {} bytes beside them\n\
+         model {}\n",
+        path.display(),
+        current.number,
+        generations.join(", "),
+        thousands(*rows),
+        thousands(*shard_bytes),
+        thousands(*model_bytes),
+        current.model,
+    );
+    for shard in &current.shards {
+        text += &format!(
+            "shard {}: {} rows, {} bytes\n",
+            shard.name,
+            thousands(shard.rows),
+            thousands(shard.bytes)
+        );
+    }
+    text
 }
 
 /// One line a field, `name: value`, nested ones indented; lists of objects as one line each. The kind

@@ -51,12 +51,14 @@ fn text(report: &Report) -> String {
     let stages: Vec<String> =
         t.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
     format!(
-        "{}: {} lists, {} bytes per code, {} dimensions{}; {} bytes\n\
+        "{}: {} list{}{}, {} bytes per code, {} dimensions{}; {} bytes\n\
          trained on {} of {} rows in {:.1} s ({})\n\
          mean squared error {:.4} after the coarse centroid, {:.4} after the code\n\
          hash {}",
         report.path.display(),
         thousands(t.nlist as u64),
+        if t.nlist == 1 { "" } else { "s" },
+        if t.nlist_auto { " (auto)" } else { "" },
         t.m,
         t.dim,
         if t.opq { ", rotated (OPQ)" } else { "" },

@@ -17,6 +17,55 @@ fn exit_codes_tell_usage_from_failure() {
     assert!(message.contains("/nowhere/at/all"), "{message}");
 }
 
+/// Whichever program and room misses a file: one line that names it, and the system's reason once.
+#[test]
+fn the_cause_of_a_failure_is_named_once() {
+    let c = collection();
+    let (no, out) = ("/nowhere/at/all", c.arg("never"));
+    let (net, photos, part) = (c.arg("net.safetensors"), c.arg("set/photos"), c.arg("photos.part"));
+    let (net, photos, part) = (net.as_str(), photos.as_str(), part.as_str());
+    let missing_folder = c.arg("missing/never");
+    let cases: [(&str, &[&str]); 15] = [
+        ("ocelli", &["inspect", no]),
+        ("ocelli", &["whiten", no, "--out", &out]),
+        ("ocelli", &["train", part, "--config", no, "--out", &out]),
+        ("ocelli", &["build", part, "--model", no, "--out", &out]),
+        ("ocelli", &["query", "--image", no]),
+        (
+            "ocelli",
+            &["eval", "map", "--ground-truth", no, "--descriptors", part, "--queries", part],
+        ),
+        ("ocelli", &["encode", no, "--weights", net, "--out", &out]),
+        ("ocelli", &["encode", "--list", no, "--weights", net, "--out", &out]),
+        ("ocelli", &["encode", "--tar", no, "--weights", net, "--out", &out]),
+        ("ocelli", &["encode", "--regions", no, "--out", &out]),
+        ("ocelli", &["encode", photos, "--weights", no, "--out", &out]),
+        ("ocelli", &["encode", photos, "--weights", net, "--whitening", no, "--out", &out]),
+        ("ocelli", &["encode", photos, "--weights", net, "--network-config", no, "--out", &out]),
+        (
+            "ocelli-encoder",
+            &[
+                "weights",
+                "seeded",
+                "--arch",
+                "resnet18",
+                "--last-stage",
+                "1",
+                "--out",
+                &missing_folder,
+            ],
+        ),
+        ("ocelli-searcher", &["serve", "--config", no]),
+    ];
+    for (program, args) in cases {
+        let message = fail(program, 1, args);
+        assert_eq!(message.trim().lines().count(), 1, "{args:?}: {message}");
+        assert_eq!(message.matches("No such file").count(), 1, "{args:?}: {message}");
+        assert!(message.contains(no) || message.contains(&missing_folder), "{args:?}: {message}");
+    }
+    assert!(!c.path("never").exists());
+}
+
 /// A rejected photo is in rejected.jsonl with its reason, and everything else was encoded.
 #[test]
 fn what_is_no_photo_is_rejected_with_a_reason() {
