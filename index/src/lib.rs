@@ -6,10 +6,12 @@
 #![doc = include_str!("../../docs/shard-format.md")]
 
 pub mod container;
+mod engine;
 pub mod error;
 pub mod hash;
 pub mod inspect;
 pub mod keys;
+mod level;
 pub mod manifest;
 pub mod model;
 pub mod packed;
@@ -25,8 +27,11 @@ pub mod whitening;
 #[cfg(test)]
 mod storm;
 
+pub use engine::Scratch;
 pub use error::{Error, ErrorCode, Result};
 pub use hash::{Hash, Hasher};
+pub use level::simd;
+
 pub use inspect::{Inspection, inspect};
 pub use manifest::{Generation, IndexDir, NewGeneration, ShardEntry};
 pub use model::{Metric, Model, ModelParts};

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ocelli_vector::codes::CodeLayout;
-use ocelli_vector::{adc, dense, dot, l2_normalize, l2_sq};
+use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut};
 use serde::{Deserialize, Serialize};
 
 use crate::container::{FileKind, Reader, SectionKind, Writer};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
+use crate::level::simd;
 use crate::part::{read_meta, read_spec, write_meta};
 use crate::spec::{DescriptorSpec, named};
 
@@ -86,6 +87,8 @@ struct Meta {
 #[derive(Debug)]
 pub struct Model {
     parts: ModelParts,
+    /// Codebooks as tables are filled from them, (m, dsub, ksub).
+    transposed: Vec<f32>,
     layout: CodeLayout,
     hash: Hash,
 }
@@ -145,12 +148,18 @@ impl Model {
             return Err(Error::invalid("model: a number is not finite"));
         }
         let hash = hash_of(p);
-        Ok(Self { parts, layout, hash })
+        let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
+        Ok(Self { parts, transposed, layout, hash })
     }
 
     /// What the model consists of.
     pub fn parts(&self) -> &ModelParts {
         &self.parts
+    }
+
+    /// Codebooks with the coordinates outside, (m, dsub, ksub).
+    pub(crate) fn transposed(&self) -> &[f32] {
+        &self.transposed
     }
 
     /// How its codes lie in memory.
@@ -288,16 +297,25 @@ impl Model {
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
     /// smaller list.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
-        let mut lists: Vec<(u32, f32)> = self
-            .parts
-            .coarse
-            .chunks_exact(self.parts.d)
-            .zip(0u32..)
-            .map(|(c, list)| match self.parts.metric {
-                Metric::L2 => (list, l2_sq(&query.z, c)),
-                Metric::InnerProduct => (list, dot(&query.z, c) + query.offset),
-            })
-            .collect();
+        self.probe_with(simd(), query, nprobe, &mut Vec::new())
+    }
+
+    /// [`Self::probe`] with a level and a buffer of its caller's.
+    pub(crate) fn probe_with(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        scores: &mut Vec<f32>,
+    ) -> Vec<(u32, f32)> {
+        match self.parts.metric {
+            Metric::L2 => dense::l2_sqs(simd, &query.z, &self.parts.coarse, scores),
+            Metric::InnerProduct => {
+                dense::dots(simd, &query.z, &self.parts.coarse, scores);
+                scores.iter_mut().for_each(|s| *s += query.offset);
+            }
+        }
+        let mut lists: Vec<(u32, f32)> = (0u32..).zip(scores.iter().copied()).collect();
         let best_first = |a: &(u32, f32), b: &(u32, f32)| match self.parts.metric {
             Metric::L2 => a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)),
             Metric::InnerProduct => b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)),
@@ -402,6 +420,7 @@ fn hash_of(p: &ModelParts) -> Hash {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use ocelli_vector::l2_sq;
     use rand::{RngExt, SeedableRng};
 
     /// A small model with random centroids and codebooks; a rotation by a permutation and a mean if

@@ -72,6 +72,19 @@ impl Best {
         if self.metric == Metric::L2 { score } else { -score }
     }
 
+    /// How many hits there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.k
+    }
+
+    /// The cost (smaller is better) that a hit must not exceed to be kept; infinite while there is room.
+    pub(crate) fn worst_cost(&self) -> f32 {
+        match self.worst_first.peek() {
+            Some(worst) if self.worst_first.len() == self.k => worst.cost,
+            _ => f32::INFINITY,
+        }
+    }
+
     /// Whether a hit of this score might be kept (its id decides where it ties with the last).
     #[inline]
     pub fn admits(&self, score: f32) -> bool {

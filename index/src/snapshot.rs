@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ocelli_vector::adc;
 use roaring::RoaringBitmap;
 
+use crate::engine::{Engine, Scratch};
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
@@ -228,6 +229,19 @@ impl Snapshot {
     /// [`Error::Dim`] or [`Error::Invalid`] for the query or the parameters; [`Error::Corrupt`] if a
     /// shard fails and no partial answer is allowed, or all shards fail.
     pub fn search(&self, x: &[f32], params: &SearchParams) -> Result<SearchResult> {
+        self.search_with(x, params, &mut Scratch::default())
+    }
+
+    /// [`Self::search`] with buffers that the caller's thread keeps from query to query.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn search_with(
+        &self,
+        x: &[f32],
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<SearchResult> {
         if params.k == 0 || params.nprobe == 0 {
             return Err(Error::invalid(format!(
                 "k = {} and nprobe = {}: both must be at least 1",
@@ -237,25 +251,19 @@ impl Snapshot {
         let p = self.model.parts();
         let start = Instant::now();
         let query = self.model.prepare(x)?;
-        let lists = self.model.probe(&query, params.nprobe);
+        let lists = self.model.probe_with(scratch.simd, &query, params.nprobe, &mut scratch.probe);
         let probed = Instant::now();
-        let mut lut = Vec::new();
-        adc::build_lut(&query.z, &p.codebooks, p.m, p.ksub, &mut lut);
+        let mut engine = Engine::new(&self.model, &query, &lists, scratch);
         let tabled = Instant::now();
         let mut best = Best::new(params.k.min(self.rows() as usize).max(1), p.metric);
         let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
             // A shard that fails half-way must leave nothing behind, so each has its own best.
             let mut own = best.empty_like();
-            match scan_shard(
-                &self.model,
-                &member.shard,
-                index,
-                |o| member.alive(o),
-                &lists,
-                &lut,
-                &mut own,
-            ) {
+            let alive = |o| member.alive(o);
+            let all_alive = member.tombstones.is_none();
+            let ceiling = best.worst_cost();
+            match engine.scan(&member.shard, index, alive, all_alive, ceiling, &mut own) {
                 Ok(()) => best.merge(own),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });
@@ -277,6 +285,25 @@ impl Snapshot {
             failed,
             times,
         })
+    }
+
+    /// The naive float scan: every code of every probed list scored one by one. The specification of
+    /// [`Self::search`] and the oracle of its tests.
+    ///
+    /// # Errors
+    /// As [`Self::search`], without partial answers.
+    pub fn search_naive(&self, x: &[f32], params: &SearchParams) -> Result<Vec<Hit>> {
+        let p = self.model.parts();
+        let query = self.model.prepare(x)?;
+        let lists = self.model.probe(&query, params.nprobe);
+        let mut lut = Vec::new();
+        adc::build_lut(&query.z, &p.codebooks, p.m, p.ksub, &mut lut);
+        let mut best = Best::new(params.k, p.metric);
+        for (index, member) in (0u32..).zip(&self.members) {
+            let alive = |o| member.alive(o);
+            scan_shard(&self.model, &member.shard, index, alive, &lists, &lut, &mut best)?;
+        }
+        Ok(best.into_sorted())
     }
 
     /// Proves every checksum of every shard, against the generation's too.

@@ -225,6 +225,18 @@ impl Shard {
         )
     }
 
+    /// Scalars of a list, (len,), proven; `None` for inner product, which has none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn list_scalars(&self, entry: &ListEntry) -> Result<Option<&[u8]>> {
+        if self.metric == Metric::InnerProduct {
+            return Ok(None);
+        }
+        let section = self.file.require(SectionKind::Scalars)?;
+        self.file.read(section, u64::from(entry.first), u64::from(entry.len)).map(Some)
+    }
+
     /// Ordinal of row `i` of a list.
     ///
     /// # Errors

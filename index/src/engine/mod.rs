@@ -1,0 +1,325 @@
+//! The fast scan: the naive scan's answer, to the bit, without scoring every code.
+//!
+//! # Why nothing is lost
+//!
+//! Call *cost* what is minimised: the distance for L2, the negated inner product else. In real numbers
+//! a row of list l costs b_l + Σⱼ cⱼ + t, with b_l from the centroid, cⱼ from the query's table and, for
+//! L2, the row's term t. The byte table gives cⱼ ≥ lowⱼ + Δ · byteⱼ ([`ByteTable`]), the row's scalar gives
+//! t ≥ min_l + step_l · byte, and `factor` = ⌊256 · step_l / Δ⌋ turns the latter into the same unit, rounded
+//! down once more. So with the integer S of [`ocelli_vector::scan`],
+//!
+//! ```text
+//! cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ · S            (saturation only lowers S)
+//! ```
+//!
+//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. The decisive costs are
+//! floats, so τ gets a slack first. A float cost is the sum of at most m + 3 floats, each rounding off at
+//! most 2⁻²⁴ of the largest magnitude M = |b_l| + Σⱼ max |cⱼ| + max |t|, and the byte table's differences are
+//! off by as much: 4 · (m + 8) · 2⁻²⁴ · M covers both twice over.
+//!
+//! # Where τ comes from
+//!
+//! An integer warm-up: the bounds of the first few thousand rows are also turned round. A byte loses less
+//! than one unit and a scalar at most two of its steps, so S + m + 3 + ⌈2 step_l / Δ⌉ units are an *upper*
+//! bound of the cost, and the k-th smallest of these is a τ that no float was needed for.
+
+use ocelli_vector::{Simd, adc};
+use ocelli_vector::lut::{self, ByteTable};
+use ocelli_vector::scan::{self, List, Scalars};
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::Result;
+use crate::model::{Metric, Model, Query};
+use crate::search::{Best, Hit};
+use crate::shard::{ListEntry, Shard};
+use crate::level::simd;
+use crate::snapshot::Row;
+
+/// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
+/// few enough to cost less than it saves.
+const WARM_ROWS: usize = 3000;
+/// The warm-up looks at no fewer than this many rows for each hit wanted.
+const WARM_ROWS_PER_HIT: usize = 8;
+/// Buckets of the warm-up's histogram, each of a few units.
+const BUCKETS: usize = 2048;
+
+/// Costs whose parts are below this cannot overflow a float when they are added.
+const LARGEST: f64 = f32::MAX as f64 / 8.0;
+
+/// Buffers that searches of one thread use again and again.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The instruction level of every kernel that is called with these buffers.
+    pub(crate) simd: Simd,
+    pub(crate) probe: Vec<f32>,
+    lut: Vec<f32>,
+    table: ByteTable,
+    bounds: Vec<u16>,
+    /// Bounds of the warm-up's lists, one after the other.
+    warm: Vec<u16>,
+    survivors: Vec<u32>,
+    histogram: Vec<u32>,
+    code: Vec<u8>,
+    residual: Vec<f32>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::at(simd())
+    }
+}
+
+impl Scratch {
+    /// Buffers for searches with the instructions of one level; the answers are the same.
+    pub fn at(simd: Simd) -> Self {
+        Self {
+            simd,
+            probe: Vec::new(),
+            lut: Vec::new(),
+            table: ByteTable::default(),
+            bounds: Vec::new(),
+            warm: Vec::new(),
+            survivors: Vec::new(),
+            histogram: Vec::new(),
+            code: Vec::new(),
+            residual: Vec::new(),
+        }
+    }
+}
+
+/// What a row costs at least, beside its integer: see the module's introduction.
+#[derive(Clone, Copy)]
+struct ListBound {
+    entry: ListEntry,
+    /// b_l + Σⱼ lowⱼ + min_l.
+    constant: f64,
+    /// See [`Scalars::factor`].
+    factor: u16,
+    /// Slack of float costs.
+    slack: f64,
+    /// Upper bound of a row's cost: constant + Δ · (S + this).
+    units: f64,
+    /// Whether all this holds. Where numbers are so large that floats overflow, or the scalars were
+    /// written without information, every row is scored.
+    sound: bool,
+}
+
+/// A query with its tables, ready to scan the shards of its model.
+pub(crate) struct Engine<'a> {
+    model: &'a Model,
+    scratch: &'a mut Scratch,
+    lists: &'a [(u32, f32)],
+    /// Whether the byte table is sound; where numbers overflow, everything is scored.
+    sound: bool,
+}
+
+impl<'a> Engine<'a> {
+    /// Builds the tables of a query for the lists that were probed for it.
+    pub fn new(model: &'a Model, query: &Query, lists: &'a [(u32, f32)], scratch: &'a mut Scratch) -> Self {
+        let p = model.parts();
+        lut::fill(scratch.simd, &query.z, model.transposed(), p.m, p.ksub, &mut scratch.lut);
+        let scale = if p.metric == Metric::L2 { 2.0 } else { 1.0 };
+        scratch.table.fill(scratch.simd, &scratch.lut, p.ksub, scale);
+        scratch.code.resize(p.m, 0);
+        scratch.residual.resize(p.d, 0.0);
+        let sound = scratch.table.magnitude < LARGEST;
+        Self { model, scratch, lists, sound }
+    }
+
+    /// Scans one shard's probed lists and keeps its best rows in `best`. Rows that cost more than
+    /// `ceiling` are of no interest; with `all_alive` no row is deleted.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`]; `best` may then hold some of the shard's hits.
+    pub fn scan(
+        &mut self,
+        shard: &Shard,
+        shard_index: u32,
+        alive: impl Fn(u32) -> bool,
+        all_alive: bool,
+        ceiling: f32,
+        best: &mut Best,
+    ) -> Result<()> {
+        let warm = if self.sound && all_alive { self.warm_up(shard, best)? } else { Warm::default() };
+        let mut at = 0;
+        for (number, &(list, base)) in self.lists.iter().enumerate() {
+            let entry = shard.list(list)?;
+            if entry.len == 0 {
+                continue;
+            }
+            let codes = shard.list_codes(&entry)?;
+            let mut survivors = std::mem::take(&mut self.scratch.survivors);
+            survivors.clear();
+            if self.sound {
+                let bound = self.bound(&entry, base);
+                let tau = warm.tau.min(ceiling).min(best.worst_cost());
+                let kept = self.threshold(&bound, tau);
+                if number < warm.lists {
+                    let len = entry.len as usize;
+                    let bounds = &self.scratch.warm[at..at + len];
+                    at += len;
+                    if let Some(threshold) = kept {
+                        survivors.extend((0u32..).zip(bounds).filter(|(_, b)| **b <= threshold).map(|(i, _)| i));
+                    }
+                } else if let Some(threshold) = kept {
+                    let view = self.view(shard, &bound, codes)?;
+                    let layout = self.model.layout();
+                    scan::survivors(self.scratch.simd, layout, view, &self.scratch.table.bytes, threshold, &mut survivors);
+                }
+            } else {
+                survivors.extend(0..entry.len);
+            }
+            for &i in &survivors {
+                let score = self.score(list, base, codes, entry.len as usize, i as usize);
+                if best.admits(score) {
+                    let ordinal = shard.ordinal(&entry, i)?;
+                    if alive(ordinal) {
+                        let row = Row { shard: shard_index, ordinal };
+                        best.push(Hit { id: shard.id(ordinal)?, score, row });
+                    }
+                }
+            }
+            self.scratch.survivors = survivors;
+        }
+        Ok(())
+    }
+
+    /// The float score of a row: the definition of [`adc`].
+    #[inline]
+    fn score(&mut self, list: u32, base: f32, codes: &[u8], len: usize, i: usize) -> f32 {
+        let (p, s) = (self.model.parts(), &mut *self.scratch);
+        self.model.layout().get(codes, len, i, &mut s.code);
+        let sum = adc::lut_sum(&s.lut, p.ksub, &s.code);
+        match p.metric {
+            Metric::InnerProduct => adc::inner_product_score(base, sum),
+            Metric::L2 => {
+                adc::decode(&p.codebooks, p.ksub, &s.code, &mut s.residual);
+                adc::l2_score(base, sum, adc::l2_term_at(s.simd, self.model.centroid(list), &s.residual))
+            }
+        }
+    }
+
+    fn bound(&self, entry: &ListEntry, base: f32) -> ListBound {
+        let table = &self.scratch.table;
+        let (b, term_low, step, term_size) = match self.model.metric() {
+            Metric::InnerProduct => (-f64::from(base), 0.0, 0.0, 0.0),
+            Metric::L2 => {
+                let (min, step) = (f64::from(entry.scalar_min), f64::from(entry.scalar_step));
+                (f64::from(base), min, step, min.abs() + 257.0 * step)
+            }
+        };
+        let magnitude = b.abs() + table.magnitude + term_size;
+        let m = self.model.parts().m as f64;
+        ListBound {
+            entry: *entry,
+            constant: b + table.low + term_low,
+            // A cast saturates, and rounds down as it must.
+            factor: (256.0 * step / table.step * (1.0 - 1e-9)) as u16,
+            slack: 4.0 * (m + 8.0) * f64::from(f32::EPSILON) / 2.0 * magnitude,
+            units: m + 3.0 + (2.0 * step / table.step).ceil(),
+            sound: magnitude < LARGEST,
+        }
+    }
+
+    /// The largest integer that a row of cost at most `tau` can have; `None` if there is no such row.
+    fn threshold(&self, bound: &ListBound, tau: f32) -> Option<u16> {
+        if !bound.sound {
+            return Some(u16::MAX);
+        }
+        let room = (f64::from(tau) + bound.slack - bound.constant) / self.scratch.table.step;
+        // The quotient's own rounding is far below the slack.
+        (room >= 0.0).then(|| room.min(f64::from(u16::MAX)) as u16)
+    }
+
+    fn view<'s>(&self, shard: &'s Shard, bound: &ListBound, codes: &'s [u8]) -> Result<List<'s>> {
+        let bytes = shard.list_scalars(&bound.entry)?;
+        let scalars = bytes.map(|bytes| Scalars { bytes, factor: bound.factor });
+        Ok(List { codes, len: bound.entry.len as usize, scalars })
+    }
+
+    /// Bounds of the first lists' rows, and a τ from them: see the module's introduction.
+    fn warm_up(&mut self, shard: &Shard, best: &Best) -> Result<Warm> {
+        let k = best.room();
+        let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT * k);
+        self.scratch.warm.clear();
+        let mut lists = Vec::new();
+        for &(list, base) in self.lists {
+            let entry = shard.list(list)?;
+            let bound = self.bound(&entry, base);
+            if entry.len > 0 {
+                let view = self.view(shard, &bound, shard.list_codes(&entry)?)?;
+                let layout = self.model.layout();
+                let mut bounds = std::mem::take(&mut self.scratch.bounds);
+                scan::bounds(self.scratch.simd, layout, view, &self.scratch.table.bytes, &mut bounds);
+                self.scratch.warm.extend_from_slice(&bounds);
+                self.scratch.bounds = bounds;
+            }
+            lists.push(bound);
+            if self.scratch.warm.len() >= wanted {
+                break;
+            }
+        }
+        let tau = self.kth_upper_bound(&lists, k);
+        Ok(Warm { lists: lists.len(), tau })
+    }
+
+    /// An upper bound of the k-th smallest cost among the warm-up's rows; infinite if there are fewer.
+    fn kth_upper_bound(&mut self, lists: &[ListBound], k: usize) -> f32 {
+        let s = &mut *self.scratch;
+        if s.warm.len() < k {
+            return f32::INFINITY;
+        }
+        // Costs in units of Δ above the smallest constant, counted in buckets of `width` units.
+        let sound = lists.iter().filter(|l| l.sound);
+        let floor = sound.map(|l| l.constant).fold(f64::INFINITY, f64::min);
+        let m = self.model.parts().m;
+        let width = (m * 255).div_ceil(BUCKETS) as u32 * 2;
+        s.histogram.clear();
+        s.histogram.resize(BUCKETS, 0);
+        let mut rest = s.warm.as_slice();
+        for l in lists {
+            let (bounds, after) = rest.split_at(l.entry.len as usize);
+            rest = after;
+            let shift = ((l.constant + l.slack - floor) / s.table.step + l.units).ceil();
+            if !l.sound || shift >= f64::from(width) * BUCKETS as f64 {
+                continue; // Nothing is known of its rows, or all are beyond the last bucket.
+            }
+            let shift = shift as u32;
+            for &b in bounds {
+                // A saturated bound says nothing about how large the cost is.
+                let bucket = if b == u16::MAX { u32::MAX } else { (u32::from(b) + shift) / width };
+                if let Some(count) = s.histogram.get_mut(bucket as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        let mut seen = 0usize;
+        for (bucket, &count) in s.histogram.iter().enumerate() {
+            seen += count as usize;
+            if seen >= k {
+                // Every row of the bucket costs less than the next bucket's first unit.
+                let cost = floor + s.table.step * (bucket as f64 + 1.0) * f64::from(width);
+                // Rounded up to a float.
+                return (cost as f32).next_up();
+            }
+        }
+        f32::INFINITY
+    }
+}
+
+/// What the warm-up found.
+#[derive(Clone, Copy)]
+struct Warm {
+    /// How many of the probed lists have their bounds in the scratch.
+    lists: usize,
+    /// At least k rows cost no more.
+    tau: f32,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Self { lists: 0, tau: f32::INFINITY }
+    }
+}

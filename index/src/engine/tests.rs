@@ -1,0 +1,154 @@
+//! The engine against the naive float scan: the same ids, in the same order, with the same bits.
+//!
+//! Random models and collections, on every level that this processor has. The shapes are drawn to hit
+//! what the engine distinguishes: lists of no rows, of one, around every block boundary; k below, at and
+//! above the number of rows; equal codes, so that scores tie; deleted rows; both metrics and both code
+//! sizes; magnitudes at which float rounding is coarse against the table's step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ocelli_vector::Simd;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use roaring::RoaringBitmap;
+
+use crate::engine::Scratch;
+use crate::manifest::{IndexDir, NewGeneration};
+use crate::model::{Metric, Model, ModelParts};
+use crate::shard::ShardBuilder;
+use crate::snapshot::{SearchParams, Snapshot};
+use crate::spec::DescriptorSpec;
+use crate::Hash;
+
+const LENGTHS: [usize; 14] = [0, 0, 1, 2, 15, 16, 17, 63, 64, 65, 127, 130, 300, 1200];
+
+fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
+    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
+}
+
+fn model(rng: &mut ChaCha8Rng) -> Model {
+    let m = [1, 2, 3, 4, 5, 8, 13, 16, 31, 64][rng.random_range(0..10)];
+    let ksub = if rng.random() { 256 } else { 16 };
+    let d = m * rng.random_range(1..5usize);
+    let nlist = rng.random_range(1..12);
+    let scale = [1e-3, 1.0, 300.0, 1e6][rng.random_range(0..4)];
+    // Far-off centroids make base scores that dwarf the table: few bits are left for the rest.
+    let far = scale * [1.0, 1.0, 1000.0][rng.random_range(0..3)];
+    Model::from_parts(ModelParts {
+        spec: DescriptorSpec::foreign("test", d as u32).unwrap(),
+        metric: if rng.random() { Metric::L2 } else { Metric::InnerProduct },
+        mean: None,
+        rotation: None,
+        renormalize: false,
+        dim: d,
+        d,
+        nlist,
+        coarse: draw(rng, nlist * d, far),
+        m,
+        ksub,
+        codebooks: draw(rng, ksub * d, scale),
+        training: BTreeMap::new(),
+    })
+    .unwrap()
+}
+
+/// Two shards of random codes, some of them repeated, some rows deleted.
+fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
+    let model = model(rng);
+    let p = model.parts();
+    let dir = IndexDir::create(root).unwrap();
+    model.write(&dir.model_path(&model.hash())).unwrap();
+    let (mut shards, mut tombstones, mut next_id) = (Vec::new(), BTreeMap::new(), 0u64);
+    for task in 0..2 {
+        let mut rows: Vec<(u32, Vec<u8>)> = Vec::new();
+        for list in 0..p.nlist as u32 {
+            for _ in 0..LENGTHS[rng.random_range(0..LENGTHS.len())] {
+                let fresh = (0..p.m).map(|_| rng.random_range(0..p.ksub) as u8).collect();
+                let repeat = rows.last().filter(|r| r.0 == list && rng.random_bool(0.2));
+                rows.push((list, repeat.map_or(fresh, |r| r.1.clone())));
+            }
+        }
+        if rows.is_empty() {
+            rows.push((0, vec![0; p.m]));
+        }
+        let mut b = ShardBuilder::new(&model);
+        // Ids fall within a shard, so that the smaller id is the later row.
+        let top = next_id + rows.len() as u64;
+        for (i, (list, code)) in rows.iter().enumerate() {
+            b.push_code(top - i as u64, "", *list, code).unwrap();
+        }
+        next_id = top + 1;
+        let entry = b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap();
+        if rng.random_bool(0.3) {
+            let dead: RoaringBitmap =
+                (0..rows.len() as u32).filter(|_| rng.random_bool(0.3)).collect();
+            let mut bytes = Vec::new();
+            dead.serialize_into(&mut bytes).unwrap();
+            let hash = Hash::of(&bytes);
+            std::fs::write(dir.tombstones_path(&hash), bytes).unwrap();
+            tombstones.insert(entry.name.clone(), hash);
+        }
+        shards.push(entry);
+    }
+    let new = NewGeneration { model: model.hash(), shards, tombstones, deletes: None, next_id };
+    dir.commit(None, new).unwrap();
+    Snapshot::open(root, None).unwrap()
+}
+
+#[test]
+fn the_engine_answers_as_the_naive_scan() {
+    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 60 };
+    for seed in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let p = snapshot.model().parts();
+        for _ in 0..6 {
+            let mut q = draw(&mut rng, p.d, 1.0);
+            // Near a centroid, or anywhere.
+            let c = snapshot.model().centroid(rng.random_range(0..p.nlist) as u32).to_vec();
+            let share = if rng.random() { 1.0 } else { 0.0 };
+            let size = c.iter().fold(0f32, |a, b| a.max(b.abs()));
+            q.iter_mut().zip(&c).for_each(|(q, c)| *q = *q * size + share * c);
+            let params = SearchParams {
+                k: [1, 2, 10, 100, 3000, 1_000_000][rng.random_range(0..6)],
+                nprobe: rng.random_range(1..=p.nlist),
+                allow_partial: false,
+            };
+            let want = snapshot.search_naive(&q, &params).unwrap();
+            for simd in Simd::all() {
+                let found = snapshot.search_with(&q, &params, &mut Scratch::at(simd)).unwrap().hits;
+                let bits = |hits: &[crate::Hit]| -> Vec<(u64, u32)> {
+                    hits.iter().map(|h| (h.id, h.score.to_bits())).collect()
+                };
+                assert_eq!(
+                    bits(&found),
+                    bits(&want),
+                    "seed {seed}, {}, {params:?}, {} m {} ksub {}",
+                    simd.level(),
+                    p.metric,
+                    p.m,
+                    p.ksub
+                );
+            }
+        }
+    }
+}
+
+/// Numbers that overflow floats leave no table to trust: everything is scored, and nothing panics.
+#[test]
+fn overflowing_numbers_are_scored_one_by_one() {
+    for seed in 0..20 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let size = [1e15, 1e19, 1e25, 1e37][seed as usize % 4];
+        let q = draw(&mut rng, snapshot.model().parts().d, size);
+        let params = SearchParams { k: 5, nprobe: 3, allow_partial: false };
+        let want = snapshot.search_naive(&q, &params).unwrap();
+        let found = snapshot.search(&q, &params).unwrap().hits;
+        let ids = |hits: &[crate::Hit]| hits.iter().map(|h| (h.id, h.score.to_bits())).collect::<Vec<_>>();
+        assert_eq!(ids(&found), ids(&want));
+    }
+}
