@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ocelli_index::{Form, Grid, InputConvention, Pooling, ResizeFilter, Whitening};
-use ocelli_proto::role::{self, LogFormat};
+use ocelli_proto::role::{self, LogConfig};
 use serde::Deserialize;
 
 use crate::network::{Network, NetworkOptions};
@@ -49,16 +49,6 @@ pub struct Config {
     pub max_message_bytes: usize,
     pub drain_timeout_ms: u64,
     pub log: LogConfig,
-}
-
-/// Logs, on standard error.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogConfig {
-    /// Level, or levels by target.
-    pub filter: String,
-    /// Text or JSON.
-    pub format: LogFormat,
 }
 
 /// The poolings by name; their parameters are keys of their own.

@@ -188,19 +188,36 @@ impl Pipeline {
 /// `Index(Dim)` when the whitening takes another dimension, `Invalid` when `rows` is empty or no
 /// multiple of `dim`, `NoActivation` when all rows or their sum are zero.
 pub fn pool_regions(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Result<Vec<f32>> {
+    check_regions(rows, dim, whitening)?;
+    if rows.iter().all(|&v| v == 0.0) {
+        return Err(no_activation());
+    }
+    finish(sum_of_units(rows, dim, whitening)?)
+}
+
+/// Region vectors `rows` (n, `dim`) whitened and L2-normalised row by row, as [`Pipeline::regions`]
+/// makes them; as they are where there is no whitening.
+///
+/// # Errors
+/// `Index(Dim)` when the whitening takes another dimension, `Invalid` when `rows` is empty or no
+/// multiple of `dim`.
+pub fn whiten_regions<'a>(
+    rows: &'a [f32],
+    dim: usize,
+    whitening: Option<&Whitening>,
+) -> Result<Cow<'a, [f32]>> {
+    check_regions(rows, dim, whitening)?;
+    whitened(rows, dim, whitening)
+}
+
+fn check_regions(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Result<()> {
     if dim == 0 || rows.is_empty() || !rows.len().is_multiple_of(dim) {
         return Err(Error::invalid(format!(
             "region vectors: expected rows of dimension {dim}, found {} values",
             rows.len()
         )));
     }
-    if let Some(whitening) = whitening {
-        check_whitening(whitening, dim)?;
-    }
-    if rows.iter().all(|&v| v == 0.0) {
-        return Err(no_activation());
-    }
-    finish(sum_of_units(rows, dim, whitening)?)
+    whitening.map_or(Ok(()), |whitening| check_whitening(whitening, dim))
 }
 
 /// A whitening's fields are open, so its shape is proven here, once, before any row meets it.

@@ -122,6 +122,16 @@ fn foreign_and_truncated_files_are_refused() {
 }
 
 /// A network run in the wrong form gives plausible nonsense: it must be asked for.
+/// The first would fill the memory, the second has no bytes at all.
+#[test]
+fn what_is_no_file_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [Path::new("/dev/zero"), folder.path()] {
+        let error = open(path).map(drop).unwrap_err();
+        assert!(error.to_string().contains("found no regular file"), "{error}");
+    }
+}
+
 #[test]
 fn what_is_given_nowhere_is_asked_for() {
     let path = own("bottleneck_v1_5.weights.safetensors");

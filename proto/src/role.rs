@@ -174,6 +174,16 @@ impl fmt::Display for LogFormat {
     }
 }
 
+/// Table `log` of a role's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Level, or levels by target.
+    pub filter: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
 /// Sends structured logs to standard error. `filter` is a level (`info`) or levels by target
 /// (`info,ocelli_searcher=debug`).
 ///

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use ocelli_proto::role::{self, LogFormat};
+use ocelli_proto::role::{self, LogConfig};
 use serde::Deserialize;
 
 /// The commented default configuration, as `ocelli-searcher config` prints it.
@@ -52,16 +52,6 @@ pub struct EncoderConfig {
     pub url: String,
     /// How long one image may take.
     pub timeout_ms: u64,
-}
-
-/// Logs of the server, on standard error.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogConfig {
-    /// Level, or levels by target.
-    pub filter: String,
-    /// Text or JSON.
-    pub format: LogFormat,
 }
 
 impl Config {

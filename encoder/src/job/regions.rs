@@ -1,5 +1,6 @@
 //! From region vectors that an earlier job kept, without the network.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use ocelli_index::{DescriptorSpec, NetworkSpec, Part, PartKind, Whitening};
 
 use super::{Encoded, JobSummary, Output, Sink, StageSeconds, rejectable, timed};
 use crate::error::{Error, Result};
-use crate::pipeline::pool_regions;
+use crate::pipeline::{pool_regions, whiten_regions};
 
 /// Reads the region vectors in `regions`, whitens them where a whitening is given, and writes them
 /// (`output.kind` regions) or the descriptors pooled from them.
@@ -45,7 +46,7 @@ pub fn encode_regions(
         let mut times = StageSeconds::default();
         let rows = timed(&mut times.read, || part.read(part.rows_of(image)))?;
         let made = timed(&mut times.network, || match output.kind {
-            PartKind::Regions => whitened(&rows, part.dim(), whitening),
+            PartKind::Regions => whiten_regions(&rows, part.dim(), whitening).map(Cow::into_owned),
             _ => pool_regions(&rows, part.dim(), whitening),
         });
         let rows = rejectable(made)?;
@@ -76,17 +77,4 @@ fn derived_spec(spec: &DescriptorSpec, whitening: Option<&Whitening>) -> Result<
             "a whitening applies to vectors of Ocelli's own networks, these are foreign:{name}"
         ))),
     }
-}
-
-/// Each row whitened and L2-normalised.
-fn whitened(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> Result<Vec<f32>> {
-    let Some(whitening) = whitening else { return Ok(rows.to_vec()) };
-    let mut out = Vec::new();
-    for row in rows.chunks_exact(dim) {
-        let mut row = whitening.apply(row)?;
-        // False for a row of zeros, which stays one.
-        ocelli_vector::l2_normalize(&mut row);
-        out.extend(row);
-    }
-    Ok(out)
 }
