@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use ocelli_index::{Checks, DescriptorSpec, Dtype, VectorFile};
+use ocelli_index::{Checks, DescriptorSpec, Dtype};
 use ocelli_indexer::import::{
-    ImportOptions, ImportReport, VectorsOptions, VectorsReport, import_faiss, import_vectors,
+    ImportOptions, ImportReport, ParquetColumns, VectorSource, VectorsOptions, VectorsReport,
+    import_faiss, import_vectors,
 };
 
 use super::check_out;
@@ -19,7 +20,7 @@ use crate::progress::Bars;
 pub enum ImportCommand {
     /// An IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
     Faiss(FaissArgs),
-    /// Files of vectors (fvecs, bvecs, npy, fbin, u8bin), as a part for train and build
+    /// Files of vectors (fvecs, bvecs, npy, fbin, u8bin, parquet), as a part for train and build
     Vectors(VectorsArgs),
 }
 
@@ -50,8 +51,10 @@ pub struct FaissArgs {
 }
 
 const VECTORS_EXAMPLE: &str = "\
-Several files are read one after another; rows get no keys, and their ids when they are built:
-  ocelli import vectors base.fvecs --spec foreign:sift --out sift.part";
+Several files are read one after another; without columns for them, rows get no keys, and their ids
+when they are built:
+  ocelli import vectors base.fvecs --spec foreign:sift --out sift.part
+  ocelli import vectors *.parquet --column emb --key-column url --spec foreign:clip --out clip.part";
 
 /// Flags of `import vectors`.
 #[derive(Args)]
@@ -66,6 +69,15 @@ pub struct VectorsArgs {
     /// Your name for what made the vectors; queries with another descriptor spec are refused
     #[arg(long, value_name = "foreign:NAME", value_parser = foreign_name)]
     pub spec: String,
+    /// Column of the vectors in Parquet files [default: the only one with lists of floats]
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<String>,
+    /// Column of ids in Parquet files [default: none; ids are given when rows are built]
+    #[arg(long, value_name = "NAME")]
+    pub id_column: Option<String>,
+    /// Column of keys in Parquet files [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub key_column: Option<String>,
     /// How the part stores numbers
     #[arg(long, value_enum, default_value_t)]
     pub dtype: DtypeArg,
@@ -105,8 +117,10 @@ fn faiss(args: FaissArgs) -> Result<()> {
 fn vectors(args: VectorsArgs) -> Result<()> {
     check_out(&args.out)?;
     let checks = Checks { zero_norm: args.no_zeros };
-    let open = |path: &PathBuf| Ok(VectorFile::open(path)?.with_checks(checks));
-    let files = args.files.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let columns =
+        ParquetColumns { vectors: args.column, ids: args.id_column, keys: args.key_column };
+    let open = |path: &PathBuf| VectorSource::open(path, &columns, checks);
+    let files = args.files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let dtype = match args.dtype {
         DtypeArg::F32 => Dtype::F32,
         DtypeArg::F16 => Dtype::F16,

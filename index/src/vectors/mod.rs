@@ -95,6 +95,18 @@ pub struct Checks {
     pub zero_norm: bool,
 }
 
+impl Checks {
+    /// Why a vector is refused, if it is.
+    pub fn refusal(self, x: &[f32]) -> Option<String> {
+        if let Some(at) = x.iter().position(|x| !x.is_finite()) {
+            return Some(format!("element {at} is {}", x[at]));
+        }
+        // By elements, not by the norm: that of small numbers underflows to zero.
+        let zero = self.zero_norm && x.iter().all(|&x| x == 0.0);
+        zero.then(|| "its norm is zero, it has no direction".to_owned())
+    }
+}
+
 /// An open file of vectors. Reading takes `&self` and is safe from many threads.
 #[derive(Debug)]
 pub struct VectorFile {
@@ -212,20 +224,11 @@ impl VectorFile {
                 }
             }
             decode(layout.element, numbers, &mut out);
-            self.check_row(row, &out[out.len() - layout.dim..])?;
+            if let Some(why) = self.checks.refusal(&out[out.len() - layout.dim..]) {
+                return Err(self.invalid(&format!("row {row}: {why}")));
+            }
         }
         Ok(out)
-    }
-
-    fn check_row(&self, row: usize, x: &[f32]) -> Result<()> {
-        if let Some(at) = x.iter().position(|x| !x.is_finite()) {
-            return Err(self.invalid(&format!("row {row}: element {at} is {}", x[at])));
-        }
-        // By elements, not by the norm: that of small numbers underflows to zero.
-        if self.checks.zero_norm && x.iter().all(|&x| x == 0.0) {
-            return Err(self.invalid(&format!("row {row}: its norm is zero, it has no direction")));
-        }
-        Ok(())
     }
 
     fn invalid(&self, what: &str) -> Error {

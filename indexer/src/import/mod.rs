@@ -3,10 +3,13 @@
 
 mod cursor;
 mod faiss_file;
+mod parquet_file;
 #[cfg(test)]
 mod tests;
 mod transform;
 mod vectors;
+#[cfg(test)]
+mod vectors_tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +25,8 @@ use serde::Serialize;
 use crate::{Error, Progress, ProgressFn, Result};
 use cursor::Cursor;
 use faiss_file::{IvfPq, List, code_bytes};
-pub use vectors::{VectorsOptions, VectorsReport, import_vectors};
+pub use parquet_file::{ParquetColumns, ParquetFile, ParquetRows};
+pub use vectors::{VectorSource, VectorsOptions, VectorsReport, import_vectors};
 
 /// How a file of FAISS becomes an index.
 #[derive(Clone, Debug, PartialEq, Eq)]

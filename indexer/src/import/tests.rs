@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ocelli_index::{Dtype, Part, SearchParams, Snapshot};
+use ocelli_index::{SearchParams, Snapshot};
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 
@@ -272,36 +272,4 @@ fn random_damage_never_panics() {
         }
     }
     assert!(refused > 1_000, "only {refused} of 2000 damaged files were refused");
-}
-
-#[test]
-fn files_of_vectors_become_one_part() {
-    let tmp = tempfile::tempdir().unwrap();
-    let write = |name: &str, rows: usize, dim: usize, x: &[f32]| {
-        let path = tmp.path().join(name);
-        let mut writer = ocelli_index::VectorWriter::create(&path, rows, dim).unwrap();
-        writer.push(x).unwrap();
-        writer.finish().unwrap();
-        ocelli_index::VectorFile::open(&path).unwrap()
-    };
-    let a = write("a.fvecs", 2, 2, &[1.0, 2.0, 3.0, 4.0]);
-    let b = write("b.npy", 1, 2, &[5.0, 1e6]);
-    let c = write("c.fbin", 1, 3, &[0.0; 3]);
-    let out = tmp.path().join("x.part");
-    let options = |dtype| VectorsOptions { name: "golden".into(), dtype };
-    let files = [a, b];
-    let report = import_vectors(&files, &out, &options(Dtype::F32), &silent).unwrap();
-    assert_eq!((report.rows, report.dim), (3, 2));
-    let part = Part::open(&out).unwrap();
-    assert_eq!(part.read(0..3).unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 1e6]);
-    assert_eq!(part.spec().dim(), 2);
-
-    let out = tmp.path().join("y.part");
-    let error = import_vectors(&files, &out, &options(Dtype::F16), &silent).unwrap_err();
-    assert!(error.to_string().contains("b.npy: row 0"), "{error}");
-    let [a, _] = files;
-    let error = import_vectors(&[a, c], &out, &options(Dtype::F32), &silent).unwrap_err();
-    assert!(error.to_string().contains("expected dimension 2 as in"), "{error}");
-    assert!(import_vectors(&[], &out, &options(Dtype::F32), &silent).is_err());
-    assert!(!out.exists());
 }
