@@ -2,6 +2,8 @@
 
     python -m venv venv && venv/bin/pip install numpy faiss-cpu==1.15.1 && venv/bin/python make_golden.py
 
+The same with faiss-cpu==1.12.0 writes the files whose names begin with it: the oldest version that is imported.
+
 Beside each NAME.faiss that can be imported stands NAME.json: queries, and for some nprobe the ids and scores
 that FAISS found, k of them. Files under refused/ are sound, but not importable. Training in FAISS is not
 reproducible across machines, so a second run writes other files; the tests hold for those too.
@@ -9,6 +11,7 @@ reproducible across machines, so a second run writes other files; the tests hold
 
 import json
 import os
+import sys
 
 import faiss
 import numpy as np
@@ -74,6 +77,11 @@ def array_map(index):
 
 
 L2, IP = faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT
+if not faiss.__version__.startswith("1.15."):
+    write(f"{faiss.__version__}-l2-pca-opq", "PCA12,OPQ4,IVF4,PQ4x4np", L2, d=20)
+    write(f"{faiss.__version__}-ip-sparse", "IVF8,PQ8x4np", IP, d=32, ids="sparse")
+    sys.exit()
+
 os.makedirs(os.path.join(HERE, "refused"), exist_ok=True)
 
 write("l2", "IVF8,PQ4np", L2)
