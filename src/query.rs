@@ -1,6 +1,6 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ArgGroup;
 use ocelli_proto::role;
-use ocelli_proto::status::describe;
+use ocelli_proto::status::{describe, root_cause};
 use ocelli_proto::tonic::transport::Endpoint;
 use ocelli_proto::tonic::{Code, Request};
 use ocelli_proto::v1;
@@ -198,15 +198,6 @@ pub fn search(
 
 fn too_late(url: &str, timeout: Duration) -> anyhow::Error {
     anyhow!("the server at {url} did not answer within {} ms", timeout.as_millis())
-}
-
-/// The innermost error: "Connection refused", not "transport error".
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 /// The response as a ranked table and a line each about scores, shards and times.

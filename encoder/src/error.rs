@@ -12,17 +12,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused an operation on a file.
-    #[error("{}: cannot {op}: {cause}", path.display())]
-    Io {
-        /// File concerned.
-        path: PathBuf,
-        /// What was attempted, as a verb: "read", "create".
-        op: &'static str,
-        /// The system's answer. Not called `source`: the message names it already, and a chain of
-        /// causes would name it again.
-        cause: io::Error,
-    },
     /// A weights file, or the JSON that describes it, is not what it should be.
     #[error("{}: {what}", path.display())]
     BadWeights {
@@ -83,7 +72,7 @@ pub enum Error {
         /// Expected and found.
         what: String,
     },
-    /// An error of the files that the encoder reads and writes.
+    /// A file could not be read or written, or is not what it should be.
     #[error(transparent)]
     Index(#[from] ocelli_index::Error),
 }
@@ -92,10 +81,7 @@ impl Error {
     /// Kind of the error, for exit codes and the gRPC status.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Error::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
-                ErrorCode::NotFound
-            }
-            Error::Io { .. } | Error::Torch { .. } => ErrorCode::Internal,
+            Error::Torch { .. } => ErrorCode::Internal,
             Error::BadWeights { .. } | Error::MissingTensor { .. } | Error::TensorShape { .. } => {
                 ErrorCode::DataLoss
             }
@@ -110,7 +96,7 @@ impl Error {
         path: &'a Path,
         op: &'static str,
     ) -> impl FnOnce(io::Error) -> Error + use<'a> {
-        move |cause| Error::Io { path: path.to_path_buf(), op, cause }
+        move |cause| ocelli_index::Error::io(path, op, cause).into()
     }
 
     /// For `map_err` on libtorch's results. Its messages carry a C++ stack trace, which is dropped.

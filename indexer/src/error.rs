@@ -10,7 +10,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file of the index room (part, whitening, model, shard, manifest) refused.
+    /// A file could not be read or written, or (part, whitening, model, shard, manifest) is not what it
+    /// should be.
     #[error(transparent)]
     Index(#[from] ocelli_index::Error),
     /// FAISS raised an exception; its own words.
@@ -36,17 +37,6 @@ pub enum Error {
     /// An argument out of its range, or two that contradict each other.
     #[error("{0}")]
     Invalid(String),
-    /// A file that this room reads or writes itself (ground truth, list files).
-    #[error("{}: cannot {op}: {cause}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried: "read", "write".
-        op: &'static str,
-        /// The system's answer. Not called `source`: the message names it already, and a chain of
-        /// causes would name it again.
-        cause: io::Error,
-    },
     /// A file of somebody else's format that is damaged or cannot be imported.
     #[error("{}: {what}", path.display())]
     File {
@@ -68,7 +58,6 @@ pub enum Error {
 impl Error {
     /// Adapter for `map_err` on file operations.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |cause| Self::Io { path, op, cause }
+        move |cause| ocelli_index::Error::io(path, op, cause).into()
     }
 }

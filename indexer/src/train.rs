@@ -112,7 +112,10 @@ pub struct TrainReport {
     pub seconds: f64,
 }
 
-fn as_object<S: Serializer>(pairs: &[(&str, f64)], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn as_object<S: Serializer>(
+    pairs: &[(&str, f64)],
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().copied())
 }
 

@@ -3,6 +3,8 @@
 //! Libraries know nothing of gRPC: each service turns its library's error code into a [`Code`] in one
 //! small `match`, and everything after that happens here.
 
+use std::error::Error;
+
 use tonic::Status;
 
 /// What went wrong, as a client must know it to react.
@@ -77,6 +79,15 @@ pub fn describe(status: &Status) -> String {
         "" => name.to_owned(),
         message => format!("{name}: {message}"),
     }
+}
+
+/// The innermost error behind `error`: "Connection refused" and not "transport error".
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// The name of a gRPC code as its specification writes it.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ocelli_proto::status::{Code, describe};
+use ocelli_proto::status::{Code, describe, root_cause};
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
 use tonic::transport::{Channel, Endpoint};
@@ -102,7 +102,7 @@ impl EncoderClient {
         };
         let message = match code {
             Code::Unavailable => {
-                let cause = root_cause(status).unwrap_or_else(|| describe(status));
+                let cause = status.source().map_or_else(|| describe(status), root_cause);
                 format!("the encoder at {} cannot be reached: {cause}", self.url)
             }
             _ => format!("the encoder at {}: {}", self.url, describe(status)),
@@ -123,14 +123,4 @@ impl EncoderClient {
 struct Limit {
     time: Duration,
     code: Code,
-}
-
-/// The innermost error that a locally made status wraps: "Connection refused" and not "tcp connect
-/// error".
-fn root_cause(status: &Status) -> Option<String> {
-    let mut cause = status.source()?;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Some(cause.to_string())
 }

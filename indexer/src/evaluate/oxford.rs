@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::path::Path;
+
+use ocelli_index::ErrorCode;
 
 use super::{BoundingBox, GroundTruth, Query};
 use crate::{Error, Result};
@@ -46,9 +47,7 @@ fn read_query(dir: &Path, name: &str) -> Result<Query> {
         positives,
         // A query without junk may come without the file.
         junk: match read_list(&dir.join(format!("{name}_junk.txt"))) {
-            Err(Error::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-                BTreeSet::new()
-            }
+            Err(Error::Index(e)) if e.code() == ErrorCode::NotFound => BTreeSet::new(),
             list => list?,
         },
     })

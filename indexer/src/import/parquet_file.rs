@@ -57,7 +57,7 @@ impl ParquetFile {
     /// Opens a file, finds its columns, and takes the dimension from the first row.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::File`] if it is damaged, has no rows, or has no such columns.
+    /// [`Error::Index`]; [`Error::File`] if it is damaged, has no rows, or has no such columns.
     pub fn open(path: &Path, columns: &ParquetColumns, checks: Checks) -> Result<Self> {
         let bytes = File::open(path).map_err(Error::io("open", path))?;
         let file = guard(path, || SerializedFileReader::new(bytes))?;
