@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ocelli_vector::codes::CodeLayout;
+use ocelli_vector::shortlist::{ByteRows, Cost};
 use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,8 @@ pub struct Model {
     parts: ModelParts,
     /// Codebooks as tables are filled from them, (m, dsub, ksub).
     transposed: Vec<f32>,
+    /// Centroids as bytes, from which the ones worth a float are chosen.
+    shortlist: ByteRows,
     layout: CodeLayout,
     hash: Hash,
 }
@@ -149,7 +152,8 @@ impl Model {
         }
         let hash = hash_of(p);
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
-        Ok(Self { parts, transposed, layout, hash })
+        let shortlist = ByteRows::new(&p.coarse, p.d);
+        Ok(Self { parts, transposed, shortlist, layout, hash })
     }
 
     /// What the model consists of.
@@ -297,7 +301,7 @@ impl Model {
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
     /// smaller list.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
-        self.probe_with(simd(), query, nprobe, &mut Vec::new())
+        self.probe_with(simd(), query, nprobe, &mut Vec::new(), &mut Vec::new())
     }
 
     /// [`Self::probe`] with a level and a buffer of its caller's.
@@ -307,20 +311,32 @@ impl Model {
         query: &Query,
         nprobe: usize,
         scores: &mut Vec<f32>,
+        candidates: &mut Vec<u32>,
     ) -> Vec<(u32, f32)> {
-        match self.parts.metric {
-            Metric::L2 => dense::l2_sqs(simd, &query.z, &self.parts.coarse, scores),
+        let p = &self.parts;
+        let nprobe = nprobe.clamp(1, p.nlist);
+        let cost = if p.metric == Metric::L2 { Cost::L2 } else { Cost::InnerProduct };
+        let z = &query.z;
+        // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
+        // same bits as if every centroid had been computed.
+        let short = self.shortlist.shortlist(simd, cost, z, nprobe, scores, candidates);
+        if !short {
+            candidates.clear();
+            candidates.extend(0..p.nlist as u32);
+        }
+        match p.metric {
+            Metric::L2 => dense::l2_sqs_of(simd, z, &p.coarse, candidates, scores),
             Metric::InnerProduct => {
-                dense::dots(simd, &query.z, &self.parts.coarse, scores);
+                dense::dots_of(simd, z, &p.coarse, candidates, scores);
                 scores.iter_mut().for_each(|s| *s += query.offset);
             }
         }
-        let mut lists: Vec<(u32, f32)> = (0u32..).zip(scores.iter().copied()).collect();
-        let best_first = |a: &(u32, f32), b: &(u32, f32)| match self.parts.metric {
+        let mut lists: Vec<(u32, f32)> =
+            candidates.iter().copied().zip(scores.iter().copied()).collect();
+        let best_first = |a: &(u32, f32), b: &(u32, f32)| match p.metric {
             Metric::L2 => a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)),
             Metric::InnerProduct => b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)),
         };
-        let nprobe = nprobe.clamp(1, lists.len());
         if nprobe < lists.len() {
             lists.select_nth_unstable_by(nprobe - 1, best_first);
             lists.truncate(nprobe);

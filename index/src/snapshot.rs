@@ -13,7 +13,7 @@ use crate::engine::{Engine, Scratch};
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
-use crate::model::{Metric, Model};
+use crate::model::{Metric, Model, Query};
 use crate::search::{Best, Hit, scan_shard};
 use crate::shard::Shard;
 
@@ -70,6 +70,16 @@ pub struct SearchResult {
     pub failed: Vec<ShardFailure>,
     /// Where the time went.
     pub times: StageTimes,
+}
+
+/// Queries of a batch whose probed lists are in memory at a time.
+const BATCH: usize = 4096;
+
+/// A query with its lists.
+struct Probed {
+    query: Query,
+    lists: Vec<(u32, f32)>,
+    time: Duration,
 }
 
 /// A shard of a snapshot with its deleted rows.
@@ -242,20 +252,77 @@ impl Snapshot {
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<SearchResult> {
+        let probed = self.probe(x, params, scratch)?;
+        self.scan(&probed, params, scratch)
+    }
+
+    /// One search for each of the queries `x` (n, dim), in their order; the answers are those of
+    /// [`Self::search`]. Queries are scanned in the order of their nearest lists, so that codes stay warm.
+    ///
+    /// # Errors
+    /// As [`Self::search`], for the first query that fails.
+    pub fn search_batch(
+        &self,
+        x: &[f32],
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<SearchResult>> {
+        let dim = self.model.parts().dim;
+        if !x.len().is_multiple_of(dim) {
+            return Err(Error::Dim {
+                what: "batch of queries".into(),
+                expected: dim,
+                found: x.len(),
+            });
+        }
+        let mut out: Vec<Option<SearchResult>> = Vec::new();
+        // Probed lists wait in memory: so many queries at a time.
+        for (start, block) in (0..).step_by(BATCH).zip(x.chunks(BATCH * dim)) {
+            let mut probed = Vec::with_capacity(block.len() / dim);
+            for (i, x) in (start..).zip(block.chunks_exact(dim)) {
+                probed.push((i, self.probe(x, params, scratch)?));
+            }
+            probed.sort_by_key(|(i, p)| (p.lists.first().map(|l| l.0), *i));
+            out.resize_with(start + probed.len(), || None);
+            for (i, probed) in probed {
+                out[i] = Some(self.scan(&probed, params, scratch)?);
+            }
+        }
+        Ok(out.into_iter().flatten().collect())
+    }
+
+    /// Transforms a query and chooses its lists.
+    fn probe(&self, x: &[f32], params: &SearchParams, scratch: &mut Scratch) -> Result<Probed> {
         if params.k == 0 || params.nprobe == 0 {
             return Err(Error::invalid(format!(
                 "k = {} and nprobe = {}: both must be at least 1",
                 params.k, params.nprobe
             )));
         }
-        let p = self.model.parts();
         let start = Instant::now();
         let query = self.model.prepare(x)?;
-        let lists = self.model.probe_with(scratch.simd, &query, params.nprobe, &mut scratch.probe);
-        let probed = Instant::now();
-        let mut engine = Engine::new(&self.model, &query, &lists, scratch);
+        let lists = self.model.probe_with(
+            scratch.simd,
+            &query,
+            params.nprobe,
+            &mut scratch.probe,
+            &mut scratch.candidates,
+        );
+        Ok(Probed { query, lists, time: start.elapsed() })
+    }
+
+    /// Scans a query's lists in every shard.
+    fn scan(
+        &self,
+        probed: &Probed,
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<SearchResult> {
+        let metric = self.model.metric();
+        let start = Instant::now();
+        let mut engine = Engine::new(&self.model, &probed.query, &probed.lists, scratch);
         let tabled = Instant::now();
-        let mut best = Best::new(params.k.min(self.rows() as usize).max(1), p.metric);
+        let mut best = Best::new(params.k.min(self.rows() as usize).max(1), metric);
         let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
             // A shard that fails half-way must leave nothing behind, so each has its own best.
@@ -276,11 +343,10 @@ impl Snapshot {
         {
             return Err(first.error);
         }
-        let times =
-            StageTimes { probe: probed - start, lut: tabled - probed, scan: tabled.elapsed() };
+        let times = StageTimes { probe: probed.time, lut: tabled - start, scan: tabled.elapsed() };
         Ok(SearchResult {
             hits: best.into_sorted(),
-            metric: p.metric,
+            metric,
             shards_asked: self.members.len(),
             failed,
             times,

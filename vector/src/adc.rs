@@ -86,11 +86,27 @@ unsafe fn l2_term_avx512(centroid: &[f32], residual: &[f32]) -> f32 {
 /// (m, ksub, dsub).
 pub fn decode(codebooks: &[f32], ksub: usize, code: &[u8], residual: &mut [f32]) {
     let dsub = residual.len() / code.len();
+    // A copy whose length the compiler knows is a register, not a call.
+    match dsub {
+        4 => return decode_dsub::<4>(codebooks, ksub, code, residual),
+        8 => return decode_dsub::<8>(codebooks, ksub, code, residual),
+        16 => return decode_dsub::<16>(codebooks, ksub, code, residual),
+        _ => {}
+    }
     for ((out, book), &c) in
         residual.chunks_exact_mut(dsub).zip(codebooks.chunks_exact(ksub * dsub)).zip(code)
     {
         let at = usize::from(c) * dsub;
         out.copy_from_slice(&book[at..at + dsub]);
+    }
+}
+
+/// [`decode`] for `N` = dsub.
+#[inline(always)]
+fn decode_dsub<const N: usize>(codebooks: &[f32], ksub: usize, code: &[u8], residual: &mut [f32]) {
+    let words = codebooks.as_chunks::<N>().0;
+    for ((j, out), &c) in residual.as_chunks_mut::<N>().0.iter_mut().enumerate().zip(code) {
+        *out = words[j * ksub + usize::from(c)];
     }
 }
 

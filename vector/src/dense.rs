@@ -79,52 +79,52 @@ pub fn l2_normalize(a: &mut [f32]) -> bool {
     true
 }
 
-/// [`dot`] of `x` (d,) with each row of `rows` (n, d), written to `out` (n,): the same bits at every
-/// level.
+/// [`dot`] of `x` (d,) with rows `ids` (n,) of `rows` (_, d), written to `out` (n,): the same bits at
+/// every level.
 ///
 /// # Panics
-/// If the shapes do not fit together.
-pub fn dots(simd: Simd, x: &[f32], rows: &[f32], out: &mut Vec<f32>) {
+/// If the shapes do not fit together, or there is no such row.
+pub fn dots_of(simd: Simd, x: &[f32], rows: &[f32], ids: &[u32], out: &mut Vec<f32>) {
     assert!(!x.is_empty() && rows.len().is_multiple_of(x.len()), "rows of another dimension");
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx512Vbmi => {
             // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { crate::rows::dots_avx512(x, rows, out) }
+            unsafe { crate::rows::dots_avx512(x, rows, ids, out) }
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
             // SAFETY: as above.
-            unsafe { crate::rows::dots_avx2(x, rows, out) }
+            unsafe { crate::rows::dots_avx2(x, rows, ids, out) }
         }
         _ => {
             out.clear();
-            out.extend(rows.chunks_exact(x.len()).map(|row| dot(x, row)));
+            out.extend(ids.iter().map(|&i| dot(x, &rows[i as usize * x.len()..][..x.len()])));
         }
     }
 }
 
-/// [`l2_sq`] of `x` (d,) to each row of `rows` (n, d), written to `out` (n,): the same bits at every
-/// level.
+/// [`l2_sq`] of `x` (d,) to rows `ids` (n,) of `rows` (_, d), written to `out` (n,): the same bits at
+/// every level.
 ///
 /// # Panics
-/// If the shapes do not fit together.
-pub fn l2_sqs(simd: Simd, x: &[f32], rows: &[f32], out: &mut Vec<f32>) {
+/// If the shapes do not fit together, or there is no such row.
+pub fn l2_sqs_of(simd: Simd, x: &[f32], rows: &[f32], ids: &[u32], out: &mut Vec<f32>) {
     assert!(!x.is_empty() && rows.len().is_multiple_of(x.len()), "rows of another dimension");
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx512Vbmi => {
             // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { crate::rows::l2_sqs_avx512(x, rows, out) }
+            unsafe { crate::rows::l2_sqs_avx512(x, rows, ids, out) }
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
             // SAFETY: as above.
-            unsafe { crate::rows::l2_sqs_avx2(x, rows, out) }
+            unsafe { crate::rows::l2_sqs_avx2(x, rows, ids, out) }
         }
         _ => {
             out.clear();
-            out.extend(rows.chunks_exact(x.len()).map(|row| l2_sq(x, row)));
+            out.extend(ids.iter().map(|&i| l2_sq(x, &rows[i as usize * x.len()..][..x.len()])));
         }
     }
 }
@@ -186,14 +186,16 @@ mod tests {
         for d in (1..70).chain([128, 131]) {
             for n in [0, 1, 3, 4, 5, 8, 11] {
                 let (x, rows) = (&values[..d], &values[1000..1000 + n * d]);
+                let ids: Vec<u32> = (0..n as u32).collect();
                 let want: Vec<u32> = rows.chunks_exact(d).map(|r| dot(x, r).to_bits()).collect();
-                let want_l2: Vec<u32> = rows.chunks_exact(d).map(|r| l2_sq(x, r).to_bits()).collect();
+                let want_l2: Vec<u32> =
+                    rows.chunks_exact(d).map(|r| l2_sq(x, r).to_bits()).collect();
                 for simd in Simd::all() {
                     let mut out = Vec::new();
-                    dots(simd, x, rows, &mut out);
+                    dots_of(simd, x, rows, &ids, &mut out);
                     let bits: Vec<u32> = out.iter().map(|v| v.to_bits()).collect();
                     assert_eq!(bits, want, "dot, {}, d {d}, n {n}", simd.level());
-                    l2_sqs(simd, x, rows, &mut out);
+                    l2_sqs_of(simd, x, rows, &ids, &mut out);
                     let bits: Vec<u32> = out.iter().map(|v| v.to_bits()).collect();
                     assert_eq!(bits, want_l2, "l2, {}, d {d}, n {n}", simd.level());
                 }

@@ -11,7 +11,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ, VL (x86-64-v4).
     Avx512,
-    /// AVX-512 VBMI: byte permutations across two registers.
+    /// AVX-512 VBMI and VNNI: byte permutations across two registers, 8-bit inner products (Ice Lake,
+    /// Zen 4 and later have both).
     Avx512Vbmi,
 }
 
@@ -75,7 +76,11 @@ fn has(level: Level) -> bool {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
         }
-        Level::Avx512Vbmi => has(Level::Avx512) && is_x86_feature_detected!("avx512vbmi"),
+        Level::Avx512Vbmi => {
+            has(Level::Avx512)
+                && is_x86_feature_detected!("avx512vbmi")
+                && is_x86_feature_detected!("avx512vnni")
+        }
     }
 }
 

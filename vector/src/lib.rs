@@ -9,6 +9,8 @@
 //! reduction here has *one* documented order, chosen so that vector registers can follow it: see
 //! [`dense::LANES`].
 
+#![allow(clippy::needless_range_loop, reason = "a lane is an index into several registers at once")]
+
 pub mod adc;
 pub mod codes;
 pub mod dense;
@@ -17,6 +19,7 @@ pub mod lut;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;
+pub mod shortlist;
 
 pub use level::{Level, Simd};
 

@@ -36,27 +36,47 @@ pub fn fill(simd: Simd, q: &[f32], transposed: &[f32], m: usize, ksub: usize, lu
 }
 
 /// The one body of [`fill`]; the compiler turns the loops over sixteen codewords into registers of
-/// whatever width the caller's features allow. The additions follow [`crate::dense::LANES`]: partial sum
-/// `i % 16`, then the tree. Sums that no coordinate reaches are zero, and adding zero changes nothing.
+/// whatever width the caller's features allow. A dsub known to the compiler keeps its partial sums there.
 #[inline(always)]
 fn fill_here(q: &[f32], transposed: &[f32], m: usize, ksub: usize, lut: &mut [f32]) {
-    let dsub = q.len() / m;
-    let live = dsub.min(16);
+    match q.len() / m {
+        1 => fill_dsub::<1>(1, q, transposed, ksub, lut),
+        2 => fill_dsub::<2>(2, q, transposed, ksub, lut),
+        4 => fill_dsub::<4>(4, q, transposed, ksub, lut),
+        8 => fill_dsub::<8>(8, q, transposed, ksub, lut),
+        dsub => fill_dsub::<16>(dsub, q, transposed, ksub, lut),
+    }
+}
+
+/// [`fill_here`] with `LIVE` partial sums. The additions follow [`crate::dense::LANES`]: partial sum
+/// `i % 16`, then the tree. Sums that no coordinate reaches are zero, and adding zero changes nothing:
+/// a tree over the first `LIVE` (a power of two, at least min(dsub, 16)) of them is the same.
+#[inline(always)]
+fn fill_dsub<const LIVE: usize>(
+    dsub: usize,
+    q: &[f32],
+    transposed: &[f32],
+    ksub: usize,
+    lut: &mut [f32],
+) {
     let books = transposed.chunks_exact(dsub * ksub);
     for ((sub, book), row) in q.chunks_exact(dsub).zip(books).zip(lut.chunks_exact_mut(ksub)) {
         for (group, out) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let mut s = [[0f32; 16]; 16];
-            for (i, &x) in sub.iter().enumerate() {
-                let at = i * ksub + 16 * group;
-                let words = &book[at..at + 16];
-                let sum = &mut s[i % 16];
-                for lane in 0..16 {
-                    sum[lane] += x * words[lane];
+            let mut s = [[0f32; 16]; LIVE];
+            for (round, sub) in sub.chunks(LIVE).enumerate() {
+                // With fewer than 16 sums there is one round, and it is whole.
+                for (i, sum) in s.iter_mut().enumerate() {
+                    let Some(&x) = sub.get(i) else { break };
+                    let at = (round * LIVE + i) * ksub + 16 * group;
+                    let words = &book[at..at + 16];
+                    for lane in 0..16 {
+                        sum[lane] += x * words[lane];
+                    }
                 }
             }
-            let mut width = 8;
+            let mut width = LIVE / 2;
             while width > 0 {
-                for i in 0..width.min(live.saturating_sub(width)) {
+                for i in 0..width {
                     for lane in 0..16 {
                         s[i][lane] += s[i + width][lane];
                     }
@@ -140,14 +160,22 @@ impl ByteTable {
         let rows = lut.chunks_exact(ksub).zip(self.bytes.chunks_exact_mut(ksub)).zip(tops);
         for ((row, bytes), top) in rows {
             for (part, out) in row.as_chunks::<16>().0.iter().zip(bytes.as_chunks_mut::<16>().0) {
+                let mut units = [0i32; 16];
                 for lane in 0..16 {
-                    out[lane] = ((top - part[lane]) * inverse) as i32 as u8;
+                    // Between 0 and 255, or meaningless where a number overflowed: never undefined.
+                    let unit = ((top - part[lane]) * inverse).clamp(0.0, 255.0);
+                    // SAFETY: clamped, and a NaN becomes 0 by the comparison.
+                    units[lane] = if unit > 0.0 { unsafe { unit.to_int_unchecked() } } else { 0 };
+                }
+                for lane in 0..16 {
+                    out[lane] = units[lane] as u8;
                 }
             }
         }
         self.low = low;
         self.magnitude = magnitude;
-        self.step = if sound { f64::from(scale) * f64::from(unit) } else { f64::from(f32::MIN_POSITIVE) };
+        self.step =
+            if sound { f64::from(scale) * f64::from(unit) } else { f64::from(f32::MIN_POSITIVE) };
     }
 }
 
@@ -163,9 +191,14 @@ mod tests {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
         for ksub in [16, 256] {
             for (m, dsub) in [(3, 1), (2, 2), (4, 3), (16, 8), (2, 15), (1, 16), (2, 17), (1, 37)] {
-                let mut draw = |n: usize| -> Vec<f32> {
-                    (0..n).map(|_| if rng.random_bool(0.1) { 0.0 } else { rng.random_range(-9.0..9.0) }).collect()
-                };
+                let mut draw =
+                    |n: usize| -> Vec<f32> {
+                        (0..n)
+                            .map(|_| {
+                                if rng.random_bool(0.1) { 0.0 } else { rng.random_range(-9.0..9.0) }
+                            })
+                            .collect()
+                    };
                 let (q, books) = (draw(m * dsub), draw(m * ksub * dsub));
                 let mut want = Vec::new();
                 build_lut(&q, &books, m, ksub, &mut want);
@@ -187,8 +220,9 @@ mod tests {
         for scale in [1.0f32, 2.0] {
             for size in [1e-30f32, 1e-3, 1.0, 1e6, 1e30] {
                 for offset in [0f32, 100.0] {
-                    let lut: Vec<f32> =
-                        (0..5 * 256).map(|_| (rng.random_range(-1.0..1.0f32) + offset) * size).collect();
+                    let lut: Vec<f32> = (0..5 * 256)
+                        .map(|_| (rng.random_range(-1.0..1.0f32) + offset) * size)
+                        .collect();
                     for simd in Simd::all() {
                         let mut table = ByteTable::default();
                         table.fill(simd, &lut, 256, scale);

@@ -31,9 +31,10 @@ macro_rules! rows_avx512 {
         /// # Safety
         /// AVX-512 F and DQ.
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        pub(crate) unsafe fn $name(x: &[f32], rows: &[f32], out: &mut Vec<f32>) {
+        pub(crate) unsafe fn $name(x: &[f32], rows: &[f32], ids: &[u32], out: &mut Vec<f32>) {
             out.clear();
             let d = x.len();
+            let row = |i: u32| &rows[i as usize * d..][..d];
             let (full, tail) = (d / 16, d % 16);
             let mask = ((1u32 << tail) - 1) as u16;
             let mut tile = |rows: &[&[f32]; TILE], wanted: usize| {
@@ -51,19 +52,20 @@ macro_rules! rows_avx512 {
                     // SAFETY: the mask keeps the loads within d.
                     let $a = unsafe { _mm512_maskz_loadu_ps(mask, x.as_ptr().add(16 * full)) };
                     for (sum, row) in sums.iter_mut().zip(rows) {
+                        let at = row[16 * full..].as_ptr();
                         // SAFETY: as above.
-                        let $b = unsafe { _mm512_maskz_loadu_ps(mask, row.as_ptr().add(16 * full)) };
+                        let $b = unsafe { _mm512_maskz_loadu_ps(mask, at) };
                         *sum = _mm512_mask_add_ps(*sum, mask, *sum, $term);
                     }
                 }
                 out.extend(sums[..wanted].iter().map(|&s| reduce512(s)));
             };
-            let mut tiles = rows.chunks_exact(TILE * d);
-            for rows in &mut tiles {
-                tile(&[&rows[..d], &rows[d..2 * d], &rows[2 * d..3 * d], &rows[3 * d..]], TILE);
+            let (tiles, rest) = ids.as_chunks::<TILE>();
+            for ids in tiles {
+                tile(&ids.map(row), TILE);
             }
-            for row in tiles.remainder().chunks_exact(d) {
-                tile(&[row; TILE], 1);
+            for &id in rest {
+                tile(&[row(id); TILE], 1);
             }
         }
     };
@@ -82,11 +84,12 @@ macro_rules! rows_avx2 {
         /// # Safety
         /// AVX2.
         #[target_feature(enable = "avx2")]
-        pub(crate) unsafe fn $name(x: &[f32], rows: &[f32], out: &mut Vec<f32>) {
+        pub(crate) unsafe fn $name(x: &[f32], rows: &[f32], ids: &[u32], out: &mut Vec<f32>) {
             out.clear();
             let d = x.len();
             let full = d / 16 * 16;
-            for row in rows.chunks_exact(d) {
+            for &id in ids {
+                let row = &rows[id as usize * d..][..d];
                 let (mut low, mut high) = (_mm256_setzero_ps(), _mm256_setzero_ps());
                 for i in (0..full).step_by(16) {
                     for (half, sum) in [&mut low, &mut high].into_iter().enumerate() {
@@ -107,7 +110,9 @@ macro_rules! rows_avx2 {
                     *sum += $scalar;
                 }
                 // SAFETY: as above.
-                let (low, high) = unsafe { (_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums.as_ptr().add(8))) };
+                let (low, high) = unsafe {
+                    (_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums.as_ptr().add(8)))
+                };
                 out.push(reduce256(_mm256_add_ps(low, high)));
             }
         }

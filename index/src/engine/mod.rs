@@ -23,18 +23,18 @@
 //! than one unit and a scalar at most two of its steps, so S + m + 3 + ⌈2 step_l / Δ⌉ units are an *upper*
 //! bound of the cost, and the k-th smallest of these is a τ that no float was needed for.
 
-use ocelli_vector::{Simd, adc};
 use ocelli_vector::lut::{self, ByteTable};
 use ocelli_vector::scan::{self, List, Scalars};
+use ocelli_vector::{Simd, adc};
 
 #[cfg(test)]
 mod tests;
 
 use crate::error::Result;
+use crate::level::simd;
 use crate::model::{Metric, Model, Query};
 use crate::search::{Best, Hit};
 use crate::shard::{ListEntry, Shard};
-use crate::level::simd;
 use crate::snapshot::Row;
 
 /// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
@@ -42,8 +42,6 @@ use crate::snapshot::Row;
 const WARM_ROWS: usize = 3000;
 /// The warm-up looks at no fewer than this many rows for each hit wanted.
 const WARM_ROWS_PER_HIT: usize = 8;
-/// Buckets of the warm-up's histogram, each of a few units.
-const BUCKETS: usize = 2048;
 
 /// Costs whose parts are below this cannot overflow a float when they are added.
 const LARGEST: f64 = f32::MAX as f64 / 8.0;
@@ -54,13 +52,13 @@ pub struct Scratch {
     /// The instruction level of every kernel that is called with these buffers.
     pub(crate) simd: Simd,
     pub(crate) probe: Vec<f32>,
+    pub(crate) candidates: Vec<u32>,
     lut: Vec<f32>,
     table: ByteTable,
     bounds: Vec<u16>,
     /// Bounds of the warm-up's lists, one after the other.
     warm: Vec<u16>,
     survivors: Vec<u32>,
-    histogram: Vec<u32>,
     code: Vec<u8>,
     residual: Vec<f32>,
 }
@@ -77,12 +75,12 @@ impl Scratch {
         Self {
             simd,
             probe: Vec::new(),
+            candidates: Vec::new(),
             lut: Vec::new(),
             table: ByteTable::default(),
             bounds: Vec::new(),
             warm: Vec::new(),
             survivors: Vec::new(),
-            histogram: Vec::new(),
             code: Vec::new(),
             residual: Vec::new(),
         }
@@ -117,7 +115,12 @@ pub(crate) struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     /// Builds the tables of a query for the lists that were probed for it.
-    pub fn new(model: &'a Model, query: &Query, lists: &'a [(u32, f32)], scratch: &'a mut Scratch) -> Self {
+    pub fn new(
+        model: &'a Model,
+        query: &Query,
+        lists: &'a [(u32, f32)],
+        scratch: &'a mut Scratch,
+    ) -> Self {
         let p = model.parts();
         lut::fill(scratch.simd, &query.z, model.transposed(), p.m, p.ksub, &mut scratch.lut);
         let scale = if p.metric == Metric::L2 { 2.0 } else { 1.0 };
@@ -142,9 +145,9 @@ impl<'a> Engine<'a> {
         ceiling: f32,
         best: &mut Best,
     ) -> Result<()> {
-        let warm = if self.sound && all_alive { self.warm_up(shard, best)? } else { Warm::default() };
-        let mut at = 0;
-        for (number, &(list, base)) in self.lists.iter().enumerate() {
+        let warm = self.sound && all_alive;
+        let ceiling = if warm { ceiling.min(self.warm_up(shard, best.room())?) } else { ceiling };
+        for &(list, base) in self.lists {
             let entry = shard.list(list)?;
             if entry.len == 0 {
                 continue;
@@ -154,19 +157,17 @@ impl<'a> Engine<'a> {
             survivors.clear();
             if self.sound {
                 let bound = self.bound(&entry, base);
-                let tau = warm.tau.min(ceiling).min(best.worst_cost());
-                let kept = self.threshold(&bound, tau);
-                if number < warm.lists {
-                    let len = entry.len as usize;
-                    let bounds = &self.scratch.warm[at..at + len];
-                    at += len;
-                    if let Some(threshold) = kept {
-                        survivors.extend((0u32..).zip(bounds).filter(|(_, b)| **b <= threshold).map(|(i, _)| i));
-                    }
-                } else if let Some(threshold) = kept {
+                if let Some(threshold) = self.threshold(&bound, ceiling.min(best.worst_cost())) {
                     let view = self.view(shard, &bound, codes)?;
-                    let layout = self.model.layout();
-                    scan::survivors(self.scratch.simd, layout, view, &self.scratch.table.bytes, threshold, &mut survivors);
+                    let (layout, table) = (self.model.layout(), &self.scratch.table.bytes);
+                    scan::survivors(
+                        self.scratch.simd,
+                        layout,
+                        view,
+                        table,
+                        threshold,
+                        &mut survivors,
+                    );
                 }
             } else {
                 survivors.extend(0..entry.len);
@@ -196,7 +197,11 @@ impl<'a> Engine<'a> {
             Metric::InnerProduct => adc::inner_product_score(base, sum),
             Metric::L2 => {
                 adc::decode(&p.codebooks, p.ksub, &s.code, &mut s.residual);
-                adc::l2_score(base, sum, adc::l2_term_at(s.simd, self.model.centroid(list), &s.residual))
+                adc::l2_score(
+                    base,
+                    sum,
+                    adc::l2_term_at(s.simd, self.model.centroid(list), &s.residual),
+                )
             }
         }
     }
@@ -239,87 +244,70 @@ impl<'a> Engine<'a> {
         Ok(List { codes, len: bound.entry.len as usize, scalars })
     }
 
-    /// Bounds of the first lists' rows, and a τ from them: see the module's introduction.
-    fn warm_up(&mut self, shard: &Shard, best: &Best) -> Result<Warm> {
-        let k = best.room();
+    /// An upper bound of the `k`-th smallest cost among the first lists' rows, infinite if they have
+    /// fewer: see the module's introduction.
+    fn warm_up(&mut self, shard: &Shard, k: usize) -> Result<f32> {
         let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT * k);
-        self.scratch.warm.clear();
-        let mut lists = Vec::new();
+        let mut lists = Vec::with_capacity(16);
+        let mut warm = std::mem::take(&mut self.scratch.warm);
+        warm.clear();
         for &(list, base) in self.lists {
             let entry = shard.list(list)?;
             let bound = self.bound(&entry, base);
-            if entry.len > 0 {
+            if entry.len > 0 && bound.sound {
                 let view = self.view(shard, &bound, shard.list_codes(&entry)?)?;
-                let layout = self.model.layout();
-                let mut bounds = std::mem::take(&mut self.scratch.bounds);
-                scan::bounds(self.scratch.simd, layout, view, &self.scratch.table.bytes, &mut bounds);
-                self.scratch.warm.extend_from_slice(&bounds);
-                self.scratch.bounds = bounds;
+                let (layout, table) = (self.model.layout(), &self.scratch.table.bytes);
+                scan::bounds(self.scratch.simd, layout, view, table, &mut self.scratch.bounds);
+                warm.extend_from_slice(&self.scratch.bounds);
+                lists.push(bound);
             }
-            lists.push(bound);
-            if self.scratch.warm.len() >= wanted {
+            if warm.len() >= wanted {
                 break;
             }
         }
-        let tau = self.kth_upper_bound(&lists, k);
-        Ok(Warm { lists: lists.len(), tau })
+        let tau = self.kth_upper_bound(&lists, &warm, k);
+        self.scratch.warm = warm;
+        Ok(tau)
     }
 
-    /// An upper bound of the k-th smallest cost among the warm-up's rows; infinite if there are fewer.
-    fn kth_upper_bound(&mut self, lists: &[ListBound], k: usize) -> f32 {
-        let s = &mut *self.scratch;
-        if s.warm.len() < k {
+    /// The smallest τ that the integers tell: at least `k` of the rows cost no more. `warm` are the
+    /// bounds of the lists' rows, one list after the other.
+    fn kth_upper_bound(&self, lists: &[ListBound], warm: &[u16], k: usize) -> f32 {
+        if warm.len() < k {
             return f32::INFINITY;
         }
-        // Costs in units of Δ above the smallest constant, counted in buckets of `width` units.
-        let sound = lists.iter().filter(|l| l.sound);
-        let floor = sound.map(|l| l.constant).fold(f64::INFINITY, f64::min);
-        let m = self.model.parts().m;
-        let width = (m * 255).div_ceil(BUCKETS) as u32 * 2;
-        s.histogram.clear();
-        s.histogram.resize(BUCKETS, 0);
-        let mut rest = s.warm.as_slice();
-        for l in lists {
-            let (bounds, after) = rest.split_at(l.entry.len as usize);
-            rest = after;
-            let shift = ((l.constant + l.slack - floor) / s.table.step + l.units).ceil();
-            if !l.sound || shift >= f64::from(width) * BUCKETS as f64 {
-                continue; // Nothing is known of its rows, or all are beyond the last bucket.
-            }
-            let shift = shift as u32;
-            for &b in bounds {
-                // A saturated bound says nothing about how large the cost is.
-                let bucket = if b == u16::MAX { u32::MAX } else { (u32::from(b) + shift) / width };
-                if let Some(count) = s.histogram.get_mut(bucket as usize) {
-                    *count += 1;
+        let step = self.scratch.table.step;
+        // Costs in units of Δ above the smallest constant: a row of list l costs at most S + shift_l.
+        let floor = lists.iter().map(|l| l.constant).fold(f64::INFINITY, f64::min);
+        let shift = |l: &ListBound| ((l.constant + l.slack - floor) / step + l.units).ceil();
+        let count = |units: f64| -> usize {
+            let (mut rest, mut count) = (warm, 0);
+            for l in lists {
+                let (bounds, after) = rest.split_at(l.entry.len as usize);
+                rest = after;
+                let room = units - shift(l);
+                if room >= 0.0 {
+                    // A saturated bound says nothing about how large the cost is.
+                    let threshold = room.min(f64::from(u16::MAX - 1)) as u16;
+                    count += scan::count_at_most(self.scratch.simd, bounds, threshold);
                 }
             }
+            count
+        };
+        let (mut low, mut high) =
+            (-1.0, f64::from(u16::MAX) + lists.iter().map(shift).fold(0.0, f64::max));
+        if count(high) < k {
+            return f32::INFINITY;
         }
-        let mut seen = 0usize;
-        for (bucket, &count) in s.histogram.iter().enumerate() {
-            seen += count as usize;
-            if seen >= k {
-                // Every row of the bucket costs less than the next bucket's first unit.
-                let cost = floor + s.table.step * (bucket as f64 + 1.0) * f64::from(width);
-                // Rounded up to a float.
-                return (cost as f32).next_up();
+        while high - low > 1.0 {
+            let middle = ((low + high) / 2.0).floor();
+            if count(middle) >= k {
+                high = middle;
+            } else {
+                low = middle;
             }
         }
-        f32::INFINITY
-    }
-}
-
-/// What the warm-up found.
-#[derive(Clone, Copy)]
-struct Warm {
-    /// How many of the probed lists have their bounds in the scratch.
-    lists: usize,
-    /// At least k rows cost no more.
-    tau: f32,
-}
-
-impl Default for Warm {
-    fn default() -> Self {
-        Self { lists: 0, tau: f32::INFINITY }
+        // Rounded up to a float.
+        ((floor + step * (high + 1.0)) as f32).next_up()
     }
 }

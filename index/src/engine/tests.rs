@@ -13,13 +13,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use roaring::RoaringBitmap;
 
+use crate::Hash;
 use crate::engine::Scratch;
 use crate::manifest::{IndexDir, NewGeneration};
 use crate::model::{Metric, Model, ModelParts};
 use crate::shard::ShardBuilder;
 use crate::snapshot::{SearchParams, Snapshot};
 use crate::spec::DescriptorSpec;
-use crate::Hash;
 
 const LENGTHS: [usize; 14] = [0, 0, 1, 2, 15, 16, 17, 63, 64, 65, 127, 130, 300, 1200];
 
@@ -148,7 +148,9 @@ fn overflowing_numbers_are_scored_one_by_one() {
         let params = SearchParams { k: 5, nprobe: 3, allow_partial: false };
         let want = snapshot.search_naive(&q, &params).unwrap();
         let found = snapshot.search(&q, &params).unwrap().hits;
-        let ids = |hits: &[crate::Hit]| hits.iter().map(|h| (h.id, h.score.to_bits())).collect::<Vec<_>>();
+        let ids = |hits: &[crate::Hit]| {
+            hits.iter().map(|h| (h.id, h.score.to_bits())).collect::<Vec<_>>()
+        };
         assert_eq!(ids(&found), ids(&want));
     }
 }

@@ -27,7 +27,8 @@ pub(super) unsafe fn scan(list: Checked<'_>, sink: &mut impl Sink) {
                 // SAFETY: the column has `width` bytes within the codes, of which this half reads 32, or
                 // 16 where there are no more.
                 let bytes = unsafe {
-                    let at = list.list.codes.as_ptr().add(first * columns + j * width + half * HALF);
+                    let at =
+                        list.list.codes.as_ptr().add(first * columns + j * width + half * HALF);
                     if width - half * HALF >= HALF {
                         _mm256_loadu_si256(at.cast())
                     } else {
@@ -90,7 +91,10 @@ unsafe fn lookup8(row: *const u8, codes: __m256i) -> __m256i {
     let low = _mm256_and_si256(codes, _mm256_set1_epi8(0x0f));
     // SAFETY: a row has sixteen times 16 bytes.
     let entry = |h: usize| unsafe {
-        _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(row.add(h * 16).cast())), low)
+        _mm256_shuffle_epi8(
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(row.add(h * 16).cast())),
+            low,
+        )
     };
     // A blend looks at the top bit of each byte; of a left shift that is the wanted bit of the code.
     let (bit4, bit5) = (_mm256_slli_epi16::<3>(codes), _mm256_slli_epi16::<2>(codes));

@@ -22,7 +22,13 @@ struct Sums {
 /// AVX-512 BW, DQ, VL and BMI2; `first` and `lanes` lie within the list.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2")]
-unsafe fn finish(list: &Checked<'_>, all: __m512i, odd: __m512i, first: usize, sink: &mut impl Sink) {
+unsafe fn finish(
+    list: &Checked<'_>,
+    all: __m512i,
+    odd: __m512i,
+    first: usize,
+    sink: &mut impl Sink,
+) {
     let lanes = low_bits(list.list.len - first);
     let mut sums = Sums { even: _mm512_sub_epi16(all, _mm512_slli_epi16::<8>(odd)), odd };
     if let Some(s) = list.list.scalars {
@@ -146,7 +152,8 @@ unsafe fn column8_vbmi<const N: usize>(
     odd: &mut [__m512i; N],
 ) {
     // SAFETY: a row has 256 bytes.
-    let row = |i: usize| unsafe { _mm512_loadu_si512(list.table.as_ptr().add(j * 256 + i * 64).cast()) };
+    let row =
+        |i: usize| unsafe { _mm512_loadu_si512(list.table.as_ptr().add(j * 256 + i * 64).cast()) };
     let (t0, t1, t2, t3) = (row(0), row(1), row(2), row(3));
     for b in 0..N {
         let lower = _mm512_permutex2var_epi8(t0, codes[b], t1);
@@ -229,4 +236,21 @@ scan! {
 scan! {
     /// 4-bit codes.
     scan4, "avx512f,avx512bw,avx512dq,avx512vl,bmi2", column4
+}
+
+/// How many of `bounds` are at most `threshold`.
+///
+/// # Safety
+/// AVX-512 BW.
+#[target_feature(enable = "avx512f,avx512bw,popcnt")]
+pub(super) unsafe fn count_at_most(bounds: &[u16], threshold: u16) -> usize {
+    let t = _mm512_set1_epi16(threshold as i16);
+    let (parts, rest) = bounds.as_chunks::<32>();
+    let mut count = rest.iter().filter(|b| **b <= threshold).count();
+    for part in parts {
+        // SAFETY: a part is 64 bytes.
+        let part = unsafe { _mm512_loadu_si512(part.as_ptr().cast()) };
+        count += _mm512_cmple_epu16_mask(part, t).count_ones() as usize;
+    }
+    count
 }

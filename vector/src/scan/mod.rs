@@ -197,3 +197,15 @@ pub fn survivors(
 ) {
     run(simd, Checked::new(layout, list, table), &mut Survivors { threshold, out });
 }
+
+/// How many of `bounds` are at most `threshold`.
+pub fn count_at_most(simd: Simd, bounds: &[u16], threshold: u16) -> usize {
+    match simd.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx512Vbmi => {
+            // SAFETY: only a processor that has the level makes `simd`.
+            unsafe { avx512::count_at_most(bounds, threshold) }
+        }
+        _ => bounds.iter().filter(|b| **b <= threshold).count(),
+    }
+}

@@ -14,11 +14,14 @@ pub(super) fn scan(checked: Checked<'_>, sink: &mut impl Sink) {
         let mut block = [0u16; BLOCK];
         for (lane, bound) in block[..lanes].iter_mut().enumerate() {
             layout.get(list.codes, list.len, first + lane, code);
-            let sum: u16 =
-                code.iter().zip(table.chunks_exact(ksub)).map(|(&c, row)| u16::from(row[usize::from(c)])).sum();
-            let term = list.scalars.map_or(0, |s| {
-                (u32::from(s.bytes[first + lane]) * u32::from(s.factor)) >> 8
-            });
+            let sum: u16 = code
+                .iter()
+                .zip(table.chunks_exact(ksub))
+                .map(|(&c, row)| u16::from(row[usize::from(c)]))
+                .sum();
+            let term = list
+                .scalars
+                .map_or(0, |s| (u32::from(s.bytes[first + lane]) * u32::from(s.factor)) >> 8);
             *bound = (u32::from(sum) + term).min(u32::from(u16::MAX)) as u16;
         }
         let hits = |threshold: u16| {

@@ -67,7 +67,11 @@ impl Case {
                 let mut found = vec![7];
                 survivors(simd, self.layout, self.list(factor), &self.table, threshold, &mut found);
                 let kept = (0u32..).zip(&want).filter(|(_, b)| **b <= threshold).map(|(i, _)| i);
-                assert_eq!(found, [7].into_iter().chain(kept).collect::<Vec<_>>(), "{what} {threshold}");
+                assert_eq!(
+                    found,
+                    [7].into_iter().chain(kept).collect::<Vec<_>>(),
+                    "{what} {threshold}"
+                );
             }
         }
     }
@@ -81,7 +85,8 @@ fn every_level_equals_the_definition() {
     for ksub in [256, 16] {
         for m in [1, 4, 5, 16, 31] {
             // Around every boundary: groups of 16, blocks of 64, four blocks in flight.
-            for len in [0, 1, 15, 16, 17, 47, 48, 49, 63, 64, 65, 127, 128, 255, 256, 257, 300, 640] {
+            for len in [0, 1, 15, 16, 17, 47, 48, 49, 63, 64, 65, 127, 128, 255, 256, 257, 300, 640]
+            {
                 let case = Case::random(m, ksub, len, &mut rng);
                 case.check(None);
                 case.check(Some(300));
