@@ -5,6 +5,8 @@
 //! gives the same bytes, for any number of threads and on every machine (pixels come from IEEE 754's exact
 //! operations only). What the sets are and may be used for is in `README.md` beside this crate.
 
+#![forbid(unsafe_code)]
+
 mod canvas;
 mod draw;
 mod error;

@@ -4,6 +4,8 @@
 //! [`views`] decodes and resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`]
 //! make descriptors of it, [`job`] writes them as parts and [`service`] answers one image at a time.
 
+#![forbid(unsafe_code)]
+
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -63,26 +63,8 @@ impl Best {
         Self { k, metric, worst_first: BinaryHeap::new() }
     }
 
-    /// The same room, empty.
-    pub fn empty_like(&self) -> Self {
-        Self::new(self.k, self.metric)
-    }
-
     fn cost(&self, score: f32) -> f32 {
         if self.metric == Metric::L2 { score } else { -score }
-    }
-
-    /// How many hits there is room for.
-    pub(crate) fn room(&self) -> usize {
-        self.k
-    }
-
-    /// The cost (smaller is better) that a hit must not exceed to be kept; infinite while there is room.
-    pub(crate) fn worst_cost(&self) -> f32 {
-        match self.worst_first.peek() {
-            Some(worst) if self.worst_first.len() == self.k => worst.cost,
-            _ => f32::INFINITY,
-        }
     }
 
     /// Whether a hit of this score might be kept (its id decides where it ties with the last).
@@ -104,14 +86,58 @@ impl Best {
         }
     }
 
-    /// Takes in another's hits.
-    pub fn merge(&mut self, other: Self) {
-        other.worst_first.into_iter().for_each(|c| self.push(c.hit));
-    }
-
     /// The hits, best first.
     pub fn into_sorted(self) -> Vec<Hit> {
         self.worst_first.into_sorted_vec().into_iter().map(|c| c.hit).collect()
+    }
+}
+
+/// The k best hits of several shards.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    k: usize,
+    metric: Metric,
+    hits: Vec<Hit>,
+}
+
+impl Merge {
+    /// Room for `k` hits.
+    pub fn new(k: usize, metric: Metric) -> Self {
+        Self { k, metric, hits: Vec::new() }
+    }
+
+    /// Best first, ties by smaller id.
+    fn order(metric: Metric) -> impl Fn(&Hit, &Hit) -> Ordering {
+        let cost = move |hit: &Hit| if metric == Metric::L2 { hit.score } else { -hit.score };
+        move |a, b| cost(a).total_cmp(&cost(b)).then(a.id.cmp(&b.id))
+    }
+
+    /// Takes in the hits of a shard.
+    pub fn add(&mut self, hits: Vec<Hit>) {
+        if self.hits.is_empty() {
+            self.hits = hits
+        } else {
+            self.hits.extend(hits)
+        }
+        if self.hits.len() > self.k {
+            self.hits.select_nth_unstable_by(self.k - 1, Self::order(self.metric));
+            self.hits.truncate(self.k);
+        }
+    }
+
+    /// The cost (smaller is better) that a further hit must not exceed; infinite while there is room.
+    pub fn ceiling(&self) -> f32 {
+        if self.hits.len() < self.k {
+            return f32::INFINITY;
+        }
+        let cost = |hit: &Hit| if self.metric == Metric::L2 { hit.score } else { -hit.score };
+        self.hits.iter().map(cost).fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// The hits, best first.
+    pub fn into_sorted(mut self) -> Vec<Hit> {
+        self.hits.sort_unstable_by(Self::order(self.metric));
+        self.hits
     }
 }
 
@@ -148,7 +174,7 @@ pub(crate) fn scan_shard(
             if !best.admits(score) {
                 continue;
             }
-            let ordinal = shard.ordinal(&entry, i)?;
+            let ordinal = shard.ordinal(entry.first + i)?;
             if alive(ordinal) {
                 best.push(Hit {
                     id: shard.id(ordinal)?,

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
 use crate::model::{Metric, Model, Query};
-use crate::search::{Best, Hit, scan_shard};
+use crate::search::{Best, Hit, Merge, scan_shard};
 use crate::shard::Shard;
 
 /// A row of a snapshot.
@@ -322,16 +322,13 @@ impl Snapshot {
         let start = Instant::now();
         let mut engine = Engine::new(&self.model, &probed.query, &probed.lists, scratch);
         let tabled = Instant::now();
-        let mut best = Best::new(params.k.min(self.rows() as usize).max(1), metric);
+        let k = params.k.min(self.rows() as usize).max(1);
+        let mut best = Merge::new(k, metric);
         let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
-            // A shard that fails half-way must leave nothing behind, so each has its own best.
-            let mut own = best.empty_like();
-            let alive = |o| member.alive(o);
-            let all_alive = member.tombstones.is_none();
-            let ceiling = best.worst_cost();
-            match engine.scan(&member.shard, index, alive, all_alive, ceiling, &mut own) {
-                Ok(()) => best.merge(own),
+            let deleted = member.tombstones.as_ref();
+            match engine.scan(&member.shard, index, deleted, best.ceiling(), k) {
+                Ok(hits) => best.add(hits),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });
                 }

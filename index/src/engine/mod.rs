@@ -27,13 +27,17 @@ use ocelli_vector::lut::{self, ByteTable};
 use ocelli_vector::scan::{self, List, Scalars};
 use ocelli_vector::{Simd, adc};
 
+mod keep;
 #[cfg(test)]
 mod tests;
 
+use roaring::RoaringBitmap;
+
+use self::keep::{Found, Keep};
 use crate::error::Result;
 use crate::level::simd;
 use crate::model::{Metric, Model, Query};
-use crate::search::{Best, Hit};
+use crate::search::Hit;
 use crate::shard::{ListEntry, Shard};
 use crate::snapshot::Row;
 
@@ -59,6 +63,7 @@ pub struct Scratch {
     /// Bounds of the warm-up's lists, one after the other.
     warm: Vec<u16>,
     survivors: Vec<u32>,
+    found: Vec<Found>,
     code: Vec<u8>,
     residual: Vec<f32>,
 }
@@ -81,6 +86,7 @@ impl Scratch {
             bounds: Vec::new(),
             warm: Vec::new(),
             survivors: Vec::new(),
+            found: Vec::new(),
             code: Vec::new(),
             residual: Vec::new(),
         }
@@ -131,60 +137,69 @@ impl<'a> Engine<'a> {
         Self { model, scratch, lists, sound }
     }
 
-    /// Scans one shard's probed lists and keeps its best rows in `best`. Rows that cost more than
-    /// `ceiling` are of no interest; with `all_alive` no row is deleted.
+    /// The `k` best rows of one shard's probed lists, in no order. Rows that cost more than `ceiling` are
+    /// of no interest; `deleted` rows are none.
     ///
     /// # Errors
-    /// [`crate::Error::Corrupt`]; `best` may then hold some of the shard's hits.
+    /// [`crate::Error::Corrupt`].
     pub fn scan(
         &mut self,
         shard: &Shard,
         shard_index: u32,
-        alive: impl Fn(u32) -> bool,
-        all_alive: bool,
+        deleted: Option<&RoaringBitmap>,
         ceiling: f32,
-        best: &mut Best,
-    ) -> Result<()> {
-        let warm = self.sound && all_alive;
-        let ceiling = if warm { ceiling.min(self.warm_up(shard, best.room())?) } else { ceiling };
-        for &(list, base) in self.lists {
-            let entry = shard.list(list)?;
-            if entry.len == 0 {
-                continue;
-            }
+        k: usize,
+    ) -> Result<Vec<Hit>> {
+        let warm = self.sound && deleted.is_none();
+        let ceiling = if warm { ceiling.min(self.warm_up(shard, k)?) } else { ceiling };
+        let mut keep = Keep::new(k, ceiling, std::mem::take(&mut self.scratch.found));
+        let mut survivors = std::mem::take(&mut self.scratch.survivors);
+        let mut ahead = self.lists.first().map(|&(list, _)| shard.list(list)).transpose()?;
+        for (number, &(list, base)) in self.lists.iter().enumerate() {
+            let Some(entry) = ahead else { break };
             let codes = shard.list_codes(&entry)?;
-            let mut survivors = std::mem::take(&mut self.scratch.survivors);
+            ahead = self.lists.get(number + 1).map(|&(next, _)| shard.list(next)).transpose()?;
             survivors.clear();
-            if self.sound {
-                let bound = self.bound(&entry, base);
-                if let Some(threshold) = self.threshold(&bound, ceiling.min(best.worst_cost())) {
-                    let view = self.view(shard, &bound, codes)?;
-                    let (layout, table) = (self.model.layout(), &self.scratch.table.bytes);
-                    scan::survivors(
-                        self.scratch.simd,
-                        layout,
-                        view,
-                        table,
-                        threshold,
-                        &mut survivors,
-                    );
-                }
-            } else {
+            if !self.sound {
                 survivors.extend(0..entry.len);
+            } else {
+                let bound = self.bound(&entry, base);
+                let Some(threshold) = self.threshold(&bound, keep.tau) else { continue };
+                let mut view = self.view(shard, &bound, codes)?;
+                if let Some(next) = &ahead {
+                    view.next = shard.list_codes(next)?;
+                }
+                let (layout, table) = (self.model.layout(), &self.scratch.table.bytes);
+                let simd = self.scratch.simd;
+                scan::survivors(simd, layout, view, table, threshold, &mut survivors);
             }
             for &i in &survivors {
                 let score = self.score(list, base, codes, entry.len as usize, i as usize);
-                if best.admits(score) {
-                    let ordinal = shard.ordinal(&entry, i)?;
-                    if alive(ordinal) {
-                        let row = Row { shard: shard_index, ordinal };
-                        best.push(Hit { id: shard.id(ordinal)?, score, row });
-                    }
+                let slot = entry.first + i;
+                let found = Found { cost: self.cost(score), slot };
+                if keep.admits(found.cost)
+                    && !deleted.is_some_and(|d| shard.ordinal(slot).is_ok_and(|o| d.contains(o)))
+                {
+                    keep.push(shard, found)?;
                 }
             }
-            self.scratch.survivors = survivors;
         }
-        Ok(())
+        self.scratch.survivors = survivors;
+        let found = keep.finish(shard)?;
+        let hits = found.iter().map(|f| {
+            let ordinal = shard.ordinal(f.slot)?;
+            let row = Row { shard: shard_index, ordinal };
+            Ok(Hit { id: shard.id(ordinal)?, score: self.cost(f.cost), row })
+        });
+        let hits = hits.collect();
+        self.scratch.found = found;
+        hits
+    }
+
+    /// Cost of a score, and score of a cost.
+    #[inline]
+    fn cost(&self, score: f32) -> f32 {
+        if self.model.metric() == Metric::L2 { score } else { -score }
     }
 
     /// The float score of a row: the definition of [`adc`].
@@ -241,7 +256,7 @@ impl<'a> Engine<'a> {
     fn view<'s>(&self, shard: &'s Shard, bound: &ListBound, codes: &'s [u8]) -> Result<List<'s>> {
         let bytes = shard.list_scalars(&bound.entry)?;
         let scalars = bytes.map(|bytes| Scalars { bytes, factor: bound.factor });
-        Ok(List { codes, len: bound.entry.len as usize, scalars })
+        Ok(List { codes, len: bound.entry.len as usize, scalars, next: &[] })
     }
 
     /// An upper bound of the `k`-th smallest cost among the first lists' rows, infinite if they have

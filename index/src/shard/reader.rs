@@ -72,6 +72,7 @@ pub struct Shard {
     meta: ShardMeta,
     metric: Metric,
     layout: ocelli_vector::codes::CodeLayout,
+    list_table: Section,
     codes: Section,
     ordinals: PackedSection,
     list_of: PackedSection,
@@ -141,6 +142,7 @@ impl Shard {
         };
         let list_bits = packed::width_for(u64::from(meta.nlist) - 1);
         let shard = Self {
+            list_table: *file.require(SectionKind::ListTable)?,
             codes: *file.require(SectionKind::Codes)?,
             ordinals: PackedSection::new(&file, SectionKind::Ordinals, 0, bits, rows)?,
             list_of: PackedSection::new(&file, SectionKind::ListOf, 0, list_bits, rows)?,
@@ -161,7 +163,9 @@ impl Shard {
         let corrupt =
             |what: String| Err(Error::corrupt(self.path(), format!("list table: {what}")));
         let (mut offset, mut first) = (0u64, 0u64);
-        for (list, e) in self.table()?.iter().enumerate() {
+        let nlist = self.meta.nlist as usize;
+        let table: &[ListEntry] = self.file.read_numbers(SectionKind::ListTable, nlist)?;
+        for (list, e) in table.iter().enumerate() {
             if (e.codes_offset, u64::from(e.first)) != (offset, first) {
                 return corrupt(format!("list {list} does not begin where the one before ends"));
             }
@@ -180,8 +184,10 @@ impl Shard {
         Ok(())
     }
 
+    /// The list table, proven when the shard was opened.
     fn table(&self) -> Result<&[ListEntry]> {
-        self.file.read_numbers(SectionKind::ListTable, self.meta.nlist as usize)
+        bytemuck::try_cast_slice(self.file.read_proven(&self.list_table))
+            .map_err(|_| Error::corrupt(self.path(), "list table is not aligned"))
     }
 
     /// Where the shard stands.
@@ -237,13 +243,13 @@ impl Shard {
         self.file.read(section, u64::from(entry.first), u64::from(entry.len)).map(Some)
     }
 
-    /// Ordinal of row `i` of a list.
+    /// Ordinal of a slot: row `i` of a list stands in slot `entry.first + i`.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
     #[inline]
-    pub fn ordinal(&self, entry: &ListEntry, i: u32) -> Result<u32> {
-        self.checked(self.ordinals.get(&self.file, entry.first + i)?)
+    pub fn ordinal(&self, slot: u32) -> Result<u32> {
+        self.checked(self.ordinals.get(&self.file, slot)?)
     }
 
     /// A number that must be an ordinal.
@@ -362,8 +368,8 @@ impl Shard {
             Error::corrupt(self.path(), format!("ordinal {ordinal} in list {list}"))
         })?;
         // Ordinals ascend within a list.
-        let i = partition_point(entry.len, |i| Ok(self.ordinal(&entry, i)? < ordinal))?;
-        if i == entry.len || self.ordinal(&entry, i)? != ordinal {
+        let i = partition_point(entry.len, |i| Ok(self.ordinal(entry.first + i)? < ordinal))?;
+        if i == entry.len || self.ordinal(entry.first + i)? != ordinal {
             return Err(Error::corrupt(
                 self.path(),
                 format!("ordinal {ordinal} is not in its list {list}"),
@@ -383,7 +389,7 @@ impl Shard {
         for (list, entry) in (0u32..).zip(self.table()?) {
             let mut last = None;
             for i in 0..entry.len {
-                let ordinal = self.ordinal(entry, i)?;
+                let ordinal = self.ordinal(entry.first + i)?;
                 if last.is_some_and(|l| l >= ordinal)
                     || self.list_of.get(&self.file, ordinal)? != u64::from(list)
                 {

@@ -98,6 +98,12 @@ macro_rules! scan {
                             // SAFETY: full blocks of 64 · columns bytes lie within the codes.
                             *bytes = unsafe { _mm512_loadu_si512(codes.add(at).cast()) };
                         }
+                        let ahead = first * columns + j * IN_FLIGHT * BLOCK;
+                        if let Some(next) = list.list.next.get(ahead..) {
+                            for line in next.chunks(64).take(IN_FLIGHT) {
+                                _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+                            }
+                        }
                         // SAFETY: column j has its rows in the table.
                         unsafe { $column(&list, j, &bytes, &mut all, &mut odd) };
                     }

@@ -52,6 +52,10 @@ pub struct List<'a> {
     pub len: usize,
     /// The L2 term of each vector, where the metric has one.
     pub scalars: Option<Scalars<'a>>,
+    /// Bytes that will be wanted next (the next list's codes): fetched towards the cache while this
+    /// list is scanned, a line for a line. Lists are short and scattered, so that the processor's own
+    /// prefetching has no run-up. May be empty.
+    pub next: &'a [u8],
 }
 
 /// A list whose slices were held against its length: what the kernels may read without asking.

@@ -26,7 +26,12 @@ impl Case {
 
     fn list(&self, factor: Option<u16>) -> List<'_> {
         let scalars = factor.map(|factor| Scalars { bytes: &self.bytes, factor });
-        List { codes: &self.codes, len: self.len, scalars }
+        List {
+            codes: &self.codes,
+            len: self.len,
+            scalars,
+            next: &self.codes[..self.codes.len() / 2],
+        }
     }
 
     /// Bounds computed from the codes themselves, without blocks.
