@@ -1,0 +1,267 @@
+"""Ocelli beside FAISS, on the same codes: what `./bench search` runs.
+
+FAISS trains `IVF2048,PQ16np` and Ocelli imports that file, so both scan the same codes of the same
+lists. Each point is measured in windows in which the two take turns, one thread each: a batch (all
+queries in one call) and single queries (the first 1,000, one call each). A second peer is
+`IVF2048,PQ32x4fs`: as many bytes a vector, 4-bit codes, FAISS's fastest scan.
+
+Ocelli's times are taken inside its worker, without Python. FAISS is called through its Python binding,
+so the time of an empty call is subtracted from its single queries: the same `search`, one query, k and
+dimension as there, of a flat index that holds no vector. That includes all that the binding does
+(checks, two result arrays, the call) and a little that is FAISS's own work (filling those arrays with
+"nothing found"), so what is subtracted is rather too much than too little.
+
+The last line is one JSON object: ratios of the medians.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+if __name__ == "__main__":
+    # What trains may use all cores; what is timed may not, and the libraries ask when they are loaded.
+    ALL_CORES = dict(os.environ)
+    os.environ.update({name: "1" for name in THREADS})
+
+import faiss  # noqa: E402
+import numpy as np  # noqa: E402
+
+import vecs  # noqa: E402
+
+SAME_CODES, SAME_BYTES = "IVF2048,PQ16np", "IVF2048,PQ32x4fs"
+NPROBES = (4, 16, 64)
+K = 100
+SINGLES = 1000
+WINDOWS = 5
+SCALING_NPROBE = 16
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def run(*args):
+    """Runs one of the steps before the measurement, on all cores. Its output is for people."""
+    done = subprocess.run([str(a) for a in args], env=ALL_CORES)
+    if done.returncode != 0:
+        sys.exit(f"bench: {Path(str(args[0])).name} {args[1]} ended with exit code {done.returncode}")
+
+
+class Worker:
+    """Ocelli: one request, one answer."""
+
+    def __init__(self, program, index, queries):
+        self.process = subprocess.Popen([program, index, queries], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"bench: Ocelli's worker ended with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def ask(self, *request):
+        self.process.stdin.write(" ".join(map(str, request)) + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Peer:
+    """FAISS, with one thread."""
+
+    def __init__(self, path, queries):
+        self.index, self.queries = faiss.read_index(str(path)), queries
+        self.nothing = faiss.IndexFlatL2(queries.shape[1])
+
+    def at(self, nprobe):
+        faiss.extract_index_ivf(self.index).nprobe = nprobe
+        return self
+
+    def ids(self):
+        return self.index.search(self.queries, K)[1]
+
+    def batch(self):
+        start = time.perf_counter()
+        self.index.search(self.queries, K)
+        return len(self.queries) / (time.perf_counter() - start)
+
+    def seconds(self, index, n):
+        """Of n calls, one query each."""
+        x, search = self.queries, index.search
+        start = time.perf_counter()
+        for i in range(n):
+            search(x[i : i + 1], K)
+        return time.perf_counter() - start
+
+    def single(self, n):
+        """Queries per second, and the seconds of an empty call that were subtracted from each."""
+        empty = self.seconds(self.nothing, n)
+        return n / max(self.seconds(self.index, n) - empty, 1e-9), empty / n
+
+
+def recall(ids, truth):
+    """recall10@10: share of the ten nearest that are among the first ten found."""
+    return float((ids[:, :10, None] == truth[:, None, :10]).any(1).mean())
+
+
+def measure(worker, peers, nprobe, n):
+    """Queries per second of every window: {system: {"batch": [...], "single": [...]}}."""
+    found = {name: {"batch": [], "single": []} for name in ("ocelli", *peers)}
+    empties, stages = [], []
+
+    def ours():
+        found["ocelli"]["batch"].append(worker.ask("batch", nprobe, K)["qps"])
+        answer = worker.ask("single", nprobe, K, n)
+        found["ocelli"]["single"].append(answer["qps"])
+        stages.append(answer.get("stages_us", {}))
+
+    def theirs():
+        for name, peer in peers.items():
+            found[name]["batch"].append(peer.at(nprobe).batch())
+            qps, empty = peer.single(n)
+            found[name]["single"].append(qps)
+            empties.append(empty)
+
+    ours(), theirs()  # Once for the caches, not counted.
+    for system in found.values():
+        for values in system.values():
+            values.clear()
+    empties.clear(), stages.clear()
+    for window in range(WINDOWS):
+        # Who begins changes, so that neither always follows the other.
+        for turn in (ours, theirs) if window % 2 == 0 else (theirs, ours):
+            turn()
+    return found, statistics.median(empties), {s: statistics.median(w[s] for w in stages) for s in stages[0]}
+
+
+def two_threads(worker):
+    """Two threads of one process over one, on one opened index; None where there is one core."""
+    if len(os.sched_getaffinity(0)) < 2:
+        return None
+    rates = {1: [], 2: []}
+    for t in rates:
+        worker.ask("threads", SCALING_NPROBE, K, t)
+    for _ in range(WINDOWS):
+        for t, values in rates.items():
+            values.append(worker.ask("threads", SCALING_NPROBE, K, t)["qps"])
+    return statistics.median(rates[2]) / statistics.median(rates[1])
+
+
+def vectors(out):
+    """Makes the vectors unless they are there; returns their folder."""
+    data = Path(os.environ.get("OCELLI_DATA") or HERE.parents[1] / ".." / "shared" / "data")
+    photos = all((data / "images" / name).is_dir() for name in ("imagenet", "corel", "paris124"))
+    folder = out / ("sift-photos" if photos else "sift-synthetic")
+    if not (folder / "about.json").exists():
+        say("making the vectors (once)")
+        run(sys.executable, HERE / "sift.py", folder, *(["--data", data] if photos else []))
+    return folder
+
+
+def print_point(nprobe, found, recalls, empty, stages):
+    say(f"\nnprobe {nprobe}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS (lowest to highest window)")
+    say(f"  {'':<26}{'batch QPS':>20}{'single QPS':>20}{'recall10@10':>13}   {'batch ratio':<24}single ratio")
+    ocelli = found["ocelli"]
+    for name, system in found.items():
+        cells, ratios = [], []
+        for kind in ("batch", "single"):
+            median = statistics.median(system[kind])
+            cells.append(f"{median:,.0f} ({max(system[kind]):,.0f})")
+            windows = [a / b for a, b in zip(ocelli[kind], system[kind])]
+            ratio = statistics.median(ocelli[kind]) / median
+            ratios.append("" if system is ocelli else f"{ratio:.2f} ({min(windows):.2f} to {max(windows):.2f})")
+        label = f"Ocelli on {SAME_CODES.split(',')[1]}" if system is ocelli else f"FAISS {name}"
+        say(f"  {label:<26}{cells[0]:>20}{cells[1]:>20}{recalls[name]:>13.4f}   {ratios[0]:<24}{ratios[1]}")
+    say(f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above; "
+        f"a single query of Ocelli: {', '.join(f'{s} {us:.1f}' for s, us in stages.items())} µs")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--worker", required=True, help="executable of the bench `search` of ocelli-index")
+    p.add_argument("--ocelli", required=True, help="the ocelli command")
+    p.add_argument("--out", type=Path, required=True, help="where data are kept")
+    p.add_argument("--vectors", type=Path, help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own")
+    a = p.parse_args()
+    folder = a.vectors or vectors(a.out)
+    about = folder / "about.json"
+    about = json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
+    files = {f: folder / f"{f.replace(',', '_')}.faiss-{faiss.__version__}" for f in (SAME_CODES, SAME_BYTES)}
+    for factory, path in files.items():
+        run(sys.executable, HERE / "train.py", folder / "base.fvecs", factory, path)
+    # Imported anew each time: it takes seconds, and an index of an older Ocelli would be measured else.
+    index = folder / "ocelli"
+    shutil.rmtree(index, ignore_errors=True)
+    run(a.ocelli, "import", "faiss", files[SAME_CODES], "--out", index, "--spec", "foreign:sift")
+    inspected = json.loads(subprocess.run([a.ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE).stdout)
+
+    faiss.omp_set_num_threads(1)
+    queries = vecs.read(folder / "query.fvecs", np.float32)
+    truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
+    peers = {factory: Peer(path, queries) for factory, path in files.items()}
+    opened = []
+    for _ in range(WINDOWS):
+        worker = Worker(a.worker, index, folder / "query.fvecs")
+        opened.append(worker.about["open_ms"])
+        worker.close()
+    worker = Worker(a.worker, index, folder / "query.fvecs")
+
+    rows = worker.about["rows"]
+    say(f"\n{rows:,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one thread; "
+        f"Ocelli at {worker.about['simd']}, FAISS {faiss.__version__} ({faiss.get_compile_options().strip()})")
+    if about.get("synthetic"):
+        say("SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others.")
+    ratios, deltas = {"batch": {}, "single": {}}, []
+    n = min(SINGLES, len(queries))
+    for nprobe in NPROBES:
+        recalls = {name: recall(peer.at(nprobe).ids(), truth) for name, peer in peers.items()}
+        with tempfile.TemporaryDirectory() as scratch:
+            ids = Path(scratch) / "ids.ivecs"
+            worker.ask("ids", nprobe, K, ids)
+            recalls["ocelli"] = recall(vecs.read(ids, np.int32), truth)
+        deltas.append(abs(recalls["ocelli"] - recalls[SAME_CODES]))
+        found, empty, stages = measure(worker, peers, nprobe, n)
+        print_point(nprobe, found, recalls, empty, stages)
+        for kind, values in ratios.items():
+            ours, theirs = (statistics.median(found[name][kind]) for name in ("ocelli", SAME_CODES))
+            values[str(nprobe)] = round(ours / theirs, 2)
+    scaling = two_threads(worker)
+    worker.close()
+
+    per_vector = inspected["search_bytes_per_image"]
+    say(f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it maps "
+        f"{inspected['map_bytes_per_image']:.2f}, keys {inspected['key_bytes_per_image']:.2f}, "
+        f"model {inspected['model_bytes'] / rows:.2f}. FAISS's file with its model: "
+        f"{files[SAME_CODES].stat().st_size / rows:.2f}")
+    say(f"open: {statistics.median(opened):.2f} ms (median of {WINDOWS}, the file in the page cache)")
+    say("two threads: " + ("not measured, there is one core" if scaling is None else
+        f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, {len(os.sched_getaffinity(0))} cores)"))
+    say("not measured yet: 10 M vectors (batch_ratio_10m_64, single_ratio_10m_64 are null)")
+    say()
+    say(json.dumps({
+        "batch_ratio": ratios["batch"],
+        "single_ratio": ratios["single"],
+        "batch_ratio_10m_64": None,
+        "single_ratio_10m_64": None,
+        "recall_delta_max": round(max(deltas), 5),
+        "two_thread_scaling": None if scaling is None else round(scaling, 3),
+        "bytes_per_vector": round(per_vector, 2),
+        "open_ms": round(statistics.median(opened), 3),
+    }))
+
+
+if __name__ == "__main__":
+    main()
