@@ -24,6 +24,19 @@ pub struct Hit {
     pub row: Row,
 }
 
+impl Hit {
+    /// The score turned so that smaller is better.
+    fn cost(&self, metric: Metric) -> f32 {
+        if metric == Metric::L2 { self.score } else { -self.score }
+    }
+
+    /// Best first, ties by smaller id. A total order, also of scores that are no numbers.
+    pub fn order(&self, other: &Self, metric: Metric) -> Ordering {
+        let by_cost = self.cost(metric).total_cmp(&other.cost(metric));
+        by_cost.then(self.id.cmp(&other.id))
+    }
+}
+
 /// A hit with the order in which the *worst* is the greatest.
 #[derive(Debug)]
 struct Candidate {
@@ -106,12 +119,6 @@ impl Merge {
         Self { k, metric, hits: Vec::new() }
     }
 
-    /// Best first, ties by smaller id.
-    fn order(metric: Metric) -> impl Fn(&Hit, &Hit) -> Ordering {
-        let cost = move |hit: &Hit| if metric == Metric::L2 { hit.score } else { -hit.score };
-        move |a, b| cost(a).total_cmp(&cost(b)).then(a.id.cmp(&b.id))
-    }
-
     /// Takes in the hits of a shard.
     pub fn add(&mut self, hits: Vec<Hit>) {
         if self.hits.is_empty() {
@@ -120,7 +127,8 @@ impl Merge {
             self.hits.extend(hits)
         }
         if self.hits.len() > self.k {
-            self.hits.select_nth_unstable_by(self.k - 1, Self::order(self.metric));
+            let order = |a: &Hit, b: &Hit| a.order(b, self.metric);
+            self.hits.select_nth_unstable_by(self.k - 1, order);
             self.hits.truncate(self.k);
         }
     }
@@ -130,13 +138,12 @@ impl Merge {
         if self.hits.len() < self.k {
             return f32::INFINITY;
         }
-        let cost = |hit: &Hit| if self.metric == Metric::L2 { hit.score } else { -hit.score };
-        self.hits.iter().map(cost).fold(f32::NEG_INFINITY, f32::max)
+        self.hits.iter().map(|hit| hit.cost(self.metric)).fold(f32::NEG_INFINITY, f32::max)
     }
 
     /// The hits, best first.
     pub fn into_sorted(mut self) -> Vec<Hit> {
-        self.hits.sort_unstable_by(Self::order(self.metric));
+        self.hits.sort_unstable_by(|a, b| a.order(b, self.metric));
         self.hits
     }
 }

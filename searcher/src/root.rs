@@ -1,6 +1,5 @@
 //! The root: asks every leaf of an index and merges what they found.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +75,7 @@ impl Root {
             merged.times = slowest(&merged.times, &found.times);
             hits.extend(found.hits.into_iter().map(|hit| (number, hit)));
         }
-        hits.sort_by(|(_, a), (_, b)| order(self.metric, a, b));
+        hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
         hits.truncate(params.k);
 
         if with_keys {
@@ -126,16 +125,6 @@ impl Root {
         }
         Ok(())
     }
-}
-
-/// Best first, ties by smaller id. A total order: scores are finite, and `total_cmp` orders even those
-/// that are not.
-fn order(metric: Metric, a: &Hit, b: &Hit) -> Ordering {
-    let by_score = match metric {
-        Metric::L2 => a.score.total_cmp(&b.score),
-        Metric::InnerProduct => b.score.total_cmp(&a.score),
-    };
-    by_score.then(a.id.cmp(&b.id))
 }
 
 fn slowest(a: &StageTimes, b: &StageTimes) -> StageTimes {
