@@ -120,7 +120,11 @@ impl ByteTable {
                 // SAFETY: only a processor that has the level makes `simd`.
                 unsafe { self.fill_avx512(lut, ksub, scale) }
             }
-            _ => self.fill_here(lut, ksub, scale),
+            _ => self.fill_here(lut, ksub, scale, |part, top, inverse, out| {
+                for (byte, v) in out.iter_mut().zip(part) {
+                    *byte = ((top - v) * inverse) as u8;
+                }
+            }),
         }
     }
 
@@ -129,11 +133,30 @@ impl ByteTable {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn fill_avx512(&mut self, lut: &[f32], ksub: usize, scale: f32) {
-        self.fill_here(lut, ksub, scale);
+        use std::arch::x86_64::*;
+        self.fill_here(lut, ksub, scale, |part, top, inverse, out| {
+            // SAFETY: sixteen floats, and sixteen bytes. A number beyond an integer's range becomes the
+            // largest, as unsigned, and that saturates to 255.
+            unsafe {
+                let part = _mm512_loadu_ps(part.as_ptr());
+                let units = _mm512_mul_ps(
+                    _mm512_sub_ps(_mm512_set1_ps(top), part),
+                    _mm512_set1_ps(inverse),
+                );
+                let bytes = _mm512_cvtusepi32_epi8(_mm512_cvttps_epi32(units));
+                _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+            }
+        });
     }
 
     #[inline(always)]
-    fn fill_here(&mut self, lut: &[f32], ksub: usize, scale: f32) {
+    fn fill_here(
+        &mut self,
+        lut: &[f32],
+        ksub: usize,
+        scale: f32,
+        to_bytes: impl Fn(&[f32; 16], f32, f32, &mut [u8; 16]),
+    ) {
         let (mut low, mut magnitude, mut widest) = (0f64, 0f64, 0f32);
         let mut tops = [0f32; crate::codes::MAX_M];
         for (row, top) in lut.chunks_exact(ksub).zip(&mut tops) {
@@ -160,16 +183,7 @@ impl ByteTable {
         let rows = lut.chunks_exact(ksub).zip(self.bytes.chunks_exact_mut(ksub)).zip(tops);
         for ((row, bytes), top) in rows {
             for (part, out) in row.as_chunks::<16>().0.iter().zip(bytes.as_chunks_mut::<16>().0) {
-                let mut units = [0i32; 16];
-                for lane in 0..16 {
-                    // Between 0 and 255, or meaningless where a number overflowed: never undefined.
-                    let unit = ((top - part[lane]) * inverse).clamp(0.0, 255.0);
-                    // SAFETY: clamped, and a NaN becomes 0 by the comparison.
-                    units[lane] = if unit > 0.0 { unsafe { unit.to_int_unchecked() } } else { 0 };
-                }
-                for lane in 0..16 {
-                    out[lane] = units[lane] as u8;
-                }
+                to_bytes(part, top, inverse, out);
             }
         }
         self.low = low;

@@ -63,6 +63,7 @@ pub struct Scratch {
     /// Bounds of the warm-up's lists, one after the other.
     warm: Vec<u16>,
     survivors: Vec<u32>,
+    scores: Vec<f32>,
     found: Vec<Found>,
     code: Vec<u8>,
     residual: Vec<f32>,
@@ -86,6 +87,7 @@ impl Scratch {
             bounds: Vec::new(),
             warm: Vec::new(),
             survivors: Vec::new(),
+            scores: Vec::new(),
             found: Vec::new(),
             code: Vec::new(),
             residual: Vec::new(),
@@ -154,6 +156,7 @@ impl<'a> Engine<'a> {
         let ceiling = if warm { ceiling.min(self.warm_up(shard, k)?) } else { ceiling };
         let mut keep = Keep::new(k, ceiling, std::mem::take(&mut self.scratch.found));
         let mut survivors = std::mem::take(&mut self.scratch.survivors);
+        let mut scores = std::mem::take(&mut self.scratch.scores);
         let mut ahead = self.lists.first().map(|&(list, _)| shard.list(list)).transpose()?;
         for (number, &(list, base)) in self.lists.iter().enumerate() {
             let Some(entry) = ahead else { break };
@@ -173,17 +176,23 @@ impl<'a> Engine<'a> {
                 let simd = self.scratch.simd;
                 scan::survivors(simd, layout, view, table, threshold, &mut survivors);
             }
-            for &i in &survivors {
-                let score = self.score(list, base, codes, entry.len as usize, i as usize);
-                let slot = entry.first + i;
-                let found = Found { cost: self.cost(score), slot };
+            // All scores first: what is kept depends on the data, and a wrong guess of that would undo
+            // the scores under way.
+            scores.clear();
+            let len = entry.len as usize;
+            scores
+                .extend(survivors.iter().map(|&i| self.score(list, base, codes, len, i as usize)));
+            for (&i, &score) in survivors.iter().zip(&scores) {
+                let found = Found { cost: self.cost(score), slot: entry.first + i };
                 if keep.admits(found.cost)
-                    && !deleted.is_some_and(|d| shard.ordinal(slot).is_ok_and(|o| d.contains(o)))
+                    && !deleted
+                        .is_some_and(|d| shard.ordinal(found.slot).is_ok_and(|o| d.contains(o)))
                 {
                     keep.push(shard, found)?;
                 }
             }
         }
+        self.scratch.scores = scores;
         self.scratch.survivors = survivors;
         let found = keep.finish(shard)?;
         let hits = found.iter().map(|f| {
