@@ -105,7 +105,8 @@ struct ListBound {
     factor: u16,
     /// Slack of float costs.
     slack: f64,
-    /// Upper bound of a row's cost: constant + Δ · (S + this).
+    /// Upper bound of a row's cost: constant + Δ · (S + this). Infinite where the scalars' step is so
+    /// much larger than Δ that the factor does not fit its 16 bits: S then falls short by any amount.
     units: f64,
     /// Whether all this holds. Where numbers are so large that floats overflow, or the scalars were
     /// written without information, every row is scored.
@@ -240,14 +241,19 @@ impl<'a> Engine<'a> {
             }
         };
         let magnitude = b.abs() + table.magnitude + term_size;
+        let factor = 256.0 * step / table.step * (1.0 - 1e-9);
         let m = self.model.parts().m as f64;
         ListBound {
             entry: *entry,
             constant: b + table.low + term_low,
             // A cast saturates, and rounds down as it must.
-            factor: (256.0 * step / table.step * (1.0 - 1e-9)) as u16,
+            factor: factor as u16,
             slack: 4.0 * (m + 8.0) * f64::from(f32::EPSILON) / 2.0 * magnitude,
-            units: m + 3.0 + (2.0 * step / table.step).ceil(),
+            units: if factor < f64::from(u16::MAX) {
+                m + 3.0 + (2.0 * step / table.step).ceil()
+            } else {
+                f64::INFINITY
+            },
             sound: magnitude < LARGEST,
         }
     }
@@ -278,7 +284,7 @@ impl<'a> Engine<'a> {
         for &(list, base) in self.lists {
             let entry = shard.list(list)?;
             let bound = self.bound(&entry, base);
-            if entry.len > 0 && bound.sound {
+            if entry.len > 0 && bound.sound && bound.units.is_finite() {
                 let view = self.view(shard, &bound, shard.list_codes(&entry)?)?;
                 let (layout, table) = (self.model.layout(), &self.scratch.table.bytes);
                 scan::bounds(self.scratch.simd, layout, view, table, &mut self.scratch.bounds);

@@ -98,7 +98,7 @@ fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
 
 #[test]
 fn the_engine_answers_as_the_naive_scan() {
-    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 60 };
+    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 300 };
     for seed in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let tmp = tempfile::tempdir().unwrap();
@@ -109,7 +109,10 @@ fn the_engine_answers_as_the_naive_scan() {
             // Near a centroid, or anywhere.
             let c = snapshot.model().centroid(rng.random_range(0..p.nlist) as u32).to_vec();
             let share = if rng.random() { 1.0 } else { 0.0 };
-            let size = c.iter().fold(0f32, |a, b| a.max(b.abs()));
+            // Also far smaller or larger than what is indexed: the terms then dwarf the table, or the
+            // table the terms.
+            let stretch = [1.0, 1.0, 1e-3, 1e-7, 1e4][rng.random_range(0..5)];
+            let size = stretch * c.iter().fold(0f32, |a, b| a.max(b.abs()));
             q.iter_mut().zip(&c).for_each(|(q, c)| *q = *q * size + share * c);
             let params = SearchParams {
                 k: [1, 2, 10, 100, 3000, 1_000_000][rng.random_range(0..6)],
@@ -133,6 +136,26 @@ fn the_engine_answers_as_the_naive_scan() {
                 );
             }
         }
+    }
+}
+
+/// A batch scans its queries in another order and gives each the answer that it gets alone.
+#[test]
+fn a_batch_answers_as_its_queries_do_alone() {
+    for seed in 0..20 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let d = snapshot.model().parts().d;
+        let queries = draw(&mut rng, 30 * d, 1.0);
+        let params = SearchParams { k: 20, nprobe: 3, allow_partial: false };
+        let batch = snapshot.search_batch(&queries, &params, &mut Scratch::default()).unwrap();
+        assert_eq!(batch.len(), 30);
+        for (answer, q) in batch.iter().zip(queries.chunks(d)) {
+            assert_eq!(answer.hits, snapshot.search_naive(q, &params).unwrap());
+        }
+        let cut = snapshot.search_batch(&queries[..30 * d - 1], &params, &mut Scratch::default());
+        assert!(cut.is_err() || d == 1);
     }
 }
 
