@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ocelli_vector::adc;
 use roaring::RoaringBitmap;
 
-use crate::engine::{Engine, Scratch};
+use crate::engine::{Deleted, Engine, Excluded, Scratch};
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
@@ -87,12 +87,12 @@ struct Probed {
 struct Member {
     name: String,
     shard: Shard,
-    tombstones: Option<RoaringBitmap>,
+    deleted: Option<Deleted>,
 }
 
 impl Member {
     fn alive(&self, ordinal: u32) -> bool {
-        self.tombstones.as_ref().is_none_or(|t| !t.contains(ordinal))
+        self.deleted.as_ref().is_none_or(|d| !d.ordinals().contains(ordinal))
     }
 }
 
@@ -146,7 +146,8 @@ impl Snapshot {
                 Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash)?),
                 None => None,
             };
-            members.push(Member { name: entry.name.clone(), shard, tombstones });
+            let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
+            members.push(Member { name: entry.name.clone(), shard, deleted });
         }
         Ok(Self { generation, model, members })
     }
@@ -168,7 +169,7 @@ impl Snapshot {
 
     /// Rows that are not deleted.
     pub fn rows(&self) -> u64 {
-        let dead = |m: &Member| m.tombstones.as_ref().map_or(0, RoaringBitmap::len);
+        let dead = |m: &Member| m.deleted.as_ref().map_or(0, |d| d.ordinals().len());
         self.members
             .iter()
             .map(|m| u64::from(m.shard.rows()) - dead(m).min(u64::from(m.shard.rows())))
@@ -301,13 +302,7 @@ impl Snapshot {
         }
         let start = Instant::now();
         let query = self.model.prepare(x)?;
-        let lists = self.model.probe_with(
-            scratch.simd,
-            &query,
-            params.nprobe,
-            &mut scratch.probe,
-            &mut scratch.candidates,
-        );
+        let lists = self.model.probe_with(scratch.simd, &query, params.nprobe, &mut scratch.probe);
         Ok(Probed { query, lists, time: start.elapsed() })
     }
 
@@ -326,8 +321,8 @@ impl Snapshot {
         let mut best = Merge::new(k, metric);
         let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
-            let deleted = member.tombstones.as_ref();
-            match engine.scan(&member.shard, index, deleted, best.ceiling(), k) {
+            let excluded = Excluded { deleted: member.deleted.as_ref() };
+            match engine.scan(&member.shard, index, &excluded, best.ceiling(), k) {
                 Ok(hits) => best.add(hits),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });
