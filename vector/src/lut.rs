@@ -89,11 +89,18 @@ fn fill_dsub<const LIVE: usize>(
 }
 
 /// # Safety
-/// AVX-512 F.
+/// AVX-512 F. The shapes fit.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn fill_avx512(q: &[f32], transposed: &[f32], m: usize, ksub: usize, lut: &mut [f32]) {
-    fill_here(q, transposed, m, ksub, lut);
+    // SAFETY of all: the caller's.
+    match q.len() / m {
+        2 => unsafe { avx512::fill::<2>(q, transposed, ksub, lut) },
+        4 => unsafe { avx512::fill::<4>(q, transposed, ksub, lut) },
+        8 => unsafe { avx512::fill::<8>(q, transposed, ksub, lut) },
+        16 => unsafe { avx512::fill::<16>(q, transposed, ksub, lut) },
+        _ => fill_here(q, transposed, m, ksub, lut),
+    }
 }
 
 /// The bytes of a table and what they mean: the cost of entry c of row j is at least
@@ -187,6 +194,45 @@ fn range(row: &[f32]) -> (f32, f32) {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::*;
+
+    /// [`super::fill`] for `DSUB` = dsub, a power of two up to 16: each partial sum is one product. The
+    /// definition adds it to zero, which makes −0 a 0 and changes nothing else; here one zero is added at
+    /// the end, with the same effect on the sum of them all.
+    ///
+    /// # Safety
+    /// AVX-512 F. The shapes fit.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn fill<const DSUB: usize>(
+        q: &[f32],
+        transposed: &[f32],
+        ksub: usize,
+        lut: &mut [f32],
+    ) {
+        let books = transposed.chunks_exact(DSUB * ksub);
+        for ((sub, book), row) in q.chunks_exact(DSUB).zip(books).zip(lut.chunks_exact_mut(ksub)) {
+            let x: [__m512; DSUB] = std::array::from_fn(|i| _mm512_set1_ps(sub[i]));
+            for (group, out) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                // SAFETY: a book has ksub words for each coordinate.
+                let words = unsafe { book.as_ptr().add(16 * group) };
+                let mut s: [__m512; DSUB] = std::array::from_fn(|i| {
+                    // SAFETY: as above.
+                    let words = unsafe { _mm512_loadu_ps(words.add(i * ksub)) };
+                    _mm512_mul_ps(x[i], words)
+                });
+                let mut width = DSUB / 2;
+                while width > 0 {
+                    for i in 0..width {
+                        s[i] = _mm512_add_ps(s[i], s[i + width]);
+                    }
+                    width /= 2;
+                }
+                // SAFETY: sixteen floats.
+                unsafe {
+                    _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(s[0], _mm512_setzero_ps()));
+                }
+            }
+        }
+    }
 
     /// [`super::range`].
     ///

@@ -152,7 +152,12 @@ impl ByteRows {
         {
             return false;
         }
-        let Some(query) = self.query(cost, q, &mut buffers.query) else { return false };
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: only a processor that has the level makes `simd`.
+        let query = unsafe { self.query_avx512(cost, q, &mut buffers.query) };
+        #[cfg(not(target_arch = "x86_64"))]
+        let query = self.query(cost, q, &mut buffers.query);
+        let Some(query) = query else { return false };
         let groups = self.scales.len() / GROUP;
         let rounds = (wanted * MINIMA_PER_WANTED).div_ceil(GROUP).min(groups);
         buffers.lower.resize(self.scales.len(), 0.0);
@@ -174,7 +179,23 @@ impl ByteRows {
         true
     }
 
+    /// [`Self::query`], in which rounding is then an instruction and not a call.
+    ///
+    /// # Safety
+    /// AVX-512 F.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn query_avx512(
+        &self,
+        cost: Cost,
+        q: &[f32],
+        words: &mut Vec<i32>,
+    ) -> Option<ByteQuery> {
+        self.query(cost, q, words)
+    }
+
     /// Rounds a query to bytes: words of four coordinates. `None` where numbers are too large.
+    #[inline(always)]
     fn query(&self, cost: Cost, q: &[f32], words: &mut Vec<i32>) -> Option<ByteQuery> {
         let centre = |x: f32, m: f32| {
             if cost == Cost::L2 { f64::from(x) - f64::from(m) } else { f64::from(x) }
