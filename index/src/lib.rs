@@ -14,6 +14,7 @@ pub mod keys;
 mod level;
 pub mod manifest;
 pub mod model;
+mod order;
 pub mod packed;
 pub mod part;
 pub mod search;

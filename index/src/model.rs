@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ocelli_vector::codes::CodeLayout;
 use ocelli_vector::shortlist::{self, ByteRows, Cost};
@@ -19,6 +20,7 @@ use crate::container::{FileKind, Reader, SectionKind, Writer};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
 use crate::level::simd;
+use crate::order;
 use crate::part::{read_meta, read_spec, write_meta};
 use crate::spec::{DescriptorSpec, named};
 
@@ -94,6 +96,8 @@ pub struct Model {
     shortlist: ByteRows,
     layout: CodeLayout,
     hash: Hash,
+    /// Made when a batch first asks for it.
+    list_ranks: OnceLock<Vec<u32>>,
 }
 
 /// A query in the model's space.
@@ -109,7 +113,6 @@ pub struct Query {
 #[derive(Debug, Default)]
 pub(crate) struct ProbeBuffers {
     shortlist: shortlist::Buffers,
-    candidates: Vec<u32>,
     scores: Vec<f32>,
 }
 
@@ -161,7 +164,7 @@ impl Model {
         let hash = hash_of(p);
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
         let shortlist = ByteRows::new(&p.coarse, p.d);
-        Ok(Self { parts, transposed, shortlist, layout, hash })
+        Ok(Self { parts, transposed, shortlist, layout, hash, list_ranks: OnceLock::new() })
     }
 
     /// What the model consists of.
@@ -172,6 +175,11 @@ impl Model {
     /// Codebooks with the coordinates outside, (m, dsub, ksub).
     pub(crate) fn transposed(&self) -> &[f32] {
         &self.transposed
+    }
+
+    /// The place of each list (nlist,) in an order in which near lists are near.
+    pub(crate) fn list_ranks(&self) -> &[u32] {
+        self.list_ranks.get_or_init(|| order::ranks(&self.parts.coarse, self.parts.d))
     }
 
     /// How its codes lie in memory.
@@ -320,22 +328,49 @@ impl Model {
         nprobe: usize,
         buffers: &mut ProbeBuffers,
     ) -> Vec<(u32, f32)> {
+        let [lists] = self.probe_tile(simd, [query], nprobe, [buffers]);
+        lists
+    }
+
+    /// [`Self::probe_with`] of several queries, with the same results: centroids are read once for all.
+    pub(crate) fn probe_tile<const Q: usize>(
+        &self,
+        simd: Simd,
+        queries: [&Query; Q],
+        nprobe: usize,
+        mut buffers: [&mut ProbeBuffers; Q],
+    ) -> [Vec<(u32, f32)>; Q] {
         let p = &self.parts;
-        let ProbeBuffers { shortlist, candidates, scores } = buffers;
         let nprobe = nprobe.clamp(1, p.nlist);
         let cost = if p.metric == Metric::L2 { Cost::L2 } else { Cost::InnerProduct };
-        let z = &query.z;
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
         // same bits as if every centroid had been computed.
-        let short = self.shortlist.shortlist(simd, cost, z, nprobe, shortlist, candidates);
+        let zs = queries.map(|q| q.z.as_slice());
+        let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
+        let short = self.shortlist.shortlists(simd, cost, zs, nprobe, bytes);
+        std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
+    }
+
+    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by float.
+    fn decide(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        short: bool,
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<(u32, f32)> {
+        let p = &self.parts;
+        let ProbeBuffers { shortlist, scores } = buffers;
+        let candidates = &mut shortlist.rows;
         if !short {
             candidates.clear();
             candidates.extend(0..p.nlist as u32);
         }
         match p.metric {
-            Metric::L2 => dense::l2_sqs_of(simd, z, &p.coarse, candidates, scores),
+            Metric::L2 => dense::l2_sqs_of(simd, &query.z, &p.coarse, candidates, scores),
             Metric::InnerProduct => {
-                dense::dots_of(simd, z, &p.coarse, candidates, scores);
+                dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
                 scores.iter_mut().for_each(|s| *s += query.offset);
             }
         }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use ocelli_vector::adc;
 use roaring::RoaringBitmap;
 
-use crate::engine::{Deleted, Engine, Excluded, Scratch};
+use crate::engine::{
+    self, Deleted, Excluded, PROBE_TILE, Request, SCAN_TILE, Scratch, Tables, Target,
+};
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
@@ -35,6 +37,18 @@ pub struct SearchParams {
     pub nprobe: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
+}
+
+impl SearchParams {
+    fn check(&self) -> Result<()> {
+        if self.k == 0 || self.nprobe == 0 {
+            return Err(Error::invalid(format!(
+                "k = {} and nprobe = {}: both must be at least 1",
+                self.k, self.nprobe
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// A shard that could not answer.
@@ -67,7 +81,7 @@ pub struct SearchResult {
     /// Shards that were asked.
     pub shards_asked: usize,
     /// Those of them that failed; empty unless a partial answer was allowed.
-    pub failed: Vec<ShardFailure>,
+    pub failed: Arc<[ShardFailure]>,
     /// Where the time went.
     pub times: StageTimes,
 }
@@ -75,10 +89,13 @@ pub struct SearchResult {
 /// Queries of a batch whose probed lists are in memory at a time.
 const BATCH: usize = 4096;
 
+/// Lists, best first, each with the part of the score that its centroid decides.
+type Lists = Vec<(u32, f32)>;
+
 /// A query with its lists.
 struct Probed {
     query: Query,
-    lists: Vec<(u32, f32)>,
+    lists: Lists,
     time: Duration,
 }
 
@@ -258,7 +275,8 @@ impl Snapshot {
     }
 
     /// One search for each of the queries `x` (n, dim), in their order; the answers are those of
-    /// [`Self::search`]. Queries are scanned in the order of their nearest lists, so that codes stay warm.
+    /// [`Self::search`]. Queries that are near each other are scanned together, so that codes stay warm. The
+    /// times of a query are its share of the whole.
     ///
     /// # Errors
     /// As [`Self::search`], for the first query that fails.
@@ -276,33 +294,62 @@ impl Snapshot {
                 found: x.len(),
             });
         }
+        params.check()?;
+        let near = self.model.list_ranks();
         let mut out: Vec<Option<SearchResult>> = Vec::new();
         // Probed lists wait in memory: so many queries at a time.
         for (start, block) in (0..).step_by(BATCH).zip(x.chunks(BATCH * dim)) {
             let mut probed = Vec::with_capacity(block.len() / dim);
-            for (i, x) in (start..).zip(block.chunks_exact(dim)) {
-                probed.push((i, self.probe(x, params, scratch)?));
+            for (i, tile) in (start..).step_by(PROBE_TILE).zip(block.chunks(PROBE_TILE * dim)) {
+                probed.extend((i..).zip(self.probe_tile(tile, params, scratch)?));
             }
-            probed.sort_by_key(|(i, p)| (p.lists.first().map(|l| l.0), *i));
+            probed.sort_by_key(|(i, p)| (p.lists.first().map(|l| near[l.0 as usize]), *i));
             out.resize_with(start + probed.len(), || None);
-            for (i, probed) in probed {
-                out[i] = Some(self.scan(&probed, params, scratch)?);
+            for tile in probed.chunks(SCAN_TILE) {
+                let queries: Vec<&Probed> = tile.iter().map(|(_, p)| p).collect();
+                let results = self.scan_tile(&queries, params, scratch)?;
+                for ((i, _), result) in tile.iter().zip(results) {
+                    out[*i] = Some(result);
+                }
             }
         }
         Ok(out.into_iter().flatten().collect())
     }
 
+    /// Transforms queries (n, dim) and chooses their lists.
+    fn probe_tile(
+        &self,
+        x: &[f32],
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Probed>> {
+        let start = Instant::now();
+        let dim = self.model.parts().dim;
+        let queries =
+            x.chunks_exact(dim).map(|x| self.model.prepare(x)).collect::<Result<Vec<Query>>>()?;
+        let Scratch { simd, probe, .. } = scratch;
+        let lists: Vec<Lists> = match queries.as_slice() {
+            [a, b, c, d] => {
+                let tile = [a, b, c, d];
+                self.model.probe_tile(*simd, tile, params.nprobe, probe.each_mut()).into()
+            }
+            _ => {
+                let one = |q| self.model.probe_with(*simd, q, params.nprobe, &mut probe[0]);
+                queries.iter().map(one).collect()
+            }
+        };
+        let time = start.elapsed() / queries.len().max(1) as u32;
+        let probed = queries.into_iter().zip(lists);
+        Ok(probed.map(|(query, lists)| Probed { query, lists, time }).collect())
+    }
+
     /// Transforms a query and chooses its lists.
     fn probe(&self, x: &[f32], params: &SearchParams, scratch: &mut Scratch) -> Result<Probed> {
-        if params.k == 0 || params.nprobe == 0 {
-            return Err(Error::invalid(format!(
-                "k = {} and nprobe = {}: both must be at least 1",
-                params.k, params.nprobe
-            )));
-        }
+        params.check()?;
         let start = Instant::now();
         let query = self.model.prepare(x)?;
-        let lists = self.model.probe_with(scratch.simd, &query, params.nprobe, &mut scratch.probe);
+        let (simd, probe) = (scratch.simd, &mut scratch.probe[0]);
+        let lists = self.model.probe_with(simd, &query, params.nprobe, probe);
         Ok(Probed { query, lists, time: start.elapsed() })
     }
 
@@ -313,17 +360,42 @@ impl Snapshot {
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<SearchResult> {
-        let metric = self.model.metric();
+        let results = self.scan_tile(&[probed], params, scratch)?;
+        results.into_iter().next().ok_or_else(|| Error::invalid("no query"))
+    }
+
+    /// [`Self::scan`] of several queries.
+    fn scan_tile(
+        &self,
+        probed: &[&Probed],
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<SearchResult>> {
+        let (model, metric) = (&self.model, self.model.metric());
         let start = Instant::now();
-        let mut engine = Engine::new(&self.model, &probed.query, &probed.lists, scratch);
+        let Scratch { simd, tables, buffers, .. } = scratch;
+        tables.resize_with(tables.len().max(probed.len()), Tables::default);
+        for (tables, probed) in tables.iter_mut().zip(probed) {
+            tables.fill(*simd, model, &probed.query);
+        }
         let tabled = Instant::now();
         let k = params.k.min(self.rows() as usize).max(1);
-        let mut best = Merge::new(k, metric);
+        let mut best: Vec<Merge> = probed.iter().map(|_| Merge::new(k, metric)).collect();
         let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
             let excluded = Excluded { deleted: member.deleted.as_ref() };
-            match engine.scan(&member.shard, index, &excluded, best.ceiling(), k) {
-                Ok(hits) => best.add(hits),
+            let target = Target { model, simd: *simd, shard: &member.shard, index, excluded };
+            let mut requests: Vec<Request<'_>> = Vec::with_capacity(probed.len());
+            for ((probed, tables), best) in probed.iter().zip(tables.iter()).zip(&best) {
+                let (lists, ceiling) = (&probed.lists, best.ceiling());
+                requests.push(Request { tables, lists, k, ceiling });
+            }
+            let hits = match requests.as_slice() {
+                [one] => engine::scan_one(&target, one, buffers).map(|hits| vec![hits]),
+                many => engine::scan_tile(&target, many, buffers),
+            };
+            match hits {
+                Ok(hits) => best.iter_mut().zip(hits).for_each(|(best, hits)| best.add(hits)),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });
                 }
@@ -335,14 +407,17 @@ impl Snapshot {
         {
             return Err(first.error);
         }
-        let times = StageTimes { probe: probed.time, lut: tabled - start, scan: tabled.elapsed() };
-        Ok(SearchResult {
+        let share = |time: Duration| time / probed.len().max(1) as u32;
+        let (lut, scan) = (share(tabled - start), share(tabled.elapsed()));
+        let failed: Arc<[ShardFailure]> = failed.into();
+        let result = |(probed, best): (&&Probed, Merge)| SearchResult {
             hits: best.into_sorted(),
             metric,
             shards_asked: self.members.len(),
-            failed,
-            times,
-        })
+            failed: Arc::clone(&failed),
+            times: StageTimes { probe: probed.time, lut, scan },
+        };
+        Ok(probed.iter().zip(best).map(result).collect())
     }
 
     /// The naive float scan: every code of every probed list scored one by one. The specification of

@@ -58,12 +58,15 @@ pub struct ByteRows {
 /// Buffers that shortlists of one thread use again and again.
 #[derive(Debug, Default)]
 pub struct Buffers {
+    /// The shortlist, ascending.
+    pub rows: Vec<u32>,
     query: Vec<i32>,
     lower: Vec<f32>,
     minima: Vec<f32>,
 }
 
 /// A query as bytes, and what its error contributes to a row's bounds.
+#[derive(Clone, Copy, Debug, Default)]
 struct ByteQuery {
     /// 128 Σ p̂.
     shift: i32,
@@ -133,65 +136,70 @@ impl ByteRows {
         this
     }
 
-    /// Finds rows among which the `wanted` best by exact float cost are, and writes their indices to
-    /// `out`, ascending. False, and nothing useful in `out`, where the level has no 8-bit products, the
-    /// shortlist would not be short, or numbers are too large.
-    pub fn shortlist(
+    /// Finds, for each query, rows among which the `wanted` best by exact float cost are, and leaves them in
+    /// [`Buffers::rows`]. False, and nothing useful there, where the level has no 8-bit products, a
+    /// shortlist would not be short, or numbers are too large. What is found for a query does not depend on
+    /// the others; the rows, which do not fit the first-level cache, are read once for all of them.
+    pub fn shortlists<const Q: usize>(
         &self,
         simd: Simd,
         cost: Cost,
-        q: &[f32],
+        q: [&[f32]; Q],
         wanted: usize,
-        buffers: &mut Buffers,
-        out: &mut Vec<u32>,
+        buffers: [&mut Buffers; Q],
     ) -> bool {
         if simd.level() < Level::Avx512Vbmi
             || wanted * MINIMA_PER_WANTED > self.rows
-            || q.len() != self.d
+            || q.iter().any(|q| q.len() != self.d)
             || self.d > MAX_D
         {
             return false;
         }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: only a processor that has the level makes `simd`.
-        let query = unsafe { self.query_avx512(cost, q, &mut buffers.query) };
+        unsafe {
+            self.shortlists_avx512(cost, q, wanted, buffers)
+        }
         #[cfg(not(target_arch = "x86_64"))]
-        let query = self.query(cost, q, &mut buffers.query);
-        let Some(query) = query else { return false };
-        let groups = self.scales.len() / GROUP;
-        let rounds = (wanted * MINIMA_PER_WANTED).div_ceil(GROUP).min(groups);
-        buffers.lower.resize(self.scales.len(), 0.0);
-        buffers.minima.clear();
-        buffers.minima.resize(rounds * GROUP, f32::INFINITY);
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: only a processor that has the level makes `simd`; the buffers have the shapes asked for.
-        unsafe {
-            self.bounds_avx512(&query, &buffers.query, &mut buffers.lower, &mut buffers.minima);
+        {
+            let _ = (cost, buffers);
+            false
         }
-        let reached = kth_smallest_at_most(simd, &buffers.minima, wanted);
-        out.clear();
-        out.reserve(self.scales.len());
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above; `out` has room for every row.
-        unsafe {
-            at_most_avx512(&buffers.lower[..self.rows], reached, out);
-        }
-        true
     }
 
-    /// [`Self::query`], in which rounding is then an instruction and not a call.
-    ///
     /// # Safety
-    /// AVX-512 F.
+    /// AVX-512 with VNNI; the queries have d elements.
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn query_avx512(
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn shortlists_avx512<const Q: usize>(
         &self,
         cost: Cost,
-        q: &[f32],
-        words: &mut Vec<i32>,
-    ) -> Option<ByteQuery> {
-        self.query(cost, q, words)
+        q: [&[f32]; Q],
+        wanted: usize,
+        mut buffers: [&mut Buffers; Q],
+    ) -> bool {
+        let groups = self.scales.len() / GROUP;
+        let rounds = (wanted * MINIMA_PER_WANTED).div_ceil(GROUP).min(groups);
+        let mut queries = [ByteQuery::default(); Q];
+        for i in 0..Q {
+            let Some(query) = self.query(cost, q[i], &mut buffers[i].query) else { return false };
+            queries[i] = query;
+            buffers[i].lower.resize(self.scales.len(), 0.0);
+            buffers[i].minima.clear();
+            buffers[i].minima.resize(rounds * GROUP, f32::INFINITY);
+        }
+        // SAFETY: the buffers have the shapes asked for.
+        unsafe { self.bounds_avx512(&queries, &mut buffers) };
+        for Buffers { rows, lower, minima, .. } in buffers {
+            rows.clear();
+            rows.reserve(self.scales.len());
+            // SAFETY: `rows` has room for every row.
+            unsafe {
+                let reached = kth_smallest_at_most(minima, wanted);
+                at_most_avx512(&lower[..self.rows], reached, rows);
+            }
+        }
+        true
     }
 
     /// Rounds a query to bytes: words of four coordinates. `None` where numbers are too large.
@@ -247,63 +255,69 @@ impl ByteRows {
     /// group g goes to the sixteen at g modulo their number. Padding has no finite bound.
     ///
     /// # Safety
-    /// AVX-512 F and VNNI; `words` has one word a quad, `lower` one element a padded row, `minima` is a
+    /// AVX-512 F and VNNI; each query has one word a quad, `lower` one element a padded row, `minima` is a
     /// multiple of sixteen.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn bounds_avx512(
+    unsafe fn bounds_avx512<const Q: usize>(
         &self,
-        query: &ByteQuery,
-        words: &[i32],
-        lower: &mut [f32],
-        minima: &mut [f32],
+        queries: &[ByteQuery; Q],
+        buffers: &mut [&mut Buffers; Q],
     ) {
         use std::arch::x86_64::*;
-        let (factor, weight) = (_mm512_set1_ps(query.factor), _mm512_set1_ps(query.weight));
-        let (by_norm, by_error) = (_mm512_set1_ps(query.by_norm), _mm512_set1_ps(query.by_error));
-        let (rounding, shift) = (_mm512_set1_ps(query.rounding), _mm512_set1_epi32(query.shift));
+        let quads = self.d.div_ceil(QUAD);
         let infinity = _mm512_set1_ps(f32::INFINITY);
-        let rounds = minima.len() / GROUP;
+        let rounds = buffers[0].minima.len() / GROUP;
         let mut round = 0;
-        for group in 0..lower.len() / GROUP {
+        for group in 0..self.scales.len() / GROUP {
             // SAFETY: each group has 64 bytes for each quad.
-            let rows = unsafe { self.bytes.as_ptr().add(group * words.len() * GROUP * QUAD) };
-            // Four sums, since each product waits for the one before it.
-            let mut sums = [_mm512_setzero_si512(); 4];
-            let product = |sum: __m512i, quad: usize, four: i32| {
-                // SAFETY: as above.
-                let rows = unsafe { _mm512_loadu_si512(rows.add(quad * GROUP * QUAD).cast()) };
-                _mm512_dpbusd_epi32(sum, rows, _mm512_set1_epi32(four))
-            };
-            let (fours, rest) = words.as_chunks::<4>();
-            for (i, fours) in fours.iter().enumerate() {
-                sums[0] = product(sums[0], 4 * i, fours[0]);
-                sums[1] = product(sums[1], 4 * i + 1, fours[1]);
-                sums[2] = product(sums[2], 4 * i + 2, fours[2]);
-                sums[3] = product(sums[3], 4 * i + 3, fours[3]);
+            let rows = unsafe { self.bytes.as_ptr().add(group * quads * GROUP * QUAD) };
+            // Each product waits for the one before it, so there are four sums in all.
+            let mut sums = [[_mm512_setzero_si512(); 4]; Q];
+            let chains = if Q == 1 { 4 } else { 1 };
+            for quad in (0..quads).step_by(chains) {
+                for chain in 0..chains.min(quads - quad) {
+                    // SAFETY: as above; queries have a word a quad.
+                    unsafe {
+                        let row = rows.add((quad + chain) * GROUP * QUAD);
+                        let row = _mm512_loadu_si512(row.cast());
+                        for i in 0..Q {
+                            let four = *buffers[i].query.as_ptr().add(quad + chain);
+                            let sum = &mut sums[i][chain];
+                            *sum = _mm512_dpbusd_epi32(*sum, row, _mm512_set1_epi32(four));
+                        }
+                    }
+                }
             }
-            for (i, &four) in rest.iter().enumerate() {
-                sums[0] = product(sums[0], words.len() - rest.len() + i, four);
-            }
-            let sum = _mm512_add_epi32(
-                _mm512_add_epi32(sums[0], sums[1]),
-                _mm512_add_epi32(sums[2], sums[3]),
-            );
             let valid = ((1u32 << (self.rows - group * GROUP).min(GROUP)) - 1) as u16;
-            // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or round.
-            unsafe {
-                let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(group * GROUP));
-                let product = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, shift));
-                let product = _mm512_mul_ps(product, of_row(&self.scales));
-                let norm_sq = _mm512_mul_ps(of_row(&self.norms_sq), weight);
-                let cost = _mm512_fmadd_ps(product, factor, norm_sq);
-                let half = _mm512_fmadd_ps(of_row(&self.errors), by_error, rounding);
-                let half = _mm512_fmadd_ps(of_row(&self.norms), by_norm, half);
-                let low = _mm512_mask_sub_ps(infinity, valid, cost, half);
-                let high = _mm512_mask_add_ps(infinity, valid, cost, half);
-                _mm512_storeu_ps(lower.as_mut_ptr().add(group * GROUP), low);
-                let minima = minima.as_mut_ptr().add(round * GROUP);
-                _mm512_storeu_ps(minima, _mm512_min_ps(_mm512_loadu_ps(minima), high));
+            for i in 0..Q {
+                let query = &queries[i];
+                let sum = _mm512_add_epi32(
+                    _mm512_add_epi32(sums[i][0], sums[i][1]),
+                    _mm512_add_epi32(sums[i][2], sums[i][3]),
+                );
+                // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or round.
+                unsafe {
+                    let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(group * GROUP));
+                    let product = _mm512_sub_epi32(sum, _mm512_set1_epi32(query.shift));
+                    let product = _mm512_cvtepi32_ps(product);
+                    let product = _mm512_mul_ps(product, of_row(&self.scales));
+                    let norm_sq =
+                        _mm512_mul_ps(of_row(&self.norms_sq), _mm512_set1_ps(query.weight));
+                    let cost = _mm512_fmadd_ps(product, _mm512_set1_ps(query.factor), norm_sq);
+                    let half = _mm512_fmadd_ps(
+                        of_row(&self.errors),
+                        _mm512_set1_ps(query.by_error),
+                        _mm512_set1_ps(query.rounding),
+                    );
+                    let by_norm = _mm512_set1_ps(query.by_norm);
+                    let half = _mm512_fmadd_ps(of_row(&self.norms), by_norm, half);
+                    let low = _mm512_mask_sub_ps(infinity, valid, cost, half);
+                    let high = _mm512_mask_add_ps(infinity, valid, cost, half);
+                    _mm512_storeu_ps(buffers[i].lower.as_mut_ptr().add(group * GROUP), low);
+                    let minima = buffers[i].minima.as_mut_ptr().add(round * GROUP);
+                    _mm512_storeu_ps(minima, _mm512_min_ps(_mm512_loadu_ps(minima), high));
+                }
             }
             round = if round + 1 == rounds { 0 } else { round + 1 };
         }
@@ -341,70 +355,39 @@ unsafe fn at_most_avx512(values: &[f32], limit: f32, out: &mut Vec<u32>) {
     unsafe { out.set_len(len) };
 }
 
-/// A value that at least `k` of `values` do not exceed, close to the smallest such value.
-fn kth_smallest_at_most(simd: Simd, values: &[f32], k: usize) -> f32 {
-    let (mut low, mut high) = range(values);
+/// A value that at least `k` of `values` (a multiple of sixteen) do not exceed, close to the smallest such
+/// value.
+///
+/// # Safety
+/// AVX-512 F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,popcnt")]
+unsafe fn kth_smallest_at_most(values: &[f32], k: usize) -> f32 {
+    use std::arch::x86_64::*;
+    let parts = values.as_chunks::<GROUP>().0;
+    // SAFETY: a part is 64 bytes.
+    let load = |part: &[f32; GROUP]| unsafe { _mm512_loadu_ps(part.as_ptr()) };
+    let (mut low, mut high) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
+    for part in parts {
+        low = _mm512_min_ps(load(part), low);
+        high = _mm512_max_ps(load(part), high);
+    }
+    let (mut low, mut high) = (_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high));
     // Halving the range sixteen times leaves less than the approximation's own error.
     for _ in 0..16 {
         let middle = low + (high - low) * 0.5;
         if !(low < middle && middle < high) {
             break;
         }
-        if count_at_most(simd, values, middle) >= k {
+        let limit = _mm512_set1_ps(middle);
+        let at_most = |p| _mm512_cmp_ps_mask::<_CMP_LE_OQ>(load(p), limit).count_ones() as usize;
+        if parts.iter().map(at_most).sum::<usize>() >= k {
             high = middle;
         } else {
             low = middle;
         }
     }
     high
-}
-
-/// The smallest and the largest of `values`.
-fn range(values: &[f32]) -> (f32, f32) {
-    let (mut low, mut high) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
-    let (parts, rest) = values.as_chunks::<16>();
-    let mut take = |lane: usize, v: f32| {
-        // Comparisons in this form are one instruction for all lanes.
-        low[lane] = if v < low[lane] { v } else { low[lane] };
-        high[lane] = if v > high[lane] { v } else { high[lane] };
-    };
-    for part in parts {
-        for (lane, &v) in part.iter().enumerate() {
-            take(lane, v);
-        }
-    }
-    rest.iter().enumerate().for_each(|(lane, &v)| take(lane, v));
-    let low = low.into_iter().fold(f32::INFINITY, f32::min);
-    (low, high.into_iter().fold(f32::NEG_INFINITY, f32::max))
-}
-
-/// How many of `values` are at most `limit`.
-fn count_at_most(simd: Simd, values: &[f32], limit: f32) -> usize {
-    match simd.level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi => {
-            // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { count_at_most_avx512(values, limit) }
-        }
-        _ => values.iter().filter(|v| **v <= limit).count(),
-    }
-}
-
-/// # Safety
-/// AVX-512 F.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,popcnt")]
-unsafe fn count_at_most_avx512(values: &[f32], limit: f32) -> usize {
-    use std::arch::x86_64::*;
-    let limits = _mm512_set1_ps(limit);
-    let (parts, rest) = values.as_chunks::<16>();
-    let mut count = rest.iter().filter(|v| **v <= limit).count();
-    for part in parts {
-        // SAFETY: a part is 64 bytes.
-        let part = unsafe { _mm512_loadu_ps(part.as_ptr()) };
-        count += _mm512_cmp_ps_mask::<_CMP_LE_OQ>(part, limits).count_ones() as usize;
-    }
-    count
 }
 
 #[cfg(test)]
@@ -435,12 +418,16 @@ mod tests {
                     rows.chunks_exact(d).map(exact).zip(0u32..).collect();
                 order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                 for wanted in [1, 5, 16] {
-                    let mut list = Vec::new();
-                    if !bytes.shortlist(simd, cost, &q, wanted, &mut Buffers::default(), &mut list)
-                    {
+                    let (mut alone, mut other) = (Buffers::default(), Buffers::default());
+                    if !bytes.shortlists(simd, cost, [&q], wanted, [&mut alone]) {
                         assert!(simd.level() < Level::Avx512Vbmi);
                         continue;
                     }
+                    let list = alone.rows.clone();
+                    let pair = [&mut other, &mut alone];
+                    assert!(bytes.shortlists(simd, cost, [&rows[..d], &q], wanted, pair));
+                    assert_eq!(alone.rows, list, "two at a time");
+                    assert!(cost == Cost::InnerProduct || other.rows.contains(&0));
                     assert!(list.is_sorted());
                     for (_, row) in &order[..wanted] {
                         assert!(list.contains(row), "case {case}, {cost:?}, {wanted} wanted");

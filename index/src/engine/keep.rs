@@ -58,10 +58,16 @@ pub(super) struct Keep {
 }
 
 impl Keep {
-    /// Room for `k` rows that cost at most `tau`, in a buffer of the caller's.
-    pub fn new(k: usize, tau: f32, mut found: Vec<Found>) -> Self {
-        found.clear();
-        Self { k, full: k.saturating_add(ROOM.max(k / 2)), tau, found }
+    /// Room for `k` rows that cost at most `tau`.
+    pub fn new(k: usize, tau: f32) -> Self {
+        let full = k.saturating_add(ROOM.max(k / 2));
+        // So many may never come.
+        Self { k, full, tau, found: Vec::with_capacity(full.min(4096)) }
+    }
+
+    /// Rows wanted.
+    pub fn k(&self) -> usize {
+        self.k
     }
 
     /// Whether a row of this cost may be among the best. A NaN costs more than any number.
@@ -92,7 +98,14 @@ impl Keep {
     /// # Errors
     /// As [`Self::push`].
     pub fn tighten(&mut self, shard: &Shard) -> Result<()> {
-        if self.found.len() >= self.k { self.prune(shard) } else { Ok(()) }
+        if self.found.len() > self.k {
+            return self.prune(shard);
+        }
+        if self.found.len() == self.k {
+            let worst = self.found.iter().max().map_or(f32::INFINITY, |f| f.cost());
+            self.lower(worst);
+        }
+        Ok(())
     }
 
     /// Drops all but the k best.

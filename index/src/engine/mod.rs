@@ -27,64 +27,48 @@
 //!
 //! scan ([`ocelli_vector::scan`]) → queue ([`queue`]) → float score ([`ocelli_vector::rescore`]) → keep
 //! ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory.
-
-use std::ops::Range;
+//!
+//! # Many queries
+//!
+//! A single query reads half a megabyte of codes that no cache has. Queries that are near each other probe
+//! much the same lists: [`scan_tile`] takes some of them through a list one after the other, while its codes
+//! are in the first-level cache. In which order rows are looked at changes no answer.
 
 use ocelli_vector::Simd;
-use ocelli_vector::codes::BLOCK;
 use ocelli_vector::lut::{self, ByteTable};
-use ocelli_vector::rescore::Tables;
-use ocelli_vector::scan::{self, BlockBounds, List, Scalars};
+use ocelli_vector::scan::BlockBounds;
 
 mod bound;
 mod excluded;
 mod keep;
+mod query;
 mod queue;
 #[cfg(test)]
 mod tests;
 mod warm;
 
-use self::bound::{ListBound, QueryBound};
 pub(crate) use self::excluded::{Deleted, Excluded};
-use self::keep::{Found, Keep};
-use self::queue::{ListView, Queue};
-use self::warm::Span;
+use self::query::QueryScan;
 use crate::error::Result;
 use crate::level::simd;
 use crate::model::{Metric, Model, ProbeBuffers, Query};
 use crate::search::Hit;
-use crate::shard::{ListEntry, Shard};
-use crate::snapshot::Row;
+use crate::shard::Shard;
 
-/// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
-/// few enough to cost less than it saves.
-const WARM_ROWS: usize = 3000;
-/// The warm-up looks at no fewer than this many rows for each hit wanted.
-const WARM_ROWS_PER_HIT: usize = 8;
-/// Rows of a list that are scanned at a time, a multiple of a block: the threshold follows what was found,
-/// and buffers stay small, however long a list is.
-const SEGMENT: usize = 64 * BLOCK;
+/// Queries whose lists are chosen together: so many times fewer reads of the centroids.
+pub(crate) const PROBE_TILE: usize = 4;
+/// Queries that are taken through lists together: their tables, 20 KB each at m = 16, stay in the
+/// second-level cache.
+pub(crate) const SCAN_TILE: usize = 24;
 
 /// Buffers that searches of one thread use again and again.
 #[derive(Debug)]
 pub struct Scratch {
     /// The instruction level of every kernel that is called with these buffers.
     pub(crate) simd: Simd,
-    pub(crate) probe: ProbeBuffers,
-    lut: Vec<f32>,
-    table: ByteTable,
-    buffers: Buffers,
-}
-
-/// Those of the scan itself.
-#[derive(Debug, Default)]
-struct Buffers {
-    /// Bounds of the warm-up's lists, one after the other.
-    warm: Vec<BlockBounds>,
-    survivors: Vec<u32>,
-    scores: Vec<f32>,
-    found: Vec<Found>,
-    excluded: Vec<u64>,
+    pub(crate) probe: [ProbeBuffers; PROBE_TILE],
+    pub(crate) tables: Vec<Tables>,
+    pub(crate) buffers: Buffers,
 }
 
 impl Default for Scratch {
@@ -98,251 +82,144 @@ impl Scratch {
     pub fn at(simd: Simd) -> Self {
         Self {
             simd,
-            probe: ProbeBuffers::default(),
-            lut: Vec::new(),
-            table: ByteTable::default(),
+            probe: Default::default(),
+            tables: vec![Tables::default()],
             buffers: Buffers::default(),
         }
     }
 }
 
-/// A query with its tables, ready to scan the shards of its model.
-pub(crate) struct Engine<'a> {
-    model: &'a Model,
-    simd: Simd,
-    lut: &'a [f32],
-    table: &'a ByteTable,
-    buffers: &'a mut Buffers,
-    lists: &'a [(u32, f32)],
-    bound: QueryBound,
+/// Buffers of a scan.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// Bounds of the warm-up's lists, one after the other.
+    warm: Vec<BlockBounds>,
+    survivors: Vec<u32>,
+    excluded: Vec<u64>,
+    /// Of each list, where the chain of a tile's queries begins that scan it.
+    chains: Vec<u32>,
 }
 
-/// A probed list of a shard.
-#[derive(Clone, Copy)]
-struct Probed<'s> {
-    list: u32,
-    entry: ListEntry,
-    bound: ListBound,
-    view: ListView<'s>,
-    scalars: Option<&'s [u8]>,
+/// A query's tables: floats, and the bytes that bound them.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    lut: Vec<f32>,
+    bytes: ByteTable,
 }
 
-impl<'a> Engine<'a> {
-    /// Builds the tables of a query for the lists that were probed for it.
-    pub fn new(
-        model: &'a Model,
-        query: &Query,
-        lists: &'a [(u32, f32)],
-        scratch: &'a mut Scratch,
-    ) -> Self {
+impl Tables {
+    /// Fills the tables for a query.
+    pub fn fill(&mut self, simd: Simd, model: &Model, query: &Query) {
         let p = model.parts();
-        let Scratch { simd, lut, table, buffers, .. } = scratch;
-        lut::fill(*simd, &query.z, model.transposed(), p.m, p.ksub, lut);
+        lut::fill(simd, &query.z, model.transposed(), p.m, p.ksub, &mut self.lut);
         let scale = if p.metric == Metric::L2 { 2.0 } else { 1.0 };
-        table.fill(*simd, lut, p.ksub, scale);
-        let bound = QueryBound::new(p.metric, p.m, table);
-        Self { model, simd: *simd, lut, table, buffers, lists, bound }
-    }
-
-    /// The `k` best rows of one shard's probed lists, best first. Rows that cost more than `ceiling` are
-    /// of no interest; rows that are `excluded` are none.
-    ///
-    /// # Errors
-    /// [`crate::Error::Corrupt`].
-    pub fn scan(
-        &mut self,
-        shard: &Shard,
-        shard_index: u32,
-        excluded: &Excluded<'_>,
-        ceiling: f32,
-        k: usize,
-    ) -> Result<Vec<Hit>> {
-        let mut buffers = std::mem::take(self.buffers);
-        let hits = self.scan_with(shard, shard_index, excluded, ceiling, k, &mut buffers);
-        *self.buffers = buffers;
-        hits
-    }
-
-    fn scan_with(
-        &self,
-        shard: &Shard,
-        shard_index: u32,
-        excluded: &Excluded<'_>,
-        ceiling: f32,
-        k: usize,
-        buffers: &mut Buffers,
-    ) -> Result<Vec<Hit>> {
-        let Buffers { warm, survivors, scores, found, excluded: dead } = buffers;
-        let (layout, p) = (self.model.layout(), self.model.parts());
-        let columns = layout.columns();
-        let tables = Tables { layout, lut: self.lut, codebooks: &p.codebooks };
-        let mut queue = Queue::new(self.simd, p.metric, tables, scores);
-        let mut keep = Keep::new(k, ceiling, std::mem::take(found));
-        let mut lists = self.lists.iter().map(|&(list, base)| self.probed(shard, list, base));
-        let mut ahead = lists.next().transpose()?;
-
-        if self.bound.sound() {
-            // The first lists: bounds of every row; the rows with the k smallest are scored, and then those
-            // that may still be better than the worst of them.
-            let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
-            let mut rows = 0;
-            let mut warmed: Vec<Probed<'_>> = Vec::with_capacity(16);
-            let mut spans: Vec<Span> = Vec::with_capacity(16);
-            warm.clear();
-            while rows < wanted
-                && let Some(probed) = ahead
-            {
-                ahead = lists.next().transpose()?;
-                let start = warm.len();
-                let view = probed.scan_view(columns, 0..probed.view.len, ahead.as_ref());
-                scan::bounds(self.simd, layout, view, &self.table.bytes, warm);
-                if excluded.of_list(shard, probed.list, &probed.entry, dead)? {
-                    exclude(dead, &mut warm[start..]);
-                }
-                rows += probed.view.len;
-                spans.push(Span::new(probed.bound, start..warm.len()));
-                warmed.push(probed);
-            }
-            warm::choose_smallest(self.simd, &self.bound, &mut spans, warm, k);
-            for (probed, span) in warmed.iter().zip(&spans) {
-                survivors.clear();
-                if let Some(first) = span.first {
-                    scan::between(self.simd, &warm[span.blocks.clone()], None, first, survivors);
-                }
-                for &i in survivors.iter() {
-                    queue.push(&probed.view, i, shard, &mut keep)?;
-                }
-            }
-            queue.flush(shard, &mut keep)?;
-            keep.tighten(shard)?;
-            for (probed, span) in warmed.iter().zip(&spans) {
-                let Some(threshold) = self.bound.threshold(&probed.bound, keep.tau) else {
-                    continue;
-                };
-                survivors.clear();
-                let blocks = &warm[span.blocks.clone()];
-                scan::between(self.simd, blocks, span.first, threshold, survivors);
-                if threshold == u16::MAX {
-                    // These and lanes past the end look alike.
-                    saturated(blocks, probed.view.len, survivors);
-                    if excluded.of_list(shard, probed.list, &probed.entry, dead)? {
-                        survivors.retain(|&i| !is_set(dead, i));
-                    }
-                }
-                for &i in survivors.iter() {
-                    queue.push(&probed.view, i, shard, &mut keep)?;
-                }
-            }
-        }
-
-        while let Some(probed) = ahead {
-            ahead = lists.next().transpose()?;
-            let any_dead = excluded.of_list(shard, probed.list, &probed.entry, dead)?;
-            for start in (0..probed.view.len).step_by(SEGMENT) {
-                let end = (start + SEGMENT).min(probed.view.len);
-                survivors.clear();
-                if self.bound.sound() {
-                    let Some(threshold) = self.bound.threshold(&probed.bound, keep.tau) else {
-                        break;
-                    };
-                    let view = probed.scan_view(columns, start..end, ahead.as_ref());
-                    let bytes = &self.table.bytes;
-                    scan::survivors(self.simd, layout, view, bytes, threshold, survivors);
-                } else {
-                    survivors.extend(0..(end - start) as u32);
-                }
-                for &i in survivors.iter() {
-                    let i = i + start as u32;
-                    if !(any_dead && is_set(dead, i)) {
-                        queue.push(&probed.view, i, shard, &mut keep)?;
-                    }
-                }
-            }
-        }
-        queue.flush(shard, &mut keep)?;
-        *found = keep.finish(shard)?;
-        self.hits(shard, shard_index, found)
-    }
-
-    /// A list with all that is needed to scan it, its bytes proven.
-    #[inline]
-    fn probed<'s>(&'s self, shard: &'s Shard, list: u32, base: f32) -> Result<Probed<'s>> {
-        let entry = shard.list(list)?;
-        let view = ListView {
-            codes: shard.list_codes(&entry)?,
-            len: entry.len as usize,
-            centroid: self.model.centroid(list),
-            base,
-            first: entry.first,
-        };
-        let bound = self.bound.of(&entry, base);
-        Ok(Probed { list, entry, bound, view, scalars: shard.list_scalars(&entry)? })
-    }
-
-    /// Ids of the rows that were found, best first.
-    fn hits(&self, shard: &Shard, shard_index: u32, found: &[Found]) -> Result<Vec<Hit>> {
-        // Ordinals lie scattered: all are asked for before the first is needed.
-        found.iter().for_each(|f| shard.prefetch_ordinal(f.slot()));
-        let l2 = self.model.metric() == Metric::L2;
-        let mut hits = Vec::with_capacity(found.len());
-        for f in found {
-            let ordinal = shard.ordinal(f.slot())?;
-            let score = if l2 { f.cost() } else { -f.cost() };
-            let row = Row { shard: shard_index, ordinal };
-            hits.push(Hit { id: shard.id(ordinal)?, score, row });
-        }
-        // Slots decided among equal costs so far; ids must.
-        let mut start = 0;
-        for run in found.chunk_by(|a, b| a.ties(*b)) {
-            if run.len() > 1 {
-                hits[start..start + run.len()].sort_unstable_by_key(|hit| hit.id);
-            }
-            start += run.len();
-        }
-        Ok(hits)
+        self.bytes.fill(simd, &self.lut, p.ksub, scale);
     }
 }
 
-impl<'s> Probed<'s> {
-    /// Rows `range` as the scan wants them; the first is at the start of a block.
-    #[inline]
-    fn scan_view(
-        &self,
-        columns: usize,
-        range: Range<usize>,
-        next: Option<&Probed<'s>>,
-    ) -> List<'s> {
-        let bytes = self.scalars.map(|s| &s[range.clone()]);
-        List {
-            codes: &self.view.codes[range.start * columns..],
-            len: range.len(),
-            scalars: bytes.map(|bytes| Scalars { bytes, factor: self.bound.factor }),
-            next: next.map_or(&[], |next| next.view.codes),
+/// What is scanned.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub model: &'a Model,
+    pub simd: Simd,
+    pub shard: &'a Shard,
+    /// Number of the shard in its snapshot.
+    pub index: u32,
+    /// Rows that no query finds.
+    pub excluded: Excluded<'a>,
+}
+
+/// One query of a scan.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub tables: &'a Tables,
+    /// Probed lists, best first, each with the score that its centroid gives.
+    pub lists: &'a [(u32, f32)],
+    /// Hits wanted.
+    pub k: usize,
+    /// Rows that cost more are of no interest.
+    pub ceiling: f32,
+}
+
+/// The k best rows of one shard's probed lists for one query, best first.
+///
+/// # Errors
+/// [`crate::Error::Corrupt`].
+pub(crate) fn scan_one<'a>(
+    target: &'a Target<'a>,
+    request: &Request<'a>,
+    buffers: &mut Buffers,
+) -> Result<Vec<Hit>> {
+    let mut scan = QueryScan::new(target, request);
+    let done = scan.warm_up(request.lists, buffers)?;
+    let rest = &request.lists[done..];
+    let probed = |scan: &QueryScan<'a>, number: usize| {
+        rest.get(number).map(|&(list, base)| scan.probed(list, base)).transpose()
+    };
+    let mut ahead = probed(&scan, 0)?;
+    for number in 1..=rest.len() {
+        let Some(now) = ahead else { break };
+        ahead = probed(&scan, number)?;
+        scan.list(&now, ahead.as_ref(), buffers)?;
+    }
+    scan.finish()
+}
+
+/// [`scan_one`] for several queries, with the same answers.
+///
+/// # Errors
+/// [`crate::Error::Corrupt`].
+pub(crate) fn scan_tile(
+    target: &Target<'_>,
+    requests: &[Request<'_>],
+    buffers: &mut Buffers,
+) -> Result<Vec<Vec<Hit>>> {
+    /// No link: the end of a chain, or a list without one.
+    const NONE: u32 = u32::MAX;
+    /// A query that scans a list; and the next one that does.
+    struct Link {
+        query: u32,
+        base: f32,
+        next: u32,
+    }
+
+    let mut scans = Vec::with_capacity(requests.len());
+    for request in requests {
+        let mut scan = QueryScan::new(target, request);
+        let done = scan.warm_up(request.lists, buffers)?;
+        scans.push((scan, &request.lists[done..]));
+    }
+    // Lists in the order in which the queries want them, nearest first, each with its chain of queries.
+    let mut chains = std::mem::take(&mut buffers.chains);
+    chains.clear();
+    chains.resize(target.model.parts().nlist, NONE);
+    let (mut order, mut links) = (Vec::new(), Vec::new());
+    for rank in 0..scans.iter().map(|s| s.1.len()).max().unwrap_or(0) {
+        for (query, (_, lists)) in (0u32..).zip(&scans) {
+            let Some(&(list, base)) = lists.get(rank) else { continue };
+            let chain = &mut chains[list as usize];
+            if *chain == NONE {
+                order.push(list);
+            }
+            links.push(Link { query, base, next: *chain });
+            *chain = links.len() as u32 - 1;
         }
     }
-}
-
-/// Appends the rows whose bounds are the largest that there is.
-#[cold]
-fn saturated(blocks: &[BlockBounds], len: usize, survivors: &mut Vec<u32>) {
-    let bound = |i: u32| blocks[i as usize / BLOCK][scan::place_of(i as usize % BLOCK)];
-    survivors.extend((0..len as u32).filter(|&i| bound(i) == u16::MAX));
-}
-
-/// Whether bit `i` is set.
-#[inline]
-fn is_set(words: &[u64], i: u32) -> bool {
-    words[i as usize / 64] >> (i % 64) & 1 == 1
-}
-
-/// Makes the rows of `dead`, a bit a row, cost as much as can be.
-fn exclude(dead: &[u64], blocks: &mut [BlockBounds]) {
-    const _: () = assert!(BLOCK == 64);
-    for (&word, block) in dead.iter().zip(blocks) {
-        let mut word = word;
-        while word != 0 {
-            block[scan::place_of(word.trailing_zeros() as usize)] = u16::MAX;
-            word &= word - 1;
+    for (number, &list) in order.iter().enumerate() {
+        // The first query of a list fetches the next list; for the others that is done.
+        let next = order.get(number + 1).map(|&next| {
+            let link = &links[chains[next as usize] as usize];
+            scans[link.query as usize].0.probed(next, link.base)
+        });
+        let mut next = next.transpose()?;
+        let mut at = chains[list as usize];
+        while let Some(link) = links.get(at as usize) {
+            let scan = &mut scans[link.query as usize].0;
+            let probed = scan.probed(list, link.base)?;
+            scan.list(&probed, next.take().as_ref(), buffers)?;
+            at = link.next;
         }
     }
+    buffers.chains = chains;
+    scans.into_iter().map(|(scan, _)| scan.finish()).collect()
 }

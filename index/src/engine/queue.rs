@@ -22,7 +22,7 @@ pub(super) struct Queue<'a> {
     tables: Tables<'a>,
     waiting: Vec<Candidate<'a>>,
     slots: Vec<u32>,
-    scores: &'a mut Vec<f32>,
+    scores: Vec<f32>,
 }
 
 /// The list of a survivor.
@@ -37,27 +37,37 @@ pub(super) struct ListView<'a> {
 }
 
 impl<'a> Queue<'a> {
-    pub fn new(simd: Simd, metric: Metric, tables: Tables<'a>, scores: &'a mut Vec<f32>) -> Self {
+    pub fn new(simd: Simd, metric: Metric, tables: Tables<'a>) -> Self {
         let (waiting, slots) = (Vec::with_capacity(LENGTH), Vec::with_capacity(LENGTH));
-        Self { simd, metric, tables, waiting, slots, scores }
+        Self { simd, metric, tables, waiting, slots, scores: Vec::with_capacity(LENGTH) }
     }
 
-    /// Takes in row `i` of a list; scores what waits when that is enough.
+    /// Takes in rows of a list; scores what waits when that is enough.
     ///
     /// # Errors
     /// As [`Keep::push`].
     #[inline]
-    pub fn push(
+    pub fn extend(
         &mut self,
         view: &ListView<'a>,
-        i: u32,
+        rows: &[u32],
         shard: &Shard,
         keep: &mut Keep,
     ) -> Result<()> {
         let ListView { codes, len, centroid, base, first } = *view;
-        self.waiting.push(Candidate { codes, len, i: i as usize, centroid, base });
-        self.slots.push(first + i);
-        if self.waiting.len() >= LENGTH { self.flush(shard, keep) } else { Ok(()) }
+        let mut rows = rows;
+        while !rows.is_empty() {
+            let (now, later) = rows.split_at(rows.len().min(LENGTH - self.waiting.len()));
+            for &i in now {
+                self.waiting.push(Candidate { codes, len, i: i as usize, centroid, base });
+                self.slots.push(first + i);
+            }
+            rows = later;
+            if self.waiting.len() == LENGTH {
+                self.flush(shard, keep)?;
+            }
+        }
+        Ok(())
     }
 
     /// Scores all that wait.
@@ -66,13 +76,13 @@ impl<'a> Queue<'a> {
     /// As [`Keep::push`].
     pub fn flush(&mut self, shard: &Shard, keep: &mut Keep) -> Result<()> {
         match self.metric {
-            Metric::L2 => rescore::l2_sqs(self.simd, &self.tables, &self.waiting, self.scores),
+            Metric::L2 => rescore::l2_sqs(self.simd, &self.tables, &self.waiting, &mut self.scores),
             Metric::InnerProduct => {
-                rescore::inner_products(&self.tables, &self.waiting, self.scores);
+                rescore::inner_products(&self.tables, &self.waiting, &mut self.scores);
                 self.scores.iter_mut().for_each(|s| *s = -*s);
             }
         }
-        for (&slot, &cost) in self.slots.iter().zip(self.scores.iter()) {
+        for (&slot, &cost) in self.slots.iter().zip(&self.scores) {
             if keep.admits(cost) {
                 keep.push(shard, Found::new(cost, slot))?;
             }
