@@ -205,6 +205,7 @@ impl Row {
         // The second smallest bound of a sample.
         let mut bounds = Vec::new();
         scan::bounds(simd, layout, row.list(memory), row.table(table), &mut bounds);
+        let bounds: &mut [u16] = bounds.as_flattened_mut();
         bounds.sort_unstable();
         row.threshold = bounds.get(1).copied()?;
         if !in_cache {

@@ -10,7 +10,7 @@ use crate::codes::BLOCK;
 const IN_FLIGHT: usize = 4;
 /// How far ahead of the scan bytes are fetched, in this list and on into the next: at the speed of a
 /// scan from cache, the time that memory takes to answer.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 4096;
 
 /// Where the bytes lie that are `AHEAD` of offset `at` of the list, the next list following it. A pointer
 /// to prefetch from and for nothing else: it may lie past the end of either.
