@@ -327,7 +327,9 @@ impl Snapshot {
         let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
             let deleted = member.tombstones.as_ref();
-            match engine.scan(&member.shard, index, deleted, best.ceiling(), k) {
+            let hits = engine.scan(&member.shard, index, deleted, best.ceiling(), k);
+            // Hits count only if the file is still whole behind them.
+            match hits.and_then(|hits| member.shard.intact().map(|()| hits)) {
                 Ok(hits) => best.add(hits),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });
