@@ -127,6 +127,9 @@ impl<'a> Keys<'a> {
             .filter(|&l| l >= 4)
             .ok_or_else(|| corrupt("offsets are not ascending"))?;
         let bytes = self.file.read(section, start, len)?;
+        // A copy, since a decompressor may read twice what must not change between.
+        let bytes = bytes.to_vec();
+        self.file.intact()?;
         let (raw_len, frame) = bytes.split_at(4);
         let raw_len =
             raw_len.try_into().map(u32::from_le_bytes).map_err(|_| corrupt("length"))? as usize;

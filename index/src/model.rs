@@ -448,6 +448,7 @@ impl Model {
             codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
             training: meta.training,
         };
+        file.intact()?;
         let model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
         if model.hash != meta.hash {
             return Err(Error::corrupt(

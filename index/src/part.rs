@@ -216,8 +216,10 @@ pub(crate) fn write_meta(file: &mut Writer, meta: &impl Serialize) -> Result<()>
 
 /// Reads the `meta` section.
 pub(crate) fn read_meta<T: for<'de> Deserialize<'de>>(file: &Reader) -> Result<T> {
-    serde_json::from_slice(file.read_all(SectionKind::Meta)?)
-        .map_err(|e| Error::corrupt(file.path(), format!("meta: {e}")))
+    // A copy, since mapped bytes may vanish while they are parsed.
+    let json = file.read_all(SectionKind::Meta)?.to_vec();
+    file.intact()?;
+    serde_json::from_slice(&json).map_err(|e| Error::corrupt(file.path(), format!("meta: {e}")))
 }
 
 /// Reads a spec that stands in a `meta` section.
@@ -230,6 +232,9 @@ pub struct Part {
     file: Reader,
     meta: Meta,
     spec: DescriptorSpec,
+    /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of rows
+    /// must be what was judged when the part was opened.
+    row_starts: Vec<u64>,
 }
 
 impl Part {
@@ -261,9 +266,12 @@ impl Part {
                 vectors.len, meta.rows, meta.dim, meta.dtype
             ));
         }
-        let part = Self { file, meta, spec };
+        let mut part = Self { file, meta, spec, row_starts: Vec::new() };
         if part.meta.kind == PartKind::Regions {
-            let starts = part.row_starts()?;
+            let count = part.meta.images.saturating_add(1);
+            part.row_starts = part.file.read_numbers(SectionKind::RowStarts, count)?.to_vec();
+            part.file.intact()?;
+            let starts = &part.row_starts;
             let sound = starts.first() == Some(&0)
                 && starts.last() == Some(&(part.meta.rows as u64))
                 && starts.is_sorted();
@@ -277,6 +285,7 @@ impl Part {
             part.ids()?;
         }
         Keys::new(&part.file, part.meta.images)?;
+        part.file.intact()?;
         Ok(part)
     }
 
@@ -345,6 +354,7 @@ impl Part {
             return Ok(None);
         }
         let id = self.ids()?.get(image).copied();
+        self.file.intact()?;
         id.map(Some).ok_or_else(|| {
             Error::not_found(format!(
                 "{}: no image {image} of {}",
@@ -364,10 +374,9 @@ impl Part {
         if self.meta.kind != PartKind::Regions {
             return if image < self.meta.images { image..image + 1 } else { 0..0 };
         }
-        // Proven when the part was opened.
-        match self.row_starts() {
-            Ok(s) if image < self.meta.images => s[image] as usize..s[image + 1] as usize,
-            _ => 0..0,
+        match self.row_starts.get(image..).and_then(|s| s.first_chunk()) {
+            Some(&[start, end]) => start as usize..end as usize,
+            None => 0..0,
         }
     }
 
@@ -396,6 +405,7 @@ impl Part {
                 bytemuck::try_cast_slice::<u8, f16>(bytes).map_err(misaligned)?.to_f32_vec()
             }
         };
+        self.file.intact()?;
         match out.iter().position(|x| !x.is_finite()) {
             None => Ok(out),
             Some(at) => Err(Error::corrupt(
@@ -420,10 +430,6 @@ impl Part {
         (0..self.rows())
             .step_by(4096)
             .try_for_each(|r| self.read(r..(r + 4096).min(self.rows())).map(drop))
-    }
-
-    fn row_starts(&self) -> Result<&[u64]> {
-        self.file.read_numbers(SectionKind::RowStarts, self.meta.images.saturating_add(1))
     }
 
     fn ids(&self) -> Result<&[u64]> {

@@ -191,7 +191,7 @@ pub(crate) fn scan_shard(
             }
         }
     }
-    Ok(())
+    shard.intact()
 }
 
 #[cfg(test)]

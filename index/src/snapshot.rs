@@ -394,7 +394,8 @@ impl Snapshot {
                 [one] => engine::scan_one(&target, one, buffers).map(|hits| vec![hits]),
                 many => engine::scan_tile(&target, many, buffers),
             };
-            match hits {
+            // Hits count only if the file is still whole behind them.
+            match hits.and_then(|hits| member.shard.intact().map(|()| hits)) {
                 Ok(hits) => best.iter_mut().zip(hits).for_each(|(best, hits)| best.add(hits)),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });

@@ -128,6 +128,7 @@ impl Whitening {
             projection: file.read_numbers(SectionKind::Projection, elements)?.to_vec(),
             learned_on: read_spec(&file, &meta.learned_on)?,
         };
+        file.intact()?;
         whitening.check().map_err(|e| Error::corrupt(path, e.to_string()))?;
         Ok(whitening)
     }

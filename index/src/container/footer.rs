@@ -190,14 +190,15 @@ impl Footer {
                 what: format!("{} bytes, the smallest has more than {TRAILER_BYTES}", file.len()),
             });
         };
-        let (rest, trailer) = file.split_at(trailer_at);
+        // What is judged is a copy: mapped bytes may vanish.
+        let (rest, trailer) = (&file[..trailer_at], file[trailer_at..].to_vec());
         if trailer[8..] != MAGIC {
             return Err(Error::NotOcelli {
                 path: path.to_owned(),
                 what: "its last eight bytes are not Ocelli's (cut short, or another format)".into(),
             });
         }
-        let body_len = le_u32(trailer) as usize;
+        let body_len = le_u32(&trailer) as usize;
         let body_at = rest.len().checked_sub(body_len).filter(|_| body_len >= BODY_HEAD);
         let Some(body_at) = body_at else {
             return Err(corrupt(format!(
@@ -205,14 +206,15 @@ impl Footer {
                 file.len()
             )));
         };
-        let body = &rest[body_at..];
-        let (want, found) = (le_u32(&trailer[4..]), crc32c::crc32c(&file[body_at..trailer_at + 4]));
+        let body = rest[body_at..].to_vec();
+        let found = crc32c::crc32c_append(crc32c::crc32c(&body), &trailer[..4]);
+        let want = le_u32(&trailer[4..]);
         if want != found {
             return Err(corrupt(format!(
                 "footer at offset {body_at}: CRC-32C {found:08x}, expected {want:08x}"
             )));
         }
-        let version = le_u32(body);
+        let version = le_u32(&body);
         if version > FORMAT_VERSION {
             return Err(Error::NewerVersion {
                 path: path.to_owned(),

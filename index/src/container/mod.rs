@@ -4,6 +4,7 @@
 //! renames; [`Reader`] maps it and proves each 64 KiB tile when it is first touched.
 
 mod atomic;
+mod fault;
 mod footer;
 mod reader;
 mod writer;

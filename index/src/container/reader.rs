@@ -1,15 +1,14 @@
 //! Maps a container and proves its bytes before they are used.
 //!
-//! The structure is proven when the file is opened; each 64 KiB tile when it is first touched. This
-//! is the one place of the project that maps files.
+//! The structure is proven when the file is opened; each 64 KiB tile when it is first touched. Bytes that
+//! vanish under their reader are zeros, and [`Reader::intact`] says so.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
-
-use super::footer::{Footer, tiles};
+use super::fault::Mapped;
+use super::footer::{Footer, MAGIC, TRAILER_BYTES, tiles};
 use super::{FileKind, Section, SectionKind, TILE_BYTES};
 use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
@@ -18,7 +17,7 @@ use crate::hash::{Hash, Hasher};
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    map: Mmap,
+    map: Mapped,
     kind: FileKind,
     footer: Footer,
     /// One bit a tile: its checksum was right.
@@ -56,11 +55,8 @@ impl Reader {
                 what: "not a regular file".into(),
             });
         }
-        // SAFETY: the mapping is read-only. Ocelli's own writers never change a published file: they
-        // write to a temporary name and rename. That nobody else changes or cuts the file while it is
-        // mapped is the operator's part, as docs/shard-format.md says.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, "map", e))?;
-        let (footer, kind) = Footer::decode(path, &map)?;
+        let map = Mapped::new(&file).map_err(|e| Error::io(path, "map", e))?;
+        let (footer, kind) = Footer::decode(path, map.bytes())?;
         let tiles = tiles(footer.data_bytes) as usize;
         let reader = Self {
             path: path.to_owned(),
@@ -79,7 +75,38 @@ impl Reader {
                 ),
             ));
         }
+        reader.intact()?;
         Ok(reader)
+    }
+
+    /// Whether everything that this thread has read so far were the file's bytes. Call it after bytes
+    /// were used and before what came of them is believed: bytes of a file that is cut while it is mapped,
+    /// or lies on a disk that fails, turn into zeros. Costs two loads, no system call.
+    ///
+    /// A file that was cut never heals: open it again.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the offset.
+    #[inline]
+    pub fn intact(&self) -> Result<()> {
+        // A cut that ends inside a page raises no signal for the rest of that page: it reads as zeros. But
+        // pages behind are gone by then, and the magic stands in the last one.
+        let whole = self.map.last() == MAGIC;
+        if whole && self.map.fault().is_none() { Ok(()) } else { Err(self.broken()) }
+    }
+
+    #[cold]
+    fn broken(&self) -> Error {
+        let trailer = self.map.bytes().len() - TRAILER_BYTES;
+        self.map.mark(trailer as u64);
+        let offset = self.map.fault().unwrap_or_default();
+        Error::corrupt(
+            &self.path,
+            format!(
+                "offset {offset} cannot be read any more: since it was opened the file was cut, or its \
+                 disk failed; put it back and open it again"
+            ),
+        )
     }
 
     /// Where the file stands.
@@ -94,7 +121,7 @@ impl Reader {
 
     /// Size of the file.
     pub fn bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.map.bytes().len() as u64
     }
 
     /// The sections, in file order, those that this version does not know included.
@@ -117,11 +144,15 @@ impl Reader {
         })
     }
 
-    /// Bytes `from .. from + len` of a section, proven.
+    /// Bytes `from .. from + len` of a section, proven. What comes of them counts once
+    /// [`Self::intact`] said so.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if they leave the section or a checksum is wrong.
+    /// [`Error::Corrupt`] if they leave the section, a checksum is wrong, or the file vanished.
     pub fn read(&self, section: &Section, from: u64, len: u64) -> Result<&[u8]> {
+        if self.map.fault().is_some() {
+            return Err(self.broken());
+        }
         if from.checked_add(len).is_none_or(|end| end > section.len) {
             let name = section.known().map_or("section", SectionKind::name);
             return Err(Error::corrupt(
@@ -137,7 +168,7 @@ impl Reader {
                 self.prove(tile)?;
             }
         }
-        Ok(&self.map[start..end])
+        Ok(&self.map.bytes()[start..end])
     }
 
     /// Asks for the memory at `from` of a section, which will be read soon. Reads and proves nothing.
@@ -149,7 +180,7 @@ impl Reader {
     /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask again.
     pub(crate) fn read_proven(&self, section: &Section) -> &[u8] {
         // Sections lie within the data, which lie within the map: proven when the file was opened.
-        &self.map[section.offset as usize..(section.offset + section.len) as usize]
+        &self.map.bytes()[section.offset as usize..(section.offset + section.len) as usize]
     }
 
     /// A whole section, proven.
@@ -193,17 +224,18 @@ impl Reader {
         (0..tiles(self.footer.data_bytes) as usize).try_for_each(|tile| self.prove_now(tile))
     }
 
-    /// SHA-256 of the whole file; reads all of it.
+    /// SHA-256 of the whole file; reads all of it. Bytes that cannot be read count as zeros, so that it
+    /// is another one then.
     pub fn checksum(&self) -> Hash {
         let mut digest = Hasher::new();
-        digest.update(&self.map);
+        digest.update(self.map.bytes());
         digest.finish()
     }
 
     /// The table of checksums.
     fn checks(&self) -> &[u8] {
         let start = self.footer.data_bytes as usize;
-        &self.map[start..start + 4 * tiles(self.footer.data_bytes) as usize]
+        &self.map.bytes()[start..start + 4 * tiles(self.footer.data_bytes) as usize]
     }
 
     /// Proves a tile unless it already is. Two threads may prove the same one; that is only work.
@@ -224,7 +256,9 @@ impl Reader {
         let end = (start + TILE_BYTES).min(self.footer.data_bytes as usize);
         let check = &self.checks()[4 * tile..4 * tile + 4];
         let want = u32::from_le_bytes([check[0], check[1], check[2], check[3]]);
-        let found = crc32c::crc32c(&self.map[start..end]);
+        let found = crc32c::crc32c(&self.map.bytes()[start..end]);
+        // Zeros in the place of what cannot be read have a checksum too.
+        self.intact()?;
         if found == want {
             return Ok(());
         }

@@ -166,6 +166,7 @@ impl Shard {
             meta,
         };
         shard.check_lists()?;
+        shard.intact()?;
         Ok(shard)
     }
 
@@ -195,7 +196,20 @@ impl Shard {
         Ok(())
     }
 
-    /// The list table, proven when the shard was opened.
+    /// Whether all that this thread has read of the shard were its bytes. Bytes of a file that is cut, or
+    /// of a disk that fails, turn into zeros: whoever calls [`Self::list`], [`Self::list_codes`],
+    /// [`Self::list_scalars`] or [`Self::ordinal`] asks here before the outcome is believed. What needs more
+    /// than one of these ([`Self::code`], [`Self::key`], [`Self::find_id`], …) asks itself.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the offset.
+    #[inline]
+    pub fn intact(&self) -> Result<()> {
+        self.file.intact()
+    }
+
+    /// The list table, proven when the shard was opened. Zeros in its place are lists without rows; they
+    /// lead nowhere.
     fn table(&self) -> Result<&[ListEntry]> {
         bytemuck::try_cast_slice(self.file.read_proven(&self.list_table))
             .map_err(|_| Error::corrupt(self.path(), "list table is not aligned"))
@@ -294,7 +308,9 @@ impl Shard {
         let (base, number) = match (self.meta.ids, &self.packed_ids) {
             (IdEncoding::Affine { base }, _) => (base, u64::from(ordinal)),
             (IdEncoding::Packed { base, .. }, Some(packed)) => {
-                (base, packed.get(&self.file, ordinal)?)
+                let number = packed.get(&self.file, ordinal)?;
+                self.intact()?;
+                (base, number)
             }
             _ => {
                 let bytes = self.file.read(
@@ -304,6 +320,7 @@ impl Shard {
                 )?;
                 let mut word = [0u8; 8];
                 word.copy_from_slice(bytes);
+                self.intact()?;
                 (0, u64::from_le_bytes(word))
             }
         };
@@ -337,11 +354,13 @@ impl Shard {
         };
         let at = |i: u32| self.checked(map.get(&self.file, i)?);
         let i = partition_point(self.meta.rows, |i| Ok(self.id(at(i)?)? < id))?;
-        if i == self.meta.rows {
-            return Ok(None);
-        }
-        let ordinal = at(i)?;
-        Ok((self.id(ordinal)? == id).then_some(ordinal))
+        let ordinal = if i < self.meta.rows { Some(at(i)?) } else { None };
+        let found = match ordinal {
+            Some(ordinal) => self.id(ordinal)? == id,
+            None => false,
+        };
+        self.intact()?;
+        Ok(ordinal.filter(|_| found))
     }
 
     /// Ordinal of a key.
@@ -359,10 +378,12 @@ impl Shard {
         while i < map.len && hash_at(i)? == hash {
             let ordinal = self.checked(map.get(&self.file, i)?)?;
             if self.key(ordinal)? == key {
+                self.intact()?;
                 return Ok(Some(ordinal));
             }
             i += 1;
         }
+        self.intact()?;
         Ok(None)
     }
 
@@ -391,6 +412,7 @@ impl Shard {
         }
         let mut code = vec![0; self.layout.m()];
         self.layout.get(self.list_codes(&entry)?, entry.len as usize, i as usize, &mut code);
+        self.intact()?;
         Ok((list, code))
     }
 

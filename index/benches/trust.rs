@@ -1,0 +1,395 @@
+//! What trusting a shard costs: `./bench trust`. Prints tables and ends with one JSON object.
+//!
+//! Usage: `trust FOLDER ROWS…`. Makes an index of random codes for each number of rows under FOLDER, once,
+//! and measures on it how long opening takes, how many bytes a vector takes, how much memory a few lists
+//! take, and how much of a search goes into checksums.
+
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use ocelli_index::container::SectionKind;
+use ocelli_index::shard::ListEntry;
+use ocelli_index::{
+    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Scratch,
+    SearchParams, Shard, ShardBuilder, Snapshot,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const DIM: usize = 128;
+const M: usize = 16;
+const K: usize = 100;
+/// Rows that a search's warm-up looks at; see the engine.
+const WARM_ROWS: u32 = 3000;
+
+fn main() -> Result<()> {
+    // `cargo bench` adds a flag of its own.
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let (folder, rows) = args.split_first().ok_or("usage: trust FOLDER ROWS…")?;
+    let rows: Vec<u64> = rows.iter().map(|r| r.parse()).collect::<std::result::Result<_, _>>()?;
+    let (Some(&smallest), Some(&largest)) = (rows.iter().min(), rows.iter().max()) else {
+        return Err("usage: trust FOLDER ROWS…".into());
+    };
+    let places: Vec<PathBuf> =
+        rows.iter().map(|&r| made(Path::new(folder), r)).collect::<Result<_>>()?;
+    let place = |wanted: u64| {
+        let found = rows.iter().zip(&places).find(|(r, _)| **r == wanted);
+        found.map(|(_, p)| p.as_path()).ok_or("no index")
+    };
+    let parts = [
+        opening(&rows, &places)?,
+        bytes(place(smallest)?)?,
+        memory(place(largest)?)?,
+        checksums(place(smallest)?)?,
+    ];
+    println!("{{{}}}", parts.join(", "));
+    Ok(())
+}
+
+/// Lists as one would choose them for so many rows.
+fn nlist(rows: u64) -> usize {
+    if rows <= 2_000_000 { 2048 } else { 16_384 }
+}
+
+fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
+    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
+}
+
+/// The index of so many rows, made if it is not there: one shard, dense ids, no keys, L2.
+fn made(folder: &Path, rows: u64) -> Result<PathBuf> {
+    let root = folder.join(format!("trust-{rows}"));
+    if root.join("CURRENT").exists() {
+        return Ok(root);
+    }
+    let nlist = nlist(rows);
+    let mut rng = ChaCha8Rng::seed_from_u64(rows);
+    let model = Model::from_parts(ModelParts {
+        spec: DescriptorSpec::foreign("random", DIM as u32)?,
+        metric: Metric::L2,
+        mean: None,
+        rotation: None,
+        renormalize: false,
+        dim: DIM,
+        d: DIM,
+        nlist,
+        coarse: draw(&mut rng, nlist * DIM, 1.0),
+        m: M,
+        ksub: 256,
+        codebooks: draw(&mut rng, 256 * DIM, 0.5),
+        training: BTreeMap::new(),
+    })?;
+    let dir = IndexDir::create(&root)?;
+    model.write(&dir.model_path(&model.hash()))?;
+    let mut shard = ShardBuilder::new(&model);
+    for id in 0..rows {
+        let code: [u8; M] = rng.random();
+        shard.push_code(id, "", rng.random_range(0..nlist as u32), &code)?;
+    }
+    let shards = vec![shard.write(&dir.shards_folder(), Hash::of(b"random"), 0)?];
+    let tombstones = BTreeMap::new();
+    let new =
+        NewGeneration { model: model.hash(), shards, tombstones, deletes: None, next_id: rows };
+    dir.commit(None, new)?;
+    Ok(root)
+}
+
+/// The middle of so many measurements, of which one before does not count.
+fn median(n: usize, mut measure: impl FnMut() -> Result<f64>) -> Result<f64> {
+    measure()?;
+    let mut all = (0..n).map(|_| measure()).collect::<Result<Vec<f64>>>()?;
+    all.sort_unstable_by(f64::total_cmp);
+    Ok(all[n / 2])
+}
+
+/// Seconds that `work` takes.
+fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
+    let start = Instant::now();
+    black_box(work()?);
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn object(name: &str, entries: &[(String, f64)]) -> String {
+    let entries: Vec<String> =
+        entries.iter().map(|(key, value)| format!("\"{key}\": {value:.4}")).collect();
+    format!("\"{name}\": {{{}}}", entries.join(", "))
+}
+
+fn only_shard(snapshot: &Snapshot) -> Result<&Shard> {
+    Ok(snapshot.shards().next().ok_or("no shard")?)
+}
+
+/// Takes a file out of the page cache, which `dd` can ask for.
+fn forget(path: &Path) -> Result<()> {
+    let file = format!("of={}", path.display());
+    let flags =
+        ["oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none", "if=/dev/null"];
+    let done = Command::new("dd").arg(file).args(flags).status()?;
+    if done.success() { Ok(()) } else { Err("dd failed".into()) }
+}
+
+fn opening(rows: &[u64], places: &[PathBuf]) -> Result<String> {
+    println!(
+        "opening, ms: a shard (from the page cache; from disk), and a snapshot with its model"
+    );
+    println!(
+        "{:>10} {:>6} {:>12} {:>8} {:>8} {:>9}",
+        "rows", "nlist", "bytes", "shard", "cold", "snapshot"
+    );
+    let (mut warm, mut cold, mut whole) = (Vec::new(), Vec::new(), Vec::new());
+    for (&rows, index) in rows.iter().zip(places) {
+        let snapshot = Snapshot::open(index, None)?;
+        let path = only_shard(&snapshot)?.path().to_owned();
+        let model = IndexDir::open(index)?.model_path(&snapshot.generation().model);
+        let model = Model::open(&model)?;
+        let bytes = only_shard(&snapshot)?.file().bytes();
+        // Nobody maps it while it is to leave the cache.
+        drop(snapshot);
+        let open = || seconds(|| Ok(Shard::open(&path, &model)?)).map(|s| s * 1e3);
+        let ms = [
+            median(21, open)?,
+            median(5, || {
+                forget(&path)?;
+                open()
+            })?,
+            median(5, || seconds(|| Ok(Snapshot::open(index, None)?)).map(|s| s * 1e3))?,
+        ];
+        println!(
+            "{rows:>10} {:>6} {bytes:>12} {:>8.2} {:>8.2} {:>9.2}",
+            nlist(rows),
+            ms[0],
+            ms[1],
+            ms[2]
+        );
+        warm.push((rows.to_string(), ms[0]));
+        cold.push((rows.to_string(), ms[1]));
+        whole.push((rows.to_string(), ms[2]));
+    }
+    let all = [("open_ms", warm), ("open_cold_ms", cold), ("open_snapshot_ms", whole)];
+    Ok(all.map(|(name, entries)| object(name, &entries)).join(", "))
+}
+
+fn bytes(index: &Path) -> Result<String> {
+    let snapshot = Snapshot::open(index, None)?;
+    let shard = only_shard(&snapshot)?;
+    let rows = f64::from(shard.rows());
+    let of = |kind| shard.file().find(kind).map_or(0.0, |s| s.len as f64 / rows);
+    let maps = [
+        ("ordinal_to_id", of(SectionKind::Ids)),
+        ("id_to_ordinal", of(SectionKind::IdMap)),
+        ("ordinal_to_list", of(SectionKind::ListOf)),
+    ];
+    let keys = of(SectionKind::Keys) + of(SectionKind::KeyMap);
+    let searched =
+        shard.file().bytes() as f64 / rows - maps.iter().map(|m| m.1).sum::<f64>() - keys;
+    let model = IndexDir::open(index)?.model_path(&snapshot.generation().model);
+    let model = std::fs::metadata(model)?.len() as f64 / rows;
+    println!("\nbytes a vector, {rows} rows, m = {M}, dense ids, no keys");
+    let parts = [
+        ("codes", SectionKind::Codes),
+        ("scalars (L2)", SectionKind::Scalars),
+        ("ordinals", SectionKind::Ordinals),
+        ("list table", SectionKind::ListTable),
+    ];
+    let mut rest = searched;
+    for (name, kind) in parts {
+        println!("  {name:<34} {:>7.3}", of(kind));
+        rest -= of(kind);
+    }
+    println!("  {:<34} {rest:>7.3}", "checksums, padding, meta, footer");
+    println!("  {:<34} {searched:>7.3}", "= what a search needs");
+    for (name, value) in maps.iter().chain([&("model", model)]) {
+        println!("  beside it: {name:<23} {value:>7.3}");
+    }
+    let beside: Vec<(String, f64)> =
+        maps.iter().chain([&("model", model)]).map(|m| (m.0.to_owned(), m.1)).collect();
+    Ok(format!("\"bytes_per_vector\": {searched:.4}, {}", object("bytes_beside", &beside)))
+}
+
+/// KiB of a mapped file that are in memory, for this process.
+fn resident_kib(path: &Path) -> Result<u64> {
+    let maps = std::fs::read_to_string("/proc/self/smaps")?;
+    let name = path.canonicalize()?;
+    let (mut ours, mut sum) = (false, 0);
+    for line in maps.lines() {
+        // A mapping begins with its addresses; its fields follow, one a line.
+        if line.split_whitespace().next().is_some_and(|word| word.contains('-')) {
+            ours = line.ends_with(&*name.to_string_lossy());
+        } else if let Some(kib) = line.strip_prefix("Rss:").filter(|_| ours) {
+            sum += kib.trim().trim_end_matches("kB").trim().parse::<u64>()?;
+        }
+    }
+    Ok(sum)
+}
+
+fn memory(index: &Path) -> Result<String> {
+    let path = only_shard(&Snapshot::open(index, None)?)?.path().to_owned();
+    forget(&path)?;
+    let snapshot = Snapshot::open(index, None)?;
+    let shard = only_shard(&snapshot)?;
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    println!("\nmemory of a mapped shard of {:.1} MiB", shard.file().bytes() as f64 / 1048576.0);
+    println!("{:>24} {:>10} {:>14} {:>14}", "", "lists", "their MiB", "resident MiB");
+    let opened = resident_kib(&path)?;
+    println!("{:>24} {:>10} {:>14} {:>14.2}", "opened", 0, "", mib(opened));
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut scratch = Scratch::default();
+    let mut touched = std::collections::BTreeSet::new();
+    let mut series = vec![("0".to_owned(), mib(opened))];
+    for upto in [1, 4, 16, 64] {
+        while touched.len() < 16 * upto {
+            let query = draw(&mut rng, DIM, 1.0);
+            let params = SearchParams { k: 10, nprobe: 16, allow_partial: false };
+            snapshot.search_with(&query, &params, &mut scratch)?;
+            let prepared = snapshot.model().prepare(&query)?;
+            touched.extend(snapshot.model().probe(&prepared, 16).into_iter().map(|l| l.0));
+        }
+        let mut theirs = 0;
+        for &list in &touched {
+            let entry = shard.list(list)?;
+            theirs += shard.list_codes(&entry)?.len() + entry.len as usize;
+        }
+        let resident = resident_kib(&path)?;
+        println!(
+            "{:>24} {:>10} {:>14.2} {:>14.2}",
+            "searched",
+            touched.len(),
+            theirs as f64 / 1048576.0,
+            mib(resident)
+        );
+        series.push((touched.len().to_string(), mib(resident)));
+    }
+    let file = shard.file().bytes() as f64 / 1048576.0;
+    Ok(format!("\"shard_mib\": {file:.1}, {}", object("resident_mib_by_lists", &series)))
+}
+
+/// A section of a shard as plain bytes, which nobody asks for proofs.
+fn plain(shard: &Shard, kind: SectionKind) -> Result<&[u8]> {
+    Ok(shard.file().read_all(kind)?)
+}
+
+/// Every read of the shard that a search of these lists makes, or the same slices without proof and
+/// mark. `slice` takes a section, an offset and a length.
+fn replay<'a>(
+    lists: &[ListEntry],
+    mut slice: impl FnMut(SectionKind, u64, u64) -> Result<&'a [u8]>,
+    ordinal_bits: u64,
+) -> Result<()> {
+    let codes = |len: u32| (u64::from(len).next_multiple_of(16) * M as u64).next_multiple_of(64);
+    let mut warm = 0;
+    for (i, e) in lists.iter().enumerate() {
+        // In the warm-up, in the scan, and as the next list, which is fetched while one is scanned.
+        let times = if warm < WARM_ROWS { 3 } else { 2 };
+        for _ in 0..times {
+            black_box(slice(SectionKind::Codes, e.codes_offset, codes(e.len))?);
+        }
+        for _ in 1..times {
+            black_box(slice(SectionKind::Scalars, e.first.into(), e.len.into())?);
+        }
+        // Hits are looked up one by one: ordinals (ids follow from them here).
+        if warm < WARM_ROWS {
+            for hit in 0..K * 2 / lists.len().min(8) {
+                let slot =
+                    u64::from(e.first) + (hit as u64 * 37 + i as u64) % u64::from(e.len.max(1));
+                black_box(slice(SectionKind::Ordinals, slot * ordinal_bits / 8, 8)?);
+            }
+        }
+        warm += e.len;
+    }
+    Ok(())
+}
+
+fn checksums(index: &Path) -> Result<String> {
+    let snapshot = Snapshot::open(index, None)?;
+    let shard = only_shard(&snapshot)?;
+    let bits = u64::from(shard.meta().ordinal_bits);
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let queries: Vec<Vec<f32>> = (0..500).map(|_| draw(&mut rng, DIM, 1.0)).collect();
+    let mut scratch = Scratch::default();
+    shard.verify()?; // Warm: every tile is in memory and proven.
+    let kinds = [SectionKind::Codes, SectionKind::Scalars, SectionKind::Ordinals];
+    let sections = kinds.map(|kind| shard.file().require(kind).copied());
+    let [codes, scalars, ordinals] = sections;
+    let sections = [codes?, scalars?, ordinals?];
+    let slices = [plain(shard, kinds[0])?, plain(shard, kinds[1])?, plain(shard, kinds[2])?];
+    let at = |kind| kinds.iter().position(|&k| k == kind).unwrap_or(0);
+    println!("\nchecksums in a warm search, µs a query, {} rows, k = {K}", shard.rows());
+    println!(
+        "{:>7} {:>9} {:>9} {:>10} {:>9} {:>7}",
+        "nprobe", "search", "reads", "no proofs", "proofs", "share"
+    );
+    let mut shares = Vec::new();
+    let mut costs = Vec::new();
+    for nprobe in [4, 16, 64] {
+        let params = SearchParams { k: K, nprobe, allow_partial: false };
+        let mut lists = Vec::with_capacity(queries.len());
+        for query in &queries {
+            let prepared = snapshot.model().prepare(query)?;
+            let probed = snapshot.model().probe(&prepared, nprobe);
+            let entries: ocelli_index::Result<Vec<ListEntry>> =
+                probed.into_iter().map(|l| shard.list(l.0)).collect();
+            lists.push(entries?);
+        }
+        let us = 1e6 / queries.len() as f64;
+        // In turn, so that what the machine does besides meets all three.
+        let (mut search, mut proven, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..9 {
+            search.push(
+                us * seconds(|| {
+                    for query in &queries {
+                        black_box(snapshot.search_with(query, &params, &mut scratch)?);
+                    }
+                    Ok(())
+                })?,
+            );
+            proven.push(
+                us * seconds(|| {
+                    for lists in &lists {
+                        replay(
+                            lists,
+                            |k, from, len| Ok(shard.file().read(&sections[at(k)], from, len)?),
+                            bits,
+                        )?;
+                        shard.intact()?;
+                    }
+                    Ok(())
+                })?,
+            );
+            bare.push(
+                us * seconds(|| {
+                    for lists in &lists {
+                        replay(
+                            lists,
+                            |k, from, len| {
+                                let (from, len) = (from as usize, len as usize);
+                                Ok(slices[at(k)].get(from..from + len).ok_or("outside")?)
+                            },
+                            bits,
+                        )?;
+                    }
+                    Ok(())
+                })?,
+            );
+        }
+        let middle = |all: &mut Vec<f64>| {
+            all.sort_unstable_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        let (search, proven, bare) = (middle(&mut search), middle(&mut proven), middle(&mut bare));
+        let share = (proven - bare) / search;
+        println!(
+            "{nprobe:>7} {search:>9.2} {proven:>9.3} {bare:>10.3} {:>9.3} {:>6.2}%",
+            proven - bare,
+            100.0 * share
+        );
+        shares.push((nprobe.to_string(), share));
+        costs.push((nprobe.to_string(), proven - bare));
+    }
+    Ok([object("checksum_share", &shares), object("checksum_us", &costs)].join(", "))
+}
