@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
 use crate::level::simd;
 use crate::part::{read_meta, read_spec, write_meta};
+use crate::refine::Refinement;
 use crate::spec::{DescriptorSpec, named};
 
 named! {
@@ -94,6 +95,8 @@ pub struct Model {
     shortlist: ByteRows,
     layout: CodeLayout,
     hash: Hash,
+    /// How finer codes are made, where they are. Not part of the hash: it has its own.
+    refinement: Option<Refinement>,
 }
 
 /// A query in the model's space.
@@ -153,7 +156,22 @@ impl Model {
         let hash = hash_of(p);
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
         let shortlist = ByteRows::new(&p.coarse, p.d);
-        Ok(Self { parts, transposed, shortlist, layout, hash })
+        Ok(Self { parts, transposed, shortlist, layout, hash, refinement: None })
+    }
+
+    /// The model with finer codes, or with others. Its hash stays what it was.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the refinement belongs to another model.
+    pub fn with_refinement(mut self, refinement: Refinement) -> Result<Self> {
+        refinement.check_model(&self)?;
+        self.refinement = Some(refinement);
+        Ok(self)
+    }
+
+    /// How finer codes are made and read, where the model has them.
+    pub fn refinement(&self) -> Option<&Refinement> {
+        self.refinement.as_ref()
     }
 
     /// What the model consists of.
@@ -282,7 +300,11 @@ impl Model {
 
     /// x̂ (dim,) = Rᵀ ẑ + mean: what the index knows of a vector, in the space of x.
     pub fn reconstruct(&self, list: u32, code: &[u8]) -> Vec<f32> {
-        let z = self.decode(list, code);
+        self.restore(self.decode(list, code))
+    }
+
+    /// x̂ (dim,) = Rᵀ ẑ + mean.
+    pub(crate) fn restore(&self, z: Vec<f32>) -> Vec<f32> {
         let mut x = match &self.parts.rotation {
             None => z,
             Some(r) => {
@@ -345,11 +367,16 @@ impl Model {
         lists
     }
 
-    /// Writes the model atomically.
+    /// Writes the model atomically, with its refinement.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_with(path, self.refinement.as_ref())
+    }
+
+    /// Writes the model atomically, with a refinement or without.
+    pub(crate) fn write_with(&self, path: &Path, refinement: Option<&Refinement>) -> Result<()> {
         let p = &self.parts;
         let mut file = Writer::create(path, FileKind::Model)?;
         write_meta(
@@ -375,6 +402,9 @@ impl Model {
         }
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
+        if let Some(refinement) = refinement {
+            file.section(SectionKind::RefineCodebooks, false, &refinement.to_bytes())?;
+        }
         file.finish()?;
         Ok(())
     }
@@ -405,13 +435,14 @@ impl Model {
             codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
             training: meta.training,
         };
-        let model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
+        let mut model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
         if model.hash != meta.hash {
             return Err(Error::corrupt(
                 path,
                 format!("its content hashes to {}, expected {}", model.hash, meta.hash),
             ));
         }
+        model.refinement = Refinement::read(&file, &model)?;
         Ok(model)
     }
 }

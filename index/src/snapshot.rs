@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
 use crate::model::{Metric, Model, Query};
+use crate::refine::{Refinement, refined_model, rescore, rescore_naive};
 use crate::search::{Best, Hit, Merge, scan_shard};
 use crate::shard::Shard;
 
@@ -33,6 +34,9 @@ pub struct SearchParams {
     pub k: usize,
     /// Lists scanned in each shard, at least 1; cut to nlist.
     pub nprobe: usize,
+    /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them); the
+    /// hits are the best k by the new scores. 0: the scan's own scores stand.
+    pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
 }
@@ -55,6 +59,8 @@ pub struct StageTimes {
     pub lut: Duration,
     /// Scanning codes and keeping the best.
     pub scan: Duration,
+    /// Scoring the best by their finer codes.
+    pub refine: Duration,
 }
 
 /// Answer of a search.
@@ -118,7 +124,7 @@ impl Snapshot {
                 Error::not_found(format!("{}: the index has no generation yet", root.display()))
             })?,
         };
-        let model = Arc::new(Model::open(&dir.model_path(&generation.model))?);
+        let model = Model::open(&dir.model_path(&generation.model))?;
         if model.hash() != generation.model {
             return Err(Error::ModelMismatch {
                 path: dir.model_path(&generation.model),
@@ -148,6 +154,8 @@ impl Snapshot {
             };
             members.push(Member { name: entry.name.clone(), shard, tombstones });
         }
+        let shards = members.iter().map(|m| &m.shard);
+        let model = Arc::new(refined_model(&dir, model, shards)?);
         Ok(Self { generation, model, members })
     }
 
@@ -164,6 +172,12 @@ impl Snapshot {
     /// Its shards, in plan order.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
         self.members.iter().map(|m| &m.shard)
+    }
+
+    /// By what the best rows can be scored again: `None` unless every shard has finer codes.
+    pub fn refinement(&self) -> Option<&Refinement> {
+        let all = self.members.iter().all(|m| m.shard.fine().is_some());
+        self.model.refinement().filter(|_| all)
     }
 
     /// Rows that are not deleted.
@@ -208,13 +222,21 @@ impl Snapshot {
             .ok_or_else(|| Error::not_found(format!("no shard {} in the generation", row.shard)))
     }
 
-    /// Vector of a row in the space of x, (dim,): what its code says.
+    /// Vector of a row in the space of x, (dim,): what its finest code says.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`].
     pub fn vector(&self, row: Row) -> Result<Vec<f32>> {
-        let (list, code) = self.shard_of(row)?.code(row.ordinal)?;
-        Ok(self.model.reconstruct(list, &code))
+        let shard = self.shard_of(row)?;
+        match (self.model.refinement(), shard.fine()) {
+            (Some(refinement), Some(_)) => {
+                Ok(self.model.restore(refinement.row(&self.model, shard, row.ordinal)?))
+            }
+            _ => {
+                let (list, code) = shard.code(row.ordinal)?;
+                Ok(self.model.reconstruct(list, &code))
+            }
+        }
     }
 
     /// Key of a row, empty where it has none.
@@ -299,6 +321,13 @@ impl Snapshot {
                 params.k, params.nprobe
             )));
         }
+        if params.refine > 0 && self.refinement().is_none() {
+            return Err(Error::invalid(format!(
+                "refine = {}: the index, or one of its shards, has no finer codes (a model trained with a \
+                 refinement makes them when it is built; imported codes have none)",
+                params.refine
+            )));
+        }
         let start = Instant::now();
         let query = self.model.prepare(x)?;
         let lists = self.model.probe_with(
@@ -318,14 +347,27 @@ impl Snapshot {
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<SearchResult> {
+        self.scan_without(Vec::new(), probed, params, scratch)
+    }
+
+    /// Scans a query's lists in every shard but those that failed before.
+    fn scan_without(
+        &self,
+        mut failed: Vec<ShardFailure>,
+        probed: &Probed,
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<SearchResult> {
         let metric = self.model.metric();
-        let start = Instant::now();
+        let (start, level) = (Instant::now(), scratch.simd);
         let mut engine = Engine::new(&self.model, &probed.query, &probed.lists, scratch);
         let tabled = Instant::now();
-        let k = params.k.min(self.rows() as usize).max(1);
+        let k = params.k.max(params.refine).min(self.rows() as usize).max(1);
         let mut best = Merge::new(k, metric);
-        let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
+            if failed.iter().any(|f| f.name == member.name) {
+                continue;
+            }
             let deleted = member.tombstones.as_ref();
             match engine.scan(&member.shard, index, deleted, best.ceiling(), k) {
                 Ok(hits) => best.add(hits),
@@ -340,14 +382,31 @@ impl Snapshot {
         {
             return Err(first.error);
         }
-        let times = StageTimes { probe: probed.time, lut: tabled - start, scan: tabled.elapsed() };
-        Ok(SearchResult {
-            hits: best.into_sorted(),
-            metric,
-            shards_asked: self.members.len(),
-            failed,
-            times,
-        })
+        // Refined hits are sorted by their new scores.
+        let mut hits = if params.refine > 0 { best.into_unsorted() } else { best.into_sorted() };
+        let scanned = Instant::now();
+        if params.refine > 0 {
+            let shard = |i: u32| &self.members[i as usize].shard;
+            let (query, lists) = (&probed.query, &probed.lists);
+            let rescored = rescore(level, &self.model, query, lists, shard, params.k, &mut hits);
+            match rescored {
+                Ok(()) => {}
+                // Its hits took the place of others: without it, these are wanted.
+                Err((index, error)) if params.allow_partial => {
+                    let name = self.members[index as usize].name.clone();
+                    failed.push(ShardFailure { name, error });
+                    return self.scan_without(failed, probed, params, scratch);
+                }
+                Err((_, error)) => return Err(error),
+            }
+        }
+        let times = StageTimes {
+            probe: probed.time,
+            lut: tabled - start,
+            scan: scanned - tabled,
+            refine: scanned.elapsed(),
+        };
+        Ok(SearchResult { hits, metric, shards_asked: self.members.len(), failed, times })
     }
 
     /// The naive float scan: every code of every probed list scored one by one. The specification of
@@ -361,12 +420,21 @@ impl Snapshot {
         let lists = self.model.probe(&query, params.nprobe);
         let mut lut = Vec::new();
         adc::build_lut(&query.z, &p.codebooks, p.m, p.ksub, &mut lut);
-        let mut best = Best::new(params.k, p.metric);
+        let mut best = Best::new(params.k.max(params.refine), p.metric);
         for (index, member) in (0u32..).zip(&self.members) {
             let alive = |o| member.alive(o);
             scan_shard(&self.model, &member.shard, index, alive, &lists, &lut, &mut best)?;
         }
-        Ok(best.into_sorted())
+        let mut hits = best.into_sorted();
+        if params.refine > 0 {
+            for hit in &mut hits {
+                let shard = self.shard_of(hit.row)?;
+                hit.score = rescore_naive(&self.model, &query, shard, hit.row.ordinal)?;
+            }
+            hits.sort_by(|a, b| a.order(b, p.metric));
+            hits.truncate(params.k);
+        }
+        Ok(hits)
     }
 
     /// Proves every checksum of every shard, against the generation's too.

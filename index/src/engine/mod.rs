@@ -199,7 +199,7 @@ impl<'a> Engine<'a> {
         let hits = found.iter().map(|f| {
             let ordinal = shard.ordinal(f.slot)?;
             let row = Row { shard: shard_index, ordinal };
-            Ok(Hit { id: shard.id(ordinal)?, score: self.cost(f.cost), row })
+            Ok(Hit { id: shard.id(ordinal)?, score: self.cost(f.cost), row, slot: f.slot })
         });
         let hits = hits.collect();
         self.scratch.found = found;
