@@ -13,6 +13,12 @@ def read(path, dtype):
     return np.ascontiguousarray(rows).view(dtype)
 
 
+def mapped(path):
+    """(rows, dim) of float32 in a file of fvecs, not read yet: what memory would not hold twice."""
+    dim = int(np.fromfile(path, dtype="<i4", count=1)[0])
+    return np.memmap(path, dtype="<f4", mode="r").reshape(-1, dim + 1)[:, 1:]
+
+
 def write(path, rows):
     """Writes (rows, dim) of a 4-byte type under a temporary name first: a file that is there is whole."""
     rows = np.ascontiguousarray(rows)

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ocelli_vector::codes::CodeLayout;
-use ocelli_vector::shortlist::{ByteRows, Cost};
+use ocelli_vector::shortlist::{self, ByteRows, Cost};
 use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut};
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +106,14 @@ pub struct Query {
     pub z: Vec<f32>,
     /// Constant that belongs to every inner product: ⟨x, mean⟩ where the transform is centred.
     pub offset: f32,
+}
+
+/// Buffers that the choice of lists uses again and again.
+#[derive(Debug, Default)]
+pub(crate) struct ProbeBuffers {
+    shortlist: shortlist::Buffers,
+    candidates: Vec<u32>,
+    scores: Vec<f32>,
 }
 
 impl Model {
@@ -323,25 +331,25 @@ impl Model {
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
     /// smaller list.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
-        self.probe_with(simd(), query, nprobe, &mut Vec::new(), &mut Vec::new())
+        self.probe_with(simd(), query, nprobe, &mut ProbeBuffers::default())
     }
 
-    /// [`Self::probe`] with a level and a buffer of its caller's.
+    /// [`Self::probe`] with a level and buffers of its caller's.
     pub(crate) fn probe_with(
         &self,
         simd: Simd,
         query: &Query,
         nprobe: usize,
-        scores: &mut Vec<f32>,
-        candidates: &mut Vec<u32>,
+        buffers: &mut ProbeBuffers,
     ) -> Vec<(u32, f32)> {
         let p = &self.parts;
+        let ProbeBuffers { shortlist, candidates, scores } = buffers;
         let nprobe = nprobe.clamp(1, p.nlist);
         let cost = if p.metric == Metric::L2 { Cost::L2 } else { Cost::InnerProduct };
         let z = &query.z;
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
         // same bits as if every centroid had been computed.
-        let short = self.shortlist.shortlist(simd, cost, z, nprobe, scores, candidates);
+        let short = self.shortlist.shortlist(simd, cost, z, nprobe, shortlist, candidates);
         if !short {
             candidates.clear();
             candidates.extend(0..p.nlist as u32);

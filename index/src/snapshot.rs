@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ocelli_vector::adc;
 use roaring::RoaringBitmap;
 
-use crate::engine::{Engine, Scratch};
+use crate::engine::{Deleted, Engine, Excluded, Scratch};
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
@@ -93,12 +93,12 @@ struct Probed {
 struct Member {
     name: String,
     shard: Shard,
-    tombstones: Option<RoaringBitmap>,
+    deleted: Option<Deleted>,
 }
 
 impl Member {
     fn alive(&self, ordinal: u32) -> bool {
-        self.tombstones.as_ref().is_none_or(|t| !t.contains(ordinal))
+        self.deleted.as_ref().is_none_or(|d| !d.ordinals().contains(ordinal))
     }
 }
 
@@ -152,7 +152,8 @@ impl Snapshot {
                 Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash)?),
                 None => None,
             };
-            members.push(Member { name: entry.name.clone(), shard, tombstones });
+            let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
+            members.push(Member { name: entry.name.clone(), shard, deleted });
         }
         let shards = members.iter().map(|m| &m.shard);
         let model = Arc::new(refined_model(&dir, model, shards)?);
@@ -182,7 +183,7 @@ impl Snapshot {
 
     /// Rows that are not deleted.
     pub fn rows(&self) -> u64 {
-        let dead = |m: &Member| m.tombstones.as_ref().map_or(0, RoaringBitmap::len);
+        let dead = |m: &Member| m.deleted.as_ref().map_or(0, |d| d.ordinals().len());
         self.members
             .iter()
             .map(|m| u64::from(m.shard.rows()) - dead(m).min(u64::from(m.shard.rows())))
@@ -330,13 +331,7 @@ impl Snapshot {
         }
         let start = Instant::now();
         let query = self.model.prepare(x)?;
-        let lists = self.model.probe_with(
-            scratch.simd,
-            &query,
-            params.nprobe,
-            &mut scratch.probe,
-            &mut scratch.candidates,
-        );
+        let lists = self.model.probe_with(scratch.simd, &query, params.nprobe, &mut scratch.probe);
         Ok(Probed { query, lists, time: start.elapsed() })
     }
 
@@ -368,8 +363,8 @@ impl Snapshot {
             if failed.iter().any(|f| f.name == member.name) {
                 continue;
             }
-            let deleted = member.tombstones.as_ref();
-            match engine.scan(&member.shard, index, deleted, best.ceiling(), k) {
+            let excluded = Excluded { deleted: member.deleted.as_ref() };
+            match engine.scan(&member.shard, index, &excluded, best.ceiling(), k) {
                 Ok(hits) => best.add(hits),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });

@@ -85,11 +85,9 @@ impl CodeLayout {
     /// # Panics
     /// If `i >= len`, or `list` is shorter than [`Self::list_bytes`], or `code` is not (m,).
     pub fn get(&self, list: &[u8], len: usize, i: usize, code: &mut [u8]) {
-        assert!(i < len, "vector {i} of a list of {len}");
         assert_eq!(code.len(), self.m, "code of another m");
-        let block = i / BLOCK;
-        let width = (len - block * BLOCK).min(BLOCK).next_multiple_of(GROUP);
-        let mut lane = list[block * BLOCK * self.columns() + i % BLOCK..].iter().step_by(width);
+        let (lane, width) = self.lane(list, len, i);
+        let mut lane = lane.iter().step_by(width);
         if self.bits == 8 {
             code.iter_mut().zip(lane).for_each(|(c, &byte)| *c = byte);
             return;
@@ -101,6 +99,21 @@ impl CodeLayout {
                 *high = byte >> 4;
             }
         }
+    }
+
+    /// The bytes from those of vector `i` on in a list of `len` vectors, and how far apart its columns are:
+    /// column `j` is at `j` times that, which the slice has.
+    ///
+    /// # Panics
+    /// If `i >= len`, or `list` is shorter than [`Self::list_bytes`].
+    #[inline]
+    pub(crate) fn lane<'a>(&self, list: &'a [u8], len: usize, i: usize) -> (&'a [u8], usize) {
+        assert!(i < len, "vector {i} of a list of {len}");
+        let (block, columns) = (i / BLOCK, self.columns());
+        let width = (len - block * BLOCK).min(BLOCK).next_multiple_of(GROUP);
+        let start = block * BLOCK * columns;
+        let lane = &list[start + i % BLOCK..start + width * columns];
+        (lane, width)
     }
 
     /// Column and bit position of sub-quantizer `j`.

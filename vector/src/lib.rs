@@ -17,6 +17,7 @@ pub mod dense;
 pub mod level;
 pub mod lut;
 pub mod refine;
+pub mod rescore;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;
@@ -25,3 +26,18 @@ pub mod shortlist;
 pub use level::{Level, Simd};
 
 pub use dense::{dot, l2_normalize, l2_sq, norm_sq};
+
+/// Asks the processor for the cache line of byte `at`, which will be read soon. Any `at` will do: nothing
+/// is read.
+#[inline(always)]
+pub fn prefetch(bytes: &[u8], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let line = bytes.as_ptr().wrapping_add(at);
+        // SAFETY: every x86-64 has SSE; a prefetch of any address does not fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, at);
+}

@@ -114,82 +114,117 @@ impl ByteTable {
     /// Rounds the costs `−scale · lut` of a table (m, ksub) down to bytes. `scale` is 2 for L2 (the table
     /// enters as −2 ⟨q, r̂⟩) and 1 for inner product.
     pub fn fill(&mut self, simd: Simd, lut: &[f32], ksub: usize, scale: f32) {
+        self.bytes.resize(lut.len(), 0);
         match simd.level() {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 | Level::Avx512Vbmi => {
                 // SAFETY: only a processor that has the level makes `simd`.
-                unsafe { self.fill_avx512(lut, ksub, scale) }
+                self.fill_by(
+                    lut,
+                    ksub,
+                    scale,
+                    |row| unsafe { avx512::range(row) },
+                    |row, top, inverse, out| unsafe { avx512::to_bytes(row, top, inverse, out) },
+                );
             }
-            _ => self.fill_here(lut, ksub, scale, |part, top, inverse, out| {
-                for (byte, v) in out.iter_mut().zip(part) {
+            _ => self.fill_by(lut, ksub, scale, range, |row, top, inverse, out| {
+                for (byte, v) in out.iter_mut().zip(row) {
                     *byte = ((top - v) * inverse) as u8;
                 }
             }),
         }
     }
 
-    /// # Safety
-    /// AVX-512 F.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn fill_avx512(&mut self, lut: &[f32], ksub: usize, scale: f32) {
-        use std::arch::x86_64::*;
-        self.fill_here(lut, ksub, scale, |part, top, inverse, out| {
-            // SAFETY: sixteen floats, and sixteen bytes. A number beyond an integer's range becomes the
-            // largest, as unsigned, and that saturates to 255.
-            unsafe {
-                let part = _mm512_loadu_ps(part.as_ptr());
-                let units = _mm512_mul_ps(
-                    _mm512_sub_ps(_mm512_set1_ps(top), part),
-                    _mm512_set1_ps(inverse),
-                );
-                let bytes = _mm512_cvtusepi32_epi8(_mm512_cvttps_epi32(units));
-                _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
-            }
-        });
-    }
-
+    /// [`Self::fill`] with `range` (smallest and largest of a row) and `to_bytes` ((top − v) · inverse,
+    /// rounded down and cut to 255) of a level.
     #[inline(always)]
-    fn fill_here(
+    fn fill_by(
         &mut self,
         lut: &[f32],
         ksub: usize,
         scale: f32,
-        to_bytes: impl Fn(&[f32; 16], f32, f32, &mut [u8; 16]),
+        range: impl Fn(&[f32]) -> (f32, f32),
+        to_bytes: impl Fn(&[f32], f32, f32, &mut [u8]),
     ) {
         let (mut low, mut magnitude, mut widest) = (0f64, 0f64, 0f32);
         let mut tops = [0f32; crate::codes::MAX_M];
         for (row, top) in lut.chunks_exact(ksub).zip(&mut tops) {
-            let (mut min, mut max) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
-            for part in row.as_chunks::<16>().0 {
-                for lane in 0..16 {
-                    min[lane] = if part[lane] < min[lane] { part[lane] } else { min[lane] };
-                    max[lane] = if part[lane] > max[lane] { part[lane] } else { max[lane] };
-                }
-            }
-            let min = min.into_iter().fold(f32::INFINITY, f32::min);
-            *top = max.into_iter().fold(f32::NEG_INFINITY, f32::max);
-            widest = widest.max(*top - min);
-            low -= f64::from(scale) * f64::from(*top);
-            magnitude += f64::from(scale) * f64::from(top.abs().max(min.abs()));
+            let (min, max) = range(row);
+            *top = max;
+            widest = widest.max(max - min);
+            low -= f64::from(scale) * f64::from(max);
+            magnitude += f64::from(scale) * f64::from(max.abs().max(min.abs()));
         }
         // A little more than the range over 255, so that the largest entry rounds to at most 255; and a
         // factor a little smaller than its inverse, so that rounding of the product never rounds up.
         let unit = (widest / 255.0) * (1.0 + 1e-6);
         let sound = unit > 0.0 && unit.is_finite();
         let inverse = if sound { (1.0 / unit) * (1.0 - 1e-6) } else { 0.0 };
-        self.bytes.clear();
-        self.bytes.resize(lut.len(), 0);
         let rows = lut.chunks_exact(ksub).zip(self.bytes.chunks_exact_mut(ksub)).zip(tops);
         for ((row, bytes), top) in rows {
-            for (part, out) in row.as_chunks::<16>().0.iter().zip(bytes.as_chunks_mut::<16>().0) {
-                to_bytes(part, top, inverse, out);
-            }
+            to_bytes(row, top, inverse, bytes);
         }
         self.low = low;
         self.magnitude = magnitude;
         self.step =
             if sound { f64::from(scale) * f64::from(unit) } else { f64::from(f32::MIN_POSITIVE) };
+    }
+}
+
+/// The smallest and the largest of a row; what is not a number is passed over.
+fn range(row: &[f32]) -> (f32, f32) {
+    let (mut min, mut max) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
+    for part in row.as_chunks::<16>().0 {
+        for lane in 0..16 {
+            min[lane] = if part[lane] < min[lane] { part[lane] } else { min[lane] };
+            max[lane] = if part[lane] > max[lane] { part[lane] } else { max[lane] };
+        }
+    }
+    let min = min.into_iter().fold(f32::INFINITY, f32::min);
+    (min, max.into_iter().fold(f32::NEG_INFINITY, f32::max))
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::*;
+
+    /// [`super::range`].
+    ///
+    /// # Safety
+    /// AVX-512 F.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn range(row: &[f32]) -> (f32, f32) {
+        // Two of each, so that one does not wait for the other.
+        let mut min = [_mm512_set1_ps(f32::INFINITY); 2];
+        let mut max = [_mm512_set1_ps(f32::NEG_INFINITY); 2];
+        for (i, part) in row.as_chunks::<16>().0.iter().enumerate() {
+            // SAFETY: sixteen floats.
+            let part = unsafe { _mm512_loadu_ps(part.as_ptr()) };
+            // Where either is not a number, these give the second.
+            min[i % 2] = _mm512_min_ps(part, min[i % 2]);
+            max[i % 2] = _mm512_max_ps(part, max[i % 2]);
+        }
+        let min = _mm512_reduce_min_ps(_mm512_min_ps(min[0], min[1]));
+        (min, _mm512_reduce_max_ps(_mm512_max_ps(max[0], max[1])))
+    }
+
+    /// `(top − v) · inverse` of each v, rounded down and cut to 255.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn to_bytes(row: &[f32], top: f32, inverse: f32, out: &mut [u8]) {
+        let (top, inverse) = (_mm512_set1_ps(top), _mm512_set1_ps(inverse));
+        for (part, out) in row.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<16>().0) {
+            // SAFETY: sixteen floats, and sixteen bytes. A number beyond an integer's range becomes the
+            // largest, as unsigned, and that saturates to 255.
+            unsafe {
+                let part = _mm512_loadu_ps(part.as_ptr());
+                let units = _mm512_mul_ps(_mm512_sub_ps(top, part), inverse);
+                let bytes = _mm512_cvtusepi32_epi8(_mm512_cvttps_epi32(units));
+                _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+            }
+        }
     }
 }
 

@@ -1,25 +1,35 @@
 //! A shortlist of rows by 8-bit arithmetic, with a proven error: exact floats then decide among few.
 //!
-//! With c = s ĉ + e (ĉ in −127..127) and q = u q̂ + f likewise, Cauchy–Schwarz gives
-//! |⟨q, c⟩ − u s ⟨q̂, ĉ⟩| ≤ ‖f‖ ‖c‖ + ‖u q̂‖ ‖e‖. So a row whose approximate cost exceeds a cost that n rows
-//! reach by more than twice the largest such error is not among the n best.
+//! Rows are taken from their mean μ: c′ = c − μ. With c′ = s ĉ + e (ĉ whole, −127..127, s a scale of the row's
+//! own) and p = u p̂ + f likewise, Cauchy–Schwarz gives |⟨p, c′⟩ − u s ⟨p̂, ĉ⟩| ≤ ‖f‖ ‖c′‖ + ‖u p̂‖ ‖e‖. For
+//! L2, p = q − μ and the cost is ‖c′‖² − 2 ⟨p, c′⟩ (plus ‖p‖²); for inner product, p = q and the cost is
+//! −⟨q, c′⟩ (minus ⟨q, μ⟩): what is in brackets is the same for every row. So each row has a lower and an
+//! upper bound; n rows cost at most the n-th smallest upper bound, and a row whose lower bound is above
+//! that is not among the n best.
 //!
-//! `vpdpbusd` multiplies unsigned by signed bytes: the query is stored as q̂ + 128, and 128 Σ ĉ is taken off
-//! again. Rows lie in groups of 16, four coordinates at a time, so that a register holds the same four
+//! The n-th smallest is looked for among minima of groups of rows, four for each that is wanted: n of them
+//! are upper bounds of n different rows too, and there are far fewer.
+//!
+//! `vpdpbusd` multiplies unsigned by signed bytes: rows are stored as ĉ + 128, and 128 Σ p̂ is taken off again.
+//! Rows lie in groups of 16, four coordinates at a time, so that a register holds the same four
 //! coordinates of sixteen rows and no sum crosses lanes.
 
-use crate::dense::{dot, norm_sq};
+use crate::dense::norm_sq;
 use crate::level::{Level, Simd};
 
 /// Rows in a group: the 32-bit lanes of a register.
 const GROUP: usize = 16;
 /// Coordinates that one multiplication takes.
 const QUAD: usize = 4;
+/// Largest dimension: 127 · 255 · 2¹⁵ fits 32 bits.
+const MAX_D: usize = 1 << 15;
+/// Minima for each wanted row: with four, the bound reaches about a seventh further than it had to.
+const MINIMA_PER_WANTED: usize = 4;
 
 /// Which cost is approximated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
-    /// ‖q − c‖² − ‖q‖².
+    /// ‖q − c‖².
     L2,
     /// −⟨q, c⟩.
     InnerProduct,
@@ -30,42 +40,97 @@ pub enum Cost {
 pub struct ByteRows {
     rows: usize,
     d: usize,
-    /// (n / 16, d / 4, 16, 4), padded with zeros.
-    bytes: Vec<i8>,
-    /// Of each row: 128 Σ ĉ.
-    shifts: Vec<i32>,
-    /// Of each row: ‖c‖².
+    /// μ (d,).
+    mean: Vec<f32>,
+    mean_norm: f64,
+    /// (n / 16, d / 4, 16, 4), ĉ + 128, padded.
+    bytes: Vec<u8>,
+    /// Of each row, padded to a whole group.
+    scales: Vec<f32>,
+    /// Of each row: ‖c′‖², and ‖c′‖ rounded up.
+    norms_sq: Vec<f32>,
     norms: Vec<f32>,
-    scale: f32,
+    /// Of each row: ‖e‖, rounded up.
+    errors: Vec<f32>,
     largest_norm: f64,
-    largest_error: f64,
+}
+
+/// Buffers that shortlists of one thread use again and again.
+#[derive(Debug, Default)]
+pub struct Buffers {
+    query: Vec<i32>,
+    lower: Vec<f32>,
+    minima: Vec<f32>,
+}
+
+/// A query as bytes, and what its error contributes to a row's bounds.
+struct ByteQuery {
+    /// 128 Σ p̂.
+    shift: i32,
+    /// What a unit of the integer product counts, before the row's scale.
+    factor: f32,
+    /// 1 for L2, where ‖c′‖² belongs to the cost.
+    weight: f32,
+    /// Half the distance of a row's bounds: `by_norm` ‖c′‖ + `by_error` ‖e‖ + `rounding`.
+    by_norm: f32,
+    by_error: f32,
+    rounding: f32,
+}
+
+/// A float not below `x`, whatever was rounded on the way to it.
+fn up(x: f64) -> f32 {
+    (x * (1.0 + 1e-5)) as f32
 }
 
 impl ByteRows {
     /// Rounds `rows` (n, d) to bytes.
     pub fn new(rows: &[f32], d: usize) -> Self {
         let n = rows.len() / d;
-        let largest = rows.iter().fold(0f32, |a, b| a.max(b.abs()));
-        let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-        let quads = d.div_ceil(QUAD);
-        let mut bytes = vec![0i8; n.next_multiple_of(GROUP) * quads * QUAD];
-        let mut shifts = vec![0i32; n.next_multiple_of(GROUP)];
-        let mut norms = vec![0f32; n.next_multiple_of(GROUP)];
-        let (mut largest_norm, mut largest_error) = (0f64, 0f64);
-        for (i, row) in rows.chunks_exact(d).enumerate() {
-            let mut error = 0f64;
-            for (j, &x) in row.iter().enumerate() {
-                let byte = (x / scale).round().clamp(-127.0, 127.0);
-                let at = ((i / GROUP * quads + j / QUAD) * GROUP + i % GROUP) * QUAD + j % QUAD;
-                bytes[at] = byte as i8;
-                shifts[i] += 128 * byte as i32;
-                error += (f64::from(x) - f64::from(scale) * f64::from(byte)).powi(2);
-            }
-            norms[i] = norm_sq(row);
-            largest_norm = largest_norm.max(f64::from(norms[i]).sqrt());
-            largest_error = largest_error.max(error.sqrt());
+        let mut mean = vec![0f64; d];
+        for row in rows.chunks_exact(d) {
+            mean.iter_mut().zip(row).for_each(|(m, &x)| *m += f64::from(x) / n.max(1) as f64);
         }
-        Self { rows: n, d, bytes, shifts, norms, scale, largest_norm, largest_error }
+        let mean: Vec<f32> = mean.into_iter().map(|m| m as f32).collect();
+        let padded = n.next_multiple_of(GROUP);
+        let quads = d.div_ceil(QUAD);
+        let mut this = Self {
+            rows: n,
+            d,
+            mean_norm: f64::from(norm_sq(&mean)).sqrt() * (1.0 + 1e-5),
+            mean,
+            bytes: vec![128; padded * quads * QUAD],
+            scales: vec![0.0; padded],
+            norms_sq: vec![0.0; padded],
+            norms: vec![0.0; padded],
+            errors: vec![0.0; padded],
+            largest_norm: 0.0,
+        };
+        let mut centred = vec![0f64; d];
+        for (i, row) in rows.chunks_exact(d).enumerate() {
+            for ((out, &x), &m) in centred.iter_mut().zip(row).zip(&this.mean) {
+                *out = f64::from(x) - f64::from(m);
+            }
+            let largest = centred.iter().fold(0f64, |a, b| a.max(b.abs()));
+            let scale = (largest / 127.0) as f32;
+            let (mut norm, mut error) = (0f64, 0f64);
+            for (j, &x) in centred.iter().enumerate() {
+                let byte = if scale > 0.0 {
+                    (x / f64::from(scale)).round().clamp(-127.0, 127.0)
+                } else {
+                    0.0
+                };
+                let at = ((i / GROUP * quads + j / QUAD) * GROUP + i % GROUP) * QUAD + j % QUAD;
+                this.bytes[at] = (byte as i32 + 128) as u8;
+                norm += x * x;
+                error += (x - f64::from(scale) * byte).powi(2);
+            }
+            this.scales[i] = scale;
+            this.norms_sq[i] = norm as f32;
+            this.norms[i] = up(norm.sqrt());
+            this.errors[i] = up(error.sqrt());
+            this.largest_norm = this.largest_norm.max(f64::from(this.norms[i]));
+        }
+        this
     }
 
     /// Finds rows among which the `wanted` best by exact float cost are, and writes their indices to
@@ -77,88 +142,182 @@ impl ByteRows {
         cost: Cost,
         q: &[f32],
         wanted: usize,
-        costs: &mut Vec<f32>,
+        buffers: &mut Buffers,
         out: &mut Vec<u32>,
     ) -> bool {
-        if simd.level() < Level::Avx512Vbmi || wanted * 4 > self.rows || q.len() != self.d {
+        if simd.level() < Level::Avx512Vbmi
+            || wanted * MINIMA_PER_WANTED > self.rows
+            || q.len() != self.d
+            || self.d > MAX_D
+        {
             return false;
         }
-        let largest = q.iter().fold(0f32, |a, b| a.max(b.abs()));
-        let unit = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-        let mut query = vec![128u8; self.d.next_multiple_of(QUAD)];
-        let (mut size, mut error) = (0f64, 0f64);
-        for (byte, &x) in query.iter_mut().zip(q) {
-            let rounded = (x / unit).round().clamp(-127.0, 127.0);
-            *byte = (rounded as i32 + 128) as u8;
-            let value = f64::from(unit) * f64::from(rounded);
-            size += value * value;
-            error += (f64::from(x) - value).powi(2);
-        }
-        let norm = f64::from(dot(q, q)).sqrt();
-        let product_error = error.sqrt() * self.largest_norm + size.sqrt() * self.largest_error;
-        // Rounding of the approximation and of the exact float costs: d + 8 operations, each off by at
-        // most 2⁻²⁴ of the largest intermediate value, (‖q‖ + ‖c‖)².
-        let rounding =
-            (self.d as f64 + 8.0) * f64::from(f32::EPSILON) * (norm + self.largest_norm).powi(2);
-        let slack = 2.0 * (2.0 * product_error + rounding);
-        if !slack.is_finite() || slack > f64::from(f32::MAX) / 8.0 {
-            return false;
-        }
-        let (factor, weight) = match cost {
-            Cost::L2 => (-2.0 * unit * self.scale, 1.0),
-            Cost::InnerProduct => (-unit * self.scale, 0.0),
-        };
-        costs.clear();
-        costs.resize(self.norms.len(), f32::INFINITY);
+        let Some(query) = self.query(cost, q, &mut buffers.query) else { return false };
+        let groups = self.scales.len() / GROUP;
+        let rounds = (wanted * MINIMA_PER_WANTED).div_ceil(GROUP).min(groups);
+        buffers.lower.resize(self.scales.len(), 0.0);
+        buffers.minima.clear();
+        buffers.minima.resize(rounds * GROUP, f32::INFINITY);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: only a processor that has the level makes `simd`; the query has four bytes a quad.
+        // SAFETY: only a processor that has the level makes `simd`; the buffers have the shapes asked for.
         unsafe {
-            let words = query.as_chunks::<QUAD>().0.iter().map(|w| i32::from_le_bytes(*w));
-            self.costs_avx512(&words.collect::<Vec<i32>>(), factor, weight, costs);
+            self.bounds_avx512(&query, &buffers.query, &mut buffers.lower, &mut buffers.minima);
         }
-        costs.truncate(self.rows);
-        let reached = kth_smallest_at_most(simd, costs, wanted);
-        let limit = (f64::from(reached) + slack) as f32;
+        let reached = kth_smallest_at_most(simd, &buffers.minima, wanted);
         out.clear();
-        out.extend(
-            (0u32..).zip(costs.iter()).filter(|(_, c)| **c <= limit.next_up()).map(|(i, _)| i),
-        );
+        out.reserve(self.scales.len());
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above; `out` has room for every row.
+        unsafe {
+            at_most_avx512(&buffers.lower[..self.rows], reached, out);
+        }
         true
     }
 
-    /// Approximate cost of every row, padding included.
+    /// Rounds a query to bytes: words of four coordinates. `None` where numbers are too large.
+    fn query(&self, cost: Cost, q: &[f32], words: &mut Vec<i32>) -> Option<ByteQuery> {
+        let centre = |x: f32, m: f32| {
+            if cost == Cost::L2 { f64::from(x) - f64::from(m) } else { f64::from(x) }
+        };
+        let mut largest = 0f64;
+        for (&x, &m) in q.iter().zip(&self.mean) {
+            largest = largest.max(centre(x, m).abs());
+        }
+        let unit = if largest > 0.0 { f64::from((largest / 127.0) as f32) } else { 1.0 };
+        let inverse = unit.recip();
+        let (mut size, mut error, mut norm, mut sum) = (0f64, 0f64, 0f64, 0i32);
+        words.clear();
+        for (xs, ms) in q.chunks(QUAD).zip(self.mean.chunks(QUAD)) {
+            let mut word = [0i8; QUAD];
+            for ((byte, &x), &m) in word.iter_mut().zip(xs).zip(ms) {
+                let p = centre(x, m);
+                let rounded = (p * inverse).round_ties_even().clamp(-127.0, 127.0);
+                let rest = p - unit * rounded;
+                *byte = rounded as i8;
+                sum += rounded as i32;
+                size += rounded * rounded;
+                norm += p * p;
+                error += rest * rest;
+            }
+            words.push(i32::from_le_bytes(word.map(|b| b as u8)));
+        }
+        let (size, error, norm) = (unit * size.sqrt(), error.sqrt(), norm.sqrt());
+        // Rounding of the approximation and of the exact float costs: d + 16 operations, each off by at
+        // most 2⁻²⁴ of the largest intermediate value.
+        let largest = match cost {
+            Cost::L2 => (norm + self.largest_norm).powi(2),
+            Cost::InnerProduct => norm * (self.largest_norm + self.mean_norm),
+        };
+        let rounding = (self.d as f64 + 16.0) * f64::from(f32::EPSILON) * largest;
+        let times = if cost == Cost::L2 { 2.0 } else { 1.0 };
+        let sound = largest < f64::from(f32::MAX) / 64.0 && unit > f64::from(f32::MIN_POSITIVE);
+        sound.then(|| ByteQuery {
+            shift: 128 * sum,
+            factor: (-times * unit) as f32,
+            weight: if cost == Cost::L2 { 1.0 } else { 0.0 },
+            by_norm: up(times * error),
+            by_error: up(times * size),
+            // A subnormal number of nothing is not nothing.
+            rounding: up(rounding).max(f32::MIN_POSITIVE),
+        })
+    }
+
+    /// Lower bounds of the cost of every row, padding included; and minima of the upper bounds, where
+    /// group g goes to the sixteen at g modulo their number. Padding has no finite bound.
     ///
     /// # Safety
-    /// AVX-512 F and VNNI; `query` has one word (four bytes) a quad, `out` one element a row.
+    /// AVX-512 F and VNNI; `words` has one word a quad, `lower` one element a padded row, `minima` is a
+    /// multiple of sixteen.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn costs_avx512(&self, query: &[i32], factor: f32, weight: f32, out: &mut [f32]) {
+    unsafe fn bounds_avx512(
+        &self,
+        query: &ByteQuery,
+        words: &[i32],
+        lower: &mut [f32],
+        minima: &mut [f32],
+    ) {
         use std::arch::x86_64::*;
-        let (factor, weight) = (_mm512_set1_ps(factor), _mm512_set1_ps(weight));
-        for group in 0..out.len() / GROUP {
+        let (factor, weight) = (_mm512_set1_ps(query.factor), _mm512_set1_ps(query.weight));
+        let (by_norm, by_error) = (_mm512_set1_ps(query.by_norm), _mm512_set1_ps(query.by_error));
+        let (rounding, shift) = (_mm512_set1_ps(query.rounding), _mm512_set1_epi32(query.shift));
+        let infinity = _mm512_set1_ps(f32::INFINITY);
+        let rounds = minima.len() / GROUP;
+        let mut round = 0;
+        for group in 0..lower.len() / GROUP {
             // SAFETY: each group has 64 bytes for each quad.
-            let rows = unsafe { self.bytes.as_ptr().add(group * query.len() * GROUP * QUAD) };
+            let rows = unsafe { self.bytes.as_ptr().add(group * words.len() * GROUP * QUAD) };
+            // Four sums, since each product waits for the one before it.
             let mut sums = [_mm512_setzero_si512(); 4];
-            for (quad, &four) in query.iter().enumerate() {
+            let product = |sum: __m512i, quad: usize, four: i32| {
                 // SAFETY: as above.
                 let rows = unsafe { _mm512_loadu_si512(rows.add(quad * GROUP * QUAD).cast()) };
-                let sum = &mut sums[quad % 4];
-                *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi32(four), rows);
+                _mm512_dpbusd_epi32(sum, rows, _mm512_set1_epi32(four))
+            };
+            let (fours, rest) = words.as_chunks::<4>();
+            for (i, fours) in fours.iter().enumerate() {
+                sums[0] = product(sums[0], 4 * i, fours[0]);
+                sums[1] = product(sums[1], 4 * i + 1, fours[1]);
+                sums[2] = product(sums[2], 4 * i + 2, fours[2]);
+                sums[3] = product(sums[3], 4 * i + 3, fours[3]);
+            }
+            for (i, &four) in rest.iter().enumerate() {
+                sums[0] = product(sums[0], words.len() - rest.len() + i, four);
             }
             let sum = _mm512_add_epi32(
                 _mm512_add_epi32(sums[0], sums[1]),
                 _mm512_add_epi32(sums[2], sums[3]),
             );
-            // SAFETY: shifts, norms and out have sixteen elements a group.
+            let valid = ((1u32 << (self.rows - group * GROUP).min(GROUP)) - 1) as u16;
+            // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or round.
             unsafe {
-                let shift = _mm512_loadu_si512(self.shifts.as_ptr().add(group * GROUP).cast());
-                let norm = _mm512_loadu_ps(self.norms.as_ptr().add(group * GROUP));
+                let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(group * GROUP));
                 let product = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, shift));
-                let cost = _mm512_fmadd_ps(product, factor, _mm512_mul_ps(norm, weight));
-                _mm512_storeu_ps(out.as_mut_ptr().add(group * GROUP), cost);
+                let product = _mm512_mul_ps(product, of_row(&self.scales));
+                let norm_sq = _mm512_mul_ps(of_row(&self.norms_sq), weight);
+                let cost = _mm512_fmadd_ps(product, factor, norm_sq);
+                let half = _mm512_fmadd_ps(of_row(&self.errors), by_error, rounding);
+                let half = _mm512_fmadd_ps(of_row(&self.norms), by_norm, half);
+                let low = _mm512_mask_sub_ps(infinity, valid, cost, half);
+                let high = _mm512_mask_add_ps(infinity, valid, cost, half);
+                _mm512_storeu_ps(lower.as_mut_ptr().add(group * GROUP), low);
+                let minima = minima.as_mut_ptr().add(round * GROUP);
+                _mm512_storeu_ps(minima, _mm512_min_ps(_mm512_loadu_ps(minima), high));
             }
+            round = if round + 1 == rounds { 0 } else { round + 1 };
         }
     }
+}
+
+/// Appends the indices of all `values` up to `limit`.
+///
+/// # Safety
+/// AVX-512 F; `out` has room for sixteen more than there are values, or for all of them where these are a
+/// multiple of sixteen.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,popcnt")]
+unsafe fn at_most_avx512(values: &[f32], limit: f32, out: &mut Vec<u32>) {
+    use std::arch::x86_64::*;
+    let limits = _mm512_set1_ps(limit);
+    let mut ids = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let mut len = out.len();
+    for part in values.chunks(GROUP) {
+        let valid = ((1u32 << part.len()) - 1) as u16;
+        // SAFETY: the mask keeps the load within the part. The store writes sixteen elements, of which those
+        // that count come first: room for them is the caller's part.
+        unsafe {
+            let part = _mm512_maskz_loadu_ps(valid, part.as_ptr());
+            let found = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(valid, part, limits);
+            if found != 0 {
+                let packed = _mm512_maskz_compress_epi32(found, ids);
+                _mm512_storeu_si512(out.as_mut_ptr().add(len).cast(), packed);
+                len += found.count_ones() as usize;
+            }
+        }
+        ids = _mm512_add_epi32(ids, _mm512_set1_epi32(GROUP as i32));
+    }
+    // SAFETY: so many were written.
+    unsafe { out.set_len(len) };
 }
 
 /// A value that at least `k` of `values` do not exceed, close to the smallest such value.
@@ -230,7 +389,7 @@ unsafe fn count_at_most_avx512(values: &[f32], limit: f32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dense::l2_sq;
+    use crate::dense::{dot, l2_sq};
     use rand::{RngExt, SeedableRng};
 
     /// The best rows by exact float cost are always on the list, ties included; and the list is short.
@@ -256,7 +415,8 @@ mod tests {
                 order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                 for wanted in [1, 5, 16] {
                     let mut list = Vec::new();
-                    if !bytes.shortlist(simd, cost, &q, wanted, &mut Vec::new(), &mut list) {
+                    if !bytes.shortlist(simd, cost, &q, wanted, &mut Buffers::default(), &mut list)
+                    {
                         assert!(simd.level() < Level::Avx512Vbmi);
                         continue;
                     }
@@ -265,11 +425,7 @@ mod tests {
                         assert!(list.contains(row), "case {case}, {cost:?}, {wanted} wanted");
                     }
                     if d == 128 && offset == 0.0 && cost == Cost::L2 {
-                        assert!(
-                            list.len() < 16 * wanted + 64,
-                            "{} for {wanted} of {n}",
-                            list.len()
-                        );
+                        assert!(list.len() < 4 * wanted + 16, "{} for {wanted} of {n}", list.len());
                     }
                 }
             }

@@ -140,6 +140,12 @@ impl Reader {
         Ok(&self.map[start..end])
     }
 
+    /// Asks for the memory at `from` of a section, which will be read soon. Reads and proves nothing.
+    #[inline]
+    pub(crate) fn prefetch(&self, section: &Section, from: u64) {
+        ocelli_vector::prefetch(&self.map, (section.offset + from) as usize);
+    }
+
     /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask again.
     pub(crate) fn read_proven(&self, section: &Section) -> &[u8] {
         // Sections lie within the data, which lie within the map: proven when the file was opened.

@@ -1,28 +1,57 @@
 //! The k cheapest rows of one shard, known by slot until they are final.
 //!
 //! Ids cost a read of scattered memory each, and they decide only among rows of equal cost. So rows are
-//! gathered with their costs alone; whenever twice as many as wanted have come, the k-th smallest cost
-//! is selected and what costs more is dropped. The buffer never holds more than 2 k + [`ROOM`] rows,
-//! however many of them tie.
+//! gathered with their costs alone; whenever enough have come, the k-th smallest cost is selected and what
+//! costs more is dropped. The buffer never holds more than k + max(k / 2, [`ROOM`]) rows, however many of
+//! them tie.
 
 use crate::error::Result;
 use crate::shard::Shard;
 
-/// Rows gathered beyond 2 k, so that a small k does not select all the time.
+/// Rows gathered beyond k at least, so that a small k does not select all the time.
 const ROOM: usize = 64;
 
-/// A row that may be among the best.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    /// Smaller is better.
-    pub cost: f32,
-    /// Place of the row in the order of lists.
-    pub slot: u32,
+/// A row that may be among the best: its cost (smaller is better) and its place in the order of lists, as
+/// one number that sorts by cost, then by slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Found(u64);
+
+impl Found {
+    #[inline]
+    pub fn new(cost: f32, slot: u32) -> Self {
+        // The order of `total_cmp`, as an unsigned number.
+        let bits = turn(cost.to_bits() as i32) as u32 ^ (1 << 31);
+        Self(u64::from(bits) << 32 | u64::from(slot))
+    }
+
+    #[inline]
+    pub fn cost(self) -> f32 {
+        f32::from_bits(turn(((self.0 >> 32) as u32 ^ (1 << 31)) as i32) as u32)
+    }
+
+    #[inline]
+    pub fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether both cost the same, to the bit.
+    #[inline]
+    pub fn ties(self, other: Self) -> bool {
+        self.0 >> 32 == other.0 >> 32
+    }
+}
+
+/// Turns the bits of a negative float round, so that they order as integers do; its own inverse.
+#[inline]
+fn turn(bits: i32) -> i32 {
+    bits ^ ((bits >> 31) as u32 >> 1) as i32
 }
 
 /// See the module's introduction.
 pub(super) struct Keep {
     k: usize,
+    /// Rows that are gathered before the best of them are selected.
+    full: usize,
     /// No row that costs more can be among the best.
     pub tau: f32,
     found: Vec<Found>,
@@ -32,7 +61,7 @@ impl Keep {
     /// Room for `k` rows that cost at most `tau`, in a buffer of the caller's.
     pub fn new(k: usize, tau: f32, mut found: Vec<Found>) -> Self {
         found.clear();
-        Self { k, tau, found }
+        Self { k, full: k.saturating_add(ROOM.max(k / 2)), tau, found }
     }
 
     /// Whether a row of this cost may be among the best. A NaN costs more than any number.
@@ -48,42 +77,52 @@ impl Keep {
     #[inline]
     pub fn push(&mut self, shard: &Shard, found: Found) -> Result<()> {
         self.found.push(found);
-        if self.found.len() >= 2 * self.k + ROOM { self.prune(shard) } else { Ok(()) }
+        if self.found.len() >= self.full { self.prune(shard) } else { Ok(()) }
+    }
+
+    /// Rows that cost more than `tau` are of no interest.
+    pub fn lower(&mut self, tau: f32) {
+        if tau.total_cmp(&self.tau).is_lt() {
+            self.tau = tau;
+        }
+    }
+
+    /// Lets the k-th best of what was found so far decide.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn tighten(&mut self, shard: &Shard) -> Result<()> {
+        if self.found.len() >= self.k { self.prune(shard) } else { Ok(()) }
     }
 
     /// Drops all but the k best.
     #[cold]
     fn prune(&mut self, shard: &Shard) -> Result<()> {
-        let by_cost = |a: &Found, b: &Found| a.cost.total_cmp(&b.cost);
-        let (_, kth, _) = self.found.select_nth_unstable_by(self.k - 1, by_cost);
-        let kth = kth.cost;
-        // Those that cost less stay; of those that tie, as many as there is room for, by id.
-        let mut ties: Vec<(u64, Found)> = Vec::new();
-        let mut error = None;
-        self.found.retain(|f| match f.cost.total_cmp(&kth) {
-            std::cmp::Ordering::Less => true,
-            std::cmp::Ordering::Greater => false,
-            std::cmp::Ordering::Equal => {
-                match shard.ordinal(f.slot).and_then(|o| shard.id(o)) {
-                    Ok(id) => ties.push((id, *f)),
-                    Err(e) => error = Some(e),
-                }
-                false
-            }
-        });
-        if let Some(error) = error {
-            return Err(error);
+        let (_, &mut kth, behind) = self.found.select_nth_unstable(self.k - 1);
+        if behind.iter().any(|f| f.ties(kth)) {
+            self.choose_among_ties(shard, kth)?;
+        } else {
+            self.found.truncate(self.k);
         }
-        ties.sort_unstable_by_key(|t| t.0);
-        let room = self.k - self.found.len();
-        self.found.extend(ties.into_iter().take(room).map(|t| t.1));
-        if kth.total_cmp(&self.tau).is_lt() {
-            self.tau = kth;
-        }
+        self.lower(kth.cost());
         Ok(())
     }
 
-    /// The k best rows, or all there are, in no order.
+    /// Keeps what costs less than the k-th and, of what ties with it, as many as there is room for, by id.
+    #[cold]
+    fn choose_among_ties(&mut self, shard: &Shard, kth: Found) -> Result<()> {
+        let mut ties: Vec<(u64, Found)> = Vec::new();
+        for &f in self.found.iter().filter(|f| f.ties(kth)) {
+            ties.push((shard.id(shard.ordinal(f.slot())?)?, f));
+        }
+        ties.sort_unstable();
+        self.found.retain(|&f| f < kth && !f.ties(kth));
+        let room = self.k - self.found.len();
+        self.found.extend(ties.into_iter().take(room).map(|t| t.1));
+        Ok(())
+    }
+
+    /// The k best rows, or all there are, by cost.
     ///
     /// # Errors
     /// As [`Self::push`].
@@ -91,6 +130,25 @@ impl Keep {
         if self.found.len() > self.k {
             self.prune(shard)?;
         }
+        self.found.sort_unstable();
         Ok(self.found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Found;
+
+    #[test]
+    fn costs_keep_their_bits_and_their_order() {
+        let inf = f32::INFINITY;
+        let costs = [-inf, -3.5, -1e-40, -0.0, 0.0, 1e-40, 2.0, 7.25, f32::MAX, inf, f32::NAN];
+        let found: Vec<Found> =
+            costs.iter().enumerate().map(|(i, &c)| Found::new(c, 100 - i as u32)).collect();
+        assert!(found.is_sorted());
+        for ((f, c), i) in found.iter().zip(costs).zip(0..) {
+            assert_eq!((f.cost().to_bits(), f.slot()), (c.to_bits(), 100 - i));
+            assert!(f.ties(Found::new(c, 7)) && !f.ties(Found::new(1.0, f.slot())));
+        }
     }
 }

@@ -19,24 +19,39 @@
 //!
 //! # Where τ comes from
 //!
-//! An integer warm-up: the bounds of the first few thousand rows are also turned round. A byte loses less
-//! than one unit and a scalar at most two of its steps, so S + m + 3 + ⌈2 step_l / Δ⌉ units are an *upper*
-//! bound of the cost, and the k-th smallest of these is a τ that no float was needed for.
+//! From the first few thousand rows: all their bounds are computed, and the rows with the k smallest are
+//! scored. The worst of these is a τ; of the other rows, those whose bound is below it are scored too. The
+//! lists that follow are scanned against a τ that is near the final one from the start.
+//!
+//! # The way of a row
+//!
+//! scan ([`ocelli_vector::scan`]) → queue ([`queue`]) → float score ([`ocelli_vector::rescore`]) → keep
+//! ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory.
 
+use std::ops::Range;
+
+use ocelli_vector::Simd;
+use ocelli_vector::codes::BLOCK;
 use ocelli_vector::lut::{self, ByteTable};
-use ocelli_vector::scan::{self, List, Scalars};
-use ocelli_vector::{Simd, adc};
+use ocelli_vector::rescore::Tables;
+use ocelli_vector::scan::{self, BlockBounds, List, Scalars};
 
+mod bound;
+mod excluded;
 mod keep;
+mod queue;
 #[cfg(test)]
 mod tests;
+mod warm;
 
-use roaring::RoaringBitmap;
-
+use self::bound::{ListBound, QueryBound};
+pub(crate) use self::excluded::{Deleted, Excluded};
 use self::keep::{Found, Keep};
+use self::queue::{ListView, Queue};
+use self::warm::Span;
 use crate::error::Result;
 use crate::level::simd;
-use crate::model::{Metric, Model, Query};
+use crate::model::{Metric, Model, ProbeBuffers, Query};
 use crate::search::Hit;
 use crate::shard::{ListEntry, Shard};
 use crate::snapshot::Row;
@@ -46,27 +61,30 @@ use crate::snapshot::Row;
 const WARM_ROWS: usize = 3000;
 /// The warm-up looks at no fewer than this many rows for each hit wanted.
 const WARM_ROWS_PER_HIT: usize = 8;
-
-/// Costs whose parts are below this cannot overflow a float when they are added.
-const LARGEST: f64 = f32::MAX as f64 / 8.0;
+/// Rows of a list that are scanned at a time, a multiple of a block: the threshold follows what was found,
+/// and buffers stay small, however long a list is.
+const SEGMENT: usize = 64 * BLOCK;
 
 /// Buffers that searches of one thread use again and again.
 #[derive(Debug)]
 pub struct Scratch {
     /// The instruction level of every kernel that is called with these buffers.
     pub(crate) simd: Simd,
-    pub(crate) probe: Vec<f32>,
-    pub(crate) candidates: Vec<u32>,
+    pub(crate) probe: ProbeBuffers,
     lut: Vec<f32>,
     table: ByteTable,
-    bounds: Vec<u16>,
+    buffers: Buffers,
+}
+
+/// Those of the scan itself.
+#[derive(Debug, Default)]
+struct Buffers {
     /// Bounds of the warm-up's lists, one after the other.
-    warm: Vec<u16>,
+    warm: Vec<BlockBounds>,
     survivors: Vec<u32>,
     scores: Vec<f32>,
     found: Vec<Found>,
-    code: Vec<u8>,
-    residual: Vec<f32>,
+    excluded: Vec<u64>,
 }
 
 impl Default for Scratch {
@@ -80,46 +98,33 @@ impl Scratch {
     pub fn at(simd: Simd) -> Self {
         Self {
             simd,
-            probe: Vec::new(),
-            candidates: Vec::new(),
+            probe: ProbeBuffers::default(),
             lut: Vec::new(),
             table: ByteTable::default(),
-            bounds: Vec::new(),
-            warm: Vec::new(),
-            survivors: Vec::new(),
-            scores: Vec::new(),
-            found: Vec::new(),
-            code: Vec::new(),
-            residual: Vec::new(),
+            buffers: Buffers::default(),
         }
     }
-}
-
-/// What a row costs at least, beside its integer: see the module's introduction.
-#[derive(Clone, Copy)]
-struct ListBound {
-    entry: ListEntry,
-    /// b_l + Σⱼ lowⱼ + min_l.
-    constant: f64,
-    /// See [`Scalars::factor`].
-    factor: u16,
-    /// Slack of float costs.
-    slack: f64,
-    /// Upper bound of a row's cost: constant + Δ · (S + this). Infinite where the scalars' step is so
-    /// much larger than Δ that the factor does not fit its 16 bits: S then falls short by any amount.
-    units: f64,
-    /// Whether all this holds. Where numbers are so large that floats overflow, or the scalars were
-    /// written without information, every row is scored.
-    sound: bool,
 }
 
 /// A query with its tables, ready to scan the shards of its model.
 pub(crate) struct Engine<'a> {
     model: &'a Model,
-    scratch: &'a mut Scratch,
+    simd: Simd,
+    lut: &'a [f32],
+    table: &'a ByteTable,
+    buffers: &'a mut Buffers,
     lists: &'a [(u32, f32)],
-    /// Whether the byte table is sound; where numbers overflow, everything is scored.
-    sound: bool,
+    bound: QueryBound,
+}
+
+/// A probed list of a shard.
+#[derive(Clone, Copy)]
+struct Probed<'s> {
+    list: u32,
+    entry: ListEntry,
+    bound: ListBound,
+    view: ListView<'s>,
+    scalars: Option<&'s [u8]>,
 }
 
 impl<'a> Engine<'a> {
@@ -131,17 +136,16 @@ impl<'a> Engine<'a> {
         scratch: &'a mut Scratch,
     ) -> Self {
         let p = model.parts();
-        lut::fill(scratch.simd, &query.z, model.transposed(), p.m, p.ksub, &mut scratch.lut);
+        let Scratch { simd, lut, table, buffers, .. } = scratch;
+        lut::fill(*simd, &query.z, model.transposed(), p.m, p.ksub, lut);
         let scale = if p.metric == Metric::L2 { 2.0 } else { 1.0 };
-        scratch.table.fill(scratch.simd, &scratch.lut, p.ksub, scale);
-        scratch.code.resize(p.m, 0);
-        scratch.residual.resize(p.d, 0.0);
-        let sound = scratch.table.magnitude < LARGEST;
-        Self { model, scratch, lists, sound }
+        table.fill(*simd, lut, p.ksub, scale);
+        let bound = QueryBound::new(p.metric, p.m, table);
+        Self { model, simd: *simd, lut, table, buffers, lists, bound }
     }
 
-    /// The `k` best rows of one shard's probed lists, in no order. Rows that cost more than `ceiling` are
-    /// of no interest; `deleted` rows are none.
+    /// The `k` best rows of one shard's probed lists, best first. Rows that cost more than `ceiling` are
+    /// of no interest; rows that are `excluded` are none.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`].
@@ -149,195 +153,196 @@ impl<'a> Engine<'a> {
         &mut self,
         shard: &Shard,
         shard_index: u32,
-        deleted: Option<&RoaringBitmap>,
+        excluded: &Excluded<'_>,
         ceiling: f32,
         k: usize,
     ) -> Result<Vec<Hit>> {
-        let warm = self.sound && deleted.is_none();
-        let ceiling = if warm { ceiling.min(self.warm_up(shard, k)?) } else { ceiling };
-        let mut keep = Keep::new(k, ceiling, std::mem::take(&mut self.scratch.found));
-        let mut survivors = std::mem::take(&mut self.scratch.survivors);
-        let mut scores = std::mem::take(&mut self.scratch.scores);
-        let mut ahead = self.lists.first().map(|&(list, _)| shard.list(list)).transpose()?;
-        for (number, &(list, base)) in self.lists.iter().enumerate() {
-            let Some(entry) = ahead else { break };
-            let codes = shard.list_codes(&entry)?;
-            ahead = self.lists.get(number + 1).map(|&(next, _)| shard.list(next)).transpose()?;
-            survivors.clear();
-            if !self.sound {
-                survivors.extend(0..entry.len);
-            } else {
-                let bound = self.bound(&entry, base);
-                let Some(threshold) = self.threshold(&bound, keep.tau) else { continue };
-                let mut view = self.view(shard, &bound, codes)?;
-                if let Some(next) = &ahead {
-                    view.next = shard.list_codes(next)?;
-                }
-                let (layout, table) = (self.model.layout(), &self.scratch.table.bytes);
-                let simd = self.scratch.simd;
-                scan::survivors(simd, layout, view, table, threshold, &mut survivors);
-            }
-            // All scores first: what is kept depends on the data, and a wrong guess of that would undo
-            // the scores under way.
-            scores.clear();
-            let len = entry.len as usize;
-            scores
-                .extend(survivors.iter().map(|&i| self.score(list, base, codes, len, i as usize)));
-            for (&i, &score) in survivors.iter().zip(&scores) {
-                let found = Found { cost: self.cost(score), slot: entry.first + i };
-                if keep.admits(found.cost)
-                    && !deleted
-                        .is_some_and(|d| shard.ordinal(found.slot).is_ok_and(|o| d.contains(o)))
-                {
-                    keep.push(shard, found)?;
-                }
-            }
-        }
-        self.scratch.scores = scores;
-        self.scratch.survivors = survivors;
-        let found = keep.finish(shard)?;
-        let hits = found.iter().map(|f| {
-            let ordinal = shard.ordinal(f.slot)?;
-            let row = Row { shard: shard_index, ordinal };
-            Ok(Hit { id: shard.id(ordinal)?, score: self.cost(f.cost), row, slot: f.slot })
-        });
-        let hits = hits.collect();
-        self.scratch.found = found;
+        let mut buffers = std::mem::take(self.buffers);
+        let hits = self.scan_with(shard, shard_index, excluded, ceiling, k, &mut buffers);
+        *self.buffers = buffers;
         hits
     }
 
-    /// Cost of a score, and score of a cost.
-    #[inline]
-    fn cost(&self, score: f32) -> f32 {
-        if self.model.metric() == Metric::L2 { score } else { -score }
-    }
+    fn scan_with(
+        &self,
+        shard: &Shard,
+        shard_index: u32,
+        excluded: &Excluded<'_>,
+        ceiling: f32,
+        k: usize,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<Hit>> {
+        let Buffers { warm, survivors, scores, found, excluded: dead } = buffers;
+        let (layout, p) = (self.model.layout(), self.model.parts());
+        let columns = layout.columns();
+        let tables = Tables { layout, lut: self.lut, codebooks: &p.codebooks };
+        let mut queue = Queue::new(self.simd, p.metric, tables, scores);
+        let mut keep = Keep::new(k, ceiling, std::mem::take(found));
+        let mut lists = self.lists.iter().map(|&(list, base)| self.probed(shard, list, base));
+        let mut ahead = lists.next().transpose()?;
 
-    /// The float score of a row: the definition of [`adc`].
-    #[inline]
-    fn score(&mut self, list: u32, base: f32, codes: &[u8], len: usize, i: usize) -> f32 {
-        let (p, s) = (self.model.parts(), &mut *self.scratch);
-        self.model.layout().get(codes, len, i, &mut s.code);
-        let sum = adc::lut_sum(&s.lut, p.ksub, &s.code);
-        match p.metric {
-            Metric::InnerProduct => adc::inner_product_score(base, sum),
-            Metric::L2 => {
-                adc::decode(&p.codebooks, p.ksub, &s.code, &mut s.residual);
-                adc::l2_score(
-                    base,
-                    sum,
-                    adc::l2_term_at(s.simd, self.model.centroid(list), &s.residual),
-                )
+        if self.bound.sound() {
+            // The first lists: bounds of every row; the rows with the k smallest are scored, and then those
+            // that may still be better than the worst of them.
+            let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
+            let mut rows = 0;
+            let mut warmed: Vec<Probed<'_>> = Vec::with_capacity(16);
+            let mut spans: Vec<Span> = Vec::with_capacity(16);
+            warm.clear();
+            while rows < wanted
+                && let Some(probed) = ahead
+            {
+                ahead = lists.next().transpose()?;
+                let start = warm.len();
+                let view = probed.scan_view(columns, 0..probed.view.len, ahead.as_ref());
+                scan::bounds(self.simd, layout, view, &self.table.bytes, warm);
+                if excluded.of_list(shard, probed.list, &probed.entry, dead)? {
+                    exclude(dead, &mut warm[start..]);
+                }
+                rows += probed.view.len;
+                spans.push(Span::new(probed.bound, start..warm.len()));
+                warmed.push(probed);
             }
-        }
-    }
-
-    fn bound(&self, entry: &ListEntry, base: f32) -> ListBound {
-        let table = &self.scratch.table;
-        let (b, term_low, step, term_size) = match self.model.metric() {
-            Metric::InnerProduct => (-f64::from(base), 0.0, 0.0, 0.0),
-            Metric::L2 => {
-                let (min, step) = (f64::from(entry.scalar_min), f64::from(entry.scalar_step));
-                (f64::from(base), min, step, min.abs() + 257.0 * step)
-            }
-        };
-        let magnitude = b.abs() + table.magnitude + term_size;
-        let factor = 256.0 * step / table.step * (1.0 - 1e-9);
-        let m = self.model.parts().m as f64;
-        ListBound {
-            entry: *entry,
-            constant: b + table.low + term_low,
-            // A cast saturates, and rounds down as it must.
-            factor: factor as u16,
-            slack: 4.0 * (m + 8.0) * f64::from(f32::EPSILON) / 2.0 * magnitude,
-            units: if factor < f64::from(u16::MAX) {
-                m + 3.0 + (2.0 * step / table.step).ceil()
-            } else {
-                f64::INFINITY
-            },
-            sound: magnitude < LARGEST,
-        }
-    }
-
-    /// The largest integer that a row of cost at most `tau` can have; `None` if there is no such row.
-    fn threshold(&self, bound: &ListBound, tau: f32) -> Option<u16> {
-        if !bound.sound {
-            return Some(u16::MAX);
-        }
-        let room = (f64::from(tau) + bound.slack - bound.constant) / self.scratch.table.step;
-        // The quotient's own rounding is far below the slack.
-        (room >= 0.0).then(|| room.min(f64::from(u16::MAX)) as u16)
-    }
-
-    fn view<'s>(&self, shard: &'s Shard, bound: &ListBound, codes: &'s [u8]) -> Result<List<'s>> {
-        let bytes = shard.list_scalars(&bound.entry)?;
-        let scalars = bytes.map(|bytes| Scalars { bytes, factor: bound.factor });
-        Ok(List { codes, len: bound.entry.len as usize, scalars, next: &[] })
-    }
-
-    /// An upper bound of the `k`-th smallest cost among the first lists' rows, infinite if they have
-    /// fewer: see the module's introduction.
-    fn warm_up(&mut self, shard: &Shard, k: usize) -> Result<f32> {
-        let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT * k);
-        let mut lists = Vec::with_capacity(16);
-        let mut warm = std::mem::take(&mut self.scratch.warm);
-        warm.clear();
-        for &(list, base) in self.lists {
-            let entry = shard.list(list)?;
-            let bound = self.bound(&entry, base);
-            if entry.len > 0 && bound.sound && bound.units.is_finite() {
-                let view = self.view(shard, &bound, shard.list_codes(&entry)?)?;
-                let (layout, table) = (self.model.layout(), &self.scratch.table.bytes);
-                scan::bounds(self.scratch.simd, layout, view, table, &mut self.scratch.bounds);
-                warm.extend_from_slice(&self.scratch.bounds);
-                lists.push(bound);
-            }
-            if warm.len() >= wanted {
-                break;
-            }
-        }
-        let tau = self.kth_upper_bound(&lists, &warm, k);
-        self.scratch.warm = warm;
-        Ok(tau)
-    }
-
-    /// The smallest τ that the integers tell: at least `k` of the rows cost no more. `warm` are the
-    /// bounds of the lists' rows, one list after the other.
-    fn kth_upper_bound(&self, lists: &[ListBound], warm: &[u16], k: usize) -> f32 {
-        if warm.len() < k {
-            return f32::INFINITY;
-        }
-        let step = self.scratch.table.step;
-        // Costs in units of Δ above the smallest constant: a row of list l costs at most S + shift_l.
-        let floor = lists.iter().map(|l| l.constant).fold(f64::INFINITY, f64::min);
-        let shift = |l: &ListBound| ((l.constant + l.slack - floor) / step + l.units).ceil();
-        let count = |units: f64| -> usize {
-            let (mut rest, mut count) = (warm, 0);
-            for l in lists {
-                let (bounds, after) = rest.split_at(l.entry.len as usize);
-                rest = after;
-                let room = units - shift(l);
-                if room >= 0.0 {
-                    // A saturated bound says nothing about how large the cost is.
-                    let threshold = room.min(f64::from(u16::MAX - 1)) as u16;
-                    count += scan::count_at_most(self.scratch.simd, bounds, threshold);
+            warm::choose_smallest(self.simd, &self.bound, &mut spans, warm, k);
+            for (probed, span) in warmed.iter().zip(&spans) {
+                survivors.clear();
+                if let Some(first) = span.first {
+                    scan::between(self.simd, &warm[span.blocks.clone()], None, first, survivors);
+                }
+                for &i in survivors.iter() {
+                    queue.push(&probed.view, i, shard, &mut keep)?;
                 }
             }
-            count
-        };
-        let (mut low, mut high) =
-            (-1.0, f64::from(u16::MAX) + lists.iter().map(shift).fold(0.0, f64::max));
-        if count(high) < k {
-            return f32::INFINITY;
-        }
-        while high - low > 1.0 {
-            let middle = ((low + high) / 2.0).floor();
-            if count(middle) >= k {
-                high = middle;
-            } else {
-                low = middle;
+            queue.flush(shard, &mut keep)?;
+            keep.tighten(shard)?;
+            for (probed, span) in warmed.iter().zip(&spans) {
+                let Some(threshold) = self.bound.threshold(&probed.bound, keep.tau) else {
+                    continue;
+                };
+                survivors.clear();
+                let blocks = &warm[span.blocks.clone()];
+                scan::between(self.simd, blocks, span.first, threshold, survivors);
+                if threshold == u16::MAX {
+                    // These and lanes past the end look alike.
+                    saturated(blocks, probed.view.len, survivors);
+                    if excluded.of_list(shard, probed.list, &probed.entry, dead)? {
+                        survivors.retain(|&i| !is_set(dead, i));
+                    }
+                }
+                for &i in survivors.iter() {
+                    queue.push(&probed.view, i, shard, &mut keep)?;
+                }
             }
         }
-        // Rounded up to a float.
-        ((floor + step * (high + 1.0)) as f32).next_up()
+
+        while let Some(probed) = ahead {
+            ahead = lists.next().transpose()?;
+            let any_dead = excluded.of_list(shard, probed.list, &probed.entry, dead)?;
+            for start in (0..probed.view.len).step_by(SEGMENT) {
+                let end = (start + SEGMENT).min(probed.view.len);
+                survivors.clear();
+                if self.bound.sound() {
+                    let Some(threshold) = self.bound.threshold(&probed.bound, keep.tau) else {
+                        break;
+                    };
+                    let view = probed.scan_view(columns, start..end, ahead.as_ref());
+                    let bytes = &self.table.bytes;
+                    scan::survivors(self.simd, layout, view, bytes, threshold, survivors);
+                } else {
+                    survivors.extend(0..(end - start) as u32);
+                }
+                for &i in survivors.iter() {
+                    let i = i + start as u32;
+                    if !(any_dead && is_set(dead, i)) {
+                        queue.push(&probed.view, i, shard, &mut keep)?;
+                    }
+                }
+            }
+        }
+        queue.flush(shard, &mut keep)?;
+        *found = keep.finish(shard)?;
+        self.hits(shard, shard_index, found)
+    }
+
+    /// A list with all that is needed to scan it, its bytes proven.
+    #[inline]
+    fn probed<'s>(&'s self, shard: &'s Shard, list: u32, base: f32) -> Result<Probed<'s>> {
+        let entry = shard.list(list)?;
+        let view = ListView {
+            codes: shard.list_codes(&entry)?,
+            len: entry.len as usize,
+            centroid: self.model.centroid(list),
+            base,
+            first: entry.first,
+        };
+        let bound = self.bound.of(&entry, base);
+        Ok(Probed { list, entry, bound, view, scalars: shard.list_scalars(&entry)? })
+    }
+
+    /// Ids of the rows that were found, best first.
+    fn hits(&self, shard: &Shard, shard_index: u32, found: &[Found]) -> Result<Vec<Hit>> {
+        // Ordinals lie scattered: all are asked for before the first is needed.
+        found.iter().for_each(|f| shard.prefetch_ordinal(f.slot()));
+        let l2 = self.model.metric() == Metric::L2;
+        let mut hits = Vec::with_capacity(found.len());
+        for f in found {
+            let ordinal = shard.ordinal(f.slot())?;
+            let score = if l2 { f.cost() } else { -f.cost() };
+            let row = Row { shard: shard_index, ordinal };
+            hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.slot() });
+        }
+        // Slots decided among equal costs so far; ids must.
+        let mut start = 0;
+        for run in found.chunk_by(|a, b| a.ties(*b)) {
+            if run.len() > 1 {
+                hits[start..start + run.len()].sort_unstable_by_key(|hit| hit.id);
+            }
+            start += run.len();
+        }
+        Ok(hits)
+    }
+}
+
+impl<'s> Probed<'s> {
+    /// Rows `range` as the scan wants them; the first is at the start of a block.
+    #[inline]
+    fn scan_view(
+        &self,
+        columns: usize,
+        range: Range<usize>,
+        next: Option<&Probed<'s>>,
+    ) -> List<'s> {
+        let bytes = self.scalars.map(|s| &s[range.clone()]);
+        List {
+            codes: &self.view.codes[range.start * columns..],
+            len: range.len(),
+            scalars: bytes.map(|bytes| Scalars { bytes, factor: self.bound.factor }),
+            next: next.map_or(&[], |next| next.view.codes),
+        }
+    }
+}
+
+/// Appends the rows whose bounds are the largest that there is.
+#[cold]
+fn saturated(blocks: &[BlockBounds], len: usize, survivors: &mut Vec<u32>) {
+    let bound = |i: u32| blocks[i as usize / BLOCK][scan::place_of(i as usize % BLOCK)];
+    survivors.extend((0..len as u32).filter(|&i| bound(i) == u16::MAX));
+}
+
+/// Whether bit `i` is set.
+#[inline]
+fn is_set(words: &[u64], i: u32) -> bool {
+    words[i as usize / 64] >> (i % 64) & 1 == 1
+}
+
+/// Makes the rows of `dead`, a bit a row, cost as much as can be.
+fn exclude(dead: &[u64], blocks: &mut [BlockBounds]) {
+    const _: () = assert!(BLOCK == 64);
+    for (&word, block) in dead.iter().zip(blocks) {
+        let mut word = word;
+        while word != 0 {
+            block[scan::place_of(word.trailing_zeros() as usize)] = u16::MAX;
+            word &= word - 1;
+        }
     }
 }

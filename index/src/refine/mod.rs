@@ -259,26 +259,12 @@ impl Refinement {
         code: &[u8],
         fine: &[u8],
     ) -> Vec<f32> {
-        let mut z = vec![0.0; self.d];
-        self.decode_to(simd, model, list, code, fine, &mut z);
-        z
-    }
-
-    /// [`Self::decode`] into a buffer.
-    #[inline]
-    fn decode_to(
-        &self,
-        simd: Simd,
-        model: &Model,
-        list: u32,
-        code: &[u8],
-        fine: &[u8],
-        z: &mut [f32],
-    ) {
         let p = model.parts();
         let centroid = model.centroid(list);
         let coarser = Coarser { centroid, codebooks: &p.codebooks, ksub: p.ksub, code };
-        refine::decode(simd, self.finer(), coarser, fine, z);
+        let mut z = vec![0.0; self.d];
+        refine::decode(simd, self.finer(), coarser, fine, &mut z);
+        z
     }
 
     /// Content of the model's section.

@@ -36,6 +36,13 @@ impl PackedSection {
         Ok(Self { section, start, width, len })
     }
 
+    /// Asks for the memory of element `i`, which will be wanted soon.
+    #[inline]
+    fn prefetch(&self, file: &Reader, i: u32) {
+        let bit = u64::from(i) * u64::from(self.width);
+        file.prefetch(&self.section, self.start + bit / 8);
+    }
+
     #[inline]
     fn get(&self, file: &Reader, i: u32) -> Result<u64> {
         if i >= self.len {
@@ -71,10 +78,11 @@ fn partition_point(len: u32, mut less: impl FnMut(u32) -> Result<bool>) -> Resul
 pub struct Shard {
     file: Reader,
     meta: ShardMeta,
-    metric: Metric,
     layout: ocelli_vector::codes::CodeLayout,
     list_table: Section,
     codes: Section,
+    /// L2 only.
+    scalars: Option<Section>,
     ordinals: PackedSection,
     list_of: PackedSection,
     packed_ids: Option<PackedSection>,
@@ -146,13 +154,16 @@ impl Shard {
         let shard = Self {
             list_table: *file.require(SectionKind::ListTable)?,
             codes: *file.require(SectionKind::Codes)?,
+            scalars: match p.metric {
+                Metric::L2 => Some(*file.require(SectionKind::Scalars)?),
+                Metric::InnerProduct => None,
+            },
             ordinals: PackedSection::new(&file, SectionKind::Ordinals, 0, bits, rows)?,
             list_of: PackedSection::new(&file, SectionKind::ListOf, 0, list_bits, rows)?,
             packed_ids,
             id_map,
             key_map,
             fine: FineCodes::open(&file, rows, model)?,
-            metric: p.metric,
             layout: model.layout(),
             file,
             meta,
@@ -181,7 +192,7 @@ impl Shard {
                 self.meta.rows, self.codes.len
             ));
         }
-        if self.metric == Metric::L2 && self.file.require(SectionKind::Scalars)?.len != first {
+        if self.scalars.is_some_and(|s| s.len != first) {
             return corrupt("there is not one scalar a row".into());
         }
         Ok(())
@@ -239,10 +250,7 @@ impl Shard {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn list_scalars(&self, entry: &ListEntry) -> Result<Option<&[u8]>> {
-        if self.metric == Metric::InnerProduct {
-            return Ok(None);
-        }
-        let section = self.file.require(SectionKind::Scalars)?;
+        let Some(section) = &self.scalars else { return Ok(None) };
         self.file.read(section, u64::from(entry.first), u64::from(entry.len)).map(Some)
     }
 
@@ -253,6 +261,12 @@ impl Shard {
     #[inline]
     pub fn ordinal(&self, slot: u32) -> Result<u32> {
         self.checked(self.ordinals.get(&self.file, slot)?)
+    }
+
+    /// Asks for the memory of a slot's ordinal, which will be wanted soon.
+    #[inline]
+    pub(crate) fn prefetch_ordinal(&self, slot: u32) {
+        self.ordinals.prefetch(&self.file, slot);
     }
 
     /// A number that must be an ordinal.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Checked, Sink, low_bits};
+use super::{BlockBounds, Checked, Sink, low_bits, place_of};
 use crate::codes::BLOCK;
 
 /// Lanes of a register.
@@ -68,7 +68,10 @@ pub(super) unsafe fn scan(list: Checked<'_>, sink: &mut impl Sink) {
         let hits = |threshold: u16| {
             bounds.iter().enumerate().fold(0, |hits, (i, &b)| hits | u64::from(b <= threshold) << i)
         };
-        sink.block(first, low_bits(lanes), hits, |out| *out = bounds);
+        let split = |out: &mut BlockBounds| {
+            (0..lanes).for_each(|lane| out[place_of(lane)] = bounds[lane]);
+        };
+        sink.block(first, low_bits(lanes), hits, split);
         first += width;
     }
 }

@@ -5,24 +5,23 @@ use std::arch::x86_64::*;
 use super::{Checked, Sink, low_bits};
 use crate::codes::BLOCK;
 
-/// Full blocks in flight: with the table's four registers and two accumulators a block they stay in
-/// the 32 registers, and a row's loads are shared by 256 vectors.
+/// Blocks in flight: with the table's four registers and two accumulators a block they stay in the 32
+/// registers, and a row's loads are shared by 256 vectors.
 const IN_FLIGHT: usize = 4;
-
 /// How far ahead of the scan bytes are fetched, in this list and on into the next: at the speed of a
 /// scan from cache, the time that memory takes to answer.
 const AHEAD: usize = 8192;
 
-/// Fetches the lines that are `distance` ahead of offset `at` of the list, the next list following it.
-/// As `distance` is at most the list's length, no line of either is left out.
+/// Where the bytes lie that are `AHEAD` of offset `at` of the list, the next list following it. A pointer
+/// to prefetch from and for nothing else: it may lie past the end of either.
 #[inline(always)]
-fn prefetch(list: &Checked<'_>, distance: usize, at: usize) {
-    let (at, codes) = (at + distance, list.list.codes);
-    let lines =
-        if at < codes.len() { codes.get(at..) } else { list.list.next.get(at - codes.len()..) };
-    for line in lines.unwrap_or_default().chunks(64).take(IN_FLIGHT) {
-        // SAFETY: every x86-64 has SSE; a prefetch reads nothing and cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+fn ahead(list: &Checked<'_>, at: usize) -> *const u8 {
+    let (codes, next) = (list.list.codes, list.list.next);
+    let target = at + AHEAD.min(codes.len());
+    if target < codes.len() {
+        codes.as_ptr().wrapping_add(target)
+    } else {
+        next.as_ptr().wrapping_add((target - codes.len()).min(next.len()))
     }
 }
 
@@ -36,7 +35,7 @@ struct Sums {
 /// Turns accumulators into the sums of even and odd lanes, adds the scalar terms, and hands them on.
 ///
 /// # Safety
-/// AVX-512 BW, DQ, VL and BMI2; `first` and `lanes` lie within the list.
+/// AVX-512 BW, DQ, VL and BMI2; `first` and its lanes lie within the list.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2")]
 unsafe fn finish(
@@ -49,13 +48,17 @@ unsafe fn finish(
     let lanes = low_bits(list.list.len - first);
     let mut sums = Sums { even: _mm512_sub_epi16(all, _mm512_slli_epi16::<8>(odd)), odd };
     if let Some(s) = list.list.scalars {
+        let at = s.bytes.as_ptr().wrapping_add(first);
+        // Each byte as the upper half of a word: (byte << 8) · factor >> 16 = byte · factor >> 8. (Masks do
+        // what a shift would, for nothing; and the compiler, which would know that a shift leaves zeros,
+        // turns the product into something slower.)
         // SAFETY: only the bytes of `lanes`, which the list has, are read.
-        let bytes = unsafe { _mm512_maskz_loadu_epi8(lanes, s.bytes.as_ptr().add(first).cast()) };
+        let (even, odd) = unsafe {
+            let even = _mm512_maskz_loadu_epi8((lanes & EVEN) << 1, at.wrapping_sub(1).cast());
+            (even, _mm512_maskz_loadu_epi8(lanes & !EVEN, at.cast()))
+        };
         let factor = _mm512_set1_epi16(s.factor as i16);
-        // (byte << 8) · factor >> 16 = byte · factor >> 8.
-        let even = _mm512_mulhi_epu16(_mm512_slli_epi16::<8>(bytes), factor);
-        let high = _mm512_set1_epi16(0xff00u16 as i16);
-        let odd = _mm512_mulhi_epu16(_mm512_and_si512(bytes, high), factor);
+        let (even, odd) = (_mm512_mulhi_epu16(even, factor), _mm512_mulhi_epu16(odd, factor));
         sums.even = _mm512_adds_epu16(sums.even, even);
         sums.odd = _mm512_adds_epu16(sums.odd, odd);
     }
@@ -64,22 +67,39 @@ unsafe fn finish(
         lanes,
         |threshold| {
             let t = _mm512_set1_epi16(threshold as i16);
-            let even = u64::from(_mm512_cmple_epu16_mask(sums.even, t));
-            let odd = u64::from(_mm512_cmple_epu16_mask(sums.odd, t));
-            _pdep_u64(even, 0x5555_5555_5555_5555) | _pdep_u64(odd, 0xaaaa_aaaa_aaaa_aaaa)
+            let even = _mm512_cmple_epu16_mask(sums.even, t);
+            let odd = _mm512_cmple_epu16_mask(sums.odd, t);
+            weave(even, odd)
         },
         |out| {
-            let (mut even, mut odd) = ([0u16; BLOCK / 2], [0u16; BLOCK / 2]);
-            // SAFETY: both arrays are 64 bytes.
+            // Lanes past the end cost as much as can be.
+            let even = _pext_u64(lanes, EVEN) as u32;
+            let odd = _pext_u64(lanes, !EVEN) as u32;
+            let none = _mm512_set1_epi16(-1);
+            // SAFETY: each half is 64 bytes.
             unsafe {
-                _mm512_storeu_si512(even.as_mut_ptr().cast(), sums.even);
-                _mm512_storeu_si512(odd.as_mut_ptr().cast(), sums.odd);
-            }
-            for (pair, (e, o)) in out.as_chunks_mut::<2>().0.iter_mut().zip(even.iter().zip(&odd)) {
-                *pair = [*e, *o];
+                let at = out.as_mut_ptr();
+                _mm512_storeu_si512(at.cast(), _mm512_mask_blend_epi16(even, none, sums.even));
+                _mm512_storeu_si512(
+                    at.add(BLOCK / 2).cast(),
+                    _mm512_mask_blend_epi16(odd, none, sums.odd),
+                );
             }
         },
     );
+}
+
+/// Every second bit, from the lowest on.
+const EVEN: u64 = 0x5555_5555_5555_5555;
+
+/// Bits of the even lanes and of the odd lanes as bits of all lanes.
+#[inline]
+#[target_feature(enable = "bmi2")]
+fn weave(even: u32, odd: u32) -> u64 {
+    if even | odd == 0 {
+        return 0;
+    }
+    _pdep_u64(u64::from(even), EVEN) | _pdep_u64(u64::from(odd), !EVEN)
 }
 
 /// Adds looked-up bytes to a pair of accumulators.
@@ -100,58 +120,67 @@ macro_rules! scan {
         /// The features named below.
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(list: Checked<'_>, sink: &mut impl Sink) {
-            let columns = list.layout.columns();
+            const WIDEST: usize = IN_FLIGHT * BLOCK;
             let (full, tail) = list.shape();
-            let codes = list.list.codes.as_ptr();
-            let distance = AHEAD.min(list.list.codes.len());
+            let end = full + tail;
             let mut first = 0;
-            while first < full {
-                if full - first >= IN_FLIGHT * BLOCK {
-                    let mut all = [_mm512_setzero_si512(); IN_FLIGHT];
-                    let mut odd = [_mm512_setzero_si512(); IN_FLIGHT];
-                    for j in 0..columns {
-                        let mut bytes = [_mm512_setzero_si512(); IN_FLIGHT];
-                        for (b, bytes) in bytes.iter_mut().enumerate() {
-                            let at = (first + b * BLOCK) * columns + j * BLOCK;
-                            // SAFETY: full blocks of 64 · columns bytes lie within the codes.
-                            *bytes = unsafe { _mm512_loadu_si512(codes.add(at).cast()) };
-                        }
-                        prefetch(&list, distance, first * columns + j * IN_FLIGHT * BLOCK);
-                        // SAFETY: column j has its rows in the table.
-                        unsafe { $column(&list, j, &bytes, &mut all, &mut odd) };
-                    }
-                    for b in 0..IN_FLIGHT {
-                        // SAFETY: the block lies within the list.
-                        unsafe { finish(&list, all[b], odd[b], first + b * BLOCK, sink) };
-                    }
-                    first += IN_FLIGHT * BLOCK;
-                    continue;
-                }
-                // SAFETY: as above, for one full block.
-                unsafe { one(&list, codes.add(first * columns), BLOCK, first, sink) };
-                first += BLOCK;
+            while end - first > WIDEST {
+                // SAFETY: the blocks lie within the list.
+                unsafe { group::<IN_FLIGHT>(&list, BLOCK, first, sink) };
+                first += WIDEST;
             }
-            if tail > 0 {
-                // SAFETY: the last block has `tail` bytes a column, within the codes.
-                unsafe { one(&list, codes.add(full * columns), tail, full, sink) };
+            // One to four blocks are left, all of them in flight; the last may be narrow.
+            let last = if tail > 0 { tail } else { BLOCK };
+            // SAFETY: as above.
+            unsafe {
+                match (end - first).div_ceil(BLOCK) {
+                    4 => group::<4>(&list, last, first, sink),
+                    3 => group::<3>(&list, last, first, sink),
+                    2 => group::<2>(&list, last, first, sink),
+                    1 => group::<1>(&list, last, first, sink),
+                    _ => {}
+                }
             }
 
-            /// One block of `width` bytes a column.
+            /// `N` blocks, the last of which has `last` bytes a column.
             ///
             /// # Safety
-            /// As the scan's; the block lies within the codes.
+            /// As the scan's; the blocks lie within the codes.
             #[target_feature(enable = $features)]
-            unsafe fn one(list: &Checked<'_>, block: *const u8, width: usize, first: usize, sink: &mut impl Sink) {
-                let mut all = [_mm512_setzero_si512()];
-                let mut odd = [_mm512_setzero_si512()];
-                for j in 0..list.layout.columns() {
-                    // SAFETY: only the column's `width` bytes are read.
-                    let bytes = unsafe { _mm512_maskz_loadu_epi8(low_bits(width), block.add(j * width).cast()) };
+            unsafe fn group<const N: usize>(
+                list: &Checked<'_>,
+                last: usize,
+                first: usize,
+                sink: &mut impl Sink,
+            ) {
+                let columns = list.layout.columns();
+                let codes = list.list.codes.as_ptr();
+                let mask = low_bits(last);
+                let fetch = ahead(list, first * columns);
+                let mut all = [_mm512_setzero_si512(); N];
+                let mut odd = [_mm512_setzero_si512(); N];
+                for j in 0..columns {
+                    let mut bytes = [_mm512_setzero_si512(); N];
+                    for b in 0..N {
+                        let block = (first + b * BLOCK) * columns;
+                        // SAFETY: a full block has 64 bytes a column, the last one `last`; both lie within
+                        // the codes.
+                        bytes[b] = unsafe {
+                            if b + 1 < N {
+                                _mm512_loadu_si512(codes.add(block + j * BLOCK).cast())
+                            } else {
+                                _mm512_maskz_loadu_epi8(mask, codes.add(block + j * last).cast())
+                            }
+                        };
+                        _mm_prefetch::<_MM_HINT_T0>(fetch.wrapping_add((j * N + b) * 64).cast());
+                    }
                     // SAFETY: column j has its rows in the table.
-                    unsafe { $column(list, j, &[bytes], &mut all, &mut odd) };
+                    unsafe { $column(list, j, &bytes, &mut all, &mut odd) };
                 }
-                // SAFETY: the block lies within the list.
-                unsafe { finish(list, all[0], odd[0], first, sink) };
+                for b in 0..N {
+                    // SAFETY: the block lies within the list.
+                    unsafe { finish(list, all[b], odd[b], first + b * BLOCK, sink) };
+                }
             }
         }
     };
@@ -257,19 +286,35 @@ scan! {
     scan4, "avx512f,avx512bw,avx512dq,avx512vl,bmi2", column4
 }
 
+/// Appends the position of every bound in `from ..= to`, ascending.
+///
+/// # Safety
+/// AVX-512 BW and BMI2.
+#[target_feature(enable = "avx512f,avx512bw,bmi2")]
+pub(super) unsafe fn between(bounds: &[[u16; BLOCK]], from: u16, to: u16, out: &mut Vec<u32>) {
+    let (from, to) = (_mm512_set1_epi16(from as i16), _mm512_set1_epi16(to as i16));
+    for (first, block) in (0u32..).step_by(BLOCK).zip(bounds) {
+        let hits = |half: usize| {
+            // SAFETY: each half is 64 bytes.
+            let half = unsafe { _mm512_loadu_si512(block.as_ptr().add(half * BLOCK / 2).cast()) };
+            _mm512_mask_cmple_epu16_mask(_mm512_cmpge_epu16_mask(half, from), half, to)
+        };
+        super::push_lanes(first, weave(hits(0), hits(1)), out);
+    }
+}
+
 /// How many of `bounds` are at most `threshold`.
 ///
 /// # Safety
 /// AVX-512 BW.
 #[target_feature(enable = "avx512f,avx512bw,popcnt")]
-pub(super) unsafe fn count_at_most(bounds: &[u16], threshold: u16) -> usize {
+pub(super) unsafe fn count_at_most(bounds: &[[u16; BLOCK]], threshold: u16) -> usize {
     let t = _mm512_set1_epi16(threshold as i16);
-    let (parts, rest) = bounds.as_chunks::<32>();
-    let mut count = rest.iter().filter(|b| **b <= threshold).count();
-    for part in parts {
-        // SAFETY: a part is 64 bytes.
-        let part = unsafe { _mm512_loadu_si512(part.as_ptr().cast()) };
-        count += _mm512_cmple_epu16_mask(part, t).count_ones() as usize;
+    let mut count = 0;
+    for half in bounds.as_flattened().as_chunks::<32>().0 {
+        // SAFETY: a half is 64 bytes.
+        let half = unsafe { _mm512_loadu_si512(half.as_ptr().cast()) };
+        count += _mm512_cmple_epu16_mask(half, t).count_ones() as usize;
     }
     count
 }

@@ -86,35 +86,44 @@ impl<'a> Checked<'a> {
     }
 }
 
+/// Bounds of one block: of its even lanes, then of its odd lanes, as the kernels have them. Lanes past
+/// the list's end are [`u16::MAX`].
+pub type BlockBounds = [u16; BLOCK];
+
+/// Where a lane's bound stands in [`BlockBounds`].
+pub const fn place_of(lane: usize) -> usize {
+    lane / 2 + lane % 2 * (BLOCK / 2)
+}
+
 /// Where kernels put what they find.
 trait Sink {
     /// Takes the bounds of lanes `first ..`, of which the low bits of `lanes` are vectors: bit i of the
-    /// result of `hits(threshold)` is set if the bound of lane i is at most the threshold; `bound(i)`
-    /// is the bound itself.
+    /// result of `hits(threshold)` is set if the bound of lane i is at most the threshold; `bounds`
+    /// writes the bounds themselves.
     fn block(
         &mut self,
         first: usize,
         lanes: u64,
         hits: impl FnOnce(u16) -> u64,
-        bounds: impl FnOnce(&mut [u16; BLOCK]),
+        bounds: impl FnOnce(&mut BlockBounds),
     );
 }
 
 /// Writes every bound.
-struct Bounds<'a>(&'a mut Vec<u16>);
+struct Bounds<'a>(&'a mut Vec<BlockBounds>);
 
 impl Sink for Bounds<'_> {
     #[inline(always)]
     fn block(
         &mut self,
         _first: usize,
-        lanes: u64,
+        _lanes: u64,
         _hits: impl FnOnce(u16) -> u64,
-        bounds: impl FnOnce(&mut [u16; BLOCK]),
+        bounds: impl FnOnce(&mut BlockBounds),
     ) {
-        let mut block = [0; BLOCK];
+        let mut block = [u16::MAX; BLOCK];
         bounds(&mut block);
-        self.0.extend_from_slice(&block[..lanes.count_ones() as usize]);
+        self.0.push(block);
     }
 }
 
@@ -131,13 +140,18 @@ impl Sink for Survivors<'_> {
         first: usize,
         lanes: u64,
         hits: impl FnOnce(u16) -> u64,
-        _bounds: impl FnOnce(&mut [u16; BLOCK]),
+        _bounds: impl FnOnce(&mut BlockBounds),
     ) {
-        let mut hits = hits(self.threshold) & lanes;
-        while hits != 0 {
-            self.out.push(first as u32 + hits.trailing_zeros());
-            hits &= hits - 1;
-        }
+        push_lanes(first as u32, hits(self.threshold) & lanes, self.out);
+    }
+}
+
+/// Appends `first` plus the number of every set bit.
+#[inline(always)]
+fn push_lanes(first: u32, mut lanes: u64, out: &mut Vec<u32>) {
+    while lanes != 0 {
+        out.push(first + lanes.trailing_zeros());
+        lanes &= lanes - 1;
     }
 }
 
@@ -173,15 +187,20 @@ fn run(simd: Simd, list: Checked<'_>, sink: &mut impl Sink) {
     }
 }
 
-/// Writes the bound of every vector of the list to `out` (len,).
+/// Appends the bounds of the list's vectors to `out`, a block for a block.
 ///
 /// `table` is (m, ksub).
 ///
 /// # Panics
 /// If a slice is too short for its shape.
-pub fn bounds(simd: Simd, layout: CodeLayout, list: List<'_>, table: &[u8], out: &mut Vec<u16>) {
-    out.clear();
-    out.reserve(list.len);
+pub fn bounds(
+    simd: Simd,
+    layout: CodeLayout,
+    list: List<'_>,
+    table: &[u8],
+    out: &mut Vec<BlockBounds>,
+) {
+    out.reserve(list.len.div_ceil(BLOCK));
     run(simd, Checked::new(layout, list, table), &mut Bounds(out));
 }
 
@@ -202,14 +221,41 @@ pub fn survivors(
     run(simd, Checked::new(layout, list, table), &mut Survivors { threshold, out });
 }
 
-/// How many of `bounds` are at most `threshold`.
-pub fn count_at_most(simd: Simd, bounds: &[u16], threshold: u16) -> usize {
+/// Appends the position of every bound that is at most `threshold` and not at most `above` to `out`,
+/// ascending. Bounds of [`u16::MAX`], which lanes past the end have, are never found.
+pub fn between(
+    simd: Simd,
+    bounds: &[BlockBounds],
+    above: Option<u16>,
+    threshold: u16,
+    out: &mut Vec<u32>,
+) {
+    let (from, to) = (above.map_or(0, |a| a.saturating_add(1)), threshold.min(u16::MAX - 1));
+    match simd.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx512Vbmi => {
+            // SAFETY: only a processor that has the level makes `simd`.
+            unsafe { avx512::between(bounds, from, to, out) }
+        }
+        _ => {
+            for (first, block) in (0u32..).step_by(BLOCK).zip(bounds) {
+                let hit = |lane: usize| (from..=to).contains(&block[place_of(lane)]);
+                let hits = (0..BLOCK).filter(|&lane| hit(lane)).map(|lane| 1u64 << lane);
+                push_lanes(first, hits.sum(), out);
+            }
+        }
+    }
+}
+
+/// How many of `bounds` are at most `threshold`; none of [`u16::MAX`] is.
+pub fn count_at_most(simd: Simd, bounds: &[BlockBounds], threshold: u16) -> usize {
+    let threshold = threshold.min(u16::MAX - 1);
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx512Vbmi => {
             // SAFETY: only a processor that has the level makes `simd`.
             unsafe { avx512::count_at_most(bounds, threshold) }
         }
-        _ => bounds.iter().filter(|b| **b <= threshold).count(),
+        _ => bounds.as_flattened().iter().filter(|b| **b <= threshold).count(),
     }
 }

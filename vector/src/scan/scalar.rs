@@ -1,6 +1,6 @@
 //! The scan without vector instructions: what a bound is, and the oracle of the other levels.
 
-use super::{Checked, Sink, low_bits};
+use super::{BlockBounds, Checked, Sink, low_bits, place_of};
 use crate::codes::BLOCK;
 
 /// Scans a list block by block.
@@ -27,6 +27,9 @@ pub(super) fn scan(checked: Checked<'_>, sink: &mut impl Sink) {
         let hits = |threshold: u16| {
             (0..lanes).map(|i| u64::from(block[i] <= threshold) << i).fold(0, |a, b| a | b)
         };
-        sink.block(first, low_bits(lanes), hits, |out| *out = block);
+        let split = |out: &mut BlockBounds| {
+            (0..lanes).for_each(|lane| out[place_of(lane)] = block[lane]);
+        };
+        sink.block(first, low_bits(lanes), hits, split);
     }
 }

@@ -65,10 +65,26 @@ impl Case {
                 self.layout.bits(),
                 self.len
             );
-            let mut found = Vec::new();
-            bounds(simd, self.layout, self.list(factor), &self.table, &mut found);
-            assert_eq!(found, want, "{what}");
+            let mut blocks = vec![[3; BLOCK]];
+            bounds(simd, self.layout, self.list(factor), &self.table, &mut blocks);
+            let blocks = &blocks[1..];
+            assert_eq!(blocks.len(), self.len.div_ceil(BLOCK), "{what}");
+            let lane = |i: usize| blocks[i / BLOCK][place_of(i % BLOCK)];
+            let found: Vec<u16> = (0..blocks.len() * BLOCK).map(lane).collect();
+            assert_eq!(found[..self.len], want, "{what}");
+            assert!(found[self.len..].iter().all(|&b| b == u16::MAX), "{what}");
             for threshold in [0, median, u16::MAX] {
+                let below = threshold.min(u16::MAX - 1);
+                let kept = (0u32..).zip(&want).filter(|(_, b)| **b <= below).map(|(i, _)| i);
+                let kept: Vec<u32> = kept.collect();
+                assert_eq!(count_at_most(simd, blocks, threshold), kept.len(), "{what}");
+                let mut found = Vec::new();
+                between(simd, blocks, None, threshold, &mut found);
+                assert_eq!(found, kept, "{what} {threshold}");
+                let mut found = Vec::new();
+                between(simd, blocks, Some(median / 2), threshold, &mut found);
+                let upper = kept.iter().filter(|&&i| want[i as usize] > median / 2).copied();
+                assert_eq!(found, upper.collect::<Vec<_>>(), "{what} {threshold}");
                 let mut found = vec![7];
                 survivors(simd, self.layout, self.list(factor), &self.table, threshold, &mut found);
                 let kept = (0u32..).zip(&want).filter(|(_, b)| **b <= threshold).map(|(i, _)| i);

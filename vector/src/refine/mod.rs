@@ -20,7 +20,12 @@
 //! distances to 256 decoded rows, before the first row is looked at; and for L2 each row would need a term of
 //! four bytes beside its code.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use crate::codes::{CodeLayout, MAX_M};
 use crate::level::{Level, Simd};
+use crate::{dot, l2_sq};
 
 /// How finer codes are decoded.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +66,149 @@ pub struct Coarser<'a> {
     pub ksub: usize,
     /// (m,); not looked at unless [`Finer::needs_code`].
     pub code: &'a [u8],
+}
+
+/// What all rows of a query share.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables<'a> {
+    /// How first codes lie in their lists.
+    pub layout: CodeLayout,
+    /// Of the first codes, (m, ksub, d / m).
+    pub codebooks: &'a [f32],
+    /// How finer codes are decoded.
+    pub finer: Finer<'a>,
+}
+
+/// A row to be scored.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// First codes of its list in block order; not looked at unless [`Finer::needs_code`].
+    pub codes: &'a [u8],
+    /// Rows in the list.
+    pub len: usize,
+    /// Its place in the list.
+    pub i: usize,
+    /// Centroid of the list, (d,).
+    pub centroid: &'a [f32],
+    /// Its finer code.
+    pub fine: &'a [u8],
+}
+
+/// Which score is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// ‖q − ẑ‖².
+    L2,
+    /// ⟨q, ẑ⟩.
+    InnerProduct,
+}
+
+/// Writes the score of `q` (d,) with each decoded row to `out` (n,): the bits of [`decode`] and then
+/// [`l2_sq`] or [`dot`], at every level.
+///
+/// # Panics
+/// If a shape does not fit, or a codeword is not in its codebook.
+pub fn scores(
+    simd: Simd,
+    score: Score,
+    q: &[f32],
+    tables: &Tables<'_>,
+    rows: &[Row<'_>],
+    out: &mut Vec<f32>,
+) {
+    out.clear();
+    let (d, m, ksub) = (q.len(), tables.layout.m(), 1usize << tables.layout.bits());
+    assert!(m <= MAX_M && d.is_multiple_of(m), "d = {d}, m = {m}");
+    assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
+    let bytes = match tables.finer {
+        Finer::Pq { codebooks, ksub } => {
+            assert_eq!(codebooks.len(), ksub * d, "finer codebooks of another shape");
+            rows.first().map_or(0, |row| row.fine.len())
+        }
+        Finer::Sq8 { linear, cubic } => {
+            assert!(linear.len() == d && cubic.len() == d, "scalars of another dimension");
+            d
+        }
+        Finer::F16 => 2 * d,
+    };
+    let fits = |row: &Row<'_>| row.centroid.len() == d && row.fine.len() == bytes;
+    assert!(rows.iter().all(fits), "a row of another shape");
+    #[cfg(target_arch = "x86_64")]
+    if simd.level() >= Level::Avx512 && fast(score, q, tables, bytes, rows, out) {
+        return;
+    }
+    let (mut code, mut z) = ([0; MAX_M], vec![0f32; d]);
+    for row in rows {
+        let code = &mut code[..m];
+        if tables.finer.needs_code() {
+            tables.layout.get(row.codes, row.len, row.i, code);
+        }
+        let coarser = Coarser { centroid: row.centroid, codebooks: tables.codebooks, ksub, code };
+        decode(simd, tables.finer, coarser, row.fine, &mut z);
+        out.push(match score {
+            Score::L2 => l2_sq(q, &z),
+            Score::InnerProduct => dot(q, &z),
+        });
+    }
+}
+
+/// [`scores`] in registers; false, and nothing written, for shapes that have no such form. Shapes were checked,
+/// and the level is AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn fast(
+    score: Score,
+    q: &[f32],
+    tables: &Tables<'_>,
+    bytes: usize,
+    rows: &[Row<'_>],
+    out: &mut Vec<f32>,
+) -> bool {
+    use avx512::{F16, SQ8, scores};
+    let d = q.len();
+    let fine = match tables.finer {
+        Finer::Pq { ksub: 256, .. } if bytes > 0 && d.is_multiple_of(bytes) => d / bytes,
+        Finer::Pq { .. } => return false,
+        Finer::Sq8 { .. } => SQ8,
+        Finer::F16 => F16,
+    };
+    let first = match (fine, tables.layout.bits()) {
+        (F16, _) => 8, // Not looked at.
+        (_, 8) => d / tables.layout.m(),
+        _ => return false,
+    };
+    if !d.is_multiple_of(16) {
+        return false;
+    }
+    macro_rules! choose {
+        ($(($first:literal, $fine:tt)),+) => {
+            // SAFETY: the caller's level and shapes; d is a multiple of 16, and so of each dsub below.
+            unsafe {
+                match (first, fine, score) {
+                    $(($first, $fine, Score::L2) => scores::<$first, $fine, true>(q, tables, rows, out),
+                    ($first, $fine, Score::InnerProduct) => {
+                        scores::<$first, $fine, false>(q, tables, rows, out)
+                    })+
+                    _ => return false,
+                }
+            }
+        };
+    }
+    choose!(
+        (4, 2),
+        (4, 4),
+        (4, 8),
+        (4, SQ8),
+        (8, 2),
+        (8, 4),
+        (8, 8),
+        (8, SQ8),
+        (8, F16),
+        (16, 2),
+        (16, 4),
+        (16, 8),
+        (16, SQ8)
+    );
+    true
 }
 
 /// Writes the decoded row to `z` (d,), from its finer `code`: the same bits at every level.
@@ -344,6 +492,89 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Scores at every level have the bits of a decoded row and a distance, for every kind, with and without a
+    /// form in registers, any number of rows, both code sizes.
+    #[test]
+    fn scores_have_the_bits_of_decoded_rows() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
+        let shapes = [(16, 8), (8, 4), (4, 16), (2, 24), (5, 3), (16, 1), (3, 16), (1, 48), (2, 8)];
+        let mut in_registers = 0;
+        for (m, dsub) in shapes {
+            for ksub in [256usize, 16] {
+                let (d, len) = (m * dsub, 150);
+                let layout = CodeLayout::new(m, ksub).unwrap();
+                let flat: Vec<u8> = (0..len * m).map(|_| rng.random_range(0..ksub) as u8).collect();
+                let mut codes = Vec::new();
+                layout.pack(&flat, &mut codes);
+                let (q, codebooks, centroids) = (
+                    draw(&mut rng, d, 9.0),
+                    draw(&mut rng, ksub * d, 9.0),
+                    draw(&mut rng, 2 * d, 9.0),
+                );
+                let fine_books = draw(&mut rng, 256 * d, 2.0);
+                let (linear, cubic) = (draw(&mut rng, d, 0.01), draw(&mut rng, d, 1e-6));
+                let pq = Finer::Pq { codebooks: &fine_books, ksub: 256 };
+                let sq8 = Finer::Sq8 { linear: &linear, cubic: &cubic };
+                let divisors = (1..=d.min(MAX_M)).filter(|m| d.is_multiple_of(*m));
+                let kinds = divisors.map(|m| (pq, m)).chain([(sq8, d), (Finer::F16, 2 * d)]);
+                for (finer, bytes) in kinds {
+                    let fine: Vec<u8> = match finer {
+                        Finer::F16 => (0..11 * d)
+                            .flat_map(|_| half::f16::from_f32(rng.random()).to_le_bytes())
+                            .collect(),
+                        _ => (0..11 * bytes).map(|_| rng.random()).collect(),
+                    };
+                    let tables = Tables { layout, codebooks: &codebooks, finer };
+                    let rows: Vec<Row<'_>> = (0..11)
+                        .map(|r| Row {
+                            codes: &codes,
+                            len,
+                            i: r * 37 % len,
+                            centroid: &centroids[r % 2 * d..][..d],
+                            fine: &fine[r * bytes..][..bytes],
+                        })
+                        .collect();
+                    for score in [Score::L2, Score::InnerProduct] {
+                        let want: Vec<u32> = rows
+                            .iter()
+                            .map(|row| {
+                                let coarser = Coarser {
+                                    centroid: row.centroid,
+                                    codebooks: &codebooks,
+                                    ksub,
+                                    code: &flat[row.i * m..][..m],
+                                };
+                                let mut z = vec![0.0; d];
+                                decode_any(finer, coarser, row.fine, &mut z);
+                                let score = if score == Score::L2 { l2_sq } else { dot };
+                                score(&q, &z).to_bits()
+                            })
+                            .collect();
+                        for simd in Simd::all() {
+                            for n in [0, 1, 3, 8, 11] {
+                                let mut out = vec![1.0];
+                                scores(simd, score, &q, &tables, &rows[..n], &mut out);
+                                assert_eq!(
+                                    bits(&out),
+                                    want[..n],
+                                    "{} m {m} dsub {dsub} ksub {ksub}, {finer:?} of {bytes} bytes",
+                                    simd.level()
+                                );
+                            }
+                            #[cfg(target_arch = "x86_64")]
+                            if simd.level() >= Level::Avx512 {
+                                let mut out = Vec::new();
+                                let fast = fast(score, &q, &tables, bytes, &rows, &mut out);
+                                in_registers += usize::from(fast);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(in_registers > 50 || Simd::detect().level() < Level::Avx512, "{in_registers}");
     }
 
     /// All halves there are, at every level.

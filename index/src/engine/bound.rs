@@ -1,0 +1,88 @@
+//! What a list's rows cost at least and at most, in units of the byte table.
+
+use ocelli_vector::lut::ByteTable;
+
+use crate::model::Metric;
+use crate::shard::ListEntry;
+
+/// Costs whose parts are below this cannot overflow a float when they are added.
+pub(super) const LARGEST: f64 = f32::MAX as f64 / 8.0;
+
+/// What a query contributes to every list's bound: see the engine's introduction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueryBound {
+    metric: Metric,
+    /// Sub-quantizers.
+    m: f64,
+    /// Σⱼ lowⱼ.
+    low: f64,
+    /// Σⱼ max |cⱼ|.
+    magnitude: f64,
+    /// Δ, and units per cost.
+    pub step: f64,
+    per_step: f64,
+}
+
+/// What a row of one list costs, beside its integer S.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListBound {
+    /// b_l + Σⱼ lowⱼ + min_l.
+    pub constant: f64,
+    /// See [`ocelli_vector::scan::Scalars::factor`].
+    pub factor: u16,
+    /// Slack of float costs.
+    pub slack: f64,
+    /// Whether all this holds. Where numbers are so large that floats overflow, or the scalars were
+    /// written without information, every row is scored.
+    pub sound: bool,
+}
+
+impl QueryBound {
+    pub fn new(metric: Metric, m: usize, table: &ByteTable) -> Self {
+        Self {
+            metric,
+            m: m as f64,
+            low: table.low,
+            magnitude: table.magnitude,
+            step: table.step,
+            per_step: table.step.recip(),
+        }
+    }
+
+    /// Whether the byte table can be trusted at all.
+    pub fn sound(&self) -> bool {
+        self.magnitude < LARGEST
+    }
+
+    /// The bound of a list whose centroid gives the score `base`. Products with `per_step` stand for
+    /// quotients: they are off by a few 2⁻⁵³, for which a billionth is given away where it matters.
+    pub fn of(&self, entry: &ListEntry, base: f32) -> ListBound {
+        let (b, term_low, step, term_size) = match self.metric {
+            Metric::InnerProduct => (-f64::from(base), 0.0, 0.0, 0.0),
+            Metric::L2 => {
+                let (min, step) = (f64::from(entry.scalar_min), f64::from(entry.scalar_step));
+                (f64::from(base), min, step, min.abs() + 257.0 * step)
+            }
+        };
+        let magnitude = b.abs() + self.magnitude + term_size;
+        let factor = 256.0 * step * self.per_step * (1.0 - 1e-9);
+        ListBound {
+            constant: b + self.low + term_low,
+            // A cast saturates, and rounds down as it must.
+            factor: factor as u16,
+            slack: 4.0 * (self.m + 8.0) * f64::from(f32::EPSILON) / 2.0 * magnitude,
+            sound: magnitude < LARGEST,
+        }
+    }
+
+    /// The largest integer that a row of cost at most `tau` can have; `None` if there is no such row.
+    pub fn threshold(&self, bound: &ListBound, tau: f32) -> Option<u16> {
+        if !bound.sound {
+            return Some(u16::MAX);
+        }
+        // The product's own rounding is far below the slack, which is over 10⁻⁴ of a unit.
+        let room = (f64::from(tau) + bound.slack - bound.constant) * self.per_step;
+        // A cast saturates, and a NaN is no room.
+        (room >= 0.0).then_some(room as u16)
+    }
+}

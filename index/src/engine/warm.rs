@@ -1,0 +1,67 @@
+//! The rows that are scored first: see the engine's introduction.
+
+use std::ops::Range;
+
+use ocelli_vector::Simd;
+use ocelli_vector::scan::{self, BlockBounds};
+
+use super::bound::{ListBound, QueryBound};
+
+/// One list of the warm-up.
+pub(super) struct Span {
+    bound: ListBound,
+    /// Its bounds among those of all lists.
+    pub blocks: Range<usize>,
+    /// Rows whose bound is at most this are scored first.
+    pub first: Option<u16>,
+}
+
+impl Span {
+    pub fn new(bound: ListBound, blocks: Range<usize>) -> Self {
+        Self { bound, blocks, first: None }
+    }
+}
+
+/// Sets [`Span::first`] so that the `k` rows that may cost least are scored first, and few beside them. Which
+/// rows these are decides nothing but time. `bounds` are those of the lists' rows; where fewer than
+/// `k` rows have a bound that tells them apart, all that have one are chosen.
+pub(super) fn choose_smallest(
+    simd: Simd,
+    query: &QueryBound,
+    spans: &mut [Span],
+    bounds: &[BlockBounds],
+    k: usize,
+) {
+    // Costs in units of Δ above the smallest constant.
+    let constants = || spans.iter().filter(|s| s.bound.sound).map(|s| s.bound.constant);
+    let floor = constants().fold(f64::INFINITY, f64::min);
+    let shift = |s: &Span| (s.bound.constant - floor) / query.step;
+    let widest = spans.iter().filter(|s| s.bound.sound).map(shift).fold(0.0, f64::max);
+    let first = |s: &Span, units: f64| {
+        let room = units - shift(s);
+        (s.bound.sound && room >= 0.0).then_some(room as u16)
+    };
+    let count = |units: f64| -> usize {
+        let of_span = |s: &Span| {
+            let blocks = &bounds[s.blocks.clone()];
+            first(s, units).map_or(0, |t| scan::count_at_most(simd, blocks, t))
+        };
+        spans.iter().map(of_span).sum()
+    };
+    // Lists that are further behind than bounds reach wait for a threshold.
+    let (mut low, mut high) = (-1.0, f64::from(u16::MAX) + widest.ceil().min(f64::from(u16::MAX)));
+    // Most bounds are sums of a few thousand: a guess that often spares half of the rounds.
+    if count(4096.0) >= k {
+        high = 4096.0;
+    }
+    while high - low > 1.0 {
+        let middle = ((low + high) / 2.0).floor();
+        if count(middle) >= k {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    let chosen: Vec<Option<u16>> = spans.iter().map(|s| first(s, high)).collect();
+    spans.iter_mut().zip(chosen).for_each(|(s, first)| s.first = first);
+}
