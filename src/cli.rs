@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocelli_indexer::RefineChoice;
 use ocelli_indexer::config::MetricChoice;
 
 const EXAMPLES: &str = "\
@@ -131,7 +132,9 @@ pub struct WhitenArgs {
 const TRAIN_EXAMPLE: &str = "\
 Train on vectors that will not be judged, and on enough of them: 39 rows per codeword, which is
 9,984, or 39 per list. A small collection gives its region vectors, about twenty per photo:
-  ocelli train white-regions.part --m 32 --out paris.model";
+  ocelli train white-regions.part --m 32 --out paris.model
+Codes of 16 bytes to scan and 32 more to score the best again:
+  ocelli train white-regions.part --m 16 --refine pq32 --out paris.model";
 
 #[derive(Args)]
 #[command(after_help = TRAIN_EXAMPLE)]
@@ -170,6 +173,13 @@ pub struct TrainArgs {
     /// Rows to train on at most, drawn at random; 0: all [default: 1000000]
     #[arg(long, value_name = "N")]
     pub max_rows: Option<usize>,
+    /// Finer codes, by which the best of a scan are scored again: pq and bytes a vector (pq32, pq64), sq8
+    /// (a byte a dimension), f16 (the vectors in half precision) [default: none]
+    #[arg(long, value_name = "KIND")]
+    pub refine: Option<RefineChoice>,
+    /// Keep this model as it is and learn only its finer codes
+    #[arg(long, value_name = "MODEL", requires = "refine", conflicts_with_all = ["nlist", "m", "metric", "opq", "opq_niter", "max_rows"])]
+    pub base: Option<PathBuf>,
     /// Train on fewer rows than make sense
     #[arg(long)]
     pub force: bool,

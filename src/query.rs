@@ -59,6 +59,10 @@ pub struct QueryArgs {
     /// Lists scanned in each shard; default: the server's.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub nprobe: u32,
+    /// Candidates of the scan that are scored again by finer codes, 0 for none; default: the server's,
+    /// where the index has them.
+    #[arg(long, value_name = "N")]
+    pub refine: Option<u32>,
     /// Accept an answer from a part of the shards if others are damaged.
     #[arg(long)]
     pub allow_partial: bool,
@@ -142,6 +146,7 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         terms: weighted.collect(),
         k: args.k,
         nprobe: args.nprobe,
+        refine: args.refine,
         with_keys: true,
         allow_partial: args.allow_partial,
     })

@@ -81,6 +81,16 @@ pub enum Error {
         /// Model of the shard.
         found: Hash,
     },
+    /// A shard's finer codes were made by another refinement.
+    #[error("{}: finer codes of refinement {found}, expected {expected}", path.display())]
+    RefinementMismatch {
+        /// The shard.
+        path: PathBuf,
+        /// The refinement that was expected, with what it is.
+        expected: String,
+        /// Refinement of the shard.
+        found: Hash,
+    },
     /// A vector or matrix of the wrong dimension.
     #[error("{what}: expected dimension {expected}, found {found}")]
     Dim {
@@ -140,7 +150,8 @@ impl Error {
             Self::NewerVersion { .. }
             | Self::WrongKind { .. }
             | Self::SpecMismatch { .. }
-            | Self::ModelMismatch { .. } => ErrorCode::FailedPrecondition,
+            | Self::ModelMismatch { .. }
+            | Self::RefinementMismatch { .. } => ErrorCode::FailedPrecondition,
             Self::Dim { .. } | Self::Invalid { .. } => ErrorCode::InvalidArgument,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } => ErrorCode::Aborted,

@@ -20,6 +20,16 @@ impl Hash {
         h.finish()
     }
 
+    /// The digest itself.
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// A digest that stands somewhere as its bytes.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The digest's first 16 hexadecimal digits: enough to tell files of one index apart by name.
     pub fn short(&self) -> String {
         self.to_string()[..16].to_owned()

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::manifest::{Generation, IndexDir};
 use crate::model::Model;
 use crate::part::Part;
+use crate::refine::Refinement;
 use crate::shard::ShardMeta;
 use crate::snapshot::Snapshot;
 use crate::whitening::Whitening;
@@ -78,6 +79,8 @@ pub enum Inspection {
         ksub: usize,
         /// Whether it rotates.
         rotation: bool,
+        /// Finer codes that it makes.
+        refinement: Option<RefinementInfo>,
         /// Hash of the descriptor spec.
         spec_hash: String,
         /// The spec's canonical text.
@@ -97,6 +100,8 @@ pub enum Inspection {
         map_bytes_per_row: f64,
         /// Bytes a row of keys and their map.
         key_bytes_per_row: f64,
+        /// Bytes a row of finer codes.
+        refine_bytes_per_row: f64,
         /// File.
         file: FileInfo,
     },
@@ -122,7 +127,28 @@ pub enum Inspection {
         map_bytes_per_image: f64,
         /// Of these, keys and their map.
         key_bytes_per_image: f64,
+        /// Of these, finer codes.
+        refine_bytes_per_image: f64,
+        /// What they are, where every shard has them.
+        refinement: Option<RefinementInfo>,
     },
+}
+
+/// Finer codes.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefinementInfo {
+    /// As it is asked for: `pq32`, `sq8`, `f16`.
+    pub name: String,
+    /// Bytes of one.
+    pub code_bytes: usize,
+    /// Hash that shards name.
+    pub hash: String,
+}
+
+impl RefinementInfo {
+    fn of(r: &Refinement) -> Self {
+        Self { name: r.name(), code_bytes: r.code_bytes(), hash: r.hash().to_string() }
+    }
 }
 
 /// A file and its sections.
@@ -160,6 +186,9 @@ impl FileInfo {
 const MAPS: &[SectionKind] = &[SectionKind::Ids, SectionKind::IdMap, SectionKind::ListOf];
 /// Sections of keys.
 const KEYS: &[SectionKind] = &[SectionKind::Keys, SectionKind::KeyMap];
+
+/// Sections of finer codes.
+const FINE: &[SectionKind] = &[SectionKind::RefineCodes, SectionKind::StoredVectors];
 
 /// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
 /// proven; a shard outside an index directory is then only proven byte by byte, since what it means
@@ -215,6 +244,7 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
                 m: p.m,
                 ksub: p.ksub,
                 rotation: p.rotation.is_some(),
+                refinement: model.refinement().map(RefinementInfo::of),
                 spec_hash: p.spec.hash().to_string(),
                 spec: p.spec.canonical(),
                 training: p.training.clone(),
@@ -224,11 +254,12 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         FileKind::Shard => {
             let meta: ShardMeta = crate::part::read_meta(&file)?;
             let rows = f64::from(meta.rows.max(1));
-            let (maps, keys) = (info.sum(MAPS), info.sum(KEYS));
+            let (maps, keys, fine) = (info.sum(MAPS), info.sum(KEYS), info.sum(FINE));
             Inspection::Shard {
-                search_bytes_per_row: (info.bytes - maps - keys) as f64 / rows,
+                search_bytes_per_row: (info.bytes - maps - keys - fine) as f64 / rows,
                 map_bytes_per_row: maps as f64 / rows,
                 key_bytes_per_row: keys as f64 / rows,
+                refine_bytes_per_row: fine as f64 / rows,
                 meta,
                 file: info,
             }
@@ -241,7 +272,8 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
     let generations = dir.generations()?;
     let current = dir.current()?;
     let (mut rows, mut shard_bytes, mut model_bytes) = (0, 0, 0);
-    let (mut maps, mut keys) = (0, 0);
+    let (mut maps, mut keys, mut fine) = (0, 0, 0);
+    let mut refinement = None;
     if let Some(generation) = &current {
         let snapshot = Snapshot::open(path, Some(generation.number))?;
         if verify {
@@ -252,9 +284,14 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
             let info = FileInfo::of(shard.file());
             maps += info.sum(MAPS);
             keys += info.sum(KEYS);
+            fine += info.sum(FINE);
         }
         shard_bytes = generation.shards.iter().map(|s| s.bytes).sum();
-        let model = dir.model_path(&generation.model);
+        let model = match snapshot.model().refinement() {
+            Some(r) => dir.refined_model_path(&generation.model, &r.hash()),
+            None => dir.model_path(&generation.model),
+        };
+        refinement = snapshot.refinement().map(RefinementInfo::of);
         model_bytes =
             std::fs::metadata(&model).map_err(|e| crate::Error::io(&model, "find", e))?.len();
     }
@@ -267,8 +304,10 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
         shard_bytes,
         model_bytes,
         bytes_per_image: per_image(shard_bytes),
-        search_bytes_per_image: per_image(shard_bytes - maps - keys),
+        search_bytes_per_image: per_image(shard_bytes - maps - keys - fine),
         map_bytes_per_image: per_image(maps),
         key_bytes_per_image: per_image(keys),
+        refine_bytes_per_image: per_image(fine),
+        refinement,
     })
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::hash::Hash;
+use crate::model::Model;
 use crate::storage::{LocalStorage, Storage};
 
 const CURRENT: &str = "CURRENT";
@@ -128,6 +129,26 @@ impl IndexDir {
     /// File of a model.
     pub fn model_path(&self, model: &Hash) -> PathBuf {
         self.root().join("models").join(format!("{model}.model"))
+    }
+
+    /// File of a model with one of its refinements.
+    pub fn refined_model_path(&self, model: &Hash, refinement: &Hash) -> PathBuf {
+        self.root().join("models").join(format!("{model}-{refinement}.model"))
+    }
+
+    /// Writes the file of a model, and where it has a refinement, a second one that holds it too. So no
+    /// file is ever replaced by another content: earlier generations keep the refinement that they had.
+    /// Returns the file that holds everything.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put_model(&self, model: &Model) -> Result<PathBuf> {
+        let plain = self.model_path(&model.hash());
+        model.write_with(&plain, None)?;
+        let Some(refinement) = model.refinement() else { return Ok(plain) };
+        let refined = self.refined_model_path(&model.hash(), &refinement.hash());
+        model.write(&refined)?;
+        Ok(refined)
     }
 
     /// File of a shard.

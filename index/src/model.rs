@@ -22,6 +22,7 @@ use crate::hash::{Hash, Hasher};
 use crate::level::simd;
 use crate::order;
 use crate::part::{read_meta, read_spec, write_meta};
+use crate::refine::Refinement;
 use crate::spec::{DescriptorSpec, named};
 
 named! {
@@ -98,6 +99,8 @@ pub struct Model {
     hash: Hash,
     /// Made when a batch first asks for it.
     list_ranks: OnceLock<Vec<u32>>,
+    /// How finer codes are made, where they are. Not part of the hash: it has its own.
+    refinement: Option<Refinement>,
 }
 
 /// A query in the model's space.
@@ -164,7 +167,30 @@ impl Model {
         let hash = hash_of(p);
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
         let shortlist = ByteRows::new(&p.coarse, p.d);
-        Ok(Self { parts, transposed, shortlist, layout, hash, list_ranks: OnceLock::new() })
+        Ok(Self {
+            parts,
+            transposed,
+            shortlist,
+            layout,
+            hash,
+            refinement: None,
+            list_ranks: OnceLock::new(),
+        })
+    }
+
+    /// The model with finer codes, or with others. Its hash stays what it was.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the refinement belongs to another model.
+    pub fn with_refinement(mut self, refinement: Refinement) -> Result<Self> {
+        refinement.check_model(&self)?;
+        self.refinement = Some(refinement);
+        Ok(self)
+    }
+
+    /// How finer codes are made and read, where the model has them.
+    pub fn refinement(&self) -> Option<&Refinement> {
+        self.refinement.as_ref()
     }
 
     /// What the model consists of.
@@ -298,7 +324,11 @@ impl Model {
 
     /// x̂ (dim,) = Rᵀ ẑ + mean: what the index knows of a vector, in the space of x.
     pub fn reconstruct(&self, list: u32, code: &[u8]) -> Vec<f32> {
-        let z = self.decode(list, code);
+        self.restore(self.decode(list, code))
+    }
+
+    /// x̂ (dim,) = Rᵀ ẑ + mean.
+    pub(crate) fn restore(&self, z: Vec<f32>) -> Vec<f32> {
         let mut x = match &self.parts.rotation {
             None => z,
             Some(r) => {
@@ -388,11 +418,16 @@ impl Model {
         lists
     }
 
-    /// Writes the model atomically.
+    /// Writes the model atomically, with its refinement.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_with(path, self.refinement.as_ref())
+    }
+
+    /// Writes the model atomically, with a refinement or without.
+    pub(crate) fn write_with(&self, path: &Path, refinement: Option<&Refinement>) -> Result<()> {
         let p = &self.parts;
         let mut file = Writer::create(path, FileKind::Model)?;
         write_meta(
@@ -418,6 +453,9 @@ impl Model {
         }
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
+        if let Some(refinement) = refinement {
+            file.section(SectionKind::RefineCodebooks, false, &refinement.to_bytes())?;
+        }
         file.finish()?;
         Ok(())
     }
@@ -449,13 +487,14 @@ impl Model {
             training: meta.training,
         };
         file.intact()?;
-        let model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
+        let mut model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
         if model.hash != meta.hash {
             return Err(Error::corrupt(
                 path,
                 format!("its content hashes to {}, expected {}", model.hash, meta.hash),
             ));
         }
+        model.refinement = Refinement::read(&file, &model)?;
         Ok(model)
     }
 }

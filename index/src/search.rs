@@ -22,6 +22,8 @@ pub struct Hit {
     pub score: f32,
     /// Where it stands.
     pub row: Row,
+    /// Its place in the shard's order of lists, by which its codes are found.
+    pub(crate) slot: u32,
 }
 
 impl Hit {
@@ -141,6 +143,11 @@ impl Merge {
         self.hits.iter().map(|hit| hit.cost(self.metric)).fold(f32::NEG_INFINITY, f32::max)
     }
 
+    /// The hits in no order.
+    pub fn into_unsorted(self) -> Vec<Hit> {
+        self.hits
+    }
+
     /// The hits, best first.
     pub fn into_sorted(mut self) -> Vec<Hit> {
         self.hits.sort_unstable_by(|a, b| a.order(b, self.metric));
@@ -187,6 +194,7 @@ pub(crate) fn scan_shard(
                     id: shard.id(ordinal)?,
                     score,
                     row: Row { shard: shard_index, ordinal },
+                    slot: entry.first + i,
                 });
             }
         }
@@ -252,7 +260,7 @@ mod tests {
     }
 
     fn params(k: usize, nprobe: usize) -> SearchParams {
-        SearchParams { k, nprobe, allow_partial: false }
+        SearchParams { k, nprobe, refine: 0, allow_partial: false }
     }
 
     /// Against a ranking of the reconstructed vectors computed directly, with no table, no heap and

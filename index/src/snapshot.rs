@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_vector::adc;
+use ocelli_vector::{Simd, adc};
 use roaring::RoaringBitmap;
 
 use crate::engine::{
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
 use crate::model::{Metric, Model, Query};
+use crate::refine::{Refinement, refined_model, rescore, rescore_naive};
 use crate::search::{Best, Hit, Merge, scan_shard};
 use crate::shard::Shard;
 
@@ -35,20 +36,11 @@ pub struct SearchParams {
     pub k: usize,
     /// Lists scanned in each shard, at least 1; cut to nlist.
     pub nprobe: usize,
+    /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them); the
+    /// hits are the best k by the new scores. 0: the scan's own scores stand.
+    pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
-}
-
-impl SearchParams {
-    fn check(&self) -> Result<()> {
-        if self.k == 0 || self.nprobe == 0 {
-            return Err(Error::invalid(format!(
-                "k = {} and nprobe = {}: both must be at least 1",
-                self.k, self.nprobe
-            )));
-        }
-        Ok(())
-    }
 }
 
 /// A shard that could not answer.
@@ -69,6 +61,8 @@ pub struct StageTimes {
     pub lut: Duration,
     /// Scanning codes and keeping the best.
     pub scan: Duration,
+    /// Scoring the best by their finer codes.
+    pub refine: Duration,
 }
 
 /// Answer of a search.
@@ -135,7 +129,7 @@ impl Snapshot {
                 Error::not_found(format!("{}: the index has no generation yet", root.display()))
             })?,
         };
-        let model = Arc::new(Model::open(&dir.model_path(&generation.model))?);
+        let model = Model::open(&dir.model_path(&generation.model))?;
         if model.hash() != generation.model {
             return Err(Error::ModelMismatch {
                 path: dir.model_path(&generation.model),
@@ -166,6 +160,8 @@ impl Snapshot {
             let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
             members.push(Member { name: entry.name.clone(), shard, deleted });
         }
+        let shards = members.iter().map(|m| &m.shard);
+        let model = Arc::new(refined_model(&dir, model, shards)?);
         Ok(Self { generation, model, members })
     }
 
@@ -182,6 +178,12 @@ impl Snapshot {
     /// Its shards, in plan order.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
         self.members.iter().map(|m| &m.shard)
+    }
+
+    /// By what the best rows can be scored again: `None` unless every shard has finer codes.
+    pub fn refinement(&self) -> Option<&Refinement> {
+        let all = self.members.iter().all(|m| m.shard.fine().is_some());
+        self.model.refinement().filter(|_| all)
     }
 
     /// Rows that are not deleted.
@@ -226,13 +228,21 @@ impl Snapshot {
             .ok_or_else(|| Error::not_found(format!("no shard {} in the generation", row.shard)))
     }
 
-    /// Vector of a row in the space of x, (dim,): what its code says.
+    /// Vector of a row in the space of x, (dim,): what its finest code says.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`].
     pub fn vector(&self, row: Row) -> Result<Vec<f32>> {
-        let (list, code) = self.shard_of(row)?.code(row.ordinal)?;
-        Ok(self.model.reconstruct(list, &code))
+        let shard = self.shard_of(row)?;
+        match (self.model.refinement(), shard.fine()) {
+            (Some(refinement), Some(_)) => {
+                Ok(self.model.restore(refinement.row(&self.model, shard, row.ordinal)?))
+            }
+            _ => {
+                let (list, code) = shard.code(row.ordinal)?;
+                Ok(self.model.reconstruct(list, &code))
+            }
+        }
     }
 
     /// Key of a row, empty where it has none.
@@ -294,7 +304,7 @@ impl Snapshot {
                 found: x.len(),
             });
         }
-        params.check()?;
+        self.check(params)?;
         let near = self.model.list_ranks();
         let mut out: Vec<Option<SearchResult>> = Vec::new();
         // Probed lists wait in memory: so many queries at a time.
@@ -307,13 +317,30 @@ impl Snapshot {
             out.resize_with(start + probed.len(), || None);
             for tile in probed.chunks(SCAN_TILE) {
                 let queries: Vec<&Probed> = tile.iter().map(|(_, p)| p).collect();
-                let results = self.scan_tile(&queries, params, scratch)?;
+                let results = self.scan_tile(&queries, Vec::new(), params, scratch)?;
                 for ((i, _), result) in tile.iter().zip(results) {
                     out[*i] = Some(result);
                 }
             }
         }
         Ok(out.into_iter().flatten().collect())
+    }
+
+    fn check(&self, params: &SearchParams) -> Result<()> {
+        if params.k == 0 || params.nprobe == 0 {
+            return Err(Error::invalid(format!(
+                "k = {} and nprobe = {}: both must be at least 1",
+                params.k, params.nprobe
+            )));
+        }
+        if params.refine > 0 && self.refinement().is_none() {
+            return Err(Error::invalid(format!(
+                "refine = {}: the index, or one of its shards, has no finer codes (a model trained with a \
+                 refinement makes them when it is built; imported codes have none)",
+                params.refine
+            )));
+        }
+        Ok(())
     }
 
     /// Transforms queries (n, dim) and chooses their lists.
@@ -345,7 +372,7 @@ impl Snapshot {
 
     /// Transforms a query and chooses its lists.
     fn probe(&self, x: &[f32], params: &SearchParams, scratch: &mut Scratch) -> Result<Probed> {
-        params.check()?;
+        self.check(params)?;
         let start = Instant::now();
         let query = self.model.prepare(x)?;
         let (simd, probe) = (scratch.simd, &mut scratch.probe[0]);
@@ -360,31 +387,35 @@ impl Snapshot {
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<SearchResult> {
-        let results = self.scan_tile(&[probed], params, scratch)?;
+        let results = self.scan_tile(&[probed], Vec::new(), params, scratch)?;
         results.into_iter().next().ok_or_else(|| Error::invalid("no query"))
     }
 
-    /// [`Self::scan`] of several queries.
+    /// [`Self::scan`] of several queries, in every shard but those that failed before.
     fn scan_tile(
         &self,
         probed: &[&Probed],
+        mut failed: Vec<ShardFailure>,
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<Vec<SearchResult>> {
         let (model, metric) = (&self.model, self.model.metric());
         let start = Instant::now();
         let Scratch { simd, tables, buffers, .. } = scratch;
+        let simd = *simd;
         tables.resize_with(tables.len().max(probed.len()), Tables::default);
         for (tables, probed) in tables.iter_mut().zip(probed) {
-            tables.fill(*simd, model, &probed.query);
+            tables.fill(simd, model, &probed.query);
         }
         let tabled = Instant::now();
-        let k = params.k.min(self.rows() as usize).max(1);
+        let k = params.k.max(params.refine).min(self.rows() as usize).max(1);
         let mut best: Vec<Merge> = probed.iter().map(|_| Merge::new(k, metric)).collect();
-        let mut failed = Vec::new();
         for (index, member) in (0u32..).zip(&self.members) {
+            if failed.iter().any(|f| f.name == member.name) {
+                continue;
+            }
             let excluded = Excluded { deleted: member.deleted.as_ref() };
-            let target = Target { model, simd: *simd, shard: &member.shard, index, excluded };
+            let target = Target { model, simd, shard: &member.shard, index, excluded };
             let mut requests: Vec<Request<'_>> = Vec::with_capacity(probed.len());
             for ((probed, tables), best) in probed.iter().zip(tables.iter()).zip(&best) {
                 let (lists, ceiling) = (&probed.lists, best.ceiling());
@@ -408,17 +439,48 @@ impl Snapshot {
         {
             return Err(first.error);
         }
+        // Refined hits are sorted by their new scores.
+        let refine = params.refine > 0;
+        let sort = |best: Merge| if refine { best.into_unsorted() } else { best.into_sorted() };
+        let mut hits: Vec<Vec<Hit>> = best.into_iter().map(sort).collect();
+        let scanned = Instant::now();
+        if refine && let Err((index, error)) = self.refine(simd, probed, params.k, &mut hits) {
+            if !params.allow_partial {
+                return Err(error);
+            }
+            // Its hits took the place of others: without it, these are wanted.
+            let name = self.members[index as usize].name.clone();
+            failed.push(ShardFailure { name, error });
+            return self.scan_tile(probed, failed, params, scratch);
+        }
         let share = |time: Duration| time / probed.len().max(1) as u32;
-        let (lut, scan) = (share(tabled - start), share(tabled.elapsed()));
+        let (lut, scan) = (share(tabled - start), share(scanned - tabled));
+        let refine = share(scanned.elapsed());
         let failed: Arc<[ShardFailure]> = failed.into();
-        let result = |(probed, best): (&&Probed, Merge)| SearchResult {
-            hits: best.into_sorted(),
+        let result = |(probed, hits): (&&Probed, Vec<Hit>)| SearchResult {
+            hits,
             metric,
             shards_asked: self.members.len(),
             failed: Arc::clone(&failed),
-            times: StageTimes { probe: probed.time, lut, scan },
+            times: StageTimes { probe: probed.time, lut, scan, refine },
         };
-        Ok(probed.iter().zip(best).map(result).collect())
+        Ok(probed.iter().zip(hits).map(result).collect())
+    }
+
+    /// Scores the hits of each query again and keeps the k best. An error names its shard's number.
+    fn refine(
+        &self,
+        simd: Simd,
+        probed: &[&Probed],
+        k: usize,
+        hits: &mut [Vec<Hit>],
+    ) -> std::result::Result<(), (u32, Error)> {
+        let shard = |i: u32| &self.members[i as usize].shard;
+        for (probed, hits) in probed.iter().zip(hits) {
+            rescore(simd, &self.model, &probed.query, &probed.lists, shard, k, hits)?;
+        }
+        // Scores count only if the files are still whole behind them.
+        (0u32..).zip(&self.members).try_for_each(|(i, m)| m.shard.intact().map_err(|e| (i, e)))
     }
 
     /// The naive float scan: every code of every probed list scored one by one. The specification of
@@ -432,12 +494,21 @@ impl Snapshot {
         let lists = self.model.probe(&query, params.nprobe);
         let mut lut = Vec::new();
         adc::build_lut(&query.z, &p.codebooks, p.m, p.ksub, &mut lut);
-        let mut best = Best::new(params.k, p.metric);
+        let mut best = Best::new(params.k.max(params.refine), p.metric);
         for (index, member) in (0u32..).zip(&self.members) {
             let alive = |o| member.alive(o);
             scan_shard(&self.model, &member.shard, index, alive, &lists, &lut, &mut best)?;
         }
-        Ok(best.into_sorted())
+        let mut hits = best.into_sorted();
+        if params.refine > 0 {
+            for hit in &mut hits {
+                let shard = self.shard_of(hit.row)?;
+                hit.score = rescore_naive(&self.model, &query, shard, hit.row.ordinal)?;
+            }
+            hits.sort_by(|a, b| a.order(b, p.metric));
+            hits.truncate(params.k);
+        }
+        Ok(hits)
     }
 
     /// Proves every checksum of every shard, against the generation's too.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    DescriptorSpec, Hash, Hasher, IndexDir, Model, NewGeneration, Part, ShardBuilder, ShardEntry,
+    DescriptorSpec, Hash, Hasher, IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder,
+    ShardEntry,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct BuildReport {
     pub bytes_per_image: f64,
     /// Bytes of one code (m).
     pub code_bytes: usize,
+    /// Bytes of one finer code; 0 where the model has no refinement.
+    pub refine_bytes: usize,
     /// Bytes of the model, which all shards share.
     pub model_bytes: u64,
     /// Wall time.
@@ -72,8 +75,7 @@ pub fn build(
     let parent = index.current()?;
     let first_id = parent.as_ref().map_or(0, |g| g.next_id);
     let rows_meta = RowsMeta::read(parts, first_id)?;
-    let model_path = index.model_path(&model.hash());
-    model.write(&model_path)?;
+    let model_path = index.put_model(model)?;
 
     let plan = plan_hash(parts, model, options, first_id);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -109,6 +111,7 @@ pub fn build(
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,
         code_bytes: model.parts().m,
+        refine_bytes: model.refinement().map_or(0, Refinement::code_bytes),
         model_bytes,
         seconds: start.elapsed().as_secs_f64(),
     })
@@ -195,6 +198,9 @@ fn plan_hash(parts: &[Part], model: &Model, options: &BuildOptions, first_id: u6
         options.shards
     );
     hasher.update(head.as_bytes());
+    if let Some(refinement) = model.refinement() {
+        hasher.update(format!("refinement {}\n", refinement.hash()).as_bytes());
+    }
     for part in parts {
         hasher.update(format!("part {}\n", part.file().checksum()).as_bytes());
     }
@@ -233,18 +239,31 @@ impl<'a> Encoder<'a> {
     /// them in order.
     fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
-        let encoded: Vec<(u32, Vec<u8>)> = x
+        let (simd, refinement) = (ocelli_index::simd(), self.model.refinement());
+        let encoded: Vec<(u32, Vec<u8>, Vec<u8>)> = x
             .par_chunks_exact(dim)
-            .map(|x| {
+            .enumerate()
+            .map(|(i, x)| {
                 let z = self.model.transform(x)?;
                 let list = self.model.assign(&z);
                 let mut code = vec![0; m];
                 self.model.encode(&z, list, &mut code);
-                Ok((list, code))
+                let mut fine = Vec::new();
+                if let Some(refinement) = refinement {
+                    refinement.encode(simd, self.model, &z, list, &code, &mut fine).map_err(
+                        |e| {
+                            let (id, key) =
+                                (self.rows_meta.ids[first + i], &self.rows_meta.keys[first + i]);
+                            Error::Invalid(format!("{key:?} (id {id}): {e}"))
+                        },
+                    )?;
+                }
+                Ok((list, code, fine))
             })
             .collect::<Result<_>>()?;
-        for (row, (list, code)) in (first..).zip(encoded) {
-            builder.push_code(self.rows_meta.ids[row], &self.rows_meta.keys[row], list, &code)?;
+        for (row, (list, code, fine)) in (first..).zip(encoded) {
+            let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
+            builder.push_refined(id, key, list, &code, &fine)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod build;
 mod error;
 mod pca;
 mod progress;
+mod refine;
 mod sample;
 mod train;
 mod whiten;
@@ -20,6 +21,7 @@ mod whiten;
 pub use build::{BuildOptions, BuildReport, build};
 pub use error::{Error, Result};
 pub use progress::{Progress, ProgressFn, silent};
+pub use refine::{RefineChoice, RefineOptions, RefineReport, train_refinement};
 pub use train::{
     KSUB, MAX_AUTO_NLIST, ROWS_PER_AUTO_LIST, ROWS_PER_CENTROID, TrainOptions, TrainReport,
     auto_nlist, train,

@@ -32,6 +32,10 @@ pub struct Config {
     pub default_k: u32,
     /// nprobe of a request that names none.
     pub default_nprobe: u32,
+    /// Candidates scored again, of a request that does not say, where the index has finer codes.
+    pub default_refine: u32,
+    /// The largest number of candidates scored again.
+    pub max_refine: u32,
     /// The largest request in bytes.
     pub max_message_bytes: usize,
     /// Time for running requests to end at shutdown.
@@ -89,6 +93,12 @@ impl Config {
             self.max_k
         );
         ensure!(self.default_nprobe >= 1, "default_nprobe is 0; expected at least 1");
+        ensure!(
+            self.default_refine <= self.max_refine,
+            "default_refine is {}; expected at most max_refine, {}",
+            self.default_refine,
+            self.max_refine
+        );
         ensure!(self.encoder.timeout_ms >= 1, "encoder.timeout_ms is 0; expected at least 1");
         Ok(())
     }
@@ -120,6 +130,9 @@ mod tests {
         config.indexes.insert("paris".into(), "/x".into());
         config.check()?;
         config.default_k = config.max_k + 1;
+        assert!(config.check().is_err());
+        config.default_k = 1;
+        config.default_refine = config.max_refine + 1;
         assert!(config.check().is_err());
         Ok(())
     }

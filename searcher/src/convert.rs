@@ -20,6 +20,7 @@ pub fn query(request: v1::SearchRequest) -> Result<Query> {
         terms: terms.map(|(term, number)| self::term(term, number)).collect::<Result<_>>()?,
         k: request.k,
         nprobe: request.nprobe,
+        refine: request.refine,
         with_keys: request.with_keys,
         allow_partial: request.allow_partial,
     })
@@ -73,6 +74,7 @@ pub fn response(answer: Answer) -> v1::SearchResponse {
             probe_us: us(merged.times.probe),
             lut_us: us(merged.times.lut),
             scan_us: us(merged.times.scan),
+            refine_us: us(merged.times.refine),
             keys_us: us(merged.keys_time),
             total_us: us(answer.total_time),
         }),

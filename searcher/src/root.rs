@@ -128,5 +128,10 @@ impl Root {
 }
 
 fn slowest(a: &StageTimes, b: &StageTimes) -> StageTimes {
-    StageTimes { probe: a.probe.max(b.probe), lut: a.lut.max(b.lut), scan: a.scan.max(b.scan) }
+    StageTimes {
+        probe: a.probe.max(b.probe),
+        lut: a.lut.max(b.lut),
+        scan: a.scan.max(b.scan),
+        refine: a.refine.max(b.refine),
+    }
 }

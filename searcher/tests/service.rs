@@ -13,7 +13,8 @@ use ocelli_proto::v1::query_term::Term;
 use ocelli_searcher::service::{Query, What};
 use ocelli_searcher::{Searcher, leaf::ImageName, service};
 use support::{
-    DIM, FakeEncoder, ROWS_PER_SHARD, Running, SHARDS, build, config, flip, key, numbers, spec,
+    DIM, FakeEncoder, ROWS_PER_SHARD, Running, SHARDS, build, build_refined, config, flip, key,
+    numbers, spec,
 };
 use tempfile::TempDir;
 use tonic::{Code, Status};
@@ -54,6 +55,7 @@ fn expected(snapshot: &Snapshot, x: &[f32]) -> Result<(Vec<u64>, Vec<f32>)> {
     let params = SearchParams {
         k: K as usize,
         nprobe: snapshot.model().parts().nlist,
+        refine: 0,
         allow_partial: false,
     };
     let hits = snapshot.search(x, &params)?.hits;
@@ -82,6 +84,50 @@ impl World {
         let row = self.snapshot.find_id(id)?.context("the id is indexed")?;
         Ok(self.snapshot.vector(row)?)
     }
+}
+
+/// Absent: the server's default; 0: none; a number: as many. Beyond the limit, or of an index without finer
+/// codes: refused.
+#[tokio::test]
+async fn the_best_are_scored_again_where_there_are_finer_codes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    build_refined(folder.path())?;
+    let snapshot = Snapshot::open(folder.path(), None)?;
+    let mut settings = config(folder.path(), "")?;
+    settings.max_refine = 300;
+    let server = Running::start(&settings).await?;
+    let mut client = server.client().await?;
+    let x = numbers(5, DIM);
+    for (asked, refine) in [(None, settings.default_refine), (Some(0), 0), (Some(300), 300)] {
+        let wanted = v1::SearchRequest { refine: asked, ..one(vector(x.clone())) };
+        let found = client.search(wanted).await?.into_inner();
+        let params = SearchParams {
+            k: K as usize,
+            nprobe: 8,
+            refine: refine as usize,
+            allow_partial: false,
+        };
+        let hits = snapshot.search(&x, &params)?.hits;
+        assert_eq!(found.ids, Vec::from_iter(hits.iter().map(|hit| hit.id)), "{asked:?}");
+        assert_eq!(found.scores, Vec::from_iter(hits.iter().map(|hit| hit.score)), "{asked:?}");
+    }
+    let too_many = v1::SearchRequest { refine: Some(301), ..one(vector(x.clone())) };
+    let status = client.search(too_many).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("0 to 300"), "{status}");
+    drop(client);
+    server.stop().await?;
+
+    let plain = World::new()?;
+    let server = plain.serve("").await?;
+    let mut client = server.client().await?;
+    assert_eq!(client.search(one(vector(x.clone()))).await?.into_inner().ids.len(), K as usize);
+    let status = client.search(v1::SearchRequest { refine: Some(1), ..one(vector(x)) }).await;
+    let status = status.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("no finer codes"), "{status}");
+    drop(client);
+    server.stop().await
 }
 
 #[tokio::test]

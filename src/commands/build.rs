@@ -27,7 +27,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
 fn text(r: &BuildReport) -> String {
     format!(
         "{}: generation {} of {} images in {} shards, in {:.1} s\n\
-         {} bytes, {:.1} per image (codes {}); the model's {} bytes beside it",
+         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it",
         r.index.display(),
         r.generation,
         thousands(r.rows),
@@ -36,6 +36,7 @@ fn text(r: &BuildReport) -> String {
         thousands(r.bytes),
         r.bytes_per_image,
         r.code_bytes,
+        if r.refine_bytes > 0 { format!(", finer {}", r.refine_bytes) } else { String::new() },
         thousands(r.model_bytes),
     )
 }

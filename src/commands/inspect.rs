@@ -49,6 +49,8 @@ fn index(found: &Inspection) -> String {
         search_bytes_per_image,
         map_bytes_per_image,
         key_bytes_per_image,
+        refine_bytes_per_image,
+        refinement,
     } = found
     else {
         return String::new();
@@ -71,6 +73,12 @@ fn index(found: &Inspection) -> String {
         thousands(*model_bytes),
         current.model,
     );
+    if let Some(r) = refinement {
+        text += &format!(
+            "finer codes {} of {} bytes, {refine_bytes_per_image:.1} per image\nrefinement {}\n",
+            r.name, r.code_bytes, r.hash
+        );
+    }
     for shard in &current.shards {
         text += &format!(
             "shard {}: {} rows, {} bytes\n",

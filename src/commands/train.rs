@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use ocelli_index::Hash;
-use ocelli_indexer::{TrainOptions, TrainReport, train};
+use ocelli_index::{Hash, Model};
+use ocelli_indexer::{
+    RefineOptions, RefineReport, TrainOptions, TrainReport, train, train_refinement,
+};
 use serde::Serialize;
 
 use super::{check_out, configure, file_bytes, open_parts};
@@ -17,8 +19,11 @@ struct Report {
     path: PathBuf,
     hash: Hash,
     bytes: u64,
+    /// None where a model was taken as it was.
     #[serde(flatten)]
-    trained: TrainReport,
+    trained: Option<TrainReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refinement: Option<RefineReport>,
 }
 
 /// Trains and writes a model.
@@ -39,22 +44,56 @@ pub fn run(args: TrainArgs) -> Result<()> {
     };
     let parts = open_parts(&args.parts)?;
     let bars = Bars::default();
-    let (model, trained) = train(&parts, &options, &|p| bars.report(p))?;
+    let (mut model, trained) = match &args.base {
+        Some(base) => (Model::open(base)?, None),
+        None => {
+            let (model, report) = train(&parts, &options, &|p| bars.report(p))?;
+            (model, Some(report))
+        }
+    };
+    let mut refinement = None;
+    if let Some(choice) = args.refine {
+        let TrainOptions { niter, seed, threads, force, .. } = options;
+        let options = RefineOptions { choice, niter, seed, threads, force };
+        let (refined, report) = train_refinement(&parts, model, &options, &|p| bars.report(p))?;
+        (model, refinement) = (refined, Some(report));
+    }
     drop(bars);
     model.write(&args.out)?;
     let bytes = file_bytes(&args.out)?;
-    print(args.output.format, &Report { path: args.out, hash: model.hash(), bytes, trained }, text)
+    let report = Report { path: args.out, hash: model.hash(), bytes, trained, refinement };
+    print(args.output.format, &report, text)
 }
 
 fn text(report: &Report) -> String {
-    let t = &report.trained;
+    let mut text = match &report.trained {
+        Some(trained) => model_text(report, trained),
+        None => format!(
+            "{}: the model as it was, with finer codes; {} bytes",
+            report.path.display(),
+            thousands(report.bytes)
+        ),
+    };
+    if let Some(r) = &report.refinement {
+        text += &format!(
+            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {:.4} after them",
+            r.name,
+            r.code_bytes,
+            thousands(r.rows as u64),
+            r.seconds,
+            r.mse
+        );
+    }
+    text + &format!("\nhash {}", report.hash)
+}
+
+fn model_text(report: &Report, t: &TrainReport) -> String {
     let stages: Vec<String> =
         t.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
     format!(
         "{}: {} list{}{}, {} bytes per code, {} dimensions{}; {} bytes\n\
          trained on {} of {} rows in {:.1} s ({})\n\
-         mean squared error {:.4} after the coarse centroid, {:.4} after the code\n\
-         hash {}",
+         mean squared error {:.4} after the coarse centroid, {:.4} after the code",
         report.path.display(),
         thousands(t.nlist as u64),
         if t.nlist == 1 { "" } else { "s" },
@@ -69,6 +108,5 @@ fn text(report: &Report) -> String {
         stages.join(", "),
         t.mse_coarse,
         t.mse,
-        report.hash
     )
 }

@@ -12,7 +12,7 @@ const TILE: usize = 4;
 /// Adds the sixteen partial sums as the order says: halves of 8, 4, 2, 1.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
-fn reduce512(s: __m512) -> f32 {
+pub(crate) fn reduce512(s: __m512) -> f32 {
     reduce256(_mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps::<1>(s)))
 }
 

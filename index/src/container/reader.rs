@@ -174,7 +174,7 @@ impl Reader {
     /// Asks for the memory at `from` of a section, which will be read soon. Reads and proves nothing.
     #[inline]
     pub(crate) fn prefetch(&self, section: &Section, from: u64) {
-        ocelli_vector::prefetch(&self.map, (section.offset + from) as usize);
+        ocelli_vector::prefetch(self.map.bytes(), (section.offset + from) as usize);
     }
 
     /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask again.

@@ -200,7 +200,8 @@ impl<'a> QueryScan<'a> {
         for f in &found {
             let ordinal = shard.ordinal(f.slot())?;
             let score = if l2 { f.cost() } else { -f.cost() };
-            hits.push(Hit { id: shard.id(ordinal)?, score, row: Row { shard: index, ordinal } });
+            let row = Row { shard: index, ordinal };
+            hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.slot() });
         }
         // Slots decided among equal costs so far; ids must.
         let mut start = 0;

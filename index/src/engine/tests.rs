@@ -117,6 +117,7 @@ fn the_engine_answers_as_the_naive_scan() {
             let params = SearchParams {
                 k: [1, 2, 10, 100, 3000, 1_000_000][rng.random_range(0..6)],
                 nprobe: rng.random_range(1..=p.nlist),
+                refine: 0,
                 allow_partial: false,
             };
             let want = snapshot.search_naive(&q, &params).unwrap();
@@ -148,7 +149,7 @@ fn a_batch_answers_as_its_queries_do_alone() {
         let snapshot = collection(&mut rng, tmp.path());
         let d = snapshot.model().parts().d;
         let queries = draw(&mut rng, 30 * d, 1.0);
-        let params = SearchParams { k: 20, nprobe: 3, allow_partial: false };
+        let params = SearchParams { k: 20, nprobe: 3, refine: 0, allow_partial: false };
         let batch = snapshot.search_batch(&queries, &params, &mut Scratch::default()).unwrap();
         assert_eq!(batch.len(), 30);
         for (answer, q) in batch.iter().zip(queries.chunks(d)) {
@@ -168,7 +169,7 @@ fn overflowing_numbers_are_scored_one_by_one() {
         let snapshot = collection(&mut rng, tmp.path());
         let size = [1e15, 1e19, 1e25, 1e37][seed as usize % 4];
         let q = draw(&mut rng, snapshot.model().parts().d, size);
-        let params = SearchParams { k: 5, nprobe: 3, allow_partial: false };
+        let params = SearchParams { k: 5, nprobe: 3, refine: 0, allow_partial: false };
         let want = snapshot.search_naive(&q, &params).unwrap();
         let found = snapshot.search(&q, &params).unwrap().hits;
         let ids = |hits: &[crate::Hit]| {

@@ -12,10 +12,12 @@ use crate::container::{FileKind, SectionKind, Writer};
 use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::keys;
+use crate::level::simd;
 use crate::manifest::ShardEntry;
 use crate::model::{Metric, Model};
 use crate::packed;
 use crate::part::{check_id, write_meta};
+use crate::refine::{self, Refinement};
 
 /// Rows of one shard, in the order of their ordinals.
 pub struct ShardBuilder<'a> {
@@ -25,12 +27,21 @@ pub struct ShardBuilder<'a> {
     lists: Vec<u32>,
     /// (rows, m).
     codes: Vec<u8>,
+    /// Finer codes, (rows, bytes of one), or nothing.
+    fine: Vec<u8>,
 }
 
 impl<'a> ShardBuilder<'a> {
     /// A shard without rows.
     pub fn new(model: &'a Model) -> Self {
-        Self { model, ids: Vec::new(), keys: Vec::new(), lists: Vec::new(), codes: Vec::new() }
+        Self {
+            model,
+            ids: Vec::new(),
+            keys: Vec::new(),
+            lists: Vec::new(),
+            codes: Vec::new(),
+            fine: Vec::new(),
+        }
     }
 
     /// Number of rows.
@@ -38,19 +49,48 @@ impl<'a> ShardBuilder<'a> {
         self.ids.len()
     }
 
-    /// Appends a vector x (dim,): transforms, assigns and encodes it. An empty key is no key.
+    /// Appends a vector x (dim,): transforms, assigns and encodes it, finer too where the model has a
+    /// refinement. An empty key is no key.
     ///
     /// # Errors
     /// Those of [`Model::transform`] and [`Self::push_code`], with the key.
     pub fn push(&mut self, id: u64, key: &str, x: &[f32]) -> Result<()> {
-        let z = self.model.transform(x).map_err(|e| match e {
+        let named = |e| match e {
             Error::Invalid { what } => Error::invalid(format!("{key:?} (id {id}): {what}")),
             other => other,
-        })?;
+        };
+        let z = self.model.transform(x).map_err(named)?;
         let list = self.model.assign(&z);
         let mut code = vec![0; self.model.parts().m];
         self.model.encode(&z, list, &mut code);
-        self.push_code(id, key, list, &code)
+        let Some(refinement) = self.model.refinement() else {
+            return self.push_code(id, key, list, &code);
+        };
+        let mut fine = Vec::new();
+        refinement.encode(simd(), self.model, &z, list, &code, &mut fine).map_err(named)?;
+        self.push_refined(id, key, list, &code, &fine)
+    }
+
+    /// [`Self::push_code`] with the row's finer code. Either all rows have one or none has.
+    ///
+    /// # Errors
+    /// As [`Self::push_code`]; [`Error::Dim`] for a finer code of another length.
+    pub fn push_refined(
+        &mut self,
+        id: u64,
+        key: &str,
+        list: u32,
+        code: &[u8],
+        fine: &[u8],
+    ) -> Result<()> {
+        let expected = self.model.refinement().map_or(0, Refinement::code_bytes);
+        if fine.len() != expected {
+            let what = format!("finer code of {key:?} (id {id})");
+            return Err(Error::Dim { what, expected, found: fine.len() });
+        }
+        self.push_code(id, key, list, code)?;
+        self.fine.extend_from_slice(fine);
+        Ok(())
     }
 
     /// Appends a row whose list and code (m,) are known already.
@@ -149,6 +189,7 @@ impl<'a> ShardBuilder<'a> {
             )?;
             file.section(SectionKind::KeyMap, true, &key_map)?;
         }
+        self.write_fine(&mut file, &order)?;
         let name =
             |checksum: &Hash| format!("{}-{task:05}-{}.shard", plan.short(), checksum.short());
         let written = file.finish_as(|checksum| folder.join(name(checksum)))?;
@@ -158,6 +199,28 @@ impl<'a> ShardBuilder<'a> {
             checksum: written.checksum,
             rows: rows as u64,
         })
+    }
+
+    /// Section of the finer codes, by slot, where rows have them.
+    fn write_fine(&self, file: &mut Writer, order: &[u32]) -> Result<()> {
+        let Some(refinement) = self.model.refinement().filter(|_| !self.fine.is_empty()) else {
+            return Ok(());
+        };
+        let bytes = refinement.code_bytes();
+        if self.fine.len() != self.ids.len() * bytes {
+            return Err(Error::invalid(format!(
+                "{} of {} rows have a finer code: expected all or none",
+                self.fine.len() / bytes,
+                self.ids.len()
+            )));
+        }
+        // A reader that does not know the section scans as it would without.
+        file.begin(refinement.section(), false)?;
+        file.write(&refine::header(refinement))?;
+        for &ordinal in order {
+            file.write(&self.fine[ordinal as usize * bytes..][..bytes])?;
+        }
+        Ok(())
     }
 
     /// Ordinals sorted by list, then by ordinal.

@@ -8,6 +8,7 @@ use crate::keys::Keys;
 use crate::model::{Metric, Model};
 use crate::packed;
 use crate::part::read_meta;
+use crate::refine::FineCodes;
 
 use super::builder::key_hash;
 use super::{IdEncoding, ListEntry, ShardMeta};
@@ -87,6 +88,7 @@ pub struct Shard {
     packed_ids: Option<PackedSection>,
     id_map: Option<PackedSection>,
     key_map: Option<PackedSection>,
+    fine: Option<FineCodes>,
 }
 
 impl Shard {
@@ -161,6 +163,7 @@ impl Shard {
             packed_ids,
             id_map,
             key_map,
+            fine: FineCodes::open(&file, rows, model)?,
             layout: model.layout(),
             file,
             meta,
@@ -387,11 +390,22 @@ impl Shard {
         Ok(None)
     }
 
+    /// Its finer codes, where it has them.
+    pub(crate) fn fine(&self) -> Option<&FineCodes> {
+        self.fine.as_ref()
+    }
+
     /// List and code (m,) of an ordinal.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn code(&self, ordinal: u32) -> Result<(u32, Vec<u8>)> {
+        let (list, _, code) = self.place(ordinal)?;
+        Ok((list, code))
+    }
+
+    /// List, slot and code (m,) of an ordinal.
+    pub(crate) fn place(&self, ordinal: u32) -> Result<(u32, u32, Vec<u8>)> {
         if ordinal >= self.meta.rows {
             return Err(Error::not_found(format!(
                 "{}: no ordinal {ordinal}",
@@ -413,7 +427,7 @@ impl Shard {
         let mut code = vec![0; self.layout.m()];
         self.layout.get(self.list_codes(&entry)?, entry.len as usize, i as usize, &mut code);
         self.intact()?;
-        Ok((list, code))
+        Ok((list, entry.first + i, code))
     }
 
     /// Proves every checksum, and that the maps agree with each other.

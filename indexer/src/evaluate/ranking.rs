@@ -134,6 +134,7 @@ impl Ranking for IndexRanking {
         let params = SearchParams {
             k: self.keys.len(),
             nprobe: self.snapshot.model().parts().nlist,
+            refine: 0,
             allow_partial: false,
         };
         let hits = self.snapshot.search(x, &params)?.hits;

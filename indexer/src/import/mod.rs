@@ -125,7 +125,7 @@ pub fn import_faiss(
 
     let out = IndexDir::create(dir)?;
     let parent = out.current()?;
-    model.write(&out.model_path(&model.hash()))?;
+    out.put_model(&model)?;
     let plan = plan_hash(&model, &index, options);
     let rows = order.len();
     let mut shards = Vec::with_capacity(options.shards);

@@ -3,6 +3,7 @@
 mod build;
 mod evaluate;
 mod faiss;
+mod refine;
 mod support;
 mod train;
 mod whiten;

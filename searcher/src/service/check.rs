@@ -46,6 +46,22 @@ pub fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
     (nprobe as usize).min(nlist)
 }
 
+/// The number of candidates to score again.
+pub fn refine(wanted: Option<u32>, limits: &Limits, index: &OpenIndex) -> Result<usize> {
+    match wanted {
+        None if index.refined => Ok(limits.default_refine as usize),
+        None => Ok(0),
+        Some(refine) if refine > limits.max_refine => {
+            Err(Error::invalid(format!("refine is {refine}; expected 0 to {}", limits.max_refine)))
+        }
+        Some(refine) if refine > 0 && !index.refined => Err(Error::invalid(format!(
+            "refine is {refine}, and index {:?} has no finer codes; expected 0",
+            index.name
+        ))),
+        Some(refine) => Ok(refine as usize),
+    }
+}
+
 /// Checks number, weights and contents of the terms.
 pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
     if !(1..=MAX_TERMS).contains(&terms.len()) {

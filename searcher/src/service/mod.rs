@@ -32,6 +32,8 @@ pub struct Query {
     pub k: u32,
     /// Lists scanned in each shard.
     pub nprobe: u32,
+    /// Candidates scored again by finer codes; `None` stands for the default.
+    pub refine: Option<u32>,
     /// Whether hits carry their keys.
     pub with_keys: bool,
     /// Whether some shards may fail.
@@ -87,6 +89,8 @@ pub struct OpenIndex {
     spec: Hash,
     dim: usize,
     nlist: usize,
+    /// Whether it has finer codes.
+    refined: bool,
     metric: Metric,
     root: Arc<Root>,
 }
@@ -100,6 +104,10 @@ pub struct Limits {
     pub default_k: u32,
     /// nprobe where a query names none.
     pub default_nprobe: u32,
+    /// Candidates scored again where a query does not say and the index has finer codes.
+    pub default_refine: u32,
+    /// The largest number of candidates scored again.
+    pub max_refine: u32,
 }
 
 /// Answers queries on the indexes that it holds.
@@ -170,6 +178,7 @@ impl Searcher {
         let params = SearchParams {
             k: check::k(query.k, &self.limits)?,
             nprobe: check::nprobe(query.nprobe, &self.limits, index.nlist),
+            refine: check::refine(query.refine, &self.limits, index)?,
             allow_partial: query.allow_partial,
         };
         // All cheap checks first: a query that must fail should not cost an encoding.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ocelli_index::Snapshot;
+use ocelli_index::{Refinement, Snapshot};
 
 use super::{Limits, OpenIndex, Searcher};
 use crate::config::Config;
@@ -40,6 +40,8 @@ impl Searcher {
                 max_k: config.max_k,
                 default_k: config.default_k,
                 default_nprobe: config.default_nprobe,
+                default_refine: config.default_refine,
+                max_refine: config.max_refine,
             },
             pool: Pool::new(config.threads, config.max_queued)?,
         })
@@ -94,17 +96,20 @@ fn open_index(name: &str, folder: &Path) -> ocelli_index::Result<OpenIndex> {
         dim = parts.dim,
         nlist = parts.nlist,
         bytes_per_code = parts.m,
+        finer_codes = snapshot.refinement().map(Refinement::name),
         model = %model.hash(),
         %spec,
         "index opened"
     );
     let (dim, nlist, metric) = (parts.dim, parts.nlist, parts.metric);
+    let refined = snapshot.refinement().is_some();
     Ok(OpenIndex {
         name: name.to_owned(),
         generation,
         spec,
         dim,
         nlist,
+        refined,
         metric,
         root: Arc::new(Root::new(vec![Arc::new(snapshot)], metric)),
     })

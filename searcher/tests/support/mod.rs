@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, ShardBuilder,
+    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Refinement,
+    ShardBuilder,
 };
 use ocelli_proto::server::Server;
 use ocelli_proto::v1;
@@ -66,12 +67,22 @@ fn model() -> Result<Model> {
 
 /// Writes an index of `SHARDS` shards with ids from 0; returns the shards' files.
 pub fn build(folder: &Path) -> Result<Vec<PathBuf>> {
+    build_under(folder, &model()?)
+}
+
+/// [`build`] with the vectors in half precision as finer codes.
+pub fn build_refined(folder: &Path) -> Result<Vec<PathBuf>> {
     let model = model()?;
+    let refinement = Refinement::f16(&model);
+    build_under(folder, &model.with_refinement(refinement)?)
+}
+
+fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
     let index = IndexDir::create(folder)?;
-    model.write(&index.model_path(&model.hash()))?;
+    index.put_model(model)?;
     let mut shards = Vec::new();
     for shard in 0..SHARDS {
-        let mut builder = ShardBuilder::new(&model);
+        let mut builder = ShardBuilder::new(model);
         for id in shard * ROWS_PER_SHARD..(shard + 1) * ROWS_PER_SHARD {
             builder.push(id, &key(id), &numbers(1000 + id, DIM))?;
         }

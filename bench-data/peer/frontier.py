@@ -1,0 +1,314 @@
+"""Bytes, recall and time of refined searches beside FAISS's: what `./bench frontier` runs.
+
+One model serves all of Ocelli's points: the codes that FAISS trained as `IVF2048,PQ16np`, imported, and
+finer codes that Ocelli learns for that same model (`ocelli train --base … --refine …`). FAISS's points are
+its plain indexes, its own second quantizer (`IVF2048,PQ16+32`, `PQ16+64`), and `PQ16np` refined by 8-bit
+scalars or by the floats themselves. Refined searches on both sides re-rank as many candidates.
+
+All are timed in windows, one thread, one after the other in each window, and each window begins with
+another: so a slow moment of the machine meets all of them. A time is that of a batch, divided by its queries;
+Ocelli's plain and refined single queries are timed too. Bytes are those that a search needs: codes, finer
+codes, the byte for L2, list directory and ids; for FAISS its file with the model over the rows, as FAISS
+stores it.
+
+Writes frontier.png, frontier.svg and frontier.json to --out. The last line is one JSON object: recall10@10 of
+the refined points with most lists, and their time over that of the plain search at nprobe 64 (medians of
+batches).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# What trains may use all cores; what is timed may not, and the libraries ask when they are loaded.
+ALL_CORES = dict(os.environ)
+os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")})
+
+import faiss  # noqa: E402
+import matplotlib  # noqa: E402
+import numpy as np  # noqa: E402
+
+import search  # noqa: E402
+import vecs  # noqa: E402
+
+search.ALL_CORES = ALL_CORES
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+K = 100
+WINDOWS = 5
+QUERIES = 2000
+NPROBE = 64
+# Candidates that refined searches score again, on both sides: the server's default.
+CANDIDATES = 150
+BASE = "IVF2048,PQ16np"
+# Label in the result, kind for `ocelli train`, and the point that the result gives: lists and candidates that
+# reach the recall wanted of it.
+REFINED = (("16+32", "pq32", 64, 100), ("16+64", "pq64", 80, 150), ("sq8", "sq8", 64, 150), ("f16", "f16", 64, 150))
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+class Ocelli:
+    """A point of Ocelli's."""
+
+    system = "Ocelli"
+
+    def __init__(self, label, worker, nprobe, refine, bytes_per_vector):
+        self.label, self.worker, self.nprobe, self.refine, self.bytes = label, worker, nprobe, refine, bytes_per_vector
+
+    def recall(self, truth):
+        with tempfile.TemporaryDirectory() as scratch:
+            ids = Path(scratch) / "ids.ivecs"
+            self.worker.ask("ids", self.nprobe, K, self.refine, ids)
+            return search.recall(vecs.read(ids, np.int32), truth)
+
+    def batch_us(self):
+        return self.worker.ask("batch", self.nprobe, K, self.refine, QUERIES)["us"]
+
+    def single_us(self):
+        return self.worker.ask("single", self.nprobe, K, self.refine, QUERIES)["us"]
+
+
+class Faiss:
+    """A point of FAISS's."""
+
+    system = "FAISS"
+
+    def __init__(self, label, index, queries, nprobe, bytes_per_vector, k_factor=None):
+        self.label, self.index, self.queries = label, index, queries
+        self.nprobe, self.bytes, self.k_factor = nprobe, bytes_per_vector, k_factor
+
+    def set(self):
+        base = self.index.base_index if isinstance(self.index, faiss.IndexRefine) else self.index
+        faiss.extract_index_ivf(base).nprobe = self.nprobe
+        if self.k_factor:
+            self.index.k_factor = self.k_factor
+
+    def recall(self, truth):
+        self.set()
+        return search.recall(self.index.search(self.queries, K)[1], truth)
+
+    def batch_us(self):
+        self.set()
+        n = min(QUERIES, len(self.queries))
+        start = time.perf_counter()
+        self.index.search(self.queries[:n], K)
+        return (time.perf_counter() - start) / n * 1e6
+
+
+def build(ocelli, folder, base_file):
+    """Ocelli's indexes, unless this version of the program made them of these codes: {kind: folder}.
+
+    Building them takes minutes. Who changes how they are made removes the folder.
+    """
+    root = folder / "frontier"
+    version = subprocess.run([ocelli, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    codes = hashlib.sha256(base_file.read_bytes()).hexdigest()
+    stamp = f"{version}{codes}\n{[kind for _, kind, _, _ in REFINED]}\n"
+    if not (root / "stamp").exists() or (root / "stamp").read_text() != stamp:
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        search.run(ocelli, "import", "faiss", base_file, "--out", root / "plain", "--spec", "foreign:sift")
+        part = root / "sift.part"
+        search.run(ocelli, "import", "vectors", folder / "base.fvecs", "--spec", "foreign:sift", "--out", part)
+        (base,) = (root / "plain" / "models").glob("*.model")
+        for _, kind, _, _ in REFINED:
+            model = root / f"{kind}.model"
+            search.run(ocelli, "train", part, "--base", base, "--refine", kind, "--out", model)
+            search.run(ocelli, "build", part, "--model", model, "--out", root / kind)
+        part.unlink()
+        (root / "stamp").write_text(stamp)
+    return {kind: root / kind for kind in ("plain", *(kind for _, kind, _, _ in REFINED))}
+
+
+def inspect(ocelli, index):
+    done = subprocess.run([ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE)
+    about = json.loads(done.stdout)
+    return about["search_bytes_per_image"] + about["refine_bytes_per_image"]
+
+
+def faiss_points(folder, queries, base):
+    """FAISS's indexes, trained unless they are there."""
+
+    def trained(factory):
+        path = folder / f"{factory.replace(',', '_')}.faiss-{faiss.__version__}"
+        search.run(sys.executable, search.HERE / "train.py", folder / "base.fvecs", factory, path)
+        return faiss.read_index(str(path)), path.stat().st_size / len(base)
+
+    points = []
+    for factory in (BASE, "IVF2048,PQ32x4fs", "IVF2048,PQ64np"):
+        index, size = trained(factory)
+        name = factory.split(",")[1]
+        points += [Faiss(f"{name}", index, queries, nprobe, size) for nprobe in (4, 16, NPROBE)]
+        if factory == BASE:
+            plain, plain_bytes = index, size
+    for factory in ("IVF2048,PQ16+32", "IVF2048,PQ16+64"):
+        index, size = trained(factory)
+        points.append(Faiss(factory.split(",")[1], index, queries, NPROBE, size, CANDIDATES / K))
+    scalars = faiss.IndexScalarQuantizer(base.shape[1], faiss.ScalarQuantizer.QT_8bit)
+    scalars.train(base[:: max(1, len(base) // 65536)])
+    scalars.add(base)
+    floats = faiss.IndexFlat(base.shape[1])
+    floats.add(base)
+    for name, finer in (("PQ16np,Refine(SQ8)", scalars), ("PQ16np,RFlat", floats)):
+        index = faiss.IndexRefine(plain, finer)
+        points.append(Faiss(name, index, queries, NPROBE, plain_bytes + finer.sa_code_size(), CANDIDATES / K))
+    return points
+
+
+def measure(points):
+    """Microseconds a query of every window: batches of all, singles of Ocelli's."""
+    times = {id(p): {"batch": [], "single": []} for p in points}
+    for window in range(-1, WINDOWS):  # The first is for the caches and not counted.
+        turn = points[max(window, 0) * 3 % len(points):] + points[: max(window, 0) * 3 % len(points)]
+        for p in turn:
+            batch = p.batch_us()
+            single = p.single_us() if isinstance(p, Ocelli) else None
+            if window >= 0:
+                times[id(p)]["batch"].append(batch)
+                if single is not None:
+                    times[id(p)]["single"].append(single)
+    return times
+
+
+# Where a label stands beside its point (points right and up, and the text's end that is there), where the usual
+# place would hide it: by system and label, for both plots.
+USUAL = {"Ocelli": (-8, 4, "right"), "FAISS": (8, -10, "left")}
+SHIFTS = {("Ocelli", "f16"): (-8, 7, "right"), ("Ocelli", "sq8"): (-8, -9, "right"),
+          ("FAISS", "PQ16np,RFlat"): (8, 5, "left")}
+
+
+def plot(rows, about, out):
+    """Recall over bytes at nprobe 64, and recall over time."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(14, 6.2), sharey=True)
+    colors = {"Ocelli": "#c1440e", "FAISS": "#2a5d8f"}
+    markers = {"Ocelli": "o", "FAISS": "s"}
+
+    def note(axis, row, x, text, size=8):
+        dx, dy, side = SHIFTS.get((row["system"], row["label"]), USUAL[row["system"]])
+        axis.annotate(text, (x, row["recall10"]), xytext=(dx, dy), textcoords="offset points", ha=side,
+                      fontsize=size, color=colors[row["system"]])
+
+    for system in ("FAISS", "Ocelli"):
+        mine = [r for r in rows if r["system"] == system]
+        at64 = [r for r in mine if r["nprobe"] >= NPROBE]
+        style = {"color": colors[system], "marker": markers[system], "linestyle": "none", "markersize": 7}
+        left.plot([r["bytes"] for r in at64], [r["recall10"] for r in at64], label=system, **style)
+        for r in at64:
+            note(left, r, r["bytes"], r["label"])
+        for label in dict.fromkeys(r["label"] for r in mine):
+            line = [r for r in mine if r["label"] == label]
+            xs, ys = [r["batch_us"] for r in line], [r["recall10"] for r in line]
+            right.plot(xs, ys, **style | {"linestyle": "-", "linewidth": 1, "alpha": 0.8})
+            note(right, line[-1], xs[-1], label)
+            for r in line[:-1]:
+                right.annotate(f"nprobe {r['nprobe']}", (r["batch_us"], r["recall10"]), xytext=(0, -13),
+                               textcoords="offset points", ha="center", fontsize=6.5, color=colors[system])
+    for axis, ticks in ((left, (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)), (right, (10, 20, 50, 100, 200, 500, 1000, 2000, 5000))):
+        xs = [x for line in axis.lines for x in line.get_xdata()]
+        axis.set_xscale("log")
+        axis.set_xticks(ticks, ticks)
+        axis.set_xlim(min(xs) * 0.7, max(xs) * 2)
+        axis.minorticks_off()
+        axis.grid(alpha=0.25)
+    left.set_xlabel("bytes a vector")
+    left.set_ylabel("recall10@10")
+    left.set_title(f"what bytes buy, at nprobe {NPROBE} (16+64: 80)")
+    left.legend(loc="lower right")
+    right.set_xlabel("µs a query, one thread, batch")
+    right.set_title(f"what time buys (labels stand at nprobe {NPROBE}; 16+64: 80)")
+    figure.suptitle(about, fontsize=9)
+    figure.tight_layout()
+    for kind in ("png", "svg"):
+        figure.savefig(out / f"frontier.{kind}", dpi=120)
+    plt.close(figure)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--worker", required=True, help="executable of the bench `frontier` of ocelli-index")
+    p.add_argument("--ocelli", required=True, help="the ocelli command")
+    p.add_argument("--out", type=Path, required=True, help="where data and plots are kept")
+    p.add_argument("--vectors", type=Path, help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own")
+    a = p.parse_args()
+    folder = a.vectors or search.vectors(a.out)
+    about = folder / "about.json"
+    about = json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
+    base_file = folder / f"{BASE.replace(',', '_')}.faiss-{faiss.__version__}"
+    search.run(sys.executable, search.HERE / "train.py", folder / "base.fvecs", BASE, base_file)
+    indexes = build(a.ocelli, folder, base_file)
+
+    faiss.omp_set_num_threads(1)
+    base = vecs.read(folder / "base.fvecs", np.float32)
+    queries = vecs.read(folder / "query.fvecs", np.float32)
+    truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
+    workers = {kind: search.Worker(a.worker, index, folder / "query.fvecs") for kind, index in indexes.items()}
+    sizes = {kind: inspect(a.ocelli, index) for kind, index in indexes.items()}
+    points = [Ocelli("16", workers["plain"], nprobe, 0, sizes["plain"]) for nprobe in (4, 16, NPROBE)]
+    plain = points[-1]
+    told = {}
+    for label, kind, nprobe, candidates in REFINED:
+        points.append(Ocelli(label, workers[kind], 16, candidates, sizes[kind]))
+        told[label] = Ocelli(label, workers[kind], nprobe, candidates, sizes[kind])
+        points.append(told[label])
+    points += faiss_points(folder, queries, base)
+
+    title = (f"{len(base):,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one thread; "
+             f"Ocelli at {workers['plain'].about['simd']}, FAISS {faiss.__version__} ({faiss.get_compile_options().strip()})")
+    say(f"\n{title}")
+    if about.get("synthetic"):
+        say("SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others.")
+    recalls = {id(p): p.recall(truth) for p in points}
+    times = measure(points)
+    rows = []
+    say(f"medians of {WINDOWS} windows, in brackets the lowest and the highest; r: candidates scored again\n")
+    say(f"{'':<28}{'bytes':>8}{'nprobe':>8}{'r':>6}{'recall10@10':>13}   {'µs, batch':<26}{'µs, single':<26}")
+
+    def cell(values):
+        return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})" if values else ""
+
+    for p in points:
+        t = times[id(p)]
+        refine = p.refine if isinstance(p, Ocelli) else int((p.k_factor or 0) * K)
+        rows.append({
+            "system": p.system, "label": p.label, "bytes": round(p.bytes, 2), "nprobe": p.nprobe, "refine": refine,
+            "recall10": round(recalls[id(p)], 4), "batch_us": round(statistics.median(t["batch"]), 2),
+            "single_us": round(statistics.median(t["single"]), 2) if t["single"] else None,
+        })
+        say(f"{p.system + ' ' + p.label:<28}{p.bytes:>8.1f}{p.nprobe:>8}{refine or '':>6}{recalls[id(p)]:>13.4f}   "
+            f"{cell(t['batch']):<26}{cell(t['single']):<26}")
+    for worker in workers.values():
+        worker.close()
+
+    (a.out / "frontier.json").write_text(json.dumps(rows, indent=1))
+    plot(rows, title, a.out)
+    say(f"\nplots: {a.out / 'frontier.png'}, {a.out / 'frontier.svg'}; figures: {a.out / 'frontier.json'}")
+
+    def ratio(p, kind):
+        """Median of the windows' ratios: each window compares with its own plain search."""
+        return round(statistics.median(x / y for x, y in zip(times[id(p)][kind], times[id(plain)][kind])), 3)
+
+    say("time over the plain search's at nprobe 64, batch / single: "
+        + ", ".join(f"{name} {ratio(p, 'batch')} / {ratio(p, 'single')}" for name, p in told.items()))
+    say()
+    say(json.dumps({
+        "recall10": {name: round(recalls[id(p)], 4) for name, p in told.items()},
+        "time_ratio": {name: ratio(p, "batch") for name, p in told.items()},
+        "time_ratio_single": {name: ratio(p, "single") for name, p in told.items()},
+    }))
+
+
+if __name__ == "__main__":
+    main()

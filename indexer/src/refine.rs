@@ -1,0 +1,257 @@
+//! Training the finer codes of a model: what is learned from the rows that the model leaves over.
+
+use std::str::FromStr;
+use std::time::Instant;
+
+use ocelli_index::{DescriptorSpec, Model, Part, REFINE_KSUB, Refinement};
+use ocelli_vector::refine::{sq8_byte, sq8_value};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::faiss::{KmeansOptions, Session};
+use crate::sample::{common_spec, count_rows, gather_rows};
+use crate::{Error, Progress, ProgressFn, ROWS_PER_CENTROID, Result};
+
+/// Which finer codes a model gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefineChoice {
+    /// A second product quantizer of so many sub-quantizers, which is bytes.
+    Pq(usize),
+    /// One byte a dimension.
+    Sq8,
+    /// The vectors in half precision, two bytes a dimension.
+    F16,
+}
+
+impl FromStr for RefineChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let m = text.strip_prefix("pq").and_then(|m| m.parse().ok()).filter(|&m| m > 0);
+        match (text, m) {
+            ("sq8", _) => Ok(Self::Sq8),
+            ("f16", _) => Ok(Self::F16),
+            (_, Some(m)) => Ok(Self::Pq(m)),
+            _ => Err(Error::Invalid(format!(
+                "refinement {text:?}: expected pq and its bytes (pq32, pq64), sq8 or f16"
+            ))),
+        }
+    }
+}
+
+/// How finer codes are trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefineOptions {
+    /// Which.
+    pub choice: RefineChoice,
+    /// k-means iterations.
+    pub niter: usize,
+    /// Seed of sample and k-means.
+    pub seed: u32,
+    /// Threads; 0: one per core.
+    pub threads: usize,
+    /// Train on fewer rows than make sense.
+    pub force: bool,
+}
+
+/// What was trained, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefineReport {
+    /// As it is asked for: `pq32`, `sq8`, `f16`.
+    pub name: String,
+    /// Hash that shards name.
+    pub hash: String,
+    /// Bytes of a finer code.
+    pub code_bytes: usize,
+    /// Rows trained on.
+    pub rows: usize,
+    /// Mean of ‖z − ẑ‖² over the training rows, ẑ decoded from the finer code.
+    pub mse: f64,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// Rows that are looked at: as many as k-means of 256 centroids takes anyway. Minima and maxima of more
+/// rows would be those of outliers.
+const ROWS: usize = 256 * REFINE_KSUB;
+
+/// Gives `model` finer codes, learned from a sample of the rows of `parts`.
+///
+/// pq: one codebook of 256 codewords for each sub-vector of z − (c + r̂), by k-means (Jégou, Tavenard, Douze,
+/// Amsaleg, *Searching in one billion vectors: re-rank with source coding*, 2011). sq8: per dimension the
+/// range and the growth of the steps. f16: nothing to learn. Equal input, seed and thread count give equal bits on one kind of
+/// machine. The model's own hash stays.
+///
+/// # Errors
+/// Parts of another spec than the model's; fewer than 39 rows per codeword, unless forced; a number of
+/// sub-quantizers that does not divide the dimension; a part that cannot be read; FAISS's own.
+pub fn train_refinement(
+    parts: &[Part],
+    model: Model,
+    options: &RefineOptions,
+    progress: ProgressFn<'_>,
+) -> Result<(Model, RefineReport)> {
+    let start = Instant::now();
+    DescriptorSpec::same_or_err(
+        "training rows under the model",
+        model.spec(),
+        common_spec(parts)?,
+    )?;
+    let needed = match options.choice {
+        RefineChoice::Pq(_) => ROWS_PER_CENTROID * REFINE_KSUB,
+        RefineChoice::Sq8 | RefineChoice::F16 => 1,
+    };
+    let found = count_rows(parts);
+    if found < needed.max(1) && (found == 0 || !options.force) {
+        return Err(Error::TooFewRows {
+            what: format!(
+                "a refinement of {REFINE_KSUB} codewords ({ROWS_PER_CENTROID} rows each)"
+            ),
+            needed,
+            found,
+            hint: "; give more rows, or --force".to_owned(),
+        });
+    }
+    let d = model.parts().d;
+    if let RefineChoice::Pq(m) = options.choice
+        && (m == 0 || !d.is_multiple_of(m))
+    {
+        return Err(Error::Invalid(format!(
+            "refinement pq{m}: expected a divisor of the dimension {d}, found {m}"
+        )));
+    }
+    progress(Progress { stage: "refinement: read", done: 0, total: 0 });
+    let (x, rows) = gather_rows(parts, ROWS, u64::from(options.seed))?;
+    progress(Progress { stage: "refinement: encode", done: 0, total: 0 });
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build()
+        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
+    let encoded = pool.install(|| encode(&model, &x))?;
+    let refinement = match options.choice {
+        RefineChoice::F16 => Refinement::f16(&model),
+        RefineChoice::Sq8 => {
+            let (linear, cubic) = pool.install(|| scalars(&model, &encoded));
+            Refinement::sq8(&model, &linear, &cubic)?
+        }
+        RefineChoice::Pq(m) => {
+            let books = codebooks(&model, &encoded, m, options, progress)?;
+            Refinement::pq(&model, m, books)?
+        }
+    };
+    let model = model.with_refinement(refinement.clone())?;
+    let mse = pool.install(|| mean_error(&model, &refinement, &encoded))?;
+    let report = RefineReport {
+        name: refinement.name(),
+        hash: refinement.hash().to_string(),
+        code_bytes: refinement.code_bytes(),
+        rows,
+        mse,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    Ok((model, report))
+}
+
+/// A row as the model sees it.
+struct Row {
+    z: Vec<f32>,
+    list: u32,
+    code: Vec<u8>,
+}
+
+/// Rows of `x` (n, dim) with their lists and codes.
+fn encode(model: &Model, x: &[f32]) -> Result<Vec<Row>> {
+    let p = model.parts();
+    x.par_chunks_exact(p.dim)
+        .map(|x| {
+            let z = model.transform(x)?;
+            let list = model.assign(&z);
+            let mut code = vec![0; p.m];
+            model.encode(&z, list, &mut code);
+            Ok(Row { z, list, code })
+        })
+        .collect()
+}
+
+/// What the codes leave over, (n, d).
+fn rest(model: &Model, rows: &[Row]) -> Vec<f32> {
+    let mut rest = Vec::with_capacity(rows.len() * model.parts().d);
+    for row in rows {
+        let first = model.decode(row.list, &row.code);
+        rest.extend(row.z.iter().zip(&first).map(|(z, first)| z - first));
+    }
+    rest
+}
+
+/// Shares of the range's end that the cubic part has, from equal steps to ones that hardly begin.
+const CUBIC_SHARES: [f32; 10] = [0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95];
+
+/// The linear and the cubic part of the scalars' steps, (d,) each: the range of what the codes leave over,
+/// and of the shares above the one with the smallest squared error.
+fn scalars(model: &Model, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
+    let d = model.parts().d;
+    let rest = rest(model, rows);
+    let best = |i: usize| {
+        let column: Vec<f32> = rest.iter().skip(i).step_by(d).copied().collect();
+        let end = column.iter().fold(0f32, |end, x| end.max(x.abs()));
+        let of_share = |share: f32| {
+            let (linear, cubic) = (end * (1.0 - share) / 127.5, end * share / 127.5f32.powi(3));
+            let errors = column.iter().map(|&x| {
+                let byte = sq8_byte(linear, cubic, x);
+                f64::from(x - sq8_value(linear, cubic, byte)).powi(2)
+            });
+            (errors.sum::<f64>(), linear, cubic)
+        };
+        let all = CUBIC_SHARES.into_iter().map(of_share);
+        all.min_by(|a, b| a.0.total_cmp(&b.0))
+            .map_or((0.0, 0.0), |(_, linear, cubic)| (linear, cubic))
+    };
+    (0..d).into_par_iter().map(best).unzip()
+}
+
+/// Codebooks (m, 256, d / m) of what the codes leave over.
+fn codebooks(
+    model: &Model,
+    rows: &[Row],
+    m: usize,
+    options: &RefineOptions,
+    progress: ProgressFn<'_>,
+) -> Result<Vec<f32>> {
+    let d = model.parts().d;
+    let dsub = d / m;
+    let rest = rest(model, rows);
+    Session::run(options.threads, |faiss| {
+        let mut books = Vec::with_capacity(REFINE_KSUB * d);
+        for sub in 0..m {
+            let slice: Vec<f32> = rest
+                .chunks_exact(d)
+                .flat_map(|row| row[sub * dsub..][..dsub].iter().copied())
+                .collect();
+            let kmeans = KmeansOptions {
+                niter: options.niter,
+                // Sub-quantizers of equal data would be equal else.
+                seed: options.seed.wrapping_add(1 + sub as u32),
+                ..KmeansOptions::default()
+            };
+            books.extend(faiss.kmeans(&slice, rows.len(), dsub, REFINE_KSUB, &kmeans)?);
+            let (done, total) = (sub as u64 + 1, m as u64);
+            progress(Progress { stage: "refinement: quantizer", done, total });
+        }
+        Ok(books)
+    })?
+}
+
+/// Mean of ‖z − ẑ‖² over the rows.
+fn mean_error(model: &Model, refinement: &Refinement, rows: &[Row]) -> Result<f64> {
+    let simd = ocelli_index::simd();
+    let errors: Vec<f64> = rows
+        .par_iter()
+        .map(|row| {
+            let mut fine = Vec::new();
+            refinement.encode(simd, model, &row.z, row.list, &row.code, &mut fine)?;
+            let back = refinement.decode(simd, model, row.list, &row.code, &fine);
+            Ok(f64::from(ocelli_vector::l2_sq(&row.z, &back)))
+        })
+        .collect::<Result<_>>()?;
+    Ok(errors.iter().sum::<f64>() / errors.len().max(1) as f64)
+}

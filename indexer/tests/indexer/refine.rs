@@ -1,0 +1,110 @@
+//! Training finer codes: what is refused, that they are of use, and that the built index has them.
+
+use ocelli_index::{IndexDir, Model, RefineKind, SearchParams, Snapshot};
+use ocelli_indexer::{
+    BuildOptions, RefineChoice, RefineOptions, TrainOptions, build, silent, train, train_refinement,
+};
+use tempfile::tempdir;
+
+use crate::support::{clustered, numbered, regions};
+
+const DIM: usize = 16;
+
+fn options(choice: RefineChoice) -> RefineOptions {
+    RefineOptions { choice, niter: 8, seed: 1, threads: 2, force: false }
+}
+
+/// A plain model of coarse codes, and the file of the rows that it was trained on.
+fn base(folder: &std::path::Path) -> (Model, ocelli_index::Part) {
+    let part = numbered(&folder.join("rows.part"), "r", &clustered(10_000, DIM, 9), DIM);
+    let parts = [regions(&folder.join("train.part"), &clustered(10_000, DIM, 9), DIM)];
+    let options = TrainOptions { nlist: 4, m: 2, niter: 8, threads: 2, ..TrainOptions::default() };
+    (train(&parts, &options, &silent).unwrap().0, part)
+}
+
+#[test]
+fn choices_are_read_and_others_refused() {
+    for (text, want) in
+        [("pq32", RefineChoice::Pq(32)), ("sq8", RefineChoice::Sq8), ("f16", RefineChoice::F16)]
+    {
+        assert_eq!(text.parse::<RefineChoice>().unwrap(), want);
+    }
+    for text in ["pq", "pq0", "pq-1", "sq", "f32", "", "32"] {
+        let error = text.parse::<RefineChoice>().unwrap_err().to_string();
+        assert!(error.contains("pq32"), "{error}");
+    }
+}
+
+#[test]
+fn refusals_have_numbers() {
+    let tmp = tempdir().unwrap();
+    let (model, part) = base(tmp.path());
+    let path = tmp.path().join("base.model");
+    model.write(&path).unwrap();
+    let few = [numbered(&tmp.path().join("few.part"), "f", &clustered(300, DIM, 1), DIM)];
+    let again = || Model::open(&path).unwrap();
+    let pq = options(RefineChoice::Pq(4));
+    let error = train_refinement(&few, again(), &pq, &silent).unwrap_err().to_string();
+    assert!(error.contains("at least 9984 rows, found 300"), "{error}");
+    let forced = RefineOptions { force: true, ..pq };
+    train_refinement(&few, again(), &forced, &silent).unwrap();
+    let error = train_refinement(&[part], again(), &options(RefineChoice::Pq(5)), &silent);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("divisor of the dimension 16, found 5"), "{error}");
+    let other = [numbered(&tmp.path().join("o.part"), "o", &clustered(300, 8, 1), 8)];
+    assert!(train_refinement(&other, again(), &forced, &silent).is_err());
+}
+
+/// Each kind leaves less error than the codes before it, as it reports; equal options give equal bits; and
+/// rows found through a built index of two shards are found better.
+#[test]
+fn an_index_gets_finer_codes_and_better_answers() {
+    let tmp = tempdir().unwrap();
+    let (model, part) = base(tmp.path());
+    let path = tmp.path().join("base.model");
+    model.write(&path).unwrap();
+    let parts = [part];
+    let (queries, mut last_error) = (clustered(50, DIM, 9), f64::INFINITY);
+    let choices = [RefineChoice::Pq(4), RefineChoice::Pq(16), RefineChoice::Sq8, RefineChoice::F16];
+    for (number, choice) in (1u64..).zip(choices) {
+        let train = || {
+            let base = Model::open(&path).unwrap();
+            train_refinement(&parts, base, &options(choice), &silent).unwrap()
+        };
+        let (refined, report) = train();
+        assert_eq!(refined.hash(), model.hash());
+        assert_eq!(refined.refinement(), train().0.refinement(), "{choice:?}: not repeatable");
+        assert!(report.mse < last_error, "{choice:?}: {} after {last_error}", report.mse);
+        last_error = report.mse;
+        assert_eq!(report.code_bytes, refined.refinement().unwrap().code_bytes());
+
+        let dir = tmp.path().join("index");
+        let two = BuildOptions { shards: 2, threads: 2 };
+        let built = build(&parts, &refined, &dir, &two, &silent).unwrap();
+        assert_eq!((built.generation, built.refine_bytes), (number, report.code_bytes));
+        let snapshot = Snapshot::open(&dir, None).unwrap();
+        snapshot.verify().unwrap();
+        assert_eq!(snapshot.refinement(), refined.refinement());
+        let nearest = |refine| {
+            let params = SearchParams { k: 1, nprobe: 4, refine, allow_partial: false };
+            let found = queries.chunks_exact(DIM).enumerate().filter(|(i, q)| {
+                let row = snapshot.search(q, &params).unwrap().hits[0].row;
+                snapshot.key(row).unwrap() == format!("r{i}.jpg")
+            });
+            found.count()
+        };
+        let (plain, refined_hits) = (nearest(0), nearest(2000));
+        assert!(plain < 10 && refined_hits > 20, "{choice:?}: {plain} and {refined_hits} of 50");
+        if matches!(choice, RefineChoice::Sq8 | RefineChoice::F16) {
+            assert_eq!(refined_hits, 50, "{choice:?}");
+        }
+    }
+    // All four stand beside each other, under one model.
+    let dir = IndexDir::open(&tmp.path().join("index")).unwrap();
+    let kinds = [RefineKind::Pq, RefineKind::Pq, RefineKind::Sq8, RefineKind::F16];
+    for (number, kind) in (1u64..).zip(kinds) {
+        assert_eq!(dir.generation(number).unwrap().model, model.hash());
+        let snapshot = Snapshot::open(dir.root(), Some(number)).unwrap();
+        assert_eq!(snapshot.refinement().unwrap().kind(), kind);
+    }
+}
