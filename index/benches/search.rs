@@ -41,8 +41,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let number = |i: usize| -> Result<usize, Box<dyn std::error::Error>> {
             Ok(words.get(i).ok_or("a number is missing")?.parse()?)
         };
-        let params =
-            SearchParams { nprobe: number(1)?, k: number(2)?, refine: 0, allow_partial: false };
+        let params = SearchParams {
+            nprobe: number(1)?,
+            k: number(2)?,
+            refine: 0,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
         let start = Instant::now();
         match words[0] {
             "batch" => {

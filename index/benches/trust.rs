@@ -245,7 +245,13 @@ fn memory(index: &Path) -> Result<String> {
     for upto in [1, 4, 16, 64] {
         while touched.len() < 16 * upto {
             let query = draw(&mut rng, DIM, 1.0);
-            let params = SearchParams { k: 10, nprobe: 16, refine: 0, allow_partial: false };
+            let params = SearchParams {
+                k: 10,
+                nprobe: 16,
+                refine: 0,
+                allow_partial: false,
+                ..SearchParams::default()
+            };
             snapshot.search_with(&query, &params, &mut scratch)?;
             let prepared = snapshot.model().prepare(&query)?;
             touched.extend(snapshot.model().probe(&prepared, 16).into_iter().map(|l| l.0));
@@ -327,7 +333,13 @@ fn checksums(index: &Path) -> Result<String> {
     let mut shares = Vec::new();
     let mut costs = Vec::new();
     for nprobe in [4, 16, 64] {
-        let params = SearchParams { k: K, nprobe, refine: 0, allow_partial: false };
+        let params = SearchParams {
+            k: K,
+            nprobe,
+            refine: 0,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
         let mut lists = Vec::with_capacity(queries.len());
         for query in &queries {
             let prepared = snapshot.model().prepare(query)?;

@@ -113,6 +113,12 @@ pub enum Error {
         /// What was looked for, and where.
         what: String,
     },
+    /// The caller ended it, or its time was over.
+    #[error("search cancelled: {what}")]
+    Cancelled {
+        /// What ended it.
+        what: String,
+    },
     /// Somebody else was faster: a compare-and-swap found another value.
     #[error("{what}")]
     Conflict {
@@ -134,6 +140,8 @@ pub enum ErrorCode {
     DataLoss,
     /// A concurrent change won; read again and retry.
     Aborted,
+    /// Nobody waits for the answer any more.
+    Cancelled,
     /// The machine failed.
     Internal,
 }
@@ -155,6 +163,7 @@ impl Error {
             Self::Dim { .. } | Self::Invalid { .. } => ErrorCode::InvalidArgument,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Conflict { .. } => ErrorCode::Aborted,
+            Self::Cancelled { .. } => ErrorCode::Cancelled,
         }
     }
 

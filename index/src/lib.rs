@@ -8,6 +8,7 @@
 pub mod container;
 mod engine;
 pub mod error;
+pub mod filter;
 pub mod hash;
 pub mod inspect;
 pub mod keys;
@@ -31,6 +32,7 @@ mod storm;
 
 pub use engine::Scratch;
 pub use error::{Error, ErrorCode, Result};
+pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use hash::{Hash, Hasher};
 pub use level::simd;
 
@@ -41,7 +43,9 @@ pub use part::{Dtype, Part, PartKind, PartSummary, PartWriter};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
 pub use search::Hit;
 pub use shard::{Shard, ShardBuilder, ShardMeta};
-pub use snapshot::{Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes};
+pub use snapshot::{
+    RangeResult, Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes,
+};
 pub use spec::{DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter};
 pub use storage::{LocalStorage, Storage};
 pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};

@@ -381,6 +381,21 @@ impl Model {
         std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
     }
 
+    /// The part of a query's score that the centroid of a list decides: the bits that [`Self::probe`] gives.
+    pub(crate) fn base(&self, simd: Simd, query: &Query, list: u32) -> f32 {
+        let (z, coarse, mut out) = (&query.z, &self.parts.coarse, Vec::with_capacity(1));
+        match self.parts.metric {
+            Metric::L2 => {
+                dense::l2_sqs_of(simd, z, coarse, &[list], &mut out);
+                out[0]
+            }
+            Metric::InnerProduct => {
+                dense::dots_of(simd, z, coarse, &[list], &mut out);
+                out[0] + query.offset
+            }
+        }
+    }
+
     /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by float.
     fn decide(
         &self,

@@ -163,7 +163,7 @@ pub(crate) fn scan_shard(
     model: &Model,
     shard: &Shard,
     shard_index: u32,
-    alive: impl Fn(u32) -> bool,
+    alive: impl Fn(u32, u32) -> bool,
     lists: &[(u32, f32)],
     lut: &[f32],
     best: &mut Best,
@@ -189,7 +189,7 @@ pub(crate) fn scan_shard(
                 continue;
             }
             let ordinal = shard.ordinal(entry.first + i)?;
-            if alive(ordinal) {
+            if alive(ordinal, entry.first + i) {
                 best.push(Hit {
                     id: shard.id(ordinal)?,
                     score,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn params(k: usize, nprobe: usize) -> SearchParams {
-        SearchParams { k, nprobe, refine: 0, allow_partial: false }
+        SearchParams { k, nprobe, refine: 0, allow_partial: false, ..SearchParams::default() }
     }
 
     /// Against a ranking of the reconstructed vectors computed directly, with no table, no heap and

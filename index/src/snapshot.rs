@@ -13,6 +13,7 @@ use crate::engine::{
     self, Deleted, Excluded, PROBE_TILE, Request, SCAN_TILE, Scratch, Tables, Target,
 };
 use crate::error::{Error, Result};
+use crate::filter::{Cancel, Filter, Name, RowFilter, ShardFilter};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir};
 use crate::model::{Metric, Model, Query};
@@ -41,6 +42,18 @@ pub struct SearchParams {
     pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
+    /// Rows that may be found; all that are not deleted where there is none. With a small set of allowed
+    /// rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` says nothing.
+    pub filter: Option<Arc<RowFilter>>,
+    /// Ends the search early, between two lists.
+    pub cancel: Option<Cancel>,
+}
+
+impl Default for SearchParams {
+    /// Ten hits of sixteen lists, without anything else.
+    fn default() -> Self {
+        Self { k: 10, nprobe: 16, refine: 0, allow_partial: false, filter: None, cancel: None }
+    }
 }
 
 /// A shard that could not answer.
@@ -78,6 +91,15 @@ pub struct SearchResult {
     pub failed: Arc<[ShardFailure]>,
     /// Where the time went.
     pub times: StageTimes,
+}
+
+/// Answer of a range search.
+#[derive(Debug)]
+pub struct RangeResult {
+    /// The rows that are at least as good as the threshold, best first, at most k.
+    pub result: SearchResult,
+    /// Whether there are more than k.
+    pub truncated: bool,
 }
 
 /// Queries of a batch whose probed lists are in memory at a time.
@@ -284,6 +306,68 @@ impl Snapshot {
         self.scan(&probed, params, scratch)
     }
 
+    /// All rows for the query x (dim,) that are at least as good as `threshold` (a squared distance or an
+    /// inner product, as the metric says): the best k of them.
+    ///
+    /// # Errors
+    /// As [`Self::search`]; [`Error::Invalid`] for a threshold that is no number, or with `refine`.
+    pub fn search_range(
+        &self,
+        x: &[f32],
+        threshold: f32,
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<RangeResult> {
+        if !threshold.is_finite() || params.refine > 0 {
+            return Err(Error::invalid(format!(
+                "range search: threshold {threshold}, refine {}; expected a finite number and 0",
+                params.refine
+            )));
+        }
+        // One more tells whether there are more; and a zero has no sign here.
+        let more = SearchParams { k: params.k.saturating_add(1), ..params.clone() };
+        let l2 = self.model.metric() == Metric::L2;
+        let ceiling = if l2 { threshold } else { -threshold } + 0.0;
+        let probed = self.probe(x, params, scratch)?;
+        let mut results = self.scan_tile(&[&probed], ceiling, Vec::new(), &more, scratch)?;
+        let mut result = results.pop().ok_or_else(|| Error::invalid("no query"))?;
+        let truncated = result.hits.len() > params.k;
+        result.hits.truncate(params.k);
+        Ok(RangeResult { result, truncated })
+    }
+
+    /// Looks the names of a filter up, so that searches of this snapshot can use it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn resolve(&self, filter: &Filter) -> Result<RowFilter> {
+        let mut shards = vec![ShardFilter::default(); self.members.len()];
+        let row = |name: &Name| match name {
+            Name::Id(id) => self.find_id(*id),
+            Name::Key(key) => self.find_key(key),
+        };
+        let slot = |row: Row| Ok::<u32, Error>(self.shard_of(row)?.place(row.ordinal)?.1);
+        for name in &filter.deny {
+            if let Some(row) = row(name)? {
+                shards[row.shard as usize].deny.insert(slot(row)?);
+            }
+        }
+        if let Some(allow) = &filter.allow {
+            shards.iter_mut().for_each(|shard| shard.allow = Some(RoaringBitmap::new()));
+            for name in allow {
+                if let Some(row) = row(name)?
+                    && let Some(allow) = &mut shards[row.shard as usize].allow
+                {
+                    allow.insert(slot(row)?);
+                }
+            }
+        }
+        let count = |s: &ShardFilter| s.allow.as_ref().map_or(0, RoaringBitmap::len);
+        let allowed = filter.allow.as_ref().map(|_| shards.iter().map(count).sum());
+        let (generation, direct) = (self.generation.number, RowFilter::DIRECT);
+        Ok(RowFilter { shards, generation, allowed, direct })
+    }
+
     /// One search for each of the queries `x` (n, dim), in their order; the answers are those of
     /// [`Self::search`]. Queries that are near each other are scanned together, so that codes stay warm. The
     /// times of a query are its share of the whole.
@@ -317,7 +401,8 @@ impl Snapshot {
             out.resize_with(start + probed.len(), || None);
             for tile in probed.chunks(SCAN_TILE) {
                 let queries: Vec<&Probed> = tile.iter().map(|(_, p)| p).collect();
-                let results = self.scan_tile(&queries, Vec::new(), params, scratch)?;
+                let results =
+                    self.scan_tile(&queries, f32::INFINITY, Vec::new(), params, scratch)?;
                 for ((i, _), result) in tile.iter().zip(results) {
                     out[*i] = Some(result);
                 }
@@ -331,6 +416,12 @@ impl Snapshot {
             return Err(Error::invalid(format!(
                 "k = {} and nprobe = {}: both must be at least 1",
                 params.k, params.nprobe
+            )));
+        }
+        if params.filter.as_ref().is_some_and(|f| f.generation != self.generation.number) {
+            return Err(Error::invalid(format!(
+                "the filter was resolved for another generation than {}",
+                self.generation.number
             )));
         }
         if params.refine > 0 && self.refinement().is_none() {
@@ -387,14 +478,16 @@ impl Snapshot {
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<SearchResult> {
-        let results = self.scan_tile(&[probed], Vec::new(), params, scratch)?;
+        let results = self.scan_tile(&[probed], f32::INFINITY, Vec::new(), params, scratch)?;
         results.into_iter().next().ok_or_else(|| Error::invalid("no query"))
     }
 
-    /// [`Self::scan`] of several queries, in every shard but those that failed before.
+    /// [`Self::scan`] of several queries, in every shard but those that failed before. With a finite
+    /// `ceiling`, all rows up to that cost are wanted, as far as k reaches.
     fn scan_tile(
         &self,
         probed: &[&Probed],
+        ceiling: f32,
         mut failed: Vec<ShardFailure>,
         params: &SearchParams,
         scratch: &mut Scratch,
@@ -414,20 +507,34 @@ impl Snapshot {
             if failed.iter().any(|f| f.name == member.name) {
                 continue;
             }
-            let excluded = Excluded { deleted: member.deleted.as_ref() };
+            let filter = params.filter.as_ref();
+            let excluded = Excluded {
+                deleted: member.deleted.as_ref(),
+                filter: filter.map(|f| &f.shards[index as usize]),
+            };
             let target = Target { model, simd, shard: &member.shard, index, excluded };
             let mut requests: Vec<Request<'_>> = Vec::with_capacity(probed.len());
             for ((probed, tables), best) in probed.iter().zip(tables.iter()).zip(&best) {
-                let (lists, ceiling) = (&probed.lists, best.ceiling());
-                requests.push(Request { tables, lists, k, ceiling });
+                let (range, cancel) = (ceiling < f32::INFINITY, params.cancel.as_ref());
+                let (lists, ceiling) = (&probed.lists, best.ceiling().min(ceiling));
+                requests.push(Request { tables, lists, k, ceiling, range, cancel });
             }
             let hits = match requests.as_slice() {
+                many if filter.is_some_and(|f| f.is_direct()) => {
+                    let one = |(request, probed): (_, &&Probed)| {
+                        let base = |list| model.base(simd, &probed.query, list);
+                        engine::score_allowed(&target, request, base)
+                    };
+                    many.iter().zip(probed).map(one).collect()
+                }
                 [one] => engine::scan_one(&target, one, buffers).map(|hits| vec![hits]),
                 many => engine::scan_tile(&target, many, buffers),
             };
             // Hits count only if the file is still whole behind them.
             match hits.and_then(|hits| member.shard.intact().map(|()| hits)) {
                 Ok(hits) => best.iter_mut().zip(hits).for_each(|(best, hits)| best.add(hits)),
+                // Nobody waits for a part of the answer either.
+                Err(error @ Error::Cancelled { .. }) => return Err(error),
                 Err(error) if params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });
                 }
@@ -451,7 +558,7 @@ impl Snapshot {
             // Its hits took the place of others: without it, these are wanted.
             let name = self.members[index as usize].name.clone();
             failed.push(ShardFailure { name, error });
-            return self.scan_tile(probed, failed, params, scratch);
+            return self.scan_tile(probed, ceiling, failed, params, scratch);
         }
         let share = |time: Duration| time / probed.len().max(1) as u32;
         let (lut, scan) = (share(tabled - start), share(scanned - tabled));
@@ -491,12 +598,20 @@ impl Snapshot {
     pub fn search_naive(&self, x: &[f32], params: &SearchParams) -> Result<Vec<Hit>> {
         let p = self.model.parts();
         let query = self.model.prepare(x)?;
-        let lists = self.model.probe(&query, params.nprobe);
+        let direct = params.filter.as_ref().is_some_and(|f| f.is_direct());
+        let nprobe = if direct { p.nlist } else { params.nprobe };
+        let lists = self.model.probe(&query, nprobe);
         let mut lut = Vec::new();
         adc::build_lut(&query.z, &p.codebooks, p.m, p.ksub, &mut lut);
         let mut best = Best::new(params.k.max(params.refine), p.metric);
         for (index, member) in (0u32..).zip(&self.members) {
-            let alive = |o| member.alive(o);
+            let filter = params.filter.as_ref().map(|f| &f.shards[index as usize]);
+            let alive = |ordinal, slot| {
+                member.alive(ordinal)
+                    && filter.is_none_or(|f| {
+                        !f.deny.contains(slot) && f.allow.as_ref().is_none_or(|a| a.contains(slot))
+                    })
+            };
             scan_shard(&self.model, &member.shard, index, alive, &lists, &lut, &mut best)?;
         }
         let mut hits = best.into_sorted();

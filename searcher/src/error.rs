@@ -44,6 +44,7 @@ impl From<ocelli_index::Error> for Error {
             (_, ErrorCode::FailedPrecondition) => Code::FailedPrecondition,
             (_, ErrorCode::DataLoss) => Code::DataLoss,
             (_, ErrorCode::Aborted) => Code::Aborted,
+            (_, ErrorCode::Cancelled) => Code::DeadlineExceeded,
             (_, ErrorCode::Internal) => Code::Internal,
         };
         Error::new(code, error.to_string())

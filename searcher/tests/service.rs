@@ -57,6 +57,7 @@ fn expected(snapshot: &Snapshot, x: &[f32]) -> Result<(Vec<u64>, Vec<f32>)> {
         nprobe: snapshot.model().parts().nlist,
         refine: 0,
         allow_partial: false,
+        ..SearchParams::default()
     };
     let hits = snapshot.search(x, &params)?.hits;
     assert_eq!(hits.len(), K as usize, "the oracle must have an answer");
@@ -106,6 +107,7 @@ async fn the_best_are_scored_again_where_there_are_finer_codes() -> Result<()> {
             nprobe: 8,
             refine: refine as usize,
             allow_partial: false,
+            ..SearchParams::default()
         };
         let hits = snapshot.search(&x, &params)?.hits;
         assert_eq!(found.ids, Vec::from_iter(hits.iter().map(|hit| hit.id)), "{asked:?}");

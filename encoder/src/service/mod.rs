@@ -63,6 +63,7 @@ impl From<crate::Error> for ServiceError {
             ErrorCode::FailedPrecondition => Code::FailedPrecondition,
             ErrorCode::DataLoss => Code::DataLoss,
             ErrorCode::Aborted => Code::Aborted,
+            ErrorCode::Cancelled => Code::DeadlineExceeded,
             _ => Code::Internal,
         };
         ServiceError::new(code, error.to_string())

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use roaring::RoaringBitmap;
 
 use crate::error::Result;
+use crate::filter::ShardFilter;
 use crate::shard::{ListEntry, Shard};
 
 /// Deleted rows of a shard. Ordinals become bits of a list when that list is first touched, and stay.
@@ -51,6 +52,7 @@ impl Deleted {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Excluded<'a> {
     pub deleted: Option<&'a Deleted>,
+    pub filter: Option<&'a ShardFilter>,
 }
 
 impl Excluded<'_> {
@@ -67,10 +69,43 @@ impl Excluded<'_> {
         entry: &ListEntry,
         out: &mut Vec<u64>,
     ) -> Result<bool> {
-        let Some(deleted) = self.deleted else { return Ok(false) };
-        let Some(bits) = deleted.list(shard, list, entry)? else { return Ok(false) };
+        if self.deleted.is_none() && self.filter.is_none() {
+            return Ok(false);
+        }
+        let deleted = match self.deleted {
+            Some(deleted) => deleted.list(shard, list, entry)?,
+            None => None,
+        };
+        let Some(filter) = self.filter else {
+            out.clear();
+            out.extend_from_slice(deleted.unwrap_or_default());
+            return Ok(deleted.is_some());
+        };
+        let words = (entry.len as usize).div_ceil(64);
         out.clear();
-        out.extend_from_slice(bits);
+        // All are left out but those that are allowed, or none.
+        out.resize(words, if filter.allow.is_some() { u64::MAX } else { 0 });
+        let slots = entry.first..entry.first.saturating_add(entry.len);
+        let place = |slot: u32| ((slot - entry.first) as usize / 64, (slot - entry.first) % 64);
+        for slot in filter.allow.iter().flat_map(|allow| allow.range(slots.clone())) {
+            let (word, bit) = place(slot);
+            out[word] &= !(1 << bit);
+        }
+        for slot in filter.deny.range(slots.clone()) {
+            let (word, bit) = place(slot);
+            out[word] |= 1 << bit;
+        }
+        if let Some(deleted) = deleted {
+            out.iter_mut().zip(deleted).for_each(|(out, dead)| *out |= dead);
+        }
         Ok(true)
+    }
+
+    /// Whether no row of the list can be found, for the filter alone.
+    #[inline]
+    pub fn skips(&self, entry: &ListEntry) -> bool {
+        let slots = entry.first..entry.first.saturating_add(entry.len);
+        let allow = self.filter.and_then(|f| f.allow.as_ref());
+        allow.is_some_and(|allow| allow.range_cardinality(slots) == 0)
     }
 }

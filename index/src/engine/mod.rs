@@ -50,6 +50,7 @@ mod warm;
 pub(crate) use self::excluded::{Deleted, Excluded};
 use self::query::QueryScan;
 use crate::error::Result;
+use crate::filter::Cancel;
 use crate::level::simd;
 use crate::model::{Metric, Model, ProbeBuffers, Query};
 use crate::search::Hit;
@@ -139,6 +140,10 @@ pub(crate) struct Request<'a> {
     pub k: usize,
     /// Rows that cost more are of no interest.
     pub ceiling: f32,
+    /// Whether all rows up to the ceiling are wanted: then there is no threshold to be found.
+    pub range: bool,
+    /// Looked at between two lists.
+    pub cancel: Option<&'a Cancel>,
 }
 
 /// The k best rows of one shard's probed lists for one query, best first.
@@ -162,6 +167,21 @@ pub(crate) fn scan_one<'a>(
         ahead = probed(&scan, number)?;
         scan.list(&now, ahead.as_ref(), buffers)?;
     }
+    scan.finish()
+}
+
+/// The k best of the rows that the filter allows, whatever lists they are in: each of them is scored, and no
+/// list is scanned. Best first. `base` gives the score of a list's centroid.
+///
+/// # Errors
+/// [`crate::Error::Corrupt`].
+pub(crate) fn score_allowed<'a>(
+    target: &'a Target<'a>,
+    request: &Request<'a>,
+    base: impl Fn(u32) -> f32,
+) -> Result<Vec<Hit>> {
+    let mut scan = QueryScan::new(target, request);
+    scan.allowed(base)?;
     scan.finish()
 }
 

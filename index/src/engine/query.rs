@@ -13,6 +13,7 @@ use super::queue::{ListView, Queue};
 use super::warm::{self, Span};
 use super::{Buffers, Request, Target};
 use crate::error::Result;
+use crate::filter::Cancel;
 use crate::model::Metric;
 use crate::search::Hit;
 use crate::shard::ListEntry;
@@ -34,6 +35,8 @@ pub(super) struct QueryScan<'a> {
     bound: QueryBound,
     keep: Keep,
     queue: Queue<'a>,
+    range: bool,
+    cancel: Option<&'a Cancel>,
 }
 
 /// A probed list of a shard, its bytes proven.
@@ -61,6 +64,8 @@ impl<'a> QueryScan<'a> {
             bound: QueryBound::new(p.metric, p.m, table),
             keep: Keep::new(request.k, request.ceiling),
             queue: Queue::new(target.simd, p.metric, tables),
+            range: request.range,
+            cancel: request.cancel,
         }
     }
 
@@ -90,7 +95,7 @@ impl<'a> QueryScan<'a> {
     /// # Errors
     /// As [`Self::probed`].
     pub fn warm_up(&mut self, lists: &[(u32, f32)], buffers: &mut Buffers) -> Result<usize> {
-        if !self.bound.sound() {
+        if self.range || !self.bound.sound() {
             return Ok(0);
         }
         let Target { model, simd, shard, excluded, .. } = *self.target;
@@ -107,6 +112,7 @@ impl<'a> QueryScan<'a> {
         {
             let next = lists.get(warmed.len() + 1);
             ahead = next.map(|&(l, b)| self.probed(l, b)).transpose()?;
+            self.check()?;
             let start = warm.len();
             let view = probed.scan_view(layout.columns(), 0..probed.view.len, ahead.as_ref());
             scan::bounds(simd, layout, view, &self.table.bytes, warm);
@@ -160,6 +166,10 @@ impl<'a> QueryScan<'a> {
     ) -> Result<()> {
         let Target { model, simd, shard, excluded, .. } = *self.target;
         let Buffers { survivors, excluded: dead, .. } = buffers;
+        self.check()?;
+        if excluded.skips(&probed.entry) {
+            return Ok(());
+        }
         let layout = model.layout();
         let any_dead = excluded.of_list(shard, probed.list, &probed.entry, dead)?;
         for start in (0..probed.view.len).step_by(SEGMENT) {
@@ -181,6 +191,45 @@ impl<'a> QueryScan<'a> {
                 survivors.retain(|&i| !is_set(dead, i));
             }
             self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`crate::Error::Cancelled`].
+    #[inline]
+    fn check(&self) -> Result<()> {
+        self.cancel.map_or(Ok(()), Cancel::check)
+    }
+
+    /// Scores every row that the filter allows.
+    ///
+    /// # Errors
+    /// As [`Self::probed`].
+    pub fn allowed(&mut self, base: impl Fn(u32) -> f32) -> Result<()> {
+        let Target { shard, excluded, .. } = *self.target;
+        let Some(filter) = excluded.filter else { return Ok(()) };
+        let mut list: Option<Probed<'a>> = None;
+        let mut dead = Vec::new();
+        for slot in filter.allow.iter().flatten().filter(|&slot| !filter.deny.contains(slot)) {
+            // Slots ascend, and so do lists.
+            let within = |p: &Probed<'_>| slot - p.entry.first < p.entry.len;
+            let probed = match list.filter(within) {
+                Some(probed) => probed,
+                None => {
+                    self.check()?;
+                    let number = shard.list_of_slot(slot)?;
+                    let probed = self.probed(number, base(number))?;
+                    if !excluded.of_list(shard, number, &probed.entry, &mut dead)? {
+                        dead.clear();
+                    }
+                    *list.insert(probed)
+                }
+            };
+            let i = slot - probed.entry.first;
+            if dead.is_empty() || !is_set(&dead, i) {
+                self.queue.extend(&probed.view, &[i], shard, &mut self.keep)?;
+            }
         }
         Ok(())
     }

@@ -5,8 +5,9 @@
 //! above the number of rows; equal codes, so that scores tie; deleted rows; both metrics and both code
 //! sizes; magnitudes at which float rounding is coarse against the table's step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use ocelli_vector::Simd;
 use rand::{RngExt, SeedableRng};
@@ -15,6 +16,7 @@ use roaring::RoaringBitmap;
 
 use crate::Hash;
 use crate::engine::Scratch;
+use crate::filter::{Cancel, Filter, Name, RowFilter};
 use crate::manifest::{IndexDir, NewGeneration};
 use crate::model::{Metric, Model, ModelParts};
 use crate::shard::ShardBuilder;
@@ -119,6 +121,7 @@ fn the_engine_answers_as_the_naive_scan() {
                 nprobe: rng.random_range(1..=p.nlist),
                 refine: 0,
                 allow_partial: false,
+                ..SearchParams::default()
             };
             let want = snapshot.search_naive(&q, &params).unwrap();
             for simd in Simd::all() {
@@ -140,6 +143,99 @@ fn the_engine_answers_as_the_naive_scan() {
     }
 }
 
+/// Names that a filter leaves out or lets in, now and then of no row at all.
+fn filter(rng: &mut ChaCha8Rng, snapshot: &Snapshot) -> RowFilter {
+    let top = snapshot.generation().next_id + 5;
+    let share = [0.0, 0.01, 0.5, 0.95][rng.random_range(0..4)];
+    let names = |rng: &mut ChaCha8Rng| {
+        (0..top).filter(|_| rng.random_bool(share)).map(Name::Id).collect::<BTreeSet<_>>()
+    };
+    let allow = rng.random::<bool>().then(|| names(rng));
+    let deny = if rng.random() { names(rng) } else { BTreeSet::new() };
+    let mut filter = snapshot.resolve(&Filter { allow, deny }).unwrap();
+    // Few rows are scored one by one, or all take the way of large sets.
+    filter.direct = [0, 50, 4096][rng.random_range(0..3)];
+    filter
+}
+
+/// With filters and with ranges too, single and in a batch: what the naive scan finds, to the bit.
+#[test]
+fn filters_and_ranges_answer_as_the_naive_scan() {
+    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 150 };
+    let (mut cut, mut found_some) = (0, 0);
+    for seed in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(1_000_000 + seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let p = snapshot.model().parts();
+        let params = SearchParams {
+            k: [1, 7, 100, 10_000][rng.random_range(0..4)],
+            nprobe: rng.random_range(1..=p.nlist),
+            filter: rng.random_bool(0.8).then(|| Arc::new(filter(&mut rng, &snapshot))),
+            ..SearchParams::default()
+        };
+        let queries: Vec<f32> = (0..6)
+            .flat_map(|_| {
+                let list = rng.random_range(0..p.nlist) as u32;
+                let near = draw(&mut rng, p.d, 1.0);
+                let centroid = snapshot.model().centroid(list);
+                centroid.iter().zip(near).map(|(c, x)| c + x).collect::<Vec<f32>>()
+            })
+            .collect();
+        let simd = Simd::all().nth(rng.random_range(0..Simd::all().count())).unwrap();
+        let scratch = &mut Scratch::at(simd);
+        let batch = snapshot.search_batch(&queries, &params, scratch).unwrap();
+        for (q, batched) in queries.chunks(p.d).zip(batch) {
+            let want = snapshot.search_naive(q, &params).unwrap();
+            let found = snapshot.search_with(q, &params, scratch).unwrap().hits;
+            assert_eq!(found, want, "seed {seed}, {}, {params:?}", simd.level());
+            assert_eq!(batched.hits, want, "seed {seed}, batch");
+            found_some += usize::from(!want.is_empty());
+
+            let every = SearchParams { k: 1_000_000, ..params.clone() };
+            let every = snapshot.search_naive(q, &every).unwrap();
+            let Some(some) = every.get(every.len() / 3) else { continue };
+            let threshold = some.score;
+            let better = |score: f32| match p.metric {
+                Metric::L2 => score <= threshold,
+                Metric::InnerProduct => score >= threshold,
+            };
+            let within: Vec<_> = every.iter().filter(|h| better(h.score)).copied().collect();
+            let range = snapshot.search_range(q, threshold, &params, scratch).unwrap();
+            assert_eq!(range.truncated, within.len() > params.k, "seed {seed}");
+            cut += usize::from(range.truncated);
+            let want = &within[..within.len().min(params.k)];
+            assert_eq!(range.result.hits, want, "seed {seed}, range");
+        }
+    }
+    assert!(cut > 0 && found_some > cases as usize, "the cases tell something");
+}
+
+#[test]
+fn what_nobody_waits_for_ends() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let tmp = tempfile::tempdir().unwrap();
+    let snapshot = collection(&mut rng, tmp.path());
+    let q = vec![0.5; snapshot.model().parts().dim];
+    let cancel = Cancel::default();
+    // An answer without some shards is no answer to a search that was ended.
+    let params = SearchParams {
+        nprobe: 100,
+        allow_partial: true,
+        cancel: Some(cancel.clone()),
+        ..SearchParams::default()
+    };
+    snapshot.search(&q, &params).unwrap();
+    cancel.cancel();
+    let error = snapshot.search(&q, &params).unwrap_err();
+    assert_eq!(error.code(), crate::ErrorCode::Cancelled, "{error}");
+    let late = Cancel::at(std::time::Instant::now());
+    let params = SearchParams { cancel: Some(late), ..params };
+    let queries = q.repeat(5);
+    let error = snapshot.search_batch(&queries, &params, &mut Scratch::default()).unwrap_err();
+    assert!(error.to_string().contains("deadline"), "{error}");
+}
+
 /// A batch scans its queries in another order and gives each the answer that it gets alone.
 #[test]
 fn a_batch_answers_as_its_queries_do_alone() {
@@ -149,7 +245,13 @@ fn a_batch_answers_as_its_queries_do_alone() {
         let snapshot = collection(&mut rng, tmp.path());
         let d = snapshot.model().parts().d;
         let queries = draw(&mut rng, 30 * d, 1.0);
-        let params = SearchParams { k: 20, nprobe: 3, refine: 0, allow_partial: false };
+        let params = SearchParams {
+            k: 20,
+            nprobe: 3,
+            refine: 0,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
         let batch = snapshot.search_batch(&queries, &params, &mut Scratch::default()).unwrap();
         assert_eq!(batch.len(), 30);
         for (answer, q) in batch.iter().zip(queries.chunks(d)) {
@@ -169,7 +271,13 @@ fn overflowing_numbers_are_scored_one_by_one() {
         let snapshot = collection(&mut rng, tmp.path());
         let size = [1e15, 1e19, 1e25, 1e37][seed as usize % 4];
         let q = draw(&mut rng, snapshot.model().parts().d, size);
-        let params = SearchParams { k: 5, nprobe: 3, refine: 0, allow_partial: false };
+        let params = SearchParams {
+            k: 5,
+            nprobe: 3,
+            refine: 0,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
         let want = snapshot.search_naive(&q, &params).unwrap();
         let found = snapshot.search(&q, &params).unwrap().hits;
         let ids = |hits: &[crate::Hit]| {

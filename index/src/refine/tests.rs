@@ -164,6 +164,7 @@ fn refined_answers_are_those_of_the_definition() {
             nprobe: rng.random_range(1..=nlist),
             refine: [1, 5, 30, 200, 2000][rng.random_range(0..5)],
             allow_partial: false,
+            ..SearchParams::default()
         };
         let mut want = Vec::new();
         for q in queries.chunks_exact(d) {
@@ -227,7 +228,7 @@ fn toy_rows(n: usize) -> Vec<Vec<f32>> {
 }
 
 fn params(k: usize, refine: usize) -> SearchParams {
-    SearchParams { k, nprobe: 7, refine, allow_partial: false }
+    SearchParams { k, nprobe: 7, refine, allow_partial: false, ..SearchParams::default() }
 }
 
 /// Each kind brings rows closer to what was indexed, as far as it promises, and so does `vector`.

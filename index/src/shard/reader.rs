@@ -247,6 +247,20 @@ impl Shard {
         entry.ok_or_else(|| Error::not_found(format!("{}: no list {list}", self.path().display())))
     }
 
+    /// The list that a slot is in.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] past the last slot.
+    pub(crate) fn list_of_slot(&self, slot: u32) -> Result<u32> {
+        let table = self.table()?;
+        let after = table.partition_point(|entry| entry.first <= slot);
+        // Of lists that begin at the same slot all but the last are empty.
+        match table[..after].last() {
+            Some(entry) if slot - entry.first < entry.len => Ok(after as u32 - 1),
+            _ => Err(Error::corrupt(self.path(), format!("slot {slot} is in no list"))),
+        }
+    }
+
     /// Codes of a list in block order ([`ocelli_vector::codes`]), proven.
     ///
     /// # Errors

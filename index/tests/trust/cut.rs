@@ -14,7 +14,7 @@ use crate::support::*;
 const VANISHED: &str = "cannot be read any more";
 
 fn params(allow_partial: bool) -> SearchParams {
-    SearchParams { k: 20, nprobe: NLIST / 2, refine: 0, allow_partial }
+    SearchParams { k: 20, nprobe: NLIST / 2, refine: 0, allow_partial, ..SearchParams::default() }
 }
 
 /// Several threads search while the large shard is cut, again and again at other places. Every answer is

@@ -136,6 +136,7 @@ impl Ranking for IndexRanking {
             nprobe: self.snapshot.model().parts().nlist,
             refine: 0,
             allow_partial: false,
+            ..SearchParams::default()
         };
         let hits = self.snapshot.search(x, &params)?.hits;
         hits.iter()

@@ -59,7 +59,13 @@ fn assert_same(
 ) {
     const SLACK: f32 = 1e-5;
     // More than FAISS was asked for: ties across the end are then seen, and short codes have many.
-    let params = SearchParams { k: 1000, nprobe, refine: 0, allow_partial: false };
+    let params = SearchParams {
+        k: 1000,
+        nprobe,
+        refine: 0,
+        allow_partial: false,
+        ..SearchParams::default()
+    };
     let hits = snapshot.search(query, &params).unwrap().hits;
     let found = ids.iter().filter(|&&id| id >= 0).count();
     assert!(hits.len() >= found && (found == ids.len() || hits.len() == found), "{name}: {nprobe}");

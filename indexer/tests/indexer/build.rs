@@ -102,7 +102,13 @@ fn a_failed_build_leaves_the_earlier_generation() {
     assert!(after.len() > before.len(), "the build was to stop half-way");
     assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));
 
-    let params = SearchParams { k: 3, nprobe: 5, refine: 0, allow_partial: false };
+    let params = SearchParams {
+        k: 3,
+        nprobe: 5,
+        refine: 0,
+        allow_partial: false,
+        ..SearchParams::default()
+    };
     let snapshot = Snapshot::open(&index, None).unwrap();
     assert_eq!(snapshot.generation().number, 1);
     assert_eq!(snapshot.search(&[0.5; DIM], &params).unwrap().hits.len(), 3);

@@ -86,7 +86,13 @@ fn an_index_gets_finer_codes_and_better_answers() {
         snapshot.verify().unwrap();
         assert_eq!(snapshot.refinement(), refined.refinement());
         let nearest = |refine| {
-            let params = SearchParams { k: 1, nprobe: 4, refine, allow_partial: false };
+            let params = SearchParams {
+                k: 1,
+                nprobe: 4,
+                refine,
+                allow_partial: false,
+                ..SearchParams::default()
+            };
             let found = queries.chunks_exact(DIM).enumerate().filter(|(i, q)| {
                 let row = snapshot.search(q, &params).unwrap().hits[0].row;
                 snapshot.key(row).unwrap() == format!("r{i}.jpg")

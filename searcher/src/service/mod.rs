@@ -180,6 +180,7 @@ impl Searcher {
             nprobe: check::nprobe(query.nprobe, &self.limits, index.nlist),
             refine: check::refine(query.refine, &self.limits, index)?,
             allow_partial: query.allow_partial,
+            ..SearchParams::default()
         };
         // All cheap checks first: a query that must fail should not cost an encoding.
         check::terms(&query.terms, index)?;
