@@ -289,7 +289,7 @@ fn replay<'a>(
 ) -> Result<()> {
     let codes = |len: u32| (u64::from(len).next_multiple_of(16) * M as u64).next_multiple_of(64);
     let mut warm = 0;
-    for (i, e) in lists.iter().enumerate() {
+    for e in lists {
         // In the warm-up, in the scan, and as the next list, which is fetched while one is scanned.
         let times = if warm < WARM_ROWS { 3 } else { 2 };
         for _ in 0..times {
@@ -298,15 +298,12 @@ fn replay<'a>(
         for _ in 1..times {
             black_box(slice(SectionKind::Scalars, e.first.into(), e.len.into())?);
         }
-        // Hits are looked up one by one: ordinals (ids follow from them here).
-        if warm < WARM_ROWS {
-            for hit in 0..K * 2 / lists.len().min(8) {
-                let slot =
-                    u64::from(e.first) + (hit as u64 * 37 + i as u64) % u64::from(e.len.max(1));
-                black_box(slice(SectionKind::Ordinals, slot * ordinal_bits / 8, 8)?);
-            }
-        }
         warm += e.len;
+    }
+    // Hits are looked up one by one: ordinals, from which ids follow here.
+    for (hit, e) in (0..K as u64).zip(lists.iter().cycle()) {
+        let slot = u64::from(e.first) + hit * 37 % u64::from(e.len.max(1));
+        black_box(slice(SectionKind::Ordinals, slot * ordinal_bits / 8, 8)?);
     }
     Ok(())
 }

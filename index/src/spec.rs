@@ -91,6 +91,26 @@ impl NetworkSpec {
             dim,
         }
     }
+
+    /// What is out of its range, if anything is.
+    fn check(&self) -> std::result::Result<(), String> {
+        let pooling = match self.pooling {
+            Pooling::Rmac { levels, .. } => (1..=4).contains(&levels),
+            Pooling::Gem { p } => p.is_finite() && p > 0.0,
+            Pooling::Mac | Pooling::Spoc => true,
+        };
+        if self.dim == 0 || !(1..=4).contains(&self.last_stage) || !pooling {
+            return Err(format!(
+                "dim={}, last_stage={}, pooling={}: expected a dimension, 1 to 4, and 1 to 4 levels or an \
+                 exponent over 0",
+                self.dim, self.last_stage, self.pooling
+            ));
+        }
+        if !(self.bn_eps.is_finite() && self.bn_eps >= 0.0) {
+            return Err(format!("bn_eps={}: expected 0 or more", self.bn_eps));
+        }
+        Ok(())
+    }
 }
 
 /// Defines an enum whose variants have one name each, used in the canonical text, in flags and in
@@ -382,6 +402,9 @@ impl DescriptorSpec {
         if let Some(name) = fields.keys().next() {
             return Err(bad(format!("unknown field {name:?}")));
         }
+        if let Self::Network(n) = &spec {
+            n.check().map_err(bad)?;
+        }
         // One spec, one text, one hash: an order or a default written out would make a second.
         if spec.canonical() != text {
             return Err(bad("the text is not in canonical form".into()));
@@ -520,6 +543,12 @@ mod tests {
             text.clone() + "colour=red\n",
             text.replace("dim=1024\n", ""),
             text.replace("dim=1024", "dim=many"),
+            text.replace("dim=1024", "dim=0"),
+            text.replace("last_stage=3", "last_stage=5"),
+            text.clone() + "bn_eps=NaN\n",
+            text.clone() + "pooling=rmac:0\n",
+            text.clone() + "pooling=gem:NaN\n",
+            text.clone() + "pooling=gem:0\n",
             String::new(),
             "foreign:\ndim=3\n".into(),
         ] {

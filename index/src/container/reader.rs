@@ -149,23 +149,20 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if they leave the section, a checksum is wrong, or the file vanished.
+    #[inline]
     pub fn read(&self, section: &Section, from: u64, len: u64) -> Result<&[u8]> {
-        if self.map.fault().is_some() {
-            return Err(self.broken());
-        }
-        if from.checked_add(len).is_none_or(|end| end > section.len) {
-            let name = section.known().map_or("section", SectionKind::name);
-            return Err(Error::corrupt(
-                &self.path,
-                format!("{name}: bytes {from}+{len} leave a section of {} bytes", section.len),
-            ));
+        let inside = from.checked_add(len).is_some_and(|end| end <= section.len);
+        if !inside || self.map.fault().is_some() {
+            return Err(self.refuse(section, from, len));
         }
         // Sections lie within the data, which lie within the map: proven when the file was opened.
         let start = (section.offset + from) as usize;
         let end = start + len as usize;
         if len > 0 {
-            for tile in start / TILE_BYTES..=(end - 1) / TILE_BYTES {
-                self.prove(tile)?;
+            let (first, last) = (start / TILE_BYTES, (end - 1) / TILE_BYTES);
+            // Nearly always one tile, proven long ago.
+            if first != last || !self.is_proven(first) {
+                self.prove(first, last)?;
             }
         }
         Ok(&self.map.bytes()[start..end])
@@ -175,6 +172,19 @@ impl Reader {
     #[inline]
     pub(crate) fn prefetch(&self, section: &Section, from: u64) {
         ocelli_vector::prefetch(self.map.bytes(), (section.offset + from) as usize);
+    }
+
+    /// Why nothing is read.
+    #[cold]
+    fn refuse(&self, section: &Section, from: u64, len: u64) -> Error {
+        if self.map.fault().is_some() {
+            return self.broken();
+        }
+        let name = section.known().map_or("section", SectionKind::name);
+        Error::corrupt(
+            &self.path,
+            format!("{name}: bytes {from}+{len} leave a section of {} bytes", section.len),
+        )
     }
 
     /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask again.
@@ -238,14 +248,21 @@ impl Reader {
         &self.map.bytes()[start..start + 4 * tiles(self.footer.data_bytes) as usize]
     }
 
-    /// Proves a tile unless it already is. Two threads may prove the same one; that is only work.
     #[inline]
-    fn prove(&self, tile: usize) -> Result<()> {
-        let bit = 1u64 << (tile % 64);
-        if self.proven[tile / 64].load(Ordering::Relaxed) & bit == 0 {
-            self.prove_now(tile)?;
-            // Relaxed: the bit guards no other memory; the mapped bytes never change.
-            self.proven[tile / 64].fetch_or(bit, Ordering::Relaxed);
+    fn is_proven(&self, tile: usize) -> bool {
+        // Relaxed: the bit guards no other memory; the mapped bytes never change.
+        self.proven[tile / 64].load(Ordering::Relaxed) >> (tile % 64) & 1 == 1
+    }
+
+    /// Proves the tiles `first..=last` unless they already are. Two threads may prove the same one; that
+    /// is only work.
+    #[inline(never)]
+    fn prove(&self, first: usize, last: usize) -> Result<()> {
+        for tile in first..=last {
+            if !self.is_proven(tile) {
+                self.prove_now(tile)?;
+                self.proven[tile / 64].fetch_or(1 << (tile % 64), Ordering::Relaxed);
+            }
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! Writes the seeds: small good inputs of every target, made by the project's own writers and from the
-//! golden files of the importers. `cargo run --bin seeds` in this folder; equal bytes every time.
+//! golden files of the importers. `cargo +nightly run --release --example seeds` in this folder; equal bytes every time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -249,7 +249,8 @@ fn texts_and_arrays(put: Put<'_>) -> Outcome {
         put("keys", &format!("keys-{count}"), &[&head[..], &bytes].concat())?;
     }
     for width in [0u8, 1, 7, 33, 56] {
-        let values = (0..50u32).map(u64::from).map(|i| i.wrapping_mul(i << 40 | i) & ((1 << width) - 1));
+        let values =
+            (0..50u32).map(u64::from).map(|i| i.wrapping_mul(i << 40 | i) & ((1 << width) - 1));
         let bytes = packed::pack(values, width.into());
         put("keys", &format!("packed-{width}"), &[&[50, 0, width][..], &bytes].concat())?;
     }
