@@ -11,6 +11,9 @@ dimension as there, of a flat index that holds no vector. That includes all that
 (checks, two result arrays, the call) and a little that is FAISS's own work (filling those arrays with
 "nothing found"), so what is subtracted is rather too much than too little.
 
+Three tables: 1 M vectors by L2; the same at unit length by inner product; 10 M by L2 with 16,384 lists, whose
+codes come from memory and not from a cache. k = 100; k = 10 and 1,000 are reported at one point.
+
 The last line is one JSON object: ratios of the medians.
 """
 
@@ -37,12 +40,15 @@ import numpy as np  # noqa: E402
 
 import vecs  # noqa: E402
 
-SAME_CODES, SAME_BYTES = "IVF2048,PQ16np", "IVF2048,PQ32x4fs"
 NPROBES = (4, 16, 64)
 K = 100
+OTHER_KS = (10, 1000)
 SINGLES = 1000
 WINDOWS = 5
 SCALING_NPROBE = 16
+# Vectors of the large table, its queries, and the rows for each list that its k-means looks at: FAISS's 256 would
+# take hours, and both sides search the same codes whatever they are.
+LARGE, LARGE_QUERIES, LARGE_ROWS_PER_LIST = 10_000_000, 2000, 64
 
 
 def say(text=""):
@@ -93,23 +99,23 @@ class Peer:
     def ids(self):
         return self.index.search(self.queries, K)[1]
 
-    def batch(self):
+    def batch(self, k):
         start = time.perf_counter()
-        self.index.search(self.queries, K)
+        self.index.search(self.queries, k)
         return len(self.queries) / (time.perf_counter() - start)
 
-    def seconds(self, index, n):
+    def seconds(self, index, n, k):
         """Of n calls, one query each."""
         x, search = self.queries, index.search
         start = time.perf_counter()
         for i in range(n):
-            search(x[i : i + 1], K)
+            search(x[i : i + 1], k)
         return time.perf_counter() - start
 
-    def single(self, n):
+    def single(self, n, k):
         """Queries per second, and the seconds of an empty call that were subtracted from each."""
-        empty = self.seconds(self.nothing, n)
-        return n / max(self.seconds(self.index, n) - empty, 1e-9), empty / n
+        empty = self.seconds(self.nothing, n, k)
+        return n / max(self.seconds(self.index, n, k) - empty, 1e-9), empty / n
 
 
 def recall(ids, truth):
@@ -117,21 +123,21 @@ def recall(ids, truth):
     return float((ids[:, :10, None] == truth[:, None, :10]).any(1).mean())
 
 
-def measure(worker, peers, nprobe, n):
+def measure(worker, peers, nprobe, n, k=K):
     """Queries per second of every window: {system: {"batch": [...], "single": [...]}}."""
     found = {name: {"batch": [], "single": []} for name in ("ocelli", *peers)}
     empties, stages = [], []
 
     def ours():
-        found["ocelli"]["batch"].append(worker.ask("batch", nprobe, K)["qps"])
-        answer = worker.ask("single", nprobe, K, n)
+        found["ocelli"]["batch"].append(worker.ask("batch", nprobe, k)["qps"])
+        answer = worker.ask("single", nprobe, k, n)
         found["ocelli"]["single"].append(answer["qps"])
         stages.append(answer.get("stages_us", {}))
 
     def theirs():
         for name, peer in peers.items():
-            found[name]["batch"].append(peer.at(nprobe).batch())
-            qps, empty = peer.single(n)
+            found[name]["batch"].append(peer.at(nprobe).batch(k))
+            qps, empty = peer.single(n, k)
             found[name]["single"].append(qps)
             empties.append(empty)
 
@@ -160,19 +166,17 @@ def two_threads(worker):
     return statistics.median(rates[2]) / statistics.median(rates[1])
 
 
-def vectors(out):
-    """Makes the vectors unless they are there; returns their folder."""
-    data = Path(os.environ.get("OCELLI_DATA") or HERE.parents[1] / ".." / "shared" / "data")
-    photos = all((data / "images" / name).is_dir() for name in ("imagenet", "corel", "paris124"))
-    folder = out / ("sift-photos" if photos else "sift-synthetic")
+def vectors(out, name, *how):
+    """Makes vectors unless they are there; returns their folder."""
+    folder = out / name
     if not (folder / "about.json").exists():
-        say("making the vectors (once)")
-        run(sys.executable, HERE / "sift.py", folder, *(["--data", data] if photos else []))
+        say(f"making the vectors of {name} (once)")
+        run(sys.executable, HERE / "sift.py", folder, *how)
     return folder
 
 
-def print_point(nprobe, found, recalls, empty, stages):
-    say(f"\nnprobe {nprobe}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS (lowest to highest window)")
+def print_point(title, same_codes, found, recalls, empty, stages):
+    say(f"\n{title}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS (lowest to highest window)")
     say(f"  {'':<26}{'batch QPS':>20}{'single QPS':>20}{'recall10@10':>13}   {'batch ratio':<24}single ratio")
     ocelli = found["ocelli"]
     for name, system in found.items():
@@ -183,10 +187,62 @@ def print_point(nprobe, found, recalls, empty, stages):
             windows = [a / b for a, b in zip(ocelli[kind], system[kind])]
             ratio = statistics.median(ocelli[kind]) / median
             ratios.append("" if system is ocelli else f"{ratio:.2f} ({min(windows):.2f} to {max(windows):.2f})")
-        label = f"Ocelli on {SAME_CODES.split(',')[1]}" if system is ocelli else f"FAISS {name}"
-        say(f"  {label:<26}{cells[0]:>20}{cells[1]:>20}{recalls[name]:>13.4f}   {ratios[0]:<24}{ratios[1]}")
+        label = f"Ocelli on {same_codes.split(',')[1]}" if system is ocelli else f"FAISS {name}"
+        say(f"  {label:<26}{cells[0]:>20}{cells[1]:>20}{recalls.get(name, float('nan')):>13.4f}   {ratios[0]:<24}{ratios[1]}")
     say(f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above; "
         f"a single query of Ocelli: {', '.join(f'{s} {us:.1f}' for s, us in stages.items())} µs")
+
+
+class Table:
+    """One set of vectors, and everyone's index of them."""
+
+    def __init__(self, a, folder, factories, metric="l2", rows_per_list=None):
+        self.folder, self.same_codes = folder, factories[0]
+        about = folder / "about.json"
+        self.about = json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
+        self.files = {f: folder / f"{f.replace(',', '_')}.faiss-{faiss.__version__}" for f in factories}
+        more = ["--rows-per-list", rows_per_list] if rows_per_list else []
+        for factory, path in self.files.items():
+            run(sys.executable, HERE / "train.py", folder / "base.fvecs", factory, path, "--metric", metric, *more)
+        # Imported anew each time: it takes seconds, and an index of an older Ocelli would be measured else.
+        self.index = folder / "ocelli"
+        shutil.rmtree(self.index, ignore_errors=True)
+        run(a.ocelli, "import", "faiss", self.files[self.same_codes], "--out", self.index, "--spec", "foreign:sift")
+        faiss.omp_set_num_threads(1)
+        self.queries = vecs.read(folder / "query.fvecs", np.float32)
+        self.truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
+        self.peers = {factory: Peer(path, self.queries) for factory, path in self.files.items()}
+        self.program = a.worker
+        self.worker = self.start()
+        self.rows = self.worker.about["rows"]
+        self.deltas = []
+        say(f"\n== {self.rows:,} vectors ({self.about['source']}), metric {metric}, {factories[0]}, {len(self.queries):,} "
+            f"queries, one thread; Ocelli at {self.worker.about['simd']}, FAISS {faiss.__version__} "
+            f"({faiss.get_compile_options().strip()})")
+        if self.about.get("synthetic"):
+            say("SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others.")
+
+    def start(self):
+        return Worker(self.program, self.index, self.folder / "query.fvecs")
+
+    def recalls(self, nprobe):
+        found = {name: recall(peer.at(nprobe).ids(), self.truth) for name, peer in self.peers.items()}
+        with tempfile.TemporaryDirectory() as scratch:
+            ids = Path(scratch) / "ids.ivecs"
+            self.worker.ask("ids", nprobe, K, ids)
+            found["ocelli"] = recall(vecs.read(ids, np.int32), self.truth)
+        self.deltas.append(abs(found["ocelli"] - found[self.same_codes]))
+        return found
+
+    def point(self, nprobe, k=K):
+        """Measures and prints a point; returns the ratios (batch, single) to FAISS on the same codes."""
+        recalls = self.recalls(nprobe) if k == K else {}
+        n = min(SINGLES, len(self.queries))
+        peers = self.peers if k == K else {self.same_codes: self.peers[self.same_codes]}
+        found, empty, stages = measure(self.worker, peers, nprobe, n, k)
+        print_point(f"nprobe {nprobe}, k = {k}", self.same_codes, found, recalls, empty, stages)
+        ours, theirs = found["ocelli"], found[self.same_codes]
+        return [round(statistics.median(ours[kind]) / statistics.median(theirs[kind]), 2) for kind in ("batch", "single")]
 
 
 def main():
@@ -195,67 +251,56 @@ def main():
     p.add_argument("--ocelli", required=True, help="the ocelli command")
     p.add_argument("--out", type=Path, required=True, help="where data are kept")
     p.add_argument("--vectors", type=Path, help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own")
+    p.add_argument("--only-first", action="store_true", help="the first table alone: the large one takes an hour to make")
     a = p.parse_args()
-    folder = a.vectors or vectors(a.out)
-    about = folder / "about.json"
-    about = json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
-    files = {f: folder / f"{f.replace(',', '_')}.faiss-{faiss.__version__}" for f in (SAME_CODES, SAME_BYTES)}
-    for factory, path in files.items():
-        run(sys.executable, HERE / "train.py", folder / "base.fvecs", factory, path)
-    # Imported anew each time: it takes seconds, and an index of an older Ocelli would be measured else.
-    index = folder / "ocelli"
-    shutil.rmtree(index, ignore_errors=True)
-    run(a.ocelli, "import", "faiss", files[SAME_CODES], "--out", index, "--spec", "foreign:sift")
-    inspected = json.loads(subprocess.run([a.ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE).stdout)
+    data = Path(os.environ.get("OCELLI_DATA") or HERE.parents[1] / ".." / "shared" / "data")
+    photos = all((data / "images" / name).is_dir() for name in ("imagenet", "corel", "paris124"))
+    kind, how = ("photos", ["--data", data]) if photos else ("synthetic", [])
+    folder = a.vectors or vectors(a.out, f"sift-{kind}", *how)
 
-    faiss.omp_set_num_threads(1)
-    queries = vecs.read(folder / "query.fvecs", np.float32)
-    truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
-    peers = {factory: Peer(path, queries) for factory, path in files.items()}
+    table = Table(a, folder, ["IVF2048,PQ16np", "IVF2048,PQ32x4fs"])
+    ratios = {"batch": {}, "single": {}}
+    for nprobe in NPROBES:
+        ratios["batch"][str(nprobe)], ratios["single"][str(nprobe)] = table.point(nprobe)
+    for k in OTHER_KS:
+        table.point(NPROBES[1], k)
     opened = []
     for _ in range(WINDOWS):
-        worker = Worker(a.worker, index, folder / "query.fvecs")
+        worker = table.start()
         opened.append(worker.about["open_ms"])
         worker.close()
-    worker = Worker(a.worker, index, folder / "query.fvecs")
-
-    rows = worker.about["rows"]
-    say(f"\n{rows:,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one thread; "
-        f"Ocelli at {worker.about['simd']}, FAISS {faiss.__version__} ({faiss.get_compile_options().strip()})")
-    if about.get("synthetic"):
-        say("SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others.")
-    ratios, deltas = {"batch": {}, "single": {}}, []
-    n = min(SINGLES, len(queries))
-    for nprobe in NPROBES:
-        recalls = {name: recall(peer.at(nprobe).ids(), truth) for name, peer in peers.items()}
-        with tempfile.TemporaryDirectory() as scratch:
-            ids = Path(scratch) / "ids.ivecs"
-            worker.ask("ids", nprobe, K, ids)
-            recalls["ocelli"] = recall(vecs.read(ids, np.int32), truth)
-        deltas.append(abs(recalls["ocelli"] - recalls[SAME_CODES]))
-        found, empty, stages = measure(worker, peers, nprobe, n)
-        print_point(nprobe, found, recalls, empty, stages)
-        for kind, values in ratios.items():
-            ours, theirs = (statistics.median(found[name][kind]) for name in ("ocelli", SAME_CODES))
-            values[str(nprobe)] = round(ours / theirs, 2)
-    scaling = two_threads(worker)
-    worker.close()
-
+    scaling = two_threads(table.worker)
+    table.worker.close()
+    inspected = json.loads(subprocess.run([a.ocelli, "inspect", table.index, "--format", "json"], check=True, stdout=subprocess.PIPE).stdout)
     per_vector = inspected["search_bytes_per_image"]
     say(f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it maps "
         f"{inspected['map_bytes_per_image']:.2f}, keys {inspected['key_bytes_per_image']:.2f}, "
-        f"model {inspected['model_bytes'] / rows:.2f}. FAISS's file with its model: "
-        f"{files[SAME_CODES].stat().st_size / rows:.2f}")
+        f"model {inspected['model_bytes'] / table.rows:.2f}. FAISS's file with its model: "
+        f"{table.files[table.same_codes].stat().st_size / table.rows:.2f}")
     say(f"open: {statistics.median(opened):.2f} ms (median of {WINDOWS}, the file in the page cache)")
     say("two threads: " + ("not measured, there is one core" if scaling is None else
         f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, {len(os.sched_getaffinity(0))} cores)"))
-    say("not measured yet: 10 M vectors (batch_ratio_10m_64, single_ratio_10m_64 are null)")
+    deltas = list(table.deltas)
+
+    large = [None, None]
+    if not (a.only_first or a.vectors):
+        table = Table(a, vectors(a.out, f"sift-{kind}-unit", "--unit-of", folder), ["IVF2048,PQ16np"], "ip")
+        for nprobe in NPROBES:
+            table.point(nprobe)
+        table.worker.close()
+        deltas += table.deltas
+        name = f"sift-{kind}-10m"
+        many = vectors(a.out, name, *how, "--base", LARGE, "--queries", LARGE_QUERIES)
+        table = Table(a, many, ["IVF16384,PQ16np"], rows_per_list=LARGE_ROWS_PER_LIST)
+        large = table.point(NPROBES[-1])
+        table.worker.close()
+        deltas += table.deltas
     say()
     say(json.dumps({
         "batch_ratio": ratios["batch"],
         "single_ratio": ratios["single"],
-        "batch_ratio_10m_64": None,
-        "single_ratio_10m_64": None,
+        "batch_ratio_10m_64": large[0],
+        "single_ratio_10m_64": large[1],
         "recall_delta_max": round(max(deltas), 5),
         "two_thread_scaling": None if scaling is None else round(scaling, 3),
         "bytes_per_vector": round(per_vector, 2),

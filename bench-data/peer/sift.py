@@ -1,13 +1,16 @@
 """Makes the vectors of `./bench search`: 1 M base vectors, 10 k queries, exact neighbours.
 
-    python sift.py OUT_DIR [--data DIR] [--base N] [--queries N] [--neighbours K]
+    python sift.py OUT_DIR [--data DIR | --unit-of DIR] [--base N] [--queries N] [--neighbours K]
 
 With photos (DIR/images with imagenet, corel and paris124) these are SIFT descriptors: the base from
 ImageNet and Corel, the queries from Paris, so that no photo is on both sides. Without photos they are
 drawn from a Gaussian mixture of the same size, which is easier to search; figures from it are not
 comparable, and everything that reads them says so. Both are the same bytes at every run.
 
-Writes base.fvecs, query.fvecs, groundtruth.ivecs (L2, by exhaustive search) and, last, about.json.
+With --unit-of they are the vectors of another such folder at unit length, and neighbours are by inner
+product.
+
+Writes base.fvecs, query.fvecs, groundtruth.ivecs (by exhaustive search) and, last, about.json.
 """
 
 import argparse
@@ -74,25 +77,34 @@ def from_mixture(n_base, n_query):
     return draw(n_base), draw(n_query)
 
 
-def neighbours(base, query, k):
-    """Ids (rows, k) int32 of the k nearest. The values are whole and small, so float32 is exact here."""
+def neighbours(base, query, k, unit):
+    """Ids (rows, k) int32 of the k nearest. Values that are whole and small are exact in float32."""
     import faiss
 
-    flat = faiss.IndexFlatL2(DIM)
+    flat = faiss.IndexFlatIP(DIM) if unit else faiss.IndexFlatL2(DIM)
     flat.add(base)
     return flat.search(query, k)[1].astype(np.int32)
+
+
+def at_unit_length(folder):
+    """Base and queries of a folder, each divided by its norm."""
+    pair = (vecs.read(folder / f"{name}.fvecs", np.float32) for name in ("base", "query"))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True) for x in pair)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=Path)
     p.add_argument("--data", type=Path, help="folder with images/; without it, the mixture")
+    p.add_argument("--unit-of", type=Path, metavar="DIR", help="folder of vectors that were made before")
     p.add_argument("--base", type=int, default=1_000_000)
     p.add_argument("--queries", type=int, default=10_000)
     p.add_argument("--neighbours", type=int, default=100)
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
-    if a.data:
+    if a.unit_of:
+        base, query = at_unit_length(a.unit_of)
+    elif a.data:
         images = a.data / "images"
         base = from_photos([images / "imagenet", images / "corel"], a.base, 1)
         query = from_photos([images / "paris124"], a.queries, 2)
@@ -101,10 +113,17 @@ def main():
     vecs.write(a.out / "base.fvecs", base)
     vecs.write(a.out / "query.fvecs", query)
     print("exact neighbours by exhaustive search", flush=True)
-    vecs.write(a.out / "groundtruth.ivecs", neighbours(base, query, a.neighbours))
+    vecs.write(a.out / "groundtruth.ivecs", neighbours(base, query, a.neighbours, bool(a.unit_of)))
+    if a.unit_of:
+        made = json.loads((a.unit_of / "about.json").read_text())
+    else:
+        made = {
+            "source": "SIFT of photos" if a.data else "synthetic Gaussian mixture",
+            "synthetic": a.data is None,
+        }
     about = {
-        "source": "SIFT of photos" if a.data else "synthetic Gaussian mixture",
-        "synthetic": a.data is None,
+        "source": made["source"] + (", unit norm" if a.unit_of else ""),
+        "synthetic": made["synthetic"],
         "base": len(base),
         "queries": len(query),
         "dim": DIM,

@@ -68,9 +68,9 @@ impl Root {
         for (leaf, number) in self.leaves.iter().zip(0..) {
             let found = leaf.search_shards(x, params)?;
             merged.shards_asked += found.shards_asked;
-            for failure in found.failed {
+            for failure in found.failed.iter() {
                 tracing::error!(shard = failure.name, error = %failure.error, "a shard failed");
-                merged.failed.insert(failure.name);
+                merged.failed.insert(failure.name.clone());
             }
             merged.times = slowest(&merged.times, &found.times);
             hits.extend(found.hits.into_iter().map(|hit| (number, hit)));
