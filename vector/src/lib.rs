@@ -14,8 +14,10 @@
 pub mod adc;
 pub mod codes;
 pub mod dense;
+pub mod encode;
 pub mod level;
 pub mod lut;
+pub mod nearest;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;
