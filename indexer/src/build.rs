@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    DescriptorSpec, Hash, Hasher, IndexDir, Model, NewGeneration, Part, ShardBuilder, ShardEntry,
+    DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher, IndexDir, Model, NewGeneration,
+    Part, ShardBuilder, ShardEntry,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -14,6 +15,9 @@ use serde::Serialize;
 use crate::evaluate::require_descriptors;
 use crate::sample::{BLOCK_ROWS, count_rows};
 use crate::{Error, Progress, ProgressFn, Result};
+
+/// Rows that one task encodes: a whole number of the assignment kernel's blocks.
+const TASK_ROWS: usize = 8 * 96;
 
 /// How an index is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +84,14 @@ pub fn build(
         .num_threads(options.threads)
         .build()
         .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
-    let encoder = Encoder { parts, model, rows_meta: &rows_meta, rows, progress };
+    let encoder = RowEncoder {
+        parts,
+        model,
+        encoder: Encoder::new(model),
+        rows_meta: &rows_meta,
+        rows,
+        progress,
+    };
     let shards = (0..options.shards)
         .map(|task| {
             let range = rows * task / options.shards..rows * (task + 1) / options.shards;
@@ -201,15 +212,16 @@ fn plan_hash(parts: &[Part], model: &Model, options: &BuildOptions, first_id: u6
     hasher.finish()
 }
 
-struct Encoder<'a> {
+struct RowEncoder<'a> {
     parts: &'a [Part],
     model: &'a Model,
+    encoder: Encoder<'a>,
     rows_meta: &'a RowsMeta,
     rows: usize,
     progress: ProgressFn<'a>,
 }
 
-impl<'a> Encoder<'a> {
+impl<'a> RowEncoder<'a> {
     /// The shard of the rows `range` in plan order.
     fn shard(&self, range: Range<usize>) -> Result<ShardBuilder<'a>> {
         let mut builder = ShardBuilder::new(self.model);
@@ -233,18 +245,17 @@ impl<'a> Encoder<'a> {
     /// them in order.
     fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
-        let encoded: Vec<(u32, Vec<u8>)> = x
-            .par_chunks_exact(dim)
-            .map(|x| {
-                let z = self.model.transform(x)?;
-                let list = self.model.assign(&z);
-                let mut code = vec![0; m];
-                self.model.encode(&z, list, &mut code);
-                Ok((list, code))
+        let encoded: Vec<Encoded> = x
+            .par_chunks(TASK_ROWS * dim)
+            .map_init(EncoderScratch::default, |scratch, x| {
+                let mut out = Encoded::default();
+                self.encoder.encode(x, scratch, &mut out)?;
+                Ok(out)
             })
             .collect::<Result<_>>()?;
-        for (row, (list, code)) in (first..).zip(encoded) {
-            builder.push_code(self.rows_meta.ids[row], &self.rows_meta.keys[row], list, &code)?;
+        let rows = encoded.iter().flat_map(|e| e.lists.iter().zip(e.codes.chunks(m)));
+        for (row, (&list, code)) in (first..).zip(rows) {
+            builder.push_code(self.rows_meta.ids[row], &self.rows_meta.keys[row], list, code)?;
         }
         Ok(())
     }
