@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ocelli_indexer::RefineChoice;
 use ocelli_indexer::config::MetricChoice;
+use ocelli_indexer::{CoarseKmeans, RefineChoice};
 
 const EXAMPLES: &str = "\
 From photos to answers:
@@ -43,6 +43,11 @@ pub enum Command {
     Import {
         #[command(subcommand)]
         command: crate::commands::import::ImportCommand,
+    },
+    /// Hand an index to others: as a file of FAISS
+    Export {
+        #[command(subcommand)]
+        command: crate::commands::export::ExportCommand,
     },
     /// Answer queries over gRPC (runs ocelli-searcher; `ocelli serve --help` tells more)
     #[command(disable_help_flag = true)]
@@ -149,13 +154,25 @@ pub struct TrainArgs {
     /// two, 1 to 65536 [default: 0]
     #[arg(long)]
     pub nlist: Option<usize>,
-    /// Sub-quantizers, which is bytes per code; divides the dimension [default: 32]
+    /// Sub-quantizers; divides the dimension (PCA's, where there is one) [default: 32]
     #[arg(long)]
     pub m: Option<usize>,
+    /// Bits of each sub-quantizer's codeword: 8 (a byte) or 4 (half a byte) [default: 8]
+    #[arg(long)]
+    pub bits: Option<usize>,
+    /// Reduce to so many dimensions by PCA first; 0: no PCA [default: 0]
+    #[arg(long, value_name = "D")]
+    pub pca: Option<usize>,
+    /// Divide vectors by their norm again behind PCA and OPQ [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub renormalize: Option<bool>,
+    /// How coarse centroids are trained [default: auto]
+    #[arg(long, value_enum)]
+    pub coarse: Option<CoarseArg>,
     /// How vectors are compared [default: auto]
     #[arg(long, value_enum)]
     pub metric: Option<MetricArg>,
-    /// Learn a rotation first (OPQ) [default: false]
+    /// Learn a rotation (OPQ), behind the PCA where there is one [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub opq: Option<bool>,
     /// Rounds of OPQ [default: 20]
@@ -167,7 +184,7 @@ pub struct TrainArgs {
     /// Seed of sampling and k-means [default: 1234]
     #[arg(long)]
     pub seed: Option<u32>,
-    /// Threads, 0: one per core [default: 0]
+    /// Threads, 0: one per core; without OPQ the result does not depend on it [default: 0]
     #[arg(long)]
     pub threads: Option<usize>,
     /// Rows to train on at most, drawn at random; 0: all [default: 1000000]
@@ -206,6 +223,27 @@ impl From<MetricArg> for MetricChoice {
             MetricArg::Auto => Self::Auto,
             MetricArg::InnerProduct => Self::InnerProduct,
             MetricArg::L2 => Self::L2,
+        }
+    }
+}
+
+/// As on the command line; the same words as in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CoarseArg {
+    /// In two levels above nlist 65536.
+    Auto,
+    /// Every row is compared with every centroid.
+    Flat,
+    /// Groups first, then centroids within them.
+    TwoLevel,
+}
+
+impl From<CoarseArg> for CoarseKmeans {
+    fn from(arg: CoarseArg) -> Self {
+        match arg {
+            CoarseArg::Auto => Self::Auto,
+            CoarseArg::Flat => Self::Flat,
+            CoarseArg::TwoLevel => Self::TwoLevel,
         }
     }
 }

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(args),
         Command::Build(args) => commands::build::run(args),
         Command::Import { command } => commands::import::run(command),
+        Command::Export { command } => commands::export::run(command),
         Command::Query(args) => query::run(&args.query, args.output.format == cli::Format::Json),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Eval { command: EvalCommand::Map(args) } => commands::eval::map(args),

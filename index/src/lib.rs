@@ -6,6 +6,7 @@
 #![doc = include_str!("../../docs/shard-format.md")]
 
 pub mod container;
+pub mod encoder;
 mod engine;
 pub mod error;
 pub mod filter;
@@ -30,6 +31,7 @@ pub mod whitening;
 #[cfg(test)]
 mod storm;
 
+pub use encoder::{Encoded, Encoder, EncoderScratch};
 pub use engine::Scratch;
 pub use error::{Error, ErrorCode, Result};
 pub use filter::{Cancel, Filter, Name, RowFilter};

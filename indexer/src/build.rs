@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    DescriptorSpec, Hash, Hasher, IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder,
-    ShardEntry,
+    DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher, IndexDir, Model, NewGeneration,
+    Part, Refinement, ShardBuilder, ShardEntry,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -15,6 +15,9 @@ use serde::Serialize;
 use crate::evaluate::require_descriptors;
 use crate::sample::{BLOCK_ROWS, count_rows};
 use crate::{Error, Progress, ProgressFn, Result};
+
+/// Rows that one task encodes: a whole number of the assignment kernel's blocks.
+const TASK_ROWS: usize = 8 * 96;
 
 /// How an index is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +85,14 @@ pub fn build(
         .num_threads(options.threads)
         .build()
         .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
-    let encoder = Encoder { parts, model, rows_meta: &rows_meta, rows, progress };
+    let encoder = RowEncoder {
+        parts,
+        model,
+        encoder: Encoder::new(model),
+        rows_meta: &rows_meta,
+        rows,
+        progress,
+    };
     let shards = (0..options.shards)
         .map(|task| {
             let range = rows * task / options.shards..rows * (task + 1) / options.shards;
@@ -207,15 +217,16 @@ fn plan_hash(parts: &[Part], model: &Model, options: &BuildOptions, first_id: u6
     hasher.finish()
 }
 
-struct Encoder<'a> {
+struct RowEncoder<'a> {
     parts: &'a [Part],
     model: &'a Model,
+    encoder: Encoder<'a>,
     rows_meta: &'a RowsMeta,
     rows: usize,
     progress: ProgressFn<'a>,
 }
 
-impl<'a> Encoder<'a> {
+impl<'a> RowEncoder<'a> {
     /// The shard of the rows `range` in plan order.
     fn shard(&self, range: Range<usize>) -> Result<ShardBuilder<'a>> {
         let mut builder = ShardBuilder::new(self.model);
@@ -240,30 +251,35 @@ impl<'a> Encoder<'a> {
     fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
         let (simd, refinement) = (ocelli_index::simd(), self.model.refinement());
-        let encoded: Vec<(u32, Vec<u8>, Vec<u8>)> = x
-            .par_chunks_exact(dim)
+        let d = self.model.parts().d;
+        let encoded: Vec<(Encoded, Vec<u8>)> = x
+            .par_chunks(TASK_ROWS * dim)
             .enumerate()
-            .map(|(i, x)| {
-                let z = self.model.transform(x)?;
-                let list = self.model.assign(&z);
-                let mut code = vec![0; m];
-                self.model.encode(&z, list, &mut code);
+            .map_init(EncoderScratch::default, |scratch, (task, x)| {
+                let mut out = Encoded::default();
+                self.encoder.encode(x, scratch, &mut out)?;
                 let mut fine = Vec::new();
-                if let Some(refinement) = refinement {
-                    refinement.encode(simd, self.model, &z, list, &code, &mut fine).map_err(
-                        |e| {
-                            let (id, key) =
-                                (self.rows_meta.ids[first + i], &self.rows_meta.keys[first + i]);
-                            Error::Invalid(format!("{key:?} (id {id}): {e}"))
-                        },
-                    )?;
+                let Some(refinement) = refinement else { return Ok((out, fine)) };
+                let rows = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
+                for (row, ((z, &list), code)) in (first + task * TASK_ROWS..).zip(rows) {
+                    refinement.encode(simd, self.model, z, list, code, &mut fine).map_err(|e| {
+                        let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
+                        Error::Invalid(format!("{key:?} (id {id}): {e}"))
+                    })?;
                 }
-                Ok((list, code, fine))
+                Ok((out, fine))
             })
             .collect::<Result<_>>()?;
-        for (row, (list, code, fine)) in (first..).zip(encoded) {
-            let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
-            builder.push_refined(id, key, list, &code, &fine)?;
+        let fine_bytes = refinement.map_or(0, Refinement::code_bytes);
+        let mut row = first;
+        for (encoded, fine) in &encoded {
+            for (i, (&list, code)) in encoded.lists.iter().zip(encoded.codes.chunks(m)).enumerate()
+            {
+                let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
+                let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
+                builder.push_refined(id, key, list, code, fine)?;
+                row += 1;
+            }
         }
         Ok(())
     }

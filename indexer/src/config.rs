@@ -3,6 +3,8 @@
 use ocelli_index::Metric;
 use serde::Deserialize;
 
+use crate::CoarseKmeans;
+
 /// The commented defaults.
 pub const DEFAULT_TOML: &str = include_str!("../default.toml");
 
@@ -49,8 +51,16 @@ pub struct Whiten {
 pub struct Train {
     /// Coarse centroids, 0: by the number of rows.
     pub nlist: usize,
-    /// Bytes per code.
+    /// Sub-quantizers.
     pub m: usize,
+    /// Bits of a sub-quantizer's codeword.
+    pub bits: usize,
+    /// Dimensions that a PCA reduces to, 0: none.
+    pub pca: usize,
+    /// Whether to normalise again behind the transform.
+    pub renormalize: bool,
+    /// How coarse centroids are trained.
+    pub coarse: CoarseKmeans,
     /// Metric of the search.
     pub metric: MetricChoice,
     /// Whether to learn a rotation.
@@ -61,7 +71,7 @@ pub struct Train {
     pub niter: usize,
     /// Seed.
     pub seed: u32,
-    /// FAISS threads, 0: one per core.
+    /// Threads, 0: one per core.
     pub threads: usize,
     /// Rows at most, 0: all.
     pub max_rows: usize,

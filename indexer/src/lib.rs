@@ -6,8 +6,10 @@
 
 pub mod config;
 pub mod evaluate;
+pub mod export;
 pub mod faiss;
 pub mod import;
+pub mod kmeans;
 
 mod build;
 mod error;
@@ -23,7 +25,7 @@ pub use error::{Error, Result};
 pub use progress::{Progress, ProgressFn, silent};
 pub use refine::{RefineChoice, RefineOptions, RefineReport, train_refinement};
 pub use train::{
-    KSUB, MAX_AUTO_NLIST, ROWS_PER_AUTO_LIST, ROWS_PER_CENTROID, TrainOptions, TrainReport,
-    auto_nlist, train,
+    CoarseKmeans, KSUB, MAX_AUTO_NLIST, MAX_FLAT_NLIST, ROWS_PER_AUTO_LIST, ROWS_PER_CENTROID,
+    TrainOptions, TrainReport, auto_nlist, train,
 };
 pub use whiten::{WhitenOptions, WhitenReport, learn_whitening};

@@ -90,10 +90,16 @@ fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Steele, Lea and Flood 2014: small, and the same everywhere and for ever.
-struct SplitMix64(u64);
+pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {
-    fn next(&mut self) -> u64 {
+    /// Begins at a seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// 64 bits.
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -104,5 +110,23 @@ impl SplitMix64 {
     /// Uniform in `0..bound` up to a bias below `bound / 2^64`.
     fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// `count` different numbers below `n`, in random order (Floyd's algorithm would need a set; `n` fits
+    /// memory here, so the head of a shuffle does).
+    pub(crate) fn sample(&mut self, n: usize, count: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..n).collect();
+        for i in 0..count.min(n) {
+            all.swap(i, i + self.below((n - i) as u64) as usize);
+        }
+        all.truncate(count);
+        all
+    }
+
+    /// The same, ascending.
+    pub(crate) fn sorted_sample(&mut self, n: usize, count: usize) -> Vec<usize> {
+        let mut sample = self.sample(n, count);
+        sample.sort_unstable();
+        sample
     }
 }

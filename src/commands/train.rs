@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ocelli_index::{Hash, Model};
 use ocelli_indexer::{
     RefineOptions, RefineReport, TrainOptions, TrainReport, train, train_refinement,
@@ -33,6 +33,10 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let options = TrainOptions {
         nlist: args.nlist.unwrap_or(config.nlist),
         m: args.m.unwrap_or(config.m),
+        ksub: ksub_of(args.bits.unwrap_or(config.bits))?,
+        pca: args.pca.unwrap_or(config.pca),
+        renormalize: args.renormalize.unwrap_or(config.renormalize),
+        coarse: args.coarse.map_or(config.coarse, Into::into),
         metric: args.metric.map_or(config.metric, Into::into).metric(),
         opq: args.opq.unwrap_or(config.opq),
         opq_niter: args.opq_niter.unwrap_or(config.opq_niter),
@@ -65,6 +69,13 @@ pub fn run(args: TrainArgs) -> Result<()> {
     print(args.output.format, &report, text)
 }
 
+fn ksub_of(bits: usize) -> Result<usize> {
+    match bits {
+        4 | 8 => Ok(1 << bits),
+        other => bail!("bits of a codeword: expected 8 or 4, found {other}"),
+    }
+}
+
 fn text(report: &Report) -> String {
     let mut text = match &report.trained {
         Some(trained) => model_text(report, trained),
@@ -91,15 +102,19 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
     let stages: Vec<String> =
         t.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
     format!(
-        "{}: {} list{}{}, {} bytes per code, {} dimensions{}; {} bytes\n\
+        "{}: {} list{}{}, {} bytes per code, {} dimensions{}{}; {} bytes\n\
          trained on {} of {} rows in {:.1} s ({})\n\
          mean squared error {:.4} after the coarse centroid, {:.4} after the code",
         report.path.display(),
         thousands(t.nlist as u64),
         if t.nlist == 1 { "" } else { "s" },
         if t.nlist_auto { " (auto)" } else { "" },
-        t.m,
-        t.dim,
+        t.code_bytes,
+        t.d,
+        match t.variance_kept {
+            Some(kept) => format!(" of {} ({:.1} % of the variance)", t.dim, 100.0 * kept),
+            None => String::new(),
+        },
         if t.opq { ", rotated (OPQ)" } else { "" },
         thousands(report.bytes),
         thousands(t.rows as u64),

@@ -14,8 +14,10 @@
 pub mod adc;
 pub mod codes;
 pub mod dense;
+pub mod encode;
 pub mod level;
 pub mod lut;
+pub mod nearest;
 pub mod refine;
 pub mod rescore;
 #[cfg(target_arch = "x86_64")]

@@ -93,13 +93,15 @@ fn fill_dsub<const LIVE: usize>(
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn fill_avx512(q: &[f32], transposed: &[f32], m: usize, ksub: usize, lut: &mut [f32]) {
-    // SAFETY of all: the caller's.
-    match q.len() / m {
-        2 => unsafe { avx512::fill::<2>(q, transposed, ksub, lut) },
-        4 => unsafe { avx512::fill::<4>(q, transposed, ksub, lut) },
-        8 => unsafe { avx512::fill::<8>(q, transposed, ksub, lut) },
-        16 => unsafe { avx512::fill::<16>(q, transposed, ksub, lut) },
-        _ => fill_here(q, transposed, m, ksub, lut),
+    // SAFETY: the caller's.
+    unsafe {
+        match q.len() / m {
+            2 => avx512::fill::<2>(q, transposed, ksub, lut),
+            4 => avx512::fill::<4>(q, transposed, ksub, lut),
+            8 => avx512::fill::<8>(q, transposed, ksub, lut),
+            16 => avx512::fill::<16>(q, transposed, ksub, lut),
+            _ => fill_here(q, transposed, m, ksub, lut),
+        }
     }
 }
 

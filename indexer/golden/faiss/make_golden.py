@@ -2,7 +2,8 @@
 
     python -m venv venv && venv/bin/pip install numpy faiss-cpu==1.15.1 && venv/bin/python make_golden.py
 
-The same with faiss-cpu==1.12.0 writes the files whose names begin with it: the oldest version that is imported.
+The same with faiss-cpu 1.12.0 (the oldest version that is imported), 1.13.2 and 1.14.3 writes the files whose
+names begin with the version.
 
 Beside each NAME.faiss that can be imported stands NAME.json: queries, and for some nprobe the ids and scores
 that FAISS found, k of them. Files under refused/ are sound, but not importable. Training in FAISS is not
@@ -76,6 +77,16 @@ def array_map(index):
     faiss.extract_index_ivf(index).set_direct_map_type(faiss.DirectMap.Array)
 
 
+def write_fast_scan(name, factory, metric, **more):
+    """An index of plain 4-bit codes and what it answers, then the same codes for fast scan in its place: fast
+    scan itself answers from rounded tables."""
+    write(name, factory, metric, **more)
+    path = os.path.join(HERE, name + ".faiss")
+    index = faiss.read_index(path)
+    fast = faiss.IndexIVFPQFastScan(faiss.downcast_index(index))
+    faiss.write_index(fast, path)
+
+
 L2, IP = faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT
 if not faiss.__version__.startswith("1.15."):
     write(f"{faiss.__version__}-l2-pca-opq", "PCA12,OPQ4,IVF4,PQ4x4np", L2, d=20)
@@ -98,12 +109,16 @@ write("ip-norm-opq", "L2norm,OPQ4,IVF4,PQ4x4np", IP)
 write("l2-rotation", "RR16,IVF4,PQ4x4np", L2, d=12)
 write("l2-sparse", "IVF8,PQ8x4np", L2, d=32, ids="sparse")
 
+write("l2-hnsw-coarse", "IVF6_HNSW4,PQ4x4np", L2)
+write_fast_scan("l2-fastscan", "IVF4,PQ4x4np", L2)
+write_fast_scan("ip-fastscan-odd", "IVF4,PQ5x4np", IP, d=20)
+
 write("refused/ip-pca", "PCA12,IVF4,PQ4x4np", IP, d=20, rows=40)
 write("refused/l2-pca-whitening", "PCAW12,IVF4,PQ4x4np", L2, d=20, rows=40)
 write("refused/l2-norm-pca", "L2norm,PCA12,IVF4,PQ4x4np", L2, d=20, rows=40)
 write("refused/l2-no-residual", "IVF4,PQ4x4np", L2, rows=40, prepare=no_residual)
 write("refused/l2-fastscan", "IVF4,PQ4x4fs", L2, rows=40)
-write("refused/l2-hnsw-coarse", "IVF4_HNSW4,PQ4x4np", L2, rows=40)
+write("refused/l2-hnsw-codes", "IVF4(HNSW4_SQ8),PQ4x4np", L2, rows=40)
 write("refused/l2-ivfflat", "IVF4,Flat", L2, rows=40)
 write("refused/l2-pq", "PQ4x4np", L2, rows=40)
 write("refused/l2-6bit", "IVF4,PQ4x6np", L2, rows=40)

@@ -8,6 +8,7 @@
 //! ```text
 //! IxPT  header, i32 n, n transforms, index        IwPQ  header, u64 nlist, u64 nprobe, coarse index, direct map,
 //! IxF2, IxFI  header, u64 floats, floats                by_residual, u64 code_size, quantizer, inverted lists
+//! IHNf  header, graph, IxF2 or IxFI                     IwPf  the same, fast-scan's shape before the quantizer
 //! header  i32 d, i64 ntotal, 2 × i64 unused, bool trained, i32 metric (0 inner product, 1 L2)
 //! ```
 
@@ -16,6 +17,7 @@ use std::io::Read;
 use ocelli_index::Metric;
 
 use super::cursor::{Cursor, Result};
+use super::fast_scan;
 use super::transform::{Stage, read_stage};
 
 /// Transforms in front of an index: more than this no factory string makes.
@@ -73,8 +75,9 @@ struct Header {
 pub(super) fn read<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> {
     let index = match file.code("class of the index")?.as_str() {
         "IxPT" => read_pre_transform(file, progress)?,
-        "IwPQ" => read_ivf_pq(file, progress)?,
-        other => return Err(refuse_class(other, 0, "an IVF-PQ index (IwPQ, IxPT)")),
+        "IwPQ" => read_ivf_pq(file, false, progress)?,
+        "IwPf" => read_ivf_pq(file, true, progress)?,
+        other => return Err(refuse_class(other, 0, "an IVF-PQ index (IwPQ, IwPf, IxPT)")),
     };
     if file.left() > 0 {
         return Err(format!("offset {}: end expected, {} bytes follow", file.at(), file.left()));
@@ -86,7 +89,7 @@ pub(super) fn read<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Res
 fn refuse_class(class: &str, at: u64, expected: &str) -> String {
     let known = match class {
         "IwFl" | "IvFL" => "IVF without product quantization",
-        "IwPf" => "IVF-PQ with fast-scan codes",
+        "IxPf" => "fast-scan codes without lists",
         "IwQR" => "IVF-PQ with refinement codes",
         "IvPQ" | "IvQR" => "IVF-PQ of a FAISS before 1.5",
         "IwSq" | "IwSQ" => "IVF with a scalar quantizer",
@@ -94,7 +97,8 @@ fn refuse_class(class: &str, at: u64, expected: &str) -> String {
         "IxF2" | "IxFI" | "IxFl" => "a flat index",
         "IxMp" | "IxM2" => "an id map",
         "IxRF" => "an index with refinement",
-        "IHNf" | "IHN2" | "IHNs" | "IHNp" => "an HNSW graph",
+        "IHNf" => "an HNSW graph",
+        "IHN2" | "IHNs" | "IHNp" => "an HNSW graph over codes",
         "Imiq" => "a multi-index",
         _ => "",
     };
@@ -153,8 +157,9 @@ fn read_pre_transform<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> 
     }
     let at = file.at();
     let index = match file.code("class of the inner index")?.as_str() {
-        "IwPQ" => read_ivf_pq(file, progress)?,
-        other => return Err(refuse_class(other, at, "an IVF-PQ index (IwPQ)")),
+        "IwPQ" => read_ivf_pq(file, false, progress)?,
+        "IwPf" => read_ivf_pq(file, true, progress)?,
+        other => return Err(refuse_class(other, at, "an IVF-PQ index (IwPQ, IwPf)")),
     };
     if (index.d, index.rows, index.metric) != (dim, header.rows, header.metric) {
         return Err(format!(
@@ -166,7 +171,12 @@ fn read_pre_transform<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> 
     Ok(IvfPq { dim: header.dim, stages, ..index })
 }
 
-fn read_ivf_pq<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> {
+/// With plain codes, or with fast-scan ones.
+fn read_ivf_pq<R: Read>(
+    file: &mut Cursor<R>,
+    fast_scan: bool,
+    progress: &dyn Fn(u64),
+) -> Result<IvfPq> {
     let header = read_header(file, "header of the IVF-PQ index")?;
     let at = file.at();
     let nlist: u64 = file.one("number of lists")?;
@@ -183,6 +193,9 @@ fn read_ivf_pq<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<
     }
     let code_at = file.at();
     let code_size: u64 = file.one("code size")?;
+    if fast_scan {
+        fast_scan::read_shape(file)?;
+    }
     let (m, ksub, codebooks) = read_quantizer(file, header.dim)?;
     let expected = code_bytes(m, ksub);
     if code_size != expected as u64 {
@@ -190,7 +203,15 @@ fn read_ivf_pq<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<
             "offset {code_at}: codes of {expected} bytes expected, found {code_size}"
         ));
     }
-    let lists = read_lists(file, nlist, expected, progress)?;
+    if fast_scan && ksub != 16 {
+        return Err(format!(
+            "offset {code_at}: fast-scan codes of 4 bits expected, ksub is {ksub}"
+        ));
+    }
+    let lists = match fast_scan {
+        false => read_lists(file, nlist, expected, progress)?,
+        true => fast_scan::read_lists(file, nlist, m, progress)?,
+    };
     let rows = lists.iter().map(|list| list.ids.len() as u64).sum();
     if rows != header.rows {
         return Err(format!("the header says {} rows, the lists hold {rows}", header.rows));
@@ -210,13 +231,18 @@ fn read_ivf_pq<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<
     })
 }
 
-/// The flat coarse quantizer: (nlist, d). It must compare as the index does, since lists are probed by
-/// the index's metric here.
+/// The coarse quantizer's centroids: (nlist, d). It must compare as the index does, since lists are probed by
+/// the index's metric here, and every centroid is looked at: also where FAISS walks an HNSW graph over
+/// them, which then finds the same lists or worse ones.
 fn read_coarse<R: Read>(file: &mut Cursor<R>, index: &Header, nlist: u64) -> Result<Vec<f32>> {
     let at = file.at();
-    let class = file.code("class of the coarse quantizer")?;
+    let mut class = file.code("class of the coarse quantizer")?;
+    if class == "IHNf" {
+        read_graph(file)?;
+        class = file.code("class of the graph's vectors")?;
+    }
     if !matches!(class.as_str(), "IxF2" | "IxFI") {
-        return Err(refuse_class(&class, at, "a flat coarse quantizer (IxF2, IxFI)"));
+        return Err(refuse_class(&class, at, "a coarse quantizer of floats (IxF2, IxFI, IHNf)"));
     }
     let header = read_header(file, "header of the coarse quantizer")?;
     let by_class = if class == "IxFI" { Metric::InnerProduct } else { Metric::L2 };
@@ -236,6 +262,18 @@ fn read_coarse<R: Read>(file: &mut Cursor<R>, index: &Header, nlist: u64) -> Res
     let numbers = usize::try_from(nlist).ok().and_then(|n| n.checked_mul(index.dim));
     let numbers = numbers.ok_or_else(|| format!("offset {at}: {nlist} lists do not fit memory"))?;
     file.floats(numbers, "coarse centroids")
+}
+
+/// An HNSW graph, read over: header, then levels, offsets and links, then its parameters.
+fn read_graph<R: Read>(file: &mut Cursor<R>) -> Result<()> {
+    read_header(file, "header of the HNSW graph")?;
+    file.vector::<f64>("HNSW level probabilities")?;
+    file.vector::<i32>("HNSW neighbours per level")?;
+    file.vector::<i32>("HNSW levels")?;
+    file.vector::<u64>("HNSW offsets")?;
+    file.vector::<i32>("HNSW links")?;
+    let _entry_levels_ef_beam: [i32; 5] = file.one("HNSW parameters")?;
+    Ok(())
 }
 
 /// id → list, where FAISS keeps such a map: read over, as a shard has its own.

@@ -3,6 +3,7 @@
 
 mod cursor;
 mod faiss_file;
+mod fast_scan;
 mod parquet_file;
 #[cfg(test)]
 mod tests;
@@ -85,7 +86,8 @@ pub struct ImportReport {
 /// becomes current. FAISS's ids stay; there are no keys. A search finds what FAISS finds with the same
 /// nprobe, scores being equal up to the rounding of float32.
 ///
-/// Taken: flat coarse quantizers, codes of residuals with 8 or 4 bits, L2 and inner product; in front
+/// Taken: coarse quantizers of floats, flat or under an HNSW graph (which is left out: every centroid is
+/// compared); codes of residuals with 8 or 4 bits, plain or fast-scan, L2 and inner product; in front
 /// OPQ, rotations, PCA, centring, and L2 normalization as the last step. Refused, with the reason: what a
 /// model cannot say without answering otherwise, such as whitening in the chain, or a centred transform
 /// under inner product.

@@ -1,7 +1,7 @@
 //! The trainer: what it refuses, and that what it makes is a model of the data.
 
 use ocelli_index::Metric;
-use ocelli_indexer::{TrainOptions, auto_nlist, silent, train};
+use ocelli_indexer::{CoarseKmeans, TrainOptions, auto_nlist, silent, train};
 use tempfile::tempdir;
 
 use crate::support::{clustered, descriptors, regions, spec};
@@ -9,6 +9,10 @@ use crate::support::{clustered, descriptors, regions, spec};
 const OPTIONS: TrainOptions = TrainOptions {
     nlist: 4,
     m: 4,
+    ksub: 256,
+    pca: 0,
+    renormalize: false,
+    coarse: CoarseKmeans::Auto,
     metric: None,
     opq: false,
     opq_niter: 4,
@@ -30,6 +34,17 @@ fn refusals_have_numbers() {
     assert!(error.contains("at least 39000 rows, found 300"), "{error}");
     let error = refuse(TrainOptions { m: 3, ..OPTIONS });
     assert!(error.contains("divisor of the dimension 8 (1, 2, 4, 8), found 3"), "{error}");
+    assert!(error.ends_with("with --pca 6, m = 3 would fit"), "{error}");
+    let error = refuse(TrainOptions { m: 3, pca: 7, ..OPTIONS });
+    assert!(error.contains("divisor of the PCA's dimension 7 (1, 7), found 3"), "{error}");
+    let error = refuse(TrainOptions { m: 9, ..OPTIONS });
+    assert!(error.ends_with("found 9"), "{error}");
+    let error = refuse(TrainOptions { ksub: 64, ..OPTIONS });
+    assert!(error.contains("256 (8 bits) or 16 (4 bits), found 64"), "{error}");
+    let error = refuse(TrainOptions { pca: 9, ..OPTIONS });
+    assert!(error.contains("expected 1 to 8 dimensions"), "{error}");
+    let error = refuse(TrainOptions { ksub: 16, ..OPTIONS });
+    assert!(error.contains("at least 624 rows, found 300"), "{error}");
 
     let other = regions(&dir.path().join("b.part"), &clustered(300, 4, 1), 4);
     let mixed = [regions(&dir.path().join("c.part"), &clustered(300, 8, 1), 8), other];
@@ -83,6 +98,54 @@ fn a_model_reconstructs_its_data() {
         let mse = error / n as f64;
         assert!((mse - report.mse).abs() < 0.01 * report.mse, "{mse}, reported {}", report.mse);
         assert!(report.mse < 0.5 * report.mse_coarse, "{report:?}");
+    }
+}
+
+/// 4-bit codes, PCA alone and with OPQ, normalising again, two levels: what was asked for is in the model, a
+/// row comes back about as well as the report says, and neither threads nor their number change a bit.
+#[test]
+fn every_option_makes_a_model_of_the_data() {
+    let (n, dim) = (10_000, 16);
+    let dir = tempdir().unwrap();
+    let x = clustered(n, dim, 9);
+    let parts = [regions(&dir.path().join("a.part"), &x, dim)];
+    let four_bits = TrainOptions { ksub: 16, m: 8, ..OPTIONS };
+    let two_levels = TrainOptions { nlist: 30, coarse: CoarseKmeans::TwoLevel, ..OPTIONS };
+    let pca = TrainOptions { pca: 12, m: 6, ..OPTIONS };
+    let cases = [
+        four_bits.clone(),
+        two_levels,
+        pca.clone(),
+        TrainOptions { opq: true, ..pca.clone() },
+        TrainOptions { renormalize: true, ksub: 16, ..pca },
+        TrainOptions { renormalize: true, ..OPTIONS },
+    ];
+    for options in cases {
+        let (model, report) = train(&parts, &options, &silent).unwrap();
+        let p = model.parts();
+        let d = if options.pca > 0 { options.pca } else { dim };
+        assert_eq!((p.d, p.m, p.ksub, p.nlist), (d, options.m, options.ksub, options.nlist));
+        assert_eq!((p.mean.is_some(), p.renormalize), (options.pca > 0, options.renormalize));
+        assert_eq!(report.two_level, options.coarse == CoarseKmeans::TwoLevel);
+        if !options.opq {
+            let one = TrainOptions { threads: 1, ..options.clone() };
+            assert_eq!(train(&parts, &one, &silent).unwrap().0.hash(), model.hash(), "{options:?}");
+        }
+        if options.pca > 0 {
+            let kept = report.variance_kept.unwrap();
+            assert!(kept > 0.8 && kept < 1.0, "{kept}");
+        }
+        let (mut error, mut code) = (0.0, vec![0; options.m]);
+        for row in x.chunks_exact(dim) {
+            let z = model.transform(row).unwrap();
+            let list = model.assign(&z);
+            model.encode(&z, list, &mut code);
+            error += f64::from(ocelli_vector::l2_sq(&z, &model.decode(list, &code)));
+        }
+        let mse = error / n as f64;
+        let near = 0.1 * report.mse;
+        assert!((mse - report.mse).abs() < near, "{mse}, reported {}, {options:?}", report.mse);
+        assert!(report.mse < report.mse_coarse, "{report:?}");
     }
 }
 

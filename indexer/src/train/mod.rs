@@ -1,33 +1,59 @@
-//! Training a model: rotation, coarse centroids, product quantizer.
+//! Training a model: transform, coarse centroids, product quantizer.
+
+mod steps;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ocelli_index::model::{MAX_M, MAX_NLIST};
 use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
-use rayon::prelude::*;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::faiss::{KmeansOptions, OpqOptions, Session};
+use crate::faiss::OpqOptions;
 use crate::sample::{common_spec, count_rows, gather_rows};
-use crate::{Error, Progress, ProgressFn, Result};
+use crate::{Error, ProgressFn, Result};
+use steps::{Rows, Stages, Transform};
 
 /// Rows per centroid below which k-means fits noise: FAISS's `min_points_per_centroid`.
 pub const ROWS_PER_CENTROID: usize = 39;
 
-/// Codewords per sub-quantizer: one byte.
+/// Codewords per sub-quantizer unless told otherwise: one byte.
 pub const KSUB: usize = 256;
+
+/// The largest nlist whose centroids are trained by comparing every row with each of them.
+pub const MAX_FLAT_NLIST: usize = 1 << 16;
+
+/// How coarse centroids are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CoarseKmeans {
+    /// In two levels above [`MAX_FLAT_NLIST`].
+    #[default]
+    Auto,
+    /// Every row is compared with every centroid.
+    Flat,
+    /// Groups first, centroids within them, and some iterations across neighbouring groups.
+    TwoLevel,
+}
 
 /// How a model is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
     /// Coarse centroids (inverted lists); 0: as many as [`auto_nlist`] says for the training rows.
     pub nlist: usize,
-    /// Sub-quantizers, which is bytes per code; divides the dimension.
+    /// Sub-quantizers; divides the dimension behind the transform.
     pub m: usize,
+    /// Codewords of each: 256 (a byte) or 16 (half a byte).
+    pub ksub: usize,
+    /// Reduce to so many dimensions by PCA first; 0: no PCA.
+    pub pca: usize,
+    /// Divide by the norm again behind the transform.
+    pub renormalize: bool,
+    /// How coarse centroids are trained.
+    pub coarse: CoarseKmeans,
     /// None: inner product for descriptors of a network, L2 for vectors from elsewhere.
     pub metric: Option<Metric>,
-    /// Learn a rotation first (OPQ).
+    /// Learn a rotation (OPQ), behind the PCA where there is one.
     pub opq: bool,
     /// OPQ rounds.
     pub opq_niter: usize,
@@ -35,7 +61,7 @@ pub struct TrainOptions {
     pub niter: usize,
     /// Seed of sample and k-means.
     pub seed: u32,
-    /// FAISS threads; 0: one per core.
+    /// Threads; 0: one per core. Without OPQ, which is FAISS's, the result does not depend on it.
     pub threads: usize,
     /// Rows to train on at most; 0: all.
     pub max_rows: usize,
@@ -48,6 +74,10 @@ impl Default for TrainOptions {
         Self {
             nlist: 0,
             m: 32,
+            ksub: KSUB,
+            pca: 0,
+            renormalize: false,
+            coarse: CoarseKmeans::Auto,
             metric: None,
             opq: false,
             opq_niter: OpqOptions::default().niter,
@@ -97,13 +127,24 @@ pub struct TrainReport {
     pub nlist: usize,
     /// Whether nlist followed from the number of rows.
     pub nlist_auto: bool,
-    /// Bytes per code.
+    /// Whether they were trained in two levels.
+    pub two_level: bool,
+    /// Dimension behind the transform.
+    pub d: usize,
+    /// Sub-quantizers.
     pub m: usize,
+    /// Codewords of each.
+    pub ksub: usize,
+    /// Bytes per code.
+    pub code_bytes: usize,
+    /// Share of the variance that the PCA kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variance_kept: Option<f64>,
     /// Whether a rotation was learned.
     pub opq: bool,
-    /// Mean of ‖z − c‖² over the training rows.
+    /// Mean of ‖z − c‖² over the rows that the codebooks were trained on.
     pub mse_coarse: f64,
-    /// Mean of ‖z − c − r̂‖² over the training rows.
+    /// Mean of ‖z − c − r̂‖² over the same rows.
     pub mse: f64,
     /// Wall time of each stage by name, in the order of their run; a JSON object.
     #[serde(serialize_with = "as_object")]
@@ -121,14 +162,15 @@ fn as_object<S: Serializer>(
 
 /// Trains a model on all rows of `parts` (regions or descriptors, of one spec) or on a sample.
 ///
-/// z = R x with R from OPQ where asked for; coarse centroids by plain L2 k-means, centroids keeping
-/// their length; one codebook of 256 codewords per sub-vector of the residuals (Jégou et al. 2011).
-/// Equal input, seed and thread count give equal bits on one kind of machine.
+/// z = R (x − mean), from PCA and OPQ where asked for, optionally normalised again; coarse centroids by
+/// plain L2 k-means, centroids keeping their length; one codebook of `ksub` codewords per sub-vector of
+/// the residuals (Jégou et al. 2011). Equal input, options and seed give equal bits on every machine,
+/// but for OPQ, which is FAISS's: there on one kind of machine, with equal threads.
 ///
 /// # Errors
-/// Parts of different specs; `m` that does not divide the dimension or is too large; `nlist` out of
-/// range; fewer than 39 rows per codeword or coarse centroid, unless forced; a part that cannot be read;
-/// FAISS's own.
+/// Parts of different specs; `m` that does not divide the dimension or is too large; `nlist`, `ksub` or
+/// `pca` out of range; fewer than 39 rows per codeword or coarse centroid, unless forced; a part that
+/// cannot be read; FAISS's own.
 pub fn train(
     parts: &[Part],
     options: &TrainOptions,
@@ -143,29 +185,39 @@ pub fn train(
     let nlist_auto = options.nlist == 0;
     let nlist = if nlist_auto { auto_nlist(rows) } else { options.nlist };
     let options = &TrainOptions { nlist, ..options.clone() };
+    let TrainOptions { m, ksub, .. } = *options;
     check_options(options, dim, rows)?;
 
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build()
+        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
     let mut stages = Stages { progress, seconds: Vec::new() };
     let (x, n) = stages
         .time("read", 0, |_| gather_rows(parts, options.max_rows, u64::from(options.seed)))?;
-    let trained =
-        Session::run(options.threads, |faiss| train_on(faiss, x, n, dim, options, &mut stages))??;
+    let (transform, z, coarse, quantizer) = pool.install(|| {
+        let x = Rows { x, d: dim };
+        let transform = Transform::learn(&x, options, &mut stages)?;
+        let z = stages.time("transform", 0, |_| transform.apply(x))?;
+        let coarse = steps::coarse(&z, options, &mut stages)?;
+        let quantizer = steps::quantizer(&z, &coarse, options, &mut stages)?;
+        Ok::<_, Error>((transform, z, coarse, quantizer))
+    })?;
 
     let metric = options.metric.unwrap_or_else(|| default_metric(spec));
-    let opq = trained.rotation.is_some();
     let model = Model::from_parts(ModelParts {
         spec: spec.clone(),
         metric,
-        mean: None,
-        rotation: trained.rotation,
-        renormalize: false,
+        mean: transform.mean,
+        rotation: transform.rotation,
+        renormalize: transform.renormalize,
         dim,
-        d: dim,
+        d: z.d,
         nlist,
-        coarse: trained.coarse,
-        m: options.m,
-        ksub: KSUB,
-        codebooks: trained.codebooks,
+        coarse,
+        m,
+        ksub,
+        codebooks: quantizer.codebooks,
         training: how_trained(options, n, rows_available),
     })?;
     let report = TrainReport {
@@ -174,10 +226,15 @@ pub fn train(
         dim,
         nlist,
         nlist_auto,
-        m: options.m,
-        opq,
-        mse_coarse: trained.mse_coarse,
-        mse: trained.mse,
+        two_level: steps::in_two_levels(options),
+        d: z.d,
+        m,
+        ksub,
+        code_bytes: if ksub == 16 { m.div_ceil(2) } else { m },
+        variance_kept: transform.variance_kept,
+        opq: options.opq,
+        mse_coarse: quantizer.mse_coarse,
+        mse: quantizer.mse,
         stage_seconds: stages.seconds,
         seconds: start.elapsed().as_secs_f64(),
     };
@@ -185,21 +242,25 @@ pub fn train(
 }
 
 fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> {
-    let TrainOptions { nlist, m, .. } = *options;
-    if m == 0 || !dim.is_multiple_of(m) {
-        let divisors: Vec<_> = (1..=dim.min(MAX_M))
-            .filter(|m| dim.is_multiple_of(*m))
-            .map(|m| m.to_string())
-            .collect();
+    let TrainOptions { nlist, m, ksub, pca, .. } = *options;
+    if !matches!(ksub, 16 | 256) {
         return Err(Error::Invalid(format!(
-            "m (bytes per code): expected a divisor of the dimension {dim} ({}), found {m}",
-            divisors.join(", ")
+            "ksub (codewords): expected 256 (8 bits) or 16 (4 bits), found {ksub}"
         )));
+    }
+    if pca > dim {
+        return Err(Error::Invalid(format!(
+            "pca: expected 1 to {dim} dimensions (the input's), or 0 for none, found {pca}"
+        )));
+    }
+    let d = if pca > 0 { pca } else { dim };
+    if m == 0 || !d.is_multiple_of(m) {
+        return Err(Error::Invalid(refuse_m(m, d, dim, pca > 0)));
     }
     // The model would refuse too, but only after the training.
     if m > MAX_M {
         return Err(Error::Invalid(format!(
-            "m (bytes per code): expected at most {MAX_M}, found {m}"
+            "m (sub-quantizers): expected at most {MAX_M}, found {m}"
         )));
     }
     if nlist > MAX_NLIST {
@@ -215,9 +276,17 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             hint: String::new(),
         });
     }
-    let needed = ROWS_PER_CENTROID * KSUB.max(nlist);
+    if pca >= rows {
+        return Err(Error::TooFewRows {
+            what: format!("PCA to {pca} dimensions"),
+            needed: pca + 1,
+            found: rows,
+            hint: String::new(),
+        });
+    }
+    let needed = ROWS_PER_CENTROID * ksub.max(nlist);
     if rows < needed && !options.force {
-        let of = if nlist > KSUB { format!("nlist {nlist}") } else { format!("{KSUB} codewords") };
+        let of = if nlist > ksub { format!("nlist {nlist}") } else { format!("{ksub} codewords") };
         return Err(Error::TooFewRows {
             what: format!("training with {of} ({ROWS_PER_CENTROID} rows each)"),
             needed,
@@ -226,6 +295,21 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
         });
     }
     Ok(())
+}
+
+/// Words for an `m` that does not divide the dimension: what does, and to what a PCA would have to reduce.
+fn refuse_m(m: usize, d: usize, dim: usize, reduced: bool) -> String {
+    let divisors: Vec<_> =
+        (1..=d.min(MAX_M)).filter(|m| d.is_multiple_of(*m)).map(|m| m.to_string()).collect();
+    let of = if reduced { "PCA's dimension" } else { "dimension" };
+    let fits = match dim.checked_div(m).unwrap_or(0) * m {
+        0 => String::new(),
+        fits => format!("; with --pca {fits}, m = {m} would fit"),
+    };
+    format!(
+        "m (sub-quantizers): expected a divisor of the {of} {d} ({}), found {m}{fits}",
+        divisors.join(", ")
+    )
 }
 
 /// What is recorded in the model: enough to train it again.
@@ -242,109 +326,14 @@ fn how_trained(
         ("opq".to_owned(), options.opq.to_string()),
         ("forced".to_owned(), options.force.to_string()),
     ]);
+    if options.pca > 0 {
+        how.insert("pca".to_owned(), options.pca.to_string());
+    }
+    if steps::in_two_levels(options) {
+        how.insert("coarse".to_owned(), "two-level".to_owned());
+    }
     if options.opq {
         how.insert("opq_niter".to_owned(), options.opq_niter.to_string());
     }
     how
-}
-
-struct Trained {
-    rotation: Option<Vec<f32>>,
-    coarse: Vec<f32>,
-    codebooks: Vec<f32>,
-    mse_coarse: f64,
-    mse: f64,
-}
-
-/// The part that runs on FAISS's thread; `x` is `(n, dim)`.
-fn train_on(
-    faiss: &Session,
-    x: Vec<f32>,
-    n: usize,
-    dim: usize,
-    options: &TrainOptions,
-    stages: &mut Stages<'_>,
-) -> Result<Trained> {
-    let TrainOptions { nlist, m, .. } = *options;
-    let kmeans = |stage: u32| KmeansOptions {
-        niter: options.niter,
-        // Stages must not share a seed, or sub-quantizers of equal data would be equal.
-        seed: options.seed.wrapping_add(stage),
-        ..KmeansOptions::default()
-    };
-    let rotation = match options.opq {
-        false => None,
-        true => Some(stages.time("OPQ", 0, |_| {
-            let opq = OpqOptions { niter: options.opq_niter, ..OpqOptions::default() };
-            faiss.opq(&x, n, dim, m, &opq)
-        })?),
-    };
-    let mut z = match &rotation {
-        None => x,
-        Some(rotation) => stages.time("rotate", 0, |_| Ok(rotate(&x, rotation, dim)))?,
-    };
-    let coarse =
-        stages.time("coarse k-means", 0, |_| faiss.kmeans(&z, n, dim, nlist, &kmeans(0)))?;
-    let assigned = stages.time("assign", 0, |_| faiss.assign(&z, n, dim, &coarse))?;
-    let mse_coarse = mean(&assigned.distances_sq);
-    z.par_chunks_exact_mut(dim).zip(&assigned.labels).for_each(|(row, &list)| {
-        let centroid = &coarse[list as usize * dim..][..dim];
-        row.iter_mut().zip(centroid).for_each(|(z, c)| *z -= c);
-    });
-
-    let dsub = dim / m;
-    let mut codebooks = Vec::with_capacity(KSUB * dim);
-    let mut mse = 0.0;
-    stages.time("product quantizer", m as u64, |step| {
-        for sub in 0..m {
-            let slice: Vec<f32> = z
-                .par_chunks_exact(dim)
-                .flat_map_iter(|row| row[sub * dsub..][..dsub].iter().copied())
-                .collect();
-            let codebook = faiss.kmeans(&slice, n, dsub, KSUB, &kmeans(1 + sub as u32))?;
-            mse += mean(&faiss.assign(&slice, n, dsub, &codebook)?.distances_sq);
-            codebooks.extend_from_slice(&codebook);
-            step(sub as u64 + 1);
-        }
-        Ok(())
-    })?;
-    Ok(Trained { rotation, coarse, codebooks, mse_coarse, mse })
-}
-
-/// Rows of `x` `(n, dim)` times `rotationᵀ`, as `Model::transform` does it.
-fn rotate(x: &[f32], rotation: &[f32], dim: usize) -> Vec<f32> {
-    let mut z = vec![0f32; x.len()];
-    z.par_chunks_exact_mut(dim).zip(x.par_chunks_exact(dim)).for_each(|(z, x)| {
-        for (z, axis) in z.iter_mut().zip(rotation.chunks_exact(dim)) {
-            *z = ocelli_vector::dot(axis, x);
-        }
-    });
-    z
-}
-
-fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Times stages and tells of their progress.
-struct Stages<'a> {
-    progress: ProgressFn<'a>,
-    seconds: Vec<(&'static str, f64)>,
-}
-
-impl Stages<'_> {
-    /// Runs `work`, which may call its argument with the number of finished units of `total`.
-    fn time<R>(
-        &mut self,
-        stage: &'static str,
-        total: u64,
-        work: impl FnOnce(&dyn Fn(u64)) -> Result<R>,
-    ) -> Result<R> {
-        let progress = self.progress;
-        progress(Progress { stage, done: 0, total });
-        let start = Instant::now();
-        let result = work(&|done| progress(Progress { stage, done, total }));
-        self.seconds.push((stage, start.elapsed().as_secs_f64()));
-        result
-    }
 }

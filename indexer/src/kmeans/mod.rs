@@ -1,0 +1,230 @@
+//! Lloyd's k-means with exact assignment, the same bits on every machine.
+//!
+//! Rows go to the nearest centroid as [`ocelli_vector::dense::nearest`] defines it; a centroid is the mean of
+//! its rows, summed in row order in float64. So nothing depends on threads, instruction levels or a BLAS,
+//! and the 16-bit assignment kernel takes half the multiplications of a float product.
+
+mod two_level;
+
+use std::collections::BinaryHeap;
+
+use ocelli_index::simd;
+use ocelli_vector::Simd;
+use ocelli_vector::encode::encode;
+use ocelli_vector::lut::transpose;
+use ocelli_vector::nearest::{NearestRows, NearestScratch};
+use rayon::prelude::*;
+
+use crate::sample::SplitMix64;
+use crate::{Error, Result};
+pub use two_level::{TwoLevelOptions, two_level_kmeans, two_level_steps};
+
+/// How k-means runs. The default is FAISS's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KmeansOptions {
+    /// Lloyd iterations at most: it ends early where no row changes its centroid.
+    pub niter: usize,
+    /// Seed of the initial centroids (random rows) and of the sample.
+    pub seed: u64,
+    /// Rows beyond `k` times this are left out by random choice: more change little and cost time.
+    pub max_points_per_centroid: usize,
+}
+
+impl Default for KmeansOptions {
+    fn default() -> Self {
+        Self { niter: 25, seed: 1234, max_points_per_centroid: 256 }
+    }
+}
+
+/// Rows that one task assigns: a whole number of the kernel's blocks.
+const TASK_ROWS: usize = 16 * 96;
+/// How much the halves of a split cluster differ: FAISS's factor.
+const SPLIT: f32 = 1.0 / 1024.0;
+
+/// Centroids `(k, d)`, row-major, of `x` `(n, d)` under L2 (Lloyd 1982): random rows to begin with, and a
+/// cluster that runs empty takes half of the largest. Runs on the current rayon pool; equal input gives
+/// equal bits whatever its size, at every instruction level.
+///
+/// With `n <= k` every row is a centroid and the rest repeat them, so that a forced training on little
+/// data still makes a valid codebook. `step` hears the iterations done.
+///
+/// # Errors
+/// Values that are not finite, sizes that do not match.
+pub fn kmeans(
+    x: &[f32],
+    n: usize,
+    d: usize,
+    k: usize,
+    options: &KmeansOptions,
+    step: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<f32>> {
+    check_rows("k-means", x, n, d)?;
+    if k == 0 {
+        return Err(Error::Invalid("k-means: expected at least 1 centroid, found 0".to_owned()));
+    }
+    Ok(lloyd(simd(), x, d, k, options, step))
+}
+
+/// The nearest of `centroids` `(k, d)` to each row of `x` `(n, d)`, and its squared distance; ties to the
+/// smaller index. On the current rayon pool.
+///
+/// # Errors
+/// As [`kmeans`].
+pub fn assign(x: &[f32], d: usize, centroids: &[f32]) -> Result<Vec<(u32, f32)>> {
+    check_rows("assignment", x, x.len() / d.max(1), d)?;
+    check_rows("assignment (centroids)", centroids, centroids.len() / d, d)?;
+    let mut found = vec![(0, 0.0); x.len() / d];
+    assign_to(simd(), x, d, centroids, &mut found);
+    Ok(found)
+}
+
+/// The caller's `x` must be `n` rows of `d` finite values.
+fn check_rows(op: &'static str, x: &[f32], n: usize, d: usize) -> Result<()> {
+    if d == 0 || n == 0 || n.checked_mul(d) != Some(x.len()) {
+        return Err(Error::Invalid(format!("{op}: expected {n} x {d} values, found {}", x.len())));
+    }
+    match x.iter().position(|v| !v.is_finite()) {
+        Some(at) => Err(Error::Invalid(format!("{op}: row {} holds {}", at / d, x[at]))),
+        None => Ok(()),
+    }
+}
+
+fn lloyd(
+    simd: Simd,
+    x: &[f32],
+    d: usize,
+    k: usize,
+    options: &KmeansOptions,
+    step: &(dyn Fn(u64) + Sync),
+) -> Vec<f32> {
+    let n = x.len() / d;
+    if n <= k {
+        return x.iter().copied().cycle().take(k * d).collect();
+    }
+    let mut rng = SplitMix64::new(options.seed);
+    let most = k.saturating_mul(options.max_points_per_centroid.max(1));
+    let sample: Vec<f32>;
+    let x = if n > most {
+        let rows = rng.sorted_sample(n, most);
+        sample = rows.into_iter().flat_map(|i| &x[i * d..][..d]).copied().collect();
+        &sample[..]
+    } else {
+        x
+    };
+    let n = x.len() / d;
+    let first = rng.sample(n, k);
+    let mut centroids: Vec<f32> =
+        first.into_iter().flat_map(|i| &x[i * d..][..d]).copied().collect();
+    let mut found = vec![(u32::MAX, 0.0); n];
+    let mut before: Vec<u32> = vec![u32::MAX; n];
+    for iteration in 0..options.niter {
+        assign_to(simd, x, d, &centroids, &mut found);
+        let mut changed = false;
+        for (before, &(label, _)) in before.iter_mut().zip(&found) {
+            changed |= *before != label;
+            *before = label;
+        }
+        if !changed {
+            break;
+        }
+        update(x, d, &before, &mut centroids);
+        step(iteration as u64 + 1);
+    }
+    centroids
+}
+
+/// Writes the nearest centroid of each row and its distance to `found` `(n,)`.
+fn assign_to(simd: Simd, x: &[f32], d: usize, centroids: &[f32], found: &mut [(u32, f32)]) {
+    let k = centroids.len() / d;
+    if k.is_multiple_of(16) && k <= 256 && d <= 32 {
+        // Short rows and few centroids: floats at once.
+        let transposed = transpose(centroids, 1, k);
+        x.par_chunks(TASK_ROWS * d).zip(found.par_chunks_mut(TASK_ROWS)).for_each_init(
+            || (Vec::new(), Vec::new()),
+            |(codes, distances), (x, found)| {
+                codes.resize(found.len(), 0);
+                distances.resize(found.len(), 0.0);
+                encode(simd, x, &transposed, 1, k, codes, distances);
+                for ((found, code), distance) in found.iter_mut().zip(&*codes).zip(&*distances) {
+                    *found = (u32::from(*code), *distance);
+                }
+            },
+        );
+    } else {
+        let rows = NearestRows::new(centroids, d);
+        x.par_chunks(TASK_ROWS * d)
+            .zip(found.par_chunks_mut(TASK_ROWS))
+            .for_each_init(NearestScratch::default, |scratch, (x, found)| {
+                rows.assign(simd, x, found, scratch)
+            });
+    }
+}
+
+/// Replaces `centroids` `(k, d)` by the means of their rows.
+fn update(x: &[f32], d: usize, labels: &[u32], centroids: &mut [f32]) {
+    let k = centroids.len() / d;
+    let (starts, order) = by_label(labels, k);
+    centroids.par_chunks_exact_mut(d).enumerate().for_each_init(
+        || vec![0f64; d],
+        |sum, (c, centroid)| {
+            let rows = &order[starts[c]..starts[c + 1]];
+            if rows.is_empty() {
+                return;
+            }
+            sum.fill(0.0);
+            for &row in rows {
+                let row = &x[row as usize * d..][..d];
+                sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+            }
+            let scale = 1.0 / rows.len() as f64;
+            centroid.iter_mut().zip(&*sum).for_each(|(c, &sum)| *c = (sum * scale) as f32);
+        },
+    );
+    split_into_empty(&starts, d, centroids);
+}
+
+/// Rows by label, ascending within each: `order[starts[l]..starts[l + 1]]`.
+fn by_label(labels: &[u32], k: usize) -> (Vec<usize>, Vec<u32>) {
+    let mut starts = vec![0usize; k + 1];
+    for &label in labels {
+        starts[label as usize + 1] += 1;
+    }
+    for label in 0..k {
+        starts[label + 1] += starts[label];
+    }
+    let mut next = starts.clone();
+    let mut order = vec![0u32; labels.len()];
+    for (row, &label) in (0u32..).zip(labels) {
+        let place = &mut next[label as usize];
+        order[*place] = row;
+        *place += 1;
+    }
+    (starts, order)
+}
+
+/// Each centroid without rows gets half of the cluster that is largest by then.
+fn split_into_empty(starts: &[usize], d: usize, centroids: &mut [f32]) {
+    let k = starts.len() - 1;
+    let rows = |c: usize| starts[c + 1] - starts[c];
+    let empty: Vec<usize> = (0..k).filter(|&c| rows(c) == 0).collect();
+    if empty.is_empty() {
+        return;
+    }
+    // Equal sizes: the smaller index.
+    let mut largest: BinaryHeap<(usize, std::cmp::Reverse<usize>)> =
+        (0..k).map(|c| (rows(c), std::cmp::Reverse(c))).collect();
+    for e in empty {
+        let Some((size, std::cmp::Reverse(c))) = largest.pop() else { return };
+        for i in 0..d {
+            let x = centroids[c * d + i];
+            let sign = if i % 2 == 0 { SPLIT } else { -SPLIT };
+            centroids[e * d + i] = x * (1.0 + sign);
+            centroids[c * d + i] = x * (1.0 - sign);
+        }
+        largest.push((size / 2, std::cmp::Reverse(e)));
+        largest.push((size - size / 2, std::cmp::Reverse(c)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! k-means: the same bits whatever the threads and the level, as good as FAISS's, and valid where data
+//! degenerate.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::two_level::two_level;
+use super::*;
+use crate::faiss::{KmeansOptions as FaissOptions, Session};
+
+const OPTIONS: KmeansOptions = KmeansOptions { niter: 10, seed: 7, max_points_per_centroid: 256 };
+const TWO: TwoLevelOptions = TwoLevelOptions { kmeans: OPTIONS, neighbours: 4, refinements: 3 };
+
+/// A mixture of 60 uneven components, so that centroids matter.
+fn mixture(n: usize, d: usize, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let centres: Vec<f32> = (0..60 * d).map(|_| rng.random_range(-4.0..4.0)).collect();
+    let spread: Vec<f32> = (0..60).map(|_| rng.random_range(0.1..1.5)).collect();
+    (0..n)
+        .flat_map(|_| {
+            let which = rng.random_range(0..60) * rng.random_range(0..60) / 60;
+            let centre = &centres[which * d..][..d];
+            centre
+                .iter()
+                .map(|c| c + spread[which] * rng.random_range(-1.0..1.0f32))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn on<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+fn mse(x: &[f32], d: usize, centroids: &[f32]) -> f64 {
+    let found = assign(x, d, centroids).unwrap();
+    found.iter().map(|f| f64::from(f.1)).sum::<f64>() / found.len() as f64
+}
+
+#[test]
+fn equal_bits_whatever_the_threads_and_the_level() {
+    for (n, d, k) in [(3000, 8, 64), (2500, 24, 70), (2000, 3, 16), (900, 40, 256)] {
+        let x = mixture(n, d, 1);
+        let want = on(1, || lloyd(Simd::detect(), &x, d, k, &OPTIONS, &|_| ()));
+        let want_two = on(1, || two_level(Simd::detect(), &x, d, k, &TWO, &|_| ()));
+        for simd in Simd::all() {
+            let what = format!("{}, n {n}, d {d}, k {k}", simd.level());
+            assert_eq!(on(3, || lloyd(simd, &x, d, k, &OPTIONS, &|_| ())), want, "{what}");
+            assert_eq!(on(3, || two_level(simd, &x, d, k, &TWO, &|_| ())), want_two, "{what}");
+        }
+    }
+}
+
+/// The same algorithm from other random rows: within a few percent of FAISS's error, either way.
+#[test]
+fn as_good_as_faiss() {
+    let (n, d, k) = (20_000, 16, 128);
+    let x = mixture(n, d, 2);
+    let faiss = Session::run(1, |f| f.kmeans(&x, n, d, k, &FaissOptions::default())).unwrap();
+    let theirs = mse(&x, d, &faiss.unwrap());
+    let ours = mse(&x, d, &kmeans(&x, n, d, k, &KmeansOptions::default(), &|_| ()).unwrap());
+    assert!(ours < 1.03 * theirs, "{ours}, FAISS {theirs}");
+}
+
+/// Two levels cost little quality, and the refinements are worth their time.
+#[test]
+fn two_levels_are_nearly_as_good_as_one() {
+    let (n, d, k) = (20_000, 16, 900);
+    let x = mixture(n, d, 3);
+    let flat = mse(&x, d, &kmeans(&x, n, d, k, &KmeansOptions::default(), &|_| ()).unwrap());
+    let two = |refinements| {
+        let options = TwoLevelOptions { refinements, ..TwoLevelOptions::default() };
+        let centroids = two_level_kmeans(&x, n, d, k, &options, &|_| ()).unwrap();
+        assert_eq!(centroids.len(), k * d);
+        mse(&x, d, &centroids)
+    };
+    let (without, with) = (two(0), two(4));
+    assert!(with < without && with < 1.03 * flat, "flat {flat}, {without}, refined {with}");
+}
+
+/// Fewer distinct rows than centroids, fewer rows than centroids, zeros: finite and of the right shape.
+#[test]
+fn degenerate_rows_make_valid_centroids() {
+    let same = [0.25f32, -1.0].repeat(500);
+    let zeros = vec![0f32; 1000];
+    for x in [&same[..], &zeros[..], &same[..6]] {
+        let n = x.len() / 2;
+        for k in [1, 16, 37] {
+            for centroids in [
+                kmeans(x, n, 2, k, &OPTIONS, &|_| ()).unwrap(),
+                two_level_kmeans(x, n, 2, k, &TWO, &|_| ()).unwrap(),
+            ] {
+                assert_eq!(centroids.len(), 2 * k);
+                assert!(centroids.iter().all(|v| v.is_finite()));
+                // Where rows repeat, the halves of a split are off by a factor of 1/1024 a time.
+                assert!(mse(x, 2, &centroids) < 1e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn refusals_name_the_place() {
+    let mut x = mixture(400, 4, 4);
+    x[4 * 17 + 2] = f32::NAN;
+    let error = kmeans(&x, 400, 4, 4, &OPTIONS, &|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "k-means: row 17 holds NaN");
+    let error = two_level_kmeans(&x, 399, 4, 4, &TWO, &|_| ()).unwrap_err().to_string();
+    assert_eq!(error, "k-means: expected 399 x 4 values, found 1600");
+    assert!(kmeans(&x[..8], 2, 4, 0, &OPTIONS, &|_| ()).is_err());
+    assert!(assign(&x[..8], 4, &[]).is_err());
+}
+
+/// A sample is taken, and depends on the seed alone.
+#[test]
+fn samples_follow_the_seed() {
+    let x = mixture(5000, 4, 5);
+    let run = |seed| {
+        let options = KmeansOptions { seed, max_points_per_centroid: 50, ..OPTIONS };
+        kmeans(&x, 5000, 4, 8, &options, &|_| ()).unwrap()
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+}

@@ -1,0 +1,246 @@
+//! k-means for so many centroids that comparing every row with each takes too long.
+//!
+//! 1. About √k groups of rows by k-means.
+//! 2. Each group gets a share of the k centroids that is proportional to its rows, by k-means of its own.
+//! 3. Some Lloyd iterations over all rows, each compared with the centroids of the groups next to its own.
+//!
+//! A row costs about √k + (1 + neighbours · refinements) · √k comparisons an iteration in place of k.
+
+use ocelli_index::simd;
+use ocelli_vector::{Simd, dense};
+use rayon::prelude::*;
+
+use super::{KmeansOptions, assign_to, by_label, check_rows, lloyd, update};
+use crate::sample::SplitMix64;
+use crate::{Error, Result};
+
+/// How two-level k-means runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwoLevelOptions {
+    /// Of the first and of the second level; the sample is drawn for all k centroids.
+    pub kmeans: KmeansOptions,
+    /// Groups whose centroids a row is compared with in the last step, its own included.
+    pub neighbours: usize,
+    /// Lloyd iterations of the last step.
+    pub refinements: usize,
+}
+
+impl Default for TwoLevelOptions {
+    fn default() -> Self {
+        Self { kmeans: KmeansOptions::default(), neighbours: 8, refinements: 4 }
+    }
+}
+
+/// Centroids `(k, d)` of `x` `(n, d)`, about as good as those of [`super::kmeans`]. On the current rayon pool;
+/// equal input gives equal bits whatever its size, at every instruction level. `step` hears units of
+/// work done, [`two_level_steps`] in all.
+///
+/// # Errors
+/// As [`super::kmeans`].
+pub fn two_level_kmeans(
+    x: &[f32],
+    n: usize,
+    d: usize,
+    k: usize,
+    options: &TwoLevelOptions,
+    step: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<f32>> {
+    check_rows("k-means", x, n, d)?;
+    if k == 0 {
+        return Err(Error::Invalid("k-means: expected at least 1 centroid, found 0".to_owned()));
+    }
+    Ok(two_level(simd(), x, d, k, options, step))
+}
+
+/// Groups of the first level for `k` centroids.
+fn groups_for(k: usize) -> usize {
+    (k as f64).sqrt().round().max(1.0) as usize
+}
+
+pub(super) fn two_level(
+    simd: Simd,
+    x: &[f32],
+    d: usize,
+    k: usize,
+    options: &TwoLevelOptions,
+    step: &(dyn Fn(u64) + Sync),
+) -> Vec<f32> {
+    let n = x.len() / d;
+    if n <= k {
+        return x.iter().copied().cycle().take(k * d).collect();
+    }
+    let mut rng = SplitMix64::new(options.kmeans.seed);
+    let most = k.saturating_mul(options.kmeans.max_points_per_centroid.max(1));
+    let sample: Vec<f32>;
+    let x = if n > most {
+        let rows = rng.sorted_sample(n, most);
+        sample = rows.into_iter().flat_map(|i| &x[i * d..][..d]).copied().collect();
+        &sample[..]
+    } else {
+        x
+    };
+    let n = x.len() / d;
+
+    let groups = groups_for(k);
+    let kmeans = KmeansOptions { seed: rng.next(), ..options.kmeans };
+    let heads = lloyd(simd, x, d, groups, &kmeans, &|_| ());
+    let mut found = vec![(0, 0.0); n];
+    assign_to(simd, x, d, &heads, &mut found);
+    let group_of: Vec<u32> = found.iter().map(|&(group, _)| group).collect();
+    step(1);
+
+    let (starts, order) = by_label(&group_of, groups);
+    let sizes: Vec<usize> = starts.windows(2).map(|w| w[1] - w[0]).collect();
+    let shares = shares(&sizes, k);
+    let seeds: Vec<u64> = (0..groups).map(|_| rng.next()).collect();
+    let mut centroids: Vec<f32> = (0..groups)
+        .into_par_iter()
+        .map(|group| {
+            let rows = &order[starts[group]..starts[group + 1]];
+            let kmeans = KmeansOptions {
+                seed: seeds[group],
+                max_points_per_centroid: usize::MAX,
+                ..options.kmeans
+            };
+            match shares[group] {
+                0 => Vec::new(),
+                share => lloyd(simd, &gather(x, d, rows), d, share, &kmeans, &|_| ()),
+            }
+        })
+        .flatten_iter()
+        .collect();
+    step(2);
+
+    // From here on a row's group is where it began; centroids keep their group's place.
+    let mut first = vec![0usize; groups + 1];
+    for group in 0..groups {
+        first[group + 1] = first[group] + shares[group];
+    }
+    let near = neighbours(simd, &heads, d, options.neighbours.clamp(1, groups));
+    for round in 0..options.refinements {
+        let labels = assign_near(simd, x, d, &centroids, &first, &near, (&starts, &order));
+        update(x, d, &labels, &mut centroids);
+        step(3 + round as u64);
+    }
+    centroids
+}
+
+/// Units of work that [`two_level_kmeans`] tells of.
+#[must_use]
+pub fn two_level_steps(options: &TwoLevelOptions) -> u64 {
+    2 + options.refinements as u64
+}
+
+/// `k` centroids over groups of `sizes` rows: proportional, the largest remainders rounded up (equal ones:
+/// the smaller group first), at least one where there are rows and never more than rows. Their sum is `k`,
+/// which must not exceed the number of rows nor be below the number of groups.
+fn shares(sizes: &[usize], k: usize) -> Vec<usize> {
+    let rows: u128 = sizes.iter().map(|&s| s as u128).sum();
+    let exact = |size: usize| (size as u128 * k as u128, rows);
+    let mut shares: Vec<usize> = sizes
+        .iter()
+        .map(|&size| {
+            let (share, of) = exact(size);
+            ((share / of) as usize).max(usize::from(size > 0))
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..sizes.len()).filter(|&g| sizes[g] > 0).collect();
+    order.sort_by_key(|&g| {
+        let (share, of) = exact(sizes[g]);
+        (std::cmp::Reverse(share % of), g)
+    });
+    let mut total: usize = shares.iter().sum();
+    while total < k {
+        for &group in &order {
+            if total < k && shares[group] < sizes[group] {
+                shares[group] += 1;
+                total += 1;
+            }
+        }
+    }
+    // At least one each may be too much where groups are nearly as many as centroids.
+    while total > k {
+        for &group in order.iter().rev() {
+            if total > k && shares[group] > 1 {
+                shares[group] -= 1;
+                total -= 1;
+            }
+        }
+    }
+    shares
+}
+
+fn gather(x: &[f32], d: usize, rows: &[u32]) -> Vec<f32> {
+    rows.iter().flat_map(|&row| &x[row as usize * d..][..d]).copied().collect()
+}
+
+/// Of each head the `count` nearest heads, itself among them, ascending by index.
+fn neighbours(simd: Simd, heads: &[f32], d: usize, count: usize) -> Vec<Vec<u32>> {
+    let all: Vec<u32> = (0..(heads.len() / d) as u32).collect();
+    heads
+        .par_chunks_exact(d)
+        .map(|head| {
+            let mut distances = Vec::new();
+            dense::l2_sqs_of(simd, head, heads, &all, &mut distances);
+            let mut near = all.clone();
+            near.sort_by(|&a, &b| distances[a as usize].total_cmp(&distances[b as usize]));
+            near.truncate(count);
+            near.sort_unstable();
+            near
+        })
+        .collect()
+}
+
+/// The nearest centroid of each row among those of the groups near its own.
+fn assign_near(
+    simd: Simd,
+    x: &[f32],
+    d: usize,
+    centroids: &[f32],
+    first: &[usize],
+    near: &[Vec<u32>],
+    (starts, order): (&[usize], &[u32]),
+) -> Vec<u32> {
+    let per_group: Vec<Vec<u32>> = near
+        .par_iter()
+        .enumerate()
+        .map(|(group, near)| {
+            let rows = gather(x, d, &order[starts[group]..starts[group + 1]]);
+            let ids: Vec<u32> = near
+                .iter()
+                .flat_map(|&g| first[g as usize] as u32..first[g as usize + 1] as u32)
+                .collect();
+            let mut found = vec![(0, 0.0); rows.len() / d];
+            if !found.is_empty() {
+                assign_to(simd, &rows, d, &gather(centroids, d, &ids), &mut found);
+            }
+            found.iter().map(|&(at, _)| ids[at as usize]).collect()
+        })
+        .collect();
+    let mut labels = vec![0u32; order.len()];
+    for (&row, &label) in order.iter().zip(per_group.iter().flatten()) {
+        labels[row as usize] = label;
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_proportional_and_complete() {
+        assert_eq!(shares(&[10, 20, 30], 6), [1, 2, 3]);
+        assert_eq!(shares(&[1, 0, 99], 10), [1, 0, 9]);
+        assert_eq!(shares(&[3, 3, 3], 4), [2, 1, 1]);
+        assert_eq!(shares(&[2, 2, 100], 104), [2, 2, 100]);
+        assert_eq!(shares(&[1, 1, 1, 1000], 4), [1, 1, 1, 1]);
+        for k in [45, 100, 999] {
+            let sizes: Vec<usize> = (0..40).map(|i| i * i % 37 + i % 2).collect();
+            let k = k.min(sizes.iter().sum());
+            let shares = shares(&sizes, k);
+            assert_eq!(shares.iter().sum::<usize>(), k);
+            assert!(shares.iter().zip(&sizes).all(|(a, b)| a <= b && (*b == 0 || *a > 0)));
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The steps of a training, each on rows `(n, width)`.
+
+use std::time::Instant;
+
+use ocelli_index::simd;
+use ocelli_vector::encode::encode;
+use ocelli_vector::{dense, l2_normalize, lut};
+use rayon::prelude::*;
+
+use super::{CoarseKmeans, MAX_FLAT_NLIST, TrainOptions};
+use crate::faiss::{OpqOptions, Session};
+use crate::kmeans::{
+    KmeansOptions, TwoLevelOptions, assign, kmeans, two_level_kmeans, two_level_steps,
+};
+use crate::pca::{Covariance, Mean};
+use crate::sample::{BLOCK_ROWS, SplitMix64};
+use crate::{Error, Progress, ProgressFn, Result};
+
+/// Rows for each codeword that a codebook is trained on at most: FAISS's `max_points_per_centroid`.
+const ROWS_PER_WORD: usize = 256;
+/// Rows that FAISS's OPQ takes at most.
+const OPQ_ROWS: usize = 65_536;
+
+/// Rows of one width.
+pub(super) struct Rows {
+    pub(super) x: Vec<f32>,
+    pub(super) d: usize,
+}
+
+impl Rows {
+    pub(super) fn n(&self) -> usize {
+        self.x.len() / self.d
+    }
+
+    /// At most `count` of them, in order.
+    fn sample(&self, count: usize, seed: u64) -> Self {
+        let rows = SplitMix64::new(seed).sorted_sample(self.n(), count.min(self.n()));
+        let x = rows.iter().flat_map(|&i| &self.x[i * self.d..][..self.d]).copied().collect();
+        Self { x, d: self.d }
+    }
+}
+
+/// z = R (x − mean), optionally divided by its norm.
+#[derive(Default)]
+pub(super) struct Transform {
+    /// (dim,).
+    pub(super) mean: Option<Vec<f32>>,
+    /// (d, dim).
+    pub(super) rotation: Option<Vec<f32>>,
+    pub(super) renormalize: bool,
+    /// Share of the variance that a PCA kept.
+    pub(super) variance_kept: Option<f64>,
+}
+
+impl Transform {
+    /// Learns what the options ask for.
+    pub(super) fn learn(
+        rows: &Rows,
+        options: &TrainOptions,
+        stages: &mut Stages<'_>,
+    ) -> Result<Self> {
+        let mut this = Self { renormalize: options.renormalize, ..Self::default() };
+        if options.pca > 0 {
+            stages.time("PCA", 0, |_| this.learn_pca(rows, options.pca))?;
+        }
+        if options.opq {
+            let sample = rows.sample(OPQ_ROWS, u64::from(options.seed));
+            let z = stages.time("transform", 0, |_| this.apply(sample))?;
+            let opq = OpqOptions { niter: options.opq_niter, ..OpqOptions::default() };
+            let turn = stages.time("OPQ", 0, |_| {
+                Session::run(options.threads, |f| f.opq(&z.x, z.n(), z.d, options.m, &opq))?
+            })?;
+            this.turn(turn, z.d);
+        }
+        Ok(this)
+    }
+
+    fn learn_pca(&mut self, rows: &Rows, d: usize) -> Result<()> {
+        let mut mean = Mean::new(rows.d);
+        rows.x.chunks(BLOCK_ROWS * rows.d).for_each(|block| mean.add(block));
+        let mean = mean.finish();
+        self.mean = Some(mean.iter().map(|&x| x as f32).collect());
+        let mut covariance = Covariance::new(mean);
+        rows.x.chunks(BLOCK_ROWS * rows.d).for_each(|block| covariance.add(block));
+        let components = covariance.finish()?;
+        let sum = |v: &[f64]| v.iter().map(|v| v.max(0.0)).sum::<f64>();
+        let all = sum(&components.variances);
+        let kept = sum(&components.variances[..d]);
+        self.variance_kept = Some(if all > 0.0 { kept / all } else { 1.0 });
+        self.rotation = Some(components.axes[..d].iter().flatten().map(|&x| x as f32).collect());
+        Ok(())
+    }
+
+    /// Puts a rotation (d, d) behind what is there: R ← turn · R.
+    fn turn(&mut self, turn: Vec<f32>, d: usize) {
+        self.rotation = Some(match self.rotation.take() {
+            None => turn,
+            Some(first) => {
+                let dim = first.len() / d;
+                let rows = turn.par_chunks_exact(d).map(|weights| {
+                    let mut sum = vec![0f64; dim];
+                    for (&w, row) in weights.iter().zip(first.chunks_exact(dim)) {
+                        sum.iter_mut()
+                            .zip(row)
+                            .for_each(|(s, &x)| *s += f64::from(w) * f64::from(x));
+                    }
+                    sum.into_iter().map(|x| x as f32).collect::<Vec<f32>>()
+                });
+                rows.flatten_iter().collect()
+            }
+        });
+    }
+
+    /// The rows as `Model::transform` makes them.
+    pub(super) fn apply(&self, mut rows: Rows) -> Result<Rows> {
+        let dim = rows.d;
+        if let Some(mean) = &self.mean {
+            rows.x
+                .par_chunks_exact_mut(dim)
+                .for_each(|x| x.iter_mut().zip(mean).for_each(|(x, m)| *x -= m));
+        }
+        if let Some(rotation) = &self.rotation {
+            let d = rotation.len() / dim;
+            let all: Vec<u32> = (0..d as u32).collect();
+            let mut z = vec![0f32; rows.n() * d];
+            z.par_chunks_exact_mut(d).zip(rows.x.par_chunks_exact(dim)).for_each_init(
+                Vec::new,
+                |out, (z, x)| {
+                    dense::dots_of(simd(), x, rotation, &all, out);
+                    z.copy_from_slice(out);
+                },
+            );
+            rows = Rows { x: z, d };
+        }
+        if self.renormalize {
+            let bad = rows
+                .x
+                .par_chunks_exact_mut(rows.d)
+                .enumerate()
+                .find_map_first(|(i, row)| (!l2_normalize(row)).then_some(i));
+            if let Some(row) = bad {
+                return Err(Error::Invalid(format!(
+                    "training row {row} has no direction after the transform, and is to be \
+                     normalised again"
+                )));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Whether `nlist` centroids are trained in two levels.
+pub(super) fn in_two_levels(options: &TrainOptions) -> bool {
+    match options.coarse {
+        CoarseKmeans::Auto => options.nlist > MAX_FLAT_NLIST,
+        CoarseKmeans::Flat => false,
+        CoarseKmeans::TwoLevel => true,
+    }
+}
+
+/// Coarse centroids (nlist, d).
+pub(super) fn coarse(
+    z: &Rows,
+    options: &TrainOptions,
+    stages: &mut Stages<'_>,
+) -> Result<Vec<f32>> {
+    let kmeans_options =
+        KmeansOptions { niter: options.niter, seed: seed(options, 0), ..KmeansOptions::default() };
+    if in_two_levels(options) {
+        let two = TwoLevelOptions { kmeans: kmeans_options, ..TwoLevelOptions::default() };
+        return stages.time("coarse k-means (two levels)", two_level_steps(&two), |step| {
+            two_level_kmeans(&z.x, z.n(), z.d, options.nlist, &two, step)
+        });
+    }
+    stages.time("coarse k-means", options.niter as u64, |step| {
+        kmeans(&z.x, z.n(), z.d, options.nlist, &kmeans_options, step)
+    })
+}
+
+/// Codebooks, and how well they do.
+pub(super) struct Quantizer {
+    /// (m, ksub, d / m).
+    pub(super) codebooks: Vec<f32>,
+    pub(super) mse_coarse: f64,
+    pub(super) mse: f64,
+}
+
+/// Codebooks of the residuals of a sample, at most 256 rows a codeword.
+pub(super) fn quantizer(
+    z: &Rows,
+    coarse: &[f32],
+    options: &TrainOptions,
+    stages: &mut Stages<'_>,
+) -> Result<Quantizer> {
+    let TrainOptions { m, ksub, .. } = *options;
+    let (d, dsub) = (z.d, z.d / m);
+    let mut residuals = z.sample(ROWS_PER_WORD * ksub, seed(options, 1));
+    let n = residuals.n();
+    let lists = stages.time("assign", 0, |_| assign(&residuals.x, d, coarse))?;
+    let mse_coarse = lists.iter().map(|&(_, x)| f64::from(x)).sum::<f64>() / n as f64;
+    residuals.x.par_chunks_exact_mut(d).zip(&lists).for_each(|(row, &(list, _))| {
+        let centroid = &coarse[list as usize * d..][..d];
+        row.iter_mut().zip(centroid).for_each(|(z, c)| *z -= c);
+    });
+
+    let mut codebooks = Vec::with_capacity(ksub * d);
+    stages.time("product quantizer", m as u64, |step| {
+        for sub in 0..m {
+            let part: Vec<f32> = residuals
+                .x
+                .par_chunks_exact(d)
+                .flat_map_iter(|row| row[sub * dsub..][..dsub].iter().copied())
+                .collect();
+            let kmeans_options = KmeansOptions {
+                niter: options.niter,
+                // Parts must not share a seed, or those of equal data would be equal.
+                seed: seed(options, 2 + sub as u64),
+                ..KmeansOptions::default()
+            };
+            codebooks.extend(kmeans(&part, n, dsub, ksub, &kmeans_options, &|_| ())?);
+            step(sub as u64 + 1);
+        }
+        Ok(())
+    })?;
+
+    let transposed = lut::transpose(&codebooks, m, ksub);
+    let errors: Vec<f64> = residuals
+        .x
+        .par_chunks(BLOCK_ROWS * d)
+        .map(|x| {
+            let codes = x.len() / d * m;
+            let (mut codes, mut errors) = (vec![0; codes], vec![0.0; codes]);
+            encode(simd(), x, &transposed, m, ksub, &mut codes, &mut errors);
+            errors.iter().map(|&e| f64::from(e)).sum()
+        })
+        .collect();
+    Ok(Quantizer { codebooks, mse_coarse, mse: errors.iter().sum::<f64>() / n as f64 })
+}
+
+fn seed(options: &TrainOptions, stage: u64) -> u64 {
+    SplitMix64::new(u64::from(options.seed)).next().wrapping_add(stage)
+}
+
+/// Times stages and tells of their progress.
+pub(super) struct Stages<'a> {
+    pub(super) progress: ProgressFn<'a>,
+    pub(super) seconds: Vec<(&'static str, f64)>,
+}
+
+impl Stages<'_> {
+    /// Runs `work`, which may call its argument with the number of finished units of `total`.
+    pub(super) fn time<R>(
+        &mut self,
+        stage: &'static str,
+        total: u64,
+        work: impl FnOnce(&(dyn Fn(u64) + Sync)) -> Result<R>,
+    ) -> Result<R> {
+        let progress = self.progress;
+        progress(Progress { stage, done: 0, total });
+        let start = Instant::now();
+        let result = work(&|done| progress(Progress { stage, done, total }));
+        self.seconds.push((stage, start.elapsed().as_secs_f64()));
+        result
+    }
+}
