@@ -40,6 +40,8 @@ import numpy as np  # noqa: E402
 
 import vecs  # noqa: E402
 
+SAME_CODES, SAME_BYTES = "IVF2048,PQ16np", "IVF2048,PQ32x4fs"
+LARGE_CODES = "IVF16384,PQ16np"
 NPROBES = (4, 16, 64)
 K = 100
 OTHER_KS = (10, 1000)
@@ -166,13 +168,26 @@ def two_threads(worker):
     return statistics.median(rates[2]) / statistics.median(rates[1])
 
 
-def vectors(out, name, *how):
+def made(out, name, *how):
     """Makes vectors unless they are there; returns their folder."""
     folder = out / name
     if not (folder / "about.json").exists():
         say(f"making the vectors of {name} (once)")
         run(sys.executable, HERE / "sift.py", folder, *how)
     return folder
+
+
+def source():
+    """What vectors are made from: its name in folders, and what `sift.py` is told."""
+    data = Path(os.environ.get("OCELLI_DATA") or HERE.parents[1] / ".." / "shared" / "data")
+    photos = all((data / "images" / name).is_dir() for name in ("imagenet", "corel", "paris124"))
+    return ("sift-photos", ["--data", data]) if photos else ("sift-synthetic", [])
+
+
+def vectors(out):
+    """The folder of the million vectors that most benchmarks use."""
+    name, how = source()
+    return made(out, name, *how)
 
 
 def print_point(title, same_codes, found, recalls, empty, stages):
@@ -253,12 +268,9 @@ def main():
     p.add_argument("--vectors", type=Path, help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own")
     p.add_argument("--only-first", action="store_true", help="the first table alone: the large one takes an hour to make")
     a = p.parse_args()
-    data = Path(os.environ.get("OCELLI_DATA") or HERE.parents[1] / ".." / "shared" / "data")
-    photos = all((data / "images" / name).is_dir() for name in ("imagenet", "corel", "paris124"))
-    kind, how = ("photos", ["--data", data]) if photos else ("synthetic", [])
-    folder = a.vectors or vectors(a.out, f"sift-{kind}", *how)
+    folder = a.vectors or vectors(a.out)
 
-    table = Table(a, folder, ["IVF2048,PQ16np", "IVF2048,PQ32x4fs"])
+    table = Table(a, folder, [SAME_CODES, SAME_BYTES])
     ratios = {"batch": {}, "single": {}}
     for nprobe in NPROBES:
         ratios["batch"][str(nprobe)], ratios["single"][str(nprobe)] = table.point(nprobe)
@@ -284,14 +296,14 @@ def main():
 
     large = [None, None]
     if not (a.only_first or a.vectors):
-        table = Table(a, vectors(a.out, f"sift-{kind}-unit", "--unit-of", folder), ["IVF2048,PQ16np"], "ip")
+        name, how = source()
+        table = Table(a, made(a.out, f"{name}-unit", "--unit-of", folder), [SAME_CODES], "ip")
         for nprobe in NPROBES:
             table.point(nprobe)
         table.worker.close()
         deltas += table.deltas
-        name = f"sift-{kind}-10m"
-        many = vectors(a.out, name, *how, "--base", LARGE, "--queries", LARGE_QUERIES)
-        table = Table(a, many, ["IVF16384,PQ16np"], rows_per_list=LARGE_ROWS_PER_LIST)
+        many = made(a.out, f"{name}-10m", *how, "--base", LARGE, "--queries", LARGE_QUERIES)
+        table = Table(a, many, [LARGE_CODES], rows_per_list=LARGE_ROWS_PER_LIST)
         large = table.point(NPROBES[-1])
         table.worker.close()
         deltas += table.deltas
