@@ -203,7 +203,8 @@ def print_point(title, same_codes, found, recalls, empty, stages):
             ratio = statistics.median(ocelli[kind]) / median
             ratios.append("" if system is ocelli else f"{ratio:.2f} ({min(windows):.2f} to {max(windows):.2f})")
         label = f"Ocelli on {same_codes.split(',')[1]}" if system is ocelli else f"FAISS {name}"
-        say(f"  {label:<26}{cells[0]:>20}{cells[1]:>20}{recalls.get(name, float('nan')):>13.4f}   {ratios[0]:<24}{ratios[1]}")
+        found_share = f"{recalls[name]:.4f}" if name in recalls else ""
+        say(f"  {label:<26}{cells[0]:>20}{cells[1]:>20}{found_share:>13}   {ratios[0]:<24}{ratios[1]}")
     say(f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above; "
         f"a single query of Ocelli: {', '.join(f'{s} {us:.1f}' for s, us in stages.items())} µs")
 
