@@ -20,6 +20,11 @@ impl Hash {
         h.finish()
     }
 
+    /// The digest itself.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The digest's first 16 hexadecimal digits: enough to tell files of one index apart by name.
     pub fn short(&self) -> String {
         self.to_string()[..16].to_owned()

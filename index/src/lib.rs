@@ -5,9 +5,11 @@
 //! answers queries.
 #![doc = include_str!("../../docs/shard-format.md")]
 
+pub mod coarse;
 pub mod container;
 mod engine;
 pub mod error;
+mod floats;
 pub mod hash;
 pub mod inspect;
 pub mod keys;
@@ -29,6 +31,7 @@ mod storm;
 
 pub use engine::Scratch;
 pub use error::{Error, ErrorCode, Result};
+pub use floats::Floats;
 pub use hash::{Hash, Hasher};
 pub use level::simd;
 

@@ -9,14 +9,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use ocelli_vector::codes::CodeLayout;
 use ocelli_vector::shortlist::{ByteRows, Cost};
-use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut};
+use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut, relative};
 use serde::{Deserialize, Serialize};
 
+use crate::coarse::{self, CoarseGroups};
 use crate::container::{FileKind, Reader, SectionKind, Writer};
 use crate::error::{Error, Result};
+use crate::floats::Floats;
 use crate::hash::{Hash, Hasher};
 use crate::level::simd;
 use crate::part::{read_meta, read_spec, write_meta};
@@ -57,7 +60,7 @@ pub struct ModelParts {
     /// Number of coarse centroids.
     pub nlist: usize,
     /// Coarse centroids, (nlist, d) row-major.
-    pub coarse: Vec<f32>,
+    pub coarse: Floats,
     /// Number of sub-quantizers; d is a multiple of it.
     pub m: usize,
     /// Codewords of a sub-quantizer: 256 or 16.
@@ -90,8 +93,10 @@ pub struct Model {
     parts: ModelParts,
     /// Codebooks as tables are filled from them, (m, dsub, ksub).
     transposed: Vec<f32>,
-    /// Centroids as bytes, from which the ones worth a float are chosen.
-    shortlist: ByteRows,
+    /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are looked at.
+    shortlist: OnceLock<ByteRows>,
+    /// Centroids in groups, of which a query looks at some: where there are many.
+    groups: Option<CoarseGroups>,
     layout: CodeLayout,
     hash: Hash,
 }
@@ -146,14 +151,32 @@ impl Model {
         }
         dim("coarse centroids' elements", product(p.nlist, p.d), p.coarse.len())?;
         dim("codebooks' elements", product(p.ksub, p.d), p.codebooks.len())?;
-        let numbers = [&p.coarse, &p.codebooks].into_iter().chain(&p.mean).chain(&p.rotation);
-        if !numbers.flatten().all(|x| x.is_finite()) {
+        if !numbers(p).into_iter().flatten().all(|x| x.is_finite()) {
             return Err(Error::invalid("model: a number is not finite"));
         }
         let hash = hash_of(p);
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
-        let shortlist = ByteRows::new(&p.coarse, p.d);
-        Ok(Self { parts, transposed, shortlist, layout, hash })
+        Ok(Self { parts, transposed, shortlist: OnceLock::new(), groups: None, layout, hash })
+    }
+
+    /// Groups the centroids, so that [`Self::probe`] looks at some of them only; [`Self::write`] writes the
+    /// groups along. `groups` is their number, by default what suits nlist; the same number gives the same
+    /// groups on every machine. Models of at least [`coarse::MIN_NLIST`] lists are grouped when they are
+    /// written, so that this need not be called.
+    pub fn group_centroids(&mut self, groups: Option<usize>) {
+        let p = &self.parts;
+        let groups = groups.unwrap_or_else(|| coarse::groups_of(p.nlist));
+        self.groups = Some(CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash));
+    }
+
+    /// Number of groups that the centroids are in, where they are.
+    pub fn groups(&self) -> Option<usize> {
+        self.groups.as_ref().map(CoarseGroups::groups)
+    }
+
+    /// All centroids as bytes, made when they are first wanted.
+    fn shortlist(&self) -> &ByteRows {
+        self.shortlist.get_or_init(|| ByteRows::new(&self.parts.coarse, self.parts.d))
     }
 
     /// What the model consists of.
@@ -299,9 +322,16 @@ impl Model {
 
     /// The `nprobe` best lists for a query, best first, each with the part of the score that the
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
-    /// smaller list.
+    /// smaller list. Where the centroids are in groups, the best of the groups that are looked at by
+    /// default ([`coarse`]); else the best of all.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
         self.probe_with(simd(), query, nprobe, &mut Vec::new(), &mut Vec::new())
+    }
+
+    /// [`Self::probe`] that looks at the members of `groups` groups, at least 1: fewer are faster, all of
+    /// them are exact. Without groups every probe is exact.
+    pub fn probe_groups(&self, query: &Query, nprobe: usize, groups: usize) -> Vec<(u32, f32)> {
+        self.probe_at(simd(), query, nprobe, Some(groups), &mut Vec::new(), &mut Vec::new())
     }
 
     /// [`Self::probe`] with a level and a buffer of its caller's.
@@ -313,14 +343,30 @@ impl Model {
         scores: &mut Vec<f32>,
         candidates: &mut Vec<u32>,
     ) -> Vec<(u32, f32)> {
+        self.probe_at(simd, query, nprobe, None, scores, candidates)
+    }
+
+    /// [`Self::probe_with`] and the number of groups that are looked at, by default what suits nprobe.
+    pub(crate) fn probe_at(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        groups: Option<usize>,
+        scores: &mut Vec<f32>,
+        candidates: &mut Vec<u32>,
+    ) -> Vec<(u32, f32)> {
         let p = &self.parts;
         let nprobe = nprobe.clamp(1, p.nlist);
         let cost = if p.metric == Metric::L2 { Cost::L2 } else { Cost::InnerProduct };
         let z = &query.z;
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
         // same bits as if every centroid had been computed.
-        let short = self.shortlist.shortlist(simd, cost, z, nprobe, scores, candidates);
-        if !short {
+        if let Some(all) = &self.groups {
+            let looked_at = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
+            all.candidates(simd, cost, z, query.offset, nprobe, looked_at, candidates);
+            relative::prefetch(&p.coarse, p.d, candidates);
+        } else if !self.shortlist().shortlist(simd, cost, z, nprobe, scores, candidates) {
             candidates.clear();
             candidates.extend(0..p.nlist as u32);
         }
@@ -375,6 +421,12 @@ impl Model {
         }
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
+        let built = (self.groups.is_none() && p.nlist >= coarse::MIN_NLIST).then(|| {
+            CoarseGroups::build(simd(), &p.coarse, p.d, coarse::groups_of(p.nlist), self.hash)
+        });
+        if let Some(groups) = self.groups.as_ref().or(built.as_ref()) {
+            file.section(SectionKind::CoarseGraph, false, groups.bytes())?;
+        }
         file.finish()?;
         Ok(())
     }
@@ -384,7 +436,7 @@ impl Model {
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`].
     pub fn open(path: &Path) -> Result<Self> {
-        let file = Reader::open(path, FileKind::Model)?;
+        let file = Arc::new(Reader::open(path, FileKind::Model)?);
         file.verify()?;
         let meta: Meta = read_meta(&file)?;
         let product = |a: usize, b: usize| a.saturating_mul(b);
@@ -399,19 +451,21 @@ impl Model {
             dim: meta.dim,
             d: meta.d,
             nlist: meta.nlist,
-            coarse: numbers(SectionKind::Coarse, product(meta.nlist, meta.d))?,
+            coarse: Floats::mapped(&file, SectionKind::Coarse, product(meta.nlist, meta.d))?,
             m: meta.m,
             ksub: meta.ksub,
             codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
             training: meta.training,
         };
-        let model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
+        let mut model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
         if model.hash != meta.hash {
             return Err(Error::corrupt(
                 path,
                 format!("its content hashes to {}, expected {}", model.hash, meta.hash),
             ));
         }
+        let (nlist, d) = (model.parts.nlist, model.parts.d);
+        model.groups = CoarseGroups::open(&file, nlist, d, model.hash)?;
         Ok(model)
     }
 }
@@ -427,10 +481,16 @@ fn hash_of(p: &ModelParts) -> Hash {
         )
         .as_bytes(),
     );
-    for numbers in p.mean.iter().chain(&p.rotation).chain([&p.coarse, &p.codebooks]) {
+    for numbers in numbers(p) {
         h.update(bytemuck::cast_slice(numbers));
     }
     h.finish()
+}
+
+/// The model's arrays in the order in which they are hashed; empty where it lacks one.
+fn numbers(p: &ModelParts) -> [&[f32]; 4] {
+    let [mean, rotation] = [&p.mean, &p.rotation].map(|n| n.as_deref().unwrap_or_default());
+    [mean, rotation, &p.coarse, &p.codebooks]
 }
 
 #[cfg(test)]
@@ -462,7 +522,7 @@ pub(crate) mod tests {
             dim,
             d: dim,
             nlist,
-            coarse: draw(nlist * dim, 1.0),
+            coarse: draw(nlist * dim, 1.0).into(),
             m,
             ksub,
             codebooks: draw(ksub * dim, 0.5),
@@ -491,7 +551,7 @@ pub(crate) mod tests {
         let bad: [fn(&mut ModelParts); 7] = [
             |p| p.m = 5,
             |p| p.ksub = 17,
-            |p| p.coarse.truncate(3),
+            |p| p.coarse = vec![1.0; 3].into(),
             |p| p.codebooks[0] = f32::NAN,
             |p| p.rotation = Some(vec![1.0; 3]),
             |p| p.mean = Some(vec![1.0; 3]),

@@ -16,6 +16,7 @@ pub mod codes;
 pub mod dense;
 pub mod level;
 pub mod lut;
+pub mod relative;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;

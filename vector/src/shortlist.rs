@@ -162,7 +162,7 @@ impl ByteRows {
 }
 
 /// A value that at least `k` of `values` do not exceed, close to the smallest such value.
-fn kth_smallest_at_most(simd: Simd, values: &[f32], k: usize) -> f32 {
+pub fn kth_smallest_at_most(simd: Simd, values: &[f32], k: usize) -> f32 {
     let (mut low, mut high) = range(values);
     // Halving the range sixteen times leaves less than the approximation's own error.
     for _ in 0..16 {
