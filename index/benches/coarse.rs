@@ -8,7 +8,7 @@
 //!   `{"us": …}` per query. EFFORT is the number of groups looked at, or `default`
 //! - `batch NPROBE`: all queries in one call; `{"us": …}` per query
 //! - `exact NPROBE N`: as `single`, of a model without groups, which looks at all centroids
-//! - `lists NPROBE EFFORT FILE`: writes the lists found as ivecs; EFFORT may also be `exact` or `batch`
+//! - `lists NPROBE EFFORT FILE`: writes the lists found as ivecs; EFFORT may also be `batch` or `exact`
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -108,10 +108,19 @@ fn main() -> Result<(), Error> {
                 let us = start.elapsed().as_secs_f64() * 1e6 / n as f64;
                 println!("{{\"us\": {us:.2}, \"found\": {found}}}");
             }
+            "batch" => {
+                let start = Instant::now();
+                let found = model.probe_batch(&prepared, nprobe).len();
+                let us = start.elapsed().as_secs_f64() * 1e6 / prepared.len() as f64;
+                println!("{{\"us\": {us:.2}, \"found\": {found}}}");
+            }
             "lists" => {
                 let mut out = std::io::BufWriter::new(std::fs::File::create(word(3)?)?);
-                for query in &prepared {
-                    let lists = probe(query, word(2)?)?;
+                let batch = word(2)? == "batch";
+                let together =
+                    if batch { model.probe_batch(&prepared, nprobe) } else { Vec::new() };
+                for (i, query) in prepared.iter().enumerate() {
+                    let lists = if batch { together[i].clone() } else { probe(query, word(2)?)? };
                     out.write_all(&(lists.len() as i32).to_le_bytes())?;
                     for (list, _) in lists {
                         out.write_all(&(list as i32).to_le_bytes())?;

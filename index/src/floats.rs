@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::container::{Reader, Section, SectionKind};
-use crate::error::Result;
+use crate::container::{Reader, Section, SectionKind, TILE_BYTES};
+use crate::error::{Error, Result};
 
 /// An array of f32: owned, or a proven section of a mapped file. Reads as a slice.
 #[derive(Clone)]
@@ -18,14 +18,35 @@ enum Source {
 }
 
 impl Floats {
-    /// A section of `expected` numbers, proven here.
+    /// A section of `expected` finite numbers, proven here.
     ///
     /// # Errors
-    /// Those of [`Reader::read_numbers`].
+    /// Those of [`Reader::read_numbers`]; [`Error::Corrupt`] if a number is not finite.
     pub(crate) fn mapped(file: &Arc<Reader>, kind: SectionKind, expected: usize) -> Result<Self> {
+        let section = *file.require(kind)?;
+        // A tile at a time, so that what was just proven is still in the cache.
+        for from in (0..section.len).step_by(TILE_BYTES) {
+            let bytes = file.read(&section, from, (section.len - from).min(TILE_BYTES as u64))?;
+            // A length that is no whole number of floats is told below.
+            if bytemuck::try_cast_slice::<u8, f32>(bytes).is_ok_and(|numbers| !are_finite(numbers))
+            {
+                return Err(Error::corrupt(
+                    file.path(),
+                    format!("{}: a number at offset {from} or after is not finite", kind.name()),
+                ));
+            }
+        }
         file.read_numbers::<f32>(kind, expected)?;
-        Ok(Self(Source::Mapped(Arc::clone(file), *file.require(kind)?)))
+        Ok(Self(Source::Mapped(Arc::clone(file), section)))
     }
+}
+
+/// Whether all numbers are finite. Looks at all of them, so that it takes a register at a time.
+pub(crate) fn are_finite(numbers: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    numbers.chunks(4096).all(|part| {
+        part.iter().fold(0u32, |bad, x| bad | u32::from(x.to_bits() & EXPONENT == EXPONENT)) == 0
+    })
 }
 
 impl Deref for Floats {

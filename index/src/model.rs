@@ -8,7 +8,7 @@
 //! Product quantization of residuals: Jégou, Douze, Schmid 2011.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ocelli_vector::codes::CodeLayout;
@@ -16,10 +16,10 @@ use ocelli_vector::shortlist::{ByteRows, Cost};
 use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut, relative};
 use serde::{Deserialize, Serialize};
 
-use crate::coarse::{self, CoarseGroups};
+use crate::coarse::{self, CoarseGroups, Wanted};
 use crate::container::{FileKind, Reader, SectionKind, Writer};
 use crate::error::{Error, Result};
-use crate::floats::Floats;
+use crate::floats::{Floats, are_finite};
 use crate::hash::{Hash, Hasher};
 use crate::level::simd;
 use crate::part::{read_meta, read_spec, write_meta};
@@ -39,6 +39,9 @@ named! {
 pub const MAX_M: usize = 128;
 /// Most coarse centroids.
 pub const MAX_NLIST: usize = 1 << 24;
+
+/// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
+const PREFETCHED: usize = 512;
 
 /// What a model consists of.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,9 +99,11 @@ pub struct Model {
     /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are looked at.
     shortlist: OnceLock<ByteRows>,
     /// Centroids in groups, of which a query looks at some: where there are many.
-    groups: Option<CoarseGroups>,
+    pub(crate) groups: Option<CoarseGroups>,
     layout: CodeLayout,
-    hash: Hash,
+    pub(crate) hash: Hash,
+    /// Where it was read from.
+    path: Option<PathBuf>,
 }
 
 /// A query in the model's space.
@@ -116,6 +121,11 @@ impl Model {
     /// # Errors
     /// [`Error::Dim`] or [`Error::Invalid`] if they do not fit together or a number is not finite.
     pub fn from_parts(parts: ModelParts) -> Result<Self> {
+        Self::assemble(parts, None)
+    }
+
+    /// [`Self::from_parts`]; where the hash is known, the arrays were proven by their checksums instead.
+    fn assemble(parts: ModelParts, known: Option<Hash>) -> Result<Self> {
         let p = &parts;
         let dim = |what: &str, expected: usize, found: usize| {
             if expected == found {
@@ -151,12 +161,23 @@ impl Model {
         }
         dim("coarse centroids' elements", product(p.nlist, p.d), p.coarse.len())?;
         dim("codebooks' elements", product(p.ksub, p.d), p.codebooks.len())?;
-        if !numbers(p).into_iter().flatten().all(|x| x.is_finite()) {
+        let [mean, rotation, coarse, codebooks] = numbers(p);
+        // Mapped centroids were looked at when they were proven.
+        let fresh: &[f32] = if known.is_some() { &[] } else { coarse };
+        if ![mean, rotation, fresh, codebooks].into_iter().all(are_finite) {
             return Err(Error::invalid("model: a number is not finite"));
         }
-        let hash = hash_of(p);
+        let hash = known.unwrap_or_else(|| hash_of(p));
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
-        Ok(Self { parts, transposed, shortlist: OnceLock::new(), groups: None, layout, hash })
+        Ok(Self {
+            parts,
+            transposed,
+            shortlist: OnceLock::new(),
+            groups: None,
+            layout,
+            hash,
+            path: None,
+        })
     }
 
     /// Groups the centroids, so that [`Self::probe`] looks at some of them only; [`Self::write`] writes the
@@ -356,20 +377,45 @@ impl Model {
         scores: &mut Vec<f32>,
         candidates: &mut Vec<u32>,
     ) -> Vec<(u32, f32)> {
-        let p = &self.parts;
-        let nprobe = nprobe.clamp(1, p.nlist);
-        let cost = if p.metric == Metric::L2 { Cost::L2 } else { Cost::InnerProduct };
-        let z = &query.z;
+        let want = self.wanted(query, nprobe);
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
-        // same bits as if every centroid had been computed.
+        // same bits as if every centroid that is looked at had been computed.
         if let Some(all) = &self.groups {
-            let looked_at = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
-            all.candidates(simd, cost, z, query.offset, nprobe, looked_at, candidates);
-            relative::prefetch(&p.coarse, p.d, candidates);
-        } else if !self.shortlist().shortlist(simd, cost, z, nprobe, scores, candidates) {
-            candidates.clear();
-            candidates.extend(0..p.nlist as u32);
+            let effort = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
+            let chosen = all.choose(simd, &want, effort);
+            all.gather(simd, &want, &chosen, candidates);
+        } else {
+            let Wanted { cost, q, nprobe, .. } = want;
+            if !self.shortlist().shortlist(simd, cost, q, nprobe, scores, candidates) {
+                candidates.clear();
+                candidates.extend(0..self.parts.nlist as u32);
+            }
         }
+        self.decide(simd, query, nprobe, scores, candidates)
+    }
+
+    /// What a probe looks for.
+    pub(crate) fn wanted<'a>(&self, query: &'a Query, nprobe: usize) -> Wanted<'a> {
+        let cost = match self.parts.metric {
+            Metric::L2 => Cost::L2,
+            Metric::InnerProduct => Cost::InnerProduct,
+        };
+        let nprobe = nprobe.clamp(1, self.parts.nlist);
+        Wanted { cost, q: &query.z, beside: query.offset, nprobe }
+    }
+
+    /// The `nprobe` best of the candidates by floats, best first, ties to the smaller list.
+    pub(crate) fn decide(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        scores: &mut Vec<f32>,
+        candidates: &[u32],
+    ) -> Vec<(u32, f32)> {
+        let (p, z) = (&self.parts, &query.z);
+        let nprobe = nprobe.clamp(1, p.nlist);
+        relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
         match p.metric {
             Metric::L2 => dense::l2_sqs_of(simd, z, &p.coarse, candidates, scores),
             Metric::InnerProduct => {
@@ -391,11 +437,26 @@ impl Model {
         lists
     }
 
-    /// Writes the model atomically.
+    /// Writes the model atomically. Centroids are grouped first where there are at least
+    /// [`coarse::MIN_NLIST`] and they are in no groups yet. A model that was read is proven before, its hash
+    /// included: nothing goes on under a hash that it does not have.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; those of [`Self::verify`].
     pub fn write(&self, path: &Path) -> Result<()> {
+        if self.path.is_some() {
+            self.verify()?;
+        }
+        let p = &self.parts;
+        let built = (self.groups.is_none() && p.nlist >= coarse::MIN_NLIST).then(|| {
+            CoarseGroups::build(simd(), &p.coarse, p.d, coarse::groups_of(p.nlist), self.hash)
+        });
+        let groups = self.groups.as_ref().or(built.as_ref());
+        self.write_with(path, groups.map(CoarseGroups::bytes))
+    }
+
+    /// [`Self::write`] with these groups, whatever they are.
+    pub(crate) fn write_with(&self, path: &Path, groups: Option<&[u8]>) -> Result<()> {
         let p = &self.parts;
         let mut file = Writer::create(path, FileKind::Model)?;
         write_meta(
@@ -421,23 +482,21 @@ impl Model {
         }
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
-        let built = (self.groups.is_none() && p.nlist >= coarse::MIN_NLIST).then(|| {
-            CoarseGroups::build(simd(), &p.coarse, p.d, coarse::groups_of(p.nlist), self.hash)
-        });
-        if let Some(groups) = self.groups.as_ref().or(built.as_ref()) {
-            file.section(SectionKind::CoarseGraph, false, groups.bytes())?;
+        if let Some(groups) = groups {
+            file.section(SectionKind::CoarseGraph, false, groups)?;
         }
         file.finish()?;
         Ok(())
     }
 
-    /// Reads and proves a whole model, its hash included.
+    /// Maps a model and proves every byte of it by its checksums. Its hash is computed again where it has
+    /// fewer than [`coarse::MIN_NLIST`] lists; of larger models [`Self::verify`] does that, since it would
+    /// take longer than everything else.
     ///
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`].
     pub fn open(path: &Path) -> Result<Self> {
         let file = Arc::new(Reader::open(path, FileKind::Model)?);
-        file.verify()?;
         let meta: Meta = read_meta(&file)?;
         let product = |a: usize, b: usize| a.saturating_mul(b);
         let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
@@ -457,16 +516,29 @@ impl Model {
             codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
             training: meta.training,
         };
-        let mut model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
-        if model.hash != meta.hash {
-            return Err(Error::corrupt(
-                path,
-                format!("its content hashes to {}, expected {}", model.hash, meta.hash),
-            ));
-        }
+        let mut model = Self::assemble(parts, Some(meta.hash))
+            .map_err(|e| Error::corrupt(path, e.to_string()))?;
+        model.path = Some(path.to_owned());
         let (nlist, d) = (model.parts.nlist, model.parts.d);
         model.groups = CoarseGroups::open(&file, nlist, d, model.hash)?;
+        file.prove_all()?;
+        if nlist < coarse::MIN_NLIST {
+            model.verify()?;
+        }
         Ok(model)
+    }
+
+    /// Computes the hash again over everything that it covers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not the one that the model's file names.
+    pub fn verify(&self) -> Result<()> {
+        let found = hash_of(&self.parts);
+        if found == self.hash {
+            return Ok(());
+        }
+        let path = self.path.as_deref().unwrap_or(Path::new("model"));
+        Err(Error::corrupt(path, format!("its content hashes to {found}, expected {}", self.hash)))
     }
 }
 

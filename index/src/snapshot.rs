@@ -369,11 +369,12 @@ impl Snapshot {
         Ok(best.into_sorted())
     }
 
-    /// Proves every checksum of every shard, against the generation's too.
+    /// Proves every checksum of every shard, against the generation's too, and the model's hash.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
+        self.model.verify()?;
         let want: BTreeMap<&str, Hash> =
             self.generation.shards.iter().map(|s| (s.name.as_str(), s.checksum)).collect();
         for member in &self.members {

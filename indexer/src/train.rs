@@ -162,7 +162,7 @@ pub fn train(
         dim,
         d: dim,
         nlist,
-        coarse: trained.coarse,
+        coarse: trained.coarse.into(),
         m: options.m,
         ksub: KSUB,
         codebooks: trained.codebooks,

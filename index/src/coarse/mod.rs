@@ -16,6 +16,7 @@
 //! exceed; whoever's bound is above it is out. Exact floats decide among the rest, about one and a half
 //! times `nprobe`. Below the level that has 8-bit products, floats decide among all members.
 
+mod batch;
 mod build;
 mod section;
 #[cfg(test)]
@@ -23,9 +24,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use ocelli_vector::relative::{self, ByteQuery, Cost};
-use ocelli_vector::shortlist::{ByteRows, kth_smallest_at_most};
-use ocelli_vector::{Simd, dense};
+use ocelli_vector::relative::{self, ByteQuery, Cost, Rounded, Rows};
+use ocelli_vector::shortlist::kth_smallest_at_most;
+use ocelli_vector::{Simd, dense, dot, l2_sq, norm_sq};
 
 use self::section::GroupsSection;
 use crate::container::Reader;
@@ -39,29 +40,70 @@ pub const MIN_NLIST: usize = 1 << 15;
 /// Members looked at for the first threshold, for each list that is wanted.
 const WARM_PER_LIST: usize = 4;
 
-/// Number of groups that a model of `nlist` lists gets: the power of two next to 4 √nlist.
+/// Number of groups that a model of `nlist` lists gets: 2 √nlist. Fewer groups have fewer centres to look at,
+/// more of them come closer to what is near; around this number either hardly matters.
 pub(crate) fn groups_of(nlist: usize) -> usize {
-    let root = (nlist.max(1) as f64).sqrt();
-    ((4.0 * root).log2().round().exp2() as usize).clamp(1, nlist.max(1))
+    (2 * nlist.isqrt()).clamp(1, nlist.max(1))
 }
 
-/// Groups that a query looks at unless told otherwise, of `groups`, when it wants `nprobe` lists.
+/// Groups that a query looks at unless told otherwise, of `groups`, when it wants `nprobe` lists: 3 √groups
+/// at nprobe 64, half of that at nprobe 1. `docs/decisions/0005-coarse-groups.md` has the measurement.
 pub(crate) fn default_effort(groups: usize, nprobe: usize) -> usize {
-    let _ = nprobe;
-    groups.min(64)
+    let quarters = 6 + nprobe.max(1).ilog2() as usize;
+    (groups.isqrt() * quarters).div_ceil(4).clamp(1, groups.max(1))
 }
 
 /// Centroids in groups, ready to be probed.
 #[derive(Debug)]
 pub(crate) struct CoarseGroups {
     section: GroupsSection,
-    /// Centres as bytes.
-    centres: ByteRows,
+    centres: Centres,
+}
+
+/// Centres of groups as bytes relative to their mean.
+#[derive(Debug)]
+struct Centres {
+    mean: Vec<f32>,
+    /// At least the largest norm of a centre and of their mean.
+    largest_norm: f32,
+    bytes: Vec<u8>,
+    norms: Vec<f32>,
+    rounded: Rounded,
+}
+
+impl Centres {
+    fn new(centres: &[f32], d: usize) -> Self {
+        let mut sums = vec![0f64; d];
+        for centre in centres.chunks_exact(d) {
+            sums.iter_mut().zip(centre).for_each(|(s, &x)| *s += f64::from(x));
+        }
+        let n = (centres.len() / d) as f64;
+        let mean: Vec<f32> = sums.iter().map(|s| (s / n) as f32).collect();
+        let (mut bytes, mut norms) = (Vec::new(), Vec::new());
+        let rounded = relative::round(centres.chunks_exact(d), &mean, &mut bytes, &mut norms);
+        // Above what rounding can take off a sum of d squares.
+        let norm = |row: &[f32]| norm_sq(row).sqrt() * (1.0 + (d + 8) as f32 * f32::EPSILON);
+        let largest_norm = centres.chunks_exact(d).map(norm).fold(norm(&mean), f32::max);
+        Self { mean, largest_norm, bytes, norms, rounded }
+    }
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The cost that is minimised.
+    pub cost: Cost,
+    /// The query, (d,).
+    pub q: &'a [f32],
+    /// A number that will be added to each exact cost.
+    pub beside: f32,
+    /// How many lists.
+    pub nprobe: usize,
 }
 
 impl CoarseGroups {
     fn new(section: GroupsSection, d: usize) -> Self {
-        let centres = ByteRows::new(section.centres(), d);
+        let centres = Centres::new(section.centres(), d);
         Self { section, centres }
     }
 
@@ -88,47 +130,41 @@ impl CoarseGroups {
         self.section.groups()
     }
 
-    /// Writes to `out` lists among which the `nprobe` best by exact cost of all members of the `effort`
-    /// best groups are: at least one group, and as many more as it takes to have `nprobe` members.
-    /// `beside` is a number that will be added to each exact cost.
-    #[allow(clippy::too_many_arguments, reason = "a kernel on slices")]
-    pub fn candidates(
-        &self,
-        simd: Simd,
-        cost: Cost,
-        q: &[f32],
-        beside: f32,
-        nprobe: usize,
-        effort: usize,
-        out: &mut Vec<u32>,
-    ) {
+    /// The groups to look at, best first, each with its centre's cost: the `effort` whose centres cost
+    /// least, at least one, and as many more as it takes to have `nprobe` members.
+    pub fn choose(&self, simd: Simd, want: &Wanted<'_>, effort: usize) -> Vec<(u32, f32)> {
         let mut effort = effort.clamp(1, self.groups());
-        let mut chosen = self.nearest(simd, cost, q, effort);
-        while effort < self.groups()
-            && chosen.iter().map(|c| self.section.len(c.0)).sum::<usize>() < nprobe
-        {
+        loop {
+            let chosen = self.nearest(simd, want, effort);
+            let members: usize = chosen.iter().map(|c| self.section.len(c.0)).sum();
+            if members >= want.nprobe || effort == self.groups() {
+                return chosen;
+            }
             effort = (2 * effort).min(self.groups());
-            chosen = self.nearest(simd, cost, q, effort);
         }
+    }
+
+    /// Writes to `out` lists among which the `nprobe` best by exact cost of all members of the `chosen`
+    /// groups are.
+    pub fn gather(&self, simd: Simd, want: &Wanted<'_>, chosen: &[(u32, f32)], out: &mut Vec<u32>) {
         out.clear();
-        let short = relative::has_level(simd) && q.len() <= relative::MAX_D;
-        if !short || !self.shortlist(simd, cost, q, beside, nprobe, &chosen, out) {
+        if !self.shortlist(simd, want, chosen, out) {
             out.clear();
             chosen.iter().for_each(|&(group, _)| out.extend(self.section.members(group)));
         }
     }
 
     /// The `wanted` groups whose centres cost least, best first, each with that cost.
-    fn nearest(&self, simd: Simd, cost: Cost, q: &[f32], wanted: usize) -> Vec<(u32, f32)> {
+    fn nearest(&self, simd: Simd, want: &Wanted<'_>, wanted: usize) -> Vec<(u32, f32)> {
         let (mut ids, mut costs) = (Vec::new(), Vec::new());
-        if !self.centres.shortlist(simd, cost, q, wanted, &mut costs, &mut ids) {
+        if !self.near_centres(simd, want, wanted, &mut ids) {
             ids.clear();
             ids.extend(0..self.groups() as u32);
         }
-        match cost {
-            Cost::L2 => dense::l2_sqs_of(simd, q, self.section.centres(), &ids, &mut costs),
+        match want.cost {
+            Cost::L2 => dense::l2_sqs_of(simd, want.q, self.section.centres(), &ids, &mut costs),
             Cost::InnerProduct => {
-                dense::dots_of(simd, q, self.section.centres(), &ids, &mut costs);
+                dense::dots_of(simd, want.q, self.section.centres(), &ids, &mut costs);
                 costs.iter_mut().for_each(|c| *c = -*c);
             }
         }
@@ -142,18 +178,49 @@ impl CoarseGroups {
         groups
     }
 
-    /// As [`Self::candidates`] for chosen groups, by bytes. False where numbers are too large.
-    #[allow(clippy::too_many_arguments, reason = "a kernel on slices")]
+    /// Writes to `out` groups among which the `wanted` nearest are. False where bytes cannot tell.
+    fn near_centres(
+        &self,
+        simd: Simd,
+        want: &Wanted<'_>,
+        wanted: usize,
+        out: &mut Vec<u32>,
+    ) -> bool {
+        let Centres { mean, largest_norm, bytes, norms, rounded } = &self.centres;
+        let q = want.q;
+        if !has_bytes(simd, q) || 2 * wanted > self.groups() {
+            return false;
+        }
+        let mut query = ByteQuery::default();
+        let base = match want.cost {
+            Cost::L2 => l2_sq(q, mean),
+            Cost::InnerProduct => -dot(q, mean),
+        };
+        query.fill(simd, q, (want.cost == Cost::L2).then_some(mean));
+        let slack = query.slack(want.cost, rounded, *largest_norm, base, 0.0);
+        if !is_sound(slack, base) {
+            return false;
+        }
+        let mut bounds = Vec::new();
+        let rows = Rows { len: self.groups(), bytes, norms, rounded: *rounded, next: &[] };
+        query.survivors(simd, want.cost, &rows, base, slack, f32::INFINITY, 0, &mut bounds, out);
+        let limit = limit(simd, &bounds, wanted, slack);
+        keep(&mut bounds, out, limit);
+        true
+    }
+
+    /// As [`Self::gather`], by bytes. False where bytes cannot tell.
     fn shortlist(
         &self,
         simd: Simd,
-        cost: Cost,
-        q: &[f32],
-        beside: f32,
-        nprobe: usize,
+        want: &Wanted<'_>,
         chosen: &[(u32, f32)],
         out: &mut Vec<u32>,
     ) -> bool {
+        let Wanted { cost, q, beside, nprobe } = *want;
+        if !has_bytes(simd, q) {
+            return false;
+        }
         let (mut bounds, mut slots) = (Vec::new(), Vec::new());
         let mut query = ByteQuery::default();
         if cost == Cost::InnerProduct {
@@ -171,9 +238,8 @@ impl CoarseGroups {
             if cost == Cost::L2 {
                 query.fill(simd, q, Some(&centres[group as usize * q.len()..][..q.len()]));
             }
-            let slack = query.slack(cost, &rows.rounded, base, beside);
-            // So small that sums of a bound, a threshold and slacks stay floats.
-            if !slack.is_finite() || slack + f64::from(base.abs()) > f64::from(f32::MAX) / 8.0 {
+            let slack = query.slack(cost, &rows.rounded, self.centres.largest_norm, base, beside);
+            if !is_sound(slack, base) {
                 return false;
             }
             largest_slack = largest_slack.max(slack);
@@ -190,24 +256,42 @@ impl CoarseGroups {
                 &mut slots,
             );
             if bounds.len() >= refresh || i + 1 == chosen.len() {
-                // A row's cost is at most its bound and twice its slack. So `nprobe` rows cost no more
-                // than this, and who certainly costs more is out.
-                let reached = kth_smallest_at_most(simd, &bounds, nprobe.min(bounds.len()));
-                let limit = (f64::from(reached) + 2.0 * largest_slack) as f32;
-                threshold = threshold.min(limit.next_up());
-                let mut kept = 0;
-                for at in 0..bounds.len() {
-                    bounds[kept] = bounds[at];
-                    slots[kept] = slots[at];
-                    kept += usize::from(bounds[at] <= threshold);
-                }
-                bounds.truncate(kept);
-                slots.truncate(kept);
-                refresh = kept + warm;
+                threshold = threshold.min(limit(simd, &bounds, nprobe, largest_slack));
+                keep(&mut bounds, &mut slots, threshold);
+                refresh = bounds.len() + warm;
             }
         }
         let lists = self.section.lists();
         out.extend(slots.iter().map(|&slot| lists[slot as usize]));
         true
     }
+}
+
+/// Whether bytes can be used for a query at all.
+fn has_bytes(simd: Simd, q: &[f32]) -> bool {
+    relative::has_level(simd) && q.len() <= relative::MAX_D
+}
+
+/// Whether sums of bounds, thresholds and slacks stay floats.
+fn is_sound(slack: f64, base: f32) -> bool {
+    slack + f64::from(base.abs()) < f64::from(f32::MAX) / 8.0
+}
+
+/// What the `wanted`-th best row costs at most: a row's cost is at most its bound and twice its slack. Who
+/// certainly costs more is not among the best.
+fn limit(simd: Simd, bounds: &[f32], wanted: usize, largest_slack: f64) -> f32 {
+    let reached = kth_smallest_at_most(simd, bounds, wanted.min(bounds.len()));
+    ((f64::from(reached) + 2.0 * largest_slack) as f32).next_up()
+}
+
+/// Drops rows whose bounds are above `limit`.
+fn keep(bounds: &mut Vec<f32>, rows: &mut Vec<u32>, limit: f32) {
+    let mut kept = 0;
+    for at in 0..bounds.len() {
+        bounds[kept] = bounds[at];
+        rows[kept] = rows[at];
+        kept += usize::from(bounds[at] <= limit);
+    }
+    bounds.truncate(kept);
+    rows.truncate(kept);
 }
