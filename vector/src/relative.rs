@@ -226,13 +226,10 @@ impl ByteQuery {
             let mask = ((1u32 << left) - 1) as u16;
             // SAFETY: the mask keeps the load within q.
             let t = unsafe { _mm512_maskz_loadu_ps(mask, q.as_ptr().add(16 * i)) };
-            match centre {
-                None => t,
-                // SAFETY: the centre is as long as q.
-                Some(g) => {
-                    _mm512_sub_ps(t, unsafe { _mm512_maskz_loadu_ps(mask, g.as_ptr().add(16 * i)) })
-                }
-            }
+            let Some(g) = centre else { return t };
+            // SAFETY: as above; the centre is as long as q.
+            let g = unsafe { _mm512_maskz_loadu_ps(mask, g.as_ptr().add(16 * i)) };
+            _mm512_sub_ps(t, g)
         };
         let mut largest = _mm512_setzero_ps();
         for i in 0..parts {
