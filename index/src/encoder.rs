@@ -50,7 +50,7 @@ impl<'a> Encoder<'a> {
     /// Encodes the vectors `x` (n, dim) into `out`, replacing what it held: the same as by the model itself.
     ///
     /// # Errors
-    /// Those of [`Model::transform`], for the first row that it refuses.
+    /// Those of [`Model::transform`], for the first row that it refuses; those of [`Model::intact`].
     pub fn encode(&self, x: &[f32], scratch: &mut EncoderScratch, out: &mut Encoded) -> Result<()> {
         let p = self.model.parts();
         let n = x.len() / p.dim;
@@ -71,7 +71,7 @@ impl<'a> Encoder<'a> {
         distances.resize(n * p.m, 0.0);
         let (books, codes) = (self.model.transposed(), &mut out.codes);
         encode(self.simd, residuals, books, p.m, p.ksub, codes, distances);
-        Ok(())
+        self.model.intact()
     }
 }
 

@@ -234,6 +234,9 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         }
         FileKind::Model => {
             let model = Model::open(path)?;
+            if verify {
+                model.verify()?;
+            }
             let p = model.parts();
             Inspection::Model {
                 hash: model.hash().to_string(),

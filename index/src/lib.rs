@@ -5,11 +5,13 @@
 //! answers queries.
 #![doc = include_str!("../../docs/shard-format.md")]
 
+pub mod coarse;
 pub mod container;
 pub mod encoder;
 mod engine;
 pub mod error;
 pub mod filter;
+mod floats;
 pub mod hash;
 pub mod inspect;
 pub mod keys;
@@ -35,6 +37,7 @@ pub use encoder::{Encoded, Encoder, EncoderScratch};
 pub use engine::Scratch;
 pub use error::{Error, ErrorCode, Result};
 pub use filter::{Cancel, Filter, Name, RowFilter};
+pub use floats::Floats;
 pub use hash::{Hash, Hasher};
 pub use level::simd;
 

@@ -144,7 +144,7 @@ impl IndexDir {
     /// [`Error::Io`].
     pub fn put_model(&self, model: &Model) -> Result<PathBuf> {
         let plain = self.model_path(&model.hash());
-        model.write_with(&plain, None)?;
+        model.write_refined(&plain, None)?;
         let Some(refinement) = model.refinement() else { return Ok(plain) };
         let refined = self.refined_model_path(&model.hash(), &refinement.hash());
         model.write(&refined)?;

@@ -9,15 +9,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ocelli_vector::codes::CodeLayout;
 use ocelli_vector::shortlist::{self, ByteRows, Cost};
-use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut};
+use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut, relative};
 use serde::{Deserialize, Serialize};
 
+use crate::coarse::{self, CoarseGroups, Wanted};
 use crate::container::{FileKind, Reader, SectionKind, Writer};
 use crate::error::{Error, Result};
+use crate::floats::{Floats, are_finite};
 use crate::hash::{Hash, Hasher};
 use crate::level::simd;
 use crate::order;
@@ -40,6 +42,9 @@ pub const MAX_M: usize = 128;
 /// Most coarse centroids.
 pub const MAX_NLIST: usize = 1 << 24;
 
+/// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
+const PREFETCHED: usize = 512;
+
 /// What a model consists of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelParts {
@@ -60,7 +65,7 @@ pub struct ModelParts {
     /// Number of coarse centroids.
     pub nlist: usize,
     /// Coarse centroids, (nlist, d) row-major.
-    pub coarse: Vec<f32>,
+    pub coarse: Floats,
     /// Number of sub-quantizers; d is a multiple of it.
     pub m: usize,
     /// Codewords of a sub-quantizer: 256 or 16.
@@ -93,14 +98,20 @@ pub struct Model {
     parts: ModelParts,
     /// Codebooks as tables are filled from them, (m, dsub, ksub).
     transposed: Vec<f32>,
-    /// Centroids as bytes, from which the ones worth a float are chosen.
-    shortlist: ByteRows,
+    /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are looked at.
+    shortlist: OnceLock<ByteRows>,
+    /// Centroids in groups, of which a query looks at some: where there are many.
+    pub(crate) groups: Option<CoarseGroups>,
     layout: CodeLayout,
-    hash: Hash,
+    pub(crate) hash: Hash,
     /// Made when a batch first asks for it.
     list_ranks: OnceLock<Vec<u32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
     refinement: Option<Refinement>,
+    /// Groups made to be written, where the centroids are in none: one answers as before it was written.
+    made_groups: OnceLock<CoarseGroups>,
+    /// The file of which a part is still mapped.
+    file: Option<Arc<Reader>>,
 }
 
 /// A query in the model's space.
@@ -125,6 +136,11 @@ impl Model {
     /// # Errors
     /// [`Error::Dim`] or [`Error::Invalid`] if they do not fit together or a number is not finite.
     pub fn from_parts(parts: ModelParts) -> Result<Self> {
+        Self::assemble(parts, None)
+    }
+
+    /// [`Self::from_parts`]; where the hash is known, the arrays were proven by their checksums instead.
+    fn assemble(parts: ModelParts, known: Option<Hash>) -> Result<Self> {
         let p = &parts;
         let dim = |what: &str, expected: usize, found: usize| {
             if expected == found {
@@ -160,30 +176,36 @@ impl Model {
         }
         dim("coarse centroids' elements", product(p.nlist, p.d), p.coarse.len())?;
         dim("codebooks' elements", product(p.ksub, p.d), p.codebooks.len())?;
-        let numbers = [&p.coarse, &p.codebooks].into_iter().chain(&p.mean).chain(&p.rotation);
-        if !numbers.flatten().all(|x| x.is_finite()) {
+        let [mean, rotation, coarse, codebooks] = numbers(p);
+        // Mapped centroids were looked at when they were proven.
+        let fresh: &[f32] = if known.is_some() { &[] } else { coarse };
+        if ![mean, rotation, fresh, codebooks].into_iter().all(are_finite) {
             return Err(Error::invalid("model: a number is not finite"));
         }
-        let hash = hash_of(p);
+        let hash = known.unwrap_or_else(|| hash_of(p));
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
-        let shortlist = ByteRows::new(&p.coarse, p.d);
+        let file = p.coarse.file().cloned();
         Ok(Self {
             parts,
             transposed,
-            shortlist,
+            shortlist: OnceLock::new(),
+            groups: None,
             layout,
             hash,
-            refinement: None,
             list_ranks: OnceLock::new(),
+            refinement: None,
+            made_groups: OnceLock::new(),
+            file,
         })
     }
 
     /// The model with finer codes, or with others. Its hash stays what it was.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the refinement belongs to another model.
+    /// [`Error::Invalid`] if the refinement belongs to another model; those of [`Self::intact`].
     pub fn with_refinement(mut self, refinement: Refinement) -> Result<Self> {
         refinement.check_model(&self)?;
+        self.intact()?;
         self.refinement = Some(refinement);
         Ok(self)
     }
@@ -191,6 +213,35 @@ impl Model {
     /// How finer codes are made and read, where the model has them.
     pub fn refinement(&self) -> Option<&Refinement> {
         self.refinement.as_ref()
+    }
+
+    /// Whether all that was read of a mapped model could be read. What comes of its centroids counts once this
+    /// said so.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the file, if it was cut since it was opened, or its disk failed.
+    pub fn intact(&self) -> Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.intact())
+    }
+
+    /// Groups the centroids, so that [`Self::probe`] looks at some of them only; [`Self::write`] writes the
+    /// groups along. `groups` is their number, by default what suits nlist; the same number gives the same
+    /// groups on every machine. Models of at least [`coarse::MIN_NLIST`] lists are grouped when they are
+    /// written, so that this need not be called.
+    pub fn group_centroids(&mut self, groups: Option<usize>) {
+        let p = &self.parts;
+        let groups = groups.unwrap_or_else(|| coarse::groups_of(p.nlist));
+        self.groups = Some(CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash));
+    }
+
+    /// Number of groups that the centroids are in, where they are.
+    pub fn groups(&self) -> Option<usize> {
+        self.groups.as_ref().map(CoarseGroups::groups)
+    }
+
+    /// All centroids as bytes, made when they are first wanted.
+    fn shortlist(&self) -> &ByteRows {
+        self.shortlist.get_or_init(|| ByteRows::new(&self.parts.coarse, self.parts.d))
     }
 
     /// What the model consists of.
@@ -345,9 +396,16 @@ impl Model {
 
     /// The `nprobe` best lists for a query, best first, each with the part of the score that the
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
-    /// smaller list.
+    /// smaller list. Where the centroids are in groups, the best of the groups that are looked at by
+    /// default ([`coarse`]); else the best of all.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
         self.probe_with(simd(), query, nprobe, &mut ProbeBuffers::default())
+    }
+
+    /// [`Self::probe`] that looks at the members of `groups` groups, at least 1: fewer are faster, all of
+    /// them are exact. Without groups every probe is exact.
+    pub fn probe_groups(&self, query: &Query, nprobe: usize, groups: usize) -> Vec<(u32, f32)> {
+        self.probe_at(simd(), query, nprobe, Some(groups), &mut ProbeBuffers::default())
     }
 
     /// [`Self::probe`] with a level and buffers of its caller's.
@@ -362,7 +420,8 @@ impl Model {
         lists
     }
 
-    /// [`Self::probe_with`] of several queries, with the same results: centroids are read once for all.
+    /// [`Self::probe_with`] of several queries, with the same results: centroids are read once for all,
+    /// unless they are in groups.
     pub(crate) fn probe_tile<const Q: usize>(
         &self,
         simd: Simd,
@@ -370,15 +429,63 @@ impl Model {
         nprobe: usize,
         mut buffers: [&mut ProbeBuffers; Q],
     ) -> [Vec<(u32, f32)>; Q] {
-        let p = &self.parts;
-        let nprobe = nprobe.clamp(1, p.nlist);
-        let cost = if p.metric == Metric::L2 { Cost::L2 } else { Cost::InnerProduct };
+        if self.groups.is_some() {
+            return std::array::from_fn(|i| {
+                self.probe_at(simd, queries[i], nprobe, None, &mut *buffers[i])
+            });
+        }
+        let Wanted { cost, nprobe, .. } = self.wanted(queries[0], nprobe);
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
         // same bits as if every centroid had been computed.
         let zs = queries.map(|q| q.z.as_slice());
+        let offsets = queries.map(|q| q.offset);
         let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
-        let short = self.shortlist.shortlists(simd, cost, zs, nprobe, bytes);
+        let short = self.shortlist().shortlists(simd, cost, zs, offsets, nprobe, bytes);
         std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
+    }
+
+    /// [`Self::probe_with`] and the number of groups that are looked at, by default what suits nprobe.
+    pub(crate) fn probe_at(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        groups: Option<usize>,
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<(u32, f32)> {
+        let Some(all) = &self.groups else {
+            return self.probe_with(simd, query, nprobe, buffers);
+        };
+        let want = self.wanted(query, nprobe);
+        let effort = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
+        let chosen = all.choose(simd, &want, effort);
+        self.probe_chosen(simd, query, nprobe, &chosen, buffers)
+    }
+
+    /// The `nprobe` best of the members of these groups.
+    pub(crate) fn probe_chosen(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        chosen: &[(u32, f32)],
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<(u32, f32)> {
+        if let Some(all) = &self.groups {
+            let want = self.wanted(query, nprobe);
+            all.gather(simd, &want, chosen, &mut buffers.shortlist.rows);
+        }
+        self.decide(simd, query, nprobe, self.groups.is_some(), buffers)
+    }
+
+    /// What a probe looks for.
+    pub(crate) fn wanted<'a>(&self, query: &'a Query, nprobe: usize) -> Wanted<'a> {
+        let cost = match self.parts.metric {
+            Metric::L2 => Cost::L2,
+            Metric::InnerProduct => Cost::InnerProduct,
+        };
+        let nprobe = nprobe.clamp(1, self.parts.nlist);
+        Wanted { cost, q: &query.z, beside: query.offset, nprobe }
     }
 
     /// The part of a query's score that the centroid of a list decides: the bits that [`Self::probe`] gives.
@@ -406,12 +513,14 @@ impl Model {
         buffers: &mut ProbeBuffers,
     ) -> Vec<(u32, f32)> {
         let p = &self.parts;
+        let nprobe = nprobe.clamp(1, p.nlist);
         let ProbeBuffers { shortlist, scores } = buffers;
         let candidates = &mut shortlist.rows;
         if !short {
             candidates.clear();
             candidates.extend(0..p.nlist as u32);
         }
+        relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
         match p.metric {
             Metric::L2 => dense::l2_sqs_of(simd, &query.z, &p.coarse, candidates, scores),
             Metric::InnerProduct => {
@@ -433,16 +542,39 @@ impl Model {
         lists
     }
 
-    /// Writes the model atomically, with its refinement.
+    /// Writes the model atomically, with its refinement. Centroids are grouped first where there are at least
+    /// [`coarse::MIN_NLIST`] and they are in no groups yet. A model that was read is proven before, its hash
+    /// included: nothing goes on under a hash that it does not have.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; those of [`Self::verify`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        self.write_with(path, self.refinement.as_ref())
+        self.write_refined(path, self.refinement.as_ref())
     }
 
-    /// Writes the model atomically, with a refinement or without.
-    pub(crate) fn write_with(&self, path: &Path, refinement: Option<&Refinement>) -> Result<()> {
+    /// [`Self::write`] with a refinement or without.
+    pub(crate) fn write_refined(&self, path: &Path, refinement: Option<&Refinement>) -> Result<()> {
+        if self.file.is_some() {
+            self.verify()?;
+        }
+        let p = &self.parts;
+        let groups = match &self.groups {
+            None if p.nlist >= coarse::MIN_NLIST => Some(self.made_groups.get_or_init(|| {
+                let groups = coarse::groups_of(p.nlist);
+                CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash)
+            })),
+            groups => groups.as_ref(),
+        };
+        self.write_with(path, refinement, groups.map(CoarseGroups::bytes))
+    }
+
+    /// [`Self::write`] with this refinement and these groups, whatever they are.
+    pub(crate) fn write_with(
+        &self,
+        path: &Path,
+        refinement: Option<&Refinement>,
+        groups: Option<&[u8]>,
+    ) -> Result<()> {
         let p = &self.parts;
         let mut file = Writer::create(path, FileKind::Model)?;
         write_meta(
@@ -468,24 +600,33 @@ impl Model {
         }
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
+        if let Some(groups) = groups {
+            file.section(SectionKind::CoarseGraph, false, groups)?;
+        }
         if let Some(refinement) = refinement {
             file.section(SectionKind::RefineCodebooks, false, &refinement.to_bytes())?;
         }
+        self.intact()?;
         file.finish()?;
         Ok(())
     }
 
-    /// Reads and proves a whole model, its hash included.
+    /// Reads a model and proves every byte of it by its checksums. Below [`coarse::MIN_NLIST`] lists it is copied
+    /// and its hash computed again. The centroids of larger models stay mapped, and [`Self::verify`] computes
+    /// their hash, since it would take longer than everything else.
     ///
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`].
     pub fn open(path: &Path) -> Result<Self> {
-        let file = Reader::open(path, FileKind::Model)?;
-        file.verify()?;
+        let file = Arc::new(Reader::open(path, FileKind::Model)?);
         let meta: Meta = read_meta(&file)?;
         let product = |a: usize, b: usize| a.saturating_mul(b);
         let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
         let optional = |kind, n| file.find(kind).map(|_| numbers(kind, n)).transpose();
+        let mut coarse = Floats::mapped(&file, SectionKind::Coarse, product(meta.nlist, meta.d))?;
+        if meta.nlist < coarse::MIN_NLIST {
+            coarse = coarse.to_vec().into();
+        }
         let parts = ModelParts {
             spec: read_spec(&file, &meta.spec)?,
             metric: meta.metric,
@@ -495,22 +636,40 @@ impl Model {
             dim: meta.dim,
             d: meta.d,
             nlist: meta.nlist,
-            coarse: numbers(SectionKind::Coarse, product(meta.nlist, meta.d))?,
+            coarse,
             m: meta.m,
             ksub: meta.ksub,
             codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
             training: meta.training,
         };
-        file.intact()?;
-        let mut model = Self::from_parts(parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
-        if model.hash != meta.hash {
-            return Err(Error::corrupt(
-                path,
-                format!("its content hashes to {}, expected {}", model.hash, meta.hash),
-            ));
+        let mut model = Self::assemble(parts, Some(meta.hash))
+            .map_err(|e| Error::corrupt(path, e.to_string()))?;
+        model.file = Some(Arc::clone(&file));
+        let (nlist, d) = (model.parts.nlist, model.parts.d);
+        model.groups = CoarseGroups::open(&file, nlist, d, model.hash)?;
+        file.prove_all()?;
+        if nlist < coarse::MIN_NLIST {
+            model.verify()?;
+            // Nothing of it is mapped any more.
+            model.file = model.groups.is_some().then(|| Arc::clone(&file));
         }
         model.refinement = Refinement::read(&file, &model)?;
+        file.intact()?;
         Ok(model)
+    }
+
+    /// Computes the hash again over everything that it covers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not the one that the model's file names.
+    pub fn verify(&self) -> Result<()> {
+        let found = hash_of(&self.parts);
+        self.intact()?;
+        if found == self.hash {
+            return Ok(());
+        }
+        let path = self.file.as_ref().map_or(Path::new("model"), |file| file.path());
+        Err(Error::corrupt(path, format!("its content hashes to {found}, expected {}", self.hash)))
     }
 }
 
@@ -525,10 +684,16 @@ fn hash_of(p: &ModelParts) -> Hash {
         )
         .as_bytes(),
     );
-    for numbers in p.mean.iter().chain(&p.rotation).chain([&p.coarse, &p.codebooks]) {
+    for numbers in numbers(p) {
         h.update(bytemuck::cast_slice(numbers));
     }
     h.finish()
+}
+
+/// The model's arrays in the order in which they are hashed; empty where it lacks one.
+fn numbers(p: &ModelParts) -> [&[f32]; 4] {
+    let [mean, rotation] = [&p.mean, &p.rotation].map(|n| n.as_deref().unwrap_or_default());
+    [mean, rotation, &p.coarse, &p.codebooks]
 }
 
 #[cfg(test)]
@@ -560,7 +725,7 @@ pub(crate) mod tests {
             dim,
             d: dim,
             nlist,
-            coarse: draw(nlist * dim, 1.0),
+            coarse: draw(nlist * dim, 1.0).into(),
             m,
             ksub,
             codebooks: draw(ksub * dim, 0.5),
@@ -589,7 +754,7 @@ pub(crate) mod tests {
         let bad: [fn(&mut ModelParts); 7] = [
             |p| p.m = 5,
             |p| p.ksub = 17,
-            |p| p.coarse.truncate(3),
+            |p| p.coarse = vec![1.0; 3].into(),
             |p| p.codebooks[0] = f32::NAN,
             |p| p.rotation = Some(vec![1.0; 3]),
             |p| p.mean = Some(vec![1.0; 3]),

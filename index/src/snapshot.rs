@@ -256,15 +256,17 @@ impl Snapshot {
     /// [`Error::Corrupt`]; [`Error::NotFound`].
     pub fn vector(&self, row: Row) -> Result<Vec<f32>> {
         let shard = self.shard_of(row)?;
-        match (self.model.refinement(), shard.fine()) {
+        let vector = match (self.model.refinement(), shard.fine()) {
             (Some(refinement), Some(_)) => {
-                Ok(self.model.restore(refinement.row(&self.model, shard, row.ordinal)?))
+                self.model.restore(refinement.row(&self.model, shard, row.ordinal)?)
             }
             _ => {
                 let (list, code) = shard.code(row.ordinal)?;
-                Ok(self.model.reconstruct(list, &code))
+                self.model.reconstruct(list, &code)
             }
-        }
+        };
+        self.model.intact()?;
+        Ok(vector)
     }
 
     /// Key of a row, empty where it has none.
@@ -390,11 +392,13 @@ impl Snapshot {
         }
         self.check(params)?;
         let near = self.model.list_ranks();
+        // Groups of centroids are read in an order of all queries' own.
+        let probe_tile = if self.model.groups().is_some() { BATCH } else { PROBE_TILE };
         let mut out: Vec<Option<SearchResult>> = Vec::new();
         // Probed lists wait in memory: so many queries at a time.
         for (start, block) in (0..).step_by(BATCH).zip(x.chunks(BATCH * dim)) {
             let mut probed = Vec::with_capacity(block.len() / dim);
-            for (i, tile) in (start..).step_by(PROBE_TILE).zip(block.chunks(PROBE_TILE * dim)) {
+            for (i, tile) in (start..).step_by(probe_tile).zip(block.chunks(probe_tile * dim)) {
                 probed.extend((i..).zip(self.probe_tile(tile, params, scratch)?));
             }
             probed.sort_by_key(|(i, p)| (p.lists.first().map(|l| near[l.0 as usize]), *i));
@@ -451,10 +455,7 @@ impl Snapshot {
                 let tile = [a, b, c, d];
                 self.model.probe_tile(*simd, tile, params.nprobe, probe.each_mut()).into()
             }
-            _ => {
-                let one = |q| self.model.probe_with(*simd, q, params.nprobe, &mut probe[0]);
-                queries.iter().map(one).collect()
-            }
+            many => self.model.probe_batch_with(*simd, many, params.nprobe, &mut probe[0]),
         };
         let time = start.elapsed() / queries.len().max(1) as u32;
         let probed = queries.into_iter().zip(lists);
@@ -560,6 +561,8 @@ impl Snapshot {
             failed.push(ShardFailure { name, error });
             return self.scan_tile(probed, ceiling, failed, params, scratch);
         }
+        // The lists, tables and scores count only if the model is still whole behind them.
+        model.intact()?;
         let share = |time: Duration| time / probed.len().max(1) as u32;
         let (lut, scan) = (share(tabled - start), share(scanned - tabled));
         let refine = share(scanned.elapsed());
@@ -623,14 +626,16 @@ impl Snapshot {
             hits.sort_by(|a, b| a.order(b, p.metric));
             hits.truncate(params.k);
         }
+        self.model.intact()?;
         Ok(hits)
     }
 
-    /// Proves every checksum of every shard, against the generation's too.
+    /// Proves every checksum of every shard, against the generation's too, and the model's hash.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
+        self.model.verify()?;
         let want: BTreeMap<&str, Hash> =
             self.generation.shards.iter().map(|s| (s.name.as_str(), s.checksum)).collect();
         for member in &self.members {

@@ -63,6 +63,8 @@ pub fn export_faiss(
     let shards: Vec<&Shard> = snapshot.shards().collect();
     write_lists(&mut file, &snapshot, &shards, progress)?;
     let bytes = file.bytes;
+    // Its centroids may still be mapped.
+    snapshot.model().intact()?;
     file.file.publish()?;
     Ok(ExportReport {
         path: out.to_owned(),

@@ -19,11 +19,13 @@ pub mod level;
 pub mod lut;
 pub mod nearest;
 pub mod refine;
+pub mod relative;
 pub mod rescore;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;
 pub mod shortlist;
+pub mod smallest;
 
 pub use level::{Level, Simd};
 

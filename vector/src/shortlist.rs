@@ -16,6 +16,8 @@
 
 use crate::dense::norm_sq;
 use crate::level::{Level, Simd};
+#[cfg(target_arch = "x86_64")]
+use crate::smallest::kth_smallest_at_most_avx512;
 
 /// Rows in a group: the 32-bit lanes of a register.
 const GROUP: usize = 16;
@@ -136,7 +138,8 @@ impl ByteRows {
         this
     }
 
-    /// Finds, for each query, rows among which the `wanted` best by exact float cost are, and leaves them in
+    /// Finds, for each query, rows among which the `wanted` best by exact float cost are, also after its
+    /// number of `beside` is added to each cost (which makes ties of near costs), and leaves them in
     /// [`Buffers::rows`]. False, and nothing useful there, where the level has no 8-bit products, a
     /// shortlist would not be short, or numbers are too large. What is found for a query does not depend on
     /// the others; the rows, which do not fit the first-level cache, are read once for all of them.
@@ -145,6 +148,7 @@ impl ByteRows {
         simd: Simd,
         cost: Cost,
         q: [&[f32]; Q],
+        beside: [f32; Q],
         wanted: usize,
         buffers: [&mut Buffers; Q],
     ) -> bool {
@@ -158,11 +162,11 @@ impl ByteRows {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: only a processor that has the level makes `simd`.
         unsafe {
-            self.shortlists_avx512(cost, q, wanted, buffers)
+            self.shortlists_avx512(cost, q, beside, wanted, buffers)
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let _ = (cost, buffers);
+            let _ = (cost, beside, buffers);
             false
         }
     }
@@ -175,6 +179,7 @@ impl ByteRows {
         &self,
         cost: Cost,
         q: [&[f32]; Q],
+        beside: [f32; Q],
         wanted: usize,
         mut buffers: [&mut Buffers; Q],
     ) -> bool {
@@ -182,7 +187,8 @@ impl ByteRows {
         let rounds = (wanted * MINIMA_PER_WANTED).div_ceil(GROUP).min(groups);
         let mut queries = [ByteQuery::default(); Q];
         for i in 0..Q {
-            let Some(query) = self.query(cost, q[i], &mut buffers[i].query) else { return false };
+            let words = &mut buffers[i].query;
+            let Some(query) = self.query(cost, q[i], beside[i], words) else { return false };
             queries[i] = query;
             buffers[i].lower.resize(self.scales.len(), 0.0);
             buffers[i].minima.clear();
@@ -195,7 +201,7 @@ impl ByteRows {
             rows.reserve(self.scales.len());
             // SAFETY: `rows` has room for every row.
             unsafe {
-                let reached = kth_smallest_at_most(minima, wanted);
+                let reached = kth_smallest_at_most_avx512(minima, wanted);
                 at_most_avx512(&lower[..self.rows], reached, rows);
             }
         }
@@ -204,7 +210,7 @@ impl ByteRows {
 
     /// Rounds a query to bytes: words of four coordinates. `None` where numbers are too large.
     #[inline(always)]
-    fn query(&self, cost: Cost, q: &[f32], words: &mut Vec<i32>) -> Option<ByteQuery> {
+    fn query(&self, cost: Cost, q: &[f32], beside: f32, words: &mut Vec<i32>) -> Option<ByteQuery> {
         let centre = |x: f32, m: f32| {
             if cost == Cost::L2 { f64::from(x) - f64::from(m) } else { f64::from(x) }
         };
@@ -236,7 +242,7 @@ impl ByteRows {
         let largest = match cost {
             Cost::L2 => (norm + self.largest_norm).powi(2),
             Cost::InnerProduct => norm * (self.largest_norm + self.mean_norm),
-        };
+        } + f64::from(beside.abs());
         let rounding = (self.d as f64 + 16.0) * f64::from(f32::EPSILON) * largest;
         let times = if cost == Cost::L2 { 2.0 } else { 1.0 };
         let sound = largest < f64::from(f32::MAX) / 64.0 && unit > f64::from(f32::MIN_POSITIVE);
@@ -355,41 +361,6 @@ unsafe fn at_most_avx512(values: &[f32], limit: f32, out: &mut Vec<u32>) {
     unsafe { out.set_len(len) };
 }
 
-/// A value that at least `k` of `values` (a multiple of sixteen) do not exceed, close to the smallest such
-/// value.
-///
-/// # Safety
-/// AVX-512 F.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,popcnt")]
-unsafe fn kth_smallest_at_most(values: &[f32], k: usize) -> f32 {
-    use std::arch::x86_64::*;
-    let parts = values.as_chunks::<GROUP>().0;
-    // SAFETY: a part is 64 bytes.
-    let load = |part: &[f32; GROUP]| unsafe { _mm512_loadu_ps(part.as_ptr()) };
-    let (mut low, mut high) = (_mm512_set1_ps(f32::INFINITY), _mm512_set1_ps(f32::NEG_INFINITY));
-    for part in parts {
-        low = _mm512_min_ps(load(part), low);
-        high = _mm512_max_ps(load(part), high);
-    }
-    let (mut low, mut high) = (_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high));
-    // Halving the range sixteen times leaves less than the approximation's own error.
-    for _ in 0..16 {
-        let middle = low + (high - low) * 0.5;
-        if !(low < middle && middle < high) {
-            break;
-        }
-        let limit = _mm512_set1_ps(middle);
-        let at_most = |p| _mm512_cmp_ps_mask::<_CMP_LE_OQ>(load(p), limit).count_ones() as usize;
-        if parts.iter().map(at_most).sum::<usize>() >= k {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    high
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,13 +390,13 @@ mod tests {
                 order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                 for wanted in [1, 5, 16] {
                     let (mut alone, mut other) = (Buffers::default(), Buffers::default());
-                    if !bytes.shortlists(simd, cost, [&q], wanted, [&mut alone]) {
+                    if !bytes.shortlists(simd, cost, [&q], [0.0], wanted, [&mut alone]) {
                         assert!(simd.level() < Level::Avx512Vbmi);
                         continue;
                     }
                     let list = alone.rows.clone();
                     let pair = [&mut other, &mut alone];
-                    assert!(bytes.shortlists(simd, cost, [&rows[..d], &q], wanted, pair));
+                    assert!(bytes.shortlists(simd, cost, [&rows[..d], &q], [0.0; 2], wanted, pair));
                     assert_eq!(alone.rows, list, "two at a time");
                     assert!(cost == Cost::InnerProduct || other.rows.contains(&0));
                     assert!(list.is_sorted());

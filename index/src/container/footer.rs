@@ -106,7 +106,7 @@ numbered! {
         Coarse = 35, "coarse centroids";
         /// Model: PQ codebooks.
         Codebooks = 36, "codebooks";
-        /// Model, optional, derived: a graph over the centroids.
+        /// Model, optional, derived: groups of centroids.
         CoarseGraph = 37, "coarse graph";
         /// Model, optional: codebooks of the refinement codes.
         RefineCodebooks = 38, "refine codebooks";

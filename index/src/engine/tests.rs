@@ -46,7 +46,7 @@ fn model(rng: &mut ChaCha8Rng) -> Model {
         dim: d,
         d,
         nlist,
-        coarse: draw(rng, nlist * d, far),
+        coarse: draw(rng, nlist * d, far).into(),
         m,
         ksub,
         codebooks: draw(rng, ksub * d, scale),

@@ -60,7 +60,7 @@ fn random_model(rng: &mut ChaCha8Rng) -> Model {
         dim: d,
         d,
         nlist,
-        coarse: draw(rng, nlist * d, scale),
+        coarse: draw(rng, nlist * d, scale).into(),
         m,
         ksub,
         codebooks: draw(rng, ksub * d, scale),
@@ -327,7 +327,7 @@ fn codes_of_another_refinement_are_refused() {
     let path = dir.refined_model_path(&pq.hash(), &pq.refinement().unwrap().hash());
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(Snapshot::open(tmp.path(), Some(1)), Err(Error::Io { .. })));
-    pq.write_with(&path, None).unwrap();
+    pq.write_refined(&path, None).unwrap();
     assert!(matches!(Snapshot::open(tmp.path(), Some(1)), Err(Error::Corrupt { .. })));
 }
 

@@ -190,6 +190,8 @@ impl<'a> ShardBuilder<'a> {
             file.section(SectionKind::KeyMap, true, &key_map)?;
         }
         self.write_fine(&mut file, &order)?;
+        // Lists and codes come of the model's centroids.
+        self.model.intact()?;
         let name =
             |checksum: &Hash| format!("{}-{task:05}-{}.shard", plan.short(), checksum.short());
         let written = file.finish_as(|checksum| folder.join(name(checksum)))?;

@@ -36,7 +36,7 @@ pub fn model() -> Model {
         dim: DIM,
         d: DIM,
         nlist: NLIST,
-        coarse: draw(NLIST * DIM),
+        coarse: draw(NLIST * DIM).into(),
         m: DIM,
         ksub: 256,
         codebooks: draw(256 * DIM),

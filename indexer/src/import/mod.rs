@@ -203,7 +203,7 @@ fn model_of(index: &IvfPq, path: &Path, options: &ImportOptions) -> Result<Model
         dim: index.dim,
         d: index.d,
         nlist: index.nlist,
-        coarse: index.coarse.clone(),
+        coarse: index.coarse.clone().into(),
         m: index.m,
         ksub: index.ksub,
         codebooks: index.codebooks.clone(),

@@ -214,7 +214,7 @@ pub fn train(
         dim,
         d: z.d,
         nlist,
-        coarse,
+        coarse: coarse.into(),
         m,
         ksub,
         codebooks: quantizer.codebooks,

@@ -57,7 +57,7 @@ fn model() -> Result<Model> {
         dim: DIM,
         d: DIM,
         nlist,
-        coarse: numbers(1, nlist * DIM),
+        coarse: numbers(1, nlist * DIM).into(),
         m,
         ksub,
         codebooks: numbers(2, ksub * DIM),
