@@ -401,10 +401,11 @@ impl Model {
             Metric::InnerProduct => Cost::InnerProduct,
         };
         let nprobe = nprobe.clamp(1, self.parts.nlist);
-        Wanted { cost, q: &query.z, beside: query.offset, nprobe }
+        Wanted { cost, q: &query.z, nprobe }
     }
 
-    /// The `nprobe` best of the candidates by floats, best first, ties to the smaller list.
+    /// The `nprobe` best of the candidates by floats, best first, ties to the smaller list. An offset is added
+    /// afterwards: it is the same for all.
     pub(crate) fn decide(
         &self,
         simd: Simd,
@@ -420,7 +421,6 @@ impl Model {
             Metric::L2 => dense::l2_sqs_of(simd, z, &p.coarse, candidates, scores),
             Metric::InnerProduct => {
                 dense::dots_of(simd, z, &p.coarse, candidates, scores);
-                scores.iter_mut().for_each(|s| *s += query.offset);
             }
         }
         let mut lists: Vec<(u32, f32)> =
@@ -434,6 +434,10 @@ impl Model {
             lists.truncate(nprobe);
         }
         lists.sort_unstable_by(best_first);
+        if p.metric == Metric::InnerProduct {
+            // Last: a sum's rounding could make ties that the shortlist does not know of.
+            lists.iter_mut().for_each(|(_, score)| *score += query.offset);
+        }
         lists
     }
 

@@ -95,8 +95,6 @@ pub(crate) struct Wanted<'a> {
     pub cost: Cost,
     /// The query, (d,).
     pub q: &'a [f32],
-    /// A number that will be added to each exact cost.
-    pub beside: f32,
     /// How many lists.
     pub nprobe: usize,
 }
@@ -197,7 +195,7 @@ impl CoarseGroups {
             Cost::InnerProduct => -dot(q, mean),
         };
         query.fill(simd, q, (want.cost == Cost::L2).then_some(mean));
-        let slack = query.slack(want.cost, rounded, *largest_norm, base, 0.0);
+        let slack = query.slack(want.cost, rounded, *largest_norm, base);
         if !is_sound(slack, base) {
             return false;
         }
@@ -217,7 +215,7 @@ impl CoarseGroups {
         chosen: &[(u32, f32)],
         out: &mut Vec<u32>,
     ) -> bool {
-        let Wanted { cost, q, beside, nprobe } = *want;
+        let Wanted { cost, q, nprobe } = *want;
         if !has_bytes(simd, q) {
             return false;
         }
@@ -238,7 +236,7 @@ impl CoarseGroups {
             if cost == Cost::L2 {
                 query.fill(simd, q, Some(&centres[group as usize * q.len()..][..q.len()]));
             }
-            let slack = query.slack(cost, &rows.rounded, self.centres.largest_norm, base, beside);
+            let slack = query.slack(cost, &rows.rounded, self.centres.largest_norm, base);
             if !is_sound(slack, base) {
                 return false;
             }
