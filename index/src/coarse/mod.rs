@@ -13,8 +13,7 @@
 //!
 //! Members lie together as bytes relative to their centre ([`ocelli_vector::relative`]): lower bounds of
 //! their costs, and a proven error. The first groups give a threshold that the `nprobe`-th best cannot
-//! exceed; whoever's bound is above it is out. Exact floats decide among the rest, about one and a half
-//! times `nprobe`. Below the level that has 8-bit products, floats decide among all members.
+//! exceed; whoever's bound is above it is out. Exact floats decide among the rest. Below the level that has 8-bit products, floats decide among all members.
 
 mod batch;
 mod build;
@@ -33,9 +32,9 @@ use crate::container::Reader;
 use crate::error::Result;
 use crate::hash::Hash;
 
-/// Models of fewer lists get no groups: looking at all centroids is as fast, and exact. See
+/// Models of fewer lists get no groups: looking at all centroids is exact there and still cheap. See
 /// `docs/decisions/0005-coarse-groups.md`.
-pub const MIN_NLIST: usize = 1 << 15;
+pub const MIN_NLIST: usize = 1 << 16;
 
 /// Members looked at for the first threshold, for each list that is wanted.
 const WARM_PER_LIST: usize = 4;
