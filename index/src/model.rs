@@ -438,9 +438,8 @@ impl Model {
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
         // same bits as if every centroid had been computed.
         let zs = queries.map(|q| q.z.as_slice());
-        let offsets = queries.map(|q| q.offset);
         let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
-        let short = self.shortlist().shortlists(simd, cost, zs, offsets, nprobe, bytes);
+        let short = self.shortlist().shortlists(simd, cost, zs, nprobe, bytes);
         std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
     }
 
@@ -485,7 +484,7 @@ impl Model {
             Metric::InnerProduct => Cost::InnerProduct,
         };
         let nprobe = nprobe.clamp(1, self.parts.nlist);
-        Wanted { cost, q: &query.z, beside: query.offset, nprobe }
+        Wanted { cost, q: &query.z, nprobe }
     }
 
     /// The part of a query's score that the centroid of a list decides: the bits that [`Self::probe`] gives.
@@ -503,7 +502,8 @@ impl Model {
         }
     }
 
-    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by float.
+    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by float. An offset is
+    /// added afterwards: it is the same for all, and its rounding would make ties.
     fn decide(
         &self,
         simd: Simd,
@@ -525,7 +525,6 @@ impl Model {
             Metric::L2 => dense::l2_sqs_of(simd, &query.z, &p.coarse, candidates, scores),
             Metric::InnerProduct => {
                 dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
-                scores.iter_mut().for_each(|s| *s += query.offset);
             }
         }
         let mut lists: Vec<(u32, f32)> =
@@ -539,6 +538,10 @@ impl Model {
             lists.truncate(nprobe);
         }
         lists.sort_unstable_by(best_first);
+        if p.metric == Metric::InnerProduct {
+            // Last: a sum's rounding could make ties that the shortlist does not know of.
+            lists.iter_mut().for_each(|(_, score)| *score += query.offset);
+        }
         lists
     }
 

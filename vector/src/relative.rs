@@ -140,16 +140,8 @@ impl ByteQuery {
     }
 
     /// Largest error of a row's bound: what [`Self::survivors`] takes off; infinite or not a number where
-    /// floats might overflow. `centre_norm` is at least ‖g‖, `base` the centre's cost, and `beside` a number
-    /// that is added to exact costs.
-    pub fn slack(
-        &self,
-        cost: Cost,
-        rounded: &Rounded,
-        centre_norm: f32,
-        base: f32,
-        beside: f32,
-    ) -> f64 {
+    /// floats might overflow. `centre_norm` is at least ‖g‖, and `base` the centre's cost.
+    pub fn slack(&self, cost: Cost, rounded: &Rounded, centre_norm: f32, base: f32) -> f64 {
         let (r, e) = (f64::from(rounded.largest_norm), f64::from(rounded.largest_error));
         let product = self.error * r + self.size * e;
         let weight = if cost == Cost::L2 { 2.0 } else { 1.0 };
@@ -165,10 +157,11 @@ impl ByteQuery {
             return f64::INFINITY;
         }
         let operations = (self.d + 16) as f64;
-        let beside = f64::from(base.abs()) + f64::from(beside.abs());
         // Where products underflow they are off by a fixed amount instead.
         let underflow = operations * f64::from(f32::MIN_POSITIVE);
-        weight * product + operations * f64::from(f32::EPSILON) * (largest + beside) + underflow
+        weight * product
+            + operations * f64::from(f32::EPSILON) * (largest + f64::from(base.abs()))
+            + underflow
     }
 
     /// Appends the lower bound of every row's cost that is at most `threshold` to `bounds`, and its
@@ -418,7 +411,7 @@ mod tests {
                 let mut query = ByteQuery::default();
                 query.fill(simd, &q, (cost == Cost::L2).then_some(&centre));
                 let centre_norm = dot(&centre, &centre).sqrt() * 1.0001;
-                let slack = query.slack(cost, &rounded, centre_norm, base, 0.0);
+                let slack = query.slack(cost, &rounded, centre_norm, base);
                 assert!(slack.is_finite(), "case {case}");
                 let (mut bounds, mut positions) = (vec![], vec![]);
                 query.survivors(
@@ -482,6 +475,6 @@ mod tests {
         let rounded = round([&row[..]].into_iter(), &[-f32::MAX; 20], &mut bytes, &mut norms);
         let mut query = ByteQuery::default();
         query.fill(simd, &row, Some(&[-f32::MAX; 20]));
-        assert!(!query.slack(Cost::L2, &rounded, f32::INFINITY, f32::INFINITY, 0.0).is_finite());
+        assert!(!query.slack(Cost::L2, &rounded, f32::INFINITY, f32::INFINITY).is_finite());
     }
 }

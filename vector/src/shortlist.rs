@@ -138,8 +138,7 @@ impl ByteRows {
         this
     }
 
-    /// Finds, for each query, rows among which the `wanted` best by exact float cost are, also after its
-    /// number of `beside` is added to each cost (which makes ties of near costs), and leaves them in
+    /// Finds, for each query, rows among which the `wanted` best by exact float cost are, and leaves them in
     /// [`Buffers::rows`]. False, and nothing useful there, where the level has no 8-bit products, a
     /// shortlist would not be short, or numbers are too large. What is found for a query does not depend on
     /// the others; the rows, which do not fit the first-level cache, are read once for all of them.
@@ -148,7 +147,6 @@ impl ByteRows {
         simd: Simd,
         cost: Cost,
         q: [&[f32]; Q],
-        beside: [f32; Q],
         wanted: usize,
         buffers: [&mut Buffers; Q],
     ) -> bool {
@@ -162,11 +160,11 @@ impl ByteRows {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: only a processor that has the level makes `simd`.
         unsafe {
-            self.shortlists_avx512(cost, q, beside, wanted, buffers)
+            self.shortlists_avx512(cost, q, wanted, buffers)
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let _ = (cost, beside, buffers);
+            let _ = (cost, buffers);
             false
         }
     }
@@ -179,7 +177,6 @@ impl ByteRows {
         &self,
         cost: Cost,
         q: [&[f32]; Q],
-        beside: [f32; Q],
         wanted: usize,
         mut buffers: [&mut Buffers; Q],
     ) -> bool {
@@ -188,7 +185,7 @@ impl ByteRows {
         let mut queries = [ByteQuery::default(); Q];
         for i in 0..Q {
             let words = &mut buffers[i].query;
-            let Some(query) = self.query(cost, q[i], beside[i], words) else { return false };
+            let Some(query) = self.query(cost, q[i], words) else { return false };
             queries[i] = query;
             buffers[i].lower.resize(self.scales.len(), 0.0);
             buffers[i].minima.clear();
@@ -210,7 +207,7 @@ impl ByteRows {
 
     /// Rounds a query to bytes: words of four coordinates. `None` where numbers are too large.
     #[inline(always)]
-    fn query(&self, cost: Cost, q: &[f32], beside: f32, words: &mut Vec<i32>) -> Option<ByteQuery> {
+    fn query(&self, cost: Cost, q: &[f32], words: &mut Vec<i32>) -> Option<ByteQuery> {
         let centre = |x: f32, m: f32| {
             if cost == Cost::L2 { f64::from(x) - f64::from(m) } else { f64::from(x) }
         };
@@ -242,7 +239,7 @@ impl ByteRows {
         let largest = match cost {
             Cost::L2 => (norm + self.largest_norm).powi(2),
             Cost::InnerProduct => norm * (self.largest_norm + self.mean_norm),
-        } + f64::from(beside.abs());
+        };
         let rounding = (self.d as f64 + 16.0) * f64::from(f32::EPSILON) * largest;
         let times = if cost == Cost::L2 { 2.0 } else { 1.0 };
         let sound = largest < f64::from(f32::MAX) / 64.0 && unit > f64::from(f32::MIN_POSITIVE);
@@ -390,13 +387,13 @@ mod tests {
                 order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                 for wanted in [1, 5, 16] {
                     let (mut alone, mut other) = (Buffers::default(), Buffers::default());
-                    if !bytes.shortlists(simd, cost, [&q], [0.0], wanted, [&mut alone]) {
+                    if !bytes.shortlists(simd, cost, [&q], wanted, [&mut alone]) {
                         assert!(simd.level() < Level::Avx512Vbmi);
                         continue;
                     }
                     let list = alone.rows.clone();
                     let pair = [&mut other, &mut alone];
-                    assert!(bytes.shortlists(simd, cost, [&rows[..d], &q], [0.0; 2], wanted, pair));
+                    assert!(bytes.shortlists(simd, cost, [&rows[..d], &q], wanted, pair));
                     assert_eq!(alone.rows, list, "two at a time");
                     assert!(cost == Cost::InnerProduct || other.rows.contains(&0));
                     assert!(list.is_sorted());

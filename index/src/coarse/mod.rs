@@ -13,8 +13,7 @@
 //!
 //! Members lie together as bytes relative to their centre ([`ocelli_vector::relative`]): lower bounds of
 //! their costs, and a proven error. The first groups give a threshold that the `nprobe`-th best cannot
-//! exceed; whoever's bound is above it is out. Exact floats decide among the rest, about one and a half
-//! times `nprobe`. Below the level that has 8-bit products, floats decide among all members.
+//! exceed; whoever's bound is above it is out. Exact floats decide among the rest. Below the level that has 8-bit products, floats decide among all members.
 
 mod batch;
 mod build;
@@ -33,9 +32,9 @@ use crate::container::Reader;
 use crate::error::Result;
 use crate::hash::Hash;
 
-/// Models of fewer lists get no groups: looking at all centroids is as fast, and exact. See
+/// Models of fewer lists get no groups: looking at all centroids is exact there and still cheap. See
 /// `docs/decisions/0007-coarse-groups.md`.
-pub const MIN_NLIST: usize = 1 << 15;
+pub const MIN_NLIST: usize = 1 << 16;
 
 /// Members looked at for the first threshold, for each list that is wanted.
 const WARM_PER_LIST: usize = 4;
@@ -95,8 +94,6 @@ pub(crate) struct Wanted<'a> {
     pub cost: Cost,
     /// The query, (d,).
     pub q: &'a [f32],
-    /// A number that will be added to each exact cost.
-    pub beside: f32,
     /// How many lists.
     pub nprobe: usize,
 }
@@ -197,7 +194,7 @@ impl CoarseGroups {
             Cost::InnerProduct => -dot(q, mean),
         };
         query.fill(simd, q, (want.cost == Cost::L2).then_some(mean));
-        let slack = query.slack(want.cost, rounded, *largest_norm, base, 0.0);
+        let slack = query.slack(want.cost, rounded, *largest_norm, base);
         if !is_sound(slack, base) {
             return false;
         }
@@ -217,7 +214,7 @@ impl CoarseGroups {
         chosen: &[(u32, f32)],
         out: &mut Vec<u32>,
     ) -> bool {
-        let Wanted { cost, q, beside, nprobe } = *want;
+        let Wanted { cost, q, nprobe } = *want;
         if !has_bytes(simd, q) {
             return false;
         }
@@ -238,7 +235,7 @@ impl CoarseGroups {
             if cost == Cost::L2 {
                 query.fill(simd, q, Some(&centres[group as usize * q.len()..][..q.len()]));
             }
-            let slack = query.slack(cost, &rows.rounded, self.centres.largest_norm, base, beside);
+            let slack = query.slack(cost, &rows.rounded, self.centres.largest_norm, base);
             if !is_sound(slack, base) {
                 return false;
             }

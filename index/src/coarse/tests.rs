@@ -88,7 +88,7 @@ fn by_definition(model: &Model, q: &Query, nprobe: usize, mut effort: usize) -> 
     }
     let score = |list: u32| match p.metric {
         Metric::L2 => l2_sq(&q.z, model.centroid(list)),
-        Metric::InnerProduct => dot(&q.z, model.centroid(list)) + q.offset,
+        Metric::InnerProduct => dot(&q.z, model.centroid(list)),
     };
     let mut found: Vec<(u32, f32)> = members(effort).into_iter().map(|l| (l, score(l))).collect();
     found.sort_by(|a, b| {
@@ -97,7 +97,9 @@ fn by_definition(model: &Model, q: &Query, nprobe: usize, mut effort: usize) -> 
         order.then(a.0.cmp(&b.0))
     });
     found.truncate(nprobe);
-    found.into_iter().map(|(list, score)| (list, score.to_bits())).collect()
+    // The offset comes last: it is the same for all, and its rounding must not decide.
+    let offset = if p.metric == Metric::L2 { 0.0 } else { q.offset };
+    found.into_iter().map(|(list, score)| (list, (score + offset).to_bits())).collect()
 }
 
 /// Lists, order and bits as defined, at every level, for both metrics, all magnitudes and any effort; and
