@@ -7,25 +7,27 @@
 //! A model is shared by every shard that was built under it; its content hash stands in each of them.
 //! Product quantization of residuals: Jégou, Douze, Schmid 2011.
 
+mod file;
+mod probe;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use ocelli_vector::codes::CodeLayout;
-use ocelli_vector::shortlist::{self, ByteRows, Cost};
-use ocelli_vector::{Simd, adc, dense, dot, l2_normalize, lut, relative};
-use serde::{Deserialize, Serialize};
+use ocelli_vector::shortlist::ByteRows;
+use ocelli_vector::{adc, dense, dot, l2_normalize, lut};
 
-use crate::coarse::{self, CoarseGroups, Wanted};
-use crate::container::{FileKind, Reader, SectionKind, Writer};
+use crate::coarse::{self, CoarseGroups};
+use crate::container::Reader;
 use crate::error::{Error, Result};
 use crate::floats::{Floats, are_finite};
-use crate::hash::{Hash, Hasher};
+use crate::hash::Hash;
 use crate::level::simd;
 use crate::order;
-use crate::part::{read_meta, read_spec, write_meta};
 use crate::refine::Refinement;
 use crate::spec::{DescriptorSpec, named};
+use file::{hash_of, numbers};
+pub(crate) use probe::ProbeBuffers;
 
 named! {
     /// How a query and an indexed vector are compared.
@@ -41,9 +43,6 @@ named! {
 pub const MAX_M: usize = 128;
 /// Most coarse centroids.
 pub const MAX_NLIST: usize = 1 << 24;
-
-/// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
-const PREFETCHED: usize = 512;
 
 /// What a model consists of.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,22 +75,6 @@ pub struct ModelParts {
     pub training: BTreeMap<String, String>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Meta {
-    hash: Hash,
-    /// Canonical text.
-    spec: String,
-    metric: Metric,
-    renormalize: bool,
-    dim: usize,
-    d: usize,
-    nlist: usize,
-    m: usize,
-    ksub: usize,
-    training: BTreeMap<String, String>,
-}
-
 /// A model ready for use. Its parts fit together and are finite.
 #[derive(Debug)]
 pub struct Model {
@@ -121,13 +104,6 @@ pub struct Query {
     pub z: Vec<f32>,
     /// Constant that belongs to every inner product: ⟨x, mean⟩ where the transform is centred.
     pub offset: f32,
-}
-
-/// Buffers that the choice of lists uses again and again.
-#[derive(Debug, Default)]
-pub(crate) struct ProbeBuffers {
-    shortlist: shortlist::Buffers,
-    scores: Vec<f32>,
 }
 
 impl Model {
@@ -393,310 +369,6 @@ impl Model {
         }
         x
     }
-
-    /// The `nprobe` best lists for a query, best first, each with the part of the score that the
-    /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
-    /// smaller list. Where the centroids are in groups, the best of the groups that are looked at by
-    /// default ([`coarse`]); else the best of all.
-    pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
-        self.probe_with(simd(), query, nprobe, &mut ProbeBuffers::default())
-    }
-
-    /// [`Self::probe`] that looks at the members of `groups` groups, at least 1: fewer are faster, all of
-    /// them are exact. Without groups every probe is exact.
-    pub fn probe_groups(&self, query: &Query, nprobe: usize, groups: usize) -> Vec<(u32, f32)> {
-        self.probe_at(simd(), query, nprobe, Some(groups), &mut ProbeBuffers::default())
-    }
-
-    /// [`Self::probe`] with a level and buffers of its caller's.
-    pub(crate) fn probe_with(
-        &self,
-        simd: Simd,
-        query: &Query,
-        nprobe: usize,
-        buffers: &mut ProbeBuffers,
-    ) -> Vec<(u32, f32)> {
-        let [lists] = self.probe_tile(simd, [query], nprobe, [buffers]);
-        lists
-    }
-
-    /// [`Self::probe_with`] of several queries, with the same results: centroids are read once for all,
-    /// unless they are in groups.
-    pub(crate) fn probe_tile<const Q: usize>(
-        &self,
-        simd: Simd,
-        queries: [&Query; Q],
-        nprobe: usize,
-        mut buffers: [&mut ProbeBuffers; Q],
-    ) -> [Vec<(u32, f32)>; Q] {
-        if self.groups.is_some() {
-            return std::array::from_fn(|i| {
-                self.probe_at(simd, queries[i], nprobe, None, &mut *buffers[i])
-            });
-        }
-        let Wanted { cost, nprobe, .. } = self.wanted(queries[0], nprobe);
-        // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
-        // same bits as if every centroid had been computed.
-        let zs = queries.map(|q| q.z.as_slice());
-        let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
-        let short = self.shortlist().shortlists(simd, cost, zs, nprobe, bytes);
-        std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
-    }
-
-    /// [`Self::probe_with`] and the number of groups that are looked at, by default what suits nprobe.
-    pub(crate) fn probe_at(
-        &self,
-        simd: Simd,
-        query: &Query,
-        nprobe: usize,
-        groups: Option<usize>,
-        buffers: &mut ProbeBuffers,
-    ) -> Vec<(u32, f32)> {
-        let Some(all) = &self.groups else {
-            return self.probe_with(simd, query, nprobe, buffers);
-        };
-        let want = self.wanted(query, nprobe);
-        let effort = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
-        let chosen = all.choose(simd, &want, effort);
-        self.probe_chosen(simd, query, nprobe, &chosen, buffers)
-    }
-
-    /// The `nprobe` best of the members of these groups.
-    pub(crate) fn probe_chosen(
-        &self,
-        simd: Simd,
-        query: &Query,
-        nprobe: usize,
-        chosen: &[(u32, f32)],
-        buffers: &mut ProbeBuffers,
-    ) -> Vec<(u32, f32)> {
-        if let Some(all) = &self.groups {
-            let want = self.wanted(query, nprobe);
-            all.gather(simd, &want, chosen, &mut buffers.shortlist.rows);
-        }
-        self.decide(simd, query, nprobe, self.groups.is_some(), buffers)
-    }
-
-    /// What a probe looks for.
-    pub(crate) fn wanted<'a>(&self, query: &'a Query, nprobe: usize) -> Wanted<'a> {
-        let cost = match self.parts.metric {
-            Metric::L2 => Cost::L2,
-            Metric::InnerProduct => Cost::InnerProduct,
-        };
-        let nprobe = nprobe.clamp(1, self.parts.nlist);
-        Wanted { cost, q: &query.z, nprobe }
-    }
-
-    /// The part of a query's score that the centroid of a list decides: the bits that [`Self::probe`] gives.
-    pub(crate) fn base(&self, simd: Simd, query: &Query, list: u32) -> f32 {
-        let (z, coarse, mut out) = (&query.z, &self.parts.coarse, Vec::with_capacity(1));
-        match self.parts.metric {
-            Metric::L2 => {
-                dense::l2_sqs_of(simd, z, coarse, &[list], &mut out);
-                out[0]
-            }
-            Metric::InnerProduct => {
-                dense::dots_of(simd, z, coarse, &[list], &mut out);
-                out[0] + query.offset
-            }
-        }
-    }
-
-    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by float. An offset is
-    /// added afterwards: it is the same for all, and its rounding would make ties.
-    fn decide(
-        &self,
-        simd: Simd,
-        query: &Query,
-        nprobe: usize,
-        short: bool,
-        buffers: &mut ProbeBuffers,
-    ) -> Vec<(u32, f32)> {
-        let p = &self.parts;
-        let nprobe = nprobe.clamp(1, p.nlist);
-        let ProbeBuffers { shortlist, scores } = buffers;
-        let candidates = &mut shortlist.rows;
-        if !short {
-            candidates.clear();
-            candidates.extend(0..p.nlist as u32);
-        }
-        relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
-        match p.metric {
-            Metric::L2 => dense::l2_sqs_of(simd, &query.z, &p.coarse, candidates, scores),
-            Metric::InnerProduct => {
-                dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
-            }
-        }
-        let mut lists: Vec<(u32, f32)> =
-            candidates.iter().copied().zip(scores.iter().copied()).collect();
-        let best_first = |a: &(u32, f32), b: &(u32, f32)| match p.metric {
-            Metric::L2 => a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)),
-            Metric::InnerProduct => b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)),
-        };
-        if nprobe < lists.len() {
-            lists.select_nth_unstable_by(nprobe - 1, best_first);
-            lists.truncate(nprobe);
-        }
-        lists.sort_unstable_by(best_first);
-        if p.metric == Metric::InnerProduct {
-            // Last: a sum's rounding could make ties that the shortlist does not know of.
-            lists.iter_mut().for_each(|(_, score)| *score += query.offset);
-        }
-        lists
-    }
-
-    /// Writes the model atomically, with its refinement. Centroids are grouped first where there are at least
-    /// [`coarse::MIN_NLIST`] and they are in no groups yet. A model that was read is proven before, its hash
-    /// included: nothing goes on under a hash that it does not have.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; those of [`Self::verify`].
-    pub fn write(&self, path: &Path) -> Result<()> {
-        self.write_refined(path, self.refinement.as_ref())
-    }
-
-    /// [`Self::write`] with a refinement or without.
-    pub(crate) fn write_refined(&self, path: &Path, refinement: Option<&Refinement>) -> Result<()> {
-        if self.file.is_some() {
-            self.verify()?;
-        }
-        let p = &self.parts;
-        let groups = match &self.groups {
-            None if p.nlist >= coarse::MIN_NLIST => Some(self.made_groups.get_or_init(|| {
-                let groups = coarse::groups_of(p.nlist);
-                CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash)
-            })),
-            groups => groups.as_ref(),
-        };
-        self.write_with(path, refinement, groups.map(CoarseGroups::bytes))
-    }
-
-    /// [`Self::write`] with this refinement and these groups, whatever they are.
-    pub(crate) fn write_with(
-        &self,
-        path: &Path,
-        refinement: Option<&Refinement>,
-        groups: Option<&[u8]>,
-    ) -> Result<()> {
-        let p = &self.parts;
-        let mut file = Writer::create(path, FileKind::Model)?;
-        write_meta(
-            &mut file,
-            &Meta {
-                hash: self.hash,
-                spec: p.spec.canonical(),
-                metric: p.metric,
-                renormalize: p.renormalize,
-                dim: p.dim,
-                d: p.d,
-                nlist: p.nlist,
-                m: p.m,
-                ksub: p.ksub,
-                training: p.training.clone(),
-            },
-        )?;
-        if let Some(mean) = &p.mean {
-            file.section(SectionKind::Mean, true, bytemuck::cast_slice(mean))?;
-        }
-        if let Some(rotation) = &p.rotation {
-            file.section(SectionKind::Rotation, true, bytemuck::cast_slice(rotation))?;
-        }
-        file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
-        file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
-        if let Some(groups) = groups {
-            file.section(SectionKind::CoarseGraph, false, groups)?;
-        }
-        if let Some(refinement) = refinement {
-            file.section(SectionKind::RefineCodebooks, false, &refinement.to_bytes())?;
-        }
-        self.intact()?;
-        file.finish()?;
-        Ok(())
-    }
-
-    /// Reads a model and proves every byte of it by its checksums. Below [`coarse::MIN_NLIST`] lists it is copied
-    /// and its hash computed again. The centroids of larger models stay mapped, and [`Self::verify`] computes
-    /// their hash, since it would take longer than everything else.
-    ///
-    /// # Errors
-    /// Those of [`Reader::open`]; [`Error::Corrupt`].
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = Arc::new(Reader::open(path, FileKind::Model)?);
-        let meta: Meta = read_meta(&file)?;
-        let product = |a: usize, b: usize| a.saturating_mul(b);
-        let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
-        let optional = |kind, n| file.find(kind).map(|_| numbers(kind, n)).transpose();
-        let mut coarse = Floats::mapped(&file, SectionKind::Coarse, product(meta.nlist, meta.d))?;
-        if meta.nlist < coarse::MIN_NLIST {
-            coarse = coarse.to_vec().into();
-        }
-        let parts = ModelParts {
-            spec: read_spec(&file, &meta.spec)?,
-            metric: meta.metric,
-            mean: optional(SectionKind::Mean, meta.dim)?,
-            rotation: optional(SectionKind::Rotation, product(meta.d, meta.dim))?,
-            renormalize: meta.renormalize,
-            dim: meta.dim,
-            d: meta.d,
-            nlist: meta.nlist,
-            coarse,
-            m: meta.m,
-            ksub: meta.ksub,
-            codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
-            training: meta.training,
-        };
-        let mut model = Self::assemble(parts, Some(meta.hash))
-            .map_err(|e| Error::corrupt(path, e.to_string()))?;
-        model.file = Some(Arc::clone(&file));
-        let (nlist, d) = (model.parts.nlist, model.parts.d);
-        model.groups = CoarseGroups::open(&file, nlist, d, model.hash)?;
-        file.prove_all()?;
-        if nlist < coarse::MIN_NLIST {
-            model.verify()?;
-            // Nothing of it is mapped any more.
-            model.file = model.groups.is_some().then(|| Arc::clone(&file));
-        }
-        model.refinement = Refinement::read(&file, &model)?;
-        file.intact()?;
-        Ok(model)
-    }
-
-    /// Computes the hash again over everything that it covers.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if it is not the one that the model's file names.
-    pub fn verify(&self) -> Result<()> {
-        let found = hash_of(&self.parts);
-        self.intact()?;
-        if found == self.hash {
-            return Ok(());
-        }
-        let path = self.file.as_ref().map_or(Path::new("model"), |file| file.path());
-        Err(Error::corrupt(path, format!("its content hashes to {found}, expected {}", self.hash)))
-    }
-}
-
-/// Hash over what defines codes and scores: shapes, spec, metric, transform, centroids, codebooks.
-/// Training notes and derived sections stay outside.
-fn hash_of(p: &ModelParts) -> Hash {
-    let mut h = Hasher::new();
-    h.update(
-        format!(
-            "ocelli-model 1\nspec={}\nmetric={}\nrenormalize={}\ndim={}\nd={}\nnlist={}\nm={}\nksub={}\nmean={}\nrotation={}\n",
-            p.spec.hash(), p.metric, p.renormalize, p.dim, p.d, p.nlist, p.m, p.ksub, p.mean.is_some(), p.rotation.is_some(),
-        )
-        .as_bytes(),
-    );
-    for numbers in numbers(p) {
-        h.update(bytemuck::cast_slice(numbers));
-    }
-    h.finish()
-}
-
-/// The model's arrays in the order in which they are hashed; empty where it lacks one.
-fn numbers(p: &ModelParts) -> [&[f32]; 4] {
-    let [mean, rotation] = [&p.mean, &p.rotation].map(|n| n.as_deref().unwrap_or_default());
-    [mean, rotation, &p.coarse, &p.codebooks]
 }
 
 #[cfg(test)]

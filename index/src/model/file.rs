@@ -1,0 +1,188 @@
+//! The model's file, and its hash.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Metric, Model, ModelParts};
+use crate::coarse::{self, CoarseGroups};
+use crate::container::{FileKind, Reader, SectionKind, Writer};
+use crate::error::{Error, Result};
+use crate::floats::Floats;
+use crate::hash::{Hash, Hasher};
+use crate::level::simd;
+use crate::part::{read_meta, read_spec, write_meta};
+use crate::refine::Refinement;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meta {
+    hash: Hash,
+    /// Canonical text.
+    spec: String,
+    metric: Metric,
+    renormalize: bool,
+    dim: usize,
+    d: usize,
+    nlist: usize,
+    m: usize,
+    ksub: usize,
+    training: BTreeMap<String, String>,
+}
+
+impl Model {
+    /// Writes the model atomically, with its refinement. Centroids are grouped first where there are at least
+    /// [`coarse::MIN_NLIST`] and they are in no groups yet. A model that was read is proven before, its hash
+    /// included: nothing goes on under a hash that it does not have.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; those of [`Self::verify`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_refined(path, self.refinement.as_ref())
+    }
+
+    /// [`Self::write`] with a refinement or without.
+    pub(crate) fn write_refined(&self, path: &Path, refinement: Option<&Refinement>) -> Result<()> {
+        if self.file.is_some() {
+            self.verify()?;
+        }
+        let p = &self.parts;
+        let groups = match &self.groups {
+            None if p.nlist >= coarse::MIN_NLIST => Some(self.made_groups.get_or_init(|| {
+                let groups = coarse::groups_of(p.nlist);
+                CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash)
+            })),
+            groups => groups.as_ref(),
+        };
+        self.write_with(path, refinement, groups.map(CoarseGroups::bytes))
+    }
+
+    /// [`Self::write`] with this refinement and these groups, whatever they are.
+    pub(crate) fn write_with(
+        &self,
+        path: &Path,
+        refinement: Option<&Refinement>,
+        groups: Option<&[u8]>,
+    ) -> Result<()> {
+        let p = &self.parts;
+        let mut file = Writer::create(path, FileKind::Model)?;
+        write_meta(
+            &mut file,
+            &Meta {
+                hash: self.hash,
+                spec: p.spec.canonical(),
+                metric: p.metric,
+                renormalize: p.renormalize,
+                dim: p.dim,
+                d: p.d,
+                nlist: p.nlist,
+                m: p.m,
+                ksub: p.ksub,
+                training: p.training.clone(),
+            },
+        )?;
+        if let Some(mean) = &p.mean {
+            file.section(SectionKind::Mean, true, bytemuck::cast_slice(mean))?;
+        }
+        if let Some(rotation) = &p.rotation {
+            file.section(SectionKind::Rotation, true, bytemuck::cast_slice(rotation))?;
+        }
+        file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
+        file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
+        if let Some(groups) = groups {
+            file.section(SectionKind::CoarseGraph, false, groups)?;
+        }
+        if let Some(refinement) = refinement {
+            file.section(SectionKind::RefineCodebooks, false, &refinement.to_bytes())?;
+        }
+        self.intact()?;
+        file.finish()?;
+        Ok(())
+    }
+
+    /// Reads a model and proves every byte of it by its checksums. Below [`coarse::MIN_NLIST`] lists it is copied
+    /// and its hash computed again. The centroids of larger models stay mapped, and [`Self::verify`] computes
+    /// their hash, since it would take longer than everything else.
+    ///
+    /// # Errors
+    /// Those of [`Reader::open`]; [`Error::Corrupt`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = Arc::new(Reader::open(path, FileKind::Model)?);
+        let meta: Meta = read_meta(&file)?;
+        let product = |a: usize, b: usize| a.saturating_mul(b);
+        let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
+        let optional = |kind, n| file.find(kind).map(|_| numbers(kind, n)).transpose();
+        let mut coarse = Floats::mapped(&file, SectionKind::Coarse, product(meta.nlist, meta.d))?;
+        if meta.nlist < coarse::MIN_NLIST {
+            coarse = coarse.to_vec().into();
+        }
+        let parts = ModelParts {
+            spec: read_spec(&file, &meta.spec)?,
+            metric: meta.metric,
+            mean: optional(SectionKind::Mean, meta.dim)?,
+            rotation: optional(SectionKind::Rotation, product(meta.d, meta.dim))?,
+            renormalize: meta.renormalize,
+            dim: meta.dim,
+            d: meta.d,
+            nlist: meta.nlist,
+            coarse,
+            m: meta.m,
+            ksub: meta.ksub,
+            codebooks: numbers(SectionKind::Codebooks, product(meta.ksub, meta.d))?,
+            training: meta.training,
+        };
+        let mut model = Self::assemble(parts, Some(meta.hash))
+            .map_err(|e| Error::corrupt(path, e.to_string()))?;
+        model.file = Some(Arc::clone(&file));
+        let (nlist, d) = (model.parts.nlist, model.parts.d);
+        model.groups = CoarseGroups::open(&file, nlist, d, model.hash)?;
+        file.prove_all()?;
+        if nlist < coarse::MIN_NLIST {
+            model.verify()?;
+            // Nothing of it is mapped any more.
+            model.file = model.groups.is_some().then(|| Arc::clone(&file));
+        }
+        model.refinement = Refinement::read(&file, &model)?;
+        file.intact()?;
+        Ok(model)
+    }
+
+    /// Computes the hash again over everything that it covers.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not the one that the model's file names.
+    pub fn verify(&self) -> Result<()> {
+        let found = hash_of(&self.parts);
+        self.intact()?;
+        if found == self.hash {
+            return Ok(());
+        }
+        let path = self.file.as_ref().map_or(Path::new("model"), |file| file.path());
+        Err(Error::corrupt(path, format!("its content hashes to {found}, expected {}", self.hash)))
+    }
+}
+
+/// Hash over what defines codes and scores: shapes, spec, metric, transform, centroids, codebooks.
+/// Training notes and derived sections stay outside.
+pub(super) fn hash_of(p: &ModelParts) -> Hash {
+    let mut h = Hasher::new();
+    h.update(
+        format!(
+            "ocelli-model 1\nspec={}\nmetric={}\nrenormalize={}\ndim={}\nd={}\nnlist={}\nm={}\nksub={}\nmean={}\nrotation={}\n",
+            p.spec.hash(), p.metric, p.renormalize, p.dim, p.d, p.nlist, p.m, p.ksub, p.mean.is_some(), p.rotation.is_some(),
+        )
+        .as_bytes(),
+    );
+    for numbers in numbers(p) {
+        h.update(bytemuck::cast_slice(numbers));
+    }
+    h.finish()
+}
+
+/// The model's arrays in the order in which they are hashed; empty where it lacks one.
+pub(super) fn numbers(p: &ModelParts) -> [&[f32]; 4] {
+    let [mean, rotation] = [&p.mean, &p.rotation].map(|n| n.as_deref().unwrap_or_default());
+    [mean, rotation, &p.coarse, &p.codebooks]
+}

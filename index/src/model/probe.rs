@@ -1,0 +1,171 @@
+//! Which lists a query looks at.
+
+use ocelli_vector::shortlist::{self, Cost};
+use ocelli_vector::{Simd, dense, relative};
+
+use super::{Metric, Model, Query};
+use crate::coarse::{self, Wanted};
+use crate::level::simd;
+
+/// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
+const PREFETCHED: usize = 512;
+
+/// Buffers that the choice of lists uses again and again.
+#[derive(Debug, Default)]
+pub(crate) struct ProbeBuffers {
+    shortlist: shortlist::Buffers,
+    scores: Vec<f32>,
+}
+
+impl Model {
+    /// The `nprobe` best lists for a query, best first, each with the part of the score that the
+    /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
+    /// smaller list. Where the centroids are in groups, the best of the groups that are looked at by
+    /// default ([`coarse`]); else the best of all.
+    pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
+        self.probe_with(simd(), query, nprobe, &mut ProbeBuffers::default())
+    }
+
+    /// [`Self::probe`] that looks at the members of `groups` groups, at least 1: fewer are faster, all of
+    /// them are exact. Without groups every probe is exact.
+    pub fn probe_groups(&self, query: &Query, nprobe: usize, groups: usize) -> Vec<(u32, f32)> {
+        self.probe_at(simd(), query, nprobe, Some(groups), &mut ProbeBuffers::default())
+    }
+
+    /// [`Self::probe`] with a level and buffers of its caller's.
+    pub(crate) fn probe_with(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<(u32, f32)> {
+        let [lists] = self.probe_tile(simd, [query], nprobe, [buffers]);
+        lists
+    }
+
+    /// [`Self::probe_with`] of several queries, with the same results: centroids are read once for all,
+    /// unless they are in groups.
+    pub(crate) fn probe_tile<const Q: usize>(
+        &self,
+        simd: Simd,
+        queries: [&Query; Q],
+        nprobe: usize,
+        mut buffers: [&mut ProbeBuffers; Q],
+    ) -> [Vec<(u32, f32)>; Q] {
+        if self.groups.is_some() {
+            return std::array::from_fn(|i| {
+                self.probe_at(simd, queries[i], nprobe, None, &mut *buffers[i])
+            });
+        }
+        let Wanted { cost, nprobe, .. } = self.wanted(queries[0], nprobe);
+        // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
+        // same bits as if every centroid had been computed.
+        let zs = queries.map(|q| q.z.as_slice());
+        let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
+        let short = self.shortlist().shortlists(simd, cost, zs, nprobe, bytes);
+        std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
+    }
+
+    /// [`Self::probe_with`] and the number of groups that are looked at, by default what suits nprobe.
+    pub(crate) fn probe_at(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        groups: Option<usize>,
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<(u32, f32)> {
+        let Some(all) = &self.groups else {
+            return self.probe_with(simd, query, nprobe, buffers);
+        };
+        let want = self.wanted(query, nprobe);
+        let effort = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
+        let chosen = all.choose(simd, &want, effort);
+        self.probe_chosen(simd, query, nprobe, &chosen, buffers)
+    }
+
+    /// The `nprobe` best of the members of these groups.
+    pub(crate) fn probe_chosen(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        chosen: &[(u32, f32)],
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<(u32, f32)> {
+        if let Some(all) = &self.groups {
+            let want = self.wanted(query, nprobe);
+            all.gather(simd, &want, chosen, &mut buffers.shortlist.rows);
+        }
+        self.decide(simd, query, nprobe, self.groups.is_some(), buffers)
+    }
+
+    /// What a probe looks for.
+    pub(crate) fn wanted<'a>(&self, query: &'a Query, nprobe: usize) -> Wanted<'a> {
+        let cost = match self.parts.metric {
+            Metric::L2 => Cost::L2,
+            Metric::InnerProduct => Cost::InnerProduct,
+        };
+        let nprobe = nprobe.clamp(1, self.parts.nlist);
+        Wanted { cost, q: &query.z, nprobe }
+    }
+
+    /// The part of a query's score that the centroid of a list decides: the bits that [`Self::probe`] gives.
+    pub(crate) fn base(&self, simd: Simd, query: &Query, list: u32) -> f32 {
+        let (z, coarse, mut out) = (&query.z, &self.parts.coarse, Vec::with_capacity(1));
+        match self.parts.metric {
+            Metric::L2 => {
+                dense::l2_sqs_of(simd, z, coarse, &[list], &mut out);
+                out[0]
+            }
+            Metric::InnerProduct => {
+                dense::dots_of(simd, z, coarse, &[list], &mut out);
+                out[0] + query.offset
+            }
+        }
+    }
+
+    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by float. An offset is
+    /// added afterwards: it is the same for all, and its rounding would make ties.
+    fn decide(
+        &self,
+        simd: Simd,
+        query: &Query,
+        nprobe: usize,
+        short: bool,
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<(u32, f32)> {
+        let p = &self.parts;
+        let nprobe = nprobe.clamp(1, p.nlist);
+        let ProbeBuffers { shortlist, scores } = buffers;
+        let candidates = &mut shortlist.rows;
+        if !short {
+            candidates.clear();
+            candidates.extend(0..p.nlist as u32);
+        }
+        relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
+        match p.metric {
+            Metric::L2 => dense::l2_sqs_of(simd, &query.z, &p.coarse, candidates, scores),
+            Metric::InnerProduct => {
+                dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
+            }
+        }
+        let mut lists: Vec<(u32, f32)> =
+            candidates.iter().copied().zip(scores.iter().copied()).collect();
+        let best_first = |a: &(u32, f32), b: &(u32, f32)| match p.metric {
+            Metric::L2 => a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)),
+            Metric::InnerProduct => b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)),
+        };
+        if nprobe < lists.len() {
+            lists.select_nth_unstable_by(nprobe - 1, best_first);
+            lists.truncate(nprobe);
+        }
+        lists.sort_unstable_by(best_first);
+        if p.metric == Metric::InnerProduct {
+            // Last: a sum's rounding could make ties that the shortlist does not know of.
+            lists.iter_mut().for_each(|(_, score)| *score += query.offset);
+        }
+        lists
+    }
+}
