@@ -148,7 +148,7 @@ fn main() -> Result<()> {
             let options = BuildOptions { shards: 1, threads: 0 };
             build(&base_rows, &model, &index, &options, &silent)?;
             let snapshot = Snapshot::open(&index, None)?;
-            let params = SearchParams { k: K, nprobe: NLIST, allow_partial: false };
+            let params = SearchParams { k: K, nprobe: NLIST, ..SearchParams::default() };
             let mut found = Vec::new();
             for q in sets.queries.chunks_exact(dim) {
                 let hits = snapshot.search(q, &params)?.hits;

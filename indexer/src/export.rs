@@ -281,7 +281,7 @@ mod tests {
             let [first, second] = [first, second].map(|path| Snapshot::open(&path, None).unwrap());
             assert_eq!(first.rows(), second.rows(), "{name}");
             let dim = first.model().parts().dim;
-            let params = ocelli_index::SearchParams { k: 50, nprobe: 2, allow_partial: false };
+            let params = ocelli_index::SearchParams { k: 50, nprobe: 2, ..Default::default() };
             for i in 0..10 {
                 let q: Vec<f32> = (0..dim).map(|j| ((i * 7 + j * 3) % 11) as f32 / 4.0).collect();
                 let hits = [&first, &second].map(|s| s.search(&q, &params).unwrap().hits);
