@@ -79,7 +79,7 @@ fn made(folder: &Path, rows: u64) -> Result<PathBuf> {
         dim: DIM,
         d: DIM,
         nlist,
-        coarse: draw(&mut rng, nlist * DIM, 1.0),
+        coarse: draw(&mut rng, nlist * DIM, 1.0).into(),
         m: M,
         ksub: 256,
         codebooks: draw(&mut rng, 256 * DIM, 0.5),
