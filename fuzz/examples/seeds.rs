@@ -182,7 +182,7 @@ fn models(put: Put<'_>) -> Outcome {
             dim,
             d: dim,
             nlist: 3,
-            coarse: parts.coarse[..3 * dim].to_vec(),
+            coarse: parts.coarse[..3 * dim].to_vec().into(),
             m: 2,
             ksub: 16,
             codebooks: parts.codebooks.iter().cycle().take(16 * dim).copied().collect(),

@@ -39,7 +39,7 @@ pub fn model(number: u8) -> &'static Model {
             dim: DIM,
             d: DIM,
             nlist,
-            coarse: draw(nlist * DIM),
+            coarse: draw(nlist * DIM).into(),
             m,
             ksub,
             codebooks: draw(ksub * DIM),
