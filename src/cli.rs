@@ -271,6 +271,10 @@ pub struct BuildArgs {
     /// Threads, 0: one per core; the result does not depend on it [default: 0]
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Replace each descriptor by a weighted mean of itself and its K nearest before it is coded
+    /// (database-side augmentation); 0: leave them as they are [default: 0]
+    #[arg(long, value_name = "K")]
+    pub dba: Option<usize>,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
@@ -302,6 +306,7 @@ The descriptors themselves, then an index of them:
   ocelli encode --list queries.jsonl --weights W --whitening paris.whitening --out queries.part
   ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --queries queries.part
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part
+  ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part --expand aqe
 Without queries, each labelled photo asking for the others of its label:
   ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --protocol leave-one-out";
 
@@ -336,6 +341,19 @@ pub struct MapArgs {
     /// How queries are chosen and judged
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Protocol,
+    /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as `ocelli build
+    /// --dba K` does; queries stay as they are
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "descriptors",
+        conflicts_with = "index"
+    )]
+    pub dba: usize,
+    #[command(flatten)]
+    pub expand: crate::query::ExpandArgs,
     /// Print every query's average precision too (always in JSON)
     #[arg(long)]
     pub per_query: bool,

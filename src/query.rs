@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ArgGroup;
+use ocelli_index::{Expansion, ExpansionMethod};
 use ocelli_proto::role;
 use ocelli_proto::status::{describe, root_cause};
 use ocelli_proto::tonic::transport::Endpoint;
@@ -18,6 +19,61 @@ use serde_json::{Value, json};
 
 /// Largest image or vector file; what is larger fits no message.
 const MAX_FILE_BYTES: u64 = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES as u64;
+
+/// How a query is expanded, for `ocelli query` and `ocelli eval map`.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct ExpandArgs {
+    /// Search, make a new query of the query and its best hits, and search again.
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub expand: Option<ExpandMethod>,
+    /// Hits that go into the new query.
+    #[arg(long, value_name = "K", default_value_t = 5, requires = "expand")]
+    pub expand_k: u32,
+    /// Exponent of the similarity by which --expand alpha weights hits.
+    #[arg(long, value_name = "A", default_value_t = 3.0, requires = "expand")]
+    pub alpha: f32,
+    /// How often, each time with the hits of the time before.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "expand")]
+    pub rounds: u32,
+}
+
+/// How the new query is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExpandMethod {
+    /// The mean of the query and the hits.
+    Aqe,
+    /// The hits weighted by their similarity to the power --alpha, at unit length.
+    Alpha,
+}
+
+impl ExpandArgs {
+    /// For a search in this process; `None` where nothing is asked for.
+    ///
+    /// # Errors
+    /// A value out of range.
+    pub fn expansion(&self) -> Result<Option<Expansion>> {
+        let Some(method) = self.expand else { return Ok(None) };
+        let method = match method {
+            ExpandMethod::Aqe => ExpansionMethod::Average,
+            ExpandMethod::Alpha => ExpansionMethod::Alpha(self.alpha),
+        };
+        let (k, rounds) = (self.expand_k as usize, self.rounds as usize);
+        let expansion = Expansion { method, k, rounds };
+        expansion.check()?;
+        Ok(Some(expansion))
+    }
+
+    /// For a server.
+    fn message(&self) -> Option<v1::Expansion> {
+        let method = self.expand?;
+        let (method, alpha) = match method {
+            ExpandMethod::Aqe => (v1::ExpansionMethod::Average, None),
+            ExpandMethod::Alpha => (v1::ExpansionMethod::Alpha, Some(self.alpha)),
+        };
+        let (k, rounds) = (self.expand_k, self.rounds);
+        Some(v1::Expansion { method: method.into(), k, alpha, rounds })
+    }
+}
 
 /// Flags of `ocelli query`.
 #[derive(Debug, clap::Args)]
@@ -63,6 +119,8 @@ pub struct QueryArgs {
     /// where the index has them.
     #[arg(long, value_name = "N")]
     pub refine: Option<u32>,
+    #[command(flatten)]
+    pub expand: ExpandArgs,
     /// Accept an answer from a part of the shards if others are damaged.
     #[arg(long)]
     pub allow_partial: bool,
@@ -149,6 +207,7 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         refine: args.refine,
         with_keys: true,
         allow_partial: args.allow_partial,
+        expansion: args.expand.message(),
         ..Default::default()
     })
 }

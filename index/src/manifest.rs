@@ -54,6 +54,20 @@ pub struct Generation {
     pub deletes: Option<Hash>,
     /// Smallest id that was never given out.
     pub next_id: u64,
+    /// How its descriptors were augmented before they were coded; `None`, and then not in the file, if they
+    /// were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dba: Option<Dba>,
+}
+
+/// Database-side augmentation of a generation ([`crate::expand::augment`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dba {
+    /// Nearest rows that went into each row, at least 1.
+    pub k: u32,
+    /// Whether these are the exact nearest; else those that an index of plain codes found.
+    pub exact: bool,
 }
 
 /// What a new generation consists of; its number follows from those that exist.
@@ -262,6 +276,19 @@ impl IndexDir {
     /// [`Error::Conflict`] if another generation became current meanwhile; [`Error::Invalid`] if a
     /// shard or the model is not there; [`Error::Io`]. The earlier generation then still stands.
     pub fn commit(&self, expected: Option<u64>, new: NewGeneration) -> Result<Generation> {
+        self.commit_augmented(expected, new, None)
+    }
+
+    /// [`Self::commit`] of a generation whose descriptors were augmented.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_augmented(
+        &self,
+        expected: Option<u64>,
+        new: NewGeneration,
+        dba: Option<Dba>,
+    ) -> Result<Generation> {
         let model = self.model_path(&new.model);
         if !model.is_file() {
             return Err(Error::invalid(format!(
@@ -302,6 +329,7 @@ impl IndexDir {
             tombstones: new.tombstones,
             deletes: new.deletes,
             next_id: new.next_id,
+            dba,
         };
         let checksum = checksum_of(&generation)?;
         let sealed = Sealed { generation, checksum };

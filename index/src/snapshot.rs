@@ -78,6 +78,15 @@ pub struct StageTimes {
     pub refine: Duration,
 }
 
+impl std::ops::AddAssign for StageTimes {
+    fn add_assign(&mut self, other: Self) {
+        self.probe += other.probe;
+        self.lut += other.lut;
+        self.scan += other.scan;
+        self.refine += other.refine;
+    }
+}
+
 /// Answer of a search.
 #[derive(Debug)]
 pub struct SearchResult {

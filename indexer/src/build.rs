@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher, IndexDir, Model, NewGeneration,
-    Part, Refinement, ShardBuilder, ShardEntry,
+    Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher, IndexDir, Model,
+    NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
 };
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::dba::Neighbours;
 use crate::evaluate::require_descriptors;
 use crate::sample::{BLOCK_ROWS, count_rows};
 use crate::{Error, Progress, ProgressFn, Result};
@@ -26,6 +27,8 @@ pub struct BuildOptions {
     pub shards: usize,
     /// Threads that encode; 0: one per core. The result does not depend on it.
     pub threads: usize,
+    /// Nearest rows by which each descriptor is augmented before it is coded (DBA); 0: none.
+    pub dba: usize,
 }
 
 /// What was built, for people.
@@ -49,6 +52,8 @@ pub struct BuildReport {
     pub refine_bytes: usize,
     /// Bytes of the model, which all shards share.
     pub model_bytes: u64,
+    /// How the descriptors were augmented, if they were.
+    pub dba: Option<Dba>,
     /// Wall time.
     pub seconds: f64,
 }
@@ -73,6 +78,27 @@ pub fn build(
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
     let start = Instant::now();
+    if options.dba == 0 {
+        return build_with(parts, model, dir, options, None, progress);
+    }
+    check_input(parts, model, options)?;
+    IndexDir::create(dir)?;
+    let find = || Neighbours::find(parts, model, options.threads, dir, options.dba, progress);
+    let neighbours = pool(options.threads)?.install(find)?;
+    let report = build_with(parts, model, dir, options, Some(&neighbours), progress)?;
+    Ok(BuildReport { seconds: start.elapsed().as_secs_f64(), ..report })
+}
+
+/// [`build`] with the neighbours known by which rows are augmented.
+pub(crate) fn build_with(
+    parts: &[Part],
+    model: &Model,
+    dir: &Path,
+    options: &BuildOptions,
+    neighbours: Option<&Neighbours>,
+    progress: ProgressFn<'_>,
+) -> Result<BuildReport> {
+    let start = Instant::now();
     let rows = check_input(parts, model, options)?;
     let index = IndexDir::create(dir)?;
     let parent = index.current()?;
@@ -80,16 +106,15 @@ pub fn build(
     let rows_meta = RowsMeta::read(parts, first_id)?;
     let model_path = index.put_model(model)?;
 
-    let plan = plan_hash(parts, model, options, first_id);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .build()
-        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
+    let dba = neighbours.map(Neighbours::record);
+    let plan = plan_hash(parts, model, options, dba, first_id);
+    let pool = pool(options.threads)?;
     let encoder = RowEncoder {
         parts,
         model,
         encoder: Encoder::new(model),
         rows_meta: &rows_meta,
+        neighbours,
         rows,
         progress,
     };
@@ -102,7 +127,7 @@ pub fn build(
         .collect::<Result<Vec<ShardEntry>>>()?;
 
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
-    let generation = index.commit(
+    let generation = index.commit_augmented(
         parent.map(|g| g.number),
         NewGeneration {
             model: model.hash(),
@@ -111,6 +136,7 @@ pub fn build(
             deletes: None,
             next_id: rows_meta.next_id,
         },
+        dba,
     )?;
     let model_bytes = model_path.metadata().map_err(Error::io("read", &model_path))?.len();
     Ok(BuildReport {
@@ -123,8 +149,16 @@ pub fn build(
         code_bytes: model.parts().m,
         refine_bytes: model.refinement().map_or(0, Refinement::code_bytes),
         model_bytes,
+        dba,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::Invalid(format!("cannot start {threads} threads: {e}")))
 }
 
 /// All that can be judged without reading rows. Returns their number.
@@ -200,7 +234,13 @@ impl RowsMeta {
 
 /// Name of the plan, so that an equal build writes equal files over those it finds. Paths do not
 /// count, contents do.
-fn plan_hash(parts: &[Part], model: &Model, options: &BuildOptions, first_id: u64) -> Hash {
+fn plan_hash(
+    parts: &[Part],
+    model: &Model,
+    options: &BuildOptions,
+    dba: Option<Dba>,
+    first_id: u64,
+) -> Hash {
     let mut hasher = Hasher::new();
     let head = format!(
         "ocelli build 1\nmodel {}\nshards {}\nfirst id {first_id}\n",
@@ -210,6 +250,9 @@ fn plan_hash(parts: &[Part], model: &Model, options: &BuildOptions, first_id: u6
     hasher.update(head.as_bytes());
     if let Some(refinement) = model.refinement() {
         hasher.update(format!("refinement {}\n", refinement.hash()).as_bytes());
+    }
+    if let Some(Dba { k, exact }) = dba {
+        hasher.update(format!("dba {k} {exact}\n").as_bytes());
     }
     for part in parts {
         hasher.update(format!("part {}\n", part.file().checksum()).as_bytes());
@@ -222,6 +265,7 @@ struct RowEncoder<'a> {
     model: &'a Model,
     encoder: Encoder<'a>,
     rows_meta: &'a RowsMeta,
+    neighbours: Option<&'a Neighbours>,
     rows: usize,
     progress: ProgressFn<'a>,
 }
@@ -236,7 +280,11 @@ impl<'a> RowEncoder<'a> {
             let (from, to) = (range.start.max(part_start), range.end.min(part_end));
             for start in (from..to).step_by(BLOCK_ROWS) {
                 let end = (start + BLOCK_ROWS).min(to);
-                let x = part.read(start - part_start..end - part_start)?;
+                let mut x = part.read(start - part_start..end - part_start)?;
+                if let Some(neighbours) = self.neighbours {
+                    let dim = self.model.parts().dim;
+                    x = neighbours.augment(start, &x, dim, |row| self.row(row))?;
+                }
                 self.push_block(&mut builder, start, &x)?;
                 let (done, total) = (end as u64, self.rows as u64);
                 (self.progress)(Progress { stage: "encode", done, total });
@@ -244,6 +292,19 @@ impl<'a> RowEncoder<'a> {
             part_start = part_end;
         }
         Ok(builder)
+    }
+
+    /// A row by its number in plan order.
+    fn row(&self, row: usize) -> Result<Vec<f32>> {
+        let mut start = 0;
+        for part in self.parts {
+            let here = row - start;
+            if here < part.rows() {
+                return Ok(part.read(here..here + 1)?);
+            }
+            start += part.rows();
+        }
+        Err(Error::Invalid(format!("row {row}: beyond {start}")))
     }
 
     /// Encodes the rows `x` `(n, dim)`, the first of which is row `first`, on all threads, and appends

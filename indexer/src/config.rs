@@ -85,6 +85,8 @@ pub struct Build {
     pub shards: usize,
     /// Threads, 0: one per core.
     pub threads: usize,
+    /// Neighbours that augment each descriptor, 0: none.
+    pub dba: usize,
 }
 
 /// A metric, or the choice by the vectors' origin.

@@ -12,6 +12,7 @@ pub mod import;
 pub mod kmeans;
 
 mod build;
+mod dba;
 mod error;
 mod pca;
 mod progress;
@@ -21,6 +22,7 @@ mod train;
 mod whiten;
 
 pub use build::{BuildOptions, BuildReport, build};
+pub use dba::EXACT_ROWS;
 pub use error::{Error, Result};
 pub use progress::{Progress, ProgressFn, silent};
 pub use refine::{RefineChoice, RefineOptions, RefineReport, train_refinement};

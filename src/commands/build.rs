@@ -15,6 +15,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
     let options = BuildOptions {
         shards: args.shards.unwrap_or(config.shards),
         threads: args.threads.unwrap_or(config.threads),
+        dba: args.dba.unwrap_or(config.dba),
     };
     let parts = open_parts(&args.parts)?;
     let model = Model::open(&args.model)?;
@@ -25,9 +26,17 @@ pub fn run(args: BuildArgs) -> Result<()> {
 }
 
 fn text(r: &BuildReport) -> String {
+    let augmented = match r.dba {
+        Some(dba) => format!(
+            "\neach descriptor augmented by its {} nearest ({})",
+            dba.k,
+            if dba.exact { "exact" } else { "as an index finds them" }
+        ),
+        None => String::new(),
+    };
     format!(
         "{}: generation {} of {} images in {} shards, in {:.1} s\n\
-         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it",
+         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it{augmented}",
         r.index.display(),
         r.generation,
         thousands(r.rows),

@@ -18,7 +18,7 @@ pub fn map(args: MapArgs) -> Result<()> {
     let truth = GroundTruth::open(&args.ground_truth)?;
     let exact = match args.descriptors.as_slice() {
         [] => None,
-        paths => Some(ExactRanking::open(&open_parts(paths)?)?),
+        paths => Some(ExactRanking::open(&open_parts(paths)?, args.dba)?),
     };
     let index = match &args.index {
         None => None,
@@ -28,11 +28,13 @@ pub fn map(args: MapArgs) -> Result<()> {
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
         anyhow::bail!("expected --descriptors or --index");
     };
+    let expansion = args.expand.expansion()?;
+    let expansion = expansion.as_ref();
     let bars = Bars::default();
     bars.report(Progress { stage: "rank", done: 0, total: 0 });
     let report = match args.protocol {
-        Protocol::Official => official(database, &truth, &open_parts(&args.queries)?)?,
-        Protocol::LeaveOneOut => leave_one_out(database, &truth, source)?,
+        Protocol::Official => official(database, &truth, &open_parts(&args.queries)?, expansion)?,
+        Protocol::LeaveOneOut => leave_one_out(database, &truth, source, expansion)?,
     };
     drop(bars);
     print(args.output.format, &report, |report| text(report, args.per_query))
@@ -40,11 +42,12 @@ pub fn map(args: MapArgs) -> Result<()> {
 
 fn text(report: &MapReport, per_query: bool) -> String {
     let mut text = format!(
-        "mAP {:.4} ({}, {} queries, {} images)\n",
+        "mAP {:.4} ({}, {} queries, {} images), {:.3} ms a ranking\n",
         report.map,
         report.protocol,
         report.queries.len(),
-        thousands(report.images as u64)
+        thousands(report.images as u64),
+        report.rank_ms
     );
     if report.positives_missing > 0 {
         text += &format!(

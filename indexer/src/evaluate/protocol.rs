@@ -1,8 +1,9 @@
 //! The two protocols over any [`Ranking`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
-use ocelli_index::{DescriptorSpec, Part};
+use ocelli_index::{DescriptorSpec, Expansion, Part};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -23,6 +24,8 @@ pub struct MapReport {
     /// Photos that the ground truth calls positive and the database lacks, over all queries. They
     /// count as not found.
     pub positives_missing: usize,
+    /// Mean time of one query's full ranking on its thread, expansion included, in milliseconds.
+    pub rank_ms: f64,
     /// One entry per query, in the ground truth's order.
     pub queries: Vec<QueryScore>,
 }
@@ -36,6 +39,8 @@ pub struct QueryScore {
     pub average_precision: f64,
     /// Photos that should be found.
     pub positives: usize,
+    /// Time of its ranking in milliseconds.
+    pub rank_ms: f64,
 }
 
 /// mAP by the official protocol. The descriptor of each query is looked up in `queries` by the
@@ -48,6 +53,7 @@ pub fn official(
     database: &dyn Ranking,
     truth: &GroundTruth,
     queries: &[Part],
+    expansion: Option<&Expansion>,
 ) -> Result<MapReport> {
     if truth.queries.is_empty() {
         return Err(Error::Invalid("the ground truth names no queries".to_owned()));
@@ -71,11 +77,15 @@ pub fn official(
             let mut judgements = vec![Judgement::Negative; database.keys().len()];
             images.mark(&mut judgements, &query.positives, Judgement::Positive);
             images.mark(&mut judgements, &query.junk, Judgement::Ignored);
-            let ranks = positive_ranks(database.rank(x)?.iter().map(|&i| judgements[i as usize]));
+            let start = Instant::now();
+            let ranking = database.rank_expanded(x, expansion, None)?;
+            let rank_ms = start.elapsed().as_secs_f64() * 1e3;
+            let ranks = positive_ranks(ranking.iter().map(|&i| judgements[i as usize]));
             let score = QueryScore {
                 name: query.name.clone(),
                 average_precision: average_precision(&ranks, query.positives.len()),
                 positives: query.positives.len(),
+                rank_ms,
             };
             Ok((score, images.missing(&query.positives)))
         })
@@ -93,6 +103,7 @@ pub fn leave_one_out(
     database: &dyn Ranking,
     truth: &GroundTruth,
     source: Option<&dyn Ranking>,
+    expansion: Option<&Expansion>,
 ) -> Result<MapReport> {
     if truth.labels.is_empty() {
         return Err(Error::Invalid("the ground truth has no labels (folder_label)".to_owned()));
@@ -137,7 +148,10 @@ pub fn leave_one_out(
                 }
                 _ => database.descriptor(image)?,
             };
-            let ranks = positive_ranks(database.rank(&x)?.iter().map(|&other| {
+            let start = Instant::now();
+            let ranking = database.rank_expanded(&x, expansion, Some(image))?;
+            let rank_ms = start.elapsed().as_secs_f64() * 1e3;
+            let ranks = positive_ranks(ranking.iter().map(|&other| {
                 if other == image {
                     Judgement::Ignored
                 } else if same.contains(&other) {
@@ -148,7 +162,7 @@ pub fn leave_one_out(
             }));
             let positives = same.len() - 1;
             let average_precision = average_precision(&ranks, positives);
-            Ok((QueryScore { name: name.to_owned(), average_precision, positives }, 0))
+            Ok((QueryScore { name: name.to_owned(), average_precision, positives, rank_ms }, 0))
         })
         .collect::<Result<_>>()?;
     Ok(report("leave-one-out", database, scores))
@@ -168,6 +182,7 @@ fn report(
         map: sum / queries.len() as f64,
         images: database.keys().len(),
         positives_missing,
+        rank_ms: queries.iter().map(|q| q.rank_ms).sum::<f64>() / queries.len() as f64,
         queries,
     }
 }

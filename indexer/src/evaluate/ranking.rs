@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{DescriptorSpec, Metric, Part, PartKind, SearchParams, Snapshot};
+use ocelli_index::{DescriptorSpec, Expansion, Metric, Part, PartKind, SearchParams, Snapshot};
 use ocelli_vector::{dot, l2_sq};
 
+use crate::dba::Neighbours;
 use crate::train::default_metric;
 use crate::{Error, Result};
 
@@ -22,11 +23,42 @@ pub trait Ranking: Sync {
     /// A query of another dimension; a damaged index.
     fn rank(&self, x: &[f32]) -> Result<Vec<u32>>;
 
-    /// The descriptor `(dim,)` of an image: stored, or as the index reconstructs it.
+    /// The descriptor `(dim,)` of an image as it queries: stored, or as the index reconstructs it.
     ///
     /// # Errors
     /// No image of this number; a damaged index.
     fn descriptor(&self, image: u32) -> Result<Vec<f32>>;
+
+    /// The vector `(dim,)` of an image as it is ranked, which augmentation makes another.
+    ///
+    /// # Errors
+    /// No image of this number; a damaged index.
+    fn ranked(&self, image: u32) -> Result<Vec<f32>> {
+        self.descriptor(image)
+    }
+
+    /// [`Self::rank`] for the query that `expansion` makes of `x` and its best images, among which `itself` (the
+    /// image that queries, where it is taken out of the ranking) does not count.
+    ///
+    /// # Errors
+    /// As [`Self::rank`]; what the expansion refuses.
+    fn rank_expanded(
+        &self,
+        x: &[f32],
+        expansion: Option<&Expansion>,
+        itself: Option<u32>,
+    ) -> Result<Vec<u32>> {
+        let Some(expansion) = expansion else { return self.rank(x) };
+        let mut query = x.to_vec();
+        for _ in 0..expansion.rounds {
+            let ranking = self.rank(&query)?;
+            let best = ranking.into_iter().filter(|&image| Some(image) != itself);
+            let hits: Vec<Vec<f32>> =
+                best.take(expansion.k).map(|image| self.ranked(image)).collect::<Result<_>>()?;
+            query = expansion.combine(x, &hits)?;
+        }
+        self.rank(&query)
+    }
 }
 
 /// Exact scores of float descriptors: inner product for those of a network, L2 distance for vectors from
@@ -36,14 +68,17 @@ pub struct ExactRanking {
     spec: DescriptorSpec,
     /// `(images, dim)` row-major.
     descriptors: Vec<f32>,
+    /// The same augmented, where that is asked for: what is ranked.
+    augmented: Option<Vec<f32>>,
 }
 
 impl ExactRanking {
-    /// Reads descriptor parts of one spec into memory.
+    /// Reads descriptor parts of one spec into memory, and ranks them by their augmented descriptors if `dba` (the
+    /// number of neighbours) is not 0.
     ///
     /// # Errors
-    /// No part, region parts, parts of different specs, a damaged part.
-    pub fn open(parts: &[Part]) -> Result<Self> {
+    /// No part, region parts, parts of different specs, a damaged part, as many neighbours as images.
+    pub fn open(parts: &[Part], dba: usize) -> Result<Self> {
         let spec = crate::sample::common_spec(parts)?.clone();
         let (mut keys, mut descriptors) = (Vec::new(), Vec::new());
         for part in parts {
@@ -51,7 +86,26 @@ impl ExactRanking {
             keys.extend(part.keys()?);
             descriptors.extend(part.read(0..part.rows())?);
         }
-        Ok(Self { keys, spec, descriptors })
+        let augmented = match dba {
+            0 => None,
+            k => {
+                let (dim, metric) = (spec.dim(), default_metric(&spec));
+                let neighbours = Neighbours::exact(&descriptors, dim, metric, k)?;
+                let row = |row: usize| Ok(descriptors[row * dim..][..dim].to_vec());
+                Some(neighbours.augment(0, &descriptors, dim, row)?)
+            }
+        };
+        Ok(Self { keys, spec, descriptors, augmented })
+    }
+}
+
+impl ExactRanking {
+    fn row(&self, rows: &[f32], image: u32) -> Result<Vec<f32>> {
+        let dim = self.spec.dim();
+        let start = image as usize * dim;
+        rows.get(start..start + dim)
+            .map(<[f32]>::to_vec)
+            .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.keys.len())))
     }
 }
 
@@ -73,23 +127,19 @@ impl Ranking for ExactRanking {
             Metric::InnerProduct => -dot(x, row),
             Metric::L2 => l2_sq(x, row),
         };
-        let mut scored: Vec<(f32, u32)> = self
-            .descriptors
-            .chunks_exact(dim)
-            .zip(0u32..)
-            .map(|(row, image)| (cost(row), image))
-            .collect();
+        let ranked = self.augmented.as_ref().unwrap_or(&self.descriptors);
+        let mut scored: Vec<(f32, u32)> =
+            ranked.chunks_exact(dim).zip(0u32..).map(|(row, image)| (cost(row), image)).collect();
         scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         Ok(scored.into_iter().map(|(_, image)| image).collect())
     }
 
     fn descriptor(&self, image: u32) -> Result<Vec<f32>> {
-        let dim = self.spec.dim();
-        let start = image as usize * dim;
-        self.descriptors
-            .get(start..start + dim)
-            .map(<[f32]>::to_vec)
-            .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.keys.len())))
+        self.row(&self.descriptors, image)
+    }
+
+    fn ranked(&self, image: u32) -> Result<Vec<f32>> {
+        self.row(self.augmented.as_ref().unwrap_or(&self.descriptors), image)
     }
 }
 

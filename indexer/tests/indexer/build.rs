@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use ocelli_index::{Dtype, IndexDir, Model, Part, PartKind, PartWriter, SearchParams, Snapshot};
+use ocelli_index::expand::augment;
+use ocelli_index::{
+    Dba, Dtype, IndexDir, Model, Part, PartKind, PartWriter, Refinement, SearchParams, Snapshot,
+};
 use ocelli_indexer::evaluate::{IndexRanking, Ranking as _};
-use ocelli_indexer::{BuildOptions, TrainOptions, build, silent, train};
+use ocelli_indexer::{BuildOptions, EXACT_ROWS, TrainOptions, build, silent, train};
 use tempfile::tempdir;
 
 use crate::support::{clustered, numbered, regions, spec};
@@ -28,7 +31,7 @@ fn small_model(dir: &Path) -> Model {
 }
 
 fn options(shards: usize, threads: usize) -> BuildOptions {
-    BuildOptions { shards, threads }
+    BuildOptions { shards, threads, dba: 0 }
 }
 
 /// Every file below `dir`, by relative path.
@@ -163,4 +166,56 @@ fn refusals_name_both_places_and_make_nothing_current() {
     let other = numbered(&dir.path().join("g.part"), "p", &clustered(4, 4, 1), 4);
     assert!(refuse(&[other], 1).contains("g.part"));
     assert!(Snapshot::open(&index, None).is_err());
+}
+
+/// What is coded are the augmented descriptors, and the generation says so. Beyond `EXACT_ROWS` an index finds the
+/// neighbours.
+#[test]
+fn descriptors_are_augmented_before_they_are_coded() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let model = model.with_refinement(Refinement::f16(&model)).unwrap();
+    let few = clustered(300, DIM, 2);
+    let row = |x: &[f32], i: usize| x[i * DIM..][..DIM].to_vec();
+    let augmented = |x: &[f32], i: usize| {
+        let mut others: Vec<usize> = (0..x.len() / DIM).filter(|&j| j != i).collect();
+        let cost = |j: usize| ocelli_vector::l2_sq(&row(x, i), &row(x, j));
+        others.sort_by(|&a, &b| cost(a).total_cmp(&cost(b)));
+        let nearest: Vec<Vec<f32>> = others[..3].iter().map(|&j| row(x, j)).collect();
+        augment(&row(x, i), &nearest).unwrap()
+    };
+    let distance = |a: &[f32], b: &[f32]| ocelli_vector::l2_sq(a, b).sqrt();
+    let with_dba = BuildOptions { dba: 3, ..options(2, 2) };
+
+    let parts = [
+        numbered(&dir.path().join("a.part"), "a", &few[..100 * DIM], DIM),
+        numbered(&dir.path().join("b.part"), "b", &few[100 * DIM..], DIM),
+    ];
+    let index = dir.path().join("few");
+    build(&parts, &model, &index, &with_dba, &silent).unwrap();
+    let snapshot = Snapshot::open(&index, None).unwrap();
+    assert_eq!(snapshot.generation().dba, Some(Dba { k: 3, exact: true }));
+    let vector = |snapshot: &Snapshot, id| {
+        let row = snapshot.find_id(id).unwrap().unwrap();
+        snapshot.vector(row).unwrap()
+    };
+    for i in 0..300 {
+        let (found, wanted) = (vector(&snapshot, i as u64), augmented(&few, i));
+        assert!(distance(&found, &wanted) < 0.01, "row {i}: {found:?}, expected {wanted:?}");
+    }
+    // A generation that was not augmented does not speak of it.
+    build(&parts, &model, &index, &options(2, 2), &silent).unwrap();
+    let text = |n: u32| fs::read_to_string(index.join(format!("generations/{n}.json"))).unwrap();
+    assert!(text(1).contains("\"dba\"") && !text(2).contains("dba"));
+
+    let many = clustered(EXACT_ROWS + 1, DIM, 7);
+    let parts = [numbered(&dir.path().join("many.part"), "m", &many, DIM)];
+    let index = dir.path().join("many");
+    build(&parts, &model, &index, &with_dba, &silent).unwrap();
+    assert!(!index.join("dba.tmp").exists());
+    let snapshot = Snapshot::open(&index, None).unwrap();
+    assert_eq!(snapshot.generation().dba, Some(Dba { k: 3, exact: false }));
+    let near =
+        (0..20).filter(|&i| distance(&vector(&snapshot, i as u64), &augmented(&many, i)) < 0.01);
+    assert!(near.count() >= 18, "finer codes find nearly all of the nearest");
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use ocelli_index::{Expansion, ExpansionMethod};
 use ocelli_indexer::evaluate::{
     ExactRanking, GroundTruth, Ranking, leave_one_out, official, stem, write_query_list,
 };
@@ -33,13 +34,13 @@ fn both_protocols_by_hand() {
     let path = dir.path().join("gt.json");
     fs::write(&path, JSON).unwrap();
     let truth = GroundTruth::open(&path).unwrap();
-    let database = ExactRanking::open(&[part]).unwrap();
+    let database = ExactRanking::open(&[part], 0).unwrap();
 
-    let report = official(&database, &truth, &queries).unwrap();
+    let report = official(&database, &truth, &queries, None).unwrap();
     assert!((report.map - (0.5 + 7.0 / 24.0)).abs() < 1e-12, "{report:?}");
     assert_eq!((report.images, report.positives_missing), (4, 0));
 
-    let report = leave_one_out(&database, &truth, None).unwrap();
+    let report = leave_one_out(&database, &truth, None, None).unwrap();
     let by_name: Vec<(&str, f64)> =
         report.queries.iter().map(|q| (q.name.as_str(), q.average_precision)).collect();
     let expected = [("a", 0.5 + 7.0 / 24.0), ("b", 0.125 + 7.0 / 24.0), ("d", 0.125 + 7.0 / 24.0)];
@@ -49,13 +50,42 @@ fn both_protocols_by_hand() {
     }
 }
 
+/// On a line, so that distances are differences. Augmented by one neighbour of weight 1, a becomes (1 + 2.5)/2, b
+/// and c (3 + 2.5)/2, d (9 + 3)/2.
+#[test]
+fn expansion_and_augmentation_by_hand() {
+    let dir = tempdir().unwrap();
+    let rows: [(&str, &[f32]); 4] = [("a", &[1.0]), ("b", &[3.0]), ("c", &[2.5]), ("d", &[9.0])];
+    let open = |dba| {
+        let part = descriptors(&dir.path().join("db.part"), &spec(1), &rows);
+        ExactRanking::open(&[part], dba)
+    };
+    let plain = open(0).unwrap();
+    let expansion = |k, rounds| Expansion { method: ExpansionMethod::Average, k, rounds };
+    assert_eq!(plain.rank_expanded(&[5.8], None, None).unwrap(), [1, 3, 2, 0]);
+    // 5.8 finds b; the mean is 4.4, which c is nearer to than d.
+    assert_eq!(plain.rank_expanded(&[5.8], Some(&expansion(1, 1)), None).unwrap(), [1, 2, 0, 3]);
+    // Of a, without itself: (1 + 2.5 + 3) / 3.
+    let of_a = plain.rank_expanded(&[1.0], Some(&expansion(2, 1)), Some(0)).unwrap();
+    assert_eq!(of_a, [2, 1, 0, 3]);
+
+    let augmented = open(1).unwrap();
+    let ranked: Vec<f32> = (0..4).map(|i| augmented.ranked(i).unwrap()[0]).collect();
+    assert_eq!(ranked, [1.75, 2.75, 2.75, 6.0]);
+    assert_eq!(augmented.descriptor(3).unwrap(), [9.0], "an image asks as it is");
+    // 5.8 is nearest to d's 6 now.
+    assert_eq!(augmented.rank(&[5.8]).unwrap(), [3, 1, 2, 0]);
+    let error = open(4).err().unwrap().to_string();
+    assert!(error.contains("expected 1 to 3"), "{error}");
+}
+
 /// Vectors from elsewhere need not have unit norm: a long one must not win by its length.
 #[test]
 fn foreign_vectors_are_ranked_by_distance() {
     let dir = tempdir().unwrap();
     let rows: [(&str, &[f32]); 2] = [("long", &[9.0, 0.0]), ("near", &[1.0, 0.1])];
     let part = descriptors(&dir.path().join("db.part"), &spec(2), &rows);
-    assert_eq!(ExactRanking::open(&[part]).unwrap().rank(&[1.0, 0.0]).unwrap(), [1, 0]);
+    assert_eq!(ExactRanking::open(&[part], 0).unwrap().rank(&[1.0, 0.0]).unwrap(), [1, 0]);
 }
 
 /// The text form says the same as JSON; the query's prefix goes, good and ok join, junk may lack.
