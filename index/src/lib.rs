@@ -34,7 +34,7 @@ pub mod whitening;
 mod storm;
 
 pub use encoder::{Encoded, Encoder, EncoderScratch};
-pub use engine::Scratch;
+pub use engine::{ScanCounts, Scratch};
 pub use error::{Error, ErrorCode, Result};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
