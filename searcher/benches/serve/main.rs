@@ -125,13 +125,16 @@ async fn load_all(
         let l = worker.single(SINGLES, from)?;
         let r = asker.one_by_one(SEARCH, &messages, SINGLES, from).await?.p50_us;
         added.push(r - e - l);
-        (empty.push(e), local.push(l), remote.push(r));
+        empty.push(e);
+        local.push(l);
+        remote.push(r);
         let l = worker.batch()?;
         let start = Instant::now();
         asker.one_by_one(load::BATCH_SEARCH, &batches, batches.len(), 0).await?;
         let r = rows.len() as f64 / start.elapsed().as_secs_f64();
         share.push(r / l);
-        (local_batch.push(l), remote_batch.push(r));
+        local_batch.push(l);
+        remote_batch.push(r);
     }
     let added_p50_us = median(added);
     let batch_share = median(share);
