@@ -51,7 +51,9 @@ pub use shard::{Shard, ShardBuilder, ShardMeta};
 pub use snapshot::{
     RangeResult, Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes,
 };
-pub use spec::{DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter};
+pub use spec::{
+    DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling, ResizeFilter,
+};
 pub use storage::{LocalStorage, Storage};
 pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};
 pub use whitening::Whitening;
