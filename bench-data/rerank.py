@@ -22,7 +22,7 @@ VARIANTS = [
     ("plain", [], 0),
     *[(f"AQE k = {k}", ["--expand", "aqe", "--expand-k", str(k)], 0) for k in (1, 3, 5, 10)],
     ("AQE k = 5, 2 rounds", ["--expand", "aqe", "--expand-k", "5", "--rounds", "2"], 0),
-    *[(f"αQE k = {k}, α = 3", ["--expand", "alpha", "--expand-k", str(k)], 0) for k in (5, 10)],
+    *[(f"αQE k = {k}, α = 3", ["--expand", "alpha", "--expand-k", str(k)], 0) for k in (3, 5, 10)],
     *[(f"DBA k = {k}", [], k) for k in (5, 20)],
     ("DBA k = 20 + AQE k = 1", ["--expand", "aqe", "--expand-k", "1"], 20),
     ("DBA k = 5 + AQE k = 5", ["--expand", "aqe", "--expand-k", "5"], 5),
@@ -113,6 +113,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--worker", type=Path, required=True, help="the executable of index/benches/expand.rs")
     args = p.parse_args()
     ROOT_DATA, start = args.data.resolve(), time.monotonic()
     out = args.out.resolve()
@@ -142,6 +143,10 @@ def main():
         gain = best[column][1] - plain[column][1]
         say(f"\n{kind}: {best[0]} is the expansion that the first half chooses; on the other it gains {gain:+.4f}")
         last[f"landmarks_{kind.replace(' ', '_')}"] = {"chosen": best[0], "plain": round(plain[column][1], 4), "gain": round(gain, 4)}
+    say("\nWhat a round costs, 1 M random codes of 32 bytes, nprobe 64, medians of 7 interleaved windows\n")
+    *lines, figures = run(args.worker, out).strip().splitlines()
+    say("\n".join(lines))
+    last["cost"] = json.loads(figures)
     say()
     say(json.dumps(last | {"seconds": round(time.monotonic() - start, 1)}, ensure_ascii=False))
 

@@ -204,7 +204,8 @@ fn nearest(
     let (_, kth, _) = sorted.select_nth_unstable_by(k - 1, f32::total_cmp);
     let ceiling = *kth + margin;
     // Costs that are no numbers, of values that are too large, rule nothing out.
-    let kept = |&(row, cost): &(u32, &f32)| row as usize != own && !(*cost > ceiling);
+    let all = !ceiling.is_finite();
+    let kept = |&(row, cost): &(u32, &f32)| row as usize != own && (all || *cost <= ceiling);
     let candidates: Vec<u32> = (0u32..).zip(&*costs).filter(kept).map(|(row, _)| row).collect();
     let mut exact = Vec::new();
     match metric {

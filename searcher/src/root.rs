@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ocelli_index::{Hit, Metric, Scratch, SearchResult, StageTimes};
+use ocelli_index::{Expansion, Hit, Metric, Scratch, SearchResult, StageTimes};
 use ocelli_proto::status::Code;
 
 use crate::error::{Error, Result};
@@ -28,6 +28,8 @@ pub struct RootParams {
     pub leaf: LeafParams,
     /// Only hits that are at least as good.
     pub threshold: Option<f32>,
+    /// How a query is expanded before it is answered.
+    pub expansion: Option<Expansion>,
     /// Whether hits carry their keys.
     pub with_keys: bool,
 }
@@ -111,16 +113,78 @@ impl Root {
         params: &RootParams,
         scratch: &mut Scratch,
     ) -> Result<Vec<Merged>> {
+        let all = self.ask(x, &params.leaf, scratch)?;
+        let finish = |(merged, hits)| self.finish(merged, hits, params);
+        all.into_iter().map(finish).collect()
+    }
+
+    /// The descriptors (n, dim) that the expansion of `params` makes of `x`, (n, dim), and the times that its
+    /// searches took for each of them; `x` as it is where no expansion is asked for. Searched next, they give the
+    /// expanded answers. A shard that fails takes no part where a partial answer is allowed.
+    ///
+    /// # Errors
+    /// As [`Root::search`]; vectors whose mean is not finite, or has no direction.
+    pub fn expand(
+        &self,
+        x: Vec<f32>,
+        params: &RootParams,
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<f32>, Vec<StageTimes>)> {
+        let Some(expansion) = params.expansion else { return Ok((x, Vec::new())) };
+        let leaf = LeafParams { k: expansion.k, ..params.leaf.clone() };
+        let (mut times, mut queries) = (Vec::new(), x.clone());
+        for _ in 0..expansion.rounds {
+            let found = self.ask(&queries, &leaf, scratch)?;
+            if found.is_empty() {
+                break;
+            }
+            times.resize_with(found.len(), StageTimes::default);
+            let dim = x.len() / found.len();
+            let mut next = Vec::with_capacity(x.len());
+            for (((merged, mut hits), given), times) in
+                found.into_iter().zip(x.chunks_exact(dim)).zip(&mut times)
+            {
+                *times += merged.times;
+                hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
+                hits.truncate(expansion.k);
+                let vectors = self.vectors_at(&hits, &leaf)?;
+                next.extend(expansion.combine(given, &vectors)?);
+            }
+            queries = next;
+        }
+        Ok((queries, times))
+    }
+
+    /// The vectors, (dim,), of hits, in their order; a damaged shard's are left out where that is allowed.
+    fn vectors_at(&self, hits: &[LeafHit], params: &LeafParams) -> Result<Vec<Vec<f32>>> {
+        params.cancel.check()?;
+        let mut vectors = Vec::with_capacity(hits.len());
+        for (leaf, hit) in hits {
+            match self.noted(self.leaves[*leaf].vector_at(hit.row)) {
+                Ok(vector) => vectors.push(vector),
+                Err(error) if params.allow_partial && error.code == Code::DataLoss => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(vectors)
+    }
+
+    /// What every leaf finds for each of `x`, (n, dim), not ranked yet.
+    fn ask(
+        &self,
+        x: &[f32],
+        params: &LeafParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<(Merged, Vec<LeafHit>)>> {
         let mut all: Vec<(Merged, Vec<LeafHit>)> = Vec::new();
         for (number, leaf) in self.leaves.iter().enumerate() {
-            let found = self.noted(leaf.search_shards(x, &params.leaf, scratch))?;
+            let found = self.noted(leaf.search_shards(x, params, scratch))?;
             all.resize_with(found.len(), Default::default);
             for ((merged, hits), found) in all.iter_mut().zip(found) {
                 self.take(merged, hits, number, found);
             }
         }
-        let finish = |(merged, hits)| self.finish(merged, hits, params);
-        all.into_iter().map(finish).collect()
+        Ok(all)
     }
 
     /// All images for the descriptor `x`, (dim,), that are at least as good as the threshold of `params`, at

@@ -206,13 +206,17 @@ fn work(
     let start = Instant::now();
     let x = resolve(root, terms)?;
     let resolve = start.elapsed();
+    scratch.take_counts();
+    let (x, expansion) = root.expand(x, params, scratch)?;
+    let spent = expansion.first().copied().unwrap_or_default();
     if kind == Kind::Range {
-        let (merged, truncated) = root.search_range(&x, params, scratch)?;
+        let (mut merged, truncated) = root.search_range(&x, params, scratch)?;
+        merged.times += spent;
         return Ok(Done { merged, truncated, explained: None, resolve });
     }
-    scratch.take_counts();
     let found = root.search(&x, params, scratch)?.pop();
-    let merged = found.ok_or_else(|| Error::new(Code::Internal, "no leaf answered"))?;
+    let mut merged = found.ok_or_else(|| Error::new(Code::Internal, "no leaf answered"))?;
+    merged.times += spent;
     let explained = match kind {
         Kind::Explain => Some(root.explain(&x, params, scratch)?),
         _ => None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_index::Scratch;
+use ocelli_index::{Scratch, StageTimes};
 use ocelli_proto::status::Code;
 use tokio::task::JoinSet;
 
@@ -136,8 +136,37 @@ fn work(
         }
     }
     if !searched.is_empty() {
+        let (x, spent) = match root.expand(x.clone(), params, scratch) {
+            // What cannot be expanded is one query's: the others have done nothing wrong.
+            Err(error) if error.code == Code::InvalidArgument && searched.len() > 1 => {
+                let queries = Vec::from_iter(searched.into_iter().zip(x.chunks_exact(dim)));
+                let mut expanded = Vec::with_capacity(x.len());
+                searched = Vec::new();
+                for ((number, sizes_differ), x) in queries {
+                    match root.expand(x.to_vec(), params, scratch) {
+                        Ok((x, _)) => {
+                            expanded.extend(x);
+                            searched.push((number, sizes_differ));
+                        }
+                        Err(error) if error.code == Code::InvalidArgument => {
+                            answered.push((number, Err(error)));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                (expanded, Vec::new())
+            }
+            expanded => expanded?,
+        };
+        if searched.is_empty() {
+            return Ok(answered);
+        }
         let found = root.search(&x, params, scratch)?;
-        for ((number, sizes_differ), merged) in searched.into_iter().zip(found) {
+        let spent = spent.into_iter().chain(std::iter::repeat(StageTimes::default()));
+        for (((number, sizes_differ), mut merged), spent) in
+            searched.into_iter().zip(found).zip(spent)
+        {
+            merged.times += spent;
             answered.push((number, Ok((merged, sizes_differ))));
         }
     }

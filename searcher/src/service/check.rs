@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ocelli_index::{Cancel, Filter, Hash};
+use ocelli_index::{Cancel, Expansion, ExpansionMethod, Filter, Hash};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -20,6 +20,13 @@ const ID_END: u64 = 1 << 63;
 /// Sizes that one image may be encoded at, and how many.
 const SIZE_RANGE: std::ops::RangeInclusive<u32> = 16..=4096;
 const MAX_SIZES: usize = 8;
+/// Hits of an expansion that names none.
+const DEFAULT_EXPANSION_K: u32 = 5;
+/// Exponent of an expansion that names none, and the largest.
+const DEFAULT_ALPHA: f32 = 3.0;
+const MAX_ALPHA: f32 = 100.0;
+/// The most rounds of an expansion.
+const MAX_ROUNDS: u32 = 10;
 
 /// Checks that the index can answer from the generation that the query wants.
 pub fn generation(index: &OpenIndex, wanted: u64) -> Result<()> {
@@ -57,7 +64,8 @@ pub fn options(
     let refine = refine(options.refine, limits, index)?;
     let threshold = options.threshold.map(|t| threshold("score_threshold", t)).transpose()?;
     let filter = options.filter.map(|filter| self::filter(filter, limits)).transpose()?;
-    expansion(options.expansion.as_ref())?;
+    let expansion = options.expansion.map(|wanted| expansion(wanted, limits)).transpose()?;
+    let searches = 1 + expansion.map_or(0, |expansion| expansion.rounds as u32);
     let leaf = LeafParams {
         k,
         nprobe,
@@ -66,7 +74,7 @@ pub fn options(
         filter,
         cancel: cancel.clone(),
     };
-    Ok((RootParams { leaf, threshold, with_keys: options.with_keys }, 1))
+    Ok((RootParams { leaf, threshold, expansion, with_keys: options.with_keys }, searches))
 }
 
 /// The limit of a range search, whose threshold must be there; what it has no use for is taken out.
@@ -123,14 +131,45 @@ pub fn image_name(name: &ImageName) -> Result<()> {
     }
 }
 
-fn expansion(wanted: Option<&v1::Expansion>) -> Result<()> {
-    match wanted {
-        None => Ok(()),
-        Some(_) => {
-            let message = "this server offers no query expansion";
-            Err(Error::new(Code::FailedPrecondition, message).at("expansion"))
+/// The expansion that a query wants, with its defaults.
+fn expansion(wanted: v1::Expansion, limits: &Limits) -> Result<Expansion> {
+    let refuse = |field: &str, message: String| {
+        Err(Error::invalid(message).at(format!("expansion.{field}")))
+    };
+    let method = match (wanted.method(), wanted.alpha) {
+        (v1::ExpansionMethod::Unspecified, _) => {
+            let message = format!("method is {}; expected average or alpha", wanted.method);
+            return refuse("method", message);
         }
+        (v1::ExpansionMethod::Average, None) => ExpansionMethod::Average,
+        (v1::ExpansionMethod::Average, Some(alpha)) => {
+            let message = format!("alpha is {alpha}; the method average has none");
+            return refuse("alpha", message);
+        }
+        (v1::ExpansionMethod::Alpha, alpha) => {
+            ExpansionMethod::Alpha(alpha.unwrap_or(DEFAULT_ALPHA))
+        }
+    };
+    if let ExpansionMethod::Alpha(alpha) = method
+        && !(0.0..=MAX_ALPHA).contains(&alpha)
+    {
+        return refuse("alpha", format!("alpha is {alpha}; expected 0 to {MAX_ALPHA}"));
     }
+    if wanted.k > limits.max_expansion_k {
+        let message = format!("k is {}; expected 1 to {}", wanted.k, limits.max_expansion_k);
+        return refuse("k", message);
+    }
+    if wanted.rounds > MAX_ROUNDS {
+        return refuse(
+            "rounds",
+            format!("rounds is {}; expected 1 to {MAX_ROUNDS}", wanted.rounds),
+        );
+    }
+    let k = match wanted.k {
+        0 => DEFAULT_EXPANSION_K.min(limits.max_expansion_k),
+        k => k,
+    };
+    Ok(Expansion { method, k: k as usize, rounds: wanted.rounds.max(1) as usize })
 }
 
 /// The number of hits.

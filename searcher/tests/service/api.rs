@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ocelli_index::{Filter, Name, Scratch, SearchParams};
+use ocelli_index::{Expansion, ExpansionMethod, Filter, Name, Scratch, SearchParams};
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -272,6 +272,95 @@ async fn an_explanation_says_what_was_done() -> Result<()> {
     let request = v1::ExplainRequest { search: Some(v1::SearchRequest { filter, ..search }) };
     let plan = client.explain(request).await?.into_inner().plan.context("a plan")?;
     assert_eq!((plan.allowed, plan.direct), (Some(3), true));
+    Ok(())
+}
+
+/// An expanded query over the wire, alone and in a batch, has the answer that the index gives in this process; what
+/// makes no sense is refused with its field, and what cannot be expanded fails alone.
+#[tokio::test]
+async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let alpha = v1::ExpansionMethod::Alpha as i32;
+    let average = v1::ExpansionMethod::Average as i32;
+    let cases = [
+        (v1::Expansion { method: average, ..Default::default() }, ExpansionMethod::Average, 5, 1),
+        (
+            v1::Expansion { method: average, k: 3, rounds: 2, alpha: None },
+            ExpansionMethod::Average,
+            3,
+            2,
+        ),
+        (
+            v1::Expansion { method: alpha, k: 7, rounds: 1, alpha: None },
+            ExpansionMethod::Alpha(3.0),
+            7,
+            1,
+        ),
+        (
+            v1::Expansion { method: alpha, k: 7, rounds: 3, alpha: Some(0.5) },
+            ExpansionMethod::Alpha(0.5),
+            7,
+            3,
+        ),
+    ];
+    let params = SearchParams { nprobe: 1000, ..SearchParams::default() };
+    let plain = expected(&world.snapshot, &numbers(3, DIM))?;
+    for (wanted, method, k, rounds) in cases {
+        let search = v1::SearchRequest { expansion: Some(wanted), ..one(vector(numbers(3, DIM))) };
+        let found = client.search(search.clone()).await?.into_inner();
+        let expansion = Expansion { method, k, rounds };
+        let oracle = |x: &[f32]| -> Result<(Vec<u64>, Vec<f32>)> {
+            let scratch = &mut Scratch::default();
+            let hits = world.snapshot.search_expanded(x, &params, &expansion, scratch)?.hits;
+            Ok(hits.iter().map(|hit| (hit.id, hit.score)).unzip())
+        };
+        let (ids, scores) = oracle(&numbers(3, DIM))?;
+        assert_eq!((&found.ids, &found.scores), (&ids, &scores), "{wanted:?}");
+        assert_ne!(found.scores, plain.1, "{wanted:?}: it was another query");
+
+        let explain = v1::ExplainRequest { search: Some(search) };
+        let explained = client.explain(explain).await?.into_inner();
+        assert_eq!(explained.response.context("a response")?.ids, ids);
+        assert_eq!(explained.plan.context("a plan")?.searches, rounds as u32 + 1);
+
+        // The second has no direction: hits without weight, added to nothing.
+        let queries = [numbers(3, DIM), vec![0.0; DIM], numbers(4, DIM)];
+        let queries = queries.map(|x| v1::BatchQuery { terms: terms(x) });
+        let batch = v1::BatchSearchRequest {
+            queries: queries.to_vec(),
+            k: K,
+            nprobe: 1000,
+            expansion: Some(wanted),
+            ..Default::default()
+        };
+        let results = client.batch_search(batch).await?.into_inner().results;
+        assert_eq!(results[0].ids, ids);
+        assert_eq!(results[2].ids, oracle(&numbers(4, DIM))?.0);
+        assert_eq!(results[1].error.is_some(), method != ExpansionMethod::Average, "{wanted:?}");
+    }
+
+    let refused = [
+        (v1::Expansion::default(), "expansion.method"),
+        (v1::Expansion { method: 99, ..Default::default() }, "expansion.method"),
+        (
+            v1::Expansion { method: average, alpha: Some(1.0), ..Default::default() },
+            "expansion.alpha",
+        ),
+        (
+            v1::Expansion { method: alpha, alpha: Some(f32::NAN), ..Default::default() },
+            "expansion.alpha",
+        ),
+        (v1::Expansion { method: average, k: 101, ..Default::default() }, "expansion.k"),
+        (v1::Expansion { method: average, rounds: 11, ..Default::default() }, "expansion.rounds"),
+    ];
+    for (wanted, field) in refused {
+        let search = v1::SearchRequest { expansion: Some(wanted), ..one(vector(numbers(3, DIM))) };
+        let status = client.search(search).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert_eq!(reason(&status), (ErrorReason::FieldInvalid, field.to_owned()));
+    }
     Ok(())
 }
 
