@@ -518,7 +518,8 @@ impl Snapshot {
             for ((probed, tables), best) in probed.iter().zip(tables.iter()).zip(&best) {
                 let (range, cancel) = (ceiling < f32::INFINITY, params.cancel.as_ref());
                 let (lists, ceiling) = (&probed.lists, best.ceiling().min(ceiling));
-                requests.push(Request { tables, lists, k, ceiling, range, cancel });
+                let z = &probed.query.z;
+                requests.push(Request { z, tables, lists, k, ceiling, range, cancel });
             }
             let hits = match requests.as_slice() {
                 many if filter.is_some_and(|f| f.is_direct()) => {
@@ -615,7 +616,8 @@ impl Snapshot {
                         !f.deny.contains(slot) && f.allow.as_ref().is_none_or(|a| a.contains(slot))
                     })
             };
-            scan_shard(&self.model, &member.shard, index, alive, &lists, &lut, &mut best)?;
+            let query = (query.z.as_slice(), lut.as_slice());
+            scan_shard(&self.model, &member.shard, index, alive, &lists, query, &mut best)?;
         }
         let mut hits = best.into_sorted();
         if params.refine > 0 {

@@ -4,12 +4,12 @@
 //! ⟨qⱼ, codeword⟩ depends on the query alone, so one [`build_lut`] serves every list (Jégou, Douze,
 //! Schmid 2011, with the inner product in place of the distance to the residual). For L2,
 //! ‖q − z‖² = ‖q − c‖² − 2 ⟨q, r̂⟩ + t, where t = ‖r̂‖² + 2 ⟨c, r̂⟩ does not depend on the query: see
-//! [`l2_term`].
+//! [`l2_term`]. That is how a scan bounds a distance; the distance itself is [`l2_score`], which has nothing
+//! to cancel, and reads fewer cache lines for a single code.
 //!
 //! These scalar forms are the definition of a score. Whatever scans faster must return these bits.
 
-use crate::dense::{dot, norm_sq};
-use crate::level::{Level, Simd};
+use crate::dense::{dot, l2_sq_of_residual, norm_sq};
 
 /// Fills `lut` (m, ksub) with ⟨qⱼ, codeword⟩ for a query `q` (d,) and `codebooks` (m, ksub, dsub),
 /// where d = m · dsub.
@@ -44,42 +44,20 @@ pub fn inner_product_score(base: f32, sum: f32) -> f32 {
     base + sum
 }
 
-/// Squared distance of the query to a decoded vector: `base` = ‖q − c‖², `sum` from [`lut_sum`],
-/// `term` from [`l2_term`].
+/// Squared distance ‖(q − c) − r̂‖² of a query `q` (d,) to a decoded vector: its centroid `centroid` (d,) plus
+/// `residual` (d,). Summed in the order of [`crate::dense::LANES`].
+///
+/// # Panics
+/// If the lengths differ.
 #[inline]
-pub fn l2_score(base: f32, sum: f32, term: f32) -> f32 {
-    (base - 2.0 * sum) + term
+pub fn l2_score(q: &[f32], centroid: &[f32], residual: &[f32]) -> f32 {
+    l2_sq_of_residual(q, centroid, residual)
 }
 
 /// t = ‖r̂‖² + 2 ⟨c, r̂⟩ for a decoded residual `residual` (d,) and its centroid `centroid` (d,).
 #[inline(always)]
 pub fn l2_term(centroid: &[f32], residual: &[f32]) -> f32 {
     norm_sq(residual) + 2.0 * dot(centroid, residual)
-}
-
-/// [`l2_term`] with the instructions of a level: the same bits.
-///
-/// # Panics
-/// If the lengths differ.
-#[inline]
-pub fn l2_term_at(simd: Simd, centroid: &[f32], residual: &[f32]) -> f32 {
-    match simd.level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi => {
-            // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { l2_term_avx512(centroid, residual) }
-        }
-        _ => l2_term(centroid, residual),
-    }
-}
-
-/// # Safety
-/// AVX-512 F.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn l2_term_avx512(centroid: &[f32], residual: &[f32]) -> f32 {
-    // The sums' sixteen lanes become one register each.
-    l2_term(centroid, residual)
 }
 
 /// Writes the codewords of `code` (m,) one after the other to `residual` (d,), from `codebooks`
@@ -133,7 +111,9 @@ mod tests {
         build_lut(&q, &books, m, ksub, &mut lut);
         let sum = lut_sum(&lut, ksub, &code);
         assert!((inner_product_score(dot(&q, &c), sum) - dot(&q, &z)).abs() < 1e-5);
-        let l2 = l2_score(l2_sq(&q, &c), sum, l2_term(&c, &residual));
+        let l2 = l2_score(&q, &c, &residual);
         assert!((l2 - l2_sq(&q, &z)).abs() < 1e-5);
+        let by_table = l2_sq(&q, &c) - 2.0 * sum + l2_term(&c, &residual);
+        assert!((l2 - by_table).abs() < 1e-5);
     }
 }

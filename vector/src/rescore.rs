@@ -1,8 +1,8 @@
 //! Float scores of a few scattered codes: what the integer scan lets through.
 //!
 //! Each score has the bits that [`crate::adc`] defines. Codes are scored one after the other in a loop that waits
-//! for nothing: the sixteen additions of a table sum must follow each other, and a codeword comes from
-//! the second-level cache, but the processor looks far enough ahead to have two or three codes under way.
+//! for nothing: codewords come from the second-level cache, and so may the code, a line a column, but the
+//! processor looks far enough ahead to have a few codes under way. These lines are what a score costs.
 
 use crate::adc;
 use crate::codes::{CodeLayout, MAX_M};
@@ -13,7 +13,9 @@ use crate::level::{Level, Simd};
 pub struct Tables<'a> {
     /// How codes lie in their lists.
     pub layout: CodeLayout,
-    /// (m, ksub), from [`crate::adc::build_lut`] or [`crate::lut::fill`].
+    /// The query (d,); read for L2 only.
+    pub query: &'a [f32],
+    /// (m, ksub), from [`crate::adc::build_lut`] or [`crate::lut::fill`]; read for inner products only.
     pub lut: &'a [f32],
     /// (m, ksub, dsub); read for L2 only.
     pub codebooks: &'a [f32],
@@ -30,19 +32,13 @@ pub struct Candidate<'a> {
     pub i: usize,
     /// Centroid of the list, (d,); read for L2 only.
     pub centroid: &'a [f32],
-    /// The part of the score that the centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ for inner product.
+    /// The part of the score that the centroid decides, ⟨q, c⟩; read for inner products only.
     pub base: f32,
 }
 
 impl Tables<'_> {
     fn ksub(&self) -> usize {
         1 << self.layout.bits()
-    }
-
-    fn check(&self) {
-        let m = self.layout.m();
-        assert!(m <= MAX_M, "m = {m}");
-        assert_eq!(self.lut.len(), m * self.ksub(), "table of another shape");
     }
 
     /// Reads the code (m,) of a candidate.
@@ -59,7 +55,9 @@ impl Tables<'_> {
 /// # Panics
 /// If a shape does not fit.
 pub fn inner_products(tables: &Tables<'_>, candidates: &[Candidate<'_>], out: &mut Vec<f32>) {
-    tables.check();
+    let m = tables.layout.m();
+    assert!(m <= MAX_M, "m = {m}");
+    assert_eq!(tables.lut.len(), m * tables.ksub(), "table of another shape");
     out.clear();
     let mut code = [0; MAX_M];
     out.extend(candidates.iter().map(|c| {
@@ -73,10 +71,9 @@ pub fn inner_products(tables: &Tables<'_>, candidates: &[Candidate<'_>], out: &m
 /// # Panics
 /// If a shape does not fit.
 pub fn l2_sqs(simd: Simd, tables: &Tables<'_>, candidates: &[Candidate<'_>], out: &mut Vec<f32>) {
-    tables.check();
     out.clear();
-    let Some(first) = candidates.first() else { return };
-    let (m, ksub, d) = (tables.layout.m(), tables.ksub(), first.centroid.len());
+    let (m, ksub, d) = (tables.layout.m(), tables.ksub(), tables.query.len());
+    assert!(m <= MAX_M, "m = {m}");
     assert!(d.is_multiple_of(m), "d = {d} is no multiple of m = {m}");
     assert!(candidates.iter().all(|c| c.centroid.len() == d), "centroids of another dimension");
     assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
@@ -97,9 +94,8 @@ pub fn l2_sqs(simd: Simd, tables: &Tables<'_>, candidates: &[Candidate<'_>], out
     let (mut code, mut residual) = ([0; MAX_M], vec![0f32; d]);
     out.extend(candidates.iter().map(|c| {
         let code = tables.code(c, &mut code);
-        let sum = adc::lut_sum(tables.lut, ksub, code);
         adc::decode(tables.codebooks, ksub, code, &mut residual);
-        adc::l2_score(c.base, sum, adc::l2_term_at(simd, c.centroid, &residual))
+        adc::l2_score(tables.query, c.centroid, &residual)
     }));
 }
 
@@ -108,6 +104,7 @@ mod avx512 {
     use std::arch::x86_64::*;
 
     use super::*;
+    use crate::rows::reduce512;
 
     /// Codewords of `DSUB` floats, codes of `BITS`: sixteen coordinates of a residual are 16 / DSUB words.
     ///
@@ -120,7 +117,8 @@ mod avx512 {
         out: &mut Vec<f32>,
     ) {
         let ksub = 1usize << BITS;
-        let (lut, books) = (tables.lut.as_ptr(), tables.codebooks.as_ptr());
+        let books = tables.codebooks.as_ptr();
+        let query = tables.query.as_chunks::<16>().0;
         out.reserve(candidates.len());
         for c in candidates {
             // Holds the slice against its shape: column j is at `at + j · width`.
@@ -138,18 +136,12 @@ mod avx512 {
                 };
                 j * ksub + usize::from(code)
             };
-            let mut sum = 0f32;
-            let (mut norm, mut dot) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-            for (step, centroid) in c.centroid.as_chunks::<16>().0.iter().enumerate() {
-                let mut words = [0usize; 4];
-                for w in 0..16 / DSUB {
-                    words[w] = word(step * (16 / DSUB) + w);
-                    // SAFETY: the table has m rows of ksub.
-                    sum += unsafe { *lut.add(words[w]) };
-                }
-                // SAFETY: each word has DSUB floats.
-                let (centroid, residual) = unsafe {
-                    let of = |w: usize| books.add(words[w] * DSUB);
+            let mut sum = _mm512_setzero_ps();
+            let centroid = c.centroid.as_chunks::<16>().0;
+            for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
+                // SAFETY: sixteen floats each; each word has DSUB floats.
+                let (from, residual) = unsafe {
+                    let of = |w: usize| books.add(word(step * (16 / DSUB) + w) * DSUB);
                     let residual = match DSUB {
                         4 => {
                             let low = _mm256_set_m128(_mm_loadu_ps(of(1)), _mm_loadu_ps(of(0)));
@@ -162,28 +154,14 @@ mod avx512 {
                         }
                         _ => _mm512_loadu_ps(of(0)),
                     };
-                    (_mm512_loadu_ps(centroid.as_ptr()), residual)
+                    let query = _mm512_loadu_ps(query.as_ptr());
+                    (_mm512_sub_ps(query, _mm512_loadu_ps(centroid.as_ptr())), residual)
                 };
-                norm = _mm512_add_ps(norm, _mm512_mul_ps(residual, residual));
-                dot = _mm512_add_ps(dot, _mm512_mul_ps(centroid, residual));
+                let difference = _mm512_sub_ps(from, residual);
+                sum = _mm512_add_ps(sum, _mm512_mul_ps(difference, difference));
             }
-            let [norm, dot] = reduce(norm, dot);
-            out.push(adc::l2_score(c.base, sum, norm + 2.0 * dot));
+            out.push(reduce512(sum));
         }
-    }
-
-    /// The sixteen partial sums of each of two registers, added as [`crate::dense::LANES`] says.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-    fn reduce(a: __m512, b: __m512) -> [f32; 2] {
-        let eights = |s| _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps::<1>(s));
-        let (a, b) = (eights(a), eights(b));
-        // From here on both in one register: a's four sums, then b's.
-        let low = _mm256_permute2f128_ps::<0x20>(a, b);
-        let fours = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(a, b));
-        let twos = _mm256_add_ps(fours, _mm256_permute_ps::<0b01_00_11_10>(fours));
-        let ones = _mm256_add_ps(twos, _mm256_permute_ps::<0b10_11_00_01>(twos));
-        [_mm256_cvtss_f32(ones), _mm_cvtss_f32(_mm256_extractf128_ps::<1>(ones))]
     }
 }
 
@@ -211,7 +189,8 @@ mod tests {
                     (0..n).map(|_| rng.random_range(-9.0..9.0)).collect()
                 };
                 let (codebooks, lut, centroids) = (draw(ksub * d), draw(m * ksub), draw(2 * d));
-                let tables = Tables { layout, lut: &lut, codebooks: &codebooks };
+                let query = draw(d);
+                let tables = Tables { layout, query: &query, lut: &lut, codebooks: &codebooks };
                 for n in [0, 1, 3, 4, 5, 11] {
                     let candidates: Vec<Candidate<'_>> = (0..n)
                         .map(|c| Candidate {
@@ -224,14 +203,13 @@ mod tests {
                         .collect();
                     let want = |c: &Candidate<'_>, l2: bool| {
                         let code = &flat[c.i * m..][..m];
-                        let sum = adc::lut_sum(&lut, ksub, code);
                         if !l2 {
+                            let sum = adc::lut_sum(&lut, ksub, code);
                             return adc::inner_product_score(c.base, sum).to_bits();
                         }
                         let mut residual = vec![0f32; d];
                         adc::decode(&codebooks, ksub, code, &mut residual);
-                        let term = adc::l2_term(c.centroid, &residual);
-                        adc::l2_score(c.base, sum, term).to_bits()
+                        adc::l2_score(&query, c.centroid, &residual).to_bits()
                     };
                     let bits = |out: &[f32]| out.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
                     let expected =

@@ -12,10 +12,17 @@
 //! cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ · S            (saturation only lowers S)
 //! ```
 //!
-//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. The decisive costs are
-//! floats, so τ gets a slack first. A float cost is the sum of at most m + 3 floats, each rounding off at
-//! most 2⁻²⁴ of the largest magnitude M = |b_l| + Σⱼ max |cⱼ| + max |t|, and the byte table's differences are
-//! off by as much: 4 · (m + 8) · 2⁻²⁴ · M covers both twice over.
+//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. τ and b_l are floats, and so
+//! were the numbers that table and scalars were rounded from: so τ gets a slack first. With u = 2⁻²⁴:
+//!
+//! - *Inner product.* A cost is the sum of b_l and m table entries, the very floats that the byte table was
+//!   made from: at most m + 3 additions, each off by u of the largest magnitude M = |b_l| + Σⱼ max |cⱼ|; the byte
+//!   table's differences are off by as much. 4 · (m + 8) · u · M covers both twice over.
+//! - *L2.* A cost is summed from the decoded vector ([`ocelli_vector::adc::l2_score`]), in d / 16 + 5 additions;
+//!   rounding q − c first moves it by at most 2u √(cost · b_l) ≤ u (cost + b_l). b_l itself is such a sum. With R ≥ ‖r̂‖
+//!   of every code, the table was made of floats off by 2 (dsub / 16 + 6) u ‖q‖ R together, and terms off by
+//!   (d / 16 + 8) u (R² + 2 ‖c‖ R), where 2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R². All of it is at most
+//!   (d / 8 + 24) · u · M with M = 2 b_l + Σⱼ max |cⱼ| + max |t| + 2 R² + 4 ‖q‖ R; twice that is given away.
 //!
 //! # Where τ comes from
 //!
@@ -133,6 +140,8 @@ pub(crate) struct Target<'a> {
 /// One query of a scan.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
+    /// The query in the model's space, (d,).
+    pub z: &'a [f32],
     pub tables: &'a Tables,
     /// Probed lists, best first, each with the score that its centroid gives.
     pub lists: &'a [(u32, f32)],

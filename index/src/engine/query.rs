@@ -54,6 +54,7 @@ impl<'a> QueryScan<'a> {
         let p = target.model.parts();
         let tables = rescore::Tables {
             layout: target.model.layout(),
+            query: request.z,
             lut: &request.tables.lut,
             codebooks: &p.codebooks,
         };
@@ -61,7 +62,7 @@ impl<'a> QueryScan<'a> {
         Self {
             target,
             table,
-            bound: QueryBound::new(p.metric, p.m, table),
+            bound: QueryBound::new(target.model, request.z, table),
             keep: Keep::new(request.k, request.ceiling),
             queue: Queue::new(target.simd, p.metric, tables),
             range: request.range,

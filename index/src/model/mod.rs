@@ -81,6 +81,8 @@ pub struct Model {
     parts: ModelParts,
     /// Codebooks as tables are filled from them, (m, dsub, ksub).
     transposed: Vec<f32>,
+    /// See [`Self::residual_norm_sq`].
+    residual_norm_sq: f64,
     /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are looked at.
     shortlist: OnceLock<ByteRows>,
     /// Centroids in groups, of which a query looks at some: where there are many.
@@ -160,10 +162,12 @@ impl Model {
         }
         let hash = known.unwrap_or_else(|| hash_of(p));
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
+        let residual_norm_sq = longest_codes_sq(&p.codebooks, p.m, p.ksub);
         let file = p.coarse.file().cloned();
         Ok(Self {
             parts,
             transposed,
+            residual_norm_sq,
             shortlist: OnceLock::new(),
             groups: None,
             layout,
@@ -223,6 +227,11 @@ impl Model {
     /// What the model consists of.
     pub fn parts(&self) -> &ModelParts {
         &self.parts
+    }
+
+    /// No decoded residual has a larger squared norm.
+    pub(crate) fn residual_norm_sq(&self) -> f64 {
+        self.residual_norm_sq
     }
 
     /// Codebooks with the coordinates outside, (m, dsub, ksub).
@@ -369,6 +378,14 @@ impl Model {
         }
         x
     }
+}
+
+/// Σⱼ of the largest squared norm among the codewords of book j, for `codebooks` (m, ksub, dsub).
+fn longest_codes_sq(codebooks: &[f32], m: usize, ksub: usize) -> f64 {
+    let dsub = codebooks.len() / (m * ksub);
+    let norm_sq = |word: &[f32]| word.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+    let longest = |book: &[f32]| book.chunks_exact(dsub).map(norm_sq).fold(0.0, f64::max);
+    codebooks.chunks_exact(ksub * dsub).map(longest).sum()
 }
 
 #[cfg(test)]
