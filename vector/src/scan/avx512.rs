@@ -303,6 +303,60 @@ pub(super) unsafe fn between(bounds: &[[u16; BLOCK]], from: u16, to: u16, out: &
     }
 }
 
+/// [`between`] without a branch that depends on what is found: with a few hits in most blocks, guessing
+/// wrong is what finding them costs.
+///
+/// # Safety
+/// AVX-512 BW, VBMI2 and BMI2.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,bmi2,popcnt")]
+pub(super) unsafe fn between_vbmi2(
+    bounds: &[[u16; BLOCK]],
+    from: u16,
+    to: u16,
+    out: &mut Vec<u32>,
+) {
+    const LANES: [u8; BLOCK] = {
+        let mut lanes = [0; BLOCK];
+        let mut i = 0;
+        while i < BLOCK {
+            lanes[i] = i as u8;
+            i += 1;
+        }
+        lanes
+    };
+    let (from, to) = (_mm512_set1_epi16(from as i16), _mm512_set1_epi16(to as i16));
+    // SAFETY: 64 bytes.
+    let lanes = unsafe { _mm512_loadu_si512(LANES.as_ptr().cast()) };
+    // Each block writes whole registers of sixteen.
+    out.reserve(bounds.len() * BLOCK + 16);
+    let mut len = out.len();
+    for (first, block) in (0..).step_by(BLOCK).zip(bounds) {
+        let hits = |half: usize| {
+            // SAFETY: each half is 64 bytes.
+            let half = unsafe { _mm512_loadu_si512(block.as_ptr().add(half * BLOCK / 2).cast()) };
+            _mm512_mask_cmple_epu16_mask(_mm512_cmpge_epu16_mask(half, from), half, to)
+        };
+        let hits = _pdep_u64(u64::from(hits(0)), EVEN) | _pdep_u64(u64::from(hits(1)), !EVEN);
+        let found = _mm512_maskz_compress_epi8(hits, lanes);
+        let count = hits.count_ones() as usize;
+        let first = _mm512_set1_epi32(first);
+        // SAFETY: so far at most 64 rows a block were written, and there is room for sixteen more than that.
+        let mut put = |part: usize, bytes: __m128i| unsafe {
+            let rows = _mm512_add_epi32(_mm512_cvtepu8_epi32(bytes), first);
+            _mm512_storeu_si512(out.as_mut_ptr().add(len + 16 * part).cast(), rows);
+        };
+        put(0, _mm512_castsi512_si128(found));
+        if count > 16 {
+            put(1, _mm512_extracti32x4_epi32::<1>(found));
+            put(2, _mm512_extracti32x4_epi32::<2>(found));
+            put(3, _mm512_extracti32x4_epi32::<3>(found));
+        }
+        len += count;
+    }
+    // SAFETY: so many were written.
+    unsafe { out.set_len(len) };
+}
+
 /// How many of `bounds` are at most `threshold`.
 ///
 /// # Safety
