@@ -21,82 +21,89 @@ pub struct Tables<'a> {
     pub codebooks: &'a [f32],
 }
 
-/// One code to be scored.
+/// Some codes of one list.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// Codes of its list in block order.
+pub struct Rows<'a> {
+    /// Codes of the list in block order.
     pub codes: &'a [u8],
     /// Vectors in the list.
     pub len: usize,
-    /// Its place in the list.
-    pub i: usize,
     /// Centroid of the list, (d,); read for L2 only.
     pub centroid: &'a [f32],
     /// The part of the score that the centroid decides, ⟨q, c⟩; read for inner products only.
     pub base: f32,
+    /// The codes' places in the list, (n,).
+    pub places: &'a [u32],
 }
 
 impl Tables<'_> {
     fn ksub(&self) -> usize {
         1 << self.layout.bits()
     }
+}
 
-    /// Reads the code (m,) of a candidate.
+impl Rows<'_> {
+    /// Writes the code (m,) of each row to `code` and hands its score to `out`.
     #[inline]
-    fn code<'c>(&self, c: &Candidate<'_>, code: &'c mut [u8; MAX_M]) -> &'c [u8] {
-        let code = &mut code[..self.layout.m()];
-        self.layout.get(c.codes, c.len, c.i, code);
-        code
+    fn by_code(
+        &self,
+        tables: &Tables<'_>,
+        out: &mut Vec<f32>,
+        mut score: impl FnMut(&[u8]) -> f32,
+    ) {
+        let mut code = [0; MAX_M];
+        let code = &mut code[..tables.layout.m()];
+        out.extend(self.places.iter().map(|&i| {
+            tables.layout.get(self.codes, self.len, i as usize, code);
+            score(code)
+        }));
     }
 }
 
-/// Writes the inner product of the query with each candidate to `out` (n,).
+/// Writes the inner product of the query with each row to `out` (n,).
 ///
 /// # Panics
 /// If a shape does not fit.
-pub fn inner_products(tables: &Tables<'_>, candidates: &[Candidate<'_>], out: &mut Vec<f32>) {
+pub fn inner_products(tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f32>) {
     let m = tables.layout.m();
     assert!(m <= MAX_M, "m = {m}");
     assert_eq!(tables.lut.len(), m * tables.ksub(), "table of another shape");
     out.clear();
-    let mut code = [0; MAX_M];
-    out.extend(candidates.iter().map(|c| {
-        let code = tables.code(c, &mut code);
-        adc::inner_product_score(c.base, adc::lut_sum(tables.lut, tables.ksub(), code))
-    }));
+    rows.by_code(tables, out, |code| {
+        adc::inner_product_score(rows.base, adc::lut_sum(tables.lut, tables.ksub(), code))
+    });
 }
 
-/// Writes the squared distance of the query to each candidate to `out` (n,).
+/// Writes the squared distance of the query to each row to `out` (n,).
 ///
 /// # Panics
 /// If a shape does not fit.
-pub fn l2_sqs(simd: Simd, tables: &Tables<'_>, candidates: &[Candidate<'_>], out: &mut Vec<f32>) {
+pub fn l2_sqs(simd: Simd, tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f32>) {
     out.clear();
     let (m, ksub, d) = (tables.layout.m(), tables.ksub(), tables.query.len());
     assert!(m <= MAX_M, "m = {m}");
     assert!(d.is_multiple_of(m), "d = {d} is no multiple of m = {m}");
-    assert!(candidates.iter().all(|c| c.centroid.len() == d), "centroids of another dimension");
+    assert_eq!(rows.centroid.len(), d, "centroid of another dimension");
     assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
     #[cfg(target_arch = "x86_64")]
     if simd.level() >= Level::Avx512 && d.is_multiple_of(16) {
         // SAFETY: only a processor that has the level makes `simd`; shapes were checked above.
         unsafe {
             match (d / m, tables.layout.bits()) {
-                (4, 8) => return avx512::l2_sqs::<4, 8>(tables, candidates, out),
-                (8, 8) => return avx512::l2_sqs::<8, 8>(tables, candidates, out),
-                (16, 8) => return avx512::l2_sqs::<16, 8>(tables, candidates, out),
-                (4, 4) => return avx512::l2_sqs::<4, 4>(tables, candidates, out),
-                (8, 4) => return avx512::l2_sqs::<8, 4>(tables, candidates, out),
+                (4, 8) => return avx512::l2_sqs::<4, 8>(tables, rows, out),
+                (8, 8) => return avx512::l2_sqs::<8, 8>(tables, rows, out),
+                (16, 8) => return avx512::l2_sqs::<16, 8>(tables, rows, out),
+                (4, 4) => return avx512::l2_sqs::<4, 4>(tables, rows, out),
+                (8, 4) => return avx512::l2_sqs::<8, 4>(tables, rows, out),
                 _ => {}
             }
         }
     }
-    let (mut code, mut residual) = ([0; MAX_M], vec![0f32; d]);
-    out.extend(candidates.iter().map(|c| {
-        let code = tables.code(c, &mut code);
+    let mut residual = vec![0f32; d];
+    rows.by_code(tables, out, |code| {
         adc::decode(tables.codebooks, ksub, code, &mut residual);
-        adc::l2_score(tables.query, c.centroid, &residual)
-    }));
+        adc::l2_score(tables.query, rows.centroid, &residual)
+    });
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -113,16 +120,17 @@ mod avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     pub(super) unsafe fn l2_sqs<const DSUB: usize, const BITS: u32>(
         tables: &Tables<'_>,
-        candidates: &[Candidate<'_>],
+        rows: &Rows<'_>,
         out: &mut Vec<f32>,
     ) {
         let ksub = 1usize << BITS;
         let books = tables.codebooks.as_ptr();
         let query = tables.query.as_chunks::<16>().0;
-        out.reserve(candidates.len());
-        for c in candidates {
+        let centroid = rows.centroid.as_chunks::<16>().0;
+        out.reserve(rows.places.len());
+        for &i in rows.places {
             // Holds the slice against its shape: column j is at `at + j · width`.
-            let (lane, width) = tables.layout.lane(c.codes, c.len, c.i);
+            let (lane, width) = tables.layout.lane(rows.codes, rows.len, i as usize);
             let at = lane.as_ptr();
             // The number of sub-quantizer j's word among all.
             let word = |j: usize| {
@@ -137,7 +145,6 @@ mod avx512 {
                 j * ksub + usize::from(code)
             };
             let mut sum = _mm512_setzero_ps();
-            let centroid = c.centroid.as_chunks::<16>().0;
             for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
                 // SAFETY: sixteen floats each; each word has DSUB floats.
                 let (from, residual) = unsafe {
@@ -192,31 +199,26 @@ mod tests {
                 let query = draw(d);
                 let tables = Tables { layout, query: &query, lut: &lut, codebooks: &codebooks };
                 for n in [0, 1, 3, 4, 5, 11] {
-                    let candidates: Vec<Candidate<'_>> = (0..n)
-                        .map(|c| Candidate {
-                            codes: &codes,
-                            len,
-                            i: c * 37 % len,
-                            centroid: &centroids[c % 2 * d..][..d],
-                            base: c as f32 - 2.5,
-                        })
-                        .collect();
-                    let want = |c: &Candidate<'_>, l2: bool| {
-                        let code = &flat[c.i * m..][..m];
+                    let places: Vec<u32> = (0..n).map(|c| c * 37 % len as u32).collect();
+                    let centroid = &centroids[n as usize % 2 * d..][..d];
+                    let base = n as f32 - 2.5;
+                    let rows = Rows { codes: &codes, len, centroid, base, places: &places };
+                    let want = |i: u32, l2: bool| {
+                        let code = &flat[i as usize * m..][..m];
                         if !l2 {
                             let sum = adc::lut_sum(&lut, ksub, code);
-                            return adc::inner_product_score(c.base, sum).to_bits();
+                            return adc::inner_product_score(base, sum).to_bits();
                         }
                         let mut residual = vec![0f32; d];
                         adc::decode(&codebooks, ksub, code, &mut residual);
-                        adc::l2_score(&query, c.centroid, &residual).to_bits()
+                        adc::l2_score(&query, centroid, &residual).to_bits()
                     };
                     let bits = |out: &[f32]| out.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
                     let expected =
-                        |l2: bool| candidates.iter().map(|c| want(c, l2)).collect::<Vec<_>>();
+                        |l2: bool| places.iter().map(|&i| want(i, l2)).collect::<Vec<_>>();
                     for simd in Simd::all() {
                         let mut out = vec![1.0];
-                        l2_sqs(simd, &tables, &candidates, &mut out);
+                        l2_sqs(simd, &tables, &rows, &mut out);
                         assert_eq!(
                             bits(&out),
                             expected(true),
@@ -225,7 +227,7 @@ mod tests {
                         );
                     }
                     let mut out = vec![1.0];
-                    inner_products(&tables, &candidates, &mut out);
+                    inner_products(&tables, &rows, &mut out);
                     assert_eq!(bits(&out), expected(false), "m {m} dsub {dsub}");
                 }
             }

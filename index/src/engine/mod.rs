@@ -32,8 +32,7 @@
 //!
 //! # The way of a row
 //!
-//! scan ([`ocelli_vector::scan`]) → queue ([`queue`]) → float score ([`ocelli_vector::rescore`]) → keep
-//! ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory.
+//! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::rescore`]) → keep ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory.
 //!
 //! # Many queries
 //!
@@ -49,7 +48,7 @@ mod bound;
 mod excluded;
 mod keep;
 mod query;
-mod queue;
+mod survivors;
 #[cfg(test)]
 mod tests;
 mod warm;
@@ -103,6 +102,7 @@ pub(crate) struct Buffers {
     /// Bounds of the warm-up's lists, one after the other.
     warm: Vec<BlockBounds>,
     survivors: Vec<u32>,
+    scores: Vec<f32>,
     excluded: Vec<u64>,
     /// Of each list, where the chain of a tile's queries begins that scan it.
     chains: Vec<u32>,

@@ -9,7 +9,7 @@ use ocelli_vector::scan::{self, BlockBounds, List, Scalars};
 
 use super::bound::{ListBound, QueryBound};
 use super::keep::Keep;
-use super::queue::{ListView, Queue};
+use super::survivors::{ListView, Scorer};
 use super::warm::{self, Span};
 use super::{Buffers, Request, Target};
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub(super) struct QueryScan<'a> {
     table: &'a ByteTable,
     bound: QueryBound,
     keep: Keep,
-    queue: Queue<'a>,
+    scorer: Scorer<'a>,
     range: bool,
     cancel: Option<&'a Cancel>,
 }
@@ -64,7 +64,7 @@ impl<'a> QueryScan<'a> {
             table,
             bound: QueryBound::new(target.model, request.z, table),
             keep: Keep::new(request.k, request.ceiling),
-            queue: Queue::new(target.simd, p.metric, tables),
+            scorer: Scorer::new(target.simd, p.metric, tables),
             range: request.range,
             cancel: request.cancel,
         }
@@ -100,7 +100,7 @@ impl<'a> QueryScan<'a> {
             return Ok(0);
         }
         let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { warm, survivors, excluded: dead, .. } = buffers;
+        let Buffers { warm, survivors, scores, excluded: dead, .. } = buffers;
         let (layout, k) = (model.layout(), self.keep.k());
         let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
         let mut rows = 0;
@@ -130,9 +130,8 @@ impl<'a> QueryScan<'a> {
             if let Some(first) = span.first {
                 scan::between(simd, &warm[span.blocks.clone()], None, first, survivors);
             }
-            self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
+            self.scorer.score(&probed.view, survivors, scores, shard, &mut self.keep)?;
         }
-        self.queue.flush(shard, &mut self.keep)?;
         self.keep.tighten(shard)?;
         for (probed, span) in warmed.iter().zip(&spans) {
             let Some(threshold) = self.bound.threshold(&probed.bound, self.keep.tau) else {
@@ -148,9 +147,8 @@ impl<'a> QueryScan<'a> {
                     survivors.retain(|&i| !is_set(dead, i));
                 }
             }
-            self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
+            self.scorer.score(&probed.view, survivors, scores, shard, &mut self.keep)?;
         }
-        self.queue.flush(shard, &mut self.keep)?;
         self.keep.tighten(shard)?;
         Ok(warmed.len())
     }
@@ -166,7 +164,7 @@ impl<'a> QueryScan<'a> {
         buffers: &mut Buffers,
     ) -> Result<()> {
         let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { survivors, excluded: dead, .. } = buffers;
+        let Buffers { survivors, scores, excluded: dead, .. } = buffers;
         self.check()?;
         if excluded.skips(&probed.entry) {
             return Ok(());
@@ -191,7 +189,7 @@ impl<'a> QueryScan<'a> {
             if any_dead {
                 survivors.retain(|&i| !is_set(dead, i));
             }
-            self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
+            self.scorer.score(&probed.view, survivors, scores, shard, &mut self.keep)?;
         }
         Ok(())
     }
@@ -211,7 +209,7 @@ impl<'a> QueryScan<'a> {
         let Target { shard, excluded, .. } = *self.target;
         let Some(filter) = excluded.filter else { return Ok(()) };
         let mut list: Option<Probed<'a>> = None;
-        let mut dead = Vec::new();
+        let (mut dead, mut scores) = (Vec::new(), Vec::new());
         for slot in filter.allow.iter().flatten().filter(|&slot| !filter.deny.contains(slot)) {
             // Slots ascend, and so do lists.
             let within = |p: &Probed<'_>| slot - p.entry.first < p.entry.len;
@@ -229,7 +227,7 @@ impl<'a> QueryScan<'a> {
             };
             let i = slot - probed.entry.first;
             if dead.is_empty() || !is_set(&dead, i) {
-                self.queue.extend(&probed.view, &[i], shard, &mut self.keep)?;
+                self.scorer.score(&probed.view, &[i], &mut scores, shard, &mut self.keep)?;
             }
         }
         Ok(())
@@ -239,9 +237,8 @@ impl<'a> QueryScan<'a> {
     ///
     /// # Errors
     /// As [`Self::probed`].
-    pub fn finish(mut self) -> Result<Vec<Hit>> {
+    pub fn finish(self) -> Result<Vec<Hit>> {
         let Target { model, shard, index, .. } = *self.target;
-        self.queue.flush(shard, &mut self.keep)?;
         let found = self.keep.finish(shard)?;
         // Ordinals lie scattered: all are asked for before the first is needed.
         found.iter().for_each(|f| shard.prefetch_ordinal(f.slot()));

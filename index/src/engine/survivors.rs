@@ -1,0 +1,68 @@
+//! From survivors of the integer scan to scored rows.
+
+use ocelli_vector::Simd;
+use ocelli_vector::rescore::{self, Rows, Tables};
+
+use super::keep::{Found, Keep};
+use crate::error::Result;
+use crate::model::Metric;
+use crate::shard::Shard;
+
+/// See the module's introduction.
+pub(super) struct Scorer<'a> {
+    simd: Simd,
+    metric: Metric,
+    tables: Tables<'a>,
+}
+
+/// A list as its rows are scored.
+#[derive(Clone, Copy)]
+pub(super) struct ListView<'a> {
+    pub codes: &'a [u8],
+    pub len: usize,
+    pub centroid: &'a [f32],
+    pub base: f32,
+    /// Slot of its first row.
+    pub first: u32,
+}
+
+impl<'a> Scorer<'a> {
+    pub fn new(simd: Simd, metric: Metric, tables: Tables<'a>) -> Self {
+        Self { simd, metric, tables }
+    }
+
+    /// Scores the rows of a list at `places`, and keeps what is good enough. Right after the scan their codes,
+    /// a cache line for each sub-quantizer, are near. All are scored before the first is looked at: what is
+    /// kept depends on the data, and a wrong guess would undo the scores under way.
+    ///
+    /// # Errors
+    /// As [`Keep::push`].
+    #[inline]
+    pub fn score(
+        &self,
+        view: &ListView<'_>,
+        places: &[u32],
+        scores: &mut Vec<f32>,
+        shard: &Shard,
+        keep: &mut Keep,
+    ) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let ListView { codes, len, centroid, base, first } = *view;
+        let rows = Rows { codes, len, centroid, base, places };
+        match self.metric {
+            Metric::L2 => rescore::l2_sqs(self.simd, &self.tables, &rows, scores),
+            Metric::InnerProduct => {
+                rescore::inner_products(&self.tables, &rows, scores);
+                scores.iter_mut().for_each(|s| *s = -*s);
+            }
+        }
+        for (&i, &cost) in places.iter().zip(scores.iter()) {
+            if keep.admits(cost) {
+                keep.push(shard, Found::new(cost, first + i))?;
+            }
+        }
+        Ok(())
+    }
+}
