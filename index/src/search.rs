@@ -156,7 +156,7 @@ impl Merge {
 }
 
 /// Scores every living row of `lists` (with the centroid's part of the score) in one shard, for the query `z`
-/// (d,) with the table `lut`.
+/// (d,).
 ///
 /// # Errors
 /// [`crate::Error::Corrupt`]; `best` may then hold some of the shard's hits.
@@ -166,7 +166,7 @@ pub(crate) fn scan_shard(
     shard_index: u32,
     alive: impl Fn(u32, u32) -> bool,
     lists: &[(u32, f32)],
-    (z, lut): (&[f32], &[f32]),
+    z: &[f32],
     best: &mut Best,
 ) -> Result<()> {
     let p = model.parts();
@@ -178,14 +178,10 @@ pub(crate) fn scan_shard(
         let codes = shard.list_codes(&entry)?;
         for i in 0..entry.len {
             layout.get(codes, entry.len as usize, i as usize, &mut code);
+            adc::decode(&p.codebooks, p.ksub, &code, &mut residual);
             let score = match p.metric {
-                Metric::InnerProduct => {
-                    adc::inner_product_score(base, adc::lut_sum(lut, p.ksub, &code))
-                }
-                Metric::L2 => {
-                    adc::decode(&p.codebooks, p.ksub, &code, &mut residual);
-                    adc::l2_score(z, model.centroid(list), &residual)
-                }
+                Metric::InnerProduct => adc::inner_product_score(base, z, &residual),
+                Metric::L2 => adc::l2_score(z, model.centroid(list), &residual),
             };
             if !best.admits(score) {
                 continue;

@@ -13,11 +13,9 @@ use crate::level::{Level, Simd};
 pub struct Tables<'a> {
     /// How codes lie in their lists.
     pub layout: CodeLayout,
-    /// The query (d,); read for L2 only.
+    /// The query (d,).
     pub query: &'a [f32],
-    /// (m, ksub), from [`crate::adc::build_lut`] or [`crate::lut::fill`]; read for inner products only.
-    pub lut: &'a [f32],
-    /// (m, ksub, dsub); read for L2 only.
+    /// (m, ksub, dsub).
     pub codebooks: &'a [f32],
 }
 
@@ -42,43 +40,20 @@ impl Tables<'_> {
     }
 }
 
-impl Rows<'_> {
-    /// Writes the code (m,) of each row to `code` and hands its score to `out`.
-    #[inline]
-    fn by_code(
-        &self,
-        tables: &Tables<'_>,
-        out: &mut Vec<f32>,
-        mut score: impl FnMut(&[u8]) -> f32,
-    ) {
-        let mut code = [0; MAX_M];
-        let code = &mut code[..tables.layout.m()];
-        out.extend(self.places.iter().map(|&i| {
-            tables.layout.get(self.codes, self.len, i as usize, code);
-            score(code)
-        }));
-    }
+/// Which score is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// ‖(q − c) − r̂‖².
+    L2,
+    /// ⟨q, c⟩ + ⟨q, r̂⟩.
+    InnerProduct,
 }
 
-/// Writes the inner product of the query with each row to `out` (n,).
+/// Writes the score of each row to `out` (n,).
 ///
 /// # Panics
 /// If a shape does not fit.
-pub fn inner_products(tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f32>) {
-    let m = tables.layout.m();
-    assert!(m <= MAX_M, "m = {m}");
-    assert_eq!(tables.lut.len(), m * tables.ksub(), "table of another shape");
-    out.clear();
-    rows.by_code(tables, out, |code| {
-        adc::inner_product_score(rows.base, adc::lut_sum(tables.lut, tables.ksub(), code))
-    });
-}
-
-/// Writes the squared distance of the query to each row to `out` (n,).
-///
-/// # Panics
-/// If a shape does not fit.
-pub fn l2_sqs(simd: Simd, tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f32>) {
+pub fn scores(simd: Simd, score: Score, tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f32>) {
     out.clear();
     let (m, ksub, d) = (tables.layout.m(), tables.ksub(), tables.query.len());
     assert!(m <= MAX_M, "m = {m}");
@@ -87,23 +62,36 @@ pub fn l2_sqs(simd: Simd, tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f3
     assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
     #[cfg(target_arch = "x86_64")]
     if simd.level() >= Level::Avx512 && d.is_multiple_of(16) {
+        use Score::{InnerProduct, L2};
+        use avx512::scores;
         // SAFETY: only a processor that has the level makes `simd`; shapes were checked above.
         unsafe {
-            match (d / m, tables.layout.bits()) {
-                (4, 8) => return avx512::l2_sqs::<4, 8>(tables, rows, out),
-                (8, 8) => return avx512::l2_sqs::<8, 8>(tables, rows, out),
-                (16, 8) => return avx512::l2_sqs::<16, 8>(tables, rows, out),
-                (4, 4) => return avx512::l2_sqs::<4, 4>(tables, rows, out),
-                (8, 4) => return avx512::l2_sqs::<8, 4>(tables, rows, out),
+            match (score, d / m, tables.layout.bits()) {
+                (L2, 4, 8) => return scores::<true, 4, 8>(tables, rows, out),
+                (L2, 8, 8) => return scores::<true, 8, 8>(tables, rows, out),
+                (L2, 16, 8) => return scores::<true, 16, 8>(tables, rows, out),
+                (L2, 4, 4) => return scores::<true, 4, 4>(tables, rows, out),
+                (L2, 8, 4) => return scores::<true, 8, 4>(tables, rows, out),
+                (InnerProduct, 4, 8) => return scores::<false, 4, 8>(tables, rows, out),
+                (InnerProduct, 8, 8) => return scores::<false, 8, 8>(tables, rows, out),
+                (InnerProduct, 16, 8) => return scores::<false, 16, 8>(tables, rows, out),
+                (InnerProduct, 4, 4) => return scores::<false, 4, 4>(tables, rows, out),
+                (InnerProduct, 8, 4) => return scores::<false, 8, 4>(tables, rows, out),
                 _ => {}
             }
         }
     }
     let mut residual = vec![0f32; d];
-    rows.by_code(tables, out, |code| {
+    let mut code = [0; MAX_M];
+    let code = &mut code[..m];
+    out.extend(rows.places.iter().map(|&i| {
+        tables.layout.get(rows.codes, rows.len, i as usize, code);
         adc::decode(tables.codebooks, ksub, code, &mut residual);
-        adc::l2_score(tables.query, rows.centroid, &residual)
-    });
+        match score {
+            Score::L2 => adc::l2_score(tables.query, rows.centroid, &residual),
+            Score::InnerProduct => adc::inner_product_score(rows.base, tables.query, &residual),
+        }
+    }));
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -118,7 +106,7 @@ mod avx512 {
     /// # Safety
     /// AVX-512 F, BW, DQ, VL. The shapes fit, and d is a multiple of 16.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) unsafe fn l2_sqs<const DSUB: usize, const BITS: u32>(
+    pub(super) unsafe fn scores<const L2: bool, const DSUB: usize, const BITS: u32>(
         tables: &Tables<'_>,
         rows: &Rows<'_>,
         out: &mut Vec<f32>,
@@ -147,7 +135,7 @@ mod avx512 {
             let mut sum = _mm512_setzero_ps();
             for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
                 // SAFETY: sixteen floats each; each word has DSUB floats.
-                let (from, residual) = unsafe {
+                let (query, centroid, residual) = unsafe {
                     let of = |w: usize| books.add(word(step * (16 / DSUB) + w) * DSUB);
                     let residual = match DSUB {
                         4 => {
@@ -162,12 +150,18 @@ mod avx512 {
                         _ => _mm512_loadu_ps(of(0)),
                     };
                     let query = _mm512_loadu_ps(query.as_ptr());
-                    (_mm512_sub_ps(query, _mm512_loadu_ps(centroid.as_ptr())), residual)
+                    (query, _mm512_loadu_ps(centroid.as_ptr()), residual)
                 };
-                let difference = _mm512_sub_ps(from, residual);
-                sum = _mm512_add_ps(sum, _mm512_mul_ps(difference, difference));
+                let product = if L2 {
+                    let difference = _mm512_sub_ps(_mm512_sub_ps(query, centroid), residual);
+                    _mm512_mul_ps(difference, difference)
+                } else {
+                    _mm512_mul_ps(query, residual)
+                };
+                sum = _mm512_add_ps(sum, product);
             }
-            out.push(reduce512(sum));
+            let sum = reduce512(sum);
+            out.push(if L2 { sum } else { rows.base + sum });
         }
     }
 }
@@ -195,40 +189,34 @@ mod tests {
                 let mut draw = |n: usize| -> Vec<f32> {
                     (0..n).map(|_| rng.random_range(-9.0..9.0)).collect()
                 };
-                let (codebooks, lut, centroids) = (draw(ksub * d), draw(m * ksub), draw(2 * d));
+                let (codebooks, centroids) = (draw(ksub * d), draw(2 * d));
                 let query = draw(d);
-                let tables = Tables { layout, query: &query, lut: &lut, codebooks: &codebooks };
+                let tables = Tables { layout, query: &query, codebooks: &codebooks };
                 for n in [0, 1, 3, 4, 5, 11] {
                     let places: Vec<u32> = (0..n).map(|c| c * 37 % len as u32).collect();
                     let centroid = &centroids[n as usize % 2 * d..][..d];
                     let base = n as f32 - 2.5;
                     let rows = Rows { codes: &codes, len, centroid, base, places: &places };
-                    let want = |i: u32, l2: bool| {
-                        let code = &flat[i as usize * m..][..m];
-                        if !l2 {
-                            let sum = adc::lut_sum(&lut, ksub, code);
-                            return adc::inner_product_score(base, sum).to_bits();
-                        }
+                    let want = |i: u32, score: Score| {
                         let mut residual = vec![0f32; d];
-                        adc::decode(&codebooks, ksub, code, &mut residual);
-                        adc::l2_score(&query, centroid, &residual).to_bits()
+                        adc::decode(&codebooks, ksub, &flat[i as usize * m..][..m], &mut residual);
+                        match score {
+                            Score::L2 => adc::l2_score(&query, centroid, &residual),
+                            Score::InnerProduct => {
+                                adc::inner_product_score(base, &query, &residual)
+                            }
+                        }
                     };
                     let bits = |out: &[f32]| out.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
-                    let expected =
-                        |l2: bool| places.iter().map(|&i| want(i, l2)).collect::<Vec<_>>();
-                    for simd in Simd::all() {
-                        let mut out = vec![1.0];
-                        l2_sqs(simd, &tables, &rows, &mut out);
-                        assert_eq!(
-                            bits(&out),
-                            expected(true),
-                            "{} m {m} dsub {dsub}",
-                            simd.level()
-                        );
+                    for score in [Score::L2, Score::InnerProduct] {
+                        let expected: Vec<f32> = places.iter().map(|&i| want(i, score)).collect();
+                        for simd in Simd::all() {
+                            let mut out = vec![1.0];
+                            scores(simd, score, &tables, &rows, &mut out);
+                            let level = simd.level();
+                            assert_eq!(bits(&out), bits(&expected), "{level} m {m} dsub {dsub}");
+                        }
                     }
-                    let mut out = vec![1.0];
-                    inner_products(&tables, &rows, &mut out);
-                    assert_eq!(bits(&out), expected(false), "m {m} dsub {dsub}");
                 }
             }
         }

@@ -13,7 +13,7 @@ pub(super) const LARGEST: f64 = f32::MAX as f64 / 8.0;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueryBound {
     metric: Metric,
-    /// Slack of float costs by their magnitude, and what the magnitude of every L2 cost has in it.
+    /// Slack of float costs by their magnitude, and what every magnitude has in it.
     slack: f64,
     extra: f64,
     /// Σⱼ lowⱼ.
@@ -42,10 +42,7 @@ pub(super) struct ListBound {
 impl QueryBound {
     pub fn new(model: &Model, z: &[f32], table: &ByteTable) -> Self {
         let (p, r_sq) = (model.parts(), model.residual_norm_sq());
-        let operations = match p.metric {
-            Metric::InnerProduct => 4.0 * (p.m as f64 + 8.0),
-            Metric::L2 => 2.0 * (p.d as f64 / 8.0 + 24.0),
-        };
+        let operations = 2.0 * (p.d as f64 / 8.0 + 24.0);
         let norm = f64::from(dense::norm_sq(z)).sqrt() * 1.001;
         Self {
             metric: p.metric,
@@ -78,7 +75,7 @@ impl QueryBound {
                 )
             }
         };
-        let magnitude = b.abs() + self.magnitude + term_size;
+        let magnitude = 2.0 * b.abs() + self.magnitude + term_size + self.extra;
         let factor = 256.0 * step * self.per_step * (1.0 - 1e-9);
         ListBound {
             constant: b + self.low + term_low,

@@ -15,14 +15,16 @@
 //! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. τ and b_l are floats, and so
 //! were the numbers that table and scalars were rounded from: so τ gets a slack first. With u = 2⁻²⁴:
 //!
-//! - *Inner product.* A cost is the sum of b_l and m table entries, the very floats that the byte table was
-//!   made from: at most m + 3 additions, each off by u of the largest magnitude M = |b_l| + Σⱼ max |cⱼ|; the byte
-//!   table's differences are off by as much. 4 · (m + 8) · u · M covers both twice over.
-//! - *L2.* A cost is summed from the decoded vector ([`ocelli_vector::adc::l2_score`]), in d / 16 + 5 additions;
-//!   rounding q − c first moves it by at most 2u √(cost · b_l) ≤ u (cost + b_l). b_l itself is such a sum. With R ≥ ‖r̂‖
-//!   of every code, the table was made of floats off by 2 (dsub / 16 + 6) u ‖q‖ R together, and terms off by
-//!   (d / 16 + 8) u (R² + 2 ‖c‖ R), where 2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R². All of it is at most
-//!   (d / 8 + 24) · u · M with M = 2 b_l + Σⱼ max |cⱼ| + max |t| + 2 R² + 4 ‖q‖ R; twice that is given away.
+//! With R ≥ ‖r̂‖ of every code, and what the table and the terms were rounded from:
+//!
+//! - the table loses nothing that it does not own up to ([`ocelli_vector::lut`]);
+//! - *inner product:* a cost is b_l, the very float, and a sum of d / 16 + 5 additions, off by so many u ‖q‖ R;
+//! - *L2:* a cost is such a sum too ([`ocelli_vector::adc::l2_score`]), rounding q − c first moves it by at most
+//!   2u √(cost · b_l) ≤ u (cost + b_l), and b_l is a sum of its own; terms are off by (d / 16 + 8) u (R² + 2 ‖c‖ R), where
+//!   2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R².
+//!
+//! All of it is at most (d / 8 + 24) · u · M with M = 2 |b_l| + Σⱼ max |cⱼ| + max |t| + 2 R² + 4 ‖q‖ R; twice that is given
+//! away, which is a small part of a unit.
 //!
 //! # Where τ comes from
 //!
@@ -41,7 +43,7 @@
 //! are in the first-level cache. In which order rows are looked at changes no answer.
 
 use ocelli_vector::Simd;
-use ocelli_vector::lut::{self, ByteTable};
+use ocelli_vector::lut::ByteTable;
 use ocelli_vector::scan::BlockBounds;
 
 mod bound;
@@ -64,7 +66,7 @@ use crate::shard::Shard;
 
 /// Queries whose lists are chosen together: so many times fewer reads of the centroids.
 pub(crate) const PROBE_TILE: usize = 4;
-/// Queries that are taken through lists together: their tables, 20 KB each at m = 16, stay in the
+/// Queries that are taken through lists together: their tables, 4 KB each at m = 16, stay in the
 /// second-level cache.
 pub(crate) const SCAN_TILE: usize = 24;
 
@@ -74,7 +76,7 @@ pub struct Scratch {
     /// The instruction level of every kernel that is called with these buffers.
     pub(crate) simd: Simd,
     pub(crate) probe: [ProbeBuffers; PROBE_TILE],
-    pub(crate) tables: Vec<Tables>,
+    pub(crate) tables: Vec<ByteTable>,
     pub(crate) buffers: Buffers,
 }
 
@@ -90,7 +92,7 @@ impl Scratch {
         Self {
             simd,
             probe: Default::default(),
-            tables: vec![Tables::default()],
+            tables: vec![ByteTable::default()],
             buffers: Buffers::default(),
         }
     }
@@ -108,21 +110,10 @@ pub(crate) struct Buffers {
     chains: Vec<u32>,
 }
 
-/// A query's tables: floats, and the bytes that bound them.
-#[derive(Debug, Default)]
-pub(crate) struct Tables {
-    lut: Vec<f32>,
-    bytes: ByteTable,
-}
-
-impl Tables {
-    /// Fills the tables for a query.
-    pub fn fill(&mut self, simd: Simd, model: &Model, query: &Query) {
-        let p = model.parts();
-        lut::fill(simd, &query.z, model.transposed(), p.m, p.ksub, &mut self.lut);
-        let scale = if p.metric == Metric::L2 { 2.0 } else { 1.0 };
-        self.bytes.fill(simd, &self.lut, p.ksub, scale);
-    }
+/// Fills the table of a query.
+pub(crate) fn fill_table(simd: Simd, model: &Model, query: &Query, table: &mut ByteTable) {
+    let scale = if model.metric() == Metric::L2 { 2.0 } else { 1.0 };
+    table.fill(simd, model.whole_books(), &query.z, scale);
 }
 
 /// What is scanned.
@@ -142,7 +133,7 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Request<'a> {
     /// The query in the model's space, (d,).
     pub z: &'a [f32],
-    pub tables: &'a Tables,
+    pub table: &'a ByteTable,
     /// Probed lists, best first, each with the score that its centroid gives.
     pub lists: &'a [(u32, f32)],
     /// Hits wanted.

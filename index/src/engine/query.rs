@@ -55,10 +55,9 @@ impl<'a> QueryScan<'a> {
         let tables = rescore::Tables {
             layout: target.model.layout(),
             query: request.z,
-            lut: &request.tables.lut,
             codebooks: &p.codebooks,
         };
-        let table = &request.tables.bytes;
+        let table = request.table;
         Self {
             target,
             table,

@@ -1,7 +1,7 @@
 //! From survivors of the integer scan to scored rows.
 
 use ocelli_vector::Simd;
-use ocelli_vector::rescore::{self, Rows, Tables};
+use ocelli_vector::rescore::{self, Rows, Score, Tables};
 
 use super::keep::{Found, Keep};
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::shard::Shard;
 /// See the module's introduction.
 pub(super) struct Scorer<'a> {
     simd: Simd,
-    metric: Metric,
+    score: Score,
     tables: Tables<'a>,
 }
 
@@ -28,7 +28,11 @@ pub(super) struct ListView<'a> {
 
 impl<'a> Scorer<'a> {
     pub fn new(simd: Simd, metric: Metric, tables: Tables<'a>) -> Self {
-        Self { simd, metric, tables }
+        let score = match metric {
+            Metric::L2 => Score::L2,
+            Metric::InnerProduct => Score::InnerProduct,
+        };
+        Self { simd, score, tables }
     }
 
     /// Scores the rows of a list at `places`, and keeps what is good enough. Right after the scan their codes,
@@ -51,12 +55,9 @@ impl<'a> Scorer<'a> {
         }
         let ListView { codes, len, centroid, base, first } = *view;
         let rows = Rows { codes, len, centroid, base, places };
-        match self.metric {
-            Metric::L2 => rescore::l2_sqs(self.simd, &self.tables, &rows, scores),
-            Metric::InnerProduct => {
-                rescore::inner_products(&self.tables, &rows, scores);
-                scores.iter_mut().for_each(|s| *s = -*s);
-            }
+        rescore::scores(self.simd, self.score, &self.tables, &rows, scores);
+        if self.score == Score::InnerProduct {
+            scores.iter_mut().for_each(|s| *s = -*s);
         }
         for (&i, &cost) in places.iter().zip(scores.iter()) {
             if keep.admits(cost) {
