@@ -287,32 +287,51 @@ mod avx512 {
         let mut min = _mm512_set1_epi32(i32::MAX);
         let mut max = _mm512_set1_epi32(i32::MIN);
         // Four registers at a time share a query's word.
-        let (wide, narrow) = out.as_chunks_mut::<64>();
-        let wide = wide.iter_mut().map(|o| o.as_mut_slice());
-        let narrow = narrow.as_chunks_mut::<16>().0.iter_mut().map(|o| o.as_mut_slice());
         let mut first = 0;
-        for out in wide.chain(narrow) {
-            let registers = out.len() / 16;
-            let mut sums = [_mm512_setzero_si512(); 4];
-            for (pair, &two) in q.iter().enumerate() {
-                let two = _mm512_set1_epi32(two);
-                for (i, sum) in sums[..registers].iter_mut().enumerate() {
-                    // SAFETY: there are ksub words for each pair.
-                    let four = unsafe {
-                        _mm512_loadu_si512(words.as_ptr().add(pair * ksub + first + 16 * i).cast())
-                    };
-                    *sum = _mm512_add_epi32(*sum, _mm512_madd_epi16(four, two));
-                }
-            }
-            for (i, &sum) in sums[..registers].iter().enumerate() {
-                min = _mm512_min_epi32(min, sum);
-                max = _mm512_max_epi32(max, sum);
-                // SAFETY: sixteen whole numbers a register.
-                unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(16 * i).cast(), sum) };
-            }
-            first += out.len();
+        while first + 64 <= ksub {
+            // SAFETY: as this function; so many codewords follow `first`.
+            unsafe { registers::<4>(words, q, first, out, &mut min, &mut max) };
+            first += 64;
+        }
+        while first < ksub {
+            // SAFETY: as above; ksub is a multiple of sixteen.
+            unsafe { registers::<1>(words, q, first, out, &mut min, &mut max) };
+            first += 16;
         }
         (_mm512_reduce_min_epi32(min), _mm512_reduce_max_epi32(max))
+    }
+
+    /// The products of codewords `first..first + 16 N`.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW. There are so many codewords.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn registers<const N: usize>(
+        words: &[i32],
+        q: &[i32],
+        first: usize,
+        out: &mut [i32],
+        min: &mut __m512i,
+        max: &mut __m512i,
+    ) {
+        let mut sums = [_mm512_setzero_si512(); N];
+        let mut at = words.as_ptr().wrapping_add(first);
+        for &two in q {
+            let two = _mm512_set1_epi32(two);
+            for i in 0..N {
+                // SAFETY: there are ksub words for each pair.
+                let words = unsafe { _mm512_loadu_si512(at.wrapping_add(16 * i).cast()) };
+                sums[i] = _mm512_add_epi32(sums[i], _mm512_madd_epi16(words, two));
+            }
+            at = at.wrapping_add(out.len());
+        }
+        for i in 0..N {
+            *min = _mm512_min_epi32(*min, sums[i]);
+            *max = _mm512_max_epi32(*max, sums[i]);
+            // SAFETY: sixteen whole numbers a register.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(first + 16 * i).cast(), sums[i]) };
+        }
     }
 
     /// [`super::to_bytes`].
