@@ -113,25 +113,29 @@ pub(crate) struct Merge {
     k: usize,
     metric: Metric,
     hits: Vec<Hit>,
+    /// Whether the hits are in order: one shard's are.
+    sorted: bool,
 }
 
 impl Merge {
     /// Room for `k` hits.
     pub fn new(k: usize, metric: Metric) -> Self {
-        Self { k, metric, hits: Vec::new() }
+        Self { k, metric, hits: Vec::new(), sorted: true }
     }
 
-    /// Takes in the hits of a shard.
+    /// Takes in the hits of a shard, best first.
     pub fn add(&mut self, hits: Vec<Hit>) {
         if self.hits.is_empty() {
-            self.hits = hits
-        } else {
-            self.hits.extend(hits)
+            self.hits = hits;
+        } else if !hits.is_empty() {
+            self.hits.extend(hits);
+            self.sorted = false;
         }
         if self.hits.len() > self.k {
             let order = |a: &Hit, b: &Hit| a.order(b, self.metric);
             self.hits.select_nth_unstable_by(self.k - 1, order);
             self.hits.truncate(self.k);
+            self.sorted = false;
         }
     }
 
@@ -150,7 +154,9 @@ impl Merge {
 
     /// The hits, best first.
     pub fn into_sorted(mut self) -> Vec<Hit> {
-        self.hits.sort_unstable_by(|a, b| a.order(b, self.metric));
+        if !self.sorted {
+            self.hits.sort_unstable_by(|a, b| a.order(b, self.metric));
+        }
         self.hits
     }
 }

@@ -49,6 +49,7 @@ use ocelli_vector::scan::BlockBounds;
 mod bound;
 mod excluded;
 mod keep;
+mod list;
 mod query;
 mod survivors;
 #[cfg(test)]
@@ -56,6 +57,7 @@ mod tests;
 mod warm;
 
 pub(crate) use self::excluded::{Deleted, Excluded};
+use self::list::ShardList;
 use self::query::QueryScan;
 use crate::error::Result;
 use crate::filter::Cancel;
@@ -158,14 +160,12 @@ pub(crate) fn scan_one<'a>(
     let mut scan = QueryScan::new(target, request);
     let done = scan.warm_up(request.lists, buffers)?;
     let rest = &request.lists[done..];
-    let probed = |scan: &QueryScan<'a>, number: usize| {
-        rest.get(number).map(|&(list, base)| scan.probed(list, base)).transpose()
-    };
-    let mut ahead = probed(&scan, 0)?;
-    for number in 1..=rest.len() {
-        let Some(now) = ahead else { break };
-        ahead = probed(&scan, number)?;
-        scan.list(&now, ahead.as_ref(), buffers)?;
+    let of = |place: usize| rest.get(place).map(|l| ShardList::of(target, l.0)).transpose();
+    let mut ahead = of(0)?;
+    for (place, &(_, base)) in (1..).zip(rest) {
+        let Some(list) = ahead else { break };
+        ahead = of(place)?;
+        scan.list(&list, base, ahead.map_or(&[], |next| next.codes), buffers)?;
     }
     scan.finish()
 }
@@ -225,18 +225,17 @@ pub(crate) fn scan_tile(
             *chain = links.len() as u32 - 1;
         }
     }
-    for (number, &list) in order.iter().enumerate() {
+    let of = |place: usize| order.get(place).map(|&l| ShardList::of(target, l)).transpose();
+    let mut ahead = of(0)?;
+    for (place, &number) in (1..).zip(&order) {
+        let Some(list) = ahead else { break };
+        ahead = of(place)?;
         // The first query of a list fetches the next list; for the others that is done.
-        let next = order.get(number + 1).map(|&next| {
-            let link = &links[chains[next as usize] as usize];
-            scans[link.query as usize].0.probed(next, link.base)
-        });
-        let mut next = next.transpose()?;
-        let mut at = chains[list as usize];
+        let mut next = ahead.map_or(&[][..], |next| next.codes);
+        let mut at = chains[number as usize];
         while let Some(link) = links.get(at as usize) {
             let scan = &mut scans[link.query as usize].0;
-            let probed = scan.probed(list, link.base)?;
-            scan.list(&probed, next.take().as_ref(), buffers)?;
+            scan.list(&list, link.base, std::mem::take(&mut next), buffers)?;
             at = link.next;
         }
     }

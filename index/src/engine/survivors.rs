@@ -1,9 +1,10 @@
 //! From survivors of the integer scan to scored rows.
 
 use ocelli_vector::Simd;
-use ocelli_vector::rescore::{self, Rows, Score, Tables};
+use ocelli_vector::rescore::{self, Score, Tables};
 
 use super::keep::{Found, Keep};
+use super::list::ShardList;
 use crate::error::Result;
 use crate::model::Metric;
 use crate::shard::Shard;
@@ -13,17 +14,6 @@ pub(super) struct Scorer<'a> {
     simd: Simd,
     score: Score,
     tables: Tables<'a>,
-}
-
-/// A list as its rows are scored.
-#[derive(Clone, Copy)]
-pub(super) struct ListView<'a> {
-    pub codes: &'a [u8],
-    pub len: usize,
-    pub centroid: &'a [f32],
-    pub base: f32,
-    /// Slot of its first row.
-    pub first: u32,
 }
 
 impl<'a> Scorer<'a> {
@@ -44,7 +34,8 @@ impl<'a> Scorer<'a> {
     #[inline]
     pub fn score(
         &self,
-        view: &ListView<'_>,
+        list: &ShardList<'_>,
+        base: f32,
         places: &[u32],
         scores: &mut Vec<f32>,
         shard: &Shard,
@@ -53,15 +44,14 @@ impl<'a> Scorer<'a> {
         if places.is_empty() {
             return Ok(());
         }
-        let ListView { codes, len, centroid, base, first } = *view;
-        let rows = Rows { codes, len, centroid, base, places };
+        let rows = list.rows(base, places);
         rescore::scores(self.simd, self.score, &self.tables, &rows, scores);
         if self.score == Score::InnerProduct {
             scores.iter_mut().for_each(|s| *s = -*s);
         }
         for (&i, &cost) in places.iter().zip(scores.iter()) {
             if keep.admits(cost) {
-                keep.push(shard, Found::new(cost, first + i))?;
+                keep.push(shard, Found::new(cost, list.entry.first + i))?;
             }
         }
         Ok(())
