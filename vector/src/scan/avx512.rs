@@ -10,7 +10,7 @@ use crate::codes::BLOCK;
 const IN_FLIGHT: usize = 4;
 /// How far ahead of the scan bytes are fetched, in this list and on into the next: at the speed of a
 /// scan from cache, the time that memory takes to answer.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 
 /// Where the bytes lie that are `AHEAD` of offset `at` of the list, the next list following it. A pointer
 /// to prefetch from and for nothing else: it may lie past the end of either.
@@ -160,22 +160,21 @@ macro_rules! scan {
                 let mut all = [_mm512_setzero_si512(); N];
                 let mut odd = [_mm512_setzero_si512(); N];
                 for j in 0..columns {
-                    let mut bytes = [_mm512_setzero_si512(); N];
-                    for b in 0..N {
+                    let bytes = |b: usize| {
                         let block = (first + b * BLOCK) * columns;
+                        _mm_prefetch::<_MM_HINT_T0>(fetch.wrapping_add((j * N + b) * 64).cast());
                         // SAFETY: a full block has 64 bytes a column, the last one `last`; both lie within
                         // the codes.
-                        bytes[b] = unsafe {
+                        unsafe {
                             if b + 1 < N {
                                 _mm512_loadu_si512(codes.add(block + j * BLOCK).cast())
                             } else {
                                 _mm512_maskz_loadu_epi8(mask, codes.add(block + j * last).cast())
                             }
-                        };
-                        _mm_prefetch::<_MM_HINT_T0>(fetch.wrapping_add((j * N + b) * 64).cast());
-                    }
+                        }
+                    };
                     // SAFETY: column j has its rows in the table.
-                    unsafe { $column(list, j, &bytes, &mut all, &mut odd) };
+                    unsafe { $column(list, j, bytes, &mut all, &mut odd) };
                 }
                 for b in 0..N {
                     // SAFETY: the block lies within the list.
@@ -195,7 +194,7 @@ macro_rules! scan {
 unsafe fn column8_vbmi<const N: usize>(
     list: &Checked<'_>,
     j: usize,
-    codes: &[__m512i; N],
+    codes: impl Fn(usize) -> __m512i,
     all: &mut [__m512i; N],
     odd: &mut [__m512i; N],
 ) {
@@ -204,9 +203,11 @@ unsafe fn column8_vbmi<const N: usize>(
         |i: usize| unsafe { _mm512_loadu_si512(list.table.as_ptr().add(j * 256 + i * 64).cast()) };
     let (t0, t1, t2, t3) = (row(0), row(1), row(2), row(3));
     for b in 0..N {
-        let lower = _mm512_permutex2var_epi8(t0, codes[b], t1);
-        let upper = _mm512_permutex2var_epi8(t2, codes[b], t3);
-        let values = _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes[b]), lower, upper);
+        let codes = codes(b);
+        let upper = _mm512_movepi8_mask(codes);
+        // What is not looked up stays a code, and is looked up next; what was stays.
+        let values = _mm512_mask2_permutex2var_epi8(t0, codes, !upper, t1);
+        let values = _mm512_mask2_permutex2var_epi8(t2, values, upper, t3);
         add(&mut all[b], &mut odd[b], values);
     }
 }
@@ -220,23 +221,24 @@ unsafe fn column8_vbmi<const N: usize>(
 unsafe fn column8<const N: usize>(
     list: &Checked<'_>,
     j: usize,
-    codes: &[__m512i; N],
+    codes: impl Fn(usize) -> __m512i,
     all: &mut [__m512i; N],
     odd: &mut [__m512i; N],
 ) {
     let nibble = _mm512_set1_epi8(0x0f);
     for b in 0..N {
-        let low = _mm512_and_si512(codes[b], nibble);
+        let codes = codes(b);
+        let low = _mm512_and_si512(codes, nibble);
         // SAFETY: a row has sixteen times 16 bytes.
         let entry = |h: usize| unsafe {
             let part = _mm_loadu_si128(list.table.as_ptr().add(j * 256 + h * 16).cast());
             _mm512_shuffle_epi8(_mm512_broadcast_i32x4(part), low)
         };
         // The top bit of each byte of a left shift is the wanted bit of the code.
-        let bit4 = _mm512_movepi8_mask(_mm512_slli_epi16::<3>(codes[b]));
-        let bit5 = _mm512_movepi8_mask(_mm512_slli_epi16::<2>(codes[b]));
-        let bit6 = _mm512_movepi8_mask(_mm512_slli_epi16::<1>(codes[b]));
-        let bit7 = _mm512_movepi8_mask(codes[b]);
+        let bit4 = _mm512_movepi8_mask(_mm512_slli_epi16::<3>(codes));
+        let bit5 = _mm512_movepi8_mask(_mm512_slli_epi16::<2>(codes));
+        let bit6 = _mm512_movepi8_mask(_mm512_slli_epi16::<1>(codes));
+        let bit7 = _mm512_movepi8_mask(codes);
         let two = |h: usize| _mm512_mask_blend_epi8(bit4, entry(h), entry(h + 1));
         let four = |h: usize| _mm512_mask_blend_epi8(bit5, two(h), two(h + 2));
         let eight = |h: usize| _mm512_mask_blend_epi8(bit6, four(h), four(h + 4));
@@ -254,7 +256,7 @@ unsafe fn column8<const N: usize>(
 unsafe fn column4<const N: usize>(
     list: &Checked<'_>,
     j: usize,
-    codes: &[__m512i; N],
+    codes: impl Fn(usize) -> __m512i,
     all: &mut [__m512i; N],
     odd: &mut [__m512i; N],
 ) {
@@ -266,8 +268,9 @@ unsafe fn column4<const N: usize>(
     let first = row(2 * j);
     let second = if 2 * j + 1 < list.layout.m() { row(2 * j + 1) } else { _mm512_setzero_si512() };
     for b in 0..N {
-        let low = _mm512_and_si512(codes[b], nibble);
-        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes[b]), nibble);
+        let codes = codes(b);
+        let low = _mm512_and_si512(codes, nibble);
+        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble);
         add(&mut all[b], &mut odd[b], _mm512_shuffle_epi8(first, low));
         add(&mut all[b], &mut odd[b], _mm512_shuffle_epi8(second, high));
     }
