@@ -332,6 +332,7 @@ impl ByteRows {
             }
         }
         let infinity = _mm512_set1_ps(f32::INFINITY);
+        let mut round = first % rounds;
         for g in 0..G {
             let group = first + g;
             let valid = ((1u32 << (self.rows - group * GROUP).min(GROUP)) - 1) as u16;
@@ -352,10 +353,11 @@ impl ByteRows {
                     let high = _mm512_mask_add_ps(infinity, valid, cost, half);
                     let Output { lower, minima, .. } = &mut outputs[i];
                     _mm512_storeu_ps(lower.as_mut_ptr().add(group * GROUP), low);
-                    let minima = minima.as_mut_ptr().add(group % rounds * GROUP);
+                    let minima = minima.as_mut_ptr().add(round * GROUP);
                     _mm512_storeu_ps(minima, _mm512_min_ps(_mm512_loadu_ps(minima), high));
                 }
             }
+            round = if round + 1 == rounds { 0 } else { round + 1 };
         }
     }
 }

@@ -140,10 +140,18 @@ impl Keep {
     /// # Errors
     /// As [`Self::push`].
     pub fn finish(mut self, shard: &Shard) -> Result<Vec<Found>> {
-        if self.found.len() > self.k {
-            self.prune(shard)?;
-        }
+        // Sorting a few rows too many costs less than selecting the k best first.
         self.found.sort_unstable();
+        if let [.., kth, next] = self.found[..self.found.len().min(self.k + 1)]
+            && self.found.len() > self.k
+        {
+            if kth.ties(next) {
+                self.choose_among_ties(shard, kth)?;
+                self.found.sort_unstable();
+            } else {
+                self.found.truncate(self.k);
+            }
+        }
         Ok(self.found)
     }
 }

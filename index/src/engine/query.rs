@@ -121,7 +121,9 @@ impl<'a> QueryScan<'a> {
             }
             self.scorer.score(list, *base, survivors, scores, shard, &mut self.keep)?;
         }
-        self.keep.tighten(shard)?;
+        if spans.len() < lists.len() {
+            self.keep.tighten(shard)?;
+        }
         Ok(spans.len())
     }
 
