@@ -218,14 +218,14 @@ impl<'a> QueryScan<'a> {
         let Target { model, shard, index, .. } = *self.target;
         let found = self.keep.finish(shard)?;
         // Ordinals lie scattered: all are asked for before the first is needed.
-        found.iter().for_each(|f| shard.prefetch_ordinal(f.slot()));
+        found.iter().for_each(|f| shard.prefetch_ordinal(f.number()));
         let l2 = model.metric() == Metric::L2;
         let mut hits = Vec::with_capacity(found.len());
         for f in &found {
-            let ordinal = shard.ordinal(f.slot())?;
+            let ordinal = shard.ordinal(f.number())?;
             let score = if l2 { f.cost() } else { -f.cost() };
             let row = Row { shard: index, ordinal };
-            hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.slot() });
+            hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.number() });
         }
         // Slots decided among equal costs so far; ids must.
         let mut start = 0;

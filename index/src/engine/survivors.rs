@@ -3,10 +3,11 @@
 use ocelli_vector::Simd;
 use ocelli_vector::rescore::{self, Score, Tables};
 
-use super::keep::{Found, Keep};
+use super::keep::Keep;
 use super::list::ShardList;
 use crate::error::Result;
 use crate::model::Metric;
+use crate::ranked::Ranked;
 use crate::shard::Shard;
 
 /// See the module's introduction.
@@ -51,7 +52,7 @@ impl<'a> Scorer<'a> {
         }
         for (&i, &cost) in places.iter().zip(scores.iter()) {
             if keep.admits(cost) {
-                keep.push(shard, Found::new(cost, list.entry.first + i))?;
+                keep.push(shard, Ranked::new(cost, list.entry.first + i))?;
             }
         }
         Ok(())
