@@ -153,17 +153,18 @@ impl Model {
                 dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
             }
         }
-        // Best is smallest: an inner product changes its sign.
-        let sign = if p.metric == Metric::L2 { 1.0 } else { -1.0 };
+        // Best is smallest: an inner product changes its sign (by negation, which turns the order of NaN round
+        // too).
+        let turned = |x: f32| if p.metric == Metric::L2 { x } else { -x };
         ranked.clear();
-        ranked.extend(candidates.iter().zip(&*scores).map(|(&l, &s)| Ranked::new(sign * s, l)));
+        ranked.extend(candidates.iter().zip(&*scores).map(|(&l, &s)| Ranked::new(turned(s), l)));
         if nprobe < ranked.len() {
             ranked.select_nth_unstable(nprobe - 1);
             ranked.truncate(nprobe);
         }
         ranked.sort_unstable();
         let mut lists: Vec<(u32, f32)> =
-            ranked.iter().map(|r| (r.number(), sign * r.cost())).collect();
+            ranked.iter().map(|r| (r.number(), turned(r.cost()))).collect();
         if p.metric == Metric::InnerProduct {
             // Last: a sum's rounding could make ties that the shortlist does not know of.
             lists.iter_mut().for_each(|(_, score)| *score += query.offset);
