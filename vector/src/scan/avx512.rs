@@ -20,6 +20,9 @@ fn ahead(list: &Checked<'_>, at: usize) -> *const u8 {
     let target = at + AHEAD.min(codes.len());
     if target < codes.len() {
         codes.as_ptr().wrapping_add(target)
+    } else if next.is_empty() {
+        // What is in the cache already: an address of nothing would be looked up in the page table in vain.
+        codes.as_ptr()
     } else {
         next.as_ptr().wrapping_add((target - codes.len()).min(next.len()))
     }
