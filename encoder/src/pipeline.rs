@@ -3,7 +3,8 @@
 //! R-MAC as in Gordo, Almazán, Revaud, Larlus (IJCV 2017): the network runs once for each size of the
 //! image; each region's maximum is L2-normalised, whitened and L2-normalised again; the regions of a
 //! size are summed and L2-normalised; the sizes are summed and L2-normalised. MAC, SPoC and GeM are the
-//! same path with a single region.
+//! same path with a single region. Projections that stand in the weights ([`crate::network::Head`]) come
+//! where the network was trained to have them: of rows right behind the pooling, of images at the end.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -79,7 +80,13 @@ impl Pipeline {
             None => DescriptorSpec::Network(unwhitened),
             Some(whitening) => {
                 let expected = DescriptorSpec::Network(unwhitened.clone());
-                check_whitening(whitening, network.channels())?;
+                check_whitening(whitening, network.row_dim())?;
+                if network.head().image().is_some() {
+                    return Err(Error::invalid(
+                        "whitening: these weights bring one for whole images, behind which there is no other: leave \
+                         --whitening away, or take the weights without their head (--no-head)",
+                    ));
+                }
                 DescriptorSpec::same_or_err(
                     "the spec that the whitening was learned on",
                     &expected,
@@ -139,10 +146,15 @@ impl Pipeline {
     pub fn regions(&self, views: &[RgbImage]) -> Result<Vec<f32>> {
         let per_view = self.rows(views)?;
         let whitening = self.whitening.as_deref();
-        let channels = self.network.channels();
+        if self.network.head().image().is_some() {
+            return Err(Error::invalid(
+                "region vectors: these weights whiten whole images only; take them without their head (--no-head)",
+            ));
+        }
+        let row_dim = self.network.row_dim();
         let mut regions = Vec::new();
         for rows in &per_view {
-            regions.extend_from_slice(&whitened(rows, channels, whitening)?);
+            regions.extend_from_slice(&whitened(rows, row_dim, whitening)?);
         }
         Ok(regions)
     }
@@ -153,11 +165,17 @@ impl Pipeline {
     /// As [`regions`](Pipeline::regions); `NoActivation` also when the sum of all regions vanishes.
     pub fn descriptor(&self, views: &[RgbImage]) -> Result<Vec<f32>> {
         let per_view = self.rows(views)?;
-        let mut sizes = Vec::with_capacity(per_view.len() * self.dim());
+        let whitening = self.whitening.as_deref();
+        let row_dim = self.network.row_dim();
+        let mut sizes = Vec::new();
         for rows in &per_view {
-            sizes.extend(sum_of_units(rows, self.network.channels(), self.whitening.as_deref())?);
+            sizes.extend(sum_of_units(rows, row_dim, whitening)?);
         }
-        finish(sum_rows(&sizes, self.dim()))
+        let descriptor = finish(sum_rows(&sizes, whitening.map_or(row_dim, Whitening::dim_out)))?;
+        match self.network.head().image() {
+            None => Ok(descriptor),
+            Some(_) => finish(self.network.head().finish(descriptor)),
+        }
     }
 
     /// Unwhitened unit rows of each view.
@@ -171,7 +189,8 @@ impl Pipeline {
             let map = FeatureMap::from_tensor(&self.network.feature_map(view)?)?;
             active |= !map.is_zero();
             let image = (view.height() as usize, view.width() as usize);
-            per_view.push(pooling::pool(&map, &self.options.pooling, image, self.network.stride()));
+            let rows = pooling::pool(&map, &self.options.pooling, image, self.network.stride());
+            per_view.push(self.network.head().rows(rows, map.channels()));
         }
         if active { Ok(per_view) } else { Err(no_activation()) }
     }
@@ -300,8 +319,10 @@ fn network_spec(network: &Network, options: &PipelineOptions) -> NetworkSpec {
         upscale: options.upscale,
         exif: options.exif,
         jpeg_scaled: options.jpeg_scaled,
+        head: identity.head,
+        image_whitening: identity.image_whitening,
         whitening: None,
-        dim: dimension(network.channels()),
+        dim: dimension(network.descriptor_dim()),
     }
 }
 

@@ -35,7 +35,7 @@ pub mod whitening;
 mod storm;
 
 pub use encoder::{Encoded, Encoder, EncoderScratch};
-pub use engine::Scratch;
+pub use engine::{ScanCounts, Scratch};
 pub use error::{Error, ErrorCode, Result};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
@@ -52,7 +52,9 @@ pub use shard::{Shard, ShardBuilder, ShardMeta};
 pub use snapshot::{
     RangeResult, Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes,
 };
-pub use spec::{DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter};
+pub use spec::{
+    DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling, ResizeFilter,
+};
 pub use storage::{LocalStorage, Storage};
 pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};
 pub use whitening::Whitening;

@@ -64,6 +64,10 @@ pub struct NetworkSpec {
     pub exif: bool,
     /// Whether JPEG files may be decoded at a reduced scale.
     pub jpeg_scaled: bool,
+    /// What the weights do to each pooled row.
+    pub head: Head,
+    /// Whether the weights' own whitening of whole images is applied.
+    pub image_whitening: bool,
     /// Hash of the whitening, if there is one.
     pub whitening: Option<Hash>,
     /// Dimension of the descriptors.
@@ -73,7 +77,7 @@ pub struct NetworkSpec {
 impl NetworkSpec {
     /// The spec of a backbone with everything else at its version-1 default: v1.5, torchvision
     /// input, BN epsilon 1e-5, R-MAC of 3 levels on the feature map, never resized, bilinear,
-    /// enlarging, EXIF applied, full JPEG decoding, no whitening.
+    /// enlarging, EXIF applied, full JPEG decoding, no head, no whitening.
     pub fn new(weights: Hash, arch: impl Into<String>, last_stage: u32, dim: u32) -> Self {
         Self {
             weights,
@@ -88,6 +92,8 @@ impl NetworkSpec {
             upscale: true,
             exif: true,
             jpeg_scaled: false,
+            head: Head::None,
+            image_whitening: false,
             whitening: None,
             dim,
         }
@@ -187,6 +193,19 @@ named! {
         CaffeBgr = "caffe-bgr",
         /// RGB, 0 to 1, minus (.485, .456, .406), over (.229, .224, .225).
         TorchvisionRgb = "torchvision-rgb",
+    }
+}
+
+named! {
+    /// What the weights' own fully connected layer does to each pooled row, which is L2-normalised after it
+    /// in any case.
+    Head, "head" {
+        /// There is none, or it is not used.
+        None = "none",
+        /// L2-normalised, then projected.
+        L2Fc = "l2-fc",
+        /// Projected as pooled.
+        Fc = "fc",
     }
 }
 
@@ -327,6 +346,12 @@ impl DescriptorSpec {
                 line(name, &value);
             }
         }
+        if n.head != default.head {
+            line("head", &n.head);
+        }
+        if n.image_whitening != default.image_whitening {
+            line("image_whitening", &n.image_whitening);
+        }
         if let Some(w) = &n.whitening {
             line("whitening", w);
         }
@@ -396,6 +421,12 @@ impl DescriptorSpec {
             }
             if let Some(v) = take("jpeg_scaled") {
                 n.jpeg_scaled = number("jpeg_scaled", Some(v))?;
+            }
+            if let Some(v) = take("head") {
+                n.head = v.parse()?;
+            }
+            if let Some(v) = take("image_whitening") {
+                n.image_whitening = number("image_whitening", Some(v))?;
             }
             if let Some(v) = take("whitening") {
                 n.whitening = Some(v.parse()?);
@@ -527,6 +558,8 @@ mod tests {
             upscale: false,
             exif: false,
             jpeg_scaled: true,
+            head: Head::Fc,
+            image_whitening: true,
             whitening: Some(Hash::of(b"w")),
             ..spec()
         };

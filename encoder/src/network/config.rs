@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ocelli_index::{Form, InputConvention};
+use ocelli_index::{Form, InputConvention, Pooling};
 use ocelli_proto::role::read_at_most;
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// What the caller says about a network. A field left `None` is looked up in the JSON file, then in
 /// the metadata of the weights.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NetworkOptions {
     /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for basic
     /// blocks (ResNet-18 and 34) and VGG, known from the names for SqueezeNet.
@@ -35,6 +35,22 @@ pub struct NetworkOptions {
     /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
     pub config: Option<PathBuf>,
+    /// Whether projections behind the pooling that stand in the weights (see [`super::Head`]) are applied;
+    /// never behind an earlier stage than the last. By default they are.
+    pub head: bool,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> NetworkOptions {
+        NetworkOptions {
+            form: None,
+            input: None,
+            bn_eps: None,
+            last_stage: None,
+            config: None,
+            head: true,
+        }
+    }
 }
 
 /// Settings as resolved; `form` stays open because basic blocks need none.
@@ -42,6 +58,7 @@ pub(super) struct Settings {
     pub(super) form: Option<Form>,
     pub(super) input: InputConvention,
     pub(super) bn_eps: f64,
+    pub(super) pooling: Option<Pooling>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,7 +96,12 @@ pub(super) fn resolve(weights: &Weights, options: &NetworkOptions) -> Result<Set
             "bn_eps: expected a number of at least 0, found {bn_eps}"
         )));
     }
-    Ok(Settings { form, input, bn_eps })
+    let pooling = metadata(weights, "ocelli.pooling")?;
+    if let Some(pooling) = &pooling {
+        crate::pooling::check(pooling)
+            .map_err(|error| weights.bad(format!("metadata ocelli.pooling: {error}")))?;
+    }
+    Ok(Settings { form, input, bn_eps, pooling })
 }
 
 /// For bottleneck networks only: the form must have been given somewhere.

@@ -70,7 +70,7 @@ impl<'a> QueryScan<'a> {
         }
         let target = self.target;
         let Target { model, simd, shard, excluded, .. } = *target;
-        let Buffers { warm, survivors, scores, excluded: dead, .. } = buffers;
+        let Buffers { warm, survivors, scores, excluded: dead, counts, .. } = buffers;
         let (layout, k) = (model.layout(), self.keep.k());
         let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
         let mut rows = 0;
@@ -102,6 +102,8 @@ impl<'a> QueryScan<'a> {
             if let Some(first) = *first {
                 scan::between(simd, &warm[blocks.clone()], None, first, survivors);
             }
+            counts.scanned += list.len() as u64;
+            counts.survived += survivors.len() as u64;
             self.scorer.score(list, *base, survivors, scores, shard, &mut self.keep)?;
         }
         self.keep.tighten(shard)?;
@@ -119,6 +121,7 @@ impl<'a> QueryScan<'a> {
                     survivors.retain(|&i| !is_set(dead, i));
                 }
             }
+            counts.survived += survivors.len() as u64;
             self.scorer.score(list, *base, survivors, scores, shard, &mut self.keep)?;
         }
         if spans.len() < lists.len() {
@@ -140,7 +143,7 @@ impl<'a> QueryScan<'a> {
         buffers: &mut Buffers,
     ) -> Result<()> {
         let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { survivors, scores, excluded: dead, .. } = buffers;
+        let Buffers { survivors, scores, excluded: dead, counts, .. } = buffers;
         self.check()?;
         if excluded.skips(&list.entry) {
             return Ok(());
@@ -166,6 +169,8 @@ impl<'a> QueryScan<'a> {
             if any_dead {
                 survivors.retain(|&i| !is_set(dead, i));
             }
+            counts.scanned += (end - start) as u64;
+            counts.survived += survivors.len() as u64;
             self.scorer.score(list, base, survivors, scores, shard, &mut self.keep)?;
         }
         Ok(())
