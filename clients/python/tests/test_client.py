@@ -93,6 +93,15 @@ class ClientTest(unittest.TestCase):
         bare = self.client.search(Id(3), with_keys=False)
         self.assertEqual((bare.keys, len(bare)), ([], 10))
 
+    def test_filters_and_expansion(self) -> None:
+        few = self.client.search(self.rows[5], allow=[5, "photo6.jpg", Key("photo7.jpg")], deny=[Id(6)])
+        self.assertEqual(list(few.ids[:1]), [5])
+        self.assertEqual(sorted(few.ids), [5, 7])
+        plain = self.client.search(self.rows[5], nprobe=4)
+        expanded = self.client.search(self.rows[5], nprobe=4, expansion=Expansion("average", k=3, rounds=2))
+        self.assertEqual(len(expanded), 10)
+        self.assertFalse(np.array_equal(plain.scores, expanded.scores))
+
     def test_many_queries_are_answered_in_their_order(self) -> None:
         found = [int(hits.ids[0]) for hits in self.client.search_many(self.rows[:100], k=1, nprobe=4, in_flight=7)]
         single = [int(self.client.search(row, k=1, nprobe=4).ids[0]) for row in self.rows[:100]]

@@ -174,7 +174,8 @@ fn refusals_name_both_places_and_make_nothing_current() {
 fn descriptors_are_augmented_before_they_are_coded() {
     let dir = tempdir().unwrap();
     let model = small_model(dir.path());
-    let model = model.with_refinement(Refinement::f16(&model)).unwrap();
+    let refinement = Refinement::f16(&model);
+    let model = model.with_refinement(refinement).unwrap();
     let few = clustered(300, DIM, 2);
     let row = |x: &[f32], i: usize| x[i * DIM..][..DIM].to_vec();
     let augmented = |x: &[f32], i: usize| {
@@ -206,7 +207,7 @@ fn descriptors_are_augmented_before_they_are_coded() {
     // A generation that was not augmented does not speak of it.
     build(&parts, &model, &index, &options(2, 2), &silent).unwrap();
     let text = |n: u32| fs::read_to_string(index.join(format!("generations/{n}.json"))).unwrap();
-    assert!(text(1).contains("\"dba\"") && !text(2).contains("dba"));
+    assert!(text(1).contains("\"dba\"") && !text(2).contains("\"dba\""));
 
     let many = clustered(EXACT_ROWS + 1, DIM, 7);
     let parts = [numbered(&dir.path().join("many.part"), "m", &many, DIM)];
@@ -215,7 +216,12 @@ fn descriptors_are_augmented_before_they_are_coded() {
     assert!(!index.join("dba.tmp").exists());
     let snapshot = Snapshot::open(&index, None).unwrap();
     assert_eq!(snapshot.generation().dba, Some(Dba { k: 3, exact: false }));
-    let near =
-        (0..20).filter(|&i| distance(&vector(&snapshot, i as u64), &augmented(&many, i)) < 0.01);
-    assert!(near.count() >= 18, "finer codes find nearly all of the nearest");
+    // Not always the nearest, but near: rows next to each other in the file are of other clusters.
+    let (mut moved, mut far) = (0.0, 0.0);
+    for i in 0..20 {
+        let others: Vec<Vec<f32>> = (1..=3).map(|step| row(&many, i + step)).collect();
+        moved += distance(&vector(&snapshot, i as u64), &row(&many, i));
+        far += distance(&augment(&row(&many, i), &others).unwrap(), &row(&many, i));
+    }
+    assert!(moved > 0.1 && moved < far / 2.0, "{moved}, by other rows {far}");
 }
