@@ -21,6 +21,7 @@ pub mod model;
 mod order;
 pub mod packed;
 pub mod part;
+mod ranked;
 pub mod refine;
 pub mod search;
 pub mod shard;
@@ -34,7 +35,7 @@ pub mod whitening;
 mod storm;
 
 pub use encoder::{Encoded, Encoder, EncoderScratch};
-pub use engine::Scratch;
+pub use engine::{ScanCounts, Scratch};
 pub use error::{Error, ErrorCode, Result};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
