@@ -275,7 +275,8 @@ fn trained_squeezenet_knows_a_photo_again() {
     let identity = network.identity();
     assert_eq!((identity.arch.as_str(), identity.form), ("squeezenet1_1", Form::FloorPool));
     assert_eq!((network.channels(), network.stride()), (512, 16));
-    let describe = |image: RgbImage| pipeline(&network, rmac(3), None).descriptor(&[image]).unwrap();
+    let describe =
+        |image: RgbImage| pipeline(&network, rmac(3), None).descriptor(&[image]).unwrap();
     let photo = decode(&data.join("golden/g0_320x240.png"));
     let smaller = image::imageops::thumbnail(&photo, 280, 210);
     let other = describe(decode(&data.join("golden/g5_480x200.png")));

@@ -5,7 +5,11 @@ use std::process::{Command, Output};
 use super::layout;
 
 fn weights(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ocelli-encoder")).arg("weights").args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_ocelli-encoder"))
+        .arg("weights")
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -34,5 +38,8 @@ fn convert_reports_what_it_did() {
     }
     let away = ["fetch", "resnet18", "--out", out, "--mirror", "http://127.0.0.1:1"];
     let message = String::from_utf8(weights(&away).stderr).unwrap();
-    assert!(message.contains("http://127.0.0.1:1/resnet18-f37072fd.pth: cannot be reached"), "{message}");
+    assert!(
+        message.contains("http://127.0.0.1:1/resnet18-f37072fd.pth: cannot be reached"),
+        "{message}"
+    );
 }
