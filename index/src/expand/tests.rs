@@ -81,7 +81,7 @@ fn what_makes_no_query_is_refused() {
     let alpha = expansion(ExpansionMethod::Alpha(1.0));
     assert_eq!(code(alpha.combine(&[0.0, 0.0], &[[1.0, 0.0]])), ErrorCode::InvalidArgument);
     let huge = [f32::MAX, f32::MAX];
-    assert_eq!(code(alpha.combine(&huge, &[huge])), ErrorCode::InvalidArgument);
+    assert_eq!(code(average.combine(&huge, &[huge])), ErrorCode::InvalidArgument);
     // A hit on the other side has no weight, rather than a weight that is no number.
     let odd = expansion(ExpansionMethod::Alpha(0.5));
     assert_eq!(odd.combine(&[1.0, 0.0], &[[-1.0, 0.0]]).unwrap(), [1.0, 0.0]);
