@@ -9,8 +9,12 @@ use std::{env, fs};
 const ROOT: &str = "proto";
 
 /// The public files, relative to `ROOT`.
-const FILES: [&str; 3] =
-    ["ocelli/v1/common.proto", "ocelli/v1/encoder.proto", "ocelli/v1/search.proto"];
+const FILES: [&str; 4] = [
+    "ocelli/v1/common.proto",
+    "ocelli/v1/encoder.proto",
+    "ocelli/v1/expansion.proto",
+    "ocelli/v1/search.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={ROOT}");

@@ -149,6 +149,7 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         refine: args.refine,
         with_keys: true,
         allow_partial: args.allow_partial,
+        ..Default::default()
     })
 }
 

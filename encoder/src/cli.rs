@@ -124,7 +124,7 @@ struct NetworkArgs {
     /// The network's weights: safetensors with torchvision's tensor names.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Where a bottleneck strides: v1 (Caffe, Keras) or v1.5 (torchvision).
+    /// What the tensors do not say: v1.5 (torchvision), v1 (Keras), v1-caffe, floor-pool (SqueezeNet of Keras).
     #[arg(long)]
     form: Option<Form>,
     /// How pixels are presented: caffe-bgr or torchvision-rgb.
@@ -136,7 +136,7 @@ struct NetworkArgs {
     /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
     #[arg(long, value_name = "JSON")]
     network_config: Option<PathBuf>,
-    /// Where the network ends, 1 to 4 [default: the last stage that the weights hold]
+    /// Stage where the network ends, 1 to 4, for a VGG to 5 [default: the last that the weights hold]
     #[arg(long, value_name = "N")]
     last_stage: Option<u32>,
     /// How a feature map becomes a vector.

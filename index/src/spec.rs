@@ -43,9 +43,10 @@ pub struct NetworkSpec {
     pub weights: Hash,
     /// Backbone, for example `resnet50`.
     pub arch: String,
-    /// Which convolution carries a stage's stride.
+    /// How it is built where its tensors do not say so.
     pub form: Form,
-    /// Last stage that runs, 1 to 4 (3 is the paper's conv4, stride 16).
+    /// Last stage that runs: 1 to 4 for a ResNet (3 is the paper's conv4, stride 16) and for SqueezeNet,
+    /// 1 to 5 for a VGG.
     pub last_stage: u32,
     /// How pixels become the network's input.
     pub input: InputConvention,
@@ -99,9 +100,9 @@ impl NetworkSpec {
             Pooling::Gem { p } => p.is_finite() && p > 0.0,
             Pooling::Mac | Pooling::Spoc => true,
         };
-        if self.dim == 0 || !(1..=4).contains(&self.last_stage) || !pooling {
+        if self.dim == 0 || !(1..=5).contains(&self.last_stage) || !pooling {
             return Err(format!(
-                "dim={}, last_stage={}, pooling={}: expected a dimension, 1 to 4, and 1 to 4 levels or an \
+                "dim={}, last_stage={}, pooling={}: expected a dimension, 1 to 5, and 1 to 4 levels or an \
                  exponent over 0",
                 self.dim, self.last_stage, self.pooling
             ));
@@ -164,12 +165,18 @@ macro_rules! named {
 pub(crate) use named;
 
 named! {
-    /// Where a residual network's stage has its stride.
+    /// What a backbone's tensors do not say about its layers. Most have one form only, that of
+    /// torchvision.
     Form, "backbone form" {
-        /// In the first 1×1 convolution (He et al. 2016 as released by MSRA, Caffe).
+        /// Residual networks: a stage strides in its first 1×1 convolution (He et al. 2016, and Keras).
         V1 = "v1",
-        /// In the 3×3 convolution (torchvision).
+        /// As `V1`, and the pool after the first convolution is unpadded and rounds up: the authors' own
+        /// release, and everything fine-tuned from it in Caffe.
+        V1Caffe = "v1-caffe",
+        /// As torchvision has it: bottlenecks stride in the 3×3 convolution, SqueezeNet's pools round up.
         V1_5 = "v1.5",
+        /// SqueezeNet: pools round down (Keras).
+        FloorPool = "floor-pool",
     }
 }
 
@@ -544,7 +551,7 @@ mod tests {
             text.replace("dim=1024\n", ""),
             text.replace("dim=1024", "dim=many"),
             text.replace("dim=1024", "dim=0"),
-            text.replace("last_stage=3", "last_stage=5"),
+            text.replace("last_stage=3", "last_stage=6"),
             text.clone() + "bn_eps=NaN\n",
             text.clone() + "pooling=rmac:0\n",
             text.clone() + "pooling=gem:NaN\n",

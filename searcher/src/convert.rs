@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ocelli_index::Metric;
+use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term;
 
@@ -13,6 +14,14 @@ use crate::service::{Answer, Query, Term, What};
 
 /// The query that a request asks for.
 pub fn query(request: v1::SearchRequest) -> Result<Query> {
+    let newer = request.exact
+        || request.score_threshold.is_some()
+        || request.filter.is_some()
+        || request.expansion.is_some();
+    if newer {
+        let message = "this server does not offer exact, score_threshold, filter and expansion yet";
+        return Err(Error::new(Code::FailedPrecondition, message));
+    }
     let terms = request.terms.into_iter().zip(0..);
     Ok(Query {
         index: request.index,

@@ -21,14 +21,16 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// the metadata of the weights.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkOptions {
-    /// Where a bottleneck strides; without meaning for basic blocks (ResNet-18 and 34).
+    /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for basic
+    /// blocks (ResNet-18 and 34) and VGG, known from the names for SqueezeNet.
     pub form: Option<Form>,
     /// How pixels are presented to the first layer.
     pub input: Option<InputConvention>,
     /// Epsilon of batch normalisation; 1e-5 where nobody says otherwise.
     pub bn_eps: Option<f64>,
-    /// 1 to 4: where the trunk ends (`layer1` to `layer4`, also called conv2 to conv5). By default
-    /// the last stage that the weights hold.
+    /// Where the trunk ends: 1 to 4 for a ResNet (`layer1` to `layer4`, also called conv2 to conv5); 1 to 5
+    /// for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1, fire3, fire5, fire9). By
+    /// default the last stage that the weights hold.
     pub last_stage: Option<u32>,
     /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
@@ -85,8 +87,8 @@ pub(super) fn require_form(form: Option<Form>, path: &Path) -> Result<Form> {
     form.ok_or_else(|| Error::NotConfigured {
         path: path.to_path_buf(),
         what: "the form",
-        remedy: "give --form v1 (stride in a stage's first 1x1, Caffe and Keras) or --form v1.5 (stride in the 3x3, \
-                 torchvision), or \"form\" in the JSON file beside the weights, or ocelli.form in their metadata",
+        remedy: "give --form v1.5 (stride in the 3x3, torchvision), --form v1 (in a stage's first 1x1, Keras) or --form \
+                 v1-caffe (so, and the first pool unpadded), or \"form\" in the JSON file beside the weights, or ocelli.form in their metadata",
     })
 }
 

@@ -1,9 +1,7 @@
 //! Which residual network a set of tensor names describes.
 
-use std::collections::BTreeSet;
-
 use super::weights::Weights;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// More blocks than any published network has in a stage (ResNet-152: 36), so that a damaged name
 /// cannot ask for millions.
@@ -39,8 +37,11 @@ const PUBLISHED: [(&str, BlockKind, [usize; STAGES]); 5] = [
 ];
 
 impl Layout {
-    /// Decides from the names alone; whether each tensor is there and fits is found out on loading.
-    pub(super) fn of(weights: &Weights) -> Result<Layout> {
+    /// None where the names are not those of a ResNet.
+    ///
+    /// # Errors
+    /// `BadWeights` for a block number that no network has.
+    pub(super) fn of(weights: &Weights) -> Result<Option<Layout>> {
         let mut blocks = vec![0; STAGES];
         let mut kind = BlockKind::Basic;
         for name in weights.names() {
@@ -59,13 +60,11 @@ impl Layout {
         }
         let held = blocks.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
         if held == 0 || !weights.contains("conv1.weight") {
-            return Err(weights.bad(
-                "expected a ResNet with torchvision's tensor names: found no conv1.weight followed by layer1.0.*",
-            ));
+            return Ok(None);
         }
         blocks.truncate(held);
         let has_bn = weights.names().any(|name| name.ends_with(".running_var"));
-        Ok(Layout { kind, blocks, has_bn })
+        Ok(Some(Layout { kind, blocks, has_bn }))
     }
 
     /// "resnet50" where exactly one published network begins with these blocks, else the blocks
@@ -85,25 +84,8 @@ impl Layout {
         format!("resnet-{kind}-{}", blocks.join("-"))
     }
 
-    /// Number of the last stage to run: the one asked for, or the last held.
-    pub(super) fn last_stage(&self, asked: Option<u32>) -> Result<usize> {
-        let held = self.blocks.len();
-        match asked.map(|stage| stage as usize) {
-            None => Ok(held),
-            Some(stage) if (1..=held).contains(&stage) => Ok(stage),
-            Some(stage) => Err(Error::invalid(format!(
-                "last stage: expected 1 to {held} (what the weights hold), found {stage}"
-            ))),
-        }
-    }
-
-    /// Names that no ResNet of this layout has. The classifier and the training counters are no part
-    /// of the trunk, but are known.
-    pub(super) fn unknown_names(&self, weights: &Weights) -> BTreeSet<String> {
-        weights.names().filter(|name| !self.knows(name)).map(str::to_string).collect()
-    }
-
-    fn knows(&self, name: &str) -> bool {
+    /// Whether this network, or its classifier, has a tensor of this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
         if name.starts_with("fc.") {
             return true;
         }

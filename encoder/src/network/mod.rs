@@ -1,8 +1,9 @@
-//! Weights and the forward pass: an RGB image to the feature map of a ResNet.
+//! Weights and the forward pass: RGB images to the feature maps of a backbone.
 //!
-//! Weights are safetensors files with torchvision's tensor names. ResNet-18, 34, 50, 101 and 152 and
-//! any relatives with other widths or block counts are told apart by their tensors; what the tensors
-//! do not say ([`NetworkOptions`]) comes from the caller, a JSON file or the file's metadata.
+//! Weights are safetensors files with torchvision's tensor names. ResNet-18, 34, 50, 101 and 152, VGG-11
+//! to 19, any relatives with other widths or block counts, and SqueezeNet 1.1 (also by its Keras names)
+//! are told apart by their tensors; what the tensors do not say ([`NetworkOptions`]) comes from the
+//! caller, a JSON file or the file's metadata.
 //!
 //! # Threads
 //! libtorch's tensors may be sent to another thread but not be shared between two. Each worker
@@ -11,10 +12,15 @@
 //! are faster than one worker with several threads; [`set_torch_threads`] says so to libtorch, once
 //! in every worker.
 
+mod backbone;
 mod config;
+mod conv;
 mod layout;
+mod resnet;
 pub mod seeded;
+mod squeezenet;
 mod trunk;
+mod vgg;
 mod weights;
 
 use std::path::Path;
@@ -26,13 +32,14 @@ use tch::{Kind, Tensor};
 pub use config::NetworkOptions;
 
 use crate::error::{Error, Result};
-use layout::{BlockKind, Layout};
+use backbone::Backbone;
 use trunk::{MemoryLayout, Trunk};
 use weights::Weights;
 
-/// A ResNet without its classifier, ready to run.
+/// A backbone without its classifier, ready to run.
 pub struct Network {
     trunk: Trunk,
+    stride: u32,
     identity: Identity,
 }
 
@@ -43,9 +50,9 @@ pub struct Identity {
     pub weights: Hash,
     /// "resnet50", or "resnet-bottleneck-1-1-1" where no published network has these blocks.
     pub arch: String,
-    /// For basic blocks always `V1_5`: they have one form only.
+    /// `V1_5` for networks that have one form only (basic blocks, VGG).
     pub form: Form,
-    /// 1 to 4.
+    /// 1 to 4, for a VGG to 5.
     pub last_stage: u32,
     /// How pixels are presented.
     pub input: InputConvention,
@@ -57,37 +64,35 @@ impl Network {
     /// Reads weights from a safetensors file.
     ///
     /// # Errors
-    /// `BadWeights` (another file type, truncated, not a ResNet), `MissingTensor`, `TensorShape`,
+    /// `BadWeights` (another file type, truncated, no known backbone), `MissingTensor`, `TensorShape`,
     /// `NotConfigured` when the form or the input convention is given nowhere, `Invalid` for a stage
     /// that the weights do not hold.
     pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
         let weights = Weights::read(path)?;
-        let layout = Layout::of(&weights)?;
-        let last_stage = layout.last_stage(options.last_stage)?;
+        let backbone = Backbone::of(&weights)?;
+        let last_stage = backbone.last_stage(options.last_stage)?;
         let settings = config::resolve(&weights, options)?;
-        let form = match layout.kind {
-            BlockKind::Basic => Form::V1_5,
-            BlockKind::Bottleneck => config::require_form(settings.form, path)?,
-        };
-        let unknown = layout.unknown_names(&weights);
+        let form = backbone.form(&weights, &settings)?;
+        let unknown = backbone.unknown_names(&weights);
         if !unknown.is_empty() {
-            let names: Vec<&str> = unknown.iter().map(String::as_str).collect();
-            tracing::warn!(weights = %path.display(), tensors = names.join(", "), "tensors that no ResNet has are ignored");
+            let tensors = unknown.join(", ");
+            tracing::warn!(weights = %path.display(), tensors, "tensors that no such network has are ignored");
         }
         let trunk = tch::no_grad(|| {
-            Trunk::load(&weights, &layout, form, last_stage, settings.bn_eps)?
+            backbone
+                .load(&weights, form, last_stage, settings.bn_eps)?
                 .arranged(MemoryLayout::fastest())
                 .map_err(Error::torch("arranging weights"))
         })?;
         let identity = Identity {
             weights: weights.hash(),
-            arch: layout.name(),
+            arch: backbone.name(),
             form,
             last_stage: last_stage as u32,
             input: settings.input,
-            bn_eps: if layout.has_bn { settings.bn_eps } else { config::DEFAULT_BN_EPS },
+            bn_eps: if backbone.has_bn() { settings.bn_eps } else { config::DEFAULT_BN_EPS },
         };
-        Ok(Network { trunk, identity })
+        Ok(Network { trunk, stride: backbone.stride(last_stage), identity })
     }
 
     /// What distinguishes this network from others.
@@ -100,9 +105,9 @@ impl Network {
         self.trunk.channels()
     }
 
-    /// Image pixels per cell of the feature map: 4, 8, 16 or 32.
+    /// Image pixels per cell of the feature map: a power of two up to 32.
     pub fn stride(&self) -> u32 {
-        2 << self.identity.last_stage
+        self.stride
     }
 
     /// Another network over the same weights, for another thread. Costs a few handles, no memory.
@@ -110,32 +115,67 @@ impl Network {
     /// # Errors
     /// `Torch` when libtorch refuses.
     pub fn try_clone(&self) -> Result<Network> {
-        Ok(Network { trunk: self.trunk.share(), identity: self.identity.clone() })
+        Ok(Network {
+            trunk: self.trunk.share(),
+            stride: self.stride,
+            identity: self.identity.clone(),
+        })
     }
 
     /// Feature map (C, H, W), f32, after the last ReLU, contiguous. A map's cell covers
-    /// [`stride`](Network::stride) pixels; sizes are rounded up at every halving.
+    /// [`stride`](Network::stride) pixels; sizes are rounded as the network rounds them, up at every
+    /// halving in a ResNet.
     ///
     /// # Errors
-    /// `Invalid` for an image without pixels, `Torch` when libtorch fails (memory).
+    /// As [`input`](Network::input) and [`forward`](Network::forward).
     pub fn feature_map(&self, rgb: &RgbImage) -> Result<Tensor> {
-        let (width, height) = rgb.dimensions();
+        let maps = self.forward(&self.input(&[rgb])?)?;
+        maps.f_squeeze_dim(0).map_err(Error::torch("the forward pass"))
+    }
+
+    /// Images of one size to the network's input (N, 3, H, W), f32, on the CPU.
+    ///
+    /// # Errors
+    /// `Invalid` without an image, for images of different sizes, and for one that is too small for the
+    /// network's layers (which for a ResNet is only one without pixels); `Torch` when memory runs out.
+    pub fn input(&self, images: &[&RgbImage]) -> Result<Tensor> {
+        let Some(size) = images.first().map(|image| image.dimensions()) else {
+            return Err(Error::invalid("images: expected at least one, found none"));
+        };
+        let (width, height) = size;
+        if let Some(other) = images.iter().map(|image| image.dimensions()).find(|&s| s != size) {
+            return Err(Error::invalid(format!(
+                "images of a batch: expected {width}x{height} pixels as the first has, found {}x{}",
+                other.0, other.1
+            )));
+        }
         if width == 0 || height == 0 {
             return Err(Error::invalid(format!(
                 "image: expected at least one pixel, found {width}x{height}"
             )));
         }
-        let planes = to_planes(rgb, self.identity.input);
-        tch::no_grad(|| {
-            let pixels = Tensor::f_from_slice(&planes)?.f_reshape([
-                1,
-                3,
-                i64::from(height),
-                i64::from(width),
-            ])?;
-            self.trunk.forward(&pixels)?.f_squeeze_dim(0)?.f_contiguous()?.f_to_kind(Kind::Float)
-        })
-        .map_err(Error::torch("the forward pass"))
+        if self.trunk.map_size(height as usize, width as usize).is_none() {
+            return Err(Error::invalid(format!(
+                "image: {width}x{height} pixels are too few for the layers of {} up to stage {}",
+                self.identity.arch, self.identity.last_stage
+            )));
+        }
+        let planes: Vec<f32> =
+            images.iter().flat_map(|image| to_planes(image, self.identity.input)).collect();
+        let shape = [images.len() as i64, 3, i64::from(height), i64::from(width)];
+        Tensor::f_from_slice(&planes)
+            .and_then(|planes| planes.f_reshape(shape))
+            .map_err(Error::torch("making the network's input"))
+    }
+
+    /// Feature maps (N, C, h, w), f32, after the last ReLU, contiguous, of an [`input`](Network::input)
+    /// (N, 3, H, W).
+    ///
+    /// # Errors
+    /// `Torch` when libtorch fails (memory).
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        tch::no_grad(|| self.trunk.forward(input)?.f_contiguous()?.f_to_kind(Kind::Float))
+            .map_err(Error::torch("the forward pass"))
     }
 }
 

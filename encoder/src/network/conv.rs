@@ -1,0 +1,135 @@
+//! One convolution, with batch normalisation folded away.
+
+use tch::{Kind, Tensor};
+
+use super::trunk::{MemoryLayout, Torch};
+use super::weights::Weights;
+use crate::error::{Error, Result};
+
+/// One convolution with its bias; batch normalisation is already in both.
+pub(super) struct Conv {
+    /// (out, in, k, k) f32
+    weight: Tensor,
+    /// (out,) f32
+    bias: Tensor,
+    pub(super) kernel: i64,
+    pub(super) stride: i64,
+    pub(super) padding: i64,
+}
+
+/// Name of a convolution, of its batch normalisation, and what it must look like.
+#[derive(Clone, Copy)]
+pub(super) struct ConvSpec<'a> {
+    pub(super) conv: &'a str,
+    /// None: there is none, whatever other tensors are called.
+    pub(super) bn: Option<&'a str>,
+    /// None: free.
+    pub(super) out: Option<usize>,
+    pub(super) input: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: i64,
+    pub(super) padding: i64,
+}
+
+impl<'a> ConvSpec<'a> {
+    /// Stride 1, any number of outputs, padded so that the size stays, no batch normalisation.
+    pub(super) fn new(conv: &'a str, input: usize, kernel: usize) -> ConvSpec<'a> {
+        let padding = (kernel / 2) as i64;
+        ConvSpec { conv, bn: None, out: None, input, kernel, stride: 1, padding }
+    }
+}
+
+impl Conv {
+    /// y = gamma (conv(x) + b - mean) / sqrt(var + eps) + beta is again a convolution: its weight is
+    /// scaled by gamma / sqrt(var + eps), its bias is beta + (b - mean) times that. Computed in
+    /// float64 and rounded once.
+    pub(super) fn load(weights: &Weights, spec: &ConvSpec<'_>, bn_eps: f64) -> Result<Conv> {
+        let ConvSpec { conv, bn, out, input, kernel, stride, padding } = *spec;
+        let weight = weights.tensor_f64(
+            &format!("{conv}.weight"),
+            &[out, Some(input), Some(kernel), Some(kernel)],
+        )?;
+        let out = weight.size().first().map_or(0, |&n| n as usize);
+        let per_channel = |name: String| weights.tensor_f64(&name, &[Some(out)]);
+        let bias_name = format!("{conv}.bias");
+        let has_bias = weights.contains(&bias_name);
+        let bn_fields = ["weight", "bias", "running_mean", "running_var"];
+        let present =
+            |bn: &&str| bn_fields.iter().any(|field| weights.contains(&format!("{bn}.{field}")));
+
+        let (weight, bias) = if let Some(bn) = bn.filter(present) {
+            let gamma = per_channel(format!("{bn}.weight"))?;
+            let beta = per_channel(format!("{bn}.bias"))?;
+            let mean = per_channel(format!("{bn}.running_mean"))?;
+            let variance = per_channel(format!("{bn}.running_var"))?;
+            let bias = if has_bias { Some(per_channel(bias_name)?) } else { None };
+            fold(&weight, bias.as_ref(), [&gamma, &beta, &mean, &variance], bn_eps)
+                .map_err(Error::torch("folding batch normalisation"))?
+        } else if has_bias {
+            (weight, per_channel(bias_name)?)
+        } else {
+            let wanted = match bn {
+                Some(bn) => {
+                    format!("{bias_name} or {bn}.weight, .bias, .running_mean, .running_var")
+                }
+                None => bias_name,
+            };
+            return Err(weights.missing(&wanted, &[Some(out)]));
+        };
+
+        let single = |tensor: &Tensor| tensor.f_to_kind(Kind::Float).and_then(|t| t.f_contiguous());
+        let (weight, bias) = single(&weight)
+            .and_then(|weight| Ok((weight, single(&bias)?)))
+            .map_err(Error::torch("rounding weights"))?;
+        for tensor in [&weight, &bias] {
+            let finite =
+                tensor.f_isfinite().and_then(|t| t.f_all()).and_then(|t| t.f_int64_value(&[]));
+            if finite.map_err(Error::torch("checking weights"))? == 0 {
+                let bn = bn.map(|bn| format!(" with {bn}")).unwrap_or_default();
+                return Err(weights.bad(format!(
+                    "{conv}{bn}: not finite in float32 once folded (a negative variance, or values out of range)"
+                )));
+            }
+        }
+        Ok(Conv { weight, bias, kernel: kernel as i64, stride, padding })
+    }
+
+    pub(super) fn out_channels(&self) -> usize {
+        self.bias.size().first().map_or(0, |&n| n as usize)
+    }
+
+    /// (N, in, H, W) to (N, out, h, w), without a ReLU.
+    pub(super) fn forward(&self, x: &Tensor) -> Torch<Tensor> {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)
+    }
+
+    pub(super) fn arranged(self, memory: MemoryLayout) -> Torch<Conv> {
+        Ok(Conv {
+            weight: memory.convert(&self.weight)?,
+            bias: memory.convert(&self.bias)?,
+            ..self
+        })
+    }
+
+    pub(super) fn share(&self) -> Conv {
+        Conv { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone(), ..*self }
+    }
+}
+
+/// Folded weight and bias in float64, from weight (o, i, k, k) and [gamma, beta, mean, variance], (o,)
+/// each.
+fn fold(
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    [gamma, beta, mean, variance]: [&Tensor; 4],
+    eps: f64,
+) -> Torch<(Tensor, Tensor)> {
+    let scale = gamma.f_div(&variance.f_add_scalar(eps)?.f_sqrt()?)?;
+    let centre = match bias {
+        Some(bias) => bias.f_sub(mean)?,
+        None => mean.f_neg()?,
+    };
+    let folded = weight.f_mul(&scale.f_reshape([-1, 1, 1, 1])?)?;
+    Ok((folded, centre.f_mul(&scale)?.f_add(beta)?))
+}
