@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod job;
+mod maps;
 pub mod network;
 pub mod photos;
 pub mod pipeline;

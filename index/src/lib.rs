@@ -54,7 +54,10 @@ pub use shard::{Shard, ShardBuilder, ShardMeta};
 pub use snapshot::{
     RangeResult, Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes,
 };
-pub use spec::{DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, ResizeFilter};
+pub use spec::{
+    Combine, DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, Precision,
+    ResizeFilter,
+};
 pub use storage::{LocalStorage, Storage};
 pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};
 pub use whitening::Whitening;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ocelli_index::{Form, InputConvention};
+use ocelli_index::{Form, InputConvention, Precision};
 use ocelli_proto::role::read_at_most;
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// What the caller says about a network. A field left `None` is looked up in the JSON file, then in
 /// the metadata of the weights.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NetworkOptions {
     /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for basic
     /// blocks (ResNet-18 and 34) and VGG, known from the names for SqueezeNet.
@@ -35,6 +35,21 @@ pub struct NetworkOptions {
     /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
     pub config: Option<PathBuf>,
+    /// What the layers compute with.
+    pub precision: Precision,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> NetworkOptions {
+        NetworkOptions {
+            form: None,
+            input: None,
+            bn_eps: None,
+            last_stage: None,
+            config: None,
+            precision: Precision::F32,
+        }
+    }
 }
 
 /// Settings as resolved; `form` stays open because basic blocks need none.

@@ -26,7 +26,7 @@ mod weights;
 use std::path::Path;
 
 use image::RgbImage;
-use ocelli_index::{Form, Hash, InputConvention};
+use ocelli_index::{Form, Hash, InputConvention, Precision};
 use tch::{Kind, Tensor};
 
 pub use config::NetworkOptions;
@@ -58,6 +58,8 @@ pub struct Identity {
     pub input: InputConvention,
     /// Epsilon of batch normalisation; 1e-5 where it is already folded and does not matter.
     pub bn_eps: f64,
+    /// What the layers compute with.
+    pub precision: Precision,
 }
 
 impl Network {
@@ -81,7 +83,7 @@ impl Network {
         let trunk = tch::no_grad(|| {
             backbone
                 .load(&weights, form, last_stage, settings.bn_eps)?
-                .arranged(MemoryLayout::fastest())
+                .arranged(MemoryLayout::fastest(), options.precision)
                 .map_err(Error::torch("arranging weights"))
         })?;
         let identity = Identity {
@@ -91,6 +93,7 @@ impl Network {
             last_stage: last_stage as u32,
             input: settings.input,
             bn_eps: if backbone.has_bn() { settings.bn_eps } else { config::DEFAULT_BN_EPS },
+            precision: options.precision,
         };
         Ok(Network { trunk, stride: backbone.stride(last_stage), identity })
     }

@@ -12,10 +12,13 @@ const IMAGE: &[u8] = b"GIF89a-and-more";
 
 fn found(input: &Input) -> Result<Vec<(String, std::result::Result<usize, String>)>> {
     let mut out = Vec::new();
-    Photos::find(input)?.for_each(|photo| {
-        out.push((photo.key, photo.source.read().map(|b| b.len())));
-        ControlFlow::Continue(())
-    })?;
+    Photos::find(input)?.for_each(
+        |_| Ok(true),
+        |_, photo| {
+            out.push((photo.key, photo.source.read().map(|file| file.bytes.len())));
+            ControlFlow::Continue(())
+        },
+    )?;
     Ok(out)
 }
 

@@ -30,6 +30,7 @@ fn view_options() -> ViewOptions {
         filter: ocelli_index::ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
+        crop_first: false,
         max_pixels: 1 << 20,
     }
 }

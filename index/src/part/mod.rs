@@ -91,4 +91,3 @@ pub(crate) fn read_meta<T: for<'de> Deserialize<'de>>(file: &Reader) -> Result<T
 pub(crate) fn read_spec(file: &Reader, text: &str) -> Result<DescriptorSpec> {
     DescriptorSpec::parse(text).map_err(|e| Error::corrupt(file.path(), format!("meta: {e}")))
 }
-

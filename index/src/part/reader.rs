@@ -38,7 +38,10 @@ impl Part {
             return corrupt(format!("dimension {}, the spec says {}", meta.dim, spec.dim()));
         }
         if meta.codes.is_some() != (meta.kind == PartKind::Codes) {
-            return corrupt(format!("a part of {} and the form of its codes do not fit", meta.kind));
+            return corrupt(format!(
+                "a part of {} and the form of its codes do not fit",
+                meta.kind
+            ));
         }
         let vectors = if meta.dtype == Dtype::F32 { 4 } else { 2 };
         // Each section by row, and how many bytes a row has.
@@ -315,4 +318,3 @@ impl Part {
         self.file.read_numbers(SectionKind::Ids, self.meta.images)
     }
 }
-

@@ -15,8 +15,7 @@ fn regions_round_trip_in_both_types() {
         let mut w = PartWriter::create(&path, PartKind::Regions, dtype, &spec()).unwrap();
         // 300 images: more than two blocks of keys; image i has i % 3 + 1 rows.
         for i in 0..300usize {
-            w.push(&format!("é/{i}.jpg"), None, &vec![i as f32 * 0.5; 4 * (i % 3 + 1)])
-                .unwrap();
+            w.push(&format!("é/{i}.jpg"), None, &vec![i as f32 * 0.5; 4 * (i % 3 + 1)]).unwrap();
         }
         let summary = w.finish().unwrap();
         assert_eq!((summary.images, summary.rows), (300, 600));
@@ -80,7 +79,8 @@ fn codes_and_attributes_round_trip() {
             let (code, fine) = ([i as u8; 5], vec![!i as u8; refine_bytes]);
             let key = format!("{i}.jpg");
             let image = PartImage { key: &key, id: Some(i), attributes: Some(&seen(i)) };
-            w.push_image(&image, PartRow::Code { list: i as u32 * 7, code: &code, fine: &fine }).unwrap();
+            w.push_image(&image, PartRow::Code { list: i as u32 * 7, code: &code, fine: &fine })
+                .unwrap();
         }
         let bare = PartImage { key: "bare", id: Some(99), attributes: None };
         let full = PartImage { attributes: Some(&seen(1)), ..bare };
@@ -93,7 +93,10 @@ fn codes_and_attributes_round_trip() {
         w.finish().unwrap();
 
         let part = Part::open(&path).unwrap();
-        assert_eq!((part.kind(), part.code_form(), part.rows()), (PartKind::Codes, Some(&form), 70));
+        assert_eq!(
+            (part.kind(), part.code_form(), part.rows()),
+            (PartKind::Codes, Some(&form), 70)
+        );
         let rows = part.read_codes(30..32).unwrap();
         assert_eq!((rows.lists, rows.codes[4..6].to_vec()), (vec![210, 217], vec![30, 31]));
         assert_eq!(rows.fine, [225u8, 224].map(|b| vec![b; refine_bytes]).concat());

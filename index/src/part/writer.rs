@@ -110,8 +110,7 @@ impl PartWriter {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
         let mut file = Writer::create(path, FileKind::Part)?;
-        let section =
-            if form.is_some() { SectionKind::Codes } else { SectionKind::Vectors };
+        let section = if form.is_some() { SectionKind::Codes } else { SectionKind::Vectors };
         file.begin(section, true)?;
         Ok(Self {
             path: path.to_owned(),
@@ -272,4 +271,3 @@ impl PartWriter {
         Ok(PartSummary { path: written.path, images: images as u64, rows, bytes: written.bytes })
     }
 }
-
