@@ -9,7 +9,8 @@ use std::{env, fs};
 const ROOT: &str = "proto";
 
 /// The public files, relative to `ROOT`.
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
+    "ocelli/v1/admin.proto",
     "ocelli/v1/common.proto",
     "ocelli/v1/encoder.proto",
     "ocelli/v1/expansion.proto",

@@ -14,9 +14,9 @@ use ocelli_proto::role::{LogFormat, init_logging, main_exit, print};
 
 use crate::config::{Config, DEFAULT_TOML, PoolingName};
 use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
-use crate::network::seeded::{self, SeededArch};
 use crate::photos::Input;
 use crate::service;
+use crate::weights_cli::{self, WeightsCommand};
 
 /// Turns images into R-MAC descriptors: whole collections into part files, or one image at a time as a
 /// gRPC service.
@@ -37,7 +37,7 @@ enum Command {
     Encode(Box<EncodeArgs>),
     /// Serve ocelli.v1.EncoderService until SIGTERM or Ctrl-C.
     Serve(Box<ServeArgs>),
-    /// Make network weights.
+    /// Get, convert or make network weights.
     Weights {
         #[command(subcommand)]
         command: WeightsCommand,
@@ -168,7 +168,10 @@ struct NetworkArgs {
     /// Stage where the network ends, 1 to 4, for a VGG to 5 [default: the last that the weights hold]
     #[arg(long, value_name = "N")]
     last_stage: Option<u32>,
-    /// How a feature map becomes a vector.
+    /// Leave projections that stand in the weights (a learned whitening) away.
+    #[arg(long)]
+    no_head: bool,
+    /// How a feature map becomes a vector [default: as the weights say, else rmac]
     #[arg(long)]
     pooling: Option<PoolingName>,
     /// Levels of the R-MAC grid, 1 to 4.
@@ -254,28 +257,6 @@ struct ServeArgs {
     max_queued: Option<usize>,
 }
 
-#[derive(Subcommand)]
-enum WeightsCommand {
-    /// Write an untrained network with a fixed seed.
-    ///
-    /// It finds near copies of a photo and little else: it shows that everything works where no trained
-    /// weights are at hand. Equal arguments give equal bytes.
-    Seeded {
-        /// resnet18, resnet34 or resnet50.
-        #[arg(long)]
-        arch: SeededArch,
-        /// The seed.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Last stage to write, 1 to 4.
-        #[arg(long, value_name = "N", default_value_t = 4)]
-        last_stage: u32,
-        /// The safetensors file to write.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 enum OutputKind {
     Descriptors,
@@ -326,10 +307,11 @@ impl NetworkArgs {
         config.bn_eps = self.bn_eps.or(config.bn_eps);
         config.network_config = self.network_config.or(config.network_config.take());
         config.last_stage = self.last_stage.or(config.last_stage);
-        over(&mut config.pooling, self.pooling);
-        over(&mut config.levels, self.levels);
-        over(&mut config.grid, self.grid);
-        over(&mut config.gem_p, self.gem_p);
+        config.head &= !self.no_head;
+        config.pooling = self.pooling.or(config.pooling);
+        config.levels = self.levels.or(config.levels);
+        config.grid = self.grid.or(config.grid);
+        config.gem_p = self.gem_p.or(config.gem_p);
         over(&mut config.sizes, self.sizes.map(|s| s.0));
         over(&mut config.filter, self.filter);
         config.upscale &= !self.no_upscale;
@@ -362,11 +344,7 @@ pub fn main() -> ExitCode {
     main_exit(match cli.command {
         Command::Encode(args) => run_encode(*args),
         Command::Serve(args) => run_serve(*args),
-        Command::Weights { command: WeightsCommand::Seeded { arch, seed, last_stage, out } } => {
-            seeded::write(arch, seed, last_stage, &out)
-                .map_err(Into::into)
-                .and_then(|()| print(&format!("wrote {}\n", out.display())))
-        }
+        Command::Weights { command } => weights_cli::run(command),
         Command::Config => print(DEFAULT_TOML),
     })
 }

@@ -24,6 +24,9 @@ pub const ENV_PREFIX: &str = "OCELLI_ENCODER";
 /// Largest number of worker threads: far above any machine, far below what exhausts one.
 const MAX_WORKERS: usize = 1024;
 
+/// Levels of R-MAC, and GeM's exponent, where neither the user nor the weights say.
+const DEFAULT_LEVELS: u32 = 3;
+const DEFAULT_GEM_P: f32 = 3.0;
 /// Largest number of images in a batch: more brings nothing on any device.
 const MAX_BATCH: usize = 1024;
 
@@ -39,10 +42,11 @@ pub struct Config {
     pub bn_eps: Option<f64>,
     pub last_stage: Option<u32>,
     pub whitening: Option<PathBuf>,
-    pub pooling: PoolingName,
-    pub levels: u32,
-    pub grid: Grid,
-    pub gem_p: f32,
+    pub head: bool,
+    pub pooling: Option<PoolingName>,
+    pub levels: Option<u32>,
+    pub grid: Option<Grid>,
+    pub gem_p: Option<f32>,
     pub sizes: Vec<u32>,
     pub filter: ResizeFilter,
     pub upscale: bool,
@@ -143,15 +147,11 @@ impl Config {
             bn_eps: self.bn_eps,
             last_stage: self.last_stage,
             config: self.network_config.clone(),
+            head: self.head,
             precision: self.precision,
         };
         let network = Network::open(weights, &options)?;
-        let pooling = match self.pooling {
-            PoolingName::Rmac => Pooling::Rmac { levels: self.levels, grid: self.grid },
-            PoolingName::Mac => Pooling::Mac,
-            PoolingName::Spoc => Pooling::Spoc,
-            PoolingName::Gem => Pooling::Gem { p: self.gem_p },
-        };
+        let pooling = self.pooling_of(network.pooling());
         let options = PipelineOptions {
             pooling,
             sizes: self.sizes.clone(),
@@ -163,6 +163,31 @@ impl Config {
             crop_first: self.crop_first,
         };
         Ok(Pipeline::new(network, options, self.open_whitening()?)?)
+    }
+
+    /// The pooling that is set; what is not set is taken from `own`, that of the weights, where it is of
+    /// the same kind, or is R-MAC of three levels on the feature map, and 3 for GeM.
+    fn pooling_of(&self, own: Option<Pooling>) -> Pooling {
+        let name = self.pooling.unwrap_or(match own {
+            None | Some(Pooling::Rmac { .. }) => PoolingName::Rmac,
+            Some(Pooling::Mac) => PoolingName::Mac,
+            Some(Pooling::Spoc) => PoolingName::Spoc,
+            Some(Pooling::Gem { .. }) => PoolingName::Gem,
+        });
+        let (own_levels, own_grid, own_p) = match own {
+            Some(Pooling::Rmac { levels, grid }) => (levels, grid, DEFAULT_GEM_P),
+            Some(Pooling::Gem { p }) => (DEFAULT_LEVELS, Grid::FeatureMap, p),
+            _ => (DEFAULT_LEVELS, Grid::FeatureMap, DEFAULT_GEM_P),
+        };
+        match name {
+            PoolingName::Rmac => Pooling::Rmac {
+                levels: self.levels.unwrap_or(own_levels),
+                grid: self.grid.unwrap_or(own_grid),
+            },
+            PoolingName::Mac => Pooling::Mac,
+            PoolingName::Spoc => Pooling::Spoc,
+            PoolingName::Gem => Pooling::Gem { p: self.gem_p.unwrap_or(own_p) },
+        }
     }
 
     /// Reads the whitening, if one is named.
@@ -197,7 +222,9 @@ mod tests {
         let load = |text: &str| role::load_config_from::<Config>(text, None, ENV_PREFIX, []);
         let config = load(DEFAULT_TOML).unwrap();
         config.check().unwrap();
-        assert_eq!((config.levels, config.sizes.as_slice()), (3, &[800][..]));
+        assert_eq!((config.head, config.sizes.as_slice()), (true, &[800][..]));
+        let rmac = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
+        assert_eq!(config.pooling_of(None), rmac);
         assert_eq!(config.max_pixels, crate::views::DEFAULT_MAX_PIXELS);
         assert_eq!(config.max_message_bytes, ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES);
 
@@ -217,11 +244,36 @@ mod tests {
         assert_eq!(config.input, Some(InputConvention::TorchvisionRgb));
         assert_eq!((config.bn_eps, config.last_stage), (Some(1e-5), Some(4)));
         assert!(config.whitening.is_some());
+        assert_eq!((config.pooling, config.levels), (Some(PoolingName::Rmac), Some(3)));
+        assert_eq!((config.grid, config.gem_p), (Some(Grid::FeatureMap), Some(3.0)));
 
         let vars = [("OCELLI_ENCODER_SIZES", "[550, 800]"), ("OCELLI_ENCODER_FORM", "v1")];
         let vars = vars.map(|(name, value)| (name.into(), value.into()));
         let config =
             role::load_config_from::<Config>(DEFAULT_TOML, None, ENV_PREFIX, vars).unwrap();
         assert_eq!((config.sizes, config.form), (vec![550, 800], Some(Form::V1)));
+    }
+
+    /// A checkpoint's learned exponent is used unless another is asked for, and never for another pooling.
+    #[test]
+    fn weights_bring_their_pooling() {
+        let load = |vars: &[(&str, &str)]| {
+            let vars = vars.iter().map(|&(name, value)| (name.into(), value.into()));
+            role::load_config_from::<Config>(DEFAULT_TOML, None, ENV_PREFIX, vars).unwrap()
+        };
+        let gem = Some(Pooling::Gem { p: 2.92 });
+        let rmac = |levels, grid| Pooling::Rmac { levels, grid };
+        assert_eq!(load(&[]).pooling_of(gem), Pooling::Gem { p: 2.92 });
+        assert_eq!(load(&[]).pooling_of(Some(Pooling::Mac)), Pooling::Mac);
+        let own = Some(rmac(2, Grid::ImagePixels));
+        assert_eq!(load(&[]).pooling_of(own), rmac(2, Grid::ImagePixels));
+        let levels = load(&[("OCELLI_ENCODER_LEVELS", "4")]);
+        assert_eq!(levels.pooling_of(own), rmac(4, Grid::ImagePixels));
+        let asked = load(&[("OCELLI_ENCODER_POOLING", "gem"), ("OCELLI_ENCODER_GEM_P", "4")]);
+        assert_eq!(asked.pooling_of(gem), Pooling::Gem { p: 4.0 });
+        assert_eq!(
+            load(&[("OCELLI_ENCODER_POOLING", "rmac")]).pooling_of(gem),
+            rmac(3, Grid::FeatureMap)
+        );
     }
 }

@@ -52,6 +52,14 @@ pub enum Error {
         /// Flags and file keys that would give it.
         remedy: &'static str,
     },
+    /// Published weights could not be had.
+    #[error("{url}: {what}")]
+    Fetch {
+        /// Address asked for.
+        url: String,
+        /// Expected and found.
+        what: String,
+    },
     /// libtorch failed.
     #[error("libtorch failed in {op}: {message}")]
     Torch {
@@ -85,6 +93,7 @@ impl Error {
             Error::BadWeights { .. } | Error::MissingTensor { .. } | Error::TensorShape { .. } => {
                 ErrorCode::DataLoss
             }
+            Error::Fetch { .. } => ErrorCode::FailedPrecondition,
             Error::NotConfigured { .. } => ErrorCode::FailedPrecondition,
             Error::NoActivation { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
             Error::Index(error) => error.code(),

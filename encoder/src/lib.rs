@@ -1,6 +1,6 @@
 //! Images to descriptors: decode, resize, network, regional pooling, whitening.
 //!
-//! The only room that links libtorch. Data flows in one direction: [`photos`] finds images,
+//! The only room that links libtorch. [`convert`] and [`fetch`] bring weights in. Data flows in one direction: [`photos`] finds images,
 //! [`views`] decodes and resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`]
 //! make descriptors of it, [`job`] writes them as parts and [`service`] answers one image at a time.
 
@@ -8,7 +8,9 @@
 
 pub mod cli;
 pub mod config;
+pub mod convert;
 pub mod error;
+pub mod fetch;
 pub mod job;
 mod maps;
 pub mod network;
@@ -17,5 +19,6 @@ pub mod pipeline;
 pub mod pooling;
 pub mod service;
 pub mod views;
+mod weights_cli;
 
 pub use error::{Error, Result};

@@ -3,7 +3,8 @@
 //! R-MAC as in Gordo, Almazán, Revaud, Larlus (IJCV 2017): the network runs once for each size of the
 //! image; each region's maximum is L2-normalised, whitened and L2-normalised again; the regions of a
 //! size are summed and L2-normalised; the sizes are summed and L2-normalised. MAC, SPoC and GeM are the
-//! same path with a single region.
+//! same path with a single region. Projections that stand in the weights ([`crate::network::Head`]) come
+//! where the network was trained to have them: of rows right behind the pooling, of images at the end.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -104,7 +105,13 @@ impl Pipeline {
             None => DescriptorSpec::Network(unwhitened),
             Some(whitening) => {
                 let expected = DescriptorSpec::Network(unwhitened.clone());
-                check_whitening(whitening, network.channels())?;
+                check_whitening(whitening, network.row_dim())?;
+                if network.head().image().is_some() {
+                    return Err(Error::invalid(
+                        "whitening: these weights bring one for whole images, behind which there is no other: leave \
+                         --whitening away, or take the weights without their head (--no-head)",
+                    ));
+                }
                 DescriptorSpec::same_or_err(
                     "the spec that the whitening was learned on",
                     &expected,
@@ -167,10 +174,15 @@ impl Pipeline {
 
     fn regions_of(&self, per_view: &[Vec<f32>]) -> Result<Vec<f32>> {
         let whitening = self.whitening.as_deref();
-        let channels = self.network.channels();
+        if self.network.head().image().is_some() {
+            return Err(Error::invalid(
+                "region vectors: these weights whiten whole images only; take them without their head (--no-head)",
+            ));
+        }
+        let row_dim = self.network.row_dim();
         let mut regions = Vec::new();
         for rows in per_view {
-            regions.extend_from_slice(&whitened(rows, channels, whitening)?);
+            regions.extend_from_slice(&whitened(rows, row_dim, whitening)?);
         }
         Ok(regions)
     }
@@ -184,11 +196,18 @@ impl Pipeline {
     }
 
     fn descriptor_of(&self, per_view: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let mut sizes = Vec::with_capacity(per_view.len() * self.dim());
+        let whitening = self.whitening.as_deref();
+        let row_dim = self.network.row_dim();
+        let mut sizes = Vec::new();
         for rows in per_view {
-            sizes.extend(sum_of_units(rows, self.network.channels(), self.whitening.as_deref())?);
+            sizes.extend(sum_of_units(rows, row_dim, whitening)?);
         }
-        finish(combine(&sizes, self.dim(), self.options.combine))
+        let dim = whitening.map_or(row_dim, Whitening::dim_out);
+        let descriptor = finish(combine(&sizes, dim, self.options.combine))?;
+        match self.network.head().image() {
+            None => Ok(descriptor),
+            Some(_) => finish(self.network.head().finish(descriptor)),
+        }
     }
 
     fn one(&self, views: &[RgbImage], wanted: Wanted) -> Result<Vec<f32>> {
@@ -240,7 +259,8 @@ impl Pipeline {
         for (view, map) in views.iter().zip(maps) {
             active |= !map.is_zero();
             let image = (view.height() as usize, view.width() as usize);
-            per_view.push(pooling::pool(&map, &self.options.pooling, image, self.network.stride()));
+            let rows = pooling::pool(&map, &self.options.pooling, image, self.network.stride());
+            per_view.push(self.network.head().rows(rows, map.channels()));
         }
         if active { Ok(per_view) } else { Err(no_activation()) }
     }
@@ -384,11 +404,13 @@ fn network_spec(network: &Network, options: &PipelineOptions) -> NetworkSpec {
         upscale: options.upscale,
         exif: options.exif,
         jpeg_scaled: options.jpeg_scaled,
+        head: identity.head,
+        image_whitening: identity.image_whitening,
         precision: identity.precision,
         combine: options.combine,
         crop_first: options.crop_first,
         whitening: None,
-        dim: dimension(network.channels()),
+        dim: dimension(network.descriptor_dim()),
     }
 }
 

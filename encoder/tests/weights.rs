@@ -1,6 +1,7 @@
 //! Weights that are not what they should be, and weights that Ocelli makes itself.
 
 mod common;
+mod layouts;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -38,7 +38,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         put("parquet", &name, &[&[columns][..], &fs::read(&path)?].concat())?;
     }
+    layouts(&put)?;
     fs::remove_dir_all(folder())?;
+    Ok(())
+}
+
+/// The smaller of the encoder's files in other programs' layouts; the legacy ones without the three
+/// pickles that all begin with.
+fn layouts(put: Put<'_>) -> Outcome {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../encoder/golden/layouts");
+    for path in files(&folder, "caffemodel")?.into_iter().chain(files(&folder, "pth")?) {
+        let bytes = fs::read(&path)?;
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if bytes.len() > 40_000 {
+            continue;
+        }
+        if !bytes.starts_with(&[0x80, 2, 0x8a]) {
+            put("caffe", &name, &bytes)?;
+            continue;
+        }
+        // Each of the three ends with a full stop, and none has one before another pickle inside.
+        let starts: Vec<usize> =
+            (0..bytes.len().saturating_sub(1)).filter(|&i| bytes[i..].starts_with(b".\x80\x02")).collect();
+        if let Some(&third) = starts.get(2) {
+            put("pickle", &name, &bytes[third + 1..])?;
+        }
+    }
     Ok(())
 }
 
@@ -239,7 +264,8 @@ fn texts_and_arrays(put: Put<'_>) -> Outcome {
     let full = format!(
         "ocelli-descriptor-spec 1\nweights={hash}\narch=resnet101\nlast_stage=4\ndim=256\nform=v1\n\
          input=caffe-bgr\nbn_eps=0.001\npooling=gem:3\nsizes=550,800,1050\nfilter=lanczos3\n\
-         upscale=false\nexif=false\njpeg_scaled=true\nprecision=bf16\ncombine=gem:3\ncrop_first=true\nwhitening={hash}\n"
+         upscale=false\nexif=false\njpeg_scaled=true\nhead=fc\nimage_whitening=true\nprecision=bf16\ncombine=gem:3\n\
+         crop_first=true\nwhitening={hash}\n"
     );
     put("spec", "full", DescriptorSpec::parse(&full)?.canonical().as_bytes())?;
     for count in [0u16, 1, 130, 300] {

@@ -34,7 +34,7 @@ pub mod whitening;
 mod storm;
 
 pub use encoder::{Encoded, Encoder, EncoderScratch};
-pub use engine::Scratch;
+pub use engine::{ScanCounts, Scratch};
 pub use error::{Error, ErrorCode, Result};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
@@ -55,7 +55,7 @@ pub use snapshot::{
     RangeResult, Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes,
 };
 pub use spec::{
-    Combine, DescriptorSpec, Form, Grid, InputConvention, NetworkSpec, Pooling, Precision,
+    Combine, DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling, Precision,
     ResizeFilter,
 };
 pub use storage::{LocalStorage, Storage};

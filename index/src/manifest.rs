@@ -280,18 +280,7 @@ impl IndexDir {
                 )));
             }
         }
-        let current = self.read_current()?;
-        if current.as_ref().map(|c| c.0) != expected {
-            let name = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
-            return Err(Error::Conflict {
-                what: format!(
-                    "{}: expected current generation {}, found {}",
-                    self.root().display(),
-                    name(expected),
-                    name(current.map(|c| c.0))
-                ),
-            });
-        }
+        let current = self.expect_current(expected)?;
         let number = self.generations()?.last().copied().unwrap_or(0) + 1;
         let generation = Generation {
             format: 1,
@@ -314,6 +303,40 @@ impl IndexDir {
             format!("{number} {checksum}\n").as_bytes(),
         )?;
         Ok(sealed.generation)
+    }
+
+    /// Makes a generation that exists the current one, if the current one is still `expected`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for no such generation; [`Error::Conflict`] if another one is or became current;
+    /// [`Error::Corrupt`]; [`Error::Io`]. The earlier generation then still stands.
+    pub fn activate(&self, expected: u64, number: u64) -> Result<Generation> {
+        let generation = self.generation(number)?;
+        let current = self.expect_current(Some(expected))?;
+        let checksum = checksum_of(&generation)?;
+        self.storage.swap(
+            CURRENT,
+            current.as_ref().map(|c| c.2.as_slice()),
+            format!("{number} {checksum}\n").as_bytes(),
+        )?;
+        Ok(generation)
+    }
+
+    /// CURRENT as it stands, if it names `expected`.
+    fn expect_current(&self, expected: Option<u64>) -> Result<Option<(u64, Hash, Vec<u8>)>> {
+        let current = self.read_current()?;
+        if current.as_ref().map(|c| c.0) != expected {
+            let name = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
+            return Err(Error::Conflict {
+                what: format!(
+                    "{}: expected current generation {}, found {}",
+                    self.root().display(),
+                    name(expected),
+                    name(current.map(|c| c.0))
+                ),
+            });
+        }
+        Ok(current)
     }
 }
 
@@ -355,6 +378,13 @@ mod tests {
         assert_eq!(dir.current().unwrap().unwrap(), second);
         assert_eq!(dir.generation(1).unwrap(), first);
         assert!(matches!(dir.generation(9), Err(Error::NotFound { .. })));
+        // Back and forth; whoever expects another one changes nothing.
+        assert_eq!(dir.activate(2, 1).unwrap(), first);
+        assert_eq!(dir.current().unwrap().unwrap(), first);
+        assert!(matches!(dir.activate(2, 1), Err(Error::Conflict { .. })));
+        assert!(matches!(dir.activate(1, 9), Err(Error::NotFound { .. })));
+        assert_eq!(dir.current().unwrap().unwrap(), first);
+        dir.activate(1, 2).unwrap();
         let missing = NewGeneration {
             shards: vec![ShardEntry { name: "x.shard".into(), ..new.shards[0].clone() }],
             ..new

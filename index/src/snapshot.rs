@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::engine::{
 use crate::error::{Error, Result};
 use crate::filter::{Cancel, Filter, Name, RowFilter, ShardFilter};
 use crate::hash::Hash;
-use crate::manifest::{Generation, IndexDir};
+use crate::manifest::{Generation, IndexDir, ShardEntry};
 use crate::model::{Metric, Model, Query};
 use crate::refine::{Refinement, refined_model, rescore, rescore_naive};
 use crate::search::{Best, Hit, Merge, scan_shard};
@@ -24,7 +24,7 @@ use crate::shard::Shard;
 /// A row of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Row {
-    /// Which of the generation's shards.
+    /// Which of the snapshot's shards ([`Snapshot::shards`]).
     pub shard: u32,
     /// Row number in it.
     pub ordinal: u32,
@@ -123,7 +123,49 @@ struct Member {
     deleted: Option<Deleted>,
 }
 
+/// A shard that could not be opened.
+#[derive(Debug)]
+struct Missing {
+    name: String,
+    path: PathBuf,
+    what: String,
+}
+
+impl Missing {
+    fn error(&self) -> Error {
+        Error::corrupt(&self.path, format!("the shard could not be opened: {}", self.what))
+    }
+}
+
 impl Member {
+    fn open(
+        dir: &IndexDir,
+        model: &Model,
+        generation: &Generation,
+        entry: &ShardEntry,
+    ) -> Result<Self> {
+        let path = dir.shard_path(&entry.name)?;
+        let shard = Shard::open(&path, model)?;
+        if (shard.file().bytes(), u64::from(shard.rows())) != (entry.bytes, entry.rows) {
+            return Err(Error::corrupt(
+                &path,
+                format!(
+                    "{} bytes and {} rows, the generation says {} and {}",
+                    shard.file().bytes(),
+                    shard.rows(),
+                    entry.bytes,
+                    entry.rows
+                ),
+            ));
+        }
+        let tombstones = match generation.tombstones.get(&entry.name) {
+            Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash)?),
+            None => None,
+        };
+        let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
+        Ok(Self { name: entry.name.clone(), shard, deleted })
+    }
+
     fn alive(&self, ordinal: u32) -> bool {
         self.deleted.as_ref().is_none_or(|d| !d.ordinals().contains(ordinal))
     }
@@ -135,6 +177,8 @@ pub struct Snapshot {
     generation: Generation,
     model: Arc<Model>,
     members: Vec<Member>,
+    /// Shards that could not be opened, where that was allowed: each fails alone.
+    missing: Vec<Missing>,
 }
 
 impl Snapshot {
@@ -144,6 +188,30 @@ impl Snapshot {
     /// [`Error::NotFound`] for no such directory or generation; [`Error::ModelMismatch`];
     /// [`Error::Corrupt`]; [`Error::Io`].
     pub fn open(root: &Path, generation: Option<u64>) -> Result<Self> {
+        Self::open_shards(root, generation, |_, error| Err(error))
+    }
+
+    /// [`Self::open`], but a shard whose file is damaged or missing fails alone: as one whose damage shows in
+    /// the scan, it fails searches unless they allow a partial answer ([`Self::missing`]).
+    ///
+    /// # Errors
+    /// As [`Self::open`], also where no shard can be opened.
+    pub fn open_degraded(root: &Path, generation: Option<u64>) -> Result<Self> {
+        Self::open_shards(root, generation, |name, error| match error {
+            Error::Io { .. } | Error::Corrupt { .. } | Error::NotOcelli { .. } => Ok(Missing {
+                name: name.to_owned(),
+                path: root.join("shards").join(name),
+                what: error.to_string(),
+            }),
+            other => Err(other),
+        })
+    }
+
+    fn open_shards(
+        root: &Path,
+        generation: Option<u64>,
+        broken: impl Fn(&str, Error) -> Result<Missing>,
+    ) -> Result<Self> {
         let dir = IndexDir::open(root)?;
         let generation = match generation {
             Some(number) => dir.generation(number)?,
@@ -160,31 +228,21 @@ impl Snapshot {
             });
         }
         let mut members = Vec::with_capacity(generation.shards.len());
+        let mut missing = Vec::new();
         for entry in &generation.shards {
-            let path = dir.shard_path(&entry.name)?;
-            let shard = Shard::open(&path, &model)?;
-            if (shard.file().bytes(), u64::from(shard.rows())) != (entry.bytes, entry.rows) {
-                return Err(Error::corrupt(
-                    &path,
-                    format!(
-                        "{} bytes and {} rows, the generation says {} and {}",
-                        shard.file().bytes(),
-                        shard.rows(),
-                        entry.bytes,
-                        entry.rows
-                    ),
-                ));
+            match Member::open(&dir, &model, &generation, entry) {
+                Ok(member) => members.push(member),
+                Err(error) => missing.push(broken(&entry.name, error)?),
             }
-            let tombstones = match generation.tombstones.get(&entry.name) {
-                Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash)?),
-                None => None,
-            };
-            let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
-            members.push(Member { name: entry.name.clone(), shard, deleted });
+        }
+        if members.is_empty()
+            && let Some(first) = missing.first()
+        {
+            return Err(first.error());
         }
         let shards = members.iter().map(|m| &m.shard);
         let model = Arc::new(refined_model(&dir, model, shards)?);
-        Ok(Self { generation, model, members })
+        Ok(Self { generation, model, members, missing })
     }
 
     /// The generation.
@@ -217,6 +275,53 @@ impl Snapshot {
             .sum()
     }
 
+    /// Shards that could not be opened, with the reason; they are not among [`Self::shards`].
+    pub fn missing(&self) -> impl ExactSizeIterator<Item = ShardFailure> {
+        self.missing.iter().map(|m| ShardFailure { name: m.name.clone(), error: m.error() })
+    }
+
+    /// Name of the shard of a row.
+    pub fn shard_name(&self, row: Row) -> Option<&str> {
+        self.members.get(row.shard as usize).map(|m| m.name.as_str())
+    }
+
+    /// The shards that answer, each with its name.
+    pub fn named_shards(&self) -> impl ExactSizeIterator<Item = (&str, &Shard)> {
+        self.members.iter().map(|m| (m.name.as_str(), &m.shard))
+    }
+
+    /// Proves all bytes of all shards that are not proven yet, which also brings them into memory:
+    /// afterwards no search pays for it. Returns what failed; the others are warm.
+    pub fn warm(&self) -> Vec<ShardFailure> {
+        let prove = |m: &Member| match m.shard.file().prove_all().and_then(|()| m.shard.intact()) {
+            Ok(()) => None,
+            Err(error) => Some(ShardFailure { name: m.name.clone(), error }),
+        };
+        self.members.iter().filter_map(prove).collect()
+    }
+
+    /// The lists that a search of x (dim,) scans, best first: number, the part of a score that the centroid
+    /// decides, and rows in all shards.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn probed_lists(
+        &self,
+        x: &[f32],
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<(u32, f32, u64)>> {
+        let probed = self.probe(x, params, scratch)?;
+        let rows = |list: u32| {
+            let mut rows = 0;
+            for member in &self.members {
+                rows += u64::from(member.shard.list(list)?.len);
+            }
+            Ok(rows)
+        };
+        probed.lists.iter().map(|&(list, score)| Ok((list, score, rows(list)?))).collect()
+    }
+
     /// The first row for which `find` finds an ordinal that is not deleted.
     fn find(&self, find: impl Fn(&Shard) -> Result<Option<u32>>) -> Result<Option<Row>> {
         for (shard, member) in (0u32..).zip(&self.members) {
@@ -227,12 +332,20 @@ impl Snapshot {
         Ok(None)
     }
 
+    /// `row`, unless it was not found and a shard is missing that may hold it.
+    fn certain(&self, row: Option<Row>) -> Result<Option<Row>> {
+        match (row, self.missing.first()) {
+            (None, Some(missing)) => Err(missing.error()),
+            (row, _) => Ok(row),
+        }
+    }
+
     /// Row of an id.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn find_id(&self, id: u64) -> Result<Option<Row>> {
-        self.find(|shard| shard.find_id(id))
+        self.certain(self.find(|shard| shard.find_id(id))?)
     }
 
     /// Row of a key.
@@ -240,7 +353,7 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn find_key(&self, key: &str) -> Result<Option<Row>> {
-        self.find(|shard| shard.find_key(key))
+        self.certain(self.find(|shard| shard.find_key(key))?)
     }
 
     fn shard_of(&self, row: Row) -> Result<&Shard> {
@@ -345,8 +458,8 @@ impl Snapshot {
     pub fn resolve(&self, filter: &Filter) -> Result<RowFilter> {
         let mut shards = vec![ShardFilter::default(); self.members.len()];
         let row = |name: &Name| match name {
-            Name::Id(id) => self.find_id(*id),
-            Name::Key(key) => self.find_key(key),
+            Name::Id(id) => self.find(|shard| shard.find_id(*id)),
+            Name::Key(key) => self.find(|shard| shard.find_key(key)),
         };
         let slot = |row: Row| Ok::<u32, Error>(self.shard_of(row)?.place(row.ordinal)?.1);
         for name in &filter.deny {
@@ -495,6 +608,14 @@ impl Snapshot {
     ) -> Result<Vec<SearchResult>> {
         let (model, metric) = (&self.model, self.model.metric());
         let start = Instant::now();
+        for missing in &self.missing {
+            if !params.allow_partial {
+                return Err(missing.error());
+            }
+            if failed.iter().all(|f| f.name != missing.name) {
+                failed.push(ShardFailure { name: missing.name.clone(), error: missing.error() });
+            }
+        }
         let Scratch { simd, tables, buffers, .. } = scratch;
         let simd = *simd;
         tables.resize_with(tables.len().max(probed.len()), Tables::default);
@@ -542,7 +663,7 @@ impl Snapshot {
                 Err(error) => return Err(error),
             }
         }
-        if failed.len() == self.members.len()
+        if failed.len() == self.members.len() + self.missing.len()
             && let Some(first) = failed.pop()
         {
             return Err(first.error);
@@ -570,7 +691,7 @@ impl Snapshot {
         let result = |(probed, hits): (&&Probed, Vec<Hit>)| SearchResult {
             hits,
             metric,
-            shards_asked: self.members.len(),
+            shards_asked: self.members.len() + self.missing.len(),
             failed: Arc::clone(&failed),
             times: StageTimes { probe: probed.time, lut, scan, refine },
         };

@@ -64,6 +64,10 @@ pub struct NetworkSpec {
     pub exif: bool,
     /// Whether JPEG files may be decoded at a reduced scale.
     pub jpeg_scaled: bool,
+    /// What the weights do to each pooled row.
+    pub head: Head,
+    /// Whether the weights' own whitening of whole images is applied.
+    pub image_whitening: bool,
     /// Number type of the network's layers.
     pub precision: Precision,
     /// How the descriptors of several sizes become one.
@@ -79,7 +83,7 @@ pub struct NetworkSpec {
 impl NetworkSpec {
     /// The spec of a backbone with everything else at its version-1 default: v1.5, torchvision
     /// input, BN epsilon 1e-5, R-MAC of 3 levels on the feature map, never resized, bilinear,
-    /// enlarging, EXIF applied, full JPEG decoding, no whitening.
+    /// enlarging, EXIF applied, full JPEG decoding, no head, no whitening.
     pub fn new(weights: Hash, arch: impl Into<String>, last_stage: u32, dim: u32) -> Self {
         Self {
             weights,
@@ -94,6 +98,8 @@ impl NetworkSpec {
             upscale: true,
             exif: true,
             jpeg_scaled: false,
+            head: Head::None,
+            image_whitening: false,
             precision: Precision::F32,
             combine: Combine::Sum,
             crop_first: false,
@@ -201,6 +207,19 @@ named! {
         CaffeBgr = "caffe-bgr",
         /// RGB, 0 to 1, minus (.485, .456, .406), over (.229, .224, .225).
         TorchvisionRgb = "torchvision-rgb",
+    }
+}
+
+named! {
+    /// What the weights' own fully connected layer does to each pooled row, which is L2-normalised after it
+    /// in any case.
+    Head, "head" {
+        /// There is none, or it is not used.
+        None = "none",
+        /// L2-normalised, then projected.
+        L2Fc = "l2-fc",
+        /// Projected as pooled.
+        Fc = "fc",
     }
 }
 
@@ -395,6 +414,12 @@ impl DescriptorSpec {
                 line(name, &value);
             }
         }
+        if n.head != default.head {
+            line("head", &n.head);
+        }
+        if n.image_whitening != default.image_whitening {
+            line("image_whitening", &n.image_whitening);
+        }
         if n.precision != default.precision {
             line("precision", &n.precision);
         }
@@ -473,6 +498,12 @@ impl DescriptorSpec {
             }
             if let Some(v) = take("jpeg_scaled") {
                 n.jpeg_scaled = number("jpeg_scaled", Some(v))?;
+            }
+            if let Some(v) = take("head") {
+                n.head = v.parse()?;
+            }
+            if let Some(v) = take("image_whitening") {
+                n.image_whitening = number("image_whitening", Some(v))?;
             }
             if let Some(v) = take("precision") {
                 n.precision = v.parse()?;
@@ -613,6 +644,8 @@ mod tests {
             upscale: false,
             exif: false,
             jpeg_scaled: true,
+            head: Head::Fc,
+            image_whitening: true,
             precision: Precision::Bf16,
             combine: Combine::Gem { p: 3.0 },
             crop_first: true,

@@ -28,6 +28,20 @@ use crate::DESCRIPTOR_SET;
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    health: HealthReporter,
+    max_concurrent_streams: Option<u32>,
+}
+
+/// What the health service says, to be changed while the server runs.
+#[derive(Clone, Debug)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// Says from now on that `service` is serving or not; the empty name stands for the whole server.
+    pub async fn set(&self, service: &str, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.0.set_service_status(service, status).await;
+    }
 }
 
 impl Server {
@@ -42,12 +56,27 @@ impl Server {
         let address = listener
             .local_addr()
             .with_context(|| format!("cannot read the address of {listen}"))?;
-        Ok(Server { listener, address })
+        Ok(Server {
+            listener,
+            address,
+            health: HealthReporter::new(),
+            max_concurrent_streams: None,
+        })
     }
 
     /// The address as it was bound, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What the health service will say beside what [`Server::serve`] reports.
+    pub fn health(&self) -> Health {
+        Health(self.health.clone())
+    }
+
+    /// Answers at most `streams` requests of one connection at a time; further ones wait in the client.
+    pub fn max_concurrent_streams(self, streams: u32) -> Server {
+        Server { max_concurrent_streams: Some(streams), ..self }
     }
 
     /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
@@ -76,7 +105,7 @@ impl Server {
         drain_timeout: Duration,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
-        let health = HealthReporter::new();
+        let health = self.health;
         let report = async |serving| {
             for name in service_names.iter().copied().chain([""]) {
                 health.set_service_status(name, serving).await;
@@ -89,6 +118,7 @@ impl Server {
 
         let (drain, draining) = oneshot::channel::<()>();
         let serve = tonic::transport::Server::builder()
+            .max_concurrent_streams(self.max_concurrent_streams)
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async {
                 // An error means that the sender is gone: end as well.

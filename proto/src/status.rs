@@ -3,9 +3,13 @@
 //! Libraries know nothing of gRPC: each service turns its library's error code into a [`Code`] in one
 //! small `match`, and everything after that happens here.
 
+use std::collections::HashMap;
 use std::error::Error;
 
 use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::v1::ErrorReason;
 
 /// What went wrong, as a client must know it to react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +76,41 @@ pub fn status(code: Code, message: impl Into<String>) -> Status {
     Status::new(code.grpc(), message)
 }
 
+/// Names the reasons in [`ErrorReason`] as theirs.
+pub const DOMAIN: &str = "ocelli.v1";
+
+/// Before the names of [`ErrorReason`], as the style guide of proto files wants it.
+const REASON_PREFIX: &str = "ERROR_REASON_";
+
+/// [`status`] with what a program needs to react: the reason as a `google.rpc.ErrorInfo`, and where one
+/// field of the request is to blame (`field` is not empty), a `google.rpc.BadRequest` that names it.
+pub fn detailed(
+    code: Code,
+    message: impl Into<String>,
+    reason: ErrorReason,
+    field: &str,
+) -> Status {
+    let message = message.into();
+    let name = reason.as_str_name();
+    let name = name.strip_prefix(REASON_PREFIX).unwrap_or(name);
+    let mut details = ErrorDetails::with_error_info(name, DOMAIN, HashMap::new());
+    if !field.is_empty() {
+        details.add_bad_request_violation(field, message.as_str());
+    }
+    Status::with_error_details(code.grpc(), message, details)
+}
+
+/// The reason and the field that a status carries; an unspecified one and no field where it has none.
+pub fn reason(status: &Status) -> (ErrorReason, String) {
+    let details = status.get_error_details();
+    let info = details.error_info().filter(|info| info.domain == DOMAIN);
+    let named = info
+        .and_then(|info| ErrorReason::from_str_name(&format!("{REASON_PREFIX}{}", info.reason)));
+    let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
+    let field = violation.map_or_else(String::new, |violation| violation.field.clone());
+    (named.unwrap_or(ErrorReason::Unspecified), field)
+}
+
 /// A gRPC status as one line for people, for example `NOT_FOUND: no image has id 7`.
 pub fn describe(status: &Status) -> String {
     let name = name(status.code());
@@ -127,6 +166,16 @@ mod tests {
             assert_eq!(Code::from_grpc(tonic::Code::from_i32(number)), code);
         }
         assert_eq!(Code::from_grpc(tonic::Code::Unauthenticated), Code::Internal);
+    }
+
+    #[test]
+    fn reason_and_field_travel_in_the_details() {
+        let made = detailed(Code::InvalidArgument, "k is 0", ErrorReason::FieldInvalid, "k");
+        assert_eq!(reason(&made), (ErrorReason::FieldInvalid, "k".to_owned()));
+        let info = made.get_error_details().error_info().cloned().expect("an ErrorInfo");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("FIELD_INVALID", "ocelli.v1"));
+        let plain = status(Code::NotFound, "no image has id 7");
+        assert_eq!(reason(&plain), (ErrorReason::Unspecified, String::new()));
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub const ENV_PREFIX: &str = "OCELLI_SEARCHER";
 /// Largest number of search threads: far above any machine, far below what exhausts one.
 const MAX_THREADS: usize = 1024;
 
+/// A day: beyond that, a limit is none.
+const MAX_TIME_MS: u64 = 86_400_000;
+
 /// How the server runs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +29,10 @@ pub struct Config {
     pub threads: usize,
     /// Queries that may wait for a search thread.
     pub max_queued: usize,
+    /// How long a query may wait for a search thread.
+    pub max_queue_ms: u64,
+    /// The longest time of a request.
+    pub max_time_ms: u64,
     /// The largest k of a request.
     pub max_k: u32,
     /// k of a request that names none.
@@ -36,10 +43,26 @@ pub struct Config {
     pub default_refine: u32,
     /// The largest number of candidates scored again.
     pub max_refine: u32,
+    /// The most queries of a batch, and images of `GetVectors`.
+    pub max_batch: usize,
+    /// The most hits of a range search.
+    pub max_range_hits: u32,
+    /// The most names in each set of a filter.
+    pub max_filter_names: usize,
+    /// The most hits that go into an expanded query.
+    pub max_expansion_k: u32,
+    /// Queries of one stream that are answered at a time.
+    pub max_stream_queries: usize,
+    /// Requests of one connection that are answered at a time.
+    pub max_concurrent_requests: u32,
     /// The largest request in bytes.
     pub max_message_bytes: usize,
     /// Time for running requests to end at shutdown.
     pub drain_timeout_ms: u64,
+    /// How often the server looks for another current generation; 0 for never.
+    pub watch_ms: u64,
+    /// Whether a generation is read and proven whole before it answers.
+    pub warm: bool,
     /// Index directories by name.
     pub indexes: BTreeMap<String, PathBuf>,
     /// The encoder service.
@@ -91,6 +114,23 @@ impl Config {
             "default_k is {}; expected 1 to max_k, {}",
             self.default_k,
             self.max_k
+        );
+        let at_least_one = [
+            ("max_queue_ms", self.max_queue_ms),
+            ("max_time_ms", self.max_time_ms),
+            ("max_batch", self.max_batch as u64),
+            ("max_range_hits", self.max_range_hits.into()),
+            ("max_expansion_k", self.max_expansion_k.into()),
+            ("max_stream_queries", self.max_stream_queries as u64),
+            ("max_concurrent_requests", self.max_concurrent_requests.into()),
+        ];
+        for (name, value) in at_least_one {
+            ensure!(value >= 1, "{name} is 0; expected at least 1");
+        }
+        ensure!(
+            self.max_time_ms <= MAX_TIME_MS,
+            "max_time_ms is {}; expected at most {MAX_TIME_MS}",
+            self.max_time_ms
         );
         ensure!(self.default_nprobe >= 1, "default_nprobe is 0; expected at least 1");
         ensure!(

@@ -1,38 +1,105 @@
 //! Between the messages of `ocelli.v1` and the words of this crate. Shape only: whether a query makes
 //! sense is checked by the service.
 
-use std::time::Duration;
+mod answers;
 
-use ocelli_index::Metric;
-use ocelli_proto::status::Code;
+use std::collections::BTreeSet;
+
+use ocelli_index::{Filter, Name};
 use ocelli_proto::v1;
-use ocelli_proto::v1::query_term;
+use ocelli_proto::v1::{image_name, query_term};
 
+pub use self::answers::{
+    batch_response, change, explain_response, faults, generations, range_responses, response,
+    status, vectors_response,
+};
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
-use crate::service::{Answer, Query, Term, What};
+use crate::service::{Batch, Options, Query, Target, Term, What};
 
 /// The query that a request asks for.
 pub fn query(request: v1::SearchRequest) -> Result<Query> {
-    let newer = request.exact
-        || request.score_threshold.is_some()
-        || request.filter.is_some()
-        || request.expansion.is_some();
-    if newer {
-        let message = "this server does not offer exact, score_threshold, filter and expansion yet";
-        return Err(Error::new(Code::FailedPrecondition, message));
-    }
-    let terms = request.terms.into_iter().zip(0..);
     Ok(Query {
-        index: request.index,
-        generation: request.generation,
-        terms: terms.map(|(term, number)| self::term(term, number)).collect::<Result<_>>()?,
-        k: request.k,
-        nprobe: request.nprobe,
-        refine: request.refine,
-        with_keys: request.with_keys,
-        allow_partial: request.allow_partial,
+        target: Target { index: request.index, generation: request.generation },
+        terms: terms(request.terms)?,
+        options: Options {
+            k: request.k,
+            nprobe: request.nprobe,
+            refine: request.refine,
+            exact: request.exact,
+            threshold: request.score_threshold,
+            filter: request.filter.map(filter),
+            expansion: request.expansion,
+            with_keys: request.with_keys,
+            allow_partial: request.allow_partial,
+        },
     })
+}
+
+/// The queries that a request asks for.
+pub fn batch(request: v1::BatchSearchRequest) -> Batch {
+    Batch {
+        target: Target { index: request.index, generation: request.generation },
+        queries: request.queries.into_iter().map(|query| terms(query.terms)).collect(),
+        options: Options {
+            k: request.k,
+            nprobe: request.nprobe,
+            refine: request.refine,
+            exact: request.exact,
+            threshold: request.score_threshold,
+            filter: request.filter.map(filter),
+            expansion: request.expansion,
+            with_keys: request.with_keys,
+            allow_partial: request.allow_partial,
+        },
+    }
+}
+
+/// The query that a range search asks for; its limit stands as k.
+pub fn range_query(request: v1::RangeSearchRequest) -> Result<Query> {
+    Ok(Query {
+        target: Target { index: request.index, generation: request.generation },
+        terms: terms(request.terms)?,
+        options: Options {
+            k: request.limit,
+            nprobe: request.nprobe,
+            exact: request.exact,
+            threshold: Some(request.threshold),
+            filter: request.filter.map(filter),
+            with_keys: request.with_keys,
+            allow_partial: request.allow_partial,
+            ..Options::default()
+        },
+    })
+}
+
+/// The query inside of a request that must have one.
+pub fn inner_query(search: Option<v1::SearchRequest>) -> Result<Query> {
+    let missing = || Error::invalid("the request has no search").at("search");
+    query(search.ok_or_else(missing)?)
+}
+
+/// The images that a request names, or what is wrong with each.
+pub fn images(images: Vec<v1::ImageName>) -> Vec<Result<ImageName>> {
+    let image = |image: v1::ImageName| match image.name {
+        Some(image_name::Name::Id(id)) => Ok(ImageName::Id(id)),
+        Some(image_name::Name::Key(key)) => Ok(ImageName::Key(key)),
+        None => Err(Error::invalid("expected an id or key, found none").at("name")),
+    };
+    images.into_iter().map(image).collect()
+}
+
+fn filter(filter: v1::Filter) -> Filter {
+    Filter { allow: filter.allow.map(names), deny: filter.deny.map(names).unwrap_or_default() }
+}
+
+fn names(set: v1::ImageSet) -> BTreeSet<Name> {
+    let ids = set.ids.into_iter().map(Name::Id);
+    ids.chain(set.keys.into_iter().map(Name::Key)).collect()
+}
+
+fn terms(terms: Vec<v1::QueryTerm>) -> Result<Vec<Term>> {
+    terms.into_iter().zip(0..).map(|(term, number)| self::term(term, number)).collect()
 }
 
 fn term(term: v1::QueryTerm, number: usize) -> Result<Term> {
@@ -42,6 +109,7 @@ fn term(term: v1::QueryTerm, number: usize) -> Result<Term> {
                 "" => None,
                 text => Some(text.parse().map_err(|error| {
                     Error::invalid(format!("term {number}: spec_hash {text:?}: {error}"))
+                        .at(format!("terms[{number}].vector.spec_hash"))
                 })?),
             };
             What::Vector(vector.values, spec)
@@ -55,53 +123,8 @@ fn term(term: v1::QueryTerm, number: usize) -> Result<Term> {
         }),
         None => {
             let message = format!("term {number}: expected a vector, id, key or image, found none");
-            return Err(Error::invalid(message));
+            return Err(Error::invalid(message).at(format!("terms[{number}]")));
         }
     };
     Ok(Term { weight: term.weight.unwrap_or(1.0), what })
-}
-
-/// The response that carries an answer.
-pub fn response(answer: Answer) -> v1::SearchResponse {
-    let merged = answer.merged;
-    let failed = Vec::from_iter(merged.failed);
-    v1::SearchResponse {
-        ids: merged.ids,
-        scores: merged.scores,
-        keys: merged.keys,
-        metric: metric(answer.metric).into(),
-        generation: answer.generation,
-        shards: Some(v1::ShardCounts {
-            asked: saturate(merged.shards_asked),
-            answered: saturate(merged.shards_asked.saturating_sub(failed.len())),
-            failed,
-        }),
-        times: Some(v1::SearchTimes {
-            encode_us: us(answer.encode_time),
-            queue_us: us(answer.queue_time),
-            resolve_us: us(answer.resolve_time),
-            probe_us: us(merged.times.probe),
-            lut_us: us(merged.times.lut),
-            scan_us: us(merged.times.scan),
-            refine_us: us(merged.times.refine),
-            keys_us: us(merged.keys_time),
-            total_us: us(answer.total_time),
-        }),
-        sizes_differ: answer.sizes_differ,
-    }
-}
-
-fn metric(metric: Metric) -> v1::Metric {
-    match metric {
-        Metric::L2 => v1::Metric::L2,
-        Metric::InnerProduct => v1::Metric::InnerProduct,
-    }
-}
-
-fn us(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn saturate(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }

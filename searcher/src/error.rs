@@ -1,7 +1,11 @@
-//! The one error of this service: a code for programs and a line for people.
+//! The one error of this service: a code and a reason for programs, and a line for people.
+
+use std::path::Path;
 
 use ocelli_index::ErrorCode;
-use ocelli_proto::status::{Code, status};
+use ocelli_proto::status::{Code, detailed};
+use ocelli_proto::v1;
+use ocelli_proto::v1::ErrorReason;
 use tonic::Status;
 
 /// Result with [`Error`].
@@ -13,14 +17,32 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Error {
     /// What kind of failure it is.
     pub code: Code,
+    /// Why, for programs.
+    pub reason: ErrorReason,
     /// What was expected, what was found, and where; one line.
     pub message: String,
+    /// The field of the request that is to blame; empty if none is.
+    pub field: String,
+    /// The shard that is damaged; empty if none is.
+    pub shard: String,
 }
 
 impl Error {
-    /// An error with this code and message.
+    /// An error with this code and message, and the code's most frequent reason.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error { code, message: message.into() }
+        let reason = match code {
+            Code::InvalidArgument => ErrorReason::FieldInvalid,
+            Code::NotFound => ErrorReason::ImageNotFound,
+            Code::FailedPrecondition => ErrorReason::State,
+            Code::DataLoss => ErrorReason::FileDamaged,
+            Code::Aborted => ErrorReason::GenerationChanged,
+            Code::ResourceExhausted => ErrorReason::Overloaded,
+            Code::Unavailable => ErrorReason::EncoderUnavailable,
+            Code::DeadlineExceeded => ErrorReason::Deadline,
+            Code::Internal => ErrorReason::Internal,
+        };
+        let (field, shard) = (String::new(), String::new());
+        Error { code, reason, message: message.into(), field, shard }
     }
 
     /// An [`Code::InvalidArgument`].
@@ -31,6 +53,21 @@ impl Error {
     /// A [`Code::NotFound`].
     pub fn not_found(message: impl Into<String>) -> Error {
         Error::new(Code::NotFound, message)
+    }
+
+    /// The same with another reason.
+    pub fn because(self, reason: ErrorReason) -> Error {
+        Error { reason, ..self }
+    }
+
+    /// The same with the field that is to blame; one that is named already stands inside of it.
+    pub fn at(self, field: impl Into<String>) -> Error {
+        let mut at = field.into();
+        if !self.field.is_empty() {
+            at.push('.');
+            at.push_str(&self.field);
+        }
+        Error { field: at, ..self }
     }
 }
 
@@ -47,12 +84,35 @@ impl From<ocelli_index::Error> for Error {
             (_, ErrorCode::Cancelled) => Code::DeadlineExceeded,
             (_, ErrorCode::Internal) => Code::Internal,
         };
-        Error::new(code, error.to_string())
+        let shard = match &error {
+            ocelli_index::Error::Io { path, .. } | ocelli_index::Error::Corrupt { path, .. } => {
+                shard_of(path)
+            }
+            _ => None,
+        };
+        Error { shard: shard.unwrap_or_default(), ..Error::new(code, error.to_string()) }
     }
+}
+
+/// The name of a shard from its path.
+fn shard_of(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    (path.extension()? == "shard").then(|| name.to_owned())
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Status {
-        status(error.code, error.message)
+        detailed(error.code, error.message, error.reason, &error.field)
+    }
+}
+
+impl From<Error> for v1::ItemError {
+    fn from(error: Error) -> v1::ItemError {
+        v1::ItemError {
+            code: error.code.grpc() as i32,
+            message: error.message,
+            reason: error.reason.into(),
+            field: error.field,
+        }
     }
 }

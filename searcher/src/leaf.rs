@@ -1,19 +1,51 @@
 //! A leaf: search in the shards of one snapshot.
 
-use ocelli_index::{Row, SearchParams, SearchResult, Snapshot};
+use std::sync::Arc;
+
+use ocelli_index::{
+    Cancel, Filter, Name, RangeResult, Row, ScanCounts, Scratch, SearchParams, SearchResult,
+    Snapshot,
+};
 
 use crate::error::Result;
 
 /// An image of the index, as a client names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageName {
-    /// By id, below 2^63.
-    Id(u64),
-    /// By key.
-    Key(String),
+pub use ocelli_index::Name as ImageName;
+
+/// How a leaf searches: what another machine could be told as well.
+#[derive(Clone, Debug)]
+pub struct LeafParams {
+    /// Number of hits.
+    pub k: usize,
+    /// Lists scanned in each shard.
+    pub nprobe: usize,
+    /// Candidates scored again by finer codes; 0 for none.
+    pub refine: usize,
+    /// Whether some shards may fail.
+    pub allow_partial: bool,
+    /// Which images may be found.
+    pub filter: Option<Arc<Filter>>,
+    /// Ends the search when nobody waits for it.
+    pub cancel: Cancel,
 }
 
-/// What a root asks of the holder of some shards. Blocking: called on compute threads only.
+/// What a leaf did for a query.
+#[derive(Clone, Debug, Default)]
+pub struct Explained {
+    /// Lists that were scanned, best first: number, the centroid's part of a score, rows.
+    pub lists: Vec<(u32, f32, u64)>,
+    /// Codes looked at and scored.
+    pub counts: ScanCounts,
+    /// Rows that the filter allows, where it allows only some.
+    pub allowed: Option<u64>,
+    /// Whether each of them was scored, whatever list it is in.
+    pub direct: bool,
+    /// Instructions of the kernels.
+    pub simd: &'static str,
+}
+
+/// What a root asks of the holder of some shards. Blocking: called on compute threads only, with the
+/// buffers of the thread.
 pub trait Leaf: Send + Sync {
     /// Name of the shard of `row`, for reports of damage.
     fn shard_name(&self, row: Row) -> String;
@@ -25,11 +57,41 @@ pub trait Leaf: Send + Sync {
     /// A damaged shard.
     fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>>;
 
-    /// The best rows for the descriptor `x`, (dim,), best first, ties by smaller id.
+    /// The vector of a row, (dim,).
+    ///
+    /// # Errors
+    /// A damaged shard.
+    fn vector_at(&self, row: Row) -> Result<Vec<f32>>;
+
+    /// The best rows for each of the descriptors `x`, (n, dim): best first, ties by smaller id.
     ///
     /// # Errors
     /// A damaged shard, unless `params` allow a partial answer.
-    fn search_shards(&self, x: &[f32], params: &SearchParams) -> Result<SearchResult>;
+    fn search_shards(
+        &self,
+        x: &[f32],
+        params: &LeafParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<SearchResult>>;
+
+    /// The rows for the descriptor `x`, (dim,), that are at least as good as `threshold`, at most k.
+    ///
+    /// # Errors
+    /// As [`Leaf::search_shards`].
+    fn range_shards(
+        &self,
+        x: &[f32],
+        threshold: f32,
+        params: &LeafParams,
+        scratch: &mut Scratch,
+    ) -> Result<RangeResult>;
+
+    /// What a search of `x`, (dim,), does; the counts are those of the searches with these buffers since this
+    /// was last asked.
+    ///
+    /// # Errors
+    /// As [`Leaf::search_shards`].
+    fn explain(&self, x: &[f32], params: &LeafParams, scratch: &mut Scratch) -> Result<Explained>;
 
     /// The key of one row; empty if it has none.
     ///
@@ -38,22 +100,74 @@ pub trait Leaf: Send + Sync {
     fn key_of(&self, row: Row) -> Result<String>;
 }
 
+/// The engine's parameters for a search of this snapshot.
+fn engine_params(snapshot: &Snapshot, params: &LeafParams) -> Result<SearchParams> {
+    let filter = params.filter.as_deref().map(|filter| snapshot.resolve(filter)).transpose()?;
+    Ok(SearchParams {
+        k: params.k,
+        nprobe: params.nprobe,
+        refine: params.refine,
+        allow_partial: params.allow_partial,
+        filter: filter.map(Arc::new),
+        cancel: Some(params.cancel.clone()),
+    })
+}
+
 impl Leaf for Snapshot {
     fn shard_name(&self, row: Row) -> String {
-        let shard = self.generation().shards.get(row.shard as usize);
-        shard.map_or_else(|| format!("shard {}", row.shard), |shard| shard.name.clone())
+        Snapshot::shard_name(self, row)
+            .map_or_else(|| format!("shard {}", row.shard), str::to_owned)
     }
 
     fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>> {
         let row = match image {
-            ImageName::Id(id) => self.find_id(*id)?,
-            ImageName::Key(key) => self.find_key(key)?,
+            Name::Id(id) => self.find_id(*id)?,
+            Name::Key(key) => self.find_key(key)?,
         };
         Ok(row.map(|row| self.vector(row)).transpose()?)
     }
 
-    fn search_shards(&self, x: &[f32], params: &SearchParams) -> Result<SearchResult> {
-        Ok(self.search(x, params)?)
+    fn vector_at(&self, row: Row) -> Result<Vec<f32>> {
+        Ok(self.vector(row)?)
+    }
+
+    fn search_shards(
+        &self,
+        x: &[f32],
+        params: &LeafParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<SearchResult>> {
+        let params = engine_params(self, params)?;
+        if x.len() == self.model().parts().dim {
+            return Ok(vec![self.search_with(x, &params, scratch)?]);
+        }
+        Ok(self.search_batch(x, &params, scratch)?)
+    }
+
+    fn range_shards(
+        &self,
+        x: &[f32],
+        threshold: f32,
+        params: &LeafParams,
+        scratch: &mut Scratch,
+    ) -> Result<RangeResult> {
+        Ok(self.search_range(x, threshold, &engine_params(self, params)?, scratch)?)
+    }
+
+    fn explain(&self, x: &[f32], params: &LeafParams, scratch: &mut Scratch) -> Result<Explained> {
+        let params = engine_params(self, params)?;
+        let filter = params.filter.as_ref();
+        let direct = filter.is_some_and(|filter| filter.is_direct());
+        Ok(Explained {
+            lists: match direct {
+                true => Vec::new(),
+                false => self.probed_lists(x, &params, scratch)?,
+            },
+            counts: scratch.take_counts(),
+            allowed: filter.and_then(|filter| filter.allowed()),
+            direct,
+            simd: scratch.level(),
+        })
     }
 
     fn key_of(&self, row: Row) -> Result<String> {

@@ -1,19 +1,35 @@
 //! The root: asks every leaf of an index and merges what they found.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ocelli_index::{Hit, Metric, SearchParams, StageTimes};
+use ocelli_index::{Hit, Metric, Scratch, SearchResult, StageTimes};
 use ocelli_proto::status::Code;
 
 use crate::error::{Error, Result};
-use crate::leaf::{ImageName, Leaf};
+use crate::leaf::{Explained, ImageName, Leaf, LeafParams};
+
+/// Hits between two looks at whether anybody still waits.
+const KEYS_AT_A_TIME: usize = 256;
 
 /// The leaves that together hold one generation of an index.
 pub struct Root {
     leaves: Vec<Arc<dyn Leaf>>,
     metric: Metric,
+    /// Shards that fail, by name, each with what was found first.
+    faults: Mutex<BTreeMap<String, String>>,
+}
+
+/// How a root searches.
+#[derive(Clone, Debug)]
+pub struct RootParams {
+    /// What every leaf is told.
+    pub leaf: LeafParams,
+    /// Only hits that are at least as good.
+    pub threshold: Option<f32>,
+    /// Whether hits carry their keys.
+    pub with_keys: bool,
 }
 
 /// What the leaves found, merged: columns of n <= k hits, best first, ties by smaller id.
@@ -35,10 +51,37 @@ pub struct Merged {
     pub keys_time: Duration,
 }
 
+/// A hit and the number of its leaf.
+type LeafHit = (usize, Hit);
+
 impl Root {
-    /// A root over `leaves`, which share one model, whose scores are of `metric`.
-    pub fn new(leaves: Vec<Arc<dyn Leaf>>, metric: Metric) -> Root {
-        Root { leaves, metric }
+    /// A root over `leaves`, which share one model, whose scores are of `metric`; `faults` are shards that
+    /// are known to fail already, by name, each with the reason.
+    pub fn new(
+        leaves: Vec<Arc<dyn Leaf>>,
+        metric: Metric,
+        faults: BTreeMap<String, String>,
+    ) -> Root {
+        Root { leaves, metric, faults: Mutex::new(faults) }
+    }
+
+    /// Shards that fail, by name, each with what was found first.
+    pub fn faults(&self) -> BTreeMap<String, String> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers a shard that fails. Logged once: each query that follows finds the same.
+    pub fn note_fault(&self, shard: &str, message: &str) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shard.is_empty() && !faults.contains_key(shard) {
+            tracing::error!(shard, error = message, "a shard fails");
+            faults.insert(shard.to_owned(), message.to_owned());
+        }
+    }
+
+    /// Remembers the shard that an error names.
+    fn noted<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| self.note_fault(&error.shard, &error.message))
     }
 
     /// The vector of an image of the index, (dim,).
@@ -47,7 +90,7 @@ impl Root {
     /// [`Code::NotFound`] if no leaf has it; a damaged shard.
     pub fn vector_of(&self, image: &ImageName) -> Result<Vec<f32>> {
         for leaf in &self.leaves {
-            if let Some(vector) = leaf.vector_of(image)? {
+            if let Some(vector) = self.noted(leaf.vector_of(image))? {
                 return Ok(vector);
             }
         }
@@ -57,30 +100,114 @@ impl Root {
         }))
     }
 
-    /// The `params.k` best images for the descriptor `x`, (dim,).
+    /// The `k` best images for each of the descriptors `x`, (n, dim).
     ///
     /// # Errors
     /// A damaged shard, unless `params` allow a partial answer; then [`Code::DataLoss`] only if no
-    /// shard is left.
-    pub fn search(&self, x: &[f32], params: &SearchParams, with_keys: bool) -> Result<Merged> {
-        let mut merged = Merged::default();
-        let mut hits = Vec::new();
-        for (leaf, number) in self.leaves.iter().zip(0..) {
-            let found = leaf.search_shards(x, params)?;
-            merged.shards_asked += found.shards_asked;
-            for failure in found.failed.iter() {
-                tracing::error!(shard = failure.name, error = %failure.error, "a shard failed");
-                merged.failed.insert(failure.name.clone());
+    /// shard is left. [`Code::DeadlineExceeded`] when nobody waits any more.
+    pub fn search(
+        &self,
+        x: &[f32],
+        params: &RootParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Merged>> {
+        let mut all: Vec<(Merged, Vec<LeafHit>)> = Vec::new();
+        for (number, leaf) in self.leaves.iter().enumerate() {
+            let found = self.noted(leaf.search_shards(x, &params.leaf, scratch))?;
+            all.resize_with(found.len(), Default::default);
+            for ((merged, hits), found) in all.iter_mut().zip(found) {
+                self.take(merged, hits, number, found);
             }
-            merged.times = slowest(&merged.times, &found.times);
-            hits.extend(found.hits.into_iter().map(|hit| (number, hit)));
         }
-        hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
-        hits.truncate(params.k);
+        let finish = |(merged, hits)| self.finish(merged, hits, params);
+        all.into_iter().map(finish).collect()
+    }
 
-        if with_keys {
+    /// All images for the descriptor `x`, (dim,), that are at least as good as the threshold of `params`, at
+    /// most k; and whether there are more.
+    ///
+    /// # Errors
+    /// As [`Root::search`]; [`Code::InvalidArgument`] without a threshold.
+    pub fn search_range(
+        &self,
+        x: &[f32],
+        params: &RootParams,
+        scratch: &mut Scratch,
+    ) -> Result<(Merged, bool)> {
+        let threshold = params.threshold.ok_or_else(|| Error::invalid("no threshold"))?;
+        let (mut merged, mut hits) = Default::default();
+        let mut truncated = false;
+        for (number, leaf) in self.leaves.iter().enumerate() {
+            let found = self.noted(leaf.range_shards(x, threshold, &params.leaf, scratch))?;
+            truncated |= found.truncated;
+            self.take(&mut merged, &mut hits, number, found.result);
+        }
+        truncated |= hits.len() > params.leaf.k;
+        Ok((self.finish(merged, hits, params)?, truncated))
+    }
+
+    /// What each leaf did for `x`, (dim,), taken together.
+    ///
+    /// # Errors
+    /// As [`Root::search`].
+    pub fn explain(
+        &self,
+        x: &[f32],
+        params: &RootParams,
+        scratch: &mut Scratch,
+    ) -> Result<Explained> {
+        let mut all = Explained::default();
+        for leaf in &self.leaves {
+            let one = self.noted(leaf.explain(x, &params.leaf, scratch))?;
+            all.counts.scanned += one.counts.scanned;
+            all.counts.survived += one.counts.survived;
+            all.allowed = match (all.allowed, one.allowed) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            };
+            (all.direct, all.simd) = (one.direct, one.simd);
+            if all.lists.is_empty() {
+                all.lists = one.lists;
+            } else {
+                // Leaves share the model, so they choose the same lists.
+                for (all, one) in all.lists.iter_mut().zip(&one.lists) {
+                    all.2 += one.2;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn take(&self, merged: &mut Merged, hits: &mut Vec<LeafHit>, leaf: usize, found: SearchResult) {
+        merged.shards_asked += found.shards_asked;
+        for failure in found.failed.iter() {
+            self.note_fault(&failure.name, &failure.error.to_string());
+            merged.failed.insert(failure.name.clone());
+        }
+        merged.times = slowest(&merged.times, &found.times);
+        hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
+    }
+
+    /// Ranks the hits of all leaves and reads their keys.
+    fn finish(
+        &self,
+        mut merged: Merged,
+        mut hits: Vec<LeafHit>,
+        params: &RootParams,
+    ) -> Result<Merged> {
+        if self.leaves.len() > 1 {
+            hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
+            hits.truncate(params.leaf.k);
+        }
+        if let Some(threshold) = params.threshold {
+            hits.retain(|(_, hit)| match self.metric {
+                Metric::L2 => hit.score <= threshold,
+                Metric::InnerProduct => hit.score >= threshold,
+            });
+        }
+        if params.with_keys {
             let start = Instant::now();
-            self.read_keys(&mut hits, params.allow_partial, &mut merged)?;
+            self.read_keys(&mut hits, params, &mut merged)?;
             merged.keys_time = start.elapsed();
         }
         merged.ids = hits.iter().map(|(_, hit)| hit.id).collect();
@@ -98,23 +225,29 @@ impl Root {
     /// that failed in the scan: where a partial answer is allowed, all of its hits go.
     fn read_keys(
         &self,
-        hits: &mut Vec<(usize, Hit)>,
-        allow_partial: bool,
+        hits: &mut Vec<LeafHit>,
+        params: &RootParams,
         merged: &mut Merged,
     ) -> Result<()> {
         let mut keys = Vec::with_capacity(hits.len());
-        for (leaf, hit) in hits.iter() {
+        let before = merged.failed.len();
+        for (number, (leaf, hit)) in hits.iter().enumerate() {
+            if number % KEYS_AT_A_TIME == 0 {
+                params.leaf.cancel.check()?;
+            }
             let leaf = &self.leaves[*leaf];
-            match leaf.key_of(hit.row) {
+            match self.noted(leaf.key_of(hit.row)) {
                 Ok(key) => keys.push(key),
-                Err(error) if allow_partial && error.code == Code::DataLoss => {
-                    let shard = leaf.shard_name(hit.row);
-                    tracing::error!(shard, %error, "a shard failed");
-                    merged.failed.insert(shard);
+                Err(error) if params.leaf.allow_partial && error.code == Code::DataLoss => {
+                    merged.failed.insert(leaf.shard_name(hit.row));
                     keys.push(String::new());
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if merged.failed.len() == before {
+            merged.keys = keys;
+            return Ok(());
         }
         let rows = std::mem::take(hits).into_iter().zip(keys);
         for ((leaf, hit), key) in rows {

@@ -1,14 +1,19 @@
 //! The server from start to end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use ocelli_proto::server::{Server, shutdown_signal};
+use anyhow::{Context, Result};
+use ocelli_proto::server::{Health, Server, shutdown_signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::grpc::{SERVICE_NAMES, routes};
 use crate::service::Searcher;
+
+/// How often health follows what is served.
+const HEALTH: Duration = Duration::from_millis(100);
 
 /// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index is
 /// open.
@@ -18,6 +23,8 @@ use crate::service::Searcher;
 pub async fn serve(config: Config) -> Result<()> {
     config.check()?;
     let stop = shutdown_signal()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
+    raise_file_limit();
     // First, because it is cheap and often what is wrong.
     let server = Server::bind(&config.listen).await?;
     let searcher = Arc::new(Searcher::open(&config)?);
@@ -26,8 +33,73 @@ pub async fn serve(config: Config) -> Result<()> {
         let searcher = Arc::clone(&searcher);
         async move { searcher.compare_encoder().await }
     });
+    if config.watch_ms > 0 {
+        tokio::spawn(Arc::clone(&searcher).watch(Duration::from_millis(config.watch_ms)));
+    }
+    tokio::spawn({
+        let searcher = Arc::clone(&searcher);
+        async move {
+            while hangup.recv().await.is_some() {
+                tracing::info!("SIGHUP: opening every index again");
+                searcher.reload_all().await;
+            }
+        }
+    });
+    tokio::spawn(report(Arc::clone(&searcher), server.health()));
     server.announce()?;
+    let stop = {
+        let searcher = Arc::clone(&searcher);
+        async move {
+            stop.await;
+            searcher.stop();
+        }
+    };
     let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
     let routes = routes(searcher, config.max_message_bytes);
-    server.serve(routes, &SERVICE_NAMES, drain_timeout, stop).await
+    server
+        .max_concurrent_streams(config.max_concurrent_requests)
+        .serve(routes, &SERVICE_NAMES, drain_timeout, stop)
+        .await
+}
+
+/// Keeps health in step: `""` and the search service say whether traffic is wanted, `index/NAME` whether all
+/// shards of that index answer.
+pub async fn report(searcher: Arc<Searcher>, health: Health) {
+    let mut told: BTreeMap<String, bool> = BTreeMap::new();
+    let mut stopping = searcher.stopping();
+    loop {
+        if *stopping.borrow() {
+            // From here on, the server says it itself.
+            return;
+        }
+        let ready = searcher.ready();
+        let mut now =
+            BTreeMap::from([(String::new(), ready), (SERVICE_NAMES[0].to_owned(), ready)]);
+        for index in searcher.states() {
+            let sound = index.faults.is_empty();
+            now.insert(format!("index/{}", index.name), ready && sound);
+        }
+        for (name, serving) in now {
+            if told.get(&name) != Some(&serving) {
+                health.set(&name, serving).await;
+                told.insert(name, serving);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(HEALTH) => {}
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+/// Lets this process have as many connections as the system allows it.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

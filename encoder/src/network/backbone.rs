@@ -56,7 +56,7 @@ impl Backbone {
     }
 
     /// Stages that the weights hold.
-    fn stages(&self) -> usize {
+    pub(super) fn stages(&self) -> usize {
         match self {
             Backbone::Resnet(layout) => layout.blocks.len(),
             Backbone::Vgg(vgg) => vgg.stages(),

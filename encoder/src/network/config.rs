@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ocelli_index::{Form, InputConvention, Precision};
+use ocelli_index::{Form, InputConvention, Pooling, Precision};
 use ocelli_proto::role::read_at_most;
 use serde::Deserialize;
 
@@ -35,6 +35,9 @@ pub struct NetworkOptions {
     /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
     pub config: Option<PathBuf>,
+    /// Whether projections behind the pooling that stand in the weights (see [`super::Head`]) are applied;
+    /// never behind an earlier stage than the last. By default they are.
+    pub head: bool,
     /// What the layers compute with.
     pub precision: Precision,
 }
@@ -47,6 +50,7 @@ impl Default for NetworkOptions {
             bn_eps: None,
             last_stage: None,
             config: None,
+            head: true,
             precision: Precision::F32,
         }
     }
@@ -57,6 +61,7 @@ pub(super) struct Settings {
     pub(super) form: Option<Form>,
     pub(super) input: InputConvention,
     pub(super) bn_eps: f64,
+    pub(super) pooling: Option<Pooling>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,7 +99,12 @@ pub(super) fn resolve(weights: &Weights, options: &NetworkOptions) -> Result<Set
             "bn_eps: expected a number of at least 0, found {bn_eps}"
         )));
     }
-    Ok(Settings { form, input, bn_eps })
+    let pooling = metadata(weights, "ocelli.pooling")?;
+    if let Some(pooling) = &pooling {
+        crate::pooling::check(pooling)
+            .map_err(|error| weights.bad(format!("metadata ocelli.pooling: {error}")))?;
+    }
+    Ok(Settings { form, input, bn_eps, pooling })
 }
 
 /// For bottleneck networks only: the form must have been given somewhere.

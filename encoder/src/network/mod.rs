@@ -15,6 +15,8 @@
 mod backbone;
 mod config;
 mod conv;
+mod head;
+pub mod import;
 mod layout;
 mod resnet;
 pub mod seeded;
@@ -24,12 +26,14 @@ mod vgg;
 mod weights;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use image::RgbImage;
-use ocelli_index::{Form, Hash, InputConvention, Precision};
+use ocelli_index::{Form, Hash, Head as HeadForm, InputConvention, Pooling, Precision};
 use tch::{Kind, Tensor};
 
 pub use config::NetworkOptions;
+pub use head::{Head, Projection};
 
 use crate::error::{Error, Result};
 use backbone::Backbone;
@@ -40,6 +44,8 @@ use weights::Weights;
 pub struct Network {
     trunk: Trunk,
     stride: u32,
+    head: Arc<Head>,
+    pooling: Option<Pooling>,
     identity: Identity,
 }
 
@@ -58,6 +64,10 @@ pub struct Identity {
     pub input: InputConvention,
     /// Epsilon of batch normalisation; 1e-5 where it is already folded and does not matter.
     pub bn_eps: f64,
+    /// What is done to pooled rows.
+    pub head: HeadForm,
+    /// Whether the file's whitening of whole images is applied.
+    pub image_whitening: bool,
     /// What the layers compute with.
     pub precision: Precision,
 }
@@ -70,22 +80,32 @@ impl Network {
     /// `NotConfigured` when the form or the input convention is given nowhere, `Invalid` for a stage
     /// that the weights do not hold.
     pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
-        let weights = Weights::read(path)?;
-        let backbone = Backbone::of(&weights)?;
+        Network::load(&Weights::read(path)?, options)
+    }
+
+    fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
+        let backbone = Backbone::of(weights)?;
         let last_stage = backbone.last_stage(options.last_stage)?;
-        let settings = config::resolve(&weights, options)?;
-        let form = backbone.form(&weights, &settings)?;
-        let unknown = backbone.unknown_names(&weights);
+        let settings = config::resolve(weights, options)?;
+        let form = backbone.form(weights, &settings)?;
+        let mut unknown = backbone.unknown_names(weights);
+        unknown.retain(|name| !head::knows(name));
         if !unknown.is_empty() {
             let tensors = unknown.join(", ");
-            tracing::warn!(weights = %path.display(), tensors, "tensors that no such network has are ignored");
+            tracing::warn!(weights = %weights.path().display(), tensors, "tensors that no such network has are ignored");
         }
         let trunk = tch::no_grad(|| {
             backbone
-                .load(&weights, form, last_stage, settings.bn_eps)?
+                .load(weights, form, last_stage, settings.bn_eps)?
                 .arranged(MemoryLayout::fastest(), options.precision)
                 .map_err(Error::torch("arranging weights"))
         })?;
+        let is_last = last_stage == backbone.stages();
+        let head = if options.head && is_last {
+            Head::load(weights, trunk.channels())?
+        } else {
+            Head::default()
+        };
         let identity = Identity {
             weights: weights.hash(),
             arch: backbone.name(),
@@ -93,9 +113,17 @@ impl Network {
             last_stage: last_stage as u32,
             input: settings.input,
             bn_eps: if backbone.has_bn() { settings.bn_eps } else { config::DEFAULT_BN_EPS },
+            head: head.form(),
+            image_whitening: head.image().is_some(),
             precision: options.precision,
         };
-        Ok(Network { trunk, stride: backbone.stride(last_stage), identity })
+        Ok(Network {
+            trunk,
+            stride: backbone.stride(last_stage),
+            head: Arc::new(head),
+            pooling: settings.pooling,
+            identity,
+        })
     }
 
     /// What distinguishes this network from others.
@@ -113,6 +141,26 @@ impl Network {
         self.stride
     }
 
+    /// Length of a row that regional or global pooling makes: that of the head, or the channels.
+    pub fn row_dim(&self) -> usize {
+        self.head.row_dim(self.channels())
+    }
+
+    /// Length of a descriptor without any other whitening than that of the weights.
+    pub fn descriptor_dim(&self) -> usize {
+        self.head.image().map_or(self.row_dim(), Projection::dim_out)
+    }
+
+    /// The projections that the weights hold, as far as they are used.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The pooling that the network was trained with, where its metadata say so (`ocelli.pooling`).
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling
+    }
+
     /// Another network over the same weights, for another thread. Costs a few handles, no memory.
     ///
     /// # Errors
@@ -121,6 +169,8 @@ impl Network {
         Ok(Network {
             trunk: self.trunk.share(),
             stride: self.stride,
+            head: Arc::clone(&self.head),
+            pooling: self.pooling,
             identity: self.identity.clone(),
         })
     }

@@ -4,7 +4,6 @@
 //! activations keep their scale through the depth. Random features find near copies of a photo and
 //! little else: such a network shows that the path works, not how well.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -12,9 +11,11 @@ use ocelli_index::container::write_atomically;
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Value, json};
+use safetensors::Dtype;
 
+use super::import::safetensors_bytes;
 use super::layout::STAGES;
+use crate::convert::Array;
 use crate::error::{Error, Result};
 
 /// Standard deviation of the biases, against activations of about 1.
@@ -86,13 +87,19 @@ pub fn write(arch: SeededArch, seed: u64, last_stage: u32, out: &Path) -> Result
             "last stage: expected 1 to {STAGES}, found {last_stage}"
         )));
     };
-    let metadata = json!({
-        "ocelli.arch": arch.name(),
-        "ocelli.form": "v1.5",
-        "ocelli.input": "torchvision-rgb",
-        "ocelli.seed": seed.to_string(),
+    let seed_text = seed.to_string();
+    let metadata = [
+        ("ocelli.arch", arch.name()),
+        ("ocelli.form", "v1.5"),
+        ("ocelli.input", "torchvision-rgb"),
+        ("ocelli.seed", &seed_text),
+    ];
+    let tensors = tensors(arch, seed, stages).into_iter().map(|(name, shape, values)| {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        (name, Array { dtype: Dtype::F32, shape, bytes })
     });
-    let bytes = safetensors_bytes(&tensors(arch, seed, stages), metadata);
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let bytes = safetensors_bytes(&tensors.collect::<Vec<_>>(), metadata);
     Ok(write_atomically(out, &bytes)?)
 }
 
@@ -155,25 +162,4 @@ impl Drawn {
         let (mean, variance) = (4.0 * (levels - 1.0) / 2.0, 4.0 * (levels * levels - 1.0) / 12.0);
         (sum as f64 - mean) / variance.sqrt()
     }
-}
-
-/// The format: length of the header as u64, JSON header padded with blanks to a multiple of 8,
-/// tensors. Written here because the library leaves the order of the metadata to chance.
-fn safetensors_bytes(tensors: &Tensors, metadata: Value) -> Vec<u8> {
-    let mut header: BTreeMap<&str, Value> = BTreeMap::from([("__metadata__", metadata)]);
-    let mut data = Vec::new();
-    for (name, shape, values) in tensors {
-        let start = data.len();
-        data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        header.insert(
-            name,
-            json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]}),
-        );
-    }
-    let mut text = json!(header).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
-    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
-    bytes.append(&mut text);
-    bytes.append(&mut data);
-    bytes
 }

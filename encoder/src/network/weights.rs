@@ -42,7 +42,13 @@ impl Weights {
         file.by_ref().take(16).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
         check_prefix(&bytes, found.len()).map_err(bad)?;
         file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
-        let (header_len, header) = SafeTensors::read_metadata(&bytes)
+        Weights::parse(path, &bytes)
+    }
+
+    /// Takes a file's bytes; `path` is what messages call it.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Weights> {
+        let bad = |what: String| Error::BadWeights { path: path.to_path_buf(), what };
+        let (header_len, header) = SafeTensors::read_metadata(bytes)
             .map_err(|error| bad(describe(&error, bytes.len())))?;
         let data = bytes.get(PREFIX_LEN + header_len..).unwrap_or_default();
         let mut tensors = BTreeMap::new();
@@ -172,7 +178,9 @@ fn check_prefix(bytes: &[u8], len: u64) -> std::result::Result<(), String> {
     ];
     for (magic, name) in foreign {
         if bytes.starts_with(magic) {
-            return Err(format!("expected a safetensors file, found {name}: convert it first"));
+            return Err(format!(
+                "expected a safetensors file, found {name}: convert it first (ocelli-encoder weights convert)"
+            ));
         }
     }
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LEN>() else {

@@ -29,11 +29,11 @@ pub fn check(pooling: &Pooling) -> Result<()> {
     }
 }
 
-/// Rows (n, C) of a feature map, each L2-normalised: one per region for R-MAC, one in all for the
-/// others. `image` is (height, width) of the image that entered the network, `stride` its pixels per
-/// cell; both matter for the grid in image pixels only. A row without activation is all zeros.
+/// Rows (n, C) of a feature map, not normalised: one per region for R-MAC, one in all for the others.
+/// `image` is (height, width) of the image that entered the network, `stride` its pixels per cell; both
+/// matter for the grid in image pixels only.
 pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: u32) -> Vec<f32> {
-    let mut rows = match *pooling {
+    match *pooling {
         Pooling::Rmac { levels, grid } => {
             let size = (map.height(), map.width());
             let regions = match grid {
@@ -45,11 +45,7 @@ pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: 
         Pooling::Mac => map.max(),
         Pooling::Spoc => map.mean(),
         Pooling::Gem { p } => map.generalized_mean(p),
-    };
-    for row in rows.chunks_exact_mut(map.channels()) {
-        unit(row);
     }
-    rows
 }
 
 /// Scales `v` to length 1. False, and unchanged, where all of it is 0 or some of it is not finite.

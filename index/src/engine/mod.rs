@@ -79,6 +79,17 @@ impl Default for Scratch {
 }
 
 impl Scratch {
+    /// What the searches with these buffers have looked at since this was last called. Rows that a filter
+    /// allows and that are scored one by one are not counted.
+    pub fn take_counts(&mut self) -> ScanCounts {
+        std::mem::take(&mut self.buffers.counts)
+    }
+
+    /// The instruction level of the kernels: "avx512vbmi".
+    pub fn level(&self) -> &'static str {
+        self.simd.level().name()
+    }
+
     /// Buffers for searches with the instructions of one level; the answers are the same.
     pub fn at(simd: Simd) -> Self {
         Self {
@@ -99,6 +110,16 @@ pub(crate) struct Buffers {
     excluded: Vec<u64>,
     /// Of each list, where the chain of a tile's queries begins that scan it.
     chains: Vec<u32>,
+    counts: ScanCounts,
+}
+
+/// What scans have looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanCounts {
+    /// Codes whose bounds were computed.
+    pub scanned: u64,
+    /// Codes that might still have been hits and were scored.
+    pub survived: u64,
 }
 
 /// A query's tables: floats, and the bytes that bound them.

@@ -99,7 +99,7 @@ impl<'a> QueryScan<'a> {
             return Ok(0);
         }
         let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { warm, survivors, excluded: dead, .. } = buffers;
+        let Buffers { warm, survivors, excluded: dead, counts, .. } = buffers;
         let (layout, k) = (model.layout(), self.keep.k());
         let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
         let mut rows = 0;
@@ -129,6 +129,8 @@ impl<'a> QueryScan<'a> {
             if let Some(first) = span.first {
                 scan::between(simd, &warm[span.blocks.clone()], None, first, survivors);
             }
+            counts.scanned += probed.view.len as u64;
+            counts.survived += survivors.len() as u64;
             self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
         }
         self.queue.flush(shard, &mut self.keep)?;
@@ -147,6 +149,7 @@ impl<'a> QueryScan<'a> {
                     survivors.retain(|&i| !is_set(dead, i));
                 }
             }
+            counts.survived += survivors.len() as u64;
             self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
         }
         self.queue.flush(shard, &mut self.keep)?;
@@ -165,7 +168,7 @@ impl<'a> QueryScan<'a> {
         buffers: &mut Buffers,
     ) -> Result<()> {
         let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { survivors, excluded: dead, .. } = buffers;
+        let Buffers { survivors, excluded: dead, counts, .. } = buffers;
         self.check()?;
         if excluded.skips(&probed.entry) {
             return Ok(());
@@ -190,6 +193,8 @@ impl<'a> QueryScan<'a> {
             if any_dead {
                 survivors.retain(|&i| !is_set(dead, i));
             }
+            counts.scanned += (end - start) as u64;
+            counts.survived += survivors.len() as u64;
             self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
         }
         Ok(())

@@ -1,13 +1,17 @@
 //! Checks of a query against limits and against the index. Every message says what was found and what
 //! was expected.
 
-use ocelli_index::Hash;
+use std::sync::Arc;
+
+use ocelli_index::{Cancel, Filter, Hash};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
+use ocelli_proto::v1::ErrorReason;
 
-use super::{Limits, OpenIndex, Term, What};
+use super::{Limits, OpenIndex, Options, Term, What};
 use crate::error::{Error, Result};
-use crate::leaf::ImageName;
+use crate::leaf::{ImageName, LeafParams};
+use crate::root::RootParams;
 
 /// Terms of one query.
 const MAX_TERMS: usize = 64;
@@ -25,7 +29,108 @@ pub fn generation(index: &OpenIndex, wanted: u64) -> Result<()> {
     Err(Error::not_found(format!(
         "the query wants generation {wanted} of index {:?}; generation {} is open",
         index.name, index.generation
-    )))
+    ))
+    .because(ErrorReason::GenerationNotFound)
+    .at("generation"))
+}
+
+/// Checks a number of items.
+pub fn count(field: &str, n: usize, max: usize) -> Result<()> {
+    match n {
+        n if (1..=max).contains(&n) => Ok(()),
+        n => Err(Error::invalid(format!("{n} {field}; expected 1 to {max}")).at(field)),
+    }
+}
+
+/// What a root is told, and the number of searches.
+pub fn options(
+    options: Options,
+    k: usize,
+    limits: &Limits,
+    index: &OpenIndex,
+    cancel: &Cancel,
+) -> Result<(RootParams, u32)> {
+    let nprobe = match options.exact {
+        true => index.nlist,
+        false => nprobe(options.nprobe, limits, index.nlist),
+    };
+    let refine = refine(options.refine, limits, index)?;
+    let threshold = options.threshold.map(|t| threshold("score_threshold", t)).transpose()?;
+    let filter = options.filter.map(|filter| self::filter(filter, limits)).transpose()?;
+    expansion(options.expansion.as_ref())?;
+    let leaf = LeafParams {
+        k,
+        nprobe,
+        refine,
+        allow_partial: options.allow_partial,
+        filter,
+        cancel: cancel.clone(),
+    };
+    Ok((RootParams { leaf, threshold, with_keys: options.with_keys }, 1))
+}
+
+/// The limit of a range search, whose threshold must be there; what it has no use for is taken out.
+pub fn range(options: &mut Options, limits: &Limits) -> Result<usize> {
+    options.refine = Some(0);
+    let found = options.threshold.unwrap_or(f32::NAN);
+    threshold("threshold", found)?;
+    match options.k {
+        0 => Ok(limits.max_range_hits as usize),
+        limit if limit <= limits.max_range_hits => Ok(limit as usize),
+        limit => {
+            let message = format!("limit is {limit}; expected 1 to {}", limits.max_range_hits);
+            Err(Error::invalid(message).at("limit"))
+        }
+    }
+}
+
+fn threshold(field: &str, found: f32) -> Result<f32> {
+    match found.is_finite() {
+        true => Ok(found),
+        false => {
+            let message = format!("{field} is {found}; expected a finite number");
+            Err(Error::invalid(message).at(field))
+        }
+    }
+}
+
+fn filter(filter: Filter, limits: &Limits) -> Result<Arc<Filter>> {
+    for (field, names) in [("allow", filter.allow.as_ref()), ("deny", Some(&filter.deny))] {
+        let Some(names) = names else { continue };
+        if names.len() > limits.max_filter_names {
+            return Err(Error::invalid(format!(
+                "filter.{field} has {} names; expected at most {}",
+                names.len(),
+                limits.max_filter_names
+            ))
+            .at(format!("filter.{field}")));
+        }
+        for name in names {
+            image_name(name).map_err(|error| error.at(format!("filter.{field}")))?;
+        }
+    }
+    Ok(Arc::new(filter))
+}
+
+/// Checks an id or key.
+pub fn image_name(name: &ImageName) -> Result<()> {
+    match name {
+        ImageName::Id(id) if *id >= ID_END => {
+            Err(Error::invalid(format!("the id is {id}; ids are below 2^63")).at("id"))
+        }
+        ImageName::Key(key) if key.is_empty() => Err(Error::invalid("the key is empty").at("key")),
+        _ => Ok(()),
+    }
+}
+
+fn expansion(wanted: Option<&v1::Expansion>) -> Result<()> {
+    match wanted {
+        None => Ok(()),
+        Some(_) => {
+            let message = "this server offers no query expansion";
+            Err(Error::new(Code::FailedPrecondition, message).at("expansion"))
+        }
+    }
 }
 
 /// The number of hits.
@@ -33,12 +138,12 @@ pub fn k(wanted: u32, limits: &Limits) -> Result<usize> {
     match wanted {
         0 => Ok(limits.default_k as usize),
         k if k <= limits.max_k => Ok(k as usize),
-        k => Err(Error::invalid(format!("k is {k}; expected 1 to {}", limits.max_k))),
+        k => Err(Error::invalid(format!("k is {k}; expected 1 to {}", limits.max_k)).at("k")),
     }
 }
 
 /// The number of lists to scan, cut to those there are.
-pub fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
+fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
     let nprobe = match wanted {
         0 => limits.default_nprobe,
         given => given,
@@ -47,17 +152,19 @@ pub fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
 }
 
 /// The number of candidates to score again.
-pub fn refine(wanted: Option<u32>, limits: &Limits, index: &OpenIndex) -> Result<usize> {
+fn refine(wanted: Option<u32>, limits: &Limits, index: &OpenIndex) -> Result<usize> {
     match wanted {
         None if index.refined => Ok(limits.default_refine as usize),
         None => Ok(0),
         Some(refine) if refine > limits.max_refine => {
-            Err(Error::invalid(format!("refine is {refine}; expected 0 to {}", limits.max_refine)))
+            Err(Error::invalid(format!("refine is {refine}; expected 0 to {}", limits.max_refine))
+                .at("refine"))
         }
         Some(refine) if refine > 0 && !index.refined => Err(Error::invalid(format!(
             "refine is {refine}, and index {:?} has no finer codes; expected 0",
             index.name
-        ))),
+        ))
+        .at("refine")),
         Some(refine) => Ok(refine as usize),
     }
 }
@@ -68,20 +175,24 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
         return Err(Error::invalid(format!(
             "the query has {} terms; expected 1 to {MAX_TERMS}",
             terms.len()
-        )));
+        ))
+        .at("terms"));
     }
     for (term, number) in terms.iter().zip(0..) {
-        let in_term =
-            |error: Error| Error { message: format!("term {number}: {}", error.message), ..error };
+        let in_term = |error: Error| {
+            let message = format!("term {number}: {}", error.message);
+            Error { message, ..error }.at(format!("terms[{number}]"))
+        };
         if !term.weight.is_finite() {
             let message = format!("the weight is {}; expected a finite number", term.weight);
-            return Err(in_term(Error::invalid(message)));
+            return Err(in_term(Error::invalid(message).at("weight")));
         }
         what(&term.what, index).map_err(in_term)?;
     }
     let sum: f64 = terms.iter().map(|term| f64::from(term.weight)).sum();
     if sum <= 0.0 {
-        return Err(Error::invalid(format!("the weights add up to {sum}; expected more than 0")));
+        return Err(Error::invalid(format!("the weights add up to {sum}; expected more than 0"))
+            .at("terms"));
     }
     Ok(())
 }
@@ -91,18 +202,13 @@ fn what(what: &What, index: &OpenIndex) -> Result<()> {
         What::Vector(values, spec) => {
             // A vector of another spec often has another dimension too: the spec is the better reason.
             if let Some(found) = spec {
-                same_spec("the vector", *found, index)?;
+                same_spec("the vector", *found, index)
+                    .map_err(|error| error.at("vector.spec_hash"))?;
             }
-            vector(values, index)
+            vector(values, index).map_err(|error| error.at("vector"))
         }
-        What::Indexed(ImageName::Id(id)) if *id >= ID_END => {
-            Err(Error::invalid(format!("the id is {id}; ids are below 2^63")))
-        }
-        What::Indexed(ImageName::Key(key)) if key.is_empty() => {
-            Err(Error::invalid("the key is empty"))
-        }
-        What::Indexed(_) => Ok(()),
-        What::Image(request) => image(request),
+        What::Indexed(name) => image_name(name),
+        What::Image(request) => image(request).map_err(|error| error.at("image")),
     }
 }
 
@@ -113,20 +219,23 @@ fn vector(values: &[f32], index: &OpenIndex) -> Result<()> {
             values.len(),
             index.name,
             index.dim
-        )));
+        ))
+        .because(ErrorReason::DimensionMismatch)
+        .at("values"));
     }
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
         Some(at) => Err(Error::invalid(format!(
             "value {at} of the vector is {}; expected a finite number",
             values[at]
-        ))),
+        ))
+        .at(format!("values[{at}]"))),
     }
 }
 
 fn image(request: &v1::EncodeRequest) -> Result<()> {
     if request.data.is_empty() {
-        return Err(Error::invalid("the image has no bytes"));
+        return Err(Error::invalid("the image has no bytes").at("data"));
     }
     if let Some(v1::Box { x0, y0, x1, y1 }) = request.r#box {
         // Written so that NaN fails as well.
@@ -134,14 +243,16 @@ fn image(request: &v1::EncodeRequest) -> Result<()> {
         if !fits {
             return Err(Error::invalid(format!(
                 "the box is ({x0}, {y0}) to ({x1}, {y1}); expected 0 <= x0 < x1 and 0 <= y0 < y1"
-            )));
+            ))
+            .at("box"));
         }
     }
     if request.sizes.len() > MAX_SIZES {
         return Err(Error::invalid(format!(
             "the image has {} sizes; expected at most {MAX_SIZES}",
             request.sizes.len()
-        )));
+        ))
+        .at("sizes"));
     }
     match request.sizes.iter().find(|size| !SIZE_RANGE.contains(size)) {
         None => Ok(()),
@@ -149,7 +260,8 @@ fn image(request: &v1::EncodeRequest) -> Result<()> {
             "a size of the image is {size}; expected {} to {}",
             SIZE_RANGE.start(),
             SIZE_RANGE.end()
-        ))),
+        ))
+        .at("sizes")),
     }
 }
 
@@ -173,5 +285,5 @@ fn same_spec(whose: &str, found: Hash, index: &OpenIndex) -> Result<()> {
     }
     let message =
         format!("{whose} has descriptor spec {found}; index {:?} has {}", index.name, index.spec);
-    Err(Error::new(Code::FailedPrecondition, message))
+    Err(Error::new(Code::FailedPrecondition, message).because(ErrorReason::SpecMismatch))
 }

@@ -1,39 +1,81 @@
 //! The service without its wire: a query in the words of this crate, and how it is answered.
 
+mod admin;
+mod answer;
+mod batch;
+mod call;
 mod check;
 mod combine;
+mod index;
 mod open;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use ocelli_index::{Hash, Metric, SearchParams};
-use ocelli_proto::status::{Code, name};
+use ocelli_index::{Filter, Hash, Metric};
 use ocelli_proto::v1;
+use tokio::sync::watch as channel;
 
 use crate::encoder_client::EncoderClient;
 use crate::error::{Error, Result};
-use crate::leaf::ImageName;
+use crate::leaf::{Explained, ImageName};
 use crate::pool::Pool;
-use crate::root::{Merged, Root};
-use combine::weighted_mean;
+use crate::root::Merged;
+pub use admin::{Change, GenerationState, Generations, IndexState};
+pub use call::Call;
+use index::{OpenIndex, Slot};
 
-/// One query and how to answer it. Zero in a number stands for the default.
+/// One query and how to answer it.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
+    /// Where to look.
+    pub target: Target,
+    /// What to look for: the weighted mean of these.
+    pub terms: Vec<Term>,
+    /// How.
+    pub options: Options,
+}
+
+/// Many queries of one index that are answered alike.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Where to look.
+    pub target: Target,
+    /// What to look for: the terms of each query, or why they are none.
+    pub queries: Vec<Result<Vec<Term>>>,
+    /// How.
+    pub options: Options,
+}
+
+/// An index, and which generation of it.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
     /// Name of the index; empty for the server's only one.
     pub index: String,
     /// The generation that must answer; 0 for the current one.
     pub generation: u64,
-    /// What to look for: the weighted mean of these.
-    pub terms: Vec<Term>,
+}
+
+/// How to answer a query. Zero in a number stands for the default.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
     /// Number of hits.
     pub k: u32,
     /// Lists scanned in each shard.
     pub nprobe: u32,
     /// Candidates scored again by finer codes; `None` stands for the default.
     pub refine: Option<u32>,
+    /// Whether all lists are scanned.
+    pub exact: bool,
+    /// Only hits that are at least as good.
+    pub threshold: Option<f32>,
+    /// Which images may be found.
+    pub filter: Option<Filter>,
+    /// Query expansion.
+    pub expansion: Option<v1::Expansion>,
     /// Whether hits carry their keys.
     pub with_keys: bool,
     /// Whether some shards may fail.
@@ -71,28 +113,64 @@ pub struct Answer {
     pub generation: u64,
     /// Whether an image was encoded at other sizes than the index's descriptors.
     pub sizes_differ: bool,
-    /// Waiting for the encoder service.
-    pub encode_time: Duration,
-    /// Waiting for a compute thread.
-    pub queue_time: Duration,
-    /// Looking up the query's ids and keys.
-    pub resolve_time: Duration,
-    /// From arrival to answer.
-    pub total_time: Duration,
+    /// Whether there are more hits than the limit of a range search.
+    pub truncated: bool,
+    /// Time outside of the search.
+    pub waits: Waits,
+    /// What was done, if that was asked.
+    pub explained: Option<(Explained, Understood)>,
 }
 
-/// An open index: one generation, and the facts about it that queries are checked against.
-pub struct OpenIndex {
-    name: String,
-    generation: u64,
-    /// Hash of the model's descriptor spec.
-    spec: Hash,
-    dim: usize,
-    nlist: usize,
-    /// Whether it has finer codes.
-    refined: bool,
-    metric: Metric,
-    root: Arc<Root>,
+/// Where the time went outside of the search.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waits {
+    /// Waiting for the encoder service.
+    pub encode: Duration,
+    /// Waiting for a compute thread.
+    pub queue: Duration,
+    /// Looking up the query's ids and keys.
+    pub resolve: Duration,
+    /// From arrival to answer.
+    pub total: Duration,
+}
+
+/// A query with its defaults filled in.
+#[derive(Clone, Copy, Debug)]
+pub struct Understood {
+    /// Number of hits.
+    pub k: usize,
+    /// Lists scanned in each shard.
+    pub nprobe: usize,
+    /// Candidates scored again.
+    pub refine: usize,
+    /// Searches, one more than rounds of expansion.
+    pub searches: u32,
+}
+
+/// The answers to a batch.
+#[derive(Clone, Debug)]
+pub struct BatchAnswer {
+    /// For each query its hits and whether an image was encoded at other sizes, or why there are none.
+    pub results: Vec<Result<(Merged, bool)>>,
+    /// What the scores are.
+    pub metric: Metric,
+    /// The generation that answered.
+    pub generation: u64,
+    /// Time outside of the search.
+    pub waits: Waits,
+}
+
+/// The vectors of some images.
+#[derive(Clone, Debug)]
+pub struct Vectors {
+    /// For each image its vector, (dim,), or why there is none.
+    pub vectors: Vec<Result<Vec<f32>>>,
+    /// Dimension.
+    pub dim: usize,
+    /// Hash of the descriptor spec.
+    pub spec: Hash,
+    /// The generation that answered.
+    pub generation: u64,
 }
 
 /// Limits and defaults of queries.
@@ -108,126 +186,67 @@ pub struct Limits {
     pub default_refine: u32,
     /// The largest number of candidates scored again.
     pub max_refine: u32,
+    /// The most queries of a batch, and images of `GetVectors`.
+    pub max_batch: usize,
+    /// The most hits of a range search.
+    pub max_range_hits: u32,
+    /// The most names in each set of a filter.
+    pub max_filter_names: usize,
+    /// The most hits that go into an expanded query.
+    pub max_expansion_k: u32,
+    /// The longest time of a request.
+    pub max_time: Duration,
+    /// Unanswered queries of one stream.
+    pub max_stream_queries: usize,
 }
 
 /// Answers queries on the indexes that it holds.
 pub struct Searcher {
-    indexes: BTreeMap<String, OpenIndex>,
+    indexes: BTreeMap<String, Slot>,
     encoder: Option<EncoderClient>,
     limits: Limits,
-    pool: Pool,
-}
-
-/// A term with everything known but the vectors of indexed images, which need a look at the shards.
-enum Resolved {
-    Vector(Vec<f32>),
-    Indexed(ImageName),
+    pool: Arc<Pool>,
+    in_flight: Arc<AtomicUsize>,
+    draining: AtomicBool,
+    stopping: channel::Sender<bool>,
 }
 
 impl Searcher {
-    /// Answers one query that arrived at `arrival`. `time_left`, counted from then, is what the client
-    /// still gives: when it is over, or when this future is dropped, what has not begun never runs.
+    /// Limits and defaults.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Requests that run or wait, whatever they wait for.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Refuses a request before it is read, if a query would be refused for overload.
     ///
     /// # Errors
-    /// See [`Code`]; `ocelli.v1.SearchService.Search` lists which of them mean what.
-    pub async fn search(
-        &self,
-        query: Query,
-        arrival: Instant,
-        time_left: Option<Duration>,
-    ) -> Result<Answer> {
-        let result = match time_left {
-            None => self.answer(query, arrival, None).await,
-            Some(limit) => {
-                // tonic's own timer says CANCELLED at `limit`; a millisecond earlier it is ours.
-                let ours = limit.saturating_sub(Duration::from_millis(1));
-                let deadline = arrival + ours;
-                let answer = self.answer(query, arrival, Some(deadline));
-                let over = |_| {
-                    let message = format!("the query's {} ms are over", limit.as_millis());
-                    Error::new(Code::DeadlineExceeded, message)
-                };
-                tokio::time::timeout_at(deadline.into(), answer).await.map_err(over).flatten()
-            }
-        };
-        match &result {
-            Ok(answer) => tracing::debug!(
-                hits = answer.merged.ids.len(),
-                total_us = answer.total_time.as_micros() as u64,
-                "query"
-            ),
-            Err(error) => {
-                let status = name(error.code.grpc());
-                match error.code {
-                    Code::DataLoss | Code::Internal => tracing::error!(status, %error, "query"),
-                    _ => tracing::debug!(status, %error, "query"),
-                }
-            }
-        }
-        result
+    /// [`ocelli_proto::status::Code::ResourceExhausted`].
+    pub fn admits(&self) -> Result<()> {
+        self.pool.admits()
     }
 
-    async fn answer(
-        &self,
-        query: Query,
-        arrival: Instant,
-        deadline: Option<Instant>,
-    ) -> Result<Answer> {
-        let index = self.index(&query.index)?;
-        check::generation(index, query.generation)?;
-        let params = SearchParams {
-            k: check::k(query.k, &self.limits)?,
-            nprobe: check::nprobe(query.nprobe, &self.limits, index.nlist),
-            refine: check::refine(query.refine, &self.limits, index)?,
-            allow_partial: query.allow_partial,
-            ..SearchParams::default()
-        };
-        // All cheap checks first: a query that must fail should not cost an encoding.
-        check::terms(&query.terms, index)?;
-
-        let encode_start = Instant::now();
-        let mut sizes_differ = false;
-        let mut images = false;
-        let mut terms = Vec::with_capacity(query.terms.len());
-        for Term { weight, what } in query.terms {
-            let resolved = match what {
-                What::Vector(values, _) => Resolved::Vector(values),
-                What::Indexed(image) => Resolved::Indexed(image),
-                What::Image(request) => {
-                    images = true;
-                    let encoded = self.encode(index, request, deadline).await?;
-                    sizes_differ |= encoded.sizes_differ;
-                    Resolved::Vector(encoded.values)
-                }
-            };
-            terms.push((weight, resolved));
-        }
-        let encode_time = if images { encode_start.elapsed() } else { Duration::ZERO };
-
-        let root = Arc::clone(&index.root);
-        let search = move || -> Result<(Merged, Duration)> {
-            let start = Instant::now();
-            let x = resolve(&root, terms)?;
-            let resolve_time = start.elapsed();
-            let merged = root.search(&x, &params, query.with_keys)?;
-            Ok((merged, resolve_time))
-        };
-        let (searched, queue_time) = self.pool.run(search).await?;
-        let (merged, resolve_time) = searched?;
-        Ok(Answer {
-            merged,
-            metric: index.metric,
-            generation: index.generation,
-            sizes_differ,
-            encode_time,
-            queue_time,
-            resolve_time,
-            total_time: arrival.elapsed(),
-        })
+    /// Whether the server wants traffic.
+    pub fn ready(&self) -> bool {
+        !self.draining.load(Ordering::SeqCst) && !*self.stopping.borrow()
     }
 
-    /// The index of this name; the empty name stands for the only one.
-    fn index(&self, name: &str) -> Result<&OpenIndex> {
+    /// Ends streams of queries after what they wait for, and says from now on that no traffic is wanted.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Becomes true when the server stops.
+    pub fn stopping(&self) -> channel::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// The slot of this name; the empty name stands for the only one.
+    fn slot(&self, name: &str) -> Result<&Slot> {
         let names = || Vec::from_iter(self.indexes.keys().map(String::as_str)).join(", ");
         if name.is_empty() {
             let mut all = self.indexes.values();
@@ -237,39 +256,20 @@ impl Searcher {
                     "the query names no index, and this server has {}: {}",
                     self.indexes.len(),
                     names()
-                ))),
+                ))
+                .at("index")),
             };
         }
         self.indexes.get(name).ok_or_else(|| {
-            Error::not_found(format!("no index is called {name:?}; there are: {}", names()))
+            let message = format!("no index is called {name:?}; there are: {}", names());
+            Error::not_found(message).because(v1::ErrorReason::IndexNotFound).at("index")
         })
     }
 
-    /// Has an image encoded and checks that the result belongs to the index.
-    async fn encode(
-        &self,
-        index: &OpenIndex,
-        request: v1::EncodeRequest,
-        deadline: Option<Instant>,
-    ) -> Result<v1::EncodeResponse> {
-        let Some(encoder) = &self.encoder else {
-            let message = "the query has an image, and this server has no encoder configured";
-            return Err(Error::new(Code::FailedPrecondition, message));
-        };
-        let encoded = encoder.encode(request, deadline).await?;
-        check::encoded(&encoded, index, encoder.url())?;
-        Ok(encoded)
+    /// The open index that answers a query; held for the whole of it.
+    fn index(&self, target: &Target) -> Result<Arc<OpenIndex>> {
+        let index = self.slot(&target.index)?.current();
+        check::generation(&index, target.generation)?;
+        Ok(index)
     }
-}
-
-/// The query's descriptor, (dim,): the weighted mean of its terms; a single term as it is.
-fn resolve(root: &Root, terms: Vec<(f32, Resolved)>) -> Result<Vec<f32>> {
-    let vectors = terms.into_iter().map(|(weight, term)| {
-        let vector = match term {
-            Resolved::Vector(values) => values,
-            Resolved::Indexed(image) => root.vector_of(&image)?,
-        };
-        Ok((weight, vector))
-    });
-    weighted_mean(vectors.collect::<Result<Vec<_>>>()?)
 }

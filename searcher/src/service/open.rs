@@ -1,18 +1,17 @@
 //! Opening what a configuration names.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ocelli_index::{Refinement, Snapshot};
+use tokio::sync::watch;
 
-use super::{Limits, OpenIndex, Searcher};
+use super::{Limits, Searcher, Slot};
 use crate::config::Config;
 use crate::encoder_client::EncoderClient;
 use crate::pool::Pool;
-use crate::root::Root;
 
 impl Searcher {
     /// Opens every index of `config`, blocking. Called on a tokio runtime, which the connection to the
@@ -24,9 +23,9 @@ impl Searcher {
         config.check()?;
         let mut indexes = BTreeMap::new();
         for (name, folder) in &config.indexes {
-            let index = open_index(name, folder)
+            let slot = Slot::open(name, folder, config.warm)
                 .with_context(|| format!("index {name} in {}", folder.display()))?;
-            indexes.insert(name.clone(), index);
+            indexes.insert(name.clone(), slot);
         }
         let timeout = Duration::from_millis(config.encoder.timeout_ms);
         let encoder = match config.encoder.url.as_str() {
@@ -42,8 +41,21 @@ impl Searcher {
                 default_nprobe: config.default_nprobe,
                 default_refine: config.default_refine,
                 max_refine: config.max_refine,
+                max_batch: config.max_batch,
+                max_range_hits: config.max_range_hits,
+                max_filter_names: config.max_filter_names,
+                max_expansion_k: config.max_expansion_k,
+                max_time: Duration::from_millis(config.max_time_ms),
+                max_stream_queries: config.max_stream_queries,
             },
-            pool: Pool::new(config.threads, config.max_queued)?,
+            pool: Arc::new(Pool::new(
+                config.threads,
+                config.max_queued,
+                Duration::from_millis(config.max_queue_ms),
+            )?),
+            in_flight: Arc::default(),
+            draining: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -59,7 +71,7 @@ impl Searcher {
                 return;
             }
         };
-        for index in self.indexes.values() {
+        for index in self.indexes.values().map(Slot::current) {
             let expected = index.spec.to_string();
             if made.spec_hash == expected {
                 tracing::info!(
@@ -79,38 +91,4 @@ impl Searcher {
             }
         }
     }
-}
-
-fn open_index(name: &str, folder: &Path) -> ocelli_index::Result<OpenIndex> {
-    let snapshot = Snapshot::open(folder, None)?;
-    let generation = snapshot.generation().number;
-    let model = snapshot.model();
-    let parts = model.parts();
-    let spec = parts.spec.hash();
-    tracing::info!(
-        index = name,
-        folder = %folder.display(),
-        generation,
-        rows = snapshot.rows(),
-        shards = snapshot.generation().shards.len(),
-        dim = parts.dim,
-        nlist = parts.nlist,
-        bytes_per_code = parts.m,
-        finer_codes = snapshot.refinement().map(Refinement::name),
-        model = %model.hash(),
-        %spec,
-        "index opened"
-    );
-    let (dim, nlist, metric) = (parts.dim, parts.nlist, parts.metric);
-    let refined = snapshot.refinement().is_some();
-    Ok(OpenIndex {
-        name: name.to_owned(),
-        generation,
-        spec,
-        dim,
-        nlist,
-        refined,
-        metric,
-        root: Arc::new(Root::new(vec![Arc::new(snapshot)], metric)),
-    })
 }

@@ -14,9 +14,10 @@ use ocelli_index::{
 };
 use ocelli_proto::server::Server;
 use ocelli_proto::v1;
+use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
-use ocelli_searcher::{Config, Searcher, grpc};
+use ocelli_searcher::{Config, Searcher, grpc, run};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
@@ -70,6 +71,20 @@ pub fn build(folder: &Path) -> Result<Vec<PathBuf>> {
     build_under(folder, &model()?)
 }
 
+/// Commits a further generation, whose first shard is the only one; returns its number.
+pub fn commit_half(folder: &Path) -> Result<u64> {
+    let index = IndexDir::open(folder)?;
+    let current = index.current()?.context("a generation")?;
+    let new = NewGeneration {
+        model: current.model,
+        shards: current.shards[..1].to_vec(),
+        tombstones: BTreeMap::new(),
+        deletes: None,
+        next_id: current.next_id,
+    };
+    Ok(index.commit(Some(current.number), new)?.number)
+}
+
 /// [`build`] with the vectors in half precision as finer codes.
 pub fn build_refined(folder: &Path) -> Result<Vec<PathBuf>> {
     let model = model()?;
@@ -110,6 +125,8 @@ pub fn config(folder: &Path, encoder_url: &str) -> Result<Config> {
     config.encoder.url = encoder_url.to_owned();
     config.threads = 1;
     config.max_k = 100;
+    // The machine that runs tests may be slow, or stand still for a while.
+    config.max_queue_ms = 600_000;
     Ok(config)
 }
 
@@ -124,12 +141,17 @@ impl Running {
     pub async fn start(config: &Config) -> Result<Running> {
         let searcher = Arc::new(Searcher::open(config)?);
         searcher.compare_encoder().await;
+        let server = Server::bind("127.0.0.1:0").await?;
+        tokio::spawn(run::report(Arc::clone(&searcher), server.health()));
         let routes = grpc::routes(searcher, config.max_message_bytes);
-        Running::serve(routes, &grpc::SERVICE_NAMES).await
+        Running::serve(server, routes, &grpc::SERVICE_NAMES).await
     }
 
-    async fn serve(routes: Routes, names: &'static [&'static str]) -> Result<Running> {
-        let server = Server::bind("127.0.0.1:0").await?;
+    async fn serve(
+        server: Server,
+        routes: Routes,
+        names: &'static [&'static str],
+    ) -> Result<Running> {
         let url = format!("http://{}", server.address());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -143,6 +165,10 @@ impl Running {
 
     pub async fn channel(&self) -> Result<Channel> {
         Ok(Channel::from_shared(self.url.clone())?.connect().await?)
+    }
+
+    pub async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
+        Ok(AdminServiceClient::new(self.channel().await?))
     }
 
     pub async fn client(&self) -> Result<SearchServiceClient<Channel>> {
@@ -168,7 +194,8 @@ impl FakeEncoder {
     pub async fn start(spec: Hash) -> Result<Running> {
         let encoder = FakeEncoder { spec_hash: spec.to_string() };
         let routes = Routes::new(EncoderServiceServer::new(encoder));
-        Running::serve(routes, &["ocelli.v1.EncoderService"]).await
+        let server = Server::bind("127.0.0.1:0").await?;
+        Running::serve(server, routes, &["ocelli.v1.EncoderService"]).await
     }
 }
 

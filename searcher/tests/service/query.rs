@@ -1,10 +1,12 @@
 //! The real server on a free port, asked by the real client. What it finds is held against
 //! `Snapshot::search` called directly: the service may add nothing and lose nothing on the way.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    DIM, FakeEncoder, ROWS_PER_SHARD, Running, SHARDS, build, build_refined, config, flip, key,
+    numbers, spec,
+};
 use anyhow::{Context, Result};
 use ocelli_index::{Hash, SearchParams, Snapshot};
 use ocelli_proto::status::Code as Ours;
@@ -12,46 +14,42 @@ use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_searcher::service::{Query, What};
 use ocelli_searcher::{Searcher, leaf::ImageName, service};
-use support::{
-    DIM, FakeEncoder, ROWS_PER_SHARD, Running, SHARDS, build, build_refined, config, flip, key,
-    numbers, spec,
-};
 use tempfile::TempDir;
 use tonic::{Code, Status};
 
-const K: u32 = 10;
+pub const K: u32 = 10;
 /// An offset inside the codes of a shard: they are 96,000 bytes from below 20,000 on.
-const CODES_OFFSET: u64 = 80_000;
+pub const CODES_OFFSET: u64 = 80_000;
 
-fn vector(values: Vec<f32>) -> Term {
+pub fn vector(values: Vec<f32>) -> Term {
     let spec_hash = String::new();
     Term::Vector(v1::QueryVector { values, spec_hash })
 }
 
-fn id(id: u64) -> Term {
+pub fn id(id: u64) -> Term {
     Term::Id(v1::QueryId { id })
 }
 
-fn by_key(key: impl Into<String>) -> Term {
+pub fn by_key(key: impl Into<String>) -> Term {
     Term::Key(v1::QueryKey { key: key.into() })
 }
 
-fn image(data: &[u8]) -> v1::QueryImage {
+pub fn image(data: &[u8]) -> v1::QueryImage {
     v1::QueryImage { data: data.to_vec(), ..Default::default() }
 }
 
 /// A request for `K` hits from every list.
-fn request(terms: impl IntoIterator<Item = (Option<f32>, Term)>) -> v1::SearchRequest {
+pub fn request(terms: impl IntoIterator<Item = (Option<f32>, Term)>) -> v1::SearchRequest {
     let terms = terms.into_iter().map(|(weight, term)| v1::QueryTerm { weight, term: Some(term) });
     v1::SearchRequest { terms: terms.collect(), k: K, nprobe: 1000, ..Default::default() }
 }
 
-fn one(term: Term) -> v1::SearchRequest {
+pub fn one(term: Term) -> v1::SearchRequest {
     request([(None, term)])
 }
 
 /// Ids and scores that the index itself finds for `x`.
-fn expected(snapshot: &Snapshot, x: &[f32]) -> Result<(Vec<u64>, Vec<f32>)> {
+pub fn expected(snapshot: &Snapshot, x: &[f32]) -> Result<(Vec<u64>, Vec<f32>)> {
     let params = SearchParams {
         k: K as usize,
         nprobe: snapshot.model().parts().nlist,
@@ -64,24 +62,24 @@ fn expected(snapshot: &Snapshot, x: &[f32]) -> Result<(Vec<u64>, Vec<f32>)> {
     Ok(hits.into_iter().map(|hit| (hit.id, hit.score)).unzip())
 }
 
-struct World {
-    folder: TempDir,
-    snapshot: Snapshot,
+pub struct World {
+    pub folder: TempDir,
+    pub snapshot: Snapshot,
 }
 
 impl World {
-    fn new() -> Result<World> {
+    pub fn new() -> Result<World> {
         let folder = tempfile::tempdir()?;
         build(folder.path())?;
         let snapshot = Snapshot::open(folder.path(), None)?;
         Ok(World { folder, snapshot })
     }
 
-    async fn serve(&self, encoder_url: &str) -> Result<Running> {
+    pub async fn serve(&self, encoder_url: &str) -> Result<Running> {
         Running::start(&config(self.folder.path(), encoder_url)?).await
     }
 
-    fn stored(&self, id: u64) -> Result<Vec<f32>> {
+    pub fn stored(&self, id: u64) -> Result<Vec<f32>> {
         let row = self.snapshot.find_id(id)?.context("the id is indexed")?;
         Ok(self.snapshot.vector(row)?)
     }

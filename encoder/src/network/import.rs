@@ -1,0 +1,137 @@
+//! Other programs' weights to a safetensors file that [`Network`](super::Network) opens.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use ocelli_index::container::write_atomically;
+use safetensors::Dtype;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::backbone::Backbone;
+use super::weights::Weights;
+use super::{Network, NetworkOptions, head};
+use crate::convert::{Array, ConvertOptions, Converted, convert};
+use crate::error::{Error, Result};
+
+/// A larger file is a wrong name: the largest network here has 0.6 GB (VGG-19 with its classifier).
+const MAX_FILE_BYTES: u64 = 8 << 30;
+
+/// What became of a file, for people and programs.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImportReport {
+    /// `torchvision`, `dirtorch`, `cnnimageretrieval` or `caffe`.
+    pub format: String,
+    /// Backbone, such as `resnet101`.
+    pub arch: String,
+    /// Stages that the weights hold.
+    pub last_stage: u32,
+    /// Everything that the file's metadata say, by key.
+    pub metadata: BTreeMap<String, String>,
+    /// Tensors written.
+    pub tensors: usize,
+    /// Dimension of a descriptor.
+    pub dim: usize,
+    /// Tensors that are known and not needed (classifiers, counters).
+    pub left_out: Vec<String>,
+    /// Tensors that nothing is known about: they are not in the file, and the network may lack them.
+    pub unplaced: Vec<String>,
+    /// What else there is to know.
+    pub notes: Vec<String>,
+}
+
+/// Reads `input` (PyTorch or Caffe, told apart by content) and writes `out`, which appears under its name
+/// only when a network was made from it.
+///
+/// # Errors
+/// `BadWeights` for a file that cannot be read (a pickle that wants something run is refused by name), or
+/// that holds no backbone that is known; `MissingTensor`, `TensorShape` where the backbone is incomplete;
+/// `Index` where a file cannot be read or written.
+pub fn import(input: &Path, out: &Path, options: &ConvertOptions) -> Result<ImportReport> {
+    let bad = |what: String| Error::BadWeights { path: input.to_path_buf(), what };
+    let mut file = File::open(input).map_err(Error::io(input, "read"))?;
+    let found = file.metadata().map_err(Error::io(input, "read"))?;
+    if !found.is_file() || found.len() > MAX_FILE_BYTES {
+        return Err(bad(format!(
+            "expected a regular file of at most {MAX_FILE_BYTES} bytes, found {}",
+            if found.is_file() {
+                format!("{} bytes", found.len())
+            } else {
+                "something else".to_owned()
+            }
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.by_ref().take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(Error::io(input, "read"))?;
+    let converted = convert(&bytes, options).map_err(|error| bad(error.to_string()))?;
+    drop(bytes);
+    let (bytes, report) = checked(input, converted)?;
+    write_atomically(out, &bytes)?;
+    Ok(report)
+}
+
+/// The file's bytes, once a network has been made from them.
+fn checked(input: &Path, converted: Converted) -> Result<(Vec<u8>, ImportReport)> {
+    let Converted { format, mut tensors, mut metadata, left_out, mut unplaced, notes } = converted;
+    let draft = |tensors: &BTreeMap<String, Array>, metadata: &BTreeMap<String, String>| {
+        let tensors = tensors.iter().map(|(name, array)| (name.clone(), array.clone()));
+        safetensors_bytes(&tensors.collect::<Vec<_>>(), metadata.clone())
+    };
+    // The network says what it has no place for.
+    let weights = Weights::parse(input, &draft(&tensors, &metadata))?;
+    let backbone = Backbone::of(&weights)?;
+    for name in backbone.unknown_names(&weights).into_iter().filter(|name| !head::knows(name)) {
+        tensors.remove(name);
+        unplaced.push(name.to_owned());
+    }
+    unplaced.sort();
+    metadata.insert("ocelli.arch".to_owned(), backbone.name());
+    metadata.insert("ocelli.source".to_owned(), format.to_owned());
+    let bytes = draft(&tensors, &metadata);
+    let network = Network::load(&Weights::parse(input, &bytes)?, &NetworkOptions::default())?;
+    let report = ImportReport {
+        format: format.to_owned(),
+        arch: backbone.name(),
+        last_stage: network.identity().last_stage,
+        metadata,
+        tensors: tensors.len(),
+        dim: network.descriptor_dim(),
+        left_out,
+        unplaced,
+        notes,
+    };
+    Ok((bytes, report))
+}
+
+/// The format: length of the header as u64, JSON header padded with blanks to a multiple of 8, tensors.
+/// Written here because the library leaves the order of the metadata to chance.
+pub(super) fn safetensors_bytes(
+    tensors: &[(String, Array)],
+    metadata: impl IntoIterator<Item = (String, String)>,
+) -> Vec<u8> {
+    let metadata: BTreeMap<String, String> = metadata.into_iter().collect();
+    let mut header: BTreeMap<&str, Value> = BTreeMap::from([("__metadata__", json!(metadata))]);
+    let mut data = Vec::new();
+    for (name, array) in tensors {
+        let start = data.len();
+        data.extend_from_slice(&array.bytes);
+        let dtype = match array.dtype {
+            Dtype::F64 => "F64",
+            Dtype::F16 => "F16",
+            Dtype::BF16 => "BF16",
+            _ => "F32",
+        };
+        header.insert(
+            name,
+            json!({"dtype": dtype, "shape": array.shape, "data_offsets": [start, data.len()]}),
+        );
+    }
+    let mut text = json!(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    bytes.append(&mut data);
+    bytes
+}

@@ -1,0 +1,137 @@
+//! Published files from a server of our own that misbehaves as servers do.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use ocelli_encoder::convert::ConvertOptions;
+use ocelli_encoder::fetch::{Published, fetch};
+use ocelli_encoder::network::import::import;
+use ocelli_index::Hash;
+
+use super::layout;
+
+/// How one request is answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    /// All of it, or the range that is asked for.
+    Whole,
+    /// As many bytes, then the connection ends.
+    CutAfter(usize),
+    /// All of it, whatever range is asked for.
+    IgnoresRanges,
+    NotFound,
+}
+
+/// Serves `content` for each of `answers`, in turn, and notes the ranges asked for.
+fn serve(content: Vec<u8>, answers: Vec<Answer>) -> (String, Arc<Mutex<Vec<Option<String>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/models/", listener.local_addr().unwrap());
+    let ranges = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&ranges);
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut range = None;
+            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                let line = line.unwrap().to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("range: ") {
+                    range = Some(value.to_owned());
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            let start = range.as_ref().map(|r| {
+                r.strip_prefix("bytes=").unwrap().trim_end_matches('-').parse::<usize>().unwrap()
+            });
+            noted.lock().unwrap().push(range);
+            let start = start.filter(|_| answer != Answer::IgnoresRanges);
+            let (status, body) = match (answer, start) {
+                (Answer::NotFound, _) => ("404 Not Found".to_owned(), &b"<html>"[..]),
+                (_, Some(start)) => {
+                    let last = content.len() - 1;
+                    let range = format!("content-range: bytes {start}-{last}/{}", content.len());
+                    (format!("206 Partial Content\r\n{range}"), &content[start..])
+                }
+                (_, None) => ("200 OK".to_owned(), &content[..]),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            let sent = match answer {
+                Answer::CutAfter(n) => &body[..n],
+                _ => body,
+            };
+            // The client may have seen enough.
+            let _ = stream.write_all(sent);
+        }
+    });
+    (url, ranges)
+}
+
+/// Cut off twice, the download goes on where it ended, and what comes of it can be converted.
+#[test]
+fn downloads_resume_and_are_proven() {
+    let content = std::fs::read(layout("tv_resnet.pth")).unwrap();
+    let file = format!("resnet50-{}.pth", &Hash::of(&content).to_string()[..8]);
+    let folder = tempfile::tempdir().unwrap();
+    let answers =
+        vec![Answer::CutAfter(20_000), Answer::CutAfter(1_000), Answer::Whole, Answer::NotFound];
+    let (url, ranges) = serve(content.clone(), answers);
+    let get = || fetch(&url, &file, folder.path(), &mut |_, _| ());
+    for _ in 0..2 {
+        let message = get().unwrap_err().to_string();
+        assert!(message.contains("cut off after") && message.contains(&file), "{message}");
+        assert!(!folder.path().join(&file).exists());
+    }
+    let path = get().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    assert_eq!(
+        *ranges.lock().unwrap(),
+        [None, Some("bytes=20000-".to_owned()), Some("bytes=21000-".to_owned())]
+    );
+    // What is there is not asked for again.
+    assert_eq!(get().unwrap(), path);
+    assert_eq!(ranges.lock().unwrap().len(), 3);
+    let out = folder.path().join("net.safetensors");
+    assert_eq!(import(&path, &out, &ConvertOptions::default()).unwrap().format, "torchvision");
+    let names = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(names, 2, "no partial file stays");
+}
+
+#[test]
+fn what_is_not_the_file_is_not_kept() {
+    let content = b"not a network".repeat(1000);
+    let resnet18: Published = "resnet18".parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let partial = folder.path().join(format!("{}.partial", resnet18.file()));
+    let answers = vec![Answer::NotFound, Answer::Whole, Answer::IgnoresRanges];
+    let (url, ranges) = serve(content.clone(), answers);
+    let get =
+        || fetch(&url, resnet18.file(), folder.path(), &mut |_, _| ()).unwrap_err().to_string();
+    let message = get();
+    assert!(message.contains("404") && message.contains(resnet18.file()), "{message}");
+    let message = get();
+    assert!(
+        message.contains("begins with f37072fd") && message.contains("nothing was kept"),
+        "{message}"
+    );
+    assert!(!partial.exists());
+    // A server without ranges: what was there is written anew, not appended to.
+    std::fs::write(&partial, b"begun").unwrap();
+    let mut most = 0;
+    fetch(&url, resnet18.file(), folder.path(), &mut |done, _| most = done).unwrap_err();
+    assert_eq!(most, content.len() as u64);
+    assert_eq!(ranges.lock().unwrap().last(), Some(&Some("bytes=5-".to_owned())));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    let nowhere = fetch("http://127.0.0.1:1", resnet18.file(), folder.path(), &mut |_, _| ());
+    let message = nowhere.unwrap_err().to_string();
+    assert!(message.contains("weights convert") && message.contains("127.0.0.1:1"), "{message}");
+    let message = fetch(&url, "net.pth", folder.path(), &mut |_, _| ()).unwrap_err().to_string();
+    assert!(message.contains("eight hexadecimal digits"), "{message}");
+    assert!("resnet51".parse::<Published>().unwrap_err().to_string().contains("resnet50-v2"));
+}

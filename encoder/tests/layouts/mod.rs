@@ -1,0 +1,254 @@
+//! Weights as other programs write them: converted here, run here, and compared with what PyTorch made of
+//! them (`golden/make_layouts.py`).
+
+mod fetch;
+
+use std::path::{Path, PathBuf};
+
+use ocelli_encoder::convert::{ConvertOptions, convert};
+use ocelli_encoder::network::import::{ImportReport, import};
+use ocelli_encoder::network::{Network, NetworkOptions};
+use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
+use ocelli_index::{DescriptorSpec, ErrorCode, Form, Grid, Head, InputConvention, Pooling};
+
+use crate::common::{Golden, decode};
+
+fn layout(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/layouts").join(name)
+}
+
+struct Case {
+    file: &'static str,
+    expected: &'static str,
+    options: ConvertOptions,
+    /// None: the checkpoint's own.
+    pooling: Option<Pooling>,
+    head: bool,
+}
+
+fn case(file: &'static str, expected: &'static str) -> Case {
+    Case { file, expected, options: ConvertOptions::default(), pooling: None, head: true }
+}
+
+fn rmac(levels: u32, grid: Grid) -> Option<Pooling> {
+    Some(Pooling::Rmac { levels, grid })
+}
+
+/// Converts, opens and describes picture.png; panics where PyTorch's descriptor is another.
+fn check(case: &Case) -> (ImportReport, DescriptorSpec) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("net.safetensors");
+    let report = import(&layout(case.file), &out, &case.options).unwrap();
+    let options = NetworkOptions { head: case.head, ..NetworkOptions::default() };
+    let network = Network::open(&out, &options).unwrap();
+    let pooling = case.pooling.or(network.pooling()).unwrap();
+    let pipeline =
+        Pipeline::new(network, PipelineOptions { pooling, ..PipelineOptions::default() }, None)
+            .unwrap();
+    let picture = decode(&Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/picture.png"));
+    let found = pipeline.descriptor(&[picture]).unwrap();
+    let (expected, _) = Golden::open(&layout("expected.safetensors")).floats(case.expected);
+    assert_eq!((found.len(), found.len()), (expected.len(), pipeline.dim()), "{}", case.expected);
+    let sum = |v: &[f32], w: &[f32]| -> f64 {
+        v.iter().zip(w).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    let cosine = sum(&found, &expected) / (sum(&found, &found) * sum(&expected, &expected)).sqrt();
+    assert!(cosine >= 0.99999, "{}: cosine {cosine}", case.expected);
+    (report, pipeline.spec().clone())
+}
+
+fn network_spec(spec: DescriptorSpec) -> ocelli_index::NetworkSpec {
+    match spec {
+        DescriptorSpec::Network(spec) => spec,
+        DescriptorSpec::Foreign { .. } => panic!("a foreign spec"),
+    }
+}
+
+#[test]
+fn torchvision_state_dicts() {
+    for (file, expected, pooling, arch, left_out) in [
+        ("tv_resnet.pth", "tv_resnet", rmac(3, Grid::FeatureMap), "resnet-bottleneck-2-1-1-1", 22),
+        (
+            "tv_resnet_legacy.pth",
+            "tv_resnet",
+            rmac(3, Grid::FeatureMap),
+            "resnet-bottleneck-2-1-1-1",
+            22,
+        ),
+        ("tv_vgg16.pth", "tv_vgg16", rmac(4, Grid::ImagePixels), "vgg16", 4),
+        ("tv_squeezenet.pth", "tv_squeezenet", rmac(4, Grid::FeatureMap), "squeezenet1_1", 2),
+    ] {
+        let (report, spec) = check(&Case { pooling, ..case(file, expected) });
+        assert_eq!((report.format.as_str(), report.arch.as_str()), ("torchvision", arch));
+        assert_eq!(report.left_out.len(), left_out, "{:?}", report.left_out);
+        assert!(report.unplaced.is_empty(), "{:?}", report.unplaced);
+        let spec = network_spec(spec);
+        assert_eq!((spec.form, spec.input), (Form::V1_5, InputConvention::TorchvisionRgb));
+        assert_eq!((spec.head, spec.image_whitening), (Head::None, false));
+    }
+}
+
+/// Learned exponent, fully connected layer without a normalisation before it, PCA by scikit-learn.
+#[test]
+fn dirtorch_checkpoints() {
+    let (report, spec) = check(&case("dir_fc.pt", "dir_fc"));
+    assert_eq!(report.format, "dirtorch");
+    assert_eq!(report.metadata["ocelli.pooling"], "gem:2.37");
+    assert_eq!(report.metadata["ocelli.whitening"], "Landmarks_clean");
+    assert!(report.notes[0].contains("Other"), "{:?}", report.notes);
+    let spec = network_spec(spec);
+    assert_eq!((spec.head, spec.image_whitening, spec.dim), (Head::Fc, true, 16));
+
+    let (report, spec) = check(&case("dir_nofc.pt", "dir_nofc"));
+    assert_eq!(report.left_out.iter().filter(|name| name.starts_with("fc.")).count(), 2);
+    assert_eq!(network_spec(spec).head, Head::None);
+    for file in ["dir_fc", "dir_nofc"] {
+        let of = |ending: &str| -> &'static str { format!("{file}{ending}").leak() };
+        let full = ConvertOptions { whitening_power: 0.5, ..ConvertOptions::default() };
+        check(&Case { options: full, ..case(of(".pt"), of("_full_power")) });
+        let plain = ConvertOptions { with_whitening: false, ..ConvertOptions::default() };
+        check(&Case { options: plain, ..case(of(".pt"), of("_plain")) });
+    }
+
+    let options =
+        ConvertOptions { whitening: Some("None".to_owned()), ..ConvertOptions::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("x");
+    let error = import(&layout("dir_fc.pt"), &out, &options).unwrap_err().to_string();
+    assert!(error.contains("Landmarks_clean, Other") && !out.exists(), "{error}");
+}
+
+/// `features.N`, `whiten`, and a whitening of numpy arrays, one of them in Fortran order.
+#[test]
+fn cnnimageretrieval_checkpoints() {
+    for (file, name, head) in [("cir_resnet", "ss", Head::L2Fc), ("cir_vgg", "ss", Head::None)] {
+        let of = |ending: &str| -> &'static str { format!("{file}{ending}").leak() };
+        let (report, spec) = check(&case(of(".pth"), of("")));
+        assert_eq!(report.metadata["ocelli.whitening"], format!("retrieval-SfM-120k/{name}"));
+        assert_eq!(network_spec(spec).head, head);
+        let ms = Some("retrieval-SfM-120k/ms".to_owned());
+        let ms = ConvertOptions { whitening: ms, ..ConvertOptions::default() };
+        check(&Case { options: ms, ..case(of(".pth"), of("_ms")) });
+        let plain = ConvertOptions { with_whitening: false, ..ConvertOptions::default() };
+        check(&Case { options: plain, ..case(of(".pth"), of("_plain")) });
+    }
+}
+
+/// Batch normalisation with its factor, the unpadded first pool, the whitening behind the regions; and
+/// layers of the form before 2014.
+#[test]
+fn caffe_models() {
+    let (report, spec) = check(&case("caffe_rmac.caffemodel", "caffe_rmac"));
+    assert_eq!(
+        (report.format.as_str(), report.metadata["ocelli.bn_eps"].as_str()),
+        ("caffe", "0.00001")
+    );
+    assert_eq!(report.unplaced, ["mystery[0]"]);
+    let spec = network_spec(spec);
+    assert_eq!((spec.form, spec.input), (Form::V1Caffe, InputConvention::CaffeBgr));
+    assert_eq!(spec.pooling, Pooling::Rmac { levels: 2, grid: Grid::ImagePixels });
+    assert_eq!((spec.head, spec.image_whitening, spec.dim), (Head::L2Fc, false, 20));
+
+    let vgg =
+        Case { pooling: rmac(2, Grid::FeatureMap), ..case("caffe_vgg.caffemodel", "caffe_vgg") };
+    let (report, _) = check(&vgg);
+    assert_eq!((report.arch.as_str(), report.left_out.len()), ("vgg16", 2));
+}
+
+/// The head belongs to the last stage, and can be left away.
+#[test]
+fn a_head_can_be_left_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("net.safetensors");
+    import(&layout("cir_resnet.pth"), &out, &ConvertOptions::default()).unwrap();
+    let open = |options: NetworkOptions| Network::open(&out, &options).unwrap();
+    let with = open(NetworkOptions::default());
+    assert_eq!((with.channels(), with.row_dim(), with.descriptor_dim()), (24, 24, 24));
+    assert!(with.identity().image_whitening);
+    for without in [
+        NetworkOptions { head: false, ..NetworkOptions::default() },
+        NetworkOptions { last_stage: Some(3), ..NetworkOptions::default() },
+    ] {
+        let network = open(without);
+        let identity = network.identity();
+        assert_eq!((identity.head, identity.image_whitening), (Head::None, false));
+        assert_eq!(identity.weights, with.identity().weights);
+    }
+    // Rows of regions would lack the whitening of the whole.
+    let pipeline = Pipeline::new(with, PipelineOptions::default(), None).unwrap();
+    let picture = image::RgbImage::from_pixel(64, 64, image::Rgb([9, 99, 199]));
+    let error = pipeline.regions(std::slice::from_ref(&picture)).unwrap_err();
+    assert!(error.to_string().contains("--no-head"), "{error}");
+}
+
+/// Nothing is run, and the message says what wanted to be.
+#[test]
+fn what_wants_to_run_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("net.safetensors");
+    for (file, name) in [
+        ("evil.pth", "posix.system"),
+        ("evil_legacy.pth", "posix.system"),
+        ("module.pth", "torch.nn.modules.linear.Linear"),
+    ] {
+        let error = import(&layout(file), &out, &ConvertOptions::default()).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::DataLoss);
+        let message = error.to_string();
+        assert!(message.contains(name) && message.contains("nothing was run"), "{message}");
+        assert!(message.contains(file) && !out.exists(), "{message}");
+    }
+    assert!(!Path::new("pickle-was-run").exists());
+}
+
+/// A pickle by hand: protocol 0's names, a name that comes from text, and objects that contain themselves.
+#[test]
+fn odd_pickles_are_errors() {
+    let legacy = |pickle: &[u8]| {
+        let mut bytes = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.".to_vec();
+        bytes.extend_from_slice(pickle);
+        bytes
+    };
+    for (pickle, message) in [
+        (&b"cos\nsystem\n."[..], "os.system"),
+        (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.", "builtins.eval"),
+        (b"\x80\x02ccollections\nOrderedDict\n(", "truncated"),
+        (b"\x80\x02]q\x00h\x00a.", "truncated"),
+        (b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.].", "no tensor"),
+        (b"\x80\x02h\x07.", "object 7"),
+        (b"\x80\x02\x82\x01.", "0x82"),
+        (b"\x80\x02a.", "too little on the stack"),
+        (b"\x80\x02(X\xff\xff\xff\xffab.", "truncated"),
+    ] {
+        let error = convert(&legacy(pickle), &ConvertOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+/// Every length, and a flip in every byte (some by default): an error or another network, never a panic,
+/// and no more memory than the file accounts for.
+#[test]
+fn damaged_files_are_errors_or_other_networks() {
+    let step = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 1 } else { 97 };
+    for entry in std::fs::read_dir(layout("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "safetensors") {
+            continue;
+        }
+        let good = std::fs::read(&path).unwrap();
+        let options = ConvertOptions::default();
+        for len in (0..good.len()).step_by(step * 5) {
+            let cut = convert(&good[..len], &options);
+            // A .caffemodel cut between two layers is a shorter one.
+            let is_caffe = path.extension().is_some_and(|ending| ending == "caffemodel");
+            assert!(cut.is_err() || is_caffe, "{} cut at {len}", path.display());
+        }
+        for at in (0..good.len()).step_by(step) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << (at % 8);
+            if let Ok(converted) = convert(&bytes, &options) {
+                let held: usize = converted.tensors.values().map(|array| array.bytes.len()).sum();
+                assert!(held <= 4 * good.len(), "{} byte {at}", path.display());
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Answers as messages.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ocelli_index::{Metric, StageTimes};
+use ocelli_proto::v1;
+
+use crate::root::Merged;
+use crate::service::{Answer, BatchAnswer, Change, Generations, IndexState, Vectors, Waits};
+
+/// Hits of one response of a range search.
+const CHUNK: usize = 1000;
+
+/// The response that carries an answer.
+pub fn response(answer: Answer) -> v1::SearchResponse {
+    let times = times(&answer.merged.times, answer.merged.keys_time, &answer.waits);
+    let shards = shards(&answer.merged);
+    v1::SearchResponse {
+        ids: answer.merged.ids,
+        scores: answer.merged.scores,
+        keys: answer.merged.keys,
+        metric: metric(answer.metric).into(),
+        generation: answer.generation,
+        shards: Some(shards),
+        times: Some(times),
+        sizes_differ: answer.sizes_differ,
+    }
+}
+
+/// The response that carries the answers to a batch.
+pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
+    let mut sums = StageTimes::default();
+    let mut keys_time = Duration::ZERO;
+    let mut counts = v1::ShardCounts::default();
+    let mut results = Vec::with_capacity(answer.results.len());
+    for result in answer.results {
+        results.push(match result {
+            Err(error) => v1::BatchResult { error: Some(error.into()), ..Default::default() },
+            Ok((merged, sizes_differ)) => {
+                sums.probe += merged.times.probe;
+                sums.lut += merged.times.lut;
+                sums.scan += merged.times.scan;
+                sums.refine += merged.times.refine;
+                keys_time += merged.keys_time;
+                // All queries asked the same shards; the worst of them is told.
+                if counts.asked == 0 || merged.failed.len() > counts.failed.len() {
+                    counts = shards(&merged);
+                }
+                v1::BatchResult {
+                    ids: merged.ids,
+                    scores: merged.scores,
+                    keys: merged.keys,
+                    error: None,
+                    sizes_differ,
+                }
+            }
+        });
+    }
+    v1::BatchSearchResponse {
+        results,
+        metric: metric(answer.metric).into(),
+        generation: answer.generation,
+        shards: Some(counts),
+        times: Some(times(&sums, keys_time, &answer.waits)),
+    }
+}
+
+/// The responses that carry the answer to a range search.
+pub fn range_responses(answer: Answer) -> Vec<v1::RangeSearchResponse> {
+    let merged = &answer.merged;
+    let summary = v1::RangeSummary {
+        hits: merged.ids.len() as u64,
+        truncated: answer.truncated,
+        shards: Some(shards(merged)),
+        times: Some(times(&merged.times, merged.keys_time, &answer.waits)),
+    };
+    let mut keys = answer.merged.keys.into_iter();
+    let columns = answer.merged.ids.chunks(CHUNK).zip(answer.merged.scores.chunks(CHUNK));
+    let mut responses: Vec<_> = columns
+        .map(|(ids, scores)| v1::RangeSearchResponse {
+            ids: ids.to_vec(),
+            scores: scores.to_vec(),
+            keys: keys.by_ref().take(CHUNK).collect(),
+            metric: metric(answer.metric).into(),
+            generation: answer.generation,
+            summary: None,
+        })
+        .collect();
+    if responses.is_empty() {
+        responses.push(v1::RangeSearchResponse {
+            metric: metric(answer.metric).into(),
+            generation: answer.generation,
+            ..Default::default()
+        });
+    }
+    if let Some(last) = responses.last_mut() {
+        last.summary = Some(summary);
+    }
+    responses
+}
+
+/// The response that says what was done.
+pub fn explain_response(mut answer: Answer) -> v1::ExplainResponse {
+    let explained = answer.explained.take();
+    let mut explain =
+        v1::ExplainResponse { response: Some(response(answer)), ..Default::default() };
+    if let Some((done, understood)) = explained {
+        explain.plan = Some(v1::ExplainPlan {
+            k: saturate(understood.k),
+            nprobe: saturate(understood.nprobe),
+            refine: saturate(understood.refine),
+            searches: understood.searches,
+            allowed: done.allowed,
+            direct: done.direct,
+            simd: done.simd.to_owned(),
+        });
+        let list = |(list, score, rows)| v1::ProbedList { list, score, rows };
+        explain.lists = done.lists.into_iter().map(list).collect();
+        explain.codes_scanned = done.counts.scanned;
+        explain.codes_survived = done.counts.survived;
+    }
+    explain
+}
+
+/// The response that carries vectors.
+pub fn vectors_response(answer: Vectors) -> v1::GetVectorsResponse {
+    let vector = |vector| match vector {
+        Ok(values) => v1::ImageVector { values, error: None },
+        Err(error) => {
+            v1::ImageVector { values: Vec::new(), error: Some(crate::Error::into(error)) }
+        }
+    };
+    v1::GetVectorsResponse {
+        vectors: answer.vectors.into_iter().map(vector).collect(),
+        dim: saturate(answer.dim),
+        spec_hash: answer.spec.to_string(),
+        generation: answer.generation,
+    }
+}
+
+/// How an index is.
+pub fn status(state: IndexState) -> v1::IndexStatus {
+    v1::IndexStatus {
+        name: state.name,
+        generation: state.generation,
+        rows: state.rows,
+        dim: saturate(state.dim),
+        nlist: saturate(state.nlist),
+        spec_hash: state.spec.to_string(),
+        shards: saturate(state.shards),
+        faults: faults(state.faults),
+        retired: saturate(state.retired),
+        reload_error: state.reload_error,
+    }
+}
+
+/// Shards that fail.
+pub fn faults(faults: BTreeMap<String, String>) -> Vec<v1::ShardFault> {
+    faults.into_iter().map(|(shard, message)| v1::ShardFault { shard, message }).collect()
+}
+
+/// The generations of an index.
+pub fn generations(found: Generations) -> v1::ListGenerationsResponse {
+    let info = |(number, generation)| match generation {
+        Err(error) => v1::GenerationInfo {
+            number,
+            error: ocelli_index::Error::to_string(&error),
+            ..Default::default()
+        },
+        Ok(generation) => {
+            let generation: ocelli_index::Generation = generation;
+            v1::GenerationInfo {
+                number,
+                parent: generation.parent.unwrap_or(0),
+                model: generation.model.to_string(),
+                shards: saturate(generation.shards.len()),
+                rows: generation.shards.iter().map(|shard| shard.rows).sum(),
+                bytes: generation.shards.iter().map(|shard| shard.bytes).sum(),
+                error: String::new(),
+            }
+        }
+    };
+    v1::ListGenerationsResponse {
+        generations: found.all.into_iter().map(info).collect(),
+        current: found.current,
+        serving: found.serving,
+    }
+}
+
+/// What a change of generations came to: the generation and the milliseconds.
+pub fn change(change: &Change) -> (u64, u64) {
+    (change.generation, u64::try_from(change.open_time.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn times(stages: &StageTimes, keys: Duration, waits: &Waits) -> v1::SearchTimes {
+    v1::SearchTimes {
+        encode_us: us(waits.encode),
+        queue_us: us(waits.queue),
+        resolve_us: us(waits.resolve),
+        probe_us: us(stages.probe),
+        lut_us: us(stages.lut),
+        scan_us: us(stages.scan),
+        refine_us: us(stages.refine),
+        keys_us: us(keys),
+        total_us: us(waits.total),
+    }
+}
+
+fn shards(merged: &Merged) -> v1::ShardCounts {
+    v1::ShardCounts {
+        asked: saturate(merged.shards_asked),
+        answered: saturate(merged.shards_asked.saturating_sub(merged.failed.len())),
+        failed: merged.failed.iter().cloned().collect(),
+    }
+}
+
+fn metric(metric: Metric) -> v1::Metric {
+    match metric {
+        Metric::L2 => v1::Metric::L2,
+        Metric::InnerProduct => v1::Metric::InnerProduct,
+    }
+}
+
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn saturate(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,31 @@
+//! The services of `ocelli.v1`: unwrap, call, convert.
+
+mod admin;
+mod admission;
+mod search;
+mod stream;
+
+use std::sync::Arc;
+
+use ocelli_proto::v1::admin_service_server::AdminServiceServer;
+use ocelli_proto::v1::search_service_server::SearchServiceServer;
+use tonic::service::Routes;
+
+use crate::service::Searcher;
+
+/// The services of this server, for health reports.
+pub const SERVICE_NAMES: [&str; 2] = ["ocelli.v1.SearchService", "ocelli.v1.AdminService"];
+
+/// Messages of the administration are small.
+const ADMIN_MESSAGE_BYTES: usize = 1 << 20;
+
+struct Adapter(Arc<Searcher>);
+
+/// The routes that answer from `searcher`, with requests of at most `max_message_bytes`.
+pub fn routes(searcher: Arc<Searcher>, max_message_bytes: usize) -> Routes {
+    let search = SearchServiceServer::new(Adapter(Arc::clone(&searcher)))
+        .max_decoding_message_size(max_message_bytes);
+    let admin = AdminServiceServer::new(Adapter(Arc::clone(&searcher)))
+        .max_decoding_message_size(ADMIN_MESSAGE_BYTES);
+    Routes::new(admission::Admission::new(search, searcher)).add_service(admin)
+}

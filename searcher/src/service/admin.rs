@@ -1,0 +1,217 @@
+//! Which generation of an index answers, and whether traffic should come here.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ocelli_index::{Generation, Hash, IndexDir};
+use ocelli_proto::status::Code;
+use ocelli_proto::v1::ErrorReason;
+
+use super::Searcher;
+use super::index::{Demand, Slot};
+use crate::error::{Error, Result};
+
+/// How often it is looked whether queries still run.
+const DRAIN: Duration = Duration::from_millis(10);
+
+/// How an index is.
+#[derive(Clone, Debug)]
+pub struct IndexState {
+    /// Name in requests.
+    pub name: String,
+    /// The generation that answers.
+    pub generation: u64,
+    /// Vectors that are not deleted.
+    pub rows: u64,
+    /// Dimension.
+    pub dim: usize,
+    /// Lists of its model.
+    pub nlist: usize,
+    /// Hash of its descriptor spec.
+    pub spec: Hash,
+    /// Shards of the generation.
+    pub shards: usize,
+    /// Those of them that fail, by name, each with the reason.
+    pub faults: BTreeMap<String, String>,
+    /// Earlier generations that queries still run on.
+    pub retired: usize,
+    /// Why the newest attempt to open the current generation failed; empty if it did not.
+    pub reload_error: String,
+}
+
+/// The generations of an index on disk.
+#[derive(Debug)]
+pub struct Generations {
+    /// By number, ascending.
+    pub all: Vec<GenerationState>,
+    /// The current one on disk; 0 if there is none.
+    pub current: u64,
+    /// The one that answers.
+    pub serving: u64,
+}
+
+/// A generation on disk: its number, and what its file says.
+pub type GenerationState = (u64, ocelli_index::Result<Generation>);
+
+/// What a change of generations came to.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The generation that answers.
+    pub generation: u64,
+    /// Time for opening and warming it.
+    pub open_time: Duration,
+    /// Shards that fail.
+    pub faults: BTreeMap<String, String>,
+}
+
+impl Searcher {
+    /// How every index is, by name.
+    pub fn states(&self) -> Vec<IndexState> {
+        self.indexes.values().map(state).collect()
+    }
+
+    /// The generations of an index.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] for no such index; [`Code::DataLoss`] where its directory cannot be read.
+    pub async fn generations(&self, name: &str) -> Result<Generations> {
+        let slot = self.slot(name)?;
+        let (folder, serving) = (slot.folder.clone(), slot.current().generation);
+        blocking(move || {
+            let dir = IndexDir::open(&folder)?;
+            let current = dir.current()?.map_or(0, |generation| generation.number);
+            let numbers = dir.generations()?;
+            let all = numbers.into_iter().map(|number| (number, dir.generation(number))).collect();
+            Ok(Generations { all, current, serving })
+        })
+        .await
+    }
+
+    /// Makes `generation` current, on disk and here, if `expected` is current on disk.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`] for 0; [`Code::NotFound`]; [`Code::Aborted`]; whatever keeps the generation
+    /// from being opened whole. Nothing has changed then.
+    pub async fn activate(&self, name: &str, expected: u64, generation: u64) -> Result<Change> {
+        let slot = self.slot(name)?;
+        for (field, number) in [("expected", expected), ("generation", generation)] {
+            if number == 0 {
+                let message = format!("{field} is 0; expected a generation, 1 or more");
+                return Err(Error::invalid(message).at(field));
+            }
+        }
+        let _changing = slot.changing.lock().await;
+        let folder = slot.folder.clone();
+        // Before the expensive part: most that is wrong shows here.
+        blocking(move || {
+            let dir = IndexDir::open(&folder)?;
+            dir.generation(generation).map_err(|error| {
+                let error = Error::from(error);
+                match error.code {
+                    Code::NotFound => error.because(ErrorReason::GenerationNotFound),
+                    _ => error,
+                }
+                .at("generation")
+            })?;
+            let current = dir.current()?.map_or(0, |generation| generation.number);
+            if current != expected {
+                let message = format!("generation {expected} was expected; {current} is current");
+                return Err(Error::new(Code::Aborted, message).at("expected"));
+            }
+            Ok(())
+        })
+        .await?;
+        let opened = slot.open_aside(Some(generation), Demand::Whole).await?;
+        let folder = slot.folder.clone();
+        blocking(move || Ok(IndexDir::open(&folder)?.activate(expected, generation)?)).await?;
+        slot.set_reload_error(String::new());
+        Ok(change(slot, opened))
+    }
+
+    /// Activates the parent of the current generation, if `expected` is current on disk.
+    ///
+    /// # Errors
+    /// As [`Searcher::activate`]; [`Code::FailedPrecondition`] if it has no parent.
+    pub async fn rollback(&self, name: &str, expected: u64) -> Result<Change> {
+        let folder = self.slot(name)?.folder.clone();
+        let parent = blocking(move || {
+            let parent = IndexDir::open(&folder)?.generation(expected)?.parent;
+            parent.ok_or_else(|| {
+                let message = format!("generation {expected} has no parent to go back to");
+                Error::new(Code::FailedPrecondition, message).at("expected")
+            })
+        })
+        .await?;
+        self.activate(name, expected, parent).await
+    }
+
+    /// Opens the current generation of an index again.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`]; whatever keeps it from being opened. What answered before goes on then.
+    pub async fn reload(&self, name: &str) -> Result<Change> {
+        let slot = self.slot(name)?;
+        let _changing = slot.changing.lock().await;
+        match slot.open_aside(None, Demand::Degraded).await {
+            Ok(opened) => {
+                slot.set_reload_error(String::new());
+                Ok(change(slot, opened))
+            }
+            Err(error) => {
+                slot.set_reload_error(error.message.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// [`Searcher::reload`] of every index, as SIGHUP wants it; failures are logged.
+    pub async fn reload_all(&self) {
+        for name in self.indexes.keys() {
+            if let Err(error) = self.reload(name).await {
+                tracing::error!(index = name, %error, "the index cannot be opened again; the generation before goes on");
+            }
+        }
+    }
+
+    /// Wants no traffic any more, or again; in the first case waits up to `timeout` until nothing runs.
+    /// Returns what runs still.
+    pub async fn drain(&self, drain: bool, timeout: Duration) -> usize {
+        self.draining.store(drain, Ordering::SeqCst);
+        tracing::info!(drain, "traffic");
+        let end = Instant::now() + timeout;
+        while drain && self.in_flight() > 0 && Instant::now() < end {
+            tokio::time::sleep(DRAIN).await;
+        }
+        self.in_flight()
+    }
+}
+
+fn state(slot: &Slot) -> IndexState {
+    let index = slot.current();
+    IndexState {
+        name: slot.name.clone(),
+        generation: index.generation,
+        rows: index.rows,
+        dim: index.dim,
+        nlist: index.nlist,
+        spec: index.spec,
+        shards: index.files.len(),
+        faults: index.root.faults(),
+        retired: slot.retired(),
+        reload_error: slot.reload_error(),
+    }
+}
+
+fn change(slot: &Slot, opened: super::OpenIndex) -> Change {
+    let index = slot.replace(opened);
+    Change { generation: index.generation, open_time: index.open_time, faults: index.root.faults() }
+}
+
+/// Runs what reads and writes files where it blocks nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(Code::Internal, format!("the work failed: {error}")))?
+}

@@ -1,0 +1,235 @@
+//! One query: its terms become a vector, the root searches it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ocelli_index::Scratch;
+use ocelli_proto::status::Code;
+use ocelli_proto::v1;
+
+use super::combine::weighted_mean;
+use super::{
+    Answer, Call, OpenIndex, Query, Searcher, Target, Term, Understood, Vectors, Waits, What, check,
+};
+use crate::error::{Error, Result};
+use crate::leaf::{Explained, ImageName};
+use crate::root::{Merged, Root, RootParams};
+
+/// A term with everything known but the vectors of indexed images, which need a look at the shards.
+pub(super) enum Resolved {
+    Vector(Vec<f32>),
+    Indexed(ImageName),
+}
+
+/// Terms as a compute thread takes them.
+pub(super) type Resolvable = Vec<(f32, Resolved)>;
+
+/// What one job of a compute thread is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Search,
+    Range,
+    Explain,
+}
+
+/// What it answers.
+struct Done {
+    merged: Merged,
+    truncated: bool,
+    explained: Option<Explained>,
+    resolve: Duration,
+}
+
+impl Searcher {
+    /// Answers one query that arrived at `arrival`. `time_left`, counted from then, is what the client
+    /// still gives: when it is over, or when this future is dropped, what has not begun never runs, and what
+    /// runs ends soon.
+    ///
+    /// # Errors
+    /// See [`Code`]; `ocelli.v1.SearchService` lists which of them mean what.
+    pub async fn search(
+        &self,
+        query: Query,
+        arrival: Instant,
+        time_left: Option<Duration>,
+    ) -> Result<Answer> {
+        self.call(arrival, time_left, |call| self.one(query, call, Kind::Search)).await
+    }
+
+    /// [`Searcher::search`] for all images up to `query.options.threshold`; `k` is their limit, and 0 stands
+    /// for the server's.
+    ///
+    /// # Errors
+    /// As [`Searcher::search`].
+    pub async fn search_range(
+        &self,
+        query: Query,
+        arrival: Instant,
+        time_left: Option<Duration>,
+    ) -> Result<Answer> {
+        self.call(arrival, time_left, |call| self.one(query, call, Kind::Range)).await
+    }
+
+    /// [`Searcher::search`] that says what was done.
+    ///
+    /// # Errors
+    /// As [`Searcher::search`].
+    pub async fn explain(
+        &self,
+        query: Query,
+        arrival: Instant,
+        time_left: Option<Duration>,
+    ) -> Result<Answer> {
+        self.call(arrival, time_left, |call| self.one(query, call, Kind::Explain)).await
+    }
+
+    /// The vectors of images of an index.
+    ///
+    /// # Errors
+    /// As [`Searcher::search`]; an image that is not there has an error of its own.
+    pub async fn vectors(
+        &self,
+        target: Target,
+        images: Vec<Result<ImageName>>,
+        arrival: Instant,
+        time_left: Option<Duration>,
+    ) -> Result<Vectors> {
+        self.call(arrival, time_left, |call| async move {
+            let index = self.index(&target)?;
+            check::count("images", images.len(), self.limits.max_batch)?;
+            let root = Arc::clone(&index.root);
+            let job = move |_: &mut Scratch| -> Result<Vec<Result<Vec<f32>>>> {
+                let vector = |image: Result<ImageName>| {
+                    call.cancel.check()?;
+                    Ok(image.and_then(|image| root.vector_of(&image)))
+                };
+                images.into_iter().map(vector).collect()
+            };
+            let (vectors, _) = self.pool.run(1, job).await?;
+            let (dim, spec, generation) = (index.dim, index.spec, index.generation);
+            Ok(Vectors { vectors: vectors?, dim, spec, generation })
+        })
+        .await
+    }
+
+    async fn one(&self, query: Query, call: Call, kind: Kind) -> Result<Answer> {
+        let index = self.index(&query.target)?;
+        let mut options = query.options;
+        let k = match kind {
+            Kind::Range => check::range(&mut options, &self.limits)?,
+            _ => check::k(options.k, &self.limits)?,
+        };
+        let (params, searches) = check::options(options, k, &self.limits, &index, &call.cancel)?;
+        // All cheap checks first: a query that must fail should not cost an encoding.
+        check::terms(&query.terms, &index)?;
+        let mut waits = Waits::default();
+        let (terms, sizes_differ) =
+            self.encode_terms(&index, query.terms, &call, &mut waits.encode).await?;
+
+        let leaf = &params.leaf;
+        let understood =
+            Understood { k: leaf.k, nprobe: leaf.nprobe, refine: leaf.refine, searches };
+        let root = Arc::clone(&index.root);
+        let job = move |scratch: &mut Scratch| work(&root, terms, &params, kind, scratch);
+        let (done, queue) = self.pool.run(1, job).await?;
+        let done = done?;
+        (waits.queue, waits.resolve, waits.total) = (queue, done.resolve, call.arrival.elapsed());
+        Ok(Answer {
+            merged: done.merged,
+            metric: index.metric,
+            generation: index.generation,
+            sizes_differ,
+            truncated: done.truncated,
+            waits,
+            explained: done.explained.map(|explained| (explained, understood)),
+        })
+    }
+
+    /// The terms with their images encoded, and whether one was encoded at other sizes.
+    pub(super) async fn encode_terms(
+        &self,
+        index: &OpenIndex,
+        terms: Vec<Term>,
+        call: &Call,
+        time: &mut Duration,
+    ) -> Result<(Resolvable, bool)> {
+        let mut sizes_differ = false;
+        let mut resolved = Vec::with_capacity(terms.len());
+        for (number, Term { weight, what }) in terms.into_iter().enumerate() {
+            let term = match what {
+                What::Vector(values, _) => Resolved::Vector(values),
+                What::Indexed(image) => Resolved::Indexed(image),
+                What::Image(request) => {
+                    let start = Instant::now();
+                    let encoded = self.encode(index, request, call.deadline).await;
+                    let encoded =
+                        encoded.map_err(|error| error.at(format!("terms[{number}].image")))?;
+                    *time += start.elapsed();
+                    sizes_differ |= encoded.sizes_differ;
+                    Resolved::Vector(encoded.values)
+                }
+            };
+            resolved.push((weight, term));
+        }
+        Ok((resolved, sizes_differ))
+    }
+
+    /// Has an image encoded and checks that the result belongs to the index.
+    async fn encode(
+        &self,
+        index: &OpenIndex,
+        request: v1::EncodeRequest,
+        deadline: Instant,
+    ) -> Result<v1::EncodeResponse> {
+        let Some(encoder) = &self.encoder else {
+            let message = "the query has an image, and this server has no encoder configured";
+            let error = Error::new(Code::FailedPrecondition, message);
+            return Err(error.because(v1::ErrorReason::NoEncoder));
+        };
+        let encoded = encoder.encode(request, Some(deadline)).await;
+        let encoded = encoded.map_err(|error| match error.code {
+            Code::InvalidArgument => error.because(v1::ErrorReason::ImageRefused),
+            _ => error,
+        })?;
+        check::encoded(&encoded, index, encoder.url())?;
+        Ok(encoded)
+    }
+}
+
+fn work(
+    root: &Root,
+    terms: Resolvable,
+    params: &RootParams,
+    kind: Kind,
+    scratch: &mut Scratch,
+) -> Result<Done> {
+    let start = Instant::now();
+    let x = resolve(root, terms)?;
+    let resolve = start.elapsed();
+    if kind == Kind::Range {
+        let (merged, truncated) = root.search_range(&x, params, scratch)?;
+        return Ok(Done { merged, truncated, explained: None, resolve });
+    }
+    scratch.take_counts();
+    let found = root.search(&x, params, scratch)?.pop();
+    let merged = found.ok_or_else(|| Error::new(Code::Internal, "no leaf answered"))?;
+    let explained = match kind {
+        Kind::Explain => Some(root.explain(&x, params, scratch)?),
+        _ => None,
+    };
+    Ok(Done { merged, truncated: false, explained, resolve })
+}
+
+/// The query's descriptor, (dim,): the weighted mean of its terms; a single term as it is.
+pub(super) fn resolve(root: &Root, terms: Resolvable) -> Result<Vec<f32>> {
+    let vectors = terms.into_iter().enumerate().map(|(number, (weight, term))| {
+        let vector = match term {
+            Resolved::Vector(values) => values,
+            Resolved::Indexed(image) => {
+                root.vector_of(&image).map_err(|error| error.at(format!("terms[{number}]")))?
+            }
+        };
+        Ok((weight, vector))
+    });
+    weighted_mean(vectors.collect::<Result<Vec<_>>>()?)
+}

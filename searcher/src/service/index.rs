@@ -1,0 +1,241 @@
+//! An open index, and the place that holds the one that is current.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ocelli_index::{Hash, IndexDir, Metric, Refinement, Row, Scratch, SearchParams, Snapshot};
+use ocelli_proto::status::Code;
+
+use crate::error::{Error, Result};
+use crate::root::Root;
+
+/// How often it is looked whether the last query on an earlier generation has ended.
+const RETIRE: Duration = Duration::from_millis(20);
+/// Queries that warm a generation's caches after its bytes.
+const WARM_QUERIES: usize = 16;
+
+/// An open index: one generation, and the facts about it that queries are checked against.
+pub struct OpenIndex {
+    pub(super) name: String,
+    pub(super) generation: u64,
+    /// Hash of the model's descriptor spec.
+    pub(super) spec: Hash,
+    pub(super) dim: usize,
+    pub(super) nlist: usize,
+    pub(super) rows: u64,
+    /// Whether it has finer codes.
+    pub(super) refined: bool,
+    pub(super) metric: Metric,
+    pub(super) root: Arc<Root>,
+    /// The shards' files as they were opened.
+    pub(super) files: BTreeMap<String, (PathBuf, Option<FileIdentity>)>,
+    pub(super) open_time: Duration,
+}
+
+/// What tells one file of a name from another: device, inode, size, time of change in nanoseconds.
+pub(super) type FileIdentity = (u64, u64, u64, i64, i64);
+
+/// The file at `path` as it is now.
+pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+}
+
+/// How a generation is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Every shard sound, or none of them is taken.
+    Whole,
+    /// As far as it goes: a shard that fails does so alone.
+    Degraded,
+}
+
+impl OpenIndex {
+    /// Opens a generation (the current one, or the one asked for) and warms it: its bytes are proven and in
+    /// memory, and a few searches have run. Blocking, and long for a large index.
+    pub(super) fn open(
+        name: &str,
+        folder: &Path,
+        generation: Option<u64>,
+        demand: Demand,
+        warm: bool,
+    ) -> ocelli_index::Result<OpenIndex> {
+        let start = Instant::now();
+        let dir = IndexDir::open(folder)?;
+        let snapshot = match demand {
+            Demand::Whole => Snapshot::open(folder, generation)?,
+            Demand::Degraded => Snapshot::open_degraded(folder, generation)?,
+        };
+        let mut files = BTreeMap::new();
+        for entry in &snapshot.generation().shards {
+            let path = dir.shard_path(&entry.name)?;
+            let identity = identity(&path);
+            files.insert(entry.name.clone(), (path, identity));
+        }
+        let mut failures: Vec<_> = snapshot.missing().collect();
+        if warm {
+            failures.extend(snapshot.warm());
+            warm_up(&snapshot);
+        }
+        if demand == Demand::Whole && !failures.is_empty() {
+            return Err(failures.swap_remove(0).error);
+        }
+        let mut faults = BTreeMap::new();
+        for failure in failures {
+            tracing::error!(index = name, shard = failure.name, error = %failure.error, "a shard fails");
+            faults.insert(failure.name, failure.error.to_string());
+        }
+        let model = snapshot.model();
+        let parts = model.parts();
+        let (generation, spec) = (snapshot.generation().number, parts.spec.hash());
+        tracing::info!(
+            index = name,
+            folder = %folder.display(),
+            generation,
+            rows = snapshot.rows(),
+            shards = files.len(),
+            dim = parts.dim,
+            nlist = parts.nlist,
+            bytes_per_code = parts.m,
+            finer_codes = snapshot.refinement().map(Refinement::name),
+            model = %model.hash(),
+            %spec,
+            open_ms = start.elapsed().as_millis() as u64,
+            "index opened"
+        );
+        let (dim, nlist, metric) = (parts.dim, parts.nlist, parts.metric);
+        let (rows, refined) = (snapshot.rows(), snapshot.refinement().is_some());
+        let root = Arc::new(Root::new(vec![Arc::new(snapshot)], metric, faults));
+        Ok(OpenIndex {
+            name: name.to_owned(),
+            generation,
+            spec,
+            dim,
+            nlist,
+            rows,
+            refined,
+            metric,
+            root,
+            files,
+            open_time: start.elapsed(),
+        })
+    }
+}
+
+/// Searches a few of the snapshot's own vectors, so that what is made when it is first needed is there.
+fn warm_up(snapshot: &Snapshot) {
+    let mut scratch = Scratch::default();
+    let params = SearchParams { allow_partial: true, ..SearchParams::default() };
+    let rows: Vec<u32> = snapshot.shards().map(|shard| shard.rows()).collect();
+    for number in 0..WARM_QUERIES {
+        let shard = number % rows.len().max(1);
+        let Some(rows) = rows.get(shard) else { return };
+        let ordinal = (u64::from(*rows) * number as u64 / WARM_QUERIES as u64) as u32;
+        // A failure was or will be found by others; here it only matters that the rest is warm.
+        let Ok(x) = snapshot.vector(Row { shard: shard as u32, ordinal }) else { continue };
+        let _ = snapshot.search_with(&x, &params, &mut scratch);
+    }
+}
+
+/// A served index: the generation that is current, and those that are on their way out.
+pub struct Slot {
+    pub(super) name: String,
+    pub(super) folder: PathBuf,
+    warm: bool,
+    current: ArcSwap<OpenIndex>,
+    retired: Arc<Mutex<Vec<Weak<OpenIndex>>>>,
+    /// Held by whoever changes the current generation.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    reload_error: Mutex<String>,
+}
+
+impl Slot {
+    /// Opens the current generation of the index in `folder`. Blocking.
+    pub(super) fn open(name: &str, folder: &Path, warm: bool) -> ocelli_index::Result<Slot> {
+        let index = OpenIndex::open(name, folder, None, Demand::Degraded, warm)?;
+        Ok(Slot {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            warm,
+            current: ArcSwap::from_pointee(index),
+            retired: Arc::default(),
+            changing: tokio::sync::Mutex::default(),
+            reload_error: Mutex::default(),
+        })
+    }
+
+    /// The generation that answers now.
+    pub(super) fn current(&self) -> Arc<OpenIndex> {
+        self.current.load_full()
+    }
+
+    /// Earlier generations that queries still run on.
+    pub(super) fn retired(&self) -> usize {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.iter().filter(|index| index.strong_count() > 0).count()
+    }
+
+    /// Why the newest attempt to open failed; empty if it did not.
+    pub(super) fn reload_error(&self) -> String {
+        self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_reload_error(&self, error: String) {
+        *self.reload_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// Opens a generation on a thread of its own, behind those that search.
+    pub(super) async fn open_aside(
+        &self,
+        generation: Option<u64>,
+        demand: Demand,
+    ) -> Result<OpenIndex> {
+        let (name, folder, warm) = (self.name.clone(), self.folder.clone(), self.warm);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("open-index".to_owned());
+        let spawned = thread.spawn(move || {
+            // Of this thread alone, on Linux: searches go first. Where it is refused, it is as before.
+            let _ = rustix::process::nice(19);
+            let _ = sender.send(OpenIndex::open(&name, &folder, generation, demand, warm));
+        });
+        spawned.map_err(|error| {
+            Error::new(Code::Internal, format!("cannot start a thread to open the index: {error}"))
+        })?;
+        let opened = receiver.await.map_err(|_| {
+            Error::new(Code::Internal, "opening the index failed; the server's log says why")
+        })?;
+        Ok(opened?)
+    }
+
+    /// Makes `index` the one that answers. Queries that run end on the one before, which is then unmapped:
+    /// on a thread that nobody waits for, since that takes a while for a large one.
+    pub(super) fn replace(&self, index: OpenIndex) -> Arc<OpenIndex> {
+        let (name, generation) = (self.name.clone(), index.generation);
+        let new = Arc::new(index);
+        let mut old = self.current.swap(Arc::clone(&new));
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|index| index.strong_count() > 0);
+        retired.push(Arc::downgrade(&old));
+        drop(retired);
+        tracing::info!(index = name, generation, before = old.generation, "generation answers");
+        tokio::spawn(async move {
+            let gone = loop {
+                match Arc::try_unwrap(old) {
+                    Ok(index) => break index,
+                    Err(shared) => old = shared,
+                }
+                tokio::time::sleep(RETIRE).await;
+            };
+            // Jobs that run without anybody waiting hold the root alone: it goes with the last of them.
+            let generation = gone.generation;
+            let dropped = tokio::task::spawn_blocking(move || drop(gone)).await;
+            tracing::info!(index = name, generation, ok = dropped.is_ok(), "generation closed");
+        });
+        new
+    }
+}

@@ -1,0 +1,72 @@
+//! Looks after what is served: another current generation, files that vanish, files that are whole again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocelli_index::IndexDir;
+
+use super::Searcher;
+use super::index::{Slot, identity};
+
+/// What a look at an index found.
+enum Found {
+    Nothing,
+    Reload(&'static str),
+}
+
+impl Searcher {
+    /// Looks at every index each `interval` for ever.
+    pub async fn watch(self: Arc<Self>, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval).await;
+            self.look().await;
+        }
+    }
+
+    /// Looks at every index once: opens it again if another generation is current on disk, or if a damaged
+    /// shard's file is another one than before; reports shards whose file is gone. Queries go on meanwhile.
+    pub async fn look(self: &Arc<Self>) {
+        for name in self.indexes.keys().cloned().collect::<Vec<_>>() {
+            let searcher = Arc::clone(self);
+            let looking = name.clone();
+            let look = move || searcher.indexes.get(&looking).map_or(Found::Nothing, look_at);
+            // A panic in there was logged; the next look comes.
+            if let Ok(Found::Reload(why)) = tokio::task::spawn_blocking(look).await {
+                tracing::info!(index = name, why, "opening the index again");
+                if let Err(error) = self.reload(&name).await {
+                    tracing::error!(index = name, %error, "the index cannot be opened again; the generation before goes on");
+                }
+            }
+        }
+    }
+}
+
+fn look_at(slot: &Slot) -> Found {
+    let current = slot.current();
+    let on_disk = IndexDir::open(&slot.folder).and_then(|dir| dir.current());
+    match on_disk {
+        Ok(Some(generation)) if generation.number != current.generation => {
+            return Found::Reload("another generation is current");
+        }
+        Ok(Some(_)) => slot.set_reload_error(String::new()),
+        Ok(None) => slot.set_reload_error("CURRENT is gone".to_owned()),
+        Err(error) => slot.set_reload_error(error.to_string()),
+    }
+    let faults = current.root.faults();
+    for (shard, (path, before)) in &current.files {
+        let now = identity(path);
+        if faults.contains_key(shard) {
+            if now.is_some() && now != *before {
+                return Found::Reload("the file of a shard that failed is another one now");
+            }
+        } else if now.is_none() && before.is_some() {
+            // Queries go on: what is mapped stays until the index is closed.
+            let what = format!(
+                "{}: the file is gone; it answers until the index is opened again",
+                path.display()
+            );
+            current.root.note_fault(shard, &what);
+        }
+    }
+    Found::Nothing
+}

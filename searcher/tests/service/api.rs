@@ -1,0 +1,329 @@
+//! What the other calls of the search service answer, held against the index itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ocelli_index::{Filter, Name, Scratch, SearchParams};
+use ocelli_proto::status::reason;
+use ocelli_proto::v1;
+use ocelli_proto::v1::ErrorReason;
+use ocelli_proto::v1::stream_search_response::Outcome;
+use tokio_stream::{StreamExt, iter};
+use tonic::{Code, Request};
+
+use crate::query::{K, World, by_key, expected, id, one, vector};
+use crate::support::{DIM, Running, build, config, key, numbers};
+
+fn terms(x: Vec<f32>) -> Vec<v1::QueryTerm> {
+    vec![v1::QueryTerm { weight: None, term: Some(vector(x)) }]
+}
+
+/// A batch has the answers of its queries one by one; what is wrong with some of them is said there, and
+/// neither moves nor fails the others.
+#[tokio::test]
+async fn a_batch_answers_as_its_queries_do() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let mut queries = Vec::new();
+    for seed in 0..700 {
+        queries.push(v1::BatchQuery { terms: terms(numbers(seed, DIM)) });
+    }
+    queries[3].terms = vec![v1::QueryTerm { weight: None, term: Some(id(17)) }];
+    queries[5].terms = terms(vec![1.0; 3]);
+    queries[600].terms = vec![v1::QueryTerm { weight: None, term: Some(by_key("nobody")) }];
+    queries[699].terms.clear();
+    let batch = v1::BatchSearchRequest {
+        queries,
+        k: K,
+        nprobe: 1000,
+        with_keys: true,
+        ..Default::default()
+    };
+    let answer = client.batch_search(batch).await?.into_inner();
+    assert_eq!(answer.results.len(), 700);
+    let wrong = [
+        (5, Code::InvalidArgument, ErrorReason::DimensionMismatch, "terms[0].vector.values"),
+        (600, Code::NotFound, ErrorReason::ImageNotFound, "terms[0]"),
+        (699, Code::InvalidArgument, ErrorReason::FieldInvalid, "terms"),
+    ];
+    for (at, code, reason, field) in wrong {
+        let error = answer.results[at].error.clone().context("an error")?;
+        assert_eq!(
+            (error.code, error.reason(), error.field.as_str()),
+            (code as i32, reason, field)
+        );
+        assert!(answer.results[at].ids.is_empty());
+    }
+    for (seed, result) in answer.results.iter().enumerate() {
+        if wrong.iter().any(|w| w.0 == seed) {
+            continue;
+        }
+        let x = if seed == 3 { world.stored(17)? } else { numbers(seed as u64, DIM) };
+        let (ids, scores) = expected(&world.snapshot, &x)?;
+        assert_eq!((&result.ids, &result.scores), (&ids, &scores), "query {seed}");
+        assert_eq!(result.keys, Vec::from_iter(ids.iter().map(|id| key(*id))));
+        assert_eq!(result.error, None);
+    }
+    assert_eq!(answer.generation, 1);
+    assert_eq!(answer.shards.context("shards")?.answered, 2);
+
+    let none = client.batch_search(v1::BatchSearchRequest::default()).await.unwrap_err();
+    assert_eq!(none.code(), Code::InvalidArgument);
+    assert_eq!(reason(&none), (ErrorReason::FieldInvalid, "queries".to_owned()));
+    Ok(())
+}
+
+/// Every query of a stream is answered under its number; a bad one gets its error, and those after it are
+/// answered all the same.
+#[tokio::test]
+async fn a_bad_query_does_not_end_a_stream() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let asked = |tag: u64| {
+        let search = match tag % 10 {
+            3 => Some(one(vector(vec![0.0; 7]))),
+            7 => None,
+            _ => Some(one(vector(numbers(tag, DIM)))),
+        };
+        v1::StreamSearchRequest { tag, search }
+    };
+    let n = 1000;
+    let mut answers = client.stream_search(iter((0..n).map(asked))).await?.into_inner();
+    let mut seen = BTreeSet::new();
+    while let Some(answer) = answers.next().await {
+        let answer = answer?;
+        assert!(seen.insert(answer.tag), "{} was answered twice", answer.tag);
+        match (answer.tag % 10, answer.outcome.context("an outcome")?) {
+            (3, Outcome::Error(error)) => {
+                assert_eq!(error.reason(), ErrorReason::DimensionMismatch);
+                assert_eq!(error.field, "search.terms[0].vector.values");
+            }
+            (7, Outcome::Error(error)) => assert_eq!(error.field, "search.search"),
+            (_, Outcome::Response(response)) => {
+                let x = numbers(answer.tag, DIM);
+                assert_eq!(response.ids, expected(&world.snapshot, &x)?.0, "{}", answer.tag);
+            }
+            (_, outcome) => panic!("{}: {outcome:?}", answer.tag),
+        }
+    }
+    assert_eq!(seen.len() as u64, n);
+    Ok(())
+}
+
+/// All hits up to the threshold in the order of a search, over several responses; the best of them where
+/// there is a limit.
+#[tokio::test]
+async fn a_range_search_finds_all_up_to_its_threshold() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let x = numbers(5, DIM);
+    let params = SearchParams { k: 20_000, nprobe: 8, ..SearchParams::default() };
+    let all = world.snapshot.search(&x, &params)?.hits;
+    let threshold = all[2500].score;
+    let want = Vec::from_iter(
+        all.iter().take_while(|hit| hit.score >= threshold).map(|hit| (hit.id, hit.score)),
+    );
+    assert!(want.len() > 2500);
+    for limit in [0, 1000, 1001, want.len() as u32, 1] {
+        let request = v1::RangeSearchRequest {
+            terms: terms(x.clone()),
+            threshold,
+            limit,
+            exact: true,
+            with_keys: true,
+            ..Default::default()
+        };
+        let mut responses = client.range_search(request).await?.into_inner();
+        let (mut found, mut keys, mut summary) = (Vec::new(), Vec::new(), None);
+        while let Some(response) = responses.message().await? {
+            assert!(summary.is_none(), "the summary comes last");
+            assert!(response.ids.len() <= 1000);
+            found.extend(response.ids.into_iter().zip(response.scores));
+            keys.extend(response.keys);
+            summary = response.summary;
+        }
+        let n = if limit == 0 { want.len() } else { limit as usize };
+        assert_eq!(found, want[..n], "limit {limit}");
+        assert_eq!(keys, Vec::from_iter(found.iter().map(|(id, _)| key(*id))));
+        let summary = summary.context("a summary")?;
+        assert_eq!((summary.hits, summary.truncated), (n as u64, n < want.len()), "{limit}");
+    }
+    let request = v1::RangeSearchRequest {
+        terms: terms(x.clone()),
+        threshold: f32::NAN,
+        ..Default::default()
+    };
+    let status = client.range_search(request).await.unwrap_err();
+    assert_eq!(reason(&status), (ErrorReason::FieldInvalid, "threshold".to_owned()));
+    // Nothing is as good: one response without hits.
+    let request = v1::RangeSearchRequest { terms: terms(x), threshold: 1e9, ..Default::default() };
+    let mut responses = client.range_search(request).await?.into_inner();
+    let only = responses.message().await?.context("one response")?;
+    assert!(only.ids.is_empty() && only.summary.is_some_and(|s| s.hits == 0 && !s.truncated));
+    assert_eq!(responses.message().await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn filters_thresholds_and_exact_do_what_the_index_does() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let x = numbers(5, DIM);
+    let few = v1::SearchRequest { nprobe: 1, ..one(vector(x.clone())) };
+    let exact = v1::SearchRequest { exact: true, ..few.clone() };
+    let (ids, scores) = expected(&world.snapshot, &x)?;
+    assert_ne!(client.search(few).await?.into_inner().ids, ids, "one list is not enough");
+    assert_eq!(client.search(exact.clone()).await?.into_inner().ids, ids);
+
+    let cut = v1::SearchRequest { score_threshold: Some(scores[3]), ..exact.clone() };
+    assert_eq!(client.search(cut).await?.into_inner().ids, ids[..4]);
+
+    // The best by id and the second by key are denied; then only some are allowed, by both names.
+    let set = |ids: &[u64], keys: &[u64]| {
+        let keys = Vec::from_iter(keys.iter().map(|id| key(*id)));
+        Some(v1::ImageSet { ids: ids.to_vec(), keys })
+    };
+    let name = |id: u64| Name::Key(key(id));
+    let cases = [
+        (
+            v1::Filter { allow: None, deny: set(&ids[..1], &ids[1..2]) },
+            Filter { allow: None, deny: [Name::Id(ids[0]), name(ids[1])].into() },
+        ),
+        (
+            v1::Filter { allow: set(&[9, 11_000, 1 << 60], &[50]), deny: set(&[9], &[]) },
+            Filter { allow: Some([Name::Id(11_000), name(50)].into()), deny: BTreeSet::new() },
+        ),
+        (
+            v1::Filter { allow: set(&[], &[]), deny: None },
+            Filter { allow: Some(BTreeSet::new()), deny: BTreeSet::new() },
+        ),
+    ];
+    for (filter, same) in cases {
+        let request = v1::SearchRequest { filter: Some(filter), ..exact.clone() };
+        let found = client.search(request).await?.into_inner();
+        let filter = Some(world.snapshot.resolve(&same)?.into());
+        let params = SearchParams { k: K as usize, nprobe: 8, filter, ..SearchParams::default() };
+        let hits = world.snapshot.search(&x, &params)?.hits;
+        assert_eq!(found.ids, Vec::from_iter(hits.iter().map(|hit| hit.id)));
+    }
+    let filter = Some(v1::Filter { allow: None, deny: set(&[1 << 63], &[]) });
+    let status = client.search(v1::SearchRequest { filter, ..exact }).await.unwrap_err();
+    assert_eq!(reason(&status), (ErrorReason::FieldInvalid, "filter.deny.id".to_owned()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn vectors_are_those_of_the_index() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let by = |name| v1::ImageName { name: Some(name) };
+    use v1::image_name::Name::{Id, Key};
+    let images = vec![by(Id(7)), by(Key(key(9000))), by(Id(1 << 50)), v1::ImageName { name: None }];
+    let request = v1::GetVectorsRequest { images, ..Default::default() };
+    let answer = client.get_vectors(request).await?.into_inner();
+    assert_eq!((answer.dim, answer.generation), (DIM as u32, 1));
+    assert_eq!(answer.vectors[0].values, world.stored(7)?);
+    assert_eq!(answer.vectors[1].values, world.stored(9000)?);
+    let reasons =
+        Vec::from_iter(answer.vectors.iter().map(|v| v.error.as_ref().map(|e| e.reason())));
+    assert_eq!(
+        reasons,
+        [None, None, Some(ErrorReason::ImageNotFound), Some(ErrorReason::FieldInvalid)]
+    );
+    Ok(())
+}
+
+/// The plan has the defaults filled in, lists and rows are those of the index, and the counts are at least what
+/// the hits need and at most what the lists hold.
+#[tokio::test]
+async fn an_explanation_says_what_was_done() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let x = numbers(5, DIM);
+    let search = v1::SearchRequest { nprobe: 3, k: 0, ..one(vector(x.clone())) };
+    let plain = client.search(search.clone()).await?.into_inner();
+    let request = v1::ExplainRequest { search: Some(search.clone()) };
+    let explained = client.explain(request).await?.into_inner();
+    let response = explained.response.context("a response")?;
+    assert_eq!((response.ids, response.scores), (plain.ids, plain.scores));
+    let plan = explained.plan.context("a plan")?;
+    assert_eq!((plan.k, plan.nprobe, plan.refine, plan.searches), (10, 3, 0, 1));
+    assert_eq!(
+        (plan.allowed, plan.direct, plan.simd.as_str()),
+        (None, false, ocelli_index::simd().level().name())
+    );
+    let params = SearchParams { nprobe: 3, ..SearchParams::default() };
+    let lists = world.snapshot.probed_lists(&x, &params, &mut Scratch::default())?;
+    let found = Vec::from_iter(explained.lists.iter().map(|l| (l.list, l.score, l.rows)));
+    assert_eq!(found, lists);
+    let rows: u64 = lists.iter().map(|list| list.2).sum();
+    assert!((10..=rows).contains(&explained.codes_scanned), "{}", explained.codes_scanned);
+    assert!((10..=explained.codes_scanned).contains(&explained.codes_survived));
+
+    let allow = Some(v1::ImageSet { ids: vec![1, 2, 3], keys: vec![] });
+    let filter = Some(v1::Filter { allow, deny: None });
+    let request = v1::ExplainRequest { search: Some(v1::SearchRequest { filter, ..search }) };
+    let plan = client.explain(request).await?.into_inner().plan.context("a plan")?;
+    assert_eq!((plan.allowed, plan.direct), (Some(3), true));
+    Ok(())
+}
+
+/// The client's time is over before anything begins; the server's own maximum holds where it gives more.
+#[tokio::test]
+async fn deadlines_end_queries_with_their_reason() -> Result<()> {
+    let world = World::new()?;
+    let mut settings = config(world.folder.path(), "")?;
+    settings.max_time_ms = 1;
+    let server = Running::start(&settings).await?;
+    let mut client = server.client().await?;
+    let queries = (0..8000).map(|seed| v1::BatchQuery { terms: terms(numbers(seed, DIM)) });
+    let batch = v1::BatchSearchRequest {
+        queries: queries.collect(),
+        k: 100,
+        exact: true,
+        ..Default::default()
+    };
+    let mut request = Request::new(batch);
+    request.set_timeout(Duration::from_secs(60));
+    let status = client.batch_search(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(reason(&status).0, ErrorReason::Deadline);
+    // The thread is free again at once: what nobody waits for has ended.
+    let mut admin = server.admin().await?;
+    let in_flight = admin.get_status(v1::GetStatusRequest {}).await?.into_inner().in_flight;
+    assert_eq!(in_flight, 0);
+    Ok(())
+}
+
+/// Two indexes in one server: each query goes to the one that it names, and one that names none is told so.
+#[tokio::test]
+async fn an_index_is_found_by_its_name() -> Result<()> {
+    let (world, other) = (World::new()?, tempfile::tempdir()?);
+    build(other.path())?;
+    crate::support::commit_half(other.path())?;
+    let mut settings = config(world.folder.path(), "")?;
+    settings.indexes.insert("half".to_owned(), other.path().to_owned());
+    let server = Running::start(&settings).await?;
+    let mut client = server.client().await?;
+    let x = numbers(5, DIM);
+    let named =
+        |index: &str| v1::SearchRequest { index: index.to_owned(), ..one(vector(x.clone())) };
+    let whole = client.search(named("synthetic")).await?.into_inner();
+    let half = client.search(named("half")).await?.into_inner();
+    assert_eq!((whole.generation, half.generation), (1, 2));
+    assert_eq!(whole.ids, expected(&world.snapshot, &x)?.0);
+    assert_eq!(half.shards.context("shards")?.asked, 1);
+    let status = client.search(named("")).await.unwrap_err();
+    assert_eq!(reason(&status), (ErrorReason::FieldInvalid, "index".to_owned()));
+    assert!(status.message().contains("half, synthetic"), "{status}");
+    let status = client.search(named("nobody")).await.unwrap_err();
+    assert_eq!(reason(&status), (ErrorReason::IndexNotFound, "index".to_owned()));
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The searcher from outside: in this process on a free port, and as a process of its own.
+
+// Figures of the tests with processes are read in the output.
+#![allow(clippy::print_stdout)]
+
+mod admin;
+mod api;
+mod malformed;
+mod process;
+mod query;
+mod support;

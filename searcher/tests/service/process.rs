@@ -1,0 +1,372 @@
+//! The server as a process of its own: changes of generations under load, overload, the end, damage.
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ocelli_index::Snapshot;
+use ocelli_proto::status::reason;
+use ocelli_proto::v1;
+use ocelli_proto::v1::ErrorReason;
+use ocelli_proto::v1::admin_service_client::AdminServiceClient;
+use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::query::{expected, id, image, one, vector};
+use crate::support::{DIM, FakeEncoder, ROWS_PER_SHARD, build, commit_half, numbers, spec};
+
+/// A server process; killed when dropped.
+pub struct Process {
+    child: Child,
+    pub address: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Serves the index in `folder` with these settings (`KEY=value` of the environment, without prefix).
+    pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Result<Process> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli-searcher"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--index"]);
+        command.arg(format!("synthetic={}", folder.display()));
+        // The machine that runs tests may be slow, or stand still for a while.
+        let patient = [("MAX_QUEUE_MS", "600000"), ("MAX_TIME_MS", "3600000")];
+        for (name, value) in patient.iter().chain(settings) {
+            command.env(format!("OCELLI_SEARCHER_{name}"), value);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut stderr = child.stderr.take().context("standard error")?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let copy = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = stderr.read(&mut chunk) {
+                copy.lock().expect("no panic").push_str(&String::from_utf8_lossy(&chunk[..n]));
+            }
+        });
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("standard output")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let Some(address) = line.trim().strip_prefix("listening on ") else {
+            let _ = child.kill();
+            std::thread::sleep(Duration::from_millis(100));
+            anyhow::bail!("the server does not start: {}", log.lock().expect("no panic"));
+        };
+        Ok(Process { address: address.to_owned(), child, log })
+    }
+
+    pub async fn channel(&self) -> Result<Channel> {
+        Ok(Channel::from_shared(format!("http://{}", self.address))?.connect().await?)
+    }
+
+    pub async fn client(&self) -> Result<SearchServiceClient<Channel>> {
+        Ok(SearchServiceClient::new(self.channel().await?))
+    }
+
+    async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
+        Ok(AdminServiceClient::new(self.channel().await?))
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.child.id().to_string();
+        ensure!(Command::new("kill").args(["-s", name, &pid]).status()?.success());
+        Ok(())
+    }
+
+    /// Waits for the end; the exit code.
+    async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            ensure!(Instant::now() < end, "the server still runs after {limit:?}: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
+    }
+
+    /// Fails if the process has ended or anything in it has panicked.
+    pub fn check_alive(&mut self) -> Result<()> {
+        let ended = self.child.try_wait()?;
+        ensure!(ended.is_none(), "the server ended: {ended:?}: {}", self.log());
+        ensure!(!self.log().contains("panicked"), "{}", self.log());
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Ended already, or ended now: either is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether `condition` holds within some seconds.
+async fn soon<F: Future<Output = Result<bool>>>(condition: impl Fn() -> F) -> Result<bool> {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition().await? {
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(true)
+}
+
+/// The 99th percentile in microseconds.
+fn p99(times: &mut [u64]) -> u64 {
+    times.sort_unstable();
+    times.get(times.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0)
+}
+
+/// Queries run without a pause while generations change by every way there is. None fails, each is answered
+/// by one generation whole, and the latencies before and during the changes are printed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generations_change_under_load() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let x = numbers(5, DIM);
+    let first = expected(&Snapshot::open(folder.path(), None)?, &x)?.0;
+    let mut server = Process::start(folder.path(), &[("WATCH_MS", "50")])?;
+    commit_half(folder.path())?;
+    let second = expected(&Snapshot::open(folder.path(), None)?, &x)?.0;
+    assert_ne!(first, second);
+    let mut admin = server.admin().await?;
+
+    // 0: warming up, 1: before, 2: during.
+    let (phase, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut load = Vec::new();
+    for _ in 0..4 {
+        let (mut client, x) = (server.client().await?, x.clone());
+        let (phase, stop) = (Arc::clone(&phase), Arc::clone(&stop));
+        let (first, second) = (first.clone(), second.clone());
+        load.push(tokio::spawn(async move {
+            let mut times = [Vec::new(), Vec::new(), Vec::new()];
+            let mut generations = [0u64; 2];
+            while !stop.load(Ordering::SeqCst) {
+                let (now, start) = (phase.load(Ordering::SeqCst), Instant::now());
+                let answer = client.search(one(vector(x.clone()))).await?.into_inner();
+                times[now as usize].push(start.elapsed().as_micros() as u64);
+                let want = if answer.generation == 1 { &first } else { &second };
+                ensure!(answer.ids == *want, "an answer of two generations");
+                generations[(answer.generation - 1) as usize] += 1;
+            }
+            Ok((times, generations))
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    phase.store(1, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    phase.store(2, Ordering::SeqCst);
+    // CURRENT names 2 since before; the watch takes it up by itself.
+    let serving = |mut admin: AdminServiceClient<Channel>| async move {
+        let status = admin.get_status(v1::GetStatusRequest {}).await?.into_inner();
+        Ok::<_, anyhow::Error>(status.indexes[0].generation)
+    };
+    assert!(soon(|| async { Ok(serving(admin.clone()).await? == 2) }).await?);
+    for round in 0..20u64 {
+        let (expected, generation) = (2 - round % 2, 1 + round % 2);
+        let index = String::new();
+        let request = v1::ActivateGenerationRequest { index, expected, generation };
+        admin.activate_generation(request).await?;
+        server.signal("HUP")?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let (mut before, mut during, mut generations) = (Vec::new(), Vec::new(), [0, 0]);
+    for task in load {
+        // An error is a query that failed.
+        let ([_, b, d], seen) = task.await??;
+        before.extend(b);
+        during.extend(d);
+        generations = [generations[0] + seen[0], generations[1] + seen[1]];
+    }
+    assert!(generations.iter().all(|n| *n > 0), "both generations answered: {generations:?}");
+    let ended = soon(|| async {
+        let status = admin.clone().get_status(v1::GetStatusRequest {}).await?.into_inner();
+        Ok(status.indexes[0].retired == 0)
+    });
+    assert!(ended.await?, "an earlier generation stays open");
+    let (p_before, p_during) = (p99(&mut before), p99(&mut during));
+    println!(
+        "swap: {} queries before, p99 {p_before} us; {} during 21 or more changes, p99 {p_during} us; 0 failed",
+        before.len(),
+        during.len()
+    );
+    server.check_alive()
+}
+
+/// With more queries at once than may wait, those too many are refused at once and with their reason, and the
+/// others are answered as ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overload_is_refused_at_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let x = numbers(5, DIM);
+    let ids = expected(&Snapshot::open(folder.path(), None)?, &x)?.0;
+    let mut server = Process::start(folder.path(), &[("MAX_QUEUED", "8")])?;
+    let client = server.client().await?;
+    let mut tasks = Vec::new();
+    for _ in 0..2000 {
+        let (mut client, request) = (client.clone(), one(vector(x.clone())));
+        tasks.push(tokio::spawn(async move { client.search(request).await }));
+    }
+    let (mut answered, mut refused) = (0, 0);
+    for task in tasks {
+        match task.await? {
+            Ok(answer) => {
+                assert_eq!(answer.into_inner().ids, ids);
+                answered += 1;
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+                assert_eq!(reason(&status).0, ErrorReason::Overloaded);
+                refused += 1;
+            }
+        }
+    }
+    println!("overload: {answered} answered, {refused} refused of 2000 at once, 8 may wait");
+    assert!(answered >= 9 && refused > 0, "{answered} answered, {refused} refused");
+    // Nothing is left over.
+    let mut client = client;
+    client.search(one(vector(x))).await?;
+    server.check_alive()
+}
+
+/// SIGTERM while a long batch and an open stream run: both end well, nobody else gets in, exit code 0.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_lets_queries_end() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let mut server =
+        Process::start(folder.path(), &[("DRAIN_TIMEOUT_MS", "300000"), ("MAX_K", "1000")])?;
+    let queries = (0..3000).map(|seed| {
+        let term = v1::QueryTerm { weight: None, term: Some(vector(numbers(seed, DIM))) };
+        v1::BatchQuery { terms: vec![term] }
+    });
+    let batch = v1::BatchSearchRequest {
+        queries: queries.collect(),
+        k: 200,
+        exact: true,
+        ..Default::default()
+    };
+    let mut client = server.client().await?.max_decoding_message_size(64 << 20);
+    let running = tokio::spawn(async move { client.batch_search(batch).await });
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut client = server.client().await?;
+    let open = tokio::spawn(async move { client.stream_search(stream).await });
+    let ask = v1::StreamSearchRequest { tag: 7, search: Some(one(id(3))) };
+    sender.send(ask).await?;
+    let mut answers = open.await??.into_inner();
+    assert_eq!(answers.message().await?.context("an answer")?.tag, 7);
+    let admin = server.admin().await?;
+    let runs = soon(|| async {
+        let status = admin.clone().get_status(v1::GetStatusRequest {}).await?.into_inner();
+        assert!(status.ready);
+        Ok(status.in_flight >= 1)
+    });
+    assert!(runs.await?, "the batch runs");
+    server.signal("TERM")?;
+    let start = Instant::now();
+    let answer = running.await??.into_inner();
+    assert!(answer.results.iter().all(|result| result.ids.len() == 200));
+    // The stream, which its client holds open, is ended by the server and not by an error.
+    assert_eq!(answers.message().await?, None);
+    assert_eq!(server.end(Duration::from_secs(300)).await?, Some(0));
+    println!("shutdown: exit 0 {} ms after SIGTERM", start.elapsed().as_millis());
+    assert!(server.client().await.is_err(), "nobody listens any more");
+    drop(sender);
+    Ok(())
+}
+
+/// A query that would never end is cut off when the time is over; the exit code is 0 all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_cuts_off_what_does_not_end() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let encoder = FakeEncoder::start(spec().hash()).await?;
+    let settings = [("DRAIN_TIMEOUT_MS", "300"), ("ENCODER__URL", encoder.url.as_str())];
+    let mut server = Process::start(folder.path(), &settings)?;
+    let mut client = server.client().await?;
+    let slow = one(v1::query_term::Term::Image(image(b"slow")));
+    let running = tokio::spawn(async move { client.search(slow).await });
+    let admin = server.admin().await?;
+    let waits = soon(|| async {
+        let status = admin.clone().get_status(v1::GetStatusRequest {}).await?;
+        Ok(status.into_inner().in_flight == 1)
+    });
+    assert!(waits.await?);
+    drop(admin);
+    let start = Instant::now();
+    server.signal("TERM")?;
+    assert_eq!(server.end(Duration::from_secs(60)).await?, Some(0));
+    assert!(start.elapsed() >= Duration::from_millis(250), "it waited for {:?}", start.elapsed());
+    assert!(running.await?.is_err());
+    Ok(())
+}
+
+/// A shard's file is cut while it is mapped, put back and taken up again by itself; then it is removed and the
+/// index opened again. The shard fails alone each time, status and health name it, and it comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shards = build(folder.path())?;
+    let name = shards[1].file_name().and_then(|n| n.to_str()).context("a name")?.to_owned();
+    let x = numbers(5, DIM);
+    let whole = expected(&Snapshot::open(folder.path(), None)?, &x)?.0;
+    let good = fs::read(&shards[1])?;
+    let mut server = Process::start(folder.path(), &[("WATCH_MS", "100")])?;
+    let mut client = server.client().await?;
+    let mut admin = server.admin().await?;
+    let query = || one(vector(x.clone()));
+    let put_back = || -> Result<()> {
+        let temporary = folder.path().join("shard.tmp");
+        fs::write(&temporary, &good)?;
+        Ok(fs::rename(temporary, &shards[1])?)
+    };
+    let faults = |mut admin: AdminServiceClient<Channel>| async move {
+        let status = admin.get_status(v1::GetStatusRequest {}).await?.into_inner();
+        let faults = &status.indexes[0].faults;
+        Ok::<_, anyhow::Error>(Vec::from_iter(faults.iter().map(|fault| fault.shard.clone())))
+    };
+    assert_eq!(client.search(query()).await?.into_inner().ids, whole);
+    for way in ["cut", "gone"] {
+        if way == "cut" {
+            OpenOptions::new().write(true).open(&shards[1])?.set_len(good.len() as u64 / 4)?;
+        } else {
+            // What is mapped still answers, and the status tells that the file is gone.
+            fs::remove_file(&shards[1])?;
+            assert!(soon(|| async { Ok(faults(admin.clone()).await? == [name.clone()]) }).await?);
+            assert_eq!(client.search(query()).await?.into_inner().ids, whole);
+            let reloaded = admin.reload(v1::ReloadRequest::default()).await?.into_inner();
+            assert_eq!(Vec::from_iter(reloaded.faults.iter().map(|f| f.shard.as_str())), [&name]);
+        }
+        let status = client.search(query()).await.expect_err(way);
+        assert_eq!(status.code(), Code::DataLoss, "{way}: {status}");
+        assert_eq!(reason(&status).0, ErrorReason::FileDamaged);
+        assert!(status.message().contains(&name), "{status}");
+        let partial = v1::SearchRequest { allow_partial: true, with_keys: true, ..query() };
+        let answer = client.search(partial).await?.into_inner();
+        assert_eq!(answer.shards.context("shards")?.failed, std::slice::from_ref(&name), "{way}");
+        assert!(answer.ids.len() == 10 && answer.ids.iter().all(|id| *id < ROWS_PER_SHARD));
+        assert_eq!(faults(admin.clone()).await?, std::slice::from_ref(&name), "{way}");
+
+        put_back()?;
+        let sound = || async { Ok(faults(admin.clone()).await?.is_empty()) };
+        assert!(soon(sound).await?, "{way}: {}", server.log());
+        assert_eq!(client.search(query()).await?.into_inner().ids, whole, "{way}");
+    }
+    server.check_alive()
+}
