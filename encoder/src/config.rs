@@ -204,6 +204,7 @@ impl Config {
         ServeOptions {
             listen: self.listen.clone(),
             workers: self.worker_count(),
+            batch: self.batch,
             max_queued: self.max_queued,
             max_message_bytes: self.max_message_bytes,
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),

@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::rejected::RejectedWriter;
 use super::work::{Encoded, EncodedRun, Made, timed};
-use super::{JobSummary, Output, StageSeconds};
+use super::{JobSummary, Output};
 use crate::error::{Error, Result};
 
 /// Writes one part after the other, or a single one.
