@@ -10,7 +10,8 @@ the repository). Run in this folder:
 
     python make_layouts.py
 
-writes layouts/NAME.{pth,pt,caffemodel} and layouts/expected.safetensors with the descriptor of each.
+writes layouts/NAME.{pth,pt,caffemodel,safetensors} and layouts/expected.safetensors with the descriptor of
+each. (Legacy files name storages by address: they differ from run to run in these names alone.)
 """
 import sys
 import types
@@ -107,12 +108,12 @@ class ResNet(nn.Module):
         return x
 
 
-def squeezenet():
+def squeezenet(ceil=True):
     """torchvision's SqueezeNet 1.1, a quarter as wide."""
     features = nn.Sequential(
-        nn.Conv2d(3, 16, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True),
-        Fire(16, 4, 8, 8), Fire(16, 4, 8, 8), nn.MaxPool2d(3, 2, ceil_mode=True),
-        Fire(16, 8, 8, 8), Fire(16, 8, 8, 8), nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(3, 16, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=ceil),
+        Fire(16, 4, 8, 8), Fire(16, 4, 8, 8), nn.MaxPool2d(3, 2, ceil_mode=ceil),
+        Fire(16, 8, 8, 8), Fire(16, 8, 8, 8), nn.MaxPool2d(3, 2, ceil_mode=ceil),
         Fire(16, 8, 16, 16), Fire(32, 8, 16, 16), Fire(32, 8, 16, 16), Fire(32, 8, 16, 16))
     net = nn.Module()
     net.features = features
@@ -197,6 +198,20 @@ def torchvision_files():
     net = randomize(squeezenet(), 3)
     save("tv_squeezenet.pth", net.state_dict(), legacy=False)
     expect("tv_squeezenet", rmac(net.features(torchvision_input())[0], 4))
+
+
+@torch.no_grad()
+def keras_files():
+    """Keras's SqueezeNet by its own names; pools round down."""
+    net = randomize(squeezenet(ceil=False), 11)
+    tensors = {}
+    for name, value in net.features.state_dict().items():
+        place, rest = name.split(".", 1)
+        fire = {3: 2, 4: 3, 6: 4, 7: 5, 9: 6, 10: 7, 11: 8, 12: 9}.get(int(place))
+        name = f"conv1.{rest}" if fire is None else f"fire{fire}.{rest.replace('squeeze.', 'squeeze1x1.')}"
+        tensors[name] = value.numpy()
+    save_file(tensors, OUT / "keras_squeezenet.safetensors", {"ocelli.input": "caffe-bgr"})
+    expect("keras_squeezenet", rmac_pixels(net.features(caffe_input())[0], 2, 16))
 
 
 # ---- dirtorch --------------------------------------------------------------------------------------
@@ -423,6 +438,7 @@ def malicious_files():
 def main():
     OUT.mkdir(exist_ok=True)
     torchvision_files()
+    keras_files()
     dirtorch_files()
     cirtorch_files()
     caffe_files()

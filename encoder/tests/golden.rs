@@ -262,3 +262,26 @@ fn trained_resnet18_loads_in_any_form() {
     });
     assert!(maps[0] == maps[1] && maps[1] == maps[2]);
 }
+
+/// The names alone say that this is Keras's SqueezeNet; what it sees in a photo is more like the photo a
+/// little smaller than like another.
+#[test]
+fn trained_squeezenet_knows_a_photo_again() {
+    let Some(data) = shared_data("trained_squeezenet_knows_a_photo_again") else { return };
+    let options =
+        NetworkOptions { input: Some(InputConvention::CaffeBgr), ..NetworkOptions::default() };
+    let path = data.join("weights/squeezenet1_1_features.safetensors");
+    let network = Network::open(&path, &options).unwrap();
+    let identity = network.identity();
+    assert_eq!((identity.arch.as_str(), identity.form), ("squeezenet1_1", Form::FloorPool));
+    assert_eq!((network.channels(), network.stride()), (512, 16));
+    let describe =
+        |image: RgbImage| pipeline(&network, rmac(3), None).descriptor(&[image]).unwrap();
+    let photo = decode(&data.join("golden/g0_320x240.png"));
+    let smaller = image::imageops::thumbnail(&photo, 280, 210);
+    let other = describe(decode(&data.join("golden/g5_480x200.png")));
+    let photo = describe(photo);
+    let cosine = |v: &[f32]| v.iter().zip(&photo).map(|(a, b)| a * b).sum::<f32>();
+    let (same, other) = (cosine(&describe(smaller)), cosine(&other));
+    assert!(same > 0.9 && same > other + 0.1, "{same} {other}");
+}

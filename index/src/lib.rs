@@ -21,6 +21,7 @@ pub mod model;
 mod order;
 pub mod packed;
 pub mod part;
+mod ranked;
 pub mod refine;
 pub mod search;
 pub mod shard;

@@ -113,25 +113,29 @@ pub(crate) struct Merge {
     k: usize,
     metric: Metric,
     hits: Vec<Hit>,
+    /// Whether the hits are in order: one shard's are.
+    sorted: bool,
 }
 
 impl Merge {
     /// Room for `k` hits.
     pub fn new(k: usize, metric: Metric) -> Self {
-        Self { k, metric, hits: Vec::new() }
+        Self { k, metric, hits: Vec::new(), sorted: true }
     }
 
-    /// Takes in the hits of a shard.
+    /// Takes in the hits of a shard, best first.
     pub fn add(&mut self, hits: Vec<Hit>) {
         if self.hits.is_empty() {
-            self.hits = hits
-        } else {
-            self.hits.extend(hits)
+            self.hits = hits;
+        } else if !hits.is_empty() {
+            self.hits.extend(hits);
+            self.sorted = false;
         }
         if self.hits.len() > self.k {
             let order = |a: &Hit, b: &Hit| a.order(b, self.metric);
             self.hits.select_nth_unstable_by(self.k - 1, order);
             self.hits.truncate(self.k);
+            self.sorted = false;
         }
     }
 
@@ -150,12 +154,15 @@ impl Merge {
 
     /// The hits, best first.
     pub fn into_sorted(mut self) -> Vec<Hit> {
-        self.hits.sort_unstable_by(|a, b| a.order(b, self.metric));
+        if !self.sorted {
+            self.hits.sort_unstable_by(|a, b| a.order(b, self.metric));
+        }
         self.hits
     }
 }
 
-/// Scores every living row of `lists` (with the centroid's part of the score) in one shard.
+/// Scores every living row of `lists` (with the centroid's part of the score) in one shard, for the query `z`
+/// (d,).
 ///
 /// # Errors
 /// [`crate::Error::Corrupt`]; `best` may then hold some of the shard's hits.
@@ -165,7 +172,7 @@ pub(crate) fn scan_shard(
     shard_index: u32,
     alive: impl Fn(u32, u32) -> bool,
     lists: &[(u32, f32)],
-    lut: &[f32],
+    z: &[f32],
     best: &mut Best,
 ) -> Result<()> {
     let p = model.parts();
@@ -177,13 +184,10 @@ pub(crate) fn scan_shard(
         let codes = shard.list_codes(&entry)?;
         for i in 0..entry.len {
             layout.get(codes, entry.len as usize, i as usize, &mut code);
-            let sum = adc::lut_sum(lut, p.ksub, &code);
+            adc::decode(&p.codebooks, p.ksub, &code, &mut residual);
             let score = match p.metric {
-                Metric::InnerProduct => adc::inner_product_score(base, sum),
-                Metric::L2 => {
-                    adc::decode(&p.codebooks, p.ksub, &code, &mut residual);
-                    adc::l2_score(base, sum, adc::l2_term(model.centroid(list), &residual))
-                }
+                Metric::InnerProduct => adc::inner_product_score(base, z, &residual),
+                Metric::L2 => adc::l2_score(z, model.centroid(list), &residual),
             };
             if !best.admits(score) {
                 continue;

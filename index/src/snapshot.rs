@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_vector::{Simd, adc};
+use ocelli_vector::Simd;
+use ocelli_vector::lut::ByteTable;
 use roaring::RoaringBitmap;
 
-use crate::engine::{
-    self, Deleted, Excluded, PROBE_TILE, Request, SCAN_TILE, Scratch, Tables, Target,
-};
+use crate::engine::{self, Deleted, Excluded, PROBE_TILE, Request, SCAN_TILE, Scratch, Target};
 use crate::error::{Error, Result};
 use crate::filter::{Cancel, Filter, Name, RowFilter, ShardFilter};
 use crate::hash::Hash;
@@ -618,9 +617,9 @@ impl Snapshot {
         }
         let Scratch { simd, tables, buffers, .. } = scratch;
         let simd = *simd;
-        tables.resize_with(tables.len().max(probed.len()), Tables::default);
-        for (tables, probed) in tables.iter_mut().zip(probed) {
-            tables.fill(simd, model, &probed.query);
+        tables.resize_with(tables.len().max(probed.len()), ByteTable::default);
+        for (table, probed) in tables.iter_mut().zip(probed) {
+            engine::fill_table(simd, model, &probed.query, table);
         }
         let tabled = Instant::now();
         let k = params.k.max(params.refine).min(self.rows() as usize).max(1);
@@ -636,10 +635,11 @@ impl Snapshot {
             };
             let target = Target { model, simd, shard: &member.shard, index, excluded };
             let mut requests: Vec<Request<'_>> = Vec::with_capacity(probed.len());
-            for ((probed, tables), best) in probed.iter().zip(tables.iter()).zip(&best) {
+            for ((probed, table), best) in probed.iter().zip(tables.iter()).zip(&best) {
                 let (range, cancel) = (ceiling < f32::INFINITY, params.cancel.as_ref());
                 let (lists, ceiling) = (&probed.lists, best.ceiling().min(ceiling));
-                requests.push(Request { tables, lists, k, ceiling, range, cancel });
+                let z = &probed.query.z;
+                requests.push(Request { z, table, lists, k, ceiling, range, cancel });
             }
             let hits = match requests.as_slice() {
                 many if filter.is_some_and(|f| f.is_direct()) => {
@@ -725,8 +725,6 @@ impl Snapshot {
         let direct = params.filter.as_ref().is_some_and(|f| f.is_direct());
         let nprobe = if direct { p.nlist } else { params.nprobe };
         let lists = self.model.probe(&query, nprobe);
-        let mut lut = Vec::new();
-        adc::build_lut(&query.z, &p.codebooks, p.m, p.ksub, &mut lut);
         let mut best = Best::new(params.k.max(params.refine), p.metric);
         for (index, member) in (0u32..).zip(&self.members) {
             let filter = params.filter.as_ref().map(|f| &f.shards[index as usize]);
@@ -736,7 +734,7 @@ impl Snapshot {
                         !f.deny.contains(slot) && f.allow.as_ref().is_none_or(|a| a.contains(slot))
                     })
             };
-            scan_shard(&self.model, &member.shard, index, alive, &lists, &lut, &mut best)?;
+            scan_shard(&self.model, &member.shard, index, alive, &lists, &query.z, &mut best)?;
         }
         let mut hits = best.into_sorted();
         if params.refine > 0 {

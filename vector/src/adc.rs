@@ -1,85 +1,40 @@
-//! Asymmetric distance: a float query against codes, through one table for all lists.
+//! Asymmetric distance: a float query against codes.
 //!
-//! With z = c + r̂ (coarse centroid plus decoded residual), ⟨q, z⟩ = ⟨q, c⟩ + Σⱼ ⟨qⱼ, r̂ⱼ⟩. The table of
-//! ⟨qⱼ, codeword⟩ depends on the query alone, so one [`build_lut`] serves every list (Jégou, Douze,
-//! Schmid 2011, with the inner product in place of the distance to the residual). For L2,
+//! With z = c + r̂ (coarse centroid plus decoded residual), ⟨q, z⟩ = ⟨q, c⟩ + ⟨q, r̂⟩ and
 //! ‖q − z‖² = ‖q − c‖² − 2 ⟨q, r̂⟩ + t, where t = ‖r̂‖² + 2 ⟨c, r̂⟩ does not depend on the query: see
-//! [`l2_term`].
+//! [`l2_term`]. ⟨q, r̂⟩ = Σⱼ ⟨qⱼ, r̂ⱼ⟩, and the table of ⟨qⱼ, codeword⟩ depends on the query alone: one table serves
+//! every list (Jégou, Douze, Schmid 2011, with the inner product in place of the distance to the residual). That
+//! is how a scan bounds a score ([`crate::lut`]); the few that matter are computed from the decoded residual,
+//! which has nothing to cancel and reads fewer cache lines for a single code.
 //!
 //! These scalar forms are the definition of a score. Whatever scans faster must return these bits.
 
-use crate::dense::{dot, norm_sq};
-use crate::level::{Level, Simd};
+use crate::dense::{dot, l2_sq_of_residual, norm_sq};
 
-/// Fills `lut` (m, ksub) with ⟨qⱼ, codeword⟩ for a query `q` (d,) and `codebooks` (m, ksub, dsub),
-/// where d = m · dsub.
+/// Inner product of a query `q` (d,) with a decoded vector: `base` = ⟨q, c⟩ (plus the constant that a
+/// centred transform adds) and the decoded `residual` (d,). Summed in the order of [`crate::dense::LANES`].
 ///
 /// # Panics
-/// If the shapes do not fit together.
-pub fn build_lut(q: &[f32], codebooks: &[f32], m: usize, ksub: usize, lut: &mut Vec<f32>) {
-    assert!(m > 0 && q.len().is_multiple_of(m), "d = {} is no multiple of m = {m}", q.len());
-    let dsub = q.len() / m;
-    assert_eq!(codebooks.len(), m * ksub * dsub, "codebooks of another shape");
-    lut.clear();
-    for (sub, book) in q.chunks_exact(dsub).zip(codebooks.chunks_exact(ksub * dsub)) {
-        lut.extend(book.chunks_exact(dsub).map(|word| dot(sub, word)));
-    }
+/// If the lengths differ.
+#[inline]
+pub fn inner_product_score(base: f32, q: &[f32], residual: &[f32]) -> f32 {
+    base + dot(q, residual)
 }
 
-/// Σⱼ lut[j][code[j]], added from the first sub-quantizer to the last, for `lut` (m, ksub) and
-/// `code` (m,): the inner product of the query with the decoded residual.
+/// Squared distance ‖(q − c) − r̂‖² of a query `q` (d,) to a decoded vector: its centroid `centroid` (d,) plus
+/// `residual` (d,). Summed in the order of [`crate::dense::LANES`].
+///
+/// # Panics
+/// If the lengths differ.
 #[inline]
-pub fn lut_sum(lut: &[f32], ksub: usize, code: &[u8]) -> f32 {
-    let mut sum = 0f32;
-    for (row, &c) in lut.chunks_exact(ksub).zip(code) {
-        sum += row[usize::from(c)];
-    }
-    sum
-}
-
-/// Inner product of the query with a decoded vector: `base` = ⟨q, c⟩ (plus the constant that a
-/// centred transform adds), `sum` from [`lut_sum`].
-#[inline]
-pub fn inner_product_score(base: f32, sum: f32) -> f32 {
-    base + sum
-}
-
-/// Squared distance of the query to a decoded vector: `base` = ‖q − c‖², `sum` from [`lut_sum`],
-/// `term` from [`l2_term`].
-#[inline]
-pub fn l2_score(base: f32, sum: f32, term: f32) -> f32 {
-    (base - 2.0 * sum) + term
+pub fn l2_score(q: &[f32], centroid: &[f32], residual: &[f32]) -> f32 {
+    l2_sq_of_residual(q, centroid, residual)
 }
 
 /// t = ‖r̂‖² + 2 ⟨c, r̂⟩ for a decoded residual `residual` (d,) and its centroid `centroid` (d,).
 #[inline(always)]
 pub fn l2_term(centroid: &[f32], residual: &[f32]) -> f32 {
     norm_sq(residual) + 2.0 * dot(centroid, residual)
-}
-
-/// [`l2_term`] with the instructions of a level: the same bits.
-///
-/// # Panics
-/// If the lengths differ.
-#[inline]
-pub fn l2_term_at(simd: Simd, centroid: &[f32], residual: &[f32]) -> f32 {
-    match simd.level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi => {
-            // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { l2_term_avx512(centroid, residual) }
-        }
-        _ => l2_term(centroid, residual),
-    }
-}
-
-/// # Safety
-/// AVX-512 F.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn l2_term_avx512(centroid: &[f32], residual: &[f32]) -> f32 {
-    // The sums' sixteen lanes become one register each.
-    l2_term(centroid, residual)
 }
 
 /// Writes the codewords of `code` (m,) one after the other to `residual` (d,), from `codebooks`
@@ -116,9 +71,9 @@ mod tests {
     use crate::dense::l2_sq;
     use rand::{RngExt, SeedableRng};
 
-    /// The table form equals the direct computation on the decoded vector, up to float rounding.
+    /// The forms by parts equal the direct computation on the decoded vector, up to float rounding.
     #[test]
-    fn table_form_equals_direct_form() {
+    fn forms_by_parts_equal_the_direct_form() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
         let (m, ksub, dsub) = (5, 16, 3);
         let d = m * dsub;
@@ -129,11 +84,11 @@ mod tests {
         let mut residual = vec![0.0; d];
         decode(&books, ksub, &code, &mut residual);
         let z: Vec<f32> = c.iter().zip(&residual).map(|(a, b)| a + b).collect();
-        let mut lut = Vec::new();
-        build_lut(&q, &books, m, ksub, &mut lut);
-        let sum = lut_sum(&lut, ksub, &code);
-        assert!((inner_product_score(dot(&q, &c), sum) - dot(&q, &z)).abs() < 1e-5);
-        let l2 = l2_score(l2_sq(&q, &c), sum, l2_term(&c, &residual));
+        let product = inner_product_score(dot(&q, &c), &q, &residual);
+        assert!((product - dot(&q, &z)).abs() < 1e-5);
+        let l2 = l2_score(&q, &c, &residual);
         assert!((l2 - l2_sq(&q, &z)).abs() < 1e-5);
+        let by_table = l2_sq(&q, &c) - 2.0 * dot(&q, &residual) + l2_term(&c, &residual);
+        assert!((l2 - by_table).abs() < 1e-5);
     }
 }

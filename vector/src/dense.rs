@@ -60,6 +60,23 @@ pub fn l2_sq(a: &[f32], b: &[f32]) -> f32 {
     })
 }
 
+/// ‖(q − c) − r‖² of three vectors of shape `(d,)`, q − c rounded first.
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub fn l2_sq_of_residual(q: &[f32], c: &[f32], r: &[f32]) -> f32 {
+    assert!(q.len() == c.len() && c.len() == r.len(), "vectors of different dimension");
+    let mut s = [0f32; LANES];
+    for ((q, c), r) in q.chunks(LANES).zip(c.chunks(LANES)).zip(r.chunks(LANES)) {
+        for (((s, q), c), r) in s.iter_mut().zip(q).zip(c).zip(r) {
+            let d = (q - c) - r;
+            *s += d * d;
+        }
+    }
+    reduce(s)
+}
+
 /// Squared norm ‖a‖² of a vector of shape `(d,)`.
 #[inline(always)]
 pub fn norm_sq(a: &[f32]) -> f32 {

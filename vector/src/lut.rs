@@ -1,9 +1,16 @@
-//! A query's tables: inner products with all codewords, and the bytes that the integer scan adds.
+//! A query's table: for each sub-quantizer and codeword a byte that bounds what the codeword costs.
+//!
+//! The cost of codeword w in column j is −scale · ⟨qⱼ, w⟩. It is computed with 16-bit whole numbers, since reading
+//! the codebooks, which lie in the second-level cache, is what a table costs: with w = s ŵ + e and q = t p̂ + f,
+//! |⟨q, w⟩ − s t ⟨p̂, ŵ⟩| ≤ max|e| ‖q‖₁ + max|f| ‖s ŵ‖₁. All of this error is taken off the lowest cost, so that
+//! the bytes stay bounds; it is a fraction of a unit. Whole numbers give the same table at every level.
 
+use crate::codes::MAX_M;
+use crate::dense::LANES;
 use crate::level::{Level, Simd};
 
-/// Codewords in the order in which a table is filled: (m, dsub, ksub), so that one register holds the
-/// same coordinate of sixteen codewords.
+/// Codewords with the coordinates outside, (m, dsub, ksub), from `codebooks` (m, ksub, dsub): a register
+/// holds the same coordinate of sixteen codewords.
 pub fn transpose(codebooks: &[f32], m: usize, ksub: usize) -> Vec<f32> {
     let dsub = codebooks.len() / (m * ksub);
     let mut out = Vec::with_capacity(codebooks.len());
@@ -15,93 +22,81 @@ pub fn transpose(codebooks: &[f32], m: usize, ksub: usize) -> Vec<f32> {
     out
 }
 
-/// Fills `lut` (m, ksub) with ⟨qⱼ, codeword⟩ for a query `q` (d,) from `transposed` codebooks
-/// (m, dsub, ksub): the same bits as [`crate::adc::build_lut`], at every level.
-///
-/// # Panics
-/// If the shapes do not fit together, or `ksub` is no multiple of 16.
-pub fn fill(simd: Simd, q: &[f32], transposed: &[f32], m: usize, ksub: usize, lut: &mut Vec<f32>) {
-    assert!(m > 0 && q.len().is_multiple_of(m) && ksub.is_multiple_of(16), "shapes");
-    assert_eq!(transposed.len(), ksub * q.len(), "codebooks of another shape");
-    lut.clear();
-    lut.resize(m * ksub, 0.0);
-    match simd.level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi => {
-            // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { fill_avx512(q, transposed, m, ksub, lut) }
-        }
-        _ => fill_here(q, transposed, m, ksub, lut),
-    }
-}
+/// Smallest number that is rounded: the quotients of smaller ones may overflow.
+const SMALLEST: f32 = 1e-30;
 
-/// The one body of [`fill`]; the compiler turns the loops over sixteen codewords into registers of
-/// whatever width the caller's features allow. A dsub known to the compiler keeps its partial sums there.
-#[inline(always)]
-fn fill_here(q: &[f32], transposed: &[f32], m: usize, ksub: usize, lut: &mut [f32]) {
-    match q.len() / m {
-        1 => fill_dsub::<1>(1, q, transposed, ksub, lut),
-        2 => fill_dsub::<2>(2, q, transposed, ksub, lut),
-        4 => fill_dsub::<4>(4, q, transposed, ksub, lut),
-        8 => fill_dsub::<8>(8, q, transposed, ksub, lut),
-        dsub => fill_dsub::<16>(dsub, q, transposed, ksub, lut),
-    }
-}
-
-/// [`fill_here`] with `LIVE` partial sums. The additions follow [`crate::dense::LANES`]: partial sum
-/// `i % 16`, then the tree. Sums that no coordinate reaches are zero, and adding zero changes nothing:
-/// a tree over the first `LIVE` (a power of two, at least min(dsub, 16)) of them is the same.
-#[inline(always)]
-fn fill_dsub<const LIVE: usize>(
-    dsub: usize,
-    q: &[f32],
-    transposed: &[f32],
+/// Codebooks as whole numbers.
+#[derive(Clone, Debug)]
+pub struct WholeBooks {
+    m: usize,
     ksub: usize,
-    lut: &mut [f32],
-) {
-    let books = transposed.chunks_exact(dsub * ksub);
-    for ((sub, book), row) in q.chunks_exact(dsub).zip(books).zip(lut.chunks_exact_mut(ksub)) {
-        for (group, out) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let mut s = [[0f32; 16]; LIVE];
-            for (round, sub) in sub.chunks(LIVE).enumerate() {
-                // With fewer than 16 sums there is one round, and it is whole.
-                for (i, sum) in s.iter_mut().enumerate() {
-                    let Some(&x) = sub.get(i) else { break };
-                    let at = (round * LIVE + i) * ksub + 16 * group;
-                    let words = &book[at..at + 16];
-                    for lane in 0..16 {
-                        sum[lane] += x * words[lane];
-                    }
-                }
-            }
-            let mut width = LIVE / 2;
-            while width > 0 {
-                for i in 0..width {
-                    for lane in 0..16 {
-                        s[i][lane] += s[i + width][lane];
-                    }
-                }
-                width /= 2;
-            }
-            *out = s[0];
-        }
-    }
+    dsub: usize,
+    /// Largest whole number: sums of dsub products, and differences of two such sums, fit 32 bits.
+    largest: f32,
+    /// (m, ⌈dsub / 2⌉, ksub): two coordinates a word, the first in the low half.
+    words: Vec<i32>,
+    /// s of each sub-quantizer, (m,).
+    units: Vec<f64>,
+    /// max |e|, and Σⱼ max ‖s ŵ‖₁.
+    error: f64,
+    size: f64,
 }
 
-/// # Safety
-/// AVX-512 F. The shapes fit.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn fill_avx512(q: &[f32], transposed: &[f32], m: usize, ksub: usize, lut: &mut [f32]) {
-    // SAFETY: the caller's.
-    unsafe {
-        match q.len() / m {
-            2 => avx512::fill::<2>(q, transposed, ksub, lut),
-            4 => avx512::fill::<4>(q, transposed, ksub, lut),
-            8 => avx512::fill::<8>(q, transposed, ksub, lut),
-            16 => avx512::fill::<16>(q, transposed, ksub, lut),
-            _ => fill_here(q, transposed, m, ksub, lut),
+/// Two whole numbers as one word.
+fn word(low: i16, high: i16) -> i32 {
+    i32::from(low as u16) | i32::from(high) << 16
+}
+
+/// What a float is divided by to become a whole number of at most `largest`; 0 for what is too small, which
+/// is all error then.
+fn unit_of(greatest: f32, largest: f32) -> f32 {
+    if greatest >= SMALLEST { greatest / largest } else { 0.0 }
+}
+
+/// `x` times `inverse`, which is one over a unit, to the nearest whole number.
+#[inline(always)]
+fn rounded(x: f32, inverse: f32, largest: f32) -> i16 {
+    (x * inverse).round_ties_even().clamp(-largest, largest) as i16
+}
+
+impl WholeBooks {
+    /// Rounds `codebooks` (m, ksub, dsub).
+    ///
+    /// # Panics
+    /// If the shapes do not fit together, or `ksub` is no multiple of 16.
+    pub fn new(codebooks: &[f32], m: usize, ksub: usize) -> Self {
+        assert!(m > 0 && codebooks.len().is_multiple_of(m * ksub), "codebooks of another shape");
+        assert!(ksub.is_multiple_of(16), "ksub = {ksub}");
+        let dsub = codebooks.len() / (m * ksub);
+        let pairs = dsub.div_ceil(2);
+        let largest =
+            ((f64::from((1 << 30) - 1) / (2 * pairs.max(1)) as f64).sqrt().floor()).min(32767.0);
+        let largest = largest as f32;
+        let mut words = vec![0; m * pairs * ksub];
+        let (mut units, mut error, mut size) = (Vec::with_capacity(m), 0f64, 0f64);
+        for (j, book) in codebooks.chunks_exact(ksub * dsub).enumerate() {
+            let unit = unit_of(book.iter().fold(0f32, |a, b| a.max(b.abs())), largest);
+            let inverse = if unit > 0.0 { 1.0 / unit } else { 0.0 };
+            let mut longest = 0f64;
+            for (c, codeword) in book.chunks_exact(dsub).enumerate() {
+                let mut length = 0f64;
+                for (pair, two) in codeword.chunks(2).enumerate() {
+                    let whole = [two.first(), two.get(1)].map(|x| {
+                        let x = x.copied().unwrap_or(0.0);
+                        let whole = rounded(x, inverse, largest);
+                        let back = f64::from(unit) * f64::from(whole);
+                        error = error.max((f64::from(x) - back).abs());
+                        length += back.abs();
+                        whole
+                    });
+                    words[(j * pairs + pair) * ksub + c] = word(whole[0], whole[1]);
+                }
+                longest = longest.max(length);
+            }
+            size += longest;
+            units.push(f64::from(unit));
         }
+        Self { m, ksub, dsub, largest, words, units, error, size }
     }
 }
 
@@ -111,164 +106,246 @@ unsafe fn fill_avx512(q: &[f32], transposed: &[f32], m: usize, ksub: usize, lut:
 pub struct ByteTable {
     /// (m, ksub), rounded down.
     pub bytes: Vec<u8>,
-    /// Σⱼ of the rows' smallest costs.
+    /// Σⱼ of what an entry of row j costs at least.
     pub low: f64,
     /// Cost of one unit.
     pub step: f64,
-    /// Σⱼ of the rows' largest absolute costs: what bounds rounding errors.
+    /// Σⱼ of the rows' largest absolute costs.
     pub magnitude: f64,
+    /// (m, ksub): whole inner products.
+    products: Vec<i32>,
+    query: Vec<i32>,
 }
 
 impl ByteTable {
-    /// Rounds the costs `−scale · lut` of a table (m, ksub) down to bytes. `scale` is 2 for L2 (the table
-    /// enters as −2 ⟨q, r̂⟩) and 1 for inner product.
-    pub fn fill(&mut self, simd: Simd, lut: &[f32], ksub: usize, scale: f32) {
-        self.bytes.resize(lut.len(), 0);
+    /// The table of a query `q` (d,), d = m · dsub, for the costs −`scale` · ⟨qⱼ, codeword⟩. `scale` is 2 for L2
+    /// (where −2 ⟨q, r̂⟩ is what a residual adds) and 1 for inner product.
+    ///
+    /// # Panics
+    /// If the query has another dimension.
+    pub fn fill(&mut self, simd: Simd, books: &WholeBooks, q: &[f32], scale: f64) {
+        assert!(books.m <= MAX_M && q.len() == books.m * books.dsub, "query of another dimension");
+        self.bytes.resize(books.m * books.ksub, 0);
+        self.products.resize(books.m * books.ksub, 0);
+        self.query.resize(books.m * books.dsub.div_ceil(2), 0);
         match simd.level() {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 | Level::Avx512Vbmi => {
                 // SAFETY: only a processor that has the level makes `simd`.
-                self.fill_by(
-                    lut,
-                    ksub,
-                    scale,
-                    |row| unsafe { avx512::range(row) },
-                    |row, top, inverse, out| unsafe { avx512::to_bytes(row, top, inverse, out) },
-                );
+                unsafe { self.fill_avx512(books, q, scale) }
             }
-            _ => self.fill_by(lut, ksub, scale, range, |row, top, inverse, out| {
-                for (byte, v) in out.iter_mut().zip(row) {
-                    *byte = ((top - v) * inverse) as u8;
-                }
-            }),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => {
+                // SAFETY: as above.
+                unsafe { self.fill_avx2(books, q, scale) }
+            }
+            _ => self.fill_by(books, q, scale, inner_products, to_bytes),
         }
     }
 
-    /// [`Self::fill`] with `range` (smallest and largest of a row) and `to_bytes` ((top − v) · inverse,
-    /// rounded down and cut to 255) of a level.
+    /// # Safety
+    /// AVX-512 F, BW, DQ, VL.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn fill_avx512(&mut self, books: &WholeBooks, q: &[f32], scale: f64) {
+        self.fill_by(
+            books,
+            q,
+            scale,
+            // SAFETY: this function's own level; `fill_by` gives whole rows.
+            |words, q, out| unsafe { avx512::inner_products(words, q, out) },
+            // SAFETY: as above.
+            |products, max, factor, out| unsafe { avx512::to_bytes(products, max, factor, out) },
+        );
+    }
+
+    /// # Safety
+    /// AVX2.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    unsafe fn fill_avx2(&mut self, books: &WholeBooks, q: &[f32], scale: f64) {
+        self.fill_by(books, q, scale, inner_products, to_bytes);
+    }
+
+    /// [`Self::fill`] with a level's [`inner_products`] and [`to_bytes`].
     #[inline(always)]
     fn fill_by(
         &mut self,
-        lut: &[f32],
-        ksub: usize,
-        scale: f32,
-        range: impl Fn(&[f32]) -> (f32, f32),
-        to_bytes: impl Fn(&[f32], f32, f32, &mut [u8]),
+        books: &WholeBooks,
+        q: &[f32],
+        scale: f64,
+        inner_products: impl Fn(&[i32], &[i32], &mut [i32]) -> (i32, i32),
+        to_bytes: impl Fn(&[i32], i32, f32, &mut [u8]),
     ) {
-        let (mut low, mut magnitude, mut widest) = (0f64, 0f64, 0f32);
-        let mut tops = [0f32; crate::codes::MAX_M];
-        for (row, top) in lut.chunks_exact(ksub).zip(&mut tops) {
-            let (min, max) = range(row);
-            *top = max;
-            widest = widest.max(max - min);
-            low -= f64::from(scale) * f64::from(max);
-            magnitude += f64::from(scale) * f64::from(max.abs().max(min.abs()));
+        let WholeBooks { m, ksub, dsub, largest, words, units, error, size } = books;
+        let (ksub, dsub, pairs) = (*ksub, *dsub, dsub.div_ceil(2));
+        let (lost, unit) = self.round(q, dsub, *largest);
+        // A little more, for the rounding of these few numbers themselves.
+        let error = scale * (error * lost.norm + lost.error * size) * (1.0 + 1e-4);
+        let (mut low, mut magnitude, mut widest) = (-error, error, 0f64);
+        // Of each row: its largest product, and what a unit of product costs.
+        let mut rows = [(0i32, 0f64); MAX_M];
+        for (j, book) in units.iter().enumerate() {
+            let words = &words[j * pairs * ksub..][..pairs * ksub];
+            let query = &self.query[j * pairs..][..pairs];
+            let (min, max) = inner_products(words, query, &mut self.products[j * ksub..][..ksub]);
+            let cost = scale * unit * book;
+            rows[j] = (max, cost);
+            low -= cost * f64::from(max);
+            magnitude += cost * f64::from(max.abs().max(min.abs()));
+            widest = widest.max(cost * f64::from(max - min));
         }
-        // A little more than the range over 255, so that the largest entry rounds to at most 255; and a
-        // factor a little smaller than its inverse, so that rounding of the product never rounds up.
-        let unit = (widest / 255.0) * (1.0 + 1e-6);
-        let sound = unit > 0.0 && unit.is_finite();
-        let inverse = if sound { (1.0 / unit) * (1.0 - 1e-6) } else { 0.0 };
-        let rows = lut.chunks_exact(ksub).zip(self.bytes.chunks_exact_mut(ksub)).zip(tops);
-        for ((row, bytes), top) in rows {
-            to_bytes(row, top, inverse, bytes);
+        // A little more than the range over 255, so that the largest entry rounds to at most 255; and
+        // factors a little smaller than they are, so that rounding of a product never rounds up.
+        let step = widest / 255.0 * (1.0 + 1e-6);
+        let sound = step > f64::from(f32::MIN_POSITIVE) && step.is_finite();
+        for (j, &(max, cost)) in rows[..*m].iter().enumerate() {
+            let factor = if sound { (cost / step * (1.0 - 1e-6)) as f32 } else { 0.0 };
+            let row = j * ksub..(j + 1) * ksub;
+            to_bytes(&self.products[row.clone()], max, factor, &mut self.bytes[row]);
         }
         self.low = low;
         self.magnitude = magnitude;
-        self.step =
-            if sound { f64::from(scale) * f64::from(unit) } else { f64::from(f32::MIN_POSITIVE) };
+        self.step = if sound { step } else { f64::from(f32::MIN_POSITIVE) };
     }
 }
 
-/// The smallest and the largest of a row; what is not a number is passed over.
-fn range(row: &[f32]) -> (f32, f32) {
-    let (mut min, mut max) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
-    for part in row.as_chunks::<16>().0 {
-        for lane in 0..16 {
-            min[lane] = if part[lane] < min[lane] { part[lane] } else { min[lane] };
-            max[lane] = if part[lane] > max[lane] { part[lane] } else { max[lane] };
+/// What rounding a query to whole numbers loses: at most `error` in a coordinate; and ‖q‖₁.
+struct Lost {
+    error: f64,
+    norm: f64,
+}
+
+impl ByteTable {
+    /// Rounds a query to whole numbers, and returns what they count.
+    #[inline(always)]
+    fn round(&mut self, q: &[f32], dsub: usize, largest: f32) -> (Lost, f64) {
+        let (mut greatest, mut norm) = ([0f32; LANES], [0f32; LANES]);
+        for x in q.chunks(LANES) {
+            for ((greatest, norm), x) in greatest.iter_mut().zip(&mut norm).zip(x) {
+                *greatest = greatest.max(x.abs());
+                *norm += x.abs();
+            }
+        }
+        let greatest = greatest.into_iter().fold(0f32, f32::max);
+        let norm = norm.into_iter().map(f64::from).sum::<f64>() * 1.001;
+        let unit = unit_of(greatest, largest);
+        let inverse = if unit > 0.0 { 1.0 / unit } else { 0.0 };
+        if dsub.is_multiple_of(2) {
+            let twos = q.as_chunks::<2>().0;
+            for (out, two) in self.query.iter_mut().zip(twos) {
+                *out = word(rounded(two[0], inverse, largest), rounded(two[1], inverse, largest));
+            }
+        } else {
+            let subs = q.chunks_exact(dsub).zip(self.query.chunks_exact_mut(dsub.div_ceil(2)));
+            for (sub, out) in subs {
+                for (out, two) in out.iter_mut().zip(sub.chunks(2)) {
+                    let second = two.get(1).map_or(0, |&x| rounded(x, inverse, largest));
+                    *out = word(rounded(two[0], inverse, largest), second);
+                }
+            }
+        }
+        // 0.51 in place of a half: the product with a rounded reciprocal is off by less than 0.01.
+        let error = f64::from(if unit > 0.0 { 0.51 * unit } else { greatest });
+        (Lost { error, norm }, f64::from(unit))
+    }
+}
+
+/// Writes to `out` (ksub,) the products of the query's words (pairs,) with each codeword of `words`
+/// (pairs, ksub); returns the smallest and the largest.
+#[inline(always)]
+fn inner_products(words: &[i32], q: &[i32], out: &mut [i32]) -> (i32, i32) {
+    out.fill(0);
+    for (words, &two) in words.chunks_exact(out.len()).zip(q) {
+        let (a, b) = (i32::from(two as i16), two >> 16);
+        for (out, &word) in out.iter_mut().zip(words) {
+            *out += a * i32::from(word as i16) + b * (word >> 16);
         }
     }
-    let min = min.into_iter().fold(f32::INFINITY, f32::min);
-    (min, max.into_iter().fold(f32::NEG_INFINITY, f32::max))
+    out.iter().fold((i32::MAX, i32::MIN), |(l, h), &v| (l.min(v), h.max(v)))
+}
+
+/// Writes `(max − product) · factor` of each product, rounded down and cut to 255.
+#[inline(always)]
+fn to_bytes(products: &[i32], max: i32, factor: f32, out: &mut [u8]) {
+    for (out, &product) in out.iter_mut().zip(products) {
+        *out = ((max - product) as f32 * factor) as u8;
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::*;
 
-    /// [`super::fill`] for `DSUB` = dsub, a power of two up to 16: each partial sum is one product. The
-    /// definition adds it to zero, which makes −0 a 0 and changes nothing else; here one zero is added at
-    /// the end, with the same effect on the sum of them all.
+    /// [`super::inner_products`].
     ///
     /// # Safety
-    /// AVX-512 F. The shapes fit.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn fill<const DSUB: usize>(
-        q: &[f32],
-        transposed: &[f32],
-        ksub: usize,
-        lut: &mut [f32],
-    ) {
-        let books = transposed.chunks_exact(DSUB * ksub);
-        for ((sub, book), row) in q.chunks_exact(DSUB).zip(books).zip(lut.chunks_exact_mut(ksub)) {
-            let x: [__m512; DSUB] = std::array::from_fn(|i| _mm512_set1_ps(sub[i]));
-            for (group, out) in row.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                // SAFETY: a book has ksub words for each coordinate.
-                let words = unsafe { book.as_ptr().add(16 * group) };
-                let mut s: [__m512; DSUB] = std::array::from_fn(|i| {
-                    // SAFETY: as above.
-                    let words = unsafe { _mm512_loadu_ps(words.add(i * ksub)) };
-                    _mm512_mul_ps(x[i], words)
-                });
-                let mut width = DSUB / 2;
-                while width > 0 {
-                    for i in 0..width {
-                        s[i] = _mm512_add_ps(s[i], s[i + width]);
-                    }
-                    width /= 2;
-                }
-                // SAFETY: sixteen floats.
-                unsafe {
-                    _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(s[0], _mm512_setzero_ps()));
-                }
-            }
-        }
-    }
-
-    /// [`super::range`].
-    ///
-    /// # Safety
-    /// AVX-512 F.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn range(row: &[f32]) -> (f32, f32) {
-        // Two of each, so that one does not wait for the other.
-        let mut min = [_mm512_set1_ps(f32::INFINITY); 2];
-        let mut max = [_mm512_set1_ps(f32::NEG_INFINITY); 2];
-        for (i, part) in row.as_chunks::<16>().0.iter().enumerate() {
-            // SAFETY: sixteen floats.
-            let part = unsafe { _mm512_loadu_ps(part.as_ptr()) };
-            // Where either is not a number, these give the second.
-            min[i % 2] = _mm512_min_ps(part, min[i % 2]);
-            max[i % 2] = _mm512_max_ps(part, max[i % 2]);
-        }
-        let min = _mm512_reduce_min_ps(_mm512_min_ps(min[0], min[1]));
-        (min, _mm512_reduce_max_ps(_mm512_max_ps(max[0], max[1])))
-    }
-
-    /// `(top − v) · inverse` of each v, rounded down and cut to 255.
-    ///
-    /// # Safety
-    /// AVX-512 F and BW.
+    /// AVX-512 F and BW. The shapes fit.
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) unsafe fn to_bytes(row: &[f32], top: f32, inverse: f32, out: &mut [u8]) {
-        let (top, inverse) = (_mm512_set1_ps(top), _mm512_set1_ps(inverse));
-        for (part, out) in row.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<16>().0) {
-            // SAFETY: sixteen floats, and sixteen bytes. A number beyond an integer's range becomes the
-            // largest, as unsigned, and that saturates to 255.
+    pub(super) unsafe fn inner_products(words: &[i32], q: &[i32], out: &mut [i32]) -> (i32, i32) {
+        let ksub = out.len();
+        let mut min = _mm512_set1_epi32(i32::MAX);
+        let mut max = _mm512_set1_epi32(i32::MIN);
+        // Four registers at a time share a query's word.
+        let mut first = 0;
+        while first + 64 <= ksub {
+            // SAFETY: as this function; so many codewords follow `first`.
+            unsafe { registers::<4>(words, q, first, out, &mut min, &mut max) };
+            first += 64;
+        }
+        while first < ksub {
+            // SAFETY: as above; ksub is a multiple of sixteen.
+            unsafe { registers::<1>(words, q, first, out, &mut min, &mut max) };
+            first += 16;
+        }
+        (_mm512_reduce_min_epi32(min), _mm512_reduce_max_epi32(max))
+    }
+
+    /// The products of codewords `first..first + 16 N`.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW. There are so many codewords.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn registers<const N: usize>(
+        words: &[i32],
+        q: &[i32],
+        first: usize,
+        out: &mut [i32],
+        min: &mut __m512i,
+        max: &mut __m512i,
+    ) {
+        let mut sums = [_mm512_setzero_si512(); N];
+        let mut at = words.as_ptr().wrapping_add(first);
+        for &two in q {
+            let two = _mm512_set1_epi32(two);
+            for i in 0..N {
+                // SAFETY: there are ksub words for each pair.
+                let words = unsafe { _mm512_loadu_si512(at.wrapping_add(16 * i).cast()) };
+                sums[i] = _mm512_add_epi32(sums[i], _mm512_madd_epi16(words, two));
+            }
+            at = at.wrapping_add(out.len());
+        }
+        for i in 0..N {
+            *min = _mm512_min_epi32(*min, sums[i]);
+            *max = _mm512_max_epi32(*max, sums[i]);
+            // SAFETY: sixteen whole numbers a register.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(first + 16 * i).cast(), sums[i]) };
+        }
+    }
+
+    /// [`super::to_bytes`].
+    ///
+    /// # Safety
+    /// AVX-512 F and BW. The shapes fit.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) unsafe fn to_bytes(products: &[i32], max: i32, factor: f32, out: &mut [u8]) {
+        let (max, factor) = (_mm512_set1_epi32(max), _mm512_set1_ps(factor));
+        for (part, out) in products.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<16>().0) {
+            // SAFETY: sixteen products, and sixteen bytes.
             unsafe {
-                let part = _mm512_loadu_ps(part.as_ptr());
-                let units = _mm512_mul_ps(_mm512_sub_ps(top, part), inverse);
+                let below = _mm512_sub_epi32(max, _mm512_loadu_si512(part.as_ptr().cast()));
+                let units = _mm512_mul_ps(_mm512_cvtepi32_ps(below), factor);
                 let bytes = _mm512_cvtusepi32_epi8(_mm512_cvttps_epi32(units));
                 _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
             }
@@ -279,71 +356,91 @@ mod avx512 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adc::build_lut;
     use rand::{RngExt, SeedableRng};
 
-    /// The same bits as the definition, for dsub below, at and above sixteen.
+    /// The same table at every level; and no byte stands for more than its entry's cost, whatever the
+    /// magnitudes, and not for much less.
     #[test]
-    fn tables_have_the_same_bits_at_every_level() {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
-        for ksub in [16, 256] {
-            for (m, dsub) in [(3, 1), (2, 2), (4, 3), (16, 8), (2, 15), (1, 16), (2, 17), (1, 37)] {
-                let mut draw =
-                    |n: usize| -> Vec<f32> {
+    fn bytes_are_bounds_and_the_same_at_every_level() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
+        for (ksub, m, dsub) in [
+            (16, 3, 1),
+            (256, 2, 2),
+            (256, 5, 3),
+            (16, 16, 8),
+            (256, 4, 8),
+            (256, 1, 100),
+            (16, 2, 700),
+        ] {
+            for size in [1e-30f32, 1e-3, 1.0, 1e6, 1e18] {
+                for offset in [0f32, 100.0] {
+                    let mut draw = |n: usize, size: f32| -> Vec<f32> {
                         (0..n)
-                            .map(|_| {
-                                if rng.random_bool(0.1) { 0.0 } else { rng.random_range(-9.0..9.0) }
+                            .map(|_| match rng.random_range(0..10) {
+                                0 => 0.0,
+                                _ => (rng.random_range(-1.0..1.0f32) + offset) * size,
                             })
                             .collect()
                     };
-                let (q, books) = (draw(m * dsub), draw(m * ksub * dsub));
-                let mut want = Vec::new();
-                build_lut(&q, &books, m, ksub, &mut want);
-                let want: Vec<u32> = want.iter().map(|v| v.to_bits()).collect();
-                for simd in Simd::all() {
-                    let mut lut = Vec::new();
-                    fill(simd, &q, &transpose(&books, m, ksub), m, ksub, &mut lut);
-                    let bits: Vec<u32> = lut.iter().map(|v| v.to_bits()).collect();
-                    assert_eq!(bits, want, "{}, m {m}, dsub {dsub}, ksub {ksub}", simd.level());
-                }
-            }
-        }
-    }
-
-    /// No byte stands for more than its entry's cost, whatever the magnitudes; and not for much less.
-    #[test]
-    fn bytes_are_bounds() {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
-        for scale in [1.0f32, 2.0] {
-            for size in [1e-30f32, 1e-3, 1.0, 1e6, 1e30] {
-                for offset in [0f32, 100.0] {
-                    let lut: Vec<f32> = (0..5 * 256)
-                        .map(|_| (rng.random_range(-1.0..1.0f32) + offset) * size)
-                        .collect();
-                    for simd in Simd::all() {
-                        let mut table = ByteTable::default();
-                        table.fill(simd, &lut, 256, scale);
-                        let mut low = 0.0;
-                        for (row, bytes) in lut.chunks(256).zip(table.bytes.chunks(256)) {
-                            let cost = |v: f32| -f64::from(scale) * f64::from(v);
-                            let least = row.iter().map(|&v| cost(v)).fold(f64::INFINITY, f64::min);
-                            low += least;
-                            for (&v, &b) in row.iter().zip(bytes) {
-                                let bound = least + table.step * f64::from(b);
-                                // Rounding of the difference itself: a few units of the last place of
-                                // the row's magnitude, which the caller's slack covers.
-                                let slack = 1e-6 * f64::from(v.abs().max(size));
-                                assert!(bound <= cost(v) + slack, "{bound} {}", cost(v));
-                                assert!(cost(v) - bound <= 1.01 * table.step + slack);
-                            }
+                    let (books, q) = (draw(m * ksub * dsub, 1.0), draw(m * dsub, size));
+                    let whole = WholeBooks::new(&books, m, ksub);
+                    for scale in [1.0, 2.0] {
+                        let mut first: Option<ByteTable> = None;
+                        for simd in Simd::all() {
+                            let mut table = ByteTable::default();
+                            table.fill(simd, &whole, &q, scale);
+                            let same = first.get_or_insert_with(|| table.clone());
+                            assert_eq!(same.bytes, table.bytes, "{}", simd.level());
+                            assert_eq!(
+                                (same.low, same.step, same.magnitude),
+                                (table.low, table.step, table.magnitude)
+                            );
                         }
-                        assert!((table.low - low).abs() <= 1e-9 * low.abs().max(1e-30));
+                        check(&first.unwrap(), &books, &q, (m, ksub, dsub), scale);
                     }
                 }
             }
         }
         let mut flat = ByteTable::default();
-        flat.fill(Simd::detect(), &[3.0; 512], 256, 2.0);
-        assert!(flat.bytes.iter().all(|&b| b == 0) && flat.step > 0.0 && flat.low == -12.0);
+        let books = WholeBooks::new(&[0.0; 512], 2, 256);
+        flat.fill(Simd::detect(), &books, &[1.0, 2.0], 2.0);
+        assert!(flat.bytes.iter().all(|&b| b == 0) && flat.step > 0.0 && flat.low == 0.0);
+    }
+
+    fn check(
+        table: &ByteTable,
+        books: &[f32],
+        q: &[f32],
+        (m, ksub, dsub): (usize, usize, usize),
+        scale: f64,
+    ) {
+        let cost = |j: usize, c: usize| -> f64 {
+            let word = &books[(j * ksub + c) * dsub..][..dsub];
+            let products = q[j * dsub..][..dsub].iter().zip(word);
+            -scale * products.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>()
+        };
+        let mut lows = 0.0;
+        let mut slack = 0.0;
+        for j in 0..m {
+            // What every entry of the row promises for the row's low alone: the largest that holds.
+            let low = (0..ksub)
+                .map(|c| cost(j, c) - table.step * f64::from(table.bytes[j * ksub + c]))
+                .fold(f64::INFINITY, f64::min);
+            lows += low;
+            slack += (0..ksub)
+                .map(|c| cost(j, c) - table.step * f64::from(table.bytes[j * ksub + c]) - low)
+                .fold(0.0, f64::max);
+        }
+        let tiny = 1e-12 * table.magnitude;
+        assert!(table.low <= lows + tiny, "{} {lows}", table.low);
+        // Rounding down loses less than a unit an entry; whole numbers lose little beside that, unless they are
+        // too small to be rounded.
+        let tiny_query = q.iter().all(|x| x.abs() < 1e-28);
+        let share = if tiny_query { 2.0 } else { 0.02 };
+        let lost = 2.0 * f64::from(m as u32) * table.step + share * table.magnitude;
+        assert!(slack <= lost && lows - table.low <= lost, "{slack} {} {lost}", lows - table.low);
+        let largest: f64 =
+            (0..m).map(|j| (0..ksub).map(|c| cost(j, c).abs()).fold(0.0, f64::max)).sum();
+        assert!(table.magnitude >= largest * (1.0 - 1e-12), "{} {largest}", table.magnitude);
     }
 }

@@ -1,8 +1,8 @@
 //! Float scores of a few scattered codes: what the integer scan lets through.
 //!
 //! Each score has the bits that [`crate::adc`] defines. Codes are scored one after the other in a loop that waits
-//! for nothing: the sixteen additions of a table sum must follow each other, and a codeword comes from
-//! the second-level cache, but the processor looks far enough ahead to have two or three codes under way.
+//! for nothing: codewords come from the second-level cache, and so may the code, a line a column, but the
+//! processor looks far enough ahead to have a few codes under way. These lines are what a score costs.
 
 use crate::adc;
 use crate::codes::{CodeLayout, MAX_M};
@@ -13,93 +13,84 @@ use crate::level::{Level, Simd};
 pub struct Tables<'a> {
     /// How codes lie in their lists.
     pub layout: CodeLayout,
-    /// (m, ksub), from [`crate::adc::build_lut`] or [`crate::lut::fill`].
-    pub lut: &'a [f32],
-    /// (m, ksub, dsub); read for L2 only.
+    /// The query (d,).
+    pub query: &'a [f32],
+    /// (m, ksub, dsub).
     pub codebooks: &'a [f32],
 }
 
-/// One code to be scored.
+/// Some codes of one list.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// Codes of its list in block order.
+pub struct Rows<'a> {
+    /// Codes of the list in block order.
     pub codes: &'a [u8],
     /// Vectors in the list.
     pub len: usize,
-    /// Its place in the list.
-    pub i: usize,
     /// Centroid of the list, (d,); read for L2 only.
     pub centroid: &'a [f32],
-    /// The part of the score that the centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ for inner product.
+    /// The part of the score that the centroid decides, ⟨q, c⟩; read for inner products only.
     pub base: f32,
+    /// The codes' places in the list, (n,).
+    pub places: &'a [u32],
 }
 
 impl Tables<'_> {
     fn ksub(&self) -> usize {
         1 << self.layout.bits()
     }
-
-    fn check(&self) {
-        let m = self.layout.m();
-        assert!(m <= MAX_M, "m = {m}");
-        assert_eq!(self.lut.len(), m * self.ksub(), "table of another shape");
-    }
-
-    /// Reads the code (m,) of a candidate.
-    #[inline]
-    fn code<'c>(&self, c: &Candidate<'_>, code: &'c mut [u8; MAX_M]) -> &'c [u8] {
-        let code = &mut code[..self.layout.m()];
-        self.layout.get(c.codes, c.len, c.i, code);
-        code
-    }
 }
 
-/// Writes the inner product of the query with each candidate to `out` (n,).
+/// Which score is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// ‖(q − c) − r̂‖².
+    L2,
+    /// ⟨q, c⟩ + ⟨q, r̂⟩.
+    InnerProduct,
+}
+
+/// Writes the score of each row to `out` (n,).
 ///
 /// # Panics
 /// If a shape does not fit.
-pub fn inner_products(tables: &Tables<'_>, candidates: &[Candidate<'_>], out: &mut Vec<f32>) {
-    tables.check();
+pub fn scores(simd: Simd, score: Score, tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f32>) {
     out.clear();
-    let mut code = [0; MAX_M];
-    out.extend(candidates.iter().map(|c| {
-        let code = tables.code(c, &mut code);
-        adc::inner_product_score(c.base, adc::lut_sum(tables.lut, tables.ksub(), code))
-    }));
-}
-
-/// Writes the squared distance of the query to each candidate to `out` (n,).
-///
-/// # Panics
-/// If a shape does not fit.
-pub fn l2_sqs(simd: Simd, tables: &Tables<'_>, candidates: &[Candidate<'_>], out: &mut Vec<f32>) {
-    tables.check();
-    out.clear();
-    let Some(first) = candidates.first() else { return };
-    let (m, ksub, d) = (tables.layout.m(), tables.ksub(), first.centroid.len());
+    let (m, ksub, d) = (tables.layout.m(), tables.ksub(), tables.query.len());
+    assert!(m <= MAX_M, "m = {m}");
     assert!(d.is_multiple_of(m), "d = {d} is no multiple of m = {m}");
-    assert!(candidates.iter().all(|c| c.centroid.len() == d), "centroids of another dimension");
+    assert_eq!(rows.centroid.len(), d, "centroid of another dimension");
     assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
     #[cfg(target_arch = "x86_64")]
     if simd.level() >= Level::Avx512 && d.is_multiple_of(16) {
+        use Score::{InnerProduct, L2};
+        use avx512::scores;
         // SAFETY: only a processor that has the level makes `simd`; shapes were checked above.
         unsafe {
-            match (d / m, tables.layout.bits()) {
-                (4, 8) => return avx512::l2_sqs::<4, 8>(tables, candidates, out),
-                (8, 8) => return avx512::l2_sqs::<8, 8>(tables, candidates, out),
-                (16, 8) => return avx512::l2_sqs::<16, 8>(tables, candidates, out),
-                (4, 4) => return avx512::l2_sqs::<4, 4>(tables, candidates, out),
-                (8, 4) => return avx512::l2_sqs::<8, 4>(tables, candidates, out),
+            match (score, d / m, tables.layout.bits()) {
+                (L2, 4, 8) => return scores::<true, 4, 8>(tables, rows, out),
+                (L2, 8, 8) => return scores::<true, 8, 8>(tables, rows, out),
+                (L2, 16, 8) => return scores::<true, 16, 8>(tables, rows, out),
+                (L2, 4, 4) => return scores::<true, 4, 4>(tables, rows, out),
+                (L2, 8, 4) => return scores::<true, 8, 4>(tables, rows, out),
+                (InnerProduct, 4, 8) => return scores::<false, 4, 8>(tables, rows, out),
+                (InnerProduct, 8, 8) => return scores::<false, 8, 8>(tables, rows, out),
+                (InnerProduct, 16, 8) => return scores::<false, 16, 8>(tables, rows, out),
+                (InnerProduct, 4, 4) => return scores::<false, 4, 4>(tables, rows, out),
+                (InnerProduct, 8, 4) => return scores::<false, 8, 4>(tables, rows, out),
                 _ => {}
             }
         }
     }
-    let (mut code, mut residual) = ([0; MAX_M], vec![0f32; d]);
-    out.extend(candidates.iter().map(|c| {
-        let code = tables.code(c, &mut code);
-        let sum = adc::lut_sum(tables.lut, ksub, code);
+    let mut residual = vec![0f32; d];
+    let mut code = [0; MAX_M];
+    let code = &mut code[..m];
+    out.extend(rows.places.iter().map(|&i| {
+        tables.layout.get(rows.codes, rows.len, i as usize, code);
         adc::decode(tables.codebooks, ksub, code, &mut residual);
-        adc::l2_score(c.base, sum, adc::l2_term_at(simd, c.centroid, &residual))
+        match score {
+            Score::L2 => adc::l2_score(tables.query, rows.centroid, &residual),
+            Score::InnerProduct => adc::inner_product_score(rows.base, tables.query, &residual),
+        }
     }));
 }
 
@@ -108,23 +99,26 @@ mod avx512 {
     use std::arch::x86_64::*;
 
     use super::*;
+    use crate::rows::reduce512;
 
     /// Codewords of `DSUB` floats, codes of `BITS`: sixteen coordinates of a residual are 16 / DSUB words.
     ///
     /// # Safety
     /// AVX-512 F, BW, DQ, VL. The shapes fit, and d is a multiple of 16.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub(super) unsafe fn l2_sqs<const DSUB: usize, const BITS: u32>(
+    pub(super) unsafe fn scores<const L2: bool, const DSUB: usize, const BITS: u32>(
         tables: &Tables<'_>,
-        candidates: &[Candidate<'_>],
+        rows: &Rows<'_>,
         out: &mut Vec<f32>,
     ) {
         let ksub = 1usize << BITS;
-        let (lut, books) = (tables.lut.as_ptr(), tables.codebooks.as_ptr());
-        out.reserve(candidates.len());
-        for c in candidates {
+        let books = tables.codebooks.as_ptr();
+        let query = tables.query.as_chunks::<16>().0;
+        let centroid = rows.centroid.as_chunks::<16>().0;
+        out.reserve(rows.places.len());
+        for &i in rows.places {
             // Holds the slice against its shape: column j is at `at + j · width`.
-            let (lane, width) = tables.layout.lane(c.codes, c.len, c.i);
+            let (lane, width) = tables.layout.lane(rows.codes, rows.len, i as usize);
             let at = lane.as_ptr();
             // The number of sub-quantizer j's word among all.
             let word = |j: usize| {
@@ -138,18 +132,11 @@ mod avx512 {
                 };
                 j * ksub + usize::from(code)
             };
-            let mut sum = 0f32;
-            let (mut norm, mut dot) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-            for (step, centroid) in c.centroid.as_chunks::<16>().0.iter().enumerate() {
-                let mut words = [0usize; 4];
-                for w in 0..16 / DSUB {
-                    words[w] = word(step * (16 / DSUB) + w);
-                    // SAFETY: the table has m rows of ksub.
-                    sum += unsafe { *lut.add(words[w]) };
-                }
-                // SAFETY: each word has DSUB floats.
-                let (centroid, residual) = unsafe {
-                    let of = |w: usize| books.add(words[w] * DSUB);
+            let mut sum = _mm512_setzero_ps();
+            for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
+                // SAFETY: sixteen floats each; each word has DSUB floats.
+                let (query, centroid, residual) = unsafe {
+                    let of = |w: usize| books.add(word(step * (16 / DSUB) + w) * DSUB);
                     let residual = match DSUB {
                         4 => {
                             let low = _mm256_set_m128(_mm_loadu_ps(of(1)), _mm_loadu_ps(of(0)));
@@ -162,28 +149,20 @@ mod avx512 {
                         }
                         _ => _mm512_loadu_ps(of(0)),
                     };
-                    (_mm512_loadu_ps(centroid.as_ptr()), residual)
+                    let query = _mm512_loadu_ps(query.as_ptr());
+                    (query, _mm512_loadu_ps(centroid.as_ptr()), residual)
                 };
-                norm = _mm512_add_ps(norm, _mm512_mul_ps(residual, residual));
-                dot = _mm512_add_ps(dot, _mm512_mul_ps(centroid, residual));
+                let product = if L2 {
+                    let difference = _mm512_sub_ps(_mm512_sub_ps(query, centroid), residual);
+                    _mm512_mul_ps(difference, difference)
+                } else {
+                    _mm512_mul_ps(query, residual)
+                };
+                sum = _mm512_add_ps(sum, product);
             }
-            let [norm, dot] = reduce(norm, dot);
-            out.push(adc::l2_score(c.base, sum, norm + 2.0 * dot));
+            let sum = reduce512(sum);
+            out.push(if L2 { sum } else { rows.base + sum });
         }
-    }
-
-    /// The sixteen partial sums of each of two registers, added as [`crate::dense::LANES`] says.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-    fn reduce(a: __m512, b: __m512) -> [f32; 2] {
-        let eights = |s| _mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps::<1>(s));
-        let (a, b) = (eights(a), eights(b));
-        // From here on both in one register: a's four sums, then b's.
-        let low = _mm256_permute2f128_ps::<0x20>(a, b);
-        let fours = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(a, b));
-        let twos = _mm256_add_ps(fours, _mm256_permute_ps::<0b01_00_11_10>(fours));
-        let ones = _mm256_add_ps(twos, _mm256_permute_ps::<0b10_11_00_01>(twos));
-        [_mm256_cvtss_f32(ones), _mm_cvtss_f32(_mm256_extractf128_ps::<1>(ones))]
     }
 }
 
@@ -210,45 +189,34 @@ mod tests {
                 let mut draw = |n: usize| -> Vec<f32> {
                     (0..n).map(|_| rng.random_range(-9.0..9.0)).collect()
                 };
-                let (codebooks, lut, centroids) = (draw(ksub * d), draw(m * ksub), draw(2 * d));
-                let tables = Tables { layout, lut: &lut, codebooks: &codebooks };
+                let (codebooks, centroids) = (draw(ksub * d), draw(2 * d));
+                let query = draw(d);
+                let tables = Tables { layout, query: &query, codebooks: &codebooks };
                 for n in [0, 1, 3, 4, 5, 11] {
-                    let candidates: Vec<Candidate<'_>> = (0..n)
-                        .map(|c| Candidate {
-                            codes: &codes,
-                            len,
-                            i: c * 37 % len,
-                            centroid: &centroids[c % 2 * d..][..d],
-                            base: c as f32 - 2.5,
-                        })
-                        .collect();
-                    let want = |c: &Candidate<'_>, l2: bool| {
-                        let code = &flat[c.i * m..][..m];
-                        let sum = adc::lut_sum(&lut, ksub, code);
-                        if !l2 {
-                            return adc::inner_product_score(c.base, sum).to_bits();
-                        }
+                    let places: Vec<u32> = (0..n).map(|c| c * 37 % len as u32).collect();
+                    let centroid = &centroids[n as usize % 2 * d..][..d];
+                    let base = n as f32 - 2.5;
+                    let rows = Rows { codes: &codes, len, centroid, base, places: &places };
+                    let want = |i: u32, score: Score| {
                         let mut residual = vec![0f32; d];
-                        adc::decode(&codebooks, ksub, code, &mut residual);
-                        let term = adc::l2_term(c.centroid, &residual);
-                        adc::l2_score(c.base, sum, term).to_bits()
+                        adc::decode(&codebooks, ksub, &flat[i as usize * m..][..m], &mut residual);
+                        match score {
+                            Score::L2 => adc::l2_score(&query, centroid, &residual),
+                            Score::InnerProduct => {
+                                adc::inner_product_score(base, &query, &residual)
+                            }
+                        }
                     };
                     let bits = |out: &[f32]| out.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
-                    let expected =
-                        |l2: bool| candidates.iter().map(|c| want(c, l2)).collect::<Vec<_>>();
-                    for simd in Simd::all() {
-                        let mut out = vec![1.0];
-                        l2_sqs(simd, &tables, &candidates, &mut out);
-                        assert_eq!(
-                            bits(&out),
-                            expected(true),
-                            "{} m {m} dsub {dsub}",
-                            simd.level()
-                        );
+                    for score in [Score::L2, Score::InnerProduct] {
+                        let expected: Vec<f32> = places.iter().map(|&i| want(i, score)).collect();
+                        for simd in Simd::all() {
+                            let mut out = vec![1.0];
+                            scores(simd, score, &tables, &rows, &mut out);
+                            let level = simd.level();
+                            assert_eq!(bits(&out), bits(&expected), "{level} m {m} dsub {dsub}");
+                        }
                     }
-                    let mut out = vec![1.0];
-                    inner_products(&tables, &candidates, &mut out);
-                    assert_eq!(bits(&out), expected(false), "m {m} dsub {dsub}");
                 }
             }
         }

@@ -267,64 +267,107 @@ impl ByteRows {
         queries: &[ByteQuery; Q],
         buffers: &mut [&mut Buffers; Q],
     ) {
-        use std::arch::x86_64::*;
-        let quads = self.d.div_ceil(QUAD);
-        let infinity = _mm512_set1_ps(f32::INFINITY);
         let rounds = buffers[0].minima.len() / GROUP;
-        let mut round = 0;
-        for group in 0..self.scales.len() / GROUP {
-            // SAFETY: each group has 64 bytes for each quad.
-            let rows = unsafe { self.bytes.as_ptr().add(group * quads * GROUP * QUAD) };
-            // Each product waits for the one before it, so there are four sums in all.
-            let mut sums = [[_mm512_setzero_si512(); 4]; Q];
-            let chains = if Q == 1 { 4 } else { 1 };
-            for quad in (0..quads).step_by(chains) {
-                for chain in 0..chains.min(quads - quad) {
-                    // SAFETY: as above; queries have a word a quad.
-                    unsafe {
-                        let row = rows.add((quad + chain) * GROUP * QUAD);
-                        let row = _mm512_loadu_si512(row.cast());
-                        for i in 0..Q {
-                            let four = *buffers[i].query.as_ptr().add(quad + chain);
-                            let sum = &mut sums[i][chain];
-                            *sum = _mm512_dpbusd_epi32(*sum, row, _mm512_set1_epi32(four));
-                        }
-                    }
+        let mut outputs: [Output<'_>; Q] = buffers.each_mut().map(|b| Output {
+            words: &b.query,
+            lower: &mut b.lower,
+            minima: &mut b.minima,
+        });
+        let groups = self.scales.len() / GROUP;
+        let mut group = 0;
+        // SAFETY: as this function; so many groups are left.
+        unsafe {
+            if Q <= 2 {
+                while group + 4 <= groups {
+                    self.groups_avx512::<Q, 4>(group, rounds, queries, &mut outputs);
+                    group += 4;
                 }
             }
-            let valid = ((1u32 << (self.rows - group * GROUP).min(GROUP)) - 1) as u16;
+            while group + 2 <= groups {
+                self.groups_avx512::<Q, 2>(group, rounds, queries, &mut outputs);
+                group += 2;
+            }
+            if group < groups {
+                self.groups_avx512::<Q, 1>(group, rounds, queries, &mut outputs);
+            }
+        }
+    }
+
+    /// [`Self::bounds_avx512`] of the groups `first..first + G`: a query's word is spread over a register once
+    /// for all of them, and no product waits for the one before it.
+    ///
+    /// # Safety
+    /// As there; there are so many groups.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn groups_avx512<const Q: usize, const G: usize>(
+        &self,
+        first: usize,
+        rounds: usize,
+        queries: &[ByteQuery; Q],
+        outputs: &mut [Output<'_>; Q],
+    ) {
+        use std::arch::x86_64::*;
+        let quads = self.d.div_ceil(QUAD);
+        // SAFETY: each group has 64 bytes for each quad.
+        let mut rows = unsafe { self.bytes.as_ptr().add(first * quads * GROUP * QUAD) };
+        // What rows and query owe for being stored as they are is paid in advance.
+        let mut sums: [[__m512i; G]; Q] =
+            std::array::from_fn(|i| [_mm512_set1_epi32(-queries[i].shift); G]);
+        let words: [*const i32; Q] = std::array::from_fn(|i| outputs[i].words.as_ptr());
+        for quad in 0..quads {
+            let mut row = [_mm512_setzero_si512(); G];
+            for (g, row) in row.iter_mut().enumerate() {
+                // SAFETY: as above.
+                *row = unsafe { _mm512_loadu_si512(rows.add(g * quads * GROUP * QUAD).cast()) };
+            }
+            rows = rows.wrapping_add(GROUP * QUAD);
             for i in 0..Q {
-                let query = &queries[i];
-                let sum = _mm512_add_epi32(
-                    _mm512_add_epi32(sums[i][0], sums[i][1]),
-                    _mm512_add_epi32(sums[i][2], sums[i][3]),
-                );
-                // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or round.
-                unsafe {
-                    let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(group * GROUP));
-                    let product = _mm512_sub_epi32(sum, _mm512_set1_epi32(query.shift));
-                    let product = _mm512_cvtepi32_ps(product);
-                    let product = _mm512_mul_ps(product, of_row(&self.scales));
-                    let norm_sq =
-                        _mm512_mul_ps(of_row(&self.norms_sq), _mm512_set1_ps(query.weight));
+                // SAFETY: queries have a word a quad.
+                let four = _mm512_set1_epi32(unsafe { *words[i].add(quad) });
+                for g in 0..G {
+                    sums[i][g] = _mm512_dpbusd_epi32(sums[i][g], row[g], four);
+                }
+            }
+        }
+        let infinity = _mm512_set1_ps(f32::INFINITY);
+        let mut round = first % rounds;
+        for g in 0..G {
+            let group = first + g;
+            let valid = ((1u32 << (self.rows - group * GROUP).min(GROUP)) - 1) as u16;
+            // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or round.
+            unsafe {
+                let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(group * GROUP));
+                let (scales, norms_sq) = (of_row(&self.scales), of_row(&self.norms_sq));
+                let (errors, norms) = (of_row(&self.errors), of_row(&self.norms));
+                for i in 0..Q {
+                    let query = &queries[i];
+                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][g]), scales);
+                    let norm_sq = _mm512_mul_ps(norms_sq, _mm512_set1_ps(query.weight));
                     let cost = _mm512_fmadd_ps(product, _mm512_set1_ps(query.factor), norm_sq);
-                    let half = _mm512_fmadd_ps(
-                        of_row(&self.errors),
-                        _mm512_set1_ps(query.by_error),
-                        _mm512_set1_ps(query.rounding),
-                    );
-                    let by_norm = _mm512_set1_ps(query.by_norm);
-                    let half = _mm512_fmadd_ps(of_row(&self.norms), by_norm, half);
+                    let by_error = _mm512_set1_ps(query.by_error);
+                    let half = _mm512_fmadd_ps(errors, by_error, _mm512_set1_ps(query.rounding));
+                    let half = _mm512_fmadd_ps(norms, _mm512_set1_ps(query.by_norm), half);
                     let low = _mm512_mask_sub_ps(infinity, valid, cost, half);
                     let high = _mm512_mask_add_ps(infinity, valid, cost, half);
-                    _mm512_storeu_ps(buffers[i].lower.as_mut_ptr().add(group * GROUP), low);
-                    let minima = buffers[i].minima.as_mut_ptr().add(round * GROUP);
+                    let Output { lower, minima, .. } = &mut outputs[i];
+                    _mm512_storeu_ps(lower.as_mut_ptr().add(group * GROUP), low);
+                    let minima = minima.as_mut_ptr().add(round * GROUP);
                     _mm512_storeu_ps(minima, _mm512_min_ps(_mm512_loadu_ps(minima), high));
                 }
             }
             round = if round + 1 == rounds { 0 } else { round + 1 };
         }
     }
+}
+
+/// A query's words, and where its bounds go.
+#[cfg(target_arch = "x86_64")]
+struct Output<'a> {
+    words: &'a [i32],
+    lower: &'a mut [f32],
+    minima: &'a mut [f32],
 }
 
 /// Appends the indices of all `values` up to `limit`.

@@ -1,6 +1,7 @@
 //! PyTorch's files: a zip archive with a pickle and a file for each storage (since 1.6), or, before, five
 //! pickles in a row with the storages behind them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
@@ -22,7 +23,12 @@ pub struct Checkpoint {
     pub pickle: Pickle,
     /// Bytes of each storage.
     storages: HashMap<String, Vec<u8>>,
+    /// Bytes that arrays may yet have: many names can stand for one tensor, and a short pickle for many.
+    budget: Cell<usize>,
 }
+
+/// Bytes of arrays that are made for each of the file's. Tied weights are few.
+const COPIES: usize = 4;
 
 /// Whether a file that begins so is a legacy one.
 pub(super) fn is_legacy(bytes: &[u8]) -> bool {
@@ -79,7 +85,7 @@ impl Checkpoint {
                 storages.insert(key.to_owned(), read(name)?);
             }
         }
-        Ok(Checkpoint { pickle, storages })
+        Ok(Checkpoint { pickle, storages, budget: Cell::new(bytes.len().saturating_mul(COPIES)) })
     }
 
     /// A legacy file.
@@ -129,14 +135,25 @@ impl Checkpoint {
             storages.insert(key.to_owned(), data.to_vec());
             rest = after;
         }
-        Ok(Checkpoint { pickle, storages })
+        Ok(Checkpoint { pickle, storages, budget: Cell::new(bytes.len().saturating_mul(COPIES)) })
     }
 
     /// A tensor or numpy array; None where the object is neither.
     ///
     /// # Errors
-    /// `Bad` for a tensor that reaches beyond its storage.
+    /// `Bad` for a tensor that reaches beyond its storage, and for more arrays than the file accounts for.
     pub fn array(&self, id: Id) -> Result<Option<Array>> {
+        let bytes = match (self.pickle.tensor(id), self.pickle.array(id)) {
+            (Some(tensor), _) => {
+                count(&tensor.size).and_then(|n| n.checked_mul(size_of(tensor.storage.dtype)))
+            }
+            (None, Some(array)) => Some(array.bytes.len()),
+            (None, None) => return Ok(None),
+        };
+        let left = bytes.and_then(|bytes| self.budget.get().checked_sub(bytes));
+        self.budget.set(left.ok_or_else(|| {
+            ConvertError::bad("the same numbers under more names than weights have: damaged")
+        })?);
         match self.pickle.tensor(id) {
             Some(tensor) => self.gather(tensor).map(Some),
             None => Ok(self.pickle.array(id).cloned()),

@@ -24,7 +24,8 @@ const OVERLAP: f64 = 0.4;
 /// hold at least one cell. Empty where `height` or `width` is 0.
 ///
 /// Rounding follows the code published with the paper, which places regions by their centres:
-/// start = floor(half + i b) - half with half = floor(side / 2) - 1.
+/// start = floor(half + i b) - half with half = floor(side / 2) - 1. Up to level 4 the regions are those of
+/// that code, but where it makes some without a cell (a side of 1 or 2): here they have one.
 pub fn rigid_grid(height: usize, width: usize, levels: u32) -> Vec<Region> {
     let short = height.min(width);
     if short == 0 {
@@ -119,9 +120,19 @@ mod tests {
                         "{height}x{width} {r:?}"
                     );
                 }
-                for (stride, map) in
-                    [(16u32, (height.div_ceil(16), width.div_ceil(16))), (4, (1, 1))]
-                {
+                // The strides of all stages of all backbones, maps rounded up (ResNet) and down (VGG,
+                // SqueezeNet), and one that is much too small.
+                let strides = [1u32, 2, 4, 8, 16, 32];
+                let maps = strides.map(|stride| {
+                    let s = stride as usize;
+                    let down = ((height / s).max(1), (width / s).max(1));
+                    [
+                        (stride, (height.div_ceil(s), width.div_ceil(s))),
+                        (stride, down),
+                        (stride, (1, 1)),
+                    ]
+                });
+                for (stride, map) in maps.into_iter().flatten() {
                     for r in image_grid((height, width), map, stride, 4) {
                         assert!(
                             r.width > 0

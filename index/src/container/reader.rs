@@ -168,6 +168,33 @@ impl Reader {
         Ok(&self.map.bytes()[start..end])
     }
 
+    /// The eight bytes at `from` of a section, little-endian: [`Self::read`] for what is read one by one. Where a
+    /// file has faulted, the caller hears of it from [`Self::intact`], which it asks anyway.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    #[inline]
+    pub(crate) fn read_word(&self, section: &Section, from: u64) -> Result<u64> {
+        // A section lies within the data, which lie within the map: a sum that wraps is in no tile.
+        let start = section.offset.wrapping_add(from) as usize;
+        let (first, last) = (start / TILE_BYTES, start.wrapping_add(7) / TILE_BYTES);
+        let bytes = self.map.bytes().get(start..).and_then(|b| b.first_chunk::<8>());
+        let inside = from.checked_add(8).is_some_and(|end| end <= section.len);
+        match bytes {
+            Some(bytes) if inside && first == last && self.is_proven(first) => {
+                Ok(u64::from_le_bytes(*bytes))
+            }
+            _ => self.read_word_slowly(section, from),
+        }
+    }
+
+    #[cold]
+    fn read_word_slowly(&self, section: &Section, from: u64) -> Result<u64> {
+        let mut word = [0u8; 8];
+        word.copy_from_slice(self.read(section, from, 8)?);
+        Ok(u64::from_le_bytes(word))
+    }
+
     /// Asks for the memory at `from` of a section, which will be read soon. Reads and proves nothing.
     #[inline]
     pub(crate) fn prefetch(&self, section: &Section, from: u64) {

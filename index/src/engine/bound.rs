@@ -1,8 +1,9 @@
 //! What a list's rows cost at least and at most, in units of the byte table.
 
+use ocelli_vector::dense;
 use ocelli_vector::lut::ByteTable;
 
-use crate::model::Metric;
+use crate::model::{Metric, Model};
 use crate::shard::ListEntry;
 
 /// Costs whose parts are below this cannot overflow a float when they are added.
@@ -12,8 +13,9 @@ pub(super) const LARGEST: f64 = f32::MAX as f64 / 8.0;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueryBound {
     metric: Metric,
-    /// Sub-quantizers.
-    m: f64,
+    /// Slack of float costs by their magnitude, and what every magnitude has in it.
+    slack: f64,
+    extra: f64,
     /// Σⱼ lowⱼ.
     low: f64,
     /// Σⱼ max |cⱼ|.
@@ -38,10 +40,14 @@ pub(super) struct ListBound {
 }
 
 impl QueryBound {
-    pub fn new(metric: Metric, m: usize, table: &ByteTable) -> Self {
+    pub fn new(model: &Model, z: &[f32], table: &ByteTable) -> Self {
+        let (p, r_sq) = (model.parts(), model.residual_norm_sq());
+        let operations = 2.0 * (p.d as f64 / 8.0 + 24.0);
+        let norm = f64::from(dense::norm_sq(z)).sqrt() * 1.001;
         Self {
-            metric,
-            m: m as f64,
+            metric: p.metric,
+            slack: operations * f64::from(f32::EPSILON) / 2.0,
+            extra: 2.0 * r_sq + 4.0 * norm * r_sq.sqrt(),
             low: table.low,
             magnitude: table.magnitude,
             step: table.step,
@@ -51,7 +57,7 @@ impl QueryBound {
 
     /// Whether the byte table can be trusted at all.
     pub fn sound(&self) -> bool {
-        self.magnitude < LARGEST
+        self.magnitude + self.extra < LARGEST
     }
 
     /// The bound of a list whose centroid gives the score `base`. Products with `per_step` stand for
@@ -61,16 +67,21 @@ impl QueryBound {
             Metric::InnerProduct => (-f64::from(base), 0.0, 0.0, 0.0),
             Metric::L2 => {
                 let (min, step) = (f64::from(entry.scalar_min), f64::from(entry.scalar_step));
-                (f64::from(base), min, step, min.abs() + 257.0 * step)
+                (
+                    f64::from(base),
+                    min,
+                    step,
+                    f64::from(base) + min.abs() + 257.0 * step + self.extra,
+                )
             }
         };
-        let magnitude = b.abs() + self.magnitude + term_size;
+        let magnitude = 2.0 * b.abs() + self.magnitude + term_size + self.extra;
         let factor = 256.0 * step * self.per_step * (1.0 - 1e-9);
         ListBound {
             constant: b + self.low + term_low,
             // A cast saturates, and rounds down as it must.
             factor: factor as u16,
-            slack: 4.0 * (self.m + 8.0) * f64::from(f32::EPSILON) / 2.0 * magnitude,
+            slack: self.slack * magnitude,
             sound: magnitude < LARGEST,
         }
     }

@@ -6,46 +6,11 @@
 //! them tie.
 
 use crate::error::Result;
+use crate::ranked::Ranked;
 use crate::shard::Shard;
 
 /// Rows gathered beyond k at least, so that a small k does not select all the time.
 const ROOM: usize = 64;
-
-/// A row that may be among the best: its cost (smaller is better) and its place in the order of lists, as
-/// one number that sorts by cost, then by slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Found(u64);
-
-impl Found {
-    #[inline]
-    pub fn new(cost: f32, slot: u32) -> Self {
-        // The order of `total_cmp`, as an unsigned number.
-        let bits = turn(cost.to_bits() as i32) as u32 ^ (1 << 31);
-        Self(u64::from(bits) << 32 | u64::from(slot))
-    }
-
-    #[inline]
-    pub fn cost(self) -> f32 {
-        f32::from_bits(turn(((self.0 >> 32) as u32 ^ (1 << 31)) as i32) as u32)
-    }
-
-    #[inline]
-    pub fn slot(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// Whether both cost the same, to the bit.
-    #[inline]
-    pub fn ties(self, other: Self) -> bool {
-        self.0 >> 32 == other.0 >> 32
-    }
-}
-
-/// Turns the bits of a negative float round, so that they order as integers do; its own inverse.
-#[inline]
-fn turn(bits: i32) -> i32 {
-    bits ^ ((bits >> 31) as u32 >> 1) as i32
-}
 
 /// See the module's introduction.
 pub(super) struct Keep {
@@ -54,7 +19,7 @@ pub(super) struct Keep {
     full: usize,
     /// No row that costs more can be among the best.
     pub tau: f32,
-    found: Vec<Found>,
+    found: Vec<Ranked>,
 }
 
 impl Keep {
@@ -81,7 +46,7 @@ impl Keep {
     /// # Errors
     /// [`crate::Error::Corrupt`], where ties have to be told apart by id.
     #[inline]
-    pub fn push(&mut self, shard: &Shard, found: Found) -> Result<()> {
+    pub fn push(&mut self, shard: &Shard, found: Ranked) -> Result<()> {
         self.found.push(found);
         if self.found.len() >= self.full { self.prune(shard) } else { Ok(()) }
     }
@@ -123,10 +88,10 @@ impl Keep {
 
     /// Keeps what costs less than the k-th and, of what ties with it, as many as there is room for, by id.
     #[cold]
-    fn choose_among_ties(&mut self, shard: &Shard, kth: Found) -> Result<()> {
-        let mut ties: Vec<(u64, Found)> = Vec::new();
+    fn choose_among_ties(&mut self, shard: &Shard, kth: Ranked) -> Result<()> {
+        let mut ties: Vec<(u64, Ranked)> = Vec::new();
         for &f in self.found.iter().filter(|f| f.ties(kth)) {
-            ties.push((shard.id(shard.ordinal(f.slot())?)?, f));
+            ties.push((shard.id(shard.ordinal(f.number())?)?, f));
         }
         ties.sort_unstable();
         self.found.retain(|&f| f < kth && !f.ties(kth));
@@ -139,29 +104,19 @@ impl Keep {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn finish(mut self, shard: &Shard) -> Result<Vec<Found>> {
-        if self.found.len() > self.k {
-            self.prune(shard)?;
-        }
+    pub fn finish(mut self, shard: &Shard) -> Result<Vec<Ranked>> {
+        // Sorting a few rows too many costs less than selecting the k best first.
         self.found.sort_unstable();
-        Ok(self.found)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Found;
-
-    #[test]
-    fn costs_keep_their_bits_and_their_order() {
-        let inf = f32::INFINITY;
-        let costs = [-inf, -3.5, -1e-40, -0.0, 0.0, 1e-40, 2.0, 7.25, f32::MAX, inf, f32::NAN];
-        let found: Vec<Found> =
-            costs.iter().enumerate().map(|(i, &c)| Found::new(c, 100 - i as u32)).collect();
-        assert!(found.is_sorted());
-        for ((f, c), i) in found.iter().zip(costs).zip(0..) {
-            assert_eq!((f.cost().to_bits(), f.slot()), (c.to_bits(), 100 - i));
-            assert!(f.ties(Found::new(c, 7)) && !f.ties(Found::new(1.0, f.slot())));
+        if let [.., kth, next] = self.found[..self.found.len().min(self.k + 1)]
+            && self.found.len() > self.k
+        {
+            if kth.ties(next) {
+                self.choose_among_ties(shard, kth)?;
+                self.found.sort_unstable();
+            } else {
+                self.found.truncate(self.k);
+            }
         }
+        Ok(self.found)
     }
 }

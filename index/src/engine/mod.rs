@@ -12,10 +12,19 @@
 //! cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ · S            (saturation only lowers S)
 //! ```
 //!
-//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. The decisive costs are
-//! floats, so τ gets a slack first. A float cost is the sum of at most m + 3 floats, each rounding off at
-//! most 2⁻²⁴ of the largest magnitude M = |b_l| + Σⱼ max |cⱼ| + max |t|, and the byte table's differences are
-//! off by as much: 4 · (m + 8) · 2⁻²⁴ · M covers both twice over.
+//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. τ and b_l are floats, and so
+//! were the numbers that table and scalars were rounded from: so τ gets a slack first. With u = 2⁻²⁴:
+//!
+//! With R ≥ ‖r̂‖ of every code, and what the table and the terms were rounded from:
+//!
+//! - the table loses nothing that it does not own up to ([`ocelli_vector::lut`]);
+//! - *inner product:* a cost is b_l, the very float, and a sum of d / 16 + 5 additions, off by so many u ‖q‖ R;
+//! - *L2:* a cost is such a sum too ([`ocelli_vector::adc::l2_score`]), rounding q − c first moves it by at most
+//!   2u √(cost · b_l) ≤ u (cost + b_l), and b_l is a sum of its own; terms are off by (d / 16 + 8) u (R² + 2 ‖c‖ R), where
+//!   2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R².
+//!
+//! All of it is at most (d / 8 + 24) · u · M with M = 2 |b_l| + Σⱼ max |cⱼ| + max |t| + 2 R² + 4 ‖q‖ R; twice that is given
+//! away, which is a small part of a unit.
 //!
 //! # Where τ comes from
 //!
@@ -25,8 +34,7 @@
 //!
 //! # The way of a row
 //!
-//! scan ([`ocelli_vector::scan`]) → queue ([`queue`]) → float score ([`ocelli_vector::rescore`]) → keep
-//! ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory.
+//! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::rescore`]) → keep ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory.
 //!
 //! # Many queries
 //!
@@ -35,19 +43,21 @@
 //! are in the first-level cache. In which order rows are looked at changes no answer.
 
 use ocelli_vector::Simd;
-use ocelli_vector::lut::{self, ByteTable};
+use ocelli_vector::lut::ByteTable;
 use ocelli_vector::scan::BlockBounds;
 
 mod bound;
 mod excluded;
 mod keep;
+mod list;
 mod query;
-mod queue;
+mod survivors;
 #[cfg(test)]
 mod tests;
 mod warm;
 
 pub(crate) use self::excluded::{Deleted, Excluded};
+use self::list::ShardList;
 use self::query::QueryScan;
 use crate::error::Result;
 use crate::filter::Cancel;
@@ -58,7 +68,7 @@ use crate::shard::Shard;
 
 /// Queries whose lists are chosen together: so many times fewer reads of the centroids.
 pub(crate) const PROBE_TILE: usize = 4;
-/// Queries that are taken through lists together: their tables, 20 KB each at m = 16, stay in the
+/// Queries that are taken through lists together: their tables, 4 KB each at m = 16, stay in the
 /// second-level cache.
 pub(crate) const SCAN_TILE: usize = 24;
 
@@ -68,7 +78,7 @@ pub struct Scratch {
     /// The instruction level of every kernel that is called with these buffers.
     pub(crate) simd: Simd,
     pub(crate) probe: [ProbeBuffers; PROBE_TILE],
-    pub(crate) tables: Vec<Tables>,
+    pub(crate) tables: Vec<ByteTable>,
     pub(crate) buffers: Buffers,
 }
 
@@ -95,7 +105,7 @@ impl Scratch {
         Self {
             simd,
             probe: Default::default(),
-            tables: vec![Tables::default()],
+            tables: vec![ByteTable::default()],
             buffers: Buffers::default(),
         }
     }
@@ -107,6 +117,7 @@ pub(crate) struct Buffers {
     /// Bounds of the warm-up's lists, one after the other.
     warm: Vec<BlockBounds>,
     survivors: Vec<u32>,
+    scores: Vec<f32>,
     excluded: Vec<u64>,
     /// Of each list, where the chain of a tile's queries begins that scan it.
     chains: Vec<u32>,
@@ -122,21 +133,10 @@ pub struct ScanCounts {
     pub survived: u64,
 }
 
-/// A query's tables: floats, and the bytes that bound them.
-#[derive(Debug, Default)]
-pub(crate) struct Tables {
-    lut: Vec<f32>,
-    bytes: ByteTable,
-}
-
-impl Tables {
-    /// Fills the tables for a query.
-    pub fn fill(&mut self, simd: Simd, model: &Model, query: &Query) {
-        let p = model.parts();
-        lut::fill(simd, &query.z, model.transposed(), p.m, p.ksub, &mut self.lut);
-        let scale = if p.metric == Metric::L2 { 2.0 } else { 1.0 };
-        self.bytes.fill(simd, &self.lut, p.ksub, scale);
-    }
+/// Fills the table of a query.
+pub(crate) fn fill_table(simd: Simd, model: &Model, query: &Query, table: &mut ByteTable) {
+    let scale = if model.metric() == Metric::L2 { 2.0 } else { 1.0 };
+    table.fill(simd, model.whole_books(), &query.z, scale);
 }
 
 /// What is scanned.
@@ -154,7 +154,9 @@ pub(crate) struct Target<'a> {
 /// One query of a scan.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
-    pub tables: &'a Tables,
+    /// The query in the model's space, (d,).
+    pub z: &'a [f32],
+    pub table: &'a ByteTable,
     /// Probed lists, best first, each with the score that its centroid gives.
     pub lists: &'a [(u32, f32)],
     /// Hits wanted.
@@ -179,14 +181,12 @@ pub(crate) fn scan_one<'a>(
     let mut scan = QueryScan::new(target, request);
     let done = scan.warm_up(request.lists, buffers)?;
     let rest = &request.lists[done..];
-    let probed = |scan: &QueryScan<'a>, number: usize| {
-        rest.get(number).map(|&(list, base)| scan.probed(list, base)).transpose()
-    };
-    let mut ahead = probed(&scan, 0)?;
-    for number in 1..=rest.len() {
-        let Some(now) = ahead else { break };
-        ahead = probed(&scan, number)?;
-        scan.list(&now, ahead.as_ref(), buffers)?;
+    let of = |place: usize| rest.get(place).map(|l| ShardList::of(target, l.0)).transpose();
+    let mut ahead = of(0)?;
+    for (place, &(_, base)) in (1..).zip(rest) {
+        let Some(list) = ahead else { break };
+        ahead = of(place)?;
+        scan.list(&list, base, ahead.map_or(&[], |next| next.codes), buffers)?;
     }
     scan.finish()
 }
@@ -246,18 +246,17 @@ pub(crate) fn scan_tile(
             *chain = links.len() as u32 - 1;
         }
     }
-    for (number, &list) in order.iter().enumerate() {
+    let of = |place: usize| order.get(place).map(|&l| ShardList::of(target, l)).transpose();
+    let mut ahead = of(0)?;
+    for (place, &number) in (1..).zip(&order) {
+        let Some(list) = ahead else { break };
+        ahead = of(place)?;
         // The first query of a list fetches the next list; for the others that is done.
-        let next = order.get(number + 1).map(|&next| {
-            let link = &links[chains[next as usize] as usize];
-            scans[link.query as usize].0.probed(next, link.base)
-        });
-        let mut next = next.transpose()?;
-        let mut at = chains[list as usize];
+        let mut next = ahead.map_or(&[][..], |next| next.codes);
+        let mut at = chains[number as usize];
         while let Some(link) = links.get(at as usize) {
             let scan = &mut scans[link.query as usize].0;
-            let probed = scan.probed(list, link.base)?;
-            scan.list(&probed, next.take().as_ref(), buffers)?;
+            scan.list(&list, link.base, std::mem::take(&mut next), buffers)?;
             at = link.next;
         }
     }

@@ -1,22 +1,21 @@
 //! One query on its way through the lists of one shard.
 
-use std::ops::Range;
-
 use ocelli_vector::codes::BLOCK;
 use ocelli_vector::lut::ByteTable;
 use ocelli_vector::rescore;
-use ocelli_vector::scan::{self, BlockBounds, List, Scalars};
+use ocelli_vector::scan::{self, BlockBounds};
+use smallvec::SmallVec;
 
-use super::bound::{ListBound, QueryBound};
+use super::bound::QueryBound;
 use super::keep::Keep;
-use super::queue::{ListView, Queue};
+use super::list::ShardList;
+use super::survivors::Scorer;
 use super::warm::{self, Span};
 use super::{Buffers, Request, Target};
 use crate::error::Result;
 use crate::filter::Cancel;
 use crate::model::Metric;
 use crate::search::Hit;
-use crate::shard::ListEntry;
 use crate::snapshot::Row;
 
 /// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
@@ -34,19 +33,9 @@ pub(super) struct QueryScan<'a> {
     table: &'a ByteTable,
     bound: QueryBound,
     keep: Keep,
-    queue: Queue<'a>,
+    scorer: Scorer<'a>,
     range: bool,
     cancel: Option<&'a Cancel>,
-}
-
-/// A probed list of a shard, its bytes proven.
-#[derive(Clone, Copy)]
-pub(super) struct Probed<'a> {
-    list: u32,
-    entry: ListEntry,
-    bound: ListBound,
-    view: ListView<'a>,
-    scalars: Option<&'a [u8]>,
 }
 
 impl<'a> QueryScan<'a> {
@@ -54,38 +43,19 @@ impl<'a> QueryScan<'a> {
         let p = target.model.parts();
         let tables = rescore::Tables {
             layout: target.model.layout(),
-            lut: &request.tables.lut,
+            query: request.z,
             codebooks: &p.codebooks,
         };
-        let table = &request.tables.bytes;
+        let table = request.table;
         Self {
             target,
             table,
-            bound: QueryBound::new(p.metric, p.m, table),
+            bound: QueryBound::new(target.model, request.z, table),
             keep: Keep::new(request.k, request.ceiling),
-            queue: Queue::new(target.simd, p.metric, tables),
+            scorer: Scorer::new(target.simd, p.metric, tables),
             range: request.range,
             cancel: request.cancel,
         }
-    }
-
-    /// A list with all that is needed to scan it.
-    ///
-    /// # Errors
-    /// [`crate::Error::Corrupt`].
-    #[inline]
-    pub fn probed(&self, list: u32, base: f32) -> Result<Probed<'a>> {
-        let Target { shard, model, .. } = self.target;
-        let entry = shard.list(list)?;
-        let view = ListView {
-            codes: shard.list_codes(&entry)?,
-            len: entry.len as usize,
-            centroid: model.centroid(list),
-            base,
-            first: entry.first,
-        };
-        let bound = self.bound.of(&entry, base);
-        Ok(Probed { list, entry, bound, view, scalars: shard.list_scalars(&entry)? })
     }
 
     /// Scans the first of `lists` and finds a threshold from them: the rows with the k smallest bounds are
@@ -93,97 +63,103 @@ impl<'a> QueryScan<'a> {
     /// that were.
     ///
     /// # Errors
-    /// As [`Self::probed`].
+    /// [`crate::Error::Corrupt`].
     pub fn warm_up(&mut self, lists: &[(u32, f32)], buffers: &mut Buffers) -> Result<usize> {
         if self.range || !self.bound.sound() {
             return Ok(0);
         }
-        let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { warm, survivors, excluded: dead, counts, .. } = buffers;
+        let target = self.target;
+        let Target { model, simd, shard, excluded, .. } = *target;
+        let Buffers { warm, survivors, scores, excluded: dead, counts, .. } = buffers;
         let (layout, k) = (model.layout(), self.keep.k());
         let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
         let mut rows = 0;
-        let mut warmed: Vec<Probed<'_>> = Vec::with_capacity(16);
-        let mut spans: Vec<Span> = Vec::with_capacity(16);
+        let mut spans: SmallVec<[Span<'_>; 8]> = SmallVec::new();
         warm.clear();
-        let mut ahead = lists.first().map(|&(l, b)| self.probed(l, b)).transpose()?;
+        let of = |place: usize| {
+            lists.get(place).map(|&(l, base)| Ok((ShardList::of(target, l)?, base))).transpose()
+        };
+        let mut ahead = of(0)?;
         while rows < wanted
-            && let Some(probed) = ahead
+            && let Some((list, base)) = ahead
         {
-            let next = lists.get(warmed.len() + 1);
-            ahead = next.map(|&(l, b)| self.probed(l, b)).transpose()?;
+            ahead = of(spans.len() + 1)?;
             self.check()?;
             let start = warm.len();
-            let view = probed.scan_view(layout.columns(), 0..probed.view.len, ahead.as_ref());
-            scan::bounds(simd, layout, view, &self.table.bytes, warm);
-            if excluded.of_list(shard, probed.list, &probed.entry, dead)? {
+            let bound = self.bound.of(&list.entry, base);
+            let next = ahead.map_or(&[][..], |(next, _)| next.codes);
+            let blocks = list.blocks(layout.columns(), 0..list.len(), bound.factor, next);
+            scan::bounds(simd, layout, blocks, &self.table.bytes, warm);
+            if excluded.of_list(shard, list.number, &list.entry, dead)? {
                 exclude(dead, &mut warm[start..]);
             }
-            rows += probed.view.len;
-            spans.push(Span::new(probed.bound, start..warm.len()));
-            warmed.push(probed);
+            rows += list.len();
+            spans.push(Span { list, base, bound, blocks: start..warm.len(), first: None });
         }
         warm::choose_smallest(simd, &self.bound, &mut spans, warm, k);
-        for (probed, span) in warmed.iter().zip(&spans) {
+        for Span { list, base, blocks, first, .. } in &spans {
             survivors.clear();
-            if let Some(first) = span.first {
-                scan::between(simd, &warm[span.blocks.clone()], None, first, survivors);
+            if let Some(first) = *first {
+                scan::between(simd, &warm[blocks.clone()], None, first, survivors);
             }
-            counts.scanned += probed.view.len as u64;
+            counts.scanned += list.len() as u64;
             counts.survived += survivors.len() as u64;
-            self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
+            self.scorer.score(list, *base, survivors, scores, shard, &mut self.keep)?;
         }
-        self.queue.flush(shard, &mut self.keep)?;
         self.keep.tighten(shard)?;
-        for (probed, span) in warmed.iter().zip(&spans) {
-            let Some(threshold) = self.bound.threshold(&probed.bound, self.keep.tau) else {
+        for Span { list, base, bound, blocks, first } in &spans {
+            let Some(threshold) = self.bound.threshold(bound, self.keep.tau) else {
                 continue;
             };
             survivors.clear();
-            let blocks = &warm[span.blocks.clone()];
-            scan::between(simd, blocks, span.first, threshold, survivors);
+            let blocks = &warm[blocks.clone()];
+            scan::between(simd, blocks, *first, threshold, survivors);
             if threshold == u16::MAX {
                 // These and lanes past the end look alike.
-                saturated(blocks, probed.view.len, survivors);
-                if excluded.of_list(shard, probed.list, &probed.entry, dead)? {
+                saturated(blocks, list.len(), survivors);
+                if excluded.of_list(shard, list.number, &list.entry, dead)? {
                     survivors.retain(|&i| !is_set(dead, i));
                 }
             }
             counts.survived += survivors.len() as u64;
-            self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
+            self.scorer.score(list, *base, survivors, scores, shard, &mut self.keep)?;
         }
-        self.queue.flush(shard, &mut self.keep)?;
-        self.keep.tighten(shard)?;
-        Ok(warmed.len())
+        if spans.len() < lists.len() {
+            self.keep.tighten(shard)?;
+        }
+        Ok(spans.len())
     }
 
-    /// Scans a list against the threshold; `next` is the list that will be scanned after it.
+    /// Scans a list against the threshold; `base` is the centroid's part of the score, `next` are the codes
+    /// that will be scanned after it.
     ///
     /// # Errors
-    /// As [`Self::probed`].
+    /// As [`Self::warm_up`].
     pub fn list(
         &mut self,
-        probed: &Probed<'a>,
-        next: Option<&Probed<'a>>,
+        list: &ShardList<'a>,
+        base: f32,
+        next: &'a [u8],
         buffers: &mut Buffers,
     ) -> Result<()> {
         let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { survivors, excluded: dead, counts, .. } = buffers;
+        let Buffers { survivors, scores, excluded: dead, counts, .. } = buffers;
         self.check()?;
-        if excluded.skips(&probed.entry) {
+        if excluded.skips(&list.entry) {
             return Ok(());
         }
         let layout = model.layout();
-        let any_dead = excluded.of_list(shard, probed.list, &probed.entry, dead)?;
-        for start in (0..probed.view.len).step_by(SEGMENT) {
-            let end = (start + SEGMENT).min(probed.view.len);
+        let bound = self.bound.of(&list.entry, base);
+        let any_dead = excluded.of_list(shard, list.number, &list.entry, dead)?;
+        for start in (0..list.len()).step_by(SEGMENT) {
+            let end = (start + SEGMENT).min(list.len());
             survivors.clear();
             if self.bound.sound() {
-                let Some(threshold) = self.bound.threshold(&probed.bound, self.keep.tau) else {
+                let Some(threshold) = self.bound.threshold(&bound, self.keep.tau) else {
                     break;
                 };
-                let view = probed.scan_view(layout.columns(), start..end, next);
-                scan::survivors(simd, layout, view, &self.table.bytes, threshold, survivors);
+                let blocks = list.blocks(layout.columns(), start..end, bound.factor, next);
+                scan::survivors(simd, layout, blocks, &self.table.bytes, threshold, survivors);
             } else {
                 survivors.extend(0..(end - start) as u32);
             }
@@ -195,7 +171,7 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += (end - start) as u64;
             counts.survived += survivors.len() as u64;
-            self.queue.extend(&probed.view, survivors, shard, &mut self.keep)?;
+            self.scorer.score(list, base, survivors, scores, shard, &mut self.keep)?;
         }
         Ok(())
     }
@@ -210,30 +186,30 @@ impl<'a> QueryScan<'a> {
     /// Scores every row that the filter allows.
     ///
     /// # Errors
-    /// As [`Self::probed`].
+    /// As [`Self::warm_up`].
     pub fn allowed(&mut self, base: impl Fn(u32) -> f32) -> Result<()> {
         let Target { shard, excluded, .. } = *self.target;
         let Some(filter) = excluded.filter else { return Ok(()) };
-        let mut list: Option<Probed<'a>> = None;
-        let mut dead = Vec::new();
+        let mut list: Option<(ShardList<'a>, f32)> = None;
+        let (mut dead, mut scores) = (Vec::new(), Vec::new());
         for slot in filter.allow.iter().flatten().filter(|&slot| !filter.deny.contains(slot)) {
             // Slots ascend, and so do lists.
-            let within = |p: &Probed<'_>| slot - p.entry.first < p.entry.len;
-            let probed = match list.filter(within) {
-                Some(probed) => probed,
+            let within = |(l, _): &(ShardList<'_>, f32)| slot - l.entry.first < l.entry.len;
+            let (found, base) = match list.filter(within) {
+                Some(found) => found,
                 None => {
                     self.check()?;
                     let number = shard.list_of_slot(slot)?;
-                    let probed = self.probed(number, base(number))?;
-                    if !excluded.of_list(shard, number, &probed.entry, &mut dead)? {
+                    let found = ShardList::of(self.target, number)?;
+                    if !excluded.of_list(shard, number, &found.entry, &mut dead)? {
                         dead.clear();
                     }
-                    *list.insert(probed)
+                    *list.insert((found, base(number)))
                 }
             };
-            let i = slot - probed.entry.first;
+            let i = slot - found.entry.first;
             if dead.is_empty() || !is_set(&dead, i) {
-                self.queue.extend(&probed.view, &[i], shard, &mut self.keep)?;
+                self.scorer.score(&found, base, &[i], &mut scores, shard, &mut self.keep)?;
             }
         }
         Ok(())
@@ -242,20 +218,19 @@ impl<'a> QueryScan<'a> {
     /// The rows that were found, best first, with their ids.
     ///
     /// # Errors
-    /// As [`Self::probed`].
-    pub fn finish(mut self) -> Result<Vec<Hit>> {
+    /// As [`Self::warm_up`].
+    pub fn finish(self) -> Result<Vec<Hit>> {
         let Target { model, shard, index, .. } = *self.target;
-        self.queue.flush(shard, &mut self.keep)?;
         let found = self.keep.finish(shard)?;
         // Ordinals lie scattered: all are asked for before the first is needed.
-        found.iter().for_each(|f| shard.prefetch_ordinal(f.slot()));
+        found.iter().for_each(|f| shard.prefetch_ordinal(f.number()));
         let l2 = model.metric() == Metric::L2;
         let mut hits = Vec::with_capacity(found.len());
         for f in &found {
-            let ordinal = shard.ordinal(f.slot())?;
+            let ordinal = shard.ordinal(f.number())?;
             let score = if l2 { f.cost() } else { -f.cost() };
             let row = Row { shard: index, ordinal };
-            hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.slot() });
+            hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.number() });
         }
         // Slots decided among equal costs so far; ids must.
         let mut start = 0;
@@ -266,25 +241,6 @@ impl<'a> QueryScan<'a> {
             start += run.len();
         }
         Ok(hits)
-    }
-}
-
-impl<'a> Probed<'a> {
-    /// Rows `range` as the scan wants them; the first is at the start of a block.
-    #[inline]
-    fn scan_view(
-        &self,
-        columns: usize,
-        range: Range<usize>,
-        next: Option<&Probed<'a>>,
-    ) -> List<'a> {
-        let bytes = self.scalars.map(|s| &s[range.clone()]);
-        List {
-            codes: &self.view.codes[range.start * columns..],
-            len: range.len(),
-            scalars: bytes.map(|bytes| Scalars { bytes, factor: self.bound.factor }),
-            next: next.map_or(&[], |next| next.view.codes),
-        }
     }
 }
 

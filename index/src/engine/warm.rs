@@ -6,20 +6,18 @@ use ocelli_vector::Simd;
 use ocelli_vector::scan::{self, BlockBounds};
 
 use super::bound::{ListBound, QueryBound};
+use super::list::ShardList;
 
 /// One list of the warm-up.
-pub(super) struct Span {
-    bound: ListBound,
+pub(super) struct Span<'a> {
+    pub list: ShardList<'a>,
+    /// The part of the score that its centroid decides.
+    pub base: f32,
+    pub bound: ListBound,
     /// Its bounds among those of all lists.
     pub blocks: Range<usize>,
     /// Rows whose bound is at most this are scored first.
     pub first: Option<u16>,
-}
-
-impl Span {
-    pub fn new(bound: ListBound, blocks: Range<usize>) -> Self {
-        Self { bound, blocks, first: None }
-    }
 }
 
 /// Sets [`Span::first`] so that the `k` rows that may cost least are scored first, and few beside them. Which
@@ -28,21 +26,21 @@ impl Span {
 pub(super) fn choose_smallest(
     simd: Simd,
     query: &QueryBound,
-    spans: &mut [Span],
+    spans: &mut [Span<'_>],
     bounds: &[BlockBounds],
     k: usize,
 ) {
     // Costs in units of Δ above the smallest constant.
     let constants = || spans.iter().filter(|s| s.bound.sound).map(|s| s.bound.constant);
     let floor = constants().fold(f64::INFINITY, f64::min);
-    let shift = |s: &Span| (s.bound.constant - floor) / query.step;
+    let shift = move |s: &Span<'_>| (s.bound.constant - floor) / query.step;
     let widest = spans.iter().filter(|s| s.bound.sound).map(shift).fold(0.0, f64::max);
-    let first = |s: &Span, units: f64| {
+    let first = move |s: &Span<'_>, units: f64| {
         let room = units - shift(s);
         (s.bound.sound && room >= 0.0).then_some(room as u16)
     };
     let count = |units: f64| -> usize {
-        let of_span = |s: &Span| {
+        let of_span = |s: &Span<'_>| {
             let blocks = &bounds[s.blocks.clone()];
             first(s, units).map_or(0, |t| scan::count_at_most(simd, blocks, t))
         };
@@ -54,14 +52,19 @@ pub(super) fn choose_smallest(
     if count(4096.0) >= k {
         high = 4096.0;
     }
+    // A few too many cost less than another count.
+    let enough = k..=k + k / 16;
     while high - low > 1.0 {
         let middle = ((low + high) / 2.0).floor();
-        if count(middle) >= k {
+        let found = count(middle);
+        if found >= k {
             high = middle;
+            if enough.contains(&found) {
+                break;
+            }
         } else {
             low = middle;
         }
     }
-    let chosen: Vec<Option<u16>> = spans.iter().map(|s| first(s, high)).collect();
-    spans.iter_mut().zip(chosen).for_each(|(s, first)| s.first = first);
+    spans.iter_mut().for_each(|s| s.first = first(s, high));
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use ocelli_vector::codes::CodeLayout;
+use ocelli_vector::lut::WholeBooks;
 use ocelli_vector::shortlist::ByteRows;
 use ocelli_vector::{adc, dense, dot, l2_normalize, lut};
 
@@ -79,8 +80,12 @@ pub struct ModelParts {
 #[derive(Debug)]
 pub struct Model {
     parts: ModelParts,
-    /// Codebooks as tables are filled from them, (m, dsub, ksub).
+    /// Codebooks as vectors are encoded by them, (m, dsub, ksub).
     transposed: Vec<f32>,
+    /// Codebooks as a query's table is filled from them.
+    whole_books: WholeBooks,
+    /// See [`Self::residual_norm_sq`].
+    residual_norm_sq: f64,
     /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are looked at.
     shortlist: OnceLock<ByteRows>,
     /// Centroids in groups, of which a query looks at some: where there are many.
@@ -160,10 +165,14 @@ impl Model {
         }
         let hash = known.unwrap_or_else(|| hash_of(p));
         let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
+        let whole_books = WholeBooks::new(&p.codebooks, p.m, p.ksub);
+        let residual_norm_sq = longest_codes_sq(&p.codebooks, p.m, p.ksub);
         let file = p.coarse.file().cloned();
         Ok(Self {
             parts,
             transposed,
+            whole_books,
+            residual_norm_sq,
             shortlist: OnceLock::new(),
             groups: None,
             layout,
@@ -223,6 +232,16 @@ impl Model {
     /// What the model consists of.
     pub fn parts(&self) -> &ModelParts {
         &self.parts
+    }
+
+    /// No decoded residual has a larger squared norm.
+    pub(crate) fn residual_norm_sq(&self) -> f64 {
+        self.residual_norm_sq
+    }
+
+    /// Codebooks as whole numbers.
+    pub(crate) fn whole_books(&self) -> &WholeBooks {
+        &self.whole_books
     }
 
     /// Codebooks with the coordinates outside, (m, dsub, ksub).
@@ -369,6 +388,14 @@ impl Model {
         }
         x
     }
+}
+
+/// Σⱼ of the largest squared norm among the codewords of book j, for `codebooks` (m, ksub, dsub).
+fn longest_codes_sq(codebooks: &[f32], m: usize, ksub: usize) -> f64 {
+    let dsub = codebooks.len() / (m * ksub);
+    let norm_sq = |word: &[f32]| word.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+    let longest = |book: &[f32]| book.chunks_exact(dsub).map(norm_sq).fold(0.0, f64::max);
+    codebooks.chunks_exact(ksub * dsub).map(longest).sum()
 }
 
 #[cfg(test)]

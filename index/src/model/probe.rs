@@ -6,6 +6,7 @@ use ocelli_vector::{Simd, dense, relative};
 use super::{Metric, Model, Query};
 use crate::coarse::{self, Wanted};
 use crate::level::simd;
+use crate::ranked::Ranked;
 
 /// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
 const PREFETCHED: usize = 512;
@@ -15,6 +16,7 @@ const PREFETCHED: usize = 512;
 pub(crate) struct ProbeBuffers {
     shortlist: shortlist::Buffers,
     scores: Vec<f32>,
+    ranked: Vec<Ranked>,
 }
 
 impl Model {
@@ -138,7 +140,7 @@ impl Model {
     ) -> Vec<(u32, f32)> {
         let p = &self.parts;
         let nprobe = nprobe.clamp(1, p.nlist);
-        let ProbeBuffers { shortlist, scores } = buffers;
+        let ProbeBuffers { shortlist, scores, ranked } = buffers;
         let candidates = &mut shortlist.rows;
         if !short {
             candidates.clear();
@@ -151,17 +153,18 @@ impl Model {
                 dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
             }
         }
-        let mut lists: Vec<(u32, f32)> =
-            candidates.iter().copied().zip(scores.iter().copied()).collect();
-        let best_first = |a: &(u32, f32), b: &(u32, f32)| match p.metric {
-            Metric::L2 => a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)),
-            Metric::InnerProduct => b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)),
-        };
-        if nprobe < lists.len() {
-            lists.select_nth_unstable_by(nprobe - 1, best_first);
-            lists.truncate(nprobe);
+        // Best is smallest: an inner product changes its sign (by negation, which turns the order of NaN round
+        // too).
+        let turned = |x: f32| if p.metric == Metric::L2 { x } else { -x };
+        ranked.clear();
+        ranked.extend(candidates.iter().zip(&*scores).map(|(&l, &s)| Ranked::new(turned(s), l)));
+        if nprobe < ranked.len() {
+            ranked.select_nth_unstable(nprobe - 1);
+            ranked.truncate(nprobe);
         }
-        lists.sort_unstable_by(best_first);
+        ranked.sort_unstable();
+        let mut lists: Vec<(u32, f32)> =
+            ranked.iter().map(|r| (r.number(), turned(r.cost()))).collect();
         if p.metric == Metric::InnerProduct {
             // Last: a sum's rounding could make ties that the shortlist does not know of.
             lists.iter_mut().for_each(|(_, score)| *score += query.offset);

@@ -6,6 +6,7 @@ use ocelli_vector::{Level, Simd};
 use super::{Refinement, score};
 use crate::error::{Error, Result};
 use crate::model::{Metric, Model, Query};
+use crate::ranked::Ranked;
 use crate::search::Hit;
 use crate::shard::Shard;
 
@@ -52,24 +53,18 @@ pub(crate) fn rescore<'s>(
 
 /// Keeps the `k` best hits, best first, ties by smaller id.
 fn keep_best(metric: Metric, k: usize, hits: &mut Vec<Hit>) {
-    // Numbers in the order of costs, with the hit's place below: they sort several times as fast as hits.
-    let mut keys: Vec<u64> = (0u64..)
+    // As integers, numbered by the hit's place, they sort several times as fast as hits.
+    let mut keys: Vec<Ranked> = (0u32..)
         .zip(hits.iter())
-        .map(|(i, hit)| {
-            let cost = if metric == Metric::L2 { hit.score } else { -hit.score };
-            let bits = cost.to_bits() as i32;
-            // The order of `total_cmp`, as an unsigned number.
-            let ordered = (bits ^ ((bits >> 31) as u32 >> 1) as i32) as u32 ^ (1 << 31);
-            u64::from(ordered) << 32 | i
-        })
+        .map(|(i, hit)| Ranked::new(if metric == Metric::L2 { hit.score } else { -hit.score }, i))
         .collect();
     if k < keys.len() {
         let (_, &mut kth, _) = keys.select_nth_unstable(k - 1);
         // All that tie with the last: ids decide among them.
-        keys.retain(|key| key >> 32 <= kth >> 32);
+        keys.retain(|&key| key < kth || key.ties(kth));
     }
     keys.sort_unstable();
-    let mut best: Vec<Hit> = keys.iter().map(|&key| hits[key as u32 as usize]).collect();
+    let mut best: Vec<Hit> = keys.iter().map(|key| hits[key.number() as usize]).collect();
     for ties in best.chunk_by_mut(|a, b| a.score.to_bits() == b.score.to_bits()) {
         ties.sort_unstable_by_key(|hit| hit.id);
     }
@@ -90,7 +85,11 @@ fn rescore_shard(
         return Err(Error::invalid(format!("{}: no finer codes", shard.path().display())));
     };
     let (p, file) = (model.parts(), shard.file());
-    hits.iter().take(AHEAD).for_each(|hit| fine.prefetch(file, hit.slot));
+    // In the order of slots, so that rows and lists go hand in hand, and memory is read in one direction.
+    let mut order: Vec<(u32, u32)> =
+        (0u32..).zip(hits.iter()).map(|(i, hit)| (hit.slot, i)).collect();
+    order.sort_unstable();
+    order.iter().take(AHEAD).for_each(|&(slot, _)| fine.prefetch(file, slot));
     let tables =
         Tables { layout: model.layout(), codebooks: &p.codebooks, finer: refinement.finer() };
     let mut probed = Vec::with_capacity(lists.len());
@@ -108,16 +107,18 @@ fn rescore_shard(
         Metric::L2 => Score::L2,
         Metric::InnerProduct => Score::InnerProduct,
     };
-    let slots: Vec<u32> = hits.iter().map(|hit| hit.slot).collect();
     let (mut rows, mut scores) = (Vec::with_capacity(TILE), Vec::with_capacity(TILE));
-    for (tile, slots_of_tile) in slots.chunks(TILE).enumerate() {
+    let mut list = 0;
+    for (tile, of_tile) in (0..).step_by(TILE).zip(order.chunks(TILE)) {
         rows.clear();
-        for (i, &slot) in slots_of_tile.iter().enumerate() {
-            if let Some(&ahead) = slots.get(tile * TILE + i + AHEAD) {
+        for (i, &(slot, _)) in (tile..).zip(of_tile) {
+            if let Some(&(ahead, _)) = order.get(i + AHEAD) {
                 fine.prefetch(file, ahead);
             }
-            let after = probed.partition_point(|l| l.first <= slot);
-            let within = probed[..after].last().filter(|l| slot - l.first < l.len);
+            while probed.get(list + 1).is_some_and(|next| next.first <= slot) {
+                list += 1;
+            }
+            let within = probed.get(list).filter(|l| slot >= l.first && slot - l.first < l.len);
             let Some(l) = within else {
                 let what = format!("slot {slot} is in none of the probed lists");
                 return Err(Error::corrupt(shard.path(), what));
@@ -131,8 +132,8 @@ fn rescore_shard(
             });
         }
         refine::scores(simd, kind, &query.z, &tables, &rows, &mut scores);
-        for (hit, score) in hits[tile * TILE..].iter_mut().zip(&scores) {
-            hit.score = match p.metric {
+        for (&(_, i), score) in of_tile.iter().zip(&scores) {
+            hits[i as usize].score = match p.metric {
                 Metric::L2 => *score,
                 Metric::InnerProduct => score + query.offset,
             };

@@ -52,10 +52,8 @@ impl PackedSection {
             ));
         }
         let bit = u64::from(i) * u64::from(self.width);
-        let bytes = file.read(&self.section, self.start + bit / 8, 8)?;
-        let mut word = [0u8; 8];
-        word.copy_from_slice(bytes);
-        Ok((u64::from_le_bytes(word) >> (bit % 8)) & ((1u64 << self.width) - 1))
+        let word = file.read_word(&self.section, self.start + bit / 8)?;
+        Ok((word >> (bit % 8)) & ((1u64 << self.width) - 1))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::codes::BLOCK;
 const IN_FLIGHT: usize = 4;
 /// How far ahead of the scan bytes are fetched, in this list and on into the next: at the speed of a
 /// scan from cache, the time that memory takes to answer.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 8192;
 
 /// Where the bytes lie that are `AHEAD` of offset `at` of the list, the next list following it. A pointer
 /// to prefetch from and for nothing else: it may lie past the end of either.
@@ -20,6 +20,9 @@ fn ahead(list: &Checked<'_>, at: usize) -> *const u8 {
     let target = at + AHEAD.min(codes.len());
     if target < codes.len() {
         codes.as_ptr().wrapping_add(target)
+    } else if next.is_empty() {
+        // What is in the cache already: an address of nothing would be looked up in the page table in vain.
+        codes.as_ptr()
     } else {
         next.as_ptr().wrapping_add((target - codes.len()).min(next.len()))
     }
@@ -160,22 +163,21 @@ macro_rules! scan {
                 let mut all = [_mm512_setzero_si512(); N];
                 let mut odd = [_mm512_setzero_si512(); N];
                 for j in 0..columns {
-                    let mut bytes = [_mm512_setzero_si512(); N];
-                    for b in 0..N {
+                    let bytes = |b: usize| {
                         let block = (first + b * BLOCK) * columns;
+                        _mm_prefetch::<_MM_HINT_T0>(fetch.wrapping_add((j * N + b) * 64).cast());
                         // SAFETY: a full block has 64 bytes a column, the last one `last`; both lie within
                         // the codes.
-                        bytes[b] = unsafe {
+                        unsafe {
                             if b + 1 < N {
                                 _mm512_loadu_si512(codes.add(block + j * BLOCK).cast())
                             } else {
                                 _mm512_maskz_loadu_epi8(mask, codes.add(block + j * last).cast())
                             }
-                        };
-                        _mm_prefetch::<_MM_HINT_T0>(fetch.wrapping_add((j * N + b) * 64).cast());
-                    }
+                        }
+                    };
                     // SAFETY: column j has its rows in the table.
-                    unsafe { $column(list, j, &bytes, &mut all, &mut odd) };
+                    unsafe { $column(list, j, bytes, &mut all, &mut odd) };
                 }
                 for b in 0..N {
                     // SAFETY: the block lies within the list.
@@ -195,7 +197,7 @@ macro_rules! scan {
 unsafe fn column8_vbmi<const N: usize>(
     list: &Checked<'_>,
     j: usize,
-    codes: &[__m512i; N],
+    codes: impl Fn(usize) -> __m512i,
     all: &mut [__m512i; N],
     odd: &mut [__m512i; N],
 ) {
@@ -204,9 +206,11 @@ unsafe fn column8_vbmi<const N: usize>(
         |i: usize| unsafe { _mm512_loadu_si512(list.table.as_ptr().add(j * 256 + i * 64).cast()) };
     let (t0, t1, t2, t3) = (row(0), row(1), row(2), row(3));
     for b in 0..N {
-        let lower = _mm512_permutex2var_epi8(t0, codes[b], t1);
-        let upper = _mm512_permutex2var_epi8(t2, codes[b], t3);
-        let values = _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes[b]), lower, upper);
+        let codes = codes(b);
+        let upper = _mm512_movepi8_mask(codes);
+        // What is not looked up stays a code, and is looked up next; what was stays.
+        let values = _mm512_mask2_permutex2var_epi8(t0, codes, !upper, t1);
+        let values = _mm512_mask2_permutex2var_epi8(t2, values, upper, t3);
         add(&mut all[b], &mut odd[b], values);
     }
 }
@@ -220,23 +224,24 @@ unsafe fn column8_vbmi<const N: usize>(
 unsafe fn column8<const N: usize>(
     list: &Checked<'_>,
     j: usize,
-    codes: &[__m512i; N],
+    codes: impl Fn(usize) -> __m512i,
     all: &mut [__m512i; N],
     odd: &mut [__m512i; N],
 ) {
     let nibble = _mm512_set1_epi8(0x0f);
     for b in 0..N {
-        let low = _mm512_and_si512(codes[b], nibble);
+        let codes = codes(b);
+        let low = _mm512_and_si512(codes, nibble);
         // SAFETY: a row has sixteen times 16 bytes.
         let entry = |h: usize| unsafe {
             let part = _mm_loadu_si128(list.table.as_ptr().add(j * 256 + h * 16).cast());
             _mm512_shuffle_epi8(_mm512_broadcast_i32x4(part), low)
         };
         // The top bit of each byte of a left shift is the wanted bit of the code.
-        let bit4 = _mm512_movepi8_mask(_mm512_slli_epi16::<3>(codes[b]));
-        let bit5 = _mm512_movepi8_mask(_mm512_slli_epi16::<2>(codes[b]));
-        let bit6 = _mm512_movepi8_mask(_mm512_slli_epi16::<1>(codes[b]));
-        let bit7 = _mm512_movepi8_mask(codes[b]);
+        let bit4 = _mm512_movepi8_mask(_mm512_slli_epi16::<3>(codes));
+        let bit5 = _mm512_movepi8_mask(_mm512_slli_epi16::<2>(codes));
+        let bit6 = _mm512_movepi8_mask(_mm512_slli_epi16::<1>(codes));
+        let bit7 = _mm512_movepi8_mask(codes);
         let two = |h: usize| _mm512_mask_blend_epi8(bit4, entry(h), entry(h + 1));
         let four = |h: usize| _mm512_mask_blend_epi8(bit5, two(h), two(h + 2));
         let eight = |h: usize| _mm512_mask_blend_epi8(bit6, four(h), four(h + 4));
@@ -254,7 +259,7 @@ unsafe fn column8<const N: usize>(
 unsafe fn column4<const N: usize>(
     list: &Checked<'_>,
     j: usize,
-    codes: &[__m512i; N],
+    codes: impl Fn(usize) -> __m512i,
     all: &mut [__m512i; N],
     odd: &mut [__m512i; N],
 ) {
@@ -266,8 +271,9 @@ unsafe fn column4<const N: usize>(
     let first = row(2 * j);
     let second = if 2 * j + 1 < list.layout.m() { row(2 * j + 1) } else { _mm512_setzero_si512() };
     for b in 0..N {
-        let low = _mm512_and_si512(codes[b], nibble);
-        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes[b]), nibble);
+        let codes = codes(b);
+        let low = _mm512_and_si512(codes, nibble);
+        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble);
         add(&mut all[b], &mut odd[b], _mm512_shuffle_epi8(first, low));
         add(&mut all[b], &mut odd[b], _mm512_shuffle_epi8(second, high));
     }
@@ -301,6 +307,60 @@ pub(super) unsafe fn between(bounds: &[[u16; BLOCK]], from: u16, to: u16, out: &
         };
         super::push_lanes(first, weave(hits(0), hits(1)), out);
     }
+}
+
+/// [`between`] without a branch that depends on what is found: with a few hits in most blocks, guessing
+/// wrong is what finding them costs.
+///
+/// # Safety
+/// AVX-512 BW, VBMI2 and BMI2.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,bmi2,popcnt")]
+pub(super) unsafe fn between_vbmi2(
+    bounds: &[[u16; BLOCK]],
+    from: u16,
+    to: u16,
+    out: &mut Vec<u32>,
+) {
+    const LANES: [u8; BLOCK] = {
+        let mut lanes = [0; BLOCK];
+        let mut i = 0;
+        while i < BLOCK {
+            lanes[i] = i as u8;
+            i += 1;
+        }
+        lanes
+    };
+    let (from, to) = (_mm512_set1_epi16(from as i16), _mm512_set1_epi16(to as i16));
+    // SAFETY: 64 bytes.
+    let lanes = unsafe { _mm512_loadu_si512(LANES.as_ptr().cast()) };
+    // Each block writes whole registers of sixteen.
+    out.reserve(bounds.len() * BLOCK + 16);
+    let mut len = out.len();
+    for (first, block) in (0..).step_by(BLOCK).zip(bounds) {
+        let hits = |half: usize| {
+            // SAFETY: each half is 64 bytes.
+            let half = unsafe { _mm512_loadu_si512(block.as_ptr().add(half * BLOCK / 2).cast()) };
+            _mm512_mask_cmple_epu16_mask(_mm512_cmpge_epu16_mask(half, from), half, to)
+        };
+        let hits = _pdep_u64(u64::from(hits(0)), EVEN) | _pdep_u64(u64::from(hits(1)), !EVEN);
+        let found = _mm512_maskz_compress_epi8(hits, lanes);
+        let count = hits.count_ones() as usize;
+        let first = _mm512_set1_epi32(first);
+        // SAFETY: so far at most 64 rows a block were written, and there is room for sixteen more than that.
+        let mut put = |part: usize, bytes: __m128i| unsafe {
+            let rows = _mm512_add_epi32(_mm512_cvtepu8_epi32(bytes), first);
+            _mm512_storeu_si512(out.as_mut_ptr().add(len + 16 * part).cast(), rows);
+        };
+        put(0, _mm512_castsi512_si128(found));
+        if count > 16 {
+            put(1, _mm512_extracti32x4_epi32::<1>(found));
+            put(2, _mm512_extracti32x4_epi32::<2>(found));
+            put(3, _mm512_extracti32x4_epi32::<3>(found));
+        }
+        len += count;
+    }
+    // SAFETY: so many were written.
+    unsafe { out.set_len(len) };
 }
 
 /// How many of `bounds` are at most `threshold`.

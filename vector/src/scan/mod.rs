@@ -233,8 +233,13 @@ pub fn between(
     let (from, to) = (above.map_or(0, |a| a.saturating_add(1)), threshold.min(u16::MAX - 1));
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi => {
+        Level::Avx512Vbmi => {
             // SAFETY: only a processor that has the level makes `simd`.
+            unsafe { avx512::between_vbmi2(bounds, from, to, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => {
+            // SAFETY: as above.
             unsafe { avx512::between(bounds, from, to, out) }
         }
         _ => {

@@ -1,0 +1,60 @@
+//! From survivors of the integer scan to scored rows.
+
+use ocelli_vector::Simd;
+use ocelli_vector::rescore::{self, Score, Tables};
+
+use super::keep::Keep;
+use super::list::ShardList;
+use crate::error::Result;
+use crate::model::Metric;
+use crate::ranked::Ranked;
+use crate::shard::Shard;
+
+/// See the module's introduction.
+pub(super) struct Scorer<'a> {
+    simd: Simd,
+    score: Score,
+    tables: Tables<'a>,
+}
+
+impl<'a> Scorer<'a> {
+    pub fn new(simd: Simd, metric: Metric, tables: Tables<'a>) -> Self {
+        let score = match metric {
+            Metric::L2 => Score::L2,
+            Metric::InnerProduct => Score::InnerProduct,
+        };
+        Self { simd, score, tables }
+    }
+
+    /// Scores the rows of a list at `places`, and keeps what is good enough. Right after the scan their codes,
+    /// a cache line for each sub-quantizer, are near. All are scored before the first is looked at: what is
+    /// kept depends on the data, and a wrong guess would undo the scores under way.
+    ///
+    /// # Errors
+    /// As [`Keep::push`].
+    #[inline]
+    pub fn score(
+        &self,
+        list: &ShardList<'_>,
+        base: f32,
+        places: &[u32],
+        scores: &mut Vec<f32>,
+        shard: &Shard,
+        keep: &mut Keep,
+    ) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let rows = list.rows(base, places);
+        rescore::scores(self.simd, self.score, &self.tables, &rows, scores);
+        if self.score == Score::InnerProduct {
+            scores.iter_mut().for_each(|s| *s = -*s);
+        }
+        for (&i, &cost) in places.iter().zip(scores.iter()) {
+            if keep.admits(cost) {
+                keep.push(shard, Ranked::new(cost, list.entry.first + i))?;
+            }
+        }
+        Ok(())
+    }
+}
