@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{
@@ -419,6 +419,12 @@ fn run_network(
         usage("no weights: give --weights FILE, or `weights` in the configuration");
     }
     let pipeline = config.pipeline()?;
+    // Otherwise each photo would be rejected for it.
+    if matches!(output.kind, PartKind::Regions) && pipeline.network().head().image().is_some() {
+        bail!(
+            "--output regions: these weights whiten whole images only; take them without their head (--no-head)"
+        );
+    }
     tracing::info!(
         spec = %pipeline.spec().hash(),
         dim = pipeline.dim(),

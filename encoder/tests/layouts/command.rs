@@ -12,6 +12,42 @@ fn weights(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// Said once, and not of each photo.
+#[test]
+fn regions_of_a_whitened_image_are_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (input, net) = (layout("dir_fc.pt"), path("net.safetensors"));
+    assert!(weights(&["convert", input.to_str().unwrap(), "--out", &net]).status.success());
+    let encode = |more: &[&str]| {
+        let golden = layout("").parent().unwrap().to_path_buf();
+        let list = path("list");
+        std::fs::write(&list, format!("{}\n", golden.join("picture.png").display())).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_ocelli-encoder"))
+            .args([
+                "encode",
+                "--list",
+                &list,
+                "--weights",
+                &net,
+                "--out",
+                &path("x.part"),
+                "--sizes",
+                "64",
+            ])
+            .args(["--output", "regions"])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let refused = encode(&[]);
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(message.contains("error: --output regions: these weights"), "{message}");
+    let made = encode(&["--no-head"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
 #[test]
 fn convert_reports_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
