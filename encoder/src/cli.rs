@@ -7,11 +7,13 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use ocelli_index::{Dtype, Form, Grid, InputConvention, PartKind, ResizeFilter};
+use ocelli_index::{
+    Combine, Dtype, Form, Grid, InputConvention, Model, PartKind, Precision, ResizeFilter,
+};
 use ocelli_proto::role::{LogFormat, init_logging, main_exit, print};
 
 use crate::config::{Config, DEFAULT_TOML, PoolingName};
-use crate::job::{JobSummary, Output, encode, encode_regions};
+use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
 use crate::photos::Input;
 use crate::service;
 use crate::weights_cli::{self, WeightsCommand};
@@ -60,6 +62,13 @@ Examples:
     ocelli-encoder encode --regions regions.part \\
       --whitening photos.whitening --out photos.part
 
+  A large collection in parts of 100,000 images; run it again to go on:
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 448 --part-images 100000 --out photos.parts
+  Codes in place of descriptors, for `ocelli build`:
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 448 --output codes --model my.model --out photos.part
+
 A list file has one image a line: a path, or a JSON object
   {\"path\": \"a/b.jpg\", \"key\": \"b\", \"id\": 7, \"box\": [x0, y0, x1, y1]}
 of which only the path is required:
@@ -83,12 +92,18 @@ struct EncodeArgs {
     network: NetworkArgs,
     #[command(flatten)]
     run: RunArgs,
-    /// The part file to write. It appears under this name when it is complete.
+    /// The part file to write; with --part-images a folder of parts. A part appears under its name when
+    /// it is complete.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// What to write: one descriptor an image, or its region vectors.
+    /// What to write: one descriptor an image, its region vectors, or its code under --model.
     #[arg(long, value_name = "KIND", default_value = "descriptors")]
     output: OutputKind,
+    /// The model of --output codes.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    parts: PartsArgs,
     /// How numbers are stored: f32 or f16.
     #[arg(long, value_name = "TYPE", default_value_t = Dtype::F32)]
     dtype: Dtype,
@@ -98,6 +113,20 @@ struct EncodeArgs {
     /// How the summary is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+}
+
+/// Jobs in parts.
+#[derive(Args)]
+struct PartsArgs {
+    /// Write a folder of parts of N images each. The same command goes on where it was stopped.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "rejected")]
+    part_images: Option<u64>,
+    /// Processes that share the folder, each with a --task of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "part_images")]
+    tasks: u64,
+    /// Make the parts whose number is this modulo --tasks.
+    #[arg(long, value_name = "I", default_value_t = 0, requires = "part_images")]
+    task: u64,
 }
 
 /// Where images come from: exactly one of these.
@@ -166,6 +195,15 @@ struct NetworkArgs {
     /// Leave images as they are stored, whatever EXIF says.
     #[arg(long)]
     no_exif: bool,
+    /// How the descriptors of several sizes become one: sum, or gem:P.
+    #[arg(long)]
+    combine: Option<Combine>,
+    /// Cut boxes out before the image is resized.
+    #[arg(long)]
+    crop_first: bool,
+    /// What the network computes with: f32 or bf16.
+    #[arg(long)]
+    precision: Option<Precision>,
     /// Pixels (width x height) of the largest image that is decoded.
     #[arg(long, value_name = "N")]
     max_pixels: Option<u64>,
@@ -180,6 +218,9 @@ struct RunArgs {
     /// Threads that encode; 0 is one per core.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Images of equal shape that pass the network together, at most.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "OCELLI_ENCODER_CONFIG")]
     config: Option<PathBuf>,
@@ -220,6 +261,8 @@ struct ServeArgs {
 enum OutputKind {
     Descriptors,
     Regions,
+    /// Codes under --model, as `ocelli build` makes them of descriptors.
+    Codes,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -273,6 +316,9 @@ impl NetworkArgs {
         over(&mut config.filter, self.filter);
         config.upscale &= !self.no_upscale;
         config.exif &= !self.no_exif;
+        over(&mut config.combine, self.combine);
+        config.crop_first |= self.crop_first;
+        over(&mut config.precision, self.precision);
         over(&mut config.max_pixels, self.max_pixels);
     }
 }
@@ -284,6 +330,7 @@ impl RunArgs {
         network.apply(&mut config);
         config.whitening = self.whitening.or(config.whitening);
         over(&mut config.workers, self.workers);
+        over(&mut config.batch, self.batch);
         over(&mut config.log.filter, self.log_filter);
         over(&mut config.log.format, self.log_format);
         Ok(config)
@@ -308,7 +355,8 @@ fn usage(message: &str) -> ! {
 }
 
 fn run_encode(args: EncodeArgs) -> Result<()> {
-    let EncodeArgs { input, network, run, out, output, dtype, rejected, format } = args;
+    let EncodeArgs { input, network, run, out, output, model, dtype, rejected, format, parts } =
+        args;
     let config = run.config(network)?;
     config.check()?;
     init_logging(&config.log.filter, config.log.format)?;
@@ -319,17 +367,39 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
     let kind = match output {
         OutputKind::Descriptors => PartKind::Descriptors,
         OutputKind::Regions => PartKind::Regions,
+        OutputKind::Codes => PartKind::Codes,
+    };
+    if model.is_some() != (kind == PartKind::Codes) {
+        usage("--output codes and --model FILE go together");
+    }
+    let model = model.as_deref().map(Model::open).transpose()?;
+    if parts.part_images.is_some() && matches!(input, InputArgs { regions: Some(_), .. }) {
+        usage("--part-images is for photos; region vectors give one part");
+    }
+    let options = JobOptions {
+        workers: config.worker_count(),
+        batch: config.batch,
+        parts: parts.part_images.map(|images| Parts {
+            images,
+            task: parts.task,
+            tasks: parts.tasks,
+        }),
+        model: model.as_ref(),
     };
     let output = Output { part: out, kind, dtype, rejected };
     let summary = match input {
         InputArgs { regions: Some(regions), .. } => {
-            encode_regions(&regions, config.open_whitening()?.as_ref(), &output)?
+            encode_regions(&regions, config.open_whitening()?.as_ref(), &output, model.as_ref())?
         }
         InputArgs { photos: Some(dir), .. } => {
-            run_network(&Input::Directory(dir), &config, &output)?
+            run_network(&Input::Directory(dir), &config, &output, &options)?
         }
-        InputArgs { list: Some(list), .. } => run_network(&Input::List(list), &config, &output)?,
-        InputArgs { tar: Some(tar), .. } => run_network(&Input::Tar(tar), &config, &output)?,
+        InputArgs { list: Some(list), .. } => {
+            run_network(&Input::List(list), &config, &output, &options)?
+        }
+        InputArgs { tar: Some(tar), .. } => {
+            run_network(&Input::Tar(tar), &config, &output, &options)?
+        }
         // The argument parser demands one of them.
         InputArgs { .. } => usage("no input: name a directory, or give --list, --tar or --regions"),
     };
@@ -339,7 +409,12 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
     })
 }
 
-fn run_network(input: &Input, config: &Config, output: &Output) -> Result<JobSummary> {
+fn run_network(
+    input: &Input,
+    config: &Config,
+    output: &Output,
+    options: &JobOptions<'_>,
+) -> Result<JobSummary> {
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");
     }
@@ -356,7 +431,7 @@ fn run_network(input: &Input, config: &Config, output: &Output) -> Result<JobSum
         workers = config.worker_count(),
         "network ready"
     );
-    Ok(encode(input, &pipeline, &config.view_options(), output, config.worker_count())?)
+    Ok(encode(input, &pipeline, &config.view_options(), output, options)?)
 }
 
 fn run_serve(args: ServeArgs) -> Result<()> {

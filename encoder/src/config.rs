@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use ocelli_index::{Form, Grid, InputConvention, Pooling, ResizeFilter, Whitening};
+use ocelli_index::{
+    Combine, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
+};
 use ocelli_proto::role::{self, LogConfig};
 use serde::Deserialize;
 
@@ -25,6 +27,8 @@ const MAX_WORKERS: usize = 1024;
 /// Levels of R-MAC, and GeM's exponent, where neither the user nor the weights say.
 const DEFAULT_LEVELS: u32 = 3;
 const DEFAULT_GEM_P: f32 = 3.0;
+/// Largest number of images in a batch: more brings nothing on any device.
+const MAX_BATCH: usize = 1024;
 
 /// How the encoder runs. Meaning and units of each key stand in `default.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,8 +51,12 @@ pub struct Config {
     pub filter: ResizeFilter,
     pub upscale: bool,
     pub exif: bool,
+    pub combine: Combine,
+    pub crop_first: bool,
+    pub precision: Precision,
     pub max_pixels: u64,
     pub workers: usize,
+    pub batch: usize,
     pub listen: String,
     pub max_queued: usize,
     pub max_message_bytes: usize,
@@ -89,6 +97,11 @@ impl Config {
             "workers: expected at most {MAX_WORKERS}, found {}",
             self.workers
         );
+        ensure!(
+            (1..=MAX_BATCH).contains(&self.batch),
+            "batch: expected 1 to {MAX_BATCH}, found {}",
+            self.batch
+        );
         ensure!(self.max_queued > 0, "max_queued: expected at least 1, found 0");
         ensure!(self.max_pixels > 0, "max_pixels: expected at least 1, found 0");
         ensure!(self.max_message_bytes > 0, "max_message_bytes: expected at least 1, found 0");
@@ -115,6 +128,7 @@ impl Config {
             filter: self.filter,
             upscale: self.upscale,
             exif: self.exif,
+            crop_first: self.crop_first,
             max_pixels: self.max_pixels,
         }
     }
@@ -134,6 +148,7 @@ impl Config {
             last_stage: self.last_stage,
             config: self.network_config.clone(),
             head: self.head,
+            precision: self.precision,
         };
         let network = Network::open(weights, &options)?;
         let pooling = self.pooling_of(network.pooling());
@@ -144,6 +159,8 @@ impl Config {
             upscale: self.upscale,
             exif: self.exif,
             jpeg_scaled: false,
+            combine: self.combine,
+            crop_first: self.crop_first,
         };
         Ok(Pipeline::new(network, options, self.open_whitening()?)?)
     }
@@ -187,6 +204,7 @@ impl Config {
         ServeOptions {
             listen: self.listen.clone(),
             workers: self.worker_count(),
+            batch: self.batch,
             max_queued: self.max_queued,
             max_message_bytes: self.max_message_bytes,
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),

@@ -12,6 +12,7 @@ pub mod convert;
 pub mod error;
 pub mod fetch;
 pub mod job;
+mod maps;
 pub mod network;
 pub mod photos;
 pub mod pipeline;

@@ -8,11 +8,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use image::RgbImage;
-use ocelli_index::{DescriptorSpec, Grid, NetworkSpec, Pooling, ResizeFilter, Whitening};
+use ocelli_index::{Combine, DescriptorSpec, Grid, NetworkSpec, Pooling, ResizeFilter, Whitening};
 
 use crate::error::{Error, Result};
+pub use crate::maps::NetworkSeconds;
+use crate::maps::feature_maps;
 use crate::network::Network;
 use crate::pooling::{self, FeatureMap, unit};
 
@@ -32,6 +35,19 @@ pub struct PipelineOptions {
     pub exif: bool,
     /// Whether JPEG files may be decoded at a reduced scale.
     pub jpeg_scaled: bool,
+    /// How the descriptors of several sizes become one.
+    pub combine: Combine,
+    /// Whether boxes are cut out before resizing. Carried out where views are made, recorded here.
+    pub crop_first: bool,
+}
+
+/// What is made of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All region vectors, (n, dim).
+    Regions,
+    /// One descriptor, (dim,).
+    Descriptor,
 }
 
 impl Default for PipelineOptions {
@@ -44,6 +60,8 @@ impl Default for PipelineOptions {
             upscale: true,
             exif: true,
             jpeg_scaled: false,
+            combine: Combine::Sum,
+            crop_first: false,
         }
     }
 }
@@ -70,6 +88,13 @@ impl Pipeline {
         whitening: Option<Whitening>,
     ) -> Result<Pipeline> {
         pooling::check(&options.pooling)?;
+        if let Combine::Gem { p } = options.combine
+            && !(p.is_finite() && p > 0.0)
+        {
+            return Err(Error::invalid(format!(
+                "combine: expected gem:P with P over 0, found {p}"
+            )));
+        }
         if options.sizes.contains(&0) {
             return Err(Error::invalid(
                 "sizes: expected longest sides of at least 1 pixel, found 0",
@@ -144,7 +169,10 @@ impl Pipeline {
     /// `Invalid` without a view or for one without pixels, `NoActivation` when no unit fires in any
     /// view, `Torch`.
     pub fn regions(&self, views: &[RgbImage]) -> Result<Vec<f32>> {
-        let per_view = self.rows(views)?;
+        self.one(views, Wanted::Regions)
+    }
+
+    fn regions_of(&self, per_view: &[Vec<f32>]) -> Result<Vec<f32>> {
         let whitening = self.whitening.as_deref();
         if self.network.head().image().is_some() {
             return Err(Error::invalid(
@@ -153,7 +181,7 @@ impl Pipeline {
         }
         let row_dim = self.network.row_dim();
         let mut regions = Vec::new();
-        for rows in &per_view {
+        for rows in per_view {
             regions.extend_from_slice(&whitened(rows, row_dim, whitening)?);
         }
         Ok(regions)
@@ -164,29 +192,71 @@ impl Pipeline {
     /// # Errors
     /// As [`regions`](Pipeline::regions); `NoActivation` also when the sum of all regions vanishes.
     pub fn descriptor(&self, views: &[RgbImage]) -> Result<Vec<f32>> {
-        let per_view = self.rows(views)?;
+        self.one(views, Wanted::Descriptor)
+    }
+
+    fn descriptor_of(&self, per_view: &[Vec<f32>]) -> Result<Vec<f32>> {
         let whitening = self.whitening.as_deref();
         let row_dim = self.network.row_dim();
         let mut sizes = Vec::new();
-        for rows in &per_view {
+        for rows in per_view {
             sizes.extend(sum_of_units(rows, row_dim, whitening)?);
         }
-        let descriptor = finish(sum_rows(&sizes, whitening.map_or(row_dim, Whitening::dim_out)))?;
+        let dim = whitening.map_or(row_dim, Whitening::dim_out);
+        let descriptor = finish(combine(&sizes, dim, self.options.combine))?;
         match self.network.head().image() {
             None => Ok(descriptor),
             Some(_) => finish(self.network.head().finish(descriptor)),
         }
     }
 
+    fn one(&self, views: &[RgbImage], wanted: Wanted) -> Result<Vec<f32>> {
+        let mut all = self.encode(&[views], wanted, 1, &mut NetworkSeconds::default())?;
+        all.pop().unwrap_or_else(|| Err(Error::invalid("no answer for an image")))
+    }
+
+    /// What is wanted of each of `images`, which are given at one or several sizes each, in their order.
+    /// Views of equal size pass the network together, at most `batch` of them. Seconds are added.
+    ///
+    /// An image alone and in a batch may differ in the last bits, since libtorch splits its sums
+    /// otherwise; equal `images` and `batch` give equal bits on one kind of machine.
+    ///
+    /// # Errors
+    /// `Torch`. What is wrong with one image is its own result: `Invalid`, `NoActivation`.
+    pub fn encode(
+        &self,
+        images: &[&[RgbImage]],
+        wanted: Wanted,
+        batch: usize,
+        seconds: &mut NetworkSeconds,
+    ) -> Result<Vec<Result<Vec<f32>>>> {
+        let views: Vec<&RgbImage> = images.iter().copied().flatten().collect();
+        let mut maps = feature_maps(&self.network, &views, batch, seconds)?.into_iter();
+        let begun = Instant::now();
+        let made = images
+            .iter()
+            .map(|views| {
+                // All of an image's maps are taken, also where one of them is an error.
+                let maps: Vec<Result<FeatureMap>> = maps.by_ref().take(views.len()).collect();
+                let per_view = self.rows(views, maps.into_iter().collect::<Result<Vec<_>>>()?)?;
+                match wanted {
+                    Wanted::Regions => self.regions_of(&per_view),
+                    Wanted::Descriptor => self.descriptor_of(&per_view),
+                }
+            })
+            .collect();
+        seconds.pool += begun.elapsed().as_secs_f64();
+        Ok(made)
+    }
+
     /// Unwhitened unit rows of each view.
-    fn rows(&self, views: &[RgbImage]) -> Result<Vec<Vec<f32>>> {
+    fn rows(&self, views: &[RgbImage], maps: Vec<FeatureMap>) -> Result<Vec<Vec<f32>>> {
         if views.is_empty() {
             return Err(Error::invalid("views: expected at least one, found none"));
         }
         let mut per_view = Vec::with_capacity(views.len());
         let mut active = false;
-        for view in views {
-            let map = FeatureMap::from_tensor(&self.network.feature_map(view)?)?;
+        for (view, map) in views.iter().zip(maps) {
             active |= !map.is_zero();
             let image = (view.height() as usize, view.width() as usize);
             let rows = pooling::pool(&map, &self.options.pooling, image, self.network.stride());
@@ -294,6 +364,21 @@ fn sum_rows(rows: &[f32], dim: usize) -> Vec<f32> {
     sum.into_iter().map(|v| v as f32).collect()
 }
 
+/// One row of the descriptors (n, dim) of an image's sizes.
+fn combine(sizes: &[f32], dim: usize, how: Combine) -> Vec<f32> {
+    let Combine::Gem { p } = how else { return sum_rows(sizes, dim) };
+    let p = f64::from(p);
+    let power = |x: f64, p: f64| x.abs().powf(p).copysign(x);
+    let mut mean = vec![0.0f64; dim];
+    for row in sizes.chunks_exact(dim) {
+        for (total, &v) in mean.iter_mut().zip(row) {
+            *total += power(f64::from(v), p);
+        }
+    }
+    let n = (sizes.len() / dim.max(1)).max(1) as f64;
+    mean.into_iter().map(|v| power(v / n, p.recip()) as f32).collect()
+}
+
 fn finish(mut descriptor: Vec<f32>) -> Result<Vec<f32>> {
     if unit(&mut descriptor) { Ok(descriptor) } else { Err(no_activation()) }
 }
@@ -321,6 +406,9 @@ fn network_spec(network: &Network, options: &PipelineOptions) -> NetworkSpec {
         jpeg_scaled: options.jpeg_scaled,
         head: identity.head,
         image_whitening: identity.image_whitening,
+        precision: identity.precision,
+        combine: options.combine,
+        crop_first: options.crop_first,
         whitening: None,
         dim: dimension(network.descriptor_dim()),
     }

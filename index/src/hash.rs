@@ -21,7 +21,7 @@ impl Hash {
     }
 
     /// The digest itself.
-    pub(crate) fn bytes(&self) -> [u8; 32] {
+    pub fn bytes(&self) -> [u8; 32] {
         self.0
     }
 

@@ -47,7 +47,10 @@ pub use level::simd;
 pub use inspect::{Inspection, inspect};
 pub use manifest::{Dba, Generation, IndexDir, NewGeneration, ShardEntry};
 pub use model::{Metric, Model, ModelParts};
-pub use part::{Dtype, Part, PartKind, PartSummary, PartWriter};
+pub use part::{
+    Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
+    PartWriter,
+};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
 pub use search::Hit;
 pub use shard::{Shard, ShardBuilder, ShardMeta};
@@ -55,7 +58,8 @@ pub use snapshot::{
     RangeResult, Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes,
 };
 pub use spec::{
-    DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling, ResizeFilter,
+    Combine, DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling, Precision,
+    ResizeFilter,
 };
 pub use storage::{LocalStorage, Storage};
 pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};

@@ -68,6 +68,12 @@ pub struct NetworkSpec {
     pub head: Head,
     /// Whether the weights' own whitening of whole images is applied.
     pub image_whitening: bool,
+    /// Number type of the network's layers.
+    pub precision: Precision,
+    /// How the descriptors of several sizes become one.
+    pub combine: Combine,
+    /// Whether a box is cut out before the image is resized.
+    pub crop_first: bool,
     /// Hash of the whitening, if there is one.
     pub whitening: Option<Hash>,
     /// Dimension of the descriptors.
@@ -94,6 +100,9 @@ impl NetworkSpec {
             jpeg_scaled: false,
             head: Head::None,
             image_whitening: false,
+            precision: Precision::F32,
+            combine: Combine::Sum,
+            crop_first: false,
             whitening: None,
             dim,
         }
@@ -106,6 +115,11 @@ impl NetworkSpec {
             Pooling::Gem { p } => p.is_finite() && p > 0.0,
             Pooling::Mac | Pooling::Spoc => true,
         };
+        if let Combine::Gem { p } = self.combine
+            && !(p.is_finite() && p > 0.0)
+        {
+            return Err(format!("combine={}: expected an exponent over 0", self.combine));
+        }
         if self.dim == 0 || !(1..=5).contains(&self.last_stage) || !pooling {
             return Err(format!(
                 "dim={}, last_stage={}, pooling={}: expected a dimension, 1 to 5, and 1 to 4 levels or an \
@@ -206,6 +220,60 @@ named! {
         L2Fc = "l2-fc",
         /// Projected as pooled.
         Fc = "fc",
+    }
+}
+
+named! {
+    /// What a network's layers compute with.
+    Precision, "precision" {
+        /// IEEE single precision.
+        F32 = "f32",
+        /// bfloat16 between the layers, sums inside them in single precision.
+        Bf16 = "bf16",
+    }
+}
+
+/// How the descriptors of several sizes, each of length 1, become one, which is L2-normalised again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    /// Their sum (Gordo et al. 2017).
+    Sum,
+    /// Their generalized mean, element by element: s(mean(s(x))) with s(x) = sign(x) |x|^p and its inverse
+    /// (the code published with Revaud et al., "Learning with Average Precision", 2019).
+    Gem {
+        /// The exponent, > 0.
+        p: f32,
+    },
+}
+
+impl fmt::Display for Combine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sum => f.write_str("sum"),
+            Self::Gem { p } => write!(f, "gem:{p}"),
+        }
+    }
+}
+
+impl FromStr for Combine {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let combine = match s.split_once(':') {
+            None if s == "sum" => Some(Self::Sum),
+            Some(("gem", p)) => p.parse().ok().filter(|p| *p > 0.0).map(|p| Self::Gem { p }),
+            _ => None,
+        };
+        combine.filter(|c| !matches!(c, Self::Gem { p } if !p.is_finite())).ok_or_else(|| {
+            Error::invalid(format!("combine: expected sum or gem:P with P over 0, found {s:?}"))
+        })
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Combine {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -352,6 +420,15 @@ impl DescriptorSpec {
         if n.image_whitening != default.image_whitening {
             line("image_whitening", &n.image_whitening);
         }
+        if n.precision != default.precision {
+            line("precision", &n.precision);
+        }
+        if n.combine != default.combine {
+            line("combine", &n.combine);
+        }
+        if n.crop_first != default.crop_first {
+            line("crop_first", &n.crop_first);
+        }
         if let Some(w) = &n.whitening {
             line("whitening", w);
         }
@@ -427,6 +504,15 @@ impl DescriptorSpec {
             }
             if let Some(v) = take("image_whitening") {
                 n.image_whitening = number("image_whitening", Some(v))?;
+            }
+            if let Some(v) = take("precision") {
+                n.precision = v.parse()?;
+            }
+            if let Some(v) = take("combine") {
+                n.combine = v.parse()?;
+            }
+            if let Some(v) = take("crop_first") {
+                n.crop_first = number("crop_first", Some(v))?;
             }
             if let Some(v) = take("whitening") {
                 n.whitening = Some(v.parse()?);
@@ -560,6 +646,9 @@ mod tests {
             jpeg_scaled: true,
             head: Head::Fc,
             image_whitening: true,
+            precision: Precision::Bf16,
+            combine: Combine::Gem { p: 3.0 },
+            crop_first: true,
             whitening: Some(Hash::of(b"w")),
             ..spec()
         };

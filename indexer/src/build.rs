@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher, IndexDir, Model,
-    NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
+    CodeForm, CodeRows, Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher,
+    IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -164,7 +164,10 @@ fn pool(threads: usize) -> Result<rayon::ThreadPool> {
 /// All that can be judged without reading rows. Returns their number.
 fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<usize> {
     for part in parts {
-        require_descriptors(part)?;
+        match part.code_form() {
+            None => require_descriptors(part)?,
+            Some(form) => require_form(part, form, model)?,
+        }
         DescriptorSpec::same_or_err(
             &format!("{} under the model", part.path().display()),
             &model.parts().spec,
@@ -182,6 +185,27 @@ fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<
         )));
     }
     Ok(rows)
+}
+
+/// Codes are used as they are, so they must be this model's, finer ones included.
+fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
+    let expected = CodeForm::of(model);
+    if *form == expected {
+        return Ok(());
+    }
+    let finer = |form: &CodeForm| {
+        form.refinement.map_or("without finer codes".to_owned(), |r| format!("refinement {r}"))
+    };
+    Err(Error::Invalid(format!(
+        "{}: codes of model {}, {} bytes, {}; expected model {}, {} bytes, {}",
+        part.path().display(),
+        form.model,
+        form.m,
+        finer(form),
+        expected.model,
+        expected.m,
+        finer(&expected)
+    )))
 }
 
 /// Ids and keys of all rows, in plan order.
@@ -280,12 +304,17 @@ impl<'a> RowEncoder<'a> {
             let (from, to) = (range.start.max(part_start), range.end.min(part_end));
             for start in (from..to).step_by(BLOCK_ROWS) {
                 let end = (start + BLOCK_ROWS).min(to);
-                let mut x = part.read(start - part_start..end - part_start)?;
-                if let Some(neighbours) = self.neighbours {
-                    let dim = self.model.parts().dim;
-                    x = neighbours.augment(start, &x, dim, |row| self.row(row))?;
+                let block = start - part_start..end - part_start;
+                if part.code_form().is_some() {
+                    self.push_codes(&mut builder, start, part, block)?;
+                } else {
+                    let mut x = part.read(block)?;
+                    if let Some(neighbours) = self.neighbours {
+                        let dim = self.model.parts().dim;
+                        x = neighbours.augment(start, &x, dim, |row| self.row(row))?;
+                    }
+                    self.push_block(&mut builder, start, &x)?;
                 }
-                self.push_block(&mut builder, start, &x)?;
                 let (done, total) = (end as u64, self.rows as u64);
                 (self.progress)(Progress { stage: "encode", done, total });
             }
@@ -305,6 +334,34 @@ impl<'a> RowEncoder<'a> {
             start += part.rows();
         }
         Err(Error::Invalid(format!("row {row}: beyond {start}")))
+    }
+
+    /// Appends the codes of the rows `block` of `part`, the first of which is row `first`.
+    fn push_codes(
+        &self,
+        builder: &mut ShardBuilder<'_>,
+        first: usize,
+        part: &Part,
+        block: Range<usize>,
+    ) -> Result<()> {
+        let p = self.model.parts();
+        let fine_bytes = self.model.refinement().map_or(0, Refinement::code_bytes);
+        let CodeRows { lists, codes, fine } = part.read_codes(block)?;
+        for (i, (&list, code)) in lists.iter().zip(codes.chunks(p.m)).enumerate() {
+            let row = first + i;
+            let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
+            if list as usize >= p.nlist || code.iter().any(|&c| usize::from(c) >= p.ksub) {
+                return Err(Error::Invalid(format!(
+                    "{}: {key:?} (id {id}): list {list}, code {code:?}; the model has {} lists and {} codewords",
+                    part.path().display(),
+                    p.nlist,
+                    p.ksub
+                )));
+            }
+            let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
+            builder.push_refined(id, key, list, code, fine)?;
+        }
+        Ok(())
     }
 
     /// Encodes the rows `x` `(n, dim)`, the first of which is row `first`, on all threads, and appends

@@ -119,6 +119,11 @@ impl Server {
         let (drain, draining) = oneshot::channel::<()>();
         let serve = tonic::transport::Server::builder()
             .max_concurrent_streams(self.max_concurrent_streams)
+            // As many may be given up by their client before they are looked at (when all of them run out of
+            // time, say); the default of 20 would end the connection, and the others' requests with it.
+            .http2_max_pending_accept_reset_streams(
+                self.max_concurrent_streams.map(|streams| streams as usize),
+            )
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async {
                 // An error means that the sender is gone: end as well.

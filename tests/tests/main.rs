@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod collection;
+mod killed;
 mod path;
 mod rooms;
 mod servers;

@@ -1,40 +1,57 @@
 //! Encode jobs: an input to a part and the list of what was rejected.
 //!
-//! One thread walks the input, each worker reads, decodes and encodes one image at a time with one
-//! thread of libtorch, and the calling thread writes. Results are written in the order of the input,
-//! so that the bytes of the part do not depend on the number of workers.
+//! One thread walks the input, each worker reads, decodes and encodes a few images at a time with one
+//! thread of libtorch, and the calling thread writes. Results are written in the order of the input, and
+//! which images share a batch depends on the part alone, so that the bytes of a part depend neither on the
+//! number of workers nor on how often the job was stopped.
 
 mod ordered;
+mod plan;
 mod progress;
 mod regions;
 mod rejected;
+mod sink;
 mod summary;
+mod work;
 
+#[cfg(test)]
+mod bad_input;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use ocelli_index::{Dtype, PartKind, PartWriter};
+use ocelli_index::{CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartKind};
 
 use crate::error::{Error, Result};
 use crate::network::set_torch_threads;
 use crate::photos::{Input, Photo, Photos};
-use crate::pipeline::Pipeline;
-use crate::views::{Decoded, PixelBox, Resizer, ViewOptions, decode, views};
+use crate::pipeline::{Pipeline, Wanted};
+use crate::views::{Resizer, ViewOptions};
+use plan::{Description, Plan};
+use sink::Sink;
+use work::{Coder, Run, Worker};
 
 pub(crate) use ordered::panic_text;
+pub use plan::Parts;
 pub use regions::encode_regions;
 pub use summary::{JobSummary, StageSeconds};
+
+/// Batches' worth of images that one worker looks at together, so that those of equal shape find each
+/// other.
+const BATCHES_A_RUN: usize = 4;
 
 /// What a job writes, and where.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The part.
+    /// The part; with [`Parts`] the folder of parts.
     pub part: PathBuf,
-    /// One descriptor an image, or its region vectors.
+    /// One descriptor an image, its region vectors, or its code.
     pub kind: PartKind,
     /// How numbers are stored.
     pub dtype: Dtype,
@@ -53,174 +70,144 @@ impl Output {
     }
 }
 
-/// Encodes every image of `input` under `pipeline`'s spec with `workers` threads.
+/// How a job runs.
+#[derive(Clone, Copy, Debug)]
+pub struct JobOptions<'m> {
+    /// Threads that encode.
+    pub workers: usize,
+    /// Images of equal shape that pass the network together, at most.
+    pub batch: usize,
+    /// Whether, and how, the input is cut into parts; such a job goes on where it was stopped.
+    pub parts: Option<Parts>,
+    /// The model of [`PartKind::Codes`].
+    pub model: Option<&'m Model>,
+}
+
+/// Encodes every image of `input` under `pipeline`'s spec.
 ///
 /// # Errors
-/// A broken input, an unwritable output, a failing libtorch, a panic; `Invalid` if there is no image
-/// or all were rejected. Nothing is written then.
+/// A broken input, an unwritable output, a failing libtorch, a panic; a model of another spec; a folder of
+/// another job; `Invalid` if there is no image or all were rejected. Nothing is written then.
 pub fn encode(
     input: &Input,
     pipeline: &Pipeline,
     view_options: &ViewOptions,
     output: &Output,
-    workers: usize,
+    options: &JobOptions<'_>,
 ) -> Result<JobSummary> {
     let started = Instant::now();
     // Before the output is created, which may lie in the directory that is walked.
     let photos = Photos::find(input)?;
-    let mut sink = Sink::create(output, pipeline, photos.count())?;
-    let mut contexts = Vec::new();
-    for _ in 0..workers {
-        contexts.push(Worker {
+    let total = photos.count();
+    let form = code_form(pipeline.spec(), output.kind, options.model)?;
+    let plan = match options.parts {
+        None => None,
+        Some(parts) => {
+            let description = Description {
+                spec: pipeline.spec().canonical(),
+                output: output.kind.to_string(),
+                dtype: output.dtype.to_string(),
+                codes: form.clone(),
+                images_a_part: parts.images,
+                batch: options.batch,
+                max_pixels: view_options.max_pixels,
+                input: photos.fingerprint()?,
+            };
+            Some(Plan::open(&output.part, parts, total, &description)?)
+        }
+    };
+    let plan = plan.as_ref();
+    let coder = options.model.map(Coder::new);
+    let mut sink = Sink::create(output, pipeline.spec(), form, plan, total)?;
+    let mut workers = Vec::new();
+    for _ in 0..options.workers {
+        workers.push(Worker {
             pipeline: pipeline.try_clone()?,
             resizer: Resizer::new(),
             view_options: view_options.clone(),
-            kind: output.kind,
+            wanted: if output.kind == PartKind::Regions {
+                Wanted::Regions
+            } else {
+                Wanted::Descriptor
+            },
+            batch: options.batch.max(1),
+            coder: coder.as_ref(),
+            scratch: EncoderScratch::default(),
         });
     }
+    let kept = AtomicU64::new(0);
     ordered::run_ordered(
-        contexts,
+        workers,
         || set_torch_threads(1),
-        |take| photos.for_each(take),
-        |worker, photo| worker.encode(photo),
+        |take| feed(photos, plan, output, options.batch, &kept, take),
+        |worker, run| worker.encode(run),
         |encoded| sink.push(encoded),
     )?;
-    sink.finish(started.elapsed())
+    sink.finish(kept.into_inner(), started.elapsed())
 }
 
-/// What one thread needs.
-struct Worker {
-    pipeline: Pipeline,
-    resizer: Resizer,
-    view_options: ViewOptions,
-    kind: PartKind,
-}
-
-/// One image when it leaves its worker.
-struct Encoded {
-    key: String,
-    id: Option<u64>,
-    /// (n, dim), or the reason why there is nothing.
-    rows: std::result::Result<Vec<f32>, String>,
-    times: StageSeconds,
-}
-
-impl Worker {
-    /// Encodes one image. What is wrong with the image is a reason inside the result; an `Err` is
-    /// wrong with the machine.
-    fn encode(&mut self, photo: Photo) -> Result<Encoded> {
-        let mut times = StageSeconds::default();
-        let views = timed(&mut times.read, || photo.source.read())
-            .and_then(|bytes| {
-                let max_pixels = self.view_options.max_pixels;
-                timed(&mut times.decode, || decode(&bytes, max_pixels)).map_err(|e| e.to_string())
-            })
-            .and_then(|decoded| {
-                timed(&mut times.resize, || self.views(&decoded, photo.bbox.as_ref()))
-            });
-        let rows = match views {
-            Err(reason) => Err(reason),
-            Ok(views) => {
-                let made = timed(&mut times.network, || match self.kind {
-                    PartKind::Regions => self.pipeline.regions(&views),
-                    _ => self.pipeline.descriptor(&views),
-                });
-                rejectable(made)?
+/// Hands out the images of the parts that are to be made, in runs that lie inside one part each.
+fn feed(
+    photos: Photos,
+    plan: Option<&Plan>,
+    output: &Output,
+    batch: usize,
+    kept: &AtomicU64,
+    take: &mut dyn FnMut(Run) -> ControlFlow<()>,
+) -> Result<()> {
+    // Alone, each image is a run; there is nothing to find then, and workers share the rest more evenly.
+    let length = if batch < 2 { 1 } else { batch * BATCHES_A_RUN };
+    let mut photos_of_run: Vec<Photo> = Vec::new();
+    let mut first = 0;
+    let decided: Cell<Option<(u64, bool)>> = Cell::new(None);
+    photos.for_each(
+        |number| {
+            let Some(plan) = plan else { return Ok(true) };
+            let part = plan.part_of(number);
+            if let Some((_, wanted)) = decided.get().filter(|(decided, _)| *decided == part) {
+                return Ok(wanted);
             }
-        };
-        Ok(Encoded { key: photo.key, id: photo.id, rows, times })
+            let mine = plan.is_mine(part);
+            let complete = mine && plan.is_complete(part, output)?;
+            kept.fetch_add(u64::from(complete), Ordering::Relaxed);
+            decided.set(Some((part, mine && !complete)));
+            Ok(mine && !complete)
+        },
+        |number, photo| {
+            let crosses = plan.is_some_and(|plan| plan.part_of(first) != plan.part_of(number));
+            if !photos_of_run.is_empty() && (crosses || photos_of_run.len() >= length) {
+                let photos = std::mem::take(&mut photos_of_run);
+                take(Run { first, photos })?;
+            }
+            if photos_of_run.is_empty() {
+                first = number;
+            }
+            photos_of_run.push(photo);
+            ControlFlow::Continue(())
+        },
+    )?;
+    if !photos_of_run.is_empty() {
+        // Nothing follows, whatever the answer.
+        let _ = take(Run { first, photos: photos_of_run });
     }
-
-    fn views(
-        &mut self,
-        decoded: &Decoded,
-        bbox: Option<&PixelBox>,
-    ) -> std::result::Result<Vec<image::RgbImage>, String> {
-        let options = &self.view_options;
-        views(decoded, bbox, &options.sizes, options, &mut self.resizer).map_err(|e| e.to_string())
-    }
+    Ok(())
 }
 
-/// Splits what the network says: no descriptor for this image, or no network any more.
-fn rejectable(made: Result<Vec<f32>>) -> Result<std::result::Result<Vec<f32>, String>> {
-    match made {
-        Ok(rows) => Ok(Ok(rows)),
-        Err(e @ (Error::NoActivation { .. } | Error::Invalid { .. })) => Ok(Err(e.to_string())),
-        Err(e) => Err(e),
-    }
-}
-
-/// Adds the seconds that `run` takes.
-fn timed<R>(seconds: &mut f64, run: impl FnOnce() -> R) -> R {
-    let started = Instant::now();
-    let result = run();
-    *seconds += started.elapsed().as_secs_f64();
-    result
-}
-
-/// Where results go, one after the other.
-struct Sink<'a> {
-    output: &'a Output,
-    part: PartWriter,
-    rejected: rejected::RejectedWriter,
-    progress: progress::Progress,
-    times: StageSeconds,
-}
-
-impl<'a> Sink<'a> {
-    fn create(output: &'a Output, pipeline: &Pipeline, total: Option<u64>) -> Result<Self> {
-        Self::with_spec(output, pipeline.spec(), total)
-    }
-
-    fn with_spec(
-        output: &'a Output,
-        spec: &ocelli_index::DescriptorSpec,
-        total: Option<u64>,
-    ) -> Result<Self> {
-        if !matches!(output.kind, PartKind::Regions | PartKind::Descriptors) {
-            return Err(Error::invalid("output: expected regions or descriptors"));
+/// The form of the codes that `model` makes of descriptors of `spec`, where codes are to be made.
+fn code_form(
+    spec: &DescriptorSpec,
+    kind: PartKind,
+    model: Option<&Model>,
+) -> Result<Option<CodeForm>> {
+    match (kind, model) {
+        (PartKind::Codes, Some(model)) => {
+            DescriptorSpec::same_or_err("the descriptors under the model", model.spec(), spec)?;
+            Ok(Some(CodeForm::of(model)))
         }
-        Ok(Sink {
-            output,
-            // Both refuse at once what could not be replaced after hours of work.
-            part: PartWriter::create(&output.part, output.kind, output.dtype, spec)?,
-            rejected: rejected::RejectedWriter::create(&output.rejected)?,
-            progress: progress::Progress::start(total),
-            times: StageSeconds::default(),
-        })
-    }
-
-    fn push(&mut self, encoded: Encoded) -> Result<()> {
-        let Encoded { key, id, rows, times } = encoded;
-        self.times += times;
-        self.progress.step(rows.is_err());
-        let mut seconds = 0.0;
-        timed(&mut seconds, || match rows {
-            Ok(rows) => self.part.push(&key, id, &rows).map_err(Error::from),
-            Err(reason) => self.rejected.push(&key, &reason),
-        })?;
-        self.times.write += seconds;
-        Ok(())
-    }
-
-    fn finish(mut self, elapsed: Duration) -> Result<JobSummary> {
-        self.progress.finish();
-        let rejected = self.rejected.count();
-        if self.part.images() == 0 {
-            return Err(Error::invalid(match rejected {
-                0 => "the input has no images".to_owned(),
-                n => format!(
-                    "all {n} images were rejected, nothing was written; the first: {}",
-                    self.rejected.first().join("; ")
-                ),
-            }));
+        (PartKind::Codes, None) => Err(Error::invalid("codes: expected a model that makes them")),
+        (_, None) => Ok(None),
+        (kind, Some(_)) => {
+            Err(Error::invalid(format!("a model makes codes; {kind} are to be written")))
         }
-        let started = Instant::now();
-        // The part comes last: where it stands, everything is complete.
-        self.rejected.finish()?;
-        let part = self.part.finish()?;
-        let finishing = started.elapsed();
-        self.times.write += finishing.as_secs_f64();
-        Ok(JobSummary::new(self.output, part, rejected, elapsed + finishing, self.times))
     }
 }

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use ocelli_index::{DescriptorSpec, NetworkSpec, Part, PartKind, Whitening};
+use ocelli_index::{DescriptorSpec, EncoderScratch, Model, NetworkSpec, Part, PartKind, Whitening};
 
-use super::{Encoded, JobSummary, Output, Sink, StageSeconds, rejectable, timed};
+use super::sink::Sink;
+use super::work::{Coder, Encoded, EncodedRun, Made, rejectable, timed};
+use super::{JobSummary, Output, StageSeconds, code_form};
 use crate::error::{Error, Result};
 use crate::pipeline::{pool_regions, whiten_regions};
 
@@ -23,6 +25,7 @@ pub fn encode_regions(
     regions: &Path,
     whitening: Option<&Whitening>,
     output: &Output,
+    model: Option<&Model>,
 ) -> Result<JobSummary> {
     let started = Instant::now();
     let part = Part::open(regions)?;
@@ -32,7 +35,8 @@ pub fn encode_regions(
         return Err(invalid(what));
     }
     let spec = derived_spec(part.spec(), whitening)?;
-    if let (PartKind::Descriptors, DescriptorSpec::Network(network)) = (output.kind, &spec)
+    if let (PartKind::Descriptors | PartKind::Codes, DescriptorSpec::Network(network)) =
+        (output.kind, &spec)
         && network.sizes.len() > 1
     {
         return Err(invalid(format!(
@@ -41,18 +45,29 @@ pub fn encode_regions(
             network.sizes.len()
         )));
     }
-    let mut sink = Sink::with_spec(output, &spec, Some(part.images() as u64))?;
+    let form = code_form(&spec, output.kind, model)?;
+    let coder = model.map(Coder::new);
+    let mut scratch = EncoderScratch::default();
+    let mut sink = Sink::create(output, &spec, form, None, Some(part.images() as u64))?;
     for image in 0..part.images() {
         let mut times = StageSeconds::default();
         let rows = timed(&mut times.read, || part.read(part.rows_of(image)))?;
-        let made = timed(&mut times.network, || match output.kind {
+        let made = timed(&mut times.pool, || match output.kind {
             PartKind::Regions => whiten_regions(&rows, part.dim(), whitening).map(Cow::into_owned),
             _ => pool_regions(&rows, part.dim(), whitening),
         });
-        let rows = rejectable(made)?;
-        sink.push(Encoded { key: part.key(image)?, id: part.id(image)?, rows, times })?;
+        let made = match (rejectable(made)?, &coder) {
+            (Err(reason), _) => Err(reason),
+            (Ok(rows), None) => Ok(Made::Vectors(rows)),
+            (Ok(rows), Some(coder)) => {
+                Ok(timed(&mut times.pool, || coder.code(&rows, &mut scratch))?)
+            }
+        };
+        let (key, id) = (part.key(image)?, part.id(image)?);
+        let image = Encoded { key, id, attributes: part.attributes(image)?, made };
+        sink.push(EncodedRun { first: 0, images: vec![image], times })?;
     }
-    sink.finish(started.elapsed())
+    sink.finish(0, started.elapsed())
 }
 
 /// The spec of the result.

@@ -7,9 +7,6 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// Reasons kept for the message of a job in which everything was rejected.
-const KEPT: usize = 3;
-
 /// One line of `rejected.jsonl`.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -22,21 +19,17 @@ struct Line<'a> {
 pub(super) struct RejectedWriter {
     file: AtomicFile,
     count: u64,
-    first: Vec<String>,
 }
 
 impl RejectedWriter {
     /// Starts the list that will stand at `target`.
     pub(super) fn create(target: &Path) -> Result<Self> {
-        Ok(RejectedWriter { file: AtomicFile::create(target)?, count: 0, first: Vec::new() })
+        Ok(RejectedWriter { file: AtomicFile::create(target)?, count: 0 })
     }
 
     /// Adds a line.
     pub(super) fn push(&mut self, key: &str, reason: &str) -> Result<()> {
         self.count += 1;
-        if self.first.len() < KEPT {
-            self.first.push(format!("{key}: {reason}"));
-        }
         let mut line = serde_json::to_vec(&Line { key, reason })
             .map_err(|e| Error::invalid(format!("{key}: cannot be written as JSON: {e}")))?;
         line.push(b'\n');
@@ -46,11 +39,6 @@ impl RejectedWriter {
     /// Lines so far.
     pub(super) fn count(&self) -> u64 {
         self.count
-    }
-
-    /// The first few, for a message.
-    pub(super) fn first(&self) -> &[String] {
-        &self.first
     }
 
     /// Gives the file its name. It is written also when it is empty, so that the list of an earlier

@@ -5,7 +5,6 @@ use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ocelli_index::PartSummary;
 use ocelli_proto::role::thousands;
 use serde::Serialize;
 
@@ -20,8 +19,12 @@ pub struct StageSeconds {
     pub decode: f64,
     /// Resizing, cropping, rotating.
     pub resize: f64,
-    /// Network, pooling, whitening.
+    /// Pixels into the network's input and maps out of it.
+    pub copy: f64,
+    /// The network.
     pub network: f64,
+    /// Pooling, whitening, summing; codes, where they are made.
+    pub pool: f64,
     /// Writing the part and the list of rejected images.
     pub write: f64,
 }
@@ -31,7 +34,9 @@ impl AddAssign for StageSeconds {
         self.read += more.read;
         self.decode += more.decode;
         self.resize += more.resize;
+        self.copy += more.copy;
         self.network += more.network;
+        self.pool += more.pool;
         self.write += more.write;
     }
 }
@@ -39,17 +44,21 @@ impl AddAssign for StageSeconds {
 /// What a job wrote. `Display` is for people, serde for `--format json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct JobSummary {
-    /// The part.
+    /// The part, or the folder of parts.
     pub part: PathBuf,
-    /// Images in it.
+    /// Parts that this run wrote.
+    pub parts: u64,
+    /// Parts that were there already, of which nothing else here speaks.
+    pub parts_kept: u64,
+    /// Images in what was written.
     pub images: u64,
-    /// Rows in it: as many as images for descriptors.
+    /// Rows: as many as images for descriptors.
     pub rows: u64,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Images that are not in it.
+    /// Images that were rejected.
     pub rejected: u64,
-    /// The list of them with reasons.
+    /// The list of them with reasons; in a folder each part has its own.
     pub rejected_path: PathBuf,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -59,26 +68,43 @@ pub struct JobSummary {
     pub stage_seconds: StageSeconds,
 }
 
+impl StageSeconds {
+    /// All stages by name, in the order of the work.
+    fn stages(&self) -> [(&'static str, f64); 7] {
+        [
+            ("read", self.read),
+            ("decode", self.decode),
+            ("resize", self.resize),
+            ("copy", self.copy),
+            ("network", self.network),
+            ("pool", self.pool),
+            ("write", self.write),
+        ]
+    }
+}
+
 impl JobSummary {
-    pub(super) fn new(
-        output: &Output,
-        part: PartSummary,
-        rejected: u64,
-        elapsed: Duration,
-        stage_seconds: StageSeconds,
-    ) -> Self {
-        let seconds = elapsed.as_secs_f64();
+    /// Nothing done yet.
+    pub(super) fn new(output: &Output) -> Self {
         JobSummary {
-            part: part.path,
-            images: part.images,
-            rows: part.rows,
-            bytes: part.bytes,
-            rejected,
+            part: output.part.clone(),
+            parts: 0,
+            parts_kept: 0,
+            images: 0,
+            rows: 0,
+            bytes: 0,
+            rejected: 0,
             rejected_path: output.rejected.clone(),
-            seconds,
-            images_per_s: (part.images + rejected) as f64 / seconds.max(1e-9),
-            stage_seconds,
+            seconds: 0.0,
+            images_per_s: 0.0,
+            stage_seconds: StageSeconds::default(),
         }
+    }
+
+    pub(super) fn timed(mut self, elapsed: Duration) -> Self {
+        self.seconds = elapsed.as_secs_f64();
+        self.images_per_s = (self.images + self.rejected) as f64 / self.seconds.max(1e-9);
+        self
     }
 }
 
@@ -94,12 +120,20 @@ impl fmt::Display for JobSummary {
             thousands(self.rejected),
             self.rejected_path.display()
         )?;
+        if self.parts + self.parts_kept > 1 {
+            let (parts, kept) = (thousands(self.parts), thousands(self.parts_kept));
+            writeln!(f, "{parts} parts written, {kept} were there")?;
+        }
         writeln!(f, "{:.1} s, {:.1} images/s", self.seconds, self.images_per_s)?;
-        let s = &self.stage_seconds;
-        write!(
-            f,
-            "seconds in all threads: read {:.1}, decode {:.1}, resize {:.1}, network {:.1}, write {:.1}",
-            s.read, s.decode, s.resize, s.network, s.write
-        )
+        let stages = self.stage_seconds.stages();
+        let all: f64 = stages.iter().map(|(_, s)| s).sum();
+        let list: Vec<String> = stages.iter().map(|(name, s)| format!("{name} {s:.1}")).collect();
+        write!(f, "seconds in all threads: {}", list.join(", "))?;
+        match stages.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+            Some((name, s)) if all > 0.0 => {
+                write!(f, "; {name} takes {:.0} % of them", 100.0 * s / all)
+            }
+            _ => Ok(()),
+        }
     }
 }

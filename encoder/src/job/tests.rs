@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
-use ocelli_index::{DescriptorSpec, Part, Whitening};
+use ocelli_index::{Combine, DescriptorSpec, Part, Precision, Whitening};
 use tempfile::TempDir;
 
 use super::*;
@@ -30,6 +30,7 @@ fn view_options(sizes: &[u32]) -> ViewOptions {
         filter: ocelli_index::ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
+        crop_first: false,
         max_pixels: 10_000,
     }
 }
@@ -61,6 +62,10 @@ fn output(folder: &Path, name: &str, kind: PartKind) -> Output {
     Output { rejected: Output::rejected_beside(&part), part, kind, dtype: Dtype::F32 }
 }
 
+fn workers_of(workers: usize) -> JobOptions<'static> {
+    JobOptions { workers, batch: 1, parts: None, model: None }
+}
+
 fn setup() -> (TempDir, Input) {
     let folder = tempfile::tempdir().unwrap();
     let input = photos(folder.path());
@@ -73,9 +78,16 @@ fn the_bytes_do_not_depend_on_the_number_of_workers() {
     let folder = folder.path();
     let pipeline = pipeline(folder, &[48], None);
     let mut written = Vec::new();
-    for workers in [1, 3] {
+    for (workers, batch) in [(1, 4), (3, 4)] {
         let output = output(folder, &format!("{workers}.part"), PartKind::Regions);
-        let summary = encode(&input, &pipeline, &view_options(&[48]), &output, workers).unwrap();
+        let summary = encode(
+            &input,
+            &pipeline,
+            &view_options(&[48]),
+            &output,
+            &JobOptions { batch, ..workers_of(workers) },
+        )
+        .unwrap();
         assert_eq!((summary.images, summary.rejected), (24, 3));
         written.push((fs::read(&output.part).unwrap(), fs::read(&output.rejected).unwrap()));
     }
@@ -109,7 +121,7 @@ fn inputs_agree() {
     let pipeline = pipeline(folder, &[48], None);
     let run = |input: &Input, name: &str| {
         let output = output(folder, name, PartKind::Descriptors);
-        encode(input, &pipeline, &view_options(&[48]), &output, 2).unwrap();
+        encode(input, &pipeline, &view_options(&[48]), &output, &workers_of(2)).unwrap();
         Part::open(&output.part).unwrap()
     };
     let whole = run(&input, "dir.part");
@@ -145,7 +157,7 @@ fn kept_regions_pool_to_the_same_descriptors() {
     let folder = folder.path();
     let regions = output(folder, "regions.part", PartKind::Regions);
     let plain = pipeline(folder, &[48], None);
-    encode(&input, &plain, &view_options(&[48]), &regions, 2).unwrap();
+    encode(&input, &plain, &view_options(&[48]), &regions, &workers_of(2)).unwrap();
 
     // Any matrix will do: 64 to 8 dimensions.
     let projection = (0..64 * 8).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
@@ -159,9 +171,9 @@ fn kept_regions_pool_to_the_same_descriptors() {
         let pipeline = pipeline(folder, &[48], whitening.clone());
         for kind in [PartKind::Descriptors, PartKind::Regions] {
             let direct = output(folder, "direct.part", kind);
-            encode(&input, &pipeline, &view_options(&[48]), &direct, 2).unwrap();
+            encode(&input, &pipeline, &view_options(&[48]), &direct, &workers_of(2)).unwrap();
             let later = output(folder, "later.part", kind);
-            let summary = encode_regions(&regions.part, whitening.as_ref(), &later).unwrap();
+            let summary = encode_regions(&regions.part, whitening.as_ref(), &later, None).unwrap();
             let (a, b) = (Part::open(&direct.part).unwrap(), Part::open(&later.part).unwrap());
             assert_eq!((a.spec(), a.rows()), (b.spec(), b.rows()));
             assert_eq!(a.keys().unwrap(), b.keys().unwrap());
@@ -174,19 +186,26 @@ fn kept_regions_pool_to_the_same_descriptors() {
     // What does not fit is refused: descriptors, another spec, two sizes.
     let out = output(folder, "never.part", PartKind::Descriptors);
     let refused = |part: &Path, whitening: Option<&Whitening>| {
-        encode_regions(part, whitening, &out).unwrap_err().to_string()
+        encode_regions(part, whitening, &out, None).unwrap_err().to_string()
     };
     encode(
         &input,
         &plain,
         &view_options(&[48]),
         &output(folder, "d.part", PartKind::Descriptors),
-        1,
+        &workers_of(1),
     )
     .unwrap();
     assert!(refused(&folder.join("d.part"), None).contains("expected region vectors"));
     let two = output(folder, "two.part", PartKind::Regions);
-    encode(&input, &pipeline(folder, &[48, 32], None), &view_options(&[48, 32]), &two, 2).unwrap();
+    encode(
+        &input,
+        &pipeline(folder, &[48, 32], None),
+        &view_options(&[48, 32]),
+        &two,
+        &workers_of(2),
+    )
+    .unwrap();
     assert!(refused(&two.part, None).contains("2 sizes"));
     assert!(refused(&two.part, Some(&whitening)).contains("sizes: expected"));
     assert!(!out.part.exists() && !out.rejected.exists());
@@ -203,7 +222,7 @@ fn a_failed_job_leaves_nothing() {
     fs::create_dir(&out).unwrap();
     let output = output(&out, "x.part", PartKind::Descriptors);
     let failed = |input: &Input| {
-        let result = encode(input, &pipeline, &view_options(&[48]), &output, 2);
+        let result = encode(input, &pipeline, &view_options(&[48]), &output, &workers_of(2));
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
         result.unwrap_err().to_string()
     };
@@ -231,6 +250,210 @@ fn a_failed_job_leaves_nothing() {
 
     // A directory in the place of an output is noticed before the work.
     let blocked = Output { part: root.clone(), ..output.clone() };
-    let refused = encode(&directory, &pipeline, &view_options(&[48]), &blocked, 1).unwrap_err();
+    let refused =
+        encode(&directory, &pipeline, &view_options(&[48]), &blocked, &workers_of(1)).unwrap_err();
     assert!(refused.to_string().contains("not a regular file"), "{refused}");
+}
+
+/// Alone and in batches of equal shape, descriptors agree to the last bits of float32; nothing is padded.
+#[test]
+fn a_batch_changes_no_descriptor() {
+    let (folder, input) = setup();
+    let folder = folder.path();
+    // 40 of 24 photos x sizes have shapes of their own, so that batches of every length occur.
+    let pipeline = pipeline(folder, &[48, 40], None);
+    let vectors = |batch: usize| {
+        let output = output(folder, &format!("{batch}.part"), PartKind::Descriptors);
+        let options = JobOptions { batch, ..workers_of(2) };
+        encode(&input, &pipeline, &view_options(&[48, 40]), &output, &options).unwrap();
+        let part = Part::open(&output.part).unwrap();
+        part.read(0..part.rows()).unwrap()
+    };
+    let alone = vectors(1);
+    for batch in [2, 8] {
+        for (a, b) in alone.chunks(64).zip(vectors(batch).chunks(64)) {
+            let cosine: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            assert!(cosine > 0.99999, "batch {batch}: {cosine}");
+        }
+    }
+}
+
+/// bfloat16 is another spec, and nearly the same descriptors.
+#[test]
+fn bfloat16_is_near_and_known_by_its_spec() {
+    let (folder, input) = setup();
+    let folder = folder.path();
+    let single = pipeline(folder, &[48], None);
+    let options = NetworkOptions { precision: Precision::Bf16, ..NetworkOptions::default() };
+    let network = Network::open(&folder.join("weights.safetensors"), &options).unwrap();
+    let half = Pipeline::new(network, single.options().clone(), None).unwrap();
+    assert!(half.spec().canonical().contains("precision=bf16"));
+    assert_ne!(half.spec().hash(), single.spec().hash());
+    let vectors = |pipeline: &Pipeline, name: &str| {
+        let output = output(folder, name, PartKind::Descriptors);
+        encode(&input, pipeline, &view_options(&[48]), &output, &workers_of(2)).unwrap();
+        let part = Part::open(&output.part).unwrap();
+        part.read(0..part.rows()).unwrap()
+    };
+    let (single, half) = (vectors(&single, "single.part"), vectors(&half, "half.part"));
+    assert_ne!(single, half);
+    for (a, b) in single.chunks(64).zip(half.chunks(64)) {
+        let cosine: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+        assert!(cosine > 0.999, "{cosine}");
+    }
+}
+
+/// Sizes pooled by a generalized mean: with p = 1 the direction of the sum, with another p the formula.
+#[test]
+fn sizes_are_combined_by_sum_or_generalized_mean() {
+    let (folder, _) = setup();
+    let folder = folder.path();
+    let both = pipeline(folder, &[48, 40], None);
+    let views: Vec<RgbImage> = [photo(1), photo(2)].to_vec();
+    let with = |combine| {
+        let options = PipelineOptions { combine, ..both.options().clone() };
+        let network = both.network().try_clone().unwrap();
+        let pipeline = Pipeline::new(network, options, None).unwrap();
+        assert_eq!(pipeline.spec().canonical().contains("combine="), combine != Combine::Sum);
+        pipeline.descriptor(&views).unwrap()
+    };
+    let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near(&with(Combine::Sum), &with(Combine::Gem { p: 1.0 })));
+    let each: Vec<Vec<f32>> =
+        views.iter().map(|v| both.descriptor(std::slice::from_ref(v)).unwrap()).collect();
+    let mut expected: Vec<f32> = each[0]
+        .iter()
+        .zip(&each[1])
+        .map(|(a, b)| (((a * a * a) + (b * b * b)) / 2.0).cbrt())
+        .collect();
+    let norm = expected.iter().map(|v| v * v).sum::<f32>().sqrt();
+    expected.iter_mut().for_each(|v| *v /= norm);
+    assert!(near(&with(Combine::Gem { p: 3.0 }), &expected));
+}
+
+fn parts_of(images: u64) -> Option<Parts> {
+    Some(Parts { images, task: 0, tasks: 1 })
+}
+
+/// Every file of a folder of parts, by name.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        // What a killed writer leaves behind.
+        if !name.starts_with('.') {
+            files.insert(name, fs::read(path).unwrap());
+        }
+    }
+    files
+}
+
+/// Parts of 5: 34 images in 7 parts. Workers, tasks and removed parts change no byte, from a directory or
+/// from a tar; a part in which everything is rejected is a list alone, and is not made again.
+#[test]
+fn a_job_in_parts_goes_on_where_it_stopped() {
+    let (folder, _) = setup();
+    let folder = folder.path();
+    let root = folder.join("photos");
+    for i in 0..7 {
+        fs::write(root.join(format!("05-cut{i}")), "no image").unwrap();
+    }
+    let input = Input::Directory(root.clone());
+    let pipeline = pipeline(folder, &[48], None);
+    let run = |input: &Input, name: &str, options: &JobOptions<'_>| {
+        let output = output(folder, name, PartKind::Descriptors);
+        encode(input, &pipeline, &view_options(&[48]), &output, options).unwrap()
+    };
+    let options = JobOptions { batch: 2, parts: parts_of(5), ..workers_of(2) };
+    let summary = run(&input, "once", &options);
+    assert_eq!((summary.images, summary.rejected, summary.parts_kept), (24, 10, 0));
+    let whole = files(&folder.join("once"));
+    let parts = whole.keys().filter(|n| n.ends_with(".part")).count();
+    let lists = whole.keys().filter(|n| n.ends_with(".rejected.jsonl")).count();
+    assert_eq!((lists, summary.parts as usize), (7, parts), "{:?}", whole.keys());
+    assert!(parts < lists, "one part has no image");
+
+    let again = run(&input, "once", &options);
+    assert_eq!((again.images, again.parts, again.parts_kept), (0, 0, 7));
+    assert!(files(&folder.join("once")) == whole);
+    fs::remove_file(folder.join("once/00000003.part")).unwrap();
+    fs::remove_file(folder.join("once/00000006.part")).unwrap();
+    let repaired = run(&input, "once", &JobOptions { workers: 1, ..options });
+    assert_eq!((repaired.parts, repaired.parts_kept), (2, 5));
+    assert!(files(&folder.join("once")) == whole);
+
+    for task in 0..2 {
+        let parts = Some(Parts { images: 5, task, tasks: 2 });
+        run(&input, "shared", &JobOptions { parts, ..options });
+    }
+    assert!(files(&folder.join("shared")) == whole);
+
+    // From a tar in the same order; the description differs by the fingerprint of the input, and parts by
+    // the modification times, which a tar keeps in seconds.
+    let path = folder.join("photos.tar");
+    let mut tar = ::tar::Builder::new(fs::File::create(&path).unwrap());
+    let mut names = Vec::new();
+    let photos = Photos::find(&input).unwrap();
+    let every = |_, photo: Photo| {
+        names.push(photo.key);
+        ControlFlow::Continue(())
+    };
+    photos.for_each(|_| Ok(true), every).unwrap();
+    for name in names {
+        tar.append_path_with_name(root.join(&name), &name).unwrap();
+    }
+    tar.into_inner().unwrap();
+    let tar = Input::Tar(path);
+    run(&tar, "tar", &options);
+    fs::remove_file(folder.join("tar/00000004.part")).unwrap();
+    assert_eq!(run(&tar, "tar", &options).parts, 1);
+    for part in 0..7 {
+        let open = |of: &str| Part::open(&folder.join(of).join(format!("{part:08}.part")));
+        let (Ok(a), Ok(b)) = (open("once"), open("tar")) else { continue };
+        assert_eq!(a.read(0..a.rows()).unwrap(), b.read(0..b.rows()).unwrap());
+        let (a, b) = (a.attributes(0).unwrap().unwrap(), b.attributes(0).unwrap().unwrap());
+        assert_eq!((a.sha256, a.bytes, a.width, a.height), (b.sha256, b.bytes, b.width, b.height));
+        assert_eq!(a.modified_ms.map(|ms| ms / 1000), b.modified_ms.map(|ms| ms / 1000));
+    }
+
+    // Another job does not mix into the folder.
+    let output = output(folder, "once", PartKind::Descriptors);
+    let refused = |options: &JobOptions<'_>| {
+        let made = encode(&input, &pipeline, &view_options(&[48]), &output, options);
+        made.unwrap_err().to_string()
+    };
+    let message = refused(&JobOptions { batch: 3, ..options });
+    assert!(message.contains("batch was 2, now 3"), "{message}");
+    let message = refused(&JobOptions { parts: parts_of(6), ..options });
+    assert!(message.contains("images_a_part was 5, now 6"), "{message}");
+    photo(3).save(root.join("01.png")).unwrap();
+    assert!(refused(&options).contains("input was"));
+}
+
+/// Attributes are those of the files, whichever way the image came.
+#[test]
+fn attributes_are_those_of_the_files() {
+    let (folder, input) = setup();
+    let folder = folder.path();
+    let pipeline = pipeline(folder, &[48], None);
+    let regions = output(folder, "regions.part", PartKind::Regions);
+    encode(&input, &pipeline, &view_options(&[48]), &regions, &workers_of(2)).unwrap();
+    let later = output(folder, "later.part", PartKind::Descriptors);
+    encode_regions(&regions.part, None, &later, None).unwrap();
+    for part in [regions.part, later.part] {
+        let part = Part::open(&part).unwrap();
+        for image in 0..part.images() {
+            let key = part.key(image).unwrap();
+            let path = folder.join("photos").join(&key);
+            let bytes = fs::read(&path).unwrap();
+            let seen = part.attributes(image).unwrap().unwrap();
+            assert_eq!(seen.sha256, ocelli_index::Hash::of(&bytes).bytes(), "{key}");
+            assert_eq!(seen.bytes, bytes.len() as u64);
+            assert_eq!((seen.width, seen.height), image::image_dimensions(&path).unwrap());
+            let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            let modified = seen.modified_ms.unwrap();
+            assert!((0..3_600_000).contains(&(age.as_millis() as i64 - modified)), "{modified}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use ocelli_index::{Form, InputConvention, Pooling};
+use ocelli_index::{Form, InputConvention, Pooling, Precision};
 use ocelli_proto::role::read_at_most;
 use serde::Deserialize;
 
@@ -38,6 +38,8 @@ pub struct NetworkOptions {
     /// Whether projections behind the pooling that stand in the weights (see [`super::Head`]) are applied;
     /// never behind an earlier stage than the last. By default they are.
     pub head: bool,
+    /// What the layers compute with.
+    pub precision: Precision,
 }
 
 impl Default for NetworkOptions {
@@ -49,6 +51,7 @@ impl Default for NetworkOptions {
             last_stage: None,
             config: None,
             head: true,
+            precision: Precision::F32,
         }
     }
 }

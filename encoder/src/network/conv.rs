@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::trunk::{MemoryLayout, Torch};
+use super::trunk::{Place, Torch};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
@@ -104,12 +104,9 @@ impl Conv {
         x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)
     }
 
-    pub(super) fn arranged(self, memory: MemoryLayout) -> Torch<Conv> {
-        Ok(Conv {
-            weight: memory.convert(&self.weight)?,
-            bias: memory.convert(&self.bias)?,
-            ..self
-        })
+    /// With weight and bias as `place` puts them.
+    pub(super) fn arranged(self, place: &Place<'_>) -> Torch<Conv> {
+        Ok(Conv { weight: place(&self.weight)?, bias: place(&self.bias)?, ..self })
     }
 
     pub(super) fn share(&self) -> Conv {

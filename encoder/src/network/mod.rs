@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::RgbImage;
-use ocelli_index::{Form, Hash, Head as HeadForm, InputConvention, Pooling};
+use ocelli_index::{Form, Hash, Head as HeadForm, InputConvention, Pooling, Precision};
 use tch::{Kind, Tensor};
 
 pub use config::NetworkOptions;
@@ -68,6 +68,8 @@ pub struct Identity {
     pub head: HeadForm,
     /// Whether the file's whitening of whole images is applied.
     pub image_whitening: bool,
+    /// What the layers compute with.
+    pub precision: Precision,
 }
 
 impl Network {
@@ -95,7 +97,7 @@ impl Network {
         let trunk = tch::no_grad(|| {
             backbone
                 .load(weights, form, last_stage, settings.bn_eps)?
-                .arranged(MemoryLayout::fastest())
+                .arranged(MemoryLayout::fastest(), options.precision)
                 .map_err(Error::torch("arranging weights"))
         })?;
         let is_last = last_stage == backbone.stages();
@@ -113,6 +115,7 @@ impl Network {
             bn_eps: if backbone.has_bn() { settings.bn_eps } else { config::DEFAULT_BN_EPS },
             head: head.form(),
             image_whitening: head.image().is_some(),
+            precision: options.precision,
         };
         Ok(Network {
             trunk,

@@ -3,18 +3,23 @@
 //! A backbone's own file ([`super::resnet`], [`super::vgg`], [`super::squeezenet`]) says which layers
 //! it has and loads them; nothing here knows a tensor's name.
 
-use tch::Tensor;
+use ocelli_index::Precision;
+use tch::{Kind, Tensor};
 
 use super::conv::Conv;
 
 /// What libtorch answers; `Error::torch` names the operation where it leaves this module.
 pub(super) type Torch<T> = Result<T, tch::TchError>;
 
+/// Puts a weight into another memory layout and number type.
+pub(super) type Place<'a> = dyn Fn(&Tensor) -> Torch<Tensor> + 'a;
+
 /// All layers from the pixels to the last stage.
 pub(super) struct Trunk {
     layers: Vec<Layer>,
     channels: usize,
     memory: MemoryLayout,
+    kind: Kind,
 }
 
 /// One step of a trunk. Each ends after a ReLU, where it has one.
@@ -91,18 +96,22 @@ impl MemoryLayout {
 impl Trunk {
     /// A trunk in plain layout whose last layer has `channels` outputs.
     pub(super) fn new(layers: Vec<Layer>, channels: usize) -> Trunk {
-        Trunk { layers, channels, memory: MemoryLayout::Plain }
+        Trunk { layers, channels, memory: MemoryLayout::Plain, kind: Kind::Float }
     }
 
-    /// The same trunk with its weights in another layout; only from `Plain`. Blocked maps cannot be put
-    /// side by side, so a trunk with fire layers stays plain.
-    pub(super) fn arranged(self, memory: MemoryLayout) -> Torch<Trunk> {
-        if self.layers.iter().any(|layer| matches!(layer, Layer::Fire(_))) {
-            return Ok(self);
-        }
+    /// The same trunk with its weights in another layout and number type; only from `Plain` and f32.
+    /// Blocked maps cannot be put side by side, so a trunk with fire layers stays plain.
+    pub(super) fn arranged(self, memory: MemoryLayout, precision: Precision) -> Torch<Trunk> {
+        let kind = match precision {
+            Precision::F32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        };
+        let fire = self.layers.iter().any(|layer| matches!(layer, Layer::Fire(_)));
+        let memory = if fire { MemoryLayout::Plain } else { memory };
+        let place = |tensor: &Tensor| memory.convert(&tensor.f_to_kind(kind)?);
         let layers =
-            self.layers.into_iter().map(|layer| layer.arranged(memory)).collect::<Torch<_>>()?;
-        Ok(Trunk { layers, channels: self.channels, memory })
+            self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;
+        Ok(Trunk { layers, channels: self.channels, memory, kind })
     }
 
     /// Channels of the feature map.
@@ -124,7 +133,7 @@ impl Trunk {
     /// Pixels (N, 3, H, W) to feature maps (N, C, h, w) after the last ReLU. The caller holds
     /// `no_grad`.
     pub(super) fn forward(&self, pixels: &Tensor) -> Torch<Tensor> {
-        let mut x = self.memory.convert(pixels)?;
+        let mut x = self.memory.convert(&pixels.f_to_kind(self.kind)?)?;
         for layer in &self.layers {
             x = layer.forward(&x)?;
         }
@@ -160,12 +169,12 @@ impl Layer {
         }
     }
 
-    fn arranged(self, memory: MemoryLayout) -> Torch<Layer> {
+    fn arranged(self, place: &Place<'_>) -> Torch<Layer> {
         Ok(match self {
-            Layer::Conv(conv) => Layer::Conv(conv.arranged(memory)?),
+            Layer::Conv(conv) => Layer::Conv(conv.arranged(place)?),
             Layer::MaxPool(pool) => Layer::MaxPool(pool),
-            Layer::Residual(block) => Layer::Residual(block.arranged(memory)?),
-            Layer::Fire(fire) => Layer::Fire(fire.arranged(memory)?),
+            Layer::Residual(block) => Layer::Residual(block.arranged(place)?),
+            Layer::Fire(fire) => Layer::Fire(fire.arranged(place)?),
         })
     }
 
@@ -211,15 +220,15 @@ impl Residual {
         sum.f_relu_()
     }
 
-    fn arranged(self, memory: MemoryLayout) -> Torch<Residual> {
+    fn arranged(self, place: &Place<'_>) -> Torch<Residual> {
         Ok(Residual {
-            entry: self.entry.arranged(memory)?,
+            entry: self.entry.arranged(place)?,
             branch: self
                 .branch
                 .into_iter()
-                .map(|conv| conv.arranged(memory))
+                .map(|conv| conv.arranged(place))
                 .collect::<Torch<_>>()?,
-            shortcut: self.shortcut.map(|conv| conv.arranged(memory)).transpose()?,
+            shortcut: self.shortcut.map(|conv| conv.arranged(place)).transpose()?,
         })
     }
 
@@ -240,11 +249,11 @@ impl Fire {
         Tensor::f_cat(&sides, 1)
     }
 
-    fn arranged(self, memory: MemoryLayout) -> Torch<Fire> {
+    fn arranged(self, place: &Place<'_>) -> Torch<Fire> {
         Ok(Fire {
-            squeeze: self.squeeze.arranged(memory)?,
-            expand1x1: self.expand1x1.arranged(memory)?,
-            expand3x3: self.expand3x3.arranged(memory)?,
+            squeeze: self.squeeze.arranged(place)?,
+            expand1x1: self.expand1x1.arranged(place)?,
+            expand3x3: self.expand3x3.arranged(place)?,
         })
     }
 
@@ -261,13 +270,11 @@ impl Fire {
 mod tests {
     use std::path::Path;
 
-    use ocelli_index::Form;
-    use tch::Kind;
-
     use super::super::layout::Layout;
     use super::super::resnet;
     use super::super::weights::Weights;
     use super::*;
+    use ocelli_index::Form;
 
     /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to it.
     /// A batch gives what its images give one by one.
@@ -283,7 +290,7 @@ mod tests {
         let map = |memory, pixels: &Tensor| {
             let trunk = resnet::load(&weights, &layout, Form::V1, 3, 1e-3)
                 .unwrap()
-                .arranged(memory)
+                .arranged(memory, Precision::F32)
                 .unwrap();
             let map = trunk.forward(pixels).unwrap();
             assert_eq!(trunk.map_size(61, 45), Some((4, 3)));

@@ -13,10 +13,13 @@ mod tar;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use ocelli_index::{Hash, Hasher};
 
 use crate::error::Result;
 use crate::views::{PixelBox, decode};
@@ -59,8 +62,8 @@ pub struct Photo {
 pub enum Source {
     /// In a file of their own, not yet opened.
     File(PathBuf),
-    /// Here.
-    Bytes(Vec<u8>),
+    /// Here, with the modification time in milliseconds since 1970 where one is known.
+    Bytes(Vec<u8>, Option<i64>),
     /// Nowhere: known already to be no image, with the reason.
     Refused(String),
 }
@@ -101,19 +104,51 @@ impl Photos {
         }
     }
 
-    /// Hands every image to `take`, in order, until it breaks.
+    /// Hands every image whose number (from 0) is `wanted` to `take`, in order, until it breaks. What is
+    /// not wanted is not read.
     ///
     /// # Errors
     /// A damaged tar, or a key that occurs in it twice.
-    pub fn for_each(self, mut take: impl FnMut(Photo) -> ControlFlow<()>) -> Result<()> {
+    pub fn for_each(
+        self,
+        mut wanted: impl FnMut(u64) -> Result<bool>,
+        mut take: impl FnMut(u64, Photo) -> ControlFlow<()>,
+    ) -> Result<()> {
         match self.inner {
             Inner::Listed(photos) => {
-                // The loop ends early if `take` breaks, and that is all there is to it.
-                let _ = photos.into_iter().try_for_each(take);
+                for (number, photo) in (0..).zip(photos) {
+                    if wanted(number)? && take(number, photo).is_break() {
+                        break;
+                    }
+                }
                 Ok(())
             }
-            Inner::Tar(photos) => photos.for_each(&mut take),
+            Inner::Tar(photos) => photos.for_each(&mut wanted, &mut take),
         }
+    }
+
+    /// A hash of what the images are, as far as it can be told without reading them: keys, ids, boxes,
+    /// sizes and modification times of the files.
+    ///
+    /// # Errors
+    /// A tar that is gone.
+    pub fn fingerprint(&self) -> Result<Hash> {
+        let mut hasher = Hasher::new();
+        match &self.inner {
+            Inner::Tar(tar) => stamp(&mut hasher, &tar.metadata()?),
+            Inner::Listed(photos) => {
+                for photo in photos {
+                    let line = format!("{:?} {:?} {:?}\n", photo.key, photo.id, photo.bbox);
+                    hasher.update(line.as_bytes());
+                    if let Source::File(path) = &photo.source
+                        && let Ok(metadata) = path.metadata()
+                    {
+                        stamp(&mut hasher, &metadata);
+                    }
+                }
+            }
+        }
+        Ok(hasher.finish())
     }
 }
 
@@ -123,27 +158,51 @@ impl Source {
     ///
     /// # Errors
     /// The reason why there are none, for `rejected.jsonl`.
-    pub fn read(self) -> std::result::Result<Vec<u8>, String> {
+    pub fn read(self) -> std::result::Result<ImageFile, String> {
         match self {
             Source::Refused(reason) => Err(reason),
-            Source::Bytes(bytes) => {
+            Source::Bytes(bytes, modified_ms) => {
                 decode::sniff(&bytes).map_err(|e| e.to_string())?;
-                Ok(bytes)
+                Ok(ImageFile { bytes, modified_ms })
             }
             Source::File(path) => read_file(&path),
         }
     }
 }
 
-fn read_file(path: &Path) -> std::result::Result<Vec<u8>, String> {
+/// The bytes of an image file.
+#[derive(Debug)]
+pub struct ImageFile {
+    /// All of them.
+    pub bytes: Vec<u8>,
+    /// When the file was last written, in milliseconds since 1970, where that is known.
+    pub modified_ms: Option<i64>,
+}
+
+/// When a file was last written, in milliseconds since 1970.
+fn modified_ms(metadata: &Metadata) -> Option<i64> {
+    let time = metadata.modified().ok()?;
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()).ok(),
+        Err(before) => i64::try_from(before.duration().as_millis()).ok().map(|ms| -ms),
+    }
+}
+
+fn stamp(hasher: &mut Hasher, metadata: &Metadata) {
+    let line = format!("{} {:?}\n", metadata.len(), modified_ms(metadata));
+    hasher.update(line.as_bytes());
+}
+
+fn read_file(path: &Path) -> std::result::Result<ImageFile, String> {
     let unreadable = |e: std::io::Error| format!("cannot read: {e}");
     // Asked before opening: opening a pipe would wait for its writer.
     if !path.metadata().map_err(unreadable)?.is_file() {
         return Err("not a regular file".to_owned());
     }
     let file = File::open(path).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
-    read_image(file, length)
+    let metadata = file.metadata().map_err(unreadable)?;
+    let bytes = read_image(file, metadata.len())?;
+    Ok(ImageFile { bytes, modified_ms: modified_ms(&metadata) })
 }
 
 /// Reads an image file of about `length` bytes. The length may lie: the bytes are counted.

@@ -1,6 +1,6 @@
 //! The members of a tar file.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufReader, Read, Seek};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -39,14 +39,24 @@ impl TarPhotos {
         Err(Error::invalid(what))
     }
 
-    /// Hands every regular member to `take`, in the file's order.
-    pub(super) fn for_each(self, take: &mut impl FnMut(Photo) -> ControlFlow<()>) -> Result<()> {
+    /// Facts of the file itself.
+    pub(super) fn metadata(&self) -> Result<Metadata> {
+        self.reader.get_ref().metadata().map_err(Error::io(&self.path, "read"))
+    }
+
+    /// Hands every regular member that is wanted to `take`, in the file's order, with its number.
+    pub(super) fn for_each(
+        self,
+        wanted: &mut impl FnMut(u64) -> Result<bool>,
+        take: &mut impl FnMut(u64, Photo) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut number = 0;
         let path = &self.path;
         let damaged =
             |e: std::io::Error| Error::invalid(format!("{}: damaged tar: {e}", path.display()));
         let mut archive = Archive::new(self.reader);
         let mut seen = SeenKeys::default();
-        for entry in archive.entries().map_err(damaged)? {
+        for entry in archive.entries_with_seek().map_err(damaged)? {
             let mut entry = entry.map_err(damaged)?;
             let kind = entry.header().entry_type();
             if matches!(kind, EntryType::Directory | EntryType::XGlobalHeader) {
@@ -60,7 +70,9 @@ impl TarPhotos {
             else {
                 let reason = "its name is not UTF-8, or empty, so that it cannot be a key";
                 let source = Source::Refused(reason.to_owned());
-                if take(Photo { key: lossy, id: None, bbox: None, source }).is_break() {
+                let photo = Photo { key: lossy, id: None, bbox: None, source };
+                number += 1;
+                if wanted(number - 1)? && take(number - 1, photo).is_break() {
                     return Ok(());
                 }
                 continue;
@@ -72,6 +84,12 @@ impl TarPhotos {
                 let what = format!("{}: member {key:?} occurs a second time", path.display());
                 return Err(Error::invalid(what));
             }
+            number += 1;
+            if !wanted(number - 1)? {
+                continue;
+            }
+            let modified_ms =
+                entry.header().mtime().ok().and_then(|s| i64::try_from(s).ok()?.checked_mul(1000));
             let source = match kind {
                 EntryType::Regular | EntryType::Continuous => {
                     let size = entry.size();
@@ -83,7 +101,7 @@ impl TarPhotos {
                             let what = format!("it ends inside the member {key:?}");
                             return Err(damaged(std::io::Error::other(what)));
                         }
-                        Ok(bytes) => Source::Bytes(bytes),
+                        Ok(bytes) => Source::Bytes(bytes, modified_ms),
                         Err(reason) => Source::Refused(reason),
                     }
                 }
@@ -92,7 +110,7 @@ impl TarPhotos {
                 }
                 other => Source::Refused(format!("a tar member of the kind {other:?}, not a file")),
             };
-            if take(Photo { key, id: None, bbox: None, source }).is_break() {
+            if take(number - 1, Photo { key, id: None, bbox: None, source }).is_break() {
                 return Ok(());
             }
         }

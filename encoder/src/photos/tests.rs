@@ -12,10 +12,13 @@ const IMAGE: &[u8] = b"GIF89a-and-more";
 
 fn found(input: &Input) -> Result<Vec<(String, std::result::Result<usize, String>)>> {
     let mut out = Vec::new();
-    Photos::find(input)?.for_each(|photo| {
-        out.push((photo.key, photo.source.read().map(|b| b.len())));
-        ControlFlow::Continue(())
-    })?;
+    Photos::find(input)?.for_each(
+        |_| Ok(true),
+        |_, photo| {
+            out.push((photo.key, photo.source.read().map(|file| file.bytes.len())));
+            ControlFlow::Continue(())
+        },
+    )?;
     Ok(out)
 }
 
@@ -87,10 +90,13 @@ fn a_list_mixes_paths_and_objects() {
     let mut boxes = Vec::new();
     Photos::find(&input)
         .unwrap()
-        .for_each(|p| {
-            boxes.push(p.bbox);
-            ControlFlow::Continue(())
-        })
+        .for_each(
+            |_| Ok(true),
+            |_, p| {
+                boxes.push(p.bbox);
+                ControlFlow::Continue(())
+            },
+        )
         .unwrap();
     assert_eq!(boxes[2], Some(PixelBox { x0: 0.0, y0: 1.5, x1: 10.0, y1: 20.0 }));
 }

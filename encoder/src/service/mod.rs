@@ -29,7 +29,7 @@ const SIZES_PX: std::ops::RangeInclusive<u32> = 16..=4096;
 const MAX_SIZES: usize = 8;
 
 /// Why a request was not answered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ServiceError {
     /// What a client must know to react.
@@ -104,7 +104,8 @@ pub struct Encoder {
 
 impl Encoder {
     /// Starts `workers` threads, each with a pipeline of its own over the same weights, and a queue
-    /// for `max_queued` requests before them.
+    /// for `max_queued` requests before them. A thread that takes a request takes along what else waits,
+    /// up to `batch` in all; those of equal shape pass the network together.
     ///
     /// # Errors
     /// `Torch` if the pipeline cannot be cloned; `Invalid` without a worker or a thread.
@@ -112,9 +113,10 @@ impl Encoder {
         pipeline: &Pipeline,
         view_options: &ViewOptions,
         workers: usize,
+        batch: usize,
         max_queued: usize,
     ) -> crate::Result<Self> {
-        let pool = Pool::start(pipeline, view_options, workers, max_queued)?;
+        let pool = Pool::start(pipeline, view_options, workers, batch, max_queued)?;
         Ok(Encoder { pool, spec: pipeline.spec().clone() })
     }
 
@@ -186,6 +188,8 @@ pub struct ServeOptions {
     pub listen: String,
     /// Compute threads.
     pub workers: usize,
+    /// Requests that pass the network together, at most.
+    pub batch: usize,
     /// Requests that may wait for one.
     pub max_queued: usize,
     /// The largest request in bytes.
@@ -206,7 +210,13 @@ pub async fn serve(
     let stop = shutdown_signal()?;
     let server = Server::bind(&options.listen).await?;
     let (pipeline, view_options) = open()?;
-    let encoder = Encoder::start(&pipeline, &view_options, options.workers, options.max_queued)?;
+    let encoder = Encoder::start(
+        &pipeline,
+        &view_options,
+        options.workers,
+        options.batch,
+        options.max_queued,
+    )?;
     tracing::info!(spec = %encoder.spec().hash(), workers = options.workers, "ready");
     let routes = grpc::routes(Arc::new(encoder), options.max_message_bytes);
     server.announce()?;

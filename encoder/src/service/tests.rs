@@ -30,6 +30,7 @@ fn view_options() -> ViewOptions {
         filter: ocelli_index::ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
+        crop_first: false,
         max_pixels: 1 << 20,
     }
 }
@@ -47,7 +48,7 @@ async fn requests_are_answered_or_refused_with_a_code() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = pipeline(folder.path());
     let options = view_options();
-    let encoder = Encoder::start(&pipeline, &options, 1, 4).unwrap();
+    let encoder = Encoder::start(&pipeline, &options, 1, 1, 4).unwrap();
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let address = server.address();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -106,7 +107,7 @@ async fn requests_are_answered_or_refused_with_a_code() {
 #[tokio::test]
 async fn a_full_queue_refuses() {
     let folder = tempfile::tempdir().unwrap();
-    let encoder = Encoder::start(&pipeline(folder.path()), &view_options(), 1, 1).unwrap();
+    let encoder = Encoder::start(&pipeline(folder.path()), &view_options(), 1, 1, 1).unwrap();
     let slow = || Request { data: png(), bbox: None, sizes: vec![640] };
     let send = || encoder.encode(slow(), None);
     let (a, b, c, d) = tokio::join!(send(), send(), send(), send());
@@ -118,4 +119,52 @@ async fn a_full_queue_refuses() {
     let late = encoder.encode(slow(), Some(Duration::from_millis(2))).await.unwrap_err();
     assert_eq!(late.code, Code::DeadlineExceeded);
     assert!(encoder.encode(slow(), None).await.is_ok());
+}
+
+/// More than the queue holds, all at once: each request is answered as it would be alone, or refused because
+/// the queue is full, and none is lost. What waited shares batches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stdout, reason = "the latencies, for people")]
+async fn overload_is_refused_and_everything_else_answered() {
+    const REQUESTS: usize = 60;
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(folder.path());
+    let encoder = Arc::new(Encoder::start(&pipeline, &view_options(), 1, 4, 8).unwrap());
+    // Large enough that nothing is answered while the others are still being sent.
+    let request = Request { data: png(), sizes: vec![384], ..Request::default() };
+    let alone = encoder.encode(request.clone(), None).await.unwrap().values;
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..REQUESTS {
+        let (encoder, request) = (Arc::clone(&encoder), request.clone());
+        running.spawn(async move {
+            let begun = Instant::now();
+            (encoder.encode(request, None).await, begun.elapsed())
+        });
+    }
+    let (mut times, mut refused) = (Vec::new(), 0);
+    while let Some(done) = running.join_next().await {
+        match done.unwrap() {
+            (Ok(answer), time) => {
+                let cosine: f32 = answer.values.iter().zip(&alone).map(|(a, b)| a * b).sum();
+                assert!(cosine > 0.99999, "{cosine}");
+                assert!(answer.queue_time + answer.compute_time <= time);
+                times.push(time);
+            }
+            (Err(error), time) => {
+                assert_eq!(error.code, Code::ResourceExhausted, "{error}");
+                assert!(time < Duration::from_secs(1), "a refusal waits for nothing: {time:?}");
+                refused += 1;
+            }
+        }
+    }
+    times.sort();
+    assert!(times.len() >= 8 && times.len() + refused == REQUESTS, "{} {refused}", times.len());
+    assert!(refused > 0, "60 at once do not fit into a queue of 8");
+    let quantile = |q: usize| times[(times.len() - 1) * q / 100];
+    println!(
+        "{} answered, p50 {:?}, p99 {:?}; {refused} refused",
+        times.len(),
+        quantile(50),
+        quantile(99)
+    );
 }

@@ -7,6 +7,8 @@
 //! 3. cut out the box, scaled like the image ([`geometry`]);
 //! 4. rotate and mirror as EXIF says.
 //!
+//! (Steps 2 and 3 change places with [`ViewOptions::crop_first`].)
+//!
 //! Boxes are therefore always in stored pixels, whatever the orientation, and the part that is cut
 //! out saw the same antialiasing as the same part of the whole image. (Gordo et al., "End-to-end
 //! Learning of Deep Visual Representations for Image Retrieval", 2017, resize and crop queries in
@@ -43,6 +45,8 @@ pub struct ViewOptions {
     pub upscale: bool,
     /// Whether the EXIF orientation is applied.
     pub exif: bool,
+    /// Whether a box is cut out before the image is resized: its longest side then becomes the size.
+    pub crop_first: bool,
     /// Width times height of the largest image that is decoded.
     pub max_pixels: u64,
 }
@@ -58,7 +62,18 @@ pub fn views(
     options: &ViewOptions,
     resizer: &mut Resizer,
 ) -> Result<Vec<RgbImage>, ImageError> {
-    let stored = decoded.pixels.dimensions();
+    // With the crop first, what is cut out takes the image's place.
+    let cut = match bbox {
+        Some(bbox) if options.crop_first => {
+            let stored = decoded.pixels.dimensions();
+            let c = bbox.scaled(stored, 1.0, stored)?;
+            Some(image::imageops::crop_imm(&decoded.pixels, c.x, c.y, c.width, c.height).to_image())
+        }
+        _ => None,
+    };
+    let bbox = if cut.is_some() { None } else { bbox };
+    let pixels = cut.as_ref().unwrap_or(&decoded.pixels);
+    let stored = pixels.dimensions();
     let targets: Vec<Option<u32>> =
         if sizes.is_empty() { vec![None] } else { sizes.iter().copied().map(Some).collect() };
     targets
@@ -67,7 +82,7 @@ pub fn views(
             let scale = geometry::scale(stored, longest_px, options.upscale);
             let size = geometry::resized(stored, longest_px, options.upscale);
             let crop = bbox.map(|b| b.scaled(stored, scale, size)).transpose()?;
-            let mut view = resizer.resize(&decoded.pixels, size, options.filter)?;
+            let mut view = resizer.resize(pixels, size, options.filter)?;
             if let Some(c) = crop {
                 view = image::imageops::crop_imm(&view, c.x, c.y, c.width, c.height).to_image();
             }

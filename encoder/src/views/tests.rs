@@ -34,6 +34,7 @@ fn options(sizes: &[u32]) -> ViewOptions {
         filter: ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
+        crop_first: false,
         max_pixels: MAX,
     }
 }
@@ -263,6 +264,22 @@ fn resizing_is_antialiased_and_keeps_extremes() {
         let stored = &views(&decoded, None, &[], &options(&[]), &mut resizer).unwrap()[0];
         assert_eq!(stored.dimensions(), (w, h));
     }
+}
+
+/// With the crop first, what is cut out is resized like an image of its own.
+#[test]
+fn a_box_can_be_cut_before_resizing() {
+    let decoded = decode(&encoded(quadrants(200, 100), ImageFormat::Png), MAX).unwrap();
+    let mut resizer = Resizer::new();
+    let opts = ViewOptions { crop_first: true, ..options(&[50]) };
+    let bbox = PixelBox { x0: 41.0, y0: 20.0, x1: 101.0, y1: 500.0 };
+    let part = &views(&decoded, Some(&bbox), &[50], &opts, &mut resizer).unwrap()[0];
+    let alone = image::imageops::crop_imm(&decoded.pixels, 41, 20, 60, 80).to_image();
+    assert_eq!(part, &resizer.resize(&alone, (38, 50), ResizeFilter::Bilinear).unwrap());
+    let whole = &views(&decoded, None, &[50], &opts, &mut resizer).unwrap()[0];
+    assert_eq!(whole.dimensions(), (50, 25));
+    let outside = PixelBox { x0: 300.0, y0: 0.0, x1: 400.0, y1: 50.0 };
+    assert!(views(&decoded, Some(&outside), &[50], &opts, &mut resizer).is_err());
 }
 
 /// The crop of the resized image and the view with a box are the same pixels.

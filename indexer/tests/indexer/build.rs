@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ocelli_index::container::{FileKind, Reader, SectionKind};
 use ocelli_index::expand::augment;
 use ocelli_index::{
-    Dba, Dtype, IndexDir, Model, Part, PartKind, PartWriter, Refinement, SearchParams, Snapshot,
+    CodeForm, Dba, Dtype, Encoded, Encoder, EncoderScratch, Hash, IndexDir, Model, Part, PartImage,
+    PartKind, PartRow, PartWriter, Refinement, SearchParams, Snapshot,
 };
 use ocelli_indexer::evaluate::{IndexRanking, Ranking as _};
 use ocelli_indexer::{BuildOptions, EXACT_ROWS, TrainOptions, build, silent, train};
@@ -224,4 +226,55 @@ fn descriptors_are_augmented_before_they_are_coded() {
         far += distance(&augment(&row(&many, i), &others).unwrap(), &row(&many, i));
     }
     assert!(moved > 0.1 && moved < far / 2.0, "{moved}, by other rows {far}");
+}
+
+/// Codes that were made before give the shards that descriptors give; another model's are refused, and
+/// so are codes that the model has not.
+#[test]
+fn codes_give_the_shards_of_their_descriptors() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let x = clustered(300, DIM, 9);
+    let plain = numbered(&dir.path().join("plain.part"), "p", &x, DIM);
+    let form = CodeForm::of(&model);
+    let codes = |name: &str, form: &CodeForm, shift: u32| {
+        let path = dir.path().join(name);
+        let mut writer = PartWriter::create_codes(&path, &spec(DIM), form).unwrap();
+        let (mut scratch, mut out) = (EncoderScratch::default(), Encoded::default());
+        for (i, x) in x.chunks(DIM).enumerate() {
+            Encoder::new(&model).encode(x, &mut scratch, &mut out).unwrap();
+            let image = PartImage { key: &format!("p{i}.jpg"), id: None, attributes: None };
+            let row = PartRow::Code { list: out.lists[0] + shift, code: &out.codes, fine: &[] };
+            writer.push_image(&image, row).unwrap();
+        }
+        writer.finish().unwrap();
+        Part::open(&path).unwrap()
+    };
+    let direct = codes("codes.part", &form, 0);
+    // Every section but the one that names the plan, which says what went in.
+    let contents = |part: Part, name: &str| -> Vec<Vec<u8>> {
+        let index = dir.path().join(name);
+        build(&[part], &model, &index, &options(2, 1), &silent).unwrap();
+        let shards = tree(&index).into_keys().filter(|name| name.ends_with(".shard"));
+        shards
+            .flat_map(|name| {
+                let shard = Reader::open(&index.join(name), FileKind::Shard).unwrap();
+                let sections = shard.sections().iter();
+                let sections = sections.filter(|s| s.known() != Some(SectionKind::Meta));
+                sections.map(|s| shard.read(s, 0, s.len).unwrap().to_vec()).collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    let expected = contents(plain, "plain");
+    assert!(expected.len() > 10 && expected.iter().any(|section| section.len() >= 300));
+    assert!(contents(direct, "codes") == expected);
+
+    let refuse = |part: Part| {
+        build(&[part], &model, &dir.path().join("none"), &options(1, 1), &silent)
+            .unwrap_err()
+            .to_string()
+    };
+    let other = CodeForm { model: Hash::of(b"another"), ..form.clone() };
+    assert!(refuse(codes("other.part", &other, 0)).contains("expected model"));
+    assert!(refuse(codes("far.part", &form, 1 << 20)).contains("the model has"));
 }

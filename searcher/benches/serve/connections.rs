@@ -16,6 +16,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0ocelli??";
 const PING_ACK: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0ocelli??";
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Before a query is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Connections that streams are spread over: each has as many as the server admits by default, or fewer.
+const CONNECTIONS: usize = 8;
 /// Queries of each stream.
 const QUERIES: usize = 5;
 
@@ -51,13 +55,16 @@ pub async fn ping(connections: Vec<TcpStream>) -> usize {
     alive
 }
 
-/// Opens `n` streams of queries on one connection, all before the first query; how many get every answer.
+/// Opens `n` streams of queries on [`CONNECTIONS`], all before the first query; how many get every answer.
 pub async fn streams(url: &str, rows: &[&[f32]], n: usize) -> Result<usize> {
-    let client = SearchServiceClient::new(crate::channel(url).await?);
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(SearchServiceClient::new(crate::channel(url).await?));
+    }
     let mut open = Vec::new();
-    for _ in 0..n {
+    for number in 0..n {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
-        let mut client = client.clone();
+        let mut client = clients[number % CONNECTIONS].clone();
         let answers = client.stream_search(ReceiverStream::new(receiver)).await?.into_inner();
         open.push((sender, answers));
     }
@@ -67,11 +74,22 @@ pub async fn streams(url: &str, rows: &[&[f32]], n: usize) -> Result<usize> {
             (0..QUERIES).map(|i| rows[(number + i) % rows.len()].to_vec()).collect();
         tasks.spawn(async move {
             for (tag, x) in (0..).zip(queries) {
-                let search = Some(crate::search(&x));
-                sender.send(v1::StreamSearchRequest { tag, search }).await?;
-                let answer = answers.message().await?.context("an answer")?;
-                anyhow::ensure!(answer.tag == tag, "another tag");
-                anyhow::ensure!(matches!(answer.outcome, Some(Outcome::Response(_))), "no hits");
+                // What is refused for overload is asked again, as a client should.
+                loop {
+                    let search = Some(crate::search(&x));
+                    sender.send(v1::StreamSearchRequest { tag, search }).await?;
+                    let answer = answers.message().await?.context("an answer")?;
+                    anyhow::ensure!(answer.tag == tag, "another tag");
+                    match answer.outcome {
+                        Some(Outcome::Response(_)) => break,
+                        Some(Outcome::Error(error))
+                            if error.reason() == v1::ErrorReason::Overloaded =>
+                        {
+                            tokio::time::sleep(PAUSE).await;
+                        }
+                        other => anyhow::bail!("no hits: {other:?}"),
+                    }
+                }
             }
             drop(sender);
             anyhow::ensure!(answers.message().await?.is_none(), "the stream ends");

@@ -1,0 +1,167 @@
+//! Where results go, one after the other.
+
+use std::time::{Duration, Instant};
+
+use ocelli_index::{CodeForm, DescriptorSpec, PartImage, PartKind, PartRow, PartWriter};
+
+use super::plan::Plan;
+use super::progress::Progress;
+use super::rejected::RejectedWriter;
+use super::work::{Encoded, EncodedRun, Made, timed};
+use super::{JobSummary, Output};
+use crate::error::{Error, Result};
+
+/// Writes one part after the other, or a single one.
+pub(super) struct Sink<'a> {
+    output: &'a Output,
+    spec: &'a DescriptorSpec,
+    form: Option<CodeForm>,
+    plan: Option<&'a Plan>,
+    /// The part that is being written, and its number.
+    open: Option<(u64, OpenPart)>,
+    progress: Progress,
+    summary: JobSummary,
+    /// The first few reasons, for the message of a job in which everything was rejected.
+    first_rejected: Vec<String>,
+}
+
+struct OpenPart {
+    part: PartWriter,
+    rejected: RejectedWriter,
+}
+
+/// Reasons kept for that message.
+const KEPT: usize = 3;
+
+impl<'a> Sink<'a> {
+    /// A sink for `total` images. A single part is created at once, so that what cannot be written is
+    /// refused before hours of work.
+    pub(super) fn create(
+        output: &'a Output,
+        spec: &'a DescriptorSpec,
+        form: Option<CodeForm>,
+        plan: Option<&'a Plan>,
+        total: Option<u64>,
+    ) -> Result<Self> {
+        if (output.kind == PartKind::Codes) != form.is_some() {
+            return Err(Error::invalid(
+                "output: codes are made under a model, and nothing else is",
+            ));
+        }
+        let mut sink = Sink {
+            output,
+            spec,
+            form,
+            plan,
+            open: None,
+            progress: Progress::start(total),
+            summary: JobSummary::new(output),
+            first_rejected: Vec::new(),
+        };
+        if plan.is_none() {
+            sink.begin(0)?;
+        }
+        Ok(sink)
+    }
+
+    fn begin(&mut self, number: u64) -> Result<()> {
+        let files = match self.plan {
+            None => self.output.clone(),
+            Some(plan) => plan.files(number, self.output),
+        };
+        let part = match &self.form {
+            None => PartWriter::create(&files.part, files.kind, files.dtype, self.spec)?,
+            Some(form) => PartWriter::create_codes(&files.part, self.spec, form)?,
+        };
+        let rejected = RejectedWriter::create(&files.rejected)?;
+        self.open = Some((number, OpenPart { part, rejected }));
+        Ok(())
+    }
+
+    pub(super) fn push(&mut self, run: EncodedRun) -> Result<()> {
+        self.summary.stage_seconds += run.times;
+        let mut seconds = 0.0;
+        timed(&mut seconds, || self.write(run))?;
+        self.summary.stage_seconds.write += seconds;
+        Ok(())
+    }
+
+    fn write(&mut self, run: EncodedRun) -> Result<()> {
+        // A run lies inside one part.
+        let number = self.plan.map_or(0, |plan| plan.part_of(run.first));
+        if self.open.as_ref().is_some_and(|(open, _)| *open != number) {
+            self.end()?;
+        }
+        if self.open.is_none() {
+            self.begin(number)?;
+        }
+        for image in run.images {
+            self.progress.step(image.made.is_err());
+            let Some((_, open)) = &mut self.open else { continue };
+            let Encoded { key, id, attributes, made } = image;
+            match made {
+                Err(reason) => {
+                    if self.first_rejected.len() < KEPT {
+                        self.first_rejected.push(format!("{key}: {reason}"));
+                    }
+                    open.rejected.push(&key, &reason)?;
+                }
+                Ok(made) => {
+                    let image = PartImage { key: &key, id, attributes: attributes.as_ref() };
+                    let row = match &made {
+                        Made::Vectors(rows) => PartRow::Vectors(rows),
+                        Made::Code { list, code, fine } => {
+                            PartRow::Code { list: *list, code, fine }
+                        }
+                    };
+                    open.part.push_image(&image, row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the part that is being written. The part itself comes last: where it stands, everything
+    /// is complete. Without an image there is none, only the list of what was rejected.
+    fn end(&mut self) -> Result<()> {
+        let Some((_, OpenPart { part, rejected })) = self.open.take() else { return Ok(()) };
+        let images = part.images();
+        self.summary.rejected += rejected.count();
+        if images == 0 && self.plan.is_none() {
+            return Err(Error::invalid(self.nothing()));
+        }
+        rejected.finish()?;
+        if images > 0 {
+            let written = part.finish()?;
+            self.summary.images += written.images;
+            self.summary.rows += written.rows;
+            self.summary.bytes += written.bytes;
+            self.summary.parts += 1;
+        }
+        Ok(())
+    }
+
+    fn nothing(&self) -> String {
+        match self.summary.rejected {
+            0 => "the input has no images".to_owned(),
+            n => format!(
+                "all {n} images were rejected, nothing was written; the first: {}",
+                self.first_rejected.join("; ")
+            ),
+        }
+    }
+
+    /// Ends a job that found `kept` parts complete.
+    pub(super) fn finish(mut self, kept: u64, elapsed: Duration) -> Result<JobSummary> {
+        self.progress.finish();
+        let started = Instant::now();
+        self.end()?;
+        let finishing = started.elapsed();
+        self.summary.stage_seconds.write += finishing.as_secs_f64();
+        self.summary.parts_kept = kept;
+        if self.summary.images == 0 && kept == 0 && self.plan.is_some() {
+            return Err(Error::invalid(self.nothing()));
+        }
+        Ok(self.summary.timed(elapsed + finishing))
+    }
+}

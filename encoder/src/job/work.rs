@@ -1,0 +1,166 @@
+//! What one worker does: a run of images, from their files to what is written of them.
+
+use image::RgbImage;
+use ocelli_index::{Attributes, Encoded as Codes, Encoder, EncoderScratch, Hash, Model, simd};
+
+use super::StageSeconds;
+use crate::error::{Error, Result};
+use crate::photos::Photo;
+use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
+use crate::views::{PixelBox, Resizer, ViewOptions, decode, views};
+
+/// Consecutive images of one part, which one worker encodes together.
+pub(super) struct Run {
+    /// Number of the first one in the input.
+    pub(super) first: u64,
+    pub(super) photos: Vec<Photo>,
+}
+
+/// What is written of an image.
+pub(super) enum Made {
+    Vectors(Vec<f32>),
+    Code { list: u32, code: Vec<u8>, fine: Vec<u8> },
+}
+
+/// One image when it leaves its worker.
+pub(super) struct Encoded {
+    pub(super) key: String,
+    pub(super) id: Option<u64>,
+    pub(super) attributes: Option<Attributes>,
+    /// The reason where there is nothing.
+    pub(super) made: std::result::Result<Made, String>,
+}
+
+/// The images of a [`Run`] when they leave their worker.
+pub(super) struct EncodedRun {
+    pub(super) first: u64,
+    pub(super) images: Vec<Encoded>,
+    pub(super) times: StageSeconds,
+}
+
+/// A model that makes codes of descriptors, shared by all workers.
+pub(super) struct Coder<'m> {
+    model: &'m Model,
+    encoder: Encoder<'m>,
+}
+
+impl<'m> Coder<'m> {
+    pub(super) fn new(model: &'m Model) -> Self {
+        Coder { model, encoder: Encoder::new(model) }
+    }
+
+    /// Codes of one descriptor, (dim,): what building an index makes of it.
+    pub(super) fn code(&self, x: &[f32], scratch: &mut EncoderScratch) -> Result<Made> {
+        let mut out = Codes::default();
+        self.encoder.encode(x, scratch, &mut out)?;
+        let Some(&list) = out.lists.first() else {
+            return Err(Error::invalid("no code for a descriptor"));
+        };
+        let mut fine = Vec::new();
+        if let Some(refinement) = self.model.refinement() {
+            refinement.encode(simd(), self.model, &out.z, list, &out.codes, &mut fine)?;
+        }
+        Ok(Made::Code { list, code: out.codes, fine })
+    }
+}
+
+/// What one thread needs.
+pub(super) struct Worker<'m> {
+    pub(super) pipeline: Pipeline,
+    pub(super) resizer: Resizer,
+    pub(super) view_options: ViewOptions,
+    pub(super) wanted: Wanted,
+    pub(super) batch: usize,
+    pub(super) coder: Option<&'m Coder<'m>>,
+    pub(super) scratch: EncoderScratch,
+}
+
+/// What is known of an image before the network: its attributes and views.
+type Seen = std::result::Result<(Attributes, Vec<RgbImage>), String>;
+
+impl Worker<'_> {
+    /// Encodes a run. What is wrong with an image is a reason inside the result; an `Err` is wrong with
+    /// the machine.
+    pub(super) fn encode(&mut self, run: Run) -> Result<EncodedRun> {
+        let mut times = StageSeconds::default();
+        let mut names = Vec::with_capacity(run.photos.len());
+        let mut seen = Vec::with_capacity(run.photos.len());
+        for Photo { key, id, bbox, source } in run.photos {
+            names.push((key, id));
+            seen.push(timed(&mut times.read, || source.read()).and_then(|file| {
+                self.see(&file.bytes, file.modified_ms, bbox.as_ref(), &mut times)
+            }));
+        }
+        let views: Vec<&[RgbImage]> =
+            seen.iter().filter_map(|s: &Seen| s.as_ref().ok()).map(|(_, v)| v.as_slice()).collect();
+        let mut seconds = NetworkSeconds::default();
+        let mut made =
+            self.pipeline.encode(&views, self.wanted, self.batch, &mut seconds)?.into_iter();
+        times.copy += seconds.copy;
+        times.network += seconds.network;
+        times.pool += seconds.pool;
+
+        let mut images = Vec::with_capacity(names.len());
+        for ((key, id), seen) in names.into_iter().zip(seen) {
+            let (attributes, made) = match seen {
+                Err(reason) => (None, Err(reason)),
+                Ok((attributes, _)) => {
+                    let made = made.next().unwrap_or_else(|| Err(Error::invalid("no answer")));
+                    let made = match rejectable(made)? {
+                        Err(reason) => Err(reason),
+                        Ok(rows) => Ok(self.finish(rows, &mut times)?),
+                    };
+                    (Some(attributes), made)
+                }
+            };
+            images.push(Encoded { key, id, attributes, made });
+        }
+        Ok(EncodedRun { first: run.first, images, times })
+    }
+
+    /// Decodes and resizes.
+    fn see(
+        &mut self,
+        bytes: &[u8],
+        modified_ms: Option<i64>,
+        bbox: Option<&PixelBox>,
+        times: &mut StageSeconds,
+    ) -> Seen {
+        let sha256 = timed(&mut times.read, || Hash::of(bytes).bytes());
+        let max_pixels = self.view_options.max_pixels;
+        let decoded =
+            timed(&mut times.decode, || decode(bytes, max_pixels)).map_err(|e| e.to_string())?;
+        let (width, height) = decoded.pixels.dimensions();
+        let attributes =
+            Attributes { sha256, bytes: bytes.len() as u64, modified_ms, width, height };
+        let options = &self.view_options;
+        let made = timed(&mut times.resize, || {
+            views(&decoded, bbox, &options.sizes, options, &mut self.resizer)
+        });
+        Ok((attributes, made.map_err(|e| e.to_string())?))
+    }
+
+    fn finish(&mut self, rows: Vec<f32>, times: &mut StageSeconds) -> Result<Made> {
+        match self.coder {
+            None => Ok(Made::Vectors(rows)),
+            Some(coder) => timed(&mut times.pool, || coder.code(&rows, &mut self.scratch)),
+        }
+    }
+}
+
+/// Splits what the network says: no descriptor for this image, or no network any more.
+pub(super) fn rejectable(made: Result<Vec<f32>>) -> Result<std::result::Result<Vec<f32>, String>> {
+    match made {
+        Ok(rows) => Ok(Ok(rows)),
+        Err(e @ (Error::NoActivation { .. } | Error::Invalid { .. })) => Ok(Err(e.to_string())),
+        Err(e) => Err(e),
+    }
+}
+
+/// Adds the seconds that `run` takes.
+pub(super) fn timed<R>(seconds: &mut f64, run: impl FnOnce() -> R) -> R {
+    let started = std::time::Instant::now();
+    let result = run();
+    *seconds += started.elapsed().as_secs_f64();
+    result
+}

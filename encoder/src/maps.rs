@@ -1,0 +1,154 @@
+//! Views of many images to their feature maps, in batches.
+
+use std::time::Instant;
+
+use image::RgbImage;
+
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::pooling::FeatureMap;
+
+/// Where a pipeline's time went, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NetworkSeconds {
+    /// Pixels into the network's input, feature maps out of libtorch.
+    pub copy: f64,
+    /// The network.
+    pub network: f64,
+    /// Pooling, whitening, summing.
+    pub pool: f64,
+}
+
+/// Feature maps of `views`, in their order; for a view that the network cannot take, the reason.
+///
+/// Views of equal size share a batch of at most `batch`; nothing is padded. Batches depend on the order
+/// of the views and on nothing else. One that memory does not suffice for is halved and tried again.
+///
+/// # Errors
+/// `Torch` when libtorch fails for other reasons, or for a single view.
+pub(crate) fn feature_maps(
+    network: &Network,
+    views: &[&RgbImage],
+    batch: usize,
+    seconds: &mut NetworkSeconds,
+) -> Result<Vec<Result<FeatureMap>>> {
+    // A handful of sizes: looking through them is cheaper than hashing.
+    let mut sizes: Vec<((u32, u32), Vec<usize>)> = Vec::new();
+    for (at, view) in views.iter().enumerate() {
+        match sizes.iter_mut().find(|(size, _)| *size == view.dimensions()) {
+            Some((_, members)) => members.push(at),
+            None => sizes.push((view.dimensions(), vec![at])),
+        }
+    }
+    let mut maps: Vec<(usize, Result<FeatureMap>)> = Vec::with_capacity(views.len());
+    for (_, members) in &sizes {
+        for members in members.chunks(batch.max(1)) {
+            let mut run = |members: &[usize]| run(network, views, members, seconds);
+            halving(members, &mut run, &mut maps)?;
+        }
+    }
+    maps.sort_by_key(|&(at, _)| at);
+    Ok(maps.into_iter().map(|(_, map)| map).collect())
+}
+
+/// Runs a batch, or its halves where the whole does not fit into memory or one of it is refused.
+fn halving<M>(
+    members: &[usize],
+    run: &mut impl FnMut(&[usize]) -> Result<Vec<Result<M>>>,
+    out: &mut Vec<(usize, Result<M>)>,
+) -> Result<()> {
+    match (run(members), members) {
+        (Ok(maps), _) => out.extend(members.iter().copied().zip(maps)),
+        (Err(error @ Error::Invalid { .. }), &[only]) => out.push((only, Err(error))),
+        (Err(error), _) => {
+            let memory = is_out_of_memory(&error);
+            if members.len() < 2 || !(memory || matches!(error, Error::Invalid { .. })) {
+                return Err(error);
+            }
+            let (front, back) = members.split_at(members.len() / 2);
+            if memory {
+                tracing::warn!(%error, batch = members.len(), "out of memory: the batch is halved");
+            }
+            halving(front, run, out)?;
+            halving(back, run, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// libtorch has no kind of its own for this; its allocators say so in words, for CPU and CUDA.
+fn is_out_of_memory(error: &Error) -> bool {
+    let Error::Torch { message, .. } = error else { return false };
+    let message = message.to_ascii_lowercase();
+    ["out of memory", "can't allocate memory", "cannot allocate memory"]
+        .iter()
+        .any(|sign| message.contains(sign))
+}
+
+fn run(
+    network: &Network,
+    views: &[&RgbImage],
+    members: &[usize],
+    seconds: &mut NetworkSeconds,
+) -> Result<Vec<Result<FeatureMap>>> {
+    let begun = Instant::now();
+    let images: Vec<&RgbImage> = members.iter().filter_map(|&at| views.get(at).copied()).collect();
+    let input = network.input(&images)?;
+    let copied = Instant::now();
+    let maps = network.forward(&input)?;
+    let answered = Instant::now();
+    let maps = (0..members.len() as i64)
+        .map(|at| {
+            let map = maps.f_select(0, at).map_err(Error::torch("reading the feature map"))?;
+            match FeatureMap::from_tensor(&map) {
+                Err(error @ Error::Torch { .. }) => Err(error),
+                // What is not finite is wrong with this image alone.
+                map => Ok(map),
+            }
+        })
+        .collect::<Result<Vec<_>>>()?;
+    seconds.copy += (copied - begun).as_secs_f64() + answered.elapsed().as_secs_f64();
+    seconds.network += (answered - copied).as_secs_f64();
+    Ok(maps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory for two at a time, and a third that nothing helps: the others come out in order.
+    #[test]
+    fn batches_are_halved_until_they_fit() {
+        let memory = || Error::Torch {
+            op: "the forward pass",
+            message: "CUDA out of memory. Tried to allocate 2.00 GiB".to_owned(),
+        };
+        let mut sizes = Vec::new();
+        let mut run = |members: &[usize]| {
+            sizes.push(members.len());
+            if members.contains(&3) {
+                return Err(Error::invalid("too small"));
+            }
+            if members.len() > 2 {
+                return Err(memory());
+            }
+            Ok(members.iter().map(|&at| Ok(at * 10)).collect::<Vec<Result<usize>>>())
+        };
+        let mut out = Vec::new();
+        halving(&[0, 1, 2, 3, 4, 5, 6, 7], &mut run, &mut out).unwrap();
+        out.sort_by_key(|&(at, _)| at);
+        let found: Vec<Option<usize>> =
+            out.iter().map(|(_, map)| map.as_ref().ok().copied()).collect();
+        let expected: Vec<Option<usize>> = (0..8).map(|at| (at != 3).then_some(at * 10)).collect();
+        assert_eq!(found, expected);
+        assert_eq!(sizes, [8, 4, 2, 2, 1, 1, 4, 2, 2]);
+
+        let mut never = |_: &[usize]| -> Result<Vec<Result<usize>>> { Err(memory()) };
+        assert!(halving(&[0, 1], &mut never, &mut Vec::new()).is_err());
+        let mut broken = |_: &[usize]| -> Result<Vec<Result<usize>>> {
+            Err(Error::Torch { op: "x", message: "an illegal instruction".to_owned() })
+        };
+        let error = halving(&[0, 1], &mut broken, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("illegal"), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+//! What the encoder saw of an image file, by image.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Facts of an image file as it was when it was encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// SHA-256 of the file's bytes.
+    pub sha256: [u8; 32],
+    /// Size of the file.
+    pub bytes: u64,
+    /// Modification time in milliseconds since 1970, where one is known.
+    pub modified_ms: Option<i64>,
+    /// Stored width in pixels, before any rotation.
+    pub width: u32,
+    /// Stored height in pixels.
+    pub height: u32,
+}
+
+/// Bytes of one image in the section: hash, bytes, modification time, width, height.
+pub(super) const RECORD: usize = 56;
+
+/// Stands for no modification time.
+const UNKNOWN: i64 = i64::MIN;
+
+impl Attributes {
+    pub(super) fn to_bytes(self) -> [u8; RECORD] {
+        let mut out = [0; RECORD];
+        let (sha256, rest) = out.split_at_mut(32);
+        sha256.copy_from_slice(&self.sha256);
+        let (bytes, rest) = rest.split_at_mut(8);
+        bytes.copy_from_slice(&self.bytes.to_le_bytes());
+        let (modified, rest) = rest.split_at_mut(8);
+        modified.copy_from_slice(&self.modified_ms.unwrap_or(UNKNOWN).to_le_bytes());
+        let (width, height) = rest.split_at_mut(4);
+        width.copy_from_slice(&self.width.to_le_bytes());
+        height.copy_from_slice(&self.height.to_le_bytes());
+        out
+    }
+
+    /// Reads a record; `record` has [`RECORD`] bytes wherever it comes from a section of the right length.
+    pub(super) fn from_bytes(path: &Path, record: &[u8]) -> Result<Self> {
+        let short = || Error::corrupt(path, "attributes: a record is cut short".to_owned());
+        let (sha256, rest) = record.split_first_chunk::<32>().ok_or_else(short)?;
+        let (bytes, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+        let (modified, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+        let (width, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
+        let height = rest.first_chunk::<4>().ok_or_else(short)?;
+        let modified = i64::from_le_bytes(*modified);
+        Ok(Self {
+            sha256: *sha256,
+            bytes: u64::from_le_bytes(*bytes),
+            modified_ms: (modified != UNKNOWN).then_some(modified),
+            width: u32::from_le_bytes(*width),
+            height: u32::from_le_bytes(*height),
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! Reading a part.
+
+use std::ops::Range;
+use std::path::Path;
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::{
+    Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, attributes, read_meta, read_spec,
+};
+use crate::container::{FileKind, Reader, SectionKind};
+use crate::error::{Error, Result};
+use crate::keys::Keys;
+use crate::spec::DescriptorSpec;
+
+/// An opened part.
+pub struct Part {
+    file: Reader,
+    meta: Meta,
+    spec: DescriptorSpec,
+    /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of rows
+    /// must be what was judged when the part was opened.
+    row_starts: Vec<u64>,
+}
+
+impl Part {
+    /// Opens a part and holds its claims against its size.
+    ///
+    /// # Errors
+    /// Those of [`Reader::open`]; [`Error::Corrupt`] if the sections do not fit the claims.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = Reader::open(path, FileKind::Part)?;
+        let meta: Meta = read_meta(&file)?;
+        let spec = read_spec(&file, &meta.spec)?;
+        let corrupt = |what: String| Err(Error::corrupt(path, what));
+        if meta.dim != spec.dim() || meta.dim == 0 {
+            return corrupt(format!("dimension {}, the spec says {}", meta.dim, spec.dim()));
+        }
+        if meta.codes.is_some() != (meta.kind == PartKind::Codes) {
+            return corrupt(format!(
+                "a part of {} and the form of its codes do not fit",
+                meta.kind
+            ));
+        }
+        let vectors = if meta.dtype == Dtype::F32 { 4 } else { 2 };
+        // Each section by row, and how many bytes a row has.
+        let mut expected = match &meta.codes {
+            None => vec![(SectionKind::Vectors, meta.dim.saturating_mul(vectors))],
+            Some(form) => vec![(SectionKind::Codes, form.m), (SectionKind::Lists, 4)],
+        };
+        if let Some(form) = &meta.codes {
+            if form.m == 0 || form.refinement.is_some() != (form.refine_bytes > 0) {
+                return corrupt("codes without bytes, or finer ones without a refinement".into());
+            }
+            if form.refine_bytes > 0 {
+                expected.push((SectionKind::RefineCodes, form.refine_bytes));
+            }
+        }
+        for (kind, width) in expected {
+            let want = meta.rows.checked_mul(width).map(|n| n as u64);
+            let found = file.require(kind)?.len;
+            if want != Some(found) {
+                return corrupt(format!(
+                    "{}: {found} bytes, expected {} rows of {width} bytes",
+                    kind.name(),
+                    meta.rows
+                ));
+            }
+        }
+        if let Some(section) = file.find(SectionKind::Attributes) {
+            let want = meta.images.checked_mul(attributes::RECORD).map(|n| n as u64);
+            if want != Some(section.len) {
+                return corrupt(format!(
+                    "attributes: {} bytes, expected {} images of {} bytes",
+                    section.len,
+                    meta.images,
+                    attributes::RECORD
+                ));
+            }
+        }
+        let mut part = Self { file, meta, spec, row_starts: Vec::new() };
+        if part.meta.kind == PartKind::Regions {
+            let count = part.meta.images.saturating_add(1);
+            part.row_starts = part.file.read_numbers(SectionKind::RowStarts, count)?.to_vec();
+            part.file.intact()?;
+            let starts = &part.row_starts;
+            let sound = starts.first() == Some(&0)
+                && starts.last() == Some(&(part.meta.rows as u64))
+                && starts.is_sorted();
+            if !sound {
+                return corrupt("row starts do not ascend from 0 to the number of rows".into());
+            }
+        } else if part.meta.rows != part.meta.images {
+            return corrupt(format!("{} rows for {} images", part.meta.rows, part.meta.images));
+        }
+        if part.meta.has_ids {
+            part.ids()?;
+        }
+        Keys::new(&part.file, part.meta.images)?;
+        part.file.intact()?;
+        Ok(part)
+    }
+
+    /// Where the part stands.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// What the part holds.
+    pub fn kind(&self) -> PartKind {
+        self.meta.kind
+    }
+
+    /// How numbers are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.meta.dtype
+    }
+
+    /// What made the vectors.
+    pub fn spec(&self) -> &DescriptorSpec {
+        &self.spec
+    }
+
+    /// Dimension of a row.
+    pub fn dim(&self) -> usize {
+        self.meta.dim
+    }
+
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.meta.images
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.meta.rows
+    }
+
+    /// The file underneath, for inspection.
+    pub fn file(&self) -> &Reader {
+        &self.file
+    }
+
+    /// Key of an image.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn key(&self, image: usize) -> Result<String> {
+        Keys::new(&self.file, self.meta.images)?.get(image)
+    }
+
+    /// Keys of all images.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn keys(&self) -> Result<Vec<String>> {
+        Keys::new(&self.file, self.meta.images)?.all()
+    }
+
+    /// The user's id of an image, where the part has ids.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn id(&self, image: usize) -> Result<Option<u64>> {
+        if !self.meta.has_ids {
+            return Ok(None);
+        }
+        let id = self.ids()?.get(image).copied();
+        self.file.intact()?;
+        id.map(Some).ok_or_else(|| {
+            Error::not_found(format!(
+                "{}: no image {image} of {}",
+                self.path().display(),
+                self.images()
+            ))
+        })
+    }
+
+    /// Whether the part has the user's ids.
+    pub fn has_ids(&self) -> bool {
+        self.meta.has_ids
+    }
+
+    /// Rows of an image, empty past the end.
+    pub fn rows_of(&self, image: usize) -> Range<usize> {
+        if self.meta.kind != PartKind::Regions {
+            return if image < self.meta.images { image..image + 1 } else { 0..0 };
+        }
+        match self.row_starts.get(image..).and_then(|s| s.first_chunk()) {
+            Some(&[start, end]) => start as usize..end as usize,
+            None => 0..0,
+        }
+    }
+
+    /// What the codes mean, in a part of codes.
+    pub fn code_form(&self) -> Option<&CodeForm> {
+        self.meta.codes.as_ref()
+    }
+
+    /// What was known of the image's file, where the part has attributes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn attributes(&self, image: usize) -> Result<Option<Attributes>> {
+        let Some(section) = self.file.find(SectionKind::Attributes) else { return Ok(None) };
+        if image >= self.meta.images {
+            return Err(self.no_rows(&(image..image + 1)));
+        }
+        let record = attributes::RECORD as u64;
+        let found = self.file.read(section, image as u64 * record, record)?;
+        let out = Attributes::from_bytes(self.path(), found)?;
+        self.file.intact()?;
+        Ok(Some(out))
+    }
+
+    fn no_rows(&self, rows: &Range<usize>) -> Error {
+        Error::not_found(format!(
+            "{}: no rows {}..{} of {}",
+            self.path().display(),
+            rows.start,
+            rows.end,
+            self.meta.rows
+        ))
+    }
+
+    /// Codes of rows. Whether they fit the model is for the caller to judge, who has it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] unless this is a part of codes; [`Error::Corrupt`]; [`Error::NotFound`] past
+    /// the end.
+    pub fn read_codes(&self, rows: Range<usize>) -> Result<CodeRows> {
+        let Some(form) = &self.meta.codes else {
+            return Err(Error::invalid(format!(
+                "{}: a part of {}, not of codes",
+                self.path().display(),
+                self.meta.kind
+            )));
+        };
+        if rows.start > rows.end || rows.end > self.meta.rows {
+            return Err(self.no_rows(&rows));
+        }
+        let read = |kind, width: usize| -> Result<Vec<u8>> {
+            let section = self.file.require(kind)?;
+            let (from, len) = (rows.start as u64 * width as u64, rows.len() as u64 * width as u64);
+            Ok(self.file.read(section, from, len)?.to_vec())
+        };
+        let lists = read(SectionKind::Lists, 4)?;
+        let lists = lists.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect();
+        let codes = read(SectionKind::Codes, form.m)?;
+        let fine = match form.refine_bytes {
+            0 => Vec::new(),
+            width => read(SectionKind::RefineCodes, width)?,
+        };
+        self.file.intact()?;
+        Ok(CodeRows { lists, codes, fine })
+    }
+
+    /// Rows as f32, (rows.len(), dim) row-major.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a part of codes; [`Error::Corrupt`], also for numbers that are not finite;
+    /// [`Error::NotFound`] past the end.
+    pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        if self.meta.kind == PartKind::Codes {
+            return Err(Error::invalid(format!(
+                "{}: expected vectors, found a part of codes",
+                self.path().display()
+            )));
+        }
+        if rows.start > rows.end || rows.end > self.meta.rows {
+            return Err(self.no_rows(&rows));
+        }
+        let width = if self.meta.dtype == Dtype::F32 { 4 } else { 2 } * self.meta.dim as u64;
+        let section = self.file.require(SectionKind::Vectors)?;
+        let bytes =
+            self.file.read(section, rows.start as u64 * width, rows.len() as u64 * width)?;
+        let misaligned = |_| Error::corrupt(self.path(), "vectors are not aligned");
+        let out: Vec<f32> = match self.meta.dtype {
+            Dtype::F32 => bytemuck::try_cast_slice(bytes).map_err(misaligned)?.to_vec(),
+            Dtype::F16 => {
+                bytemuck::try_cast_slice::<u8, f16>(bytes).map_err(misaligned)?.to_f32_vec()
+            }
+        };
+        self.file.intact()?;
+        match out.iter().position(|x| !x.is_finite()) {
+            None => Ok(out),
+            Some(at) => Err(Error::corrupt(
+                self.path(),
+                format!(
+                    "row {}: element {} is {}",
+                    rows.start + at / self.meta.dim,
+                    at % self.meta.dim,
+                    out[at]
+                ),
+            )),
+        }
+    }
+
+    /// Proves every checksum and reads every key and row once.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn verify(&self) -> Result<()> {
+        self.file.verify()?;
+        self.keys()?;
+        (0..self.images()).try_for_each(|image| self.attributes(image).map(drop))?;
+        (0..self.rows()).step_by(4096).try_for_each(|start| {
+            let rows = start..(start + 4096).min(self.rows());
+            match self.meta.kind {
+                PartKind::Codes => self.read_codes(rows).map(drop),
+                _ => self.read(rows).map(drop),
+            }
+        })
+    }
+
+    fn ids(&self) -> Result<&[u64]> {
+        self.file.read_numbers(SectionKind::Ids, self.meta.images)
+    }
+}
