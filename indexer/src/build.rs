@@ -68,7 +68,7 @@ pub struct BuildReport {
 /// over by the next or lie unused.
 ///
 /// # Errors
-/// Region parts, parts of another descriptor spec than the model's, no rows, fewer rows than
+/// Region parts, parts of another descriptor spec than the model's, codes that are to be augmented, no rows, fewer rows than
 /// shards, ids and keys that are there twice.
 pub fn build(
     parts: &[Part],
@@ -82,6 +82,12 @@ pub fn build(
         return build_with(parts, model, dir, options, None, progress);
     }
     check_input(parts, model, options)?;
+    if let Some(part) = parts.iter().find(|part| part.code_form().is_some()) {
+        return Err(Error::Invalid(format!(
+            "{}: codes; database-side augmentation needs descriptors",
+            part.path().display()
+        )));
+    }
     IndexDir::create(dir)?;
     let find = || Neighbours::find(parts, model, options.threads, dir, options.dba, progress);
     let neighbours = pool(options.threads)?.install(find)?;

@@ -277,4 +277,9 @@ fn codes_give_the_shards_of_their_descriptors() {
     let other = CodeForm { model: Hash::of(b"another"), ..form.clone() };
     assert!(refuse(codes("other.part", &other, 0)).contains("expected model"));
     assert!(refuse(codes("far.part", &form, 1 << 20)).contains("the model has"));
+    let augmented = BuildOptions { dba: 3, ..options(1, 1) };
+    let part = codes("again.part", &form, 0);
+    let none = dir.path().join("none");
+    let error = build(&[part], &model, &none, &augmented, &silent).unwrap_err().to_string();
+    assert!(error.contains("again.part") && error.contains("needs descriptors"), "{error}");
 }
