@@ -251,7 +251,7 @@ async fn sigterm_lets_queries_end() -> Result<()> {
     build(folder.path())?;
     let mut server =
         Process::start(folder.path(), &[("DRAIN_TIMEOUT_MS", "300000"), ("MAX_K", "1000")])?;
-    let queries = (0..3000).map(|seed| {
+    let queries = (0..10_000).map(|seed| {
         let term = v1::QueryTerm { weight: None, term: Some(vector(numbers(seed, DIM))) };
         v1::BatchQuery { terms: vec![term] }
     });
