@@ -5,6 +5,8 @@
 
 #[path = "../../indexer/src/import/cursor.rs"]
 mod cursor;
+#[path = "../../indexer/src/import/fast_scan.rs"]
+mod fast_scan;
 #[path = "../../indexer/src/import/faiss_file.rs"]
 mod faiss_file;
 #[path = "../../indexer/src/import/transform.rs"]
