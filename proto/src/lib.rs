@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod linger;
 pub mod role;
 pub mod server;
 pub mod status;

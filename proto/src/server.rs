@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio_stream::StreamExt as _;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -21,6 +22,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::DESCRIPTOR_SET;
+use crate::linger::Lingering;
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
 /// in use is known at once; clients that connect meanwhile wait.
@@ -115,6 +117,7 @@ impl Server {
         let health_service = HealthService::from_health_reporter(health.clone());
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        let incoming = incoming.map(|stream| stream.map(Lingering::new));
 
         let (drain, draining) = oneshot::channel::<()>();
         let serve = tonic::transport::Server::builder()
