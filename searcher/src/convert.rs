@@ -17,22 +17,29 @@ use crate::error::{Error, Result};
 use crate::leaf::ImageName;
 use crate::service::{Batch, Options, Query, Target, Term, What};
 
+/// The options of a request: those of one query and of a batch are the same fields of two messages.
+macro_rules! options {
+    ($request:ident) => {
+        Options {
+            k: $request.k,
+            nprobe: $request.nprobe,
+            refine: $request.refine,
+            exact: $request.exact,
+            threshold: $request.score_threshold,
+            filter: $request.filter.map(filter),
+            expansion: $request.expansion,
+            with_keys: $request.with_keys,
+            allow_partial: $request.allow_partial,
+        }
+    };
+}
+
 /// The query that a request asks for.
 pub fn query(request: v1::SearchRequest) -> Result<Query> {
     Ok(Query {
         target: Target { index: request.index, generation: request.generation },
         terms: terms(request.terms)?,
-        options: Options {
-            k: request.k,
-            nprobe: request.nprobe,
-            refine: request.refine,
-            exact: request.exact,
-            threshold: request.score_threshold,
-            filter: request.filter.map(filter),
-            expansion: request.expansion,
-            with_keys: request.with_keys,
-            allow_partial: request.allow_partial,
-        },
+        options: options!(request),
     })
 }
 
@@ -41,17 +48,7 @@ pub fn batch(request: v1::BatchSearchRequest) -> Batch {
     Batch {
         target: Target { index: request.index, generation: request.generation },
         queries: request.queries.into_iter().map(|query| terms(query.terms)).collect(),
-        options: Options {
-            k: request.k,
-            nprobe: request.nprobe,
-            refine: request.refine,
-            exact: request.exact,
-            threshold: request.score_threshold,
-            filter: request.filter.map(filter),
-            expansion: request.expansion,
-            with_keys: request.with_keys,
-            allow_partial: request.allow_partial,
-        },
+        options: options!(request),
     }
 }
 

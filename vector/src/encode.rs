@@ -7,9 +7,22 @@ use crate::level::{Level, Simd};
 /// it stay in the nearest cache.
 const BLOCK: usize = 64;
 
+/// Codewords with the coordinates outside, (m, dsub, ksub), from `codebooks` (m, ksub, dsub): a register
+/// holds the same coordinate of sixteen codewords.
+pub fn transpose(codebooks: &[f32], m: usize, ksub: usize) -> Vec<f32> {
+    let dsub = codebooks.len() / (m * ksub);
+    let mut out = Vec::with_capacity(codebooks.len());
+    for book in codebooks.chunks_exact(ksub * dsub) {
+        for i in 0..dsub {
+            out.extend((0..ksub).map(|c| book[c * dsub + i]));
+        }
+    }
+    out
+}
+
 /// Writes the codes (n, m) of residuals `x` (n, d): of each part the nearest codeword by
 /// [`crate::dense::l2_sq`], ties to the smaller; and to `distances` (n, m) how far it is, with the bits of
-/// that function. `transposed` is (m, dsub, ksub), as [`crate::lut::transpose`] makes it. A part that holds
+/// that function. `transposed` is (m, dsub, ksub), as [`transpose`] makes it. A part that holds
 /// a NaN gets codeword 0 and an infinite distance.
 ///
 /// # Panics
@@ -261,7 +274,6 @@ mod x86 {
 mod tests {
     use super::*;
     use crate::dense;
-    use crate::lut::transpose;
     use rand::{RngExt, SeedableRng};
 
     fn check(x: &[f32], books: &[f32], m: usize, ksub: usize, what: &str) {

@@ -9,19 +9,6 @@ use crate::codes::MAX_M;
 use crate::dense::LANES;
 use crate::level::{Level, Simd};
 
-/// Codewords with the coordinates outside, (m, dsub, ksub), from `codebooks` (m, ksub, dsub): a register
-/// holds the same coordinate of sixteen codewords.
-pub fn transpose(codebooks: &[f32], m: usize, ksub: usize) -> Vec<f32> {
-    let dsub = codebooks.len() / (m * ksub);
-    let mut out = Vec::with_capacity(codebooks.len());
-    for book in codebooks.chunks_exact(ksub * dsub) {
-        for i in 0..dsub {
-            out.extend((0..ksub).map(|c| book[c * dsub + i]));
-        }
-    }
-    out
-}
-
 /// Smallest number that is rounded: the quotients of smaller ones may overflow.
 const SMALLEST: f32 = 1e-30;
 

@@ -11,26 +11,13 @@ use super::*;
 use crate::network::seeded::{self, SeededArch};
 use crate::network::{Network, NetworkOptions};
 use crate::pipeline::PipelineOptions;
+use crate::views::tests::bomb;
 
 fn wave(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let v = (x * 7 + y * 3) % 256;
         Rgb([v as u8, (v / 2) as u8, 255 - v as u8])
     })
-}
-
-/// A PNG that declares 100,000 x 100,000 pixels and holds none.
-fn bomb() -> Vec<u8> {
-    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
-    png.extend(100_000_u32.to_be_bytes());
-    png.extend(100_000_u32.to_be_bytes());
-    png.extend([8, 2, 0, 0, 0]);
-    let crc = !png[12..].iter().fold(!0_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0xedb8_8320 * (c & 1)))
-    });
-    png.extend(crc.to_be_bytes());
-    png.extend(b"\0\0\0\x04IDAT1234\0\0\0\0");
-    png
 }
 
 #[test]

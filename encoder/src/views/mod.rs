@@ -21,7 +21,7 @@ mod jpeg;
 pub mod resize;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use image::RgbImage;
 use ocelli_index::ResizeFilter;

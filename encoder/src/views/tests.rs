@@ -206,9 +206,8 @@ fn truncated_files_are_refused() {
     assert!(decode(&padded, MAX).is_ok());
 }
 
-#[test]
-fn bombs_are_refused_by_their_header() {
-    // A PNG header that declares 100,000 x 100,000 pixels of RGB, with a correct checksum.
+/// A PNG whose header, with a correct checksum, declares 100,000 x 100,000 pixels of RGB; it holds none.
+pub(crate) fn bomb() -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
     png.extend(100_000_u32.to_be_bytes());
     png.extend(100_000_u32.to_be_bytes());
@@ -218,6 +217,12 @@ fn bombs_are_refused_by_their_header() {
     });
     png.extend(crc.to_be_bytes());
     png.extend(b"\0\0\0\x04IDAT1234\0\0\0\0");
+    png
+}
+
+#[test]
+fn bombs_are_refused_by_their_header() {
+    let png = bomb();
     let text = reason(&png);
     assert!(text.contains("100000 x 100000") && text.contains("100000000"), "{text}");
 

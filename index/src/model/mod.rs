@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use ocelli_vector::codes::CodeLayout;
 use ocelli_vector::lut::WholeBooks;
 use ocelli_vector::shortlist::ByteRows;
-use ocelli_vector::{adc, dense, dot, l2_normalize, lut};
+use ocelli_vector::{adc, dense, dot, encode, l2_normalize};
 
 use crate::coarse::{self, CoarseGroups};
 use crate::container::Reader;
@@ -164,7 +164,7 @@ impl Model {
             return Err(Error::invalid("model: a number is not finite"));
         }
         let hash = known.unwrap_or_else(|| hash_of(p));
-        let transposed = lut::transpose(&p.codebooks, p.m, p.ksub);
+        let transposed = encode::transpose(&p.codebooks, p.m, p.ksub);
         let whole_books = WholeBooks::new(&p.codebooks, p.m, p.ksub);
         let residual_norm_sq = longest_codes_sq(&p.codebooks, p.m, p.ksub);
         let file = p.coarse.file().cloned();

@@ -18,7 +18,7 @@ mod rescore;
 mod tests;
 
 use ocelli_vector::refine::{Coarser, Finer};
-use ocelli_vector::{Simd, dense, lut, refine};
+use ocelli_vector::{Simd, dense, encode, refine};
 
 use crate::container::{Reader, SectionKind};
 use crate::error::{Error, Result};
@@ -126,7 +126,7 @@ impl Refinement {
     /// A refinement whose numbers are known to fit.
     fn hashed(kind: RefineKind, model: Hash, d: usize, m: usize, numbers: Vec<f32>) -> Self {
         let transposed = match kind {
-            RefineKind::Pq => lut::transpose(&numbers, m, REFINE_KSUB),
+            RefineKind::Pq => encode::transpose(&numbers, m, REFINE_KSUB),
             _ => Vec::new(),
         };
         let mut h = Hasher::new();

@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use ocelli_index::simd;
 use ocelli_vector::Simd;
 use ocelli_vector::encode::encode;
-use ocelli_vector::lut::transpose;
+use ocelli_vector::encode::transpose;
 use ocelli_vector::nearest::{NearestRows, NearestScratch};
 use rayon::prelude::*;
 

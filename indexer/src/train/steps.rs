@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use ocelli_index::simd;
 use ocelli_vector::encode::encode;
-use ocelli_vector::{dense, l2_normalize, lut};
+use ocelli_vector::{dense, encode, l2_normalize};
 use rayon::prelude::*;
 
 use super::{CoarseKmeans, MAX_FLAT_NLIST, TrainOptions};
@@ -223,7 +223,7 @@ pub(super) fn quantizer(
         Ok(())
     })?;
 
-    let transposed = lut::transpose(&codebooks, m, ksub);
+    let transposed = encode::transpose(&codebooks, m, ksub);
     let errors: Vec<f64> = residuals
         .x
         .par_chunks(BLOCK_ROWS * d)

@@ -12,6 +12,8 @@
 mod connections;
 mod load;
 mod local;
+#[path = "../../tests/service/raw.rs"]
+mod raw;
 mod server;
 
 use std::path::Path;

@@ -8,4 +8,5 @@ mod api;
 mod malformed;
 mod process;
 mod query;
+mod raw;
 mod support;

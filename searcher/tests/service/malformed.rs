@@ -8,58 +8,20 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ocelli_proto::v1;
 use prost::Message;
+use prost::bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinSet;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Status};
 
 use crate::process::Process;
 use crate::query::{by_key, id, image, one, vector};
+use crate::raw::Raw;
 use crate::support::{DIM, build, numbers};
 
 /// Nothing that is answered takes so long here.
 const HANG: Duration = Duration::from_secs(30);
-
-/// Messages as the bytes that they are.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Raw;
-    type Decoder = Raw;
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        use tonic::codegen::Bytes;
-        let bytes = Bytes::from(item);
-        prost::bytes::BufMut::put(buffer, bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        use prost::bytes::Buf;
-        let mut bytes = vec![0; buffer.remaining()];
-        buffer.copy_to_slice(&mut bytes);
-        Ok(Some(bytes))
-    }
-}
 
 /// Valid requests of every method, with every kind of field.
 fn requests() -> Vec<(&'static str, Vec<u8>)> {
@@ -264,7 +226,7 @@ async fn what_is_malformed_crashes_and_hangs_nothing() -> Result<()> {
         running.spawn(async move {
             client.ready().await?;
             let call = async {
-                let request = Request::new(tokio_stream::once(bytes));
+                let request = Request::new(tokio_stream::once(Bytes::from(bytes)));
                 let mut answers = client.streaming(request, path, Raw).await?.into_inner();
                 while answers.message().await?.is_some() {}
                 Ok::<_, Status>(())

@@ -350,7 +350,7 @@ pub fn half_to_f32(half: u16) -> f32 {
 }
 
 /// Writes to `code` (m,) the nearest of `ksub` codewords to each of the m parts of `x` (d,), from
-/// `transposed` (m, dsub, ksub; see [`crate::lut::transpose`]). The squared distance adds coordinates from the first to the last; ties go
+/// `transposed` (m, dsub, ksub; see [`crate::encode::transpose`]). The squared distance adds coordinates from the first to the last; ties go
 /// to the smaller codeword. The same codes at every level.
 ///
 /// # Panics
@@ -621,7 +621,7 @@ mod tests {
                 let mut books = draw(&mut rng, m * dsub * ksub, scale);
                 // Equal codewords tie.
                 books.copy_within(3 * dsub..4 * dsub, 7 * dsub);
-                let transposed = crate::lut::transpose(&books, m, ksub);
+                let transposed = crate::encode::transpose(&books, m, ksub);
                 let mut x = draw(&mut rng, m * dsub, scale);
                 x[..dsub].copy_from_slice(&books[7 * dsub..8 * dsub]);
                 let want: Vec<u8> = x

@@ -1,0 +1,364 @@
+//! One opened generation: its model and its shards. What it holds is here, how it is searched in `search`.
+
+mod search;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+pub use self::search::{RangeResult, SearchParams, SearchResult, StageTimes};
+use crate::engine::Deleted;
+use crate::error::{Error, Result};
+use crate::filter::{Filter, Name, RowFilter, ShardFilter};
+use crate::hash::Hash;
+use crate::manifest::{Generation, IndexDir, ShardEntry};
+use crate::model::Model;
+use crate::refine::{Refinement, refined_model};
+use crate::shard::Shard;
+
+/// A row of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Row {
+    /// Which of the snapshot's shards ([`Snapshot::shards`]).
+    pub shard: u32,
+    /// Row number in it.
+    pub ordinal: u32,
+}
+
+/// A shard that could not answer.
+#[derive(Debug)]
+pub struct ShardFailure {
+    /// Its name in the generation.
+    pub name: String,
+    /// Why.
+    pub error: Error,
+}
+
+/// A shard of a snapshot with its deleted rows.
+#[derive(Debug)]
+struct Member {
+    name: String,
+    shard: Shard,
+    deleted: Option<Deleted>,
+}
+
+/// A shard that could not be opened.
+#[derive(Debug)]
+struct Missing {
+    name: String,
+    path: PathBuf,
+    what: String,
+}
+
+impl Missing {
+    fn error(&self) -> Error {
+        Error::corrupt(&self.path, format!("the shard could not be opened: {}", self.what))
+    }
+}
+
+impl Member {
+    fn open(
+        dir: &IndexDir,
+        model: &Model,
+        generation: &Generation,
+        entry: &ShardEntry,
+    ) -> Result<Self> {
+        let path = dir.shard_path(&entry.name)?;
+        let shard = Shard::open(&path, model)?;
+        if (shard.file().bytes(), u64::from(shard.rows())) != (entry.bytes, entry.rows) {
+            return Err(Error::corrupt(
+                &path,
+                format!(
+                    "{} bytes and {} rows, the generation says {} and {}",
+                    shard.file().bytes(),
+                    shard.rows(),
+                    entry.bytes,
+                    entry.rows
+                ),
+            ));
+        }
+        let tombstones = match generation.tombstones.get(&entry.name) {
+            Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash)?),
+            None => None,
+        };
+        let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
+        Ok(Self { name: entry.name.clone(), shard, deleted })
+    }
+
+    fn alive(&self, ordinal: u32) -> bool {
+        self.deleted.as_ref().is_none_or(|d| !d.ordinals().contains(ordinal))
+    }
+}
+
+/// One opened generation. Immutable; share it by `Arc` and keep it for the whole of a query.
+#[derive(Debug)]
+pub struct Snapshot {
+    generation: Generation,
+    model: Arc<Model>,
+    members: Vec<Member>,
+    /// Shards that could not be opened, where that was allowed: each fails alone.
+    missing: Vec<Missing>,
+}
+
+impl Snapshot {
+    /// Opens a generation of the index directory `root`: the current one, or the one asked for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for no such directory or generation; [`Error::ModelMismatch`];
+    /// [`Error::Corrupt`]; [`Error::Io`].
+    pub fn open(root: &Path, generation: Option<u64>) -> Result<Self> {
+        Self::open_shards(root, generation, |_, error| Err(error))
+    }
+
+    /// [`Self::open`], but a shard whose file is damaged or missing fails alone: as one whose damage shows in
+    /// the scan, it fails searches unless they allow a partial answer ([`Self::missing`]).
+    ///
+    /// # Errors
+    /// As [`Self::open`], also where no shard can be opened.
+    pub fn open_degraded(root: &Path, generation: Option<u64>) -> Result<Self> {
+        Self::open_shards(root, generation, |name, error| match error {
+            Error::Io { .. } | Error::Corrupt { .. } | Error::NotOcelli { .. } => Ok(Missing {
+                name: name.to_owned(),
+                path: root.join("shards").join(name),
+                what: error.to_string(),
+            }),
+            other => Err(other),
+        })
+    }
+
+    fn open_shards(
+        root: &Path,
+        generation: Option<u64>,
+        broken: impl Fn(&str, Error) -> Result<Missing>,
+    ) -> Result<Self> {
+        let dir = IndexDir::open(root)?;
+        let generation = match generation {
+            Some(number) => dir.generation(number)?,
+            None => dir.current()?.ok_or_else(|| {
+                Error::not_found(format!("{}: the index has no generation yet", root.display()))
+            })?,
+        };
+        let model = Model::open(&dir.model_path(&generation.model))?;
+        if model.hash() != generation.model {
+            return Err(Error::ModelMismatch {
+                path: dir.model_path(&generation.model),
+                expected: generation.model,
+                found: model.hash(),
+            });
+        }
+        let mut members = Vec::with_capacity(generation.shards.len());
+        let mut missing = Vec::new();
+        for entry in &generation.shards {
+            match Member::open(&dir, &model, &generation, entry) {
+                Ok(member) => members.push(member),
+                Err(error) => missing.push(broken(&entry.name, error)?),
+            }
+        }
+        if members.is_empty()
+            && let Some(first) = missing.first()
+        {
+            return Err(first.error());
+        }
+        let shards = members.iter().map(|m| &m.shard);
+        let model = Arc::new(refined_model(&dir, model, shards)?);
+        Ok(Self { generation, model, members, missing })
+    }
+
+    /// The generation.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Its model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its shards, in plan order.
+    pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
+        self.members.iter().map(|m| &m.shard)
+    }
+
+    /// By what the best rows can be scored again: `None` unless every shard has finer codes.
+    pub fn refinement(&self) -> Option<&Refinement> {
+        let all = self.members.iter().all(|m| m.shard.fine().is_some());
+        self.model.refinement().filter(|_| all)
+    }
+
+    /// Rows that are not deleted.
+    pub fn rows(&self) -> u64 {
+        let dead = |m: &Member| m.deleted.as_ref().map_or(0, |d| d.ordinals().len());
+        self.members
+            .iter()
+            .map(|m| u64::from(m.shard.rows()) - dead(m).min(u64::from(m.shard.rows())))
+            .sum()
+    }
+
+    /// Shards that could not be opened, with the reason; they are not among [`Self::shards`].
+    pub fn missing(&self) -> impl ExactSizeIterator<Item = ShardFailure> {
+        self.missing.iter().map(|m| ShardFailure { name: m.name.clone(), error: m.error() })
+    }
+
+    /// Name of the shard of a row.
+    pub fn shard_name(&self, row: Row) -> Option<&str> {
+        self.members.get(row.shard as usize).map(|m| m.name.as_str())
+    }
+
+    /// The shards that answer, each with its name.
+    pub fn named_shards(&self) -> impl ExactSizeIterator<Item = (&str, &Shard)> {
+        self.members.iter().map(|m| (m.name.as_str(), &m.shard))
+    }
+
+    /// Proves all bytes of all shards that are not proven yet, which also brings them into memory:
+    /// afterwards no search pays for it. Returns what failed; the others are warm.
+    pub fn warm(&self) -> Vec<ShardFailure> {
+        let prove = |m: &Member| match m.shard.file().prove_all().and_then(|()| m.shard.intact()) {
+            Ok(()) => None,
+            Err(error) => Some(ShardFailure { name: m.name.clone(), error }),
+        };
+        self.members.iter().filter_map(prove).collect()
+    }
+
+    /// The first row for which `find` finds an ordinal that is not deleted.
+    fn find(&self, find: impl Fn(&Shard) -> Result<Option<u32>>) -> Result<Option<Row>> {
+        for (shard, member) in (0u32..).zip(&self.members) {
+            if let Some(ordinal) = find(&member.shard)?.filter(|&o| member.alive(o)) {
+                return Ok(Some(Row { shard, ordinal }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `row`, unless it was not found and a shard is missing that may hold it.
+    fn certain(&self, row: Option<Row>) -> Result<Option<Row>> {
+        match (row, self.missing.first()) {
+            (None, Some(missing)) => Err(missing.error()),
+            (row, _) => Ok(row),
+        }
+    }
+
+    /// Row of an id.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn find_id(&self, id: u64) -> Result<Option<Row>> {
+        self.certain(self.find(|shard| shard.find_id(id))?)
+    }
+
+    /// Row of a key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn find_key(&self, key: &str) -> Result<Option<Row>> {
+        self.certain(self.find(|shard| shard.find_key(key))?)
+    }
+
+    fn shard_of(&self, row: Row) -> Result<&Shard> {
+        let member = self.members.get(row.shard as usize);
+        member
+            .map(|m| &m.shard)
+            .ok_or_else(|| Error::not_found(format!("no shard {} in the generation", row.shard)))
+    }
+
+    /// Vector of a row in the space of x, (dim,): what its finest code says.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`].
+    pub fn vector(&self, row: Row) -> Result<Vec<f32>> {
+        let shard = self.shard_of(row)?;
+        let vector = match (self.model.refinement(), shard.fine()) {
+            (Some(refinement), Some(_)) => {
+                self.model.restore(refinement.row(&self.model, shard, row.ordinal)?)
+            }
+            _ => {
+                let (list, code) = shard.code(row.ordinal)?;
+                self.model.reconstruct(list, &code)
+            }
+        };
+        self.model.intact()?;
+        Ok(vector)
+    }
+
+    /// Key of a row, empty where it has none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`].
+    pub fn key(&self, row: Row) -> Result<String> {
+        self.shard_of(row)?.key(row.ordinal)
+    }
+
+    /// Id of a row.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`].
+    pub fn id(&self, row: Row) -> Result<u64> {
+        self.shard_of(row)?.id(row.ordinal)
+    }
+
+    /// Looks the names of a filter up, so that searches of this snapshot can use it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn resolve(&self, filter: &Filter) -> Result<RowFilter> {
+        let mut shards = vec![ShardFilter::default(); self.members.len()];
+        let row = |name: &Name| match name {
+            Name::Id(id) => self.find(|shard| shard.find_id(*id)),
+            Name::Key(key) => self.find(|shard| shard.find_key(key)),
+        };
+        let slot = |row: Row| Ok::<u32, Error>(self.shard_of(row)?.place(row.ordinal)?.1);
+        for name in &filter.deny {
+            if let Some(row) = row(name)? {
+                shards[row.shard as usize].deny.insert(slot(row)?);
+            }
+        }
+        if let Some(allow) = &filter.allow {
+            shards.iter_mut().for_each(|shard| shard.allow = Some(RoaringBitmap::new()));
+            for name in allow {
+                if let Some(row) = row(name)?
+                    && let Some(allow) = &mut shards[row.shard as usize].allow
+                {
+                    allow.insert(slot(row)?);
+                }
+            }
+        }
+        let count = |s: &ShardFilter| s.allow.as_ref().map_or(0, RoaringBitmap::len);
+        let allowed = filter.allow.as_ref().map(|_| shards.iter().map(count).sum());
+        let (generation, direct) = (self.generation.number, RowFilter::DIRECT);
+        Ok(RowFilter { shards, generation, allowed, direct })
+    }
+
+    /// Proves every checksum of every shard, against the generation's too, and the model's hash.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first thing that is wrong.
+    pub fn verify(&self) -> Result<()> {
+        self.model.verify()?;
+        let want: BTreeMap<&str, Hash> =
+            self.generation.shards.iter().map(|s| (s.name.as_str(), s.checksum)).collect();
+        for member in &self.members {
+            member.shard.verify()?;
+            let found = member.shard.file().checksum();
+            if want.get(member.name.as_str()) != Some(&found) {
+                return Err(Error::corrupt(
+                    member.shard.path(),
+                    format!("SHA-256 {found} is not the one that the generation names"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Deleted rows of one shard: a roaring bitmap whose file is named by its SHA-256.
+fn read_tombstones(path: &Path, hash: &Hash) -> Result<RoaringBitmap> {
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    let found = Hash::of(&bytes);
+    if found != *hash {
+        return Err(Error::corrupt(path, format!("SHA-256 {found}, expected {hash}")));
+    }
+    RoaringBitmap::deserialize_from(bytes.as_slice())
+        .map_err(|e| Error::corrupt(path, e.to_string()))
+}
