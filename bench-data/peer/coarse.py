@@ -11,15 +11,16 @@ The last line is one JSON object.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from cores import bind_to_one
+
 if __name__ == "__main__":
-    os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")})
+    bind_to_one()
 
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402

@@ -19,7 +19,6 @@ batches).
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -28,9 +27,9 @@ import tempfile
 import time
 from pathlib import Path
 
-# What trains may use all cores; what is timed may not, and the libraries ask when they are loaded.
-ALL_CORES = dict(os.environ)
-os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")})
+from cores import bind_to_one
+
+bind_to_one()
 
 import faiss  # noqa: E402
 import matplotlib  # noqa: E402
@@ -38,8 +37,6 @@ import numpy as np  # noqa: E402
 
 import search  # noqa: E402
 import vecs  # noqa: E402
-
-search.ALL_CORES = ALL_CORES
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

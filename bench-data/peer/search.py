@@ -28,12 +28,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from cores import ALL_CORES, bind_to_one
+
 HERE = Path(__file__).resolve().parent
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 if __name__ == "__main__":
-    # What trains may use all cores; what is timed may not, and the libraries ask when they are loaded.
-    ALL_CORES = dict(os.environ)
-    os.environ.update({name: "1" for name in THREADS})
+    bind_to_one()
 
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402

@@ -21,12 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-import search
 import vecs
 from search import K, NPROBES, SAME_CODES, Worker, recall, run, say, vectors
-
-# What `search.run` passes on; there it is set aside before its own process is bound to one thread.
-search.ALL_CORES = dict(os.environ)
 
 NLIST, M = 2048, 16
 ROWS_PER_LIST = 256

@@ -1,0 +1,12 @@
+"""Threads: what trains may use all cores, what is timed may not. Libraries ask when they are loaded, so this comes first."""
+
+import os
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+# The environment of what may use all cores.
+ALL_CORES = dict(os.environ)
+
+
+def bind_to_one():
+    """From here on, libraries that this process loads and programs that it starts use one thread."""
+    os.environ.update({name: "1" for name in THREADS})
