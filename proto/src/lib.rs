@@ -3,11 +3,13 @@
 //! - [`v1`]: messages, clients and servers generated from `proto/ocelli/v1/*.proto`.
 //! - [`status`]: the one map from error codes to gRPC status.
 //! - [`role`]: layered configuration, logs and exit code of a program.
+//! - [`observe`]: logs, metrics and traces.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
 
 #![forbid(unsafe_code)]
 
 mod linger;
+pub mod observe;
 pub mod role;
 pub mod server;
 pub mod status;

@@ -23,6 +23,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::DESCRIPTOR_SET;
 use crate::linger::Lingering;
+use crate::observe::Rpc;
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
 /// in use is known at once; clients that connect meanwhile wait.
@@ -32,6 +33,7 @@ pub struct Server {
     address: SocketAddr,
     health: HealthReporter,
     max_concurrent_streams: Option<u32>,
+    rpc: Option<Rpc>,
 }
 
 /// What the health service says, to be changed while the server runs.
@@ -63,6 +65,7 @@ impl Server {
             address,
             health: HealthReporter::new(),
             max_concurrent_streams: None,
+            rpc: None,
         })
     }
 
@@ -79,6 +82,11 @@ impl Server {
     /// Answers at most `streams` requests of one connection at a time; further ones wait in the client.
     pub fn max_concurrent_streams(self, streams: u32) -> Server {
         Server { max_concurrent_streams: Some(streams), ..self }
+    }
+
+    /// Counts and times every call in `rpc`, and gives it an id.
+    pub fn observed(self, rpc: Rpc) -> Server {
+        Server { rpc: Some(rpc), ..self }
     }
 
     /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
@@ -116,6 +124,10 @@ impl Server {
         report(ServingStatus::Serving).await;
         let health_service = HealthService::from_health_reporter(health.clone());
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
+        let routes = match &self.rpc {
+            Some(rpc) => rpc.wrap(routes),
+            None => routes,
+        };
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
         let incoming = incoming.map(|stream| stream.map(Lingering::new));
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
 use serde::Deserialize;
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub max_concurrent_requests: u32,
     /// The largest request in bytes.
     pub max_message_bytes: usize,
+    /// From when on a request is logged as slow; 0 for never.
+    pub slow_query_ms: u64,
     /// Time for running requests to end at shutdown.
     pub drain_timeout_ms: u64,
     /// How often the server looks for another current generation; 0 for never.
@@ -67,6 +70,10 @@ pub struct Config {
     pub indexes: BTreeMap<String, PathBuf>,
     /// The encoder service.
     pub encoder: EncoderConfig,
+    /// The endpoint for Prometheus.
+    pub metrics: MetricsConfig,
+    /// Traces.
+    pub traces: TracesConfig,
     /// Logs.
     pub log: LogConfig,
 }

@@ -5,11 +5,13 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use ocelli_proto::observe::propagate;
 use ocelli_proto::status::{Code, describe, root_cause};
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use crate::error::{Error, Result};
 
@@ -66,7 +68,12 @@ impl EncoderClient {
         let mut request = Request::new(image);
         request.set_timeout(limit.time);
         let mut client = self.client.clone();
-        self.answer(limit, client.encode(request)).await
+        let span = tracing::debug_span!("encode", otel.kind = "client");
+        let call = async {
+            propagate(request.metadata_mut());
+            self.answer(limit, client.encode(request)).await
+        };
+        call.instrument(span).await
     }
 
     /// What the encoder makes.

@@ -6,6 +6,7 @@
 mod admin;
 mod api;
 mod malformed;
+mod observe;
 mod process;
 mod query;
 mod raw;

@@ -69,18 +69,18 @@ impl Process {
         Ok(SearchServiceClient::new(self.channel().await?))
     }
 
-    async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
+    pub async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
         Ok(AdminServiceClient::new(self.channel().await?))
     }
 
-    fn signal(&self, name: &str) -> Result<()> {
+    pub fn signal(&self, name: &str) -> Result<()> {
         let pid = self.child.id().to_string();
         ensure!(Command::new("kill").args(["-s", name, &pid]).status()?.success());
         Ok(())
     }
 
     /// Waits for the end; the exit code.
-    async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
+    pub async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -113,7 +113,7 @@ impl Drop for Process {
 }
 
 /// Whether `condition` holds within some seconds.
-async fn soon<F: Future<Output = Result<bool>>>(condition: impl Fn() -> F) -> Result<bool> {
+pub async fn soon<F: Future<Output = Result<bool>>>(condition: impl Fn() -> F) -> Result<bool> {
     let end = Instant::now() + Duration::from_secs(60);
     while !condition().await? {
         if Instant::now() > end {
