@@ -4,11 +4,15 @@
 //! - [`status`]: the one map from error codes to gRPC status.
 //! - [`role`]: layered configuration, logs and exit code of a program.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
+//! - [`security`]: TLS, client certificates and bearer tokens of such a server.
+//! - [`client`]: how a client reaches it.
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod linger;
 pub mod role;
+pub mod security;
 pub mod server;
 pub mod status;
 

@@ -5,8 +5,11 @@
 
 mod admin;
 mod api;
+#[path = "../../../proto/testing/authority.rs"]
+mod authority;
 mod malformed;
 mod process;
 mod query;
 mod raw;
+mod security;
 mod support;

@@ -12,6 +12,7 @@ use ocelli_index::{
     DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Refinement,
     ShardBuilder,
 };
+use ocelli_proto::security::Security;
 use ocelli_proto::server::Server;
 use ocelli_proto::v1;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
@@ -192,9 +193,13 @@ pub struct FakeEncoder {
 
 impl FakeEncoder {
     pub async fn start(spec: Hash) -> Result<Running> {
+        FakeEncoder::start_secured(spec, Security::default()).await
+    }
+
+    pub async fn start_secured(spec: Hash, security: Security) -> Result<Running> {
         let encoder = FakeEncoder { spec_hash: spec.to_string() };
         let routes = Routes::new(EncoderServiceServer::new(encoder));
-        let server = Server::bind("127.0.0.1:0").await?;
+        let server = Server::bind("127.0.0.1:0").await?.secured(security)?;
         Running::serve(server, routes, &["ocelli.v1.EncoderService"]).await
     }
 }
