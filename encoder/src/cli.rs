@@ -10,7 +10,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{
     Combine, Dtype, Form, Grid, InputConvention, Model, PartKind, Precision, ResizeFilter,
 };
-use ocelli_proto::role::{LogFormat, init_logging, main_exit, print};
+use ocelli_proto::observe::{self, TracesConfig};
+use ocelli_proto::role::{LogFormat, main_exit, print};
 use ocelli_proto::security::{self, Role};
 
 use crate::config::{Config, DEFAULT_TOML, PoolingName};
@@ -381,7 +382,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
         args;
     let config = run.config(network)?;
     config.check()?;
-    init_logging(&config.log.filter, config.log.format)?;
+    observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;
     let rejected = rejected.unwrap_or_else(|| Output::rejected_beside(&out));
     if rejected == out {
         usage("--out and --rejected name the same file");
@@ -466,7 +467,7 @@ fn run_serve(args: ServeArgs) -> Result<()> {
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");
     }
-    init_logging(&config.log.filter, config.log.format)?;
+    observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
     let open = || Ok((config.pipeline()?, config.view_options()));
     runtime.block_on(service::serve(config.serve_options(), open))

@@ -3,6 +3,7 @@
 //! - [`v1`]: messages, clients and servers generated from `proto/ocelli/v1/*.proto`.
 //! - [`status`]: the one map from error codes to gRPC status.
 //! - [`role`]: layered configuration, logs and exit code of a program.
+//! - [`observe`]: logs, metrics and traces.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
 //! - [`security`]: TLS, client certificates and bearer tokens of such a server.
 //! - [`client`]: how a client reaches it.
@@ -11,6 +12,7 @@
 
 pub mod client;
 mod linger;
+pub mod observe;
 pub mod role;
 pub mod security;
 pub mod server;

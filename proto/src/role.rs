@@ -17,7 +17,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, FileFormat, Map, Source, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tracing_subscriber::EnvFilter;
 
 /// Largest configuration file in bytes; a larger one is a wrong name.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -182,21 +181,6 @@ pub struct LogConfig {
     pub filter: String,
     /// Text or JSON.
     pub format: LogFormat,
-}
-
-/// Sends structured logs to standard error. `filter` is a level (`info`) or levels by target
-/// (`info,ocelli_searcher=debug`).
-///
-/// # Errors
-/// A filter that cannot be parsed; logs that are initialised already.
-pub fn init_logging(filter: &str, format: LogFormat) -> Result<()> {
-    let parsed = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(|error| anyhow!("logs cannot be initialised: {error}"))
 }
 
 /// Writes `text` to standard output. A reader that has seen enough (`| head`) is no failure.

@@ -26,6 +26,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::DESCRIPTOR_SET;
 use crate::linger::Lingering;
+use crate::observe::Rpc;
 use crate::security::{self, Security};
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
@@ -37,6 +38,7 @@ pub struct Server {
     health: HealthReporter,
     max_concurrent_streams: Option<u32>,
     security: Security,
+    rpc: Option<Rpc>,
 }
 
 /// What the health service says, to be changed while the server runs.
@@ -69,6 +71,7 @@ impl Server {
             health: HealthReporter::new(),
             max_concurrent_streams: None,
             security: Security::default(),
+            rpc: None,
         })
     }
 
@@ -94,6 +97,11 @@ impl Server {
     pub fn secured(self, security: Security) -> Result<Server> {
         security.allows(self.address)?;
         Ok(Server { security, ..self })
+    }
+
+    /// Counts and times every call in `rpc`, and gives it an id.
+    pub fn observed(self, rpc: Rpc) -> Server {
+        Server { rpc: Some(rpc), ..self }
     }
 
     /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
@@ -132,6 +140,11 @@ impl Server {
         let health_service = HealthService::from_health_reporter(health.clone());
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
         let routes = self.security.protect(routes);
+        // Outside of the gate: what it refuses is counted, too.
+        let routes = match &self.rpc {
+            Some(rpc) => rpc.wrap(routes),
+            None => routes,
+        };
 
         let (drain, draining) = oneshot::channel::<()>();
         let draining = async {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use ocelli_proto::client::ClientSecurity;
+use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
 use ocelli_proto::security::SecurityConfig;
 use serde::Deserialize;
@@ -59,6 +60,8 @@ pub struct Config {
     pub max_concurrent_requests: u32,
     /// The largest request in bytes.
     pub max_message_bytes: usize,
+    /// From when on a request is logged as slow; 0 for never.
+    pub slow_query_ms: u64,
     /// Time for running requests to end at shutdown.
     pub drain_timeout_ms: u64,
     /// How often the server looks for another current generation; 0 for never.
@@ -71,6 +74,10 @@ pub struct Config {
     pub encoder: EncoderConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,
+    /// The endpoint for Prometheus.
+    pub metrics: MetricsConfig,
+    /// Traces.
+    pub traces: TracesConfig,
     /// Logs.
     pub log: LogConfig,
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ocelli_proto::client::{Connection, SecureChannel};
+use ocelli_proto::observe::propagate;
 use ocelli_proto::status::{Code, describe, root_cause};
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use crate::config::EncoderConfig;
 use crate::error::{Error, Result};
@@ -74,7 +76,12 @@ impl EncoderClient {
         let mut request = Request::new(image);
         request.set_timeout(limit.time);
         let mut client = self.client();
-        self.answer(limit, client.encode(request)).await
+        let span = tracing::debug_span!("encode", otel.kind = "client");
+        let call = async {
+            propagate(request.metadata_mut());
+            self.answer(limit, client.encode(request)).await
+        };
+        call.instrument(span).await
     }
 
     /// What the encoder makes.

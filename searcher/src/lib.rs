@@ -22,6 +22,7 @@ pub mod encoder_client;
 pub mod error;
 pub mod grpc;
 pub mod leaf;
+pub mod metrics;
 pub mod pool;
 pub mod root;
 pub mod run;

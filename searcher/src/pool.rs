@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use ocelli_index::Scratch;
 use ocelli_proto::status::Code;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::error::{Error, Result};
 
@@ -208,7 +209,10 @@ impl Pool {
         let queued = Instant::now();
         let (sender, receiver) = oneshot::channel();
         let max_wait = self.shared.max_wait;
+        let (call, wait) = (Span::current(), tracing::debug_span!("queue"));
         let run = Box::new(move |take: Take<'_>| {
+            drop(wait);
+            let _call = call.entered();
             if sender.is_closed() {
                 return;
             }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ocelli_proto::observe::{Endpoint, Process, Rpc};
 use ocelli_proto::security::Security;
 use ocelli_proto::server::{Health, Server, shutdown_signal};
+use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::grpc::{SERVICE_NAMES, routes};
+use crate::metrics::State;
 use crate::service::Searcher;
 
 /// How often health follows what is served.
@@ -30,7 +33,17 @@ pub async fn serve(config: Config) -> Result<()> {
     // First, because it is cheap and often what is wrong.
     let security = Security::open(&config.security)?;
     let server = Server::bind(&config.listen).await?.secured(security)?;
+    let endpoint = Endpoint::bind(&config.metrics).await?;
     let searcher = Arc::new(Searcher::open(&config)?);
+    let mut registry = Registry::default();
+    let rpc = Rpc::register(&mut registry);
+    searcher.metrics().register(&mut registry);
+    registry.register_collector(Box::new(State(Arc::clone(&searcher))));
+    registry.register_collector(Box::new(Process));
+    if let Some(endpoint) = endpoint {
+        let searcher = Arc::clone(&searcher);
+        tokio::spawn(endpoint.serve(registry, move || searcher.ready()));
+    }
     // Beside the serving: queries without images need no encoder.
     tokio::spawn({
         let searcher = Arc::clone(&searcher);
@@ -62,6 +75,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
     let routes = routes(searcher, config.max_message_bytes);
     server
+        .observed(rpc)
         .max_concurrent_streams(config.max_concurrent_requests)
         .serve(routes, &SERVICE_NAMES, drain_timeout, stop)
         .await

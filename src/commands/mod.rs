@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use ocelli_index::Part;
 use ocelli_indexer::config::{Config, DEFAULT_TOML, ENV_PREFIX};
-use ocelli_proto::role::{self, LogFormat};
+use ocelli_proto::observe::{self, TracesConfig};
+use ocelli_proto::role::{self, LogConfig, LogFormat};
 
 use crate::cli::ConfigArgs;
 
@@ -21,7 +22,8 @@ use crate::cli::ConfigArgs;
 fn configure(args: &ConfigArgs) -> Result<Config> {
     let config: Config = role::load_config(DEFAULT_TOML, args.config.as_deref(), ENV_PREFIX)?;
     let format = config.log.format.parse::<LogFormat>().map_err(|e| anyhow!("log.format: {e}"))?;
-    role::init_logging(&config.log.filter, format)?;
+    let logs = LogConfig { filter: config.log.filter.clone(), format };
+    observe::init("ocelli", &logs, &TracesConfig::default())?;
     Ok(config)
 }
 

@@ -89,8 +89,13 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// What the searches with these buffers have looked at since this was last called. Rows that a filter
+    /// What the searches with these buffers have looked at since [`Scratch::take_counts`] was last called. Rows that a filter
     /// allows and that are scored one by one are not counted.
+    pub fn counts(&self) -> ScanCounts {
+        self.buffers.counts
+    }
+
+    /// [`Scratch::counts`], which begins anew.
     pub fn take_counts(&mut self) -> ScanCounts {
         std::mem::take(&mut self.buffers.counts)
     }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use ocelli_proto::role::{LogFormat, init_logging, main_exit, print};
+use ocelli_proto::observe;
+use ocelli_proto::role::{LogFormat, main_exit, print};
 use ocelli_proto::security::{self, Role};
 use ocelli_searcher::{Config, config, run};
 
@@ -65,6 +66,9 @@ struct ServeArgs {
     /// Threads that search; 0 is one per core.
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// An HTTP endpoint for Prometheus (/metrics) and readiness (/readyz).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<String>,
     /// Log level (error, warn, info, debug, trace), or levels by target.
     #[arg(long = "log", value_name = "FILTER")]
     log_filter: Option<String>,
@@ -82,6 +86,7 @@ impl ServeArgs {
         config.encoder.url = self.encoder.unwrap_or(config.encoder.url);
         config.security.insecure |= self.insecure;
         config.threads = self.threads.unwrap_or(config.threads);
+        config.metrics.listen = self.metrics.unwrap_or(config.metrics.listen);
         config.log.filter = self.log_filter.unwrap_or(config.log.filter);
         config.log.format = self.log_format.unwrap_or(config.log.format);
         Ok(config)
@@ -108,7 +113,12 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> Result<()> {
     let config = args.config()?;
-    init_logging(&config.log.filter, config.log.format)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
-    runtime.block_on(run::serve(config))
+    let telemetry = {
+        let _runtime = runtime.enter();
+        observe::init("ocelli-searcher", &config.log, &config.traces)?
+    };
+    let ended = runtime.block_on(run::serve(config));
+    telemetry.flush();
+    ended
 }

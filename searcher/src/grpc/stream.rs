@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ocelli_proto::observe::Context;
 use ocelli_proto::v1;
 use ocelli_proto::v1::stream_search_response::Outcome;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use tracing::Instrument;
 
 use crate::convert;
 use crate::error::Result;
@@ -25,7 +27,8 @@ pub fn answer(
     time_left: Option<Duration>,
 ) -> ReceiverStream<Answer> {
     let (sender, receiver) = mpsc::channel(searcher.limits().max_stream_queries);
-    tokio::spawn(drive(searcher, requests, sender, time_left.map(|left| arrival + left)));
+    let drive = drive(searcher, requests, sender, time_left.map(|left| arrival + left));
+    tokio::spawn(Context::current().attach(drive));
     ReceiverStream::new(receiver)
 }
 
@@ -51,7 +54,9 @@ async fn drive(
             }
             request = requests.message(), if open && running.len() < limit => match request {
                 Ok(Some(request)) => {
-                    running.spawn(one(Arc::clone(&searcher), request, deadline));
+                    let one = one(Arc::clone(&searcher), request, deadline);
+                    let query = one.instrument(tracing::debug_span!("query"));
+                    running.spawn(Context::current().attach(query));
                 }
                 Ok(None) => open = false,
                 // What is no message at all leaves nothing to go on with.

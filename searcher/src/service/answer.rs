@@ -1,18 +1,23 @@
 //! One query: its terms become a vector, the root searches it.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_index::Scratch;
+use ocelli_index::{Scratch, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::combine::weighted_mean;
+use super::report::Told;
 use super::{
     Answer, Call, OpenIndex, Query, Searcher, Target, Term, Understood, Vectors, Waits, What, check,
 };
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
+use crate::metrics::Outcome;
 use crate::root::{Merged, Root, RootParams};
 
 /// A term with everything known but the vectors of indexed images, which need a look at the shards.
@@ -114,26 +119,47 @@ impl Searcher {
 
     async fn one(&self, query: Query, call: Call, kind: Kind) -> Result<Answer> {
         let index = self.index(&query.target)?;
+        let answer = self.one_of(&index, query, call, kind).await;
+        if answer.is_err() {
+            self.metrics.ended(&index.name, Outcome::failed, 1);
+        }
+        answer
+    }
+
+    async fn one_of(
+        &self,
+        index: &OpenIndex,
+        query: Query,
+        call: Call,
+        kind: Kind,
+    ) -> Result<Answer> {
         let mut options = query.options;
         let k = match kind {
             Kind::Range => check::range(&mut options, &self.limits)?,
             _ => check::k(options.k, &self.limits)?,
         };
-        let (params, searches) = check::options(options, k, &self.limits, &index, &call.cancel)?;
+        let (params, searches) = check::options(options, k, &self.limits, index, &call.cancel)?;
         // All cheap checks first: a query that must fail should not cost an encoding.
-        check::terms(&query.terms, &index)?;
+        check::terms(&query.terms, index)?;
         let mut waits = Waits::default();
         let (terms, sizes_differ) =
-            self.encode_terms(&index, query.terms, &call, &mut waits.encode).await?;
+            self.encode_terms(index, query.terms, &call, &mut waits.encode).await?;
 
         let leaf = &params.leaf;
         let understood =
             Understood { k: leaf.k, nprobe: leaf.nprobe, refine: leaf.refine, searches };
-        let root = Arc::clone(&index.root);
-        let job = move |scratch: &mut Scratch| work(&root, terms, &params, kind, scratch);
+        let (root, metrics) = (Arc::clone(&index.root), Arc::clone(&self.metrics));
+        let job = move |scratch: &mut Scratch| {
+            let done = work(&root, terms, &params, kind, scratch);
+            metrics.codes(scratch.take_counts());
+            done
+        };
         let (done, queue) = self.pool.run(1, job).await?;
         let done = done?;
         (waits.queue, waits.resolve, waits.total) = (queue, done.resolve, call.arrival.elapsed());
+        let (name, generation) = (&index.name, index.generation);
+        let told = Told { index: name, generation, understood, waits: &waits };
+        self.report(&told, iter::once(&done.merged), 0);
         Ok(Answer {
             merged: done.merged,
             metric: index.metric,
@@ -203,6 +229,7 @@ fn work(
     kind: Kind,
     scratch: &mut Scratch,
 ) -> Result<Done> {
+    let span = search_span().entered();
     let start = Instant::now();
     let x = resolve(root, terms)?;
     let resolve = start.elapsed();
@@ -212,16 +239,49 @@ fn work(
     if kind == Kind::Range {
         let (mut merged, truncated) = root.search_range(&x, params, scratch)?;
         merged.times += spent;
+        record(&span, &merged.times, scratch);
         return Ok(Done { merged, truncated, explained: None, resolve });
     }
     let found = root.search(&x, params, scratch)?.pop();
     let mut merged = found.ok_or_else(|| Error::new(Code::Internal, "no leaf answered"))?;
     merged.times += spent;
+    record(&span, &merged.times, scratch);
     let explained = match kind {
         Kind::Explain => Some(root.explain(&x, params, scratch)?),
         _ => None,
     };
     Ok(Done { merged, truncated: false, explained, resolve })
+}
+
+/// The span of what a compute thread does for a request.
+pub(super) fn search_span() -> Span {
+    tracing::debug_span!(
+        "search",
+        probe_us = Empty,
+        lut_us = Empty,
+        scan_us = Empty,
+        refine_us = Empty,
+        codes_scanned = Empty,
+        codes_scored = Empty,
+    )
+}
+
+/// Writes what was done into a [`search_span`].
+pub(super) fn record(span: &Span, times: &StageTimes, scratch: &Scratch) {
+    if span.is_disabled() {
+        return;
+    }
+    let stages = [
+        ("probe_us", times.probe),
+        ("lut_us", times.lut),
+        ("scan_us", times.scan),
+        ("refine_us", times.refine),
+    ];
+    for (name, time) in stages {
+        span.record(name, time.as_micros() as u64);
+    }
+    let counts = scratch.counts();
+    span.record("codes_scanned", counts.scanned).record("codes_scored", counts.survived);
 }
 
 /// The query's descriptor, (dim,): the weighted mean of its terms; a single term as it is.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_index::{Scratch, StageTimes};
+use ocelli_proto::observe::Context;
 use ocelli_proto::status::Code;
 use tokio::task::JoinSet;
 
-use super::answer::{Resolvable, resolve};
-use super::{Batch, BatchAnswer, Call, Searcher, Waits, check};
+use super::answer::{Resolvable, record, resolve, search_span};
+use super::report::Told;
+use super::{Batch, BatchAnswer, Call, Searcher, Understood, Waits, check};
 use crate::error::{Error, Result};
 use crate::pool::Pool;
 use crate::root::{Merged, Root, RootParams};
@@ -41,7 +43,11 @@ impl Searcher {
         let n = batch.queries.len();
         check::count("queries", n, self.limits.max_batch)?;
         let k = check::k(batch.options.k, &self.limits)?;
-        let (params, _) = check::options(batch.options, k, &self.limits, &index, &call.cancel)?;
+        let (params, searches) =
+            check::options(batch.options, k, &self.limits, &index, &call.cancel)?;
+        let leaf = &params.leaf;
+        let understood =
+            Understood { k: leaf.k, nprobe: leaf.nprobe, refine: leaf.refine, searches };
         let params = Arc::new(params);
         let mut waits = Waits::default();
         let mut results: Vec<Option<Result<(Merged, bool)>>> = Vec::new();
@@ -75,8 +81,14 @@ impl Searcher {
             {
                 let (root, params) = (Arc::clone(&index.root), Arc::clone(&params));
                 let (queries, dim) = (items.len(), index.dim);
-                let job = move |scratch: &mut Scratch| work(&root, items, &params, dim, scratch);
-                running.spawn(run(Arc::clone(&self.pool), queries, job, begun));
+                let metrics = Arc::clone(&self.metrics);
+                let job = move |scratch: &mut Scratch| {
+                    let answered = work(&root, items, &params, dim, scratch);
+                    metrics.codes(scratch.take_counts());
+                    answered
+                };
+                let run = run(Arc::clone(&self.pool), queries, job, begun);
+                running.spawn(Context::current().attach(run));
             }
             let Some(joined) = running.join_next().await else { break };
             let joined = joined.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
@@ -91,12 +103,13 @@ impl Searcher {
         }
         waits.total = call.arrival.elapsed();
         let missing = || Err(Error::new(Code::Internal, "no answer"));
-        Ok(BatchAnswer {
-            results: results.into_iter().map(|result| result.unwrap_or_else(missing)).collect(),
-            metric: index.metric,
-            generation: index.generation,
-            waits,
-        })
+        let results: Vec<Result<(Merged, bool)>> =
+            results.into_iter().map(|result| result.unwrap_or_else(missing)).collect();
+        let answers = || results.iter().flatten().map(|(merged, _)| merged);
+        let (name, generation) = (&index.name, index.generation);
+        let told = Told { index: name, generation, understood, waits: &waits };
+        self.report(&told, answers(), n - answers().count());
+        Ok(BatchAnswer { results, metric: index.metric, generation: index.generation, waits })
     }
 }
 
@@ -123,6 +136,7 @@ fn work(
     dim: usize,
     scratch: &mut Scratch,
 ) -> Result<Vec<Answered>> {
+    let span = search_span().entered();
     let mut x = Vec::with_capacity(items.len() * dim);
     let mut searched = Vec::with_capacity(items.len());
     let mut answered = Vec::with_capacity(items.len());
@@ -163,12 +177,15 @@ fn work(
         }
         let found = root.search(&x, params, scratch)?;
         let spent = spent.into_iter().chain(std::iter::repeat(StageTimes::default()));
+        let mut times = StageTimes::default();
         for (((number, sizes_differ), mut merged), spent) in
             searched.into_iter().zip(found).zip(spent)
         {
             merged.times += spent;
+            times += merged.times;
             answered.push((number, Ok((merged, sizes_differ))));
         }
+        record(&span, &times, scratch);
     }
     Ok(answered)
 }

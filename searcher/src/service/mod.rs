@@ -8,9 +8,11 @@ mod check;
 mod combine;
 mod index;
 mod open;
+mod report;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +24,7 @@ use tokio::sync::watch as channel;
 use crate::encoder_client::EncoderClient;
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::root::Merged;
 pub use admin::{Change, GenerationState, Generations, IndexState};
@@ -206,6 +209,8 @@ pub struct Searcher {
     encoder: Option<EncoderClient>,
     limits: Limits,
     pool: Arc<Pool>,
+    metrics: Arc<Metrics>,
+    slow: report::SlowLog,
     in_flight: Arc<AtomicUsize>,
     draining: AtomicBool,
     stopping: channel::Sender<bool>,
@@ -228,6 +233,21 @@ impl Searcher {
     /// [`ocelli_proto::status::Code::ResourceExhausted`].
     pub fn admits(&self) -> Result<()> {
         self.pool.admits()
+    }
+
+    /// Counters and times of queries.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Jobs that run or wait for a thread.
+    pub fn jobs(&self) -> usize {
+        self.pool.jobs()
+    }
+
+    /// Threads that search.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
     }
 
     /// Whether the server wants traffic.
@@ -271,5 +291,11 @@ impl Searcher {
         let index = self.slot(&target.index)?.current();
         check::generation(&index, target.generation)?;
         Ok(index)
+    }
+}
+
+impl fmt::Debug for Searcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Searcher").field("indexes", &self.indexes.keys()).finish_non_exhaustive()
     }
 }

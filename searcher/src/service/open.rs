@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 
+use super::report::SlowLog;
 use super::{Limits, Searcher, Slot};
 use crate::config::Config;
 use crate::encoder_client::EncoderClient;
@@ -52,6 +53,8 @@ impl Searcher {
                 config.max_queued,
                 Duration::from_millis(config.max_queue_ms),
             )?),
+            metrics: Arc::default(),
+            slow: SlowLog::new(config.slow_query_ms),
             in_flight: Arc::default(),
             draining: AtomicBool::new(false),
             stopping: watch::Sender::new(false),

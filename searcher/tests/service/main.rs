@@ -8,6 +8,7 @@ mod api;
 #[path = "../../../proto/testing/authority.rs"]
 mod authority;
 mod malformed;
+mod observe;
 mod process;
 mod query;
 mod raw;

@@ -75,18 +75,18 @@ impl Process {
         Ok(SearchServiceClient::new(self.channel().await?))
     }
 
-    async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
+    pub async fn admin(&self) -> Result<AdminServiceClient<Channel>> {
         Ok(AdminServiceClient::new(self.channel().await?))
     }
 
-    fn signal(&self, name: &str) -> Result<()> {
+    pub fn signal(&self, name: &str) -> Result<()> {
         let pid = self.child.id().to_string();
         ensure!(Command::new("kill").args(["-s", name, &pid]).status()?.success());
         Ok(())
     }
 
     /// Waits for the end; the exit code.
-    async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
+    pub async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
         let end = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -189,7 +189,7 @@ async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
         tokens_file: place.path("encoder.tokens"),
         reload_interval_ms: 50,
     })?;
-    let encoder = FakeEncoder::start_secured(spec().hash(), security).await?;
+    let encoder = FakeEncoder::new(spec().hash()).serve_secured(security).await?;
     let url = encoder.url.replace("http://", "https://");
     let (tokens, encoder_ca, encoder_token) =
         (place.text("tokens"), place.text("second.ca"), place.text("for-encoder"));

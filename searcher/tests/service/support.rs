@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,6 +23,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -188,17 +189,26 @@ impl Running {
 /// image `slow` is never answered.
 #[derive(Clone)]
 pub struct FakeEncoder {
-    pub spec_hash: String,
+    spec_hash: String,
+    /// The metadata of the last image.
+    pub seen: Arc<Mutex<MetadataMap>>,
 }
 
 impl FakeEncoder {
-    pub async fn start(spec: Hash) -> Result<Running> {
-        FakeEncoder::start_secured(spec, Security::default()).await
+    pub fn new(spec: Hash) -> FakeEncoder {
+        FakeEncoder { spec_hash: spec.to_string(), seen: Arc::default() }
     }
 
-    pub async fn start_secured(spec: Hash, security: Security) -> Result<Running> {
-        let encoder = FakeEncoder { spec_hash: spec.to_string() };
-        let routes = Routes::new(EncoderServiceServer::new(encoder));
+    pub async fn start(spec: Hash) -> Result<Running> {
+        FakeEncoder::new(spec).serve().await
+    }
+
+    pub async fn serve(self) -> Result<Running> {
+        self.serve_secured(Security::default()).await
+    }
+
+    pub async fn serve_secured(self, security: Security) -> Result<Running> {
+        let routes = Routes::new(EncoderServiceServer::new(self));
         let server = Server::bind("127.0.0.1:0").await?.secured(security)?;
         Running::serve(server, routes, &["ocelli.v1.EncoderService"]).await
     }
@@ -210,6 +220,7 @@ impl EncoderService for FakeEncoder {
         &self,
         request: Request<v1::EncodeRequest>,
     ) -> Result<Response<v1::EncodeResponse>, Status> {
+        *self.seen.lock().expect("no panic") = request.metadata().clone();
         let request = request.into_inner();
         match request.data.as_slice() {
             b"bad" => return Err(Status::invalid_argument("no image")),

@@ -1,0 +1,274 @@
+//! What an operator sees: metrics, ids of requests, slow queries, traces.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ocelli_index::Hash;
+use ocelli_proto::v1;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::bytes::Bytes;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+
+use crate::process::{Process, soon};
+use crate::query::{image, one, vector};
+use crate::raw::Raw;
+use crate::support::{DIM, FakeEncoder, build, flip, numbers, spec};
+
+/// A GET of the endpoint beside the server: status line and body.
+async fn get(server: &Process, path: &str) -> Result<(String, String)> {
+    let told = || async { Ok(server.log().contains("metrics address=")) };
+    anyhow::ensure!(soon(told).await?, "{}", server.log());
+    let log = server.log();
+    let (_, rest) = log.split_once("metrics address=").context("an address")?;
+    let address = rest.lines().next().context("an address")?;
+    let mut stream = TcpStream::connect(address.trim())?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").context("headers and a body")?;
+    Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
+}
+
+/// The value of the series whose name and labels these are, as they are written.
+fn value(metrics: &str, series: &str) -> Option<f64> {
+    let line = metrics
+        .lines()
+        .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn handled(method: &str, code: &str) -> String {
+    format!(
+        "grpc_server_handled_total{{grpc_service=\"ocelli.v1.SearchService\",grpc_method=\"{method}\",grpc_code=\"{code}\"}}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_and_readiness_say_what_happened() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shards = build(folder.path())?;
+    let settings = [("METRICS__LISTEN", "127.0.0.1:0"), ("WARM", "false"), ("WATCH_MS", "0")];
+    let mut server = Process::start(folder.path(), &settings)?;
+    let mut client = server.client().await?;
+    let (status, body) = get(&server, "/readyz").await?;
+    assert!(status.contains("200") && body.contains("ready"), "{status} {body}");
+    let before = get(&server, "/metrics").await?.1;
+    assert_eq!(value(&before, &handled("Search", "OK")), None);
+    assert_eq!(value(&before, "ocelli_index_shards_failed{index=\"synthetic\"}"), Some(0.0));
+
+    client.search(one(vector(numbers(5, DIM)))).await?;
+    let refused = v1::SearchRequest { k: u32::MAX, ..one(vector(numbers(5, DIM))) };
+    client.search(refused).await.expect_err("k is too large");
+    let query = |values| {
+        let term = v1::QueryTerm { weight: None, term: Some(vector(values)) };
+        v1::BatchQuery { terms: vec![term] }
+    };
+    let queries = vec![query(numbers(1, DIM)), query(numbers(2, DIM)), query(vec![1.0])];
+    client.batch_search(v1::BatchSearchRequest { queries, ..Default::default() }).await?;
+    // A path that is none must not become a series of its own.
+    let mut nowhere = tonic::client::Grpc::new(server.channel().await?);
+    nowhere.ready().await?;
+    let path = "/ocelli.v1.SearchService/NoSuchMethod".parse()?;
+    let unknown = nowhere.unary(Request::new(Bytes::new()), path, Raw).await;
+    assert_eq!(unknown.map(|_| ()).expect_err("no such method").code(), Code::Unimplemented);
+
+    let metrics = get(&server, "/metrics").await?.1;
+    let expect = |series: &str, expected: f64| {
+        assert_eq!(value(&metrics, series), Some(expected), "{series} in\n{metrics}");
+    };
+    expect(&handled("Search", "OK"), 1.0);
+    expect(&handled("Search", "INVALID_ARGUMENT"), 1.0);
+    expect(&handled("BatchSearch", "OK"), 1.0);
+    expect("ocelli_queries_total{index=\"synthetic\",outcome=\"ok\"}", 3.0);
+    expect("ocelli_queries_total{index=\"synthetic\",outcome=\"failed\"}", 2.0);
+    expect("ocelli_query_stage_seconds_count{stage=\"scan\"}", 3.0);
+    expect("ocelli_query_stage_seconds_count{stage=\"queue\"}", 2.0);
+    expect("ocelli_query_stage_seconds_count{stage=\"encode\"}", 0.0);
+    expect("ocelli_index_generation{index=\"synthetic\"}", 1.0);
+    expect("ocelli_index_rows{index=\"synthetic\"}", 12000.0);
+    expect("ocelli_index_shards{index=\"synthetic\"}", 2.0);
+    expect("ocelli_ready", 1.0);
+    assert!(!metrics.contains("NoSuchMethod"), "{metrics}");
+    expect(
+        "grpc_server_handled_total{grpc_service=\"unknown\",grpc_method=\"unknown\",grpc_code=\"UNIMPLEMENTED\"}",
+        1.0,
+    );
+    expect(
+        "grpc_server_in_flight{grpc_service=\"ocelli.v1.SearchService\",grpc_method=\"Search\"}",
+        0.0,
+    );
+    let scanned = value(&metrics, "ocelli_codes_scanned_total").context("codes")?;
+    let scored = value(&metrics, "ocelli_codes_scored_total").context("codes")?;
+    // One query scans everything, the two of the batch every list but some.
+    assert!(scanned >= 12_000.0 && scored >= 30.0 && scored < scanned, "{scanned} {scored}");
+    let resident = value(&metrics, "process_resident_memory_bytes").context("memory")?;
+    assert!(resident > 1e6, "{resident}");
+    assert!(metrics.ends_with("# EOF\n"), "the text is whole");
+
+    // Damage shows as a shard that fails, and as answers without it.
+    flip(&shards[1], 70_000)?;
+    let partial = v1::SearchRequest { allow_partial: true, ..one(vector(numbers(5, DIM))) };
+    let mut restarted = Process::start(folder.path(), &settings)?;
+    restarted.client().await?.search(partial).await?;
+    let metrics = get(&restarted, "/metrics").await?.1;
+    let failed = value(&metrics, "ocelli_index_shards_failed{index=\"synthetic\"}");
+    assert_eq!(failed, Some(1.0), "{metrics}");
+    let partial = value(&metrics, "ocelli_queries_total{index=\"synthetic\",outcome=\"partial\"}");
+    assert_eq!(partial, Some(1.0), "{metrics}");
+
+    let drain = v1::DrainRequest { drain: Some(true), timeout_ms: 0 };
+    restarted.admin().await?.drain(drain).await?;
+    assert!(get(&restarted, "/readyz").await?.0.contains("503"));
+    assert!(get(&restarted, "/livez").await?.0.contains("200"));
+    restarted.check_alive()?;
+    server.check_alive()
+}
+
+#[tokio::test]
+async fn metrics_that_others_could_read_are_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let refused = Process::start(folder.path(), &[("METRICS__LISTEN", "0.0.0.0:0")]);
+    let message = refused.err().context("it must not start")?.to_string();
+    assert!(message.contains("metrics.insecure"), "{message}");
+    let settings = [("METRICS__LISTEN", "0.0.0.0:0"), ("METRICS__INSECURE", "true")];
+    Process::start(folder.path(), &settings)?.check_alive()
+}
+
+/// The client's id comes back and stands in the log; one that could forge log lines is replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_request_is_logged_with_its_id_and_its_stages() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let mut server = Process::start(folder.path(), &[("SLOW_QUERY_MS", "1")])?;
+    let mut client = server.client().await?;
+    let queries = (0..3000).map(|seed| {
+        let term = v1::QueryTerm { weight: None, term: Some(vector(numbers(seed, DIM))) };
+        v1::BatchQuery { terms: vec![term] }
+    });
+    let batch =
+        v1::BatchSearchRequest { queries: queries.collect(), exact: true, ..Default::default() };
+    let mut request = Request::new(batch);
+    request.metadata_mut().insert("x-request-id", "client-7.a:b_C".parse()?);
+    let response = client.batch_search(request).await?;
+    let id = response.metadata().get("x-request-id").context("an id")?;
+    assert_eq!(id.to_str()?, "client-7.a:b_C");
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("slow query")).context(log.clone())?;
+    for part in
+        ["client-7.a:b_C", "queries=3000", "scan_us=", "queue_us=", "SearchService/BatchSearch"]
+    {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+
+    let mut request = Request::new(one(vector(numbers(5, DIM))));
+    request.metadata_mut().insert("x-request-id", "a b".parse()?);
+    let response = client.search(request).await?;
+    let drawn = response.metadata().get("x-request-id").context("an id")?.to_str()?.to_owned();
+    assert!(drawn.len() == 16 && drawn.bytes().all(|c| c.is_ascii_hexdigit()), "{drawn}");
+    let response = client.search(one(vector(numbers(5, DIM)))).await?;
+    assert_ne!(response.metadata().get("x-request-id").context("an id")?.to_str()?, drawn);
+    // Refusals carry one too, for whoever asks what became of them.
+    let refused = v1::SearchRequest { k: u32::MAX, ..one(vector(numbers(5, DIM))) };
+    let status = client.search(refused).await.expect_err("k is too large");
+    assert!(status.metadata().get("x-request-id").is_some());
+    server.check_alive()
+}
+
+/// Keeps the spans that it is sent.
+#[derive(Clone, Default)]
+struct Collected(Arc<Mutex<Vec<Span>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collected {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans;
+        let spans = resources.into_iter().flat_map(|spans| spans.scope_spans);
+        self.0.lock().expect("no panic").extend(spans.flat_map(|spans| spans.spans));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+/// A query by image, from the client's own span down to what the compute thread did, in one trace; the encoder is
+/// told of it too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_by_image_is_one_trace() -> Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let collector = format!("http://{}", listener.local_addr()?);
+    let collected = Collected::default();
+    let service = TraceServiceServer::new(collected.clone());
+    let serve = tonic::transport::Server::builder().add_service(service);
+    tokio::spawn(serve.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let hash: Hash = spec().hash();
+    let encoder = FakeEncoder::new(hash);
+    let seen = Arc::clone(&encoder.seen);
+    let encoder = encoder.serve().await?;
+    let settings =
+        [("ENCODER__URL", encoder.url.as_str()), ("TRACES__OTLP_URL", collector.as_str())];
+    let mut server = Process::start(folder.path(), &settings)?;
+    let mut client = server.client().await?;
+    let mut request = Request::new(one(v1::query_term::Term::Image(image(b"photo"))));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    // The last two digits say that the client wants this one traced, whatever the share.
+    let parent = format!("00-{trace}-b7ad6b7169203331-01");
+    request.metadata_mut().insert("traceparent", parent.parse()?);
+    request.metadata_mut().insert("x-request-id", "photo-1".parse()?);
+    client.search(request).await?;
+
+    let told = seen.lock().expect("no panic").clone();
+    assert_eq!(told.get("x-request-id").context("an id")?.to_str()?, "photo-1");
+    let passed_on = told.get("traceparent").context("a trace")?.to_str()?.to_owned();
+    assert!(passed_on.contains(trace) && passed_on != parent, "{passed_on}");
+
+    // What is left is sent when the server ends.
+    server.signal("TERM")?;
+    assert_eq!(server.end(Duration::from_secs(60)).await?, Some(0));
+    assert!(soon(|| async { Ok(!collected.0.lock().expect("no panic").is_empty()) }).await?);
+    let spans = collected.0.lock().expect("no panic").clone();
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let find = |name: &str| {
+        let found = spans.iter().find(|span| span.name == name && hex(&span.trace_id) == trace);
+        found.with_context(|| {
+            format!("{name} in {:?}", spans.iter().map(|s| &s.name).collect::<Vec<_>>())
+        })
+    };
+    let root = find("SearchService/Search")?;
+    assert_eq!(hex(&root.parent_span_id), "b7ad6b7169203331");
+    for name in ["encode", "queue", "search"] {
+        let span = find(name)?;
+        assert_eq!(span.parent_span_id, root.span_id, "{name}");
+        assert!(root.start_time_unix_nano <= span.start_time_unix_nano, "{name}");
+        assert!(span.end_time_unix_nano <= root.end_time_unix_nano, "{name}");
+    }
+    assert!(passed_on.contains(&hex(&find("encode")?.span_id)), "the encoder's parent");
+    let attributes = &find("search")?.attributes;
+    assert!(attributes.iter().any(|a| a.key == "scan_us"), "{attributes:?}");
+    let times: Vec<String> = ["SearchService/Search", "encode", "queue", "search"]
+        .iter()
+        .map(|name| {
+            let span = find(name)?;
+            Ok(format!(
+                "{name} {} us",
+                (span.end_time_unix_nano - span.start_time_unix_nano) / 1000
+            ))
+        })
+        .collect::<Result<_>>()?;
+    println!("trace: {}", times.join(", "));
+    Ok(())
+}
