@@ -26,7 +26,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::DESCRIPTOR_SET;
 use crate::linger::Lingering;
-use crate::observe::Rpc;
+use crate::observe::{Gate, Rpc};
 use crate::security::{self, Security};
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
@@ -39,6 +39,7 @@ pub struct Server {
     max_concurrent_streams: Option<u32>,
     security: Security,
     rpc: Option<Rpc>,
+    gate: Option<Gate>,
 }
 
 /// Requests of one connection that may have been given up before they are looked at, for each that may run:
@@ -76,6 +77,7 @@ impl Server {
             max_concurrent_streams: None,
             security: Security::default(),
             rpc: None,
+            gate: None,
         })
     }
 
@@ -103,9 +105,9 @@ impl Server {
         Ok(Server { security, ..self })
     }
 
-    /// Counts and times every call in `rpc`, and gives it an id.
-    pub fn observed(self, rpc: Rpc) -> Server {
-        Server { rpc: Some(rpc), ..self }
+    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no further.
+    pub fn observed(self, rpc: Rpc, gate: Option<Gate>) -> Server {
+        Server { rpc: Some(rpc), gate, ..self }
     }
 
     /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
@@ -144,9 +146,9 @@ impl Server {
         let health_service = HealthService::from_health_reporter(health.clone());
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
         let routes = self.security.protect(routes);
-        // Outside of the gate: what it refuses is counted, too.
+        // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's gate.
         let routes = match &self.rpc {
-            Some(rpc) => rpc.wrap(routes),
+            Some(rpc) => rpc.wrap(routes, self.gate),
             None => routes,
         };
 
