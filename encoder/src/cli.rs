@@ -12,6 +12,7 @@ use ocelli_index::{
 };
 use ocelli_proto::observe::{self, TracesConfig};
 use ocelli_proto::role::{LogFormat, main_exit, print};
+use ocelli_proto::security::{self, Role};
 
 use crate::config::{Config, DEFAULT_TOML, PoolingName};
 use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
@@ -45,6 +46,21 @@ enum Command {
     },
     /// Print the default configuration, every key with its explanation.
     Config,
+    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard output.
+    Token(TokenArgs),
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    /// Whose token it is, for the servers' logs.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// What it allows: search or admin.
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
+    /// The file that the token is written to; only its owner can read it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 const ENCODE_HELP: &str = "\
@@ -256,6 +272,9 @@ struct ServeArgs {
     /// Images that may wait for a thread before requests are refused.
     #[arg(long, value_name = "N")]
     max_queued: Option<usize>,
+    /// Serve an address that other machines reach although TLS, or tokens and client certificates, are missing.
+    #[arg(long)]
+    insecure: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -347,6 +366,9 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => run_serve(*args),
         Command::Weights { command } => weights_cli::run(command),
         Command::Config => print(DEFAULT_TOML),
+        Command::Token(TokenArgs { name, role, out }) => {
+            security::draw(&name, role, &out).and_then(|line| print(&line))
+        }
     })
 }
 
@@ -436,10 +458,11 @@ fn run_network(
 }
 
 fn run_serve(args: ServeArgs) -> Result<()> {
-    let ServeArgs { network, run, listen, max_queued } = args;
+    let ServeArgs { network, run, listen, max_queued, insecure } = args;
     let mut config = run.config(network)?;
     over(&mut config.listen, listen);
     over(&mut config.max_queued, max_queued);
+    config.security.insecure |= insecure;
     config.check()?;
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");

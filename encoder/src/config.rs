@@ -8,6 +8,7 @@ use ocelli_index::{
     Combine, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
 use ocelli_proto::role::{self, LogConfig};
+use ocelli_proto::security::SecurityConfig;
 use serde::Deserialize;
 
 use crate::network::{Network, NetworkOptions};
@@ -61,6 +62,7 @@ pub struct Config {
     pub max_queued: usize,
     pub max_message_bytes: usize,
     pub drain_timeout_ms: u64,
+    pub security: SecurityConfig,
     pub log: LogConfig,
 }
 
@@ -208,6 +210,7 @@ impl Config {
             max_queued: self.max_queued,
             max_message_bytes: self.max_message_bytes,
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
+            security: self.security.clone(),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result as AnyResult;
 use ocelli_index::{DescriptorSpec, ErrorCode};
+use ocelli_proto::security::{Security, SecurityConfig};
 use ocelli_proto::server::{Server, shutdown_signal};
 use ocelli_proto::status::Code;
 
@@ -196,19 +197,22 @@ pub struct ServeOptions {
     pub max_message_bytes: usize,
     /// Time for running requests to end at shutdown.
     pub drain_timeout: Duration,
+    /// TLS and tokens.
+    pub security: SecurityConfig,
 }
 
 /// Serves until SIGTERM or SIGINT. `open` reads the network after the address is bound, so that a port
 /// in use is known at once. Writes `listening on ADDRESS` to standard output when it is ready.
 ///
 /// # Errors
-/// A port in use, and what `open` returns.
+/// A port in use, an address that is not secured as it must be, and what `open` returns.
 pub async fn serve(
     options: ServeOptions,
     open: impl FnOnce() -> AnyResult<(Pipeline, ViewOptions)>,
 ) -> AnyResult<()> {
     let stop = shutdown_signal()?;
-    let server = Server::bind(&options.listen).await?;
+    let security = Security::open(&options.security)?;
+    let server = Server::bind(&options.listen).await?.secured(security)?;
     let (pipeline, view_options) = open()?;
     let encoder = Encoder::start(
         &pipeline,
