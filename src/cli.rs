@@ -116,7 +116,7 @@ pub enum Format {
 #[derive(Args)]
 pub struct OutputArgs {
     /// How the result is printed
-    #[arg(long, value_enum, default_value_t, env = "OCELLI_FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t, env = "OCELLI_FORMAT")]
     pub format: Format,
 }
 

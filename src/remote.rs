@@ -14,22 +14,22 @@ use ocelli_proto::tonic::{Code, Request, Response, Status};
 #[derive(Clone, Debug, clap::Args)]
 pub struct RemoteArgs {
     /// The searcher to ask.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7070")]
     server: String,
     /// PEM file of the authorities that may have signed the certificate of an https:// server.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_CA")]
+    #[arg(long, global = true, value_name = "FILE", env = "OCELLI_TLS_CA")]
     tls_ca: Option<PathBuf>,
     /// PEM file of a certificate to show to the server.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_CERT", requires = "tls_key")]
+    #[arg(long, global = true, value_name = "FILE", env = "OCELLI_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// PEM file of its private key.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, global = true, value_name = "FILE", env = "OCELLI_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// File whose first line is a token to show to the server.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TOKEN_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "OCELLI_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// How long to wait for the answer, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 60_000)]
+    #[arg(long, global = true, value_name = "MS", default_value_t = 60_000)]
     timeout_ms: u64,
 }
 
