@@ -191,7 +191,7 @@ pub struct TrainArgs {
     /// How vectors are compared [default: auto]
     #[arg(long, value_enum)]
     pub metric: Option<MetricArg>,
-    /// Learn a rotation (OPQ), behind the PCA where there is one [default: false]
+    /// Learn a rotation (OPQ), behind the PCA where there is one [default: where descriptors are not whitened]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub opq: Option<bool>,
     /// Rounds of OPQ [default: 20]

@@ -136,7 +136,7 @@ fn main() -> Result<()> {
             let options = TrainOptions {
                 nlist: NLIST,
                 m: CODE_BYTES,
-                opq,
+                opq: Some(opq),
                 max_rows: 0,
                 ..Default::default()
             };

@@ -64,7 +64,7 @@ pub struct Train {
     /// Metric of the search.
     pub metric: MetricChoice,
     /// Whether to learn a rotation.
-    pub opq: bool,
+    pub opq: OpqChoice,
     /// OPQ rounds.
     pub opq_niter: usize,
     /// k-means iterations.
@@ -87,6 +87,29 @@ pub struct Build {
     pub threads: usize,
     /// Neighbours that augment each descriptor, 0: none.
     pub dba: usize,
+}
+
+/// Whether a rotation is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpqChoice {
+    /// For descriptors of a network that are not whitened.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl OpqChoice {
+    /// For [`crate::TrainOptions`].
+    pub fn opq(self) -> Option<bool> {
+        match self {
+            OpqChoice::Auto => None,
+            OpqChoice::On => Some(true),
+            OpqChoice::Off => Some(false),
+        }
+    }
 }
 
 /// A metric, or the choice by the vectors' origin.

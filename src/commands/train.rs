@@ -38,7 +38,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
         renormalize: args.renormalize.unwrap_or(config.renormalize),
         coarse: args.coarse.map_or(config.coarse, Into::into),
         metric: args.metric.map_or(config.metric, Into::into).metric(),
-        opq: args.opq.unwrap_or(config.opq),
+        opq: args.opq.or(config.opq.opq()),
         opq_niter: args.opq_niter.unwrap_or(config.opq_niter),
         niter: args.niter.unwrap_or(config.niter),
         seed: args.seed.unwrap_or(config.seed),

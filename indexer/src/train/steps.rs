@@ -63,7 +63,7 @@ impl Transform {
         if options.pca > 0 {
             stages.time("PCA", 0, |_| this.learn_pca(rows, options.pca))?;
         }
-        if options.opq {
+        if options.opq == Some(true) {
             let sample = rows.sample(OPQ_ROWS, u64::from(options.seed));
             let z = stages.time("transform", 0, |_| this.apply(sample))?;
             let opq = OpqOptions { niter: options.opq_niter, ..OpqOptions::default() };

@@ -14,7 +14,7 @@ const OPTIONS: TrainOptions = TrainOptions {
     renormalize: false,
     coarse: CoarseKmeans::Auto,
     metric: None,
-    opq: false,
+    opq: Some(false),
     opq_niter: 4,
     niter: 8,
     seed: 1,
@@ -83,7 +83,7 @@ fn a_model_reconstructs_its_data() {
     let x = clustered(n, dim, 9);
     let parts = [regions(&dir.path().join("a.part"), &x, dim)];
     for opq in [false, true] {
-        let options = TrainOptions { opq, ..OPTIONS };
+        let options = TrainOptions { opq: Some(opq), ..OPTIONS };
         let (model, report) = train(&parts, &options, &silent).unwrap();
         assert_eq!(model.hash(), train(&parts, &options, &silent).unwrap().0.hash());
         assert_eq!(model.parts().metric, Metric::L2);
@@ -116,7 +116,7 @@ fn every_option_makes_a_model_of_the_data() {
         four_bits.clone(),
         two_levels,
         pca.clone(),
-        TrainOptions { opq: true, ..pca.clone() },
+        TrainOptions { opq: Some(true), ..pca.clone() },
         TrainOptions { renormalize: true, ksub: 16, ..pca },
         TrainOptions { renormalize: true, ..OPTIONS },
     ];
@@ -127,7 +127,7 @@ fn every_option_makes_a_model_of_the_data() {
         assert_eq!((p.d, p.m, p.ksub, p.nlist), (d, options.m, options.ksub, options.nlist));
         assert_eq!((p.mean.is_some(), p.renormalize), (options.pca > 0, options.renormalize));
         assert_eq!(report.two_level, options.coarse == CoarseKmeans::TwoLevel);
-        if !options.opq {
+        if options.opq == Some(false) {
             let one = TrainOptions { threads: 1, ..options.clone() };
             assert_eq!(train(&parts, &one, &silent).unwrap().0.hash(), model.hash(), "{options:?}");
         }
