@@ -9,6 +9,7 @@ at random: neither speed nor agreement depends on what they find.
 """
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -178,7 +179,8 @@ def load(case, path):
 
 def peer(case, photos, batch, dtype):
     """Descriptors (n, dim) and seconds."""
-    model = case.model.to(dtype)
+    # A copy: what was rounded to bfloat16 does not come back.
+    model = copy.deepcopy(case.model).to(dtype)
     out = [None] * len(photos)
     start = time.perf_counter()
     with torch.inference_mode(), ThreadPoolExecutor(2) as pool:
@@ -192,7 +194,6 @@ def peer(case, photos, batch, dtype):
                 for i, row in zip(members, rmac(maps)):
                     out[at + i] = row
     seconds = time.perf_counter() - start
-    model.float()
     return torch.stack(out).numpy(), seconds
 
 
