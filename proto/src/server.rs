@@ -36,6 +36,10 @@ pub struct Server {
     rpc: Option<Rpc>,
 }
 
+/// Requests of one connection that may have been given up before they are looked at, for each that may run:
+/// under overload with short deadlines, clients give up several times as many as they get answers to.
+const RESETS_PER_STREAM: usize = 16;
+
 /// What the health service says, to be changed while the server runs.
 #[derive(Clone, Debug)]
 pub struct Health(HealthReporter);
@@ -137,7 +141,7 @@ impl Server {
             // As many may be given up by their client before they are looked at (when all of them run out of
             // time, say); the default of 20 would end the connection, and the others' requests with it.
             .http2_max_pending_accept_reset_streams(
-                self.max_concurrent_streams.map(|streams| streams as usize),
+                self.max_concurrent_streams.map(|streams| streams as usize * RESETS_PER_STREAM),
             )
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async {

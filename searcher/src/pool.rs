@@ -1,9 +1,14 @@
 //! The threads that search, apart from those that speak gRPC, behind a bounded queue.
 //!
+//! A short query is not worth two changes of threads, which cost as much as it does: the task that brought it
+//! searches itself, after it has let everything else come in that is there ([`Pool::run`]). The queue is the same,
+//! and so is who is refused.
+//!
 //! Whoever would wait too long is refused at once: by the number of jobs that wait, or by the time that
 //! these will take, as those before them took. A refusal costs little, an answer that comes too late costs as
 //! much as one that is in time: so goodput stays where it is however many queries come.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,10 +30,42 @@ enum Take<'a> {
     Refuse,
 }
 
+/// How much a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Queries in it.
+    pub queries: usize,
+    /// Codes that they scan, about; `usize::MAX` where nobody knows.
+    pub codes: usize,
+}
+
+impl Work {
+    /// Some queries of whose work nothing is known.
+    pub fn unknown(queries: usize) -> Work {
+        Work { queries, codes: usize::MAX }
+    }
+}
+
+/// The most codes of a short job: about 50 µs of scanning.
+const SHORT_CODES: usize = 64 << 10;
+/// Where queries take longer than this on average, none is short, however few its codes: shards may be read from
+/// a disk, say.
+const SHORT_NS: u64 = 200_000;
+
+/// How far threads that search stand back behind those that speak gRPC, where a core is short.
+const SEARCH_NICE: i32 = 5;
+
+/// The least number of queries before a job that tells how fast the queue moves.
+const TELLING: u64 = 8;
+
 struct Job {
-    run: Box<dyn FnOnce(Take<'_>) + Send>,
+    /// Whether it was run: nobody may be waiting for it any more.
+    run: Box<dyn FnOnce(Take<'_>) -> bool + Send>,
     queued: Instant,
     queries: u64,
+    /// Queries that were waiting when it came.
+    ahead: u64,
+    short: bool,
     /// Whether it runs however long it has waited.
     admitted: bool,
 }
@@ -39,6 +76,8 @@ struct Queue {
     /// Queries in them.
     queries: u64,
     running: usize,
+    /// Whether somebody left a job to those who ran at that time.
+    left: bool,
     closed: bool,
 }
 
@@ -50,6 +89,9 @@ struct Shared {
     max_wait: Duration,
     /// Time of one query in nanoseconds, averaged over the last few dozens.
     query_ns: AtomicU64,
+    /// How long a job waited for each query before it, in nanoseconds, averaged alike. More than a query takes
+    /// itself where the cores have other things to do, such as to speak gRPC.
+    wait_ns: AtomicU64,
 }
 
 impl Shared {
@@ -59,16 +101,13 @@ impl Shared {
 
     /// How long a job that comes now would wait.
     fn expected_wait(&self, queue: &Queue) -> Duration {
-        let query_ns = self.query_ns.load(Ordering::Relaxed);
-        Duration::from_nanos(queue.queries.saturating_mul(query_ns) / self.threads as u64)
+        let searching = self.query_ns.load(Ordering::Relaxed) / self.threads as u64;
+        let waiting = self.wait_ns.load(Ordering::Relaxed);
+        Duration::from_nanos(queue.queries.saturating_mul(searching.max(waiting)))
     }
 
-    fn learn(&self, took: Duration, queries: u64) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / queries.max(1);
-        let before = self.query_ns.load(Ordering::Relaxed);
-        // Races lose a sample, which matters to nobody.
-        let weighted = before.saturating_mul(31).saturating_add(took) / 32;
-        self.query_ns.store(if before == 0 { took } else { weighted }, Ordering::Relaxed);
+    fn is_short(&self, work: Work) -> bool {
+        work.codes <= SHORT_CODES && self.query_ns.load(Ordering::Relaxed) <= SHORT_NS
     }
 
     /// What each thread does until the pool is dropped.
@@ -76,30 +115,112 @@ impl Shared {
         let mut scratch = Scratch::default();
         let mut queue = self.lock();
         loop {
-            let Some(job) = queue.jobs.pop_front() else {
-                if queue.closed {
+            if queue.running < self.threads
+                && let Some(job) = queue.pop(|_| true)
+            {
+                queue = self.run(job, &mut scratch, queue).0;
+                continue;
+            }
+            if queue.closed && queue.jobs.is_empty() {
+                return;
+            }
+            // With jobs that wait, as many run as may: the first of them to end looks at this.
+            queue.left |= !queue.jobs.is_empty();
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Runs a job that was taken from `queue`, which is free meanwhile; whether it was run.
+    fn run<'a>(
+        &'a self,
+        job: Job,
+        scratch: &mut Scratch,
+        queue: MutexGuard<'a, Queue>,
+    ) -> (MutexGuard<'a, Queue>, bool) {
+        drop(queue);
+        let start = Instant::now();
+        let waited = start.duration_since(job.queued);
+        let late = !job.admitted && waited > self.max_wait;
+        let take = if late { Take::Refuse } else { Take::Run(scratch) };
+        // A panic must not take the other queries along; without a result the sender is dropped
+        // and the waiting side hears of it.
+        let ran = catch_unwind(AssertUnwindSafe(|| (job.run)(take)));
+        if ran.is_err() {
+            *scratch = Scratch::default();
+        }
+        let ran = ran.unwrap_or(true);
+        if ran && !late {
+            learn(&self.query_ns, start.elapsed(), job.queries);
+        }
+        if job.ahead >= TELLING {
+            learn(&self.wait_ns, waited, job.ahead);
+        }
+        let mut queue = self.lock();
+        queue.running -= 1;
+        (queue, ran)
+    }
+
+    /// Runs the first job, if it is short, with the buffers of this thread. It need not be that of the task that
+    /// calls this: every task that brought a short job calls this once, so that each gets its turn.
+    fn help(&self) {
+        let mut queue = self.lock();
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                if queue.running >= self.threads {
+                    queue.left |= !queue.jobs.is_empty();
                     return;
                 }
-                queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            queue.queries -= job.queries;
-            queue.running += 1;
-            drop(queue);
-            let start = Instant::now();
-            let late = !job.admitted && start.duration_since(job.queued) > self.max_wait;
-            let take = if late { Take::Refuse } else { Take::Run(&mut scratch) };
-            // A panic must not take the other queries along; without a result the sender is dropped
-            // and the waiting side hears of it.
-            if catch_unwind(AssertUnwindSafe(|| (job.run)(take))).is_err() {
-                scratch = Scratch::default();
+                // Jobs after a long one are for the thread that takes it.
+                let Some(job) = queue.pop(|job| job.short) else { break };
+                let ran;
+                (queue, ran) = self.run(job, scratch, queue);
+                // Nobody comes to help any more for a job that was given up.
+                if ran {
+                    break;
+                }
             }
-            if !late {
-                self.learn(start.elapsed(), job.queries);
-            }
-            queue = self.lock();
-            queue.running -= 1;
+            self.hand_over(&mut queue);
+        });
+    }
+
+    /// Has a thread look at the jobs that others left to the one that ends here.
+    fn hand_over(&self, queue: &mut Queue) {
+        if std::mem::take(&mut queue.left) && !queue.jobs.is_empty() {
+            self.wake.notify_one();
         }
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Queue {
+    /// Takes the first job off, if it is one that `fits`, to be run.
+    fn pop(&mut self, fits: impl FnOnce(&Job) -> bool) -> Option<Job> {
+        let job = self.jobs.pop_front_if(|job| fits(job))?;
+        self.queries -= job.queries;
+        self.running += 1;
+        Some(job)
+    }
+}
+
+/// Moves an average of times by one that `parts` took.
+fn learn(average_ns: &AtomicU64, took: Duration, parts: u64) {
+    let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / parts.max(1);
+    let before = average_ns.load(Ordering::Relaxed);
+    // Races lose a sample, which matters to nobody.
+    let weighted = before.saturating_mul(31).saturating_add(took) / 32;
+    average_ns.store(if before == 0 { took } else { weighted }, Ordering::Relaxed);
+}
+
+/// The help that a task owes for its short job; paid when this is dropped, also where the task is given up: it may
+/// have been helped by somebody whose job still waits.
+struct Owed<'a>(&'a Shared);
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.0.help();
     }
 }
 
@@ -126,12 +247,19 @@ impl Pool {
             max_queued,
             max_wait,
             query_ns: AtomicU64::new(0),
+            wait_ns: AtomicU64::new(0),
         });
         let pool = Pool { shared };
         for number in 0..threads {
             let shared = Arc::clone(&pool.shared);
             let thread = thread::Builder::new().name(format!("search-{number}"));
-            thread.spawn(move || shared.work()).map_err(|error| {
+            let work = move || {
+                // Of this thread alone, on Linux: under overload, who speaks gRPC must get to refuse what is too
+                // much, or requests run out of time before anybody looks at them. Refused, it is as before.
+                let _ = rustix::process::nice(SEARCH_NICE);
+                shared.work();
+            };
+            thread.spawn(work).map_err(|error| {
                 let message = format!("{threads} search threads cannot be started: {error}");
                 Error::new(Code::Internal, message)
             })?;
@@ -170,8 +298,8 @@ impl Pool {
         Err(Error::new(Code::ResourceExhausted, message))
     }
 
-    /// Runs `job`, which is `queries` queries, on a thread of the pool; answers with its result and the time
-    /// that it waited.
+    /// Runs `job` on a thread of the pool, or here if it is short; answers with its result and the time that it
+    /// waited.
     ///
     /// If this future is dropped (the client went away, the deadline passed) before the job has
     /// begun, the job is dropped unrun; its place is free when a thread passes it by.
@@ -181,10 +309,10 @@ impl Pool {
     /// waited for too long all the same; [`Code::Internal`] if the job panics, which ends nothing but the job.
     pub async fn run<T: Send + 'static>(
         &self,
-        queries: usize,
+        work: Work,
         job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
     ) -> Result<(T, Duration)> {
-        self.queue(queries, job, false).await
+        self.queue(work, job, false).await
     }
 
     /// [`Pool::run`] for a further part of a request of which a part has run: it is never refused, since what
@@ -194,15 +322,15 @@ impl Pool {
     /// [`Code::Internal`] as [`Pool::run`].
     pub async fn run_on<T: Send + 'static>(
         &self,
-        queries: usize,
+        work: Work,
         job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
     ) -> Result<(T, Duration)> {
-        self.queue(queries, job, true).await
+        self.queue(work, job, true).await
     }
 
     async fn queue<T: Send + 'static>(
         &self,
-        queries: usize,
+        work: Work,
         job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
         admitted: bool,
     ) -> Result<(T, Duration)> {
@@ -214,7 +342,7 @@ impl Pool {
             drop(wait);
             let _call = call.entered();
             if sender.is_closed() {
-                return;
+                return false;
             }
             let waited = queued.elapsed();
             let result = match take {
@@ -230,17 +358,26 @@ impl Pool {
             };
             // An error means that nobody waits any more.
             let _ = sender.send(result);
+            true
         });
+        let short = self.shared.is_short(work);
         {
             let mut queue = self.shared.lock();
             if !admitted {
                 self.admit(&queue)?;
             }
-            let queries = queries as u64;
+            let (queries, ahead) = (work.queries as u64, queue.queries);
             queue.queries += queries;
-            queue.jobs.push_back(Job { run, queued, queries, admitted });
+            queue.jobs.push_back(Job { run, queued, queries, ahead, short, admitted });
         }
-        self.shared.wake.notify_one();
+        if short {
+            let owed = Owed(&self.shared);
+            // Requests that have arrived come first: they join the queue, or are refused, before anybody searches.
+            tokio::task::yield_now().await;
+            drop(owed);
+        } else {
+            self.shared.wake.notify_one();
+        }
         receiver.await.unwrap_or_else(|_| {
             Err(Error::new(Code::Internal, "the search failed; the server's log says why"))
         })
@@ -258,9 +395,13 @@ impl Drop for Pool {
 mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
+    use std::task::Poll;
 
     use super::*;
 
+    /// For a thread, not for the task that brings it.
+    const LONG_WORK: Work = Work { queries: 1, codes: usize::MAX };
+    const SHORT_WORK: Work = Work { queries: 1, codes: 10 };
     const LONG: Duration = Duration::from_secs(60);
 
     /// Blocks the only thread of a pool; gives it free when the sender is used or dropped.
@@ -269,7 +410,7 @@ mod tests {
         let (started, has_started) = oneshot::channel();
         let pool = Arc::clone(pool);
         let blocker = tokio::spawn(async move {
-            let job = pool.run(1, move |_| {
+            let job = pool.run(LONG_WORK, move |_| {
                 let _ = started.send(());
                 let _ = blocked.recv();
             });
@@ -291,11 +432,11 @@ mod tests {
             let runs = Arc::clone(runs);
             move |_: &mut Scratch| runs.fetch_add(1, Ordering::SeqCst)
         };
-        let mut waiting = Box::pin(pool.run(1, count(&runs)));
+        let mut waiting = Box::pin(pool.run(LONG_WORK, count(&runs)));
         let refused = tokio::select! {
             biased;
             _ = &mut waiting => panic!("the only thread is blocked"),
-            refused = pool.run(1, count(&runs)) => refused,
+            refused = pool.run(LONG_WORK, count(&runs)) => refused,
         };
         assert_eq!(refused.expect_err("the queue is full").code, Code::ResourceExhausted);
         assert!(pool.admits().is_err());
@@ -307,8 +448,64 @@ mod tests {
         while pool.admits().is_err() {
             tokio::task::yield_now().await;
         }
-        pool.run(1, count(&runs)).await?;
+        pool.run(LONG_WORK, count(&runs)).await?;
         assert_eq!(runs.load(Ordering::SeqCst), 1);
+        Ok(())
+    }
+
+    /// Polls a future once.
+    async fn poll_once<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
+        std::future::poll_fn(|task| Poll::Ready(future.as_mut().poll(task).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn a_short_job_runs_where_it_was_brought_and_a_long_one_does_not() -> Result<()> {
+        let pool = Pool::new(1, 10, LONG)?;
+        let here = thread::current().id();
+        let ran_on = |_: &mut Scratch| thread::current().id();
+        assert_eq!(pool.run(SHORT_WORK, ran_on).await?.0, here);
+        assert_ne!(pool.run(LONG_WORK, ran_on).await?.0, here);
+        // Where queries take long for whatever reason, those with few codes are not short either.
+        pool.run(LONG_WORK, |_| thread::sleep(Duration::from_millis(30))).await?;
+        assert_ne!(pool.run(SHORT_WORK, ran_on).await?.0, here);
+        Ok(())
+    }
+
+    /// Tasks help whoever is first in the queue, also when they are given up themselves.
+    #[tokio::test]
+    async fn no_short_job_is_left_behind() -> Result<()> {
+        let pool = Arc::new(Pool::new(1, 10, LONG)?);
+        let mut first = Box::pin(pool.run(SHORT_WORK, |_| 1));
+        let mut second = Box::pin(pool.run(SHORT_WORK, |_| 2));
+        assert!(!poll_once(&mut first).await && !poll_once(&mut second).await);
+        assert_eq!(pool.jobs(), 2);
+        // The second helps the first, which goes away: and helps the second on its way.
+        assert!(!poll_once(&mut second).await);
+        assert_eq!(pool.jobs(), 1);
+        drop(first);
+        assert_eq!(pool.jobs(), 0);
+        assert_eq!(tokio::time::timeout(LONG, second).await.expect("in time")?.0, 2);
+
+        // One that was given up does not take up the help of the next.
+        let mut given_up = Box::pin(pool.run(SHORT_WORK, |_| panic!("it must not run")));
+        let mut next = Box::pin(pool.run(SHORT_WORK, |_| 4));
+        assert!(!poll_once(&mut given_up).await && !poll_once(&mut next).await);
+        drop(given_up);
+        assert_eq!(tokio::time::timeout(LONG, next).await.expect("in time")?.0, 4);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_short_job_waits_for_the_long_one_that_runs() -> Result<()> {
+        let pool = Arc::new(Pool::new(1, 10, LONG)?);
+        let (release, blocker) = blocked(&pool).await;
+        let mut short = Box::pin(pool.run(SHORT_WORK, |_| 3));
+        for _ in 0..3 {
+            assert!(!poll_once(&mut short).await);
+        }
+        drop(release);
+        assert_eq!(tokio::time::timeout(LONG, short).await.expect("in time")?.0, 3);
+        blocker.await.expect("no panic");
         Ok(())
     }
 
@@ -317,7 +514,7 @@ mod tests {
     async fn a_job_that_waited_too_long_is_refused() -> Result<()> {
         let pool = Arc::new(Pool::new(1, 10, Duration::from_millis(20))?);
         let (release, blocker) = blocked(&pool).await;
-        let mut late = Box::pin(pool.run(1, |_| panic!("it must not run")));
+        let mut late = Box::pin(pool.run(LONG_WORK, |_| panic!("it must not run")));
         tokio::select! {
             biased;
             _ = &mut late => panic!("the only thread is blocked"),
@@ -330,11 +527,11 @@ mod tests {
         // The blocking job has taught the pool that queries take 40 ms: with one waiting, the next would
         // wait longer than 20 ms and is refused at once.
         let (release, blocker) = blocked(&pool).await;
-        let mut waiting = Box::pin(pool.run(1, |_| ()));
+        let mut waiting = Box::pin(pool.run(LONG_WORK, |_| ()));
         let refused = tokio::select! {
             biased;
             _ = &mut waiting => panic!("the only thread is blocked"),
-            refused = pool.run(1, |_| ()) => refused,
+            refused = pool.run(LONG_WORK, |_| ()) => refused,
         };
         let message = refused.expect_err("it would wait").message;
         assert!(message.contains("would wait"), "{message}");
@@ -346,9 +543,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_fails_its_own_query_only() -> Result<()> {
         let pool = Pool::new(1, 1, LONG)?;
-        let error = pool.run(1, |_| panic!("a bug")).await.map(|((), _)| ());
+        let error = pool.run(LONG_WORK, |_| panic!("a bug")).await.map(|((), _)| ());
         assert_eq!(error.expect_err("the job panics").code, Code::Internal);
-        assert_eq!(pool.run(1, |_| 7).await?.0, 7);
+        assert_eq!(pool.run(LONG_WORK, |_| 7).await?.0, 7);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The load of `./bench serve`: a server on one core, this client on another.
 //!
-//! - `serve load INDEX QUERIES SERVER CORE IDS`: starts SERVER (the program) for INDEX on CORE, asks it with QUERIES
+//! - `serve load INDEX QUERIES SERVER CORE IDS [PART...]`: starts SERVER (the program) for INDEX on CORE, asks it with QUERIES
 //!   (a file of vectors) in every way, writes the found ids to IDS (ivecs), and prints one JSON object. Pin this
 //!   process to another core.
 //! - `serve raw ADDRESS PATH MESSAGES SECONDS`: sends the messages of a file (each a 32-bit length, little-endian, and
@@ -16,11 +16,12 @@ mod local;
 mod raw;
 mod server;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use load::{Asker, Summary, closed_loop, open_loop};
+use load::{Asker, closed_loop, open_loop};
 use local::Worker;
 use ocelli_index::VectorFile;
 use ocelli_proto::v1;
@@ -30,6 +31,10 @@ use prost::bytes::Bytes;
 use serde_json::{Value, json};
 use server::Server;
 use tonic::transport::{Channel, Endpoint};
+
+/// The load must cost less than what it loads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Lists of each query.
 pub const NPROBE: u32 = 64;
@@ -54,9 +59,9 @@ fn main() -> Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().event_interval(7).build()?;
     let found = match args.as_slice() {
         ["local", index, queries] => return local::serve(Path::new(index), Path::new(queries)),
-        ["load", index, queries, program, core, ids] => {
+        ["load", index, queries, program, core, ids, parts @ ..] => {
             let (index, queries, ids) = (Path::new(index), Path::new(queries), Path::new(ids));
-            runtime.block_on(load_all(index, queries, program, core, ids))?
+            runtime.block_on(load_all(index, queries, program, core, ids, parts))?
         }
         ["raw", address, path, messages, seconds] => {
             let messages = read_messages(Path::new(messages))?;
@@ -64,7 +69,7 @@ fn main() -> Result<()> {
             runtime.block_on(raw(address, path, &messages, time))?
         }
         _ => bail!(
-            "usage: serve load INDEX QUERIES SERVER CORE IDS | raw ADDRESS PATH MESSAGES SECONDS"
+            "usage: serve load INDEX QUERIES SERVER CORE IDS [PART...] | raw ADDRESS PATH MESSAGES SECONDS"
         ),
     };
     println!("{found}");
@@ -99,124 +104,196 @@ fn say(text: impl AsRef<str>) {
     println!("{}", text.as_ref());
 }
 
+/// What is measured against one server.
+struct Bench<'a> {
+    rows: &'a [&'a [f32]],
+    messages: Vec<Bytes>,
+    server: Server,
+    asker: Asker,
+    found: BTreeMap<&'static str, Value>,
+}
+
+/// The parts of a run, in their order.
+const PARTS: [&str; 5] = ["single", "half", "overload", "swap", "connections"];
+
 async fn load_all(
     index: &Path,
     queries: &Path,
     program: &str,
     core: &str,
     ids: &Path,
+    parts: &[&str],
 ) -> Result<Value> {
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
+        bail!("no part is called {unknown:?}; there are {PARTS:?}");
+    }
     let vectors = VectorFile::open(queries)?;
     let x = vectors.read(0..vectors.rows())?;
     let rows: Vec<&[f32]> = x.chunks_exact(vectors.dim()).collect();
-    let messages: Vec<Bytes> = rows.iter().map(|x| search(x).encode_to_vec().into()).collect();
-    let batches: Vec<Bytes> = rows.chunks(BATCH).map(|x| batch(x).encode_to_vec().into()).collect();
-    let mut worker = Worker::start(index, queries, core)?;
+    let worker = Worker::start(index, queries, core)?;
     let server = Server::start(program, index, core)?;
-    let asker = Asker::connect(&server.url).await?;
-
-    write_ids(&server.url, &rows, ids).await?;
-
-    // What a query costs over an empty call and the search itself: the three take turns.
-    let (mut empty, mut local, mut remote, mut added) = (vec![], vec![], vec![], vec![]);
-    let (mut local_batch, mut remote_batch, mut share) = (vec![], vec![], vec![]);
-    asker.one_by_one(SEARCH, &messages, SINGLES, 0).await?;
-    for window in 0..WINDOWS {
-        let from = window * SINGLES;
-        let e = asker.one_by_one(load::EMPTY, &[Bytes::new()], SINGLES, 0).await?.p50_us;
-        let l = worker.single(SINGLES, from)?;
-        let r = asker.one_by_one(SEARCH, &messages, SINGLES, from).await?.p50_us;
-        added.push(r - e - l);
-        empty.push(e);
-        local.push(l);
-        remote.push(r);
-        let l = worker.batch()?;
-        let start = Instant::now();
-        asker.one_by_one(load::BATCH_SEARCH, &batches, batches.len(), 0).await?;
-        let r = rows.len() as f64 / start.elapsed().as_secs_f64();
-        share.push(r / l);
-        local_batch.push(l);
-        remote_batch.push(r);
+    let mut bench = Bench {
+        rows: &rows,
+        messages: rows.iter().map(|x| search(x).encode_to_vec().into()).collect(),
+        asker: Asker::connect(&server.url).await?,
+        server,
+        found: BTreeMap::new(),
+    };
+    write_ids(&bench.server.url, &rows, ids).await?;
+    bench.asker.one_by_one(SEARCH, &bench.messages, SINGLES, 0).await?;
+    let chosen = |part| parts.is_empty() || parts.contains(&part);
+    if chosen("single") {
+        bench.single(worker).await?;
     }
-    let added_p50_us = median(added);
-    let batch_share = median(share);
-    say(format!(
-        "single query, p50: {:.1} us over gRPC; an empty call {:.1}, the search in process {:.1}: {added_p50_us:.1} us added",
-        median(remote),
-        median(empty),
-        median(local)
-    ));
-    say(format!(
-        "batches of {BATCH}: {:.0} queries/s over gRPC, {:.0} in process: {batch_share:.3}",
-        median(remote_batch.clone()),
-        median(local_batch)
-    ));
+    if ["half", "overload", "swap"].into_iter().any(chosen) {
+        let most = bench.most().await?;
+        if chosen("half") {
+            bench.half(most).await;
+        }
+        if chosen("overload") {
+            bench.overload(most).await;
+        }
+        if chosen("swap") {
+            bench.swap(index, most).await?;
+        }
+    }
+    if chosen("connections") {
+        bench.connections().await?;
+    }
+    say(format!("server: {} MiB resident", bench.server.resident_bytes() >> 20));
+    Ok(json!(bench.found))
+}
 
-    if std::env::var_os("OCELLI_BENCH_SINGLE").is_some() {
-        return Ok(
-            json!({"added_p50_us": round(added_p50_us, 1), "batch_share": round(batch_share, 3)}),
-        );
+impl Bench<'_> {
+    fn tell(&mut self, name: &'static str, value: f64, digits: i32) {
+        self.found.insert(name, json!(round(value, digits)));
     }
 
-    // The most that it can do.
-    let mut most = 0.0f64;
-    for concurrency in [4, 16, 64, 256] {
-        let found =
-            closed_loop(&asker, SEARCH, &messages, concurrency, Duration::from_secs(2)).await?;
-        say(format!("{concurrency} at a time: {}", found.line()));
-        most = most.max(found.rate());
+    /// What a query costs over an empty call and the search itself, and batches beside the search itself: all
+    /// take turns.
+    async fn single(&mut self, mut worker: Worker) -> Result<()> {
+        let Bench { rows, messages, asker, .. } = &*self;
+        let batches: Vec<Bytes> =
+            rows.chunks(BATCH).map(|x| batch(x).encode_to_vec().into()).collect();
+        let (mut empty, mut local, mut remote, mut added) = (vec![], vec![], vec![], vec![]);
+        let (mut local_batch, mut remote_batch, mut share) = (vec![], vec![], vec![]);
+        for window in 0..WINDOWS {
+            let from = window * SINGLES;
+            let e = asker.one_by_one(load::EMPTY, &[Bytes::new()], SINGLES, 0).await?.p50_us;
+            let l = worker.single(SINGLES, from)?;
+            let r = asker.one_by_one(SEARCH, messages, SINGLES, from).await?.p50_us;
+            added.push(r - e - l);
+            empty.push(e);
+            local.push(l);
+            remote.push(r);
+            let l = worker.batch()?;
+            let start = Instant::now();
+            asker.one_by_one(load::BATCH_SEARCH, &batches, batches.len(), 0).await?;
+            let r = rows.len() as f64 / start.elapsed().as_secs_f64();
+            share.push(r / l);
+            local_batch.push(l);
+            remote_batch.push(r);
+        }
+        let (added, share) = (median(added), median(share));
+        let (remote, remote_batch) = (median(remote), median(remote_batch));
+        say(format!(
+            "single query, p50: {remote:.1} us over gRPC; an empty call {:.1}, the search in process {:.1}: {added:.1} us added",
+            median(empty),
+            median(local)
+        ));
+        say(format!(
+            "batches of {BATCH}: {remote_batch:.0} queries/s over gRPC, {:.0} in process: {share:.3}",
+            median(local_batch)
+        ));
+        self.tell("added_p50_us", added, 1);
+        self.tell("single_p50_us", remote, 1);
+        self.tell("batch_share", share, 3);
+        self.tell("batch_queries_per_s", remote_batch, 0);
+        Ok(())
     }
-    let half = open_loop(&asker, SEARCH, &messages, most / 2.0, Duration::from_secs(4), None).await;
-    let p99_over_p50 = half.p99_us / half.p50_us;
-    say(format!("half of {most:.0}/s offered: {}; p99 / p50 {p99_over_p50:.2}", half.line()));
-    let mut overload = Vec::new();
-    for times in [1.0, 2.0, 3.0] {
-        let time = Duration::from_secs(4);
-        let found = open_loop(&asker, SEARCH, &messages, times * most, time, Some(WORTH)).await;
-        say(format!("{times} x {most:.0}/s offered: {}", found.line()));
-        overload.push(found);
+
+    /// The most that it can do, in queries per second.
+    async fn most(&mut self) -> Result<f64> {
+        let mut most = 0.0f64;
+        for concurrency in [4, 16, 64, 256] {
+            let time = Duration::from_secs(2);
+            let found = closed_loop(&self.asker, SEARCH, &self.messages, concurrency, time).await?;
+            say(format!("{concurrency} at a time: {}", found.line()));
+            most = most.max(found.rate());
+        }
+        self.tell("queries_per_s", most, 0);
+        Ok(most)
     }
-    let best = overload.iter().map(Summary::rate).fold(most, f64::max);
-    let goodput = overload.last().map_or(0.0, Summary::rate) / best;
-    say(format!("goodput at 3 x: {goodput:.3} of {best:.0}/s"));
 
-    // Generations change under half of the load.
-    let mut admin = server.admin().await?;
-    let (generations, swap_time) = (server::two_generations(index)?, Duration::from_secs(4));
-    let before = open_loop(&asker, SEARCH, &messages, most / 2.0, swap_time, None).await;
-    let changes = server::change(&mut admin, generations, swap_time);
-    let load = open_loop(&asker, SEARCH, &messages, most / 2.0, swap_time, None);
-    let (during, changes) = tokio::join!(load, changes);
-    let changes = changes?;
-    let failed = during.failed();
-    say(format!("before changes of generations: {}", before.line()));
-    say(format!(
-        "during {changes} changes: {}; p99 {:.2} x, {failed} failed",
-        during.line(),
-        during.p99_us / before.p99_us
-    ));
+    /// Tails at half load: the median of windows, since other tenants of the machine have tails too.
+    async fn half(&mut self, most: f64) {
+        let (mut ratios, mut p99, mut floors) = (vec![], vec![], vec![]);
+        for _ in 0..WINDOWS {
+            let time = Duration::from_secs(2);
+            let nothing = [Bytes::new()];
+            let empty = open_loop(&self.asker, load::EMPTY, &nothing, most / 2.0, time, None).await;
+            floors.push(empty.p99_us);
+            let half = open_loop(&self.asker, SEARCH, &self.messages, most / 2.0, time, None).await;
+            say(format!("half of {most:.0}/s offered: {}", half.line()));
+            ratios.push(half.p99_us / half.p50_us);
+            p99.push(half.p99_us);
+        }
+        let (ratio, p99, floor) = (median(ratios), median(p99), median(floors));
+        say(format!(
+            "p99 / p50 {ratio:.2}, p99 {p99:.0} us; of empty calls at the same rate {floor:.0} us"
+        ));
+        self.tell("empty_p99_us_at_half", floor, 0);
+        self.tell("p99_over_p50", ratio, 2);
+        self.tell("p99_us_at_half", p99, 0);
+    }
 
-    let idle = connections::idle(&server.address, 10_000).await?;
-    let beside = asker.one_by_one(SEARCH, &messages, SINGLES, 0).await?;
-    let alive = connections::ping(idle).await;
-    say(format!("10,000 idle connections: {alive} alive; beside them {}", beside.line()));
-    let streams = connections::streams(&server.url, &rows, 1000).await?;
-    say(format!("1,000 streams at a time: {streams} got every answer"));
-    let memory = server.resident_bytes();
-    say(format!("server: {} MiB resident", memory >> 20));
-    Ok(json!({
-        "added_p50_us": round(added_p50_us, 1),
-        "batch_share": round(batch_share, 3),
-        "p99_over_p50": round(p99_over_p50, 2),
-        "goodput_share_at_3x": round(goodput, 3),
-        "failed_during_swap": failed,
-        "swap_p99_ratio": round(during.p99_us / before.p99_us, 2),
-        "idle_alive": alive,
-        "streams_served": streams,
-        "queries_per_s": round(most, 0),
-        "batch_queries_per_s": round(median(remote_batch), 0),
-        "single_p50_us": round(beside.p50_us, 1),
-    }))
+    async fn overload(&mut self, most: f64) {
+        let (mut best, mut last) = (most, 0.0);
+        for times in [1.0, 2.0, 3.0] {
+            let time = Duration::from_secs(4);
+            let rate = times * most;
+            let found =
+                open_loop(&self.asker, SEARCH, &self.messages, rate, time, Some(WORTH)).await;
+            say(format!("{times} x {most:.0}/s offered: {}", found.line()));
+            last = found.rate();
+            best = best.max(last);
+        }
+        say(format!("goodput at 3 x: {:.3} of {best:.0}/s", last / best));
+        self.tell("goodput_share_at_3x", last / best, 3);
+    }
+
+    /// Generations change under half of the load.
+    async fn swap(&mut self, index: &Path, most: f64) -> Result<()> {
+        let Bench { asker, messages, server, .. } = &*self;
+        let mut admin = server.admin().await?;
+        let (generations, time) = (server::two_generations(index)?, Duration::from_secs(4));
+        let load = || open_loop(asker, SEARCH, messages, most / 2.0, time, None);
+        let before = load().await;
+        let changes = server::change(&mut admin, generations, time);
+        let (during, changes) = tokio::join!(load(), changes);
+        let (changes, failed) = (changes?, during.failed());
+        let ratio = during.p99_us / before.p99_us;
+        say(format!("before changes of generations: {}", before.line()));
+        say(format!(
+            "during {changes} changes: {}; p99 {ratio:.2} x, {failed} failed",
+            during.line()
+        ));
+        self.tell("failed_during_swap", failed as f64, 0);
+        self.tell("swap_p99_ratio", ratio, 2);
+        Ok(())
+    }
+
+    async fn connections(&mut self) -> Result<()> {
+        let idle = connections::idle(&self.server.address, 10_000).await?;
+        let beside = self.asker.one_by_one(SEARCH, &self.messages, SINGLES, 0).await?;
+        let alive = connections::ping(idle).await;
+        say(format!("10,000 idle connections: {alive} alive; beside them {}", beside.line()));
+        let streams = connections::streams(&self.server.url, self.rows, 1000).await?;
+        say(format!("1,000 streams at a time: {streams} got every answer"));
+        self.found.insert("idle_alive", json!(alive));
+        self.found.insert("streams_served", json!(streams));
+        Ok(())
+    }
 }
 
 async fn channel(url: &str) -> Result<Channel> {
@@ -249,8 +326,9 @@ fn round(value: f64, digits: i32) -> f64 {
 /// Another server's side: single calls, and as many as it can do.
 async fn raw(address: &str, path: &str, messages: &[Bytes], time: Duration) -> Result<Value> {
     let asker = Asker::connect(&format!("http://{address}")).await?;
-    asker.one_by_one(path, messages, SINGLES / 10, 0).await?;
-    let single = asker.one_by_one(path, messages, SINGLES, 0).await?;
+    // Timed, not counted: a server may take a thousand times as long as another.
+    closed_loop(&asker, path, messages, 1, time).await?;
+    let single = closed_loop(&asker, path, messages, 1, time).await?;
     let mut most = 0.0f64;
     for concurrency in [4, 16, 64] {
         let found = closed_loop(&asker, path, messages, concurrency, time).await?;

@@ -1,6 +1,7 @@
 //! The server's process, and changes of its generations.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,9 +23,12 @@ pub struct Server {
 impl Server {
     pub fn start(program: &str, index: &Path, core: &str) -> Result<Server> {
         let mut command = Command::new("taskset");
-        command.args(["-c", core, program, "serve", "--listen", "127.0.0.1:0", "--log", "warn"]);
-        command.arg("--index").arg(format!("sift={}", index.display()));
-        let mut child = command.stdout(Stdio::piped()).spawn().context("taskset")?;
+        command.args(["-c", core, program, "serve", "--listen", "127.0.0.1:0", "--index"]);
+        command.arg(format!("sift={}", index.display()));
+        // Logs as they are by default, but not among the figures.
+        let log = File::create(index.with_extension("log")).context("the server's log")?;
+        command.stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().context("taskset")?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("standard output")?).read_line(&mut line)?;
         let address = line.trim().strip_prefix("listening on ").context("the server starts")?;

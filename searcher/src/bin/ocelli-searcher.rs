@@ -9,6 +9,10 @@ use ocelli_proto::observe;
 use ocelli_proto::role::{LogFormat, main_exit, print};
 use ocelli_searcher::{Config, config, run};
 
+/// Requests are many small pieces of memory, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Searches Ocelli indexes over gRPC.
 #[derive(Parser)]
 #[command(name = "ocelli-searcher", version, max_term_width = 100)]

@@ -18,6 +18,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
 use crate::metrics::Outcome;
+use crate::pool::Work;
 use crate::root::{Merged, Root, RootParams};
 
 /// A term with everything known but the vectors of indexed images, which need a look at the shards.
@@ -110,7 +111,7 @@ impl Searcher {
                 };
                 images.into_iter().map(vector).collect()
             };
-            let (vectors, _) = self.pool.run(1, job).await?;
+            let (vectors, _) = self.pool.run(Work::unknown(1), job).await?;
             let (dim, spec, generation) = (index.dim, index.spec, index.generation);
             Ok(Vectors { vectors: vectors?, dim, spec, generation })
         })
@@ -148,13 +149,14 @@ impl Searcher {
         let leaf = &params.leaf;
         let understood =
             Understood { k: leaf.k, nprobe: leaf.nprobe, refine: leaf.refine, searches };
+        let size = index.work(&params, searches);
         let (root, metrics) = (Arc::clone(&index.root), Arc::clone(&self.metrics));
         let job = move |scratch: &mut Scratch| {
             let done = work(&root, terms, &params, kind, scratch);
             metrics.codes(scratch.take_counts());
             done
         };
-        let (done, queue) = self.pool.run(1, job).await?;
+        let (done, queue) = self.pool.run(size, job).await?;
         let done = done?;
         (waits.queue, waits.resolve, waits.total) = (queue, done.resolve, call.arrival.elapsed());
         let (name, generation) = (&index.name, index.generation);

@@ -12,7 +12,7 @@ use super::answer::{Resolvable, record, resolve, search_span};
 use super::report::Told;
 use super::{Batch, BatchAnswer, Call, Searcher, Understood, Waits, check};
 use crate::error::{Error, Result};
-use crate::pool::Pool;
+use crate::pool::{Pool, Work};
 use crate::root::{Merged, Root, RootParams};
 
 /// Queries of one job. More would keep other queries waiting for long, fewer would find fewer lists that are
@@ -87,7 +87,7 @@ impl Searcher {
                     metrics.codes(scratch.take_counts());
                     answered
                 };
-                let run = run(Arc::clone(&self.pool), queries, job, begun);
+                let run = run(Arc::clone(&self.pool), Work::unknown(queries), job, begun);
                 running.spawn(Context::current().attach(run));
             }
             let Some(joined) = running.join_next().await else { break };
@@ -116,13 +116,13 @@ impl Searcher {
 /// [`Pool::run`], or [`Pool::run_on`] where a part of the batch has run, with a pool that the future owns.
 async fn run(
     pool: Arc<Pool>,
-    queries: usize,
+    work: Work,
     job: impl FnOnce(&mut Scratch) -> Result<Vec<Answered>> + Send + 'static,
     begun: bool,
 ) -> Result<(Vec<Answered>, Duration)> {
     let (answered, waited) = match begun {
-        true => pool.run_on(queries, job).await?,
-        false => pool.run(queries, job).await?,
+        true => pool.run_on(work, job).await?,
+        false => pool.run(work, job).await?,
     };
     Ok((answered?, waited))
 }

@@ -12,7 +12,8 @@ use ocelli_index::{Hash, IndexDir, Metric, Refinement, Row, Scratch, SearchParam
 use ocelli_proto::status::Code;
 
 use crate::error::{Error, Result};
-use crate::root::Root;
+use crate::pool::Work;
+use crate::root::{Root, RootParams};
 
 /// How often it is looked whether the last query on an earlier generation has ended.
 const RETIRE: Duration = Duration::from_millis(20);
@@ -124,6 +125,18 @@ impl OpenIndex {
             files,
             open_time: start.elapsed(),
         })
+    }
+
+    /// How much a query is: the codes of as many lists as it probes, if lists were equally long. What it takes to
+    /// apply a filter is not known.
+    pub(super) fn work(&self, params: &RootParams, searches: u32) -> Work {
+        let leaf = &params.leaf;
+        if leaf.filter.is_some() {
+            return Work::unknown(1);
+        }
+        let lists = leaf.nprobe.min(self.nlist) as u64 * u64::from(searches);
+        let codes = u128::from(self.rows) * u128::from(lists) / self.nlist.max(1) as u128;
+        Work { queries: 1, codes: usize::try_from(codes).unwrap_or(usize::MAX) }
     }
 }
 
