@@ -302,7 +302,7 @@ def main():
         best["resnet50"] = measure(case, args, photos)
     if args.only != "resnet50":
         drawn = args.out / "resnet101.safetensors"
-        case = Case("resnet101", 800, 6, (3, 4, 23, 3), False, 1e-5, False, drawn)
+        case = Case("resnet101", 800, 12, (3, 4, 23, 3), False, 1e-5, False, drawn)
         write_safetensors(drawn, draw(case.model))
         best["resnet101"] = measure(case, args, photos)
     result = {name: min(found[name] for found in best.values()) for name in next(iter(best.values()))}

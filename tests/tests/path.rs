@@ -1,6 +1,8 @@
 //! Photos in, answers out: every command, over real servers.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use crate::collection::{DIM, collection};
 use ocelli_tests::{Server, json, succeed};
@@ -123,7 +125,22 @@ fn the_judge_ranks_descriptors_and_index() {
     assert!((exact - index).abs() < 0.2, "{exact} {index}");
 }
 
-/// Codes straight from the photos, and descriptors first, then codes: the same shards byte for byte, so the
+/// The bytes of a shard's sections by name, but for the facts that name the parts it was built of.
+fn sections(shard: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = fs::read(shard).unwrap();
+    let seen = json("ocelli", ["inspect", shard.to_str().unwrap(), "--format", "json"]);
+    let sections = seen["file"]["sections"].as_array().unwrap().iter().filter(|s| s["name"] != "meta");
+    let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+    sections
+        .map(|section| {
+            let (from, length) = (number(&section["offset"]), number(&section["bytes"]));
+            let name = section["name"].as_str().unwrap().to_owned();
+            (name, bytes[from..from + length].to_vec())
+        })
+        .collect()
+}
+
+/// Codes straight from the photos, and descriptors first, then codes: the same sections byte for byte, so the
 /// same answers, which are asked for too.
 #[test]
 fn codes_from_photos_are_those_of_their_descriptors() {
@@ -148,14 +165,14 @@ fn codes_from_photos_are_those_of_their_descriptors() {
             "ocelli",
             ["build", &part, "--model", &c.arg("a.model"), "--shards", "2", "--out", &index],
         );
-        let mut files: Vec<_> = fs::read_dir(c.path(&format!("index-{name}/shards")))
-            .unwrap()
-            .map(|entry| fs::read(entry.unwrap().path()).unwrap())
-            .collect();
+        let folder = c.path(&format!("index-{name}/shards"));
+        let mut files: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
-        shards.push(files);
+        shards.push(files.iter().map(|path| sections(path)).collect::<Vec<_>>());
     }
     assert_eq!(shards[0].len(), 2);
+    assert!(shards[0].iter().all(|sections| sections.contains_key("codes")));
     assert!(shards[0] == shards[1], "the shards differ");
     let (descriptors, codes) =
         (fs::metadata(c.path("two-steps.part")), fs::metadata(c.path("codes.part")));
