@@ -23,7 +23,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::DESCRIPTOR_SET;
 use crate::linger::Lingering;
-use crate::observe::Rpc;
+use crate::observe::{Gate, Rpc};
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
 /// in use is known at once; clients that connect meanwhile wait.
@@ -34,6 +34,7 @@ pub struct Server {
     health: HealthReporter,
     max_concurrent_streams: Option<u32>,
     rpc: Option<Rpc>,
+    gate: Option<Gate>,
 }
 
 /// Requests of one connection that may have been given up before they are looked at, for each that may run:
@@ -70,6 +71,7 @@ impl Server {
             health: HealthReporter::new(),
             max_concurrent_streams: None,
             rpc: None,
+            gate: None,
         })
     }
 
@@ -88,9 +90,9 @@ impl Server {
         Server { max_concurrent_streams: Some(streams), ..self }
     }
 
-    /// Counts and times every call in `rpc`, and gives it an id.
-    pub fn observed(self, rpc: Rpc) -> Server {
-        Server { rpc: Some(rpc), ..self }
+    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no further.
+    pub fn observed(self, rpc: Rpc, gate: Option<Gate>) -> Server {
+        Server { rpc: Some(rpc), gate, ..self }
     }
 
     /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
@@ -129,7 +131,7 @@ impl Server {
         let health_service = HealthService::from_health_reporter(health.clone());
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
         let routes = match &self.rpc {
-            Some(rpc) => rpc.wrap(routes),
+            Some(rpc) => rpc.wrap(routes, self.gate),
             None => routes,
         };
         let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));

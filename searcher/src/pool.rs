@@ -23,6 +23,15 @@ use tracing::Span;
 
 use crate::error::{Error, Result};
 
+/// Why a query cannot join the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// As many wait as may.
+    Places,
+    /// It would wait for too long.
+    Time,
+}
+
 /// What a thread does with a job that it takes from the queue.
 enum Take<'a> {
     Run(&'a mut Scratch),
@@ -54,6 +63,13 @@ const SHORT_NS: u64 = 200_000;
 
 /// How far threads that search stand back behind those that speak gRPC, where a core is short.
 const SEARCH_NICE: i32 = 5;
+
+/// Jobs before a job that mean that there is more to do than can be done.
+const BUSY: usize = 4;
+
+/// Jobs that may wait for each thread, unless it is said. They are what a server answers in 5 ms where it answers
+/// most; more would keep requests that it must look at waiting behind them.
+const QUEUED_PER_THREAD: usize = 64;
 
 /// The least number of queries before a job that tells how fast the queue moves.
 const TELLING: u64 = 8;
@@ -230,14 +246,18 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` (0: one per core) with room for `max_queued` jobs that wait, none of them longer
-    /// than `max_wait`.
+    /// A pool of `threads` (0: one per core) with room for `max_queued` jobs that wait (0: 64 for each thread),
+    /// none of them longer than `max_wait`.
     ///
     /// # Errors
     /// The threads cannot be started.
     pub fn new(threads: usize, max_queued: usize, max_wait: Duration) -> Result<Pool> {
         let threads = match threads {
             0 => available_parallelism().map_or(1, usize::from),
+            given => given,
+        };
+        let max_queued = match max_queued {
+            0 => QUEUED_PER_THREAD.saturating_mul(threads),
             given => given,
         };
         let shared = Arc::new(Shared {
@@ -281,21 +301,36 @@ impl Pool {
     /// Whether a query that came now would be refused. Cheap: asked before a request is even read.
     ///
     /// # Errors
-    /// [`Code::ResourceExhausted`].
-    pub fn admits(&self) -> Result<()> {
+    /// Which limit is reached.
+    pub fn admits(&self) -> std::result::Result<(), Full> {
         self.admit(&self.shared.lock())
     }
 
-    fn admit(&self, queue: &Queue) -> Result<()> {
+    /// The error of a refusal.
+    pub fn refusal(&self, full: Full) -> Error {
+        Error::new(
+            Code::ResourceExhausted,
+            match full {
+                Full::Places => {
+                    format!("{} queries are waiting already, the limit", self.shared.max_queued)
+                }
+                Full::Time => {
+                    let limit = self.shared.max_wait.as_millis();
+                    format!("the query would wait for more than {limit} ms, the limit")
+                }
+            },
+        )
+    }
+
+    fn admit(&self, queue: &Queue) -> std::result::Result<(), Full> {
         let Shared { threads, max_queued, max_wait, .. } = *self.shared;
-        let message = if queue.jobs.len() + queue.running >= threads.saturating_add(max_queued) {
-            format!("{max_queued} queries are waiting already, the limit")
-        } else if self.shared.expected_wait(queue) > max_wait {
-            format!("the query would wait for more than {} ms, the limit", max_wait.as_millis())
-        } else {
-            return Ok(());
-        };
-        Err(Error::new(Code::ResourceExhausted, message))
+        if queue.jobs.len() + queue.running >= threads.saturating_add(max_queued) {
+            return Err(Full::Places);
+        }
+        match self.shared.expected_wait(queue) > max_wait {
+            true => Err(Full::Time),
+            false => Ok(()),
+        }
     }
 
     /// Runs `job` on a thread of the pool, or here if it is short; answers with its result and the time that it
@@ -361,19 +396,25 @@ impl Pool {
             true
         });
         let short = self.shared.is_short(work);
+        let busy;
         {
             let mut queue = self.shared.lock();
             if !admitted {
-                self.admit(&queue)?;
+                self.admit(&queue).map_err(|full| self.refusal(full))?;
             }
             let (queries, ahead) = (work.queries as u64, queue.queries);
             queue.queries += queries;
+            busy = queue.jobs.len() >= BUSY;
             queue.jobs.push_back(Job { run, queued, queries, ahead, short, admitted });
         }
         if short {
             let owed = Owed(&self.shared);
             // Requests that have arrived come first: they join the queue, or are refused, before anybody searches.
+            // The first time, what is in the sockets is read; the second time, who was read has been looked at.
             tokio::task::yield_now().await;
+            if busy {
+                tokio::task::yield_now().await;
+            }
             drop(owed);
         } else {
             self.shared.wake.notify_one();

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::grpc::admission::gate;
 use crate::grpc::{SERVICE_NAMES, routes};
 use crate::metrics::State;
 use crate::service::Searcher;
@@ -68,9 +69,10 @@ pub async fn serve(config: Config) -> Result<()> {
         }
     };
     let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
+    let gate = gate(Arc::clone(&searcher));
     let routes = routes(searcher, config.max_message_bytes);
     server
-        .observed(rpc)
+        .observed(rpc, Some(gate))
         .max_concurrent_streams(config.max_concurrent_requests)
         .serve(routes, &SERVICE_NAMES, drain_timeout, stop)
         .await

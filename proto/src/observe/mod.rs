@@ -19,7 +19,7 @@ pub use context::{Context, RequestId, propagate};
 pub use endpoint::Endpoint;
 pub use init::{Telemetry, init};
 pub use process::Process;
-pub use rpc::Rpc;
+pub use rpc::{Gate, Refusal, Rpc};
 
 /// Buckets for times of requests in seconds: from 100 µs to a minute.
 pub const REQUEST_SECONDS: [f64; 18] = [

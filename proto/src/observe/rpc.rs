@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context as Task, Poll};
 use std::time::Instant;
 
@@ -20,8 +20,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use prost_types::FileDescriptorSet;
-use tonic::Code;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tracing::Span;
 
 use super::REQUEST_SECONDS;
@@ -52,7 +52,12 @@ struct Method {
     labels: MethodLabels,
     in_flight: Gauge,
     seconds: Histogram,
+    /// Calls that ended, by code; known to the family from the first on.
+    handled: [OnceLock<Counter>; CODES],
 }
+
+/// Codes of gRPC.
+const CODES: usize = 17;
 
 /// The metrics of a server's calls: handed to [`crate::server::Server::observed`].
 #[derive(Clone)]
@@ -92,6 +97,7 @@ impl Rpc {
                 name: format!("{short}/{method}"),
                 in_flight: in_flight.get_or_create(&labels).clone(),
                 seconds: seconds.get_or_create(&labels).clone(),
+                handled: Default::default(),
                 labels,
             })
         };
@@ -103,11 +109,71 @@ impl Rpc {
         Rpc(Arc::new(Inner { methods, unknown: method(UNKNOWN, UNKNOWN), handled }))
     }
 
-    /// `routes`, every call of which is counted, timed, and part of a span with its id.
-    pub(crate) fn wrap(&self, routes: Routes) -> Routes {
+    /// `routes`, every call of which is counted, timed, and part of a span with its id. What `gate` refuses is
+    /// counted and has an id, and nothing else: it must cost much less than an answer.
+    pub(crate) fn wrap(&self, routes: Routes, gate: Option<Gate>) -> Routes {
         let router = routes.into_axum_router();
-        Routes::from(router.layer(from_fn_with_state(self.clone(), observe)))
+        let state = Watch { rpc: self.clone(), gate };
+        Routes::from(router.layer(from_fn_with_state(state, observe)))
     }
+
+    fn count(&self, method: &Method, code: Code) {
+        let counter = |code: Code| {
+            let MethodLabels { grpc_service, grpc_method } = method.labels.clone();
+            let labels = CodeLabels { grpc_service, grpc_method, grpc_code: name(code) };
+            self.0.handled.get_or_create(&labels).clone()
+        };
+        if let Some(known) = method.handled.get(code as usize) {
+            known.get_or_init(|| counter(code)).inc();
+        }
+    }
+}
+
+/// Asked before anything else is done for a call, with its path; what it answers is why the call is refused.
+#[derive(Clone)]
+pub struct Gate(Arc<Refuses>);
+
+type Refuses = dyn Fn(&str) -> Option<Arc<Refusal>> + Send + Sync;
+
+impl Gate {
+    /// A gate that asks `refuses`.
+    pub fn new(refuses: impl Fn(&str) -> Option<Arc<Refusal>> + Send + Sync + 'static) -> Gate {
+        Gate(Arc::new(refuses))
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+/// A status that many calls are refused with, as the headers that it is sent as.
+#[derive(Debug)]
+pub struct Refusal {
+    code: Code,
+    headers: HeaderMap,
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Refusal {
+        let code = status.code();
+        Refusal { code, headers: status.into_http::<axum::body::Body>().headers().clone() }
+    }
+}
+
+impl Refusal {
+    fn response(&self) -> Response {
+        let mut response = Response::new(axum::body::Body::empty());
+        *response.headers_mut() = self.headers.clone();
+        response
+    }
+}
+
+#[derive(Clone)]
+struct Watch {
+    rpc: Rpc,
+    gate: Option<Gate>,
 }
 
 impl fmt::Debug for Rpc {
@@ -133,9 +199,19 @@ fn names() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-async fn observe(State(rpc): State<Rpc>, request: Request, next: Next) -> Response {
-    let method = rpc.0.methods.get(request.uri().path()).unwrap_or(&rpc.0.unknown);
+async fn observe(State(watch): State<Watch>, request: Request, next: Next) -> Response {
+    let Watch { rpc, gate } = watch;
+    let path = request.uri().path();
+    let method = rpc.0.methods.get(path).unwrap_or(&rpc.0.unknown);
     let id = RequestId::of(request.headers());
+    if let Some(refusal) = gate.and_then(|Gate(refuses)| refuses(path)) {
+        rpc.count(method, refusal.code);
+        let mut response = refusal.response();
+        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+            response.headers_mut().insert(HEADER, id);
+        }
+        return response;
+    }
     let span = tracing::info_span!(
         "rpc",
         otel.kind = "server",
@@ -147,7 +223,7 @@ async fn observe(State(rpc): State<Rpc>, request: Request, next: Next) -> Respon
     adopt(&span, request.headers());
     method.in_flight.inc();
     let mut ticket = Ticket {
-        inner: Arc::clone(&rpc.0),
+        rpc: rpc.clone(),
         method: Arc::clone(method),
         start: Instant::now(),
         span: span.clone(),
@@ -176,7 +252,7 @@ fn code(headers: &HeaderMap) -> Option<Code> {
 
 /// A call that runs; counted when this is dropped.
 struct Ticket {
-    inner: Arc<Inner>,
+    rpc: Rpc,
     method: Arc<Method>,
     start: Instant,
     span: Span,
@@ -185,19 +261,10 @@ struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Method {
-            labels: MethodLabels { grpc_service, grpc_method }, in_flight, seconds, ..
-        } = &*self.method;
-        let code = name(self.code);
-        in_flight.dec();
-        seconds.observe(self.start.elapsed().as_secs_f64());
-        let labels = CodeLabels {
-            grpc_service: grpc_service.clone(),
-            grpc_method: grpc_method.clone(),
-            grpc_code: code,
-        };
-        self.inner.handled.get_or_create(&labels).inc();
-        self.span.record("code", code);
+        self.method.in_flight.dec();
+        self.method.seconds.observe(self.start.elapsed().as_secs_f64());
+        self.rpc.count(&self.method, self.code);
+        self.span.record("code", name(self.code));
     }
 }
 

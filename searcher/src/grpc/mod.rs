@@ -1,7 +1,7 @@
 //! The services of `ocelli.v1`: unwrap, call, convert.
 
 mod admin;
-mod admission;
+pub mod admission;
 mod search;
 mod stream;
 
@@ -25,7 +25,7 @@ struct Adapter(Arc<Searcher>);
 pub fn routes(searcher: Arc<Searcher>, max_message_bytes: usize) -> Routes {
     let search = SearchServiceServer::new(Adapter(Arc::clone(&searcher)))
         .max_decoding_message_size(max_message_bytes);
-    let admin = AdminServiceServer::new(Adapter(Arc::clone(&searcher)))
-        .max_decoding_message_size(ADMIN_MESSAGE_BYTES);
-    Routes::new(admission::Admission::new(search, searcher)).add_service(admin)
+    let admin =
+        AdminServiceServer::new(Adapter(searcher)).max_decoding_message_size(ADMIN_MESSAGE_BYTES);
+    Routes::new(search).add_service(admin)
 }

@@ -25,7 +25,7 @@ use crate::encoder_client::EncoderClient;
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
 use crate::metrics::Metrics;
-use crate::pool::Pool;
+use crate::pool::{Full, Pool};
 use crate::root::Merged;
 pub use admin::{Change, GenerationState, Generations, IndexState};
 pub use call::Call;
@@ -230,9 +230,14 @@ impl Searcher {
     /// Refuses a request before it is read, if a query would be refused for overload.
     ///
     /// # Errors
-    /// [`ocelli_proto::status::Code::ResourceExhausted`].
-    pub fn admits(&self) -> Result<()> {
+    /// Which limit is reached.
+    pub fn admits(&self) -> std::result::Result<(), Full> {
         self.pool.admits()
+    }
+
+    /// What a query that is not admitted is told.
+    pub fn refusal(&self, full: Full) -> Error {
+        self.pool.refusal(full)
     }
 
     /// Counters and times of queries.
