@@ -129,7 +129,8 @@ fn the_judge_ranks_descriptors_and_index() {
 fn sections(shard: &Path) -> BTreeMap<String, Vec<u8>> {
     let bytes = fs::read(shard).unwrap();
     let seen = json("ocelli", ["inspect", shard.to_str().unwrap(), "--format", "json"]);
-    let sections = seen["file"]["sections"].as_array().unwrap().iter().filter(|s| s["name"] != "meta");
+    let sections =
+        seen["file"]["sections"].as_array().unwrap().iter().filter(|s| s["name"] != "meta");
     let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
     sections
         .map(|section| {

@@ -292,5 +292,6 @@ pub async fn serve(
         encoder.stop();
     };
     server.announce()?;
-    server.observed(rpc).serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, stop).await
+    let server = server.observed(rpc, None);
+    server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, stop).await
 }
