@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::ArgGroup;
 use ocelli_index::{Expansion, ExpansionMethod};
+use ocelli_proto::client::ClientSecurity;
 use ocelli_proto::role;
 use ocelli_proto::status::{describe, root_cause};
-use ocelli_proto::tonic::transport::Endpoint;
 use ocelli_proto::tonic::{Code, Request};
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
@@ -82,6 +82,8 @@ pub struct QueryArgs {
     /// The searcher to ask.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]
     pub server: String,
+    #[command(flatten)]
+    pub security: SecurityArgs,
     /// Name of the index; not needed where the server has only one.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub index: String,
@@ -129,6 +131,35 @@ pub struct QueryArgs {
     pub timeout_ms: u64,
 }
 
+/// What the server's certificate is judged by, and what is shown to it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SecurityArgs {
+    /// PEM file of the authorities that may have signed the certificate of an https:// server.
+    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file of a certificate to show to the server.
+    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// File whose first line is a token to show to the server.
+    #[arg(long, value_name = "FILE", env = "OCELLI_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl SecurityArgs {
+    fn client(&self) -> ClientSecurity {
+        let path = |given: &Option<PathBuf>| given.clone().unwrap_or_default();
+        ClientSecurity {
+            tls_ca: path(&self.tls_ca),
+            tls_cert: path(&self.tls_cert),
+            tls_key: path(&self.tls_key),
+            token_file: path(&self.token_file),
+        }
+    }
+}
+
 /// A box as `X0,Y0,X1,Y1`.
 #[derive(Clone, Debug)]
 pub struct BoxArg(v1::Box);
@@ -151,7 +182,7 @@ impl FromStr for BoxArg {
 /// A file that cannot be read, a server that cannot be reached, a query that it refuses.
 pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
     let timeout = Duration::from_millis(args.timeout_ms);
-    let response = search(&args.server, request(args)?, timeout)?;
+    let response = search(&args.server, &args.security.client(), request(args)?, timeout)?;
     let text = match json {
         true => format!("{}\n", to_json(&response)),
         false => to_table(&response),
@@ -212,13 +243,14 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
     })
 }
 
-/// Sends one request to the searcher at `server` (`http://HOST:PORT`, or `HOST:PORT`) and waits for at
-/// most `timeout`, connecting included.
+/// Sends one request to the searcher at `server` (`http://HOST:PORT`, `https://HOST:PORT`, or `HOST:PORT`) and waits
+/// for at most `timeout`, connecting included.
 ///
 /// # Errors
 /// One line: the address that cannot be reached and why, or the server's status and message.
 pub fn search(
     server: &str,
+    security: &ClientSecurity,
     request: v1::SearchRequest,
     timeout: Duration,
 ) -> Result<v1::SearchResponse> {
@@ -226,9 +258,7 @@ pub fn search(
         true => server.to_owned(),
         false => format!("http://{server}"),
     };
-    let endpoint = Endpoint::from_shared(url.clone())
-        .with_context(|| format!("server {server:?}: expected http://HOST:PORT"))?
-        .tcp_nodelay(true);
+    let (endpoint, bearer) = security.endpoint(&url).context("server")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -240,7 +270,8 @@ pub fn search(
             .map_err(|error| anyhow!("cannot reach the server at {url}: {}", root_cause(&error)))?;
         // A reply with 10,000 long keys is larger than the default limit of a client.
         let limit = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES;
-        let mut client = SearchServiceClient::new(channel).max_decoding_message_size(limit);
+        let mut client =
+            SearchServiceClient::with_interceptor(channel, bearer).max_decoding_message_size(limit);
         let mut request = Request::new(request);
         request.set_timeout(timeout);
         match client.search(request).await {

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Dtype, Model, PartKind};
 use ocelli_proto::observe::{self, TracesConfig};
 use ocelli_proto::role::{main_exit, print};
+use ocelli_proto::security::{self, Role};
 
 use crate::cli_settings::{NetworkArgs, RunArgs, over};
 use crate::config::{Config, DEFAULT_TOML};
@@ -43,6 +44,21 @@ enum Command {
     },
     /// Print the default configuration, every key with its explanation.
     Config,
+    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard output.
+    Token(TokenArgs),
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    /// Whose token it is, for the servers' logs.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// What it allows: search or admin.
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
+    /// The file that the token is written to; only its owner can read it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 const ENCODE_HELP: &str = "\
@@ -198,6 +214,9 @@ struct ServeArgs {
     /// An HTTP endpoint for Prometheus (/metrics) and readiness (/readyz).
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<String>,
+    /// Serve an address that other machines reach although TLS, or tokens and client certificates, are missing.
+    #[arg(long)]
+    insecure: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -225,6 +244,9 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => run_serve(*args),
         Command::Weights { command } => weights_cli::run(command),
         Command::Config => print(DEFAULT_TOML),
+        Command::Token(TokenArgs { name, role, out }) => {
+            security::draw(&name, role, &out).and_then(|line| print(&line))
+        }
     })
 }
 
@@ -335,11 +357,12 @@ fn run_network(
 }
 
 fn run_serve(args: ServeArgs) -> Result<()> {
-    let ServeArgs { network, run, listen, max_queued, metrics } = args;
+    let ServeArgs { network, run, listen, max_queued, metrics, insecure } = args;
     let mut config = run.config(network)?;
     over(&mut config.listen, listen);
     over(&mut config.max_queued, max_queued);
     over(&mut config.metrics.listen, metrics);
+    config.security.insecure |= insecure;
     config.check()?;
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");

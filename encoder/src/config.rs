@@ -9,6 +9,7 @@ use ocelli_index::{
 };
 use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
+use ocelli_proto::security::SecurityConfig;
 use serde::Deserialize;
 
 use crate::network::{Network, NetworkOptions};
@@ -63,6 +64,7 @@ pub struct Config {
     pub max_stream_images: usize,
     pub max_message_bytes: usize,
     pub drain_timeout_ms: u64,
+    pub security: SecurityConfig,
     pub metrics: MetricsConfig,
     pub traces: TracesConfig,
     pub log: LogConfig,
@@ -217,6 +219,7 @@ impl Config {
             max_message_bytes: self.max_message_bytes,
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
             metrics: self.metrics.clone(),
+            security: self.security.clone(),
         }
     }
 }

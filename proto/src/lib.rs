@@ -5,12 +5,16 @@
 //! - [`role`]: layered configuration, logs and exit code of a program.
 //! - [`observe`]: logs, metrics and traces.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
+//! - [`security`]: TLS, client certificates and bearer tokens of such a server.
+//! - [`client`]: how a client reaches it.
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 mod linger;
 pub mod observe;
 pub mod role;
+pub mod security;
 pub mod server;
 pub mod status;
 

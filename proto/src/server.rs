@@ -6,6 +6,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, io::Write};
 
@@ -13,6 +15,7 @@ use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
@@ -24,6 +27,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::DESCRIPTOR_SET;
 use crate::linger::Lingering;
 use crate::observe::{Gate, Rpc};
+use crate::security::{self, Security};
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
 /// in use is known at once; clients that connect meanwhile wait.
@@ -33,6 +37,7 @@ pub struct Server {
     address: SocketAddr,
     health: HealthReporter,
     max_concurrent_streams: Option<u32>,
+    security: Security,
     rpc: Option<Rpc>,
     gate: Option<Gate>,
 }
@@ -70,6 +75,7 @@ impl Server {
             address,
             health: HealthReporter::new(),
             max_concurrent_streams: None,
+            security: Security::default(),
             rpc: None,
             gate: None,
         })
@@ -88,6 +94,15 @@ impl Server {
     /// Answers at most `streams` requests of one connection at a time; further ones wait in the client.
     pub fn max_concurrent_streams(self, streams: u32) -> Server {
         Server { max_concurrent_streams: Some(streams), ..self }
+    }
+
+    /// Serves by TLS and to holders of tokens only, as `security` says.
+    ///
+    /// # Errors
+    /// An address that other machines reach, and too little security for that.
+    pub fn secured(self, security: Security) -> Result<Server> {
+        security.allows(self.address)?;
+        Ok(Server { security, ..self })
     }
 
     /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no further.
@@ -130,28 +145,43 @@ impl Server {
         report(ServingStatus::Serving).await;
         let health_service = HealthService::from_health_reporter(health.clone());
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
+        let routes = self.security.protect(routes);
+        // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's gate.
         let routes = match &self.rpc {
             Some(rpc) => rpc.wrap(routes, self.gate),
             None => routes,
         };
-        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
-        let incoming = incoming.map(|stream| stream.map(Lingering::new));
 
         let (drain, draining) = oneshot::channel::<()>();
-        let serve = tonic::transport::Server::builder()
+        let draining = async {
+            // An error means that the sender is gone: end as well.
+            let _ = draining.await;
+        };
+        let router = tonic::transport::Server::builder()
             .max_concurrent_streams(self.max_concurrent_streams)
             // As many may be given up by their client before they are looked at (when all of them run out of
             // time, say); the default of 20 would end the connection, and the others' requests with it.
             .http2_max_pending_accept_reset_streams(
                 self.max_concurrent_streams.map(|streams| streams as usize * RESETS_PER_STREAM),
             )
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, async {
-                // An error means that the sender is gone: end as well.
-                let _ = draining.await;
-            });
+            .add_routes(routes);
+        let tls = self.security.tls();
+        let serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
+            Some(tls) => {
+                let secured = security::incoming(Arc::clone(tls), self.listener);
+                Box::pin(router.serve_with_incoming_shutdown(secured, draining))
+            }
+            None => {
+                let plain = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+                let plain = plain.map(|stream| stream.map(Lingering::new));
+                Box::pin(router.serve_with_incoming_shutdown(plain, draining))
+            }
+        };
+        // Ends with this function.
+        let mut watch = JoinSet::new();
+        watch.spawn(self.security.watch());
         tokio::pin!(serve);
-        tracing::info!(address = %self.address, "listening");
+        tracing::info!(address = %self.address, tls = tls.is_some(), "listening");
         tokio::select! {
             ended = &mut serve => return ended.context("the server ended"),
             () = stop => {}

@@ -33,11 +33,15 @@ pub enum Code {
     DeadlineExceeded,
     /// A bug or a failing machine.
     Internal,
+    /// Who asks is not known.
+    Unauthenticated,
+    /// Who asks is known, and may not.
+    PermissionDenied,
 }
 
 impl Code {
     /// Every code, for tests that must cover all of them.
-    pub const ALL: [Code; 9] = [
+    pub const ALL: [Code; 11] = [
         Code::InvalidArgument,
         Code::NotFound,
         Code::FailedPrecondition,
@@ -47,6 +51,8 @@ impl Code {
         Code::Unavailable,
         Code::DeadlineExceeded,
         Code::Internal,
+        Code::Unauthenticated,
+        Code::PermissionDenied,
     ];
 
     /// The gRPC code that stands for it.
@@ -61,6 +67,8 @@ impl Code {
             Code::Unavailable => tonic::Code::Unavailable,
             Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
             Code::Internal => tonic::Code::Internal,
+            Code::Unauthenticated => tonic::Code::Unauthenticated,
+            Code::PermissionDenied => tonic::Code::PermissionDenied,
         }
     }
 
@@ -160,12 +168,12 @@ mod tests {
     /// codes on one number, fails here.
     #[test]
     fn codes_have_the_numbers_of_the_specification() {
-        let expected = [3, 5, 9, 15, 10, 8, 14, 4, 13];
+        let expected = [3, 5, 9, 15, 10, 8, 14, 4, 13, 16, 7];
         for (code, number) in Code::ALL.into_iter().zip(expected) {
             assert_eq!(code.grpc() as i32, number, "{code:?}");
             assert_eq!(Code::from_grpc(tonic::Code::from_i32(number)), code);
         }
-        assert_eq!(Code::from_grpc(tonic::Code::Unauthenticated), Code::Internal);
+        assert_eq!(Code::from_grpc(tonic::Code::Unimplemented), Code::Internal);
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use ocelli_proto::client::ClientSecurity;
 use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
+use ocelli_proto::security::SecurityConfig;
 use serde::Deserialize;
 
 /// The commented default configuration, as `ocelli-searcher config` prints it.
@@ -70,6 +72,8 @@ pub struct Config {
     pub indexes: BTreeMap<String, PathBuf>,
     /// The encoder service.
     pub encoder: EncoderConfig,
+    /// TLS and tokens.
+    pub security: SecurityConfig,
     /// The endpoint for Prometheus.
     pub metrics: MetricsConfig,
     /// Traces.
@@ -82,10 +86,30 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderConfig {
-    /// Its address as an http URL; empty for none.
+    /// Its address as an http or https URL; empty for none.
     pub url: String,
     /// How long one image may take.
     pub timeout_ms: u64,
+    /// What the encoder's certificate is judged by.
+    pub tls_ca: PathBuf,
+    /// The certificate that is shown to the encoder.
+    pub tls_cert: PathBuf,
+    /// Its key.
+    pub tls_key: PathBuf,
+    /// The token that is shown to the encoder.
+    pub token_file: PathBuf,
+}
+
+impl EncoderConfig {
+    /// How the encoder is spoken to.
+    pub fn security(&self) -> ClientSecurity {
+        ClientSecurity {
+            tls_ca: self.tls_ca.clone(),
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+            token_file: self.token_file.clone(),
+        }
+    }
 }
 
 impl Config {

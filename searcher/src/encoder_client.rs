@@ -2,17 +2,19 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use ocelli_proto::client::{Connection, SecureChannel};
 use ocelli_proto::observe::propagate;
 use ocelli_proto::status::{Code, describe, root_cause};
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
+use crate::config::EncoderConfig;
 use crate::error::{Error, Result};
 
 /// How long the encoder may take to say what it makes.
@@ -22,26 +24,32 @@ const SPEC_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct EncoderClient {
     url: String,
-    client: EncoderServiceClient<Channel>,
+    connection: Arc<Connection>,
     timeout: Duration,
 }
 
 impl EncoderClient {
-    /// A client of the encoder at `url` (`http://HOST:PORT`) that waits for `timeout` at most.
+    /// A client of the encoder that is configured, which has a URL. Called on a tokio runtime.
     ///
     /// # Errors
-    /// A malformed URL.
-    pub fn new(url: &str, timeout: Duration) -> anyhow::Result<EncoderClient> {
-        let expected = || format!("encoder url {url:?}: expected http://HOST:PORT");
-        // The connection is lazy: a URL without its scheme would only be noticed by the first query.
-        anyhow::ensure!(url.starts_with("http://"), expected());
-        let endpoint =
-            Endpoint::from_shared(url.to_owned()).with_context(expected)?.tcp_nodelay(true);
+    /// A malformed URL; certificates or a token that cannot be read.
+    pub fn new(config: &EncoderConfig) -> anyhow::Result<EncoderClient> {
+        // The connection is lazy: a URL without its scheme would otherwise be noticed by the first query.
+        let connection = Connection::new(&config.url, config.security()).context("encoder")?;
         Ok(EncoderClient {
-            url: url.to_owned(),
-            client: EncoderServiceClient::new(endpoint.connect_lazy()),
-            timeout,
+            url: config.url.clone(),
+            connection: Arc::new(connection),
+            timeout: Duration::from_millis(config.timeout_ms),
         })
+    }
+
+    /// Looks at certificates and token each `interval` for ever.
+    pub async fn watch(self, interval: Duration) {
+        self.connection.watch(interval).await;
+    }
+
+    fn client(&self) -> EncoderServiceClient<SecureChannel> {
+        EncoderServiceClient::new(self.connection.channel())
     }
 
     /// Where the encoder is.
@@ -67,7 +75,7 @@ impl EncoderClient {
         };
         let mut request = Request::new(image);
         request.set_timeout(limit.time);
-        let mut client = self.client.clone();
+        let mut client = self.client();
         let span = tracing::debug_span!("encode", otel.kind = "client");
         let call = async {
             propagate(request.metadata_mut());
@@ -82,7 +90,7 @@ impl EncoderClient {
     /// As [`EncoderClient::encode`].
     pub async fn spec(&self) -> Result<v1::GetSpecResponse> {
         let limit = Limit { time: SPEC_TIMEOUT, code: Code::Unavailable };
-        let mut client = self.client.clone();
+        let mut client = self.client();
         self.answer(limit, client.get_spec(v1::GetSpecRequest {})).await
     }
 
@@ -105,6 +113,8 @@ impl EncoderClient {
             tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => return self.too_late(limit),
             // A source means that the status was made here, from a connection that failed.
             _ if status.source().is_some() => Code::Unavailable,
+            // It is this server's token that is refused: whoever asks can do nothing about it.
+            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Code::Internal,
             code => Code::from_grpc(code),
         };
         let message = match code {

@@ -39,6 +39,8 @@ impl Error {
             Code::ResourceExhausted => ErrorReason::Overloaded,
             Code::Unavailable => ErrorReason::EncoderUnavailable,
             Code::DeadlineExceeded => ErrorReason::Deadline,
+            Code::Unauthenticated => ErrorReason::TokenUnknown,
+            Code::PermissionDenied => ErrorReason::RoleInsufficient,
             Code::Internal => ErrorReason::Internal,
         };
         let (field, shard) = (String::new(), String::new());

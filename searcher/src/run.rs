@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocelli_proto::observe::{Endpoint, Process, Rpc};
+use ocelli_proto::security::Security;
 use ocelli_proto::server::{Health, Server, shutdown_signal};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,14 +24,16 @@ const HEALTH: Duration = Duration::from_millis(100);
 /// open.
 ///
 /// # Errors
-/// A configuration out of range, a port in use, an index that cannot be opened.
+/// A configuration out of range, a port in use, an address that is not secured as it must be, an index that cannot
+/// be opened.
 pub async fn serve(config: Config) -> Result<()> {
     config.check()?;
     let stop = shutdown_signal()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     raise_file_limit();
     // First, because it is cheap and often what is wrong.
-    let server = Server::bind(&config.listen).await?;
+    let security = Security::open(&config.security)?;
+    let server = Server::bind(&config.listen).await?.secured(security)?;
     let endpoint = Endpoint::bind(&config.metrics).await?;
     let searcher = Arc::new(Searcher::open(&config)?);
     let mut registry = Registry::default();
@@ -47,6 +50,8 @@ pub async fn serve(config: Config) -> Result<()> {
         let searcher = Arc::clone(&searcher);
         async move { searcher.compare_encoder().await }
     });
+    let reload_interval = Duration::from_millis(config.security.reload_interval_ms);
+    tokio::spawn(Arc::clone(&searcher).watch_encoder(reload_interval));
     if config.watch_ms > 0 {
         tokio::spawn(Arc::clone(&searcher).watch(Duration::from_millis(config.watch_ms)));
     }

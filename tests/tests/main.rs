@@ -1,5 +1,7 @@
 //! End-to-end tests: one binary, a module a theme.
 
+#[path = "../../proto/testing/authority.rs"]
+mod authority;
 mod bad_input;
 mod collection;
 mod killed;

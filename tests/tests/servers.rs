@@ -4,13 +4,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use crate::authority::Authority;
 use crate::collection::{DIM, collection};
 use ocelli_proto::tonic::Code;
 use ocelli_proto::tonic::transport::Endpoint;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use ocelli_proto::v1::{QueryImage, QueryKey, QueryTerm, QueryVector, SearchRequest};
-use ocelli_tests::{Server, fail, succeed};
+use ocelli_tests::{Server, fail, json, succeed};
 
 /// Asks with one term and returns the status code and message.
 fn refused(server: &Server, term: Term, change: impl FnOnce(&mut SearchRequest)) -> (Code, String) {
@@ -94,6 +95,69 @@ fn a_searcher_without_encoder_still_answers_by_key() {
     assert!(message.contains("encoder"), "{message}");
     let text = succeed("ocelli", ["query", "--server", &searcher.url, "--key", &key, "-k", "3"]);
     assert!(text.contains(&key), "{text}");
+}
+
+/// A photo is looked for by the command, the searcher and the encoder, all over TLS: with a client certificate and a
+/// token at the searcher, a token of its own at the encoder.
+#[test]
+fn a_photo_is_found_by_tls_and_tokens() {
+    let c = collection();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let authority = Authority::new("all").unwrap();
+    authority.write(path("ca.pem").into()).unwrap();
+    for name in ["searcher", "encoder", "user"] {
+        authority.issue(folder.path(), name).unwrap();
+    }
+    let draw = |program, name: &str| {
+        let line =
+            succeed(program, ["token", "--name", name, "--role", "search", "--out", &path(name)]);
+        fs::write(path(&format!("{name}.tokens")), line).unwrap();
+    };
+    draw("ocelli-searcher", "user");
+    draw("ocelli-encoder", "searcher");
+    let security = |server: &str, client: &str| {
+        let [cert, key, tokens] = [".pem", ".key", ".tokens"].map(|ending| match ending {
+            ".tokens" => path(&format!("{client}{ending}")),
+            _ => path(&format!("{server}{ending}")),
+        });
+        format!("[security]\ntls_cert = {cert:?}\ntls_key = {key:?}\ntokens_file = {tokens:?}\n")
+    };
+    fs::write(path("encoder.toml"), security("encoder", "searcher")).unwrap();
+    let [ca, token] = [path("ca.pem"), path("searcher")];
+    let searcher = format!(
+        "{}tls_client_ca = {ca:?}\n[encoder]\ntls_ca = {ca:?}\ntoken_file = {token:?}\n",
+        security("searcher", "user")
+    );
+    fs::write(path("searcher.toml"), searcher).unwrap();
+
+    let mut args = vec!["serve".to_owned(), "--config".into(), path("encoder.toml")];
+    args.extend(c.network());
+    args.extend(["--whitening".into(), c.arg("w.whitening")]);
+    let encoder = Server::start("ocelli-encoder", args);
+    let index = format!("demo={}", c.arg("index"));
+    let url = format!("https://{}", encoder.address());
+    let args = ["serve", "--config", &path("searcher.toml"), "--index", &index, "--encoder", &url];
+    let searcher = Server::start("ocelli", args);
+    let photo = fs::read_dir(c.path("set/photos"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| !name.starts_with("zz-"))
+        .unwrap();
+    let server = format!("https://{}", searcher.address());
+    let image = c.arg(&format!("set/photos/{photo}"));
+    let ask =
+        ["query", "--format", "json", "--server", &server, "--image", &image, "--tls-ca", &ca];
+    let [cert, key, token] = ["user.pem", "user.key", "user"].map(path);
+    let certificate = ["--tls-cert", &cert, "--tls-key", &key];
+    let shown = ["--token-file", &token];
+    let found = json("ocelli", ask.iter().chain(&certificate).chain(&shown));
+    assert_eq!(found["hits"][0]["key"], *photo, "{found}");
+    let message = fail("ocelli", 1, ask.iter().chain(&certificate));
+    assert!(message.contains("UNAUTHENTICATED"), "{message}");
+    let message = fail("ocelli", 1, ask.iter().chain(&shown));
+    assert!(message.contains(&server) && message.trim().lines().count() == 1, "{message}");
+    assert!(searcher.terminate() && encoder.terminate());
 }
 
 #[test]

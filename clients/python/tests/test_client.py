@@ -8,11 +8,13 @@ import threading
 import time
 import unittest
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
+import trustme
 from ocelli_client import Client, Expansion, Id, Image, Key, Retry, SearchError, Term
 
 BIN = Path(os.environ["OCELLI_BIN"])
@@ -32,9 +34,11 @@ def free_port() -> int:
 
 
 class Server:
-    def __init__(self, index: Path, port: int = 0) -> None:
+    def __init__(self, index: Path, port: int = 0, **security: object) -> None:
         words = [BIN / "ocelli-searcher", "serve", "--index", f"rows={index}", "--listen", f"127.0.0.1:{port}"]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        settings = {f"OCELLI_SEARCHER_SECURITY__{key.upper()}": str(value) for key, value in security.items()}
+        quiet, env = subprocess.DEVNULL, os.environ | settings
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True, env=env)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if "listening on " not in line:
@@ -152,6 +156,53 @@ class ClientTest(unittest.TestCase):
             nobody.search(Id(8))
         self.assertLess(time.monotonic() - begin, 5)
         self.assertIn(caught.exception.code, (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED))
+
+    def test_certificates_and_tokens(self) -> None:
+        root = Path(self.folder.name)
+        authority, of_clients = trustme.CA(), trustme.CA()
+        own = authority.issue_cert("127.0.0.1")
+        own.cert_chain_pems[0].write_to_path(root / "server.pem")
+        own.private_key_pem.write_to_path(root / "server.key")
+        of_clients.cert_pem.write_to_path(root / "clients.pem")
+        drawing = [str(BIN / "ocelli-searcher"), "token", "--name", "web", "--role", "search", "--out", str(root / "web")]
+        (root / "tokens").write_bytes(subprocess.run(drawing, check=True, capture_output=True).stdout)
+        server = Server(
+            self.index,
+            tls_cert=root / "server.pem",
+            tls_key=root / "server.key",
+            tls_client_ca=root / "clients.pem",
+            tokens_file=root / "tokens",
+        )
+        self.addCleanup(server.stop)
+        shown = of_clients.issue_cert("web.example")
+        foreign = authority.issue_cert("web.example")
+        token = (root / "web").read_text().strip()
+
+        def code_with(**changes: Any) -> grpc.StatusCode:
+            options: dict[str, Any] = {
+                "token": token,
+                "ca": authority.cert_pem.bytes(),
+                "client_cert": shown.cert_chain_pems[0].bytes(),
+                "client_key": shown.private_key_pem.bytes(),
+            }
+            # A connection that fails is not waited for.
+            with Client(server.target, retry=Retry(attempts=1), timeout_s=30, **(options | changes)) as client:
+                try:
+                    self.assertEqual(client.search(Id(8), k=3).ids[0], 8)
+                except SearchError as error:
+                    return error.code
+            return grpc.StatusCode.OK
+
+        self.assertEqual(code_with(), grpc.StatusCode.OK)
+        self.assertEqual(code_with(token=None), grpc.StatusCode.UNAUTHENTICATED)
+        self.assertEqual(code_with(token=token[:-1]), grpc.StatusCode.UNAUTHENTICATED)
+        self.assertEqual(code_with(ca=of_clients.cert_pem.bytes()), grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(code_with(client_cert=None, client_key=None), grpc.StatusCode.UNAVAILABLE)
+        cert, key = foreign.cert_chain_pems[0].bytes(), foreign.private_key_pem.bytes()
+        self.assertEqual(code_with(client_cert=cert, client_key=key), grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(code_with(ca=None, client_cert=None, client_key=None), grpc.StatusCode.UNAVAILABLE)
+        with self.assertRaises(ValueError):
+            Client(server.target, client_cert=cert, client_key=key)
 
     def test_options_travel(self) -> None:
         from ocelli_client._client import _request

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result as AnyResult;
 use ocelli_index::{DescriptorSpec, ErrorCode};
 use ocelli_proto::observe::{Endpoint, MetricsConfig, Process, Rpc};
+use ocelli_proto::security::{Security, SecurityConfig};
 use ocelli_proto::server::{Server, shutdown_signal};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
@@ -261,19 +262,22 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// The endpoint for Prometheus.
     pub metrics: MetricsConfig,
+    /// TLS and tokens.
+    pub security: SecurityConfig,
 }
 
 /// Serves until SIGTERM or SIGINT. `open` reads the network after the address is bound, so that a port
 /// in use is known at once. Writes `listening on ADDRESS` to standard output when it is ready.
 ///
 /// # Errors
-/// A port in use, and what `open` returns.
+/// A port in use, an address that is not secured as it must be, and what `open` returns.
 pub async fn serve(
     options: ServeOptions,
     open: impl FnOnce() -> AnyResult<(Pipeline, ViewOptions)>,
 ) -> AnyResult<()> {
     let stop = shutdown_signal()?;
-    let server = Server::bind(&options.listen).await?;
+    let security = Security::open(&options.security)?;
+    let server = Server::bind(&options.listen).await?.secured(security)?;
     let endpoint = Endpoint::bind(&options.metrics).await?;
     let (pipeline, view_options) = open()?;
     let encoder = Arc::new(Encoder::start(&pipeline, &view_options, options.encoder)?);

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use ocelli_proto::observe;
 use ocelli_proto::role::{LogFormat, main_exit, print};
+use ocelli_proto::security::{self, Role};
 use ocelli_searcher::{Config, config, run};
 
 /// Requests are many small pieces of memory, made on one thread and freed on another.
@@ -31,6 +32,21 @@ enum Command {
     Serve(ServeArgs),
     /// Print the default configuration, every key with its explanation.
     Config,
+    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard output.
+    Token(TokenArgs),
+}
+
+#[derive(clap::Args)]
+struct TokenArgs {
+    /// Whose token it is, for the servers' logs.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// What it allows: search or admin.
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
+    /// The file that the token is written to; only its owner can read it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -45,7 +61,10 @@ struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// The encoder service, for queries by image: http://HOST:PORT.
+    /// Serve an address that other machines reach although TLS, or tokens and client certificates, are missing.
+    #[arg(long)]
+    insecure: bool,
+    /// The encoder service, for queries by image: http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "URL")]
     encoder: Option<String>,
     /// Threads that search; 0 is one per core.
@@ -69,6 +88,7 @@ impl ServeArgs {
         config.indexes.extend(self.indexes);
         config.listen = self.listen.unwrap_or(config.listen);
         config.encoder.url = self.encoder.unwrap_or(config.encoder.url);
+        config.security.insecure |= self.insecure;
         config.threads = self.threads.unwrap_or(config.threads);
         config.metrics.listen = self.metrics.unwrap_or(config.metrics.listen);
         config.log.filter = self.log_filter.unwrap_or(config.log.filter);
@@ -89,6 +109,9 @@ fn main() -> ExitCode {
     main_exit(match args.command {
         Command::Serve(args) => serve(args),
         Command::Config => print(config::DEFAULT_TOML),
+        Command::Token(TokenArgs { name, role, out }) => {
+            security::draw(&name, role, &out).and_then(|line| print(&line))
+        }
     })
 }
 

@@ -28,10 +28,9 @@ impl Searcher {
                 .with_context(|| format!("index {name} in {}", folder.display()))?;
             indexes.insert(name.clone(), slot);
         }
-        let timeout = Duration::from_millis(config.encoder.timeout_ms);
         let encoder = match config.encoder.url.as_str() {
             "" => None,
-            url => Some(EncoderClient::new(url, timeout)?),
+            _ => Some(EncoderClient::new(&config.encoder)?),
         };
         Ok(Searcher {
             indexes,
@@ -60,6 +59,13 @@ impl Searcher {
             draining: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
         })
+    }
+
+    /// Follows the files of the connection to the encoder for ever.
+    pub async fn watch_encoder(self: Arc<Self>, interval: Duration) {
+        if let Some(encoder) = self.encoder.clone() {
+            encoder.watch(interval).await;
+        }
     }
 
     /// Asks the encoder what it makes and logs a warning for every index whose spec differs: queries by

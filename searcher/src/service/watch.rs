@@ -1,5 +1,8 @@
 //! Looks after what is served: another current generation, files that vanish, files that are whole again.
 
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +27,8 @@ impl Searcher {
     }
 
     /// Looks at every index once: opens it again if another generation is current on disk, or if a damaged
-    /// shard's file is another one than before; reports shards whose file is gone. Queries go on meanwhile.
+    /// shard's file is another one than before, or if a shard's file is gone, which then fails alone. Queries go on
+    /// meanwhile.
     pub async fn look(self: &Arc<Self>) {
         for name in self.indexes.keys().cloned().collect::<Vec<_>>() {
             let searcher = Arc::clone(self);
@@ -44,7 +48,7 @@ impl Searcher {
 fn look_at(slot: &Slot) -> Found {
     let current = slot.current();
     let on_disk = IndexDir::open(&slot.folder).and_then(|dir| dir.current());
-    match on_disk {
+    match &on_disk {
         Ok(Some(generation)) if generation.number != current.generation => {
             return Found::Reload("another generation is current");
         }
@@ -52,21 +56,23 @@ fn look_at(slot: &Slot) -> Found {
         Ok(None) => slot.set_reload_error("CURRENT is gone".to_owned()),
         Err(error) => slot.set_reload_error(error.to_string()),
     }
+    let readable = matches!(on_disk, Ok(Some(_)));
     let faults = current.root.faults();
     for (shard, (path, before)) in &current.files {
-        let now = identity(path);
         if faults.contains_key(shard) {
+            let now = identity(path);
             if now.is_some() && now != *before {
                 return Found::Reload("the file of a shard that failed is another one now");
             }
-        } else if now.is_none() && before.is_some() {
-            // Queries go on: what is mapped stays until the index is closed.
-            let what = format!(
-                "{}: the file is gone; it answers until the index is opened again",
-                path.display()
-            );
-            current.root.note_fault(shard, &what);
+        } else if readable && before.is_some() && is_gone(path) {
+            // What is mapped would answer until the process ends, and be missed when it starts again.
+            return Found::Reload("the file of a shard is gone");
         }
     }
     Found::Nothing
+}
+
+/// Whether there is no such file; one that cannot be looked at for another reason may come back by itself.
+fn is_gone(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }

@@ -5,9 +5,12 @@
 
 mod admin;
 mod api;
+#[path = "../../../proto/testing/authority.rs"]
+mod authority;
 mod malformed;
 mod observe;
 mod process;
 mod query;
 mod raw;
+mod security;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ocelli_index::Snapshot;
+use ocelli_proto::client::ClientSecurity;
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -25,6 +26,8 @@ use crate::support::{DIM, FakeEncoder, ROWS_PER_SHARD, build, commit_half, numbe
 pub struct Process {
     child: Child,
     pub address: String,
+    /// The authority of its certificate; empty: no TLS.
+    pub tls_ca: PathBuf,
     log: Arc<Mutex<String>>,
 }
 
@@ -58,11 +61,14 @@ impl Process {
             std::thread::sleep(Duration::from_millis(100));
             anyhow::bail!("the server does not start: {}", log.lock().expect("no panic"));
         };
-        Ok(Process { address: address.to_owned(), child, log })
+        Ok(Process { address: address.to_owned(), tls_ca: PathBuf::new(), child, log })
     }
 
     pub async fn channel(&self) -> Result<Channel> {
-        Ok(Channel::from_shared(format!("http://{}", self.address))?.connect().await?)
+        let scheme = if self.tls_ca.as_os_str().is_empty() { "http" } else { "https" };
+        let security = ClientSecurity { tls_ca: self.tls_ca.clone(), ..Default::default() };
+        let (endpoint, _) = security.endpoint(&format!("{scheme}://{}", self.address))?;
+        Ok(endpoint.connect().await?)
     }
 
     pub async fn client(&self) -> Result<SearchServiceClient<Channel>> {
@@ -249,9 +255,15 @@ async fn overload_is_refused_at_once() -> Result<()> {
 async fn sigterm_lets_queries_end() -> Result<()> {
     let folder = tempfile::tempdir()?;
     build(folder.path())?;
-    let mut server =
-        Process::start(folder.path(), &[("DRAIN_TIMEOUT_MS", "300000"), ("MAX_K", "1000")])?;
-    let queries = (0..10_000).map(|seed| {
+    queries_end(Process::start(folder.path(), &DRAINING)?, 10_000).await
+}
+
+/// Settings for [`queries_end`].
+pub const DRAINING: [(&str, &str); 2] = [("DRAIN_TIMEOUT_MS", "300000"), ("MAX_K", "1000")];
+
+/// A batch of so many queries, whose answer is larger than what fits a connection's buffers, and an open stream.
+pub async fn queries_end(mut server: Process, size: u64) -> Result<()> {
+    let queries = (0..size).map(|seed| {
         let term = v1::QueryTerm { weight: None, term: Some(vector(numbers(seed, DIM))) };
         v1::BatchQuery { terms: vec![term] }
     });
@@ -281,6 +293,7 @@ async fn sigterm_lets_queries_end() -> Result<()> {
     server.signal("TERM")?;
     let start = Instant::now();
     let answer = running.await??.into_inner();
+    assert_eq!(answer.results.len() as u64, size);
     assert!(answer.results.iter().all(|result| result.ids.len() == 200));
     // The stream, which its client holds open, is ended by the server and not by an error.
     assert_eq!(answers.message().await?, None);
@@ -317,8 +330,7 @@ async fn sigterm_cuts_off_what_does_not_end() -> Result<()> {
     Ok(())
 }
 
-/// A shard's file is cut while it is mapped, put back and taken up again by itself; then it is removed and the
-/// index opened again. The shard fails alone each time, status and health name it, and it comes back.
+/// A shard's file is cut while it is mapped, put back and taken up again by itself; then it is removed. The shard fails alone each time, status and health name it, and it comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -329,7 +341,7 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
     let good = fs::read(&shards[1])?;
     let mut server = Process::start(folder.path(), &[("WATCH_MS", "100")])?;
     let mut client = server.client().await?;
-    let mut admin = server.admin().await?;
+    let admin = server.admin().await?;
     let query = || one(vector(x.clone()));
     let put_back = || -> Result<()> {
         let temporary = folder.path().join("shard.tmp");
@@ -346,12 +358,9 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
         if way == "cut" {
             OpenOptions::new().write(true).open(&shards[1])?.set_len(good.len() as u64 / 4)?;
         } else {
-            // What is mapped still answers, and the status tells that the file is gone.
+            // Found without a query that touches it: what is mapped would still answer.
             fs::remove_file(&shards[1])?;
             assert!(soon(|| async { Ok(faults(admin.clone()).await? == [name.clone()]) }).await?);
-            assert_eq!(client.search(query()).await?.into_inner().ids, whole);
-            let reloaded = admin.reload(v1::ReloadRequest::default()).await?.into_inner();
-            assert_eq!(Vec::from_iter(reloaded.faults.iter().map(|f| f.shard.as_str())), [&name]);
         }
         let status = client.search(query()).await.expect_err(way);
         assert_eq!(status.code(), Code::DataLoss, "{way}: {status}");

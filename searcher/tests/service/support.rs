@@ -12,6 +12,7 @@ use ocelli_index::{
     DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Refinement,
     ShardBuilder,
 };
+use ocelli_proto::security::Security;
 use ocelli_proto::server::Server;
 use ocelli_proto::v1;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
@@ -203,9 +204,12 @@ impl FakeEncoder {
     }
 
     pub async fn serve(self) -> Result<Running> {
-        let encoder = self;
-        let routes = Routes::new(EncoderServiceServer::new(encoder));
-        let server = Server::bind("127.0.0.1:0").await?;
+        self.serve_secured(Security::default()).await
+    }
+
+    pub async fn serve_secured(self, security: Security) -> Result<Running> {
+        let routes = Routes::new(EncoderServiceServer::new(self));
+        let server = Server::bind("127.0.0.1:0").await?.secured(security)?;
         Running::serve(server, routes, &["ocelli.v1.EncoderService"]).await
     }
 }

@@ -1,0 +1,116 @@
+//! Files that may be replaced while a server runs.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use arc_swap::{ArcSwap, Guard};
+use sha2::{Digest, Sha256};
+
+use crate::role::read_at_most;
+
+/// Largest file in bytes; a larger one is a wrong name.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Makes a value of the files' contents, which come in the order of their paths.
+type Parse<T> = dyn Fn(&[Vec<u8>]) -> Result<T> + Send + Sync;
+
+/// What some files say. A change that makes no sense leaves what was there before.
+pub(crate) struct Watched<T> {
+    /// What it is, for logs.
+    what: &'static str,
+    paths: Vec<PathBuf>,
+    parse: Box<Parse<T>>,
+    value: ArcSwap<T>,
+    seen: Mutex<Seen>,
+}
+
+/// What the last look has found.
+struct Seen {
+    /// Hash of the contents that the value was made of: keys are kept nowhere longer than they must.
+    contents: [u8; 32],
+    /// What was wrong; empty: nothing.
+    fault: String,
+}
+
+impl<T> Watched<T> {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or what `parse` says.
+    pub(crate) fn open(
+        what: &'static str,
+        paths: Vec<PathBuf>,
+        parse: impl Fn(&[Vec<u8>]) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Watched<T>> {
+        let contents = read(&paths)?;
+        let value = ArcSwap::from_pointee(parse(&contents)?);
+        let seen = Mutex::new(Seen { contents: hash(&contents), fault: String::new() });
+        Ok(Watched { what, paths, parse: Box::new(parse), value, seen })
+    }
+
+    /// Where they are.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// What they say at present.
+    pub(crate) fn get(&self) -> Guard<Arc<T>> {
+        self.value.load()
+    }
+
+    /// Reads the files again. What they say now is in use from here on, or else what they said before, and the log
+    /// tells either: once for each change, not at each look.
+    pub(crate) fn look(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = read(&self.paths).and_then(|contents| {
+            let now = hash(&contents);
+            let changed = now != seen.contents;
+            Ok((now, changed.then(|| (self.parse)(&contents)).transpose()?))
+        });
+        let (what, files) = (self.what, &self.paths);
+        match found {
+            Ok((_, None)) => seen.fault.clear(),
+            Ok((contents, Some(value))) => {
+                self.value.store(Arc::new(value));
+                *seen = Seen { contents, fault: String::new() };
+                tracing::info!(?files, "new {what} are in use");
+            }
+            Err(error) => {
+                // A certificate and its key are replaced one after the other: in between they do not fit.
+                let fault = format!("{error:#}");
+                if fault != seen.fault {
+                    tracing::warn!(
+                        error = fault,
+                        "{what} cannot be read again; those before stay in use"
+                    );
+                    seen.fault = fault;
+                }
+            }
+        }
+    }
+}
+
+/// The contents stay out of it.
+impl<T> std::fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watched").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>> {
+    let read = |path: &PathBuf| {
+        read_at_most(path, MAX_FILE_BYTES)
+            .with_context(|| format!("cannot read {}", path.display()))
+    };
+    paths.iter().map(read).collect()
+}
+
+fn hash(contents: &[Vec<u8>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for bytes in contents {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    hash.finalize().into()
+}

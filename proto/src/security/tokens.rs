@@ -1,0 +1,167 @@
+//! Bearer tokens: 256 random bits each, of which a server knows the SHA-256 only.
+//!
+//! A file of tokens has one of them a line, `NAME ROLE SHA256`; empty lines and what follows a `#` do not count. No
+//! message quotes such a file: the token itself may have got there by mistake.
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::files::Watched;
+
+/// What a token allows. The greater includes the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Everything that reads.
+    Search,
+    /// Changing what is served, too.
+    Admin,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Search => "search",
+            Role::Admin => "admin",
+        })
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "search" => Ok(Role::Search),
+            "admin" => Ok(Role::Admin),
+            _ => Err("expected search or admin".to_owned()),
+        }
+    }
+}
+
+/// Draws a token of 256 random bits, writes it to the new file `out`, which only its owner can read, and returns the
+/// line that a server's file of tokens gets.
+///
+/// # Errors
+/// A name that is none, a file that exists already or cannot be written, a system without random numbers.
+pub fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
+    ensure!(
+        is_name(name),
+        "token name {name:?}: expected letters, digits, '-', '_', '.' and '@', and 64 of them at most"
+    );
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).context("cannot draw random numbers")?;
+    let token = format!("ocelli_{}", hex(&bytes));
+    let place = || format!("cannot write {}", out.display());
+    // Not replaced: a token that is in use would be lost.
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(out)
+        .with_context(place)?;
+    file.write_all(format!("{token}\n").as_bytes()).with_context(place)?;
+    file.sync_all().with_context(place)?;
+    Ok(format!("{name} {role} {}\n", hex(&Sha256::digest(token.as_bytes()))))
+}
+
+fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// The tokens that a server knows.
+pub(super) struct Tokens(Vec<Known>);
+
+struct Known {
+    name: String,
+    role: Role,
+    sha256: [u8; 32],
+}
+
+impl Tokens {
+    /// Reads a file of tokens.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and those of [`Tokens::parse`].
+    pub(super) fn open(path: &Path) -> Result<Watched<Tokens>> {
+        let place = path.display().to_string();
+        Watched::open("tokens", vec![PathBuf::from(path)], move |contents| {
+            let bytes = contents.first().context("no file")?;
+            Tokens::parse(bytes).with_context(|| place.clone())
+        })
+    }
+
+    /// # Errors
+    /// A line that is something else, a name or token that is there twice, no token at all: nobody could ask.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Tokens> {
+        let text = std::str::from_utf8(bytes).ok().context("expected text, one token a line")?;
+        let mut tokens: Vec<Known> = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let place = || format!("line {}", number + 1);
+            let known = match words[..] {
+                [] => continue,
+                [name, role, sha256] => Known {
+                    name: is_name(name)
+                        .then(|| name.to_owned())
+                        .context("expected a name first")
+                        .with_context(place)?,
+                    role: role
+                        .parse()
+                        .ok()
+                        .context("expected search or admin after the name")
+                        .with_context(place)?,
+                    sha256: unhex(sha256)
+                        .context("expected SHA-256 in 64 hexadecimal digits after the role")
+                        .with_context(place)?,
+                },
+                _ => bail!("{}: expected NAME ROLE SHA256", place()),
+            };
+            let same_name = tokens.iter().any(|other| other.name == known.name);
+            ensure!(!same_name, "{}: a name that stands above", place());
+            let same_token = tokens.iter().any(|other| other.sha256 == known.sha256);
+            ensure!(!same_token, "{}: a token that stands above", place());
+            tokens.push(known);
+        }
+        ensure!(!tokens.is_empty(), "expected at least one token, found none");
+        Ok(Tokens(tokens))
+    }
+
+    /// Name and role of a token; none if it is unknown. Each comparison takes the same time wherever two hashes
+    /// differ, and all are made.
+    pub(super) fn find(&self, token: &str) -> Option<(&str, Role)> {
+        let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let mut found = None;
+        for known in &self.0 {
+            if bool::from(known.sha256.ct_eq(&presented)) {
+                found = Some((known.name.as_str(), known.role));
+            }
+        }
+        found
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 {
+        return None;
+    }
+    let digit = |c: u8| char::from(c).to_digit(16);
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
+    }
+    Some(bytes)
+}

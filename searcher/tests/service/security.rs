@@ -1,0 +1,318 @@
+//! TLS, client certificates and tokens, with the server as a process of its own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ocelli_proto::client::{ClientSecurity, SecureChannel};
+use ocelli_proto::security::{Security, SecurityConfig};
+use ocelli_proto::status::reason;
+use ocelli_proto::tonic::service::interceptor::InterceptedService;
+use ocelli_proto::v1;
+use ocelli_proto::v1::ErrorReason;
+use ocelli_proto::v1::admin_service_client::AdminServiceClient;
+use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use ocelli_proto::v1::stream_search_response::Outcome;
+use tempfile::TempDir;
+use tonic::Code;
+
+use crate::authority::Authority;
+use crate::process::{DRAINING, Process, queries_end, soon};
+use crate::query::{id, image, one, vector};
+use crate::support::{DIM, FakeEncoder, build, numbers, spec};
+
+/// An index, two authorities, and a server's certificate of the first.
+struct Place {
+    folder: TempDir,
+    first: Authority,
+    second: Authority,
+}
+
+impl Place {
+    fn new() -> Result<Place> {
+        let (folder, first, second) =
+            (tempfile::tempdir()?, Authority::new("first")?, Authority::new("second")?);
+        let place = Place { folder, first, second };
+        build(&place.path("index"))?;
+        place.first.write(place.path("first.ca"))?;
+        place.second.write(place.path("second.ca"))?;
+        place.first.issue(place.folder.path(), "server")?;
+        Ok(place)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// A server with its certificate and these settings.
+    fn start(&self, settings: &[(&str, &str)]) -> Result<Process> {
+        let (cert, key) = (self.text("server.pem"), self.text("server.key"));
+        let mut all = vec![
+            ("SECURITY__TLS_CERT", cert.as_str()),
+            ("SECURITY__TLS_KEY", key.as_str()),
+            ("SECURITY__RELOAD_INTERVAL_MS", "50"),
+        ];
+        all.extend(settings);
+        Process::start(&self.path("index"), &all)
+    }
+
+    /// Draws a token into the file NAME, as an operator does; returns its line for servers.
+    fn token(&self, name: &str, role: &str) -> Result<String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli-searcher"));
+        command.args(["token", "--name", name, "--role", role, "--out", &self.text(name)]);
+        let output = command.output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// A client that trusts `ca` and shows what is named.
+    fn client(&self, ca: &str, cert: Option<&str>, token: Option<&str>) -> ClientSecurity {
+        let named = |name: Option<&str>, ending: &str| {
+            name.map_or_else(PathBuf::new, |name| self.path(&format!("{name}{ending}")))
+        };
+        ClientSecurity {
+            tls_ca: self.path(ca),
+            tls_cert: named(cert, ".pem"),
+            tls_key: named(cert, ".key"),
+            token_file: named(token, ""),
+        }
+    }
+}
+
+async fn channel(server: &Process, client: &ClientSecurity) -> Result<SecureChannel> {
+    let (endpoint, bearer) = client.endpoint(&format!("https://{}", server.address))?;
+    Ok(InterceptedService::new(endpoint.connect().await?, bearer))
+}
+
+/// Asks by TLS. A certificate that is refused shows as a failed connection or, with TLS 1.3, as a failed call.
+async fn ask(server: &Process, client: &ClientSecurity) -> Result<v1::SearchResponse> {
+    let mut client = SearchServiceClient::new(channel(server, client).await?);
+    Ok(client.search(one(id(3))).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_those_with_the_right_certificate_get_in() -> Result<()> {
+    let place = Place::new()?;
+    place.second.issue(place.folder.path(), "right")?;
+    place.first.issue(place.folder.path(), "wrong")?;
+    let authorities = place.text("second.ca");
+    let mut server = place.start(&[("SECURITY__TLS_CLIENT_CA", authorities.as_str())])?;
+    let right = place.client("first.ca", Some("right"), None);
+    assert_eq!(ask(&server, &right).await?.ids.len(), 10);
+    let plain =
+        async { server.client().await?.search(one(id(3))).await.map_err(anyhow::Error::from) };
+    assert!(plain.await.is_err(), "no TLS");
+    for (who, client) in [
+        ("trusts another authority", place.client("second.ca", Some("right"), None)),
+        ("has no certificate", place.client("first.ca", None, None)),
+        ("has one of another authority", place.client("first.ca", Some("wrong"), None)),
+    ] {
+        assert!(ask(&server, &client).await.is_err(), "{who}");
+    }
+    assert_eq!(ask(&server, &right).await?.ids.len(), 10);
+    server.check_alive()
+}
+
+/// A stream goes on over a connection of the old certificate while new connections get the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_replaced_under_a_running_stream() -> Result<()> {
+    let place = Place::new()?;
+    let mut server = place.start(&[])?;
+    let (old, new) = (place.client("first.ca", None, None), place.client("second.ca", None, None));
+    let mut client = SearchServiceClient::new(channel(&server, &old).await?);
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let open = client.stream_search(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    let question = |tag| v1::StreamSearchRequest { tag, search: Some(one(id(3))) };
+    sender.send(question(1)).await?;
+    let mut answers = open.await?.into_inner();
+    assert_eq!(answers.message().await?.context("an answer")?.tag, 1);
+
+    // Half a file: reported, and nothing changes.
+    let publish = |name: &str, contents: &[u8]| -> Result<()> {
+        fs::write(place.path("new.tmp"), contents)?;
+        Ok(fs::rename(place.path("new.tmp"), place.path(name))?)
+    };
+    place.second.issue(place.folder.path(), "next")?;
+    let cert = fs::read(place.path("next.pem"))?;
+    publish("server.pem", &cert[..cert.len() / 2])?;
+    let told = || async { Ok(server.log().contains("cannot be read again")) };
+    assert!(soon(told).await?, "{}", server.log());
+    assert_eq!(ask(&server, &old).await?.ids.len(), 10);
+
+    publish("server.pem", &cert)?;
+    publish("server.key", &fs::read(place.path("next.key"))?)?;
+    assert!(soon(|| async { Ok(ask(&server, &new).await.is_ok()) }).await?, "{}", server.log());
+    assert!(ask(&server, &old).await.is_err(), "the old certificate is still shown");
+    for tag in 2..10 {
+        sender.send(question(tag)).await?;
+        let answer = answers.message().await?.context("an answer")?;
+        assert_eq!(answer.tag, tag);
+        let found =
+            matches!(answer.outcome, Some(Outcome::Response(found)) if found.ids.len() == 10);
+        assert!(found, "question {tag}");
+    }
+    server.check_alive()
+}
+
+/// The end of a large answer is not lost at shutdown: TLS ends below the lingering end of the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_lets_queries_end_by_tls() -> Result<()> {
+    let place = Place::new()?;
+    let mut server = place.start(&DRAINING)?;
+    server.tls_ca = place.path("first.ca");
+    queries_end(server, 2000).await
+}
+
+/// What a token allows, what a refusal says, a change of tokens, and that no log has a secret: that of the clients'
+/// tokens, and that of the token which this server shows to the encoder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
+    let place = Place::new()?;
+    let reader = place.token("reader", "search")?;
+    let operator = place.token("operator", "admin")?;
+    place.token("stranger", "admin")?;
+    fs::write(place.path("tokens"), format!("{reader}{operator}"))?;
+    let for_encoder = place.token("for-encoder", "search")?;
+    fs::write(place.path("encoder.tokens"), &for_encoder)?;
+    let (tls_cert, tls_key) = place.second.issue(place.folder.path(), "encoder")?;
+    let security = Security::open(&SecurityConfig {
+        insecure: false,
+        tls_cert,
+        tls_key,
+        tls_client_ca: PathBuf::new(),
+        tokens_file: place.path("encoder.tokens"),
+        reload_interval_ms: 50,
+    })?;
+    let encoder = FakeEncoder::new(spec().hash()).serve_secured(security).await?;
+    let url = encoder.url.replace("http://", "https://");
+    let (tokens, encoder_ca, encoder_token) =
+        (place.text("tokens"), place.text("second.ca"), place.text("for-encoder"));
+    let mut server = place.start(&[
+        ("SECURITY__TOKENS_FILE", tokens.as_str()),
+        ("ENCODER__URL", url.as_str()),
+        ("ENCODER__TLS_CA", encoder_ca.as_str()),
+        ("ENCODER__TOKEN_FILE", encoder_token.as_str()),
+        ("LOG__FILTER", "trace"),
+    ])?;
+
+    let missing = (Code::Unauthenticated, ErrorReason::TokenMissing);
+    let unknown = (Code::Unauthenticated, ErrorReason::TokenUnknown);
+    let forbidden = (Code::PermissionDenied, ErrorReason::RoleInsufficient);
+    for (who, search, admin) in [
+        (None, Some(missing), Some(missing)),
+        (Some("stranger"), Some(unknown), Some(unknown)),
+        (Some("reader"), None, Some(forbidden)),
+        (Some("operator"), None, None),
+    ] {
+        let channel = channel(&server, &place.client("first.ca", None, who)).await?;
+        let mut searching = SearchServiceClient::new(channel.clone());
+        let searched = searching.search(one(vector(numbers(5, DIM)))).await;
+        let by_image = searching.search(one(v1::query_term::Term::Image(image(b"photo")))).await;
+        let status = AdminServiceClient::new(channel).get_status(v1::GetStatusRequest {}).await;
+        let code = |status: tonic::Status| (status.code(), reason(&status).0);
+        assert_eq!(searched.err().map(code), search, "{who:?}");
+        assert_eq!(by_image.err().map(code), search, "{who:?}, with the encoder's token");
+        assert_eq!(status.err().map(code), admin, "{who:?}");
+    }
+
+    // A token is taken away while the server runs, and the encoder no longer takes the one that this server has.
+    let with = |name| place.client("first.ca", None, Some(name));
+    fs::write(place.path("tokens"), &operator)?;
+    let gone = || async { Ok(ask(&server, &with("reader")).await.is_err()) };
+    assert!(soon(gone).await?, "{}", server.log());
+    assert_eq!(ask(&server, &with("operator")).await?.ids.len(), 10);
+    let renewed = place.token("for-encoder-2", "search")?;
+    fs::write(place.path("encoder.tokens"), &renewed)?;
+    let mut client = SearchServiceClient::new(channel(&server, &with("operator")).await?);
+    let by_image = || one(v1::query_term::Term::Image(image(b"photo")));
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let refused = loop {
+        match client.search(by_image()).await {
+            Err(status) => break status,
+            Ok(_) => ensure!(tokio::time::Instant::now() < end, "the old token is still taken"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    // Not UNAUTHENTICATED: this client's token is right.
+    assert_eq!(refused.code(), Code::Internal, "{refused}");
+    assert!(refused.message().contains("UNAUTHENTICATED: the token is unknown"), "{refused}");
+    let read = |name: &str| fs::read_to_string(place.path(name));
+    let mut secrets = vec![reader, operator, for_encoder, renewed];
+    for name in ["reader", "operator", "stranger", "for-encoder", "for-encoder-2"] {
+        secrets.push(read(name)?);
+    }
+    secrets.push(read("server.key")?.lines().nth(1).context("a key")?.to_owned());
+    fs::rename(place.path("for-encoder-2"), place.path("for-encoder"))?;
+    let client = client;
+    let taken = || async { Ok(client.clone().search(by_image()).await.is_ok()) };
+    assert!(soon(taken).await?, "{}", server.log());
+
+    server.check_alive()?;
+    let log = server.log();
+    assert!(log.contains("TRACE") && log.contains("TOKEN_UNKNOWN"), "that log says nothing");
+    for secret in &secrets {
+        // A token is `ocelli_…`, a server's line ends with its hash.
+        let secret = secret.trim().rsplit([' ', '_']).next().context("a secret")?;
+        assert!(secret.len() >= 64 && !log.contains(secret), "a secret is in the log");
+        assert!(!log.contains(&secret[..32]), "half a secret is in the log");
+    }
+    Ok(())
+}
+
+/// An address that other machines reach wants TLS and tokens, or force.
+#[test]
+fn an_address_beyond_loopback_is_refused() -> Result<()> {
+    let place = Place::new()?;
+    fs::write(place.path("tokens"), place.token("reader", "search")?)?;
+    let serve = |settings: &[(&str, PathBuf)], flags: &[&str]| -> Result<(bool, String)> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli-searcher"));
+        command.args(["serve", "--listen", "0.0.0.0:0", "--index"]);
+        command.arg(format!("synthetic={}", place.text("index"))).args(flags);
+        for (name, value) in settings {
+            command.env(format!("OCELLI_SEARCHER_SECURITY__{name}"), value);
+        }
+        started(command)
+    };
+    let tls = || [("TLS_CERT", place.path("server.pem")), ("TLS_KEY", place.path("server.key"))];
+    let tokens = || ("TOKENS_FILE", place.path("tokens"));
+    let [cert, key] = tls();
+    for (settings, missing) in [
+        (vec![], "expected TLS (security.tls_cert and tls_key) and tokens (security.tokens_file)"),
+        (tls().to_vec(), "expected tokens (security.tokens_file) or client certificates"),
+        (vec![tokens()], "expected TLS (security.tls_cert and tls_key), or --insecure"),
+    ] {
+        let (up, said) = serve(&settings, &[])?;
+        assert!(!up && said.contains("exit status: 1"), "{said}");
+        assert!(
+            said.contains("can be reached from other machines") && said.contains(missing),
+            "{said}"
+        );
+        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
+        assert!(serve(&settings, &["--insecure"])?.0);
+    }
+    assert!(serve(&[cert, key, tokens()], &[])?.0);
+    Ok(())
+}
+
+/// Whether a server starts, which is ended then; what it says otherwise.
+fn started(mut command: Command) -> Result<(bool, String)> {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("standard output")?).read_line(&mut line)?;
+    if line.starts_with("listening on ") {
+        child.kill()?;
+        child.wait()?;
+        return Ok((true, line));
+    }
+    let output = child.wait_with_output()?;
+    Ok((false, format!("{}\n{}", output.status, String::from_utf8_lossy(&output.stderr))))
+}
