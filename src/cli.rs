@@ -54,6 +54,8 @@ pub enum Command {
     Serve(PassThroughArgs),
     /// Ask a server for images like this one
     Query(QueryCommand),
+    /// Ask a server what it serves, or change that
+    Admin(AdminArgs),
     /// Tell what is in a part, whitening, model, shard or index directory
     Inspect(InspectArgs),
     /// Judge descriptors or an index against ground truth
@@ -73,6 +75,23 @@ Terms can be mixed; the query is then their mean:
 pub struct QueryCommand {
     #[command(flatten)]
     pub query: crate::query::QueryArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const ADMIN_EXAMPLE: &str = "\
+Back to the generation before, and out of the load balancer for a while:
+  ocelli admin generations
+  ocelli admin rollback --expected 7
+  ocelli admin drain --wait-ms 30000";
+
+#[derive(Args)]
+#[command(after_help = ADMIN_EXAMPLE)]
+pub struct AdminArgs {
+    #[command(subcommand)]
+    pub command: crate::admin::AdminCommand,
+    #[command(flatten)]
+    pub remote: crate::remote::RemoteArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -97,7 +116,7 @@ pub enum Format {
 #[derive(Args)]
 pub struct OutputArgs {
     /// How the result is printed
-    #[arg(long, value_enum, default_value_t, env = "OCELLI_FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t, env = "OCELLI_FORMAT")]
     pub format: Format,
 }
 

@@ -3,12 +3,14 @@
 //! `ocelli encode …` and `ocelli serve …` run `ocelli-encoder` and `ocelli-searcher`, so that this
 //! program links neither libtorch nor the searcher, and they do not link FAISS.
 
+mod admin;
 mod cli;
 mod commands;
 mod output;
 mod pass_through;
 mod progress;
 mod query;
+mod remote;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Command::Import { command } => commands::import::run(command),
         Command::Export { command } => commands::export::run(command),
         Command::Query(args) => query::run(&args.query, args.output.format == cli::Format::Json),
+        Command::Admin(args) => admin::run(&args.remote, args.command, args.output.format),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Eval { command: EvalCommand::Map(args) } => commands::eval::map(args),
         Command::Eval { command: EvalCommand::Queries(args) } => commands::eval::queries(args),

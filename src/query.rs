@@ -1,21 +1,18 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ArgGroup;
 use ocelli_index::{Expansion, ExpansionMethod};
-use ocelli_proto::client::ClientSecurity;
 use ocelli_proto::role;
-use ocelli_proto::status::{describe, root_cause};
-use ocelli_proto::tonic::{Code, Request};
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use serde_json::{Value, json};
+
+use crate::remote::{RemoteArgs, timed};
 
 /// Largest image or vector file; what is larger fits no message.
 const MAX_FILE_BYTES: u64 = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES as u64;
@@ -79,11 +76,8 @@ impl ExpandArgs {
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("terms").required(true).multiple(true))]
 pub struct QueryArgs {
-    /// The searcher to ask.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7070")]
-    pub server: String,
     #[command(flatten)]
-    pub security: SecurityArgs,
+    pub remote: RemoteArgs,
     /// Name of the index; not needed where the server has only one.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub index: String,
@@ -126,38 +120,6 @@ pub struct QueryArgs {
     /// Accept an answer from a part of the shards if others are damaged.
     #[arg(long)]
     pub allow_partial: bool,
-    /// How long to wait for the answer, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 60_000)]
-    pub timeout_ms: u64,
-}
-
-/// What the server's certificate is judged by, and what is shown to it.
-#[derive(Clone, Debug, clap::Args)]
-pub struct SecurityArgs {
-    /// PEM file of the authorities that may have signed the certificate of an https:// server.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_CA")]
-    pub tls_ca: Option<PathBuf>,
-    /// PEM file of a certificate to show to the server.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_CERT", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// PEM file of its private key.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TLS_KEY", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-    /// File whose first line is a token to show to the server.
-    #[arg(long, value_name = "FILE", env = "OCELLI_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-}
-
-impl SecurityArgs {
-    fn client(&self) -> ClientSecurity {
-        let path = |given: &Option<PathBuf>| given.clone().unwrap_or_default();
-        ClientSecurity {
-            tls_ca: path(&self.tls_ca),
-            tls_cert: path(&self.tls_cert),
-            tls_key: path(&self.tls_key),
-            token_file: path(&self.token_file),
-        }
-    }
 }
 
 /// A box as `X0,Y0,X1,Y1`.
@@ -181,8 +143,13 @@ impl FromStr for BoxArg {
 /// # Errors
 /// A file that cannot be read, a server that cannot be reached, a query that it refuses.
 pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
-    let timeout = Duration::from_millis(args.timeout_ms);
-    let response = search(&args.server, &args.security.client(), request(args)?, timeout)?;
+    let request = request(args)?;
+    let response = args.remote.ask(async |channel, timeout| {
+        // A reply with 10,000 long keys is larger than the default limit of a client.
+        let limit = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES;
+        let mut client = SearchServiceClient::new(channel).max_decoding_message_size(limit);
+        client.search(timed(request, timeout)).await
+    })?;
     let text = match json {
         true => format!("{}\n", to_json(&response)),
         false => to_table(&response),
@@ -241,59 +208,6 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         expansion: args.expand.message(),
         ..Default::default()
     })
-}
-
-/// Sends one request to the searcher at `server` (`http://HOST:PORT`, `https://HOST:PORT`, or `HOST:PORT`) and waits
-/// for at most `timeout`, connecting included.
-///
-/// # Errors
-/// One line: the address that cannot be reached and why, or the server's status and message.
-pub fn search(
-    server: &str,
-    security: &ClientSecurity,
-    request: v1::SearchRequest,
-    timeout: Duration,
-) -> Result<v1::SearchResponse> {
-    let url = match server.contains("://") {
-        true => server.to_owned(),
-        false => format!("http://{server}"),
-    };
-    let (endpoint, bearer) = security.endpoint(&url).context("server")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let ask = async {
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| anyhow!("cannot reach the server at {url}: {}", root_cause(&error)))?;
-        // A reply with 10,000 long keys is larger than the default limit of a client.
-        let limit = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES;
-        let mut client =
-            SearchServiceClient::with_interceptor(channel, bearer).max_decoding_message_size(limit);
-        let mut request = Request::new(request);
-        request.set_timeout(timeout);
-        match client.search(request).await {
-            Ok(response) => Ok(response.into_inner()),
-            // The same timer as ours, a moment faster.
-            Err(status) if status.code() == Code::Cancelled => Err(too_late(&url, timeout)),
-            Err(status) => match status.source() {
-                Some(source) => Err(anyhow!("the server at {url}: {}", root_cause(source))),
-                None => Err(anyhow!("the server at {url}: {}", describe(&status))),
-            },
-        }
-    };
-    runtime.block_on(async {
-        match tokio::time::timeout(timeout, ask).await {
-            Ok(answer) => answer,
-            Err(_) => Err(too_late(&url, timeout)),
-        }
-    })
-}
-
-fn too_late(url: &str, timeout: Duration) -> anyhow::Error {
-    anyhow!("the server at {url} did not answer within {} ms", timeout.as_millis())
 }
 
 /// The response as a ranked table and a line each about scores, shards and times.

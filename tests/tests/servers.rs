@@ -97,6 +97,41 @@ fn a_searcher_without_encoder_still_answers_by_key() {
     assert!(text.contains(&key), "{text}");
 }
 
+/// What an operator does at night, by the command alone.
+#[test]
+fn operators_ask_and_change_by_command() {
+    let c = collection();
+    let searcher = c.searcher(None);
+    let admin = |args: &[&str]| {
+        let mut all = vec!["admin", args[0], "--server", &searcher.url, "--format", "json"];
+        all.extend(&args[1..]);
+        json("ocelli", all)
+    };
+    let status = admin(&["status"]);
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["indexes"][0]["faults"], serde_json::json!([]));
+    let generation = status["indexes"][0]["generation"].clone();
+    let found = admin(&["generations"]);
+    assert_eq!((&found["current"], &found["serving"]), (&generation, &generation));
+    assert_eq!(admin(&["reload"])["generation"], generation);
+    assert_eq!(admin(&["drain", "--wait-ms", "1000"])["in_flight"], 0);
+    assert_eq!(admin(&["status"])["ready"], false);
+    admin(&["resume"]);
+    assert_eq!(admin(&["status"])["ready"], true);
+
+    let text = succeed("ocelli", ["admin", "status", "--server", &searcher.url]);
+    assert!(text.starts_with("ready,") && text.contains("demo: generation 1"), "{text}");
+    let text = succeed("ocelli", ["admin", "generations", "--server", &searcher.url]);
+    assert!(text.contains("generation 1 (current, served)"), "{text}");
+    let wrong =
+        ["admin", "activate", "--server", &searcher.url, "--expected", "9", "--generation", "1"];
+    let message = fail("ocelli", 1, wrong);
+    assert!(message.contains("ABORTED") && message.contains('9'), "{message}");
+    let message =
+        fail("ocelli", 1, ["admin", "rollback", "--server", &searcher.url, "--expected", "1"]);
+    assert!(!message.is_empty());
+}
+
 /// A photo is looked for by the command, the searcher and the encoder, all over TLS: with a client certificate and a
 /// token at the searcher, a token of its own at the encoder.
 #[test]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import trustme
-from ocelli_client import Client, Expansion, Id, Image, Key, Retry, SearchError, Term
+from ocelli_client import NO_ID, Client, Expansion, Id, Image, Key, Retry, SearchError, Term
 
 BIN = Path(os.environ["OCELLI_BIN"])
 ROWS, DIM = 400, 16
@@ -122,6 +122,29 @@ class ClientTest(unittest.TestCase):
         next(answers)
         answers.close()  # type: ignore[attr-defined]
         self.assertLessEqual(len(taken), 6)
+
+    def test_a_batch_answers_as_its_queries_do(self) -> None:
+        batch = self.client.search_batch(self.rows[:25], k=5, nprobe=4, batch=10, deny=[3])
+        self.assertEqual((batch.ids.shape, batch.scores.shape, len(batch.keys)), ((25, 5), (25, 5), 25))
+        self.assertEqual((batch.errors, batch.shards_failed, set(batch.generations)), ({}, set(), {1}))
+        for row in range(25):
+            single = self.client.search(self.rows[row], k=5, nprobe=4, deny=[3])
+            np.testing.assert_array_equal(batch.ids[row], single.ids)
+            np.testing.assert_array_equal(batch.scores[row], single.scores)
+            self.assertEqual((batch.keys[row], batch.metric), (single.keys, single.metric))
+        # One that fails fails alone, and places without a hit say so.
+        mixed = self.client.search_batch([Id(1), Key("nobody.jpg"), [Term(Id(2))]], k=2, allow=[1], with_keys=False)
+        self.assertEqual([*mixed.errors], [1])
+        self.assertEqual(mixed.errors[1].code, grpc.StatusCode.NOT_FOUND)
+        self.assertEqual([int(mixed.ids[0, 0]), int(mixed.ids[2, 0])], [1, 1])
+        self.assertTrue((mixed.ids[:, 1] == NO_ID).all() and np.isnan(mixed.scores[:, 1]).all())
+        self.assertEqual(mixed.keys, [[], [], []])
+        with self.assertRaises(SearchError) as caught:
+            self.client.search_batch(self.rows[:3], k=10**6)
+        self.assertEqual(caught.exception.code, grpc.StatusCode.INVALID_ARGUMENT)
+        with self.assertRaises(ValueError):
+            self.client.search_batch(self.rows[0])
+        self.assertEqual(len(self.client.search_batch(np.zeros((0, DIM)))), 0)
 
     def test_what_is_wrong_is_said(self) -> None:
         with self.assertRaises(SearchError) as caught:

@@ -10,7 +10,20 @@
 from ._client import Client
 from ._errors import SearchError
 from ._query import Expansion, Id, Image, Key, Query, Term
-from ._result import Hits
+from ._result import NO_ID, BatchHits, Hits
 from ._retry import Retry
 
-__all__ = ["Client", "Expansion", "Hits", "Id", "Image", "Key", "Query", "Retry", "SearchError", "Term"]
+__all__ = [
+    "NO_ID",
+    "BatchHits",
+    "Client",
+    "Expansion",
+    "Hits",
+    "Id",
+    "Image",
+    "Key",
+    "Query",
+    "Retry",
+    "SearchError",
+    "Term",
+]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 
+from ._errors import SearchError
 from ._generated.ocelli.v1 import common_pb2, search_pb2
+
+#: The id of a place in `BatchHits.ids` where there is no hit.
+NO_ID = np.uint64(2**64 - 1)
+
+_METRICS: dict[int, Literal["inner_product", "l2"]] = {
+    common_pb2.METRIC_INNER_PRODUCT: "inner_product",
+    common_pb2.METRIC_L2: "l2",
+}
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +50,64 @@ class Hits:
     @staticmethod
     def of(response: search_pb2.SearchResponse) -> Hits:
         """From what travelled."""
-        metrics: dict[int, Literal["inner_product", "l2"]] = {
-            common_pb2.METRIC_INNER_PRODUCT: "inner_product",
-            common_pb2.METRIC_L2: "l2",
-        }
         times = response.times
         return Hits(
             ids=np.array(response.ids, dtype=np.uint64),
             scores=np.array(response.scores, dtype=np.float32),
             keys=list(response.keys),
-            metric=metrics.get(response.metric, "unknown"),
+            metric=_METRICS.get(response.metric, "unknown"),
             generation=response.generation,
             shards_answered=response.shards.answered,
             shards_asked=response.shards.asked,
             shards_failed=list(response.shards.failed),
             sizes_differ=response.sizes_differ,
             times_us={
-                field.name.removesuffix("_us"): getattr(times, field.name) for field in times.DESCRIPTOR.fields
+                stage.name.removesuffix("_us"): getattr(times, stage.name) for stage in times.DESCRIPTOR.fields
             },
         )
+
+
+@dataclass(eq=False)
+class BatchHits:
+    """Hits of n queries by column, best first, ties by smaller id."""
+
+    #: (n, k); `NO_ID` behind a query's last hit.
+    ids: npt.NDArray[np.uint64]
+    #: (n, k); NaN behind a query's last hit.
+    scores: npt.NDArray[np.float32]
+    #: For each query its keys; empty lists if keys were not asked for.
+    keys: list[list[str]]
+    #: (n,): the generation of the index that answered.
+    generations: npt.NDArray[np.uint64]
+    metric: Literal["inner_product", "l2", "unknown"] = "unknown"
+    #: Row to why it has no hits.
+    errors: dict[int, SearchError] = field(default_factory=dict)
+    #: Names of shards that failed, where a partial answer was allowed.
+    shards_failed: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @staticmethod
+    def empty(n: int, k: int) -> BatchHits:
+        """Without hits yet."""
+        return BatchHits(
+            ids=np.full((n, k), NO_ID),
+            scores=np.full((n, k), np.nan, dtype=np.float32),
+            keys=[[] for _ in range(n)],
+            generations=np.zeros(n, dtype=np.uint64),
+        )
+
+    def take(self, start: int, response: search_pb2.BatchSearchResponse) -> None:
+        """Fills the rows from `start` on with what travelled."""
+        self.metric = _METRICS.get(response.metric, "unknown")
+        self.shards_failed.update(response.shards.failed)
+        for row, result in enumerate(response.results, start):
+            self.generations[row] = response.generation
+            if result.HasField("error"):
+                code = _CODES.get(result.error.code, grpc.StatusCode.UNKNOWN)
+                self.errors[row] = SearchError(code, result.error.message, 1)
+                continue
+            self.ids[row, : len(result.ids)] = result.ids
+            self.scores[row, : len(result.ids)] = result.scores
+            self.keys[row] = list(result.keys)
