@@ -99,13 +99,17 @@ pub fn detailed(
     field: &str,
 ) -> Status {
     let message = message.into();
-    let name = reason.as_str_name();
-    let name = name.strip_prefix(REASON_PREFIX).unwrap_or(name);
-    let mut details = ErrorDetails::with_error_info(name, DOMAIN, HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, HashMap::new());
     if !field.is_empty() {
         details.add_bad_request_violation(field, message.as_str());
     }
     Status::with_error_details(code.grpc(), message, details)
+}
+
+/// A reason as clients and logs have it, for example `TOKEN_UNKNOWN`.
+pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix(REASON_PREFIX).unwrap_or(name)
 }
 
 /// The reason and the field that a status carries; an unspecified one and no field where it has none.

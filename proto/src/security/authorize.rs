@@ -13,7 +13,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 
 use super::files::Watched;
 use super::tokens::{Role, Tokens};
-use crate::status::{Code, detailed};
+use crate::status::{Code, detailed, reason_name};
 use crate::v1::ErrorReason;
 
 /// Refusals make a line of the log as often as this: a client that goes on asking must not fill the disk.
@@ -95,7 +95,7 @@ impl Gate {
     }
 
     fn note(&self, request: &Request, reason: ErrorReason) {
-        let (reason, path, peer) = (reason.as_str_name(), request.uri().path(), peer(request));
+        let (reason, path, peer) = (reason_name(reason), request.uri().path(), peer(request));
         tracing::debug!(reason, path, ?peer, "refused");
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.count += 1;

@@ -255,7 +255,10 @@ async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
 
     server.check_alive()?;
     let log = server.log();
-    assert!(log.contains("TRACE") && log.contains("TOKEN_UNKNOWN"), "that log says nothing");
+    assert!(
+        log.contains("TRACE") && log.contains("reason=\"TOKEN_UNKNOWN\""),
+        "that log says nothing"
+    );
     for secret in &secrets {
         // A token is `ocelli_…`, a server's line ends with its hash.
         let secret = secret.trim().rsplit([' ', '_']).next().context("a secret")?;
