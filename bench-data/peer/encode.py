@@ -9,6 +9,7 @@ at random: neither speed nor agreement depends on what they find.
 """
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -178,7 +179,8 @@ def load(case, path):
 
 def peer(case, photos, batch, dtype):
     """Descriptors (n, dim) and seconds."""
-    model = case.model.to(dtype)
+    # A copy: what was rounded to bfloat16 does not come back.
+    model = copy.deepcopy(case.model).to(dtype)
     out = [None] * len(photos)
     start = time.perf_counter()
     with torch.inference_mode(), ThreadPoolExecutor(2) as pool:
@@ -192,7 +194,6 @@ def peer(case, photos, batch, dtype):
                 for i, row in zip(members, rmac(maps)):
                     out[at + i] = row
     seconds = time.perf_counter() - start
-    model.float()
     return torch.stack(out).numpy(), seconds
 
 
@@ -301,7 +302,7 @@ def main():
         best["resnet50"] = measure(case, args, photos)
     if args.only != "resnet50":
         drawn = args.out / "resnet101.safetensors"
-        case = Case("resnet101", 800, 6, (3, 4, 23, 3), False, 1e-5, False, drawn)
+        case = Case("resnet101", 800, 12, (3, 4, 23, 3), False, 1e-5, False, drawn)
         write_safetensors(drawn, draw(case.model))
         best["resnet101"] = measure(case, args, photos)
     result = {name: min(found[name] for found in best.values()) for name in next(iter(best.values()))}

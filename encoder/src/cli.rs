@@ -2,21 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use ocelli_index::{
-    Combine, Dtype, Form, Grid, InputConvention, Model, PartKind, Precision, ResizeFilter,
-};
+use ocelli_index::{Dtype, Model, PartKind};
 use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::{LogFormat, main_exit, print};
+use ocelli_proto::role::{main_exit, print};
 use ocelli_proto::security::{self, Role};
 
-use crate::config::{Config, DEFAULT_TOML, PoolingName};
+use crate::cli_settings::{NetworkArgs, RunArgs, over};
+use crate::config::{Config, DEFAULT_TOML};
 use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
-use crate::photos::Input;
+use crate::photos::{Input, ParquetColumns};
 use crate::service;
 use crate::weights_cli::{self, WeightsCommand};
 
@@ -31,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Encode a directory, a list or a tar of images into a part file.
+    /// Encode a directory, a list, a tar or Parquet files of images into a part file.
     ///
     /// Images are encoded in a fixed order: equal input gives equal bytes, whatever the number of
     /// workers. What is no image, is truncated or is too large goes to a list of its own with the
@@ -82,6 +80,9 @@ Examples:
   A large collection in parts of 100,000 images; run it again to go on:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 448 --part-images 100000 --out photos.parts
+  Images in the rows of Parquet files, named by a column of theirs:
+    ocelli-encoder encode --parquet shards --key-column url \\
+      --weights resnet50.safetensors --sizes 448 --out photos.part
   Codes in place of descriptors, for `ocelli build`:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 448 --output codes --model my.model --out photos.part
@@ -105,6 +106,8 @@ Exit codes: 0 success, 1 failure, 2 usage.";
 struct EncodeArgs {
     #[command(flatten)]
     input: InputArgs,
+    #[command(flatten)]
+    columns: ColumnArgs,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -159,94 +162,30 @@ struct InputArgs {
     /// An uncompressed tar file.
     #[arg(long, value_name = "FILE")]
     tar: Option<PathBuf>,
+    /// A Parquet file with an image a row (its bytes or its path), or a directory of such files.
+    #[arg(long, value_name = "FILE|DIR")]
+    parquet: Option<PathBuf>,
     /// Unwhitened region vectors of an earlier `--output regions`: no network runs.
     #[arg(long, value_name = "PART", conflicts_with = "NetworkArgs")]
     regions: Option<PathBuf>,
 }
 
-/// Settings that decide what a descriptor means.
-#[derive(Args)]
-struct NetworkArgs {
-    /// The network's weights: safetensors with torchvision's tensor names.
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-    /// What the tensors do not say: v1.5 (torchvision), v1 (Keras), v1-caffe, floor-pool (SqueezeNet of Keras).
-    #[arg(long)]
-    form: Option<Form>,
-    /// How pixels are presented: caffe-bgr or torchvision-rgb.
-    #[arg(long, value_name = "CONVENTION")]
-    input: Option<InputConvention>,
-    /// Epsilon of batch normalisation.
-    #[arg(long, value_name = "X")]
-    bn_eps: Option<f64>,
-    /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
-    #[arg(long, value_name = "JSON")]
-    network_config: Option<PathBuf>,
-    /// Stage where the network ends, 1 to 4, for a VGG to 5 [default: the last that the weights hold]
-    #[arg(long, value_name = "N")]
-    last_stage: Option<u32>,
-    /// Leave projections that stand in the weights (a learned whitening) away.
-    #[arg(long)]
-    no_head: bool,
-    /// How a feature map becomes a vector [default: as the weights say, else rmac]
-    #[arg(long)]
-    pooling: Option<PoolingName>,
-    /// Levels of the R-MAC grid, 1 to 4.
-    #[arg(long, value_name = "N")]
-    levels: Option<u32>,
-    /// Where the R-MAC grid is computed: feature-map or image-pixels.
-    #[arg(long)]
-    grid: Option<Grid>,
-    /// Exponent of GeM pooling.
-    #[arg(long, value_name = "P")]
-    gem_p: Option<f32>,
-    /// Longest sides in pixels, with commas between them, or `stored` for never resized.
-    #[arg(long, value_name = "PX,…")]
-    sizes: Option<Sizes>,
-    /// Antialiased resize filter: bilinear, catmull-rom or lanczos3.
-    #[arg(long)]
-    filter: Option<ResizeFilter>,
-    /// Leave images smaller than a size as they are.
-    #[arg(long)]
-    no_upscale: bool,
-    /// Leave images as they are stored, whatever EXIF says.
-    #[arg(long)]
-    no_exif: bool,
-    /// How the descriptors of several sizes become one: sum, or gem:P.
-    #[arg(long)]
-    combine: Option<Combine>,
-    /// Cut boxes out before the image is resized.
-    #[arg(long)]
-    crop_first: bool,
-    /// What the network computes with: f32 or bf16.
-    #[arg(long)]
-    precision: Option<Precision>,
-    /// Pixels (width x height) of the largest image that is decoded.
-    #[arg(long, value_name = "N")]
-    max_pixels: Option<u64>,
-}
+/// The other inputs: clap drops what an argument requires where that conflicts with an input that is given.
+const OTHERS: [&str; 4] = ["photos", "list", "tar", "regions"];
 
-/// Settings that both commands share.
+/// Columns of --parquet.
 #[derive(Args)]
-struct RunArgs {
-    /// Whitening, learned under the same settings.
-    #[arg(long, value_name = "FILE")]
-    whitening: Option<PathBuf>,
-    /// Threads that encode; 0 is one per core.
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
-    /// Images of equal shape that pass the network together, at most.
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE", env = "OCELLI_ENCODER_CONFIG")]
-    config: Option<PathBuf>,
-    /// Log level (error, warn, info, debug, trace), or levels by target.
-    #[arg(long = "log", value_name = "FILTER")]
-    log_filter: Option<String>,
-    /// Form of the logs: text or json.
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
+struct ColumnArgs {
+    /// --parquet: column of the images, binary (a file's bytes) or text (its path) [default: image, else
+    /// image.bytes]
+    #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
+    image_column: Option<String>,
+    /// --parquet: column of the keys [default: the path, or FILE#ROW]
+    #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
+    key_column: Option<String>,
+    /// --parquet: column of ids, integers of 0 or more.
+    #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
+    id_column: Option<String>,
 }
 
 const SERVE_HELP: &str = "\
@@ -272,6 +211,9 @@ struct ServeArgs {
     /// Images that may wait for a thread before requests are refused.
     #[arg(long, value_name = "N")]
     max_queued: Option<usize>,
+    /// An HTTP endpoint for Prometheus (/metrics) and readiness (/readyz).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<String>,
     /// Serve an address that other machines reach although TLS, or tokens and client certificates, are missing.
     #[arg(long)]
     insecure: bool,
@@ -291,70 +233,6 @@ enum Format {
     Text,
     /// One JSON object.
     Json,
-}
-
-/// Longest sides; empty for `stored`.
-#[derive(Clone, Debug, PartialEq)]
-struct Sizes(Vec<u32>);
-
-impl FromStr for Sizes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "stored" {
-            return Ok(Sizes(Vec::new()));
-        }
-        let size = |s: &str| match s.trim().parse::<u32>() {
-            Ok(px) if (1..=65_535).contains(&px) => Ok(px),
-            _ => Err(format!("expected 1 to 65535 pixels or `stored`, found {s:?}")),
-        };
-        text.split(',').map(size).collect::<Result<_, _>>().map(Sizes)
-    }
-}
-
-/// Puts a flag over a setting, where it was given.
-fn over<T>(setting: &mut T, flag: Option<T>) {
-    if let Some(value) = flag {
-        *setting = value;
-    }
-}
-
-impl NetworkArgs {
-    fn apply(self, config: &mut Config) {
-        config.weights = self.weights.or(config.weights.take());
-        config.form = self.form.or(config.form);
-        config.input = self.input.or(config.input);
-        config.bn_eps = self.bn_eps.or(config.bn_eps);
-        config.network_config = self.network_config.or(config.network_config.take());
-        config.last_stage = self.last_stage.or(config.last_stage);
-        config.head &= !self.no_head;
-        config.pooling = self.pooling.or(config.pooling);
-        config.levels = self.levels.or(config.levels);
-        config.grid = self.grid.or(config.grid);
-        config.gem_p = self.gem_p.or(config.gem_p);
-        over(&mut config.sizes, self.sizes.map(|s| s.0));
-        over(&mut config.filter, self.filter);
-        config.upscale &= !self.no_upscale;
-        config.exif &= !self.no_exif;
-        over(&mut config.combine, self.combine);
-        config.crop_first |= self.crop_first;
-        over(&mut config.precision, self.precision);
-        over(&mut config.max_pixels, self.max_pixels);
-    }
-}
-
-impl RunArgs {
-    /// All layers: defaults, file, environment, flags.
-    fn config(self, network: NetworkArgs) -> Result<Config> {
-        let mut config = Config::load(self.config.as_deref())?;
-        network.apply(&mut config);
-        config.whitening = self.whitening.or(config.whitening);
-        over(&mut config.workers, self.workers);
-        over(&mut config.batch, self.batch);
-        over(&mut config.log.filter, self.log_filter);
-        over(&mut config.log.format, self.log_format);
-        Ok(config)
-    }
 }
 
 /// Runs the command line of this process.
@@ -378,8 +256,19 @@ fn usage(message: &str) -> ! {
 }
 
 fn run_encode(args: EncodeArgs) -> Result<()> {
-    let EncodeArgs { input, network, run, out, output, model, dtype, rejected, format, parts } =
-        args;
+    let EncodeArgs {
+        input,
+        columns,
+        network,
+        run,
+        out,
+        output,
+        model,
+        dtype,
+        rejected,
+        format,
+        parts,
+    } = args;
     let config = run.config(network)?;
     config.check()?;
     observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;
@@ -423,8 +312,18 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
         InputArgs { tar: Some(tar), .. } => {
             run_network(&Input::Tar(tar), &config, &output, &options)?
         }
+        InputArgs { parquet: Some(path), .. } => {
+            let columns = ParquetColumns {
+                image: columns.image_column,
+                key: columns.key_column,
+                id: columns.id_column,
+            };
+            run_network(&Input::Parquet { path, columns }, &config, &output, &options)?
+        }
         // The argument parser demands one of them.
-        InputArgs { .. } => usage("no input: name a directory, or give --list, --tar or --regions"),
+        InputArgs { .. } => {
+            usage("no input: name a directory, or give --list, --tar, --parquet or --regions")
+        }
     };
     print(&match format {
         Format::Text => format!("{summary}\n"),
@@ -458,19 +357,25 @@ fn run_network(
 }
 
 fn run_serve(args: ServeArgs) -> Result<()> {
-    let ServeArgs { network, run, listen, max_queued, insecure } = args;
+    let ServeArgs { network, run, listen, max_queued, metrics, insecure } = args;
     let mut config = run.config(network)?;
     over(&mut config.listen, listen);
     over(&mut config.max_queued, max_queued);
+    over(&mut config.metrics.listen, metrics);
     config.security.insecure |= insecure;
     config.check()?;
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");
     }
-    observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
+    let telemetry = {
+        let _runtime = runtime.enter();
+        observe::init("ocelli-encoder", &config.log, &config.traces)?
+    };
     let open = || Ok((config.pipeline()?, config.view_options()));
-    runtime.block_on(service::serve(config.serve_options(), open))
+    let ended = runtime.block_on(service::serve(config.serve_options(), open));
+    telemetry.flush();
+    ended
 }
 
 #[cfg(test)]
@@ -482,15 +387,6 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    #[test]
-    fn sizes_are_numbers_or_stored() {
-        assert_eq!("550,800, 1050".parse(), Ok(Sizes(vec![550, 800, 1050])));
-        assert_eq!("stored".parse(), Ok(Sizes(vec![])));
-        for bad in ["", "448,", "0", "-1", "70000", "all"] {
-            assert!(bad.parse::<Sizes>().is_err(), "{bad:?}");
-        }
-    }
-
     /// One input, and no network flags beside region vectors: what would be ignored is refused.
     #[test]
     fn contradicting_flags_are_refused() {
@@ -498,10 +394,23 @@ mod tests {
             let words = ["ocelli-encoder", "encode", "--out", "x.part"];
             Cli::try_parse_from(words.into_iter().chain(flags.split_whitespace())).map(drop)
         };
-        for good in ["photos", "--list l", "--tar t --pooling gem", "--regions r --whitening w"] {
+        for good in [
+            "photos",
+            "--list l",
+            "--tar t --pooling gem",
+            "--parquet p --key-column k",
+            "--regions r --whitening w",
+        ] {
             parse(good).unwrap_or_else(|e| panic!("{good}: {e}"));
         }
-        for bad in ["", "photos --list l", "--tar t --regions r", "--regions r --sizes 448"] {
+        for bad in [
+            "",
+            "photos --list l",
+            "--tar t --regions r",
+            "--regions r --sizes 448",
+            "--tar t --key-column k",
+            "--tar t --parquet p",
+        ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -7,13 +7,14 @@ use anyhow::{Result, bail, ensure};
 use ocelli_index::{
     Combine, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
+use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
 use ocelli_proto::security::SecurityConfig;
 use serde::Deserialize;
 
 use crate::network::{Network, NetworkOptions};
 use crate::pipeline::{Pipeline, PipelineOptions};
-use crate::service::ServeOptions;
+use crate::service::{EncoderOptions, ServeOptions};
 use crate::views::ViewOptions;
 
 /// The commented default configuration, as `ocelli-encoder config` prints it.
@@ -60,9 +61,12 @@ pub struct Config {
     pub batch: usize,
     pub listen: String,
     pub max_queued: usize,
+    pub max_stream_images: usize,
     pub max_message_bytes: usize,
     pub drain_timeout_ms: u64,
     pub security: SecurityConfig,
+    pub metrics: MetricsConfig,
+    pub traces: TracesConfig,
     pub log: LogConfig,
 }
 
@@ -105,6 +109,7 @@ impl Config {
             self.batch
         );
         ensure!(self.max_queued > 0, "max_queued: expected at least 1, found 0");
+        ensure!(self.max_stream_images > 0, "max_stream_images: expected at least 1, found 0");
         ensure!(self.max_pixels > 0, "max_pixels: expected at least 1, found 0");
         ensure!(self.max_message_bytes > 0, "max_message_bytes: expected at least 1, found 0");
         for &px in &self.sizes {
@@ -205,11 +210,15 @@ impl Config {
     pub fn serve_options(&self) -> ServeOptions {
         ServeOptions {
             listen: self.listen.clone(),
-            workers: self.worker_count(),
-            batch: self.batch,
-            max_queued: self.max_queued,
+            encoder: EncoderOptions {
+                workers: self.worker_count(),
+                batch: self.batch,
+                max_queued: self.max_queued,
+                max_stream_images: self.max_stream_images,
+            },
             max_message_bytes: self.max_message_bytes,
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
+            metrics: self.metrics.clone(),
             security: self.security.clone(),
         }
     }

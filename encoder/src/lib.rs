@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+mod cli_settings;
 pub mod config;
 pub mod convert;
 pub mod error;

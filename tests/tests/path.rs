@@ -1,9 +1,11 @@
 //! Photos in, answers out: every command, over real servers.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use crate::collection::{DIM, collection};
-use ocelli_tests::{json, succeed};
+use ocelli_tests::{Server, json, succeed};
 
 /// A photo of the collection finds itself, by image, by id, by key, and by its own descriptor; all of
 /// them answer alike.
@@ -121,4 +123,70 @@ fn the_judge_ranks_descriptors_and_index() {
         judge(&["--queries", &queries, "--index", &c.arg("index")])["map"].as_f64().unwrap();
     assert!(exact > 0.3 && exact <= 1.0, "{exact}");
     assert!((exact - index).abs() < 0.2, "{exact} {index}");
+}
+
+/// The bytes of a shard's sections by name, but for the facts that name the parts it was built of.
+fn sections(shard: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = fs::read(shard).unwrap();
+    let seen = json("ocelli", ["inspect", shard.to_str().unwrap(), "--format", "json"]);
+    let sections =
+        seen["file"]["sections"].as_array().unwrap().iter().filter(|s| s["name"] != "meta");
+    let number = |value: &serde_json::Value| value.as_u64().unwrap() as usize;
+    sections
+        .map(|section| {
+            let (from, length) = (number(&section["offset"]), number(&section["bytes"]));
+            let name = section["name"].as_str().unwrap().to_owned();
+            (name, bytes[from..from + length].to_vec())
+        })
+        .collect()
+}
+
+/// Codes straight from the photos, and descriptors first, then codes: the same sections byte for byte, so the
+/// same answers, which are asked for too.
+#[test]
+fn codes_from_photos_are_those_of_their_descriptors() {
+    let c = collection();
+    let mut network = c.network();
+    network.extend(["--whitening".into(), c.arg("w.whitening")]);
+    let mut shards = Vec::new();
+    for (name, more) in [("two-steps", vec![]), ("codes", vec!["--output", "codes"])] {
+        let part = c.arg(&format!("{name}.part"));
+        let mut encode =
+            vec!["encode".to_owned(), c.arg("set/photos"), "--out".into(), part.clone()];
+        encode.extend(network.iter().cloned());
+        encode.extend(more.iter().map(|&flag| flag.to_owned()));
+        if !more.is_empty() {
+            encode.extend(["--model".into(), c.arg("a.model")]);
+        }
+        encode.extend(["--format".into(), "json".into()]);
+        let summary = json("ocelli", encode);
+        assert_eq!((&summary["images"], &summary["rejected"]), (&40.into(), &2.into()));
+        let index = c.arg(&format!("index-{name}"));
+        succeed(
+            "ocelli",
+            ["build", &part, "--model", &c.arg("a.model"), "--shards", "2", "--out", &index],
+        );
+        let folder = c.path(&format!("index-{name}/shards"));
+        let mut files: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        shards.push(files.iter().map(|path| sections(path)).collect::<Vec<_>>());
+    }
+    assert_eq!(shards[0].len(), 2);
+    assert!(shards[0].iter().all(|sections| sections.contains_key("codes")));
+    assert!(shards[0] == shards[1], "the shards differ");
+    let encoder = c.encoder();
+    let indexes =
+        ["two-steps", "codes"].map(|name| format!("{name}={}", c.arg(&format!("index-{name}"))));
+    let searcher = Server::start(
+        "ocelli",
+        ["serve", "--index", &indexes[0], "--index", &indexes[1], "--encoder", &encoder.url],
+    );
+    let photo =
+        fs::read_dir(c.path("set/photos")).unwrap().map(|e| e.unwrap().path()).min().unwrap();
+    let [two_steps, codes] = ["two-steps", "codes"].map(|index| {
+        c.ask(&searcher, &["--index", index, "--image", photo.to_str().unwrap(), "-k", "40"])
+    });
+    assert_eq!(two_steps["hits"].as_array().unwrap().len(), 40);
+    assert_eq!(two_steps["hits"], codes["hits"]);
 }

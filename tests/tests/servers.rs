@@ -1,6 +1,8 @@
 //! What the servers answer to questions that they cannot answer.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 
 use crate::authority::Authority;
 use crate::collection::{DIM, collection};
@@ -198,4 +200,35 @@ fn a_server_that_is_not_there_is_one_line() {
     let message = fail("ocelli", 1, ["query", "--server", "http://127.0.0.1:9", "--id", "1"]);
     assert_eq!(message.trim().lines().count(), 1, "{message}");
     assert!(message.contains("127.0.0.1:9"), "{message}");
+}
+
+/// The encoder says over HTTP what it has done, by outcome and stage.
+#[test]
+fn the_encoder_serves_metrics() {
+    let c = collection();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut args = vec!["serve".to_owned(), "--metrics".into(), free.clone()];
+    args.extend(c.network());
+    args.extend(["--whitening".into(), c.arg("w.whitening")]);
+    let encoder = Server::start("ocelli-encoder", args);
+    let searcher = c.searcher(Some(&encoder));
+    let photo =
+        fs::read_dir(c.path("set/photos")).unwrap().map(|e| e.unwrap().path()).min().unwrap();
+    c.ask(&searcher, &["--image", photo.to_str().unwrap()]);
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(&free).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert!(get("/readyz").starts_with("HTTP/1.1 200"));
+    let metrics = get("/metrics");
+    for line in [
+        "ocelli_encoder_images_total{outcome=\"ok\"} 1",
+        "ocelli_encoder_stage_seconds_count{stage=\"decode\"} 1",
+        "grpc_server_handled_total{grpc_service=\"ocelli.v1.EncoderService\",grpc_method=\"Encode\",grpc_code=\"OK\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+    }
 }

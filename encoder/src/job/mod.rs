@@ -17,6 +17,8 @@ mod work;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod parquet;
+#[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
@@ -117,8 +119,9 @@ pub fn encode(
         }
     };
     let plan = plan.as_ref();
+    let to_do = plan.map_or(Ok(total), |plan| plan.to_do(output))?;
     let coder = options.model.map(Coder::new);
-    let mut sink = Sink::create(output, pipeline.spec(), form, plan, total)?;
+    let mut sink = Sink::create(output, pipeline.spec(), form, plan, to_do)?;
     let mut workers = Vec::new();
     for _ in 0..options.workers {
         workers.push(Worker {

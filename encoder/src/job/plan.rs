@@ -118,6 +118,26 @@ impl Plan {
         Output { rejected: Output::rejected_beside(&path), part: path, ..output.clone() }
     }
 
+    /// Images of a part of `total`.
+    fn images(&self, part: u64, total: u64) -> u64 {
+        total.saturating_sub(part.saturating_mul(self.parts.images)).min(self.parts.images)
+    }
+
+    /// Images of the parts that this process has still to make, where the input is counted.
+    ///
+    /// # Errors
+    /// As [`is_complete`](Plan::is_complete).
+    pub(super) fn to_do(&self, output: &Output) -> Result<Option<u64>> {
+        let Some(total) = self.total else { return Ok(None) };
+        let mut images = 0;
+        for part in (0..total.div_ceil(self.parts.images)).filter(|&part| self.is_mine(part)) {
+            if !self.is_complete(part, output)? {
+                images += self.images(part, total);
+            }
+        }
+        Ok(Some(images))
+    }
+
     /// Whether a part is complete: it stands there, or all of its images are in its list of rejected ones.
     ///
     /// # Errors
@@ -128,11 +148,8 @@ impl Plan {
             Part::open(&files.part)?;
             return Ok(true);
         }
-        let images = match self.total {
-            Some(total) => total.saturating_sub(part * self.parts.images).min(self.parts.images),
-            // The last part may be shorter; then it is made again, which costs little.
-            None => self.parts.images,
-        };
+        // Of an unknown total the last part may be shorter; then it is made again, which costs little.
+        let images = self.total.map_or(self.parts.images, |total| self.images(part, total));
         let listed = fs::read(&files.rejected).unwrap_or_default();
         Ok(listed.iter().filter(|&&b| b == b'\n').count() as u64 == images)
     }

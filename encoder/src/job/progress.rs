@@ -19,7 +19,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts the clock. `total` is the number of images, where it is known.
+    /// Starts the clock. `total` is the number of images that this run makes, where it is known: what an
+    /// earlier run has made took none of this one's time.
     pub(super) fn start(total: Option<u64>) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
@@ -56,10 +57,15 @@ impl Progress {
         }
     }
 
-    fn log(&self) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        let rate = self.done as f64 / seconds.max(1e-9);
+    /// Images a second so far, and seconds that the others will take.
+    fn estimate(&self) -> (f64, Option<f64>) {
+        let rate = self.done as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
         let left = self.total.map(|t| t.saturating_sub(self.done) as f64 / rate.max(1e-9));
+        (rate, left)
+    }
+
+    fn log(&self) {
+        let (rate, left) = self.estimate();
         tracing::info!(
             images = self.done,
             total = self.total,
@@ -82,5 +88,24 @@ impl Drop for Progress {
     fn drop(&mut self) {
         // A failed job's error must not stand behind a half bar.
         self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_follows_from_what_was_done() {
+        let mut progress = Progress::start(Some(60));
+        progress.started = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        for image in 0..20 {
+            progress.step(image == 7);
+        }
+        let (rate, left) = progress.estimate();
+        assert!((rate - 2.0).abs() < 0.1, "{rate}");
+        assert!((left.unwrap() - 20.0).abs() < 1.0, "{left:?}");
+        assert_eq!(progress.rejected, 1);
+        assert_eq!(Progress::start(None).estimate().1, None);
     }
 }

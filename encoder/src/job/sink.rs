@@ -34,14 +34,14 @@ struct OpenPart {
 const KEPT: usize = 3;
 
 impl<'a> Sink<'a> {
-    /// A sink for `total` images. A single part is created at once, so that what cannot be written is
+    /// A sink for `to_do` images. A single part is created at once, so that what cannot be written is
     /// refused before hours of work.
     pub(super) fn create(
         output: &'a Output,
         spec: &'a DescriptorSpec,
         form: Option<CodeForm>,
         plan: Option<&'a Plan>,
-        total: Option<u64>,
+        to_do: Option<u64>,
     ) -> Result<Self> {
         if (output.kind == PartKind::Codes) != form.is_some() {
             return Err(Error::invalid(
@@ -54,7 +54,7 @@ impl<'a> Sink<'a> {
             form,
             plan,
             open: None,
-            progress: Progress::start(total),
+            progress: Progress::start(to_do),
             summary: JobSummary::new(output),
             first_rejected: Vec::new(),
         };

@@ -14,7 +14,7 @@ use crate::network::{Network, NetworkOptions};
 use crate::pipeline::PipelineOptions;
 
 /// A network of one stage, 64 channels, at the given sizes.
-fn pipeline(folder: &Path, sizes: &[u32], whitening: Option<Whitening>) -> Pipeline {
+pub(super) fn pipeline(folder: &Path, sizes: &[u32], whitening: Option<Whitening>) -> Pipeline {
     let weights = folder.join("weights.safetensors");
     if !weights.exists() {
         seeded::write(SeededArch::Resnet18, 7, 1, &weights).unwrap();
@@ -24,7 +24,7 @@ fn pipeline(folder: &Path, sizes: &[u32], whitening: Option<Whitening>) -> Pipel
     Pipeline::new(network, options, whitening).unwrap()
 }
 
-fn view_options(sizes: &[u32]) -> ViewOptions {
+pub(super) fn view_options(sizes: &[u32]) -> ViewOptions {
     ViewOptions {
         sizes: sizes.to_vec(),
         filter: ocelli_index::ResizeFilter::Bilinear,
@@ -57,16 +57,16 @@ fn photos(folder: &Path) -> Input {
     Input::Directory(root)
 }
 
-fn output(folder: &Path, name: &str, kind: PartKind) -> Output {
+pub(super) fn output(folder: &Path, name: &str, kind: PartKind) -> Output {
     let part = folder.join(name);
     Output { rejected: Output::rejected_beside(&part), part, kind, dtype: Dtype::F32 }
 }
 
-fn workers_of(workers: usize) -> JobOptions<'static> {
+pub(super) fn workers_of(workers: usize) -> JobOptions<'static> {
     JobOptions { workers, batch: 1, parts: None, model: None }
 }
 
-fn setup() -> (TempDir, Input) {
+pub(super) fn setup() -> (TempDir, Input) {
     let folder = tempfile::tempdir().unwrap();
     let input = photos(folder.path());
     (folder, input)
@@ -331,12 +331,12 @@ fn sizes_are_combined_by_sum_or_generalized_mean() {
     assert!(near(&with(Combine::Gem { p: 3.0 }), &expected));
 }
 
-fn parts_of(images: u64) -> Option<Parts> {
+pub(super) fn parts_of(images: u64) -> Option<Parts> {
     Some(Parts { images, task: 0, tasks: 1 })
 }
 
 /// Every file of a folder of parts, by name.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -379,8 +379,18 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
     assert!(files(&folder.join("once")) == whole);
     fs::remove_file(folder.join("once/00000003.part")).unwrap();
     fs::remove_file(folder.join("once/00000006.part")).unwrap();
+    // What is left: five images of part 3, the last four in part 6.
+    let description = fs::read(folder.join("once/job.json")).unwrap();
+    let description: Description = serde_json::from_slice(&description).unwrap();
+    let once = output(folder, "once", PartKind::Descriptors);
+    let to_do = |task, tasks| {
+        let parts = Parts { images: 5, task, tasks };
+        Plan::open(&once.part, parts, Some(34), &description).unwrap().to_do(&once).unwrap()
+    };
+    assert_eq!([to_do(0, 1), to_do(0, 2), to_do(1, 2)], [Some(9), Some(4), Some(5)]);
     let repaired = run(&input, "once", &JobOptions { workers: 1, ..options });
     assert_eq!((repaired.parts, repaired.parts_kept), (2, 5));
+    assert_eq!(to_do(0, 1), Some(0));
     assert!(files(&folder.join("once")) == whole);
 
     for task in 0..2 {

@@ -85,8 +85,8 @@ impl Worker<'_> {
         let mut times = StageSeconds::default();
         let mut names = Vec::with_capacity(run.photos.len());
         let mut seen = Vec::with_capacity(run.photos.len());
-        for Photo { key, id, bbox, source } in run.photos {
-            names.push((key, id));
+        for Photo { key, id, bbox, source, origin } in run.photos {
+            names.push((key, id, origin));
             seen.push(timed(&mut times.read, || source.read()).and_then(|file| {
                 self.see(&file.bytes, file.modified_ms, bbox.as_ref(), &mut times)
             }));
@@ -101,7 +101,7 @@ impl Worker<'_> {
         times.pool += seconds.pool;
 
         let mut images = Vec::with_capacity(names.len());
-        for ((key, id), seen) in names.into_iter().zip(seen) {
+        for ((key, id, origin), seen) in names.into_iter().zip(seen) {
             let (attributes, made) = match seen {
                 Err(reason) => (None, Err(reason)),
                 Ok((attributes, _)) => {
@@ -113,6 +113,10 @@ impl Worker<'_> {
                     (Some(attributes), made)
                 }
             };
+            let made = made.map_err(|reason| match origin {
+                Some(origin) => format!("{origin}: {reason}"),
+                None => reason,
+            });
             images.push(Encoded { key, id, attributes, made });
         }
         Ok(EncodedRun { first: run.first, images, times })

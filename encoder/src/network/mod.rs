@@ -213,8 +213,12 @@ impl Network {
                 self.identity.arch, self.identity.last_stage
             )));
         }
-        let planes: Vec<f32> =
-            images.iter().flat_map(|image| to_planes(image, self.identity.input)).collect();
+        let plane = width as usize * height as usize;
+        let mut planes = vec![0.0; images.len() * 3 * plane];
+        let tables = Tables::new(self.identity.input);
+        for (image, planes) in images.iter().zip(planes.chunks_exact_mut(3 * plane)) {
+            tables.to_planes(image.as_raw(), planes);
+        }
         let shape = [images.len() as i64, 3, i64::from(height), i64::from(width)];
         Tensor::f_from_slice(&planes)
             .and_then(|planes| planes.f_reshape(shape))
@@ -238,27 +242,71 @@ pub fn set_torch_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
 }
 
-/// Pixels (H, W, 3) u8 to the first layer's planes (3, H, W) f32.
-fn to_planes(rgb: &RgbImage, input: InputConvention) -> Vec<f32> {
-    // Plane p takes channel `source[p]` of RGB, times scale, minus shift.
-    let (source, scale, shift) = match input {
-        // The means of ImageNet that the Caffe releases use.
-        InputConvention::CaffeBgr => ([2, 1, 0], [1.0f64; 3], [103.939, 116.779, 123.68]),
-        // (v / 255 - mean) / std
-        InputConvention::TorchvisionRgb => {
-            let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-            let scale = std.map(|s| 1.0 / (255.0 * s));
-            ([0, 1, 2], scale, [mean[0] / std[0], mean[1] / std[1], mean[2] / std[2]])
-        }
-    };
-    let pixels = rgb.as_raw();
-    let mut planes = Vec::with_capacity(pixels.len());
-    for ((source, scale), shift) in source.into_iter().zip(scale).zip(shift) {
-        // 256 values only: computed in float64 and rounded once.
-        let table: Vec<f32> = (0..=255u8).map(|v| (f64::from(v) * scale - shift) as f32).collect();
-        planes.extend(
-            pixels.iter().skip(source).step_by(3).filter_map(|&v| table.get(usize::from(v))),
-        );
+/// What the first layer sees of each of the 256 values of a channel.
+struct Tables {
+    /// In the order of the planes, computed in float64 and rounded once.
+    values: [[f32; 256]; 3],
+    /// Whether the first plane is blue.
+    bgr: bool,
+}
+
+impl Tables {
+    fn new(input: InputConvention) -> Tables {
+        // Plane p is its channel times scale, minus shift.
+        let (scale, shift, bgr) = match input {
+            // The means of ImageNet that the Caffe releases use.
+            InputConvention::CaffeBgr => ([1.0f64; 3], [103.939, 116.779, 123.68], true),
+            // (v / 255 - mean) / std
+            InputConvention::TorchvisionRgb => {
+                let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+                let scale = std.map(|s| 1.0 / (255.0 * s));
+                (scale, [mean[0] / std[0], mean[1] / std[1], mean[2] / std[2]], false)
+            }
+        };
+        let plane = |p: usize| std::array::from_fn(|v| (v as f64 * scale[p] - shift[p]) as f32);
+        Tables { values: [plane(0), plane(1), plane(2)], bgr }
     }
-    planes
+
+    /// Pixels (H, W, 3) u8 to planes (3, H, W) f32: one pass over the pixels, which writes all planes.
+    fn to_planes(&self, rgb: &[u8], planes: &mut [f32]) {
+        let [first, second, third] = &self.values;
+        let (front, c) = planes.split_at_mut(planes.len() / 3 * 2);
+        let (a, b) = front.split_at_mut(front.len() / 2);
+        let (pixels, _) = rgb.as_chunks::<3>();
+        for (((&[red, green, blue], a), b), c) in pixels.iter().zip(a).zip(b).zip(c) {
+            let (x, z) = if self.bgr { (blue, red) } else { (red, blue) };
+            *a = first[usize::from(x)];
+            *b = second[usize::from(green)];
+            *c = third[usize::from(z)];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against the definition, value by value: which channel, and (v - mean) / std.
+    #[test]
+    fn pixels_become_planes() {
+        let rgb: Vec<u8> = (0..=255).flat_map(|v| [v, 255 - v, v ^ 0x5a]).collect();
+        let mut planes = vec![f32::NAN; rgb.len()];
+        for (input, channels, mean, deviation) in [
+            (InputConvention::CaffeBgr, [2, 1, 0], [103.939, 116.779, 123.68], [1.0; 3]),
+            (
+                InputConvention::TorchvisionRgb,
+                [0, 1, 2],
+                [0.485, 0.456, 0.406].map(|m| 255.0 * m),
+                [0.229, 0.224, 0.225].map(|s| 255.0 * s),
+            ),
+        ] {
+            Tables::new(input).to_planes(&rgb, &mut planes);
+            for (p, plane) in planes.chunks(256).enumerate() {
+                for (pixel, &found) in rgb.chunks(3).zip(plane) {
+                    let expected = (f64::from(pixel[channels[p]]) - mean[p]) / deviation[p];
+                    assert!((f64::from(found) - expected).abs() < 1e-5, "{input:?} {p} {found}");
+                }
+            }
+        }
+    }
 }

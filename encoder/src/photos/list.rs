@@ -95,5 +95,5 @@ fn parse(text: &str, root: &Path) -> std::result::Result<Photo, String> {
         Some(key) => key,
         None => key_of(&file, root).ok_or_else(|| format!("{:?} gives no key", entry.path))?,
     };
-    Ok(Photo { key, id: entry.id, bbox, source: Source::File(file) })
+    Ok(Photo { key, id: entry.id, bbox, source: Source::File(file), origin: None })
 }

@@ -1,15 +1,18 @@
-//! Finding images: a directory, a list file, or a tar, in a fixed order.
+//! Finding images: a directory, a list file, a tar, or Parquet files, in a fixed order.
 //!
 //! Every image has a key, its own name in the index: the path relative to the root (the directory,
 //! the list file's folder, the tar), with `/` between the parts. A key occurs once. What cannot be
 //! read, or shows by its first bytes that it is no image, is handed on with the reason: it is counted
-//! and listed, and stops nothing. A list or a tar that is itself broken is an error.
+//! and listed, and stops nothing. A list, a tar or a Parquet file that is itself broken is an error.
 
 mod directory;
 mod keys;
 mod list;
+mod parquet;
 mod tar;
 
+#[cfg(test)]
+pub(crate) mod parquet_tests;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +26,7 @@ use ocelli_index::{Hash, Hasher};
 
 use crate::error::Result;
 use crate::views::{PixelBox, decode};
+pub use parquet::ParquetColumns;
 
 /// Size of the largest image file that is read: 1 GiB, an uncompressed image of 16-bit RGB at the
 /// default pixel limit with room to spare.
@@ -42,6 +46,15 @@ pub enum Input {
     List(PathBuf),
     /// An uncompressed tar file, in its own order, read once from front to back.
     Tar(PathBuf),
+    /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by row. Paths
+    /// in it start at the file's folder, or at the directory. A key occurs once among the rows that are
+    /// read; rows of complete parts are not.
+    Parquet {
+        /// The file or the directory.
+        path: PathBuf,
+        /// Which columns are read.
+        columns: ParquetColumns,
+    },
 }
 
 /// One image to encode.
@@ -55,6 +68,8 @@ pub struct Photo {
     pub bbox: Option<PixelBox>,
     /// Where its bytes are.
     pub source: Source,
+    /// Where it was found, for the reason of a rejected one, if the key does not say so: file and row.
+    pub origin: Option<String>,
 }
 
 /// Where an image's bytes are.
@@ -78,10 +93,11 @@ pub struct Photos {
 enum Inner {
     Listed(Vec<Photo>),
     Tar(tar::TarPhotos),
+    Parquet(parquet::ParquetPhotos),
 }
 
 impl Photos {
-    /// Looks through a directory or a list, or opens a tar. No image is opened yet.
+    /// Looks through a directory or a list, or opens a tar or Parquet files. No image is opened yet.
     ///
     /// # Errors
     /// The input cannot be read; a bad line, a key that occurs twice or ids on some lines only (with
@@ -91,6 +107,9 @@ impl Photos {
             Input::Directory(root) => Inner::Listed(directory::find(root)?),
             Input::List(path) => Inner::Listed(list::read(path)?),
             Input::Tar(path) => Inner::Tar(tar::TarPhotos::open(path)?),
+            Input::Parquet { path, columns } => {
+                Inner::Parquet(parquet::ParquetPhotos::open(path, columns)?)
+            }
         };
         Ok(Photos { inner })
     }
@@ -101,14 +120,15 @@ impl Photos {
         match &self.inner {
             Inner::Listed(photos) => Some(photos.len() as u64),
             Inner::Tar(_) => None,
+            Inner::Parquet(rows) => Some(rows.count()),
         }
     }
 
     /// Hands every image whose number (from 0) is `wanted` to `take`, in order, until it breaks. What is
-    /// not wanted is not read.
+    /// not wanted is not read. `wanted` is asked in order too, a few images ahead, and may be asked twice.
     ///
     /// # Errors
-    /// A damaged tar, or a key that occurs in it twice.
+    /// A damaged tar or Parquet file, or a key that occurs in it twice.
     pub fn for_each(
         self,
         mut wanted: impl FnMut(u64) -> Result<bool>,
@@ -124,6 +144,7 @@ impl Photos {
                 Ok(())
             }
             Inner::Tar(photos) => photos.for_each(&mut wanted, &mut take),
+            Inner::Parquet(rows) => rows.for_each(&mut wanted, &mut take),
         }
     }
 
@@ -136,6 +157,14 @@ impl Photos {
         let mut hasher = Hasher::new();
         match &self.inner {
             Inner::Tar(tar) => stamp(&mut hasher, &tar.metadata()?),
+            Inner::Parquet(rows) => {
+                for (name, metadata) in rows.stamps() {
+                    hasher.update(format!("{name:?}\n").as_bytes());
+                    if let Some(metadata) = metadata {
+                        stamp(&mut hasher, &metadata);
+                    }
+                }
+            }
             Inner::Listed(photos) => {
                 for photo in photos {
                     let line = format!("{:?} {:?} {:?}\n", photo.key, photo.id, photo.bbox);

@@ -70,7 +70,7 @@ impl TarPhotos {
             else {
                 let reason = "its name is not UTF-8, or empty, so that it cannot be a key";
                 let source = Source::Refused(reason.to_owned());
-                let photo = Photo { key: lossy, id: None, bbox: None, source };
+                let photo = Photo { key: lossy, id: None, bbox: None, source, origin: None };
                 number += 1;
                 if wanted(number - 1)? && take(number - 1, photo).is_break() {
                     return Ok(());
@@ -110,7 +110,8 @@ impl TarPhotos {
                 }
                 other => Source::Refused(format!("a tar member of the kind {other:?}, not a file")),
             };
-            if take(number - 1, Photo { key, id: None, bbox: None, source }).is_break() {
+            let photo = Photo { key, id: None, bbox: None, source, origin: None };
+            if take(number - 1, photo).is_break() {
                 return Ok(());
             }
         }

@@ -40,7 +40,7 @@ pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: 
                 Grid::FeatureMap => rigid_grid(size.0, size.1, levels),
                 Grid::ImagePixels => image_grid(image, size, stride, levels),
             };
-            regions.iter().flat_map(|&region| map.max_over(region)).collect()
+            map.max_over(&regions)
         }
         Pooling::Mac => map.max(),
         Pooling::Spoc => map.mean(),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocelli_proto::server::deadline;
-use ocelli_proto::status::status;
+use ocelli_proto::status::detailed;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answer, Encoder, ServiceError};
+use super::{Answer, Encoder, ServiceError, stream};
 use crate::views::PixelBox;
 
 /// The services of this server, for health reports.
@@ -33,6 +34,17 @@ impl EncoderService for Adapter {
         let time_left = deadline(request.metadata());
         let answer = self.0.encode(request.into_inner().into(), time_left).await?;
         Ok(Response::new(response(answer, &self.0)))
+    }
+
+    type StreamEncodeStream = ReceiverStream<Result<v1::StreamEncodeResponse, Status>>;
+
+    async fn stream_encode(
+        &self,
+        request: Request<Streaming<v1::StreamEncodeRequest>>,
+    ) -> Result<Response<Self::StreamEncodeStream>, Status> {
+        let time_left = deadline(request.metadata());
+        let encoder = Arc::clone(&self.0);
+        Ok(Response::new(stream::answer(encoder, request.into_inner(), time_left)))
     }
 
     async fn get_spec(
@@ -61,7 +73,7 @@ impl From<v1::EncodeRequest> for super::Request {
     }
 }
 
-fn response(answer: Answer, encoder: &Encoder) -> v1::EncodeResponse {
+pub(super) fn response(answer: Answer, encoder: &Encoder) -> v1::EncodeResponse {
     let us = |time: Duration| time.as_micros() as u64;
     v1::EncodeResponse {
         values: answer.values,
@@ -77,6 +89,17 @@ fn response(answer: Answer, encoder: &Encoder) -> v1::EncodeResponse {
 
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
-        status(error.code, error.message)
+        detailed(error.code, error.message, error.reason, error.field)
+    }
+}
+
+impl From<ServiceError> for v1::ItemError {
+    fn from(error: ServiceError) -> Self {
+        v1::ItemError {
+            code: error.code.grpc().into(),
+            message: error.message,
+            reason: error.reason.into(),
+            field: error.field.to_owned(),
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! `ocelli.v1.EncoderService`; [`serve`] runs both until it is told to stop.
 
 pub mod grpc;
+mod metrics;
 mod pool;
+mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -14,12 +16,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result as AnyResult;
 use ocelli_index::{DescriptorSpec, ErrorCode};
+use ocelli_proto::observe::{Endpoint, MetricsConfig, Process, Rpc};
 use ocelli_proto::security::{Security, SecurityConfig};
 use ocelli_proto::server::{Server, shutdown_signal};
 use ocelli_proto::status::Code;
+use ocelli_proto::v1::ErrorReason;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::pipeline::Pipeline;
 use crate::views::{ImageError, PixelBox, ViewOptions};
+pub use metrics::Metrics;
 use pool::Pool;
 
 /// Longest sides that a request may ask for, in pixels. Below 16 nothing is left of a feature map of
@@ -37,22 +44,43 @@ pub struct ServiceError {
     pub code: Code,
     /// One line for people.
     pub message: String,
+    /// The same for programs.
+    pub reason: ErrorReason,
+    /// The field of the request that is to blame; empty if none is.
+    pub field: &'static str,
 }
 
 impl ServiceError {
     fn new(code: Code, message: impl Into<String>) -> Self {
-        ServiceError { code, message: message.into() }
+        let reason = match code {
+            Code::InvalidArgument => ErrorReason::FieldInvalid,
+            Code::ResourceExhausted => ErrorReason::Overloaded,
+            Code::DeadlineExceeded => ErrorReason::Deadline,
+            Code::DataLoss => ErrorReason::FileDamaged,
+            Code::FailedPrecondition => ErrorReason::State,
+            _ => ErrorReason::Internal,
+        };
+        ServiceError { code, message: message.into(), reason, field: "" }
+    }
+
+    /// Something is wrong with a field of the request.
+    fn field(field: &'static str, message: impl Into<String>) -> Self {
+        ServiceError { field, ..ServiceError::new(Code::InvalidArgument, message) }
     }
 }
 
 impl From<ImageError> for ServiceError {
     fn from(error: ImageError) -> Self {
-        // Resizing fails for reasons of ours; everything else is wrong with the image.
-        let code = match error {
-            ImageError::Resize { .. } => Code::Internal,
-            _ => Code::InvalidArgument,
-        };
-        ServiceError::new(code, format!("image: {error}"))
+        let message = format!("image: {error}");
+        match error {
+            // Resizing fails for reasons of ours; everything else is wrong with the request.
+            ImageError::Resize { .. } => ServiceError::new(Code::Internal, message),
+            ImageError::Box { .. } => ServiceError::field("box", message),
+            _ => ServiceError {
+                reason: ErrorReason::ImageRefused,
+                ..ServiceError::field("data", message)
+            },
+        }
     }
 }
 
@@ -101,24 +129,62 @@ pub struct Answer {
 pub struct Encoder {
     pool: Pool,
     spec: DescriptorSpec,
+    metrics: Metrics,
+    max_stream_images: usize,
+    stopping: watch::Sender<bool>,
+}
+
+/// How an [`Encoder`] runs.
+#[derive(Clone, Copy, Debug)]
+pub struct EncoderOptions {
+    /// Compute threads.
+    pub workers: usize,
+    /// Requests that pass the network together, at most.
+    pub batch: usize,
+    /// Requests that may wait for a thread.
+    pub max_queued: usize,
+    /// Images of one stream that are answered at a time.
+    pub max_stream_images: usize,
 }
 
 impl Encoder {
-    /// Starts `workers` threads, each with a pipeline of its own over the same weights, and a queue
-    /// for `max_queued` requests before them. A thread that takes a request takes along what else waits,
-    /// up to `batch` in all; those of equal shape pass the network together.
+    /// Starts the threads, each with a pipeline of its own over the same weights, and a queue before them.
+    /// A thread that takes a request takes along what else waits, up to a batch in all; those of equal shape
+    /// pass the network together.
     ///
     /// # Errors
     /// `Torch` if the pipeline cannot be cloned; `Invalid` without a worker or a thread.
     pub fn start(
         pipeline: &Pipeline,
         view_options: &ViewOptions,
-        workers: usize,
-        batch: usize,
-        max_queued: usize,
+        options: EncoderOptions,
     ) -> crate::Result<Self> {
-        let pool = Pool::start(pipeline, view_options, workers, batch, max_queued)?;
-        Ok(Encoder { pool, spec: pipeline.spec().clone() })
+        let metrics = Metrics::new(options.workers);
+        let pool = Pool::start(pipeline, view_options, options, &metrics)?;
+        Ok(Encoder {
+            pool,
+            metrics,
+            spec: pipeline.spec().clone(),
+            max_stream_images: options.max_stream_images.max(1),
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    /// Ends the reading of streams: what was read is still answered.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Whether the service wants traffic.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        !*self.stopping.borrow()
+    }
+
+    /// Counters and times of images.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What the descriptors mean.
@@ -139,10 +205,10 @@ impl Encoder {
         time_left: Option<Duration>,
     ) -> Result<Answer, ServiceError> {
         let arrival = Instant::now();
-        check_sizes(&request.sizes)?;
-        let result = match time_left {
-            None => self.pool.run(request).await,
-            Some(limit) => {
+        let result = match (check_sizes(&request.sizes), time_left) {
+            (Err(error), _) => Err(error),
+            (Ok(()), None) => self.pool.run(request).await,
+            (Ok(()), Some(limit)) => {
                 // tonic's own timer says CANCELLED at `limit`; a millisecond earlier it is ours.
                 let ours = arrival + limit.saturating_sub(Duration::from_millis(1));
                 tokio::time::timeout_at(ours.into(), self.pool.run(request)).await.unwrap_or_else(
@@ -153,6 +219,7 @@ impl Encoder {
                 )
             }
         };
+        self.metrics.answered(&result);
         match &result {
             Ok(answer) => tracing::debug!(
                 queue_us = answer.queue_time.as_micros() as u64,
@@ -168,7 +235,7 @@ impl Encoder {
 }
 
 fn check_sizes(sizes: &[u32]) -> Result<(), ServiceError> {
-    let refuse = |message| Err(ServiceError::new(Code::InvalidArgument, message));
+    let refuse = |message| Err(ServiceError::field("sizes", message));
     if sizes.len() > MAX_SIZES {
         return refuse(format!("sizes: at most {MAX_SIZES}, found {}", sizes.len()));
     }
@@ -187,16 +254,14 @@ fn check_sizes(sizes: &[u32]) -> Result<(), ServiceError> {
 pub struct ServeOptions {
     /// Address and port; port 0 takes a free one.
     pub listen: String,
-    /// Compute threads.
-    pub workers: usize,
-    /// Requests that pass the network together, at most.
-    pub batch: usize,
-    /// Requests that may wait for one.
-    pub max_queued: usize,
+    /// Threads, batches and queue.
+    pub encoder: EncoderOptions,
     /// The largest request in bytes.
     pub max_message_bytes: usize,
     /// Time for running requests to end at shutdown.
     pub drain_timeout: Duration,
+    /// The endpoint for Prometheus.
+    pub metrics: MetricsConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,
 }
@@ -213,16 +278,24 @@ pub async fn serve(
     let stop = shutdown_signal()?;
     let security = Security::open(&options.security)?;
     let server = Server::bind(&options.listen).await?.secured(security)?;
+    let endpoint = Endpoint::bind(&options.metrics).await?;
     let (pipeline, view_options) = open()?;
-    let encoder = Encoder::start(
-        &pipeline,
-        &view_options,
-        options.workers,
-        options.batch,
-        options.max_queued,
-    )?;
-    tracing::info!(spec = %encoder.spec().hash(), workers = options.workers, "ready");
-    let routes = grpc::routes(Arc::new(encoder), options.max_message_bytes);
+    let encoder = Arc::new(Encoder::start(&pipeline, &view_options, options.encoder)?);
+    tracing::info!(spec = %encoder.spec().hash(), workers = options.encoder.workers, "ready");
+    let mut registry = Registry::default();
+    let rpc = Rpc::register(&mut registry);
+    encoder.metrics().register(&mut registry);
+    registry.register_collector(Box::new(Process));
+    if let Some(endpoint) = endpoint {
+        let encoder = Arc::clone(&encoder);
+        tokio::spawn(endpoint.serve(registry, move || encoder.ready()));
+    }
+    let routes = grpc::routes(Arc::clone(&encoder), options.max_message_bytes);
+    let stop = async {
+        stop.await;
+        encoder.stop();
+    };
     server.announce()?;
+    let server = server.observed(rpc, None);
     server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, stop).await
 }

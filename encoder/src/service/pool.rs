@@ -10,7 +10,7 @@ use image::RgbImage;
 use ocelli_proto::status::Code;
 use tokio::sync::oneshot;
 
-use super::{Answer, Request, ServiceError};
+use super::{Answer, EncoderOptions, Metrics, Request, ServiceError};
 use crate::error::Error;
 use crate::job::panic_text;
 use crate::network::set_torch_threads;
@@ -23,6 +23,7 @@ type Reply = Result<Answer, ServiceError>;
 pub(super) struct Pool {
     queue: SyncSender<Job>,
     max_queued: usize,
+    metrics: Metrics,
 }
 
 struct Job {
@@ -35,10 +36,10 @@ impl Pool {
     pub(super) fn start(
         pipeline: &Pipeline,
         view_options: &ViewOptions,
-        workers: usize,
-        batch: usize,
-        max_queued: usize,
+        options: EncoderOptions,
+        metrics: &Metrics,
     ) -> crate::Result<Self> {
+        let EncoderOptions { workers, batch, max_queued, .. } = options;
         if workers == 0 || max_queued == 0 {
             let what = format!(
                 "expected at least 1 worker and 1 queued request, found {workers} and {max_queued}"
@@ -53,6 +54,7 @@ impl Pool {
                 view_options: view_options.clone(),
                 resizer: Resizer::new(),
                 batch: batch.max(1),
+                metrics: metrics.clone(),
             };
             let jobs = Arc::clone(&jobs);
             thread::Builder::new()
@@ -60,20 +62,26 @@ impl Pool {
                 .spawn(move || worker.run(&jobs))
                 .map_err(|e| Error::invalid(format!("cannot start thread {number}: {e}")))?;
         }
-        Ok(Pool { queue, max_queued })
+        Ok(Pool { queue, max_queued, metrics: metrics.clone() })
     }
 
     /// Queues a request and waits for its answer. Dropped while it waits, the request never runs.
     pub(super) async fn run(&self, request: Request) -> Reply {
         let (reply, answer) = oneshot::channel();
         let job = Job { request, queued: Instant::now(), reply };
-        self.queue.try_send(job).map_err(|e| match e {
-            TrySendError::Full(_) => {
-                let message = format!("{} images are waiting already, the limit", self.max_queued);
-                ServiceError::new(Code::ResourceExhausted, message)
-            }
-            TrySendError::Disconnected(_) => {
-                ServiceError::new(Code::Internal, "the compute threads are gone")
+        // Before it is there to be taken, or the queue would count less than none for a moment.
+        self.metrics.entered();
+        self.queue.try_send(job).map_err(|e| {
+            self.metrics.taken(1, 0);
+            match e {
+                TrySendError::Full(_) => {
+                    let message =
+                        format!("{} images are waiting already, the limit", self.max_queued);
+                    ServiceError::new(Code::ResourceExhausted, message)
+                }
+                TrySendError::Disconnected(_) => {
+                    ServiceError::new(Code::Internal, "the compute threads are gone")
+                }
             }
         })?;
         answer
@@ -87,6 +95,7 @@ struct Worker {
     view_options: ViewOptions,
     resizer: Resizer,
     batch: usize,
+    metrics: Metrics,
 }
 
 /// An image before the network: its views, whether they have other sizes than the spec's, and the time that
@@ -101,8 +110,10 @@ impl Worker {
     fn run(mut self, jobs: &Mutex<Receiver<Job>>) {
         set_torch_threads(1);
         while let Some(taken) = self.take(jobs) {
+            let images = taken.len();
             // Without those whose clients went away while they waited.
             let jobs: Vec<Job> = taken.into_iter().filter(|job| !job.reply.is_closed()).collect();
+            self.metrics.taken(images, jobs.len());
             let begun = Instant::now();
             let requests: Vec<&Request> = jobs.iter().map(|job| &job.request).collect();
             // A panic must not take the thread along.

@@ -8,6 +8,8 @@ use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
 use tokio::sync::oneshot;
 
+use ocelli_proto::v1::stream_encode_response::Outcome;
+
 use super::*;
 use crate::network::seeded::{self, SeededArch};
 use crate::network::{Network, NetworkOptions};
@@ -35,6 +37,10 @@ fn view_options() -> ViewOptions {
     }
 }
 
+fn one_worker(batch: usize, max_queued: usize) -> EncoderOptions {
+    EncoderOptions { workers: 1, batch, max_queued, max_stream_images: 4 }
+}
+
 fn png() -> Vec<u8> {
     let picture =
         RgbImage::from_fn(90, 70, |x, y| Rgb([(x * 7) as u8, (y * 5) as u8, (x * y) as u8]));
@@ -48,11 +54,11 @@ async fn requests_are_answered_or_refused_with_a_code() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = pipeline(folder.path());
     let options = view_options();
-    let encoder = Encoder::start(&pipeline, &options, 1, 1, 4).unwrap();
+    let encoder = Arc::new(Encoder::start(&pipeline, &options, one_worker(1, 4)).unwrap());
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let address = server.address();
     let (stop, stopped) = oneshot::channel::<()>();
-    let routes = grpc::routes(Arc::new(encoder), 1 << 20);
+    let routes = grpc::routes(Arc::clone(&encoder), 1 << 20);
     let serving =
         tokio::spawn(server.serve(routes, &grpc::SERVICE_NAMES, Duration::from_secs(5), async {
             drop(stopped.await)
@@ -96,10 +102,31 @@ async fn requests_are_answered_or_refused_with_a_code() {
         let status = client.encode(bad).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
         assert!(status.message().contains(reason), "{status}");
+        let (why, field) = ocelli_proto::status::reason(&status);
+        assert!(["data", "box", "sizes"].contains(&field.as_str()), "{field}");
+        assert_eq!(why == ErrorReason::ImageRefused, field == "data", "{status}");
     }
     drop(client);
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
+
+    let mut registry = Registry::default();
+    encoder.metrics().register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "ocelli_encoder_images_total{outcome=\"ok\"} 3",
+        "ocelli_encoder_images_total{outcome=\"refused\"} 7",
+        "ocelli_encoder_images_total{outcome=\"overloaded\"} 0",
+        "ocelli_encoder_stage_seconds_count{stage=\"queue\"} 3",
+        "ocelli_encoder_stage_seconds_count{stage=\"compute\"} 3",
+        // Without the two whose sizes were refused at once.
+        "ocelli_encoder_batch_images_count 8",
+        "ocelli_encoder_queued 0",
+        "ocelli_encoder_threads 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
 }
 
 /// One thread and one waiting place: of four requests sent at once at most two are taken, the others
@@ -107,7 +134,8 @@ async fn requests_are_answered_or_refused_with_a_code() {
 #[tokio::test]
 async fn a_full_queue_refuses() {
     let folder = tempfile::tempdir().unwrap();
-    let encoder = Encoder::start(&pipeline(folder.path()), &view_options(), 1, 1, 1).unwrap();
+    let encoder =
+        Encoder::start(&pipeline(folder.path()), &view_options(), one_worker(1, 1)).unwrap();
     let slow = || Request { data: png(), bbox: None, sizes: vec![640] };
     let send = || encoder.encode(slow(), None);
     let (a, b, c, d) = tokio::join!(send(), send(), send(), send());
@@ -129,7 +157,7 @@ async fn overload_is_refused_and_everything_else_answered() {
     const REQUESTS: usize = 60;
     let folder = tempfile::tempdir().unwrap();
     let pipeline = pipeline(folder.path());
-    let encoder = Arc::new(Encoder::start(&pipeline, &view_options(), 1, 4, 8).unwrap());
+    let encoder = Arc::new(Encoder::start(&pipeline, &view_options(), one_worker(4, 8)).unwrap());
     // Large enough that nothing is answered while the others are still being sent.
     let request = Request { data: png(), sizes: vec![384], ..Request::default() };
     let alone = encoder.encode(request.clone(), None).await.unwrap().values;
@@ -167,4 +195,76 @@ async fn overload_is_refused_and_everything_else_answered() {
         quantile(50),
         quantile(99)
     );
+}
+
+/// Twenty images at once over one stream, into one thread with a queue of four: the server reads as it can
+/// answer, so none is refused; what is wrong with one is its own error. At the server's end the stream ends.
+#[tokio::test]
+async fn a_stream_answers_each_image_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = pipeline(folder.path());
+    let encoder = Arc::new(Encoder::start(&pipeline, &view_options(), one_worker(2, 4)).unwrap());
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let routes = grpc::routes(Arc::clone(&encoder), 1 << 20);
+    let serving =
+        tokio::spawn(server.serve(routes, &grpc::SERVICE_NAMES, Duration::from_secs(5), async {
+            drop(stopped.await)
+        }));
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = EncoderServiceClient::new(endpoint.connect().await.unwrap());
+
+    let image = |data: Vec<u8>| v1::EncodeRequest { data, r#box: None, sizes: vec![] };
+    let alone = client.encode(image(png())).await.unwrap().into_inner();
+    let requests = (0..20u64).map(|tag| v1::StreamEncodeRequest {
+        tag,
+        encode: match tag {
+            3 => Some(image(b"no image".to_vec())),
+            7 => None,
+            11 => Some(v1::EncodeRequest { sizes: vec![15], ..image(png()) }),
+            _ => Some(image(png())),
+        },
+    });
+    let requests: Vec<_> = requests.collect();
+    let mut answers =
+        client.stream_encode(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    let mut seen = std::collections::BTreeMap::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        assert!(seen.insert(answer.tag, answer.outcome.unwrap()).is_none(), "{}", answer.tag);
+    }
+    assert!(seen.keys().copied().eq(0..20));
+    for (tag, outcome) in seen {
+        let bad = match tag {
+            3 => Some(("data", ErrorReason::ImageRefused, "not an image")),
+            7 => Some(("encode", ErrorReason::FieldInvalid, "found none")),
+            11 => Some(("sizes", ErrorReason::FieldInvalid, "found 15")),
+            _ => None,
+        };
+        match (outcome, bad) {
+            (Outcome::Response(answer), None) => {
+                let cosine: f32 = answer.values.iter().zip(&alone.values).map(|(a, b)| a * b).sum();
+                assert!(cosine > 0.99999, "{tag}: {cosine}");
+                assert_eq!(answer.spec_hash, alone.spec_hash);
+                assert!(answer.times.unwrap().compute_us > 0);
+            }
+            (Outcome::Error(error), Some((field, reason, message))) => {
+                assert_eq!((error.field.as_str(), error.reason()), (field, reason));
+                assert_eq!(error.code, i32::from(tonic::Code::InvalidArgument));
+                assert!(error.message.contains(message), "{}", error.message);
+            }
+            (outcome, _) => panic!("{tag}: {outcome:?}"),
+        }
+    }
+
+    // A client that keeps its stream open does not keep the server from ending.
+    let (send, receive) = tokio::sync::mpsc::channel(1);
+    let open = tokio_stream::wrappers::ReceiverStream::new(receive);
+    let mut answers = client.stream_encode(open).await.unwrap().into_inner();
+    send.send(v1::StreamEncodeRequest { tag: 1, encode: Some(image(png())) }).await.unwrap();
+    assert_eq!(answers.message().await.unwrap().unwrap().tag, 1);
+    encoder.stop();
+    assert!(answers.message().await.unwrap().is_none());
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
 }

@@ -10,7 +10,8 @@ use super::ImageError;
 /// Resamples images; keeps its buffers between calls, so each thread has one of its own.
 ///
 /// Convolution whose support grows with the reduction (antialiased), in 8-bit fixed point, horizontal
-/// then vertical: the arithmetic of Pillow's `Image.resize`, to within a level.
+/// then vertical: the arithmetic of Pillow's `Image.resize`, on which published networks were trained and
+/// evaluated. One value in some thousands differs from Pillow's, by one level.
 #[derive(Default)]
 pub struct Resizer {
     inner: fast_image_resize::Resizer,
@@ -33,9 +34,26 @@ impl Resizer {
         size: (u32, u32),
         filter: ResizeFilter,
     ) -> Result<RgbImage, ImageError> {
-        if source.dimensions() == size {
+        let (width, height) = size;
+        let (stored_width, stored_height) = source.dimensions();
+        if (stored_width, stored_height) == size {
             return Ok(source.clone());
         }
+        if width == stored_width || height == stored_height {
+            return self.pass(source, size, filter);
+        }
+        // Asked for both at once the resampler goes down the columns first, since that is a little faster.
+        // What is rounded in between is then not what Pillow rounds: an eighth of all values would differ.
+        let rows = self.pass(source, (width, stored_height), filter)?;
+        self.pass(&rows, size, filter)
+    }
+
+    fn pass(
+        &mut self,
+        source: &RgbImage,
+        size: (u32, u32),
+        filter: ResizeFilter,
+    ) -> Result<RgbImage, ImageError> {
         let (width, height) = size;
         let failed = |what: String| ImageError::Resize { width, height, what };
         let mut target = RgbImage::new(width, height);

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 pub const DIM: usize = 16;
 pub const SHARDS: u64 = 2;
@@ -234,6 +234,15 @@ impl EncoderService for FakeEncoder {
             sizes_differ: request.sizes == [224] && request.r#box.is_some_and(|b| b.x1 == 9.0),
             times: None,
         }))
+    }
+
+    type StreamEncodeStream = tokio_stream::Empty<Result<v1::StreamEncodeResponse, Status>>;
+
+    async fn stream_encode(
+        &self,
+        _: Request<Streaming<v1::StreamEncodeRequest>>,
+    ) -> Result<Response<Self::StreamEncodeStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
     }
 
     async fn get_spec(
