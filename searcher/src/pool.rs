@@ -67,9 +67,9 @@ const SEARCH_NICE: i32 = 5;
 /// Jobs before a job that mean that there is more to do than can be done.
 const BUSY: usize = 4;
 
-/// Jobs that may wait for each thread, unless it is said. They are what a server answers in 5 ms where it answers
-/// most; more would keep requests that it must look at waiting behind them.
-const QUEUED_PER_THREAD: usize = 64;
+/// Jobs that may wait for each thread, unless it is said: 20 ms of work where a server answers most, so that neither
+/// a burst nor a pause of the machine is taken for overload.
+const QUEUED_PER_THREAD: usize = 256;
 
 /// The least number of queries before a job that tells how fast the queue moves.
 const TELLING: u64 = 8;
@@ -246,7 +246,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` (0: one per core) with room for `max_queued` jobs that wait (0: 64 for each thread),
+    /// A pool of `threads` (0: one per core) with room for `max_queued` jobs that wait (0: 256 for each thread),
     /// none of them longer than `max_wait`.
     ///
     /// # Errors
