@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Dtype, Model, PartKind};
 use ocelli_proto::observe::{self, TracesConfig};
 use ocelli_proto::role::{main_exit, print};
-use ocelli_proto::security::{self, Role};
+use ocelli_proto::security::TokenArgs;
 
 use crate::cli_settings::{NetworkArgs, RunArgs, over};
 use crate::config::{Config, DEFAULT_TOML};
@@ -46,19 +46,6 @@ enum Command {
     Config,
     /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard output.
     Token(TokenArgs),
-}
-
-#[derive(Args)]
-struct TokenArgs {
-    /// Whose token it is, for the servers' logs.
-    #[arg(long, value_name = "NAME")]
-    name: String,
-    /// What it allows: search or admin.
-    #[arg(long, value_name = "ROLE")]
-    role: Role,
-    /// The file that the token is written to; only its owner can read it.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
 }
 
 const ENCODE_HELP: &str = "\
@@ -244,9 +231,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => run_serve(*args),
         Command::Weights { command } => weights_cli::run(command),
         Command::Config => print(DEFAULT_TOML),
-        Command::Token(TokenArgs { name, role, out }) => {
-            security::draw(&name, role, &out).and_then(|line| print(&line))
-        }
+        Command::Token(args) => args.run(),
     })
 }
 

@@ -20,6 +20,7 @@ mod level;
 pub mod manifest;
 pub mod model;
 mod order;
+pub mod outside;
 pub mod packed;
 pub mod part;
 mod ranked;

@@ -4,6 +4,7 @@
 //! - [`status`]: the one map from error codes to gRPC status.
 //! - [`role`]: layered configuration, logs and exit code of a program.
 //! - [`observe`]: logs, metrics and traces.
+//! - [`stream`]: requests in a stream, each answered for itself.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
 //! - [`security`]: TLS, client certificates and bearer tokens of such a server.
 //! - [`client`]: how a client reaches it.
@@ -17,6 +18,7 @@ pub mod role;
 pub mod security;
 pub mod server;
 pub mod status;
+pub mod stream;
 
 // A program that speaks ocelli.v1 must use the release of tonic that the generated code uses.
 pub use tonic;

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocelli_index::{ScanCounts, StageTimes};
+use ocelli_proto::observe::{Stages, collect};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric,
-};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
 use crate::service::{Searcher, Waits};
 
@@ -25,11 +24,6 @@ const STAGE_SECONDS: [f64; 19] = [
 
 /// The stages of a query, in their order.
 const STAGES: [&str; 8] = ["encode", "queue", "resolve", "probe", "lut", "scan", "refine", "keys"];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabel {
-    stage: &'static str,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueryLabels {
@@ -50,9 +44,9 @@ pub enum Outcome {
 }
 
 /// Counters and times of queries.
+#[derive(Debug)]
 pub struct Metrics {
-    stages: [Histogram; STAGES.len()],
-    stage_family: Family<StageLabel, Histogram, fn() -> Histogram>,
+    stages: Stages<{ STAGES.len() }>,
     queries: Family<QueryLabels, Counter>,
     scanned: Counter,
     survived: Counter,
@@ -61,12 +55,8 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        let stage_family: Family<StageLabel, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(STAGE_SECONDS));
-        let stage = |stage| stage_family.get_or_create(&StageLabel { stage }).clone();
         Metrics {
-            stages: STAGES.map(stage),
-            stage_family,
+            stages: Stages::new(STAGES, || Histogram::new(STAGE_SECONDS)),
             queries: Family::default(),
             scanned: Counter::default(),
             survived: Counter::default(),
@@ -78,12 +68,8 @@ impl Default for Metrics {
 impl Metrics {
     /// Makes them known to `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register_with_unit(
-            "ocelli_query_stage",
-            "Time of a query in each stage that took part",
-            Unit::Seconds,
-            self.stage_family.clone(),
-        );
+        let help = "Time of a query in each stage that took part";
+        self.stages.register(registry, "ocelli_query_stage", help);
         registry.register(
             "ocelli_queries",
             "Queries answered, those of batches and streams each, by index and outcome",
@@ -120,33 +106,22 @@ impl Metrics {
 
     /// Times of a request outside of the search. Stages that it did not have are left out.
     pub fn waited(&self, waits: &Waits) {
-        let [encode, queue, resolve, ..] = &self.stages;
-        queue.observe(waits.queue.as_secs_f64());
-        for (histogram, time) in [(encode, waits.encode), (resolve, waits.resolve)] {
-            if !time.is_zero() {
-                histogram.observe(time.as_secs_f64());
-            }
-        }
+        let (encode, resolve) = (present(waits.encode), present(waits.resolve));
+        self.stages.observe([encode, Some(waits.queue), resolve, None, None, None, None, None]);
     }
 
     /// Times of a query in the search.
     pub fn searched(&self, times: &StageTimes, keys_time: Duration) {
-        let [_, _, _, probe, lut, scan, refine, keys] = &self.stages;
-        for (histogram, time) in [(probe, times.probe), (lut, times.lut), (scan, times.scan)] {
-            histogram.observe(time.as_secs_f64());
-        }
-        for (histogram, time) in [(refine, times.refine), (keys, keys_time)] {
-            if !time.is_zero() {
-                histogram.observe(time.as_secs_f64());
-            }
-        }
+        let StageTimes { probe, lut, scan, refine } = *times;
+        let (refine, keys) = (present(refine), present(keys_time));
+        let [probe, lut, scan] = [probe, lut, scan].map(Some);
+        self.stages.observe([None, None, None, probe, lut, scan, refine, keys]);
     }
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").finish_non_exhaustive()
-    }
+/// The time of a stage that took part.
+fn present(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
 }
 
 /// How a server and its indexes are at the moment when somebody asks.
@@ -185,7 +160,7 @@ impl Collector for State {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let State(searcher) = self;
         let mut number =
-            |name, help, value: i64| write(&mut encoder, name, help, &ConstGauge::new(value));
+            |name, help, value: i64| collect(&mut encoder, name, help, &ConstGauge::new(value));
         number("ocelli_ready", "1 while the server wants traffic", searcher.ready().into())?;
         let help = "Queries of all kinds that run or wait for a thread";
         number("ocelli_pool_jobs", help, int(searcher.jobs() as u64))?;
@@ -196,17 +171,8 @@ impl Collector for State {
             for state in &states {
                 family.get_or_create(&IndexLabel { index: state.name.clone() }).set(of(state));
             }
-            write(&mut encoder, name, help, &family)?;
+            collect(&mut encoder, name, help, &family)?;
         }
         Ok(())
     }
-}
-
-fn write(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    metric: &impl EncodeMetric,
-) -> Result<(), fmt::Error> {
-    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ocelli_proto::observe::{Endpoint, Process, Rpc};
+use ocelli_proto::observe::{Endpoint, Rpc};
 use ocelli_proto::security::Security;
 use ocelli_proto::server::{Health, Server, shutdown_signal};
 use prometheus_client::registry::Registry;
@@ -40,7 +40,6 @@ pub async fn serve(config: Config) -> Result<()> {
     let rpc = Rpc::register(&mut registry);
     searcher.metrics().register(&mut registry);
     registry.register_collector(Box::new(State(Arc::clone(&searcher))));
-    registry.register_collector(Box::new(Process));
     if let Some(endpoint) = endpoint {
         let searcher = Arc::clone(&searcher);
         tokio::spawn(endpoint.serve(registry, move || searcher.ready()));

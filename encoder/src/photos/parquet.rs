@@ -5,9 +5,9 @@
 
 use std::fs::{File, Metadata};
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use ocelli_index::outside::{self, read_all};
 use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
@@ -355,7 +355,7 @@ fn byte_arrays(
     let (mut values, mut def) = (Vec::<ByteArray>::new(), Vec::new());
     guard(&rows.path, || match reader {
         ColumnReader::ByteArrayColumnReader(r) => {
-            read_all(n, |n| Ok(r.read_records(n, Some(&mut def), None, &mut values)?.0))
+            read_all(n, |n| r.read_records(n, Some(&mut def), None, &mut values).map(|read| read.0))
         }
         _ => Err(changed()),
     })?;
@@ -371,11 +371,13 @@ fn integers(
     let (mut values, mut def) = (Vec::<i64>::new(), Vec::new());
     guard(&rows.path, || match reader {
         ColumnReader::Int64ColumnReader(r) => {
-            read_all(n, |n| Ok(r.read_records(n, Some(&mut def), None, &mut values)?.0))
+            read_all(n, |n| r.read_records(n, Some(&mut def), None, &mut values).map(|read| read.0))
         }
         ColumnReader::Int32ColumnReader(r) => {
             let mut short = Vec::new();
-            read_all(n, |n| Ok(r.read_records(n, Some(&mut def), None, &mut short)?.0))?;
+            read_all(n, |n| {
+                r.read_records(n, Some(&mut def), None, &mut short).map(|read| read.0)
+            })?;
             values.extend(short.into_iter().map(i64::from));
             Ok(())
         }
@@ -419,27 +421,8 @@ fn changed() -> ParquetError {
     ParquetError::General("the column changed its type".to_owned())
 }
 
-/// Reads until there are `n` records or no more.
-fn read_all(
-    n: usize,
-    mut read: impl FnMut(usize) -> parquet::errors::Result<usize>,
-) -> parquet::errors::Result<()> {
-    let mut done = 0;
-    while done < n {
-        match read(n - done)? {
-            0 => break,
-            more => done += more,
-        }
-    }
-    Ok(())
-}
-
-/// Runs a step of the `parquet` crate. Damaged files make it panic in places; that is an error here.
+/// Runs a step of the `parquet` crate.
 fn guard<T>(path: &Path, step: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
-    let what = match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
-        Err(_) => "damaged, or not a Parquet file".to_owned(),
-    };
-    Err(Error::invalid(format!("{}: {what}", path.display())))
+    outside::guard("Parquet", step)
+        .map_err(|what| Error::invalid(format!("{}: {what}", path.display())))
 }

@@ -1,10 +1,11 @@
 //! `ocelli.v1.EncoderService`: unwrap, call the encoder, convert.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ocelli_proto::server::deadline;
 use ocelli_proto::status::detailed;
+use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
 use tokio_stream::wrappers::ReceiverStream;
@@ -43,8 +44,11 @@ impl EncoderService for Adapter {
         request: Request<Streaming<v1::StreamEncodeRequest>>,
     ) -> Result<Response<Self::StreamEncodeStream>, Status> {
         let time_left = deadline(request.metadata());
+        let deadline = time_left.map(|left| Instant::now() + left);
+        let (limit, stopping) = (self.0.max_stream_images, self.0.stopping.subscribe());
         let encoder = Arc::clone(&self.0);
-        Ok(Response::new(stream::answer(encoder, request.into_inner(), time_left)))
+        let one = move |request| stream::one(Arc::clone(&encoder), request, deadline);
+        Ok(Response::new(answer_each(request.into_inner(), limit, stopping, one)))
     }
 
     async fn get_spec(

@@ -1,16 +1,13 @@
 //! What the encoder service counts of its images.
 
-use std::fmt;
-use std::time::Duration;
-
-use ocelli_proto::observe::REQUEST_SECONDS;
+use ocelli_proto::observe::{REQUEST_SECONDS, Stages};
 use ocelli_proto::status::Code;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
 use super::{Answer, ServiceError};
 
@@ -19,11 +16,6 @@ const BATCH_IMAGES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// The stages of an image, in their order.
 const STAGES: [&str; 3] = ["queue", "decode", "compute"];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabel {
-    stage: &'static str,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -64,11 +56,10 @@ impl Outcome {
 }
 
 /// Counters and times of images, those of streams each.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     images: Family<OutcomeLabel, Counter>,
-    stage_family: Family<StageLabel, Histogram, fn() -> Histogram>,
-    stages: [Histogram; STAGES.len()],
+    stages: Stages<{ STAGES.len() }>,
     batch_images: Histogram,
     queued: Gauge,
     threads: Gauge,
@@ -76,8 +67,6 @@ pub struct Metrics {
 
 impl Metrics {
     pub(super) fn new(threads: usize) -> Metrics {
-        let stage_family: Family<StageLabel, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS));
         let images = Family::<OutcomeLabel, Counter>::default();
         for outcome in Outcome::ALL {
             // So that a rate can be asked for before the first of its kind.
@@ -85,8 +74,7 @@ impl Metrics {
         }
         let metrics = Metrics {
             images,
-            stages: STAGES.map(|stage| stage_family.get_or_create(&StageLabel { stage }).clone()),
-            stage_family,
+            stages: Stages::new(STAGES, || Histogram::new(REQUEST_SECONDS)),
             batch_images: Histogram::new(BATCH_IMAGES),
             queued: Gauge::default(),
             threads: Gauge::default(),
@@ -103,12 +91,8 @@ impl Metrics {
             "Images answered, those of streams each, by outcome",
             images,
         );
-        registry.register_with_unit(
-            "ocelli_encoder_stage",
-            "Time of an encoded image in each stage; compute is that of its whole batch",
-            Unit::Seconds,
-            self.stage_family.clone(),
-        );
+        let help = "Time of an encoded image in each stage; compute is that of its whole batch";
+        self.stages.register(registry, "ocelli_encoder_stage", help);
         registry.register(
             "ocelli_encoder_batch_images",
             "Images that passed the network together",
@@ -137,16 +121,7 @@ impl Metrics {
     pub(super) fn answered(&self, result: &Result<Answer, ServiceError>) {
         self.images.get_or_create(&OutcomeLabel { outcome: Outcome::of(result) }).inc();
         if let Ok(Answer { queue_time, decode_time, compute_time, .. }) = result {
-            let times: [&Duration; STAGES.len()] = [queue_time, decode_time, compute_time];
-            for (histogram, time) in self.stages.iter().zip(times) {
-                histogram.observe(time.as_secs_f64());
-            }
+            self.stages.observe([*queue_time, *decode_time, *compute_time].map(Some));
         }
-    }
-}
-
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }

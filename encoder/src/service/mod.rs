@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result as AnyResult;
 use ocelli_index::{DescriptorSpec, ErrorCode};
-use ocelli_proto::observe::{Endpoint, MetricsConfig, Process, Rpc};
+use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
 use ocelli_proto::security::{Security, SecurityConfig};
 use ocelli_proto::server::{Server, shutdown_signal};
 use ocelli_proto::status::Code;
@@ -285,7 +285,6 @@ pub async fn serve(
     let mut registry = Registry::default();
     let rpc = Rpc::register(&mut registry);
     encoder.metrics().register(&mut registry);
-    registry.register_collector(Box::new(Process));
     if let Some(endpoint) = endpoint {
         let encoder = Arc::clone(&encoder);
         tokio::spawn(endpoint.serve(registry, move || encoder.ready()));

@@ -7,6 +7,8 @@ use image::{ImageFormat, Rgb, RgbImage};
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
 
 use ocelli_proto::v1::stream_encode_response::Outcome;
 
@@ -49,22 +51,29 @@ fn png() -> Vec<u8> {
     out.into_inner()
 }
 
+/// A client of a server on a free port, what ends the server, and the server.
+async fn serve(
+    encoder: &Arc<Encoder>,
+) -> (EncoderServiceClient<Channel>, oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>) {
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let address = server.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let routes = grpc::routes(Arc::clone(encoder), 1 << 20);
+    let serving =
+        tokio::spawn(server.serve(routes, &grpc::SERVICE_NAMES, Duration::from_secs(5), async {
+            drop(stopped.await)
+        }));
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    (EncoderServiceClient::new(endpoint.connect().await.unwrap()), stop, serving)
+}
+
 #[tokio::test]
 async fn requests_are_answered_or_refused_with_a_code() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = pipeline(folder.path());
     let options = view_options();
     let encoder = Arc::new(Encoder::start(&pipeline, &options, one_worker(1, 4)).unwrap());
-    let server = Server::bind("127.0.0.1:0").await.unwrap();
-    let address = server.address();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let routes = grpc::routes(Arc::clone(&encoder), 1 << 20);
-    let serving =
-        tokio::spawn(server.serve(routes, &grpc::SERVICE_NAMES, Duration::from_secs(5), async {
-            drop(stopped.await)
-        }));
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let mut client = EncoderServiceClient::new(endpoint.connect().await.unwrap());
+    let (mut client, stop, serving) = serve(&encoder).await;
 
     let spec = client.get_spec(v1::GetSpecRequest {}).await.unwrap().into_inner();
     assert_eq!(spec.spec_text, pipeline.spec().canonical());
@@ -210,16 +219,7 @@ async fn a_stream_answers_each_image_for_itself() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = pipeline(folder.path());
     let encoder = Arc::new(Encoder::start(&pipeline, &view_options(), one_worker(2, 4)).unwrap());
-    let server = Server::bind("127.0.0.1:0").await.unwrap();
-    let address = server.address();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let routes = grpc::routes(Arc::clone(&encoder), 1 << 20);
-    let serving =
-        tokio::spawn(server.serve(routes, &grpc::SERVICE_NAMES, Duration::from_secs(5), async {
-            drop(stopped.await)
-        }));
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let mut client = EncoderServiceClient::new(endpoint.connect().await.unwrap());
+    let (mut client, stop, serving) = serve(&encoder).await;
 
     let image = |data: Vec<u8>| v1::EncodeRequest { data, r#box: None, sizes: vec![] };
     let alone = client.encode(image(png())).await.unwrap().into_inner();

@@ -5,10 +5,10 @@
 //! "Nested Encoding", after Melnik et al. 2010). Read with the `parquet` crate's column readers.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ocelli_index::Checks;
+use ocelli_index::outside::{self, read_all};
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
@@ -199,11 +199,13 @@ impl ParquetFile {
         let Lists { values, def, rep } = &mut lists;
         guard(&self.path, || match reader {
             ColumnReader::FloatColumnReader(r) => {
-                read_all(n, |n| Ok(r.read_records(n, Some(def), Some(rep), values)?.0))
+                read_all(n, |n| r.read_records(n, Some(def), Some(rep), values).map(|read| read.0))
             }
             ColumnReader::DoubleColumnReader(r) => {
                 let mut doubles = Vec::new();
-                read_all(n, |n| Ok(r.read_records(n, Some(def), Some(rep), &mut doubles)?.0))?;
+                read_all(n, |n| {
+                    r.read_records(n, Some(def), Some(rep), &mut doubles).map(|read| read.0)
+                })?;
                 values.extend(doubles.into_iter().map(|x| x as f32));
                 Ok(())
             }
@@ -248,12 +250,14 @@ impl ParquetFile {
     fn read_ids(&self, reader: &mut ColumnReader, n: usize, first: usize) -> Result<Vec<u64>> {
         let (mut ids, mut def) = (Vec::<i64>::new(), Vec::new());
         guard(&self.path, || match reader {
-            ColumnReader::Int64ColumnReader(r) => {
-                read_all(n, |n| Ok(r.read_records(n, Some(&mut def), None, &mut ids)?.0))
-            }
+            ColumnReader::Int64ColumnReader(r) => read_all(n, |n| {
+                r.read_records(n, Some(&mut def), None, &mut ids).map(|read| read.0)
+            }),
             ColumnReader::Int32ColumnReader(r) => {
                 let mut short = Vec::new();
-                read_all(n, |n| Ok(r.read_records(n, Some(&mut def), None, &mut short)?.0))?;
+                read_all(n, |n| {
+                    r.read_records(n, Some(&mut def), None, &mut short).map(|read| read.0)
+                })?;
                 ids.extend(short.into_iter().map(i64::from));
                 Ok(())
             }
@@ -270,9 +274,9 @@ impl ParquetFile {
     fn read_keys(&self, reader: &mut ColumnReader, n: usize, first: usize) -> Result<Vec<String>> {
         let (mut keys, mut def) = (Vec::<ByteArray>::new(), Vec::new());
         guard(&self.path, || match reader {
-            ColumnReader::ByteArrayColumnReader(r) => {
-                read_all(n, |n| Ok(r.read_records(n, Some(&mut def), None, &mut keys)?.0))
-            }
+            ColumnReader::ByteArrayColumnReader(r) => read_all(n, |n| {
+                r.read_records(n, Some(&mut def), None, &mut keys).map(|read| read.0)
+            }),
             _ => Err(ParquetError::General("the column changed its type".to_owned())),
         })?;
         self.check_count("key", self.keys, keys.len(), &def, n, first)?;
@@ -314,27 +318,7 @@ fn is_float(physical: Type) -> bool {
     matches!(physical, Type::FLOAT | Type::DOUBLE)
 }
 
-/// Reads until there are `n` records or no more.
-fn read_all(
-    n: usize,
-    mut read: impl FnMut(usize) -> parquet::errors::Result<usize>,
-) -> parquet::errors::Result<()> {
-    let mut done = 0;
-    while done < n {
-        match read(n - done)? {
-            0 => break,
-            more => done += more,
-        }
-    }
-    Ok(())
-}
-
-/// Runs a step of the `parquet` crate. Damaged files make it panic in places; that is an error here.
+/// Runs a step of the `parquet` crate.
 fn guard<T>(path: &Path, step: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
-    let what = match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => error.to_string().replace('\n', " "),
-        Err(_) => "damaged, or not a Parquet file".to_owned(),
-    };
-    Err(Error::File { path: path.to_owned(), what })
+    outside::guard("Parquet", step).map_err(|what| Error::File { path: path.to_owned(), what })
 }

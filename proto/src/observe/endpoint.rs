@@ -1,6 +1,5 @@
 //! A small HTTP endpoint beside the gRPC port.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +13,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use super::MetricsConfig;
+use super::process::Process;
 
 /// The media type of what Prometheus reads.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,7 +22,6 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 #[derive(Debug)]
 pub struct Endpoint {
     listener: TcpListener,
-    address: SocketAddr,
 }
 
 impl Endpoint {
@@ -45,16 +44,17 @@ impl Endpoint {
              address, or metrics.insecure = true where the network itself is trusted"
         );
         tracing::info!(%address, "metrics");
-        Ok(Some(Endpoint { listener, address }))
+        Ok(Some(Endpoint { listener }))
     }
 
-    /// The address as it was bound, with the actual port.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Answers until the process ends: `/metrics` from `registry`, `/readyz` by `ready`, `/livez`.
-    pub async fn serve(self, registry: Registry, ready: impl Fn() -> bool + Send + Sync + 'static) {
+    /// Answers until the process ends: `/metrics` from `registry` and what the system says of this process,
+    /// `/readyz` by `ready`, `/livez`.
+    pub async fn serve(
+        self,
+        mut registry: Registry,
+        ready: impl Fn() -> bool + Send + Sync + 'static,
+    ) {
+        registry.register_collector(Box::new(Process));
         let (registry, ready) = (Arc::new(registry), Arc::new(ready));
         let routes = Router::new()
             .route("/metrics", get(move || async move { metrics(&registry) }))

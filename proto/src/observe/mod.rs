@@ -6,6 +6,7 @@
 
 mod context;
 mod endpoint;
+mod families;
 mod init;
 mod process;
 mod rpc;
@@ -17,8 +18,8 @@ use serde::Deserialize;
 
 pub use context::{Context, RequestId, propagate};
 pub use endpoint::Endpoint;
+pub use families::{Stages, collect};
 pub use init::{Telemetry, init};
-pub use process::Process;
 pub use rpc::{Gate, Refusal, Rpc};
 
 /// Buckets for times of requests in seconds: from 100 µs to a minute.

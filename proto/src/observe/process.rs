@@ -1,13 +1,15 @@
 //! What the system says of this process, under the names that Prometheus clients share.
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::collect;
+
 /// Read from `/proc` whenever somebody asks.
 #[derive(Debug)]
-pub struct Process;
+pub(super) struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -15,35 +17,26 @@ impl Collector for Process {
         if let Ok(stat) = process.stat() {
             let ticks = procfs::ticks_per_second() as f64;
             let cpu = ConstCounter::new((stat.utime + stat.stime) as f64 / ticks);
-            write(&mut encoder, "process_cpu_seconds", "Processor time, user and system", &cpu)?;
+            collect(&mut encoder, "process_cpu_seconds", "Processor time, user and system", &cpu)?;
             let resident = ConstGauge::new((stat.rss * procfs::page_size()) as i64);
             let help = "Memory that is resident, mapped shards included";
-            write(&mut encoder, "process_resident_memory_bytes", help, &resident)?;
+            collect(&mut encoder, "process_resident_memory_bytes", help, &resident)?;
             let threads = ConstGauge::new(stat.num_threads);
-            write(&mut encoder, "process_threads", "Threads", &threads)?;
+            collect(&mut encoder, "process_threads", "Threads", &threads)?;
             let faults = ConstCounter::new(stat.majflt);
             let help = "Pages of mapped shards (and others) that had to be read from disk";
-            write(&mut encoder, "process_major_page_faults", help, &faults)?;
+            collect(&mut encoder, "process_major_page_faults", help, &faults)?;
         }
         if let Ok(open) = process.fd_count() {
             let open = ConstGauge::new(open as i64);
-            write(&mut encoder, "process_open_fds", "Open files and connections", &open)?;
+            collect(&mut encoder, "process_open_fds", "Open files and connections", &open)?;
         }
         if let Ok(limits) = process.limits()
             && let procfs::process::LimitValue::Value(limit) = limits.max_open_files.soft_limit
         {
             let limit = ConstGauge::new(i64::try_from(limit).unwrap_or(i64::MAX));
-            write(&mut encoder, "process_max_fds", "The limit of open files", &limit)?;
+            collect(&mut encoder, "process_max_fds", "The limit of open files", &limit)?;
         }
         Ok(())
     }
-}
-
-fn write(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    metric: &impl EncodeMetric,
-) -> Result<(), std::fmt::Error> {
-    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }

@@ -27,7 +27,7 @@ use tonic::service::Routes;
 use files::Watched;
 pub(crate) use tls::{Tls, incoming};
 use tokens::Tokens;
-pub use tokens::{Role, draw};
+pub use tokens::{Role, TokenArgs};
 
 /// Table `security` of a role's configuration. Empty paths stand for nothing.
 #[derive(Clone, Debug, Deserialize)]

@@ -11,6 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::authority::Authority;
+use super::tokens::draw;
 use super::*;
 use crate::client::ClientSecurity;
 use crate::server::Server;

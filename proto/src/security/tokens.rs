@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::files::Watched;
+use crate::role;
 
 /// What a token allows. The greater includes the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,12 +46,36 @@ impl FromStr for Role {
     }
 }
 
+/// Flags of a role's subcommand `token`.
+#[derive(Debug, clap::Args)]
+pub struct TokenArgs {
+    /// Whose token it is, for the servers' logs.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// What it allows: search or admin.
+    #[arg(long, value_name = "ROLE")]
+    role: Role,
+    /// The file that the token is written to; only its owner can read it.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl TokenArgs {
+    /// Draws the token and prints its line for a server's file of tokens.
+    ///
+    /// # Errors
+    /// As [`draw`]; standard output cannot be written to.
+    pub fn run(&self) -> Result<()> {
+        role::print(&draw(&self.name, self.role, &self.out)?)
+    }
+}
+
 /// Draws a token of 256 random bits, writes it to the new file `out`, which only its owner can read, and returns the
 /// line that a server's file of tokens gets.
 ///
 /// # Errors
 /// A name that is none, a file that exists already or cannot be written, a system without random numbers.
-pub fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
+pub(super) fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
     ensure!(
         is_name(name),
         "token name {name:?}: expected letters, digits, '-', '_', '.' and '@', and 64 of them at most"

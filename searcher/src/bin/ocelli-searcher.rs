@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use ocelli_proto::observe;
 use ocelli_proto::role::{LogFormat, main_exit, print};
-use ocelli_proto::security::{self, Role};
+use ocelli_proto::security::TokenArgs;
 use ocelli_searcher::{Config, config, run};
 
 /// Requests are many small pieces of memory, made on one thread and freed on another.
@@ -34,19 +34,6 @@ enum Command {
     Config,
     /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard output.
     Token(TokenArgs),
-}
-
-#[derive(clap::Args)]
-struct TokenArgs {
-    /// Whose token it is, for the servers' logs.
-    #[arg(long, value_name = "NAME")]
-    name: String,
-    /// What it allows: search or admin.
-    #[arg(long, value_name = "ROLE")]
-    role: Role,
-    /// The file that the token is written to; only its owner can read it.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -109,9 +96,7 @@ fn main() -> ExitCode {
     main_exit(match args.command {
         Command::Serve(args) => serve(args),
         Command::Config => print(config::DEFAULT_TOML),
-        Command::Token(TokenArgs { name, role, out }) => {
-            security::draw(&name, role, &out).and_then(|line| print(&line))
-        }
+        Command::Token(args) => args.run(),
     })
 }
 

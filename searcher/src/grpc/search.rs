@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ocelli_proto::server::deadline;
+use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::search_service_server::SearchService;
 use tokio_stream::wrappers::ReceiverStream;
@@ -47,8 +48,11 @@ impl SearchService for Adapter {
         request: Request<Streaming<v1::StreamSearchRequest>>,
     ) -> Result<Response<Self::StreamSearchStream>, Status> {
         let (requests, arrival, time_left) = unwrap(request);
+        let deadline = time_left.map(|left| arrival + left);
+        let (limit, stopping) = (self.0.limits().max_stream_queries, self.0.stopping());
         let searcher = self.0.clone();
-        Ok(Response::new(stream::answer(searcher, requests, arrival, time_left)))
+        let one = move |request| stream::one(searcher.clone(), request, deadline);
+        Ok(Response::new(answer_each(requests, limit, stopping, one)))
     }
 
     type RangeSearchStream =

@@ -1,0 +1,65 @@
+//! What readers of other people's formats share, whatever library reads them.
+
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs a step of a library that panics at damaged files in places, which is an error here. `format` is what the file
+/// should be: "Parquet".
+///
+/// # Errors
+/// The library's own in one line, or that the file is damaged.
+pub fn guard<T, E: Display>(
+    format: &str,
+    step: impl FnOnce() -> Result<T, E>,
+) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")),
+        Err(_) => Err(format!("damaged, or not a {format} file")),
+    }
+}
+
+/// Calls `read`, which is told how many records are still wanted and tells how many it read, until there are `n` or
+/// no more.
+///
+/// # Errors
+/// Those of `read`.
+pub fn read_all<E>(n: usize, mut read: impl FnMut(usize) -> Result<usize, E>) -> Result<(), E> {
+    let mut done = 0;
+    while done < n {
+        match read(n - done)? {
+            0 => break,
+            more => done += more,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_and_an_error_are_one_line() {
+        assert_eq!(guard("Parquet", || Ok::<_, String>(7)), Ok(7));
+        let broken = guard("Parquet", || Err::<(), _>("two\n  lines"));
+        assert_eq!(broken, Err("two lines".to_owned()));
+        let panics = guard::<(), String>("Parquet", || panic!("at a damaged footer"));
+        assert_eq!(panics, Err("damaged, or not a Parquet file".to_owned()));
+    }
+
+    #[test]
+    fn records_are_read_to_their_end() {
+        let mut left = 10;
+        let mut asked = Vec::new();
+        let mut read = |n: usize| {
+            asked.push(n);
+            let more = n.min(4).min(left);
+            left -= more;
+            Ok::<_, ()>(more)
+        };
+        read_all(7, &mut read).unwrap();
+        read_all(9, &mut read).unwrap();
+        assert_eq!(asked, [7, 3, 9, 6]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Requests that come in a stream: each is answered for itself, as many at a time as a limit says.
+
+use std::future::Future;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use tracing::Instrument;
+
+use crate::observe::Context;
+
+/// The answers of `answer` to `requests`, each when it is there, `limit` of them at a time; no further request is
+/// read meanwhile. The stream ends when its requests do and all of them are answered, when its client goes away, or,
+/// after what runs, when `stopping` becomes true, as it does once.
+pub fn answer_each<Q, A, F>(
+    requests: Streaming<Q>,
+    limit: usize,
+    stopping: watch::Receiver<bool>,
+    answer: impl Fn(Q) -> F + Send + 'static,
+) -> ReceiverStream<Result<A, Status>>
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    F: Future<Output = A> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(limit);
+    let drive = drive(requests, limit, stopping, answer, sender);
+    tokio::spawn(Context::current().attach(drive));
+    ReceiverStream::new(receiver)
+}
+
+async fn drive<Q, A: Send + 'static, F: Future<Output = A> + Send + 'static>(
+    mut requests: Streaming<Q>,
+    limit: usize,
+    mut stopping: watch::Receiver<bool>,
+    answer: impl Fn(Q) -> F,
+    answers: mpsc::Sender<Result<A, Status>>,
+) {
+    // Dropped at the end of this function, which ends what nobody waits for.
+    let mut running = JoinSet::new();
+    let mut open = !*stopping.borrow();
+    while open || !running.is_empty() {
+        tokio::select! {
+            // A request that was answered makes room for the next.
+            Some(answered) = running.join_next() => {
+                let Ok(answered) = answered else { continue };
+                if answers.send(Ok(answered)).await.is_err() {
+                    return;
+                }
+            }
+            request = requests.message(), if open && running.len() < limit => match request {
+                Ok(Some(request)) => {
+                    let item = answer(request).instrument(tracing::debug_span!("item"));
+                    running.spawn(Context::current().attach(item));
+                }
+                Ok(None) => open = false,
+                // What is no message at all leaves nothing to go on with.
+                Err(status) => {
+                    let _ = answers.send(Err(status)).await;
+                    return;
+                }
+            },
+            () = answers.closed() => return,
+            // It changes once, when the server stops.
+            _ = stopping.changed(), if open => open = false,
+        }
+    }
+}
