@@ -26,8 +26,6 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 const DIM: usize = 128;
 const M: usize = 16;
 const K: usize = 100;
-/// Rows that a search's warm-up looks at; see the engine.
-const WARM_ROWS: u32 = 3000;
 
 fn main() -> Result<()> {
     // `cargo bench` adds a flag of its own.
@@ -275,37 +273,46 @@ fn memory(index: &Path) -> Result<String> {
     Ok(format!("\"shard_mib\": {file:.1}, {}", object("resident_mib_by_lists", &series)))
 }
 
-/// A section of a shard as plain bytes, which nobody asks for proofs.
-fn plain(shard: &Shard, kind: SectionKind) -> Result<&[u8]> {
-    Ok(shard.file().read_all(kind)?)
+/// What a search of these lists reads of the shard, by the calls that the engine makes: each list once, and the
+/// ordinals of the hits.
+fn with_proofs(shard: &Shard, lists: &[(u32, ListEntry)]) -> Result<()> {
+    for &(list, _) in lists {
+        black_box(shard.list_rows(list)?);
+    }
+    for slot in slots(lists) {
+        black_box(shard.ordinal(slot)?);
+    }
+    Ok(shard.intact()?)
 }
 
-/// Every read of the shard that a search of these lists makes, or the same slices without proof and
-/// mark. `slice` takes a section, an offset and a length.
-fn replay<'a>(
-    lists: &[ListEntry],
-    mut slice: impl FnMut(SectionKind, u64, u64) -> Result<&'a [u8]>,
-    ordinal_bits: u64,
+/// The same from plain slices, which nobody asks for proofs or faults: list table, codes, scalars, ordinals.
+fn without_proofs(
+    [table, codes, scalars, ordinals]: [&[u8]; 4],
+    lists: &[(u32, ListEntry)],
+    bits: u64,
 ) -> Result<()> {
-    let codes = |len: u32| (u64::from(len).next_multiple_of(16) * M as u64).next_multiple_of(64);
-    let mut warm = 0;
-    for e in lists {
-        // In the warm-up, in the scan, and as the next list, which is fetched while one is scanned.
-        let times = if warm < WARM_ROWS { 3 } else { 2 };
-        for _ in 0..times {
-            black_box(slice(SectionKind::Codes, e.codes_offset, codes(e.len))?);
-        }
-        for _ in 1..times {
-            black_box(slice(SectionKind::Scalars, e.first.into(), e.len.into())?);
-        }
-        warm += e.len;
+    let table: &[ListEntry] = bytemuck::try_cast_slice(table).map_err(|_| "not aligned")?;
+    for &(list, _) in lists {
+        let e = table.get(list as usize).ok_or("outside")?;
+        let len = (u64::from(e.len).next_multiple_of(16) * M as u64).next_multiple_of(64) as usize;
+        let at = e.codes_offset as usize;
+        black_box(codes.get(at..at + len).ok_or("outside")?);
+        let at = e.first as usize;
+        black_box(scalars.get(at..at + e.len as usize).ok_or("outside")?);
     }
-    // Hits are looked up one by one: ordinals, from which ids follow here.
-    for (hit, e) in (0..K as u64).zip(lists.iter().cycle()) {
-        let slot = u64::from(e.first) + hit * 37 % u64::from(e.len.max(1));
-        black_box(slice(SectionKind::Ordinals, slot * ordinal_bits / 8, 8)?);
+    for slot in slots(lists) {
+        let bit = u64::from(slot) * bits;
+        let at = (bit / 8) as usize;
+        let word = ordinals.get(at..).and_then(|b| b.first_chunk::<8>()).ok_or("outside")?;
+        black_box((u64::from_le_bytes(*word) >> (bit % 8)) & ((1 << bits) - 1));
     }
     Ok(())
+}
+
+/// Slots of the hits: here and there in the lists.
+fn slots(lists: &[(u32, ListEntry)]) -> impl Iterator<Item = u32> + '_ {
+    let hits = (0..K as u32).zip(lists.iter().cycle());
+    hits.map(|(hit, (_, e))| e.first + hit * 37 % e.len.max(1))
 }
 
 fn checksums(index: &Path) -> Result<String> {
@@ -316,12 +323,13 @@ fn checksums(index: &Path) -> Result<String> {
     let queries: Vec<Vec<f32>> = (0..500).map(|_| draw(&mut rng, DIM, 1.0)).collect();
     let mut scratch = Scratch::default();
     shard.verify()?; // Warm: every tile is in memory and proven.
-    let kinds = [SectionKind::Codes, SectionKind::Scalars, SectionKind::Ordinals];
-    let sections = kinds.map(|kind| shard.file().require(kind).copied());
-    let [codes, scalars, ordinals] = sections;
-    let sections = [codes?, scalars?, ordinals?];
-    let slices = [plain(shard, kinds[0])?, plain(shard, kinds[1])?, plain(shard, kinds[2])?];
-    let at = |kind| kinds.iter().position(|&k| k == kind).unwrap_or(0);
+    let plain = |kind| -> Result<&[u8]> { Ok(shard.file().read_all(kind)?) };
+    let slices = [
+        plain(SectionKind::ListTable)?,
+        plain(SectionKind::Codes)?,
+        plain(SectionKind::Scalars)?,
+        plain(SectionKind::Ordinals)?,
+    ];
     println!("\nchecksums in a warm search, µs a query, {} rows, k = {K}", shard.rows());
     println!(
         "{:>7} {:>9} {:>9} {:>10} {:>9} {:>7}",
@@ -341,8 +349,8 @@ fn checksums(index: &Path) -> Result<String> {
         for query in &queries {
             let prepared = snapshot.model().prepare(query)?;
             let probed = snapshot.model().probe(&prepared, nprobe);
-            let entries: ocelli_index::Result<Vec<ListEntry>> =
-                probed.into_iter().map(|l| shard.list(l.0)).collect();
+            let entries: ocelli_index::Result<Vec<(u32, ListEntry)>> =
+                probed.into_iter().map(|l| Ok((l.0, shard.list(l.0)?))).collect();
             lists.push(entries?);
         }
         let us = 1e6 / queries.len() as f64;
@@ -358,31 +366,11 @@ fn checksums(index: &Path) -> Result<String> {
                 })?,
             );
             proven.push(
-                us * seconds(|| {
-                    for lists in &lists {
-                        replay(
-                            lists,
-                            |k, from, len| Ok(shard.file().read(&sections[at(k)], from, len)?),
-                            bits,
-                        )?;
-                        shard.intact()?;
-                    }
-                    Ok(())
-                })?,
+                us * seconds(|| lists.iter().try_for_each(|lists| with_proofs(shard, lists)))?,
             );
             bare.push(
                 us * seconds(|| {
-                    for lists in &lists {
-                        replay(
-                            lists,
-                            |k, from, len| {
-                                let (from, len) = (from as usize, len as usize);
-                                Ok(slices[at(k)].get(from..from + len).ok_or("outside")?)
-                            },
-                            bits,
-                        )?;
-                    }
-                    Ok(())
+                    lists.iter().try_for_each(|lists| without_proofs(slices, lists, bits))
                 })?,
             );
         }

@@ -1,9 +1,17 @@
 //! A cost and a number in one word, so that ranking is the sorting of integers.
 
+use bytemuck::{Pod, Zeroable};
+use ocelli_vector::Simd;
+use ocelli_vector::sort::sort;
+
 /// What is ranked: its cost (smaller is better) and its number, as one integer that sorts by cost, as
 /// [`f32::total_cmp`] does, then by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(transparent)]
 pub(crate) struct Ranked(u64);
+
+/// Rows for each that is wanted, up to which sorting all of them costs less than selecting first.
+const SORTED_PER_WANTED: usize = 3;
 
 impl Ranked {
     #[inline]
@@ -27,6 +35,21 @@ impl Ranked {
     #[inline]
     pub fn ties(self, other: Self) -> bool {
         self.0 >> 32 == other.0 >> 32
+    }
+
+    /// Sorts, best first.
+    pub fn sort(simd: Simd, rows: &mut [Self]) {
+        sort(simd, bytemuck::cast_slice_mut(rows));
+    }
+
+    /// Keeps the `k` best, best first.
+    pub fn keep_best(simd: Simd, rows: &mut Vec<Self>, k: usize) {
+        if 0 < k && k < rows.len() / SORTED_PER_WANTED {
+            rows.select_nth_unstable(k - 1);
+            rows.truncate(k);
+        }
+        Self::sort(simd, rows);
+        rows.truncate(k);
     }
 }
 

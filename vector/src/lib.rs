@@ -26,6 +26,7 @@ mod rows;
 pub mod scan;
 pub mod shortlist;
 pub mod smallest;
+pub mod sort;
 
 pub use level::{Level, Simd};
 

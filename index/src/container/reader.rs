@@ -214,7 +214,17 @@ impl Reader {
         )
     }
 
+    /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before; `None` where they leave it. As
+    /// with [`Self::read_word`], the caller hears of faults from [`Self::intact`].
+    #[inline]
+    pub(crate) fn reread(&self, section: &Section, from: u64, len: u64) -> Option<&[u8]> {
+        let end = from.checked_add(len).filter(|&end| end <= section.len)?;
+        // Sections lie within the data, which lie within the map: proven when the file was opened.
+        self.map.bytes().get((section.offset + from) as usize..(section.offset + end) as usize)
+    }
+
     /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask again.
+    #[inline]
     pub(crate) fn read_proven(&self, section: &Section) -> &[u8] {
         // Sections lie within the data, which lie within the map: proven when the file was opened.
         &self.map.bytes()[section.offset as usize..(section.offset + section.len) as usize]

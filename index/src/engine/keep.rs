@@ -5,6 +5,8 @@
 //! costs more is dropped. The buffer never holds more than k + max(k / 2, [`ROOM`]) rows, however many of
 //! them tie.
 
+use ocelli_vector::Simd;
+
 use crate::error::Result;
 use crate::ranked::Ranked;
 use crate::shard::Shard;
@@ -104,15 +106,17 @@ impl Keep {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn finish(mut self, shard: &Shard) -> Result<Vec<Ranked>> {
+    pub fn finish(mut self, simd: Simd, shard: &Shard) -> Result<Vec<Ranked>> {
+        // Ordinals lie scattered: all are asked for before the first is needed.
+        self.found.iter().for_each(|f| shard.prefetch_ordinal(f.number()));
         // Sorting a few rows too many costs less than selecting the k best first.
-        self.found.sort_unstable();
+        Ranked::sort(simd, &mut self.found);
         if let [.., kth, next] = self.found[..self.found.len().min(self.k + 1)]
             && self.found.len() > self.k
         {
             if kth.ties(next) {
                 self.choose_among_ties(shard, kth)?;
-                self.found.sort_unstable();
+                Ranked::sort(simd, &mut self.found);
             } else {
                 self.found.truncate(self.k);
             }

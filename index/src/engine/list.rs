@@ -7,7 +7,7 @@ use ocelli_vector::scan::{List, Scalars};
 
 use super::Target;
 use crate::error::Result;
-use crate::shard::ListEntry;
+use crate::shard::{ListEntry, ListRows};
 
 /// A list of a shard, its bytes proven.
 #[derive(Clone, Copy)]
@@ -25,14 +25,8 @@ impl<'a> ShardList<'a> {
     #[inline]
     pub fn of(target: &Target<'a>, number: u32) -> Result<Self> {
         let Target { shard, model, .. } = *target;
-        let entry = shard.list(number)?;
-        Ok(Self {
-            number,
-            entry,
-            codes: shard.list_codes(&entry)?,
-            centroid: model.centroid(number),
-            scalars: shard.list_scalars(&entry)?,
-        })
+        let ListRows { entry, codes, scalars } = shard.list_rows(number)?;
+        Ok(Self { number, entry, codes, centroid: model.centroid(number), scalars })
     }
 
     /// Rows in it.

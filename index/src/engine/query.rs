@@ -220,10 +220,8 @@ impl<'a> QueryScan<'a> {
     /// # Errors
     /// As [`Self::warm_up`].
     pub fn finish(self) -> Result<Vec<Hit>> {
-        let Target { model, shard, index, .. } = *self.target;
-        let found = self.keep.finish(shard)?;
-        // Ordinals lie scattered: all are asked for before the first is needed.
-        found.iter().for_each(|f| shard.prefetch_ordinal(f.number()));
+        let Target { model, simd, shard, index, .. } = *self.target;
+        let found = self.keep.finish(simd, shard)?;
         let l2 = model.metric() == Metric::L2;
         let mut hits = Vec::with_capacity(found.len());
         for f in &found {

@@ -158,11 +158,7 @@ impl Model {
         let turned = |x: f32| if p.metric == Metric::L2 { x } else { -x };
         ranked.clear();
         ranked.extend(candidates.iter().zip(&*scores).map(|(&l, &s)| Ranked::new(turned(s), l)));
-        if nprobe < ranked.len() {
-            ranked.select_nth_unstable(nprobe - 1);
-            ranked.truncate(nprobe);
-        }
-        ranked.sort_unstable();
+        Ranked::keep_best(simd, ranked, nprobe);
         let mut lists: Vec<(u32, f32)> =
             ranked.iter().map(|r| (r.number(), turned(r.cost()))).collect();
         if p.metric == Metric::InnerProduct {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Hash;
 
 pub use builder::ShardBuilder;
-pub use reader::Shard;
+pub use reader::{ListRows, Shard};
 
 /// The shard's own scalar facts, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

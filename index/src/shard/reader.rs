@@ -1,6 +1,7 @@
 //! A mapped shard. Structure is proven at open, bytes when they are first touched.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::container::{FileKind, Reader, Section, SectionKind};
 use crate::error::{Error, Result};
@@ -71,6 +72,17 @@ fn partition_point(len: u32, mut less: impl FnMut(u32) -> Result<bool>) -> Resul
     Ok(low)
 }
 
+/// What a scan reads of a list, proven.
+#[derive(Clone, Copy, Debug)]
+pub struct ListRows<'a> {
+    /// Its line of the list table.
+    pub entry: ListEntry,
+    /// Codes in block order ([`ocelli_vector::codes`]).
+    pub codes: &'a [u8],
+    /// One byte a row for L2; inner product has none.
+    pub scalars: Option<&'a [u8]>,
+}
+
 /// An opened shard.
 #[derive(Debug)]
 pub struct Shard {
@@ -78,6 +90,8 @@ pub struct Shard {
     meta: ShardMeta,
     layout: ocelli_vector::codes::CodeLayout,
     list_table: Section,
+    /// One bit a list: what a scan reads of it was proven.
+    proven_lists: Vec<AtomicU64>,
     codes: Section,
     /// L2 only.
     scalars: Option<Section>,
@@ -151,6 +165,7 @@ impl Shard {
         let list_bits = packed::width_for(u64::from(meta.nlist) - 1);
         let shard = Self {
             list_table: *file.require(SectionKind::ListTable)?,
+            proven_lists: (0..meta.nlist.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             codes: *file.require(SectionKind::Codes)?,
             scalars: match p.metric {
                 Metric::L2 => Some(*file.require(SectionKind::Scalars)?),
@@ -198,8 +213,8 @@ impl Shard {
     }
 
     /// Whether all that this thread has read of the shard were its bytes. Bytes of a file that is cut, or
-    /// of a disk that fails, turn into zeros: whoever calls [`Self::list`], [`Self::list_codes`],
-    /// [`Self::list_scalars`] or [`Self::ordinal`] asks here before the outcome is believed. What needs more
+    /// of a disk that fails, turn into zeros: whoever calls [`Self::list`], [`Self::list_rows`],
+    /// [`Self::list_codes`] or [`Self::ordinal`] asks here before the outcome is believed. What needs more
     /// than one of these ([`Self::code`], [`Self::key`], [`Self::find_id`], …) asks itself.
     ///
     /// # Errors
@@ -211,6 +226,7 @@ impl Shard {
 
     /// The list table, proven when the shard was opened. Zeros in its place are lists without rows; they
     /// lead nowhere.
+    #[inline]
     fn table(&self) -> Result<&[ListEntry]> {
         bytemuck::try_cast_slice(self.file.read_proven(&self.list_table))
             .map_err(|_| Error::corrupt(self.path(), "list table is not aligned"))
@@ -240,6 +256,7 @@ impl Shard {
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] for a list that the model does not have.
+    #[inline]
     pub fn list(&self, list: u32) -> Result<ListEntry> {
         let entry = self.table()?.get(list as usize).copied();
         entry.ok_or_else(|| Error::not_found(format!("{}: no list {list}", self.path().display())))
@@ -271,13 +288,42 @@ impl Shard {
         )
     }
 
-    /// Scalars of a list, (len,), proven; `None` for inner product, which has none.
+    /// What a scan reads of a list. It is proven tile by tile the first time, and remembered as a whole.
     ///
     /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn list_scalars(&self, entry: &ListEntry) -> Result<Option<&[u8]>> {
-        let Some(section) = &self.scalars else { return Ok(None) };
-        self.file.read(section, u64::from(entry.first), u64::from(entry.len)).map(Some)
+    /// [`Error::Corrupt`]; [`Error::NotFound`] for a list that the model does not have.
+    #[inline]
+    pub fn list_rows(&self, list: u32) -> Result<ListRows<'_>> {
+        let entry = self.list(list)?;
+        let word = self.proven_lists.get(list as usize / 64);
+        // Relaxed: the bit guards no other memory; the mapped bytes never change.
+        if word.is_some_and(|w| w.load(Ordering::Relaxed) >> (list % 64) & 1 == 1) {
+            let len = self.layout.list_bytes(entry.len as usize) as u64;
+            let codes = self.file.reread(&self.codes, entry.codes_offset, len);
+            let scalars = self.scalars.as_ref().map(|section| {
+                self.file.reread(section, u64::from(entry.first), u64::from(entry.len))
+            });
+            if let (Some(codes), Some(Some(_)) | None) = (codes, scalars) {
+                return Ok(ListRows { entry, codes, scalars: scalars.flatten() });
+            }
+        }
+        self.prove_list(list, entry)
+    }
+
+    /// [`Self::list_rows`] for the first time.
+    #[cold]
+    fn prove_list(&self, list: u32, entry: ListEntry) -> Result<ListRows<'_>> {
+        let codes = self.list_codes(&entry)?;
+        let scalars = match &self.scalars {
+            Some(section) => {
+                Some(self.file.read(section, u64::from(entry.first), u64::from(entry.len))?)
+            }
+            None => None,
+        };
+        if let Some(word) = self.proven_lists.get(list as usize / 64) {
+            word.fetch_or(1 << (list % 64), Ordering::Relaxed);
+        }
+        Ok(ListRows { entry, codes, scalars })
     }
 
     /// Ordinal of a slot: row `i` of a list stands in slot `entry.first + i`.

@@ -3,8 +3,6 @@
 //! - `serve load INDEX QUERIES SERVER CORE IDS [PART...]`: starts SERVER (the program) for INDEX on CORE, asks it with QUERIES
 //!   (a file of vectors) in every way, writes the found ids to IDS (ivecs), and prints one JSON object. Pin this
 //!   process to another core.
-//! - `serve raw ADDRESS PATH MESSAGES SECONDS`: sends the messages of a file (each a 32-bit length, little-endian, and
-//!   bytes) to a method of any gRPC server, one by one and then many at a time; prints one JSON object.
 //! - `serve local INDEX QUERIES`: searches in this process, for the comparison; a line of input is a request.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
@@ -63,14 +61,7 @@ fn main() -> Result<()> {
             let (index, queries, ids) = (Path::new(index), Path::new(queries), Path::new(ids));
             runtime.block_on(load_all(index, queries, program, core, ids, parts))?
         }
-        ["raw", address, path, messages, seconds] => {
-            let messages = read_messages(Path::new(messages))?;
-            let time = Duration::from_secs_f64(seconds.parse()?);
-            runtime.block_on(raw(address, path, &messages, time))?
-        }
-        _ => bail!(
-            "usage: serve load INDEX QUERIES SERVER CORE IDS [PART...] | raw ADDRESS PATH MESSAGES SECONDS"
-        ),
+        _ => bail!("usage: serve load INDEX QUERIES SERVER CORE IDS [PART...]"),
     };
     println!("{found}");
     Ok(())
@@ -177,11 +168,14 @@ impl Bench<'_> {
             rows.chunks(BATCH).map(|x| batch(x).encode_to_vec().into()).collect();
         let (mut empty, mut local, mut remote, mut added) = (vec![], vec![], vec![], vec![]);
         let (mut local_batch, mut remote_batch, mut share) = (vec![], vec![], vec![]);
+        let mut tails = vec![];
         for window in 0..WINDOWS {
             let from = window * SINGLES;
             let e = asker.one_by_one(load::EMPTY, &[Bytes::new()], SINGLES, 0).await?.p50_us;
             let l = worker.single(SINGLES, from)?;
-            let r = asker.one_by_one(SEARCH, messages, SINGLES, from).await?.p50_us;
+            let searched = asker.one_by_one(SEARCH, messages, SINGLES, from).await?;
+            let r = searched.p50_us;
+            tails.push(searched.p99_us);
             added.push(r - e - l);
             empty.push(e);
             local.push(l);
@@ -196,9 +190,10 @@ impl Bench<'_> {
         }
         let (added, share) = (median(added), median(share));
         let (remote, remote_batch) = (median(remote), median(remote_batch));
+        let (empty, tail) = (median(empty), median(tails));
         say(format!(
-            "single query, p50: {remote:.1} us over gRPC; an empty call {:.1}, the search in process {:.1}: {added:.1} us added",
-            median(empty),
+            "single query, p50: {remote:.1} us over gRPC (p99 {tail:.1}); an empty call {empty:.1}, the search in process {:.1}: \
+             {added:.1} us added",
             median(local)
         ));
         say(format!(
@@ -206,7 +201,9 @@ impl Bench<'_> {
             median(local_batch)
         ));
         self.tell("added_p50_us", added, 1);
+        self.tell("empty_p50_us", empty, 1);
         self.tell("single_p50_us", remote, 1);
+        self.tell("single_p99_us", tail, 1);
         self.tell("batch_share", share, 3);
         self.tell("batch_queries_per_s", remote_batch, 0);
         Ok(())
@@ -321,34 +318,4 @@ async fn write_ids(url: &str, rows: &[&[f32]], path: &Path) -> Result<()> {
 fn round(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
-}
-
-/// Another server's side: single calls, and as many as it can do.
-async fn raw(address: &str, path: &str, messages: &[Bytes], time: Duration) -> Result<Value> {
-    let asker = Asker::connect(&format!("http://{address}")).await?;
-    // Timed, not counted: a server may take a thousand times as long as another.
-    closed_loop(&asker, path, messages, 1, time).await?;
-    let single = closed_loop(&asker, path, messages, 1, time).await?;
-    let mut most = 0.0f64;
-    for concurrency in [4, 16, 64] {
-        let found = closed_loop(&asker, path, messages, concurrency, time).await?;
-        anyhow::ensure!(found.failed() == 0, "{} calls failed", found.failed());
-        most = most.max(found.rate());
-    }
-    Ok(
-        json!({"p50_us": round(single.p50_us, 1), "p99_us": round(single.p99_us, 1), "per_s": round(most, 1)}),
-    )
-}
-
-fn read_messages(path: &Path) -> Result<Vec<Bytes>> {
-    let all = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let mut messages = Vec::new();
-    let mut rest = all.as_slice();
-    while let Some((length, tail)) = rest.split_first_chunk() {
-        let length = u32::from_le_bytes(*length) as usize;
-        let message = tail.get(..length).context("the file ends within a message")?;
-        messages.push(Bytes::copy_from_slice(message));
-        rest = &tail[length..];
-    }
-    Ok(messages)
 }
