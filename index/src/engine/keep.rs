@@ -93,7 +93,7 @@ impl Keep {
     fn choose_among_ties(&mut self, shard: &Shard, kth: Ranked) -> Result<()> {
         let mut ties: Vec<(u64, Ranked)> = Vec::new();
         for &f in self.found.iter().filter(|f| f.ties(kth)) {
-            ties.push((shard.id(shard.ordinal(f.number())?)?, f));
+            ties.push((shard.id(shard.ordinal_in_list(f.number())?)?, f));
         }
         ties.sort_unstable();
         self.found.retain(|&f| f < kth && !f.ties(kth));

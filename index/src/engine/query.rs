@@ -225,7 +225,7 @@ impl<'a> QueryScan<'a> {
         let l2 = model.metric() == Metric::L2;
         let mut hits = Vec::with_capacity(found.len());
         for f in &found {
-            let ordinal = shard.ordinal(f.number())?;
+            let ordinal = shard.ordinal_in_list(f.number())?;
             let score = if l2 { f.cost() } else { -f.cost() };
             let row = Row { shard: index, ordinal };
             hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.number() });

@@ -40,21 +40,55 @@ impl PackedSection {
     /// Asks for the memory of element `i`, which will be wanted soon.
     #[inline]
     fn prefetch(&self, file: &Reader, i: u32) {
-        let bit = u64::from(i) * u64::from(self.width);
-        file.prefetch(&self.section, self.start + bit / 8);
+        file.prefetch(&self.section, self.at(i).0);
     }
 
     #[inline]
     fn get(&self, file: &Reader, i: u32) -> Result<u64> {
         if i >= self.len {
-            return Err(Error::corrupt(
-                file.path(),
-                format!("element {i} of an array of {}", self.len),
-            ));
+            return Err(self.outside(file, i));
         }
+        let (byte, shift) = self.at(i);
+        let word = file.read_word(&self.section, byte)?;
+        Ok((word >> shift) & self.mask())
+    }
+
+    /// [`Self::get`] where [`Self::prove`] has been.
+    #[inline]
+    fn get_proven(&self, file: &Reader, i: u32) -> Result<u64> {
+        let (byte, shift) = self.at(i);
+        let word = file.reread(&self.section, byte, 8).and_then(|b| b.first_chunk::<8>());
+        match word {
+            Some(word) if i < self.len => Ok((u64::from_le_bytes(*word) >> shift) & self.mask()),
+            _ => Err(self.outside(file, i)),
+        }
+    }
+
+    /// Proves elements `from .. from + len`.
+    fn prove(&self, file: &Reader, from: u32, len: u32) -> Result<()> {
+        let (Some(last), true) = (len.checked_sub(1), from <= self.len && len <= self.len - from)
+        else {
+            return if len == 0 { Ok(()) } else { Err(self.outside(file, from)) };
+        };
+        let (first, last) = (self.at(from).0, self.at(from + last).0);
+        file.read(&self.section, first, last + 8 - first).map(|_| ())
+    }
+
+    /// Byte where an element's word begins, and its first bit in that.
+    #[inline]
+    fn at(&self, i: u32) -> (u64, u64) {
         let bit = u64::from(i) * u64::from(self.width);
-        let word = file.read_word(&self.section, self.start + bit / 8)?;
-        Ok((word >> (bit % 8)) & ((1u64 << self.width) - 1))
+        (self.start + bit / 8, bit % 8)
+    }
+
+    #[inline]
+    fn mask(&self) -> u64 {
+        (1u64 << self.width) - 1
+    }
+
+    #[cold]
+    fn outside(&self, file: &Reader, i: u32) -> Error {
+        Error::corrupt(file.path(), format!("element {i} of an array of {}", self.len))
     }
 }
 
@@ -288,31 +322,44 @@ impl Shard {
         )
     }
 
-    /// What a scan reads of a list. It is proven tile by tile the first time, and remembered as a whole.
+    /// What a scan reads of a list. It and the ordinals of its rows are proven tile by tile the first time, and
+    /// remembered as a whole.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] for a list that the model does not have.
     #[inline]
     pub fn list_rows(&self, list: u32) -> Result<ListRows<'_>> {
-        let entry = self.list(list)?;
         let word = self.proven_lists.get(list as usize / 64);
         // Relaxed: the bit guards no other memory; the mapped bytes never change.
-        if word.is_some_and(|w| w.load(Ordering::Relaxed) >> (list % 64) & 1 == 1) {
-            let len = self.layout.list_bytes(entry.len as usize) as u64;
-            let codes = self.file.reread(&self.codes, entry.codes_offset, len);
-            let scalars = self.scalars.as_ref().map(|section| {
-                self.file.reread(section, u64::from(entry.first), u64::from(entry.len))
-            });
-            if let (Some(codes), Some(Some(_)) | None) = (codes, scalars) {
-                return Ok(ListRows { entry, codes, scalars: scalars.flatten() });
-            }
+        if word.is_some_and(|w| w.load(Ordering::Relaxed) >> (list % 64) & 1 == 1)
+            && let Some(rows) = self.list_again(list)
+        {
+            return Ok(rows);
         }
-        self.prove_list(list, entry)
+        self.prove_list(list)
+    }
+
+    /// [`Self::list_rows`] of a list that was proven; `None` where the table leads nowhere any more.
+    #[inline(always)]
+    fn list_again(&self, list: u32) -> Option<ListRows<'_>> {
+        let table = self.file.read_proven(&self.list_table);
+        let (table, _) = table.as_chunks::<{ size_of::<ListEntry>() }>();
+        let entry: ListEntry = bytemuck::cast(*table.get(list as usize)?);
+        let len = self.layout.list_bytes(entry.len as usize) as u64;
+        let codes = self.file.reread(&self.codes, entry.codes_offset, len)?;
+        let scalars = match &self.scalars {
+            Some(section) => {
+                Some(self.file.reread(section, u64::from(entry.first), u64::from(entry.len))?)
+            }
+            None => None,
+        };
+        Some(ListRows { entry, codes, scalars })
     }
 
     /// [`Self::list_rows`] for the first time.
     #[cold]
-    fn prove_list(&self, list: u32, entry: ListEntry) -> Result<ListRows<'_>> {
+    fn prove_list(&self, list: u32) -> Result<ListRows<'_>> {
+        let entry = self.list(list)?;
         let codes = self.list_codes(&entry)?;
         let scalars = match &self.scalars {
             Some(section) => {
@@ -320,6 +367,7 @@ impl Shard {
             }
             None => None,
         };
+        self.ordinals.prove(&self.file, entry.first, entry.len)?;
         if let Some(word) = self.proven_lists.get(list as usize / 64) {
             word.fetch_or(1 << (list % 64), Ordering::Relaxed);
         }
@@ -333,6 +381,15 @@ impl Shard {
     #[inline]
     pub fn ordinal(&self, slot: u32) -> Result<u32> {
         self.checked(self.ordinals.get(&self.file, slot)?)
+    }
+
+    /// [`Self::ordinal`] of a row of a list that [`Self::list_rows`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    #[inline]
+    pub fn ordinal_in_list(&self, slot: u32) -> Result<u32> {
+        self.checked(self.ordinals.get_proven(&self.file, slot)?)
     }
 
     /// Asks for the memory of a slot's ordinal, which will be wanted soon.
