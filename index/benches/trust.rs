@@ -23,6 +23,9 @@ use rand_chacha::ChaCha8Rng;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// A probed list: its number and its line of the list table.
+type Probed = (u32, ListEntry);
+
 const DIM: usize = 128;
 const M: usize = 16;
 const K: usize = 100;
@@ -277,7 +280,7 @@ fn memory(index: &Path) -> Result<String> {
 
 /// What a search of these lists reads of the shard, by the calls that the engine makes: each list once, and the
 /// ordinals of the hits.
-fn with_proofs(shard: &Shard, lists: &[(u32, ListEntry)]) -> Result<()> {
+fn with_proofs(shard: &Shard, lists: &[Probed]) -> Result<()> {
     for &(list, _) in lists {
         black_box(shard.list_rows(list)?);
     }
@@ -290,7 +293,7 @@ fn with_proofs(shard: &Shard, lists: &[(u32, ListEntry)]) -> Result<()> {
 /// The same from plain slices, which nobody asks for proofs or faults: list table, codes, scalars, ordinals.
 fn without_proofs(
     [table, codes, scalars, ordinals]: [&[u8]; 4],
-    lists: &[(u32, ListEntry)],
+    lists: &[Probed],
     bits: u64,
 ) -> Result<()> {
     let table: &[ListEntry] = bytemuck::try_cast_slice(table).map_err(|_| "not aligned")?;
@@ -312,7 +315,7 @@ fn without_proofs(
 }
 
 /// Slots of the hits: here and there in the lists.
-fn slots(lists: &[(u32, ListEntry)]) -> impl Iterator<Item = u32> + '_ {
+fn slots(lists: &[Probed]) -> impl Iterator<Item = u32> + '_ {
     let hits = (0..K as u32).zip(lists.iter().cycle());
     hits.map(|(hit, (_, e))| e.first + hit * 37 % e.len.max(1))
 }
@@ -351,7 +354,7 @@ fn checksums(index: &Path) -> Result<String> {
         for query in &queries {
             let prepared = snapshot.model().prepare(query)?;
             let probed = snapshot.model().probe(&prepared, nprobe);
-            let entries: ocelli_index::Result<Vec<(u32, ListEntry)>> =
+            let entries: ocelli_index::Result<Vec<Probed>> =
                 probed.into_iter().map(|l| Ok((l.0, shard.list(l.0)?))).collect();
             lists.push(entries?);
         }
@@ -369,7 +372,7 @@ fn checksums(index: &Path) -> Result<String> {
             );
             // A search asks for the memory of what it reads before it needs it, and this does not: by reading the
             // same several times, what is compared is proofs and not misses of the cache.
-            let repeated = |read: &dyn Fn(&[(u32, ListEntry)]) -> Result<()>| {
+            let repeated = |read: &dyn Fn(&[Probed]) -> Result<()>| {
                 let again = |lists: &Vec<_>| (0..REPEATS).try_for_each(|_| read(lists));
                 Ok(us / REPEATS as f64 * seconds(|| lists.iter().try_for_each(again))?)
             };

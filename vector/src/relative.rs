@@ -311,8 +311,7 @@ impl ByteQuery {
         // As many of the next bytes are fetched as are read here.
         let fetch = |at: usize| {
             if at < rows.next.len() {
-                // SAFETY: within the slice.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(rows.next.as_ptr().add(at).cast()) };
+                crate::prefetch(rows.next, at);
             }
         };
         // Four blocks are in flight: a sum takes four cycles before it can be added to, and the query's
@@ -362,18 +361,8 @@ impl ByteQuery {
 /// Asks for rows `ids` of `rows` (_, d) to be brought towards the cache; ids that are no rows are passed
 /// over.
 pub fn prefetch(rows: &[f32], d: usize, ids: &[u32]) {
-    #[cfg(target_arch = "x86_64")]
-    for &id in ids {
-        use std::arch::x86_64::*;
-        if let Some(row) = rows.get(id as usize * d..(id as usize + 1) * d) {
-            for at in (0..d).step_by(16) {
-                // SAFETY: within the row; every x86-64 has SSE.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().add(at).cast()) };
-            }
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (rows, d, ids);
+    let rows = ids.iter().filter_map(|&id| rows.get(id as usize * d..(id as usize + 1) * d));
+    rows.flat_map(|row| row.chunks(16)).for_each(|part| crate::prefetch_line(part.as_ptr().cast()));
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ocelli_vector::prefetch_all;
 use ocelli_vector::rescore::Rows;
 use ocelli_vector::scan::{List, Scalars};
 
@@ -26,6 +27,8 @@ impl<'a> ShardList<'a> {
     pub fn of(target: &Target<'a>, number: u32) -> Result<Self> {
         let Target { shard, model, .. } = *target;
         let ListRows { entry, codes, scalars } = shard.list_rows(number)?;
+        // A scan fetches the next list's codes, but needs its scalars, a line for each block, all at once.
+        scalars.iter().for_each(|scalars| prefetch_all(scalars));
         Ok(Self { number, entry, codes, centroid: model.centroid(number), scalars })
     }
 

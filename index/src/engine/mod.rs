@@ -42,9 +42,9 @@
 //! much the same lists: [`scan_tile`] takes some of them through a list one after the other, while its codes
 //! are in the first-level cache. In which order rows are looked at changes no answer.
 
-use ocelli_vector::Simd;
 use ocelli_vector::lut::ByteTable;
 use ocelli_vector::scan::BlockBounds;
+use ocelli_vector::{Simd, prefetch_all};
 
 mod bound;
 mod excluded;
@@ -183,7 +183,12 @@ pub(crate) fn scan_one<'a>(
     request: &Request<'a>,
     buffers: &mut Buffers,
 ) -> Result<Vec<Hit>> {
+    request.lists.iter().for_each(|l| target.shard.prefetch_list(l.0));
     let mut scan = QueryScan::new(target, request);
+    if let Some(&(first, _)) = request.lists.first() {
+        // No scan before it could fetch it.
+        prefetch_all(target.shard.list_rows(first)?.codes);
+    }
     let done = scan.warm_up(request.lists, buffers)?;
     let rest = &request.lists[done..];
     let of = |place: usize| rest.get(place).map(|l| ShardList::of(target, l.0)).transpose();
@@ -191,6 +196,9 @@ pub(crate) fn scan_one<'a>(
     for (place, &(_, base)) in (1..).zip(rest) {
         let Some(list) = ahead else { break };
         ahead = of(place)?;
+        // The scan fetches a line for a line; what a longer list has beyond that is asked for here.
+        let next = ahead.map_or(&[][..], |next| next.codes);
+        prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
         scan.list(&list, base, ahead.map_or(&[], |next| next.codes), buffers)?;
     }
     scan.finish()
@@ -245,6 +253,7 @@ pub(crate) fn scan_tile(
             let Some(&(list, base)) = lists.get(rank) else { continue };
             let chain = &mut chains[list as usize];
             if *chain == NONE {
+                target.shard.prefetch_list(list);
                 order.push(list);
             }
             links.push(Link { query, base, next: *chain });
@@ -258,6 +267,7 @@ pub(crate) fn scan_tile(
         ahead = of(place)?;
         // The first query of a list fetches the next list; for the others that is done.
         let mut next = ahead.map_or(&[][..], |next| next.codes);
+        prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
         let mut at = chains[number as usize];
         while let Some(link) = links.get(at as usize) {
             let scan = &mut scans[link.query as usize].0;

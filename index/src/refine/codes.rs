@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ocelli_vector::refine::prefetch;
+use ocelli_vector::prefetch_all;
 
 use super::Refinement;
 use crate::container::{FileKind, Reader, Section, SectionKind};
@@ -115,7 +115,7 @@ impl FineCodes {
         let at = HEADER_BYTES as u64 + u64::from(slot) * self.code_bytes;
         let bytes = file.read_proven(&self.section);
         if let Some(code) = bytes.get(at as usize..(at + self.code_bytes) as usize) {
-            prefetch(code);
+            prefetch_all(code);
         }
     }
 }

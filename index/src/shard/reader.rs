@@ -339,6 +339,12 @@ impl Shard {
         self.prove_list(list)
     }
 
+    /// Asks for a list's line of the list table, which will be wanted soon.
+    #[inline]
+    pub(crate) fn prefetch_list(&self, list: u32) {
+        self.file.prefetch(&self.list_table, size_of::<ListEntry>() as u64 * u64::from(list));
+    }
+
     /// [`Self::list_rows`] of a list that was proven; `None` where the table leads nowhere any more.
     #[inline(always)]
     fn list_again(&self, list: u32) -> Option<ListRows<'_>> {

@@ -4,13 +4,14 @@ use std::arch::x86_64::*;
 
 use super::{Checked, Sink, low_bits};
 use crate::codes::BLOCK;
+use crate::prefetch_line;
 
 /// Blocks in flight: with the table's four registers and two accumulators a block they stay in the 32
 /// registers, and a row's loads are shared by 256 vectors.
 const IN_FLIGHT: usize = 4;
 /// How far ahead of the scan bytes are fetched, in this list and on into the next: at the speed of a
 /// scan from cache, the time that memory takes to answer.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 16384;
 
 /// Where the bytes lie that are `AHEAD` of offset `at` of the list, the next list following it. A pointer
 /// to prefetch from and for nothing else: it may lie past the end of either.
@@ -165,7 +166,7 @@ macro_rules! scan {
                 for j in 0..columns {
                     let bytes = |b: usize| {
                         let block = (first + b * BLOCK) * columns;
-                        _mm_prefetch::<_MM_HINT_T0>(fetch.wrapping_add((j * N + b) * 64).cast());
+                        prefetch_line(fetch.wrapping_add((j * N + b) * 64));
                         // SAFETY: a full block has 64 bytes a column, the last one `last`; both lie within
                         // the codes.
                         unsafe {
