@@ -1,4 +1,5 @@
-//! Tells the linker where the libraries of libtorch lie at run time.
+//! Compiles the shim that calls what the torch bindings lack, and tells the linker where the libraries of libtorch lie
+//! at run time.
 //!
 //! The torch bindings find libtorch while linking, but leave no trace of it in binaries of other
 //! packages. Two run paths are written: one relative to the executable, so that the repository may
@@ -23,6 +24,18 @@ fn main() {
         }
     }
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+
+    println!("cargo:rerun-if-changed=src/device/shim.cpp");
+    // As the torch bindings compile theirs.
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        // As system headers: their warnings are not ours.
+        .flag("-isystem")
+        .flag(libtorch.join("include"))
+        .file("src/device/shim.cpp")
+        .compile("ocelli_torch_shim");
 }
 
 fn workspace_root() -> Option<PathBuf> {

@@ -13,9 +13,11 @@ use ocelli_proto::security::TokenArgs;
 
 use crate::cli_settings::{NetworkArgs, RunArgs, over};
 use crate::config::{Config, DEFAULT_TOML};
+use crate::device::Device;
 use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
 use crate::photos::{Input, ParquetColumns};
 use crate::service;
+use crate::tools_cli::{self, CompareArgs, MeasureArgs};
 use crate::weights_cli::{self, WeightsCommand};
 
 /// Turns images into R-MAC descriptors: whole collections into part files, or one image at a time as a
@@ -37,6 +39,12 @@ enum Command {
     Encode(Box<EncodeArgs>),
     /// Serve ocelli.v1.EncoderService until SIGTERM or Ctrl-C.
     Serve(Box<ServeArgs>),
+    /// Measure how fast the network alone computes, on made-up images that lie in memory.
+    ///
+    /// Beside `encode`'s rate this tells whether the network or reading and decoding binds.
+    Measure(Box<MeasureArgs>),
+    /// Compare two parts of the same images: cosines of vectors, share of codes that differ.
+    Compare(CompareArgs),
     /// Get, convert or make network weights.
     Weights {
         #[command(subcommand)]
@@ -215,7 +223,7 @@ enum OutputKind {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// For people.
     Text,
     /// One JSON object.
@@ -229,6 +237,8 @@ pub fn main() -> ExitCode {
     main_exit(match cli.command {
         Command::Encode(args) => run_encode(*args),
         Command::Serve(args) => run_serve(*args),
+        Command::Measure(args) => tools_cli::run_measure(*args),
+        Command::Compare(args) => tools_cli::run_compare(&args),
         Command::Weights { command } => weights_cli::run(command),
         Command::Config => print(DEFAULT_TOML),
         Command::Token(args) => args.run(),
@@ -236,7 +246,7 @@ pub fn main() -> ExitCode {
 }
 
 /// A mistake on the command line that the parser cannot see: exit code 2.
-fn usage(message: &str) -> ! {
+pub(crate) fn usage(message: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
@@ -273,9 +283,14 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
     if parts.part_images.is_some() && matches!(input, InputArgs { regions: Some(_), .. }) {
         usage("--part-images is for photos; region vectors give one part");
     }
+    // Region vectors need no device.
+    let device = match input {
+        InputArgs { regions: Some(_), .. } => Device::Cpu,
+        InputArgs { .. } => config.device.resolve()?,
+    };
     let options = JobOptions {
-        workers: config.worker_count(),
-        batch: config.batch,
+        workers: config.worker_count(device),
+        batch: config.batch_size(device),
         parts: parts.part_images.map(|images| Parts {
             images,
             task: parts.task,
@@ -289,13 +304,13 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
             encode_regions(&regions, config.open_whitening()?.as_ref(), &output, model.as_ref())?
         }
         InputArgs { photos: Some(dir), .. } => {
-            run_network(&Input::Directory(dir), &config, &output, &options)?
+            run_network(&Input::Directory(dir), &config, device, &output, &options)?
         }
         InputArgs { list: Some(list), .. } => {
-            run_network(&Input::List(list), &config, &output, &options)?
+            run_network(&Input::List(list), &config, device, &output, &options)?
         }
         InputArgs { tar: Some(tar), .. } => {
-            run_network(&Input::Tar(tar), &config, &output, &options)?
+            run_network(&Input::Tar(tar), &config, device, &output, &options)?
         }
         InputArgs { parquet: Some(path), .. } => {
             let columns = ParquetColumns {
@@ -303,7 +318,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
                 key: columns.key_column,
                 id: columns.id_column,
             };
-            run_network(&Input::Parquet { path, columns }, &config, &output, &options)?
+            run_network(&Input::Parquet { path, columns }, &config, device, &output, &options)?
         }
         // The argument parser demands one of them.
         InputArgs { .. } => {
@@ -319,13 +334,14 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
 fn run_network(
     input: &Input,
     config: &Config,
+    device: Device,
     output: &Output,
     options: &JobOptions<'_>,
 ) -> Result<JobSummary> {
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");
     }
-    let pipeline = config.pipeline()?;
+    let pipeline = config.pipeline(device)?;
     // Otherwise each photo would be rejected for it.
     if matches!(output.kind, PartKind::Regions) && pipeline.network().head().image().is_some() {
         bail!(
@@ -335,7 +351,9 @@ fn run_network(
     tracing::info!(
         spec = %pipeline.spec().hash(),
         dim = pipeline.dim(),
-        workers = config.worker_count(),
+        %device,
+        workers = options.workers,
+        batch = options.batch,
         "network ready"
     );
     Ok(encode(input, &pipeline, &config.view_options(), output, options)?)
@@ -357,8 +375,10 @@ fn run_serve(args: ServeArgs) -> Result<()> {
         let _runtime = runtime.enter();
         observe::init("ocelli-encoder", &config.log, &config.traces)?
     };
-    let open = || Ok((config.pipeline()?, config.view_options()));
-    let ended = runtime.block_on(service::serve(config.serve_options(), open));
+    // Before the network is read: a device that is not to be had is known at once.
+    let device = config.device.resolve()?;
+    let open = || Ok((config.pipeline(device)?, config.view_options()));
+    let ended = runtime.block_on(service::serve(config.serve_options(device), open));
     telemetry.flush();
     ended
 }

@@ -9,6 +9,7 @@ use ocelli_index::{Combine, Form, Grid, InputConvention, Precision, ResizeFilter
 use ocelli_proto::role::LogFormat;
 
 use crate::config::{Config, PoolingName};
+use crate::device::DeviceChoice;
 
 /// Settings that decide what a descriptor means.
 #[derive(Args)]
@@ -78,10 +79,13 @@ pub(crate) struct RunArgs {
     /// Whitening, learned under the same settings.
     #[arg(long, value_name = "FILE")]
     whitening: Option<PathBuf>,
+    /// Where the network computes: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     /// Threads that encode; 0 is one per core.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Images of equal shape that pass the network together, at most.
+    /// Images of equal shape that pass the network together, at most; 0 is what suits the device.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Configuration file (TOML).
@@ -151,6 +155,7 @@ impl RunArgs {
         let mut config = Config::load(self.config.as_deref())?;
         network.apply(&mut config);
         config.whitening = self.whitening.or(config.whitening);
+        over(&mut config.device, self.device);
         over(&mut config.workers, self.workers);
         over(&mut config.batch, self.batch);
         over(&mut config.log.filter, self.log_filter);

@@ -12,6 +12,7 @@ use ocelli_proto::role::{self, LogConfig};
 use ocelli_proto::security::SecurityConfig;
 use serde::Deserialize;
 
+use crate::device::{Device, DeviceChoice};
 use crate::network::{Network, NetworkOptions};
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::service::{EncoderOptions, ServeOptions};
@@ -29,6 +30,11 @@ const MAX_WORKERS: usize = 1024;
 /// Levels of R-MAC, and GeM's exponent, where neither the user nor the weights say.
 const DEFAULT_LEVELS: u32 = 3;
 const DEFAULT_GEM_P: f32 = 3.0;
+/// Workers beyond the number of cores where the network is on a CUDA device: that many wait for it while the others decode.
+const WAITING_FOR_CUDA: usize = 2;
+/// Batch on a CUDA device where none is given: at 800 x 600 enough to fill a large card's units, and few enough that
+/// what all workers have decoded stays at some gigabytes.
+const CUDA_BATCH: usize = 16;
 /// Largest number of images in a batch: more brings nothing on any device.
 const MAX_BATCH: usize = 1024;
 
@@ -57,6 +63,7 @@ pub struct Config {
     pub crop_first: bool,
     pub precision: Precision,
     pub max_pixels: u64,
+    pub device: DeviceChoice,
     pub workers: usize,
     pub batch: usize,
     pub listen: String,
@@ -104,8 +111,8 @@ impl Config {
             self.workers
         );
         ensure!(
-            (1..=MAX_BATCH).contains(&self.batch),
-            "batch: expected 1 to {MAX_BATCH}, found {}",
+            self.batch <= MAX_BATCH,
+            "batch: expected at most {MAX_BATCH}, found {}",
             self.batch
         );
         ensure!(self.max_queued > 0, "max_queued: expected at least 1, found 0");
@@ -118,12 +125,24 @@ impl Config {
         Ok(())
     }
 
-    /// Threads that encode, at least 1.
+    /// Threads that encode for a network on `device`, at least 1.
     #[must_use]
-    pub fn worker_count(&self) -> usize {
-        match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            given => given,
+    pub fn worker_count(&self, device: Device) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match (self.workers, device) {
+            (0, Device::Cpu | Device::CpuAsDevice) => cores(),
+            (0, Device::Cuda(_)) => cores() + WAITING_FOR_CUDA,
+            (given, _) => given,
+        }
+    }
+
+    /// Images of equal shape that pass a network on `device` together, at most.
+    #[must_use]
+    pub fn batch_size(&self, device: Device) -> usize {
+        match (self.batch, device) {
+            (0, Device::Cpu | Device::CpuAsDevice) => 1,
+            (0, Device::Cuda(_)) => CUDA_BATCH,
+            (given, _) => given,
         }
     }
 
@@ -140,11 +159,11 @@ impl Config {
         }
     }
 
-    /// Reads weights and whitening and puts the pipeline together.
+    /// Reads weights and whitening and puts the pipeline together, on a device that [`DeviceChoice::resolve`] found.
     ///
     /// # Errors
     /// No weights named, and everything that can be wrong with the two files.
-    pub fn pipeline(&self) -> Result<Pipeline> {
+    pub fn pipeline(&self, device: Device) -> Result<Pipeline> {
         let Some(weights) = &self.weights else {
             bail!("no weights: give --weights FILE, or `weights` in the configuration");
         };
@@ -156,6 +175,7 @@ impl Config {
             config: self.network_config.clone(),
             head: self.head,
             precision: self.precision,
+            device,
         };
         let network = Network::open(weights, &options)?;
         let pooling = self.pooling_of(network.pooling());
@@ -205,14 +225,14 @@ impl Config {
         Ok(self.whitening.as_deref().map(Whitening::open).transpose()?)
     }
 
-    /// How the service runs.
+    /// How the service runs with a network on `device`.
     #[must_use]
-    pub fn serve_options(&self) -> ServeOptions {
+    pub fn serve_options(&self, device: Device) -> ServeOptions {
         ServeOptions {
             listen: self.listen.clone(),
             encoder: EncoderOptions {
-                workers: self.worker_count(),
-                batch: self.batch,
+                workers: self.worker_count(device),
+                batch: self.batch_size(device),
                 max_queued: self.max_queued,
                 max_stream_images: self.max_stream_images,
             },
@@ -260,6 +280,10 @@ mod tests {
         assert_eq!((config.pooling, config.levels), (Some(PoolingName::Rmac), Some(3)));
         assert_eq!((config.grid, config.gem_p), (Some(Grid::FeatureMap), Some(3.0)));
 
+        assert_eq!(config.device, DeviceChoice::Auto);
+        assert_eq!([Device::Cpu, Device::Cuda(0)].map(|d| config.batch_size(d)), [1, 16]);
+        let [cpu, cuda] = [Device::Cpu, Device::Cuda(0)].map(|d| config.worker_count(d));
+        assert_eq!(cuda, cpu + 2);
         let vars = [("OCELLI_ENCODER_SIZES", "[550, 800]"), ("OCELLI_ENCODER_FORM", "v1")];
         let vars = vars.map(|(name, value)| (name.into(), value.into()));
         let config =

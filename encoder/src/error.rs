@@ -60,6 +60,14 @@ pub enum Error {
         /// Expected and found.
         what: String,
     },
+    /// The device that was asked for is not to be had.
+    #[error("device {device}: {what}")]
+    Device {
+        /// As asked for: "cuda:0".
+        device: String,
+        /// Expected and found, and how to get it.
+        what: String,
+    },
     /// libtorch failed.
     #[error("libtorch failed in {op}: {message}")]
     Torch {
@@ -85,6 +93,15 @@ pub enum Error {
     Index(#[from] ocelli_index::Error),
 }
 
+/// Whether a message of libtorch is about memory. There is no kind for this; its allocators say so in words: CUDA's, the CPU's
+/// in two wordings, and cuDNN and cuBLAS, which allocate for themselves.
+pub(crate) fn is_out_of_memory(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["out of memory", "can't allocate memory", "cannot allocate memory", "status_alloc_failed"]
+        .iter()
+        .any(|sign| message.contains(sign))
+}
+
 impl Error {
     /// Kind of the error, for exit codes and the gRPC status.
     pub fn code(&self) -> ErrorCode {
@@ -93,7 +110,7 @@ impl Error {
             Error::BadWeights { .. } | Error::MissingTensor { .. } | Error::TensorShape { .. } => {
                 ErrorCode::DataLoss
             }
-            Error::Fetch { .. } => ErrorCode::FailedPrecondition,
+            Error::Fetch { .. } | Error::Device { .. } => ErrorCode::FailedPrecondition,
             Error::NotConfigured { .. } => ErrorCode::FailedPrecondition,
             Error::NoActivation { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
             Error::Index(error) => error.code(),

@@ -1,37 +1,38 @@
-//! Views of many images to their feature maps, in batches.
-
-use std::time::Instant;
+//! Views of many images to what pooling makes of their feature maps, in batches.
 
 use image::RgbImage;
+use ocelli_index::Pooling;
 
-use crate::error::{Error, Result};
-use crate::network::Network;
-use crate::pooling::FeatureMap;
+use crate::error::{self, Error, Result};
+use crate::network::{Finish, Network};
+use crate::pooling::Pooled;
 
 /// Where a pipeline's time went, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NetworkSeconds {
-    /// Pixels into the network's input, feature maps out of libtorch.
+    /// Pixels into the network's input, feature maps or rows out of libtorch.
     pub copy: f64,
-    /// The network.
+    /// The network; on a device its pooling and the wait for it, too.
     pub network: f64,
     /// Pooling, whitening, summing.
     pub pool: f64,
 }
 
-/// Feature maps of `views`, in their order; for a view that the network cannot take, the reason.
+/// Rows of `views` as [`Network::pooled`] makes them, in their order; for a view that the network cannot take, the reason.
 ///
 /// Views of equal size share a batch of at most `batch`; nothing is padded. Batches depend on the order
 /// of the views and on nothing else. One that memory does not suffice for is halved and tried again.
 ///
 /// # Errors
 /// `Torch` when libtorch fails for other reasons, or for a single view.
-pub(crate) fn feature_maps(
+pub(crate) fn pooled_views(
     network: &Network,
+    pooling: &Pooling,
+    finish: Option<(&Finish, bool)>,
     views: &[&RgbImage],
     batch: usize,
     seconds: &mut NetworkSeconds,
-) -> Result<Vec<Result<FeatureMap>>> {
+) -> Result<Vec<Result<Pooled>>> {
     // A handful of sizes: looking through them is cheaper than hashing.
     let mut sizes: Vec<((u32, u32), Vec<usize>)> = Vec::new();
     for (at, view) in views.iter().enumerate() {
@@ -40,10 +41,14 @@ pub(crate) fn feature_maps(
             None => sizes.push((view.dimensions(), vec![at])),
         }
     }
-    let mut maps: Vec<(usize, Result<FeatureMap>)> = Vec::with_capacity(views.len());
+    let mut maps: Vec<(usize, Result<Pooled>)> = Vec::with_capacity(views.len());
     for (_, members) in &sizes {
         for members in members.chunks(batch.max(1)) {
-            let mut run = |members: &[usize]| run(network, views, members, seconds);
+            let mut run = |members: &[usize]| {
+                let images: Vec<&RgbImage> =
+                    members.iter().filter_map(|&at| views.get(at).copied()).collect();
+                network.pooled(&images, pooling, finish, seconds)
+            };
             halving(members, &mut run, &mut maps)?;
         }
     }
@@ -76,40 +81,8 @@ fn halving<M>(
     Ok(())
 }
 
-/// libtorch has no kind of its own for this; its allocators say so in words, for CPU and CUDA.
 fn is_out_of_memory(error: &Error) -> bool {
-    let Error::Torch { message, .. } = error else { return false };
-    let message = message.to_ascii_lowercase();
-    ["out of memory", "can't allocate memory", "cannot allocate memory"]
-        .iter()
-        .any(|sign| message.contains(sign))
-}
-
-fn run(
-    network: &Network,
-    views: &[&RgbImage],
-    members: &[usize],
-    seconds: &mut NetworkSeconds,
-) -> Result<Vec<Result<FeatureMap>>> {
-    let begun = Instant::now();
-    let images: Vec<&RgbImage> = members.iter().filter_map(|&at| views.get(at).copied()).collect();
-    let input = network.input(&images)?;
-    let copied = Instant::now();
-    let maps = network.forward(&input)?;
-    let answered = Instant::now();
-    let maps = (0..members.len() as i64)
-        .map(|at| {
-            let map = maps.f_select(0, at).map_err(Error::torch("reading the feature map"))?;
-            match FeatureMap::from_tensor(&map) {
-                Err(error @ Error::Torch { .. }) => Err(error),
-                // What is not finite is wrong with this image alone.
-                map => Ok(map),
-            }
-        })
-        .collect::<Result<Vec<_>>>()?;
-    seconds.copy += (copied - begun).as_secs_f64() + answered.elapsed().as_secs_f64();
-    seconds.network += (answered - copied).as_secs_f64();
-    Ok(maps)
+    matches!(error, Error::Torch { message, .. } if error::is_out_of_memory(message))
 }
 
 #[cfg(test)]
@@ -145,6 +118,12 @@ mod tests {
 
         let mut never = |_: &[usize]| -> Result<Vec<Result<usize>>> { Err(memory()) };
         assert!(halving(&[0, 1], &mut never, &mut Vec::new()).is_err());
+        for text in ["cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory"] {
+            assert!(
+                is_out_of_memory(&Error::Torch { op: "x", message: text.to_owned() }),
+                "{text}"
+            );
+        }
         let mut broken = |_: &[usize]| -> Result<Vec<Result<usize>>> {
             Err(Error::Torch { op: "x", message: "an illegal instruction".to_owned() })
         };

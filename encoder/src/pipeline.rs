@@ -15,9 +15,9 @@ use ocelli_index::{Combine, DescriptorSpec, Grid, NetworkSpec, Pooling, ResizeFi
 
 use crate::error::{Error, Result};
 pub use crate::maps::NetworkSeconds;
-use crate::maps::feature_maps;
-use crate::network::Network;
-use crate::pooling::{self, FeatureMap, unit};
+use crate::maps::pooled_views;
+use crate::network::{Finish, Network};
+use crate::pooling::{self, Pooled, unit};
 
 /// What a pipeline does around its network. All of it is part of the descriptor spec.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,8 @@ pub struct Pipeline {
     network: Network,
     options: PipelineOptions,
     whitening: Option<Arc<Whitening>>,
+    /// Head and whitening where the network is on a device, which applies them then.
+    finish: Option<Finish>,
     spec: DescriptorSpec,
 }
 
@@ -124,7 +126,8 @@ impl Pipeline {
                 })
             }
         };
-        Ok(Pipeline { network, options, whitening: whitening.map(Arc::new), spec })
+        let finish = network.finish(whitening.as_ref())?;
+        Ok(Pipeline { network, options, whitening: whitening.map(Arc::new), finish, spec })
     }
 
     /// What the descriptors mean.
@@ -156,6 +159,7 @@ impl Pipeline {
             network: self.network.try_clone()?,
             options: self.options.clone(),
             whitening: self.whitening.clone(),
+            finish: self.finish.as_ref().map(Finish::share),
             spec: self.spec.clone(),
         })
     }
@@ -172,17 +176,21 @@ impl Pipeline {
         self.one(views, Wanted::Regions)
     }
 
-    fn regions_of(&self, per_view: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let whitening = self.whitening.as_deref();
+    fn regions_of(&self, per_view: Vec<Pooled>) -> Result<Vec<f32>> {
         if self.network.head().image().is_some() {
             return Err(Error::invalid(
                 "region vectors: these weights whiten whole images only; take them without their head (--no-head)",
             ));
         }
-        let row_dim = self.network.row_dim();
         let mut regions = Vec::new();
-        for rows in per_view {
-            regions.extend_from_slice(&whitened(rows, row_dim, whitening)?);
+        for Pooled { rows, .. } in per_view {
+            if self.finish.is_some() {
+                regions.extend(rows);
+            } else {
+                let rows = self.network.head().rows(rows, self.network.channels());
+                let whitening = self.whitening.as_deref();
+                regions.extend_from_slice(&whitened(&rows, self.network.row_dim(), whitening)?);
+            }
         }
         Ok(regions)
     }
@@ -195,12 +203,17 @@ impl Pipeline {
         self.one(views, Wanted::Descriptor)
     }
 
-    fn descriptor_of(&self, per_view: &[Vec<f32>]) -> Result<Vec<f32>> {
+    fn descriptor_of(&self, per_view: Vec<Pooled>) -> Result<Vec<f32>> {
         let whitening = self.whitening.as_deref();
         let row_dim = self.network.row_dim();
         let mut sizes = Vec::new();
-        for rows in per_view {
-            sizes.extend(sum_of_units(rows, row_dim, whitening)?);
+        for Pooled { rows, .. } in per_view {
+            if self.finish.is_some() {
+                sizes.extend(rows);
+            } else {
+                let rows = self.network.head().rows(rows, self.network.channels());
+                sizes.extend(sum_of_units(&rows, row_dim, whitening)?);
+            }
         }
         let dim = whitening.map_or(row_dim, Whitening::dim_out);
         let descriptor = finish(combine(&sizes, dim, self.options.combine))?;
@@ -231,38 +244,31 @@ impl Pipeline {
         seconds: &mut NetworkSeconds,
     ) -> Result<Vec<Result<Vec<f32>>>> {
         let views: Vec<&RgbImage> = images.iter().copied().flatten().collect();
-        let mut maps = feature_maps(&self.network, &views, batch, seconds)?.into_iter();
+        let finish = self.finish.as_ref().map(|finish| (finish, wanted == Wanted::Descriptor));
+        let pooling = &self.options.pooling;
+        let pooled = pooled_views(&self.network, pooling, finish, &views, batch, seconds)?;
+        let mut pooled = pooled.into_iter();
         let begun = Instant::now();
         let made = images
             .iter()
             .map(|views| {
-                // All of an image's maps are taken, also where one of them is an error.
-                let maps: Vec<Result<FeatureMap>> = maps.by_ref().take(views.len()).collect();
-                let per_view = self.rows(views, maps.into_iter().collect::<Result<Vec<_>>>()?)?;
+                // All of an image's views are taken, also where one of them is an error.
+                let pooled: Vec<Result<Pooled>> = pooled.by_ref().take(views.len()).collect();
+                let per_view = pooled.into_iter().collect::<Result<Vec<_>>>()?;
+                if per_view.is_empty() {
+                    return Err(Error::invalid("views: expected at least one, found none"));
+                }
+                if !per_view.iter().any(|view| view.active) {
+                    return Err(no_activation());
+                }
                 match wanted {
-                    Wanted::Regions => self.regions_of(&per_view),
-                    Wanted::Descriptor => self.descriptor_of(&per_view),
+                    Wanted::Regions => self.regions_of(per_view),
+                    Wanted::Descriptor => self.descriptor_of(per_view),
                 }
             })
             .collect();
         seconds.pool += begun.elapsed().as_secs_f64();
         Ok(made)
-    }
-
-    /// Unwhitened unit rows of each view.
-    fn rows(&self, views: &[RgbImage], maps: Vec<FeatureMap>) -> Result<Vec<Vec<f32>>> {
-        if views.is_empty() {
-            return Err(Error::invalid("views: expected at least one, found none"));
-        }
-        let mut per_view = Vec::with_capacity(views.len());
-        let mut active = false;
-        for (view, map) in views.iter().zip(maps) {
-            active |= !map.is_zero();
-            let image = (view.height() as usize, view.width() as usize);
-            let rows = pooling::pool(&map, &self.options.pooling, image, self.network.stride());
-            per_view.push(self.network.head().rows(rows, map.channels()));
-        }
-        if active { Ok(per_view) } else { Err(no_activation()) }
     }
 }
 

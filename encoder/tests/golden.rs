@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use common::{Golden, decode, relative_error};
 use image::RgbImage;
+use ocelli_encoder::device::Device;
 use ocelli_encoder::network::{Network, NetworkOptions};
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions, pool_regions};
 use ocelli_encoder::pooling::{image_grid, rigid_grid};
@@ -71,9 +72,11 @@ fn check(network: &Network, image: &RgbImage, golden: &Golden, white: (Vec<f32>,
     let rows = pipeline(network, rmac(3), None).regions(views).unwrap();
     assert_eq!(rows.len(), golden.regions("regions_L3").len() * network.channels());
     let later = pool_regions(&rows, network.channels(), Some(&white)).unwrap();
-    assert!(relative_error(&later, &descriptor) < 1e-6);
+    // A device whitens in float64, regions from disk are whitened in float32.
+    let near = if network.device() == Device::Cpu { 1e-6 } else { 1e-5 };
+    assert!(relative_error(&later, &descriptor) < near);
     let earlier = pool_regions(&whole.regions(views).unwrap(), whole.dim(), None).unwrap();
-    assert!(relative_error(&earlier, &descriptor) < 1e-6);
+    assert!(relative_error(&earlier, &descriptor) < near);
 }
 
 /// Three networks that differ in all that weights differ in; each names its form and input in another
@@ -91,7 +94,13 @@ fn thin_networks_match_numpy() {
         ("basic_folded", NetworkOptions::default(), "resnet-basic-2-1-1", 16),
     ];
     let image = decode(&own("picture.png"));
-    for (name, options, arch, stride) in networks {
+    let on = |device: Device| {
+        networks.clone().map(|(name, options, arch, stride)| {
+            (name, NetworkOptions { device, ..options }, arch, stride)
+        })
+    };
+    for (name, options, arch, stride) in [Device::Cpu, Device::CpuAsDevice].into_iter().flat_map(on)
+    {
         let network =
             Network::open(&own(&format!("{name}.weights.safetensors")), &options).unwrap();
         assert_eq!((network.identity().arch.as_str(), network.stride()), (arch, stride));

@@ -98,6 +98,7 @@ pub fn encode(
     options: &JobOptions<'_>,
 ) -> Result<JobSummary> {
     let started = Instant::now();
+    let device = pipeline.network().device();
     // Before the output is created, which may lie in the directory that is walked.
     let photos = Photos::find(input)?;
     let total = photos.count();
@@ -107,6 +108,7 @@ pub fn encode(
         Some(parts) => {
             let description = Description {
                 spec: pipeline.spec().canonical(),
+                device: device.kind().to_owned(),
                 output: output.kind.to_string(),
                 dtype: output.dtype.to_string(),
                 codes: form.clone(),
@@ -146,7 +148,8 @@ pub fn encode(
         |worker, run| worker.encode(run),
         |encoded| sink.push(encoded),
     )?;
-    sink.finish(kept.into_inner(), started.elapsed())
+    let summary = sink.finish(kept.into_inner(), started.elapsed())?;
+    Ok(JobSummary { device: Some(device.to_string()), ..summary })
 }
 
 /// Hands out the images of the parts that are to be made, in runs that lie inside one part each.

@@ -30,6 +30,8 @@ pub struct Parts {
 #[serde(deny_unknown_fields)]
 pub(super) struct Description {
     pub(super) spec: String,
+    /// Kind of the device that the network is on.
+    pub(super) device: String,
     pub(super) output: String,
     pub(super) dtype: String,
     pub(super) codes: Option<CodeForm>,
@@ -55,8 +57,12 @@ impl Description {
             }
             Err(e) => Err(Error::io(&path, "read")(e)),
             Ok(bytes) => {
-                let theirs: serde_json::Value = serde_json::from_slice(&bytes)
+                let mut theirs: serde_json::Value = serde_json::from_slice(&bytes)
                     .map_err(|e| Error::invalid(format!("{}: {e}", path.display())))?;
+                // Folders begun when there was the CPU only do not name it.
+                if let Some(theirs) = theirs.as_object_mut() {
+                    theirs.entry("device").or_insert_with(|| "cpu".into());
+                }
                 let fields = ours.as_object().into_iter().flatten();
                 let differing: Vec<String> = fields
                     .filter(|(name, value)| theirs.get(name) != Some(value))

@@ -64,6 +64,9 @@ pub struct JobSummary {
     pub seconds: f64,
     /// Images, rejected ones too, per second of wall time.
     pub images_per_s: f64,
+    /// Where the network computed: "cpu" or "cuda:0". None where no network ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Seconds in each stage, added over all threads.
     pub stage_seconds: StageSeconds,
 }
@@ -97,6 +100,7 @@ impl JobSummary {
             rejected_path: output.rejected.clone(),
             seconds: 0.0,
             images_per_s: 0.0,
+            device: None,
             stage_seconds: StageSeconds::default(),
         }
     }
@@ -124,7 +128,11 @@ impl fmt::Display for JobSummary {
             let (parts, kept) = (thousands(self.parts), thousands(self.parts_kept));
             writeln!(f, "{parts} parts written, {kept} were there")?;
         }
-        writeln!(f, "{:.1} s, {:.1} images/s", self.seconds, self.images_per_s)?;
+        write!(f, "{:.1} s, {:.1} images/s", self.seconds, self.images_per_s)?;
+        match &self.device {
+            Some(device) => writeln!(f, " on {device}")?,
+            None => writeln!(f)?,
+        }
         let stages = self.stage_seconds.stages();
         let all: f64 = stages.iter().map(|(_, s)| s).sum();
         let list: Vec<String> = stages.iter().map(|(name, s)| format!("{name} {s:.1}")).collect();

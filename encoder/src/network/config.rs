@@ -9,6 +9,7 @@ use ocelli_proto::role::read_at_most;
 use serde::Deserialize;
 
 use super::weights::Weights;
+use crate::device::Device;
 use crate::error::{Error, Result};
 
 /// Epsilon of batch normalisation in torchvision and in most other frameworks.
@@ -40,6 +41,8 @@ pub struct NetworkOptions {
     pub head: bool,
     /// What the layers compute with.
     pub precision: Precision,
+    /// Where they do.
+    pub device: Device,
 }
 
 impl Default for NetworkOptions {
@@ -52,6 +55,7 @@ impl Default for NetworkOptions {
             config: None,
             head: true,
             precision: Precision::F32,
+            device: Device::Cpu,
         }
     }
 }

@@ -98,6 +98,11 @@ impl Conv {
         self.bias.size().first().map_or(0, |&n| n as usize)
     }
 
+    /// Operations for a cell of the output, a multiplication and an addition being two.
+    pub(super) fn flop_a_cell(&self) -> f64 {
+        2.0 * self.weight.numel() as f64
+    }
+
     /// (N, in, H, W) to (N, out, h, w), without a ReLU.
     pub(super) fn forward(&self, x: &Tensor) -> Torch<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);

@@ -94,6 +94,11 @@ impl Projection {
         Ok(Some(Projection { dim_in, dim_out, mean, transposed, bias }))
     }
 
+    /// Mean, Wᵀ and bias, the first and the last empty for zeros, and the dimension of what goes in.
+    pub(super) fn parts(&self) -> (&[f32], &[f32], &[f32], usize) {
+        (&self.mean, &self.transposed, &self.bias, self.dim_in)
+    }
+
     /// Length of the result.
     pub fn dim_out(&self) -> usize {
         self.dim_out

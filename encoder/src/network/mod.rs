@@ -15,9 +15,11 @@
 mod backbone;
 mod config;
 mod conv;
+mod finish;
 mod head;
 pub mod import;
 mod layout;
+mod on_device;
 mod resnet;
 pub mod seeded;
 mod squeezenet;
@@ -27,26 +29,36 @@ mod weights;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use image::RgbImage;
-use ocelli_index::{Form, Hash, Head as HeadForm, InputConvention, Pooling, Precision};
+use ocelli_index::{Form, Hash, Head as HeadForm, InputConvention, Pooling, Precision, Whitening};
 use tch::{Kind, Tensor};
 
 pub use config::NetworkOptions;
+pub(crate) use finish::Finish;
 pub use head::{Head, Projection};
 
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::maps::NetworkSeconds;
+use crate::pooling::{self, FeatureMap, Pooled};
 use backbone::Backbone;
+use on_device::Engine;
 use trunk::{MemoryLayout, Trunk};
 use weights::Weights;
 
 /// A backbone without its classifier, ready to run.
 pub struct Network {
     trunk: Trunk,
+    torch_device: tch::Device,
+    /// Of a network on a device: the threads that feed it.
+    engine: Option<Arc<Engine>>,
     stride: u32,
     head: Arc<Head>,
     pooling: Option<Pooling>,
     identity: Identity,
+    device: Device,
 }
 
 /// What the descriptor spec records of a network.
@@ -94,10 +106,15 @@ impl Network {
             let tensors = unknown.join(", ");
             tracing::warn!(weights = %weights.path().display(), tensors, "tensors that no such network has are ignored");
         }
+        let (layout, torch_device) = match options.device {
+            Device::Cpu => (MemoryLayout::fastest(), tch::Device::Cpu),
+            Device::CpuAsDevice => (MemoryLayout::ChannelsLast, tch::Device::Cpu),
+            Device::Cuda(number) => (MemoryLayout::ChannelsLast, tch::Device::Cuda(number)),
+        };
         let trunk = tch::no_grad(|| {
             backbone
                 .load(weights, form, last_stage, settings.bn_eps)?
-                .arranged(MemoryLayout::fastest(), options.precision)
+                .arranged(layout, options.precision, torch_device)
                 .map_err(Error::torch("arranging weights"))
         })?;
         let is_last = last_stage == backbone.stages();
@@ -117,18 +134,33 @@ impl Network {
             image_whitening: head.image().is_some(),
             precision: options.precision,
         };
+        let stride = backbone.stride(last_stage);
+        let engine = match options.device {
+            Device::Cpu => None,
+            Device::Cuda(_) | Device::CpuAsDevice => {
+                Some(Arc::new(Engine::start(&trunk, torch_device, settings.input, stride)?))
+            }
+        };
         Ok(Network {
             trunk,
-            stride: backbone.stride(last_stage),
+            torch_device,
+            engine,
+            stride,
             head: Arc::new(head),
             pooling: settings.pooling,
             identity,
+            device: options.device,
         })
     }
 
     /// What distinguishes this network from others.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// Channels C of the feature map.
@@ -139,6 +171,12 @@ impl Network {
     /// Image pixels per cell of the feature map: a power of two up to 32.
     pub fn stride(&self) -> u32 {
         self.stride
+    }
+
+    /// Operations of all convolutions for an image of this many pixels, a multiplication and an addition being two. None
+    /// for one that is too small.
+    pub fn flop(&self, width: u32, height: u32) -> Option<f64> {
+        self.trunk.flop(height as usize, width as usize)
     }
 
     /// Length of a row that regional or global pooling makes: that of the head, or the channels.
@@ -168,10 +206,13 @@ impl Network {
     pub fn try_clone(&self) -> Result<Network> {
         Ok(Network {
             trunk: self.trunk.share(),
+            torch_device: self.torch_device,
+            engine: self.engine.clone(),
             stride: self.stride,
             head: Arc::clone(&self.head),
             pooling: self.pooling,
             identity: self.identity.clone(),
+            device: self.device,
         })
     }
 
@@ -192,6 +233,21 @@ impl Network {
     /// `Invalid` without an image, for images of different sizes, and for one that is too small for the
     /// network's layers (which for a ResNet is only one without pixels); `Torch` when memory runs out.
     pub fn input(&self, images: &[&RgbImage]) -> Result<Tensor> {
+        let (width, height) = self.size_of(images)?;
+        let plane = width as usize * height as usize;
+        let mut planes = vec![0.0; images.len() * 3 * plane];
+        let tables = Tables::new(self.identity.input);
+        for (image, planes) in images.iter().zip(planes.chunks_exact_mut(3 * plane)) {
+            tables.to_planes(image.as_raw(), planes);
+        }
+        let shape = [images.len() as i64, 3, i64::from(height), i64::from(width)];
+        Tensor::f_from_slice(&planes)
+            .and_then(|planes| planes.f_reshape(shape))
+            .map_err(Error::torch("making the network's input"))
+    }
+
+    /// Size (width, height) that all of `images` have, as [`input`](Network::input) demands it.
+    fn size_of(&self, images: &[&RgbImage]) -> Result<(u32, u32)> {
         let Some(size) = images.first().map(|image| image.dimensions()) else {
             return Err(Error::invalid("images: expected at least one, found none"));
         };
@@ -213,16 +269,67 @@ impl Network {
                 self.identity.arch, self.identity.last_stage
             )));
         }
-        let plane = width as usize * height as usize;
-        let mut planes = vec![0.0; images.len() * 3 * plane];
-        let tables = Tables::new(self.identity.input);
-        for (image, planes) in images.iter().zip(planes.chunks_exact_mut(3 * plane)) {
-            tables.to_planes(image.as_raw(), planes);
+        Ok(size)
+    }
+
+    /// For a network on a device, what follows the pooling there.
+    ///
+    /// # Errors
+    /// `Torch` when the device has no room for it.
+    pub(crate) fn finish(&self, whitening: Option<&Whitening>) -> Result<Option<Finish>> {
+        let on_device = self.engine.as_ref();
+        on_device.map(|_| Finish::new(self.torch_device, &self.head, whitening)).transpose()
+    }
+
+    /// Pooled rows of images of one size, in their order; for an image whose map is not finite, that. On a device all of it is
+    /// done there, and `finish` too: whether rows are summed is said beside it. Seconds are added.
+    ///
+    /// # Errors
+    /// As [`input`](Network::input) and [`forward`](Network::forward).
+    pub(crate) fn pooled(
+        &self,
+        images: &[&RgbImage],
+        pooling: &Pooling,
+        finish: Option<(&Finish, bool)>,
+        seconds: &mut NetworkSeconds,
+    ) -> Result<Vec<Result<Pooled>>> {
+        if let Some(engine) = &self.engine {
+            return engine.rows(images, self.size_of(images)?, *pooling, finish, seconds);
         }
-        let shape = [images.len() as i64, 3, i64::from(height), i64::from(width)];
-        Tensor::f_from_slice(&planes)
-            .and_then(|planes| planes.f_reshape(shape))
-            .map_err(Error::torch("making the network's input"))
+        let begun = Instant::now();
+        let input = self.input(images)?;
+        let copied = Instant::now();
+        let maps = self.forward(&input)?;
+        let answered = Instant::now();
+        let mut pooling_s = 0.0;
+        let made = images.iter().zip(0..).map(|(image, at)| {
+            let map = maps.f_select(0, at).map_err(Error::torch("reading the feature map"))?;
+            let map = match FeatureMap::from_tensor(&map) {
+                Err(error @ Error::Torch { .. }) => return Err(error),
+                // What is not finite is wrong with this image alone.
+                Err(error) => return Ok(Err(error)),
+                Ok(map) => map,
+            };
+            let read = Instant::now();
+            let size = (image.height() as usize, image.width() as usize);
+            let rows = pooling::pool(&map, pooling, size, self.stride);
+            let made = Pooled { rows, active: !map.is_zero() };
+            pooling_s += read.elapsed().as_secs_f64();
+            Ok(Ok(made))
+        });
+        let made = made.collect::<Result<Vec<_>>>()?;
+        seconds.copy += (copied - begun + answered.elapsed()).as_secs_f64() - pooling_s;
+        seconds.network += (answered - copied).as_secs_f64();
+        seconds.pool += pooling_s;
+        Ok(made)
+    }
+
+    /// The same network on a device with room for `most` images at a time.
+    #[cfg(test)]
+    pub(crate) fn cramped(mut self, most: usize) -> Network {
+        let engine = Engine::cramped(&self.trunk, self.identity.input, self.stride, most);
+        self.engine = Some(Arc::new(engine));
+        self
     }
 
     /// Feature maps (N, C, h, w), f32, after the last ReLU, contiguous, of an [`input`](Network::input)
@@ -231,8 +338,11 @@ impl Network {
     /// # Errors
     /// `Torch` when libtorch fails (memory).
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        tch::no_grad(|| self.trunk.forward(input)?.f_contiguous()?.f_to_kind(Kind::Float))
-            .map_err(Error::torch("the forward pass"))
+        let forward = || {
+            let maps = self.trunk.forward(&input.f_to_device(self.torch_device)?)?;
+            maps.f_contiguous()?.f_to_kind(Kind::Float)?.f_to_device(tch::Device::Cpu)
+        };
+        tch::no_grad(forward).map_err(Error::torch("the forward pass"))
     }
 }
 
@@ -240,6 +350,20 @@ impl Network {
 /// Values below 1 count as 1.
 pub fn set_torch_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+}
+
+/// Plane p is its channel times scale, minus shift; and whether the first plane is blue.
+fn affine(input: InputConvention) -> ([f64; 3], [f64; 3], bool) {
+    match input {
+        // The means of ImageNet that the Caffe releases use.
+        InputConvention::CaffeBgr => ([1.0; 3], [103.939, 116.779, 123.68], true),
+        // (v / 255 - mean) / std
+        InputConvention::TorchvisionRgb => {
+            let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+            let scale = std.map(|s| 1.0 / (255.0 * s));
+            (scale, [mean[0] / std[0], mean[1] / std[1], mean[2] / std[2]], false)
+        }
+    }
 }
 
 /// What the first layer sees of each of the 256 values of a channel.
@@ -252,17 +376,7 @@ struct Tables {
 
 impl Tables {
     fn new(input: InputConvention) -> Tables {
-        // Plane p is its channel times scale, minus shift.
-        let (scale, shift, bgr) = match input {
-            // The means of ImageNet that the Caffe releases use.
-            InputConvention::CaffeBgr => ([1.0f64; 3], [103.939, 116.779, 123.68], true),
-            // (v / 255 - mean) / std
-            InputConvention::TorchvisionRgb => {
-                let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-                let scale = std.map(|s| 1.0 / (255.0 * s));
-                (scale, [mean[0] / std[0], mean[1] / std[1], mean[2] / std[2]], false)
-            }
-        };
+        let (scale, shift, bgr) = affine(input);
         let plane = |p: usize| std::array::from_fn(|v| (v as f64 * scale[p] - shift[p]) as f32);
         Tables { values: [plane(0), plane(1), plane(2)], bgr }
     }

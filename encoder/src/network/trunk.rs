@@ -4,7 +4,7 @@
 //! it has and loads them; nothing here knows a tensor's name.
 
 use ocelli_index::Precision;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::conv::Conv;
 
@@ -70,10 +70,13 @@ pub(super) enum MemoryLayout {
     /// oneDNN's own blocked layout. In the plain one oneDNN reorders the map before and after every
     /// convolution, a third of the time of a ResNet-50.
     Blocked,
+    /// (N, H, W, C) row-major behind the axes (N, C, H, W), which tensor cores want: in the plain layout cuDNN would
+    /// transpose the map around every convolution in bfloat16.
+    ChannelsLast,
 }
 
 impl MemoryLayout {
-    /// The faster one, where this build of libtorch has it.
+    /// The fastest one of a CPU, where this build of libtorch has it.
     pub(super) fn fastest() -> MemoryLayout {
         if tch::utils::has_mkldnn() { MemoryLayout::Blocked } else { MemoryLayout::Plain }
     }
@@ -82,12 +85,16 @@ impl MemoryLayout {
         match self {
             MemoryLayout::Plain => Ok(tensor.shallow_clone()),
             MemoryLayout::Blocked => tensor.f_to_mkldnn(None),
+            MemoryLayout::ChannelsLast if tensor.dim() == 4 => {
+                tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
+            }
+            MemoryLayout::ChannelsLast => Ok(tensor.shallow_clone()),
         }
     }
 
     fn restore(self, tensor: Tensor) -> Torch<Tensor> {
         match self {
-            MemoryLayout::Plain => Ok(tensor),
+            MemoryLayout::Plain | MemoryLayout::ChannelsLast => Ok(tensor),
             MemoryLayout::Blocked => tensor.f_to_dense(None, false),
         }
     }
@@ -99,16 +106,24 @@ impl Trunk {
         Trunk { layers, channels, memory: MemoryLayout::Plain, kind: Kind::Float }
     }
 
-    /// The same trunk with its weights in another layout and number type; only from `Plain` and f32.
-    /// Blocked maps cannot be put side by side, so a trunk with fire layers stays plain.
-    pub(super) fn arranged(self, memory: MemoryLayout, precision: Precision) -> Torch<Trunk> {
+    /// The same trunk with its weights in another layout and number type, on `device`; only from `Plain` and f32.
+    /// Blocked maps cannot be put side by side, so there a trunk with fire layers stays plain.
+    pub(super) fn arranged(
+        self,
+        memory: MemoryLayout,
+        precision: Precision,
+        device: Device,
+    ) -> Torch<Trunk> {
         let kind = match precision {
             Precision::F32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
         let fire = self.layers.iter().any(|layer| matches!(layer, Layer::Fire(_)));
-        let memory = if fire { MemoryLayout::Plain } else { memory };
-        let place = |tensor: &Tensor| memory.convert(&tensor.f_to_kind(kind)?);
+        let memory = match memory {
+            MemoryLayout::Blocked if fire => MemoryLayout::Plain,
+            memory => memory,
+        };
+        let place = |tensor: &Tensor| memory.convert(&tensor.f_to_device(device)?.f_to_kind(kind)?);
         let layers =
             self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;
         Ok(Trunk { layers, channels: self.channels, memory, kind })
@@ -128,6 +143,18 @@ impl Trunk {
                 .try_fold(i64::try_from(size).ok()?, |size, layer| layer.out_size(size))
         };
         Some((usize::try_from(along(height)?).ok()?, usize::try_from(along(width)?).ok()?))
+    }
+
+    /// Operations of all convolutions for an image of `height` x `width` pixels, a multiplication and an addition being
+    /// two; None as in [`map_size`](Trunk::map_size).
+    pub(super) fn flop(&self, height: usize, width: usize) -> Option<f64> {
+        let mut size = (i64::try_from(height).ok()?, i64::try_from(width).ok()?);
+        let mut all = 0.0;
+        for layer in &self.layers {
+            all += layer.flop(size)?;
+            size = (layer.out_size(size.0)?, layer.out_size(size.1)?);
+        }
+        Some(all)
     }
 
     /// Pixels (N, 3, H, W) to feature maps (N, C, h, w) after the last ReLU. The caller holds
@@ -166,6 +193,35 @@ impl Layer {
             Layer::MaxPool(p) => windows(size, p.kernel, p.stride, p.padding, p.ceil),
             Layer::Residual(block) => block.branch.iter().try_fold(conv(size, &block.entry)?, conv),
             Layer::Fire(fire) => conv(conv(size, &fire.squeeze)?, &fire.expand3x3),
+        }
+    }
+
+    /// Of an input of `size`, (height, width).
+    fn flop(&self, size: (i64, i64)) -> Option<f64> {
+        // In a row: each takes what the one before it makes.
+        let row = |mut size: (i64, i64), convs: &mut dyn Iterator<Item = &Conv>| {
+            let mut all = 0.0;
+            for conv in convs {
+                let along = |size| windows(size, conv.kernel, conv.stride, conv.padding, false);
+                size = (along(size.0)?, along(size.1)?);
+                all += conv.flop_a_cell() * (size.0 * size.1) as f64;
+            }
+            Some((all, size))
+        };
+        match self {
+            Layer::Conv(conv) => Some(row(size, &mut std::iter::once(conv))?.0),
+            Layer::MaxPool(_) => Some(0.0),
+            Layer::Residual(block) => {
+                let branch = row(size, &mut std::iter::once(&block.entry).chain(&block.branch))?.0;
+                Some(branch + row(size, &mut block.shortcut.iter())?.0)
+            }
+            Layer::Fire(fire) => {
+                let (squeeze, size) = row(size, &mut std::iter::once(&fire.squeeze))?;
+                let expand = [&fire.expand1x1, &fire.expand3x3];
+                expand.into_iter().try_fold(squeeze, |all, conv| {
+                    Some(all + row(size, &mut std::iter::once(conv))?.0)
+                })
+            }
         }
     }
 
@@ -276,32 +332,34 @@ mod tests {
     use super::*;
     use ocelli_index::Form;
 
-    /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to it.
+    /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to it, and
+    /// that of devices.
     /// A batch gives what its images give one by one.
     #[test]
-    fn both_memory_layouts_agree() {
+    fn memory_layouts_agree() {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/bottleneck_v1.weights.safetensors");
         let weights = Weights::read(&path).unwrap();
         let layout = Layout::of(&weights).unwrap().unwrap();
-        let pixels = Tensor::arange(2 * 3 * 61 * 45, (Kind::Float, tch::Device::Cpu))
+        let pixels = Tensor::arange(2 * 3 * 61 * 45, (Kind::Float, Device::Cpu))
             .sin()
             .reshape([2, 3, 61, 45]);
         let map = |memory, pixels: &Tensor| {
             let trunk = resnet::load(&weights, &layout, Form::V1, 3, 1e-3)
                 .unwrap()
-                .arranged(memory, Precision::F32)
+                .arranged(memory, Precision::F32, Device::Cpu)
                 .unwrap();
             let map = trunk.forward(pixels).unwrap();
             assert_eq!(trunk.map_size(61, 45), Some((4, 3)));
             assert_eq!(map.size()[1..], [64, 4, 3]);
             Vec::<f32>::try_from(map.reshape([-1])).unwrap()
         };
-        let (plain, fastest, second) = tch::no_grad(|| {
+        let (plain, fastest, last, second) = tch::no_grad(|| {
             let fastest = MemoryLayout::fastest();
             (
                 map(MemoryLayout::Plain, &pixels),
                 map(fastest, &pixels),
+                map(MemoryLayout::ChannelsLast, &pixels),
                 map(fastest, &pixels.slice(0, 1, 2, 1)),
             )
         });
@@ -311,7 +369,41 @@ mod tests {
         let near = |a: &[f32], b: &[f32]| {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5 * largest)
         };
-        assert!(near(&plain, &fastest) && near(&plain[plain.len() / 2..], &second));
+        assert!(
+            near(&plain, &fastest)
+                && near(&plain, &last)
+                && near(&plain[plain.len() / 2..], &second)
+        );
+    }
+
+    /// By hand: ResNet-18's first convolution and first stage, at 224 x 224; a stage with a shortcut at 61 x 45.
+    #[test]
+    fn operations_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let flop = |stages, height, width| {
+            let path = folder.path().join(format!("{stages}"));
+            super::super::seeded::write(
+                super::super::seeded::SeededArch::Resnet18,
+                1,
+                stages,
+                &path,
+            )
+            .unwrap();
+            let options = super::super::NetworkOptions::default();
+            super::super::Network::open(&path, &options).unwrap().flop(width, height).unwrap()
+        };
+        let conv = |cells: i64, out: i64, input: i64, kernel: i64| {
+            (2 * cells * out * input * kernel * kernel) as f64
+        };
+        let one = conv(112 * 112, 64, 3, 7) + 4.0 * conv(56 * 56, 64, 64, 3);
+        assert_eq!(flop(1, 224, 224), one);
+        // 61 x 45 pixels: 31 x 23 cells, pooled to 16 x 12, then 8 x 6.
+        let two = conv(31 * 23, 64, 3, 7)
+            + 4.0 * conv(16 * 12, 64, 64, 3)
+            + conv(8 * 6, 128, 64, 3)
+            + conv(8 * 6, 128, 64, 1)
+            + 3.0 * conv(8 * 6, 128, 128, 3);
+        assert_eq!(flop(2, 61, 45), two);
     }
 
     /// The sizes that libtorch gives, for every small input of every kind of window that is used.
@@ -321,7 +413,7 @@ mod tests {
             for ceil in [false, true] {
                 for size in 1..12i64 {
                     let pool = MaxPool { kernel, stride, padding, ceil };
-                    let x = Tensor::zeros([1, 1, size, 11], (Kind::Float, tch::Device::Cpu));
+                    let x = Tensor::zeros([1, 1, size, 11], (Kind::Float, Device::Cpu));
                     let found = pool.forward(&x).ok().map(|y| y.size()[2]);
                     let expected = Layer::MaxPool(pool).out_size(size);
                     assert_eq!(expected, found, "{kernel} {stride} {padding} {ceil} {size}");

@@ -6,7 +6,7 @@ use super::grid::Region;
 use crate::error::{Error, Result};
 
 /// Activations below this count as this in the generalized mean (Radenović, Tolias, Chum 2018).
-const GEM_FLOOR: f32 = 1e-6;
+pub(super) const GEM_FLOOR: f32 = 1e-6;
 
 /// Channels that [`FeatureMap::max_over`] compares at a time.
 const LANES: usize = 16;
@@ -42,9 +42,7 @@ impl FeatureMap {
         // A maximum would silently skip NaN. Whole chunks without a way out are what compilers vectorise.
         let finite = |chunk: &[f32]| chunk.iter().fold(true, |all, v| all & v.is_finite());
         if !values.chunks(1024).all(finite) {
-            return Err(Error::NoActivation {
-                what: "the feature map has values that are not finite".to_string(),
-            });
+            return Err(super::not_finite());
         }
         Ok(FeatureMap { channels, height, width, values })
     }

@@ -2,6 +2,7 @@
 
 mod grid;
 mod map;
+pub(crate) mod tensor;
 
 pub use grid::{Region, image_grid, rigid_grid};
 pub use map::FeatureMap;
@@ -35,17 +36,40 @@ pub fn check(pooling: &Pooling) -> Result<()> {
 pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: u32) -> Vec<f32> {
     match *pooling {
         Pooling::Rmac { levels, grid } => {
-            let size = (map.height(), map.width());
-            let regions = match grid {
-                Grid::FeatureMap => rigid_grid(size.0, size.1, levels),
-                Grid::ImagePixels => image_grid(image, size, stride, levels),
-            };
-            map.max_over(&regions)
+            map.max_over(&regions(levels, grid, (map.height(), map.width()), image, stride))
         }
         Pooling::Mac => map.max(),
         Pooling::Spoc => map.mean(),
         Pooling::Gem { p } => map.generalized_mean(p),
     }
+}
+
+/// The regions of R-MAC on a map of `size`, (height, width) like `image`.
+fn regions(
+    levels: u32,
+    grid: Grid,
+    size: (usize, usize),
+    image: (usize, usize),
+    stride: u32,
+) -> Vec<Region> {
+    match grid {
+        Grid::FeatureMap => rigid_grid(size.0, size.1, levels),
+        Grid::ImagePixels => image_grid(image, size, stride, levels),
+    }
+}
+
+/// What is left of a feature map when it is pooled.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pooled {
+    /// As [`pool`] makes them, (n, C); of a network on a device what [`crate::network::Finish`] makes of them.
+    pub(crate) rows: Vec<f32>,
+    /// Whether any unit fired anywhere.
+    pub(crate) active: bool,
+}
+
+fn not_finite() -> Error {
+    let what = "the feature map has values that are not finite".to_owned();
+    Error::NoActivation { what }
 }
 
 /// Scales `v` to length 1. False, and unchanged, where all of it is 0 or some of it is not finite.

@@ -281,7 +281,7 @@ pub async fn serve(
     let endpoint = Endpoint::bind(&options.metrics).await?;
     let (pipeline, view_options) = open()?;
     let encoder = Arc::new(Encoder::start(&pipeline, &view_options, options.encoder)?);
-    tracing::info!(spec = %encoder.spec().hash(), workers = options.encoder.workers, "ready");
+    tracing::info!(spec = %encoder.spec().hash(), device = %pipeline.network().device(), workers = options.encoder.workers, "ready");
     let mut registry = Registry::default();
     let rpc = Rpc::register(&mut registry);
     encoder.metrics().register(&mut registry);

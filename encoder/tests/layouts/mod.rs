@@ -2,11 +2,13 @@
 //! them (`golden/make_layouts.py`).
 
 mod command;
+mod device;
 mod fetch;
 
 use std::path::{Path, PathBuf};
 
 use ocelli_encoder::convert::{ConvertOptions, convert};
+use ocelli_encoder::device::Device;
 use ocelli_encoder::network::import::{ImportReport, import};
 use ocelli_encoder::network::{Network, NetworkOptions};
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
@@ -44,7 +46,14 @@ fn check(case: &Case) -> (ImportReport, DescriptorSpec) {
 
 /// The same of a file that needs no conversion.
 fn check_network(path: &Path, case: &Case) -> DescriptorSpec {
-    let network = Network::open(path, &NetworkOptions::default()).unwrap();
+    let spec = check_on(path, case, Device::Cpu);
+    assert_eq!(spec, check_on(path, case, Device::CpuAsDevice));
+    spec
+}
+
+fn check_on(path: &Path, case: &Case, device: Device) -> DescriptorSpec {
+    let options = NetworkOptions { device, ..NetworkOptions::default() };
+    let network = Network::open(path, &options).unwrap();
     let pooling = case.pooling.or(network.pooling()).unwrap();
     let pipeline =
         Pipeline::new(network, PipelineOptions { pooling, ..PipelineOptions::default() }, None)

@@ -1,0 +1,95 @@
+//! The commands that look at a network and at what it made: `measure` and `compare`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use ocelli_proto::observe::{self, TracesConfig};
+use ocelli_proto::role::print;
+
+use crate::cli::{Format, usage};
+use crate::cli_settings::{NetworkArgs, RunArgs};
+use crate::compare::compare;
+use crate::measure::{MeasureOptions, measure};
+
+const MEASURE_HELP: &str = "\
+Example:
+  ResNet-101 at 800 x 600 on a GPU that does 790 TFLOP/s in bfloat16:
+    ocelli-encoder measure --weights resnet101.safetensors --device cuda:0 \\
+      --precision bf16 --batch 32 --image 800x600 --peak-tflops 790";
+
+#[derive(Args)]
+#[command(after_help = MEASURE_HELP)]
+pub(crate) struct MeasureArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// Size of the images in pixels.
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "800x600", value_parser = pixels)]
+    image: (u32, u32),
+    /// How long to measure.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// What the device can do at best, in 10^12 operations a second: the share of it is printed too.
+    #[arg(long, value_name = "TFLOPS")]
+    peak_tflops: Option<f64>,
+    /// How the result is printed on standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+fn pixels(text: &str) -> Result<(u32, u32), String> {
+    let side = |text: &str| text.parse::<u32>().ok().filter(|px| (1..=65_535).contains(px));
+    let sides = text.split_once('x').and_then(|(width, height)| side(width).zip(side(height)));
+    sides.ok_or_else(|| format!("expected WIDTHxHEIGHT of 1 to 65535 pixels each, found {text:?}"))
+}
+
+const COMPARE_HELP: &str = "\
+Example:
+  What a GPU made beside what the CPU made:
+    ocelli-encoder compare cpu.part gpu.part";
+
+#[derive(Args)]
+#[command(after_help = COMPARE_HELP)]
+pub(crate) struct CompareArgs {
+    /// A part of descriptors, region vectors or codes.
+    a: PathBuf,
+    /// Another one of the same kind, of the same images.
+    b: PathBuf,
+    /// How the result is printed on standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+pub(crate) fn run_measure(args: MeasureArgs) -> Result<()> {
+    let MeasureArgs { network, run, image, seconds, peak_tflops, format } = args;
+    let config = run.config(network)?;
+    config.check()?;
+    observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;
+    if config.weights.is_none() {
+        usage("no weights: give --weights FILE, or `weights` in the configuration");
+    }
+    let device = config.device.resolve()?;
+    let options = MeasureOptions {
+        size: image,
+        batch: config.batch_size(device),
+        workers: config.worker_count(device),
+        duration: Duration::from_secs(seconds),
+        peak_tflops,
+    };
+    let measured = measure(&config.pipeline(device)?, &options)?;
+    print(&match format {
+        Format::Text => format!("{measured}\n"),
+        Format::Json => format!("{}\n", serde_json::to_string(&measured)?),
+    })
+}
+
+pub(crate) fn run_compare(args: &CompareArgs) -> Result<()> {
+    let compared = compare(&args.a, &args.b)?;
+    print(&match args.format {
+        Format::Text => format!("{compared}\n"),
+        Format::Json => format!("{}\n", serde_json::to_string(&compared)?),
+    })
+}
