@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::time::Duration;
 
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
@@ -103,6 +104,18 @@ pub fn detailed(
     if !field.is_empty() {
         details.add_bad_request_violation(field, message.as_str());
     }
+    Status::with_error_details(code.grpc(), message, details)
+}
+
+/// [`detailed`] with the time after which the same request may be sent again, as a `google.rpc.RetryInfo`.
+pub fn retriable(
+    code: Code,
+    message: impl Into<String>,
+    reason: ErrorReason,
+    after: Duration,
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, HashMap::new());
+    details.set_retry_info(Some(after));
     Status::with_error_details(code.grpc(), message, details)
 }
 

@@ -33,6 +33,7 @@ pub async fn serve(config: Config) -> Result<()> {
     raise_file_limit();
     // First, because it is cheap and often what is wrong.
     let security = Security::open(&config.security)?;
+    let certificates = security.certificates();
     let server = Server::bind(&config.listen).await?.secured(security)?;
     let endpoint = Endpoint::bind(&config.metrics).await?;
     let searcher = Arc::new(Searcher::open(&config)?);
@@ -40,6 +41,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let rpc = Rpc::register(&mut registry);
     searcher.metrics().register(&mut registry);
     registry.register_collector(Box::new(State(Arc::clone(&searcher))));
+    registry.register_collector(Box::new(certificates));
     if let Some(endpoint) = endpoint {
         let searcher = Arc::clone(&searcher);
         tokio::spawn(endpoint.serve(registry, move || searcher.ready()));

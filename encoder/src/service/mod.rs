@@ -277,6 +277,7 @@ pub async fn serve(
 ) -> AnyResult<()> {
     let stop = shutdown_signal()?;
     let security = Security::open(&options.security)?;
+    let certificates = security.certificates();
     let server = Server::bind(&options.listen).await?.secured(security)?;
     let endpoint = Endpoint::bind(&options.metrics).await?;
     let (pipeline, view_options) = open()?;
@@ -285,6 +286,7 @@ pub async fn serve(
     let mut registry = Registry::default();
     let rpc = Rpc::register(&mut registry);
     encoder.metrics().register(&mut registry);
+    registry.register_collector(Box::new(certificates));
     if let Some(endpoint) = endpoint {
         let encoder = Arc::clone(&encoder);
         tokio::spawn(endpoint.serve(registry, move || encoder.ready()));

@@ -1,4 +1,4 @@
-//! The gate before every method: who asks, and whether that token may.
+//! The gate before every method: who asks, and whether that token and that client certificate may.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,20 +8,33 @@ use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use tonic::Status;
 use tonic::service::Routes;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 
+use super::admins::Admins;
 use super::files::Watched;
-use super::tokens::{Role, Tokens};
-use crate::status::{Code, detailed, reason_name};
+use super::tokens::{Known, Role, Tokens};
+use crate::status::{Code, detailed, reason_name, retriable};
 use crate::v1::ErrorReason;
 
 /// Refusals make a line of the log as often as this: a client that goes on asking must not fill the disk.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-struct Gate {
-    tokens: Arc<Watched<Tokens>>,
+/// What of tokens and client certificates there is; each that there is must allow what is asked.
+pub(super) struct Gate {
+    tokens: Option<Arc<Watched<Tokens>>>,
+    /// Whose certificates may administer; `None`: certificates do not say that.
+    admins: Option<Administrators>,
     refused: Mutex<Refused>,
+}
+
+/// Whose client certificates may administer.
+enum Administrators {
+    /// Those that a file names.
+    Named(Arc<Watched<Admins>>),
+    /// Nobody's.
+    Nobody,
 }
 
 /// Refusals that no line of the log has told yet.
@@ -29,12 +42,6 @@ struct Gate {
 struct Refused {
     count: u64,
     told: Option<Instant>,
-}
-
-/// `routes` for holders of `tokens`.
-pub(super) fn protect(routes: Routes, tokens: Arc<Watched<Tokens>>) -> Routes {
-    let gate = Arc::new(Gate { tokens, refused: Mutex::default() });
-    Routes::from(routes.into_axum_router().layer(from_fn_with_state(gate, authorize)))
 }
 
 /// What a method demands; `None`: nothing. Health is open to load balancers, which hold no secrets; a service that is
@@ -56,42 +63,111 @@ async fn authorize(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     let Some(demanded) = demanded(request.uri().path()) else { return next.run(request).await };
     // Taken out: nothing behind this gate can write it anywhere.
     let header = request.headers_mut().remove(AUTHORIZATION);
-    match gate.judge(header.as_ref().and_then(|value| value.to_str().ok()), demanded) {
+    let header = header.as_ref().and_then(|value| value.to_str().ok());
+    let certificate = || demanded < Role::Admin || gate.administers(&request);
+    match gate.judge(header, demanded, certificate) {
         Ok(()) => next.run(request).await,
-        Err((code, reason, message)) => {
-            gate.note(&request, reason);
-            detailed(code, message, reason, "").into_http()
+        Err(refusal) => {
+            gate.note(&request, refusal.reason);
+            refusal.status().into_http()
+        }
+    }
+}
+
+/// Why a request goes no further.
+struct Refusal {
+    code: Code,
+    reason: ErrorReason,
+    message: String,
+    /// When it may be asked again.
+    after: Option<Duration>,
+}
+
+impl Refusal {
+    fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Refusal {
+        Refusal { code, reason, message: message.into(), after: None }
+    }
+
+    fn status(self) -> Status {
+        match self.after {
+            Some(after) => retriable(self.code, self.message, self.reason, after),
+            None => detailed(self.code, self.message, self.reason, ""),
         }
     }
 }
 
 impl Gate {
+    /// `None`: there is neither, and everybody may everything.
+    pub(super) fn new(
+        tokens: Option<Arc<Watched<Tokens>>>,
+        client_certificates: bool,
+        admins: Option<Arc<Watched<Admins>>>,
+    ) -> Option<Gate> {
+        let admins = match admins {
+            Some(admins) => Some(Administrators::Named(admins)),
+            // Tokens say it.
+            None if tokens.is_some() => None,
+            None => client_certificates.then_some(Administrators::Nobody),
+        };
+        let any = tokens.is_some() || admins.is_some();
+        any.then(|| Gate { tokens, admins, refused: Mutex::default() })
+    }
+
+    /// `routes` for those whom this lets through.
+    pub(super) fn protect(self, routes: Routes) -> Routes {
+        Routes::from(routes.into_axum_router().layer(from_fn_with_state(Arc::new(self), authorize)))
+    }
+
+    /// Whether the client certificate that `request` came with may administer. Read anew for each request, which are
+    /// few.
+    fn administers(&self, request: &Request) -> bool {
+        match &self.admins {
+            None => true,
+            Some(Administrators::Nobody) => false,
+            Some(Administrators::Named(admins)) => {
+                let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+                let certificates = connection.and_then(TlsConnectInfo::peer_certs);
+                let own = certificates.as_ref().and_then(|chain| chain.first());
+                own.is_some_and(|own| admins.get().name(own))
+            }
+        }
+    }
+
     fn judge(
         &self,
         header: Option<&str>,
         demanded: Role,
-    ) -> Result<(), (Code, ErrorReason, String)> {
-        let refuse = |code, reason, message: &str| Err((code, reason, message.to_owned()));
-        let token = header.and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-        });
-        let Some(token) = token else {
-            let expected = "expected the header `authorization: Bearer TOKEN`, found none";
-            return refuse(Code::Unauthenticated, ErrorReason::TokenMissing, expected);
-        };
-        match self.tokens.get().find(token) {
-            Some((_, role)) if role >= demanded => Ok(()),
-            Some((name, role)) => {
-                let message = format!(
-                    "the token {name:?} has the role {role}; this method demands {demanded}"
-                );
-                Err((Code::PermissionDenied, ErrorReason::RoleInsufficient, message))
-            }
-            None => {
-                refuse(Code::Unauthenticated, ErrorReason::TokenUnknown, "the token is unknown")
-            }
+        certificate: impl FnOnce() -> bool,
+    ) -> Result<(), Refusal> {
+        let tokens = self.tokens.as_ref().map(|tokens| tokens.get());
+        let token = tokens.as_ref().map(|tokens| token(tokens, header, demanded)).transpose()?;
+        if !certificate() {
+            return Err(Refusal::new(
+                Code::PermissionDenied,
+                ErrorReason::RoleInsufficient,
+                format!(
+                    "this client certificate gives the role {}; this method demands {demanded} (names of \
+                     administrators stand in the server's security.admins_file)",
+                    Role::Search
+                ),
+            ));
         }
+        let Some((token, limiter)) = token.and_then(|known| Some((known, known.limiter.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        limiter.take().map_err(|after| Refusal {
+            after: Some(after),
+            ..Refusal::new(
+                Code::ResourceExhausted,
+                ErrorReason::RateLimited,
+                format!(
+                    "the token {:?} asks more often than it may; again in {} ms",
+                    token.name,
+                    after.as_millis() + 1
+                ),
+            )
+        })
     }
 
     fn note(&self, request: &Request, reason: ErrorReason) {
@@ -109,6 +185,35 @@ impl Gate {
             );
             *refused = Refused { count: 0, told: Some(Instant::now()) };
         }
+    }
+}
+
+/// The token in a request's header, if it is one that allows what is demanded.
+fn token<'a>(
+    tokens: &'a Tokens,
+    header: Option<&str>,
+    demanded: Role,
+) -> Result<&'a Known, Refusal> {
+    let presented = header.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let Some(presented) = presented else {
+        let expected = "expected the header `authorization: Bearer TOKEN`, found none";
+        return Err(Refusal::new(Code::Unauthenticated, ErrorReason::TokenMissing, expected));
+    };
+    match tokens.find(presented) {
+        Some(known) if known.role >= demanded => Ok(known),
+        Some(Known { name, role, .. }) => Err(Refusal::new(
+            Code::PermissionDenied,
+            ErrorReason::RoleInsufficient,
+            format!("the token {name:?} has the role {role}; this method demands {demanded}"),
+        )),
+        None => Err(Refusal::new(
+            Code::Unauthenticated,
+            ErrorReason::TokenUnknown,
+            "the token is unknown",
+        )),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Real servers and real clients, over TCP and TLS.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use tokio::sync::oneshot;
@@ -26,6 +26,8 @@ fn plain() -> SecurityConfig {
         tls_cert: PathBuf::new(),
         tls_key: PathBuf::new(),
         tls_client_ca: PathBuf::new(),
+        admins_file: PathBuf::new(),
+        expiry_warning_days: 14,
         tokens_file: PathBuf::new(),
         reload_interval_ms: 20,
     }
@@ -72,13 +74,22 @@ impl Running {
 
     /// [`Running::ask`] by TLS until it is `wanted`.
     async fn ask_until(&self, client: &ClientSecurity, wanted: [Answer; 2]) -> Result<()> {
+        self.ask_until_at("https", client, wanted).await
+    }
+
+    async fn ask_until_at(
+        &self,
+        scheme: &str,
+        client: &ClientSecurity,
+        wanted: [Answer; 2],
+    ) -> Result<()> {
         for _ in 0..500 {
-            if self.ask("https", client).await.is_ok_and(|answers| answers == wanted) {
+            if self.ask(scheme, client).await.is_ok_and(|answers| answers == wanted) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        anyhow::bail!("{:?} in place of {wanted:?}", self.ask("https", client).await)
+        anyhow::bail!("{:?} in place of {wanted:?}", self.ask(scheme, client).await)
     }
 }
 
@@ -87,6 +98,7 @@ type Answer = (Code, ErrorReason);
 const THROUGH: Answer = (Code::Unimplemented, ErrorReason::Unspecified);
 const MISSING: Answer = (Code::Unauthenticated, ErrorReason::TokenMissing);
 const UNKNOWN: Answer = (Code::Unauthenticated, ErrorReason::TokenUnknown);
+const LIMITED: Answer = (Code::ResourceExhausted, ErrorReason::RateLimited);
 const FORBIDDEN: Answer = (Code::PermissionDenied, ErrorReason::RoleInsufficient);
 
 #[tokio::test]
@@ -149,8 +161,179 @@ async fn certificates_are_judged() -> Result<()> {
     assert!(mutual.keeps_out("https", &trusting(&first_ca)).await);
     let with = |(tls_cert, tls_key)| ClientSecurity { tls_cert, tls_key, ..trusting(&first_ca) };
     assert!(mutual.keeps_out("https", &with(first.issue(path, "wrong")?)).await);
+    // It gives no more than the role `search`.
     let right = with(second.issue(path, "right")?);
-    assert_eq!(mutual.ask("https", &right).await?, [THROUGH, THROUGH]);
+    assert_eq!(mutual.ask("https", &right).await?, [THROUGH, FORBIDDEN]);
+    Ok(())
+}
+
+/// Common names, DNS names and URIs that a file gives the role `admin`; a change of it; and tokens beside it.
+#[tokio::test]
+async fn certificates_administer_where_a_file_names_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let authority = Authority::new("one")?;
+    let (tls_cert, tls_key) = authority.issue(path, "server")?;
+    let tls_ca = authority.write(path.join("ca"))?;
+    let admins_file = path.join("admins");
+    std::fs::write(
+        &admins_file,
+        "# who\n\ncn Ops Team\ndns ops.example.org\nuri spiffe://example.org/ops#1\n",
+    )?;
+    let config = SecurityConfig {
+        tls_cert,
+        tls_key,
+        tls_client_ca: tls_ca.clone(),
+        admins_file: admins_file.clone(),
+        ..plain()
+    };
+    let server = Running::start(&config).await?;
+    let mut number = 0;
+    let mut client = |common: &str, names: &[&str]| -> Result<ClientSecurity> {
+        number += 1;
+        let issued = authority.issue_named(path, &format!("client-{number}"), common, names)?;
+        let (tls_cert, tls_key) = issued;
+        Ok(ClientSecurity { tls_ca: tls_ca.clone(), tls_cert, tls_key, ..Default::default() })
+    };
+    for (common, names, admin) in [
+        ("Ops Team", &[][..], true),
+        ("x", &["other.example.org", "ops.example.org"], true),
+        ("x", &["spiffe://example.org/ops#1"], true),
+        ("ops team", &["ops.example.org.evil.example"], false),
+        ("ops.example.org", &["spiffe://example.org/ops"], false),
+        ("x", &["*.example.org", "spiffe://ops.example.org"], false),
+    ] {
+        let expected = [THROUGH, if admin { THROUGH } else { FORBIDDEN }];
+        assert_eq!(
+            server.ask("https", &client(common, names)?).await?,
+            expected,
+            "{common} {names:?}"
+        );
+    }
+
+    // What makes no sense changes nothing; a name that is taken away may no longer, over connections that are open.
+    let ops = client("Ops Team", &[])?;
+    std::fs::write(&admins_file, "Ops Team\n")?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.ask("https", &ops).await?, [THROUGH, THROUGH]);
+    std::fs::write(&admins_file, "# nobody\n")?;
+    server.ask_until(&ops, [THROUGH, FORBIDDEN]).await?;
+
+    // Beside tokens, both must allow it.
+    std::fs::write(&admins_file, "cn Ops Team\n")?;
+    let (reader, operator) = (path.join("reader"), path.join("operator"));
+    let mut lines = draw("reader", Role::Search, &reader)?;
+    lines.push_str(&draw("operator", Role::Admin, &operator)?);
+    std::fs::write(path.join("tokens"), lines)?;
+    let config = SecurityConfig { tokens_file: path.join("tokens"), ..config };
+    let both = Running::start(&config).await?;
+    let other = client("x", &[])?;
+    for (certificate, token, expected) in [
+        (&ops, &operator, [THROUGH, THROUGH]),
+        (&ops, &reader, [THROUGH, FORBIDDEN]),
+        (&other, &operator, [THROUGH, FORBIDDEN]),
+    ] {
+        let client = ClientSecurity { token_file: token.clone(), ..certificate.clone() };
+        assert_eq!(both.ask("https", &client).await?, expected);
+    }
+    assert_eq!(both.ask("https", &ops).await?, [MISSING, MISSING]);
+    let by_token =
+        Running::start(&SecurityConfig { admins_file: PathBuf::new(), ..config }).await?;
+    let client = ClientSecurity { token_file: operator, ..other };
+    assert_eq!(by_token.ask("https", &client).await?, [THROUGH, THROUGH]);
+    Ok(())
+}
+
+/// A token with a limit gets its burst, then what its rate gives, and is told when to come again; others are not
+/// held up by it, and reading the file again gives nobody a new burst.
+#[tokio::test]
+async fn a_token_asks_no_more_often_than_it_may() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let limited = draw("limited", Role::Search, &path("limited"))?;
+    let free = draw("free", Role::Search, &path("free"))?;
+    let file = |more: &str| format!("{} rate_per_s=0.01 burst=3\n{free}{more}", limited.trim());
+    std::fs::write(path("tokens"), file(""))?;
+    let server = Running::start(&SecurityConfig { tokens_file: path("tokens"), ..plain() }).await?;
+    let with = |name: &str| ClientSecurity { token_file: path(name), ..Default::default() };
+    let ask = async |name: &str| -> Result<Status> {
+        let (endpoint, bearer) =
+            with(name).endpoint(&format!("http://127.0.0.1:{}", server.port))?;
+        let mut client = SearchServiceClient::with_interceptor(endpoint.connect().await?, bearer);
+        let asked = client.search(SearchRequest::default()).await;
+        Ok(asked.expect_err("no such service"))
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("limited").await?.code(), Code::Unimplemented);
+    }
+    let refused = async || -> Result<()> {
+        let status = ask("limited").await?;
+        assert_eq!((status.code(), reason(&status).0), LIMITED, "{status}");
+        let details = tonic_types::StatusExt::get_error_details(&status);
+        let after = details.retry_info().and_then(|info| info.retry_delay).context("when")?;
+        assert!((1..=100).contains(&after.as_secs()), "{after:?}");
+        Ok(())
+    };
+    refused().await?;
+    for _ in 0..10 {
+        assert_eq!(ask("free").await?.code(), Code::Unimplemented);
+    }
+    // The new token tells that the file was read.
+    let new = draw("new", Role::Search, &path("new"))?;
+    std::fs::write(path("tokens"), file(&new))?;
+    server.ask_until_at("http", &with("new"), [THROUGH, FORBIDDEN]).await?;
+    refused().await?;
+
+    // Other limits are new ones.
+    std::fs::write(path("tokens"), file("").replace("burst=3", "burst=500"))?;
+    server.ask_until_at("http", &with("new"), [UNKNOWN, UNKNOWN]).await?;
+    assert_eq!(ask("limited").await?.code(), Code::Unimplemented);
+    Ok(())
+}
+
+/// A rate that is high enough to be seen coming back.
+#[tokio::test]
+async fn a_rate_gives_again_what_time_brings() -> Result<()> {
+    let rate = rate::Rate::parse(&["rate_per_s=20", "burst=2"])?.context("a rate")?;
+    let limiter = rate::Limiter::new(rate).context("a limiter")?;
+    assert_eq!((limiter.take(), limiter.take()), (Ok(()), Ok(())));
+    let after = limiter.take().expect_err("the burst is used up");
+    assert!(after <= Duration::from_millis(50), "{after:?}");
+    tokio::time::sleep(after + Duration::from_millis(1)).await;
+    assert_eq!(limiter.take(), Ok(()));
+    Ok(())
+}
+
+/// What the log and a registry say of ends.
+#[tokio::test]
+async fn ends_of_certificates_are_told() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let authority = Authority::new("one")?;
+    let soon = SystemTime::now() + Duration::from_secs(3 * 86_400 + 600);
+    let (tls_cert, tls_key) = authority.issue_until(folder.path(), "server", soon)?;
+    let tls_client_ca = authority.write(folder.path().join("ca"))?;
+    let config = SecurityConfig { tls_cert, tls_key, tls_client_ca, ..plain() };
+    let security = Security::open(&config)?;
+    let mut registry = prometheus_client::registry::Registry::default();
+    registry.register_collector(Box::new(security.certificates()));
+    let text = || -> Result<String> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    };
+    let unix = |time: SystemTime| -> Result<u64> {
+        Ok(time.duration_since(std::time::UNIX_EPOCH)?.as_secs())
+    };
+    let gauge = "ocelli_certificate_expiry_timestamp_seconds";
+    let line = |at: u64| format!("{gauge}{{certificate=\"server\"}} {at}\n");
+    assert!(text()?.contains(&line(unix(soon)?)), "{}", text()?);
+    assert!(text()?.contains(&format!("{gauge}{{certificate=\"client_ca\"}} ")), "{}", text()?);
+
+    // Replaced: the gauge follows.
+    let later = soon + Duration::from_secs(86_400);
+    authority.issue_until(folder.path(), "server", later)?;
+    security.tls().context("TLS")?.look();
+    assert!(text()?.contains(&line(unix(later)?)), "{}", text()?);
     Ok(())
 }
 
@@ -290,6 +473,13 @@ fn what_makes_no_sense_is_refused_without_secrets() -> Result<()> {
         (format!("a {token} {hash}\n"), "line 1: expected search or admin"),
         (format!("# {token}\n\n{token}\n"), "line 3: expected NAME ROLE SHA256"),
         (format!("{token}! search {hash}\n"), "line 1: expected a name"),
+        (format!("a search {hash} {token}\n"), "line 1: expected rate_per_s=N and burst=N after"),
+        (format!("a search {hash} rate_per_s=many\n"), "line 1: expected a number"),
+        (format!("a search {hash} rate_per_s=NaN\n"), "line 1: expected a rate"),
+        (format!("a search {hash} rate_per_s=0\n"), "line 1: expected a rate"),
+        (format!("a search {hash} rate_per_s=1 rate_per_s=2\n"), "each once"),
+        (format!("a search {hash} rate_per_s=1 burst=0\n"), "line 1: expected a burst"),
+        (format!("a search {hash} burst=1\n"), "line 1: expected rate_per_s=N beside burst=N"),
         (
             format!("a search {hash}\na admin {}\n", "0".repeat(64)),
             "line 2: a name that stands above",

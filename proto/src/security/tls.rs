@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::expiry::{End, Purpose};
 use super::files::Watched;
 use crate::linger::Lingering;
 
@@ -32,8 +33,15 @@ pub(super) const MAX_HANDSHAKES: usize = 256;
 /// A connection that has shaken hands. The lingering end is below TLS: what comes after TLS's own end is nobody's.
 pub(crate) type Secured = TlsStream<Lingering>;
 
+/// What the files of TLS say.
+pub(crate) struct Served {
+    config: Arc<ServerConfig>,
+    /// When the certificates end.
+    pub(super) ends: Vec<End>,
+}
+
 /// Settings of TLS that stand in files.
-pub(crate) type Tls = Watched<ServerConfig>;
+pub(crate) type Tls = Watched<Served>;
 
 /// Reads the server's certificate with its chain, its private key, and, where client certificates are demanded, the
 /// authorities of those; all PEM.
@@ -44,14 +52,15 @@ pub(super) fn open(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<
     let paths: Vec<PathBuf> =
         [Some(cert), Some(key), client_ca].into_iter().flatten().map(Path::to_owned).collect();
     let names = paths.clone();
-    Watched::open("certificates", paths, move |contents| config(&names, contents))
+    Watched::open("certificates", paths, move |contents| served(&names, contents))
 }
 
-fn config(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<ServerConfig> {
+fn served(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<Served> {
     let mut files = paths.iter().map(PathBuf::as_path).zip(contents);
     let (cert_path, cert) = files.next().context("no certificate")?;
     let (key_path, key) = files.next().context("no key")?;
     let chain = certificates(cert, cert_path)?;
+    let mut ends = Vec::from_iter(End::first(Purpose::Server, &chain, cert_path));
     // The parser's own message might quote the key.
     let key = PrivateKeyDer::from_pem_slice(key)
         .ok()
@@ -65,7 +74,9 @@ fn config(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<ServerConfig> {
         Some((path, authorities)) => {
             let place = || path.display().to_string();
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(authorities, path)? {
+            let authorities = certificates(authorities, path)?;
+            ends.extend(End::first(Purpose::ClientCa, &authorities, path));
+            for certificate in authorities {
                 roots.add(certificate).with_context(place)?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -76,7 +87,7 @@ fn config(paths: &[PathBuf], contents: &[Vec<u8>]) -> Result<ServerConfig> {
         format!("certificate {} with the key {}", cert_path.display(), key_path.display())
     })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+    Ok(Served { config: Arc::new(config), ends })
 }
 
 fn certificates(bytes: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>> {
@@ -126,7 +137,8 @@ async fn accept(tls: &Tls, listener: &TcpListener, ready: &mpsc::Sender<io::Resu
         };
         // Without it a connection is merely slower.
         let _ = socket.set_nodelay(true);
-        let handshake = TlsAcceptor::from(Arc::clone(&tls.get())).accept(Lingering::new(socket));
+        let handshake =
+            TlsAcceptor::from(Arc::clone(&tls.get().config)).accept(Lingering::new(socket));
         let (ready, wanted) = (ready.clone(), Arc::clone(&wanted));
         tokio::spawn(async move {
             let crowded_out = async {

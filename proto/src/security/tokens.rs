@@ -1,19 +1,23 @@
 //! Bearer tokens: 256 random bits each, of which a server knows the SHA-256 only.
 //!
-//! A file of tokens has one of them a line, `NAME ROLE SHA256`; empty lines and what follows a `#` do not count. No
-//! message quotes such a file: the token itself may have got there by mistake.
+//! A file of tokens has one of them a line, `NAME ROLE SHA256`, which may go on with `rate_per_s=N` and `burst=N`; empty
+//! lines and what follows a `#` do not count. No message quotes such a file: the token itself may have got there by
+//! mistake.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::files::Watched;
+use super::rate::{Limiter, Rate};
 use crate::role;
 
 /// What a token allows. The greater includes the smaller.
@@ -55,6 +59,12 @@ pub struct TokenArgs {
     /// What it allows: search or admin.
     #[arg(long, value_name = "ROLE")]
     role: Role,
+    /// Requests that it may make a second, on average; a stream or a batch is one. Without it: no limit.
+    #[arg(long, value_name = "N")]
+    rate_per_s: Option<f64>,
+    /// Requests that it may make at once. Without it: those of a second.
+    #[arg(long, value_name = "N", requires = "rate_per_s")]
+    burst: Option<u32>,
     /// The file that the token is written to; only its owner can read it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -64,9 +74,14 @@ impl TokenArgs {
     /// Draws the token and prints its line for a server's file of tokens.
     ///
     /// # Errors
-    /// As [`draw`]; standard output cannot be written to.
+    /// As [`draw`]; a rate that is none; standard output cannot be written to.
     pub fn run(&self) -> Result<()> {
-        role::print(&draw(&self.name, self.role, &self.out)?)
+        let rate = self.rate_per_s.map(|per_s| Rate::new(per_s, self.burst)).transpose()?;
+        let line = draw(&self.name, self.role, &self.out)?;
+        role::print(&match rate {
+            Some(rate) => format!("{} {}\n", line.trim_end(), rate.words()),
+            None => line,
+        })
     }
 }
 
@@ -104,11 +119,36 @@ fn is_name(text: &str) -> bool {
 /// The tokens that a server knows.
 pub(super) struct Tokens(Vec<Known>);
 
-struct Known {
-    name: String,
-    role: Role,
+/// A token that a server knows.
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) role: Role,
     sha256: [u8; 32],
+    rate: Option<Rate>,
+    /// There is one where there is a rate.
+    pub(super) limiter: Option<Arc<Limiter>>,
 }
+
+impl Known {
+    fn parse(words: &[&str]) -> Result<Known> {
+        let [name, role, sha256, rate @ ..] = words else {
+            bail!(
+                "expected NAME ROLE SHA256, then rate_per_s=N and burst=N where there is a limit"
+            );
+        };
+        Ok(Known {
+            name: is_name(name).then(|| (*name).to_owned()).context("expected a name first")?,
+            role: role.parse().ok().context("expected search or admin after the name")?,
+            sha256: unhex(sha256)
+                .context("expected SHA-256 in 64 hexadecimal digits after the role")?,
+            rate: Rate::parse(rate)?,
+            limiter: None,
+        })
+    }
+}
+
+/// Limiters of tokens by their hash: a file that is read again must not give everybody a new burst.
+type Limiters = HashMap<[u8; 32], (Rate, Arc<Limiter>)>;
 
 impl Tokens {
     /// Reads a file of tokens.
@@ -117,10 +157,29 @@ impl Tokens {
     /// A file that cannot be read, and those of [`Tokens::parse`].
     pub(super) fn open(path: &Path) -> Result<Watched<Tokens>> {
         let place = path.display().to_string();
+        let limiters = Mutex::new(Limiters::new());
         Watched::open("tokens", vec![PathBuf::from(path)], move |contents| {
             let bytes = contents.first().context("no file")?;
-            Tokens::parse(bytes).with_context(|| place.clone())
+            let mut tokens = Tokens::parse(bytes).with_context(|| place.clone())?;
+            tokens.limit(&mut limiters.lock().unwrap_or_else(PoisonError::into_inner));
+            Ok(tokens)
         })
+    }
+
+    /// Gives each token that has a rate its limiter: the one that it had before, if the rate is the same.
+    fn limit(&mut self, limiters: &mut Limiters) {
+        let before = std::mem::take(limiters);
+        for token in &mut self.0 {
+            let Some(rate) = token.rate else { continue };
+            let kept = before.get(&token.sha256).filter(|(then, _)| *then == rate);
+            token.limiter = match kept {
+                Some((_, limiter)) => Some(Arc::clone(limiter)),
+                None => Limiter::new(rate).map(Arc::new),
+            };
+            if let Some(limiter) = &token.limiter {
+                limiters.insert(token.sha256, (rate, Arc::clone(limiter)));
+            }
+        }
     }
 
     /// # Errors
@@ -132,24 +191,10 @@ impl Tokens {
             let line = line.split('#').next().unwrap_or_default();
             let words: Vec<&str> = line.split_whitespace().collect();
             let place = || format!("line {}", number + 1);
-            let known = match words[..] {
-                [] => continue,
-                [name, role, sha256] => Known {
-                    name: is_name(name)
-                        .then(|| name.to_owned())
-                        .context("expected a name first")
-                        .with_context(place)?,
-                    role: role
-                        .parse()
-                        .ok()
-                        .context("expected search or admin after the name")
-                        .with_context(place)?,
-                    sha256: unhex(sha256)
-                        .context("expected SHA-256 in 64 hexadecimal digits after the role")
-                        .with_context(place)?,
-                },
-                _ => bail!("{}: expected NAME ROLE SHA256", place()),
-            };
+            if words.is_empty() {
+                continue;
+            }
+            let known = Known::parse(&words).with_context(place)?;
             let same_name = tokens.iter().any(|other| other.name == known.name);
             ensure!(!same_name, "{}: a name that stands above", place());
             let same_token = tokens.iter().any(|other| other.sha256 == known.sha256);
@@ -160,14 +205,14 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
-    /// Name and role of a token; none if it is unknown. Each comparison takes the same time wherever two hashes
-    /// differ, and all are made.
-    pub(super) fn find(&self, token: &str) -> Option<(&str, Role)> {
+    /// A token; none if it is unknown. Each comparison takes the same time wherever two hashes differ, and all are
+    /// made.
+    pub(super) fn find(&self, token: &str) -> Option<&Known> {
         let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let mut found = None;
         for known in &self.0 {
             if bool::from(known.sha256.ct_eq(&presented)) {
-                found = Some((known.name.as_str(), known.role));
+                found = Some(known);
             }
         }
         found

@@ -19,13 +19,14 @@ use prost::bytes::Bytes;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 
+use crate::authority::Authority;
 use crate::process::{Process, soon};
 use crate::query::{image, one, vector};
 use crate::raw::Raw;
 use crate::support::{DIM, FakeEncoder, build, flip, numbers, spec};
 
 /// A GET of the endpoint beside the server: status line and body.
-async fn get(server: &Process, path: &str) -> Result<(String, String)> {
+pub async fn get(server: &Process, path: &str) -> Result<(String, String)> {
     let told = || async { Ok(server.log().contains("metrics address=")) };
     anyhow::ensure!(soon(told).await?, "{}", server.log());
     let log = server.log();
@@ -131,6 +132,61 @@ async fn metrics_and_readiness_say_what_happened() -> Result<()> {
     assert!(get(&restarted, "/readyz").await?.0.contains("503"));
     assert!(get(&restarted, "/livez").await?.0.contains("200"));
     restarted.check_alive()?;
+    server.check_alive()
+}
+
+/// The dashboard asks for nothing that the server does not tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_dashboard_names_metrics_and_labels_that_there_are() -> Result<()> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/grafana/ocelli-searcher.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+    let mut asked = Vec::new();
+    for panel in dashboard["panels"].as_array().context("panels")? {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            asked.push(target["expr"].as_str().context("an expression")?);
+        }
+    }
+    for variable in dashboard["templating"]["list"].as_array().context("variables")? {
+        asked.push(variable["query"].as_str().context("a query")?);
+    }
+    assert!(asked.len() > 25, "{asked:?}");
+
+    let folder = tempfile::tempdir()?;
+    build(folder.path())?;
+    let authority = Authority::new("one")?;
+    let (cert, key) = authority.issue(folder.path(), "server")?;
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let mut server = Process::start(
+        folder.path(),
+        &[
+            ("METRICS__LISTEN", "127.0.0.1:0"),
+            ("SECURITY__TLS_CERT", cert.as_str()),
+            ("SECURITY__TLS_KEY", key.as_str()),
+        ],
+    )?;
+    server.tls_ca = authority.write(folder.path().join("ca"))?;
+    server.client().await?.search(one(vector(numbers(5, DIM)))).await?;
+    let metrics = get(&server, "/metrics").await?.1;
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut names = std::collections::BTreeSet::new();
+    for expression in asked {
+        for name in expression.split(|c| !word(c)) {
+            if ["ocelli_", "grpc_server_", "process_"].iter().any(|room| name.starts_with(room)) {
+                let told = metrics.lines().any(|line| {
+                    line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+                });
+                assert!(told, "{name} in {expression}: not in\n{metrics}");
+                names.insert(name);
+            }
+        }
+        for by in expression.split("by (").skip(1) {
+            let (labels, _) = by.split_once(')').context("a parenthesis")?;
+            for label in labels.split(", ").filter(|label| !["instance", "job"].contains(label)) {
+                assert!(metrics.contains(&format!("{label}=\"")), "{label} in {expression}");
+            }
+        }
+    }
+    assert!(names.len() > 25, "{names:?}");
     server.check_alive()
 }
 

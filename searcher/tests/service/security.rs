@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use ocelli_proto::client::{ClientSecurity, SecureChannel};
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::authority::Authority;
+use crate::observe::get;
 use crate::process::{DRAINING, Process, queries_end, soon};
 use crate::query::{id, image, one, vector};
 use crate::support::{DIM, FakeEncoder, build, numbers, spec};
@@ -64,8 +65,14 @@ impl Place {
 
     /// Draws a token into the file NAME, as an operator does; returns its line for servers.
     fn token(&self, name: &str, role: &str) -> Result<String> {
+        self.token_with(name, role, &[])
+    }
+
+    fn token_with(&self, name: &str, role: &str, flags: &[&str]) -> Result<String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli-searcher"));
-        command.args(["token", "--name", name, "--role", role, "--out", &self.text(name)]);
+        command
+            .args(["token", "--name", name, "--role", role, "--out", &self.text(name)])
+            .args(flags);
         let output = command.output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
@@ -116,6 +123,120 @@ async fn only_those_with_the_right_certificate_get_in() -> Result<()> {
         assert!(ask(&server, &client).await.is_err(), "{who}");
     }
     assert_eq!(ask(&server, &right).await?.ids.len(), 10);
+    server.check_alive()
+}
+
+/// A client certificate gives no more than the role `search`, unless a file names it; that can change while the server
+/// runs, on connections that are open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_named_certificates_administer() -> Result<()> {
+    let place = Place::new()?;
+    place.second.issue_named(place.folder.path(), "web", "web", &["web.example.org"])?;
+    place.second.issue_named(place.folder.path(), "ops", "x", &["spiffe://example.org/ops"])?;
+    fs::write(place.path("admins"), "uri spiffe://example.org/ops\n")?;
+    let (authorities, admins) = (place.text("second.ca"), place.text("admins"));
+    let mut server = place.start(&[
+        ("SECURITY__TLS_CLIENT_CA", authorities.as_str()),
+        ("SECURITY__ADMINS_FILE", admins.as_str()),
+    ])?;
+    let web = channel(&server, &place.client("first.ca", Some("web"), None)).await?;
+    let ops = channel(&server, &place.client("first.ca", Some("ops"), None)).await?;
+    let administers = |channel: &SecureChannel| {
+        let mut admin = AdminServiceClient::new(channel.clone());
+        async move { admin.get_status(v1::GetStatusRequest {}).await.map(drop) }
+    };
+    for channel in [&web, &ops] {
+        SearchServiceClient::new(channel.clone()).search(one(id(3))).await?;
+    }
+    administers(&ops).await?;
+    let refused = administers(&web).await.expect_err("it is not named");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(reason(&refused).0, ErrorReason::RoleInsufficient);
+    assert!(refused.message().contains("security.admins_file"), "{refused}");
+
+    fs::write(place.path("admins"), "dns web.example.org\n")?;
+    assert!(soon(|| async { Ok(administers(&web).await.is_ok()) }).await?, "{}", server.log());
+    assert!(administers(&ops).await.is_err());
+    assert!(server.log().contains("new names of administrators are in use"), "{}", server.log());
+    server.check_alive()
+}
+
+/// A certificate that ends soon is told when the server starts and when another one is in its place, and that its
+/// time is over as well; the server stays ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ends_of_certificates_are_told() -> Result<()> {
+    let place = Place::new()?;
+    let from_now = |hours: i64| -> Result<(SystemTime, u64)> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        let at = now.checked_add_signed(hours * 3600).context("a time")?;
+        Ok((SystemTime::UNIX_EPOCH + Duration::from_secs(at), at))
+    };
+    let issue = |hours: i64| -> Result<u64> {
+        let (end, at) = from_now(hours)?;
+        place.first.issue_until(place.folder.path(), "next", end)?;
+        fs::rename(place.path("next.pem"), place.path("server.pem"))?;
+        fs::rename(place.path("next.key"), place.path("server.key"))?;
+        Ok(at)
+    };
+    let first = issue(3 * 24 + 1)?;
+    let authorities = place.text("second.ca");
+    let mut server = place.start(&[
+        ("SECURITY__TLS_CLIENT_CA", authorities.as_str()),
+        ("METRICS__LISTEN", "127.0.0.1:0"),
+    ])?;
+    let told = |what: &'static str| {
+        let server = &server;
+        soon(move || async move { Ok(server.log().contains(what)) })
+    };
+    assert!(told("a certificate ends soon").await?, "{}", server.log());
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("ends soon")).context("a line")?;
+    for part in ["WARN", "certificate=\"server\"", "server.pem", "days=3"] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+    let gauge = async |at: u64| -> Result<bool> {
+        let metrics = get(&server, "/metrics").await?.1;
+        let name = "ocelli_certificate_expiry_timestamp_seconds";
+        assert!(metrics.contains(&format!("{name}{{certificate=\"client_ca\"}} ")), "{metrics}");
+        Ok(metrics.contains(&format!("{name}{{certificate=\"server\"}} {at}\n")))
+    };
+    assert!(gauge(first).await?);
+
+    // Far enough: nothing is told. Over: that is told.
+    let second = issue(400 * 24)?;
+    assert!(soon(|| async { gauge(second).await }).await?, "{}", server.log());
+    let third = issue(-2)?;
+    assert!(soon(|| async { gauge(third).await }).await?, "{}", server.log());
+    assert!(told("a certificate has ended").await?, "{}", server.log());
+    assert_eq!(server.log().matches("ends soon").count(), 1, "{}", server.log());
+    assert!(get(&server, "/readyz").await?.0.contains("200"));
+    server.check_alive()
+}
+
+/// A token with a limit is told when to come again; one without is not held up by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_asks_too_often_is_refused() -> Result<()> {
+    let place = Place::new()?;
+    let line = place.token_with("slow", "search", &["--rate-per-s", "0.01", "--burst", "2"])?;
+    assert!(line.ends_with(" rate_per_s=0.01 burst=2\n"), "{line}");
+    fs::write(place.path("tokens"), format!("{line}{}", place.token("free", "search")?))?;
+    let tokens = place.text("tokens");
+    let mut server = place.start(&[("SECURITY__TOKENS_FILE", tokens.as_str())])?;
+    let slow = channel(&server, &place.client("first.ca", None, Some("slow"))).await?;
+    let mut slow = SearchServiceClient::new(slow);
+    for _ in 0..2 {
+        slow.search(one(id(3))).await?;
+    }
+    let refused = slow.search(one(id(3))).await.expect_err("more than it may");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert_eq!(reason(&refused).0, ErrorReason::RateLimited);
+    let details = tonic_types::StatusExt::get_error_details(&refused);
+    let after = details.retry_info().and_then(|info| info.retry_delay).context("when")?;
+    assert!((1..=100).contains(&after.as_secs()), "{after:?}");
+    let free = place.client("first.ca", None, Some("free"));
+    for _ in 0..5 {
+        assert_eq!(ask(&server, &free).await?.ids.len(), 10);
+    }
     server.check_alive()
 }
 
@@ -186,6 +307,8 @@ async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
         tls_cert,
         tls_key,
         tls_client_ca: PathBuf::new(),
+        admins_file: PathBuf::new(),
+        expiry_warning_days: 14,
         tokens_file: place.path("encoder.tokens"),
         reload_interval_ms: 50,
     })?;
