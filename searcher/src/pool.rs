@@ -1,8 +1,8 @@
 //! The threads that search, apart from those that speak gRPC, behind a bounded queue.
 //!
-//! A short query is not worth two changes of threads, which cost as much as it does: the task that brought it
-//! searches itself, after it has let everything else come in that is there ([`Pool::run`]). The queue is the same,
-//! and so is who is refused.
+//! A short query is not worth two changes of threads, which cost as much as it does: a task beside those that speak
+//! gRPC runs it, and lets everything come in that is there before it and after every few (`Shared::help`). The queue is the
+//! same, and so is who is refused.
 //!
 //! Whoever would wait too long is refused at once: by the number of jobs that wait, or by the time that
 //! these will take, as those before them took. A refusal costs little, an answer that comes too late costs as
@@ -64,8 +64,9 @@ const SHORT_NS: u64 = 200_000;
 /// How far threads that search stand back behind those that speak gRPC, where a core is short.
 const SEARCH_NICE: i32 = 5;
 
-/// Jobs before a job that mean that there is more to do than can be done.
-const BUSY: usize = 4;
+/// Short jobs that are run between two looks at the sockets, where as many wait: a look costs half a search, and answers
+/// go out together.
+const JOBS_PER_LOOK: usize = 16;
 
 /// Jobs that may wait for each thread, unless it is said: 20 ms of work where a server answers most, so that neither
 /// a burst nor a pause of the machine is taken for overload.
@@ -86,12 +87,24 @@ struct Job {
     admitted: bool,
 }
 
+/// What a helper did.
+enum Helped {
+    /// It ran a job, and others wait.
+    Job,
+    /// It ran the last one.
+    LastJob,
+    /// There is none for it, and it is no helper any more.
+    Done,
+}
+
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
     /// Queries in them.
     queries: u64,
     running: usize,
+    /// Tasks that run short jobs.
+    helpers: usize,
     /// Whether somebody left a job to those who ran at that time.
     left: bool,
     closed: bool,
@@ -115,11 +128,11 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a job that comes now would wait.
-    fn expected_wait(&self, queue: &Queue) -> Duration {
+    /// How long a job would wait behind so many queries.
+    fn expected_wait(&self, queries: u64) -> Duration {
         let searching = self.query_ns.load(Ordering::Relaxed) / self.threads as u64;
         let waiting = self.wait_ns.load(Ordering::Relaxed);
-        Duration::from_nanos(queue.queries.saturating_mul(searching.max(waiting)))
+        Duration::from_nanos(queries.saturating_mul(searching.max(waiting)))
     }
 
     fn is_short(&self, work: Work) -> bool {
@@ -176,27 +189,49 @@ impl Shared {
         (queue, ran)
     }
 
-    /// Runs the first job, if it is short, with the buffers of this thread. It need not be that of the task that
-    /// calls this: every task that brought a short job calls this once, so that each gets its turn.
-    fn help(&self) {
-        let mut queue = self.lock();
-        SCRATCH.with_borrow_mut(|scratch| {
-            loop {
-                if queue.running >= self.threads {
-                    queue.left |= !queue.jobs.is_empty();
-                    return;
-                }
-                // Jobs after a long one are for the thread that takes it.
-                let Some(job) = queue.pop(|job| job.short) else { break };
-                let ran;
-                (queue, ran) = self.run(job, scratch, queue);
-                // Nobody comes to help any more for a job that was given up.
-                if ran {
-                    break;
+    /// Runs short jobs for as long as there are some, with the buffers of the thread that it happens to be on. Sockets
+    /// are looked at before the first and after a few: what has arrived joins the queue, or is refused, before anybody searches.
+    async fn help(self: Arc<Self>) {
+        loop {
+            tokio::task::yield_now().await;
+            for _ in 0..JOBS_PER_LOOK {
+                match self.help_once() {
+                    Helped::Job => {}
+                    Helped::LastJob => break,
+                    Helped::Done => return,
                 }
             }
+        }
+    }
+
+    /// Runs the first job, if it is short.
+    fn help_once(&self) -> Helped {
+        let mut queue = self.lock();
+        SCRATCH.with_borrow_mut(|scratch| {
+            let helps = loop {
+                if queue.running >= self.threads {
+                    queue.left |= !queue.jobs.is_empty();
+                    break false;
+                }
+                // Jobs after a long one are for the thread that takes it.
+                let Some(job) = queue.pop(|job| job.short) else { break false };
+                let ran;
+                (queue, ran) = self.run(job, scratch, queue);
+                // One that was given up took no time.
+                if ran {
+                    break true;
+                }
+            };
+            if !helps {
+                queue.helpers -= 1;
+            }
             self.hand_over(&mut queue);
-        });
+            match (helps, queue.jobs.is_empty()) {
+                (true, false) => Helped::Job,
+                (true, true) => Helped::LastJob,
+                (false, _) => Helped::Done,
+            }
+        })
     }
 
     /// Has a thread look at the jobs that others left to the one that ends here.
@@ -228,16 +263,6 @@ fn learn(average_ns: &AtomicU64, took: Duration, parts: u64) {
     // Races lose a sample, which matters to nobody.
     let weighted = before.saturating_mul(31).saturating_add(took) / 32;
     average_ns.store(if before == 0 { took } else { weighted }, Ordering::Relaxed);
-}
-
-/// The help that a task owes for its short job; paid when this is dropped, also where the task is given up: it may
-/// have been helped by somebody whose job still waits.
-struct Owed<'a>(&'a Shared);
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        self.0.help();
-    }
 }
 
 /// Threads for computation and the places before them.
@@ -298,12 +323,13 @@ impl Pool {
         queue.jobs.len() + queue.running
     }
 
-    /// Whether a query that came now would be refused. Cheap: asked before a request is even read.
+    /// Whether a query that came now, behind `arriving` others that are not in the queue yet, would be refused. Cheap:
+    /// asked before a request is even read.
     ///
     /// # Errors
     /// Which limit is reached.
-    pub fn admits(&self) -> std::result::Result<(), Full> {
-        self.admit(&self.shared.lock())
+    pub fn admits(&self, arriving: usize) -> std::result::Result<(), Full> {
+        self.admit(&self.shared.lock(), arriving)
     }
 
     /// The error of a refusal.
@@ -322,18 +348,18 @@ impl Pool {
         )
     }
 
-    fn admit(&self, queue: &Queue) -> std::result::Result<(), Full> {
+    fn admit(&self, queue: &Queue, arriving: usize) -> std::result::Result<(), Full> {
         let Shared { threads, max_queued, max_wait, .. } = *self.shared;
-        if queue.jobs.len() + queue.running >= threads.saturating_add(max_queued) {
+        if queue.jobs.len() + queue.running + arriving >= threads.saturating_add(max_queued) {
             return Err(Full::Places);
         }
-        match self.shared.expected_wait(queue) > max_wait {
+        match self.shared.expected_wait(queue.queries + arriving as u64) > max_wait {
             true => Err(Full::Time),
             false => Ok(()),
         }
     }
 
-    /// Runs `job` on a thread of the pool, or here if it is short; answers with its result and the time that it
+    /// Runs `job` on a thread of the pool, or on the runtime's if it is short; answers with its result and the time that it
     /// waited.
     ///
     /// If this future is dropped (the client went away, the deadline passed) before the job has
@@ -396,27 +422,21 @@ impl Pool {
             true
         });
         let short = self.shared.is_short(work);
-        let busy;
+        let helps;
         {
             let mut queue = self.shared.lock();
             if !admitted {
-                self.admit(&queue).map_err(|full| self.refusal(full))?;
+                self.admit(&queue, 0).map_err(|full| self.refusal(full))?;
             }
             let (queries, ahead) = (work.queries as u64, queue.queries);
             queue.queries += queries;
-            busy = queue.jobs.len() >= BUSY;
+            helps = short && queue.helpers < self.shared.threads;
+            queue.helpers += usize::from(helps);
             queue.jobs.push_back(Job { run, queued, queries, ahead, short, admitted });
         }
-        if short {
-            let owed = Owed(&self.shared);
-            // Requests that have arrived come first: they join the queue, or are refused, before anybody searches.
-            // The first time, what is in the sockets is read; the second time, who was read has been looked at.
-            tokio::task::yield_now().await;
-            if busy {
-                tokio::task::yield_now().await;
-            }
-            drop(owed);
-        } else {
+        if helps {
+            tokio::spawn(Arc::clone(&self.shared).help());
+        } else if !short {
             self.shared.wake.notify_one();
         }
         receiver.await.unwrap_or_else(|_| {
@@ -480,13 +500,13 @@ mod tests {
             refused = pool.run(LONG_WORK, count(&runs)) => refused,
         };
         assert_eq!(refused.expect_err("the queue is full").code, Code::ResourceExhausted);
-        assert!(pool.admits().is_err());
+        assert!(pool.admits(0).is_err());
         drop(waiting);
         drop(release);
         blocker.await.expect("no panic");
 
         // FIFO: when this one has run, the abandoned one has been passed by.
-        while pool.admits().is_err() {
+        while pool.admits(0).is_err() {
             tokio::task::yield_now().await;
         }
         pool.run(LONG_WORK, count(&runs)).await?;
@@ -512,27 +532,56 @@ mod tests {
         Ok(())
     }
 
-    /// Tasks help whoever is first in the queue, also when they are given up themselves.
+    /// Short jobs run in their order, whoever brought them, and those that were given up do not run.
     #[tokio::test]
     async fn no_short_job_is_left_behind() -> Result<()> {
         let pool = Arc::new(Pool::new(1, 10, LONG)?);
-        let mut first = Box::pin(pool.run(SHORT_WORK, |_| 1));
-        let mut second = Box::pin(pool.run(SHORT_WORK, |_| 2));
-        assert!(!poll_once(&mut first).await && !poll_once(&mut second).await);
-        assert_eq!(pool.jobs(), 2);
-        // The second helps the first, which goes away: and helps the second on its way.
-        assert!(!poll_once(&mut second).await);
-        assert_eq!(pool.jobs(), 1);
-        drop(first);
-        assert_eq!(pool.jobs(), 0);
-        assert_eq!(tokio::time::timeout(LONG, second).await.expect("in time")?.0, 2);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let job = |number: usize| {
+            let order = Arc::clone(&order);
+            move |_: &mut Scratch| order.lock().expect("no panic").push(number)
+        };
+        let mut jobs: Vec<_> =
+            (0..4).map(|number| Box::pin(pool.run(SHORT_WORK, job(number)))).collect();
+        for job in &mut jobs {
+            assert!(!poll_once(job).await);
+        }
+        assert_eq!((pool.jobs(), pool.shared.lock().helpers), (4, 1));
+        drop(jobs.remove(1));
+        drop(jobs.remove(0));
+        while pool.jobs() > 0 {
+            tokio::task::yield_now().await;
+        }
+        for job in jobs {
+            tokio::time::timeout(LONG, job).await.expect("in time")?;
+        }
+        assert_eq!(*order.lock().expect("no panic"), [2, 3]);
+        // The helper went away, and there is another one when it is needed.
+        while pool.shared.lock().helpers > 0 {
+            tokio::task::yield_now().await;
+        }
+        pool.run(SHORT_WORK, job(5)).await?;
+        assert_eq!(*order.lock().expect("no panic"), [2, 3, 5]);
+        Ok(())
+    }
 
-        // One that was given up does not take up the help of the next.
-        let mut given_up = Box::pin(pool.run(SHORT_WORK, |_| panic!("it must not run")));
-        let mut next = Box::pin(pool.run(SHORT_WORK, |_| 4));
-        assert!(!poll_once(&mut given_up).await && !poll_once(&mut next).await);
-        drop(given_up);
-        assert_eq!(tokio::time::timeout(LONG, next).await.expect("in time")?.0, 4);
+    /// A long job ends the help, and what comes after it is the thread's, in order.
+    #[tokio::test]
+    async fn short_jobs_behind_a_long_one_run_after_it() -> Result<()> {
+        let pool = Arc::new(Pool::new(1, 100, LONG)?);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for number in 0..60 {
+            let (pool, order) = (Arc::clone(&pool), Arc::clone(&order));
+            let work = if number % 5 == 3 { LONG_WORK } else { SHORT_WORK };
+            tasks.push(tokio::spawn(async move {
+                pool.run(work, move |_| order.lock().expect("no panic").push(number)).await
+            }));
+        }
+        for task in tasks {
+            tokio::time::timeout(LONG, task).await.expect("in time").expect("no panic")?;
+        }
+        assert_eq!(*order.lock().expect("no panic"), Vec::from_iter(0..60));
         Ok(())
     }
 

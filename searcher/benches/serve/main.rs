@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use load::{Asker, closed_loop, open_loop};
 use local::Worker;
 use ocelli_index::VectorFile;

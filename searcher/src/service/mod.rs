@@ -227,12 +227,12 @@ impl Searcher {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Refuses a request before it is read, if a query would be refused for overload.
+    /// Refuses a request before it is read, if a query would be refused for overload; `arriving` others are on their way.
     ///
     /// # Errors
     /// Which limit is reached.
-    pub fn admits(&self) -> std::result::Result<(), Full> {
-        self.pool.admits()
+    pub fn admits(&self, arriving: usize) -> std::result::Result<(), Full> {
+        self.pool.admits(arriving)
     }
 
     /// What a query that is not admitted is told.
