@@ -200,7 +200,7 @@ def peer(case, photos, batch, dtype):
 def ocelli(case, args, listed, precision):
     """Descriptors (n, dim), and the job's own summary."""
     part = args.out / f"{case.name}-{precision}.part"
-    command = [args.encoder, "encode", "--list", listed, *case.flags(), "--precision", precision, "--workers", "2"]
+    command = [args.encoder, "encode", "--device", "cpu", "--list", listed, *case.flags(), "--precision", precision, "--workers", "2"]
     command += ["--batch", str(args.batch), "--out", part, "--format", "json", "--log", "warn"]
     summary = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert summary["rejected"] == 0, f"{part}: {summary['rejected']} photos were rejected"

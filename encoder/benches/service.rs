@@ -96,7 +96,7 @@ struct Server {
 impl Server {
     fn start(encoder: &Path, flags: &[String]) -> Result<Server> {
         let mut child = Command::new(encoder)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"])
+            .args(["serve", "--device", "cpu", "--listen", "127.0.0.1:0", "--log", "warn"])
             .args(flags)
             .stdout(Stdio::piped())
             .spawn()
