@@ -17,7 +17,6 @@ pub mod observe;
 pub mod role;
 pub mod security;
 pub mod server;
-mod shed;
 pub mod status;
 pub mod stream;
 

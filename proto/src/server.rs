@@ -28,10 +28,10 @@ use crate::DESCRIPTOR_SET;
 use crate::linger::Lingering;
 use crate::observe::{Gate, Rpc};
 use crate::security::{self, Security};
-use crate::shed::{Front, Shed};
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
 /// in use is known at once; clients that connect meanwhile wait.
+#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -40,7 +40,6 @@ pub struct Server {
     security: Security,
     rpc: Option<Rpc>,
     gate: Option<Gate>,
-    front: Option<Arc<Front>>,
 }
 
 /// Requests of one connection that may have been given up before they are looked at, for each that may run:
@@ -56,12 +55,6 @@ impl Health {
     pub async fn set(&self, service: &str, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.set_service_status(service, status).await;
-    }
-}
-
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -85,7 +78,6 @@ impl Server {
             security: Security::default(),
             rpc: None,
             gate: None,
-            front: None,
         })
     }
 
@@ -113,17 +105,9 @@ impl Server {
         Ok(Server { security, ..self })
     }
 
-    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no further: most of it is answered
-    /// before HTTP/2 knows of it.
+    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no further.
     pub fn observed(self, rpc: Rpc, gate: Option<Gate>) -> Server {
-        let front = gate.clone().map(|gate| Arc::new(rpc.front(gate)));
-        Server { rpc: Some(rpc), gate, front, ..self }
-    }
-
-    /// Has `front` refuse calls before HTTP/2 knows of them, and no gate after that.
-    #[cfg(test)]
-    pub(crate) fn fronted(self, front: Front) -> Server {
-        Server { front: Some(Arc::new(front)), ..self }
+        Server { rpc: Some(rpc), gate, ..self }
     }
 
     /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
@@ -163,7 +147,6 @@ impl Server {
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
         let routes = self.security.protect(routes);
         // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's gate.
-        let front = self.front;
         let routes = match &self.rpc {
             Some(rpc) => rpc.wrap(routes, self.gate),
             None => routes,
@@ -186,14 +169,11 @@ impl Server {
         let serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
             Some(tls) => {
                 let secured = security::incoming(Arc::clone(tls), self.listener);
-                let shed = move |stream| Shed::new(stream, front.clone());
-                let secured = secured.map(move |stream| stream.map(&shed));
                 Box::pin(router.serve_with_incoming_shutdown(secured, draining))
             }
             None => {
                 let plain = TcpIncoming::from(self.listener).with_nodelay(Some(true));
-                let shed = move |stream| Shed::new(Lingering::new(stream), front.clone());
-                let plain = plain.map(move |stream| stream.map(&shed));
+                let plain = plain.map(|stream| stream.map(Lingering::new));
                 Box::pin(router.serve_with_incoming_shutdown(plain, draining))
             }
         };

@@ -25,15 +25,10 @@ const MAX_ID_BYTES: usize = 64;
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The id that `headers` bring, if it is one; then, or without one, a new id.
+    /// The id that `headers` bring, if it is one: letters, digits and `-_.:`, 64 at most. Anything else
+    /// would let a client write into logs; then, or without one, a new id.
     pub(super) fn of(headers: &HeaderMap) -> RequestId {
-        RequestId::new(headers.get(HEADER).map(|value| value.as_bytes()))
-    }
-
-    /// The id that a client gives: letters, digits and `-_.:`, 64 at most. Anything else would let a client write into
-    /// logs; then, or without one, a new id.
-    pub(super) fn new(given: Option<&[u8]>) -> RequestId {
-        let given = given.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let given = headers.get(HEADER).and_then(|value| value.to_str().ok());
         let fits = |c: u8| c.is_ascii_alphanumeric() || b"-_.:".contains(&c);
         match given {
             Some(id) if (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(fits) => {

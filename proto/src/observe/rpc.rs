@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as Task, Poll};
 use std::time::Instant;
@@ -28,7 +27,6 @@ use tracing::Span;
 use super::REQUEST_SECONDS;
 use super::context::{Context, HEADER, RequestId, adopt};
 use crate::DESCRIPTOR_SET;
-use crate::shed::{self, Front, Verdict};
 use crate::status::name;
 
 /// The label of what is no method of ours: paths come from outside, series must not.
@@ -52,8 +50,6 @@ struct Method {
     /// `SearchService/Search`, for spans.
     name: String,
     labels: MethodLabels,
-    /// Whether a call brings any number of messages.
-    streams: bool,
     in_flight: Gauge,
     seconds: Histogram,
     /// Calls that ended, by code; known to the family from the first on.
@@ -71,8 +67,6 @@ struct Inner {
     /// By path, as requests name it.
     methods: HashMap<String, Arc<Method>>,
     unknown: Arc<Method>,
-    /// Calls that are begun and have not ended, without streams.
-    begun: AtomicUsize,
     handled: Family<CodeLabels, Counter>,
 }
 
@@ -95,7 +89,7 @@ impl Rpc {
             "Time from a call's headers to its last byte",
             seconds.clone(),
         );
-        let method = |service: &str, method: &str, streams| {
+        let method = |service: &str, method: &str| {
             let labels =
                 MethodLabels { grpc_service: service.to_owned(), grpc_method: method.to_owned() };
             let short = service.rsplit('.').next().unwrap_or(service);
@@ -105,20 +99,14 @@ impl Rpc {
                 seconds: seconds.get_or_create(&labels).clone(),
                 handled: Default::default(),
                 labels,
-                streams,
             })
         };
-        let methods = names().map(|(service, name, streams)| {
+        let methods = names().map(|(service, name)| {
             let path = format!("/{service}/{name}");
-            (path, method(&service, &name, streams))
+            (path, method(&service, &name))
         });
         let methods = methods.collect();
-        Rpc(Arc::new(Inner {
-            methods,
-            unknown: method(UNKNOWN, UNKNOWN, true),
-            begun: AtomicUsize::new(0),
-            handled,
-        }))
+        Rpc(Arc::new(Inner { methods, unknown: method(UNKNOWN, UNKNOWN), handled }))
     }
 
     /// `routes`, every call of which is counted, timed, and part of a span with its id. What `gate` refuses is
@@ -127,26 +115,6 @@ impl Rpc {
         let router = routes.into_axum_router();
         let state = Watch { rpc: self.clone(), gate };
         Routes::from(router.layer(from_fn_with_state(state, observe)))
-    }
-
-    /// What `gate` refuses, as it can be refused before HTTP/2 knows of it; counted, and with an id, as
-    /// [`Rpc::wrap`] does with the rest. Streams are left to that: they have no end that could be waited for.
-    pub(crate) fn front(&self, gate: Gate) -> Front {
-        let rpc = self.clone();
-        Front::new(move |path, id, passed| {
-            let Some(method) = rpc.0.methods.get(path).filter(|method| !method.streams) else {
-                return Verdict::Passed;
-            };
-            // Those that passed and that nobody has begun with.
-            let arriving = passed.saturating_sub(rpc.0.begun.load(Ordering::Relaxed));
-            match gate.0(path, arriving) {
-                None => Verdict::Counted,
-                Some(refusal) => {
-                    rpc.count(method, refusal.code);
-                    Verdict::Refused(shed::with_id(&refusal.answer, RequestId::new(id).as_str()))
-                }
-            }
-        })
     }
 
     fn count(&self, method: &Method, code: Code) {
@@ -161,18 +129,15 @@ impl Rpc {
     }
 }
 
-/// Asked before anything else is done for a call, with its path and the number of calls that were let in and that nobody
-/// has begun with; what it answers is why the call is refused.
+/// Asked before anything else is done for a call, with its path; what it answers is why the call is refused.
 #[derive(Clone)]
 pub struct Gate(Arc<Refuses>);
 
-type Refuses = dyn Fn(&str, usize) -> Option<Arc<Refusal>> + Send + Sync;
+type Refuses = dyn Fn(&str) -> Option<Arc<Refusal>> + Send + Sync;
 
 impl Gate {
     /// A gate that asks `refuses`.
-    pub fn new(
-        refuses: impl Fn(&str, usize) -> Option<Arc<Refusal>> + Send + Sync + 'static,
-    ) -> Gate {
+    pub fn new(refuses: impl Fn(&str) -> Option<Arc<Refusal>> + Send + Sync + 'static) -> Gate {
         Gate(Arc::new(refuses))
     }
 }
@@ -188,17 +153,12 @@ impl fmt::Debug for Gate {
 pub struct Refusal {
     code: Code,
     headers: HeaderMap,
-    answer: shed::Answer,
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Refusal {
         let code = status.code();
-        let headers = status.into_http::<axum::body::Body>().headers().clone();
-        let fields =
-            headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let answer = shed::answer(fields);
-        Refusal { code, headers, answer }
+        Refusal { code, headers: status.into_http::<axum::body::Body>().headers().clone() }
     }
 }
 
@@ -222,8 +182,8 @@ impl fmt::Debug for Rpc {
     }
 }
 
-/// Service and method names of `ocelli.v1` and of health, and whether a call brings any number of messages.
-fn names() -> impl Iterator<Item = (String, String, bool)> {
+/// Service and method names of `ocelli.v1` and of health.
+fn names() -> impl Iterator<Item = (String, String)> {
     let ours = FileDescriptorSet::decode(DESCRIPTOR_SET).unwrap_or_default();
     let health =
         FileDescriptorSet::decode(tonic_health::pb::FILE_DESCRIPTOR_SET).unwrap_or_default();
@@ -232,7 +192,7 @@ fn names() -> impl Iterator<Item = (String, String, bool)> {
         file.service.into_iter().flat_map(move |service| {
             let full = format!("{package}.{}", service.name());
             let method = move |method: prost_types::MethodDescriptorProto| {
-                (full.clone(), method.name().to_owned(), method.client_streaming())
+                (full.clone(), method.name().to_owned())
             };
             service.method.into_iter().map(method)
         })
@@ -244,7 +204,7 @@ async fn observe(State(watch): State<Watch>, request: Request, next: Next) -> Re
     let path = request.uri().path();
     let method = rpc.0.methods.get(path).unwrap_or(&rpc.0.unknown);
     let id = RequestId::of(request.headers());
-    if let Some(refusal) = gate.and_then(|Gate(refuses)| refuses(path, 0)) {
+    if let Some(refusal) = gate.and_then(|Gate(refuses)| refuses(path)) {
         rpc.count(method, refusal.code);
         let mut response = refusal.response();
         if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -262,7 +222,6 @@ async fn observe(State(watch): State<Watch>, request: Request, next: Next) -> Re
     );
     adopt(&span, request.headers());
     method.in_flight.inc();
-    rpc.0.begun.fetch_add(usize::from(!method.streams), Ordering::Relaxed);
     let mut ticket = Ticket {
         rpc: rpc.clone(),
         method: Arc::clone(method),
@@ -303,7 +262,6 @@ struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.method.in_flight.dec();
-        self.rpc.0.begun.fetch_sub(usize::from(!self.method.streams), Ordering::Relaxed);
         self.method.seconds.observe(self.start.elapsed().as_secs_f64());
         self.rpc.count(&self.method, self.code);
         self.span.record("code", name(self.code));

@@ -13,9 +13,9 @@ use crate::service::Searcher;
 pub fn gate(searcher: Arc<Searcher>) -> Gate {
     let refusal = |full| Arc::new(Refusal::from(Status::from(searcher.refusal(full))));
     let (places, time) = (refusal(Full::Places), refusal(Full::Time));
-    Gate::new(move |path, arriving| {
+    Gate::new(move |path| {
         let searches = path.strip_prefix('/').is_some_and(|path| path.starts_with(SERVICE_NAME));
-        match searches.then(|| searcher.admits(arriving).err()).flatten()? {
+        match searches.then(|| searcher.admits().err()).flatten()? {
             Full::Places => Some(Arc::clone(&places)),
             Full::Time => Some(Arc::clone(&time)),
         }

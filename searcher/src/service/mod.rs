@@ -227,12 +227,12 @@ impl Searcher {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Refuses a request before it is read, if a query would be refused for overload; `arriving` others are on their way.
+    /// Refuses a request before it is read, if a query would be refused for overload.
     ///
     /// # Errors
     /// Which limit is reached.
-    pub fn admits(&self, arriving: usize) -> std::result::Result<(), Full> {
-        self.pool.admits(arriving)
+    pub fn admits(&self) -> std::result::Result<(), Full> {
+        self.pool.admits()
     }
 
     /// What a query that is not admitted is told.

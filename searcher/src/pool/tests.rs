@@ -1,0 +1,184 @@
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+use std::task::Poll;
+
+use super::*;
+
+/// For a thread, not for the task that brings it.
+const LONG_WORK: Work = Work { queries: 1, codes: usize::MAX };
+const SHORT_WORK: Work = Work { queries: 1, codes: 10 };
+const LONG: Duration = Duration::from_secs(60);
+
+/// Blocks the only thread of a pool; gives it free when the sender is used or dropped.
+async fn blocked(pool: &Arc<Pool>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+    let (release, blocked) = mpsc::channel::<()>();
+    let (started, has_started) = oneshot::channel();
+    let pool = Arc::clone(pool);
+    let blocker = tokio::spawn(async move {
+        let job = pool.run(LONG_WORK, move |_| {
+            let _ = started.send(());
+            let _ = blocked.recv();
+        });
+        job.await.expect("the blocking job runs");
+    });
+    has_started.await.expect("the blocking job starts");
+    (release, blocker)
+}
+
+/// One thread, one waiting place. A job that blocks the thread makes every state reachable without
+/// sleeping: the next job waits, the one after it is refused; the one whose future is dropped is
+/// passed by.
+#[tokio::test]
+async fn a_full_queue_refuses_and_an_abandoned_job_never_runs() -> Result<()> {
+    let pool = Arc::new(Pool::new(1, 1, LONG)?);
+    let (release, blocker) = blocked(&pool).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let count = |runs: &Arc<AtomicUsize>| {
+        let runs = Arc::clone(runs);
+        move |_: &mut Scratch| runs.fetch_add(1, Ordering::SeqCst)
+    };
+    let mut waiting = Box::pin(pool.run(LONG_WORK, count(&runs)));
+    let refused = tokio::select! {
+        biased;
+        _ = &mut waiting => panic!("the only thread is blocked"),
+        refused = pool.run(LONG_WORK, count(&runs)) => refused,
+    };
+    assert_eq!(refused.expect_err("the queue is full").code, Code::ResourceExhausted);
+    assert!(pool.admits().is_err());
+    drop(waiting);
+    drop(release);
+    blocker.await.expect("no panic");
+
+    // FIFO: when this one has run, the abandoned one has been passed by.
+    while pool.admits().is_err() {
+        tokio::task::yield_now().await;
+    }
+    pool.run(LONG_WORK, count(&runs)).await?;
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    Ok(())
+}
+
+/// Polls a future once.
+async fn poll_once<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
+    std::future::poll_fn(|task| Poll::Ready(future.as_mut().poll(task).is_ready())).await
+}
+
+#[tokio::test]
+async fn a_short_job_runs_where_it_was_brought_and_a_long_one_does_not() -> Result<()> {
+    let pool = Pool::new(1, 10, LONG)?;
+    let here = thread::current().id();
+    let ran_on = |_: &mut Scratch| thread::current().id();
+    assert_eq!(pool.run(SHORT_WORK, ran_on).await?.0, here);
+    assert_ne!(pool.run(LONG_WORK, ran_on).await?.0, here);
+    // Where queries take long for whatever reason, those with few codes are not short either.
+    pool.run(LONG_WORK, |_| thread::sleep(Duration::from_millis(30))).await?;
+    assert_ne!(pool.run(SHORT_WORK, ran_on).await?.0, here);
+    Ok(())
+}
+
+/// Short jobs run in their order, whoever brought them, and those that were given up do not run.
+#[tokio::test]
+async fn no_short_job_is_left_behind() -> Result<()> {
+    let pool = Arc::new(Pool::new(1, 10, LONG)?);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let job = |number: usize| {
+        let order = Arc::clone(&order);
+        move |_: &mut Scratch| order.lock().expect("no panic").push(number)
+    };
+    let mut jobs: Vec<_> =
+        (0..4).map(|number| Box::pin(pool.run(SHORT_WORK, job(number)))).collect();
+    for job in &mut jobs {
+        assert!(!poll_once(job).await);
+    }
+    assert_eq!((pool.jobs(), pool.shared.lock().helpers), (4, 1));
+    drop(jobs.remove(1));
+    drop(jobs.remove(0));
+    while pool.jobs() > 0 {
+        tokio::task::yield_now().await;
+    }
+    for job in jobs {
+        tokio::time::timeout(LONG, job).await.expect("in time")?;
+    }
+    assert_eq!(*order.lock().expect("no panic"), [2, 3]);
+    // The helper went away, and there is another one when it is needed.
+    while pool.shared.lock().helpers > 0 {
+        tokio::task::yield_now().await;
+    }
+    pool.run(SHORT_WORK, job(5)).await?;
+    assert_eq!(*order.lock().expect("no panic"), [2, 3, 5]);
+    Ok(())
+}
+
+/// A long job ends the help, and what comes after it is the thread's, in order.
+#[tokio::test]
+async fn short_jobs_behind_a_long_one_run_after_it() -> Result<()> {
+    let pool = Arc::new(Pool::new(1, 100, LONG)?);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for number in 0..60 {
+        let (pool, order) = (Arc::clone(&pool), Arc::clone(&order));
+        let work = if number % 5 == 3 { LONG_WORK } else { SHORT_WORK };
+        tasks.push(tokio::spawn(async move {
+            pool.run(work, move |_| order.lock().expect("no panic").push(number)).await
+        }));
+    }
+    for task in tasks {
+        tokio::time::timeout(LONG, task).await.expect("in time").expect("no panic")?;
+    }
+    assert_eq!(*order.lock().expect("no panic"), Vec::from_iter(0..60));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_short_job_waits_for_the_long_one_that_runs() -> Result<()> {
+    let pool = Arc::new(Pool::new(1, 10, LONG)?);
+    let (release, blocker) = blocked(&pool).await;
+    let mut short = Box::pin(pool.run(SHORT_WORK, |_| 3));
+    for _ in 0..3 {
+        assert!(!poll_once(&mut short).await);
+    }
+    drop(release);
+    assert_eq!(tokio::time::timeout(LONG, short).await.expect("in time")?.0, 3);
+    blocker.await.expect("no panic");
+    Ok(())
+}
+
+/// What has waited longer than it may is refused, and not run.
+#[tokio::test]
+async fn a_job_that_waited_too_long_is_refused() -> Result<()> {
+    let pool = Arc::new(Pool::new(1, 10, Duration::from_millis(20))?);
+    let (release, blocker) = blocked(&pool).await;
+    let mut late = Box::pin(pool.run(LONG_WORK, |_| panic!("it must not run")));
+    tokio::select! {
+        biased;
+        _ = &mut late => panic!("the only thread is blocked"),
+        () = tokio::time::sleep(Duration::from_millis(40)) => {}
+    }
+    drop(release);
+    let refused: Result<((), Duration)> = late.await;
+    assert_eq!(refused.expect_err("it waited 40 ms").code, Code::ResourceExhausted);
+    blocker.await.expect("no panic");
+    // The blocking job has taught the pool that queries take 40 ms: with one waiting, the next would
+    // wait longer than 20 ms and is refused at once.
+    let (release, blocker) = blocked(&pool).await;
+    let mut waiting = Box::pin(pool.run(LONG_WORK, |_| ()));
+    let refused = tokio::select! {
+        biased;
+        _ = &mut waiting => panic!("the only thread is blocked"),
+        refused = pool.run(LONG_WORK, |_| ()) => refused,
+    };
+    let message = refused.expect_err("it would wait").message;
+    assert!(message.contains("would wait"), "{message}");
+    drop(release);
+    blocker.await.expect("no panic");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_own_query_only() -> Result<()> {
+    let pool = Pool::new(1, 1, LONG)?;
+    let error = pool.run(LONG_WORK, |_| panic!("a bug")).await.map(|((), _)| ());
+    assert_eq!(error.expect_err("the job panics").code, Code::Internal);
+    assert_eq!(pool.run(LONG_WORK, |_| 7).await?.0, 7);
+    Ok(())
+}
