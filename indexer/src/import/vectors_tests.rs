@@ -82,6 +82,8 @@ fn rows_and_columns_that_do_not_fit_are_named() {
         ("bad-short", none.clone(), "row 14: expected dimension 3, found 2"),
         ("bad-nan", none.clone(), "row 15: element 2 is NaN"),
         ("bad-id", columns(None, Some("id"), None), "row 16: expected its id"),
+        // Found by fuzzing: it asked for 2 GB.
+        ("bad-dictionary", columns(Some("emb"), Some("id"), Some("key")), "a dictionary of"),
         ("text", none.clone(), "no column holds lists"),
         ("two-columns", none, "several columns"),
         (
