@@ -7,7 +7,7 @@ use std::fs::{File, Metadata};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::outside::{self, read_all};
+use ocelli_index::outside::{self, parquet_column, read_all};
 use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
@@ -247,7 +247,7 @@ impl Readers {
     fn open(rows: &Rows, file: &SerializedFileReader<File>, group: usize) -> Result<Readers> {
         guard(&rows.path, || {
             let group = file.get_row_group(group)?;
-            let reader = |column: Column| group.get_column_reader(column.leaf);
+            let reader = |column: Column| parquet_column(group.as_ref(), column.leaf);
             Ok(Readers {
                 image: reader(rows.image)?,
                 key: rows.key.map(reader).transpose()?,

@@ -8,13 +8,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::Checks;
-use ocelli_index::outside::{self, read_all};
+use ocelli_index::outside::{self, parquet_column, read_all};
 use parquet::basic::Type;
-use parquet::column::page::{Page, PageMetadata, PageReader};
-use parquet::column::reader::{ColumnReader, get_column_reader};
+use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
 use crate::{Error, Result};
@@ -139,7 +138,7 @@ impl ParquetFile {
         for group in 0..self.file.num_row_groups() {
             let (mut left, mut readers) = guard(&self.path, || {
                 let group = self.file.get_row_group(group)?;
-                let column = |leaf| checked_column(group.as_ref(), leaf);
+                let column = |leaf| parquet_column(group.as_ref(), leaf);
                 let ids = self.ids.map(column).transpose()?;
                 let keys = self.keys.map(column).transpose()?;
                 Ok((group.metadata().num_rows(), (column(self.vectors)?, ids, keys)))
@@ -179,7 +178,7 @@ impl ParquetFile {
     fn first_dim(&self) -> Result<usize> {
         for group in 0..self.file.num_row_groups() {
             let mut reader = guard(&self.path, || {
-                checked_column(self.file.get_row_group(group)?.as_ref(), self.vectors)
+                parquet_column(self.file.get_row_group(group)?.as_ref(), self.vectors)
             })?;
             let lists = self.read_lists(&mut reader, 1)?;
             if !lists.rep.is_empty() {
@@ -304,72 +303,6 @@ impl ParquetFile {
         let max = leaf.map_or(0, |leaf| self.leaf(leaf).max_def_level());
         let row = first + def.iter().position(|&level| level != max).unwrap_or(values);
         Err(self.error(format!("row {row}: expected its {what}, found none")))
-    }
-}
-
-/// The values of a leaf column, its pages held against what they claim.
-fn checked_column(
-    group: &dyn RowGroupReader,
-    leaf: usize,
-) -> parquet::errors::Result<ColumnReader> {
-    let pages = CheckedPages(group.get_column_page_reader(leaf)?);
-    Ok(get_column_reader(group.metadata().column(leaf).column_descr_ptr(), Box::new(pages)))
-}
-
-/// Pages whose dictionaries are as long as they say: the crate makes room for the number that a dictionary claims, which
-/// in a damaged file of a few kilobytes may be gigabytes.
-struct CheckedPages(Box<dyn PageReader>);
-
-impl CheckedPages {
-    /// Bytes that a value in a dictionary takes at least: a number, or the length of a text.
-    const VALUE_BYTES: usize = 4;
-
-    fn check(page: Option<Page>) -> parquet::errors::Result<Option<Page>> {
-        match &page {
-            Some(Page::DictionaryPage { buf, num_values, .. })
-                if *num_values as usize > buf.len() / Self::VALUE_BYTES =>
-            {
-                Err(ParquetError::General(format!(
-                    "a dictionary of {num_values} values has {} bytes",
-                    buf.len()
-                )))
-            }
-            _ => Ok(page),
-        }
-    }
-}
-
-impl Iterator for CheckedPages {
-    type Item = parquet::errors::Result<Page>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.get_next_page().transpose()
-    }
-}
-
-impl PageReader for CheckedPages {
-    fn get_next_page(&mut self) -> parquet::errors::Result<Option<Page>> {
-        Self::check(self.0.get_next_page()?)
-    }
-
-    fn peek_next_page(&mut self) -> parquet::errors::Result<Option<PageMetadata>> {
-        self.0.peek_next_page()
-    }
-
-    fn skip_next_page(&mut self) -> parquet::errors::Result<()> {
-        self.0.skip_next_page()
-    }
-
-    fn supports_deferred_dictionary(&self) -> bool {
-        self.0.supports_deferred_dictionary()
-    }
-
-    fn take_deferred_dictionary(&mut self) -> parquet::errors::Result<Option<Page>> {
-        Self::check(self.0.take_deferred_dictionary()?)
-    }
-
-    fn at_record_boundary(&mut self) -> parquet::errors::Result<bool> {
-        self.0.at_record_boundary()
     }
 }
 

@@ -1,7 +1,13 @@
 //! What readers of other people's formats share, whatever library reads them.
 
+#[cfg(feature = "parquet")]
+mod parquet;
+
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+#[cfg(feature = "parquet")]
+pub use parquet::parquet_column;
 
 /// Runs a step of a library that panics at damaged files in places, which is an error here. `format` is what the file
 /// should be: "Parquet".
