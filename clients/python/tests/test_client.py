@@ -135,7 +135,7 @@ class ClientTest(unittest.TestCase):
         # One that fails fails alone, and places without a hit say so.
         mixed = self.client.search_batch([Id(1), Key("nobody.jpg"), [Term(Id(2))]], k=2, allow=[1], with_keys=False)
         self.assertEqual([*mixed.errors], [1])
-        self.assertEqual(mixed.errors[1].code, grpc.StatusCode.NOT_FOUND)
+        self.assertEqual((mixed.errors[1].code, mixed.errors[1].reason), (grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"))
         self.assertEqual([int(mixed.ids[0, 0]), int(mixed.ids[2, 0])], [1, 1])
         self.assertTrue((mixed.ids[:, 1] == NO_ID).all() and np.isnan(mixed.scores[:, 1]).all())
         self.assertEqual(mixed.keys, [[], [], []])
@@ -151,6 +151,8 @@ class ClientTest(unittest.TestCase):
             self.client.search(self.rows[0][:5])
         self.assertEqual((caught.exception.code, caught.exception.attempts), (grpc.StatusCode.INVALID_ARGUMENT, 1))
         self.assertIn("16", caught.exception.message)
+        self.assertEqual((caught.exception.reason, caught.exception.field), ("DIMENSION_MISMATCH", "terms[0].vector.values"))
+        self.assertIsNone(caught.exception.retry_after_s)
         with self.assertRaises(SearchError) as caught:
             self.client.search(Key("nobody.jpg"))
         self.assertEqual(caught.exception.code, grpc.StatusCode.NOT_FOUND)
@@ -226,6 +228,27 @@ class ClientTest(unittest.TestCase):
         self.assertEqual(code_with(ca=None, client_cert=None, client_key=None), grpc.StatusCode.UNAVAILABLE)
         with self.assertRaises(ValueError):
             Client(server.target, client_cert=cert, client_key=key)
+
+    def test_a_rate_is_waited_for_as_long_as_the_server_says(self) -> None:
+        root = Path(self.folder.name)
+        drawing = [str(BIN / "ocelli-searcher"), "token", "--name", "slow", "--role", "search", "--out", str(root / "slow")]
+        drawing += ["--rate-per-s", "2", "--burst", "1"]
+        (root / "rates").write_bytes(subprocess.run(drawing, check=True, capture_output=True).stdout)
+        server = Server(self.index, tokens_file=root / "rates")
+        self.addCleanup(server.stop)
+        token = (root / "slow").read_text().strip()
+        # Its own pauses are over long before the server wants to hear of it again.
+        patient = Retry(attempts=3, first_backoff_s=0.001, max_backoff_s=0.001)
+        with Client(server.target, token=token, retry=patient, timeout_s=30) as client:
+            client.search(Id(8))
+            begin = time.monotonic()
+            self.assertEqual(client.search(Id(8), k=3).ids[0], 8)
+            self.assertGreater(time.monotonic() - begin, 0.3)
+        with Client(server.target, token=token, retry=Retry(attempts=1)) as client, self.assertRaises(SearchError) as caught:
+            for _ in range(3):
+                client.search(Id(8))
+        self.assertEqual((caught.exception.code.name, caught.exception.reason), ("RESOURCE_EXHAUSTED", "RATE_LIMITED"))
+        self.assertTrue(0 < (caught.exception.retry_after_s or 0) <= 0.5)
 
     def test_options_travel(self) -> None:
         from ocelli_client._client import _request

@@ -210,11 +210,12 @@ class Client:
             try:
                 return call(request, timeout=left, metadata=self._metadata)
             except grpc.RpcError as error:
-                code, message = error.code(), error.details() or ""
-            pause = self._retry.pause_s(attempt)
-            again = code in RETRYABLE and attempt < self._retry.attempts
+                failed = SearchError.of(error, attempt)
+            # Not before the server wants it, and then not all clients at once.
+            pause = self._retry.pause_s(attempt) + (failed.retry_after_s or 0.0)
+            again = failed.code in RETRYABLE and attempt < self._retry.attempts
             if not again or time.monotonic() + pause >= end or self._closed.wait(pause):
-                raise SearchError(code, message, attempt)
+                raise failed
 
 
 def _terms(query: Union[Query, Term, Sequence[Term]]) -> list[search_pb2.QueryTerm]:

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import SearchError
+from ._errors import SearchError, reason_name
 from ._generated.ocelli.v1 import common_pb2, search_pb2
 
 #: The id of a place in `BatchHits.ids` where there is no hit.
@@ -106,7 +106,8 @@ class BatchHits:
             self.generations[row] = response.generation
             if result.HasField("error"):
                 code = _CODES.get(result.error.code, grpc.StatusCode.UNKNOWN)
-                self.errors[row] = SearchError(code, result.error.message, 1)
+                reason = reason_name(result.error.reason)
+                self.errors[row] = SearchError(code, result.error.message, reason=reason, field=result.error.field)
                 continue
             self.ids[row, : len(result.ids)] = result.ids
             self.scores[row, : len(result.ids)] = result.scores
