@@ -4,7 +4,7 @@
 //! answer, so that a driver can let two systems take turns:
 //!
 //! - `batch NPROBE K`: all queries in one call; `{"qps": …}`
-//! - `single NPROBE K N`: the first N queries one by one; `{"qps": …, "stages_us": {…}}`
+//! - `single NPROBE K N`: the first N queries one by one; `{"qps": …, "stages_us": {…}, "scanned": …, "survived": …}`
 //! - `threads NPROBE K T`: all queries in one call each on T threads; `{"qps": …}` of all together
 //! - `ids NPROBE K FILE`: writes the found ids as ivecs (−1 where there are fewer than K)
 
@@ -57,16 +57,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "single" => {
                 let n = number(3)?;
                 let mut stages = [0f64; 3];
+                scratch.take_counts();
                 for q in x.chunks_exact(dim).take(n) {
                     let t = snapshot.search_with(q, &params, &mut scratch)?.times;
                     for (sum, t) in stages.iter_mut().zip([t.probe, t.lut, t.scan]) {
                         *sum += t.as_secs_f64() * 1e6 / n as f64;
                     }
                 }
-                let qps = n.min(queries.rows()) as f64 / start.elapsed().as_secs_f64();
+                let done = n.min(queries.rows()) as f64;
+                let qps = done / start.elapsed().as_secs_f64();
                 let [probe, lut, scan] = stages;
+                let counts = scratch.take_counts();
+                let (scanned, survived) =
+                    (counts.scanned as f64 / done, counts.survived as f64 / done);
                 println!(
-                    "{{\"qps\": {qps:.1}, \"stages_us\": {{\"probe\": {probe:.2}, \"lut\": {lut:.2}, \"scan\": {scan:.2}}}}}"
+                    "{{\"qps\": {qps:.1}, \"stages_us\": {{\"probe\": {probe:.2}, \"lut\": {lut:.2}, \"scan\": {scan:.2}}}, \
+                     \"scanned\": {scanned:.0}, \"survived\": {survived:.0}}}"
                 );
             }
             "threads" => {

@@ -99,7 +99,10 @@ mod avx512 {
     use std::arch::x86_64::*;
 
     use super::*;
-    use crate::rows::reduce512;
+    use crate::rows::{reduce512, reduce512_of_four};
+
+    /// Codes that are scored side by side: what they share is loaded once, and none waits for another's sum.
+    const SIDE_BY_SIDE: usize = 4;
 
     /// Codewords of `DSUB` floats, codes of `BITS`: sixteen coordinates of a residual are 16 / DSUB words.
     ///
@@ -111,58 +114,92 @@ mod avx512 {
         rows: &Rows<'_>,
         out: &mut Vec<f32>,
     ) {
-        let ksub = 1usize << BITS;
-        let books = tables.codebooks.as_ptr();
-        let query = tables.query.as_chunks::<16>().0;
-        let centroid = rows.centroid.as_chunks::<16>().0;
         out.reserve(rows.places.len());
-        for &i in rows.places {
-            // Holds the slice against its shape: column j is at `at + j · width`.
-            let (lane, width) = tables.layout.lane(rows.codes, rows.len, i as usize);
-            let at = lane.as_ptr();
-            // The number of sub-quantizer j's word among all.
-            let word = |j: usize| {
-                // SAFETY: a code has a byte in each of its columns.
-                let code = unsafe {
-                    match (BITS, j % 2) {
-                        (8, _) => *at.add(j * width),
-                        (_, 0) => *at.add(j / 2 * width) & 15,
-                        _ => *at.add(j / 2 * width) >> 4,
-                    }
-                };
-                j * ksub + usize::from(code)
-            };
-            let mut sum = _mm512_setzero_ps();
-            for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
-                // SAFETY: sixteen floats each; each word has DSUB floats.
-                let (query, centroid, residual) = unsafe {
-                    let of = |w: usize| books.add(word(step * (16 / DSUB) + w) * DSUB);
-                    let residual = match DSUB {
-                        4 => {
-                            let low = _mm256_set_m128(_mm_loadu_ps(of(1)), _mm_loadu_ps(of(0)));
-                            let high = _mm256_set_m128(_mm_loadu_ps(of(3)), _mm_loadu_ps(of(2)));
-                            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
-                        }
-                        8 => {
-                            let low = _mm512_castps256_ps512(_mm256_loadu_ps(of(0)));
-                            _mm512_insertf32x8::<1>(low, _mm256_loadu_ps(of(1)))
-                        }
-                        _ => _mm512_loadu_ps(of(0)),
-                    };
-                    let query = _mm512_loadu_ps(query.as_ptr());
-                    (query, _mm512_loadu_ps(centroid.as_ptr()), residual)
-                };
-                let product = if L2 {
-                    let difference = _mm512_sub_ps(_mm512_sub_ps(query, centroid), residual);
-                    _mm512_mul_ps(difference, difference)
-                } else {
-                    _mm512_mul_ps(query, residual)
-                };
-                sum = _mm512_add_ps(sum, product);
-            }
+        let (fours, rest) = rows.places.as_chunks::<SIDE_BY_SIDE>();
+        for places in fours {
+            // SAFETY: this function's own.
+            let sums = unsafe { sums::<L2, DSUB, BITS, SIDE_BY_SIDE>(tables, rows, places) };
+            let sums = reduce512_of_four(sums);
+            out.extend(sums.map(|sum| if L2 { sum } else { rows.base + sum }));
+        }
+        for &place in rest {
+            // SAFETY: as above.
+            let [sum] = unsafe { sums::<L2, DSUB, BITS, 1>(tables, rows, &[place]) };
             let sum = reduce512(sum);
             out.push(if L2 { sum } else { rows.base + sum });
         }
+    }
+
+    /// For each of `N` codes sixteen partial sums.
+    ///
+    /// # Safety
+    /// As [`scores`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn sums<const L2: bool, const DSUB: usize, const BITS: u32, const N: usize>(
+        tables: &Tables<'_>,
+        rows: &Rows<'_>,
+        places: &[u32; N],
+    ) -> [__m512; N] {
+        let ksub = 1usize << BITS;
+        let books = tables.codebooks.as_ptr();
+        let (mut at, mut widths) = ([std::ptr::null(); N], [0; N]);
+        for i in 0..N {
+            // Holds the slice against its shape: column j is at `at + j · width`.
+            let (lane, width) = tables.layout.lane(rows.codes, rows.len, places[i] as usize);
+            (at[i], widths[i]) = (lane.as_ptr(), width);
+        }
+        let mut sums = [_mm512_setzero_ps(); N];
+        let (query, centroid) =
+            (tables.query.as_chunks::<16>().0, rows.centroid.as_chunks::<16>().0);
+        for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
+            // SAFETY: sixteen floats each.
+            let (mut x, c) =
+                unsafe { (_mm512_loadu_ps(query.as_ptr()), _mm512_loadu_ps(centroid.as_ptr())) };
+            if L2 {
+                x = _mm512_sub_ps(x, c);
+            }
+            for i in 0..N {
+                let (at, width): (*const u8, usize) = (at[i], widths[i]);
+                // Where the word of the sub-quantizer begins that is `w`-th of this step.
+                let word = |w: usize| {
+                    let j = step * (16 / DSUB) + w;
+                    // SAFETY: a code has a byte in each of its columns.
+                    let code = unsafe {
+                        match (BITS, j % 2) {
+                            (8, _) => *at.add(j * width),
+                            (_, 0) => *at.add(j / 2 * width) & 15,
+                            _ => *at.add(j / 2 * width) >> 4,
+                        }
+                    };
+                    books.wrapping_add((j * ksub + usize::from(code)) * DSUB)
+                };
+                // SAFETY: each word has DSUB floats.
+                let residual = unsafe {
+                    match DSUB {
+                        4 => {
+                            let low = _mm256_set_m128(_mm_loadu_ps(word(1)), _mm_loadu_ps(word(0)));
+                            let high =
+                                _mm256_set_m128(_mm_loadu_ps(word(3)), _mm_loadu_ps(word(2)));
+                            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+                        }
+                        8 => {
+                            let low = _mm512_castps256_ps512(_mm256_loadu_ps(word(0)));
+                            _mm512_insertf32x8::<1>(low, _mm256_loadu_ps(word(1)))
+                        }
+                        _ => _mm512_loadu_ps(word(0)),
+                    }
+                };
+                let product = if L2 {
+                    let difference = _mm512_sub_ps(x, residual);
+                    _mm512_mul_ps(difference, difference)
+                } else {
+                    _mm512_mul_ps(x, residual)
+                };
+                sums[i] = _mm512_add_ps(sums[i], product);
+            }
+        }
+        sums
     }
 }
 

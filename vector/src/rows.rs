@@ -16,6 +16,31 @@ pub(crate) fn reduce512(s: __m512) -> f32 {
     reduce256(_mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps::<1>(s)))
 }
 
+/// [`reduce512`] of four, to the same bits: the same halves are added to each other, those of two or four side by side.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub(crate) fn reduce512_of_four([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+    // Halves of 256 bits: the sums of a, then those of b.
+    let halves = |a: __m512, b: __m512| {
+        let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+        let high = _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b);
+        _mm512_add_ps(low, high)
+    };
+    let (ab, cd) = (halves(a, b), halves(c, d));
+    // Quarters of 128 bits, a to d.
+    let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd);
+    let high = _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd);
+    let four = _mm512_add_ps(low, high);
+    let two = _mm512_add_ps(four, _mm512_shuffle_ps::<0b11_10_11_10>(four, four));
+    let one = _mm512_add_ps(two, _mm512_shuffle_ps::<0b01_01_01_01>(two, two));
+    let first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    let sums = _mm512_castps512_ps128(_mm512_permutexvar_ps(first, one));
+    let mut out = [0.0; 4];
+    // SAFETY: four floats.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
+    out
+}
+
 /// The last three halvings.
 #[inline]
 #[target_feature(enable = "avx2")]

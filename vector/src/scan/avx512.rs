@@ -1,5 +1,6 @@
 //! The scan with AVX-512, with and without VBMI.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{Checked, Sink, low_bits};
@@ -29,6 +30,13 @@ fn ahead(list: &Checked<'_>, at: usize) -> *const u8 {
     }
 }
 
+/// Whether there is anything to be fetched while this list is scanned: a list that was scanned a moment ago, and that
+/// nothing follows, is near.
+#[inline(always)]
+fn wants_fetching(list: &Checked<'_>) -> bool {
+    !list.list.next.is_empty() || list.list.codes.len() > AHEAD
+}
+
 /// Words `even` and `odd` of one block: the sums of even and odd lanes.
 #[derive(Clone, Copy)]
 struct Sums {
@@ -54,15 +62,14 @@ unsafe fn finish(
     if let Some(s) = list.list.scalars {
         let at = s.bytes.as_ptr().wrapping_add(first);
         // Each byte as the upper half of a word: (byte << 8) · factor >> 16 = byte · factor >> 8. (Masks do
-        // what a shift would, for nothing; and the compiler, which would know that a shift leaves zeros,
-        // turns the product into something slower.)
+        // what a shift would, for nothing.)
         // SAFETY: only the bytes of `lanes`, which the list has, are read.
         let (even, odd) = unsafe {
             let even = _mm512_maskz_loadu_epi8((lanes & EVEN) << 1, at.wrapping_sub(1).cast());
             (even, _mm512_maskz_loadu_epi8(lanes & !EVEN, at.cast()))
         };
         let factor = _mm512_set1_epi16(s.factor as i16);
-        let (even, odd) = (_mm512_mulhi_epu16(even, factor), _mm512_mulhi_epu16(odd, factor));
+        let (even, odd) = (upper_half(even, factor), upper_half(odd, factor));
         sums.even = _mm512_adds_epu16(sums.even, even);
         sums.odd = _mm512_adds_epu16(sums.odd, odd);
     }
@@ -91,6 +98,23 @@ unsafe fn finish(
             }
         },
     );
+}
+
+/// The upper halves of products of words. The compiler knows that the lower half of `a` is zeros, and makes
+/// sixteen instructions of [`_mm512_mulhi_epu16`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn upper_half(a: __m512i, b: __m512i) -> __m512i {
+    let product;
+    // SAFETY: an instruction of AVX-512 BW, which this function requires, between registers.
+    unsafe {
+        asm!(
+            "vpmulhuw {product}, {a}, {b}",
+            product = lateout(zmm_reg) product, a = in(zmm_reg) a, b = in(zmm_reg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    product
 }
 
 /// Every second bit, from the lowest on.
@@ -124,34 +148,50 @@ macro_rules! scan {
         /// The features named below.
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(list: Checked<'_>, sink: &mut impl Sink) {
-            const WIDEST: usize = IN_FLIGHT * BLOCK;
-            let (full, tail) = list.shape();
-            let end = full + tail;
-            let mut first = 0;
-            while end - first > WIDEST {
-                // SAFETY: the blocks lie within the list.
-                unsafe { group::<IN_FLIGHT>(&list, BLOCK, first, sink) };
-                first += WIDEST;
-            }
-            // One to four blocks are left, all of them in flight; the last may be narrow.
-            let last = if tail > 0 { tail } else { BLOCK };
-            // SAFETY: as above.
+            // SAFETY: the features are there.
             unsafe {
-                match (end - first).div_ceil(BLOCK) {
-                    4 => group::<4>(&list, last, first, sink),
-                    3 => group::<3>(&list, last, first, sink),
-                    2 => group::<2>(&list, last, first, sink),
-                    1 => group::<1>(&list, last, first, sink),
-                    _ => {}
+                if wants_fetching(&list) {
+                    groups::<true>(&list, sink);
+                } else {
+                    groups::<false>(&list, sink);
                 }
             }
 
-            /// `N` blocks, the last of which has `last` bytes a column.
+            /// All blocks; with `FETCH`, what follows is fetched meanwhile.
+            ///
+            /// # Safety
+            /// As the scan's.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn groups<const FETCH: bool>(list: &Checked<'_>, sink: &mut impl Sink) {
+                const WIDEST: usize = IN_FLIGHT * BLOCK;
+                let (full, tail) = list.shape();
+                let end = full + tail;
+                let mut first = 0;
+                // SAFETY: all blocks lie within the list.
+                unsafe {
+                    while full - first >= WIDEST {
+                        group::<IN_FLIGHT, true, FETCH>(list, BLOCK, first, sink);
+                        first += WIDEST;
+                    }
+                    // Up to four blocks are left, all of them in flight; the last may be narrow.
+                    let last = if tail > 0 { tail } else { BLOCK };
+                    match (end - first).div_ceil(BLOCK) {
+                        4 => group::<4, false, FETCH>(list, last, first, sink),
+                        3 => group::<3, false, FETCH>(list, last, first, sink),
+                        2 => group::<2, false, FETCH>(list, last, first, sink),
+                        1 => group::<1, false, FETCH>(list, last, first, sink),
+                        _ => {}
+                    }
+                }
+            }
+
+            /// `N` blocks, the last of which has `last` bytes a column, which is all 64 where they are `FULL`.
             ///
             /// # Safety
             /// As the scan's; the blocks lie within the codes.
             #[target_feature(enable = $features)]
-            unsafe fn group<const N: usize>(
+            unsafe fn group<const N: usize, const FULL: bool, const FETCH: bool>(
                 list: &Checked<'_>,
                 last: usize,
                 first: usize,
@@ -160,17 +200,19 @@ macro_rules! scan {
                 let columns = list.layout.columns();
                 let codes = list.list.codes.as_ptr();
                 let mask = low_bits(last);
-                let fetch = ahead(list, first * columns);
+                let fetch = if FETCH { ahead(list, first * columns) } else { codes };
                 let mut all = [_mm512_setzero_si512(); N];
                 let mut odd = [_mm512_setzero_si512(); N];
                 for j in 0..columns {
                     let bytes = |b: usize| {
                         let block = (first + b * BLOCK) * columns;
-                        prefetch_line(fetch.wrapping_add((j * N + b) * 64));
+                        if FETCH {
+                            prefetch_line(fetch.wrapping_add((j * N + b) * 64));
+                        }
                         // SAFETY: a full block has 64 bytes a column, the last one `last`; both lie within
                         // the codes.
                         unsafe {
-                            if b + 1 < N {
+                            if FULL || b + 1 < N {
                                 _mm512_loadu_si512(codes.add(block + j * BLOCK).cast())
                             } else {
                                 _mm512_maskz_loadu_epi8(mask, codes.add(block + j * last).cast())
@@ -209,9 +251,11 @@ unsafe fn column8_vbmi<const N: usize>(
     for b in 0..N {
         let codes = codes(b);
         let upper = _mm512_movepi8_mask(codes);
-        // What is not looked up stays a code, and is looked up next; what was stays.
-        let values = _mm512_mask2_permutex2var_epi8(t0, codes, !upper, t1);
-        let values = _mm512_mask2_permutex2var_epi8(t2, values, upper, t3);
+        let values = _mm512_mask_blend_epi8(
+            upper,
+            _mm512_permutex2var_epi8(t0, codes, t1),
+            _mm512_permutex2var_epi8(t2, codes, t3),
+        );
         add(&mut all[b], &mut odd[b], values);
     }
 }
