@@ -22,8 +22,8 @@ pub struct Hit {
     pub score: f32,
     /// Where it stands.
     pub row: Row,
-    /// Its place in the shard's order of lists, by which its codes are found.
-    pub(crate) slot: u32,
+    /// Its number among the candidates of a search that scores it again; 0 when that is done.
+    pub(crate) candidate: u32,
 }
 
 impl Hit {
@@ -198,7 +198,7 @@ pub(crate) fn scan_shard(
                     id: shard.id(ordinal)?,
                     score,
                     row: Row { shard: shard_index, ordinal },
-                    slot: entry.first + i,
+                    candidate: 0,
                 });
             }
         }

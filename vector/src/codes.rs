@@ -116,16 +116,6 @@ impl CodeLayout {
         (lane, width)
     }
 
-    /// Asks for the memory of vector `i`'s code, a cache line for each column; see [`Self::get`].
-    ///
-    /// # Panics
-    /// If `i >= len`, or `list` is shorter than [`Self::list_bytes`].
-    #[inline]
-    pub fn prefetch(&self, list: &[u8], len: usize, i: usize) {
-        let (lane, width) = self.lane(list, len, i);
-        (0..lane.len()).step_by(width).for_each(|at| crate::prefetch(lane, at));
-    }
-
     /// Column and bit position of sub-quantizer `j`.
     #[inline]
     fn place(&self, j: usize) -> (usize, u32) {

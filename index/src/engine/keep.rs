@@ -1,4 +1,4 @@
-//! The k cheapest rows of one shard, known by slot until they are final.
+//! The k cheapest rows of one shard, known by number until they are final: a slot, or a candidate.
 //!
 //! Ids cost a read of scattered memory each, and they decide only among rows of equal cost. So rows are
 //! gathered with their costs alone; whenever enough have come, the k-th smallest cost is selected and what
@@ -13,6 +13,28 @@ use crate::shard::Shard;
 
 /// Rows gathered beyond k at least, so that a small k does not select all the time.
 const ROOM: usize = 64;
+
+/// What the rows' numbers stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Numbered<'a> {
+    pub shard: &'a Shard,
+    /// The slots of candidates; where there are none, numbers are slots.
+    pub slots: Option<&'a [u32]>,
+}
+
+impl Numbered<'_> {
+    #[inline]
+    fn slot(self, found: Ranked) -> u32 {
+        self.slots.map_or(found.number(), |slots| slots[found.number() as usize])
+    }
+
+    /// # Errors
+    /// [`crate::Error::Corrupt`].
+    #[inline]
+    pub fn ordinal(self, found: Ranked) -> Result<u32> {
+        self.shard.ordinal_in_list(self.slot(found))
+    }
+}
 
 /// See the module's introduction.
 pub(super) struct Keep {
@@ -48,9 +70,9 @@ impl Keep {
     /// # Errors
     /// [`crate::Error::Corrupt`], where ties have to be told apart by id.
     #[inline]
-    pub fn push(&mut self, shard: &Shard, found: Ranked) -> Result<()> {
+    pub fn push(&mut self, rows: Numbered<'_>, found: Ranked) -> Result<()> {
         self.found.push(found);
-        if self.found.len() >= self.full { self.prune(shard) } else { Ok(()) }
+        if self.found.len() >= self.full { self.prune(rows) } else { Ok(()) }
     }
 
     /// Rows that cost more than `tau` are of no interest.
@@ -64,9 +86,9 @@ impl Keep {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn tighten(&mut self, shard: &Shard) -> Result<()> {
+    pub fn tighten(&mut self, rows: Numbered<'_>) -> Result<()> {
         if self.found.len() > self.k {
-            return self.prune(shard);
+            return self.prune(rows);
         }
         if self.found.len() == self.k {
             let worst = self.found.iter().max().map_or(f32::INFINITY, |f| f.cost());
@@ -77,10 +99,10 @@ impl Keep {
 
     /// Drops all but the k best.
     #[cold]
-    fn prune(&mut self, shard: &Shard) -> Result<()> {
+    fn prune(&mut self, rows: Numbered<'_>) -> Result<()> {
         let (_, &mut kth, behind) = self.found.select_nth_unstable(self.k - 1);
         if behind.iter().any(|f| f.ties(kth)) {
-            self.choose_among_ties(shard, kth)?;
+            self.choose_among_ties(rows, kth)?;
         } else {
             self.found.truncate(self.k);
         }
@@ -90,10 +112,10 @@ impl Keep {
 
     /// Keeps what costs less than the k-th and, of what ties with it, as many as there is room for, by id.
     #[cold]
-    fn choose_among_ties(&mut self, shard: &Shard, kth: Ranked) -> Result<()> {
+    fn choose_among_ties(&mut self, rows: Numbered<'_>, kth: Ranked) -> Result<()> {
         let mut ties: Vec<(u64, Ranked)> = Vec::new();
         for &f in self.found.iter().filter(|f| f.ties(kth)) {
-            ties.push((shard.id(shard.ordinal_in_list(f.number())?)?, f));
+            ties.push((rows.shard.id(rows.ordinal(f)?)?, f));
         }
         ties.sort_unstable();
         self.found.retain(|&f| f < kth && !f.ties(kth));
@@ -106,16 +128,16 @@ impl Keep {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn finish(mut self, simd: Simd, shard: &Shard) -> Result<Vec<Ranked>> {
+    pub fn finish(mut self, simd: Simd, rows: Numbered<'_>) -> Result<Vec<Ranked>> {
         // Ordinals lie scattered: all are asked for before the first is needed.
-        self.found.iter().for_each(|f| shard.prefetch_ordinal(f.number()));
+        self.found.iter().for_each(|&f| rows.shard.prefetch_ordinal(rows.slot(f)));
         // Sorting a few rows too many costs less than selecting the k best first.
         Ranked::sort(simd, &mut self.found);
         if let [.., kth, next] = self.found[..self.found.len().min(self.k + 1)]
             && self.found.len() > self.k
         {
             if kth.ties(next) {
-                self.choose_among_ties(shard, kth)?;
+                self.choose_among_ties(rows, kth)?;
                 Ranked::sort(simd, &mut self.found);
             } else {
                 self.found.truncate(self.k);

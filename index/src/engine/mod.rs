@@ -47,6 +47,7 @@ use ocelli_vector::scan::BlockBounds;
 use ocelli_vector::{Simd, prefetch_all};
 
 mod bound;
+mod candidates;
 mod excluded;
 mod keep;
 mod list;
@@ -56,6 +57,7 @@ mod survivors;
 mod tests;
 mod warm;
 
+pub(crate) use self::candidates::{Candidate, Candidates};
 pub(crate) use self::excluded::{Deleted, Excluded};
 use self::list::ShardList;
 use self::query::QueryScan;
@@ -124,6 +126,8 @@ pub(crate) struct Buffers {
     survivors: Vec<u32>,
     scores: Vec<f32>,
     excluded: Vec<u64>,
+    /// Rows that may be hits, where they are scored again afterwards.
+    pub(crate) candidates: Candidates,
     /// Of each list, where the chain of a tile's queries begins that scan it.
     chains: Vec<u32>,
     counts: ScanCounts,
@@ -166,6 +170,8 @@ pub(crate) struct Request<'a> {
     pub lists: &'a [(u32, f32)],
     /// Hits wanted.
     pub k: usize,
+    /// Whether hits are scored again: then [`Buffers::candidates`] has them.
+    pub refined: bool,
     /// Rows that cost more are of no interest.
     pub ceiling: f32,
     /// Whether all rows up to the ceiling are wanted: then there is no threshold to be found.
@@ -201,7 +207,7 @@ pub(crate) fn scan_one<'a>(
         prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
         scan.list(&list, base, ahead.map_or(&[], |next| next.codes), buffers)?;
     }
-    scan.finish()
+    scan.finish(buffers)
 }
 
 /// The k best of the rows that the filter allows, whatever lists they are in: each of them is scored, and no
@@ -213,10 +219,11 @@ pub(crate) fn score_allowed<'a>(
     target: &'a Target<'a>,
     request: &Request<'a>,
     base: impl Fn(u32) -> f32,
+    buffers: &mut Buffers,
 ) -> Result<Vec<Hit>> {
     let mut scan = QueryScan::new(target, request);
-    scan.allowed(base)?;
-    scan.finish()
+    scan.allowed(base, buffers)?;
+    scan.finish(buffers)
 }
 
 /// [`scan_one`] for several queries, with the same answers.
@@ -276,5 +283,5 @@ pub(crate) fn scan_tile(
         }
     }
     buffers.chains = chains;
-    scans.into_iter().map(|(scan, _)| scan.finish()).collect()
+    scans.into_iter().map(|(scan, _)| scan.finish(buffers)).collect()
 }

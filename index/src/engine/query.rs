@@ -7,15 +7,17 @@ use ocelli_vector::scan::{self, BlockBounds};
 use smallvec::SmallVec;
 
 use super::bound::QueryBound;
-use super::keep::Keep;
+use super::candidates::Candidates;
+use super::keep::{Keep, Numbered};
 use super::list::ShardList;
-use super::survivors::Scorer;
+use super::survivors::{Good, Scorer};
 use super::warm::{self, Span};
 use super::{Buffers, Request, Target};
 use crate::error::Result;
 use crate::filter::Cancel;
 use crate::model::Metric;
 use crate::search::Hit;
+use crate::shard::Shard;
 use crate::snapshot::Row;
 
 /// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
@@ -35,6 +37,7 @@ pub(super) struct QueryScan<'a> {
     keep: Keep,
     scorer: Scorer<'a>,
     range: bool,
+    refined: bool,
     cancel: Option<&'a Cancel>,
 }
 
@@ -54,6 +57,7 @@ impl<'a> QueryScan<'a> {
             keep: Keep::new(request.k, request.ceiling),
             scorer: Scorer::new(target.simd, p.metric, tables),
             range: request.range,
+            refined: request.refined,
             cancel: request.cancel,
         }
     }
@@ -70,7 +74,7 @@ impl<'a> QueryScan<'a> {
         }
         let target = self.target;
         let Target { model, simd, shard, excluded, .. } = *target;
-        let Buffers { warm, survivors, scores, excluded: dead, counts, .. } = buffers;
+        let Buffers { warm, survivors, scores, excluded: dead, counts, candidates, .. } = buffers;
         let (layout, k) = (model.layout(), self.keep.k());
         let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
         let mut rows = 0;
@@ -104,9 +108,11 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += list.len() as u64;
             counts.survived += survivors.len() as u64;
-            self.scorer.score(list, *base, survivors, scores, shard, &mut self.keep)?;
+            let candidates = self.refined.then_some(&mut *candidates);
+            let good = Good { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, *base, survivors, scores, good)?;
         }
-        self.keep.tighten(shard)?;
+        self.keep.tighten(numbered(shard, self.refined, candidates))?;
         for Span { list, base, bound, blocks, first } in &spans {
             let Some(threshold) = self.bound.threshold(bound, self.keep.tau) else {
                 continue;
@@ -122,10 +128,12 @@ impl<'a> QueryScan<'a> {
                 }
             }
             counts.survived += survivors.len() as u64;
-            self.scorer.score(list, *base, survivors, scores, shard, &mut self.keep)?;
+            let candidates = self.refined.then_some(&mut *candidates);
+            let good = Good { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, *base, survivors, scores, good)?;
         }
         if spans.len() < lists.len() {
-            self.keep.tighten(shard)?;
+            self.keep.tighten(numbered(shard, self.refined, candidates))?;
         }
         Ok(spans.len())
     }
@@ -143,7 +151,7 @@ impl<'a> QueryScan<'a> {
         buffers: &mut Buffers,
     ) -> Result<()> {
         let Target { model, simd, shard, excluded, .. } = *self.target;
-        let Buffers { survivors, scores, excluded: dead, counts, .. } = buffers;
+        let Buffers { survivors, scores, excluded: dead, counts, candidates, .. } = buffers;
         self.check()?;
         if excluded.skips(&list.entry) {
             return Ok(());
@@ -171,7 +179,9 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += (end - start) as u64;
             counts.survived += survivors.len() as u64;
-            self.scorer.score(list, base, survivors, scores, shard, &mut self.keep)?;
+            let candidates = self.refined.then_some(&mut *candidates);
+            let good = Good { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, base, survivors, scores, good)?;
         }
         Ok(())
     }
@@ -187,11 +197,12 @@ impl<'a> QueryScan<'a> {
     ///
     /// # Errors
     /// As [`Self::warm_up`].
-    pub fn allowed(&mut self, base: impl Fn(u32) -> f32) -> Result<()> {
+    pub fn allowed(&mut self, base: impl Fn(u32) -> f32, buffers: &mut Buffers) -> Result<()> {
         let Target { shard, excluded, .. } = *self.target;
         let Some(filter) = excluded.filter else { return Ok(()) };
         let mut list: Option<(ShardList<'a>, f32)> = None;
-        let (mut dead, mut scores) = (Vec::new(), Vec::new());
+        let Buffers { scores, excluded: dead, candidates, .. } = buffers;
+        dead.clear();
         for slot in filter.allow.iter().flatten().filter(|&slot| !filter.deny.contains(slot)) {
             // Slots ascend, and so do lists.
             let within = |(l, _): &(ShardList<'_>, f32)| slot - l.entry.first < l.entry.len;
@@ -201,15 +212,17 @@ impl<'a> QueryScan<'a> {
                     self.check()?;
                     let number = shard.list_of_slot(slot)?;
                     let found = ShardList::of(self.target, number)?;
-                    if !excluded.of_list(shard, number, &found.entry, &mut dead)? {
+                    if !excluded.of_list(shard, number, &found.entry, dead)? {
                         dead.clear();
                     }
                     *list.insert((found, base(number)))
                 }
             };
             let i = slot - found.entry.first;
-            if dead.is_empty() || !is_set(&dead, i) {
-                self.scorer.score(&found, base, &[i], &mut scores, shard, &mut self.keep)?;
+            if dead.is_empty() || !is_set(dead, i) {
+                let candidates = self.refined.then_some(&mut *candidates);
+                let good = Good { shard, keep: &mut self.keep, candidates };
+                self.scorer.score(&found, base, &[i], scores, good)?;
             }
         }
         Ok(())
@@ -219,18 +232,20 @@ impl<'a> QueryScan<'a> {
     ///
     /// # Errors
     /// As [`Self::warm_up`].
-    pub fn finish(self) -> Result<Vec<Hit>> {
+    pub fn finish(self, buffers: &Buffers) -> Result<Vec<Hit>> {
         let Target { model, simd, shard, index, .. } = *self.target;
-        let found = self.keep.finish(simd, shard)?;
+        let rows = numbered(shard, self.refined, &buffers.candidates);
+        let found = self.keep.finish(simd, rows)?;
         let l2 = model.metric() == Metric::L2;
         let mut hits = Vec::with_capacity(found.len());
         for f in &found {
-            let ordinal = shard.ordinal_in_list(f.number())?;
+            let ordinal = rows.ordinal(*f)?;
             let score = if l2 { f.cost() } else { -f.cost() };
             let row = Row { shard: index, ordinal };
-            hits.push(Hit { id: shard.id(ordinal)?, score, row, slot: f.number() });
+            let candidate = if self.refined { f.number() } else { 0 };
+            hits.push(Hit { id: shard.id(ordinal)?, score, row, candidate });
         }
-        // Slots decided among equal costs so far; ids must.
+        // Numbers decided among equal costs so far; ids must.
         let mut start = 0;
         for run in found.chunk_by(|a, b| a.ties(*b)) {
             if run.len() > 1 {
@@ -240,6 +255,11 @@ impl<'a> QueryScan<'a> {
         }
         Ok(hits)
     }
+}
+
+/// What the numbers of rows stand for.
+fn numbered<'a>(shard: &'a Shard, refined: bool, candidates: &'a Candidates) -> Numbered<'a> {
+    Numbered { shard, slots: refined.then(|| candidates.slots()) }
 }
 
 /// Appends the rows whose bounds are the largest that there is.

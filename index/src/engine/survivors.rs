@@ -3,12 +3,21 @@
 use ocelli_vector::Simd;
 use ocelli_vector::rescore::{self, Score, Tables};
 
-use super::keep::Keep;
+use super::candidates::Candidates;
+use super::keep::{Keep, Numbered};
 use super::list::ShardList;
 use crate::error::Result;
 use crate::model::Metric;
 use crate::ranked::Ranked;
 use crate::shard::Shard;
+
+/// Where rows go that are good enough.
+pub(super) struct Good<'a> {
+    pub shard: &'a Shard,
+    pub keep: &'a mut Keep,
+    /// Where hits are scored again.
+    pub candidates: Option<&'a mut Candidates>,
+}
 
 /// See the module's introduction.
 pub(super) struct Scorer<'a> {
@@ -39,8 +48,7 @@ impl<'a> Scorer<'a> {
         base: f32,
         places: &[u32],
         scores: &mut Vec<f32>,
-        shard: &Shard,
-        keep: &mut Keep,
+        good: Good<'_>,
     ) -> Result<()> {
         if places.is_empty() {
             return Ok(());
@@ -50,9 +58,15 @@ impl<'a> Scorer<'a> {
         if self.score == Score::InnerProduct {
             scores.iter_mut().for_each(|s| *s = -*s);
         }
+        let Good { shard, keep, mut candidates } = good;
         for (&i, &cost) in places.iter().zip(scores.iter()) {
             if keep.admits(cost) {
-                keep.push(shard, Ranked::new(cost, list.entry.first + i))?;
+                let number = match &mut candidates {
+                    Some(candidates) => candidates.add(self.tables.layout, list, i),
+                    None => list.entry.first + i,
+                };
+                let slots = candidates.as_deref().map(Candidates::slots);
+                keep.push(Numbered { shard, slots }, Ranked::new(cost, number))?;
             }
         }
         Ok(())

@@ -8,9 +8,9 @@
 //! own: the model's hash, by which plain scores are known, does not depend on it, and a shard names both. So
 //! an index may get finer codes, or others, without becoming another model's.
 //!
-//! Rows that may be hits are known by their *slot* (see `docs/shard-format.md`), and finer codes stand in that
-//! order: the candidates of a query lie in few lists, so their codes share pages, and the first code and the
-//! centroid, which a second quantizer needs too, are found by slot as well.
+//! Finer codes stand in the order of *slots* (see `docs/shard-format.md`): the candidates of a query lie in few lists, so
+//! their codes share pages. The first code, which a second quantizer needs too, is copied when the scan scores a row
+//! ([`crate::engine::Candidates`]).
 
 mod codes;
 mod rescore;
@@ -184,6 +184,11 @@ impl Refinement {
             RefineKind::F16 => SectionKind::StoredVectors,
             _ => SectionKind::RefineCodes,
         }
+    }
+
+    /// Whether finer codes are decoded together with first codes.
+    pub(crate) fn needs_code(&self) -> bool {
+        self.finer().needs_code()
     }
 
     fn finer(&self) -> Finer<'_> {

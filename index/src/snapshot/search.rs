@@ -7,7 +7,7 @@ use ocelli_vector::Simd;
 use ocelli_vector::lut::ByteTable;
 
 use super::{ShardFailure, Snapshot};
-use crate::engine::{self, Excluded, PROBE_TILE, Request, SCAN_TILE, Scratch, Target};
+use crate::engine::{self, Candidates, Excluded, PROBE_TILE, Request, SCAN_TILE, Scratch, Target};
 use crate::error::{Error, Result};
 use crate::filter::{Cancel, RowFilter};
 use crate::model::{Metric, Query};
@@ -310,6 +310,8 @@ impl Snapshot {
         }
         let Scratch { simd, tables, buffers, .. } = scratch;
         let simd = *simd;
+        let with_codes = model.refinement().is_some_and(|r| r.needs_code());
+        buffers.candidates.start(with_codes);
         tables.resize_with(tables.len().max(probed.len()), ByteTable::default);
         for (table, probed) in tables.iter_mut().zip(probed) {
             engine::fill_table(simd, model, &probed.query, table);
@@ -332,13 +334,14 @@ impl Snapshot {
                 let (range, cancel) = (ceiling < f32::INFINITY, params.cancel.as_ref());
                 let (lists, ceiling) = (&probed.lists, best.ceiling().min(ceiling));
                 let z = &probed.query.z;
-                requests.push(Request { z, table, lists, k, ceiling, range, cancel });
+                let refined = params.refine > 0;
+                requests.push(Request { z, table, lists, k, refined, ceiling, range, cancel });
             }
             let hits = match requests.as_slice() {
                 many if filter.is_some_and(|f| f.is_direct()) => {
                     let one = |(request, probed): (_, &&Probed)| {
                         let base = |list| model.base(simd, &probed.query, list);
-                        engine::score_allowed(&target, request, base)
+                        engine::score_allowed(&target, request, base, buffers)
                     };
                     many.iter().zip(probed).map(one).collect()
                 }
@@ -366,7 +369,10 @@ impl Snapshot {
         let sort = |best: Merge| if refine { best.into_unsorted() } else { best.into_sorted() };
         let mut hits: Vec<Vec<Hit>> = best.into_iter().map(sort).collect();
         let scanned = Instant::now();
-        if refine && let Err((index, error)) = self.refine(simd, probed, params.k, &mut hits) {
+        let candidates = &buffers.candidates;
+        if refine
+            && let Err((index, error)) = self.refine(simd, probed, candidates, params.k, &mut hits)
+        {
             if !params.allow_partial {
                 return Err(error);
             }
@@ -396,12 +402,13 @@ impl Snapshot {
         &self,
         simd: Simd,
         probed: &[&Probed],
+        candidates: &Candidates,
         k: usize,
         hits: &mut [Vec<Hit>],
     ) -> std::result::Result<(), (u32, Error)> {
         let shard = |i: u32| &self.members[i as usize].shard;
         for (probed, hits) in probed.iter().zip(hits) {
-            rescore(simd, &self.model, &probed.query, &probed.lists, shard, k, hits)?;
+            rescore(simd, &self.model, &probed.query, candidates, shard, k, hits)?;
         }
         // Scores count only if the files are still whole behind them.
         (0u32..).zip(&self.members).try_for_each(|(i, m)| m.shard.intact().map_err(|e| (i, e)))

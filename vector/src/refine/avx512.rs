@@ -77,20 +77,11 @@ pub(super) unsafe fn scores<const FIRST: usize, const FINE: usize, const L2: boo
     let half = _mm512_set1_ps(127.5);
     out.reserve(rows.len());
     for row in rows {
-        // Holds the slice against its shape: column j is at `at + j · width`.
-        let (at, width) = match FINE {
-            F16 => (row.fine.as_ptr(), 0),
-            _ => {
-                let (lane, width) = tables.layout.lane(row.codes, row.len, row.i);
-                (lane.as_ptr(), width)
-            }
-        };
-        let (fine, centroid) = (row.fine.as_ptr(), row.centroid.as_ptr());
+        let (code, fine, centroid) = (row.code.as_ptr(), row.fine.as_ptr(), row.centroid.as_ptr());
         let mut sum = _mm512_setzero_ps();
         for (step, q) in q.as_chunks::<16>().0.iter().enumerate() {
-            // SAFETY: centroid, scalars and halves have d elements, of which sixteen begin at 16 · step; a code
-            // has a byte in each of its columns, and a finer code one for each sub-quantizer; a byte is below
-            // KSUB, which each sub-quantizer has words for.
+            // SAFETY: centroid, scalars and halves have d elements, of which sixteen begin at 16 · step; codes
+            // have a byte for each sub-quantizer, which is below KSUB, and each sub-quantizer has words for that.
             let z = unsafe {
                 let decoded = |books: *const f32, dsub: usize, j: usize, code: *const u8| {
                     books.add((j * KSUB + usize::from(*code)) * dsub)
@@ -100,7 +91,7 @@ pub(super) unsafe fn scores<const FIRST: usize, const FINE: usize, const L2: boo
                 } else {
                     let coarse = words::<FIRST>(|w| {
                         let j = step * (16 / FIRST) + w;
-                        decoded(first, FIRST, j, at.add(j * width))
+                        decoded(first, FIRST, j, code.add(j))
                     });
                     let z = _mm512_add_ps(_mm512_loadu_ps(centroid.add(16 * step)), coarse);
                     let rest = if FINE == SQ8 {

@@ -71,7 +71,7 @@ pub struct Coarser<'a> {
 /// What all rows of a query share.
 #[derive(Clone, Copy, Debug)]
 pub struct Tables<'a> {
-    /// How first codes lie in their lists.
+    /// Of the first codes.
     pub layout: CodeLayout,
     /// Of the first codes, (m, ksub, d / m).
     pub codebooks: &'a [f32],
@@ -82,13 +82,10 @@ pub struct Tables<'a> {
 /// A row to be scored.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
-    /// First codes of its list in block order; not looked at unless [`Finer::needs_code`].
-    pub codes: &'a [u8],
-    /// Rows in the list.
-    pub len: usize,
-    /// Its place in the list.
-    pub i: usize,
-    /// Centroid of the list, (d,).
+    /// Its first code, (m,), one byte a sub-quantizer ([`CodeLayout::get`]); not looked at unless
+    /// [`Finer::needs_code`].
+    pub code: &'a [u8],
+    /// Centroid of its list, (d,).
     pub centroid: &'a [f32],
     /// Its finer code.
     pub fine: &'a [u8],
@@ -131,18 +128,18 @@ pub fn scores(
         }
         Finer::F16 => 2 * d,
     };
-    let fits = |row: &Row<'_>| row.centroid.len() == d && row.fine.len() == bytes;
+    let code = if tables.finer.needs_code() { m } else { 0 };
+    let fits = |row: &Row<'_>| {
+        row.centroid.len() == d && row.fine.len() == bytes && row.code.len() >= code
+    };
     assert!(rows.iter().all(fits), "a row of another shape");
     #[cfg(target_arch = "x86_64")]
     if simd.level() >= Level::Avx512 && fast(score, q, tables, bytes, rows, out) {
         return;
     }
-    let (mut code, mut z) = ([0; MAX_M], vec![0f32; d]);
+    let mut z = vec![0f32; d];
     for row in rows {
-        let code = &mut code[..m];
-        if tables.finer.needs_code() {
-            tables.layout.get(row.codes, row.len, row.i, code);
-        }
+        let code = &row.code[..code];
         let coarser = Coarser { centroid: row.centroid, codebooks: tables.codebooks, ksub, code };
         decode(simd, tables.finer, coarser, row.fine, &mut z);
         out.push(match score {
@@ -490,11 +487,9 @@ mod tests {
         let mut in_registers = 0;
         for (m, dsub) in shapes {
             for ksub in [256usize, 16] {
-                let (d, len) = (m * dsub, 150);
+                let d = m * dsub;
                 let layout = CodeLayout::new(m, ksub).unwrap();
-                let flat: Vec<u8> = (0..len * m).map(|_| rng.random_range(0..ksub) as u8).collect();
-                let mut codes = Vec::new();
-                layout.pack(&flat, &mut codes);
+                let codes: Vec<u8> = (0..11 * m).map(|_| rng.random_range(0..ksub) as u8).collect();
                 let (q, codebooks, centroids) = (
                     draw(&mut rng, d, 9.0),
                     draw(&mut rng, ksub * d, 9.0),
@@ -516,9 +511,7 @@ mod tests {
                     let tables = Tables { layout, codebooks: &codebooks, finer };
                     let rows: Vec<Row<'_>> = (0..11)
                         .map(|r| Row {
-                            codes: &codes,
-                            len,
-                            i: r * 37 % len,
+                            code: &codes[r * m..][..m],
                             centroid: &centroids[r % 2 * d..][..d],
                             fine: &fine[r * bytes..][..bytes],
                         })
@@ -531,7 +524,7 @@ mod tests {
                                     centroid: row.centroid,
                                     codebooks: &codebooks,
                                     ksub,
-                                    code: &flat[row.i * m..][..m],
+                                    code: row.code,
                                 };
                                 let mut z = vec![0.0; d];
                                 decode_any(finer, coarser, row.fine, &mut z);
