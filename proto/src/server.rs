@@ -26,7 +26,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::DESCRIPTOR_SET;
 use crate::linger::Lingering;
-use crate::observe::{Gate, Rpc};
+use crate::observe::{Gate, Gates, Rpc};
 use crate::security::{self, Security};
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
@@ -148,9 +148,10 @@ impl Server {
         let routes = self.security.protect(routes);
         // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's gate.
         let routes = match &self.rpc {
-            Some(rpc) => rpc.wrap(routes, self.gate),
+            Some(rpc) => rpc.wrap(routes),
             None => routes,
         };
+        let gates = Gates(self.gate.zip(self.rpc));
 
         let (drain, draining) = oneshot::channel::<()>();
         let draining = async {
@@ -158,6 +159,7 @@ impl Server {
             let _ = draining.await;
         };
         let router = tonic::transport::Server::builder()
+            .layer(gates)
             .max_concurrent_streams(self.max_concurrent_streams)
             // As many may be given up by their client before they are looked at (when all of them run out of
             // time, say); the default of 20 would end the connection, and the others' requests with it.

@@ -2,11 +2,13 @@
 //!
 //! - [`init`]: logs to standard error and, where a collector is configured, traces by OTLP.
 //! - [`Rpc`]: counts and times every call of a gRPC server, gives it an id, and opens its span.
+//! - [`Gate`]: refuses calls before that.
 //! - [`Endpoint`]: `/metrics` for Prometheus, `/livez` and `/readyz` for whatever restarts and routes.
 
 mod context;
 mod endpoint;
 mod families;
+mod gate;
 mod init;
 mod process;
 mod rpc;
@@ -19,8 +21,10 @@ use serde::Deserialize;
 pub use context::{Context, RequestId, propagate};
 pub use endpoint::Endpoint;
 pub use families::{Stages, collect};
+pub(crate) use gate::Gates;
+pub use gate::{Gate, Refusal};
 pub use init::{Telemetry, init};
-pub use rpc::{Gate, Refusal, Rpc};
+pub use rpc::Rpc;
 
 /// Buckets for times of requests in seconds: from 100 µs to a minute.
 pub const REQUEST_SECONDS: [f64; 18] = [

@@ -20,8 +20,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use tonic::Code;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tracing::Span;
 
 use super::REQUEST_SECONDS;
@@ -109,12 +109,20 @@ impl Rpc {
         Rpc(Arc::new(Inner { methods, unknown: method(UNKNOWN, UNKNOWN), handled }))
     }
 
-    /// `routes`, every call of which is counted, timed, and part of a span with its id. What `gate` refuses is
-    /// counted and has an id, and nothing else: it must cost much less than an answer.
-    pub(crate) fn wrap(&self, routes: Routes, gate: Option<Gate>) -> Routes {
+    /// `routes`, every call of which is counted, timed, and part of a span with its id.
+    pub(crate) fn wrap(&self, routes: Routes) -> Routes {
         let router = routes.into_axum_router();
-        let state = Watch { rpc: self.clone(), gate };
-        Routes::from(router.layer(from_fn_with_state(state, observe)))
+        Routes::from(router.layer(from_fn_with_state(self.clone(), observe)))
+    }
+
+    /// The method that a path names.
+    fn method(&self, path: &str) -> &Arc<Method> {
+        self.0.methods.get(path).unwrap_or(&self.0.unknown)
+    }
+
+    /// Counts a call that ended at once.
+    pub(super) fn count_path(&self, path: &str, code: Code) {
+        self.count(self.method(path), code);
     }
 
     fn count(&self, method: &Method, code: Code) {
@@ -127,53 +135,6 @@ impl Rpc {
             known.get_or_init(|| counter(code)).inc();
         }
     }
-}
-
-/// Asked before anything else is done for a call, with its path; what it answers is why the call is refused.
-#[derive(Clone)]
-pub struct Gate(Arc<Refuses>);
-
-type Refuses = dyn Fn(&str) -> Option<Arc<Refusal>> + Send + Sync;
-
-impl Gate {
-    /// A gate that asks `refuses`.
-    pub fn new(refuses: impl Fn(&str) -> Option<Arc<Refusal>> + Send + Sync + 'static) -> Gate {
-        Gate(Arc::new(refuses))
-    }
-}
-
-impl fmt::Debug for Gate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Gate")
-    }
-}
-
-/// A status that many calls are refused with, as the headers that it is sent as.
-#[derive(Debug)]
-pub struct Refusal {
-    code: Code,
-    headers: HeaderMap,
-}
-
-impl From<Status> for Refusal {
-    fn from(status: Status) -> Refusal {
-        let code = status.code();
-        Refusal { code, headers: status.into_http::<axum::body::Body>().headers().clone() }
-    }
-}
-
-impl Refusal {
-    fn response(&self) -> Response {
-        let mut response = Response::new(axum::body::Body::empty());
-        *response.headers_mut() = self.headers.clone();
-        response
-    }
-}
-
-#[derive(Clone)]
-struct Watch {
-    rpc: Rpc,
-    gate: Option<Gate>,
 }
 
 impl fmt::Debug for Rpc {
@@ -199,19 +160,9 @@ fn names() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-async fn observe(State(watch): State<Watch>, request: Request, next: Next) -> Response {
-    let Watch { rpc, gate } = watch;
-    let path = request.uri().path();
-    let method = rpc.0.methods.get(path).unwrap_or(&rpc.0.unknown);
+async fn observe(State(rpc): State<Rpc>, request: Request, next: Next) -> Response {
+    let method = rpc.method(request.uri().path());
     let id = RequestId::of(request.headers());
-    if let Some(refusal) = gate.and_then(|Gate(refuses)| refuses(path)) {
-        rpc.count(method, refusal.code);
-        let mut response = refusal.response();
-        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-            response.headers_mut().insert(HEADER, id);
-        }
-        return response;
-    }
     let span = tracing::info_span!(
         "rpc",
         otel.kind = "server",

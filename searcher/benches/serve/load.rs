@@ -7,24 +7,20 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use prost::bytes::Bytes;
 use tokio::task::LocalSet;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::codegen::http::uri::Uri;
+use tonic::{Code, Status};
 
-use crate::raw::Raw;
+use crate::wire::{Wire, timeout};
 
 /// A call that does nothing.
 pub const EMPTY: &str = "/grpc.health.v1.Health/Check";
 pub const BATCH_SEARCH: &str = "/ocelli.v1.SearchService/BatchSearch";
 /// Connections over which calls are spread.
 const CONNECTIONS: usize = 4;
-/// Answers of batches are large.
-const MAX_ANSWER: usize = 64 << 20;
 
 /// Some connections to a server.
 pub struct Asker {
-    channels: Vec<Channel>,
+    wires: Vec<Wire>,
 }
 
 /// What became of some calls.
@@ -74,27 +70,18 @@ impl Summary {
 
 impl Asker {
     pub async fn connect(url: &str) -> Result<Asker> {
-        let mut channels = Vec::new();
+        let mut wires = Vec::new();
         for _ in 0..CONNECTIONS {
-            let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
-            channels.push(endpoint.connect().await?);
+            wires.push(Wire::connect(url).await?);
         }
-        Ok(Asker { channels })
+        Ok(Asker { wires })
     }
 
-    async fn call(
-        channel: Channel,
-        path: PathAndQuery,
-        message: Bytes,
-        limit: Option<Duration>,
-    ) -> Result<usize, Status> {
-        let mut client = Grpc::new(channel).max_decoding_message_size(MAX_ANSWER);
-        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let mut request = Request::new(message);
-        if let Some(limit) = limit {
-            request.set_timeout(limit);
-        }
-        Ok(client.unary(request, path, Raw).await?.into_inner())
+    /// Connection `number`, with the calls of `path` on it.
+    fn wire(&self, number: usize, path: &str) -> Result<(Wire, Uri)> {
+        let wire = self.wires[number % CONNECTIONS].clone();
+        let method = wire.method(path)?;
+        Ok((wire, method))
     }
 
     /// `n` calls one after the other, with the messages from `from` on.
@@ -105,13 +92,12 @@ impl Asker {
         n: usize,
         from: usize,
     ) -> Result<Summary> {
-        let path = PathAndQuery::try_from(path.to_owned())?;
+        let (wire, method) = self.wire(0, path)?;
         let mut times = Vec::with_capacity(n);
         let all = Instant::now();
         for message in messages.iter().cycle().skip(from % messages.len()).take(n) {
             let start = Instant::now();
-            let channel = self.channels[0].clone();
-            Asker::call(channel, path.clone(), message.clone(), None).await?;
+            wire.clone().call(method.clone(), message.clone(), None).await?;
             times.push(start.elapsed());
         }
         Ok(Summary::of(times, all.elapsed().as_secs_f64()))
@@ -154,21 +140,19 @@ pub async fn closed_loop(
     concurrency: usize,
     time: Duration,
 ) -> Result<Summary> {
-    let path = PathAndQuery::try_from(path.to_owned())?;
     let tally = Rc::new(RefCell::new(Tally::default()));
     let start = Instant::now();
     let tasks = LocalSet::new();
     for number in 0..concurrency {
-        let channel = asker.channels[number % CONNECTIONS].clone();
-        let (path, tally, messages) = (path.clone(), Rc::clone(&tally), messages.to_vec());
+        let (wire, method) = asker.wire(number, path)?;
+        let (tally, messages) = (Rc::clone(&tally), messages.to_vec());
         tasks.spawn_local(async move {
             for message in messages.iter().cycle().skip(number * 37 % messages.len()) {
                 if start.elapsed() >= time {
                     return;
                 }
                 let begin = Instant::now();
-                let call = Asker::call(channel.clone(), path.clone(), message.clone(), None);
-                let result = call.await;
+                let result = wire.clone().call(method.clone(), message.clone(), None).await;
                 tally.borrow_mut().take(begin, &result, None);
             }
         });
@@ -187,12 +171,13 @@ pub async fn open_loop(
     rate: f64,
     time: Duration,
     worth: Option<Duration>,
-) -> Summary {
-    let Ok(path) = PathAndQuery::try_from(path.to_owned()) else { return Summary::default() };
+) -> Result<Summary> {
+    let wires: Result<Vec<_>> = (0..CONNECTIONS).map(|number| asker.wire(number, path)).collect();
+    let wires = wires?;
+    let told = worth.map(timeout).transpose()?;
     let tally = Rc::new(RefCell::new(Tally::default()));
     let tasks = LocalSet::new();
-    let (sender, tally_in) = (asker.channels.clone(), Rc::clone(&tally));
-    let messages = messages.to_vec();
+    let (tally_in, messages) = (Rc::clone(&tally), messages.to_vec());
     tasks
         .run_until(async move {
             let start = Instant::now();
@@ -202,11 +187,18 @@ pub async fn open_loop(
                 let due = (start.elapsed().as_secs_f64() * rate) as usize;
                 while number < due {
                     let at = start + Duration::from_secs_f64(number as f64 / rate);
-                    let channel = sender[number % CONNECTIONS].clone();
+                    let (wire, method) = wires[number % CONNECTIONS].clone();
                     let message = messages[number % messages.len()].clone();
-                    let (path, tally) = (path.clone(), Rc::clone(&tally_in));
+                    let (told, tally) = (told.clone(), Rc::clone(&tally_in));
                     running.spawn_local(async move {
-                        let result = Asker::call(channel, path, message, worth).await;
+                        let call = wire.call(method, message, told);
+                        let result = match worth {
+                            // What is over is taken back, as clients do it.
+                            Some(worth) => tokio::time::timeout(worth, call)
+                                .await
+                                .unwrap_or_else(|_| Err(Status::deadline_exceeded(""))),
+                            None => call.await,
+                        };
                         tally.borrow_mut().take(at, &result, worth);
                     });
                     number += 1;
@@ -217,5 +209,6 @@ pub async fn open_loop(
             while running.join_next().await.is_some() {}
         })
         .await;
-    tally.borrow_mut().done(time.as_secs_f64())
+    let mut tally = tally.borrow_mut();
+    Ok(tally.done(time.as_secs_f64()))
 }

@@ -10,9 +10,8 @@
 mod connections;
 mod load;
 mod local;
-#[path = "../../tests/service/raw.rs"]
-mod raw;
 mod server;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,6 +28,7 @@ use prost::bytes::Bytes;
 use serde_json::{Value, json};
 use server::Server;
 use tonic::transport::{Channel, Endpoint};
+use wire::framed;
 
 /// The load must cost less than what it loads.
 #[global_allocator]
@@ -125,7 +125,7 @@ async fn load_all(
     let server = Server::start(program, index, core)?;
     let mut bench = Bench {
         rows: &rows,
-        messages: rows.iter().map(|x| search(x).encode_to_vec().into()).collect(),
+        messages: rows.iter().map(|x| framed(&search(x).encode_to_vec())).collect(),
         asker: Asker::connect(&server.url).await?,
         server,
         found: BTreeMap::new(),
@@ -139,10 +139,10 @@ async fn load_all(
     if ["half", "overload", "swap"].into_iter().any(chosen) {
         let most = bench.most().await?;
         if chosen("half") {
-            bench.half(most).await;
+            bench.half(most).await?;
         }
         if chosen("overload") {
-            bench.overload(most).await;
+            bench.overload(most).await?;
         }
         if chosen("swap") {
             bench.swap(index, most).await?;
@@ -165,13 +165,13 @@ impl Bench<'_> {
     async fn single(&mut self, mut worker: Worker) -> Result<()> {
         let Bench { rows, messages, asker, .. } = &*self;
         let batches: Vec<Bytes> =
-            rows.chunks(BATCH).map(|x| batch(x).encode_to_vec().into()).collect();
+            rows.chunks(BATCH).map(|x| framed(&batch(x).encode_to_vec())).collect();
         let (mut empty, mut local, mut remote, mut added) = (vec![], vec![], vec![], vec![]);
         let (mut local_batch, mut remote_batch, mut share) = (vec![], vec![], vec![]);
         let mut tails = vec![];
         for window in 0..WINDOWS {
             let from = window * SINGLES;
-            let e = asker.one_by_one(load::EMPTY, &[Bytes::new()], SINGLES, 0).await?.p50_us;
+            let e = asker.one_by_one(load::EMPTY, &[framed(&[])], SINGLES, 0).await?.p50_us;
             let l = worker.single(SINGLES, from)?;
             let searched = asker.one_by_one(SEARCH, messages, SINGLES, from).await?;
             let r = searched.p50_us;
@@ -223,14 +223,16 @@ impl Bench<'_> {
     }
 
     /// Tails at half load: the median of windows, since other tenants of the machine have tails too.
-    async fn half(&mut self, most: f64) {
+    async fn half(&mut self, most: f64) -> Result<()> {
         let (mut ratios, mut p99, mut floors) = (vec![], vec![], vec![]);
         for _ in 0..WINDOWS {
             let time = Duration::from_secs(2);
-            let nothing = [Bytes::new()];
-            let empty = open_loop(&self.asker, load::EMPTY, &nothing, most / 2.0, time, None).await;
+            let nothing = [framed(&[])];
+            let empty =
+                open_loop(&self.asker, load::EMPTY, &nothing, most / 2.0, time, None).await?;
             floors.push(empty.p99_us);
-            let half = open_loop(&self.asker, SEARCH, &self.messages, most / 2.0, time, None).await;
+            let half =
+                open_loop(&self.asker, SEARCH, &self.messages, most / 2.0, time, None).await?;
             say(format!("half of {most:.0}/s offered: {}", half.line()));
             ratios.push(half.p99_us / half.p50_us);
             p99.push(half.p99_us);
@@ -242,21 +244,23 @@ impl Bench<'_> {
         self.tell("empty_p99_us_at_half", floor, 0);
         self.tell("p99_over_p50", ratio, 2);
         self.tell("p99_us_at_half", p99, 0);
+        Ok(())
     }
 
-    async fn overload(&mut self, most: f64) {
+    async fn overload(&mut self, most: f64) -> Result<()> {
         let (mut best, mut last) = (most, 0.0);
         for times in [1.0, 2.0, 3.0] {
             let time = Duration::from_secs(4);
             let rate = times * most;
             let found =
-                open_loop(&self.asker, SEARCH, &self.messages, rate, time, Some(WORTH)).await;
+                open_loop(&self.asker, SEARCH, &self.messages, rate, time, Some(WORTH)).await?;
             say(format!("{times} x {most:.0}/s offered: {}", found.line()));
             last = found.rate();
             best = best.max(last);
         }
         say(format!("goodput at 3 x: {:.3} of {best:.0}/s", last / best));
         self.tell("goodput_share_at_3x", last / best, 3);
+        Ok(())
     }
 
     /// Generations change under half of the load.
@@ -265,10 +269,11 @@ impl Bench<'_> {
         let mut admin = server.admin().await?;
         let (generations, time) = (server::two_generations(index)?, Duration::from_secs(4));
         let load = || open_loop(asker, SEARCH, messages, most / 2.0, time, None);
-        let before = load().await;
+        let before = load().await?;
         let changes = server::change(&mut admin, generations, time);
         let (during, changes) = tokio::join!(load(), changes);
-        let (changes, failed) = (changes?, during.failed());
+        let (changes, during) = (changes?, during?);
+        let failed = during.failed();
         let ratio = during.p99_us / before.p99_us;
         say(format!("before changes of generations: {}", before.line()));
         say(format!(

@@ -1,7 +1,9 @@
 //! The search server: command line, configuration, exit code.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -9,6 +11,8 @@ use ocelli_proto::observe;
 use ocelli_proto::role::{LogFormat, main_exit, print};
 use ocelli_proto::security::TokenArgs;
 use ocelli_searcher::{Config, config, run};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::spawn_blocking;
 
 /// Requests are many small pieces of memory, made on one thread and freed on another.
 #[global_allocator]
@@ -102,12 +106,24 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> Result<()> {
     let config = args.config()?;
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
+    let runtime = runtime().context("cannot start the async threads")?;
     let telemetry = {
         let _runtime = runtime.enter();
         observe::init("ocelli-searcher", &config.log, &config.traces)?
     };
-    let ended = runtime.block_on(run::serve(config));
-    telemetry.flush();
-    ended
+    runtime.block_on(async {
+        let ended = run::serve(config).await;
+        // The last traces are sent by the runtime, which must go on meanwhile.
+        let flushed = spawn_blocking(|| telemetry.flush()).await;
+        ended.and_then(|()| flushed.context("the last traces were not sent"))
+    })
+}
+
+/// What speaks gRPC: a thread for each core; where there is but one core, this thread, which saves handing answers
+/// from thread to thread, and writes several of them at once.
+fn runtime() -> io::Result<Runtime> {
+    match available_parallelism() {
+        Ok(cores) if cores.get() == 1 => Builder::new_current_thread().enable_all().build(),
+        _ => Runtime::new(),
+    }
 }

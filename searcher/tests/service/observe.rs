@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -262,6 +263,18 @@ impl TraceService for Collected {
 /// told of it too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_by_image_is_one_trace() -> Result<()> {
+    one_trace(Process::start).await
+}
+
+/// With one core, the thread that speaks gRPC is the one that waits for the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_by_image_is_one_trace_on_one_core() -> Result<()> {
+    one_trace(Process::start_on_one_core).await
+}
+
+type Start = fn(&Path, &[(&str, &str)]) -> Result<Process>;
+
+async fn one_trace(start: Start) -> Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let collector = format!("http://{}", listener.local_addr()?);
     let collected = Collected::default();
@@ -277,7 +290,7 @@ async fn a_query_by_image_is_one_trace() -> Result<()> {
     let encoder = encoder.serve().await?;
     let settings =
         [("ENCODER__URL", encoder.url.as_str()), ("TRACES__OTLP_URL", collector.as_str())];
-    let mut server = Process::start(folder.path(), &settings)?;
+    let mut server = start(folder.path(), &settings)?;
     let mut client = server.client().await?;
     let mut request = Request::new(one(v1::query_term::Term::Image(image(b"photo"))));
     let trace = "0af7651916cd43dd8448eb211c80319c";

@@ -34,7 +34,20 @@ pub struct Process {
 impl Process {
     /// Serves the index in `folder` with these settings (`KEY=value` of the environment, without prefix).
     pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Result<Process> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ocelli-searcher"));
+        Process::run(Command::new(env!("CARGO_BIN_EXE_ocelli-searcher")), folder, settings)
+    }
+
+    /// [`Process::start`] where the server has one core of those that this process may use.
+    pub fn start_on_one_core(folder: &Path, settings: &[(&str, &str)]) -> Result<Process> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let cores = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let core = cores.and_then(|list| list.trim().split([',', '-']).next()).context("a core")?;
+        let mut command = Command::new("taskset");
+        command.args(["-c", core, env!("CARGO_BIN_EXE_ocelli-searcher")]);
+        Process::run(command, folder, settings)
+    }
+
+    fn run(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Result<Process> {
         command.args(["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--index"]);
         command.arg(format!("synthetic={}", folder.display()));
         // The machine that runs tests may be slow, or stand still for a while.
