@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 
 use ocelli_index::{Scratch, SearchParams, Snapshot, VectorFile};
 
+/// As the search server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `cargo bench` adds a flag of its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
