@@ -153,11 +153,11 @@ mod avx512 {
         let (query, centroid) =
             (tables.query.as_chunks::<16>().0, rows.centroid.as_chunks::<16>().0);
         for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
-            // SAFETY: sixteen floats each.
-            let (mut x, c) =
-                unsafe { (_mm512_loadu_ps(query.as_ptr()), _mm512_loadu_ps(centroid.as_ptr())) };
+            // SAFETY: sixteen floats.
+            let mut x = unsafe { _mm512_loadu_ps(query.as_ptr()) };
             if L2 {
-                x = _mm512_sub_ps(x, c);
+                // SAFETY: as above.
+                x = _mm512_sub_ps(x, unsafe { _mm512_loadu_ps(centroid.as_ptr()) });
             }
             for i in 0..N {
                 let (at, width): (*const u8, usize) = (at[i], widths[i]);

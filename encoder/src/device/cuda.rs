@@ -69,11 +69,11 @@ fn open_first(paths: &[PathBuf]) -> Result<(), String> {
 fn open(path: &Path) -> Result<(), String> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| format!("{}: a zero byte in the path", path.display()))?;
+    let flags = libc::RTLD_NOW | libc::RTLD_GLOBAL;
     // SAFETY: `name` ends with a zero byte and lives beyond the call. Loading runs the library's initialisers: it is the CUDA
     // half of the libtorch that this process is linked to, which registers its functions there. Symbols of another version
     // would be missing, and RTLD_NOW makes that an error here. It is never closed, so that nothing registered dangles.
-    let handle: *mut c_void =
-        unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    let handle: *mut c_void = unsafe { libc::dlopen(name.as_ptr(), flags) };
     if !handle.is_null() {
         return Ok(());
     }

@@ -8,14 +8,26 @@ use ocelli_vector::codes::CodeLayout;
 
 use super::list::ShardList;
 
+/// What is remembered of rows that may be hits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Remember {
+    /// Nothing: a row's number is its slot.
+    #[default]
+    Nothing,
+    /// Where they stand.
+    Places,
+    /// That, and their first codes.
+    Codes,
+}
+
 /// Rows of one tile of queries, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
+    remember: Remember,
     slots: Vec<u32>,
     lists: Vec<u32>,
     /// (n, m), or nothing.
     codes: Vec<u8>,
-    with_codes: bool,
 }
 
 /// One of them.
@@ -28,9 +40,9 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl Candidates {
-    /// Forgets all of them. Those that come have their codes copied, or not.
-    pub fn start(&mut self, with_codes: bool) {
-        self.with_codes = with_codes;
+    /// Forgets all of them. Of those that come so much is remembered.
+    pub fn start(&mut self, remember: Remember) {
+        self.remember = remember;
         self.slots.clear();
         self.lists.clear();
         self.codes.clear();
@@ -39,10 +51,13 @@ impl Candidates {
     /// Adds the row at `place` in a list and gives its number.
     #[inline]
     pub(super) fn add(&mut self, layout: CodeLayout, list: &ShardList<'_>, place: u32) -> u32 {
-        let number = self.slots.len() as u32;
-        self.slots.push(list.entry.first + place);
+        let (number, slot) = (self.slots.len() as u32, list.entry.first + place);
+        if self.remember == Remember::Nothing {
+            return slot;
+        }
+        self.slots.push(slot);
         self.lists.push(list.number);
-        if self.with_codes {
+        if self.remember == Remember::Codes {
             let at = self.codes.len();
             self.codes.resize(at + layout.m(), 0);
             layout.get(list.codes, list.len(), place as usize, &mut self.codes[at..]);
@@ -50,9 +65,16 @@ impl Candidates {
         number
     }
 
-    /// Slots (n,).
-    pub fn slots(&self) -> &[u32] {
-        &self.slots
+    /// The slot of a row that was added.
+    #[inline]
+    pub(super) fn slot(&self, number: u32) -> u32 {
+        if self.remember == Remember::Nothing { number } else { self.slots[number as usize] }
+    }
+
+    /// What a hit keeps of its row's number: 0 where nothing is remembered.
+    #[inline]
+    pub(super) fn of_hit(&self, number: u32) -> u32 {
+        if self.remember == Remember::Nothing { 0 } else { number }
     }
 
     /// The candidate of a number, with a code of m bytes.
@@ -62,7 +84,7 @@ impl Candidates {
     #[inline]
     pub fn get(&self, number: u32, m: usize) -> Candidate<'_> {
         let i = number as usize;
-        let code = if self.with_codes { &self.codes[i * m..][..m] } else { &[] };
+        let code = if self.codes.is_empty() { &[] } else { &self.codes[i * m..][..m] };
         Candidate { slot: self.slots[i], list: self.lists[i], code }
     }
 }

@@ -7,6 +7,7 @@
 
 use ocelli_vector::Simd;
 
+use super::candidates::Candidates;
 use crate::error::Result;
 use crate::ranked::Ranked;
 use crate::shard::Shard;
@@ -18,14 +19,13 @@ const ROOM: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Numbered<'a> {
     pub shard: &'a Shard,
-    /// The slots of candidates; where there are none, numbers are slots.
-    pub slots: Option<&'a [u32]>,
+    pub candidates: &'a Candidates,
 }
 
 impl Numbered<'_> {
     #[inline]
     fn slot(self, found: Ranked) -> u32 {
-        self.slots.map_or(found.number(), |slots| slots[found.number() as usize])
+        self.candidates.slot(found.number())
     }
 
     /// # Errors

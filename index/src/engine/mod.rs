@@ -34,7 +34,8 @@
 //!
 //! # The way of a row
 //!
-//! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::rescore`]) → keep ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory.
+//! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::rescore`]) → keep ([`keep`]). Rows are known by slot until the end, since ids lie in
+//! scattered memory; or as candidates, where they are scored again by finer codes ([`candidates`]).
 //!
 //! # Many queries
 //!
@@ -57,7 +58,7 @@ mod survivors;
 mod tests;
 mod warm;
 
-pub(crate) use self::candidates::{Candidate, Candidates};
+pub(crate) use self::candidates::{Candidate, Candidates, Remember};
 pub(crate) use self::excluded::{Deleted, Excluded};
 use self::list::ShardList;
 use self::query::QueryScan;
@@ -170,8 +171,6 @@ pub(crate) struct Request<'a> {
     pub lists: &'a [(u32, f32)],
     /// Hits wanted.
     pub k: usize,
-    /// Whether hits are scored again: then [`Buffers::candidates`] has them.
-    pub refined: bool,
     /// Rows that cost more are of no interest.
     pub ceiling: f32,
     /// Whether all rows up to the ceiling are wanted: then there is no threshold to be found.
@@ -207,7 +206,7 @@ pub(crate) fn scan_one<'a>(
         prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
         scan.list(&list, base, ahead.map_or(&[], |next| next.codes), buffers)?;
     }
-    scan.finish(buffers)
+    scan.finish(&buffers.candidates)
 }
 
 /// The k best of the rows that the filter allows, whatever lists they are in: each of them is scored, and no
@@ -223,7 +222,7 @@ pub(crate) fn score_allowed<'a>(
 ) -> Result<Vec<Hit>> {
     let mut scan = QueryScan::new(target, request);
     scan.allowed(base, buffers)?;
-    scan.finish(buffers)
+    scan.finish(&buffers.candidates)
 }
 
 /// [`scan_one`] for several queries, with the same answers.
@@ -283,5 +282,5 @@ pub(crate) fn scan_tile(
         }
     }
     buffers.chains = chains;
-    scans.into_iter().map(|(scan, _)| scan.finish(buffers)).collect()
+    scans.into_iter().map(|(scan, _)| scan.finish(&buffers.candidates)).collect()
 }

@@ -17,7 +17,6 @@ use crate::error::Result;
 use crate::filter::Cancel;
 use crate::model::Metric;
 use crate::search::Hit;
-use crate::shard::Shard;
 use crate::snapshot::Row;
 
 /// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
@@ -37,7 +36,6 @@ pub(super) struct QueryScan<'a> {
     keep: Keep,
     scorer: Scorer<'a>,
     range: bool,
-    refined: bool,
     cancel: Option<&'a Cancel>,
 }
 
@@ -57,7 +55,6 @@ impl<'a> QueryScan<'a> {
             keep: Keep::new(request.k, request.ceiling),
             scorer: Scorer::new(target.simd, p.metric, tables),
             range: request.range,
-            refined: request.refined,
             cancel: request.cancel,
         }
     }
@@ -108,11 +105,10 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += list.len() as u64;
             counts.survived += survivors.len() as u64;
-            let candidates = self.refined.then_some(&mut *candidates);
             let good = Good { shard, keep: &mut self.keep, candidates };
             self.scorer.score(list, *base, survivors, scores, good)?;
         }
-        self.keep.tighten(numbered(shard, self.refined, candidates))?;
+        self.keep.tighten(Numbered { shard, candidates })?;
         for Span { list, base, bound, blocks, first } in &spans {
             let Some(threshold) = self.bound.threshold(bound, self.keep.tau) else {
                 continue;
@@ -128,12 +124,11 @@ impl<'a> QueryScan<'a> {
                 }
             }
             counts.survived += survivors.len() as u64;
-            let candidates = self.refined.then_some(&mut *candidates);
             let good = Good { shard, keep: &mut self.keep, candidates };
             self.scorer.score(list, *base, survivors, scores, good)?;
         }
         if spans.len() < lists.len() {
-            self.keep.tighten(numbered(shard, self.refined, candidates))?;
+            self.keep.tighten(Numbered { shard, candidates })?;
         }
         Ok(spans.len())
     }
@@ -179,7 +174,6 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += (end - start) as u64;
             counts.survived += survivors.len() as u64;
-            let candidates = self.refined.then_some(&mut *candidates);
             let good = Good { shard, keep: &mut self.keep, candidates };
             self.scorer.score(list, base, survivors, scores, good)?;
         }
@@ -220,7 +214,6 @@ impl<'a> QueryScan<'a> {
             };
             let i = slot - found.entry.first;
             if dead.is_empty() || !is_set(dead, i) {
-                let candidates = self.refined.then_some(&mut *candidates);
                 let good = Good { shard, keep: &mut self.keep, candidates };
                 self.scorer.score(&found, base, &[i], scores, good)?;
             }
@@ -232,9 +225,9 @@ impl<'a> QueryScan<'a> {
     ///
     /// # Errors
     /// As [`Self::warm_up`].
-    pub fn finish(self, buffers: &Buffers) -> Result<Vec<Hit>> {
+    pub fn finish(self, candidates: &Candidates) -> Result<Vec<Hit>> {
         let Target { model, simd, shard, index, .. } = *self.target;
-        let rows = numbered(shard, self.refined, &buffers.candidates);
+        let rows = Numbered { shard, candidates };
         let found = self.keep.finish(simd, rows)?;
         let l2 = model.metric() == Metric::L2;
         let mut hits = Vec::with_capacity(found.len());
@@ -242,7 +235,7 @@ impl<'a> QueryScan<'a> {
             let ordinal = rows.ordinal(*f)?;
             let score = if l2 { f.cost() } else { -f.cost() };
             let row = Row { shard: index, ordinal };
-            let candidate = if self.refined { f.number() } else { 0 };
+            let candidate = candidates.of_hit(f.number());
             hits.push(Hit { id: shard.id(ordinal)?, score, row, candidate });
         }
         // Numbers decided among equal costs so far; ids must.
@@ -255,11 +248,6 @@ impl<'a> QueryScan<'a> {
         }
         Ok(hits)
     }
-}
-
-/// What the numbers of rows stand for.
-fn numbered<'a>(shard: &'a Shard, refined: bool, candidates: &'a Candidates) -> Numbered<'a> {
-    Numbered { shard, slots: refined.then(|| candidates.slots()) }
 }
 
 /// Appends the rows whose bounds are the largest that there is.

@@ -15,8 +15,7 @@ use crate::shard::Shard;
 pub(super) struct Good<'a> {
     pub shard: &'a Shard,
     pub keep: &'a mut Keep,
-    /// Where hits are scored again.
-    pub candidates: Option<&'a mut Candidates>,
+    pub candidates: &'a mut Candidates,
 }
 
 /// See the module's introduction.
@@ -58,15 +57,11 @@ impl<'a> Scorer<'a> {
         if self.score == Score::InnerProduct {
             scores.iter_mut().for_each(|s| *s = -*s);
         }
-        let Good { shard, keep, mut candidates } = good;
+        let Good { shard, keep, candidates } = good;
         for (&i, &cost) in places.iter().zip(scores.iter()) {
             if keep.admits(cost) {
-                let number = match &mut candidates {
-                    Some(candidates) => candidates.add(self.tables.layout, list, i),
-                    None => list.entry.first + i,
-                };
-                let slots = candidates.as_deref().map(Candidates::slots);
-                keep.push(Numbered { shard, slots }, Ranked::new(cost, number))?;
+                let number = candidates.add(self.tables.layout, list, i);
+                keep.push(Numbered { shard, candidates }, Ranked::new(cost, number))?;
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ use ocelli_vector::refine::{Coarser, Finer};
 use ocelli_vector::{Simd, dense, encode, refine};
 
 use crate::container::{Reader, SectionKind};
+use crate::engine::Remember;
 use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
 use crate::model::{MAX_M, Metric, Model, Query};
@@ -186,9 +187,9 @@ impl Refinement {
         }
     }
 
-    /// Whether finer codes are decoded together with first codes.
-    pub(crate) fn needs_code(&self) -> bool {
-        self.finer().needs_code()
+    /// What a scan must remember of the rows that are scored again.
+    pub(crate) fn remember(&self) -> Remember {
+        if self.finer().needs_code() { Remember::Codes } else { Remember::Places }
     }
 
     fn finer(&self) -> Finer<'_> {

@@ -7,7 +7,9 @@ use ocelli_vector::Simd;
 use ocelli_vector::lut::ByteTable;
 
 use super::{ShardFailure, Snapshot};
-use crate::engine::{self, Candidates, Excluded, PROBE_TILE, Request, SCAN_TILE, Scratch, Target};
+use crate::engine::{
+    self, Candidates, Excluded, PROBE_TILE, Remember, Request, SCAN_TILE, Scratch, Target,
+};
 use crate::error::{Error, Result};
 use crate::filter::{Cancel, RowFilter};
 use crate::model::{Metric, Query};
@@ -310,8 +312,10 @@ impl Snapshot {
         }
         let Scratch { simd, tables, buffers, .. } = scratch;
         let simd = *simd;
-        let with_codes = model.refinement().is_some_and(|r| r.needs_code());
-        buffers.candidates.start(with_codes);
+        buffers.candidates.start(match model.refinement() {
+            Some(refinement) if params.refine > 0 => refinement.remember(),
+            _ => Remember::Nothing,
+        });
         tables.resize_with(tables.len().max(probed.len()), ByteTable::default);
         for (table, probed) in tables.iter_mut().zip(probed) {
             engine::fill_table(simd, model, &probed.query, table);
@@ -334,8 +338,7 @@ impl Snapshot {
                 let (range, cancel) = (ceiling < f32::INFINITY, params.cancel.as_ref());
                 let (lists, ceiling) = (&probed.lists, best.ceiling().min(ceiling));
                 let z = &probed.query.z;
-                let refined = params.refine > 0;
-                requests.push(Request { z, table, lists, k, refined, ceiling, range, cancel });
+                requests.push(Request { z, table, lists, k, ceiling, range, cancel });
             }
             let hits = match requests.as_slice() {
                 many if filter.is_some_and(|f| f.is_direct()) => {

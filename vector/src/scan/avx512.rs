@@ -244,9 +244,10 @@ unsafe fn column8_vbmi<const N: usize>(
     all: &mut [__m512i; N],
     odd: &mut [__m512i; N],
 ) {
-    // SAFETY: a row has 256 bytes.
-    let row =
-        |i: usize| unsafe { _mm512_loadu_si512(list.table.as_ptr().add(j * 256 + i * 64).cast()) };
+    let row = |i: usize| {
+        // SAFETY: a row has 256 bytes.
+        unsafe { _mm512_loadu_si512(list.table.as_ptr().add(j * 256 + i * 64).cast()) }
+    };
     let (t0, t1, t2, t3) = (row(0), row(1), row(2), row(3));
     for b in 0..N {
         let codes = codes(b);
