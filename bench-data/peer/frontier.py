@@ -50,7 +50,7 @@ CANDIDATES = 150
 BASE = "IVF2048,PQ16np"
 # Label in the result, kind for `ocelli train`, and the point that the result gives: lists and candidates that
 # reach the recall wanted of it.
-REFINED = (("16+32", "pq32", 64, 100), ("16+64", "pq64", 80, 130), ("sq8", "sq8", 64, 150), ("f16", "f16", 64, 150))
+REFINED = (("16+32", "pq32", 64, 100), ("16+64", "pq64", 72, 110), ("sq8", "sq8", 64, 150), ("f16", "f16", 64, 150))
 
 
 def say(text=""):

@@ -8,7 +8,7 @@ use ocelli_vector::refine::{sq8_byte, sq8_value};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::faiss::{KmeansOptions, Session};
+use crate::kmeans::{KmeansOptions, codebooks};
 use crate::sample::{common_spec, count_rows, gather_rows};
 use crate::{Error, Progress, ProgressFn, ROWS_PER_CENTROID, Result};
 
@@ -79,12 +79,11 @@ const ROWS: usize = 256 * REFINE_KSUB;
 ///
 /// pq: one codebook of 256 codewords for each sub-vector of z − (c + r̂), by k-means (Jégou, Tavenard, Douze,
 /// Amsaleg, *Searching in one billion vectors: re-rank with source coding*, 2011). sq8: per dimension the
-/// range and the growth of the steps. f16: nothing to learn. Equal input, seed and thread count give equal bits on one kind of
-/// machine. The model's own hash stays.
+/// range and the growth of the steps. f16: nothing to learn. Equal input and seed give equal bits. The model's own hash stays.
 ///
 /// # Errors
 /// Parts of another spec than the model's; fewer than 39 rows per codeword, unless forced; a number of
-/// sub-quantizers that does not divide the dimension; a part that cannot be read; FAISS's own.
+/// sub-quantizers that does not divide the dimension; a part that cannot be read.
 pub fn train_refinement(
     parts: &[Part],
     model: Model,
@@ -135,7 +134,13 @@ pub fn train_refinement(
             Refinement::sq8(&model, &linear, &cubic)?
         }
         RefineChoice::Pq(m) => {
-            let books = codebooks(&model, &encoded, m, options, progress)?;
+            let kmeans = KmeansOptions { niter: options.niter, ..KmeansOptions::default() };
+            let seed = |sub| u64::from(options.seed).wrapping_add(1 + sub);
+            let step =
+                |done| progress(Progress { stage: "refinement: quantizer", done, total: m as u64 });
+            let rest = rest(&model, &encoded);
+            let books =
+                pool.install(|| codebooks(&rest, d, m, REFINE_KSUB, &kmeans, seed, &step))?;
             Refinement::pq(&model, m, books)?
         }
     };
@@ -207,38 +212,6 @@ fn scalars(model: &Model, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
             .map_or((0.0, 0.0), |(_, linear, cubic)| (linear, cubic))
     };
     (0..d).into_par_iter().map(best).unzip()
-}
-
-/// Codebooks (m, 256, d / m) of what the codes leave over.
-fn codebooks(
-    model: &Model,
-    rows: &[Row],
-    m: usize,
-    options: &RefineOptions,
-    progress: ProgressFn<'_>,
-) -> Result<Vec<f32>> {
-    let d = model.parts().d;
-    let dsub = d / m;
-    let rest = rest(model, rows);
-    Session::run(options.threads, |faiss| {
-        let mut books = Vec::with_capacity(REFINE_KSUB * d);
-        for sub in 0..m {
-            let slice: Vec<f32> = rest
-                .chunks_exact(d)
-                .flat_map(|row| row[sub * dsub..][..dsub].iter().copied())
-                .collect();
-            let kmeans = KmeansOptions {
-                niter: options.niter,
-                // Sub-quantizers of equal data would be equal else.
-                seed: options.seed.wrapping_add(1 + sub as u32),
-                ..KmeansOptions::default()
-            };
-            books.extend(faiss.kmeans(&slice, rows.len(), dsub, REFINE_KSUB, &kmeans)?);
-            let (done, total) = (sub as u64 + 1, m as u64);
-            progress(Progress { stage: "refinement: quantizer", done, total });
-        }
-        Ok(books)
-    })?
 }
 
 /// Mean of ‖z − ẑ‖² over the rows.

@@ -112,6 +112,11 @@ impl SplitMix64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// Uniform in `0..1`, a multiple of 2⁻⁵³.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        (self.next() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
     /// `count` different numbers below `n`, in random order (Floyd's algorithm would need a set; `n` fits
     /// memory here, so the head of a shuffle does).
     pub(crate) fn sample(&mut self, n: usize, count: usize) -> Vec<usize> {

@@ -4,6 +4,8 @@
 //! its rows, summed in row order in float64. So nothing depends on threads, instruction levels or a BLAS,
 //! and the 16-bit assignment kernel takes half the multiplications of a float product.
 
+mod codebooks;
+mod seeding;
 mod two_level;
 
 use std::collections::BinaryHeap;
@@ -17,6 +19,8 @@ use rayon::prelude::*;
 
 use crate::sample::SplitMix64;
 use crate::{Error, Result};
+pub(crate) use codebooks::codebooks;
+pub use seeding::Seeding;
 pub use two_level::{TwoLevelOptions, two_level_kmeans, two_level_steps};
 
 /// How k-means runs. The default is FAISS's.
@@ -24,7 +28,9 @@ pub use two_level::{TwoLevelOptions, two_level_kmeans, two_level_steps};
 pub struct KmeansOptions {
     /// Lloyd iterations at most: it ends early where no row changes its centroid.
     pub niter: usize,
-    /// Seed of the initial centroids (random rows) and of the sample.
+    /// How the initial centroids are chosen.
+    pub seeding: Seeding,
+    /// Seed of the initial centroids and of the sample.
     pub seed: u64,
     /// Rows beyond `k` times this are left out by random choice: more change little and cost time.
     pub max_points_per_centroid: usize,
@@ -32,7 +38,7 @@ pub struct KmeansOptions {
 
 impl Default for KmeansOptions {
     fn default() -> Self {
-        Self { niter: 25, seed: 1234, max_points_per_centroid: 256 }
+        Self { niter: 25, seeding: Seeding::Rows, seed: 1234, max_points_per_centroid: 256 }
     }
 }
 
@@ -41,7 +47,7 @@ const TASK_ROWS: usize = 16 * 96;
 /// How much the halves of a split cluster differ: FAISS's factor.
 const SPLIT: f32 = 1.0 / 1024.0;
 
-/// Centroids `(k, d)`, row-major, of `x` `(n, d)` under L2 (Lloyd 1982): random rows to begin with, and a
+/// Centroids `(k, d)`, row-major, of `x` `(n, d)` under L2 (Lloyd 1982): rows to begin with, and a
 /// cluster that runs empty takes half of the largest. Runs on the current rayon pool; equal input gives
 /// equal bits whatever its size, at every instruction level.
 ///
@@ -112,9 +118,7 @@ fn lloyd(
         x
     };
     let n = x.len() / d;
-    let first = rng.sample(n, k);
-    let mut centroids: Vec<f32> =
-        first.into_iter().flat_map(|i| &x[i * d..][..d]).copied().collect();
+    let mut centroids = options.seeding.centroids(x, d, k, &mut rng);
     let mut found = vec![(u32::MAX, 0.0); n];
     let mut before: Vec<u32> = vec![u32::MAX; n];
     for iteration in 0..options.niter {

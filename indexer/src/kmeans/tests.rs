@@ -8,7 +8,9 @@ use super::two_level::two_level;
 use super::*;
 use crate::faiss::{KmeansOptions as FaissOptions, Session};
 
-const OPTIONS: KmeansOptions = KmeansOptions { niter: 10, seed: 7, max_points_per_centroid: 256 };
+const OPTIONS: KmeansOptions =
+    KmeansOptions { niter: 10, seeding: Seeding::Rows, seed: 7, max_points_per_centroid: 256 };
+const PLUS_PLUS: KmeansOptions = KmeansOptions { seeding: Seeding::PlusPlus, ..OPTIONS };
 const TWO: TwoLevelOptions = TwoLevelOptions { kmeans: OPTIONS, neighbours: 4, refinements: 3 };
 
 /// A mixture of 60 uneven components, so that centroids matter.
@@ -42,10 +44,14 @@ fn equal_bits_whatever_the_threads_and_the_level() {
     for (n, d, k) in [(3000, 8, 64), (2500, 24, 70), (2000, 3, 16), (900, 40, 256)] {
         let x = mixture(n, d, 1);
         let want = on(1, || lloyd(Simd::detect(), &x, d, k, &OPTIONS, &|_| ()));
+        let want_seeded = on(1, || lloyd(Simd::detect(), &x, d, k, &PLUS_PLUS, &|_| ()));
+        assert_ne!(want_seeded, want);
         let want_two = on(1, || two_level(Simd::detect(), &x, d, k, &TWO, &|_| ()));
         for simd in Simd::all() {
             let what = format!("{}, n {n}, d {d}, k {k}", simd.level());
             assert_eq!(on(3, || lloyd(simd, &x, d, k, &OPTIONS, &|_| ())), want, "{what}");
+            let seeded = on(3, || lloyd(simd, &x, d, k, &PLUS_PLUS, &|_| ()));
+            assert_eq!(seeded, want_seeded, "{what}");
             assert_eq!(on(3, || two_level(simd, &x, d, k, &TWO, &|_| ())), want_two, "{what}");
         }
     }
@@ -60,6 +66,43 @@ fn as_good_as_faiss() {
     let theirs = mse(&x, d, &faiss.unwrap());
     let ours = mse(&x, d, &kmeans(&x, n, d, k, &KmeansOptions::default(), &|_| ()).unwrap());
     assert!(ours < 1.03 * theirs, "{ours}, FAISS {theirs}");
+}
+
+/// Where data have long tails, in few dimensions, random rows leave these without centroids for long.
+#[test]
+fn careful_seeding_pays_in_few_dimensions() {
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let mut laplace = || {
+        let x: f32 = rng.random_range(-1.0..1.0);
+        -x.signum() * (1.0 - x.abs()).ln()
+    };
+    let x: Vec<f32> = (0..40_000).map(|_| laplace()).collect();
+    let error = |seeding| {
+        let options = KmeansOptions { seeding, ..KmeansOptions::default() };
+        mse(&x, 2, &kmeans(&x, 20_000, 2, 256, &options, &|_| ()).unwrap())
+    };
+    let (rows, careful) = (error(Seeding::Rows), error(Seeding::of_codebook(2)));
+    assert!(careful < 0.93 * rows, "{careful} from careful seeds, {rows} from random rows");
+}
+
+/// Rows that are far from everything are drawn, and rows that are drawn already are not.
+#[test]
+fn seeds_are_where_the_distances_are() {
+    // 997 rows near zero, each of its own, and three far away.
+    let x: Vec<f32> = (0..1000)
+        .flat_map(|i| {
+            let (near, far) = (i as f32 * 1e-6, [90.0, -70.0, 80.0]);
+            [if i % 400 == 133 { far[i / 400] } else { near }, -near]
+        })
+        .collect();
+    for seed in 0..20 {
+        let centroids = Seeding::PlusPlus.centroids(&x, 2, 16, &mut SplitMix64::new(seed));
+        let mut firsts: Vec<f32> = centroids.chunks_exact(2).map(|c| c[0]).collect();
+        firsts.sort_by(f32::total_cmp);
+        firsts.dedup();
+        assert_eq!(firsts.len(), 16);
+        assert_eq!((firsts[0], &firsts[14..]), (-70.0, &[80.0, 90.0][..]));
+    }
 }
 
 /// Two levels cost little quality, and the refinements are worth their time.
@@ -88,6 +131,7 @@ fn degenerate_rows_make_valid_centroids() {
         for k in [1, 16, 37] {
             for centroids in [
                 kmeans(x, n, 2, k, &OPTIONS, &|_| ()).unwrap(),
+                kmeans(x, n, 2, k, &PLUS_PLUS, &|_| ()).unwrap(),
                 two_level_kmeans(x, n, 2, k, &TWO, &|_| ()).unwrap(),
             ] {
                 assert_eq!(centroids.len(), 2 * k);

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{CoarseKmeans, MAX_FLAT_NLIST, TrainOptions};
 use crate::faiss::{OpqOptions, Session};
 use crate::kmeans::{
-    KmeansOptions, TwoLevelOptions, assign, kmeans, two_level_kmeans, two_level_steps,
+    KmeansOptions, TwoLevelOptions, assign, codebooks, kmeans, two_level_kmeans, two_level_steps,
 };
 use crate::pca::{Covariance, Mean};
 use crate::sample::{BLOCK_ROWS, SplitMix64};
@@ -192,8 +192,7 @@ pub(super) fn quantizer(
     options: &TrainOptions,
     stages: &mut Stages<'_>,
 ) -> Result<Quantizer> {
-    let TrainOptions { m, ksub, .. } = *options;
-    let (d, dsub) = (z.d, z.d / m);
+    let (m, ksub, d) = (options.m, options.ksub, z.d);
     let mut residuals = z.sample(ROWS_PER_WORD * ksub, seed(options, 1));
     let n = residuals.n();
     let lists = stages.time("assign", 0, |_| assign(&residuals.x, d, coarse))?;
@@ -203,24 +202,9 @@ pub(super) fn quantizer(
         row.iter_mut().zip(centroid).for_each(|(z, c)| *z -= c);
     });
 
-    let mut codebooks = Vec::with_capacity(ksub * d);
-    stages.time("product quantizer", m as u64, |step| {
-        for sub in 0..m {
-            let part: Vec<f32> = residuals
-                .x
-                .par_chunks_exact(d)
-                .flat_map_iter(|row| row[sub * dsub..][..dsub].iter().copied())
-                .collect();
-            let kmeans_options = KmeansOptions {
-                niter: options.niter,
-                // Parts must not share a seed, or those of equal data would be equal.
-                seed: seed(options, 2 + sub as u64),
-                ..KmeansOptions::default()
-            };
-            codebooks.extend(kmeans(&part, n, dsub, ksub, &kmeans_options, &|_| ())?);
-            step(sub as u64 + 1);
-        }
-        Ok(())
+    let codebooks = stages.time("product quantizer", m as u64, |step| {
+        let kmeans = KmeansOptions { niter: options.niter, ..KmeansOptions::default() };
+        codebooks(&residuals.x, d, m, ksub, &kmeans, |sub| seed(options, 2 + sub), step)
     })?;
 
     let transposed = encode::transpose(&codebooks, m, ksub);

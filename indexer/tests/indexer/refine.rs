@@ -68,7 +68,8 @@ fn an_index_gets_finer_codes_and_better_answers() {
     let first = 10_000 - 50;
     let queries = clustered(10_000, DIM, 9).split_off(first * DIM);
     let mut last_error = f64::INFINITY;
-    let choices = [RefineChoice::Pq(4), RefineChoice::Pq(16), RefineChoice::Sq8, RefineChoice::F16];
+    // (A quantizer of as many bytes as scalars has, 16, may be the better one.)
+    let choices = [RefineChoice::Pq(4), RefineChoice::Pq(8), RefineChoice::Sq8, RefineChoice::F16];
     for (number, choice) in (1u64..).zip(choices) {
         let train = || {
             let base = Model::open(&path).unwrap();

@@ -1,0 +1,39 @@
+//! Codebooks of a product quantizer: k-means in each part of the rows.
+
+use rayon::prelude::*;
+
+use super::{KmeansOptions, Seeding, kmeans};
+use crate::Result;
+
+/// Codebooks (m, ksub, d / m) of `x` (n, d), whose m parts are clustered each by itself, with the seed that `seed`
+/// has for it: parts of equal data would have equal codebooks else. On the current rayon pool; equal input gives equal
+/// bits. `step` hears the parts done. Of `options`, seed and seeding are not looked at.
+///
+/// # Errors
+/// As [`kmeans`].
+pub(crate) fn codebooks(
+    x: &[f32],
+    d: usize,
+    m: usize,
+    ksub: usize,
+    options: &KmeansOptions,
+    seed: impl Fn(u64) -> u64,
+    step: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<f32>> {
+    let dsub = d / m;
+    let mut codebooks = Vec::with_capacity(ksub * d);
+    for sub in 0..m {
+        let part: Vec<f32> = x
+            .par_chunks_exact(d)
+            .flat_map_iter(|row| row[sub * dsub..][..dsub].iter().copied())
+            .collect();
+        let options = KmeansOptions {
+            seed: seed(sub as u64),
+            seeding: Seeding::of_codebook(dsub),
+            ..*options
+        };
+        codebooks.extend(kmeans(&part, x.len() / d, dsub, ksub, &options, &|_| ())?);
+        step(sub as u64 + 1);
+    }
+    Ok(codebooks)
+}
