@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry::global;
 use opentelemetry::propagation::{Extractor, Injector};
-use tonic::codegen::http::HeaderMap;
+use tonic::codegen::http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// The header that carries a request's id, in and out.
-pub(super) const HEADER: &str = "x-request-id";
+const HEADER: &str = "x-request-id";
+/// The same, hashed already.
+static HEADER_NAME: HeaderName = HeaderName::from_static(HEADER);
 /// The longest id that is taken from a client.
 const MAX_ID_BYTES: usize = 64;
 
@@ -28,7 +30,7 @@ impl RequestId {
     /// The id that `headers` bring, if it is one: letters, digits and `-_.:`, 64 at most. Anything else
     /// would let a client write into logs; then, or without one, a new id.
     pub(super) fn of(headers: &HeaderMap) -> RequestId {
-        let given = headers.get(HEADER).and_then(|value| value.to_str().ok());
+        let given = headers.get(&HEADER_NAME).and_then(|value| value.to_str().ok());
         let fits = |c: u8| c.is_ascii_alphanumeric() || b"-_.:".contains(&c);
         match given {
             Some(id) if (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(fits) => {
@@ -51,6 +53,16 @@ impl RequestId {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Puts it into the headers of an answer.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        if let Ok(mut id) = HeaderValue::from_str(&self.0) {
+            // Never the same again: kept in the connection's table of headers, it would push out those that are,
+            // which then cost .2 to .6 µs to be written once more.
+            id.set_sensitive(true);
+            headers.insert(HEADER_NAME.clone(), id);
+        }
     }
 }
 

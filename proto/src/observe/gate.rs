@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use futures_util::future::Either;
 use tonic::body::Body;
 use tonic::codegen::Service;
-use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
+use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::{Code, Status};
 use tower_layer::Layer;
 
 use super::Rpc;
-use super::context::{HEADER, RequestId};
+use super::context::RequestId;
 
 /// Asked before anything else is done for a call, with its path; what it answers is why the call is refused.
 #[derive(Clone)]
@@ -53,9 +53,7 @@ impl Refusal {
     fn response(&self, id: &RequestId) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = self.headers.clone();
-        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
-            response.headers_mut().insert(HEADER, id);
-        }
+        id.write(response.headers_mut());
         response
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context as Task, Poll};
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http_body::{Body, Frame, SizeHint};
@@ -25,7 +25,7 @@ use tonic::service::Routes;
 use tracing::Span;
 
 use super::REQUEST_SECONDS;
-use super::context::{Context, HEADER, RequestId, adopt};
+use super::context::{Context, RequestId, adopt};
 use crate::DESCRIPTOR_SET;
 use crate::status::name;
 
@@ -181,11 +181,8 @@ async fn observe(State(rpc): State<Rpc>, request: Request, next: Next) -> Respon
         // A call that is dropped before its end was given up by its client.
         code: Code::Cancelled,
     };
-    let header = HeaderValue::from_str(id.as_str());
-    let mut response = Context::new(id, span).attach(next.run(request)).await;
-    if let Ok(header) = header {
-        response.headers_mut().insert(HEADER, header);
-    }
+    let mut response = Context::new(id.clone(), span).attach(next.run(request)).await;
+    id.write(response.headers_mut());
     match code(response.headers()) {
         // There is nothing but headers.
         Some(code) => {
