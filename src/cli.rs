@@ -372,7 +372,7 @@ pub struct MapArgs {
     )]
     pub dba: usize,
     #[command(flatten)]
-    pub expand: crate::query::ExpandArgs,
+    pub rerank: crate::query::RerankArgs,
     /// Print every query's average precision too (always in JSON)
     #[arg(long)]
     pub per_query: bool,

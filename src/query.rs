@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ArgGroup;
-use ocelli_index::{Expansion, ExpansionMethod};
+use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
+use ocelli_indexer::evaluate::Rerank;
 use ocelli_proto::role;
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
@@ -17,9 +18,9 @@ use crate::remote::{RemoteArgs, timed};
 /// Largest image or vector file; what is larger fits no message.
 const MAX_FILE_BYTES: u64 = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES as u64;
 
-/// How a query is expanded, for `ocelli query` and `ocelli eval map`.
+/// What is done beyond one search, for `ocelli query` and `ocelli eval map`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct ExpandArgs {
+pub struct RerankArgs {
     /// Search, make a new query of the query and its best hits, and search again.
     #[arg(long, value_enum, value_name = "METHOD")]
     pub expand: Option<ExpandMethod>,
@@ -32,6 +33,15 @@ pub struct ExpandArgs {
     /// How often, each time with the hits of the time before.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "expand")]
     pub rounds: u32,
+    /// Rank the best hits again by diffusion: by how well a walk from the query reaches them through each other.
+    #[arg(long)]
+    pub diffuse: bool,
+    /// Hits that take part in --diffuse.
+    #[arg(long, value_name = "N", default_value_t = 200, requires = "diffuse")]
+    pub diffuse_candidates: u32,
+    /// Nearest neighbours of each hit that may be its neighbours in --diffuse.
+    #[arg(long, value_name = "N", default_value_t = 50, requires = "diffuse")]
+    pub diffuse_neighbours: u32,
 }
 
 /// How the new query is made.
@@ -43,12 +53,22 @@ pub enum ExpandMethod {
     Alpha,
 }
 
-impl ExpandArgs {
-    /// For a search in this process; `None` where nothing is asked for.
+impl RerankArgs {
+    /// For a search in this process.
     ///
     /// # Errors
     /// A value out of range.
-    pub fn expansion(&self) -> Result<Option<Expansion>> {
+    pub fn rerank(&self) -> Result<Rerank> {
+        let diffusion = self.diffuse.then(|| Diffusion {
+            candidates: self.diffuse_candidates as usize,
+            neighbours: self.diffuse_neighbours as usize,
+            ..Diffusion::default()
+        });
+        diffusion.map_or(Ok(()), |diffusion| diffusion.check())?;
+        Ok(Rerank { expansion: self.expansion()?, diffusion })
+    }
+
+    fn expansion(&self) -> Result<Option<Expansion>> {
         let Some(method) = self.expand else { return Ok(None) };
         let method = match method {
             ExpandMethod::Aqe => ExpansionMethod::Average,
@@ -61,7 +81,7 @@ impl ExpandArgs {
     }
 
     /// For a server.
-    fn message(&self) -> Option<v1::Expansion> {
+    fn expansion_message(&self) -> Option<v1::Expansion> {
         let method = self.expand?;
         let (method, alpha) = match method {
             ExpandMethod::Aqe => (v1::ExpansionMethod::Average, None),
@@ -69,6 +89,12 @@ impl ExpandArgs {
         };
         let (k, rounds) = (self.expand_k, self.rounds);
         Some(v1::Expansion { method: method.into(), k, alpha, rounds })
+    }
+
+    /// For a server.
+    fn diffusion_message(&self) -> Option<v1::Diffusion> {
+        let (candidates, neighbours) = (self.diffuse_candidates, self.diffuse_neighbours);
+        self.diffuse.then(|| v1::Diffusion { candidates, neighbours, ..Default::default() })
     }
 }
 
@@ -116,7 +142,7 @@ pub struct QueryArgs {
     #[arg(long, value_name = "N")]
     pub refine: Option<u32>,
     #[command(flatten)]
-    pub expand: ExpandArgs,
+    pub rerank: RerankArgs,
     /// Accept an answer from a part of the shards if others are damaged.
     #[arg(long)]
     pub allow_partial: bool,
@@ -205,7 +231,8 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         refine: args.refine,
         with_keys: true,
         allow_partial: args.allow_partial,
-        expansion: args.expand.message(),
+        expansion: args.rerank.expansion_message(),
+        diffusion: args.rerank.diffusion_message(),
         ..Default::default()
     })
 }
@@ -266,7 +293,7 @@ fn to_json(response: &v1::SearchResponse) -> Value {
 }
 
 /// Stages of the search in order, in microseconds.
-fn stages(response: &v1::SearchResponse) -> [(&'static str, u64); 8] {
+fn stages(response: &v1::SearchResponse) -> [(&'static str, u64); 10] {
     let times = response.times.unwrap_or_default();
     [
         ("encode", times.encode_us),
@@ -275,6 +302,8 @@ fn stages(response: &v1::SearchResponse) -> [(&'static str, u64); 8] {
         ("probe", times.probe_us),
         ("lut", times.lut_us),
         ("scan", times.scan_us),
+        ("refine", times.refine_us),
+        ("diffuse", times.diffuse_us),
         ("keys", times.keys_us),
         ("total", times.total_us),
     ]

@@ -7,6 +7,7 @@
 
 pub mod coarse;
 pub mod container;
+pub mod diffuse;
 pub mod encoder;
 mod engine;
 pub mod error;
@@ -36,6 +37,7 @@ pub mod whitening;
 #[cfg(test)]
 mod storm;
 
+pub use diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use encoder::{Encoded, Encoder, EncoderScratch};
 pub use engine::{ScanCounts, Scratch};
 pub use error::{Error, ErrorCode, Result};

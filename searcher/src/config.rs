@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use ocelli_index::MAX_DIFFUSION_CANDIDATES;
 use ocelli_proto::client::ClientSecurity;
 use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
@@ -54,6 +55,8 @@ pub struct Config {
     pub max_filter_names: usize,
     /// The most hits that go into an expanded query.
     pub max_expansion_k: u32,
+    /// The most hits that a diffusion ranks.
+    pub max_diffusion_candidates: u32,
     /// Queries of one stream that are answered at a time.
     pub max_stream_queries: usize,
     /// Requests of one connection that are answered at a time.
@@ -152,6 +155,7 @@ impl Config {
             ("max_batch", self.max_batch as u64),
             ("max_range_hits", self.max_range_hits.into()),
             ("max_expansion_k", self.max_expansion_k.into()),
+            ("max_diffusion_candidates", self.max_diffusion_candidates.into()),
             ("max_stream_queries", self.max_stream_queries as u64),
             ("max_concurrent_requests", self.max_concurrent_requests.into()),
         ];
@@ -169,6 +173,11 @@ impl Config {
             "default_refine is {}; expected at most max_refine, {}",
             self.default_refine,
             self.max_refine
+        );
+        ensure!(
+            self.max_diffusion_candidates as usize <= MAX_DIFFUSION_CANDIDATES,
+            "max_diffusion_candidates is {}; expected at most {MAX_DIFFUSION_CANDIDATES}",
+            self.max_diffusion_candidates
         );
         ensure!(self.encoder.timeout_ms >= 1, "encoder.timeout_ms is 0; expected at least 1");
         Ok(())

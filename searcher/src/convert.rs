@@ -28,6 +28,7 @@ macro_rules! options {
             threshold: $request.score_threshold,
             filter: $request.filter.map(filter),
             expansion: $request.expansion,
+            diffusion: $request.diffusion,
             with_keys: $request.with_keys,
             allow_partial: $request.allow_partial,
         }

@@ -23,7 +23,8 @@ const STAGE_SECONDS: [f64; 19] = [
 ];
 
 /// The stages of a query, in their order.
-const STAGES: [&str; 8] = ["encode", "queue", "resolve", "probe", "lut", "scan", "refine", "keys"];
+const STAGES: [&str; 9] =
+    ["encode", "queue", "resolve", "probe", "lut", "scan", "refine", "diffuse", "keys"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueryLabels {
@@ -107,15 +108,16 @@ impl Metrics {
     /// Times of a request outside of the search. Stages that it did not have are left out.
     pub fn waited(&self, waits: &Waits) {
         let (encode, resolve) = (present(waits.encode), present(waits.resolve));
-        self.stages.observe([encode, Some(waits.queue), resolve, None, None, None, None, None]);
+        let queue = Some(waits.queue);
+        self.stages.observe([encode, queue, resolve, None, None, None, None, None, None]);
     }
 
     /// Times of a query in the search.
     pub fn searched(&self, times: &StageTimes, keys_time: Duration) {
-        let StageTimes { probe, lut, scan, refine } = *times;
-        let (refine, keys) = (present(refine), present(keys_time));
+        let StageTimes { probe, lut, scan, refine, diffuse } = *times;
+        let [refine, diffuse, keys] = [refine, diffuse, keys_time].map(present);
         let [probe, lut, scan] = [probe, lut, scan].map(Some);
-        self.stages.observe([None, None, None, probe, lut, scan, refine, keys]);
+        self.stages.observe([None, None, None, probe, lut, scan, refine, diffuse, keys]);
     }
 }
 

@@ -55,22 +55,27 @@ impl Work {
     }
 }
 
-/// The most codes of a short job: about 50 µs of scanning.
-const SHORT_CODES: usize = 64 << 10;
+/// The most codes of a short job: about 400 µs of scanning.
+const SHORT_CODES: usize = 512 << 10;
 /// Where queries take longer than this on average, none is short, however few its codes: shards may be read from
 /// a disk, say.
-const SHORT_NS: u64 = 200_000;
+const SHORT_NS: u64 = 500_000;
 
 /// How far threads that search stand back behind those that speak gRPC, where a core is short.
 const SEARCH_NICE: i32 = 5;
 
-/// Short jobs that are run between two looks at the sockets, where as many wait: a look costs half a search, and answers
-/// go out together. With 16 and more, requests wait where admission does not see them, until they are too old.
-const JOBS_PER_LOOK: usize = 12;
+/// How long short jobs are run between two looks at the sockets, where several wait: a look costs half a search, and
+/// answers go out together. With more, requests wait where admission does not see them, until they are too old.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
 
 /// Jobs that may wait for each thread, unless it is said: 20 ms of work where a server answers most, so that neither
 /// a burst nor a pause of the machine is taken for overload.
 const QUEUED_PER_THREAD: usize = 256;
+
+/// Jobs that may wait for each thread from the first refusal on until none waits: enough for the time between two looks. A
+/// longer queue that does not end answers no more queries, only later ones, and what they hold leaves the caches
+/// meanwhile.
+const QUEUED_WHILE_SHEDDING: usize = 32;
 
 /// The least number of queries before a job that tells how fast the queue moves.
 const TELLING: u64 = 8;
@@ -107,6 +112,8 @@ struct Queue {
     helpers: usize,
     /// Whether somebody left a job to those who ran at that time.
     left: bool,
+    /// Whether somebody was refused since the queue was empty.
+    shedding: bool,
     closed: bool,
 }
 
@@ -196,10 +203,11 @@ impl Shared {
             // The first time, what is in the sockets is read; the second time, who was read has been looked at.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
-            for _ in 0..JOBS_PER_LOOK {
+            let looked = Instant::now();
+            loop {
                 match self.help_once() {
-                    Helped::Job => {}
-                    Helped::LastJob => break,
+                    Helped::Job if looked.elapsed() < BETWEEN_LOOKS => {}
+                    Helped::Job | Helped::LastJob => break,
                     Helped::Done => return,
                 }
             }
@@ -254,6 +262,7 @@ impl Queue {
         let job = self.jobs.pop_front_if(|job| fits(job))?;
         self.queries -= job.queries;
         self.running += 1;
+        self.shedding &= !self.jobs.is_empty();
         Some(job)
     }
 }
@@ -330,7 +339,7 @@ impl Pool {
     /// # Errors
     /// Which limit is reached.
     pub fn admits(&self) -> std::result::Result<(), Full> {
-        self.admit(&self.shared.lock())
+        self.admit(&mut self.shared.lock())
     }
 
     /// The error of a refusal.
@@ -339,7 +348,8 @@ impl Pool {
             Code::ResourceExhausted,
             match full {
                 Full::Places => {
-                    format!("{} queries are waiting already, the limit", self.shared.max_queued)
+                    let limit = self.shared.max_queued;
+                    format!("too many queries are waiting already; there is room for {limit}")
                 }
                 Full::Time => {
                     let limit = self.shared.max_wait.as_millis();
@@ -349,15 +359,22 @@ impl Pool {
         )
     }
 
-    fn admit(&self, queue: &Queue) -> std::result::Result<(), Full> {
+    fn admit(&self, queue: &mut Queue) -> std::result::Result<(), Full> {
         let Shared { threads, max_queued, max_wait, .. } = *self.shared;
-        if queue.jobs.len() + queue.running >= threads.saturating_add(max_queued) {
-            return Err(Full::Places);
-        }
-        match self.shared.expected_wait(queue) > max_wait {
-            true => Err(Full::Time),
-            false => Ok(()),
-        }
+        let room = match queue.shedding {
+            true => max_queued.min(QUEUED_WHILE_SHEDDING.saturating_mul(threads)),
+            false => max_queued,
+        };
+        let full = if queue.jobs.len() + queue.running >= threads.saturating_add(room) {
+            Err(Full::Places)
+        } else if self.shared.expected_wait(queue) > max_wait {
+            Err(Full::Time)
+        } else {
+            return Ok(());
+        };
+        // Where nobody waits, those who run leave no room at all: nothing would end it.
+        queue.shedding = !queue.jobs.is_empty();
+        full
     }
 
     /// Runs `job` on a thread of the pool, or on the runtime's if it is short; answers with its result and the time that it
@@ -427,7 +444,7 @@ impl Pool {
         {
             let mut queue = self.shared.lock();
             if !admitted {
-                self.admit(&queue).map_err(|full| self.refusal(full))?;
+                self.admit(&mut queue).map_err(|full| self.refusal(full))?;
             }
             let (queries, ahead) = (work.queries as u64, queue.queries);
             queue.queries += queries;

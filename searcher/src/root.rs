@@ -1,10 +1,12 @@
 //! The root: asks every leaf of an index and merges what they found.
 
+mod rerank;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ocelli_index::{Expansion, Hit, Metric, Scratch, SearchResult, StageTimes};
+use ocelli_index::{Diffusion, Expansion, Hit, Metric, Scratch, SearchResult, StageTimes};
 use ocelli_proto::status::Code;
 
 use crate::error::{Error, Result};
@@ -30,6 +32,8 @@ pub struct RootParams {
     pub threshold: Option<f32>,
     /// How a query is expanded before it is answered.
     pub expansion: Option<Expansion>,
+    /// How the best hits are ranked again.
+    pub diffusion: Option<Diffusion>,
     /// Whether hits carry their keys.
     pub with_keys: bool,
 }
@@ -113,60 +117,29 @@ impl Root {
         params: &RootParams,
         scratch: &mut Scratch,
     ) -> Result<Vec<Merged>> {
-        let all = self.ask(x, &params.leaf, scratch)?;
-        let finish = |(merged, hits)| self.finish(merged, hits, params);
-        all.into_iter().map(finish).collect()
+        let mut leaf = params.leaf.clone();
+        if let Some(diffusion) = params.diffusion {
+            leaf.k = leaf.k.max(diffusion.candidates);
+        }
+        let all = self.ask(x, &leaf, scratch)?;
+        let queries = x.chunks_exact((x.len() / all.len().max(1)).max(1));
+        let finish = |(x, (mut merged, mut hits)): (&[f32], (Merged, Vec<LeafHit>))| {
+            self.rank(&mut hits);
+            if let Some(diffusion) = &params.diffusion {
+                let start = Instant::now();
+                self.diffuse(x, diffusion, &mut hits, &params.leaf)?;
+                merged.times.diffuse = start.elapsed();
+            }
+            self.finish(merged, hits, params)
+        };
+        queries.zip(all).map(finish).collect()
     }
 
-    /// The descriptors (n, dim) that the expansion of `params` makes of `x`, (n, dim), and the times that its
-    /// searches took for each of them; `x` as it is where no expansion is asked for. Searched next, they give the
-    /// expanded answers. A shard that fails takes no part where a partial answer is allowed.
-    ///
-    /// # Errors
-    /// As [`Root::search`]; vectors whose mean is not finite, or has no direction.
-    pub fn expand(
-        &self,
-        x: Vec<f32>,
-        params: &RootParams,
-        scratch: &mut Scratch,
-    ) -> Result<(Vec<f32>, Vec<StageTimes>)> {
-        let Some(expansion) = params.expansion else { return Ok((x, Vec::new())) };
-        let leaf = LeafParams { k: expansion.k, ..params.leaf.clone() };
-        let (mut times, mut queries) = (Vec::new(), x.clone());
-        for _ in 0..expansion.rounds {
-            let found = self.ask(&queries, &leaf, scratch)?;
-            if found.is_empty() {
-                break;
-            }
-            times.resize_with(found.len(), StageTimes::default);
-            let dim = x.len() / found.len();
-            let mut next = Vec::with_capacity(x.len());
-            for (((merged, mut hits), given), times) in
-                found.into_iter().zip(x.chunks_exact(dim)).zip(&mut times)
-            {
-                *times += merged.times;
-                hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
-                hits.truncate(expansion.k);
-                let vectors = self.vectors_at(&hits, &leaf)?;
-                next.extend(expansion.combine(given, &vectors)?);
-            }
-            queries = next;
+    /// Sorts the hits of several leaves; those of one are sorted.
+    fn rank(&self, hits: &mut [LeafHit]) {
+        if self.leaves.len() > 1 {
+            hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
         }
-        Ok((queries, times))
-    }
-
-    /// The vectors, (dim,), of hits, in their order; a damaged shard's are left out where that is allowed.
-    fn vectors_at(&self, hits: &[LeafHit], params: &LeafParams) -> Result<Vec<Vec<f32>>> {
-        params.cancel.check()?;
-        let mut vectors = Vec::with_capacity(hits.len());
-        for (leaf, hit) in hits {
-            match self.noted(self.leaves[*leaf].vector_at(hit.row)) {
-                Ok(vector) => vectors.push(vector),
-                Err(error) if params.allow_partial && error.code == Code::DataLoss => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(vectors)
     }
 
     /// What every leaf finds for each of `x`, (n, dim), not ranked yet.
@@ -207,6 +180,7 @@ impl Root {
             self.take(&mut merged, &mut hits, number, found.result);
         }
         truncated |= hits.len() > params.leaf.k;
+        self.rank(&mut hits);
         Ok((self.finish(merged, hits, params)?, truncated))
     }
 
@@ -252,17 +226,14 @@ impl Root {
         hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
     }
 
-    /// Ranks the hits of all leaves and reads their keys.
+    /// Keeps the best k of the ranked hits of all leaves and reads their keys.
     fn finish(
         &self,
         mut merged: Merged,
         mut hits: Vec<LeafHit>,
         params: &RootParams,
     ) -> Result<Merged> {
-        if self.leaves.len() > 1 {
-            hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
-            hits.truncate(params.leaf.k);
-        }
+        hits.truncate(params.leaf.k);
         if let Some(threshold) = params.threshold {
             hits.retain(|(_, hit)| match self.metric {
                 Metric::L2 => hit.score <= threshold,
@@ -330,5 +301,6 @@ fn slowest(a: &StageTimes, b: &StageTimes) -> StageTimes {
         lut: a.lut.max(b.lut),
         scan: a.scan.max(b.scan),
         refine: a.refine.max(b.refine),
+        diffuse: a.diffuse.max(b.diffuse),
     }
 }

@@ -28,13 +28,12 @@ pub fn map(args: MapArgs) -> Result<()> {
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
         anyhow::bail!("expected --descriptors or --index");
     };
-    let expansion = args.expand.expansion()?;
-    let expansion = expansion.as_ref();
+    let rerank = args.rerank.rerank()?;
     let bars = Bars::default();
     bars.report(Progress { stage: "rank", done: 0, total: 0 });
     let report = match args.protocol {
-        Protocol::Official => official(database, &truth, &open_parts(&args.queries)?, expansion)?,
-        Protocol::LeaveOneOut => leave_one_out(database, &truth, source, expansion)?,
+        Protocol::Official => official(database, &truth, &open_parts(&args.queries)?, &rerank)?,
+        Protocol::LeaveOneOut => leave_one_out(database, &truth, source, &rerank)?,
     };
     drop(bars);
     print(args.output.format, &report, |report| text(report, args.per_query))

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import trustme
-from ocelli_client import NO_ID, Client, Expansion, Id, Image, Key, Retry, SearchError, Term
+from ocelli_client import NO_ID, Client, Diffusion, Expansion, Id, Image, Key, Retry, SearchError, Term
 
 BIN = Path(os.environ["OCELLI_BIN"])
 ROWS, DIM = 400, 16
@@ -105,6 +105,11 @@ class ClientTest(unittest.TestCase):
         expanded = self.client.search(self.rows[5], nprobe=4, expansion=Expansion("average", k=3, rounds=2))
         self.assertEqual(len(expanded), 10)
         self.assertFalse(np.array_equal(plain.scores, expanded.scores))
+        # The same hits in another order, each with the score of the search.
+        diffused = self.client.search(self.rows[5], nprobe=4, diffusion=Diffusion(candidates=10, neighbours=3))
+        self.assertEqual(dict(zip(diffused.ids, diffused.scores)), dict(zip(plain.ids, plain.scores)))
+        batch = self.client.search_batch(self.rows[5:6], nprobe=4, diffusion=Diffusion(candidates=10, neighbours=3))
+        np.testing.assert_array_equal(batch.ids[0], diffused.ids)
 
     def test_many_queries_are_answered_in_their_order(self) -> None:
         found = [int(hits.ids[0]) for hits in self.client.search_many(self.rows[:100], k=1, nprobe=4, in_flight=7)]
@@ -258,6 +263,7 @@ class ClientTest(unittest.TestCase):
             allow=[1, Id(2), "x", Key("y")],
             deny=[3],
             expansion=Expansion("alpha", k=7, alpha=2.5, rounds=2),
+            diffusion=Diffusion(candidates=30, alpha=0.5),
             k=4,
             exact=True,
             score_threshold=0.25,
@@ -266,6 +272,8 @@ class ClientTest(unittest.TestCase):
         self.assertEqual((list(request.filter.allow.ids), list(request.filter.allow.keys)), ([1, 2], ["x", "y"]))
         self.assertEqual(list(request.filter.deny.ids), [3])
         self.assertEqual((request.expansion.k, request.expansion.alpha, request.expansion.rounds), (7, 2.5, 2))
+        self.assertEqual((request.diffusion.candidates, request.diffusion.alpha), (30, 0.5))
+        self.assertFalse(request.diffusion.HasField("gamma"))
         self.assertTrue(request.exact)
         self.assertEqual(request.score_threshold, 0.25)
         none = _request(Id(1), allow=None, deny=(), expansion=None)

@@ -53,6 +53,8 @@ pub struct StageTimes {
     pub scan: Duration,
     /// Scoring the best by their finer codes.
     pub refine: Duration,
+    /// Ranking the best by [`crate::Diffusion`], their vectors included: added by who does it, after a search.
+    pub diffuse: Duration,
 }
 
 impl std::ops::AddAssign for StageTimes {
@@ -61,6 +63,7 @@ impl std::ops::AddAssign for StageTimes {
         self.lut += other.lut;
         self.scan += other.scan;
         self.refine += other.refine;
+        self.diffuse += other.diffuse;
     }
 }
 
@@ -395,7 +398,7 @@ impl Snapshot {
             metric,
             shards_asked: self.members.len() + self.missing.len(),
             failed: Arc::clone(&failed),
-            times: StageTimes { probe: probed.time, lut, scan, refine },
+            times: StageTimes { probe: probed.time, lut, scan, refine, diffuse: Duration::ZERO },
         };
         Ok(probed.iter().zip(hits).map(result).collect())
     }

@@ -19,7 +19,7 @@ pub use groundtruth::{BoundingBox, GroundTruth, Query};
 pub use protocol::{MapReport, QueryScore, leave_one_out, official};
 pub use queries::{QueryList, write_query_list};
 pub(crate) use ranking::require_descriptors;
-pub use ranking::{ExactRanking, IndexRanking, Ranking};
+pub use ranking::{ExactRanking, IndexRanking, Ranking, Rerank};
 
 /// The name that ground truth knows a key by: the last path element up to its last dot.
 pub fn stem(key: &str) -> &str {

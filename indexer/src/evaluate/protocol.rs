@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use ocelli_index::{DescriptorSpec, Expansion, Part};
+use ocelli_index::{DescriptorSpec, Part};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::average_precision::{Judgement, average_precision, positive_ranks};
 use super::ranking::require_descriptors;
-use super::{GroundTruth, Ranking, stem};
+use super::{GroundTruth, Ranking, Rerank, stem};
 use crate::{Error, Result};
 
 /// Result of a protocol.
@@ -53,7 +53,7 @@ pub fn official(
     database: &dyn Ranking,
     truth: &GroundTruth,
     queries: &[Part],
-    expansion: Option<&Expansion>,
+    rerank: &Rerank,
 ) -> Result<MapReport> {
     if truth.queries.is_empty() {
         return Err(Error::Invalid("the ground truth names no queries".to_owned()));
@@ -78,7 +78,7 @@ pub fn official(
             images.mark(&mut judgements, &query.positives, Judgement::Positive);
             images.mark(&mut judgements, &query.junk, Judgement::Ignored);
             let start = Instant::now();
-            let ranking = database.rank_expanded(x, expansion, None)?;
+            let ranking = database.rank_again(x, rerank, None)?;
             let rank_ms = start.elapsed().as_secs_f64() * 1e3;
             let ranks = positive_ranks(ranking.iter().map(|&i| judgements[i as usize]));
             let score = QueryScore {
@@ -103,7 +103,7 @@ pub fn leave_one_out(
     database: &dyn Ranking,
     truth: &GroundTruth,
     source: Option<&dyn Ranking>,
-    expansion: Option<&Expansion>,
+    rerank: &Rerank,
 ) -> Result<MapReport> {
     if truth.labels.is_empty() {
         return Err(Error::Invalid("the ground truth has no labels (folder_label)".to_owned()));
@@ -149,7 +149,7 @@ pub fn leave_one_out(
                 _ => database.descriptor(image)?,
             };
             let start = Instant::now();
-            let ranking = database.rank_expanded(&x, expansion, Some(image))?;
+            let ranking = database.rank_again(&x, rerank, Some(image))?;
             let rank_ms = start.elapsed().as_secs_f64() * 1e3;
             let ranks = positive_ranks(ranking.iter().map(|&other| {
                 if other == image {

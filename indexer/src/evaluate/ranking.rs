@@ -2,12 +2,23 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{DescriptorSpec, Expansion, Metric, Part, PartKind, SearchParams, Snapshot};
+use ocelli_index::{
+    DescriptorSpec, Diffusion, Expansion, Metric, Part, PartKind, SearchParams, Snapshot,
+};
 use ocelli_vector::{dot, l2_sq};
 
 use crate::dba::Neighbours;
 use crate::train::default_metric;
 use crate::{Error, Result};
+
+/// What is done beyond one ranking by scores; the default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rerank {
+    /// A new query of the query and its best images.
+    pub expansion: Option<Expansion>,
+    /// The best images, of that query, ranked again.
+    pub diffusion: Option<Diffusion>,
+}
 
 /// A set of images that can be ranked. Images are numbered 0 to `keys().len()`.
 pub trait Ranking: Sync {
@@ -37,27 +48,32 @@ pub trait Ranking: Sync {
         self.descriptor(image)
     }
 
-    /// [`Self::rank`] for the query that `expansion` makes of `x` and its best images, among which `itself` (the
-    /// image that queries, where it is taken out of the ranking) does not count.
+    /// [`Self::rank`] for the query that the expansion of `rerank` makes of `x` and its best images, the best of them
+    /// in the order of its diffusion. For neither does `itself` count (the image that queries, where it is taken out of the
+    /// ranking).
     ///
     /// # Errors
-    /// As [`Self::rank`]; what the expansion refuses.
-    fn rank_expanded(
-        &self,
-        x: &[f32],
-        expansion: Option<&Expansion>,
-        itself: Option<u32>,
-    ) -> Result<Vec<u32>> {
-        let Some(expansion) = expansion else { return self.rank(x) };
+    /// As [`Self::rank`]; what expansion and diffusion refuse.
+    fn rank_again(&self, x: &[f32], rerank: &Rerank, itself: Option<u32>) -> Result<Vec<u32>> {
+        let best = |ranking: &[u32], n| -> Result<(Vec<u32>, Vec<Vec<f32>>)> {
+            let best = ranking.iter().copied().filter(|&image| Some(image) != itself).take(n);
+            best.map(|image| Ok((image, self.ranked(image)?))).collect()
+        };
         let mut query = x.to_vec();
-        for _ in 0..expansion.rounds {
-            let ranking = self.rank(&query)?;
-            let best = ranking.into_iter().filter(|&image| Some(image) != itself);
-            let hits: Vec<Vec<f32>> =
-                best.take(expansion.k).map(|image| self.ranked(image)).collect::<Result<_>>()?;
-            query = expansion.combine(x, &hits)?;
+        if let Some(expansion) = &rerank.expansion {
+            for _ in 0..expansion.rounds {
+                let (_, hits) = best(&self.rank(&query)?, expansion.k)?;
+                query = expansion.combine(x, &hits)?;
+            }
         }
-        self.rank(&query)
+        let mut ranking = self.rank(&query)?;
+        if let Some(diffusion) = &rerank.diffusion {
+            let (images, vectors) = best(&ranking, diffusion.candidates)?;
+            let order = diffusion.order(ocelli_index::simd(), &query, &vectors)?;
+            let places = ranking.iter_mut().filter(|image| Some(**image) != itself);
+            places.zip(order).for_each(|(place, hit)| *place = images[hit]);
+        }
+        Ok(ranking)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use ocelli_index::{Expansion, ExpansionMethod};
+use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
 use ocelli_indexer::evaluate::{
-    ExactRanking, GroundTruth, Ranking, leave_one_out, official, stem, write_query_list,
+    ExactRanking, GroundTruth, Ranking, Rerank, leave_one_out, official, stem, write_query_list,
 };
 use tempfile::tempdir;
 
@@ -36,11 +36,11 @@ fn both_protocols_by_hand() {
     let truth = GroundTruth::open(&path).unwrap();
     let database = ExactRanking::open(&[part], 0).unwrap();
 
-    let report = official(&database, &truth, &queries, None).unwrap();
+    let report = official(&database, &truth, &queries, &Rerank::default()).unwrap();
     assert!((report.map - (0.5 + 7.0 / 24.0)).abs() < 1e-12, "{report:?}");
     assert_eq!((report.images, report.positives_missing), (4, 0));
 
-    let report = leave_one_out(&database, &truth, None, None).unwrap();
+    let report = leave_one_out(&database, &truth, None, &Rerank::default()).unwrap();
     let by_name: Vec<(&str, f64)> =
         report.queries.iter().map(|q| (q.name.as_str(), q.average_precision)).collect();
     let expected = [("a", 0.5 + 7.0 / 24.0), ("b", 0.125 + 7.0 / 24.0), ("d", 0.125 + 7.0 / 24.0)];
@@ -61,12 +61,15 @@ fn expansion_and_augmentation_by_hand() {
         ExactRanking::open(&[part], dba)
     };
     let plain = open(0).unwrap();
-    let expansion = |k, rounds| Expansion { method: ExpansionMethod::Average, k, rounds };
-    assert_eq!(plain.rank_expanded(&[5.8], None, None).unwrap(), [1, 3, 2, 0]);
+    let expansion = |k, rounds| Rerank {
+        expansion: Some(Expansion { method: ExpansionMethod::Average, k, rounds }),
+        diffusion: None,
+    };
+    assert_eq!(plain.rank_again(&[5.8], &Rerank::default(), None).unwrap(), [1, 3, 2, 0]);
     // 5.8 finds b; the mean is 4.4, which c is nearer to than d.
-    assert_eq!(plain.rank_expanded(&[5.8], Some(&expansion(1, 1)), None).unwrap(), [1, 2, 0, 3]);
+    assert_eq!(plain.rank_again(&[5.8], &expansion(1, 1), None).unwrap(), [1, 2, 0, 3]);
     // Of a, without itself: (1 + 2.5 + 3) / 3.
-    let of_a = plain.rank_expanded(&[1.0], Some(&expansion(2, 1)), Some(0)).unwrap();
+    let of_a = plain.rank_again(&[1.0], &expansion(2, 1), Some(0)).unwrap();
     assert_eq!(of_a, [2, 1, 0, 3]);
 
     let augmented = open(1).unwrap();
@@ -77,6 +80,29 @@ fn expansion_and_augmentation_by_hand() {
     assert_eq!(augmented.rank(&[5.8]).unwrap(), [3, 1, 2, 0]);
     let error = open(4).err().unwrap().to_string();
     assert!(error.contains("expected 1 to 3"), "{error}");
+}
+
+/// Photos by their direction in degrees. From 0, by way of each other, 10 to 50 come before -45, which is on its own; the
+/// image that asks keeps its place, and so do those after the candidates.
+#[test]
+fn diffusion_reorders_the_best_by_hand() {
+    let dir = tempdir().unwrap();
+    let degrees: [f32; 8] = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, -45.0, 80.0];
+    let at = |degrees: f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
+    let names = ["0", "10", "20", "30", "40", "50", "-45", "80"];
+    let vectors = degrees.map(at);
+    let rows: Vec<(&str, &[f32])> = names.into_iter().zip(vectors.iter().map(|v| &v[..])).collect();
+    let part = descriptors(&dir.path().join("db.part"), &spec(2), &rows);
+    let database = ExactRanking::open(&[part], 0).unwrap();
+    assert_eq!(database.rank(&at(0.0)).unwrap(), [0, 1, 2, 3, 4, 6, 5, 7]);
+    let diffusion =
+        Diffusion { candidates: 6, neighbours: 2, query_neighbours: 2, ..Diffusion::default() };
+    let rerank = Rerank { expansion: None, diffusion: Some(diffusion) };
+    let ranked = database.rank_again(&at(0.0), &rerank, Some(0)).unwrap();
+    assert_eq!((ranked[0], ranked[6], ranked[7]), (0, 6, 7), "{ranked:?}");
+    let mut thread = ranked[1..6].to_vec();
+    thread.sort_unstable();
+    assert_eq!(thread, [1, 2, 3, 4, 5]);
 }
 
 /// Vectors from elsewhere need not have unit norm: a long one must not win by its length.

@@ -76,7 +76,7 @@ pub async fn streams(url: &str, rows: &[&[f32]], n: usize) -> Result<usize> {
             for (tag, x) in (0..).zip(queries) {
                 // What is refused for overload is asked again, as a client should.
                 loop {
-                    let search = Some(crate::search(&x));
+                    let search = Some(crate::search(&x, crate::NPROBE));
                     sender.send(v1::StreamSearchRequest { tag, search }).await?;
                     let answer = answers.message().await?.context("an answer")?;
                     anyhow::ensure!(answer.tag == tag, "another tag");

@@ -202,6 +202,7 @@ fn times(stages: &StageTimes, keys: Duration, waits: &Waits) -> v1::SearchTimes 
         lut_us: us(stages.lut),
         scan_us: us(stages.scan),
         refine_us: us(stages.refine),
+        diffuse_us: us(stages.diffuse),
         keys_us: us(keys),
         total_us: us(waits.total),
     }

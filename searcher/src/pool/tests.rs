@@ -58,6 +58,48 @@ async fn a_full_queue_refuses_and_an_abandoned_job_never_runs() -> Result<()> {
     Ok(())
 }
 
+/// From the first refusal on there is less room, until nobody waits.
+#[tokio::test]
+async fn who_has_refused_keeps_a_short_queue_until_it_was_empty() -> Result<()> {
+    const ROOM: usize = QUEUED_WHILE_SHEDDING + 8;
+    let pool = Arc::new(Pool::new(1, ROOM, LONG)?);
+    let (release, blocker) = blocked(&pool).await;
+    // The fifth and the eleventh job hold the thread up, too.
+    let mut gates = Vec::new();
+    let mut waiting = Vec::new();
+    for number in 0..ROOM {
+        let (started, has_started) = oneshot::channel();
+        let (open, gate) = mpsc::channel::<()>();
+        let mut job = Box::pin(pool.run(LONG_WORK, move |_| {
+            let _ = started.send(());
+            let _ = gate.recv();
+        }));
+        assert!(pool.admits().is_ok() && !poll_once(&mut job).await);
+        waiting.push(job);
+        if number == 4 || number == 10 {
+            gates.push((open, has_started));
+        }
+    }
+    assert_eq!(pool.admits(), Err(Full::Places));
+    drop(release);
+    blocker.await.expect("no panic");
+    let [(fifth, fifth_runs), (eleventh, eleventh_runs)] = gates.try_into().expect("two");
+    fifth_runs.await.expect("it runs");
+    assert_eq!(pool.shared.lock().jobs.len(), QUEUED_WHILE_SHEDDING + 3);
+    assert_eq!(pool.admits(), Err(Full::Places));
+    drop(fifth);
+    eleventh_runs.await.expect("it runs");
+    assert_eq!(pool.shared.lock().jobs.len(), QUEUED_WHILE_SHEDDING - 3);
+    assert_eq!(pool.admits(), Ok(()));
+    assert!(pool.shared.lock().shedding);
+    drop(eleventh);
+    for job in waiting {
+        job.await?;
+    }
+    assert!(!pool.shared.lock().shedding);
+    Ok(())
+}
+
 /// Polls a future once.
 async fn poll_once<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
     std::future::poll_fn(|task| Poll::Ready(future.as_mut().poll(task).is_ready())).await

@@ -263,6 +263,7 @@ pub(super) fn search_span() -> Span {
         lut_us = Empty,
         scan_us = Empty,
         refine_us = Empty,
+        diffuse_us = Empty,
         codes_scanned = Empty,
         codes_scored = Empty,
     )
@@ -278,6 +279,7 @@ pub(super) fn record(span: &Span, times: &StageTimes, scratch: &Scratch) {
         ("lut_us", times.lut),
         ("scan_us", times.scan),
         ("refine_us", times.refine),
+        ("diffuse_us", times.diffuse),
     ];
     for (name, time) in stages {
         span.record(name, time.as_micros() as u64);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ocelli_index::{Cancel, Expansion, ExpansionMethod, Filter, Hash};
+use ocelli_index::{Cancel, Diffusion, Expansion, ExpansionMethod, Filter, Hash};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -65,6 +65,7 @@ pub fn options(
     let threshold = options.threshold.map(|t| threshold("score_threshold", t)).transpose()?;
     let filter = options.filter.map(|filter| self::filter(filter, limits)).transpose()?;
     let expansion = options.expansion.map(|wanted| expansion(wanted, limits)).transpose()?;
+    let diffusion = options.diffusion.map(|wanted| diffusion(&wanted, limits)).transpose()?;
     let searches = 1 + expansion.map_or(0, |expansion| expansion.rounds as u32);
     let leaf = LeafParams {
         k,
@@ -74,7 +75,8 @@ pub fn options(
         filter,
         cancel: cancel.clone(),
     };
-    Ok((RootParams { leaf, threshold, expansion, with_keys: options.with_keys }, searches))
+    let with_keys = options.with_keys;
+    Ok((RootParams { leaf, threshold, expansion, diffusion, with_keys }, searches))
 }
 
 /// The limit of a range search, whose threshold must be there; what it has no use for is taken out.
@@ -170,6 +172,34 @@ fn expansion(wanted: v1::Expansion, limits: &Limits) -> Result<Expansion> {
         k => k,
     };
     Ok(Expansion { method, k: k as usize, rounds: wanted.rounds.max(1) as usize })
+}
+
+/// The diffusion that a query wants, with its defaults.
+fn diffusion(wanted: &v1::Diffusion, limits: &Limits) -> Result<Diffusion> {
+    let refuse = |field: &str, found: String, expected: String| {
+        let message = format!("{field} is {found}; expected {expected}");
+        Err(Error::invalid(message).at(format!("diffusion.{field}")))
+    };
+    let max = limits.max_diffusion_candidates;
+    if wanted.candidates > max {
+        return refuse("candidates", wanted.candidates.to_string(), format!("1 to {max}"));
+    }
+    let default = Diffusion::default();
+    let or = |given: u32, default: usize| if given == 0 { default } else { given as usize };
+    let diffusion = Diffusion {
+        candidates: or(wanted.candidates, default.candidates.min(max as usize)),
+        neighbours: or(wanted.neighbours, default.neighbours),
+        query_neighbours: or(wanted.query_neighbours, default.query_neighbours),
+        gamma: wanted.gamma.unwrap_or(default.gamma),
+        alpha: wanted.alpha.unwrap_or(default.alpha),
+    };
+    if !(0.0..=MAX_ALPHA).contains(&diffusion.gamma) {
+        return refuse("gamma", diffusion.gamma.to_string(), format!("0 to {MAX_ALPHA}"));
+    }
+    if !(0.0..1.0).contains(&diffusion.alpha) {
+        return refuse("alpha", diffusion.alpha.to_string(), "0 to less than 1".to_owned());
+    }
+    Ok(diffusion)
 }
 
 /// The number of hits.

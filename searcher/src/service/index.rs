@@ -128,10 +128,10 @@ impl OpenIndex {
     }
 
     /// How much a query is: the codes of as many lists as it probes, if lists were equally long. What it takes to
-    /// apply a filter is not known.
+    /// apply a filter, or to rank by diffusion, is not known.
     pub(super) fn work(&self, params: &RootParams, searches: u32) -> Work {
         let leaf = &params.leaf;
-        if leaf.filter.is_some() {
+        if leaf.filter.is_some() || params.diffusion.is_some() {
             return Work::unknown(1);
         }
         let lists = leaf.nprobe.min(self.nlist) as u64 * u64::from(searches);

@@ -79,6 +79,8 @@ pub struct Options {
     pub filter: Option<Filter>,
     /// Query expansion.
     pub expansion: Option<v1::Expansion>,
+    /// Ranking by diffusion.
+    pub diffusion: Option<v1::Diffusion>,
     /// Whether hits carry their keys.
     pub with_keys: bool,
     /// Whether some shards may fail.
@@ -197,6 +199,8 @@ pub struct Limits {
     pub max_filter_names: usize,
     /// The most hits that go into an expanded query.
     pub max_expansion_k: u32,
+    /// The most hits that a diffusion ranks.
+    pub max_diffusion_candidates: u32,
     /// The longest time of a request.
     pub max_time: Duration,
     /// Unanswered queries of one stream.

@@ -45,6 +45,7 @@ impl Searcher {
                 max_range_hits: config.max_range_hits,
                 max_filter_names: config.max_filter_names,
                 max_expansion_k: config.max_expansion_k,
+                max_diffusion_candidates: config.max_diffusion_candidates,
                 max_time: Duration::from_millis(config.max_time_ms),
                 max_stream_queries: config.max_stream_queries,
             },

@@ -107,6 +107,7 @@ impl Searcher {
             lut_us = us(times.lut),
             scan_us = us(times.scan),
             refine_us = us(times.refine),
+            diffuse_us = us(times.diffuse),
             keys_us = us(keys_time),
             left_out = silent,
             "slow query"

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ocelli_index::{Expansion, ExpansionMethod, Filter, Name, Scratch, SearchParams};
+use ocelli_index::{Diffusion, Expansion, ExpansionMethod, Filter, Name, Scratch, SearchParams};
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -357,6 +357,67 @@ async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
     ];
     for (wanted, field) in refused {
         let search = v1::SearchRequest { expansion: Some(wanted), ..one(vector(numbers(3, DIM))) };
+        let status = client.search(search).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert_eq!(reason(&status), (ErrorReason::FieldInvalid, field.to_owned()));
+    }
+    Ok(())
+}
+
+/// Diffusion over the wire, alone and in a batch, has the order that the hits' vectors give in this process, with the scores
+/// of the search; what makes no sense is refused with its field.
+#[tokio::test]
+async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
+    let world = World::new()?;
+    let server = world.serve("").await?;
+    let mut client = server.client().await?;
+    let wanted =
+        v1::Diffusion { candidates: 30, neighbours: 6, query_neighbours: 3, ..Default::default() };
+    let diffusion =
+        Diffusion { candidates: 30, neighbours: 6, query_neighbours: 3, ..Diffusion::default() };
+    // More hits than candidates: the rest follows as it was found. And fewer.
+    for k in [40, 12] {
+        let oracle = |x: &[f32]| -> Result<(Vec<u64>, Vec<f32>)> {
+            let params = SearchParams { nprobe: 1000, k: k.max(30), ..SearchParams::default() };
+            let hits = world.snapshot.search(x, &params)?.hits;
+            let vectors = hits.iter().map(|hit| world.snapshot.vector(hit.row));
+            let vectors: Vec<Vec<f32>> = vectors.collect::<Result<_, _>>()?;
+            let order = diffusion.order(ocelli_index::simd(), x, &vectors)?;
+            Ok(order.into_iter().take(k).map(|hit| (hits[hit].id, hits[hit].score)).unzip())
+        };
+        let plain = v1::SearchRequest { k: k as u32, ..one(vector(numbers(3, DIM))) };
+        let search = v1::SearchRequest { diffusion: Some(wanted), ..plain.clone() };
+        let found = client.search(search).await?.into_inner();
+        let (ids, scores) = oracle(&numbers(3, DIM))?;
+        assert_eq!((&found.ids, &found.scores), (&ids, &scores), "k = {k}");
+        let before = client.search(plain).await?.into_inner().ids;
+        assert_ne!(ids[..12], before[..12], "k = {k}: nothing was ranked again");
+        if k == 40 {
+            assert_eq!(ids[30..], before[30..]);
+            assert!(found.times.context("times")?.diffuse_us > 0);
+        }
+
+        let queries = [3, 4].map(|seed| v1::BatchQuery { terms: terms(numbers(seed, DIM)) });
+        let batch = v1::BatchSearchRequest {
+            queries: queries.to_vec(),
+            k: k as u32,
+            nprobe: 1000,
+            diffusion: Some(wanted),
+            ..Default::default()
+        };
+        let results = client.batch_search(batch).await?.into_inner().results;
+        assert_eq!(results[0].ids, ids);
+        assert_eq!(results[1].ids, oracle(&numbers(4, DIM))?.0);
+    }
+
+    let refused = [
+        (v1::Diffusion { candidates: 1001, ..Default::default() }, "diffusion.candidates"),
+        (v1::Diffusion { gamma: Some(-1.0), ..Default::default() }, "diffusion.gamma"),
+        (v1::Diffusion { alpha: Some(1.0), ..Default::default() }, "diffusion.alpha"),
+        (v1::Diffusion { alpha: Some(f32::NAN), ..Default::default() }, "diffusion.alpha"),
+    ];
+    for (wanted, field) in refused {
+        let search = v1::SearchRequest { diffusion: Some(wanted), ..one(vector(numbers(3, DIM))) };
         let status = client.search(search).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert_eq!(reason(&status), (ErrorReason::FieldInvalid, field.to_owned()));

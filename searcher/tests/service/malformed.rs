@@ -53,6 +53,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         refine: Some(0),
         score_threshold: Some(0.1),
         expansion,
+        diffusion: Some(v1::Diffusion { gamma: Some(2.0), ..Default::default() }),
         ..plain.clone()
     };
     let batch = v1::BatchSearchRequest {

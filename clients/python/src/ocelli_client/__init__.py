@@ -9,7 +9,7 @@
 
 from ._client import Client
 from ._errors import SearchError
-from ._query import Expansion, Id, Image, Key, Query, Term
+from ._query import Diffusion, Expansion, Id, Image, Key, Query, Term
 from ._result import NO_ID, BatchHits, Hits
 from ._retry import Retry
 
@@ -17,6 +17,7 @@ __all__ = [
     "NO_ID",
     "BatchHits",
     "Client",
+    "Diffusion",
     "Expansion",
     "Hits",
     "Id",

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from . import _query
 from ._errors import SearchError
 from ._generated.ocelli.v1 import search_pb2
-from ._query import Expansion, Id, Key, Query, Term
+from ._query import Diffusion, Expansion, Id, Key, Query, Term
 from ._result import BatchHits, Hits
 from ._retry import RETRYABLE, Retry
 
@@ -103,6 +103,7 @@ class Client:
         allow: Union[Iterable[Union[Id, Key, int, str]], None] = None,
         deny: Iterable[Union[Id, Key, int, str]] = (),
         expansion: Union[Expansion, None] = None,
+        diffusion: Union[Diffusion, None] = None,
         generation: int = 0,
         with_keys: bool = True,
         allow_partial: bool = False,
@@ -125,6 +126,7 @@ class Client:
             allow=allow,
             deny=deny,
             expansion=expansion,
+            diffusion=diffusion,
             generation=generation,
             with_keys=with_keys,
             allow_partial=allow_partial,
@@ -229,10 +231,12 @@ def _request(
     allow: _Filters = None,
     deny: Iterable[Union[Id, Key, int, str]] = (),
     expansion: Union[Expansion, None] = None,
+    diffusion: Union[Diffusion, None] = None,
     **fields: Any,
 ) -> search_pb2.SearchRequest:
     request = search_pb2.SearchRequest(terms=_terms(query), **fields)
-    _limit(request, allow, deny, expansion)
+    _limit(request, allow, deny)
+    _rerank(request, expansion, diffusion)
     return request
 
 
@@ -242,23 +246,33 @@ def _request_batch(
     allow: _Filters = None,
     deny: Iterable[Union[Id, Key, int, str]] = (),
     expansion: Union[Expansion, None] = None,
+    diffusion: Union[Diffusion, None] = None,
     with_keys: bool = True,
     **fields: Any,
 ) -> search_pb2.BatchSearchRequest:
     queries_sent = [search_pb2.BatchQuery(terms=terms) for terms in queries]
     request = search_pb2.BatchSearchRequest(queries=queries_sent, with_keys=with_keys, **fields)
-    _limit(request, allow, deny, expansion)
+    _limit(request, allow, deny)
+    _rerank(request, expansion, diffusion)
     return request
+
+
+def _rerank(
+    request: Union[search_pb2.SearchRequest, search_pb2.BatchSearchRequest],
+    expansion: Union[Expansion, None],
+    diffusion: Union[Diffusion, None],
+) -> None:
+    if expansion is not None:
+        request.expansion.CopyFrom(expansion.message())
+    if diffusion is not None:
+        request.diffusion.CopyFrom(diffusion.message())
 
 
 def _limit(
     request: Union[search_pb2.SearchRequest, search_pb2.BatchSearchRequest],
     allow: _Filters,
     deny: Iterable[Union[Id, Key, int, str]],
-    expansion: Union[Expansion, None],
 ) -> None:
-    if expansion is not None:
-        request.expansion.CopyFrom(expansion.message())
     denied = _query.image_set(deny)
     if allow is not None:
         request.filter.allow.CopyFrom(_query.image_set(allow))

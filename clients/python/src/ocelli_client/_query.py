@@ -10,7 +10,7 @@ from typing import Literal, Union
 import numpy as np
 import numpy.typing as npt
 
-from ._generated.ocelli.v1 import common_pb2, expansion_pb2, search_pb2
+from ._generated.ocelli.v1 import common_pb2, diffusion_pb2, expansion_pb2, search_pb2
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,32 @@ class Expansion:
             raise ValueError(f"expansion method {self.method!r}: expected one of {', '.join(methods)}")
         return expansion_pb2.Expansion(
             method=methods[self.method], k=self.k, alpha=self.alpha, rounds=self.rounds
+        )
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """The best hits are ranked again by how well a walk from the query reaches them through each other. Scores stay."""
+
+    #: Hits of the search that take part; 0: the server's default, 200.
+    candidates: int = 0
+    #: Nearest neighbours of each that may be its neighbours in the graph; 0: the server's default, 50.
+    neighbours: int = 0
+    #: Hits nearest to the query where the walk begins; 0: the server's default, 10.
+    query_neighbours: int = 0
+    #: Exponent of similarities; None: the server's default, 3.
+    gamma: Union[float, None] = None
+    #: The part that flows on, 0 to less than 1; None: the server's default, 0.99.
+    alpha: Union[float, None] = None
+
+    def message(self) -> diffusion_pb2.Diffusion:
+        """As it travels."""
+        return diffusion_pb2.Diffusion(
+            candidates=self.candidates,
+            neighbours=self.neighbours,
+            query_neighbours=self.query_neighbours,
+            gamma=self.gamma,
+            alpha=self.alpha,
         )
 
 
