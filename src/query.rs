@@ -40,8 +40,14 @@ pub struct RerankArgs {
     #[arg(long, value_name = "N", default_value_t = 200, requires = "diffuse")]
     pub diffuse_candidates: u32,
     /// Nearest neighbours of each hit that may be its neighbours in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = 50, requires = "diffuse")]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "diffuse")]
     pub diffuse_neighbours: u32,
+    /// Hits nearest to the query where the walk of --diffuse begins.
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "diffuse")]
+    pub diffuse_query_neighbours: u32,
+    /// The part that flows on in --diffuse, 0 to less than 1.
+    #[arg(long, value_name = "A", default_value_t = 0.8, requires = "diffuse")]
+    pub diffuse_alpha: f32,
 }
 
 /// How the new query is made.
@@ -62,6 +68,8 @@ impl RerankArgs {
         let diffusion = self.diffuse.then(|| Diffusion {
             candidates: self.diffuse_candidates as usize,
             neighbours: self.diffuse_neighbours as usize,
+            query_neighbours: self.diffuse_query_neighbours as usize,
+            alpha: self.diffuse_alpha,
             ..Diffusion::default()
         });
         diffusion.map_or(Ok(()), |diffusion| diffusion.check())?;
@@ -93,8 +101,13 @@ impl RerankArgs {
 
     /// For a server.
     fn diffusion_message(&self) -> Option<v1::Diffusion> {
-        let (candidates, neighbours) = (self.diffuse_candidates, self.diffuse_neighbours);
-        self.diffuse.then(|| v1::Diffusion { candidates, neighbours, ..Default::default() })
+        self.diffuse.then_some(v1::Diffusion {
+            candidates: self.diffuse_candidates,
+            neighbours: self.diffuse_neighbours,
+            query_neighbours: self.diffuse_query_neighbours,
+            gamma: None,
+            alpha: Some(self.diffuse_alpha),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
-//! What a round of query expansion costs beside a plain query: a million random codes of 32 bytes, d = 256 behind a
-//! rotation, 1,024 lists, nprobe 64, 10 hits, AQE and αQE with 5 hits. One thread; `./bench rerank` runs it.
+//! What a round of query expansion and what diffusion cost beside a plain query: a million random codes of 32 bytes, d =
+//! 256 behind a rotation, 1,024 lists, nprobe 64, 10 hits, AQE and αQE with 5 hits, diffusion of 200. One thread;
+//! `./bench rerank` runs it.
 
 #![expect(clippy::print_stdout, reason = "it is a program")]
 
@@ -10,12 +11,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
-    DescriptorSpec, Expansion, ExpansionMethod, Hash, IndexDir, Metric, Model, ModelParts,
-    NewGeneration, Scratch, SearchParams, ShardBuilder, Snapshot,
+    DescriptorSpec, Diffusion, Expansion, ExpansionMethod, Hash, IndexDir, Metric, Model,
+    ModelParts, NewGeneration, Scratch, SearchParams, ShardBuilder, Snapshot,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// One search in a way of its own, with the buffers of the thread.
+type Ask<'a> = Box<dyn Fn(&[f32], &mut Scratch) -> Result<()> + 'a>;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const ROWS: u64 = 1_000_000;
@@ -33,24 +36,46 @@ fn main() -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let queries = draw(&mut rng, QUERIES * DIM, 1.0);
     let params = SearchParams { k: 10, nprobe: 64, ..SearchParams::default() };
-    let expansion = |method, rounds| Some(Expansion { method, k: 5, rounds });
-    let variants = [
-        ("plain", None),
-        ("AQE, 1 round", expansion(ExpansionMethod::Average, 1)),
-        ("AQE, 2 rounds", expansion(ExpansionMethod::Average, 2)),
-        ("αQE, 1 round", expansion(ExpansionMethod::Alpha(3.0), 1)),
+    let (snapshot, params) = (&snapshot, &params);
+    let expanded = |method, rounds| -> Ask<'_> {
+        let expansion = Expansion { method, k: 5, rounds };
+        Box::new(move |x, scratch| {
+            black_box(snapshot.search_expanded(x, params, &expansion, scratch)?);
+            Ok(())
+        })
+    };
+    let diffusion = Diffusion::default();
+    let variants: [(&str, Ask<'_>); 5] = [
+        (
+            "plain",
+            Box::new(|x, scratch| {
+                black_box(snapshot.search_with(x, params, scratch)?);
+                Ok(())
+            }),
+        ),
+        ("AQE, 1 round", expanded(ExpansionMethod::Average, 1)),
+        ("AQE, 2 rounds", expanded(ExpansionMethod::Average, 2)),
+        ("αQE, 1 round", expanded(ExpansionMethod::Alpha(3.0), 1)),
+        (
+            "diffusion of 200 hits",
+            Box::new(|x, scratch| {
+                let params = SearchParams { k: diffusion.candidates, ..params.clone() };
+                let hits = snapshot.search_with(x, &params, scratch)?.hits;
+                let vectors = snapshot.vectors(hits.iter().map(|hit| hit.row))?.into_iter();
+                let vectors: Vec<Vec<f32>> = vectors.collect::<std::result::Result<_, _>>()?;
+                black_box(diffusion.order(ocelli_index::simd(), x, &vectors)?);
+                Ok(())
+            }),
+        ),
     ];
     let mut scratch = Scratch::default();
     let mut times = vec![Vec::new(); variants.len()];
     // The first window only warms.
     for window in 0..=WINDOWS {
-        for ((_, expansion), times) in variants.iter().zip(&mut times) {
+        for ((_, ask), times) in variants.iter().zip(&mut times) {
             let start = Instant::now();
             for query in queries.chunks_exact(DIM) {
-                black_box(match expansion {
-                    None => snapshot.search_with(query, &params, &mut scratch)?,
-                    Some(e) => snapshot.search_expanded(query, &params, e, &mut scratch)?,
-                });
+                ask(query, &mut scratch)?;
             }
             if window > 0 {
                 times.push(start.elapsed().as_secs_f64() * 1e6 / QUERIES as f64);
@@ -62,15 +87,19 @@ fn main() -> Result<()> {
         times.get(WINDOWS / 2).copied().unwrap_or(f64::NAN)
     };
     let medians: Vec<f64> = times.iter_mut().map(median).collect();
-    let [plain, aqe, aqe2, alpha] = medians[..] else { return Err("four variants".into()) };
+    let [plain, aqe, aqe2, alpha, diffused] = medians[..] else {
+        return Err("five variants".into());
+    };
     for ((name, _), us) in variants.iter().zip(&medians) {
         println!("{name}: {us:.0} us a query, {:.2} times plain more", us / plain - 1.0);
     }
     println!(
-        "{{\"plain_us\": {plain:.1}, \"aqe_round\": {:.3}, \"aqe_second_round\": {:.3}, \"alpha_round\": {:.3}}}",
+        "{{\"plain_us\": {plain:.1}, \"aqe_round\": {:.3}, \"aqe_second_round\": {:.3}, \"alpha_round\": {:.3}, \
+         \"diffusion_us\": {:.0}}}",
         (aqe - plain) / plain,
         (aqe2 - aqe) / plain,
-        (alpha - plain) / plain
+        (alpha - plain) / plain,
+        diffused - plain
     );
     Ok(())
 }

@@ -57,11 +57,11 @@ pub trait Leaf: Send + Sync {
     /// A damaged shard.
     fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>>;
 
-    /// The vector of a row, (dim,).
+    /// The vectors of rows, (dim,) each; for each, what is wrong with it: a damaged shard.
     ///
     /// # Errors
-    /// A damaged shard.
-    fn vector_at(&self, row: Row) -> Result<Vec<f32>>;
+    /// A damaged model.
+    fn vectors_at(&self, rows: &[Row]) -> Result<Vec<Result<Vec<f32>>>>;
 
     /// The best rows for each of the descriptors `x`, (n, dim): best first, ties by smaller id.
     ///
@@ -127,8 +127,9 @@ impl Leaf for Snapshot {
         Ok(row.map(|row| self.vector(row)).transpose()?)
     }
 
-    fn vector_at(&self, row: Row) -> Result<Vec<f32>> {
-        Ok(self.vector(row)?)
+    fn vectors_at(&self, rows: &[Row]) -> Result<Vec<Result<Vec<f32>>>> {
+        let vectors = self.vectors(rows.iter().copied())?;
+        Ok(vectors.into_iter().map(|vector| Ok(vector?)).collect())
     }
 
     fn search_shards(

@@ -176,8 +176,8 @@ impl Snapshot {
     /// [`Error::Corrupt`], unless `allow_partial`: then such hits are left out.
     fn vectors_of(&self, hits: &[Hit], allow_partial: bool) -> Result<Vec<Vec<f32>>> {
         let mut vectors = Vec::with_capacity(hits.len());
-        for hit in hits {
-            match self.vector(hit.row) {
+        for vector in self.vectors(hits.iter().map(|hit| hit.row))? {
+            match vector {
                 Ok(vector) => vectors.push(vector),
                 Err(error) if allow_partial && error.code() == ErrorCode::DataLoss => {}
                 Err(error) => return Err(error),

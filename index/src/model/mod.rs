@@ -373,18 +373,20 @@ impl Model {
         self.restore(self.decode(list, code))
     }
 
-    /// x̂ (dim,) = Rᵀ ẑ + mean.
+    /// x̂ (n, dim) = Rᵀ ẑ + mean of each ẑ of `z` (n, d).
     pub(crate) fn restore(&self, z: Vec<f32>) -> Vec<f32> {
         let mut x = match &self.parts.rotation {
             None => z,
             Some(r) => {
                 let mut x = Vec::new();
-                dense::matvec_transposed(r, self.parts.dim, &z, &mut x);
+                dense::matvecs_transposed(simd(), r, self.parts.dim, &z, &mut x);
                 x
             }
         };
         if let Some(mean) = &self.parts.mean {
-            x.iter_mut().zip(mean).for_each(|(a, b)| *a += b);
+            for x in x.chunks_exact_mut(self.parts.dim) {
+                x.iter_mut().zip(mean).for_each(|(a, b)| *a += b);
+            }
         }
         x
     }

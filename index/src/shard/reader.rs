@@ -410,11 +410,13 @@ impl Shard {
         if ordinal < u64::from(self.meta.rows) {
             Ok(ordinal as u32)
         } else {
-            Err(Error::corrupt(
-                self.path(),
-                format!("ordinal {ordinal} of {} rows", self.meta.rows),
-            ))
+            self.no_ordinal(ordinal)
         }
+    }
+
+    #[cold]
+    fn no_ordinal(&self, ordinal: u64) -> Result<u32> {
+        Err(Error::corrupt(self.path(), format!("ordinal {ordinal} of {} rows", self.meta.rows)))
     }
 
     /// Id of an ordinal.

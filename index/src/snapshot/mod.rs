@@ -268,18 +268,42 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`].
     pub fn vector(&self, row: Row) -> Result<Vec<f32>> {
-        let shard = self.shard_of(row)?;
-        let vector = match (self.model.refinement(), shard.fine()) {
-            (Some(refinement), Some(_)) => {
-                self.model.restore(refinement.row(&self.model, shard, row.ordinal)?)
-            }
-            _ => {
-                let (list, code) = shard.code(row.ordinal)?;
-                self.model.reconstruct(list, &code)
-            }
-        };
+        let vector = self.model.restore(self.decoded(row)?);
         self.model.intact()?;
         Ok(vector)
+    }
+
+    /// [`Self::vector`] of each of `rows`, the same bits; several are several times as fast together where the model
+    /// has a rotation.
+    ///
+    /// # Errors
+    /// A damaged model; for each row, as [`Self::vector`].
+    pub fn vectors(&self, rows: impl IntoIterator<Item = Row>) -> Result<Vec<Result<Vec<f32>>>> {
+        let (mut z, mut vectors) = (Vec::new(), Vec::new());
+        for row in rows {
+            // What is decoded is filled in below.
+            vectors.push(self.decoded(row).map(|decoded| {
+                z.extend(decoded);
+                Vec::new()
+            }));
+        }
+        let x = self.model.restore(z);
+        let decoded = vectors.iter_mut().flatten();
+        decoded.zip(x.chunks_exact(self.model.parts().dim)).for_each(|(v, x)| *v = x.to_vec());
+        self.model.intact()?;
+        Ok(vectors)
+    }
+
+    /// ẑ (d,) of a row: what its finest code says.
+    fn decoded(&self, row: Row) -> Result<Vec<f32>> {
+        let shard = self.shard_of(row)?;
+        match (self.model.refinement(), shard.fine()) {
+            (Some(refinement), Some(_)) => refinement.row(&self.model, shard, row.ordinal),
+            _ => {
+                let (list, code) = shard.code(row.ordinal)?;
+                Ok(self.model.decode(list, &code))
+            }
+        }
     }
 
     /// Key of a row, empty where it has none.

@@ -1,6 +1,6 @@
 //! What a root does with the vectors of hits: expansion makes a new query of them, diffusion another order.
 
-use ocelli_index::{Diffusion, Scratch, StageTimes};
+use ocelli_index::{Diffusion, Row, Scratch, StageTimes};
 use ocelli_proto::status::Code;
 
 use super::{LeafHit, Root, RootParams};
@@ -76,14 +76,16 @@ impl Root {
     /// The vectors, (dim,), of hits, in their order; none of a damaged shard's where that is allowed.
     fn vectors_at(&self, hits: &[LeafHit], params: &LeafParams) -> Result<Vec<Option<Vec<f32>>>> {
         params.cancel.check()?;
-        let mut vectors = Vec::with_capacity(hits.len());
-        for (leaf, hit) in hits {
-            match self.noted(self.leaves[*leaf].vector_at(hit.row)) {
-                Ok(vector) => vectors.push(Some(vector)),
-                Err(error) if params.allow_partial && error.code == Code::DataLoss => {
-                    vectors.push(None);
+        let mut vectors = vec![None; hits.len()];
+        for (number, leaf) in self.leaves.iter().enumerate() {
+            let places: Vec<usize> = (0..hits.len()).filter(|&hit| hits[hit].0 == number).collect();
+            let rows: Vec<Row> = places.iter().map(|&hit| hits[hit].1.row).collect();
+            for (place, vector) in places.into_iter().zip(leaf.vectors_at(&rows)?) {
+                match self.noted(vector) {
+                    Ok(vector) => vectors[place] = Some(vector),
+                    Err(error) if params.allow_partial && error.code == Code::DataLoss => {}
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(vectors)

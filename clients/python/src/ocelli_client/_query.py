@@ -82,13 +82,13 @@ class Diffusion:
 
     #: Hits of the search that take part; 0: the server's default, 200.
     candidates: int = 0
-    #: Nearest neighbours of each that may be its neighbours in the graph; 0: the server's default, 50.
+    #: Nearest neighbours of each that may be its neighbours in the graph; 0: the server's default, 10.
     neighbours: int = 0
-    #: Hits nearest to the query where the walk begins; 0: the server's default, 10.
+    #: Hits nearest to the query where the walk begins; 0: the server's default, 5.
     query_neighbours: int = 0
     #: Exponent of similarities; None: the server's default, 3.
     gamma: Union[float, None] = None
-    #: The part that flows on, 0 to less than 1; None: the server's default, 0.99.
+    #: The part that flows on, 0 to less than 1; None: the server's default, 0.8.
     alpha: Union[float, None] = None
 
     def message(self) -> diffusion_pb2.Diffusion:
