@@ -214,13 +214,12 @@ impl Reader {
         )
     }
 
-    /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before; `None` where they leave it. As
-    /// with [`Self::read_word`], the caller hears of faults from [`Self::intact`].
+    /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before, which is not asked again; `None`
+    /// where they leave the file. As with [`Self::read_word`], the caller hears of faults from [`Self::intact`].
     #[inline]
     pub(crate) fn reread(&self, section: &Section, from: u64, len: u64) -> Option<&[u8]> {
-        let end = from.checked_add(len).filter(|&end| end <= section.len)?;
-        // Sections lie within the data, which lie within the map: proven when the file was opened.
-        self.map.bytes().get((section.offset + from) as usize..(section.offset + end) as usize)
+        let start = section.offset.wrapping_add(from);
+        self.map.bytes().get(start as usize..start.wrapping_add(len) as usize)
     }
 
     /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask again.

@@ -58,10 +58,8 @@ impl PackedSection {
     fn get_proven(&self, file: &Reader, i: u32) -> Result<u64> {
         let (byte, shift) = self.at(i);
         let word = file.reread(&self.section, byte, 8).and_then(|b| b.first_chunk::<8>());
-        match word {
-            Some(word) if i < self.len => Ok((u64::from_le_bytes(*word) >> shift) & self.mask()),
-            _ => Err(self.outside(file, i)),
-        }
+        let word = word.ok_or_else(|| self.outside(file, i))?;
+        Ok((u64::from_le_bytes(*word) >> shift) & self.mask())
     }
 
     /// Proves elements `from .. from + len`.
