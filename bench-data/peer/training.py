@@ -2,7 +2,8 @@
 
 Both train nlist 2048, m = 16 on 256 rows a list of the same million vectors and then encode all of them, in
 turn, each in a process of its own with the same number of threads (two, or one where there is one core).
-FAISS's times are those of `train` and `add` on arrays in memory. Ocelli's are those that its commands report,
+FAISS runs once as it comes and once with OPENBLAS_CORETYPE=SkylakeX where that makes a difference (search.py says
+why). Its times are those of `train` and `add` on arrays in memory. Ocelli's are those that its commands report,
 and so include more: reading and proving the part, and writing the shard to disk.
 
 The last line is one JSON object: ratios of the medians, Ocelli's time over FAISS's (below 1: faster).
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import vecs
-from search import K, NPROBES, SAME_CODES, Worker, recall, run, say, vectors
+from search import K, NPROBES, SAME_CODES, TunedPeer, Worker, recall, run, say, vectors
 
 NLIST, M = 2048, 16
 ROWS_PER_LIST = 256
@@ -50,10 +51,10 @@ def peer(base, out):
     Path(out).write_text(json.dumps(result))
 
 
-def theirs(base, threads, scratch):
+def theirs(base, threads, scratch, **tuned):
     out = scratch / "peer.json"
     # Idle OpenMP threads that spin would take the core from those that work.
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **tuned}
     done = subprocess.run([sys.executable, __file__, "--peer", base, out], env=env)
     if done.returncode != 0:
         sys.exit(f"bench: FAISS ended with exit code {done.returncode}")
@@ -100,17 +101,19 @@ def main():
     part = a.out / "train-base.part"
     part.unlink(missing_ok=True)
     run(a.ocelli, "import", "vectors", base / "base.fvecs", "--spec", "foreign:sift", "--out", part)
-    found = {"ocelli": [], "faiss": []}
+    tuned = {"faiss tuned": {"OPENBLAS_CORETYPE": TunedPeer.CORE}} if TunedPeer.is_wanted() else {}
+    found = {"ocelli": [], "faiss": [], **{name: [] for name in tuned}}
     with tempfile.TemporaryDirectory(dir=a.out) as scratch:
         scratch = Path(scratch)
         for round_ in range(a.rounds):
             turns = [("ocelli", lambda: ours(a, base, part, threads, 1234 + round_, scratch)),
-                     ("faiss", lambda: theirs(base, threads, scratch))]
+                     ("faiss", lambda: theirs(base, threads, scratch)),
+                     *((name, lambda: theirs(base, threads, scratch, **env)) for name, env in tuned.items())]
             # Who begins changes, so that neither always follows the other.
             for name, turn in turns if round_ % 2 == 0 else turns[::-1]:
                 found[name].append(turn())
                 f = found[name][-1]
-                say(f"round {round_ + 1} {name:<7} train {f['train_s']:6.1f} s, add {f['add_s']:5.1f} s, recall10@10 "
+                say(f"round {round_ + 1} {name:<11} train {f['train_s']:6.1f} s, add {f['add_s']:5.1f} s, recall10@10 "
                     + ", ".join(f"{r:.4f} at nprobe {n}" for n, r in f["recall"].items()))
     part.unlink()
 
@@ -126,6 +129,10 @@ def main():
         spread = lambda name: f"{min(map(of, found[name])):.1f} to {max(map(of, found[name])):.1f}"
         say(f"  {kind.replace('_', ' + '):<12} Ocelli {mine:6.1f} s ({spread('ocelli')})   FAISS {its:6.1f} s ({spread('faiss')})   "
             f"Ocelli / FAISS {ratios[kind]:.3f}")
+    for name in tuned:
+        mine, its = median("ocelli", kinds["train_add"]), median(name, kinds["train_add"])
+        ratios["tuned"] = round(mine / its, 3)
+        say(f"  train + add  FAISS with OPENBLAS_CORETYPE={TunedPeer.CORE} {its:6.1f} s, Ocelli / FAISS {ratios['tuned']:.3f}")
     recalls = {name: {str(n): round(median(name, lambda f: f["recall"][str(n)]), 4) for n in NPROBES} for name in found}
     for n in NPROBES:
         say(f"  recall10@10 at nprobe {n:<3} Ocelli {recalls['ocelli'][str(n)]:.4f}   FAISS {recalls['faiss'][str(n)]:.4f}")
@@ -134,6 +141,7 @@ def main():
         say("SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others.")
     say()
     say(json.dumps({"train_ratio": ratios["train"], "add_ratio": ratios["add"], "train_add_ratio": ratios["train_add"],
+                    "train_add_ratio_tuned_blas": ratios.get("tuned"),
                     "recall_ours": recalls["ocelli"], "recall_faiss": recalls["faiss"], "threads": threads}))
 
 
