@@ -37,16 +37,16 @@ pub struct RerankArgs {
     #[arg(long)]
     pub diffuse: bool,
     /// Hits that take part in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = 200, requires = "diffuse")]
+    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.candidates as u32, requires = "diffuse")]
     pub diffuse_candidates: u32,
     /// Nearest neighbours of each hit that may be its neighbours in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "diffuse")]
+    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.neighbours as u32, requires = "diffuse")]
     pub diffuse_neighbours: u32,
     /// Hits nearest to the query where the walk of --diffuse begins.
-    #[arg(long, value_name = "N", default_value_t = 5, requires = "diffuse")]
+    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.query_neighbours as u32, requires = "diffuse")]
     pub diffuse_query_neighbours: u32,
     /// The part that flows on in --diffuse, 0 to less than 1.
-    #[arg(long, value_name = "A", default_value_t = 0.8, requires = "diffuse")]
+    #[arg(long, value_name = "A", default_value_t = Diffusion::DEFAULT.alpha, requires = "diffuse")]
     pub diffuse_alpha: f32,
 }
 

@@ -12,7 +12,6 @@ The last line is one JSON object.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -65,15 +64,6 @@ def centroids(base, nlist, path):
 def recall(found, truth):
     """Share of the exact nearest lists that were found, mean over queries."""
     return float(np.mean([len(np.intersect1d(f, t)) / len(t) for f, t in zip(found, truth)]))
-
-
-class Worker(search.Worker):
-    """Ocelli: one request, one answer."""
-
-    def __init__(self, *arguments):
-        arguments = list(map(str, arguments))
-        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.about = self.answer()
 
 
 class Faiss:
@@ -129,7 +119,7 @@ def main():
         truth = flat.search(queries, NPROBE)[1]
         empty = Faiss(faiss.IndexFlatL2(d), queries).single(SINGLES)
         lists = a.out / "coarse.lists"
-        worker = Worker(a.worker, path, folder / "query.fvecs", a.out / "coarse.model", "l2")
+        worker = search.Worker(a.worker, path, folder / "query.fvecs", a.out / "coarse.model", "l2")
         about = worker.about
 
         def found(effort):

@@ -7,7 +7,7 @@ queries in one call) and single queries (the first 1,000, one call each). A seco
 
 FAISS chooses lists by matrix products of the OpenBLAS in its wheel, and that one takes recent AMD processors for a much
 older one. So on a processor with AVX-512 there is another peer, the same index in a process of its own with
-OPENBLAS_CORETYPE=SkylakeX, for which users who know of it will have set it: its ratios stand apart in the result.
+OPENBLAS_CORETYPE=SkylakeX, as users set it who know of this; its ratios stand apart in the result.
 
 Ocelli's times are taken inside its worker, without Python. FAISS is called through its Python binding,
 so the time of an empty call is subtracted from its single queries: the same `search`, one query, k and
@@ -70,16 +70,16 @@ def run(*args):
 
 
 class Worker:
-    """Ocelli: one request, one answer."""
+    """A process that answers requests, a line of JSON each: Ocelli's, and FAISS's where it needs one of its own."""
 
-    def __init__(self, program, index, queries):
-        self.process = subprocess.Popen([program, index, queries], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, *command, env=None):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         self.about = self.answer()
 
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"bench: Ocelli's worker ended with exit code {self.process.wait()}")
+            sys.exit(f"bench: {self.process.args[0]} ended with exit code {self.process.wait()}")
         return json.loads(line)
 
     def ask(self, *request):
@@ -135,8 +135,7 @@ class TunedPeer:
 
     def __init__(self, path, queries):
         env = {**os.environ, "OPENBLAS_CORETYPE": self.CORE}
-        command = [sys.executable, __file__, "--tuned-peer", path, queries]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.worker = Worker(sys.executable, __file__, "--tuned-peer", path, queries, env=env)
         self.nprobe = None
 
     @classmethod
@@ -148,30 +147,25 @@ class TunedPeer:
         self.nprobe = nprobe
         return self
 
-    def ask(self, *request):
-        self.process.stdin.write(json.dumps([self.nprobe, *request]) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else sys.exit(f"bench: FAISS ended with exit code {self.process.wait()}")
-
     def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+        self.worker.close()
 
     def batch(self, k):
-        return self.ask("batch", k)
+        return self.worker.ask("batch", self.nprobe, k)
 
     def single(self, n, k):
-        return self.ask("single", n, k)
+        return self.worker.ask("single", self.nprobe, n, k)
 
     @staticmethod
     def serve(path, queries):
         """What the process does."""
         faiss.omp_set_num_threads(1)
         peer = Peer(path, vecs.read(Path(queries), np.float32))
+        print(json.dumps({"version": faiss.__version__}), flush=True)
         for line in sys.stdin:
-            nprobe, kind, *arguments = json.loads(line)
-            print(json.dumps(getattr(peer.at(nprobe), kind)(*arguments)), flush=True)
+            kind, nprobe, *arguments = line.split()
+            answer = getattr(peer.at(int(nprobe)), kind)(*map(int, arguments))
+            print(json.dumps(answer), flush=True)
 
 
 def recall(ids, truth):

@@ -8,7 +8,7 @@ use ocelli_vector::refine::{sq8_byte, sq8_value};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::kmeans::{KmeansOptions, codebooks};
+use crate::kmeans::codebooks;
 use crate::sample::{common_spec, count_rows, gather_rows};
 use crate::{Error, Progress, ProgressFn, ROWS_PER_CENTROID, Result};
 
@@ -134,13 +134,12 @@ pub fn train_refinement(
             Refinement::sq8(&model, &linear, &cubic)?
         }
         RefineChoice::Pq(m) => {
-            let kmeans = KmeansOptions { niter: options.niter, ..KmeansOptions::default() };
             let seed = |sub| u64::from(options.seed).wrapping_add(1 + sub);
             let step =
                 |done| progress(Progress { stage: "refinement: quantizer", done, total: m as u64 });
             let rest = rest(&model, &encoded);
             let books =
-                pool.install(|| codebooks(&rest, d, m, REFINE_KSUB, &kmeans, seed, &step))?;
+                pool.install(|| codebooks(&rest, d, m, REFINE_KSUB, options.niter, seed, &step))?;
             Refinement::pq(&model, m, books)?
         }
     };

@@ -1,6 +1,6 @@
 //! Inner products and distances of float vectors, in one fixed summation order.
 
-use crate::level::{Level, Simd};
+use crate::level::{Level, Simd, compiled_for_each_level};
 
 /// Number of partial sums. Element `i` is added to partial sum `i % LANES`; at the end the partial
 /// sums are added as a tree: `s[i] += s[i + 8]`, then 4, 2, 1. Sixteen is one AVX-512 register and
@@ -191,40 +191,16 @@ pub fn matvecs_transposed(simd: Simd, matrix: &[f32], cols: usize, x: &[f32], y:
         let within = first..first + block.len() / cols;
         for (x, y) in x.chunks_exact(rows).zip(y.chunks_exact_mut(cols)) {
             let x = &x[within.clone()];
-            match simd.level() {
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx512 | Level::Avx512Vbmi => {
-                    // SAFETY: only a processor that has the level makes `simd`.
-                    unsafe { add_products_avx512(block, cols, x, y) }
-                }
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => {
-                    // SAFETY: as above.
-                    unsafe { add_products_avx2(block, cols, x, y) }
-                }
-                _ => add_products(block, cols, x, y),
-            }
+            add_products_at(simd, block, cols, x, y);
         }
     }
 }
 
-/// # Safety
-/// AVX-512 F, BW, DQ and VL.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn add_products_avx512(matrix: &[f32], cols: usize, x: &[f32], y: &mut [f32]) {
-    add_products(matrix, cols, x, y);
+compiled_for_each_level! {
+    fn add_products_at(matrix: &[f32], cols: usize, x: &[f32], y: &mut [f32]) = add_products;
 }
 
-/// # Safety
-/// AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn add_products_avx2(matrix: &[f32], cols: usize, x: &[f32], y: &mut [f32]) {
-    add_products(matrix, cols, x, y);
-}
-
-/// Adds `x[r] · M[r]` to `y` (cols,), row by row of `M` (rows, cols); compiled again for each level.
+/// Adds `x[r] · M[r]` to `y` (cols,), row by row of `M` (rows, cols).
 #[inline(always)]
 fn add_products(matrix: &[f32], cols: usize, x: &[f32], y: &mut [f32]) {
     // Four at a time are loaded and stored once for the four of them; each sum's order is the same.

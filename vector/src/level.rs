@@ -90,3 +90,44 @@ fn has(level: Level) -> bool {
 fn has(level: Level) -> bool {
     level == Level::Scalar
 }
+/// Writes a function that runs `$definition`, compiled once for each level: for loops of which the compiler makes vector
+/// instructions by itself. The bits are the definition's at every level, where it fixes the order of each sum.
+macro_rules! compiled_for_each_level {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),+) = $definition:ident;) => {
+        $(#[$doc])*
+        #[inline]
+        $vis fn $name(simd: $crate::Simd, $($arg: $type),+) {
+            /// # Safety
+            /// AVX-512 F, BW, DQ and VL.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+            unsafe fn avx512($($arg: $type),+) {
+                $definition($($arg),+);
+            }
+
+            /// # Safety
+            /// AVX2.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            unsafe fn avx2($($arg: $type),+) {
+                $definition($($arg),+);
+            }
+
+            match simd.level() {
+                #[cfg(target_arch = "x86_64")]
+                $crate::Level::Avx512 | $crate::Level::Avx512Vbmi => {
+                    // SAFETY: only a processor that has the level makes `simd`.
+                    unsafe { avx512($($arg),+) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                $crate::Level::Avx2 => {
+                    // SAFETY: as above.
+                    unsafe { avx2($($arg),+) }
+                }
+                _ => $definition($($arg),+),
+            }
+        }
+    };
+}
+
+pub(crate) use compiled_for_each_level;

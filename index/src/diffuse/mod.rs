@@ -16,6 +16,7 @@
 use ocelli_vector::{Simd, dense, l2_normalize};
 
 use crate::error::{Error, Result};
+use crate::expand::MAX_EXPONENT;
 
 #[cfg(test)]
 mod tests;
@@ -46,35 +47,45 @@ pub struct Diffusion {
 
 impl Default for Diffusion {
     fn default() -> Self {
-        Self { candidates: 200, neighbours: 10, query_neighbours: 5, gamma: 3.0, alpha: 0.8 }
+        Self::DEFAULT
     }
 }
 
 impl Diffusion {
+    /// See the type.
+    pub const DEFAULT: Self =
+        Self { candidates: 200, neighbours: 10, query_neighbours: 5, gamma: 3.0, alpha: 0.8 };
+
+    /// The first value that is out of range: the field, and what is wrong.
+    pub fn out_of_range(&self) -> Option<(&'static str, String)> {
+        let Self { candidates, neighbours, query_neighbours, gamma, alpha } = *self;
+        let (field, found, expected) = match self {
+            _ if !(1..=MAX_DIFFUSION_CANDIDATES).contains(&candidates) => {
+                let expected = format!("1 to {MAX_DIFFUSION_CANDIDATES}");
+                ("candidates", candidates.to_string(), expected)
+            }
+            _ if neighbours == 0 => ("neighbours", "0".into(), "at least 1".into()),
+            _ if query_neighbours == 0 => ("query_neighbours", "0".into(), "at least 1".into()),
+            _ if !(0.0..=MAX_EXPONENT).contains(&gamma) => {
+                ("gamma", gamma.to_string(), format!("0 to {MAX_EXPONENT}"))
+            }
+            _ if !(0.0..1.0).contains(&alpha) => {
+                ("alpha", alpha.to_string(), "0 to less than 1".into())
+            }
+            _ => return None,
+        };
+        Some((field, format!("{field} is {found}; expected {expected}")))
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the first value that is out of range.
     pub fn check(&self) -> Result<()> {
-        let Self { candidates, neighbours, query_neighbours, gamma, alpha } = *self;
-        let refuse = |what: String| Err(Error::invalid(format!("diffusion: {what}")));
-        if !(1..=MAX_DIFFUSION_CANDIDATES).contains(&candidates) {
-            return refuse(format!(
-                "{candidates} candidates; expected 1 to {MAX_DIFFUSION_CANDIDATES}"
-            ));
+        match self.out_of_range() {
+            Some((_, what)) => Err(Error::invalid(format!("diffusion: {what}"))),
+            None => Ok(()),
         }
-        if neighbours == 0 || query_neighbours == 0 {
-            return refuse(format!(
-                "{neighbours} neighbours and {query_neighbours} of the query; expected at least 1"
-            ));
-        }
-        if !(0.0..=100.0).contains(&gamma) {
-            return refuse(format!("gamma is {gamma}; expected 0 to 100"));
-        }
-        if !(0.0..1.0).contains(&alpha) {
-            return refuse(format!("alpha is {alpha}; expected 0 to less than 1"));
-        }
-        Ok(())
     }
 
     /// The numbers of the hits, best first, whose vectors (dim,) are given in the order of the search, for the query

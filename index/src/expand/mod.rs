@@ -20,6 +20,9 @@ use crate::snapshot::{SearchParams, SearchResult, Snapshot};
 #[cfg(test)]
 mod tests;
 
+/// The largest exponent of a similarity.
+pub(crate) const MAX_EXPONENT: f32 = 100.0;
+
 /// How a new query is made of the query and its best hits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ExpansionMethod {
@@ -41,22 +44,27 @@ pub struct Expansion {
 }
 
 impl Expansion {
+    /// The first value that is out of range: the field, and what is wrong.
+    pub fn out_of_range(&self) -> Option<(&'static str, String)> {
+        let (field, found, expected) = match self.method {
+            _ if self.k == 0 => ("k", "0".into(), "at least 1".into()),
+            _ if self.rounds == 0 => ("rounds", "0".into(), "at least 1".into()),
+            ExpansionMethod::Alpha(alpha) if !(0.0..=MAX_EXPONENT).contains(&alpha) => {
+                ("alpha", alpha.to_string(), format!("0 to {MAX_EXPONENT}"))
+            }
+            _ => return None,
+        };
+        Some((field, format!("{field} is {found}; expected {expected}")))
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the first value that is out of range.
     pub fn check(&self) -> Result<()> {
-        if self.k == 0 || self.rounds == 0 {
-            return Err(Error::invalid(format!(
-                "expansion with k = {} and rounds = {}: both must be at least 1",
-                self.k, self.rounds
-            )));
-        }
-        match self.method {
-            ExpansionMethod::Alpha(alpha) if !(0.0..=100.0).contains(&alpha) => {
-                Err(Error::invalid(format!("expansion: alpha is {alpha}; expected 0 to 100")))
-            }
-            _ => Ok(()),
+        match self.out_of_range() {
+            Some((_, what)) => Err(Error::invalid(format!("expansion: {what}"))),
+            None => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::Result;
 
 /// Codebooks (m, ksub, d / m) of `x` (n, d), whose m parts are clustered each by itself, with the seed that `seed`
 /// has for it: parts of equal data would have equal codebooks else. On the current rayon pool; equal input gives equal
-/// bits. `step` hears the parts done. Of `options`, seed and seeding are not looked at.
+/// bits. `step` hears the parts done.
 ///
 /// # Errors
 /// As [`kmeans`].
@@ -16,7 +16,7 @@ pub(crate) fn codebooks(
     d: usize,
     m: usize,
     ksub: usize,
-    options: &KmeansOptions,
+    niter: usize,
     seed: impl Fn(u64) -> u64,
     step: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<f32>> {
@@ -28,9 +28,10 @@ pub(crate) fn codebooks(
             .flat_map_iter(|row| row[sub * dsub..][..dsub].iter().copied())
             .collect();
         let options = KmeansOptions {
+            niter,
             seed: seed(sub as u64),
             seeding: Seeding::of_codebook(dsub),
-            ..*options
+            ..KmeansOptions::default()
         };
         codebooks.extend(kmeans(&part, x.len() / d, dsub, ksub, &options, &|_| ())?);
         step(sub as u64 + 1);

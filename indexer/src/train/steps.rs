@@ -203,8 +203,7 @@ pub(super) fn quantizer(
     });
 
     let codebooks = stages.time("product quantizer", m as u64, |step| {
-        let kmeans = KmeansOptions { niter: options.niter, ..KmeansOptions::default() };
-        codebooks(&residuals.x, d, m, ksub, &kmeans, |sub| seed(options, 2 + sub), step)
+        codebooks(&residuals.x, d, m, ksub, options.niter, |sub| seed(options, 2 + sub), step)
     })?;
 
     let transposed = encode::transpose(&codebooks, m, ksub);

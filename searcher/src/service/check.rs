@@ -22,9 +22,8 @@ const SIZE_RANGE: std::ops::RangeInclusive<u32> = 16..=4096;
 const MAX_SIZES: usize = 8;
 /// Hits of an expansion that names none.
 const DEFAULT_EXPANSION_K: u32 = 5;
-/// Exponent of an expansion that names none, and the largest.
+/// Exponent of an expansion that names none.
 const DEFAULT_ALPHA: f32 = 3.0;
-const MAX_ALPHA: f32 = 100.0;
 /// The most rounds of an expansion.
 const MAX_ROUNDS: u32 = 10;
 
@@ -152,11 +151,6 @@ fn expansion(wanted: v1::Expansion, limits: &Limits) -> Result<Expansion> {
             ExpansionMethod::Alpha(alpha.unwrap_or(DEFAULT_ALPHA))
         }
     };
-    if let ExpansionMethod::Alpha(alpha) = method
-        && !(0.0..=MAX_ALPHA).contains(&alpha)
-    {
-        return refuse("alpha", format!("alpha is {alpha}; expected 0 to {MAX_ALPHA}"));
-    }
     if wanted.k > limits.max_expansion_k {
         let message = format!("k is {}; expected 1 to {}", wanted.k, limits.max_expansion_k);
         return refuse("k", message);
@@ -171,18 +165,22 @@ fn expansion(wanted: v1::Expansion, limits: &Limits) -> Result<Expansion> {
         0 => DEFAULT_EXPANSION_K.min(limits.max_expansion_k),
         k => k,
     };
-    Ok(Expansion { method, k: k as usize, rounds: wanted.rounds.max(1) as usize })
+    let expansion = Expansion { method, k: k as usize, rounds: wanted.rounds.max(1) as usize };
+    match expansion.out_of_range() {
+        Some((field, what)) => refuse(field, what),
+        None => Ok(expansion),
+    }
 }
 
 /// The diffusion that a query wants, with its defaults.
 fn diffusion(wanted: &v1::Diffusion, limits: &Limits) -> Result<Diffusion> {
-    let refuse = |field: &str, found: String, expected: String| {
-        let message = format!("{field} is {found}; expected {expected}");
+    let refuse = |field: &str, message: String| {
         Err(Error::invalid(message).at(format!("diffusion.{field}")))
     };
     let max = limits.max_diffusion_candidates;
     if wanted.candidates > max {
-        return refuse("candidates", wanted.candidates.to_string(), format!("1 to {max}"));
+        let message = format!("candidates is {}; expected 1 to {max}", wanted.candidates);
+        return refuse("candidates", message);
     }
     let default = Diffusion::default();
     let or = |given: u32, default: usize| if given == 0 { default } else { given as usize };
@@ -193,13 +191,10 @@ fn diffusion(wanted: &v1::Diffusion, limits: &Limits) -> Result<Diffusion> {
         gamma: wanted.gamma.unwrap_or(default.gamma),
         alpha: wanted.alpha.unwrap_or(default.alpha),
     };
-    if !(0.0..=MAX_ALPHA).contains(&diffusion.gamma) {
-        return refuse("gamma", diffusion.gamma.to_string(), format!("0 to {MAX_ALPHA}"));
+    match diffusion.out_of_range() {
+        Some((field, what)) => refuse(field, what),
+        None => Ok(diffusion),
     }
-    if !(0.0..1.0).contains(&diffusion.alpha) {
-        return refuse("alpha", diffusion.alpha.to_string(), "0 to less than 1".to_owned());
-    }
-    Ok(diffusion)
 }
 
 /// The number of hits.

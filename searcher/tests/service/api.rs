@@ -19,6 +19,12 @@ fn terms(x: Vec<f32>) -> Vec<v1::QueryTerm> {
     vec![v1::QueryTerm { weight: None, term: Some(vector(x)) }]
 }
 
+/// A batch of vectors, each compared with every row.
+fn exact_batch(queries: impl IntoIterator<Item = Vec<f32>>, k: u32) -> v1::BatchSearchRequest {
+    let queries = queries.into_iter().map(|x| v1::BatchQuery { terms: terms(x) });
+    v1::BatchSearchRequest { queries: queries.collect(), k, nprobe: 1000, ..Default::default() }
+}
+
 /// A batch has the answers of its queries one by one; what is wrong with some of them is said there, and
 /// neither moves nor fails the others.
 #[tokio::test]
@@ -327,14 +333,7 @@ async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
 
         // The second has no direction: hits without weight, added to nothing.
         let queries = [numbers(3, DIM), vec![0.0; DIM], numbers(4, DIM)];
-        let queries = queries.map(|x| v1::BatchQuery { terms: terms(x) });
-        let batch = v1::BatchSearchRequest {
-            queries: queries.to_vec(),
-            k: K,
-            nprobe: 1000,
-            expansion: Some(wanted),
-            ..Default::default()
-        };
+        let batch = v1::BatchSearchRequest { expansion: Some(wanted), ..exact_batch(queries, K) };
         let results = client.batch_search(batch).await?.into_inner().results;
         assert_eq!(results[0].ids, ids);
         assert_eq!(results[2].ids, oracle(&numbers(4, DIM))?.0);
@@ -397,14 +396,9 @@ async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
             assert!(found.times.context("times")?.diffuse_us > 0);
         }
 
-        let queries = [3, 4].map(|seed| v1::BatchQuery { terms: terms(numbers(seed, DIM)) });
-        let batch = v1::BatchSearchRequest {
-            queries: queries.to_vec(),
-            k: k as u32,
-            nprobe: 1000,
-            diffusion: Some(wanted),
-            ..Default::default()
-        };
+        let queries = [3, 4].map(|seed| numbers(seed, DIM));
+        let batch =
+            v1::BatchSearchRequest { diffusion: Some(wanted), ..exact_batch(queries, k as u32) };
         let results = client.batch_search(batch).await?.into_inner().results;
         assert_eq!(results[0].ids, ids);
         assert_eq!(results[1].ids, oracle(&numbers(4, DIM))?.0);

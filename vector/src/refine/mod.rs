@@ -24,7 +24,7 @@
 mod avx512;
 
 use crate::codes::{CodeLayout, MAX_M};
-use crate::level::{Level, Simd};
+use crate::level::{Level, Simd, compiled_for_each_level};
 use crate::{dot, l2_sq};
 
 /// How finer codes are decoded.
@@ -208,44 +208,15 @@ fn fast(
     true
 }
 
-/// Writes the decoded row to `z` (d,), from its finer `code`: the same bits at every level.
-///
-/// # Panics
-/// If a shape does not fit, or a codeword is not in its codebook.
-#[inline]
-pub fn decode(simd: Simd, finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]) {
-    match simd.level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi => {
-            // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { decode_avx512(finer, coarser, code, z) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => {
-            // SAFETY: as above.
-            unsafe { decode_avx2(finer, coarser, code, z) }
-        }
-        _ => decode_any(finer, coarser, code, z),
-    }
+compiled_for_each_level! {
+    /// Writes the decoded row to `z` (d,), from its finer `code`: the same bits at every level.
+    ///
+    /// # Panics
+    /// If a shape does not fit, or a codeword is not in its codebook.
+    pub fn decode(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]) = decode_any;
 }
 
-/// # Safety
-/// AVX-512 F, BW, DQ and VL.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn decode_avx512(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]) {
-    decode_any(finer, coarser, code, z);
-}
-
-/// # Safety
-/// AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn decode_avx2(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]) {
-    decode_any(finer, coarser, code, z);
-}
-
-/// The definition; compiled again for each level.
+/// The definition.
 #[inline(always)]
 fn decode_any(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]) {
     let d = z.len();
@@ -346,45 +317,17 @@ pub fn half_to_f32(half: u16) -> f32 {
     f32::from_bits(sign | magnitude)
 }
 
-/// Writes to `code` (m,) the nearest of `ksub` codewords to each of the m parts of `x` (d,), from
-/// `transposed` (m, dsub, ksub; see [`crate::encode::transpose`]). The squared distance adds coordinates from the first to the last; ties go
-/// to the smaller codeword. The same codes at every level.
-///
-/// # Panics
-/// If a shape does not fit, or ksub is over 256 or no multiple of 16.
-pub fn nearest_codewords(simd: Simd, transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) {
-    match simd.level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi => {
-            // SAFETY: only a processor that has the level makes `simd`.
-            unsafe { nearest_avx512(transposed, ksub, x, code) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => {
-            // SAFETY: as above.
-            unsafe { nearest_avx2(transposed, ksub, x, code) }
-        }
-        _ => nearest_any(transposed, ksub, x, code),
-    }
+compiled_for_each_level! {
+    /// Writes to `code` (m,) the nearest of `ksub` codewords to each of the m parts of `x` (d,), from
+    /// `transposed` (m, dsub, ksub; see [`crate::encode::transpose`]). The squared distance adds coordinates from the
+    /// first to the last; ties go to the smaller codeword. The same codes at every level.
+    ///
+    /// # Panics
+    /// If a shape does not fit, or ksub is over 256 or no multiple of 16.
+    pub fn nearest_codewords(transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) = nearest_any;
 }
 
-/// # Safety
-/// AVX-512 F, BW, DQ and VL.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn nearest_avx512(transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) {
-    nearest_any(transposed, ksub, x, code);
-}
-
-/// # Safety
-/// AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn nearest_avx2(transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) {
-    nearest_any(transposed, ksub, x, code);
-}
-
-/// The definition; compiled again for each level.
+/// The definition.
 #[inline(always)]
 fn nearest_any(transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) {
     let m = code.len();
