@@ -1,6 +1,7 @@
 //! The wire contract `ocelli.v1`, and what every Ocelli role does the same way.
 //!
 //! - [`v1`]: messages, clients and servers generated from `proto/ocelli/v1/*.proto`.
+//! - [`codec`]: messages on the wire.
 //! - [`status`]: the one map from error codes to gRPC status.
 //! - [`role`]: layered configuration, logs and exit code of a program.
 //! - [`observe`]: logs, metrics and traces.
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod codec;
 mod linger;
 pub mod observe;
 pub mod role;

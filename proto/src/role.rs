@@ -222,6 +222,11 @@ pub fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Writes a line to standard error for who waits at a terminal; where that is closed, nobody does.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", one_line(line));
+}
+
 /// The exit code of a program that ended with `result`: 0, or 1 after one line `error: a: b: c` on
 /// standard error, outermost cause first. (Usage errors exit with 2 before it comes to this.)
 pub fn main_exit(result: Result<()>) -> ExitCode {

@@ -32,6 +32,8 @@ pub enum Code {
     Unavailable,
     /// The time the client gave is over.
     DeadlineExceeded,
+    /// What would have to travel is larger than a message may be.
+    OutOfRange,
     /// A bug or a failing machine.
     Internal,
     /// Who asks is not known.
@@ -42,7 +44,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tests that must cover all of them.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 12] = [
         Code::InvalidArgument,
         Code::NotFound,
         Code::FailedPrecondition,
@@ -51,6 +53,7 @@ impl Code {
         Code::ResourceExhausted,
         Code::Unavailable,
         Code::DeadlineExceeded,
+        Code::OutOfRange,
         Code::Internal,
         Code::Unauthenticated,
         Code::PermissionDenied,
@@ -67,6 +70,7 @@ impl Code {
             Code::ResourceExhausted => tonic::Code::ResourceExhausted,
             Code::Unavailable => tonic::Code::Unavailable,
             Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+            Code::OutOfRange => tonic::Code::OutOfRange,
             Code::Internal => tonic::Code::Internal,
             Code::Unauthenticated => tonic::Code::Unauthenticated,
             Code::PermissionDenied => tonic::Code::PermissionDenied,
@@ -185,7 +189,7 @@ mod tests {
     /// codes on one number, fails here.
     #[test]
     fn codes_have_the_numbers_of_the_specification() {
-        let expected = [3, 5, 9, 15, 10, 8, 14, 4, 13, 16, 7];
+        let expected = [3, 5, 9, 15, 10, 8, 14, 4, 11, 13, 16, 7];
         for (code, number) in Code::ALL.into_iter().zip(expected) {
             assert_eq!(code.grpc() as i32, number, "{code:?}");
             assert_eq!(Code::from_grpc(tonic::Code::from_i32(number)), code);

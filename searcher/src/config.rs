@@ -61,7 +61,7 @@ pub struct Config {
     pub max_stream_queries: usize,
     /// Requests of one connection that are answered at a time.
     pub max_concurrent_requests: u32,
-    /// The largest request in bytes.
+    /// The largest message in bytes, request or answer.
     pub max_message_bytes: usize,
     /// From when on a request is logged as slow; 0 for never.
     pub slow_query_ms: u64,

@@ -9,6 +9,7 @@ mod combine;
 mod index;
 mod open;
 mod report;
+pub mod size;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -205,6 +206,8 @@ pub struct Limits {
     pub max_time: Duration,
     /// Unanswered queries of one stream.
     pub max_stream_queries: usize,
+    /// The largest message in bytes, also of an answer.
+    pub max_message_bytes: usize,
 }
 
 /// Answers queries on the indexes that it holds.
