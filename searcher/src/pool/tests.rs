@@ -244,7 +244,9 @@ async fn a_request_does_not_wait_for_itself() -> Result<()> {
         // Those that run, and one that waits.
         assert!(most <= threads + 1, "{most} jobs on {threads} threads");
         drop(admission.place().await?);
-        assert_eq!(pool.jobs(), 0);
+        while pool.jobs() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
     Ok(())
 }
