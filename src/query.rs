@@ -148,7 +148,8 @@ pub struct QueryArgs {
     /// each.
     #[arg(long = "box", value_name = "X0,Y0,X1,Y1", requires = "image")]
     pub boxes: Vec<BoxArg>,
-    /// Longest sides in pixels to encode images at, or `stored` for each image's own; default: those of the index.
+    /// Longest sides in pixels to encode images at, or `stored` for each image's own; default:
+    /// those of the index.
     #[arg(long, value_name = "S,…", requires = "image")]
     pub sizes: Option<SizesArg>,
     /// Number of hits.
@@ -224,8 +225,8 @@ impl FromStr for BoxArg {
     }
 }
 
-/// Asks and prints: a table, or the whole response as one JSON object if `json`. Waits, and says so, while the
-/// server's encoder still reads its network.
+/// Asks and prints: a table, or the whole response as one JSON object if `json`. Waits, and says
+/// so, while the server's encoder still reads its network.
 ///
 /// # Errors
 /// A file that cannot be read, a server that cannot be reached, a query that it refuses.

@@ -1,7 +1,7 @@
 //! Messages on the wire: prost's codec, with a status that is right for what is no message.
 //!
-//! A body that is malformed is its sender's fault. prost's codec says INTERNAL for it, without a reason; this one says
-//! INVALID_ARGUMENT where a request is read, and writes a line into the log.
+//! A body that is malformed is its sender's fault. prost's codec says INTERNAL for it, without a
+//! reason; this one says INVALID_ARGUMENT where a request is read, and writes a line into the log.
 
 use std::marker::PhantomData;
 use std::sync::Mutex;
@@ -16,10 +16,12 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 use crate::status::{Code, detailed};
 use crate::v1::ErrorReason;
 
-/// How the messages of requests are called (buf's lint holds that); what is read under other names is an answer.
+/// How the messages of requests are called (buf's lint holds that); what is read under other names
+/// is an answer.
 const REQUEST: &str = "Request";
 
-/// The shortest time between two lines of the log about malformed messages: a client must not fill a disk.
+/// The shortest time between two lines of the log about malformed messages: a client must not fill
+/// a disk.
 const BETWEEN_LINES: Duration = Duration::from_secs(1);
 
 /// Writes messages `T` and reads messages `U`.

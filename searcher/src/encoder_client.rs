@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 /// How long the encoder may take to say what it makes.
 const SPEC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an image waits for an encoder that still reads its network, before its client is told to ask again.
+/// How long an image waits for an encoder that still reads its network, before its client is told
+/// to ask again.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it is until the encoder is asked again whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(200);
@@ -67,8 +68,8 @@ impl EncoderClient {
         &self.url
     }
 
-    /// Waits while the encoder says that it still reads its network, until `deadline` and some seconds at most. What else
-    /// is wrong with it shows when it is asked for something.
+    /// Waits while the encoder says that it still reads its network, until `deadline` and some
+    /// seconds at most. What else is wrong with it shows when it is asked for something.
     async fn until_ready(&self, deadline: Option<Instant>) -> Result<()> {
         let patience = Instant::now() + READY_TIMEOUT;
         let end = deadline.map_or(patience, |deadline| deadline.min(patience));
@@ -93,13 +94,14 @@ impl EncoderClient {
         Ok(())
     }
 
-    /// Has one image encoded; what is left until `deadline` travels with it. Waits some seconds for an encoder that still
-    /// reads its network.
+    /// Has one image encoded; what is left until `deadline` travels with it. Waits some seconds for
+    /// an encoder that still reads its network.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] if the encoder cannot be reached, takes longer than configured, or is not ready yet
-    /// ([`ErrorReason::NotReady`]: worth to ask again); [`Code::DeadlineExceeded`]; what the encoder itself reports, under the same code
-    /// ([`Code::InvalidArgument`] for no image).
+    /// [`Code::Unavailable`] if the encoder cannot be reached, takes longer than configured, or is
+    /// not ready yet ([`ErrorReason::NotReady`]: worth to ask again); [`Code::DeadlineExceeded`];
+    /// what the encoder itself reports, under the same code ([`Code::InvalidArgument`] for no
+    /// image).
     pub async fn encode(
         &self,
         image: v1::EncodeRequest,

@@ -24,7 +24,8 @@ pub struct LeafParams {
     pub refine: usize,
     /// Whether some shards may fail.
     pub allow_partial: bool,
-    /// Shards that are known to fail, by name, each with what was found: they are not asked. None unless some may fail.
+    /// Shards that are known to fail, by name, each with what was found: they are not asked. None
+    /// unless some may fail.
     pub without: Arc<BTreeMap<String, String>>,
     /// Which images may be found.
     pub filter: Option<Arc<Filter>>,

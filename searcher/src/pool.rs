@@ -4,11 +4,13 @@
 //! gRPC runs it, and lets everything come in that is there before it and after every few (`Shared::help`). The queue is the
 //! same, and so is who is refused.
 //!
-//! Whoever would wait too long is refused at once: by the number of jobs that wait, by the time that these will
-//! take, as those before them took, or by how long the first of them waits already. A refusal costs little, an answer
-//! that comes too late costs as much as one that is in time: so goodput stays where it is however many queries come.
+//! Whoever would wait too long is refused at once: by the number of jobs that wait, by the time
+//! that these will take, as those before them took, or by how long the first of them waits already.
+//! A refusal costs little, an answer that comes too late costs as much as one that is in time: so
+//! goodput stays where it is however many queries come.
 //!
-//! A request is judged once, as a whole, by what others have queued ([`Admission`]); nothing of it is refused later.
+//! A request is judged once, as a whole, by what others have queued ([`Admission`]); nothing of it
+//! is refused later.
 
 mod admission;
 
@@ -73,8 +75,8 @@ const QUEUED_PER_THREAD: usize = 256;
 /// meanwhile.
 const QUEUED_WHILE_SHEDDING: usize = 32;
 
-/// The most queries of one job of a batch. More would keep other queries waiting for long, fewer would find fewer lists
-/// that are warm already.
+/// The most queries of one job of a batch. More would keep other queries waiting for long, fewer
+/// would find fewer lists that are warm already.
 const PART: usize = 512;
 
 /// The most time of one job of a batch, about: what others wait for it.
@@ -148,8 +150,8 @@ impl Shared {
         Duration::from_nanos(queue.queries.saturating_mul(searching.max(waiting)))
     }
 
-    /// Whether there is room for one more job. A request that has jobs in the queue may fill 1/`share` of it, so that
-    /// others find room, too.
+    /// Whether there is room for one more job. A request that has jobs in the queue may fill
+    /// 1/`share` of it, so that others find room, too.
     fn room(&self, queue: &Queue, share: u32) -> std::result::Result<(), Full> {
         let room = match queue.shedding {
             true => self.max_queued.min(QUEUED_WHILE_SHEDDING.saturating_mul(self.threads)),
@@ -400,8 +402,8 @@ impl Pool {
         Admission::new(Arc::clone(&self.shared))
     }
 
-    /// How many of `queries` queries that belong together one job has: about [`PART_TIME`] of work, as queries took
-    /// lately, [`PART`] at most, and work for every thread.
+    /// How many of `queries` queries that belong together one job has: about [`PART_TIME`] of work,
+    /// as queries took lately, [`PART`] at most, and work for every thread.
     pub fn part(&self, queries: usize) -> usize {
         let lately = match self.shared.query_ns.load(Ordering::Relaxed) {
             0 => FIRST_PART,
@@ -413,7 +415,8 @@ impl Pool {
     /// [`Admission::run`] of a request that has one job.
     ///
     /// # Errors
-    /// [`Code::ResourceExhausted`] at once when the queue is full or too slow; those of [`Admission::run`].
+    /// [`Code::ResourceExhausted`] at once when the queue is full or too slow; those of
+    /// [`Admission::run`].
     pub async fn run<T: Send + 'static>(
         &self,
         work: Work,

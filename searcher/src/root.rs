@@ -242,8 +242,9 @@ impl Root {
         hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
     }
 
-    /// Keeps the best k of the ranked hits of all leaves and reads their keys. Shards whose damage shows only here go
-    /// into `lost`, where a partial answer is allowed: what is found without them is the answer, and not this.
+    /// Keeps the best k of the ranked hits of all leaves and reads their keys. Shards whose damage
+    /// shows only here go into `lost`, where a partial answer is allowed: what is found without
+    /// them is the answer, and not this.
     fn finish(
         &self,
         mut merged: Merged,
@@ -274,7 +275,8 @@ impl Root {
         Ok(merged)
     }
 
-    /// The keys of `hits`. A shard whose keys are damaged goes into `lost` where a partial answer is allowed.
+    /// The keys of `hits`. A shard whose keys are damaged goes into `lost` where a partial answer
+    /// is allowed.
     fn read_keys(
         &self,
         hits: &[LeafHit],

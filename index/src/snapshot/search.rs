@@ -29,8 +29,8 @@ pub struct SearchParams {
     pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
-    /// Shards that failed elsewhere (their keys, say), by name, each with what was found: they are not searched, and
-    /// are among those that failed. None unless a partial answer is allowed.
+    /// Shards that failed elsewhere (their keys, say), by name, each with what was found: they are
+    /// not searched, and are among those that failed. None unless a partial answer is allowed.
     pub without: Arc<BTreeMap<String, String>>,
     /// Rows that may be found; all that are not deleted where there is none. With a small set of allowed
     /// rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` says nothing.

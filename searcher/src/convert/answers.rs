@@ -16,7 +16,8 @@ use crate::service::{Answer, BatchAnswer, Change, Generations, IndexState, Vecto
 const CHUNK: usize = 1000;
 /// The most bytes of a hit's id and score, and of what stands beside its key.
 const HIT_BYTES: usize = 18;
-/// The most bytes of a response of a range search beside its hits, names of failed shards not counted.
+/// The most bytes of a response of a range search beside its hits, names of failed shards not
+/// counted.
 const RANGE_BYTES: usize = 256;
 
 /// `message`, if it is no larger than `limit` bytes.
@@ -82,7 +83,8 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
     }
 }
 
-/// How many of the next hits one response of a range search has, of at most `limit` bytes: one at least.
+/// How many of the next hits one response of a range search has, of at most `limit` bytes: one at
+/// least.
 fn chunk(keys: &[String], hits: usize, limit: usize) -> usize {
     let mut bytes = RANGE_BYTES;
     let fits = |&hit: &usize| {
@@ -92,7 +94,8 @@ fn chunk(keys: &[String], hits: usize, limit: usize) -> usize {
     (0..hits.min(CHUNK)).take_while(fits).count().max(1)
 }
 
-/// The responses that carry the answer to a range search, of at most `limit` bytes if one hit has no more.
+/// The responses that carry the answer to a range search, of at most `limit` bytes if one hit has
+/// no more.
 pub fn range_responses(answer: Answer, limit: usize) -> Vec<v1::RangeSearchResponse> {
     let merged = &answer.merged;
     let summary = v1::RangeSummary {

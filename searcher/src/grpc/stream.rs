@@ -15,7 +15,8 @@ use crate::service::size::SMALLER_HITS;
 /// The most bytes of an answer in a stream beside the response in it.
 const ENVELOPE_BYTES: usize = 32;
 
-/// The answer to `request` of the stream that was admitted, or why there is none; its client waits until `deadline`.
+/// The answer to `request` of the stream that was admitted, or why there is none; its client waits
+/// until `deadline`.
 pub async fn one(
     searcher: Arc<Searcher>,
     admission: Admission,

@@ -13,7 +13,8 @@ use tracing::Span;
 use super::{Job, Queue, Shared, Work};
 use crate::error::{Error, Result};
 
-/// The part of the queue that the further jobs of one request may fill: one half, so that others find room.
+/// The part of the queue that the further jobs of one request may fill: one half, so that others
+/// find room.
 const SHARE: u32 = 2;
 
 /// What the pool knows of a request. Changed under the queue's lock or by a [`Place`] that goes.
@@ -28,9 +29,10 @@ struct Request {
 
 /// A request, which has one job or many (a batch, a stream). Clones are the same request.
 ///
-/// It is admitted or refused with its first place, by what others have queued. Its further jobs are never refused:
-/// they join the queue while that is not too full, and else wait outside of it until one of the request's own jobs has
-/// left it. So a request always gets on, and never waits for itself.
+/// It is admitted or refused with its first place, by what others have queued. Its further jobs are
+/// never refused: they join the queue while that is not too full, and else wait outside of it until
+/// one of the request's own jobs has left it. So a request always gets on, and never waits for
+/// itself.
 #[derive(Clone)]
 pub struct Admission {
     shared: Arc<Shared>,
@@ -53,7 +55,8 @@ impl Admission {
         Admission { shared, request: Arc::default() }
     }
 
-    /// Judges the request now, if it was not judged yet: before work that a refusal would throw away.
+    /// Judges the request now, if it was not judged yet: before work that a refusal would throw
+    /// away.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`] when the queue is full or too slow.
@@ -69,7 +72,8 @@ impl Admission {
         Ok(())
     }
 
-    /// A place for the request's next job: at once for the first, as soon as there is room for a further one.
+    /// A place for the request's next job: at once for the first, as soon as there is room for a
+    /// further one.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`] for the first, as [`Self::admit`]; none after that.
@@ -91,11 +95,11 @@ impl Admission {
         Ok(room)
     }
 
-    /// Runs `job` on a thread of the pool, or on the runtime's if it is short; answers with its result and the time
-    /// that it waited.
+    /// Runs `job` on a thread of the pool, or on the runtime's if it is short; answers with its
+    /// result and the time that it waited.
     ///
-    /// If this future is dropped (the client went away, the deadline passed) before the job has begun, the job is
-    /// dropped unrun; its place is free when a thread passes it by.
+    /// If this future is dropped (the client went away, the deadline passed) before the job has
+    /// begun, the job is dropped unrun; its place is free when a thread passes it by.
     ///
     /// # Errors
     /// [`Code::Internal`] if the job panics, which ends nothing but the job.

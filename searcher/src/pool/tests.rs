@@ -188,8 +188,8 @@ async fn a_short_job_waits_for_the_long_one_that_runs() -> Result<()> {
     Ok(())
 }
 
-/// Who was admitted is answered, however long it waits; who comes while the first in the queue waits longer than it
-/// may is refused at once, and so is who would wait for longer.
+/// Who was admitted is answered, however long it waits; who comes while the first in the queue
+/// waits longer than it may is refused at once, and so is who would wait for longer.
 #[tokio::test]
 async fn a_queue_that_stands_still_refuses_who_comes_and_nobody_in_it() -> Result<()> {
     let pool = Arc::new(Pool::new(1, 10, Duration::from_millis(20))?);
@@ -202,8 +202,8 @@ async fn a_queue_that_stands_still_refuses_who_comes_and_nobody_in_it() -> Resul
     drop(release);
     assert_eq!(waiting.await?.0, 3);
     blocker.await.expect("no panic");
-    // The blocking job has taught the pool that queries take a ms and more: with some waiting, the next would wait
-    // longer than 20 ms and is refused at once.
+    // The blocking job has taught the pool that queries take a ms and more: with some waiting, the
+    // next would wait longer than 20 ms and is refused at once.
     let (release, blocker) = blocked(&pool).await;
     let many = Work { queries: 1000, ..LONG_WORK };
     let mut waiting = Box::pin(pool.run(many, |_| ()));
@@ -217,8 +217,9 @@ async fn a_queue_that_stands_still_refuses_who_comes_and_nobody_in_it() -> Resul
     Ok(())
 }
 
-/// The jobs of one request never wait for each other: with a limit of one millisecond, jobs of five each, all at once
-/// and in turn, on one thread and several, all run. What a request keeps in the queue leaves room for others.
+/// The jobs of one request never wait for each other: with a limit of one millisecond, jobs of five
+/// each, all at once and in turn, on one thread and several, all run. What a request keeps in the
+/// queue leaves room for others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_does_not_wait_for_itself() -> Result<()> {
     for (threads, places) in [(1, 1), (1, 100), (4, 2), (4, 100)] {
@@ -251,8 +252,9 @@ async fn a_request_does_not_wait_for_itself() -> Result<()> {
     Ok(())
 }
 
-/// The first job of a request is refused where others fill the queue; once it was admitted, further ones wait outside
-/// while there is no room, one at a time goes in all the same, and an abandoned one leaves its place.
+/// The first job of a request is refused where others fill the queue; once it was admitted, further
+/// ones wait outside while there is no room, one at a time goes in all the same, and an abandoned
+/// one leaves its place.
 #[tokio::test]
 async fn a_request_is_judged_once_by_what_others_queue() -> Result<()> {
     let pool = Arc::new(Pool::new(1, 2, LONG)?);

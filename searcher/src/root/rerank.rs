@@ -19,9 +19,10 @@ struct Round<'a> {
 }
 
 impl Root {
-    /// The descriptors (n, dim) that the expansion of `params` makes of `x`, (n, dim), and the times that its
-    /// searches took for each of them; `x` as it is where no expansion is asked for. Searched next, they give the
-    /// expanded answers. A shard that fails, or whose vectors are lost, takes no part where a partial answer is allowed.
+    /// The descriptors (n, dim) that the expansion of `params` makes of `x`, (n, dim), and the
+    /// times that its searches took for each of them; `x` as it is where no expansion is asked for.
+    /// Searched next, they give the expanded answers. A shard that fails, or whose vectors are
+    /// lost, takes no part where a partial answer is allowed.
     ///
     /// # Errors
     /// As [`Root::search`]; vectors whose mean is not finite, has no direction, or is out of range.
@@ -48,8 +49,8 @@ impl Root {
         Ok((queries, times))
     }
 
-    /// The descriptors that one round of expansion makes of `queries`, (n, dim); the times of its searches are added to
-    /// `times`. Where shards come into `lost`, it is to be done without them.
+    /// The descriptors that one round of expansion makes of `queries`, (n, dim); the times of its
+    /// searches are added to `times`. Where shards come into `lost`, it is to be done without them.
     fn round(
         &self,
         round: &Round<'_>,
@@ -108,8 +109,8 @@ impl Root {
         Ok(())
     }
 
-    /// The vectors, (dim,), of hits, in their order; none of a damaged shard's where that is allowed, which goes into
-    /// `lost`.
+    /// The vectors, (dim,), of hits, in their order; none of a damaged shard's where that is
+    /// allowed, which goes into `lost`.
     fn vectors_at(
         &self,
         hits: &[LeafHit],

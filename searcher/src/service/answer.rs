@@ -80,8 +80,8 @@ impl Searcher {
         Ok(admission)
     }
 
-    /// [`Searcher::search`] for a further query of a request that was admitted, which is never refused. Its time begins
-    /// when the pool has room for it; all must be over at `deadline`.
+    /// [`Searcher::search`] for a further query of a request that was admitted, which is never
+    /// refused. Its time begins when the pool has room for it; all must be over at `deadline`.
     ///
     /// # Errors
     /// As [`Searcher::search`].

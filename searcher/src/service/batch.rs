@@ -143,7 +143,8 @@ impl Searcher {
     }
 }
 
-/// A query whose vector is known: its place in the batch, whether an image of it has other sizes, the vector, (dim,).
+/// A query whose vector is known: its place in the batch, whether an image of it has other sizes,
+/// the vector, (dim,).
 type Known = (usize, bool, Vec<f32>);
 
 /// Resolves and searches some queries. A failure that is no single query's (a damaged shard, no more time)
@@ -172,8 +173,8 @@ fn work(
     Ok(answered)
 }
 
-/// Searches `queries` into `answered`: together, and each half for itself where one of them cannot be searched or
-/// expanded, since the others have done nothing wrong.
+/// Searches `queries` into `answered`: together, and each half for itself where one of them cannot
+/// be searched or expanded, since the others have done nothing wrong.
 fn search(
     root: &Root,
     queries: &[Known],

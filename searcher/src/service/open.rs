@@ -74,9 +74,9 @@ impl Searcher {
         }
     }
 
-    /// Asks the encoder what it makes and logs a warning for every index whose spec differs: queries by
-    /// image would fail there. An encoder that is not up yet is a warning too; one that still reads its network is waited
-    /// for.
+    /// Asks the encoder what it makes and logs a warning for every index whose spec differs:
+    /// queries by image would fail there. An encoder that is not up yet is a warning too; one that
+    /// still reads its network is waited for.
     pub async fn compare_encoder(&self) {
         let Some(encoder) = &self.encoder else { return };
         let url = encoder.url();

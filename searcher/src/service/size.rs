@@ -1,4 +1,5 @@
-//! How large an answer is, before it is a message: what is too large to send is not searched to its end.
+//! How large an answer is, before it is a message: what is too large to send is not searched to its
+//! end.
 
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
@@ -33,8 +34,8 @@ pub fn check(bytes: usize, limit: usize, smaller: &str) -> Result<()> {
     Err(Error::new(Code::OutOfRange, message).because(ErrorReason::AnswerTooLarge))
 }
 
-/// Checks the answers to `queries` queries before they are searched, by what they have for certain: where nothing
-/// keeps hits out, each has k of them, or one for each row.
+/// Checks the answers to `queries` queries before they are searched, by what they have for certain:
+/// where nothing keeps hits out, each has k of them, or one for each row.
 ///
 /// # Errors
 /// As [`check`].

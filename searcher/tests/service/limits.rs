@@ -1,5 +1,5 @@
-//! What one request may cost: it never waits for itself, what would not fit a message is refused with what to make
-//! smaller, and damage takes away no more than its shard.
+//! What one request may cost: it never waits for itself, what would not fit a message is refused
+//! with what to make smaller, and damage takes away no more than its shard.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,9 +26,10 @@ fn long_expansion() -> Option<v1::Expansion> {
     Some(v1::Expansion { method, k: 100, rounds: 10, alpha: None })
 }
 
-/// On a server where nothing may wait for longer than one millisecond, which is what a hundred times slower machine
-/// is to the default, any single request is answered whole: a full batch, a long stream, expansions of both, a range,
-/// vectors. All of it after queries that have taught the pool how slow it is.
+/// On a server where nothing may wait for longer than one millisecond, which is what a hundred
+/// times slower machine is to the default, any single request is answered whole: a full batch, a
+/// long stream, expansions of both, a range, vectors. All of it after queries that have taught the
+/// pool how slow it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_alone_is_answered_however_slow_the_machine() -> Result<()> {
     let world = World::new()?;
@@ -60,8 +61,7 @@ async fn a_request_alone_is_answered_however_slow_the_machine() -> Result<()> {
     }
     assert_eq!(seen.len() as u64, n);
 
-    for (size, k, expansion) in
-        [(10_000, 10, None), (10_000, 1, None), (200, 10, long_expansion())]
+    for (size, k, expansion) in [(10_000, 10, None), (10_000, 1, None), (200, 10, long_expansion())]
     {
         let queries = (0..size).map(|seed| numbers(seed, DIM));
         let batch = v1::BatchSearchRequest { expansion, ..exact_batch(queries, k) };
@@ -98,8 +98,8 @@ fn check_too_large(status: &Status, words: &[&str]) {
     }
 }
 
-/// Of every call: what would be larger than a message may be is refused with what to make smaller, the largest that fits
-/// is sent, and a range search fits its hits into its messages.
+/// Of every call: what would be larger than a message may be is refused with what to make smaller,
+/// the largest that fits is sent, and a range search fits its hits into its messages.
 #[tokio::test]
 async fn answers_beyond_the_message_limit_say_what_to_make_smaller() -> Result<()> {
     const LIMIT: usize = 20_000;
@@ -181,7 +181,8 @@ async fn answers_beyond_the_message_limit_say_what_to_make_smaller() -> Result<(
     Ok(())
 }
 
-/// An offset in the keys of a shard, found by trying: where a flip leaves the scan sound and a key unreadable.
+/// An offset in the keys of a shard, found by trying: where a flip leaves the scan sound and a key
+/// unreadable.
 fn damage_keys(folder: &Path, shard: &Path) -> Result<u64> {
     let bytes = std::fs::metadata(shard)?.len();
     for offset in (bytes / 2..bytes).step_by(4096) {
@@ -203,8 +204,9 @@ fn damage_keys(folder: &Path, shard: &Path) -> Result<u64> {
     anyhow::bail!("no keys in {}", shard.display())
 }
 
-/// With nothing but the keys of one shard damaged, an answer that may be partial has k hits all the same, of the sound
-/// shard, as if the other did not exist: alone, in a batch, a range, after an expansion. Without keys nothing is amiss.
+/// With nothing but the keys of one shard damaged, an answer that may be partial has k hits all the
+/// same, of the sound shard, as if the other did not exist: alone, in a batch, a range, after an
+/// expansion. Without keys nothing is amiss.
 #[tokio::test]
 async fn lost_keys_take_away_no_more_than_their_shard() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -300,7 +302,8 @@ async fn queries_whose_squares_overflow_or_vanish_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// Bodies that are no messages: INVALID_ARGUMENT with a reason, for every method, and a line in the log.
+/// Bodies that are no messages: INVALID_ARGUMENT with a reason, for every method, and a line in the
+/// log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_no_message_is_its_senders_fault() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -330,8 +330,8 @@ async fn an_encoder_that_is_missing_down_or_another_is_told_apart() -> Result<()
     Ok(())
 }
 
-/// An encoder that still reads its network is waited for; where the client's time ends first, it is told why, and that
-/// it may ask again. One that goes away and comes back not ready is found out.
+/// An encoder that still reads its network is waited for; where the client's time ends first, it is
+/// told why, and that it may ask again. One that goes away and comes back not ready is found out.
 #[tokio::test]
 async fn an_encoder_that_is_not_ready_is_waited_for() -> Result<()> {
     let world = World::new()?;
@@ -339,7 +339,8 @@ async fn an_encoder_that_is_not_ready_is_waited_for() -> Result<()> {
     let unready = Arc::clone(&encoder.unready);
     let encoder = encoder.serve().await?;
     let server = world.serve(&encoder.url).await?;
-    // The server has asked what it makes, so that it is thought to be ready: the first image finds out that it is not.
+    // The server has asked what it makes, so that it is thought to be ready: the first image finds
+    // out that it is not.
     unready.store(1, Ordering::SeqCst);
     let status = image_error(&server).await?;
     assert_eq!(status.code(), Code::Unavailable, "{status}");

@@ -20,7 +20,8 @@ Queries = Union[_query.Vector, Sequence[Union[Query, Term, Sequence[Term]]]]
 Make = Callable[[Sequence[list[search_pb2.QueryTerm]]], search_pb2.BatchSearchRequest]
 Send = Callable[[search_pb2.BatchSearchRequest], search_pb2.BatchSearchResponse]
 
-#: Bytes of a hit: its id and score at most, and a key as long as most are. Longer ones make the server say so.
+#: Bytes of a hit: its id and score at most, and a key as long as most are. Longer ones make the
+#: server say so.
 _HIT_BYTES, _KEY_BYTES = 14, 100
 #: Bytes of a query beside its terms, and of a request beside its queries and names, at most.
 _QUERY_BYTES, _REQUEST_BYTES = 16, 1024

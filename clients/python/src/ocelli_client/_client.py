@@ -246,7 +246,8 @@ class Client:
                 failed = SearchError.of(error, attempt)
             begin = time.monotonic()
             if failed.reason == _OVERLOADED and self._retry.attempts != 1 and window.step_back():
-                # The other requests of the same call keep the server busy: waiting for them is none of its time.
+                # The other requests of the same call keep the server busy: waiting for them is none
+                # of its time.
                 end += time.monotonic() - begin
                 attempt -= 1
                 continue

@@ -46,7 +46,8 @@ class SearchError(Exception):
         self.field = field
         #: After how many seconds the server wants to be asked again; None where it does not say.
         self.retry_after_s = retry_after_s
-        #: Of `search_batch`: what came back all the same, with an error for each row that has none; else None.
+        #: Of `search_batch`: what came back all the same, with an error for each row that has none;
+        #: else None.
         self.hits: Union[BatchHits, None] = None
 
     @staticmethod

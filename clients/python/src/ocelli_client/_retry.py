@@ -10,7 +10,8 @@ import grpc
 
 from ._errors import SearchError
 
-#: Reasons of RESOURCE_EXHAUSTED that say that another time may do better. gRPC's own, a message that is too large, has none.
+#: Reasons of RESOURCE_EXHAUSTED that say that another time may do better. gRPC's own, a message
+#: that is too large, has none.
 _PASSING = frozenset({"OVERLOADED", "RATE_LIMITED"})
 #: With less time left, in seconds, no further attempt is worth it.
 _LEAST_S = 0.01
@@ -27,7 +28,8 @@ def may_pass(error: SearchError) -> bool:
 class Retry:
     """Exponential backoff with full jitter, so that clients that were refused together do not return together."""
 
-    #: How often a request is sent at most, 1 or more; 1 never repeats. None: as often as its time allows.
+    #: How often a request is sent at most, 1 or more; 1 never repeats. None: as often as its time
+    #: allows.
     attempts: Union[int, None] = None
     #: The longest pause before the second attempt, in seconds.
     first_backoff_s: float = 0.05
