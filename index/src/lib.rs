@@ -24,6 +24,7 @@ mod order;
 pub mod outside;
 pub mod packed;
 pub mod part;
+pub mod range;
 mod ranked;
 pub mod refine;
 pub mod search;
@@ -54,6 +55,7 @@ pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
     PartWriter,
 };
+pub use range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
 pub use search::Hit;
 pub use shard::{Shard, ShardBuilder, ShardMeta};

@@ -12,6 +12,7 @@ use super::{
 use crate::container::{FileKind, Reader, SectionKind};
 use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::range::out_of_range;
 use crate::spec::DescriptorSpec;
 
 /// An opened part.
@@ -259,8 +260,8 @@ impl Part {
     /// Rows as f32, (rows.len(), dim) row-major.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a part of codes; [`Error::Corrupt`], also for numbers that are not finite;
-    /// [`Error::NotFound`] past the end.
+    /// [`Error::Invalid`] for a part of codes, and with the row for a vector that is [`out_of_range`];
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         if self.meta.kind == PartKind::Codes {
             return Err(Error::invalid(format!(
@@ -283,18 +284,13 @@ impl Part {
             }
         };
         self.file.intact()?;
-        match out.iter().position(|x| !x.is_finite()) {
-            None => Ok(out),
-            Some(at) => Err(Error::corrupt(
-                self.path(),
-                format!(
-                    "row {}: element {} is {}",
-                    rows.start + at / self.meta.dim,
-                    at % self.meta.dim,
-                    out[at]
-                ),
-            )),
+        for (row, x) in rows.zip(out.chunks_exact(self.meta.dim)) {
+            if let Some(why) = out_of_range(x) {
+                let path = self.path().display();
+                return Err(Error::invalid(format!("{path}: row {row}: {why}")));
+            }
         }
+        Ok(out)
     }
 
     /// Proves every checksum and reads every key and row once.
