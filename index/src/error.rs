@@ -49,6 +49,18 @@ pub enum Error {
         /// What was expected and found, with its offset.
         what: String,
     },
+    /// A sound file, but not the one that the generation names.
+    #[error("{}: not the file that the generation names: {what} {found}, expected {expected}", path.display())]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// What was compared: the plan, the task, the rows, …
+        what: &'static str,
+        /// What the generation says.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
     /// An Ocelli file of another kind than was asked for.
     #[error("{}: this is a {found}, expected a {expected}", path.display())]
     WrongKind {
@@ -154,7 +166,9 @@ impl Error {
                 ErrorCode::NotFound
             }
             Self::Io { .. } => ErrorCode::Internal,
-            Self::Corrupt { .. } | Self::NotOcelli { .. } => ErrorCode::DataLoss,
+            Self::Corrupt { .. } | Self::NotOcelli { .. } | Self::Misplaced { .. } => {
+                ErrorCode::DataLoss
+            }
             Self::NewerVersion { .. }
             | Self::WrongKind { .. }
             | Self::SpecMismatch { .. }

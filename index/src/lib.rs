@@ -6,6 +6,7 @@
 #![doc = include_str!("../../docs/shard-format.md")]
 
 pub mod coarse;
+mod commit;
 pub mod container;
 pub mod diffuse;
 pub mod encoder;

@@ -17,6 +17,8 @@ pub struct Written {
     pub bytes: u64,
     /// SHA-256 of the whole file.
     pub checksum: Hash,
+    /// SHA-256 of what stands behind the sections ([`super::Reader::seal`]).
+    pub seal: Hash,
 }
 
 /// Writes one container, section by section.
@@ -127,9 +129,9 @@ impl Writer {
     /// Those of [`AtomicFile::publish`]; nothing is left behind then, and what stood under the name
     /// still stands.
     pub fn finish(mut self) -> Result<Written> {
-        let (bytes, checksum) = self.end_file()?;
+        let end = self.end_file()?;
         let path = self.file.publish()?;
-        Ok(Written { path, bytes, checksum })
+        Ok(Written { path, ..end })
     }
 
     /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same folder.
@@ -137,14 +139,14 @@ impl Writer {
     /// # Errors
     /// As [`Self::finish`].
     pub fn finish_as(mut self, name: impl FnOnce(&Hash) -> PathBuf) -> Result<Written> {
-        let (bytes, checksum) = self.end_file()?;
-        let path = name(&checksum);
+        let end = self.end_file()?;
+        let path = name(&end.checksum);
         self.file.publish_as(&path)?;
-        Ok(Written { path, bytes, checksum })
+        Ok(Written { path, ..end })
     }
 
-    /// Writes what stands behind the sections. Returns size and SHA-256 of the whole file.
-    fn end_file(&mut self) -> Result<(u64, Hash)> {
+    /// Writes what stands behind the sections. The file has no path yet.
+    fn end_file(&mut self) -> Result<Written> {
         self.end()?;
         if !self.tile.is_empty() {
             self.flush_tile()?;
@@ -158,6 +160,7 @@ impl Writer {
         self.digest.update(&end);
         self.file.append(&end)?;
         let checksum = std::mem::take(&mut self.digest).finish();
-        Ok((data_bytes + end.len() as u64, checksum))
+        let (path, bytes) = (PathBuf::new(), data_bytes + end.len() as u64);
+        Ok(Written { path, bytes, checksum, seal: Hash::of(&end) })
     }
 }

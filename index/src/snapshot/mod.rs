@@ -2,14 +2,14 @@
 
 mod search;
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 pub use self::search::{RangeResult, SearchParams, SearchResult, StageTimes};
+use crate::commit::{open_named, read_tombstones, unique_ids};
+use crate::container::{FileKind, Reader};
 use crate::engine::Deleted;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Name, RowFilter, ShardFilter};
@@ -66,22 +66,9 @@ impl Member {
         generation: &Generation,
         entry: &ShardEntry,
     ) -> Result<Self> {
-        let path = dir.shard_path(&entry.name)?;
-        let shard = Shard::open(&path, model)?;
-        if (shard.file().bytes(), u64::from(shard.rows())) != (entry.bytes, entry.rows) {
-            return Err(Error::corrupt(
-                &path,
-                format!(
-                    "{} bytes and {} rows, the generation says {} and {}",
-                    shard.file().bytes(),
-                    shard.rows(),
-                    entry.bytes,
-                    entry.rows
-                ),
-            ));
-        }
+        let shard = open_named(&dir.shard_path(&entry.name)?, model, entry)?;
         let tombstones = match generation.tombstones.get(&entry.name) {
-            Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash)?),
+            Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash, shard.rows())?),
             None => None,
         };
         let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
@@ -101,6 +88,7 @@ pub struct Snapshot {
     members: Vec<Member>,
     /// Shards that could not be opened, where that was allowed: each fails alone.
     missing: Vec<Missing>,
+    dir: IndexDir,
 }
 
 impl Snapshot {
@@ -164,7 +152,7 @@ impl Snapshot {
         }
         let shards = members.iter().map(|m| &m.shard);
         let model = Arc::new(refined_model(&dir, model, shards)?);
-        Ok(Self { generation, model, members, missing })
+        Ok(Self { generation, model, members, missing, dir })
     }
 
     /// The generation.
@@ -354,35 +342,69 @@ impl Snapshot {
         Ok(RowFilter { shards, generation, allowed, direct })
     }
 
-    /// Proves every checksum of every shard, against the generation's too, and the model's hash.
+    /// Proves every byte of every file of the generation: its own file, the model's with and without refinement, the
+    /// shards, the tombstones; and that they agree: hashes, lists, ordinals, ids, keys, codes, and the bounds that a
+    /// scan relies on. Reads all of them anew.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] naming the first thing that is wrong.
+    /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
-        self.model.verify()?;
-        let want: BTreeMap<&str, Hash> =
-            self.generation.shards.iter().map(|s| (s.name.as_str(), s.checksum)).collect();
-        for member in &self.members {
-            member.shard.verify()?;
-            let found = member.shard.file().checksum();
-            if want.get(member.name.as_str()) != Some(&found) {
-                return Err(Error::corrupt(
-                    member.shard.path(),
-                    format!("SHA-256 {found} is not the one that the generation names"),
-                ));
+        let generation = self.dir.generation(self.generation.number)?;
+        if generation != self.generation {
+            let what = format!("generation {} is another one now", generation.number);
+            return Err(Error::corrupt(self.dir.root(), what));
+        }
+        self.verify_models()?;
+        if let Some(missing) = self.missing.first() {
+            return Err(missing.error());
+        }
+        let mut rows = Vec::with_capacity(self.members.len());
+        for (member, entry) in self.members.iter().zip(&generation.shards) {
+            let shard = &member.shard;
+            shard.verify()?;
+            shard.verify_codes(&self.model)?;
+            let found = shard.file().checksum();
+            if entry.checksum != found {
+                return Err(Error::Misplaced {
+                    path: shard.path().to_owned(),
+                    what: "SHA-256",
+                    expected: entry.checksum.to_string(),
+                    found: found.to_string(),
+                });
+            }
+            if let Some(hash) = generation.tombstones.get(&entry.name) {
+                read_tombstones(&self.dir.tombstones_path(hash), hash, shard.rows())?;
+            }
+            rows.push((shard, member.deleted.as_ref().map(Deleted::ordinals)));
+        }
+        unique_ids(&rows)
+    }
+
+    /// The file of the model, and where it has a refinement, the one that holds both.
+    fn verify_models(&self) -> Result<()> {
+        let expected = self.generation.model;
+        let refinement = self.model.refinement().map(Refinement::hash);
+        let mut paths = vec![self.dir.model_path(&expected)];
+        paths.extend(refinement.map(|hash| self.dir.refined_model_path(&expected, &hash)));
+        for (path, refinement) in paths.iter().zip([None, refinement]) {
+            Reader::open(path, FileKind::Model)?.verify()?;
+            let model = Model::open(path)?;
+            model.verify()?;
+            if model.hash() != expected {
+                let (path, found) = (path.clone(), model.hash());
+                return Err(Error::ModelMismatch { path, expected, found });
+            }
+            let found = model.refinement().map(Refinement::hash);
+            if found != refinement {
+                let name = |hash: Option<Hash>| hash.map_or("none".into(), |hash| hash.to_string());
+                return Err(Error::Misplaced {
+                    path: path.clone(),
+                    what: "refinement",
+                    expected: name(refinement),
+                    found: name(found),
+                });
             }
         }
         Ok(())
     }
-}
-
-/// Deleted rows of one shard: a roaring bitmap whose file is named by its SHA-256.
-fn read_tombstones(path: &Path, hash: &Hash) -> Result<RoaringBitmap> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    let found = Hash::of(&bytes);
-    if found != *hash {
-        return Err(Error::corrupt(path, format!("SHA-256 {found}, expected {hash}")));
-    }
-    RoaringBitmap::deserialize_from(bytes.as_slice())
-        .map_err(|e| Error::corrupt(path, e.to_string()))
 }
