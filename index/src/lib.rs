@@ -52,7 +52,7 @@ pub use manifest::{Dba, Generation, IndexDir, NewGeneration, ShardEntry};
 pub use model::{Metric, Model, ModelParts};
 pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
-    PartWriter,
+    PartWriter, SealedPart,
 };
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
 pub use search::Hit;
