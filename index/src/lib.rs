@@ -54,7 +54,7 @@ pub use manifest::{Dba, Generation, IndexDir, NewGeneration, ShardEntry};
 pub use model::{Metric, Model, ModelParts};
 pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
-    PartWriter,
+    PartWriter, SealedPart,
 };
 pub use range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
