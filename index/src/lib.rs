@@ -42,7 +42,7 @@ mod storm;
 pub use diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use encoder::{Encoded, Encoder, EncoderScratch};
 pub use engine::{ScanCounts, Scratch};
-pub use error::{Error, ErrorCode, Result};
+pub use error::{Error, ErrorCode, FileTrouble, Result};
 pub use expand::{Expansion, ExpansionMethod};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
