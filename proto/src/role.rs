@@ -195,19 +195,6 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// `1234567` as `1,234,567`, for people.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// The bytes of a file, or of what a pipe gives, if they are no more than `max_bytes`: a wrong name must
 /// not fill the memory.
 ///
@@ -332,14 +319,6 @@ mod tests {
         assert!(kind.contains("ROLE_THREADS") && kind.contains("threads"), "{kind}");
         let syntax = message(Some("threads = = 1"), &[]);
         assert!(syntax.contains("role.toml") && !syntax.contains('\n'), "{syntax}");
-    }
-
-    #[test]
-    fn digits_stand_in_threes() {
-        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")];
-        for (number, text) in cases {
-            assert_eq!(thousands(number), text);
-        }
     }
 
     #[test]

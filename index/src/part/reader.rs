@@ -23,6 +23,7 @@ pub struct Part {
     /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of rows
     /// must be what was judged when the part was opened.
     row_starts: Vec<u64>,
+    keys: Keys,
 }
 
 impl Part {
@@ -80,7 +81,8 @@ impl Part {
                 ));
             }
         }
-        let mut part = Self { file, meta, spec, row_starts: Vec::new() };
+        let keys = Keys::open(&file, meta.images)?;
+        let mut part = Self { file, meta, spec, row_starts: Vec::new(), keys };
         if part.meta.kind == PartKind::Regions {
             let count = part.meta.images.saturating_add(1);
             part.row_starts = part.file.read_numbers(SectionKind::RowStarts, count)?.to_vec();
@@ -98,7 +100,6 @@ impl Part {
         if part.meta.has_ids {
             part.ids()?;
         }
-        Keys::new(&part.file, part.meta.images)?;
         part.file.intact()?;
         Ok(part)
     }
@@ -148,7 +149,7 @@ impl Part {
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn key(&self, image: usize) -> Result<String> {
-        Keys::new(&self.file, self.meta.images)?.get(image)
+        self.keys.get(&self.file, image)
     }
 
     /// Keys of all images.
@@ -156,7 +157,7 @@ impl Part {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn keys(&self) -> Result<Vec<String>> {
-        Keys::new(&self.file, self.meta.images)?.all()
+        self.keys.all(&self.file)
     }
 
     /// The user's id of an image, where the part has ids.
