@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 def target(address: str) -> tuple[str, Union[bool, None]]:
     """What gRPC connects to, and whether by TLS; None where the address does not say.
 
-    `http://HOST:PORT` and `https://HOST:PORT` are taken as the command line takes them; all else is gRPC's own.
+    `http://HOST:PORT` and `https://HOST:PORT` are taken as the command line takes them; all else is
+    gRPC's own.
     """
     scheme, separator, _ = address.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
@@ -20,7 +21,7 @@ def target(address: str) -> tuple[str, Union[bool, None]]:
         port = parts.port
     except ValueError:
         raise ValueError(expected) from None
-    rest = (parts.path not in ("", "/"), parts.query, parts.fragment, parts.username, not parts.hostname, port is None)
-    if any(rest):
+    more = parts.path not in ("", "/") or parts.query or parts.fragment or parts.username
+    if more or not parts.hostname or port is None:
         raise ValueError(expected)
     return parts.netloc, scheme.lower() == "https"

@@ -43,7 +43,8 @@ def check_finite(queries: Queries) -> None:
         named = ", ".join(str(row) for row in bad[:_NAMED])
         more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         word = "row" if len(bad) == 1 else "rows"
-        raise ValueError(f"{word} {named}{more} of the queries hold values that are not finite in float32")
+        what = "hold values that are not finite in float32"
+        raise ValueError(f"{word} {named}{more} of the queries {what}")
 
 
 class Batch:
@@ -62,7 +63,8 @@ class Batch:
         n = len(self._queries)
         failed: Union[SearchError, None] = None
         with ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="ocelli") as pool:
-            parts = [pool.submit(self._part, range(start, min(start + size, n))) for start in range(0, n, size)]
+            rows = [range(start, min(start + size, n)) for start in range(0, n, size)]
+            parts = [pool.submit(self._part, part) for part in rows]
             for part in parts:
                 try:
                     part.result()
@@ -128,7 +130,9 @@ def _cancel(parts: list[Future[None]]) -> None:
 
 
 def _is_too_large(error: SearchError) -> bool:
-    """Whether fewer queries at a time may do: the server says so, or this side's gRPC, which names no reason."""
+    """Whether fewer queries at a time may do: the server says so, or this side's gRPC, which names no
+    reason."""
     if error.code == grpc.StatusCode.OUT_OF_RANGE:
         return True
-    return bool(error.code == grpc.StatusCode.RESOURCE_EXHAUSTED) and not error.reason and "larger than max" in error.message
+    exhausted = bool(error.code == grpc.StatusCode.RESOURCE_EXHAUSTED)
+    return exhausted and not error.reason and "larger than max" in error.message

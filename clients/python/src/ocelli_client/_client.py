@@ -35,10 +35,11 @@ _Filters = Union[Iterable[Union[Id, Key, int, str]], None]
 class Client:
     """A connection to one searcher; threads may share it.
 
-    `target` is HOST:PORT, http://HOST:PORT or https://HOST:PORT. With `ca` (PEM bytes of the authority of the server's
-    certificate) it speaks TLS, and with https:// alone by the authorities that gRPC brings along; with `client_cert`
-    and `client_key` (PEM bytes) it shows a certificate of its own. `token` is a bearer token; without TLS everybody
-    on the way can read it. `max_message_bytes` is the largest request and the largest answer.
+    `target` is HOST:PORT, http://HOST:PORT or https://HOST:PORT. With `ca` (PEM bytes of the
+    authority of the server's certificate) it speaks TLS, and with https:// alone by the authorities
+    that gRPC brings along; with `client_cert` and `client_key` (PEM bytes) it shows a certificate of
+    its own. `token` is a bearer token; without TLS everybody on the way can read it.
+    `max_message_bytes` is the largest request and the largest answer.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Client:
         ]
         target, tls = parse_target(target)
         if tls is False and ca is not None:
-            raise ValueError("the target is http://, which is not encrypted: expected https:// beside ca")
+            raise ValueError("http:// is not encrypted: expected https:// beside ca")
         if ca is not None or tls:
             credentials = grpc.ssl_channel_credentials(ca, client_key, client_cert)
             self._channel = grpc.secure_channel(target, credentials, options)
@@ -156,14 +157,15 @@ class Client:
         """The k nearest images of each row of an array (n, dim), or of each query, as arrays (n, k).
 
         Near queries of a batch are answered together, which is several times as fast as one by one. They go in
-        requests of `batch` (the server's maximum is 10,000 unless configured), fewer where a request or its answer would be
-        larger than a message may be, `in_flight` of them at a time, fewer where the server refuses more.
-        `timeout_s` is for each request, from when it is sent first; the other options are those of `search`.
+        requests of `batch` (the server's maximum is 10,000 unless configured), fewer where a request
+        or its answer would be larger than a message may be, `in_flight` of them at a time, fewer where
+        the server refuses more. `timeout_s` is for each request, from when it is sent first; the other
+        options are those of `search`.
 
-        A query that fails alone is in `errors` of the answer. Raises what `search` raises for what the queries have
-        in common, where every query fails, and where a request fails for good; what came back until then is in `hits` of the
-        error, which has an error for each other row. Raises ValueError that names the rows of vectors that are not
-        finite, before anything is sent.
+        A query that fails alone is in `errors` of the answer. Raises what `search` raises for what the
+        queries have in common, where every query fails, and where a request fails for good; what came
+        back until then is in `hits` of the error, which has an error for each other row. Raises
+        ValueError that names the rows of vectors that are not finite, before anything is sent.
         """
         if batch < 1 or in_flight < 1:
             raise ValueError(f"batch is {batch} and in_flight {in_flight}; expected at least 1")
@@ -223,8 +225,11 @@ class Client:
                 for future in waiting:
                     future.cancel()
 
-    def _send(self, call: _Call[_Response], request: Message, timeout_s: float, window: Window) -> _Response:
-        """Sends a request until it is answered or its time is over; that begins when it has its place in `window`."""
+    def _send(
+        self, call: _Call[_Response], request: Message, timeout_s: float, window: Window
+    ) -> _Response:
+        """Sends a request until it is answered or its time is over; that begins when it has its place
+        in `window`."""
         window.enter()
         answered = False
         try:
@@ -234,7 +239,9 @@ class Client:
         finally:
             window.leave(answered)
 
-    def _repeat(self, call: _Call[_Response], request: Message, timeout_s: float, window: Window) -> _Response:
+    def _repeat(
+        self, call: _Call[_Response], request: Message, timeout_s: float, window: Window
+    ) -> _Response:
         end = time.monotonic() + timeout_s
         attempt = 0
         while True:

@@ -114,7 +114,8 @@ def values(vector: object) -> list[float]:
 
 
 def is_finite(query: Union[Query, Term, Sequence[Term]]) -> bool:
-    """Whether every vector of a query is finite in float32. What is no vector at all is for others to say."""
+    """Whether every vector of a query is finite in float32. What is no vector at all is for others to
+    say."""
     if isinstance(query, (list, tuple)) and any(isinstance(part, Term) for part in query):
         return all(is_finite(part) for part in query)
     if isinstance(query, Term):

@@ -6,9 +6,10 @@ import threading
 
 
 class Window:
-    """At most `most` requests at a time, and fewer where the server refuses more: as many as it can hold.
+    """At most `most` requests at a time, and fewer where the server refuses more: as many as it holds.
 
-    A refusal leaves room for those that are there already; answers make room for one more, little by little.
+    A refusal leaves room for those that are there already; answers make room for one more, little by
+    little.
     """
 
     def __init__(self, most: int) -> None:
@@ -31,7 +32,7 @@ class Window:
             self._change.notify_all()
 
     def step_back(self) -> bool:
-        """After a refusal: waits until one of the others is answered. False if there are no others."""
+        """After a refusal: waits until one of the others is answered. False if there are none."""
         with self._change:
             if self._running <= 1:
                 return False
