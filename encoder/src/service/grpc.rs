@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_proto::server::deadline;
-use ocelli_proto::status::detailed;
+use ocelli_proto::status::{detailed, item_error};
 use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
@@ -48,7 +48,7 @@ impl EncoderService for Adapter {
         let (limit, stopping) = (self.0.max_stream_images, self.0.stopping.subscribe());
         let encoder = Arc::clone(&self.0);
         let one = move |request| stream::one(Arc::clone(&encoder), request, deadline);
-        Ok(Response::new(answer_each(request.into_inner(), limit, stopping, one)))
+        Ok(Response::new(answer_each(request, limit, stopping, one)))
     }
 
     async fn get_spec(
@@ -99,11 +99,6 @@ impl From<ServiceError> for Status {
 
 impl From<ServiceError> for v1::ItemError {
     fn from(error: ServiceError) -> Self {
-        v1::ItemError {
-            code: error.code.grpc().into(),
-            message: error.message,
-            reason: error.reason.into(),
-            field: error.field.to_owned(),
-        }
+        item_error(error.code, &error.message, error.reason, error.field)
     }
 }

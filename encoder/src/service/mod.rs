@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result as AnyResult;
 use ocelli_index::{DescriptorSpec, ErrorCode};
+use ocelli_proto::connections::{Connections, ConnectionsConfig};
 use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
 use ocelli_proto::security::{Security, SecurityConfig};
 use ocelli_proto::server::{Server, shutdown_signal};
@@ -262,6 +263,8 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// The endpoint for Prometheus.
     pub metrics: MetricsConfig,
+    /// What is taken in of connections and bodies.
+    pub connections: ConnectionsConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,
 }
@@ -278,6 +281,7 @@ pub async fn serve(
     let stop = shutdown_signal()?;
     let security = Security::open(&options.security)?;
     let certificates = security.certificates();
+    let connections = Connections::new(&options.connections, options.max_message_bytes)?;
     let server = Server::bind(&options.listen).await?.secured(security)?;
     let endpoint = Endpoint::bind(&options.metrics).await?;
     let (pipeline, view_options) = open()?;
@@ -289,7 +293,8 @@ pub async fn serve(
     registry.register_collector(Box::new(certificates));
     if let Some(endpoint) = endpoint {
         let encoder = Arc::clone(&encoder);
-        tokio::spawn(endpoint.serve(registry, move || encoder.ready()));
+        let connections = connections.clone();
+        tokio::spawn(endpoint.serve(registry, connections, move || encoder.ready()));
     }
     let routes = grpc::routes(Arc::clone(&encoder), options.max_message_bytes);
     let stop = async {
@@ -297,6 +302,6 @@ pub async fn serve(
         encoder.stop();
     };
     server.announce()?;
-    let server = server.observed(rpc, None);
+    let server = server.observed(rpc, None).limited(connections);
     server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, stop).await
 }

@@ -47,12 +47,11 @@ impl SearchService for Adapter {
         &self,
         request: Request<Streaming<v1::StreamSearchRequest>>,
     ) -> Result<Response<Self::StreamSearchStream>, Status> {
-        let (requests, arrival, time_left) = unwrap(request);
-        let deadline = time_left.map(|left| arrival + left);
+        let deadline = deadline(request.metadata()).map(|left| Instant::now() + left);
         let (limit, stopping) = (self.0.limits().max_stream_queries, self.0.stopping());
         let searcher = self.0.clone();
         let one = move |request| stream::one(searcher.clone(), request, deadline);
-        Ok(Response::new(answer_each(requests, limit, stopping, one)))
+        Ok(Response::new(answer_each(request, limit, stopping, one)))
     }
 
     type RangeSearchStream =

@@ -13,4 +13,5 @@ mod process;
 mod query;
 mod raw;
 mod security;
+mod storm;
 mod support;
