@@ -5,6 +5,7 @@
 //! - [`status`]: the one map from error codes to gRPC status.
 //! - [`role`]: layered configuration, logs and exit code of a program.
 //! - [`observe`]: logs, metrics and traces.
+//! - [`connections`]: what a server takes in: connections, first bytes, bodies of requests.
 //! - [`stream`]: requests in a stream, each answered for itself.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
 //! - [`security`]: TLS, client certificates and bearer tokens of such a server.
@@ -14,10 +15,12 @@
 
 pub mod client;
 pub mod codec;
+pub mod connections;
 mod linger;
 pub mod observe;
 pub mod role;
 pub mod security;
+mod seldom;
 pub mod server;
 pub mod status;
 pub mod stream;

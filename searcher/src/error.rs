@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ocelli_index::{ErrorCode, FileTrouble};
-use ocelli_proto::status::{Code, detailed, retriable};
+use ocelli_proto::status::{Code, detailed, item_error, retriable};
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
 use tonic::Status;
@@ -127,12 +127,7 @@ impl From<Error> for Status {
 
 impl From<Error> for v1::ItemError {
     fn from(error: Error) -> v1::ItemError {
-        v1::ItemError {
-            code: error.code.grpc() as i32,
-            message: error.message,
-            reason: error.reason.into(),
-            field: error.field,
-        }
+        item_error(error.code, &error.message, error.reason, &error.field)
     }
 }
 

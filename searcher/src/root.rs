@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ocelli_index::{Diffusion, Expansion, Hit, Metric, Scratch, SearchResult, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
+use ocelli_text::quoted;
 
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName, Leaf, LeafParams};
@@ -102,7 +103,7 @@ impl Root {
         }
         Err(Error::not_found(match image {
             ImageName::Id(id) => format!("no image has id {id}"),
-            ImageName::Key(key) => format!("no image has key {key:?}"),
+            ImageName::Key(key) => format!("no image has key {}", quoted(key)),
         }))
     }
 

@@ -55,13 +55,12 @@ impl SearchService for Adapter {
         &self,
         request: Request<Streaming<v1::StreamSearchRequest>>,
     ) -> Result<Response<Self::StreamSearchStream>, Status> {
-        let (requests, arrival, time_left) = unwrap(request);
-        let deadline = time_left.map(|left| arrival + left);
+        let deadline = deadline(request.metadata()).map(|left| Instant::now() + left);
         let (limit, stopping) = (self.0.limits().max_stream_queries, self.0.stopping());
         let (searcher, admission) = (self.0.clone(), self.0.admission()?);
         let one =
             move |request| stream::one(searcher.clone(), admission.clone(), request, deadline);
-        Ok(Response::new(answer_each(requests, limit, stopping, one)))
+        Ok(Response::new(answer_each(request, limit, stopping, one)))
     }
 
     type RangeSearchStream =

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use ocelli_index::{Filter, Hash, Metric};
 use ocelli_proto::v1;
+use ocelli_text::quoted;
 use tokio::sync::watch as channel;
 
 use crate::encoder_client::EncoderClient;
@@ -293,7 +294,7 @@ impl Searcher {
             };
         }
         self.indexes.get(name).ok_or_else(|| {
-            let message = format!("no index is called {name:?}; there are: {}", names());
+            let message = format!("no index is called {}; there are: {}", quoted(name), names());
             Error::not_found(message).because(v1::ErrorReason::IndexNotFound).at("index")
         })
     }

@@ -14,4 +14,5 @@ mod process;
 mod query;
 mod raw;
 mod security;
+mod storm;
 mod support;
