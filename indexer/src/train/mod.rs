@@ -305,6 +305,9 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             hint: "; give more images or their region vectors, or --force".to_owned(),
         });
     }
+    if options.opq == Some(true) {
+        OpqOptions::check_rows(rows)?;
+    }
     Ok(())
 }
 
