@@ -300,7 +300,11 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             hint: String::new(),
         });
     }
-    check_rows(options, rows, rows)
+    check_rows(options, rows, rows)?;
+    if options.opq == Some(true) {
+        OpqOptions::check_rows(rows)?;
+    }
+    Ok(())
 }
 
 /// Refuses fewer than 39 different rows for each codeword and coarse centroid, unless forced.
