@@ -1,11 +1,13 @@
 //! What readers of other people's formats share, whatever library reads them.
 
+mod look;
 #[cfg(feature = "parquet")]
 mod parquet;
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use look::{LOOK_BYTES, looks_like};
 #[cfg(feature = "parquet")]
 pub use parquet::parquet_column;
 
