@@ -420,6 +420,8 @@ mod tests {
         for good in [
             "photos",
             "--list l",
+            "--list l --crop-first",
+            "--list l --crop-first=photo-scale --combine gem:3:0",
             "--tar t --pooling gem",
             "--parquet p --key-column k",
             "--regions r --whitening w",
@@ -433,6 +435,7 @@ mod tests {
             "--regions r --sizes 448",
             "--tar t --key-column k",
             "--tar t --parquet p",
+            "--list l --crop-first=half",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ocelli_index::{
-    Combine, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
+    Combine, CropFirst, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
 use ocelli_proto::connections::ConnectionsConfig;
 use ocelli_proto::observe::{MetricsConfig, TracesConfig};
@@ -61,7 +61,7 @@ pub struct Config {
     pub upscale: bool,
     pub exif: bool,
     pub combine: Combine,
-    pub crop_first: bool,
+    pub crop_first: CropFirst,
     pub precision: Precision,
     pub max_pixels: u64,
     pub device: DeviceChoice,
@@ -291,6 +291,19 @@ mod tests {
         assert_eq!([Device::Cpu, Device::Cuda(0)].map(|d| config.batch_size(d)), [1, 16]);
         let [cpu, cuda] = [Device::Cpu, Device::Cuda(0)].map(|d| config.worker_count(d));
         assert_eq!(cuda, cpu + 2);
+        // A truth value and a word, from a file as from the environment.
+        for (value, expected) in [
+            ("true", CropFirst::OwnScale),
+            ("false", CropFirst::No),
+            ("photo-scale", CropFirst::PhotoScale),
+        ] {
+            let vars = [("OCELLI_ENCODER_CROP_FIRST".into(), value.into())];
+            let config =
+                role::load_config_from::<Config>(DEFAULT_TOML, None, ENV_PREFIX, vars).unwrap();
+            assert_eq!(config.crop_first, expected);
+        }
+        let text = DEFAULT_TOML.replace("crop_first = false", "crop_first = true");
+        assert_eq!(load(&text).unwrap().crop_first, CropFirst::OwnScale);
         let vars = [("OCELLI_ENCODER_SIZES", "[550, 800]"), ("OCELLI_ENCODER_FORM", "v1")];
         let vars = vars.map(|(name, value)| (name.into(), value.into()));
         let config =

@@ -91,15 +91,21 @@ fn foreign_and_truncated_files_are_refused() {
     let good = std::fs::read(own("bottleneck_v1.weights.safetensors")).unwrap();
     let mut lied = good.clone();
     lied[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    let cases: [(&[u8], &str); 8] = [
-        (b"", "truncated"),
+    let cases: [(&[u8], &str); 14] = [
+        (b"", "found an empty file"),
         (&good[..5], "truncated"),
         (&good[..100], "truncated"),
         (&good[..good.len() - 1], "truncated"),
         (&lied, "truncated"),
-        (b"PK\x03\x04 and so on, a zip file", "zip"),
+        (b"PK\x03\x04 and so on, a zip file", "a zip archive"),
         (b"\x89HDF\r\n\x1a\n and so on, an HDF5 file", "HDF5"),
-        (b"The quick brown fox jumps over the lazy dog", "unknown file type"),
+        (b"The quick brown fox jumps over the lazy dog", "a text that begins with \"The quick"),
+        (b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a", "unknown file type"),
+        (b"<!DOCTYPE html><html><body>Sign in", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
+        (b"\x80\x02\x8a\x0a\x6c\xfc\x9c", "(ocelli-encoder weights convert)"),
+        (b"<!-- a -{ page", "an XML document"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", "a gzip file"),
     ];
     for (bytes, word) in cases {
         std::fs::write(&path, bytes).unwrap();

@@ -334,6 +334,39 @@ mod tests {
         assert_eq!(deadline(&MetadataMap::new()), None);
     }
 
+    /// A server that starts serves at once, is NOT_SERVING until it says otherwise, and at its end again.
+    #[tokio::test]
+    async fn a_server_that_starts_is_not_serving() -> Result<()> {
+        use tonic_health::pb::HealthCheckRequest;
+        use tonic_health::pb::health_check_response::ServingStatus;
+        use tonic_health::pb::health_client::HealthClient;
+
+        let server = Server::bind("127.0.0.1:0").await?.starting();
+        let (address, health) = (server.address(), server.health());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let stop = async { drop(stopped.await) };
+            server.serve(Routes::default(), &["a.B"], Duration::from_secs(5), stop).await
+        });
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?;
+        let mut client = HealthClient::new(endpoint.connect().await?);
+        let mut found = Vec::new();
+        for round in 0..2 {
+            for name in ["a.B", ""] {
+                let request = HealthCheckRequest { service: name.to_owned() };
+                found.push(client.check(request).await?.into_inner().status());
+                if round == 0 {
+                    health.set(name, true).await;
+                }
+            }
+        }
+        let (not, yes) = (ServingStatus::NotServing, ServingStatus::Serving);
+        assert_eq!(found, [not, not, yes, yes]);
+        drop(client);
+        let _ = stop.send(());
+        serving.await?
+    }
+
     #[tokio::test]
     async fn a_port_in_use_is_named() -> Result<()> {
         let first = Server::bind("127.0.0.1:0").await?;

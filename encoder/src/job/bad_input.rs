@@ -74,7 +74,7 @@ fn each_is_encoded_or_rejected_with_a_reason() {
         filter: ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
-        crop_first: false,
+        crop_first: ocelli_index::CropFirst::No,
         max_pixels: 1_000_000,
     };
     let list = folder.path().join("photos.list");

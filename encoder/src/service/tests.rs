@@ -44,7 +44,7 @@ fn views_at(sizes: &[u32]) -> ViewOptions {
         filter: ocelli_index::ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
-        crop_first: false,
+        crop_first: ocelli_index::CropFirst::No,
         max_pixels: 1 << 20,
     }
 }

@@ -34,7 +34,7 @@ fn options(sizes: &[u32]) -> ViewOptions {
         filter: ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
-        crop_first: false,
+        crop_first: CropFirst::No,
         max_pixels: MAX,
     }
 }
@@ -276,7 +276,7 @@ fn resizing_is_antialiased_and_keeps_extremes() {
 fn a_box_can_be_cut_before_resizing() {
     let decoded = decode(&encoded(quadrants(200, 100), ImageFormat::Png), MAX).unwrap();
     let mut resizer = Resizer::new();
-    let opts = ViewOptions { crop_first: true, ..options(&[50]) };
+    let opts = ViewOptions { crop_first: CropFirst::OwnScale, ..options(&[50]) };
     let bbox = PixelBox { x0: 41.0, y0: 20.0, x1: 101.0, y1: 500.0 };
     let part = &views(&decoded, Some(&bbox), &[50], &opts, &mut resizer).unwrap()[0];
     let alone = image::imageops::crop_imm(&decoded.pixels, 41, 20, 60, 80).to_image();

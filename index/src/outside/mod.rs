@@ -1,5 +1,6 @@
 //! What readers of other people's formats share, whatever library reads them.
 
+mod look;
 #[cfg(feature = "parquet")]
 mod parquet;
 
@@ -8,6 +9,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+pub use look::{LOOK_BYTES, looks_like};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetColumn, ParquetKind, ParquetLists};
 
