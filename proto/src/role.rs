@@ -235,10 +235,11 @@ pub fn runtime(build: impl FnOnce() -> io::Result<Runtime>) -> Result<Runtime> {
         "cannot start the async threads: expected more memory or threads (ulimit -v, ulimit -u)";
     match built {
         Ok(built) => built.context("cannot start the async threads"),
-        Err(panic) => Err(match panic.downcast_ref::<String>() {
-            Some(text) => anyhow!("{expected}: {text}"),
-            None => anyhow!("{expected}"),
-        }),
+        Err(panic) => {
+            let fixed = || panic.downcast_ref::<&str>().copied();
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(fixed);
+            Err(anyhow!("{}", text.unwrap_or("a panic")).context(expected))
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,13 +45,15 @@ const FIRST_BYTES: usize = 2 << 20;
 
 /// Bytes of the bodies of one connection.
 pub(super) struct Ledger {
+    /// Whose they are.
+    address: SocketAddr,
     bytes: AtomicI64,
     connections: Connections,
 }
 
 impl Ledger {
-    pub(super) fn new(connections: &Connections) -> Ledger {
-        Ledger { bytes: AtomicI64::new(0), connections: connections.clone() }
+    pub(super) fn new(address: SocketAddr, connections: &Connections) -> Ledger {
+        Ledger { address, bytes: AtomicI64::new(0), connections: connections.clone() }
     }
 
     fn server(&self) -> &Gauge {
@@ -308,7 +311,7 @@ impl Limited {
     fn refuse(&mut self, cause: Cause) -> Status {
         // Nothing more is read, and what came is given back.
         self.inner = Body::empty();
-        self.tally.cut_off("grpc", cause, &"");
+        self.tally.cut_off("grpc", cause, &self.held.ledger.address);
         drop(self.held.take());
         let limits = &self.held.ledger.connections.0;
         let bytes = |whose: &str, limit: i64, key: &str| {

@@ -87,7 +87,7 @@ impl<IO> Guarded<IO> {
         place: Place,
         connections: &Connections,
     ) -> Guarded<IO> {
-        let ledger = Arc::new(Ledger::new(connections));
+        let ledger = Arc::new(Ledger::new(address, connections));
         let until = Box::pin(tokio::time::sleep(connections.handshake_timeout()));
         Guarded {
             io,

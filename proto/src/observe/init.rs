@@ -113,6 +113,11 @@ fn provider(name: &'static str, traces: &TracesConfig) -> Result<Option<SdkTrace
 }
 
 impl Telemetry {
+    /// Whether there is anything to flush.
+    pub fn sends_traces(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Sends what is left. Blocking, some seconds at most; must not be called on an async thread.
     pub fn flush(self) {
         if let Some(provider) = &self.0
