@@ -65,7 +65,20 @@ impl IndexDir {
 /// # Errors
 /// Those of [`Shard::open`]; [`Error::Misplaced`].
 pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Result<Shard> {
-    let shard = Shard::open(path, model)?;
+    // A file of another kind or model was sound where it came from.
+    let misplaced = |what, expected: String, found: String| Error::Misplaced {
+        path: path.to_owned(),
+        what,
+        expected,
+        found,
+    };
+    let shard = Shard::open(path, model).map_err(|error| match error {
+        Error::WrongKind { expected, found, .. } => misplaced("kind", expected, found),
+        Error::ModelMismatch { expected, found, .. } => {
+            misplaced("model", expected.to_string(), found.to_string())
+        }
+        other => other,
+    })?;
     let (meta, file) = (shard.meta(), shard.file());
     // What people know first; the seal decides.
     let facts = [
@@ -77,9 +90,7 @@ pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Resu
     ];
     shard.intact()?;
     match facts.into_iter().find(|(_, expected, found)| expected != found) {
-        Some((what, expected, found)) => {
-            Err(Error::Misplaced { path: path.to_owned(), what, expected, found })
-        }
+        Some((what, expected, found)) => Err(misplaced(what, expected, found)),
         None => Ok(shard),
     }
 }

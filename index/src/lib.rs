@@ -42,7 +42,7 @@ mod storm;
 pub use diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use encoder::{Encoded, Encoder, EncoderScratch};
 pub use engine::{ScanCounts, Scratch};
-pub use error::{Error, ErrorCode, Result};
+pub use error::{Error, ErrorCode, FileTrouble, Result};
 pub use expand::{Expansion, ExpansionMethod};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
@@ -54,7 +54,7 @@ pub use manifest::{Dba, Generation, IndexDir, NewGeneration, ShardEntry};
 pub use model::{Metric, Model, ModelParts};
 pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
-    PartWriter,
+    PartWriter, SealedPart,
 };
 pub use range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};

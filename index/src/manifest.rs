@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,12 @@ impl IndexDir {
     /// # Errors
     /// [`Error::NotFound`] if `root` is no folder.
     pub fn open(root: &Path) -> Result<Self> {
-        if !root.is_dir() {
+        let found = match fs::metadata(root) {
+            Ok(found) => found.is_dir(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+            Err(e) => return Err(Error::io(root, "look at", e)),
+        };
+        if !found {
             return Err(Error::not_found(format!("{}: no such index directory", root.display())));
         }
         Ok(Self { storage: LocalStorage::new(root) })

@@ -21,6 +21,26 @@ pub struct Written {
     pub seal: Hash,
 }
 
+/// A container that is complete and durable, and does not stand under its name yet. Dropped, it leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct Sealed {
+    file: AtomicFile,
+    /// What is known of the file; its path is given when it is published.
+    end: Written,
+}
+
+impl Sealed {
+    /// Gives the file the name that it was created for. A file of that name is replaced.
+    ///
+    /// # Errors
+    /// Those of [`AtomicFile::publish`].
+    pub fn publish(self) -> Result<Written> {
+        let path = self.file.publish()?;
+        Ok(Written { path, ..self.end })
+    }
+}
+
 /// Writes one container, section by section.
 pub struct Writer {
     file: AtomicFile,
@@ -128,10 +148,19 @@ impl Writer {
     /// # Errors
     /// Those of [`AtomicFile::publish`]; nothing is left behind then, and what stood under the name
     /// still stands.
-    pub fn finish(mut self) -> Result<Written> {
+    pub fn finish(self) -> Result<Written> {
+        self.seal()?.publish()
+    }
+
+    /// [`Self::finish`] without its last step: everything is written and durable, and the name is
+    /// still to be given.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], a full disk included; nothing is left behind then.
+    pub fn seal(mut self) -> Result<Sealed> {
         let end = self.end_file()?;
-        let path = self.file.publish()?;
-        Ok(Written { path, ..end })
+        self.file.sync()?;
+        Ok(Sealed { file: self.file, end })
     }
 
     /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same folder.

@@ -112,7 +112,7 @@ fn what_cannot_be_is_refused() {
     refused(&with(&|b| b[TABLE_BYTES - 1] = 1), "are not zero");
     refused(&with(&|b| b[TABLE_BYTES] ^= 1), "blocks from");
     refused(&with(&|b| b.push(0)), "blocks from");
-    refused(&with(&|b| b[TABLE_BYTES + 8 + 7] = 0x80), "leave a section");
+    refused(&with(&|b| b[TABLE_BYTES + 8 + 7] = 0x80), "its head says");
     refused(&with(&|b| b[TABLE_BYTES + 8..][..8].fill(0)), "it ends before it begins");
     refused(&with(&|b| b[first] ^= 1), "its head says");
     refused(&with(&|b| b[first..first + 3].fill(0xFF)), "does not end");

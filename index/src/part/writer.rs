@@ -7,7 +7,7 @@ use half::f16;
 use serde::Serialize;
 
 use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, check_id, write_meta};
-use crate::container::{FileKind, SectionKind, Writer};
+use crate::container::{FileKind, Sealed, SectionKind, Writer, Written};
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::range::out_of_range;
@@ -237,7 +237,16 @@ impl PartWriter {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] if there is no image.
-    pub fn finish(mut self) -> Result<PartSummary> {
+    pub fn finish(self) -> Result<PartSummary> {
+        self.seal()?.publish()
+    }
+
+    /// [`Self::finish`] without its last step: everything is written and durable, and the name is
+    /// still to be given. For whoever writes more files than one and wants all or none.
+    ///
+    /// # Errors
+    /// Those of [`Self::finish`]; nothing is left behind then.
+    pub fn seal(mut self) -> Result<SealedPart> {
         let (images, rows) = (self.keys.len(), self.row_starts.last().copied().unwrap_or(0));
         if images == 0 {
             return Err(Error::invalid(format!("{}: a part without images", self.path.display())));
@@ -275,7 +284,26 @@ impl PartWriter {
             codes: self.form,
         };
         write_meta(&mut self.file, &meta)?;
-        let written = self.file.finish()?;
-        Ok(PartSummary { path: written.path, images: images as u64, rows, bytes: written.bytes })
+        Ok(SealedPart { file: self.file.seal()?, images: images as u64, rows })
+    }
+}
+
+/// A part that is complete and durable, and does not stand under its name yet. Dropped, it leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct SealedPart {
+    file: Sealed,
+    images: u64,
+    rows: u64,
+}
+
+impl SealedPart {
+    /// Gives the part its name. A file of that name is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what stood under the name then still stands.
+    pub fn publish(self) -> Result<PartSummary> {
+        let Written { path, bytes, .. } = self.file.publish()?;
+        Ok(PartSummary { path, images: self.images, rows: self.rows, bytes })
     }
 }
