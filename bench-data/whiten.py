@@ -100,6 +100,7 @@ def main():
     p.add_argument("--draws", type=int, default=3, help="draws of one size, at most")
     p.add_argument("--workers", default="0", help="threads that encode")
     p.add_argument("--sets", nargs="+", default=["paris", "holidays", "landmarks"])
+    p.add_argument("--learn-on", nargs="+", help="of --sets, those that are learned on (default: all)")
     p.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="photos, multiples of 20")
     args = p.parse_args()
     args.data = Path(os.environ.get("OCELLI_DATA") or ROOT / ".." / "shared" / "data").resolve()
@@ -116,11 +117,11 @@ def main():
     args.ocelli_run = ocelli_run
     sets = {name: Set(args, images, name) for name in args.sets}
     # The photos that a whitening of other photos is judged on.
-    other = {name: sets[next(o for o in sets if o != name)] for name in sets if len(sets) > 1}
+    other = {name: sets[next(o for o in sets if o != name)] for name in args.learn_on or args.sets if len(sets) > 1}
     other_none = {name: o.judge(o.parts, None) for name, o in other.items()}
     print("| learned on | photos | draws | no whitening | " + " | ".join(f"{rule}: own | other" for rule in RULES) + " |")
     print("|---" * (4 + 2 * len(RULES)) + "|")
-    for name, photos in sets.items():
+    for name, photos in [(name, sets[name]) for name in args.learn_on or args.sets]:
         for n in [n for n in args.sizes if n < len(photos.keys)] + [len(photos.keys)]:
             draws = photos.draws(n)
             none = [photos.judge(draw, None) for draw in draws]
