@@ -69,7 +69,7 @@ Examples:
   Region vectors, a whitening from them, then descriptors without the network:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 448 --output regions --out regions.part
-    ocelli whiten regions.part --dim 256 --out photos.whitening
+    ocelli whiten regions.part --out photos.whitening
     ocelli-encoder encode --regions regions.part \\
       --whitening photos.whitening --out photos.part
 
