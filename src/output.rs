@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use ocelli_proto::role;
-pub use ocelli_proto::role::thousands;
+pub use ocelli_text::thousands;
 use serde::Serialize;
 
 use crate::cli::Format;

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Dtype, Model, PartKind};
 use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::{main_exit, print};
+use ocelli_proto::role::{self, main_exit, print};
 use ocelli_proto::security::TokenArgs;
 
 use crate::cli_settings::{NetworkArgs, RunArgs, over};
@@ -172,8 +172,8 @@ const OTHERS: [&str; 4] = ["photos", "list", "tar", "regions"];
 /// Columns of --parquet.
 #[derive(Args)]
 struct ColumnArgs {
-    /// --parquet: column of the images, binary (a file's bytes) or text (its path) [default: image, else
-    /// image.bytes]
+    /// --parquet: column of the images: binary (a file's bytes), text (its path), or a struct of bytes and
+    /// path [default: image]
     #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
     image_column: Option<String>,
     /// --parquet: column of the keys [default: the path, or FILE#ROW]
@@ -372,7 +372,7 @@ fn run_serve(args: ServeArgs) -> Result<()> {
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");
     }
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
+    let runtime = role::runtime(tokio::runtime::Runtime::new)?;
     let telemetry = {
         let _runtime = runtime.enter();
         observe::init("ocelli-encoder", &config.log, &config.traces)?

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use ocelli_index::{
     Combine, CropFirst, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
+use ocelli_proto::connections::ConnectionsConfig;
 use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
 use ocelli_proto::security::SecurityConfig;
@@ -72,6 +73,7 @@ pub struct Config {
     pub max_stream_images: usize,
     pub max_message_bytes: usize,
     pub drain_timeout_ms: u64,
+    pub connections: ConnectionsConfig,
     pub security: SecurityConfig,
     pub metrics: MetricsConfig,
     pub traces: TracesConfig,
@@ -120,6 +122,7 @@ impl Config {
         ensure!(self.max_stream_images > 0, "max_stream_images: expected at least 1, found 0");
         ensure!(self.max_pixels > 0, "max_pixels: expected at least 1, found 0");
         ensure!(self.max_message_bytes > 0, "max_message_bytes: expected at least 1, found 0");
+        self.connections.check()?;
         for &px in &self.sizes {
             ensure!((1..=65_535).contains(&px), "sizes: expected 1 to 65535 pixels, found {px}");
         }
@@ -241,6 +244,7 @@ impl Config {
             max_message_bytes: self.max_message_bytes,
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
             metrics: self.metrics.clone(),
+            connections: self.connections.clone(),
             security: self.security.clone(),
         }
     }
@@ -262,6 +266,7 @@ mod tests {
         assert_eq!(config.pooling_of(None), rmac);
         assert_eq!(config.max_pixels, crate::views::DEFAULT_MAX_PIXELS);
         assert_eq!(config.max_message_bytes, ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES);
+        assert_eq!(config.connections, ConnectionsConfig::default());
 
         let is_key = |line: &str| {
             line.strip_prefix("# ")

@@ -6,6 +6,7 @@
 #![doc = include_str!("../../docs/shard-format.md")]
 
 pub mod coarse;
+mod commit;
 pub mod container;
 pub mod diffuse;
 pub mod encoder;
@@ -24,8 +25,10 @@ mod order;
 pub mod outside;
 pub mod packed;
 pub mod part;
+pub mod range;
 mod ranked;
 pub mod refine;
+pub mod rejected;
 pub mod search;
 pub mod shard;
 pub mod snapshot;
@@ -40,7 +43,7 @@ mod storm;
 pub use diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use encoder::{Encoded, Encoder, EncoderScratch};
 pub use engine::{ScanCounts, Scratch};
-pub use error::{Error, ErrorCode, Result};
+pub use error::{Error, ErrorCode, FileTrouble, Result};
 pub use expand::{Expansion, ExpansionMethod};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
@@ -52,9 +55,11 @@ pub use manifest::{Dba, Generation, IndexDir, NewGeneration, ShardEntry};
 pub use model::{Metric, Model, ModelParts};
 pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
-    PartWriter,
+    PartWriter, SealedPart,
 };
+pub use range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
+pub use rejected::{Rejected, RejectedWriter};
 pub use search::Hit;
 pub use shard::{Shard, ShardBuilder, ShardMeta};
 pub use snapshot::{
@@ -65,5 +70,5 @@ pub use spec::{
     Precision, ResizeFilter,
 };
 pub use storage::{LocalStorage, Storage};
-pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};
+pub use vectors::{Checks, RefusedRows, VectorFile, VectorFormat, VectorWriter};
 pub use whitening::Whitening;

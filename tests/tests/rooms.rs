@@ -8,14 +8,27 @@ use serde_json::Value;
 /// Crate, the crates of the project that it may use, and outside crates that it must never reach,
 /// not even through others.
 const TABLE: &[(&str, &[&str], &[&str])] = &[
+    ("ocelli-text", &[], &["serde", "tokio", "tonic"]),
     ("ocelli-vector", &[], &["serde", "tokio", "tonic", "memmap2", "rayon"]),
-    ("ocelli-proto", &[], &["tch", "faiss-sys"]),
-    ("ocelli-index", &["ocelli-vector"], &["tokio", "tonic", "prost", "faiss-sys", "tch"]),
-    ("ocelli-encoder", &["ocelli-vector", "ocelli-index", "ocelli-proto"], &["faiss-sys"]),
-    ("ocelli-indexer", &["ocelli-vector", "ocelli-index"], &["tch", "tonic"]),
-    ("ocelli-searcher", &["ocelli-vector", "ocelli-index", "ocelli-proto"], &["faiss-sys", "tch"]),
+    ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys"]),
+    (
+        "ocelli-index",
+        &["ocelli-text", "ocelli-vector"],
+        &["tokio", "tonic", "prost", "faiss-sys", "tch"],
+    ),
+    (
+        "ocelli-encoder",
+        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto"],
+        &["faiss-sys"],
+    ),
+    ("ocelli-indexer", &["ocelli-text", "ocelli-vector", "ocelli-index"], &["tch", "tonic"]),
+    (
+        "ocelli-searcher",
+        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto"],
+        &["faiss-sys", "tch"],
+    ),
     ("ocelli-bench-data", &[], &["faiss-sys", "tch"]),
-    ("ocelli", &["ocelli-indexer", "ocelli-index", "ocelli-proto"], &["tch"]),
+    ("ocelli", &["ocelli-text", "ocelli-indexer", "ocelli-index", "ocelli-proto"], &["tch"]),
     ("ocelli-tests", &["ocelli-bench-data", "ocelli-index", "ocelli-proto"], &["faiss-sys", "tch"]),
 ];
 

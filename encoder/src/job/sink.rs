@@ -130,14 +130,17 @@ impl<'a> Sink<'a> {
         if images == 0 && self.plan.is_none() {
             return Err(Error::invalid(self.nothing()));
         }
-        rejected.finish()?;
-        if images > 0 {
-            let written = part.finish()?;
-            self.summary.images += written.images;
-            self.summary.rows += written.rows;
-            self.summary.bytes += written.bytes;
-            self.summary.parts += 1;
+        if images == 0 {
+            return rejected.finish();
         }
+        // Both are on disk before either has its name: a disk that is full leaves nothing behind.
+        let part = part.seal()?;
+        rejected.finish()?;
+        let written = part.publish()?;
+        self.summary.images += written.images;
+        self.summary.rows += written.rows;
+        self.summary.bytes += written.bytes;
+        self.summary.parts += 1;
         Ok(())
     }
 

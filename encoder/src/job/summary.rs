@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ocelli_proto::role::thousands;
+use ocelli_text::thousands;
 use serde::Serialize;
 
 use super::Output;

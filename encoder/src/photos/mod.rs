@@ -47,8 +47,9 @@ pub enum Input {
     /// An uncompressed tar file, in its own order, read once from front to back.
     Tar(PathBuf),
     /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by row. Paths
-    /// in it start at the file's folder, or at the directory. A key occurs once among the rows that are
-    /// read; rows of complete parts are not.
+    /// in it start at the file's folder, or at the directory. A key or an id that occurs a second time is
+    /// a reason to refuse its row; keys that are paths are compared among the rows that are read, and rows
+    /// of complete parts are not.
     Parquet {
         /// The file or the directory.
         path: PathBuf,

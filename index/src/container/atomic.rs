@@ -3,19 +3,20 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::temporary;
 use crate::error::{Error, Result};
 
 /// A file that is written under a temporary name in its final folder and renamed when it is complete,
 /// so that readers see the old content or the new, never a mixture. Dropped before that, it leaves
-/// nothing behind. Writes are buffered.
+/// nothing behind; what a killed process left, the next writer in the folder removes. Writes are
+/// buffered.
 #[derive(Debug)]
 pub struct AtomicFile {
     temporary: PathBuf,
     /// The final name; none where it follows from the content.
     target: Option<PathBuf>,
-    /// None once it is published.
+    /// None once it is published. Open means locked.
     file: Option<BufWriter<File>>,
 }
 
@@ -42,12 +43,8 @@ impl AtomicFile {
     }
 
     fn start(folder: &Path, stem: &str) -> io::Result<Self> {
-        // The process id and a counter keep attempts apart; the name is gone after the rename, so
-        // nothing that lasts depends on them.
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!(".{stem}.{}-{n}.tmp", std::process::id()));
-        let file = File::create_new(&temporary)?;
+        temporary::sweep(folder);
+        let (temporary, file) = temporary::create(folder, stem)?;
         Ok(Self { temporary, target: None, file: Some(BufWriter::new(file)) })
     }
 
@@ -62,6 +59,18 @@ impl AtomicFile {
     /// [`Error::Io`], a full disk included.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.write_all(bytes).map_err(|e| Error::io(self.name(), "write", e))
+    }
+
+    /// Makes what was written durable, without giving it the name: what can fail for want of room
+    /// has then been done.
+    ///
+    /// # Errors
+    /// [`Error::Io`], a full disk included.
+    pub fn sync(&mut self) -> Result<()> {
+        let name = self.target.as_deref().unwrap_or(&self.temporary);
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.flush().map_err(|e| Error::io(name, "write", e))?;
+        file.get_ref().sync_all().map_err(|e| Error::io(name, "fsync", e))
     }
 
     /// Makes the file durable and gives it its name, replacing a file that stood there: fsync, rename,
@@ -109,7 +118,7 @@ impl Drop for AtomicFile {
         if let Some(file) = self.file.take() {
             // What is buffered belongs to nobody any more.
             drop(file.into_parts());
-            // Best effort: a leftover temporary name is harmless, and there is nobody to tell.
+            // Best effort: the next writer in the folder tries again, and there is nobody to tell.
             let _ = fs::remove_file(&self.temporary);
         }
     }

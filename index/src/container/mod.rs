@@ -7,12 +7,13 @@ mod atomic;
 mod fault;
 mod footer;
 mod reader;
+mod temporary;
 mod writer;
 
 pub use atomic::{AtomicFile, write_atomically};
 pub use footer::{FORMAT_VERSION, FileKind, MAGIC, Section, SectionKind, TRAILER_BYTES};
 pub use reader::Reader;
-pub use writer::{Writer, Written};
+pub use writer::{Sealed, Writer, Written};
 
 /// Sections start at multiples of this many bytes: one page, so that a section can be mapped alone.
 pub const SECTION_ALIGN: u64 = 4096;

@@ -17,6 +17,28 @@ pub struct Written {
     pub bytes: u64,
     /// SHA-256 of the whole file.
     pub checksum: Hash,
+    /// SHA-256 of what stands behind the sections ([`super::Reader::seal`]).
+    pub seal: Hash,
+}
+
+/// A container that is complete and durable, and does not stand under its name yet. Dropped, it leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct Sealed {
+    file: AtomicFile,
+    /// What is known of the file; its path is given when it is published.
+    end: Written,
+}
+
+impl Sealed {
+    /// Gives the file the name that it was created for. A file of that name is replaced.
+    ///
+    /// # Errors
+    /// Those of [`AtomicFile::publish`].
+    pub fn publish(self) -> Result<Written> {
+        let path = self.file.publish()?;
+        Ok(Written { path, ..self.end })
+    }
 }
 
 /// Writes one container, section by section.
@@ -126,10 +148,19 @@ impl Writer {
     /// # Errors
     /// Those of [`AtomicFile::publish`]; nothing is left behind then, and what stood under the name
     /// still stands.
-    pub fn finish(mut self) -> Result<Written> {
-        let (bytes, checksum) = self.end_file()?;
-        let path = self.file.publish()?;
-        Ok(Written { path, bytes, checksum })
+    pub fn finish(self) -> Result<Written> {
+        self.seal()?.publish()
+    }
+
+    /// [`Self::finish`] without its last step: everything is written and durable, and the name is
+    /// still to be given.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], a full disk included; nothing is left behind then.
+    pub fn seal(mut self) -> Result<Sealed> {
+        let end = self.end_file()?;
+        self.file.sync()?;
+        Ok(Sealed { file: self.file, end })
     }
 
     /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same folder.
@@ -137,14 +168,14 @@ impl Writer {
     /// # Errors
     /// As [`Self::finish`].
     pub fn finish_as(mut self, name: impl FnOnce(&Hash) -> PathBuf) -> Result<Written> {
-        let (bytes, checksum) = self.end_file()?;
-        let path = name(&checksum);
+        let end = self.end_file()?;
+        let path = name(&end.checksum);
         self.file.publish_as(&path)?;
-        Ok(Written { path, bytes, checksum })
+        Ok(Written { path, ..end })
     }
 
-    /// Writes what stands behind the sections. Returns size and SHA-256 of the whole file.
-    fn end_file(&mut self) -> Result<(u64, Hash)> {
+    /// Writes what stands behind the sections. The file has no path yet.
+    fn end_file(&mut self) -> Result<Written> {
         self.end()?;
         if !self.tile.is_empty() {
             self.flush_tile()?;
@@ -158,6 +189,7 @@ impl Writer {
         self.digest.update(&end);
         self.file.append(&end)?;
         let checksum = std::mem::take(&mut self.digest).finish();
-        Ok((data_bytes + end.len() as u64, checksum))
+        let (path, bytes) = (PathBuf::new(), data_bytes + end.len() as u64);
+        Ok(Written { path, bytes, checksum, seal: Hash::of(&end) })
     }
 }

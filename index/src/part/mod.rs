@@ -22,7 +22,7 @@ use crate::spec::{DescriptorSpec, named};
 pub use attributes::Attributes;
 pub use codes::{CodeForm, CodeRows};
 pub use reader::Part;
-pub use writer::{PartImage, PartRow, PartSummary, PartWriter};
+pub use writer::{PartImage, PartRow, PartSummary, PartWriter, SealedPart};
 
 named! {
     /// What a part holds.

@@ -7,9 +7,10 @@ use half::f16;
 use serde::Serialize;
 
 use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, check_id, write_meta};
-use crate::container::{FileKind, SectionKind, Writer};
+use crate::container::{FileKind, Sealed, SectionKind, Writer, Written};
 use crate::error::{Error, Result};
 use crate::keys;
+use crate::range::out_of_range;
 use crate::spec::DescriptorSpec;
 
 /// What [`PartWriter::finish`] wrote.
@@ -182,18 +183,25 @@ impl PartWriter {
                 found: rows.len(),
             });
         }
-        if let Some((at, x)) = rows.iter().enumerate().find(|(_, x)| !x.is_finite()) {
-            return Err(Error::invalid(format!(
-                "vector of {key:?} (image {}): element {at} is {x}",
-                self.keys.len(),
-            )));
+        if let Some(why) = rows.chunks_exact(dim).find_map(out_of_range) {
+            let image = self.keys.len();
+            return Err(Error::invalid(format!("vector of {key:?} (image {image}): {why}")));
         }
         match self.dtype {
             Dtype::F32 => self.file.write(bytemuck::cast_slice(rows))?,
             Dtype::F16 => {
                 let half: Vec<f16> = rows.iter().map(|&x| f16::from_f32(x)).collect();
-                if half.iter().any(|x| !x.is_finite()) {
-                    return Err(Error::invalid(format!("vector of {key:?}: too large for f16")));
+                let size = if half.iter().any(|x| !x.is_finite()) {
+                    Some("large")
+                } else {
+                    let lost =
+                        half.chunks_exact(dim).zip(rows.chunks_exact(dim)).any(|(half, x)| {
+                            half.iter().all(|x| x.to_f32() == 0.0) && x.iter().any(|&x| x != 0.0)
+                        });
+                    lost.then_some("small")
+                };
+                if let Some(size) = size {
+                    return Err(Error::invalid(format!("vector of {key:?}: too {size} for f16")));
                 }
                 self.file.write(bytemuck::cast_slice(&half))?;
             }
@@ -229,7 +237,16 @@ impl PartWriter {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] if there is no image.
-    pub fn finish(mut self) -> Result<PartSummary> {
+    pub fn finish(self) -> Result<PartSummary> {
+        self.seal()?.publish()
+    }
+
+    /// [`Self::finish`] without its last step: everything is written and durable, and the name is
+    /// still to be given. For whoever writes more files than one and wants all or none.
+    ///
+    /// # Errors
+    /// Those of [`Self::finish`]; nothing is left behind then.
+    pub fn seal(mut self) -> Result<SealedPart> {
         let (images, rows) = (self.keys.len(), self.row_starts.last().copied().unwrap_or(0));
         if images == 0 {
             return Err(Error::invalid(format!("{}: a part without images", self.path.display())));
@@ -267,7 +284,26 @@ impl PartWriter {
             codes: self.form,
         };
         write_meta(&mut self.file, &meta)?;
-        let written = self.file.finish()?;
-        Ok(PartSummary { path: written.path, images: images as u64, rows, bytes: written.bytes })
+        Ok(SealedPart { file: self.file.seal()?, images: images as u64, rows })
+    }
+}
+
+/// A part that is complete and durable, and does not stand under its name yet. Dropped, it leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct SealedPart {
+    file: Sealed,
+    images: u64,
+    rows: u64,
+}
+
+impl SealedPart {
+    /// Gives the part its name. A file of that name is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what stood under the name then still stands.
+    pub fn publish(self) -> Result<PartSummary> {
+        let Written { path, bytes, .. } = self.file.publish()?;
+        Ok(PartSummary { path, images: self.images, rows: self.rows, bytes })
     }
 }

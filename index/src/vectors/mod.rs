@@ -26,6 +26,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
+use crate::range::out_of_range;
 use crate::spec::named;
 
 pub use writer::VectorWriter;
@@ -88,7 +89,7 @@ impl Element {
     }
 }
 
-/// What is refused beyond numbers that are not finite.
+/// What is refused beyond what is [`out_of_range`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
     /// Vectors of zeros: they have no direction, which inner product needs.
@@ -98,14 +99,17 @@ pub struct Checks {
 impl Checks {
     /// Why a vector is refused, if it is.
     pub fn refusal(self, x: &[f32]) -> Option<String> {
-        if let Some(at) = x.iter().position(|x| !x.is_finite()) {
-            return Some(format!("element {at} is {}", x[at]));
+        if let Some(why) = out_of_range(x) {
+            return Some(why);
         }
         // By elements, not by the norm: that of small numbers underflows to zero.
         let zero = self.zero_norm && x.iter().all(|&x| x == 0.0);
         zero.then(|| "its norm is zero, it has no direction".to_owned())
     }
 }
+
+/// Rows that are refused, ascending, each with the reason.
+pub type RefusedRows = Vec<(usize, String)>;
 
 /// An open file of vectors. Reading takes `&self` and is safe from many threads.
 #[derive(Debug)]
@@ -187,10 +191,23 @@ impl VectorFile {
     /// The rows `range`, (rows, dim) row-major, as f32. u8 and f16 are exact, f64 is rounded to nearest.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a range that the file does not have, and with the row for a number that is
-    /// not finite as f32 or a vector that the [`Checks`] refuse; [`Error::Corrupt`] with the row for a
+    /// [`Error::Invalid`] for a range that the file does not have, and with the row for a vector that is
+    /// [`out_of_range`] as f32 or that the [`Checks`] refuse; [`Error::Corrupt`] with the row for a
     /// row of another dimension; [`Error::Io`].
     pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        let (x, bad) = self.read_all(range)?;
+        match bad.first() {
+            None => Ok(x),
+            Some((row, why)) => Err(self.invalid(&format!("row {row}: {why}"))),
+        }
+    }
+
+    /// [`Self::read`] that gives also the rows that it refuses, and tells which these are, ascending, and
+    /// why.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for vectors that are [`out_of_range`] or that the [`Checks`] refuse.
+    pub fn read_all(&self, range: Range<usize>) -> Result<(Vec<f32>, RefusedRows)> {
         let layout = &self.layout;
         if range.start > range.end || range.end > layout.rows {
             return Err(Error::invalid(format!(
@@ -202,7 +219,7 @@ impl VectorFile {
             )));
         }
         if range.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         // Sizes were held against the file's when it was opened.
         let stride = layout.stride().unwrap_or(u64::MAX);
@@ -212,6 +229,7 @@ impl VectorFile {
             .read_exact_at(&mut bytes, layout.start + range.start as u64 * stride)
             .map_err(|e| Error::io(&self.path, "read", e))?;
         let mut out = Vec::with_capacity(range.len() * layout.dim);
+        let mut bad = Vec::new();
         for (row, bytes) in range.zip(bytes.chunks_exact(stride as usize)) {
             let (head, numbers) = bytes.split_at(layout.format.row_head());
             if let Some(&head) = head.first_chunk::<4>() {
@@ -224,11 +242,10 @@ impl VectorFile {
                 }
             }
             decode(layout.element, numbers, &mut out);
-            if let Some(why) = self.checks.refusal(&out[out.len() - layout.dim..]) {
-                return Err(self.invalid(&format!("row {row}: {why}")));
-            }
+            let refusal = self.checks.refusal(&out[out.len() - layout.dim..]);
+            bad.extend(refusal.map(|why| (row, why)));
         }
-        Ok(out)
+        Ok((out, bad))
     }
 
     fn invalid(&self, what: &str) -> Error {

@@ -45,6 +45,11 @@ fn refusals_have_numbers() {
     assert!(error.contains("expected 1 to 8 dimensions"), "{error}");
     let error = refuse(TrainOptions { ksub: 16, ..OPTIONS });
     assert!(error.contains("at least 624 rows, found 300"), "{error}");
+    let few = [regions(&dir.path().join("few.part"), &clustered(200, 8, 1), 8)];
+    let options = TrainOptions { opq: Some(true), force: true, ..OPTIONS };
+    let error = train(&few, &options, &silent).unwrap_err().to_string();
+    assert!(error.contains("(OPQ) needs at least 256 rows, found 200"), "{error}");
+    assert!(error.contains("--opq false (opq = \"off\" in a configuration)"), "{error}");
 
     let other = regions(&dir.path().join("b.part"), &clustered(300, 4, 1), 4);
     let mixed = [regions(&dir.path().join("c.part"), &clustered(300, 8, 1), 8), other];
@@ -147,6 +152,18 @@ fn every_option_makes_a_model_of_the_data() {
         assert!((mse - report.mse).abs() < near, "{mse}, reported {}, {options:?}", report.mse);
         assert!(report.mse < report.mse_coarse, "{report:?}");
     }
+}
+
+/// Copies of a few rows are as little to train on as the few rows alone.
+#[test]
+fn copies_do_not_count_as_rows() {
+    let dir = tempdir().unwrap();
+    let parts = [regions(&dir.path().join("a.part"), &clustered(10, 4, 1).repeat(1_000), 4)];
+    let error = train(&parts, &OPTIONS, &silent).unwrap_err().to_string();
+    assert!(error.contains("at least 9984 rows, found 10 that differ"), "{error}");
+    assert!(error.contains("9990 more are copies of these"), "{error}");
+    let forced = train(&parts, &TrainOptions { force: true, ..OPTIONS }, &silent).unwrap().1;
+    assert_eq!((forced.rows, forced.rows_distinct), (10_000, 10));
 }
 
 /// Many equal rows, rows of zeros, fewer rows than codewords: poor models, but models.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ocelli_proto::v1::ErrorReason;
 use tokio::sync::watch;
 
 use super::report::SlowLog;
@@ -13,6 +14,9 @@ use super::{Limits, Searcher, Slot};
 use crate::config::Config;
 use crate::encoder_client::EncoderClient;
 use crate::pool::Pool;
+
+/// How long it is until an encoder that is not ready is asked again what it makes.
+const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Searcher {
     /// Opens every index of `config`, blocking. Called on a tokio runtime, which the connection to the
@@ -48,6 +52,7 @@ impl Searcher {
                 max_diffusion_candidates: config.max_diffusion_candidates,
                 max_time: Duration::from_millis(config.max_time_ms),
                 max_stream_queries: config.max_stream_queries,
+                max_message_bytes: config.max_message_bytes,
             },
             pool: Arc::new(Pool::new(
                 config.threads,
@@ -69,12 +74,18 @@ impl Searcher {
         }
     }
 
-    /// Asks the encoder what it makes and logs a warning for every index whose spec differs: queries by
-    /// image would fail there. An encoder that is not up yet is a warning too.
+    /// Asks the encoder what it makes and logs a warning for every index whose spec differs:
+    /// queries by image would fail there. An encoder that is not up yet is a warning too; one that
+    /// still reads its network is waited for.
     pub async fn compare_encoder(&self) {
         let Some(encoder) = &self.encoder else { return };
         let url = encoder.url();
-        let made = match encoder.spec().await {
+        let mut spec = encoder.spec().await;
+        while matches!(&spec, Err(error) if error.reason == ErrorReason::NotReady) {
+            tokio::time::sleep(NOT_READY_INTERVAL).await;
+            spec = encoder.spec().await;
+        }
+        let made = match spec {
             Ok(made) => made,
             Err(error) => {
                 tracing::warn!(url, %error, "the encoder does not answer yet");
