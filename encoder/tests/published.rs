@@ -79,6 +79,7 @@ fn options() -> ViewOptions {
         exif: false,
         crop_first: CropFirst::No,
         max_pixels: 1 << 24,
+        min_side: 1,
     }
 }
 

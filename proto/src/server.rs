@@ -135,11 +135,8 @@ impl Server {
     }
 
     /// [`announce`]s this server's address.
-    ///
-    /// # Errors
-    /// Standard output is closed.
-    pub fn announce(&self) -> Result<()> {
-        announce(self.address)
+    pub fn announce(&self) {
+        announce(self.address);
     }
 
     /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no connection
@@ -234,15 +231,14 @@ impl Server {
     }
 }
 
-/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
-///
-/// # Errors
-/// Standard output is closed.
-pub fn announce(address: SocketAddr) -> Result<()> {
+/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it. Where
+/// nobody reads it any more, the log says so, and the server serves all the same.
+pub fn announce(address: SocketAddr) {
     let mut stdout = io::stdout();
-    writeln!(stdout, "listening on {address}")
-        .and_then(|()| stdout.flush())
-        .context("cannot write to standard output")
+    let written = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+    if let Err(error) = written {
+        tracing::warn!(%error, %address, "cannot say on standard output that the server listens");
+    }
 }
 
 /// Connections to `listener` without TLS.

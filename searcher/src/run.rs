@@ -69,7 +69,7 @@ pub async fn serve(config: Config) -> Result<()> {
         }
     });
     tokio::spawn(report(Arc::clone(&searcher), server.health()));
-    server.announce()?;
+    server.announce();
     let stop = {
         let searcher = Arc::clone(&searcher);
         async move {

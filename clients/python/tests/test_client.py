@@ -1,6 +1,7 @@
 """The client against a real server. Run by ../check, which says where the programs are (OCELLI_BIN)."""
 
 import os
+import pickle
 import socket
 import subprocess
 import tempfile
@@ -9,6 +10,7 @@ import time
 import unittest
 from pathlib import Path
 from typing import Any, Union
+from unittest import mock
 
 import grpc
 import numpy as np
@@ -272,11 +274,23 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(server.stop)
         with Client(f"https://{server.target}", ca=authority.cert_pem.bytes()) as client:
             self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
-        for wrong in ("http://", "http://host", "http://host:port", "https://host:1/path", "http://me@host:1"):
+        wrongs = ("", "host", "127.0.0.1", "ftp://host:1", "http://", "http://host", "http://host:port")
+        for wrong in (*wrongs, "https://host:1/path", "http://me@host:1"):
             with self.assertRaises(ValueError):
                 Client(wrong)
         with self.assertRaises(ValueError):
             Client(f"http://{server.target}", ca=authority.cert_pem.bytes())
+
+    def test_a_proxy_is_not_asked_for_this_machine(self) -> None:
+        with mock.patch.dict(os.environ, {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}):
+            for target in (self.server.target, f"ipv4:{self.server.target}"):
+                with Client(target, retry=Retry(attempts=1)) as client:
+                    self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
+
+    def test_a_pickled_client_connects_anew(self) -> None:
+        client = pickle.loads(pickle.dumps(Client(self.server.target, timeout_s=7)))
+        with client:
+            self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
 
     def test_rows_that_are_not_finite_are_named(self) -> None:
         rows = np.tile(self.rows, (13, 1))

@@ -156,7 +156,7 @@ async fn until_stopped(
     health: &Health,
     loaded: impl Future<Output = Result<Encoder>>,
     stop: impl Future<Output = ()>,
-    announce: impl FnOnce() -> Result<()>,
+    announce: impl FnOnce(),
 ) -> Result<()> {
     tokio::pin!(stop);
     let encoder = tokio::select! {
@@ -167,7 +167,7 @@ async fn until_stopped(
     for name in grpc::SERVICE_NAMES.into_iter().chain([""]) {
         health.set(name, true).await;
     }
-    announce()?;
+    announce();
     stop.await;
     Ok(())
 }

@@ -5,8 +5,10 @@ mod look;
 mod parquet;
 
 use std::fmt::Display;
+#[cfg(feature = "parquet")]
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "parquet")]
 use std::path::{Path, PathBuf};
 
 pub use look::{LOOK_BYTES, looks_like};

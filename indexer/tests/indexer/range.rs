@@ -187,7 +187,7 @@ fn rows_beyond_the_range_are_named_whatever_reads_them() {
         let bad = [spoiled(tmp.path(), number)];
         let dir = tmp.path().join("index");
         let built = BuildOptions { shards: 1, threads: 1, dba: 0 };
-        let whiten = WhitenOptions { dim: 4, power: 1.0 };
+        let whiten = WhitenOptions { dim: Some(4), power: Some(1.0), ..WhitenOptions::default() };
         let errors = [
             train(&bad, &OPTIONS, &silent).map(drop).unwrap_err(),
             build(&bad, &model, &dir, &built, &silent).map(drop).unwrap_err(),

@@ -14,6 +14,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from . import _batch, _query
+from ._address import is_loopback
 from ._address import target as parse_target
 from ._errors import SearchError
 from ._generated.ocelli.v1 import search_pb2
@@ -32,6 +33,10 @@ _Call = Callable[..., _Response]
 _Filters = Union[Iterable[Union[Id, Key, int, str]], None]
 
 
+def _reopen(settings: dict[str, Any]) -> Client:
+    return Client(**settings)
+
+
 class Client:
     """A connection to one searcher; threads may share it.
 
@@ -39,7 +44,11 @@ class Client:
     authority of the server's certificate) it speaks TLS, and with https:// alone by the authorities
     that gRPC brings along; with `client_cert` and `client_key` (PEM bytes) it shows a certificate of
     its own. `token` is a bearer token; without TLS everybody on the way can read it.
-    `max_message_bytes` is the largest request and the largest answer.
+    `max_message_bytes` is the largest request and the largest answer. `http_proxy` and its kin count
+    for other machines only, never for one's own.
+
+    A pickled client is one that connects anew, with the same settings, so that worker processes can
+    be given it. Its token and key travel with it.
     """
 
     def __init__(
@@ -54,11 +63,23 @@ class Client:
         retry: Retry = Retry(),
         max_message_bytes: int = 64 << 20,
     ) -> None:
+        self._settings: dict[str, Any] = {
+            "target": target,
+            "token": token,
+            "ca": ca,
+            "client_cert": client_cert,
+            "client_key": client_key,
+            "timeout_s": timeout_s,
+            "retry": retry,
+            "max_message_bytes": max_message_bytes,
+        }
         options = [
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
         ]
         target, tls = parse_target(target)
+        if is_loopback(target):
+            options.append(("grpc.enable_http_proxy", 0))
         if tls is False and ca is not None:
             raise ValueError("http:// is not encrypted: expected https:// beside ca")
         if ca is not None or tls:
@@ -88,6 +109,9 @@ class Client:
         """Ends the connection and what still waits to be repeated."""
         self._closed.set()
         self._channel.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self._settings,)
 
     def __enter__(self) -> Client:
         return self
