@@ -69,7 +69,7 @@ Examples:
   Region vectors, a whitening from them, then descriptors without the network:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 448 --output regions --out regions.part
-    ocelli whiten regions.part --dim 256 --out photos.whitening
+    ocelli whiten regions.part --out photos.whitening
     ocelli-encoder encode --regions regions.part \\
       --whitening photos.whitening --out photos.part
 
@@ -129,6 +129,9 @@ struct EncodeArgs {
     /// How the summary is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+    /// Follow symbolic links that lead out of PHOTOS_DIR; without it they are rejected with their reason.
+    #[arg(long, requires = "photos")]
+    follow_links: bool,
 }
 
 /// Jobs in parts.
@@ -264,6 +267,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
         dtype,
         rejected,
         format,
+        follow_links,
         parts,
     } = args;
     let config = run.config(network)?;
@@ -306,7 +310,9 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
             encode_regions(&regions, config.open_whitening()?.as_ref(), &output, model.as_ref())?
         }
         InputArgs { photos: Some(dir), .. } => {
-            run_network(&Input::Directory(dir), &config, device, &output, &options)?
+            let input =
+                if follow_links { Input::LinkedDirectory(dir) } else { Input::Directory(dir) };
+            run_network(&input, &config, device, &output, &options)?
         }
         InputArgs { list: Some(list), .. } => {
             run_network(&Input::List(list), &config, device, &output, &options)?

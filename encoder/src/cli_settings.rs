@@ -73,6 +73,9 @@ pub(crate) struct NetworkArgs {
     /// Pixels (width x height) of the largest image that is decoded.
     #[arg(long, value_name = "N")]
     max_pixels: Option<u64>,
+    /// Shortest side in pixels of an image that is taken; 0: any.
+    #[arg(long, value_name = "N")]
+    min_side: Option<u32>,
 }
 
 /// Settings that both commands share.
@@ -148,6 +151,7 @@ impl NetworkArgs {
         over(&mut config.crop_first, self.crop_first);
         over(&mut config.precision, self.precision);
         over(&mut config.max_pixels, self.max_pixels);
+        over(&mut config.min_side, self.min_side);
     }
 }
 

@@ -64,6 +64,7 @@ pub struct Config {
     pub crop_first: CropFirst,
     pub precision: Precision,
     pub max_pixels: u64,
+    pub min_side: u32,
     pub device: DeviceChoice,
     pub workers: usize,
     pub batch: usize,
@@ -160,6 +161,7 @@ impl Config {
             exif: self.exif,
             crop_first: self.crop_first,
             max_pixels: self.max_pixels,
+            min_side: self.min_side,
         }
     }
 
@@ -265,6 +267,7 @@ mod tests {
         let rmac = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
         assert_eq!(config.pooling_of(None), rmac);
         assert_eq!(config.max_pixels, crate::views::DEFAULT_MAX_PIXELS);
+        assert_eq!(config.min_side, crate::views::DEFAULT_MIN_SIDE);
         assert_eq!(config.max_message_bytes, ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES);
         assert_eq!(config.connections, ConnectionsConfig::default());
 

@@ -41,6 +41,30 @@ fn edited(folder: &Path, edit: impl FnOnce(&mut BTreeMap<String, TensorView<'_>>
     path
 }
 
+/// What wrappers put before the names changes neither what is read nor the hash; a file with two
+/// backbones is not guessed at.
+#[test]
+fn a_prefix_of_the_backbone_is_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = open(&edited(folder.path(), |_| ())).unwrap().identity().weights;
+    for prefix in ["module.", "model.backbone."] {
+        let path = edited(folder.path(), |tensors| {
+            let prefixed = |(name, tensor)| (format!("{prefix}{name}"), tensor);
+            *tensors = std::mem::take(tensors).into_iter().map(prefixed).collect();
+        });
+        assert_eq!(open(&path).unwrap().identity().weights, plain, "{prefix}");
+    }
+    let path = edited(folder.path(), |tensors| {
+        let all = std::mem::take(tensors).into_iter();
+        let twice = all.flat_map(|(name, tensor)| {
+            [(format!("a.{name}"), tensor.clone()), (format!("b.{name}"), tensor)]
+        });
+        *tensors = twice.collect();
+    });
+    let message = open(&path).err().unwrap().to_string();
+    assert!(message.contains("conv1.weight"), "{message}");
+}
+
 /// The message must name the file, the tensor and both shapes: that is all a user has to go by.
 #[test]
 fn missing_and_misshapen_tensors_are_named() {

@@ -21,12 +21,12 @@ use crate::service::Searcher;
 /// How often health follows what is served.
 const HEALTH: Duration = Duration::from_millis(100);
 
-/// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index is
-/// open.
+/// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index that can
+/// be opened is open.
 ///
 /// # Errors
-/// A configuration out of range, a port in use, an address that is not secured as it must be, an index that cannot
-/// be opened.
+/// A configuration out of range, a port in use, an address that is not secured as it must be, a folder that is no
+/// index directory, no index that can be opened.
 pub async fn serve(config: Config) -> Result<()> {
     config.check()?;
     let stop = shutdown_signal()?;
@@ -102,7 +102,7 @@ pub async fn report(searcher: Arc<Searcher>, health: Health) {
         let mut now =
             BTreeMap::from([(String::new(), ready), (SERVICE_NAMES[0].to_owned(), ready)]);
         for index in searcher.states() {
-            let sound = index.faults.is_empty();
+            let sound = index.generation != 0 && index.faults.is_empty();
             now.insert(format!("index/{}", index.name), ready && sound);
         }
         for (name, serving) in now {

@@ -33,6 +33,7 @@ pub(super) fn view_options(sizes: &[u32]) -> ViewOptions {
         exif: true,
         crop_first: ocelli_index::CropFirst::No,
         max_pixels: 10_000,
+        min_side: 1,
     }
 }
 

@@ -405,6 +405,7 @@ mod tests {
     /// Float32 that is rounded as bfloat16 is makes the map of bfloat16 but for single roundings, where this CPU has both;
     /// each value is one that bfloat16 has, and the map is not float32's.
     #[test]
+    #[allow(clippy::print_stderr, reason = "says that it is skipped")]
     fn rounding_stands_for_bfloat16() {
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/bottleneck_v1.weights.safetensors");

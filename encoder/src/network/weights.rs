@@ -70,7 +70,7 @@ impl Weights {
             );
         }
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(Weights { path: path.to_path_buf(), tensors, metadata })
+        Ok(Weights { path: path.to_path_buf(), tensors: without_prefix(tensors), metadata })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -164,6 +164,28 @@ impl Weights {
         }
         hasher.finish()
     }
+}
+
+/// Takes away what wrappers put before a backbone's names: `module.` (`DataParallel`), `model.`,
+/// `backbone.` and the like.
+///
+/// The first convolution tells the prefix. Names without it (a head beside the backbone) and files
+/// with two backbones stay as they are, and what looks for the tensors says what is missing.
+fn without_prefix(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
+    const FIRST: [(&str, &str); 2] =
+        [("conv1.weight", "layer1.0.conv1.weight"), ("features.0.weight", "features.0.weight")];
+    let mut prefixes = Vec::new();
+    for (first, also) in FIRST {
+        for prefix in tensors.keys().filter_map(|name| name.strip_suffix(first)) {
+            if tensors.contains_key(&format!("{prefix}{also}")) {
+                prefixes.push(prefix.to_owned());
+            }
+        }
+    }
+    let [prefix] = prefixes.as_slice() else { return tensors };
+    let shorter =
+        |name: String| name.strip_prefix(prefix.as_str()).map(str::to_owned).unwrap_or(name);
+    tensors.into_iter().map(|(name, stored)| (shorter(name), stored)).collect()
 }
 
 fn shape_text(shape: &[Option<usize>]) -> String {

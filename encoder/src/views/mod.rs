@@ -17,9 +17,17 @@
 pub mod decode;
 pub mod error;
 pub mod geometry;
+mod ifd;
 mod jpeg;
+mod pixels;
+mod png;
 pub mod resize;
+mod tiff;
 
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod pictures;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -33,6 +41,10 @@ pub use resize::Resizer;
 
 /// Pixels of the largest image that is decoded, unless configured: 100 megapixels, 300 MB of RGB.
 pub const DEFAULT_MAX_PIXELS: u64 = 100_000_000;
+
+/// Shortest side of an image that is taken, in stored pixels, unless configured. Of less the network
+/// sees nothing but enlarged blocks of one colour, which resemble many photos a little.
+pub const DEFAULT_MIN_SIDE: u32 = 32;
 
 /// How stored pixels become views.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,12 +61,15 @@ pub struct ViewOptions {
     pub crop_first: CropFirst,
     /// Width times height of the largest image that is decoded.
     pub max_pixels: u64,
+    /// Shortest side in stored pixels of an image that is taken.
+    pub min_side: u32,
 }
 
 /// Makes the views of a decoded image: one for each of `sizes`, in that order.
 ///
 /// # Errors
-/// [`ImageError::Box`] if the box is not a rectangle or has no pixel inside the image.
+/// [`ImageError::TooSmall`]; [`ImageError::Box`] if the box is not a rectangle or has no pixel inside
+/// the image.
 pub fn views(
     decoded: &Decoded,
     bbox: Option<&PixelBox>,
@@ -62,6 +77,10 @@ pub fn views(
     options: &ViewOptions,
     resizer: &mut Resizer,
 ) -> Result<Vec<RgbImage>, ImageError> {
+    let (width, height) = decoded.pixels.dimensions();
+    if width.min(height) < options.min_side {
+        return Err(ImageError::TooSmall { width, height, min_side: options.min_side });
+    }
     // With the crop first, what is cut out takes the image's place.
     let cut = match bbox {
         Some(bbox) if options.crop_first != CropFirst::No => {

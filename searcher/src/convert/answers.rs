@@ -180,7 +180,7 @@ pub fn status(state: IndexState) -> v1::IndexStatus {
         rows: state.rows,
         dim: saturate(state.dim),
         nlist: saturate(state.nlist),
-        spec_hash: state.spec.to_string(),
+        spec_hash: state.spec.map(|spec| spec.to_string()).unwrap_or_default(),
         shards: saturate(state.shards),
         faults: faults(state.faults),
         retired: saturate(state.retired),

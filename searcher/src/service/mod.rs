@@ -301,7 +301,7 @@ impl Searcher {
 
     /// The open index that answers a query; held for the whole of it.
     fn index(&self, target: &Target) -> Result<Arc<OpenIndex>> {
-        let index = self.slot(&target.index)?.current();
+        let index = self.slot(&target.index)?.serving()?;
         check::generation(&index, target.generation)?;
         Ok(index)
     }

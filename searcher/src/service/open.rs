@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ocelli_index::IndexDir;
 use ocelli_proto::v1::ErrorReason;
 use tokio::sync::watch;
 
@@ -19,19 +20,15 @@ use crate::pool::Pool;
 const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Searcher {
-    /// Opens every index of `config`, blocking. Called on a tokio runtime, which the connection to the
+    /// Opens every index of `config`, blocking. One that cannot be opened fails alone, as long as another
+    /// one can. Called on a tokio runtime, which the connection to the
     /// encoder (made when it is first needed) will live on.
     ///
     /// # Errors
-    /// A configuration out of range; an index that cannot be opened, named.
+    /// A configuration out of range; a folder that is no index directory; no index that can be opened.
     pub fn open(config: &Config) -> Result<Searcher> {
         config.check()?;
-        let mut indexes = BTreeMap::new();
-        for (name, folder) in &config.indexes {
-            let slot = Slot::open(name, folder, config.warm)
-                .with_context(|| format!("index {name} in {}", folder.display()))?;
-            indexes.insert(name.clone(), slot);
-        }
+        let indexes = open_indexes(config)?;
         let encoder = match config.encoder.url.as_str() {
             "" => None,
             _ => Some(EncoderClient::new(&config.encoder)?),
@@ -92,7 +89,7 @@ impl Searcher {
                 return;
             }
         };
-        for index in self.indexes.values().map(Slot::current) {
+        for index in self.indexes.values().filter_map(Slot::current) {
             let expected = index.spec.to_string();
             if made.spec_hash == expected {
                 tracing::info!(
@@ -111,5 +108,31 @@ impl Searcher {
                 );
             }
         }
+    }
+}
+
+/// A slot for each index of `config`.
+fn open_indexes(config: &Config) -> Result<BTreeMap<String, Slot>> {
+    let mut slots = BTreeMap::new();
+    let mut first = None;
+    for (name, folder) in &config.indexes {
+        let place = || format!("index {name} in {}", folder.display());
+        // A wrong path is a mistake in the configuration, not damage to live with.
+        IndexDir::open(folder).with_context(place)?;
+        let (slot, error) = Slot::open(name, folder, config.warm);
+        if let Some(error) = error {
+            tracing::error!(
+                index = name,
+                folder = %folder.display(),
+                %error,
+                "the index cannot be opened: its queries fail until its files change"
+            );
+            first.get_or_insert(anyhow::Error::new(error).context(place()));
+        }
+        slots.insert(name.clone(), slot);
+    }
+    match first {
+        Some(error) if slots.values().all(|slot| slot.current().is_none()) => Err(error),
+        _ => Ok(slots),
     }
 }

@@ -7,6 +7,7 @@ mod admin;
 mod api;
 #[path = "../../../proto/testing/authority.rs"]
 mod authority;
+mod broken;
 mod limits;
 mod malformed;
 mod observe;
