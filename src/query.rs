@@ -15,6 +15,7 @@ use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use ocelli_text::{MAX_CHARS, printable};
 use serde_json::{Value, json};
 
 use crate::remote::{RemoteArgs, timed};
@@ -315,7 +316,8 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
 fn to_table(response: &v1::SearchResponse) -> String {
     let mut lines = vec![format!("{:>4}  {:>10}  {:>10}  key", "rank", "score", "id")];
     for (hit, (id, score)) in response.ids.iter().zip(&response.scores).enumerate() {
-        let key = response.keys.get(hit).map_or("", String::as_str);
+        // A key comes from outside: it is one row, and commands no terminal.
+        let key = printable(response.keys.get(hit).map_or("", String::as_str), MAX_CHARS);
         lines.push(format!("{:>4}  {score:>10.6}  {id:>10}  {key}", hit + 1));
     }
     let shards = response.shards.clone().unwrap_or_default();
@@ -332,7 +334,8 @@ fn to_table(response: &v1::SearchResponse) -> String {
         shards.asked
     ));
     if !shards.failed.is_empty() {
-        lines.push(format!("failed shards: {}", shards.failed.join(", ")));
+        let failed = shards.failed.join(", ");
+        lines.push(format!("failed shards: {}", printable(&failed, MAX_CHARS)));
     }
     if response.sizes_differ {
         lines.push("the image was encoded at other sizes than the index".to_owned());
@@ -445,6 +448,25 @@ fn parse_npy(bytes: &[u8]) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A table has a line for each hit, whatever its key is.
+    #[test]
+    fn keys_forge_no_rows_and_command_no_terminal() {
+        let forged =
+            "a.jpg\n   1    0.000000           9  b.jpg\u{1b}[2K\u{7}\r\u{2028}c".to_owned();
+        let keys = vec![forged, "x".repeat(10_000), "plain é.jpg".to_owned()];
+        let response = v1::SearchResponse {
+            ids: vec![1, 2, 3],
+            scores: vec![0.5, 0.6, 0.7],
+            keys,
+            ..Default::default()
+        };
+        let table = to_table(&response);
+        let plain = v1::SearchResponse { keys: vec![String::new(); 3], ..response };
+        assert_eq!(table.lines().count(), to_table(&plain).lines().count());
+        assert!(!table.chars().any(|c| c.is_control() && c != '\n') && table.len() < 2000);
+        assert!(table.contains("a.jpg\\n   1") && table.contains("plain é.jpg"), "{table}");
+    }
 
     #[test]
     fn sizes_are_numbers_or_the_images_own() -> Result<()> {

@@ -4,15 +4,14 @@
 //! reason; this one says INVALID_ARGUMENT where a request is read, and writes a line into the log.
 
 use std::marker::PhantomData;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::sync::LazyLock;
 
 use prost::{Message, Name};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
+use crate::seldom::Seldom;
 use crate::status::{Code, detailed};
 use crate::v1::ErrorReason;
 
@@ -20,9 +19,8 @@ use crate::v1::ErrorReason;
 /// is an answer.
 const REQUEST: &str = "Request";
 
-/// The shortest time between two lines of the log about malformed messages: a client must not fill
-/// a disk.
-const BETWEEN_LINES: Duration = Duration::from_secs(1);
+/// Tells of malformed requests, of all connections together.
+static LINES: LazyLock<Seldom> = LazyLock::new(Seldom::default);
 
 /// Writes messages `T` and reads messages `U`.
 #[derive(Debug)]
@@ -76,29 +74,10 @@ fn malformed(name: &str, found: Status) -> Status {
         return found;
     }
     let message = format!("the body is no {name}: {}", found.message());
-    if let Some(left_out) = LINES.admit(Instant::now()) {
-        tracing::warn!(error = message, left_out, "malformed request");
+    if let Some(count) = LINES.tell() {
+        tracing::warn!(error = message, count, "malformed request");
     }
     detailed(Code::InvalidArgument, message, ErrorReason::FieldInvalid, "")
-}
-
-static LINES: Lines = Lines(Mutex::new((None, 0)));
-
-/// When the last line was written, and how many were left out since.
-struct Lines(Mutex<(Option<Instant>, u64)>);
-
-impl Lines {
-    /// The number of lines that were left out before this one, if this one may be written.
-    fn admit(&self, now: Instant) -> Option<u64> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, left_out) = &mut *lines;
-        if last.is_some_and(|last| now.saturating_duration_since(last) < BETWEEN_LINES) {
-            *left_out += 1;
-            return None;
-        }
-        *last = Some(now);
-        Some(std::mem::take(left_out))
-    }
 }
 
 #[cfg(test)]
@@ -114,13 +93,5 @@ mod tests {
         assert_eq!(reason(&status).0, ErrorReason::FieldInvalid);
         assert!(status.message().contains("no SearchRequest: failed to decode"), "{status}");
         assert_eq!(malformed("SearchResponse", found()).code(), tonic::Code::Internal);
-    }
-
-    #[test]
-    fn a_second_has_one_line() {
-        let (lines, now) = (Lines(Mutex::default()), Instant::now());
-        let found =
-            [0, 500, 999, 1000, 1001].map(|ms| lines.admit(now + Duration::from_millis(ms)));
-        assert_eq!(found, [Some(0), None, None, Some(2), None]);
     }
 }

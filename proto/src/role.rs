@@ -217,7 +217,7 @@ pub fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 
 /// Writes a line to standard error for who waits at a terminal; where that is closed, nobody does.
 pub fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "{}", one_line(line));
+    let _ = writeln!(io::stderr(), "{}", printable(&one_line(line), MAX_ERROR_CHARS));
 }
 
 /// The async threads that `build` makes. Where the system gives it no thread (a limit of memory, or of processes), tokio
