@@ -71,7 +71,7 @@ fn photo_of_iso_media(start: &[u8]) -> Option<&'static str> {
     if named(b"avif") || named(b"avis") {
         return Some("AVIF");
     }
-    HEIC_BRANDS.into_iter().any(named).then_some("HEIC")
+    HEIC_BRANDS.iter().any(|brand| named(brand)).then_some("HEIC")
 }
 
 /// Decodes an image file to 8-bit RGB.
