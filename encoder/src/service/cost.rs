@@ -70,6 +70,7 @@ mod tests {
             exif: true,
             crop_first: CropFirst::No,
             max_pixels: 1 << 20,
+            min_side: 1,
         };
         Prices::new(&options, max_request_pixels)
     }

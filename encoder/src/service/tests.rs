@@ -168,7 +168,7 @@ async fn requests_are_answered_or_refused_with_a_code() {
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     for line in [
         "ocelli_encoder_images_total{outcome=\"ok\"} 3",
-        "ocelli_encoder_images_total{outcome=\"refused\"} 12",
+        "ocelli_encoder_images_total{outcome=\"refused\"} 13",
         "ocelli_encoder_images_total{outcome=\"overloaded\"} 0",
         "ocelli_encoder_stage_seconds_count{stage=\"queue\"} 3",
         "ocelli_encoder_stage_seconds_count{stage=\"compute\"} 3",

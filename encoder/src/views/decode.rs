@@ -41,9 +41,10 @@ pub fn sniff(start: &[u8]) -> Result<ImageFormat, ImageError> {
     if start.is_empty() {
         return Err(ImageError::Empty);
     }
+    if let Some(codec) = photo_of_iso_media(start) {
+        return Err(ImageError::NotAnImage { found: format!("it looks like {codec}") });
+    }
     let found = match image::guess_format(start) {
-        // Asked first: a file of the general brand names the codec behind it.
-        _ if is_heic(start) => "it looks like HEIC".to_owned(),
         _ if Ifd::starts_big(start) => return Ok(ImageFormat::Tiff),
         Ok(
             format @ (ImageFormat::Jpeg
@@ -62,15 +63,15 @@ pub fn sniff(start: &[u8]) -> Result<ImageFormat, ImageError> {
     Err(ImageError::NotAnImage { found })
 }
 
-/// Whether a file starts like a HEIC. One of the general brand `mif1` is an AVIF if it says so behind it.
-fn is_heic(start: &[u8]) -> bool {
-    let Some(brands) = start.get(8..).filter(|_| start[4..8] == *b"ftyp") else {
-        return false;
-    };
-    let mut brands = brands.chunks_exact(4);
-    let major = brands.next().unwrap_or_default();
-    let heic = |brand: &[u8]| HEIC_BRANDS.iter().any(|known| brand == *known);
-    heic(major) && !(major == b"mif1" && brands.any(|brand| brand == b"avif"))
+/// The codec of a photo in an ISO base media file, by the brands at its start. One of the general brand
+/// `mif1` says behind it what it is.
+fn photo_of_iso_media(start: &[u8]) -> Option<&'static str> {
+    let brands = start.get(8..).filter(|_| start[4..8] == *b"ftyp")?;
+    let named = |name: &[u8; 4]| brands.chunks_exact(4).any(|brand| brand == name);
+    if named(b"avif") || named(b"avis") {
+        return Some("AVIF");
+    }
+    HEIC_BRANDS.iter().any(|brand| named(brand)).then_some("HEIC")
 }
 
 /// Decodes an image file to 8-bit RGB.

@@ -68,11 +68,11 @@ fn tally(ending: &str) -> (usize, BTreeMap<String, Vec<String>>) {
 #[test]
 fn every_layout_of_jpeg_is_right_or_refused() {
     let (right, refused) = tally(".jpg");
-    // Three scans of one component each, in which jpeg-decoder counts a column too many.
+    // Scans of one component, in which jpeg-decoder counts a column too many.
     let names: Vec<&String> = refused.values().flatten().collect();
-    assert!(names.iter().all(|n| n.starts_with("4x1,2x1,2x1-37x29-t")), "{refused:?}");
+    assert!(names.iter().all(|n| n.starts_with("4x1,2x1,2x1-")), "{refused:?}");
     assert!(refused.keys().all(|r| r.contains("sampling 4x1,2x1,2x1")), "{refused:?}");
-    assert_eq!((right, names.len()), (518, 4), "{refused:?}");
+    assert_eq!((right, names.len()), (516, 6), "{refused:?}");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn every_layout_of_tiff_is_right_or_refused() {
     let (right, refused) = tally(".tif");
     let named = ["not supported: ", "ZSTD", "Fax3", "sample format"];
     assert!(refused.keys().all(|r| named.iter().any(|n| r.contains(n))), "{refused:#?}");
-    assert_eq!((right, refused.values().map(Vec::len).sum()), (0, 113), "{refused:#?}");
+    assert_eq!((right, refused.values().map(Vec::len).sum()), (75, 38), "{refused:#?}");
 }
 
 /// Cut anywhere with an end marker put behind, without one of its restart markers, or with two of them

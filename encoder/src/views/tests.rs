@@ -201,6 +201,8 @@ fn truncated_files_are_refused() {
     let jpeg = encoded(noise, ImageFormat::Jpeg);
     assert!(reason(&jpeg[..jpeg.len() / 2]).contains("truncated JPEG"));
     assert!(reason(&jpeg[..jpeg.len() - 2]).contains("truncated JPEG"), "no end marker");
+    let png = encoded(quadrants(40, 30), ImageFormat::Png);
+    assert!(reason(&png[..png.len() - 12]).contains("truncated PNG"), "no last chunk");
     // What follows the end is nobody's business.
     let mut padded = jpeg.clone();
     padded.extend([0; 99]);
@@ -269,7 +271,7 @@ fn what_is_no_image_says_so() {
         assert!(text.contains("not an image") || text.contains("truncated"), "{other:?}: {text}");
     }
     let avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf";
-    assert!(reason(avif).contains("Avif"), "{}", reason(avif));
+    assert!(reason(avif).contains("AVIF"), "{}", reason(avif));
 }
 
 #[test]
@@ -327,22 +329,14 @@ fn a_box_is_cut_after_resizing() {
     assert!(refused.to_string().contains("outside the image of 200 x 100"), "{refused}");
 }
 
-/// A file whose end alone is gone has all its pixels.
-#[test]
-fn a_png_without_its_last_chunk_is_read() {
-    let png = encoded(quadrants(40, 30), ImageFormat::Png);
-    let decoded = decode(&png[..png.len() - 12], MAX).unwrap();
-    assert_near(&centres(&decoded.pixels), &QUADRANTS, 0, "no IEND");
-}
-
 #[test]
 fn photos_of_other_codecs_are_named() {
     for (brands, name) in [
         (&b"heic\0\0\0\0mif1heic"[..], "HEIC"),
         (b"mif1\0\0\0\0mif1heic", "HEIC"),
         (b"heix\0\0\0\0mif1heix", "HEIC"),
-        (b"mif1\0\0\0\0mif1avif", "Avif"),
-        (b"avif\0\0\0\0avifmif1", "Avif"),
+        (b"mif1\0\0\0\0mif1avif", "AVIF"),
+        (b"avif\0\0\0\0avifmif1", "AVIF"),
     ] {
         let file = [b"\0\0\0\x18ftyp", brands, &[0; 40]].concat();
         assert!(reason(&file).contains(&format!("it looks like {name};")), "{}", reason(&file));
