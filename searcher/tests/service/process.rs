@@ -418,6 +418,7 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
 /// A shard's file that the operating system does not give any more is neither damaged nor gone: what is mapped answers,
 /// status says that it would not open again, and a reload changes nothing. Who starts then gets another reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stderr, reason = "tells what was skipped")]
 async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let shards = build(folder.path())?;
