@@ -173,7 +173,7 @@ async fn requests_are_answered_or_refused_with_a_code() {
         "ocelli_encoder_stage_seconds_count{stage=\"queue\"} 3",
         "ocelli_encoder_stage_seconds_count{stage=\"compute\"} 3",
         // Without the three whose sizes were refused at once.
-        "ocelli_encoder_batch_images_count 12",
+        "ocelli_encoder_batch_images_count 13",
         "ocelli_encoder_queued 0",
         "ocelli_encoder_threads 1",
     ] {
