@@ -118,7 +118,16 @@ fn make() -> Collection {
     let dim = DIM.to_string();
     succeed(
         "ocelli",
-        ["whiten", &c.arg("regions.part"), "--dim", &dim, "--out", &c.arg("w.whitening")],
+        [
+            "whiten",
+            &c.arg("regions.part"),
+            "--covariance",
+            "all",
+            "--dim",
+            &dim,
+            "--out",
+            &c.arg("w.whitening"),
+        ],
     );
     encode(&[
         "--regions",
