@@ -10,7 +10,7 @@ use ocelli_indexer::evaluate::{
 
 use super::open_parts;
 use crate::cli::{MapArgs, Protocol, QueriesArgs};
-use crate::output::{print, thousands};
+use crate::output::{cell, print, thousands};
 use crate::progress::Bars;
 
 /// `ocelli eval map`.
@@ -58,7 +58,9 @@ fn text(report: &MapReport, per_query: bool) -> String {
         for query in &report.queries {
             text += &format!(
                 "{:.4}  {} ({} positives)\n",
-                query.average_precision, query.name, query.positives
+                query.average_precision,
+                cell(&query.name),
+                query.positives
             );
         }
     }

@@ -4,6 +4,7 @@
 mod authority;
 mod bad_input;
 mod collection;
+mod items;
 mod killed;
 mod path;
 mod rooms;

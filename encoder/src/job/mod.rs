@@ -32,7 +32,7 @@ use ocelli_index::{CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartK
 
 use crate::error::{Error, Result};
 use crate::network::set_torch_threads;
-use crate::photos::{Input, Photo, Photos};
+use crate::photos::{Photo, Photos};
 use crate::pipeline::{Pipeline, Wanted};
 use crate::views::{Resizer, ViewOptions};
 use plan::{Description, Plan};
@@ -85,13 +85,13 @@ pub struct JobOptions<'m> {
     pub model: Option<&'m Model>,
 }
 
-/// Encodes every image of `input` under `pipeline`'s spec.
+/// Encodes every image of `photos` under `pipeline`'s spec.
 ///
 /// # Errors
 /// A broken input, an unwritable output, a failing libtorch, a panic; a model of another spec; a folder of
 /// another job; `Invalid` if there is no image or all were rejected. Nothing is written then.
 pub fn encode(
-    input: &Input,
+    photos: Photos,
     pipeline: &Pipeline,
     view_options: &ViewOptions,
     output: &Output,
@@ -99,8 +99,7 @@ pub fn encode(
 ) -> Result<JobSummary> {
     let started = Instant::now();
     let device = pipeline.network().device();
-    // Before the output is created, which may lie in the directory that is walked.
-    let photos = Photos::find(input)?;
+    let skipped = photos.skipped();
     let total = photos.count();
     let form = code_form(pipeline.spec(), output.kind, options.model)?;
     let plan = match options.parts {
@@ -149,7 +148,8 @@ pub fn encode(
         |encoded| sink.push(encoded),
     )?;
     let summary = sink.finish(kept.into_inner(), started.elapsed())?;
-    Ok(JobSummary { device: Some(device.to_string()), ..summary })
+    let skipped = skipped.load(Ordering::Relaxed);
+    Ok(JobSummary { device: Some(device.to_string()), skipped, ..summary })
 }
 
 /// Hands out the images of the parts that are to be made, in runs that lie inside one part each.

@@ -6,11 +6,17 @@ use ocelli_index::container::AtomicFile;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::photos::Origin;
 
-/// One line of `rejected.jsonl`.
+/// One line of `rejected.jsonl`: what is known of an image, and why there is nothing of it.
 #[derive(Serialize)]
 struct Line<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
     key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<u64>,
     reason: &'a str,
 }
 
@@ -28,10 +34,13 @@ impl RejectedWriter {
     }
 
     /// Adds a line.
-    pub(super) fn push(&mut self, key: &str, reason: &str) -> Result<()> {
+    pub(super) fn push(&mut self, key: &str, origin: Option<&Origin>, reason: &str) -> Result<()> {
         self.count += 1;
-        let mut line = serde_json::to_vec(&Line { key, reason })
-            .map_err(|e| Error::invalid(format!("{key}: cannot be written as JSON: {e}")))?;
+        // A key of any length may be what was wrong; the place is enough to find it.
+        let key = if ocelli_index::keys::check(key).is_ok() { key } else { "" };
+        let (file, row) = (origin.map(|o| o.file.as_str()), origin.map(|o| o.row));
+        let mut line = serde_json::to_vec(&Line { key, file, row, reason })
+            .map_err(|e| Error::invalid(format!("{reason}: cannot be written as JSON: {e}")))?;
         line.push(b'\n');
         Ok(self.file.append(&line)?)
     }

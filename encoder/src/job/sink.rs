@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ocelli_index::{CodeForm, DescriptorSpec, PartImage, PartKind, PartRow, PartWriter};
+use ocelli_index::{CodeForm, DescriptorSpec, ErrorCode, PartImage, PartKind, PartRow, PartWriter};
 
 use super::plan::Plan;
 use super::progress::Progress;
@@ -96,27 +96,38 @@ impl<'a> Sink<'a> {
             self.begin(number)?;
         }
         for image in run.images {
-            self.progress.step(image.made.is_err());
-            let Some((_, open)) = &mut self.open else { continue };
-            let Encoded { key, id, attributes, made } = image;
-            match made {
-                Err(reason) => {
-                    if self.first_rejected.len() < KEPT {
-                        self.first_rejected.push(format!("{key}: {reason}"));
-                    }
-                    open.rejected.push(&key, &reason)?;
-                }
-                Ok(made) => {
-                    let image = PartImage { key: &key, id, attributes: attributes.as_ref() };
-                    let row = match &made {
-                        Made::Vectors(rows) => PartRow::Vectors(rows),
-                        Made::Code { list, code, fine } => {
-                            PartRow::Code { list: *list, code, fine }
-                        }
-                    };
-                    open.part.push_image(&image, row)?;
+            self.push_image(image)?;
+        }
+        Ok(())
+    }
+
+    fn push_image(&mut self, image: Encoded) -> Result<()> {
+        let Some((_, open)) = &mut self.open else { return Ok(()) };
+        let Encoded { key, id, attributes, origin, made } = image;
+        let pushed = match made {
+            Err(reason) => Err(reason),
+            Ok(made) => {
+                let image = PartImage { key: &key, id, attributes: attributes.as_ref() };
+                let row = match &made {
+                    Made::Vectors(rows) => PartRow::Vectors(rows),
+                    Made::Code { list, code, fine } => PartRow::Code { list: *list, code, fine },
+                };
+                match open.part.push_image(&image, row) {
+                    Ok(()) => Ok(()),
+                    // Of this image alone: nothing of it was written.
+                    Err(e) if e.code() == ErrorCode::InvalidArgument => Err(e.to_string()),
+                    Err(e) => return Err(e.into()),
                 }
             }
+        };
+        self.progress.step(pushed.is_err());
+        if let Err(reason) = pushed {
+            if self.first_rejected.len() < KEPT {
+                let place = origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
+                let key = ocelli_text::printable(&key, ocelli_text::MAX_CHARS);
+                self.first_rejected.push(format!("{key}{place}: {reason}").trim_start().to_owned());
+            }
+            open.rejected.push(&key, origin.as_ref(), &reason)?;
         }
         Ok(())
     }

@@ -1,24 +1,55 @@
-//! Keys: made from paths, and each seen once.
+//! Keys: made from paths, and each taken once.
 
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
+use ocelli_index::keys;
 use sha2::{Digest, Sha256};
 
-/// The keys seen so far, 16 bytes each whatever their length.
+/// Half a SHA-256 stands for a key: two of 2³² keys have the same with a probability below 2⁻⁶⁴. The
+/// later one of such a pair would be rejected, by name, as if it were the same key.
+pub(super) type KeyHash = [u8; 16];
+
+/// What stands for `key` in a set.
+pub(super) fn hash_of(key: &str) -> KeyHash {
+    let digest = Sha256::digest(key.as_bytes());
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    half
+}
+
+/// The keys seen so far: 16 bytes each whatever their length, at most 39 in the table that holds them.
 #[derive(Debug, Default)]
 pub(super) struct SeenKeys {
-    // Half a SHA-256: two of 2^32 keys collide with a probability below 2^-64.
-    hashes: HashSet<[u8; 16]>,
+    hashes: HashSet<KeyHash>,
 }
 
 impl SeenKeys {
     /// Whether the key is new.
     pub(super) fn insert(&mut self, key: &str) -> bool {
-        let digest = Sha256::digest(key.as_bytes());
-        let mut half = [0; 16];
-        half.copy_from_slice(&digest[..16]);
-        self.hashes.insert(half)
+        self.hashes.insert(hash_of(key))
+    }
+}
+
+/// Keys and ids seen so far, each of which is taken once.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    keys: SeenKeys,
+    ids: HashSet<u64>,
+}
+
+impl Seen {
+    /// Takes an item's key and id, or says why they cannot be taken.
+    pub(super) fn take(&mut self, key: &str, id: Option<u64>) -> Result<(), String> {
+        keys::check(key).map_err(|e| e.to_string())?;
+        if let Some(id) = id.filter(|id| self.ids.contains(id)) {
+            return Err(format!("id {id} occurs a second time"));
+        }
+        if !self.keys.insert(key) {
+            return Err("its key occurs a second time".to_owned());
+        }
+        self.ids.extend(id);
+        Ok(())
     }
 }
 

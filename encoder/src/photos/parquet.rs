@@ -17,7 +17,7 @@ use parquet::schema::types::ColumnDescriptor;
 use walkdir::WalkDir;
 
 use super::keys::{SeenKeys, key_of};
-use super::{MAX_FILE_BYTES, Photo, Source};
+use super::{MAX_FILE_BYTES, Origin, Photo, Source};
 use crate::error::{Error, Result};
 
 /// Rows that are read at once: an image each, which bounds the memory.
@@ -316,7 +316,7 @@ impl Readers {
                         _ => numbered(),
                     }
                 };
-                let origin = Some(format!("{} row {row}", rows.name));
+                let origin = Some(Origin { file: rows.name.clone(), unit: "row", row });
                 Ok(Photo { key, id, bbox: None, source, origin })
             })
             .collect()
