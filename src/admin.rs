@@ -99,13 +99,19 @@ pub fn run(remote: &RemoteArgs, command: AdminCommand, format: Format) -> Result
 }
 
 fn faults_json(faults: Vec<v1::ShardFault>) -> Vec<Value> {
-    let fault = |v1::ShardFault { shard, message }| json!({ "shard": shard, "message": message });
+    let fault = |fault: v1::ShardFault| {
+        let reason = fault.reason().as_str_name().trim_start_matches("ERROR_REASON_").to_owned();
+        json!({ "shard": fault.shard, "reason": reason, "message": fault.message })
+    };
     faults.into_iter().map(fault).collect()
 }
 
-fn faults_text(faults: &Value) -> String {
+/// One line for each of `faults`: how it does, and why.
+fn faults_text(how: &str, faults: &Value) -> String {
     let faults = faults.as_array().map(Vec::as_slice).unwrap_or_default();
-    let line = |fault: &Value| format!("  fails: {}\n", word(&fault["message"]));
+    let line = |fault: &Value| {
+        format!("  {how}: {} ({})\n", word(&fault["message"]), word(&fault["reason"]))
+    };
     faults.iter().map(line).collect()
 }
 
@@ -131,6 +137,7 @@ fn status_json(status: v1::GetStatusResponse) -> Value {
             "faults": faults_json(index.faults),
             "retired": index.retired,
             "reload_error": index.reload_error,
+            "kept": faults_json(index.kept),
         })
     };
     json!({
@@ -162,7 +169,8 @@ fn status_text(status: &Value) -> String {
         if index["reload_error"] != "" {
             text += &format!("  not opened: {}\n", word(&index["reload_error"]));
         }
-        text += &faults_text(&index["faults"]);
+        text += &faults_text("fails", &index["faults"]);
+        text += &faults_text("answers, but cannot be opened again", &index["kept"]);
     }
     text
 }
@@ -225,7 +233,7 @@ fn changed(
             "generation {} answers, opened in {} ms\n{}",
             report["generation"],
             report["open_ms"],
-            faults_text(&report["faults"])
+            faults_text("fails", &report["faults"])
         )
     })
 }

@@ -340,6 +340,8 @@ The descriptors themselves, then an index of them:
   ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --queries queries.part
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part --expand aqe
+Revisited Oxford and Paris:
+  ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ --queries queries.part
 Without queries, each labelled photo asking for the others of its label:
   ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --protocol leave-one-out";
 
@@ -349,14 +351,32 @@ pub enum Protocol {
     /// Named queries; junk is ignored and the query's photo stays in the database.
     #[default]
     Official,
+    /// Queries of Revisited Oxford or Paris: easy is positive; hard, junk and the queries' photos are ignored.
+    Easy,
+    /// The same: easy and hard are positive; junk and the queries' photos are ignored.
+    Medium,
+    /// The same: hard is positive; easy, junk and the queries' photos are ignored.
+    Hard,
     /// Each labelled photo queries, the others of its label are positive, itself is taken out.
     LeaveOneOut,
+}
+
+/// Where a positive stands among images of equal score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TieArg {
+    /// Behind those that are not positive.
+    #[default]
+    Against,
+    /// Before those that are not positive.
+    For,
+    /// As the images lie in the database.
+    Order,
 }
 
 #[derive(Args)]
 #[command(after_help = MAP_EXAMPLE)]
 pub struct MapArgs {
-    /// JSON file, or directory of Oxford text files
+    /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
     #[arg(long, value_name = "PATH")]
     pub ground_truth: PathBuf,
     /// Parts of descriptors: the database; beside --index, where leave-one-out takes its queries
@@ -369,11 +389,19 @@ pub struct MapArgs {
     #[arg(long, value_name = "N", requires = "index")]
     pub generation: Option<u64>,
     /// Parts of the queries' descriptors, by query name
-    #[arg(long, value_name = "PART", num_args = 1.., required_if_eq("protocol", "official"))]
+    #[arg(
+        long,
+        value_name = "PART",
+        num_args = 1..,
+        required_if_eq_any([("protocol", "official"), ("protocol", "easy"), ("protocol", "medium"), ("protocol", "hard")])
+    )]
     pub queries: Vec<PathBuf>,
     /// How queries are chosen and judged
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Protocol,
+    /// Where a positive stands among images of equal score
+    #[arg(long, value_enum, default_value_t)]
+    pub ties: TieArg,
     /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as `ocelli build
     /// --dba K` does; queries stay as they are
     #[arg(
@@ -396,7 +424,7 @@ pub struct MapArgs {
 
 #[derive(Args)]
 pub struct QueriesArgs {
-    /// JSON file, or directory of Oxford text files
+    /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
     #[arg(long, value_name = "PATH")]
     pub ground_truth: PathBuf,
     /// Directory that holds the queries' photos, at any depth

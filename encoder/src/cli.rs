@@ -1,5 +1,6 @@
 //! The command line: flags over configuration, one call into the library, an exit code.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -208,9 +209,10 @@ Example:
   ocelli-encoder serve --weights resnet50.safetensors --sizes 800 \\
     --whitening photos.whitening --listen 127.0.0.1:7071
 
-When it is ready the server writes the line \"listening on ADDRESS:PORT\" to
-standard output; logs go to standard error. Health (grpc.health.v1) and
-reflection are served as well. SIGTERM lets what runs end.
+The server listens at once; while it reads its network health says NOT_SERVING
+and requests get UNAVAILABLE (NOT_READY). When it is ready it writes the line
+\"listening on ADDRESS:PORT\" to standard output; logs go to standard error.
+Health (grpc.health.v1) and reflection are served as well. SIGTERM lets what runs end.
 `ocelli-encoder config` prints all settings.";
 
 #[derive(Args)]
@@ -398,10 +400,26 @@ fn run_serve(args: ServeArgs) -> Result<()> {
     };
     // Before the network is read: a device that is not to be had is known at once.
     let device = config.device.resolve()?;
-    let open = || Ok((config.pipeline(device)?, config.view_options()));
-    let ended = runtime.block_on(service::serve(config.serve_options(device), open));
+    let options = config.serve_options(device);
+    let open = move || Ok((config.pipeline(device)?, config.view_options()));
+    let ended = runtime.block_on(service::serve(options, open));
     telemetry.flush();
-    ended
+    leave(ended)
+}
+
+/// Ends the process with the exit code of `ended`, and runs no destructors: a thread may still compute what nobody waits
+/// for, or read the network, and would crash if libtorch's static objects went away below it.
+fn leave(ended: Result<()>) -> ! {
+    let code = i32::from(ended.is_err());
+    // Prints the error. The code that it returns is `code`.
+    let _ = main_exit(ended);
+    // Logs go to standard error, which has no buffer.
+    let _ = io::stdout().flush();
+    // SAFETY: it takes a number, and returns to nobody.
+    #[allow(unsafe_code, reason = "the standard library's exit runs the destructors")]
+    unsafe {
+        libc::_exit(code)
+    }
 }
 
 #[cfg(test)]

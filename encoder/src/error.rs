@@ -82,6 +82,9 @@ pub enum Error {
         /// Where it was noticed.
         what: String,
     },
+    /// Nobody waits for the answer any more.
+    #[error("cancelled: nobody waits for it any more")]
+    Cancelled,
     /// An argument that cannot be.
     #[error("{what}")]
     Invalid {
@@ -113,6 +116,7 @@ impl Error {
             Error::Fetch { .. } | Error::Device { .. } => ErrorCode::FailedPrecondition,
             Error::NotConfigured { .. } => ErrorCode::FailedPrecondition,
             Error::NoActivation { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
+            Error::Cancelled => ErrorCode::Cancelled,
             Error::Index(error) => error.code(),
         }
     }

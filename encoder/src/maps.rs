@@ -23,6 +23,9 @@ pub struct NetworkSeconds {
 /// Views of equal size share a batch of at most `batch`; nothing is padded. Batches depend on the order
 /// of the views and on nothing else. One that memory does not suffice for is halved and tried again.
 ///
+/// Before each batch `wanted` is asked, by the view's place, whether somebody still waits for a view; one that nobody waits
+/// for is `Cancelled`.
+///
 /// # Errors
 /// `Torch` when libtorch fails for other reasons, or for a single view.
 pub(crate) fn pooled_views(
@@ -32,6 +35,7 @@ pub(crate) fn pooled_views(
     views: &[&RgbImage],
     batch: usize,
     seconds: &mut NetworkSeconds,
+    wanted: &dyn Fn(usize) -> bool,
 ) -> Result<Vec<Result<Pooled>>> {
     // A handful of sizes: looking through them is cheaper than hashing.
     let mut sizes: Vec<((u32, u32), Vec<usize>)> = Vec::new();
@@ -44,12 +48,18 @@ pub(crate) fn pooled_views(
     let mut maps: Vec<(usize, Result<Pooled>)> = Vec::with_capacity(views.len());
     for (_, members) in &sizes {
         for members in members.chunks(batch.max(1)) {
+            let (members, given_up): (Vec<usize>, Vec<usize>) =
+                members.iter().partition(|&&at| wanted(at));
+            maps.extend(given_up.into_iter().map(|at| (at, Err(Error::Cancelled))));
+            if members.is_empty() {
+                continue;
+            }
             let mut run = |members: &[usize]| {
                 let images: Vec<&RgbImage> =
                     members.iter().filter_map(|&at| views.get(at).copied()).collect();
                 network.pooled(&images, pooling, finish, seconds)
             };
-            halving(members, &mut run, &mut maps)?;
+            halving(&members, &mut run, &mut maps)?;
         }
     }
     maps.sort_by_key(|&(at, _)| at);

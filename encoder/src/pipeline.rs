@@ -243,10 +243,31 @@ impl Pipeline {
         batch: usize,
         seconds: &mut NetworkSeconds,
     ) -> Result<Vec<Result<Vec<f32>>>> {
+        self.encode_while(images, wanted, batch, seconds, &|_| true)
+    }
+
+    /// [`encode`](Pipeline::encode) for as long as somebody waits: before each pass of the network `waiting` is asked, by
+    /// their places, for which images that is so. The others become `Cancelled`.
+    ///
+    /// # Errors
+    /// As [`encode`](Pipeline::encode).
+    pub fn encode_while(
+        &self,
+        images: &[&[RgbImage]],
+        wanted: Wanted,
+        batch: usize,
+        seconds: &mut NetworkSeconds,
+        waiting: &dyn Fn(usize) -> bool,
+    ) -> Result<Vec<Result<Vec<f32>>>> {
         let views: Vec<&RgbImage> = images.iter().copied().flatten().collect();
+        // The image that each view is of.
+        let owners: Vec<usize> =
+            images.iter().zip(0..).flat_map(|(views, at)| vec![at; views.len()]).collect();
+        let view_wanted = |view: usize| owners.get(view).is_none_or(|&image| waiting(image));
         let finish = self.finish.as_ref().map(|finish| (finish, wanted == Wanted::Descriptor));
         let pooling = &self.options.pooling;
-        let pooled = pooled_views(&self.network, pooling, finish, &views, batch, seconds)?;
+        let pooled =
+            pooled_views(&self.network, pooling, finish, &views, batch, seconds, &view_wanted)?;
         let mut pooled = pooled.into_iter();
         let begun = Instant::now();
         let made = images

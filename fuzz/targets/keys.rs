@@ -16,15 +16,16 @@ fuzz_target!(|bytes: &[u8]| {
     let path = folder().join("a.keys");
     write_container(&path, FileKind::Part, &[(SectionKind::Keys, bytes.to_vec())]);
     let reader = Reader::open(&path, FileKind::Part).expect("a good container");
-    if let Ok(keys) = Keys::new(&reader, count) {
-        let all = keys.all();
+    if let Ok(keys) = Keys::open(&reader, count) {
+        let all = keys.all(&reader);
         for i in 0..count.min(400) {
-            let one = keys.get(i);
+            let one = keys.get(&reader, i);
             if let Ok(all) = &all {
                 assert_eq!(one.as_ref().ok(), Some(&all[i]));
+                assert!(keys.is(&reader, i, &all[i]).expect("read before"));
             }
         }
-        assert!(keys.get(count).is_err());
+        assert!(keys.get(&reader, count).is_err());
         assert!(all.map_or(true, |all| all.len() == count));
     }
     let width = u32::from(width);

@@ -26,8 +26,10 @@ fuzz_target!(|bytes: &[u8]| {
     let hash = Hash::of(bytes);
     let path = place.dir.tombstones_path(&hash);
     fs::write(&path, bytes).expect("a folder in memory");
-    place.commit(model(0), shard(place).clone(), Some(hash)).expect("a good generation");
-    if let Ok(snapshot) = Snapshot::open(place.dir.root(), None) {
+    // No generation is made with tombstones that cannot be read.
+    let made = place.commit(model(0), shard(place).clone(), Some(hash));
+    if made.is_ok()
+        && let Ok(snapshot) = Snapshot::open(place.dir.root(), None) {
         assert!(snapshot.rows() <= 200);
         ask_everything(&snapshot);
     }

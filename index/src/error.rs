@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::hash::Hash;
 
@@ -9,7 +10,7 @@ use crate::hash::Hash;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Every variant's message is one line that says what was expected, what was found, and where.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
@@ -21,7 +22,7 @@ pub enum Error {
         op: &'static str,
         /// The operating system's reason. Not called `source`: the message names it already, and a
         /// chain of causes would name it again.
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// The file was not written by Ocelli.
     #[error("{}: not an Ocelli file: {what}", path.display())]
@@ -48,6 +49,18 @@ pub enum Error {
         path: PathBuf,
         /// What was expected and found, with its offset.
         what: String,
+    },
+    /// A sound file, but not the one that the generation names.
+    #[error("{}: not the file that the generation names: {what} {found}, expected {expected}", path.display())]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// What was compared: the plan, the task, the rows, …
+        what: &'static str,
+        /// What the generation says.
+        expected: String,
+        /// What the file says.
+        found: String,
     },
     /// An Ocelli file of another kind than was asked for.
     #[error("{}: this is a {found}, expected a {expected}", path.display())]
@@ -134,7 +147,8 @@ pub enum ErrorCode {
     InvalidArgument,
     /// What was asked for does not exist.
     NotFound,
-    /// Right in itself, but not with what is there: another spec, model or version.
+    /// Right in itself, but not with what is there: another spec, model or version, or a file that the operating
+    /// system does not give.
     FailedPrecondition,
     /// Bytes on disk are damaged.
     DataLoss,
@@ -146,15 +160,64 @@ pub enum ErrorCode {
     Internal,
 }
 
+/// What keeps a file from being used: three things that want three kinds of help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTrouble {
+    /// There is no such file: put it back.
+    Missing,
+    /// The operating system does not give it, or does not let it be written: permissions, a read-only file system,
+    /// no descriptors left, a failing disk. What was mapped before is as good as it was.
+    Refused,
+    /// Its bytes are not those that were written, or it is another file: put the right one there.
+    Damaged,
+}
+
+/// Whether somebody could allow what the operating system refused.
+fn is_refusal(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 impl Error {
+    /// What is wrong with a file, if that is what is wrong.
+    pub fn trouble(&self) -> Option<FileTrouble> {
+        match self {
+            Self::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+                Some(FileTrouble::Missing)
+            }
+            Self::Io { .. } => Some(FileTrouble::Refused),
+            Self::Corrupt { .. } | Self::NotOcelli { .. } | Self::Misplaced { .. } => {
+                Some(FileTrouble::Damaged)
+            }
+            _ => None,
+        }
+    }
+
+    /// The file that is to blame, where one is.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. }
+            | Self::NotOcelli { path, .. }
+            | Self::NewerVersion { path, .. }
+            | Self::Corrupt { path, .. }
+            | Self::Misplaced { path, .. }
+            | Self::WrongKind { path, .. }
+            | Self::ModelMismatch { path, .. }
+            | Self::RefinementMismatch { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// The kind of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
                 ErrorCode::NotFound
             }
+            Self::Io { cause, .. } if is_refusal(cause.kind()) => ErrorCode::FailedPrecondition,
             Self::Io { .. } => ErrorCode::Internal,
-            Self::Corrupt { .. } | Self::NotOcelli { .. } => ErrorCode::DataLoss,
+            Self::Corrupt { .. } | Self::NotOcelli { .. } | Self::Misplaced { .. } => {
+                ErrorCode::DataLoss
+            }
             Self::NewerVersion { .. }
             | Self::WrongKind { .. }
             | Self::SpecMismatch { .. }
@@ -169,7 +232,7 @@ impl Error {
 
     /// An [`Error::Io`] at `path`.
     pub fn io(path: &Path, op: &'static str, cause: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), op, cause }
+        Self::Io { path: path.to_owned(), op, cause: Arc::new(cause) }
     }
 
     /// An [`Error::Corrupt`] at `path`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::container::{Reader, Section, SectionKind, TILE_BYTES};
 use crate::error::{Error, Result};
+use crate::range::MAX_MODEL_NUMBER;
 
 /// An array of f32: owned, or a proven section of a mapped file. Reads as a slice.
 #[derive(Clone)]
@@ -18,21 +19,26 @@ enum Source {
 }
 
 impl Floats {
-    /// A section of `expected` finite numbers, proven here.
+    /// A section of `expected` numbers of a model, proven here.
     ///
     /// # Errors
-    /// Those of [`Reader::read_numbers`]; [`Error::Corrupt`] if a number is not finite.
+    /// Those of [`Reader::read_numbers`]; [`Error::Corrupt`] if a number is not finite, or larger than a
+    /// model's are.
     pub(crate) fn mapped(file: &Arc<Reader>, kind: SectionKind, expected: usize) -> Result<Self> {
         let section = *file.require(kind)?;
         // A tile at a time, so that what was just proven is still in the cache.
         for from in (0..section.len).step_by(TILE_BYTES) {
             let bytes = file.read(&section, from, (section.len - from).min(TILE_BYTES as u64))?;
             // A length that is no whole number of floats is told below.
-            if bytemuck::try_cast_slice::<u8, f32>(bytes).is_ok_and(|numbers| !are_finite(numbers))
-            {
+            let numbers = bytemuck::try_cast_slice::<u8, f32>(bytes);
+            if numbers.is_ok_and(|numbers| !are_within(numbers, MAX_MODEL_NUMBER)) {
                 return Err(Error::corrupt(
                     file.path(),
-                    format!("{}: a number at offset {from} or after is not finite", kind.name()),
+                    format!(
+                        "{}: a number at offset {from} or after is not finite, or above \
+                         {MAX_MODEL_NUMBER:e}",
+                        kind.name()
+                    ),
                 ));
             }
         }
@@ -49,12 +55,13 @@ impl Floats {
     }
 }
 
-/// Whether all numbers are finite. Looks at all of them, so that it takes a register at a time.
-pub(crate) fn are_finite(numbers: &[f32]) -> bool {
-    const EXPONENT: u32 = 0x7f80_0000;
-    numbers.chunks(4096).all(|part| {
-        part.iter().fold(0u32, |bad, x| bad | u32::from(x.to_bits() & EXPONENT == EXPONENT)) == 0
-    })
+/// Whether all numbers are finite and of a magnitude up to `largest`. Looks at all of them, so that it
+/// takes a register at a time.
+pub(crate) fn are_within(numbers: &[f32], largest: f32) -> bool {
+    // Bits without the sign are ordered as magnitudes are; infinity and NaN stand above all.
+    let largest = largest.to_bits();
+    let beyond = |x: &f32| u32::from(x.abs().to_bits() > largest);
+    numbers.chunks(4096).all(|part| part.iter().fold(0u32, |bad, x| bad | beyond(x)) == 0)
 }
 
 impl Deref for Floats {

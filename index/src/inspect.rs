@@ -191,8 +191,8 @@ const KEYS: &[SectionKind] = &[SectionKind::Keys, SectionKind::KeyMap];
 const FINE: &[SectionKind] = &[SectionKind::RefineCodes, SectionKind::StoredVectors];
 
 /// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
-/// proven; a shard outside an index directory is then only proven byte by byte, since what it means
-/// is its model's business.
+/// proven, of an index directory those of all files of its current generation, and that they agree; a shard outside an
+/// index directory is then only proven byte by byte, since what it means is its model's business.
 ///
 /// # Errors
 /// Those of opening the file.

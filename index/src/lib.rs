@@ -6,6 +6,7 @@
 #![doc = include_str!("../../docs/shard-format.md")]
 
 pub mod coarse;
+mod commit;
 pub mod container;
 pub mod diffuse;
 pub mod encoder;
@@ -24,6 +25,7 @@ mod order;
 pub mod outside;
 pub mod packed;
 pub mod part;
+pub mod range;
 mod ranked;
 pub mod refine;
 pub mod search;
@@ -40,7 +42,7 @@ mod storm;
 pub use diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use encoder::{Encoded, Encoder, EncoderScratch};
 pub use engine::{ScanCounts, Scratch};
-pub use error::{Error, ErrorCode, Result};
+pub use error::{Error, ErrorCode, FileTrouble, Result};
 pub use expand::{Expansion, ExpansionMethod};
 pub use filter::{Cancel, Filter, Name, RowFilter};
 pub use floats::Floats;
@@ -54,6 +56,7 @@ pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
     PartWriter, SealedPart,
 };
+pub use range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
 pub use search::Hit;
 pub use shard::{Shard, ShardBuilder, ShardMeta};

@@ -7,8 +7,9 @@
 //! deletes/<hash>
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,13 @@ pub struct ShardEntry {
     pub checksum: Hash,
     /// Vectors in it.
     pub rows: u64,
+    /// The plan that it was built by, which it names too.
+    pub plan: Hash,
+    /// Its number in that plan.
+    pub task: u32,
+    /// What tells it apart from other files when it is opened, without reading all of it
+    /// ([`crate::container::Reader::seal`]).
+    pub seal: Hash,
 }
 
 /// One immutable set of shards.
@@ -58,6 +66,20 @@ pub struct Generation {
     /// were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dba: Option<Dba>,
+}
+
+impl Generation {
+    /// Whether its own entries agree, or what is wrong with them.
+    fn check(&self) -> std::result::Result<(), String> {
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.shards.iter().find(|shard| !names.insert(&shard.name)) {
+            return Err(format!("shard {} is named twice", twice.name));
+        }
+        match self.tombstones.keys().find(|&name| !names.contains(name)) {
+            Some(name) => Err(format!("tombstones of {name}, which is none of its shards")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Database-side augmentation of a generation ([`crate::expand::augment`]).
@@ -112,7 +134,12 @@ impl IndexDir {
     /// # Errors
     /// [`Error::NotFound`] if `root` is no folder.
     pub fn open(root: &Path) -> Result<Self> {
-        if !root.is_dir() {
+        let found = match fs::metadata(root) {
+            Ok(found) => found.is_dir(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+            Err(e) => return Err(Error::io(root, "look at", e)),
+        };
+        if !found {
             return Err(Error::not_found(format!("{}: no such index directory", root.display())));
         }
         Ok(Self { storage: LocalStorage::new(root) })
@@ -265,48 +292,17 @@ impl IndexDir {
                 ),
             ));
         }
+        sealed.generation.check().map_err(|what| Error::corrupt(&path, what))?;
         Ok(sealed.generation)
     }
 
-    /// Writes a new generation and makes it current, if the current one is still `expected` (a number,
-    /// or `None` for an index without one). Its number is the largest that exists + 1, also after a
-    /// rollback.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] if another generation became current meanwhile; [`Error::Invalid`] if a
-    /// shard or the model is not there; [`Error::Io`]. The earlier generation then still stands.
-    pub fn commit(&self, expected: Option<u64>, new: NewGeneration) -> Result<Generation> {
-        self.commit_augmented(expected, new, None)
-    }
-
-    /// [`Self::commit`] of a generation whose descriptors were augmented.
-    ///
-    /// # Errors
-    /// As [`Self::commit`].
-    pub fn commit_augmented(
+    /// Writes a new generation, whose files were looked at ([`crate::commit`]), and makes it current.
+    pub(crate) fn publish(
         &self,
         expected: Option<u64>,
         new: NewGeneration,
         dba: Option<Dba>,
     ) -> Result<Generation> {
-        let model = self.model_path(&new.model);
-        if !model.is_file() {
-            return Err(Error::invalid(format!(
-                "{}: the generation's model is missing",
-                model.display()
-            )));
-        }
-        for shard in &new.shards {
-            let path = self.shard_path(&shard.name)?;
-            let bytes = fs::metadata(&path).map_err(|e| Error::io(&path, "find", e))?.len();
-            if bytes != shard.bytes {
-                return Err(Error::invalid(format!(
-                    "{}: {bytes} bytes, expected {}",
-                    path.display(),
-                    shard.bytes
-                )));
-            }
-        }
         let current = self.expect_current(expected)?;
         let number = self.generations()?.last().copied().unwrap_or(0) + 1;
         let generation = Generation {
@@ -320,6 +316,7 @@ impl IndexDir {
             next_id: new.next_id,
             dba,
         };
+        generation.check().map_err(|what| Error::invalid(format!("generation: {what}")))?;
         let checksum = checksum_of(&generation)?;
         let sealed = Sealed { generation, checksum };
         let json = serde_json::to_vec_pretty(&sealed)

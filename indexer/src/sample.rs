@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use ocelli_index::{DescriptorSpec, Part, PartKind};
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Error, Result};
 
@@ -45,6 +47,18 @@ pub(crate) fn for_each_block(
         }
     }
     Ok(())
+}
+
+/// How many of the rows of `x`, (n, dim) row-major, differ from each other in a bit at least.
+///
+/// Rows are told apart by 64-bit hashes: of a million different rows, two share one with a chance of
+/// 3 in 10⁸, and the count is then one too small.
+pub(crate) fn count_distinct(x: &[f32], dim: usize) -> usize {
+    let mut hashes: Vec<u64> =
+        x.par_chunks_exact(dim).map(|row| xxh3_64(bytemuck::cast_slice(row))).collect();
+    hashes.par_sort_unstable();
+    hashes.dedup();
+    hashes.len()
 }
 
 /// At most `max_rows` rows of `parts` (0: all), in order: `(n, dim)` row-major and `n`.

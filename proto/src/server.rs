@@ -40,6 +40,7 @@ pub struct Server {
     security: Security,
     rpc: Option<Rpc>,
     gate: Option<Gate>,
+    starting: bool,
 }
 
 /// Requests of one connection that may have been given up before they are looked at, for each that may run:
@@ -78,6 +79,7 @@ impl Server {
             security: Security::default(),
             rpc: None,
             gate: None,
+            starting: false,
         })
     }
 
@@ -89,6 +91,11 @@ impl Server {
     /// What the health service will say beside what [`Server::serve`] reports.
     pub fn health(&self) -> Health {
         Health(self.health.clone())
+    }
+
+    /// Health says NOT_SERVING at first: until [`Health::set`] says otherwise of each service and of the empty name.
+    pub fn starting(self) -> Server {
+        Server { starting: true, ..self }
     }
 
     /// Answers at most `streams` requests of one connection at a time; further ones wait in the client.
@@ -110,15 +117,12 @@ impl Server {
         Server { rpc: Some(rpc), gate, ..self }
     }
 
-    /// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
+    /// [`announce`]s this server's address.
     ///
     /// # Errors
     /// Standard output is closed.
     pub fn announce(&self) -> Result<()> {
-        let mut stdout = io::stdout();
-        writeln!(stdout, "listening on {}", self.address)
-            .and_then(|()| stdout.flush())
-            .context("cannot write to standard output")
+        announce(self.address)
     }
 
     /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no connection
@@ -142,7 +146,10 @@ impl Server {
                 health.set_service_status(name, serving).await;
             }
         };
-        report(ServingStatus::Serving).await;
+        match self.starting {
+            true => report(ServingStatus::NotServing).await,
+            false => report(ServingStatus::Serving).await,
+        }
         let health_service = HealthService::from_health_reporter(health.clone());
         let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
         let routes = self.security.protect(routes);
@@ -199,6 +206,17 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn announce(address: SocketAddr) -> Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on {address}")
+        .and_then(|()| stdout.flush())
+        .context("cannot write to standard output")
 }
 
 /// The time that a client still gives, from the request's `grpc-timeout`; none where it set no limit.

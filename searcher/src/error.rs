@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ocelli_index::ErrorCode;
+use ocelli_index::{ErrorCode, FileTrouble};
 use ocelli_proto::status::{Code, detailed};
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -75,9 +75,10 @@ impl Error {
 
 impl From<ocelli_index::Error> for Error {
     fn from(error: ocelli_index::Error) -> Error {
-        let code = match (&error, error.code()) {
-            // The files were there when the index was opened: whoever asks now did nothing wrong.
-            (ocelli_index::Error::Io { .. }, _) => Code::DataLoss,
+        let code = match (error.trouble(), error.code()) {
+            // The files were there when the generation was made: whoever asks now did nothing wrong.
+            (Some(FileTrouble::Missing | FileTrouble::Damaged), _) => Code::DataLoss,
+            (Some(FileTrouble::Refused), _) => Code::FailedPrecondition,
             (_, ErrorCode::InvalidArgument) => Code::InvalidArgument,
             (_, ErrorCode::NotFound) => Code::NotFound,
             (_, ErrorCode::FailedPrecondition) => Code::FailedPrecondition,
@@ -86,13 +87,21 @@ impl From<ocelli_index::Error> for Error {
             (_, ErrorCode::Cancelled) => Code::DeadlineExceeded,
             (_, ErrorCode::Internal) => Code::Internal,
         };
-        let shard = match &error {
-            ocelli_index::Error::Io { path, .. } | ocelli_index::Error::Corrupt { path, .. } => {
-                shard_of(path)
-            }
-            _ => None,
-        };
-        Error { shard: shard.unwrap_or_default(), ..Error::new(code, error.to_string()) }
+        let shard = error.path().and_then(shard_of).unwrap_or_default();
+        let plain = Error { shard, ..Error::new(code, error.to_string()) };
+        match error.trouble() {
+            Some(trouble) => plain.because(reason_of(trouble)),
+            None => plain,
+        }
+    }
+}
+
+/// The reason that tells of it.
+fn reason_of(trouble: FileTrouble) -> ErrorReason {
+    match trouble {
+        FileTrouble::Missing => ErrorReason::FileMissing,
+        FileTrouble::Refused => ErrorReason::FileRefused,
+        FileTrouble::Damaged => ErrorReason::FileDamaged,
     }
 }
 
@@ -116,5 +125,37 @@ impl From<Error> for v1::ItemError {
             reason: error.reason.into(),
             field: error.field,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    /// Permission, absence and damage of a file are three things.
+    #[test]
+    fn what_is_wrong_with_a_file_has_its_own_reason() {
+        let path = Path::new("/index/shards/a.shard");
+        let told = |error: ocelli_index::Error| {
+            let error = Error::from(error);
+            assert_eq!(error.shard, "a.shard");
+            (error.code, error.reason)
+        };
+        let io = |kind: ErrorKind| told(ocelli_index::Error::io(path, "open", kind.into()));
+        let refused = (Code::FailedPrecondition, ErrorReason::FileRefused);
+        assert_eq!(io(ErrorKind::NotFound), (Code::DataLoss, ErrorReason::FileMissing));
+        assert_eq!(io(ErrorKind::PermissionDenied), refused);
+        assert_eq!(io(ErrorKind::ReadOnlyFilesystem), refused);
+        assert_eq!(io(ErrorKind::Other), refused);
+        let damaged = ocelli_index::Error::corrupt(path, "a tile");
+        assert_eq!(told(damaged), (Code::DataLoss, ErrorReason::FileDamaged));
+        let misplaced = ocelli_index::Error::Misplaced {
+            path: path.to_owned(),
+            what: "task",
+            expected: "1".to_owned(),
+            found: "0".to_owned(),
+        };
+        assert_eq!(told(misplaced), (Code::DataLoss, ErrorReason::FileDamaged));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ocelli_index::{ScanCounts, StageTimes};
 use ocelli_proto::observe::{Stages, collect};
+use ocelli_proto::v1::ErrorReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -139,11 +140,27 @@ struct IndexLabel {
 type Of = fn(&crate::service::IndexState) -> i64;
 
 /// Name, help, and where the number is.
-const INDEX_GAUGES: [(&str, &str, Of); 6] = [
+const INDEX_GAUGES: [(&str, &str, Of); 10] = [
     ("ocelli_index_generation", "The generation that answers", |index| int(index.generation)),
     ("ocelli_index_rows", "Vectors that are not deleted", |index| int(index.rows)),
     ("ocelli_index_shards", "Shards of the generation", |index| int(index.shards as u64)),
     ("ocelli_index_shards_failed", "Shards that fail", |index| int(index.faults.len() as u64)),
+    ("ocelli_index_shards_damaged", "Those of them whose file is damaged", |index| {
+        failed(index, ErrorReason::FileDamaged)
+    }),
+    ("ocelli_index_shards_missing", "Those of them whose file is gone", |index| {
+        failed(index, ErrorReason::FileMissing)
+    }),
+    (
+        "ocelli_index_shards_refused",
+        "Those of them whose file the operating system does not give",
+        |index| failed(index, ErrorReason::FileRefused),
+    ),
+    (
+        "ocelli_index_files_kept",
+        "Files that answer from an earlier mapping, as they cannot be opened again",
+        |index| int(index.kept.len() as u64),
+    ),
     (
         "ocelli_index_generations_retired",
         "Earlier generations that queries still run on",
@@ -153,6 +170,11 @@ const INDEX_GAUGES: [(&str, &str, Of); 6] = [
         i64::from(!index.reload_error.is_empty())
     }),
 ];
+
+/// Shards that fail for a reason.
+fn failed(index: &crate::service::IndexState, reason: ErrorReason) -> i64 {
+    int(index.faults.values().filter(|fault| fault.0 == reason).count() as u64)
+}
 
 fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ocelli_index::{Diffusion, Expansion, Hit, Metric, Scratch, SearchResult, StageTimes};
 use ocelli_proto::status::Code;
+use ocelli_proto::v1::ErrorReason;
 
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName, Leaf, LeafParams};
@@ -20,8 +21,11 @@ pub struct Root {
     leaves: Vec<Arc<dyn Leaf>>,
     metric: Metric,
     /// Shards that fail, by name, each with what was found first.
-    faults: Mutex<BTreeMap<String, String>>,
+    faults: Mutex<Faults>,
 }
+
+/// Shards with which something is wrong, by name: the reason, and what was found.
+pub type Faults = BTreeMap<String, (ErrorReason, String)>;
 
 /// How a root searches.
 #[derive(Clone, Debug)]
@@ -63,31 +67,27 @@ type LeafHit = (usize, Hit);
 impl Root {
     /// A root over `leaves`, which share one model, whose scores are of `metric`; `faults` are shards that
     /// are known to fail already, by name, each with the reason.
-    pub fn new(
-        leaves: Vec<Arc<dyn Leaf>>,
-        metric: Metric,
-        faults: BTreeMap<String, String>,
-    ) -> Root {
+    pub fn new(leaves: Vec<Arc<dyn Leaf>>, metric: Metric, faults: Faults) -> Root {
         Root { leaves, metric, faults: Mutex::new(faults) }
     }
 
     /// Shards that fail, by name, each with what was found first.
-    pub fn faults(&self) -> BTreeMap<String, String> {
+    pub fn faults(&self) -> Faults {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Remembers a shard that fails. Logged once: each query that follows finds the same.
-    pub fn note_fault(&self, shard: &str, message: &str) {
+    pub fn note_fault(&self, shard: &str, reason: ErrorReason, message: &str) {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if !shard.is_empty() && !faults.contains_key(shard) {
-            tracing::error!(shard, error = message, "a shard fails");
-            faults.insert(shard.to_owned(), message.to_owned());
+            tracing::error!(shard, reason = reason.as_str_name(), error = message, "a shard fails");
+            faults.insert(shard.to_owned(), (reason, message.to_owned()));
         }
     }
 
     /// Remembers the shard that an error names.
     fn noted<T>(&self, result: Result<T>) -> Result<T> {
-        result.inspect_err(|error| self.note_fault(&error.shard, &error.message))
+        result.inspect_err(|error| self.note_fault(&error.shard, error.reason, &error.message))
     }
 
     /// The vector of an image of the index, (dim,).
@@ -219,7 +219,8 @@ impl Root {
     fn take(&self, merged: &mut Merged, hits: &mut Vec<LeafHit>, leaf: usize, found: SearchResult) {
         merged.shards_asked += found.shards_asked;
         for failure in found.failed.iter() {
-            self.note_fault(&failure.name, &failure.error.to_string());
+            let error = Error::from(failure.error.clone());
+            self.note_fault(&failure.name, error.reason, &error.message);
             merged.failed.insert(failure.name.clone());
         }
         merged.times = slowest(&merged.times, &found.times);

@@ -4,14 +4,17 @@ use anyhow::Result;
 use ocelli_index::Snapshot;
 use ocelli_indexer::Progress;
 use ocelli_indexer::evaluate::{
-    ExactRanking, GroundTruth, IndexRanking, MapReport, Ranking, leave_one_out, official,
-    write_query_list,
+    ExactRanking, GroundTruth, IndexRanking, Judging, MapReport, Ranking, Setup, Ties,
+    leave_one_out, named_queries, write_query_list,
 };
 
 use super::open_parts;
-use crate::cli::{MapArgs, Protocol, QueriesArgs};
+use crate::cli::{MapArgs, Protocol, QueriesArgs, TieArg};
 use crate::output::{cell, print, thousands};
 use crate::progress::Bars;
+
+/// Names that the text lists before it counts the others; JSON has them all.
+const NAMES_SHOWN: usize = 10;
 
 /// `ocelli eval map`.
 pub fn map(args: MapArgs) -> Result<()> {
@@ -28,12 +31,24 @@ pub fn map(args: MapArgs) -> Result<()> {
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
         anyhow::bail!("expected --descriptors or --index");
     };
-    let rerank = args.rerank.rerank()?;
+    let ties = match args.ties {
+        TieArg::Against => Ties::Against,
+        TieArg::For => Ties::For,
+        TieArg::Order => Ties::Order,
+    };
+    let judging = Judging { rerank: args.rerank.rerank()?, ties };
     let bars = Bars::default();
     bars.report(Progress { stage: "rank", done: 0, total: 0 });
+    let named = |setup| {
+        named_queries(database, &truth, setup, &open_parts(&args.queries)?, &judging)
+            .map_err(anyhow::Error::from)
+    };
     let report = match args.protocol {
-        Protocol::Official => official(database, &truth, &open_parts(&args.queries)?, &rerank)?,
-        Protocol::LeaveOneOut => leave_one_out(database, &truth, source, &rerank)?,
+        Protocol::Official => named(Setup::Official)?,
+        Protocol::Easy => named(Setup::Easy)?,
+        Protocol::Medium => named(Setup::Medium)?,
+        Protocol::Hard => named(Setup::Hard)?,
+        Protocol::LeaveOneOut => leave_one_out(database, &truth, source, &judging)?,
     };
     drop(bars);
     print(args.output.format, &report, |report| text(report, args.per_query))
@@ -48,10 +63,33 @@ fn text(report: &MapReport, per_query: bool) -> String {
         thousands(report.images as u64),
         report.rank_ms
     );
+    if !report.without_positives.is_empty() {
+        let all = &report.without_positives;
+        let shown = all.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = match all.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {} more", thousands(more as u64)),
+        };
+        text += &format!(
+            "{} queries have no positive photo and are not in the mean: {shown}{more}\n",
+            thousands(all.len() as u64)
+        );
+    }
     if report.positives_missing > 0 {
         text += &format!(
             "{} positives are not in the database and count as not found\n",
             thousands(report.positives_missing as u64)
+        );
+    }
+    if report.tied_queries > 0 {
+        let counted = match report.ties {
+            Ties::Against => "positives stand last among them",
+            Ties::For => "positives stand first among them",
+            Ties::Order => "they stand as in the database",
+        };
+        text += &format!(
+            "{} queries have positives of the same score as other images: {counted} (--ties)\n",
+            thousands(report.tied_queries as u64)
         );
     }
     if per_query {

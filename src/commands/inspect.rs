@@ -30,7 +30,7 @@ pub fn run(args: InspectArgs) -> Result<()> {
             describe(&mut text, &value, 0);
         }
         if report.verified {
-            text += "every checksum is right\n";
+            text += "every checksum is right, and everything agrees\n";
         }
         text
     })

@@ -103,7 +103,7 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
         t.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
     format!(
         "{}: {} list{}{}, {} bytes per code, {} dimensions{}{}; {} bytes\n\
-         trained on {} of {} rows in {:.1} s ({})\n\
+         trained on {} of {} rows{} in {:.1} s ({})\n\
          mean squared error {:.4} after the coarse centroid, {:.4} after the code",
         report.path.display(),
         thousands(t.nlist as u64),
@@ -119,6 +119,10 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
         thousands(report.bytes),
         thousands(t.rows as u64),
         thousands(t.rows_available as u64),
+        match t.rows - t.rows_distinct {
+            0 => String::new(),
+            copies => format!(" ({} of them are copies of others)", thousands(copies as u64)),
+        },
         t.seconds,
         stages.join(", "),
         t.mse_coarse,

@@ -4,6 +4,8 @@
 mod authority;
 mod bad_input;
 mod collection;
+
+mod encoder;
 mod items;
 mod killed;
 mod path;

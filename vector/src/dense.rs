@@ -83,16 +83,24 @@ pub fn norm_sq(a: &[f32]) -> f32 {
     dot(a, a)
 }
 
-/// Divides `a` by its L2 norm. Returns false and leaves `a` as it was where the norm is zero or not
-/// finite: such a vector has no direction.
+/// Squared norms below this are formed of squares that may have lost digits, or all of them.
+const SOUND_NORM_SQ: f32 = 1e-30;
+
+/// Divides `a` by its L2 norm, also where squares in f32 overflow or vanish. Returns false and leaves `a`
+/// as it was where the norm is zero or not finite: such a vector has no direction.
 pub fn l2_normalize(a: &mut [f32]) -> bool {
-    let norm = norm_sq(a).sqrt();
+    let square = norm_sq(a);
+    if (SOUND_NORM_SQ..=f32::MAX).contains(&square) {
+        let norm = square.sqrt();
+        a.iter_mut().for_each(|x| *x /= norm);
+        return true;
+    }
+    // The square of any f32 is a normal f64.
+    let norm = a.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     if norm == 0.0 || !norm.is_finite() {
         return false;
     }
-    for x in a {
-        *x /= norm;
-    }
+    a.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
     true
 }
 
@@ -317,9 +325,18 @@ mod tests {
     fn normalize_refuses_what_has_no_direction() {
         let mut zero = [0f32; 3];
         assert!(!l2_normalize(&mut zero));
-        let mut huge = [f32::MAX; 3];
-        assert!(!l2_normalize(&mut huge));
-        assert_eq!(huge, [f32::MAX; 3]);
+        for bad in [f32::INFINITY, f32::NAN] {
+            let mut x = [1.0, bad];
+            assert!(!l2_normalize(&mut x));
+            assert_eq!(x[0], 1.0);
+        }
+        // Squares that overflow, that vanish, and that keep a few of their digits.
+        for scale in [f32::MAX / 4.0, 1e-22, 1e-30, f32::from_bits(1)] {
+            let mut x = [3.0 * scale, 4.0 * scale];
+            assert!(l2_normalize(&mut x), "{scale}");
+            let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
+            assert!(near(x[0], 0.6) && near(x[1], 0.8), "{scale}: {x:?}");
+        }
         let mut x = [3f32, 4.0];
         assert!(l2_normalize(&mut x));
         assert_eq!(x, [0.6, 0.8]);

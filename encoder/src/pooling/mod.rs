@@ -73,18 +73,7 @@ fn not_finite() -> Error {
 }
 
 /// Scales `v` to length 1. False, and unchanged, where all of it is 0 or some of it is not finite.
-/// Unlike a plain division by the norm it survives values whose squares overflow or vanish.
-pub(crate) fn unit(v: &mut [f32]) -> bool {
-    if ocelli_vector::l2_normalize(v) {
-        return true;
-    }
-    let largest = v.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    if largest == 0.0 || !v.iter().all(|x| x.is_finite()) {
-        return false;
-    }
-    v.iter_mut().for_each(|x| *x /= largest);
-    ocelli_vector::l2_normalize(v)
-}
+pub(crate) use ocelli_vector::l2_normalize as unit;
 
 #[cfg(test)]
 mod tests {

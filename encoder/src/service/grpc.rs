@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_proto::server::deadline;
-use ocelli_proto::status::detailed;
+use ocelli_proto::status::{detailed, retriable};
 use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
@@ -12,19 +12,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answer, Encoder, ServiceError, stream};
+use super::stream::{InWork, one};
+use super::{Answer, Encoder, ServiceError, Slot};
 use crate::views::PixelBox;
 
 /// The services of this server, for health reports.
 pub const SERVICE_NAMES: [&str; 1] = ["ocelli.v1.EncoderService"];
 
-/// The routes that answer from `encoder`, with requests of at most `max_message_bytes`.
-pub fn routes(encoder: Arc<Encoder>, max_message_bytes: usize) -> Routes {
-    let service = EncoderServiceServer::new(Adapter(encoder));
+/// The routes that answer from the encoder of `slot`, with requests of at most `max_message_bytes`.
+pub fn routes(slot: Arc<Slot>, max_message_bytes: usize) -> Routes {
+    let service = EncoderServiceServer::new(Adapter(slot));
     Routes::new(service.max_decoding_message_size(max_message_bytes))
 }
 
-struct Adapter(Arc<Encoder>);
+struct Adapter(Arc<Slot>);
 
 #[tonic::async_trait]
 impl EncoderService for Adapter {
@@ -33,8 +34,9 @@ impl EncoderService for Adapter {
         request: Request<v1::EncodeRequest>,
     ) -> Result<Response<v1::EncodeResponse>, Status> {
         let time_left = deadline(request.metadata());
-        let answer = self.0.encode(request.into_inner().into(), time_left).await?;
-        Ok(Response::new(response(answer, &self.0)))
+        let encoder = self.0.get()?;
+        let answer = encoder.encode(request.into_inner().into(), time_left).await?;
+        Ok(Response::new(response(answer, encoder)))
     }
 
     type StreamEncodeStream = ReceiverStream<Result<v1::StreamEncodeResponse, Status>>;
@@ -45,17 +47,19 @@ impl EncoderService for Adapter {
     ) -> Result<Response<Self::StreamEncodeStream>, Status> {
         let time_left = deadline(request.metadata());
         let deadline = time_left.map(|left| Instant::now() + left);
-        let (limit, stopping) = (self.0.max_stream_images, self.0.stopping.subscribe());
-        let encoder = Arc::clone(&self.0);
-        let one = move |request| stream::one(Arc::clone(&encoder), request, deadline);
-        Ok(Response::new(answer_each(request.into_inner(), limit, stopping, one)))
+        let encoder = Arc::clone(self.0.get()?);
+        let (limit, stopping) = (encoder.max_stream_images, self.0.stopping());
+        let in_work = Arc::new(InWork::default());
+        let answer =
+            move |request| one(Arc::clone(&encoder), Arc::clone(&in_work), request, deadline);
+        Ok(Response::new(answer_each(request.into_inner(), limit, stopping, answer)))
     }
 
     async fn get_spec(
         &self,
         _: Request<v1::GetSpecRequest>,
     ) -> Result<Response<v1::GetSpecResponse>, Status> {
-        let spec = self.0.spec();
+        let spec = self.0.get()?.spec();
         Ok(Response::new(v1::GetSpecResponse {
             spec_hash: spec.hash().to_string(),
             spec_text: spec.canonical(),
@@ -93,7 +97,10 @@ pub(super) fn response(answer: Answer, encoder: &Encoder) -> v1::EncodeResponse 
 
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
-        detailed(error.code, error.message, error.reason, error.field)
+        match error.retry_after {
+            Some(after) => retriable(error.code, error.message, error.reason, after),
+            None => detailed(error.code, error.message, error.reason, error.field),
+        }
     }
 }
 

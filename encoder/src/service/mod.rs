@@ -3,9 +3,12 @@
 //! [`Encoder`] holds the compute threads and the queue before them; [`grpc`] is the thin adapter to
 //! `ocelli.v1.EncoderService`; [`serve`] runs both until it is told to stop.
 
+mod cost;
 pub mod grpc;
 mod metrics;
 mod pool;
+mod queue;
+mod serve;
 mod stream;
 
 #[cfg(test)]
@@ -14,20 +17,19 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result as AnyResult;
 use ocelli_index::{DescriptorSpec, ErrorCode};
-use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
-use ocelli_proto::security::{Security, SecurityConfig};
-use ocelli_proto::server::{Server, shutdown_signal};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
-use prometheus_client::registry::Registry;
-use tokio::sync::watch;
 
 use crate::pipeline::Pipeline;
 use crate::views::{ImageError, PixelBox, ViewOptions};
 pub use metrics::Metrics;
 use pool::Pool;
+pub use serve::{ServeOptions, Slot, serve};
+use stream::InWork;
+
+/// What becomes of a request.
+type Reply = Result<Answer, ServiceError>;
 
 /// Longest sides that a request may ask for, in pixels. Below 16 nothing is left of a feature map of
 /// stride 16; at 4096 a network of stride 32 needs about 10 GB.
@@ -48,6 +50,8 @@ pub struct ServiceError {
     pub reason: ErrorReason,
     /// The field of the request that is to blame; empty if none is.
     pub field: &'static str,
+    /// When the same request may be sent again, where that may help.
+    pub retry_after: Option<Duration>,
 }
 
 impl ServiceError {
@@ -60,7 +64,7 @@ impl ServiceError {
             Code::FailedPrecondition => ErrorReason::State,
             _ => ErrorReason::Internal,
         };
-        ServiceError { code, message: message.into(), reason, field: "" }
+        ServiceError { code, message: message.into(), reason, field: "", retry_after: None }
     }
 
     /// Something is wrong with a field of the request.
@@ -131,7 +135,6 @@ pub struct Encoder {
     spec: DescriptorSpec,
     metrics: Metrics,
     max_stream_images: usize,
-    stopping: watch::Sender<bool>,
 }
 
 /// How an [`Encoder`] runs.
@@ -143,6 +146,8 @@ pub struct EncoderOptions {
     pub batch: usize,
     /// Requests that may wait for a thread.
     pub max_queued: usize,
+    /// Pixels that the network may see for one request, all sizes together.
+    pub max_request_pixels: u64,
     /// Images of one stream that are answered at a time.
     pub max_stream_images: usize,
 }
@@ -150,7 +155,7 @@ pub struct EncoderOptions {
 impl Encoder {
     /// Starts the threads, each with a pipeline of its own over the same weights, and a queue before them.
     /// A thread that takes a request takes along what else waits, up to a batch in all; those of equal shape
-    /// pass the network together.
+    /// pass the network together. Dropped, it waits for its threads, which end at the next image or size.
     ///
     /// # Errors
     /// `Torch` if the pipeline cannot be cloned; `Invalid` without a worker or a thread.
@@ -159,26 +164,23 @@ impl Encoder {
         view_options: &ViewOptions,
         options: EncoderOptions,
     ) -> crate::Result<Self> {
-        let metrics = Metrics::new(options.workers);
+        Self::counting(pipeline, view_options, options, Metrics::new(options.workers))
+    }
+
+    /// [`start`](Encoder::start) with metrics that are known to a registry already.
+    fn counting(
+        pipeline: &Pipeline,
+        view_options: &ViewOptions,
+        options: EncoderOptions,
+        metrics: Metrics,
+    ) -> crate::Result<Self> {
         let pool = Pool::start(pipeline, view_options, options, &metrics)?;
         Ok(Encoder {
             pool,
             metrics,
             spec: pipeline.spec().clone(),
             max_stream_images: options.max_stream_images.max(1),
-            stopping: watch::Sender::new(false),
         })
-    }
-
-    /// Ends the reading of streams: what was read is still answered.
-    pub fn stop(&self) {
-        self.stopping.send_replace(true);
-    }
-
-    /// Whether the service wants traffic.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        !*self.stopping.borrow()
     }
 
     /// Counters and times of images.
@@ -194,29 +196,38 @@ impl Encoder {
     }
 
     /// Encodes one image. `time_left` is what the client still gives; when it is over, or when this
-    /// future is dropped, a request that has not begun is dropped.
+    /// future is dropped, the request leaves the queue, or ends at the next image or size.
     ///
     /// # Errors
-    /// `InvalidArgument` (sizes out of range, no image, a box outside it), `ResourceExhausted` (the
-    /// queue is full), `DeadlineExceeded`, `Internal`.
+    /// `InvalidArgument` (sizes out of range or too many pixels in all, no image, a box outside it),
+    /// `ResourceExhausted` (the queue is full, or too long for the client), `DeadlineExceeded`, `Internal`.
     pub async fn encode(
         &self,
         request: Request,
         time_left: Option<Duration>,
     ) -> Result<Answer, ServiceError> {
+        self.encode_beside(request, time_left, None).await
+    }
+
+    /// [`encode`](Encoder::encode) for an image of a stream that has others in work.
+    async fn encode_beside(
+        &self,
+        request: Request,
+        time_left: Option<Duration>,
+        in_work: Option<&InWork>,
+    ) -> Reply {
         let arrival = Instant::now();
         let result = match (check_sizes(&request.sizes), time_left) {
             (Err(error), _) => Err(error),
-            (Ok(()), None) => self.pool.run(request).await,
+            (Ok(()), None) => self.run(request, None, in_work).await,
             (Ok(()), Some(limit)) => {
                 // tonic's own timer says CANCELLED at `limit`; a millisecond earlier it is ours.
                 let ours = arrival + limit.saturating_sub(Duration::from_millis(1));
-                tokio::time::timeout_at(ours.into(), self.pool.run(request)).await.unwrap_or_else(
-                    |_| {
-                        let message = format!("the request's {} ms are over", limit.as_millis());
-                        Err(ServiceError::new(Code::DeadlineExceeded, message))
-                    },
-                )
+                let run = self.run(request, Some(ours), in_work);
+                tokio::time::timeout_at(ours.into(), run).await.unwrap_or_else(|_| {
+                    let message = format!("the request's {} ms are over", limit.as_millis());
+                    Err(ServiceError::new(Code::DeadlineExceeded, message))
+                })
             }
         };
         self.metrics.answered(&result);
@@ -231,6 +242,26 @@ impl Encoder {
             Err(error) => tracing::debug!(code = ?error.code, %error, "not encoded"),
         }
         result
+    }
+
+    async fn run(
+        &self,
+        request: Request,
+        deadline: Option<Instant>,
+        in_work: Option<&InWork>,
+    ) -> Reply {
+        let request = Arc::new(request);
+        let enter = || {
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            self.pool.enter(&request, left)
+        };
+        match in_work {
+            None => enter()?.answer().await,
+            Some(in_work) => {
+                let (place, _counted) = in_work.enter(enter).await?;
+                place.answer().await
+            }
+        }
     }
 }
 
@@ -247,56 +278,4 @@ fn check_sizes(sizes: &[u32]) -> Result<(), ServiceError> {
             SIZES_PX.end()
         )),
     }
-}
-
-/// How the service runs.
-#[derive(Clone, Debug)]
-pub struct ServeOptions {
-    /// Address and port; port 0 takes a free one.
-    pub listen: String,
-    /// Threads, batches and queue.
-    pub encoder: EncoderOptions,
-    /// The largest request in bytes.
-    pub max_message_bytes: usize,
-    /// Time for running requests to end at shutdown.
-    pub drain_timeout: Duration,
-    /// The endpoint for Prometheus.
-    pub metrics: MetricsConfig,
-    /// TLS and tokens.
-    pub security: SecurityConfig,
-}
-
-/// Serves until SIGTERM or SIGINT. `open` reads the network after the address is bound, so that a port
-/// in use is known at once. Writes `listening on ADDRESS` to standard output when it is ready.
-///
-/// # Errors
-/// A port in use, an address that is not secured as it must be, and what `open` returns.
-pub async fn serve(
-    options: ServeOptions,
-    open: impl FnOnce() -> AnyResult<(Pipeline, ViewOptions)>,
-) -> AnyResult<()> {
-    let stop = shutdown_signal()?;
-    let security = Security::open(&options.security)?;
-    let certificates = security.certificates();
-    let server = Server::bind(&options.listen).await?.secured(security)?;
-    let endpoint = Endpoint::bind(&options.metrics).await?;
-    let (pipeline, view_options) = open()?;
-    let encoder = Arc::new(Encoder::start(&pipeline, &view_options, options.encoder)?);
-    tracing::info!(spec = %encoder.spec().hash(), device = %pipeline.network().device(), workers = options.encoder.workers, "ready");
-    let mut registry = Registry::default();
-    let rpc = Rpc::register(&mut registry);
-    encoder.metrics().register(&mut registry);
-    registry.register_collector(Box::new(certificates));
-    if let Some(endpoint) = endpoint {
-        let encoder = Arc::clone(&encoder);
-        tokio::spawn(endpoint.serve(registry, move || encoder.ready()));
-    }
-    let routes = grpc::routes(Arc::clone(&encoder), options.max_message_bytes);
-    let stop = async {
-        stop.await;
-        encoder.stop();
-    };
-    server.announce()?;
-    let server = server.observed(rpc, None);
-    server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, stop).await
 }

@@ -1,35 +1,28 @@
-//! Compute threads behind a bounded queue, apart from the threads that speak gRPC.
+//! Compute threads behind the queue, apart from the threads that speak gRPC.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use ocelli_proto::status::Code;
-use tokio::sync::oneshot;
 
-use super::{Answer, EncoderOptions, Metrics, Request, ServiceError};
+use super::cost::Prices;
+use super::queue::{Job, Place, Queue, Room};
+use super::{Answer, EncoderOptions, Metrics, Reply, Request, ServiceError};
 use crate::error::Error;
 use crate::job::panic_text;
 use crate::network::set_torch_threads;
 use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
 use crate::views::{Resizer, ViewOptions, decode, views};
 
-type Reply = Result<Answer, ServiceError>;
-
-/// The threads and the way to them. Dropped, it lets the threads end after what is queued.
+/// The threads and the way to them. Dropped, it gives up what is queued and waits for the threads, which end at the next
+/// image or size: nobody waits for what they compute.
 pub(super) struct Pool {
-    queue: SyncSender<Job>,
-    max_queued: usize,
-    metrics: Metrics,
-}
-
-struct Job {
-    request: Request,
-    queued: Instant,
-    reply: oneshot::Sender<Reply>,
+    queue: Arc<Queue>,
+    prices: Prices,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
@@ -39,63 +32,73 @@ impl Pool {
         options: EncoderOptions,
         metrics: &Metrics,
     ) -> crate::Result<Self> {
-        let EncoderOptions { workers, batch, max_queued, .. } = options;
+        let EncoderOptions { workers, batch, max_queued, max_request_pixels, .. } = options;
         if workers == 0 || max_queued == 0 {
             let what = format!(
                 "expected at least 1 worker and 1 queued request, found {workers} and {max_queued}"
             );
             return Err(Error::invalid(what));
         }
-        let (queue, jobs) = sync_channel(max_queued);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let prices = Prices::new(view_options, max_request_pixels);
+        let pixels = prices.own().saturating_mul(max_queued as u64);
+        let queue = Queue::new(Room { workers, images: max_queued, pixels }, metrics.clone());
+        let mut pool = Pool { queue: Arc::new(queue), prices, threads: Vec::new() };
         for number in 0..workers {
             let worker = Worker {
                 pipeline: pipeline.try_clone()?,
                 view_options: view_options.clone(),
+                prices: pool.prices.clone(),
                 resizer: Resizer::new(),
                 batch: batch.max(1),
-                metrics: metrics.clone(),
             };
-            let jobs = Arc::clone(&jobs);
-            thread::Builder::new()
+            let queue = Arc::clone(&pool.queue);
+            let thread = thread::Builder::new()
                 .name(format!("encode-{number}"))
-                .spawn(move || worker.run(&jobs))
+                .spawn(move || worker.run(&queue))
                 .map_err(|e| Error::invalid(format!("cannot start thread {number}: {e}")))?;
+            pool.threads.push(thread);
         }
-        Ok(Pool { queue, max_queued, metrics: metrics.clone() })
+        Ok(pool)
     }
 
-    /// Queues a request and waits for its answer. Dropped while it waits, the request never runs.
-    pub(super) async fn run(&self, request: Request) -> Reply {
-        let (reply, answer) = oneshot::channel();
-        let job = Job { request, queued: Instant::now(), reply };
-        // Before it is there to be taken, or the queue would count less than none for a moment.
-        self.metrics.entered();
-        self.queue.try_send(job).map_err(|e| {
-            self.metrics.taken(1, 0);
-            match e {
-                TrySendError::Full(_) => {
-                    let message =
-                        format!("{} images are waiting already, the limit", self.max_queued);
-                    ServiceError::new(Code::ResourceExhausted, message)
-                }
-                TrySendError::Disconnected(_) => {
-                    ServiceError::new(Code::Internal, "the compute threads are gone")
-                }
-            }
-        })?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(ServiceError::new(Code::Internal, "a compute thread is gone")))
+    /// Lets a request into the queue, for a client that waits `time_left`. Dropped, the place is free again.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for one that costs too much, `ResourceExhausted` when the queue has no room for it.
+    pub(super) fn enter(
+        &self,
+        request: &Arc<Request>,
+        time_left: Option<Duration>,
+    ) -> Result<Place<'_>, ServiceError> {
+        let pixels = self.prices.of(request)?;
+        self.queue.enter(Arc::clone(request), pixels, time_left)
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// Images that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            // Its panics are caught where they happen.
+            let _ = thread.join();
+        }
     }
 }
 
 struct Worker {
     pipeline: Pipeline,
     view_options: ViewOptions,
+    prices: Prices,
     resizer: Resizer,
     batch: usize,
-    metrics: Metrics,
 }
 
 /// An image before the network: its views, whether they have other sizes than the spec's, and the time that
@@ -107,24 +110,25 @@ struct Seen {
 }
 
 impl Worker {
-    fn run(mut self, jobs: &Mutex<Receiver<Job>>) {
+    fn run(mut self, queue: &Queue) {
         set_torch_threads(1);
-        while let Some(taken) = self.take(jobs) {
-            let images = taken.len();
+        while let Some(taken) = queue.take(self.batch) {
             // Without those whose clients went away while they waited.
-            let jobs: Vec<Job> = taken.into_iter().filter(|job| !job.reply.is_closed()).collect();
-            self.metrics.taken(images, jobs.len());
+            let jobs: Vec<Job> = taken.into_iter().filter(Job::wanted).collect();
             let begun = Instant::now();
-            let requests: Vec<&Request> = jobs.iter().map(|job| &job.request).collect();
             // A panic must not take the thread along.
             let answers =
-                catch_unwind(AssertUnwindSafe(|| self.answer(&requests))).unwrap_or_else(|panic| {
+                catch_unwind(AssertUnwindSafe(|| self.answer(&jobs))).unwrap_or_else(|panic| {
                     self.resizer = Resizer::new();
                     let message = format!("the encoder panicked: {}", panic_text(panic.as_ref()));
                     let error = ServiceError::new(Code::Internal, message);
-                    jobs.iter().map(|_| Err(error.clone())).collect()
+                    jobs.iter().map(|_| (0, Err(error.clone()))).collect()
                 });
-            for (job, mut answer) in jobs.into_iter().zip(answers) {
+            let pixels = answers.iter().map(|(pixels, _)| pixels).sum();
+            if pixels > 0 {
+                queue.measured(pixels, begun.elapsed());
+            }
+            for (job, (_, mut answer)) in jobs.into_iter().zip(answers) {
                 if let Ok(answer) = &mut answer {
                     answer.queue_time = begun - job.queued;
                 }
@@ -134,51 +138,64 @@ impl Worker {
         }
     }
 
-    /// Waits for a request, and takes along what else is waiting, as far as a batch goes: a server that is
-    /// idle answers at once, one that is not fills its batches. None when there will be no more.
-    fn take(&self, jobs: &Mutex<Receiver<Job>>) -> Option<Vec<Job>> {
-        // Nothing panics while the lock is held, so a poisoned one is as good.
-        let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = vec![jobs.recv().ok()?];
-        taken.extend(jobs.try_iter().take(self.batch.saturating_sub(1)));
-        Some(taken)
-    }
-
-    /// An answer to each request.
-    fn answer(&mut self, requests: &[&Request]) -> Vec<Reply> {
-        let seen: Vec<Result<Seen, ServiceError>> =
-            requests.iter().map(|request| self.see(request)).collect();
-        let views: Vec<&[RgbImage]> =
-            seen.iter().flatten().map(|seen| seen.views.as_slice()).collect();
+    /// An answer to each job, with the pixels that the network saw for it. What nobody waits for any more ends at the
+    /// next image or size.
+    fn answer(&mut self, jobs: &[Job]) -> Vec<(u64, Reply)> {
+        let mut seen: Vec<Result<Seen, ServiceError>> =
+            jobs.iter().map(|job| self.see(job)).collect();
+        let (views, asked): (Vec<&[RgbImage]>, Vec<&Job>) = seen
+            .iter()
+            .zip(jobs)
+            .filter_map(|(seen, job)| Some((seen.as_ref().ok()?.views.as_slice(), job)))
+            .unzip();
+        let wanted = |image: usize| asked.get(image).is_none_or(|job| job.wanted());
         let begun = Instant::now();
         let mut seconds = NetworkSeconds::default();
-        let made = self.pipeline.encode(&views, Wanted::Descriptor, self.batch, &mut seconds);
+        let kind = Wanted::Descriptor;
+        let made = self.pipeline.encode_while(&views, kind, self.batch, &mut seconds, &wanted);
         let compute_time = begun.elapsed();
         let (mut made, failed) = match made {
             Ok(made) => (made.into_iter(), None),
             Err(error) => (Vec::new().into_iter(), Some(ServiceError::from(error))),
         };
         let missing = || ServiceError::new(Code::Internal, "no answer for an image");
-        seen.into_iter()
-            .map(|seen| {
-                let Seen { sizes_differ, decode_time, .. } = seen?;
-                let values = match made.next() {
-                    Some(values) => values?,
-                    None => return Err(failed.clone().unwrap_or_else(missing)),
-                };
-                let queue_time = Duration::ZERO;
-                Ok(Answer { values, sizes_differ, queue_time, decode_time, compute_time })
-            })
-            .collect()
+        let mut reply = |seen: Result<Seen, ServiceError>| {
+            let Seen { views, sizes_differ, decode_time } = seen?;
+            let values = match made.next() {
+                Some(values) => values?,
+                None => return Err(failed.clone().unwrap_or_else(missing)),
+            };
+            let pixels: u64 = views.iter().map(|view| view.as_raw().len() as u64 / 3).sum();
+            let queue_time = Duration::ZERO;
+            Ok((pixels, Answer { values, sizes_differ, queue_time, decode_time, compute_time }))
+        };
+        let answers = seen.drain(..).map(|seen| match reply(seen) {
+            Ok((pixels, answer)) => (pixels, Ok(answer)),
+            Err(error) => (0, Err(error)),
+        });
+        answers.collect()
     }
 
-    fn see(&mut self, request: &Request) -> Result<Seen, ServiceError> {
+    fn see(&mut self, job: &Job) -> Result<Seen, ServiceError> {
+        let request = &job.request;
+        let wanted = || if job.wanted() { Ok(()) } else { Err(Error::Cancelled) };
+        wanted()?;
         let begun = Instant::now();
         let spec_sizes = &self.view_options.sizes;
         let sizes = if request.sizes.is_empty() { spec_sizes } else { &request.sizes };
         let decoded = decode(&request.data, self.view_options.max_pixels)?;
-        let views =
-            views(&decoded, request.bbox.as_ref(), sizes, &self.view_options, &mut self.resizer)?;
-        Ok(Seen { views, sizes_differ: sizes != spec_sizes, decode_time: begun.elapsed() })
+        // The header may have lied.
+        self.prices.of_stored(request, Some(decoded.pixels.dimensions()))?;
+        let bbox = request.bbox.as_ref();
+        // One size at a time; without any there is one view.
+        let each: Vec<&[u32]> =
+            if sizes.is_empty() { vec![&[]] } else { sizes.chunks(1).collect() };
+        let mut all = Vec::with_capacity(each.len());
+        for size in each {
+            wanted()?;
+            all.extend(views(&decoded, bbox, size, &self.view_options, &mut self.resizer)?);
+        }
+        let sizes_differ = sizes != spec_sizes;
+        Ok(Seen { views: all, sizes_differ, decode_time: begun.elapsed() })
     }
 }

@@ -17,6 +17,8 @@ pub struct Written {
     pub bytes: u64,
     /// SHA-256 of the whole file.
     pub checksum: Hash,
+    /// SHA-256 of what stands behind the sections ([`super::Reader::seal`]).
+    pub seal: Hash,
 }
 
 /// A container that is complete and durable, and does not stand under its name yet. Dropped, it leaves
@@ -24,8 +26,8 @@ pub struct Written {
 #[derive(Debug)]
 pub struct Sealed {
     file: AtomicFile,
-    bytes: u64,
-    checksum: Hash,
+    /// What is known of the file; its path is given when it is published.
+    end: Written,
 }
 
 impl Sealed {
@@ -35,7 +37,7 @@ impl Sealed {
     /// Those of [`AtomicFile::publish`].
     pub fn publish(self) -> Result<Written> {
         let path = self.file.publish()?;
-        Ok(Written { path, bytes: self.bytes, checksum: self.checksum })
+        Ok(Written { path, ..self.end })
     }
 }
 
@@ -156,9 +158,9 @@ impl Writer {
     /// # Errors
     /// [`crate::Error::Io`], a full disk included; nothing is left behind then.
     pub fn seal(mut self) -> Result<Sealed> {
-        let (bytes, checksum) = self.end_file()?;
+        let end = self.end_file()?;
         self.file.sync()?;
-        Ok(Sealed { file: self.file, bytes, checksum })
+        Ok(Sealed { file: self.file, end })
     }
 
     /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same folder.
@@ -166,14 +168,14 @@ impl Writer {
     /// # Errors
     /// As [`Self::finish`].
     pub fn finish_as(mut self, name: impl FnOnce(&Hash) -> PathBuf) -> Result<Written> {
-        let (bytes, checksum) = self.end_file()?;
-        let path = name(&checksum);
+        let end = self.end_file()?;
+        let path = name(&end.checksum);
         self.file.publish_as(&path)?;
-        Ok(Written { path, bytes, checksum })
+        Ok(Written { path, ..end })
     }
 
-    /// Writes what stands behind the sections. Returns size and SHA-256 of the whole file.
-    fn end_file(&mut self) -> Result<(u64, Hash)> {
+    /// Writes what stands behind the sections. The file has no path yet.
+    fn end_file(&mut self) -> Result<Written> {
         self.end()?;
         if !self.tile.is_empty() {
             self.flush_tile()?;
@@ -187,6 +189,7 @@ impl Writer {
         self.digest.update(&end);
         self.file.append(&end)?;
         let checksum = std::mem::take(&mut self.digest).finish();
-        Ok((data_bytes + end.len() as u64, checksum))
+        let (path, bytes) = (PathBuf::new(), data_bytes + end.len() as u64);
+        Ok(Written { path, bytes, checksum, seal: Hash::of(&end) })
     }
 }

@@ -81,7 +81,7 @@ fn odd_hits_are_ranked_and_odd_numbers_refused() {
     let order = |hits: &[Vec<f32>]| diffusion.order(simd, &[1.0, 0.0], hits);
     assert_eq!(order(&[]).unwrap(), [0usize; 0]);
     // Equal hits, opposite ones, and those without a direction: all stay where they are, but behind those reached.
-    let hits = [[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [f32::MAX, f32::MAX]];
+    let hits = [[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [f32::INFINITY, 1.0]];
     assert_eq!(order(&hits.map(Vec::from)).unwrap(), [2, 3, 0, 1, 4]);
     let error = order(&[vec![1.0]]).unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidArgument);

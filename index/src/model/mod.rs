@@ -21,10 +21,11 @@ use ocelli_vector::{adc, dense, dot, encode, l2_normalize};
 use crate::coarse::{self, CoarseGroups};
 use crate::container::Reader;
 use crate::error::{Error, Result};
-use crate::floats::{Floats, are_finite};
+use crate::floats::{Floats, are_within};
 use crate::hash::Hash;
 use crate::level::simd;
 use crate::order;
+use crate::range::{MAX_MODEL_NUMBER, out_of_range};
 use crate::refine::Refinement;
 use crate::spec::{DescriptorSpec, named};
 use file::{hash_of, numbers};
@@ -160,8 +161,12 @@ impl Model {
         let [mean, rotation, coarse, codebooks] = numbers(p);
         // Mapped centroids were looked at when they were proven.
         let fresh: &[f32] = if known.is_some() { &[] } else { coarse };
-        if ![mean, rotation, fresh, codebooks].into_iter().all(are_finite) {
-            return Err(Error::invalid("model: a number is not finite"));
+        let sound = are_within(rotation, f32::MAX)
+            && [mean, fresh, codebooks].into_iter().all(|x| are_within(x, MAX_MODEL_NUMBER));
+        if !sound {
+            return Err(Error::invalid(format!(
+                "model: a number is not finite, or above {MAX_MODEL_NUMBER:e}"
+            )));
         }
         let hash = known.unwrap_or_else(|| hash_of(p));
         let transposed = encode::transpose(&p.codebooks, p.m, p.ksub);
@@ -287,9 +292,9 @@ impl Model {
         if x.len() != self.parts.dim {
             return Err(Error::Dim { what: what.into(), expected: self.parts.dim, found: x.len() });
         }
-        match x.iter().position(|v| !v.is_finite()) {
+        match out_of_range(x) {
             None => Ok(()),
-            Some(at) => Err(Error::invalid(format!("{what}: element {at} is {}", x[at]))),
+            Some(why) => Err(Error::invalid(format!("{what}: {why}"))),
         }
     }
 
@@ -312,8 +317,8 @@ impl Model {
     /// z (d,) of a vector x (dim,).
     ///
     /// # Errors
-    /// [`Error::Dim`]; [`Error::Invalid`] if an element is not finite, or if z is to be normalised
-    /// and has no direction.
+    /// [`Error::Dim`]; [`Error::Invalid`] if x is [`out_of_range`], or if z is to be normalised and has
+    /// no direction.
     pub fn transform(&self, x: &[f32]) -> Result<Vec<f32>> {
         self.check_dim("vector", x)?;
         let mut z = self.rotate(x, self.parts.mean.as_ref());

@@ -12,6 +12,7 @@ use super::{
 use crate::container::{FileKind, Reader, SectionKind};
 use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::range::out_of_range;
 use crate::spec::DescriptorSpec;
 
 /// An opened part.
@@ -22,6 +23,7 @@ pub struct Part {
     /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of rows
     /// must be what was judged when the part was opened.
     row_starts: Vec<u64>,
+    keys: Keys,
 }
 
 impl Part {
@@ -79,7 +81,8 @@ impl Part {
                 ));
             }
         }
-        let mut part = Self { file, meta, spec, row_starts: Vec::new() };
+        let keys = Keys::open(&file, meta.images)?;
+        let mut part = Self { file, meta, spec, row_starts: Vec::new(), keys };
         if part.meta.kind == PartKind::Regions {
             let count = part.meta.images.saturating_add(1);
             part.row_starts = part.file.read_numbers(SectionKind::RowStarts, count)?.to_vec();
@@ -97,7 +100,6 @@ impl Part {
         if part.meta.has_ids {
             part.ids()?;
         }
-        Keys::new(&part.file, part.meta.images)?;
         part.file.intact()?;
         Ok(part)
     }
@@ -147,7 +149,7 @@ impl Part {
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn key(&self, image: usize) -> Result<String> {
-        Keys::new(&self.file, self.meta.images)?.get(image)
+        self.keys.get(&self.file, image)
     }
 
     /// Keys of all images.
@@ -155,7 +157,7 @@ impl Part {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn keys(&self) -> Result<Vec<String>> {
-        Keys::new(&self.file, self.meta.images)?.all()
+        self.keys.all(&self.file)
     }
 
     /// The user's id of an image, where the part has ids.
@@ -259,8 +261,8 @@ impl Part {
     /// Rows as f32, (rows.len(), dim) row-major.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a part of codes; [`Error::Corrupt`], also for numbers that are not finite;
-    /// [`Error::NotFound`] past the end.
+    /// [`Error::Invalid`] for a part of codes, and with the row for a vector that is [`out_of_range`];
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         if self.meta.kind == PartKind::Codes {
             return Err(Error::invalid(format!(
@@ -283,18 +285,13 @@ impl Part {
             }
         };
         self.file.intact()?;
-        match out.iter().position(|x| !x.is_finite()) {
-            None => Ok(out),
-            Some(at) => Err(Error::corrupt(
-                self.path(),
-                format!(
-                    "row {}: element {} is {}",
-                    rows.start + at / self.meta.dim,
-                    at % self.meta.dim,
-                    out[at]
-                ),
-            )),
+        for (row, x) in rows.zip(out.chunks_exact(self.meta.dim)) {
+            if let Some(why) = out_of_range(x) {
+                let path = self.path().display();
+                return Err(Error::invalid(format!("{path}: row {row}: {why}")));
+            }
         }
+        Ok(out)
     }
 
     /// Proves every checksum and reads every key and row once.

@@ -10,6 +10,7 @@ use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, check_id, wri
 use crate::container::{FileKind, Sealed, SectionKind, Writer, Written};
 use crate::error::{Error, Result};
 use crate::keys;
+use crate::range::out_of_range;
 use crate::spec::DescriptorSpec;
 
 /// What [`PartWriter::finish`] wrote.
@@ -182,18 +183,25 @@ impl PartWriter {
                 found: rows.len(),
             });
         }
-        if let Some((at, x)) = rows.iter().enumerate().find(|(_, x)| !x.is_finite()) {
-            return Err(Error::invalid(format!(
-                "vector of {key:?} (image {}): element {at} is {x}",
-                self.keys.len(),
-            )));
+        if let Some(why) = rows.chunks_exact(dim).find_map(out_of_range) {
+            let image = self.keys.len();
+            return Err(Error::invalid(format!("vector of {key:?} (image {image}): {why}")));
         }
         match self.dtype {
             Dtype::F32 => self.file.write(bytemuck::cast_slice(rows))?,
             Dtype::F16 => {
                 let half: Vec<f16> = rows.iter().map(|&x| f16::from_f32(x)).collect();
-                if half.iter().any(|x| !x.is_finite()) {
-                    return Err(Error::invalid(format!("vector of {key:?}: too large for f16")));
+                let size = if half.iter().any(|x| !x.is_finite()) {
+                    Some("large")
+                } else {
+                    let lost =
+                        half.chunks_exact(dim).zip(rows.chunks_exact(dim)).any(|(half, x)| {
+                            half.iter().all(|x| x.to_f32() == 0.0) && x.iter().any(|&x| x != 0.0)
+                        });
+                    lost.then_some("small")
+                };
+                if let Some(size) = size {
+                    return Err(Error::invalid(format!("vector of {key:?}: too {size} for f16")));
                 }
                 self.file.write(bytemuck::cast_slice(&half))?;
             }

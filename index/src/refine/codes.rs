@@ -1,6 +1,7 @@
 //! The finer codes of one shard: where they stand, and whose they are.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ocelli_vector::prefetch_all;
 
@@ -128,9 +129,9 @@ impl FineCodes {
 /// different ones.
 pub(crate) fn refined_model<'a>(
     dir: &IndexDir,
-    mut model: Model,
+    mut model: Arc<Model>,
     shards: impl Iterator<Item = &'a Shard>,
-) -> Result<Model> {
+) -> Result<Arc<Model>> {
     for shard in shards {
         let Some(codes) = shard.fine() else { continue };
         if model.refinement().is_none() {
@@ -140,7 +141,10 @@ pub(crate) fn refined_model<'a>(
                 let name = SectionKind::RefineCodebooks.name();
                 Error::corrupt(&path, format!("section \"{name}\" is missing"))
             })?;
-            model = model.with_refinement(refinement)?;
+            // Nobody else has it while it is being opened.
+            let alone = Arc::into_inner(model)
+                .ok_or_else(|| Error::invalid("refinement: the model is used already"))?;
+            model = Arc::new(alone.with_refinement(refinement)?);
         }
         if let Some(refinement) = model.refinement() {
             codes.check(shard.path(), refinement)?;

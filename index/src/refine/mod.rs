@@ -23,8 +23,10 @@ use ocelli_vector::{Simd, dense, encode, refine};
 use crate::container::{Reader, SectionKind};
 use crate::engine::Remember;
 use crate::error::{Error, Result};
+use crate::floats::are_within;
 use crate::hash::{Hash, Hasher};
 use crate::model::{MAX_M, Metric, Model, Query};
+use crate::range::MAX_MODEL_NUMBER;
 use crate::spec::named;
 
 pub(crate) use codes::{FineCodes, HEADER_BYTES, header, refined_model};
@@ -115,8 +117,10 @@ impl Refinement {
             let what = format!("refinement {kind}: its numbers");
             return Err(Error::Dim { what, expected: want, found: numbers.len() });
         }
-        if !numbers.iter().all(|x| x.is_finite()) {
-            return Err(Error::invalid("refinement: a number is not finite"));
+        if !are_within(&numbers, MAX_MODEL_NUMBER) {
+            return Err(Error::invalid(format!(
+                "refinement: a number is not finite, or above {MAX_MODEL_NUMBER:e}"
+            )));
         }
         if kind == RefineKind::Sq8 && numbers.iter().any(|&step| step < 0.0) {
             return Err(Error::invalid("refinement: a step is negative"));

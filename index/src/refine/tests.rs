@@ -316,12 +316,14 @@ fn codes_of_another_refinement_are_refused() {
         snapshot.search(&rows[0], &params(1, 5)).unwrap();
     }
     let first = dir.generation(1).unwrap().shards[0].clone();
-    let second = dir.generation(2).unwrap().shards[0].clone();
     let error = Shard::open(&dir.shard_path(&first.name).unwrap(), &sq8).unwrap_err();
     assert!(matches!(error, Error::RefinementMismatch { .. }), "{error}");
     assert_eq!(error.code(), crate::ErrorCode::FailedPrecondition);
     // One generation of both has no refinement to speak of.
-    commit(&dir, &pq, vec![first.clone(), second], &[]);
+    let mut other = ShardBuilder::new(&sq8);
+    other.push(1000, "", &rows[0]).unwrap();
+    let other = other.write(&dir.shards_folder(), Hash::of(b"p"), 1).unwrap();
+    commit(&dir, &pq, vec![first.clone(), other], &[]);
     assert!(matches!(Snapshot::open(tmp.path(), None), Err(Error::RefinementMismatch { .. })));
     // The file that holds it is gone, or holds none.
     let path = dir.refined_model_path(&pq.hash(), &pq.refinement().unwrap().hash());

@@ -200,6 +200,9 @@ impl<'a> ShardBuilder<'a> {
             bytes: written.bytes,
             checksum: written.checksum,
             rows: rows as u64,
+            plan,
+            task,
+            seal: written.seal,
         })
     }
 

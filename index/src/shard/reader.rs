@@ -132,6 +132,7 @@ pub struct Shard {
     packed_ids: Option<PackedSection>,
     id_map: Option<PackedSection>,
     key_map: Option<PackedSection>,
+    keys: Option<Keys>,
     fine: Option<FineCodes>,
 }
 
@@ -183,7 +184,6 @@ impl Shard {
             }
         }
         let key_map = if meta.keyed > 0 {
-            Keys::new(&file, rows as usize)?;
             Some(PackedSection::new(
                 &file,
                 SectionKind::KeyMap,
@@ -193,6 +193,10 @@ impl Shard {
             )?)
         } else {
             None
+        };
+        let keys = match meta.keyed {
+            0 => None,
+            _ => Some(Keys::open(&file, rows as usize)?),
         };
         let list_bits = packed::width_for(u64::from(meta.nlist) - 1);
         let shard = Self {
@@ -208,6 +212,7 @@ impl Shard {
             packed_ids,
             id_map,
             key_map,
+            keys,
             fine: FineCodes::open(&file, rows, model)?,
             layout: model.layout(),
             file,
@@ -458,10 +463,13 @@ impl Shard {
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn key(&self, ordinal: u32) -> Result<String> {
-        if self.key_map.is_none() && ordinal < self.meta.rows {
-            return Ok(String::new());
+        match &self.keys {
+            Some(keys) => keys.get(&self.file, ordinal as usize),
+            None if ordinal < self.meta.rows => Ok(String::new()),
+            None => {
+                Err(Error::not_found(format!("{}: no ordinal {ordinal}", self.path().display())))
+            }
         }
-        Keys::new(&self.file, self.meta.rows as usize)?.get(ordinal as usize)
     }
 
     /// Ordinal of an id.
@@ -487,12 +495,26 @@ impl Shard {
         Ok(ordinal.filter(|_| found))
     }
 
+    /// The id that is number `rank` in ascending order, and its ordinal.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub(crate) fn ranked(&self, rank: u32) -> Result<(u64, u32)> {
+        let ordinal = match &self.id_map {
+            Some(map) => self.checked(map.get(&self.file, rank)?)?,
+            None => rank,
+        };
+        Ok((self.id(ordinal)?, ordinal))
+    }
+
     /// Ordinal of a key.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn find_key(&self, key: &str) -> Result<Option<u32>> {
-        let (Some(map), false) = (&self.key_map, key.is_empty()) else { return Ok(None) };
+        let (Some(map), Some(keys), false) = (&self.key_map, &self.keys, key.is_empty()) else {
+            return Ok(None);
+        };
         let hash = key_hash(key);
         let hash_at = |i: u32| -> Result<u32> {
             let bytes = self.file.read(&map.section, 4 * u64::from(i), 4)?;
@@ -501,7 +523,7 @@ impl Shard {
         let mut i = partition_point(map.len, |i| Ok(hash_at(i)? < hash))?;
         while i < map.len && hash_at(i)? == hash {
             let ordinal = self.checked(map.get(&self.file, i)?)?;
-            if self.key(ordinal)? == key {
+            if keys.is(&self.file, ordinal as usize, key)? {
                 self.intact()?;
                 return Ok(Some(ordinal));
             }
@@ -551,12 +573,18 @@ impl Shard {
         Ok((list, entry.first + i, code))
     }
 
-    /// Proves every checksum, and that the maps agree with each other.
+    /// Proves every checksum, and that lists, ordinals, ids and keys agree with their maps.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
         self.file.verify()?;
+        self.verify_lists()?;
+        self.verify_names()
+    }
+
+    /// Each row is in one list, and the maps say which.
+    fn verify_lists(&self) -> Result<()> {
         for (list, entry) in (0u32..).zip(self.table()?) {
             let mut last = None;
             for i in 0..entry.len {
@@ -574,6 +602,11 @@ impl Shard {
                 last = Some(ordinal);
             }
         }
+        Ok(())
+    }
+
+    /// Ids and keys lead to their rows.
+    fn verify_names(&self) -> Result<()> {
         for ordinal in 0..self.meta.rows {
             if self.find_id(self.id(ordinal)?)? != Some(ordinal) {
                 return Err(Error::corrupt(
@@ -582,19 +615,56 @@ impl Shard {
                 ));
             }
         }
-        if self.key_map.is_some() {
-            for (ordinal, key) in
-                (0u32..).zip(Keys::new(&self.file, self.meta.rows as usize)?.all()?)
-            {
+        if let Some(keys) = &self.keys {
+            let mut keyed = 0;
+            for (ordinal, key) in (0u32..).zip(keys.all(&self.file)?) {
                 if !key.is_empty() && self.find_key(&key)? != Some(ordinal) {
                     return Err(Error::corrupt(
                         self.path(),
                         format!("key of ordinal {ordinal} does not lead back to it"),
                     ));
                 }
+                keyed += u32::from(!key.is_empty());
+            }
+            if keyed != self.meta.keyed {
+                return Err(Error::corrupt(
+                    self.path(),
+                    format!("{keyed} rows have a key, its meta says {}", self.meta.keyed),
+                ));
             }
         }
         Ok(())
+    }
+
+    /// Whether codewords are those of `model`, under which the shard was opened, and no scalar is above the term that
+    /// it bounds.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first row that is wrong.
+    pub(crate) fn verify_codes(&self, model: &Model) -> Result<()> {
+        let p = model.parts();
+        let (mut code, mut residual) = (vec![0; p.m], vec![0f32; p.d]);
+        for list in 0..self.meta.nlist {
+            let ListRows { entry, codes, scalars } = self.list_rows(list)?;
+            for i in 0..entry.len as usize {
+                self.layout.get(codes, entry.len as usize, i, &mut code);
+                let corrupt = |what: String| {
+                    Err(Error::corrupt(self.path(), format!("list {list}, row {i}: {what}")))
+                };
+                if let Some(c) = code.iter().find(|&&c| usize::from(c) >= p.ksub) {
+                    return corrupt(format!("codeword {c} of {}", p.ksub));
+                }
+                let Some(&scalar) = scalars.and_then(|s| s.get(i)) else { continue };
+                ocelli_vector::adc::decode(&p.codebooks, p.ksub, &code, &mut residual);
+                let term = ocelli_vector::adc::l2_term(model.centroid(list), &residual);
+                let bound = entry.scalar_min + entry.scalar_step * f32::from(scalar);
+                // A term that is no number has no bound.
+                if bound > term {
+                    return corrupt(format!("its scalar says at least {bound}, its code {term}"));
+                }
+            }
+        }
+        self.intact()
     }
 }
 

@@ -1,17 +1,19 @@
 //! One opened generation: its model and its shards. What it holds is here, how it is searched in `search`.
 
 mod search;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 pub use self::search::{RangeResult, SearchParams, SearchResult, StageTimes};
+use crate::commit::{open_named, read_tombstones, unique_ids};
+use crate::container::{FileKind, Reader};
 use crate::engine::Deleted;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileTrouble, Result};
 use crate::filter::{Filter, Name, RowFilter, ShardFilter};
 use crate::hash::Hash;
 use crate::manifest::{Generation, IndexDir, ShardEntry};
@@ -28,8 +30,8 @@ pub struct Row {
     pub ordinal: u32,
 }
 
-/// A shard that could not answer.
-#[derive(Debug)]
+/// A shard that could not answer, or a file that could not be opened.
+#[derive(Clone, Debug)]
 pub struct ShardFailure {
     /// Its name in the generation.
     pub name: String,
@@ -41,21 +43,33 @@ pub struct ShardFailure {
 #[derive(Debug)]
 struct Member {
     name: String,
-    shard: Shard,
-    deleted: Option<Deleted>,
+    shard: Arc<Shard>,
+    deleted: Option<Arc<Deleted>>,
 }
 
-/// A shard that could not be opened.
-#[derive(Debug)]
-struct Missing {
-    name: String,
-    path: PathBuf,
-    what: String,
+/// What an earlier snapshot of the same directory still has mapped.
+struct Earlier<'a> {
+    snapshot: Option<&'a Snapshot>,
+    /// What was taken over from it, and why.
+    kept: Vec<ShardFailure>,
 }
 
-impl Missing {
-    fn error(&self) -> Error {
-        Error::corrupt(&self.path, format!("the shard could not be opened: {}", self.what))
+impl Earlier<'_> {
+    /// `opened`; or, where the operating system does not give the file `name` any more, what `find` finds of it in
+    /// the earlier snapshot. A mapping outlives the right to open its file.
+    fn or_kept<T>(
+        &mut self,
+        name: &str,
+        opened: Result<T>,
+        find: impl FnOnce(&Snapshot) -> Option<T>,
+    ) -> Result<T> {
+        let error = match opened {
+            Err(error) if error.trouble() == Some(FileTrouble::Refused) => error,
+            other => return other,
+        };
+        let Some(found) = self.snapshot.and_then(find) else { return Err(error) };
+        self.kept.push(ShardFailure { name: name.to_owned(), error });
+        Ok(found)
     }
 }
 
@@ -65,26 +79,23 @@ impl Member {
         model: &Model,
         generation: &Generation,
         entry: &ShardEntry,
+        earlier: &mut Earlier<'_>,
     ) -> Result<Self> {
-        let path = dir.shard_path(&entry.name)?;
-        let shard = Shard::open(&path, model)?;
-        if (shard.file().bytes(), u64::from(shard.rows())) != (entry.bytes, entry.rows) {
-            return Err(Error::corrupt(
-                &path,
-                format!(
-                    "{} bytes and {} rows, the generation says {} and {}",
-                    shard.file().bytes(),
-                    shard.rows(),
-                    entry.bytes,
-                    entry.rows
-                ),
-            ));
-        }
-        let tombstones = match generation.tombstones.get(&entry.name) {
-            Some(hash) => Some(read_tombstones(&dir.tombstones_path(hash), hash)?),
+        let opened = open_named(&dir.shard_path(&entry.name)?, model, entry).map(Arc::new);
+        let shard = earlier.or_kept(&entry.name, opened, |before| before.kept_shard(entry))?;
+        let deleted = match generation.tombstones.get(&entry.name) {
+            Some(hash) => {
+                let path = dir.tombstones_path(hash);
+                let tombstones = read_tombstones(&path, hash, shard.rows());
+                let nlist = model.parts().nlist;
+                let deleted = tombstones.map(|t| Arc::new(Deleted::new(t, nlist)));
+                Some(earlier.or_kept(&entry.name, deleted, |before| {
+                    let same = before.generation.tombstones.get(&entry.name) == Some(hash);
+                    before.member(&entry.name).filter(|_| same)?.deleted.clone()
+                })?)
+            }
             None => None,
         };
-        let deleted = tombstones.map(|t| Deleted::new(t, model.parts().nlist));
         Ok(Self { name: entry.name.clone(), shard, deleted })
     }
 
@@ -100,7 +111,10 @@ pub struct Snapshot {
     model: Arc<Model>,
     members: Vec<Member>,
     /// Shards that could not be opened, where that was allowed: each fails alone.
-    missing: Vec<Missing>,
+    missing: Vec<ShardFailure>,
+    /// Files that answer from an earlier mapping, since they could not be opened again.
+    kept: Vec<ShardFailure>,
+    dir: IndexDir,
 }
 
 impl Snapshot {
@@ -110,29 +124,32 @@ impl Snapshot {
     /// [`Error::NotFound`] for no such directory or generation; [`Error::ModelMismatch`];
     /// [`Error::Corrupt`]; [`Error::Io`].
     pub fn open(root: &Path, generation: Option<u64>) -> Result<Self> {
-        Self::open_shards(root, generation, |_, error| Err(error))
+        Self::open_shards(root, generation, None, Err)
     }
 
-    /// [`Self::open`], but a shard whose file is damaged or missing fails alone: as one whose damage shows in
-    /// the scan, it fails searches unless they allow a partial answer ([`Self::missing`]).
+    /// [`Self::open`], but a shard whose file is damaged, missing or refused fails alone: as one whose damage shows in
+    /// the scan, it fails searches unless they allow a partial answer ([`Self::missing`]). What the operating system
+    /// refuses to open answers from its mapping in `before`, a snapshot of the same directory, if that has it
+    /// ([`Self::kept`]).
     ///
     /// # Errors
     /// As [`Self::open`], also where no shard can be opened.
-    pub fn open_degraded(root: &Path, generation: Option<u64>) -> Result<Self> {
-        Self::open_shards(root, generation, |name, error| match error {
-            Error::Io { .. } | Error::Corrupt { .. } | Error::NotOcelli { .. } => Ok(Missing {
-                name: name.to_owned(),
-                path: root.join("shards").join(name),
-                what: error.to_string(),
-            }),
-            other => Err(other),
+    pub fn open_degraded(
+        root: &Path,
+        generation: Option<u64>,
+        before: Option<&Self>,
+    ) -> Result<Self> {
+        Self::open_shards(root, generation, before, |error| match error.trouble() {
+            Some(_) => Ok(error),
+            None => Err(error),
         })
     }
 
     fn open_shards(
         root: &Path,
         generation: Option<u64>,
-        broken: impl Fn(&str, Error) -> Result<Missing>,
+        before: Option<&Self>,
+        broken: impl Fn(Error) -> Result<Error>,
     ) -> Result<Self> {
         let dir = IndexDir::open(root)?;
         let generation = match generation {
@@ -141,30 +158,59 @@ impl Snapshot {
                 Error::not_found(format!("{}: the index has no generation yet", root.display()))
             })?,
         };
-        let model = Model::open(&dir.model_path(&generation.model))?;
-        if model.hash() != generation.model {
-            return Err(Error::ModelMismatch {
-                path: dir.model_path(&generation.model),
-                expected: generation.model,
-                found: model.hash(),
-            });
-        }
+        let mut earlier = Earlier { snapshot: before, kept: Vec::new() };
+        let path = dir.model_path(&generation.model);
+        let kept_model = |before: &Self| {
+            let same = before.model.hash() == generation.model && before.model.intact().is_ok();
+            same.then(|| Arc::clone(&before.model))
+        };
+        let opened = Model::open(&path).and_then(|model| match model.hash() {
+            found if found != generation.model => {
+                Err(Error::ModelMismatch { path: path.clone(), expected: generation.model, found })
+            }
+            _ => Ok(Arc::new(model)),
+        });
+        let plain = earlier.or_kept("model", opened, kept_model)?;
         let mut members = Vec::with_capacity(generation.shards.len());
         let mut missing = Vec::new();
         for entry in &generation.shards {
-            match Member::open(&dir, &model, &generation, entry) {
+            match Member::open(&dir, &plain, &generation, entry, &mut earlier) {
                 Ok(member) => members.push(member),
-                Err(error) => missing.push(broken(&entry.name, error)?),
+                Err(error) => {
+                    missing.push(ShardFailure { name: entry.name.clone(), error: broken(error)? });
+                }
             }
         }
         if members.is_empty()
             && let Some(first) = missing.first()
         {
-            return Err(first.error());
+            return Err(first.error.clone());
         }
-        let shards = members.iter().map(|m| &m.shard);
-        let model = Arc::new(refined_model(&dir, model, shards)?);
-        Ok(Self { generation, model, members, missing })
+        let shards = || members.iter().map(|m| &*m.shard);
+        let model = refined_model(&dir, plain, shards());
+        let model = earlier.or_kept("refinement", model, |before| {
+            let model = kept_model(before)?;
+            let refinement = model.refinement()?;
+            let fits = |shard: &Shard| match shard.fine() {
+                Some(codes) => codes.check(shard.path(), refinement).is_ok(),
+                None => true,
+            };
+            shards().all(fits).then(|| Arc::clone(&model))
+        })?;
+        let kept = earlier.kept;
+        Ok(Self { generation, model, members, missing, kept, dir })
+    }
+
+    /// The member of this name.
+    fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name == name)
+    }
+
+    /// The shard of this entry, if it is mapped here and sound as far as is known.
+    fn kept_shard(&self, entry: &ShardEntry) -> Option<Arc<Shard>> {
+        let same = self.generation.shards.contains(entry);
+        let member = self.member(&entry.name).filter(|_| same)?;
+        member.shard.intact().is_ok().then(|| Arc::clone(&member.shard))
     }
 
     /// The generation.
@@ -179,7 +225,7 @@ impl Snapshot {
 
     /// Its shards, in plan order.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
-        self.members.iter().map(|m| &m.shard)
+        self.members.iter().map(|m| &*m.shard)
     }
 
     /// By what the best rows can be scored again: `None` unless every shard has finer codes.
@@ -199,7 +245,14 @@ impl Snapshot {
 
     /// Shards that could not be opened, with the reason; they are not among [`Self::shards`].
     pub fn missing(&self) -> impl ExactSizeIterator<Item = ShardFailure> {
-        self.missing.iter().map(|m| ShardFailure { name: m.name.clone(), error: m.error() })
+        self.missing.iter().cloned()
+    }
+
+    /// Shards that answer from the mapping of an earlier snapshot, since the operating system did not let their files be
+    /// opened again, each with the reason; also the model, as `model` or `refinement`. They would not be there after a
+    /// restart.
+    pub fn kept(&self) -> &[ShardFailure] {
+        &self.kept
     }
 
     /// Name of the shard of a row.
@@ -209,7 +262,7 @@ impl Snapshot {
 
     /// The shards that answer, each with its name.
     pub fn named_shards(&self) -> impl ExactSizeIterator<Item = (&str, &Shard)> {
-        self.members.iter().map(|m| (m.name.as_str(), &m.shard))
+        self.members.iter().map(|m| (m.name.as_str(), &*m.shard))
     }
 
     /// Proves all bytes of all shards that are not proven yet, which also brings them into memory:
@@ -235,7 +288,7 @@ impl Snapshot {
     /// `row`, unless it was not found and a shard is missing that may hold it.
     fn certain(&self, row: Option<Row>) -> Result<Option<Row>> {
         match (row, self.missing.first()) {
-            (None, Some(missing)) => Err(missing.error()),
+            (None, Some(missing)) => Err(missing.error.clone()),
             (row, _) => Ok(row),
         }
     }
@@ -259,7 +312,7 @@ impl Snapshot {
     fn shard_of(&self, row: Row) -> Result<&Shard> {
         let member = self.members.get(row.shard as usize);
         member
-            .map(|m| &m.shard)
+            .map(|m| &*m.shard)
             .ok_or_else(|| Error::not_found(format!("no shard {} in the generation", row.shard)))
     }
 
@@ -354,35 +407,69 @@ impl Snapshot {
         Ok(RowFilter { shards, generation, allowed, direct })
     }
 
-    /// Proves every checksum of every shard, against the generation's too, and the model's hash.
+    /// Proves every byte of every file of the generation: its own file, the model's with and without refinement, the
+    /// shards, the tombstones; and that they agree: hashes, lists, ordinals, ids, keys, codes, and the bounds that a
+    /// scan relies on. Reads all of them anew.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] naming the first thing that is wrong.
+    /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
-        self.model.verify()?;
-        let want: BTreeMap<&str, Hash> =
-            self.generation.shards.iter().map(|s| (s.name.as_str(), s.checksum)).collect();
-        for member in &self.members {
-            member.shard.verify()?;
-            let found = member.shard.file().checksum();
-            if want.get(member.name.as_str()) != Some(&found) {
-                return Err(Error::corrupt(
-                    member.shard.path(),
-                    format!("SHA-256 {found} is not the one that the generation names"),
-                ));
+        let generation = self.dir.generation(self.generation.number)?;
+        if generation != self.generation {
+            let what = format!("generation {} is another one now", generation.number);
+            return Err(Error::corrupt(self.dir.root(), what));
+        }
+        self.verify_models()?;
+        if let Some(missing) = self.missing.first() {
+            return Err(missing.error.clone());
+        }
+        let mut rows = Vec::with_capacity(self.members.len());
+        for (member, entry) in self.members.iter().zip(&generation.shards) {
+            let shard = &member.shard;
+            shard.verify()?;
+            shard.verify_codes(&self.model)?;
+            let found = shard.file().checksum();
+            if entry.checksum != found {
+                return Err(Error::Misplaced {
+                    path: shard.path().to_owned(),
+                    what: "SHA-256",
+                    expected: entry.checksum.to_string(),
+                    found: found.to_string(),
+                });
+            }
+            if let Some(hash) = generation.tombstones.get(&entry.name) {
+                read_tombstones(&self.dir.tombstones_path(hash), hash, shard.rows())?;
+            }
+            rows.push((&**shard, member.deleted.as_ref().map(|deleted| deleted.ordinals())));
+        }
+        unique_ids(&rows)
+    }
+
+    /// The file of the model, and where it has a refinement, the one that holds both.
+    fn verify_models(&self) -> Result<()> {
+        let expected = self.generation.model;
+        let refinement = self.model.refinement().map(Refinement::hash);
+        let mut paths = vec![self.dir.model_path(&expected)];
+        paths.extend(refinement.map(|hash| self.dir.refined_model_path(&expected, &hash)));
+        for (path, refinement) in paths.iter().zip([None, refinement]) {
+            Reader::open(path, FileKind::Model)?.verify()?;
+            let model = Model::open(path)?;
+            model.verify()?;
+            if model.hash() != expected {
+                let (path, found) = (path.clone(), model.hash());
+                return Err(Error::ModelMismatch { path, expected, found });
+            }
+            let found = model.refinement().map(Refinement::hash);
+            if found != refinement {
+                let name = |hash: Option<Hash>| hash.map_or("none".into(), |hash| hash.to_string());
+                return Err(Error::Misplaced {
+                    path: path.clone(),
+                    what: "refinement",
+                    expected: name(refinement),
+                    found: name(found),
+                });
             }
         }
         Ok(())
     }
-}
-
-/// Deleted rows of one shard: a roaring bitmap whose file is named by its SHA-256.
-fn read_tombstones(path: &Path, hash: &Hash) -> Result<RoaringBitmap> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    let found = Hash::of(&bytes);
-    if found != *hash {
-        return Err(Error::corrupt(path, format!("SHA-256 {found}, expected {hash}")));
-    }
-    RoaringBitmap::deserialize_from(bytes.as_slice())
-        .map_err(|e| Error::corrupt(path, e.to_string()))
 }

@@ -307,10 +307,10 @@ impl Snapshot {
         let start = Instant::now();
         for missing in &self.missing {
             if !params.allow_partial {
-                return Err(missing.error());
+                return Err(missing.error.clone());
             }
             if failed.iter().all(|f| f.name != missing.name) {
-                failed.push(ShardFailure { name: missing.name.clone(), error: missing.error() });
+                failed.push(missing.clone());
             }
         }
         let Scratch { simd, tables, buffers, .. } = scratch;
@@ -332,7 +332,7 @@ impl Snapshot {
             }
             let filter = params.filter.as_ref();
             let excluded = Excluded {
-                deleted: member.deleted.as_ref(),
+                deleted: member.deleted.as_deref(),
                 filter: filter.map(|f| &f.shards[index as usize]),
             };
             let target = Target { model, simd, shard: &member.shard, index, excluded };
@@ -412,7 +412,7 @@ impl Snapshot {
         k: usize,
         hits: &mut [Vec<Hit>],
     ) -> std::result::Result<(), (u32, Error)> {
-        let shard = |i: u32| &self.members[i as usize].shard;
+        let shard = |i: u32| &*self.members[i as usize].shard;
         for (probed, hits) in probed.iter().zip(hits) {
             rescore(simd, &self.model, &probed.query, candidates, shard, k, hits)?;
         }

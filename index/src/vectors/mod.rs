@@ -26,6 +26,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
+use crate::range::out_of_range;
 use crate::spec::named;
 
 pub use writer::VectorWriter;
@@ -88,7 +89,7 @@ impl Element {
     }
 }
 
-/// What is refused beyond numbers that are not finite.
+/// What is refused beyond what is [`out_of_range`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
     /// Vectors of zeros: they have no direction, which inner product needs.
@@ -98,8 +99,8 @@ pub struct Checks {
 impl Checks {
     /// Why a vector is refused, if it is.
     pub fn refusal(self, x: &[f32]) -> Option<String> {
-        if let Some(at) = x.iter().position(|x| !x.is_finite()) {
-            return Some(format!("element {at} is {}", x[at]));
+        if let Some(why) = out_of_range(x) {
+            return Some(why);
         }
         // By elements, not by the norm: that of small numbers underflows to zero.
         let zero = self.zero_norm && x.iter().all(|&x| x == 0.0);
@@ -187,8 +188,8 @@ impl VectorFile {
     /// The rows `range`, (rows, dim) row-major, as f32. u8 and f16 are exact, f64 is rounded to nearest.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a range that the file does not have, and with the row for a number that is
-    /// not finite as f32 or a vector that the [`Checks`] refuse; [`Error::Corrupt`] with the row for a
+    /// [`Error::Invalid`] for a range that the file does not have, and with the row for a vector that is
+    /// [`out_of_range`] as f32 or that the [`Checks`] refuse; [`Error::Corrupt`] with the row for a
     /// row of another dimension; [`Error::Io`].
     pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
         let layout = &self.layout;

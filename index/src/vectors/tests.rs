@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 
-const X: [f32; 6] = [1.5, -2.0, 0.0, 255.0, 3.0, 1e-30];
+const X: [f32; 6] = [1.5, -2.0, 0.0, 255.0, 3.0, 1e-3];
 
 /// A file of this name and content, opened.
 fn open(name: &str, bytes: &[u8]) -> Result<VectorFile> {
@@ -102,8 +102,14 @@ fn bad_rows_are_named() {
     let huge: Vec<u8> = [0.0, 1e39f64].iter().flat_map(|x| x.to_le_bytes()).collect();
     let file = open("a.npy", &npy(1, &npy_header("<f8", "False", "(2, 1)"), &huge)).unwrap();
     assert!(error(file.read(0..2)).contains("row 1: element 0 is inf"));
+    for bad in [1e30f32, 1e-30] {
+        let file = open("a.fbin", &fbin(&[1.0, 2.0, bad, bad, 3.0, 4.0])).unwrap();
+        let message = error(file.read(0..3));
+        assert!(message.contains("row 1: its norm is 1.414e"), "{message}");
+        assert!(message.contains("expected 1e-15 to 1e15"), "{message}");
+    }
 
-    let zero = [1.0, 0.0, 1e-30, -0.0, 0.0, -0.0];
+    let zero = [1.0, 0.0, 1e-14, -0.0, 0.0, -0.0];
     let file = open("a.fbin", &fbin(&zero)).unwrap();
     assert_eq!(file.read(0..3).unwrap(), zero);
     let file = file.with_checks(Checks { zero_norm: true });

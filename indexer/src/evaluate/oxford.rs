@@ -28,7 +28,7 @@ pub(super) fn read(dir: &Path) -> Result<GroundTruth> {
         return Err(Error::GroundTruth { path: dir.to_owned(), what });
     }
     let queries = names.iter().map(|name| read_query(dir, name)).collect::<Result<_>>()?;
-    Ok(GroundTruth { queries, labels: Default::default() })
+    Ok(GroundTruth { queries, ..GroundTruth::default() })
 }
 
 fn read_query(dir: &Path, name: &str) -> Result<Query> {

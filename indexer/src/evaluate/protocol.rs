@@ -7,26 +7,43 @@ use ocelli_index::{DescriptorSpec, Part};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::average_precision::{Judgement, average_precision, positive_ranks};
+use super::average_precision::{Judgement, Ties, average_precision, positive_ranks};
+use super::names::{self, Match};
 use super::ranking::require_descriptors;
-use super::{GroundTruth, Ranking, Rerank, stem};
+use super::{GroundTruth, Query, Ranked, Ranking, Rerank, Setup};
 use crate::{Error, Result};
+
+/// How rankings are made and judged; the default is plain ranking with ties against.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Judging {
+    /// What is done beyond one ranking by scores.
+    pub rerank: Rerank,
+    /// What images of equal score count as.
+    pub ties: Ties,
+}
 
 /// Result of a protocol.
 #[derive(Clone, Debug, Serialize)]
 pub struct MapReport {
-    /// "official" or "leave-one-out".
+    /// "official", "easy", "medium", "hard" or "leave-one-out".
     pub protocol: &'static str,
-    /// Mean average precision, 0 to 1.
+    /// Mean average precision of `queries`, 0 to 1.
     pub map: f64,
     /// Images of the database.
     pub images: usize,
     /// Photos that the ground truth calls positive and the database lacks, over all queries. They
     /// count as not found.
     pub positives_missing: usize,
+    /// Queries for which the ground truth names no positive (leave-one-out: photos that are alone with
+    /// their label). They have no average precision and are not in the mean.
+    pub without_positives: Vec<String>,
+    /// How images of equal score were ordered.
+    pub ties: Ties,
+    /// Queries whose average precision depends on that.
+    pub tied_queries: usize,
     /// Mean time of one query's full ranking on its thread, expansion included, in milliseconds.
     pub rank_ms: f64,
-    /// One entry per query, in the ground truth's order.
+    /// One entry per query with positives, in the ground truth's order.
     pub queries: Vec<QueryScore>,
 }
 
@@ -43,54 +60,68 @@ pub struct QueryScore {
     pub rank_ms: f64,
 }
 
-/// mAP by the official protocol. The descriptor of each query is looked up in `queries` by the
-/// query's name (the stem of its key will do).
+/// One query's result and what the report adds up.
+struct Score {
+    query: QueryScore,
+    missing: usize,
+    tied: bool,
+}
+
+/// mAP of named queries, judged as `setup` says. The descriptor of each query is looked up in
+/// `queries` by the query's name.
+///
+/// Here and in [`leave_one_out`] a name of the ground truth means the key that equals it. Where none
+/// does, it means the one key whose path ends in it, with or without the file name's ending.
 ///
 /// # Errors
-/// Ground truth without queries, a query without descriptor, queries encoded otherwise than
-/// the database, a photo of the ground truth that is twice in the database.
-pub fn official(
+/// Ground truth without queries for this setup, or without a positive for any of them; a query
+/// without descriptor; queries encoded otherwise than the database; a name that may mean two photos of
+/// the database; two names of one query's positives that mean one photo.
+pub fn named_queries(
     database: &dyn Ranking,
     truth: &GroundTruth,
+    setup: Setup,
     queries: &[Part],
-    rerank: &Rerank,
+    judging: &Judging,
 ) -> Result<MapReport> {
-    if truth.queries.is_empty() {
-        return Err(Error::Invalid("the ground truth names no queries".to_owned()));
+    let (judged, without): (Vec<Query>, Vec<Query>) =
+        truth.judged(setup)?.into_iter().partition(|query| !query.positives.is_empty());
+    if judged.is_empty() {
+        return Err(Error::Invalid(format!(
+            "--protocol {}: none of the {} queries has a positive photo in the ground truth",
+            setup.name(),
+            without.len()
+        )));
     }
-    let names = truth.queries.iter().map(|q| q.name.as_str()).collect();
-    let descriptors = query_descriptors(database.spec(), &names, queries)?;
-    let judged = truth.queries.iter().flat_map(|q| q.positives.iter().chain(&q.junk));
-    let images = ImagesByName::new(database, judged.map(String::as_str).collect())?;
+    let asked = judged.iter().map(|q| q.name.as_str()).collect();
+    let descriptors = query_descriptors(database.spec(), &asked, queries)?;
+    let names = judged.iter().flat_map(|q| q.positives.iter().chain(&q.junk));
+    let images = ImagesByName::new(database, &names.map(String::as_str).collect())?;
 
-    let scores: Vec<(QueryScore, usize)> = truth
-        .queries
+    let scores: Vec<Score> = judged
         .par_iter()
         .map(|query| {
             let x = descriptors.get(query.name.as_str()).ok_or_else(|| {
                 Error::Invalid(format!(
-                    "query {:?} has no descriptor among the {} given",
+                    "query {:?} has no descriptor in the {} parts of queries given",
                     query.name,
-                    descriptors.len()
+                    queries.len()
                 ))
             })?;
             let mut judgements = vec![Judgement::Negative; database.keys().len()];
-            images.mark(&mut judgements, &query.positives, Judgement::Positive);
-            images.mark(&mut judgements, &query.junk, Judgement::Ignored);
+            images.mark(&mut judgements, &query.positives, Judgement::Positive)?;
+            images.mark(&mut judgements, &query.junk, Judgement::Ignored)?;
             let start = Instant::now();
-            let ranking = database.rank_again(x, rerank, None)?;
+            let ranking = database.rank_again(x, &judging.rerank, None)?;
             let rank_ms = start.elapsed().as_secs_f64() * 1e3;
-            let ranks = positive_ranks(ranking.iter().map(|&i| judgements[i as usize]));
-            let score = QueryScore {
-                name: query.name.clone(),
-                average_precision: average_precision(&ranks, query.positives.len()),
-                positives: query.positives.len(),
-                rank_ms,
-            };
-            Ok((score, images.missing(&query.positives)))
+            let judge = |image: u32| judgements[image as usize];
+            let positives = query.positives.len();
+            let score = score(&query.name, &ranking, judge, positives, judging.ties, rank_ms);
+            Ok(Score { missing: images.missing(&query.positives), ..score })
         })
         .collect::<Result<_>>()?;
-    Ok(report("official", database, scores))
+    let without = without.into_iter().map(|query| query.name).collect();
+    Ok(report(setup.name(), database, judging, without, scores))
 }
 
 /// mAP by leave-one-out over the labelled photos of the database that share their label with at
@@ -98,48 +129,52 @@ pub fn official(
 /// where an index is judged), or in the database itself.
 ///
 /// # Errors
-/// Ground truth without labels, no such photo, a photo that is twice in the database.
+/// Ground truth without labels; none of its photos in the database; a name that may mean two photos
+/// of the database; two names that mean one.
 pub fn leave_one_out(
     database: &dyn Ranking,
     truth: &GroundTruth,
     source: Option<&dyn Ranking>,
-    rerank: &Rerank,
+    judging: &Judging,
 ) -> Result<MapReport> {
     if truth.labels.is_empty() {
         return Err(Error::Invalid("the ground truth has no labels (folder_label)".to_owned()));
     }
     let names: BTreeSet<&str> = truth.labels.keys().map(String::as_str).collect();
-    let images = ImagesByName::new(database, names.clone())?;
-    let in_source = source.map(|source| ImagesByName::new(source, names)).transpose()?;
+    let images = ImagesByName::new(database, &names)?;
+    let in_source = source.map(|source| ImagesByName::new(source, &names)).transpose()?;
     if let Some(source) = source {
         DescriptorSpec::same_or_err("leave-one-out queries", database.spec(), source.spec())?;
     }
+    images.mark(
+        &mut vec![Judgement::Negative; database.keys().len()],
+        names,
+        Judgement::Positive,
+    )?;
     let mut by_label: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
+    let mut present: Vec<(&str, u32, &str)> = Vec::new();
     for (name, label) in &truth.labels {
-        if let Some(&image) = images.0.get(name.as_str()) {
+        if let Some(&image) = images.images.get(name.as_str()) {
             by_label.entry(label).or_default().insert(image);
+            present.push((name, image, label));
         }
     }
-    let asked: Vec<(&str, u32, &BTreeSet<u32>)> = truth
-        .labels
-        .iter()
-        .filter_map(|(name, label)| {
-            let (image, same) = (*images.0.get(name.as_str())?, by_label.get(label.as_str())?);
-            (same.len() > 1).then_some((name.as_str(), image, same))
-        })
-        .collect();
+    let (asked, alone): (Vec<_>, Vec<_>) = present
+        .into_iter()
+        .map(|(name, image, label)| (name, image, &by_label[label]))
+        .partition(|(_, _, same)| same.len() > 1);
     if asked.is_empty() {
         return Err(Error::Invalid(format!(
             "none of the {} labelled photos is in the database together with another of its label",
             truth.labels.len()
         )));
     }
-    let scores: Vec<(QueryScore, usize)> = asked
+    let scores: Vec<Score> = asked
         .par_iter()
         .map(|&(name, image, same)| {
             let x = match (source, &in_source) {
                 (Some(source), Some(by_name)) => {
-                    let &image = by_name.0.get(name).ok_or_else(|| {
+                    let &image = by_name.images.get(name).ok_or_else(|| {
                         Error::Invalid(format!(
                             "photo {name:?} has no descriptor among those given"
                         ))
@@ -149,9 +184,9 @@ pub fn leave_one_out(
                 _ => database.descriptor(image)?,
             };
             let start = Instant::now();
-            let ranking = database.rank_again(&x, rerank, Some(image))?;
+            let ranking = database.rank_again(&x, &judging.rerank, Some(image))?;
             let rank_ms = start.elapsed().as_secs_f64() * 1e3;
-            let ranks = positive_ranks(ranking.iter().map(|&other| {
+            let judge = |other: u32| {
                 if other == image {
                     Judgement::Ignored
                 } else if same.contains(&other) {
@@ -159,22 +194,44 @@ pub fn leave_one_out(
                 } else {
                     Judgement::Negative
                 }
-            }));
-            let positives = same.len() - 1;
-            let average_precision = average_precision(&ranks, positives);
-            Ok((QueryScore { name: name.to_owned(), average_precision, positives, rank_ms }, 0))
+            };
+            Ok(score(name, &ranking, judge, same.len() - 1, judging.ties, rank_ms))
         })
         .collect::<Result<_>>()?;
-    Ok(report("leave-one-out", database, scores))
+    let alone = alone.into_iter().map(|(name, _, _)| name.to_owned()).collect();
+    Ok(report("leave-one-out", database, judging, alone, scores))
+}
+
+fn score(
+    name: &str,
+    ranking: &[Ranked],
+    judge: impl Fn(u32) -> Judgement,
+    positives: usize,
+    ties: Ties,
+    rank_ms: f64,
+) -> Score {
+    let judged: Vec<(Judgement, bool)> =
+        ranking.iter().map(|ranked| (judge(ranked.image), ranked.tied)).collect();
+    let ranks = |ties| positive_ranks(&judged, ties);
+    let query = QueryScore {
+        name: name.to_owned(),
+        average_precision: average_precision(&ranks(ties), positives),
+        positives,
+        rank_ms,
+    };
+    Score { query, missing: 0, tied: ranks(Ties::Against) != ranks(Ties::For) }
 }
 
 fn report(
     protocol: &'static str,
     database: &dyn Ranking,
-    scores: Vec<(QueryScore, usize)>,
+    judging: &Judging,
+    without_positives: Vec<String>,
+    scores: Vec<Score>,
 ) -> MapReport {
-    let positives_missing = scores.iter().map(|(_, missing)| missing).sum();
-    let queries: Vec<QueryScore> = scores.into_iter().map(|(score, _)| score).collect();
+    let positives_missing = scores.iter().map(|score| score.missing).sum();
+    let tied_queries = scores.iter().filter(|score| score.tied).count();
+    let queries: Vec<QueryScore> = scores.into_iter().map(|score| score.query).collect();
     // In query order, so that the last bits do not depend on threads.
     let sum: f64 = queries.iter().map(|q| q.average_precision).sum();
     MapReport {
@@ -182,28 +239,43 @@ fn report(
         map: sum / queries.len() as f64,
         images: database.keys().len(),
         positives_missing,
+        without_positives,
+        ties: judging.ties,
+        tied_queries,
         rank_ms: queries.iter().map(|q| q.rank_ms).sum::<f64>() / queries.len() as f64,
         queries,
     }
 }
 
-/// Descriptors by query name: by key where the key is a name, else by its stem.
-fn query_descriptors(
+/// Descriptors by query name.
+fn query_descriptors<'n>(
     spec: &DescriptorSpec,
-    names: &BTreeSet<&str>,
+    names: &BTreeSet<&'n str>,
     parts: &[Part],
-) -> Result<HashMap<String, Vec<f32>>> {
-    let mut descriptors = HashMap::new();
+) -> Result<HashMap<&'n str, Vec<f32>>> {
+    let (mut keys, mut places) = (Vec::new(), Vec::new());
     for part in parts {
         require_descriptors(part)?;
         DescriptorSpec::same_or_err(&part.path().display().to_string(), spec, part.spec())?;
         for (image, key) in part.keys()?.into_iter().enumerate() {
-            let name = if names.contains(key.as_str()) { &key } else { stem(&key) };
-            let x = part.read(part.rows_of(image))?;
-            if descriptors.insert(name.to_owned(), x).is_some() {
+            keys.push(key);
+            places.push((part, image));
+        }
+    }
+    let mut descriptors = HashMap::new();
+    for (name, found) in names::find(names, &keys) {
+        match found {
+            Match::One(number) => {
+                let (part, image) = places[number];
+                descriptors.insert(name, part.read(part.rows_of(image))?);
+            }
+            Match::Two(first, second) => {
                 return Err(Error::Invalid(format!(
-                    "{}: a second descriptor for the query {name:?}",
-                    part.path().display()
+                    "query {name:?} is twice among the queries' descriptors: {:?} in {} and {:?} in {}",
+                    keys[first],
+                    places[first].0.path().display(),
+                    keys[second],
+                    places[second].0.path().display()
                 )));
             }
         }
@@ -211,35 +283,55 @@ fn query_descriptors(
     Ok(descriptors)
 }
 
-/// Numbers of the images that the ground truth speaks of. Others may share stems as they like.
-struct ImagesByName<'a>(HashMap<&'a str, u32>);
+/// Numbers of the images that the ground truth speaks of. Others may be named as they like.
+struct ImagesByName<'a> {
+    keys: &'a [String],
+    images: HashMap<&'a str, u32>,
+}
 
 impl<'a> ImagesByName<'a> {
-    fn new(database: &'a dyn Ranking, names: BTreeSet<&str>) -> Result<Self> {
+    fn new(database: &'a dyn Ranking, names: &BTreeSet<&'a str>) -> Result<Self> {
+        let keys = database.keys();
         let mut images = HashMap::new();
-        for (key, image) in database.keys().iter().zip(0u32..) {
-            let name = stem(key);
-            if names.contains(name)
-                && let Some(first) = images.insert(name, image)
-            {
-                return Err(Error::Invalid(format!(
-                    "photo {name:?} of the ground truth is twice in the database: {:?} and {key:?}",
-                    database.keys()[first as usize]
-                )));
-            }
+        for (name, found) in names::find(names, keys) {
+            match found {
+                Match::One(image) => images.insert(name, image as u32),
+                Match::Two(first, second) => {
+                    return Err(Error::Invalid(format!(
+                        "photo {name:?} of the ground truth is twice in the database: {:?} and {:?}; \
+                         name it by its path in the ground truth",
+                        keys[first], keys[second]
+                    )));
+                }
+            };
         }
-        Ok(Self(images))
+        Ok(Self { keys, images })
     }
 
-    fn mark(&self, judgements: &mut [Judgement], names: &BTreeSet<String>, judgement: Judgement) {
+    /// # Errors
+    /// Two names that mean one image.
+    fn mark<'n, N: AsRef<str> + ?Sized + 'n>(
+        &self,
+        judgements: &mut [Judgement],
+        names: impl IntoIterator<Item = &'n N>,
+        judgement: Judgement,
+    ) -> Result<()> {
+        let mut marked: HashMap<u32, &str> = HashMap::new();
         for name in names {
-            if let Some(&image) = self.0.get(name.as_str()) {
-                judgements[image as usize] = judgement;
+            let name = name.as_ref();
+            let Some(&image) = self.images.get(name) else { continue };
+            if let Some(first) = marked.insert(image, name) {
+                return Err(Error::Invalid(format!(
+                    "the ground truth's names {first:?} and {name:?} mean one photo, {:?}",
+                    self.keys[image as usize]
+                )));
             }
+            judgements[image as usize] = judgement;
         }
+        Ok(())
     }
 
     fn missing(&self, names: &BTreeSet<String>) -> usize {
-        names.iter().filter(|name| !self.0.contains_key(name.as_str())).count()
+        names.iter().filter(|name| !self.images.contains_key(name.as_str())).count()
     }
 }

@@ -1,12 +1,13 @@
 //! The list file from which the encoder makes the queries' descriptors.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::container::write_atomically;
 use serde::Serialize;
 
+use super::groundtruth::no_queries;
+use super::names::{self, Match};
 use super::{BoundingBox, GroundTruth};
 use crate::{Error, Result};
 
@@ -29,62 +30,61 @@ struct Line<'a> {
 }
 
 /// Writes `out` (JSON lines `{"path", "key", "box"}` for `ocelli encode --list`), one line per query
-/// of `truth`. Photos are found anywhere under `photos_root` by the stem of their file.
+/// of `truth`. A query's photo is found anywhere under `photos_root` by its path's end, with or
+/// without the file name's ending.
 ///
 /// # Errors
-/// Ground truth without queries, a photo that is not there or that is there twice.
+/// Ground truth without queries, a photo that is not there or that may be one of two.
 pub fn write_query_list(truth: &GroundTruth, photos_root: &Path, out: &Path) -> Result<QueryList> {
-    if truth.queries.is_empty() {
-        return Err(Error::Invalid("the ground truth names no queries".to_owned()));
+    let shown = truth.shown();
+    if shown.is_empty() {
+        return Err(no_queries());
     }
     let root = fs::canonicalize(photos_root).map_err(Error::io("read", photos_root))?;
-    let mut photos: BTreeMap<&str, Vec<PathBuf>> =
-        truth.queries.iter().map(|query| (query.photo.as_str(), Vec::new())).collect();
-    find(&root, &mut photos)?;
+    let mut files = Vec::new();
+    find_files(&root, &mut files)?;
+    let keys = files.iter().map(|file| file.strip_prefix(&root).unwrap_or(file).to_string_lossy());
+    let photos = names::find(&shown.iter().map(|(_, photo, _)| *photo).collect(), keys);
 
     let mut text = Vec::new();
-    for query in &truth.queries {
-        let path = match photos.get(query.photo.as_str()).map(Vec::as_slice) {
-            Some([path]) => path,
-            Some([first, second, ..]) => {
+    for &(name, photo, bounding_box) in &shown {
+        let path = match photos.get(photo) {
+            Some(&Match::One(file)) => &files[file],
+            Some(&Match::Two(first, second)) => {
                 return Err(Error::Invalid(format!(
-                    "query {:?}: its photo is twice there, {} and {}",
-                    query.name,
-                    first.display(),
-                    second.display()
+                    "query {name:?}: its photo is twice there, {} and {}; name it by its path in the \
+                     ground truth",
+                    files[first].display(),
+                    files[second].display()
                 )));
             }
-            _ => {
+            None => {
                 return Err(Error::Invalid(format!(
-                    "query {:?}: expected a photo {:?} under {}, found none",
-                    query.name,
-                    query.photo,
+                    "query {name:?}: expected a photo {photo:?} under {}, found none",
                     root.display()
                 )));
             }
         };
-        let line = Line { path, key: &query.name, bounding_box: query.bounding_box };
+        let line = Line { path, key: name, bounding_box };
         serde_json::to_writer(&mut text, &line)
             .map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))?;
         text.push(b'\n');
     }
     write_atomically(out, &text)?;
-    Ok(QueryList { path: out.to_owned(), queries: truth.queries.len() })
+    Ok(QueryList { path: out.to_owned(), queries: shown.len() })
 }
 
-/// Adds every file under `dir` whose stem is asked for, directories in the order of their names.
-fn find(dir: &Path, photos: &mut BTreeMap<&str, Vec<PathBuf>>) -> Result<()> {
+/// Adds every file under `dir`, directories in the order of their names.
+fn find_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let mut paths = fs::read_dir(dir)
         .and_then(|entries| entries.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>())
         .map_err(Error::io("read", dir))?;
     paths.sort();
     for path in paths {
         if path.is_dir() {
-            find(&path, photos)?;
-        } else if let Some(stem) = path.file_stem().and_then(|s| s.to_str())
-            && let Some(found) = photos.get_mut(stem)
-        {
-            found.push(path);
+            find_files(&path, files)?;
+        } else {
+            files.push(path);
         }
     }
     Ok(())

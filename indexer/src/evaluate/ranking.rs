@@ -20,6 +20,25 @@ pub struct Rerank {
     pub diffusion: Option<Diffusion>,
 }
 
+/// An image in its place of a ranking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranked {
+    /// Its number.
+    pub image: u32,
+    /// Whether nothing but chance puts it behind the one before: their scores are equal.
+    pub tied: bool,
+}
+
+/// Marks as tied what has the score of the one before. Scores that are not numbers are equal.
+fn with_ties(scored: Vec<(f32, u32)>) -> Vec<Ranked> {
+    let mut last = None;
+    let mut tied = |score: f32| {
+        let last = last.replace(score);
+        last.is_some_and(|last: f32| last == score || last.is_nan() && score.is_nan())
+    };
+    scored.into_iter().map(|(score, image)| Ranked { image, tied: tied(score) }).collect()
+}
+
 /// A set of images that can be ranked. Images are numbered 0 to `keys().len()`.
 pub trait Ranking: Sync {
     /// The images' keys by number.
@@ -32,7 +51,7 @@ pub trait Ranking: Sync {
     ///
     /// # Errors
     /// A query of another dimension; a damaged index.
-    fn rank(&self, x: &[f32]) -> Result<Vec<u32>>;
+    fn rank(&self, x: &[f32]) -> Result<Vec<Ranked>>;
 
     /// The descriptor `(dim,)` of an image as it queries: stored, or as the index reconstructs it.
     ///
@@ -48,15 +67,17 @@ pub trait Ranking: Sync {
         self.descriptor(image)
     }
 
-    /// [`Self::rank`] for the query that the expansion of `rerank` makes of `x` and its best images, the best of them
-    /// in the order of its diffusion. For neither does `itself` count (the image that queries, where it is taken out of the
-    /// ranking).
+    /// [`Self::rank`] for the query that the expansion of `rerank` makes of `x` and its best images,
+    /// the best of them in the order of its diffusion. For neither does `itself` count (the image that
+    /// queries, where it is taken out of the ranking). Diffusion cannot tell equal vectors apart: they
+    /// are tied behind it, and nothing else is.
     ///
     /// # Errors
     /// As [`Self::rank`]; what expansion and diffusion refuse.
-    fn rank_again(&self, x: &[f32], rerank: &Rerank, itself: Option<u32>) -> Result<Vec<u32>> {
-        let best = |ranking: &[u32], n| -> Result<(Vec<u32>, Vec<Vec<f32>>)> {
-            let best = ranking.iter().copied().filter(|&image| Some(image) != itself).take(n);
+    fn rank_again(&self, x: &[f32], rerank: &Rerank, itself: Option<u32>) -> Result<Vec<Ranked>> {
+        let best = |ranking: &[Ranked], n| -> Result<(Vec<u32>, Vec<Vec<f32>>)> {
+            let images = ranking.iter().map(|ranked| ranked.image);
+            let best = images.filter(|&image| Some(image) != itself).take(n);
             best.map(|image| Ok((image, self.ranked(image)?))).collect()
         };
         let mut query = x.to_vec();
@@ -70,15 +91,27 @@ pub trait Ranking: Sync {
         if let Some(diffusion) = &rerank.diffusion {
             let (images, vectors) = best(&ranking, diffusion.candidates)?;
             let order = diffusion.order(ocelli_index::simd(), &query, &vectors)?;
-            let places = ranking.iter_mut().filter(|image| Some(**image) != itself);
-            places.zip(order).for_each(|(place, hit)| *place = images[hit]);
+            let mut last: Option<&[f32]> = None;
+            let mut order = order.into_iter();
+            for place in &mut ranking {
+                if Some(place.image) == itself {
+                    // It belongs to the group around it, and is taken out.
+                    place.tied = true;
+                } else if let Some(hit) = order.next() {
+                    let tied = last.replace(&vectors[hit]) == Some(&vectors[hit]);
+                    *place = Ranked { image: images[hit], tied };
+                } else if last.take().is_some() {
+                    // The first behind the candidates.
+                    place.tied = false;
+                }
+            }
         }
         Ok(ranking)
     }
 }
 
 /// Exact scores of float descriptors: inner product for those of a network, L2 distance for vectors from
-/// elsewhere, as `train` chooses unless told otherwise. Ties go to the earlier image.
+/// elsewhere, as `train` chooses unless told otherwise.
 pub struct ExactRanking {
     keys: Vec<String>,
     spec: DescriptorSpec,
@@ -134,7 +167,7 @@ impl Ranking for ExactRanking {
         &self.spec
     }
 
-    fn rank(&self, x: &[f32]) -> Result<Vec<u32>> {
+    fn rank(&self, x: &[f32]) -> Result<Vec<Ranked>> {
         let dim = self.spec.dim();
         if x.len() != dim {
             return Err(Error::Invalid(format!("query: expected {dim} values, found {}", x.len())));
@@ -147,7 +180,7 @@ impl Ranking for ExactRanking {
         let mut scored: Vec<(f32, u32)> =
             ranked.chunks_exact(dim).zip(0u32..).map(|(row, image)| (cost(row), image)).collect();
         scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        Ok(scored.into_iter().map(|(_, image)| image).collect())
+        Ok(with_ties(scored))
     }
 
     fn descriptor(&self, image: u32) -> Result<Vec<f32>> {
@@ -196,7 +229,7 @@ impl Ranking for IndexRanking {
         &self.snapshot.model().parts().spec
     }
 
-    fn rank(&self, x: &[f32]) -> Result<Vec<u32>> {
+    fn rank(&self, x: &[f32]) -> Result<Vec<Ranked>> {
         let params = SearchParams {
             k: self.keys.len(),
             nprobe: self.snapshot.model().parts().nlist,
@@ -205,16 +238,17 @@ impl Ranking for IndexRanking {
             ..SearchParams::default()
         };
         let hits = self.snapshot.search(x, &params)?.hits;
-        hits.iter()
-            .map(|hit| {
-                self.image_of.get(&hit.id).copied().ok_or_else(|| {
-                    Error::Invalid(format!(
-                        "the search answered id {}, which no shard holds",
-                        hit.id
-                    ))
-                })
+        let scored: Vec<(f32, u32)> = hits
+            .iter()
+            .map(|hit| match self.image_of.get(&hit.id) {
+                Some(&image) => Ok((hit.score, image)),
+                None => Err(Error::Invalid(format!(
+                    "the search answered id {}, which no shard holds",
+                    hit.id
+                ))),
             })
-            .collect()
+            .collect::<Result<_>>()?;
+        Ok(with_ties(scored))
     }
 
     fn descriptor(&self, image: u32) -> Result<Vec<f32>> {

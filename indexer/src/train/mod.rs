@@ -10,7 +10,7 @@ use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::faiss::OpqOptions;
-use crate::sample::{common_spec, count_rows, gather_rows};
+use crate::sample::{common_spec, count_distinct, count_rows, gather_rows};
 use crate::{Error, ProgressFn, Result};
 use steps::{Rows, Stages, Transform};
 
@@ -120,6 +120,8 @@ pub fn auto_nlist(rows: usize) -> usize {
 pub struct TrainReport {
     /// Rows trained on, and rows that the parts held.
     pub rows: usize,
+    /// How many of the rows trained on differ from each other. Copies teach nothing.
+    pub rows_distinct: usize,
     /// Rows of all parts.
     pub rows_available: usize,
     /// Dimension of the vectors.
@@ -170,7 +172,7 @@ fn as_object<S: Serializer>(
 ///
 /// # Errors
 /// Parts of different specs; `m` that does not divide the dimension or is too large; `nlist`, `ksub` or
-/// `pca` out of range; fewer than 39 rows per codeword or coarse centroid, unless forced; a part that
+/// `pca` out of range; fewer than 39 different rows per codeword or coarse centroid, unless forced; a part that
 /// cannot be read; FAISS's own.
 pub fn train(
     parts: &[Part],
@@ -197,6 +199,8 @@ pub fn train(
     let mut stages = Stages { progress, seconds: Vec::new() };
     let (x, n) = stages
         .time("read", 0, |_| gather_rows(parts, options.max_rows, u64::from(options.seed)))?;
+    let rows_distinct = pool.install(|| count_distinct(&x, dim));
+    check_rows(options, rows_distinct, n)?;
     let (transform, z, coarse, quantizer) = pool.install(|| {
         let x = Rows { x, d: dim };
         let transform = Transform::learn(&x, options, &mut stages)?;
@@ -224,6 +228,7 @@ pub fn train(
     })?;
     let report = TrainReport {
         rows: n,
+        rows_distinct,
         rows_available,
         dim,
         nlist,
@@ -295,17 +300,29 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             hint: String::new(),
         });
     }
+    check_rows(options, rows, rows)
+}
+
+/// Refuses fewer than 39 different rows for each codeword and coarse centroid, unless forced.
+///
+/// `distinct` of the `rows` differ from each other.
+fn check_rows(options: &TrainOptions, distinct: usize, rows: usize) -> Result<()> {
+    let TrainOptions { nlist, ksub, force, .. } = *options;
     let needed = ROWS_PER_CENTROID * ksub.max(nlist);
-    if rows < needed && !options.force {
-        let of = if nlist > ksub { format!("nlist {nlist}") } else { format!("{ksub} codewords") };
-        return Err(Error::TooFewRows {
-            what: format!("training with {of} ({ROWS_PER_CENTROID} rows each)"),
-            needed,
-            found: rows,
-            hint: "; give more images or their region vectors, or --force".to_owned(),
-        });
+    if distinct >= needed || force {
+        return Ok(());
     }
-    Ok(())
+    let of = if nlist > ksub { format!("nlist {nlist}") } else { format!("{ksub} codewords") };
+    let copies = match rows - distinct {
+        0 => String::new(),
+        copies => format!(" that differ; {copies} more are copies of these"),
+    };
+    Err(Error::TooFewRows {
+        what: format!("training with {of} ({ROWS_PER_CENTROID} rows each)"),
+        needed,
+        found: distinct,
+        hint: format!("{copies}; give more images or their region vectors, or --force"),
+    })
 }
 
 /// Words for an `m` that does not divide the dimension: what does, and to what a PCA would have to reduce.

@@ -75,7 +75,8 @@ fn equal_bytes_whatever_the_threads_and_every_row_is_found() {
     let row = snapshot.find_key("b300.jpg").unwrap().unwrap();
     assert_eq!(snapshot.id(row).unwrap(), 1000);
     let ranking = IndexRanking::new(snapshot).unwrap();
-    let mut all = ranking.rank(&[0.5; DIM]).unwrap();
+    let ranked = ranking.rank(&[0.5; DIM]).unwrap();
+    let mut all: Vec<u32> = ranked.iter().map(|ranked| ranked.image).collect();
     all.sort_unstable();
     assert_eq!(all, (0..1001).collect::<Vec<u32>>());
 }

@@ -149,6 +149,18 @@ fn every_option_makes_a_model_of_the_data() {
     }
 }
 
+/// Copies of a few rows are as little to train on as the few rows alone.
+#[test]
+fn copies_do_not_count_as_rows() {
+    let dir = tempdir().unwrap();
+    let parts = [regions(&dir.path().join("a.part"), &clustered(10, 4, 1).repeat(1_000), 4)];
+    let error = train(&parts, &OPTIONS, &silent).unwrap_err().to_string();
+    assert!(error.contains("at least 9984 rows, found 10 that differ"), "{error}");
+    assert!(error.contains("9990 more are copies of these"), "{error}");
+    let forced = train(&parts, &TrainOptions { force: true, ..OPTIONS }, &silent).unwrap().1;
+    assert_eq!((forced.rows, forced.rows_distinct), (10_000, 10));
+}
+
 /// Many equal rows, rows of zeros, fewer rows than codewords: poor models, but models.
 #[test]
 fn degenerate_data_make_a_valid_model() {

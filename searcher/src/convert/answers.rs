@@ -1,12 +1,11 @@
 //! Answers as messages.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ocelli_index::{Metric, StageTimes};
 use ocelli_proto::v1;
 
-use crate::root::Merged;
+use crate::root::{Faults, Merged};
 use crate::service::{Answer, BatchAnswer, Change, Generations, IndexState, Vectors, Waits};
 
 /// Hits of one response of a range search.
@@ -152,12 +151,17 @@ pub fn status(state: IndexState) -> v1::IndexStatus {
         faults: faults(state.faults),
         retired: saturate(state.retired),
         reload_error: state.reload_error,
+        kept: faults(state.kept),
     }
 }
 
 /// Shards that fail.
-pub fn faults(faults: BTreeMap<String, String>) -> Vec<v1::ShardFault> {
-    faults.into_iter().map(|(shard, message)| v1::ShardFault { shard, message }).collect()
+pub fn faults(faults: Faults) -> Vec<v1::ShardFault> {
+    let fault = |(shard, (reason, message))| {
+        let reason = v1::ErrorReason::into(reason);
+        v1::ShardFault { shard, message, reason }
+    };
+    faults.into_iter().map(fault).collect()
 }
 
 /// The generations of an index.

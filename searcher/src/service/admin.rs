@@ -1,6 +1,5 @@
 //! Which generation of an index answers, and whether traffic should come here.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use ocelli_proto::v1::ErrorReason;
 use super::Searcher;
 use super::index::{Demand, Slot};
 use crate::error::{Error, Result};
+use crate::root::Faults;
 
 /// How often it is looked whether queries still run.
 const DRAIN: Duration = Duration::from_millis(10);
@@ -33,7 +33,9 @@ pub struct IndexState {
     /// Shards of the generation.
     pub shards: usize,
     /// Those of them that fail, by name, each with the reason.
-    pub faults: BTreeMap<String, String>,
+    pub faults: Faults,
+    /// Files that answer although they cannot be opened again.
+    pub kept: Faults,
     /// Earlier generations that queries still run on.
     pub retired: usize,
     /// Why the newest attempt to open the current generation failed; empty if it did not.
@@ -62,7 +64,7 @@ pub struct Change {
     /// Time for opening and warming it.
     pub open_time: Duration,
     /// Shards that fail.
-    pub faults: BTreeMap<String, String>,
+    pub faults: Faults,
 }
 
 impl Searcher {
@@ -198,6 +200,7 @@ fn state(slot: &Slot) -> IndexState {
         spec: index.spec,
         shards: index.files.len(),
         faults: index.root.faults(),
+        kept: index.kept.clone(),
         retired: slot.retired(),
         reload_error: slot.reload_error(),
     }

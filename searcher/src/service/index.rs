@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use ocelli_index::{Hash, IndexDir, Metric, Refinement, Row, Scratch, SearchParams, Snapshot};
+use ocelli_index::{
+    Hash, IndexDir, Metric, Refinement, Row, Scratch, SearchParams, ShardFailure, Snapshot,
+};
 use ocelli_proto::status::Code;
 
 use crate::error::{Error, Result};
+use crate::leaf::Leaf;
 use crate::pool::Work;
-use crate::root::{Root, RootParams};
+use crate::root::{Faults, Root, RootParams};
 
 /// How often it is looked whether the last query on an earlier generation has ended.
 const RETIRE: Duration = Duration::from_millis(20);
@@ -33,18 +36,25 @@ pub struct OpenIndex {
     pub(super) refined: bool,
     pub(super) metric: Metric,
     pub(super) root: Arc<Root>,
+    /// Files that answer although they cannot be opened again.
+    pub(super) kept: Faults,
+    snapshot: Arc<Snapshot>,
     /// The shards' files as they were opened.
     pub(super) files: BTreeMap<String, (PathBuf, Option<FileIdentity>)>,
     pub(super) open_time: Duration,
 }
 
-/// What tells one file of a name from another: device, inode, size, time of change in nanoseconds.
-pub(super) type FileIdentity = (u64, u64, u64, i64, i64);
+/// What tells one file of a name from another, or that somebody allowed it: device, inode, size, and in nanoseconds
+/// when its bytes and when its permissions were changed.
+pub(super) type FileIdentity = (u64, u64, u64, i128, i128);
 
 /// The file at `path` as it is now.
 pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
     let found = fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+    let time = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    let written = time(found.mtime(), found.mtime_nsec());
+    let changed = time(found.ctime(), found.ctime_nsec());
+    Some((found.dev(), found.ino(), found.len(), written, changed))
 }
 
 /// How a generation is opened.
@@ -52,7 +62,8 @@ pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
 pub(super) enum Demand {
     /// Every shard sound, or none of them is taken.
     Whole,
-    /// As far as it goes: a shard that fails does so alone.
+    /// As far as it goes: a shard that fails does so alone, and one whose file cannot be opened again answers from the
+    /// mapping that there is.
     Degraded,
 }
 
@@ -65,12 +76,16 @@ impl OpenIndex {
         generation: Option<u64>,
         demand: Demand,
         warm: bool,
+        before: Option<&OpenIndex>,
     ) -> ocelli_index::Result<OpenIndex> {
         let start = Instant::now();
         let dir = IndexDir::open(folder)?;
         let snapshot = match demand {
             Demand::Whole => Snapshot::open(folder, generation)?,
-            Demand::Degraded => Snapshot::open_degraded(folder, generation)?,
+            Demand::Degraded => {
+                let before = before.map(|index| &*index.snapshot);
+                Snapshot::open_degraded(folder, generation, before)?
+            }
         };
         let mut files = BTreeMap::new();
         for entry in &snapshot.generation().shards {
@@ -86,10 +101,21 @@ impl OpenIndex {
         if demand == Demand::Whole && !failures.is_empty() {
             return Err(failures.swap_remove(0).error);
         }
-        let mut faults = BTreeMap::new();
-        for failure in failures {
-            tracing::error!(index = name, shard = failure.name, error = %failure.error, "a shard fails");
-            faults.insert(failure.name, failure.error.to_string());
+        let faults = told(failures);
+        for (shard, (reason, error)) in &faults {
+            let reason = reason.as_str_name();
+            tracing::error!(index = name, shard, reason, error, "a shard fails");
+        }
+        let kept = told(snapshot.kept().to_vec());
+        for (shard, (reason, error)) in &kept {
+            let reason = reason.as_str_name();
+            tracing::warn!(
+                index = name,
+                shard,
+                reason,
+                error,
+                "a file cannot be opened again; its mapping goes on"
+            );
         }
         let model = snapshot.model();
         let parts = model.parts();
@@ -111,7 +137,9 @@ impl OpenIndex {
         );
         let (dim, nlist, metric) = (parts.dim, parts.nlist, parts.metric);
         let (rows, refined) = (snapshot.rows(), snapshot.refinement().is_some());
-        let root = Arc::new(Root::new(vec![Arc::new(snapshot)], metric, faults));
+        let snapshot = Arc::new(snapshot);
+        let leaf: Arc<dyn Leaf> = Arc::<Snapshot>::clone(&snapshot);
+        let root = Arc::new(Root::new(vec![leaf], metric, faults));
         Ok(OpenIndex {
             name: name.to_owned(),
             generation,
@@ -122,6 +150,8 @@ impl OpenIndex {
             refined,
             metric,
             root,
+            kept,
+            snapshot,
             files,
             open_time: start.elapsed(),
         })
@@ -138,6 +168,15 @@ impl OpenIndex {
         let codes = u128::from(self.rows) * u128::from(lists) / self.nlist.max(1) as u128;
         Work { queries: 1, codes: usize::try_from(codes).unwrap_or(usize::MAX) }
     }
+}
+
+/// Failures by name, with their reasons.
+fn told(failures: Vec<ShardFailure>) -> Faults {
+    let told = |failure: ShardFailure| {
+        let error = Error::from(failure.error);
+        (failure.name, (error.reason, error.message))
+    };
+    failures.into_iter().map(told).collect()
 }
 
 /// Searches a few of the snapshot's own vectors, so that what is made when it is first needed is there.
@@ -170,7 +209,7 @@ pub struct Slot {
 impl Slot {
     /// Opens the current generation of the index in `folder`. Blocking.
     pub(super) fn open(name: &str, folder: &Path, warm: bool) -> ocelli_index::Result<Slot> {
-        let index = OpenIndex::open(name, folder, None, Demand::Degraded, warm)?;
+        let index = OpenIndex::open(name, folder, None, Demand::Degraded, warm, None)?;
         Ok(Slot {
             name: name.to_owned(),
             folder: folder.to_owned(),
@@ -209,12 +248,20 @@ impl Slot {
         demand: Demand,
     ) -> Result<OpenIndex> {
         let (name, folder, warm) = (self.name.clone(), self.folder.clone(), self.warm);
+        let before = self.current();
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("open-index".to_owned());
         let spawned = thread.spawn(move || {
             // Of this thread alone, on Linux: searches go first. Where it is refused, it is as before.
             let _ = rustix::process::nice(19);
-            let _ = sender.send(OpenIndex::open(&name, &folder, generation, demand, warm));
+            let _ = sender.send(OpenIndex::open(
+                &name,
+                &folder,
+                generation,
+                demand,
+                warm,
+                Some(&before),
+            ));
         });
         spawned.map_err(|error| {
             Error::new(Code::Internal, format!("cannot start a thread to open the index: {error}"))

@@ -26,8 +26,8 @@ impl Searcher {
         }
     }
 
-    /// Looks at every index once: opens it again if another generation is current on disk, or if a damaged
-    /// shard's file is another one than before, or if a shard's file is gone, which then fails alone. Queries go on
+    /// Looks at every index once: opens it again if another generation is current on disk, or if the file
+    /// of a shard that fails, or could not be opened again, has changed, or if a shard's file is gone, which then fails alone. Queries go on
     /// meanwhile.
     pub async fn look(self: &Arc<Self>) {
         for name in self.indexes.keys().cloned().collect::<Vec<_>>() {
@@ -59,12 +59,16 @@ fn look_at(slot: &Slot) -> Found {
     let readable = matches!(on_disk, Ok(Some(_)));
     let faults = current.root.faults();
     for (shard, (path, before)) in &current.files {
-        if faults.contains_key(shard) {
+        let (fails, kept) = (faults.contains_key(shard), current.kept.contains_key(shard));
+        if fails || kept {
             let now = identity(path);
             if now.is_some() && now != *before {
-                return Found::Reload("the file of a shard that failed is another one now");
+                return Found::Reload(
+                    "the file of a shard that failed, or could not be opened again, has changed",
+                );
             }
-        } else if readable && before.is_some() && is_gone(path) {
+        }
+        if !fails && readable && (kept || before.is_some()) && is_gone(path) {
             // What is mapped would answer until the process ends, and be missed when it starts again.
             return Found::Reload("the file of a shard is gone");
         }

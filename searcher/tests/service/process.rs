@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use ocelli_index::Snapshot;
+use ocelli_index::{IndexDir, Snapshot};
 use ocelli_proto::client::ClientSecurity;
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
@@ -377,7 +378,8 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
         }
         let status = client.search(query()).await.expect_err(way);
         assert_eq!(status.code(), Code::DataLoss, "{way}: {status}");
-        assert_eq!(reason(&status).0, ErrorReason::FileDamaged);
+        let want = if way == "cut" { ErrorReason::FileDamaged } else { ErrorReason::FileMissing };
+        assert_eq!(reason(&status).0, want);
         assert!(status.message().contains(&name), "{status}");
         let partial = v1::SearchRequest { allow_partial: true, with_keys: true, ..query() };
         let answer = client.search(partial).await?.into_inner();
@@ -390,5 +392,95 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
         assert!(soon(sound).await?, "{way}: {}", server.log());
         assert_eq!(client.search(query()).await?.into_inner().ids, whole, "{way}");
     }
+    server.check_alive()
+}
+
+/// A shard's file that the operating system does not give any more is neither damaged nor gone: what is mapped answers,
+/// status says that it would not open again, and a reload changes nothing. Who starts then gets another reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shards = build(folder.path())?;
+    let name = shards[1].file_name().and_then(|n| n.to_str()).context("a name")?.to_owned();
+    let x = numbers(5, DIM);
+    let whole = expected(&Snapshot::open(folder.path(), None)?, &x)?.0;
+    let mut server = Process::start(folder.path(), &[("WATCH_MS", "100")])?;
+    let mut client = server.client().await?;
+    let mut admin = server.admin().await?;
+    let query = || one(vector(x.clone()));
+    let state = |mut admin: AdminServiceClient<Channel>| async move {
+        let status = admin.get_status(v1::GetStatusRequest {}).await?.into_inner();
+        let index = &status.indexes[0];
+        let told = |faults: &[v1::ShardFault]| {
+            Vec::from_iter(faults.iter().map(|fault| (fault.shard.clone(), fault.reason())))
+        };
+        Ok::<_, anyhow::Error>((told(&index.faults), told(&index.kept)))
+    };
+    let refused = vec![(name.clone(), ErrorReason::FileRefused)];
+    // Permissions, where they hold for this user; and a link to itself, which nobody can open.
+    let aside = folder.path().join("aside");
+    let mode = |mode| fs::set_permissions(&shards[1], fs::Permissions::from_mode(mode));
+    for way in ["permissions", "link"] {
+        if way == "permissions" {
+            mode(0)?;
+            if fs::File::open(&shards[1]).is_ok() {
+                eprintln!("skipped: this user may read every file");
+                mode(0o644)?;
+                continue;
+            }
+        } else {
+            fs::rename(&shards[1], &aside)?;
+            std::os::unix::fs::symlink(&shards[1], &shards[1])?;
+        }
+        let reloaded = admin.reload(v1::ReloadRequest::default()).await?.into_inner();
+        assert_eq!(reloaded.faults, [], "{way}");
+        assert_eq!(state(admin.clone()).await?, (Vec::new(), refused.clone()), "{way}");
+        let answer = client.search(query()).await?.into_inner();
+        assert_eq!(answer.ids, whole, "{way}");
+        assert!(answer.shards.context("shards")?.failed.is_empty());
+
+        // A server that starts now has no mapping of it.
+        let mut late = Process::start(folder.path(), &[("WATCH_MS", "100")])?;
+        let (mut late_client, late_admin) = (late.client().await?, late.admin().await?);
+        let status = late_client.search(query()).await.expect_err(way);
+        assert_eq!(status.code(), Code::FailedPrecondition, "{way}: {status}");
+        assert_eq!(reason(&status).0, ErrorReason::FileRefused);
+        assert!(status.message().contains(&name), "{status}");
+        assert_eq!(state(late_admin.clone()).await?, (refused.clone(), Vec::new()), "{way}");
+        let partial = v1::SearchRequest { allow_partial: true, ..query() };
+        let answer = late_client.search(partial).await?.into_inner();
+        assert_eq!(answer.shards.context("shards")?.failed, std::slice::from_ref(&name), "{way}");
+
+        if way == "permissions" {
+            mode(0o644)?;
+        } else {
+            fs::rename(&aside, &shards[1])?;
+        }
+        let nothing = || async { Ok(state(admin.clone()).await? == (Vec::new(), Vec::new())) };
+        assert!(soon(nothing).await?, "{way}: {}", server.log());
+        let nothing = || async { Ok(state(late_admin.clone()).await? == (Vec::new(), Vec::new())) };
+        assert!(soon(nothing).await?, "{way}: {}", late.log());
+        assert_eq!(late_client.search(query()).await?.into_inner().ids, whole, "{way}");
+        late.check_alive()?;
+    }
+    // What cannot be written is no loss of data either: the lock of the directory cannot be made.
+    let lock = folder.path().join(".lock");
+    let _ = fs::remove_file(&lock);
+    std::os::unix::fs::symlink(&lock, &lock)?;
+    let number = {
+        let index = IndexDir::open(folder.path())?;
+        index.current()?.context("a generation")?.number
+    };
+    let wanted = v1::ActivateGenerationRequest {
+        expected: number,
+        generation: number,
+        ..Default::default()
+    };
+    let status = admin.activate_generation(wanted).await.expect_err("no lock");
+    assert_eq!(
+        (status.code(), reason(&status).0),
+        (Code::FailedPrecondition, ErrorReason::FileRefused)
+    );
+    assert_eq!(client.search(query()).await?.into_inner().ids, whole);
     server.check_alive()
 }

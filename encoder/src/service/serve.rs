@@ -1,0 +1,168 @@
+//! The server around an encoder, from the first connection to the last.
+
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
+use ocelli_proto::security::{Security, SecurityConfig};
+use ocelli_proto::server::{Health, Server, announce, shutdown_signal};
+use ocelli_proto::status::Code;
+use ocelli_proto::v1::ErrorReason;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use super::{Encoder, EncoderOptions, Metrics, ServiceError, grpc};
+use crate::pipeline::Pipeline;
+use crate::views::ViewOptions;
+
+/// When a client that comes before the network is read may ask again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How the service runs.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Address and port; port 0 takes a free one.
+    pub listen: String,
+    /// Threads, batches and queue.
+    pub encoder: EncoderOptions,
+    /// The largest request in bytes.
+    pub max_message_bytes: usize,
+    /// Time for running requests to end at shutdown.
+    pub drain_timeout: Duration,
+    /// The endpoint for Prometheus.
+    pub metrics: MetricsConfig,
+    /// TLS and tokens.
+    pub security: SecurityConfig,
+}
+
+/// The place of an encoder whose network may still be on its way from the disk.
+pub struct Slot {
+    encoder: OnceLock<Arc<Encoder>>,
+    begun: Instant,
+    stopping: watch::Sender<bool>,
+}
+
+impl Slot {
+    /// A place that [`fill`](Slot::fill) fills.
+    #[must_use]
+    pub fn empty() -> Slot {
+        let stopping = watch::Sender::new(false);
+        Slot { encoder: OnceLock::new(), begun: Instant::now(), stopping }
+    }
+
+    /// Puts the encoder in its place. A second one is dropped.
+    pub fn fill(&self, encoder: Arc<Encoder>) {
+        let _ = self.encoder.set(encoder);
+    }
+
+    /// The encoder.
+    ///
+    /// # Errors
+    /// `Unavailable` with the reason NOT_READY while the network is being read.
+    pub fn get(&self) -> Result<&Arc<Encoder>, ServiceError> {
+        self.encoder.get().ok_or_else(|| {
+            let seconds = self.begun.elapsed().as_secs();
+            let message = format!("the network is still being read, since {seconds} s");
+            ServiceError {
+                reason: ErrorReason::NotReady,
+                retry_after: Some(RETRY_AFTER),
+                ..ServiceError::new(Code::Unavailable, message)
+            }
+        })
+    }
+
+    /// Whether the service wants traffic: the network is read, and nobody has stopped it.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.encoder.get().is_some() && !*self.stopping.borrow()
+    }
+
+    /// Ends the reading of streams: what was read is still answered.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Becomes true when [`stop`](Slot::stop) is called.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. It listens at once; `open` reads the network meanwhile, on a thread of its own. Until
+/// that is done health says NOT_SERVING, and requests are told so (UNAVAILABLE, NOT_READY). Then it writes
+/// `listening on ADDRESS` to standard output.
+///
+/// Threads may still compute what nobody waits for when this returns, or read the network: the process should leave
+/// without running destructors.
+///
+/// # Errors
+/// A port in use, an address that is not secured as it must be, and what `open` returns.
+pub async fn serve(
+    options: ServeOptions,
+    open: impl FnOnce() -> Result<(Pipeline, ViewOptions)> + Send + 'static,
+) -> Result<()> {
+    let stop = shutdown_signal()?;
+    let security = Security::open(&options.security)?;
+    let certificates = security.certificates();
+    let server = Server::bind(&options.listen).await?.secured(security)?.starting();
+    let endpoint = Endpoint::bind(&options.metrics).await?;
+    let metrics = Metrics::new(options.encoder.workers);
+    let mut registry = Registry::default();
+    let rpc = Rpc::register(&mut registry);
+    metrics.register(&mut registry);
+    registry.register_collector(Box::new(certificates));
+    let slot = Arc::new(Slot::empty());
+    if let Some(endpoint) = endpoint {
+        let slot = Arc::clone(&slot);
+        tokio::spawn(endpoint.serve(registry, move || slot.ready()));
+    }
+    let address = server.address();
+    tracing::info!(%address, "reading the network: NOT_SERVING until it is ready");
+    let encoder = options.encoder;
+    let loading = tokio::task::spawn_blocking(move || {
+        let (pipeline, view_options) = open()?;
+        let started = Encoder::counting(&pipeline, &view_options, encoder, metrics)?;
+        tracing::info!(spec = %started.spec().hash(), device = %pipeline.network().device(), workers = encoder.workers, "ready");
+        anyhow::Ok(started)
+    });
+    let health = server.health();
+    let mut failed = None;
+    let until = async {
+        let loaded = async { loading.await.context("the thread that reads the network")? };
+        if let Err(error) = until_stopped(&slot, &health, loaded, stop, || announce(address)).await
+        {
+            failed = Some(error);
+        }
+        slot.stop();
+    };
+    let routes = grpc::routes(Arc::clone(&slot), options.max_message_bytes);
+    let server = server.observed(rpc, None);
+    server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, until).await?;
+    // Kept for ever: dropped, it would wait for threads, which may compute for seconds what nobody waits for.
+    std::mem::forget(slot);
+    failed.map_or(Ok(()), Err)
+}
+
+/// Fills `slot` when the encoder is `loaded`, says so, and waits for `stop`.
+async fn until_stopped(
+    slot: &Slot,
+    health: &Health,
+    loaded: impl Future<Output = Result<Encoder>>,
+    stop: impl Future<Output = ()>,
+    announce: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    tokio::pin!(stop);
+    let encoder = tokio::select! {
+        () = &mut stop => return Ok(()),
+        loaded = loaded => loaded?,
+    };
+    slot.fill(Arc::new(encoder));
+    for name in grpc::SERVICE_NAMES.into_iter().chain([""]) {
+        health.set(name, true).await;
+    }
+    announce()?;
+    stop.await;
+    Ok(())
+}

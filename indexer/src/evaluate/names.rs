@@ -1,0 +1,111 @@
+//! Which photo a name of the ground truth means.
+
+use std::collections::{BTreeSet, HashMap};
+
+/// What a name means among some keys, by their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    /// One key.
+    One(usize),
+    /// At least these two; the name does not say which.
+    Two(usize, usize),
+}
+
+/// Looks up `names` among `keys`; a name that means none is left out.
+///
+/// A name means the key that equals it. Where no key does, it means the keys that end in it at a
+/// folder's border, with or without the file name's ending: `001`, `001.jpg` and `a/001` mean
+/// `photos/a/001.jpg`, and `b/001` does not.
+pub(super) fn find<'n, K: AsRef<str>>(
+    names: &BTreeSet<&'n str>,
+    keys: impl IntoIterator<Item = K>,
+) -> HashMap<&'n str, Match> {
+    let mut exact: HashMap<&str, Match> = HashMap::new();
+    let mut loose: HashMap<&str, Match> = HashMap::new();
+    for (number, key) in keys.into_iter().enumerate() {
+        let key = key.as_ref();
+        for spelling in spellings(key) {
+            let Some(&name) = names.get(spelling) else { continue };
+            let found = if spelling.len() == key.len() { &mut exact } else { &mut loose };
+            found
+                .entry(name)
+                .and_modify(|found| {
+                    if let Match::One(first) = *found
+                        && first != number
+                    {
+                        *found = Match::Two(first, number);
+                    }
+                })
+                .or_insert(Match::One(number));
+        }
+    }
+    loose.extend(exact);
+    loose
+}
+
+/// The key, its ends behind each slash, and each of these without the file name's ending.
+fn spellings(key: &str) -> impl Iterator<Item = &str> {
+    let starts = [0].into_iter().chain(key.match_indices('/').map(|(slash, _)| slash + 1));
+    starts.flat_map(move |start| {
+        let end = &key[start..];
+        let short = &end[..end.len() - ending(key).len()];
+        [Some(end), (short.len() < end.len()).then_some(short)].into_iter().flatten()
+    })
+}
+
+/// The file name's ending with its dot; none of a name that has no dot but its first sign.
+fn ending(key: &str) -> &str {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    match name.rfind('.') {
+        None | Some(0) => "",
+        Some(dot) => &name[dot..],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_means_the_end_of_a_path() {
+        let keys = ["x/a/001.jpg", "x/b/001.jpg", "001.jpg", "c/002", "d/paris_0.1.png", ".hidden"];
+        let names = [
+            "001",
+            "001.jpg",
+            "a/001",
+            "b/001.jpg",
+            "x/a/001.jpg",
+            "1.jpg",
+            "002",
+            "paris_0.1",
+            "paris_0",
+            ".hidden",
+            "c/001",
+            "",
+        ];
+        let found = find(&names.into_iter().collect(), keys);
+        for (name, expected) in [
+            ("001", Some(Match::Two(0, 1))),
+            ("001.jpg", Some(Match::One(2))),
+            ("a/001", Some(Match::One(0))),
+            ("b/001.jpg", Some(Match::One(1))),
+            ("x/a/001.jpg", Some(Match::One(0))),
+            ("1.jpg", None),
+            ("002", Some(Match::One(3))),
+            ("paris_0.1", Some(Match::One(4))),
+            ("paris_0", None),
+            (".hidden", Some(Match::One(5))),
+            ("c/001", None),
+            ("", None),
+        ] {
+            assert_eq!(found.get(name).copied(), expected, "{name:?}");
+        }
+    }
+
+    /// The same key twice is no answer, even though it equals the name.
+    #[test]
+    fn equal_keys_are_two() {
+        let found = find(&["a.jpg"].into_iter().collect(), ["a.jpg", "b/a.jpg", "a.jpg"]);
+        assert_eq!(found["a.jpg"], Match::Two(0, 2));
+    }
+}
