@@ -176,8 +176,8 @@ const OTHERS: [&str; 4] = ["photos", "list", "tar", "regions"];
 /// Columns of --parquet.
 #[derive(Args)]
 struct ColumnArgs {
-    /// --parquet: column of the images, binary (a file's bytes) or text (its path) [default: image, else
-    /// image.bytes]
+    /// --parquet: column of the images: binary (a file's bytes), text (its path), or a struct of bytes and
+    /// path [default: image]
     #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
     image_column: Option<String>,
     /// --parquet: column of the keys [default: the path, or FILE#ROW]

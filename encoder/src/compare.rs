@@ -86,7 +86,10 @@ pub fn compare(a: &Path, b: &Path) -> Result<Compared> {
         }
         let rows = [a.rows_of(image), b.rows_of(image)];
         if rows[0] != rows[1] {
-            return differ(&format!("rows of {}", ocelli_text::quoted(&keys[0])), rows.map(|rows| format!("{rows:?}")));
+            return differ(
+                &format!("rows of {}", ocelli_text::quoted(&keys[0])),
+                rows.map(|rows| format!("{rows:?}")),
+            );
         }
         let [of_a, of_b] = rows;
         match a.kind() {

@@ -9,6 +9,8 @@
 mod error;
 #[path = "../../indexer/src/import/parquet_file.rs"]
 mod parquet_file;
+#[path = "../../indexer/src/import/rows.rs"]
+mod rows;
 
 use std::panic;
 use std::sync::Once;
@@ -43,14 +45,15 @@ fuzz_target!(|bytes: &[u8]| {
     let checks = Checks { zero_norm: which & 8 != 0 };
     let Ok(parquet) = ParquetFile::open(&path, &columns, checks) else { return };
     let dim = parquet.dim();
-    assert!(dim > 0 && parquet.rows() > 0);
     let mut rows = 0;
-    let all = parquet.for_each(7, |first, block| {
-        assert_eq!(first, rows);
-        let n = block.x.len() / dim;
+    let all = parquet.for_each(7, |block| {
+        assert_eq!(block.first, rows);
+        let n = block.n;
         assert!(block.x.len() == n * dim && block.x.iter().all(|x| x.is_finite()));
         assert!(block.ids.is_none_or(|ids| ids.len() == n));
         assert!(block.keys.is_none_or(|keys| keys.len() == n));
+        assert!(block.bad.iter().all(|bad| (rows..rows + n).contains(&bad.row)));
+        assert!(dim > 0 || block.bad.len() == n);
         rows += n;
         Ok(())
     });

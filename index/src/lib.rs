@@ -28,6 +28,7 @@ pub mod part;
 pub mod range;
 mod ranked;
 pub mod refine;
+pub mod rejected;
 pub mod search;
 pub mod shard;
 pub mod snapshot;
@@ -58,6 +59,7 @@ pub use part::{
 };
 pub use range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use refine::{REFINE_KSUB, RefineKind, Refinement};
+pub use rejected::{Rejected, RejectedWriter};
 pub use search::Hit;
 pub use shard::{Shard, ShardBuilder, ShardMeta};
 pub use snapshot::{
@@ -68,5 +70,5 @@ pub use spec::{
     ResizeFilter,
 };
 pub use storage::{LocalStorage, Storage};
-pub use vectors::{Checks, VectorFile, VectorFormat, VectorWriter};
+pub use vectors::{Checks, RefusedRows, VectorFile, VectorFormat, VectorWriter};
 pub use whitening::Whitening;

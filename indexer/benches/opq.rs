@@ -145,7 +145,8 @@ fn main() -> Result<()> {
             if index.exists() {
                 fs::remove_dir_all(&index)?;
             }
-            let options = BuildOptions { shards: 1, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
+            let options =
+                BuildOptions { shards: 1, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
             build(&base_rows, &model, &index, &options, &silent)?;
             let snapshot = Snapshot::open(&index, None)?;
             let params = SearchParams { k: K, nprobe: NLIST, ..SearchParams::default() };

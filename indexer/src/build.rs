@@ -184,7 +184,7 @@ pub(crate) fn build_with(
         ids: (kept().min().unwrap_or(0), kept().max().unwrap_or(0)),
         ids_given: rows_meta.ids_given,
         rejected: left_out as u64,
-        rejected_first: rows_meta.reasons,
+        rejected_first: rows_meta.reasons.clone(),
         shards: generation.shards.len(),
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,

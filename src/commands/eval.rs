@@ -65,7 +65,8 @@ fn text(report: &MapReport, per_query: bool) -> String {
     );
     if !report.without_positives.is_empty() {
         let all = &report.without_positives;
-        let shown = all.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let shown =
+            all.iter().take(NAMES_SHOWN).map(|name| cell(name)).collect::<Vec<_>>().join(", ");
         let more = match all.len().saturating_sub(NAMES_SHOWN) {
             0 => String::new(),
             more => format!(" and {} more", thousands(more as u64)),

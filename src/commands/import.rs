@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use ocelli_index::{Checks, DescriptorSpec, Dtype};
 use ocelli_indexer::import::{
-    ImportOptions, ImportReport, ParquetColumns, VectorSource, VectorsOptions, VectorsReport,
-    import_faiss, import_vectors,
+    ImportOptions, ImportReport, OnBadRow, ParquetColumns, VectorSource, VectorsOptions,
+    VectorsReport, import_faiss, import_vectors,
 };
 
 use super::check_out;
@@ -20,7 +20,7 @@ use crate::progress::Bars;
 pub enum ImportCommand {
     /// An IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
     Faiss(FaissArgs),
-    /// Files of vectors (fvecs, bvecs, npy, fbin, u8bin, parquet), as a part for train and build
+    /// Files of vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet), as a part for train and build
     Vectors(VectorsArgs),
 }
 
@@ -54,14 +54,17 @@ const VECTORS_EXAMPLE: &str = "\
 Several files are read one after another; without columns for them, rows get no keys, and their ids
 when they are built:
   ocelli import vectors base.fvecs --spec foreign:sift --out sift.part
-  ocelli import vectors *.parquet --column emb --key-column url --spec foreign:clip --out clip.part";
+  ocelli import vectors shards/ --column emb --key-column url --spec foreign:clip --out clip.part
+Rows that will not do (null, NaN, a norm that is neither 0 nor 1e-15 to 1e15, another dimension, an id
+or a key that is null, out of range or there twice) are left out and listed in OUT.rejected.jsonl.";
 
 /// Flags of `import vectors`.
 #[derive(Args)]
 #[command(after_help = VECTORS_EXAMPLE)]
 pub struct VectorsArgs {
-    /// Files of one dimension; the ending names the format
-    #[arg(required = true, value_name = "FILE")]
+    /// Files of one dimension: .fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet; or directories of such
+    /// files, which are read in the order of their paths
+    #[arg(required = true, value_name = "PATH")]
     pub files: Vec<PathBuf>,
     /// Where the part goes
     #[arg(long, value_name = "FILE")]
@@ -81,9 +84,12 @@ pub struct VectorsArgs {
     /// How the part stores numbers
     #[arg(long, value_enum, default_value_t)]
     pub dtype: DtypeArg,
-    /// Refuse vectors of zeros
+    /// Vectors of zeros will not do
     #[arg(long)]
     pub no_zeros: bool,
+    /// What becomes of a row that will not do
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub on_bad_row: OnBadRowArg,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -96,6 +102,16 @@ pub enum DtypeArg {
     F32,
     /// Half precision.
     F16,
+}
+
+/// As on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnBadRowArg {
+    /// It is left out, and listed in OUT.rejected.jsonl with file, row and reason.
+    #[default]
+    Reject,
+    /// It ends the import, and nothing is written.
+    Stop,
 }
 
 /// Runs one of the imports.
@@ -119,14 +135,19 @@ fn vectors(args: VectorsArgs) -> Result<()> {
     let checks = Checks { zero_norm: args.no_zeros };
     let columns =
         ParquetColumns { vectors: args.column, ids: args.id_column, keys: args.key_column };
-    let open = |path: &PathBuf| VectorSource::open(path, &columns, checks);
+    let open = |path: &PathBuf| VectorSource::open_all(path, &columns, checks);
     let files = args.files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let files: Vec<VectorSource> = files.into_iter().flatten().collect();
     let dtype = match args.dtype {
         DtypeArg::F32 => Dtype::F32,
         DtypeArg::F16 => Dtype::F16,
     };
     let bars = Bars::default();
-    let options = VectorsOptions { name: args.spec, dtype };
+    let on_bad_row = match args.on_bad_row {
+        OnBadRowArg::Reject => OnBadRow::Reject,
+        OnBadRowArg::Stop => OnBadRow::Stop,
+    };
+    let options = VectorsOptions { name: args.spec, dtype, on_bad_row };
     let report = import_vectors(&files, &args.out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, vectors_text)
@@ -176,8 +197,16 @@ fn faiss_text(r: &ImportReport) -> String {
 }
 
 fn vectors_text(r: &VectorsReport) -> String {
+    let rejected = match r.rejected {
+        0 => String::new(),
+        n => format!(
+            "\n{} rows were rejected and are NOT in it; file, row and reason of each: {}",
+            thousands(n),
+            r.rejected_path.display()
+        ),
+    };
     format!(
-        "{}: {} vectors of {} dimensions, {} bytes, in {:.1} s",
+        "{}: {} vectors of {} dimensions, {} bytes, in {:.1} s{rejected}",
         r.path.display(),
         thousands(r.rows),
         r.dim,

@@ -128,7 +128,8 @@ fn one_bad_line_ends_a_job_where_it_is_asked_to() {
     fs::create_dir(&folder).unwrap();
     let photos = some_photos(3);
     let (list, part) = (folder.join("list"), folder.join("x.part"));
-    fs::write(&list, [photos.join("\n"), photos[1].clone(), "notes.txt".into()].join("\n")).unwrap();
+    fs::write(&list, [photos.join("\n"), photos[1].clone(), "notes.txt".into()].join("\n"))
+        .unwrap();
     let summary = json("ocelli-encoder", encode(&list, &part, &[]));
     let count = |name: &str| summary[name].as_u64().unwrap();
     assert_eq!((count("images"), count("rejected"), count("skipped")), (3, 1, 1), "{summary}");

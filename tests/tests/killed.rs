@@ -119,25 +119,34 @@ fn as_process_1() -> Option<Command> {
 /// killed does not stand in the way of the second, and is gone after it.
 #[test]
 fn process_1_starts_again_after_a_kill() {
-    let Some(mut first) = as_process_1() else {
+    if as_process_1().is_none() {
         eprintln!("skipped: `unshare --user --pid` is not allowed here");
         return;
-    };
+    }
     let c = collection();
     let folder = c.path("process-1");
-    photos(&c.path("set/photos"), &folder.join("photos"), 12);
+    photos(&c.path("set/photos"), &folder.join("photos"), 40);
     let out = folder.join("out");
-    fs::create_dir(&out).unwrap();
     let mut args = vec![program("ocelli-encoder").display().to_string(), "encode".into()];
     args.push(folder.join("photos").display().to_string());
     args.extend(c.network());
     args.extend(["--out".to_owned(), out.join("x.part").display().to_string()]);
-    let mut killed: Child = first.args(&args).stderr(Stdio::null()).spawn().unwrap();
-    wait_for("both temporary files", || names(&out).len() == 2);
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    let left = names(&out);
-    assert!(left.iter().all(|name| name.ends_with(".tmp")), "{left:?}");
+    let killed = || {
+        fs::create_dir(&out).unwrap();
+        let mut first: Child =
+            as_process_1().unwrap().args(&args).stderr(Stdio::null()).spawn().unwrap();
+        wait_for("both temporary files", || names(&out).len() == 2);
+        first.kill().unwrap();
+        first.wait().unwrap();
+        names(&out)
+    };
+    let mut left = killed();
+    // A machine that was busy elsewhere at that moment may have let the job end.
+    while !left.iter().all(|name| name.ends_with(".tmp")) {
+        sleep(Duration::from_secs(1));
+        fs::remove_dir_all(&out).unwrap();
+        left = killed();
+    }
     // It dies with its parent, a moment later; its locks go with it.
     wait_for("the end of the killed job", || {
         left.iter().all(|name| fs::File::open(out.join(name)).unwrap().try_lock().is_ok())

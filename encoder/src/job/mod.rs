@@ -9,7 +9,6 @@ mod ordered;
 mod plan;
 mod progress;
 mod regions;
-mod rejected;
 mod sink;
 mod summary;
 mod work;
@@ -22,13 +21,14 @@ mod parquet;
 mod tests;
 
 use std::cell::Cell;
-use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ocelli_index::{CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartKind};
+use ocelli_index::{
+    CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartKind, RejectedWriter,
+};
 
 use crate::error::{Error, Result};
 use crate::network::set_torch_threads;
@@ -66,9 +66,7 @@ impl Output {
     /// `<part>.rejected.jsonl`.
     #[must_use]
     pub fn rejected_beside(part: &Path) -> PathBuf {
-        let mut name: OsString = part.as_os_str().to_owned();
-        name.push(".rejected.jsonl");
-        name.into()
+        RejectedWriter::path_for(part)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use ocelli_index::{CodeForm, DescriptorSpec, ErrorCode, PartImage, PartKind, PartRow, PartWriter};
+use ocelli_index::{
+    CodeForm, DescriptorSpec, ErrorCode, PartImage, PartKind, PartRow, PartWriter, Rejected,
+    RejectedWriter,
+};
 
 use super::plan::Plan;
 use super::progress::Progress;
-use super::rejected::RejectedWriter;
 use super::work::{Encoded, EncodedRun, Made, timed};
 use super::{JobSummary, Output};
 use crate::error::{Error, Result};
@@ -127,7 +129,14 @@ impl<'a> Sink<'a> {
                 let key = ocelli_text::printable(&key, ocelli_text::MAX_CHARS);
                 self.first_rejected.push(format!("{key}{place}: {reason}").trim_start().to_owned());
             }
-            open.rejected.push(&key, origin.as_ref(), &reason)?;
+            // A key of any length may be what was wrong; the place is enough to find it.
+            let fits = !key.is_empty() && ocelli_index::keys::check(&key).is_ok();
+            open.rejected.push(&Rejected {
+                key: fits.then_some(&key),
+                file: origin.as_ref().map(|origin| origin.file.as_str()),
+                row: origin.as_ref().map(|origin| origin.row),
+                reason: &reason,
+            })?;
         }
         Ok(())
     }
@@ -142,7 +151,7 @@ impl<'a> Sink<'a> {
             return Err(Error::invalid(self.nothing()));
         }
         if images == 0 {
-            return rejected.finish();
+            return Ok(rejected.finish()?);
         }
         // Both are on disk before either has its name: a disk that is full leaves nothing behind.
         let part = part.seal()?;

@@ -18,34 +18,23 @@ pub(super) fn hash_of(key: &str) -> KeyHash {
     half
 }
 
-/// The keys seen so far: 16 bytes each whatever their length, at most 39 in the table that holds them.
-#[derive(Debug, Default)]
-pub(super) struct SeenKeys {
-    hashes: HashSet<KeyHash>,
-}
-
-impl SeenKeys {
-    /// Whether the key is new.
-    pub(super) fn insert(&mut self, key: &str) -> bool {
-        self.hashes.insert(hash_of(key))
-    }
-}
-
 /// Keys and ids seen so far, each of which is taken once.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    keys: SeenKeys,
+    /// 16 bytes a key whatever its length, at most 39 with the table that holds them.
+    hashes: HashSet<KeyHash>,
     ids: HashSet<u64>,
 }
 
 impl Seen {
-    /// Takes an item's key and id, or says why they cannot be taken.
-    pub(super) fn take(&mut self, key: &str, id: Option<u64>) -> Result<(), String> {
-        keys::check(key).map_err(|e| e.to_string())?;
+    /// Takes an item's key and id, or says why they cannot be taken. Items that are not wanted count too:
+    /// so an item is taken or not whatever else is read with it.
+    pub(super) fn take(&mut self, key: Option<&str>, id: Option<u64>) -> Result<(), String> {
+        key.map_or(Ok(()), keys::check).map_err(|e| e.to_string())?;
         if let Some(id) = id.filter(|id| self.ids.contains(id)) {
             return Err(format!("id {id} occurs a second time"));
         }
-        if !self.keys.insert(key) {
+        if key.is_some_and(|key| !self.hashes.insert(hash_of(key))) {
             return Err("its key occurs a second time".to_owned());
         }
         self.ids.extend(id);

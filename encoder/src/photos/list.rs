@@ -87,7 +87,7 @@ fn check(lines: Vec<Line>, file: &str) -> Vec<Photo> {
         if !matches!(photo.source, Source::Unfit(_)) {
             let fits = match with_ids && photo.id.is_none() {
                 true => Err("no id, or null, and other lines have one".to_owned()),
-                false => seen.take(&photo.key, photo.id),
+                false => seen.take(Some(&photo.key), photo.id),
             };
             if let Err(reason) = fits {
                 photo.source = Source::Unfit(reason);

@@ -54,8 +54,9 @@ pub enum Input {
     /// to back. A hard link stands for the bytes of the member before it that it names.
     Tar(PathBuf),
     /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by row. Paths
-    /// in it start at the file's folder, or at the directory. A key occurs once among the rows that are
-    /// read; rows of complete parts are not.
+    /// in it start at the file's folder, or at the directory. A key or an id that occurs a second time is
+    /// a reason to refuse its row; keys that are paths are compared among the rows that are read, and rows
+    /// of complete parts are not.
     Parquet {
         /// The file or the directory.
         path: PathBuf,

@@ -1,22 +1,18 @@
 //! The rows of Parquet files: a column of image bytes or of paths, beside it keys and ids.
 //!
-//! Read with the `parquet` crate's column readers: a row group is opened when the first of its rows is
-//! wanted, and rows that are not wanted are skipped without being copied.
+//! A row group is opened when the first of its rows is wanted, and rows that are not wanted are skipped
+//! without being copied. A row whose image, key or id will not do is handed on with the reason.
 
 use std::fs::{File, Metadata};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::outside::{self, parquet_column, read_all};
-use parquet::basic::{ConvertedType, LogicalType, Type};
-use parquet::column::reader::ColumnReader;
+use ocelli_index::outside::{self, ParquetColumn, ParquetKind};
 use parquet::data_type::ByteArray;
-use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
-use walkdir::WalkDir;
 
-use super::keys::{SeenKeys, key_of};
+use super::keys::{Seen, key_of};
 use super::{MAX_FILE_BYTES, Origin, Photo, Source};
 use crate::error::{Error, Result};
 
@@ -26,8 +22,8 @@ const BLOCK: usize = 16;
 /// Which columns are read. A name is that of a column, or the path of a field (`image.bytes`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParquetColumns {
-    /// Column of the images: binary for the bytes of a file, text for a path. None: `image`, or the field
-    /// `image.bytes` as the `datasets` library writes it.
+    /// Column of the images: binary for the bytes of a file, text for a path, or a struct of `bytes` and
+    /// `path` as the `datasets` library writes it, where the path counts if the bytes are null. None: `image`.
     pub image: Option<String>,
     /// Column of keys, text. None: the path, or the file's name and the row's number.
     pub key: Option<String>,
@@ -42,24 +38,29 @@ pub(super) struct ParquetPhotos {
     files: Vec<Rows>,
 }
 
-/// One file with its columns found.
+/// One file with its columns found, as numbers of leaves.
 #[derive(Debug)]
 struct Rows {
     path: PathBuf,
     /// Relative to the root, for people and for keys.
     name: String,
     rows: u64,
-    image: Column,
-    /// Whether the images are paths.
-    is_path: bool,
-    key: Option<Column>,
-    id: Option<Column>,
+    image: Option<usize>,
+    /// Paths of images, instead of bytes or where these are null.
+    image_path: Option<usize>,
+    key: Option<usize>,
+    id: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Column {
-    leaf: usize,
-    max_def_level: i16,
+/// What a row is called.
+#[derive(Default)]
+struct Name {
+    /// Where there is a column of keys, and the row has one that will do.
+    key: Option<String>,
+    /// The same of ids.
+    id: Option<u64>,
+    /// Why the row is refused.
+    refusal: Option<String>,
 }
 
 impl ParquetPhotos {
@@ -95,7 +96,7 @@ impl ParquetPhotos {
         wanted: &mut impl FnMut(u64) -> Result<bool>,
         take: &mut impl FnMut(u64, Photo) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut seen = SeenKeys::default();
+        let mut seen = Seen::default();
         let mut first = 0;
         for file in &self.files {
             if file.for_each(first, &self.root, &mut seen, wanted, take)?.is_break() {
@@ -109,23 +110,12 @@ impl ParquetPhotos {
 
 /// Every `*.parquet` below a directory, in the order of the paths.
 fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
-    let walk = WalkDir::new(root).follow_links(true).min_depth(1);
-    for entry in walk.into_iter().filter_entry(|e| e.depth() == 0 || !is_hidden(e.file_name())) {
-        let entry = entry.map_err(|e| {
-            let path = e.path().unwrap_or(root).to_owned();
-            Error::io(&path, "list")(e.into())
-        })?;
-        if entry.file_type().is_file() && entry.path().extension().is_some_and(|x| x == "parquet") {
-            files.push(entry.into_path());
-        }
-    }
+    let files = outside::files_below(root, |path| path.extension().is_some_and(|x| x == "parquet"))
+        .map_err(|(path, e)| Error::io(&path, "list")(e))?;
     if files.is_empty() {
         let what = format!("{}: expected *.parquet files, found none", root.display());
         return Err(Error::invalid(what));
     }
-    files.sort();
     Ok(files)
 }
 
@@ -140,36 +130,62 @@ impl Rows {
             names.join(", ")
         };
         let find = |wanted: &str| leaves.iter().position(|c| c.path().string() == wanted);
-        let named = |wanted: &str,
-                     what: &str,
-                     fits: &dyn Fn(&ColumnDescriptor) -> bool|
-         -> Result<Column> {
-            let leaf = find(wanted)
-                .ok_or_else(|| refuse(format!("no column {wanted:?}; there are {}", names())))?;
-            let column = leaves.get(leaf).filter(|c| c.max_rep_level() == 0 && fits(c));
-            let column = column
-                .ok_or_else(|| refuse(format!("column {wanted:?}: expected one {what} a row")))?;
-            Ok(Column { leaf, max_def_level: column.max_def_level() })
+        let kind = |leaf: usize| ParquetKind::of(&leaves[leaf]);
+        let missing = |wanted: &str, flag: &str| {
+            refuse(format!("no column {wanted:?} ({flag} NAME); there are {}", names()))
         };
-        let is_bytes = |c: &ColumnDescriptor| c.physical_type() == Type::BYTE_ARRAY;
-        let is_int = |c: &ColumnDescriptor| matches!(c.physical_type(), Type::INT32 | Type::INT64);
-        let image = match &columns.image {
-            Some(name) => name,
-            None if find("image").is_some() => "image",
-            None => "image.bytes",
+        let named = |wanted: &str, flag: &str, what: &str, kinds: &[ParquetKind]| {
+            let leaf = find(wanted).ok_or_else(|| missing(wanted, flag))?;
+            match kind(leaf).is_some_and(|kind| kinds.contains(&kind)) {
+                true => Ok(leaf),
+                false => {
+                    Err(refuse(format!("column {wanted:?} ({flag}): expected one {what} a row")))
+                }
+            }
         };
-        let image = named(image, "binary value (an image file) or text (its path)", &is_bytes)?;
-        let is_path = leaves.get(image.leaf).is_some_and(|c| is_text(c));
-        let text = |name: &String| named(name, "text", &is_bytes);
-        let key = columns.key.as_ref().map(text).transpose()?;
-        let id = columns.id.as_ref().map(|name| named(name, "integer", &is_int)).transpose()?;
+        let texts = [ParquetKind::Text, ParquetKind::Bytes];
+        let wanted = columns.image.as_deref().unwrap_or("image");
+        let flag = "--image-column";
+        let (image, image_path) = match (find(wanted), wanted) {
+            (Some(_), _) => {
+                let what = "binary value (an image file) or text (its path)";
+                let leaf = named(wanted, flag, what, &texts)?;
+                match kind(leaf) {
+                    Some(ParquetKind::Text) => (None, Some(leaf)),
+                    // The bytes of a struct have its path beside them.
+                    _ => (
+                        Some(leaf),
+                        wanted.strip_suffix(".bytes").and_then(|of| path_in(leaves, of)),
+                    ),
+                }
+            }
+            (None, of) => {
+                let bytes = find(&format!("{of}.bytes"));
+                if bytes.is_none() && path_in(leaves, of).is_none() {
+                    return Err(missing(wanted, flag));
+                }
+                if bytes.is_some() {
+                    named(&format!("{of}.bytes"), flag, "binary value (an image file)", &texts)?;
+                }
+                (bytes, path_in(leaves, of))
+            }
+        };
+        let key = columns.key.as_ref().map(|name| named(name, "--key-column", "text", &texts));
+        let integers = [ParquetKind::Integers];
+        let id = columns.id.as_ref().map(|name| named(name, "--id-column", "integer", &integers));
+        let (key, id) = (key.transpose()?, id.transpose()?);
         let rows = u64::try_from(facts.num_rows())
             .map_err(|_| refuse(format!("damaged: {} rows", facts.num_rows())))?;
-        Ok(Rows { path, name, rows, image, is_path, key, id })
+        Ok(Rows { path, name, rows, image, image_path, key, id })
     }
 
     fn error(&self, what: &str) -> Error {
         Error::invalid(format!("{}: {what}", self.path.display()))
+    }
+
+    /// Whether a row's key is its path, whatever else stands in it.
+    fn is_named_by_path(&self) -> bool {
+        self.key.is_none() && self.image.is_none()
     }
 
     /// `first` is the number of the first row in the whole input.
@@ -177,7 +193,7 @@ impl Rows {
         &self,
         first: u64,
         root: &Path,
-        seen: &mut SeenKeys,
+        seen: &mut Seen,
         wanted: &mut impl FnMut(u64) -> Result<bool>,
         take: &mut impl FnMut(u64, Photo) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
@@ -191,7 +207,8 @@ impl Rows {
             while left > 0 {
                 let (is_wanted, n) = stretch(first + row, left, wanted)?;
                 left -= n as u64;
-                if !is_wanted {
+                let has_names = self.key.is_some() || self.id.is_some() || self.is_named_by_path();
+                if !is_wanted && !has_names {
                     behind += n;
                     row += n as u64;
                     continue;
@@ -200,13 +217,16 @@ impl Rows {
                     Some(open) => open,
                     none => none.insert(Readers::open(self, &file, group)?),
                 };
-                open.skip(self, behind)?;
+                let names = open.names(self, n, root, seen)?;
+                if !is_wanted {
+                    behind += n;
+                    row += n as u64;
+                    continue;
+                }
+                open.skip_images(self, behind)?;
                 behind = 0;
-                for (row, photo) in (row..).zip(open.read(self, n, row, root)?) {
-                    if !seen.insert(&photo.key) {
-                        let what = format!("row {row}: key {:?} occurs a second time", photo.key);
-                        return Err(self.error(&what));
-                    }
+                let photos = open.read(self, names, row, root, seen)?;
+                for (row, photo) in (row..).zip(photos) {
                     if take(first + row, photo).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
@@ -236,193 +256,135 @@ fn stretch(
     Ok((first, n))
 }
 
+/// The leaf of the paths in a struct.
+fn path_in(leaves: &[impl AsRef<ColumnDescriptor>], of: &str) -> Option<usize> {
+    let path = format!("{of}.path");
+    leaves.iter().position(|c| {
+        c.as_ref().path().string() == path && ParquetKind::of(c.as_ref()) == Some(ParquetKind::Text)
+    })
+}
+
 /// Readers of one row group, all at the same row.
 struct Readers {
-    image: ColumnReader,
-    key: Option<ColumnReader>,
-    id: Option<ColumnReader>,
+    image: Option<ParquetColumn>,
+    image_path: Option<ParquetColumn>,
+    key: Option<ParquetColumn>,
+    /// The paths once more where they are the keys, which are read of rows that are not wanted too.
+    path_key: Option<ParquetColumn>,
+    id: Option<ParquetColumn>,
 }
 
 impl Readers {
     fn open(rows: &Rows, file: &SerializedFileReader<File>, group: usize) -> Result<Readers> {
-        guard(&rows.path, || {
-            let group = file.get_row_group(group)?;
-            let reader = |column: Column| parquet_column(group.as_ref(), column.leaf);
-            Ok(Readers {
-                image: reader(rows.image)?,
-                key: rows.key.map(reader).transpose()?,
-                id: rows.id.map(reader).transpose()?,
-            })
+        let column = |leaf: Option<usize>| {
+            let column = leaf.map(|leaf| ParquetColumn::open(file, group, leaf));
+            column.transpose().map_err(|what| rows.error(&what))
+        };
+        Ok(Readers {
+            image: column(rows.image)?,
+            image_path: column(rows.image_path)?,
+            key: column(rows.key)?,
+            path_key: column(rows.image_path.filter(|_| rows.is_named_by_path()))?,
+            id: column(rows.id)?,
         })
     }
 
-    fn skip(&mut self, rows: &Rows, n: usize) -> Result<()> {
-        if n == 0 {
-            return Ok(());
-        }
-        for reader in [Some(&mut self.image), self.key.as_mut(), self.id.as_mut()] {
-            let Some(reader) = reader else { continue };
-            let skipped = guard(&rows.path, || match reader {
-                ColumnReader::ByteArrayColumnReader(r) => r.skip_records(n),
-                ColumnReader::Int32ColumnReader(r) => r.skip_records(n),
-                ColumnReader::Int64ColumnReader(r) => r.skip_records(n),
-                _ => Err(changed()),
-            })?;
-            if skipped != n {
-                return Err(rows.error("damaged Parquet: a column ends before its row group"));
+    /// Moves the columns of images over `n` rows whose names were read.
+    fn skip_images(&mut self, rows: &Rows, n: usize) -> Result<()> {
+        for column in [&mut self.image, &mut self.image_path].into_iter().flatten() {
+            if n > 0 {
+                column.skip(n).map_err(|what| rows.error(&what))?;
             }
         }
         Ok(())
     }
 
-    /// The next `n` rows, of which the first is `row`. What is missing in a row is a reason of its own.
-    fn read(&mut self, rows: &Rows, n: usize, row: u64, root: &Path) -> Result<Vec<Photo>> {
-        let images = byte_arrays(rows, &mut self.image, rows.image, n)?;
-        let keys = match (&mut self.key, rows.key) {
-            (Some(reader), Some(column)) => Some(byte_arrays(rows, reader, column, n)?),
-            _ => None,
-        };
-        let ids = match (&mut self.id, rows.id) {
-            (Some(reader), Some(column)) => Some(integers(rows, reader, column, n)?),
-            _ => None,
-        };
-        let mut keys = keys.into_iter().flatten();
-        let mut ids = ids.into_iter().flatten();
-        (row..)
-            .zip(images)
-            .map(|(row, image)| {
-                let id = match (rows.id, ids.next().flatten()) {
-                    (None, _) => None,
-                    (Some(_), Some(id)) if id >= 0 => Some(id.unsigned_abs()),
-                    (Some(_), found) => {
-                        let found = found.map_or("none".to_owned(), |id| id.to_string());
-                        let what = format!("row {row}: expected an id of 0 or more, found {found}");
-                        return Err(rows.error(&what));
-                    }
-                };
-                let mut source = rows.source(image, root);
-                let numbered = || format!("{}#{row}", rows.name);
-                let key = if rows.key.is_some() {
-                    match keys.next().flatten().as_ref().map(ByteArray::as_utf8) {
-                        Some(Ok(key)) if !key.is_empty() => key.to_owned(),
-                        _ => {
-                            source = Source::Refused("its key is null, empty or no UTF-8".into());
-                            numbered()
-                        }
-                    }
-                } else {
-                    match &source {
-                        Source::File(path) => key_of(path, root).unwrap_or_else(numbered),
-                        _ => numbered(),
-                    }
-                };
-                let origin = Some(Origin { file: rows.name.clone(), unit: "row", row });
-                Ok(Photo { key, id, bbox: None, source, origin })
-            })
-            .collect()
-    }
-}
-
-impl Rows {
-    fn source(&self, image: Option<ByteArray>, root: &Path) -> Source {
-        let Some(image) = image else {
-            return Source::Refused("the image is null".to_owned());
-        };
-        if !self.is_path {
-            let found = image.len() as u64;
-            return match found > MAX_FILE_BYTES {
-                true => {
-                    Source::Refused(format!("file of {found} bytes, the limit is {MAX_FILE_BYTES}"))
+    /// The names of the next `n` rows.
+    fn names(&mut self, rows: &Rows, n: usize, root: &Path, seen: &mut Seen) -> Result<Vec<Name>> {
+        let error = |what: String| rows.error(&what);
+        let keys = self.key.as_mut().map(|column| column.keys(n)).transpose().map_err(error)?;
+        let ids = self.id.as_mut().map(|column| column.ids(n)).transpose().map_err(error)?;
+        let (mut keys, mut ids) = (keys.map(Vec::into_iter), ids.map(Vec::into_iter));
+        let paths = self.path_key.as_mut().map(|column| column.bytes(n)).transpose();
+        let mut paths = paths.map_err(error)?.map(Vec::into_iter);
+        let name = |_| {
+            let path = paths.as_mut().and_then(Iterator::next).flatten();
+            let of_path = path.and_then(|path| key_of(&root.join(path.as_utf8().ok()?), root));
+            let key = keys.as_mut().and_then(Iterator::next).transpose();
+            let key = key.map(|key| key.or(of_path));
+            let id = ids.as_mut().and_then(Iterator::next).transpose();
+            match (key, id) {
+                (Ok(key), Ok(id)) => {
+                    let refusal = seen.take(key.as_deref(), id).err();
+                    Name { key, id, refusal }
                 }
-                false => Source::Bytes(image.data().to_vec(), None),
-            };
-        }
-        match image.as_utf8() {
-            Ok("") => Source::Refused("an empty path".to_owned()),
-            Ok(path) => Source::File(root.join(path)),
-            Err(_) => Source::Refused("its path is no UTF-8".to_owned()),
-        }
+                (Err(reason), id) => {
+                    Name { key: None, id: id.unwrap_or_default(), refusal: Some(reason) }
+                }
+                (Ok(key), Err(reason)) => Name { key, id: None, refusal: Some(reason) },
+            }
+        };
+        Ok((0..n).map(name).collect())
+    }
+
+    /// The next rows, which have these names and of which `row` is the first. What is missing in a row is a
+    /// reason of its own.
+    fn read(
+        &mut self,
+        rows: &Rows,
+        names: Vec<Name>,
+        row: u64,
+        root: &Path,
+        seen: &mut Seen,
+    ) -> Result<Vec<Photo>> {
+        let n = names.len();
+        let values = |column: &mut Option<ParquetColumn>| match column {
+            Some(column) => column.bytes(n).map_err(|what| rows.error(&what)),
+            None => Ok(vec![None; n]),
+        };
+        let images = values(&mut self.image)?.into_iter().zip(values(&mut self.image_path)?);
+        let photo = |((row, name), (image, path)): ((u64, Name), _)| {
+            let mut source = source(image, path, root);
+            let Name { key, id, mut refusal } = name;
+            let key = key.unwrap_or_else(|| {
+                let of_path = match &source {
+                    Source::File(path) if rows.key.is_none() => key_of(path, root),
+                    _ => None,
+                };
+                let key = of_path.unwrap_or_else(|| format!("{}#{row}", rows.name));
+                if rows.key.is_none() && refusal.is_none() {
+                    refusal = seen.take(Some(&key), None).err();
+                }
+                key
+            });
+            if let Some(reason) = refusal {
+                source = Source::Unfit(reason);
+            }
+            let origin = Some(Origin { file: rows.name.clone(), unit: "row", row });
+            Photo { key, id, bbox: None, source, origin }
+        };
+        Ok((row..).zip(names).zip(images).map(photo).collect())
     }
 }
 
-/// `n` values, None where a row has none.
-fn byte_arrays(
-    rows: &Rows,
-    reader: &mut ColumnReader,
-    column: Column,
-    n: usize,
-) -> Result<Vec<Option<ByteArray>>> {
-    let (mut values, mut def) = (Vec::<ByteArray>::new(), Vec::new());
-    guard(&rows.path, || match reader {
-        ColumnReader::ByteArrayColumnReader(r) => {
-            read_all(n, |n| r.read_records(n, Some(&mut def), None, &mut values).map(|read| read.0))
-        }
-        _ => Err(changed()),
-    })?;
-    spread(rows, values, &def, column, n)
-}
-
-fn integers(
-    rows: &Rows,
-    reader: &mut ColumnReader,
-    column: Column,
-    n: usize,
-) -> Result<Vec<Option<i64>>> {
-    let (mut values, mut def) = (Vec::<i64>::new(), Vec::new());
-    guard(&rows.path, || match reader {
-        ColumnReader::Int64ColumnReader(r) => {
-            read_all(n, |n| r.read_records(n, Some(&mut def), None, &mut values).map(|read| read.0))
-        }
-        ColumnReader::Int32ColumnReader(r) => {
-            let mut short = Vec::new();
-            read_all(n, |n| {
-                r.read_records(n, Some(&mut def), None, &mut short).map(|read| read.0)
-            })?;
-            values.extend(short.into_iter().map(i64::from));
-            Ok(())
-        }
-        _ => Err(changed()),
-    })?;
-    spread(rows, values, &def, column, n)
-}
-
-/// Puts values to their rows: `def` has the column's largest level where there is one, and is empty where
-/// every row has one.
-fn spread<T>(
-    rows: &Rows,
-    values: Vec<T>,
-    def: &[i16],
-    column: Column,
-    n: usize,
-) -> Result<Vec<Option<T>>> {
-    let mut values = values.into_iter();
-    let spread: Vec<Option<T>> = match column.max_def_level {
-        0 => values.by_ref().map(Some).collect(),
-        max => def.iter().map(|&level| if level == max { values.next() } else { None }).collect(),
-    };
-    if spread.len() != n || values.next().is_some() {
-        let what = format!("damaged Parquet: expected {n} values, found {}", spread.len());
-        return Err(rows.error(&what));
+/// Where the image of a row is: in its bytes, or else at its path.
+fn source(bytes: Option<ByteArray>, path: Option<ByteArray>, root: &Path) -> Source {
+    match (bytes, path.as_ref().map(ByteArray::as_utf8)) {
+        (Some(bytes), _) => match bytes.len() as u64 {
+            found if found > MAX_FILE_BYTES => {
+                Source::Refused(format!("file of {found} bytes, the limit is {MAX_FILE_BYTES}"))
+            }
+            _ => Source::Bytes(bytes.data().to_vec(), None),
+        },
+        (None, Some(Ok(""))) => Source::Refused("an empty path".to_owned()),
+        (None, Some(Ok(path))) => Source::File(root.join(path)),
+        (None, Some(Err(_))) => Source::Refused("its path is no UTF-8".to_owned()),
+        (None, None) => Source::Refused("the image is null".to_owned()),
     }
-    Ok(spread)
-}
-
-fn is_text(column: &ColumnDescriptor) -> bool {
-    column.converted_type() == ConvertedType::UTF8
-        || matches!(column.logical_type_ref(), Some(LogicalType::String))
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
-    guard(path, || SerializedFileReader::new(file))
-}
-
-fn changed() -> ParquetError {
-    ParquetError::General("the column changed its type".to_owned())
-}
-
-/// Runs a step of the `parquet` crate.
-fn guard<T>(path: &Path, step: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
-    outside::guard("Parquet", step)
+    outside::guard("Parquet", || SerializedFileReader::new(file))
         .map_err(|what| Error::invalid(format!("{}: {what}", path.display())))
 }

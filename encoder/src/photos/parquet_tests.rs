@@ -3,8 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
+use ::parquet::basic::{Compression, GzipLevel};
 use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 
@@ -18,11 +20,15 @@ pub(crate) enum Values<'a> {
 
 /// Writes columns by name and type ("binary", "binary key (UTF8)", "int64"), `group` rows in a row group.
 pub(crate) fn write(path: &Path, group: usize, columns: &[(&str, Values<'_>)]) {
+    write_with(path, group, Compression::UNCOMPRESSED, columns);
+}
+
+fn write_with(path: &Path, group: usize, codec: Compression, columns: &[(&str, Values<'_>)]) {
     let fields: Vec<String> =
         columns.iter().map(|(field, _)| format!("optional {field};")).collect();
     let schema = format!("message m {{ {} }}", fields.join(" "));
     let schema = Arc::new(parse_message_type(&schema).unwrap());
-    let properties = Arc::new(WriterProperties::builder().build());
+    let properties = Arc::new(WriterProperties::builder().set_compression(codec).build());
     let mut writer =
         SerializedFileWriter::new(File::create(path).unwrap(), schema, properties).unwrap();
     let rows = columns
@@ -186,30 +192,106 @@ fn what_does_not_fit_is_named() {
         ],
     );
     for (columns, expected) in [
-        ([None, None, None], "no column \"image.bytes\"; there are photo, name, id"),
-        ([Some("id"), None, None], "column \"id\": expected one binary value"),
-        ([Some("photo"), Some("id"), None], "column \"id\": expected one text"),
-        ([Some("photo"), None, Some("name")], "column \"name\": expected one integer"),
-        ([Some("photo"), Some("name"), None], "row 3: key \"0\" occurs a second time"),
-        ([Some("photo"), None, Some("id")], "row 2: expected an id of 0 or more, found none"),
+        (
+            [None, None, None],
+            "no column \"image\" (--image-column NAME); there are photo, name, id",
+        ),
+        ([Some("id"), None, None], "column \"id\" (--image-column): expected one binary value"),
+        ([Some("photo"), Some("id"), None], "column \"id\" (--key-column): expected one text"),
+        ([Some("photo"), Some("k"), None], "no column \"k\" (--key-column NAME)"),
+        (
+            [Some("photo"), None, Some("name")],
+            "column \"name\" (--id-column): expected one integer",
+        ),
     ] {
         let error = refused(&input(&path, columns));
         assert!(error.contains(expected) && error.contains("a.parquet"), "{error}");
     }
-    let key = texts(2, |row| ["", "b"][row].to_owned());
-    write(
-        &path,
-        9,
-        &[("binary image", Values::Bytes(&images(2))), ("binary k (UTF8)", Values::Bytes(&key))],
-    );
-    let rows = found(&input(&path, [None, Some("k"), None]), |_| true).unwrap();
-    assert!(rows[0].3.as_ref().unwrap_err().contains("its key is null, empty or no UTF-8"));
-    assert_eq!((rows[0].1.as_str(), rows[1].1.as_str()), ("a.parquet#0", "b"));
-
     for wrong in [folder.path().join("nowhere"), folder.path().join("empty")] {
         fs::create_dir_all(folder.path().join("empty")).unwrap();
         let error = refused(&input(&wrong, [None; 3]));
         assert!(error.contains(&*wrong.to_string_lossy()), "{error}");
+    }
+}
+
+/// A key or an id that will not do is a reason to refuse its row, and no other.
+#[test]
+fn rows_whose_key_or_id_will_not_do_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let long = "x".repeat(16 * 1024 + 1);
+    let mut keys = texts(8, |row| ["a", "b", "a", "", &long, "", "c", "d"][row].to_owned());
+    keys[5] = None;
+    keys[6] = Some(vec![0xff]);
+    let ids = [5, 5, 7, 8, 9, 10, 11, -1].map(Some);
+    let mut ids = ids.to_vec();
+    ids[0] = None;
+    let columns = [
+        ("int64 id", Values::Ids(&ids)),
+        ("binary image", Values::Bytes(&images(8))),
+        ("binary k (UTF8)", Values::Bytes(&keys)),
+    ];
+    write(&path, 3, &columns);
+    let reasons = |columns: [Option<&str>; 3]| -> Vec<(String, Option<String>)> {
+        let rows = found(&input(&path, columns), |_| true).unwrap();
+        rows.into_iter().map(|(_, key, _, read)| (key, read.err())).collect()
+    };
+    let check = |columns: [Option<&str>; 3], expected: &[(&str, &str)]| {
+        for ((row, (key, reason)), (expected_key, why)) in
+            reasons(columns).into_iter().enumerate().zip(expected)
+        {
+            assert_eq!(key, *expected_key, "row {row}");
+            let reason = reason.unwrap_or_default();
+            let place =
+                if why.is_empty() { String::new() } else { format!("a.parquet row {row}: ") };
+            assert!(reason.starts_with(&format!("{place}{why}")), "{reason}");
+            assert_eq!(reason.is_empty(), why.is_empty(), "row {row}: {reason}");
+        }
+    };
+    check(
+        [None, Some("k"), None],
+        &[
+            ("a", ""),
+            ("b", ""),
+            ("a", "its key occurs a second time"),
+            ("a.parquet#3", "its key is empty"),
+            ("a.parquet#4", "its key of 16385 bytes, at most 16384 are allowed"),
+            ("a.parquet#5", "its key is null"),
+            ("a.parquet#6", "its key is no UTF-8"),
+            ("d", ""),
+        ],
+    );
+    // The same where the row that came first is not read: in a job in parts, say.
+    let later = found(&input(&path, [None, Some("k"), None]), |row| row == 2 || row == 7).unwrap();
+    assert_eq!(later.len(), 2);
+    assert!(later[0].3.as_ref().unwrap_err().contains("its key occurs a second time"));
+    assert!(later[1].3.is_ok());
+    // So too where the keys are paths.
+    let other = path.with_file_name("paths.parquet");
+    let paths: Vec<_> = ["x.jpg", "y.jpg", "./x.jpg"].map(|p| Some(p.as_bytes().to_vec())).into();
+    write(&other, 1, &[("binary image (UTF8)", Values::Bytes(&paths))]);
+    let later = found(&input(&other, [None; 3]), |row| row == 2).unwrap();
+    assert_eq!((later.len(), later[0].1.as_str()), (1, "x.jpg"));
+    assert!(later[0].3.as_ref().unwrap_err().contains("its key occurs a second time"));
+    ids[2] = Some(5);
+    write(
+        &path,
+        3,
+        &[("int64 id", Values::Ids(&ids)), ("binary image", Values::Bytes(&images(8)))],
+    );
+    let named =
+        ["", "", "id 5 occurs a second time", "", "", "", "", "id -1: expected an id of 0 or more"];
+    for (row, (key, reason)) in reasons([None, None, Some("id")]).into_iter().enumerate() {
+        assert_eq!(key, format!("a.parquet#{row}"));
+        let expected = if row == 0 { "its id is null" } else { named[row] };
+        assert_eq!(
+            reason.unwrap_or_default(),
+            if expected.is_empty() {
+                String::new()
+            } else {
+                format!("a.parquet row {row}: {expected}")
+            }
+        );
     }
 }
 
@@ -247,5 +329,65 @@ fn files_of_pyarrow_are_read() {
     let keys: Vec<&str> = rows.iter().map(|(_, key, ..)| key.as_str()).collect();
     assert_eq!(keys, ["0.png", "1.png", "2.png", "3.png", "4.png"]);
     assert!(rows.iter().enumerate().all(|(row, (.., read))| read.is_ok() == (row != 3)));
-    assert!(rows[3].3.as_ref().unwrap_err().contains("row 3: the image is null"));
+    let reason = rows[3].3.as_ref().unwrap_err();
+    assert!(
+        reason.contains("row 3: cannot read"),
+        "bytes are null, and there is no such file: {reason}"
+    );
+}
+
+/// Null bytes beside a path are an image in a file of its own; and unsigned ids, gzip, checksums of pages.
+#[test]
+fn rows_with_null_bytes_and_a_path_are_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("paths.parquet");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests-data/paths.parquet");
+    let bytes = fs::read(golden).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    fs::write(folder.path().join("2.png"), IMAGE).unwrap();
+    for image in [None, Some("image"), Some("image.bytes")] {
+        let rows = found(&input(&path, [image, None, Some("id")]), |_| true).unwrap();
+        let keys: Vec<&str> = rows.iter().map(|(_, key, ..)| key.as_str()).collect();
+        let numbered = |row: usize| format!("paths.parquet#{row}");
+        assert_eq!(keys[2..4], ["2.png", "3.png"]);
+        assert_eq!((keys[0], keys[4]), (numbered(0).as_str(), numbered(4).as_str()));
+        assert!(rows.iter().zip(0..).all(|((_, _, id, _), row)| *id == Some((1 << 31) + row)));
+        let reason = |row: usize| rows[row].3.clone().err().unwrap_or_default();
+        assert!((0..3).all(|row| reason(row).is_empty()));
+        assert!(reason(3).contains("paths.parquet row 3: cannot read"), "{}", reason(3));
+        assert_eq!(reason(4), "paths.parquet row 4: the image is null");
+    }
+    let only = found(&input(&path, [Some("image.path"), None, None]), |_| true).unwrap();
+    assert!(only[2].3.is_ok() && only[0].3.is_err(), "paths, whatever the bytes are");
+
+    // Damage in any of its pages.
+    let file = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+    for column in file.metadata().row_group(0).columns() {
+        let (start, len) = column.byte_range();
+        let mut bytes = bytes.clone();
+        bytes[(start + len - 1) as usize] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = refused(&input(&path, [None, None, Some("id")]));
+        let place = format!("row group 0, column {:?}", column.column_path().string());
+        assert!(error.contains(&place) && error.contains("CRC checksum"), "{error}");
+    }
+}
+
+#[test]
+fn every_codec_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    for codec in [
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(Default::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(Default::default()),
+    ] {
+        let columns = [("binary image", Values::Bytes(&images(20)))];
+        write_with(&path, 9, codec, &columns);
+        let rows = found(&input(&path, [None; 3]), |_| true).unwrap();
+        let lengths: Vec<_> = rows.into_iter().map(|(.., read)| read.unwrap()).collect();
+        assert!(lengths.into_iter().eq((0..20).map(|row| IMAGE.len() + row)), "{codec}");
+    }
 }

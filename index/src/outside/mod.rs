@@ -4,10 +4,12 @@
 mod parquet;
 
 use std::fmt::Display;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "parquet")]
-pub use parquet::parquet_column;
+pub use parquet::{ParquetColumn, ParquetKind, ParquetLists};
 
 /// Runs a step of a library that panics at damaged files in places, which is an error here. `format` is what the file
 /// should be: "Parquet".
@@ -25,12 +27,36 @@ pub fn guard<T, E: Display>(
     }
 }
 
+/// Every regular file below a directory whose path `fits`, in the order of the paths. Symbolic links are
+/// followed, and names that begin with a dot left out.
+///
+/// # Errors
+/// The path that cannot be listed, and the reason.
+#[cfg(feature = "parquet")]
+pub fn files_below(
+    root: &Path,
+    fits: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    let mut files = Vec::new();
+    let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+    let walk = walkdir::WalkDir::new(root).follow_links(true).min_depth(1);
+    for entry in walk.into_iter().filter_entry(|e| e.depth() == 0 || !is_hidden(e.file_name())) {
+        let entry = entry.map_err(|e| (e.path().unwrap_or(root).to_owned(), e.into()))?;
+        if entry.file_type().is_file() && fits(entry.path()) {
+            files.push(entry.into_path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Calls `read`, which is told how many records are still wanted and tells how many it read, until there are `n` or
 /// no more.
 ///
 /// # Errors
 /// Those of `read`.
-pub fn read_all<E>(n: usize, mut read: impl FnMut(usize) -> Result<usize, E>) -> Result<(), E> {
+#[cfg(any(test, feature = "parquet"))]
+fn read_all<E>(n: usize, mut read: impl FnMut(usize) -> Result<usize, E>) -> Result<(), E> {
     let mut done = 0;
     while done < n {
         match read(n - done)? {

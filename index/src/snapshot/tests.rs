@@ -245,7 +245,7 @@ fn verify_sees_damage_in_every_section_of_every_file() {
                     [s.offset, s.offset + s.len / 2, s.offset + s.len - 1].map(|p| p as usize),
                 );
                 // Padding before it.
-                places.extend((end < s.offset).then(|| end as usize));
+                places.extend((end < s.offset).then_some(end as usize));
                 end = s.offset + s.len;
             }
             // The checksums, the footer's table, its checksum.

@@ -108,6 +108,9 @@ impl Checks {
     }
 }
 
+/// Rows that are refused, ascending, each with the reason.
+pub type RefusedRows = Vec<(usize, String)>;
+
 /// An open file of vectors. Reading takes `&self` and is safe from many threads.
 #[derive(Debug)]
 pub struct VectorFile {
@@ -192,6 +195,19 @@ impl VectorFile {
     /// [`out_of_range`] as f32 or that the [`Checks`] refuse; [`Error::Corrupt`] with the row for a
     /// row of another dimension; [`Error::Io`].
     pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        let (x, bad) = self.read_all(range)?;
+        match bad.first() {
+            None => Ok(x),
+            Some((row, why)) => Err(self.invalid(&format!("row {row}: {why}"))),
+        }
+    }
+
+    /// [`Self::read`] that gives also the rows that it refuses, and tells which these are, ascending, and
+    /// why.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for vectors that are [`out_of_range`] or that the [`Checks`] refuse.
+    pub fn read_all(&self, range: Range<usize>) -> Result<(Vec<f32>, RefusedRows)> {
         let layout = &self.layout;
         if range.start > range.end || range.end > layout.rows {
             return Err(Error::invalid(format!(
@@ -203,7 +219,7 @@ impl VectorFile {
             )));
         }
         if range.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         // Sizes were held against the file's when it was opened.
         let stride = layout.stride().unwrap_or(u64::MAX);
@@ -213,6 +229,7 @@ impl VectorFile {
             .read_exact_at(&mut bytes, layout.start + range.start as u64 * stride)
             .map_err(|e| Error::io(&self.path, "read", e))?;
         let mut out = Vec::with_capacity(range.len() * layout.dim);
+        let mut bad = Vec::new();
         for (row, bytes) in range.zip(bytes.chunks_exact(stride as usize)) {
             let (head, numbers) = bytes.split_at(layout.format.row_head());
             if let Some(&head) = head.first_chunk::<4>() {
@@ -225,11 +242,10 @@ impl VectorFile {
                 }
             }
             decode(layout.element, numbers, &mut out);
-            if let Some(why) = self.checks.refusal(&out[out.len() - layout.dim..]) {
-                return Err(self.invalid(&format!("row {row}: {why}")));
-            }
+            let refusal = self.checks.refusal(&out[out.len() - layout.dim..]);
+            bad.extend(refusal.map(|why| (row, why)));
         }
-        Ok(out)
+        Ok((out, bad))
     }
 
     fn invalid(&self, what: &str) -> Error {

@@ -19,6 +19,8 @@ import numpy as np
 
 faiss.omp_set_num_threads(1)
 K = 20
+# What wrapped indexes refer to.
+KEPT = []
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -29,7 +31,7 @@ def mixture(n, d, seed):
     return (centres[rng.integers(0, 12, n)] + 0.35 * rng.normal(size=(n, d))).astype("float32")
 
 
-def write(name, factory, metric, d=16, rows=400, ids=None, prepare=None, training_rows=1200, queries=6):
+def write(name, factory, metric, d=16, rows=400, ids=None, prepare=None, training_rows=1200, queries=6, wrap=None):
     index = faiss.index_factory(d, factory, metric)
     if prepare is not None:
         prepare(index)
@@ -43,6 +45,13 @@ def write(name, factory, metric, d=16, rows=400, ids=None, prepare=None, trainin
         numbers = np.random.default_rng(3).permutation(len(x)).astype("int64") * 1_000_000_007 + 42
         index.add_with_ids(x, numbers)
         faiss.extract_index_ivf(index).set_direct_map_type(faiss.DirectMap.Hashtable)
+    elif ids == "mapped":
+        if wrap is not None:
+            index = wrap(index)
+        # Ids with gaps, in no order, beyond 32 bits, up to the largest that there is.
+        numbers = np.random.default_rng(3).permutation(len(x)).astype("int64") * 1_000_000_007 + 42
+        numbers[7] = 2**63 - 1
+        index.add_with_ids(x, numbers)
     else:
         index.add(x)
     faiss.write_index(index, os.path.join(HERE, name + ".faiss"))
@@ -77,6 +86,20 @@ def array_map(index):
     faiss.extract_index_ivf(index).set_direct_map_type(faiss.DirectMap.Array)
 
 
+def map_within(index):
+    """The id map between the transforms and the lists."""
+    outer = faiss.downcast_index(index)
+    inner = faiss.IndexIDMap(outer.index)
+    inner.own_fields = False
+    outer.own_fields = False
+    wrapped = faiss.IndexPreTransform(inner)
+    for i in reversed(range(outer.chain.size())):
+        wrapped.prepend_transform(outer.chain.at(i))
+    wrapped.own_fields = False
+    KEPT.extend([index, inner])
+    return wrapped
+
+
 def write_fast_scan(name, factory, metric, **more):
     """An index of plain 4-bit codes and what it answers, then the same codes for fast scan in its place: fast
     scan itself answers from rounded tables."""
@@ -109,6 +132,9 @@ write("ip-norm-opq", "L2norm,OPQ4,IVF4,PQ4x4np", IP)
 write("l2-rotation", "RR16,IVF4,PQ4x4np", L2, d=12)
 write("l2-sparse", "IVF8,PQ8x4np", L2, d=32, ids="sparse")
 
+write("l2-idmap", "IDMap,IVF4,PQ4x4np", L2, ids="mapped")
+write("ip-idmap2-opq", "IDMap2,OPQ4,IVF4,PQ4x4np", IP, ids="mapped")
+write("l2-opq-idmap", "OPQ4,IVF4,PQ4x4np", L2, ids="mapped", wrap=map_within)
 write("l2-hnsw-coarse", "IVF6_HNSW4,PQ4x4np", L2)
 write_fast_scan("l2-fastscan", "IVF4,PQ4x4np", L2)
 write_fast_scan("ip-fastscan-odd", "IVF4,PQ5x4np", IP, d=20)

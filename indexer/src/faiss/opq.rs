@@ -26,6 +26,24 @@ impl Default for OpqOptions {
     }
 }
 
+impl OpqOptions {
+    /// Refuses fewer than 256 rows: FAISS trains so many codewords for each sub-quantizer.
+    ///
+    /// # Errors
+    /// [`Error::TooFewRows`], which names the flag that does without.
+    pub fn check_rows(n: usize) -> Result<()> {
+        if n >= KSUB {
+            return Ok(());
+        }
+        Err(Error::TooFewRows {
+            what: "learning a rotation (OPQ)".to_owned(),
+            needed: KSUB,
+            found: n,
+            hint: "; give more rows, or --opq false (opq = \"off\" in a configuration)".to_owned(),
+        })
+    }
+}
+
 /// How far `R Rᵀ` may be from the identity, per element: LAPACK in float32 stays well below.
 const ORTHONORMAL_TOLERANCE: f64 = 1e-4;
 
@@ -53,14 +71,7 @@ impl Session {
         if m == 0 || !d.is_multiple_of(m) {
             return Err(Error::Invalid(format!("OPQ: m {m} does not divide the dimension {d}")));
         }
-        if n < KSUB {
-            return Err(Error::TooFewRows {
-                what: "OPQ".to_owned(),
-                needed: KSUB,
-                found: n,
-                hint: "; train without OPQ or on more rows".to_owned(),
-            });
-        }
+        OpqOptions::check_rows(n)?;
         let mut matrix = OpqMatrix::new(d, m, options)?;
         // Whole copies change no mean and no optimum, and keep FAISS from warning on stderr that
         // there are few rows: that is for the trainer to judge.

@@ -6,6 +6,7 @@
 //! there is named and refused, as nothing tells where it would end.
 //!
 //! ```text
+//! IxMp, IxM2  header, index, ids (an id map: vector i has id ids[i])
 //! IxPT  header, i32 n, n transforms, index        IwPQ  header, u64 nlist, u64 nprobe, coarse index, direct map,
 //! IxF2, IxFI  header, u64 floats, floats                by_residual, u64 code_size, quantizer, inverted lists
 //! IHNf  header, graph, IxF2 or IxFI                     IwPf  the same, fast-scan's shape before the quantizer
@@ -22,6 +23,8 @@ use super::transform::{Stage, read_stage};
 
 /// Transforms in front of an index: more than this no factory string makes.
 const MAX_STAGES: i32 = 16;
+/// Indexes within each other: transforms and id maps, in any order.
+const MAX_DEPTH: usize = 8;
 
 /// An IVF-PQ index with its transforms: everything that decides a score.
 #[derive(Debug)]
@@ -73,16 +76,34 @@ struct Header {
 
 /// Reads a whole file; `progress` hears the bytes read so far.
 pub(super) fn read<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> {
-    let index = match file.code("class of the index")?.as_str() {
-        "IxPT" => read_pre_transform(file, progress)?,
-        "IwPQ" => read_ivf_pq(file, false, progress)?,
-        "IwPf" => read_ivf_pq(file, true, progress)?,
-        other => return Err(refuse_class(other, 0, "an IVF-PQ index (IwPQ, IwPf, IxPT)")),
-    };
+    let index = read_index(file, 0, progress)?;
     if file.left() > 0 {
         return Err(format!("offset {}: end expected, {} bytes follow", file.at(), file.left()));
     }
     Ok(index)
+}
+
+/// Reads an index that stands within `depth` others.
+fn read_index<R: Read>(
+    file: &mut Cursor<R>,
+    depth: usize,
+    progress: &dyn Fn(u64),
+) -> Result<IvfPq> {
+    let at = file.at();
+    if depth > MAX_DEPTH {
+        return Err(format!("offset {at}: more than {MAX_DEPTH} indexes within each other"));
+    }
+    match file.code("class of the index")?.as_str() {
+        "IxPT" => read_pre_transform(file, depth, progress),
+        "IxMp" | "IxM2" => read_id_map(file, depth, progress),
+        "IwPQ" => read_ivf_pq(file, false, progress),
+        "IwPf" => read_ivf_pq(file, true, progress),
+        other => {
+            let expected = "an IVF-PQ index (IwPQ, IwPf), transforms or an id map in front of one \
+                            (IxPT, IxMp, IxM2)";
+            Err(refuse_class(other, at, expected))
+        }
+    }
 }
 
 /// Words for a class that is not read.
@@ -95,7 +116,6 @@ fn refuse_class(class: &str, at: u64, expected: &str) -> String {
         "IwSq" | "IwSQ" => "IVF with a scalar quantizer",
         "IxPq" => "a product quantizer without lists",
         "IxF2" | "IxFI" | "IxFl" => "a flat index",
-        "IxMp" | "IxM2" => "an id map",
         "IxRF" => "an index with refinement",
         "IHNf" => "an HNSW graph",
         "IHN2" | "IHNs" | "IHNp" => "an HNSW graph over codes",
@@ -134,7 +154,11 @@ fn read_header<R: Read>(file: &mut Cursor<R>, what: &str) -> Result<Header> {
     Ok(Header { dim, rows, metric })
 }
 
-fn read_pre_transform<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> {
+fn read_pre_transform<R: Read>(
+    file: &mut Cursor<R>,
+    depth: usize,
+    progress: &dyn Fn(u64),
+) -> Result<IvfPq> {
     let header = read_header(file, "header of the transformed index")?;
     let at = file.at();
     let n: i32 = file.one("number of transforms")?;
@@ -156,19 +180,57 @@ fn read_pre_transform<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> 
         stages.push(stage);
     }
     let at = file.at();
-    let index = match file.code("class of the inner index")?.as_str() {
-        "IwPQ" => read_ivf_pq(file, false, progress)?,
-        "IwPf" => read_ivf_pq(file, true, progress)?,
-        other => return Err(refuse_class(other, at, "an IVF-PQ index (IwPQ, IwPf)")),
-    };
-    if (index.d, index.rows, index.metric) != (dim, header.rows, header.metric) {
+    let index = read_index(file, depth + 1, progress)?;
+    check_inner(&index, &Header { dim, ..header }, at)?;
+    stages.extend(index.stages);
+    Ok(IvfPq { dim: header.dim, stages, ..index })
+}
+
+/// Holds an index within another, at offset `at`, against what the other says of it.
+fn check_inner(index: &IvfPq, outer: &Header, at: u64) -> Result<()> {
+    if (index.dim, index.rows, index.metric) == (outer.dim, outer.rows, outer.metric) {
+        return Ok(());
+    }
+    Err(format!(
+        "offset {at}: the inner index has dimension {}, {} rows, metric {}; expected are {}, {}, {}",
+        index.dim, index.rows, index.metric, outer.dim, outer.rows, outer.metric
+    ))
+}
+
+/// An index whose vectors are numbered, and behind it the id of each number.
+fn read_id_map<R: Read>(
+    file: &mut Cursor<R>,
+    depth: usize,
+    progress: &dyn Fn(u64),
+) -> Result<IvfPq> {
+    let header = read_header(file, "header of the id map")?;
+    let at = file.at();
+    let mut index = read_index(file, depth + 1, progress)?;
+    check_inner(&index, &header, at)?;
+    let at = file.at();
+    let ids: Vec<i64> = file.vector("ids of the id map")?;
+    if ids.len() as u64 != index.rows {
         return Err(format!(
-            "offset {at}: the inner index has dimension {}, {} rows, metric {}; behind the transforms \
-             {dim}, {}, {} are expected",
-            index.d, index.rows, index.metric, header.rows, header.metric
+            "offset {at}: an id map of {} rows expected, found {}",
+            index.rows,
+            ids.len()
         ));
     }
-    Ok(IvfPq { dim: header.dim, stages, ..index })
+    if let Some(row) = ids.iter().position(|&id| id < 0) {
+        return Err(format!(
+            "offset {at}: id map, row {row}: id {}, expected 0 to 2^63 - 1",
+            ids[row]
+        ));
+    }
+    for (number, list) in index.lists.iter_mut().enumerate() {
+        for (row, id) in list.ids.iter_mut().enumerate() {
+            let found = usize::try_from(*id).ok().and_then(|row| ids.get(row));
+            *id = *found.ok_or_else(|| {
+                format!("list {number}, row {row}: row {id} of an id map of {} rows", ids.len())
+            })?;
+        }
+    }
+    Ok(index)
 }
 
 /// With plain codes, or with fast-scan ones.

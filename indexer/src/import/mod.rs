@@ -5,6 +5,7 @@ mod cursor;
 mod faiss_file;
 mod fast_scan;
 mod parquet_file;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod transform;
@@ -26,8 +27,8 @@ use serde::Serialize;
 use crate::{Error, Progress, ProgressFn, Result};
 use cursor::Cursor;
 use faiss_file::{IvfPq, List, code_bytes};
-pub use parquet_file::{ParquetColumns, ParquetFile, ParquetRows};
-pub use vectors::{VectorSource, VectorsOptions, VectorsReport, import_vectors};
+pub use parquet_file::{ParquetColumns, ParquetFile};
+pub use vectors::{OnBadRow, VectorSource, VectorsOptions, VectorsReport, import_vectors};
 
 /// How a file of FAISS becomes an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +89,8 @@ pub struct ImportReport {
 ///
 /// Taken: coarse quantizers of floats, flat or under an HNSW graph (which is left out: every centroid is
 /// compared); codes of residuals with 8 or 4 bits, plain or fast-scan, L2 and inner product; in front
-/// OPQ, rotations, PCA, centring, and L2 normalization as the last step. Refused, with the reason: what a
+/// OPQ, rotations, PCA, centring, and L2 normalization as the last step; id maps (IndexIDMap, IndexIDMap2) around any
+/// of these. Refused, with the reason: what a
 /// model cannot say without answering otherwise, such as whitening in the chain, or a centred transform
 /// under inner product.
 ///
@@ -243,14 +245,22 @@ impl Order {
         let mut starts = vec![0u64];
         let mut ids = Vec::new();
         for (number, list) in lists.iter().enumerate() {
-            if let Some(id) = list.ids.iter().find(|&&id| id < 0) {
-                return Err(format!("list {number}: id {id}, expected 0 or more"));
+            if let Some((row, id)) = list.ids.iter().enumerate().find(|&(_, &id)| id < 0) {
+                return Err(format!("list {number}, row {row}: id {id}, expected 0 to 2^63 - 1"));
             }
             ids.extend(list.ids.iter().map(|&id| id as u64));
             starts.push(ids.len() as u64);
         }
         let (Some(&first), Some(&last)) = (ids.iter().min(), ids.iter().max()) else {
             return Err("the index holds no vectors".to_owned());
+        };
+        let twice = |a: u64, b: u64| {
+            let place = |row: u64| {
+                let list = starts.partition_point(|&start| start <= row) - 1;
+                format!("list {list}, row {}", row - starts[list])
+            };
+            let (first, second) = (place(a.min(b)), place(a.max(b)));
+            format!("{second}: id {} is there twice, first in {first}", ids[a as usize])
         };
         const FREE: u64 = u64::MAX;
         let rows = if last - first < ids.len() as u64 {
@@ -259,7 +269,7 @@ impl Order {
             for (row, id) in (0u64..).zip(&ids) {
                 let place = &mut rows[(id - first) as usize];
                 if *place != FREE {
-                    return Err(format!("id {id} is there twice"));
+                    return Err(twice(*place, row));
                 }
                 *place = row;
             }
@@ -269,7 +279,7 @@ impl Order {
             rows.sort_unstable_by_key(|&row| ids[row as usize]);
             let id = |row: u64| ids[row as usize];
             if let Some(pair) = rows.windows(2).find(|pair| id(pair[0]) == id(pair[1])) {
-                return Err(format!("id {} is there twice", id(pair[0])));
+                return Err(twice(pair[0], pair[1]));
             }
             rows
         };

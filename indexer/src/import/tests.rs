@@ -84,7 +84,7 @@ fn assert_same(
 #[test]
 fn an_imported_index_answers_as_faiss_does() {
     let names = names(".");
-    assert_eq!(names.len(), 22, "{names:?}");
+    assert_eq!(names.len(), 25, "{names:?}");
     for name in names {
         let text = fs::read_to_string(golden(&format!("{name}.json"))).unwrap();
         let want: Golden = serde_json::from_str(&text).unwrap();
@@ -126,11 +126,21 @@ fn golden_files_differ_in_what_matters() {
     let sparse = fs::read(golden("l2-sparse.faiss")).unwrap();
     let fast = read("ip-fastscan-odd");
     assert_eq!((fast.m, fast.ksub, fast.rows), (5, 16, 400));
-    for (name, class) in
-        [("ip-fastscan-odd", b"IwPf"), ("l2-fastscan", b"IwPf"), ("l2-hnsw-coarse", b"IHNf")]
-    {
+    for (name, class) in [
+        ("ip-fastscan-odd", b"IwPf"),
+        ("l2-fastscan", b"IwPf"),
+        ("l2-hnsw-coarse", b"IHNf"),
+        ("l2-idmap", b"IxMp"),
+        ("ip-idmap2-opq", b"IxM2"),
+        ("l2-opq-idmap", b"IxMp"),
+    ] {
         find(&fs::read(golden(&format!("{name}.faiss"))).unwrap(), class);
     }
+    let bytes = |name: &str| fs::read(golden(&format!("{name}.faiss"))).unwrap();
+    let (outside, inside) = (bytes("ip-idmap2-opq"), bytes("l2-opq-idmap"));
+    assert!(find(&outside, b"IxM2") < find(&outside, b"IxPT"));
+    assert!(find(&inside, b"IxPT") < find(&inside, b"IxMp"));
+    assert_eq!(read("l2-idmap").ids, (42, (1 << 63) - 1));
     assert!(full.windows(8).any(|w| &w[4..] == b"full"));
     assert!(sparse.windows(4).any(|w| w == b"sprs"));
 }
@@ -231,7 +241,7 @@ fn wrong_classes_sizes_and_ids_are_errors() {
     refused(&|b| b[lists + 32 + 7] = 0xff, "list 0");
     refused(&|b| b[lists + 32] ^= 1, "list");
     // The last id.
-    refused(&|b| *b.last_mut().unwrap() = 0x80, "expected 0 or more");
+    refused(&|b| *b.last_mut().unwrap() = 0x80, "expected 0 to 2^63 - 1");
     refused(
         &|b| {
             (1..=8).for_each(|i| {
@@ -241,11 +251,54 @@ fn wrong_classes_sizes_and_ids_are_errors() {
         },
         "twice",
     );
+    refused(
+        &|b| {
+            let end = b.len() - 8;
+            b[end..].copy_from_slice(&(-5i64).to_le_bytes());
+        },
+        "list 7, row",
+    );
     // The first centroid's first number.
     refused(
         &|b| b[coarse + 45..coarse + 49].copy_from_slice(&f32::NAN.to_le_bytes()),
         "not finite",
     );
+}
+
+/// Ids of a map stand at the file's end, behind their number.
+#[test]
+fn wrong_ids_of_a_map_are_named() {
+    let bytes = fs::read(golden("l2-idmap.faiss")).unwrap();
+    let rows = 400;
+    let ids = bytes.len() - 8 * rows;
+    let refused = |at: usize, value: i64, why: &str| {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        let error = parse_fully(&bytes).unwrap_err();
+        assert!(error.contains(why), "{error:?} does not say {why:?}");
+    };
+    refused(ids + 8 * 5, -1, "id map, row 5: id -1, expected 0 to 2^63 - 1");
+    refused(ids + 8 * 5, i64::MIN, "id map, row 5: id -9223372036854775808");
+    refused(ids + 8 * 5, i64::MAX, "id 9223372036854775807 is there twice, first in list");
+    refused(ids - 8, rows as i64 - 1, "an id map of 400 rows expected, found 399");
+    // A vector's number that the map does not have: the last id of the last list stands before the map.
+    refused(ids - 16, 400, "row 400 of an id map of 400 rows");
+    // Maps in maps in maps: the header of a map and the map, round and round.
+    let mut nested = bytes.clone();
+    for _ in 0..10 {
+        nested = [&bytes[..37], &nested, &bytes[ids - 8..]].concat();
+    }
+    assert!(parse_fully(&nested).unwrap_err().contains("more than 8 indexes within each other"));
+    // Two: numbers go through both, so a map of places within a map works.
+    let places: Vec<u8> = (0..rows as i64).rev().flat_map(i64::to_le_bytes).collect();
+    let mut inner = bytes.clone();
+    inner[ids..].copy_from_slice(&places);
+    let twice = [&bytes[..37], &inner, &bytes[ids - 8..]].concat();
+    let id = |bytes: &[u8]| parse_bytes(bytes).unwrap().lists[0].ids[0];
+    let at =
+        |place: usize| i64::from_le_bytes(*bytes[ids + 8 * place..].first_chunk::<8>().unwrap());
+    let number = id(&inner) as usize;
+    assert_eq!(id(&twice), at(number));
 }
 
 /// Random damage, most of it to sizes and classes: an answer or an error, never a panic, and no memory

@@ -3,6 +3,7 @@
 mod build;
 mod evaluate;
 mod faiss;
+mod range;
 mod refine;
 mod support;
 mod train;

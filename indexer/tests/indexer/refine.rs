@@ -2,7 +2,8 @@
 
 use ocelli_index::{IndexDir, Model, RefineKind, SearchParams, Snapshot};
 use ocelli_indexer::{
-    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, silent, train, train_refinement,
+    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, silent, train,
+    train_refinement,
 };
 use tempfile::tempdir;
 

@@ -45,6 +45,11 @@ fn refusals_have_numbers() {
     assert!(error.contains("expected 1 to 8 dimensions"), "{error}");
     let error = refuse(TrainOptions { ksub: 16, ..OPTIONS });
     assert!(error.contains("at least 624 rows, found 300"), "{error}");
+    let few = [regions(&dir.path().join("few.part"), &clustered(200, 8, 1), 8)];
+    let options = TrainOptions { opq: Some(true), force: true, ..OPTIONS };
+    let error = train(&few, &options, &silent).unwrap_err().to_string();
+    assert!(error.contains("(OPQ) needs at least 256 rows, found 200"), "{error}");
+    assert!(error.contains("--opq false (opq = \"off\" in a configuration)"), "{error}");
 
     let other = regions(&dir.path().join("b.part"), &clustered(300, 4, 1), 4);
     let mixed = [regions(&dir.path().join("c.part"), &clustered(300, 8, 1), 8), other];
