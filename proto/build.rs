@@ -26,6 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(FILES)?;
     fs::write(out_dir.join("ocelli.v1.bin"), compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure().out_dir(&out_dir).compile_fds(compiler.file_descriptor_set())?;
+    let mut config = tonic_prost_build::Config::new();
+    // The codec tells requests from answers by their names.
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .out_dir(&out_dir)
+        .codec_path("crate::codec::Codec")
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

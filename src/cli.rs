@@ -10,7 +10,7 @@ use ocelli_indexer::{CoarseKmeans, RefineChoice};
 const EXAMPLES: &str = "\
 From photos to answers:
   ocelli encode photos/ --weights resnet50.safetensors --output regions --out regions.part
-  ocelli whiten regions.part --dim 256 --out photos.whitening
+  ocelli whiten regions.part --out photos.whitening
   ocelli encode --regions regions.part --whitening photos.whitening --output regions --out white.part
   ocelli encode --regions regions.part --whitening photos.whitening --out photos.part
   ocelli train white.part --m 32 --out photos.model
@@ -128,9 +128,20 @@ pub struct ConfigArgs {
 }
 
 const WHITEN_EXAMPLE: &str = "\
-Region vectors of a few thousand photos suffice; best are photos that will not be judged:
-  ocelli encode distractors/ --weights W --output regions --out regions.part
-  ocelli whiten regions.part --dim 256 --out paris.whitening";
+On the photos that will be searched, few or many:
+  ocelli encode photos/ --weights W --output regions --out regions.part
+  ocelli whiten regions.part --out photos.whitening
+On some thousand photos of many things that will not be searched:
+  ocelli whiten others.part --covariance all --out photos.whitening";
+
+/// Whose covariance is whitened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CovarianceArg {
+    /// Of what near photos differ in: what sets groups of photos apart keeps its size.
+    Near,
+    /// Of all vectors, as published.
+    All,
+}
 
 #[derive(Args)]
 #[command(after_help = WHITEN_EXAMPLE)]
@@ -141,12 +152,16 @@ pub struct WhitenArgs {
     /// Where the whitening goes
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Output dimension [default: 256]
+    /// Output dimension [default: 256, or fewer where fewer directions vary]
     #[arg(long)]
     pub dim: Option<usize>,
-    /// 1 whitens fully, 0 only rotates and truncates [default: 1]
+    /// 1 whitens fully, 0 only rotates and truncates [default: below .75 and weaker for few photos; 1 with
+    /// --covariance all]
     #[arg(long)]
     pub power: Option<f64>,
+    /// Whose covariance is whitened [default: near]
+    #[arg(long, value_enum)]
+    pub covariance: Option<CovarianceArg>,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]

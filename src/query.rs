@@ -1,13 +1,17 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ArgGroup;
+use image::ImageReader;
 use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
 use ocelli_indexer::evaluate::Rerank;
 use ocelli_proto::role;
+use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
@@ -15,6 +19,9 @@ use serde_json::{Value, json};
 
 use crate::output::{cell, print_text};
 use crate::remote::{RemoteArgs, timed};
+
+/// How long it is until a server that is not ready is asked again.
+const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Largest image or vector file; what is larger fits no message.
 const MAX_FILE_BYTES: u64 = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES as u64;
@@ -142,9 +149,10 @@ pub struct QueryArgs {
     /// each.
     #[arg(long = "box", value_name = "X0,Y0,X1,Y1", requires = "image")]
     pub boxes: Vec<BoxArg>,
-    /// Longest sides in pixels to encode images at; default: those of the index.
-    #[arg(long, value_name = "S,…", value_delimiter = ',', requires = "image")]
-    pub sizes: Vec<u32>,
+    /// Longest sides in pixels to encode images at, or `stored` for each image's own; default:
+    /// those of the index.
+    #[arg(long, value_name = "S,…", requires = "image")]
+    pub sizes: Option<SizesArg>,
     /// Number of hits.
     #[arg(short, long, default_value_t = 10)]
     pub k: u32,
@@ -160,6 +168,46 @@ pub struct QueryArgs {
     /// Accept an answer from a part of the shards if others are damaged.
     #[arg(long)]
     pub allow_partial: bool,
+}
+
+/// Longest sides as `S,…`, or `stored`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SizesArg {
+    /// In pixels.
+    Pixels(Vec<u32>),
+    /// The image's own.
+    Stored,
+}
+
+impl FromStr for SizesArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "stored" {
+            return Ok(SizesArg::Stored);
+        }
+        let sizes: Result<Vec<u32>, _> = text.split(',').map(|size| size.trim().parse()).collect();
+        let wrong = |_| format!("expected numbers of pixels, or `stored`, found {text:?}");
+        sizes.map(SizesArg::Pixels).map_err(wrong)
+    }
+}
+
+impl SizesArg {
+    /// Longest sides for an image file.
+    ///
+    /// # Errors
+    /// For `stored`, a file whose size cannot be read.
+    fn of(&self, file: &[u8]) -> Result<Vec<u32>> {
+        match self {
+            SizesArg::Pixels(sizes) => Ok(sizes.clone()),
+            SizesArg::Stored => {
+                let reader = ImageReader::new(Cursor::new(file)).with_guessed_format()?;
+                let (width, height) =
+                    reader.into_dimensions().context("its size for --sizes stored")?;
+                Ok(vec![width.max(height)])
+            }
+        }
+    }
 }
 
 /// A box as `X0,Y0,X1,Y1`.
@@ -178,7 +226,8 @@ impl FromStr for BoxArg {
     }
 }
 
-/// Asks and prints: a table, or the whole response as one JSON object if `json`.
+/// Asks and prints: a table, or the whole response as one JSON object if `json`. Waits, and says
+/// so, while the server's encoder still reads its network.
 ///
 /// # Errors
 /// A file that cannot be read, a server that cannot be reached, a query that it refuses.
@@ -188,7 +237,20 @@ pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
         // A reply with 10,000 long keys is larger than the default limit of a client.
         let limit = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES;
         let mut client = SearchServiceClient::new(channel).max_decoding_message_size(limit);
-        client.search(timed(request, timeout)).await
+        let end = Instant::now() + timeout;
+        let mut told = false;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match client.search(timed(request.clone(), left)).await {
+                Err(status) if reason(&status).0 == v1::ErrorReason::NotReady => {
+                    if !std::mem::replace(&mut told, true) {
+                        role::note(&format!("waiting: {}", status.message()));
+                    }
+                    tokio::time::sleep(NOT_READY_INTERVAL).await;
+                }
+                answer => return answer,
+            }
+        }
     })?;
     match json {
         true => role::print(&format!("{}\n", to_json(&response))),
@@ -211,11 +273,10 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
     for (number, path) in args.image.iter().enumerate() {
         let data = role::read_at_most(path, MAX_FILE_BYTES)
             .with_context(|| format!("image {}", path.display()))?;
-        terms.push(Term::Image(v1::QueryImage {
-            data,
-            r#box: args.boxes.get(number).map(|given| given.0),
-            sizes: args.sizes.clone(),
-        }));
+        let sizes = args.sizes.as_ref().map(|sizes| sizes.of(&data)).transpose();
+        let sizes = sizes.with_context(|| format!("image {}", path.display()))?.unwrap_or_default();
+        let r#box = args.boxes.get(number).map(|given| given.0);
+        terms.push(Term::Image(v1::QueryImage { data, r#box, sizes }));
     }
     let ids = args.ids.iter();
     terms.extend(ids.map(|&id| Term::Id(v1::QueryId { id })));
@@ -379,4 +440,44 @@ fn parse_npy(bytes: &[u8]) -> Result<Vec<f32>> {
         _ => f32::NAN, // chunks_exact gives no other length; NaN would be refused by the server
     });
     Ok(values.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table has a line for each hit, whatever its key is.
+    #[test]
+    fn keys_forge_no_rows_and_command_no_terminal() {
+        let forged =
+            "a.jpg\n   1    0.000000           9  b.jpg\u{1b}[2K\u{7}\r\u{2028}c".to_owned();
+        let keys = vec![forged, "x".repeat(10_000), "plain é.jpg".to_owned()];
+        let response = v1::SearchResponse {
+            ids: vec![1, 2, 3],
+            scores: vec![0.5, 0.6, 0.7],
+            keys,
+            ..Default::default()
+        };
+        let table = to_table(&response);
+        let plain = v1::SearchResponse { keys: vec![String::new(); 3], ..response };
+        assert_eq!(table.lines().count(), to_table(&plain).lines().count());
+        assert!(!table.chars().any(|c| c.is_control() && c != '\n') && table.len() < 2000);
+        assert!(table.contains("a.jpg\\n   1") && table.contains("plain é.jpg"), "{table}");
+    }
+
+    #[test]
+    fn sizes_are_numbers_or_the_images_own() -> Result<()> {
+        let parse = |text: &str| text.parse::<SizesArg>();
+        assert_eq!(parse("448, 800"), Ok(SizesArg::Pixels(vec![448, 800])));
+        for wrong in ["", "a", "1,,2", "Stored", "-1"] {
+            assert!(parse(wrong).is_err_and(|error| error.contains("`stored`")), "{wrong:?}");
+        }
+        let mut png = Cursor::new(Vec::new());
+        image::GrayImage::new(30, 70).write_to(&mut png, image::ImageFormat::Png)?;
+        let stored = parse("stored").map_err(anyhow::Error::msg)?;
+        assert_eq!(stored.of(&png.into_inner())?, [70]);
+        assert!(stored.of(b"no image").is_err());
+        assert_eq!(SizesArg::Pixels(vec![5]).of(b"no image")?, [5]);
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use ocelli_proto::client::{ClientSecurity, SecureChannel};
+use ocelli_proto::role::runtime;
 use ocelli_proto::status::{describe, root_cause};
 use ocelli_proto::tonic::service::interceptor::InterceptedService;
 use ocelli_proto::tonic::{Code, Request, Response, Status};
@@ -25,7 +26,7 @@ pub struct RemoteArgs {
     /// PEM file of its private key.
     #[arg(long, global = true, value_name = "FILE", env = "OCELLI_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// File whose first line is a token to show to the server.
+    /// File that holds a token to show to the server, in one line.
     #[arg(long, global = true, value_name = "FILE", env = "OCELLI_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// How long to wait for the answer, in milliseconds.
@@ -56,10 +57,8 @@ impl RemoteArgs {
             false => format!("http://{}", self.server),
         };
         let (endpoint, bearer) = self.security().endpoint(&url).context("server")?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the async runtime")?;
+        let runtime =
+            runtime(|| tokio::runtime::Builder::new_current_thread().enable_all().build())?;
         let too_late =
             || anyhow!("the server at {url} did not answer within {} ms", timeout.as_millis());
         let ask = async {

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Dtype, Model, PartKind};
 use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::{main_exit, print};
+use ocelli_proto::role::{self, main_exit, print};
 use ocelli_proto::security::TokenArgs;
 
 use crate::cli_settings::{NetworkArgs, RunArgs, over};
@@ -69,7 +69,7 @@ Examples:
   Region vectors, a whitening from them, then descriptors without the network:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 448 --output regions --out regions.part
-    ocelli whiten regions.part --dim 256 --out photos.whitening
+    ocelli whiten regions.part --out photos.whitening
     ocelli-encoder encode --regions regions.part \\
       --whitening photos.whitening --out photos.part
 
@@ -133,6 +133,9 @@ struct EncodeArgs {
     /// How the summary is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
+    /// Follow symbolic links that lead out of PHOTOS_DIR; without it they are rejected with their reason.
+    #[arg(long, requires = "photos")]
+    follow_links: bool,
 }
 
 /// Jobs in parts.
@@ -285,6 +288,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
         dtype,
         rejected,
         format,
+        follow_links,
         parts,
     } = args;
     let config = run.config(network)?;
@@ -329,6 +333,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
         InputArgs { regions: Some(regions), .. } => {
             encode_regions(&regions, config.open_whitening()?.as_ref(), &output, model.as_ref())?
         }
+        InputArgs { photos: Some(dir), .. } if follow_links => run(Input::LinkedDirectory(dir))?,
         InputArgs { photos: Some(dir), .. } => run(Input::Directory(dir))?,
         InputArgs { list: Some(list), .. } => run(Input::List(list))?,
         InputArgs { tar: Some(tar), .. } => run(Input::Tar(tar))?,
@@ -393,7 +398,7 @@ fn run_serve(args: ServeArgs) -> Result<()> {
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");
     }
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the async threads")?;
+    let runtime = role::runtime(tokio::runtime::Runtime::new)?;
     let telemetry = {
         let _runtime = runtime.enter();
         observe::init("ocelli-encoder", &config.log, &config.traces)?
@@ -441,6 +446,8 @@ mod tests {
         for good in [
             "photos",
             "--list l",
+            "--list l --crop-first",
+            "--list l --crop-first=photo-scale --combine gem:3:0",
             "--tar t --pooling gem",
             "--parquet p --key-column k",
             "--regions r --whitening w",
@@ -454,6 +461,7 @@ mod tests {
             "--regions r --sizes 448",
             "--tar t --key-column k",
             "--tar t --parquet p",
+            "--list l --crop-first=half",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_index::{Combine, Form, Grid, InputConvention, Precision, ResizeFilter};
+use ocelli_index::{Combine, CropFirst, Form, Grid, InputConvention, Precision, ResizeFilter};
 use ocelli_proto::role::LogFormat;
 
 use crate::config::{Config, PoolingName};
@@ -59,18 +59,23 @@ pub(crate) struct NetworkArgs {
     /// Leave images as they are stored, whatever EXIF says.
     #[arg(long)]
     no_exif: bool,
-    /// How the descriptors of several sizes become one: sum, or gem:P.
+    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), or gem:P:0 (cirtorch's, without
+    /// dirtorch's floor of 1e-6).
     #[arg(long)]
     combine: Option<Combine>,
-    /// Cut boxes out before the image is resized.
-    #[arg(long)]
-    crop_first: bool,
-    /// What the network computes with: f32 or bf16.
+    /// Cut boxes out before the image is resized: their own longest side becomes the size. With =photo-scale they are
+    /// resized as the whole photo would be (cirtorch's queries).
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    crop_first: Option<CropFirst>,
+    /// What the network computes with: f32, or bf16 (fast on CPUs with AVX-512 and on GPUs only).
     #[arg(long)]
     precision: Option<Precision>,
     /// Pixels (width x height) of the largest image that is decoded.
     #[arg(long, value_name = "N")]
     max_pixels: Option<u64>,
+    /// Shortest side in pixels of an image that is taken; 0: any.
+    #[arg(long, value_name = "N")]
+    min_side: Option<u32>,
 }
 
 /// Settings that both commands share.
@@ -143,9 +148,10 @@ impl NetworkArgs {
         config.upscale &= !self.no_upscale;
         config.exif &= !self.no_exif;
         over(&mut config.combine, self.combine);
-        config.crop_first |= self.crop_first;
+        over(&mut config.crop_first, self.crop_first);
         over(&mut config.precision, self.precision);
         over(&mut config.max_pixels, self.max_pixels);
+        over(&mut config.min_side, self.min_side);
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ocelli_index::{
-    Combine, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
+    Combine, CropFirst, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
+use ocelli_proto::connections::ConnectionsConfig;
 use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
 use ocelli_proto::security::SecurityConfig;
@@ -60,9 +61,10 @@ pub struct Config {
     pub upscale: bool,
     pub exif: bool,
     pub combine: Combine,
-    pub crop_first: bool,
+    pub crop_first: CropFirst,
     pub precision: Precision,
     pub max_pixels: u64,
+    pub min_side: u32,
     pub device: DeviceChoice,
     pub workers: usize,
     pub batch: usize,
@@ -72,6 +74,7 @@ pub struct Config {
     pub max_stream_images: usize,
     pub max_message_bytes: usize,
     pub drain_timeout_ms: u64,
+    pub connections: ConnectionsConfig,
     pub security: SecurityConfig,
     pub metrics: MetricsConfig,
     pub traces: TracesConfig,
@@ -120,6 +123,7 @@ impl Config {
         ensure!(self.max_stream_images > 0, "max_stream_images: expected at least 1, found 0");
         ensure!(self.max_pixels > 0, "max_pixels: expected at least 1, found 0");
         ensure!(self.max_message_bytes > 0, "max_message_bytes: expected at least 1, found 0");
+        self.connections.check()?;
         for &px in &self.sizes {
             ensure!((1..=65_535).contains(&px), "sizes: expected 1 to 65535 pixels, found {px}");
         }
@@ -157,6 +161,7 @@ impl Config {
             exif: self.exif,
             crop_first: self.crop_first,
             max_pixels: self.max_pixels,
+            min_side: self.min_side,
         }
     }
 
@@ -241,6 +246,7 @@ impl Config {
             max_message_bytes: self.max_message_bytes,
             drain_timeout: Duration::from_millis(self.drain_timeout_ms),
             metrics: self.metrics.clone(),
+            connections: self.connections.clone(),
             security: self.security.clone(),
         }
     }
@@ -261,7 +267,9 @@ mod tests {
         let rmac = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
         assert_eq!(config.pooling_of(None), rmac);
         assert_eq!(config.max_pixels, crate::views::DEFAULT_MAX_PIXELS);
+        assert_eq!(config.min_side, crate::views::DEFAULT_MIN_SIDE);
         assert_eq!(config.max_message_bytes, ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES);
+        assert_eq!(config.connections, ConnectionsConfig::default());
 
         let is_key = |line: &str| {
             line.strip_prefix("# ")
@@ -286,6 +294,19 @@ mod tests {
         assert_eq!([Device::Cpu, Device::Cuda(0)].map(|d| config.batch_size(d)), [1, 16]);
         let [cpu, cuda] = [Device::Cpu, Device::Cuda(0)].map(|d| config.worker_count(d));
         assert_eq!(cuda, cpu + 2);
+        // A truth value and a word, from a file as from the environment.
+        for (value, expected) in [
+            ("true", CropFirst::OwnScale),
+            ("false", CropFirst::No),
+            ("photo-scale", CropFirst::PhotoScale),
+        ] {
+            let vars = [("OCELLI_ENCODER_CROP_FIRST".into(), value.into())];
+            let config =
+                role::load_config_from::<Config>(DEFAULT_TOML, None, ENV_PREFIX, vars).unwrap();
+            assert_eq!(config.crop_first, expected);
+        }
+        let text = DEFAULT_TOML.replace("crop_first = false", "crop_first = true");
+        assert_eq!(load(&text).unwrap().crop_first, CropFirst::OwnScale);
         let vars = [("OCELLI_ENCODER_SIZES", "[550, 800]"), ("OCELLI_ENCODER_FORM", "v1")];
         let vars = vars.map(|(name, value)| (name.into(), value.into()));
         let config =

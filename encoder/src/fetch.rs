@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ocelli_index::Hasher;
+use ocelli_index::outside::{LOOK_BYTES, looks_like};
 use ureq::http::{StatusCode, header};
 
 use crate::error::{Error, Result};
@@ -105,9 +106,10 @@ pub fn fetch(
     download(&url, &partial, progress)?;
     let found = digest(&partial)?;
     if !found.starts_with(digits) {
+        let looks = look(&partial)?;
         std::fs::remove_file(&partial).map_err(Error::io(&partial, "remove"))?;
         return Err(fail(format!(
-            "expected content whose SHA-256 begins with {digits}, found {found}: damaged, or not that file; \
+            "expected content whose SHA-256 begins with {digits}, found {found}: damaged, or not that file{looks}; \
              nothing was kept"
         )));
     }
@@ -207,6 +209,14 @@ fn hash_digits(file: &str) -> Option<&str> {
     let digits = file.strip_suffix(".pth")?.rsplit_once('-')?.1;
     let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     (digits.len() >= 8 && digits.bytes().all(is_hex)).then_some(digits)
+}
+
+/// What a file that is not the one expected looks like, in brackets.
+fn look(path: &Path) -> Result<String> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    file.take(LOOK_BYTES as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+    Ok(looks_like(&start).map_or_else(String::new, |name| format!(" ({name})")))
 }
 
 /// SHA-256 in hexadecimal.

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use image::RgbImage;
-use ocelli_index::{Combine, DescriptorSpec, Grid, NetworkSpec, Pooling, ResizeFilter, Whitening};
+use ocelli_index::{
+    Combine, CropFirst, DescriptorSpec, Grid, NetworkSpec, Pooling, ResizeFilter, Whitening,
+};
 
 use crate::error::{Error, Result};
 pub use crate::maps::NetworkSeconds;
 use crate::maps::pooled_views;
 use crate::network::{Finish, Network};
-use crate::pooling::{self, Pooled, unit};
+use crate::pooling::{self, Pooled, combine, sum_rows, unit};
 
 /// What a pipeline does around its network. All of it is part of the descriptor spec.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +39,8 @@ pub struct PipelineOptions {
     pub jpeg_scaled: bool,
     /// How the descriptors of several sizes become one.
     pub combine: Combine,
-    /// Whether boxes are cut out before resizing. Carried out where views are made, recorded here.
-    pub crop_first: bool,
+    /// Whether, and how, boxes are cut out before resizing. Carried out where views are made, recorded here.
+    pub crop_first: CropFirst,
 }
 
 /// What is made of an image.
@@ -61,7 +63,7 @@ impl Default for PipelineOptions {
             exif: true,
             jpeg_scaled: false,
             combine: Combine::Sum,
-            crop_first: false,
+            crop_first: CropFirst::No,
         }
     }
 }
@@ -90,11 +92,10 @@ impl Pipeline {
         whitening: Option<Whitening>,
     ) -> Result<Pipeline> {
         pooling::check(&options.pooling)?;
-        if let Combine::Gem { p } = options.combine
-            && !(p.is_finite() && p > 0.0)
-        {
+        if !options.combine.is_sound() {
             return Err(Error::invalid(format!(
-                "combine: expected gem:P with P over 0, found {p}"
+                "combine: expected gem:P with P over 0, or gem:P:FLOOR, found {}",
+                options.combine
             )));
         }
         if options.sizes.contains(&0) {
@@ -378,32 +379,6 @@ fn whitened<'a>(
         out.extend(row);
     }
     Ok(Cow::Owned(out))
-}
-
-/// Sum of rows (n, dim), accumulated in float64 so that the order of the rows hardly matters.
-fn sum_rows(rows: &[f32], dim: usize) -> Vec<f32> {
-    let mut sum = vec![0.0f64; dim];
-    for row in rows.chunks_exact(dim) {
-        for (total, &v) in sum.iter_mut().zip(row) {
-            *total += f64::from(v);
-        }
-    }
-    sum.into_iter().map(|v| v as f32).collect()
-}
-
-/// One row of the descriptors (n, dim) of an image's sizes.
-fn combine(sizes: &[f32], dim: usize, how: Combine) -> Vec<f32> {
-    let Combine::Gem { p } = how else { return sum_rows(sizes, dim) };
-    let p = f64::from(p);
-    let power = |x: f64, p: f64| x.abs().powf(p).copysign(x);
-    let mut mean = vec![0.0f64; dim];
-    for row in sizes.chunks_exact(dim) {
-        for (total, &v) in mean.iter_mut().zip(row) {
-            *total += power(f64::from(v), p);
-        }
-    }
-    let n = (sizes.len() / dim.max(1)).max(1) as f64;
-    mean.into_iter().map(|v| power(v / n, p.recip()) as f32).collect()
 }
 
 fn finish(mut descriptor: Vec<f32>) -> Result<Vec<f32>> {

@@ -41,6 +41,30 @@ fn edited(folder: &Path, edit: impl FnOnce(&mut BTreeMap<String, TensorView<'_>>
     path
 }
 
+/// What wrappers put before the names changes neither what is read nor the hash; a file with two
+/// backbones is not guessed at.
+#[test]
+fn a_prefix_of_the_backbone_is_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = open(&edited(folder.path(), |_| ())).unwrap().identity().weights;
+    for prefix in ["module.", "model.backbone."] {
+        let path = edited(folder.path(), |tensors| {
+            let prefixed = |(name, tensor)| (format!("{prefix}{name}"), tensor);
+            *tensors = std::mem::take(tensors).into_iter().map(prefixed).collect();
+        });
+        assert_eq!(open(&path).unwrap().identity().weights, plain, "{prefix}");
+    }
+    let path = edited(folder.path(), |tensors| {
+        let all = std::mem::take(tensors).into_iter();
+        let twice = all.flat_map(|(name, tensor)| {
+            [(format!("a.{name}"), tensor.clone()), (format!("b.{name}"), tensor)]
+        });
+        *tensors = twice.collect();
+    });
+    let message = open(&path).err().unwrap().to_string();
+    assert!(message.contains("conv1.weight"), "{message}");
+}
+
 /// The message must name the file, the tensor and both shapes: that is all a user has to go by.
 #[test]
 fn missing_and_misshapen_tensors_are_named() {
@@ -91,15 +115,21 @@ fn foreign_and_truncated_files_are_refused() {
     let good = std::fs::read(own("bottleneck_v1.weights.safetensors")).unwrap();
     let mut lied = good.clone();
     lied[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    let cases: [(&[u8], &str); 8] = [
-        (b"", "truncated"),
+    let cases: [(&[u8], &str); 14] = [
+        (b"", "found an empty file"),
         (&good[..5], "truncated"),
         (&good[..100], "truncated"),
         (&good[..good.len() - 1], "truncated"),
         (&lied, "truncated"),
-        (b"PK\x03\x04 and so on, a zip file", "zip"),
+        (b"PK\x03\x04 and so on, a zip file", "a zip archive"),
         (b"\x89HDF\r\n\x1a\n and so on, an HDF5 file", "HDF5"),
-        (b"The quick brown fox jumps over the lazy dog", "unknown file type"),
+        (b"The quick brown fox jumps over the lazy dog", "a text that begins with \"The quick"),
+        (b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a", "unknown file type"),
+        (b"<!DOCTYPE html><html><body>Sign in", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
+        (b"\x80\x02\x8a\x0a\x6c\xfc\x9c", "(ocelli-encoder weights convert)"),
+        (b"<!-- a -{ page", "an XML document"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", "a gzip file"),
     ];
     for (bytes, word) in cases {
         std::fs::write(&path, bytes).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use roaring::RoaringBitmap;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FileTrouble, Result};
 use crate::hash::Hash;
 use crate::manifest::{Dba, Generation, IndexDir, NewGeneration, ShardEntry};
 use crate::model::Model;
@@ -37,13 +37,15 @@ impl IndexDir {
         dba: Option<Dba>,
     ) -> Result<Generation> {
         let path = self.model_path(&new.model);
-        if !path.is_file() {
-            return Err(Error::invalid(format!(
-                "{}: the generation's model is missing",
-                path.display()
-            )));
+        let model = Model::open(&path).map_err(|error| match error.trouble() {
+            Some(FileTrouble::Missing) => {
+                Error::invalid(format!("{}: the generation's model is missing", path.display()))
+            }
+            _ => error,
+        })?;
+        if model.hash() != new.model {
+            return Err(Error::ModelMismatch { path, expected: new.model, found: model.hash() });
         }
-        let model = Model::open(&path)?;
         let mut shards = Vec::with_capacity(new.shards.len());
         for entry in &new.shards {
             let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;

@@ -66,8 +66,8 @@ pub use snapshot::{
     RangeResult, Row, SearchParams, SearchResult, ShardFailure, Snapshot, StageTimes,
 };
 pub use spec::{
-    Combine, DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling, Precision,
-    ResizeFilter,
+    Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling,
+    Precision, ResizeFilter,
 };
 pub use storage::{LocalStorage, Storage};
 pub use vectors::{Checks, RefusedRows, VectorFile, VectorFormat, VectorWriter};

@@ -72,8 +72,8 @@ pub struct NetworkSpec {
     pub precision: Precision,
     /// How the descriptors of several sizes become one.
     pub combine: Combine,
-    /// Whether a box is cut out before the image is resized.
-    pub crop_first: bool,
+    /// Whether, and how, a box is cut out before the image is resized.
+    pub crop_first: CropFirst,
     /// Hash of the whitening, if there is one.
     pub whitening: Option<Hash>,
     /// Dimension of the descriptors.
@@ -102,7 +102,7 @@ impl NetworkSpec {
             image_whitening: false,
             precision: Precision::F32,
             combine: Combine::Sum,
-            crop_first: false,
+            crop_first: CropFirst::No,
             whitening: None,
             dim,
         }
@@ -115,10 +115,11 @@ impl NetworkSpec {
             Pooling::Gem { p } => p.is_finite() && p > 0.0,
             Pooling::Mac | Pooling::Spoc => true,
         };
-        if let Combine::Gem { p } = self.combine
-            && !(p.is_finite() && p > 0.0)
-        {
-            return Err(format!("combine={}: expected an exponent over 0", self.combine));
+        if !self.combine.is_sound() {
+            return Err(format!(
+                "combine={}: expected an exponent over 0 and a floor of 0 or more",
+                self.combine
+            ));
         }
         if self.dim == 0 || !(1..=5).contains(&self.last_stage) || !pooling {
             return Err(format!(
@@ -239,34 +240,74 @@ named! {
 pub enum Combine {
     /// Their sum (Gordo et al. 2017).
     Sum,
-    /// Their generalized mean, element by element: s(mean(s(x))) with s(x) = sign(x) |x|^p and its inverse
-    /// (the code published with Revaud et al., "Learning with Average Precision", 2019).
+    /// Their generalized mean, element by element: s(mean(s(x), p), 1/p) with s(x, p) = sign(x) max(|x|, floor)^p; 0 stays
+    /// 0. One size alone stays as it is.
     Gem {
         /// The exponent, > 0.
         p: f32,
+        /// What smaller magnitudes count as, before each of the two powers: [`Combine::FLOOR`] in the code published with
+        /// Revaud et al., "Learning with Average Precision" (2019); 0 in that of Radenović, Tolias, Chum (2018).
+        floor: f32,
     },
+}
+
+impl Combine {
+    /// The published floor.
+    pub const FLOOR: f32 = 1e-6;
+
+    /// Whether the exponent is over 0 and the floor is not below it.
+    pub fn is_sound(&self) -> bool {
+        match *self {
+            Self::Sum => true,
+            Self::Gem { p, floor } => p.is_finite() && p > 0.0 && floor.is_finite() && floor >= 0.0,
+        }
+    }
+
+    /// As it stands in the canonical text, where a floor of 0, which was the only one at first, is left out.
+    fn canonical(&self) -> String {
+        match self {
+            Self::Gem { p, floor } if *floor == 0.0 => format!("gem:{p}"),
+            other => other.to_string(),
+        }
+    }
+
+    fn parse_canonical(s: &str) -> Result<Self> {
+        match s.strip_prefix("gem:") {
+            Some(p) if !p.contains(':') => format!("{s}:0").parse(),
+            _ => s.parse(),
+        }
+    }
 }
 
 impl fmt::Display for Combine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sum => f.write_str("sum"),
-            Self::Gem { p } => write!(f, "gem:{p}"),
+            Self::Gem { p, floor } => write!(f, "gem:{p}:{floor}"),
         }
     }
 }
 
+/// `sum`, `gem:P` with the published floor, or `gem:P:FLOOR`.
 impl FromStr for Combine {
     type Err = Error;
 
     fn from_str(s: &str) -> Result<Self> {
-        let combine = match s.split_once(':') {
-            None if s == "sum" => Some(Self::Sum),
-            Some(("gem", p)) => p.parse().ok().filter(|p| *p > 0.0).map(|p| Self::Gem { p }),
+        let gem = |p: &str, floor: Option<&str>| {
+            let floor = floor.map_or(Ok(Self::FLOOR), str::parse).ok()?;
+            Some(Self::Gem { p: p.parse().ok()?, floor })
+        };
+        let words: Vec<&str> = s.split(':').collect();
+        let combine = match words.as_slice() {
+            ["sum"] => Some(Self::Sum),
+            ["gem", p] => gem(p, None),
+            ["gem", p, floor] => gem(p, Some(floor)),
             _ => None,
         };
-        combine.filter(|c| !matches!(c, Self::Gem { p } if !p.is_finite())).ok_or_else(|| {
-            Error::invalid(format!("combine: expected sum or gem:P with P over 0, found {s:?}"))
+        combine.filter(Self::is_sound).ok_or_else(|| {
+            Error::invalid(format!(
+                "combine: expected sum, gem:P with P over 0, or gem:P:FLOOR with a floor of 0 or more, found {s:?}"
+            ))
         })
     }
 }
@@ -297,6 +338,19 @@ named! {
         CatmullRom = "catmull-rom",
         /// Windowed sinc with three lobes.
         Lanczos3 = "lanczos3",
+    }
+}
+
+named! {
+    /// When a box is cut out of an image.
+    CropFirst, "crop_first" {
+        /// Behind the resizing of the whole image (Gordo et al. 2017).
+        No = "false",
+        /// Before it: the longest side of what is cut out becomes the size.
+        OwnScale = "true",
+        /// Before it, and what is cut out is resized by the scale of the whole image (the code published with Radenović,
+        /// Tolias, Chum 2018).
+        PhotoScale = "photo-scale",
     }
 }
 
@@ -424,7 +478,7 @@ impl DescriptorSpec {
             line("precision", &n.precision);
         }
         if n.combine != default.combine {
-            line("combine", &n.combine);
+            line("combine", &n.combine.canonical());
         }
         if n.crop_first != default.crop_first {
             line("crop_first", &n.crop_first);
@@ -509,10 +563,10 @@ impl DescriptorSpec {
                 n.precision = v.parse()?;
             }
             if let Some(v) = take("combine") {
-                n.combine = v.parse()?;
+                n.combine = Combine::parse_canonical(v)?;
             }
             if let Some(v) = take("crop_first") {
-                n.crop_first = number("crop_first", Some(v))?;
+                n.crop_first = v.parse()?;
             }
             if let Some(v) = take("whitening") {
                 n.whitening = Some(v.parse()?);
@@ -647,12 +701,20 @@ mod tests {
             head: Head::Fc,
             image_whitening: true,
             precision: Precision::Bf16,
-            combine: Combine::Gem { p: 3.0 },
-            crop_first: true,
+            combine: Combine::Gem { p: 3.0, floor: Combine::FLOOR },
+            crop_first: CropFirst::PhotoScale,
             whitening: Some(Hash::of(b"w")),
             ..spec()
         };
-        let gem = NetworkSpec { pooling: Pooling::Gem { p: 2.92 }, ..spec() };
+        let gem = NetworkSpec {
+            pooling: Pooling::Gem { p: 2.92 },
+            combine: Combine::Gem { p: 2.92, floor: 0.0 },
+            ..spec()
+        };
+        // Text and hash of what was made before there was a floor.
+        let text = DescriptorSpec::Network(gem.clone()).canonical();
+        assert!(text.ends_with("\ncombine=gem:2.92\n"), "{text}");
+        assert!(DescriptorSpec::Network(full.clone()).canonical().contains("gem:3:0.000001\n"));
         for spec in [
             DescriptorSpec::Network(spec()),
             DescriptorSpec::Network(full),
@@ -678,6 +740,9 @@ mod tests {
             text.clone() + "pooling=rmac:0\n",
             text.clone() + "pooling=gem:NaN\n",
             text.clone() + "pooling=gem:0\n",
+            text.clone() + "combine=gem:3:0\n",
+            text.clone() + "combine=gem:3:-1\n",
+            text.clone() + "combine=gem:0:1\n",
             String::new(),
             "foreign:\ndim=3\n".into(),
         ] {

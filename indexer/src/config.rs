@@ -1,9 +1,9 @@
 //! The role's configuration: what `default.toml` holds. Loading it is the caller's business.
 
 use ocelli_index::Metric;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
-use crate::CoarseKmeans;
+use crate::{CoarseKmeans, WhitenCovariance};
 
 /// The commented defaults.
 pub const DEFAULT_TOML: &str = include_str!("../default.toml");
@@ -39,10 +39,37 @@ pub struct Log {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Whiten {
-    /// Output dimension.
+    /// Output dimension, 0: by the photos.
     pub dim: usize,
-    /// Power of the whitening.
-    pub power: f64,
+    /// Power of the whitening; None ("auto"): by the photos.
+    #[serde(deserialize_with = "power")]
+    pub power: Option<f64>,
+    /// Whose covariance is whitened.
+    pub covariance: WhitenCovariance,
+}
+
+impl Whiten {
+    /// For [`crate::WhitenOptions`].
+    pub fn dim(&self) -> Option<usize> {
+        (self.dim > 0).then_some(self.dim)
+    }
+}
+
+/// "auto" or a number, which comes as text from the environment.
+fn power<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Power {
+        Number(f64),
+        Text(String),
+    }
+    match Power::deserialize(deserializer)? {
+        Power::Number(power) => Ok(Some(power)),
+        Power::Text(text) if text == "auto" => Ok(None),
+        Power::Text(text) => text.parse().map(Some).map_err(|_| {
+            de::Error::custom(format!("expected \"auto\" or a number, found {text:?}"))
+        }),
+    }
 }
 
 /// Table `train`.

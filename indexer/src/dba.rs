@@ -78,6 +78,11 @@ impl Neighbours {
         Ok(Self { k, rows, exact: true })
     }
 
+    /// Those of row `i`, best first; of the exact ones none is missing.
+    pub(crate) fn of(&self, i: usize) -> &[u32] {
+        &self.rows[i * self.k..][..self.k]
+    }
+
     /// What an index of plain codes under `model` finds for each row of `parts`, itself not among it. The index
     /// stands under `scratch_dir` meanwhile.
     fn by_index(

@@ -14,6 +14,7 @@ pub mod kmeans;
 mod build;
 mod dba;
 mod error;
+mod near;
 mod pca;
 mod progress;
 mod refine;
@@ -30,4 +31,4 @@ pub use train::{
     CoarseKmeans, KSUB, MAX_AUTO_NLIST, MAX_FLAT_NLIST, ROWS_PER_AUTO_LIST, ROWS_PER_CENTROID,
     TrainOptions, TrainReport, auto_nlist, train,
 };
-pub use whiten::{WhitenOptions, WhitenReport, learn_whitening};
+pub use whiten::{WhitenCovariance, WhitenOptions, WhitenReport, learn_whitening};

@@ -81,8 +81,14 @@ impl Covariance {
 
     /// Eigenvectors by falling eigenvalue of the unbiased covariance.
     pub(crate) fn finish(self) -> Result<Components> {
+        let degrees = (self.rows.max(2) - 1) as f64;
+        self.finish_over(degrees)
+    }
+
+    /// The same, of the sum of products over `degrees` of freedom.
+    pub(crate) fn finish_over(self, degrees: f64) -> Result<Components> {
         let dim = self.mean.len();
-        let scale = 1.0 / (self.rows.max(2) - 1) as f64;
+        let scale = 1.0 / degrees;
         let mut covariance = Mat::<f64>::zeros(dim, dim);
         for (tile, sums) in self.tiles.iter().enumerate() {
             let start = tile * TILE_COLUMNS;

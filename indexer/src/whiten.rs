@@ -3,49 +3,110 @@
 use std::time::Instant;
 
 use ocelli_index::{DescriptorSpec, Part, Whitening};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::pca::{Covariance, Mean};
+use crate::near::{self, MAX_PHOTOS};
+use crate::pca::{Components, Covariance, Mean};
 use crate::sample::{common_spec, count_rows, for_each_block};
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// A direction with less than this share of the largest variance is noise of float32 input;
 /// dividing by its root would blow the noise up to full size.
 const MIN_VARIANCE_SHARE: f64 = 1e-10;
+/// Output dimension where nobody chooses one and enough directions vary.
+const DEFAULT_DIM: usize = 256;
+/// A dimension that is chosen for want of directions is a multiple of this, which code sizes divide.
+const DIM_STEP: usize = 64;
+/// Power that very many photos get, and the number of photos that gets half of it: with few photos
+/// even shrunken variances fit those photos too well. Chosen on Paris and INRIA Holidays
+/// (docs/evaluation.md).
+const NEAR_POWER: f64 = 0.75;
+const NEAR_HALF_PHOTOS: f64 = 20.0;
+/// Photos more alike than this before whitening are not a collection: different photos of one place
+/// have about .95, of everything .9.
+const ALIKE_COSINE: f64 = 0.97;
+
+/// Whose covariance is whitened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhitenCovariance {
+    /// Of what near photos differ in: of each photo's rows about their mean, and of that mean about
+    /// those of the nearest photos. May be learned on photos that are searched, and on few.
+    #[default]
+    Near,
+    /// Of all rows about their mean, as published. For many photos that are not searched.
+    All,
+}
 
 /// How the whitening is learned.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WhitenOptions {
-    /// Output dimension, at most the input's.
-    pub dim: usize,
+    /// Output dimension, at most the input's; None: 256, or fewer where fewer directions vary.
+    pub dim: Option<usize>,
     /// Column j of the projection is `axis_j * variance_j^(-power / 2)`: 1 whitens fully, 0 only
-    /// rotates and truncates.
-    pub power: f64,
+    /// rotates and truncates. None: .75 n / (n + 20) for n near photos, 1 for the covariance of all.
+    pub power: Option<f64>,
+    /// Whose covariance.
+    pub covariance: WhitenCovariance,
 }
 
 /// What was learned, for people.
 #[derive(Clone, Debug, Serialize)]
 pub struct WhitenReport {
-    /// Rows that the covariance saw.
+    /// Photos that the covariance saw.
+    pub photos: usize,
+    /// Their rows.
     pub rows: usize,
     /// Input dimension.
     pub dim_in: usize,
     /// Output dimension.
     pub dim_out: usize,
+    /// Whose covariance.
+    pub covariance: WhitenCovariance,
+    /// Power that was used.
+    pub power: f64,
+    /// Part by which each variance was moved to the mean of all, 0 to 1.
+    pub shrinkage: f64,
+    /// Photos that each was compared with; 0 for the covariance of all.
+    pub neighbours: usize,
+    /// Directions that vary.
+    pub varying: usize,
     /// Share of the total variance in the kept directions, 0 to 1.
     pub variance_kept: f64,
+    /// Mean cosine of two different photos before whitening; None for the covariance of all.
+    pub mean_cosine: Option<f64>,
+    /// Why power and dimension are what they are, a sentence each.
+    pub reasons: Vec<String>,
+    /// What is likely to be wrong, a sentence each.
+    pub warnings: Vec<String>,
     /// Wall time.
     pub seconds: f64,
 }
 
-/// PCA whitening `y = L2((x - mean) P)` with `P = V_k diag(variance_k^(-power/2))`, learned on all
-/// rows of `parts` (Jégou and Chum, ECCV 2012). Mean and covariance are summed in float64 over two
-/// passes; equal parts in equal order give equal bits on one kind of machine, whatever the number of
-/// threads.
+/// Mean and principal components, and what they came of.
+struct Sample {
+    mean: Vec<f64>,
+    components: Components,
+    photos: usize,
+    rows: usize,
+    /// Of near photos only.
+    near: Option<NearFacts>,
+}
+
+struct NearFacts {
+    shrinkage: f64,
+    neighbours: usize,
+    mean_cosine: f64,
+}
+
+/// PCA whitening `y = L2((x - mean) P)` with `P = V_k diag(variance_k^(-power/2))` (Jégou and Chum,
+/// ECCV 2012), where the covariance is that of what near photos differ in, or of all rows of `parts`.
+/// Mean and covariance are summed in float64 over two passes; equal parts in equal order give equal
+/// bits on one kind of machine, whatever the number of threads.
 ///
 /// # Errors
-/// Parts of different specs, parts already whitened, `dim` of 0 or above the input's,
-/// fewer than `dim + 1` rows, and a sample in which fewer than `dim` directions vary.
+/// Parts of different specs, parts already whitened, `dim` of 0 or above the input's, fewer than two
+/// photos or `dim + 1` rows, and a sample in which fewer than `dim` directions vary.
 pub fn learn_whitening(
     parts: &[Part],
     options: &WhitenOptions,
@@ -61,16 +122,77 @@ pub fn learn_whitening(
             parts[0].path().display()
         )));
     }
-    let (dim_in, rows) = (spec.dim(), count_rows(parts));
-    check_options(options, dim_in, rows)?;
+    let dim_in = spec.dim();
+    check_options(options, dim_in, count_rows(parts))?;
+    let sample = match options.covariance {
+        WhitenCovariance::Near => near_photos(parts, dim_in, progress)?,
+        WhitenCovariance::All => all_rows(parts, dim_in, progress)?,
+    };
 
+    let variances = &sample.components.variances;
+    let floor = variances[0].max(0.0) * MIN_VARIANCE_SHARE;
+    let varying = variances.iter().filter(|v| **v > floor).count();
+    let (k, dim_reason) = choose_dim(options.dim, varying, sample.rows)?;
+    let (power, power_reason) = choose_power(options, sample.photos);
+    let shrinkage = sample.near.as_ref().map_or(0.0, |near| near.shrinkage);
+    let sum = |v: &[f64]| v.iter().map(|v| v.max(0.0)).sum::<f64>();
+    let all = sum(variances) / dim_in as f64;
+    let scales: Vec<f64> = variances[..k]
+        .iter()
+        .map(|v| ((1.0 - shrinkage) * v + shrinkage * all).powf(-power / 2.0))
+        .collect();
+    let mut projection = Vec::with_capacity(dim_in * k);
+    for i in 0..dim_in {
+        for (axis, scale) in sample.components.axes.iter().zip(&scales) {
+            projection.push((axis[i] * scale) as f32);
+        }
+    }
+    let mut reasons = sample.reasons();
+    reasons.extend([power_reason, dim_reason]);
+    let report = WhitenReport {
+        photos: sample.photos,
+        rows: sample.rows,
+        dim_in,
+        dim_out: k,
+        covariance: options.covariance,
+        power,
+        shrinkage,
+        neighbours: sample.near.as_ref().map_or(0, |near| near.neighbours),
+        varying,
+        variance_kept: sum(&variances[..k]) / sum(variances),
+        mean_cosine: sample.near.as_ref().map(|near| near.mean_cosine),
+        reasons,
+        warnings: sample.warnings(),
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    let mean = sample.mean.into_iter().map(|v| v as f32).collect();
+    Ok((Whitening { mean, projection, learned_on: spec.clone() }, report))
+}
+
+fn near_photos(parts: &[Part], dim: usize, progress: ProgressFn<'_>) -> Result<Sample> {
+    let near = near::learn(parts, dim, progress)?;
+    Ok(Sample {
+        mean: near.mean,
+        components: near.components,
+        photos: near.photos,
+        rows: near.rows,
+        near: Some(NearFacts {
+            shrinkage: near.shrinkage,
+            neighbours: near.neighbours,
+            mean_cosine: near.mean_cosine,
+        }),
+    })
+}
+
+fn all_rows(parts: &[Part], dim: usize, progress: ProgressFn<'_>) -> Result<Sample> {
+    let rows = count_rows(parts);
     let total = 2 * rows as u64;
     let mut done = 0;
     let mut report = |block: &[f32]| {
-        done += (block.len() / dim_in) as u64;
+        done += (block.len() / dim) as u64;
         progress(Progress { stage: "covariance", done, total });
     };
-    let mut mean = Mean::new(dim_in);
+    let mut mean = Mean::new(dim);
     for_each_block(parts, |block| {
         mean.add(&block);
         report(&block);
@@ -84,58 +206,111 @@ pub fn learn_whitening(
         Ok(())
     })?;
     progress(Progress { stage: "eigenvectors", done: 0, total: 0 });
-    let components = covariance.finish()?;
+    let photos = parts.iter().map(Part::images).sum();
+    Ok(Sample { mean, components: covariance.finish()?, photos, rows, near: None })
+}
 
-    let k = options.dim;
-    let floor = components.variances[0].max(0.0) * MIN_VARIANCE_SHARE;
-    let varying = components.variances.iter().filter(|v| **v > floor).count();
-    if varying < k {
-        return Err(Error::Invalid(format!(
+impl Sample {
+    fn reasons(&self) -> Vec<String> {
+        let Some(near) = &self.near else {
+            return vec!["covariance all: of all rows about their mean".to_owned()];
+        };
+        let regions = if self.rows > self.photos { "the regions of each photo, and " } else { "" };
+        let mut reasons = vec![
+            format!(
+                "covariance near: of {regions}each photo and its {} nearest; what sets groups of photos \
+                 apart keeps its size",
+                near.neighbours
+            ),
+            format!(
+                "shrinkage {:.2}: each variance is moved by so much to the mean of all, as {} photos leave \
+                 it unsure",
+                near.shrinkage, self.photos
+            ),
+        ];
+        if self.photos == MAX_PHOTOS {
+            reasons.push(format!(
+                "photos {MAX_PHOTOS}: at most so many are looked at, drawn at random"
+            ));
+        }
+        reasons
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let alike = self.near.iter().filter(|near| near.mean_cosine > ALIKE_COSINE);
+        alike
+            .map(|near| {
+                format!(
+                    "the photos are nearly equal (mean cosine {:.3} before whitening; different photos have \
+                     about .9): the whitening learns what tells these apart and nothing else; learn it on \
+                     photos of many things",
+                    near.mean_cosine
+                )
+            })
+            .collect()
+    }
+}
+
+/// The dimension, and why.
+fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usize, String)> {
+    match asked {
+        Some(k) if varying < k => Err(Error::Invalid(format!(
             "whitening to {k} dimensions needs {k} directions that vary, found {varying} in {rows} rows; \
              choose --dim {} or less, or give other images",
             varying.max(1)
-        )));
-    }
-    let scales: Vec<f64> =
-        components.variances[..k].iter().map(|v| v.powf(-options.power / 2.0)).collect();
-    let mut projection = Vec::with_capacity(dim_in * k);
-    for i in 0..dim_in {
-        for (axis, scale) in components.axes.iter().zip(&scales) {
-            projection.push((axis[i] * scale) as f32);
+        ))),
+        Some(k) => Ok((k, format!("dimension {k}: as given"))),
+        None if varying == 0 => Err(Error::Invalid(format!(
+            "whitening needs a direction that varies, found {rows} rows that are all equal"
+        ))),
+        None if varying >= DEFAULT_DIM => {
+            Ok((DEFAULT_DIM, format!("dimension {DEFAULT_DIM}: {varying} directions vary")))
+        }
+        None => {
+            let steps = varying / DIM_STEP * DIM_STEP;
+            let k = if steps > 0 { steps } else { varying };
+            Ok((k, format!("dimension {k}: only {varying} directions vary in {rows} rows")))
         }
     }
-    let sum = |v: &[f64]| v.iter().map(|v| v.max(0.0)).sum::<f64>();
-    let report = WhitenReport {
-        rows,
-        dim_in,
-        dim_out: k,
-        variance_kept: sum(&components.variances[..k]) / sum(&components.variances),
-        seconds: start.elapsed().as_secs_f64(),
-    };
-    let mean = mean.into_iter().map(|v| v as f32).collect();
-    Ok((Whitening { mean, projection, learned_on: spec.clone() }, report))
+}
+
+/// The power, and why.
+fn choose_power(options: &WhitenOptions, photos: usize) -> (f64, String) {
+    match (options.power, options.covariance) {
+        (Some(power), _) => (power, format!("power {power}: as given")),
+        (None, WhitenCovariance::All) => (1.0, "power 1: as published, for many photos".to_owned()),
+        (None, WhitenCovariance::Near) => {
+            let n = photos as f64;
+            let power = NEAR_POWER * n / (n + NEAR_HALF_PHOTOS);
+            let reason = format!(
+                "power {power:.2}: {NEAR_POWER} n / (n + {NEAR_HALF_PHOTOS}) for {photos} photos, weaker for \
+                 fewer"
+            );
+            (power, reason)
+        }
+    }
 }
 
 fn check_options(options: &WhitenOptions, dim_in: usize, rows: usize) -> Result<()> {
-    if options.dim == 0 || options.dim > dim_in {
-        return Err(Error::Invalid(format!(
-            "whitening dimension: expected 1 to {dim_in} (the input's), found {}",
-            options.dim
-        )));
+    if let Some(dim) = options.dim {
+        if dim == 0 || dim > dim_in {
+            return Err(Error::Invalid(format!(
+                "whitening dimension: expected 1 to {dim_in} (the input's), found {dim}"
+            )));
+        }
+        if rows < dim + 1 {
+            return Err(Error::TooFewRows {
+                what: format!("whitening to {dim} dimensions"),
+                needed: dim + 1,
+                found: rows,
+                hint: "; give more images or a smaller --dim".to_owned(),
+            });
+        }
     }
-    if !(0.0..=2.0).contains(&options.power) {
-        return Err(Error::Invalid(format!(
-            "whitening power: expected 0 to 2, found {}",
-            options.power
-        )));
-    }
-    if rows < options.dim + 1 {
-        return Err(Error::TooFewRows {
-            what: format!("whitening to {} dimensions", options.dim),
-            needed: options.dim + 1,
-            found: rows,
-            hint: "; give more images or a smaller --dim".to_owned(),
-        });
+    if let Some(power) = options.power
+        && !(0.0..=2.0).contains(&power)
+    {
+        return Err(Error::Invalid(format!("whitening power: expected 0 to 2, found {power}")));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -12,7 +12,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use crate::role::read_at_most;
-use crate::security::files::Watched;
+use crate::security::files::{self, Watched};
 
 /// Largest certificate, key or token file in bytes; a larger one is a wrong name.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -26,7 +26,7 @@ pub struct ClientSecurity {
     pub tls_cert: PathBuf,
     /// PEM file of its private key.
     pub tls_key: PathBuf,
-    /// File whose first line is a bearer token.
+    /// File that holds a bearer token, in one line.
     pub token_file: PathBuf,
 }
 
@@ -90,15 +90,41 @@ impl ClientSecurity {
         if self.token_file.as_os_str().is_empty() {
             return Ok(Bearer(None));
         }
-        let expected = || format!("{}: expected a token", self.token_file.display());
-        let text = String::from_utf8(read(&self.token_file)?).ok().with_context(expected)?;
-        let token = text.lines().next().unwrap_or_default().trim();
-        ensure!(!token.is_empty(), expected());
+        let place = self.token_file.display();
+        let text = String::from_utf8(read(&self.token_file)?).ok();
+        let text = text.with_context(|| format!("{place}: expected a token, found other bytes"))?;
+        let token = token(&text).map_err(|error| anyhow!("{place}, {error}"))?;
         // The parser's own message would repeat the token.
+        let value = format!("Bearer {token}").parse().ok();
         let mut value: MetadataValue<Ascii> =
-            format!("Bearer {token}").parse().ok().with_context(expected)?;
+            value.with_context(|| format!("{place}: expected a token"))?;
         value.set_sensitive(true);
         Ok(Bearer(Some(value)))
+    }
+}
+
+/// The token in a file's text: one line, and nothing behind it but blanks and ends of lines.
+///
+/// # Errors
+/// The line and what is wrong there, without a part of the token.
+fn token(text: &str) -> Result<&str, String> {
+    let mut lines = text.split('\n').map(|line| line.trim_matches([' ', '\t', '\r']));
+    let token = lines.next().unwrap_or_default();
+    if token.is_empty() {
+        return Err("line 1: expected a token, found an empty line".to_owned());
+    }
+    let odd = |(_, c): &(usize, char)| !c.is_ascii_graphic();
+    if let Some((at, c)) = token.chars().enumerate().find(odd) {
+        let (at, c) = (at + 1, c.escape_unicode());
+        return Err(format!(
+            "line 1: expected a token of visible ASCII, found {c} as character {at}"
+        ));
+    }
+    match lines.position(|line| !line.is_empty()) {
+        None => Ok(token),
+        Some(line) => {
+            Err(format!("line {}: expected nothing behind the token of line 1", line + 2))
+        }
     }
 }
 
@@ -116,6 +142,9 @@ impl Connection {
         let paths = [&security.tls_ca, &security.tls_cert, &security.tls_key, &security.token_file];
         let paths =
             paths.into_iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect();
+        for secret in [&security.tls_key, &security.token_file] {
+            files::warn_if_readable_by_others(secret);
+        }
         let url = url.to_owned();
         Ok(Connection(Watched::open("certificates and token of a client", paths, move |_| {
             let (endpoint, bearer) = security.endpoint(&url)?;
@@ -144,4 +173,38 @@ impl Connection {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     read_at_most(path, MAX_FILE_BYTES).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_line_of_visible_characters() {
+        for right in ["ocelli_0a", "ocelli_0a\n", "ocelli_0a\r\n", " ocelli_0a \n\n \n"] {
+            assert_eq!(token(right), Ok("ocelli_0a"), "{right:?}");
+        }
+        for (wrong, expected) in [
+            ("", "line 1: expected a token, found an empty line"),
+            ("\nsecret", "line 1: expected a token, found an empty line"),
+            ("secret\n\nmore", "line 3: expected nothing behind the token of line 1"),
+            (
+                "sec\u{1b}ret",
+                "line 1: expected a token of visible ASCII, found \\u{1b} as character 4",
+            ),
+            ("sec\rret", "line 1: expected a token of visible ASCII, found \\u{d} as character 4"),
+            ("sec ret", "line 1: expected a token of visible ASCII, found \\u{20} as character 4"),
+            ("secrét", "line 1: expected a token of visible ASCII, found \\u{e9} as character 5"),
+        ] {
+            assert_eq!(token(wrong), Err(expected.to_owned()), "{wrong:?}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let token_file = folder.path().join("web.token");
+        std::fs::write(&token_file, "secret\nsecret\n").expect("a file");
+        let security = ClientSecurity { token_file, ..Default::default() };
+        let error = security.endpoint("http://127.0.0.1:1").expect_err("two lines");
+        let error = format!("{error:#}");
+        assert!(error.contains("web.token, line 2: expected nothing"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
 }

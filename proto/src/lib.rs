@@ -1,9 +1,11 @@
 //! The wire contract `ocelli.v1`, and what every Ocelli role does the same way.
 //!
 //! - [`v1`]: messages, clients and servers generated from `proto/ocelli/v1/*.proto`.
+//! - [`codec`]: messages on the wire.
 //! - [`status`]: the one map from error codes to gRPC status.
 //! - [`role`]: layered configuration, logs and exit code of a program.
 //! - [`observe`]: logs, metrics and traces.
+//! - [`connections`]: what a server takes in: connections, first bytes, bodies of requests.
 //! - [`stream`]: requests in a stream, each answered for itself.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
 //! - [`security`]: TLS, client certificates and bearer tokens of such a server.
@@ -12,10 +14,13 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod codec;
+pub mod connections;
 mod linger;
 pub mod observe;
 pub mod role;
 pub mod security;
+mod seldom;
 pub mod server;
 pub mod status;
 pub mod stream;

@@ -10,16 +10,22 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, FileFormat, Map, Source, Value};
+use ocelli_text::printable;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
 
 /// Largest configuration file in bytes; a larger one is a wrong name.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Characters of the line that a program ends with: what came from outside is cut before, and no message is so long.
+const MAX_ERROR_CHARS: usize = 4096;
 
 /// Reads the configuration `T` of a role: `default_toml`, then `file`, then every environment variable
 /// whose name begins with `env_prefix` and `_`.
@@ -209,6 +215,34 @@ pub fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Writes a line to standard error for who waits at a terminal; where that is closed, nobody does.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(&one_line(line), MAX_ERROR_CHARS));
+}
+
+/// The async threads that `build` makes. Where the system gives it no thread (a limit of memory, or of processes), tokio
+/// panics; here that is an error.
+///
+/// # Errors
+/// Those of `build`, and that panic.
+pub fn runtime(build: impl FnOnce() -> io::Result<Runtime>) -> Result<Runtime> {
+    // Its message would stand there twice, once as a panic.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let built = panic::catch_unwind(AssertUnwindSafe(build));
+    panic::set_hook(hook);
+    let expected =
+        "cannot start the async threads: expected more memory or threads (ulimit -v, ulimit -u)";
+    match built {
+        Ok(built) => built.context("cannot start the async threads"),
+        Err(panic) => {
+            let fixed = || panic.downcast_ref::<&str>().copied();
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(fixed);
+            Err(anyhow!("{}", text.unwrap_or("a panic")).context(expected))
+        }
+    }
+}
+
 /// The exit code of a program that ended with `result`: 0, or 1 after one line `error: a: b: c` on
 /// standard error, outermost cause first. (Usage errors exit with 2 before it comes to this.)
 pub fn main_exit(result: Result<()>) -> ExitCode {
@@ -216,7 +250,8 @@ pub fn main_exit(result: Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to tell anybody if standard error is closed.
-            let _ = writeln!(io::stderr(), "error: {}", one_line(&format!("{error:#}")));
+            let line = one_line(&format!("{error:#}"));
+            let _ = writeln!(io::stderr(), "error: {}", printable(&line, MAX_ERROR_CHARS));
             ExitCode::FAILURE
         }
     }
@@ -314,6 +349,14 @@ mod tests {
         assert!(kind.contains("ROLE_THREADS") && kind.contains("threads"), "{kind}");
         let syntax = message(Some("threads = = 1"), &[]);
         assert!(syntax.contains("role.toml") && !syntax.contains('\n'), "{syntax}");
+    }
+
+    #[test]
+    fn a_runtime_that_panics_is_an_error() {
+        let error = runtime(|| panic!("no thread {}", 7)).expect_err("a panic");
+        assert!(format!("{error:#}").contains("ulimit -v, ulimit -u): no thread 7"), "{error:#}");
+        let error = runtime(|| Err(io::Error::other("none"))).expect_err("an error");
+        assert_eq!(format!("{error:#}"), "cannot start the async threads: none");
     }
 
     #[test]

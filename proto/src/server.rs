@@ -16,15 +16,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt as _;
+use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::DESCRIPTOR_SET;
+use crate::connections::{Bodies, Connections, ConnectionsConfig, Guarded};
 use crate::linger::Lingering;
 use crate::observe::{Gate, Gates, Rpc};
 use crate::security::{self, Security};
@@ -36,7 +36,8 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     health: HealthReporter,
-    max_concurrent_streams: Option<u32>,
+    max_concurrent_streams: u32,
+    connections: Option<Connections>,
     security: Security,
     rpc: Option<Rpc>,
     gate: Option<Gate>,
@@ -46,6 +47,16 @@ pub struct Server {
 /// Requests of one connection that may have been given up before they are looked at, for each that may run:
 /// under overload with short deadlines, clients give up several times as many as they get answers to.
 const RESETS_PER_STREAM: usize = 16;
+
+/// Requests of one connection that are answered at a time, unless a role says otherwise.
+const MAX_CONCURRENT_STREAMS: u32 = 128;
+
+/// Bytes that a client may send before somebody reads them, on a connection and on each of its
+/// streams.
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// The largest request of health and reflection: the name of a service, or of a symbol.
+const SMALL_MESSAGE_BYTES: usize = 8 << 10;
 
 /// What the health service says, to be changed while the server runs.
 #[derive(Clone, Debug)]
@@ -75,7 +86,8 @@ impl Server {
             listener,
             address,
             health: HealthReporter::new(),
-            max_concurrent_streams: None,
+            max_concurrent_streams: MAX_CONCURRENT_STREAMS,
+            connections: None,
             security: Security::default(),
             rpc: None,
             gate: None,
@@ -100,7 +112,12 @@ impl Server {
 
     /// Answers at most `streams` requests of one connection at a time; further ones wait in the client.
     pub fn max_concurrent_streams(self, streams: u32) -> Server {
-        Server { max_concurrent_streams: Some(streams), ..self }
+        Server { max_concurrent_streams: streams, ..self }
+    }
+
+    /// Takes in what `connections` allows; without it, what the defaults do.
+    pub fn limited(self, connections: Connections) -> Server {
+        Server { connections: Some(connections), ..self }
     }
 
     /// Serves by TLS and to holders of tokens only, as `security` says.
@@ -118,11 +135,8 @@ impl Server {
     }
 
     /// [`announce`]s this server's address.
-    ///
-    /// # Errors
-    /// Standard output is closed.
-    pub fn announce(&self) -> Result<()> {
-        announce(self.address)
+    pub fn announce(&self) {
+        announce(self.address);
     }
 
     /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no connection
@@ -151,13 +165,18 @@ impl Server {
             false => report(ServingStatus::Serving).await,
         }
         let health_service = HealthService::from_health_reporter(health.clone());
-        let routes = with_reflection(routes.add_service(HealthServer::new(health_service)))?;
+        let health_server =
+            HealthServer::new(health_service).max_decoding_message_size(SMALL_MESSAGE_BYTES);
+        let routes = with_reflection(routes.add_service(health_server))?;
         let routes = self.security.protect(routes);
         // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's gate.
         let routes = match &self.rpc {
             Some(rpc) => rpc.wrap(routes),
             None => routes,
         };
+        let defaults =
+            || Connections::new(&ConnectionsConfig::default(), crate::DEFAULT_MAX_MESSAGE_BYTES);
+        let connections = self.connections.map_or_else(defaults, Ok)?;
         let gates = Gates(self.gate.zip(self.rpc));
 
         let (drain, draining) = oneshot::channel::<()>();
@@ -167,22 +186,26 @@ impl Server {
         };
         let router = tonic::transport::Server::builder()
             .layer(gates)
+            .layer(Bodies::new(&connections))
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(Some(connections.keepalive_interval()))
+            .http2_keepalive_timeout(Some(connections.keepalive_timeout()))
             .max_concurrent_streams(self.max_concurrent_streams)
             // As many may be given up by their client before they are looked at (when all of them run out of
             // time, say); the default of 20 would end the connection, and the others' requests with it.
-            .http2_max_pending_accept_reset_streams(
-                self.max_concurrent_streams.map(|streams| streams as usize * RESETS_PER_STREAM),
-            )
+            .http2_max_pending_accept_reset_streams(Some(
+                self.max_concurrent_streams as usize * RESETS_PER_STREAM,
+            ))
             .add_routes(routes);
         let tls = self.security.tls();
         let serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
             Some(tls) => {
-                let secured = security::incoming(Arc::clone(tls), self.listener);
+                let secured = security::incoming(Arc::clone(tls), self.listener, connections);
                 Box::pin(router.serve_with_incoming_shutdown(secured, draining))
             }
             None => {
-                let plain = TcpIncoming::from(self.listener).with_nodelay(Some(true));
-                let plain = plain.map(|stream| stream.map(Lingering::new));
+                let plain = plain(self.listener, connections);
                 Box::pin(router.serve_with_incoming_shutdown(plain, draining))
             }
         };
@@ -208,15 +231,27 @@ impl Server {
     }
 }
 
-/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it.
-///
-/// # Errors
-/// Standard output is closed.
-pub fn announce(address: SocketAddr) -> Result<()> {
+/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it. Where
+/// nobody reads it any more, the log says so, and the server serves all the same.
+pub fn announce(address: SocketAddr) {
     let mut stdout = io::stdout();
-    writeln!(stdout, "listening on {address}")
-        .and_then(|()| stdout.flush())
-        .context("cannot write to standard output")
+    let written = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+    if let Err(error) = written {
+        tracing::warn!(%error, %address, "cannot say on standard output that the server listens");
+    }
+}
+
+/// Connections to `listener` without TLS.
+fn plain(
+    listener: TcpListener,
+    connections: Connections,
+) -> impl Stream<Item = io::Result<Guarded<Lingering>>> {
+    let next = async |(listener, connections): (TcpListener, Connections)| {
+        let (socket, peer, place) = connections.door().accept(&listener).await;
+        let guarded = Guarded::new(Lingering::new(socket), peer, None, place, &connections);
+        Some((Ok(guarded), (listener, connections)))
+    };
+    futures_util::stream::unfold((listener, connections), next)
 }
 
 /// The time that a client still gives, from the request's `grpc-timeout`; none where it set no limit.
@@ -269,7 +304,9 @@ fn with_reflection(routes: Routes) -> Result<Routes> {
     };
     let v1 = builder().build_v1().context("the descriptor set")?;
     let v1alpha = builder().build_v1alpha().context("the descriptor set")?;
-    Ok(routes.add_service(v1).add_service(v1alpha))
+    Ok(routes
+        .add_service(v1.max_decoding_message_size(SMALL_MESSAGE_BYTES))
+        .add_service(v1alpha.max_decoding_message_size(SMALL_MESSAGE_BYTES)))
 }
 
 #[cfg(test)]
@@ -291,6 +328,39 @@ mod tests {
             assert_eq!(read(malformed), None, "{malformed:?}");
         }
         assert_eq!(deadline(&MetadataMap::new()), None);
+    }
+
+    /// A server that starts serves at once, is NOT_SERVING until it says otherwise, and at its end again.
+    #[tokio::test]
+    async fn a_server_that_starts_is_not_serving() -> Result<()> {
+        use tonic_health::pb::HealthCheckRequest;
+        use tonic_health::pb::health_check_response::ServingStatus;
+        use tonic_health::pb::health_client::HealthClient;
+
+        let server = Server::bind("127.0.0.1:0").await?.starting();
+        let (address, health) = (server.address(), server.health());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let stop = async { drop(stopped.await) };
+            server.serve(Routes::default(), &["a.B"], Duration::from_secs(5), stop).await
+        });
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?;
+        let mut client = HealthClient::new(endpoint.connect().await?);
+        let mut found = Vec::new();
+        for round in 0..2 {
+            for name in ["a.B", ""] {
+                let request = HealthCheckRequest { service: name.to_owned() };
+                found.push(client.check(request).await?.into_inner().status());
+                if round == 0 {
+                    health.set(name, true).await;
+                }
+            }
+        }
+        let (not, yes) = (ServingStatus::NotServing, ServingStatus::Serving);
+        assert_eq!(found, [not, not, yes, yes]);
+        drop(client);
+        let _ = stop.send(());
+        serving.await?
     }
 
     #[tokio::test]

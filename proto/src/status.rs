@@ -3,14 +3,16 @@
 //! Libraries know nothing of gRPC: each service turns its library's error code into a [`Code`] in one
 //! small `match`, and everything after that happens here.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
+use ocelli_text::printable_bytes;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::v1::ErrorReason;
+use crate::v1::{ErrorReason, ItemError};
 
 /// What went wrong, as a client must know it to react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +34,8 @@ pub enum Code {
     Unavailable,
     /// The time the client gave is over.
     DeadlineExceeded,
+    /// What would have to travel is larger than a message may be.
+    OutOfRange,
     /// A bug or a failing machine.
     Internal,
     /// Who asks is not known.
@@ -42,7 +46,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tests that must cover all of them.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 12] = [
         Code::InvalidArgument,
         Code::NotFound,
         Code::FailedPrecondition,
@@ -51,6 +55,7 @@ impl Code {
         Code::ResourceExhausted,
         Code::Unavailable,
         Code::DeadlineExceeded,
+        Code::OutOfRange,
         Code::Internal,
         Code::Unauthenticated,
         Code::PermissionDenied,
@@ -67,6 +72,7 @@ impl Code {
             Code::ResourceExhausted => tonic::Code::ResourceExhausted,
             Code::Unavailable => tonic::Code::Unavailable,
             Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+            Code::OutOfRange => tonic::Code::OutOfRange,
             Code::Internal => tonic::Code::Internal,
             Code::Unauthenticated => tonic::Code::Unauthenticated,
             Code::PermissionDenied => tonic::Code::PermissionDenied,
@@ -80,9 +86,18 @@ impl Code {
     }
 }
 
+/// Bytes of a status' message. It travels in headers, of which clients take 8 KiB in all, and there a byte may
+/// become three, twice.
+const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// `message` as it is sent: whatever came from outside and stands in it, it is short and one line.
+fn sent(message: &str) -> Cow<'_, str> {
+    printable_bytes(message, MAX_MESSAGE_BYTES)
+}
+
 /// The gRPC status of an error: `code` for programs, `message` (one line) for people.
 pub fn status(code: Code, message: impl Into<String>) -> Status {
-    Status::new(code.grpc(), message)
+    Status::new(code.grpc(), sent(&message.into()))
 }
 
 /// Names the reasons in [`ErrorReason`] as theirs.
@@ -100,6 +115,7 @@ pub fn detailed(
     field: &str,
 ) -> Status {
     let message = message.into();
+    let message = sent(&message).into_owned();
     let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, HashMap::new());
     if !field.is_empty() {
         details.add_bad_request_violation(field, message.as_str());
@@ -116,7 +132,17 @@ pub fn retriable(
 ) -> Status {
     let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, HashMap::new());
     details.set_retry_info(Some(after));
-    Status::with_error_details(code.grpc(), message, details)
+    Status::with_error_details(code.grpc(), sent(&message.into()), details)
+}
+
+/// [`detailed`] for one item of a batch or a stream, whose other items are answered.
+pub fn item_error(code: Code, message: &str, reason: ErrorReason, field: &str) -> ItemError {
+    ItemError {
+        code: code.grpc().into(),
+        message: sent(message).into_owned(),
+        reason: reason.into(),
+        field: field.to_owned(),
+    }
 }
 
 /// A reason as clients and logs have it, for example `TOKEN_UNKNOWN`.
@@ -141,7 +167,7 @@ pub fn describe(status: &Status) -> String {
     let name = name(status.code());
     match status.message() {
         "" => name.to_owned(),
-        message => format!("{name}: {message}"),
+        message => format!("{name}: {}", sent(message)),
     }
 }
 
@@ -151,7 +177,7 @@ pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    sent(&cause.to_string()).into_owned()
 }
 
 /// The name of a gRPC code as its specification writes it.
@@ -185,7 +211,7 @@ mod tests {
     /// codes on one number, fails here.
     #[test]
     fn codes_have_the_numbers_of_the_specification() {
-        let expected = [3, 5, 9, 15, 10, 8, 14, 4, 13, 16, 7];
+        let expected = [3, 5, 9, 15, 10, 8, 14, 4, 11, 13, 16, 7];
         for (code, number) in Code::ALL.into_iter().zip(expected) {
             assert_eq!(code.grpc() as i32, number, "{code:?}");
             assert_eq!(Code::from_grpc(tonic::Code::from_i32(number)), code);
@@ -201,6 +227,33 @@ mod tests {
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("FIELD_INVALID", "ocelli.v1"));
         let plain = status(Code::NotFound, "no image has id 7");
         assert_eq!(reason(&plain), (ErrorReason::Unspecified, String::new()));
+    }
+
+    /// Whatever stands in a message, a client gets it: all headers together within 8 KiB.
+    #[test]
+    fn what_came_from_outside_is_cut_and_escaped() {
+        for text in ["k".repeat(6144), "\u{1b}[2J\n".repeat(1 << 20), "塔".repeat(1 << 20)] {
+            let message = format!("no image has key {text}");
+            let made = [
+                status(Code::NotFound, &message),
+                detailed(Code::NotFound, &message, ErrorReason::ImageNotFound, "terms"),
+                retriable(Code::NotFound, &message, ErrorReason::Overloaded, Duration::ZERO),
+            ];
+            for status in made {
+                let headers = status.clone().into_http::<tonic::body::Body>().headers().clone();
+                let bytes: usize = headers.iter().map(|(k, v)| k.as_str().len() + v.len()).sum();
+                assert!(bytes < 8 << 10, "{bytes} bytes");
+                let end = format!("… ({} bytes)", ocelli_text::thousands(message.len() as u64));
+                let shown = status.message();
+                assert!(shown.starts_with("no image") && shown.ends_with(&end), "{shown}");
+                assert!(!shown.contains(char::is_control), "{shown}");
+            }
+            let item = item_error(Code::NotFound, &message, ErrorReason::ImageNotFound, "key");
+            assert!(item.message.len() < 1100, "{}", item.message);
+        }
+        // What another server says is no safer.
+        let theirs = Status::not_found("a\u{1b}[2J\nb");
+        assert_eq!(describe(&theirs), r"NOT_FOUND: a\u{1b}[2J\nb");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use ocelli_index::MAX_DIFFUSION_CANDIDATES;
 use ocelli_proto::client::ClientSecurity;
+use ocelli_proto::connections::ConnectionsConfig;
 use ocelli_proto::observe::{MetricsConfig, TracesConfig};
 use ocelli_proto::role::{self, LogConfig};
 use ocelli_proto::security::SecurityConfig;
@@ -61,7 +62,7 @@ pub struct Config {
     pub max_stream_queries: usize,
     /// Requests of one connection that are answered at a time.
     pub max_concurrent_requests: u32,
-    /// The largest request in bytes.
+    /// The largest message in bytes, request or answer.
     pub max_message_bytes: usize,
     /// From when on a request is logged as slow; 0 for never.
     pub slow_query_ms: u64,
@@ -75,6 +76,8 @@ pub struct Config {
     pub indexes: BTreeMap<String, PathBuf>,
     /// The encoder service.
     pub encoder: EncoderConfig,
+    /// What is taken in of connections and bodies.
+    pub connections: ConnectionsConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,
     /// The endpoint for Prometheus.
@@ -179,6 +182,7 @@ impl Config {
             "max_diffusion_candidates is {}; expected at most {MAX_DIFFUSION_CANDIDATES}",
             self.max_diffusion_candidates
         );
+        self.connections.check()?;
         ensure!(self.encoder.timeout_ms >= 1, "encoder.timeout_ms is 0; expected at least 1");
         Ok(())
     }
@@ -209,6 +213,7 @@ mod tests {
         assert!(error.to_string().contains("--index"), "{error}");
         config.indexes.insert("paris".into(), "/x".into());
         config.check()?;
+        assert_eq!(config.connections, ConnectionsConfig::default());
         config.default_k = config.max_k + 1;
         assert!(config.check().is_err());
         config.default_k = 1;

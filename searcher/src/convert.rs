@@ -10,8 +10,8 @@ use ocelli_proto::v1;
 use ocelli_proto::v1::{image_name, query_term};
 
 pub use self::answers::{
-    batch_response, change, explain_response, faults, generations, range_responses, response,
-    status, vectors_response,
+    batch_response, change, explain_response, faults, fitting, generations, range_responses,
+    response, status, vectors_response,
 };
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;

@@ -3,13 +3,15 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ocelli_proto::client::{Connection, SecureChannel};
 use ocelli_proto::observe::propagate;
-use ocelli_proto::status::{Code, describe, root_cause};
+use ocelli_proto::status::{Code, describe, reason, root_cause};
 use ocelli_proto::v1;
+use ocelli_proto::v1::ErrorReason;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
@@ -20,12 +22,20 @@ use crate::error::{Error, Result};
 /// How long the encoder may take to say what it makes.
 const SPEC_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long an image waits for an encoder that still reads its network, before its client is told
+/// to ask again.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it is until the encoder is asked again whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(200);
+
 /// A connection to one encoder service; made when it is first needed and again whenever it breaks.
 #[derive(Clone, Debug)]
 pub struct EncoderClient {
     url: String,
     connection: Arc<Connection>,
     timeout: Duration,
+    /// Whether it has answered since it last said that it is not ready.
+    ready: Arc<AtomicBool>,
 }
 
 impl EncoderClient {
@@ -40,6 +50,7 @@ impl EncoderClient {
             url: config.url.clone(),
             connection: Arc::new(connection),
             timeout: Duration::from_millis(config.timeout_ms),
+            ready: Arc::default(),
         })
     }
 
@@ -57,17 +68,46 @@ impl EncoderClient {
         &self.url
     }
 
-    /// Has one image encoded; what is left until `deadline` travels with it.
+    /// Waits while the encoder says that it still reads its network, until `deadline` and some
+    /// seconds at most. What else is wrong with it shows when it is asked for something.
+    async fn until_ready(&self, deadline: Option<Instant>) -> Result<()> {
+        let patience = Instant::now() + READY_TIMEOUT;
+        let end = deadline.map_or(patience, |deadline| deadline.min(patience));
+        let mut told = false;
+        while !self.ready.load(Ordering::Relaxed) {
+            match self.spec().await {
+                Err(error) if error.reason == ErrorReason::NotReady => {
+                    if Instant::now() + READY_INTERVAL >= end {
+                        return Err(error);
+                    }
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::info!(
+                            url = self.url,
+                            "an image waits: the encoder still reads its network"
+                        );
+                    }
+                    tokio::time::sleep(READY_INTERVAL).await;
+                }
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has one image encoded; what is left until `deadline` travels with it. Waits some seconds for
+    /// an encoder that still reads its network.
     ///
     /// # Errors
-    /// [`Code::Unavailable`] if the encoder cannot be reached or takes longer than configured;
-    /// [`Code::DeadlineExceeded`]; what the encoder itself reports, under the same code
-    /// ([`Code::InvalidArgument`] for no image).
+    /// [`Code::Unavailable`] if the encoder cannot be reached, takes longer than configured, or is
+    /// not ready yet ([`ErrorReason::NotReady`]: worth to ask again); [`Code::DeadlineExceeded`];
+    /// what the encoder itself reports, under the same code ([`Code::InvalidArgument`] for no
+    /// image).
     pub async fn encode(
         &self,
         image: v1::EncodeRequest,
         deadline: Option<Instant>,
     ) -> Result<v1::EncodeResponse> {
+        self.until_ready(deadline).await?;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = match left {
             Some(left) if left < self.timeout => Limit { time: left, code: Code::DeadlineExceeded },
@@ -100,13 +140,21 @@ impl EncoderClient {
         call: impl Future<Output = std::result::Result<Response<T>, Status>>,
     ) -> Result<T> {
         match tokio::time::timeout(limit.time, call).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Ok(response)) => {
+                self.ready.store(true, Ordering::Relaxed);
+                Ok(response.into_inner())
+            }
             Ok(Err(status)) => Err(self.error(limit, &status)),
             Err(_) => Err(self.too_late(limit)),
         }
     }
 
     fn error(&self, limit: Limit, status: &Status) -> Error {
+        if reason(status).0 == ErrorReason::NotReady {
+            self.ready.store(false, Ordering::Relaxed);
+            let message = format!("the encoder at {} is not ready: {}", self.url, status.message());
+            return Error::new(Code::Unavailable, message).because(ErrorReason::NotReady);
+        }
         let code = match status.code() {
             // The limit travels with the request: the other side's timer, or tonic's, may be a moment
             // faster than ours.

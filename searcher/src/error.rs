@@ -1,15 +1,19 @@
 //! The one error of this service: a code and a reason for programs, and a line for people.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ocelli_index::{ErrorCode, FileTrouble};
-use ocelli_proto::status::{Code, detailed};
+use ocelli_proto::status::{Code, detailed, item_error, retriable};
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
 use tonic::Status;
 
 /// Result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// After how long a server that is not ready is worth asking again.
+const NOT_READY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a query was not answered.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -41,6 +45,7 @@ impl Error {
             Code::DeadlineExceeded => ErrorReason::Deadline,
             Code::Unauthenticated => ErrorReason::TokenUnknown,
             Code::PermissionDenied => ErrorReason::RoleInsufficient,
+            Code::OutOfRange => ErrorReason::AnswerTooLarge,
             Code::Internal => ErrorReason::Internal,
         };
         let (field, shard) = (String::new(), String::new());
@@ -113,18 +118,16 @@ fn shard_of(path: &Path) -> Option<String> {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Status {
+        if error.reason == ErrorReason::NotReady {
+            return retriable(error.code, error.message, error.reason, NOT_READY_PAUSE);
+        }
         detailed(error.code, error.message, error.reason, &error.field)
     }
 }
 
 impl From<Error> for v1::ItemError {
     fn from(error: Error) -> v1::ItemError {
-        v1::ItemError {
-            code: error.code.grpc() as i32,
-            message: error.message,
-            reason: error.reason.into(),
-            field: error.field,
-        }
+        item_error(error.code, &error.message, error.reason, &error.field)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A leaf: search in the shards of one snapshot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocelli_index::{
@@ -23,6 +24,9 @@ pub struct LeafParams {
     pub refine: usize,
     /// Whether some shards may fail.
     pub allow_partial: bool,
+    /// Shards that are known to fail, by name, each with what was found: they are not asked. None
+    /// unless some may fail.
+    pub without: Arc<BTreeMap<String, String>>,
     /// Which images may be found.
     pub filter: Option<Arc<Filter>>,
     /// Ends the search when nobody waits for it.
@@ -108,6 +112,7 @@ fn engine_params(snapshot: &Snapshot, params: &LeafParams) -> Result<SearchParam
         nprobe: params.nprobe,
         refine: params.refine,
         allow_partial: params.allow_partial,
+        without: Arc::clone(&params.without),
         filter: filter.map(Arc::new),
         cancel: Some(params.cancel.clone()),
     })

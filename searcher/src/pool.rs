@@ -4,9 +4,15 @@
 //! gRPC runs it, and lets everything come in that is there before it and after every few (`Shared::help`). The queue is the
 //! same, and so is who is refused.
 //!
-//! Whoever would wait too long is refused at once: by the number of jobs that wait, or by the time that
-//! these will take, as those before them took. A refusal costs little, an answer that comes too late costs as
-//! much as one that is in time: so goodput stays where it is however many queries come.
+//! Whoever would wait too long is refused at once: by the number of jobs that wait, by the time
+//! that these will take, as those before them took, or by how long the first of them waits already.
+//! A refusal costs little, an answer that comes too late costs as much as one that is in time: so
+//! goodput stays where it is however many queries come.
+//!
+//! A request is judged once, as a whole, by what others have queued ([`Admission`]); nothing of it
+//! is refused later.
+
+mod admission;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,9 +24,8 @@ use std::time::{Duration, Instant};
 
 use ocelli_index::Scratch;
 use ocelli_proto::status::Code;
-use tokio::sync::oneshot;
-use tracing::Span;
 
+pub use self::admission::{Admission, Place};
 use crate::error::{Error, Result};
 
 /// Why a query cannot join the queue.
@@ -30,13 +35,6 @@ pub enum Full {
     Places,
     /// It would wait for too long.
     Time,
-}
-
-/// What a thread does with a job that it takes from the queue.
-enum Take<'a> {
-    Run(&'a mut Scratch),
-    /// It has waited for too long.
-    Refuse,
 }
 
 /// How much a job is.
@@ -77,19 +75,29 @@ const QUEUED_PER_THREAD: usize = 256;
 /// meanwhile.
 const QUEUED_WHILE_SHEDDING: usize = 32;
 
+/// The most queries of one job of a batch. More would keep other queries waiting for long, fewer
+/// would find fewer lists that are warm already.
+const PART: usize = 512;
+
+/// The most time of one job of a batch, about: what others wait for it.
+const PART_TIME: Duration = Duration::from_millis(100);
+
+/// Queries of a batch's first jobs where nobody knows yet how long one takes.
+const FIRST_PART: usize = 16;
+
 /// The least number of queries before a job that tells how fast the queue moves.
 const TELLING: u64 = 8;
 
 struct Job {
     /// Whether it was run: nobody may be waiting for it any more.
-    run: Box<dyn FnOnce(Take<'_>) -> bool + Send>,
+    run: Box<dyn FnOnce(&mut Scratch) -> bool + Send>,
     queued: Instant,
     queries: u64,
     /// Queries that were waiting when it came.
     ahead: u64,
     short: bool,
-    /// Whether it runs however long it has waited.
-    admitted: bool,
+    /// Its place among those of its request; dropped when the job leaves the queue.
+    place: Place,
 }
 
 /// What a helper did.
@@ -142,6 +150,48 @@ impl Shared {
         Duration::from_nanos(queue.queries.saturating_mul(searching.max(waiting)))
     }
 
+    /// Whether there is room for one more job. A request that has jobs in the queue may fill
+    /// 1/`share` of it, so that others find room, too.
+    fn room(&self, queue: &Queue, share: u32) -> std::result::Result<(), Full> {
+        let room = match queue.shedding {
+            true => self.max_queued.min(QUEUED_WHILE_SHEDDING.saturating_mul(self.threads)),
+            false => self.max_queued,
+        };
+        let room = room / share as usize;
+        if queue.jobs.len() + queue.running >= self.threads.saturating_add(room) {
+            return Err(Full::Places);
+        }
+        let late = |job: &Job| job.queued.elapsed() > self.max_wait;
+        let long = self.expected_wait(queue) > self.max_wait / share;
+        if long || queue.jobs.front().is_some_and(late) {
+            return Err(Full::Time);
+        }
+        Ok(())
+    }
+
+    /// Judges a request that has nothing in the queue.
+    fn admit(&self, queue: &mut Queue) -> std::result::Result<(), Full> {
+        // Where nobody waits, those who run leave no room at all: nothing would end it.
+        self.room(queue, 1).inspect_err(|_| queue.shedding = !queue.jobs.is_empty())
+    }
+
+    /// The error of a refusal.
+    fn refusal(&self, full: Full) -> Error {
+        Error::new(
+            Code::ResourceExhausted,
+            match full {
+                Full::Places => {
+                    let limit = self.max_queued;
+                    format!("too many queries are waiting already; there is room for {limit}")
+                }
+                Full::Time => {
+                    let limit = self.max_wait.as_millis();
+                    format!("the query would wait for more than {limit} ms, the limit")
+                }
+            },
+        )
+    }
+
     fn is_short(&self, work: Work) -> bool {
         work.codes <= SHORT_CODES && self.query_ns.load(Ordering::Relaxed) <= SHORT_NS
     }
@@ -174,22 +224,22 @@ impl Shared {
         queue: MutexGuard<'a, Queue>,
     ) -> (MutexGuard<'a, Queue>, bool) {
         drop(queue);
+        let Job { run, queued, queries, ahead, place, .. } = job;
+        // What waits outside may come in.
+        drop(place);
         let start = Instant::now();
-        let waited = start.duration_since(job.queued);
-        let late = !job.admitted && waited > self.max_wait;
-        let take = if late { Take::Refuse } else { Take::Run(scratch) };
         // A panic must not take the other queries along; without a result the sender is dropped
         // and the waiting side hears of it.
-        let ran = catch_unwind(AssertUnwindSafe(|| (job.run)(take)));
+        let ran = catch_unwind(AssertUnwindSafe(|| run(scratch)));
         if ran.is_err() {
             *scratch = Scratch::default();
         }
         let ran = ran.unwrap_or(true);
-        if ran && !late {
-            learn(&self.query_ns, start.elapsed(), job.queries);
+        if ran {
+            learn(&self.query_ns, start.elapsed(), queries);
         }
-        if job.ahead >= TELLING {
-            learn(&self.wait_ns, waited, job.ahead);
+        if ahead >= TELLING {
+            learn(&self.wait_ns, start.duration_since(queued), ahead);
         }
         let mut queue = self.lock();
         queue.running -= 1;
@@ -339,127 +389,41 @@ impl Pool {
     /// # Errors
     /// Which limit is reached.
     pub fn admits(&self) -> std::result::Result<(), Full> {
-        self.admit(&mut self.shared.lock())
+        self.shared.admit(&mut self.shared.lock())
     }
 
     /// The error of a refusal.
     pub fn refusal(&self, full: Full) -> Error {
-        Error::new(
-            Code::ResourceExhausted,
-            match full {
-                Full::Places => {
-                    let limit = self.shared.max_queued;
-                    format!("too many queries are waiting already; there is room for {limit}")
-                }
-                Full::Time => {
-                    let limit = self.shared.max_wait.as_millis();
-                    format!("the query would wait for more than {limit} ms, the limit")
-                }
-            },
-        )
+        self.shared.refusal(full)
     }
 
-    fn admit(&self, queue: &mut Queue) -> std::result::Result<(), Full> {
-        let Shared { threads, max_queued, max_wait, .. } = *self.shared;
-        let room = match queue.shedding {
-            true => max_queued.min(QUEUED_WHILE_SHEDDING.saturating_mul(threads)),
-            false => max_queued,
-        };
-        let full = if queue.jobs.len() + queue.running >= threads.saturating_add(room) {
-            Err(Full::Places)
-        } else if self.shared.expected_wait(queue) > max_wait {
-            Err(Full::Time)
-        } else {
-            return Ok(());
-        };
-        // Where nobody waits, those who run leave no room at all: nothing would end it.
-        queue.shedding = !queue.jobs.is_empty();
-        full
+    /// A request that comes now, not judged yet.
+    pub fn admission(&self) -> Admission {
+        Admission::new(Arc::clone(&self.shared))
     }
 
-    /// Runs `job` on a thread of the pool, or on the runtime's if it is short; answers with its result and the time that it
-    /// waited.
-    ///
-    /// If this future is dropped (the client went away, the deadline passed) before the job has
-    /// begun, the job is dropped unrun; its place is free when a thread passes it by.
+    /// How many of `queries` queries that belong together one job has: about [`PART_TIME`] of work,
+    /// as queries took lately, [`PART`] at most, and work for every thread.
+    pub fn part(&self, queries: usize) -> usize {
+        let lately = match self.shared.query_ns.load(Ordering::Relaxed) {
+            0 => FIRST_PART,
+            ns => usize::try_from(PART_TIME.as_nanos() / u128::from(ns)).unwrap_or(PART),
+        };
+        lately.min(queries.div_ceil(self.shared.threads)).clamp(1, PART)
+    }
+
+    /// [`Admission::run`] of a request that has one job.
     ///
     /// # Errors
-    /// [`Code::ResourceExhausted`] at once when the queue is full or too slow, or later when the job has
-    /// waited for too long all the same; [`Code::Internal`] if the job panics, which ends nothing but the job.
+    /// [`Code::ResourceExhausted`] at once when the queue is full or too slow; those of
+    /// [`Admission::run`].
     pub async fn run<T: Send + 'static>(
         &self,
         work: Work,
         job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
     ) -> Result<(T, Duration)> {
-        self.queue(work, job, false).await
-    }
-
-    /// [`Pool::run`] for a further part of a request of which a part has run: it is never refused, since what
-    /// was done would be lost.
-    ///
-    /// # Errors
-    /// [`Code::Internal`] as [`Pool::run`].
-    pub async fn run_on<T: Send + 'static>(
-        &self,
-        work: Work,
-        job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
-    ) -> Result<(T, Duration)> {
-        self.queue(work, job, true).await
-    }
-
-    async fn queue<T: Send + 'static>(
-        &self,
-        work: Work,
-        job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
-        admitted: bool,
-    ) -> Result<(T, Duration)> {
-        let queued = Instant::now();
-        let (sender, receiver) = oneshot::channel();
-        let max_wait = self.shared.max_wait;
-        let (call, wait) = (Span::current(), tracing::debug_span!("queue"));
-        let run = Box::new(move |take: Take<'_>| {
-            drop(wait);
-            let _call = call.entered();
-            if sender.is_closed() {
-                return false;
-            }
-            let waited = queued.elapsed();
-            let result = match take {
-                Take::Run(scratch) => Ok((job(scratch), waited)),
-                Take::Refuse => {
-                    let message = format!(
-                        "the query has waited for {} ms; the limit is {}",
-                        waited.as_millis(),
-                        max_wait.as_millis()
-                    );
-                    Err(Error::new(Code::ResourceExhausted, message))
-                }
-            };
-            // An error means that nobody waits any more.
-            let _ = sender.send(result);
-            true
-        });
-        let short = self.shared.is_short(work);
-        let helps;
-        {
-            let mut queue = self.shared.lock();
-            if !admitted {
-                self.admit(&mut queue).map_err(|full| self.refusal(full))?;
-            }
-            let (queries, ahead) = (work.queries as u64, queue.queries);
-            queue.queries += queries;
-            helps = short && queue.helpers < self.shared.threads;
-            queue.helpers += usize::from(helps);
-            queue.jobs.push_back(Job { run, queued, queries, ahead, short, admitted });
-        }
-        if helps {
-            tokio::spawn(Arc::clone(&self.shared).help());
-        } else if !short {
-            self.shared.wake.notify_one();
-        }
-        receiver.await.unwrap_or_else(|_| {
-            Err(Error::new(Code::Internal, "the search failed; the server's log says why"))
-        })
+        let admission = self.admission();
+        admission.run(admission.place().await?, work, job).await
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ocelli_index::{Diffusion, Expansion, Hit, Metric, Scratch, SearchResult, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
+use ocelli_text::quoted;
 
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName, Leaf, LeafParams};
@@ -102,7 +103,7 @@ impl Root {
         }
         Err(Error::not_found(match image {
             ImageName::Id(id) => format!("no image has id {id}"),
-            ImageName::Key(key) => format!("no image has key {key:?}"),
+            ImageName::Key(key) => format!("no image has key {}", quoted(key)),
         }))
     }
 
@@ -121,18 +122,26 @@ impl Root {
         if let Some(diffusion) = params.diffusion {
             leaf.k = leaf.k.max(diffusion.candidates);
         }
-        let all = self.ask(x, &leaf, scratch)?;
-        let queries = x.chunks_exact((x.len() / all.len().max(1)).max(1));
-        let finish = |(x, (mut merged, mut hits)): (&[f32], (Merged, Vec<LeafHit>))| {
-            self.rank(&mut hits);
-            if let Some(diffusion) = &params.diffusion {
-                let start = Instant::now();
-                self.diffuse(x, diffusion, &mut hits, &params.leaf)?;
-                merged.times.diffuse = start.elapsed();
+        // Each time without the shards whose damage showed in the time before.
+        loop {
+            let all = self.ask(x, &leaf, scratch)?;
+            let queries = x.chunks_exact((x.len() / all.len().max(1)).max(1));
+            let mut lost = BTreeMap::new();
+            let mut finish = |(x, (mut merged, mut hits)): (&[f32], (Merged, Vec<LeafHit>))| {
+                self.rank(&mut hits);
+                if let Some(diffusion) = &params.diffusion {
+                    let start = Instant::now();
+                    self.diffuse(x, diffusion, &mut hits, &params.leaf)?;
+                    merged.times.diffuse = start.elapsed();
+                }
+                self.finish(merged, hits, params, &mut lost)
+            };
+            let merged = queries.zip(all).map(&mut finish).collect::<Result<Vec<_>>>()?;
+            if lost.is_empty() {
+                return Ok(merged);
             }
-            self.finish(merged, hits, params)
-        };
-        queries.zip(all).map(finish).collect()
+            Arc::make_mut(&mut leaf.without).extend(lost);
+        }
     }
 
     /// Sorts the hits of several leaves; those of one are sorted.
@@ -172,16 +181,24 @@ impl Root {
         scratch: &mut Scratch,
     ) -> Result<(Merged, bool)> {
         let threshold = params.threshold.ok_or_else(|| Error::invalid("no threshold"))?;
-        let (mut merged, mut hits) = Default::default();
-        let mut truncated = false;
-        for (number, leaf) in self.leaves.iter().enumerate() {
-            let found = self.noted(leaf.range_shards(x, threshold, &params.leaf, scratch))?;
-            truncated |= found.truncated;
-            self.take(&mut merged, &mut hits, number, found.result);
+        let mut leaf_params = params.leaf.clone();
+        loop {
+            let (mut merged, mut hits) = Default::default();
+            let mut truncated = false;
+            for (number, leaf) in self.leaves.iter().enumerate() {
+                let found = self.noted(leaf.range_shards(x, threshold, &leaf_params, scratch))?;
+                truncated |= found.truncated;
+                self.take(&mut merged, &mut hits, number, found.result);
+            }
+            truncated |= hits.len() > params.leaf.k;
+            self.rank(&mut hits);
+            let mut lost = BTreeMap::new();
+            let merged = self.finish(merged, hits, params, &mut lost)?;
+            if lost.is_empty() {
+                return Ok((merged, truncated));
+            }
+            Arc::make_mut(&mut leaf_params.without).extend(lost);
         }
-        truncated |= hits.len() > params.leaf.k;
-        self.rank(&mut hits);
-        Ok((self.finish(merged, hits, params)?, truncated))
     }
 
     /// What each leaf did for `x`, (dim,), taken together.
@@ -227,12 +244,15 @@ impl Root {
         hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
     }
 
-    /// Keeps the best k of the ranked hits of all leaves and reads their keys.
+    /// Keeps the best k of the ranked hits of all leaves and reads their keys. Shards whose damage
+    /// shows only here go into `lost`, where a partial answer is allowed: what is found without
+    /// them is the answer, and not this.
     fn finish(
         &self,
         mut merged: Merged,
         mut hits: Vec<LeafHit>,
         params: &RootParams,
+        lost: &mut BTreeMap<String, String>,
     ) -> Result<Merged> {
         hits.truncate(params.leaf.k);
         if let Some(threshold) = params.threshold {
@@ -243,7 +263,7 @@ impl Root {
         }
         if params.with_keys {
             let start = Instant::now();
-            self.read_keys(&mut hits, params, &mut merged)?;
+            merged.keys = self.read_keys(&hits, &params.leaf, lost)?;
             merged.keys_time = start.elapsed();
         }
         merged.ids = hits.iter().map(|(_, hit)| hit.id).collect();
@@ -257,42 +277,29 @@ impl Root {
         Ok(merged)
     }
 
-    /// Fills `merged.keys` with the keys of `hits`. A shard whose damage shows only here fails like one
-    /// that failed in the scan: where a partial answer is allowed, all of its hits go.
+    /// The keys of `hits`. A shard whose keys are damaged goes into `lost` where a partial answer
+    /// is allowed.
     fn read_keys(
         &self,
-        hits: &mut Vec<LeafHit>,
-        params: &RootParams,
-        merged: &mut Merged,
-    ) -> Result<()> {
+        hits: &[LeafHit],
+        params: &LeafParams,
+        lost: &mut BTreeMap<String, String>,
+    ) -> Result<Vec<String>> {
         let mut keys = Vec::with_capacity(hits.len());
-        let before = merged.failed.len();
         for (number, (leaf, hit)) in hits.iter().enumerate() {
             if number % KEYS_AT_A_TIME == 0 {
-                params.leaf.cancel.check()?;
+                params.cancel.check()?;
             }
             let leaf = &self.leaves[*leaf];
             match self.noted(leaf.key_of(hit.row)) {
                 Ok(key) => keys.push(key),
-                Err(error) if params.leaf.allow_partial && error.code == Code::DataLoss => {
-                    merged.failed.insert(leaf.shard_name(hit.row));
-                    keys.push(String::new());
+                Err(error) if params.allow_partial && error.code == Code::DataLoss => {
+                    lost.insert(leaf.shard_name(hit.row), error.message);
                 }
                 Err(error) => return Err(error),
             }
         }
-        if merged.failed.len() == before {
-            merged.keys = keys;
-            return Ok(());
-        }
-        let rows = std::mem::take(hits).into_iter().zip(keys);
-        for ((leaf, hit), key) in rows {
-            if !merged.failed.contains(&self.leaves[leaf].shard_name(hit.row)) {
-                hits.push((leaf, hit));
-                merged.keys.push(key);
-            }
-        }
-        Ok(())
+        Ok(keys)
     }
 }
 

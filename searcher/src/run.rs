@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ocelli_proto::connections::Connections;
 use ocelli_proto::observe::{Endpoint, Rpc};
 use ocelli_proto::security::Security;
 use ocelli_proto::server::{Health, Server, shutdown_signal};
@@ -20,12 +21,12 @@ use crate::service::Searcher;
 /// How often health follows what is served.
 const HEALTH: Duration = Duration::from_millis(100);
 
-/// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index is
-/// open.
+/// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index that can
+/// be opened is open.
 ///
 /// # Errors
-/// A configuration out of range, a port in use, an address that is not secured as it must be, an index that cannot
-/// be opened.
+/// A configuration out of range, a port in use, an address that is not secured as it must be, a folder that is no
+/// index directory, no index that can be opened.
 pub async fn serve(config: Config) -> Result<()> {
     config.check()?;
     let stop = shutdown_signal()?;
@@ -33,6 +34,7 @@ pub async fn serve(config: Config) -> Result<()> {
     raise_file_limit();
     // First, because it is cheap and often what is wrong.
     let security = Security::open(&config.security)?;
+    let connections = Connections::new(&config.connections, config.max_message_bytes)?;
     let certificates = security.certificates();
     let server = Server::bind(&config.listen).await?.secured(security)?;
     let endpoint = Endpoint::bind(&config.metrics).await?;
@@ -44,7 +46,8 @@ pub async fn serve(config: Config) -> Result<()> {
     registry.register_collector(Box::new(certificates));
     if let Some(endpoint) = endpoint {
         let searcher = Arc::clone(&searcher);
-        tokio::spawn(endpoint.serve(registry, move || searcher.ready()));
+        let connections = connections.clone();
+        tokio::spawn(endpoint.serve(registry, connections, move || searcher.ready()));
     }
     // Beside the serving: queries without images need no encoder.
     tokio::spawn({
@@ -66,7 +69,7 @@ pub async fn serve(config: Config) -> Result<()> {
         }
     });
     tokio::spawn(report(Arc::clone(&searcher), server.health()));
-    server.announce()?;
+    server.announce();
     let stop = {
         let searcher = Arc::clone(&searcher);
         async move {
@@ -79,6 +82,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let routes = routes(searcher, config.max_message_bytes);
     server
         .observed(rpc, Some(gate))
+        .limited(connections)
         .max_concurrent_streams(config.max_concurrent_requests)
         .serve(routes, &SERVICE_NAMES, drain_timeout, stop)
         .await
@@ -98,7 +102,7 @@ pub async fn report(searcher: Arc<Searcher>, health: Health) {
         let mut now =
             BTreeMap::from([(String::new(), ready), (SERVICE_NAMES[0].to_owned(), ready)]);
         for index in searcher.states() {
-            let sound = index.faults.is_empty();
+            let sound = index.generation != 0 && index.faults.is_empty();
             now.insert(format!("index/{}", index.name), ready && sound);
         }
         for (name, serving) in now {

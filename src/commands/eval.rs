@@ -72,7 +72,7 @@ fn text(report: &MapReport, per_query: bool) -> String {
             more => format!(" and {} more", thousands(more as u64)),
         };
         text += &format!(
-            "{} queries have no positive photo and are not in the mean: {shown}{more}\n",
+            "not in the mean, as they have no positive photo, {} of the queries: {shown}{more}\n",
             thousands(all.len() as u64)
         );
     }
@@ -89,7 +89,7 @@ fn text(report: &MapReport, per_query: bool) -> String {
             Ties::Order => "they stand as in the database",
         };
         text += &format!(
-            "{} queries have positives of the same score as other images: {counted} (--ties)\n",
+            "positives have the score of other images in {} of the queries: {counted} (--ties)\n",
             thousands(report.tied_queries as u64)
         );
     }

@@ -87,12 +87,12 @@ fn text(report: &Report) -> String {
     };
     if let Some(r) = &report.refinement {
         text += &format!(
-            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {:.4} after them",
+            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after them",
             r.name,
             r.code_bytes,
             thousands(r.rows as u64),
             r.seconds,
-            r.mse
+            error_text(r.mse)
         );
     }
     text + &format!("\nhash {}", report.hash)
@@ -104,7 +104,7 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
     format!(
         "{}: {} list{}{}, {} bytes per code, {} dimensions{}{}; {} bytes\n\
          trained on {} of {} rows{} in {:.1} s ({})\n\
-         mean squared error {:.4} after the coarse centroid, {:.4} after the code",
+         mean squared error {} after the coarse centroid, {} after the code",
         report.path.display(),
         thousands(t.nlist as u64),
         if t.nlist == 1 { "" } else { "s" },
@@ -125,7 +125,15 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
         },
         t.seconds,
         stages.join(", "),
-        t.mse_coarse,
-        t.mse,
+        error_text(t.mse_coarse),
+        error_text(t.mse),
     )
+}
+
+/// A squared error with four digits that count, whatever the scale of the vectors is.
+fn error_text(error: f64) -> String {
+    match error {
+        e if e == 0.0 || (0.01..1e6).contains(&e) => format!("{e:.4}"),
+        e => format!("{e:.4e}"),
+    }
 }

@@ -17,6 +17,31 @@ fn exit_codes_tell_usage_from_failure() {
     assert!(message.contains("/nowhere/at/all"), "{message}");
 }
 
+/// Whatever little address space there is, a program ends, and says why where it cannot work.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn without_memory_programs_end_with_an_error() {
+    let run = |kib: u32, name: &str, args: &[&str]| {
+        let limited = format!("ulimit -v {kib} && exec timeout 60 \"$0\" \"$@\"");
+        let mut command = Command::new("bash");
+        command.args(["-c", &limited]).arg(program(name)).args(args);
+        let output = command.output().expect("bash");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for kib in [100_000, 150_000, 200_000, 250_000, 300_000] {
+        let (code, stderr) = run(kib, "ocelli", &["--version"]);
+        let told = stderr.contains("no room for OpenBLAS") && stderr.contains("ulimit -v");
+        assert!(code == Some(0) || code == Some(1) && told, "{kib} KiB: {code:?} {stderr}");
+        assert!(told || kib > 150_000, "{kib} KiB: less than libraries and one buffer take");
+    }
+    for kib in (100_000..=200_000).step_by(5_000) {
+        let args = ["serve", "--index", "a=/nowhere/at/all", "--listen", "127.0.0.1:0"];
+        let (code, stderr) = run(kib, "ocelli-searcher", &args);
+        let told = stderr.contains("error: ") && !stderr.contains("panicked");
+        assert!(code == Some(1) && told, "{kib} KiB: {code:?} {stderr}");
+    }
+}
+
 /// Whichever program and room misses a file: one line that names it, and the system's reason once.
 #[test]
 fn the_cause_of_a_failure_is_named_once() {

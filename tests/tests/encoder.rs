@@ -10,7 +10,7 @@ use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
 use ocelli_tests::{Server, fail, succeed};
 use tempfile::TempDir;
 use tonic::Code;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 /// Sizes of a request that takes seconds of a thread.
 const LONG: [u32; 8] = [900, 901, 902, 903, 904, 905, 906, 907];
@@ -50,7 +50,8 @@ fn png() -> Vec<u8> {
 }
 
 async fn client(server: &Server) -> EncoderServiceClient<Channel> {
-    EncoderServiceClient::connect(server.url.clone()).await.unwrap()
+    let endpoint = Endpoint::from_shared(server.url.clone()).unwrap();
+    EncoderServiceClient::new(endpoint.connect().await.unwrap())
 }
 
 fn request(sizes: &[u32], time: Option<Duration>) -> tonic::Request<EncodeRequest> {
@@ -90,7 +91,8 @@ async fn an_abandoned_request_ends_soon() {
 
     let before = server.cpu_s();
     let late = client.encode(request(&LONG, Some(took / 16))).await.unwrap_err();
-    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+    // Its own timer may be the first.
+    assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&late.code()), "{late}");
     let cost = cpu_s_at_rest(&server).await - before;
     assert!(cost < whole / 2.0, "the deadline was over: {cost:.2} s of CPU, {whole:.2} s in all");
 
@@ -133,7 +135,7 @@ async fn a_request_of_too_many_pixels_is_refused() {
     let before = server.cpu_s();
     let refused = client.encode(request(&[2048; 8], None)).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
-    for part in ["31457280 pixels", "max_request_pixels = 16777216"] {
+    for part in ["33554432 pixels", "max_request_pixels = 16777216"] {
         assert!(refused.message().contains(part), "{refused}");
     }
     assert!(server.cpu_s() - before < 0.5);

@@ -23,7 +23,18 @@ pub const MAX_CHARS: usize = 256;
 /// follows: the length of the whole text.
 #[must_use]
 pub fn printable(text: &str, max_chars: usize) -> Cow<'_, str> {
-    match show(text, max_chars, acts) {
+    told(text, show(text, max_chars, |_| 1, acts))
+}
+
+/// [`printable`] in at most `max_bytes` bytes, beside what tells that it was cut off.
+#[must_use]
+pub fn printable_bytes(text: &str, max_bytes: usize) -> Cow<'_, str> {
+    told(text, show(text, max_bytes, char::len_utf8, acts))
+}
+
+/// What is shown of `text`, with its length where it was cut off.
+fn told<'a>(text: &str, shown: (Cow<'a, str>, bool)) -> Cow<'a, str> {
+    match shown {
         (shown, false) => shown,
         (shown, true) => Cow::Owned(format!("{shown}{}", whole(text))),
     }
@@ -34,7 +45,7 @@ pub fn printable(text: &str, max_chars: usize) -> Cow<'_, str> {
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let escaped = |c| acts(c) || c == '"' || c == '\\';
-    match show(text, MAX_CHARS, escaped) {
+    match show(text, MAX_CHARS, |_| 1, escaped) {
         (shown, false) => format!("\"{shown}\""),
         (shown, true) => format!("\"{shown}\"{}", whole(text)),
     }
@@ -62,14 +73,19 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
-/// The beginning of `text` in at most `max_chars` characters, and whether that is not all of it.
-fn show(text: &str, max_chars: usize, escaped: impl Fn(char) -> bool) -> (Cow<'_, str>, bool) {
-    // No text has more characters than bytes.
-    let fits = text.len() <= max_chars || text.chars().nth(max_chars).is_none();
-    if fits && !text.contains(&escaped) {
+/// The beginning of `text` whose characters have a `size` of at most `max` together, and whether
+/// that is not all of it.
+fn show(
+    text: &str,
+    max: usize,
+    size: impl Fn(char) -> usize,
+    escaped: impl Fn(char) -> bool,
+) -> (Cow<'_, str>, bool) {
+    // No character has a greater size than its bytes.
+    if text.len() <= max && !text.contains(&escaped) {
         return (Cow::Borrowed(text), false);
     }
-    let (mut shown, mut chars) = (String::new(), 0);
+    let (mut shown, mut sum) = (String::new(), 0);
     let mut escape = String::new();
     for c in text.chars() {
         escape.clear();
@@ -78,8 +94,8 @@ fn show(text: &str, max_chars: usize, escaped: impl Fn(char) -> bool) -> (Cow<'_
             true => drop(write!(escape, "{}", c.escape_default())),
             false => escape.push(c),
         }
-        chars += escape.chars().count();
-        if chars > max_chars {
+        sum += escape.chars().map(&size).sum::<usize>();
+        if sum > max {
             return (Cow::Owned(shown), true);
         }
         shown.push_str(&escape);
@@ -140,6 +156,8 @@ mod tests {
         assert_eq!(printable("ab\u{1b}\u{1b}", 9), r"ab\u{1b}… (4 bytes)");
         assert_eq!(printable("\n\n", 4), r"\n\n");
         assert_eq!(printable("abc", 0), "… (3 bytes)");
+        assert_eq!(printable_bytes("ééé", 5), "éé… (6 bytes)");
+        assert_eq!(printable_bytes("é\n", 4), "é\\n");
         let million = "\u{1b}".repeat(1 << 20);
         let shown = printable(&million, MAX_CHARS);
         assert!(shown.len() < 300 && shown.ends_with("… (1,048,576 bytes)"), "{shown}");

@@ -1,6 +1,7 @@
 """The client against a real server. Run by ../check, which says where the programs are (OCELLI_BIN)."""
 
 import os
+import pickle
 import socket
 import subprocess
 import tempfile
@@ -8,7 +9,8 @@ import threading
 import time
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
+from unittest import mock
 
 import grpc
 import numpy as np
@@ -16,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import trustme
 from ocelli_client import NO_ID, Client, Diffusion, Expansion, Id, Image, Key, Retry, SearchError, Term
+from ocelli_client._window import Window
 
 BIN = Path(os.environ["OCELLI_BIN"])
 ROWS, DIM = 400, 16
@@ -34,10 +37,13 @@ def free_port() -> int:
 
 
 class Server:
-    def __init__(self, index: Path, port: int = 0, **security: object) -> None:
+    def __init__(
+        self, index: Path, port: int = 0, settings: Union[dict[str, object], None] = None, **security: object
+    ) -> None:
         words = [BIN / "ocelli-searcher", "serve", "--index", f"rows={index}", "--listen", f"127.0.0.1:{port}"]
-        settings = {f"OCELLI_SEARCHER_SECURITY__{key.upper()}": str(value) for key, value in security.items()}
-        quiet, env = subprocess.DEVNULL, os.environ | settings
+        named = {f"SECURITY__{key}": value for key, value in security.items()} | (settings or {})
+        changed = {f"OCELLI_SEARCHER_{key.upper()}": str(value) for key, value in named.items()}
+        quiet, env = subprocess.DEVNULL, os.environ | changed
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True, env=env)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -255,6 +261,118 @@ class ClientTest(unittest.TestCase):
         self.assertEqual((caught.exception.code.name, caught.exception.reason), ("RESOURCE_EXHAUSTED", "RATE_LIMITED"))
         self.assertTrue(0 < (caught.exception.retry_after_s or 0) <= 0.5)
 
+    def test_addresses_have_a_scheme_or_none(self) -> None:
+        for address in (f"http://{self.server.target}", f"HTTP://{self.server.target}/", self.server.target):
+            with Client(address) as client:
+                self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
+        root = Path(self.folder.name)
+        authority = trustme.CA()
+        own = authority.issue_cert("127.0.0.1")
+        own.cert_chain_pems[0].write_to_path(root / "https.pem")
+        own.private_key_pem.write_to_path(root / "https.key")
+        server = Server(self.index, tls_cert=root / "https.pem", tls_key=root / "https.key")
+        self.addCleanup(server.stop)
+        with Client(f"https://{server.target}", ca=authority.cert_pem.bytes()) as client:
+            self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
+        wrongs = ("", "host", "127.0.0.1", "ftp://host:1", "http://", "http://host", "http://host:port")
+        for wrong in (*wrongs, "https://host:1/path", "http://me@host:1"):
+            with self.assertRaises(ValueError):
+                Client(wrong)
+        with self.assertRaises(ValueError):
+            Client(f"http://{server.target}", ca=authority.cert_pem.bytes())
+
+    def test_a_proxy_is_not_asked_for_this_machine(self) -> None:
+        with mock.patch.dict(os.environ, {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}):
+            for target in (self.server.target, f"ipv4:{self.server.target}"):
+                with Client(target, retry=Retry(attempts=1)) as client:
+                    self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
+
+    def test_a_pickled_client_connects_anew(self) -> None:
+        client = pickle.loads(pickle.dumps(Client(self.server.target, timeout_s=7)))
+        with client:
+            self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
+
+    def test_rows_that_are_not_finite_are_named(self) -> None:
+        rows = np.tile(self.rows, (13, 1))
+        rows[17, 3], rows[4500, 0] = np.nan, np.inf
+        with self.assertRaisesRegex(ValueError, "rows 17, 4500 of"):
+            self.client.search_batch(rows)
+        with self.assertRaisesRegex(ValueError, "row 2 of"):
+            self.client.search_batch([Id(1), self.rows[0], [Term(self.rows[0]), Term([np.nan] * DIM)]])
+        with self.assertRaisesRegex(ValueError, "rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 15 more of"):
+            self.client.search_batch(np.full((25, DIM), 1e39))
+        with self.assertRaisesRegex(ValueError, "query 1: "):
+            list(self.client.search_many([Id(1), np.full(DIM, np.nan)]))
+
+    def test_a_batch_of_which_every_row_is_wrong_raises(self) -> None:
+        with self.assertRaises(SearchError) as caught:
+            self.client.search_batch(np.zeros((25, DIM + 1)), batch=10)
+        self.assertIn("all 25 queries failed; row 0: ", caught.exception.message)
+        self.assertEqual((caught.exception.reason, caught.exception.field), ("DIMENSION_MISMATCH", "terms[0].vector.values"))
+        assert caught.exception.hits is not None
+        self.assertEqual([*caught.exception.hits.errors], list(range(25)))
+        rows = self.rows[:25].copy()
+        rows[7] = 3e38
+        some = self.client.search_batch(rows, batch=10)
+        self.assertEqual([*some.errors], [7])
+        self.assertIn("1e15", some.errors[7].message)
+
+    def test_what_came_back_is_kept_when_a_later_part_fails(self) -> None:
+        server = Server(self.index, settings={"max_message_bytes": 20_000})
+        self.addCleanup(server.stop)
+        queries: list[Any] = [*self.rows[:25], Key("x" * 30_000), *self.rows[25:50]]
+        with Client(server.target) as client, self.assertRaises(SearchError) as caught:
+            client.search_batch(queries, k=3, nprobe=4, batch=10, in_flight=1)
+        self.assertEqual((caught.exception.code, caught.exception.attempts), (grpc.StatusCode.OUT_OF_RANGE, 1))
+        kept = caught.exception.hits
+        assert kept is not None
+        # The parts before it, what fitted of its own, and what was on its way already.
+        answered = [row for row in range(51) if row not in kept.errors]
+        self.assertEqual(answered[:25], list(range(25)))
+        self.assertNotIn(25, answered)
+        whole = self.client.search_batch([*self.rows[:25], Id(0), *self.rows[25:50]], k=3, nprobe=4)
+        np.testing.assert_array_equal(kept.ids[answered], whole.ids[answered])
+        self.assertTrue((np.delete(kept.ids, answered, axis=0) == NO_ID).all())
+
+    def test_batches_are_cut_until_requests_and_answers_fit(self) -> None:
+        rows = np.tile(self.rows, (2, 1))
+        whole = self.client.search_batch(rows, k=40, nprobe=4)
+        server = Server(self.index, settings={"max_message_bytes": 20_000})
+        self.addCleanup(server.stop)
+        small = Client(server.target, max_message_bytes=20_000)
+        unaware = Client(server.target)
+        own = Client(self.server.target, max_message_bytes=20_000)
+        for client in (small, unaware, own):
+            with client:
+                cut = client.search_batch(rows, k=40, nprobe=4)
+            np.testing.assert_array_equal(cut.ids, whole.ids)
+            np.testing.assert_array_equal(cut.scores, whole.scores)
+            self.assertEqual((cut.keys, cut.errors), (whole.keys, {}))
+
+    def test_what_is_too_large_is_never_repeated(self) -> None:
+        server = Server(self.index, settings={"max_message_bytes": 3000})
+        self.addCleanup(server.stop)
+        with Client(server.target) as client, self.assertRaises(SearchError) as caught:
+            client.search(self.rows[0], k=ROWS, exact=True)
+        self.assertEqual((caught.exception.attempts, caught.exception.reason), (1, "ANSWER_TOO_LARGE"))
+        self.assertIn("fewer hits (k)", caught.exception.message)
+        with Client(self.server.target, max_message_bytes=3000) as client, self.assertRaises(SearchError) as caught:
+            client.search(self.rows[0], k=ROWS, exact=True)
+        self.assertEqual((caught.exception.attempts, caught.exception.code.name), (1, "RESOURCE_EXHAUSTED"))
+
+    def test_no_more_are_in_flight_than_the_server_holds(self) -> None:
+        # One may run and one wait, neither for long.
+        server = Server(self.index, settings={"threads": 1, "max_queued": 1, "max_queue_ms": 1})
+        self.addCleanup(server.stop)
+        rows = np.tile(self.rows, (4, 1))
+        whole = self.client.search_batch(rows, k=100, exact=True)
+        with Client(server.target, timeout_s=120) as client:
+            found = client.search_batch(rows, k=100, exact=True, batch=100, in_flight=16)
+            np.testing.assert_array_equal(found.ids, whole.ids)
+            self.assertEqual(found.errors, {})
+            many = client.search_many(self.rows, k=100, exact=True, in_flight=16)
+            np.testing.assert_array_equal([hits.ids for hits in many], whole.ids[:ROWS])
+
     def test_options_travel(self) -> None:
         from ocelli_client._client import _request
 
@@ -289,6 +407,49 @@ class RetryTest(unittest.TestCase):
             self.assertTrue(0 <= min(drawn) and longest / 2 < max(drawn) <= longest)
         with self.assertRaises(ValueError):
             Retry(attempts=0)
+
+    def test_attempts_go_on_to_the_deadline(self) -> None:
+        def failed(attempts: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, **more: Any) -> SearchError:
+            return SearchError(code, "no", attempts, **more)
+
+        left, pauses = 10.0, []
+        while (pause := Retry().next_pause_s(failed(len(pauses) + 1), left)) is not None:
+            self.assertLessEqual(pause, left / 2)
+            # An attempt takes no time at all here.
+            left -= pause + 1e-4
+            pauses.append(pause)
+        self.assertTrue(len(pauses) > 4 and left < 0.01, (pauses, left))
+        self.assertIsNone(Retry(attempts=3).next_pause_s(failed(3), 10))
+        exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+        self.assertIsNotNone(Retry().next_pause_s(failed(1, exhausted, reason="OVERLOADED"), 10))
+        for final in (failed(1, exhausted), failed(1, grpc.StatusCode.OUT_OF_RANGE), failed(1, grpc.StatusCode.INTERNAL)):
+            self.assertIsNone(Retry().next_pause_s(final, 10))
+        # The time that the server names is kept, or nothing is sent at all.
+        limited = failed(1, exhausted, reason="RATE_LIMITED", retry_after_s=8.0)
+        self.assertGreaterEqual(Retry().next_pause_s(limited, 10) or 0, 8)
+        self.assertIsNone(Retry().next_pause_s(limited, 8))
+
+
+class WindowTest(unittest.TestCase):
+    def test_refusals_shrink_it_and_answers_widen_it(self) -> None:
+        window = Window(4)
+        for _ in range(3):
+            window.enter()
+        refused = threading.Thread(target=window.step_back)
+        refused.start()
+        refused.join(0.05)
+        self.assertTrue(refused.is_alive(), "two are there, which is what the server holds")
+        window.leave(False)
+        refused.join(30)
+        self.assertFalse(refused.is_alive())
+        window.leave(False)
+        self.assertFalse(window.step_back(), "it is alone")
+        window.leave(True)
+        for _ in range(20):
+            window.enter()
+            window.leave(True)
+        for _ in range(4):
+            window.enter()
 
 
 if __name__ == "__main__":

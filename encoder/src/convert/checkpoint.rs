@@ -271,7 +271,7 @@ fn choose(
     if !options.with_whitening || named.is_empty() {
         return match &options.whitening {
             Some(asked) if named.is_empty() => {
-                Err(ConvertError::bad(format!("whitening {asked:?}: the checkpoint has none")))
+                Err(ConvertError::bad(format!("--whitening {asked}: the checkpoint has none")))
             }
             _ => Ok(None),
         };
@@ -279,12 +279,12 @@ fn choose(
     let found = |wanted: &str| named.iter().find(|(name, _)| name == wanted);
     let (name, id) = match (&options.whitening, named) {
         (Some(asked), _) => found(asked).ok_or_else(|| {
-            ConvertError::bad(format!("whitening: expected one of {}, found {asked:?}", names()))
+            ConvertError::bad(format!("--whitening: expected one of {}, found {asked:?}", names()))
         })?,
         (None, [only]) => only,
         (None, _) => found(usual).ok_or_else(|| {
             ConvertError::bad(format!(
-                "the checkpoint has several whitenings, choose one of {}",
+                "the checkpoint has several whitenings: choose one with --whitening NAME, of {}; or give --no-whitening",
                 names()
             ))
         })?,
@@ -323,4 +323,27 @@ fn check_input(checkpoint: &Checkpoint, id: Id) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flag that chooses is in the message.
+    #[test]
+    fn several_whitenings_name_the_flag() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/layouts/tv_resnet.pth");
+        let checkpoint = Checkpoint::from_zip(&std::fs::read(path).unwrap()).unwrap();
+        let id = checkpoint.pickle.root();
+        let named = ["a/ss", "b/ss"].map(|name| (name.to_owned(), id));
+        let message = |asked: Option<&str>, named: &[(String, Id)]| {
+            let whitening = asked.map(str::to_owned);
+            let options = ConvertOptions { whitening, ..ConvertOptions::default() };
+            choose(named, "", &options, &mut Converted::new("x")).unwrap_err().to_string()
+        };
+        let several = message(None, &named);
+        assert!(several.contains("--whitening NAME, of a/ss, b/ss"), "{several}");
+        assert!(message(Some("c"), &named).starts_with("--whitening: expected one of a/ss, b/ss"));
+        assert!(message(Some("c"), &[]).starts_with("--whitening c: the checkpoint has none"));
+    }
 }

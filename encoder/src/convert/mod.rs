@@ -17,6 +17,8 @@ mod torch;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use ocelli_index::outside::{LOOK_BYTES, looks_like};
+
 pub use array::Array;
 pub use error::{ConvertError, Result};
 
@@ -91,12 +93,15 @@ pub fn convert(bytes: &[u8], options: &ConvertOptions) -> Result<Converted> {
         Some([0x80, 2..=5, ..]) => Err(ConvertError::bad(
             "expected weights, found a pickle that PyTorch did not write: save the tensors with torch.save",
         )),
-        Some([0x89, b'H', b'D', b'F', ..]) => Err(ConvertError::bad(
-            "expected PyTorch or Caffe weights, found an HDF5 file, such as a Keras .h5 file",
-        )),
         Some([_, _, _, _, _, _, _, _, b'{']) => Err(ConvertError::bad(
             "expected PyTorch or Caffe weights, found a safetensors file: it is read as it is",
         )),
-        _ => caffe_names::convert(caffe::read(bytes)?),
+        // Caffe's files have no first bytes of their own: what is none is named by what it looks like.
+        _ => caffe::read(bytes).and_then(caffe_names::convert).map_err(|error| {
+            let start = bytes.get(..LOOK_BYTES).unwrap_or(bytes);
+            looks_like(start).map_or(error, |name| {
+                ConvertError::bad(format!("expected PyTorch or Caffe weights, found {name}"))
+            })
+        }),
     }
 }

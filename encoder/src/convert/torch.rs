@@ -52,7 +52,14 @@ impl Checkpoint {
         let pickle_name =
             names.iter().find(|name| *name == "data.pkl" || name.ends_with("/data.pkl"));
         let pickle_name = pickle_name.ok_or_else(|| {
-            ConvertError::bad("expected PyTorch's data.pkl in the zip archive, found none")
+            let first: Vec<&str> = names.iter().map(String::as_str).take(3).collect();
+            let first = match first.as_slice() {
+                [] => "nothing".to_owned(),
+                names => format!("{names:?}"),
+            };
+            ConvertError::bad(format!(
+                "expected a PyTorch file, found another zip archive: it has no data.pkl, but {first}"
+            ))
         })?;
         let folder = pickle_name.strip_suffix("data.pkl").unwrap_or_default().to_owned();
         let mut left = bytes.len();

@@ -41,15 +41,7 @@ fn each_is_encoded_or_rejected_with_a_reason() {
     gif.encode_frames(frames).unwrap();
     drop(gif);
     wave(50, 50).save_with_format(root.join("png-inside.jpg"), ImageFormat::Png).unwrap();
-    let encoded = [
-        "animated.gif",
-        "cmyk.jpg",
-        "one-pixel.png",
-        "png-inside.jpg",
-        "sixteen-bits.png",
-        "sliver.png",
-        "sound.jpg",
-    ];
+    let encoded = ["animated.gif", "cmyk.jpg", "png-inside.jpg", "sixteen-bits.png", "sound.jpg"];
 
     let sound = fs::read(root.join("sound.jpg")).unwrap();
     fs::write(root.join("truncated.jpg"), &sound[..sound.len() * 2 / 3]).unwrap();
@@ -59,6 +51,8 @@ fn each_is_encoded_or_rejected_with_a_reason() {
     let rejected = [
         ("bomb.png", "100000 x 100000 pixels"),
         ("empty.jpg", "empty file"),
+        ("one-pixel.png", "1 x 1 pixels, expected at least 20 a side"),
+        ("sliver.png", "3 x 5000 pixels, expected at least 20 a side"),
         ("text.jpg", "not an image"),
         ("truncated.jpg", "truncated JPEG"),
     ];
@@ -76,8 +70,9 @@ fn each_is_encoded_or_rejected_with_a_reason() {
         filter: ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
-        crop_first: false,
+        crop_first: ocelli_index::CropFirst::No,
         max_pixels: 1_000_000,
+        min_side: 20,
     };
     let list = folder.path().join("photos.list");
     let names: Vec<&str> = encoded.iter().copied().chain(rejected.map(|(name, _)| name)).collect();

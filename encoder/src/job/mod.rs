@@ -112,6 +112,7 @@ pub fn encode(
                 images_a_part: parts.images,
                 batch: options.batch,
                 max_pixels: view_options.max_pixels,
+                min_side: view_options.min_side,
                 input: photos.fingerprint()?,
             };
             Some(Plan::open(&output.part, parts, total, &description)?)

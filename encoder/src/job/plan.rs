@@ -38,6 +38,7 @@ pub(super) struct Description {
     pub(super) images_a_part: u64,
     pub(super) batch: usize,
     pub(super) max_pixels: u64,
+    pub(super) min_side: u32,
     /// Fingerprint of the input.
     pub(super) input: Hash,
 }
@@ -62,6 +63,8 @@ impl Description {
                 // Folders begun when there was the CPU only do not name it.
                 if let Some(theirs) = theirs.as_object_mut() {
                     theirs.entry("device").or_insert_with(|| "cpu".into());
+                    // And those begun when every size was taken do not name the shortest side.
+                    theirs.entry("min_side").or_insert_with(|| 0.into());
                 }
                 let fields = ours.as_object().into_iter().flatten();
                 let differing: Vec<String> = fields

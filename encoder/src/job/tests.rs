@@ -43,8 +43,9 @@ pub(super) fn view_options(sizes: &[u32]) -> ViewOptions {
         filter: ocelli_index::ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
-        crop_first: false,
+        crop_first: ocelli_index::CropFirst::No,
         max_pixels: 10_000,
+        min_side: 1,
     }
 }
 
@@ -409,7 +410,7 @@ fn sizes_are_combined_by_sum_or_generalized_mean() {
         pipeline.descriptor(&views).unwrap()
     };
     let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
-    assert!(near(&with(Combine::Sum), &with(Combine::Gem { p: 1.0 })));
+    assert!(near(&with(Combine::Sum), &with(Combine::Gem { p: 1.0, floor: 0.0 })));
     let each: Vec<Vec<f32>> =
         views.iter().map(|v| both.descriptor(std::slice::from_ref(v)).unwrap()).collect();
     let mut expected: Vec<f32> = each[0]
@@ -419,7 +420,7 @@ fn sizes_are_combined_by_sum_or_generalized_mean() {
         .collect();
     let norm = expected.iter().map(|v| v * v).sum::<f32>().sqrt();
     expected.iter_mut().for_each(|v| *v /= norm);
-    assert!(near(&with(Combine::Gem { p: 3.0 }), &expected));
+    assert!(near(&with(Combine::Gem { p: 3.0, floor: 0.0 }), &expected));
 }
 
 pub(super) fn parts_of(images: u64) -> Option<Parts> {

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::trunk::{Place, Torch};
+use super::trunk::{Place, Torch, rounded};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
@@ -15,6 +15,8 @@ pub(super) struct Conv {
     pub(super) kernel: i64,
     pub(super) stride: i64,
     pub(super) padding: i64,
+    /// Whether what it makes is rounded to bfloat16.
+    pub(super) rounding: bool,
 }
 
 /// Name of a convolution, of its batch normalisation, and what it must look like.
@@ -91,7 +93,7 @@ impl Conv {
                 )));
             }
         }
-        Ok(Conv { weight, bias, kernel: kernel as i64, stride, padding })
+        Ok(Conv { weight, bias, kernel: kernel as i64, stride, padding, rounding: false })
     }
 
     pub(super) fn out_channels(&self) -> usize {
@@ -106,12 +108,14 @@ impl Conv {
     /// (N, in, H, W) to (N, out, h, w), without a ReLU.
     pub(super) fn forward(&self, x: &Tensor) -> Torch<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)
+        let y = x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)?;
+        if self.rounding { rounded(&y) } else { Ok(y) }
     }
 
     /// With weight and bias as `place` puts them.
     pub(super) fn arranged(self, place: &Place<'_>) -> Torch<Conv> {
-        Ok(Conv { weight: place(&self.weight)?, bias: place(&self.bias)?, ..self })
+        let (weight, bias) = ((place.put)(&self.weight)?, (place.put)(&self.bias)?);
+        Ok(Conv { weight, bias, rounding: place.rounding, ..self })
     }
 
     pub(super) fn share(&self) -> Conv {

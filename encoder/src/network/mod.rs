@@ -112,10 +112,8 @@ impl Network {
             Device::Cuda(number) => (MemoryLayout::ChannelsLast, tch::Device::Cuda(number)),
         };
         let trunk = tch::no_grad(|| {
-            backbone
-                .load(weights, form, last_stage, settings.bn_eps)?
-                .arranged(layout, options.precision, torch_device)
-                .map_err(Error::torch("arranging weights"))
+            let trunk = backbone.load(weights, form, last_stage, settings.bn_eps)?;
+            arranged(trunk, layout, options.precision, torch_device)
         })?;
         let is_last = last_stage == backbone.stages();
         let head = if options.head && is_last {
@@ -344,6 +342,38 @@ impl Network {
         };
         tch::no_grad(forward).map_err(Error::torch("the forward pass"))
     }
+}
+
+/// `trunk` in `layout`; bfloat16 on a CPU that libtorch has no kernels for is computed in float32, with the same rounding.
+/// The caller holds `no_grad`.
+fn arranged(
+    trunk: Trunk,
+    layout: MemoryLayout,
+    precision: Precision,
+    device: tch::Device,
+) -> Result<Trunk> {
+    let arranged = trunk.share().arranged(layout, precision, device);
+    let arranged = arranged.map_err(Error::torch("arranging weights"))?;
+    if precision != Precision::Bf16 || device != tch::Device::Cpu {
+        return Ok(arranged);
+    }
+    // Asked of libtorch itself, since what it takes depends on its build and on the environment, too.
+    let Err(refused) = try_out(&arranged) else { return Ok(arranged) };
+    let rounding = trunk.rounding().map_err(Error::torch("arranging weights"))?;
+    try_out(&rounding)?;
+    tracing::warn!(
+        %refused,
+        "--precision bf16 needs a CPU with AVX-512 (BW, VL and DQ) or AVX-NE-CONVERT: here values are rounded as there and \
+         computed in float32, which is slower than --precision f32"
+    );
+    Ok(rounding)
+}
+
+/// Runs a small image through all layers.
+fn try_out(trunk: &Trunk) -> Result<()> {
+    let pixels = Tensor::f_zeros([1, 3, 64, 64], (Kind::Float, tch::Device::Cpu));
+    let maps = pixels.and_then(|pixels| trunk.forward(&pixels));
+    maps.map(drop).map_err(Error::torch("trying out the layers"))
 }
 
 /// Threads that libtorch uses for operations called from this thread (its setting is per thread).

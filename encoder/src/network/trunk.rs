@@ -11,8 +11,18 @@ use super::conv::Conv;
 /// What libtorch answers; `Error::torch` names the operation where it leaves this module.
 pub(super) type Torch<T> = Result<T, tch::TchError>;
 
-/// Puts a weight into another memory layout and number type.
-pub(super) type Place<'a> = dyn Fn(&Tensor) -> Torch<Tensor> + 'a;
+/// How weights are laid out.
+pub(super) struct Place<'a> {
+    /// Puts a weight into another memory layout and number type.
+    pub(super) put: &'a dyn Fn(&Tensor) -> Torch<Tensor>,
+    /// Whether maps are rounded to bfloat16 behind each layer.
+    pub(super) rounding: bool,
+}
+
+/// Float32 values, each the nearest that bfloat16 has.
+pub(super) fn rounded(tensor: &Tensor) -> Torch<Tensor> {
+    tensor.f_to_kind(Kind::BFloat16)?.f_to_kind(Kind::Float)
+}
 
 /// All layers from the pixels to the last stage.
 pub(super) struct Trunk {
@@ -20,6 +30,8 @@ pub(super) struct Trunk {
     channels: usize,
     memory: MemoryLayout,
     kind: Kind,
+    /// Of a trunk in float32 that stands for one in bfloat16.
+    rounding: bool,
 }
 
 /// One step of a trunk. Each ends after a ReLU, where it has one.
@@ -103,7 +115,8 @@ impl MemoryLayout {
 impl Trunk {
     /// A trunk in plain layout whose last layer has `channels` outputs.
     pub(super) fn new(layers: Vec<Layer>, channels: usize) -> Trunk {
-        Trunk { layers, channels, memory: MemoryLayout::Plain, kind: Kind::Float }
+        let (memory, kind) = (MemoryLayout::Plain, Kind::Float);
+        Trunk { layers, channels, memory, kind, rounding: false }
     }
 
     /// The same trunk with its weights in another layout and number type, on `device`; only from `Plain` and f32.
@@ -123,10 +136,21 @@ impl Trunk {
             MemoryLayout::Blocked if fire => MemoryLayout::Plain,
             memory => memory,
         };
-        let place = |tensor: &Tensor| memory.convert(&tensor.f_to_device(device)?.f_to_kind(kind)?);
+        let put = |tensor: &Tensor| memory.convert(&tensor.f_to_device(device)?.f_to_kind(kind)?);
+        let place = Place { put: &put, rounding: false };
         let layers =
             self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;
-        Ok(Trunk { layers, channels: self.channels, memory, kind })
+        Ok(Trunk { layers, memory, kind, ..self })
+    }
+
+    /// The same trunk in float32 as it would be in bfloat16: weights, and maps behind each layer, are rounded to it, while
+    /// sums inside a layer are in single precision, as the bfloat16 kernels make them. For CPUs that have none; only from
+    /// `Plain` and f32, on the CPU.
+    pub(super) fn rounding(self) -> Torch<Trunk> {
+        let place = Place { put: &rounded, rounding: true };
+        let layers =
+            self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;
+        Ok(Trunk { layers, rounding: true, ..self })
     }
 
     /// Channels of the feature map.
@@ -160,7 +184,8 @@ impl Trunk {
     /// Pixels (N, 3, H, W) to feature maps (N, C, h, w) after the last ReLU. The caller holds
     /// `no_grad`.
     pub(super) fn forward(&self, pixels: &Tensor) -> Torch<Tensor> {
-        let mut x = self.memory.convert(&pixels.f_to_kind(self.kind)?)?;
+        let pixels = if self.rounding { rounded(pixels)? } else { pixels.f_to_kind(self.kind)? };
+        let mut x = self.memory.convert(&pixels)?;
         for layer in &self.layers {
             x = layer.forward(&x)?;
         }
@@ -269,10 +294,11 @@ impl Residual {
         for conv in &self.branch {
             y = conv.forward(&y.f_relu_()?)?;
         }
-        let mut sum = match &self.shortcut {
+        let sum = match &self.shortcut {
             Some(conv) => y.f_add_(&conv.forward(x)?)?,
             None => y.f_add_(x)?,
         };
+        let mut sum = if self.entry.rounding { rounded(&sum)? } else { sum };
         sum.f_relu_()
     }
 
@@ -374,6 +400,48 @@ mod tests {
                 && near(&plain, &last)
                 && near(&plain[plain.len() / 2..], &second)
         );
+    }
+
+    /// Float32 that is rounded as bfloat16 is makes the map of bfloat16 but for single roundings, where this CPU has both;
+    /// each value is one that bfloat16 has, and the map is not float32's.
+    #[test]
+    #[allow(clippy::print_stderr, reason = "says that it is skipped")]
+    fn rounding_stands_for_bfloat16() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/bottleneck_v1.weights.safetensors");
+        let weights = Weights::read(&path).unwrap();
+        let layout = Layout::of(&weights).unwrap().unwrap();
+        let trunk = || resnet::load(&weights, &layout, Form::V1, 3, 1e-3).unwrap();
+        let pixels = Tensor::arange(3 * 61 * 45, (Kind::Float, Device::Cpu)).sin();
+        let pixels = pixels.reshape([1, 3, 61, 45]);
+        let values = |map: Torch<Tensor>| {
+            let map = map.unwrap().to_kind(Kind::Float).reshape([-1]);
+            Vec::<f32>::try_from(map).unwrap()
+        };
+        let (single, half, native) = tch::no_grad(|| {
+            let half = trunk().rounding().unwrap();
+            let native =
+                trunk().arranged(MemoryLayout::fastest(), Precision::Bf16, Device::Cpu).unwrap();
+            let native = native.forward(&pixels);
+            if native.is_err() {
+                eprintln!("skipped: this CPU has no bfloat16 to compare with");
+            }
+            (values(trunk().forward(&pixels)), values(half.forward(&pixels)), native.ok())
+        });
+        assert_ne!(single, half);
+        assert!(half.iter().all(|v| v.to_bits().trailing_zeros() >= 16), "not bfloat16");
+        let cosine = |a: &[f32], b: &[f32]| {
+            let dot = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+            };
+            dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+        };
+        assert!(cosine(&single, &half) > 0.9999, "{}", cosine(&single, &half));
+        if let Some(native) = native {
+            let native = values(Ok(native));
+            let (near, far) = (cosine(&native, &half), cosine(&native, &single));
+            assert!(near > far && near > 0.99999, "{near} {far}");
+        }
     }
 
     /// By hand: ResNet-18's first convolution and first stage, at 224 x 224; a stage with a shortcut at 61 x 45.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::outside::{LOOK_BYTES, looks_like};
 use ocelli_index::{Hash, Hasher};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use tch::{Kind, Tensor};
@@ -39,7 +40,10 @@ impl Weights {
         }
         // A look at the start first: another file may be larger than the memory.
         let mut bytes = Vec::new();
-        file.by_ref().take(16).read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+        file.by_ref()
+            .take(LOOK_BYTES as u64)
+            .read_to_end(&mut bytes)
+            .map_err(Error::io(path, "read"))?;
         check_prefix(&bytes, found.len()).map_err(bad)?;
         file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
         Weights::parse(path, &bytes)
@@ -66,7 +70,7 @@ impl Weights {
             );
         }
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(Weights { path: path.to_path_buf(), tensors, metadata })
+        Ok(Weights { path: path.to_path_buf(), tensors: without_prefix(tensors), metadata })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -162,39 +166,64 @@ impl Weights {
     }
 }
 
+/// Takes away what wrappers put before a backbone's names: `module.` (`DataParallel`), `model.`,
+/// `backbone.` and the like.
+///
+/// The first convolution tells the prefix. Names without it (a head beside the backbone) and files
+/// with two backbones stay as they are, and what looks for the tensors says what is missing.
+fn without_prefix(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
+    const FIRST: [(&str, &str); 2] =
+        [("conv1.weight", "layer1.0.conv1.weight"), ("features.0.weight", "features.0.weight")];
+    let mut prefixes = Vec::new();
+    for (first, also) in FIRST {
+        for prefix in tensors.keys().filter_map(|name| name.strip_suffix(first)) {
+            if tensors.contains_key(&format!("{prefix}{also}")) {
+                prefixes.push(prefix.to_owned());
+            }
+        }
+    }
+    let [prefix] = prefixes.as_slice() else { return tensors };
+    let shorter =
+        |name: String| name.strip_prefix(prefix.as_str()).map(str::to_owned).unwrap_or(name);
+    tensors.into_iter().map(|(name, stored)| (shorter(name), stored)).collect()
+}
+
 fn shape_text(shape: &[Option<usize>]) -> String {
     let sizes: Vec<String> =
         shape.iter().map(|n| n.map_or("_".to_string(), |n| n.to_string())).collect();
     format!("({})", sizes.join(", "))
 }
 
+/// Kinds of file that `weights convert` reads, by a part of what [`looks_like`] calls them.
+const CONVERTED: [&str; 2] = ["PyTorch", "pickle"];
+
 /// Tells a truncated safetensors file from one that never was one, by the first bytes of a file of
 /// `len` bytes: the parser reports both alike.
 fn check_prefix(bytes: &[u8], len: u64) -> std::result::Result<(), String> {
-    let foreign = [
-        (&b"PK\x03\x04"[..], "a zip archive, such as a PyTorch .pt or .pth file"),
-        (b"\x80\x02", "a pickle, such as an old PyTorch file"),
-        (b"\x89HDF", "an HDF5 file, such as a Keras .h5 file"),
-    ];
-    for (magic, name) in foreign {
-        if bytes.starts_with(magic) {
-            return Err(format!(
-                "expected a safetensors file, found {name}: convert it first (ocelli-encoder weights convert)"
-            ));
+    let expected = |found: &str| Err(format!("expected a safetensors file, found {found}"));
+    let prefix = match bytes.split_first_chunk::<PREFIX_LEN>() {
+        Some((prefix, [b'{', ..])) => prefix,
+        short => {
+            return match (looks_like(bytes), short) {
+                (Some(name), _) if CONVERTED.iter().any(|kind| name.contains(kind)) => {
+                    expected(&format!("{name}: convert it first (ocelli-encoder weights convert)"))
+                }
+                (Some(name), _) if len >= PREFIX_LEN as u64 || bytes.is_empty() => expected(&name),
+                (_, None | Some((_, []))) => {
+                    expected(&format!("{} bytes: the file is truncated", bytes.len()))
+                }
+                _ => expected("an unknown file type"),
+            };
         }
-    }
-    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LEN>() else {
-        return Err(format!(
-            "expected a safetensors file, found {} bytes: the file is truncated",
-            bytes.len()
-        ));
     };
-    if rest.first().is_some_and(|&byte| byte != b'{') {
-        return Err("expected a safetensors file, found an unknown file type".to_string());
-    }
     let header_len = u64::from_le_bytes(*prefix);
     let rest = len.saturating_sub(PREFIX_LEN as u64);
     if header_len > rest {
+        // Another kind of file whose ninth byte happens to be a brace.
+        let other = looks_like(bytes).filter(|name| !name.contains("safetensors"));
+        if let Some(name) = other {
+            return expected(&name);
+        }
         return Err(format!(
             "the safetensors header should have {header_len} bytes, found {rest}: the file is truncated"
         ));

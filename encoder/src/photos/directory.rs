@@ -1,7 +1,9 @@
 //! Every image file below a directory.
 
+use std::fs::FileType;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
@@ -9,21 +11,23 @@ use super::keys::key_of;
 use super::{Photo, Source};
 use crate::error::{Error, Result};
 
-/// The files below `root`, in the order of their keys' bytes.
-pub(super) fn find(root: &Path) -> Result<Vec<Photo>> {
+/// The files below `root`, in the order of their keys' bytes. Symbolic links that lead out of it are
+/// refused, each with its reason, unless `outside` allows them.
+pub(super) fn find(root: &Path, outside: bool) -> Result<Vec<Photo>> {
     let metadata = root.metadata().map_err(Error::io(root, "read"))?;
     if !metadata.is_dir() {
         let what = format!("{}: not a directory (--list takes a list file)", root.display());
         return Err(Error::invalid(what));
     }
-    let walk = WalkDir::new(root).follow_links(true).min_depth(1);
+    let within = match outside {
+        true => None,
+        false => Some(root.canonicalize().map_err(Error::io(root, "read"))?),
+    };
+    let mut walk = WalkDir::new(root).follow_links(true).min_depth(1).into_iter();
     let mut photos = Vec::new();
-    for entry in walk.into_iter().filter_entry(|e| !is_hidden(e)) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() && !is_own_output(&entry) => {
-                photos.push(photo(root, entry.path(), None));
-            }
-            Ok(_) => {}
+    while let Some(entry) = walk.next() {
+        let entry = match entry {
+            Ok(entry) => entry,
             // The root itself: nothing could be listed at all.
             Err(e) if e.depth() == 0 => {
                 return Err(Error::io(root, "list")(e.into()));
@@ -35,11 +39,57 @@ pub(super) fn find(root: &Path) -> Result<Vec<Photo>> {
                     None => format!("cannot read: {}", io::Error::from(e)),
                 };
                 photos.push(photo(root, &path, Some(reason)));
+                continue;
             }
+        };
+        let directory = entry.file_type().is_dir();
+        let outside = within.as_ref().and_then(|within| leads_outside(&entry, within));
+        if directory && (is_hidden(&entry) || outside.is_some()) {
+            walk.skip_current_dir();
+        }
+        if is_hidden(&entry) {
+            continue;
+        }
+        if let Some(target) = outside {
+            let reason = format!(
+                "a symbolic link out of the folder, to {} (--follow-links follows it)",
+                target.display()
+            );
+            photos.push(photo(root, entry.path(), Some(reason)));
+        } else if entry.file_type().is_file() {
+            if !is_own_output(&entry) {
+                photos.push(photo(root, entry.path(), None));
+            }
+        } else if !directory {
+            // Never opened: reading a pipe waits for whoever writes it.
+            let reason = format!("{}, not a regular file", kind(entry.file_type()));
+            photos.push(photo(root, entry.path(), Some(reason)));
         }
     }
     photos.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(photos)
+}
+
+/// Where a symbolic link leads, if that is not below `within`, a canonical path. What lies behind a
+/// link that was followed is no link itself.
+fn leads_outside(entry: &DirEntry, within: &Path) -> Option<PathBuf> {
+    if !entry.path_is_symlink() {
+        return None;
+    }
+    let target = entry.path().canonicalize().ok()?;
+    (!target.starts_with(within)).then_some(target)
+}
+
+fn kind(file_type: FileType) -> &'static str {
+    if file_type.is_fifo() {
+        "a named pipe (FIFO)"
+    } else if file_type.is_socket() {
+        "a socket"
+    } else if file_type.is_block_device() || file_type.is_char_device() {
+        "a device"
+    } else {
+        "something unknown"
+    }
 }
 
 fn photo(root: &Path, path: &Path, refused: Option<String>) -> Photo {

@@ -41,11 +41,13 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Every regular file below a directory, in the order of the keys' bytes. Symbolic links are
-    /// followed, loops refused. Left out are names that begin with a dot and what Ocelli itself
+    /// Every regular file below a directory, in the order of the keys' bytes. Symbolic links within it
+    /// are followed; loops, links that lead out of it, pipes, sockets and devices are refused. Left out are names that begin with a dot and what Ocelli itself
     /// writes (`*.part`, `*.rejected.jsonl`, `rejected.jsonl`); everything else is tried by content,
     /// whatever its extension.
     Directory(PathBuf),
+    /// The same, and links that lead out of the directory are followed too.
+    LinkedDirectory(PathBuf),
     /// A text file, in its own order: each line a path, or a JSON object
     /// `{"path": …, "key": …, "id": …, "box": [x0, y0, x1, y1]}` with only the path required.
     /// Relative paths start at the list file's folder. Empty lines are skipped.
@@ -55,8 +57,7 @@ pub enum Input {
     Tar(PathBuf),
     /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by row. Paths
     /// in it start at the file's folder, or at the directory. A key or an id that occurs a second time is
-    /// a reason to refuse its row; keys that are paths are compared among the rows that are read, and rows
-    /// of complete parts are not.
+    /// a reason to refuse its row.
     Parquet {
         /// The file or the directory.
         path: PathBuf,
@@ -143,7 +144,8 @@ impl Photos {
         let Selection { names, strict } = selection;
         let mut photos = Photos {
             inner: match input {
-                Input::Directory(root) => Inner::Listed(directory::find(root)?),
+                Input::Directory(root) => Inner::Listed(directory::find(root, false)?),
+                Input::LinkedDirectory(root) => Inner::Listed(directory::find(root, true)?),
                 Input::List(path) => Inner::Listed(list::read(path)?),
                 Input::Tar(path) => Inner::Tar(tar::TarPhotos::open(path, names.clone())?),
                 Input::Parquet { path, columns } => {

@@ -68,6 +68,46 @@ fn a_directory_is_walked_in_order_of_keys() {
     }
 }
 
+/// Links that lead out of the folder, pipes and sockets: each with its reason, none opened.
+#[test]
+fn what_is_no_file_of_the_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, outside) = (folder.path().join("photos"), folder.path().join("outside"));
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::create_dir_all(outside.join("deep")).unwrap();
+    fs::write(root.join("sub/a.jpg"), IMAGE).unwrap();
+    fs::write(outside.join("b.jpg"), IMAGE).unwrap();
+    fs::write(outside.join("deep/c.jpg"), IMAGE).unwrap();
+    symlink(root.join("sub"), root.join("within")).unwrap();
+    symlink(outside.join("b.jpg"), root.join("file.jpg")).unwrap();
+    symlink(&outside, root.join("folder")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(root.join("pipe.jpg")).status().unwrap();
+    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(root.join("socket.jpg")).unwrap();
+
+    let all = found(&Input::Directory(root.clone())).unwrap();
+    let (good, bad): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, bytes)| bytes.is_ok());
+    let good: Vec<String> = good.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(good, ["sub/a.jpg", "within/a.jpg"]);
+    let expected = [
+        ("file.jpg", "--follow-links"),
+        ("folder", "--follow-links"),
+        ("pipe.jpg", "pipe"),
+        ("socket.jpg", "socket"),
+    ];
+    assert_eq!(bad.len(), expected.len(), "{bad:?}");
+    for ((key, reason), (name, part)) in bad.iter().zip(expected) {
+        let reason = reason.as_ref().unwrap_err();
+        assert!(key == name && reason.contains(part), "{key}: {reason}");
+    }
+
+    let all = found(&Input::LinkedDirectory(root)).unwrap();
+    let good: Vec<&str> =
+        all.iter().filter(|(_, bytes)| bytes.is_ok()).map(|(key, _)| key.as_str()).collect();
+    let expected = ["file.jpg", "folder/b.jpg", "folder/deep/c.jpg", "sub/a.jpg", "within/a.jpg"];
+    assert_eq!(good, expected);
+}
+
 #[test]
 fn a_list_mixes_paths_and_objects() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,11 @@
 //! A feature map to vectors: R-MAC's regional maxima, MAC, SPoC and GeM.
 
+mod combine;
 mod grid;
 mod map;
 pub(crate) mod tensor;
 
+pub(crate) use combine::{combine, sum_rows};
 pub use grid::{Region, image_grid, rigid_grid};
 pub use map::FeatureMap;
 

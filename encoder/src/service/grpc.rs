@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_proto::server::deadline;
-use ocelli_proto::status::{detailed, retriable};
+use ocelli_proto::status::{detailed, item_error, retriable};
 use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
@@ -52,7 +52,7 @@ impl EncoderService for Adapter {
         let in_work = Arc::new(InWork::default());
         let answer =
             move |request| one(Arc::clone(&encoder), Arc::clone(&in_work), request, deadline);
-        Ok(Response::new(answer_each(request.into_inner(), limit, stopping, answer)))
+        Ok(Response::new(answer_each(request, limit, stopping, answer)))
     }
 
     async fn get_spec(
@@ -106,11 +106,6 @@ impl From<ServiceError> for Status {
 
 impl From<ServiceError> for v1::ItemError {
     fn from(error: ServiceError) -> Self {
-        v1::ItemError {
-            code: error.code.grpc().into(),
-            message: error.message,
-            reason: error.reason.into(),
-            field: error.field.to_owned(),
-        }
+        item_error(error.code, &error.message, error.reason, error.field)
     }
 }

@@ -47,7 +47,6 @@ impl Pool {
             let worker = Worker {
                 pipeline: pipeline.try_clone()?,
                 view_options: view_options.clone(),
-                prices: pool.prices.clone(),
                 resizer: Resizer::new(),
                 batch: batch.max(1),
             };
@@ -96,7 +95,6 @@ impl Drop for Pool {
 struct Worker {
     pipeline: Pipeline,
     view_options: ViewOptions,
-    prices: Prices,
     resizer: Resizer,
     batch: usize,
 }
@@ -122,13 +120,14 @@ impl Worker {
                     self.resizer = Resizer::new();
                     let message = format!("the encoder panicked: {}", panic_text(panic.as_ref()));
                     let error = ServiceError::new(Code::Internal, message);
-                    jobs.iter().map(|_| (0, Err(error.clone()))).collect()
+                    jobs.iter().map(|_| Err(error.clone())).collect()
                 });
-            let pixels = answers.iter().map(|(pixels, _)| pixels).sum();
-            if pixels > 0 {
+            // Work that was given up on its way says nothing of the rate.
+            if !jobs.is_empty() && answers.iter().all(Result::is_ok) {
+                let pixels = jobs.iter().map(|job| job.pixels).fold(0, u64::saturating_add);
                 queue.measured(pixels, begun.elapsed());
             }
-            for (job, (_, mut answer)) in jobs.into_iter().zip(answers) {
+            for (job, mut answer) in jobs.into_iter().zip(answers) {
                 if let Ok(answer) = &mut answer {
                     answer.queue_time = begun - job.queued;
                 }
@@ -138,11 +137,9 @@ impl Worker {
         }
     }
 
-    /// An answer to each job, with the pixels that the network saw for it. What nobody waits for any more ends at the
-    /// next image or size.
-    fn answer(&mut self, jobs: &[Job]) -> Vec<(u64, Reply)> {
-        let mut seen: Vec<Result<Seen, ServiceError>> =
-            jobs.iter().map(|job| self.see(job)).collect();
+    /// An answer to each job. What nobody waits for any more ends at the next image or size.
+    fn answer(&mut self, jobs: &[Job]) -> Vec<Reply> {
+        let seen: Vec<Result<Seen, ServiceError>> = jobs.iter().map(|job| self.see(job)).collect();
         let (views, asked): (Vec<&[RgbImage]>, Vec<&Job>) = seen
             .iter()
             .zip(jobs)
@@ -159,21 +156,17 @@ impl Worker {
             Err(error) => (Vec::new().into_iter(), Some(ServiceError::from(error))),
         };
         let missing = || ServiceError::new(Code::Internal, "no answer for an image");
-        let mut reply = |seen: Result<Seen, ServiceError>| {
-            let Seen { views, sizes_differ, decode_time } = seen?;
-            let values = match made.next() {
-                Some(values) => values?,
-                None => return Err(failed.clone().unwrap_or_else(missing)),
-            };
-            let pixels: u64 = views.iter().map(|view| view.as_raw().len() as u64 / 3).sum();
-            let queue_time = Duration::ZERO;
-            Ok((pixels, Answer { values, sizes_differ, queue_time, decode_time, compute_time }))
-        };
-        let answers = seen.drain(..).map(|seen| match reply(seen) {
-            Ok((pixels, answer)) => (pixels, Ok(answer)),
-            Err(error) => (0, Err(error)),
-        });
-        answers.collect()
+        seen.into_iter()
+            .map(|seen| {
+                let Seen { sizes_differ, decode_time, .. } = seen?;
+                let values = match made.next() {
+                    Some(values) => values?,
+                    None => return Err(failed.clone().unwrap_or_else(missing)),
+                };
+                let queue_time = Duration::ZERO;
+                Ok(Answer { values, sizes_differ, queue_time, decode_time, compute_time })
+            })
+            .collect()
     }
 
     fn see(&mut self, job: &Job) -> Result<Seen, ServiceError> {
@@ -184,8 +177,6 @@ impl Worker {
         let spec_sizes = &self.view_options.sizes;
         let sizes = if request.sizes.is_empty() { spec_sizes } else { &request.sizes };
         let decoded = decode(&request.data, self.view_options.max_pixels)?;
-        // The header may have lied.
-        self.prices.of_stored(request, Some(decoded.pixels.dimensions()))?;
         let bbox = request.bbox.as_ref();
         // One size at a time; without any there is one view.
         let each: Vec<&[u32]> =

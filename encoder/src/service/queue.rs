@@ -23,7 +23,7 @@ pub(super) struct Job {
     pub(super) queued: Instant,
     pub(super) reply: oneshot::Sender<Reply>,
     ticket: u64,
-    pixels: u64,
+    pub(super) pixels: u64,
 }
 
 impl Job {

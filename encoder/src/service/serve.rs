@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use ocelli_proto::connections::{Connections, ConnectionsConfig};
 use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
 use ocelli_proto::security::{Security, SecurityConfig};
 use ocelli_proto::server::{Health, Server, announce, shutdown_signal};
@@ -33,6 +34,8 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// The endpoint for Prometheus.
     pub metrics: MetricsConfig,
+    /// What is taken in of connections and bodies.
+    pub connections: ConnectionsConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,
 }
@@ -106,6 +109,7 @@ pub async fn serve(
     let stop = shutdown_signal()?;
     let security = Security::open(&options.security)?;
     let certificates = security.certificates();
+    let connections = Connections::new(&options.connections, options.max_message_bytes)?;
     let server = Server::bind(&options.listen).await?.secured(security)?.starting();
     let endpoint = Endpoint::bind(&options.metrics).await?;
     let metrics = Metrics::new(options.encoder.workers);
@@ -116,7 +120,8 @@ pub async fn serve(
     let slot = Arc::new(Slot::empty());
     if let Some(endpoint) = endpoint {
         let slot = Arc::clone(&slot);
-        tokio::spawn(endpoint.serve(registry, move || slot.ready()));
+        let connections = connections.clone();
+        tokio::spawn(endpoint.serve(registry, connections, move || slot.ready()));
     }
     let address = server.address();
     tracing::info!(%address, "reading the network: NOT_SERVING until it is ready");
@@ -138,7 +143,7 @@ pub async fn serve(
         slot.stop();
     };
     let routes = grpc::routes(Arc::clone(&slot), options.max_message_bytes);
-    let server = server.observed(rpc, None);
+    let server = server.observed(rpc, None).limited(connections);
     server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, until).await?;
     // Kept for ever: dropped, it would wait for threads, which may compute for seconds what nobody waits for.
     std::mem::forget(slot);
@@ -151,7 +156,7 @@ async fn until_stopped(
     health: &Health,
     loaded: impl Future<Output = Result<Encoder>>,
     stop: impl Future<Output = ()>,
-    announce: impl FnOnce() -> Result<()>,
+    announce: impl FnOnce(),
 ) -> Result<()> {
     tokio::pin!(stop);
     let encoder = tokio::select! {
@@ -162,7 +167,7 @@ async fn until_stopped(
     for name in grpc::SERVICE_NAMES.into_iter().chain([""]) {
         health.set(name, true).await;
     }
-    announce()?;
+    announce();
     stop.await;
     Ok(())
 }

@@ -44,8 +44,9 @@ fn views_at(sizes: &[u32]) -> ViewOptions {
         filter: ocelli_index::ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
-        crop_first: false,
+        crop_first: ocelli_index::CropFirst::No,
         max_pixels: 1 << 20,
+        min_side: crate::views::DEFAULT_MIN_SIDE,
     }
 }
 
@@ -57,6 +58,13 @@ fn one_worker(batch: usize, max_queued: usize) -> EncoderOptions {
         max_request_pixels: 1 << 22,
         max_stream_images: 4,
     }
+}
+
+/// Fewer pixels than are taken.
+fn small_png() -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    RgbImage::new(20, 20).write_to(&mut out, ImageFormat::Png).unwrap();
+    out.into_inner()
 }
 
 fn png() -> Vec<u8> {
@@ -129,6 +137,7 @@ async fn requests_are_answered_or_refused_with_a_code() {
         (request(vec![], &[], 10.0), "empty file"),
         (request(b"no image".to_vec(), &[], 10.0), "not an image"),
         (request(png()[..99].to_vec(), &[], 10.0), "PNG"),
+        (request(small_png(), &[], 10.0), "20 x 20 pixels, expected at least 32 a side"),
         (request(png(), &[], 80.0), "expected x0 < x1"),
         (request(png(), &[15], 10.0), "expected 16 to 4096, found 15"),
         (request(png(), &[64; 9], 10.0), "at most 8, found 9"),
@@ -159,7 +168,7 @@ async fn requests_are_answered_or_refused_with_a_code() {
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     for line in [
         "ocelli_encoder_images_total{outcome=\"ok\"} 3",
-        "ocelli_encoder_images_total{outcome=\"refused\"} 12",
+        "ocelli_encoder_images_total{outcome=\"refused\"} 13",
         "ocelli_encoder_images_total{outcome=\"overloaded\"} 0",
         "ocelli_encoder_stage_seconds_count{stage=\"queue\"} 3",
         "ocelli_encoder_stage_seconds_count{stage=\"compute\"} 3",

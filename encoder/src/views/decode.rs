@@ -7,10 +7,22 @@ use image::error::ImageError as CrateError;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use super::{ImageError, jpeg};
+use super::ifd::{Ifd, exif_orientation};
+use super::pixels::{Alpha, rgb_of};
+use super::{ImageError, jpeg, png, tiff};
 
 /// Bytes of a file's start that [`sniff`] looks at.
 pub const SNIFF_BYTES: usize = 32;
+
+/// Longest side that is decoded, in pixels: that of a JPEG.
+pub const MAX_SIDE: u32 = 65_535;
+
+/// Bytes that a decoder may make, for each pixel of the limit on pixels: four channels of 8 bits.
+const DECODED_BYTES_PER_PIXEL: u64 = 4;
+
+/// Brands of the ISO base media files that hold photos in HEVC (ISO/IEC 23008-12, annex B).
+const HEIC_BRANDS: [&[u8; 4]; 9] =
+    [b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1"];
 
 /// Stored pixels and how they want to be turned.
 #[derive(Clone, Debug)]
@@ -29,7 +41,11 @@ pub fn sniff(start: &[u8]) -> Result<ImageFormat, ImageError> {
     if start.is_empty() {
         return Err(ImageError::Empty);
     }
+    if let Some(codec) = photo_of_iso_media(start) {
+        return Err(ImageError::NotAnImage { found: format!("it looks like {codec}") });
+    }
     let found = match image::guess_format(start) {
+        _ if Ifd::starts_big(start) => return Ok(ImageFormat::Tiff),
         Ok(
             format @ (ImageFormat::Jpeg
             | ImageFormat::Png
@@ -47,12 +63,23 @@ pub fn sniff(start: &[u8]) -> Result<ImageFormat, ImageError> {
     Err(ImageError::NotAnImage { found })
 }
 
+/// The codec of a photo in an ISO base media file, by the brands at its start. One of the general brand
+/// `mif1` says behind it what it is.
+fn photo_of_iso_media(start: &[u8]) -> Option<&'static str> {
+    let brands = start.get(8..).filter(|_| start[4..8] == *b"ftyp")?;
+    let named = |name: &[u8; 4]| brands.chunks_exact(4).any(|brand| brand == name);
+    if named(b"avif") || named(b"avis") {
+        return Some("AVIF");
+    }
+    HEIC_BRANDS.iter().any(|brand| named(brand)).then_some("HEIC")
+}
+
 /// Decodes an image file to 8-bit RGB.
 ///
 /// Grey becomes three equal channels, 16-bit samples are rounded to 8, palettes are looked up, CMYK
 /// (JPEG: inverted, as Adobe stores it) is multiplied out without a profile, transparency is laid
 /// over white, and of an animation the first frame is taken. The number of pixels is held against
-/// `max_pixels` before anything is allocated for them.
+/// `max_pixels`, and the pixels against what the file can hold, before anything is allocated for them.
 ///
 /// # Errors
 /// Any [`ImageError`] but `Box` and `Resize`. A panic inside a decoder is `Undecodable` as well: one
@@ -62,6 +89,8 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageError> {
     let name = format_name(format);
     catch_unwind(AssertUnwindSafe(|| match format {
         ImageFormat::Jpeg => jpeg::decode(bytes, max_pixels),
+        ImageFormat::Png => png::decode(bytes, max_pixels),
+        ImageFormat::Tiff => tiff::decode(bytes, max_pixels),
         _ => decode_other(bytes, format, max_pixels),
     }))
     .unwrap_or_else(|_| {
@@ -84,6 +113,23 @@ pub(super) fn check_pixels(
     if pixels > max_pixels {
         return Err(ImageError::TooManyPixels { width, height, max_pixels });
     }
+    if width.max(height) > MAX_SIDE {
+        return Err(ImageError::TooLong { width, height });
+    }
+    Ok(())
+}
+
+/// Refuses images whose samples take more memory than those of the largest plain one.
+pub(super) fn check_bytes(
+    width: u32,
+    height: u32,
+    bytes: u64,
+    max_pixels: u64,
+) -> Result<(), ImageError> {
+    let max_bytes = max_pixels.saturating_mul(DECODED_BYTES_PER_PIXEL);
+    if bytes > max_bytes {
+        return Err(ImageError::TooManyBytes { width, height, bytes, max_bytes });
+    }
     Ok(())
 }
 
@@ -91,40 +137,24 @@ fn decode_other(bytes: &[u8], format: ImageFormat, max_pixels: u64) -> Result<De
     let name = format_name(format);
     let refuse = |e: CrateError| refusal(name, &e);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // Decoders may hold the pixels twice while they convert: 16 bytes a pixel is RGBA in 16 bits,
-    // twice.
     let mut limits = Limits::default();
-    limits.max_alloc = Some(max_pixels.saturating_mul(16).max(64 << 20));
+    // Decoders may hold the pixels twice while they convert.
+    let max_bytes = max_pixels.saturating_mul(2 * DECODED_BYTES_PER_PIXEL);
+    limits.max_alloc = Some(max_bytes.max(64 << 20));
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(refuse)?;
     let (width, height) = decoder.dimensions();
     check_pixels(name, width, height, max_pixels)?;
+    check_bytes(width, height, decoder.total_bytes(), max_pixels)?;
     // An unreadable EXIF block is no reason to lose the image.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let exif = decoder.exif_metadata().ok().flatten();
+    let orientation = exif.map_or(Orientation::NoTransforms, |block| exif_orientation(&block));
     let pixels = DynamicImage::from_decoder(decoder).map_err(refuse)?;
-    Ok(Decoded { pixels: over_white(pixels), orientation })
-}
-
-/// Drops the alpha channel by composition over white: c a + 255 (1 - a), rounded.
-fn over_white(image: DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
-    }
-    let rgba = image.into_rgba8();
-    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let alpha = u32::from(from[3]);
-        for channel in 0..3 {
-            // At most 255 * 255 + 127; the quotient is at most 255.
-            let sum = u32::from(from[channel]) * alpha + 255 * (255 - alpha) + 127;
-            to[channel] = (sum / 255) as u8;
-        }
-    }
-    rgb
+    Ok(Decoded { pixels: rgb_of(pixels, Alpha::Straight), orientation })
 }
 
 /// The decoder's error in our words. Decoders say "unexpected end" in several ways.
-fn refusal(format: &'static str, error: &CrateError) -> ImageError {
+pub(super) fn refusal(format: &'static str, error: &CrateError) -> ImageError {
     let what = one_line(&error.to_string());
     let ended = matches!(error, CrateError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof)
         || ["unexpected eof", "unexpected end", "end of file", "failed to fill"]

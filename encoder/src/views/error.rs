@@ -23,6 +23,42 @@ pub enum ImageError {
         /// Largest allowed product of the two.
         max_pixels: u64,
     },
+    /// A side is longer than any that is decoded. Nothing was decoded.
+    #[error("{width} x {height} pixels, the limit is {} a side", super::decode::MAX_SIDE)]
+    TooLong {
+        /// Declared width in pixels.
+        width: u32,
+        /// Declared height in pixels.
+        height: u32,
+    },
+    /// The samples would take more memory than those of a plain image of the largest size. Nothing
+    /// was decoded.
+    #[error(
+        "{width} x {height} pixels take {bytes} bytes decoded, the limit is {max_bytes} (four for \
+         each of max_pixels)"
+    )]
+    TooManyBytes {
+        /// Declared width in pixels.
+        width: u32,
+        /// Declared height in pixels.
+        height: u32,
+        /// What they would take.
+        bytes: u64,
+        /// What they may take.
+        max_bytes: u64,
+    },
+    /// The image is too small to say anything.
+    #[error(
+        "{width} x {height} pixels, expected at least {min_side} a side (--min-side, min_side)"
+    )]
+    TooSmall {
+        /// Stored width in pixels.
+        width: u32,
+        /// Stored height in pixels.
+        height: u32,
+        /// Shortest side that is taken.
+        min_side: u32,
+    },
     /// The file ends before the image does.
     #[error("truncated {format}: {what}")]
     Truncated {

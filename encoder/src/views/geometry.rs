@@ -117,6 +117,15 @@ pub fn resized(stored: (u32, u32), longest_px: Option<u32>, upscale: bool) -> (u
     }
 }
 
+/// Longest side of a `part` that was cut out of a `whole` image (width, height), where the image's longest side becomes
+/// `longest_px`: rounded down, at least 1 (the code published with Radenović, Tolias, Chum 2018).
+#[must_use]
+pub fn share(whole: (u32, u32), part: (u32, u32), longest_px: u32) -> u32 {
+    let (whole, part) = (whole.0.max(whole.1), part.0.max(part.1));
+    let exact = u64::from(longest_px) * u64::from(part) / u64::from(whole.max(1));
+    u32::try_from(exact).unwrap_or(u32::MAX).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

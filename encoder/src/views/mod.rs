@@ -7,7 +7,7 @@
 //! 3. cut out the box, scaled like the image ([`geometry`]);
 //! 4. rotate and mirror as EXIF says.
 //!
-//! (Steps 2 and 3 change places with [`ViewOptions::crop_first`].)
+//! (Steps 2 and 3 change places as [`ViewOptions::crop_first`] says.)
 //!
 //! Boxes are therefore always in stored pixels, whatever the orientation, and the part that is cut
 //! out saw the same antialiasing as the same part of the whole image. (Gordo et al., "End-to-end
@@ -17,14 +17,22 @@
 pub mod decode;
 pub mod error;
 pub mod geometry;
+mod ifd;
 mod jpeg;
+mod pixels;
+mod png;
 pub mod resize;
+mod tiff;
 
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod pictures;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use image::RgbImage;
-use ocelli_index::ResizeFilter;
+use ocelli_index::{CropFirst, ResizeFilter};
 
 pub use decode::{Decoded, decode};
 pub use error::ImageError;
@@ -33,6 +41,10 @@ pub use resize::Resizer;
 
 /// Pixels of the largest image that is decoded, unless configured: 100 megapixels, 300 MB of RGB.
 pub const DEFAULT_MAX_PIXELS: u64 = 100_000_000;
+
+/// Shortest side of an image that is taken, in stored pixels, unless configured. Of less the network
+/// sees nothing but enlarged blocks of one colour, which resemble many photos a little.
+pub const DEFAULT_MIN_SIDE: u32 = 32;
 
 /// How stored pixels become views.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,16 +57,19 @@ pub struct ViewOptions {
     pub upscale: bool,
     /// Whether the EXIF orientation is applied.
     pub exif: bool,
-    /// Whether a box is cut out before the image is resized: its longest side then becomes the size.
-    pub crop_first: bool,
+    /// Whether, and how, a box is cut out before the image is resized.
+    pub crop_first: CropFirst,
     /// Width times height of the largest image that is decoded.
     pub max_pixels: u64,
+    /// Shortest side in stored pixels of an image that is taken.
+    pub min_side: u32,
 }
 
 /// Makes the views of a decoded image: one for each of `sizes`, in that order.
 ///
 /// # Errors
-/// [`ImageError::Box`] if the box is not a rectangle or has no pixel inside the image.
+/// [`ImageError::TooSmall`]; [`ImageError::Box`] if the box is not a rectangle or has no pixel inside
+/// the image.
 pub fn views(
     decoded: &Decoded,
     bbox: Option<&PixelBox>,
@@ -62,9 +77,13 @@ pub fn views(
     options: &ViewOptions,
     resizer: &mut Resizer,
 ) -> Result<Vec<RgbImage>, ImageError> {
+    let (width, height) = decoded.pixels.dimensions();
+    if width.min(height) < options.min_side {
+        return Err(ImageError::TooSmall { width, height, min_side: options.min_side });
+    }
     // With the crop first, what is cut out takes the image's place.
     let cut = match bbox {
-        Some(bbox) if options.crop_first => {
+        Some(bbox) if options.crop_first != CropFirst::No => {
             let stored = decoded.pixels.dimensions();
             let c = bbox.scaled(stored, 1.0, stored)?;
             Some(image::imageops::crop_imm(&decoded.pixels, c.x, c.y, c.width, c.height).to_image())
@@ -79,6 +98,13 @@ pub fn views(
     targets
         .into_iter()
         .map(|longest_px| {
+            // Of what is cut out, where it has the scale of the photo.
+            let longest_px = match (longest_px, &cut, options.crop_first) {
+                (Some(px), Some(_), CropFirst::PhotoScale) => {
+                    Some(geometry::share(decoded.pixels.dimensions(), stored, px))
+                }
+                (longest_px, ..) => longest_px,
+            };
             let scale = geometry::scale(stored, longest_px, options.upscale);
             let size = geometry::resized(stored, longest_px, options.upscale);
             let crop = bbox.map(|b| b.scaled(stored, scale, size)).transpose()?;

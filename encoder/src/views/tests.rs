@@ -22,7 +22,7 @@ fn quadrants(width: u32, height: u32) -> RgbImage {
     })
 }
 
-fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+pub(super) fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
     image.into().write_to(&mut out, format).unwrap();
     out.into_inner()
@@ -34,8 +34,9 @@ fn options(sizes: &[u32]) -> ViewOptions {
         filter: ResizeFilter::Bilinear,
         upscale: true,
         exif: true,
-        crop_first: false,
+        crop_first: CropFirst::No,
         max_pixels: MAX,
+        min_side: 1,
     }
 }
 
@@ -200,24 +201,41 @@ fn truncated_files_are_refused() {
     let jpeg = encoded(noise, ImageFormat::Jpeg);
     assert!(reason(&jpeg[..jpeg.len() / 2]).contains("truncated JPEG"));
     assert!(reason(&jpeg[..jpeg.len() - 2]).contains("truncated JPEG"), "no end marker");
+    let png = encoded(quadrants(40, 30), ImageFormat::Png);
+    assert!(reason(&png[..png.len() - 12]).contains("truncated PNG"), "no last chunk");
     // What follows the end is nobody's business.
     let mut padded = jpeg.clone();
     padded.extend([0; 99]);
     assert!(decode(&padded, MAX).is_ok());
 }
 
-/// A PNG whose header, with a correct checksum, declares 100,000 x 100,000 pixels of RGB; it holds none.
-pub(crate) fn bomb() -> Vec<u8> {
-    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
-    png.extend(100_000_u32.to_be_bytes());
-    png.extend(100_000_u32.to_be_bytes());
-    png.extend([8, 2, 0, 0, 0]);
-    let crc = !png[12..].iter().fold(!0_u32, |crc, &byte| {
+/// A chunk of a PNG, with its checksum.
+pub(super) fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut out = (data.len() as u32).to_be_bytes().to_vec();
+    out.extend(name);
+    out.extend(data);
+    let crc = !out[4..].iter().fold(!0_u32, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0xedb8_8320 * (c & 1)))
     });
-    png.extend(crc.to_be_bytes());
-    png.extend(b"\0\0\0\x04IDAT1234\0\0\0\0");
-    png
+    out.extend(crc.to_be_bytes());
+    out
+}
+
+/// The start of a PNG that declares this size, with 8 or 16 bits a sample of RGB (2) or RGBA (6).
+fn png_header(width: u32, height: u32, bits: u8, colour: u8) -> Vec<u8> {
+    let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    header.extend([bits, colour, 0, 0, 0]);
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header)].concat()
+}
+
+/// A PNG of this size without pixels.
+pub(super) fn empty_png(width: u32, height: u32, bits: u8, colour: u8) -> Vec<u8> {
+    [png_header(width, height, bits, colour), chunk(b"IDAT", b"1234")].concat()
+}
+
+/// A PNG whose header declares 100,000 x 100,000 pixels of RGB; it holds none.
+pub(crate) fn bomb() -> Vec<u8> {
+    empty_png(100_000, 100_000, 8, 2)
 }
 
 #[test]
@@ -232,6 +250,14 @@ fn bombs_are_refused_by_their_header() {
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff; 4]);
     assert!(reason(&jpeg).contains("65535 x 65535"), "{}", reason(&jpeg));
 
+    // What a few bytes cannot hold is refused before anything is made of them.
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x27, 0x0f, 0x27, 0x0f]);
+    assert!(reason(&jpeg).contains("9999 x 9999 pixels need at least"), "{}", reason(&jpeg));
+    let png = empty_png(9_999, 9_999, 16, 6);
+    assert!(reason(&png).contains("more than"), "{}", reason(&png));
+    let png = empty_png(100_000_000, 1, 8, 2);
+    assert!(reason(&png).contains("65535 a side"), "{}", reason(&png));
+
     let small = encoded(quadrants(40, 30), ImageFormat::Png);
     assert!(decode(&small, 1200).is_ok());
     assert!(matches!(decode(&small, 1199), Err(ImageError::TooManyPixels { .. })));
@@ -245,7 +271,7 @@ fn what_is_no_image_says_so() {
         assert!(text.contains("not an image") || text.contains("truncated"), "{other:?}: {text}");
     }
     let avif = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miaf";
-    assert!(reason(avif).contains("Avif"), "{}", reason(avif));
+    assert!(reason(avif).contains("AVIF"), "{}", reason(avif));
 }
 
 #[test]
@@ -276,7 +302,7 @@ fn resizing_is_antialiased_and_keeps_extremes() {
 fn a_box_can_be_cut_before_resizing() {
     let decoded = decode(&encoded(quadrants(200, 100), ImageFormat::Png), MAX).unwrap();
     let mut resizer = Resizer::new();
-    let opts = ViewOptions { crop_first: true, ..options(&[50]) };
+    let opts = ViewOptions { crop_first: CropFirst::OwnScale, ..options(&[50]) };
     let bbox = PixelBox { x0: 41.0, y0: 20.0, x1: 101.0, y1: 500.0 };
     let part = &views(&decoded, Some(&bbox), &[50], &opts, &mut resizer).unwrap()[0];
     let alone = image::imageops::crop_imm(&decoded.pixels, 41, 20, 60, 80).to_image();
@@ -301,4 +327,29 @@ fn a_box_is_cut_after_resizing() {
     let outside = PixelBox { x0: 300.0, y0: 0.0, x1: 400.0, y1: 50.0 };
     let refused = views(&decoded, Some(&outside), &[50], &opts, &mut resizer).unwrap_err();
     assert!(refused.to_string().contains("outside the image of 200 x 100"), "{refused}");
+}
+
+#[test]
+fn photos_of_other_codecs_are_named() {
+    for (brands, name) in [
+        (&b"heic\0\0\0\0mif1heic"[..], "HEIC"),
+        (b"mif1\0\0\0\0mif1heic", "HEIC"),
+        (b"heix\0\0\0\0mif1heix", "HEIC"),
+        (b"mif1\0\0\0\0mif1avif", "AVIF"),
+        (b"avif\0\0\0\0avifmif1", "AVIF"),
+    ] {
+        let file = [b"\0\0\0\x18ftyp", brands, &[0; 40]].concat();
+        assert!(reason(&file).contains(&format!("it looks like {name};")), "{}", reason(&file));
+    }
+}
+
+#[test]
+fn a_short_side_is_refused_unless_allowed() {
+    let decoded = decode(&encoded(quadrants(31, 200), ImageFormat::Png), MAX).unwrap();
+    let mut opts = ViewOptions { min_side: DEFAULT_MIN_SIDE, ..options(&[64]) };
+    let mut resizer = Resizer::new();
+    let refused = views(&decoded, None, &[64], &opts, &mut resizer).unwrap_err().to_string();
+    assert!(refused.contains("31 x 200") && refused.contains("--min-side"), "{refused}");
+    opts.min_side = 31;
+    assert!(views(&decoded, None, &[64], &opts, &mut resizer).is_ok());
 }

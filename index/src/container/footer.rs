@@ -8,6 +8,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{SECTION_ALIGN, TILE_BYTES};
 use crate::error::{Error, Result};
+use crate::outside::{LOOK_BYTES, looks_like};
 
 /// The newest format version that this program writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -187,7 +188,11 @@ impl Footer {
         let Some(trailer_at) = file.len().checked_sub(TRAILER_BYTES) else {
             return Err(Error::NotOcelli {
                 path: path.to_owned(),
-                what: format!("{} bytes, the smallest has more than {TRAILER_BYTES}", file.len()),
+                what: format!(
+                    "{} bytes, the smallest has more than {TRAILER_BYTES}{}",
+                    file.len(),
+                    found_instead(file)
+                ),
             });
         };
         // What is judged is a copy: mapped bytes may vanish.
@@ -195,7 +200,10 @@ impl Footer {
         if trailer[8..] != MAGIC {
             return Err(Error::NotOcelli {
                 path: path.to_owned(),
-                what: "its last eight bytes are not Ocelli's (cut short, or another format)".into(),
+                what: format!(
+                    "its last eight bytes are not Ocelli's (cut short, or another format){}",
+                    found_instead(file)
+                ),
             });
         }
         let body_len = le_u32(&trailer) as usize;
@@ -277,6 +285,13 @@ impl Footer {
 /// The first four bytes as a little-endian number.
 fn le_u32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// What `file` is by its first bytes, for the end of a message.
+fn found_instead(file: &[u8]) -> String {
+    // A copy: mapped bytes may vanish.
+    let start = file[..file.len().min(LOOK_BYTES)].to_vec();
+    looks_like(&start).map_or_else(String::new, |name| format!("; found {name}"))
 }
 
 #[cfg(test)]

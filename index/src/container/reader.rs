@@ -385,6 +385,23 @@ mod tests {
         ));
     }
 
+    /// Another kind of file is named.
+    #[test]
+    fn another_kind_of_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.whitening");
+        for (bytes, name) in [
+            (&b""[..], "found an empty file"),
+            (b"<html><body>Sign in", "found an HTML page"),
+            (b"version https://git-lfs.github.com/spec/v1\noid", "found a Git LFS pointer"),
+            (&[b' '; 1000], "found a file of blanks"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let message = Reader::open_any(&path).unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains("a.whitening"), "{message}");
+        }
+    }
+
     /// A flipped bit anywhere is reported, at open or by `verify`; never as a newer version.
     #[test]
     fn every_flipped_byte_is_reported() {

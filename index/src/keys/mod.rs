@@ -216,6 +216,23 @@ impl Keys {
     /// [`Error::Corrupt`].
     pub fn all(&self, file: &Reader) -> Result<Vec<String>> {
         let mut out = Vec::with_capacity(self.count);
+        self.each(file, |_, key| {
+            out.push(key.to_owned());
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Hands out all keys in order, each with its number. A small file may hold many long keys, which need not be in
+    /// memory together.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; those of `take`.
+    pub fn each(
+        &self,
+        file: &Reader,
+        mut take: impl FnMut(usize, &str) -> Result<()>,
+    ) -> Result<()> {
         for number in 0..self.count.div_ceil(BLOCK_KEYS) {
             let block = self.block(file, number)?;
             let mut first = Buffer::default();
@@ -227,11 +244,11 @@ impl Keys {
                 key.truncate(0);
                 key.extend(front);
                 self.decode(file, &block, i, usize::MAX, &mut key)?;
-                out.push(self.text(file, number * BLOCK_KEYS + i, &key)?.to_owned());
+                let i = number * BLOCK_KEYS + i;
+                take(i, self.text(file, i, &key)?)?;
             }
         }
-        file.intact()?;
-        Ok(out)
+        file.intact()
     }
 
     /// Puts the bytes of key number `i` into `key`, which is empty.

@@ -2,7 +2,6 @@
 //! (Boncz, Neumann, Leis: FSST: Fast Random Access String Compression, VLDB 2020).
 
 use fsst::Compressor;
-use smallvec::SmallVec;
 
 /// Bytes of the table in a file: a length and eight bytes for each code.
 pub(super) const TABLE_BYTES: usize = CODES * (1 + WORD);
@@ -13,33 +12,71 @@ const WORD: usize = 8;
 /// The byte behind this code stands for itself.
 const ESCAPE: usize = 255;
 
-/// A key that is being put together. Typical ones need no allocation.
-#[derive(Default)]
-pub(super) struct Buffer(SmallVec<[u8; 256]>);
+/// Keys up to this length need no memory of their own while they are put together.
+const SHORT: usize = 256;
+
+/// A key that is being put together.
+pub(super) struct Buffer {
+    /// The key while it is short; a word more than that, so that a whole word is always stored.
+    short: [u8; SHORT + WORD],
+    /// Bytes of `short` that count.
+    len: usize,
+    /// The key once it is long; then it is not empty.
+    long: Vec<u8>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { short: [0; SHORT + WORD], len: 0, long: Vec::new() }
+    }
+}
 
 impl Buffer {
     /// What is there so far.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        if self.long.is_empty() { &self.short[..self.len] } else { &self.long }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        if self.long.is_empty() { self.len } else { self.long.len() }
     }
 
     /// Keeps the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
-        self.0.truncate(len);
+        self.len = self.len.min(len);
+        self.long.truncate(len);
     }
 
     /// Appends bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+        for word in bytes.chunks(WORD) {
+            let mut whole = [0; WORD];
+            whole[..word.len()].copy_from_slice(word);
+            self.push_word(whole, word.len());
+        }
     }
 
     /// Appends the first `len` bytes of a word.
     #[inline(always)]
     fn push_word(&mut self, word: [u8; WORD], len: usize) {
-        let end = self.0.len() + len;
-        // Eight bytes always: a copy of known length is one store.
-        self.0.extend_from_slice(&word);
-        self.0.truncate(end);
+        match self.short.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut()) {
+            // All of the word: a copy of known length is one store.
+            Some(place) if self.long.is_empty() => {
+                *place = word;
+                self.len += len;
+            }
+            _ => self.push_long(&word[..len]),
+        }
+    }
+
+    #[cold]
+    fn push_long(&mut self, bytes: &[u8]) {
+        if self.long.is_empty() {
+            self.long.extend_from_slice(&self.short[..self.len]);
+        }
+        self.long.extend_from_slice(bytes);
     }
 }
 
@@ -95,7 +132,7 @@ impl Symbols {
     #[inline]
     pub fn decode(&self, codes: &[u8], out: &mut Buffer, end: usize) -> Result<(), &'static str> {
         let mut codes = codes.iter();
-        while out.bytes().len() < end {
+        while out.len() < end {
             let Some(&code) = codes.next() else { return Ok(()) };
             let code = usize::from(code);
             let len = usize::from(self.lens[code]);

@@ -53,6 +53,9 @@ fn keys_as_people_have_them_come_back() {
         assert_round_trip(&(0..n).map(hashes).collect::<Vec<_>>());
     }
     assert_round_trip(&(0..70).map(mixed).collect::<Vec<_>>());
+    // Around the length from which a key has memory of its own.
+    let lengths = |i: usize| format!("{}{i}", "x".repeat(240 + i));
+    assert_round_trip(&(0..64).map(lengths).collect::<Vec<_>>());
 }
 
 /// A file that was written by hand after the page on the format. Whoever changes what it reads as changes the

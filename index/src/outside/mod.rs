@@ -1,13 +1,17 @@
 //! What readers of other people's formats share, whatever library reads them.
 
+mod look;
 #[cfg(feature = "parquet")]
 mod parquet;
 
 use std::fmt::Display;
+#[cfg(feature = "parquet")]
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "parquet")]
 use std::path::{Path, PathBuf};
 
+pub use look::{LOOK_BYTES, looks_like};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetColumn, ParquetKind, ParquetLists};
 

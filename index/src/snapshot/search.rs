@@ -1,5 +1,6 @@
 //! Searching a snapshot: how, and what comes back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,9 @@ pub struct SearchParams {
     pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
+    /// Shards that failed elsewhere (their keys, say), by name, each with what was found: they are
+    /// not searched, and are among those that failed. None unless a partial answer is allowed.
+    pub without: Arc<BTreeMap<String, String>>,
     /// Rows that may be found; all that are not deleted where there is none. With a small set of allowed
     /// rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` says nothing.
     pub filter: Option<Arc<RowFilter>>,
@@ -38,7 +42,15 @@ pub struct SearchParams {
 impl Default for SearchParams {
     /// Ten hits of sixteen lists, without anything else.
     fn default() -> Self {
-        Self { k: 10, nprobe: 16, refine: 0, allow_partial: false, filter: None, cancel: None }
+        Self {
+            k: 10,
+            nprobe: 16,
+            refine: 0,
+            allow_partial: false,
+            without: Arc::default(),
+            filter: None,
+            cancel: None,
+        }
     }
 }
 
@@ -238,6 +250,9 @@ impl Snapshot {
                 self.generation.number
             )));
         }
+        if !params.without.is_empty() && !params.allow_partial {
+            return Err(Error::invalid("a search without some shards gives a partial answer"));
+        }
         if params.refine > 0 && self.refinement().is_none() {
             return Err(Error::invalid(format!(
                 "refine = {}: the index, or one of its shards, has no finer codes (a model trained with a \
@@ -311,6 +326,14 @@ impl Snapshot {
             }
             if failed.iter().all(|f| f.name != missing.name) {
                 failed.push(missing.clone());
+            }
+        }
+        for member in &self.members {
+            if let Some(what) = params.without.get(&member.name)
+                && failed.iter().all(|f| f.name != member.name)
+            {
+                let error = Error::corrupt(member.shard.path(), what);
+                failed.push(ShardFailure { name: member.name.clone(), error });
             }
         }
         let Scratch { simd, tables, buffers, .. } = scratch;

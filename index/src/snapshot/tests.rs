@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use roaring::RoaringBitmap;
 
 use super::*;
-use crate::container::{SectionKind, TILE_BYTES, Writer};
+use crate::container::{FileKind, Reader, SectionKind, TILE_BYTES, Writer};
+use crate::hash::Hash;
 use crate::manifest::NewGeneration;
 use crate::model::{Metric, tests::small};
 use crate::shard::ShardBuilder;

@@ -103,9 +103,9 @@ pub fn named_queries(
         .map(|query| {
             let x = descriptors.get(query.name.as_str()).ok_or_else(|| {
                 Error::Invalid(format!(
-                    "query {:?} has no descriptor in the {} parts of queries given",
-                    query.name,
-                    queries.len()
+                    "query {:?} has no descriptor in the queries' parts; their keys are the queries' \
+                     names (ocelli eval queries)",
+                    query.name
                 ))
             })?;
             let mut judgements = vec![Judgement::Negative; database.keys().len()];

@@ -13,6 +13,7 @@
 //! faster; it cannot be set from inside, as OpenBLAS reads it when it is loaded. On shared cores
 //! `OMP_WAIT_POLICY=PASSIVE` keeps idle OpenMP threads from spinning.
 
+mod address_space;
 mod kmeans;
 mod opq;
 

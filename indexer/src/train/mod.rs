@@ -300,7 +300,11 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             hint: String::new(),
         });
     }
-    check_rows(options, rows, rows)
+    check_rows(options, rows, rows)?;
+    if options.opq == Some(true) {
+        OpqOptions::check_rows(rows)?;
+    }
+    Ok(())
 }
 
 /// Refuses fewer than 39 different rows for each codeword and coarse centroid, unless forced.
@@ -309,23 +313,20 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
 fn check_rows(options: &TrainOptions, distinct: usize, rows: usize) -> Result<()> {
     let TrainOptions { nlist, ksub, force, .. } = *options;
     let needed = ROWS_PER_CENTROID * ksub.max(nlist);
-    if distinct < needed && !force {
-        let of = if nlist > ksub { format!("nlist {nlist}") } else { format!("{ksub} codewords") };
-        let copies = match rows - distinct {
-            0 => String::new(),
-            copies => format!(" that differ; {copies} more are copies of these"),
-        };
-        return Err(Error::TooFewRows {
-            what: format!("training with {of} ({ROWS_PER_CENTROID} rows each)"),
-            needed,
-            found: distinct,
-            hint: format!("{copies}; give more images or their region vectors, or --force"),
-        });
+    if distinct >= needed || force {
+        return Ok(());
     }
-    if options.opq == Some(true) {
-        OpqOptions::check_rows(rows)?;
-    }
-    Ok(())
+    let of = if nlist > ksub { format!("nlist {nlist}") } else { format!("{ksub} codewords") };
+    let copies = match rows - distinct {
+        0 => String::new(),
+        copies => format!(" that differ; {copies} more are copies of these"),
+    };
+    Err(Error::TooFewRows {
+        what: format!("training with {of} ({ROWS_PER_CENTROID} rows each)"),
+        needed,
+        found: distinct,
+        hint: format!("{copies}; give more images or their region vectors, or --force"),
+    })
 }
 
 /// Words for an `m` that does not divide the dimension: what does, and to what a PCA would have to reduce.

@@ -1,6 +1,7 @@
 //! A small HTTP endpoint beside the gRPC port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::Router;
@@ -8,15 +9,28 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::MetricsConfig;
 use super::process::Process;
+use crate::connections::Connections;
 
 /// The media type of what Prometheus reads.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections at a time: one for each collector would do.
+const MAX_CONNECTIONS: u32 = 64;
+
+/// How long a client may take to send a request, from the connection or its last answer on.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection may last: a collector opens a new one.
+const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// A bound endpoint that does not answer yet.
 #[derive(Debug)]
@@ -47,22 +61,43 @@ impl Endpoint {
         Ok(Some(Endpoint { listener }))
     }
 
-    /// Answers until the process ends: `/metrics` from `registry` and what the system says of this process,
-    /// `/readyz` by `ready`, `/livez`.
+    /// Answers until the process ends: `/metrics` from `registry`, `connections` and what the system says of this
+    /// process, `/readyz` by `ready`, `/livez`.
     pub async fn serve(
         self,
         mut registry: Registry,
+        connections: Connections,
         ready: impl Fn() -> bool + Send + Sync + 'static,
     ) {
         registry.register_collector(Box::new(Process));
+        connections.register(&mut registry);
         let (registry, ready) = (Arc::new(registry), Arc::new(ready));
         let routes = Router::new()
             .route("/metrics", get(move || async move { metrics(&registry) }))
             .route("/livez", get(|| async { "alive\n" }))
             .route("/readyz", get(move || async move { readiness(ready()) }));
-        if let Err(error) = axum::serve(self.listener, routes).await {
-            tracing::error!(%error, "the endpoint of the metrics ended");
+        let door = connections.other_door("metrics", MAX_CONNECTIONS);
+        loop {
+            let (socket, _, place) = door.accept(&self.listener).await;
+            let routes = routes.clone();
+            tokio::spawn(async move {
+                answer(socket, routes).await;
+                drop(place);
+            });
         }
+    }
+}
+
+/// Answers the requests of one connection while it may last.
+async fn answer(socket: TcpStream, routes: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
+    let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
+    // Whatever ends a connection, the next one does not care.
+    match tokio::time::timeout(MAX_AGE, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "metrics: a connection ended"),
+        Err(_) => tracing::debug!("metrics: a connection lasted too long"),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Logs and traces of a process, set up once.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use ocelli_text::printable;
 use opentelemetry::global;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -27,6 +28,26 @@ pub(super) fn tracing() -> bool {
     TRACING.load(Ordering::Relaxed)
 }
 
+/// Characters of a line of text in the log.
+const MAX_LINE_CHARS: usize = 4096;
+
+/// Writes lines, each in one call as logs make them, with what came from outside cut and escaped.
+struct PrintableLines<W>(W);
+
+impl<W: Write> Write for PrintableLines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+        // In one call, or another thread's line gets in between.
+        self.0.write_all(format!("{}{end}", printable(text, MAX_LINE_CHARS)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// What must be flushed when the process ends.
 #[derive(Debug, Default)]
 pub struct Telemetry(Option<SdkTracerProvider>);
@@ -39,10 +60,13 @@ pub struct Telemetry(Option<SdkTracerProvider>);
 pub fn init(name: &'static str, logs: &LogConfig, traces: &TracesConfig) -> Result<Telemetry> {
     let filter = EnvFilter::try_new(&logs.filter)
         .with_context(|| format!("log filter {:?}", logs.filter))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer();
     let lines = match logs.format {
-        LogFormat::Text => lines.with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => {
+            lines.with_ansi(false).with_writer(|| PrintableLines(io::stderr())).boxed()
+        }
+        // JSON escapes what acts in a terminal.
+        LogFormat::Json => lines.json().flatten_event(true).with_writer(io::stderr).boxed(),
     };
     let provider = provider(name, traces)?;
     let spans = provider.as_ref().map(|provider| {
@@ -89,6 +113,11 @@ fn provider(name: &'static str, traces: &TracesConfig) -> Result<Option<SdkTrace
 }
 
 impl Telemetry {
+    /// Whether there is anything to flush.
+    pub fn sends_traces(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Sends what is left. Blocking, some seconds at most; must not be called on an async thread.
     pub fn flush(self) {
         if let Some(provider) = &self.0
@@ -96,5 +125,22 @@ impl Telemetry {
         {
             tracing::warn!(%error, "the last traces were not sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_stays_one_line() -> io::Result<()> {
+        let mut out = Vec::new();
+        let mut lines = PrintableLines(&mut out);
+        lines.write_all(b"WARN key=a\x1b[2J\nINFO forged\n")?;
+        lines.write_all("k".repeat(1 << 20).as_bytes())?;
+        let text = String::from_utf8(out).expect("UTF-8");
+        assert!(text.starts_with("WARN key=a\\u{1b}[2J\\nINFO forged\n"), "{text}");
+        assert!(text.ends_with("… (1,048,576 bytes)") && text.len() < 5000, "{text}");
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! The gate before every method: who asks, and whether that token and that client certificate may.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -10,23 +10,21 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use tonic::Status;
 use tonic::service::Routes;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 
 use super::admins::Admins;
 use super::files::Watched;
 use super::tokens::{Known, Role, Tokens};
+use crate::connections::Peer;
+use crate::seldom::Seldom;
 use crate::status::{Code, detailed, reason_name, retriable};
 use crate::v1::ErrorReason;
-
-/// Refusals make a line of the log as often as this: a client that goes on asking must not fill the disk.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What of tokens and client certificates there is; each that there is must allow what is asked.
 pub(super) struct Gate {
     tokens: Option<Arc<Watched<Tokens>>>,
     /// Whose certificates may administer; `None`: certificates do not say that.
     admins: Option<Administrators>,
-    refused: Mutex<Refused>,
+    refused: Seldom,
 }
 
 /// Whose client certificates may administer.
@@ -35,13 +33,6 @@ enum Administrators {
     Named(Arc<Watched<Admins>>),
     /// Nobody's.
     Nobody,
-}
-
-/// Refusals that no line of the log has told yet.
-#[derive(Default)]
-struct Refused {
-    count: u64,
-    told: Option<Instant>,
 }
 
 /// What a method demands; `None`: nothing. Health is open to load balancers, which hold no secrets; a service that is
@@ -110,7 +101,7 @@ impl Gate {
             None => client_certificates.then_some(Administrators::Nobody),
         };
         let any = tokens.is_some() || admins.is_some();
-        any.then(|| Gate { tokens, admins, refused: Mutex::default() })
+        any.then(|| Gate { tokens, admins, refused: Seldom::default() })
     }
 
     /// `routes` for those whom this lets through.
@@ -125,9 +116,9 @@ impl Gate {
             None => true,
             Some(Administrators::Nobody) => false,
             Some(Administrators::Named(admins)) => {
-                let connection = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-                let certificates = connection.and_then(TlsConnectInfo::peer_certs);
-                let own = certificates.as_ref().and_then(|chain| chain.first());
+                let peer = request.extensions().get::<Peer>();
+                let certificates = peer.and_then(|peer| peer.certificates.as_ref());
+                let own = certificates.and_then(|chain| chain.first());
                 own.is_some_and(|own| admins.get().name(own))
             }
         }
@@ -173,17 +164,8 @@ impl Gate {
     fn note(&self, request: &Request, reason: ErrorReason) {
         let (reason, path, peer) = (reason_name(reason), request.uri().path(), peer(request));
         tracing::debug!(reason, path, ?peer, "refused");
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.count += 1;
-        if refused.told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
-            tracing::warn!(
-                count = refused.count,
-                reason,
-                path,
-                ?peer,
-                "refused; the last of as many"
-            );
-            *refused = Refused { count: 0, told: Some(Instant::now()) };
+        if let Some(count) = self.refused.tell() {
+            tracing::warn!(count, reason, path, ?peer, "refused; the last of as many");
         }
     }
 }
@@ -218,8 +200,5 @@ fn token<'a>(
 }
 
 fn peer(request: &Request) -> Option<SocketAddr> {
-    let extensions = request.extensions();
-    let plain = extensions.get::<TcpConnectInfo>();
-    let tls = || extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref);
-    plain.or_else(tls)?.remote_addr()
+    request.extensions().get::<Peer>().map(|peer| peer.address)
 }

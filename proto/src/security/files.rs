@@ -1,6 +1,7 @@
 //! Files that may be replaced while a server runs.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -88,6 +89,15 @@ impl<T> Watched<T> {
                 }
             }
         }
+    }
+}
+
+/// Warns where a file that holds a secret can be read by everybody on this machine. No file, no warning.
+pub(crate) fn warn_if_readable_by_others(secret: &Path) {
+    let mode = std::fs::metadata(secret).map_or(0, |metadata| metadata.mode());
+    if mode & 0o004 != 0 {
+        let file = secret.display();
+        tracing::warn!(%file, "everybody on this machine can read this secret: chmod 600 {file}");
     }
 }
 

@@ -14,6 +14,7 @@ use super::authority::Authority;
 use super::tokens::draw;
 use super::*;
 use crate::client::ClientSecurity;
+use crate::connections::ConnectionsConfig;
 use crate::server::Server;
 use crate::status::reason;
 use crate::v1::admin_service_client::AdminServiceClient;
@@ -398,8 +399,9 @@ async fn silent_clients_hold_nobody_up() -> Result<()> {
         silent.push(socket.context("as many open files as this must be allowed")?);
     }
     let client = ClientSecurity { tls_ca, ..Default::default() };
-    let asked =
-        tokio::time::timeout(tls::HANDSHAKE_TIMEOUT / 2, server.ask("https", &client)).await;
+    let timeout_ms = ConnectionsConfig::default().handshake_timeout_ms;
+    let in_time = Duration::from_millis(timeout_ms / 2);
+    let asked = tokio::time::timeout(in_time, server.ask("https", &client)).await;
     assert_eq!(asked.context("in time")??, [THROUGH, THROUGH]);
     Ok(())
 }

@@ -17,11 +17,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::expiry::{End, Purpose};
-use super::files::Watched;
+use super::files::{self, Watched};
+use crate::connections::{Cause, Connections, Guarded};
 use crate::linger::Lingering;
-
-/// How long a client may take to shake hands.
-pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long it may take at least, however many others come.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
@@ -31,7 +29,7 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
 /// A connection that has shaken hands. The lingering end is below TLS: what comes after TLS's own end is nobody's.
-pub(crate) type Secured = TlsStream<Lingering>;
+pub(crate) type Secured = Guarded<TlsStream<Lingering>>;
 
 /// What the files of TLS say.
 pub(crate) struct Served {
@@ -51,6 +49,7 @@ pub(crate) type Tls = Watched<Served>;
 pub(super) fn open(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<Tls> {
     let paths: Vec<PathBuf> =
         [Some(cert), Some(key), client_ca].into_iter().flatten().map(Path::to_owned).collect();
+    files::warn_if_readable_by_others(key);
     let names = paths.clone();
     Watched::open("certificates", paths, move |contents| served(&names, contents))
 }
@@ -102,60 +101,66 @@ fn certificates(bytes: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>
 pub(crate) fn incoming(
     tls: Arc<Tls>,
     listener: TcpListener,
+    connections: Connections,
 ) -> ReceiverStream<io::Result<Secured>> {
-    let (ready, connections) = mpsc::channel(16);
+    let (ready, incoming) = mpsc::channel(16);
     tokio::spawn(async move {
         tokio::select! {
-            () = accept(&tls, &listener, &ready) => {}
+            () = accept(&tls, &listener, &connections, &ready) => {}
             () = ready.closed() => {}
         }
     });
-    ReceiverStream::new(connections)
+    ReceiverStream::new(incoming)
 }
 
-async fn accept(tls: &Tls, listener: &TcpListener, ready: &mpsc::Sender<io::Result<Secured>>) {
-    let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+async fn accept(
+    tls: &Tls,
+    listener: &TcpListener,
+    connections: &Connections,
+    ready: &mpsc::Sender<io::Result<Secured>>,
+) {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let wanted = Arc::new(Notify::new());
     loop {
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Mostly too many open files: other connections will end.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let place = match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => place,
+        let (socket, peer, place) = connections.door().accept(listener).await;
+        let handshake = match Arc::clone(&handshakes).try_acquire_owned() {
+            Ok(handshake) => handshake,
             Err(_) => {
                 // Wakes the first of those that have used up their patience, or the first that will.
                 wanted.notify_one();
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                place
+                let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
+                handshake
             }
         };
-        // Without it a connection is merely slower.
-        let _ = socket.set_nodelay(true);
-        let handshake =
+        let shaking =
             TlsAcceptor::from(Arc::clone(&tls.get().config)).accept(Lingering::new(socket));
         let (ready, wanted) = (ready.clone(), Arc::clone(&wanted));
+        let connections = connections.clone();
         tokio::spawn(async move {
             let crowded_out = async {
                 tokio::time::sleep(HANDSHAKE_PATIENCE).await;
                 wanted.notified().await;
             };
+            let timeout = tokio::time::sleep(connections.handshake_timeout());
             let shaken = tokio::select! {
-                shaken = handshake => shaken,
-                () = tokio::time::sleep(HANDSHAKE_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
+                shaken = shaking => shaken,
+                () = timeout => Err(io::ErrorKind::TimedOut.into()),
                 () = crowded_out => Err(io::Error::other("others need its place")),
             };
+            drop(handshake);
             match shaken {
-                // An error means that the server has ended.
-                Ok(stream) => drop(ready.send(Ok(stream)).await),
-                Err(error) => tracing::debug!(%peer, %error, "no TLS handshake"),
+                Ok(stream) => {
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let certificates = certificates.map(|chain| Arc::new(chain.to_vec()));
+                    let stream = Guarded::new(stream, peer, certificates, place, &connections);
+                    // An error means that the server has ended.
+                    let _ = ready.send(Ok(stream)).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "no TLS handshake");
+                    place.cut_off(Cause::TlsHandshake, peer);
+                }
             }
-            drop(place);
         });
     }
 }

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use ocelli_proto::observe;
-use ocelli_proto::role::{LogFormat, main_exit, print};
+use ocelli_proto::role::{self, LogFormat, main_exit, print};
 use ocelli_proto::security::TokenArgs;
 use ocelli_searcher::{Config, config, run};
 use tokio::runtime::{Builder, Runtime};
@@ -106,13 +106,17 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> Result<()> {
     let config = args.config()?;
-    let runtime = runtime().context("cannot start the async threads")?;
+    let runtime = role::runtime(runtime)?;
     let telemetry = {
         let _runtime = runtime.enter();
         observe::init("ocelli-searcher", &config.log, &config.traces)?
     };
     runtime.block_on(async {
         let ended = run::serve(config).await;
+        // One more thread, which a system without memory would not give.
+        if !telemetry.sends_traces() {
+            return ended;
+        }
         // The last traces are sent by the runtime, which must go on meanwhile.
         let flushed = spawn_blocking(|| telemetry.flush()).await;
         ended.and_then(|()| flushed.context("the last traces were not sent"))

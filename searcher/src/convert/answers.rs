@@ -4,12 +4,29 @@ use std::time::Duration;
 
 use ocelli_index::{Metric, StageTimes};
 use ocelli_proto::v1;
+use prost::Message;
 
+use crate::error::Result;
 use crate::root::{Faults, Merged};
+use crate::service::size;
 use crate::service::{Answer, BatchAnswer, Change, Generations, IndexState, Vectors, Waits};
 
-/// Hits of one response of a range search.
+/// The most hits of one response of a range search.
 const CHUNK: usize = 1000;
+/// The most bytes of a hit's id and score, and of what stands beside its key.
+const HIT_BYTES: usize = 18;
+/// The most bytes of a response of a range search beside its hits, names of failed shards not
+/// counted.
+const RANGE_BYTES: usize = 256;
+
+/// `message`, if it is no larger than `limit` bytes.
+///
+/// # Errors
+/// As [`size::check`], with what may be asked for instead.
+pub fn fitting<M: Message>(message: M, limit: usize, smaller: &str) -> Result<M> {
+    size::check(message.encoded_len(), limit, smaller)?;
+    Ok(message)
+}
 
 /// The response that carries an answer.
 pub fn response(answer: Answer) -> v1::SearchResponse {
@@ -65,8 +82,20 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
     }
 }
 
-/// The responses that carry the answer to a range search.
-pub fn range_responses(answer: Answer) -> Vec<v1::RangeSearchResponse> {
+/// How many of the next hits one response of a range search has, of at most `limit` bytes: one at
+/// least.
+fn chunk(keys: &[String], hits: usize, limit: usize) -> usize {
+    let mut bytes = RANGE_BYTES;
+    let fits = |&hit: &usize| {
+        bytes += HIT_BYTES + keys.get(hit).map_or(0, String::len);
+        bytes <= limit
+    };
+    (0..hits.min(CHUNK)).take_while(fits).count().max(1)
+}
+
+/// The responses that carry the answer to a range search, of at most `limit` bytes if one hit has
+/// no more.
+pub fn range_responses(answer: Answer, limit: usize) -> Vec<v1::RangeSearchResponse> {
     let merged = &answer.merged;
     let summary = v1::RangeSummary {
         hits: merged.ids.len() as u64,
@@ -74,18 +103,23 @@ pub fn range_responses(answer: Answer) -> Vec<v1::RangeSearchResponse> {
         shards: Some(shards(merged)),
         times: Some(times(&merged.times, merged.keys_time, &answer.waits)),
     };
-    let mut keys = answer.merged.keys.into_iter();
-    let columns = answer.merged.ids.chunks(CHUNK).zip(answer.merged.scores.chunks(CHUNK));
-    let mut responses: Vec<_> = columns
-        .map(|(ids, scores)| v1::RangeSearchResponse {
-            ids: ids.to_vec(),
-            scores: scores.to_vec(),
-            keys: keys.by_ref().take(CHUNK).collect(),
+    let mut responses = Vec::new();
+    let Merged { ids, scores, mut keys, .. } = answer.merged;
+    let (mut ids, mut scores) = (&ids[..], &scores[..]);
+    while !ids.is_empty() {
+        let n = chunk(&keys, ids.len(), limit);
+        let ((now, later), (now_scores, later_scores)) = (ids.split_at(n), scores.split_at(n));
+        let later_keys = keys.split_off(n.min(keys.len()));
+        responses.push(v1::RangeSearchResponse {
+            ids: now.to_vec(),
+            scores: now_scores.to_vec(),
+            keys: std::mem::replace(&mut keys, later_keys),
             metric: metric(answer.metric).into(),
             generation: answer.generation,
             summary: None,
-        })
-        .collect();
+        });
+        (ids, scores) = (later, later_scores);
+    }
     if responses.is_empty() {
         responses.push(v1::RangeSearchResponse {
             metric: metric(answer.metric).into(),
@@ -146,7 +180,7 @@ pub fn status(state: IndexState) -> v1::IndexStatus {
         rows: state.rows,
         dim: saturate(state.dim),
         nlist: saturate(state.nlist),
-        spec_hash: state.spec.to_string(),
+        spec_hash: state.spec.map(|spec| spec.to_string()).unwrap_or_default(),
         shards: saturate(state.shards),
         faults: faults(state.faults),
         retired: saturate(state.retired),

@@ -17,7 +17,7 @@ use crate::service::Searcher;
 pub const SERVICE_NAMES: [&str; 2] = ["ocelli.v1.SearchService", "ocelli.v1.AdminService"];
 
 /// Messages of the administration are small.
-const ADMIN_MESSAGE_BYTES: usize = 1 << 20;
+const ADMIN_MESSAGE_BYTES: usize = 64 << 10;
 
 struct Adapter(Arc<Searcher>);
 

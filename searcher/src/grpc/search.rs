@@ -10,13 +10,21 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Adapter, stream};
-use crate::convert;
+use crate::convert::{self, fitting};
 use crate::service::Target;
+use crate::service::size::{SMALLER_BATCH, SMALLER_HITS, SMALLER_IMAGES};
 
 /// The message, when it came, and the time that its client gives.
 fn unwrap<T>(request: Request<T>) -> (T, Instant, Option<Duration>) {
     let time_left = deadline(request.metadata());
     (request.into_inner(), Instant::now(), time_left)
+}
+
+impl Adapter {
+    /// The largest message in bytes.
+    fn limit(&self) -> usize {
+        self.0.limits().max_message_bytes
+    }
 }
 
 #[tonic::async_trait]
@@ -28,7 +36,7 @@ impl SearchService for Adapter {
         let (request, arrival, time_left) = unwrap(request);
         let query = convert::query(request)?;
         let answer = self.0.search(query, arrival, time_left).await?;
-        Ok(Response::new(convert::response(answer)))
+        Ok(Response::new(fitting(convert::response(answer), self.limit(), SMALLER_HITS)?))
     }
 
     async fn batch_search(
@@ -38,7 +46,7 @@ impl SearchService for Adapter {
         let (request, arrival, time_left) = unwrap(request);
         let batch = convert::batch(request);
         let answer = self.0.search_batch(batch, arrival, time_left).await?;
-        Ok(Response::new(convert::batch_response(answer)))
+        Ok(Response::new(fitting(convert::batch_response(answer), self.limit(), SMALLER_BATCH)?))
     }
 
     type StreamSearchStream = ReceiverStream<Result<v1::StreamSearchResponse, Status>>;
@@ -47,12 +55,12 @@ impl SearchService for Adapter {
         &self,
         request: Request<Streaming<v1::StreamSearchRequest>>,
     ) -> Result<Response<Self::StreamSearchStream>, Status> {
-        let (requests, arrival, time_left) = unwrap(request);
-        let deadline = time_left.map(|left| arrival + left);
+        let deadline = deadline(request.metadata()).map(|left| Instant::now() + left);
         let (limit, stopping) = (self.0.limits().max_stream_queries, self.0.stopping());
-        let searcher = self.0.clone();
-        let one = move |request| stream::one(searcher.clone(), request, deadline);
-        Ok(Response::new(answer_each(requests, limit, stopping, one)))
+        let (searcher, admission) = (self.0.clone(), self.0.admission()?);
+        let one =
+            move |request| stream::one(searcher.clone(), admission.clone(), request, deadline);
+        Ok(Response::new(answer_each(request, limit, stopping, one)))
     }
 
     type RangeSearchStream =
@@ -65,7 +73,9 @@ impl SearchService for Adapter {
         let (request, arrival, time_left) = unwrap(request);
         let query = convert::range_query(request)?;
         let answer = self.0.search_range(query, arrival, time_left).await?;
-        let responses = convert::range_responses(answer).into_iter().map(Ok);
+        let limit = self.limit();
+        let responses = convert::range_responses(answer, limit).into_iter();
+        let responses = responses.map(|response| Ok(fitting(response, limit, SMALLER_HITS)?));
         Ok(Response::new(tokio_stream::iter(responses.collect::<Vec<_>>())))
     }
 
@@ -77,7 +87,8 @@ impl SearchService for Adapter {
         let target = Target { index: request.index, generation: request.generation };
         let images = convert::images(request.images);
         let answer = self.0.vectors(target, images, arrival, time_left).await?;
-        Ok(Response::new(convert::vectors_response(answer)))
+        let response = convert::vectors_response(answer);
+        Ok(Response::new(fitting(response, self.limit(), SMALLER_IMAGES)?))
     }
 
     async fn explain(
@@ -87,6 +98,6 @@ impl SearchService for Adapter {
         let (request, arrival, time_left) = unwrap(request);
         let query = convert::inner_query(request.search)?;
         let answer = self.0.explain(query, arrival, time_left).await?;
-        Ok(Response::new(convert::explain_response(answer)))
+        Ok(Response::new(fitting(convert::explain_response(answer), self.limit(), SMALLER_HITS)?))
     }
 }

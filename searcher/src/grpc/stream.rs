@@ -8,22 +8,35 @@ use ocelli_proto::v1::stream_search_response::Outcome;
 
 use crate::convert;
 use crate::error::Result;
+use crate::pool::Admission;
 use crate::service::Searcher;
+use crate::service::size::SMALLER_HITS;
 
-/// The answer to `request`, or why there is none; its client waits until `deadline`.
+/// The most bytes of an answer in a stream beside the response in it.
+const ENVELOPE_BYTES: usize = 32;
+
+/// The answer to `request` of the stream that was admitted, or why there is none; its client waits
+/// until `deadline`.
 pub async fn one(
     searcher: Arc<Searcher>,
+    admission: Admission,
     request: v1::StreamSearchRequest,
     deadline: Option<Instant>,
 ) -> v1::StreamSearchResponse {
-    let arrival = Instant::now();
-    let time_left = deadline.map(|deadline| deadline.saturating_duration_since(arrival));
+    let limit = searcher.limits().max_message_bytes;
     let answer: Result<_> = match convert::inner_query(request.search) {
-        Ok(query) => searcher.search(query, arrival, time_left).await,
+        Ok(query) => searcher.search_next(&admission, query, deadline).await,
         Err(error) => Err(error),
     };
-    let outcome = match answer {
-        Ok(answer) => Outcome::Response(convert::response(answer)),
+    let response = answer.and_then(|answer| {
+        convert::fitting(
+            convert::response(answer),
+            limit.saturating_sub(ENVELOPE_BYTES),
+            SMALLER_HITS,
+        )
+    });
+    let outcome = match response {
+        Ok(response) => Outcome::Response(response),
         Err(error) => Outcome::Error(error.at("search").into()),
     };
     v1::StreamSearchResponse { tag: request.tag, outcome: Some(outcome) }

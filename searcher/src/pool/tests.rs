@@ -2,6 +2,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 use std::task::Poll;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
 use super::*;
 
 /// For a thread, not for the task that brings it.
@@ -185,34 +188,116 @@ async fn a_short_job_waits_for_the_long_one_that_runs() -> Result<()> {
     Ok(())
 }
 
-/// What has waited longer than it may is refused, and not run.
+/// Who was admitted is answered, however long it waits; who comes while the first in the queue
+/// waits longer than it may is refused at once, and so is who would wait for longer.
 #[tokio::test]
-async fn a_job_that_waited_too_long_is_refused() -> Result<()> {
+async fn a_queue_that_stands_still_refuses_who_comes_and_nobody_in_it() -> Result<()> {
     let pool = Arc::new(Pool::new(1, 10, Duration::from_millis(20))?);
     let (release, blocker) = blocked(&pool).await;
-    let mut late = Box::pin(pool.run(LONG_WORK, |_| panic!("it must not run")));
-    tokio::select! {
-        biased;
-        _ = &mut late => panic!("the only thread is blocked"),
-        () = tokio::time::sleep(Duration::from_millis(40)) => {}
-    }
+    let mut waiting = Box::pin(pool.run(LONG_WORK, |_| 3));
+    assert!(!poll_once(&mut waiting).await);
+    assert_eq!(pool.admits(), Ok(()));
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    assert_eq!(pool.admits(), Err(Full::Time));
     drop(release);
-    let refused: Result<((), Duration)> = late.await;
-    assert_eq!(refused.expect_err("it waited 40 ms").code, Code::ResourceExhausted);
+    assert_eq!(waiting.await?.0, 3);
     blocker.await.expect("no panic");
-    // The blocking job has taught the pool that queries take 40 ms: with one waiting, the next would
-    // wait longer than 20 ms and is refused at once.
+    // The blocking job has taught the pool that queries take a ms and more: with some waiting, the
+    // next would wait longer than 20 ms and is refused at once.
     let (release, blocker) = blocked(&pool).await;
-    let mut waiting = Box::pin(pool.run(LONG_WORK, |_| ()));
-    let refused = tokio::select! {
-        biased;
-        _ = &mut waiting => panic!("the only thread is blocked"),
-        refused = pool.run(LONG_WORK, |_| ()) => refused,
-    };
-    let message = refused.expect_err("it would wait").message;
-    assert!(message.contains("would wait"), "{message}");
+    let many = Work { queries: 1000, ..LONG_WORK };
+    let mut waiting = Box::pin(pool.run(many, |_| ()));
+    assert!(!poll_once(&mut waiting).await);
+    let refused = pool.run(LONG_WORK, |_| ()).await.expect_err("it would wait");
+    assert_eq!(refused.code, Code::ResourceExhausted);
+    assert!(refused.message.contains("would wait"), "{refused}");
     drop(release);
+    waiting.await?;
     blocker.await.expect("no panic");
+    Ok(())
+}
+
+/// The jobs of one request never wait for each other: with a limit of one millisecond, jobs of five
+/// each, all at once and in turn, on one thread and several, all run. What a request keeps in the
+/// queue leaves room for others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_does_not_wait_for_itself() -> Result<()> {
+    for (threads, places) in [(1, 1), (1, 100), (4, 2), (4, 100)] {
+        let pool = Arc::new(Pool::new(threads, places, Duration::from_millis(1))?);
+        // It knows already how slow it is.
+        pool.run(LONG_WORK, |_| thread::sleep(Duration::from_millis(5))).await?;
+        let admission = pool.admission();
+        let mut jobs = JoinSet::new();
+        for number in 0..100_usize {
+            let (pool, admission) = (Arc::clone(&pool), admission.clone());
+            jobs.spawn(async move {
+                let place = admission.place().await?;
+                let work = Work { queries: 1 + number % 7, ..LONG_WORK };
+                let job = |_: &mut Scratch| thread::sleep(Duration::from_millis(5));
+                admission.run(place, work, job).await?;
+                Ok::<_, Error>(pool.jobs())
+            });
+        }
+        let mut most = 0;
+        while let Some(ended) = jobs.join_next().await {
+            most = most.max(ended.expect("no panic")?);
+        }
+        // Those that run, and one that waits.
+        assert!(most <= threads + 1, "{most} jobs on {threads} threads");
+        drop(admission.place().await?);
+        while pool.jobs() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+/// The first job of a request is refused where others fill the queue; once it was admitted, further
+/// ones wait outside while there is no room, one at a time goes in all the same, and an abandoned
+/// one leaves its place.
+#[tokio::test]
+async fn a_request_is_judged_once_by_what_others_queue() -> Result<()> {
+    let pool = Arc::new(Pool::new(1, 2, LONG)?);
+    let (release, blocker) = blocked(&pool).await;
+    let admitted = pool.admission();
+    admitted.admit()?;
+    // Two of others wait: the queue is full.
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        let mut job = Box::pin(pool.run(LONG_WORK, |_| ()));
+        assert!(!poll_once(&mut job).await);
+        others.push(job);
+    }
+    let refused = pool.admission().place().await.map(drop);
+    assert_eq!(refused.expect_err("full").code, Code::ResourceExhausted);
+    let place = admitted.place().await?;
+    let mut first = Box::pin(admitted.run(place, LONG_WORK, |_| 1));
+    assert!(!poll_once(&mut first).await);
+    let mut second = Box::pin(admitted.place());
+    assert!(!poll_once(&mut second).await);
+    // A place that nobody uses is free for the next.
+    let mut third = Box::pin(admitted.place());
+    assert!(!poll_once(&mut third).await);
+    drop(release);
+    assert_eq!(first.await?.0, 1);
+    drop(second.await?);
+    drop(tokio::time::timeout(LONG, third).await.expect("in time")?);
+    blocker.await.expect("no panic");
+    for job in others {
+        job.await?;
+    }
+    Ok(())
+}
+
+/// Parts of a batch have work for every thread, and no more than takes a tenth of a second.
+#[tokio::test]
+async fn parts_of_a_batch_are_as_long_as_others_may_wait() -> Result<()> {
+    let pool = Pool::new(4, 10, LONG)?;
+    assert_eq!((pool.part(10_000), pool.part(10), pool.part(1)), (FIRST_PART, 3, 1));
+    for (query_ns, part) in [(1000, PART), (1_000_000, 100), (80_000_000, 1), (1 << 40, 1)] {
+        pool.shared.query_ns.store(query_ns, Ordering::SeqCst);
+        assert_eq!((pool.part(10_000), pool.part(4)), (part, 1), "{query_ns} ns");
+    }
     Ok(())
 }
 

@@ -1,19 +1,31 @@
 //! What a root does with the vectors of hits: expansion makes a new query of them, diffusion another order.
 
-use ocelli_index::{Diffusion, Row, Scratch, StageTimes};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ocelli_index::{Diffusion, Expansion, Row, Scratch, StageTimes, out_of_range};
 use ocelli_proto::status::Code;
 
 use super::{LeafHit, Root, RootParams};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::leaf::LeafParams;
 
+/// What a round of expansion is told.
+struct Round<'a> {
+    expansion: Expansion,
+    leaf: &'a LeafParams,
+    /// The queries that are expanded, (n, dim).
+    given: &'a [f32],
+}
+
 impl Root {
-    /// The descriptors (n, dim) that the expansion of `params` makes of `x`, (n, dim), and the times that its
-    /// searches took for each of them; `x` as it is where no expansion is asked for. Searched next, they give the
-    /// expanded answers. A shard that fails takes no part where a partial answer is allowed.
+    /// The descriptors (n, dim) that the expansion of `params` makes of `x`, (n, dim), and the
+    /// times that its searches took for each of them; `x` as it is where no expansion is asked for.
+    /// Searched next, they give the expanded answers. A shard that fails, or whose vectors are
+    /// lost, takes no part where a partial answer is allowed.
     ///
     /// # Errors
-    /// As [`Root::search`]; vectors whose mean is not finite, or has no direction.
+    /// As [`Root::search`]; vectors whose mean is not finite, has no direction, or is out of range.
     pub fn expand(
         &self,
         x: Vec<f32>,
@@ -21,29 +33,52 @@ impl Root {
         scratch: &mut Scratch,
     ) -> Result<(Vec<f32>, Vec<StageTimes>)> {
         let Some(expansion) = params.expansion else { return Ok((x, Vec::new())) };
-        let leaf = LeafParams { k: expansion.k, ..params.leaf.clone() };
+        let mut leaf = LeafParams { k: expansion.k, ..params.leaf.clone() };
         let (mut times, mut queries) = (Vec::new(), x.clone());
         for _ in 0..expansion.rounds {
-            let found = self.ask(&queries, &leaf, scratch)?;
-            if found.is_empty() {
-                break;
-            }
-            times.resize_with(found.len(), StageTimes::default);
-            let dim = x.len() / found.len();
-            let mut next = Vec::with_capacity(x.len());
-            for (((merged, mut hits), given), times) in
-                found.into_iter().zip(x.chunks_exact(dim)).zip(&mut times)
-            {
-                *times += merged.times;
-                self.rank(&mut hits);
-                hits.truncate(expansion.k);
-                let vectors = self.vectors_at(&hits, &leaf)?;
-                let vectors: Vec<Vec<f32>> = vectors.into_iter().flatten().collect();
-                next.extend(expansion.combine(given, &vectors)?);
-            }
-            queries = next;
+            queries = loop {
+                let mut lost = BTreeMap::new();
+                let round = Round { expansion, leaf: &leaf, given: &x };
+                let next = self.round(&round, &queries, &mut times, &mut lost, scratch)?;
+                if lost.is_empty() {
+                    break next;
+                }
+                Arc::make_mut(&mut leaf.without).extend(lost);
+            };
         }
         Ok((queries, times))
+    }
+
+    /// The descriptors that one round of expansion makes of `queries`, (n, dim); the times of its
+    /// searches are added to `times`. Where shards come into `lost`, it is to be done without them.
+    fn round(
+        &self,
+        round: &Round<'_>,
+        queries: &[f32],
+        times: &mut Vec<StageTimes>,
+        lost: &mut BTreeMap<String, String>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<f32>> {
+        let Round { expansion, leaf, given } = round;
+        let found = self.ask(queries, leaf, scratch)?;
+        times.resize_with(found.len(), StageTimes::default);
+        let dim = (given.len() / found.len().max(1)).max(1);
+        let mut next = Vec::with_capacity(given.len());
+        for (((merged, mut hits), given), times) in
+            found.into_iter().zip(given.chunks_exact(dim)).zip(times)
+        {
+            *times += merged.times;
+            self.rank(&mut hits);
+            hits.truncate(expansion.k);
+            let vectors = self.vectors_at(&hits, leaf, lost)?;
+            let vectors: Vec<Vec<f32>> = vectors.into_iter().flatten().collect();
+            let combined = expansion.combine(given, &vectors)?;
+            if let Some(why) = out_of_range(&combined) {
+                return Err(Error::invalid(format!("the expanded query: {why}")));
+            }
+            next.extend(combined);
+        }
+        Ok(next)
     }
 
     /// Ranks hits by diffusion from `x`, (dim,). Those whose vectors are lost, where that is allowed, come last of the
@@ -58,7 +93,8 @@ impl Root {
         let count = hits.len().min(diffusion.candidates);
         let candidates = &mut hits[..count];
         let (mut readable, mut vectors, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-        for (hit, vector) in candidates.iter().zip(self.vectors_at(candidates, params)?) {
+        let of_hits = self.vectors_at(candidates, params, &mut BTreeMap::new())?;
+        for (hit, vector) in candidates.iter().zip(of_hits) {
             match vector {
                 Some(vector) => {
                     readable.push(*hit);
@@ -73,17 +109,26 @@ impl Root {
         Ok(())
     }
 
-    /// The vectors, (dim,), of hits, in their order; none of a damaged shard's where that is allowed.
-    fn vectors_at(&self, hits: &[LeafHit], params: &LeafParams) -> Result<Vec<Option<Vec<f32>>>> {
+    /// The vectors, (dim,), of hits, in their order; none of a damaged shard's where that is
+    /// allowed, which goes into `lost`.
+    fn vectors_at(
+        &self,
+        hits: &[LeafHit],
+        params: &LeafParams,
+        lost: &mut BTreeMap<String, String>,
+    ) -> Result<Vec<Option<Vec<f32>>>> {
         params.cancel.check()?;
         let mut vectors = vec![None; hits.len()];
         for (number, leaf) in self.leaves.iter().enumerate() {
             let places: Vec<usize> = (0..hits.len()).filter(|&hit| hits[hit].0 == number).collect();
             let rows: Vec<Row> = places.iter().map(|&hit| hits[hit].1.row).collect();
-            for (place, vector) in places.into_iter().zip(leaf.vectors_at(&rows)?) {
+            for ((place, row), vector) in places.into_iter().zip(&rows).zip(leaf.vectors_at(&rows)?)
+            {
                 match self.noted(vector) {
                     Ok(vector) => vectors[place] = Some(vector),
-                    Err(error) if params.allow_partial && error.code == Code::DataLoss => {}
+                    Err(error) if params.allow_partial && error.code == Code::DataLoss => {
+                        lost.insert(leaf.shard_name(*row), error.message);
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -15,12 +15,12 @@ use crate::root::Faults;
 /// How often it is looked whether queries still run.
 const DRAIN: Duration = Duration::from_millis(10);
 
-/// How an index is.
+/// How an index is. One that could not be opened has a name and a reload error, and zeros.
 #[derive(Clone, Debug)]
 pub struct IndexState {
     /// Name in requests.
     pub name: String,
-    /// The generation that answers.
+    /// The generation that answers; 0 if none does.
     pub generation: u64,
     /// Vectors that are not deleted.
     pub rows: u64,
@@ -29,7 +29,7 @@ pub struct IndexState {
     /// Lists of its model.
     pub nlist: usize,
     /// Hash of its descriptor spec.
-    pub spec: Hash,
+    pub spec: Option<Hash>,
     /// Shards of the generation.
     pub shards: usize,
     /// Those of them that fail, by name, each with the reason.
@@ -49,7 +49,7 @@ pub struct Generations {
     pub all: Vec<GenerationState>,
     /// The current one on disk; 0 if there is none.
     pub current: u64,
-    /// The one that answers.
+    /// The one that answers; 0 if none does.
     pub serving: u64,
 }
 
@@ -79,7 +79,8 @@ impl Searcher {
     /// [`Code::NotFound`] for no such index; [`Code::DataLoss`] where its directory cannot be read.
     pub async fn generations(&self, name: &str) -> Result<Generations> {
         let slot = self.slot(name)?;
-        let (folder, serving) = (slot.folder.clone(), slot.current().generation);
+        let folder = slot.folder.clone();
+        let serving = slot.current().map_or(0, |index| index.generation);
         blocking(move || {
             let dir = IndexDir::open(&folder)?;
             let current = dir.current()?.map_or(0, |generation| generation.number);
@@ -127,7 +128,7 @@ impl Searcher {
         let opened = slot.open_aside(Some(generation), Demand::Whole).await?;
         let folder = slot.folder.clone();
         blocking(move || Ok(IndexDir::open(&folder)?.activate(expected, generation)?)).await?;
-        slot.set_reload_error(String::new());
+        slot.set_reload_error(None);
         Ok(change(slot, opened))
     }
 
@@ -157,11 +158,11 @@ impl Searcher {
         let _changing = slot.changing.lock().await;
         match slot.open_aside(None, Demand::Degraded).await {
             Ok(opened) => {
-                slot.set_reload_error(String::new());
+                slot.set_reload_error(None);
                 Ok(change(slot, opened))
             }
             Err(error) => {
-                slot.set_reload_error(error.message.clone());
+                slot.set_reload_error(Some(error.clone()));
                 Err(error)
             }
         }
@@ -171,7 +172,7 @@ impl Searcher {
     pub async fn reload_all(&self) {
         for name in self.indexes.keys() {
             if let Err(error) = self.reload(name).await {
-                tracing::error!(index = name, %error, "the index cannot be opened again; the generation before goes on");
+                tracing::error!(index = name, %error, "the index cannot be opened; what answered before goes on");
             }
         }
     }
@@ -191,16 +192,17 @@ impl Searcher {
 
 fn state(slot: &Slot) -> IndexState {
     let index = slot.current();
+    let index = index.as_deref();
     IndexState {
         name: slot.name.clone(),
-        generation: index.generation,
-        rows: index.rows,
-        dim: index.dim,
-        nlist: index.nlist,
-        spec: index.spec,
-        shards: index.files.len(),
-        faults: index.root.faults(),
-        kept: index.kept.clone(),
+        generation: index.map_or(0, |index| index.generation),
+        rows: index.map_or(0, |index| index.rows),
+        dim: index.map_or(0, |index| index.dim),
+        nlist: index.map_or(0, |index| index.nlist),
+        spec: index.map(|index| index.spec),
+        shards: index.map_or(0, |index| index.files.len()),
+        faults: index.map(|index| index.root.faults()).unwrap_or_default(),
+        kept: index.map(|index| index.kept.clone()).unwrap_or_default(),
         retired: slot.retired(),
         reload_error: slot.reload_error(),
     }

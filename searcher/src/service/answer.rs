@@ -13,12 +13,13 @@ use tracing::field::Empty;
 use super::combine::weighted_mean;
 use super::report::Told;
 use super::{
-    Answer, Call, OpenIndex, Query, Searcher, Target, Term, Understood, Vectors, Waits, What, check,
+    Answer, Call, OpenIndex, Query, Searcher, Target, Term, Understood, Vectors, Waits, What,
+    check, size,
 };
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
 use crate::metrics::Outcome;
-use crate::pool::Work;
+use crate::pool::{Admission, Place, Work};
 use crate::root::{Merged, Root, RootParams};
 
 /// A term with everything known but the vectors of indexed images, which need a look at the shards.
@@ -36,6 +37,12 @@ enum Kind {
     Search,
     Range,
     Explain,
+}
+
+/// A query's way through the pool: its request, and its place if it has one already.
+struct Turn {
+    admission: Admission,
+    place: Option<Place>,
 }
 
 /// What it answers.
@@ -59,7 +66,48 @@ impl Searcher {
         arrival: Instant,
         time_left: Option<Duration>,
     ) -> Result<Answer> {
-        self.call(arrival, time_left, |call| self.one(query, call, Kind::Search)).await
+        let alone = self.alone();
+        self.call(arrival, time_left, |call| self.one(query, call, Kind::Search, alone)).await
+    }
+
+    /// A request of many queries, for [`Searcher::search_next`].
+    ///
+    /// # Errors
+    /// [`Code::ResourceExhausted`] where others have too many queries waiting.
+    pub fn admission(&self) -> Result<Admission> {
+        let admission = self.pool.admission();
+        admission.admit()?;
+        Ok(admission)
+    }
+
+    /// [`Searcher::search`] for a further query of a request that was admitted, which is never
+    /// refused. Its time begins when the pool has room for it; all must be over at `deadline`.
+    ///
+    /// # Errors
+    /// As [`Searcher::search`].
+    pub async fn search_next(
+        &self,
+        admission: &Admission,
+        query: Query,
+        deadline: Option<Instant>,
+    ) -> Result<Answer> {
+        let place = match deadline {
+            None => admission.place().await,
+            Some(deadline) => {
+                let over = |_| Error::new(Code::DeadlineExceeded, "the stream's time is over");
+                let place = tokio::time::timeout_at(deadline.into(), admission.place()).await;
+                place.map_err(over).flatten()
+            }
+        };
+        let turn = Turn { admission: admission.clone(), place: Some(place?) };
+        let arrival = Instant::now();
+        let time_left = deadline.map(|deadline| deadline.saturating_duration_since(arrival));
+        self.call(arrival, time_left, |call| self.one(query, call, Kind::Search, turn)).await
+    }
+
+    /// The turn of a request that is one query.
+    fn alone(&self) -> Turn {
+        Turn { admission: self.pool.admission(), place: None }
     }
 
     /// [`Searcher::search`] for all images up to `query.options.threshold`; `k` is their limit, and 0 stands
@@ -73,7 +121,8 @@ impl Searcher {
         arrival: Instant,
         time_left: Option<Duration>,
     ) -> Result<Answer> {
-        self.call(arrival, time_left, |call| self.one(query, call, Kind::Range)).await
+        let alone = self.alone();
+        self.call(arrival, time_left, |call| self.one(query, call, Kind::Range, alone)).await
     }
 
     /// [`Searcher::search`] that says what was done.
@@ -86,7 +135,8 @@ impl Searcher {
         arrival: Instant,
         time_left: Option<Duration>,
     ) -> Result<Answer> {
-        self.call(arrival, time_left, |call| self.one(query, call, Kind::Explain)).await
+        let alone = self.alone();
+        self.call(arrival, time_left, |call| self.one(query, call, Kind::Explain, alone)).await
     }
 
     /// The vectors of images of an index.
@@ -104,10 +154,15 @@ impl Searcher {
             let index = self.index(&target)?;
             check::count("images", images.len(), self.limits.max_batch)?;
             let root = Arc::clone(&index.root);
+            let limit = self.limits.max_message_bytes;
             let job = move |_: &mut Scratch| -> Result<Vec<Result<Vec<f32>>>> {
+                let mut bytes = 0;
                 let vector = |image: Result<ImageName>| {
                     call.cancel.check()?;
-                    Ok(image.and_then(|image| root.vector_of(&image)))
+                    let vector = image.and_then(|image| root.vector_of(&image));
+                    bytes += vector.as_ref().map_or(0, |vector| size_of_val(&vector[..]));
+                    size::check(bytes, limit, size::SMALLER_IMAGES)?;
+                    Ok(vector)
                 };
                 images.into_iter().map(vector).collect()
             };
@@ -118,9 +173,9 @@ impl Searcher {
         .await
     }
 
-    async fn one(&self, query: Query, call: Call, kind: Kind) -> Result<Answer> {
+    async fn one(&self, query: Query, call: Call, kind: Kind, turn: Turn) -> Result<Answer> {
         let index = self.index(&query.target)?;
-        let answer = self.one_of(&index, query, call, kind).await;
+        let answer = self.one_of(&index, query, call, kind, turn).await;
         if answer.is_err() {
             self.metrics.ended(&index.name, Outcome::failed, 1);
         }
@@ -133,6 +188,7 @@ impl Searcher {
         query: Query,
         call: Call,
         kind: Kind,
+        turn: Turn,
     ) -> Result<Answer> {
         let mut options = query.options;
         let k = match kind {
@@ -142,6 +198,15 @@ impl Searcher {
         let (params, searches) = check::options(options, k, &self.limits, index, &call.cancel)?;
         // All cheap checks first: a query that must fail should not cost an encoding.
         check::terms(&query.terms, index)?;
+        if kind != Kind::Range {
+            size::check_expected(1, &params, index, &self.limits)?;
+        }
+        let Turn { admission, place } = turn;
+        // Before images are encoded: what was admitted is answered.
+        let place = match place {
+            Some(place) => place,
+            None => admission.place().await?,
+        };
         let mut waits = Waits::default();
         let (terms, sizes_differ) =
             self.encode_terms(index, query.terms, &call, &mut waits.encode).await?;
@@ -156,7 +221,7 @@ impl Searcher {
             metrics.codes(scratch.take_counts());
             done
         };
-        let (done, queue) = self.pool.run(size, job).await?;
+        let (done, queue) = admission.run(place, size, job).await?;
         let done = done?;
         (waits.queue, waits.resolve, waits.total) = (queue, done.resolve, call.arrival.elapsed());
         let (name, generation) = (&index.name, index.generation);
@@ -299,5 +364,7 @@ pub(super) fn resolve(root: &Root, terms: Resolvable) -> Result<Vec<f32>> {
         };
         Ok((weight, vector))
     });
-    weighted_mean(vectors.collect::<Result<Vec<_>>>()?)
+    let mean = weighted_mean(vectors.collect::<Result<Vec<_>>>()?)?;
+    check::in_range(&mean)?;
+    Ok(mean)
 }

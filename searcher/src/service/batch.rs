@@ -10,19 +10,17 @@ use tokio::task::JoinSet;
 
 use super::answer::{Resolvable, record, resolve, search_span};
 use super::report::Told;
-use super::{Batch, BatchAnswer, Call, Searcher, Understood, Waits, check};
+use super::{Batch, BatchAnswer, Call, OpenIndex, Searcher, Term, Understood, Waits, check, size};
 use crate::error::{Error, Result};
-use crate::pool::{Pool, Work};
+use crate::pool::{Admission, Work};
 use crate::root::{Merged, Root, RootParams};
-
-/// Queries of one job. More would keep other queries waiting for long, fewer would find fewer lists that are
-/// warm already.
-const JOB: usize = 512;
 
 /// A query on its way: its place in the batch, its terms, whether an image of it has other sizes.
 type Item = (usize, Resolvable, bool);
+/// A query's answer, and whether an image of it had other sizes.
+type Answered = Result<(Merged, bool)>;
 /// A query's answer and its place in the batch.
-type Answered = (usize, Result<(Merged, bool)>);
+type Numbered = (usize, Answered);
 
 impl Searcher {
     /// Answers many queries of one index; what is wrong with one of them fails no other.
@@ -48,62 +46,19 @@ impl Searcher {
         let leaf = &params.leaf;
         let understood =
             Understood { k: leaf.k, nprobe: leaf.nprobe, refine: leaf.refine, searches };
-        let params = Arc::new(params);
+        let admission = self.pool.admission();
+        // Before images are encoded: what was admitted is answered.
+        admission.admit()?;
         let mut waits = Waits::default();
-        let mut results: Vec<Option<Result<(Merged, bool)>>> = Vec::new();
+        let mut results = Vec::new();
         results.resize_with(n, || None);
-        let mut items: Vec<Item> = Vec::with_capacity(n);
-        for ((number, terms), result) in batch.queries.into_iter().enumerate().zip(&mut results) {
-            let checked = match terms.and_then(|terms| check::terms(&terms, &index).map(|()| terms))
-            {
-                Ok(terms) => self.encode_terms(&index, terms, &call, &mut waits.encode).await,
-                Err(error) => Err(error),
-            };
-            match checked {
-                Ok((terms, sizes_differ)) => items.push((number, terms, sizes_differ)),
-                Err(error) => *result = Some(Err(error)),
-            }
-        }
-
-        let size = items.len().div_ceil(self.pool.threads()).clamp(1, JOB);
-        let mut jobs = Vec::new();
-        while !items.is_empty() {
-            let rest = items.split_off(items.len().min(size));
-            jobs.push(std::mem::replace(&mut items, rest));
-        }
-        // As many jobs at a time as there are threads: a batch does not wait for itself.
-        let mut running: JoinSet<Result<(Vec<Answered>, Duration)>> = JoinSet::new();
-        let mut jobs = jobs.into_iter();
-        let mut begun = false;
-        loop {
-            while running.len() < self.pool.threads()
-                && let Some(items) = jobs.next()
-            {
-                let (root, params) = (Arc::clone(&index.root), Arc::clone(&params));
-                let (queries, dim) = (items.len(), index.dim);
-                let metrics = Arc::clone(&self.metrics);
-                let job = move |scratch: &mut Scratch| {
-                    let answered = work(&root, items, &params, dim, scratch);
-                    metrics.codes(scratch.take_counts());
-                    answered
-                };
-                let run = run(Arc::clone(&self.pool), Work::unknown(queries), job, begun);
-                running.spawn(Context::current().attach(run));
-            }
-            let Some(joined) = running.join_next().await else { break };
-            let joined = joined.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
-            let (answered, waited) = joined?;
-            begun = true;
-            waits.queue = waits.queue.max(waited);
-            for (number, answer) in answered {
-                if let Some(result) = results.get_mut(number) {
-                    *result = Some(answer);
-                }
-            }
-        }
+        let items = self.items(batch.queries, &index, &call, &mut waits.encode, &mut results).await;
+        size::check_expected(items.len(), &params, &index, &self.limits)?;
+        let params = Arc::new(params);
+        self.parts(&admission, &index, &params, items, &mut results, &mut waits).await?;
         waits.total = call.arrival.elapsed();
         let missing = || Err(Error::new(Code::Internal, "no answer"));
-        let results: Vec<Result<(Merged, bool)>> =
+        let results: Vec<Answered> =
             results.into_iter().map(|result| result.unwrap_or_else(missing)).collect();
         let answers = || results.iter().flatten().map(|(merged, _)| merged);
         let (name, generation) = (&index.name, index.generation);
@@ -111,21 +66,86 @@ impl Searcher {
         self.report(&told, answers(), n - answers().count());
         Ok(BatchAnswer { results, metric: index.metric, generation: index.generation, waits })
     }
+
+    /// The queries as compute threads take them; what is wrong with one is in `results`.
+    async fn items(
+        &self,
+        queries: Vec<Result<Vec<Term>>>,
+        index: &OpenIndex,
+        call: &Call,
+        encode: &mut Duration,
+        results: &mut [Option<Answered>],
+    ) -> Vec<Item> {
+        let mut items = Vec::with_capacity(queries.len());
+        for ((number, terms), result) in queries.into_iter().enumerate().zip(results) {
+            let checked = match terms.and_then(|terms| check::terms(&terms, index).map(|()| terms))
+            {
+                Ok(terms) => self.encode_terms(index, terms, call, encode).await,
+                Err(error) => Err(error),
+            };
+            match checked {
+                Ok((terms, sizes_differ)) => items.push((number, terms, sizes_differ)),
+                Err(error) => *result = Some(Err(error)),
+            }
+        }
+        items
+    }
+
+    /// Searches `items` in parts, as many at a time as there are threads, into `results`.
+    ///
+    /// # Errors
+    /// What is no single query's; answers that are too large together.
+    async fn parts(
+        &self,
+        admission: &Admission,
+        index: &OpenIndex,
+        params: &Arc<RootParams>,
+        items: Vec<Item>,
+        results: &mut [Option<Answered>],
+        waits: &mut Waits,
+    ) -> Result<()> {
+        let mut running: JoinSet<Result<(Vec<Numbered>, Duration)>> = JoinSet::new();
+        let queries = items.len();
+        let mut items = items.into_iter();
+        let mut bytes = 0;
+        loop {
+            while running.len() < self.pool.threads() && items.len() > 0 {
+                // Sized anew each time, as the pool learns how long a query takes.
+                let part = Vec::from_iter(items.by_ref().take(self.pool.part(queries)));
+                let (root, params) = (Arc::clone(&index.root), Arc::clone(params));
+                let size = part.len();
+                let (metrics, admission) = (Arc::clone(&self.metrics), admission.clone());
+                let job = move |scratch: &mut Scratch| {
+                    let answered = work(&root, part, &params, scratch);
+                    metrics.codes(scratch.take_counts());
+                    answered
+                };
+                let run = async move {
+                    let place = admission.place().await?;
+                    let (answered, waited) = admission.run(place, Work::unknown(size), job).await?;
+                    Ok((answered?, waited))
+                };
+                running.spawn(Context::current().attach(run));
+            }
+            let Some(joined) = running.join_next().await else { return Ok(()) };
+            let joined = joined.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
+            let (answered, waited) = joined?;
+            waits.queue = waits.queue.max(waited);
+            for (number, answer) in answered {
+                bytes += answer.as_ref().map_or(0, |(merged, _)| size::at_least(merged));
+                if let Some(result) = results.get_mut(number) {
+                    *result = Some(answer);
+                }
+            }
+            // What does not fit is not searched to its end.
+            size::check(bytes, self.limits.max_message_bytes, size::SMALLER_BATCH)?;
+        }
+    }
 }
 
-/// [`Pool::run`], or [`Pool::run_on`] where a part of the batch has run, with a pool that the future owns.
-async fn run(
-    pool: Arc<Pool>,
-    work: Work,
-    job: impl FnOnce(&mut Scratch) -> Result<Vec<Answered>> + Send + 'static,
-    begun: bool,
-) -> Result<(Vec<Answered>, Duration)> {
-    let (answered, waited) = match begun {
-        true => pool.run_on(work, job).await?,
-        false => pool.run(work, job).await?,
-    };
-    Ok((answered?, waited))
-}
+/// A query whose vector is known: its place in the batch, whether an image of it has other sizes,
+/// the vector, (dim,).
+type Known = (usize, bool, Vec<f32>);
 
 /// Resolves and searches some queries. A failure that is no single query's (a damaged shard, no more time)
 /// fails all of them.
@@ -133,59 +153,68 @@ fn work(
     root: &Root,
     items: Vec<Item>,
     params: &RootParams,
-    dim: usize,
     scratch: &mut Scratch,
-) -> Result<Vec<Answered>> {
+) -> Result<Vec<Numbered>> {
     let span = search_span().entered();
-    let mut x = Vec::with_capacity(items.len() * dim);
-    let mut searched = Vec::with_capacity(items.len());
+    let mut known = Vec::with_capacity(items.len());
     let mut answered = Vec::with_capacity(items.len());
     for (number, terms, sizes_differ) in items {
         match resolve(root, terms) {
-            Ok(vector) => {
-                x.extend_from_slice(&vector);
-                searched.push((number, sizes_differ));
-            }
+            Ok(vector) => known.push((number, sizes_differ, vector)),
             Err(error) => answered.push((number, Err(error))),
         }
     }
-    if !searched.is_empty() {
-        let (x, spent) = match root.expand(x.clone(), params, scratch) {
-            // What cannot be expanded is one query's: the others have done nothing wrong.
-            Err(error) if error.code == Code::InvalidArgument && searched.len() > 1 => {
-                let queries = Vec::from_iter(searched.into_iter().zip(x.chunks_exact(dim)));
-                let mut expanded = Vec::with_capacity(x.len());
-                searched = Vec::new();
-                for ((number, sizes_differ), x) in queries {
-                    match root.expand(x.to_vec(), params, scratch) {
-                        Ok((x, _)) => {
-                            expanded.extend(x);
-                            searched.push((number, sizes_differ));
-                        }
-                        Err(error) if error.code == Code::InvalidArgument => {
-                            answered.push((number, Err(error)));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                (expanded, Vec::new())
-            }
-            expanded => expanded?,
-        };
-        if searched.is_empty() {
-            return Ok(answered);
-        }
-        let found = root.search(&x, params, scratch)?;
-        let spent = spent.into_iter().chain(std::iter::repeat(StageTimes::default()));
-        let mut times = StageTimes::default();
-        for (((number, sizes_differ), mut merged), spent) in
-            searched.into_iter().zip(found).zip(spent)
-        {
-            merged.times += spent;
-            times += merged.times;
-            answered.push((number, Ok((merged, sizes_differ))));
-        }
-        record(&span, &times, scratch);
+    search(root, &known, params, scratch, &mut answered)?;
+    let mut times = StageTimes::default();
+    for (merged, _) in answered.iter().filter_map(|(_, answer)| answer.as_ref().ok()) {
+        times += merged.times;
     }
+    record(&span, &times, scratch);
     Ok(answered)
+}
+
+/// Searches `queries` into `answered`: together, and each half for itself where one of them cannot
+/// be searched or expanded, since the others have done nothing wrong.
+fn search(
+    root: &Root,
+    queries: &[Known],
+    params: &RootParams,
+    scratch: &mut Scratch,
+    answered: &mut Vec<Numbered>,
+) -> Result<()> {
+    match (search_together(root, queries, params, scratch), queries) {
+        (Ok(found), _) => {
+            let found = queries.iter().zip(found);
+            answered
+                .extend(found.map(|((number, differ, _), found)| (*number, Ok((found, *differ)))));
+            Ok(())
+        }
+        (Err(error), _) if error.code != Code::InvalidArgument => Err(error),
+        (Err(error), [(number, ..)]) => {
+            answered.push((*number, Err(error)));
+            Ok(())
+        }
+        (Err(_), _) => {
+            let (first, second) = queries.split_at(queries.len() / 2);
+            search(root, first, params, scratch, answered)?;
+            search(root, second, params, scratch, answered)
+        }
+    }
+}
+
+/// Expands and searches `queries`; their times are those of all their searches.
+fn search_together(
+    root: &Root,
+    queries: &[Known],
+    params: &RootParams,
+    scratch: &mut Scratch,
+) -> Result<Vec<Merged>> {
+    if queries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let x = Vec::from_iter(queries.iter().flat_map(|(_, _, x)| x).copied());
+    let (x, spent) = root.expand(x, params, scratch)?;
+    let mut found = root.search(&x, params, scratch)?;
+    found.iter_mut().zip(spent).for_each(|(merged, spent)| merged.times += spent);
+    Ok(found)
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ocelli_index::{Cancel, Diffusion, Expansion, ExpansionMethod, Filter, Hash};
+use ocelli_index::{Cancel, Diffusion, Expansion, ExpansionMethod, Filter, Hash, out_of_range};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -71,6 +71,7 @@ pub fn options(
         nprobe,
         refine,
         allow_partial: options.allow_partial,
+        without: Arc::default(),
         filter,
         cancel: cancel.clone(),
     };
@@ -288,12 +289,20 @@ fn vector(values: &[f32], index: &OpenIndex) -> Result<()> {
         .at("values"));
     }
     match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
+        None => in_range(values).map_err(|error| error.at("values")),
         Some(at) => Err(Error::invalid(format!(
             "value {at} of the vector is {}; expected a finite number",
             values[at]
         ))
         .at(format!("values[{at}]"))),
+    }
+}
+
+/// Checks that scores of a vector are numbers: that its square neither overflows nor vanishes.
+pub fn in_range(values: &[f32]) -> Result<()> {
+    match out_of_range(values) {
+        None => Ok(()),
+        Some(why) => Err(Error::invalid(format!("the vector cannot be searched: {why}"))),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use ocelli_index::{
     Hash, IndexDir, Metric, Refinement, Row, Scratch, SearchParams, ShardFailure, Snapshot,
 };
@@ -55,6 +55,26 @@ pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
     let written = time(found.mtime(), found.mtime_nsec());
     let changed = time(found.ctime(), found.ctime_nsec());
     Some((found.dev(), found.ino(), found.len(), written, changed))
+}
+
+/// What changes when a file is replaced, written or given other permissions: device, inode, size, time
+/// of change of the inode in nanoseconds.
+type FileState = (u64, u64, u64, i64, i64);
+
+/// The states of the files that decide whether an index can be opened, as far as they can be found.
+fn file_states(folder: &Path) -> Vec<Option<FileState>> {
+    let mut paths = vec![folder.join("CURRENT"), folder.join("generations")];
+    if let Ok(dir) = IndexDir::open(folder)
+        && let Ok(Some(generation)) = dir.current()
+    {
+        paths.push(dir.model_path(&generation.model));
+        paths.extend(generation.shards.iter().filter_map(|entry| dir.shard_path(&entry.name).ok()));
+    }
+    let state = |path: &PathBuf| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+    };
+    paths.iter().map(state).collect()
 }
 
 /// How a generation is opened.
@@ -199,31 +219,66 @@ pub struct Slot {
     pub(super) name: String,
     pub(super) folder: PathBuf,
     warm: bool,
-    current: ArcSwap<OpenIndex>,
+    /// None where nothing could be opened since the server started.
+    current: ArcSwapOption<OpenIndex>,
     retired: Arc<Mutex<Vec<Weak<OpenIndex>>>>,
     /// Held by whoever changes the current generation.
     pub(super) changing: tokio::sync::Mutex<()>,
-    reload_error: Mutex<String>,
+    /// Why the newest attempt to open failed.
+    reload_error: Mutex<Option<Error>>,
+    /// The files as they were before the newest attempt that failed.
+    tried: Mutex<Vec<Option<FileState>>>,
 }
 
 impl Slot {
-    /// Opens the current generation of the index in `folder`. Blocking.
-    pub(super) fn open(name: &str, folder: &Path, warm: bool) -> ocelli_index::Result<Slot> {
-        let index = OpenIndex::open(name, folder, None, Demand::Degraded, warm, None)?;
-        Ok(Slot {
+    /// Opens the current generation of the index in `folder`. Blocking. What keeps it from being opened
+    /// is returned beside the slot, which then refuses queries until it is opened.
+    pub(super) fn open(name: &str, folder: &Path, warm: bool) -> (Slot, Option<Error>) {
+        let slot = Slot {
             name: name.to_owned(),
             folder: folder.to_owned(),
             warm,
-            current: ArcSwap::from_pointee(index),
+            current: ArcSwapOption::empty(),
             retired: Arc::default(),
             changing: tokio::sync::Mutex::default(),
             reload_error: Mutex::default(),
-        })
+            tried: Mutex::new(file_states(folder)),
+        };
+        match OpenIndex::open(name, folder, None, Demand::Degraded, warm, None) {
+            Ok(index) => {
+                slot.current.store(Some(Arc::new(index)));
+                (slot, None)
+            }
+            Err(error) => {
+                let error = Error::from(error);
+                slot.set_reload_error(Some(error.clone()));
+                (slot, Some(error))
+            }
+        }
+    }
+
+    /// The generation that answers now, if there is one.
+    pub(super) fn current(&self) -> Option<Arc<OpenIndex>> {
+        self.current.load_full()
     }
 
     /// The generation that answers now.
-    pub(super) fn current(&self) -> Arc<OpenIndex> {
-        self.current.load_full()
+    ///
+    /// # Errors
+    /// Why there is none: what kept it from being opened.
+    pub(super) fn serving(&self) -> Result<Arc<OpenIndex>> {
+        self.current().ok_or_else(|| {
+            let cause = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let cause = cause.unwrap_or_else(|| Error::new(Code::Internal, "nobody said why"));
+            let message = format!("index {:?} is not open: {}", self.name, cause.message);
+            Error { message, ..cause }
+        })
+    }
+
+    /// Whether the files are others than before the newest attempt to open them that failed.
+    pub(super) fn is_worth_a_try(&self) -> bool {
+        let now = file_states(&self.folder);
+        *self.tried.lock().unwrap_or_else(PoisonError::into_inner) != now
     }
 
     /// Earlier generations that queries still run on.
@@ -234,10 +289,11 @@ impl Slot {
 
     /// Why the newest attempt to open failed; empty if it did not.
     pub(super) fn reload_error(&self) -> String {
-        self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let error = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner);
+        error.as_ref().map(|error| error.message.clone()).unwrap_or_default()
     }
 
-    pub(super) fn set_reload_error(&self, error: String) {
+    pub(super) fn set_reload_error(&self, error: Option<Error>) {
         *self.reload_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
@@ -249,6 +305,10 @@ impl Slot {
     ) -> Result<OpenIndex> {
         let (name, folder, warm) = (self.name.clone(), self.folder.clone(), self.warm);
         let before = self.current();
+        if before.is_none() {
+            let now = file_states(&self.folder);
+            *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        }
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("open-index".to_owned());
         let spawned = thread.spawn(move || {
@@ -260,7 +320,7 @@ impl Slot {
                 generation,
                 demand,
                 warm,
-                Some(&before),
+                before.as_deref(),
             ));
         });
         spawned.map_err(|error| {
@@ -277,12 +337,14 @@ impl Slot {
     pub(super) fn replace(&self, index: OpenIndex) -> Arc<OpenIndex> {
         let (name, generation) = (self.name.clone(), index.generation);
         let new = Arc::new(index);
-        let mut old = self.current.swap(Arc::clone(&new));
+        let old = self.current.swap(Some(Arc::clone(&new)));
+        let before = old.as_ref().map(|old| old.generation);
+        tracing::info!(index = name, generation, before, "generation answers");
+        let Some(mut old) = old else { return new };
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.retain(|index| index.strong_count() > 0);
         retired.push(Arc::downgrade(&old));
         drop(retired);
-        tracing::info!(index = name, generation, before = old.generation, "generation answers");
         tokio::spawn(async move {
             let gone = loop {
                 match Arc::try_unwrap(old) {

@@ -9,6 +9,7 @@ mod combine;
 mod index;
 mod open;
 mod report;
+pub mod size;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use ocelli_index::{Filter, Hash, Metric};
 use ocelli_proto::v1;
+use ocelli_text::quoted;
 use tokio::sync::watch as channel;
 
 use crate::encoder_client::EncoderClient;
@@ -205,6 +207,8 @@ pub struct Limits {
     pub max_time: Duration,
     /// Unanswered queries of one stream.
     pub max_stream_queries: usize,
+    /// The largest message in bytes, also of an answer.
+    pub max_message_bytes: usize,
 }
 
 /// Answers queries on the indexes that it holds.
@@ -290,14 +294,14 @@ impl Searcher {
             };
         }
         self.indexes.get(name).ok_or_else(|| {
-            let message = format!("no index is called {name:?}; there are: {}", names());
+            let message = format!("no index is called {}; there are: {}", quoted(name), names());
             Error::not_found(message).because(v1::ErrorReason::IndexNotFound).at("index")
         })
     }
 
     /// The open index that answers a query; held for the whole of it.
     fn index(&self, target: &Target) -> Result<Arc<OpenIndex>> {
-        let index = self.slot(&target.index)?.current();
+        let index = self.slot(&target.index)?.serving()?;
         check::generation(&index, target.generation)?;
         Ok(index)
     }

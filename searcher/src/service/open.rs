@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ocelli_index::IndexDir;
+use ocelli_proto::v1::ErrorReason;
 use tokio::sync::watch;
 
 use super::report::SlowLog;
@@ -14,20 +16,19 @@ use crate::config::Config;
 use crate::encoder_client::EncoderClient;
 use crate::pool::Pool;
 
+/// How long it is until an encoder that is not ready is asked again what it makes.
+const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
+
 impl Searcher {
-    /// Opens every index of `config`, blocking. Called on a tokio runtime, which the connection to the
+    /// Opens every index of `config`, blocking. One that cannot be opened fails alone, as long as another
+    /// one can. Called on a tokio runtime, which the connection to the
     /// encoder (made when it is first needed) will live on.
     ///
     /// # Errors
-    /// A configuration out of range; an index that cannot be opened, named.
+    /// A configuration out of range; a folder that is no index directory; no index that can be opened.
     pub fn open(config: &Config) -> Result<Searcher> {
         config.check()?;
-        let mut indexes = BTreeMap::new();
-        for (name, folder) in &config.indexes {
-            let slot = Slot::open(name, folder, config.warm)
-                .with_context(|| format!("index {name} in {}", folder.display()))?;
-            indexes.insert(name.clone(), slot);
-        }
+        let indexes = open_indexes(config)?;
         let encoder = match config.encoder.url.as_str() {
             "" => None,
             _ => Some(EncoderClient::new(&config.encoder)?),
@@ -48,6 +49,7 @@ impl Searcher {
                 max_diffusion_candidates: config.max_diffusion_candidates,
                 max_time: Duration::from_millis(config.max_time_ms),
                 max_stream_queries: config.max_stream_queries,
+                max_message_bytes: config.max_message_bytes,
             },
             pool: Arc::new(Pool::new(
                 config.threads,
@@ -69,19 +71,25 @@ impl Searcher {
         }
     }
 
-    /// Asks the encoder what it makes and logs a warning for every index whose spec differs: queries by
-    /// image would fail there. An encoder that is not up yet is a warning too.
+    /// Asks the encoder what it makes and logs a warning for every index whose spec differs:
+    /// queries by image would fail there. An encoder that is not up yet is a warning too; one that
+    /// still reads its network is waited for.
     pub async fn compare_encoder(&self) {
         let Some(encoder) = &self.encoder else { return };
         let url = encoder.url();
-        let made = match encoder.spec().await {
+        let mut spec = encoder.spec().await;
+        while matches!(&spec, Err(error) if error.reason == ErrorReason::NotReady) {
+            tokio::time::sleep(NOT_READY_INTERVAL).await;
+            spec = encoder.spec().await;
+        }
+        let made = match spec {
             Ok(made) => made,
             Err(error) => {
                 tracing::warn!(url, %error, "the encoder does not answer yet");
                 return;
             }
         };
-        for index in self.indexes.values().map(Slot::current) {
+        for index in self.indexes.values().filter_map(Slot::current) {
             let expected = index.spec.to_string();
             if made.spec_hash == expected {
                 tracing::info!(
@@ -100,5 +108,31 @@ impl Searcher {
                 );
             }
         }
+    }
+}
+
+/// A slot for each index of `config`.
+fn open_indexes(config: &Config) -> Result<BTreeMap<String, Slot>> {
+    let mut slots = BTreeMap::new();
+    let mut first = None;
+    for (name, folder) in &config.indexes {
+        let place = || format!("index {name} in {}", folder.display());
+        // A wrong path is a mistake in the configuration, not damage to live with.
+        IndexDir::open(folder).with_context(place)?;
+        let (slot, error) = Slot::open(name, folder, config.warm);
+        if let Some(error) = error {
+            tracing::error!(
+                index = name,
+                folder = %folder.display(),
+                %error,
+                "the index cannot be opened: its queries fail until its files change"
+            );
+            first.get_or_insert(anyhow::Error::new(error).context(place()));
+        }
+        slots.insert(name.clone(), slot);
+    }
+    match first {
+        Some(error) if slots.values().all(|slot| slot.current().is_none()) => Err(error),
+        _ => Ok(slots),
     }
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ocelli_index::IndexDir;
+use ocelli_proto::status::Code;
 
 use super::Searcher;
 use super::index::{Slot, identity};
+use crate::error::Error;
 
 /// What a look at an index found.
 enum Found {
@@ -26,7 +28,8 @@ impl Searcher {
         }
     }
 
-    /// Looks at every index once: opens it again if another generation is current on disk, or if the file
+    /// Looks at every index once: opens one that could not be opened if its files have changed since, and
+    /// one that is open again if another generation is current on disk, or if the file
     /// of a shard that fails, or could not be opened again, has changed, or if a shard's file is gone, which then fails alone. Queries go on
     /// meanwhile.
     pub async fn look(self: &Arc<Self>) {
@@ -38,7 +41,7 @@ impl Searcher {
             if let Ok(Found::Reload(why)) = tokio::task::spawn_blocking(look).await {
                 tracing::info!(index = name, why, "opening the index again");
                 if let Err(error) = self.reload(&name).await {
-                    tracing::error!(index = name, %error, "the index cannot be opened again; the generation before goes on");
+                    tracing::error!(index = name, %error, "the index cannot be opened; what answered before goes on");
                 }
             }
         }
@@ -46,17 +49,25 @@ impl Searcher {
 }
 
 fn look_at(slot: &Slot) -> Found {
-    let current = slot.current();
+    let Some(current) = slot.current() else {
+        return match slot.is_worth_a_try() {
+            true => Found::Reload("the files of an index that could not be opened have changed"),
+            false => Found::Nothing,
+        };
+    };
     let on_disk = IndexDir::open(&slot.folder).and_then(|dir| dir.current());
-    match &on_disk {
+    let readable = matches!(on_disk, Ok(Some(_)));
+    match on_disk {
         Ok(Some(generation)) if generation.number != current.generation => {
             return Found::Reload("another generation is current");
         }
-        Ok(Some(_)) => slot.set_reload_error(String::new()),
-        Ok(None) => slot.set_reload_error("CURRENT is gone".to_owned()),
-        Err(error) => slot.set_reload_error(error.to_string()),
+        Ok(Some(_)) => slot.set_reload_error(None),
+        Ok(None) => {
+            let gone = Error::new(Code::FailedPrecondition, "CURRENT is gone");
+            slot.set_reload_error(Some(gone));
+        }
+        Err(error) => slot.set_reload_error(Some(error.into())),
     }
-    let readable = matches!(on_disk, Ok(Some(_)));
     let faults = current.root.faults();
     for (shard, (path, before)) in &current.files {
         let (fails, kept) = (faults.contains_key(shard), current.kept.contains_key(shard));

@@ -15,12 +15,12 @@ use tonic::{Code, Request};
 use crate::query::{K, World, by_key, expected, id, one, vector};
 use crate::support::{DIM, Running, build, config, key, numbers};
 
-fn terms(x: Vec<f32>) -> Vec<v1::QueryTerm> {
+pub fn terms(x: Vec<f32>) -> Vec<v1::QueryTerm> {
     vec![v1::QueryTerm { weight: None, term: Some(vector(x)) }]
 }
 
 /// A batch of vectors, each compared with every row.
-fn exact_batch(queries: impl IntoIterator<Item = Vec<f32>>, k: u32) -> v1::BatchSearchRequest {
+pub fn exact_batch(queries: impl IntoIterator<Item = Vec<f32>>, k: u32) -> v1::BatchSearchRequest {
     let queries = queries.into_iter().map(|x| v1::BatchQuery { terms: terms(x) });
     v1::BatchSearchRequest { queries: queries.collect(), k, nprobe: 1000, ..Default::default() }
 }

@@ -7,10 +7,13 @@ mod admin;
 mod api;
 #[path = "../../../proto/testing/authority.rs"]
 mod authority;
+mod broken;
+mod limits;
 mod malformed;
 mod observe;
 mod process;
 mod query;
 mod raw;
 mod security;
+mod storm;
 mod support;

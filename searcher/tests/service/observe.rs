@@ -42,7 +42,7 @@ pub async fn get(server: &Process, path: &str) -> Result<(String, String)> {
 }
 
 /// The value of the series whose name and labels these are, as they are written.
-fn value(metrics: &str, series: &str) -> Option<f64> {
+pub fn value(metrics: &str, series: &str) -> Option<f64> {
     let line = metrics
         .lines()
         .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;

@@ -48,6 +48,18 @@ impl Process {
         Process::run(command, folder, settings)
     }
 
+    /// [`Process::start`] where the server may have `files` open files.
+    pub fn start_with_open_files(
+        files: u32,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Process> {
+        let mut command = Command::new("bash");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_ocelli-searcher")]);
+        Process::run(command, folder, settings)
+    }
+
     fn run(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Result<Process> {
         command.args(["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--index"]);
         command.arg(format!("synthetic={}", folder.display()));
@@ -109,6 +121,14 @@ impl Process {
             ensure!(Instant::now() < end, "the server still runs after {limit:?}: {}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Memory that is resident, in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("VmRSS")?;
+        Ok(kib.parse::<u64>()? << 10)
     }
 
     pub fn log(&self) -> String {
@@ -398,6 +418,7 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
 /// A shard's file that the operating system does not give any more is neither damaged nor gone: what is mapped answers,
 /// status says that it would not open again, and a reload changes nothing. Who starts then gets another reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stderr, reason = "tells what was skipped")]
 async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let shards = build(folder.path())?;
@@ -424,7 +445,7 @@ async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
         if way == "permissions" {
             mode(0)?;
             if fs::File::open(&shards[1]).is_ok() {
-                eprintln!("skipped: this user may read every file");
+                println!("skipped: this user may read every file");
                 mode(0o644)?;
                 continue;
             }

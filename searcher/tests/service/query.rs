@@ -1,6 +1,8 @@
 //! The real server on a free port, asked by the real client. What it finds is held against
 //! `Snapshot::search` called directly: the service may add nothing and lose nothing on the way.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::support::{
@@ -9,7 +11,7 @@ use crate::support::{
 };
 use anyhow::{Context, Result};
 use ocelli_index::{Hash, SearchParams, Snapshot};
-use ocelli_proto::status::Code as Ours;
+use ocelli_proto::status::{Code as Ours, reason};
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_searcher::service::{Query, What};
@@ -325,6 +327,37 @@ async fn an_encoder_that_is_missing_down_or_another_is_told_apart() -> Result<()
     for hash in [other_spec, spec().hash()] {
         assert!(mismatch.message().contains(&hash.to_string()), "{mismatch}");
     }
+    Ok(())
+}
+
+/// An encoder that still reads its network is waited for; where the client's time ends first, it is
+/// told why, and that it may ask again. One that goes away and comes back not ready is found out.
+#[tokio::test]
+async fn an_encoder_that_is_not_ready_is_waited_for() -> Result<()> {
+    let world = World::new()?;
+    let encoder = FakeEncoder::new(spec().hash());
+    let unready = Arc::clone(&encoder.unready);
+    let encoder = encoder.serve().await?;
+    let server = world.serve(&encoder.url).await?;
+    // The server has asked what it makes, so that it is thought to be ready: the first image finds
+    // out that it is not.
+    unready.store(1, Ordering::SeqCst);
+    let status = image_error(&server).await?;
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    let mut client = server.client().await?;
+    unready.store(3, Ordering::SeqCst);
+    client.search(one(Term::Image(image(b"good")))).await?;
+    assert_eq!(unready.load(Ordering::SeqCst), 0);
+
+    unready.store(1, Ordering::SeqCst);
+    image_error(&server).await?;
+    unready.store(usize::MAX, Ordering::SeqCst);
+    let status = image_error(&server).await?;
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert_eq!(reason(&status).0, v1::ErrorReason::NotReady);
+    assert!(status.message().contains("it reads its network"), "{status}");
+    let details = tonic_types::StatusExt::get_error_details(&status);
+    assert!(details.retry_info().is_some_and(|again| again.retry_delay.is_some()));
     Ok(())
 }
 

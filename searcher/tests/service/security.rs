@@ -1,6 +1,7 @@
 //! TLS, client certificates and tokens, with the server as a process of its own.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -25,14 +26,14 @@ use crate::query::{id, image, one, vector};
 use crate::support::{DIM, FakeEncoder, build, numbers, spec};
 
 /// An index, two authorities, and a server's certificate of the first.
-struct Place {
+pub struct Place {
     folder: TempDir,
     first: Authority,
     second: Authority,
 }
 
 impl Place {
-    fn new() -> Result<Place> {
+    pub fn new() -> Result<Place> {
         let (folder, first, second) =
             (tempfile::tempdir()?, Authority::new("first")?, Authority::new("second")?);
         let place = Place { folder, first, second };
@@ -43,16 +44,16 @@ impl Place {
         Ok(place)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
     /// A server with its certificate and these settings.
-    fn start(&self, settings: &[(&str, &str)]) -> Result<Process> {
+    pub fn start(&self, settings: &[(&str, &str)]) -> Result<Process> {
         let (cert, key) = (self.text("server.pem"), self.text("server.key"));
         let mut all = vec![
             ("SECURITY__TLS_CERT", cert.as_str()),
@@ -64,7 +65,7 @@ impl Place {
     }
 
     /// Draws a token into the file NAME, as an operator does; returns its line for servers.
-    fn token(&self, name: &str, role: &str) -> Result<String> {
+    pub fn token(&self, name: &str, role: &str) -> Result<String> {
         self.token_with(name, role, &[])
     }
 
@@ -124,6 +125,21 @@ async fn only_those_with_the_right_certificate_get_in() -> Result<()> {
     }
     assert_eq!(ask(&server, &right).await?.ids.len(), 10);
     server.check_alive()
+}
+
+/// A private key that everybody on the machine can read is warned of, with what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_for_all_eyes_is_warned_of() -> Result<()> {
+    let place = Place::new()?;
+    let key = place.path("server.key");
+    for (mode, warned) in [(0o644, true), (0o600, false), (0o640, false)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode))?;
+        let server = place.start(&[])?;
+        let log = server.log();
+        let told = log.contains(&format!("chmod 600 {}", key.display()));
+        assert_eq!(told, warned, "{mode:o}: {log}");
+    }
+    Ok(())
 }
 
 /// A client certificate gives no more than the role `search`, unless a file names it; that can change while the server

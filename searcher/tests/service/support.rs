@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use ocelli_index::{
 };
 use ocelli_proto::security::Security;
 use ocelli_proto::server::Server;
+use ocelli_proto::status::{Code, retriable};
 use ocelli_proto::v1;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
@@ -190,13 +192,15 @@ impl Running {
 #[derive(Clone)]
 pub struct FakeEncoder {
     spec_hash: String,
+    /// Calls that are still told that it is not ready.
+    pub unready: Arc<AtomicUsize>,
     /// The metadata of the last image.
     pub seen: Arc<Mutex<MetadataMap>>,
 }
 
 impl FakeEncoder {
     pub fn new(spec: Hash) -> FakeEncoder {
-        FakeEncoder { spec_hash: spec.to_string(), seen: Arc::default() }
+        FakeEncoder { spec_hash: spec.to_string(), unready: Arc::default(), seen: Arc::default() }
     }
 
     pub async fn start(spec: Hash) -> Result<Running> {
@@ -205,6 +209,19 @@ impl FakeEncoder {
 
     pub async fn serve(self) -> Result<Running> {
         self.serve_secured(Security::default()).await
+    }
+
+    fn check_ready(&self) -> Result<(), Status> {
+        let less = |left: usize| left.checked_sub(1);
+        match self.unready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            Err(_) => Ok(()),
+            Ok(_) => Err(retriable(
+                Code::Unavailable,
+                "it reads its network",
+                v1::ErrorReason::NotReady,
+                Duration::from_millis(100),
+            )),
+        }
     }
 
     pub async fn serve_secured(self, security: Security) -> Result<Running> {
@@ -220,6 +237,7 @@ impl EncoderService for FakeEncoder {
         &self,
         request: Request<v1::EncodeRequest>,
     ) -> Result<Response<v1::EncodeResponse>, Status> {
+        self.check_ready()?;
         *self.seen.lock().expect("no panic") = request.metadata().clone();
         let request = request.into_inner();
         match request.data.as_slice() {
@@ -249,6 +267,7 @@ impl EncoderService for FakeEncoder {
         &self,
         _: Request<v1::GetSpecRequest>,
     ) -> Result<Response<v1::GetSpecResponse>, Status> {
+        self.check_ready()?;
         Ok(Response::new(v1::GetSpecResponse {
             spec_hash: self.spec_hash.clone(),
             spec_text: String::new(),

@@ -13,27 +13,42 @@ import grpc
 import numpy as np
 from google.protobuf.message import Message
 
-from . import _query
+from . import _batch, _query
+from ._address import is_loopback
+from ._address import target as parse_target
 from ._errors import SearchError
 from ._generated.ocelli.v1 import search_pb2
 from ._query import Diffusion, Expansion, Id, Key, Query, Term
 from ._result import BatchHits, Hits
-from ._retry import RETRYABLE, Retry
+from ._retry import Retry
+from ._window import Window
 
 _SEARCH = "/ocelli.v1.SearchService/Search"
 _BATCH_SEARCH = "/ocelli.v1.SearchService/BatchSearch"
+#: Why a server refuses what it could answer later.
+_OVERLOADED = "OVERLOADED"
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
 _Call = Callable[..., _Response]
 _Filters = Union[Iterable[Union[Id, Key, int, str]], None]
 
 
+def _reopen(settings: dict[str, Any]) -> Client:
+    return Client(**settings)
+
+
 class Client:
     """A connection to one searcher; threads may share it.
 
-    `target` is HOST:PORT. With `ca` (PEM bytes of the authority of the server's certificate) it speaks TLS, with
-    `client_cert` and `client_key` (PEM bytes) it shows a certificate of its own. `token` is a bearer token; without
-    TLS everybody on the way can read it.
+    `target` is HOST:PORT, http://HOST:PORT or https://HOST:PORT. With `ca` (PEM bytes of the
+    authority of the server's certificate) it speaks TLS, and with https:// alone by the authorities
+    that gRPC brings along; with `client_cert` and `client_key` (PEM bytes) it shows a certificate of
+    its own. `token` is a bearer token; without TLS everybody on the way can read it.
+    `max_message_bytes` is the largest request and the largest answer. `http_proxy` and its kin count
+    for other machines only, never for one's own.
+
+    A pickled client is one that connects anew, with the same settings, so that worker processes can
+    be given it. Its token and key travel with it.
     """
 
     def __init__(
@@ -48,11 +63,26 @@ class Client:
         retry: Retry = Retry(),
         max_message_bytes: int = 64 << 20,
     ) -> None:
+        self._settings: dict[str, Any] = {
+            "target": target,
+            "token": token,
+            "ca": ca,
+            "client_cert": client_cert,
+            "client_key": client_key,
+            "timeout_s": timeout_s,
+            "retry": retry,
+            "max_message_bytes": max_message_bytes,
+        }
         options = [
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
         ]
-        if ca is not None:
+        target, tls = parse_target(target)
+        if is_loopback(target):
+            options.append(("grpc.enable_http_proxy", 0))
+        if tls is False and ca is not None:
+            raise ValueError("http:// is not encrypted: expected https:// beside ca")
+        if ca is not None or tls:
             credentials = grpc.ssl_channel_credentials(ca, client_key, client_cert)
             self._channel = grpc.secure_channel(target, credentials, options)
         elif client_cert is not None or client_key is not None:
@@ -62,6 +92,7 @@ class Client:
         self._metadata = [("authorization", f"Bearer {token}")] if token is not None else []
         self._timeout_s = timeout_s
         self._retry = retry
+        self._max_message_bytes = max_message_bytes
         self._search = self._method(_SEARCH, search_pb2.SearchRequest, search_pb2.SearchResponse)
         self._batch_search = self._method(_BATCH_SEARCH, search_pb2.BatchSearchRequest, search_pb2.BatchSearchResponse)
         self._closed = threading.Event()
@@ -78,6 +109,9 @@ class Client:
         """Ends the connection and what still waits to be repeated."""
         self._closed.set()
         self._channel.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self._settings,)
 
     def __enter__(self) -> Client:
         return self
@@ -131,7 +165,8 @@ class Client:
             with_keys=with_keys,
             allow_partial=allow_partial,
         )
-        return Hits.of(self._send(self._search, request, self._timeout_s if timeout_s is None else timeout_s))
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        return Hits.of(self._send(self._search, request, limit_s, Window(1)))
 
     def search_batch(
         self,
@@ -146,31 +181,32 @@ class Client:
         """The k nearest images of each row of an array (n, dim), or of each query, as arrays (n, k).
 
         Near queries of a batch are answered together, which is several times as fast as one by one. They go in
-        requests of `batch` (the server's maximum is 10,000 unless configured), `in_flight` of them at a time.
-        `timeout_s` is for each request; the other options are those of `search`.
+        requests of `batch` (the server's maximum is 10,000 unless configured), fewer where a request
+        or its answer would be larger than a message may be, `in_flight` of them at a time, fewer where
+        the server refuses more. `timeout_s` is for each request, from when it is sent first; the other
+        options are those of `search`.
 
-        A query that fails alone is in `errors` of the answer. Raises what `search` raises for what the queries have
-        in common.
+        A query that fails alone is in `errors` of the answer. Raises what `search` raises for what the
+        queries have in common, where every query fails, and where a request fails for good; what came
+        back until then is in `hits` of the error, which has an error for each other row. Raises
+        ValueError that names the rows of vectors that are not finite, before anything is sent.
         """
         if batch < 1 or in_flight < 1:
             raise ValueError(f"batch is {batch} and in_flight {in_flight}; expected at least 1")
         if isinstance(queries, np.ndarray) and queries.ndim != 2:
             raise ValueError(f"queries have shape {queries.shape}; expected (n, dim)")
+        _batch.check_finite(queries)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        hits = BatchHits.empty(len(queries), k)
+        window = Window(in_flight)
 
-        def one(start: int) -> None:
-            request = _request_batch([_terms(query) for query in queries[start : start + batch]], k=k, **options)
-            hits.take(start, self._send(self._batch_search, request, limit_s))
+        def make(terms: Sequence[list[search_pb2.QueryTerm]]) -> search_pb2.BatchSearchRequest:
+            return _request_batch(terms, k=k, **options)
 
-        with ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="ocelli") as pool:
-            for done in [pool.submit(one, start) for start in range(0, len(queries), batch)]:
-                try:
-                    done.result()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-        return hits
+        def send(request: search_pb2.BatchSearchRequest) -> search_pb2.BatchSearchResponse:
+            return self._send(self._batch_search, request, limit_s, window)
+
+        whole = _batch.Batch(queries, k, make, send, self._max_message_bytes)
+        return whole.run(batch, in_flight, bool(options.get("with_keys", True)))
 
     def search_many(
         self,
@@ -191,19 +227,45 @@ class Client:
         if isinstance(queries, np.ndarray) and queries.ndim != 2:
             raise ValueError(f"queries have shape {queries.shape}; expected (n, dim)")
         waiting: list[Future[Hits]] = []
+        window = Window(in_flight)
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+
+        def one(number: int, query: Union[Query, Term, Sequence[Term]]) -> Hits:
+            try:
+                request = _request(query, **{"k": 10, "with_keys": True, **options})
+            except ValueError as error:
+                raise ValueError(f"query {number}: {error}") from None
+            return Hits.of(self._send(self._search, request, limit_s, window))
+
         with ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix="ocelli") as pool:
             try:
-                for query in queries:
+                for number, query in enumerate(queries):
                     if len(waiting) >= in_flight:
                         yield waiting.pop(0).result()
-                    waiting.append(pool.submit(self.search, query, timeout_s=timeout_s, **options))
+                    waiting.append(pool.submit(one, number, query))
                 while waiting:
                     yield waiting.pop(0).result()
             finally:
                 for future in waiting:
                     future.cancel()
 
-    def _send(self, call: _Call[_Response], request: Message, timeout_s: float) -> _Response:
+    def _send(
+        self, call: _Call[_Response], request: Message, timeout_s: float, window: Window
+    ) -> _Response:
+        """Sends a request until it is answered or its time is over; that begins when it has its place
+        in `window`."""
+        window.enter()
+        answered = False
+        try:
+            response = self._repeat(call, request, timeout_s, window)
+            answered = True
+            return response
+        finally:
+            window.leave(answered)
+
+    def _repeat(
+        self, call: _Call[_Response], request: Message, timeout_s: float, window: Window
+    ) -> _Response:
         end = time.monotonic() + timeout_s
         attempt = 0
         while True:
@@ -213,16 +275,16 @@ class Client:
                 return call(request, timeout=left, metadata=self._metadata)
             except grpc.RpcError as error:
                 failed = SearchError.of(error, attempt)
-            # Not before the server wants it, and then not all clients at once.
-            pause = self._retry.pause_s(attempt) + (failed.retry_after_s or 0.0)
-            again = failed.code in RETRYABLE and attempt < self._retry.attempts
-            if not again or time.monotonic() + pause >= end or self._closed.wait(pause):
+            begin = time.monotonic()
+            if failed.reason == _OVERLOADED and self._retry.attempts != 1 and window.step_back():
+                # The other requests of the same call keep the server busy: waiting for them is none
+                # of its time.
+                end += time.monotonic() - begin
+                attempt -= 1
+                continue
+            pause = self._retry.next_pause_s(failed, end - time.monotonic())
+            if pause is None or self._closed.wait(pause):
                 raise failed
-
-
-def _terms(query: Union[Query, Term, Sequence[Term]]) -> list[search_pb2.QueryTerm]:
-    several = isinstance(query, (list, tuple)) and any(isinstance(part, Term) for part in query)
-    return [_query.term(part) for part in cast("Sequence[Term]", query)] if several else [_query.term(cast(Query, query))]
 
 
 def _request(
@@ -234,14 +296,14 @@ def _request(
     diffusion: Union[Diffusion, None] = None,
     **fields: Any,
 ) -> search_pb2.SearchRequest:
-    request = search_pb2.SearchRequest(terms=_terms(query), **fields)
+    request = search_pb2.SearchRequest(terms=_query.terms(query), **fields)
     _limit(request, allow, deny)
     _rerank(request, expansion, diffusion)
     return request
 
 
 def _request_batch(
-    queries: list[list[search_pb2.QueryTerm]],
+    queries: Sequence[list[search_pb2.QueryTerm]],
     *,
     allow: _Filters = None,
     deny: Iterable[Union[Id, Key, int, str]] = (),

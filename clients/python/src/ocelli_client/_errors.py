@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Union, cast
+from typing import TYPE_CHECKING, Union, cast
 
 import grpc
 from google.protobuf import any_pb2
@@ -11,6 +11,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from ._generated.ocelli.v1 import common_pb2
+
+if TYPE_CHECKING:
+    from ._result import BatchHits
 
 #: Whose names the reasons are.
 _DOMAIN = "ocelli.v1"
@@ -43,6 +46,9 @@ class SearchError(Exception):
         self.field = field
         #: After how many seconds the server wants to be asked again; None where it does not say.
         self.retry_after_s = retry_after_s
+        #: Of `search_batch`: what came back all the same, with an error for each row that has none;
+        #: else None.
+        self.hits: Union[BatchHits, None] = None
 
     @staticmethod
     def of(error: grpc.RpcError, attempts: int) -> SearchError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Union
+from typing import Literal, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +111,29 @@ def values(vector: object) -> list[float]:
     if not np.isfinite(array).all():
         raise ValueError("a query vector holds values that are not finite in float32")
     return [float(value) for value in array]
+
+
+def is_finite(query: Union[Query, Term, Sequence[Term]]) -> bool:
+    """Whether every vector of a query is finite in float32. What is no vector at all is for others to
+    say."""
+    if isinstance(query, (list, tuple)) and any(isinstance(part, Term) for part in query):
+        return all(is_finite(part) for part in query)
+    if isinstance(query, Term):
+        return is_finite(query.query)
+    if isinstance(query, (Id, Key, Image)):
+        return True
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.asarray(query, dtype=np.float32)).all())
+    except (TypeError, ValueError):
+        return True
+
+
+def terms(query: Union[Query, Term, Sequence[Term]]) -> list[search_pb2.QueryTerm]:
+    """The terms of a query as they travel."""
+    if isinstance(query, (list, tuple)) and any(isinstance(part, Term) for part in query):
+        return [term(part) for part in query]
+    return [term(cast("Union[Query, Term]", query))]
 
 
 def term(query: Union[Query, Term]) -> search_pb2.QueryTerm:

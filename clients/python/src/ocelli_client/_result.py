@@ -77,7 +77,7 @@ class BatchHits:
     scores: npt.NDArray[np.float32]
     #: For each query its keys; empty lists if keys were not asked for.
     keys: list[list[str]]
-    #: (n,): the generation of the index that answered.
+    #: (n,): the generation of the index that answered; 0 where no answer came.
     generations: npt.NDArray[np.uint64]
     metric: Literal["inner_product", "l2", "unknown"] = "unknown"
     #: Row to why it has no hits.
@@ -97,6 +97,11 @@ class BatchHits:
             keys=[[] for _ in range(n)],
             generations=np.zeros(n, dtype=np.uint64),
         )
+
+    def fail_rest(self, error: SearchError) -> None:
+        """Gives this error to every row that has neither hits nor an error."""
+        for row in np.flatnonzero(self.generations == 0).tolist():
+            self.errors.setdefault(row, error)
 
     def take(self, start: int, response: search_pb2.BatchSearchResponse) -> None:
         """Fills the rows from `start` on with what travelled."""

@@ -1,0 +1,234 @@
+//! The covariance of what near photos differ in, for a whitening that may be learned on the photos
+//! that are searched.
+//!
+//! The covariance of all region vectors about their mean holds what a collection is searched by: where
+//! a few places have many photos each, the directions in which the places differ vary most, and a
+//! whitening makes them as small as noise. Labels would tell the two apart; here nearness stands in
+//! for them. Each photo gives the differences of its regions from their mean, and those of its mean
+//! from the means of its nearest photos, which mostly show the same thing where anything else shows it.
+//! This follows the whitening learned from matching pairs (Mikolajczyk and Matas, ICCV 2007; Radenović,
+//! Tolias and Chum, ECCV 2016), with near photos for the pairs.
+//!
+//! Regions of a photo overlap, so photos are the samples, and few of them tell small variances badly:
+//! all are moved to their mean by the part that Ledoit and Wolf (2004) derive from the samples' spread.
+
+use ocelli_index::{Metric, Part};
+use ocelli_vector::{dot, l2_normalize};
+use rayon::prelude::*;
+
+use crate::dba::Neighbours;
+use crate::pca::{Components, Covariance, Mean};
+use crate::sample::SplitMix64;
+use crate::{Error, Progress, ProgressFn, Result};
+
+/// Photos that are looked at; more are drawn from with equal chances. Neighbours take their square.
+pub(crate) const MAX_PHOTOS: usize = 8192;
+/// Seed of that draw.
+const SEED: u64 = 1234;
+/// Photos that a photo is compared with: one for each of these many photos, within the range below.
+const PHOTOS_PER_NEIGHBOUR: usize = 32;
+const MIN_NEIGHBOURS: usize = 3;
+const MAX_NEIGHBOURS: usize = 10;
+/// Photos that are read at once: about 20 MiB of regions at 1,024 dimensions.
+const BLOCK_PHOTOS: usize = 256;
+
+/// What was learned.
+pub(crate) struct Near {
+    /// Mean of all rows looked at, (dim,).
+    pub(crate) mean: Vec<f64>,
+    /// Of the covariance, before its variances are moved.
+    pub(crate) components: Components,
+    /// The part by which each variance is to be moved to the mean of all, 0 to 1.
+    pub(crate) shrinkage: f64,
+    /// Photos looked at.
+    pub(crate) photos: usize,
+    /// Their rows.
+    pub(crate) rows: usize,
+    /// Photos that each was compared with.
+    pub(crate) neighbours: usize,
+    /// Mean cosine of two different photos' descriptors before whitening.
+    pub(crate) mean_cosine: f64,
+}
+
+/// Learns from the vectors of `parts`, a photo's rows together.
+///
+/// # Errors
+/// Fewer than two photos; a damaged part.
+pub(crate) fn learn(parts: &[Part], dim: usize, progress: ProgressFn<'_>) -> Result<Near> {
+    let photos = choose(parts);
+    let n = photos.len();
+    if n < 2 {
+        return Err(Error::TooFewRows {
+            what: "whitening by near photos (one photo is one row here)".to_owned(),
+            needed: 2,
+            found: n,
+            hint: "; give more photos, or --covariance all".to_owned(),
+        });
+    }
+    let total = 2 * n as u64;
+    let stage = |done: usize| progress(Progress { stage: "covariance", done: done as u64, total });
+    let mut mean = Mean::new(dim);
+    let (mut means, mut descriptors) = (Vec::with_capacity(n * dim), Vec::with_capacity(n * dim));
+    let mut rows = 0;
+    for (i, photo) in photos.iter().enumerate() {
+        let x = photo.read()?;
+        rows += x.len() / dim;
+        mean.add(&x);
+        let mut own = Mean::new(dim);
+        own.add(&x);
+        means.extend(own.finish().into_iter().map(|v| v as f32));
+        descriptors.extend(pool(&x, dim));
+        stage(i + 1);
+    }
+    let regions = rows > n;
+    let most = if regions { MAX_NEIGHBOURS } else { MIN_NEIGHBOURS };
+    let k = (n / PHOTOS_PER_NEIGHBOUR).clamp(MIN_NEIGHBOURS, most).min(n - 1);
+    let neighbours = Neighbours::exact(&descriptors, dim, Metric::InnerProduct, k)?;
+
+    // The covariance is the mean over the photos of A^T A, with these rows in a photo's A.
+    let region_scale = (n as f64 / rows.abs_diff(n).max(1) as f64).sqrt() as f32;
+    let photo_scale = (0.5 / k as f64).sqrt() as f32;
+    let differences = |i: usize| -> Result<Vec<f32>> {
+        let own = &means[i * dim..][..dim];
+        let subtract = |x: &[f32], y: &[f32], scale: f32| -> Vec<f32> {
+            x.iter().zip(y).map(|(x, y)| (x - y) * scale).collect()
+        };
+        let mut a = Vec::new();
+        if regions {
+            for row in photos[i].read()?.chunks_exact(dim) {
+                a.extend(subtract(row, own, region_scale));
+            }
+        }
+        for &near in neighbours.of(i) {
+            a.extend(subtract(own, &means[near as usize * dim..][..dim], photo_scale));
+        }
+        Ok(a)
+    };
+    let mut covariance = Covariance::new(vec![0.0; dim]);
+    let mut fourth = 0.0;
+    for start in (0..n).step_by(BLOCK_PHOTOS) {
+        let block = start..(start + BLOCK_PHOTOS).min(n);
+        let end = block.end;
+        let samples: Vec<Vec<f32>> =
+            block.into_par_iter().map(differences).collect::<Result<_>>()?;
+        let norms: Vec<f64> = samples.par_iter().map(|a| gram_norm_sq(a, dim)).collect();
+        fourth += norms.iter().sum::<f64>();
+        covariance.add(&samples.concat());
+        stage(n + end);
+    }
+    progress(Progress { stage: "eigenvectors", done: 0, total: 0 });
+    let components = covariance.finish_over(n as f64)?;
+    let shrinkage = shrinkage(&components.variances, fourth, n as f64);
+    let mean_cosine = mean_cosine(&descriptors, dim);
+    Ok(Near {
+        mean: mean.finish(),
+        components,
+        shrinkage,
+        photos: n,
+        rows,
+        neighbours: k,
+        mean_cosine,
+    })
+}
+
+/// A photo of a part.
+struct Photo<'a> {
+    part: &'a Part,
+    image: usize,
+}
+
+impl Photo<'_> {
+    /// Its rows (n, dim).
+    fn read(&self) -> Result<Vec<f32>> {
+        Ok(self.part.read(self.part.rows_of(self.image))?)
+    }
+}
+
+/// The photos that are looked at, in the order of the parts.
+fn choose(parts: &[Part]) -> Vec<Photo<'_>> {
+    let all =
+        parts.iter().flat_map(|part| (0..part.images()).map(move |image| Photo { part, image }));
+    let mut all: Vec<_> = all.filter(|photo| !photo.part.rows_of(photo.image).is_empty()).collect();
+    if all.len() > MAX_PHOTOS {
+        let mut chosen =
+            SplitMix64::new(SEED).sorted_sample(all.len(), MAX_PHOTOS).into_iter().peekable();
+        let mut number = 0;
+        all.retain(|_| {
+            let keep = chosen.next_if_eq(&number).is_some();
+            number += 1;
+            keep
+        });
+    }
+    all
+}
+
+/// R-MAC of the rows as they are: each at unit length, their sum at unit length; zeros where there is
+/// no direction.
+fn pool(x: &[f32], dim: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; dim];
+    for row in x.chunks_exact(dim) {
+        let mut row = row.to_vec();
+        if l2_normalize(&mut row) {
+            sum.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x);
+        }
+    }
+    l2_normalize(&mut sum);
+    sum
+}
+
+/// ‖AᵀA‖² (Frobenius) of A (n, dim), as that of A Aᵀ, which is smaller.
+fn gram_norm_sq(a: &[f32], dim: usize) -> f64 {
+    let rows: Vec<&[f32]> = a.chunks_exact(dim).collect();
+    let mut sum = 0.0;
+    for (i, x) in rows.iter().enumerate() {
+        for y in &rows[..i] {
+            sum += 2.0 * f64::from(dot(x, y)).powi(2);
+        }
+        sum += f64::from(dot(x, x)).powi(2);
+    }
+    sum
+}
+
+/// Ledoit and Wolf's share of the mean variance: the samples' spread about their mean over that mean's
+/// distance from a multiple of the identity. `fourth`: the sum of ‖AᵀA‖² over the `n` samples.
+fn shrinkage(variances: &[f64], fourth: f64, n: f64) -> f64 {
+    let norm_sq: f64 = variances.iter().map(|v| v * v).sum();
+    let mean = variances.iter().sum::<f64>() / variances.len() as f64;
+    let spread = (fourth / n - norm_sq) / n;
+    let distance = norm_sq - mean * mean * variances.len() as f64;
+    if distance > 0.0 { (spread / distance).clamp(0.0, 1.0) } else { 1.0 }
+}
+
+/// Of all pairs of the unit vectors `x` (n, dim).
+fn mean_cosine(x: &[f32], dim: usize) -> f64 {
+    let n = (x.len() / dim) as f64;
+    let mut mean = Mean::new(dim);
+    mean.add(x);
+    let norm_sq: f64 = mean.finish().iter().map(|v| v * v).sum();
+    (n * norm_sq - 1.0) / (n - 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two samples of one row each, (2, 0) and (0, 1): the covariance is diag(2, ½), the fourth moments
+    /// 16 + 1; spread (17/2 − 4¼)/2 = 2.125, distance 4¼ − 2·1¼² = 1.125, so all of it.
+    /// With 10 of each kind the spread is a tenth: .2125 / 1.125.
+    #[test]
+    fn shrinkage_by_hand() {
+        assert_eq!(gram_norm_sq(&[2.0, 0.0], 2), 16.0);
+        // AᵀA of (1, 1), (0, 2) is (1 1; 1 5).
+        assert_eq!(gram_norm_sq(&[1.0, 1.0, 0.0, 2.0], 2), 28.0);
+        assert_eq!(shrinkage(&[2.0, 0.5], 17.0, 2.0), 1.0);
+        assert!((shrinkage(&[2.0, 0.5], 170.0, 20.0) - 0.2125 / 1.125).abs() < 1e-12);
+        assert_eq!(shrinkage(&[1.0, 1.0], 2.0, 2.0), 1.0);
+    }
+
+    #[test]
+    fn mean_cosine_by_hand() {
+        // Cosines 0, 1 and 0.
+        let cosine = mean_cosine(&[1.0, 0.0, 0.0, 1.0, 1.0, 0.0], 2);
+        assert!((cosine - 1.0 / 3.0).abs() < 1e-12, "{cosine}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Messages on the wire: prost's codec, with a status that is right for what is no message.
+//!
+//! A body that is malformed is its sender's fault. prost's codec says INTERNAL for it, without a
+//! reason; this one says INVALID_ARGUMENT where a request is read, and writes a line into the log.
+
+use std::marker::PhantomData;
+use std::sync::LazyLock;
+
+use prost::{Message, Name};
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+
+use crate::seldom::Seldom;
+use crate::status::{Code, detailed};
+use crate::v1::ErrorReason;
+
+/// How the messages of requests are called (buf's lint holds that); what is read under other names
+/// is an answer.
+const REQUEST: &str = "Request";
+
+/// Tells of malformed requests, of all connections together.
+static LINES: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+
+/// Writes messages `T` and reads messages `U`.
+#[derive(Debug)]
+pub struct Codec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Codec(PhantomData)
+    }
+}
+
+impl<T, U> TonicCodec for Codec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Name + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = Strict<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::default().encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Strict(ProstCodec::<T, U>::default().decoder())
+    }
+}
+
+/// Reads messages `U`.
+#[derive(Debug)]
+pub struct Strict<U>(ProstDecoder<U>);
+
+impl<U: Message + Name + Default> Decoder for Strict<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        self.0.decode(buffer).map_err(|status| malformed(U::NAME, status))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+/// The status for a body that is no message called `name`; `found` is prost's.
+fn malformed(name: &str, found: Status) -> Status {
+    if !name.ends_with(REQUEST) {
+        return found;
+    }
+    let message = format!("the body is no {name}: {}", found.message());
+    if let Some(count) = LINES.tell() {
+        tracing::warn!(error = message, count, "malformed request");
+    }
+    detailed(Code::InvalidArgument, message, ErrorReason::FieldInvalid, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::reason;
+
+    #[test]
+    fn a_malformed_request_is_its_senders_fault_and_an_answer_is_not() {
+        let found = || Status::internal("failed to decode Protobuf message: buffer underflow");
+        let status = malformed("SearchRequest", found());
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert_eq!(reason(&status).0, ErrorReason::FieldInvalid);
+        assert!(status.message().contains("no SearchRequest: failed to decode"), "{status}");
+        assert_eq!(malformed("SearchResponse", found()).code(), tonic::Code::Internal);
+    }
+}

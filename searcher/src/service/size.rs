@@ -1,0 +1,67 @@
+//! How large an answer is, before it is a message: what is too large to send is not searched to its
+//! end.
+
+use ocelli_proto::status::Code;
+use ocelli_proto::v1::ErrorReason;
+
+use super::{Limits, OpenIndex};
+use crate::error::{Error, Result};
+use crate::root::{Merged, RootParams};
+
+/// What the client of a search can make smaller.
+pub const SMALLER_HITS: &str = "fewer hits (k), or hits without keys";
+/// What the client of a batch can make smaller.
+pub const SMALLER_BATCH: &str = "fewer queries at a time, fewer hits (k), or hits without keys";
+/// What the client of `GetVectors` can make smaller.
+pub const SMALLER_IMAGES: &str = "the vectors of fewer images at a time";
+
+/// The fewest bytes of a hit: one for its id, four for its score.
+const HIT_BYTES: usize = 5;
+/// The fewest bytes beside a key.
+const KEY_BYTES: usize = 2;
+
+/// Checks an answer that has `bytes` bytes or more against the `limit` of messages.
+///
+/// # Errors
+/// [`Code::OutOfRange`] that says what may be asked for instead: `smaller`.
+pub fn check(bytes: usize, limit: usize, smaller: &str) -> Result<()> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    let message = format!(
+        "the answer has {bytes} bytes or more; the limit is {limit} (max_message_bytes): ask for {smaller}"
+    );
+    Err(Error::new(Code::OutOfRange, message).because(ErrorReason::AnswerTooLarge))
+}
+
+/// Checks the answers to `queries` queries before they are searched, by what they have for certain:
+/// where nothing keeps hits out, each has k of them, or one for each row.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_expected(
+    queries: usize,
+    params: &RootParams,
+    index: &OpenIndex,
+    limits: &Limits,
+) -> Result<()> {
+    let leaf = &params.leaf;
+    let all = leaf.nprobe >= index.nlist
+        && leaf.filter.is_none()
+        && params.threshold.is_none()
+        && !leaf.allow_partial;
+    if !all {
+        return Ok(());
+    }
+    let hits = leaf.k.min(usize::try_from(index.rows).unwrap_or(usize::MAX));
+    let hit = HIT_BYTES + if params.with_keys { KEY_BYTES } else { 0 };
+    let bytes = queries.saturating_mul(hits).saturating_mul(hit);
+    let smaller = if queries > 1 { SMALLER_BATCH } else { SMALLER_HITS };
+    check(bytes, limits.max_message_bytes, smaller)
+}
+
+/// The fewest bytes that `merged` has in a message.
+pub fn at_least(merged: &Merged) -> usize {
+    let keys = merged.keys.iter().map(|key| KEY_BYTES + key.len());
+    merged.ids.len() * HIT_BYTES + keys.sum::<usize>()
+}
