@@ -6,7 +6,7 @@ use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use serde_json::{Value, json};
 
 use crate::cli::Format;
-use crate::output::{print, thousands};
+use crate::output::{cell, print, thousands};
 use crate::remote::{RemoteArgs, timed};
 
 /// What an operator asks of a server. Where the server has tokens, it takes one of the role admin.
@@ -117,7 +117,7 @@ fn faults_text(how: &str, faults: &Value) -> String {
 
 /// A value as text, without the marks of JSON.
 fn word(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), |text| cell(text).into_owned())
 }
 
 fn number(value: &Value) -> String {
@@ -214,7 +214,7 @@ fn generations_text(found: &Value) -> String {
                 generation["parent"],
                 word(&generation["model"]),
             ),
-            error => format!("generation {}{mark}: {error}\n", generation["number"]),
+            error => format!("generation {}{mark}: {}\n", generation["number"], cell(error)),
         };
     }
     text

@@ -290,7 +290,8 @@ until then, and where the build fails, searchers keep what they have:
 #[derive(Args)]
 #[command(after_help = BUILD_EXAMPLE)]
 pub struct BuildArgs {
-    /// Parts of descriptors, in the order of their rows' ids
+    /// Parts of descriptors, in the order of their rows. Rows without ids of their own get new ones
+    /// at each build, after all that the index ever had: keep keys, or give ids when encoding
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
@@ -309,10 +310,23 @@ pub struct BuildArgs {
     /// (database-side augmentation); 0: leave them as they are [default: 0]
     #[arg(long, value_name = "K")]
     pub dba: Option<usize>,
+    /// What becomes of a row whose key or id an earlier row has
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub on_duplicate: OnDuplicateArg,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// As on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnDuplicateArg {
+    /// It ends the build before anything is written; both rows are named.
+    #[default]
+    Stop,
+    /// It is left out and counted.
+    Reject,
 }
 
 #[derive(Args)]

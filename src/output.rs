@@ -1,21 +1,38 @@
 //! Results on standard output.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use ocelli_proto::role;
 pub use ocelli_text::thousands;
+use ocelli_text::{MAX_CHARS, printable, report};
 use serde::Serialize;
 
 use crate::cli::Format;
 
-/// Prints `report` as one line of JSON, or what `text` says of it.
+/// Prints `result` as one line of JSON, or what `text` says of it.
 pub fn print<T: Serialize>(
     format: Format,
-    report: &T,
+    result: &T,
     text: impl FnOnce(&T) -> String,
 ) -> Result<()> {
-    let line = match format {
-        Format::Json => serde_json::to_string(report).context("cannot write the result as JSON")?,
-        Format::Text => text(report),
-    };
-    role::print(&format!("{}\n", line.trim_end()))
+    match format {
+        Format::Json => {
+            let line = serde_json::to_string(result).context("cannot write the result as JSON")?;
+            role::print(&format!("{line}\n"))
+        }
+        Format::Text => print_text(&text(result)),
+    }
+}
+
+/// Prints lines for people. Paths and names in them do not command the terminal, whoever made them.
+/// What might hold a line break goes through [`cell`] before it becomes part of a line.
+pub fn print_text(text: &str) -> Result<()> {
+    role::print(&format!("{}\n", report(text.trim_end())))
+}
+
+/// A key or a name as part of a line: on that line, and of a length that leaves it readable. JSON holds
+/// it whole.
+pub fn cell(text: &str) -> Cow<'_, str> {
+    printable(text, MAX_CHARS)
 }

@@ -15,9 +15,9 @@ use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
-use ocelli_text::{MAX_CHARS, printable};
 use serde_json::{Value, json};
 
+use crate::output::{cell, print_text};
 use crate::remote::{RemoteArgs, timed};
 
 /// How long it is until a server that is not ready is asked again.
@@ -252,11 +252,10 @@ pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
             }
         }
     })?;
-    let text = match json {
-        true => format!("{}\n", to_json(&response)),
-        false => to_table(&response),
-    };
-    role::print(&text)
+    match json {
+        true => role::print(&format!("{}\n", to_json(&response))),
+        false => print_text(&to_table(&response)),
+    }
 }
 
 /// The request that the flags ask for; reads images and vectors.
@@ -316,8 +315,7 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
 fn to_table(response: &v1::SearchResponse) -> String {
     let mut lines = vec![format!("{:>4}  {:>10}  {:>10}  key", "rank", "score", "id")];
     for (hit, (id, score)) in response.ids.iter().zip(&response.scores).enumerate() {
-        // A key comes from outside: it is one row, and commands no terminal.
-        let key = printable(response.keys.get(hit).map_or("", String::as_str), MAX_CHARS);
+        let key = cell(response.keys.get(hit).map_or("", String::as_str));
         lines.push(format!("{:>4}  {score:>10.6}  {id:>10}  {key}", hit + 1));
     }
     let shards = response.shards.clone().unwrap_or_default();
@@ -334,15 +332,14 @@ fn to_table(response: &v1::SearchResponse) -> String {
         shards.asked
     ));
     if !shards.failed.is_empty() {
-        let failed = shards.failed.join(", ");
-        lines.push(format!("failed shards: {}", printable(&failed, MAX_CHARS)));
+        let failed: Vec<_> = shards.failed.iter().map(|shard| cell(shard)).collect();
+        lines.push(format!("failed shards: {}", failed.join(", ")));
     }
     if response.sizes_differ {
         lines.push("the image was encoded at other sizes than the index".to_owned());
     }
     let times = stages(response).map(|(stage, us)| format!("{stage} {:.2}", us as f64 / 1e3));
     lines.push(format!("ms: {}", times.join(", ")));
-    lines.push(String::new());
     lines.join("\n")
 }
 

@@ -16,7 +16,7 @@ use crate::cli_settings::{NetworkArgs, RunArgs, over};
 use crate::config::{Config, DEFAULT_TOML};
 use crate::device::Device;
 use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
-use crate::photos::{Input, ParquetColumns};
+use crate::photos::{Input, Names, ParquetColumns, Photos, Selection};
 use crate::service;
 use crate::tools_cli::{self, CompareArgs, MeasureArgs};
 use crate::weights_cli::{self, WeightsCommand};
@@ -88,10 +88,12 @@ A list file has one image a line: a path, or a JSON object
 of which only the path is required:
   path  relative to the list file's folder, or absolute
   key   the image's name in the index, once in a list [default: the path]
-  id    a whole number below 2^63, on every line or on none
+  id    a whole number below 2^63, once in a list, on every line or on none
   box   the part to encode, in pixels as stored (before EXIF rotation),
         x to the right, y down; the image is resized first, then cut
-Empty lines are skipped; any other key is an error that names the line.
+Empty lines are skipped. A line that will not do (any other key, a key that
+occurs twice or is longer than 16 KiB, no id where others have one) is rejected
+with its number; --strict ends the job there.
 
 Every setting can also stand in a configuration file or in the environment
 (OCELLI_ENCODER_WEIGHTS=...); `ocelli-encoder config` prints all of them.
@@ -104,6 +106,8 @@ struct EncodeArgs {
     input: InputArgs,
     #[command(flatten)]
     columns: ColumnArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -187,6 +191,22 @@ struct ColumnArgs {
     id_column: Option<String>,
 }
 
+/// What is taken of an input.
+#[derive(Args)]
+struct SelectionArgs {
+    /// Take only what matches, by key: `*.jpg`, `paris/*` (a * stands for / too). May be repeated.
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["parquet", "regions"])]
+    include: Vec<String>,
+    /// Leave out what matches, by key; counted, not rejected. May be repeated [default: *.json and
+    /// *.txt, unless --include or --exclude is given]
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["parquet", "regions"])]
+    exclude: Vec<String>,
+    /// End the job where a key or an id occurs twice, is null or too long, or a line of the list is
+    /// wrong. Without it such an item is rejected and the others are encoded.
+    #[arg(long, conflicts_with = "regions")]
+    strict: bool,
+}
+
 const SERVE_HELP: &str = "\
 Example:
   ocelli-encoder serve --weights resnet50.safetensors --sizes 800 \\
@@ -259,6 +279,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
     let EncodeArgs {
         input,
         columns,
+        selection,
         network,
         run,
         out,
@@ -305,28 +326,24 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
         model: model.as_ref(),
     };
     let output = Output { part: out, kind, dtype, rejected };
+    let SelectionArgs { include, exclude, strict } = selection;
+    let selection = Selection { names: Names::new(&include, &exclude)?, strict };
+    let run = |input: Input| run_network(&input, &selection, &config, device, &output, &options);
     let summary = match input {
         InputArgs { regions: Some(regions), .. } => {
             encode_regions(&regions, config.open_whitening()?.as_ref(), &output, model.as_ref())?
         }
-        InputArgs { photos: Some(dir), .. } => {
-            let input =
-                if follow_links { Input::LinkedDirectory(dir) } else { Input::Directory(dir) };
-            run_network(&input, &config, device, &output, &options)?
-        }
-        InputArgs { list: Some(list), .. } => {
-            run_network(&Input::List(list), &config, device, &output, &options)?
-        }
-        InputArgs { tar: Some(tar), .. } => {
-            run_network(&Input::Tar(tar), &config, device, &output, &options)?
-        }
+        InputArgs { photos: Some(dir), .. } if follow_links => run(Input::LinkedDirectory(dir))?,
+        InputArgs { photos: Some(dir), .. } => run(Input::Directory(dir))?,
+        InputArgs { list: Some(list), .. } => run(Input::List(list))?,
+        InputArgs { tar: Some(tar), .. } => run(Input::Tar(tar))?,
         InputArgs { parquet: Some(path), .. } => {
             let columns = ParquetColumns {
                 image: columns.image_column,
                 key: columns.key_column,
                 id: columns.id_column,
             };
-            run_network(&Input::Parquet { path, columns }, &config, device, &output, &options)?
+            run(Input::Parquet { path, columns })?
         }
         // The argument parser demands one of them.
         InputArgs { .. } => {
@@ -334,13 +351,14 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
         }
     };
     print(&match format {
-        Format::Text => format!("{summary}\n"),
+        Format::Text => format!("{}\n", ocelli_text::report(&summary.to_string())),
         Format::Json => format!("{}\n", serde_json::to_string(&summary)?),
     })
 }
 
 fn run_network(
     input: &Input,
+    selection: &Selection,
     config: &Config,
     device: Device,
     output: &Output,
@@ -364,7 +382,9 @@ fn run_network(
         batch = options.batch,
         "network ready"
     );
-    Ok(encode(input, &pipeline, &config.view_options(), output, options)?)
+    // Before the output is created, which may lie in the directory that is walked.
+    let photos = Photos::select(input, selection)?;
+    Ok(encode(photos, &pipeline, &config.view_options(), output, options)?)
 }
 
 fn run_serve(args: ServeArgs) -> Result<()> {

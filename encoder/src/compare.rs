@@ -81,11 +81,15 @@ pub fn compare(a: &Path, b: &Path) -> Result<Compared> {
     for image in 0..a.images() {
         let keys = [a.key(image)?, b.key(image)?];
         if keys[0] != keys[1] {
+            let keys = keys.map(|key| ocelli_text::quoted(&key));
             return differ(&format!("key of image {image}"), keys);
         }
         let rows = [a.rows_of(image), b.rows_of(image)];
         if rows[0] != rows[1] {
-            return differ(&format!("rows of {}", keys[0]), rows.map(|rows| format!("{rows:?}")));
+            return differ(
+                &format!("rows of {}", ocelli_text::quoted(&keys[0])),
+                rows.map(|rows| format!("{rows:?}")),
+            );
         }
         let [of_a, of_b] = rows;
         match a.kind() {

@@ -3,7 +3,7 @@
 //! torchvision's file names carry the first eight hexadecimal digits of the content's SHA-256, and
 //! `torch.hub` checks them; so does this. A download that was cut off goes on where it ended.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -126,6 +126,15 @@ fn download(url: &str, partial: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
         .append(true)
         .open(partial)
         .map_err(Error::io(partial, "create"))?;
+    // Two that append to one file would make neither's. It is locked until it is closed; on a file system
+    // without locks the digits tell.
+    let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    if is_taken || !partial.exists() {
+        return Err(fail(format!(
+            "another process fetches it into {}; try again when that has ended",
+            partial.display()
+        )));
+    }
     let present = file.seek(SeekFrom::End(0)).map_err(Error::io(partial, "read"))?;
     let agent = ureq::Agent::config_builder()
         .timeout_connect(Some(TIMEOUT))

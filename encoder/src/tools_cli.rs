@@ -89,7 +89,7 @@ pub(crate) fn run_measure(args: MeasureArgs) -> Result<()> {
 pub(crate) fn run_compare(args: &CompareArgs) -> Result<()> {
     let compared = compare(&args.a, &args.b)?;
     print(&match args.format {
-        Format::Text => format!("{compared}\n"),
+        Format::Text => format!("{}\n", ocelli_text::report(&compared.to_string())),
         Format::Json => format!("{}\n", serde_json::to_string(&compared)?),
     })
 }

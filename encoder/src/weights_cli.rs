@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use ocelli_proto::role::print;
+use ocelli_text::{MAX_CHARS, printable};
 
 use crate::convert::ConvertOptions;
 use crate::fetch::{Published, TORCHVISION, fetch};
@@ -184,6 +185,7 @@ fn show(report: &ImportReport, out: &std::path::Path, format: ReportFormat) -> R
                 report.dim
             );
             for (key, value) in &report.metadata {
+                let [key, value] = [key, value].map(|text| printable(text, MAX_CHARS));
                 text += &format!("  {key} = {value}\n");
             }
             if !report.left_out.is_empty() {
@@ -196,7 +198,7 @@ fn show(report: &ImportReport, out: &std::path::Path, format: ReportFormat) -> R
             for note in &report.notes {
                 text += &format!("note: {note}\n");
             }
-            text
+            ocelli_text::report(&text)
         }
     })
 }

@@ -13,10 +13,12 @@ pub struct Rejected<'a> {
     /// Its key, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
-    /// The file that it stands in.
-    pub file: &'a str,
-    /// Its row there, from 0.
-    pub row: u64,
+    /// The file that it stands in, if the key does not say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<&'a str>,
+    /// Its row or member there, from 0; its line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
     /// Why it was left out.
     pub reason: &'a str,
 }
@@ -51,9 +53,8 @@ impl RejectedWriter {
     /// [`Error::Io`].
     pub fn push(&mut self, line: &Rejected<'_>) -> Result<()> {
         self.count += 1;
-        let mut line = serde_json::to_vec(line).map_err(|e| {
-            Error::invalid(format!("{} row {}: cannot be JSON: {e}", line.file, line.row))
-        })?;
+        let mut line = serde_json::to_vec(line)
+            .map_err(|e| Error::invalid(format!("{}: cannot be JSON: {e}", line.reason)))?;
         line.push(b'\n');
         self.file.append(&line)
     }
@@ -83,8 +84,12 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let path = RejectedWriter::path_for(&tmp.path().join("a.part"));
         let mut list = RejectedWriter::create(&path).unwrap();
-        let line =
-            Rejected { key: None, file: "a \"b\".parquet", row: 7, reason: "its id is null" };
+        let line = Rejected {
+            key: None,
+            file: Some("a \"b\".parquet"),
+            row: Some(7),
+            reason: "its id is null",
+        };
         list.push(&line).unwrap();
         list.push(&Rejected { key: Some("x\ny"), ..line }).unwrap();
         assert_eq!(list.count(), 2);

@@ -14,7 +14,7 @@ use std::path::Path;
 use ocelli_index::{
     DescriptorSpec, Dtype, Part, PartKind, PartWriter, SearchParams, Snapshot, Whitening, simd,
 };
-use ocelli_indexer::{BuildOptions, TrainOptions, build, silent, train};
+use ocelli_indexer::{BuildOptions, OnDuplicate, TrainOptions, build, silent, train};
 use ocelli_vector::{dense, l2_normalize};
 use serde_json::json;
 
@@ -145,7 +145,8 @@ fn main() -> Result<()> {
             if index.exists() {
                 fs::remove_dir_all(&index)?;
             }
-            let options = BuildOptions { shards: 1, threads: 0, dba: 0 };
+            let options =
+                BuildOptions { shards: 1, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
             build(&base_rows, &model, &index, &options, &silent)?;
             let snapshot = Snapshot::open(&index, None)?;
             let params = SearchParams { k: K, nprobe: NLIST, ..SearchParams::default() };

@@ -9,6 +9,7 @@ use ocelli_index::{
     CodeForm, CodeRows, Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher,
     IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
 };
+use ocelli_text::quoted;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -29,6 +30,18 @@ pub struct BuildOptions {
     pub threads: usize,
     /// Nearest rows by which each descriptor is augmented before it is coded (DBA); 0: none.
     pub dba: usize,
+    /// What becomes of a row whose key or id another row has.
+    pub on_duplicate: OnDuplicate,
+}
+
+/// What becomes of a row whose key or id an earlier row has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDuplicate {
+    /// It stops the build before anything is written.
+    #[default]
+    Stop,
+    /// It is left out: the first row of a key or an id has it.
+    Reject,
 }
 
 /// What was built, for people.
@@ -40,6 +53,15 @@ pub struct BuildReport {
     pub generation: u64,
     /// Images.
     pub rows: u64,
+    /// Smallest and largest id. Where the parts bring none, the build gives them: new ones each time.
+    pub ids: (u64, u64),
+    /// Whether all of the ids were given by this build.
+    pub ids_given: bool,
+    /// Rows that were left out, since an earlier one has their key or id.
+    pub rejected: u64,
+    /// The first of them, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected_first: Vec<String>,
     /// Shards.
     pub shards: usize,
     /// Bytes of all shards, everything counted: codes, ids, keys, tables, padding.
@@ -62,14 +84,16 @@ pub struct BuildReport {
 /// It replaces what the index held; earlier generations stay on disk.
 ///
 /// Rows are numbered in the order of `parts` and split into contiguous ranges, one per shard. Ids are
-/// those of the parts, or the parent generation's next id + row number. Equal parts, model, parent
+/// those of the parts, or the parent generation's next id + row number: building the same parts again
+/// gives such rows new ids. Equal parts, model, parent
 /// and options give equal bytes whatever the number of threads. Until the last step, and where any
 /// step fails, the current generation stays what it was; shards left by a stopped build are written
 /// over by the next or lie unused.
 ///
 /// # Errors
 /// Region parts, parts of another descriptor spec than the model's, codes that are to be augmented, no rows, fewer rows than
-/// shards, ids and keys that are there twice.
+/// shards; ids and keys that are there twice, unless such rows are to be left out, which does not go
+/// together with augmentation.
 pub fn build(
     parts: &[Part],
     model: &Model,
@@ -82,6 +106,11 @@ pub fn build(
         return build_with(parts, model, dir, options, None, progress);
     }
     check_input(parts, model, options)?;
+    if options.on_duplicate != OnDuplicate::Stop {
+        return Err(Error::Invalid(
+            "database-side augmentation needs rows of which none is left out".to_owned(),
+        ));
+    }
     if let Some(part) = parts.iter().find(|part| part.code_form().is_some()) {
         return Err(Error::Invalid(format!(
             "{}: codes; database-side augmentation needs descriptors",
@@ -109,11 +138,11 @@ pub(crate) fn build_with(
     let index = IndexDir::create(dir)?;
     let parent = index.current()?;
     let first_id = parent.as_ref().map_or(0, |g| g.next_id);
-    let rows_meta = RowsMeta::read(parts, first_id)?;
+    let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate)?;
     let model_path = index.put_model(model)?;
 
     let dba = neighbours.map(Neighbours::record);
-    let plan = plan_hash(parts, model, options, dba, first_id);
+    let plan = plan_hash(parts, model, options, dba, &rows_meta);
     let pool = pool(options.threads)?;
     let encoder = RowEncoder {
         parts,
@@ -145,10 +174,17 @@ pub(crate) fn build_with(
         dba,
     )?;
     let model_bytes = model_path.metadata().map_err(Error::io("read", &model_path))?.len();
+    let left_out = rows_meta.left_out.len();
+    let rows = rows - left_out;
+    let kept = || rows_meta.kept().map(|row| rows_meta.ids[row]);
     Ok(BuildReport {
         index: dir.to_owned(),
         generation: generation.number,
         rows: rows as u64,
+        ids: (kept().min().unwrap_or(0), kept().max().unwrap_or(0)),
+        ids_given: rows_meta.ids_given,
+        rejected: left_out as u64,
+        rejected_first: rows_meta.reasons.clone(),
         shards: generation.shards.len(),
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,
@@ -218,16 +254,29 @@ fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
 struct RowsMeta {
     ids: Vec<u64>,
     keys: Vec<String>,
+    /// Rows whose key or id an earlier row has, ascending.
+    left_out: Vec<usize>,
+    /// Why, for the first few of them.
+    reasons: Vec<String>,
+    /// Whether no part brought ids.
+    ids_given: bool,
+    first_id: u64,
     /// Smallest id never given out, after this build.
     next_id: u64,
 }
 
+/// Rows left out whose reasons are told.
+const TOLD: usize = 3;
+
 impl RowsMeta {
-    fn read(parts: &[Part], first_id: u64) -> Result<Self> {
+    fn read(parts: &[Part], first_id: u64, on_duplicate: OnDuplicate) -> Result<Self> {
         let (mut ids, mut keys) = (Vec::new(), Vec::new());
+        let mut ids_given = true;
         for part in parts {
             for image in 0..part.images() {
-                ids.push(part.id(image)?.unwrap_or(first_id + ids.len() as u64));
+                let own = part.id(image)?;
+                ids_given &= own.is_none();
+                ids.push(own.unwrap_or(first_id + ids.len() as u64));
             }
             keys.extend(part.keys()?);
         }
@@ -242,23 +291,45 @@ impl RowsMeta {
             }
             format!("row {row}")
         };
-        let twice = |what: String, first: usize, second: usize| {
-            Error::Invalid(format!("{what} is there twice: {} and {}", place(first), place(second)))
-        };
-        let mut seen_keys = HashMap::with_capacity(keys.len());
-        for (row, key) in keys.iter().enumerate().filter(|(_, key)| !key.is_empty()) {
-            if let Some(first) = seen_keys.insert(key.as_str(), row) {
-                return Err(twice(format!("key {key:?}"), first, row));
+        let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
+        let mut seen_keys: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
+        let mut seen_ids: HashMap<u64, usize> = HashMap::with_capacity(ids.len());
+        for (row, (key, &id)) in keys.iter().zip(&ids).enumerate() {
+            let by_key = (!key.is_empty()).then(|| seen_keys.get(key.as_str())).flatten();
+            let twice = match (by_key, seen_ids.get(&id)) {
+                (Some(&first), _) => Some((format!("key {}", quoted(key)), first)),
+                (None, Some(&first)) => Some((format!("id {id}"), first)),
+                (None, None) => None,
+            };
+            let Some((what, first)) = twice else {
+                if !key.is_empty() {
+                    seen_keys.insert(key, row);
+                }
+                seen_ids.insert(id, row);
+                continue;
+            };
+            let reason = format!("{what} is there twice: {} and {}", place(first), place(row));
+            match on_duplicate {
+                OnDuplicate::Stop => {
+                    let hint = "--on-duplicate reject leaves the second one out";
+                    return Err(Error::Invalid(format!("{reason}; {hint}")));
+                }
+                OnDuplicate::Reject if reasons.len() < TOLD => reasons.push(reason),
+                OnDuplicate::Reject => {}
             }
-        }
-        let mut seen_ids = HashMap::with_capacity(ids.len());
-        for (row, &id) in ids.iter().enumerate() {
-            if let Some(first) = seen_ids.insert(id, row) {
-                return Err(twice(format!("id {id}"), first, row));
-            }
+            left_out.push(row);
         }
         let next_id = ids.iter().map(|id| id + 1).max().unwrap_or(0).max(first_id);
-        Ok(Self { ids, keys, next_id })
+        Ok(Self { ids, keys, left_out, reasons, ids_given, first_id, next_id })
+    }
+
+    fn is_left_out(&self, row: usize) -> bool {
+        self.left_out.binary_search(&row).is_ok()
+    }
+
+    /// The rows that are not left out.
+    fn kept(&self) -> impl Iterator<Item = usize> {
+        (0..self.ids.len()).filter(|&row| !self.is_left_out(row))
     }
 }
 
@@ -269,15 +340,19 @@ fn plan_hash(
     model: &Model,
     options: &BuildOptions,
     dba: Option<Dba>,
-    first_id: u64,
+    rows_meta: &RowsMeta,
 ) -> Hash {
     let mut hasher = Hasher::new();
     let head = format!(
-        "ocelli build 1\nmodel {}\nshards {}\nfirst id {first_id}\n",
+        "ocelli build 1\nmodel {}\nshards {}\nfirst id {}\n",
         model.hash(),
-        options.shards
+        options.shards,
+        rows_meta.first_id
     );
     hasher.update(head.as_bytes());
+    if !rows_meta.left_out.is_empty() {
+        hasher.update(format!("left out {:?}\n", rows_meta.left_out).as_bytes());
+    }
     if let Some(refinement) = model.refinement() {
         hasher.update(format!("refinement {}\n", refinement.hash()).as_bytes());
     }
@@ -355,11 +430,15 @@ impl<'a> RowEncoder<'a> {
         let CodeRows { lists, codes, fine } = part.read_codes(block)?;
         for (i, (&list, code)) in lists.iter().zip(codes.chunks(p.m)).enumerate() {
             let row = first + i;
+            if self.rows_meta.is_left_out(row) {
+                continue;
+            }
             let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
             if list as usize >= p.nlist || code.iter().any(|&c| usize::from(c) >= p.ksub) {
                 return Err(Error::Invalid(format!(
-                    "{}: {key:?} (id {id}): list {list}, code {code:?}; the model has {} lists and {} codewords",
+                    "{}: {} (id {id}): list {list}, code {code:?}; the model has {} lists and {} codewords",
                     part.path().display(),
+                    quoted(key),
                     p.nlist,
                     p.ksub
                 )));
@@ -388,7 +467,7 @@ impl<'a> RowEncoder<'a> {
                 for (row, ((z, &list), code)) in (first + task * TASK_ROWS..).zip(rows) {
                     refinement.encode(simd, self.model, z, list, code, &mut fine).map_err(|e| {
                         let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
-                        Error::Invalid(format!("{key:?} (id {id}): {e}"))
+                        Error::Invalid(format!("{} (id {id}): {e}", quoted(key)))
                     })?;
                 }
                 Ok((out, fine))
@@ -401,7 +480,9 @@ impl<'a> RowEncoder<'a> {
             {
                 let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
                 let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
-                builder.push_refined(id, key, list, code, fine)?;
+                if !self.rows_meta.is_left_out(row) {
+                    builder.push_refined(id, key, list, code, fine)?;
+                }
                 row += 1;
             }
         }

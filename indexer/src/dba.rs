@@ -16,7 +16,7 @@ use ocelli_vector::dense::{dots_of, l2_sqs_of};
 use ocelli_vector::norm_sq;
 use rayon::prelude::*;
 
-use crate::build::{BuildOptions, build_with};
+use crate::build::{BuildOptions, OnDuplicate, build_with};
 use crate::sample::BLOCK_ROWS;
 use crate::{Error, Progress, ProgressFn, Result};
 
@@ -102,7 +102,7 @@ impl Neighbours {
         };
         remove()?;
         // In one shard a row's ordinal is its number.
-        let options = BuildOptions { shards: 1, threads, dba: 0 };
+        let options = BuildOptions { shards: 1, threads, dba: 0, on_duplicate: OnDuplicate::Stop };
         build_with(parts, model, &dir, &options, None, progress)?;
         let snapshot = Snapshot::open(&dir, None)?;
         let refine = if snapshot.refinement().is_some() { 4 * (k + 1) } else { 0 };

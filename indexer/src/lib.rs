@@ -22,7 +22,7 @@ mod sample;
 mod train;
 mod whiten;
 
-pub use build::{BuildOptions, BuildReport, build};
+pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
 pub use dba::EXACT_ROWS;
 pub use error::{Error, Result};
 pub use progress::{Progress, ProgressFn, silent};

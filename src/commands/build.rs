@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use ocelli_index::Model;
-use ocelli_indexer::{BuildOptions, BuildReport, build};
+use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
 use super::{configure, open_parts};
-use crate::cli::BuildArgs;
+use crate::cli::{BuildArgs, OnDuplicateArg};
 use crate::output::{print, thousands};
 use crate::progress::Bars;
 
@@ -16,6 +16,10 @@ pub fn run(args: BuildArgs) -> Result<()> {
         shards: args.shards.unwrap_or(config.shards),
         threads: args.threads.unwrap_or(config.threads),
         dba: args.dba.unwrap_or(config.dba),
+        on_duplicate: match args.on_duplicate {
+            OnDuplicateArg::Stop => OnDuplicate::Stop,
+            OnDuplicateArg::Reject => OnDuplicate::Reject,
+        },
     };
     let parts = open_parts(&args.parts)?;
     let model = Model::open(&args.model)?;
@@ -34,14 +38,26 @@ fn text(r: &BuildReport) -> String {
         ),
         None => String::new(),
     };
+    let rejected = match r.rejected {
+        0 => String::new(),
+        n => format!(
+            "\n{} rows were left out, the first: {}",
+            thousands(n),
+            r.rejected_first.join("; ")
+        ),
+    };
     format!(
         "{}: generation {} of {} images in {} shards, in {:.1} s\n\
-         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it{augmented}",
+         ids {} to {}{}\n\
+         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it{augmented}{rejected}",
         r.index.display(),
         r.generation,
         thousands(r.rows),
         r.shards,
         r.seconds,
+        r.ids.0,
+        r.ids.1,
+        if r.ids_given { ", given by this build: another build gives others" } else { "" },
         thousands(r.bytes),
         r.bytes_per_image,
         r.code_bytes,

@@ -10,7 +10,7 @@ use ocelli_indexer::evaluate::{
 
 use super::open_parts;
 use crate::cli::{MapArgs, Protocol, QueriesArgs, TieArg};
-use crate::output::{print, thousands};
+use crate::output::{cell, print, thousands};
 use crate::progress::Bars;
 
 /// Names that the text lists before it counts the others; JSON has them all.
@@ -65,7 +65,8 @@ fn text(report: &MapReport, per_query: bool) -> String {
     );
     if !report.without_positives.is_empty() {
         let all = &report.without_positives;
-        let shown = all.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let shown =
+            all.iter().take(NAMES_SHOWN).map(|name| cell(name)).collect::<Vec<_>>().join(", ");
         let more = match all.len().saturating_sub(NAMES_SHOWN) {
             0 => String::new(),
             more => format!(" and {} more", thousands(more as u64)),
@@ -96,7 +97,9 @@ fn text(report: &MapReport, per_query: bool) -> String {
         for query in &report.queries {
             text += &format!(
                 "{:.4}  {} ({} positives)\n",
-                query.average_precision, query.name, query.positives
+                query.average_precision,
+                cell(&query.name),
+                query.positives
             );
         }
     }

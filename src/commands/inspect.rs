@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::InspectArgs;
-use crate::output::{print, thousands};
+use crate::output::{cell, print, thousands};
 
 /// What was found, and whether it was proven.
 #[derive(Serialize)]
@@ -82,7 +82,7 @@ fn index(found: &Inspection) -> String {
     for shard in &current.shards {
         text += &format!(
             "shard {}: {} rows, {} bytes\n",
-            shard.name,
+            cell(&shard.name),
             thousands(shard.rows),
             thousands(shard.bytes)
         );

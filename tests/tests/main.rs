@@ -4,7 +4,9 @@
 mod authority;
 mod bad_input;
 mod collection;
+
 mod encoder;
+mod items;
 mod killed;
 mod path;
 mod rooms;

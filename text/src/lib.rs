@@ -51,6 +51,14 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
+/// A report of several lines, whole, with nothing in it that commands a terminal. Only its line breaks
+/// stay: what stands in a line and may hold one goes through [`printable`] before.
+#[must_use]
+pub fn report(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(|line| printable(line, usize::MAX)).collect();
+    lines.join("\n")
+}
+
 /// `1234567` as `1,234,567`, for people.
 #[must_use]
 pub fn thousands(number: u64) -> String {
@@ -168,5 +176,12 @@ mod tests {
         for (number, text) in cases {
             assert_eq!(thousands(number), text);
         }
+    }
+
+    #[test]
+    fn reports_keep_their_lines() {
+        let long = "x".repeat(1000);
+        let text = format!("a\x1b[31m\r\tb\n\n{long}\n");
+        assert_eq!(report(&text), format!("a\\u{{1b}}[31m\\r\\tb\n\n{long}\n"));
     }
 }

@@ -7,9 +7,11 @@ use image::codecs::gif::GifEncoder;
 use image::{DynamicImage, Frame, ImageBuffer, ImageFormat, Rgb, RgbImage, RgbaImage};
 use ocelli_index::{Part, ResizeFilter};
 
+use super::tests::encode;
 use super::*;
 use crate::network::seeded::{self, SeededArch};
 use crate::network::{Network, NetworkOptions};
+use crate::photos::Input;
 use crate::pipeline::PipelineOptions;
 use crate::views::tests::bomb;
 

@@ -9,7 +9,6 @@ mod ordered;
 mod plan;
 mod progress;
 mod regions;
-mod rejected;
 mod sink;
 mod summary;
 mod work;
@@ -22,17 +21,18 @@ mod parquet;
 mod tests;
 
 use std::cell::Cell;
-use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ocelli_index::{CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartKind};
+use ocelli_index::{
+    CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartKind, RejectedWriter,
+};
 
 use crate::error::{Error, Result};
 use crate::network::set_torch_threads;
-use crate::photos::{Input, Photo, Photos};
+use crate::photos::{Photo, Photos};
 use crate::pipeline::{Pipeline, Wanted};
 use crate::views::{Resizer, ViewOptions};
 use plan::{Description, Plan};
@@ -66,9 +66,7 @@ impl Output {
     /// `<part>.rejected.jsonl`.
     #[must_use]
     pub fn rejected_beside(part: &Path) -> PathBuf {
-        let mut name: OsString = part.as_os_str().to_owned();
-        name.push(".rejected.jsonl");
-        name.into()
+        RejectedWriter::path_for(part)
     }
 }
 
@@ -85,13 +83,13 @@ pub struct JobOptions<'m> {
     pub model: Option<&'m Model>,
 }
 
-/// Encodes every image of `input` under `pipeline`'s spec.
+/// Encodes every image of `photos` under `pipeline`'s spec.
 ///
 /// # Errors
 /// A broken input, an unwritable output, a failing libtorch, a panic; a model of another spec; a folder of
 /// another job; `Invalid` if there is no image or all were rejected. Nothing is written then.
 pub fn encode(
-    input: &Input,
+    photos: Photos,
     pipeline: &Pipeline,
     view_options: &ViewOptions,
     output: &Output,
@@ -99,8 +97,7 @@ pub fn encode(
 ) -> Result<JobSummary> {
     let started = Instant::now();
     let device = pipeline.network().device();
-    // Before the output is created, which may lie in the directory that is walked.
-    let photos = Photos::find(input)?;
+    let skipped = photos.skipped();
     let total = photos.count();
     let form = code_form(pipeline.spec(), output.kind, options.model)?;
     let plan = match options.parts {
@@ -150,7 +147,8 @@ pub fn encode(
         |encoded| sink.push(encoded),
     )?;
     let summary = sink.finish(kept.into_inner(), started.elapsed())?;
-    Ok(JobSummary { device: Some(device.to_string()), ..summary })
+    let skipped = skipped.load(Ordering::Relaxed);
+    Ok(JobSummary { device: Some(device.to_string()), skipped, ..summary })
 }
 
 /// Hands out the images of the parts that are to be made, in runs that lie inside one part each.

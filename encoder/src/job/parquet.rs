@@ -4,10 +4,10 @@ use std::fs;
 
 use ocelli_index::Part;
 
-use super::tests::{files, output, parts_of, pipeline, setup, view_options, workers_of};
+use super::tests::{encode, files, output, parts_of, pipeline, setup, view_options, workers_of};
 use super::*;
-use crate::photos::ParquetColumns;
 use crate::photos::parquet_tests::{self, Values};
+use crate::photos::{Input, ParquetColumns};
 
 /// From the bytes in Parquet files the vectors are those of the files; a part that is gone is made again with
 /// the same bytes, and what is rejected is named by file and row.
@@ -58,7 +58,7 @@ fn parquet_files_are_encoded_in_parts() {
     }
     let rejected = String::from_utf8(whole["00000003.part.rejected.jsonl"].clone()).unwrap();
     assert!(rejected.contains("\"key\":\"05-cut.png\""), "{rejected}");
-    assert!(rejected.contains("b.parquet row 13: truncated PNG"), "{rejected}");
+    assert!(rejected.contains("b.parquet\",\"row\":13,\"reason\":\"truncated PNG"), "{rejected}");
 
     fs::remove_file(folder.join("parts/00000001.part")).unwrap();
     assert_eq!(run(&input, "parts", &options).parts, 1);

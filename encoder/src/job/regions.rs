@@ -64,7 +64,7 @@ pub fn encode_regions(
             }
         };
         let (key, id) = (part.key(image)?, part.id(image)?);
-        let image = Encoded { key, id, attributes: part.attributes(image)?, made };
+        let image = Encoded { key, id, attributes: part.attributes(image)?, origin: None, made };
         sink.push(EncodedRun { first: 0, images: vec![image], times })?;
     }
     sink.finish(0, started.elapsed())

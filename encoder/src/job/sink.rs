@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use ocelli_index::{CodeForm, DescriptorSpec, PartImage, PartKind, PartRow, PartWriter};
+use ocelli_index::{
+    CodeForm, DescriptorSpec, ErrorCode, PartImage, PartKind, PartRow, PartWriter, Rejected,
+    RejectedWriter,
+};
 
 use super::plan::Plan;
 use super::progress::Progress;
-use super::rejected::RejectedWriter;
 use super::work::{Encoded, EncodedRun, Made, timed};
 use super::{JobSummary, Output};
 use crate::error::{Error, Result};
@@ -96,27 +98,45 @@ impl<'a> Sink<'a> {
             self.begin(number)?;
         }
         for image in run.images {
-            self.progress.step(image.made.is_err());
-            let Some((_, open)) = &mut self.open else { continue };
-            let Encoded { key, id, attributes, made } = image;
-            match made {
-                Err(reason) => {
-                    if self.first_rejected.len() < KEPT {
-                        self.first_rejected.push(format!("{key}: {reason}"));
-                    }
-                    open.rejected.push(&key, &reason)?;
-                }
-                Ok(made) => {
-                    let image = PartImage { key: &key, id, attributes: attributes.as_ref() };
-                    let row = match &made {
-                        Made::Vectors(rows) => PartRow::Vectors(rows),
-                        Made::Code { list, code, fine } => {
-                            PartRow::Code { list: *list, code, fine }
-                        }
-                    };
-                    open.part.push_image(&image, row)?;
+            self.push_image(image)?;
+        }
+        Ok(())
+    }
+
+    fn push_image(&mut self, image: Encoded) -> Result<()> {
+        let Some((_, open)) = &mut self.open else { return Ok(()) };
+        let Encoded { key, id, attributes, origin, made } = image;
+        let pushed = match made {
+            Err(reason) => Err(reason),
+            Ok(made) => {
+                let image = PartImage { key: &key, id, attributes: attributes.as_ref() };
+                let row = match &made {
+                    Made::Vectors(rows) => PartRow::Vectors(rows),
+                    Made::Code { list, code, fine } => PartRow::Code { list: *list, code, fine },
+                };
+                match open.part.push_image(&image, row) {
+                    Ok(()) => Ok(()),
+                    // Of this image alone: nothing of it was written.
+                    Err(e) if e.code() == ErrorCode::InvalidArgument => Err(e.to_string()),
+                    Err(e) => return Err(e.into()),
                 }
             }
+        };
+        self.progress.step(pushed.is_err());
+        if let Err(reason) = pushed {
+            if self.first_rejected.len() < KEPT {
+                let place = origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
+                let key = ocelli_text::printable(&key, ocelli_text::MAX_CHARS);
+                self.first_rejected.push(format!("{key}{place}: {reason}").trim_start().to_owned());
+            }
+            // A key of any length may be what was wrong; the place is enough to find it.
+            let fits = !key.is_empty() && ocelli_index::keys::check(&key).is_ok();
+            open.rejected.push(&Rejected {
+                key: fits.then_some(&key),
+                file: origin.as_ref().map(|origin| origin.file.as_str()),
+                row: origin.as_ref().map(|origin| origin.row),
+                reason: &reason,
+            })?;
         }
         Ok(())
     }
@@ -131,7 +151,7 @@ impl<'a> Sink<'a> {
             return Err(Error::invalid(self.nothing()));
         }
         if images == 0 {
-            return rejected.finish();
+            return Ok(rejected.finish()?);
         }
         // Both are on disk before either has its name: a disk that is full leaves nothing behind.
         let part = part.seal()?;

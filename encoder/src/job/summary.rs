@@ -58,6 +58,8 @@ pub struct JobSummary {
     pub bytes: u64,
     /// Images that were rejected.
     pub rejected: u64,
+    /// Items of the input that were left out by their names.
+    pub skipped: u64,
     /// The list of them with reasons; in a folder each part has its own.
     pub rejected_path: PathBuf,
     /// Wall time in seconds.
@@ -97,6 +99,7 @@ impl JobSummary {
             rows: 0,
             bytes: 0,
             rejected: 0,
+            skipped: 0,
             rejected_path: output.rejected.clone(),
             seconds: 0.0,
             images_per_s: 0.0,
@@ -124,6 +127,9 @@ impl fmt::Display for JobSummary {
             thousands(self.rejected),
             self.rejected_path.display()
         )?;
+        if self.skipped > 0 {
+            writeln!(f, "{} left out by their names", thousands(self.skipped))?;
+        }
         if self.parts + self.parts_kept > 1 {
             let (parts, kept) = (thousands(self.parts), thousands(self.parts_kept));
             writeln!(f, "{parts} parts written, {kept} were there")?;

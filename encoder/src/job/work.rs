@@ -5,7 +5,7 @@ use ocelli_index::{Attributes, Encoded as Codes, Encoder, EncoderScratch, Hash, 
 
 use super::StageSeconds;
 use crate::error::{Error, Result};
-use crate::photos::Photo;
+use crate::photos::{Origin, Photo};
 use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
 use crate::views::{PixelBox, Resizer, ViewOptions, decode, views};
 
@@ -27,6 +27,8 @@ pub(super) struct Encoded {
     pub(super) key: String,
     pub(super) id: Option<u64>,
     pub(super) attributes: Option<Attributes>,
+    /// Where it stands in the input, if its key does not say so.
+    pub(super) origin: Option<Origin>,
     /// The reason where there is nothing.
     pub(super) made: std::result::Result<Made, String>,
 }
@@ -113,11 +115,7 @@ impl Worker<'_> {
                     (Some(attributes), made)
                 }
             };
-            let made = made.map_err(|reason| match origin {
-                Some(origin) => format!("{origin}: {reason}"),
-                None => reason,
-            });
-            images.push(Encoded { key, id, attributes, made });
+            images.push(Encoded { key, id, attributes, origin, made });
         }
         Ok(EncodedRun { first: run.first, images, times })
     }

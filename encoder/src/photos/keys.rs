@@ -1,24 +1,44 @@
-//! Keys: made from paths, and each seen once.
+//! Keys: made from paths, and each taken once.
 
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
+use ocelli_index::keys;
 use sha2::{Digest, Sha256};
 
-/// The keys seen so far, 16 bytes each whatever their length.
-#[derive(Debug, Default)]
-pub(super) struct SeenKeys {
-    // Half a SHA-256: two of 2^32 keys collide with a probability below 2^-64.
-    hashes: HashSet<[u8; 16]>,
+/// Half a SHA-256 stands for a key: two of 2³² keys have the same with a probability below 2⁻⁶⁴. The
+/// later one of such a pair would be rejected, by name, as if it were the same key.
+pub(super) type KeyHash = [u8; 16];
+
+/// What stands for `key` in a set.
+pub(super) fn hash_of(key: &str) -> KeyHash {
+    let digest = Sha256::digest(key.as_bytes());
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    half
 }
 
-impl SeenKeys {
-    /// Whether the key is new.
-    pub(super) fn insert(&mut self, key: &str) -> bool {
-        let digest = Sha256::digest(key.as_bytes());
-        let mut half = [0; 16];
-        half.copy_from_slice(&digest[..16]);
-        self.hashes.insert(half)
+/// Keys and ids seen so far, each of which is taken once.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// 16 bytes a key whatever its length, at most 39 with the table that holds them.
+    hashes: HashSet<KeyHash>,
+    ids: HashSet<u64>,
+}
+
+impl Seen {
+    /// Takes an item's key and id, or says why they cannot be taken. Items that are not wanted count too:
+    /// so an item is taken or not whatever else is read with it.
+    pub(super) fn take(&mut self, key: Option<&str>, id: Option<u64>) -> Result<(), String> {
+        key.map_or(Ok(()), keys::check).map_err(|e| e.to_string())?;
+        if let Some(id) = id.filter(|id| self.ids.contains(id)) {
+            return Err(format!("id {id} occurs a second time"));
+        }
+        if key.is_some_and(|key| !self.hashes.insert(hash_of(key))) {
+            return Err("its key occurs a second time".to_owned());
+        }
+        self.ids.extend(id);
+        Ok(())
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::keys::{SeenKeys, key_of};
-use super::{Photo, Source};
+use super::keys::{Seen, key_of};
+use super::{Origin, Photo, Source};
 use crate::error::{Error, Result};
 use crate::views::PixelBox;
 
@@ -25,15 +25,14 @@ struct Entry {
     bbox: Option<[f64; 4]>,
 }
 
-/// Reads a list file. Every line is checked before the first image is encoded.
+/// Reads a list file. Every line is checked before the first image is encoded; one that will not do is
+/// an item with the reason.
 pub(super) fn read(path: &Path) -> Result<Vec<Photo>> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
     let mut lines = BufReader::new(file);
     // A bare file name has the parent "", which joins as the current folder.
     let root = path.parent().unwrap_or(Path::new(""));
     let mut photos = Vec::new();
-    let mut seen = SeenKeys::default();
-    let mut with_ids = None;
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -45,27 +44,62 @@ pub(super) fn read(path: &Path) -> Result<Vec<Photo>> {
         if read == 0 {
             break;
         }
-        let refuse =
-            |what: String| Error::invalid(format!("{}: line {number}: {what}", path.display()));
-        if line.len() > MAX_LINE_BYTES {
-            return Err(refuse(format!("longer than {MAX_LINE_BYTES} bytes")));
+        let is_long = line.len() > MAX_LINE_BYTES;
+        if is_long && !line.ends_with(b"\n") {
+            lines.skip_until(b'\n').map_err(Error::io(path, "read"))?;
         }
-        let text = std::str::from_utf8(&line).map_err(|_| refuse("not UTF-8".to_owned()))?;
-        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
-        let text = text.trim_end_matches(['\n', '\r']);
-        if text.trim().is_empty() {
-            continue;
-        }
-        let photo = parse(text, root).map_err(refuse)?;
-        if !seen.insert(&photo.key) {
-            return Err(refuse(format!("key {:?} occurs a second time", photo.key)));
-        }
-        if *with_ids.get_or_insert(photo.id.is_some()) != photo.id.is_some() {
-            return Err(refuse("either every line has an id or none has".to_owned()));
-        }
-        photos.push(photo);
+        let parsed = match std::str::from_utf8(&line) {
+            _ if is_long => Err(format!("longer than {MAX_LINE_BYTES} bytes")),
+            Err(_) => Err("not UTF-8".to_owned()),
+            Ok(text) => {
+                let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
+                let text = text.trim_end_matches(['\n', '\r']);
+                if text.trim().is_empty() {
+                    continue;
+                }
+                parse(text, root)
+            }
+        };
+        photos.push(match parsed {
+            Ok(photo) => Line { number, photo },
+            Err(reason) => Line { number, photo: unfit_line(reason) },
+        });
     }
-    Ok(photos)
+    Ok(check(photos, &path.display().to_string()))
+}
+
+/// An item and its line, from 1.
+struct Line {
+    number: u64,
+    photo: Photo,
+}
+
+/// What stands for a line of which nothing else is known.
+fn unfit_line(reason: String) -> Photo {
+    Photo { key: String::new(), id: None, bbox: None, source: Source::Unfit(reason), origin: None }
+}
+
+/// Marks lines whose key or id will not do beside the others. The first line of a key has it.
+fn check(lines: Vec<Line>, file: &str) -> Vec<Photo> {
+    let with_ids = lines.iter().any(|line| line.photo.id.is_some());
+    let mut seen = Seen::default();
+    let check = |Line { number, mut photo }| {
+        if !matches!(photo.source, Source::Unfit(_)) {
+            let fits = match with_ids && photo.id.is_none() {
+                true => Err("no id, or null, and other lines have one".to_owned()),
+                false => seen.take(Some(&photo.key), photo.id),
+            };
+            if let Err(reason) = fits {
+                photo.source = Source::Unfit(reason);
+            }
+        }
+        if matches!(photo.source, Source::Unfit(_)) {
+            photo.origin = Some(Origin { file: file.to_owned(), unit: "line", row: number });
+            photo.id = None;
+        }
+        photo
+    };
+    lines.into_iter().map(check).collect()
 }
 
 fn parse(text: &str, root: &Path) -> std::result::Result<Photo, String> {

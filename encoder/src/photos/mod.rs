@@ -3,11 +3,13 @@
 //! Every image has a key, its own name in the index: the path relative to the root (the directory,
 //! the list file's folder, the tar), with `/` between the parts. A key occurs once. What cannot be
 //! read, or shows by its first bytes that it is no image, is handed on with the reason: it is counted
-//! and listed, and stops nothing. A list, a tar or a Parquet file that is itself broken is an error.
+//! and listed, and stops nothing. So is an item whose key, id or line will not do, unless the user
+//! wants it to stop the job. A list, a tar or a Parquet file that is itself broken is an error.
 
 mod directory;
 mod keys;
 mod list;
+mod names;
 mod parquet;
 mod tar;
 
@@ -16,16 +18,20 @@ pub(crate) mod parquet_tests;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use ocelli_index::{Hash, Hasher};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::views::{PixelBox, decode};
+pub use names::Names;
 pub use parquet::ParquetColumns;
 
 /// Size of the largest image file that is read: 1 GiB, an uncompressed image of 16-bit RGB at the
@@ -46,12 +52,12 @@ pub enum Input {
     /// `{"path": …, "key": …, "id": …, "box": [x0, y0, x1, y1]}` with only the path required.
     /// Relative paths start at the list file's folder. Empty lines are skipped.
     List(PathBuf),
-    /// An uncompressed tar file, in its own order, read once from front to back.
+    /// An uncompressed tar file, or several one after the other, in its own order, read once from front
+    /// to back. A hard link stands for the bytes of the member before it that it names.
     Tar(PathBuf),
     /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by row. Paths
     /// in it start at the file's folder, or at the directory. A key or an id that occurs a second time is
-    /// a reason to refuse its row; keys that are paths are compared among the rows that are read, and rows
-    /// of complete parts are not.
+    /// a reason to refuse its row.
     Parquet {
         /// The file or the directory.
         path: PathBuf,
@@ -71,8 +77,25 @@ pub struct Photo {
     pub bbox: Option<PixelBox>,
     /// Where its bytes are.
     pub source: Source,
-    /// Where it was found, for the reason of a rejected one, if the key does not say so: file and row.
-    pub origin: Option<String>,
+    /// Where it was found, if the key does not say so.
+    pub origin: Option<Origin>,
+}
+
+/// Where an item stands in its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as messages name it.
+    pub file: String,
+    /// What is counted in it: "line", "member" or "row".
+    pub unit: &'static str,
+    /// Its number: of lines from 1, of members and rows from 0.
+    pub row: u64,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.file, self.unit, self.row)
+    }
 }
 
 /// Where an image's bytes are.
@@ -84,12 +107,25 @@ pub enum Source {
     Bytes(Vec<u8>, Option<i64>),
     /// Nowhere: known already to be no image, with the reason.
     Refused(String),
+    /// Not looked for: its key, its id or its line in the input will not do, with the reason.
+    Unfit(String),
+}
+
+/// What is taken of an input.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Which names are taken. Rows of Parquet files all are.
+    pub names: Names,
+    /// Whether an item whose key, id or line will not do ends the job.
+    pub strict: bool,
 }
 
 /// The images of an input, found but not read.
 #[derive(Debug)]
 pub struct Photos {
     inner: Inner,
+    strict: bool,
+    skipped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -103,19 +139,44 @@ impl Photos {
     /// Looks through a directory or a list, or opens a tar or Parquet files. No image is opened yet.
     ///
     /// # Errors
-    /// The input cannot be read; a bad line, a key that occurs twice or ids on some lines only (with
-    /// the line's number).
-    pub fn find(input: &Input) -> Result<Photos> {
-        let inner = match input {
-            Input::Directory(root) => Inner::Listed(directory::find(root, false)?),
-            Input::LinkedDirectory(root) => Inner::Listed(directory::find(root, true)?),
-            Input::List(path) => Inner::Listed(list::read(path)?),
-            Input::Tar(path) => Inner::Tar(tar::TarPhotos::open(path)?),
-            Input::Parquet { path, columns } => {
-                Inner::Parquet(parquet::ParquetPhotos::open(path, columns)?)
-            }
+    /// The input cannot be read; where the selection is strict, a line of a list that will not do.
+    pub fn select(input: &Input, selection: &Selection) -> Result<Photos> {
+        let Selection { names, strict } = selection;
+        let mut photos = Photos {
+            inner: match input {
+                Input::Directory(root) => Inner::Listed(directory::find(root, false)?),
+                Input::LinkedDirectory(root) => Inner::Listed(directory::find(root, true)?),
+                Input::List(path) => Inner::Listed(list::read(path)?),
+                Input::Tar(path) => Inner::Tar(tar::TarPhotos::open(path, names.clone())?),
+                Input::Parquet { path, columns } => {
+                    Inner::Parquet(parquet::ParquetPhotos::open(path, columns)?)
+                }
+            },
+            strict: *strict,
+            skipped: Arc::default(),
         };
-        Ok(Photos { inner })
+        if let Inner::Listed(listed) = &mut photos.inner {
+            let found = listed.len();
+            // A line without a key cannot be chosen by it.
+            listed.retain(|photo| photo.key.is_empty() || names.take(&photo.key));
+            photos.skipped.store((found - listed.len()) as u64, Ordering::Relaxed);
+            if *strict {
+                listed.iter().try_for_each(require_fit)?;
+            }
+        }
+        Ok(photos)
+    }
+
+    /// [`Self::select`] as it is unless the user says otherwise.
+    #[cfg(test)]
+    pub(crate) fn find(input: &Input) -> Result<Photos> {
+        Self::select(input, &Selection { names: Names::new(&[], &[])?, strict: false })
+    }
+
+    /// Counts what is left out by name; complete when the input has been read.
+    #[must_use]
+    pub fn skipped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.skipped)
     }
 
     /// Number of images, where it is known before reading.
@@ -132,12 +193,22 @@ impl Photos {
     /// not wanted is not read. `wanted` is asked in order too, a few images ahead, and may be asked twice.
     ///
     /// # Errors
-    /// A damaged tar or Parquet file, or a key that occurs in it twice.
+    /// A damaged tar or Parquet file; where the selection is strict, an item whose key or id will not do.
     pub fn for_each(
         self,
         mut wanted: impl FnMut(u64) -> Result<bool>,
         mut take: impl FnMut(u64, Photo) -> ControlFlow<()>,
     ) -> Result<()> {
+        let mut unfit = Ok(());
+        let mut take = |number, photo: Photo| {
+            if self.strict {
+                unfit = require_fit(&photo);
+                if unfit.is_err() {
+                    return ControlFlow::Break(());
+                }
+            }
+            take(number, photo)
+        };
         match self.inner {
             Inner::Listed(photos) => {
                 for (number, photo) in (0..).zip(photos) {
@@ -145,11 +216,11 @@ impl Photos {
                         break;
                     }
                 }
-                Ok(())
             }
-            Inner::Tar(photos) => photos.for_each(&mut wanted, &mut take),
-            Inner::Parquet(rows) => rows.for_each(&mut wanted, &mut take),
+            Inner::Tar(photos) => photos.for_each(&self.skipped, &mut wanted, &mut take)?,
+            Inner::Parquet(rows) => rows.for_each(&mut wanted, &mut take)?,
         }
+        unfit
     }
 
     /// A hash of what the images are, as far as it can be told without reading them: keys, ids, boxes,
@@ -160,7 +231,11 @@ impl Photos {
     pub fn fingerprint(&self) -> Result<Hash> {
         let mut hasher = Hasher::new();
         match &self.inner {
-            Inner::Tar(tar) => stamp(&mut hasher, &tar.metadata()?),
+            Inner::Tar(tar) => {
+                // What is left out has no number, so that the patterns decide what is in which part.
+                hasher.update(format!("{}\n", tar.names().text()).as_bytes());
+                stamp(&mut hasher, &tar.metadata()?);
+            }
             Inner::Parquet(rows) => {
                 for (name, metadata) in rows.stamps() {
                     hasher.update(format!("{name:?}\n").as_bytes());
@@ -193,7 +268,7 @@ impl Source {
     /// The reason why there are none, for `rejected.jsonl`.
     pub fn read(self) -> std::result::Result<ImageFile, String> {
         match self {
-            Source::Refused(reason) => Err(reason),
+            Source::Refused(reason) | Source::Unfit(reason) => Err(reason),
             Source::Bytes(bytes, modified_ms) => {
                 decode::sniff(&bytes).map_err(|e| e.to_string())?;
                 Ok(ImageFile { bytes, modified_ms })
@@ -201,6 +276,17 @@ impl Source {
             Source::File(path) => read_file(&path),
         }
     }
+}
+
+/// Refuses an item that will not do, as an error of the whole input.
+fn require_fit(photo: &Photo) -> Result<()> {
+    let Source::Unfit(reason) = &photo.source else { return Ok(()) };
+    let place = photo.origin.as_ref().map_or(String::new(), |origin| format!("{origin}: "));
+    let key = match photo.key.as_str() {
+        "" => String::new(),
+        key => format!(" ({})", ocelli_text::quoted(key)),
+    };
+    Err(Error::invalid(format!("{place}{reason}{key}")))
 }
 
 /// The bytes of an image file.

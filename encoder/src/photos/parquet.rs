@@ -3,7 +3,6 @@
 //! A row group is opened when the first of its rows is wanted, and rows that are not wanted are skipped
 //! without being copied. A row whose image, key or id will not do is handed on with the reason.
 
-use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -13,8 +12,8 @@ use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
-use super::keys::{SeenKeys, key_of};
-use super::{MAX_FILE_BYTES, Photo, Source};
+use super::keys::{Seen, key_of};
+use super::{MAX_FILE_BYTES, Origin, Photo, Source};
 use crate::error::{Error, Result};
 
 /// Rows that are read at once: an image each, which bounds the memory.
@@ -51,14 +50,6 @@ struct Rows {
     image_path: Option<usize>,
     key: Option<usize>,
     id: Option<usize>,
-}
-
-/// Keys and ids of the rows so far, also of those that are not wanted: so a row is refused or not whatever else
-/// is read with it.
-#[derive(Default)]
-struct Seen {
-    keys: SeenKeys,
-    ids: HashSet<u64>,
 }
 
 /// What a row is called.
@@ -192,6 +183,11 @@ impl Rows {
         Error::invalid(format!("{}: {what}", self.path.display()))
     }
 
+    /// Whether a row's key is its path, whatever else stands in it.
+    fn is_named_by_path(&self) -> bool {
+        self.key.is_none() && self.image.is_none()
+    }
+
     /// `first` is the number of the first row in the whole input.
     fn for_each(
         &self,
@@ -211,7 +207,7 @@ impl Rows {
             while left > 0 {
                 let (is_wanted, n) = stretch(first + row, left, wanted)?;
                 left -= n as u64;
-                let has_names = self.key.is_some() || self.id.is_some();
+                let has_names = self.key.is_some() || self.id.is_some() || self.is_named_by_path();
                 if !is_wanted && !has_names {
                     behind += n;
                     row += n as u64;
@@ -221,7 +217,7 @@ impl Rows {
                     Some(open) => open,
                     none => none.insert(Readers::open(self, &file, group)?),
                 };
-                let names = open.names(self, n, seen)?;
+                let names = open.names(self, n, root, seen)?;
                 if !is_wanted {
                     behind += n;
                     row += n as u64;
@@ -260,20 +256,6 @@ fn stretch(
     Ok((first, n))
 }
 
-impl Seen {
-    /// Takes note of a row's name, or refuses it.
-    fn note(&mut self, key: Option<&str>, id: Option<u64>) -> Option<String> {
-        if let Some(id) = id.filter(|id| self.ids.contains(id)) {
-            return Some(format!("id {id} occurs a second time"));
-        }
-        if key.is_some_and(|key| !self.keys.insert(key)) {
-            return Some("its key occurs a second time".to_owned());
-        }
-        self.ids.extend(id);
-        None
-    }
-}
-
 /// The leaf of the paths in a struct.
 fn path_in(leaves: &[impl AsRef<ColumnDescriptor>], of: &str) -> Option<usize> {
     let path = format!("{of}.path");
@@ -287,6 +269,8 @@ struct Readers {
     image: Option<ParquetColumn>,
     image_path: Option<ParquetColumn>,
     key: Option<ParquetColumn>,
+    /// The paths once more where they are the keys, which are read of rows that are not wanted too.
+    path_key: Option<ParquetColumn>,
     id: Option<ParquetColumn>,
 }
 
@@ -300,6 +284,7 @@ impl Readers {
             image: column(rows.image)?,
             image_path: column(rows.image_path)?,
             key: column(rows.key)?,
+            path_key: column(rows.image_path.filter(|_| rows.is_named_by_path()))?,
             id: column(rows.id)?,
         })
     }
@@ -315,17 +300,22 @@ impl Readers {
     }
 
     /// The names of the next `n` rows.
-    fn names(&mut self, rows: &Rows, n: usize, seen: &mut Seen) -> Result<Vec<Name>> {
+    fn names(&mut self, rows: &Rows, n: usize, root: &Path, seen: &mut Seen) -> Result<Vec<Name>> {
         let error = |what: String| rows.error(&what);
         let keys = self.key.as_mut().map(|column| column.keys(n)).transpose().map_err(error)?;
         let ids = self.id.as_mut().map(|column| column.ids(n)).transpose().map_err(error)?;
         let (mut keys, mut ids) = (keys.map(Vec::into_iter), ids.map(Vec::into_iter));
+        let paths = self.path_key.as_mut().map(|column| column.bytes(n)).transpose();
+        let mut paths = paths.map_err(error)?.map(Vec::into_iter);
         let name = |_| {
+            let path = paths.as_mut().and_then(Iterator::next).flatten();
+            let of_path = path.and_then(|path| key_of(&root.join(path.as_utf8().ok()?), root));
             let key = keys.as_mut().and_then(Iterator::next).transpose();
+            let key = key.map(|key| key.or(of_path));
             let id = ids.as_mut().and_then(Iterator::next).transpose();
             match (key, id) {
                 (Ok(key), Ok(id)) => {
-                    let refusal = seen.note(key.as_deref(), id);
+                    let refusal = seen.take(key.as_deref(), id).err();
                     Name { key, id, refusal }
                 }
                 (Err(reason), id) => {
@@ -363,14 +353,14 @@ impl Readers {
                 };
                 let key = of_path.unwrap_or_else(|| format!("{}#{row}", rows.name));
                 if rows.key.is_none() && refusal.is_none() {
-                    refusal = seen.note(Some(&key), None);
+                    refusal = seen.take(Some(&key), None).err();
                 }
                 key
             });
             if let Some(reason) = refusal {
-                source = Source::Refused(reason);
+                source = Source::Unfit(reason);
             }
-            let origin = Some(format!("{} row {row}", rows.name));
+            let origin = Some(Origin { file: rows.name.clone(), unit: "row", row });
             Photo { key, id, bbox: None, source, origin }
         };
         Ok((row..).zip(names).zip(images).map(photo).collect())

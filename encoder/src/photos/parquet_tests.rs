@@ -266,6 +266,13 @@ fn rows_whose_key_or_id_will_not_do_are_refused() {
     assert_eq!(later.len(), 2);
     assert!(later[0].3.as_ref().unwrap_err().contains("its key occurs a second time"));
     assert!(later[1].3.is_ok());
+    // So too where the keys are paths.
+    let other = path.with_file_name("paths.parquet");
+    let paths: Vec<_> = ["x.jpg", "y.jpg", "./x.jpg"].map(|p| Some(p.as_bytes().to_vec())).into();
+    write(&other, 1, &[("binary image (UTF8)", Values::Bytes(&paths))]);
+    let later = found(&input(&other, [None; 3]), |row| row == 2).unwrap();
+    assert_eq!((later.len(), later[0].1.as_str()), (1, "x.jpg"));
+    assert!(later[0].3.as_ref().unwrap_err().contains("its key occurs a second time"));
     ids[2] = Some(5);
     write(
         &path,

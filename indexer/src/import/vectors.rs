@@ -282,7 +282,7 @@ impl Sink {
         if self.reasons.len() < NAMED_REASONS {
             self.reasons.push(format!("{file}: row {row}: {reason}"));
         }
-        let line = Rejected { key, file: &file, row: row as u64, reason };
+        let line = Rejected { key, file: Some(&file), row: Some(row as u64), reason };
         Ok(self.rejected.push(&line)?)
     }
 }
@@ -334,15 +334,18 @@ pub fn import_vectors(
     }
     let Sink { part, rejected: list, reasons, .. } = sink;
     let rejected = list.count();
-    list.finish()?;
     if part.images() == 0 {
+        list.finish()?;
         return Err(Error::Invalid(format!(
             "all {rejected} rows were rejected, so there is no part; see {}; the first: {}",
             rejected_path.display(),
             reasons.join("; ")
         )));
     }
-    let written = part.finish()?;
+    // Both are on disk before either has its name: a disk that is full leaves nothing behind.
+    let part = part.seal()?;
+    list.finish()?;
+    let written = part.publish()?;
     Ok(VectorsReport {
         path: written.path,
         rows: written.rows,

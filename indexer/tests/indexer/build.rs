@@ -12,7 +12,7 @@ use ocelli_index::{
     PartKind, PartRow, PartWriter, Refinement, SearchParams, Snapshot,
 };
 use ocelli_indexer::evaluate::{IndexRanking, Ranking as _};
-use ocelli_indexer::{BuildOptions, EXACT_ROWS, TrainOptions, build, silent, train};
+use ocelli_indexer::{BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, silent, train};
 use tempfile::tempdir;
 
 use crate::support::{clustered, numbered, regions, spec};
@@ -33,7 +33,7 @@ fn small_model(dir: &Path) -> Model {
 }
 
 fn options(shards: usize, threads: usize) -> BuildOptions {
-    BuildOptions { shards, threads, dba: 0 }
+    BuildOptions { shards, threads, dba: 0, on_duplicate: OnDuplicate::Stop }
 }
 
 /// Every file below `dir`, by relative path.
@@ -122,12 +122,60 @@ fn a_failed_build_leaves_the_earlier_generation() {
     let report = build(&[a], &model, &index, &options(2, 1), &silent).unwrap();
     let generation = IndexDir::open(&index).unwrap().current().unwrap().unwrap();
     assert_eq!((generation.number, generation.parent), (report.generation, Some(1)));
+    // Ids that a build gives are new ones, and it says so.
+    assert_eq!(report.ids.1, 99);
+    assert!(report.ids_given && report.ids.0 > 0, "{report:?}");
     assert_eq!(generation.next_id, 100);
 }
 
 /// Bytes of a row's first float.
 fn value_of_row(path: &Path, row: usize) -> [u8; 4] {
     Part::open(path).unwrap().read(row..row + 1).unwrap()[0].to_le_bytes()
+}
+
+/// A key or an id that two parts share: the first row has it, the others are as they would be without the
+/// second one, and the build says what it left out.
+#[test]
+fn rows_that_are_there_twice_can_be_left_out() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let x = clustered(5, DIM, 2);
+    let part = |name: &str, rows: &[(&str, u64, usize)]| {
+        let path = dir.path().join(name);
+        let mut writer =
+            PartWriter::create(&path, PartKind::Descriptors, Dtype::F32, &spec(DIM)).unwrap();
+        for &(key, id, row) in rows {
+            writer.push(key, Some(id), &x[row * DIM..][..DIM]).unwrap();
+        }
+        writer.finish().unwrap();
+        Part::open(&path).unwrap()
+    };
+    let twice = [
+        part("a.part", &[("a", 1, 0), ("b", 2, 1)]),
+        part("b.part", &[("b", 3, 2), ("c", 1, 3), ("d", 9, 4)]),
+    ];
+    let once = [part("c.part", &[("a", 1, 0), ("b", 2, 1), ("d", 9, 4)])];
+    let build = |parts: &[Part], name: &str, dba| {
+        let options = BuildOptions { dba, on_duplicate: OnDuplicate::Reject, ..options(1, 1) };
+        build(parts, &model, &dir.path().join(name), &options, &silent)
+    };
+    let report = build(&twice, "twice", 0).unwrap();
+    assert_eq!((report.rows, report.rejected, report.ids), (3, 2, (1, 9)));
+    assert!(!report.ids_given);
+    let told = &report.rejected_first;
+    assert!(told[0].contains("key \"b\"") && told[0].contains("b.part (image 0)"), "{told:?}");
+    assert!(told[1].contains("id 1") && told[1].contains("b.part (image 1)"), "{told:?}");
+    build(&once, "once", 0).unwrap();
+    let params = SearchParams { k: 5, nprobe: 5, ..SearchParams::default() };
+    let hits = |name: &str| {
+        let snapshot = Snapshot::open(&dir.path().join(name), None).unwrap();
+        let found = snapshot.search(&x[..DIM], &params).unwrap();
+        found.hits.iter().map(|hit| (hit.id, hit.score)).collect::<Vec<_>>()
+    };
+    assert_eq!(hits("twice"), hits("once"));
+    assert_eq!(hits("once").len(), 3);
+    let error = build(&twice, "never", 2).unwrap_err().to_string();
+    assert!(error.contains("augmentation"), "{error}");
 }
 
 #[test]
@@ -161,6 +209,8 @@ fn refusals_name_both_places_and_make_nothing_current() {
     let error =
         refuse(&[with_ids("c.part", &["q", "r"], &[7, 8]), with_ids("d.part", &["s"], &[8])], 1);
     assert!(error.contains("id 8 is there twice") && error.contains("c.part (image 1)"), "{error}");
+
+    assert!(error.contains("--on-duplicate reject"), "{error}");
 
     let error = refuse(&[part("e.part")], 11);
     assert!(error.contains("shards: expected 1 to 10"), "{error}");

@@ -7,8 +7,8 @@ use ocelli_index::{
     Hit, IndexDir, Metric, Model, Part, Scratch, SearchParams, Snapshot, out_of_range,
 };
 use ocelli_indexer::{
-    BuildOptions, RefineChoice, RefineOptions, TrainOptions, WhitenOptions, build, learn_whitening,
-    silent, train, train_refinement,
+    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, WhitenOptions, build,
+    learn_whitening, silent, train, train_refinement,
 };
 use ocelli_vector::{Simd, l2_normalize};
 use tempfile::tempdir;
@@ -72,7 +72,14 @@ fn answers(
         model = train_refinement(&parts, base, &options, &silent).unwrap().0;
     }
     let dir = tmp.path().join("index");
-    build(&parts, &model, &dir, &BuildOptions { shards: 2, threads: 2, dba: 0 }, &silent).unwrap();
+    build(
+        &parts,
+        &model,
+        &dir,
+        &BuildOptions { shards: 2, threads: 2, dba: 0, on_duplicate: OnDuplicate::Stop },
+        &silent,
+    )
+    .unwrap();
     IndexDir::open(&dir).unwrap();
     let snapshot = Snapshot::open(&dir, None).unwrap();
     let refine = if refine.is_some() { 40 } else { 0 };
@@ -186,7 +193,7 @@ fn rows_beyond_the_range_are_named_whatever_reads_them() {
         let model = train(&good, &OPTIONS, &silent).unwrap().0;
         let bad = [spoiled(tmp.path(), number)];
         let dir = tmp.path().join("index");
-        let built = BuildOptions { shards: 1, threads: 1, dba: 0 };
+        let built = BuildOptions { shards: 1, threads: 1, dba: 0, on_duplicate: OnDuplicate::Stop };
         let whiten = WhitenOptions { dim: Some(4), power: Some(1.0), ..WhitenOptions::default() };
         let errors = [
             train(&bad, &OPTIONS, &silent).map(drop).unwrap_err(),

@@ -2,7 +2,8 @@
 
 use ocelli_index::{IndexDir, Model, RefineKind, SearchParams, Snapshot};
 use ocelli_indexer::{
-    BuildOptions, RefineChoice, RefineOptions, TrainOptions, build, silent, train, train_refinement,
+    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, silent, train,
+    train_refinement,
 };
 use tempfile::tempdir;
 
@@ -83,7 +84,7 @@ fn an_index_gets_finer_codes_and_better_answers() {
         assert_eq!(report.code_bytes, refined.refinement().unwrap().code_bytes());
 
         let dir = tmp.path().join("index");
-        let two = BuildOptions { shards: 2, threads: 2, dba: 0 };
+        let two = BuildOptions { shards: 2, threads: 2, dba: 0, on_duplicate: OnDuplicate::Stop };
         let built = build(&parts, &refined, &dir, &two, &silent).unwrap();
         assert_eq!((built.generation, built.refine_bytes), (number, report.code_bytes));
         let snapshot = Snapshot::open(&dir, None).unwrap();
