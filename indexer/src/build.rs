@@ -216,6 +216,7 @@ fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<
             part.spec(),
         )?;
     }
+    refuse_copies(parts)?;
     let rows = count_rows(parts);
     if rows == 0 {
         return Err(Error::Invalid("an index needs at least one row, found none".to_owned()));
@@ -227,6 +228,25 @@ fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<
         )));
     }
     Ok(rows)
+}
+
+/// A part without keys and ids that is given twice, or a copy of one, would double its rows. Keys and
+/// ids that are there twice are found by themselves.
+fn refuse_copies(parts: &[Part]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for part in parts {
+        if part.images() == 0 || part.has_ids() || !part.key(0)?.is_empty() {
+            continue;
+        }
+        if let Some(first) = seen.insert(part.file().seal(), part.path()) {
+            return Err(Error::Invalid(format!(
+                "{}: the same content as {}, which is given as well: its rows would be there twice",
+                part.path().display(),
+                first.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Codes are used as they are, so they must be this model's, finer ones included.

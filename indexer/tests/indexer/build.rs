@@ -223,6 +223,26 @@ fn refusals_name_both_places_and_make_nothing_current() {
 
 /// What is coded are the augmented descriptors, and the generation says so. Beyond `EXACT_ROWS` an index finds the
 /// neighbours.
+/// Rows without keys and ids cannot be told apart; a whole part can.
+#[test]
+fn a_part_without_names_is_not_taken_twice() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let (first, copy) = (dir.path().join("a.part"), dir.path().join("b.part"));
+    let mut writer =
+        PartWriter::create(&first, PartKind::Descriptors, Dtype::F32, &spec(DIM)).unwrap();
+    for row in clustered(20, DIM, 3).chunks_exact(DIM) {
+        writer.push("", None, row).unwrap();
+    }
+    writer.finish().unwrap();
+    fs::copy(&first, &copy).unwrap();
+    let parts = [Part::open(&first).unwrap(), Part::open(&copy).unwrap()];
+    let index = dir.path().join("index");
+    let error = build(&parts, &model, &index, &options(1, 1), &silent).unwrap_err().to_string();
+    assert!(error.contains("b.part: the same content as ") && error.contains("a.part"), "{error}");
+    build(&parts[..1], &model, &index, &options(1, 1), &silent).unwrap();
+}
+
 #[test]
 fn descriptors_are_augmented_before_they_are_coded() {
     let dir = tempdir().unwrap();

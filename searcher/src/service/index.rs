@@ -271,7 +271,12 @@ impl Slot {
             let cause = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let cause = cause.unwrap_or_else(|| Error::new(Code::Internal, "nobody said why"));
             let message = format!("index {:?} is not open: {}", self.name, cause.message);
-            Error { message, ..cause }
+            // The index is known; it is its generation that is not there.
+            let code = match cause.code {
+                Code::NotFound => Code::FailedPrecondition,
+                code => code,
+            };
+            Error { code, message, ..cause }
         })
     }
 

@@ -63,6 +63,7 @@ async fn a_wrong_path_or_nothing_to_serve_is_no_start() -> Result<()> {
     config.indexes.insert("empty".to_owned(), empty.path().to_owned());
     let searcher = Searcher::open(&config)?;
     let error = searcher.search(query("empty"), Instant::now(), None).await.unwrap_err();
+    assert_eq!(error.code, Code::FailedPrecondition);
     assert!(error.message.contains("no generation yet"), "{error}");
 
     config.indexes.insert("typo".to_owned(), sound.path().join("typo"));
