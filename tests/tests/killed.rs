@@ -118,6 +118,7 @@ fn as_process_1() -> Option<Command> {
 /// Process 1 of one container and of the next have the same number. What the first one left when it was
 /// killed does not stand in the way of the second, and is gone after it.
 #[test]
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
 fn process_1_starts_again_after_a_kill() {
     if as_process_1().is_none() {
         eprintln!("skipped: `unshare --user --pid` is not allowed here");

@@ -4,7 +4,6 @@
 mod authority;
 mod bad_input;
 mod collection;
-
 mod encoder;
 mod items;
 mod killed;
