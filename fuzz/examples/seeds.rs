@@ -150,10 +150,14 @@ fn generations(put: Put<'_>) -> Outcome {
         shard.push_code(7 * u64::from(i), &format!("k{i}"), u32::from(i) % 5, &code)?;
     }
     let entry = shard.write(&place.dir.shards_folder(), Hash::of(b"plan"), 0)?;
+    let mut deleted = Vec::new();
+    roaring::RoaringBitmap::from([3, 7]).serialize_into(&mut deleted)?;
+    let deleted_hash = Hash::of(&deleted);
+    fs::write(place.dir.tombstones_path(&deleted_hash), &deleted)?;
     for (name, shards, tombstones) in [
         ("one", vec![entry.clone()], BTreeMap::new()),
         ("none", vec![], BTreeMap::new()),
-        ("deleted", vec![entry.clone()], BTreeMap::from([(entry.name.clone(), Hash::of(b"t"))])),
+        ("deleted", vec![entry.clone()], BTreeMap::from([(entry.name.clone(), deleted_hash)])),
     ] {
         for file in ["CURRENT", "generations/1.json"] {
             let _ = fs::remove_file(place.dir.root().join(file));
