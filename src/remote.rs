@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use ocelli_proto::client::{ClientSecurity, SecureChannel};
@@ -59,6 +59,7 @@ impl RemoteArgs {
         let (endpoint, bearer) = self.security().endpoint(&url).context("server")?;
         let runtime =
             runtime(|| tokio::runtime::Builder::new_current_thread().enable_all().build())?;
+        let begun = Instant::now();
         let too_late =
             || anyhow!("the server at {url} did not answer within {} ms", timeout.as_millis());
         let ask = async {
@@ -68,7 +69,16 @@ impl RemoteArgs {
             match call(InterceptedService::new(channel, bearer), timeout).await {
                 Ok(response) => Ok(response.into_inner()),
                 // The same timer as ours, a moment faster.
-                Err(status) if status.code() == Code::Cancelled => Err(too_late()),
+                Err(status)
+                    if status.code() == Code::Cancelled && begun.elapsed() * 2 > timeout =>
+                {
+                    Err(too_late())
+                }
+                // A server that wants a certificate ends the connection once it has seen none.
+                Err(status) if status.code() == Code::Cancelled => Err(anyhow!(
+                    "the server at {url} ended the connection; it may want a client certificate \
+                     (--tls-cert, --tls-key)"
+                )),
                 Err(status) => match status.source() {
                     Some(source) => Err(anyhow!("the server at {url}: {}", root_cause(source))),
                     None => Err(anyhow!("the server at {url}: {}", describe(&status))),

@@ -1,11 +1,13 @@
 //! The list of what a job left out, and why: one JSON object a line.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::container::AtomicFile;
 use crate::error::{Error, Result};
+use crate::outside::open_regular;
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -42,8 +44,20 @@ impl RejectedWriter {
     /// Starts the list that will stand at `target`.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::create`].
+    /// Those of [`AtomicFile::create`]; [`Error::Invalid`] where something else than a list stands there.
     pub fn create(target: &Path) -> Result<Self> {
+        let begin = open_regular(target).map(|file| {
+            let mut byte = [0];
+            file.take(1).read_exact(&mut byte).map(|()| byte[0])
+        });
+        if let Ok(Ok(first)) = begin
+            && first != b'{'
+        {
+            return Err(Error::invalid(format!(
+                "{}: would be replaced by a list of what was rejected, and is none: give another name",
+                target.display()
+            )));
+        }
         Ok(Self { file: AtomicFile::create(target)?, count: 0 })
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
@@ -12,11 +13,16 @@ use tracing::Instrument;
 
 use crate::connections::Held;
 use crate::observe::Context;
+use crate::status::{Code, retriable};
+use crate::v1::ErrorReason;
+
+/// When the client of a stream that was cut off may ask again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The answers of `answer` to the messages of `request`, each when it is there, `limit` of them at a
 /// time; no further one is read meanwhile. The stream ends when the messages do and all of them are
-/// answered, when its client goes away, or, after what runs, when `stopping` becomes true, as it
-/// does once.
+/// answered, or when its client goes away. When `stopping` becomes true, as it does once, what runs is
+/// answered, and the stream ends with UNAVAILABLE, since the client may have sent more.
 pub fn answer_each<Q, A, F>(
     request: Request<Streaming<Q>>,
     limit: usize,
@@ -46,6 +52,7 @@ async fn drive<Q, A: Send + 'static, F: Future<Output = A> + Send + 'static>(
     // Dropped at the end of this function, which ends what nobody waits for.
     let mut running = JoinSet::new();
     let mut open = !*stopping.borrow();
+    let mut cut = !open;
     while open || !running.is_empty() {
         tokio::select! {
             // A request that was answered makes room for the next.
@@ -72,7 +79,13 @@ async fn drive<Q, A: Send + 'static, F: Future<Output = A> + Send + 'static>(
             },
             () = answers.closed() => return,
             // It changes once, when the server stops.
-            _ = stopping.changed(), if open => open = false,
+            _ = stopping.changed(), if open => (open, cut) = (false, true),
         }
+    }
+    if cut {
+        // Not a good end: the client may have sent what nobody has read.
+        let message = "the server stops; what it has not answered is to be asked again";
+        let status = retriable(Code::Unavailable, message, ErrorReason::Unspecified, RETRY_AFTER);
+        let _ = answers.send(Err(status)).await;
     }
 }

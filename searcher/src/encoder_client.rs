@@ -38,6 +38,9 @@ pub struct EncoderClient {
     ready: Arc<AtomicBool>,
 }
 
+/// How long it is until an image that may wait is sent to an overloaded encoder again.
+const OVERLOAD_INTERVAL: Duration = Duration::from_millis(50);
+
 impl EncoderClient {
     /// A client of the encoder that is configured, which has a URL. Called on a tokio runtime.
     ///
@@ -92,6 +95,29 @@ impl EncoderClient {
             }
         }
         Ok(())
+    }
+
+    /// [`EncoderClient::encode`] for one of many images of a request that was admitted: waits, until
+    /// `deadline`, for an encoder that is overloaded.
+    ///
+    /// # Errors
+    /// As [`EncoderClient::encode`].
+    pub async fn encode_patiently(
+        &self,
+        image: v1::EncodeRequest,
+        deadline: Instant,
+    ) -> Result<v1::EncodeResponse> {
+        loop {
+            match self.encode(image.clone(), Some(deadline)).await {
+                Err(error)
+                    if error.reason == ErrorReason::Overloaded
+                        && Instant::now() + OVERLOAD_INTERVAL < deadline =>
+                {
+                    tokio::time::sleep(OVERLOAD_INTERVAL).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Has one image encoded; what is left until `deadline` travels with it. Waits some seconds for
@@ -172,7 +198,11 @@ impl EncoderClient {
             }
             _ => format!("the encoder at {}: {}", self.url, describe(status)),
         };
-        Error::new(code, message)
+        let error = Error::new(code, message);
+        match reason(status).0 {
+            ErrorReason::Overloaded => error.because(ErrorReason::Overloaded),
+            _ => error,
+        }
     }
 
     fn too_late(&self, limit: Limit) -> Error {

@@ -1,11 +1,11 @@
 //! A leaf: search in the shards of one snapshot.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ocelli_index::{
-    Cancel, Filter, Name, RangeResult, Row, ScanCounts, Scratch, SearchParams, SearchResult,
-    Snapshot,
+    Cancel, Filter, Name, RangeResult, Row, RowFilter, ScanCounts, Scratch, SearchParams,
+    SearchResult, Snapshot,
 };
 
 use crate::error::Result;
@@ -28,9 +28,37 @@ pub struct LeafParams {
     /// unless some may fail.
     pub without: Arc<BTreeMap<String, String>>,
     /// Which images may be found.
-    pub filter: Option<Arc<Filter>>,
+    pub filter: Option<Arc<LeafFilter>>,
     /// Ends the search when nobody waits for it.
     pub cancel: Cancel,
+}
+
+/// A filter, and which rows of a snapshot it allows. These are looked up once for all searches of a
+/// request: the parts of a batch, the rounds of an expansion.
+#[derive(Debug)]
+pub struct LeafFilter {
+    names: Filter,
+    /// By the snapshot's address, which a request holds as long as its parameters.
+    rows: Mutex<Vec<(usize, Arc<RowFilter>)>>,
+}
+
+impl LeafFilter {
+    /// The filter that `names` are.
+    pub fn new(names: Filter) -> LeafFilter {
+        LeafFilter { names, rows: Mutex::default() }
+    }
+
+    /// The rows of `snapshot`. Whoever comes second waits for the first.
+    fn of(&self, snapshot: &Snapshot) -> Result<Arc<RowFilter>> {
+        let address = std::ptr::from_ref(snapshot).addr();
+        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rows)) = known.iter().find(|(of, _)| *of == address) {
+            return Ok(Arc::clone(rows));
+        }
+        let rows = Arc::new(snapshot.resolve(&self.names)?);
+        known.push((address, Arc::clone(&rows)));
+        Ok(rows)
+    }
 }
 
 /// What a leaf did for a query.
@@ -106,14 +134,14 @@ pub trait Leaf: Send + Sync {
 
 /// The engine's parameters for a search of this snapshot.
 fn engine_params(snapshot: &Snapshot, params: &LeafParams) -> Result<SearchParams> {
-    let filter = params.filter.as_deref().map(|filter| snapshot.resolve(filter)).transpose()?;
+    let filter = params.filter.as_ref().map(|filter| filter.of(snapshot)).transpose()?;
     Ok(SearchParams {
         k: params.k,
         nprobe: params.nprobe,
         refine: params.refine,
         allow_partial: params.allow_partial,
         without: Arc::clone(&params.without),
-        filter: filter.map(Arc::new),
+        filter,
         cancel: Some(params.cancel.clone()),
     })
 }

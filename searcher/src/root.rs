@@ -254,13 +254,14 @@ impl Root {
         params: &RootParams,
         lost: &mut BTreeMap<String, String>,
     ) -> Result<Merged> {
-        hits.truncate(params.leaf.k);
+        // First: diffusion orders hits by something else than their scores.
         if let Some(threshold) = params.threshold {
             hits.retain(|(_, hit)| match self.metric {
                 Metric::L2 => hit.score <= threshold,
                 Metric::InnerProduct => hit.score >= threshold,
             });
         }
+        hits.truncate(params.leaf.k);
         if params.with_keys {
             let start = Instant::now();
             merged.keys = self.read_keys(&hits, &params.leaf, lost)?;

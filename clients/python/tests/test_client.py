@@ -287,6 +287,22 @@ class ClientTest(unittest.TestCase):
                 with Client(target, retry=Retry(attempts=1)) as client:
                     self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
 
+    def test_what_cannot_work_is_refused_before_a_call(self) -> None:
+        for wrong in ("", "two words", "caf\u00e9", "a\nb"):
+            with self.assertRaisesRegex(ValueError, "token: "):
+                Client(self.server.target, token=wrong)
+        with self.assertRaisesRegex(ValueError, "belong together"):
+            Client(self.server.target, ca=b"x", client_cert=b"y")
+        with Client(self.server.target, token="a-token\n") as client:
+            self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
+            for names in ("a.jpg", Key("a.jpg"), Id(1)):
+                with self.assertRaisesRegex(TypeError, "a list of ids and keys"):
+                    client.search(Id(3), deny=names)  # type: ignore[arg-type]
+            with self.assertRaises(TypeError):
+                client.search(Id(3), allow=[1.9])  # type: ignore[list-item]
+            with self.assertRaisesRegex(ValueError, "k is 0"):
+                client.search_batch([Id(3)], k=0)
+
     def test_a_pickled_client_connects_anew(self) -> None:
         client = pickle.loads(pickle.dumps(Client(self.server.target, timeout_s=7)))
         with client:

@@ -3,7 +3,7 @@
 //! The structure is proven when the file is opened; each 64 KiB tile when it is first touched. Bytes that
 //! vanish under their reader are zeros, and [`Reader::intact`] says so.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,14 +47,15 @@ impl Reader {
     /// # Errors
     /// As [`Self::open`], but for the kind.
     pub fn open_any(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let meta = file.metadata().map_err(|e| Error::io(path, "read the size of", e))?;
+        // Before it is opened: a pipe would be waited for.
+        let meta = fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
         if !meta.is_file() {
             return Err(Error::NotOcelli {
                 path: path.to_owned(),
                 what: "not a regular file".into(),
             });
         }
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let map = Mapped::new(&file).map_err(|e| Error::io(path, "map", e))?;
         let (footer, kind) = Footer::decode(path, map.bytes())?;
         let tiles = tiles(footer.data_bytes) as usize;
@@ -367,6 +368,29 @@ mod tests {
         w.finish().unwrap().path
     }
 
+    /// An input that is given as output by mistake is not lost.
+    #[test]
+    fn other_files_are_not_replaced_and_pipes_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let photo = dir.path().join("photo.jpg");
+        fs::write(&photo, b"\xff\xd8\xff").unwrap();
+        let part = sample(dir.path());
+        for (path, kind, what) in
+            [(&photo, FileKind::Part, "no file of Ocelli's"), (&part, FileKind::Model, "a part")]
+        {
+            let before = fs::read(path).unwrap();
+            let error = Writer::create(path, kind).err().unwrap().to_string();
+            assert!(error.contains("would be replaced") && error.contains(what), "{error}");
+            assert_eq!(fs::read(path).unwrap(), before);
+        }
+        Writer::create(&part, FileKind::Part).unwrap();
+
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let error = Reader::open(&pipe, FileKind::Part).unwrap_err().to_string();
+        assert!(error.contains("not a regular file"), "{error}");
+    }
+
     #[test]
     fn what_was_written_comes_back_aligned() {
         let dir = tempfile::tempdir().unwrap();
@@ -377,7 +401,7 @@ mod tests {
         assert!(r.sections().iter().all(|s| s.offset % 4096 == 0));
         r.verify().unwrap();
         let names: Vec<_> =
-            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["a.part"], "no temporary name is left");
         assert!(matches!(
             Reader::open(&dir.path().join("a.part"), FileKind::Shard),
@@ -396,7 +420,7 @@ mod tests {
             (b"version https://git-lfs.github.com/spec/v1\noid", "found a Git LFS pointer"),
             (&[b' '; 1000], "found a file of blanks"),
         ] {
-            std::fs::write(&path, bytes).unwrap();
+            fs::write(&path, bytes).unwrap();
             let message = Reader::open_any(&path).unwrap_err().to_string();
             assert!(message.contains(name) && message.contains("a.whitening"), "{message}");
         }
@@ -407,14 +431,14 @@ mod tests {
     fn every_flipped_byte_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = sample(dir.path());
-        let good = std::fs::read(&path).unwrap();
+        let good = fs::read(&path).unwrap();
         let bad_path = dir.path().join("bad.part");
         // All bytes of the end, where the structure is, and a sample of the rest.
         let tail = good.len() - 400;
         for at in (0..tail).step_by(stride(997)).chain(tail..good.len()) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
-            std::fs::write(&bad_path, &bad).unwrap();
+            fs::write(&bad_path, &bad).unwrap();
             let outcome = Reader::open(&bad_path, FileKind::Part).and_then(|r| r.verify());
             assert!(
                 matches!(outcome, Err(Error::Corrupt { .. } | Error::NotOcelli { .. })),
@@ -426,10 +450,10 @@ mod tests {
     #[test]
     fn every_truncation_is_reported() {
         let dir = tempfile::tempdir().unwrap();
-        let good = std::fs::read(sample(dir.path())).unwrap();
+        let good = fs::read(sample(dir.path())).unwrap();
         let bad_path = dir.path().join("bad.part");
         for len in (0..good.len()).step_by(stride(1009)).chain(good.len() - 100..good.len()) {
-            std::fs::write(&bad_path, &good[..len]).unwrap();
+            fs::write(&bad_path, &good[..len]).unwrap();
             assert!(Reader::open(&bad_path, FileKind::Part).is_err(), "{len} bytes");
         }
     }
@@ -439,14 +463,14 @@ mod tests {
     fn a_newer_version_is_named_as_such() {
         let dir = tempfile::tempdir().unwrap();
         let path = sample(dir.path());
-        let mut bytes = std::fs::read(&path).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
         let n = bytes.len();
         let body_len = u32::from_le_bytes(bytes[n - 16..n - 12].try_into().unwrap()) as usize;
         let body_at = n - 16 - body_len;
         bytes[body_at] = 2;
         let crc = crc32c::crc32c(&bytes[body_at..n - 12]);
         bytes[n - 12..n - 8].copy_from_slice(&crc.to_le_bytes());
-        std::fs::write(&path, &bytes).unwrap();
+        fs::write(&path, &bytes).unwrap();
         assert!(matches!(
             Reader::open(&path, FileKind::Part),
             Err(Error::NewerVersion { found: 2, supported: 1, .. })
@@ -459,6 +483,6 @@ mod tests {
         let mut w = Writer::create(&dir.path().join("a"), FileKind::Part).unwrap();
         w.section(SectionKind::Meta, true, &[0; 100_000]).unwrap();
         drop(w);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

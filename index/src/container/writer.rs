@@ -1,11 +1,12 @@
 //! Writes a container: temporary name, checksums as the bytes go by, fsync, rename.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::atomic::AtomicFile;
 use super::footer::{Footer, tiles};
-use super::{FileKind, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
-use crate::error::Result;
+use super::{FileKind, Reader, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
+use crate::error::{Error, Result};
 use crate::hash::{Hash, Hasher};
 
 /// What [`Writer::finish`] wrote.
@@ -41,6 +42,25 @@ impl Sealed {
     }
 }
 
+/// Refuses to replace a file of another kind, which is an input given as output by mistake. A container
+/// that is damaged may be made anew.
+fn refuse_other(path: &Path, kind: FileKind) -> Result<()> {
+    let is_file = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
+    if !is_file {
+        return Ok(());
+    }
+    let found = match Reader::open(path, kind) {
+        Err(Error::WrongKind { found, .. }) => format!("a {found}"),
+        Err(Error::NotOcelli { .. }) => "no file of Ocelli's".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!(
+        "{}: would be replaced by a {}, and is {found}: give another name, or remove it",
+        path.display(),
+        kind.name()
+    )))
+}
+
 /// Writes one container, section by section.
 pub struct Writer {
     file: AtomicFile,
@@ -59,8 +79,10 @@ impl Writer {
     /// Starts the container of `kind` that [`Self::finish`] will put at `path`. Its folder must exist.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::create`].
+    /// Those of [`AtomicFile::create`]; [`crate::Error::Invalid`] where something stands there that is
+    /// no container of this kind: a photo, a list, or a part where a model is to be written.
     pub fn create(path: &Path, kind: FileKind) -> Result<Self> {
+        refuse_other(path, kind)?;
         Ok(Self::new(AtomicFile::create(path)?, kind))
     }
 

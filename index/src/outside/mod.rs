@@ -5,15 +5,27 @@ mod look;
 mod parquet;
 
 use std::fmt::Display;
-#[cfg(feature = "parquet")]
+use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 #[cfg(feature = "parquet")]
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use look::{LOOK_BYTES, looks_like};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetColumn, ParquetKind, ParquetLists};
+
+/// Opens a file for reading. What would never end or never begin (a pipe, a device) is not opened.
+///
+/// # Errors
+/// Those of opening; `InvalidInput` for what is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
+}
 
 /// Runs a step of a library that panics at damaged files in places, which is an error here. `format` is what the file
 /// should be: "Parquet".

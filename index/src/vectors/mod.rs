@@ -26,6 +26,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
+use crate::outside::open_regular;
 use crate::range::out_of_range;
 use crate::spec::named;
 
@@ -147,7 +148,7 @@ impl VectorFile {
     /// [`Error::Corrupt`] with the row if the file is shorter or longer than it says.
     pub fn open(path: &Path) -> Result<Self> {
         let format = VectorFormat::of(path)?;
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let file = open_regular(path).map_err(|e| Error::io(path, "open", e))?;
         let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         if !metadata.is_file() {
             return Err(Error::invalid(format!("{}: expected a regular file", path.display())));

@@ -14,11 +14,11 @@ mod vectors;
 mod vectors_tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use ocelli_index::outside::open_regular;
 use ocelli_index::{
     DescriptorSpec, Hash, Hasher, IndexDir, Metric, Model, ModelParts, NewGeneration, ShardBuilder,
 };
@@ -106,7 +106,7 @@ pub fn import_faiss(
     progress: ProgressFn<'_>,
 ) -> Result<ImportReport> {
     let start = Instant::now();
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path).map_err(Error::io("open", path))?;
     let file_bytes = file.metadata().map_err(Error::io("read", path))?.len();
     let said = std::cell::Cell::new(0);
     let index = parse(BufReader::with_capacity(1 << 20, file), file_bytes, &|done| {

@@ -1,11 +1,12 @@
 //! The search server: command line, configuration, exit code.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use ocelli_proto::observe;
 use ocelli_proto::role::{self, LogFormat, main_exit, print};
@@ -76,7 +77,13 @@ impl ServeArgs {
     /// The configuration with these flags as its last layer.
     fn config(self) -> Result<Config> {
         let mut config = Config::load(self.config.as_deref())?;
-        config.indexes.extend(self.indexes);
+        let mut given = BTreeMap::new();
+        for (name, folder) in self.indexes {
+            if let Some(first) = given.insert(name.clone(), folder) {
+                bail!("--index {name} is given twice, first for {}", first.display());
+            }
+        }
+        config.indexes.extend(given);
         config.listen = self.listen.unwrap_or(config.listen);
         config.encoder.url = self.encoder.unwrap_or(config.encoder.url);
         config.security.insecure |= self.insecure;

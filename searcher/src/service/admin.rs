@@ -139,7 +139,13 @@ impl Searcher {
     pub async fn rollback(&self, name: &str, expected: u64) -> Result<Change> {
         let folder = self.slot(name)?.folder.clone();
         let parent = blocking(move || {
-            let parent = IndexDir::open(&folder)?.generation(expected)?.parent;
+            let dir = IndexDir::open(&folder)?;
+            let current = dir.current()?.map_or(0, |generation| generation.number);
+            if current != expected {
+                let message = format!("generation {expected} was expected; {current} is current");
+                return Err(Error::new(Code::Aborted, message).at("expected"));
+            }
+            let parent = dir.generation(expected)?.parent;
             parent.ok_or_else(|| {
                 let message = format!("generation {expected} has no parent to go back to");
                 Error::new(Code::FailedPrecondition, message).at("expected")

@@ -53,6 +53,15 @@ struct Done {
     resolve: Duration,
 }
 
+/// Whether an image waits for an encoder that is overloaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// It is refused: its client may ask elsewhere.
+    None,
+    /// It waits: it is one of many of a request that was admitted as a whole.
+    WhileOverloaded,
+}
+
 impl Searcher {
     /// Answers one query that arrived at `arrival`. `time_left`, counted from then, is what the client
     /// still gives: when it is over, or when this future is dropped, what has not begun never runs, and what
@@ -202,6 +211,10 @@ impl Searcher {
             size::check_expected(1, &params, index, &self.limits)?;
         }
         let Turn { admission, place } = turn;
+        let patience = match place {
+            Some(_) => Patience::WhileOverloaded,
+            None => Patience::None,
+        };
         // Before images are encoded: what was admitted is answered.
         let place = match place {
             Some(place) => place,
@@ -209,7 +222,7 @@ impl Searcher {
         };
         let mut waits = Waits::default();
         let (terms, sizes_differ) =
-            self.encode_terms(index, query.terms, &call, &mut waits.encode).await?;
+            self.encode_terms(index, query.terms, &call, patience, &mut waits.encode).await?;
 
         let leaf = &params.leaf;
         let understood =
@@ -244,6 +257,7 @@ impl Searcher {
         index: &OpenIndex,
         terms: Vec<Term>,
         call: &Call,
+        patience: Patience,
         time: &mut Duration,
     ) -> Result<(Resolvable, bool)> {
         let mut sizes_differ = false;
@@ -254,7 +268,7 @@ impl Searcher {
                 What::Indexed(image) => Resolved::Indexed(image),
                 What::Image(request) => {
                     let start = Instant::now();
-                    let encoded = self.encode(index, request, call.deadline).await;
+                    let encoded = self.encode(index, request, patience, call.deadline).await;
                     let encoded =
                         encoded.map_err(|error| error.at(format!("terms[{number}].image")))?;
                     *time += start.elapsed();
@@ -272,6 +286,7 @@ impl Searcher {
         &self,
         index: &OpenIndex,
         request: v1::EncodeRequest,
+        patience: Patience,
         deadline: Instant,
     ) -> Result<v1::EncodeResponse> {
         let Some(encoder) = &self.encoder else {
@@ -279,7 +294,10 @@ impl Searcher {
             let error = Error::new(Code::FailedPrecondition, message);
             return Err(error.because(v1::ErrorReason::NoEncoder));
         };
-        let encoded = encoder.encode(request, Some(deadline)).await;
+        let encoded = match patience {
+            Patience::WhileOverloaded => encoder.encode_patiently(request, deadline).await,
+            Patience::None => encoder.encode(request, Some(deadline)).await,
+        };
         let encoded = encoded.map_err(|error| match error.code {
             Code::InvalidArgument => error.because(v1::ErrorReason::ImageRefused),
             _ => error,

@@ -8,7 +8,7 @@ use ocelli_proto::observe::Context;
 use ocelli_proto::status::Code;
 use tokio::task::JoinSet;
 
-use super::answer::{Resolvable, record, resolve, search_span};
+use super::answer::{Patience, Resolvable, record, resolve, search_span};
 use super::report::Told;
 use super::{Batch, BatchAnswer, Call, OpenIndex, Searcher, Term, Understood, Waits, check, size};
 use crate::error::{Error, Result};
@@ -80,7 +80,10 @@ impl Searcher {
         for ((number, terms), result) in queries.into_iter().enumerate().zip(results) {
             let checked = match terms.and_then(|terms| check::terms(&terms, index).map(|()| terms))
             {
-                Ok(terms) => self.encode_terms(index, terms, call, encode).await,
+                Ok(terms) => {
+                    let patience = Patience::WhileOverloaded;
+                    self.encode_terms(index, terms, call, patience, encode).await
+                }
                 Err(error) => Err(error),
             };
             match checked {

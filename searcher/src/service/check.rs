@@ -10,7 +10,7 @@ use ocelli_proto::v1::ErrorReason;
 
 use super::{Limits, OpenIndex, Options, Term, What};
 use crate::error::{Error, Result};
-use crate::leaf::{ImageName, LeafParams};
+use crate::leaf::{ImageName, LeafFilter, LeafParams};
 use crate::root::RootParams;
 
 /// Terms of one query.
@@ -104,7 +104,7 @@ fn threshold(field: &str, found: f32) -> Result<f32> {
     }
 }
 
-fn filter(filter: Filter, limits: &Limits) -> Result<Arc<Filter>> {
+fn filter(filter: Filter, limits: &Limits) -> Result<Arc<LeafFilter>> {
     for (field, names) in [("allow", filter.allow.as_ref()), ("deny", Some(&filter.deny))] {
         let Some(names) = names else { continue };
         if names.len() > limits.max_filter_names {
@@ -119,7 +119,7 @@ fn filter(filter: Filter, limits: &Limits) -> Result<Arc<Filter>> {
             image_name(name).map_err(|error| error.at(format!("filter.{field}")))?;
         }
     }
-    Ok(Arc::new(filter))
+    Ok(Arc::new(LeafFilter::new(filter)))
 }
 
 /// Checks an id or key.

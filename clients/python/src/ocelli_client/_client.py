@@ -33,6 +33,16 @@ _Call = Callable[..., _Response]
 _Filters = Union[Iterable[Union[Id, Key, int, str]], None]
 
 
+def _checked_token(token: Union[str, None]) -> Union[str, None]:
+    """The token without the line's end that a file has; what cannot travel in a header is refused."""
+    if token is None:
+        return None
+    token = token.removesuffix("\n").removesuffix("\r")
+    if not token or any(not "!" <= letter <= "~" for letter in token):
+        raise ValueError("token: expected one word of ASCII, found something else")
+    return token
+
+
 def _reopen(settings: dict[str, Any]) -> Client:
     return Client(**settings)
 
@@ -73,6 +83,9 @@ class Client:
             "retry": retry,
             "max_message_bytes": max_message_bytes,
         }
+        token = _checked_token(token)
+        if (client_cert is None) != (client_key is None):
+            raise ValueError("client_cert and client_key belong together: one of them is missing")
         options = [
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
@@ -193,6 +206,8 @@ class Client:
         """
         if batch < 1 or in_flight < 1:
             raise ValueError(f"batch is {batch} and in_flight {in_flight}; expected at least 1")
+        if k < 1:
+            raise ValueError(f"k is {k}; expected at least 1")
         if isinstance(queries, np.ndarray) and queries.ndim != 2:
             raise ValueError(f"queries have shape {queries.shape}; expected (n, dim)")
         _batch.check_finite(queries)

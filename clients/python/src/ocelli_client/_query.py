@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,8 @@ def term(query: Union[Query, Term]) -> search_pb2.QueryTerm:
 
 def image_set(names: Iterable[Union[Id, Key, int, str]]) -> search_pb2.ImageSet:
     """Ids (Id or int) and keys (Key or str) as they travel."""
+    if isinstance(names, (str, bytes, Id, Key)):
+        raise TypeError(f"expected a list of ids and keys, found {names!r} alone")
     found = search_pb2.ImageSet()
     for name in names:
         if isinstance(name, Id):
@@ -167,5 +170,5 @@ def image_set(names: Iterable[Union[Id, Key, int, str]]) -> search_pb2.ImageSet:
         elif isinstance(name, str):
             found.keys.append(name)
         else:
-            found.ids.append(int(name))
+            found.ids.append(operator.index(name))
     return found
