@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::container::{FileKind, Reader, SectionKind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::{Generation, IndexDir};
 use crate::model::Model;
 use crate::part::Part;
@@ -112,7 +112,7 @@ pub enum Inspection {
         /// Generations that exist.
         generations: Vec<u64>,
         /// The current one.
-        current: Option<Generation>,
+        current: Generation,
         /// Rows that are not deleted.
         rows: u64,
         /// Bytes of the shards.
@@ -195,7 +195,7 @@ const FINE: &[SectionKind] = &[SectionKind::RefineCodes, SectionKind::StoredVect
 /// index directory is then only proven byte by byte, since what it means is its model's business.
 ///
 /// # Errors
-/// Those of opening the file.
+/// Those of opening the file; [`Error::NotFound`] for a folder without a current generation.
 pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
     if path.is_dir() {
         return inspect_index(path, verify);
@@ -270,34 +270,49 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
     })
 }
 
+/// Why a folder without CURRENT is no index, and what stands in it instead.
+fn not_an_index(path: &Path, generations: &[u64]) -> Error {
+    let found = if generations.is_empty() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        match entries.filter(|e| e.path().extension().is_some_and(|x| x == "part")).count() {
+            0 => "no generations found".to_owned(),
+            1 => "a folder with 1 part; inspect that file".to_owned(),
+            parts => format!("a folder with {parts} parts; inspect one of these files"),
+        }
+    } else {
+        let numbers: Vec<String> = generations.iter().map(u64::to_string).collect();
+        format!(
+            "generations found: {}. CURRENT is one line, NUMBER CHECKSUM, with the checksum that \
+             stands in generations/NUMBER.json",
+            numbers.join(", ")
+        )
+    };
+    Error::not_found(format!("{}: not an index: no CURRENT; {found}", path.display()))
+}
+
 fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
     let dir = IndexDir::open(path)?;
     let generations = dir.generations()?;
-    let current = dir.current()?;
-    let (mut rows, mut shard_bytes, mut model_bytes) = (0, 0, 0);
-    let (mut maps, mut keys, mut fine) = (0, 0, 0);
-    let mut refinement = None;
-    if let Some(generation) = &current {
-        let snapshot = Snapshot::open(path, Some(generation.number))?;
-        if verify {
-            snapshot.verify()?;
-        }
-        rows = snapshot.rows();
-        for shard in snapshot.shards() {
-            let info = FileInfo::of(shard.file());
-            maps += info.sum(MAPS);
-            keys += info.sum(KEYS);
-            fine += info.sum(FINE);
-        }
-        shard_bytes = generation.shards.iter().map(|s| s.bytes).sum();
-        let model = match snapshot.model().refinement() {
-            Some(r) => dir.refined_model_path(&generation.model, &r.hash()),
-            None => dir.model_path(&generation.model),
-        };
-        refinement = snapshot.refinement().map(RefinementInfo::of);
-        model_bytes =
-            std::fs::metadata(&model).map_err(|e| crate::Error::io(&model, "find", e))?.len();
+    let current = dir.current()?.ok_or_else(|| not_an_index(path, &generations))?;
+    let snapshot = Snapshot::open(path, Some(current.number))?;
+    if verify {
+        snapshot.verify()?;
     }
+    let (mut maps, mut keys, mut fine) = (0, 0, 0);
+    for shard in snapshot.shards() {
+        let info = FileInfo::of(shard.file());
+        maps += info.sum(MAPS);
+        keys += info.sum(KEYS);
+        fine += info.sum(FINE);
+    }
+    let rows = snapshot.rows();
+    let shard_bytes: u64 = current.shards.iter().map(|s| s.bytes).sum();
+    let model = match snapshot.model().refinement() {
+        Some(r) => dir.refined_model_path(&current.model, &r.hash()),
+        None => dir.model_path(&current.model),
+    };
+    let refinement = snapshot.refinement().map(RefinementInfo::of);
+    let model_bytes = std::fs::metadata(&model).map_err(|e| Error::io(&model, "find", e))?.len();
     let per_image = |bytes: u64| bytes as f64 / rows.max(1) as f64;
     Ok(Inspection::Index {
         path: path.to_owned(),

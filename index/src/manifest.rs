@@ -257,6 +257,19 @@ impl IndexDir {
         Ok(Some(generation))
     }
 
+    /// Smallest id that was never given out, as the current generation says. Without one it is the
+    /// largest that any generation says: CURRENT may have been lost, and its ids were given out.
+    ///
+    /// # Errors
+    /// Those of [`Self::generation`].
+    pub fn next_id(&self, current: Option<&Generation>) -> Result<u64> {
+        if let Some(current) = current {
+            return Ok(current.next_id);
+        }
+        let mut numbers = self.generations()?.into_iter();
+        numbers.try_fold(0, |next, number| Ok(next.max(self.generation(number)?.next_id)))
+    }
+
     /// A generation by number.
     ///
     /// # Errors

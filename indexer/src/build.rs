@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CodeForm, CodeRows, Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Hash, Hasher,
-    IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
+    CodeForm, CodeRows, Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Generation, Hash,
+    Hasher, IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
 };
 use ocelli_text::quoted;
 use rayon::prelude::*;
@@ -137,8 +137,9 @@ pub(crate) fn build_with(
     let rows = check_input(parts, model, options)?;
     let index = IndexDir::create(dir)?;
     let parent = index.current()?;
-    let first_id = parent.as_ref().map_or(0, |g| g.next_id);
+    let first_id = index.next_id(parent.as_ref())?;
     let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate)?;
+    rows_meta.check_ids(dir, parent.as_ref())?;
     let model_path = index.put_model(model)?;
 
     let dba = neighbours.map(Neighbours::record);
@@ -341,6 +342,24 @@ impl RowsMeta {
         }
         let next_id = ids.iter().map(|id| id + 1).max().unwrap_or(0).max(first_id);
         Ok(Self { ids, keys, left_out, reasons, ids_given, first_id, next_id })
+    }
+
+    /// Whether the ids that follow the last one are below 2⁶³, where rows need such ids.
+    fn check_ids(&self, dir: &Path, parent: Option<&Generation>) -> Result<()> {
+        if self.next_id <= 1 << 63 {
+            return Ok(());
+        }
+        let last = match parent {
+            Some(parent) => format!("generation {} has given out", parent.number),
+            None => "its generations have given out".to_owned(),
+        };
+        Err(Error::Invalid(format!(
+            "{}: {last} ids up to {}; expected ids below 2^63, so those that follow do not suffice for \
+             rows without ids: give the rows ids (import vectors --id-column), or build into another \
+             directory",
+            dir.display(),
+            self.first_id - 1
+        )))
     }
 
     fn is_left_out(&self, row: usize) -> bool {

@@ -55,9 +55,6 @@ fn index(found: &Inspection) -> String {
     else {
         return String::new();
     };
-    let Some(current) = current else {
-        return format!("{}: index without a generation\n", path.display());
-    };
     let generations: Vec<String> = generations.iter().map(u64::to_string).collect();
     let mut text = format!(
         "{}: index, generation {} (there are {}), {} images\n\

@@ -149,7 +149,7 @@ pub fn import_faiss(
     progress(Progress { stage: "write", done: rows as u64, total: rows as u64 });
 
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
-    let next_id = (order.last + 1).max(parent.as_ref().map_or(0, |g| g.next_id));
+    let next_id = (order.last + 1).max(out.next_id(parent.as_ref())?);
     let generation = out.commit(
         parent.map(|g| g.number),
         NewGeneration {

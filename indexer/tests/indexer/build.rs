@@ -128,6 +128,43 @@ fn a_failed_build_leaves_the_earlier_generation() {
     assert_eq!(generation.next_id, 100);
 }
 
+/// Where CURRENT is lost, ids go on from the largest that any generation gave out, and the folder is not
+/// called an index; where ids have come to their end, the build says which generation took the last.
+#[test]
+fn ids_are_given_once_also_where_current_is_lost() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let a = [numbered(&dir.path().join("a.part"), "a", &clustered(20, DIM, 1), DIM)];
+    let index = dir.path().join("index");
+    let opened = IndexDir::create(&index).unwrap();
+    build(&a, &model, &index, &options(1, 1), &silent).unwrap();
+    let next = opened.current().unwrap().unwrap().next_id;
+    fs::remove_file(index.join("CURRENT")).unwrap();
+    let error = ocelli_index::inspect(&index, true).unwrap_err().to_string();
+    assert!(error.contains("not an index: no CURRENT; generations found: 1."), "{error}");
+    let error = ocelli_index::inspect(dir.path(), true).unwrap_err().to_string();
+    assert!(error.contains("not an index: no CURRENT; a folder with 2 parts"), "{error}");
+
+    let plain = dir.path().join("plain.part");
+    let write = |id: Option<u64>| {
+        let spec = spec(DIM);
+        let mut part =
+            PartWriter::create(&plain, PartKind::Descriptors, Dtype::F32, &spec).unwrap();
+        part.push("b", id, &[0.5; DIM]).unwrap();
+        part.finish().unwrap();
+        [Part::open(&plain).unwrap()]
+    };
+    let report = build(&write(None), &model, &index, &options(1, 1), &silent).unwrap();
+    assert_eq!((report.generation, report.ids), (2, (next, next)));
+
+    let largest = i64::MAX.cast_unsigned();
+    build(&write(Some(largest)), &model, &index, &options(1, 1), &silent).unwrap();
+    let error = build(&write(None), &model, &index, &options(1, 1), &silent).unwrap_err();
+    let expected = format!("generation 3 has given out ids up to {largest};");
+    assert!(error.to_string().contains(&expected), "{error}");
+    build(&write(Some(7)), &model, &index, &options(1, 1), &silent).unwrap();
+}
+
 /// Bytes of a row's first float.
 fn value_of_row(path: &Path, row: usize) -> [u8; 4] {
     Part::open(path).unwrap().read(row..row + 1).unwrap()[0].to_le_bytes()
