@@ -5,6 +5,7 @@
 //! under another name and after its list of rejected images.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::container::write_atomically;
@@ -46,12 +47,29 @@ pub(super) struct Description {
 impl Description {
     /// Writes `job.json` into a new folder, or holds the one that is there against this.
     fn claim(&self, folder: &Path) -> Result<()> {
+        if folder.metadata().is_ok_and(|metadata| !metadata.is_dir()) {
+            return Err(Error::invalid(format!(
+                "{}: expected a folder of parts (--part-images), found something else; \
+                 name another folder with --out",
+                folder.display()
+            )));
+        }
         fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
         let path = folder.join("job.json");
+        // Looked for before the description is read: another task writes the description first.
+        let part = any_part(folder).map_err(Error::io(folder, "list"))?;
         let unwritable = |e| Error::invalid(format!("{}: cannot be written: {e}", path.display()));
         let ours = serde_json::to_value(self).map_err(unwritable)?;
         match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                if let Some(part) = part {
+                    return Err(Error::invalid(format!(
+                        "{}: there is none, and {part} stands beside it: nothing says which job \
+                         its parts are of; name another folder, or remove the folder {}",
+                        path.display(),
+                        folder.display()
+                    )));
+                }
                 let mut text = serde_json::to_vec_pretty(&ours).map_err(unwritable)?;
                 text.push(b'\n');
                 Ok(write_atomically(&path, &text)?)
@@ -59,7 +77,7 @@ impl Description {
             Err(e) => Err(Error::io(&path, "read")(e)),
             Ok(bytes) => {
                 let mut theirs: serde_json::Value = serde_json::from_slice(&bytes)
-                    .map_err(|e| Error::invalid(format!("{}: {e}", path.display())))?;
+                    .map_err(|e| damaged(folder, &path, &bytes, &e))?;
                 // Folders begun when there was the CPU only do not name it.
                 if let Some(theirs) = theirs.as_object_mut() {
                     theirs.entry("device").or_insert_with(|| "cpu".into());
@@ -78,12 +96,52 @@ impl Description {
                     return Ok(());
                 }
                 Err(Error::invalid(format!(
-                    "{}: the folder holds another job ({}); name another folder, or remove this one",
+                    "{}: the folder holds another job ({}); name another folder, \
+                     or remove the folder {}",
                     path.display(),
-                    differing.join("; ")
+                    differing.join("; "),
+                    folder.display()
                 )))
             }
         }
+    }
+}
+
+/// A file of some part in `folder`, by name: the part, or its list of rejected images.
+fn any_part(folder: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let stem = name.strip_suffix(".rejected.jsonl").unwrap_or(&name);
+        let number = stem.strip_suffix(".part").unwrap_or_default();
+        if number.len() >= 8 && number.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// The error of a `job.json` that cannot be read.
+fn damaged(folder: &Path, path: &Path, bytes: &[u8], e: &serde_json::Error) -> Error {
+    let found = match bytes {
+        [] => "an empty file".to_owned(),
+        _ => format!("other bytes ({e})"),
+    };
+    Error::invalid(format!(
+        "{}: expected the description of the job whose parts the folder holds, found {found}; \
+         name another folder, or remove the folder {}",
+        path.display(),
+        folder.display()
+    ))
+}
+
+/// Says of a damaged part what helps.
+fn with_remedy(e: ocelli_index::Error) -> Error {
+    use ocelli_index::Error::{Corrupt, NotOcelli};
+    let more = |what: String| format!("{what}; remove the file, and the next run makes it again");
+    match e {
+        Corrupt { path, what } => Corrupt { path, what: more(what) }.into(),
+        NotOcelli { path, what } => NotOcelli { path, what: more(what) }.into(),
+        other => other.into(),
     }
 }
 
@@ -93,6 +151,8 @@ pub(super) struct Plan {
     parts: Parts,
     /// Images of the input, where they are counted.
     total: Option<u64>,
+    /// What every part has to be made of.
+    description: Description,
 }
 
 impl Plan {
@@ -103,14 +163,18 @@ impl Plan {
         total: Option<u64>,
         description: &Description,
     ) -> Result<Plan> {
-        if parts.images == 0 || parts.task >= parts.tasks {
+        if parts.images == 0 {
+            return Err(Error::invalid("parts: expected at least 1 image in each, found 0"));
+        }
+        if parts.task >= parts.tasks {
             return Err(Error::invalid(format!(
-                "parts: expected at least 1 image in each and a task below {}, found {} and task {}",
-                parts.tasks, parts.images, parts.task
+                "--task {}: expected a number below that of --tasks {} (tasks are counted from 0)",
+                parts.task, parts.tasks
             )));
         }
         description.claim(folder)?;
-        Ok(Plan { folder: folder.to_owned(), parts, total })
+        let description = description.clone();
+        Ok(Plan { folder: folder.to_owned(), parts, total, description })
     }
 
     pub(super) fn part_of(&self, number: u64) -> u64 {
@@ -150,16 +214,52 @@ impl Plan {
     /// Whether a part is complete: it stands there, or all of its images are in its list of rejected ones.
     ///
     /// # Errors
-    /// A file under the part's name that is no part.
+    /// A file under the part's name that is no part, or one that another job made.
     pub(super) fn is_complete(&self, part: u64, output: &Output) -> Result<bool> {
         let files = self.files(part, output);
+        // Of an unknown total the last part may be shorter; a list alone is made again then, which
+        // costs little.
+        let images = self.total.map_or(self.parts.images, |total| self.images(part, total));
+        let listed = fs::read(&files.rejected).ok();
+        let rejected = listed.map(|list| list.iter().filter(|&&b| b == b'\n').count() as u64);
         if files.part.exists() {
-            Part::open(&files.part)?;
+            let part = Part::open(&files.part).map_err(with_remedy)?;
+            self.require_ours(&part, images, rejected)?;
             return Ok(true);
         }
-        // Of an unknown total the last part may be shorter; then it is made again, which costs little.
-        let images = self.total.map_or(self.parts.images, |total| self.images(part, total));
-        let listed = fs::read(&files.rejected).unwrap_or_default();
-        Ok(listed.iter().filter(|&&b| b == b'\n').count() as u64 == images)
+        Ok(rejected.unwrap_or(0) == images)
+    }
+
+    /// Refuses a part that stands there and was made by another job.
+    fn require_ours(&self, part: &Part, images: u64, rejected: Option<u64>) -> Result<()> {
+        let refuse = |what: String| {
+            Error::invalid(format!(
+                "{}: a part of another job: {what}; move the file away, and the next run makes the \
+                 part, or name another folder",
+                part.path().display()
+            ))
+        };
+        let ours = &self.description;
+        let spec = part.spec().canonical();
+        if spec != ours.spec {
+            return Err(refuse(format!("expected the spec {}, found {spec}", ours.spec)));
+        }
+        let found = (part.kind().to_string(), part.dtype().to_string());
+        let (kind, dtype) = &found;
+        if *kind != ours.output || (ours.codes.is_none() && *dtype != ours.dtype) {
+            let (output, of) = (&ours.output, &ours.dtype);
+            return Err(refuse(format!("expected {output} of {of}, found {kind} of {dtype}")));
+        }
+        if part.code_form() != ours.codes.as_ref() {
+            return Err(refuse("its codes were made under another model".to_owned()));
+        }
+        let found = part.images() as u64 + rejected.unwrap_or(0);
+        let is_whole = self.total.is_some() && rejected.is_some();
+        if found > images || (is_whole && found < images) {
+            return Err(refuse(format!(
+                "expected {images} images, encoded and rejected ones, found {found}"
+            )));
+        }
+        Ok(())
     }
 }

@@ -544,6 +544,67 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
     assert!(refused(&options).contains("input was"));
 }
 
+/// Parts whose job nobody knows, or that another job made, are not taken for this one's.
+#[test]
+fn parts_of_another_job_are_not_adopted() {
+    let (folder, input) = setup();
+    let folder = folder.path();
+    let output = output(folder, "parts", PartKind::Descriptors);
+    let options = JobOptions { batch: 2, parts: parts_of(9), ..workers_of(2) };
+    let run = |sizes: &[u32], output: &Output, options: &JobOptions<'_>| {
+        let pipeline = pipeline(folder, sizes, None);
+        let made = encode(&input, &pipeline, &view_options(sizes), output, options);
+        made.map_err(|e| e.to_string())
+    };
+    run(&[48], &output, &options).unwrap();
+    let job = output.part.join("job.json");
+    let ours = fs::read(&job).unwrap();
+    fs::remove_file(&job).unwrap();
+    let message = run(&[48], &output, &options).unwrap_err();
+    assert!(message.contains("nothing says which job its parts are of"), "{message}");
+    assert!(message.contains("remove the folder") && !job.exists(), "{message}");
+    fs::write(&job, "").unwrap();
+    let message = run(&[48], &output, &options).unwrap_err();
+    assert!(message.contains("job.json: expected the description"), "{message}");
+    assert!(message.contains("found an empty file"), "{message}");
+    fs::write(&job, &ours).unwrap();
+    assert_eq!(run(&[48], &output, &options).unwrap().parts_kept, 3);
+
+    // A part that was put there: of another spec, dtype, or number of images.
+    let first = output.part.join("00000000.part");
+    let sound = fs::read(&first).unwrap();
+    let foreign = Output { part: folder.join("foreign"), ..output.clone() };
+    let half = Output { dtype: Dtype::F16, ..foreign.clone() };
+    let short = JobOptions { parts: parts_of(7), ..options };
+    for (size, theirs, as_theirs, expected) in [
+        (64, &foreign, &options, "expected the spec"),
+        (48, &half, &options, "expected descriptors of f32, found descriptors of f16"),
+        (48, &foreign, &short, "expected 9 images, encoded and rejected ones, found"),
+    ] {
+        run(&[size], theirs, as_theirs).unwrap();
+        fs::copy(foreign.part.join("00000000.part"), &first).unwrap();
+        fs::remove_dir_all(&foreign.part).unwrap();
+        let message = run(&[48], &output, &options).unwrap_err();
+        assert!(message.contains(expected), "{message}");
+    }
+    fs::write(&first, &sound[..sound.len() - 9]).unwrap();
+    let message = run(&[48], &output, &options).unwrap_err();
+    assert!(message.contains("remove the file, and the next run makes it again"), "{message}");
+    fs::remove_file(&first).unwrap();
+    assert_eq!(run(&[48], &output, &options).unwrap().parts, 1);
+    assert!(fs::read(&first).unwrap() == sound);
+
+    let file = Output { part: job.clone(), ..output.clone() };
+    let message = run(&[48], &file, &options).unwrap_err();
+    assert!(message.contains("expected a folder of parts"), "{message}");
+    let parts = Some(Parts { images: 9, task: 5, tasks: 2 });
+    let message = run(&[48], &output, &JobOptions { parts, ..options }).unwrap_err();
+    assert!(
+        message.starts_with("--task 5: expected a number below that of --tasks 2"),
+        "{message}"
+    );
+}
+
 /// A key, an id or a line that will not do is one image less, named with its place. The same in parts: by
 /// two tasks, and where parts are made again, the first of a key has it, in whatever part it is.
 #[test]
