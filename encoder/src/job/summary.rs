@@ -163,9 +163,8 @@ impl fmt::Display for JobSummary {
             }
         }
         write!(f, "{:.1} s, {:.1} images/s", self.seconds, self.images_per_s)?;
-        match &self.device {
-            Some(device) => write!(f, " on {device}")?,
-            None => {}
+        if let Some(device) = &self.device {
+            write!(f, " on {device}")?;
         }
         if self.images + self.rejected == 0 {
             return Ok(());
