@@ -147,7 +147,7 @@ impl fmt::Display for JobSummary {
         if self.skipped > 0 {
             writeln!(f, "{} left out by their names", thousands(self.skipped))?;
         }
-        if self.parts + self.parts_kept > 1 {
+        if self.parts_kept > 0 || self.parts > 1 {
             let (parts, kept) = (counted(self.parts, "part"), thousands(self.parts_kept));
             writeln!(f, "{parts} written, {kept} already there")?;
         }
