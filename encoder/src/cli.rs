@@ -133,8 +133,9 @@ struct EncodeArgs {
     /// How the summary is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// Follow symbolic links that lead out of PHOTOS_DIR; without it they are rejected with their reason.
-    #[arg(long, requires = "photos")]
+    /// Follow symbolic links that lead out of PHOTOS_DIR, and relative paths that lead out of the folder of
+    /// --parquet; without it they are rejected with their reason.
+    #[arg(long, conflicts_with_all = ["list", "tar", "regions"])]
     follow_links: bool,
 }
 
@@ -183,7 +184,8 @@ struct ColumnArgs {
     /// path [default: image]
     #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
     image_column: Option<String>,
-    /// --parquet: column of the keys [default: the path, or FILE#ROW]
+    /// --parquet: column of the keys [default: FILE#ROW for a row with an image's bytes, else the
+    /// path]
     #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
     key_column: Option<String>,
     /// --parquet: column of ids, integers of 0 or more.
@@ -343,7 +345,7 @@ fn run_encode(args: EncodeArgs) -> Result<()> {
                 key: columns.key_column,
                 id: columns.id_column,
             };
-            run(Input::Parquet { path, columns })?
+            run(Input::Parquet { path, columns, outside: follow_links })?
         }
         // The argument parser demands one of them.
         InputArgs { .. } => {

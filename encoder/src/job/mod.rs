@@ -23,7 +23,7 @@ mod tests;
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use ocelli_index::{
@@ -87,7 +87,8 @@ pub struct JobOptions<'m> {
 ///
 /// # Errors
 /// A broken input, an unwritable output, a failing libtorch, a panic; a model of another spec; a folder of
-/// another job; `Invalid` if there is no image or all were rejected. Nothing is written then.
+/// another job; `Invalid` if there is no image or, of a single part, all were rejected. Nothing is written
+/// then.
 pub fn encode(
     photos: Photos,
     pipeline: &Pipeline,
@@ -138,17 +139,34 @@ pub fn encode(
             scratch: EncoderScratch::default(),
         });
     }
-    let kept = AtomicU64::new(0);
+    let (kept, has_images) = (AtomicU64::new(0), AtomicBool::new(false));
     ordered::run_ordered(
         workers,
         || set_torch_threads(1),
-        |take| feed(photos, plan, output, options.batch, &kept, take),
+        |take| {
+            feed(
+                photos,
+                plan,
+                output,
+                options.batch,
+                &Found { kept: &kept, has_images: &has_images },
+                take,
+            )
+        },
         |worker, run| worker.encode(run),
         |encoded| sink.push(encoded),
     )?;
-    let summary = sink.finish(kept.into_inner(), started.elapsed())?;
+    let summary = sink.finish(kept.into_inner(), has_images.into_inner(), started.elapsed())?;
     let skipped = skipped.load(Ordering::Relaxed);
     Ok(JobSummary { device: Some(device.to_string()), skipped, ..summary })
+}
+
+/// What walking the input tells.
+struct Found<'a> {
+    /// Parts of this process that were there.
+    kept: &'a AtomicU64,
+    /// Whether there is any image, of whatever part.
+    has_images: &'a AtomicBool,
 }
 
 /// Hands out the images of the parts that are to be made, in runs that lie inside one part each.
@@ -157,7 +175,7 @@ fn feed(
     plan: Option<&Plan>,
     output: &Output,
     batch: usize,
-    kept: &AtomicU64,
+    found: &Found<'_>,
     take: &mut dyn FnMut(Run) -> ControlFlow<()>,
 ) -> Result<()> {
     // Alone, each image is a run; there is nothing to find then, and workers share the rest more evenly.
@@ -167,6 +185,7 @@ fn feed(
     let decided: Cell<Option<(u64, bool)>> = Cell::new(None);
     photos.for_each(
         |number| {
+            found.has_images.store(true, Ordering::Relaxed);
             let Some(plan) = plan else { return Ok(true) };
             let part = plan.part_of(number);
             if let Some((_, wanted)) = decided.get().filter(|(decided, _)| *decided == part) {
@@ -174,7 +193,7 @@ fn feed(
             }
             let mine = plan.is_mine(part);
             let complete = mine && plan.is_complete(part, output)?;
-            kept.fetch_add(u64::from(complete), Ordering::Relaxed);
+            found.kept.fetch_add(u64::from(complete), Ordering::Relaxed);
             decided.set(Some((part, mine && !complete)));
             Ok(mine && !complete)
         },

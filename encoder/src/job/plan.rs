@@ -191,6 +191,11 @@ impl Plan {
         Output { rejected: Output::rejected_beside(&path), part: path, ..output.clone() }
     }
 
+    /// The lists of rejected images of all parts, as a pattern.
+    pub(super) fn lists(&self) -> PathBuf {
+        Output::rejected_beside(&self.folder.join("*.part"))
+    }
+
     /// Images of a part of `total`.
     fn images(&self, part: u64, total: u64) -> u64 {
         total.saturating_sub(part.saturating_mul(self.parts.images)).min(self.parts.images)

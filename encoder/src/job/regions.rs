@@ -67,7 +67,7 @@ pub fn encode_regions(
         let image = Encoded { key, id, attributes: part.attributes(image)?, origin: None, made };
         sink.push(EncodedRun { first: 0, images: vec![image], times })?;
     }
-    sink.finish(0, started.elapsed())
+    sink.finish(0, part.images() > 0, started.elapsed())
 }
 
 /// The spec of the result.

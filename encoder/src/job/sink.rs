@@ -50,6 +50,10 @@ impl<'a> Sink<'a> {
                 "output: codes are made under a model, and nothing else is",
             ));
         }
+        let mut summary = JobSummary::new(output);
+        if let Some(plan) = plan {
+            summary.rejected_path = plan.lists();
+        }
         let mut sink = Sink {
             output,
             spec,
@@ -57,7 +61,7 @@ impl<'a> Sink<'a> {
             plan,
             open: None,
             progress: Progress::start(to_do),
-            summary: JobSummary::new(output),
+            summary,
             first_rejected: Vec::new(),
         };
         if plan.is_none() {
@@ -151,6 +155,7 @@ impl<'a> Sink<'a> {
             return Err(Error::invalid(self.nothing()));
         }
         if images == 0 {
+            self.summary.parts_rejected += 1;
             return Ok(rejected.finish()?);
         }
         // Both are on disk before either has its name: a disk that is full leaves nothing behind.
@@ -167,6 +172,10 @@ impl<'a> Sink<'a> {
     fn nothing(&self) -> String {
         match self.summary.rejected {
             0 => "the input has no images".to_owned(),
+            1 => format!(
+                "the only image was rejected, nothing was written: {}",
+                self.first_rejected.join("; ")
+            ),
             n => format!(
                 "all {n} images were rejected, nothing was written; the first: {}",
                 self.first_rejected.join("; ")
@@ -174,16 +183,30 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Ends a job that found `kept` parts complete.
-    pub(super) fn finish(mut self, kept: u64, elapsed: Duration) -> Result<JobSummary> {
+    /// Ends a job that found `kept` parts complete, of an input that `has_images` or has none. A job in
+    /// parts may have nothing to do: no part is this task's, or everything of its parts is rejected. The
+    /// other tasks go on, so this is no error, and it is none when the same command runs again.
+    pub(super) fn finish(
+        mut self,
+        kept: u64,
+        has_images: bool,
+        elapsed: Duration,
+    ) -> Result<JobSummary> {
         self.progress.finish();
         let started = Instant::now();
         self.end()?;
         let finishing = started.elapsed();
         self.summary.stage_seconds.write += finishing.as_secs_f64();
         self.summary.parts_kept = kept;
-        if self.summary.images == 0 && kept == 0 && self.plan.is_some() {
-            return Err(Error::invalid(self.nothing()));
+        if self.plan.is_some() {
+            if !has_images {
+                return Err(Error::invalid(self.nothing()));
+            }
+            self.summary.is_without_parts =
+                self.summary.parts_rejected + self.summary.parts + kept == 0;
+            if self.summary.images == 0 {
+                self.summary.rejected_first = std::mem::take(&mut self.first_rejected);
+            }
         }
         Ok(self.summary.timed(elapsed + finishing))
     }

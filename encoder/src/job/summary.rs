@@ -50,6 +50,10 @@ pub struct JobSummary {
     pub parts: u64,
     /// Parts that were there already, of which nothing else here speaks.
     pub parts_kept: u64,
+    /// Parts that this run looked at and in which every image was rejected: a list each.
+    pub parts_rejected: u64,
+    /// Whether this task of a job in parts has no part at all.
+    pub is_without_parts: bool,
     /// Images in what was written.
     pub images: u64,
     /// Rows: as many as images for descriptors.
@@ -60,8 +64,12 @@ pub struct JobSummary {
     pub rejected: u64,
     /// Items of the input that were left out by their names.
     pub skipped: u64,
-    /// The list of them with reasons; in a folder each part has its own.
+    /// The list of them with reasons; in a folder each part has its own, and this is a pattern of
+    /// their names.
     pub rejected_path: PathBuf,
+    /// The first reasons, where parts were made and every image was rejected.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected_first: Vec<String>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// Images, rejected ones too, per second of wall time.
@@ -95,12 +103,15 @@ impl JobSummary {
             part: output.part.clone(),
             parts: 0,
             parts_kept: 0,
+            parts_rejected: 0,
+            is_without_parts: false,
             images: 0,
             rows: 0,
             bytes: 0,
             rejected: 0,
             skipped: 0,
             rejected_path: output.rejected.clone(),
+            rejected_first: Vec::new(),
             seconds: 0.0,
             images_per_s: 0.0,
             device: None,
@@ -115,30 +126,50 @@ impl JobSummary {
     }
 }
 
+/// "1 image", "2,000 images".
+fn counted(number: u64, unit: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {unit}{plural}", thousands(number))
+}
+
 impl fmt::Display for JobSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{}: {} images, {} rows, {} bytes; {} rejected ({})",
+            "{}: {}, {}, {}; {} rejected ({})",
             self.part.display(),
-            thousands(self.images),
-            thousands(self.rows),
-            thousands(self.bytes),
+            counted(self.images, "image"),
+            counted(self.rows, "row"),
+            counted(self.bytes, "byte"),
             thousands(self.rejected),
             self.rejected_path.display()
         )?;
         if self.skipped > 0 {
             writeln!(f, "{} left out by their names", thousands(self.skipped))?;
         }
-        if self.parts + self.parts_kept > 1 {
-            let (parts, kept) = (thousands(self.parts), thousands(self.parts_kept));
-            writeln!(f, "{parts} parts written, {kept} were there")?;
+        if self.parts_kept > 0 || self.parts > 1 {
+            let (parts, kept) = (counted(self.parts, "part"), thousands(self.parts_kept));
+            writeln!(f, "{parts} written, {kept} already there")?;
+        }
+        if self.is_without_parts {
+            writeln!(f, "no part of this task: the input has fewer parts than there are tasks")?;
+        }
+        if self.parts_rejected > 0 {
+            let parts = counted(self.parts_rejected, "part");
+            write!(f, "{parts} in which every image was rejected")?;
+            match self.rejected_first.as_slice() {
+                [] => writeln!(f)?,
+                first => writeln!(f, "; the first: {}", first.join("; "))?,
+            }
         }
         write!(f, "{:.1} s, {:.1} images/s", self.seconds, self.images_per_s)?;
-        match &self.device {
-            Some(device) => writeln!(f, " on {device}")?,
-            None => writeln!(f)?,
+        if let Some(device) = &self.device {
+            write!(f, " on {device}")?;
         }
+        if self.images + self.rejected == 0 {
+            return Ok(());
+        }
+        writeln!(f)?;
         let stages = self.stage_seconds.stages();
         let all: f64 = stages.iter().map(|(_, s)| s).sum();
         let list: Vec<String> = stages.iter().map(|(name, s)| format!("{name} {s:.1}")).collect();

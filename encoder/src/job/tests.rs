@@ -245,7 +245,7 @@ fn a_failed_job_leaves_nothing() {
     fs::write(root.join("a.jpg"), "text").unwrap();
     let message = failed(&directory);
     assert!(
-        message.contains("all 1 images were rejected") && message.contains("a.jpg"),
+        message.contains("the only image was rejected") && message.contains("a.jpg"),
         "{message}"
     );
 
@@ -466,8 +466,14 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
     assert_eq!((lists, summary.parts as usize), (7, parts), "{:?}", whole.keys());
     assert!(parts < lists, "one part has no image");
 
+    let lists = folder.join("once/*.part.rejected.jsonl");
+    assert_eq!(summary.rejected_path, lists, "each part has its own");
+    assert!(summary.to_string().contains("takes"), "{summary}");
+
     let again = run(&input, "once", &options);
     assert_eq!((again.images, again.parts, again.parts_kept), (0, 0, 7));
+    assert_eq!(again.rejected_path, lists);
+    assert!(!again.to_string().contains("takes"), "no work, no share of it: {again}");
     assert!(files(&folder.join("once")) == whole);
     fs::remove_file(folder.join("once/00000003.part")).unwrap();
     fs::remove_file(folder.join("once/00000006.part")).unwrap();
@@ -542,6 +548,49 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
     fs::write(&job, ours).unwrap();
     photo(3).save(root.join("01.png")).unwrap();
     assert!(refused(&options).contains("input was"));
+}
+
+/// Of an array job some task may have no part, or only parts in which everything is rejected: the summary
+/// says so, the same each time. An input without images is an error for all.
+#[test]
+fn a_task_without_work_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let pipeline = pipeline(folder, &[48], None);
+    let root = folder.join("photos");
+    fs::create_dir(&root).unwrap();
+    let output = output(folder, "parts", PartKind::Descriptors);
+    let run = |input: &Input, task| {
+        let parts = Some(Parts { images: 2, task, tasks: 3 });
+        let options = JobOptions { parts, ..workers_of(1) };
+        let made = encode(input, &pipeline, &view_options(&[48]), &output, &options);
+        fs::remove_file(output.part.join("job.json")).unwrap();
+        made
+    };
+    let directory = Input::Directory(root.clone());
+    let message = run(&directory, 0).unwrap_err().to_string();
+    assert_eq!(message, "the input has no images");
+
+    for name in ["a.png", "b.png"] {
+        photo(1).save(root.join(name)).unwrap();
+    }
+    fs::write(root.join("c.png"), "no image").unwrap();
+    let path = folder.join("photos.tar");
+    let mut tar = ::tar::Builder::new(fs::File::create(&path).unwrap());
+    for name in ["a.png", "b.png", "c.png"] {
+        tar.append_path_with_name(root.join(name), name).unwrap();
+    }
+    tar.into_inner().unwrap();
+    for input in [directory, Input::Tar(path)] {
+        let idle = run(&input, 2).unwrap();
+        assert!(idle.to_string().contains("no part of this task"), "{idle}");
+        let rejected = run(&input, 1).unwrap();
+        assert_eq!((rejected.images, rejected.parts_rejected), (0, 1));
+        let text = rejected.to_string();
+        assert!(text.contains("1 part in which every image was rejected"), "{text}");
+        assert!(text.contains("c.png: not an image"), "{text}");
+        fs::remove_dir_all(&output.part).unwrap();
+    }
 }
 
 /// Parts whose job nobody knows, or that another job made, are not taken for this one's.
@@ -684,7 +733,7 @@ fn what_a_part_refuses_is_rejected() {
     });
     let run = work::EncodedRun { first: 0, images: images.into(), times: StageSeconds::default() };
     sink.push(run).unwrap();
-    let summary = sink.finish(0, std::time::Duration::ZERO).unwrap();
+    let summary = sink.finish(0, true, std::time::Duration::ZERO).unwrap();
     assert_eq!((summary.images, summary.rejected), (2, 1));
     assert_eq!(Part::open(&out.part).unwrap().keys().unwrap(), ["a", "c"]);
     let text = fs::read_to_string(&out.rejected).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::keys::{Seen, key_of};
-use super::{Origin, Photo, Source};
+use super::{Origin, Photo, Source, open_input};
 use crate::error::{Error, Result};
 use crate::views::PixelBox;
 
@@ -28,7 +28,11 @@ struct Entry {
 /// Reads a list file. Every line is checked before the first image is encoded; one that will not do is
 /// an item with the reason.
 pub(super) fn read(path: &Path) -> Result<Vec<Photo>> {
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    // What the shell pipes in, as `--list /dev/stdin` and `--list <(…)`, has a writer.
+    let file = match path.starts_with("/dev") || path.starts_with("/proc") {
+        true => File::open(path).map_err(Error::io(path, "read"))?,
+        false => open_input(path)?,
+    };
     let mut lines = BufReader::new(file);
     // A bare file name has the parent "", which joins as the current folder.
     let root = path.parent().unwrap_or(Path::new(""));

@@ -56,13 +56,15 @@ pub enum Input {
     /// to back. A hard link stands for the bytes of the member before it that it names.
     Tar(PathBuf),
     /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by row. Paths
-    /// in it start at the file's folder, or at the directory. A key or an id that occurs a second time is
-    /// a reason to refuse its row.
+    /// in it start at the file's folder, or at the directory; relative ones that leave it are refused. A key
+    /// or an id that occurs a second time is a reason to refuse its row.
     Parquet {
         /// The file or the directory.
         path: PathBuf,
         /// Which columns are read.
         columns: ParquetColumns,
+        /// Whether relative paths may leave the folder.
+        outside: bool,
     },
 }
 
@@ -148,8 +150,8 @@ impl Photos {
                 Input::LinkedDirectory(root) => Inner::Listed(directory::find(root, true)?),
                 Input::List(path) => Inner::Listed(list::read(path)?),
                 Input::Tar(path) => Inner::Tar(tar::TarPhotos::open(path, names.clone())?),
-                Input::Parquet { path, columns } => {
-                    Inner::Parquet(parquet::ParquetPhotos::open(path, columns)?)
+                Input::Parquet { path, columns, outside } => {
+                    Inner::Parquet(parquet::ParquetPhotos::open(path, columns, *outside)?)
                 }
             },
             strict: *strict,
@@ -296,6 +298,15 @@ pub struct ImageFile {
     pub bytes: Vec<u8>,
     /// When the file was last written, in milliseconds since 1970, where that is known.
     pub modified_ms: Option<i64>,
+}
+
+/// Opens an input, which has to be a regular file.
+fn open_input(path: &Path) -> Result<File> {
+    // Asked before opening: opening a pipe would wait for its writer.
+    if !path.metadata().map_err(Error::io(path, "read"))?.is_file() {
+        return Err(Error::invalid(format!("{}: not a regular file", path.display())));
+    }
+    File::open(path).map_err(Error::io(path, "read"))
 }
 
 /// When a file was last written, in milliseconds since 1970.

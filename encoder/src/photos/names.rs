@@ -22,7 +22,7 @@ impl Names {
     /// matches one of `exclude`. Without any pattern `*.json` and `*.txt` are left out.
     ///
     /// # Errors
-    /// `Invalid` for what is no pattern.
+    /// `Invalid` for what is not a pattern.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Names> {
         let exclude: Vec<String> = match (include, exclude) {
             ([], []) => DEFAULT_EXCLUDE.map(str::to_owned).to_vec(),
@@ -47,7 +47,7 @@ impl Names {
 }
 
 fn set(patterns: &[String], flag: &str) -> Result<GlobSet> {
-    let invalid = |e: &globset::Error| Error::invalid(format!("{flag}: no pattern: {e}"));
+    let invalid = |e: &globset::Error| Error::invalid(format!("{flag}: not a pattern: {e}"));
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(Glob::new(pattern).map_err(|e| invalid(&e))?);

@@ -5,7 +5,7 @@
 
 use std::fs::{File, Metadata};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ocelli_index::outside::{self, ParquetColumn, ParquetKind};
 use parquet::data_type::ByteArray;
@@ -13,7 +13,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
 use super::keys::{Seen, key_of};
-use super::{MAX_FILE_BYTES, Origin, Photo, Source};
+use super::{MAX_FILE_BYTES, Origin, Photo, Source, open_input};
 use crate::error::{Error, Result};
 
 /// Rows that are read at once: an image each, which bounds the memory.
@@ -25,7 +25,8 @@ pub struct ParquetColumns {
     /// Column of the images: binary for the bytes of a file, text for a path, or a struct of `bytes` and
     /// `path` as the `datasets` library writes it, where the path counts if the bytes are null. None: `image`.
     pub image: Option<String>,
-    /// Column of keys, text. None: the path, or the file's name and the row's number.
+    /// Column of keys, text. None: a row whose image is in a file of its own is called by the path, one
+    /// that holds the bytes by the Parquet file's name and the row's number, whatever path stands beside.
     pub key: Option<String>,
     /// Column of ids, integers below 2⁶³. None: there are no ids.
     pub id: Option<String>,
@@ -34,8 +35,76 @@ pub struct ParquetColumns {
 /// A Parquet file, or all of a directory.
 #[derive(Debug)]
 pub(super) struct ParquetPhotos {
-    root: PathBuf,
+    root: Root,
     files: Vec<Rows>,
+}
+
+/// Where relative paths start.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    /// Whether relative paths may leave it.
+    outside: bool,
+}
+
+impl Root {
+    /// The key of an image at `path`, as it stands in a row.
+    fn key_of(&self, path: &str) -> Option<String> {
+        match is_url(path) {
+            true => Some(path.to_owned()),
+            false => key_of(&self.path.join(path), &self.path),
+        }
+    }
+
+    /// The image at `path`, as it stands in a row, or why it is not opened.
+    fn file(&self, path: &str) -> Source {
+        if path.is_empty() {
+            return Source::Refused("an empty path".to_owned());
+        }
+        if is_url(path) {
+            let reason = "its path is a URL; only files are read: fetch the images first";
+            return Source::Refused(reason.to_owned());
+        }
+        if !self.outside && self.is_left_by(Path::new(path)) {
+            let reason = "its path leads out of the folder (--follow-links follows it)";
+            return Source::Refused(reason.to_owned());
+        }
+        Source::File(self.path.join(path))
+    }
+
+    /// Whether a relative path leads out by its `..`, as it is written or through a link. Links alone are
+    /// followed: whoever has the folder made them.
+    fn is_left_by(&self, path: &Path) -> bool {
+        if path.is_absolute() || !path.components().any(|part| part == Component::ParentDir) {
+            return false;
+        }
+        let mut depth = 0;
+        for part in path.components() {
+            match part {
+                Component::ParentDir if depth == 0 => return true,
+                Component::ParentDir => depth -= 1,
+                Component::Normal(_) => depth += 1,
+                _ => {}
+            }
+        }
+        let root = match self.path.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &self.path,
+        };
+        match (root.canonicalize(), root.join(path).canonicalize()) {
+            (Ok(root), Ok(target)) => !target.starts_with(root),
+            // What is not there is told when it is read.
+            _ => false,
+        }
+    }
+}
+
+/// Whether a path begins with a scheme, as `https://` or `s3://`.
+fn is_url(path: &str) -> bool {
+    path.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty()
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    })
 }
 
 /// One file with its columns found, as numbers of leaves.
@@ -65,7 +134,7 @@ struct Name {
 
 impl ParquetPhotos {
     /// Finds the files and their columns.
-    pub(super) fn open(path: &Path, columns: &ParquetColumns) -> Result<Self> {
+    pub(super) fn open(path: &Path, columns: &ParquetColumns, outside: bool) -> Result<Self> {
         let metadata = path.metadata().map_err(Error::io(path, "read"))?;
         let (root, paths) = match metadata.is_dir() {
             true => (path.to_owned(), files_below(path)?),
@@ -77,7 +146,7 @@ impl ParquetPhotos {
             let name = key_of(&path, &root).unwrap_or_else(|| path.display().to_string());
             files.push(Rows::find(path, name, columns)?);
         }
-        Ok(ParquetPhotos { root, files })
+        Ok(ParquetPhotos { root: Root { path: root, outside }, files })
     }
 
     /// Rows of all files, as their footers say; reading proves it.
@@ -132,7 +201,7 @@ impl Rows {
         let find = |wanted: &str| leaves.iter().position(|c| c.path().string() == wanted);
         let kind = |leaf: usize| ParquetKind::of(&leaves[leaf]);
         let missing = |wanted: &str, flag: &str| {
-            refuse(format!("no column {wanted:?} ({flag} NAME); there are {}", names()))
+            refuse(format!("no column {wanted:?} ({flag} NAME); the columns are {}", names()))
         };
         let named = |wanted: &str, flag: &str, what: &str, kinds: &[ParquetKind]| {
             let leaf = find(wanted).ok_or_else(|| missing(wanted, flag))?;
@@ -192,7 +261,7 @@ impl Rows {
     fn for_each(
         &self,
         first: u64,
-        root: &Path,
+        root: &Root,
         seen: &mut Seen,
         wanted: &mut impl FnMut(u64) -> Result<bool>,
         take: &mut impl FnMut(u64, Photo) -> ControlFlow<()>,
@@ -300,7 +369,7 @@ impl Readers {
     }
 
     /// The names of the next `n` rows.
-    fn names(&mut self, rows: &Rows, n: usize, root: &Path, seen: &mut Seen) -> Result<Vec<Name>> {
+    fn names(&mut self, rows: &Rows, n: usize, root: &Root, seen: &mut Seen) -> Result<Vec<Name>> {
         let error = |what: String| rows.error(&what);
         let keys = self.key.as_mut().map(|column| column.keys(n)).transpose().map_err(error)?;
         let ids = self.id.as_mut().map(|column| column.ids(n)).transpose().map_err(error)?;
@@ -309,7 +378,7 @@ impl Readers {
         let mut paths = paths.map_err(error)?.map(Vec::into_iter);
         let name = |_| {
             let path = paths.as_mut().and_then(Iterator::next).flatten();
-            let of_path = path.and_then(|path| key_of(&root.join(path.as_utf8().ok()?), root));
+            let of_path = path.and_then(|path| root.key_of(path.as_utf8().ok()?));
             let key = keys.as_mut().and_then(Iterator::next).transpose();
             let key = key.map(|key| key.or(of_path));
             let id = ids.as_mut().and_then(Iterator::next).transpose();
@@ -334,7 +403,7 @@ impl Readers {
         rows: &Rows,
         names: Vec<Name>,
         row: u64,
-        root: &Path,
+        root: &Root,
         seen: &mut Seen,
     ) -> Result<Vec<Photo>> {
         let n = names.len();
@@ -343,14 +412,19 @@ impl Readers {
             None => Ok(vec![None; n]),
         };
         let images = values(&mut self.image)?.into_iter().zip(values(&mut self.image_path)?);
-        let photo = |((row, name), (image, path)): ((u64, Name), _)| {
+        let photo = |((row, name), (image, path)): (
+            (u64, Name),
+            (Option<ByteArray>, Option<ByteArray>),
+        )| {
+            let of_path = match (&image, &path) {
+                (None, Some(path)) if rows.key.is_none() => {
+                    path.as_utf8().ok().and_then(|path| root.key_of(path))
+                }
+                _ => None,
+            };
             let mut source = source(image, path, root);
             let Name { key, id, mut refusal } = name;
             let key = key.unwrap_or_else(|| {
-                let of_path = match &source {
-                    Source::File(path) if rows.key.is_none() => key_of(path, root),
-                    _ => None,
-                };
                 let key = of_path.unwrap_or_else(|| format!("{}#{row}", rows.name));
                 if rows.key.is_none() && refusal.is_none() {
                     refusal = seen.take(Some(&key), None).err();
@@ -368,7 +442,7 @@ impl Readers {
 }
 
 /// Where the image of a row is: in its bytes, or else at its path.
-fn source(bytes: Option<ByteArray>, path: Option<ByteArray>, root: &Path) -> Source {
+fn source(bytes: Option<ByteArray>, path: Option<ByteArray>, root: &Root) -> Source {
     match (bytes, path.as_ref().map(ByteArray::as_utf8)) {
         (Some(bytes), _) => match bytes.len() as u64 {
             found if found > MAX_FILE_BYTES => {
@@ -376,15 +450,14 @@ fn source(bytes: Option<ByteArray>, path: Option<ByteArray>, root: &Path) -> Sou
             }
             _ => Source::Bytes(bytes.data().to_vec(), None),
         },
-        (None, Some(Ok(""))) => Source::Refused("an empty path".to_owned()),
-        (None, Some(Ok(path))) => Source::File(root.join(path)),
-        (None, Some(Err(_))) => Source::Refused("its path is no UTF-8".to_owned()),
+        (None, Some(Ok(path))) => root.file(path),
+        (None, Some(Err(_))) => Source::Refused("its path is not UTF-8".to_owned()),
         (None, None) => Source::Refused("the image is null".to_owned()),
     }
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let file = open_input(path)?;
     outside::guard("Parquet", || SerializedFileReader::new(file))
         .map_err(|what| Error::invalid(format!("{}: {what}", path.display())))
 }

@@ -80,7 +80,11 @@ fn texts(n: usize, text: impl Fn(usize) -> String) -> Vec<Option<Vec<u8>>> {
 
 fn input(path: &Path, columns: [Option<&str>; 3]) -> Input {
     let [image, key, id] = columns.map(|name| name.map(str::to_owned));
-    Input::Parquet { path: path.to_owned(), columns: ParquetColumns { image, key, id } }
+    Input::Parquet {
+        path: path.to_owned(),
+        columns: ParquetColumns { image, key, id },
+        outside: false,
+    }
 }
 
 type Found = (u64, String, Option<u64>, std::result::Result<usize, String>);
@@ -176,6 +180,54 @@ fn paths_directories_and_nulls() {
     assert_ne!(before, after);
 }
 
+/// A relative path that leaves the folder is not opened, nor is a URL, which keeps its name.
+#[test]
+fn paths_stay_in_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let other = folder.path().join("other/deep");
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::create_dir_all(&other).unwrap();
+    std::os::unix::fs::symlink(&other, root.join("link")).unwrap();
+    let secret = folder.path().join("other/x.gif");
+    for path in [root.join("x.gif"), secret.clone(), other.join("y.gif")] {
+        fs::write(path, IMAGE).unwrap();
+    }
+    let absolute = secret.display().to_string();
+    let names = [
+        "sub/../x.gif",
+        "../other/x.gif",
+        "sub/../../other/x.gif",
+        "link/../x.gif",
+        "link/y.gif",
+        &absolute,
+        "https://a.b/x.gif",
+    ];
+    let paths = texts(names.len(), |row| names[row].to_owned());
+    let path = root.join("a.parquet");
+    write(&path, 9, &[("binary image (UTF8)", Values::Bytes(&paths))]);
+    let mut input = input(&path, [None; 3]);
+    let rows = found(&input, |_| true).unwrap();
+    let is_refused = |row: usize| {
+        rows[row]
+            .3
+            .as_ref()
+            .is_err_and(|why| why.contains("leads out of the folder (--follow-links"))
+    };
+    for (row, name) in names.iter().enumerate() {
+        assert_eq!(is_refused(row), (1..4).contains(&row), "{name}: {:?}", rows[row].3);
+    }
+    assert!([0, 4, 5].iter().all(|&row| rows[row].3.is_ok()), "{rows:?}");
+    assert_eq!(rows[6].1, "https://a.b/x.gif");
+    assert!(rows[6].3.as_ref().unwrap_err().contains("its path is a URL"), "{:?}", rows[6]);
+
+    if let Input::Parquet { outside, .. } = &mut input {
+        *outside = true;
+    }
+    let rows = found(&input, |_| true).unwrap();
+    assert!(rows[..6].iter().all(|(.., read)| read.is_ok()), "{rows:?}");
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -194,7 +246,7 @@ fn what_does_not_fit_is_named() {
     for (columns, expected) in [
         (
             [None, None, None],
-            "no column \"image\" (--image-column NAME); there are photo, name, id",
+            "no column \"image\" (--image-column NAME); the columns are photo, name, id",
         ),
         ([Some("id"), None, None], "column \"id\" (--image-column): expected one binary value"),
         ([Some("photo"), Some("id"), None], "column \"id\" (--key-column): expected one text"),
@@ -255,9 +307,9 @@ fn rows_whose_key_or_id_will_not_do_are_refused() {
             ("b", ""),
             ("a", "its key occurs a second time"),
             ("a.parquet#3", "its key is empty"),
-            ("a.parquet#4", "its key of 16385 bytes, at most 16384 are allowed"),
+            ("a.parquet#4", "its key has 16385 bytes, expected at most 16384"),
             ("a.parquet#5", "its key is null"),
-            ("a.parquet#6", "its key is no UTF-8"),
+            ("a.parquet#6", "its key is not UTF-8"),
             ("d", ""),
         ],
     );

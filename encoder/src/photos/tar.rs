@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tar::{Archive, Entry, EntryType};
 
 use super::keys::{KeyHash, hash_of, key_of};
-use super::{Names, Origin, Photo, Source, read_image};
+use super::{Names, Origin, Photo, Source, open_input, read_image};
 use crate::error::{Error, Result};
 
 /// What a tar is made of.
@@ -31,7 +31,7 @@ impl TarPhotos {
     /// their last ones.
     pub(super) fn open(path: &Path, names: Names) -> Result<Self> {
         let unreadable = || Error::io(path, "read");
-        let file = File::open(path).map_err(unreadable())?;
+        let file = open_input(path)?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
         let mut start = Vec::new();
         reader.by_ref().take(4).read_to_end(&mut start).map_err(unreadable())?;
@@ -242,6 +242,13 @@ impl Member {
                         Ok(bytes) => Source::Bytes(bytes, self.modified_ms),
                         Err(reason) => Source::Refused(reason),
                     }
+                }
+                Some(_) if self.key.as_deref().map(hash_of) == self.link => {
+                    Source::Refused("a hard link to itself".to_owned())
+                }
+                // Every file has a header before it.
+                Some(Place { at: 0, .. }) => {
+                    Source::Refused("a hard link to a member that is no file".to_owned())
                 }
                 Some(_) => Source::Refused("a hard link to a sparse file".to_owned()),
                 None => Source::Refused(

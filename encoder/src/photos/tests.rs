@@ -212,7 +212,7 @@ fn bad_lines_are_named() {
         ("{\"path\": \"a\", \"box\": [5, 0, 9]}", 0, "line 1: invalid length 3"),
         ("{\"path\": \"\"}\nb", 1, "line 1: an empty path"),
         (&huge, 1, "line 1: longer than 65536 bytes"),
-        (&long, 1, "line 1: key of 20000 bytes, at most 16384 are allowed"),
+        (&long, 1, "line 1: key has 20000 bytes, expected at most 16384"),
     ] {
         fs::write(&list, text).unwrap();
         let error = strictly(&input).unwrap_err().to_string();
@@ -355,6 +355,8 @@ fn links_and_sparse_members_of_a_tar() {
         ("three.jpg", "two.jpg"),
         ("of-text.jpg", "side.txt"),
         ("lost.jpg", "later.jpg"),
+        ("self.jpg", "./self.jpg"),
+        ("to-lost.jpg", "lost.jpg"),
     ] {
         builder.append_link(&mut header(EntryType::Link, 0), name, to).unwrap();
     }
@@ -383,8 +385,24 @@ fn links_and_sparse_members_of_a_tar() {
     }
     assert_eq!((ok("of-text.jpg"), ok("hole.jpg")), (Ok(IMAGE.len()), Ok(2048)));
     assert!(ok("lost.jpg").unwrap_err().contains("not before it in the tar"));
+    assert_eq!(ok("self.jpg").unwrap_err(), "a hard link to itself");
+    assert_eq!(ok("to-lost.jpg").unwrap_err(), "a hard link to a member that is no file");
     assert!(ok("deep/sparse.jpg").unwrap_err().contains("sparse file with PAX headers"));
     assert!(all.iter().all(|(key, _)| key != "side.txt" && key != stored));
+}
+
+/// A pipe that nobody writes is refused at once, whatever input it is given as.
+#[test]
+fn a_pipe_is_no_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let parquet =
+        |path| Input::Parquet { path, columns: ParquetColumns::default(), outside: false };
+    for input in [Input::List(pipe.clone()), Input::Tar(pipe.clone()), parquet(pipe.clone())] {
+        let error = Photos::find(&input).unwrap_err().to_string();
+        assert!(error.ends_with("pipe: not a regular file"), "{error}");
+    }
 }
 
 /// The same in a folder and in a list: by default `.json` and `.txt` are left out and counted.
