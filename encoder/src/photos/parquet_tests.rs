@@ -255,9 +255,9 @@ fn rows_whose_key_or_id_will_not_do_are_refused() {
             ("b", ""),
             ("a", "its key occurs a second time"),
             ("a.parquet#3", "its key is empty"),
-            ("a.parquet#4", "its key of 16385 bytes, at most 16384 are allowed"),
+            ("a.parquet#4", "its key of 16385 bytes, where at most 16384 are allowed"),
             ("a.parquet#5", "its key is null"),
-            ("a.parquet#6", "its key is no UTF-8"),
+            ("a.parquet#6", "its key is not UTF-8"),
             ("d", ""),
         ],
     );

@@ -212,7 +212,7 @@ fn bad_lines_are_named() {
         ("{\"path\": \"a\", \"box\": [5, 0, 9]}", 0, "line 1: invalid length 3"),
         ("{\"path\": \"\"}\nb", 1, "line 1: an empty path"),
         (&huge, 1, "line 1: longer than 65536 bytes"),
-        (&long, 1, "line 1: key of 20000 bytes, at most 16384 are allowed"),
+        (&long, 1, "line 1: key of 20000 bytes, where at most 16384 are allowed"),
     ] {
         fs::write(&list, text).unwrap();
         let error = strictly(&input).unwrap_err().to_string();

@@ -32,7 +32,7 @@ const SAMPLED_KEYS: usize = 1 << 16;
 pub fn check(key: &str) -> Result<()> {
     if key.len() > MAX_KEY_BYTES {
         return Err(Error::invalid(format!(
-            "key of {} bytes, at most {MAX_KEY_BYTES} are allowed: {}…",
+            "key of {} bytes, where at most {MAX_KEY_BYTES} are allowed: {}…",
             key.len(),
             key.chars().take(40).collect::<String>()
         )));
@@ -326,7 +326,7 @@ impl Keys {
     /// The text of key number `i`.
     fn text<'b>(&self, file: &Reader, i: usize, key: &'b Buffer) -> Result<&'b str> {
         std::str::from_utf8(key.bytes())
-            .map_err(|_| self.corrupt(file, i / BLOCK_KEYS, "a key is no UTF-8"))
+            .map_err(|_| self.corrupt(file, i / BLOCK_KEYS, "a key is not UTF-8"))
     }
 
     #[cold]

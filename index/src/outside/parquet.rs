@@ -135,7 +135,7 @@ impl ParquetColumn {
     pub fn keys(&mut self, n: usize) -> Outcome<Vec<Outcome<String>>> {
         let key = |key: Option<ByteArray>| {
             let key = key.ok_or("its key is null")?;
-            let key = key.as_utf8().map_err(|_| "its key is no UTF-8")?;
+            let key = key.as_utf8().map_err(|_| "its key is not UTF-8")?;
             if key.is_empty() {
                 return Err("its key is empty".to_owned());
             }
