@@ -6,7 +6,7 @@ use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use serde_json::{Value, json};
 
 use crate::cli::Format;
-use crate::output::{cell, print, thousands};
+use crate::output::{cell, counted, print, thousands};
 use crate::remote::{RemoteArgs, timed};
 
 /// What an operator asks of a server. Where the server has tokens, it takes one of the role admin.
@@ -148,17 +148,22 @@ fn status_json(status: v1::GetStatusResponse) -> Value {
     })
 }
 
+/// A number of shards.
+fn shards(number: &Value) -> String {
+    number.as_u64().map_or_else(|| format!("{number} shards"), |n| counted(n, "shard"))
+}
+
 fn status_text(status: &Value) -> String {
     let ready = if status["ready"] == true { "ready" } else { "draining" };
     let (in_flight, version) = (number(&status["in_flight"]), word(&status["version"]));
     let mut text = format!("{ready}, {in_flight} requests in flight, version {version}\n");
     for index in status["indexes"].as_array().map(Vec::as_slice).unwrap_or_default() {
         text += &format!(
-            "{}: generation {}, {} images in {} shards; dim {}, nlist {}; spec {}\n",
+            "{}: generation {}, {} images in {}; dim {}, nlist {}; spec {}\n",
             word(&index["name"]),
             index["generation"],
             number(&index["rows"]),
-            index["shards"],
+            shards(&index["shards"]),
             index["dim"],
             number(&index["nlist"]),
             word(&index["spec_hash"]),
@@ -206,10 +211,10 @@ fn generations_text(found: &Value) -> String {
         };
         text += &match generation["error"].as_str().unwrap_or_default() {
             "" => format!(
-                "generation {}{mark}: {} images in {} shards, {} bytes; from {}, model {}\n",
+                "generation {}{mark}: {} images in {}, {} bytes; from {}, model {}\n",
                 generation["number"],
                 number(&generation["rows"]),
-                generation["shards"],
+                shards(&generation["shards"]),
                 number(&generation["bytes"]),
                 generation["parent"],
                 word(&generation["model"]),

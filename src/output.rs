@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use anyhow::{Context, Result};
 use ocelli_proto::role;
-pub use ocelli_text::thousands;
 use ocelli_text::{MAX_CHARS, printable, report};
+pub use ocelli_text::{counted, thousands};
 use serde::Serialize;
 
 use crate::cli::Format;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ocelli_index::{
     CodeForm, CodeRows, Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Generation, Hash,
     Hasher, IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
+    out_of_range,
 };
 use ocelli_text::quoted;
 use rayon::prelude::*;
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 use crate::dba::Neighbours;
 use crate::evaluate::require_descriptors;
-use crate::sample::{BLOCK_ROWS, count_rows};
+use crate::sample::{self, BLOCK_ROWS, count_rows};
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// Rows that one task encodes: a whole number of the assignment kernel's blocks.
@@ -231,23 +232,15 @@ fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<
     Ok(rows)
 }
 
-/// A part without keys and ids that is given twice, or a copy of one, would double its rows. Keys and
-/// ids that are there twice are found by themselves.
+/// Keys and ids that are there twice are found by themselves; copies of parts without are not.
 fn refuse_copies(parts: &[Part]) -> Result<()> {
-    let mut seen = BTreeMap::new();
+    let mut without_names = Vec::new();
     for part in parts {
-        if part.images() == 0 || part.has_ids() || !part.key(0)?.is_empty() {
-            continue;
-        }
-        if let Some(first) = seen.insert(part.file().seal(), part.path()) {
-            return Err(Error::Invalid(format!(
-                "{}: the same content as {}, which is given as well: its rows would be there twice",
-                part.path().display(),
-                first.display()
-            )));
+        if part.images() > 0 && !part.has_ids() && part.key(0)?.is_empty() {
+            without_names.push(part);
         }
     }
-    Ok(())
+    sample::refuse_copies(without_names)
 }
 
 /// Codes are used as they are, so they must be this model's, finer ones included.
@@ -301,17 +294,6 @@ impl RowsMeta {
             }
             keys.extend(part.keys()?);
         }
-        // Row number of the first row of each part, to name places.
-        let place = |row: usize| {
-            let mut row = row;
-            for part in parts {
-                if row < part.images() {
-                    return format!("{} (image {row})", part.path().display());
-                }
-                row -= part.images();
-            }
-            format!("row {row}")
-        };
         let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
         let mut seen_keys: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
         let mut seen_ids: HashMap<u64, usize> = HashMap::with_capacity(ids.len());
@@ -329,7 +311,8 @@ impl RowsMeta {
                 seen_ids.insert(id, row);
                 continue;
             };
-            let reason = format!("{what} is there twice: {} and {}", place(first), place(row));
+            let reason =
+                format!("{what} is there twice: {} and {}", place(parts, first), place(parts, row));
             match on_duplicate {
                 OnDuplicate::Stop => {
                     let hint = "--on-duplicate reject leaves the second one out";
@@ -370,6 +353,18 @@ impl RowsMeta {
     fn kept(&self) -> impl Iterator<Item = usize> {
         (0..self.ids.len()).filter(|&row| !self.is_left_out(row))
     }
+}
+
+/// Where a row stands, by its number in plan order.
+fn place(parts: &[Part], row: usize) -> String {
+    let mut row = row;
+    for part in parts {
+        if row < part.images() {
+            return format!("{} (image {row})", part.path().display());
+        }
+        row -= part.images();
+    }
+    format!("row {row}")
 }
 
 /// Name of the plan, so that an equal build writes equal files over those it finds. Paths do not
@@ -456,6 +451,15 @@ impl<'a> RowEncoder<'a> {
         Err(Error::Invalid(format!("row {row}: beyond {start}")))
     }
 
+    /// The error of encoding `x` (n, dim), whose first row is row `first`, with the place of the row that is out
+    /// of range: rows of parts are in range, their augmented ones need not be.
+    fn at_row(&self, first: usize, x: &[f32], error: Error) -> Error {
+        let mut rows = x.chunks_exact(self.model.parts().dim).map(out_of_range);
+        let Some(i) = rows.position(|why| why.is_some()) else { return error };
+        let how = if self.neighbours.is_some() { ", augmented (--dba)" } else { "" };
+        Error::Invalid(format!("{}{how}: {error}", place(self.parts, first + i)))
+    }
+
     /// Appends the codes of the rows `block` of `part`, the first of which is row `first`.
     fn push_codes(
         &self,
@@ -499,7 +503,8 @@ impl<'a> RowEncoder<'a> {
             .enumerate()
             .map_init(EncoderScratch::default, |scratch, (task, x)| {
                 let mut out = Encoded::default();
-                self.encoder.encode(x, scratch, &mut out)?;
+                let encoded = self.encoder.encode(x, scratch, &mut out);
+                encoded.map_err(|e| self.at_row(first + task * TASK_ROWS, x, e.into()))?;
                 let mut fine = Vec::new();
                 let Some(refinement) = refinement else { return Ok((out, fine)) };
                 let rows = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));

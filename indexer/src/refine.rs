@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::kmeans::codebooks;
-use crate::sample::{common_spec, count_rows, gather_rows};
+use crate::sample::{blocks, common_spec, count_rows, gather_rows};
 use crate::{Error, Progress, ProgressFn, ROWS_PER_CENTROID, Result};
 
 /// Which finer codes a model gets.
@@ -144,7 +144,13 @@ pub fn train_refinement(
         }
     };
     let model = model.with_refinement(refinement.clone())?;
-    let mse = pool.install(|| mean_error(&model, &refinement, &encoded))?;
+    let mse = match pool.install(|| mean_error(&model, &refinement, &encoded)) {
+        Ok(mse) => mse,
+        Err(error) => {
+            pool.install(|| every_row_has_a_code(parts, &model, &refinement))?;
+            return Err(error);
+        }
+    };
     let report = RefineReport {
         name: refinement.name(),
         hash: refinement.hash().to_string(),
@@ -211,6 +217,25 @@ fn scalars(model: &Model, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
             .map_or((0.0, 0.0), |(_, linear, cubic)| (linear, cubic))
     };
     (0..d).into_par_iter().map(best).unzip()
+}
+
+/// Names the first row of `parts` that has no finer code, and why.
+fn every_row_has_a_code(parts: &[Part], model: &Model, refinement: &Refinement) -> Result<()> {
+    let simd = ocelli_index::simd();
+    for part in parts {
+        for block in blocks(part.rows()) {
+            let first = block.start;
+            for (i, row) in encode(model, &part.read(block)?)?.iter().enumerate() {
+                let mut fine = Vec::new();
+                let code = refinement.encode(simd, model, &row.z, row.list, &row.code, &mut fine);
+                code.map_err(|e| {
+                    let path = part.path().display();
+                    Error::Invalid(format!("{path}: row {}: {e}", first + i))
+                })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Mean of ‖z − ẑ‖² over the rows.

@@ -1,5 +1,6 @@
 //! Training rows out of parts: all of them, or a sample that depends on the seed alone.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ocelli_index::{DescriptorSpec, Part, PartKind};
@@ -29,6 +30,21 @@ pub(crate) fn common_spec(parts: &[Part]) -> Result<&DescriptorSpec> {
         DescriptorSpec::same_or_err(&part.path().display().to_string(), first.spec(), part.spec())?;
     }
     Ok(first.spec())
+}
+
+/// A part that is given twice, or a copy of one, would double its rows.
+pub(crate) fn refuse_copies<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for part in parts {
+        if let Some(first) = seen.insert(part.file().seal(), part.path()) {
+            return Err(Error::Invalid(format!(
+                "{}: the same content as {}, which is given as well: its rows would be there twice",
+                part.path().display(),
+                first.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Total rows of `parts`.
@@ -99,7 +115,8 @@ pub(crate) fn gather_rows(parts: &[Part], max_rows: usize, seed: u64) -> Result<
     Ok((out, wanted))
 }
 
-fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
+/// Ranges of at most [`BLOCK_ROWS`] that make up `rows` rows.
+pub(crate) fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(rows))
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::near::{self, MAX_PHOTOS};
 use crate::pca::{Components, Covariance, Mean};
-use crate::sample::{common_spec, count_rows, for_each_block};
+use crate::sample::{common_spec, count_rows, for_each_block, refuse_copies};
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// A direction with less than this share of the largest variance is noise of float32 input;
@@ -106,7 +106,7 @@ struct NearFacts {
 ///
 /// # Errors
 /// Parts of different specs, parts already whitened, `dim` of 0 or above the input's, fewer than two
-/// photos or `dim + 1` rows, and a sample in which fewer than `dim` directions vary.
+/// photos or `dim + 1` rows, a part that is given twice, and a sample in which fewer than `dim` directions vary.
 pub fn learn_whitening(
     parts: &[Part],
     options: &WhitenOptions,
@@ -124,6 +124,7 @@ pub fn learn_whitening(
     }
     let dim_in = spec.dim();
     check_options(options, dim_in, count_rows(parts))?;
+    refuse_copies(parts)?;
     let sample = match options.covariance {
         WhitenCovariance::Near => near_photos(parts, dim_in, progress)?,
         WhitenCovariance::All => all_rows(parts, dim_in, progress)?,
@@ -237,6 +238,11 @@ impl Sample {
     }
 
     fn warnings(&self) -> Vec<String> {
+        if self.photos == 1 {
+            let one = "all rows are of one photo: the whitening learns what tells its regions apart and \
+                       nothing else; learn it on photos of many things";
+            return vec![one.to_owned()];
+        }
         let alike = self.near.iter().filter(|near| near.mean_cosine > ALIKE_COSINE);
         alike
             .map(|near| {
@@ -268,8 +274,18 @@ fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usiz
         }
         None => {
             let steps = varying / DIM_STEP * DIM_STEP;
-            let k = if steps > 0 { steps } else { varying };
-            Ok((k, format!("dimension {k}: only {varying} directions vary in {rows} rows")))
+            let vary = if varying == 1 { "direction varies" } else { "directions vary" };
+            let reason = format!("only {varying} {vary} in {rows} rows");
+            match steps {
+                0 => Ok((varying, format!("dimension {varying}: {reason}"))),
+                k if k == varying => Ok((k, format!("dimension {k}: {reason}"))),
+                k => Ok((
+                    k,
+                    format!(
+                        "dimension {k}: {reason}, and {k} is the largest multiple of {DIM_STEP} up to that"
+                    ),
+                )),
+            }
         }
     }
 }
@@ -308,9 +324,11 @@ fn check_options(options: &WhitenOptions, dim_in: usize, rows: usize) -> Result<
         }
     }
     if let Some(power) = options.power
-        && !(0.0..=2.0).contains(&power)
+        && !(0.0..=1.0).contains(&power)
     {
-        return Err(Error::Invalid(format!("whitening power: expected 0 to 2, found {power}")));
+        return Err(Error::Invalid(format!(
+            "whitening power: expected 0 (only rotates) to 1 (whitens fully), found {power}"
+        )));
     }
     Ok(())
 }

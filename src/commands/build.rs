@@ -6,7 +6,7 @@ use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
 use super::{configure, open_parts};
 use crate::cli::{BuildArgs, OnDuplicateArg};
-use crate::output::{print, thousands};
+use crate::output::{counted, print, thousands};
 use crate::progress::Bars;
 
 /// Builds an index, or a new generation of one.
@@ -41,19 +41,20 @@ fn text(r: &BuildReport) -> String {
     let rejected = match r.rejected {
         0 => String::new(),
         n => format!(
-            "\n{} rows were left out, the first: {}",
-            thousands(n),
+            "\n{} {} left out, the first: {}",
+            counted(n, "row"),
+            if n == 1 { "was" } else { "were" },
             r.rejected_first.join("; ")
         ),
     };
     format!(
-        "{}: generation {} of {} images in {} shards, in {:.1} s\n\
+        "{}: generation {} of {} in {}, in {:.1} s\n\
          ids {} to {}{}\n\
          {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it{augmented}{rejected}",
         r.index.display(),
         r.generation,
-        thousands(r.rows),
-        r.shards,
+        counted(r.rows, "image"),
+        counted(r.shards as u64, "shard"),
         r.seconds,
         r.ids.0,
         r.ids.1,

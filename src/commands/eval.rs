@@ -10,7 +10,7 @@ use ocelli_indexer::evaluate::{
 
 use super::open_parts;
 use crate::cli::{MapArgs, Protocol, QueriesArgs, TieArg};
-use crate::output::{cell, print, thousands};
+use crate::output::{cell, counted, print, thousands};
 use crate::progress::Bars;
 
 /// Names that the text lists before it counts the others; JSON has them all.
@@ -54,6 +54,16 @@ pub fn map(args: MapArgs) -> Result<()> {
     print(args.output.format, &report, |report| text(report, args.per_query))
 }
 
+/// The first few names, and how many more there are.
+fn some(names: &[String]) -> String {
+    let shown =
+        names.iter().take(NAMES_SHOWN).map(|name| cell(name)).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {} more", thousands(more as u64)),
+    }
+}
+
 fn text(report: &MapReport, per_query: bool) -> String {
     let mut text = format!(
         "mAP {:.4} ({}, {} queries, {} images), {:.3} ms a ranking\n",
@@ -64,21 +74,22 @@ fn text(report: &MapReport, per_query: bool) -> String {
         report.rank_ms
     );
     if !report.without_positives.is_empty() {
-        let all = &report.without_positives;
-        let shown =
-            all.iter().take(NAMES_SHOWN).map(|name| cell(name)).collect::<Vec<_>>().join(", ");
-        let more = match all.len().saturating_sub(NAMES_SHOWN) {
-            0 => String::new(),
-            more => format!(" and {} more", thousands(more as u64)),
-        };
         text += &format!(
-            "not in the mean, as they have no positive photo, {} of the queries: {shown}{more}\n",
-            thousands(all.len() as u64)
+            "not in the mean, as they have no positive photo, {} of the queries: {}\n",
+            thousands(report.without_positives.len() as u64),
+            some(&report.without_positives)
+        );
+    }
+    if !report.labels_missing.is_empty() {
+        text += &format!(
+            "not in the database, and so not asked, labelled photos: {}: {}\n",
+            thousands(report.labels_missing.len() as u64),
+            some(&report.labels_missing)
         );
     }
     if report.positives_missing > 0 {
         text += &format!(
-            "{} positives are not in the database and count as not found\n",
+            "positives that are not in the database and count as not found: {}\n",
             thousands(report.positives_missing as u64)
         );
     }
@@ -96,10 +107,10 @@ fn text(report: &MapReport, per_query: bool) -> String {
     if per_query {
         for query in &report.queries {
             text += &format!(
-                "{:.4}  {} ({} positives)\n",
+                "{:.4}  {} ({})\n",
                 query.average_precision,
                 cell(&query.name),
-                query.positives
+                counted(query.positives as u64, "positive")
             );
         }
     }

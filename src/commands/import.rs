@@ -1,6 +1,6 @@
 //! `ocelli import`: vectors and indexes that others made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,10 +9,11 @@ use ocelli_indexer::import::{
     ImportOptions, ImportReport, OnBadRow, ParquetColumns, VectorSource, VectorsOptions,
     VectorsReport, import_faiss, import_vectors,
 };
+use ocelli_proto::role;
 
 use super::check_out;
 use crate::cli::OutputArgs;
-use crate::output::{print, thousands};
+use crate::output::{counted, print, thousands};
 use crate::progress::Bars;
 
 /// What is imported.
@@ -135,7 +136,10 @@ fn vectors(args: VectorsArgs) -> Result<()> {
     let checks = Checks { zero_norm: args.no_zeros };
     let columns =
         ParquetColumns { vectors: args.column, ids: args.id_column, keys: args.key_column };
-    let open = |path: &PathBuf| VectorSource::open_all(path, &columns, checks);
+    let left_out = |link: &Path| {
+        role::note(&format!("left out: {}: a link back to a folder above it", link.display()));
+    };
+    let open = |path: &PathBuf| VectorSource::open_all(path, &columns, checks, left_out);
     let files = args.files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let files: Vec<VectorSource> = files.into_iter().flatten().collect();
     let dtype = match args.dtype {
@@ -173,14 +177,14 @@ fn faiss_text(r: &ImportReport) -> String {
         false => format!(", {} to {} dimensions", transform.join(", "), r.d),
     };
     format!(
-        "{}: generation {} of {} vectors in {} shards, ids {} to {}, in {:.1} s\n\
+        "{}: generation {} of {} in {}, ids {} to {}, in {:.1} s\n\
          {} dimensions{transform}; metric {}, {} lists, {} sub-quantizers of {} codewords\n\
          {} bytes, {:.1} per vector; the file of FAISS has {}\n\
          model {}",
         r.index.display(),
         r.generation,
-        thousands(r.rows),
-        r.shards,
+        counted(r.rows, "vector"),
+        counted(r.shards as u64, "shard"),
         r.ids.0,
         r.ids.1,
         r.seconds,
@@ -200,8 +204,8 @@ fn vectors_text(r: &VectorsReport) -> String {
     let rejected = match r.rejected {
         0 => String::new(),
         n => format!(
-            "\n{} rows were rejected and are NOT in it; file, row and reason of each: {}",
-            thousands(n),
+            "\n{} rejected and NOT in it; file, row and reason of each: {}",
+            counted(n, "row"),
             r.rejected_path.display()
         ),
     };

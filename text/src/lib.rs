@@ -59,6 +59,12 @@ pub fn report(text: &str) -> String {
     lines.join("\n")
 }
 
+/// A number with what it counts, `noun` in the singular: `1 row`, `1,234 rows`.
+#[must_use]
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
 /// `1234567` as `1,234,567`, for people.
 #[must_use]
 pub fn thousands(number: u64) -> String {

@@ -179,7 +179,11 @@ impl ParquetPhotos {
 
 /// Every `*.parquet` below a directory, in the order of the paths.
 fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
-    let files = outside::files_below(root, |path| path.extension().is_some_and(|x| x == "parquet"))
+    let fits = |path: &Path| path.extension().is_some_and(|x| x == "parquet");
+    let left_out = |link: &Path| {
+        tracing::warn!(link = %link.display(), "left out: it leads back to a folder above it");
+    };
+    let files = outside::files_below(root, fits, left_out)
         .map_err(|(path, e)| Error::io(&path, "list")(e))?;
     if files.is_empty() {
         let what = format!("{}: expected *.parquet files, found none", root.display());

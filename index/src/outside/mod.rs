@@ -44,7 +44,8 @@ pub fn guard<T, E: Display>(
 }
 
 /// Every regular file below a directory whose path `fits`, in the order of the paths. Symbolic links are
-/// followed, and names that begin with a dot left out.
+/// followed; one that leads back to a folder above it is left out, and handed to `left_out`. Names that begin
+/// with a dot are left out too.
 ///
 /// # Errors
 /// The path that cannot be listed, and the reason.
@@ -52,11 +53,19 @@ pub fn guard<T, E: Display>(
 pub fn files_below(
     root: &Path,
     fits: impl Fn(&Path) -> bool,
+    mut left_out: impl FnMut(&Path),
 ) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let mut files = Vec::new();
     let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
     let walk = walkdir::WalkDir::new(root).follow_links(true).min_depth(1);
     for entry in walk.into_iter().filter_entry(|e| e.depth() == 0 || !is_hidden(e.file_name())) {
+        let entry = match entry {
+            Err(e) if e.loop_ancestor().is_some() => {
+                left_out(e.path().unwrap_or(root));
+                continue;
+            }
+            entry => entry,
+        };
         let entry = entry.map_err(|e| (e.path().unwrap_or(root).to_owned(), e.into()))?;
         if entry.file_type().is_file() && fits(entry.path()) {
             files.push(entry.into_path());

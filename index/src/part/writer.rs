@@ -177,31 +177,30 @@ impl PartWriter {
             || !rows.len().is_multiple_of(dim)
             || (self.kind == PartKind::Descriptors && n != 1)
         {
-            return Err(Error::Dim {
-                what: format!("vector of {key:?}"),
-                expected: dim,
-                found: rows.len(),
-            });
+            return Err(Error::Dim { what: vector_of(key), expected: dim, found: rows.len() });
         }
         if let Some(why) = rows.chunks_exact(dim).find_map(out_of_range) {
             let image = self.keys.len();
-            return Err(Error::invalid(format!("vector of {key:?} (image {image}): {why}")));
+            return Err(Error::invalid(format!("{} (image {image}): {why}", vector_of(key))));
         }
         match self.dtype {
             Dtype::F32 => self.file.write(bytemuck::cast_slice(rows))?,
             Dtype::F16 => {
                 let half: Vec<f16> = rows.iter().map(|&x| f16::from_f32(x)).collect();
-                let size = if half.iter().any(|x| !x.is_finite()) {
-                    Some("large")
+                let why = if let Some(at) = half.iter().position(|x| !x.is_finite()) {
+                    let (element, x) = (at % dim, rows[at]);
+                    Some(format!(
+                        "element {element} is {x}, too large for f16, which ends at 65504"
+                    ))
                 } else {
                     let lost =
                         half.chunks_exact(dim).zip(rows.chunks_exact(dim)).any(|(half, x)| {
                             half.iter().all(|x| x.to_f32() == 0.0) && x.iter().any(|&x| x != 0.0)
                         });
-                    lost.then_some("small")
+                    lost.then(|| "too small for f16: every element becomes 0".to_owned())
                 };
-                if let Some(size) = size {
-                    return Err(Error::invalid(format!("vector of {key:?}: too {size} for f16")));
+                if let Some(why) = why {
+                    return Err(Error::invalid(format!("{}: {why}", vector_of(key))));
                 }
                 self.file.write(bytemuck::cast_slice(&half))?;
             }
@@ -306,4 +305,9 @@ impl SealedPart {
         let Written { path, bytes, .. } = self.file.publish()?;
         Ok(PartSummary { path, images: self.images, rows: self.rows, bytes })
     }
+}
+
+/// A vector in a message; not every one has a key.
+fn vector_of(key: &str) -> String {
+    if key.is_empty() { "vector".to_owned() } else { format!("vector of {key:?}") }
 }

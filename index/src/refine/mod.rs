@@ -247,7 +247,7 @@ impl Refinement {
                     let half = half::f16::from_f32(z);
                     if half.is_infinite() {
                         return Err(Error::invalid(format!(
-                            "element {i} is {z}: half precision ends at 65504"
+                            "element {i} is {z}: half precision (f16) ends at 65504; choose sq8 or pq"
                         )));
                     }
                     out.extend(half.to_le_bytes());

@@ -33,7 +33,8 @@ pub fn average_precision(ranks: &[usize], positives: usize) -> f64 {
             (before + after) / 2.0
         })
         .sum();
-    area / positives as f64
+    // A sum of nothing is -0.
+    (area + 0.0) / positives as f64
 }
 
 /// What the order of images of equal score, which says nothing, is taken to be.

@@ -145,7 +145,9 @@ impl GroundTruth {
     fn check(&self, path: &Path) -> Result<()> {
         let refuse = |what: String| Err(Error::GroundTruth { path: path.to_owned(), what });
         if self.queries.is_empty() && self.revisited.is_empty() && self.labels.is_empty() {
-            return refuse("expected queries or labels, found neither".to_owned());
+            return refuse("expected queries (key \"queries\") or labels (key \"folder_label\"), found neither"
+                    .to_owned(),
+            );
         }
         let official = self.queries.iter().map(|q| (&q.name, q.bounding_box)).collect::<Vec<_>>();
         let revisited = self.revisited.iter().map(|q| (&q.name, q.bounding_box)).collect();

@@ -1,11 +1,12 @@
 //! Ground truth in JSON, in the forms that [`GroundTruth::open`] names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::groundtruth::RevisitedQuery;
 use super::{BoundingBox, GroundTruth, Query};
@@ -21,7 +22,7 @@ struct File {
     queries: Vec<JsonQuery>,
     #[serde(default)]
     revisited_queries: Vec<JsonQuery>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels")]
     folder_label: BTreeMap<String, String>,
     #[serde(default)]
     imlist: Vec<String>,
@@ -29,6 +30,39 @@ struct File {
     qimlist: Vec<String>,
     #[serde(default)]
     gnd: Vec<Places>,
+}
+
+/// Labels by photo; a photo that has two is an error.
+fn labels<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<BTreeMap<String, String>, D::Error> {
+    struct Labels;
+    impl<'de> Visitor<'de> for Labels {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of photos and their labels in folder_label")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(
+            self,
+            mut entries: A,
+        ) -> std::result::Result<Self::Value, A::Error> {
+            let mut labels: BTreeMap<String, String> = BTreeMap::new();
+            while let Some((photo, label)) = entries.next_entry::<String, String>()? {
+                if let Some(first) = labels.get(&photo)
+                    && *first != label
+                {
+                    return Err(de::Error::custom(format!(
+                        "folder_label: photo {photo:?} has two labels, {first:?} and {label:?}"
+                    )));
+                }
+                labels.insert(photo, label);
+            }
+            Ok(labels)
+        }
+    }
+    from.deserialize_map(Labels)
 }
 
 /// A query whose lists hold names.
@@ -89,6 +123,13 @@ pub(super) fn read(path: &Path) -> Result<GroundTruth> {
         return Err(refuse(
             "expected JSON, found a Python pickle: write its imlist, qimlist and gnd as JSON, with \
              lists in place of arrays"
+                .to_owned(),
+        ));
+    }
+    // An empty list would be read as a file without any key.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(refuse(
+            "expected an object with the key \"queries\" or \"folder_label\", found a list"
                 .to_owned(),
         ));
     }

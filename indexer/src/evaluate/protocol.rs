@@ -37,6 +37,9 @@ pub struct MapReport {
     /// Queries for which the ground truth names no positive (leave-one-out: photos that are alone with
     /// their label). They have no average precision and are not in the mean.
     pub without_positives: Vec<String>,
+    /// Leave-one-out: labelled photos of the ground truth that the database lacks. They are not asked and
+    /// count for nobody. Empty with other protocols.
+    pub labels_missing: Vec<String>,
     /// How images of equal score were ordered.
     pub ties: Ties,
     /// Queries whose average precision depends on that.
@@ -67,6 +70,14 @@ struct Score {
     tied: bool,
 }
 
+/// Names that do not count.
+struct LeftOut {
+    /// See [`MapReport::without_positives`].
+    alone: Vec<String>,
+    /// See [`MapReport::labels_missing`].
+    absent: Vec<String>,
+}
+
 /// mAP of named queries, judged as `setup` says. The descriptor of each query is looked up in
 /// `queries` by the query's name.
 ///
@@ -93,6 +104,11 @@ pub fn named_queries(
             without.len()
         )));
     }
+    // The photos of all queries are out of these rankings, whatever the lists say.
+    let shown: BTreeSet<&str> = match setup {
+        Setup::Official => BTreeSet::new(),
+        _ => truth.revisited.iter().map(|q| q.photo.as_str()).collect(),
+    };
     let asked = judged.iter().map(|q| q.name.as_str()).collect();
     let descriptors = query_descriptors(database.spec(), &asked, queries)?;
     let names = judged.iter().flat_map(|q| q.positives.iter().chain(&q.junk));
@@ -110,6 +126,7 @@ pub fn named_queries(
             })?;
             let mut judgements = vec![Judgement::Negative; database.keys().len()];
             images.mark(&mut judgements, &query.positives, Judgement::Positive)?;
+            images.never_both(query, &shown)?;
             images.mark(&mut judgements, &query.junk, Judgement::Ignored)?;
             let start = Instant::now();
             let ranking = database.rank_again(x, &judging.rerank, None)?;
@@ -120,8 +137,11 @@ pub fn named_queries(
             Ok(Score { missing: images.missing(&query.positives), ..score })
         })
         .collect::<Result<_>>()?;
-    let without = without.into_iter().map(|query| query.name).collect();
-    Ok(report(setup.name(), database, judging, without, scores))
+    let left_out = LeftOut {
+        alone: without.into_iter().map(|query| query.name).collect(),
+        absent: Vec::new(),
+    };
+    Ok(report(setup.name(), database, judging, left_out, scores))
 }
 
 /// mAP by leave-one-out over the labelled photos of the database that share their label with at
@@ -153,10 +173,13 @@ pub fn leave_one_out(
     )?;
     let mut by_label: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
     let mut present: Vec<(&str, u32, &str)> = Vec::new();
+    let mut absent = Vec::new();
     for (name, label) in &truth.labels {
         if let Some(&image) = images.images.get(name.as_str()) {
             by_label.entry(label).or_default().insert(image);
             present.push((name, image, label));
+        } else {
+            absent.push(name.clone());
         }
     }
     let (asked, alone): (Vec<_>, Vec<_>) = present
@@ -199,7 +222,8 @@ pub fn leave_one_out(
         })
         .collect::<Result<_>>()?;
     let alone = alone.into_iter().map(|(name, _, _)| name.to_owned()).collect();
-    Ok(report("leave-one-out", database, judging, alone, scores))
+    let left_out = LeftOut { alone, absent };
+    Ok(report("leave-one-out", database, judging, left_out, scores))
 }
 
 fn score(
@@ -226,7 +250,7 @@ fn report(
     protocol: &'static str,
     database: &dyn Ranking,
     judging: &Judging,
-    without_positives: Vec<String>,
+    left_out: LeftOut,
     scores: Vec<Score>,
 ) -> MapReport {
     let positives_missing = scores.iter().map(|score| score.missing).sum();
@@ -239,7 +263,8 @@ fn report(
         map: sum / queries.len() as f64,
         images: database.keys().len(),
         positives_missing,
-        without_positives,
+        without_positives: left_out.alone,
+        labels_missing: left_out.absent,
         ties: judging.ties,
         tied_queries,
         rank_ms: queries.iter().map(|q| q.rank_ms).sum::<f64>() / queries.len() as f64,
@@ -329,6 +354,24 @@ impl<'a> ImagesByName<'a> {
             judgements[image as usize] = judgement;
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// A photo that is both a positive and taken out (not as the photo of a query, which are in `shown`), under one name or two.
+    fn never_both(&self, query: &Query, shown: &BTreeSet<&str>) -> Result<()> {
+        let image = |name: &String| self.images.get(name.as_str());
+        let positive: HashMap<&u32, &String> =
+            query.positives.iter().filter_map(|name| Some((image(name)?, name))).collect();
+        let mut junk = query.junk.iter().filter(|name| !shown.contains(name.as_str()));
+        let both = junk.find_map(|junk| Some((positive.get(image(junk)?)?, junk)));
+        match both {
+            None => Ok(()),
+            Some((positive, junk)) => Err(Error::Invalid(format!(
+                "query {:?}: the ground truth has one photo as positive ({positive:?}) and among those \
+                 that are taken out, as junk or otherwise ({junk:?})",
+                query.name
+            ))),
+        }
     }
 
     fn missing(&self, names: &BTreeSet<String>) -> usize {

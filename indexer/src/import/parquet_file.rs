@@ -67,7 +67,7 @@ impl Schema<'_> {
             None if self.leaves.iter().any(|c| of_name(c)) => {
                 Err(format!("column {name:?} ({flag}) holds no {what}"))
             }
-            None => Err(format!("no column {name:?} ({flag}); there are {}", self.names())),
+            None => Err(format!("no column {name:?} ({flag}); the columns are {}", self.names())),
         }
     }
 
@@ -79,11 +79,11 @@ impl Schema<'_> {
         match (found.next(), found.next()) {
             (Some(leaf), None) => Ok(leaf),
             (None, _) => Err(format!(
-                "no column holds lists of floats; name one of 8-bit integers with --column; there are {}",
+                "no column holds lists of floats; name one of 8-bit integers with --column; the columns are {}",
                 names()
             )),
             _ => Err(format!(
-                "several columns hold lists of floats; name one with --column; there are {}",
+                "several columns hold lists of floats; name one with --column; the columns are {}",
                 names()
             )),
         }

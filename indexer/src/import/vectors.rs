@@ -9,6 +9,7 @@ use ocelli_index::{
     Checks, DescriptorSpec, Dtype, ErrorCode, Hash, PartKind, PartWriter, Rejected, RejectedWriter,
     VectorFile, VectorFormat,
 };
+use ocelli_text::counted;
 use serde::Serialize;
 
 use super::parquet_file::{ParquetColumns, ParquetFile};
@@ -23,6 +24,9 @@ const PARQUET: &str = "parquet";
 
 /// Reasons that an error names, where every row was rejected.
 const NAMED_REASONS: usize = 3;
+
+/// Files that an error names, where none has a vector.
+const NAMED_FILES: usize = 3;
 
 /// What becomes of a row that will not do: a null, a NaN or infinity, a norm out of range, another dimension, a
 /// key or id that will not do or that was there before.
@@ -115,15 +119,21 @@ impl VectorSource {
     }
 
     /// Opens a file as [`Self::open`] does, or all files of vectors below a directory, in the order of their
-    /// paths. Other files there are passed over.
+    /// paths. Other files there are passed over, and so are links that lead back to a folder above them, which
+    /// are handed to `left_out`.
     ///
     /// # Errors
     /// Those of [`Self::open`]; [`Error::Io`]; [`Error::Invalid`] if there are none, or files of two formats.
-    pub fn open_all(path: &Path, columns: &ParquetColumns, checks: Checks) -> Result<Vec<Self>> {
+    pub fn open_all(
+        path: &Path,
+        columns: &ParquetColumns,
+        checks: Checks,
+        left_out: impl FnMut(&Path),
+    ) -> Result<Vec<Self>> {
         if !path.is_dir() {
             return Ok(vec![Self::open(path, columns, checks)?]);
         }
-        let files = files_below(path, |path| format_of(path).is_some())
+        let files = files_below(path, |path| format_of(path).is_some(), left_out)
             .map_err(|(path, e)| Error::io("list", &path)(e))?;
         let Some(first) = files.first() else {
             return Err(Error::Invalid(format!(
@@ -186,13 +196,23 @@ impl VectorSource {
 
 /// The one dimension of all files that have vectors.
 fn common_dim(files: &[VectorSource]) -> Result<usize> {
+    let rows: usize = files.iter().map(VectorSource::rows).sum();
+    let names = || {
+        let names = files.iter().take(NAMED_FILES).map(|file| file.path().display().to_string());
+        let more = files.len().saturating_sub(NAMED_FILES);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        names.collect::<Vec<_>>().join(", ") + &more
+    };
+    if rows == 0 {
+        let what = format!("{}: no rows; expected at least one vector", names());
+        return Err(Error::Invalid(what));
+    }
     let mut with_vectors = files.iter().filter(|file| file.dim() > 0);
     let Some(first) = with_vectors.next() else {
-        let names: Vec<_> = files.iter().map(|file| file.path().display().to_string()).collect();
         return Err(Error::Invalid(format!(
-            "expected at least one vector, found none; there are {} rows in {:?}",
-            files.iter().map(VectorSource::rows).sum::<usize>(),
-            names
+            "{}: expected at least one vector, found none in {}",
+            names(),
+            counted(rows as u64, "row")
         )));
     };
     let dim = first.dim();
@@ -337,7 +357,7 @@ pub fn import_vectors(
     if part.images() == 0 {
         list.finish()?;
         return Err(Error::Invalid(format!(
-            "all {rejected} rows were rejected, so there is no part; see {}; the first: {}",
+            "all rows were rejected ({rejected}), so there is no part; see {}; the first: {}",
             rejected_path.display(),
             reasons.join("; ")
         )));

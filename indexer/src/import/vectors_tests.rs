@@ -221,7 +221,7 @@ fn bad_rows_are_left_out_and_listed() {
     let all = import_vectors(&open(true), &out, &options(OnBadRow::Reject), &silent);
     let error = all.unwrap_err().to_string();
     assert!(
-        error.contains("all 2 rows were rejected") && error.contains("row 0: its norm is zero")
+        error.contains("all rows were rejected (2)") && error.contains("row 0: its norm is zero")
     );
     assert!(!out.exists() && tmp.path().join("x.part.rejected.jsonl").exists(), "{error}");
 }
@@ -246,6 +246,31 @@ fn bad_rows_of_plain_files_are_listed() {
     assert_eq!((report.rows, report.rejected), (3, 2));
     let list = fs::read_to_string(report.rejected_path).unwrap();
     assert!(list.contains("too small for f16"), "{list}");
+
+    let (one, head) = (tmp.path().join("one.fbin"), [1u32, 2].map(u32::to_le_bytes).concat());
+    let body = [1f32, 7e4].map(f32::to_le_bytes).concat();
+    fs::write(&one, [head, body].concat()).unwrap();
+    let source = VectorSource::open(&one, &ParquetColumns::default(), Checks::default()).unwrap();
+    let error = import_vectors(&[source], &out, &half, &silent).unwrap_err().to_string();
+    let expected = "one.fbin: row 0: vector: element 1 is 70000, too large for f16";
+    assert!(error.contains(expected), "{error}");
+}
+
+/// Files without a row are no files whose rows were all rejected; nothing is written.
+#[test]
+fn no_rows_are_said() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = tmp.path().join("out/x.part");
+    let (plain, columns) = (tmp.path().join("a.fbin"), tmp.path().join("b.parquet"));
+    fs::write(&plain, [0u32, 2].map(u32::to_le_bytes).concat()).unwrap();
+    write(&columns, Compression::SNAPPY, &[], &[]);
+    for path in [plain, columns] {
+        let source = VectorSource::open(&path, &ParquetColumns::default(), Checks::default());
+        let error = import_vectors(&[source.unwrap()], &out, &options(OnBadRow::Reject), &silent);
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, format!("{}: no rows; expected at least one vector", path.display()));
+    }
+    assert!(!tmp.path().join("out").exists());
 }
 
 #[test]
@@ -253,7 +278,11 @@ fn a_directory_is_its_files_in_order() {
     let tmp = tempfile::tempdir().unwrap();
     let root = tmp.path().join("in");
     fs::create_dir_all(root.join("sub")).unwrap();
-    let open = || VectorSource::open_all(&root, &ParquetColumns::default(), Checks::default());
+    let loops = std::cell::RefCell::new(Vec::new());
+    let open = || {
+        let left_out = |link: &Path| loops.borrow_mut().push(link.to_owned());
+        VectorSource::open_all(&root, &ParquetColumns::default(), Checks::default(), left_out)
+    };
     let error = |found: crate::Result<Vec<VectorSource>>| found.err().unwrap().to_string();
     let found = error(open());
     assert!(
@@ -274,6 +303,11 @@ fn a_directory_is_its_files_in_order() {
     let x = Part::open(&out).unwrap().read(0..6).unwrap();
     assert_eq!(x[..4], [0.0, 1.0, 0.0, 2.0]);
     assert_eq!((x[4], x[8]), (10.0, 20.0));
+
+    // A link that leads back is left out and told.
+    std::os::unix::fs::symlink("..", root.join("sub/loop")).unwrap();
+    assert_eq!(open().unwrap().len(), 4);
+    assert_eq!(*loops.borrow(), [root.join("sub/loop")]);
 
     fs::write(root.join("c.fvecs"), [1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
     let found = error(open());
@@ -303,12 +337,12 @@ fn rows_and_columns_that_do_not_fit_are_named() {
             "row group 1, column \"emb.list.element\": Parquet error: a dictionary of",
         ),
         ("text", none.clone(), "no column holds lists of floats"),
-        ("uint8", none.clone(), "8-bit integers with --column; there are emb"),
-        ("two-columns", none, "name one with --column; there are a, b"),
+        ("uint8", none.clone(), "8-bit integers with --column; the columns are emb"),
+        ("two-columns", none, "name one with --column; the columns are a, b"),
         (
             "two-columns",
             columns(Some("c"), None, None),
-            "no column \"c\" (--column); there are a, b",
+            "no column \"c\" (--column); the columns are a, b",
         ),
         ("fixed-snappy", columns(Some("key"), None, None), "(--column) holds no lists"),
         ("int8", columns(Some("wide"), None, None), "holds no lists of floats (16, 32 or 64 bits)"),

@@ -165,6 +165,20 @@ fn ids_are_given_once_also_where_current_is_lost() {
     build(&write(Some(7)), &model, &index, &options(1, 1), &silent).unwrap();
 }
 
+/// Two rows nearly cancel out: the error says which one is too short when augmented.
+#[test]
+fn a_row_that_is_out_of_range_when_augmented_is_named() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path());
+    let mut x = [0.0; 2 * DIM];
+    (x[0], x[DIM], x[DIM + 1]) = (1.0, -1.0, 1e-20);
+    let parts = [numbered(&dir.path().join("a.part"), "a", &x, DIM)];
+    let options = BuildOptions { dba: 1, ..options(1, 1) };
+    let error = build(&parts, &model, &dir.path().join("index"), &options, &silent).unwrap_err();
+    let expected = "a.part (image 0), augmented (--dba): ";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
 /// Bytes of a row's first float.
 fn value_of_row(path: &Path, row: usize) -> [u8; 4] {
     Part::open(path).unwrap().read(row..row + 1).unwrap()[0].to_le_bytes()

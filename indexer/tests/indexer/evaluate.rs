@@ -232,6 +232,29 @@ fn a_query_without_positives_is_not_in_the_mean() {
     assert_eq!((report.without_positives, report.tied_queries), (vec!["c".to_owned()], 1));
 }
 
+/// A photo is a positive or junk; a query that finds nothing has 0, not -0; labelled photos that the database
+/// lacks are named.
+#[test]
+fn what_cannot_be_judged_is_said() {
+    let line = Line::new(&[("x/a.jpg", 1.0), ("b.jpg", 2.0), ("c.jpg", 3.0)]);
+    for junk in ["a", "x/a.jpg"] {
+        let json = format!(r#"{{"queries": [{{"name": "q", "ok": ["a"], "junk": ["{junk}"]}}]}}"#);
+        let error = line.judge(&json, Setup::Official, Ties::Against).unwrap_err().to_string();
+        let expected = format!(
+            r#"query "q": the ground truth has one photo as positive ("a") and among those that are taken out, as junk or otherwise ("{junk}")"#
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    let json = r#"{"queries": [{"name": "q", "ok": ["nobody"]}]}"#;
+    let report = line.judge(json, Setup::Official, Ties::Against).unwrap();
+    assert!(report.map == 0.0 && report.map.is_sign_positive(), "{report:?}");
+    assert_eq!(report.positives_missing, 1);
+
+    let truth = line.truth(r#"{"folder_label": {"a": "x", "b": "x", "nobody": "x"}}"#);
+    let report = leave_one_out(&line.database, &truth, None, &Judging::default()).unwrap();
+    assert_eq!((report.queries.len(), report.labels_missing), (2, vec!["nobody".to_owned()]));
+}
+
 /// Four photos of equal distance, one of them positive: it counts as the last, wherever it lies.
 #[test]
 fn equal_scores_count_against() {
@@ -296,7 +319,13 @@ fn ground_truth_that_means_nothing_is_refused() {
             &["each of the 2 names", "found 1"],
         ),
         (b"\x80\x04\x95", &["Python pickle"]),
-        (br#"{"images": []}"#, &["expected queries or labels"]),
+        (br#"{"images": []}"#, &["expected queries", "\"folder_label\""]),
+        (br#"{"labels": {"a": "x"}}"#, &["\"folder_label\""]),
+        (b" []", &["\"folder_label\"", "found a list"]),
+        (
+            br#"{"folder_label": {"a": "x", "b": "x", "a": "y"}}"#,
+            &["\"a\" has two labels, \"x\" and \"y\""],
+        ),
     ] {
         let error = line.refused(json);
         assert!(expected.iter().all(|part| error.contains(part)), "{error}");

@@ -56,6 +56,19 @@ fn refusals_have_numbers() {
     assert!(train_refinement(&other, again(), &forced, &silent).is_err());
 }
 
+/// Half precision ends: the training names file and row of what it cannot hold.
+#[test]
+fn a_row_beyond_half_precision_is_named() {
+    let tmp = tempdir().unwrap();
+    let (model, _) = base(tmp.path());
+    let mut x = clustered(300, DIM, 1);
+    x[7 * DIM] = 1e9;
+    let parts = [numbered(&tmp.path().join("big.part"), "f", &x, DIM)];
+    let error = train_refinement(&parts, model, &options(RefineChoice::F16), &silent);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("big.part: row 7: element 0 is 1000000000: half precision"), "{error}");
+}
+
 /// Each kind leaves less error than the codes before it, as it reports; equal options give equal bits; and
 /// rows found through a built index of two shards are found better.
 #[test]

@@ -89,18 +89,18 @@ fn near_photos_by_hand() {
     }
     writer.finish().unwrap();
     let parts = [Part::open(&path).unwrap()];
-    let options = WhitenOptions { dim: Some(2), power: Some(2.0), ..WhitenOptions::default() };
+    let options = WhitenOptions { dim: Some(2), power: Some(1.0), ..WhitenOptions::default() };
     let (whitening, report) = learn_whitening(&parts, &options, &silent).unwrap();
     assert_eq!(whitening.mean, [1.0, 1.0]);
     assert_eq!((report.photos, report.rows, report.neighbours), (3, 6, 2));
-    // With power 2, P is V diag(1 / moved variance). The variances of (a b; b c) by its trace and root.
+    // With power 1, P is V diag(1 / √(moved variance)). The variances of (a b; b c) by its trace and root.
     let (a, b, c): (f64, f64, f64) = (13.0 / 3.0, -1.5, 11.0 / 3.0);
     let (half, root) = ((a + c) / 2.0, (((a - c) / 2.0).powi(2) + b * b).sqrt());
     for (j, variance) in [half + root, half - root].into_iter().enumerate() {
         let moved = (1.0 - report.shrinkage) * variance + report.shrinkage * half;
         let column = [whitening.projection[j], whitening.projection[2 + j]].map(f64::from);
         let length = column.iter().map(|v| v * v).sum::<f64>().sqrt();
-        assert!((length - 1.0 / moved).abs() < 1e-5, "{column:?} {moved}");
+        assert!((length - moved.powf(-0.5)).abs() < 1e-5, "{column:?} {moved}");
         // An eigenvector: (a x + b y, b x + c y) = variance (x, y).
         let [x, y] = column;
         assert!((a * x + b * y - variance * x).abs() < 1e-5, "{column:?}");
@@ -174,6 +174,28 @@ fn defaults_follow_the_photos() {
     assert_eq!((given.dim_out, given.power), (20, 1.0));
     let published = learn(600, 300, &WhitenOptions { covariance: WhitenCovariance::All, ..auto });
     assert_eq!((published.dim_out, published.power, published.shrinkage), (256, 1.0, 0.0));
+}
+
+/// 99 directions vary in 100 rows, and 64 are taken: the reason says both. One photo gets a warning, a part
+/// that is given twice and a power above 1 are refused.
+#[test]
+fn reasons_fit_what_was_chosen() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("p.part");
+    let parts = [regions(&path, &clustered(100, 150, 1), 150)];
+    let auto = WhitenOptions { covariance: WhitenCovariance::All, ..WhitenOptions::default() };
+    let (_, report) = learn_whitening(&parts, &auto, &silent).unwrap();
+    assert_eq!((report.dim_out, report.varying), (64, 99));
+    let reason =
+        "dimension 64: only 99 directions vary in 100 rows, and 64 is the largest multiple of 64";
+    assert!(report.reasons.iter().any(|r| r.starts_with(reason)), "{report:?}");
+    assert!(report.warnings.iter().any(|w| w.contains("of one photo")), "{report:?}");
+
+    let twice = [Part::open(&path).unwrap(), Part::open(&path).unwrap()];
+    let error = learn_whitening(&twice, &auto, &silent).unwrap_err().to_string();
+    assert!(error.contains("p.part: the same content as "), "{error}");
+    let error = learn_whitening(&parts, &all(2, 1.5), &silent).unwrap_err().to_string();
+    assert!(error.contains("power: expected 0 (only rotates) to 1"), "{error}");
 }
 
 #[test]
