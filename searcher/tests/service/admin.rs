@@ -71,6 +71,8 @@ async fn generations_are_listed_activated_and_rolled_back() -> Result<()> {
     }
     assert_eq!(client.search(search()).await?.into_inner().generation, 2);
 
+    let status = admin.rollback(v1::RollbackRequest { index: String::new(), expected: 9 }).await;
+    assert_eq!(status.unwrap_err().code(), Code::Aborted);
     let back = admin.rollback(v1::RollbackRequest { index: String::new(), expected: 2 }).await?;
     assert_eq!(back.into_inner().generation, 1);
     assert_eq!(client.search(search()).await?.into_inner().generation, 1);

@@ -389,7 +389,17 @@ async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
         let found = client.search(search).await?.into_inner();
         let (ids, scores) = oracle(&numbers(3, DIM))?;
         assert_eq!((&found.ids, &found.scores), (&ids, &scores), "k = {k}");
-        let before = client.search(plain).await?.into_inner().ids;
+        let before = client.search(plain.clone()).await?.into_inner();
+        // A threshold takes what is far, wherever diffusion has put it.
+        let near = v1::SearchRequest {
+            k: 12,
+            score_threshold: Some(before.scores[11]),
+            diffusion: Some(wanted),
+            ..plain
+        };
+        let near = client.search(near).await?.into_inner().ids;
+        let before = before.ids;
+        assert_eq!(BTreeSet::from_iter(&near), BTreeSet::from_iter(&before[..12]), "k = {k}");
         assert_ne!(ids[..12], before[..12], "k = {k}: nothing was ranked again");
         if k == 40 {
             assert_eq!(ids[30..], before[30..]);
