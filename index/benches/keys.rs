@@ -5,25 +5,21 @@
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
-use std::collections::BTreeMap;
+mod shard;
+
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::container::SectionKind;
-use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Row, ShardBuilder,
-    Snapshot,
-};
+use ocelli_index::{Row, Snapshot};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use shard::{Result, forget, made, median, only_shard};
 
 // As the server: a key is an allocation.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const DIM: usize = 16;
 const M: usize = 8;
@@ -78,14 +74,15 @@ fn main() -> Result<()> {
     );
     let mut parts = Vec::new();
     for (number, (name, _)) in KINDS.iter().enumerate() {
-        let index = made(Path::new(folder), rows, number)?;
+        let root = Path::new(folder).join(format!("keys-{rows}-{number}"));
+        let index = made::<M>(root, rows, DIM, NLIST, KINDS[number].1)?;
         let [plain, stored, map] = bytes(&index)?;
         let warm =
             ANSWERS.map(|k| median(REPEATS, || read(&Snapshot::open(&index, None)?, k, true)));
         let [short, long] = warm;
         let (short, long) = (short?, long?);
         let cold = median(5, || {
-            let path = only_shard(&Snapshot::open(&index, None)?)?;
+            let path = only_shard(&Snapshot::open(&index, None)?)?.path().to_owned();
             forget(&path)?;
             read(&Snapshot::open(&index, None)?, ANSWERS[0], false)
         })?;
@@ -100,45 +97,6 @@ fn main() -> Result<()> {
     }
     println!("{{{}}}", parts.join(", "));
     Ok(())
-}
-
-/// The index of so many rows with keys of a kind, made if it is not there.
-fn made(folder: &Path, rows: u64, kind: usize) -> Result<PathBuf> {
-    let root = folder.join(format!("keys-{rows}-{kind}"));
-    if root.join("CURRENT").exists() {
-        return Ok(root);
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(rows);
-    let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>();
-    let model = Model::from_parts(ModelParts {
-        spec: DescriptorSpec::foreign("random", DIM as u32)?,
-        metric: Metric::L2,
-        mean: None,
-        rotation: None,
-        renormalize: false,
-        dim: DIM,
-        d: DIM,
-        nlist: NLIST,
-        coarse: draw(NLIST * DIM).into(),
-        m: M,
-        ksub: 256,
-        codebooks: draw(256 * DIM),
-        training: BTreeMap::new(),
-    })?;
-    let dir = IndexDir::create(&root)?;
-    model.write(&dir.model_path(&model.hash()))?;
-    let mut shard = ShardBuilder::new(&model);
-    for id in 0..rows {
-        let code: [u8; M] = rng.random();
-        let key = KINDS[kind].1(id, &mut rng);
-        shard.push_code(id, &key, rng.random_range(0..NLIST as u32), &code)?;
-    }
-    let shards = vec![shard.write(&dir.shards_folder(), Hash::of(b"random"), 0)?];
-    let tombstones = BTreeMap::new();
-    let new =
-        NewGeneration { model: model.hash(), shards, tombstones, deletes: None, next_id: rows };
-    dir.commit(None, new)?;
-    Ok(root)
 }
 
 /// Bytes a key: as text, as stored, and of the map from keys to rows.
@@ -189,25 +147,4 @@ fn find(snapshot: &Snapshot) -> Result<f64> {
         assert_eq!(snapshot.find_key(key)?, Some(row));
     }
     Ok(start.elapsed().as_secs_f64() * 1e9 / keys.len() as f64)
-}
-
-fn only_shard(snapshot: &Snapshot) -> Result<PathBuf> {
-    Ok(snapshot.shards().next().ok_or("no shard")?.path().to_owned())
-}
-
-/// Takes a file out of the page cache, which `dd` can ask for.
-fn forget(path: &Path) -> Result<()> {
-    let file = format!("of={}", path.display());
-    let flags =
-        ["oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none", "if=/dev/null"];
-    let done = Command::new("dd").arg(file).args(flags).status()?;
-    if done.success() { Ok(()) } else { Err("dd failed".into()) }
-}
-
-/// The middle of so many measurements, of which one before does not count.
-fn median(n: usize, mut measure: impl FnMut() -> Result<f64>) -> Result<f64> {
-    measure()?;
-    let mut all = (0..n).map(|_| measure()).collect::<Result<Vec<f64>>>()?;
-    all.sort_unstable_by(f64::total_cmp);
-    Ok(all[n / 2])
 }

@@ -6,22 +6,18 @@
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
-use std::collections::BTreeMap;
+mod shard;
+
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use ocelli_index::container::SectionKind;
 use ocelli_index::shard::ListEntry;
-use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Scratch,
-    SearchParams, Shard, ShardBuilder, Snapshot,
-};
-use rand::{RngExt, SeedableRng};
+use ocelli_index::{IndexDir, Model, Scratch, SearchParams, Shard, Snapshot};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use shard::{Result, draw, forget, made, median, only_shard};
 
 /// A probed list: its number and its line of the list table.
 type Probed = (u32, ListEntry);
@@ -40,8 +36,11 @@ fn main() -> Result<()> {
     let (Some(&smallest), Some(&largest)) = (rows.iter().min(), rows.iter().max()) else {
         return Err("usage: trust FOLDER ROWS…".into());
     };
-    let places: Vec<PathBuf> =
-        rows.iter().map(|&r| made(Path::new(folder), r)).collect::<Result<_>>()?;
+    let make = |&rows: &u64| {
+        let root = Path::new(folder).join(format!("trust-{rows}"));
+        made::<M>(root, rows, DIM, nlist(rows), |_, _| String::new())
+    };
+    let places: Vec<PathBuf> = rows.iter().map(make).collect::<Result<_>>()?;
     let place = |wanted: u64| {
         let found = rows.iter().zip(&places).find(|(r, _)| **r == wanted);
         found.map(|(_, p)| p.as_path()).ok_or("no index")
@@ -61,56 +60,6 @@ fn nlist(rows: u64) -> usize {
     if rows <= 2_000_000 { 2048 } else { 16_384 }
 }
 
-fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
-    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
-}
-
-/// The index of so many rows, made if it is not there: one shard, dense ids, no keys, L2.
-fn made(folder: &Path, rows: u64) -> Result<PathBuf> {
-    let root = folder.join(format!("trust-{rows}"));
-    if root.join("CURRENT").exists() {
-        return Ok(root);
-    }
-    let nlist = nlist(rows);
-    let mut rng = ChaCha8Rng::seed_from_u64(rows);
-    let model = Model::from_parts(ModelParts {
-        spec: DescriptorSpec::foreign("random", DIM as u32)?,
-        metric: Metric::L2,
-        mean: None,
-        rotation: None,
-        renormalize: false,
-        dim: DIM,
-        d: DIM,
-        nlist,
-        coarse: draw(&mut rng, nlist * DIM, 1.0).into(),
-        m: M,
-        ksub: 256,
-        codebooks: draw(&mut rng, 256 * DIM, 0.5),
-        training: BTreeMap::new(),
-    })?;
-    let dir = IndexDir::create(&root)?;
-    model.write(&dir.model_path(&model.hash()))?;
-    let mut shard = ShardBuilder::new(&model);
-    for id in 0..rows {
-        let code: [u8; M] = rng.random();
-        shard.push_code(id, "", rng.random_range(0..nlist as u32), &code)?;
-    }
-    let shards = vec![shard.write(&dir.shards_folder(), Hash::of(b"random"), 0)?];
-    let tombstones = BTreeMap::new();
-    let new =
-        NewGeneration { model: model.hash(), shards, tombstones, deletes: None, next_id: rows };
-    dir.commit(None, new)?;
-    Ok(root)
-}
-
-/// The middle of so many measurements, of which one before does not count.
-fn median(n: usize, mut measure: impl FnMut() -> Result<f64>) -> Result<f64> {
-    measure()?;
-    let mut all = (0..n).map(|_| measure()).collect::<Result<Vec<f64>>>()?;
-    all.sort_unstable_by(f64::total_cmp);
-    Ok(all[n / 2])
-}
-
 /// Seconds that `work` takes.
 fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
     let start = Instant::now();
@@ -122,19 +71,6 @@ fn object(name: &str, entries: &[(String, f64)]) -> String {
     let entries: Vec<String> =
         entries.iter().map(|(key, value)| format!("\"{key}\": {value:.4}")).collect();
     format!("\"{name}\": {{{}}}", entries.join(", "))
-}
-
-fn only_shard(snapshot: &Snapshot) -> Result<&Shard> {
-    Ok(snapshot.shards().next().ok_or("no shard")?)
-}
-
-/// Takes a file out of the page cache, which `dd` can ask for.
-fn forget(path: &Path) -> Result<()> {
-    let file = format!("of={}", path.display());
-    let flags =
-        ["oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none", "if=/dev/null"];
-    let done = Command::new("dd").arg(file).args(flags).status()?;
-    if done.success() { Ok(()) } else { Err("dd failed".into()) }
 }
 
 fn opening(rows: &[u64], places: &[PathBuf]) -> Result<String> {
