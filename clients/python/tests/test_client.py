@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Sequence, Union
 from unittest import mock
 
 import grpc
@@ -17,7 +17,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import trustme
-from ocelli_client import NO_ID, Client, Diffusion, Expansion, Id, Image, Key, Retry, SearchError, Term
+from ocelli_client import (
+    NO_ID,
+    Client,
+    Diffusion,
+    Expansion,
+    Id,
+    Image,
+    Key,
+    Retry,
+    SearchError,
+    Term,
+)
+from ocelli_client._batch import Batch
+from ocelli_client._generated.ocelli.v1 import common_pb2, search_pb2
 from ocelli_client._window import Window
 
 BIN = Path(os.environ["OCELLI_BIN"])
@@ -38,13 +51,26 @@ def free_port() -> int:
 
 class Server:
     def __init__(
-        self, index: Path, port: int = 0, settings: Union[dict[str, object], None] = None, **security: object
+        self,
+        index: Path,
+        port: int = 0,
+        settings: Union[dict[str, object], None] = None,
+        **security: object,
     ) -> None:
-        words = [BIN / "ocelli-searcher", "serve", "--index", f"rows={index}", "--listen", f"127.0.0.1:{port}"]
+        words = [
+            BIN / "ocelli-searcher",
+            "serve",
+            "--index",
+            f"rows={index}",
+            "--listen",
+            f"127.0.0.1:{port}",
+        ]
         named = {f"SECURITY__{key}": value for key, value in security.items()} | (settings or {})
         changed = {f"OCELLI_SEARCHER_{key.upper()}": str(value) for key, value in named.items()}
         quiet, env = subprocess.DEVNULL, os.environ | changed
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=quiet, text=True, env=env)
+        self.process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=quiet, text=True, env=env
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if "listening on " not in line:
@@ -72,7 +98,14 @@ class ClientTest(unittest.TestCase):
         table = pa.table({"key": [f"photo{i}.jpg" for i in range(ROWS)], "vector": list(cls.rows)})
         parquet.write_table(table, root / "rows.parquet")
         part, model, cls.index = root / "rows.part", root / "rows.model", root / "rows.index"
-        importing = [BIN / "ocelli", "import", "vectors", root / "rows.parquet", "--key-column", "key"]
+        importing = [
+            BIN / "ocelli",
+            "import",
+            "vectors",
+            root / "rows.parquet",
+            "--key-column",
+            "key",
+        ]
         run(*importing, "--spec", "foreign:rows", "--out", part)
         run(BIN / "ocelli", "train", part, "--out", model, "--m", 16, "--nlist", 4, "--force")
         run(BIN / "ocelli", "build", part, "--model", model, "--shards", 2, "--out", cls.index)
@@ -87,7 +120,9 @@ class ClientTest(unittest.TestCase):
 
     def test_a_vector_finds_its_own_row_in_arrays(self) -> None:
         hits = self.client.search(self.rows[17].astype(np.float64), k=5, nprobe=4)
-        self.assertEqual((hits.ids.dtype, hits.scores.dtype), (np.dtype(np.uint64), np.dtype(np.float32)))
+        self.assertEqual(
+            (hits.ids.dtype, hits.scores.dtype), (np.dtype(np.uint64), np.dtype(np.float32))
+        )
         self.assertEqual((len(hits), hits.ids[0], hits.keys[0]), (5, 17, "photo17.jpg"))
         self.assertTrue((np.diff(hits.scores) >= 0).all())
         self.assertEqual((hits.metric, hits.generation), ("l2", 1))
@@ -104,21 +139,34 @@ class ClientTest(unittest.TestCase):
         self.assertEqual((bare.keys, len(bare)), ([], 10))
 
     def test_filters_and_expansion(self) -> None:
-        few = self.client.search(self.rows[5], allow=[5, "photo6.jpg", Key("photo7.jpg")], deny=[Id(6)])
+        few = self.client.search(
+            self.rows[5], allow=[5, "photo6.jpg", Key("photo7.jpg")], deny=[Id(6)]
+        )
         self.assertEqual(list(few.ids[:1]), [5])
         self.assertEqual(sorted(few.ids), [5, 7])
         plain = self.client.search(self.rows[5], nprobe=4)
-        expanded = self.client.search(self.rows[5], nprobe=4, expansion=Expansion("average", k=3, rounds=2))
+        expanded = self.client.search(
+            self.rows[5], nprobe=4, expansion=Expansion("average", k=3, rounds=2)
+        )
         self.assertEqual(len(expanded), 10)
         self.assertFalse(np.array_equal(plain.scores, expanded.scores))
         # The same hits in another order, each with the score of the search.
-        diffused = self.client.search(self.rows[5], nprobe=4, diffusion=Diffusion(candidates=10, neighbours=3))
-        self.assertEqual(dict(zip(diffused.ids, diffused.scores)), dict(zip(plain.ids, plain.scores)))
-        batch = self.client.search_batch(self.rows[5:6], nprobe=4, diffusion=Diffusion(candidates=10, neighbours=3))
+        diffused = self.client.search(
+            self.rows[5], nprobe=4, diffusion=Diffusion(candidates=10, neighbours=3)
+        )
+        self.assertEqual(
+            dict(zip(diffused.ids, diffused.scores)), dict(zip(plain.ids, plain.scores))
+        )
+        batch = self.client.search_batch(
+            self.rows[5:6], nprobe=4, diffusion=Diffusion(candidates=10, neighbours=3)
+        )
         np.testing.assert_array_equal(batch.ids[0], diffused.ids)
 
     def test_many_queries_are_answered_in_their_order(self) -> None:
-        found = [int(hits.ids[0]) for hits in self.client.search_many(self.rows[:100], k=1, nprobe=4, in_flight=7)]
+        found = [
+            int(hits.ids[0])
+            for hits in self.client.search_many(self.rows[:100], k=1, nprobe=4, in_flight=7)
+        ]
         single = [int(self.client.search(row, k=1, nprobe=4).ids[0]) for row in self.rows[:100]]
         self.assertEqual(found, single)
         # Queries are taken as answers go.
@@ -136,17 +184,26 @@ class ClientTest(unittest.TestCase):
 
     def test_a_batch_answers_as_its_queries_do(self) -> None:
         batch = self.client.search_batch(self.rows[:25], k=5, nprobe=4, batch=10, deny=[3])
-        self.assertEqual((batch.ids.shape, batch.scores.shape, len(batch.keys)), ((25, 5), (25, 5), 25))
-        self.assertEqual((batch.errors, batch.shards_failed, set(batch.generations)), ({}, set(), {1}))
+        self.assertEqual(
+            (batch.ids.shape, batch.scores.shape, len(batch.keys)), ((25, 5), (25, 5), 25)
+        )
+        self.assertEqual(
+            (batch.errors, batch.shards_failed, set(batch.generations)), ({}, set(), {1})
+        )
         for row in range(25):
             single = self.client.search(self.rows[row], k=5, nprobe=4, deny=[3])
             np.testing.assert_array_equal(batch.ids[row], single.ids)
             np.testing.assert_array_equal(batch.scores[row], single.scores)
             self.assertEqual((batch.keys[row], batch.metric), (single.keys, single.metric))
         # One that fails fails alone, and places without a hit say so.
-        mixed = self.client.search_batch([Id(1), Key("nobody.jpg"), [Term(Id(2))]], k=2, allow=[1], with_keys=False)
+        mixed = self.client.search_batch(
+            [Id(1), Key("nobody.jpg"), [Term(Id(2))]], k=2, allow=[1], with_keys=False
+        )
         self.assertEqual([*mixed.errors], [1])
-        self.assertEqual((mixed.errors[1].code, mixed.errors[1].reason), (grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"))
+        self.assertEqual(
+            (mixed.errors[1].code, mixed.errors[1].reason),
+            (grpc.StatusCode.NOT_FOUND, "IMAGE_NOT_FOUND"),
+        )
         self.assertEqual([int(mixed.ids[0, 0]), int(mixed.ids[2, 0])], [1, 1])
         self.assertTrue((mixed.ids[:, 1] == NO_ID).all() and np.isnan(mixed.scores[:, 1]).all())
         self.assertEqual(mixed.keys, [[], [], []])
@@ -160,9 +217,15 @@ class ClientTest(unittest.TestCase):
     def test_what_is_wrong_is_said(self) -> None:
         with self.assertRaises(SearchError) as caught:
             self.client.search(self.rows[0][:5])
-        self.assertEqual((caught.exception.code, caught.exception.attempts), (grpc.StatusCode.INVALID_ARGUMENT, 1))
+        self.assertEqual(
+            (caught.exception.code, caught.exception.attempts),
+            (grpc.StatusCode.INVALID_ARGUMENT, 1),
+        )
         self.assertIn("16", caught.exception.message)
-        self.assertEqual((caught.exception.reason, caught.exception.field), ("DIMENSION_MISMATCH", "terms[0].vector.values"))
+        self.assertEqual(
+            (caught.exception.reason, caught.exception.field),
+            ("DIMENSION_MISMATCH", "terms[0].vector.values"),
+        )
         self.assertIsNone(caught.exception.retry_after_s)
         with self.assertRaises(SearchError) as caught:
             self.client.search(Key("nobody.jpg"))
@@ -170,7 +233,12 @@ class ClientTest(unittest.TestCase):
         with self.assertRaises(SearchError) as caught:
             self.client.search(Image(b"no photo"))
         self.assertEqual(caught.exception.code, grpc.StatusCode.FAILED_PRECONDITION)
-        for bad in (np.zeros((2, DIM)), np.array([]), np.array([np.nan] * DIM), np.array([1e39] * DIM)):
+        for bad in (
+            np.zeros((2, DIM)),
+            np.array([]),
+            np.array([np.nan] * DIM),
+            np.array([1e39] * DIM),
+        ):
             with self.assertRaises(ValueError):
                 self.client.search(bad)
         with self.assertRaises(ValueError):
@@ -188,10 +256,15 @@ class ClientTest(unittest.TestCase):
         timer.join()
         started[0].stop()
         begin = time.monotonic()
-        with Client(f"127.0.0.1:{port}", retry=retry, timeout_s=0.5) as nobody, self.assertRaises(SearchError) as caught:
+        with (
+            Client(f"127.0.0.1:{port}", retry=retry, timeout_s=0.5) as nobody,
+            self.assertRaises(SearchError) as caught,
+        ):
             nobody.search(Id(8))
         self.assertLess(time.monotonic() - begin, 5)
-        self.assertIn(caught.exception.code, (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED))
+        self.assertIn(
+            caught.exception.code, (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        )
 
     def test_certificates_and_tokens(self) -> None:
         root = Path(self.folder.name)
@@ -200,8 +273,19 @@ class ClientTest(unittest.TestCase):
         own.cert_chain_pems[0].write_to_path(root / "server.pem")
         own.private_key_pem.write_to_path(root / "server.key")
         of_clients.cert_pem.write_to_path(root / "clients.pem")
-        drawing = [str(BIN / "ocelli-searcher"), "token", "--name", "web", "--role", "search", "--out", str(root / "web")]
-        (root / "tokens").write_bytes(subprocess.run(drawing, check=True, capture_output=True).stdout)
+        drawing = [
+            str(BIN / "ocelli-searcher"),
+            "token",
+            "--name",
+            "web",
+            "--role",
+            "search",
+            "--out",
+            str(root / "web"),
+        ]
+        (root / "tokens").write_bytes(
+            subprocess.run(drawing, check=True, capture_output=True).stdout
+        )
         server = Server(
             self.index,
             tls_cert=root / "server.pem",
@@ -222,7 +306,9 @@ class ClientTest(unittest.TestCase):
                 "client_key": shown.private_key_pem.bytes(),
             }
             # A connection that fails is not waited for.
-            with Client(server.target, retry=Retry(attempts=1), timeout_s=30, **(options | changes)) as client:
+            with Client(
+                server.target, retry=Retry(attempts=1), timeout_s=30, **(options | changes)
+            ) as client:
                 try:
                     self.assertEqual(client.search(Id(8), k=3).ids[0], 8)
                 except SearchError as error:
@@ -236,15 +322,28 @@ class ClientTest(unittest.TestCase):
         self.assertEqual(code_with(client_cert=None, client_key=None), grpc.StatusCode.UNAVAILABLE)
         cert, key = foreign.cert_chain_pems[0].bytes(), foreign.private_key_pem.bytes()
         self.assertEqual(code_with(client_cert=cert, client_key=key), grpc.StatusCode.UNAVAILABLE)
-        self.assertEqual(code_with(ca=None, client_cert=None, client_key=None), grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(
+            code_with(ca=None, client_cert=None, client_key=None), grpc.StatusCode.UNAVAILABLE
+        )
         with self.assertRaises(ValueError):
             Client(server.target, client_cert=cert, client_key=key)
 
     def test_a_rate_is_waited_for_as_long_as_the_server_says(self) -> None:
         root = Path(self.folder.name)
-        drawing = [str(BIN / "ocelli-searcher"), "token", "--name", "slow", "--role", "search", "--out", str(root / "slow")]
+        drawing = [
+            str(BIN / "ocelli-searcher"),
+            "token",
+            "--name",
+            "slow",
+            "--role",
+            "search",
+            "--out",
+            str(root / "slow"),
+        ]
         drawing += ["--rate-per-s", "2", "--burst", "1"]
-        (root / "rates").write_bytes(subprocess.run(drawing, check=True, capture_output=True).stdout)
+        (root / "rates").write_bytes(
+            subprocess.run(drawing, check=True, capture_output=True).stdout
+        )
         server = Server(self.index, tokens_file=root / "rates")
         self.addCleanup(server.stop)
         token = (root / "slow").read_text().strip()
@@ -255,14 +354,24 @@ class ClientTest(unittest.TestCase):
             begin = time.monotonic()
             self.assertEqual(client.search(Id(8), k=3).ids[0], 8)
             self.assertGreater(time.monotonic() - begin, 0.3)
-        with Client(server.target, token=token, retry=Retry(attempts=1)) as client, self.assertRaises(SearchError) as caught:
+        with (
+            Client(server.target, token=token, retry=Retry(attempts=1)) as client,
+            self.assertRaises(SearchError) as caught,
+        ):
             for _ in range(3):
                 client.search(Id(8))
-        self.assertEqual((caught.exception.code.name, caught.exception.reason), ("RESOURCE_EXHAUSTED", "RATE_LIMITED"))
+        self.assertEqual(
+            (caught.exception.code.name, caught.exception.reason),
+            ("RESOURCE_EXHAUSTED", "RATE_LIMITED"),
+        )
         self.assertTrue(0 < (caught.exception.retry_after_s or 0) <= 0.5)
 
     def test_addresses_have_a_scheme_or_none(self) -> None:
-        for address in (f"http://{self.server.target}", f"HTTP://{self.server.target}/", self.server.target):
+        for address in (
+            f"http://{self.server.target}",
+            f"HTTP://{self.server.target}/",
+            self.server.target,
+        ):
             with Client(address) as client:
                 self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
         root = Path(self.folder.name)
@@ -274,7 +383,15 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(server.stop)
         with Client(f"https://{server.target}", ca=authority.cert_pem.bytes()) as client:
             self.assertEqual(client.search(Id(3), k=1).ids[0], 3)
-        wrongs = ("", "host", "127.0.0.1", "ftp://host:1", "http://", "http://host", "http://host:port")
+        wrongs = (
+            "",
+            "host",
+            "127.0.0.1",
+            "ftp://host:1",
+            "http://",
+            "http://host",
+            "http://host:port",
+        )
         for wrong in (*wrongs, "https://host:1/path", "http://me@host:1"):
             with self.assertRaises(ValueError):
                 Client(wrong)
@@ -314,7 +431,9 @@ class ClientTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "rows 17, 4500 of"):
             self.client.search_batch(rows)
         with self.assertRaisesRegex(ValueError, "row 2 of"):
-            self.client.search_batch([Id(1), self.rows[0], [Term(self.rows[0]), Term([np.nan] * DIM)]])
+            self.client.search_batch(
+                [Id(1), self.rows[0], [Term(self.rows[0]), Term([np.nan] * DIM)]]
+            )
         with self.assertRaisesRegex(ValueError, "rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 15 more of"):
             self.client.search_batch(np.full((25, DIM), 1e39))
         with self.assertRaisesRegex(ValueError, "query 1: "):
@@ -324,9 +443,37 @@ class ClientTest(unittest.TestCase):
         with self.assertRaises(SearchError) as caught:
             self.client.search_batch(np.zeros((25, DIM + 1)), batch=10)
         self.assertIn("all 25 queries failed; row 0: ", caught.exception.message)
-        self.assertEqual((caught.exception.reason, caught.exception.field), ("DIMENSION_MISMATCH", "terms[0].vector.values"))
+        self.assertEqual(
+            (caught.exception.reason, caught.exception.field),
+            ("DIMENSION_MISMATCH", "terms[0].vector.values"),
+        )
         assert caught.exception.hits is not None
         self.assertEqual([*caught.exception.hits.errors], list(range(25)))
+
+    def test_errors_of_a_batch_are_in_the_order_of_its_rows(self) -> None:
+        last_is_back = threading.Event()
+
+        def send(request: search_pb2.BatchSearchRequest) -> search_pb2.BatchSearchResponse:
+            # The first part ends after the last.
+            if request.queries[0].terms[0].id.id == 0:
+                self.assertTrue(last_is_back.wait(timeout=60))
+            else:
+                last_is_back.set()
+            failed = search_pb2.BatchResult(error=common_pb2.ItemError(code=3, message="bad"))
+            return search_pb2.BatchSearchResponse(results=[failed] * len(request.queries))
+
+        def make(queries: Sequence[list[search_pb2.QueryTerm]]) -> search_pb2.BatchSearchRequest:
+            return search_pb2.BatchSearchRequest(
+                queries=[search_pb2.BatchQuery(terms=terms) for terms in queries]
+            )
+
+        batch = Batch([Id(row) for row in range(20)], 1, make, send, 1 << 20)
+        with self.assertRaises(SearchError) as caught:
+            batch.run(10, 2, False)
+        assert caught.exception.hits is not None
+        self.assertEqual([*caught.exception.hits.errors], list(range(20)))
+
+    def test_one_wrong_row_of_a_batch_is_named(self) -> None:
         rows = self.rows[:25].copy()
         rows[7] = 3e38
         some = self.client.search_batch(rows, batch=10)
@@ -339,7 +486,9 @@ class ClientTest(unittest.TestCase):
         queries: list[Any] = [*self.rows[:25], Key("x" * 30_000), *self.rows[25:50]]
         with Client(server.target) as client, self.assertRaises(SearchError) as caught:
             client.search_batch(queries, k=3, nprobe=4, batch=10, in_flight=1)
-        self.assertEqual((caught.exception.code, caught.exception.attempts), (grpc.StatusCode.OUT_OF_RANGE, 1))
+        self.assertEqual(
+            (caught.exception.code, caught.exception.attempts), (grpc.StatusCode.OUT_OF_RANGE, 1)
+        )
         kept = caught.exception.hits
         assert kept is not None
         # The parts before it, what fitted of its own, and what was on its way already.
@@ -370,11 +519,18 @@ class ClientTest(unittest.TestCase):
         self.addCleanup(server.stop)
         with Client(server.target) as client, self.assertRaises(SearchError) as caught:
             client.search(self.rows[0], k=ROWS, exact=True)
-        self.assertEqual((caught.exception.attempts, caught.exception.reason), (1, "ANSWER_TOO_LARGE"))
+        self.assertEqual(
+            (caught.exception.attempts, caught.exception.reason), (1, "ANSWER_TOO_LARGE")
+        )
         self.assertIn("fewer hits (k)", caught.exception.message)
-        with Client(self.server.target, max_message_bytes=3000) as client, self.assertRaises(SearchError) as caught:
+        with (
+            Client(self.server.target, max_message_bytes=3000) as client,
+            self.assertRaises(SearchError) as caught,
+        ):
             client.search(self.rows[0], k=ROWS, exact=True)
-        self.assertEqual((caught.exception.attempts, caught.exception.code.name), (1, "RESOURCE_EXHAUSTED"))
+        self.assertEqual(
+            (caught.exception.attempts, caught.exception.code.name), (1, "RESOURCE_EXHAUSTED")
+        )
 
     def test_no_more_are_in_flight_than_the_server_holds(self) -> None:
         # One may run and one wait, neither for long.
@@ -403,15 +559,23 @@ class ClientTest(unittest.TestCase):
             score_threshold=0.25,
         )
         self.assertEqual([term.weight for term in request.terms], [-0.5, 1.0])
-        self.assertEqual((list(request.filter.allow.ids), list(request.filter.allow.keys)), ([1, 2], ["x", "y"]))
+        self.assertEqual(
+            (list(request.filter.allow.ids), list(request.filter.allow.keys)), ([1, 2], ["x", "y"])
+        )
         self.assertEqual(list(request.filter.deny.ids), [3])
-        self.assertEqual((request.expansion.k, request.expansion.alpha, request.expansion.rounds), (7, 2.5, 2))
+        self.assertEqual(
+            (request.expansion.k, request.expansion.alpha, request.expansion.rounds), (7, 2.5, 2)
+        )
         self.assertEqual((request.diffusion.candidates, request.diffusion.alpha), (30, 0.5))
         self.assertFalse(request.diffusion.HasField("gamma"))
         self.assertTrue(request.exact)
         self.assertEqual(request.score_threshold, 0.25)
         none = _request(Id(1), allow=None, deny=(), expansion=None)
-        self.assertFalse(none.HasField("filter") or none.HasField("expansion") or none.HasField("score_threshold"))
+        self.assertFalse(
+            none.HasField("filter")
+            or none.HasField("expansion")
+            or none.HasField("score_threshold")
+        )
         self.assertTrue(_request(Id(1), allow=[], deny=(), expansion=None).filter.HasField("allow"))
 
 
@@ -425,7 +589,9 @@ class RetryTest(unittest.TestCase):
             Retry(attempts=0)
 
     def test_attempts_go_on_to_the_deadline(self) -> None:
-        def failed(attempts: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, **more: Any) -> SearchError:
+        def failed(
+            attempts: int, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, **more: Any
+        ) -> SearchError:
             return SearchError(code, "no", attempts, **more)
 
         left, pauses = 10.0, []
@@ -438,7 +604,11 @@ class RetryTest(unittest.TestCase):
         self.assertIsNone(Retry(attempts=3).next_pause_s(failed(3), 10))
         exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
         self.assertIsNotNone(Retry().next_pause_s(failed(1, exhausted, reason="OVERLOADED"), 10))
-        for final in (failed(1, exhausted), failed(1, grpc.StatusCode.OUT_OF_RANGE), failed(1, grpc.StatusCode.INTERNAL)):
+        for final in (
+            failed(1, exhausted),
+            failed(1, grpc.StatusCode.OUT_OF_RANGE),
+            failed(1, grpc.StatusCode.INTERNAL),
+        ):
             self.assertIsNone(Retry().next_pause_s(final, 10))
         # The time that the server names is kept, or nothing is sent at all.
         limited = failed(1, exhausted, reason="RATE_LIMITED", retry_after_s=8.0)

@@ -79,6 +79,9 @@ class Batch:
                     raise
         if failed is not None:
             self.hits.fail_rest(failed)
+        # Parts end in any order; errors are read in the order of the rows.
+        self.hits.errors = dict(sorted(self.hits.errors.items()))
+        if failed is not None:
             failed.hits = self.hits
             raise failed
         self._check_any()
