@@ -23,9 +23,20 @@ VARIANTS = [
     *[(f"AQE k = {k}", ["--expand", "aqe", "--expand-k", str(k)], 0) for k in (1, 3, 5, 10)],
     ("AQE k = 5, 2 rounds", ["--expand", "aqe", "--expand-k", "5", "--rounds", "2"], 0),
     *[(f"αQE k = {k}, α = 3", ["--expand", "alpha", "--expand-k", str(k)], 0) for k in (3, 5, 10)],
-    *[(f"diffusion, α = {a}", ["--diffuse", "--diffuse-alpha", str(a)], 0) for a in (0.5, 0.8, 0.99)],
-    ("diffusion, α = 0.99, k = 50", ["--diffuse", "--diffuse-alpha", "0.99", "--diffuse-neighbours", "50"], 0),
-    ("αQE k = 3, α = 3 + diffusion, α = 0.8", ["--expand", "alpha", "--expand-k", "3", "--diffuse"], 0),
+    *[
+        (f"diffusion, α = {a}", ["--diffuse", "--diffuse-alpha", str(a)], 0)
+        for a in (0.5, 0.8, 0.99)
+    ],
+    (
+        "diffusion, α = 0.99, k = 50",
+        ["--diffuse", "--diffuse-alpha", "0.99", "--diffuse-neighbours", "50"],
+        0,
+    ),
+    (
+        "αQE k = 3, α = 3 + diffusion, α = 0.8",
+        ["--expand", "alpha", "--expand-k", "3", "--diffuse"],
+        0,
+    ),
     *[(f"DBA k = {k}", [], k) for k in (5, 20)],
     ("DBA k = 20 + AQE k = 1", ["--expand", "aqe", "--expand-k", "1"], 20),
     ("DBA k = 5 + AQE k = 5", ["--expand", "aqe", "--expand-k", "5"], 5),
@@ -56,19 +67,59 @@ class Collection:
     """Descriptors, ground truth, queries, and the indexes of 32 bytes that are made of them."""
 
     def __init__(self, name, parts, truth, queries, model, out):
-        self.name, self.parts, self.truth, self.queries, self.model, self.out = name, parts, truth, queries, model, out
+        self.name, self.parts, self.truth, self.queries, self.model, self.out = (
+            name,
+            parts,
+            truth,
+            queries,
+            model,
+            out,
+        )
 
     def index(self, dba):
         """The index and the seconds that its build took."""
-        folder, note = self.out / f"{self.name}-dba{dba}.index", self.out / f"{self.name}-dba{dba}.json"
+        folder, note = (
+            self.out / f"{self.name}-dba{dba}.index",
+            self.out / f"{self.name}-dba{dba}.json",
+        )
         if not note.exists():
-            note.write_text(run(BIN / "ocelli", "build", *self.parts, "--model", self.model, "--dba", dba, "--out", folder, "--format", "json"))
+            note.write_text(
+                run(
+                    BIN / "ocelli",
+                    "build",
+                    *self.parts,
+                    "--model",
+                    self.model,
+                    "--dba",
+                    dba,
+                    "--out",
+                    folder,
+                    "--format",
+                    "json",
+                )
+            )
         return folder, json.loads(note.read_text())["seconds"]
 
     def judge(self, flags, dba, exact):
         """Report of one variant."""
-        database = ["--descriptors", *self.parts, *(["--dba", dba] if dba else [])] if exact else ["--index", self.index(dba)[0]]
-        out = run(BIN / "ocelli", "eval", "map", "--ground-truth", self.truth, "--queries", self.queries, *database, *flags, "--format", "json")
+        database = (
+            ["--descriptors", *self.parts, *(["--dba", dba] if dba else [])]
+            if exact
+            else ["--index", self.index(dba)[0]]
+        )
+        out = run(
+            BIN / "ocelli",
+            "eval",
+            "map",
+            "--ground-truth",
+            self.truth,
+            "--queries",
+            self.queries,
+            *database,
+            *flags,
+            "--format",
+            "json",
+        )
         return json.loads(out)
 
 
@@ -84,16 +135,50 @@ def landmarks(out):
     photos = out / "landmarks"
     flags = [word for name, value in LANDMARKS.items() for word in (f"--{name}", value)]
     keep(photos, BIN / "ocelli-bench-data", "landmarks", "--out", photos, *flags)
-    # The network and its whitening are those of Paris's distractors: no generated photo has taught anything.
-    network = shlex.split(f"--weights {ROOT_DATA}/weights/resnet50_v1_conv1-conv4.safetensors --form v1 --input caffe-bgr --bn-eps 1.001e-5 --sizes 448")
+    # The network and its whitening are those of Paris's distractors: no generated photo has taught
+    # anything.
+    network = shlex.split(
+        f"--weights {ROOT_DATA}/weights/resnet50_v1_conv1-conv4.safetensors --form v1 --input caffe-bgr --bn-eps 1.001e-5 --sizes 448"
+    )
     network += ["--whitening", PARIS / "pca.whitening"]
     listed, queries = out / "landmarks.jsonl", out / "landmark-queries.jsonl"
-    keep(listed, BIN / "ocelli-bench-data", "list", "--photos", photos / "photos", "--root", photos / "photos", "--out", listed)
+    keep(
+        listed,
+        BIN / "ocelli-bench-data",
+        "list",
+        "--photos",
+        photos / "photos",
+        "--root",
+        photos / "photos",
+        "--out",
+        listed,
+    )
     truth = photos / "groundtruth.json"
-    keep(queries, BIN / "ocelli", "eval", "queries", "--ground-truth", truth, "--photos-root", photos / "photos", "--out", queries)
-    for listed, part in ((listed, out / "landmarks.part"), (queries, out / "landmark-queries.part")):
+    keep(
+        queries,
+        BIN / "ocelli",
+        "eval",
+        "queries",
+        "--ground-truth",
+        truth,
+        "--photos-root",
+        photos / "photos",
+        "--out",
+        queries,
+    )
+    for listed, part in (
+        (listed, out / "landmarks.part"),
+        (queries, out / "landmark-queries.part"),
+    ):
         keep(part, BIN / "ocelli", "encode", "--list", listed, *network, "--out", part)
-    return Collection("landmarks", [out / "landmarks.part"], truth, out / "landmark-queries.part", PARIS / "32b.model", out)
+    return Collection(
+        "landmarks",
+        [out / "landmarks.part"],
+        truth,
+        out / "landmark-queries.part",
+        PARIS / "32b.model",
+        out,
+    )
 
 
 def mean(values):
@@ -113,10 +198,14 @@ def halves(report):
 
 def main():
     global ROOT_DATA
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--worker", type=Path, required=True, help="the executable of index/benches/expand.rs")
+    p.add_argument(
+        "--worker", type=Path, required=True, help="the executable of index/benches/expand.rs"
+    )
     args = p.parse_args()
     ROOT_DATA, start = args.data.resolve(), time.monotonic()
     out = args.out.resolve()
@@ -124,16 +213,28 @@ def main():
     last = {}
 
     collection = paris(out)
-    rows = [(name, [collection.judge(flags, dba, exact) for exact in (True, False)], dba) for name, flags, dba in VARIANTS]
-    say("\nParis, 9 official queries, 124 + 1,100 photos; ms are of one full ranking, searches of the expansion included\n")
+    rows = [
+        (name, [collection.judge(flags, dba, exact) for exact in (True, False)], dba)
+        for name, flags, dba in VARIANTS
+    ]
+    say(
+        "\nParis, 9 official queries, 124 + 1,100 photos; ms are of one full ranking, searches of the expansion included\n"
+    )
     say("| | float: mAP | ms | 32 bytes: mAP | ms | build, s |\n|---|---|---|---|---|---|")
     for name, (exact, coded), dba in rows:
         build = collection.index(dba)[1]
-        say(f"| {name} | {exact['map']:.4f} | {exact['rank_ms']:.2f} | {coded['map']:.4f} | {coded['rank_ms']:.2f} | {build:.2f} |")
-    last["paris"] = {name: [round(exact["map"], 4), round(coded["map"], 4)] for name, (exact, coded), _ in rows}
+        say(
+            f"| {name} | {exact['map']:.4f} | {exact['rank_ms']:.2f} | {coded['map']:.4f} | {coded['rank_ms']:.2f} | {build:.2f} |"
+        )
+    last["paris"] = {
+        name: [round(exact["map"], 4), round(coded["map"], 4)] for name, (exact, coded), _ in rows
+    }
 
     collection = landmarks(out)
-    rows = [(name, *[halves(collection.judge(flags, dba, exact)) for exact in (True, False)]) for name, flags, dba in VARIANTS]
+    rows = [
+        (name, *[halves(collection.judge(flags, dba, exact)) for exact in (True, False)])
+        for name, flags, dba in VARIANTS
+    ]
     count = LANDMARKS["landmarks"] * LANDMARKS["queries"]
     say(f"\nLandmarks, {count} queries: mAP on the half that chooses and on the other\n")
     say("| | float: chooses | other | 32 bytes: chooses | other |\n|---|---|---|---|---|")
@@ -144,12 +245,22 @@ def main():
         # What a search can be asked for; augmentation is a choice at build time.
         found = last[f"landmarks_{kind.replace(' ', '_')}"] = {"plain": round(plain[column][1], 4)}
         for what, word in (("expansion", "QE"), ("diffusion", "diffusion")):
-            several = [row for row in rows if word in row[0] and "DBA" not in row[0] and ("+" in row[0]) <= (word == "diffusion")]
+            several = [
+                row
+                for row in rows
+                if word in row[0]
+                and "DBA" not in row[0]
+                and ("+" in row[0]) <= (word == "diffusion")
+            ]
             best = max(several, key=lambda row: row[column][0])
             gain = best[column][1] - plain[column][1]
-            say(f"\n{kind}: {best[0]} is the {what} that the first half chooses; on the other it gains {gain:+.4f}")
+            say(
+                f"\n{kind}: {best[0]} is the {what} that the first half chooses; on the other it gains {gain:+.4f}"
+            )
             found |= {what: {"chosen": best[0], "gain": round(gain, 4)}}
-    say("\nWhat a round costs, 1 M random codes of 32 bytes, nprobe 64, medians of 7 interleaved windows\n")
+    say(
+        "\nWhat a round costs, 1 M random codes of 32 bytes, nprobe 64, medians of 7 interleaved windows\n"
+    )
     *lines, figures = run(args.worker, out).strip().splitlines()
     say("\n".join(lines))
     last["cost"] = json.loads(figures)

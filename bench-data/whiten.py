@@ -49,10 +49,13 @@ class Set:
     def __init__(self, args, images, name):
         self.args, self.name, self.work = args, name, args.work / name
         self.work.mkdir(parents=True, exist_ok=True)
-        found = {str(f.relative_to(images)): (f, label) for f, label in labels(images, name).items()}
+        found = {
+            str(f.relative_to(images)): (f, label) for f, label in labels(images, name).items()
+        }
         groups = {}
         for key in sorted(found):
-            # Paris has few places: its photos are drawn one by one, those of other sets by whole groups.
+            # Paris has few places: its photos are drawn one by one, those of other sets by whole
+            # groups.
             groups.setdefault(key if name == "paris" else found[key][1], []).append(key)
         order = sorted(groups)
         random.Random(1).shuffle(order)
@@ -61,10 +64,28 @@ class Set:
         self.truth = self.work / "truth.json"
         self.truth.write_text(json.dumps(truth))
         listed, parts = self.work / "photos.jsonl", self.work / "regions"
-        listed.write_text("".join(json.dumps({"path": str(found[k][0]), "key": k}) + "\n" for k in self.keys))
+        listed.write_text(
+            "".join(json.dumps({"path": str(found[k][0]), "key": k}) + "\n" for k in self.keys)
+        )
         weights = args.data / "weights" / "resnet50_v1_conv1-conv4.safetensors"
-        args.ocelli_run("encode", "--list", listed, "--weights", weights, *shlex.split(NETWORK), "--workers", args.workers,
-                        "--output", "regions", "--part-images", PHOTOS, "--out", parts, "--log", "warn")
+        args.ocelli_run(
+            "encode",
+            "--list",
+            listed,
+            "--weights",
+            weights,
+            *shlex.split(NETWORK),
+            "--workers",
+            args.workers,
+            "--output",
+            "regions",
+            "--part-images",
+            PHOTOS,
+            "--out",
+            parts,
+            "--log",
+            "warn",
+        )
         self.parts = sorted(parts.glob("*.part"))
 
     def draws(self, n):
@@ -80,27 +101,55 @@ class Set:
         out = []
         for part in parts:
             pooled = self.work / f"pooled-{part.stem}.part"
-            self.args.ocelli_run("encode", "--regions", part, *(["--whitening", whitening] if whitening else []),
-                                 "--out", pooled, "--log", "warn")
+            self.args.ocelli_run(
+                "encode",
+                "--regions",
+                part,
+                *(["--whitening", whitening] if whitening else []),
+                "--out",
+                pooled,
+                "--log",
+                "warn",
+            )
             out.append(pooled)
-        found = self.args.ocelli_run("eval", "map", "--ground-truth", self.truth, "--protocol", "leave-one-out",
-                                     "--descriptors", *out, "--format", "json")
+        found = self.args.ocelli_run(
+            "eval",
+            "map",
+            "--ground-truth",
+            self.truth,
+            "--protocol",
+            "leave-one-out",
+            "--descriptors",
+            *out,
+            "--format",
+            "json",
+        )
         return json.loads(found)["map"]
 
 
 def spread(values):
     mean = sum(values) / len(values)
-    return f"{mean:+.3f} ({min(values):+.3f} to {max(values):+.3f})" if len(values) > 1 else f"{mean:+.3f}"
+    return (
+        f"{mean:+.3f} ({min(values):+.3f} to {max(values):+.3f})"
+        if len(values) > 1
+        else f"{mean:+.3f}"
+    )
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--ocelli", type=Path, default=ROOT / "target" / "release" / "ocelli")
-    p.add_argument("--work", type=Path, default=ROOT / "target" / "whiten", help="where everything is written")
+    p.add_argument(
+        "--work", type=Path, default=ROOT / "target" / "whiten", help="where everything is written"
+    )
     p.add_argument("--draws", type=int, default=3, help="draws of one size, at most")
     p.add_argument("--workers", default="0", help="threads that encode")
     p.add_argument("--sets", nargs="+", default=["paris", "holidays", "landmarks"])
-    p.add_argument("--learn-on", nargs="+", help="of --sets, those that are learned on (default: all)")
+    p.add_argument(
+        "--learn-on", nargs="+", help="of --sets, those that are learned on (default: all)"
+    )
     p.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="photos, multiples of 20")
     args = p.parse_args()
     args.data = Path(os.environ.get("OCELLI_DATA") or ROOT / ".." / "shared" / "data").resolve()
@@ -109,7 +158,9 @@ def main():
         sys.exit(f"skipped: {images} is not there (OCELLI_DATA)")
 
     def ocelli_run(*words):
-        done = subprocess.run([str(args.ocelli), *map(str, words)], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [str(args.ocelli), *map(str, words)], stdout=subprocess.PIPE, text=True
+        )
         if done.returncode != 0:
             sys.exit(f"{shlex.join(map(str, words))} ended with exit code {done.returncode}")
         return done.stdout
@@ -117,9 +168,17 @@ def main():
     args.ocelli_run = ocelli_run
     sets = {name: Set(args, images, name) for name in args.sets}
     # The photos that a whitening of other photos is judged on.
-    other = {name: sets[next(o for o in sets if o != name)] for name in args.learn_on or args.sets if len(sets) > 1}
+    other = {
+        name: sets[next(o for o in sets if o != name)]
+        for name in args.learn_on or args.sets
+        if len(sets) > 1
+    }
     other_none = {name: o.judge(o.parts, None) for name, o in other.items()}
-    print("| learned on | photos | draws | no whitening | " + " | ".join(f"{rule}: own | other" for rule in RULES) + " |")
+    print(
+        "| learned on | photos | draws | no whitening | "
+        + " | ".join(f"{rule}: own | other" for rule in RULES)
+        + " |"
+    )
     print("|---" * (4 + 2 * len(RULES)) + "|")
     for name, photos in [(name, sets[name]) for name in args.learn_on or args.sets]:
         for n in [n for n in args.sizes if n < len(photos.keys)] + [len(photos.keys)]:
@@ -130,13 +189,22 @@ def main():
                 own, others = [], []
                 for draw, base in zip(draws, none):
                     whitening = photos.work / "some.whitening"
-                    learned = json.loads(ocelli_run("whiten", *draw, *flags, "--out", whitening, "--format", "json"))
+                    learned = json.loads(
+                        ocelli_run("whiten", *draw, *flags, "--out", whitening, "--format", "json")
+                    )
                     own.append(photos.judge(draw, whitening) - base)
-                    if name in other and not others:  # One draw: judging all of another set takes long.
-                        others.append(other[name].judge(other[name].parts, whitening) - other_none[name])
+                    if (
+                        name in other and not others
+                    ):  # One draw: judging all of another set takes long.
+                        others.append(
+                            other[name].judge(other[name].parts, whitening) - other_none[name]
+                        )
                 cells += [spread(own), spread(others) if others else "-"]
             mean = sum(none) / len(none)
-            print(f"| {name} | {n} | {len(draws)} | {mean:.3f} | " + " | ".join(cells) + " |", flush=True)
+            print(
+                f"| {name} | {n} | {len(draws)} | {mean:.3f} | " + " | ".join(cells) + " |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-//! Compiles the shim that calls what the torch bindings lack, and tells the linker where the libraries of libtorch lie
-//! at run time.
+//! Compiles the shim that calls what the torch bindings lack, and tells the linker where the
+//! libraries of libtorch lie at run time.
 //!
 //! The torch bindings find libtorch while linking, but leave no trace of it in binaries of other
 //! packages. Two run paths are written: one relative to the executable, so that the repository may

@@ -1,5 +1,5 @@
-//! Generates the Rust side of `proto/ocelli/v1/*.proto` without an installed `protoc`: protox parses
-//! the files, tonic-prost-build writes the code. The descriptor set is kept for reflection.
+//! Generates the Rust side of `proto/ocelli/v1/*.proto` without an installed `protoc`: protox
+//! parses the files, tonic-prost-build writes the code. The descriptor set is kept for reflection.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

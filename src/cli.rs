@@ -146,7 +146,8 @@ pub enum CovarianceArg {
 #[derive(Args)]
 #[command(after_help = WHITEN_EXAMPLE)]
 pub struct WhitenArgs {
-    /// Parts of vectors without whitening, of one descriptor spec (`ocelli encode --output regions`)
+    /// Parts of vectors without whitening, of one descriptor spec
+    /// (`ocelli encode --output regions`)
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// Where the whitening goes
@@ -155,8 +156,8 @@ pub struct WhitenArgs {
     /// Output dimension [default: 256, or fewer where fewer directions vary]
     #[arg(long)]
     pub dim: Option<usize>,
-    /// 1 whitens fully, 0 only rotates and truncates [default: below .75 and weaker for few photos; 1 with
-    /// --covariance all]
+    /// 1 whitens fully, 0 only rotates and truncates [default: below .75 and weaker for few photos;
+    /// 1 with --covariance all]
     #[arg(long)]
     pub power: Option<f64>,
     /// Whose covariance is whitened [default: near]
@@ -184,8 +185,8 @@ pub struct TrainArgs {
     /// Where the model goes
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Coarse centroids (inverted lists); 0: one per 1,000 training rows, rounded down to a power of
-    /// two, 1 to 65536 [default: 0]
+    /// Coarse centroids (inverted lists); 0: one per 1,000 training rows, rounded down to a power
+    /// of two, 1 to 65536 [default: 0]
     #[arg(long)]
     pub nlist: Option<usize>,
     /// Sub-quantizers; divides the dimension (PCA's, where there is one) [default: 32]
@@ -206,7 +207,8 @@ pub struct TrainArgs {
     /// How vectors are compared [default: auto]
     #[arg(long, value_enum)]
     pub metric: Option<MetricArg>,
-    /// Learn a rotation (OPQ), behind the PCA where there is one [default: where descriptors are not whitened]
+    /// Learn a rotation (OPQ), behind the PCA where there is one [default: where descriptors are
+    /// not whitened]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub opq: Option<bool>,
     /// Rounds of OPQ [default: 20]
@@ -224,8 +226,8 @@ pub struct TrainArgs {
     /// Rows to train on at most, drawn at random; 0: all [default: 1000000]
     #[arg(long, value_name = "N")]
     pub max_rows: Option<usize>,
-    /// Finer codes, by which the best of a scan are scored again: pq and bytes a vector (pq32, pq64), sq8
-    /// (a byte a dimension), f16 (the vectors in half precision) [default: none]
+    /// Finer codes, by which the best of a scan are scored again: pq and bytes a vector (pq32,
+    /// pq64), sq8 (a byte a dimension), f16 (the vectors in half precision) [default: none]
     #[arg(long, value_name = "KIND")]
     pub refine: Option<RefineChoice>,
     /// Keep this model as it is and learn only its finer codes
@@ -344,7 +346,8 @@ pub struct InspectArgs {
 pub enum EvalCommand {
     /// Mean average precision of descriptors or of an index, by full ranking
     Map(MapArgs),
-    /// Write the list of a ground truth's queries, cropped to their boxes, for `ocelli encode --list`
+    /// Write the list of a ground truth's queries, cropped to their boxes, for
+    /// `ocelli encode --list`
     Queries(QueriesArgs),
 }
 
@@ -366,7 +369,8 @@ pub enum Protocol {
     /// Named queries; junk is ignored and the query's photo stays in the database.
     #[default]
     Official,
-    /// Queries of Revisited Oxford or Paris: easy is positive; hard, junk and the queries' photos are ignored.
+    /// Queries of Revisited Oxford or Paris: easy is positive; hard, junk and the queries' photos
+    /// are ignored.
     Easy,
     /// The same: easy and hard are positive; junk and the queries' photos are ignored.
     Medium,
@@ -417,8 +421,8 @@ pub struct MapArgs {
     /// Where a positive stands among images of equal score
     #[arg(long, value_enum, default_value_t)]
     pub ties: TieArg,
-    /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as `ocelli build
-    /// --dba K` does; queries stay as they are
+    /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as
+    /// `ocelli build --dba K` does; queries stay as they are
     #[arg(
         long,
         value_name = "K",

@@ -31,8 +31,8 @@ pub fn print_text(text: &str) -> Result<()> {
     role::print(&format!("{}\n", report(text.trim_end())))
 }
 
-/// A key or a name as part of a line: on that line, and of a length that leaves it readable. JSON holds
-/// it whole.
+/// A key or a name as part of a line: on that line, and of a length that leaves it readable. JSON
+/// holds it whole.
 pub fn cell(text: &str) -> Cow<'_, str> {
     printable(text, MAX_CHARS)
 }

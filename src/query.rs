@@ -41,7 +41,8 @@ pub struct RerankArgs {
     /// How often, each time with the hits of the time before.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "expand")]
     pub rounds: u32,
-    /// Rank the best hits again by diffusion: by how well a walk from the query reaches them through each other.
+    /// Rank the best hits again by diffusion: by how well a walk from the query reaches them
+    /// through each other.
     #[arg(long)]
     pub diffuse: bool,
     /// Hits that take part in --diffuse.
@@ -128,8 +129,8 @@ pub struct QueryArgs {
     /// Name of the index; not needed where the server has only one.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub index: String,
-    /// Look for an image file. This and the next three can be repeated and mixed: the query is then the
-    /// mean of all of them.
+    /// Look for an image file. This and the next three can be repeated and mixed: the query is then
+    /// the mean of all of them.
     #[arg(long, value_name = "FILE", group = "terms")]
     pub image: Vec<PathBuf>,
     /// Look for an indexed image, by id.
@@ -138,15 +139,15 @@ pub struct QueryArgs {
     /// Look for an indexed image, by key.
     #[arg(long = "key", value_name = "KEY", group = "terms")]
     pub keys: Vec<String>,
-    /// Look for a descriptor: .npy (float32 or float64), .json (an array of numbers), or text (numbers
-    /// between blanks).
+    /// Look for a descriptor: .npy (float32 or float64), .json (an array of numbers), or text
+    /// (numbers between blanks).
     #[arg(long = "vector", value_name = "FILE", group = "terms")]
     pub vectors: Vec<PathBuf>,
     /// Weights, one for each image, id, key and vector, in this order.
     #[arg(long, value_name = "W,…", value_delimiter = ',', allow_negative_numbers = true)]
     pub weights: Vec<f32>,
-    /// The part of the image to look for, in pixels of the stored image; repeated with --image, one for
-    /// each.
+    /// The part of the image to look for, in pixels of the stored image; repeated with --image, one
+    /// for each.
     #[arg(long = "box", value_name = "X0,Y0,X1,Y1", requires = "image")]
     pub boxes: Vec<BoxArg>,
     /// Longest sides in pixels to encode images at, or `stored` for each image's own; default:
@@ -159,8 +160,8 @@ pub struct QueryArgs {
     /// Lists scanned in each shard; default: the server's.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub nprobe: u32,
-    /// Candidates of the scan that are scored again by finer codes, 0 for none; default: the server's,
-    /// where the index has them.
+    /// Candidates of the scan that are scored again by finer codes, 0 for none; default: the
+    /// server's, where the index has them.
     #[arg(long, value_name = "N")]
     pub refine: Option<u32>,
     #[command(flatten)]
@@ -399,9 +400,9 @@ fn read_vector(path: &Path) -> Result<Vec<f32>> {
     }
 }
 
-/// Parses NumPy's format, versions 1 to 3, for one vector: shape (n,) or (1, n), little-endian float32
-/// or float64. Layout: magic (6 bytes), version (2), length of the header (2, from version 2 on 4,
-/// little-endian), the header (a Python literal), the values.
+/// Parses NumPy's format, versions 1 to 3, for one vector: shape (n,) or (1, n), little-endian
+/// float32 or float64. Layout: magic (6 bytes), version (2), length of the header (2, from version
+/// 2 on 4, little-endian), the header (a Python literal), the values.
 fn parse_npy(bytes: &[u8]) -> Result<Vec<f32>> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").context("expected an .npy file")?;
     let (header_len, rest) = match rest {

@@ -42,8 +42,8 @@ pub fn timed<T>(message: T, timeout: Duration) -> Request<T> {
 }
 
 impl RemoteArgs {
-    /// Connects (to `http://HOST:PORT`, `https://HOST:PORT`, or `HOST:PORT`), calls, and waits for the answer: all
-    /// together for the timeout at most, of which the call is told.
+    /// Connects (to `http://HOST:PORT`, `https://HOST:PORT`, or `HOST:PORT`), calls, and waits for
+    /// the answer: all together for the timeout at most, of which the call is told.
     ///
     /// # Errors
     /// One line: the address that cannot be reached and why, or the server's status and message.

@@ -1,7 +1,7 @@
 """A client that knows nothing of Ocelli but an address: the schema comes by gRPC reflection.
 
-    pip install grpcio grpcio-reflection protobuf
-    python foreign_client.py 127.0.0.1:7070 photo.jpg 10     # or vector.json, an array of numbers
+pip install grpcio grpcio-reflection protobuf
+python foreign_client.py 127.0.0.1:7070 photo.jpg 10     # or vector.json, an array of numbers
 """
 
 import json
@@ -9,13 +9,17 @@ import sys
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 
 address, query, k = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with grpc.insecure_channel(address) as channel, open(query, "rb") as file:
     pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
     method = pool.FindServiceByName("ocelli.v1.SearchService").FindMethodByName("Search")
-    Request, Response = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+    Request, Response = map(
+        message_factory.GetMessageClass, (method.input_type, method.output_type)
+    )
     call = channel.unary_unary(
         "/ocelli.v1.SearchService/Search", Request.SerializeToString, Response.FromString
     )

@@ -90,12 +90,25 @@ class Faiss:
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--worker", required=True, help="executable of the bench `coarse` of ocelli-index")
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--worker", required=True, help="executable of the bench `coarse` of ocelli-index"
+    )
     p.add_argument("--out", type=Path, required=True, help="where data are kept")
-    p.add_argument("--vectors", type=Path, help="folder with base.fvecs and query.fvecs of your own")
-    p.add_argument("--centroids", type=Path, action="append", help="file of centroids (fvecs) in place of those made here; may be repeated")
-    p.add_argument("--no-hnsw", action="store_true", help="leave FAISS's HNSW out: building it takes minutes")
+    p.add_argument(
+        "--vectors", type=Path, help="folder with base.fvecs and query.fvecs of your own"
+    )
+    p.add_argument(
+        "--centroids",
+        type=Path,
+        action="append",
+        help="file of centroids (fvecs) in place of those made here; may be repeated",
+    )
+    p.add_argument(
+        "--no-hnsw", action="store_true", help="leave FAISS's HNSW out: building it takes minutes"
+    )
     a = p.parse_args()
     folder = a.vectors or search.vectors(a.out)
     faiss.omp_set_num_threads(1)
@@ -104,7 +117,11 @@ def main():
     result = {"probe_us": {}, "probe_batch_us": {}, "probe_recall": {}, "exact_us": {}}
     for path in files:
         made = a.centroids is None
-        c = centroids(folder / "base.fvecs", NLISTS[files.index(path)], path) if made else vecs.read(path, np.float32)
+        c = (
+            centroids(folder / "base.fvecs", NLISTS[files.index(path)], path)
+            if made
+            else vecs.read(path, np.float32)
+        )
         nlist, d = c.shape
         flat = faiss.IndexFlatL2(d)
         flat.add(c)
@@ -129,14 +146,19 @@ def main():
         ours = found("default")
         if not np.array_equal(ours, found("batch")):
             sys.exit("bench: a batch found other lists than its queries alone")
-        recalls = {"Ocelli": recall(ours, truth), "Ocelli, all centroids": recall(found("exact"), truth)}
+        recalls = {
+            "Ocelli": recall(ours, truth),
+            "Ocelli, all centroids": recall(found("exact"), truth),
+        }
         recalls |= {name: recall(peer.lists(), truth) for name, peer in peers.items()}
         times = {name: {"single": [], "batch": []} for name in recalls}
 
         def mine():
             times["Ocelli"]["single"].append(worker.ask("single", NPROBE, "default", SINGLES)["us"])
             times["Ocelli"]["batch"].append(worker.ask("batch", NPROBE)["us"])
-            times["Ocelli, all centroids"]["single"].append(worker.ask("exact", NPROBE, EXACTS)["us"])
+            times["Ocelli, all centroids"]["single"].append(
+                worker.ask("exact", NPROBE, EXACTS)["us"]
+            )
 
         def theirs():
             for name, peer in peers.items():
@@ -154,19 +176,28 @@ def main():
                 turn()
         worker.close()
 
-        say(f"\nnlist {nlist:,}, d {d}, nprobe {NPROBE}, {len(queries):,} queries, one thread, Ocelli at {about['simd']}: medians of {WINDOWS} windows (lowest to highest)")
+        say(
+            f"\nnlist {nlist:,}, d {d}, nprobe {NPROBE}, {len(queries):,} queries, one thread, Ocelli at {about['simd']}: medians of {WINDOWS} windows (lowest to highest)"
+        )
         say(f"  {'':<26}{'recall':>8}   {'single µs':<28}batch µs per query")
         for name, system in times.items():
-            cells = [f"{statistics.median(v):,.1f} ({min(v):,.1f} to {max(v):,.1f})" if v else "" for v in system.values()]
+            cells = [
+                f"{statistics.median(v):,.1f} ({min(v):,.1f} to {max(v):,.1f})" if v else ""
+                for v in system.values()
+            ]
             say(f"  {name:<26}{recalls[name]:>8.4f}   {cells[0]:<28}{cells[1]}")
         say(f"  an empty call of FAISS's binding: {empty:.1f} µs, in its single times above")
-        say(f"  {about['groups']:,} groups, built in {about['build_s']} s; the model's file of {about['file_bytes']:,} bytes opens in {about['open_ms']} ms"
-            + ("" if a.no_hnsw else f"; FAISS's HNSW was built in {hnsw_s:.0f} s"))
+        say(
+            f"  {about['groups']:,} groups, built in {about['build_s']} s; the model's file of {about['file_bytes']:,} bytes opens in {about['open_ms']} ms"
+            + ("" if a.no_hnsw else f"; FAISS's HNSW was built in {hnsw_s:.0f} s")
+        )
         key = str(nlist)
         result["probe_us"][key] = round(statistics.median(times["Ocelli"]["single"]), 1)
         result["probe_batch_us"][key] = round(statistics.median(times["Ocelli"]["batch"]), 1)
         result["probe_recall"][key] = round(recalls["Ocelli"], 4)
-        result["exact_us"][key] = round(statistics.median(times["Ocelli, all centroids"]["single"]), 1)
+        result["exact_us"][key] = round(
+            statistics.median(times["Ocelli, all centroids"]["single"]), 1
+        )
     say()
     say(json.dumps(result))
 

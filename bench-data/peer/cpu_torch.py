@@ -63,7 +63,7 @@ def build(target, symbols):
         source.write_text(
             ".text\n"
             + "".join(f".globl {name}\n.type {name}, @function\n{name}:\n" for name in names)
-            + "\tud2\n.section .note.GNU-stack,\"\",@progbits\n"
+            + '\tud2\n.section .note.GNU-stack,"",@progbits\n'
         )
         script.write_text(
             "".join(
@@ -72,7 +72,15 @@ def build(target, symbols):
                 if version
             )
         )
-        command = ["gcc", "-shared", "-nostdlib", f"-Wl,-soname,{target.name}", "-o", str(target), str(source)]
+        command = [
+            "gcc",
+            "-shared",
+            "-nostdlib",
+            f"-Wl,-soname,{target.name}",
+            "-o",
+            str(target),
+            str(source),
+        ]
         if script.read_text():
             command.append(f"-Wl,--version-script={script}")
         subprocess.run(command, check=True)
@@ -81,7 +89,9 @@ def build(target, symbols):
 def main():
     site = Path(sysconfig.get_paths()["purelib"])
     folder = site / "torch" / "lib"
-    real = {path.name for path in folder.glob("*.so*")} | {path.name for path in site.glob("nvidia/**/lib/*.so*")}
+    real = {path.name for path in folder.glob("*.so*")} | {
+        path.name for path in site.glob("nvidia/**/lib/*.so*")
+    }
     wanted = {}
     for library in sorted(folder.glob("*.so")):
         if library.name == "libcaffe2_nvrtc.so":  # loaded by CUDA code only
@@ -91,10 +101,18 @@ def main():
             wanted.setdefault(name, {})
         by_version = versions(library)
         for name, version in undefined(library):
-            provider = by_version.get(version) if version else next(
-                (lib for lib in missing for prefix, start in UNVERSIONED.items()
-                 if lib.startswith(start) and name.startswith(prefix)),
-                None,
+            provider = (
+                by_version.get(version)
+                if version
+                else next(
+                    (
+                        lib
+                        for lib in missing
+                        for prefix, start in UNVERSIONED.items()
+                        if lib.startswith(start) and name.startswith(prefix)
+                    ),
+                    None,
+                )
             )
             if provider in wanted:
                 wanted[provider].setdefault(version, set()).add(name)

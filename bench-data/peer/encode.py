@@ -84,7 +84,9 @@ class Resnet(nn.Module):
 def grid(height, width):
     """Tolias, Sicre, Jegou 2016: squares of side 2 min / (l + 1), overlapping by about 40 %."""
     short, long = min(height, width), max(height, width)
-    more = min(range(1, 7), key=lambda m: abs((short**2 - short * (long - short) / m) / short**2 - 0.4))
+    more = min(
+        range(1, 7), key=lambda m: abs((short**2 - short * (long - short) / m) / short**2 - 0.4)
+    )
 
     def along(size, side, count):
         if count == 1:
@@ -112,13 +114,27 @@ class Case:
     """A network at a size, on both sides."""
 
     def __init__(self, name, size, count, blocks, v1, eps, bgr, weights):
-        self.name, self.size, self.count, self.v1, self.eps, self.bgr = name, size, count, v1, eps, bgr
+        self.name, self.size, self.count, self.v1, self.eps, self.bgr = (
+            name,
+            size,
+            count,
+            v1,
+            eps,
+            bgr,
+        )
         self.weights = weights
         self.model = Resnet(blocks, v1, eps).eval()
 
     def flags(self):
         return [
-            *("--weights", self.weights, "--form", "v1" if self.v1 else "v1.5", "--bn-eps", str(self.eps)),
+            *(
+                "--weights",
+                self.weights,
+                "--form",
+                "v1" if self.v1 else "v1.5",
+                "--bn-eps",
+                str(self.eps),
+            ),
             *("--input", "caffe-bgr" if self.bgr else "torchvision-rgb", "--sizes", str(self.size)),
         ]
 
@@ -141,7 +157,11 @@ def write_safetensors(path, tensors):
     header, blobs, at = {}, [], 0
     for name, tensor in tensors.items():
         blob = tensor.contiguous().numpy().tobytes()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + len(blob)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + len(blob)],
+        }
         blobs.append(blob)
         at += len(blob)
     text = json.dumps(header).encode()
@@ -162,7 +182,11 @@ def draw(model):
             nn.init.normal_(module.bias, 0, 0.1)
             nn.init.normal_(module.running_mean, 0, 0.05)
             nn.init.uniform_(module.running_var, 0.8, 1.2)
-    return {name: t for name, t in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    return {
+        name: t
+        for name, t in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def load(case, path):
@@ -200,12 +224,27 @@ def peer(case, photos, batch, dtype):
 def ocelli(case, args, listed, precision):
     """Descriptors (n, dim), and the job's own summary."""
     part = args.out / f"{case.name}-{precision}.part"
-    command = [args.encoder, "encode", "--device", "cpu", "--list", listed, *case.flags(), "--precision", precision, "--workers", "2"]
+    command = [
+        args.encoder,
+        "encode",
+        "--device",
+        "cpu",
+        "--list",
+        listed,
+        *case.flags(),
+        "--precision",
+        precision,
+        "--workers",
+        "2",
+    ]
     command += ["--batch", str(args.batch), "--out", part, "--format", "json", "--log", "warn"]
     summary = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert summary["rejected"] == 0, f"{part}: {summary['rejected']} photos were rejected"
     inspected = subprocess.run(
-        [args.ocelli, "inspect", part, "--format", "json"], check=True, capture_output=True, text=True
+        [args.ocelli, "inspect", part, "--format", "json"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     facts = json.loads(inspected.stdout)
     section = next(s for s in facts["file"]["sections"] if s["name"] == "vectors")
@@ -219,7 +258,9 @@ def decode_rates(case, photos):
     for path in photos:
         image = Image.open(path).convert("RGB")
         scale = case.size / max(image.size)
-        np.asarray(image.resize([max(1, round(side * scale)) for side in image.size], Image.BILINEAR))
+        np.asarray(
+            image.resize([max(1, round(side * scale)) for side in image.size], Image.BILINEAR)
+        )
     return len(photos) / (time.perf_counter() - start)
 
 
@@ -253,16 +294,22 @@ def measure(case, args, photos):
     median = {name: statistics.median(rates) for name, rates in runs.items()}
     cosines = [(peer_rows * rows).sum(1).min() for rows in (single_rows, half_rows)]
     paired = {
-        name: statistics.median(ours / theirs for ours, theirs in zip(runs[f"ocelli {name}"], runs["peer f32"]))
+        name: statistics.median(
+            ours / theirs for ours, theirs in zip(runs[f"ocelli {name}"], runs["peer f32"])
+        )
         for name in ("f32", "bf16")
     }
-    print(f"\n{case.name}, longest side {case.size}, {len(photos)} photos, batch {args.batch}, {args.rounds} rounds")
+    print(
+        f"\n{case.name}, longest side {case.size}, {len(photos)} photos, batch {args.batch}, {args.rounds} rounds"
+    )
     print(f"  {'':24} images/s   over the peer's f32")
     for name in ("peer f32", "peer bf16", "ocelli f32", "ocelli bf16"):
         ratio = paired[name[7:]] if name.startswith("ocelli") else median[name] / median["peer f32"]
         print(f"  {name:24} {median[name]:8.2f}   {ratio:8.2f}")
     print(f"  smallest cosine to the peer: f32 {cosines[0]:.6f}, bf16 {cosines[1]:.6f}")
-    print(f"  decode and resize, images/s a core: Ocelli {median['decode']:.0f}, Pillow {median['pillow']:.0f}")
+    print(
+        f"  decode and resize, images/s a core: Ocelli {median['decode']:.0f}, Pillow {median['pillow']:.0f}"
+    )
     names = list(dict.fromkeys(stage for _, stage in stages))
     print("  ms an image, one thread: " + "".join(f"{stage:>9}" for stage in names))
     for precision in ("f32", "bf16"):
@@ -280,7 +327,9 @@ def measure(case, args, photos):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--encoder", required=True, help="the ocelli-encoder program")
     p.add_argument("--ocelli", required=True, help="the ocelli program")
     p.add_argument("--out", required=True, type=Path)
@@ -305,7 +354,9 @@ def main():
         case = Case("resnet101", 800, 12, (3, 4, 23, 3), False, 1e-5, False, drawn)
         write_safetensors(drawn, draw(case.model))
         best["resnet101"] = measure(case, args, photos)
-    result = {name: min(found[name] for found in best.values()) for name in next(iter(best.values()))}
+    result = {
+        name: min(found[name] for found in best.values()) for name in next(iter(best.values()))
+    }
     for name in ("decode_images_s", "images_s"):
         result[name] = next(iter(best.values()))[name]
     print(json.dumps({name: round(value, 6) for name, value in result.items()}))

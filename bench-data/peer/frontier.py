@@ -48,9 +48,14 @@ NPROBE = 64
 # Candidates that refined searches score again, on both sides: the server's default.
 CANDIDATES = 150
 BASE = "IVF2048,PQ16np"
-# Label in the result, kind for `ocelli train`, and the point that the result gives: lists and candidates that
-# reach the recall wanted of it.
-REFINED = (("16+32", "pq32", 64, 100), ("16+64", "pq64", 72, 110), ("sq8", "sq8", 64, 150), ("f16", "f16", 64, 150))
+# Label in the result, kind for `ocelli train`, and the point that the result gives: lists and
+# candidates that reach the recall wanted of it.
+REFINED = (
+    ("16+32", "pq32", 64, 100),
+    ("16+64", "pq64", 72, 110),
+    ("sq8", "sq8", 64, 150),
+    ("f16", "f16", 64, 150),
+)
 
 
 def say(text=""):
@@ -63,7 +68,13 @@ class Ocelli:
     system = "Ocelli"
 
     def __init__(self, label, worker, nprobe, refine, bytes_per_vector):
-        self.label, self.worker, self.nprobe, self.refine, self.bytes = label, worker, nprobe, refine, bytes_per_vector
+        self.label, self.worker, self.nprobe, self.refine, self.bytes = (
+            label,
+            worker,
+            nprobe,
+            refine,
+            bytes_per_vector,
+        )
 
     def recall(self, truth):
         with tempfile.TemporaryDirectory() as scratch:
@@ -111,15 +122,28 @@ def build(ocelli, folder, base_file):
     Building them takes minutes. Who changes how they are made removes the folder.
     """
     root = folder / "frontier"
-    version = subprocess.run([ocelli, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    version = subprocess.run(
+        [ocelli, "--version"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     codes = hashlib.sha256(base_file.read_bytes()).hexdigest()
     stamp = f"{version}{codes}\n{[kind for _, kind, _, _ in REFINED]}\n"
     if not (root / "stamp").exists() or (root / "stamp").read_text() != stamp:
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
-        search.run(ocelli, "import", "faiss", base_file, "--out", root / "plain", "--spec", "foreign:sift")
+        search.run(
+            ocelli, "import", "faiss", base_file, "--out", root / "plain", "--spec", "foreign:sift"
+        )
         part = root / "sift.part"
-        search.run(ocelli, "import", "vectors", folder / "base.fvecs", "--spec", "foreign:sift", "--out", part)
+        search.run(
+            ocelli,
+            "import",
+            "vectors",
+            folder / "base.fvecs",
+            "--spec",
+            "foreign:sift",
+            "--out",
+            part,
+        )
         (base,) = (root / "plain" / "models").glob("*.model")
         for _, kind, _, _ in REFINED:
             model = root / f"{kind}.model"
@@ -131,7 +155,9 @@ def build(ocelli, folder, base_file):
 
 
 def inspect(ocelli, index):
-    done = subprocess.run([ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE
+    )
     about = json.loads(done.stdout)
     return about["search_bytes_per_image"] + about["refine_bytes_per_image"]
 
@@ -161,7 +187,9 @@ def faiss_points(folder, queries, base):
     floats.add(base)
     for name, finer in (("PQ16np,Refine(SQ8)", scalars), ("PQ16np,RFlat", floats)):
         index = faiss.IndexRefine(plain, finer)
-        points.append(Faiss(name, index, queries, NPROBE, plain_bytes + finer.sa_code_size(), CANDIDATES / K))
+        points.append(
+            Faiss(name, index, queries, NPROBE, plain_bytes + finer.sa_code_size(), CANDIDATES / K)
+        )
     return points
 
 
@@ -169,7 +197,9 @@ def measure(points):
     """Microseconds a query of every window: batches of all, singles of Ocelli's."""
     times = {id(p): {"batch": [], "single": []} for p in points}
     for window in range(-1, WINDOWS):  # The first is for the caches and not counted.
-        turn = points[max(window, 0) * 3 % len(points):] + points[: max(window, 0) * 3 % len(points)]
+        turn = (
+            points[max(window, 0) * 3 % len(points) :] + points[: max(window, 0) * 3 % len(points)]
+        )
         for p in turn:
             batch = p.batch_us()
             single = p.single_us() if isinstance(p, Ocelli) else None
@@ -180,11 +210,14 @@ def measure(points):
     return times
 
 
-# Where a label stands beside its point (points right and up, and the text's end that is there), where the usual
-# place would hide it: by system and label, for both plots.
+# Where a label stands beside its point (points right and up, and the text's end that is there),
+# where the usual place would hide it: by system and label, for both plots.
 USUAL = {"Ocelli": (-8, 4, "right"), "FAISS": (8, -10, "left")}
-SHIFTS = {("Ocelli", "f16"): (-8, 7, "right"), ("Ocelli", "sq8"): (-8, -9, "right"),
-          ("FAISS", "PQ16np,RFlat"): (8, 5, "left")}
+SHIFTS = {
+    ("Ocelli", "f16"): (-8, 7, "right"),
+    ("Ocelli", "sq8"): (-8, -9, "right"),
+    ("FAISS", "PQ16np,RFlat"): (8, 5, "left"),
+}
 
 
 def plot(rows, about, out):
@@ -195,13 +228,25 @@ def plot(rows, about, out):
 
     def note(axis, row, x, text, size=8):
         dx, dy, side = SHIFTS.get((row["system"], row["label"]), USUAL[row["system"]])
-        axis.annotate(text, (x, row["recall10"]), xytext=(dx, dy), textcoords="offset points", ha=side,
-                      fontsize=size, color=colors[row["system"]])
+        axis.annotate(
+            text,
+            (x, row["recall10"]),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha=side,
+            fontsize=size,
+            color=colors[row["system"]],
+        )
 
     for system in ("FAISS", "Ocelli"):
         mine = [r for r in rows if r["system"] == system]
         at64 = [r for r in mine if r["nprobe"] >= NPROBE]
-        style = {"color": colors[system], "marker": markers[system], "linestyle": "none", "markersize": 7}
+        style = {
+            "color": colors[system],
+            "marker": markers[system],
+            "linestyle": "none",
+            "markersize": 7,
+        }
         left.plot([r["bytes"] for r in at64], [r["recall10"] for r in at64], label=system, **style)
         for r in at64:
             note(left, r, r["bytes"], r["label"])
@@ -211,9 +256,19 @@ def plot(rows, about, out):
             right.plot(xs, ys, **style | {"linestyle": "-", "linewidth": 1, "alpha": 0.8})
             note(right, line[-1], xs[-1], label)
             for r in line[:-1]:
-                right.annotate(f"nprobe {r['nprobe']}", (r["batch_us"], r["recall10"]), xytext=(0, -13),
-                               textcoords="offset points", ha="center", fontsize=6.5, color=colors[system])
-    for axis, ticks in ((left, (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)), (right, (10, 20, 50, 100, 200, 500, 1000, 2000, 5000))):
+                right.annotate(
+                    f"nprobe {r['nprobe']}",
+                    (r["batch_us"], r["recall10"]),
+                    xytext=(0, -13),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=6.5,
+                    color=colors[system],
+                )
+    for axis, ticks in (
+        (left, (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)),
+        (right, (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)),
+    ):
         xs = [x for line in axis.lines for x in line.get_xdata()]
         axis.set_xscale("log")
         axis.set_xticks(ticks, ticks)
@@ -234,11 +289,19 @@ def plot(rows, about, out):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--worker", required=True, help="executable of the bench `frontier` of ocelli-index")
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--worker", required=True, help="executable of the bench `frontier` of ocelli-index"
+    )
     p.add_argument("--ocelli", required=True, help="the ocelli command")
     p.add_argument("--out", type=Path, required=True, help="where data and plots are kept")
-    p.add_argument("--vectors", type=Path, help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own")
+    p.add_argument(
+        "--vectors",
+        type=Path,
+        help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own",
+    )
     a = p.parse_args()
     folder = a.vectors or search.vectors(a.out)
     about = folder / "about.json"
@@ -251,9 +314,14 @@ def main():
     base = vecs.read(folder / "base.fvecs", np.float32)
     queries = vecs.read(folder / "query.fvecs", np.float32)
     truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
-    workers = {kind: search.Worker(a.worker, index, folder / "query.fvecs") for kind, index in indexes.items()}
+    workers = {
+        kind: search.Worker(a.worker, index, folder / "query.fvecs")
+        for kind, index in indexes.items()
+    }
     sizes = {kind: inspect(a.ocelli, index) for kind, index in indexes.items()}
-    points = [Ocelli("16", workers["plain"], nprobe, 0, sizes["plain"]) for nprobe in (4, 16, NPROBE)]
+    points = [
+        Ocelli("16", workers["plain"], nprobe, 0, sizes["plain"]) for nprobe in (4, 16, NPROBE)
+    ]
     plain = points[-1]
     told = {}
     for label, kind, nprobe, candidates in REFINED:
@@ -262,49 +330,82 @@ def main():
         points.append(told[label])
     points += faiss_points(folder, queries, base)
 
-    title = (f"{len(base):,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one thread; "
-             f"Ocelli at {workers['plain'].about['simd']}, FAISS {faiss.__version__} ({faiss.get_compile_options().strip()})")
+    title = (
+        f"{len(base):,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one thread; "
+        f"Ocelli at {workers['plain'].about['simd']}, FAISS {faiss.__version__} ({faiss.get_compile_options().strip()})"
+    )
     say(f"\n{title}")
     if about.get("synthetic"):
-        say("SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others.")
+        say(
+            "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others."
+        )
     recalls = {id(p): p.recall(truth) for p in points}
     times = measure(points)
     rows = []
-    say(f"medians of {WINDOWS} windows, in brackets the lowest and the highest; r: candidates scored again\n")
-    say(f"{'':<28}{'bytes':>8}{'nprobe':>8}{'r':>6}{'recall10@10':>13}   {'µs, batch':<26}{'µs, single':<26}")
+    say(
+        f"medians of {WINDOWS} windows, in brackets the lowest and the highest; r: candidates scored again\n"
+    )
+    say(
+        f"{'':<28}{'bytes':>8}{'nprobe':>8}{'r':>6}{'recall10@10':>13}   {'µs, batch':<26}{'µs, single':<26}"
+    )
 
     def cell(values):
-        return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})" if values else ""
+        return (
+            f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+            if values
+            else ""
+        )
 
     for p in points:
         t = times[id(p)]
         refine = p.refine if isinstance(p, Ocelli) else int((p.k_factor or 0) * K)
-        rows.append({
-            "system": p.system, "label": p.label, "bytes": round(p.bytes, 2), "nprobe": p.nprobe, "refine": refine,
-            "recall10": round(recalls[id(p)], 4), "batch_us": round(statistics.median(t["batch"]), 2),
-            "single_us": round(statistics.median(t["single"]), 2) if t["single"] else None,
-        })
-        say(f"{p.system + ' ' + p.label:<28}{p.bytes:>8.1f}{p.nprobe:>8}{refine or '':>6}{recalls[id(p)]:>13.4f}   "
-            f"{cell(t['batch']):<26}{cell(t['single']):<26}")
+        rows.append(
+            {
+                "system": p.system,
+                "label": p.label,
+                "bytes": round(p.bytes, 2),
+                "nprobe": p.nprobe,
+                "refine": refine,
+                "recall10": round(recalls[id(p)], 4),
+                "batch_us": round(statistics.median(t["batch"]), 2),
+                "single_us": round(statistics.median(t["single"]), 2) if t["single"] else None,
+            }
+        )
+        say(
+            f"{p.system + ' ' + p.label:<28}{p.bytes:>8.1f}{p.nprobe:>8}{refine or '':>6}{recalls[id(p)]:>13.4f}   "
+            f"{cell(t['batch']):<26}{cell(t['single']):<26}"
+        )
     for worker in workers.values():
         worker.close()
 
     (a.out / "frontier.json").write_text(json.dumps(rows, indent=1))
     plot(rows, title, a.out)
-    say(f"\nplots: {a.out / 'frontier.png'}, {a.out / 'frontier.svg'}; figures: {a.out / 'frontier.json'}")
+    say(
+        f"\nplots: {a.out / 'frontier.png'}, {a.out / 'frontier.svg'}; figures: {a.out / 'frontier.json'}"
+    )
 
     def ratio(p, kind):
         """Median of the windows' ratios: each window compares with its own plain search."""
-        return round(statistics.median(x / y for x, y in zip(times[id(p)][kind], times[id(plain)][kind])), 3)
+        return round(
+            statistics.median(x / y for x, y in zip(times[id(p)][kind], times[id(plain)][kind])), 3
+        )
 
-    say("time over the plain search's at nprobe 64, batch / single: "
-        + ", ".join(f"{name} {ratio(p, 'batch')} / {ratio(p, 'single')}" for name, p in told.items()))
+    say(
+        "time over the plain search's at nprobe 64, batch / single: "
+        + ", ".join(
+            f"{name} {ratio(p, 'batch')} / {ratio(p, 'single')}" for name, p in told.items()
+        )
+    )
     say()
-    say(json.dumps({
-        "recall10": {name: round(recalls[id(p)], 4) for name, p in told.items()},
-        "time_ratio": {name: ratio(p, "batch") for name, p in told.items()},
-        "time_ratio_single": {name: ratio(p, "single") for name, p in told.items()},
-    }))
+    say(
+        json.dumps(
+            {
+                "recall10": {name: round(recalls[id(p)], 4) for name, p in told.items()},
+                "time_ratio": {name: ratio(p, "batch") for name, p in told.items()},
+                "time_ratio_single": {name: ratio(p, "single") for name, p in told.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

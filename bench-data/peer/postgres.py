@@ -33,7 +33,8 @@ SETTINGS = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
 }
-# As pgvector's manual says: rows / 1000 lists; the defaults of m and ef_construction. Then the effort that is tried.
+# As pgvector's manual says: rows / 1000 lists; the defaults of m and ef_construction. Then the
+# effort that is tried.
 KINDS = {
     "ivfflat": ("WITH (lists = 1000)", "ivfflat.probes", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)),
     "hnsw": ("", "hnsw.ef_search", (k, 2 * k, 40, 80, 160, 320)),
@@ -56,7 +57,15 @@ def bind(pids, core):
 def rows(start, vectors):
     """Rows of COPY … WITH BINARY: a 4-byte id and pgvector's type."""
     dim = vectors.shape[1]
-    fields = [("n", ">i2"), ("a", ">i4"), ("id", ">i4"), ("b", ">i4"), ("dim", ">i2"), ("none", ">i2"), ("x", ">f4", dim)]
+    fields = [
+        ("n", ">i2"),
+        ("a", ">i4"),
+        ("id", ">i4"),
+        ("b", ">i4"),
+        ("dim", ">i2"),
+        ("none", ">i2"),
+        ("x", ">f4", dim),
+    ]
     out = np.zeros(len(vectors), fields)
     out["n"], out["a"], out["id"] = 2, 4, np.arange(start, start + len(vectors))
     out["b"], out["dim"], out["x"] = 4 + 4 * dim, dim, vectors
@@ -73,7 +82,12 @@ def copy(connection, table, vectors):
 
 def fill(connection):
     """Copies the vectors and makes the indexes that are not there."""
-    there = {name for (name,) in connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")}
+    there = {
+        name
+        for (name,) in connection.execute(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = 'public'"
+        )
+    }
     base = vecs.mapped(folder / "base.fvecs")
     # A table for each kind: the planner has one index to choose.
     for kind, (how, _, _) in KINDS.items():
@@ -86,14 +100,18 @@ def fill(connection):
         copied = time.time()
         connection.execute(f"CREATE INDEX {kind}_x ON {kind} USING {kind} (x vector_l2_ops) {how}")
         connection.execute(f"VACUUM ANALYZE {kind}")
-        say(f"pgvector, {kind}: copied in {copied - begun:.0f} s, indexed in {time.time() - copied:.0f} s, on all cores")
+        say(
+            f"pgvector, {kind}: copied in {copied - begun:.0f} s, indexed in {time.time() - copied:.0f} s, on all cores"
+        )
     connection.execute("DROP TABLE IF EXISTS queries")
     connection.execute(f"CREATE TABLE queries (n int4, x vector({base.shape[1]}))")
 
 
 def recall_of(connection, kind, queries, truth):
     with connection.pipeline():
-        cursors = [connection.execute(ONE.format(kind), (q,), prepare=True, binary=True) for q in queries]
+        cursors = [
+            connection.execute(ONE.format(kind), (q,), prepare=True, binary=True) for q in queries
+        ]
         found = [[row[0] for row in cursor.fetchall()] for cursor in cursors]
     return float(np.mean([len(set(f) & set(t)) / k for f, t in zip(found, truth.tolist())]))
 
@@ -112,7 +130,9 @@ def timed_singles(connection, statement, queries):
 def rate(connection, kind, queries):
     begun = time.perf_counter()
     with connection.pipeline():
-        for cursor in [connection.execute(ONE.format(kind), (q,), prepare=True, binary=True) for q in queries]:
+        for cursor in [
+            connection.execute(ONE.format(kind), (q,), prepare=True, binary=True) for q in queries
+        ]:
             cursor.fetchall()
     return len(queries) / (time.perf_counter() - begun)
 
@@ -135,9 +155,11 @@ def main():
     server = pgserver.get_server(database)
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            version, = connection.execute("SHOW server_version").fetchone()
+            (version,) = connection.execute("SHOW server_version").fetchone()
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            vector, = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+            (vector,) = connection.execute(
+                "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+            ).fetchone()
             register_vector(connection)
             fill(connection)
             copy(connection, "queries", queries[:BATCH])
@@ -168,7 +190,9 @@ def main():
                     "p99_us": float(np.percentile(singles, 99)),
                     "per_s": statistics.median(rates),
                     "batch_per_s": statistics.median(batches),
-                    "index_bytes": connection.execute(f"SELECT pg_relation_size('{kind}_x')").fetchone()[0],
+                    "index_bytes": connection.execute(
+                        f"SELECT pg_relation_size('{kind}_x')"
+                    ).fetchone()[0],
                 }
     finally:
         server.cleanup()

@@ -53,8 +53,8 @@ WINDOWS = 5
 SCALING_NPROBE = 16
 # Ends the label of FAISS with its BLAS tuned.
 TUNED = ", tuned"
-# Vectors of the large table, its queries, and the rows for each list that its k-means looks at: FAISS's 256 would
-# take hours, and both sides search the same codes whatever they are.
+# Vectors of the large table, its queries, and the rows for each list that its k-means looks at:
+# FAISS's 256 would take hours, and both sides search the same codes whatever they are.
 LARGE, LARGE_QUERIES, LARGE_ROWS_PER_LIST = 10_000_000, 2000, 64
 
 
@@ -66,14 +66,18 @@ def run(*args):
     """Runs one of the steps before the measurement, on all cores. Its output is for people."""
     done = subprocess.run([str(a) for a in args], env=ALL_CORES)
     if done.returncode != 0:
-        sys.exit(f"bench: {Path(str(args[0])).name} {args[1]} ended with exit code {done.returncode}")
+        sys.exit(
+            f"bench: {Path(str(args[0])).name} {args[1]} ended with exit code {done.returncode}"
+        )
 
 
 class Worker:
     """A process that answers requests, a line of JSON each: Ocelli's, and FAISS's where it needs one of its own."""
 
     def __init__(self, *command, env=None):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
         self.about = self.answer()
 
     def answer(self):
@@ -141,7 +145,11 @@ class TunedPeer:
     @classmethod
     def is_wanted(cls):
         cpu = Path("/proc/cpuinfo")
-        return cpu.exists() and " avx512f " in cpu.read_text() and os.environ.get("OPENBLAS_CORETYPE") != cls.CORE
+        return (
+            cpu.exists()
+            and " avx512f " in cpu.read_text()
+            and os.environ.get("OPENBLAS_CORETYPE") != cls.CORE
+        )
 
     def at(self, nprobe):
         self.nprobe = nprobe
@@ -200,7 +208,11 @@ def measure(worker, peers, nprobe, n, k=K):
         # Who begins changes, so that neither always follows the other.
         for turn in (ours, theirs) if window % 2 == 0 else (theirs, ours):
             turn()
-    return found, statistics.median(empties), {s: statistics.median(w[s] for w in stages) for s in stages[0]}
+    return (
+        found,
+        statistics.median(empties),
+        {s: statistics.median(w[s] for w in stages) for s in stages[0]},
+    )
 
 
 def two_threads(worker):
@@ -239,8 +251,12 @@ def vectors(out):
 
 
 def print_point(title, same_codes, found, recalls, empty, stages):
-    say(f"\n{title}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS (lowest to highest window)")
-    say(f"  {'':<30}{'batch QPS':>20}{'single QPS':>20}{'recall10@10':>13}   {'batch ratio':<24}single ratio")
+    say(
+        f"\n{title}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS (lowest to highest window)"
+    )
+    say(
+        f"  {'':<30}{'batch QPS':>20}{'single QPS':>20}{'recall10@10':>13}   {'batch ratio':<24}single ratio"
+    )
     ocelli = found["ocelli"]
     for name, system in found.items():
         cells, ratios = [], []
@@ -249,12 +265,20 @@ def print_point(title, same_codes, found, recalls, empty, stages):
             cells.append(f"{median:,.0f} ({max(system[kind]):,.0f})")
             windows = [a / b for a, b in zip(ocelli[kind], system[kind])]
             ratio = statistics.median(ocelli[kind]) / median
-            ratios.append("" if system is ocelli else f"{ratio:.2f} ({min(windows):.2f} to {max(windows):.2f})")
+            ratios.append(
+                ""
+                if system is ocelli
+                else f"{ratio:.2f} ({min(windows):.2f} to {max(windows):.2f})"
+            )
         label = f"Ocelli on {same_codes.split(',')[1]}" if system is ocelli else f"FAISS {name}"
         found_share = f"{recalls[name]:.4f}" if name in recalls else ""
-        say(f"  {label:<30}{cells[0]:>20}{cells[1]:>20}{found_share:>13}   {ratios[0]:<24}{ratios[1]}")
-    say(f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above; "
-        f"a single query of Ocelli: {', '.join(f'{s} {us:.1f}' for s, us in stages.items())} µs")
+        say(
+            f"  {label:<30}{cells[0]:>20}{cells[1]:>20}{found_share:>13}   {ratios[0]:<24}{ratios[1]}"
+        )
+    say(
+        f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above; "
+        f"a single query of Ocelli: {', '.join(f'{s} {us:.1f}' for s, us in stages.items())} µs"
+    )
 
 
 class Table:
@@ -263,15 +287,38 @@ class Table:
     def __init__(self, a, folder, factories, metric="l2", rows_per_list=None):
         self.folder, self.same_codes = folder, factories[0]
         about = folder / "about.json"
-        self.about = json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
-        self.files = {f: folder / f"{f.replace(',', '_')}.faiss-{faiss.__version__}" for f in factories}
+        self.about = (
+            json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
+        )
+        self.files = {
+            f: folder / f"{f.replace(',', '_')}.faiss-{faiss.__version__}" for f in factories
+        }
         more = ["--rows-per-list", rows_per_list] if rows_per_list else []
         for factory, path in self.files.items():
-            run(sys.executable, HERE / "train.py", folder / "base.fvecs", factory, path, "--metric", metric, *more)
-        # Imported anew each time: it takes seconds, and an index of an older Ocelli would be measured else.
+            run(
+                sys.executable,
+                HERE / "train.py",
+                folder / "base.fvecs",
+                factory,
+                path,
+                "--metric",
+                metric,
+                *more,
+            )
+        # Imported anew each time: it takes seconds, and an index of an older Ocelli would be
+        # measured else.
         self.index = folder / "ocelli"
         shutil.rmtree(self.index, ignore_errors=True)
-        run(a.ocelli, "import", "faiss", self.files[self.same_codes], "--out", self.index, "--spec", "foreign:sift")
+        run(
+            a.ocelli,
+            "import",
+            "faiss",
+            self.files[self.same_codes],
+            "--out",
+            self.index,
+            "--spec",
+            "foreign:sift",
+        )
         faiss.omp_set_num_threads(1)
         self.queries = vecs.read(folder / "query.fvecs", np.float32)
         self.truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
@@ -283,11 +330,15 @@ class Table:
         self.worker = self.start()
         self.rows = self.worker.about["rows"]
         self.deltas = []
-        say(f"\n== {self.rows:,} vectors ({self.about['source']}), metric {metric}, {factories[0]}, {len(self.queries):,} "
+        say(
+            f"\n== {self.rows:,} vectors ({self.about['source']}), metric {metric}, {factories[0]}, {len(self.queries):,} "
             f"queries, one thread; Ocelli at {self.worker.about['simd']}, FAISS {faiss.__version__} "
-            f"({faiss.get_compile_options().strip()})")
+            f"({faiss.get_compile_options().strip()})"
+        )
         if self.about.get("synthetic"):
-            say("SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others.")
+            say(
+                "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others."
+            )
 
     def start(self):
         return Worker(self.program, self.index, self.folder / "query.fvecs")
@@ -316,20 +367,34 @@ class Table:
         found, empty, stages = measure(self.worker, peers, nprobe, n, k)
         print_point(f"nprobe {nprobe}, k = {k}", self.same_codes, found, recalls, empty, stages)
         ours, theirs = found["ocelli"], found[self.same_codes]
-        ratio = lambda theirs, kind: round(statistics.median(ours[kind]) / statistics.median(theirs[kind]), 2)
+        ratio = lambda theirs, kind: round(
+            statistics.median(ours[kind]) / statistics.median(theirs[kind]), 2
+        )
         tuned = found.get(f"{self.same_codes}{TUNED}")
         return ratio(theirs, "batch"), ratio(theirs, "single"), tuned and ratio(tuned, "batch")
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     if sys.argv[1:2] == ["--tuned-peer"]:
         return TunedPeer.serve(*sys.argv[2:])
-    p.add_argument("--worker", required=True, help="executable of the bench `search` of ocelli-index")
+    p.add_argument(
+        "--worker", required=True, help="executable of the bench `search` of ocelli-index"
+    )
     p.add_argument("--ocelli", required=True, help="the ocelli command")
     p.add_argument("--out", type=Path, required=True, help="where data are kept")
-    p.add_argument("--vectors", type=Path, help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own")
-    p.add_argument("--only-first", action="store_true", help="the first table alone: the large one takes an hour to make")
+    p.add_argument(
+        "--vectors",
+        type=Path,
+        help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own",
+    )
+    p.add_argument(
+        "--only-first",
+        action="store_true",
+        help="the first table alone: the large one takes an hour to make",
+    )
     a = p.parse_args()
     folder = a.vectors or vectors(a.out)
 
@@ -347,15 +412,31 @@ def main():
         worker.close()
     scaling = two_threads(table.worker)
     table.close()
-    inspected = json.loads(subprocess.run([a.ocelli, "inspect", table.index, "--format", "json"], check=True, stdout=subprocess.PIPE).stdout)
+    inspected = json.loads(
+        subprocess.run(
+            [a.ocelli, "inspect", table.index, "--format", "json"],
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+    )
     per_vector = inspected["search_bytes_per_image"]
-    say(f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it maps "
+    say(
+        f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it maps "
         f"{inspected['map_bytes_per_image']:.2f}, keys {inspected['key_bytes_per_image']:.2f}, "
         f"model {inspected['model_bytes'] / table.rows:.2f}. FAISS's file with its model: "
-        f"{table.files[table.same_codes].stat().st_size / table.rows:.2f}")
-    say(f"open: {statistics.median(opened):.2f} ms (median of {WINDOWS}, the file in the page cache)")
-    say("two threads: " + ("not measured, there is one core" if scaling is None else
-        f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, {len(os.sched_getaffinity(0))} cores)"))
+        f"{table.files[table.same_codes].stat().st_size / table.rows:.2f}"
+    )
+    say(
+        f"open: {statistics.median(opened):.2f} ms (median of {WINDOWS}, the file in the page cache)"
+    )
+    say(
+        "two threads: "
+        + (
+            "not measured, there is one core"
+            if scaling is None
+            else f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, {len(os.sched_getaffinity(0))} cores)"
+        )
+    )
     deltas = list(table.deltas)
 
     large = [None, None, None]
@@ -372,17 +453,21 @@ def main():
         table.close()
         deltas += table.deltas
     say()
-    say(json.dumps({
-        "batch_ratio": ratios["batch"],
-        "single_ratio": ratios["single"],
-        "batch_ratio_10m_64": large[0],
-        "single_ratio_10m_64": large[1],
-        "batch_ratio_tuned_blas": {**ratios["tuned"], "10m_64": large[2]},
-        "recall_delta_max": round(max(deltas), 5),
-        "two_thread_scaling": None if scaling is None else round(scaling, 3),
-        "bytes_per_vector": round(per_vector, 2),
-        "open_ms": round(statistics.median(opened), 3),
-    }))
+    say(
+        json.dumps(
+            {
+                "batch_ratio": ratios["batch"],
+                "single_ratio": ratios["single"],
+                "batch_ratio_10m_64": large[0],
+                "single_ratio_10m_64": large[1],
+                "batch_ratio_tuned_blas": {**ratios["tuned"], "10m_64": large[2]},
+                "recall_delta_max": round(max(deltas), 5),
+                "two_thread_scaling": None if scaling is None else round(scaling, 3),
+                "bytes_per_vector": round(per_vector, 2),
+                "open_ms": round(statistics.median(opened), 3),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -93,10 +93,14 @@ def at_unit_length(folder):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("out", type=Path)
     p.add_argument("--data", type=Path, help="folder with images/; without it, the mixture")
-    p.add_argument("--unit-of", type=Path, metavar="DIR", help="folder of vectors that were made before")
+    p.add_argument(
+        "--unit-of", type=Path, metavar="DIR", help="folder of vectors that were made before"
+    )
     p.add_argument("--base", type=int, default=1_000_000)
     p.add_argument("--queries", type=int, default=10_000)
     p.add_argument("--neighbours", type=int, default=100)

@@ -21,7 +21,9 @@ BLOCK = 500_000
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("base")
     p.add_argument("factory")
     p.add_argument("out")
@@ -39,8 +41,11 @@ def main():
     trained = time.perf_counter()
     for at in range(0, len(x), BLOCK):
         index.add(np.ascontiguousarray(x[at : at + BLOCK]))
-    print(f"FAISS {faiss.__version__} {a.factory} ({a.metric}): trained on {rows} rows in {trained - start:.1f} s, "
-          f"{len(x)} added in {time.perf_counter() - trained:.1f} s", flush=True)
+    print(
+        f"FAISS {faiss.__version__} {a.factory} ({a.metric}): trained on {rows} rows in {trained - start:.1f} s, "
+        f"{len(x)} added in {time.perf_counter() - trained:.1f} s",
+        flush=True,
+    )
     faiss.write_index(index, f"{a.out}.tmp")
     os.replace(f"{a.out}.tmp", a.out)
 

@@ -1,5 +1,5 @@
-//! The drawing board of one landmark: RGBA pixels, either opaque or empty, and the pyramid that views
-//! are sampled from.
+//! The drawing board of one landmark: RGBA pixels, either opaque or empty, and the pyramid that
+//! views are sampled from.
 
 use crate::math::Rgb;
 
@@ -85,7 +85,8 @@ impl Canvas {
         }
     }
 
-    /// The pyramid of halved copies; empty pixels are black with alpha 0, so colours are premultiplied.
+    /// The pyramid of halved copies; empty pixels are black with alpha 0, so colours are
+    /// premultiplied.
     pub(crate) fn pyramid(self) -> Pyramid {
         let mut levels = vec![self];
         while let Some(last) = levels.last() {
@@ -138,7 +139,8 @@ impl Pyramid {
         [x0 as f32, y0 as f32, x1 as f32, y1 as f32]
     }
 
-    /// Painted cells of a coarse level: centre (in pixels of the finest level), side length, coverage 0 to 1.
+    /// Painted cells of a coarse level: centre (in pixels of the finest level), side length,
+    /// coverage 0 to 1.
     pub(crate) fn coarse_cells(&self) -> impl Iterator<Item = (f32, f32, f32, f32)> {
         let level = self.levels.len().saturating_sub(2).min(5);
         let canvas = &self.levels[level];
@@ -150,8 +152,9 @@ impl Pyramid {
         })
     }
 
-    /// Bilinear sample at (x, y) pixels of the finest level, from the level whose pixels match a footprint of
-    /// `footprint` fine pixels. Premultiplied red, green, blue and alpha, 0 to 1; outside is empty.
+    /// Bilinear sample at (x, y) pixels of the finest level, from the level whose pixels match a
+    /// footprint of `footprint` fine pixels. Premultiplied red, green, blue and alpha, 0 to 1;
+    /// outside is empty.
     pub(crate) fn sample(&self, x: f32, y: f32, footprint: f32) -> [f32; 4] {
         let mut level = 0;
         let mut side = 1.0;

@@ -16,8 +16,8 @@ pub enum Error {
         path: PathBuf,
         /// What was tried: a verb.
         op: &'static str,
-        /// The system's reason. Not called `source`: the message names it already, and a chain of causes
-        /// would name it again.
+        /// The system's reason. Not called `source`: the message names it already, and a chain of
+        /// causes would name it again.
         cause: std::io::Error,
     },
     /// The target holds something other than what was asked for; it was left as it was.

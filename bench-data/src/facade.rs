@@ -59,7 +59,8 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
     canvas.area([left, eaves, right, ground_top], |x, y| Some(wall.at(x, y)));
     canvas.area([left, ground_top, right, base], |x, y| Some(ground.at(x, y)));
 
-    // A middle part of another material, a storey-high frieze: two ways in which fronts differ at a glance.
+    // A middle part of another material, a storey-high frieze: two ways in which fronts differ at a
+    // glance.
     if bays.len() >= 5 && draw.chance(0.4) {
         let centre = Wall::draw(draw, unit);
         let aside = (bays.len() - if bays.len() % 2 == 1 { 1 } else { 2 }) / 2;

@@ -1,8 +1,9 @@
 //! Ground truth in the Oxford format, and the same as one JSON file.
 //!
-//! For query number n of a landmark there are four text files: `<landmark>_<n>_query.txt` with one line
-//! `NAME x0 y0 x1 y1` (box in pixels of the stored photo), and `_good`, `_ok`, `_junk` with one name per line.
-//! Names have no extension. A landmark's queries share their lists; the query itself is listed as good.
+//! For query number n of a landmark there are four text files: `<landmark>_<n>_query.txt` with one
+//! line `NAME x0 y0 x1 y1` (box in pixels of the stored photo), and `_good`, `_ok`, `_junk` with
+//! one name per line. Names have no extension. A landmark's queries share their lists; the query
+//! itself is listed as good.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +26,8 @@ pub enum Grade {
 }
 
 impl Grade {
-    /// The grade of a view that shows `visible` of the landmark on `share` of the photo (both 0 to 1).
+    /// The grade of a view that shows `visible` of the landmark on `share` of the photo (both 0 to
+    /// 1).
     pub(crate) fn of(visible: f32, share: f32) -> Self {
         if visible >= 0.6 && share >= 0.08 {
             Self::Good
@@ -76,8 +78,8 @@ fn hundredths(bbox: [f32; 4]) -> [f64; 4] {
     bbox.map(|value| (f64::from(value) * 100.0).round() / 100.0)
 }
 
-/// Writes the text files into `folder` and returns what goes into `groundtruth.json`. `shown` is grouped by
-/// landmark; views below `queries` are the queries; `distractors` are names.
+/// Writes the text files into `folder` and returns what goes into `groundtruth.json`. `shown` is
+/// grouped by landmark; views below `queries` are the queries; `distractors` are names.
 pub(crate) fn write(
     folder: &Path,
     shown: &[Shown],

@@ -1,4 +1,5 @@
-//! The landmark set: photos, ground truth and manifest in one folder, written as a whole or not at all.
+//! The landmark set: photos, ground truth and manifest in one folder, written as a whole or not at
+//! all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,9 +35,11 @@ pub struct LandmarkOptions {
     pub queries_per_landmark: u32,
     /// All randomness comes from here.
     pub seed: u64,
-    /// Longest side of the largest photos in pixels; each photo's is drawn from half of it up to it.
+    /// Longest side of the largest photos in pixels; each photo's is drawn from half of it up to
+    /// it.
     pub longest_side: u32,
-    /// Threads to work with, 0 for one per core. Not part of what is compared: the bytes are the same.
+    /// Threads to work with, 0 for one per core. Not part of what is compared: the bytes are the
+    /// same.
     #[serde(skip)]
     pub threads: usize,
 }
@@ -154,10 +157,10 @@ pub fn generate(dir: &Path, options: &LandmarkOptions) -> Result<Summary> {
 
 /// Generates a set into `dir` and reports progress.
 ///
-/// `dir` gets `photos/*.jpg`, `groundtruth/<landmark>_<n>_{query,good,ok,junk}.txt` (Oxford format),
-/// `groundtruth.json` ([`groundtruth::GroundTruth`]) and `manifest.json`. All of it is written into a
-/// temporary folder beside `dir`, which is renamed at the end: `dir` never holds half a set. Where `dir`
-/// exists with the same options and generator version, it is reused.
+/// `dir` gets `photos/*.jpg`, `groundtruth/<landmark>_<n>_{query,good,ok,junk}.txt` (Oxford
+/// format), `groundtruth.json` ([`groundtruth::GroundTruth`]) and `manifest.json`. All of it is
+/// written into a temporary folder beside `dir`, which is renamed at the end: `dir` never holds
+/// half a set. Where `dir` exists with the same options and generator version, it is reused.
 ///
 /// `progress` is called from worker threads after each photo with the number of photos done so far.
 ///
@@ -190,8 +193,8 @@ pub fn generate_with(
     }
 }
 
-/// The photo `view` of landmark number `landmark` at the default size, as `generate` stores it before JPEG.
-/// `view` below `queries` in `generate` is clear; here the first three are.
+/// The photo `view` of landmark number `landmark` at the default size, as `generate` stores it
+/// before JPEG. `view` below `queries` in `generate` is clear; here the first three are.
 pub fn render_view(seed: u64, landmark: u32, view: u32) -> RgbImage {
     let canvas = view::landmark_canvas(seed, u64::from(landmark));
     shoot(seed, landmark, view, 3, DEFAULT_LONGEST_SIDE, &canvas).image
@@ -211,7 +214,8 @@ fn shoot(
     longest_side: u32,
     canvas: &crate::canvas::Pyramid,
 ) -> View {
-    // Of ten views five are usual, two clear, two hard, one hopeless: every grade occurs, and most are findable.
+    // Of ten views five are usual, two clear, two hard, one hopeless: every grade occurs, and most
+    // are findable.
     let intent = if view < queries {
         Intent::Clear
     } else {
@@ -229,8 +233,8 @@ fn shoot(
     };
     let mut shot = attempt(0);
     if view < queries {
-        // A query must be good. One attempt fails rarely; sixteen in a row do not happen, and if they did the
-        // last would still be a valid, harder query.
+        // A query must be good. One attempt fails rarely; sixteen in a row do not happen, and if
+        // they did the last would still be a valid, harder query.
         for number in 1..16 {
             if Grade::of(shot.visible, shot.share) == Grade::Good {
                 break;

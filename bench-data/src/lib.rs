@@ -1,9 +1,10 @@
 //! Generators and inputs for tests, demo and benchmarks.
 //!
 //! [`generate`] makes a set of procedural landmark photos with ground truth in the Oxford format;
-//! [`write_list`] chooses photos of existing folders. Both depend on their arguments alone: the same seed
-//! gives the same bytes, for any number of threads and on every machine (pixels come from IEEE 754's exact
-//! operations only). What the sets are and may be used for is in `README.md` beside this crate.
+//! [`write_list`] chooses photos of existing folders. Both depend on their arguments alone: the
+//! same seed gives the same bytes, for any number of threads and on every machine (pixels come from
+//! IEEE 754's exact operations only). What the sets are and may be used for is in `README.md`
+//! beside this crate.
 
 #![forbid(unsafe_code)]
 

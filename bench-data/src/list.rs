@@ -48,13 +48,14 @@ struct Line<'a> {
 
 /// Writes a list file to `out`: one JSON object `{"path": …, "key": …}` a line, sorted by key.
 ///
-/// `key` is the path relative to the root, separated by '/'. `path` is relative to the list file's folder
-/// where the photo lies below it, so that list and photos can move together; absolute otherwise. The choice
-/// depends on keys, seed and number only, not on the order in which the system lists a folder.
+/// `key` is the path relative to the root, separated by '/'. `path` is relative to the list file's
+/// folder where the photo lies below it, so that list and photos can move together; absolute
+/// otherwise. The choice depends on keys, seed and number only, not on the order in which the
+/// system lists a folder.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a folder outside the root or without photos, [`Error::Io`] if the system refuses;
-/// an existing `out` is replaced only by a complete list.
+/// [`Error::Invalid`] for a folder outside the root or without photos, [`Error::Io`] if the system
+/// refuses; an existing `out` is replaced only by a complete list.
 pub fn write_list(out: &Path, options: &ListOptions) -> Result<ListSummary> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("resolve", path));
     let (root, out) = (absolute(&options.root)?, absolute(out)?);

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 /// Makes the photos that Ocelli's demo, tests and benchmarks run on.
 ///
-/// Everything depends on the arguments alone: the same seed gives the same bytes, on every machine and for
-/// any number of threads.
+/// Everything depends on the arguments alone: the same seed gives the same bytes, on every machine
+/// and for any number of threads.
 #[derive(Parser)]
 #[command(
     name = "ocelli-bench-data",
@@ -46,8 +46,8 @@ enum Command {
 /// Generate photos of procedural landmarks, with ground truth in the Oxford format.
 ///
 /// Writes photos/*.jpg, groundtruth/<landmark>_<n>_{query,good,ok,junk}.txt, groundtruth.json and
-/// manifest.json into a new folder. The folder appears only when it is complete; one that was made with the
-/// same options is reused, any other is left as it is and is an error.
+/// manifest.json into a new folder. The folder appears only when it is complete; one that was made
+/// with the same options is reused, any other is left as it is and is an error.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  ocelli-bench-data landmarks --out demo-photos --landmarks 12 --views 10 --distractors 530"
@@ -81,8 +81,9 @@ struct LandmarksArgs {
 
 /// Choose photos from folders and write a list file for `ocelli encode --list`.
 ///
-/// One JSON object {"path", "key"} a line, sorted by key. The key is the photo's path relative to the root.
-/// The path is relative to the list file's folder if the photo lies below it, and absolute otherwise.
+/// One JSON object {"path", "key"} a line, sorted by key. The key is the photo's path relative to
+/// the root. The path is relative to the list file's folder if the photo lies below it, and
+/// absolute otherwise.
 #[derive(Args)]
 #[command(
     after_help = "Example:\n  ocelli-bench-data list --root data --photos data/a data/b --take 500 --seed 1 --out list.jsonl"
@@ -112,7 +113,8 @@ fn main() -> ExitCode {
         Err(error) => {
             // The library's messages hold their causes already; only other errors need the chain.
             let (message, code) = match error.downcast_ref() {
-                // Options that cannot be are the user's slip like a misspelt flag; all else is a failure.
+                // Options that cannot be are the user's slip like a misspelt flag; all else is a
+                // failure.
                 Some(error @ Error::Invalid { .. }) => (error.to_string(), 2),
                 Some(error) => (error.to_string(), 1),
                 None => (format!("{error:#}"), 1),

@@ -1,5 +1,6 @@
-//! Arithmetic that gives the same bits everywhere: only + − × ÷, square root and floor, which IEEE 754
-//! fixes. The mathematics library's sine, power and the like differ between systems, so they are not used.
+//! Arithmetic that gives the same bits everywhere: only + − × ÷, square root and floor, which IEEE
+//! 754 fixes. The mathematics library's sine, power and the like differ between systems, so they
+//! are not used.
 
 /// A colour, red green blue, 0 to 1.
 pub(crate) type Rgb = [f32; 3];
@@ -121,7 +122,8 @@ pub(crate) fn noise3(x: f32, y: f32, seed: u32) -> f32 {
 pub(crate) struct Homography(pub [f32; 9]);
 
 impl Homography {
-    /// (x, y) and the third homogeneous coordinate, whose sign says on which side of the camera a point lies.
+    /// (x, y) and the third homogeneous coordinate, whose sign says on which side of the camera a
+    /// point lies.
     pub(crate) fn apply(&self, x: f32, y: f32) -> (f32, f32, f32) {
         let m = &self.0;
         let w = m[6] * x + m[7] * y + m[8];
@@ -140,8 +142,8 @@ impl Homography {
         Self(out)
     }
 
-    /// The inverse up to a factor (the adjugate), with the factor's sign such that `apply` keeps the third
-    /// coordinate positive for what the camera sees.
+    /// The inverse up to a factor (the adjugate), with the factor's sign such that `apply` keeps
+    /// the third coordinate positive for what the camera sees.
     pub(crate) fn inverse(&self) -> Self {
         let m = &self.0;
         let cofactor = |a: usize, b: usize, c: usize, d: usize| m[a] * m[d] - m[b] * m[c];

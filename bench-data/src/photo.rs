@@ -1,5 +1,5 @@
-//! A photo in the making: linear-looking float pixels, which of them show the landmark, and what a camera
-//! does to them at the end.
+//! A photo in the making: linear-looking float pixels, which of them show the landmark, and what a
+//! camera does to them at the end.
 
 use image::{Rgb as Pixel, RgbImage};
 
@@ -21,8 +21,8 @@ impl Photo {
         Self { width, height, pixels: vec![[0.0; 3]; count], shows: vec![false; count] }
     }
 
-    /// Visits the pixel centres within [x0, y0, x1, y1]; the function gives a colour and how much it covers.
-    /// What covers more than half hides the landmark.
+    /// Visits the pixel centres within [x0, y0, x1, y1]; the function gives a colour and how much
+    /// it covers. What covers more than half hides the landmark.
     pub(crate) fn area(
         &mut self,
         bounds: [f32; 4],
@@ -44,7 +44,8 @@ impl Photo {
         }
     }
 
-    /// Sun and shadow: a soft-edged diagonal shade over everything below `sky`, and over the landmark.
+    /// Sun and shadow: a soft-edged diagonal shade over everything below `sky`, and over the
+    /// landmark.
     pub(crate) fn cast_shadow(&mut self, draw: &mut Draw, sky: f32) {
         let (width, height) = (self.width as f32, self.height as f32);
         let (slope, offset) = (draw.range(-1.2, 1.2), draw.range(0.2, 0.8));
@@ -93,7 +94,8 @@ impl Photo {
             let grey = 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
             *pixel = c.map(|value| {
                 let value = lerp(grey, value, saturation).clamp(0.0, 1.0);
-                // A rational curve in place of the power law of gamma: same shape, same bits everywhere.
+                // A rational curve in place of the power law of gamma: same shape, same bits
+                // everywhere.
                 value / (value + tone * (1.0 - value)).max(1e-6)
             });
         }

@@ -97,8 +97,8 @@ fn ground(draw: &mut Draw, photo: &mut Photo, horizon: f32) {
     });
 }
 
-/// Something in front: a tree, a person, a pole, a car, a bush, a sign. `reach` is its share of the photo's
-/// longer side; it stands on y = `foot` at `x`.
+/// Something in front: a tree, a person, a pole, a car, a bush, a sign. `reach` is its share of the
+/// photo's longer side; it stands on y = `foot` at `x`.
 pub(crate) fn occluder(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, reach: f32) {
     let size = reach * photo.width.max(photo.height) as f32;
     match draw.int(0, 6) {

@@ -34,8 +34,8 @@ pub(crate) struct View {
     pub quality: u8,
 }
 
-/// Paints the canvas of a landmark (or of a distractor's one-off building) of a kind: 0 facade, 1 tower,
-/// 2 mosaic. `size` is its longer side in pixels.
+/// Paints the canvas of a landmark (or of a distractor's one-off building) of a kind: 0 facade, 1
+/// tower, 2 mosaic. `size` is its longer side in pixels.
 pub(crate) fn paint(draw: &mut Draw, kind: u64, size: f32) -> Pyramid {
     let canvas: Canvas = match kind {
         0 => facade::paint(draw, size),
@@ -59,8 +59,8 @@ fn photo_size(draw: &mut Draw, longest_side: u32) -> (u32, u32) {
     if draw.chance(0.6) { (long, short) } else { (short, long) }
 }
 
-/// A camera before the canvas: canvas pixels → photo pixels. A pinhole turned by yaw, pitch and roll, then
-/// scaled and shifted so that the picture of the canvas takes `extent` of the photo.
+/// A camera before the canvas: canvas pixels → photo pixels. A pinhole turned by yaw, pitch and
+/// roll, then scaled and shifted so that the picture of the canvas takes `extent` of the photo.
 fn camera(draw: &mut Draw, canvas: (f32, f32), photo: (f32, f32), intent: Intent) -> Homography {
     let (yaw, pitch, roll) = match intent {
         Intent::Clear => (0.07, 0.03, 0.008),
@@ -240,7 +240,8 @@ pub(crate) fn shoot(draw: &mut Draw, canvas: &Pyramid, longest_side: u32, intent
     let map = camera(draw, canvas.size(), size, intent);
     let full = project(&map, canvas.bounds());
     let mut photo = Photo::new(width, height);
-    // The ground begins above the higher of the two lower corners, or the far end would hang in the air.
+    // The ground begins above the higher of the two lower corners, or the far end would hang in the
+    // air.
     let (_, left_foot, _) = map.apply(0.0, canvas.size().1);
     let (_, right_foot, _) = map.apply(canvas.size().0, canvas.size().1);
     let horizon = left_foot.min(right_foot) - draw.range(0.01, 0.08) * (full[3] - full[1]);
@@ -265,7 +266,8 @@ pub(crate) fn shoot(draw: &mut Draw, canvas: &Pyramid, longest_side: u32, intent
     }
 }
 
-/// A photo without any landmark: a building of its own, a close wall, a landscape or a crowd of things.
+/// A photo without any landmark: a building of its own, a close wall, a landscape or a crowd of
+/// things.
 pub(crate) fn distractor(seed: u64, index: u64, longest_side: u32) -> (RgbImage, u8) {
     let mut draw = Draw::new(seed, Purpose::Distractor, index, 0);
     let draw = &mut draw;

@@ -42,8 +42,8 @@ pub(crate) struct Opening {
     twin: bool,
 }
 
-/// Is (x, y) inside the outline? x from −1 to 1 across, y from 0 at the sill to 1 at the top; `aspect` is
-/// half the width over the height.
+/// Is (x, y) inside the outline? x from −1 to 1 across, y from 0 at the sill to 1 at the top;
+/// `aspect` is half the width over the height.
 fn inside(outline: Outline, x: f32, y: f32, aspect: f32) -> bool {
     if x.abs() > 1.0 || !(0.0..=1.0).contains(&y) {
         return false;

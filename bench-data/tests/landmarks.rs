@@ -1,5 +1,5 @@
-//! The generated set: same bytes by seed, ground truth that holds, folders that are whole or absent, and a
-//! task that colour does not solve.
+//! The generated set: same bytes by seed, ground truth that holds, folders that are whole or
+//! absent, and a task that colour does not solve.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -58,8 +58,8 @@ fn bytes_depend_on_the_seed_and_not_on_threads() {
     }
 }
 
-/// A checksum of pixels that was computed once: another machine, compiler or library version that renders
-/// otherwise shows up here, and then GENERATOR_VERSION has to rise.
+/// A checksum of pixels that was computed once: another machine, compiler or library version that
+/// renders otherwise shows up here, and then GENERATOR_VERSION has to rise.
 #[test]
 fn pixels_are_the_pinned_ones() {
     let mut sum = 0xCBF2_9CE4_8422_2325u64;
@@ -172,7 +172,8 @@ fn a_folder_is_whole_or_absent() {
     assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
     fs::write(&lost, photo).unwrap();
 
-    // What an interrupted run left beside it is in nobody's way; an empty folder is as good as none.
+    // What an interrupted run left beside it is in nobody's way; an empty folder is as good as
+    // none.
     fs::create_dir(home.path().join(".empty.tmp-1-0")).unwrap();
     fs::create_dir(home.path().join("empty")).unwrap();
     generate(&home.path().join("empty"), &options).unwrap();
@@ -199,8 +200,8 @@ fn an_interrupted_run_leaves_nothing() {
     assert!(!generate(&root, &options).unwrap().reused);
 }
 
-/// Ranks whole photos by distance of mean colour: a set whose landmarks differ in hue only would give this a
-/// high mAP.
+/// Ranks whole photos by distance of mean colour: a set whose landmarks differ in hue only would
+/// give this a high mAP.
 #[test]
 fn mean_colour_does_not_solve_it() {
     let home = tempfile::tempdir().unwrap();

@@ -24,13 +24,27 @@ def generate() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     well_known = str(resources.files("grpc_tools") / "_proto")
-    arguments = ["protoc", f"-I{SCHEMA}", f"-I{well_known}", f"--python_out={OUT}", f"--pyi_out={OUT}", *protos]
+    arguments = [
+        "protoc",
+        f"-I{SCHEMA}",
+        f"-I{well_known}",
+        f"--python_out={OUT}",
+        f"--pyi_out={OUT}",
+        *protos,
+    ]
     if protoc.main(arguments) != 0:
         sys.exit("generate: protoc failed")
     # The classes live below this package: protoc knows only the schema's own names.
     for path in [*OUT.rglob("*.py"), *OUT.rglob("*.pyi")]:
         text = path.read_text()
-        path.write_text(re.sub(r"^from ocelli\.v1 import", "from ocelli_client._generated.ocelli.v1 import", text, flags=re.M))
+        path.write_text(
+            re.sub(
+                r"^from ocelli\.v1 import",
+                "from ocelli_client._generated.ocelli.v1 import",
+                text,
+                flags=re.M,
+            )
+        )
     for folder in [OUT, *(path for path in OUT.rglob("*") if path.is_dir())]:
         (folder / "__init__.py").touch()
 

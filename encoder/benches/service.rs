@@ -1,8 +1,8 @@
 //! The load of `./bench encode-service`: a real server, and this client beside it.
 //!
-//! Three phases: four requests at a time as fast as they are answered (the saturating rate); arrivals at 0.7 times
-//! that rate; arrivals at twice that rate. Arrivals come at fixed intervals whatever the server does, so that waiting
-//! is seen.
+//! Three phases: four requests at a time as fast as they are answered (the saturating rate);
+//! arrivals at 0.7 times that rate; arrivals at twice that rate. Arrivals come at fixed intervals
+//! whatever the server does, so that waiting is seen.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -30,7 +30,8 @@ struct Args {
     /// The ocelli-encoder program.
     #[arg(long)]
     encoder: PathBuf,
-    /// Folder with weights/ and images/paris124/; without them an untrained network sees generated pictures.
+    /// Folder with weights/ and images/paris124/; without them an untrained network sees generated
+    /// pictures.
     #[arg(long)]
     data: PathBuf,
     /// Where the untrained network is written.

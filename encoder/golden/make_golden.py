@@ -19,6 +19,7 @@ and picture.png. The networks cover what differs between weights in the world:
     bottleneck_v1_5  batch normalisation, stride in the 3x3, four stages of unequal depth, RGB
     basic_folded     batch normalisation folded, RGB
 """
+
 import json
 import math
 import struct
@@ -34,6 +35,7 @@ SECOND_WIDTH, SECOND_HEIGHT = 64, 80
 
 # ---- the picture -------------------------------------------------------------------------------
 
+
 def picture():
     """Waves, a disc, stripes: every region of the picture differs from the others."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
@@ -45,12 +47,15 @@ def picture():
 
 # ---- the networks ------------------------------------------------------------------------------
 
+
 def conv(x, weight, bias, stride):
     """x (C, H, W), weight (O, C, k, k), zero padding k // 2."""
     k = weight.shape[2]
     pad = k // 2
     x = np.pad(x, ((0, 0), (pad, pad), (pad, pad)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (k, k), axis=(1, 2))[:, ::stride, ::stride]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (k, k), axis=(1, 2))[
+        :, ::stride, ::stride
+    ]
     out = np.einsum("cyxij,ocij->oyx", windows, weight, optimize=True)
     return out if bias is None else out + bias[:, None, None]
 
@@ -58,7 +63,9 @@ def conv(x, weight, bias, stride):
 def max_pool(x):
     """3x3, stride 2, padding 1; what lies outside never wins."""
     x = np.pad(x, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
-    return np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2].max(axis=(3, 4))
+    return np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2].max(
+        axis=(3, 4)
+    )
 
 
 class Network:
@@ -103,11 +110,17 @@ class Network:
             t[key] = value.astype(np.float32)
 
     def layer(self, x, name, bn, stride):
-        t = {k: v.astype(np.float64) for k, v in self.tensors.items() if k.startswith((name + ".", bn + "."))}
+        t = {
+            k: v.astype(np.float64)
+            for k, v in self.tensors.items()
+            if k.startswith((name + ".", bn + "."))
+        }
         y = conv(x, t[f"{name}.weight"], t.get(f"{name}.bias"), stride)
         if self.batch_norm:
             shape = (-1, 1, 1)
-            y = (y - t[f"{bn}.running_mean"].reshape(shape)) / np.sqrt(t[f"{bn}.running_var"].reshape(shape) + self.eps)
+            y = (y - t[f"{bn}.running_mean"].reshape(shape)) / np.sqrt(
+                t[f"{bn}.running_var"].reshape(shape) + self.eps
+            )
             y = y * t[f"{bn}.weight"].reshape(shape) + t[f"{bn}.bias"].reshape(shape)
         return y
 
@@ -144,13 +157,14 @@ def torchvision_rgb(rgb):
 
 # ---- pooling -----------------------------------------------------------------------------------
 
+
 def grid(height, width, levels):
     """Tolias, Sicre, Jegou 2016, section 3: at level l, squares of side 2 min(W, H) / (l + 1); along
     the longer axis m - 1 more than along the shorter, m such that level 1 overlaps by about 40 %."""
     side_1 = min(height, width)
     best, more = None, None
     for extra in range(1, 7):
-        overlap = (side_1 ** 2 - side_1 * ((max(height, width) - side_1) / extra)) / side_1 ** 2
+        overlap = (side_1**2 - side_1 * ((max(height, width) - side_1) / extra)) / side_1**2
         if best is None or abs(overlap - 0.4) < best:
             best, more = abs(overlap - 0.4), extra
 
@@ -173,8 +187,10 @@ def grid(height, width, levels):
 def pixel_grid(image_height, image_width, height, width, stride, levels):
     """The grid on the image, then ROI pooling's projection (Girshick 2015): corners / stride, rounded,
     the far corner being the last pixel and belonging to the region."""
+
     def near(v):
         return math.floor(v + 0.5)
+
     out = []
     for x, y, w, h in grid(image_height, image_width, levels):
         left, right = near(x / stride), near((x + w - 1) / stride)
@@ -191,7 +207,7 @@ def unit(v):
 
 
 def rows_of(feature, regions):
-    return unit(np.stack([feature[:, y:y + h, x:x + w].max((1, 2)) for x, y, w, h in regions]))
+    return unit(np.stack([feature[:, y : y + h, x : x + w].max((1, 2)) for x, y, w, h in regions]))
 
 
 def golden(network, to_planes, stride, rgb, rng):
@@ -216,13 +232,17 @@ def golden(network, to_planes, stride, rgb, rng):
 
     def white(v):
         return unit((v - mean.astype(np.float64)) @ projection.astype(np.float64))
+
     out["rmac_L3_white"] = unit(white(rows).sum(0))
     out["mac_white"] = white(out["mac"])
 
     second = network.feature(to_planes(rgb[:SECOND_HEIGHT, :SECOND_WIDTH]))
     per_size = [unit(rows_of(f, grid(f.shape[1], f.shape[2], 2)).sum(0)) for f in (feature, second)]
     out["rmac_L2_two_sizes"] = unit(sum(per_size))
-    return {name: np.ascontiguousarray(v if v.dtype == np.int32 else v.astype(np.float32)) for name, v in out.items()}
+    return {
+        name: np.ascontiguousarray(v if v.dtype == np.int32 else v.astype(np.float32))
+        for name, v in out.items()
+    }
 
 
 def save_file(tensors, path, metadata=None):
@@ -231,7 +251,11 @@ def save_file(tensors, path, metadata=None):
     for name, value in sorted(tensors.items()):
         blob = value.astype(value.dtype.newbyteorder("<")).tobytes()
         dtype = {"f": "F32", "i": "I32"}[value.dtype.kind]
-        header[name] = {"dtype": dtype, "shape": list(value.shape), "data_offsets": [len(data), len(data) + len(blob)]}
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(value.shape),
+            "data_offsets": [len(data), len(data) + len(blob)],
+        }
         data += blob
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -243,14 +267,23 @@ def main():
     Image.fromarray(rgb).save(HERE / "picture.png", optimize=True)
     networks = {
         "bottleneck_v1": (
-            Network(1, "bottleneck", 8, [4, 8, 16], [2, 1, 2], "v1", 1e-3, True), caffe_bgr, 16,
-            {"ocelli.form": "v1", "ocelli.input": "caffe-bgr", "ocelli.bn_eps": "1e-3"}),
+            Network(1, "bottleneck", 8, [4, 8, 16], [2, 1, 2], "v1", 1e-3, True),
+            caffe_bgr,
+            16,
+            {"ocelli.form": "v1", "ocelli.input": "caffe-bgr", "ocelli.bn_eps": "1e-3"},
+        ),
         "bottleneck_v1_5": (
-            Network(2, "bottleneck", 8, [4, 8, 8, 16], [1, 2, 1, 1], "v1.5", 1e-5, True), torchvision_rgb, 32,
-            {"note": "form and input are for the reader to name"}),
+            Network(2, "bottleneck", 8, [4, 8, 8, 16], [1, 2, 1, 1], "v1.5", 1e-5, True),
+            torchvision_rgb,
+            32,
+            {"note": "form and input are for the reader to name"},
+        ),
         "basic_folded": (
-            Network(3, "basic", 8, [8, 16, 32], [2, 1, 1], None, None, False), torchvision_rgb, 16,
-            {"ocelli.input": "torchvision-rgb"}),
+            Network(3, "basic", 8, [8, 16, 32], [2, 1, 1], None, None, False),
+            torchvision_rgb,
+            16,
+            {"ocelli.input": "torchvision-rgb"},
+        ),
     }
     for name, (network, to_planes, stride, metadata) in networks.items():
         values = golden(network, to_planes, stride, rgb, np.random.default_rng(4))
@@ -258,8 +291,10 @@ def main():
         save_file(values, HERE / f"{name}.golden.safetensors")
         feature = values["feature"]
         alive = int((feature.max((1, 2)) > 0).sum())
-        print(f"{name}: {feature.shape}, {alive} channels fire, mean {feature.mean():.3g}, "
-              f"{len(values['regions_L3'])} regions")
+        print(
+            f"{name}: {feature.shape}, {alive} channels fire, mean {feature.mean():.3g}, "
+            f"{len(values['regions_L3'])} regions"
+        )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ the repository). Run in this folder:
 writes layouts/NAME.{pth,pt,caffemodel,safetensors} and layouts/expected.safetensors with the descriptor of
 each. (Legacy files name storages by address: they differ from run to run in these names alone.)
 """
+
 import sys
 import types
 from collections import OrderedDict
@@ -42,19 +43,27 @@ def torchvision_input():
 
 
 def caffe_input():
-    return torch.from_numpy((RGB[..., ::-1] - np.array([103.939, 116.779, 123.68])).transpose(2, 0, 1)).float()[None]
+    return torch.from_numpy(
+        (RGB[..., ::-1] - np.array([103.939, 116.779, 123.68])).transpose(2, 0, 1)
+    ).float()[None]
 
 
 # ---- networks, by torchvision's names ------------------------------------------------------------
 
+
 class Basic(nn.Module):
     def __init__(self, inputs, width, stride):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv1, self.bn1 = (
+            nn.Conv2d(inputs, width, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
         self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
         self.downsample = None
         if stride != 1 or inputs != width:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
         self.outputs = width
 
     def forward(self, x):
@@ -67,12 +76,20 @@ class Bottleneck(nn.Module):
         super().__init__()
         out = 4 * width
         strides = (stride, 1) if first == 0 else (1, stride)
-        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, strides[0], bias=False), nn.BatchNorm2d(width)
-        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, strides[1], 1, bias=False), nn.BatchNorm2d(width)
+        self.conv1, self.bn1 = (
+            nn.Conv2d(inputs, width, 1, strides[0], bias=False),
+            nn.BatchNorm2d(width),
+        )
+        self.conv2, self.bn2 = (
+            nn.Conv2d(width, width, 3, strides[1], 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
         self.conv3, self.bn3 = nn.Conv2d(width, out, 1, bias=False), nn.BatchNorm2d(out)
         self.downsample = None
         if stride != 1 or inputs != out:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
         self.outputs = out
 
     def forward(self, x):
@@ -86,14 +103,20 @@ class ResNet(nn.Module):
 
     def __init__(self, block, blocks, widths, classes=None, caffe=False):
         super().__init__()
-        self.conv1, self.bn1, self.relu = nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()
+        self.conv1, self.bn1, self.relu = (
+            nn.Conv2d(3, 8, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+        )
         self.maxpool = nn.MaxPool2d(3, 2, 0, ceil_mode=True) if caffe else nn.MaxPool2d(3, 2, 1)
         inputs = 8
         for stage, (count, width) in enumerate(zip(blocks, widths), 1):
             layers = []
             for i in range(count):
                 stride = 2 if stage > 1 and i == 0 else 1
-                layers.append(block(inputs, width, stride, first=0) if caffe else block(inputs, width, stride))
+                layers.append(
+                    block(inputs, width, stride, first=0) if caffe else block(inputs, width, stride)
+                )
                 inputs = layers[-1].outputs
             setattr(self, f"layer{stage}", nn.Sequential(*layers))
         if classes:
@@ -111,10 +134,20 @@ class ResNet(nn.Module):
 def squeezenet(ceil=True):
     """torchvision's SqueezeNet 1.1, a quarter as wide."""
     features = nn.Sequential(
-        nn.Conv2d(3, 16, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=ceil),
-        Fire(16, 4, 8, 8), Fire(16, 4, 8, 8), nn.MaxPool2d(3, 2, ceil_mode=ceil),
-        Fire(16, 8, 8, 8), Fire(16, 8, 8, 8), nn.MaxPool2d(3, 2, ceil_mode=ceil),
-        Fire(16, 8, 16, 16), Fire(32, 8, 16, 16), Fire(32, 8, 16, 16), Fire(32, 8, 16, 16))
+        nn.Conv2d(3, 16, 3, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, ceil_mode=ceil),
+        Fire(16, 4, 8, 8),
+        Fire(16, 4, 8, 8),
+        nn.MaxPool2d(3, 2, ceil_mode=ceil),
+        Fire(16, 8, 8, 8),
+        Fire(16, 8, 8, 8),
+        nn.MaxPool2d(3, 2, ceil_mode=ceil),
+        Fire(16, 8, 16, 16),
+        Fire(32, 8, 16, 16),
+        Fire(32, 8, 16, 16),
+        Fire(32, 8, 16, 16),
+    )
     net = nn.Module()
     net.features = features
     net.classifier = nn.Sequential(nn.Dropout(), nn.Conv2d(32, 5, 1), nn.ReLU())
@@ -148,14 +181,16 @@ def randomize(net, seed):
     return net.eval()
 
 
-# ---- descriptors -----------------------------------------------------------------------------------
+# ---- descriptors
+# -----------------------------------------------------------------------------------
+
 
 def unit(v):
     return v / v.norm(dim=-1, keepdim=True)
 
 
 def regions(feature, boxes):
-    return torch.stack([feature[:, y:y + h, x:x + w].amax((1, 2)) for x, y, w, h in boxes])
+    return torch.stack([feature[:, y : y + h, x : x + w].amax((1, 2)) for x, y, w, h in boxes])
 
 
 def rmac(feature, levels):
@@ -163,7 +198,9 @@ def rmac(feature, levels):
 
 
 def rmac_pixels(feature, levels, stride):
-    return unit(unit(regions(feature, pixel_grid(HEIGHT, WIDTH, *feature.shape[1:], stride, levels))).sum(0))
+    return unit(
+        unit(regions(feature, pixel_grid(HEIGHT, WIDTH, *feature.shape[1:], stride, levels))).sum(0)
+    )
 
 
 def gem(feature, p):
@@ -181,7 +218,9 @@ def save(name, value, legacy):
     torch.save(value, OUT / name, _use_new_zipfile_serialization=not legacy)
 
 
-# ---- torchvision -----------------------------------------------------------------------------------
+# ---- torchvision
+# -----------------------------------------------------------------------------------
+
 
 @torch.no_grad()
 def torchvision_files():
@@ -208,18 +247,29 @@ def keras_files():
     for name, value in net.features.state_dict().items():
         place, rest = name.split(".", 1)
         fire = {3: 2, 4: 3, 6: 4, 7: 5, 9: 6, 10: 7, 11: 8, 12: 9}.get(int(place))
-        name = f"conv1.{rest}" if fire is None else f"fire{fire}.{rest.replace('squeeze.', 'squeeze1x1.')}"
+        name = (
+            f"conv1.{rest}"
+            if fire is None
+            else f"fire{fire}.{rest.replace('squeeze.', 'squeeze1x1.')}"
+        )
         tensors[name] = value.numpy()
     save_file(tensors, OUT / "keras_squeezenet.safetensors", {"ocelli.input": "caffe-bgr"})
     expect("keras_squeezenet", rmac_pixels(net.features(caffe_input())[0], 2, 16))
 
 
-# ---- dirtorch --------------------------------------------------------------------------------------
+# ---- dirtorch
+# --------------------------------------------------------------------------------------
+
 
 def fitted_pca(dim, components, seed):
     rng = np.random.default_rng(seed)
-    data = rng.normal(size=(400, dim)) @ np.diag(np.linspace(1, 0.02, dim)) + rng.normal(size=dim) * 0.1
-    return sklearn.decomposition.PCA(n_components=components, whiten=True).fit(data.astype(np.float32))
+    data = (
+        rng.normal(size=(400, dim)) @ np.diag(np.linspace(1, 0.02, dim))
+        + rng.normal(size=dim) * 0.1
+    )
+    return sklearn.decomposition.PCA(n_components=components, whiten=True).fit(
+        data.astype(np.float32)
+    )
 
 
 def whiten_features(x, pca, power):
@@ -262,14 +312,28 @@ def dirtorch_files():
         if not fc:
             options["without_fc"] = True
             pca = as_before_0_22(pca)
-        save(f"{name}.pt", {
-            "epoch": 7, "model_options": options, "state_dict": state,
-            "preprocess": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "input_size": 224},
-            "pca": {"Landmarks_clean": pca, "Other": fitted_pca(len(descriptor), 4, 99)} if fc else {"only": pca},
-        }, legacy)
+        save(
+            f"{name}.pt",
+            {
+                "epoch": 7,
+                "model_options": options,
+                "state_dict": state,
+                "preprocess": {
+                    "mean": [0.485, 0.456, 0.406],
+                    "std": [0.229, 0.224, 0.225],
+                    "input_size": 224,
+                },
+                "pca": {"Landmarks_clean": pca, "Other": fitted_pca(len(descriptor), 4, 99)}
+                if fc
+                else {"only": pca},
+            },
+            legacy,
+        )
 
 
-# ---- cnnimageretrieval-pytorch ---------------------------------------------------------------------
+# ---- cnnimageretrieval-pytorch
+# ---------------------------------------------------------------------
+
 
 def l2n(v):
     return v / (v.norm(dim=-1, keepdim=True) + 1e-6)
@@ -301,20 +365,45 @@ def cirtorch_files():
             x = torch.from_numpy(p @ (descriptor.double().numpy()[:, None] - m))[:, 0]
             expect(name if scales == "ss" else f"{name}_ms", l2n(x))
         expect(f"{name}_plain", descriptor)
-        save(f"{name}.pth", {
-            "meta": {"architecture": arch, "local_whitening": False, "pooling": "gem", "regional": False,
-                     "whitening": arch != "vgg16", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-                     "outputdim": dim, "Lw": {"retrieval-SfM-120k": lw}},
-            "state_dict": net.state_dict(),
-        }, legacy)
+        save(
+            f"{name}.pth",
+            {
+                "meta": {
+                    "architecture": arch,
+                    "local_whitening": False,
+                    "pooling": "gem",
+                    "regional": False,
+                    "whitening": arch != "vgg16",
+                    "mean": [0.485, 0.456, 0.406],
+                    "std": [0.229, 0.224, 0.225],
+                    "outputdim": dim,
+                    "Lw": {"retrieval-SfM-120k": lw},
+                },
+                "state_dict": net.state_dict(),
+            },
+            legacy,
+        )
 
 
-# ---- Caffe -----------------------------------------------------------------------------------------
+# ---- Caffe
+# -----------------------------------------------------------------------------------------
+
 
 def caffe_messages():
     """The messages of caffe.proto that hold weights, with their published numbers."""
-    kinds = {"string": 9, "float": 2, "double": 1, "int32": 5, "int64": 3, "enum": 14, "message": 11, "bool": 8}
-    file = descriptor_pb2.FileDescriptorProto(name="caffe_weights.proto", package="caffe", syntax="proto2")
+    kinds = {
+        "string": 9,
+        "float": 2,
+        "double": 1,
+        "int32": 5,
+        "int64": 3,
+        "enum": 14,
+        "message": 11,
+        "bool": 8,
+    }
+    file = descriptor_pb2.FileDescriptorProto(
+        name="caffe_weights.proto", package="caffe", syntax="proto2"
+    )
     v1_types = file.enum_type.add(name="V1LayerType")
     for text, number in [("NONE", 0), ("CONVOLUTION", 4), ("INNER_PRODUCT", 14), ("RELU", 18)]:
         v1_types.value.add(name=text, number=number)
@@ -328,18 +417,45 @@ def caffe_messages():
                 f.type_name = f".caffe.{of}"
             elif repeated and base in ("float", "double", "int64"):
                 f.options.packed = True
+
     message("BlobShape", ("dim", 1, "int64", True))
-    message("BlobProto", ("num", 1, "int32", False), ("channels", 2, "int32", False), ("height", 3, "int32", False),
-            ("width", 4, "int32", False), ("data", 5, "float", True), ("diff", 6, "float", True),
-            ("shape", 7, "message:BlobShape", False), ("double_data", 8, "double", True))
-    message("BatchNormParameter", ("use_global_stats", 1, "bool", False), ("eps", 3, "float", False))
-    message("LayerParameter", ("name", 1, "string", False), ("type", 2, "string", False), ("bottom", 3, "string", True),
-            ("top", 4, "string", True), ("blobs", 7, "message:BlobProto", True),
-            ("batch_norm_param", 139, "message:BatchNormParameter", False))
-    message("V1LayerParameter", ("bottom", 2, "string", True), ("top", 3, "string", True), ("name", 4, "string", False),
-            ("type", 5, "enum:V1LayerType", False), ("blobs", 6, "message:BlobProto", True))
-    message("NetParameter", ("name", 1, "string", False), ("layers", 2, "message:V1LayerParameter", True),
-            ("layer", 100, "message:LayerParameter", True))
+    message(
+        "BlobProto",
+        ("num", 1, "int32", False),
+        ("channels", 2, "int32", False),
+        ("height", 3, "int32", False),
+        ("width", 4, "int32", False),
+        ("data", 5, "float", True),
+        ("diff", 6, "float", True),
+        ("shape", 7, "message:BlobShape", False),
+        ("double_data", 8, "double", True),
+    )
+    message(
+        "BatchNormParameter", ("use_global_stats", 1, "bool", False), ("eps", 3, "float", False)
+    )
+    message(
+        "LayerParameter",
+        ("name", 1, "string", False),
+        ("type", 2, "string", False),
+        ("bottom", 3, "string", True),
+        ("top", 4, "string", True),
+        ("blobs", 7, "message:BlobProto", True),
+        ("batch_norm_param", 139, "message:BatchNormParameter", False),
+    )
+    message(
+        "V1LayerParameter",
+        ("bottom", 2, "string", True),
+        ("top", 3, "string", True),
+        ("name", 4, "string", False),
+        ("type", 5, "enum:V1LayerType", False),
+        ("blobs", 6, "message:BlobProto", True),
+    )
+    message(
+        "NetParameter",
+        ("name", 1, "string", False),
+        ("layers", 2, "message:V1LayerParameter", True),
+        ("layer", 100, "message:LayerParameter", True),
+    )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
@@ -382,7 +498,10 @@ def caffe_files():
             # ResNet-101's way for the stage of three, ResNet-50's for the others.
             name = f"{stage + 1}" + ("a" if i == 0 else f"b{i}" if len(blocks) > 2 else "abc"[i])
             parts = [("branch1", *block.downsample)] if block.downsample is not None else []
-            parts += [(f"branch2{c}", getattr(block, f"conv{k}"), getattr(block, f"bn{k}")) for k, c in enumerate("abc", 1)]
+            parts += [
+                (f"branch2{c}", getattr(block, f"conv{k}"), getattr(block, f"bn{k}"))
+                for k, c in enumerate("abc", 1)
+            ]
             for branch, conv, bn in parts:
                 conv_bn(conv, bn, [f"{kind}{name}_{branch}" for kind in ("res", "bn", "scale")])
     dim, g = 32, torch.Generator().manual_seed(9)
@@ -421,11 +540,14 @@ def caffe_files():
     expect("caffe_vgg", rmac(net.features[:-1](caffe_input())[0], 2))
 
 
-# ---- what is to be refused -------------------------------------------------------------------------
+# ---- what is to be refused
+# -------------------------------------------------------------------------
+
 
 class Runs:
     def __reduce__(self):
         import os
+
         return os.system, ("touch pickle-was-run",)
 
 

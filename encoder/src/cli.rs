@@ -21,8 +21,8 @@ use crate::service;
 use crate::tools_cli::{self, CompareArgs, MeasureArgs};
 use crate::weights_cli::{self, WeightsCommand};
 
-/// Turns images into R-MAC descriptors: whole collections into part files, or one image at a time as a
-/// gRPC service.
+/// Turns images into R-MAC descriptors: whole collections into part files, or one image at a time
+/// as a gRPC service.
 #[derive(Parser)]
 #[command(name = "ocelli-encoder", version, max_term_width = 100)]
 struct Cli {
@@ -53,7 +53,8 @@ enum Command {
     },
     /// Print the default configuration, every key with its explanation.
     Config,
-    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard output.
+    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard
+    /// output.
     Token(TokenArgs),
 }
 
@@ -112,8 +113,8 @@ struct EncodeArgs {
     network: NetworkArgs,
     #[command(flatten)]
     run: RunArgs,
-    /// The part file to write; with --part-images a folder of parts. A part appears under its name when
-    /// it is complete.
+    /// The part file to write; with --part-images a folder of parts. A part appears under its name
+    /// when it is complete.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// What to write: one descriptor an image, its region vectors, or its code under --model.
@@ -127,14 +128,15 @@ struct EncodeArgs {
     /// How numbers are stored: f32 or f16.
     #[arg(long, value_name = "TYPE", default_value_t = Dtype::F32)]
     dtype: Dtype,
-    /// Where to list rejected images with reasons, a JSON object a line [default: OUT.rejected.jsonl]
+    /// Where to list rejected images with reasons, a JSON object a line [default:
+    /// OUT.rejected.jsonl]
     #[arg(long, value_name = "FILE")]
     rejected: Option<PathBuf>,
     /// How the summary is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// Follow symbolic links that lead out of PHOTOS_DIR, and relative paths that lead out of the folder of
-    /// --parquet; without it they are rejected with their reason.
+    /// Follow symbolic links that lead out of PHOTOS_DIR, and relative paths that lead out of the
+    /// folder of --parquet; without it they are rejected with their reason.
     #[arg(long, conflicts_with_all = ["list", "tar", "regions"])]
     follow_links: bool,
 }
@@ -174,14 +176,15 @@ struct InputArgs {
     regions: Option<PathBuf>,
 }
 
-/// The other inputs: clap drops what an argument requires where that conflicts with an input that is given.
+/// The other inputs: clap drops what an argument requires where that conflicts with an input that
+/// is given.
 const OTHERS: [&str; 4] = ["photos", "list", "tar", "regions"];
 
 /// Columns of --parquet.
 #[derive(Args)]
 struct ColumnArgs {
-    /// --parquet: column of the images: binary (a file's bytes), text (its path), or a struct of bytes and
-    /// path [default: image]
+    /// --parquet: column of the images: binary (a file's bytes), text (its path), or a struct of
+    /// bytes and path [default: image]
     #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
     image_column: Option<String>,
     /// --parquet: column of the keys [default: FILE#ROW for a row with an image's bytes, else the
@@ -236,7 +239,8 @@ struct ServeArgs {
     /// An HTTP endpoint for Prometheus (/metrics) and readiness (/readyz).
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<String>,
-    /// Serve an address that other machines reach although TLS, or tokens and client certificates, are missing.
+    /// Serve an address that other machines reach although TLS, or tokens and client certificates,
+    /// are missing.
     #[arg(long)]
     insecure: bool,
 }
@@ -414,8 +418,9 @@ fn run_serve(args: ServeArgs) -> Result<()> {
     leave(ended)
 }
 
-/// Ends the process with the exit code of `ended`, and runs no destructors: a thread may still compute what nobody waits
-/// for, or read the network, and would crash if libtorch's static objects went away below it.
+/// Ends the process with the exit code of `ended`, and runs no destructors: a thread may still
+/// compute what nobody waits for, or read the network, and would crash if libtorch's static objects
+/// went away below it.
 fn leave(ended: Result<()>) -> ! {
     let code = i32::from(ended.is_err());
     // Prints the error. The code that it returns is `code`.

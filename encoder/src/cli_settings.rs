@@ -17,7 +17,8 @@ pub(crate) struct NetworkArgs {
     /// The network's weights: safetensors with torchvision's tensor names.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// What the tensors do not say: v1.5 (torchvision), v1 (Keras), v1-caffe, floor-pool (SqueezeNet of Keras).
+    /// What the tensors do not say: v1.5 (torchvision), v1 (Keras), v1-caffe, floor-pool
+    /// (SqueezeNet of Keras).
     #[arg(long)]
     form: Option<Form>,
     /// How pixels are presented: caffe-bgr or torchvision-rgb.
@@ -29,7 +30,8 @@ pub(crate) struct NetworkArgs {
     /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
     #[arg(long, value_name = "JSON")]
     network_config: Option<PathBuf>,
-    /// Stage where the network ends, 1 to 4, for a VGG to 5 [default: the last that the weights hold]
+    /// Stage where the network ends, 1 to 4, for a VGG to 5 [default: the last that the weights
+    /// hold]
     #[arg(long, value_name = "N")]
     last_stage: Option<u32>,
     /// Leave projections that stand in the weights (a learned whitening) away.
@@ -59,12 +61,12 @@ pub(crate) struct NetworkArgs {
     /// Leave images as they are stored, whatever EXIF says.
     #[arg(long)]
     no_exif: bool,
-    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), or gem:P:0 (cirtorch's, without
-    /// dirtorch's floor of 1e-6).
+    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), or gem:P:0
+    /// (cirtorch's, without dirtorch's floor of 1e-6).
     #[arg(long)]
     combine: Option<Combine>,
-    /// Cut boxes out before the image is resized: their own longest side becomes the size. With =photo-scale they are
-    /// resized as the whole photo would be (cirtorch's queries).
+    /// Cut boxes out before the image is resized: their own longest side becomes the size. With
+    /// =photo-scale they are resized as the whole photo would be (cirtorch's queries).
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     crop_first: Option<CropFirst>,
     /// What the network computes with: f32, or bf16 (fast on CPUs with AVX-512 and on GPUs only).

@@ -35,7 +35,8 @@ pub struct VectorsCompared {
 /// Shares, 0 to 1, of what differs between the codes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct CodesCompared {
-    /// Rows that are in another list. All bytes of such a row count as they are: codes of residuals of another centroid.
+    /// Rows that are in another list. All bytes of such a row count as they are: codes of residuals
+    /// of another centroid.
     pub lists_differ: f64,
     /// Bytes of the codes.
     pub bytes_differ: f64,
@@ -46,8 +47,8 @@ pub struct CodesCompared {
 /// Compares two parts of the same images in the same order.
 ///
 /// # Errors
-/// `Invalid` unless kind, dimension or model, number of images and rows, and keys are equal; the index room's, for files that
-/// are no parts or damaged.
+/// `Invalid` unless kind, dimension or model, number of images and rows, and keys are equal; the
+/// index room's, for files that are no parts or damaged.
 pub fn compare(a: &Path, b: &Path) -> Result<Compared> {
     let (a, b) = (Part::open(a)?, Part::open(b)?);
     let differ = |what: &str, found: [String; 2]| {
@@ -124,7 +125,8 @@ impl Vectors {
         };
         for (a, b) in a.chunks_exact(dim.max(1)).zip(b.chunks_exact(dim.max(1))) {
             let norms = dot(a, a) * dot(b, b);
-            // Two rows of zeros, regions in which nothing fired, are equal; one is as far as can be.
+            // Two rows of zeros, regions in which nothing fired, are equal; one is as far as can
+            // be.
             let cosine = match norms > 0.0 {
                 true => dot(a, b) / norms.sqrt(),
                 false => f64::from(u8::from(a == b)),

@@ -31,10 +31,11 @@ const MAX_WORKERS: usize = 1024;
 /// Levels of R-MAC, and GeM's exponent, where neither the user nor the weights say.
 const DEFAULT_LEVELS: u32 = 3;
 const DEFAULT_GEM_P: f32 = 3.0;
-/// Workers beyond the number of cores where the network is on a CUDA device: that many wait for it while the others decode.
+/// Workers beyond the number of cores where the network is on a CUDA device: that many wait for it
+/// while the others decode.
 const WAITING_FOR_CUDA: usize = 2;
-/// Batch on a CUDA device where none is given: at 800 x 600 enough to fill a large card's units, and few enough that
-/// what all workers have decoded stays at some gigabytes.
+/// Batch on a CUDA device where none is given: at 800 x 600 enough to fill a large card's units,
+/// and few enough that what all workers have decoded stays at some gigabytes.
 const CUDA_BATCH: usize = 16;
 /// Largest number of images in a batch: more brings nothing on any device.
 const MAX_BATCH: usize = 1024;
@@ -165,7 +166,8 @@ impl Config {
         }
     }
 
-    /// Reads weights and whitening and puts the pipeline together, on a device that [`DeviceChoice::resolve`] found.
+    /// Reads weights and whitening and puts the pipeline together, on a device that
+    /// [`DeviceChoice::resolve`] found.
     ///
     /// # Errors
     /// No weights named, and everything that can be wrong with the two files.
@@ -198,8 +200,8 @@ impl Config {
         Ok(Pipeline::new(network, options, self.open_whitening()?)?)
     }
 
-    /// The pooling that is set; what is not set is taken from `own`, that of the weights, where it is of
-    /// the same kind, or is R-MAC of three levels on the feature map, and 3 for GeM.
+    /// The pooling that is set; what is not set is taken from `own`, that of the weights, where it
+    /// is of the same kind, or is R-MAC of three levels on the feature map, and 3 for GeM.
     fn pooling_of(&self, own: Option<Pooling>) -> Pooling {
         let name = self.pooling.unwrap_or(match own {
             None | Some(Pooling::Rmac { .. }) => PoolingName::Rmac,
@@ -314,7 +316,8 @@ mod tests {
         assert_eq!((config.sizes, config.form), (vec![550, 800], Some(Form::V1)));
     }
 
-    /// A checkpoint's learned exponent is used unless another is asked for, and never for another pooling.
+    /// A checkpoint's learned exponent is used unless another is asked for, and never for another
+    /// pooling.
     #[test]
     fn weights_bring_their_pooling() {
         let load = |vars: &[(&str, &str)]| {

@@ -96,8 +96,9 @@ pub enum Error {
     Index(#[from] ocelli_index::Error),
 }
 
-/// Whether a message of libtorch is about memory. There is no kind for this; its allocators say so in words: CUDA's, the CPU's
-/// in two wordings, and cuDNN and cuBLAS, which allocate for themselves.
+/// Whether a message of libtorch is about memory. There is no kind for this; its allocators say so
+/// in words: CUDA's, the CPU's in two wordings, and cuDNN and cuBLAS, which allocate for
+/// themselves.
 pub(crate) fn is_out_of_memory(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     ["out of memory", "can't allocate memory", "cannot allocate memory", "status_alloc_failed"]

@@ -79,14 +79,15 @@ impl FromStr for Published {
     }
 }
 
-/// Gets `file` from below `base` into `folder` and proves the digits in its name. What is there already
-/// and proves right is not fetched again; what is partly there (`file.partial`) is completed.
+/// Gets `file` from below `base` into `folder` and proves the digits in its name. What is there
+/// already and proves right is not fetched again; what is partly there (`file.partial`) is
+/// completed.
 ///
 /// `progress` hears of bytes present and bytes in all.
 ///
 /// # Errors
-/// `Fetch` for a network that cannot be reached, an answer that is no file, a file too large, and digits
-/// that differ, after which nothing is kept; `Index` where `folder` cannot be written.
+/// `Fetch` for a network that cannot be reached, an answer that is no file, a file too large, and
+/// digits that differ, after which nothing is kept; `Index` where `folder` cannot be written.
 pub fn fetch(
     base: &str,
     file: &str,
@@ -126,8 +127,8 @@ fn download(url: &str, partial: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
         .append(true)
         .open(partial)
         .map_err(Error::io(partial, "create"))?;
-    // Two that append to one file would make neither's. It is locked until it is closed; on a file system
-    // without locks the digits tell.
+    // Two that append to one file would make neither's. It is locked until it is closed; on a file
+    // system without locks the digits tell.
     let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
     if is_taken || !partial.exists() {
         return Err(fail(format!(

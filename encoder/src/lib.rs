@@ -1,8 +1,9 @@
 //! Images to descriptors: decode, resize, network, regional pooling, whitening.
 //!
-//! The only room that links libtorch; [`device`] says where it computes. [`convert`] and [`fetch`] bring weights in. Data flows in one direction: [`photos`] finds images,
-//! [`views`] decodes and resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`]
-//! make descriptors of it, [`job`] writes them as parts and [`service`] answers one image at a time.
+//! The only room that links libtorch; [`device`] says where it computes. [`convert`] and [`fetch`]
+//! bring weights in. Data flows in one direction: [`photos`] finds images, [`views`] decodes and
+//! resizes them, [`network`] makes a feature map, [`pooling`] and [`pipeline`] make descriptors of
+//! it, [`job`] writes them as parts and [`service`] answers one image at a time.
 
 #![deny(unsafe_code)]
 

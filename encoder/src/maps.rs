@@ -18,13 +18,15 @@ pub struct NetworkSeconds {
     pub pool: f64,
 }
 
-/// Rows of `views` as [`Network::pooled`] makes them, in their order; for a view that the network cannot take, the reason.
+/// Rows of `views` as [`Network::pooled`] makes them, in their order; for a view that the network
+/// cannot take, the reason.
 ///
-/// Views of equal size share a batch of at most `batch`; nothing is padded. Batches depend on the order
-/// of the views and on nothing else. One that memory does not suffice for is halved and tried again.
+/// Views of equal size share a batch of at most `batch`; nothing is padded. Batches depend on the
+/// order of the views and on nothing else. One that memory does not suffice for is halved and tried
+/// again.
 ///
-/// Before each batch `wanted` is asked, by the view's place, whether somebody still waits for a view; one that nobody waits
-/// for is `Cancelled`.
+/// Before each batch `wanted` is asked, by the view's place, whether somebody still waits for a
+/// view; one that nobody waits for is `Cancelled`.
 ///
 /// # Errors
 /// `Torch` when libtorch fails for other reasons, or for a single view.

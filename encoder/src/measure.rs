@@ -1,4 +1,5 @@
-//! How fast a network alone computes: images of one size that lie decoded in memory, with nothing read, decoded or written.
+//! How fast a network alone computes: images of one size that lie decoded in memory, with nothing
+//! read, decoded or written.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,8 @@ pub struct Measured {
     pub seconds: f64,
     /// Images a second.
     pub images_per_s: f64,
-    /// Operations of the convolutions for an image, a multiplication and an addition being two, in 10^9.
+    /// Operations of the convolutions for an image, a multiplication and an addition being two, in
+    /// 10^9.
     pub gflop_per_image: f64,
     /// The same a second, in 10^12.
     pub tflop_per_s: f64,

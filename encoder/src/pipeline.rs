@@ -1,10 +1,11 @@
 //! Views of an image to region vectors or to one descriptor.
 //!
-//! R-MAC as in Gordo, Almazán, Revaud, Larlus (IJCV 2017): the network runs once for each size of the
-//! image; each region's maximum is L2-normalised, whitened and L2-normalised again; the regions of a
-//! size are summed and L2-normalised; the sizes are summed and L2-normalised. MAC, SPoC and GeM are the
-//! same path with a single region. Projections that stand in the weights ([`crate::network::Head`]) come
-//! where the network was trained to have them: of rows right behind the pooling, of images at the end.
+//! R-MAC as in Gordo, Almazán, Revaud, Larlus (IJCV 2017): the network runs once for each size of
+//! the image; each region's maximum is L2-normalised, whitened and L2-normalised again; the regions
+//! of a size are summed and L2-normalised; the sizes are summed and L2-normalised. MAC, SPoC and
+//! GeM are the same path with a single region. Projections that stand in the weights
+//! ([`crate::network::Head`]) come where the network was trained to have them: of rows right behind
+//! the pooling, of images at the end.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ use crate::pooling::{self, Pooled, combine, sum_rows, unit};
 pub struct PipelineOptions {
     /// How a feature map becomes vectors.
     pub pooling: Pooling,
-    /// Longest sides, in pixels, that images are resized to; empty: never resized. Carried out where
-    /// views are made, recorded here.
+    /// Longest sides, in pixels, that images are resized to; empty: never resized. Carried out
+    /// where views are made, recorded here.
     pub sizes: Vec<u32>,
     /// Filter of that resizing.
     pub filter: ResizeFilter,
@@ -39,7 +40,8 @@ pub struct PipelineOptions {
     pub jpeg_scaled: bool,
     /// How the descriptors of several sizes become one.
     pub combine: Combine,
-    /// Whether, and how, boxes are cut out before resizing. Carried out where views are made, recorded here.
+    /// Whether, and how, boxes are cut out before resizing. Carried out where views are made,
+    /// recorded here.
     pub crop_first: CropFirst,
 }
 
@@ -68,8 +70,8 @@ impl Default for PipelineOptions {
     }
 }
 
-/// A network with its pooling and whitening, known by the descriptor spec of what it makes. Like its
-/// network it may be sent to a thread but not shared between two: [`Pipeline::try_clone`].
+/// A network with its pooling and whitening, known by the descriptor spec of what it makes. Like
+/// its network it may be sent to a thread but not shared between two: [`Pipeline::try_clone`].
 pub struct Pipeline {
     network: Network,
     options: PipelineOptions,
@@ -83,9 +85,9 @@ impl Pipeline {
     /// Puts the pieces together.
     ///
     /// # Errors
-    /// `Invalid` for pooling parameters or sizes out of range; `Index(Dim)` or `Index(SpecMismatch)` when
-    /// the whitening was learned on vectors of another dimension or spec (both hashes and the fields
-    /// that differ are in the message).
+    /// `Invalid` for pooling parameters or sizes out of range; `Index(Dim)` or
+    /// `Index(SpecMismatch)` when the whitening was learned on vectors of another dimension or spec
+    /// (both hashes and the fields that differ are in the message).
     pub fn new(
         network: Network,
         options: PipelineOptions,
@@ -165,10 +167,10 @@ impl Pipeline {
         })
     }
 
-    /// Region vectors (n, [`dim`](Pipeline::dim)) row-major of an image given at one or several sizes:
-    /// all regions of the first view, then of the second. Each is L2-normalised, whitened and
-    /// L2-normalised again where there is a whitening; a region without activation is all zeros where
-    /// there is none.
+    /// Region vectors (n, [`dim`](Pipeline::dim)) row-major of an image given at one or several
+    /// sizes: all regions of the first view, then of the second. Each is L2-normalised, whitened
+    /// and L2-normalised again where there is a whitening; a region without activation is all zeros
+    /// where there is none.
     ///
     /// # Errors
     /// `Invalid` without a view or for one without pixels, `NoActivation` when no unit fires in any
@@ -229,8 +231,9 @@ impl Pipeline {
         all.pop().unwrap_or_else(|| Err(Error::invalid("no answer for an image")))
     }
 
-    /// What is wanted of each of `images`, which are given at one or several sizes each, in their order.
-    /// Views of equal size pass the network together, at most `batch` of them. Seconds are added.
+    /// What is wanted of each of `images`, which are given at one or several sizes each, in their
+    /// order. Views of equal size pass the network together, at most `batch` of them. Seconds are
+    /// added.
     ///
     /// An image alone and in a batch may differ in the last bits, since libtorch splits its sums
     /// otherwise; equal `images` and `batch` give equal bits on one kind of machine.
@@ -247,8 +250,9 @@ impl Pipeline {
         self.encode_while(images, wanted, batch, seconds, &|_| true)
     }
 
-    /// [`encode`](Pipeline::encode) for as long as somebody waits: before each pass of the network `waiting` is asked, by
-    /// their places, for which images that is so. The others become `Cancelled`.
+    /// [`encode`](Pipeline::encode) for as long as somebody waits: before each pass of the network
+    /// `waiting` is asked, by their places, for which images that is so. The others become
+    /// `Cancelled`.
     ///
     /// # Errors
     /// As [`encode`](Pipeline::encode).
@@ -295,8 +299,8 @@ impl Pipeline {
 }
 
 /// Descriptor of length 1 from the region vectors `rows` (n, `dim`) of one image at one size, as
-/// [`Pipeline::descriptor`] makes it. With a whitening, `rows` are unwhitened and `dim` is its input's
-/// dimension; without one, `rows` are summed as they are, be they whitened or not.
+/// [`Pipeline::descriptor`] makes it. With a whitening, `rows` are unwhitened and `dim` is its
+/// input's dimension; without one, `rows` are summed as they are, be they whitened or not.
 ///
 /// Where an image was encoded at several sizes each size is pooled on its own: give the rows of one
 /// size at a time, then all results together as rows without a whitening.

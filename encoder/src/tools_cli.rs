@@ -32,7 +32,8 @@ pub(crate) struct MeasureArgs {
     /// How long to measure.
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// What the device can do at best, in 10^12 operations a second: the share of it is printed too.
+    /// What the device can do at best, in 10^12 operations a second: the share of it is printed
+    /// too.
     #[arg(long, value_name = "TFLOPS")]
     peak_tflops: Option<f64>,
     /// How the result is printed on standard output.

@@ -44,8 +44,8 @@ Published for ImageNet; see torchvision for their licences.";
 pub(crate) enum WeightsCommand {
     /// Write an untrained network with a fixed seed.
     ///
-    /// It finds near copies of a photo and little else: it shows that everything works where no trained
-    /// weights are at hand. Equal arguments give equal bytes.
+    /// It finds near copies of a photo and little else: it shows that everything works where no
+    /// trained weights are at hand. Equal arguments give equal bytes.
     Seeded {
         /// resnet18, resnet34 or resnet50.
         #[arg(long)]
@@ -78,8 +78,8 @@ pub(crate) enum WeightsCommand {
     /// Get a network that torchvision publishes, and convert it.
     #[command(after_help = FETCH_HELP)]
     Fetch {
-        /// resnet18, 34, 50, 101, 152, vgg11, 13, 16, 19, vgg16_bn or squeezenet1_1; resnet50-v2, 101 and 152
-        /// likewise, for torchvision's later training.
+        /// resnet18, 34, 50, 101, 152, vgg11, 13, 16, 19, vgg16_bn or squeezenet1_1; resnet50-v2,
+        /// 101 and 152 likewise, for torchvision's later training.
         #[arg(value_name = "NETWORK")]
         network: Published,
         /// The safetensors file to write.
@@ -106,7 +106,8 @@ pub(crate) struct ConvertArgs {
     /// Take no whitening of whole images.
     #[arg(long)]
     no_whitening: bool,
-    /// Power of the variance that a PCA divides by: 0.25 as dirtorch does, 0.5 whitens fully, 0 only rotates.
+    /// Power of the variance that a PCA divides by: 0.25 as dirtorch does, 0.5 whitens fully, 0
+    /// only rotates.
     #[arg(long, value_name = "X", default_value_t = 0.25, value_parser = power)]
     whitening_power: f64,
 }

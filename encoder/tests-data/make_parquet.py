@@ -24,7 +24,12 @@ table = pa.table({"image": pa.array(rows, kind), "label": pa.array([0, 1, 0, 1, 
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "images.parquet")
 pq.write_table(table, path, row_group_size=3, data_page_version="2.0", compression="snappy")
 
-rows = [{"bytes": png(row) if row < 2 else None, "path": f"{row}.png" if row < 4 else None} for row in range(5)]
-table = pa.table({"image": pa.array(rows, kind), "id": pa.array([2**31 + row for row in range(5)], pa.uint32())})
+rows = [
+    {"bytes": png(row) if row < 2 else None, "path": f"{row}.png" if row < 4 else None}
+    for row in range(5)
+]
+table = pa.table(
+    {"image": pa.array(rows, kind), "id": pa.array([2**31 + row for row in range(5)], pa.uint32())}
+)
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "paths.parquet")
 pq.write_table(table, path, compression="gzip", write_page_checksum=True)

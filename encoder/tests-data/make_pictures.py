@@ -141,9 +141,14 @@ def tiffs(archive):
     planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
     for codec, compression in codecs.items():
         c = {"compression": compression, "photometric": "rgb"}
-        for layout, options in {"strips": {"rowsperstrip": 16}, "tiles": {"tile": (16, 32)}}.items():
+        for layout, options in {
+            "strips": {"rowsperstrip": 16},
+            "tiles": {"tile": (16, 32)},
+        }.items():
             tif(f"rgb-{codec}-{layout}", rgb, rgb, **c, **options)
-            tif(f"rgb-{codec}-{layout}-planes", planes, rgb, planarconfig="separate", **c, **options)
+            tif(
+                f"rgb-{codec}-{layout}-planes", planes, rgb, planarconfig="separate", **c, **options
+            )
             tif(f"rgb-{codec}-{layout}-big", rgb, rgb, big=True, **c, **options)
         tif(f"rgb-{codec}-big-endian", rgb, rgb, order=">", **c)
         tif(f"rgb16-{codec}", rgb.astype(np.uint16) * 257, rgb, **c)
@@ -171,11 +176,22 @@ def tiffs(archive):
         deep = premultiplied.astype(np.uint16) * 257
         tif(f"rgba16-associated-{codec}", deep, over, extrasamples=["assocalpha"], **c)
         c = {"compression": codecs[codec], "photometric": "minisblack", "planarconfig": "contig"}
-        tif(f"grey-alpha-{codec}", np.dstack([grey, alpha]),
-            np.rint(three * share + 255 * (1 - share)), extrasamples=["unassalpha"], **c)
+        tif(
+            f"grey-alpha-{codec}",
+            np.dstack([grey, alpha]),
+            np.rint(three * share + 255 * (1 - share)),
+            extrasamples=["unassalpha"],
+            **c,
+        )
         five = np.dstack([rgb, alpha, alpha])
-        tif(f"rgb-five-samples-{codec}", five, rgb, photometric="rgb",
-            compression=codecs[codec], extrasamples=["unspecified", "unspecified"])
+        tif(
+            f"rgb-five-samples-{codec}",
+            five,
+            rgb,
+            photometric="rgb",
+            compression=codecs[codec],
+            extrasamples=["unspecified", "unspecified"],
+        )
     tif("rgb-float32", rgb.astype(np.float32) / 255, rgb, photometric="rgb")
     tif("grey-float32", grey.astype(np.float32) / 255, three, photometric="minisblack")
     tif("grey-int16", grey.astype(np.int16), three, photometric="minisblack")
@@ -185,10 +201,23 @@ def tiffs(archive):
     two = image.convert("1")
     for codec in (None, "tiff_lzw", "packbits", "tiff_adobe_deflate"):
         pil(f"palette-{codec}", palette, compression=codec)
-    for codec in (None, "tiff_ccitt", "group3", "group4", "packbits", "tiff_lzw", "tiff_adobe_deflate"):
+    for codec in (
+        None,
+        "tiff_ccitt",
+        "group3",
+        "group4",
+        "packbits",
+        "tiff_lzw",
+        "tiff_adobe_deflate",
+    ):
         pil(f"bilevel-{codec}", two, compression=codec)
-        pil(f"bilevel-fill-order-2-{codec}", two, np.asarray(two.convert("RGB")), lsb=True,
-            compression=codec)
+        pil(
+            f"bilevel-fill-order-2-{codec}",
+            two,
+            np.asarray(two.convert("RGB")),
+            lsb=True,
+            compression=codec,
+        )
     pil("bilevel-group3-2d", two, compression="group3", tiffinfo={292: 5})
     pil("rgb-jpeg", image, compression="jpeg", quality=90)
     pil("ycbcr-jpeg", image.convert("YCbCr"), compression="jpeg", quality=90)
@@ -197,10 +226,20 @@ def tiffs(archive):
     pil("cmyk-none", image.convert("CMYK"))
     pil("cmyk-lzw", image.convert("CMYK"), compression="tiff_lzw")
     for h, v in ((1, 1), (2, 1), (2, 2)):
-        for layout, options in {"strips": {"rowsperstrip": 16}, "tiles": {"tile": (16, 32)}}.items():
+        for layout, options in {
+            "strips": {"rowsperstrip": 16},
+            "tiles": {"tile": (16, 32)},
+        }.items():
             out = io.BytesIO()
-            tifffile.imwrite(out, rgb, photometric="ycbcr", compression="jpeg", subsampling=(h, v),
-                             compressionargs={"level": 90}, **options)
+            tifffile.imwrite(
+                out,
+                rgb,
+                photometric="ycbcr",
+                compression="jpeg",
+                subsampling=(h, v),
+                compressionargs={"level": 90},
+                **options,
+            )
             archive.add(f"ycbcr-jpeg-{h}x{v}-{layout}.tif", out.getvalue(), seen(out.getvalue()))
 
 

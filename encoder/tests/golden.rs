@@ -2,8 +2,8 @@
 //!
 //! `golden/` holds thin networks and a picture with what numpy makes of them; these run always. The
 //! shared data directory (environment variable `OCELLI_DATA`, default `../shared/data` beside the
-//! repository) holds trained networks; where it is absent those tests say that they were skipped, and
-//! fail if `OCELLI_REQUIRE_DATA=1`.
+//! repository) holds trained networks; where it is absent those tests say that they were skipped,
+//! and fail if `OCELLI_REQUIRE_DATA=1`.
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod common;
@@ -79,8 +79,8 @@ fn check(network: &Network, image: &RgbImage, golden: &Golden, white: (Vec<f32>,
     assert!(relative_error(&earlier, &descriptor) < near);
 }
 
-/// Three networks that differ in all that weights differ in; each names its form and input in another
-/// way: metadata, explicit options, and metadata without a form (basic blocks have none).
+/// Three networks that differ in all that weights differ in; each names its form and input in
+/// another way: metadata, explicit options, and metadata without a form (basic blocks have none).
 #[test]
 fn thin_networks_match_numpy() {
     let explicit = NetworkOptions {
@@ -272,8 +272,8 @@ fn trained_resnet18_loads_in_any_form() {
     assert!(maps[0] == maps[1] && maps[1] == maps[2]);
 }
 
-/// The names alone say that this is Keras's SqueezeNet; what it sees in a photo is more like the photo a
-/// little smaller than like another.
+/// The names alone say that this is Keras's SqueezeNet; what it sees in a photo is more like the
+/// photo a little smaller than like another.
 #[test]
 fn trained_squeezenet_knows_a_photo_again() {
     let Some(data) = shared_data("trained_squeezenet_knows_a_photo_again") else { return };

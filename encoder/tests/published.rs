@@ -1,4 +1,5 @@
-//! Sizes and crops of queries against transcriptions of what the published programs do (docs/evaluation.md).
+//! Sizes and crops of queries against transcriptions of what the published programs do
+//! (docs/evaluation.md).
 
 use image::imageops::crop_imm;
 use image::{Rgb, RgbImage};
@@ -36,8 +37,8 @@ fn round(x: f64) -> u32 {
     x.round_ties_even() as u32
 }
 
-/// The Caffe release of R-MAC: both sides times S over the longer one, rounded, whether that enlarges or not; the box times
-/// the same, rounded.
+/// The Caffe release of R-MAC: both sides times S over the longer one, rounded, whether that
+/// enlarges or not; the box times the same, rounded.
 #[test]
 fn the_caffe_release_resizes_then_cuts() {
     for Case { photo, bbox, longest_px } in cases() {
@@ -89,7 +90,8 @@ fn photo(size: (u32, u32)) -> RgbImage {
     })
 }
 
-/// dirtorch cuts the box out of the stored pixels, its edges rounded, and never resizes: whichever comes first.
+/// dirtorch cuts the box out of the stored pixels, its edges rounded, and never resizes: whichever
+/// comes first.
 #[test]
 fn dirtorch_cuts_what_is_stored() {
     for case in cases().iter().take(40) {
@@ -102,8 +104,9 @@ fn dirtorch_cuts_what_is_stored() {
     }
 }
 
-/// Pillow's `thumbnail` of a picture (w, h) into a square: never larger; the longer side is the square's, rounded down, the
-/// other one whichever of the two nearest whole numbers keeps the shape better.
+/// Pillow's `thumbnail` of a picture (w, h) into a square: never larger; the longer side is the
+/// square's, rounded down, the other one whichever of the two nearest whole numbers keeps the shape
+/// better.
 fn thumbnail(w: u32, h: u32, square: f64) -> (u32, u32) {
     let side = square.floor();
     let (wf, hf) = (f64::from(w), f64::from(h));
@@ -124,9 +127,10 @@ fn thumbnail(w: u32, h: u32, square: f64) -> (u32, u32) {
     }
 }
 
-/// cirtorch cuts the box out, its edges rounded, and resizes it by the whole photo's scale: `--crop-first=photo-scale`, of
-/// the same size but for a pixel of the shorter side, with the same pixels where the size is the same. Its database
-/// photos are `thumbnail`s of `--sizes`. The other two orders give other sizes, `--crop-first` by far.
+/// cirtorch cuts the box out, its edges rounded, and resizes it by the whole photo's scale:
+/// `--crop-first=photo-scale`, of the same size but for a pixel of the shorter side, with the same
+/// pixels where the size is the same. Its database photos are `thumbnail`s of `--sizes`. The other
+/// two orders give other sizes, `--crop-first` by far.
 #[test]
 fn cirtorch_cuts_then_resizes_by_the_photos_scale() {
     let (mut same, mut apart) = (0, 0);

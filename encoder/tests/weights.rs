@@ -188,8 +188,8 @@ fn what_is_given_nowhere_is_asked_for() {
     assert!(Network::open(&path, &options).err().unwrap().to_string().contains("1 to 4"));
 }
 
-/// Seeded weights: the same bytes each time, other bytes for another seed, activations of about 1 at
-/// any depth, and descriptors that tell two pictures apart.
+/// Seeded weights: the same bytes each time, other bytes for another seed, activations of about 1
+/// at any depth, and descriptors that tell two pictures apart.
 #[test]
 fn seeded_networks_are_reproducible_and_alive() {
     let folder = tempfile::tempdir().unwrap();

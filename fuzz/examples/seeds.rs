@@ -1,5 +1,6 @@
-//! Writes the seeds: small good inputs of every target, made by the project's own writers and from the
-//! golden files of the importers. `cargo +nightly run --release --example seeds` in this folder; equal bytes every time.
+//! Writes the seeds: small good inputs of every target, made by the project's own writers and from
+//! the golden files of the importers. `cargo +nightly run --release --example seeds` in this
+//! folder; equal bytes every time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -196,7 +197,8 @@ fn models(put: Put<'_>) -> Outcome {
     let path = folder().join("seed.model");
     for number in 0..MODELS {
         let parts = model(number).parts().clone();
-        // Few codewords and centroids, or a fuzzer has too much to mutate; a rotation for one of them.
+        // Few codewords and centroids, or a fuzzer has too much to mutate; a rotation for one of
+        // them.
         let dim = 4;
         let rotation = (number % 2 == 0).then(|| {
             let mut r = vec![0.0; dim * dim];

@@ -1,14 +1,14 @@
 //! Containers as a fuzzer can mutate them: the sections one after the other, without checksums.
 //!
-//! A chunk is the number of its section kind (one byte), its length (u16), and so many bytes; what is cut
-//! short is taken as far as it goes. The project's own writer makes a container of them.
+//! A chunk is the number of its section kind (one byte), its length (u16), and so many bytes; what
+//! is cut short is taken as far as it goes. The project's own writer makes a container of them.
 
 use std::path::Path;
 
 use ocelli_index::container::{FileKind, Reader, SectionKind, Writer};
 
-/// The chunks of a fuzzer's bytes. Kinds that version 1 does not know are passed over, and so is a kind
-/// that was there before: what a reader says to those is `container`'s business.
+/// The chunks of a fuzzer's bytes. Kinds that version 1 does not know are passed over, and so is a
+/// kind that was there before: what a reader says to those is `container`'s business.
 pub fn chunks(mut bytes: &[u8]) -> Vec<(SectionKind, Vec<u8>)> {
     let mut out: Vec<(SectionKind, Vec<u8>)> = Vec::new();
     while let Some((&[kind, low, high], rest)) = bytes.split_first_chunk() {

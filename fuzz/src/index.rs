@@ -91,8 +91,8 @@ impl Place {
     }
 }
 
-/// Searches, looks up and reads whatever the snapshot has. Errors are fine, panics are not; and two ways
-/// to the same thing must agree.
+/// Searches, looks up and reads whatever the snapshot has. Errors are fine, panics are not; and two
+/// ways to the same thing must agree.
 pub fn ask_everything(snapshot: &Snapshot) {
     let mut scratch = Scratch::default();
     let queries = [[0.25f32; DIM], std::array::from_fn(|i| if i % 2 == 0 { 0.7 } else { -0.9 })];

@@ -1,8 +1,8 @@
-//! What the fuzz targets share: containers whose checksums are right whatever their bytes, a small model,
-//! and an index directory to put things into.
+//! What the fuzz targets share: containers whose checksums are right whatever their bytes, a small
+//! model, and an index directory to put things into.
 //!
-//! Every file of Ocelli's is behind checksums, which a fuzzer would never guess. So no target mutates a
-//! checksum: it mutates what the checksum covers, and the checksum is computed from that.
+//! Every file of Ocelli's is behind checksums, which a fuzzer would never guess. So no target
+//! mutates a checksum: it mutates what the checksum covers, and the checksum is computed from that.
 
 mod chunks;
 mod index;

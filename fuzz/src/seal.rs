@@ -2,12 +2,12 @@
 
 use ocelli_index::container::{MAGIC, TILE_BYTES};
 
-/// Bytes of the section table's root, which stands at its end: data_bytes u64, checks_crc u32, relative
-/// pointer i32, number of sections u32, padding.
+/// Bytes of the section table's root, which stands at its end: data_bytes u64, checks_crc u32,
+/// relative pointer i32, number of sections u32, padding.
 const ROOT: usize = 24;
 
-/// Overwrites magic, footer CRC, CRC of the table of checksums and the tiles' checksums with those that
-/// belong to the other bytes. What they claim (lengths, offsets, kinds) stays as it is.
+/// Overwrites magic, footer CRC, CRC of the table of checksums and the tiles' checksums with those
+/// that belong to the other bytes. What they claim (lengths, offsets, kinds) stays as it is.
 pub fn seal(file: &mut [u8]) {
     let Some(trailer) = file.len().checked_sub(16) else { return };
     file[trailer + 8..].copy_from_slice(&MAGIC);

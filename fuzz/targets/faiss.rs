@@ -1,4 +1,5 @@
-//! FAISS's files. The importer's own source, compiled here, since the crate that it lives in links FAISS.
+//! FAISS's files. The importer's own source, compiled here, since the crate that it lives in links
+//! FAISS.
 
 #![no_main]
 #![allow(dead_code, reason = "the parser is used, not everything around it")]

@@ -1,7 +1,8 @@
-//! A generation's JSON and CURRENT. The two stand in the bytes one after the other, with a zero between.
+//! A generation's JSON and CURRENT. The two stand in the bytes one after the other, with a zero
+//! between.
 //!
-//! The JSON is that of the generation alone; its checksum is put beside it. CURRENT is taken as it is
-//! where there is one, and is right otherwise.
+//! The JSON is that of the generation alone; its checksum is put beside it. CURRENT is taken as it
+//! is where there is one, and is right otherwise.
 
 #![no_main]
 

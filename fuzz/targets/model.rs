@@ -1,4 +1,5 @@
-//! Sections of a model. Where only its hash is wrong, it is opened again with the right one, and used.
+//! Sections of a model. Where only its hash is wrong, it is opened again with the right one, and
+//! used.
 
 #![no_main]
 

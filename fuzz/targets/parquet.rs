@@ -21,7 +21,8 @@ use ocelli_fuzz::file;
 use ocelli_index::Checks;
 use parquet_file::{ParquetColumns, ParquetFile};
 
-/// The reader turns panics of the `parquet` crate into errors, so only panics of our own code count.
+/// The reader turns panics of the `parquet` crate into errors, so only panics of our own code
+/// count.
 fn excuse_the_parquet_crate() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

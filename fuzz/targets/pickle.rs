@@ -1,5 +1,5 @@
-//! PyTorch's legacy files from the pickle of the objects on: what stands before it is the same in all. The
-//! converter's own source, compiled here, since the crate that it lives in links libtorch.
+//! PyTorch's legacy files from the pickle of the objects on: what stands before it is the same in
+//! all. The converter's own source, compiled here, since the crate that it lives in links libtorch.
 
 #![no_main]
 #![allow(dead_code, reason = "the reader is used, not everything around it")]

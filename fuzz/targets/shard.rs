@@ -1,7 +1,7 @@
 //! Sections of a shard: opened, proven, searched, asked everything.
 //!
-//! The first byte chooses the model; the meta chunk begins behind the two hashes, which are put in front
-//! of it, since no mutation would find them.
+//! The first byte chooses the model; the meta chunk begins behind the two hashes, which are put in
+//! front of it, since no mutation would find them.
 
 #![no_main]
 

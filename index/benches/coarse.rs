@@ -1,14 +1,16 @@
 //! Answers timed coarse probes over standard input, one thread: our side of `./bench coarse`.
 //!
-//! Usage: `coarse CENTROIDS QUERIES MODEL METRIC [GROUPS]`. Makes a model of the centroids (a file of
-//! vectors), writes it to MODEL (its groups are built then), opens it, and answers requests, one line of
-//! JSON each. Where GROUPS is given there are so many groups, and else as many as Ocelli chooses.
+//! Usage: `coarse CENTROIDS QUERIES MODEL METRIC [GROUPS]`. Makes a model of the centroids (a file
+//! of vectors), writes it to MODEL (its groups are built then), opens it, and answers requests, one
+//! line of JSON each. Where GROUPS is given there are so many groups, and else as many as Ocelli
+//! chooses.
 //!
 //! - `single NPROBE EFFORT N`: N probes, one after the other, of a random sequence of the queries;
 //!   `{"us": …}` per query. EFFORT is the number of groups looked at, or `default`
 //! - `batch NPROBE`: all queries in one call; `{"us": …}` per query
 //! - `exact NPROBE N`: as `single`, of a model without groups, which looks at all centroids
-//! - `lists NPROBE EFFORT FILE`: writes the lists found as ivecs; EFFORT may also be `batch` or `exact`
+//! - `lists NPROBE EFFORT FILE`: writes the lists found as ivecs; EFFORT may also be `batch` or
+//!   `exact`
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 

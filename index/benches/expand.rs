@@ -1,6 +1,6 @@
-//! What a round of query expansion and what diffusion cost beside a plain query: a million random codes of 32 bytes, d =
-//! 256 behind a rotation, 1,024 lists, nprobe 64, 10 hits, AQE and αQE with 5 hits, diffusion of 200. One thread;
-//! `./bench rerank` runs it.
+//! What a round of query expansion and what diffusion cost beside a plain query: a million random
+//! codes of 32 bytes, d = 256 behind a rotation, 1,024 lists, nprobe 64, 10 hits, AQE and αQE with
+//! 5 hits, diffusion of 200. One thread; `./bench rerank` runs it.
 
 #![expect(clippy::print_stdout, reason = "it is a program")]
 

@@ -1,12 +1,14 @@
 //! Answers timed searches with and without finer codes over standard input, one thread: our side of
 //! `./bench frontier`.
 //!
-//! Usage: `frontier INDEX_DIR QUERIES`. Each line of input is a request, each line of output its JSON
-//! answer:
+//! Usage: `frontier INDEX_DIR QUERIES`. Each line of input is a request, each line of output its
+//! JSON answer:
 //!
 //! - `batch NPROBE K REFINE N`: the first N queries in one call; `{"us": …}` a query
-//! - `single NPROBE K REFINE N`: the first N queries one by one; `{"us": …, "refine_us": …}` a query
-//! - `ids NPROBE K REFINE FILE`: writes the found ids of all queries as ivecs (−1 where there are fewer)
+//! - `single NPROBE K REFINE N`: the first N queries one by one; `{"us": …, "refine_us": …}` a
+//!   query
+//! - `ids NPROBE K REFINE FILE`: writes the found ids of all queries as ivecs (−1 where there are
+//!   fewer)
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 

@@ -1,7 +1,8 @@
 //! What keys cost: `./bench keys`. Prints tables and ends with one JSON object.
 //!
-//! Usage: `keys FOLDER ROWS`. Makes indexes of random codes with keys of five kinds under FOLDER, once, and
-//! measures on them how many bytes a key takes, how long reading keys of random rows takes, and finding a key.
+//! Usage: `keys FOLDER ROWS`. Makes indexes of random codes with keys of five kinds under FOLDER,
+//! once, and measures on them how many bytes a key takes, how long reading keys of random rows
+//! takes, and finding a key.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -119,7 +120,8 @@ fn some_rows(snapshot: &Snapshot, k: usize) -> Vec<Row> {
     (0..k).map(|_| Row { shard: 0, ordinal: rng.random_range(0..rows) }).collect()
 }
 
-/// Nanoseconds a key for the keys of `k` random rows. Warm: all tiles are proven, and others' keys were read.
+/// Nanoseconds a key for the keys of `k` random rows. Warm: all tiles are proven, and others' keys
+/// were read.
 fn read(snapshot: &Snapshot, k: usize, warm: bool) -> Result<f64> {
     if warm {
         assert!(snapshot.warm().is_empty());

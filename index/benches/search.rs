@@ -4,7 +4,8 @@
 //! answer, so that a driver can let two systems take turns:
 //!
 //! - `batch NPROBE K`: all queries in one call; `{"qps": …}`
-//! - `single NPROBE K N`: the first N queries one by one; `{"qps": …, "stages_us": {…}, "scanned": …, "survived": …}`
+//! - `single NPROBE K N`: the first N queries one by one;
+//!   `{"qps": …, "stages_us": {…}, "scanned": …, "survived": …}`
 //! - `threads NPROBE K T`: all queries in one call each on T threads; `{"qps": …}` of all together
 //! - `ids NPROBE K FILE`: writes the found ids as ivecs (−1 where there are fewer than K)
 
@@ -82,7 +83,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "threads" => {
                 let threads = number(3)?.max(1);
                 pool.resize_with(pool.len().max(threads), Scratch::default);
-                // Each asks for everything, so that one thread and several do the same to the caches.
+                // Each asks for everything, so that one thread and several do the same to the
+                // caches.
                 let answers: Result<Vec<usize>, ocelli_index::Error> =
                     std::thread::scope(|scope| {
                         let searchers: Vec<_> = pool[..threads]

@@ -1,8 +1,8 @@
 //! What trusting a shard costs: `./bench trust`. Prints tables and ends with one JSON object.
 //!
-//! Usage: `trust FOLDER ROWS…`. Makes an index of random codes for each number of rows under FOLDER, once,
-//! and measures on it how long opening takes, how many bytes a vector takes, how much memory a few lists
-//! take, and how much of a search goes into checksums.
+//! Usage: `trust FOLDER ROWS…`. Makes an index of random codes for each number of rows under
+//! FOLDER, once, and measures on it how long opening takes, how many bytes a vector takes, how much
+//! memory a few lists take, and how much of a search goes into checksums.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -214,8 +214,8 @@ fn memory(index: &Path) -> Result<String> {
     Ok(format!("\"shard_mib\": {file:.1}, {}", object("resident_mib_by_lists", &series)))
 }
 
-/// What a search of these lists reads of the shard, by the calls that the engine makes: each list once, and the
-/// ordinals of the hits.
+/// What a search of these lists reads of the shard, by the calls that the engine makes: each list
+/// once, and the ordinals of the hits.
 fn with_proofs(shard: &Shard, lists: &[Probed]) -> Result<()> {
     for &(list, _) in lists {
         black_box(shard.list_rows(list)?);
@@ -226,7 +226,8 @@ fn with_proofs(shard: &Shard, lists: &[Probed]) -> Result<()> {
     Ok(shard.intact()?)
 }
 
-/// The same from plain slices, which nobody asks for proofs or faults: list table, codes, scalars, ordinals.
+/// The same from plain slices, which nobody asks for proofs or faults: list table, codes, scalars,
+/// ordinals.
 fn without_proofs(
     [table, codes, scalars, ordinals]: [&[u8]; 4],
     lists: &[Probed],
@@ -306,8 +307,9 @@ fn checksums(index: &Path) -> Result<String> {
                     Ok(())
                 })?,
             );
-            // A search asks for the memory of what it reads before it needs it, and this does not: by reading the
-            // same several times, what is compared is proofs and not misses of the cache.
+            // A search asks for the memory of what it reads before it needs it, and this does not:
+            // by reading the same several times, what is compared is proofs and not misses of the
+            // cache.
             let repeated = |read: &dyn Fn(&[Probed]) -> Result<()>| {
                 let again = |lists: &Vec<_>| (0..REPEATS).try_for_each(|_| read(lists));
                 Ok(us / REPEATS as f64 * seconds(|| lists.iter().try_for_each(again))?)

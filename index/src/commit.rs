@@ -1,4 +1,5 @@
-//! Making a new generation: its files are opened and held against each other before anybody is told of it.
+//! Making a new generation: its files are opened and held against each other before anybody is told
+//! of it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,14 +15,15 @@ use crate::model::Model;
 use crate::shard::Shard;
 
 impl IndexDir {
-    /// Writes a new generation and makes it current, if the current one is still `expected` (a number,
-    /// or `None` for an index without one). Its number is the largest that exists + 1, also after a
-    /// rollback.
+    /// Writes a new generation and makes it current, if the current one is still `expected` (a
+    /// number, or `None` for an index without one). Its number is the largest that exists + 1, also
+    /// after a rollback.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if another generation became current meanwhile; [`Error::Invalid`] if the model
-    /// is not there, or an id stands in two rows that are not deleted; [`Error::Misplaced`] if a shard is not the
-    /// one that `new` names; what opening model and shards gives. The earlier generation then still stands.
+    /// [`Error::Conflict`] if another generation became current meanwhile; [`Error::Invalid`] if
+    /// the model is not there, or an id stands in two rows that are not deleted;
+    /// [`Error::Misplaced`] if a shard is not the one that `new` names; what opening model and
+    /// shards gives. The earlier generation then still stands.
     pub fn commit(&self, expected: Option<u64>, new: NewGeneration) -> Result<Generation> {
         self.commit_augmented(expected, new, None)
     }
@@ -118,8 +120,9 @@ pub(crate) fn read_tombstones(path: &Path, hash: &Hash, rows: u32) -> Result<Roa
 /// A shard and those of its rows that are deleted.
 pub(crate) type WithDeleted<'a> = (&'a Shard, Option<&'a RoaringBitmap>);
 
-/// Refuses an id that stands in two rows that are not deleted. Each shard's own ids are all different. Shards whose
-/// ids lie in ranges that do not touch cost nothing; the others are read through in the order of their ids.
+/// Refuses an id that stands in two rows that are not deleted. Each shard's own ids are all
+/// different. Shards whose ids lie in ranges that do not touch cost nothing; the others are read
+/// through in the order of their ids.
 ///
 /// # Errors
 /// [`Error::Invalid`] naming both rows; [`Error::Corrupt`].

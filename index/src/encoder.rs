@@ -1,5 +1,5 @@
-//! Many vectors under one model: what [`Model::transform`], [`Model::assign`] and [`Model::encode`] say one by
-//! one, faster.
+//! Many vectors under one model: what [`Model::transform`], [`Model::assign`] and [`Model::encode`]
+//! say one by one, faster.
 
 use ocelli_vector::Simd;
 use ocelli_vector::encode::encode;
@@ -47,10 +47,12 @@ impl<'a> Encoder<'a> {
         Self { model, nearest: NearestRows::new(&p.coarse, p.d), simd }
     }
 
-    /// Encodes the vectors `x` (n, dim) into `out`, replacing what it held: the same as by the model itself.
+    /// Encodes the vectors `x` (n, dim) into `out`, replacing what it held: the same as by the
+    /// model itself.
     ///
     /// # Errors
-    /// Those of [`Model::transform`], for the first row that it refuses; those of [`Model::intact`].
+    /// Those of [`Model::transform`], for the first row that it refuses; those of
+    /// [`Model::intact`].
     pub fn encode(&self, x: &[f32], scratch: &mut EncoderScratch, out: &mut Encoded) -> Result<()> {
         let p = self.model.parts();
         let n = x.len() / p.dim;

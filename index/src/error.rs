@@ -147,8 +147,8 @@ pub enum ErrorCode {
     InvalidArgument,
     /// What was asked for does not exist.
     NotFound,
-    /// Right in itself, but not with what is there: another spec, model or version, or a file that the operating
-    /// system does not give.
+    /// Right in itself, but not with what is there: another spec, model or version, or a file that
+    /// the operating system does not give.
     FailedPrecondition,
     /// Bytes on disk are damaged.
     DataLoss,
@@ -165,8 +165,9 @@ pub enum ErrorCode {
 pub enum FileTrouble {
     /// There is no such file: put it back.
     Missing,
-    /// The operating system does not give it, or does not let it be written: permissions, a read-only file system,
-    /// no descriptors left, a failing disk. What was mapped before is as good as it was.
+    /// The operating system does not give it, or does not let it be written: permissions, a
+    /// read-only file system, no descriptors left, a failing disk. What was mapped before is as
+    /// good as it was.
     Refused,
     /// Its bytes are not those that were written, or it is another file: put the right one there.
     Damaged,

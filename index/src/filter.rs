@@ -18,8 +18,8 @@ pub enum Name {
     Key(String),
 }
 
-/// Which images a query may find: those of `allow` where that is given, but none of `deny`. Names that
-/// no row has are passed over.
+/// Which images a query may find: those of `allow` where that is given, but none of `deny`. Names
+/// that no row has are passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only these; none at all if it is empty.
@@ -35,8 +35,8 @@ pub(crate) struct ShardFilter {
     pub deny: RoaringBitmap,
 }
 
-/// A [`Filter`] whose names were looked up in one snapshot ([`crate::Snapshot::resolve`]): it can be used for
-/// any number of searches of that snapshot.
+/// A [`Filter`] whose names were looked up in one snapshot ([`crate::Snapshot::resolve`]): it can
+/// be used for any number of searches of that snapshot.
 #[derive(Clone, Debug)]
 pub struct RowFilter {
     pub(crate) shards: Vec<ShardFilter>,
@@ -48,8 +48,8 @@ pub struct RowFilter {
 }
 
 impl RowFilter {
-    /// Allowed sets up to this size are scored row by row, whatever list they are in: that takes about as
-    /// long as to scan a few lists.
+    /// Allowed sets up to this size are scored row by row, whatever list they are in: that takes
+    /// about as long as to scan a few lists.
     pub const DIRECT: u64 = 4096;
 
     /// Whether each allowed row is scored, whatever `nprobe` is.

@@ -22,8 +22,8 @@ impl Floats {
     /// A section of `expected` numbers of a model, proven here.
     ///
     /// # Errors
-    /// Those of [`Reader::read_numbers`]; [`Error::Corrupt`] if a number is not finite, or larger than a
-    /// model's are.
+    /// Those of [`Reader::read_numbers`]; [`Error::Corrupt`] if a number is not finite, or larger
+    /// than a model's are.
     pub(crate) fn mapped(file: &Arc<Reader>, kind: SectionKind, expected: usize) -> Result<Self> {
         let section = *file.require(kind)?;
         // A tile at a time, so that what was just proven is still in the cache.
@@ -46,7 +46,8 @@ impl Floats {
         Ok(Self(Source::Mapped(Arc::clone(file), section)))
     }
 
-    /// The file that they are mapped from. What comes of them counts while it is [`Reader::intact`].
+    /// The file that they are mapped from. What comes of them counts while it is
+    /// [`Reader::intact`].
     pub(crate) fn file(&self) -> Option<&Arc<Reader>> {
         match &self.0 {
             Source::Owned(_) => None,
@@ -55,8 +56,8 @@ impl Floats {
     }
 }
 
-/// Whether all numbers are finite and of a magnitude up to `largest`. Looks at all of them, so that it
-/// takes a register at a time.
+/// Whether all numbers are finite and of a magnitude up to `largest`. Looks at all of them, so that
+/// it takes a register at a time.
 pub(crate) fn are_within(numbers: &[f32], largest: f32) -> bool {
     // Bits without the sign are ordered as magnitudes are; infinity and NaN stand above all.
     let largest = largest.to_bits();
@@ -70,7 +71,8 @@ impl Deref for Floats {
     fn deref(&self) -> &[f32] {
         match &self.0 {
             Source::Owned(numbers) => numbers,
-            // Sections are aligned, and its length was held against whole numbers when it was proven.
+            // Sections are aligned, and its length was held against whole numbers when it was
+            // proven.
             Source::Mapped(file, section) => bytemuck::cast_slice(file.read_proven(section)),
         }
     }

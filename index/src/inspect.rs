@@ -94,7 +94,8 @@ pub enum Inspection {
     Shard {
         /// Its own scalar facts.
         meta: ShardMeta,
-        /// Bytes a row of codes, scalars, ordinals and list table, padding included: what a scan needs.
+        /// Bytes a row of codes, scalars, ordinals and list table, padding included: what a scan
+        /// needs.
         search_bytes_per_row: f64,
         /// Bytes a row of ids and the id and list maps.
         map_bytes_per_row: f64,
@@ -191,8 +192,9 @@ const KEYS: &[SectionKind] = &[SectionKind::Keys, SectionKind::KeyMap];
 const FINE: &[SectionKind] = &[SectionKind::RefineCodes, SectionKind::StoredVectors];
 
 /// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
-/// proven, of an index directory those of all files of its current generation, and that they agree; a shard outside an
-/// index directory is then only proven byte by byte, since what it means is its model's business.
+/// proven, of an index directory those of all files of its current generation, and that they agree;
+/// a shard outside an index directory is then only proven byte by byte, since what it means is its
+/// model's business.
 ///
 /// # Errors
 /// Those of opening the file; [`Error::NotFound`] for a folder without a current generation.

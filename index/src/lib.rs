@@ -1,8 +1,8 @@
 //! Models, parts, shards, generations, and search over them.
 //!
 //! Data flow through this room: a [`part`] brings descriptors, a [`model`] turns them into codes, a
-//! [`shard`] keeps the codes, a [`manifest`] names the shards that are one index, a [`snapshot`] of it
-//! answers queries.
+//! [`shard`] keeps the codes, a [`manifest`] names the shards that are one index, a [`snapshot`] of
+//! it answers queries.
 #![doc = include_str!("../../docs/shard-format.md")]
 
 pub mod coarse;

@@ -62,8 +62,8 @@ pub struct Generation {
     pub deletes: Option<Hash>,
     /// Smallest id that was never given out.
     pub next_id: u64,
-    /// How its descriptors were augmented before they were coded; `None`, and then not in the file, if they
-    /// were not.
+    /// How its descriptors were augmented before they were coded; `None`, and then not in the file,
+    /// if they were not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dba: Option<Dba>,
 }
@@ -177,9 +177,9 @@ impl IndexDir {
         self.root().join("models").join(format!("{model}-{refinement}.model"))
     }
 
-    /// Writes the file of a model, and where it has a refinement, a second one that holds it too. So no
-    /// file is ever replaced by another content: earlier generations keep the refinement that they had.
-    /// Returns the file that holds everything.
+    /// Writes the file of a model, and where it has a refinement, a second one that holds it too.
+    /// So no file is ever replaced by another content: earlier generations keep the refinement that
+    /// they had. Returns the file that holds everything.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -309,7 +309,8 @@ impl IndexDir {
         Ok(sealed.generation)
     }
 
-    /// Writes a new generation, whose files were looked at ([`crate::commit`]), and makes it current.
+    /// Writes a new generation, whose files were looked at ([`crate::commit`]), and makes it
+    /// current.
     pub(crate) fn publish(
         &self,
         expected: Option<u64>,
@@ -346,8 +347,8 @@ impl IndexDir {
     /// Makes a generation that exists the current one, if the current one is still `expected`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for no such generation; [`Error::Conflict`] if another one is or became current;
-    /// [`Error::Corrupt`]; [`Error::Io`]. The earlier generation then still stands.
+    /// [`Error::NotFound`] for no such generation; [`Error::Conflict`] if another one is or became
+    /// current; [`Error::Corrupt`]; [`Error::Io`]. The earlier generation then still stands.
     pub fn activate(&self, expected: u64, number: u64) -> Result<Generation> {
         let generation = self.generation(number)?;
         let current = self.expect_current(Some(expected))?;

@@ -1,13 +1,14 @@
-//! An order of vectors in which neighbours are near each other: what is done for one is then half done for
-//! the next.
+//! An order of vectors in which neighbours are near each other: what is done for one is then half
+//! done for the next.
 
 use ocelli_vector::{dot, l2_sq};
 
 /// Groups are not split below this size.
 const SMALLEST: usize = 4;
 
-/// The place of each of `rows` (n, d) in an order that keeps near rows together: groups are split in halves
-/// along the line through two rows that are far apart, again and again. The same for equal input.
+/// The place of each of `rows` (n, d) in an order that keeps near rows together: groups are split
+/// in halves along the line through two rows that are far apart, again and again. The same for
+/// equal input.
 pub(crate) fn ranks(rows: &[f32], d: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..(rows.len() / d) as u32).collect();
     split(rows, d, &mut order);

@@ -1,7 +1,7 @@
 //! Arrays of unsigned numbers, each in the same number of bits.
 //!
-//! Layout: element `i` stands in bits `i · width .. (i + 1) · width`, counted from the lowest bit of
-//! the first byte. Eight zero bytes follow, so that a reader may always load a whole `u64`.
+//! Layout: element `i` stands in bits `i · width .. (i + 1) · width`, counted from the lowest bit
+//! of the first byte. Eight zero bytes follow, so that a reader may always load a whole `u64`.
 
 /// Bits of an element: 0 (every element is 0) to 56.
 pub const MAX_WIDTH: u32 = 56;

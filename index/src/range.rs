@@ -1,9 +1,9 @@
 //! The range of vectors: which norms keep every later number finite.
 //!
-//! Distances and inner products are sums of squares and products in f32, which ends at 3.4·10³⁸; below
-//! 10⁻³⁸ it loses digits, and below 10⁻⁴⁵ nothing is left. So vectors are judged once, where they come
-//! in (import, parts, queries), and all that follows needs no check of its own. Everything that does so
-//! calls [`out_of_range`].
+//! Distances and inner products are sums of squares and products in f32, which ends at 3.4·10³⁸;
+//! below 10⁻³⁸ it loses digits, and below 10⁻⁴⁵ nothing is left. So vectors are judged once, where
+//! they come in (import, parts, queries), and all that follows needs no check of its own.
+//! Everything that does so calls [`out_of_range`].
 //!
 //! # Why 10¹⁵
 //!
@@ -11,23 +11,24 @@
 //!
 //! - A mean of rows has ‖mean‖ ≤ N, so ‖x − mean‖ ≤ 2N; a rotation keeps that: ‖z‖ ≤ 2N.
 //! - A centroid is a mean of such z: ‖c‖ ≤ 2N. So a residual has ‖z − c‖ ≤ 4N.
-//! - A codeword is a mean of parts of residuals: no number in it is above 4N. What is left over behind
-//!   a code is ‖z − c − r̂‖, a part of which is at most 8N, and so are the numbers of a second codebook.
-//! - Every number of a model is therefore at most 8N, and [`MAX_MODEL_NUMBER`] is twice that, for the
-//!   rounding on the way. Models from elsewhere are held against it too. Three such vectors of d numbers
-//!   (c, r̂ and a finer r̂) have norms of at most 16N √d each.
-//! - A score is at most the square of ‖q‖ + ‖c‖ + ‖r̂‖ + ‖r̂'‖ ≤ (2 + 48 √d) N, and no partial sum of an
-//!   inner product is above the product of two of these. With N² = 10³⁰ and d = 65,536 that is
-//!   1.5·10³⁸: finite. For d = 2,048 there is a factor of 70 to spare.
+//! - A codeword is a mean of parts of residuals: no number in it is above 4N. What is left over
+//!   behind a code is ‖z − c − r̂‖, a part of which is at most 8N, and so are the numbers of a
+//!   second codebook.
+//! - Every number of a model is therefore at most 8N, and [`MAX_MODEL_NUMBER`] is twice that, for
+//!   the rounding on the way. Models from elsewhere are held against it too. Three such vectors of
+//!   d numbers (c, r̂ and a finer r̂) have norms of at most 16N √d each.
+//! - A score is at most the square of ‖q‖ + ‖c‖ + ‖r̂‖ + ‖r̂'‖ ≤ (2 + 48 √d) N, and no partial sum
+//!   of an inner product is above the product of two of these. With N² = 10³⁰ and d = 65,536 that
+//!   is 1.5·10³⁸: finite. For d = 2,048 there is a factor of 70 to spare.
 //!
 //! A sum of squares over many rows (a mean squared error, a covariance) is one of f64.
 //!
 //! # Why 10⁻¹⁵
 //!
-//! With ‖x‖ ≥ [`MIN_NORM`] the squared norm is 10⁻³⁰ or more. Rows of this size can be told apart down to
-//! the rounding of their own numbers, 6·10⁻⁸ ‖x‖, whose square is 3.6·10⁻⁴⁵: what f32 can just hold. With
-//! smaller norms all distances run towards 0, and rows would be found in an order that means nothing. A
-//! vector of zeros is in range: it has no direction, but a distance.
+//! With ‖x‖ ≥ [`MIN_NORM`] the squared norm is 10⁻³⁰ or more. Rows of this size can be told apart
+//! down to the rounding of their own numbers, 6·10⁻⁸ ‖x‖, whose square is 3.6·10⁻⁴⁵: what f32 can
+//! just hold. With smaller norms all distances run towards 0, and rows would be found in an order
+//! that means nothing. A vector of zeros is in range: it has no direction, but a distance.
 
 use ocelli_vector::norm_sq;
 
@@ -40,8 +41,9 @@ pub const MIN_NORM: f32 = 1e-15;
 /// No number of a model's mean, centroids and codebooks has a larger magnitude: see the module.
 pub(crate) const MAX_MODEL_NUMBER: f32 = 16.0 * MAX_NORM;
 
-/// Why a vector (dim,) cannot be used, in words that say what was found and what fits: a number that is not
-/// finite, or a norm outside [`MIN_NORM`] to [`MAX_NORM`] that is not 0. None if it can.
+/// Why a vector (dim,) cannot be used, in words that say what was found and what fits: a number
+/// that is not finite, or a norm outside [`MIN_NORM`] to [`MAX_NORM`] that is not 0. None if it
+/// can.
 #[must_use]
 pub fn out_of_range(x: &[f32]) -> Option<String> {
     let fits = |norm_sq: f64| {

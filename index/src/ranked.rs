@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 use ocelli_vector::Simd;
 use ocelli_vector::sort::sort;
 
-/// What is ranked: its cost (smaller is better) and its number, as one integer that sorts by cost, as
-/// [`f32::total_cmp`] does, then by number.
+/// What is ranked: its cost (smaller is better) and its number, as one integer that sorts by cost,
+/// as [`f32::total_cmp`] does, then by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(transparent)]
 pub(crate) struct Ranked(u64);

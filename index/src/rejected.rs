@@ -44,7 +44,8 @@ impl RejectedWriter {
     /// Starts the list that will stand at `target`.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::create`]; [`Error::Invalid`] where something else than a list stands there.
+    /// Those of [`AtomicFile::create`]; [`Error::Invalid`] where something else than a list stands
+    /// there.
     pub fn create(target: &Path) -> Result<Self> {
         let begin = open_regular(target).map(|file| {
             let mut byte = [0];
@@ -79,8 +80,8 @@ impl RejectedWriter {
         self.count
     }
 
-    /// Gives the file its name. It is written also when it is empty, so that the list of an earlier job
-    /// does not stay beside what this one made.
+    /// Gives the file its name. It is written also when it is empty, so that the list of an earlier
+    /// job does not stay beside what this one made.
     ///
     /// # Errors
     /// Those of [`AtomicFile::publish`].

@@ -139,7 +139,8 @@ impl Merge {
         }
     }
 
-    /// The cost (smaller is better) that a further hit must not exceed; infinite while there is room.
+    /// The cost (smaller is better) that a further hit must not exceed; infinite while there is
+    /// room.
     pub fn ceiling(&self) -> f32 {
         if self.hits.len() < self.k {
             return f32::INFINITY;
@@ -161,8 +162,8 @@ impl Merge {
     }
 }
 
-/// Scores every living row of `lists` (with the centroid's part of the score) in one shard, for the query `z`
-/// (d,).
+/// Scores every living row of `lists` (with the centroid's part of the score) in one shard, for the
+/// query `z` (d,).
 ///
 /// # Errors
 /// [`crate::Error::Corrupt`]; `best` may then hold some of the shard's hits.
@@ -342,8 +343,8 @@ mod tests {
         assert!(snapshot.find_key("k51").unwrap().is_some());
     }
 
-    /// Damage to codes is found when they are first scanned, not at open: an error, or with leave an
-    /// answer from the other shard that names this one; never a wrong answer.
+    /// Damage to codes is found when they are first scanned, not at open: an error, or with leave
+    /// an answer from the other shard that names this one; never a wrong answer.
     #[test]
     fn a_damaged_shard_fails_alone() {
         let tmp = tempfile::tempdir().unwrap();

@@ -5,9 +5,10 @@
 //!
 //! # Canonical text
 //!
-//! The hash is over a text of `name=value` lines in a fixed order, the first line naming the version
-//! of the encoding. A field at its version-1 default is left out, so that a field added later, left
-//! at its default, changes no earlier hash. The defaults are those of [`NetworkSpec::new`].
+//! The hash is over a text of `name=value` lines in a fixed order, the first line naming the
+//! version of the encoding. A field at its version-1 default is left out, so that a field added
+//! later, left at its default, changes no earlier hash. The defaults are those of
+//! [`NetworkSpec::new`].
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -45,8 +46,8 @@ pub struct NetworkSpec {
     pub arch: String,
     /// How it is built where its tensors do not say so.
     pub form: Form,
-    /// Last stage that runs: 1 to 4 for a ResNet (3 is the paper's conv4, stride 16) and for SqueezeNet,
-    /// 1 to 5 for a VGG.
+    /// Last stage that runs: 1 to 4 for a ResNet (3 is the paper's conv4, stride 16) and for
+    /// SqueezeNet, 1 to 5 for a VGG.
     pub last_stage: u32,
     /// How pixels become the network's input.
     pub input: InputConvention,
@@ -189,12 +190,14 @@ named! {
     /// What a backbone's tensors do not say about its layers. Most have one form only, that of
     /// torchvision.
     Form, "backbone form" {
-        /// Residual networks: a stage strides in its first 1×1 convolution (He et al. 2016, and Keras).
+        /// Residual networks: a stage strides in its first 1×1 convolution (He et al. 2016, and
+        /// Keras).
         V1 = "v1",
-        /// As `V1`, and the pool after the first convolution is unpadded and rounds up: the authors' own
-        /// release, and everything fine-tuned from it in Caffe.
+        /// As `V1`, and the pool after the first convolution is unpadded and rounds up: the
+        /// authors' own release, and everything fine-tuned from it in Caffe.
         V1Caffe = "v1-caffe",
-        /// As torchvision has it: bottlenecks stride in the 3×3 convolution, SqueezeNet's pools round up.
+        /// As torchvision has it: bottlenecks stride in the 3×3 convolution, SqueezeNet's pools
+        /// round up.
         V1_5 = "v1.5",
         /// SqueezeNet: pools round down (Keras).
         FloorPool = "floor-pool",
@@ -212,8 +215,8 @@ named! {
 }
 
 named! {
-    /// What the weights' own fully connected layer does to each pooled row, which is L2-normalised after it
-    /// in any case.
+    /// What the weights' own fully connected layer does to each pooled row, which is L2-normalised
+    /// after it in any case.
     Head, "head" {
         /// There is none, or it is not used.
         None = "none",
@@ -234,19 +237,22 @@ named! {
     }
 }
 
-/// How the descriptors of several sizes, each of length 1, become one, which is L2-normalised again.
+/// How the descriptors of several sizes, each of length 1, become one, which is L2-normalised
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Combine {
     /// Their sum (Gordo et al. 2017).
     Sum,
-    /// Their generalized mean, element by element: s(mean(s(x), p), 1/p) with s(x, p) = sign(x) max(|x|, floor)^p; 0 stays
+    /// Their generalized mean, element by element: s(mean(s(x), p), 1/p) with s(x, p) = sign(x)
+    /// max(|x|, floor)^p; 0 stays
     /// 0. One size alone stays as it is.
     Gem {
         /// The exponent, > 0.
         p: f32,
-        /// What smaller magnitudes count as, before each of the two powers: [`Combine::FLOOR`] in the code published with
-        /// Revaud et al., "Learning with Average Precision" (2019); 0 in that of Radenović, Tolias, Chum (2018).
+        /// What smaller magnitudes count as, before each of the two powers: [`Combine::FLOOR`] in
+        /// the code published with Revaud et al., "Learning with Average Precision" (2019); 0 in
+        /// that of Radenović, Tolias, Chum (2018).
         floor: f32,
     },
 }
@@ -263,7 +269,8 @@ impl Combine {
         }
     }
 
-    /// As it stands in the canonical text, where a floor of 0, which was the only one at first, is left out.
+    /// As it stands in the canonical text, where a floor of 0, which was the only one at first, is
+    /// left out.
     fn canonical(&self) -> String {
         match self {
             Self::Gem { p, floor } if *floor == 0.0 => format!("gem:{p}"),
@@ -348,8 +355,8 @@ named! {
         No = "false",
         /// Before it: the longest side of what is cut out becomes the size.
         OwnScale = "true",
-        /// Before it, and what is cut out is resized by the scale of the whole image (the code published with Radenović,
-        /// Tolias, Chum 2018).
+        /// Before it, and what is cut out is resized by the scale of the whole image (the code
+        /// published with Radenović, Tolias, Chum 2018).
         PhotoScale = "photo-scale",
     }
 }
@@ -617,7 +624,8 @@ impl DescriptorSpec {
         }
     }
 
-    /// The fields in which two specs differ, each with both values: `sizes: 448 / 800, dim: 256 / 512`.
+    /// The fields in which two specs differ, each with both values:
+    /// `sizes: 448 / 800, dim: 256 / 512`.
     pub fn differences(&self, found: &Self) -> String {
         let fields = |spec: &Self| -> BTreeMap<String, String> {
             let text = spec.canonical();

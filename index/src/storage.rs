@@ -29,8 +29,8 @@ pub trait Storage: Send + Sync {
     /// [`Error::Conflict`] if they are not; [`Error::Io`].
     fn swap(&self, name: &str, expected: Option<&[u8]>, new: &[u8]) -> Result<()>;
 
-    /// Names of the objects in a folder, sorted; empty where there is no such folder. Temporary names
-    /// (those with a leading dot) are left out.
+    /// Names of the objects in a folder, sorted; empty where there is no such folder. Temporary
+    /// names (those with a leading dot) are left out.
     ///
     /// # Errors
     /// [`Error::Io`].

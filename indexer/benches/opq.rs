@@ -1,9 +1,10 @@
 //! Is OPQ worth its time on descriptors of a network? What `./bench opq` runs.
 //!
-//! Usage: `opq SCRATCH_DIR WHITENING TRAIN.regions.part QUERY.regions.part`. Region vectors of photos, as
-//! `ocelli encode --output regions` writes them, plain and whitened. Models are trained on the first half of
-//! TRAIN's photos; indexed are the regions of its other half and of every second photo of QUERY; queries are
-//! regions of the photos between. All lists are probed, so that only the codes decide.
+//! Usage: `opq SCRATCH_DIR WHITENING TRAIN.regions.part QUERY.regions.part`. Region vectors of
+//! photos, as `ocelli encode --output regions` writes them, plain and whitened. Models are trained
+//! on the first half of TRAIN's photos; indexed are the regions of its other half and of every
+//! second photo of QUERY; queries are regions of the photos between. All lists are probed, so that
+//! only the codes decide.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 

@@ -54,7 +54,8 @@ pub struct BuildReport {
     pub generation: u64,
     /// Images.
     pub rows: u64,
-    /// Smallest and largest id. Where the parts bring none, the build gives them: new ones each time.
+    /// Smallest and largest id. Where the parts bring none, the build gives them: new ones each
+    /// time.
     pub ids: (u64, u64),
     /// Whether all of the ids were given by this build.
     pub ids_given: bool,
@@ -81,20 +82,19 @@ pub struct BuildReport {
     pub seconds: f64,
 }
 
-/// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it current.
-/// It replaces what the index held; earlier generations stay on disk.
+/// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it
+/// current. It replaces what the index held; earlier generations stay on disk.
 ///
-/// Rows are numbered in the order of `parts` and split into contiguous ranges, one per shard. Ids are
-/// those of the parts, or the parent generation's next id + row number: building the same parts again
-/// gives such rows new ids. Equal parts, model, parent
-/// and options give equal bytes whatever the number of threads. Until the last step, and where any
-/// step fails, the current generation stays what it was; shards left by a stopped build are written
-/// over by the next or lie unused.
+/// Rows are numbered in the order of `parts` and split into contiguous ranges, one per shard. Ids
+/// are those of the parts, or the parent generation's next id + row number: building the same parts
+/// again gives such rows new ids. Equal parts, model, parent and options give equal bytes whatever
+/// the number of threads. Until the last step, and where any step fails, the current generation
+/// stays what it was; shards left by a stopped build are written over by the next or lie unused.
 ///
 /// # Errors
-/// Region parts, parts of another descriptor spec than the model's, codes that are to be augmented, no rows, fewer rows than
-/// shards; ids and keys that are there twice, unless such rows are to be left out, which does not go
-/// together with augmentation.
+/// Region parts, parts of another descriptor spec than the model's, codes that are to be augmented,
+/// no rows, fewer rows than shards; ids and keys that are there twice, unless such rows are to be
+/// left out, which does not go together with augmentation.
 pub fn build(
     parts: &[Part],
     model: &Model,
@@ -451,8 +451,8 @@ impl<'a> RowEncoder<'a> {
         Err(Error::Invalid(format!("row {row}: beyond {start}")))
     }
 
-    /// The error of encoding `x` (n, dim), whose first row is row `first`, with the place of the row that is out
-    /// of range: rows of parts are in range, their augmented ones need not be.
+    /// The error of encoding `x` (n, dim), whose first row is row `first`, with the place of the
+    /// row that is out of range: rows of parts are in range, their augmented ones need not be.
     fn at_row(&self, first: usize, x: &[f32], error: Error) -> Error {
         let mut rows = x.chunks_exact(self.model.parts().dim).map(out_of_range);
         let Some(i) = rows.position(|why| why.is_some()) else { return error };
@@ -492,8 +492,8 @@ impl<'a> RowEncoder<'a> {
         Ok(())
     }
 
-    /// Encodes the rows `x` `(n, dim)`, the first of which is row `first`, on all threads, and appends
-    /// them in order.
+    /// Encodes the rows `x` `(n, dim)`, the first of which is row `first`, on all threads, and
+    /// appends them in order.
     fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
         let (simd, refinement) = (ocelli_index::simd(), self.model.refinement());

@@ -1,10 +1,12 @@
-//! Database-side augmentation (DBA): every descriptor replaced by a weighted mean of itself and its nearest,
-//! before it is coded. The formula is [`ocelli_index::expand::augment`]; here are the neighbours.
+//! Database-side augmentation (DBA): every descriptor replaced by a weighted mean of itself and its
+//! nearest, before it is coded. The formula is [`ocelli_index::expand::augment`]; here are the
+//! neighbours.
 //!
-//! Up to [`EXACT_ROWS`] rows they are the exact ones. Blocked matrix products in f32 rule out what cannot be among
-//! the k nearest, with a margin for their rounding; the dot products in the fixed order decide, ties to the smaller
-//! row: so the neighbours depend neither on threads nor on the machine. Beyond that a search of an index of plain
-//! codes, built beside and thrown away, finds them.
+//! Up to [`EXACT_ROWS`] rows they are the exact ones. Blocked matrix products in f32 rule out what
+//! cannot be among the k nearest, with a margin for their rounding; the dot products in the fixed
+//! order decide, ties to the smaller row: so the neighbours depend neither on threads nor on the
+//! machine. Beyond that a search of an index of plain codes, built beside and thrown away, finds
+//! them.
 
 use std::path::Path;
 
@@ -83,8 +85,8 @@ impl Neighbours {
         &self.rows[i * self.k..][..self.k]
     }
 
-    /// What an index of plain codes under `model` finds for each row of `parts`, itself not among it. The index
-    /// stands under `scratch_dir` meanwhile.
+    /// What an index of plain codes under `model` finds for each row of `parts`, itself not among
+    /// it. The index stands under `scratch_dir` meanwhile.
     fn by_index(
         parts: &[Part],
         model: &Model,
@@ -138,7 +140,8 @@ impl Neighbours {
         Ok(Self { k, rows, exact: false })
     }
 
-    /// The exact neighbours of the rows of `parts` where they are few, else those that an index finds.
+    /// The exact neighbours of the rows of `parts` where they are few, else those that an index
+    /// finds.
     pub(crate) fn find(
         parts: &[Part],
         model: &Model,
@@ -162,7 +165,8 @@ impl Neighbours {
         Dba { k: self.k as u32, exact: self.exact }
     }
 
-    /// The rows `x` (n, dim), the first of which is row `first`, augmented. `read` gives a row by number.
+    /// The rows `x` (n, dim), the first of which is row `first`, augmented. `read` gives a row by
+    /// number.
     pub(crate) fn augment(
         &self,
         first: usize,
@@ -191,8 +195,8 @@ fn check_k(k: usize, rows: usize) -> Result<()> {
     )))
 }
 
-/// Appends to `out` the k nearest of the rows `x` (n, dim) to row number `own`, `query` (dim,), whose costs are
-/// known to be within half of `margin`.
+/// Appends to `out` the k nearest of the rows `x` (n, dim) to row number `own`, `query` (dim,),
+/// whose costs are known to be within half of `margin`.
 #[expect(clippy::too_many_arguments, reason = "the pieces of one loop")]
 fn nearest(
     query: &[f32],

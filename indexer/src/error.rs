@@ -1,4 +1,5 @@
-//! What can go wrong in this room; one line each, naming what was expected, what was found, and where.
+//! What can go wrong in this room; one line each, naming what was expected, what was found, and
+//! where.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(thiserror::Error, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be read or written, or (part, whitening, model, shard, manifest) is not what it
-    /// should be.
+    /// A file could not be read or written, or (part, whitening, model, shard, manifest) is not
+    /// what it should be.
     #[error(transparent)]
     Index(#[from] ocelli_index::Error),
     /// FAISS raised an exception; its own words.

@@ -25,9 +25,10 @@ pub struct ExportReport {
     pub seconds: f64,
 }
 
-/// Writes an index as FAISS's IVF-PQ (`IwPQ`, behind `IxPT` where the model transforms), as FAISS 1.12 to 1.15
-/// read it: centroids, codebooks, transform, codes and ids. Keys have no place there. FAISS then finds what
-/// a search here finds with the same nprobe, scores being equal up to the rounding of float32.
+/// Writes an index as FAISS's IVF-PQ (`IwPQ`, behind `IxPT` where the model transforms), as FAISS
+/// 1.12 to 1.15 read it: centroids, codebooks, transform, codes and ids. Keys have no place there.
+/// FAISS then finds what a search here finds with the same nprobe, scores being equal up to the
+/// rounding of float32.
 ///
 /// # Errors
 /// [`Error::Invalid`] for what FAISS cannot say: a centred transform under inner product without
@@ -102,7 +103,8 @@ impl Output {
         self.raw(bytemuck::cast_slice(numbers))
     }
 
-    /// What every index begins with: class, d, rows, two numbers that nobody reads, trained, metric.
+    /// What every index begins with: class, d, rows, two numbers that nobody reads, trained,
+    /// metric.
     fn header(&mut self, class: &[u8; 4], d: usize, rows: u64, metric: Metric) -> Result<()> {
         self.raw(class)?;
         self.i32(d)?;
@@ -183,8 +185,8 @@ fn code_bytes(model: &ModelParts) -> usize {
     if model.ksub == 16 { model.m.div_ceil(2) } else { model.m }
 }
 
-/// Inverted lists (`ilar`): sizes of all or, where at most half have rows, pairs of list and size; then of
-/// each list the codes and the ids.
+/// Inverted lists (`ilar`): sizes of all or, where at most half have rows, pairs of list and size;
+/// then of each list the codes and the ids.
 fn write_lists(
     file: &mut Output,
     snapshot: &Snapshot,
@@ -250,8 +252,8 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/faiss/{name}.faiss"))
     }
 
-    /// FAISS's own bytes come back from what has no transform and plain lists; whatever has, comes back as an
-    /// index with the same codes, ids and answers.
+    /// FAISS's own bytes come back from what has no transform and plain lists; whatever has, comes
+    /// back as an index with the same codes, ids and answers.
     #[test]
     fn a_file_of_faiss_survives_import_and_export() {
         let options = |shards| ImportOptions { name: "x".into(), shards };

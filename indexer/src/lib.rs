@@ -1,8 +1,8 @@
 //! Training, whitening, building and evaluation: everything that makes or judges an index, and the
 //! only room that links FAISS.
 //!
-//! The steps, in the order of their use: [`learn_whitening`] on region vectors, [`train`] a model on
-//! whitened ones, [`build`] an index of descriptors under it, [`evaluate`] the result.
+//! The steps, in the order of their use: [`learn_whitening`] on region vectors, [`train`] a model
+//! on whitened ones, [`build`] an index of descriptors under it, [`evaluate`] the result.
 
 pub mod config;
 pub mod evaluate;

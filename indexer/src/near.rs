@@ -1,16 +1,17 @@
 //! The covariance of what near photos differ in, for a whitening that may be learned on the photos
 //! that are searched.
 //!
-//! The covariance of all region vectors about their mean holds what a collection is searched by: where
-//! a few places have many photos each, the directions in which the places differ vary most, and a
-//! whitening makes them as small as noise. Labels would tell the two apart; here nearness stands in
-//! for them. Each photo gives the differences of its regions from their mean, and those of its mean
-//! from the means of its nearest photos, which mostly show the same thing where anything else shows it.
-//! This follows the whitening learned from matching pairs (Mikolajczyk and Matas, ICCV 2007; Radenović,
-//! Tolias and Chum, ECCV 2016), with near photos for the pairs.
+//! The covariance of all region vectors about their mean holds what a collection is searched by:
+//! where a few places have many photos each, the directions in which the places differ vary most,
+//! and a whitening makes them as small as noise. Labels would tell the two apart; here nearness
+//! stands in for them. Each photo gives the differences of its regions from their mean, and those
+//! of its mean from the means of its nearest photos, which mostly show the same thing where
+//! anything else shows it. This follows the whitening learned from matching pairs (Mikolajczyk and
+//! Matas, ICCV 2007; Radenović, Tolias and Chum, ECCV 2016), with near photos for the pairs.
 //!
-//! Regions of a photo overlap, so photos are the samples, and few of them tell small variances badly:
-//! all are moved to their mean by the part that Ledoit and Wolf (2004) derive from the samples' spread.
+//! Regions of a photo overlap, so photos are the samples, and few of them tell small variances
+//! badly: all are moved to their mean by the part that Ledoit and Wolf (2004) derive from the
+//! samples' spread.
 
 use ocelli_index::{Metric, Part};
 use ocelli_vector::{dot, l2_normalize};
@@ -162,8 +163,8 @@ fn choose(parts: &[Part]) -> Vec<Photo<'_>> {
     all
 }
 
-/// R-MAC of the rows as they are: each at unit length, their sum at unit length; zeros where there is
-/// no direction.
+/// R-MAC of the rows as they are: each at unit length, their sum at unit length; zeros where there
+/// is no direction.
 fn pool(x: &[f32], dim: usize) -> Vec<f32> {
     let mut sum = vec![0.0; dim];
     for row in x.chunks_exact(dim) {
@@ -189,8 +190,9 @@ fn gram_norm_sq(a: &[f32], dim: usize) -> f64 {
     sum
 }
 
-/// Ledoit and Wolf's share of the mean variance: the samples' spread about their mean over that mean's
-/// distance from a multiple of the identity. `fourth`: the sum of ‖AᵀA‖² over the `n` samples.
+/// Ledoit and Wolf's share of the mean variance: the samples' spread about their mean over that
+/// mean's distance from a multiple of the identity. `fourth`: the sum of ‖AᵀA‖² over the `n`
+/// samples.
 fn shrinkage(variances: &[f64], fourth: f64, n: f64) -> f64 {
     let norm_sq: f64 = variances.iter().map(|v| v * v).sum();
     let mean = variances.iter().sum::<f64>() / variances.len() as f64;
@@ -212,8 +214,8 @@ fn mean_cosine(x: &[f32], dim: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// Two samples of one row each, (2, 0) and (0, 1): the covariance is diag(2, ½), the fourth moments
-    /// 16 + 1; spread (17/2 − 4¼)/2 = 2.125, distance 4¼ − 2·1¼² = 1.125, so all of it.
+    /// Two samples of one row each, (2, 0) and (0, 1): the covariance is diag(2, ½), the fourth
+    /// moments 16 + 1; spread (17/2 − 4¼)/2 = 2.125, distance 4¼ − 2·1¼² = 1.125, so all of it.
     /// With 10 of each kind the spread is a tenth: .2125 / 1.125.
     #[test]
     fn shrinkage_by_hand() {

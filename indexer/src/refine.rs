@@ -71,19 +71,20 @@ pub struct RefineReport {
     pub seconds: f64,
 }
 
-/// Rows that are looked at: as many as k-means of 256 centroids takes anyway. Minima and maxima of more
-/// rows would be those of outliers.
+/// Rows that are looked at: as many as k-means of 256 centroids takes anyway. Minima and maxima of
+/// more rows would be those of outliers.
 const ROWS: usize = 256 * REFINE_KSUB;
 
 /// Gives `model` finer codes, learned from a sample of the rows of `parts`.
 ///
-/// pq: one codebook of 256 codewords for each sub-vector of z − (c + r̂), by k-means (Jégou, Tavenard, Douze,
-/// Amsaleg, *Searching in one billion vectors: re-rank with source coding*, 2011). sq8: per dimension the
-/// range and the growth of the steps. f16: nothing to learn. Equal input and seed give equal bits. The model's own hash stays.
+/// pq: one codebook of 256 codewords for each sub-vector of z − (c + r̂), by k-means (Jégou,
+/// Tavenard, Douze, Amsaleg, *Searching in one billion vectors: re-rank with source coding*, 2011).
+/// sq8: per dimension the range and the growth of the steps. f16: nothing to learn. Equal input and
+/// seed give equal bits. The model's own hash stays.
 ///
 /// # Errors
-/// Parts of another spec than the model's; fewer than 39 rows per codeword, unless forced; a number of
-/// sub-quantizers that does not divide the dimension; a part that cannot be read.
+/// Parts of another spec than the model's; fewer than 39 rows per codeword, unless forced; a number
+/// of sub-quantizers that does not divide the dimension; a part that cannot be read.
 pub fn train_refinement(
     parts: &[Part],
     model: Model,
@@ -196,8 +197,8 @@ fn rest(model: &Model, rows: &[Row]) -> Vec<f32> {
 /// Shares of the range's end that the cubic part has, from equal steps to ones that hardly begin.
 const CUBIC_SHARES: [f32; 10] = [0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95];
 
-/// The linear and the cubic part of the scalars' steps, (d,) each: the range of what the codes leave over,
-/// and of the shares above the one with the smallest squared error.
+/// The linear and the cubic part of the scalars' steps, (d,) each: the range of what the codes
+/// leave over, and of the shares above the one with the smallest squared error.
 fn scalars(model: &Model, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
     let d = model.parts().d;
     let rest = rest(model, rows);

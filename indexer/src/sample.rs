@@ -67,8 +67,8 @@ pub(crate) fn for_each_block(
 
 /// How many of the rows of `x`, (n, dim) row-major, differ from each other in a bit at least.
 ///
-/// Rows are told apart by 64-bit hashes: of a million different rows, two share one with a chance of
-/// 3 in 10⁸, and the count is then one too small.
+/// Rows are told apart by 64-bit hashes: of a million different rows, two share one with a chance
+/// of 3 in 10⁸, and the count is then one too small.
 pub(crate) fn count_distinct(x: &[f32], dim: usize) -> usize {
     let mut hashes: Vec<u64> =
         x.par_chunks_exact(dim).map(|row| xxh3_64(bytemuck::cast_slice(row))).collect();
@@ -96,7 +96,8 @@ pub(crate) fn gather_rows(parts: &[Part], max_rows: usize, seed: u64) -> Result<
             }
             let mut chosen = Vec::new();
             for row in 0..rows.len() {
-                // Chance (wanted - taken) / (total - seen) decides exactly `wanted` rows in the end.
+                // Chance (wanted - taken) / (total - seen) decides exactly `wanted` rows in the
+                // end.
                 if rng.below((total - seen) as u64) < (wanted - taken) as u64 {
                     chosen.push(row);
                     taken += 1;
@@ -148,8 +149,8 @@ impl SplitMix64 {
         (self.next() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// `count` different numbers below `n`, in random order (Floyd's algorithm would need a set; `n` fits
-    /// memory here, so the head of a shuffle does).
+    /// `count` different numbers below `n`, in random order (Floyd's algorithm would need a set;
+    /// `n` fits memory here, so the head of a shuffle does).
     pub(crate) fn sample(&mut self, n: usize, count: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..n).collect();
         for i in 0..count.min(n) {

@@ -15,7 +15,8 @@ use crate::{Error, Progress, ProgressFn, Result};
 const MIN_VARIANCE_SHARE: f64 = 1e-10;
 /// Output dimension where nobody chooses one and enough directions vary.
 const DEFAULT_DIM: usize = 256;
-/// A dimension that is chosen for want of directions is a multiple of this, which code sizes divide.
+/// A dimension that is chosen for want of directions is a multiple of this, which code sizes
+/// divide.
 const DIM_STEP: usize = 64;
 /// Power that very many photos get, and the number of photos that gets half of it: with few photos
 /// even shrunken variances fit those photos too well. Chosen on Paris and INRIA Holidays
@@ -44,7 +45,8 @@ pub struct WhitenOptions {
     /// Output dimension, at most the input's; None: 256, or fewer where fewer directions vary.
     pub dim: Option<usize>,
     /// Column j of the projection is `axis_j * variance_j^(-power / 2)`: 1 whitens fully, 0 only
-    /// rotates and truncates. None: .75 n / (n + 20) for n near photos, 1 for the covariance of all.
+    /// rotates and truncates. None: .75 n / (n + 20) for n near photos, 1 for the covariance of
+    /// all.
     pub power: Option<f64>,
     /// Whose covariance.
     pub covariance: WhitenCovariance,
@@ -100,13 +102,14 @@ struct NearFacts {
 }
 
 /// PCA whitening `y = L2((x - mean) P)` with `P = V_k diag(variance_k^(-power/2))` (Jégou and Chum,
-/// ECCV 2012), where the covariance is that of what near photos differ in, or of all rows of `parts`.
-/// Mean and covariance are summed in float64 over two passes; equal parts in equal order give equal
-/// bits on one kind of machine, whatever the number of threads.
+/// ECCV 2012), where the covariance is that of what near photos differ in, or of all rows of
+/// `parts`. Mean and covariance are summed in float64 over two passes; equal parts in equal order
+/// give equal bits on one kind of machine, whatever the number of threads.
 ///
 /// # Errors
-/// Parts of different specs, parts already whitened, `dim` of 0 or above the input's, fewer than two
-/// photos or `dim + 1` rows, a part that is given twice, and a sample in which fewer than `dim` directions vary.
+/// Parts of different specs, parts already whitened, `dim` of 0 or above the input's, fewer than
+/// two photos or `dim + 1` rows, a part that is given twice, and a sample in which fewer than `dim`
+/// directions vary.
 pub fn learn_whitening(
     parts: &[Part],
     options: &WhitenOptions,

@@ -1,4 +1,5 @@
-//! How a client reaches a server: plainly or by TLS, with a certificate of its own, with a bearer token.
+//! How a client reaches a server: plainly or by TLS, with a certificate of its own, with a bearer
+//! token.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// What a client trusts and shows. Empty paths stand for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct ClientSecurity {
-    /// PEM file of the authorities that may have signed the server's certificate; demanded by https.
+    /// PEM file of the authorities that may have signed the server's certificate; demanded by
+    /// https.
     pub tls_ca: PathBuf,
     /// PEM file of a certificate of the client's own, with its chain.
     pub tls_cert: PathBuf,
@@ -53,7 +55,8 @@ impl Interceptor for Bearer {
 }
 
 impl ClientSecurity {
-    /// The server at `url` (`http://HOST:PORT` or `https://HOST:PORT`), and the token to show there.
+    /// The server at `url` (`http://HOST:PORT` or `https://HOST:PORT`), and the token to show
+    /// there.
     ///
     /// # Errors
     /// Another scheme, files that do not go with it, files that are missing or hold something else.
@@ -128,8 +131,8 @@ fn token(text: &str) -> Result<&str, String> {
     }
 }
 
-/// A connection that is made when it is first needed, again whenever it breaks, and anew when the files behind it
-/// change.
+/// A connection that is made when it is first needed, again whenever it breaks, and anew when the
+/// files behind it change.
 #[derive(Debug)]
 pub struct Connection(Watched<SecureChannel>);
 

@@ -1,8 +1,9 @@
 //! Connections that are closed without losing what was just sent.
 //!
-//! A socket that is closed while bytes of its peer lie unread is reset, and a reset throws away what the peer has not
-//! read yet: the end of a large answer, say, because window updates for its beginning crossed the end. So, once
-//! everything is written, this side says that it is done and reads on, into nothing, until the peer is done too.
+//! A socket that is closed while bytes of its peer lie unread is reset, and a reset throws away
+//! what the peer has not read yet: the end of a large answer, say, because window updates for its
+//! beginning crossed the end. So, once everything is written, this side says that it is done and
+//! reads on, into nothing, until the peer is done too.
 
 use std::future::Future;
 use std::io;
@@ -107,7 +108,8 @@ mod tests {
         let mut found = 0;
         let mut buf = vec![0; 64 << 10];
         loop {
-            // As a client's window updates: sent to the end, read by nobody. The server may be gone by then.
+            // As a client's window updates: sent to the end, read by nobody. The server may be gone
+            // by then.
             let _ = client.write(&[1; 32]).await;
             match client.read(&mut buf).await? {
                 0 => break,

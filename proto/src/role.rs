@@ -1,9 +1,9 @@
 //! What every role (a program with a configuration and logs) does the same way.
 //!
 //! Configuration has layers, later ones winning: the commented default file that is part of the
-//! program, the user's file, the environment, the command line. A role's defaults alone are a complete
-//! configuration (what has no default is optional there and demanded by the role itself), so that each
-//! layer can be checked as it is added and an error names the layer to blame.
+//! program, the user's file, the environment, the command line. A role's defaults alone are a
+//! complete configuration (what has no default is optional there and demanded by the role itself),
+//! so that each layer can be checked as it is added and an error names the layer to blame.
 
 use std::env;
 use std::ffi::OsString;
@@ -24,22 +24,23 @@ use tokio::runtime::Runtime;
 /// Largest configuration file in bytes; a larger one is a wrong name.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Characters of the line that a program ends with: what came from outside is cut before, and no message is so long.
+/// Characters of the line that a program ends with: what came from outside is cut before, and no
+/// message is so long.
 const MAX_ERROR_CHARS: usize = 4096;
 
-/// Reads the configuration `T` of a role: `default_toml`, then `file`, then every environment variable
-/// whose name begins with `env_prefix` and `_`.
+/// Reads the configuration `T` of a role: `default_toml`, then `file`, then every environment
+/// variable whose name begins with `env_prefix` and `_`.
 ///
-/// `OCELLI_SEARCHER_LISTEN` sets `listen` under the prefix `OCELLI_SEARCHER`; `__` steps into a table
-/// (`OCELLI_SEARCHER_LOG__FILTER` sets `log.filter`); a value that begins with `[` or `{` is read as
-/// TOML, anything else is taken as it is. `…_CONFIG` is left out: it names the file itself.
+/// `OCELLI_SEARCHER_LISTEN` sets `listen` under the prefix `OCELLI_SEARCHER`; `__` steps into a
+/// table (`OCELLI_SEARCHER_LOG__FILTER` sets `log.filter`); a value that begins with `[` or `{` is
+/// read as TOML, anything else is taken as it is. `…_CONFIG` is left out: it names the file itself.
 ///
 /// `T` must refuse unknown fields (`#[serde(deny_unknown_fields)]`, nested types too) and must be
 /// complete with `default_toml` alone.
 ///
 /// # Errors
-/// A file that is missing or is no TOML, an unknown key or a value of the wrong type; the message names
-/// the layer (file or variable) and the key.
+/// A file that is missing or is no TOML, an unknown key or a value of the wrong type; the message
+/// names the layer (file or variable) and the key.
 pub fn load_config<T: DeserializeOwned>(
     default_toml: &str,
     file: Option<&Path>,
@@ -201,8 +202,8 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// The bytes of a file, or of what a pipe gives, if they are no more than `max_bytes`: a wrong name must
-/// not fill the memory.
+/// The bytes of a file, or of what a pipe gives, if they are no more than `max_bytes`: a wrong name
+/// must not fill the memory.
 ///
 /// # Errors
 /// The system's, without the path; a file that is larger.
@@ -220,8 +221,8 @@ pub fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(&one_line(line), MAX_ERROR_CHARS));
 }
 
-/// The async threads that `build` makes. Where the system gives it no thread (a limit of memory, or of processes), tokio
-/// panics; here that is an error.
+/// The async threads that `build` makes. Where the system gives it no thread (a limit of memory, or
+/// of processes), tokio panics; here that is an error.
 ///
 /// # Errors
 /// Those of `build`, and that panic.

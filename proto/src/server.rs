@@ -29,8 +29,8 @@ use crate::linger::Lingering;
 use crate::observe::{Gate, Gates, Rpc};
 use crate::security::{self, Security};
 
-/// A bound server that does not answer yet. Bind before the expensive part of starting, so that a port
-/// in use is known at once; clients that connect meanwhile wait.
+/// A bound server that does not answer yet. Bind before the expensive part of starting, so that a
+/// port in use is known at once; clients that connect meanwhile wait.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -44,8 +44,9 @@ pub struct Server {
     starting: bool,
 }
 
-/// Requests of one connection that may have been given up before they are looked at, for each that may run:
-/// under overload with short deadlines, clients give up several times as many as they get answers to.
+/// Requests of one connection that may have been given up before they are looked at, for each that
+/// may run: under overload with short deadlines, clients give up several times as many as they get
+/// answers to.
 const RESETS_PER_STREAM: usize = 16;
 
 /// Requests of one connection that are answered at a time, unless a role says otherwise.
@@ -63,7 +64,8 @@ const SMALL_MESSAGE_BYTES: usize = 8 << 10;
 pub struct Health(HealthReporter);
 
 impl Health {
-    /// Says from now on that `service` is serving or not; the empty name stands for the whole server.
+    /// Says from now on that `service` is serving or not; the empty name stands for the whole
+    /// server.
     pub async fn set(&self, service: &str, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.set_service_status(service, status).await;
@@ -105,12 +107,14 @@ impl Server {
         Health(self.health.clone())
     }
 
-    /// Health says NOT_SERVING at first: until [`Health::set`] says otherwise of each service and of the empty name.
+    /// Health says NOT_SERVING at first: until [`Health::set`] says otherwise of each service and
+    /// of the empty name.
     pub fn starting(self) -> Server {
         Server { starting: true, ..self }
     }
 
-    /// Answers at most `streams` requests of one connection at a time; further ones wait in the client.
+    /// Answers at most `streams` requests of one connection at a time; further ones wait in the
+    /// client.
     pub fn max_concurrent_streams(self, streams: u32) -> Server {
         Server { max_concurrent_streams: streams, ..self }
     }
@@ -129,7 +133,8 @@ impl Server {
         Ok(Server { security, ..self })
     }
 
-    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no further.
+    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no
+    /// further.
     pub fn observed(self, rpc: Rpc, gate: Option<Gate>) -> Server {
         Server { rpc: Some(rpc), gate, ..self }
     }
@@ -139,11 +144,11 @@ impl Server {
         announce(self.address);
     }
 
-    /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no connection
-    /// is accepted any more, and what runs may take `drain_timeout` to end.
+    /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no
+    /// connection is accepted any more, and what runs may take `drain_timeout` to end.
     ///
-    /// `service_names` (for example `ocelli.v1.SearchService`) and the empty name, which stands for the
-    /// whole server, are reported as serving.
+    /// `service_names` (for example `ocelli.v1.SearchService`) and the empty name, which stands for
+    /// the whole server, are reported as serving.
     ///
     /// # Errors
     /// The listening socket fails.
@@ -169,7 +174,8 @@ impl Server {
             HealthServer::new(health_service).max_decoding_message_size(SMALL_MESSAGE_BYTES);
         let routes = with_reflection(routes.add_service(health_server))?;
         let routes = self.security.protect(routes);
-        // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's gate.
+        // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's
+        // gate.
         let routes = match &self.rpc {
             Some(rpc) => rpc.wrap(routes),
             None => routes,
@@ -192,8 +198,9 @@ impl Server {
             .http2_keepalive_interval(Some(connections.keepalive_interval()))
             .http2_keepalive_timeout(Some(connections.keepalive_timeout()))
             .max_concurrent_streams(self.max_concurrent_streams)
-            // As many may be given up by their client before they are looked at (when all of them run out of
-            // time, say); the default of 20 would end the connection, and the others' requests with it.
+            // As many may be given up by their client before they are looked at (when all of them
+            // run out of time, say); the default of 20 would end the connection, and the others'
+            // requests with it.
             .http2_max_pending_accept_reset_streams(Some(
                 self.max_concurrent_streams as usize * RESETS_PER_STREAM,
             ))
@@ -254,11 +261,12 @@ fn plain(
     futures_util::stream::unfold((listener, connections), next)
 }
 
-/// The time that a client still gives, from the request's `grpc-timeout`; none where it set no limit.
+/// The time that a client still gives, from the request's `grpc-timeout`; none where it set no
+/// limit.
 ///
 /// tonic cuts a request off at that time, but with CANCELLED; a service that wants to say
-/// DEADLINE_EXCEEDED, or to hand the rest of the time on, reads it here. A malformed value is ignored,
-/// as tonic does.
+/// DEADLINE_EXCEEDED, or to hand the rest of the time on, reads it here. A malformed value is
+/// ignored, as tonic does.
 pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -283,7 +291,8 @@ pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
 /// # Errors
 /// The handlers cannot be installed.
 pub fn shutdown_signal() -> Result<impl Future<Output = ()>> {
-    // Installed now and not at the first poll: a signal while the role still starts must not be lost.
+    // Installed now and not at the first poll: a signal while the role still starts must not be
+    // lost.
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     Ok(async move {
@@ -330,7 +339,8 @@ mod tests {
         assert_eq!(deadline(&MetadataMap::new()), None);
     }
 
-    /// A server that starts serves at once, is NOT_SERVING until it says otherwise, and at its end again.
+    /// A server that starts serves at once, is NOT_SERVING until it says otherwise, and at its end
+    /// again.
     #[tokio::test]
     async fn a_server_that_starts_is_not_serving() -> Result<()> {
         use tonic_health::pb::HealthCheckRequest;

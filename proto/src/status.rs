@@ -1,7 +1,7 @@
 //! The one map from error codes to gRPC status.
 //!
-//! Libraries know nothing of gRPC: each service turns its library's error code into a [`Code`] in one
-//! small `match`, and everything after that happens here.
+//! Libraries know nothing of gRPC: each service turns its library's error code into a [`Code`] in
+//! one small `match`, and everything after that happens here.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -86,8 +86,8 @@ impl Code {
     }
 }
 
-/// Bytes of a status' message. It travels in headers, of which clients take 8 KiB in all, and there a byte may
-/// become three, twice.
+/// Bytes of a status' message. It travels in headers, of which clients take 8 KiB in all, and there
+/// a byte may become three, twice.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// `message` as it is sent: whatever came from outside and stands in it, it is short and one line.
@@ -106,8 +106,9 @@ pub const DOMAIN: &str = "ocelli.v1";
 /// Before the names of [`ErrorReason`], as the style guide of proto files wants it.
 const REASON_PREFIX: &str = "ERROR_REASON_";
 
-/// [`status`] with what a program needs to react: the reason as a `google.rpc.ErrorInfo`, and where one
-/// field of the request is to blame (`field` is not empty), a `google.rpc.BadRequest` that names it.
+/// [`status`] with what a program needs to react: the reason as a `google.rpc.ErrorInfo`, and where
+/// one field of the request is to blame (`field` is not empty), a `google.rpc.BadRequest` that
+/// names it.
 pub fn detailed(
     code: Code,
     message: impl Into<String>,
@@ -123,7 +124,8 @@ pub fn detailed(
     Status::with_error_details(code.grpc(), message, details)
 }
 
-/// [`detailed`] with the time after which the same request may be sent again, as a `google.rpc.RetryInfo`.
+/// [`detailed`] with the time after which the same request may be sent again, as a
+/// `google.rpc.RetryInfo`.
 pub fn retriable(
     code: Code,
     message: impl Into<String>,
@@ -151,7 +153,8 @@ pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
     name.strip_prefix(REASON_PREFIX).unwrap_or(name)
 }
 
-/// The reason and the field that a status carries; an unspecified one and no field where it has none.
+/// The reason and the field that a status carries; an unspecified one and no field where it has
+/// none.
 pub fn reason(status: &Status) -> (ErrorReason, String) {
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == DOMAIN);

@@ -19,10 +19,10 @@ use crate::v1::ErrorReason;
 /// When the client of a stream that was cut off may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The answers of `answer` to the messages of `request`, each when it is there, `limit` of them at a
-/// time; no further one is read meanwhile. The stream ends when the messages do and all of them are
-/// answered, or when its client goes away. When `stopping` becomes true, as it does once, what runs is
-/// answered, and the stream ends with UNAVAILABLE, since the client may have sent more.
+/// The answers of `answer` to the messages of `request`, each when it is there, `limit` of them at
+/// a time; no further one is read meanwhile. The stream ends when the messages do and all of them
+/// are answered, or when its client goes away. When `stopping` becomes true, as it does once, what
+/// runs is answered, and the stream ends with UNAVAILABLE, since the client may have sent more.
 pub fn answer_each<Q, A, F>(
     request: Request<Streaming<Q>>,
     limit: usize,

@@ -41,7 +41,8 @@ impl Authority {
         self.write_issued(folder, name, params)
     }
 
-    /// [`Authority::issue`] for a client with this common name, and these DNS names and URIs (with `://`).
+    /// [`Authority::issue`] for a client with this common name, and these DNS names and URIs (with
+    /// `://`).
     #[allow(dead_code, reason = "not every room asks for it")]
     pub fn issue_named(
         &self,

@@ -1,5 +1,5 @@
-//! Between the messages of `ocelli.v1` and the words of this crate. Shape only: whether a query makes
-//! sense is checked by the service.
+//! Between the messages of `ocelli.v1` and the words of this crate. Shape only: whether a query
+//! makes sense is checked by the service.
 
 mod answers;
 

@@ -47,7 +47,8 @@ impl EncoderClient {
     /// # Errors
     /// A malformed URL; certificates or a token that cannot be read.
     pub fn new(config: &EncoderConfig) -> anyhow::Result<EncoderClient> {
-        // The connection is lazy: a URL without its scheme would otherwise be noticed by the first query.
+        // The connection is lazy: a URL without its scheme would otherwise be noticed by the first
+        // query.
         let connection = Connection::new(&config.url, config.security()).context("encoder")?;
         Ok(EncoderClient {
             url: config.url.clone(),
@@ -97,8 +98,8 @@ impl EncoderClient {
         Ok(())
     }
 
-    /// [`EncoderClient::encode`] for one of many images of a request that was admitted: waits, until
-    /// `deadline`, for an encoder that is overloaded.
+    /// [`EncoderClient::encode`] for one of many images of a request that was admitted: waits,
+    /// until `deadline`, for an encoder that is overloaded.
     ///
     /// # Errors
     /// As [`EncoderClient::encode`].
@@ -182,8 +183,8 @@ impl EncoderClient {
             return Error::new(Code::Unavailable, message).because(ErrorReason::NotReady);
         }
         let code = match status.code() {
-            // The limit travels with the request: the other side's timer, or tonic's, may be a moment
-            // faster than ours.
+            // The limit travels with the request: the other side's timer, or tonic's, may be a
+            // moment faster than ours.
             tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => return self.too_late(limit),
             // A source means that the status was made here, from a connection that failed.
             _ if status.source().is_some() => Code::Unavailable,
@@ -212,8 +213,8 @@ impl EncoderClient {
     }
 }
 
-/// How long a call may take, and what it is called when it takes longer: it matters whether the client's
-/// time is over or the encoder is slower than it may be.
+/// How long a call may take, and what it is called when it takes longer: it matters whether the
+/// client's time is over or the encoder is slower than it may be.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     time: Duration,

@@ -81,7 +81,8 @@ impl Error {
 impl From<ocelli_index::Error> for Error {
     fn from(error: ocelli_index::Error) -> Error {
         let code = match (error.trouble(), error.code()) {
-            // The files were there when the generation was made: whoever asks now did nothing wrong.
+            // The files were there when the generation was made: whoever asks now did nothing
+            // wrong.
             (Some(FileTrouble::Missing | FileTrouble::Damaged), _) => Code::DataLoss,
             (Some(FileTrouble::Refused), _) => Code::FailedPrecondition,
             (_, ErrorCode::InvalidArgument) => Code::InvalidArgument,

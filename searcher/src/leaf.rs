@@ -76,14 +76,14 @@ pub struct Explained {
     pub simd: &'static str,
 }
 
-/// What a root asks of the holder of some shards. Blocking: called on compute threads only, with the
-/// buffers of the thread.
+/// What a root asks of the holder of some shards. Blocking: called on compute threads only, with
+/// the buffers of the thread.
 pub trait Leaf: Send + Sync {
     /// Name of the shard of `row`, for reports of damage.
     fn shard_name(&self, row: Row) -> String;
 
-    /// The vector of an image, (dim,), in the space of descriptors: as stored, or reconstructed from
-    /// its code. None if no shard of this leaf has the image.
+    /// The vector of an image, (dim,), in the space of descriptors: as stored, or reconstructed
+    /// from its code. None if no shard of this leaf has the image.
     ///
     /// # Errors
     /// A damaged shard.
@@ -106,7 +106,8 @@ pub trait Leaf: Send + Sync {
         scratch: &mut Scratch,
     ) -> Result<Vec<SearchResult>>;
 
-    /// The rows for the descriptor `x`, (dim,), that are at least as good as `threshold`, at most k.
+    /// The rows for the descriptor `x`, (dim,), that are at least as good as `threshold`, at most
+    /// k.
     ///
     /// # Errors
     /// As [`Leaf::search_shards`].
@@ -118,8 +119,8 @@ pub trait Leaf: Send + Sync {
         scratch: &mut Scratch,
     ) -> Result<RangeResult>;
 
-    /// What a search of `x`, (dim,), does; the counts are those of the searches with these buffers since this
-    /// was last asked.
+    /// What a search of `x`, (dim,), does; the counts are those of the searches with these buffers
+    /// since this was last asked.
     ///
     /// # Errors
     /// As [`Leaf::search_shards`].

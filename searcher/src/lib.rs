@@ -8,11 +8,11 @@
 //!                                               ask the leaves, merge, read keys
 //! ```
 //!
-//! The service holds each index as one open generation that is replaced as a whole: a query keeps the one that it
-//! began with.
+//! The service holds each index as one open generation that is replaced as a whole: a query keeps
+//! the one that it began with.
 //!
-//! A [`leaf`] searches the shards of one snapshot; the [`root`] asks the leaves of an index and merges
-//! their hits. Both are in this process today and know nothing of gRPC.
+//! A [`leaf`] searches the shards of one snapshot; the [`root`] asks the leaves of an index and
+//! merges their hits. Both are in this process today and know nothing of gRPC.
 
 #![forbid(unsafe_code)]
 

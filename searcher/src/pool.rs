@@ -1,8 +1,8 @@
 //! The threads that search, apart from those that speak gRPC, behind a bounded queue.
 //!
-//! A short query is not worth two changes of threads, which cost as much as it does: a task beside those that speak
-//! gRPC runs it, and lets everything come in that is there before it and after every few (`Shared::help`). The queue is the
-//! same, and so is who is refused.
+//! A short query is not worth two changes of threads, which cost as much as it does: a task beside
+//! those that speak gRPC runs it, and lets everything come in that is there before it and after
+//! every few (`Shared::help`). The queue is the same, and so is who is refused.
 //!
 //! Whoever would wait too long is refused at once: by the number of jobs that wait, by the time
 //! that these will take, as those before them took, or by how long the first of them waits already.
@@ -55,24 +55,25 @@ impl Work {
 
 /// The most codes of a short job: about 400 µs of scanning.
 const SHORT_CODES: usize = 512 << 10;
-/// Where queries take longer than this on average, none is short, however few its codes: shards may be read from
-/// a disk, say.
+/// Where queries take longer than this on average, none is short, however few its codes: shards may
+/// be read from a disk, say.
 const SHORT_NS: u64 = 500_000;
 
 /// How far threads that search stand back behind those that speak gRPC, where a core is short.
 const SEARCH_NICE: i32 = 5;
 
-/// How long short jobs are run between two looks at the sockets, where several wait: a look costs half a search, and
-/// answers go out together. With more, requests wait where admission does not see them, until they are too old.
+/// How long short jobs are run between two looks at the sockets, where several wait: a look costs
+/// half a search, and answers go out together. With more, requests wait where admission does not
+/// see them, until they are too old.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
 
-/// Jobs that may wait for each thread, unless it is said: 20 ms of work where a server answers most, so that neither
-/// a burst nor a pause of the machine is taken for overload.
+/// Jobs that may wait for each thread, unless it is said: 20 ms of work where a server answers
+/// most, so that neither a burst nor a pause of the machine is taken for overload.
 const QUEUED_PER_THREAD: usize = 256;
 
-/// Jobs that may wait for each thread from the first refusal on until none waits: enough for the time between two looks. A
-/// longer queue that does not end answers no more queries, only later ones, and what they hold leaves the caches
-/// meanwhile.
+/// Jobs that may wait for each thread from the first refusal on until none waits: enough for the
+/// time between two looks. A longer queue that does not end answers no more queries, only later
+/// ones, and what they hold leaves the caches meanwhile.
 const QUEUED_WHILE_SHEDDING: usize = 32;
 
 /// The most queries of one job of a batch. More would keep other queries waiting for long, fewer
@@ -133,8 +134,8 @@ struct Shared {
     max_wait: Duration,
     /// Time of one query in nanoseconds, averaged over the last few dozens.
     query_ns: AtomicU64,
-    /// How long a job waited for each query before it, in nanoseconds, averaged alike. More than a query takes
-    /// itself where the cores have other things to do, such as to speak gRPC.
+    /// How long a job waited for each query before it, in nanoseconds, averaged alike. More than a
+    /// query takes itself where the cores have other things to do, such as to speak gRPC.
     wait_ns: AtomicU64,
 }
 
@@ -246,11 +247,13 @@ impl Shared {
         (queue, ran)
     }
 
-    /// Runs short jobs for as long as there are some, with the buffers of the thread that it happens to be on. Sockets
-    /// are looked at before the first and after a few: what has arrived joins the queue, or is refused, before anybody searches.
+    /// Runs short jobs for as long as there are some, with the buffers of the thread that it
+    /// happens to be on. Sockets are looked at before the first and after a few: what has arrived
+    /// joins the queue, or is refused, before anybody searches.
     async fn help(self: Arc<Self>) {
         loop {
-            // The first time, what is in the sockets is read; the second time, who was read has been looked at.
+            // The first time, what is in the sockets is read; the second time, who was read has
+            // been looked at.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             let looked = Instant::now();
@@ -332,8 +335,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` (0: one per core) with room for `max_queued` jobs that wait (0: 256 for each thread),
-    /// none of them longer than `max_wait`.
+    /// A pool of `threads` (0: one per core) with room for `max_queued` jobs that wait (0: 256 for
+    /// each thread), none of them longer than `max_wait`.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -360,8 +363,9 @@ impl Pool {
             let shared = Arc::clone(&pool.shared);
             let thread = thread::Builder::new().name(format!("search-{number}"));
             let work = move || {
-                // Of this thread alone, on Linux: under overload, who speaks gRPC must get to refuse what is too
-                // much, or requests run out of time before anybody looks at them. Refused, it is as before.
+                // Of this thread alone, on Linux: under overload, who speaks gRPC must get to
+                // refuse what is too much, or requests run out of time before anybody looks at
+                // them. Refused, it is as before.
                 let _ = rustix::process::nice(SEARCH_NICE);
                 shared.work();
             };

@@ -66,8 +66,8 @@ pub struct Merged {
 type LeafHit = (usize, Hit);
 
 impl Root {
-    /// A root over `leaves`, which share one model, whose scores are of `metric`; `faults` are shards that
-    /// are known to fail already, by name, each with the reason.
+    /// A root over `leaves`, which share one model, whose scores are of `metric`; `faults` are
+    /// shards that are known to fail already, by name, each with the reason.
     pub fn new(leaves: Vec<Arc<dyn Leaf>>, metric: Metric, faults: Faults) -> Root {
         Root { leaves, metric, faults: Mutex::new(faults) }
     }
@@ -169,8 +169,8 @@ impl Root {
         Ok(all)
     }
 
-    /// All images for the descriptor `x`, (dim,), that are at least as good as the threshold of `params`, at
-    /// most k; and whether there are more.
+    /// All images for the descriptor `x`, (dim,), that are at least as good as the threshold of
+    /// `params`, at most k; and whether there are more.
     ///
     /// # Errors
     /// As [`Root::search`]; [`Code::InvalidArgument`] without a threshold.

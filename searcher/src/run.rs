@@ -21,12 +21,12 @@ use crate::service::Searcher;
 /// How often health follows what is served.
 const HEALTH: Duration = Duration::from_millis(100);
 
-/// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index that can
-/// be opened is open.
+/// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index
+/// that can be opened is open.
 ///
 /// # Errors
-/// A configuration out of range, a port in use, an address that is not secured as it must be, a folder that is no
-/// index directory, no index that can be opened.
+/// A configuration out of range, a port in use, an address that is not secured as it must be, a
+/// folder that is no index directory, no index that can be opened.
 pub async fn serve(config: Config) -> Result<()> {
     config.check()?;
     let stop = shutdown_signal()?;
@@ -88,8 +88,8 @@ pub async fn serve(config: Config) -> Result<()> {
         .await
 }
 
-/// Keeps health in step: `""` and the search service say whether traffic is wanted, `index/NAME` whether all
-/// shards of that index answer.
+/// Keeps health in step: `""` and the search service say whether traffic is wanted, `index/NAME`
+/// whether all shards of that index answer.
 pub async fn report(searcher: Arc<Searcher>, health: Health) {
     let mut told: BTreeMap<String, bool> = BTreeMap::new();
     let mut stopping = searcher.stopping();

@@ -14,7 +14,8 @@ use crate::progress::Bars;
 /// What is exported.
 #[derive(Subcommand)]
 pub enum ExportCommand {
-    /// A file that faiss.read_index reads (FAISS 1.12 to 1.15): the same codes and ids, without keys
+    /// A file that faiss.read_index reads (FAISS 1.12 to 1.15): the same codes and ids, without
+    /// keys
     Faiss(FaissArgs),
 }
 

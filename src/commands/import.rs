@@ -21,7 +21,8 @@ use crate::progress::Bars;
 pub enum ImportCommand {
     /// An IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
     Faiss(FaissArgs),
-    /// Files of vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet), as a part for train and build
+    /// Files of vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet), as a part for train and
+    /// build
     Vectors(VectorsArgs),
 }
 
@@ -63,8 +64,8 @@ or a key that is null, out of range or there twice) are left out and listed in O
 #[derive(Args)]
 #[command(after_help = VECTORS_EXAMPLE)]
 pub struct VectorsArgs {
-    /// Files of one dimension: .fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet; or directories of such
-    /// files, which are read in the order of their paths
+    /// Files of one dimension: .fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet; or directories of
+    /// such files, which are read in the order of their paths
     #[arg(required = true, value_name = "PATH")]
     pub files: Vec<PathBuf>,
     /// Where the part goes

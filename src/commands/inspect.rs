@@ -87,8 +87,8 @@ fn index(found: &Inspection) -> String {
     text
 }
 
-/// One line a field, `name: value`, nested ones indented; lists of objects as one line each. The kind
-/// comes first, nested things last.
+/// One line a field, `name: value`, nested ones indented; lists of objects as one line each. The
+/// kind comes first, nested things last.
 fn describe(text: &mut String, value: &Value, depth: usize) {
     let Value::Object(fields) = value else { return };
     let indent = "  ".repeat(depth);

@@ -134,7 +134,8 @@ impl Server {
     pub fn cpu_s(&self) -> f64 {
         let path = format!("/proc/{}/stat", self.child.id());
         let text = std::fs::read_to_string(path).expect("the process lives");
-        // Behind the name, which may hold anything: user and system time are the 14th and 15th field of all.
+        // Behind the name, which may hold anything: user and system time are the 14th and 15th
+        // field of all.
         let (_, fields) = text.rsplit_once(')').expect("a name in brackets");
         let ticks = fields.split_whitespace().skip(11).take(2);
         let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number")).sum();

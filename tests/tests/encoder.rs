@@ -76,8 +76,8 @@ async fn cpu_s_at_rest(server: &Server) -> f64 {
     }
 }
 
-/// A request that nobody waits for any more, because its deadline is over or because its client went away, costs less
-/// than half of one that is answered: it ends at the next of its eight sizes.
+/// A request that nobody waits for any more, because its deadline is over or because its client
+/// went away, costs less than half of one that is answered: it ends at the next of its eight sizes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_request_ends_soon() {
     let encoder = Encoder::new();
@@ -104,8 +104,8 @@ async fn an_abandoned_request_ends_soon() {
     assert!(server.terminate());
 }
 
-/// SIGTERM while threads compute, for a client that waits and for one that does not, and while the network is read:
-/// exit code 0.
+/// SIGTERM while threads compute, for a client that waits and for one that does not, and while the
+/// network is read: exit code 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_while_threads_compute_ends_with_exit_code_0() {
     let encoder = Encoder::new();
@@ -126,7 +126,8 @@ async fn sigterm_while_threads_compute_ends_with_exit_code_0() {
     }
 }
 
-/// More pixels than the server allows, all sizes together, are refused before anything is decoded, by the limit's name.
+/// More pixels than the server allows, all sizes together, are refused before anything is decoded,
+/// by the limit's name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_of_too_many_pixels_is_refused() {
     let encoder = Encoder::new();
@@ -142,7 +143,8 @@ async fn a_request_of_too_many_pixels_is_refused() {
     assert!(server.terminate());
 }
 
-/// What keeps a server from starting is one line and exit code 1, although it listens already when it is found.
+/// What keeps a server from starting is one line and exit code 1, although it listens already when
+/// it is found.
 #[test]
 fn a_network_that_cannot_be_read_ends_the_server() {
     let encoder = Encoder::new();

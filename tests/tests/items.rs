@@ -1,4 +1,5 @@
-//! Single items that will not do, and names that nobody checked, from the command line to the answer.
+//! Single items that will not do, and names that nobody checked, from the command line to the
+//! answer.
 
 use std::fs;
 use std::path::Path;
@@ -29,8 +30,8 @@ fn encode(list: &Path, out: &Path, more: &[&str]) -> Vec<String> {
     args
 }
 
-/// Keys with line breaks, tabs and escape codes: a row of the table each and nothing that commands a
-/// terminal; JSON has them as they are.
+/// Keys with line breaks, tabs and escape codes: a row of the table each and nothing that commands
+/// a terminal; JSON has them as they are.
 #[test]
 fn keys_do_not_break_a_table() {
     let c = collection();
@@ -79,8 +80,8 @@ fn keys_do_not_break_a_table() {
     assert!(!message.trim_end().contains(|c: char| c.is_control()), "{message:?}");
 }
 
-/// A key that two parts share ends a build before it begins, or costs the second row; the ids that a
-/// build gives are told.
+/// A key that two parts share ends a build before it begins, or costs the second row; the ids that
+/// a build gives are told.
 #[test]
 fn a_key_in_two_parts() {
     let c = collection();

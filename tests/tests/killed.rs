@@ -1,5 +1,5 @@
-//! An encode job that is killed at any moment goes on where it was, and ends with the same bytes; also as
-//! process 1 of a container. One for which there is no room leaves nothing.
+//! An encode job that is killed at any moment goes on where it was, and ends with the same bytes;
+//! also as process 1 of a container. One for which there is no room leaves nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -102,8 +102,8 @@ fn a_killed_job_ends_with_the_same_bytes() {
     assert!(published(&out) == expected);
 }
 
-/// A command that is process 1 of a process namespace of its own, as in a container; its first argument is
-/// the program. None where the system does not allow this.
+/// A command that is process 1 of a process namespace of its own, as in a container; its first
+/// argument is the program. None where the system does not allow this.
 fn as_process_1() -> Option<Command> {
     let command = || {
         let mut command = Command::new("unshare");
@@ -115,8 +115,8 @@ fn as_process_1() -> Option<Command> {
     tried.is_ok_and(|status| status.success()).then(command)
 }
 
-/// Process 1 of one container and of the next have the same number. What the first one left when it was
-/// killed does not stand in the way of the second, and is gone after it.
+/// Process 1 of one container and of the next have the same number. What the first one left when it
+/// was killed does not stand in the way of the second, and is gone after it.
 #[test]
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]
 fn process_1_starts_again_after_a_kill() {
@@ -185,8 +185,8 @@ fn two_jobs_write_the_same_part() {
     assert_eq!(names(&out), ["x.part", "x.part.rejected.jsonl"]);
 }
 
-/// A limit of file sizes stands for a full disk. The list of rejected images fits, the part does not:
-/// neither is there afterwards, and what was there before still is.
+/// A limit of file sizes stands for a full disk. The list of rejected images fits, the part does
+/// not: neither is there afterwards, and what was there before still is.
 #[test]
 fn no_room_leaves_nothing() {
     let c = collection();

@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::collection::{DIM, collection};
 use ocelli_tests::{Server, json, succeed};
 
-/// A photo of the collection finds itself, by image, by id, by key, and by its own descriptor; all of
-/// them answer alike.
+/// A photo of the collection finds itself, by image, by id, by key, and by its own descriptor; all
+/// of them answer alike.
 #[test]
 fn a_photo_finds_itself_whatever_the_question() {
     let c = collection();
@@ -43,8 +43,8 @@ fn a_photo_finds_itself_whatever_the_question() {
     assert!(encoder.terminate(), "SIGTERM ends the encoder with exit code 0");
 }
 
-/// The exact descriptor, given as a vector, gives the same answer as its image, since both ran through
-/// the same network: the encoder service and the encode job agree.
+/// The exact descriptor, given as a vector, gives the same answer as its image, since both ran
+/// through the same network: the encoder service and the encode job agree.
 #[test]
 fn service_and_job_make_the_same_descriptor() {
     let c = collection();
@@ -84,9 +84,10 @@ fn every_file_can_be_inspected_and_proven() {
     assert_eq!(c.build["rows"], 40);
 }
 
-/// Ground truth, queries, descriptors and index meet in the judge. With an untrained network on tiny
-/// photos the figures mean little; that every query found its own photo (which the official protocol
-/// leaves in) sets their floor, and codes cannot be far from the descriptors that they stand for.
+/// Ground truth, queries, descriptors and index meet in the judge. With an untrained network on
+/// tiny photos the figures mean little; that every query found its own photo (which the official
+/// protocol leaves in) sets their floor, and codes cannot be far from the descriptors that they
+/// stand for.
 #[test]
 fn the_judge_ranks_descriptors_and_index() {
     let c = collection();
@@ -141,8 +142,8 @@ fn sections(shard: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Codes straight from the photos, and descriptors first, then codes: the same sections byte for byte, so the
-/// same answers, which are asked for too.
+/// Codes straight from the photos, and descriptors first, then codes: the same sections byte for
+/// byte, so the same answers, which are asked for too.
 #[test]
 fn codes_from_photos_are_those_of_their_descriptors() {
     let c = collection();

@@ -132,8 +132,8 @@ fn operators_ask_and_change_by_command() {
     assert!(!message.is_empty());
 }
 
-/// A photo is looked for by the command, the searcher and the encoder, all over TLS: with a client certificate and a
-/// token at the searcher, a token of its own at the encoder.
+/// A photo is looked for by the command, the searcher and the encoder, all over TLS: with a client
+/// certificate and a token at the searcher, a token of its own at the encoder.
 #[test]
 fn a_photo_is_found_by_tls_and_tokens() {
     let c = collection();

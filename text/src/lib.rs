@@ -51,8 +51,8 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// A report of several lines, whole, with nothing in it that commands a terminal. Only its line breaks
-/// stay: what stands in a line and may hold one goes through [`printable`] before.
+/// A report of several lines, whole, with nothing in it that commands a terminal. Only its line
+/// breaks stay: what stands in a line and may hold one goes through [`printable`] before.
 #[must_use]
 pub fn report(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(|line| printable(line, usize::MAX)).collect();

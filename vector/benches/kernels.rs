@@ -1,10 +1,10 @@
 //! How fast the integer scan is, beside a plain read of the same bytes: `./bench kernels`.
 //!
-//! Lists of random codes are scanned through [`scan::survivors`] with a threshold that about one vector
-//! in ten thousand passes, at every level of this processor, in cache (16,384 vectors, again and again)
-//! and out of cache (512 MB, front to back). A code is one vector, whatever its bytes. Readings take
-//! turns in rounds, so that a busy machine slows all of them alike; printed are medians over the
-//! rounds. The last line is one JSON object.
+//! Lists of random codes are scanned through [`scan::survivors`] with a threshold that about one
+//! vector in ten thousand passes, at every level of this processor, in cache (16,384 vectors, again
+//! and again) and out of cache (512 MB, front to back). A code is one vector, whatever its bytes.
+//! Readings take turns in rounds, so that a busy machine slows all of them alike; printed are
+//! medians over the rounds. The last line is one JSON object.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -41,8 +41,8 @@ const SHAPES: [Shape; 5] = [
     Shape { bits: 4, m: 32, scalars: false },
 ];
 
-/// Pseudo-random bytes (splitmix64). The kernels' time does not depend on the values, except through
-/// the survivors; but pages that were never written would all be one page.
+/// Pseudo-random bytes (splitmix64). The kernels' time does not depend on the values, except
+/// through the survivors; but pages that were never written would all be one page.
 fn fill(bytes: &mut [u8], seed: u64) {
     let mut state = seed;
     for word in bytes.chunks_mut(8) {
@@ -73,8 +73,8 @@ impl Aligned {
     }
 }
 
-/// Adds up 64-bit words in `STREAMS` runs side by side: with one, as a list is read; with several, the
-/// prefetchers have more to do, and on some machines that is the faster read.
+/// Adds up 64-bit words in `STREAMS` runs side by side: with one, as a list is read; with several,
+/// the prefetchers have more to do, and on some machines that is the faster read.
 #[inline(always)]
 fn sum<const STREAMS: usize>(bytes: &[u8]) -> u64 {
     const STEP: usize = 256;
@@ -146,7 +146,8 @@ fn read_rate((simd, read): Reader, bytes: &[u8]) -> f64 {
     passes * bytes.len() as f64
 }
 
-/// The plain read that is fastest for `bytes`: each way is tried a few times, its best reading counts.
+/// The plain read that is fastest for `bytes`: each way is tried a few times, its best reading
+/// counts.
 fn fastest_reader(bytes: &[u8]) -> Reader {
     let mut best: (f64, Reader) = (0.0, (Simd::detect(), read::<1>));
     for _ in 0..3 {

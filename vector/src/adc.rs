@@ -1,18 +1,20 @@
 //! Asymmetric distance: a float query against codes.
 //!
-//! With z = c + r̂ (coarse centroid plus decoded residual), ⟨q, z⟩ = ⟨q, c⟩ + ⟨q, r̂⟩ and
-//! ‖q − z‖² = ‖q − c‖² − 2 ⟨q, r̂⟩ + t, where t = ‖r̂‖² + 2 ⟨c, r̂⟩ does not depend on the query: see
-//! [`l2_term`]. ⟨q, r̂⟩ = Σⱼ ⟨qⱼ, r̂ⱼ⟩, and the table of ⟨qⱼ, codeword⟩ depends on the query alone: one table serves
-//! every list (Jégou, Douze, Schmid 2011, with the inner product in place of the distance to the residual). That
-//! is how a scan bounds a score ([`crate::lut`]); the few that matter are computed from the decoded residual,
-//! which has nothing to cancel and reads fewer cache lines for a single code.
+//! With z = c + r̂ (coarse centroid plus decoded residual), ⟨q, z⟩ = ⟨q, c⟩ + ⟨q, r̂⟩ and ‖q − z‖²
+//! = ‖q − c‖² − 2 ⟨q, r̂⟩ + t, where t = ‖r̂‖² + 2 ⟨c, r̂⟩ does not depend on the query: see
+//! [`l2_term`]. ⟨q, r̂⟩ = Σⱼ ⟨qⱼ, r̂ⱼ⟩, and the table of ⟨qⱼ, codeword⟩ depends on the query alone:
+//! one table serves every list (Jégou, Douze, Schmid 2011, with the inner product in place of the
+//! distance to the residual). That is how a scan bounds a score ([`crate::lut`]); the few that
+//! matter are computed from the decoded residual, which has nothing to cancel and reads fewer cache
+//! lines for a single code.
 //!
 //! These scalar forms are the definition of a score. Whatever scans faster must return these bits.
 
 use crate::dense::{dot, l2_sq_of_residual, norm_sq};
 
-/// Inner product of a query `q` (d,) with a decoded vector: `base` = ⟨q, c⟩ (plus the constant that a
-/// centred transform adds) and the decoded `residual` (d,). Summed in the order of [`crate::dense::LANES`].
+/// Inner product of a query `q` (d,) with a decoded vector: `base` = ⟨q, c⟩ (plus the constant that
+/// a centred transform adds) and the decoded `residual` (d,). Summed in the order of
+/// [`crate::dense::LANES`].
 ///
 /// # Panics
 /// If the lengths differ.
@@ -21,8 +23,8 @@ pub fn inner_product_score(base: f32, q: &[f32], residual: &[f32]) -> f32 {
     base + dot(q, residual)
 }
 
-/// Squared distance ‖(q − c) − r̂‖² of a query `q` (d,) to a decoded vector: its centroid `centroid` (d,) plus
-/// `residual` (d,). Summed in the order of [`crate::dense::LANES`].
+/// Squared distance ‖(q − c) − r̂‖² of a query `q` (d,) to a decoded vector: its centroid
+/// `centroid` (d,) plus `residual` (d,). Summed in the order of [`crate::dense::LANES`].
 ///
 /// # Panics
 /// If the lengths differ.

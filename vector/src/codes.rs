@@ -1,9 +1,9 @@
 //! How PQ codes lie in memory: blocks of 64 vectors, column by column.
 //!
-//! A list of `len` codes is cut into blocks of [`BLOCK`] vectors. A block holds one column after the
-//! other; a column holds one byte a vector. At 8 bits, column `j` is sub-quantizer `j`. At 4 bits,
-//! column `j` holds sub-quantizer `2j` in its low nibble and `2j + 1` in its high nibble (zero where
-//! `m` is odd and there is none).
+//! A list of `len` codes is cut into blocks of [`BLOCK`] vectors. A block holds one column after
+//! the other; a column holds one byte a vector. At 8 bits, column `j` is sub-quantizer `j`. At 4
+//! bits, column `j` holds sub-quantizer `2j` in its low nibble and `2j + 1` in its high nibble
+//! (zero where `m` is odd and there is none).
 //!
 //! The last block is only as wide as it must be, in steps of [`GROUP`]: a list of 5 codes takes
 //! 16 lanes, not 64. Lanes past the end are zero. Every list starts at a multiple of
@@ -101,8 +101,8 @@ impl CodeLayout {
         }
     }
 
-    /// The bytes from those of vector `i` on in a list of `len` vectors, and how far apart its columns are:
-    /// column `j` is at `j` times that, which the slice has.
+    /// The bytes from those of vector `i` on in a list of `len` vectors, and how far apart its
+    /// columns are: column `j` is at `j` times that, which the slice has.
     ///
     /// # Panics
     /// If `i >= len`, or `list` is shorter than [`Self::list_bytes`].
@@ -137,7 +137,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// What is packed comes back, for lengths around every boundary, both code sizes, odd m too.
+        /// What is packed comes back, for lengths around every boundary, both code sizes, odd m
+        /// too.
         #[test]
         fn round_trip(len in 0usize..200, m in 1usize..20, four in any::<bool>(), seed in any::<u64>()) {
             let layout = CodeLayout::new(m, if four { 16 } else { 256 }).unwrap();

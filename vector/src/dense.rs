@@ -86,8 +86,8 @@ pub fn norm_sq(a: &[f32]) -> f32 {
 /// Squared norms below this are formed of squares that may have lost digits, or all of them.
 const SOUND_NORM_SQ: f32 = 1e-30;
 
-/// Divides `a` by its L2 norm, also where squares in f32 overflow or vanish. Returns false and leaves `a`
-/// as it was where the norm is zero or not finite: such a vector has no direction.
+/// Divides `a` by its L2 norm, also where squares in f32 overflow or vanish. Returns false and
+/// leaves `a` as it was where the norm is zero or not finite: such a vector has no direction.
 pub fn l2_normalize(a: &mut [f32]) -> bool {
     let square = norm_sq(a);
     if (SOUND_NORM_SQ..=f32::MAX).contains(&square) {
@@ -104,8 +104,8 @@ pub fn l2_normalize(a: &mut [f32]) -> bool {
     true
 }
 
-/// [`dot`] of `x` (d,) with rows `ids` (n,) of `rows` (_, d), written to `out` (n,): the same bits at
-/// every level.
+/// [`dot`] of `x` (d,) with rows `ids` (n,) of `rows` (_, d), written to `out` (n,): the same bits
+/// at every level.
 ///
 /// # Panics
 /// If the shapes do not fit together, or there is no such row.
@@ -129,8 +129,8 @@ pub fn dots_of(simd: Simd, x: &[f32], rows: &[f32], ids: &[u32], out: &mut Vec<f
     }
 }
 
-/// [`l2_sq`] of `x` (d,) to rows `ids` (n,) of `rows` (_, d), written to `out` (n,): the same bits at
-/// every level.
+/// [`l2_sq`] of `x` (d,) to rows `ids` (n,) of `rows` (_, d), written to `out` (n,): the same bits
+/// at every level.
 ///
 /// # Panics
 /// If the shapes do not fit together, or there is no such row.
@@ -154,8 +154,8 @@ pub fn l2_sqs_of(simd: Simd, x: &[f32], rows: &[f32], ids: &[u32], out: &mut Vec
     }
 }
 
-/// Index of the row of `rows` (n, d) nearest to `x` (d,) by [`l2_sq`], and that distance; ties go to
-/// the smaller index. `None` if there is no row.
+/// Index of the row of `rows` (n, d) nearest to `x` (d,) by [`l2_sq`], and that distance; ties go
+/// to the smaller index. `None` if there is no row.
 pub fn nearest(x: &[f32], rows: &[f32]) -> Option<(usize, f32)> {
     let mut best: Option<(usize, f32)> = None;
     for (i, row) in rows.chunks_exact(x.len()).enumerate() {
@@ -173,18 +173,20 @@ pub fn matvec(matrix: &[f32], x: &[f32], y: &mut Vec<f32>) {
     y.extend(matrix.chunks_exact(x.len()).map(|row| dot(row, x)));
 }
 
-/// `y = Mᵀ x` for `M` (rows, cols) row-major and `x` (rows,): adds `x[r] · M[r]` row by row, in order.
+/// `y = Mᵀ x` for `M` (rows, cols) row-major and `x` (rows,): adds `x[r] · M[r]` row by row, in
+/// order.
 pub fn matvec_transposed(matrix: &[f32], cols: usize, x: &[f32], y: &mut Vec<f32>) {
     y.clear();
     y.resize(cols, 0.0);
     add_products(matrix, cols, x, y);
 }
 
-/// Rows of the matrix that are gone through for one x after the other before the next ones: up to 128 KiB of 1,024
-/// columns, so that they stay in the second-level cache.
+/// Rows of the matrix that are gone through for one x after the other before the next ones: up to
+/// 128 KiB of 1,024 columns, so that they stay in the second-level cache.
 const MATRIX_ROWS: usize = 32;
 
-/// [`matvec_transposed`] of each row of `x` (n, rows), written to `y` (n, cols): the same bits at every level.
+/// [`matvec_transposed`] of each row of `x` (n, rows), written to `y` (n, cols): the same bits at
+/// every level.
 ///
 /// # Panics
 /// If the shapes do not fit together.
@@ -234,7 +236,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Several at once, at every level, have the bits of one after the other as the definition adds.
+    /// Several at once, at every level, have the bits of one after the other as the definition
+    /// adds.
     #[test]
     fn transposed_products_have_the_bits_of_the_definition() {
         let numbers = |n: usize, seed: usize| -> Vec<f32> {

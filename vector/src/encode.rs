@@ -3,12 +3,12 @@
 
 use crate::level::{Level, Simd};
 
-/// Rows that go through one codebook before the next: a codebook (8 KiB at dsub 8) and the rows' parts of
-/// it stay in the nearest cache.
+/// Rows that go through one codebook before the next: a codebook (8 KiB at dsub 8) and the rows'
+/// parts of it stay in the nearest cache.
 const BLOCK: usize = 64;
 
-/// Codewords with the coordinates outside, (m, dsub, ksub), from `codebooks` (m, ksub, dsub): a register
-/// holds the same coordinate of sixteen codewords.
+/// Codewords with the coordinates outside, (m, dsub, ksub), from `codebooks` (m, ksub, dsub): a
+/// register holds the same coordinate of sixteen codewords.
 pub fn transpose(codebooks: &[f32], m: usize, ksub: usize) -> Vec<f32> {
     let dsub = codebooks.len() / (m * ksub);
     let mut out = Vec::with_capacity(codebooks.len());
@@ -21,9 +21,9 @@ pub fn transpose(codebooks: &[f32], m: usize, ksub: usize) -> Vec<f32> {
 }
 
 /// Writes the codes (n, m) of residuals `x` (n, d): of each part the nearest codeword by
-/// [`crate::dense::l2_sq`], ties to the smaller; and to `distances` (n, m) how far it is, with the bits of
-/// that function. `transposed` is (m, dsub, ksub), as [`transpose`] makes it. A part that holds
-/// a NaN gets codeword 0 and an infinite distance.
+/// [`crate::dense::l2_sq`], ties to the smaller; and to `distances` (n, m) how far it is, with the
+/// bits of that function. `transposed` is (m, dsub, ksub), as [`transpose`] makes it. A part that
+/// holds a NaN gets codeword 0 and an infinite distance.
 ///
 /// # Panics
 /// If the shapes do not fit together, or `ksub` is no multiple of 16 or more than 256.
@@ -76,8 +76,8 @@ macro_rules! encode_at {
             distances: &mut [f32],
         ) {
             encode_here(x, transposed, m, ksub, codes, distances, |part, book| {
-                // SAFETY: this function's own level; `encode_here` gives whole books of whole groups, and
-                // `LIVE` is as each needs it.
+                // SAFETY: this function's own level; `encode_here` gives whole books of whole
+                // groups, and `LIVE` is as each needs it.
                 unsafe {
                     match part.len() {
                         1 => x86::$nearest::<1>(part, book, ksub),
@@ -121,8 +121,8 @@ fn encode_here(
     }
 }
 
-/// Nearest codeword of one book (dsub, ksub), without intrinsics: as the kernels below, which say what
-/// `LIVE` is.
+/// Nearest codeword of one book (dsub, ksub), without intrinsics: as the kernels below, which say
+/// what `LIVE` is.
 #[inline(always)]
 fn nearest<const LIVE: usize>(part: &[f32], book: &[f32], ksub: usize) -> (u8, f32) {
     let mut best = (0, f32::INFINITY);
@@ -155,10 +155,12 @@ fn nearest<const LIVE: usize>(part: &[f32], book: &[f32], ksub: usize) -> (u8, f
 
 /// The kernels. `LIVE` partial sums, a power of two and at least min(dsub, 16), follow
 /// [`crate::dense::LANES`]: partial sum `i % 16`, then the tree. Sums that no coordinate reaches are zero, and
-/// adding zero to what is not negative changes nothing, so a tree over the first `LIVE` is the same.
+/// adding zero to what is not negative changes nothing, so a tree over the first `LIVE` is the
+/// same.
 ///
-/// Each lane keeps its first least distance; of the lanes with the least, the smallest word wins. Less than
-/// infinity is needed to be taken, so that NaN never is, and word 0 stays where no distance is finite.
+/// Each lane keeps its first least distance; of the lanes with the least, the smallest word wins.
+/// Less than infinity is needed to be taken, so that NaN never is, and word 0 stays where no
+/// distance is finite.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
@@ -293,8 +295,8 @@ mod tests {
         }
     }
 
-    /// Values of a coarse grid, so that many distances tie; dsub below, at and above sixteen; rows past a
-    /// block.
+    /// Values of a coarse grid, so that many distances tie; dsub below, at and above sixteen; rows
+    /// past a block.
     #[test]
     fn every_level_equals_the_definition() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);

@@ -11,8 +11,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ, VL (x86-64-v4).
     Avx512,
-    /// AVX-512 VBMI and VNNI: byte permutations across two registers, 8-bit inner products (Ice Lake,
-    /// Zen 4 and later have both).
+    /// AVX-512 VBMI and VNNI: byte permutations across two registers, 8-bit inner products (Ice
+    /// Lake, Zen 4 and later have both).
     Avx512Vbmi,
 }
 
@@ -37,8 +37,8 @@ impl fmt::Display for Level {
     }
 }
 
-/// Proof that this processor has a level. Only the processor's own answer makes one, so whoever holds
-/// it may call the functions of that level: every unsafe call in this crate rests on it.
+/// Proof that this processor has a level. Only the processor's own answer makes one, so whoever
+/// holds it may call the functions of that level: every unsafe call in this crate rests on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Simd(Level);
 
@@ -90,8 +90,9 @@ fn has(level: Level) -> bool {
 fn has(level: Level) -> bool {
     level == Level::Scalar
 }
-/// Writes a function that runs `$definition`, compiled once for each level: for loops of which the compiler makes vector
-/// instructions by itself. The bits are the definition's at every level, where it fixes the order of each sum.
+/// Writes a function that runs `$definition`, compiled once for each level: for loops of which the
+/// compiler makes vector instructions by itself. The bits are the definition's at every level,
+/// where it fixes the order of each sum.
 macro_rules! compiled_for_each_level {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),+) = $definition:ident;) => {
         $(#[$doc])*

@@ -1,6 +1,7 @@
 //! Dense math and scan kernels on slices: no I/O, no threads, no async.
 //!
-//! Everything here is a free function on slices. Shapes are row-major and written `(rows, columns)`.
+//! Everything here is a free function on slices. Shapes are row-major and written
+//! `(rows, columns)`.
 //!
 //! # One summation order
 //!
@@ -32,7 +33,8 @@ pub use level::{Level, Simd};
 
 pub use dense::{dot, l2_normalize, l2_sq, norm_sq};
 
-/// Asks for the cache line of byte `at`, which will be read soon. Any `at` will do: nothing is read.
+/// Asks for the cache line of byte `at`, which will be read soon. Any `at` will do: nothing is
+/// read.
 #[inline(always)]
 pub fn prefetch(bytes: &[u8], at: usize) {
     prefetch_line(bytes.as_ptr().wrapping_add(at));
@@ -44,15 +46,17 @@ pub fn prefetch_all(bytes: &[u8]) {
     bytes.chunks(64).for_each(|line| prefetch_line(line.as_ptr()));
 }
 
-/// Asks for a cache line, towards the *second*-level cache. A core waits for only so many lines of its first-level
-/// cache at a time, which makes 10 GB/s of scattered lists on a Zen 4; of its second level, for twice as many: 22 GB/s,
-/// what a plain read in one direction gets. From there to the first level is a matter of a few cycles.
+/// Asks for a cache line, towards the *second*-level cache. A core waits for only so many lines of
+/// its first-level cache at a time, which makes 10 GB/s of scattered lists on a Zen 4; of its
+/// second level, for twice as many: 22 GB/s, what a plain read in one direction gets. From there to
+/// the first level is a matter of a few cycles.
 #[inline(always)]
 pub(crate) fn prefetch_line(line: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: every x86-64 has SSE; a prefetch of any address does not fault, and reads nothing.
+        // SAFETY: every x86-64 has SSE; a prefetch of any address does not fault, and reads
+        // nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

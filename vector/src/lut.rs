@@ -1,9 +1,11 @@
 //! A query's table: for each sub-quantizer and codeword a byte that bounds what the codeword costs.
 //!
-//! The cost of codeword w in column j is −scale · ⟨qⱼ, w⟩. It is computed with 16-bit whole numbers, since reading
-//! the codebooks, which lie in the second-level cache, is what a table costs: with w = s ŵ + e and q = t p̂ + f,
+//! The cost of codeword w in column j is −scale · ⟨qⱼ, w⟩. It is computed with 16-bit whole
+//! numbers, since reading the codebooks, which lie in the second-level cache, is what a table
+//! costs: with w = s ŵ + e and q = t p̂ + f,
 //! |⟨q, w⟩ − s t ⟨p̂, ŵ⟩| ≤ max|e| ‖q‖₁ + max|f| ‖s ŵ‖₁. All of this error is taken off the lowest cost, so that
-//! the bytes stay bounds; it is a fraction of a unit. Whole numbers give the same table at every level.
+//! the bytes stay bounds; it is a fraction of a unit. Whole numbers give the same table at every
+//! level.
 
 use crate::codes::MAX_M;
 use crate::dense::LANES;
@@ -34,8 +36,8 @@ fn word(low: i16, high: i16) -> i32 {
     i32::from(low as u16) | i32::from(high) << 16
 }
 
-/// What a float is divided by to become a whole number of at most `largest`; 0 for what is too small, which
-/// is all error then.
+/// What a float is divided by to become a whole number of at most `largest`; 0 for what is too
+/// small, which is all error then.
 fn unit_of(greatest: f32, largest: f32) -> f32 {
     if greatest >= SMALLEST { greatest / largest } else { 0.0 }
 }
@@ -105,8 +107,8 @@ pub struct ByteTable {
 }
 
 impl ByteTable {
-    /// The table of a query `q` (d,), d = m · dsub, for the costs −`scale` · ⟨qⱼ, codeword⟩. `scale` is 2 for L2
-    /// (where −2 ⟨q, r̂⟩ is what a residual adds) and 1 for inner product.
+    /// The table of a query `q` (d,), d = m · dsub, for the costs −`scale` · ⟨qⱼ, codeword⟩.
+    /// `scale` is 2 for L2 (where −2 ⟨q, r̂⟩ is what a residual adds) and 1 for inner product.
     ///
     /// # Panics
     /// If the query has another dimension.
@@ -182,8 +184,9 @@ impl ByteTable {
             magnitude += cost * f64::from(max.abs().max(min.abs()));
             widest = widest.max(cost * f64::from(max - min));
         }
-        // A little more than the range over 255, so that the largest entry rounds to at most 255; and
-        // factors a little smaller than they are, so that rounding of a product never rounds up.
+        // A little more than the range over 255, so that the largest entry rounds to at most 255;
+        // and factors a little smaller than they are, so that rounding of a product never rounds
+        // up.
         let step = widest / 255.0 * (1.0 + 1e-6);
         let sound = step > f64::from(f32::MIN_POSITIVE) && step.is_finite();
         for (j, &(max, cost)) in rows[..*m].iter().enumerate() {
@@ -345,8 +348,8 @@ mod tests {
     use super::*;
     use rand::{RngExt, SeedableRng};
 
-    /// The same table at every level; and no byte stands for more than its entry's cost, whatever the
-    /// magnitudes, and not for much less.
+    /// The same table at every level; and no byte stands for more than its entry's cost, whatever
+    /// the magnitudes, and not for much less.
     #[test]
     fn bytes_are_bounds_and_the_same_at_every_level() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
@@ -420,8 +423,8 @@ mod tests {
         }
         let tiny = 1e-12 * table.magnitude;
         assert!(table.low <= lows + tiny, "{} {lows}", table.low);
-        // Rounding down loses less than a unit an entry; whole numbers lose little beside that, unless they are
-        // too small to be rounded.
+        // Rounding down loses less than a unit an entry; whole numbers lose little beside that,
+        // unless they are too small to be rounded.
         let tiny_query = q.iter().all(|x| x.abs() < 1e-28);
         let share = if tiny_query { 2.0 } else { 0.02 };
         let lost = 2.0 * f64::from(m as u32) * table.step + share * table.magnitude;

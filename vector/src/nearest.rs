@@ -1,14 +1,16 @@
 //! The nearest of many rows to each of many vectors, with the bits of [`crate::dense::nearest`].
 //!
-//! 16-bit integers rule out nearly all rows, floats in the fixed order decide among the rest. A row is
-//! c = s ĉ + e with s = ‖c‖ / 32767, a vector x = u x̂ + f likewise, each with a scale of its own. Then
+//! 16-bit integers rule out nearly all rows, floats in the fixed order decide among the rest. A row
+//! is c = s ĉ + e with s = ‖c‖ / 32767, a vector x = u x̂ + f likewise, each with a scale of its
+//! own. Then
 //! |⟨x, c⟩ − u s ⟨x̂, ĉ⟩| ≤ ‖f‖ ‖c‖ + ‖u x̂‖ ‖e‖ (Cauchy–Schwarz), where ‖f‖ ≤ ½ u √d up to rounding. So E,
-//! twice the largest such error, bounds how far ‖c‖² − 2 u s ⟨x̂, ĉ⟩ is from ‖x − c‖² − ‖x‖². Let R bound the
-//! rounding of both float computations. A row that is nearest by float is by at most 2 R farther than
-//! the row with the least approximation, and so its approximation is greater by at most 2 E + 2 R.
+//! twice the largest such error, bounds how far ‖c‖² − 2 u s ⟨x̂, ĉ⟩ is from ‖x − c‖² − ‖x‖². Let R
+//! bound the rounding of both float computations. A row that is nearest by float is by at most 2 R
+//! farther than the row with the least approximation, and so its approximation is greater by at
+//! most 2 E + 2 R.
 //!
-//! No sum overflows where it counts: ‖x̂‖ and ‖ĉ‖ are at most 32767 + ½ √d, so |⟨x̂, ĉ⟩| < 2³¹ for any d below
-//! 2²⁸, and a wrapped sum on the way there wraps back.
+//! No sum overflows where it counts: ‖x̂‖ and ‖ĉ‖ are at most 32767 + ½ √d, so |⟨x̂, ĉ⟩| < 2³¹ for
+//! any d below 2²⁸, and a wrapped sum on the way there wraps back.
 //!
 //! Whatever the level, the rows that floats look at hold the nearest, so the answer is the same.
 
@@ -120,7 +122,8 @@ impl<'a> NearestRows<'a> {
     }
 
     /// Writes to `out` (n,) for each of the vectors `x` (n, d) the index of the nearest row by
-    /// [`dense::l2_sq`], ties to the smaller index, and that distance: what [`dense::nearest`] says.
+    /// [`dense::l2_sq`], ties to the smaller index, and that distance: what [`dense::nearest`]
+    /// says.
     ///
     /// # Panics
     /// If the shapes do not fit together.
@@ -156,8 +159,8 @@ impl<'a> NearestRows<'a> {
         }
     }
 
-    /// One block through all tiles. `tile` writes the costs of a tile's 64 rows for six vectors, and returns a
-    /// bit for each vector of which a cost is within its limit.
+    /// One block through all tiles. `tile` writes the costs of a tile's 64 rows for six vectors,
+    /// and returns a bit for each vector of which a cost is within its limit.
     #[inline(always)]
     fn block(
         &self,
@@ -226,9 +229,9 @@ impl<'a> NearestRows<'a> {
     fn round(&self, x: &[f32], words: &mut [i32]) -> Vector {
         let norm = norm_sq(x).sqrt();
         let wide = f64::from(norm) * 1.001 + self.largest_norm;
-        // Half of it is the rounding of the approximation (six operations), half that of the exact sum
-        // (d / 16 + 6 of them), each off by at most 2⁻²⁴ of what is largest on the way, (‖x‖ + ‖c‖)². The
-        // constant is for products too small for a float.
+        // Half of it is the rounding of the approximation (six operations), half that of the exact
+        // sum (d / 16 + 6 of them), each off by at most 2⁻²⁴ of what is largest on the way, (‖x‖ +
+        // ‖c‖)². The constant is for products too small for a float.
         let rounding =
             (self.d as f64 / 16.0 + 16.0) * f64::from(f32::EPSILON) * wide * wide + 1e-28;
         // 0.51 in place of ½: the product with a rounded reciprocal is off by less than 0.01.
@@ -319,12 +322,13 @@ mod x86 {
     use super::{TILE, Terms, VECTORS, Vector};
     use std::arch::x86_64::*;
 
-    /// Writes a tile of AVX-512: `$add(sum, rows, two)` adds the products of sixteen rows' two coordinates
-    /// with a vector's.
+    /// Writes a tile of AVX-512: `$add(sum, rows, two)` adds the products of sixteen rows' two
+    /// coordinates with a vector's.
     macro_rules! tile_512 {
         ($name:ident, $features:literal, |$sum:ident, $rows:ident, $two:ident| $add:expr) => {
             /// # Safety
-            /// The features; `rows` is one tile, and each of the six vectors in `x` has as many words as a row.
+            /// The features; `rows` is one tile, and each of the six vectors in `x` has as many
+            /// words as a row.
             #[target_feature(enable = $features)]
             pub(super) unsafe fn $name(
                 x: &[i32],

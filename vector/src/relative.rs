@@ -1,21 +1,21 @@
 //! Rows near a centre as bytes relative to it: lower bounds of their costs, with a proven error.
 //!
-//! Write a row as c = g + r with its group's centre g, r = s r̂ + e (r̂ in −127..127), and the query's
-//! part that meets r as t = u t̂ + f. Then
+//! Write a row as c = g + r with its group's centre g, r = s r̂ + e (r̂ in −127..127), and the
+//! query's part that meets r as t = u t̂ + f. Then
 //!
 //! ```text
 //! ‖q − c‖² = ‖q − g‖² + ‖r‖² − 2⟨t, r⟩    t = q − g
 //!  −⟨q, c⟩ = −⟨q, g⟩         −  ⟨t, r⟩    t = q
 //! ```
 //!
-//! and by Cauchy–Schwarz |⟨t, r⟩ − u s ⟨t̂, r̂⟩| ≤ ‖f‖ ‖r‖ + ‖u t̂‖ ‖e‖. Residuals are shorter than the rows, so
-//! that eight bits say more of them than of the rows ([`crate::shortlist`]): fewer candidates are left for
-//! exact floats to decide among.
+//! and by Cauchy–Schwarz |⟨t, r⟩ − u s ⟨t̂, r̂⟩| ≤ ‖f‖ ‖r‖ + ‖u t̂‖ ‖e‖. Residuals are shorter than
+//! the rows, so that eight bits say more of them than of the rows ([`crate::shortlist`]): fewer
+//! candidates are left for exact floats to decide among.
 //!
-//! `vpdpbusd` multiplies unsigned by signed bytes: rows are stored as r̂ + 128, and 128 Σ t̂, which is the
-//! same for all rows, is taken off again. Rows lie in blocks of 16, four coordinates at a time, so that a
-//! register holds the same four coordinates of sixteen rows and no sum crosses lanes. An inner product of
-//! bytes is at most 255 · 127 · d: below 2³¹ up to [`MAX_D`].
+//! `vpdpbusd` multiplies unsigned by signed bytes: rows are stored as r̂ + 128, and 128 Σ t̂, which
+//! is the same for all rows, is taken off again. Rows lie in blocks of 16, four coordinates at a
+//! time, so that a register holds the same four coordinates of sixteen rows and no sum crosses
+//! lanes. An inner product of bytes is at most 255 · 127 · d: below 2³¹ up to [`MAX_D`].
 
 use crate::level::{Level, Simd};
 pub use crate::shortlist::Cost;
@@ -45,8 +45,8 @@ pub struct Rounded {
     pub largest_error: f32,
 }
 
-/// Rounds `rows`, each (d,), relative to `centre` (d,): appends their blocks to `bytes` and ‖r‖², padded
-/// with zeros to whole blocks, to `norms`.
+/// Rounds `rows`, each (d,), relative to `centre` (d,): appends their blocks to `bytes` and ‖r‖²,
+/// padded with zeros to whole blocks, to `norms`.
 pub fn round<'a>(
     rows: impl ExactSizeIterator<Item = &'a [f32]> + Clone,
     centre: &[f32],
@@ -95,7 +95,8 @@ pub struct Rows<'a> {
     pub norms: &'a [f32],
     /// Their scale and errors.
     pub rounded: Rounded,
-    /// Bytes that will be wanted next: fetched towards the cache while these are read. May be empty.
+    /// Bytes that will be wanted next: fetched towards the cache while these are read. May be
+    /// empty.
     pub next: &'a [u8],
 }
 
@@ -132,15 +133,15 @@ impl ByteQuery {
         self.quads.clear();
         self.quads.resize(q.len().div_ceil(16) * 4, 0);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: only a processor that has the level makes `simd`; a whole number of registers, each of
-        // four quads, covers q, and the centre is as long as q.
+        // SAFETY: only a processor that has the level makes `simd`; a whole number of registers,
+        // each of four quads, covers q, and the centre is as long as q.
         unsafe {
             self.fill_avx512(q, centre)
         }
     }
 
-    /// Largest error of a row's bound: what [`Self::survivors`] takes off; infinite or not a number where
-    /// floats might overflow. `centre_norm` is at least ‖g‖, and `base` the centre's cost.
+    /// Largest error of a row's bound: what [`Self::survivors`] takes off; infinite or not a number
+    /// where floats might overflow. `centre_norm` is at least ‖g‖, and `base` the centre's cost.
     pub fn slack(&self, cost: Cost, rounded: &Rounded, centre_norm: f32, base: f32) -> f64 {
         let (r, e) = (f64::from(rounded.largest_norm), f64::from(rounded.largest_error));
         let product = self.error * r + self.size * e;
@@ -165,8 +166,8 @@ impl ByteQuery {
     }
 
     /// Appends the lower bound of every row's cost that is at most `threshold` to `bounds`, and its
-    /// position plus `first` to `positions`, ascending. `base` is the cost of the centre, and `slack` what
-    /// [`Self::slack`] said.
+    /// position plus `first` to `positions`, ascending. `base` is the cost of the centre, and
+    /// `slack` what [`Self::slack`] said.
     ///
     /// # Panics
     /// If a slice is too short for its shape, or the level lacks 8-bit products.
@@ -195,8 +196,8 @@ impl ByteQuery {
         bounds.reserve(blocks * BLOCK + BLOCK);
         positions.reserve(blocks * BLOCK + BLOCK);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: only a processor that has the level makes `simd`; the slices were held against the
-        // number of blocks, and there is room for all of them.
+        // SAFETY: only a processor that has the level makes `simd`; the slices were held against
+        // the number of blocks, and there is room for all of them.
         unsafe {
             self.survivors_avx512(
                 rows, factor, weight, constant, threshold, first, bounds, positions,
@@ -207,8 +208,8 @@ impl ByteQuery {
     }
 
     /// # Safety
-    /// AVX-512 F, BW, DQ, VL; `quads` has four elements for each sixteen of `q`, and `centre` is as long as
-    /// `q`.
+    /// AVX-512 F, BW, DQ, VL; `quads` has four elements for each sixteen of `q`, and `centre` is as
+    /// long as `q`.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     unsafe fn fill_avx512(&mut self, q: &[f32], centre: Option<&[f32]>) {
@@ -260,8 +261,8 @@ impl ByteQuery {
     }
 
     /// # Safety
-    /// AVX-512 F, BW, DQ, VL, VNNI; `rows` has all its blocks; `bounds` and `positions` have room for them
-    /// and a register more.
+    /// AVX-512 F, BW, DQ, VL, VNNI; `rows` has all its blocks; `bounds` and `positions` have room
+    /// for them and a register more.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,popcnt")]
     #[allow(clippy::too_many_arguments, reason = "a kernel on slices")]
@@ -314,8 +315,8 @@ impl ByteQuery {
                 crate::prefetch(rows.next, at);
             }
         };
-        // Four blocks are in flight: a sum takes four cycles before it can be added to, and the query's
-        // bytes are loaded once for all of them.
+        // Four blocks are in flight: a sum takes four cycles before it can be added to, and the
+        // query's bytes are loaded once for all of them.
         let mut block = 0;
         while block + 4 <= blocks {
             let at = rows.bytes[block * block_bytes..].as_ptr();
@@ -358,8 +359,8 @@ impl ByteQuery {
     }
 }
 
-/// Asks for rows `ids` of `rows` (_, d) to be brought towards the cache; ids that are no rows are passed
-/// over.
+/// Asks for rows `ids` of `rows` (_, d) to be brought towards the cache; ids that are no rows are
+/// passed over.
 pub fn prefetch(rows: &[f32], d: usize, ids: &[u32]) {
     let rows = ids.iter().filter_map(|&id| rows.get(id as usize * d..(id as usize + 1) * d));
     rows.flat_map(|row| row.chunks(16)).for_each(|part| crate::prefetch_line(part.as_ptr().cast()));
@@ -371,8 +372,9 @@ mod tests {
     use crate::dense::{dot, l2_sq};
     use rand::{RngExt, SeedableRng};
 
-    /// For every shape past two tiles: each bound is at most the exact cost and no farther below it than
-    /// twice the slack, survivors are those up to the threshold, and the slack is worth having.
+    /// For every shape past two tiles: each bound is at most the exact cost and no farther below it
+    /// than twice the slack, survivors are those up to the threshold, and the slack is worth
+    /// having.
     #[test]
     fn bounds_hold_and_are_tight() {
         let simd = Simd::detect();

@@ -1,8 +1,9 @@
 //! Float scores of a few scattered codes: what the integer scan lets through.
 //!
-//! Each score has the bits that [`crate::adc`] defines. Codes are scored one after the other in a loop that waits
-//! for nothing: codewords come from the second-level cache, and so may the code, a line a column, but the
-//! processor looks far enough ahead to have a few codes under way. These lines are what a score costs.
+//! Each score has the bits that [`crate::adc`] defines. Codes are scored one after the other in a
+//! loop that waits for nothing: codewords come from the second-level cache, and so may the code, a
+//! line a column, but the processor looks far enough ahead to have a few codes under way. These
+//! lines are what a score costs.
 
 use crate::adc;
 use crate::codes::{CodeLayout, MAX_M};
@@ -101,10 +102,12 @@ mod avx512 {
     use super::*;
     use crate::rows::{reduce512, reduce512_of_four};
 
-    /// Codes that are scored side by side: what they share is loaded once, and none waits for another's sum.
+    /// Codes that are scored side by side: what they share is loaded once, and none waits for
+    /// another's sum.
     const SIDE_BY_SIDE: usize = 4;
 
-    /// Codewords of `DSUB` floats, codes of `BITS`: sixteen coordinates of a residual are 16 / DSUB words.
+    /// Codewords of `DSUB` floats, codes of `BITS`: sixteen coordinates of a residual are 16 / DSUB
+    /// words.
     ///
     /// # Safety
     /// AVX-512 F, BW, DQ, VL. The shapes fit, and d is a multiple of 16.
@@ -209,8 +212,8 @@ mod tests {
 
     use super::*;
 
-    /// Every level gives the bits of the definition, for each way of reading codewords, any number of
-    /// candidates, both code sizes.
+    /// Every level gives the bits of the definition, for each way of reading codewords, any number
+    /// of candidates, both code sizes.
     #[test]
     fn scores_have_the_bits_of_the_definition() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);

@@ -1,8 +1,9 @@
-//! One vector against many rows with vector registers, in the order that [`crate::dense::LANES`] fixes.
+//! One vector against many rows with vector registers, in the order that [`crate::dense::LANES`]
+//! fixes.
 //!
-//! Sixteen partial sums are one AVX-512 register or two of AVX2. Four rows are in flight: an addition
-//! takes several cycles before its result can be added to, and the rows do not wait for each other.
-//! Multiply and add stay separate, since the order's definition does not fuse them.
+//! Sixteen partial sums are one AVX-512 register or two of AVX2. Four rows are in flight: an
+//! addition takes several cycles before its result can be added to, and the rows do not wait for
+//! each other. Multiply and add stay separate, since the order's definition does not fuse them.
 
 use std::arch::x86_64::*;
 
@@ -16,7 +17,8 @@ pub(crate) fn reduce512(s: __m512) -> f32 {
     reduce256(_mm256_add_ps(_mm512_castps512_ps256(s), _mm512_extractf32x8_ps::<1>(s)))
 }
 
-/// [`reduce512`] of four, to the same bits: the same halves are added to each other, those of two or four side by side.
+/// [`reduce512`] of four, to the same bits: the same halves are added to each other, those of two
+/// or four side by side.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
 pub(crate) fn reduce512_of_four([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
@@ -102,8 +104,8 @@ rows_avx512!(l2_sqs_avx512, |a, b| {
     _mm512_mul_ps(difference, difference)
 });
 
-/// As above with two registers of eight for the sixteen partial sums; the tail goes element by element
-/// to its partial sum.
+/// As above with two registers of eight for the sixteen partial sums; the tail goes element by
+/// element to its partial sum.
 macro_rules! rows_avx2 {
     ($name:ident, |$a:ident, $b:ident| $term:expr, |$x:ident, $y:ident| $scalar:expr) => {
         /// # Safety

@@ -1,18 +1,19 @@
-//! A shortlist of rows by 8-bit arithmetic, with a proven error: exact floats then decide among few.
+//! A shortlist of rows by 8-bit arithmetic, with a proven error: exact floats then decide among
+//! few.
 //!
-//! Rows are taken from their mean μ: c′ = c − μ. With c′ = s ĉ + e (ĉ whole, −127..127, s a scale of the row's
-//! own) and p = u p̂ + f likewise, Cauchy–Schwarz gives |⟨p, c′⟩ − u s ⟨p̂, ĉ⟩| ≤ ‖f‖ ‖c′‖ + ‖u p̂‖ ‖e‖. For
-//! L2, p = q − μ and the cost is ‖c′‖² − 2 ⟨p, c′⟩ (plus ‖p‖²); for inner product, p = q and the cost is
-//! −⟨q, c′⟩ (minus ⟨q, μ⟩): what is in brackets is the same for every row. So each row has a lower and an
-//! upper bound; n rows cost at most the n-th smallest upper bound, and a row whose lower bound is above
-//! that is not among the n best.
+//! Rows are taken from their mean μ: c′ = c − μ. With c′ = s ĉ + e (ĉ whole, −127..127, s a scale
+//! of the row's own) and p = u p̂ + f likewise, Cauchy–Schwarz gives |⟨p, c′⟩ − u s ⟨p̂, ĉ⟩| ≤ ‖f‖
+//! ‖c′‖ + ‖u p̂‖ ‖e‖. For L2, p = q − μ and the cost is ‖c′‖² − 2 ⟨p, c′⟩ (plus ‖p‖²); for inner
+//! product, p = q and the cost is −⟨q, c′⟩ (minus ⟨q, μ⟩): what is in brackets is the same for
+//! every row. So each row has a lower and an upper bound; n rows cost at most the n-th smallest
+//! upper bound, and a row whose lower bound is above that is not among the n best.
 //!
-//! The n-th smallest is looked for among minima of groups of rows, four for each that is wanted: n of them
-//! are upper bounds of n different rows too, and there are far fewer.
+//! The n-th smallest is looked for among minima of groups of rows, four for each that is wanted: n
+//! of them are upper bounds of n different rows too, and there are far fewer.
 //!
-//! `vpdpbusd` multiplies unsigned by signed bytes: rows are stored as ĉ + 128, and 128 Σ p̂ is taken off again.
-//! Rows lie in groups of 16, four coordinates at a time, so that a register holds the same four
-//! coordinates of sixteen rows and no sum crosses lanes.
+//! `vpdpbusd` multiplies unsigned by signed bytes: rows are stored as ĉ + 128, and 128 Σ p̂ is
+//! taken off again. Rows lie in groups of 16, four coordinates at a time, so that a register holds
+//! the same four coordinates of sixteen rows and no sum crosses lanes.
 
 use crate::dense::norm_sq;
 use crate::level::{Level, Simd};
@@ -138,10 +139,11 @@ impl ByteRows {
         this
     }
 
-    /// Finds, for each query, rows among which the `wanted` best by exact float cost are, and leaves them in
-    /// [`Buffers::rows`]. False, and nothing useful there, where the level has no 8-bit products, a
-    /// shortlist would not be short, or numbers are too large. What is found for a query does not depend on
-    /// the others; the rows, which do not fit the first-level cache, are read once for all of them.
+    /// Finds, for each query, rows among which the `wanted` best by exact float cost are, and
+    /// leaves them in [`Buffers::rows`]. False, and nothing useful there, where the level has no
+    /// 8-bit products, a shortlist would not be short, or numbers are too large. What is found for
+    /// a query does not depend on the others; the rows, which do not fit the first-level cache, are
+    /// read once for all of them.
     pub fn shortlists<const Q: usize>(
         &self,
         simd: Simd,
@@ -234,8 +236,8 @@ impl ByteRows {
             words.push(i32::from_le_bytes(word.map(|b| b as u8)));
         }
         let (size, error, norm) = (unit * size.sqrt(), error.sqrt(), norm.sqrt());
-        // Rounding of the approximation and of the exact float costs: d + 16 operations, each off by at
-        // most 2⁻²⁴ of the largest intermediate value.
+        // Rounding of the approximation and of the exact float costs: d + 16 operations, each off
+        // by at most 2⁻²⁴ of the largest intermediate value.
         let largest = match cost {
             Cost::L2 => (norm + self.largest_norm).powi(2),
             Cost::InnerProduct => norm * (self.largest_norm + self.mean_norm),
@@ -254,12 +256,12 @@ impl ByteRows {
         })
     }
 
-    /// Lower bounds of the cost of every row, padding included; and minima of the upper bounds, where
-    /// group g goes to the sixteen at g modulo their number. Padding has no finite bound.
+    /// Lower bounds of the cost of every row, padding included; and minima of the upper bounds,
+    /// where group g goes to the sixteen at g modulo their number. Padding has no finite bound.
     ///
     /// # Safety
-    /// AVX-512 F and VNNI; each query has one word a quad, `lower` one element a padded row, `minima` is a
-    /// multiple of sixteen.
+    /// AVX-512 F and VNNI; each query has one word a quad, `lower` one element a padded row,
+    /// `minima` is a multiple of sixteen.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn bounds_avx512<const Q: usize>(
@@ -293,8 +295,8 @@ impl ByteRows {
         }
     }
 
-    /// [`Self::bounds_avx512`] of the groups `first..first + G`: a query's word is spread over a register once
-    /// for all of them, and no product waits for the one before it.
+    /// [`Self::bounds_avx512`] of the groups `first..first + G`: a query's word is spread over a
+    /// register once for all of them, and no product waits for the one before it.
     ///
     /// # Safety
     /// As there; there are so many groups.
@@ -336,7 +338,8 @@ impl ByteRows {
         for g in 0..G {
             let group = first + g;
             let valid = ((1u32 << (self.rows - group * GROUP).min(GROUP)) - 1) as u16;
-            // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or round.
+            // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or
+            // round.
             unsafe {
                 let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(group * GROUP));
                 let (scales, norms_sq) = (of_row(&self.scales), of_row(&self.norms_sq));
@@ -373,8 +376,8 @@ struct Output<'a> {
 /// Appends the indices of all `values` up to `limit`.
 ///
 /// # Safety
-/// AVX-512 F; `out` has room for sixteen more than there are values, or for all of them where these are a
-/// multiple of sixteen.
+/// AVX-512 F; `out` has room for sixteen more than there are values, or for all of them where these
+/// are a multiple of sixteen.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,popcnt")]
 unsafe fn at_most_avx512(values: &[f32], limit: f32, out: &mut Vec<u32>) {
@@ -384,8 +387,8 @@ unsafe fn at_most_avx512(values: &[f32], limit: f32, out: &mut Vec<u32>) {
     let mut len = out.len();
     for part in values.chunks(GROUP) {
         let valid = ((1u32 << part.len()) - 1) as u16;
-        // SAFETY: the mask keeps the load within the part. The store writes sixteen elements, of which those
-        // that count come first: room for them is the caller's part.
+        // SAFETY: the mask keeps the load within the part. The store writes sixteen elements, of
+        // which those that count come first: room for them is the caller's part.
         unsafe {
             let part = _mm512_maskz_loadu_ps(valid, part.as_ptr());
             let found = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(valid, part, limits);
@@ -407,7 +410,8 @@ mod tests {
     use crate::dense::{dot, l2_sq};
     use rand::{RngExt, SeedableRng};
 
-    /// The best rows by exact float cost are always on the list, ties included; and the list is short.
+    /// The best rows by exact float cost are always on the list, ties included; and the list is
+    /// short.
     #[test]
     fn the_best_are_always_on_the_list() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);

@@ -2,8 +2,8 @@
 
 use crate::level::{Level, Simd};
 
-/// A value that at least `k` of `values` do not exceed, close to the smallest such value; the largest of
-/// them where there are fewer, and −∞ where there are none.
+/// A value that at least `k` of `values` do not exceed, close to the smallest such value; the
+/// largest of them where there are fewer, and −∞ where there are none.
 pub fn kth_smallest_at_most(simd: Simd, values: &[f32], k: usize) -> f32 {
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
@@ -20,8 +20,8 @@ pub fn kth_smallest_at_most(simd: Simd, values: &[f32], k: usize) -> f32 {
     }
 }
 
-/// Halves the range `low..high` of values as long as `k` of them are in its lower half. Sixteen times: that
-/// leaves less than the error of the approximate values that it is used for.
+/// Halves the range `low..high` of values as long as `k` of them are in its lower half. Sixteen
+/// times: that leaves less than the error of the approximate values that it is used for.
 #[inline(always)]
 fn halve(mut low: f32, mut high: f32, k: usize, count: impl Fn(f32) -> usize) -> f32 {
     for _ in 0..16 {
@@ -70,8 +70,8 @@ mod tests {
     use super::*;
     use rand::{RngExt, SeedableRng};
 
-    /// At every level at least k values are at most what is found, which is the same at all levels, one of
-    /// the range, and no farther from the k-th than the last halving leaves.
+    /// At every level at least k values are at most what is found, which is the same at all levels,
+    /// one of the range, and no farther from the k-th than the last halving leaves.
     #[test]
     fn enough_values_are_below_and_it_is_close() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);

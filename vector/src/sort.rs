@@ -1,9 +1,10 @@
 //! Sorting of short rows of integers: ranked lists and hits, a hundred at a time.
 //!
-//! A comparison sort guesses at branches or moves one key an instruction. With eight keys a register a bitonic network
-//! (Batcher, 1968) does neither: log² n / 2 rounds of minima and maxima, whatever the keys are. Every comparator has
-//! its minimum at the lower place, so keys that are the largest never leave the end: a row is padded with them, and
-//! comparators that would reach into the padding are left out.
+//! A comparison sort guesses at branches or moves one key an instruction. With eight keys a
+//! register a bitonic network (Batcher, 1968) does neither: log² n / 2 rounds of minima and maxima,
+//! whatever the keys are. Every comparator has its minimum at the lower place, so keys that are the
+//! largest never leave the end: a row is padded with them, and comparators that would reach into
+//! the padding are left out.
 
 use crate::level::{Level, Simd};
 
@@ -70,8 +71,8 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     fn merge(rows: &mut [__m512i], block: usize) {
         let used = rows.len();
-        // The first key against the last, and so on inwards: the smaller half goes to the front, and either half is
-        // bitonic.
+        // The first key against the last, and so on inwards: the smaller half goes to the front,
+        // and either half is bitonic.
         for start in (0..used).step_by(block) {
             for i in 0..block / 2 {
                 let (a, b) = (start + i, start + block - 1 - i);
@@ -150,8 +151,8 @@ mod tests {
     use super::*;
     use rand::{RngExt, SeedableRng};
 
-    /// Every length up to some registers and around the network's ends; keys that tie, rise, fall, and are the
-    /// padding's own value.
+    /// Every length up to some registers and around the network's ends; keys that tie, rise, fall,
+    /// and are the padding's own value.
     #[test]
     fn rows_of_every_length_are_sorted() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);

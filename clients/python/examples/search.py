@@ -1,7 +1,7 @@
 """Looks for photos like one of your own, or like an indexed one.
 
-    python search.py 127.0.0.1:7070 photo.jpg
-    python search.py 127.0.0.1:7070 key:Paris/tower.jpg
+python search.py 127.0.0.1:7070 photo.jpg
+python search.py 127.0.0.1:7070 key:Paris/tower.jpg
 """
 
 import sys

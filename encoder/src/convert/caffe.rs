@@ -1,6 +1,6 @@
-//! Caffe's `.caffemodel`: a protobuf message of layers with their blobs, in the form since 2014 (`layer`)
-//! and the one before (`layers`). The fields that are read, by their published numbers; the rest is
-//! skipped.
+//! Caffe's `.caffemodel`: a protobuf message of layers with their blobs, in the form since 2014
+//! (`layer`) and the one before (`layers`). The fields that are read, by their published numbers;
+//! the rest is skipped.
 
 use prost::Message;
 use safetensors::Dtype;
@@ -95,7 +95,8 @@ pub(super) struct Layer {
 /// All layers that hold numbers, in the file's order.
 ///
 /// # Errors
-/// `Bad` for what is no such message, holds no layer, or a blob whose shape does not fit its numbers.
+/// `Bad` for what is no such message, holds no layer, or a blob whose shape does not fit its
+/// numbers.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Layer>> {
     let net = NetParameter::decode(bytes)
         .map_err(|e| ConvertError::bad(format!("not a readable .caffemodel: {e}")))?;

@@ -1,8 +1,8 @@
 //! Caffe's layers to torchvision's tensor names.
 //!
 //! ResNets as released by their authors (`res4b12_branch2a` with `bn4b12_branch2a` and
-//! `scale4b12_branch2a`), VGGs (`conv4_3`), SqueezeNet (`fire5/squeeze1x1`); and the layers behind R-MAC
-//! in the code published with Gordo et al. 2017: a `Scale` that centres (`…/centered`) and an
+//! `scale4b12_branch2a`), VGGs (`conv4_3`), SqueezeNet (`fire5/squeeze1x1`); and the layers behind
+//! R-MAC in the code published with Gordo et al. 2017: a `Scale` that centres (`…/centered`) and an
 //! `InnerProduct` (`…/pca`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,8 +185,8 @@ fn resnet_place(name: &str) -> Option<String> {
     Some(format!("layer{stage}.{number}.{module}"))
 }
 
-/// `conv3_2` of a VGG to its place among torchvision's steps, each convolution followed by a ReLU and each
-/// stage by a pool.
+/// `conv3_2` of a VGG to its place among torchvision's steps, each convolution followed by a ReLU
+/// and each stage by a pool.
 fn vgg_steps(layers: &[Layer]) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     for layer in layers {

@@ -75,7 +75,8 @@ fn state_dict(checkpoint: &Checkpoint, id: Id, out: &mut Converted) -> Result<()
     Ok(())
 }
 
-/// naver/deep-image-retrieval: torchvision's names, `adpool.p`, `fc`, and whitenings by scikit-learn.
+/// naver/deep-image-retrieval: torchvision's names, `adpool.p`, `fc`, and whitenings by
+/// scikit-learn.
 fn dirtorch(
     checkpoint: &Checkpoint,
     state: Id,
@@ -177,7 +178,8 @@ fn pca(
     Ok(())
 }
 
-/// filipradenovic/cnnimageretrieval-pytorch: `features.N`, `pool.p`, `whiten`, and `Lw` among the meta data.
+/// filipradenovic/cnnimageretrieval-pytorch: `features.N`, `pool.p`, `whiten`, and `Lw` among the
+/// meta data.
 fn cirtorch(
     checkpoint: &Checkpoint,
     state: Id,

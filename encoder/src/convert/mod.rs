@@ -1,10 +1,10 @@
 //! Other programs' files of weights to named tensors and what must be known to run them.
 //!
-//! Read are PyTorch's files (zip archives and the pickles of before 1.6) with a torchvision `state_dict`,
-//! a checkpoint of dirtorch (Revaud et al. 2019, "Learning with Average Precision") or of
-//! cnnimageretrieval-pytorch (Radenović, Tolias, Chum 2018), and Caffe's `.caffemodel`. Nothing in a file
-//! is ever run, and sizes are bounded by the file's own. This module needs no libtorch, so that it can be
-//! fuzzed.
+//! Read are PyTorch's files (zip archives and the pickles of before 1.6) with a torchvision
+//! `state_dict`, a checkpoint of dirtorch (Revaud et al. 2019, "Learning with Average Precision")
+//! or of cnnimageretrieval-pytorch (Radenović, Tolias, Chum 2018), and Caffe's `.caffemodel`.
+//! Nothing in a file is ever run, and sizes are bounded by the file's own. This module needs no
+//! libtorch, so that it can be fuzzed.
 
 mod array;
 mod caffe;
@@ -80,8 +80,8 @@ impl Converted {
 /// Reads a file's bytes, whatever it is.
 ///
 /// # Errors
-/// `Refused` for a pickle that names something else than tensors, arrays and dictionaries; `Bad` for a
-/// damaged or unknown file.
+/// `Refused` for a pickle that names something else than tensors, arrays and dictionaries; `Bad`
+/// for a damaged or unknown file.
 pub fn convert(bytes: &[u8], options: &ConvertOptions) -> Result<Converted> {
     if bytes.starts_with(b"PK\x03\x04") {
         return checkpoint::convert(&Checkpoint::from_zip(bytes)?, options);
@@ -96,7 +96,8 @@ pub fn convert(bytes: &[u8], options: &ConvertOptions) -> Result<Converted> {
         Some([_, _, _, _, _, _, _, _, b'{']) => Err(ConvertError::bad(
             "expected PyTorch or Caffe weights, found a safetensors file: it is read as it is",
         )),
-        // Caffe's files have no first bytes of their own: what is none is named by what it looks like.
+        // Caffe's files have no first bytes of their own: what is none is named by what it looks
+        // like.
         _ => caffe::read(bytes).and_then(caffe_names::convert).map_err(|error| {
             let start = bytes.get(..LOOK_BYTES).unwrap_or(bytes);
             looks_like(start).map_or(error, |name| {

@@ -1,5 +1,5 @@
-//! PyTorch's files: a zip archive with a pickle and a file for each storage (since 1.6), or, before, five
-//! pickles in a row with the storages behind them.
+//! PyTorch's files: a zip archive with a pickle and a file for each storage (since 1.6), or,
+//! before, five pickles in a row with the storages behind them.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -23,7 +23,8 @@ pub struct Checkpoint {
     pub pickle: Pickle,
     /// Bytes of each storage.
     storages: HashMap<String, Vec<u8>>,
-    /// Bytes that arrays may yet have: many names can stand for one tensor, and a short pickle for many.
+    /// Bytes that arrays may yet have: many names can stand for one tensor, and a short pickle for
+    /// many.
     budget: Cell<usize>,
 }
 
@@ -40,7 +41,8 @@ impl Checkpoint {
     /// A zip archive.
     ///
     /// # Errors
-    /// As [`Pickle::read`]; `Bad` for an archive without a pickle, compressed, damaged or big-endian.
+    /// As [`Pickle::read`]; `Bad` for an archive without a pickle, compressed, damaged or
+    /// big-endian.
     pub fn from_zip(bytes: &[u8]) -> Result<Checkpoint> {
         let bad = |e: zip::result::ZipError| ConvertError::bad(format!("zip archive: {e}"));
         let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(bad)?;
@@ -65,8 +67,8 @@ impl Checkpoint {
         let mut left = bytes.len();
         let mut read = |name: &str| -> Result<Vec<u8>> {
             let mut entry = archive.by_name(name).map_err(bad)?;
-            // Nothing is compressed in these archives, so nothing can be longer than all of it; entries
-            // that overlap in the file cannot add up to more either.
+            // Nothing is compressed in these archives, so nothing can be longer than all of it;
+            // entries that overlap in the file cannot add up to more either.
             let len = usize::try_from(entry.size()).ok().filter(|&len| len <= left);
             let len = len.ok_or_else(|| {
                 ConvertError::bad(format!("zip entry {name}: longer than the file"))
@@ -98,7 +100,8 @@ impl Checkpoint {
     /// A legacy file.
     ///
     /// # Errors
-    /// As [`Pickle::read`]; `Bad` where magic number, protocol or storages are not as they should be.
+    /// As [`Pickle::read`]; `Bad` where magic number, protocol or storages are not as they should
+    /// be.
     pub fn from_legacy(bytes: &[u8]) -> Result<Checkpoint> {
         let mut rest = bytes;
         let mut next = || -> Result<Pickle> {
@@ -148,7 +151,8 @@ impl Checkpoint {
     /// A tensor or numpy array; None where the object is neither.
     ///
     /// # Errors
-    /// `Bad` for a tensor that reaches beyond its storage, and for more arrays than the file accounts for.
+    /// `Bad` for a tensor that reaches beyond its storage, and for more arrays than the file
+    /// accounts for.
     pub fn array(&self, id: Id) -> Result<Option<Array>> {
         let bytes = match (self.pickle.tensor(id), self.pickle.array(id)) {
             (Some(tensor), _) => {

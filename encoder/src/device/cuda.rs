@@ -1,7 +1,9 @@
-//! Opening libtorch's CUDA half at run time, so that one binary serves machines with and without it.
+//! Opening libtorch's CUDA half at run time, so that one binary serves machines with and without
+//! it.
 //!
-//! Nothing here is linked against CUDA. libtorch finds its CUDA functions through registries that `libtorch_cuda.so` fills
-//! when it is loaded; what is asked before that is answered "no CUDA" for the rest of the process.
+//! Nothing here is linked against CUDA. libtorch finds its CUDA functions through registries that
+//! `libtorch_cuda.so` fills when it is loaded; what is asked before that is answered "no CUDA" for
+//! the rest of the process.
 #![allow(unsafe_code, reason = "opening a shared library is a foreign call")]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -12,7 +14,8 @@ use std::sync::OnceLock;
 
 const LIBRARY: &str = "libtorch_cuda.so";
 
-/// Number of CUDA devices that libtorch finds; the reason where its CUDA half cannot be opened, which is tried once a process.
+/// Number of CUDA devices that libtorch finds; the reason where its CUDA half cannot be opened,
+/// which is tried once a process.
 pub(super) fn devices() -> Result<usize, &'static str> {
     static OPENED: OnceLock<Result<(), String>> = OnceLock::new();
     let opened = OPENED.get_or_init(|| {
@@ -32,8 +35,9 @@ fn loaded<'m>(maps: &'m str, name: &str) -> Option<&'m Path> {
     maps.lines().filter_map(path).find(|path| path.file_name().is_some_and(|file| file == name))
 }
 
-/// Where the library may lie: beside the CPU half, where a whole PyTorch is installed; where `./setup --cuda` puts it,
-/// apart from the CPU half, since the torch bindings would link it if they saw it; wherever the loader looks.
+/// Where the library may lie: beside the CPU half, where a whole PyTorch is installed; where
+/// `./setup --cuda` puts it, apart from the CPU half, since the torch bindings would link it if
+/// they saw it; wherever the loader looks.
 fn candidates(torch: Option<&Path>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     if let Some(torch) = torch {
@@ -46,8 +50,8 @@ fn candidates(torch: Option<&Path>) -> Vec<PathBuf> {
     found
 }
 
-/// Opens the first that can be opened; else what the loader says of each, but of files that are not there only their
-/// names.
+/// Opens the first that can be opened; else what the loader says of each, but of files that are not
+/// there only their names.
 fn open_first(paths: &[PathBuf]) -> Result<(), String> {
     let mut reasons = Vec::new();
     for path in paths {
@@ -70,20 +74,22 @@ fn open(path: &Path) -> Result<(), String> {
     let name = CString::new(path.as_os_str().as_bytes())
         .map_err(|_| format!("{}: a zero byte in the path", path.display()))?;
     let flags = libc::RTLD_NOW | libc::RTLD_GLOBAL;
-    // SAFETY: `name` ends with a zero byte and lives beyond the call. Loading runs the library's initialisers: it is the CUDA
-    // half of the libtorch that this process is linked to, which registers its functions there. Symbols of another version
-    // would be missing, and RTLD_NOW makes that an error here. It is never closed, so that nothing registered dangles.
+    // SAFETY: `name` ends with a zero byte and lives beyond the call. Loading runs the library's
+    // initialisers: it is the CUDA half of the libtorch that this process is linked to, which
+    // registers its functions there. Symbols of another version would be missing, and RTLD_NOW
+    // makes that an error here. It is never closed, so that nothing registered dangles.
     let handle: *mut c_void = unsafe { libc::dlopen(name.as_ptr(), flags) };
     if !handle.is_null() {
         return Ok(());
     }
-    // SAFETY: no precondition; the text belongs to this thread until its next call of a dl function.
+    // SAFETY: no precondition; the text belongs to this thread until its next call of a dl
+    // function.
     let text: *const c_char = unsafe { libc::dlerror() };
     if text.is_null() {
         return Err(format!("{}: the loader gives no reason", path.display()));
     }
-    // SAFETY: dlerror returned it just now, not null, so it ends with a zero byte; it is copied before any other dl function is
-    // called on this thread.
+    // SAFETY: dlerror returned it just now, not null, so it ends with a zero byte; it is copied
+    // before any other dl function is called on this thread.
     Err(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
 
@@ -91,7 +97,8 @@ fn open(path: &Path) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// The CPU half is loaded in this very process, and found; both trees are looked into, then the loader's.
+    /// The CPU half is loaded in this very process, and found; both trees are looked into, then the
+    /// loader's.
     #[test]
     fn the_cuda_half_is_looked_for_beside_the_cpu_half() {
         let maps = "7f00-7f01 r-xp 00000000 08:01 42   /x y/torch/lib/libtorch_cpu.so\n\

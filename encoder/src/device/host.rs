@@ -5,8 +5,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Bytes that are filled here and copied by a device. For a CUDA device they are page-locked ("pinned"): then the copy runs by
-/// itself, beside the device's computing and this machine's, at the full rate of the bus.
+/// Bytes that are filled here and copied by a device. For a CUDA device they are page-locked
+/// ("pinned"): then the copy runs by itself, beside the device's computing and this machine's, at
+/// the full rate of the bus.
 pub(crate) struct HostBytes {
     device: Device,
     /// (capacity,) u8, contiguous; this handle is the only one between two calls.
@@ -19,7 +20,8 @@ impl HostBytes {
         HostBytes { device, tensor: None, len: 0 }
     }
 
-    /// `len` bytes to be filled. Locking pages takes milliseconds, so that memory is kept for the next time and grows only.
+    /// `len` bytes to be filled. Locking pages takes milliseconds, so that memory is kept for the
+    /// next time and grows only.
     pub(crate) fn resize(&mut self, len: usize) -> Result<&mut [u8]> {
         let enough = |tensor: &&Tensor| tensor.numel() >= len;
         if self.tensor.as_ref().filter(enough).is_none() {
@@ -32,9 +34,10 @@ impl HostBytes {
         self.len = len;
         let Some(tensor) = &self.tensor else { return Ok(&mut []) };
         let first = tensor.data_ptr().cast::<u8>();
-        // SAFETY: the tensor is contiguous, of bytes, on the host, and holds at least `len` of them, as just made sure, all
-        // written when it was made. No other handle on its memory is in use: views are dropped before this is called again,
-        // when the device's stream has been waited for. The slice borrows `self`.
+        // SAFETY: the tensor is contiguous, of bytes, on the host, and holds at least `len` of
+        // them, as just made sure, all written when it was made. No other handle on its memory is
+        // in use: views are dropped before this is called again, when the device's stream has been
+        // waited for. The slice borrows `self`.
         Ok(unsafe { std::slice::from_raw_parts_mut(first, len) })
     }
 

@@ -1,4 +1,5 @@
-//! Where the network computes: on the CPU, or on a CUDA device, whose half of libtorch is opened at run time.
+//! Where the network computes: on the CPU, or on a CUDA device, whose half of libtorch is opened at
+//! run time.
 
 mod cuda;
 mod host;
@@ -25,13 +26,15 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
-/// Where a network computes. It is no part of a descriptor's meaning: devices differ in the last digits.
+/// Where a network computes. It is no part of a descriptor's meaning: devices differ in the last
+/// digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// The CPU, each worker for itself.
     #[default]
     Cpu,
-    /// The CUDA device of this number, which threads of its own feed: one that [`DeviceChoice::resolve`] found.
+    /// The CUDA device of this number, which threads of its own feed: one that
+    /// [`DeviceChoice::resolve`] found.
     Cuda(usize),
     /// The CPU by way of what feeds a CUDA device, so that this can be tested where there is none.
     CpuAsDevice,
@@ -68,7 +71,8 @@ impl fmt::Display for Device {
 }
 
 impl Device {
-    /// `cpu` or `cuda`: two devices of one kind make the same bytes, as far as they are of one model.
+    /// `cpu` or `cuda`: two devices of one kind make the same bytes, as far as they are of one
+    /// model.
     #[must_use]
     pub(crate) fn kind(self) -> &'static str {
         match self {
@@ -79,12 +83,12 @@ impl Device {
 }
 
 impl DeviceChoice {
-    /// Finds the device. Unless the CPU was asked for, this opens libtorch's CUDA half, which has an effect only before
-    /// the first call into libtorch: once, at the start of a process.
+    /// Finds the device. Unless the CPU was asked for, this opens libtorch's CUDA half, which has
+    /// an effect only before the first call into libtorch: once, at the start of a process.
     ///
     /// # Errors
-    /// `Device` where a CUDA device was asked for and is not to be had: what was looked for, what was found, and how to
-    /// get it. Never the CPU in its place.
+    /// `Device` where a CUDA device was asked for and is not to be had: what was looked for, what
+    /// was found, and how to get it. Never the CPU in its place.
     pub fn resolve(self) -> Result<Device> {
         match self {
             DeviceChoice::Cpu => Ok(Device::Cpu),
@@ -94,7 +98,8 @@ impl DeviceChoice {
     }
 }
 
-/// Of `found`, the number of CUDA devices or the reason why libtorch's CUDA half could not be opened.
+/// Of `found`, the number of CUDA devices or the reason why libtorch's CUDA half could not be
+/// opened.
 fn auto(found: std::result::Result<usize, &str>) -> Device {
     match found {
         Ok(1..) => return Device::Cuda(0),

@@ -1,6 +1,7 @@
-// What the torch bindings lack: streams, and how exact float32 is. Everything goes through the device-neutral interfaces of
-// c10 and ATen, whose CUDA side is found at run time, so that this compiles and links without CUDA. A device is a number as
-// the bindings have it: -1 the CPU, else the CUDA device. Each function returns 0, or 1 and the reason in `error`.
+// What the torch bindings lack: streams, and how exact float32 is. Everything goes through the
+// device-neutral interfaces of c10 and ATen, whose CUDA side is found at run time, so that this
+// compiles and links without CUDA. A device is a number as the bindings have it: -1 the CPU, else
+// the CUDA device. Each function returns 0, or 1 and the reason in `error`.
 #include <ATen/Context.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -64,8 +65,8 @@ int ocelli_device_wait(int32_t device, char *error, size_t room) {
   });
 }
 
-// float32 is IEEE float32 on every device, where cuDNN would round to TF32's 10 bits by default; and of cuDNN's algorithms
-// those that give equal bits each time, not chosen by timing them.
+// float32 is IEEE float32 on every device, where cuDNN would round to TF32's 10 bits by default;
+// and of cuDNN's algorithms those that give equal bits each time, not chosen by timing them.
 int ocelli_exact(char *error, size_t room) {
   return guarded(error, room, [] {
     auto &context = at::globalContext();

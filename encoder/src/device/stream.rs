@@ -22,16 +22,17 @@ unsafe extern "C" {
     fn ocelli_exact(error: *mut c_char, room: usize) -> c_int;
 }
 
-/// A queue of work of one device, whose order is kept; those of different streams overlap. The CPU has one, on which all
-/// work is done when a call returns.
+/// A queue of work of one device, whose order is kept; those of different streams overlap. The CPU
+/// has one, on which all work is done when a call returns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stream {
     device: i32,
     id: i64,
 }
 
-/// While it lives, what the calling thread asks of the device goes to the stream. Dropped, it waits until all of that is
-/// done, so that no memory is given back, or written anew, that the device still reads.
+/// While it lives, what the calling thread asks of the device goes to the stream. Dropped, it waits
+/// until all of that is done, so that no memory is given back, or written anew, that the device
+/// still reads.
 pub(crate) struct Entered {
     stream: Stream,
     before: i64,
@@ -56,7 +57,8 @@ impl Stream {
         let Stream { device, id } = self;
         let mut before = 0;
         called("entering a stream", |error, room| {
-            // SAFETY: the stream is one that libtorch gave (streams of its pool are never destroyed); the pointers live beyond the call.
+            // SAFETY: the stream is one that libtorch gave (streams of its pool are never
+            // destroyed); the pointers live beyond the call.
             unsafe { ocelli_stream_enter(device, id, &raw mut before, error, room) }
         })?;
         Ok(Entered { stream: self, before, _stays: PhantomData })
@@ -77,7 +79,8 @@ impl Drop for Entered {
         let mut unused = 0;
         let ended = self.stream.wait().and_then(|()| {
             called("leaving a stream", |error, room| {
-                // SAFETY: `before` is the stream that libtorch said was current; the pointers live beyond the call.
+                // SAFETY: `before` is the stream that libtorch said was current; the pointers live
+                // beyond the call.
                 unsafe { ocelli_stream_enter(device, self.before, &raw mut unused, error, room) }
             })
         });
@@ -125,7 +128,8 @@ fn called(op: &'static str, call: impl FnOnce(*mut c_char, usize) -> c_int) -> R
 mod tests {
     use super::*;
 
-    /// Of the CPU everything goes through; of a CUDA device that nobody opened libtorch's reason comes back.
+    /// Of the CPU everything goes through; of a CUDA device that nobody opened libtorch's reason
+    /// comes back.
     #[test]
     fn streams_go_through_the_shim() {
         exact().unwrap();

@@ -1,4 +1,5 @@
-//! A directory of everything that goes wrong in collections: each is encoded or listed with its reason.
+//! A directory of everything that goes wrong in collections: each is encoded or listed with its
+//! reason.
 
 use std::collections::BTreeMap;
 use std::fs;

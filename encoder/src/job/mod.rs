@@ -1,9 +1,9 @@
 //! Encode jobs: an input to a part and the list of what was rejected.
 //!
-//! One thread walks the input, each worker reads, decodes and encodes a few images at a time with one
-//! thread of libtorch, and the calling thread writes. Results are written in the order of the input, and
-//! which images share a batch depends on the part alone, so that the bytes of a part depend neither on the
-//! number of workers nor on how often the job was stopped.
+//! One thread walks the input, each worker reads, decodes and encodes a few images at a time with
+//! one thread of libtorch, and the calling thread writes. Results are written in the order of the
+//! input, and which images share a batch depends on the part alone, so that the bytes of a part
+//! depend neither on the number of workers nor on how often the job was stopped.
 
 mod ordered;
 mod plan;
@@ -44,8 +44,8 @@ pub use plan::Parts;
 pub use regions::encode_regions;
 pub use summary::{JobSummary, StageSeconds};
 
-/// Batches' worth of images that one worker looks at together, so that those of equal shape find each
-/// other.
+/// Batches' worth of images that one worker looks at together, so that those of equal shape find
+/// each other.
 const BATCHES_A_RUN: usize = 4;
 
 /// What a job writes, and where.
@@ -86,9 +86,9 @@ pub struct JobOptions<'m> {
 /// Encodes every image of `photos` under `pipeline`'s spec.
 ///
 /// # Errors
-/// A broken input, an unwritable output, a failing libtorch, a panic; a model of another spec; a folder of
-/// another job; `Invalid` if there is no image or, of a single part, all were rejected. Nothing is written
-/// then.
+/// A broken input, an unwritable output, a failing libtorch, a panic; a model of another spec; a
+/// folder of another job; `Invalid` if there is no image or, of a single part, all were rejected.
+/// Nothing is written then.
 pub fn encode(
     photos: Photos,
     pipeline: &Pipeline,
@@ -178,7 +178,8 @@ fn feed(
     found: &Found<'_>,
     take: &mut dyn FnMut(Run) -> ControlFlow<()>,
 ) -> Result<()> {
-    // Alone, each image is a run; there is nothing to find then, and workers share the rest more evenly.
+    // Alone, each image is a run; there is nothing to find then, and workers share the rest more
+    // evenly.
     let length = if batch < 2 { 1 } else { batch * BATCHES_A_RUN };
     let mut photos_of_run: Vec<Photo> = Vec::new();
     let mut first = 0;

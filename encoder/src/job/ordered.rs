@@ -14,11 +14,11 @@ use crate::error::{Error, Result};
 /// ones behind a slow neighbour. It bounds the memory, which is that of the decoded images.
 const IN_FLIGHT_PER_WORKER: usize = 4;
 
-/// Runs `work` over everything that `feed` hands out, on one thread for each of `workers`, and hands
-/// the results to `sink` in the order of the inputs, on the calling thread.
+/// Runs `work` over everything that `feed` hands out, on one thread for each of `workers`, and
+/// hands the results to `sink` in the order of the inputs, on the calling thread.
 ///
-/// `feed` runs on a thread of its own and gets a function that takes one item and says whether to go
-/// on; it waits while too much is in flight. `start` runs once on each worker's thread.
+/// `feed` runs on a thread of its own and gets a function that takes one item and says whether to
+/// go on; it waits while too much is in flight. `start` runs once on each worker's thread.
 ///
 /// # Errors
 /// The first error of any of them; so does a panic. Nothing waits for ever: when one ends, all end.

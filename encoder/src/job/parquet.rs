@@ -9,8 +9,8 @@ use super::*;
 use crate::photos::parquet_tests::{self, Values};
 use crate::photos::{Input, ParquetColumns};
 
-/// From the bytes in Parquet files the vectors are those of the files; a part that is gone is made again with
-/// the same bytes, and what is rejected is named by file and row.
+/// From the bytes in Parquet files the vectors are those of the files; a part that is gone is made
+/// again with the same bytes, and what is rejected is named by file and row.
 #[test]
 fn parquet_files_are_encoded_in_parts() {
     let (folder, directory) = setup();

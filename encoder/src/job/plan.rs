@@ -1,8 +1,9 @@
-//! Jobs in parts: which images are in which file, which of them are there already, and whose they are.
+//! Jobs in parts: which images are in which file, which of them are there already, and whose they
+//! are.
 //!
-//! Part number p holds the images p N to (p + 1) N − 1 of the input's order. A folder belongs to one job,
-//! which `job.json` describes; a part that stands in it under its name is complete, since it is written
-//! under another name and after its list of rejected images.
+//! Part number p holds the images p N to (p + 1) N − 1 of the input's order. A folder belongs to
+//! one job, which `job.json` describes; a part that stands in it under its name is complete, since
+//! it is written under another name and after its list of rejected images.
 
 use std::fs;
 use std::io;
@@ -26,7 +27,8 @@ pub struct Parts {
     pub tasks: u64,
 }
 
-/// What a folder's parts are made of, and how. Equal descriptions give equal parts on one kind of machine.
+/// What a folder's parts are made of, and how. Equal descriptions give equal parts on one kind of
+/// machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Description {
@@ -216,7 +218,8 @@ impl Plan {
         Ok(Some(images))
     }
 
-    /// Whether a part is complete: it stands there, or all of its images are in its list of rejected ones.
+    /// Whether a part is complete: it stands there, or all of its images are in its list of
+    /// rejected ones.
     ///
     /// # Errors
     /// A file under the part's name that is no part, or one that another job made.

@@ -19,8 +19,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts the clock. `total` is the number of images that this run makes, where it is known: what an
-    /// earlier run has made took none of this one's time.
+    /// Starts the clock. `total` is the number of images that this run makes, where it is known:
+    /// what an earlier run has made took none of this one's time.
     pub(super) fn start(total: Option<u64>) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);

@@ -15,8 +15,8 @@ use crate::pipeline::{pool_regions, whiten_regions};
 /// Reads the region vectors in `regions`, whitens them where a whitening is given, and writes them
 /// (`output.kind` regions) or the descriptors pooled from them.
 ///
-/// The result is what the network would give again, to the rounding of the stored numbers, and so it
-/// carries the same spec.
+/// The result is what the network would give again, to the rounding of the stored numbers, and so
+/// it carries the same spec.
 ///
 /// # Errors
 /// Another kind of part, a whitening learned under another spec or on vectors that are whitened

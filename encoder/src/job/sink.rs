@@ -36,8 +36,8 @@ struct OpenPart {
 const KEPT: usize = 3;
 
 impl<'a> Sink<'a> {
-    /// A sink for `to_do` images. A single part is created at once, so that what cannot be written is
-    /// refused before hours of work.
+    /// A sink for `to_do` images. A single part is created at once, so that what cannot be written
+    /// is refused before hours of work.
     pub(super) fn create(
         output: &'a Output,
         spec: &'a DescriptorSpec,
@@ -145,8 +145,8 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Completes the part that is being written. The part itself comes last: where it stands, everything
-    /// is complete. Without an image there is none, only the list of what was rejected.
+    /// Completes the part that is being written. The part itself comes last: where it stands,
+    /// everything is complete. Without an image there is none, only the list of what was rejected.
     fn end(&mut self) -> Result<()> {
         let Some((_, OpenPart { part, rejected })) = self.open.take() else { return Ok(()) };
         let images = part.images();
@@ -183,9 +183,10 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Ends a job that found `kept` parts complete, of an input that `has_images` or has none. A job in
-    /// parts may have nothing to do: no part is this task's, or everything of its parts is rejected. The
-    /// other tasks go on, so this is no error, and it is none when the same command runs again.
+    /// Ends a job that found `kept` parts complete, of an input that `has_images` or has none. A
+    /// job in parts may have nothing to do: no part is this task's, or everything of its parts is
+    /// rejected. The other tasks go on, so this is no error, and it is none when the same command
+    /// runs again.
     pub(super) fn finish(
         mut self,
         kept: u64,

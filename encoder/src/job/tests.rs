@@ -273,7 +273,8 @@ fn a_failed_job_leaves_nothing() {
     assert!(refused.to_string().contains("not a regular file"), "{refused}");
 }
 
-/// Alone and in batches of equal shape, descriptors agree to the last bits of float32; nothing is padded.
+/// Alone and in batches of equal shape, descriptors agree to the last bits of float32; nothing is
+/// padded.
 #[test]
 fn a_batch_changes_no_descriptor() {
     let (folder, input) = setup();
@@ -296,8 +297,9 @@ fn a_batch_changes_no_descriptor() {
     }
 }
 
-/// The way that a CUDA device takes, on the CPU: near what the CPU's own makes, whatever is made, of every form of
-/// the input; the same bytes whatever the number of workers; and with room for two images at a time the same descriptors.
+/// The way that a CUDA device takes, on the CPU: near what the CPU's own makes, whatever is made,
+/// of every form of the input; the same bytes whatever the number of workers; and with room for two
+/// images at a time the same descriptors.
 #[test]
 fn a_device_makes_the_same_descriptors() {
     let (folder, input) = setup();
@@ -395,7 +397,8 @@ fn bfloat16_is_near_and_known_by_its_spec() {
     }
 }
 
-/// Sizes pooled by a generalized mean: with p = 1 the direction of the sum, with another p the formula.
+/// Sizes pooled by a generalized mean: with p = 1 the direction of the sum, with another p the
+/// formula.
 #[test]
 fn sizes_are_combined_by_sum_or_generalized_mean() {
     let (folder, _) = setup();
@@ -441,8 +444,9 @@ pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// Parts of 5: 34 images in 7 parts. Workers, tasks and removed parts change no byte, from a directory or
-/// from a tar; a part in which everything is rejected is a list alone, and is not made again.
+/// Parts of 5: 34 images in 7 parts. Workers, tasks and removed parts change no byte, from a
+/// directory or from a tar; a part in which everything is rejected is a list alone, and is not made
+/// again.
 #[test]
 fn a_job_in_parts_goes_on_where_it_stopped() {
     let (folder, _) = setup();
@@ -497,8 +501,8 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
     }
     assert!(files(&folder.join("shared")) == whole);
 
-    // From a tar in the same order; the description differs by the fingerprint of the input, and parts by
-    // the modification times, which a tar keeps in seconds.
+    // From a tar in the same order; the description differs by the fingerprint of the input, and
+    // parts by the modification times, which a tar keeps in seconds.
     let path = folder.join("photos.tar");
     let mut tar = ::tar::Builder::new(fs::File::create(&path).unwrap());
     let mut names = Vec::new();
@@ -535,7 +539,8 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
     assert!(message.contains("batch was 2, now 3"), "{message}");
     let message = refused(&JobOptions { parts: parts_of(6), ..options });
     assert!(message.contains("images_a_part was 5, now 6"), "{message}");
-    // Folders of before there were devices are the CPU's; one that a GPU began is not gone on with here.
+    // Folders of before there were devices are the CPU's; one that a GPU began is not gone on with
+    // here.
     let job = folder.join("once/job.json");
     let ours = fs::read_to_string(&job).unwrap();
     let field = "  \"device\": \"cpu\",\n";
@@ -550,8 +555,8 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
     assert!(refused(&options).contains("input was"));
 }
 
-/// Of an array job some task may have no part, or only parts in which everything is rejected: the summary
-/// says so, the same each time. An input without images is an error for all.
+/// Of an array job some task may have no part, or only parts in which everything is rejected: the
+/// summary says so, the same each time. An input without images is an error for all.
 #[test]
 fn a_task_without_work_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -654,8 +659,9 @@ fn parts_of_another_job_are_not_adopted() {
     );
 }
 
-/// A key, an id or a line that will not do is one image less, named with its place. The same in parts: by
-/// two tasks, and where parts are made again, the first of a key has it, in whatever part it is.
+/// A key, an id or a line that will not do is one image less, named with its place. The same in
+/// parts: by two tasks, and where parts are made again, the first of a key has it, in whatever part
+/// it is.
 #[test]
 fn one_bad_item_does_not_end_a_job() {
     let (folder, _) = setup();

@@ -81,8 +81,8 @@ pub(super) struct Worker<'m> {
 type Seen = std::result::Result<(Attributes, Vec<RgbImage>), String>;
 
 impl Worker<'_> {
-    /// Encodes a run. What is wrong with an image is a reason inside the result; an `Err` is wrong with
-    /// the machine.
+    /// Encodes a run. What is wrong with an image is a reason inside the result; an `Err` is wrong
+    /// with the machine.
     pub(super) fn encode(&mut self, run: Run) -> Result<EncodedRun> {
         let mut times = StageSeconds::default();
         let mut names = Vec::with_capacity(run.photos.len());

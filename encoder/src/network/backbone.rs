@@ -11,8 +11,8 @@ use super::vgg::Vgg;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 
-/// A backbone as far as the weights hold it. A new one is a file beside this, a variant here, and an arm
-/// in each of the functions below.
+/// A backbone as far as the weights hold it. A new one is a file beside this, a variant here, and
+/// an arm in each of the functions below.
 pub(super) enum Backbone {
     Resnet(Layout),
     Vgg(Vgg),
@@ -76,8 +76,8 @@ impl Backbone {
         }
     }
 
-    /// Image pixels per cell after a stage: each stage halves the map, a ResNet's first twice, a VGG's
-    /// first not at all.
+    /// Image pixels per cell after a stage: each stage halves the map, a ResNet's first twice, a
+    /// VGG's first not at all.
     pub(super) fn stride(&self, last_stage: usize) -> u32 {
         match self {
             Backbone::Resnet(_) => 2 << last_stage,
@@ -89,7 +89,8 @@ impl Backbone {
     /// The form to run in. Where a backbone has one form only, that is `V1_5`, whatever was given.
     ///
     /// # Errors
-    /// `NotConfigured` where it must be given and is not, `Invalid` for one that the backbone has not.
+    /// `NotConfigured` where it must be given and is not, `Invalid` for one that the backbone has
+    /// not.
     pub(super) fn form(&self, weights: &Weights, settings: &Settings) -> Result<Form> {
         match self {
             Backbone::Resnet(Layout { kind: BlockKind::Bottleneck, .. }) => {
@@ -105,8 +106,8 @@ impl Backbone {
         }
     }
 
-    /// Names that no network of this kind has, in order. The classifier and the training counters are no
-    /// part of the trunk, but are known.
+    /// Names that no network of this kind has, in order. The classifier and the training counters
+    /// are no part of the trunk, but are known.
     pub(super) fn unknown_names<'a>(&self, weights: &'a Weights) -> Vec<&'a str> {
         let knows = |name: &&str| match self {
             Backbone::Resnet(layout) => layout.knows(name),

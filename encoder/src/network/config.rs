@@ -22,22 +22,22 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// the metadata of the weights.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
-    /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for basic
-    /// blocks (ResNet-18 and 34) and VGG, known from the names for SqueezeNet.
+    /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for
+    /// basic blocks (ResNet-18 and 34) and VGG, known from the names for SqueezeNet.
     pub form: Option<Form>,
     /// How pixels are presented to the first layer.
     pub input: Option<InputConvention>,
     /// Epsilon of batch normalisation; 1e-5 where nobody says otherwise.
     pub bn_eps: Option<f64>,
-    /// Where the trunk ends: 1 to 4 for a ResNet (`layer1` to `layer4`, also called conv2 to conv5); 1 to 5
-    /// for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1, fire3, fire5, fire9). By
-    /// default the last stage that the weights hold.
+    /// Where the trunk ends: 1 to 4 for a ResNet (`layer1` to `layer4`, also called conv2 to
+    /// conv5); 1 to 5 for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1,
+    /// fire3, fire5, fire9). By default the last stage that the weights hold.
     pub last_stage: Option<u32>,
     /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
     pub config: Option<PathBuf>,
-    /// Whether projections behind the pooling that stand in the weights (see [`super::Head`]) are applied;
-    /// never behind an earlier stage than the last. By default they are.
+    /// Whether projections behind the pooling that stand in the weights (see [`super::Head`]) are
+    /// applied; never behind an earlier stage than the last. By default they are.
     pub head: bool,
     /// What the layers compute with.
     pub precision: Precision,

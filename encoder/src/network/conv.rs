@@ -42,8 +42,8 @@ impl<'a> ConvSpec<'a> {
 }
 
 impl Conv {
-    /// y = gamma (conv(x) + b - mean) / sqrt(var + eps) + beta is again a convolution: its weight is
-    /// scaled by gamma / sqrt(var + eps), its bias is beta + (b - mean) times that. Computed in
+    /// y = gamma (conv(x) + b - mean) / sqrt(var + eps) + beta is again a convolution: its weight
+    /// is scaled by gamma / sqrt(var + eps), its bias is beta + (b - mean) times that. Computed in
     /// float64 and rounded once.
     pub(super) fn load(weights: &Weights, spec: &ConvSpec<'_>, bn_eps: f64) -> Result<Conv> {
         let ConvSpec { conv, bn, out, input, kernel, stride, padding } = *spec;
@@ -123,8 +123,8 @@ impl Conv {
     }
 }
 
-/// Folded weight and bias in float64, from weight (o, i, k, k) and [gamma, beta, mean, variance], (o,)
-/// each.
+/// Folded weight and bias in float64, from weight (o, i, k, k) and [gamma, beta, mean, variance],
+/// (o,) each.
 fn fold(
     weight: &Tensor,
     bias: Option<&Tensor>,

@@ -1,8 +1,9 @@
 //! What follows the pooling, on a device: projections of rows, and their sum.
 //!
-//! A whitening of 2,048 x 512 values is 4 MB, which a CPU reads again for each of an image's 20 rows: milliseconds an image, as
-//! many as its decoding takes. Here all rows of a batch go through it in one product, in float64, so that nothing is lost
-//! beside the CPU's float32; and of an image one row comes back in place of 20.
+//! A whitening of 2,048 x 512 values is 4 MB, which a CPU reads again for each of an image's 20
+//! rows: milliseconds an image, as many as its decoding takes. Here all rows of a batch go through
+//! it in one product, in float64, so that nothing is lost beside the CPU's float32; and of an image
+//! one row comes back in place of 20.
 
 use ocelli_index::Whitening;
 use tch::{Device, Kind, Tensor};
@@ -11,10 +12,12 @@ use super::head::{Head, Projection};
 use super::trunk::Torch;
 use crate::error::{Error, Result};
 
-/// Smaller norms are those of rows of zeros: float32's least number squared is far above, in float64.
+/// Smaller norms are those of rows of zeros: float32's least number squared is far above, in
+/// float64.
 const LEAST_NORM: f64 = 1e-200;
 
-/// A network's [`Head`] and a whitening, on a device. As [`Head::rows`] and [`Whitening::apply`], L2-normalised before and after.
+/// A network's [`Head`] and a whitening, on a device. As [`Head::rows`] and [`Whitening::apply`],
+/// L2-normalised before and after.
 pub(crate) struct Finish {
     head: Option<(Affine, bool)>,
     whitening: Option<Affine>,
@@ -58,7 +61,8 @@ impl Finish {
         }
     }
 
-    /// Pooled rows (N, n, C) to unit rows (N, n, D) f32, or with `sum` to the L2-normalised sum of each image's, (N, 1, D).
+    /// Pooled rows (N, n, C) to unit rows (N, n, D) f32, or with `sum` to the L2-normalised sum of
+    /// each image's, (N, 1, D).
     pub(super) fn apply(&self, rows: &Tensor, sum: bool) -> Torch<Tensor> {
         let mut rows = rows.f_to_kind(Kind::Double)?;
         if let Some((head, normalize)) = &self.head {
@@ -79,7 +83,8 @@ impl Finish {
 }
 
 impl Affine {
-    /// Mean (dim_in,), projection (dim_in, dim_out), bias (dim_out,), and dim_in. No mean or bias stands for zeros.
+    /// Mean (dim_in,), projection (dim_in, dim_out), bias (dim_out,), and dim_in. No mean or bias
+    /// stands for zeros.
     fn put(
         device: Device,
         (mean, projection, bias, dim_in): (&[f32], &[f32], &[f32], usize),
@@ -91,7 +96,8 @@ impl Affine {
                 [] => Tensor::f_zeros(shape, (Kind::Double, Device::Cpu))?,
                 _ => Tensor::f_from_slice(values)?.f_to_kind(Kind::Double)?.f_reshape(shape)?,
             };
-            // Last, since this copy is over when it returns: the device's threads read it on other streams.
+            // Last, since this copy is over when it returns: the device's threads read it on other
+            // streams.
             values.f_to_device(device)
         };
         Ok(Affine {

@@ -1,14 +1,14 @@
-//! What stands behind the pooling in a network that was trained with it: projections with weights in the
-//! network's own file.
+//! What stands behind the pooling in a network that was trained with it: projections with weights
+//! in the network's own file.
 //!
-//! Gordo et al. (IJCV 2017) train the whitening of regions as two layers, a shift and a fully connected
-//! one; a network trained so must keep it. In a weights file these are the tensors
+//! Gordo et al. (IJCV 2017) train the whitening of regions as two layers, a shift and a fully
+//! connected one; a network trained so must keep it. In a weights file these are the tensors
 //!
-//! - `head.weight` (D, C), `head.mean` (C,) and `head.bias` (D,), the latter two optional: every pooled row
-//!   x becomes W (x − mean) + b. L2-normalised before (unless the metadata say `ocelli.head` = `fc`) and
-//!   after;
-//! - `whitening.weight`, `.mean` and `.bias`, alike, for the whole image's descriptor, after all regions
-//!   and sizes are summed: the whitening that GeM checkpoints come with.
+//! - `head.weight` (D, C), `head.mean` (C,) and `head.bias` (D,), the latter two optional: every
+//!   pooled row x becomes W (x − mean) + b. L2-normalised before (unless the metadata say
+//!   `ocelli.head` = `fc`) and after;
+//! - `whitening.weight`, `.mean` and `.bias`, alike, for the whole image's descriptor, after all
+//!   regions and sizes are summed: the whitening that GeM checkpoints come with.
 
 use ocelli_index::Head as HeadForm;
 use ocelli_vector::dense::matvec_transposed;
@@ -94,7 +94,8 @@ impl Projection {
         Ok(Some(Projection { dim_in, dim_out, mean, transposed, bias }))
     }
 
-    /// Mean, Wᵀ and bias, the first and the last empty for zeros, and the dimension of what goes in.
+    /// Mean, Wᵀ and bias, the first and the last empty for zeros, and the dimension of what goes
+    /// in.
     pub(super) fn parts(&self) -> (&[f32], &[f32], &[f32], usize) {
         (&self.mean, &self.transposed, &self.bias, self.dim_in)
     }
@@ -152,8 +153,8 @@ impl Head {
         self.rows.as_ref().map_or(channels, |(rows, _)| rows.dim_out)
     }
 
-    /// Pooled rows (n, channels) to L2-normalised rows (n, [`row_dim`](Head::row_dim)). A row of zeros
-    /// stays one, where there is no projection.
+    /// Pooled rows (n, channels) to L2-normalised rows (n, [`row_dim`](Head::row_dim)). A row of
+    /// zeros stays one, where there is no projection.
     pub fn rows(&self, mut pooled: Vec<f32>, channels: usize) -> Vec<f32> {
         let normalize = |rows: &mut [f32], dim: usize| {
             for row in rows.chunks_exact_mut(dim.max(1)) {

@@ -36,19 +36,20 @@ pub struct ImportReport {
     pub dim: usize,
     /// Tensors that are known and not needed (classifiers, counters).
     pub left_out: Vec<String>,
-    /// Tensors that nothing is known about: they are not in the file, and the network may lack them.
+    /// Tensors that nothing is known about: they are not in the file, and the network may lack
+    /// them.
     pub unplaced: Vec<String>,
     /// What else there is to know.
     pub notes: Vec<String>,
 }
 
-/// Reads `input` (PyTorch or Caffe, told apart by content) and writes `out`, which appears under its name
-/// only when a network was made from it.
+/// Reads `input` (PyTorch or Caffe, told apart by content) and writes `out`, which appears under
+/// its name only when a network was made from it.
 ///
 /// # Errors
-/// `BadWeights` for a file that cannot be read (a pickle that wants something run is refused by name), or
-/// that holds no backbone that is known; `MissingTensor`, `TensorShape` where the backbone is incomplete;
-/// `Index` where a file cannot be read or written.
+/// `BadWeights` for a file that cannot be read (a pickle that wants something run is refused by
+/// name), or that holds no backbone that is known; `MissingTensor`, `TensorShape` where the
+/// backbone is incomplete; `Index` where a file cannot be read or written.
 pub fn import(input: &Path, out: &Path, options: &ConvertOptions) -> Result<ImportReport> {
     let bad = |what: String| Error::BadWeights { path: input.to_path_buf(), what };
     let mut file = File::open(input).map_err(Error::io(input, "read"))?;
@@ -105,8 +106,8 @@ fn checked(input: &Path, converted: Converted) -> Result<(Vec<u8>, ImportReport)
     Ok((bytes, report))
 }
 
-/// The format: length of the header as u64, JSON header padded with blanks to a multiple of 8, tensors.
-/// Written here because the library leaves the order of the metadata to chance.
+/// The format: length of the header as u64, JSON header padded with blanks to a multiple of 8,
+/// tensors. Written here because the library leaves the order of the metadata to chance.
 pub(super) fn safetensors_bytes(
     tensors: &[(String, Array)],
     metadata: impl IntoIterator<Item = (String, String)>,

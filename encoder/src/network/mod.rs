@@ -1,16 +1,16 @@
 //! Weights and the forward pass: RGB images to the feature maps of a backbone.
 //!
-//! Weights are safetensors files with torchvision's tensor names. ResNet-18, 34, 50, 101 and 152, VGG-11
-//! to 19, any relatives with other widths or block counts, and SqueezeNet 1.1 (also by its Keras names)
-//! are told apart by their tensors; what the tensors do not say ([`NetworkOptions`]) comes from the
-//! caller, a JSON file or the file's metadata.
+//! Weights are safetensors files with torchvision's tensor names. ResNet-18, 34, 50, 101 and 152,
+//! VGG-11 to 19, any relatives with other widths or block counts, and SqueezeNet 1.1 (also by its
+//! Keras names) are told apart by their tensors; what the tensors do not say ([`NetworkOptions`])
+//! comes from the caller, a JSON file or the file's metadata.
 //!
 //! # Threads
 //! libtorch's tensors may be sent to another thread but not be shared between two. Each worker
-//! therefore owns a [`Network`] of its own, made by [`Network::try_clone`]: the handles are its own,
-//! the weights behind them exist once and are only read. Several workers of one libtorch thread each
-//! are faster than one worker with several threads; [`set_torch_threads`] says so to libtorch, once
-//! in every worker.
+//! therefore owns a [`Network`] of its own, made by [`Network::try_clone`]: the handles are its
+//! own, the weights behind them exist once and are only read. Several workers of one libtorch
+//! thread each are faster than one worker with several threads; [`set_torch_threads`] says so to
+//! libtorch, once in every worker.
 
 mod backbone;
 mod config;
@@ -88,9 +88,9 @@ impl Network {
     /// Reads weights from a safetensors file.
     ///
     /// # Errors
-    /// `BadWeights` (another file type, truncated, no known backbone), `MissingTensor`, `TensorShape`,
-    /// `NotConfigured` when the form or the input convention is given nowhere, `Invalid` for a stage
-    /// that the weights do not hold.
+    /// `BadWeights` (another file type, truncated, no known backbone), `MissingTensor`,
+    /// `TensorShape`, `NotConfigured` when the form or the input convention is given nowhere,
+    /// `Invalid` for a stage that the weights do not hold.
     pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
         Network::load(&Weights::read(path)?, options)
     }
@@ -171,8 +171,8 @@ impl Network {
         self.stride
     }
 
-    /// Operations of all convolutions for an image of this many pixels, a multiplication and an addition being two. None
-    /// for one that is too small.
+    /// Operations of all convolutions for an image of this many pixels, a multiplication and an
+    /// addition being two. None for one that is too small.
     pub fn flop(&self, width: u32, height: u32) -> Option<f64> {
         self.trunk.flop(height as usize, width as usize)
     }
@@ -215,8 +215,8 @@ impl Network {
     }
 
     /// Feature map (C, H, W), f32, after the last ReLU, contiguous. A map's cell covers
-    /// [`stride`](Network::stride) pixels; sizes are rounded as the network rounds them, up at every
-    /// halving in a ResNet.
+    /// [`stride`](Network::stride) pixels; sizes are rounded as the network rounds them, up at
+    /// every halving in a ResNet.
     ///
     /// # Errors
     /// As [`input`](Network::input) and [`forward`](Network::forward).
@@ -228,8 +228,9 @@ impl Network {
     /// Images of one size to the network's input (N, 3, H, W), f32, on the CPU.
     ///
     /// # Errors
-    /// `Invalid` without an image, for images of different sizes, and for one that is too small for the
-    /// network's layers (which for a ResNet is only one without pixels); `Torch` when memory runs out.
+    /// `Invalid` without an image, for images of different sizes, and for one that is too small for
+    /// the network's layers (which for a ResNet is only one without pixels); `Torch` when memory
+    /// runs out.
     pub fn input(&self, images: &[&RgbImage]) -> Result<Tensor> {
         let (width, height) = self.size_of(images)?;
         let plane = width as usize * height as usize;
@@ -279,8 +280,9 @@ impl Network {
         on_device.map(|_| Finish::new(self.torch_device, &self.head, whitening)).transpose()
     }
 
-    /// Pooled rows of images of one size, in their order; for an image whose map is not finite, that. On a device all of it is
-    /// done there, and `finish` too: whether rows are summed is said beside it. Seconds are added.
+    /// Pooled rows of images of one size, in their order; for an image whose map is not finite,
+    /// that. On a device all of it is done there, and `finish` too: whether rows are summed is said
+    /// beside it. Seconds are added.
     ///
     /// # Errors
     /// As [`input`](Network::input) and [`forward`](Network::forward).
@@ -330,8 +332,8 @@ impl Network {
         self
     }
 
-    /// Feature maps (N, C, h, w), f32, after the last ReLU, contiguous, of an [`input`](Network::input)
-    /// (N, 3, H, W).
+    /// Feature maps (N, C, h, w), f32, after the last ReLU, contiguous, of an
+    /// [`input`](Network::input) (N, 3, H, W).
     ///
     /// # Errors
     /// `Torch` when libtorch fails (memory).
@@ -344,8 +346,8 @@ impl Network {
     }
 }
 
-/// `trunk` in `layout`; bfloat16 on a CPU that libtorch has no kernels for is computed in float32, with the same rounding.
-/// The caller holds `no_grad`.
+/// `trunk` in `layout`; bfloat16 on a CPU that libtorch has no kernels for is computed in float32,
+/// with the same rounding. The caller holds `no_grad`.
 fn arranged(
     trunk: Trunk,
     layout: MemoryLayout,
@@ -357,7 +359,8 @@ fn arranged(
     if precision != Precision::Bf16 || device != tch::Device::Cpu {
         return Ok(arranged);
     }
-    // Asked of libtorch itself, since what it takes depends on its build and on the environment, too.
+    // Asked of libtorch itself, since what it takes depends on its build and on the environment,
+    // too.
     let Err(refused) = try_out(&arranged) else { return Ok(arranged) };
     let rounding = trunk.rounding().map_err(Error::torch("arranging weights"))?;
     try_out(&rounding)?;
@@ -411,7 +414,8 @@ impl Tables {
         Tables { values: [plane(0), plane(1), plane(2)], bgr }
     }
 
-    /// Pixels (H, W, 3) u8 to planes (3, H, W) f32: one pass over the pixels, which writes all planes.
+    /// Pixels (H, W, 3) u8 to planes (3, H, W) f32: one pass over the pixels, which writes all
+    /// planes.
     fn to_planes(&self, rgb: &[u8], planes: &mut [f32]) {
         let [first, second, third] = &self.values;
         let (front, c) = planes.split_at_mut(planes.len() / 3 * 2);

@@ -1,11 +1,13 @@
 //! A network on a device: bytes of pixels in, rows or descriptors out.
 //!
-//! Workers decode on all cores; a few threads of their own feed the device ([`Engine`]). Two of these suffice, each with a
-//! stream: while one's batch is computed the other's bytes are copied in and its rows out. Not one a worker, since cuDNN's
-//! plans are made once a thread and shape, and each stream keeps memory of its own. A worker fills page-locked bytes, of
-//! which there are two for each thread: while a batch is on the device the next lies ready to be copied.
+//! Workers decode on all cores; a few threads of their own feed the device ([`Engine`]). Two of
+//! these suffice, each with a stream: while one's batch is computed the other's bytes are copied in
+//! and its rows out. Not one a worker, since cuDNN's plans are made once a thread and shape, and
+//! each stream keeps memory of its own. A worker fills page-locked bytes, of which there are two
+//! for each thread: while a batch is on the device the next lies ready to be copied.
 //!
-//! Which images share a batch is decided before this, so nothing here decides over a bit of the results.
+//! Which images share a batch is decided before this, so nothing here decides over a bit of the
+//! results.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,7 +29,8 @@ use crate::pooling::{Pooled, tensor};
 
 /// Threads, and streams, that feed a device.
 const THREADS: usize = 2;
-/// Batches of page-locked bytes for each: one that the device reads and one that is filled meanwhile.
+/// Batches of page-locked bytes for each: one that the device reads and one that is filled
+/// meanwhile.
 const BUFFERS_A_THREAD: usize = 2;
 
 /// A device with a network on it, shared by all workers. Dropped, it ends its threads.
@@ -98,7 +101,8 @@ impl Engine {
         Ok(Engine { jobs: Some(jobs), free: Mutex::new(free), give_back, threads })
     }
 
-    /// The same on a device that has no room for more than `most` images at a time, and says so as CUDA does.
+    /// The same on a device that has no room for more than `most` images at a time, and says so as
+    /// CUDA does.
     #[cfg(test)]
     pub(super) fn cramped(
         trunk: &Trunk,
@@ -117,7 +121,8 @@ impl Engine {
         Engine::over(vec![work], Device::Cpu).unwrap()
     }
 
-    /// Rows of images of one `size`, (width, height), and whether each was active. Waits for a free buffer, then for the device.
+    /// Rows of images of one `size`, (width, height), and whether each was active. Waits for a free
+    /// buffer, then for the device.
     ///
     /// # Errors
     /// `Torch` when the device fails, memory included.
@@ -151,7 +156,8 @@ impl Engine {
         // The receiver lives as long as this.
         let _ = self.give_back.send(done.pixels);
         let made = tensor::split(&done.made?, images.len());
-        // Waiting for the device is counted as its work: where it binds, that is what a user has to see.
+        // Waiting for the device is counted as its work: where it binds, that is what a user has to
+        // see.
         seconds.network += (free - begun).as_secs_f64() + (answered - copied).as_secs_f64();
         seconds.copy += (copied - free).as_secs_f64() + answered.elapsed().as_secs_f64();
         Ok(made)
@@ -168,8 +174,9 @@ impl Drop for Engine {
     }
 }
 
-/// Works until there is nothing more to come. A panic is an answer too: the torch bindings panic where an operation fails that
-/// takes a number, also for want of memory, which has to be known for what it is.
+/// Works until there is nothing more to come. A panic is an answer too: the torch bindings panic
+/// where an operation fails that takes a number, also for want of memory, which has to be known for
+/// what it is.
 fn serve(mut work: impl FnMut(&Job) -> Result<Vec<f32>>, jobs: &Mutex<Receiver<Job>>) {
     // Where the device is the CPU.
     set_torch_threads(1);
@@ -251,7 +258,8 @@ impl OnDevice {
     /// Pixels to pooled rows, on the device: all that is asked of it before anything waits.
     fn pooled(&self, job: &Job) -> Torch<Tensor> {
         let shape = [job.images as i64, job.height as i64, job.width as i64, 3];
-        // As bytes, a quarter of what float32 would be. The copy from page-locked memory only begins here.
+        // As bytes, a quarter of what float32 would be. The copy from page-locked memory only
+        // begins here.
         let pixels = job.pixels.view()?.f_reshape(shape)?.f_to_device_(
             self.device,
             Kind::Uint8,
@@ -289,7 +297,8 @@ mod tests {
     use super::*;
     use crate::error::is_out_of_memory;
 
-    /// Errors and panics are answers to their batch alone, and the buffers come back: more batches than there are buffers.
+    /// Errors and panics are answers to their batch alone, and the buffers come back: more batches
+    /// than there are buffers.
     #[test]
     fn a_batch_that_fails_harms_no_other() {
         let work = |job: &Job| {

@@ -1,9 +1,9 @@
 //! Loading a ResNet's layers.
 //!
-//! Two forms exist of the bottleneck that enters a stage. The first, by the authors, halves the map in
-//! the first 1x1 convolution; torchvision's, often called v1.5, in the 3x3. And the pool after the first
-//! convolution is padded in torchvision and Keras, but not in Caffe, where it rounds up instead: maps have
-//! the same size, but every window lies one cell further on.
+//! Two forms exist of the bottleneck that enters a stage. The first, by the authors, halves the map
+//! in the first 1x1 convolution; torchvision's, often called v1.5, in the 3x3. And the pool after
+//! the first convolution is padded in torchvision and Keras, but not in Caffe, where it rounds up
+//! instead: maps have the same size, but every window lies one cell further on.
 
 use ocelli_index::Form;
 

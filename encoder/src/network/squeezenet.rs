@@ -2,7 +2,8 @@
 //!
 //! Iandola et al.: "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters" (2016), in the
 //! authors' later, cheaper version. Nothing but the 3x3 expansions is padded. The pools round up (a
-//! window may hang over the edge) in Caffe and torchvision, down in Keras: that is the network's form.
+//! window may hang over the edge) in Caffe and torchvision, down in Keras: that is the network's
+//! form.
 
 use ocelli_index::Form;
 
@@ -20,8 +21,8 @@ enum Dialect {
     Keras,
 }
 
-/// The fire modules of each stage, by their place in torchvision's `features` and by their Keras number.
-/// Stage 1 is the first convolution alone.
+/// The fire modules of each stage, by their place in torchvision's `features` and by their Keras
+/// number. Stage 1 is the first convolution alone.
 const STAGES: [&[(usize, usize)]; 4] =
     [&[], &[(3, 2), (4, 3)], &[(6, 4), (7, 5)], &[(9, 6), (10, 7), (11, 8), (12, 9)]];
 

@@ -1,7 +1,7 @@
 //! The convolutional trunk, whatever the backbone: a list of layers, and running them.
 //!
-//! A backbone's own file ([`super::resnet`], [`super::vgg`], [`super::squeezenet`]) says which layers
-//! it has and loads them; nothing here knows a tensor's name.
+//! A backbone's own file ([`super::resnet`], [`super::vgg`], [`super::squeezenet`]) says which
+//! layers it has and loads them; nothing here knows a tensor's name.
 
 use ocelli_index::Precision;
 use tch::{Device, Kind, Tensor};
@@ -82,8 +82,8 @@ pub(super) enum MemoryLayout {
     /// oneDNN's own blocked layout. In the plain one oneDNN reorders the map before and after every
     /// convolution, a third of the time of a ResNet-50.
     Blocked,
-    /// (N, H, W, C) row-major behind the axes (N, C, H, W), which tensor cores want: in the plain layout cuDNN would
-    /// transpose the map around every convolution in bfloat16.
+    /// (N, H, W, C) row-major behind the axes (N, C, H, W), which tensor cores want: in the plain
+    /// layout cuDNN would transpose the map around every convolution in bfloat16.
     ChannelsLast,
 }
 
@@ -119,8 +119,9 @@ impl Trunk {
         Trunk { layers, channels, memory, kind, rounding: false }
     }
 
-    /// The same trunk with its weights in another layout and number type, on `device`; only from `Plain` and f32.
-    /// Blocked maps cannot be put side by side, so there a trunk with fire layers stays plain.
+    /// The same trunk with its weights in another layout and number type, on `device`; only from
+    /// `Plain` and f32. Blocked maps cannot be put side by side, so there a trunk with fire layers
+    /// stays plain.
     pub(super) fn arranged(
         self,
         memory: MemoryLayout,
@@ -143,9 +144,9 @@ impl Trunk {
         Ok(Trunk { layers, memory, kind, ..self })
     }
 
-    /// The same trunk in float32 as it would be in bfloat16: weights, and maps behind each layer, are rounded to it, while
-    /// sums inside a layer are in single precision, as the bfloat16 kernels make them. For CPUs that have none; only from
-    /// `Plain` and f32, on the CPU.
+    /// The same trunk in float32 as it would be in bfloat16: weights, and maps behind each layer,
+    /// are rounded to it, while sums inside a layer are in single precision, as the bfloat16
+    /// kernels make them. For CPUs that have none; only from `Plain` and f32, on the CPU.
     pub(super) fn rounding(self) -> Torch<Trunk> {
         let place = Place { put: &rounded, rounding: true };
         let layers =
@@ -158,8 +159,8 @@ impl Trunk {
         self.channels
     }
 
-    /// Size of the feature map of `height` x `width` pixels; None where some layer's window does not
-    /// fit into its input.
+    /// Size of the feature map of `height` x `width` pixels; None where some layer's window does
+    /// not fit into its input.
     pub(super) fn map_size(&self, height: usize, width: usize) -> Option<(usize, usize)> {
         let along = |size: usize| {
             self.layers
@@ -169,8 +170,8 @@ impl Trunk {
         Some((usize::try_from(along(height)?).ok()?, usize::try_from(along(width)?).ok()?))
     }
 
-    /// Operations of all convolutions for an image of `height` x `width` pixels, a multiplication and an addition being
-    /// two; None as in [`map_size`](Trunk::map_size).
+    /// Operations of all convolutions for an image of `height` x `width` pixels, a multiplication
+    /// and an addition being two; None as in [`map_size`](Trunk::map_size).
     pub(super) fn flop(&self, height: usize, width: usize) -> Option<f64> {
         let mut size = (i64::try_from(height).ok()?, i64::try_from(width).ok()?);
         let mut all = 0.0;
@@ -358,9 +359,8 @@ mod tests {
     use super::*;
     use ocelli_index::Form;
 
-    /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to it, and
-    /// that of devices.
-    /// A batch gives what its images give one by one.
+    /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to
+    /// it, and that of devices. A batch gives what its images give one by one.
     #[test]
     fn memory_layouts_agree() {
         let path =
@@ -402,8 +402,8 @@ mod tests {
         );
     }
 
-    /// Float32 that is rounded as bfloat16 is makes the map of bfloat16 but for single roundings, where this CPU has both;
-    /// each value is one that bfloat16 has, and the map is not float32's.
+    /// Float32 that is rounded as bfloat16 is makes the map of bfloat16 but for single roundings,
+    /// where this CPU has both; each value is one that bfloat16 has, and the map is not float32's.
     #[test]
     #[allow(clippy::print_stderr, reason = "says that it is skipped")]
     fn rounding_stands_for_bfloat16() {
@@ -444,7 +444,8 @@ mod tests {
         }
     }
 
-    /// By hand: ResNet-18's first convolution and first stage, at 224 x 224; a stage with a shortcut at 61 x 45.
+    /// By hand: ResNet-18's first convolution and first stage, at 224 x 224; a stage with a
+    /// shortcut at 61 x 45.
     #[test]
     fn operations_are_counted() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
 //! VGG: which convolutions the names describe, and loading them.
 //!
 //! Simonyan, Zisserman: "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR
-//! 2015). torchvision numbers all steps of `features`: a convolution, its batch normalisation (where
-//! there is one) and its ReLU follow each other, and a pooling takes one number more. So the numbers
-//! alone say where the five stages end.
+//! 2015). torchvision numbers all steps of `features`: a convolution, its batch normalisation
+//! (where there is one) and its ReLU follow each other, and a pooling takes one number more. So the
+//! numbers alone say where the five stages end.
 
 use std::collections::BTreeMap;
 
@@ -89,8 +89,8 @@ impl Vgg {
         }
     }
 
-    /// Loads the stages 1 to `last_stage`, each up to its last ReLU: a stage's pooling belongs to the
-    /// next. Widths are free.
+    /// Loads the stages 1 to `last_stage`, each up to its last ReLU: a stage's pooling belongs to
+    /// the next. Widths are free.
     ///
     /// # Errors
     /// `MissingTensor`, `TensorShape`, or `BadWeights` for values that are not finite.

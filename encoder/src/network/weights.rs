@@ -29,8 +29,8 @@ struct Stored {
 }
 
 impl Weights {
-    /// Reads the whole file. Anything but a complete safetensors file is an error that says what the
-    /// file looks like instead.
+    /// Reads the whole file. Anything but a complete safetensors file is an error that says what
+    /// the file looks like instead.
     pub(super) fn read(path: &Path) -> Result<Weights> {
         let bad = |what: String| Error::BadWeights { path: path.to_path_buf(), what };
         let mut file = File::open(path).map_err(Error::io(path, "read"))?;
@@ -145,9 +145,9 @@ impl Weights {
         Error::BadWeights { path: self.path.clone(), what: what.into() }
     }
 
-    /// Hash of all tensors in order of their names: for each the name, dtype, shape and bytes, every
-    /// variable part preceded by its length as u64 (little-endian). Metadata and the order in the
-    /// file do not count.
+    /// Hash of all tensors in order of their names: for each the name, dtype, shape and bytes,
+    /// every variable part preceded by its length as u64 (little-endian). Metadata and the order in
+    /// the file do not count.
     pub(super) fn hash(&self) -> Hash {
         let mut hasher = Hasher::new();
         let mut field = |bytes: &[u8]| {

@@ -11,8 +11,8 @@ use super::keys::key_of;
 use super::{Photo, Source};
 use crate::error::{Error, Result};
 
-/// The files below `root`, in the order of their keys' bytes. Symbolic links that lead out of it are
-/// refused, each with its reason, unless `outside` allows them.
+/// The files below `root`, in the order of their keys' bytes. Symbolic links that lead out of it
+/// are refused, each with its reason, unless `outside` allows them.
 pub(super) fn find(root: &Path, outside: bool) -> Result<Vec<Photo>> {
     let metadata = root.metadata().map_err(Error::io(root, "read"))?;
     if !metadata.is_dir() {

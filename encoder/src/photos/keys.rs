@@ -6,8 +6,8 @@ use std::path::{Component, Path};
 use ocelli_index::keys;
 use sha2::{Digest, Sha256};
 
-/// Half a SHA-256 stands for a key: two of 2³² keys have the same with a probability below 2⁻⁶⁴. The
-/// later one of such a pair would be rejected, by name, as if it were the same key.
+/// Half a SHA-256 stands for a key: two of 2³² keys have the same with a probability below 2⁻⁶⁴.
+/// The later one of such a pair would be rejected, by name, as if it were the same key.
 pub(super) type KeyHash = [u8; 16];
 
 /// What stands for `key` in a set.
@@ -27,8 +27,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Takes an item's key and id, or says why they cannot be taken. Items that are not wanted count too:
-    /// so an item is taken or not whatever else is read with it.
+    /// Takes an item's key and id, or says why they cannot be taken. Items that are not wanted
+    /// count too: so an item is taken or not whatever else is read with it.
     pub(super) fn take(&mut self, key: Option<&str>, id: Option<u64>) -> Result<(), String> {
         key.map_or(Ok(()), keys::check).map_err(|e| e.to_string())?;
         if let Some(id) = id.filter(|id| self.ids.contains(id)) {

@@ -25,8 +25,8 @@ struct Entry {
     bbox: Option<[f64; 4]>,
 }
 
-/// Reads a list file. Every line is checked before the first image is encoded; one that will not do is
-/// an item with the reason.
+/// Reads a list file. Every line is checked before the first image is encoded; one that will not do
+/// is an item with the reason.
 pub(super) fn read(path: &Path) -> Result<Vec<Photo>> {
     // What the shell pipes in, as `--list /dev/stdin` and `--list <(…)`, has a writer.
     let file = match path.starts_with("/dev") || path.starts_with("/proc") {

@@ -2,9 +2,10 @@
 //!
 //! Every image has a key, its own name in the index: the path relative to the root (the directory,
 //! the list file's folder, the tar), with `/` between the parts. A key occurs once. What cannot be
-//! read, or shows by its first bytes that it is no image, is handed on with the reason: it is counted
-//! and listed, and stops nothing. So is an item whose key, id or line will not do, unless the user
-//! wants it to stop the job. A list, a tar or a Parquet file that is itself broken is an error.
+//! read, or shows by its first bytes that it is no image, is handed on with the reason: it is
+//! counted and listed, and stops nothing. So is an item whose key, id or line will not do, unless
+//! the user wants it to stop the job. A list, a tar or a Parquet file that is itself broken is an
+//! error.
 
 mod directory;
 mod keys;
@@ -41,10 +42,11 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Every regular file below a directory, in the order of the keys' bytes. Symbolic links within it
-    /// are followed; loops, links that lead out of it, pipes, sockets and devices are refused. Left out are names that begin with a dot and what Ocelli itself
-    /// writes (`*.part`, `*.rejected.jsonl`, `rejected.jsonl`); everything else is tried by content,
-    /// whatever its extension.
+    /// Every regular file below a directory, in the order of the keys' bytes. Symbolic links within
+    /// it are followed; loops, links that lead out of it, pipes, sockets and devices are refused.
+    /// Left out are names that begin with a dot and what Ocelli itself writes (`*.part`,
+    /// `*.rejected.jsonl`, `rejected.jsonl`); everything else is tried by content, whatever its
+    /// extension.
     Directory(PathBuf),
     /// The same, and links that lead out of the directory are followed too.
     LinkedDirectory(PathBuf),
@@ -52,12 +54,12 @@ pub enum Input {
     /// `{"path": …, "key": …, "id": …, "box": [x0, y0, x1, y1]}` with only the path required.
     /// Relative paths start at the list file's folder. Empty lines are skipped.
     List(PathBuf),
-    /// An uncompressed tar file, or several one after the other, in its own order, read once from front
-    /// to back. A hard link stands for the bytes of the member before it that it names.
+    /// An uncompressed tar file, or several one after the other, in its own order, read once from
+    /// front to back. A hard link stands for the bytes of the member before it that it names.
     Tar(PathBuf),
-    /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by row. Paths
-    /// in it start at the file's folder, or at the directory; relative ones that leave it are refused. A key
-    /// or an id that occurs a second time is a reason to refuse its row.
+    /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by
+    /// row. Paths in it start at the file's folder, or at the directory; relative ones that leave
+    /// it are refused. A key or an id that occurs a second time is a reason to refuse its row.
     Parquet {
         /// The file or the directory.
         path: PathBuf,
@@ -138,7 +140,8 @@ enum Inner {
 }
 
 impl Photos {
-    /// Looks through a directory or a list, or opens a tar or Parquet files. No image is opened yet.
+    /// Looks through a directory or a list, or opens a tar or Parquet files. No image is opened
+    /// yet.
     ///
     /// # Errors
     /// The input cannot be read; where the selection is strict, a line of a list that will not do.
@@ -191,11 +194,13 @@ impl Photos {
         }
     }
 
-    /// Hands every image whose number (from 0) is `wanted` to `take`, in order, until it breaks. What is
-    /// not wanted is not read. `wanted` is asked in order too, a few images ahead, and may be asked twice.
+    /// Hands every image whose number (from 0) is `wanted` to `take`, in order, until it breaks.
+    /// What is not wanted is not read. `wanted` is asked in order too, a few images ahead, and may
+    /// be asked twice.
     ///
     /// # Errors
-    /// A damaged tar or Parquet file; where the selection is strict, an item whose key or id will not do.
+    /// A damaged tar or Parquet file; where the selection is strict, an item whose key or id will
+    /// not do.
     pub fn for_each(
         self,
         mut wanted: impl FnMut(u64) -> Result<bool>,
@@ -225,8 +230,8 @@ impl Photos {
         unfit
     }
 
-    /// A hash of what the images are, as far as it can be told without reading them: keys, ids, boxes,
-    /// sizes and modification times of the files.
+    /// A hash of what the images are, as far as it can be told without reading them: keys, ids,
+    /// boxes, sizes and modification times of the files.
     ///
     /// # Errors
     /// A tar that is gone.
@@ -234,7 +239,8 @@ impl Photos {
         let mut hasher = Hasher::new();
         match &self.inner {
             Inner::Tar(tar) => {
-                // What is left out has no number, so that the patterns decide what is in which part.
+                // What is left out has no number, so that the patterns decide what is in which
+                // part.
                 hasher.update(format!("{}\n", tar.names().text()).as_bytes());
                 stamp(&mut hasher, &tar.metadata()?);
             }
@@ -263,8 +269,8 @@ impl Photos {
 }
 
 impl Source {
-    /// The image file's bytes, proven to begin like an image of a supported format. Of anything else
-    /// only the first few bytes are read.
+    /// The image file's bytes, proven to begin like an image of a supported format. Of anything
+    /// else only the first few bytes are read.
     ///
     /// # Errors
     /// The reason why there are none, for `rejected.jsonl`.

@@ -4,8 +4,8 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::error::{Error, Result};
 
-/// What lies beside the images of a WebDataset, and often beside others: left out unless the user says
-/// otherwise.
+/// What lies beside the images of a WebDataset, and often beside others: left out unless the user
+/// says otherwise.
 const DEFAULT_EXCLUDE: [&str; 2] = ["*.json", "*.txt"];
 
 /// Patterns that keys are held against. A `*` stands for any characters, `/` among them.

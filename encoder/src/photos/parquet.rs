@@ -1,7 +1,8 @@
 //! The rows of Parquet files: a column of image bytes or of paths, beside it keys and ids.
 //!
-//! A row group is opened when the first of its rows is wanted, and rows that are not wanted are skipped
-//! without being copied. A row whose image, key or id will not do is handed on with the reason.
+//! A row group is opened when the first of its rows is wanted, and rows that are not wanted are
+//! skipped without being copied. A row whose image, key or id will not do is handed on with the
+//! reason.
 
 use std::fs::{File, Metadata};
 use std::ops::ControlFlow;
@@ -22,11 +23,13 @@ const BLOCK: usize = 16;
 /// Which columns are read. A name is that of a column, or the path of a field (`image.bytes`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParquetColumns {
-    /// Column of the images: binary for the bytes of a file, text for a path, or a struct of `bytes` and
-    /// `path` as the `datasets` library writes it, where the path counts if the bytes are null. None: `image`.
+    /// Column of the images: binary for the bytes of a file, text for a path, or a struct of
+    /// `bytes` and `path` as the `datasets` library writes it, where the path counts if the bytes
+    /// are null. None: `image`.
     pub image: Option<String>,
-    /// Column of keys, text. None: a row whose image is in a file of its own is called by the path, one
-    /// that holds the bytes by the Parquet file's name and the row's number, whatever path stands beside.
+    /// Column of keys, text. None: a row whose image is in a file of its own is called by the path,
+    /// one that holds the bytes by the Parquet file's name and the row's number, whatever path
+    /// stands beside.
     pub key: Option<String>,
     /// Column of ids, integers below 2⁶³. None: there are no ids.
     pub id: Option<String>,
@@ -72,8 +75,8 @@ impl Root {
         Source::File(self.path.join(path))
     }
 
-    /// Whether a relative path leads out by its `..`, as it is written or through a link. Links alone are
-    /// followed: whoever has the folder made them.
+    /// Whether a relative path leads out by its `..`, as it is written or through a link. Links
+    /// alone are followed: whoever has the folder made them.
     fn is_left_by(&self, path: &Path) -> bool {
         if path.is_absolute() || !path.components().any(|part| part == Component::ParentDir) {
             return false;
@@ -400,8 +403,8 @@ impl Readers {
         Ok((0..n).map(name).collect())
     }
 
-    /// The next rows, which have these names and of which `row` is the first. What is missing in a row is a
-    /// reason of its own.
+    /// The next rows, which have these names and of which `row` is the first. What is missing in a
+    /// row is a reason of its own.
     fn read(
         &mut self,
         rows: &Rows,

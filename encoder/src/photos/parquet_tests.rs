@@ -18,7 +18,8 @@ pub(crate) enum Values<'a> {
     Ids(&'a [Option<i64>]),
 }
 
-/// Writes columns by name and type ("binary", "binary key (UTF8)", "int64"), `group` rows in a row group.
+/// Writes columns by name and type ("binary", "binary key (UTF8)", "int64"), `group` rows in a row
+/// group.
 pub(crate) fn write(path: &Path, group: usize, columns: &[(&str, Values<'_>)]) {
     write_with(path, group, Compression::UNCOMPRESSED, columns);
 }
@@ -142,7 +143,8 @@ fn rows_come_in_order_and_only_those_that_are_wanted() {
     assert_eq!(unnamed, [(13, "a.parquet#13".to_owned(), None, Ok(IMAGE.len() + 13))]);
 }
 
-/// Text is a path; files of a directory come in order, and nulls are refused one by one with file and row.
+/// Text is a path; files of a directory come in order, and nulls are refused one by one with file
+/// and row.
 #[test]
 fn paths_directories_and_nulls() {
     let folder = tempfile::tempdir().unwrap();
@@ -373,7 +375,8 @@ fn damaged_files_never_panic() {
     assert!(errors > 10, "{errors}");
 }
 
-/// As the `datasets` library writes it: a struct of bytes and path; snappy, dictionary, pages of version 2.
+/// As the `datasets` library writes it: a struct of bytes and path; snappy, dictionary, pages of
+/// version 2.
 #[test]
 fn files_of_pyarrow_are_read() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests-data/images.parquet");
@@ -388,7 +391,8 @@ fn files_of_pyarrow_are_read() {
     );
 }
 
-/// Null bytes beside a path are an image in a file of its own; and unsigned ids, gzip, checksums of pages.
+/// Null bytes beside a path are an image in a file of its own; and unsigned ids, gzip, checksums of
+/// pages.
 #[test]
 fn rows_with_null_bytes_and_a_path_are_files() {
     let folder = tempfile::tempdir().unwrap();

@@ -27,8 +27,8 @@ pub(super) struct TarPhotos {
 }
 
 impl TarPhotos {
-    /// Opens a tar file. Compressed ones are refused by their first bytes, and those that were cut off by
-    /// their last ones.
+    /// Opens a tar file. Compressed ones are refused by their first bytes, and those that were cut
+    /// off by their last ones.
     pub(super) fn open(path: &Path, names: Names) -> Result<Self> {
         let unreadable = || Error::io(path, "read");
         let file = open_input(path)?;
@@ -72,8 +72,9 @@ impl TarPhotos {
         &self.names
     }
 
-    /// Hands every member that is wanted to `take`, in the file's order, with its number. Directories,
-    /// hidden files and what `names` leave out have no number; the last are counted in `skipped`.
+    /// Hands every member that is wanted to `take`, in the file's order, with its number.
+    /// Directories, hidden files and what `names` leave out have no number; the last are counted in
+    /// `skipped`.
     pub(super) fn for_each(
         self,
         skipped: &AtomicU64,
@@ -280,8 +281,8 @@ struct Place {
 }
 
 impl Places {
-    /// Notes where a member lies, and takes its key if `is_taken`. As when unpacking, a later link means
-    /// the latest member of the name; the key belongs to the first.
+    /// Notes where a member lies, and takes its key if `is_taken`. As when unpacking, a later link
+    /// means the latest member of the name; the key belongs to the first.
     fn note(&mut self, member: &Member, is_taken: bool) -> std::result::Result<(), String> {
         let Some(key) = &member.key else { return Ok(()) };
         if is_taken {

@@ -284,8 +284,8 @@ fn a_tar_is_streamed_in_its_own_order() {
     assert!(failed(b"").contains("damaged tar"));
 }
 
-/// Wherever a tar is cut, that is an error: inside of a member, of its padding, of a header, and between
-/// members. Nothing that is skipped unread hides it.
+/// Wherever a tar is cut, that is an error: inside of a member, of its padding, of a header, and
+/// between members. Nothing that is skipped unread hides it.
 #[test]
 fn a_cut_tar_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -342,8 +342,8 @@ fn tars_one_after_the_other_are_read_to_the_end() {
     assert!(found(&input).unwrap_err().to_string().contains("damaged tar"));
 }
 
-/// A hard link has the bytes of the member that it names; sparse files of GNU tar are read, those of PAX
-/// are refused by their own name.
+/// A hard link has the bytes of the member that it names; sparse files of GNU tar are read, those
+/// of PAX are refused by their own name.
 #[test]
 fn links_and_sparse_members_of_a_tar() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,8 @@
 
 use ocelli_index::Combine;
 
-/// One row of the descriptors (n, dim) of an image's sizes, not normalised. One size alone stays as it is.
+/// One row of the descriptors (n, dim) of an image's sizes, not normalised. One size alone stays as
+/// it is.
 pub(crate) fn combine(sizes: &[f32], dim: usize, how: Combine) -> Vec<f32> {
     match how {
         Combine::Gem { p, floor } if sizes.len() > dim => {
@@ -23,9 +24,9 @@ pub(crate) fn sum_rows(rows: &[f32], dim: usize) -> Vec<f32> {
     sum.into_iter().map(|v| v as f32).collect()
 }
 
-/// s(mean(s(x, p)), 1/p) with s(x, p) = sign(x) max(|x|, floor)^p, and 0 where x is. The floor holds for the mean of the
-/// powers, too: with an exponent of 3 a floor of 1e-6 makes ±.01 of every result that is nearer to 0, which decides
-/// over much of a descriptor of 2,048 dimensions.
+/// s(mean(s(x, p)), 1/p) with s(x, p) = sign(x) max(|x|, floor)^p, and 0 where x is. The floor
+/// holds for the mean of the powers, too: with an exponent of 3 a floor of 1e-6 makes ±.01 of every
+/// result that is nearer to 0, which decides over much of a descriptor of 2,048 dimensions.
 fn generalized_mean(rows: &[f32], dim: usize, p: f64, floor: f64) -> Vec<f32> {
     let power = |x: f64, p: f64| match x {
         0.0 => 0.0,
@@ -47,8 +48,8 @@ mod tests {
 
     use super::*;
 
-    /// The published formula in the order in which it is published, in float32: sign, times it, clamped from below,
-    /// power, times the sign; the mean; the same with the inverse.
+    /// The published formula in the order in which it is published, in float32: sign, times it,
+    /// clamped from below, power, times the sign; the mean; the same with the inverse.
     fn published(rows: &[Vec<f32>], p: f32) -> Vec<f32> {
         let sign = |x: f32| match x {
             x if x > 0.0 => 1.0,
@@ -72,7 +73,8 @@ mod tests {
         dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
     }
 
-    /// Values around 0, of both signs, exactly 0, and beside the floor and the root of it, by the published formula.
+    /// Values around 0, of both signs, exactly 0, and beside the floor and the root of it, by the
+    /// published formula.
     #[test]
     fn small_values_have_the_published_floor() {
         let gem = |p| Combine::Gem { p, floor: Combine::FLOOR };
@@ -100,7 +102,8 @@ mod tests {
         assert_eq!(combine(&rows[0], 12, gem(3.0)), rows[0]);
     }
 
-    /// Descriptors of 2,048 dimensions at three sizes: with the floor they are the published ones, without it they are not.
+    /// Descriptors of 2,048 dimensions at three sizes: with the floor they are the published ones,
+    /// without it they are not.
     #[test]
     fn whole_descriptors_are_the_published_ones() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);

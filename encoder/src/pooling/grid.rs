@@ -1,8 +1,8 @@
 //! Where the regions of R-MAC lie.
 //!
 //! Tolias, Sicre, Jégou: "Particular object retrieval with integral max-pooling of CNN activations"
-//! (ICLR 2016): square regions at L levels; at level 1 the largest square that fits, at level l squares
-//! of 2 / (l + 1) of that side, placed uniformly so that neighbours overlap by about 40 %.
+//! (ICLR 2016): square regions at L levels; at level 1 the largest square that fits, at level l
+//! squares of 2 / (l + 1) of that side, placed uniformly so that neighbours overlap by about 40 %.
 
 /// A rectangle of cells (of the feature map) or pixels (of the image).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +20,12 @@ pub struct Region {
 /// Overlap of neighbouring regions that the grid comes closest to.
 const OVERLAP: f64 = 0.4;
 
-/// The rigid grid on `height` x `width` cells: level by level, row by row. All regions lie inside and
-/// hold at least one cell. Empty where `height` or `width` is 0.
+/// The rigid grid on `height` x `width` cells: level by level, row by row. All regions lie inside
+/// and hold at least one cell. Empty where `height` or `width` is 0.
 ///
-/// Rounding follows the code published with the paper, which places regions by their centres:
-/// start = floor(half + i b) - half with half = floor(side / 2) - 1. Up to level 4 the regions are those of
-/// that code, but where it makes some without a cell (a side of 1 or 2): here they have one.
+/// Rounding follows the code published with the paper, which places regions by their centres: start
+/// = floor(half + i b) - half with half = floor(side / 2) - 1. Up to level 4 the regions are those
+/// of that code, but where it makes some without a cell (a side of 1 or 2): here they have one.
 pub fn rigid_grid(height: usize, width: usize, levels: u32) -> Vec<Region> {
     let short = height.min(width);
     if short == 0 {
@@ -69,9 +69,9 @@ fn starts(size: usize, side: usize, count: usize) -> impl Iterator<Item = usize>
 }
 
 /// The grid of the code published with Gordo, Almazán, Revaud, Larlus: "End-to-end learning of deep
-/// visual representations for image retrieval" (IJCV 2017): computed on the pixels of the image that
-/// enters the network, then projected on the map as ROI pooling does (Girshick 2015): both ends divided
-/// by the stride and rounded, halves up, the last cell included.
+/// visual representations for image retrieval" (IJCV 2017): computed on the pixels of the image
+/// that enters the network, then projected on the map as ROI pooling does (Girshick 2015): both
+/// ends divided by the stride and rounded, halves up, the last cell included.
 ///
 /// `image` and `map` are (height, width). Regions are cut to the map and hold at least one cell.
 pub fn image_grid(
@@ -120,8 +120,8 @@ mod tests {
                         "{height}x{width} {r:?}"
                     );
                 }
-                // The strides of all stages of all backbones, maps rounded up (ResNet) and down (VGG,
-                // SqueezeNet), and one that is much too small.
+                // The strides of all stages of all backbones, maps rounded up (ResNet) and down
+                // (VGG, SqueezeNet), and one that is much too small.
                 let strides = [1u32, 2, 4, 8, 16, 32];
                 let maps = strides.map(|stride| {
                     let s = stride as usize;

@@ -39,7 +39,8 @@ impl FeatureMap {
                 values.len()
             )));
         }
-        // A maximum would silently skip NaN. Whole chunks without a way out are what compilers vectorise.
+        // A maximum would silently skip NaN. Whole chunks without a way out are what compilers
+        // vectorise.
         let finite = |chunk: &[f32]| chunk.iter().fold(true, |all, v| all & v.is_finite());
         if !values.chunks(1024).all(finite) {
             return Err(super::not_finite());
@@ -97,8 +98,8 @@ impl FeatureMap {
 
     /// Maximum of each channel over each of `regions`, which are cut to the map: (n, C).
     ///
-    /// Sixteen channels are laid side by side first, so that one instruction compares several of them; along a
-    /// row of a region, which is short, there is little to compare at once.
+    /// Sixteen channels are laid side by side first, so that one instruction compares several of
+    /// them; along a row of a region, which is short, there is little to compare at once.
     pub fn max_over(&self, regions: &[Region]) -> Vec<f32> {
         let cells = self.height * self.width;
         let mut rows = vec![0.0; regions.len() * self.channels];
@@ -161,7 +162,8 @@ mod tests {
 
     use super::*;
 
-    /// Against the definition: shapes, numbers of channels and regions as they come, also beyond the edge.
+    /// Against the definition: shapes, numbers of channels and regions as they come, also beyond
+    /// the edge.
     #[test]
     fn regional_maxima_are_those_of_the_definition() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);

@@ -32,9 +32,9 @@ pub fn check(pooling: &Pooling) -> Result<()> {
     }
 }
 
-/// Rows (n, C) of a feature map, not normalised: one per region for R-MAC, one in all for the others.
-/// `image` is (height, width) of the image that entered the network, `stride` its pixels per cell; both
-/// matter for the grid in image pixels only.
+/// Rows (n, C) of a feature map, not normalised: one per region for R-MAC, one in all for the
+/// others. `image` is (height, width) of the image that entered the network, `stride` its pixels
+/// per cell; both matter for the grid in image pixels only.
 pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: u32) -> Vec<f32> {
     match *pooling {
         Pooling::Rmac { levels, grid } => {
@@ -63,7 +63,8 @@ fn regions(
 /// What is left of a feature map when it is pooled.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pooled {
-    /// As [`pool`] makes them, (n, C); of a network on a device what [`crate::network::Finish`] makes of them.
+    /// As [`pool`] makes them, (n, C); of a network on a device what [`crate::network::Finish`]
+    /// makes of them.
     pub(crate) rows: Vec<f32>,
     /// Whether any unit fired anywhere.
     pub(crate) active: bool,

@@ -1,8 +1,9 @@
 //! Pooling with libtorch's operations, where the maps are on a device.
 //!
-//! Which is where it is cheapest: the map of ResNet-101's last stage at 800 x 600 pixels, 25 x 19 cells of 2,048 channels, is
-//! 3.9 MB as float32, and pooling it takes a CPU about a millisecond; the 20 rows that R-MAC of three levels makes of it are
-//! 164 KB, and a device makes them in one small operation a region for a whole batch.
+//! Which is where it is cheapest: the map of ResNet-101's last stage at 800 x 600 pixels, 25 x 19
+//! cells of 2,048 channels, is 3.9 MB as float32, and pooling it takes a CPU about a millisecond;
+//! the 20 rows that R-MAC of three levels makes of it are 164 KB, and a device makes them in one
+//! small operation a region for a whole batch.
 
 use ocelli_index::Pooling;
 use tch::{Kind, Tensor};
@@ -13,13 +14,16 @@ use crate::error::Result;
 
 type Torch<T> = std::result::Result<T, tch::TchError>;
 
-/// Numbers that stand behind the rows of an image: whether all of its map is finite, and whether any of it is not zero.
+/// Numbers that stand behind the rows of an image: whether all of its map is finite, and whether
+/// any of it is not zero.
 const FLAGS: usize = 2;
 
-/// Rows of a batch of maps as [`super::pool`] makes them, on the maps' device: (N, n, C), f32. `maps` are (N, C, h, w) of any
-/// floating kind and layout; `image` and `stride` as in [`super::pool`].
+/// Rows of a batch of maps as [`super::pool`] makes them, on the maps' device: (N, n, C), f32.
+/// `maps` are (N, C, h, w) of any floating kind and layout; `image` and `stride` as in
+/// [`super::pool`].
 ///
-/// Maxima are those of [`super::pool`] bit for bit, means too but for the order of their float64 sums.
+/// Maxima are those of [`super::pool`] bit for bit, means too but for the order of their float64
+/// sums.
 pub(crate) fn pool(
     maps: &Tensor,
     pooling: &Pooling,
@@ -53,7 +57,8 @@ pub(crate) fn pool(
     rows.f_to_kind(Kind::Float)?.f_reshape([n, -1, channels])
 }
 
-/// `rows` (N, n, D) of `maps`, behind those of each image what [`split`] wants to know of its map: (N, n D + [`FLAGS`]).
+/// `rows` (N, n, D) of `maps`, behind those of each image what [`split`] wants to know of its map:
+/// (N, n D + [`FLAGS`]).
 pub(crate) fn with_flags(rows: &Tensor, maps: &Tensor) -> Torch<Tensor> {
     let map = [1i64, 2, 3];
     let n = rows.size().first().copied().unwrap_or(0);
@@ -85,7 +90,8 @@ mod tests {
     use super::*;
     use crate::error::Error;
 
-    /// Against the CPU's pooling, for every kind of it, kinds of numbers, layouts, and maps as small as they come.
+    /// Against the CPU's pooling, for every kind of it, kinds of numbers, layouts, and maps as
+    /// small as they come.
     #[test]
     fn rows_are_those_of_the_cpu() {
         let image = (330, 250);

@@ -1,12 +1,13 @@
-//! What a request costs, in pixels that the network sees: known from its sizes, before anything is read of its image.
+//! What a request costs, in pixels that the network sees: known from its sizes, before anything is
+//! read of its image.
 
 use super::{Request, ServiceError};
 use crate::views::ViewOptions;
 
 /// How requests are priced, and the dearest that is taken.
 ///
-/// A size S costs S x S, which is what a square takes: no view has more. So a client knows the cost without this server,
-/// and nothing of a stranger's file is parsed for it.
+/// A size S costs S x S, which is what a square takes: no view has more. So a client knows the cost
+/// without this server, and nothing of a stranger's file is parsed for it.
 #[derive(Clone, Debug)]
 pub(super) struct Prices {
     own: u64,

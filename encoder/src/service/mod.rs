@@ -31,8 +31,8 @@ use stream::InWork;
 /// What becomes of a request.
 type Reply = Result<Answer, ServiceError>;
 
-/// Longest sides that a request may ask for, in pixels. Below 16 nothing is left of a feature map of
-/// stride 16; at 4096 a network of stride 32 needs about 10 GB.
+/// Longest sides that a request may ask for, in pixels. Below 16 nothing is left of a feature map
+/// of stride 16; at 4096 a network of stride 32 needs about 10 GB.
 const SIZES_PX: std::ops::RangeInclusive<u32> = 16..=4096;
 
 /// Sizes that a request may ask for at most.
@@ -153,9 +153,10 @@ pub struct EncoderOptions {
 }
 
 impl Encoder {
-    /// Starts the threads, each with a pipeline of its own over the same weights, and a queue before them.
-    /// A thread that takes a request takes along what else waits, up to a batch in all; those of equal shape
-    /// pass the network together. Dropped, it waits for its threads, which end at the next image or size.
+    /// Starts the threads, each with a pipeline of its own over the same weights, and a queue
+    /// before them. A thread that takes a request takes along what else waits, up to a batch in
+    /// all; those of equal shape pass the network together. Dropped, it waits for its threads,
+    /// which end at the next image or size.
     ///
     /// # Errors
     /// `Torch` if the pipeline cannot be cloned; `Invalid` without a worker or a thread.
@@ -199,8 +200,9 @@ impl Encoder {
     /// future is dropped, the request leaves the queue, or ends at the next image or size.
     ///
     /// # Errors
-    /// `InvalidArgument` (sizes out of range or too many pixels in all, no image, a box outside it),
-    /// `ResourceExhausted` (the queue is full, or too long for the client), `DeadlineExceeded`, `Internal`.
+    /// `InvalidArgument` (sizes out of range or too many pixels in all, no image, a box outside
+    /// it), `ResourceExhausted` (the queue is full, or too long for the client),
+    /// `DeadlineExceeded`, `Internal`.
     pub async fn encode(
         &self,
         request: Request,

@@ -17,8 +17,8 @@ use crate::network::set_torch_threads;
 use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
 use crate::views::{Resizer, ViewOptions, decode, views};
 
-/// The threads and the way to them. Dropped, it gives up what is queued and waits for the threads, which end at the next
-/// image or size: nobody waits for what they compute.
+/// The threads and the way to them. Dropped, it gives up what is queued and waits for the threads,
+/// which end at the next image or size: nobody waits for what they compute.
 pub(super) struct Pool {
     queue: Arc<Queue>,
     prices: Prices,
@@ -60,10 +60,12 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Lets a request into the queue, for a client that waits `time_left`. Dropped, the place is free again.
+    /// Lets a request into the queue, for a client that waits `time_left`. Dropped, the place is
+    /// free again.
     ///
     /// # Errors
-    /// `InvalidArgument` for one that costs too much, `ResourceExhausted` when the queue has no room for it.
+    /// `InvalidArgument` for one that costs too much, `ResourceExhausted` when the queue has no
+    /// room for it.
     pub(super) fn enter(
         &self,
         request: &Arc<Request>,
@@ -99,8 +101,8 @@ struct Worker {
     batch: usize,
 }
 
-/// An image before the network: its views, whether they have other sizes than the spec's, and the time that
-/// it took.
+/// An image before the network: its views, whether they have other sizes than the spec's, and the
+/// time that it took.
 struct Seen {
     views: Vec<RgbImage>,
     sizes_differ: bool,

@@ -1,7 +1,8 @@
 //! What waits for the compute threads: images in the order of their arrival, each with its cost.
 //!
-//! Whether an image is let in is decided once, when it arrives, and only by what others have waiting: where nothing
-//! waits it is let in, whatever it costs. An image whose client goes away leaves the queue at once, with its bytes.
+//! Whether an image is let in is decided once, when it arrives, and only by what others have
+//! waiting: where nothing waits it is let in, whatever it costs. An image whose client goes away
+//! leaves the queue at once, with its bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -68,11 +69,12 @@ impl Queue {
         Queue { state: Mutex::default(), arrived: Condvar::new(), room, metrics }
     }
 
-    /// Lets an image of `pixels` in, for a client that waits `time_left`. The image leaves when the place is dropped.
+    /// Lets an image of `pixels` in, for a client that waits `time_left`. The image leaves when the
+    /// place is dropped.
     ///
     /// # Errors
-    /// `ResourceExhausted`, with the time after which to try again, when what others have waiting fills the queue or
-    /// takes longer than the client waits.
+    /// `ResourceExhausted`, with the time after which to try again, when what others have waiting
+    /// fills the queue or takes longer than the client waits.
     pub(super) fn enter(
         &self,
         request: Arc<Request>,
@@ -133,8 +135,9 @@ impl Queue {
         Err(ServiceError { retry_after, ..ServiceError::new(Code::ResourceExhausted, message) })
     }
 
-    /// Waits for an image, and takes along what else is waiting, as far as a batch goes: a server that is idle answers
-    /// at once, one that is not fills its batches. None when there will be no more.
+    /// Waits for an image, and takes along what else is waiting, as far as a batch goes: a server
+    /// that is idle answers at once, one that is not fills its batches. None when there will be no
+    /// more.
     pub(super) fn take(&self, batch: usize) -> Option<Vec<Job>> {
         let state = self.lock();
         let nothing = |state: &mut State| state.waiting.is_empty() && !state.closed;
@@ -197,8 +200,8 @@ impl Place<'_> {
 }
 
 impl Drop for Place<'_> {
-    /// Takes the image out, if it still waits. One that a thread works at is given up there, since its answer's
-    /// receiver goes with this.
+    /// Takes the image out, if it still waits. One that a thread works at is given up there, since
+    /// its answer's receiver goes with this.
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         // In the order of their tickets.
@@ -231,8 +234,8 @@ mod tests {
         }
     }
 
-    /// What is alone is let in, whatever it costs; others are refused by number, by pixels, and by the time that what
-    /// waits takes. Who goes away makes room at once.
+    /// What is alone is let in, whatever it costs; others are refused by number, by pixels, and by
+    /// the time that what waits takes. Who goes away makes room at once.
     #[test]
     fn only_what_others_have_waiting_refuses() {
         let queue = queue(3, 1000);
@@ -258,7 +261,8 @@ mod tests {
         assert!(enter(&queue, 1, Some(1600)).is_ok() && enter(&queue, 1, None).is_ok());
     }
 
-    /// Jobs come in their order, a batch at a time, without those that were given up; closed, the queue gives nothing.
+    /// Jobs come in their order, a batch at a time, without those that were given up; closed, the
+    /// queue gives nothing.
     #[test]
     fn jobs_are_taken_in_their_order() {
         let queue = queue(10, u64::MAX);

@@ -93,12 +93,12 @@ impl Slot {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. It listens at once; `open` reads the network meanwhile, on a thread of its own. Until
-/// that is done health says NOT_SERVING, and requests are told so (UNAVAILABLE, NOT_READY). Then it writes
-/// `listening on ADDRESS` to standard output.
+/// Serves until SIGTERM or SIGINT. It listens at once; `open` reads the network meanwhile, on a
+/// thread of its own. Until that is done health says NOT_SERVING, and requests are told so
+/// (UNAVAILABLE, NOT_READY). Then it writes `listening on ADDRESS` to standard output.
 ///
-/// Threads may still compute what nobody waits for when this returns, or read the network: the process should leave
-/// without running destructors.
+/// Threads may still compute what nobody waits for when this returns, or read the network: the
+/// process should leave without running destructors.
 ///
 /// # Errors
 /// A port in use, an address that is not secured as it must be, and what `open` returns.
@@ -145,7 +145,8 @@ pub async fn serve(
     let routes = grpc::routes(Arc::clone(&slot), options.max_message_bytes);
     let server = server.observed(rpc, None).limited(connections);
     server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, until).await?;
-    // Kept for ever: dropped, it would wait for threads, which may compute for seconds what nobody waits for.
+    // Kept for ever: dropped, it would wait for threads, which may compute for seconds what nobody
+    // waits for.
     std::mem::forget(slot);
     failed.map_or(Ok(()), Err)
 }

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 use super::{Encoder, Request, ServiceError, grpc};
 
-/// The images of one stream that are let in and not answered. While there are any, a further one that finds no room
-/// waits for one of them to end: a stream is never refused for what it has sent itself.
+/// The images of one stream that are let in and not answered. While there are any, a further one
+/// that finds no room waits for one of them to end: a stream is never refused for what it has sent
+/// itself.
 #[derive(Debug, Default)]
 pub(super) struct InWork {
     images: AtomicUsize,
@@ -20,7 +21,8 @@ pub(super) struct InWork {
 }
 
 impl InWork {
-    /// What `enter` gives, tried again whenever an image of this stream has ended, as long as there is one.
+    /// What `enter` gives, tried again whenever an image of this stream has ended, as long as there
+    /// is one.
     ///
     /// # Errors
     /// Those of `enter`.
@@ -58,7 +60,8 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// The answer to `request` of the stream that has `in_work`, or why there is none; its client waits until `deadline`.
+/// The answer to `request` of the stream that has `in_work`, or why there is none; its client waits
+/// until `deadline`.
 pub(super) async fn one(
     encoder: Arc<Encoder>,
     in_work: Arc<InWork>,

@@ -181,8 +181,8 @@ async fn requests_are_answered_or_refused_with_a_code() {
     }
 }
 
-/// One thread and one waiting place: of four requests sent at once at most two are taken, the others
-/// are refused at once; a deadline that is over says so, and makes room.
+/// One thread and one waiting place: of four requests sent at once at most two are taken, the
+/// others are refused at once; a deadline that is over says so, and makes room.
 #[tokio::test]
 async fn a_full_queue_refuses() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,8 +234,8 @@ async fn an_abandoned_image_ends_at_the_next_size() {
     assert_eq!(asked.get(), 5);
 }
 
-/// A server whose network is still being read says so, with the time to ask again, and is NOT_SERVING; then it
-/// answers. One that is stopped before ends.
+/// A server whose network is still being read says so, with the time to ask again, and is
+/// NOT_SERVING; then it answers. One that is stopped before ends.
 #[tokio::test]
 async fn a_server_that_still_reads_its_network_says_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -267,8 +267,8 @@ async fn a_server_that_still_reads_its_network_says_so() {
     serving.await.unwrap().unwrap();
 }
 
-/// More than the queue holds, all at once: each request is answered as it would be alone, or refused because
-/// the queue is full, and none is lost. What waited shares batches.
+/// More than the queue holds, all at once: each request is answered as it would be alone, or
+/// refused because the queue is full, and none is lost. What waited shares batches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::print_stdout, reason = "the latencies, for people")]
 async fn overload_is_refused_and_everything_else_answered() {
@@ -315,8 +315,9 @@ async fn overload_is_refused_and_everything_else_answered() {
     );
 }
 
-/// Twenty images at once over one stream, into one thread with a queue of four: the server reads as it can
-/// answer, so none is refused; what is wrong with one is its own error. At the server's end the stream ends.
+/// Twenty images at once over one stream, into one thread with a queue of four: the server reads as
+/// it can answer, so none is refused; what is wrong with one is its own error. At the server's end
+/// the stream ends.
 #[tokio::test]
 async fn a_stream_answers_each_image_for_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -368,7 +369,8 @@ async fn a_stream_answers_each_image_for_itself() {
         }
     }
 
-    // Nor is one refused for what the stream itself has sent: each of these counts as 16 of the queue's 4 places.
+    // Nor is one refused for what the stream itself has sent: each of these counts as 16 of the
+    // queue's 4 places.
     let dear = |tag| v1::StreamEncodeRequest {
         tag,
         encode: Some(v1::EncodeRequest { sizes: vec![256], ..image(png()) }),
@@ -382,8 +384,8 @@ async fn a_stream_answers_each_image_for_itself() {
     }
     assert_eq!(answered, 8);
 
-    // A client that keeps its stream open does not keep the server from ending, and is not told that all
-    // it sent was answered.
+    // A client that keeps its stream open does not keep the server from ending, and is not told
+    // that all it sent was answered.
     let (send, receive) = tokio::sync::mpsc::channel(1);
     let open = tokio_stream::wrappers::ReceiverStream::new(receive);
     let mut answers = client.stream_encode(open).await.unwrap().into_inner();

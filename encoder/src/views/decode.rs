@@ -63,8 +63,8 @@ pub fn sniff(start: &[u8]) -> Result<ImageFormat, ImageError> {
     Err(ImageError::NotAnImage { found })
 }
 
-/// The codec of a photo in an ISO base media file, by the brands at its start. One of the general brand
-/// `mif1` says behind it what it is.
+/// The codec of a photo in an ISO base media file, by the brands at its start. One of the general
+/// brand `mif1` says behind it what it is.
 fn photo_of_iso_media(start: &[u8]) -> Option<&'static str> {
     let brands = start.get(8..).filter(|_| start[4..8] == *b"ftyp")?;
     let named = |name: &[u8; 4]| brands.chunks_exact(4).any(|brand| brand == name);
@@ -79,11 +79,12 @@ fn photo_of_iso_media(start: &[u8]) -> Option<&'static str> {
 /// Grey becomes three equal channels, 16-bit samples are rounded to 8, palettes are looked up, CMYK
 /// (JPEG: inverted, as Adobe stores it) is multiplied out without a profile, transparency is laid
 /// over white, and of an animation the first frame is taken. The number of pixels is held against
-/// `max_pixels`, and the pixels against what the file can hold, before anything is allocated for them.
+/// `max_pixels`, and the pixels against what the file can hold, before anything is allocated for
+/// them.
 ///
 /// # Errors
-/// Any [`ImageError`] but `Box` and `Resize`. A panic inside a decoder is `Undecodable` as well: one
-/// odd file must not end a job over a million.
+/// Any [`ImageError`] but `Box` and `Resize`. A panic inside a decoder is `Undecodable` as well:
+/// one odd file must not end a job over a million.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageError> {
     let format = sniff(bytes)?;
     let name = format_name(format);

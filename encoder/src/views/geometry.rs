@@ -56,9 +56,9 @@ impl PixelBox {
 
     /// The box in an image of `stored` pixels that was resized by `scale` to `size` pixels.
     ///
-    /// The edges are cut to the stored image, scaled, and rounded to the nearest whole pixel (halves
-    /// to the even one), as the paper's own code does; what rounds to nothing becomes the one pixel
-    /// at its upper left corner.
+    /// The edges are cut to the stored image, scaled, and rounded to the nearest whole pixel
+    /// (halves to the even one), as the paper's own code does; what rounds to nothing becomes the
+    /// one pixel at its upper left corner.
     ///
     /// # Errors
     /// [`ImageError::Box`] if the box is no rectangle or lies outside the stored image.
@@ -117,8 +117,9 @@ pub fn resized(stored: (u32, u32), longest_px: Option<u32>, upscale: bool) -> (u
     }
 }
 
-/// Longest side of a `part` that was cut out of a `whole` image (width, height), where the image's longest side becomes
-/// `longest_px`: rounded down, at least 1 (the code published with Radenović, Tolias, Chum 2018).
+/// Longest side of a `part` that was cut out of a `whole` image (width, height), where the image's
+/// longest side becomes `longest_px`: rounded down, at least 1 (the code published with Radenović,
+/// Tolias, Chum 2018).
 #[must_use]
 pub fn share(whole: (u32, u32), part: (u32, u32), longest_px: u32) -> u32 {
     let (whole, part) = (whole.0.max(whole.1), part.0.max(part.1));

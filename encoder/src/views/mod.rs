@@ -42,8 +42,8 @@ pub use resize::Resizer;
 /// Pixels of the largest image that is decoded, unless configured: 100 megapixels, 300 MB of RGB.
 pub const DEFAULT_MAX_PIXELS: u64 = 100_000_000;
 
-/// Shortest side of an image that is taken, in stored pixels, unless configured. Of less the network
-/// sees nothing but enlarged blocks of one colour, which resemble many photos a little.
+/// Shortest side of an image that is taken, in stored pixels, unless configured. Of less the
+/// network sees nothing but enlarged blocks of one colour, which resemble many photos a little.
 pub const DEFAULT_MIN_SIDE: u32 = 32;
 
 /// How stored pixels become views.
@@ -68,8 +68,8 @@ pub struct ViewOptions {
 /// Makes the views of a decoded image: one for each of `sizes`, in that order.
 ///
 /// # Errors
-/// [`ImageError::TooSmall`]; [`ImageError::Box`] if the box is not a rectangle or has no pixel inside
-/// the image.
+/// [`ImageError::TooSmall`]; [`ImageError::Box`] if the box is not a rectangle or has no pixel
+/// inside the image.
 pub fn views(
     decoded: &Decoded,
     bbox: Option<&PixelBox>,

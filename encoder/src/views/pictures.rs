@@ -1,5 +1,5 @@
-//! Every layout of JPEG and TIFF that their tools write (`tests-data/make_pictures.py`), against the
-//! pixels that are right: read, or refused by name; and the same files damaged.
+//! Every layout of JPEG and TIFF that their tools write (`tests-data/make_pictures.py`), against
+//! the pixels that are right: read, or refused by name; and the same files damaged.
 
 use std::collections::BTreeMap;
 
@@ -83,8 +83,8 @@ fn every_layout_of_tiff_is_right_or_refused() {
     assert_eq!((right, refused.values().map(Vec::len).sum()), (75, 38), "{refused:#?}");
 }
 
-/// Cut anywhere with an end marker put behind, without one of its restart markers, or with two of them
-/// exchanged: refused, or nothing of the picture was in what is gone.
+/// Cut anywhere with an end marker put behind, without one of its restart markers, or with two of
+/// them exchanged: refused, or nothing of the picture was in what is gone.
 #[test]
 fn damaged_jpegs_are_refused() {
     let mut counts = BTreeMap::<String, usize>::new();

@@ -9,9 +9,9 @@ use super::ImageError;
 
 /// Resamples images; keeps its buffers between calls, so each thread has one of its own.
 ///
-/// Convolution whose support grows with the reduction (antialiased), in 8-bit fixed point, horizontal
-/// then vertical: the arithmetic of Pillow's `Image.resize`, on which published networks were trained and
-/// evaluated. One value in some thousands differs from Pillow's, by one level.
+/// Convolution whose support grows with the reduction (antialiased), in 8-bit fixed point,
+/// horizontal then vertical: the arithmetic of Pillow's `Image.resize`, on which published networks
+/// were trained and evaluated. One value in some thousands differs from Pillow's, by one level.
 #[derive(Default)]
 pub struct Resizer {
     inner: fast_image_resize::Resizer,
@@ -42,8 +42,9 @@ impl Resizer {
         if width == stored_width || height == stored_height {
             return self.pass(source, size, filter);
         }
-        // Asked for both at once the resampler goes down the columns first, since that is a little faster.
-        // What is rounded in between is then not what Pillow rounds: an eighth of all values would differ.
+        // Asked for both at once the resampler goes down the columns first, since that is a little
+        // faster. What is rounded in between is then not what Pillow rounds: an eighth of all
+        // values would differ.
         let rows = self.pass(source, (width, stored_height), filter)?;
         self.pass(&rows, size, filter)
     }

@@ -80,7 +80,8 @@ fn convert_reports_what_it_did() {
     );
 }
 
-/// Files that are something else are named as what they are, wherever weights, a whitening or a model are expected.
+/// Files that are something else are named as what they are, wherever weights, a whitening or a
+/// model are expected.
 #[test]
 fn other_files_are_named_as_what_they_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +129,8 @@ fn other_files_are_named_as_what_they_are() {
     }
 }
 
-/// bfloat16 where the CPU has no kernels for it: a warning that says what they need, and the same descriptors.
+/// bfloat16 where the CPU has no kernels for it: a warning that says what they need, and the same
+/// descriptors.
 #[test]
 fn bfloat16_without_its_instructions_is_rounded_float32() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,8 @@
-//! The device as the command sees it; and, where there is a CUDA device, whether it makes what the CPU makes.
+//! The device as the command sees it; and, where there is a CUDA device, whether it makes what the
+//! CPU makes.
 //!
-//! What needs one runs wherever `ocelli-encoder` finds one, and says so where it does not; with `OCELLI_REQUIRE_CUDA=1` not
-//! finding one is a failure.
+//! What needs one runs wherever `ocelli-encoder` finds one, and says so where it does not; with
+//! `OCELLI_REQUIRE_CUDA=1` not finding one is a failure.
 #![allow(clippy::print_stderr, reason = "a skip is said, and what a GPU made")]
 
 use std::path::PathBuf;
@@ -90,7 +91,8 @@ fn least_cosine(a: &[f32], b: &[f32]) -> f64 {
     cosines.fold(f64::INFINITY, |least, cosine| if cosine >= least { least } else { cosine })
 }
 
-/// A device that is named and not there is an error that says what was found, and never the CPU; `auto` is the CPU then.
+/// A device that is named and not there is an error that says what was found, and never the CPU;
+/// `auto` is the CPU then.
 #[test]
 fn a_device_is_had_or_refused() {
     let case = Case::new(2, [(64, 48); 2]);
@@ -129,7 +131,8 @@ fn a_device_is_had_or_refused() {
     assert!(String::from_utf8_lossy(&server.stderr).contains("error: device cuda:0: "));
 }
 
-/// Cosines and shares are those of the parts, and what cannot be compared is refused with what differs.
+/// Cosines and shares are those of the parts, and what cannot be compared is refused with what
+/// differs.
 #[test]
 fn parts_are_compared() {
     let case = Case::new(5, [(64, 48), (48, 64)]);
@@ -192,7 +195,8 @@ fn a_gpu_makes_what_the_cpu_makes() {
     assert!(log.contains("device=cuda:0"), "{log}");
 }
 
-/// A fiftieth of the device's memory does not take 64 images of a megapixel, whose first layer's maps alone are 67 MB each.
+/// A fiftieth of the device's memory does not take 64 images of a megapixel, whose first layer's
+/// maps alone are 67 MB each.
 #[test]
 fn a_gpu_without_memory_halves_its_batches() {
     if let Some(reason) = Case::no_cuda() {

@@ -1,5 +1,5 @@
-//! Weights as other programs write them: converted here, run here, and compared with what PyTorch made of
-//! them (`golden/make_layouts.py`).
+//! Weights as other programs write them: converted here, run here, and compared with what PyTorch
+//! made of them (`golden/make_layouts.py`).
 
 mod command;
 mod device;
@@ -189,8 +189,8 @@ fn cnnimageretrieval_checkpoints() {
     }
 }
 
-/// Batch normalisation with its factor, the unpadded first pool, the whitening behind the regions; and
-/// layers of the form before 2014.
+/// Batch normalisation with its factor, the unpadded first pool, the whitening behind the regions;
+/// and layers of the form before 2014.
 #[test]
 fn caffe_models() {
     let (report, spec) = check(&case("caffe_rmac.caffemodel", "caffe_rmac"));
@@ -255,7 +255,8 @@ fn what_wants_to_run_is_refused_by_name() {
     assert!(!Path::new("pickle-was-run").exists());
 }
 
-/// A pickle by hand: protocol 0's names, a name that comes from text, and objects that contain themselves.
+/// A pickle by hand: protocol 0's names, a name that comes from text, and objects that contain
+/// themselves.
 #[test]
 fn odd_pickles_are_errors() {
     let legacy = |pickle: &[u8]| {
@@ -302,8 +303,8 @@ fn one_tensor_under_many_names_is_bounded() {
     assert!(error.contains("under more names"), "{error}");
 }
 
-/// Every length, and a flip in every byte (some by default): an error or another network, never a panic,
-/// and no more memory than the file accounts for.
+/// Every length, and a flip in every byte (some by default): an error or another network, never a
+/// panic, and no more memory than the file accounts for.
 #[test]
 fn damaged_files_are_errors_or_other_networks() {
     let step = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 1 } else { 397 };

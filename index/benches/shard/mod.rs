@@ -18,8 +18,8 @@ pub fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-scale..scale)).collect()
 }
 
-/// The index in `root`, made if it is not there: `rows` random codes of `M` bytes for `dim` dimensions
-/// in one shard, in `nlist` lists, dense ids, L2. `key` gives the key of each row.
+/// The index in `root`, made if it is not there: `rows` random codes of `M` bytes for `dim`
+/// dimensions in one shard, in `nlist` lists, dense ids, L2. `key` gives the key of each row.
 pub fn made<const M: usize>(
     root: PathBuf,
     rows: u64,

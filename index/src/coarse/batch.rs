@@ -9,8 +9,8 @@ use crate::model::{Model, ProbeBuffers, Query};
 const BLOCK: usize = 4096;
 
 impl Model {
-    /// [`Self::probe`] of each query, in their order. Queries are taken in the order of their nearest groups,
-    /// so that members that were just read are read again from the cache.
+    /// [`Self::probe`] of each query, in their order. Queries are taken in the order of their
+    /// nearest groups, so that members that were just read are read again from the cache.
     pub fn probe_batch(&self, queries: &[Query], nprobe: usize) -> Vec<Vec<(u32, f32)>> {
         self.probe_batch_with(simd(), queries, nprobe, &mut ProbeBuffers::default())
     }

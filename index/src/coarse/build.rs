@@ -1,7 +1,7 @@
 //! Groups centroids by k-means: the same groups on every machine and for any number of threads.
 //!
-//! Every assignment is a nearest centre in the fixed summation order, rows of different threads do not
-//! meet, and means are summed in f64 in the order of rows.
+//! Every assignment is a nearest centre in the fixed summation order, rows of different threads do
+//! not meet, and means are summed in f64 in the order of rows.
 
 use ocelli_vector::Simd;
 use ocelli_vector::nearest::{NearestRows, NearestScratch};
@@ -41,8 +41,8 @@ pub(super) fn cluster(simd: Simd, rows: &[f32], d: usize, groups: usize) -> (Vec
     (centres, assigned)
 }
 
-/// Gives each empty group a half of the group that is largest at its turn: its centre, moved a little one
-/// way, while the other's moves the other way.
+/// Gives each empty group a half of the group that is largest at its turn: its centre, moved a
+/// little one way, while the other's moves the other way.
 fn refill(centres: &mut [f32], counts: &mut [usize], d: usize) {
     for empty in 0..counts.len() {
         if counts[empty] > 0 {
@@ -113,8 +113,8 @@ mod tests {
         assert!(shuffled(0).is_empty());
     }
 
-    /// Equal rows leave all groups but one empty; they are filled as far as that is possible, and nothing
-    /// panics.
+    /// Equal rows leave all groups but one empty; they are filled as far as that is possible, and
+    /// nothing panics.
     #[test]
     fn equal_rows_are_grouped() {
         let rows = vec![1.0; 100 * 3];

@@ -2,18 +2,19 @@
 //!
 //! # What is found
 //!
-//! Centroids are grouped by k-means when a model is written. A query looks at the members of the `groups`
-//! groups whose centres have the smallest exact cost (ties to the smaller group), and of these members it
-//! takes the `nprobe` best by exact cost (ties to the smaller list). Both steps are defined by floats in
-//! [`ocelli_vector::dense`]'s one order, so that the lists and their costs are the same at every level, in
-//! a batch and alone. What is approximate is only that a near centroid may sit in a group that is not
-//! looked at; with all groups, probing is exact.
+//! Centroids are grouped by k-means when a model is written. A query looks at the members of the
+//! `groups` groups whose centres have the smallest exact cost (ties to the smaller group), and of
+//! these members it takes the `nprobe` best by exact cost (ties to the smaller list). Both steps
+//! are defined by floats in [`ocelli_vector::dense`]'s one order, so that the lists and their costs
+//! are the same at every level, in a batch and alone. What is approximate is only that a near
+//! centroid may sit in a group that is not looked at; with all groups, probing is exact.
 //!
 //! # How it is found
 //!
-//! Members lie together as bytes relative to their centre ([`ocelli_vector::relative`]): lower bounds of
-//! their costs, and a proven error. The first groups give a threshold that the `nprobe`-th best cannot
-//! exceed; whoever's bound is above it is out. Exact floats decide among the rest. Below the level that has 8-bit products, floats decide among all members.
+//! Members lie together as bytes relative to their centre ([`ocelli_vector::relative`]): lower
+//! bounds of their costs, and a proven error. The first groups give a threshold that the
+//! `nprobe`-th best cannot exceed; whoever's bound is above it is out. Exact floats decide among
+//! the rest. Below the level that has 8-bit products, floats decide among all members.
 
 mod batch;
 mod build;
@@ -32,21 +33,22 @@ use crate::container::Reader;
 use crate::error::Result;
 use crate::hash::Hash;
 
-/// Models of fewer lists get no groups: looking at all centroids is exact there and still cheap. See
-/// `docs/decisions/0007-coarse-groups.md`.
+/// Models of fewer lists get no groups: looking at all centroids is exact there and still cheap.
+/// See `docs/decisions/0007-coarse-groups.md`.
 pub const MIN_NLIST: usize = 1 << 16;
 
 /// Members looked at for the first threshold, for each list that is wanted.
 const WARM_PER_LIST: usize = 4;
 
-/// Number of groups that a model of `nlist` lists gets: 2 √nlist. Fewer groups have fewer centres to look at,
-/// more of them come closer to what is near; around this number either hardly matters.
+/// Number of groups that a model of `nlist` lists gets: 2 √nlist. Fewer groups have fewer centres
+/// to look at, more of them come closer to what is near; around this number either hardly matters.
 pub(crate) fn groups_of(nlist: usize) -> usize {
     (2 * nlist.isqrt()).clamp(1, nlist.max(1))
 }
 
-/// Groups that a query looks at unless told otherwise, of `groups`, when it wants `nprobe` lists: 3 √groups
-/// at nprobe 64, half of that at nprobe 1. `docs/decisions/0007-coarse-groups.md` has the measurement.
+/// Groups that a query looks at unless told otherwise, of `groups`, when it wants `nprobe` lists: 3
+/// √groups at nprobe 64, half of that at nprobe 1. `docs/decisions/0007-coarse-groups.md` has the
+/// measurement.
 pub(crate) fn default_effort(groups: usize, nprobe: usize) -> usize {
     let quarters = 6 + nprobe.max(1).ilog2() as usize;
     (groups.isqrt() * quarters).div_ceil(4).clamp(1, groups.max(1))
@@ -127,8 +129,8 @@ impl CoarseGroups {
         self.section.groups()
     }
 
-    /// The groups to look at, best first, each with its centre's cost: the `effort` whose centres cost
-    /// least, at least one, and as many more as it takes to have `nprobe` members.
+    /// The groups to look at, best first, each with its centre's cost: the `effort` whose centres
+    /// cost least, at least one, and as many more as it takes to have `nprobe` members.
     pub fn choose(&self, simd: Simd, want: &Wanted<'_>, effort: usize) -> Vec<(u32, f32)> {
         let mut effort = effort.clamp(1, self.groups());
         loop {
@@ -141,8 +143,8 @@ impl CoarseGroups {
         }
     }
 
-    /// Writes to `out` lists among which the `nprobe` best by exact cost of all members of the `chosen`
-    /// groups are.
+    /// Writes to `out` lists among which the `nprobe` best by exact cost of all members of the
+    /// `chosen` groups are.
     pub fn gather(&self, simd: Simd, want: &Wanted<'_>, chosen: &[(u32, f32)], out: &mut Vec<u32>) {
         out.clear();
         if !self.shortlist(simd, want, chosen, out) {
@@ -274,8 +276,8 @@ fn is_sound(slack: f64, base: f32) -> bool {
     slack + f64::from(base.abs()) < f64::from(f32::MAX) / 8.0
 }
 
-/// What the `wanted`-th best row costs at most: a row's cost is at most its bound and twice its slack. Who
-/// certainly costs more is not among the best.
+/// What the `wanted`-th best row costs at most: a row's cost is at most its bound and twice its
+/// slack. Who certainly costs more is not among the best.
 fn limit(simd: Simd, bounds: &[f32], wanted: usize, largest_slack: f64) -> f32 {
     let reached = kth_smallest_at_most(simd, bounds, wanted.min(bounds.len()));
     ((f64::from(reached) + 2.0 * largest_slack) as f32).next_up()

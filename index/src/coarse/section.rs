@@ -1,5 +1,5 @@
-//! The section "coarse graph": groups of centroids with their members as bytes. `docs/shard-format.md` says
-//! how it lies.
+//! The section "coarse graph": groups of centroids with their members as bytes.
+//! `docs/shard-format.md` says how it lies.
 
 use std::sync::Arc;
 
@@ -88,7 +88,8 @@ pub(super) struct GroupsSection {
 }
 
 impl GroupsSection {
-    /// Groups `coarse` (nlist, d) and rounds the members of each group. `groups` is from 1 to nlist.
+    /// Groups `coarse` (nlist, d) and rounds the members of each group. `groups` is from 1 to
+    /// nlist.
     pub(super) fn build(simd: Simd, coarse: &[f32], d: usize, groups: usize, model: Hash) -> Self {
         let nlist = coarse.len() / d;
         let groups = groups.clamp(1, nlist);
@@ -143,7 +144,8 @@ impl GroupsSection {
         )
     }
 
-    /// Holds everything that a search relies on against the bytes: afterwards no index can leave an array.
+    /// Holds everything that a search relies on against the bytes: afterwards no index can leave an
+    /// array.
     fn parse(
         source: Source,
         nlist: usize,

@@ -18,8 +18,8 @@ use crate::{
     SearchResult, ShardBuilder, Snapshot,
 };
 
-/// Rows (n, d) around a few hundred places, which themselves lie around others: as centroids of descriptors
-/// do, near ones are found near each other, and no place is far from all others.
+/// Rows (n, d) around a few hundred places, which themselves lie around others: as centroids of
+/// descriptors do, near ones are found near each other, and no place is far from all others.
 fn clustered(rng: &mut ChaCha8Rng, n: usize, d: usize) -> Vec<f32> {
     let mut places: Vec<Vec<f32>> = vec![vec![0.0; d]];
     for (count, spread) in [(20, 1.0f32), (300, 0.7)] {
@@ -68,8 +68,8 @@ fn probe(
     found.into_iter().map(|(list, score)| (list, score.to_bits())).collect()
 }
 
-/// The definition, word for word: sort groups by the cost of their centres, gather the members of the first
-/// `effort`, more if they are fewer than nprobe, sort them by their cost.
+/// The definition, word for word: sort groups by the cost of their centres, gather the members of
+/// the first `effort`, more if they are fewer than nprobe, sort them by their cost.
 fn by_definition(model: &Model, q: &Query, nprobe: usize, mut effort: usize) -> Vec<(u32, u32)> {
     let (p, section) = (model.parts(), &model.groups.as_ref().unwrap().section);
     let cost = |c: &[f32]| match p.metric {
@@ -102,8 +102,8 @@ fn by_definition(model: &Model, q: &Query, nprobe: usize, mut effort: usize) -> 
     found.into_iter().map(|(list, score)| (list, (score + offset).to_bits())).collect()
 }
 
-/// Lists, order and bits as defined, at every level, for both metrics, all magnitudes and any effort; and
-/// with all groups as without any.
+/// Lists, order and bits as defined, at every level, for both metrics, all magnitudes and any
+/// effort; and with all groups as without any.
 #[test]
 fn every_level_finds_what_is_defined() {
     for seed in 0..40 {
@@ -176,8 +176,8 @@ fn a_batch_finds_what_its_queries_do_alone() {
     }
 }
 
-/// The default effort finds at least 99 of 100 of the lists that all centroids give, for few and for many
-/// lists, and looks at a small share of them.
+/// The default effort finds at least 99 of 100 of the lists that all centroids give, for few and
+/// for many lists, and looks at a small share of them.
 #[test]
 fn recall_of_the_default() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -232,8 +232,9 @@ fn groups_are_the_same_bytes_however_they_are_built() {
     }
 }
 
-/// A model of enough lists gets groups when it is written, without a word; its file is the same each time,
-/// also when the model was read from a file that had them or had none; it answers as before it was written.
+/// A model of enough lists gets groups when it is written, without a word; its file is the same
+/// each time, also when the model was read from a file that had them or had none; it answers as
+/// before it was written.
 #[test]
 fn large_models_are_written_with_groups() {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -289,8 +290,9 @@ fn a_damaged_section_is_refused() {
     }
 }
 
-/// A file whose checksums are right but whose groups are not, field by field: refused with the reason, so
-/// that no search can leave an array. (Writes the model as [`Model::write`] does, with other bytes.)
+/// A file whose checksums are right but whose groups are not, field by field: refused with the
+/// reason, so that no search can leave an array. (Writes the model as [`Model::write`] does, with
+/// other bytes.)
 #[test]
 fn groups_that_do_not_hold_are_refused() {
     let tmp = tempfile::tempdir().unwrap();
@@ -334,7 +336,8 @@ fn groups_that_do_not_hold_are_refused() {
         let text = error.to_string();
         assert!(text.contains("coarse graph") && text.contains(reason), "{name}: {text}");
     }
-    // The same way with the right bytes, and with none: a model without the section is looked at whole.
+    // The same way with the right bytes, and with none: a model without the section is looked at
+    // whole.
     grouped.write_with(&path, None, Some(&good)).unwrap();
     assert_eq!(Model::open(&path).unwrap().groups(), Some(9));
     grouped.write_with(&path, None, None).unwrap();
@@ -344,8 +347,8 @@ fn groups_that_do_not_hold_are_refused() {
     assert_eq!(without.probe(&q, 20), grouped.probe_groups(&q, 20, 9));
 }
 
-/// Checksums that are right over centroids that are not the model's: a small model is refused at open, a
-/// large one by `verify` and before it is written anywhere.
+/// Checksums that are right over centroids that are not the model's: a small model is refused at
+/// open, a large one by `verify` and before it is written anywhere.
 #[test]
 fn a_wrong_hash_is_found() {
     let tmp = tempfile::tempdir().unwrap();
@@ -367,8 +370,9 @@ fn a_wrong_hash_is_found() {
     }
 }
 
-/// A model of which a part is mapped is cut under a snapshot, at many places: searches, alone and together,
-/// give the good hits or an error that names the model's file; so does what is made of its centroids.
+/// A model of which a part is mapped is cut under a snapshot, at many places: searches, alone and
+/// together, give the good hits or an error that names the model's file; so does what is made of
+/// its centroids.
 #[test]
 fn a_mapped_model_that_is_cut_fails_by_name() {
     let d = 8;

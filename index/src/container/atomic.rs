@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use super::temporary;
 use crate::error::{Error, Result};
 
-/// A file that is written under a temporary name in its final folder and renamed when it is complete,
-/// so that readers see the old content or the new, never a mixture. Dropped before that, it leaves
-/// nothing behind; what a killed process left, the next writer in the folder removes. Writes are
-/// buffered.
+/// A file that is written under a temporary name in its final folder and renamed when it is
+/// complete, so that readers see the old content or the new, never a mixture. Dropped before that,
+/// it leaves nothing behind; what a killed process left, the next writer in the folder removes.
+/// Writes are buffered.
 #[derive(Debug)]
 pub struct AtomicFile {
     temporary: PathBuf,
@@ -73,8 +73,8 @@ impl AtomicFile {
         file.get_ref().sync_all().map_err(|e| Error::io(name, "fsync", e))
     }
 
-    /// Makes the file durable and gives it its name, replacing a file that stood there: fsync, rename,
-    /// fsync of the folder. Returns the name.
+    /// Makes the file durable and gives it its name, replacing a file that stood there: fsync,
+    /// rename, fsync of the folder. Returns the name.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Invalid`]; what stood under the name then still stands.
@@ -175,7 +175,8 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary name is left");
     }
 
-    /// Before the work, not after it; and the message speaks of the user's name, not of a temporary.
+    /// Before the work, not after it; and the message speaks of the user's name, not of a
+    /// temporary.
     #[test]
     fn targets_that_cannot_be_are_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,13 +1,13 @@
 //! Maps files, and survives pages of them that cannot be read any more.
 //!
-//! A thread that touches such a page (the file was cut, the disk failed) is sent SIGBUS, which ends the
-//! process. The handler here puts a page of zeros in its place, marks the mapping and returns: the thread
-//! goes on over zeros, and whoever used the bytes asks for the mark before trusting what came of them
-//! ([`Mapped::fault`]). Nobody is thrown out of the middle of a computation, so no lock stays locked.
-//! A SIGBUS that is not ours goes where it went before.
+//! A thread that touches such a page (the file was cut, the disk failed) is sent SIGBUS, which ends
+//! the process. The handler here puts a page of zeros in its place, marks the mapping and returns:
+//! the thread goes on over zeros, and whoever used the bytes asks for the mark before trusting what
+//! came of them ([`Mapped::fault`]). Nobody is thrown out of the middle of a computation, so no
+//! lock stays locked. A SIGBUS that is not ours goes where it went before.
 //!
-//! The handler may interrupt anything. So it takes no lock and no memory: it walks a registry of mappings
-//! that only grows and consists of atomics.
+//! The handler may interrupt anything. So it takes no lock and no memory: it walks a registry of
+//! mappings that only grows and consists of atomics.
 
 use std::fs::File;
 use std::io;
@@ -68,7 +68,8 @@ impl Slot {
         loop {
             let free = |s: &&Self| !s.version.load(Ordering::Relaxed).is_multiple_of(2);
             if let Some(slot) = chunk.slots.iter().find(free) {
-                // Release, so that a handler that reads one of these also sees that the version moved on.
+                // Release, so that a handler that reads one of these also sees that the version
+                // moved on.
                 slot.start.store(start, Ordering::Release);
                 slot.end.store(end, Ordering::Release);
                 slot.fault.store(0, Ordering::Release);
@@ -84,9 +85,9 @@ impl Slot {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether the slot describes a mapping that holds `address`, and where that begins. A slot that
-    /// changes meanwhile belongs to another mapping than the one that the caller just touched, since
-    /// that one is in use.
+    /// Whether the slot describes a mapping that holds `address`, and where that begins. A slot
+    /// that changes meanwhile belongs to another mapping than the one that the caller just touched,
+    /// since that one is in use.
     fn start_if_holds(&self, address: usize) -> Option<usize> {
         let before = self.version.load(Ordering::Acquire);
         let start = self.start.load(Ordering::Relaxed);
@@ -114,11 +115,11 @@ impl Mapped {
     /// Maps a whole file.
     pub fn new(file: &File) -> io::Result<Self> {
         install()?;
-        // SAFETY: the mapping is read-only, and Ocelli's own writers never change a published file: they
-        // write to a temporary name and rename. If somebody cuts it all the same, bytes turn into zeros
-        // under the reader. No length, index or text is believed that was read from the mapping and not
-        // copied before it was judged, or that zeros in its place would not leave in bounds; results
-        // are judged by `fault` and `last` afterwards.
+        // SAFETY: the mapping is read-only, and Ocelli's own writers never change a published file:
+        // they write to a temporary name and rename. If somebody cuts it all the same, bytes turn
+        // into zeros under the reader. No length, index or text is believed that was read from the
+        // mapping and not copied before it was judged, or that zeros in its place would not leave
+        // in bounds; results are judged by `fault` and `last` afterwards.
         let map = unsafe { Mmap::map(file) }?;
         let start = map.as_ptr() as usize;
         let slot = Slot::take(start, (start + map.len()).next_multiple_of(page_bytes()));
@@ -150,8 +151,8 @@ impl Mapped {
     pub fn last<const N: usize>(&self) -> [u8; N] {
         fence(Ordering::Acquire);
         let last = &self.map[self.map.len() - N..];
-        // SAFETY: `last` has N bytes, and an array of bytes has no alignment. Volatile, since a file that
-        // is cut changes them, which no reference would admit.
+        // SAFETY: `last` has N bytes, and an array of bytes has no alignment. Volatile, since a
+        // file that is cut changes them, which no reference would admit.
         unsafe { ptr::read_volatile(last.as_ptr().cast::<[u8; N]>()) }
     }
 }
@@ -203,20 +204,22 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// The handler. Everything in it is async-signal-safe: atomic loads, and system calls that take no lock.
+/// The handler. Everything in it is async-signal-safe: atomic loads, and system calls that take no
+/// lock.
 extern "C" fn on_sigbus(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    // SAFETY: this thread's own, always there; restored below, since the code that was interrupted may be
-    // about to read it.
+    // SAFETY: this thread's own, always there; restored below, since the code that was interrupted
+    // may be about to read it.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let saved = unsafe { *errno };
     // SAFETY: the kernel hands a SA_SIGINFO handler a filled siginfo.
     let code = unsafe { (*info).si_code };
-    // Raised by this thread's access, in contrast to one that was sent, or memory that failed elsewhere.
+    // Raised by this thread's access, in contrast to one that was sent, or memory that failed
+    // elsewhere.
     let ours = matches!(code, libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR)
         // SAFETY: for these codes the kernel fills in the address.
         && replace(unsafe { (*info).si_addr() } as usize);
@@ -251,8 +254,8 @@ fn replace(address: usize) -> bool {
 fn zeros(start: usize, len: usize) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
     // SAFETY: the pages belong to a read-only mapping of ours, which is in use: the thread that was
-    // interrupted is reading it. Unmapping it later covers them too. The call itself is the bare system
-    // call.
+    // interrupted is reading it. Unmapping it later covers them too. The call itself is the bare
+    // system call.
     let got = unsafe { libc::mmap(start as *mut _, len, libc::PROT_READ, flags, -1, 0) };
     got != libc::MAP_FAILED
 }

@@ -1,7 +1,7 @@
 //! Maps a container and proves its bytes before they are used.
 //!
-//! The structure is proven when the file is opened; each 64 KiB tile when it is first touched. Bytes that
-//! vanish under their reader are zeros, and [`Reader::intact`] says so.
+//! The structure is proven when the file is opened; each 64 KiB tile when it is first touched.
+//! Bytes that vanish under their reader are zeros, and [`Reader::intact`] says so.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -80,9 +80,10 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Whether everything that this thread has read so far were the file's bytes. Call it after bytes
-    /// were used and before what came of them is believed: bytes of a file that is cut while it is mapped,
-    /// or lies on a disk that fails, turn into zeros. Costs two loads, no system call.
+    /// Whether everything that this thread has read so far were the file's bytes. Call it after
+    /// bytes were used and before what came of them is believed: bytes of a file that is cut while
+    /// it is mapped, or lies on a disk that fails, turn into zeros. Costs two loads, no system
+    /// call.
     ///
     /// A file that was cut never heals: open it again.
     ///
@@ -90,8 +91,8 @@ impl Reader {
     /// [`Error::Corrupt`] with the offset.
     #[inline]
     pub fn intact(&self) -> Result<()> {
-        // A cut that ends inside a page raises no signal for the rest of that page: it reads as zeros. But
-        // pages behind are gone by then, and the magic stands in the last one.
+        // A cut that ends inside a page raises no signal for the rest of that page: it reads as
+        // zeros. But pages behind are gone by then, and the magic stands in the last one.
         let whole = self.map.last() == MAGIC;
         if whole && self.map.fault().is_none() { Ok(()) } else { Err(self.broken()) }
     }
@@ -169,8 +170,9 @@ impl Reader {
         Ok(&self.map.bytes()[start..end])
     }
 
-    /// The eight bytes at `from` of a section, little-endian: [`Self::read`] for what is read one by one. Where a
-    /// file has faulted, the caller hears of it from [`Self::intact`], which it asks anyway.
+    /// The eight bytes at `from` of a section, little-endian: [`Self::read`] for what is read one
+    /// by one. Where a file has faulted, the caller hears of it from [`Self::intact`], which it
+    /// asks anyway.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -196,7 +198,8 @@ impl Reader {
         Ok(u64::from_le_bytes(word))
     }
 
-    /// Asks for the memory at `from` of a section, which will be read soon. Reads and proves nothing.
+    /// Asks for the memory at `from` of a section, which will be read soon. Reads and proves
+    /// nothing.
     #[inline]
     pub(crate) fn prefetch(&self, section: &Section, from: u64) {
         ocelli_vector::prefetch(self.map.bytes(), (section.offset + from) as usize);
@@ -215,15 +218,17 @@ impl Reader {
         )
     }
 
-    /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before, which is not asked again; `None`
-    /// where they leave the file. As with [`Self::read_word`], the caller hears of faults from [`Self::intact`].
+    /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before, which is not
+    /// asked again; `None` where they leave the file. As with [`Self::read_word`], the caller hears
+    /// of faults from [`Self::intact`].
     #[inline]
     pub(crate) fn reread(&self, section: &Section, from: u64, len: u64) -> Option<&[u8]> {
         let start = section.offset.wrapping_add(from);
         self.map.bytes().get(start as usize..start.wrapping_add(len) as usize)
     }
 
-    /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask again.
+    /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask
+    /// again.
     #[inline]
     pub(crate) fn read_proven(&self, section: &Section) -> &[u8] {
         // Sections lie within the data, which lie within the map: proven when the file was opened.
@@ -282,16 +287,16 @@ impl Reader {
         }
     }
 
-    /// SHA-256 of the whole file; reads all of it. Bytes that cannot be read count as zeros, so that it
-    /// is another one then.
+    /// SHA-256 of the whole file; reads all of it. Bytes that cannot be read count as zeros, so
+    /// that it is another one then.
     pub fn checksum(&self) -> Hash {
         let mut digest = Hasher::new();
         digest.update(self.map.bytes());
         digest.finish()
     }
 
-    /// SHA-256 of what stands behind the sections: the checksums of all tiles, and the footer. It tells files of
-    /// other content apart without reading it: 4 bytes of each 64 KiB are read.
+    /// SHA-256 of what stands behind the sections: the checksums of all tiles, and the footer. It
+    /// tells files of other content apart without reading it: 4 bytes of each 64 KiB are read.
     pub fn seal(&self) -> Hash {
         let mut digest = Hasher::new();
         digest.update(&self.map.bytes()[self.footer.data_bytes as usize..]);
@@ -310,8 +315,8 @@ impl Reader {
         self.proven[tile / 64].load(Ordering::Relaxed) >> (tile % 64) & 1 == 1
     }
 
-    /// Proves the tiles `first..=last` unless they already are. Two threads may prove the same one; that
-    /// is only work.
+    /// Proves the tiles `first..=last` unless they already are. Two threads may prove the same one;
+    /// that is only work.
     #[inline(never)]
     fn prove(&self, first: usize, last: usize) -> Result<()> {
         for tile in first..=last {

@@ -3,19 +3,20 @@
 //!
 //! A process id says nothing about a writer: in a container every program is process 1. A lock
 //! (`flock`) does: the kernel takes it away with the process that held it, however that ended. So a
-//! writer locks its temporary file from the first moment to the last, and whoever starts a file in a
-//! folder first removes the temporary files there that nobody has locked ([`sweep`]).
+//! writer locks its temporary file from the first moment to the last, and whoever starts a file in
+//! a folder first removes the temporary files there that nobody has locked ([`sweep`]).
 //!
 //! Between making a file and locking it there is a moment in which another process may take it for
-//! abandoned. That process needs the lock before it removes anything. So a writer that gets the lock,
-//! and then still finds its file under its name, can no longer lose it: whoever comes later does not
-//! get the lock. A writer that does not get the lock, or finds its name gone, takes another name.
-//! Names are random and never used again, so that a name cannot stand for somebody else's file.
+//! abandoned. That process needs the lock before it removes anything. So a writer that gets the
+//! lock, and then still finds its file under its name, can no longer lose it: whoever comes later
+//! does not get the lock. A writer that does not get the lock, or finds its name gone, takes
+//! another name. Names are random and never used again, so that a name cannot stand for somebody
+//! else's file.
 //!
-//! On a file system without locks nobody gets one, and nothing is removed. On one whose locks do not
-//! reach other machines, a free lock proves nothing about a file that another machine made. Names
-//! therefore say which machine made them, and those of another one are left alone until nobody has
-//! written to them for [`FOREIGN_KEPT`].
+//! On a file system without locks nobody gets one, and nothing is removed. On one whose locks do
+//! not reach other machines, a free lock proves nothing about a file that another machine made.
+//! Names therefore say which machine made them, and those of another one are left alone until
+//! nobody has written to them for [`FOREIGN_KEPT`].
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -27,14 +28,15 @@ use std::time::Duration;
 /// removed: longer than any writer leaves its file alone.
 const FOREIGN_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Bytes of the final name that a temporary name repeats, for people. File systems allow 255 in all.
+/// Bytes of the final name that a temporary name repeats, for people. File systems allow 255 in
+/// all.
 const MAX_STEM_BYTES: usize = 200;
 
 /// Names tried before a writer gives up. More than one is tried only where a sweeper came between.
 const ATTEMPTS: usize = 100;
 
-/// Makes a new file in `folder` under a temporary name with `stem` in it, and locks it. The lock goes
-/// with the file: closed, the name counts as abandoned.
+/// Makes a new file in `folder` under a temporary name with `stem` in it, and locks it. The lock
+/// goes with the file: closed, the name counts as abandoned.
 pub(super) fn create(folder: &Path, stem: &str) -> io::Result<(PathBuf, File)> {
     for _ in 0..ATTEMPTS {
         let path = folder.join(new_name(stem)?);
@@ -86,8 +88,8 @@ fn remove_abandoned(path: &Path, is_of_this_machine: bool) {
     }
 }
 
-/// Eight hexadecimal digits that all processes of this machine have in common, in whatever container,
-/// and other machines have not. Equal everywhere where the system has no such number.
+/// Eight hexadecimal digits that all processes of this machine have in common, in whatever
+/// container, and other machines have not. Equal everywhere where the system has no such number.
 static MACHINE: LazyLock<String> = LazyLock::new(|| {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(8).collect();

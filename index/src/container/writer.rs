@@ -22,8 +22,8 @@ pub struct Written {
     pub seal: Hash,
 }
 
-/// A container that is complete and durable, and does not stand under its name yet. Dropped, it leaves
-/// nothing behind.
+/// A container that is complete and durable, and does not stand under its name yet. Dropped, it
+/// leaves nothing behind.
 #[derive(Debug)]
 pub struct Sealed {
     file: AtomicFile,
@@ -42,8 +42,8 @@ impl Sealed {
     }
 }
 
-/// Refuses to replace a file of another kind, which is an input given as output by mistake. A container
-/// that is damaged may be made anew.
+/// Refuses to replace a file of another kind, which is an input given as output by mistake. A
+/// container that is damaged may be made anew.
 fn refuse_other(path: &Path, kind: FileKind) -> Result<()> {
     let is_file = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
     if !is_file {
@@ -76,11 +76,12 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the container of `kind` that [`Self::finish`] will put at `path`. Its folder must exist.
+    /// Starts the container of `kind` that [`Self::finish`] will put at `path`. Its folder must
+    /// exist.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::create`]; [`crate::Error::Invalid`] where something stands there that is
-    /// no container of this kind: a photo, a list, or a part where a model is to be written.
+    /// Those of [`AtomicFile::create`]; [`crate::Error::Invalid`] where something stands there that
+    /// is no container of this kind: a photo, a list, or a part where a model is to be written.
     pub fn create(path: &Path, kind: FileKind) -> Result<Self> {
         refuse_other(path, kind)?;
         Ok(Self::new(AtomicFile::create(path)?, kind))
@@ -107,7 +108,8 @@ impl Writer {
         }
     }
 
-    /// Begins a section, ending the one before. `required`: readers that do not know it must refuse.
+    /// Begins a section, ending the one before. `required`: readers that do not know it must
+    /// refuse.
     ///
     /// # Errors
     /// [`crate::Error::Io`].
@@ -164,8 +166,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the checksums and the footer and gives the file the name that it was created for. A file
-    /// of that name is replaced.
+    /// Writes the checksums and the footer and gives the file the name that it was created for. A
+    /// file of that name is replaced.
     ///
     /// # Errors
     /// Those of [`AtomicFile::publish`]; nothing is left behind then, and what stood under the name
@@ -185,7 +187,8 @@ impl Writer {
         Ok(Sealed { file: self.file, end })
     }
 
-    /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same folder.
+    /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same
+    /// folder.
     ///
     /// # Errors
     /// As [`Self::finish`].

@@ -1,17 +1,21 @@
-//! Diffusion: hits in the order in which a walk that begins at the query reaches them through each other.
+//! Diffusion: hits in the order in which a walk that begins at the query reaches them through each
+//! other.
 //!
-//! What looks like the query's neighbours, but not like the query, is found by way of them: similarity flows along the
-//! graph of mutual nearest neighbours (Zhou, Weston, Gretton, Bousquet, Schölkopf, *Ranking on Data Manifolds*, NIPS
-//! 2003; Iscen, Tolias, Avrithis, Furon, Chum, *Efficient Diffusion on Region Manifolds*, CVPR 2017, of which this is
-//! the form for global descriptors, on the graph of what one search has found):
+//! What looks like the query's neighbours, but not like the query, is found by way of them:
+//! similarity flows along the graph of mutual nearest neighbours (Zhou, Weston, Gretton, Bousquet,
+//! Schölkopf, *Ranking on Data Manifolds*, NIPS 2003; Iscen, Tolias, Avrithis, Furon, Chum,
+//! *Efficient Diffusion on Region Manifolds*, CVPR 2017, of which this is the form for global
+//! descriptors, on the graph of what one search has found):
 //!
 //! - s(x, z) = max(0, ⟨x, z⟩)^γ of vectors at unit length;
-//! - a_ij = s(x_i, x_j) where each is among the other's k nearest, else 0; S = D^−½ A D^−½ with D the sums of rows;
+//! - a_ij = s(x_i, x_j) where each is among the other's k nearest, else 0; S = D^−½ A D^−½ with D
+//!   the sums of rows;
 //! - y_i = s(q, x_i) for the query's k_q nearest, else 0;
 //! - f solves (I − α S) f = y, and ranks.
 //!
-//! The matrix is symmetric and positive definite for α < 1, so conjugate gradients solve it. Similarities are f32 as
-//! [`dense::dots_of`] defines them, the rest is f64 in one fixed order: the same order of hits on every machine.
+//! The matrix is symmetric and positive definite for α < 1, so conjugate gradients solve it.
+//! Similarities are f32 as [`dense::dots_of`] defines them, the rest is f64 in one fixed order: the
+//! same order of hits on every machine.
 
 use ocelli_vector::{Simd, dense, l2_normalize};
 
@@ -28,9 +32,10 @@ const TOLERANCE: f64 = 1e-10;
 /// An upper limit that is not reached: the condition of the matrix is at most (1 + α) / (1 − α).
 const MAX_STEPS: usize = 10_000;
 
-/// How hits are ranked by diffusion. Neighbours and α of Iscen et al. (50, 10 of the query, .99) are for graphs of whole
-/// databases: among 200 hits the walk would end where most hits are like each other. The default was chosen on one half of the
-/// generated landmarks (`./bench rerank` shows the other half).
+/// How hits are ranked by diffusion. Neighbours and α of Iscen et al. (50, 10 of the query, .99)
+/// are for graphs of whole databases: among 200 hits the walk would end where most hits are like
+/// each other. The default was chosen on one half of the generated landmarks (`./bench rerank`
+/// shows the other half).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Diffusion {
     /// The best hits of the search, which take part; those after them keep their places.
@@ -41,7 +46,8 @@ pub struct Diffusion {
     pub query_neighbours: usize,
     /// Exponent of similarities, 0 to 100.
     pub gamma: f32,
-    /// The part that flows on, from 0 (the order of the search, as far as the walk's beginning goes) to below 1.
+    /// The part that flows on, from 0 (the order of the search, as far as the walk's beginning
+    /// goes) to below 1.
     pub alpha: f32,
 }
 
@@ -88,9 +94,9 @@ impl Diffusion {
         }
     }
 
-    /// The numbers of the hits, best first, whose vectors (dim,) are given in the order of the search, for the query
-    /// `q` (dim,). Those whose f is equal, which the walk does not reach, say, stay in that order, and so do all after the
-    /// candidates.
+    /// The numbers of the hits, best first, whose vectors (dim,) are given in the order of the
+    /// search, for the query `q` (dim,). Those whose f is equal, which the walk does not reach,
+    /// say, stay in that order, and so do all after the candidates.
     ///
     /// # Errors
     /// What [`Self::check`] refuses; [`Error::Dim`] for a hit of another dimension.

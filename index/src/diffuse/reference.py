@@ -14,7 +14,10 @@ rng = np.random.Generator(np.random.PCG64(2003))
 # Two curved threads of points: neighbours are near each other, ends are not.
 angles = np.sort(rng.uniform(0, 2.2, (2, ROWS // 2)), axis=1)
 planes = [np.linalg.qr(rng.standard_normal((DIM, 2)))[0] for _ in range(2)]
-points = [np.stack([np.cos(a), np.sin(a)], 1) @ plane.T + 0.05 * rng.standard_normal((len(a), DIM)) for a, plane in zip(angles, planes)]
+points = [
+    np.stack([np.cos(a), np.sin(a)], 1) @ plane.T + 0.05 * rng.standard_normal((len(a), DIM))
+    for a, plane in zip(angles, planes)
+]
 
 
 def unit(x):
@@ -22,7 +25,11 @@ def unit(x):
 
 
 database = unit(np.vstack(points)[rng.permutation(ROWS)]).astype(np.float32).astype(np.float64)
-queries = unit(np.stack([points[0][0], points[1][4], points[0][15] + points[1][15]])).astype(np.float32).astype(np.float64)
+queries = (
+    unit(np.stack([points[0][0], points[1][4], points[0][15] + points[1][15]]))
+    .astype(np.float32)
+    .astype(np.float64)
+)
 
 
 def top(similarities, k):
@@ -47,9 +54,26 @@ def diffusion(q, x, k, kq, gamma, alpha):
 
 
 cases = []
-for neighbours, query_neighbours, gamma, alpha in [(8, 3, 3.0, 0.99), (50, 10, 3.0, 0.99), (4, 1, 1.0, 0.5), (59, 60, 2.5, 0.9)]:
-    f = [diffusion(q, database, neighbours, query_neighbours, gamma, alpha).tolist() for q in queries]
-    cases.append({"neighbours": neighbours, "query_neighbours": query_neighbours, "gamma": gamma, "alpha": alpha, "f": f})
+for neighbours, query_neighbours, gamma, alpha in [
+    (8, 3, 3.0, 0.99),
+    (50, 10, 3.0, 0.99),
+    (4, 1, 1.0, 0.5),
+    (59, 60, 2.5, 0.9),
+]:
+    f = [
+        diffusion(q, database, neighbours, query_neighbours, gamma, alpha).tolist() for q in queries
+    ]
+    cases.append(
+        {
+            "neighbours": neighbours,
+            "query_neighbours": query_neighbours,
+            "gamma": gamma,
+            "alpha": alpha,
+            "f": f,
+        }
+    )
 path = Path(__file__).with_name("reference.json")
-path.write_text(json.dumps({"database": database.tolist(), "queries": queries.tolist(), "cases": cases}) + "\n")
+path.write_text(
+    json.dumps({"database": database.tolist(), "queries": queries.tolist(), "cases": cases}) + "\n"
+)
 print(path)

@@ -25,8 +25,8 @@ fn reference() -> Reference {
     serde_json::from_str(include_str!("reference.json")).unwrap()
 }
 
-/// f is that of a dense solver to 1e-5 of the largest (similarities are f32, and flow up to 1 / (1 − α) times), and hits
-/// are ranked by it.
+/// f is that of a dense solver to 1e-5 of the largest (similarities are f32, and flow up to 1 / (1
+/// − α) times), and hits are ranked by it.
 #[test]
 fn diffusion_equals_the_published_formulas() {
     let r = reference();
@@ -50,7 +50,8 @@ fn diffusion_equals_the_published_formulas() {
     }
 }
 
-/// The end of a thread is nearer to a query at its beginning than what lies beside it, by way of the thread.
+/// The end of a thread is nearer to a query at its beginning than what lies beside it, by way of
+/// the thread.
 #[test]
 fn what_is_connected_comes_before_what_is_only_similar() {
     // From 0 to 120 degrees in steps of 6; and one point on its own at 50 degrees the other way.
@@ -80,7 +81,8 @@ fn odd_hits_are_ranked_and_odd_numbers_refused() {
     let simd = Simd::detect();
     let order = |hits: &[Vec<f32>]| diffusion.order(simd, &[1.0, 0.0], hits);
     assert_eq!(order(&[]).unwrap(), [0usize; 0]);
-    // Equal hits, opposite ones, and those without a direction: all stay where they are, but behind those reached.
+    // Equal hits, opposite ones, and those without a direction: all stay where they are, but behind
+    // those reached.
     let hits = [[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [f32::INFINITY, 1.0]];
     assert_eq!(order(&hits.map(Vec::from)).unwrap(), [2, 3, 0, 1, 4]);
     let error = order(&[vec![1.0]]).unwrap_err();

@@ -60,8 +60,9 @@ impl QueryBound {
         self.magnitude + self.extra < LARGEST
     }
 
-    /// The bound of a list whose centroid gives the score `base`. Products with `per_step` stand for
-    /// quotients: they are off by a few 2⁻⁵³, for which a billionth is given away where it matters.
+    /// The bound of a list whose centroid gives the score `base`. Products with `per_step` stand
+    /// for quotients: they are off by a few 2⁻⁵³, for which a billionth is given away where it
+    /// matters.
     pub fn of(&self, entry: &ListEntry, base: f32) -> ListBound {
         let (b, term_low, step, term_size) = match self.metric {
             Metric::InnerProduct => (-f64::from(base), 0.0, 0.0, 0.0),
@@ -86,7 +87,8 @@ impl QueryBound {
         }
     }
 
-    /// The largest integer that a row of cost at most `tau` can have; `None` if there is no such row.
+    /// The largest integer that a row of cost at most `tau` can have; `None` if there is no such
+    /// row.
     pub fn threshold(&self, bound: &ListBound, tau: f32) -> Option<u16> {
         if !bound.sound {
             return Some(u16::MAX);

@@ -1,8 +1,9 @@
 //! What a search that refines remembers of the rows that may be hits.
 //!
-//! Finer codes of a row are decoded together with its first code. In its list that code lies in a cache line for each
-//! sub-quantizer, which the scan had and which may be gone when the best rows are known. So whatever is good enough to be kept
-//! has its code copied at that moment; and with its list and slot beside it, nothing need be looked up again.
+//! Finer codes of a row are decoded together with its first code. In its list that code lies in a
+//! cache line for each sub-quantizer, which the scan had and which may be gone when the best rows
+//! are known. So whatever is good enough to be kept has its code copied at that moment; and with
+//! its list and slot beside it, nothing need be looked up again.
 
 use ocelli_vector::codes::CodeLayout;
 

@@ -1,7 +1,7 @@
 //! Rows that a search must not find: deleted ones, and what a query's own filter leaves out.
 //!
-//! The scan knows rows by their place in a list, so sets are turned into a bit a row, list by list, when
-//! a list is first scanned.
+//! The scan knows rows by their place in a list, so sets are turned into a bit a row, list by list,
+//! when a list is first scanned.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::filter::ShardFilter;
 use crate::shard::{ListEntry, Shard};
 
-/// Deleted rows of a shard. Ordinals become bits of a list when that list is first touched, and stay.
+/// Deleted rows of a shard. Ordinals become bits of a list when that list is first touched, and
+/// stay.
 #[derive(Debug)]
 pub(crate) struct Deleted {
     ordinals: RoaringBitmap,
@@ -56,8 +57,8 @@ pub(crate) struct Excluded<'a> {
 }
 
 impl Excluded<'_> {
-    /// Writes a bit a row of the list to `out`, set where the row is left out. False, and nothing useful in
-    /// `out`, where none is.
+    /// Writes a bit a row of the list to `out`, set where the row is left out. False, and nothing
+    /// useful in `out`, where none is.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`].

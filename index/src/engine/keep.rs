@@ -1,9 +1,9 @@
 //! The k cheapest rows of one shard, known by number until they are final: a slot, or a candidate.
 //!
-//! Ids cost a read of scattered memory each, and they decide only among rows of equal cost. So rows are
-//! gathered with their costs alone; whenever enough have come, the k-th smallest cost is selected and what
-//! costs more is dropped. The buffer never holds more than k + max(k / 2, [`ROOM`]) rows, however many of
-//! them tie.
+//! Ids cost a read of scattered memory each, and they decide only among rows of equal cost. So rows
+//! are gathered with their costs alone; whenever enough have come, the k-th smallest cost is
+//! selected and what costs more is dropped. The buffer never holds more than k + max(k / 2,
+//! [`ROOM`]) rows, however many of them tie.
 
 use ocelli_vector::Simd;
 
@@ -110,7 +110,8 @@ impl Keep {
         Ok(())
     }
 
-    /// Keeps what costs less than the k-th and, of what ties with it, as many as there is room for, by id.
+    /// Keeps what costs less than the k-th and, of what ties with it, as many as there is room for,
+    /// by id.
     #[cold]
     fn choose_among_ties(&mut self, rows: Numbered<'_>, kth: Ranked) -> Result<()> {
         let mut ties: Vec<(u64, Ranked)> = Vec::new();

@@ -27,7 +27,8 @@ impl<'a> ShardList<'a> {
     pub fn of(target: &Target<'a>, number: u32) -> Result<Self> {
         let Target { shard, model, .. } = *target;
         let ListRows { entry, codes, scalars } = shard.list_rows(number)?;
-        // A scan fetches the next list's codes, but needs its scalars, a line for each block, all at once.
+        // A scan fetches the next list's codes, but needs its scalars, a line for each block, all
+        // at once.
         scalars.iter().for_each(|scalars| prefetch_all(scalars));
         Ok(Self { number, entry, codes, centroid: model.centroid(number), scalars })
     }
@@ -38,8 +39,8 @@ impl<'a> ShardList<'a> {
         self.entry.len as usize
     }
 
-    /// Rows `range` as the scan wants them, the first of them at the start of a block; `factor` is the query's
-    /// ([`Scalars::factor`]), `next` what it will scan after them.
+    /// Rows `range` as the scan wants them, the first of them at the start of a block; `factor` is
+    /// the query's ([`Scalars::factor`]), `next` what it will scan after them.
     #[inline]
     pub fn blocks(
         &self,

@@ -2,46 +2,52 @@
 //!
 //! # Why nothing is lost
 //!
-//! Call *cost* what is minimised: the distance for L2, the negated inner product else. In real numbers
-//! a row of list l costs b_l + Σⱼ cⱼ + t, with b_l from the centroid, cⱼ from the query's table and, for
-//! L2, the row's term t. The byte table gives cⱼ ≥ lowⱼ + Δ · byteⱼ ([`ByteTable`]), the row's scalar gives
-//! t ≥ min_l + step_l · byte, and `factor` = ⌊256 · step_l / Δ⌋ turns the latter into the same unit, rounded
-//! down once more. So with the integer S of [`ocelli_vector::scan`],
+//! Call *cost* what is minimised: the distance for L2, the negated inner product else. In real
+//! numbers a row of list l costs b_l + Σⱼ cⱼ + t, with b_l from the centroid, cⱼ from the query's
+//! table and, for L2, the row's term t. The byte table gives cⱼ ≥ lowⱼ + Δ · byteⱼ ([`ByteTable`]),
+//! the row's scalar gives t ≥ min_l + step_l · byte, and `factor` = ⌊256 · step_l / Δ⌋ turns the
+//! latter into the same unit, rounded down once more. So with the integer S of
+//! [`ocelli_vector::scan`],
 //!
 //! ```text
 //! cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ · S            (saturation only lowers S)
 //! ```
 //!
-//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. τ and b_l are floats, and so
-//! were the numbers that table and scalars were rounded from: so τ gets a slack first. With u = 2⁻²⁴:
+//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. τ and b_l are
+//! floats, and so were the numbers that table and scalars were rounded from: so τ gets a slack
+//! first. With u = 2⁻²⁴:
 //!
 //! With R ≥ ‖r̂‖ of every code, and what the table and the terms were rounded from:
 //!
 //! - the table loses nothing that it does not own up to ([`ocelli_vector::lut`]);
-//! - *inner product:* a cost is b_l, the very float, and a sum of d / 16 + 5 additions, off by so many u ‖q‖ R;
-//! - *L2:* a cost is such a sum too ([`ocelli_vector::adc::l2_score`]), rounding q − c first moves it by at most
-//!   2u √(cost · b_l) ≤ u (cost + b_l), and b_l is a sum of its own; terms are off by (d / 16 + 8) u (R² + 2 ‖c‖ R), where
-//!   2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R².
+//! - *inner product:* a cost is b_l, the very float, and a sum of d / 16 + 5 additions, off by so
+//!   many u ‖q‖ R;
+//! - *L2:* a cost is such a sum too ([`ocelli_vector::adc::l2_score`]), rounding q − c first moves
+//!   it by at most 2u √(cost · b_l) ≤ u (cost + b_l), and b_l is a sum of its own; terms are off by
+//!   (d / 16 + 8) u (R² + 2 ‖c‖ R), where 2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R².
 //!
-//! All of it is at most (d / 8 + 24) · u · M with M = 2 |b_l| + Σⱼ max |cⱼ| + max |t| + 2 R² + 4 ‖q‖ R; twice that is given
-//! away, which is a small part of a unit.
+//! All of it is at most (d / 8 + 24) · u · M with M = 2 |b_l| + Σⱼ max |cⱼ| + max |t| + 2 R² + 4
+//! ‖q‖ R; twice that is given away, which is a small part of a unit.
 //!
 //! # Where τ comes from
 //!
-//! From the first few thousand rows: all their bounds are computed, and the rows with the k smallest are
-//! scored. The worst of these is a τ; of the other rows, those whose bound is below it are scored too. The
-//! lists that follow are scanned against a τ that is near the final one from the start.
+//! From the first few thousand rows: all their bounds are computed, and the rows with the k
+//! smallest are scored. The worst of these is a τ; of the other rows, those whose bound is below it
+//! are scored too. The lists that follow are scanned against a τ that is near the final one from
+//! the start.
 //!
 //! # The way of a row
 //!
-//! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::rescore`]) → keep ([`keep`]). Rows are known by slot until the end, since ids lie in
-//! scattered memory; or as candidates, where they are scored again by finer codes ([`candidates`]).
+//! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::rescore`]) → keep
+//! ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory; or as
+//! candidates, where they are scored again by finer codes ([`candidates`]).
 //!
 //! # Many queries
 //!
-//! A single query reads half a megabyte of codes that no cache has. Queries that are near each other probe
-//! much the same lists: [`scan_tile`] takes some of them through a list one after the other, while its codes
-//! are in the first-level cache. In which order rows are looked at changes no answer.
+//! A single query reads half a megabyte of codes that no cache has. Queries that are near each
+//! other probe much the same lists: [`scan_tile`] takes some of them through a list one after the
+//! other, while its codes are in the first-level cache. In which order rows are looked at changes
+//! no answer.
 
 use ocelli_vector::lut::ByteTable;
 use ocelli_vector::scan::BlockBounds;
@@ -92,8 +98,8 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// What the searches with these buffers have looked at since [`Scratch::take_counts`] was last called. Rows that a filter
-    /// allows and that are scored one by one are not counted.
+    /// What the searches with these buffers have looked at since [`Scratch::take_counts`] was last
+    /// called. Rows that a filter allows and that are scored one by one are not counted.
     pub fn counts(&self) -> ScanCounts {
         self.buffers.counts
     }
@@ -209,8 +215,8 @@ pub(crate) fn scan_one<'a>(
     scan.finish(&buffers.candidates)
 }
 
-/// The k best of the rows that the filter allows, whatever lists they are in: each of them is scored, and no
-/// list is scanned. Best first. `base` gives the score of a list's centroid.
+/// The k best of the rows that the filter allows, whatever lists they are in: each of them is
+/// scored, and no list is scanned. Best first. `base` gives the score of a list's centroid.
 ///
 /// # Errors
 /// [`crate::Error::Corrupt`].
@@ -249,7 +255,8 @@ pub(crate) fn scan_tile(
         let done = scan.warm_up(request.lists, buffers)?;
         scans.push((scan, &request.lists[done..]));
     }
-    // Lists in the order in which the queries want them, nearest first, each with its chain of queries.
+    // Lists in the order in which the queries want them, nearest first, each with its chain of
+    // queries.
     let mut chains = std::mem::take(&mut buffers.chains);
     chains.clear();
     chains.resize(target.model.parts().nlist, NONE);

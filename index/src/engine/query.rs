@@ -24,8 +24,8 @@ use crate::snapshot::Row;
 const WARM_ROWS: usize = 3000;
 /// The warm-up looks at no fewer than this many rows for each hit wanted.
 const WARM_ROWS_PER_HIT: usize = 8;
-/// Rows of a list that are scanned at a time, a multiple of a block: the threshold follows what was found,
-/// and buffers stay small, however long a list is.
+/// Rows of a list that are scanned at a time, a multiple of a block: the threshold follows what was
+/// found, and buffers stay small, however long a list is.
 const SEGMENT: usize = 64 * BLOCK;
 
 /// See the module's introduction.
@@ -59,9 +59,9 @@ impl<'a> QueryScan<'a> {
         }
     }
 
-    /// Scans the first of `lists` and finds a threshold from them: the rows with the k smallest bounds are
-    /// scored, and then those that may still be better than the worst of these. Returns how many lists
-    /// that were.
+    /// Scans the first of `lists` and finds a threshold from them: the rows with the k smallest
+    /// bounds are scored, and then those that may still be better than the worst of these. Returns
+    /// how many lists that were.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`].
@@ -133,8 +133,8 @@ impl<'a> QueryScan<'a> {
         Ok(spans.len())
     }
 
-    /// Scans a list against the threshold; `base` is the centroid's part of the score, `next` are the codes
-    /// that will be scanned after it.
+    /// Scans a list against the threshold; `base` is the centroid's part of the score, `next` are
+    /// the codes that will be scanned after it.
     ///
     /// # Errors
     /// As [`Self::warm_up`].

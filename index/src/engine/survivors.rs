@@ -34,9 +34,10 @@ impl<'a> Scorer<'a> {
         Self { simd, score, tables }
     }
 
-    /// Scores the rows of a list at `places`, and keeps what is good enough. Right after the scan their codes,
-    /// a cache line for each sub-quantizer, are near. All are scored before the first is looked at: what is
-    /// kept depends on the data, and a wrong guess would undo the scores under way.
+    /// Scores the rows of a list at `places`, and keeps what is good enough. Right after the scan
+    /// their codes, a cache line for each sub-quantizer, are near. All are scored before the first
+    /// is looked at: what is kept depends on the data, and a wrong guess would undo the scores
+    /// under way.
     ///
     /// # Errors
     /// As [`Keep::push`].

@@ -1,9 +1,10 @@
 //! The engine against the naive float scan: the same ids, in the same order, with the same bits.
 //!
-//! Random models and collections, on every level that this processor has. The shapes are drawn to hit
-//! what the engine distinguishes: lists of no rows, of one, around every block boundary; k below, at and
-//! above the number of rows; equal codes, so that scores tie; deleted rows; both metrics and both code
-//! sizes; magnitudes at which float rounding is coarse against the table's step.
+//! Random models and collections, on every level that this processor has. The shapes are drawn to
+//! hit what the engine distinguishes: lists of no rows, of one, around every block boundary; k
+//! below, at and above the number of rows; equal codes, so that scores tie; deleted rows; both
+//! metrics and both code sizes; magnitudes at which float rounding is coarse against the table's
+//! step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -112,8 +113,8 @@ fn the_engine_answers_as_the_naive_scan() {
             // Near a centroid, or anywhere.
             let c = snapshot.model().centroid(rng.random_range(0..p.nlist) as u32).to_vec();
             let share = if rng.random() { 1.0 } else { 0.0 };
-            // Also far smaller or larger than what is indexed: the terms then dwarf the table, or the
-            // table the terms.
+            // Also far smaller or larger than what is indexed: the terms then dwarf the table, or
+            // the table the terms.
             let stretch = [1.0, 1.0, 1e-3, 1e-7, 1e4][rng.random_range(0..5)];
             let size = stretch * c.iter().fold(0f32, |a, b| a.max(b.abs()));
             q.iter_mut().zip(&c).for_each(|(q, c)| *q = *q * size + share * c);
@@ -263,8 +264,8 @@ fn a_batch_answers_as_its_queries_do_alone() {
     }
 }
 
-/// Queries at both ends of the range are scored as the definition says, by finite numbers; queries beyond
-/// are refused.
+/// Queries at both ends of the range are scored as the definition says, by finite numbers; queries
+/// beyond are refused.
 #[test]
 fn queries_at_the_ends_of_the_range_have_finite_scores() {
     for seed in 0..20 {

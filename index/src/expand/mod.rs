@@ -3,12 +3,14 @@
 //! All of it works in the space of x (dim,): a hit's vector is what its finest code says
 //! ([`Snapshot::vector`]). Sums are taken in f64, in the order of the hits, and rounded once.
 //!
-//! - **AQE**, the mean of the query and its k best hits, not normalised again (Chum, Philbin, Sivic, Isard,
-//!   Zisserman, *Total Recall*, ICCV 2007; the form of Gordo et al., IJCV 2017).
-//! - **αQE**, hits weighted by their similarity to the power α, at unit length (Radenovic, Tolias, Chum, *Fine-tuning
-//!   CNN Image Retrieval with No Human Annotation*, TPAMI 2019; the form of Revaud et al., ICCV 2019).
-//! - **DBA**, each descriptor of the database replaced by a weighted mean of itself and its k nearest, not
-//!   normalised again (Turcot, Lowe, 2009; Arandjelović, Zisserman, CVPR 2012; weights of Gordo et al.).
+//! - **AQE**, the mean of the query and its k best hits, not normalised again (Chum, Philbin,
+//!   Sivic, Isard, Zisserman, *Total Recall*, ICCV 2007; the form of Gordo et al., IJCV 2017).
+//! - **αQE**, hits weighted by their similarity to the power α, at unit length (Radenovic, Tolias,
+//!   Chum, *Fine-tuning CNN Image Retrieval with No Human Annotation*, TPAMI 2019; the form of
+//!   Revaud et al., ICCV 2019).
+//! - **DBA**, each descriptor of the database replaced by a weighted mean of itself and its k
+//!   nearest, not normalised again (Turcot, Lowe, 2009; Arandjelović, Zisserman, CVPR 2012; weights
+//!   of Gordo et al.).
 
 use ocelli_vector::dot;
 
@@ -39,7 +41,8 @@ pub struct Expansion {
     pub method: ExpansionMethod,
     /// Hits that go into it, at least 1.
     pub k: usize,
-    /// How often, at least 1: each round takes the hits of the round before and the query as it was given.
+    /// How often, at least 1: each round takes the hits of the round before and the query as it was
+    /// given.
     pub rounds: usize,
 }
 
@@ -68,12 +71,12 @@ impl Expansion {
         }
     }
 
-    /// The new query (dim,) for the query `q` (dim,) as it was given and the vectors (dim,) of its best hits, of
-    /// which the first k count. Without hits it is `q`.
+    /// The new query (dim,) for the query `q` (dim,) as it was given and the vectors (dim,) of its
+    /// best hits, of which the first k count. Without hits it is `q`.
     ///
     /// # Errors
-    /// [`Error::Dim`] for a hit of another dimension; [`Error::Invalid`] for a result that does not fit f32, or
-    /// that has no direction.
+    /// [`Error::Dim`] for a hit of another dimension; [`Error::Invalid`] for a result that does not
+    /// fit f32, or that has no direction.
     pub fn combine<V: AsRef<[f32]>>(&self, q: &[f32], hits: &[V]) -> Result<Vec<f32>> {
         let hits = hits.get(..self.k).unwrap_or(hits);
         if hits.is_empty() {
@@ -98,11 +101,13 @@ impl Expansion {
     }
 }
 
-/// The augmented descriptor (dim,) of a row x (dim,) of the database: Σ w_j x_j / Σ w_j over itself, w = 1, and
-/// its k `nearest` (dim,), best first and without itself, w = k/k, (k − 1)/k, …, 1/k. Not normalised again.
+/// The augmented descriptor (dim,) of a row x (dim,) of the database: Σ w_j x_j / Σ w_j over
+/// itself, w = 1, and its k `nearest` (dim,), best first and without itself, w = k/k, (k − 1)/k, …,
+/// 1/k. Not normalised again.
 ///
 /// # Errors
-/// [`Error::Dim`] for a neighbour of another dimension; [`Error::Invalid`] for a result that does not fit f32.
+/// [`Error::Dim`] for a neighbour of another dimension; [`Error::Invalid`] for a result that does
+/// not fit f32.
 pub fn augment<V: AsRef<[f32]>>(x: &[f32], nearest: &[V]) -> Result<Vec<f32>> {
     let k = nearest.len() as f64;
     let (mut sum, mut total) = (Sum::of(x), 1.0);
@@ -150,9 +155,9 @@ impl Sum {
 }
 
 impl Snapshot {
-    /// Searches for x (dim,), makes a new query of it and its best hits, as often as `expansion` says, and
-    /// answers the last one. Times are those of all searches together. With a partial answer allowed, a hit
-    /// whose vector cannot be read is left out of the new query.
+    /// Searches for x (dim,), makes a new query of it and its best hits, as often as `expansion`
+    /// says, and answers the last one. Times are those of all searches together. With a partial
+    /// answer allowed, a hit whose vector cannot be read is left out of the new query.
     ///
     /// # Errors
     /// As [`Self::search`]; what [`Expansion::check`] and [`Expansion::combine`] refuse.

@@ -18,7 +18,8 @@ def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-# Rounded to float32 first, for the program reads them so. One direction in common, as descriptors of photos have.
+# Rounded to float32 first, for the program reads them so. One direction in common, as descriptors
+# of photos have.
 database = unit(rng.standard_normal((ROWS, DIM)) + centre).astype(np.float32).astype(np.float64)
 queries = unit(rng.standard_normal((3, DIM)) + centre).astype(np.float32).astype(np.float64)
 
@@ -58,7 +59,9 @@ out = {
     "database": database.tolist(),
     "queries": queries.tolist(),
     "average": [[rounds(q, n, average) for q in queries] for n in (1, 2)],
-    "alpha3": [[rounds(q, n, lambda q, hits: alpha(q, hits, 3.0)) for q in queries] for n in (1, 2)],
+    "alpha3": [
+        [rounds(q, n, lambda q, hits: alpha(q, hits, 3.0)) for q in queries] for n in (1, 2)
+    ],
     "dba": dba(K),
 }
 path = Path(__file__).with_name("reference.json")

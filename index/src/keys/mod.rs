@@ -1,7 +1,8 @@
 //! Keys by ordinal, each readable by itself.
 //!
-//! A thousand hits of a million rows lie in nearly as many places, so a key must not cost its neighbours. Keys
-//! stand in blocks of 32. A key is written as the bytes that it shares with the block's first key, and the rest in
+//! A thousand hits of a million rows lie in nearly as many places, so a key must not cost its
+//! neighbours. Keys stand in blocks of 32. A key is written as the bytes that it shares with the
+//! block's first key, and the rest in
 //! [`Symbols`]: whoever wants one decodes the block's first key, as far as it is shared, and that key. The layout
 //! is in `docs/shard-format.md`; what others cost is in decision 0025.
 
@@ -18,7 +19,8 @@ use symbols::{Buffer, Symbols, TABLE_BYTES};
 pub const BLOCK_KEYS: usize = 32;
 /// Longest key in bytes.
 pub const MAX_KEY_BYTES: usize = 16 * 1024;
-/// Bytes of a number in a block's head: lengths are up to twice that of a key, if every byte is escaped.
+/// Bytes of a number in a block's head: lengths are up to twice that of a key, if every byte is
+/// escaped.
 const NUMBER_BYTES: usize = 3;
 /// Bytes of a block's head at most: two numbers a key, but one for the first.
 const HEAD_BYTES: usize = NUMBER_BYTES * (2 * BLOCK_KEYS - 1);
@@ -154,8 +156,8 @@ impl Keys {
     /// The keys of `file`, which holds `count`. The functions below want the same file.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the section is missing or too short for its blocks, or the table of symbols is
-    /// wrong.
+    /// [`Error::Corrupt`] if the section is missing or too short for its blocks, or the table of
+    /// symbols is wrong.
     pub fn open(file: &Reader, count: usize) -> Result<Self> {
         let section = *file.require(SectionKind::Keys)?;
         let corrupt = |what: String| Error::corrupt(file.path(), format!("keys: {what}"));
@@ -223,8 +225,8 @@ impl Keys {
         Ok(out)
     }
 
-    /// Hands out all keys in order, each with its number. A small file may hold many long keys, which need not be in
-    /// memory together.
+    /// Hands out all keys in order, each with its number. A small file may hold many long keys,
+    /// which need not be in memory together.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; those of `take`.
@@ -303,7 +305,8 @@ impl Keys {
         Ok(Block { number, codes: start + head, entries, keys })
     }
 
-    /// Appends what the codes of key `i` of a block stand for to `key`, until that has `end` bytes or a few more.
+    /// Appends what the codes of key `i` of a block stand for to `key`, until that has `end` bytes
+    /// or a few more.
     #[inline]
     fn decode(
         &self,

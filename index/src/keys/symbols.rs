@@ -124,8 +124,8 @@ impl Symbols {
         Ok(symbols)
     }
 
-    /// Appends what `codes` stand for to `out`, until that has `end` bytes or a few more. Takes each byte of
-    /// `codes` once.
+    /// Appends what `codes` stand for to `out`, until that has `end` bytes or a few more. Takes
+    /// each byte of `codes` once.
     ///
     /// # Errors
     /// What is wrong: a code without a symbol, or an escape at the end.

@@ -58,8 +58,8 @@ fn keys_as_people_have_them_come_back() {
     assert_round_trip(&(0..64).map(lengths).collect::<Vec<_>>());
 }
 
-/// A file that was written by hand after the page on the format. Whoever changes what it reads as changes the
-/// format.
+/// A file that was written by hand after the page on the format. Whoever changes what it reads as
+/// changes the format.
 #[test]
 fn layout_is_pinned() {
     let mut section = vec![0; TABLE_BYTES];
@@ -67,7 +67,8 @@ fn layout_is_pinned() {
         section[code] = symbol.len() as u8;
         section[256 + 8 * code..][..symbol.len()].copy_from_slice(symbol.as_bytes());
     }
-    // The head: bytes of the first key's codes; then, for each other key, shared bytes and bytes of codes.
+    // The head: bytes of the first key's codes; then, for each other key, shared bytes and bytes of
+    // codes.
     let mut block = vec![5, 12, 3, 17, 0, 0, 0];
     // "photos/2", "019/", an escaped "a", ".jpg"; and of the second key an escaped "b", ".jpg".
     block.extend([0, 1, 255, b'a', 2]);

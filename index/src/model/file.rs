@@ -33,9 +33,9 @@ struct Meta {
 }
 
 impl Model {
-    /// Writes the model atomically, with its refinement. Centroids are grouped first where there are at least
-    /// [`coarse::MIN_NLIST`] and they are in no groups yet. A model that was read is proven before, its hash
-    /// included: nothing goes on under a hash that it does not have.
+    /// Writes the model atomically, with its refinement. Centroids are grouped first where there
+    /// are at least [`coarse::MIN_NLIST`] and they are in no groups yet. A model that was read is
+    /// proven before, its hash included: nothing goes on under a hash that it does not have.
     ///
     /// # Errors
     /// [`Error::Io`]; those of [`Self::verify`].
@@ -102,9 +102,9 @@ impl Model {
         Ok(())
     }
 
-    /// Reads a model and proves every byte of it by its checksums. Below [`coarse::MIN_NLIST`] lists it is copied
-    /// and its hash computed again. The centroids of larger models stay mapped, and [`Self::verify`] computes
-    /// their hash, since it would take longer than everything else.
+    /// Reads a model and proves every byte of it by its checksums. Below [`coarse::MIN_NLIST`]
+    /// lists it is copied and its hash computed again. The centroids of larger models stay mapped,
+    /// and [`Self::verify`] computes their hash, since it would take longer than everything else.
     ///
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`].

@@ -4,8 +4,8 @@
 //! x (dim,) ──► z = R (x − mean) (d,), optionally L2 again ──► list l: nearest c_l ──► r = z − c_l ──► code (m,)
 //! ```
 //!
-//! A model is shared by every shard that was built under it; its content hash stands in each of them.
-//! Product quantization of residuals: Jégou, Douze, Schmid 2011.
+//! A model is shared by every shard that was built under it; its content hash stands in each of
+//! them. Product quantization of residuals: Jégou, Douze, Schmid 2011.
 
 mod file;
 mod probe;
@@ -87,7 +87,8 @@ pub struct Model {
     whole_books: WholeBooks,
     /// See [`Self::residual_norm_sq`].
     residual_norm_sq: f64,
-    /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are looked at.
+    /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are
+    /// looked at.
     shortlist: OnceLock<ByteRows>,
     /// Centroids in groups, of which a query looks at some: where there are many.
     pub(crate) groups: Option<CoarseGroups>,
@@ -97,7 +98,8 @@ pub struct Model {
     list_ranks: OnceLock<Vec<u32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
     refinement: Option<Refinement>,
-    /// Groups made to be written, where the centroids are in none: one answers as before it was written.
+    /// Groups made to be written, where the centroids are in none: one answers as before it was
+    /// written.
     made_groups: OnceLock<CoarseGroups>,
     /// The file of which a part is still mapped.
     file: Option<Arc<Reader>>,
@@ -121,7 +123,8 @@ impl Model {
         Self::assemble(parts, None)
     }
 
-    /// [`Self::from_parts`]; where the hash is known, the arrays were proven by their checksums instead.
+    /// [`Self::from_parts`]; where the hash is known, the arrays were proven by their checksums
+    /// instead.
     fn assemble(parts: ModelParts, known: Option<Hash>) -> Result<Self> {
         let p = &parts;
         let dim = |what: &str, expected: usize, found: usize| {
@@ -205,8 +208,8 @@ impl Model {
         self.refinement.as_ref()
     }
 
-    /// Whether all that was read of a mapped model could be read. What comes of its centroids counts once this
-    /// said so.
+    /// Whether all that was read of a mapped model could be read. What comes of its centroids
+    /// counts once this said so.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the file, if it was cut since it was opened, or its disk failed.
@@ -214,10 +217,10 @@ impl Model {
         self.file.as_ref().map_or(Ok(()), |file| file.intact())
     }
 
-    /// Groups the centroids, so that [`Self::probe`] looks at some of them only; [`Self::write`] writes the
-    /// groups along. `groups` is their number, by default what suits nlist; the same number gives the same
-    /// groups on every machine. Models of at least [`coarse::MIN_NLIST`] lists are grouped when they are
-    /// written, so that this need not be called.
+    /// Groups the centroids, so that [`Self::probe`] looks at some of them only; [`Self::write`]
+    /// writes the groups along. `groups` is their number, by default what suits nlist; the same
+    /// number gives the same groups on every machine. Models of at least [`coarse::MIN_NLIST`]
+    /// lists are grouped when they are written, so that this need not be called.
     pub fn group_centroids(&mut self, groups: Option<usize>) {
         let p = &self.parts;
         let groups = groups.unwrap_or_else(|| coarse::groups_of(p.nlist));
@@ -317,8 +320,8 @@ impl Model {
     /// z (d,) of a vector x (dim,).
     ///
     /// # Errors
-    /// [`Error::Dim`]; [`Error::Invalid`] if x is [`out_of_range`], or if z is to be normalised and has
-    /// no direction.
+    /// [`Error::Dim`]; [`Error::Invalid`] if x is [`out_of_range`], or if z is to be normalised and
+    /// has no direction.
     pub fn transform(&self, x: &[f32]) -> Result<Vec<f32>> {
         self.check_dim("vector", x)?;
         let mut z = self.rotate(x, self.parts.mean.as_ref());

@@ -22,14 +22,14 @@ pub(crate) struct ProbeBuffers {
 impl Model {
     /// The `nprobe` best lists for a query, best first, each with the part of the score that the
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
-    /// smaller list. Where the centroids are in groups, the best of the groups that are looked at by
-    /// default ([`coarse`]); else the best of all.
+    /// smaller list. Where the centroids are in groups, the best of the groups that are looked at
+    /// by default ([`coarse`]); else the best of all.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
         self.probe_with(simd(), query, nprobe, &mut ProbeBuffers::default())
     }
 
-    /// [`Self::probe`] that looks at the members of `groups` groups, at least 1: fewer are faster, all of
-    /// them are exact. Without groups every probe is exact.
+    /// [`Self::probe`] that looks at the members of `groups` groups, at least 1: fewer are faster,
+    /// all of them are exact. Without groups every probe is exact.
     pub fn probe_groups(&self, query: &Query, nprobe: usize, groups: usize) -> Vec<(u32, f32)> {
         self.probe_at(simd(), query, nprobe, Some(groups), &mut ProbeBuffers::default())
     }
@@ -46,8 +46,8 @@ impl Model {
         lists
     }
 
-    /// [`Self::probe_with`] of several queries, with the same results: centroids are read once for all,
-    /// unless they are in groups.
+    /// [`Self::probe_with`] of several queries, with the same results: centroids are read once for
+    /// all, unless they are in groups.
     pub(crate) fn probe_tile<const Q: usize>(
         &self,
         simd: Simd,
@@ -61,15 +61,16 @@ impl Model {
             });
         }
         let Wanted { cost, nprobe, .. } = self.wanted(queries[0], nprobe);
-        // Bytes choose candidates, floats in the fixed order decide among them: the same lists and the
-        // same bits as if every centroid had been computed.
+        // Bytes choose candidates, floats in the fixed order decide among them: the same lists and
+        // the same bits as if every centroid had been computed.
         let zs = queries.map(|q| q.z.as_slice());
         let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
         let short = self.shortlist().shortlists(simd, cost, zs, nprobe, bytes);
         std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
     }
 
-    /// [`Self::probe_with`] and the number of groups that are looked at, by default what suits nprobe.
+    /// [`Self::probe_with`] and the number of groups that are looked at, by default what suits
+    /// nprobe.
     pub(crate) fn probe_at(
         &self,
         simd: Simd,
@@ -113,7 +114,8 @@ impl Model {
         Wanted { cost, q: &query.z, nprobe }
     }
 
-    /// The part of a query's score that the centroid of a list decides: the bits that [`Self::probe`] gives.
+    /// The part of a query's score that the centroid of a list decides: the bits that
+    /// [`Self::probe`] gives.
     pub(crate) fn base(&self, simd: Simd, query: &Query, list: u32) -> f32 {
         let (z, coarse, mut out) = (&query.z, &self.parts.coarse, Vec::with_capacity(1));
         match self.parts.metric {
@@ -128,8 +130,9 @@ impl Model {
         }
     }
 
-    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by float. An offset is
-    /// added afterwards: it is the same for all, and its rounding would make ties.
+    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by
+    /// float. An offset is added afterwards: it is the same for all, and its rounding would make
+    /// ties.
     fn decide(
         &self,
         simd: Simd,
@@ -153,8 +156,8 @@ impl Model {
                 dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
             }
         }
-        // Best is smallest: an inner product changes its sign (by negation, which turns the order of NaN round
-        // too).
+        // Best is smallest: an inner product changes its sign (by negation, which turns the order
+        // of NaN round too).
         let turned = |x: f32| if p.metric == Metric::L2 { x } else { -x };
         ranked.clear();
         ranked.extend(candidates.iter().zip(&*scores).map(|(&l, &s)| Ranked::new(turned(s), l)));

@@ -36,8 +36,8 @@ const MAGICS: [(&[u8], &str); 26] = [
     (b"IxF", "a FAISS index"),
 ];
 
-/// What a file that begins with `start` is, as a phrase ("an HTML page"); none where nothing is known about it. `start`
-/// should have [`LOOK_BYTES`], or the whole file.
+/// What a file that begins with `start` is, as a phrase ("an HTML page"); none where nothing is
+/// known about it. `start` should have [`LOOK_BYTES`], or the whole file.
 pub fn looks_like(start: &[u8]) -> Option<String> {
     if start.is_empty() {
         return Some("an empty file".to_owned());
@@ -53,7 +53,8 @@ pub fn looks_like(start: &[u8]) -> Option<String> {
     }
     match start {
         [0x80, 2..=5, ..] => return Some("a pickle, such as an old PyTorch file".to_owned()),
-        // The length of its header before it, which is below 100 MB in every file that its library writes.
+        // The length of its header before it, which is below 100 MB in every file that its library
+        // writes.
         [_, _, _, _, 0, 0, 0, 0, b'{', b'"', ..] => {
             return Some("a safetensors file".to_owned());
         }

@@ -27,8 +27,8 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Runs a step of a library that panics at damaged files in places, which is an error here. `format` is what the file
-/// should be: "Parquet".
+/// Runs a step of a library that panics at damaged files in places, which is an error here.
+/// `format` is what the file should be: "Parquet".
 ///
 /// # Errors
 /// The library's own in one line, or that the file is damaged.
@@ -43,9 +43,9 @@ pub fn guard<T, E: Display>(
     }
 }
 
-/// Every regular file below a directory whose path `fits`, in the order of the paths. Symbolic links are
-/// followed; one that leads back to a folder above it is left out, and handed to `left_out`. Names that begin
-/// with a dot are left out too.
+/// Every regular file below a directory whose path `fits`, in the order of the paths. Symbolic
+/// links are followed; one that leads back to a folder above it is left out, and handed to
+/// `left_out`. Names that begin with a dot are left out too.
 ///
 /// # Errors
 /// The path that cannot be listed, and the reason.
@@ -75,8 +75,8 @@ pub fn files_below(
     Ok(files)
 }
 
-/// Calls `read`, which is told how many records are still wanted and tells how many it read, until there are `n` or
-/// no more.
+/// Calls `read`, which is told how many records are still wanted and tells how many it read, until
+/// there are `n` or no more.
 ///
 /// # Errors
 /// Those of `read`.

@@ -1,9 +1,9 @@
-//! Columns of Parquet files, for every room that reads some: the crate's readers, with less trust in what
-//! pages claim, and errors that say where.
+//! Columns of Parquet files, for every room that reads some: the crate's readers, with less trust
+//! in what pages claim, and errors that say where.
 //!
 //! A list is stored as its elements and, for each, a repetition level (0 where a row begins) and a
-//! definition level (the largest where there is a value); fixed-size lists are stored likewise (Parquet's
-//! "Nested Encoding", after Melnik et al. 2010).
+//! definition level (the largest where there is a value); fixed-size lists are stored likewise
+//! (Parquet's "Nested Encoding", after Melnik et al. 2010).
 
 use std::ops::Range;
 
@@ -145,8 +145,8 @@ impl ParquetColumn {
         Ok(self.bytes(n)?.into_iter().map(key).collect())
     }
 
-    /// The next `n` ids of a column of [`ParquetKind::Integers`], or why a row has none that will do: ids are
-    /// below 2⁶³.
+    /// The next `n` ids of a column of [`ParquetKind::Integers`], or why a row has none that will
+    /// do: ids are below 2⁶³.
     ///
     /// # Errors
     /// A damaged file, with the place.
@@ -214,8 +214,8 @@ impl ParquetColumn {
             .ok_or_else(|| format!("{}: its levels and values do not fit", self.place))
     }
 
-    /// Puts values to their rows: `def` has the column's largest level where there is one, and is empty
-    /// where every row has one.
+    /// Puts values to their rows: `def` has the column's largest level where there is one, and is
+    /// empty where every row has one.
     fn spread<T>(&self, values: Vec<T>, def: &[i16], n: usize) -> Outcome<Vec<Option<T>>> {
         let mut values = values.into_iter();
         let spread: Vec<Option<T>> = match self.descriptor.max_def_level() {
@@ -298,9 +298,9 @@ fn least_bytes(column: &ColumnDescriptor) -> usize {
     }
 }
 
-/// Pages whose dictionaries are as long as they say: the crate makes room for the number that a dictionary claims, which
-/// in a damaged file of a few kilobytes may be gigabytes. (The crate compares a page with its checksum where the
-/// page has one.)
+/// Pages whose dictionaries are as long as they say: the crate makes room for the number that a
+/// dictionary claims, which in a damaged file of a few kilobytes may be gigabytes. (The crate
+/// compares a page with its checksum where the page has one.)
 struct CheckedPages {
     pages: Box<dyn PageReader>,
     /// Bytes of a value at least.

@@ -40,7 +40,8 @@ impl Attributes {
         out
     }
 
-    /// Reads a record; `record` has [`RECORD`] bytes wherever it comes from a section of the right length.
+    /// Reads a record; `record` has [`RECORD`] bytes wherever it comes from a section of the right
+    /// length.
     pub(super) fn from_bytes(path: &Path, record: &[u8]) -> Result<Self> {
         let short = || Error::corrupt(path, "attributes: a record is cut short".to_owned());
         let (sha256, rest) = record.split_first_chunk::<32>().ok_or_else(short)?;

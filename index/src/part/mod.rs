@@ -1,9 +1,9 @@
 //! Parts: vectors with their keys, on their way from the encoder to a shard.
 //!
-//! Sections: `meta`, `vectors` (rows, dim) row-major in f32 or f16, `keys`; `row starts` where an image
-//! has several rows (regions); `ids` where the user gave them; `attributes` of the image files where the
-//! encoder saw them. A part of codes has `codes` and `lists` in place of `vectors`, and `refine codes`
-//! where its model refines.
+//! Sections: `meta`, `vectors` (rows, dim) row-major in f32 or f16, `keys`; `row starts` where an
+//! image has several rows (regions); `ids` where the user gave them; `attributes` of the image
+//! files where the encoder saw them. A part of codes has `codes` and `lists` in place of `vectors`,
+//! and `refine codes` where its model refines.
 
 mod attributes;
 mod codes;

@@ -20,8 +20,8 @@ pub struct Part {
     file: Reader,
     meta: Meta,
     spec: DescriptorSpec,
-    /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of rows
-    /// must be what was judged when the part was opened.
+    /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of
+    /// rows must be what was judged when the part was opened.
     row_starts: Vec<u64>,
     keys: Keys,
 }
@@ -229,8 +229,8 @@ impl Part {
     /// Codes of rows. Whether they fit the model is for the caller to judge, who has it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless this is a part of codes; [`Error::Corrupt`]; [`Error::NotFound`] past
-    /// the end.
+    /// [`Error::Invalid`] unless this is a part of codes; [`Error::Corrupt`]; [`Error::NotFound`]
+    /// past the end.
     pub fn read_codes(&self, rows: Range<usize>) -> Result<CodeRows> {
         let Some(form) = &self.meta.codes else {
             return Err(Error::invalid(format!(
@@ -261,8 +261,8 @@ impl Part {
     /// Rows as f32, (rows.len(), dim) row-major.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a part of codes, and with the row for a vector that is [`out_of_range`];
-    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    /// [`Error::Invalid`] for a part of codes, and with the row for a vector that is
+    /// [`out_of_range`]; [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn read(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         if self.meta.kind == PartKind::Codes {
             return Err(Error::invalid(format!(

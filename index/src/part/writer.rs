@@ -73,7 +73,8 @@ impl PartWriter {
     /// Starts a part of vectors at `path`. Its folder is made if it is missing.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Invalid`] for [`PartKind::Codes`], which wants [`Self::create_codes`].
+    /// [`Error::Io`]; [`Error::Invalid`] for [`PartKind::Codes`], which wants
+    /// [`Self::create_codes`].
     pub fn create(
         path: &Path,
         kind: PartKind,
@@ -86,8 +87,8 @@ impl PartWriter {
         Self::start(path, kind, dtype, spec, None)
     }
 
-    /// Starts a part of codes at `path`, made from descriptors of `spec`. Its folder is made if it is
-    /// missing.
+    /// Starts a part of codes at `path`, made from descriptors of `spec`. Its folder is made if it
+    /// is missing.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] for codes without bytes.
@@ -128,8 +129,8 @@ impl PartWriter {
         })
     }
 
-    /// Appends one image of a part of vectors: its key and its rows (n, dim), row-major; n = 1 unless
-    /// this is a part of regions.
+    /// Appends one image of a part of vectors: its key and its rows (n, dim), row-major; n = 1
+    /// unless this is a part of regions.
     ///
     /// # Errors
     /// Those of [`Self::push_image`].

@@ -13,8 +13,8 @@ use crate::manifest::IndexDir;
 use crate::model::Model;
 use crate::shard::Shard;
 
-/// What stands in front of the codes, and of a model's numbers: one cache line, so that codes whose length
-/// divides 64, or is a multiple of it, lie on as few lines as they can.
+/// What stands in front of the codes, and of a model's numbers: one cache line, so that codes whose
+/// length divides 64, or is a multiple of it, lie on as few lines as they can.
 pub(crate) const HEADER_BYTES: usize = 64;
 
 /// First bytes of the section of finer codes in a shard.
@@ -36,8 +36,8 @@ pub(crate) struct FineCodes {
 }
 
 impl FineCodes {
-    /// Those of a shard of `rows` rows, if it has them; held against the refinement of `model`, if that has
-    /// one.
+    /// Those of a shard of `rows` rows, if it has them; held against the refinement of `model`, if
+    /// that has one.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::RefinementMismatch`].
@@ -76,7 +76,8 @@ impl FineCodes {
     /// Whether they are codes of this refinement.
     ///
     /// # Errors
-    /// [`Error::RefinementMismatch`] if not; [`Error::Corrupt`] if they say so but have another shape.
+    /// [`Error::RefinementMismatch`] if not; [`Error::Corrupt`] if they say so but have another
+    /// shape.
     pub fn check(&self, path: &Path, refinement: &Refinement) -> Result<()> {
         if self.hash != refinement.hash() {
             return Err(Error::RefinementMismatch {
@@ -121,12 +122,12 @@ impl FineCodes {
     }
 }
 
-/// The model of a generation, with the refinement that its shards name. It stands in a file of its own, from
-/// which only the refinement is read.
+/// The model of a generation, with the refinement that its shards name. It stands in a file of its
+/// own, from which only the refinement is read.
 ///
 /// # Errors
-/// [`Error::Io`] if that file is not there; [`Error::Corrupt`]; [`Error::RefinementMismatch`] if shards name
-/// different ones.
+/// [`Error::Io`] if that file is not there; [`Error::Corrupt`]; [`Error::RefinementMismatch`] if
+/// shards name different ones.
 pub(crate) fn refined_model<'a>(
     dir: &IndexDir,
     mut model: Arc<Model>,

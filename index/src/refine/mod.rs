@@ -1,16 +1,17 @@
-//! Refinement: finer codes beside the scanned ones, by which the best rows of a scan are scored again.
+//! Refinement: finer codes beside the scanned ones, by which the best rows of a scan are scored
+//! again.
 //!
-//! A scan reads every code of the probed lists, so codes are short. Whoever is among its best `r` rows is
-//! decoded from a finer code too ([`ocelli_vector::refine`]) and scored by the distance to *that* row: few
-//! reads, at scattered places, of codes that may be several times longer.
+//! A scan reads every code of the probed lists, so codes are short. Whoever is among its best `r`
+//! rows is decoded from a finer code too ([`ocelli_vector::refine`]) and scored by the distance to
+//! *that* row: few reads, at scattered places, of codes that may be several times longer.
 //!
-//! A [`Refinement`] says how finer codes are made and read. It belongs to one model and has a hash of its
-//! own: the model's hash, by which plain scores are known, does not depend on it, and a shard names both. So
-//! an index may get finer codes, or others, without becoming another model's.
+//! A [`Refinement`] says how finer codes are made and read. It belongs to one model and has a hash
+//! of its own: the model's hash, by which plain scores are known, does not depend on it, and a
+//! shard names both. So an index may get finer codes, or others, without becoming another model's.
 //!
-//! Finer codes stand in the order of *slots* (see `docs/shard-format.md`): the candidates of a query lie in few lists, so
-//! their codes share pages. The first code, which a second quantizer needs too, is copied when the scan scores a row
-//! ([`crate::engine::Candidates`]).
+//! Finer codes stand in the order of *slots* (see `docs/shard-format.md`): the candidates of a
+//! query lie in few lists, so their codes share pages. The first code, which a second quantizer
+//! needs too, is copied when the scan scores a row ([`crate::engine::Candidates`]).
 
 mod codes;
 mod rescore;
@@ -81,14 +82,14 @@ impl Refinement {
     /// A second product quantizer of m sub-quantizers, from `codebooks` (m, 256, d / m).
     ///
     /// # Errors
-    /// [`Error::Invalid`] if m does not divide d, [`Error::Dim`] for codebooks of another shape, and for
-    /// numbers that are not finite.
+    /// [`Error::Invalid`] if m does not divide d, [`Error::Dim`] for codebooks of another shape,
+    /// and for numbers that are not finite.
     pub fn pq(model: &Model, m: usize, codebooks: Vec<f32>) -> Result<Self> {
         Self::new(RefineKind::Pq, model.hash(), model.parts().d, m, codebooks)
     }
 
-    /// One byte a dimension of z − (c + r̂), whose value is [`refine::sq8_value`] of `linear` (d,) and
-    /// `cubic` (d,).
+    /// One byte a dimension of z − (c + r̂), whose value is [`refine::sq8_value`] of `linear` (d,)
+    /// and `cubic` (d,).
     ///
     /// # Errors
     /// [`Error::Dim`]; [`Error::Invalid`] for numbers that are not finite, or negative.

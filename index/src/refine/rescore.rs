@@ -13,12 +13,12 @@ use crate::shard::Shard;
 
 /// Rows that are scored in one call.
 const TILE: usize = 8;
-/// How many rows ahead finer codes are asked for: their places are scattered, so each is a miss of the cache and
-/// often of the page table.
+/// How many rows ahead finer codes are asked for: their places are scattered, so each is a miss of
+/// the cache and often of the page table.
 const AHEAD: usize = 64;
 
-/// Scores `hits` again and keeps the `k` best of them, best first, ties by smaller id. `candidates` are those
-/// of the scan that found them, `shard` the shard of a number.
+/// Scores `hits` again and keeps the `k` best of them, best first, ties by smaller id. `candidates`
+/// are those of the scan that found them, `shard` the shard of a number.
 ///
 /// # Errors
 /// The number of the shard that failed, and why.
@@ -126,8 +126,8 @@ impl Refinement {
     /// The decoded row ẑ (d,) of an ordinal.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end; [`Error::Invalid`] for a shard without finer
-    /// codes.
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end; [`Error::Invalid`] for a shard without
+    /// finer codes.
     pub(crate) fn row(&self, model: &Model, shard: &Shard, ordinal: u32) -> Result<Vec<f32>> {
         let Some(fine) = shard.fine() else {
             return Err(Error::invalid(format!("{}: no finer codes", shard.path().display())));

@@ -1,7 +1,8 @@
 //! Refined answers against their definition: every candidate decoded and compared one by one.
 //!
-//! Random models, collections and finer codes of each kind, on every level that this processor has; r below,
-//! at and above the number of rows. Then the files: what is refused, and what damage is reported.
+//! Random models, collections and finer codes of each kind, on every level that this processor has;
+//! r below, at and above the number of rows. Then the files: what is refused, and what damage is
+//! reported.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -297,8 +298,8 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(snapshot.search(&rows[0], &params(3, 0)).unwrap().hits.len(), 3);
 }
 
-/// A shard names its refinement: another one of the same model is refused, and generations of one model with
-/// different refinements stand beside each other.
+/// A shard names its refinement: another one of the same model is refused, and generations of one
+/// model with different refinements stand beside each other.
 #[test]
 fn codes_of_another_refinement_are_refused() {
     let rows = toy_rows(40);
@@ -333,8 +334,8 @@ fn codes_of_another_refinement_are_refused() {
     assert!(matches!(Snapshot::open(tmp.path(), Some(1)), Err(Error::Corrupt { .. })));
 }
 
-/// A shard without finer codes beside one with them: the plain search answers, the refined one says which
-/// is missing.
+/// A shard without finer codes beside one with them: the plain search answers, the refined one says
+/// which is missing.
 #[test]
 fn a_shard_without_finer_codes_is_named() {
     let rows = toy_rows(40);
@@ -468,8 +469,8 @@ fn sizes_are_held_against_rows() {
     }
 }
 
-/// Damage to finer codes shows when a candidate's code is first read: an error, or with leave the answer
-/// that the other shards give alone; the plain search does not read them.
+/// Damage to finer codes shows when a candidate's code is first read: an error, or with leave the
+/// answer that the other shards give alone; the plain search does not read them.
 #[test]
 fn a_damaged_shard_fails_alone() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);

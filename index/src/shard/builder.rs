@@ -49,8 +49,8 @@ impl<'a> ShardBuilder<'a> {
         self.ids.len()
     }
 
-    /// Appends a vector x (dim,): transforms, assigns and encodes it, finer too where the model has a
-    /// refinement. An empty key is no key.
+    /// Appends a vector x (dim,): transforms, assigns and encodes it, finer too where the model has
+    /// a refinement. An empty key is no key.
     ///
     /// # Errors
     /// Those of [`Model::transform`] and [`Self::push_code`], with the key.
@@ -96,8 +96,8 @@ impl<'a> ShardBuilder<'a> {
     /// Appends a row whose list and code (m,) are known already.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an id of 2⁶³ or more, a key that is too long, a list or codeword that the
-    /// model does not have, or a full shard; [`Error::Dim`] for a code of another m.
+    /// [`Error::Invalid`] for an id of 2⁶³ or more, a key that is too long, a list or codeword that
+    /// the model does not have, or a full shard; [`Error::Dim`] for a code of another m.
     pub fn push_code(&mut self, id: u64, key: &str, list: u32, code: &[u8]) -> Result<()> {
         let p = self.model.parts();
         check_id(id)?;
@@ -126,8 +126,8 @@ impl<'a> ShardBuilder<'a> {
     }
 
     /// Writes the shard into `folder` under a name made of `plan`, `task` and its content, and says
-    /// what a generation needs to know of it. An equal shard that stands there already is replaced by
-    /// itself.
+    /// what a generation needs to know of it. An equal shard that stands there already is replaced
+    /// by itself.
     ///
     /// # Errors
     /// [`Error::Invalid`] for no rows, or an id or key that stands twice; [`Error::Io`].

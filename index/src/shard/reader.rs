@@ -251,10 +251,11 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether all that this thread has read of the shard were its bytes. Bytes of a file that is cut, or
-    /// of a disk that fails, turn into zeros: whoever calls [`Self::list`], [`Self::list_rows`],
-    /// [`Self::list_codes`] or [`Self::ordinal`] asks here before the outcome is believed. What needs more
-    /// than one of these ([`Self::code`], [`Self::key`], [`Self::find_id`], …) asks itself.
+    /// Whether all that this thread has read of the shard were its bytes. Bytes of a file that is
+    /// cut, or of a disk that fails, turn into zeros: whoever calls [`Self::list`],
+    /// [`Self::list_rows`], [`Self::list_codes`] or [`Self::ordinal`] asks here before the outcome
+    /// is believed. What needs more than one of these ([`Self::code`], [`Self::key`],
+    /// [`Self::find_id`], …) asks itself.
     ///
     /// # Errors
     /// [`Error::Corrupt`] with the offset.
@@ -263,8 +264,8 @@ impl Shard {
         self.file.intact()
     }
 
-    /// The list table, proven when the shard was opened. Zeros in its place are lists without rows; they
-    /// lead nowhere.
+    /// The list table, proven when the shard was opened. Zeros in its place are lists without rows;
+    /// they lead nowhere.
     #[inline]
     fn table(&self) -> Result<&[ListEntry]> {
         bytemuck::try_cast_slice(self.file.read_proven(&self.list_table))
@@ -327,8 +328,8 @@ impl Shard {
         )
     }
 
-    /// What a scan reads of a list. It and the ordinals of its rows are proven tile by tile the first time, and
-    /// remembered as a whole.
+    /// What a scan reads of a list. It and the ordinals of its rows are proven tile by tile the
+    /// first time, and remembered as a whole.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] for a list that the model does not have.
@@ -350,7 +351,8 @@ impl Shard {
         self.file.prefetch(&self.list_table, size_of::<ListEntry>() as u64 * u64::from(list));
     }
 
-    /// [`Self::list_rows`] of a list that was proven; `None` where the table leads nowhere any more.
+    /// [`Self::list_rows`] of a list that was proven; `None` where the table leads nowhere any
+    /// more.
     #[inline(always)]
     fn list_again(&self, list: u32) -> Option<ListRows<'_>> {
         let table = self.file.read_proven(&self.list_table);

@@ -1,4 +1,5 @@
-//! One opened generation: its model and its shards. What it holds is here, how it is searched in `search`.
+//! One opened generation: its model and its shards. What it holds is here, how it is searched in
+//! `search`.
 
 mod search;
 #[cfg(test)]
@@ -54,8 +55,8 @@ struct Earlier<'a> {
 }
 
 impl Earlier<'_> {
-    /// `opened`; or, where the operating system does not give the file `name` any more, what `find` finds of it in
-    /// the earlier snapshot. A mapping outlives the right to open its file.
+    /// `opened`; or, where the operating system does not give the file `name` any more, what `find`
+    /// finds of it in the earlier snapshot. A mapping outlives the right to open its file.
     fn or_kept<T>(
         &mut self,
         name: &str,
@@ -126,10 +127,10 @@ impl Snapshot {
         Self::open_shards(root, generation, None, Err)
     }
 
-    /// [`Self::open`], but a shard whose file is damaged, missing or refused fails alone: as one whose damage shows in
-    /// the scan, it fails searches unless they allow a partial answer ([`Self::missing`]). What the operating system
-    /// refuses to open answers from its mapping in `before`, a snapshot of the same directory, if that has it
-    /// ([`Self::kept`]).
+    /// [`Self::open`], but a shard whose file is damaged, missing or refused fails alone: as one
+    /// whose damage shows in the scan, it fails searches unless they allow a partial answer
+    /// ([`Self::missing`]). What the operating system refuses to open answers from its mapping in
+    /// `before`, a snapshot of the same directory, if that has it ([`Self::kept`]).
     ///
     /// # Errors
     /// As [`Self::open`], also where no shard can be opened.
@@ -247,9 +248,9 @@ impl Snapshot {
         self.missing.iter().cloned()
     }
 
-    /// Shards that answer from the mapping of an earlier snapshot, since the operating system did not let their files be
-    /// opened again, each with the reason; also the model, as `model` or `refinement`. They would not be there after a
-    /// restart.
+    /// Shards that answer from the mapping of an earlier snapshot, since the operating system did
+    /// not let their files be opened again, each with the reason; also the model, as `model` or
+    /// `refinement`. They would not be there after a restart.
     pub fn kept(&self) -> &[ShardFailure] {
         &self.kept
     }
@@ -325,8 +326,8 @@ impl Snapshot {
         Ok(vector)
     }
 
-    /// [`Self::vector`] of each of `rows`, the same bits; several are several times as fast together where the model
-    /// has a rotation.
+    /// [`Self::vector`] of each of `rows`, the same bits; several are several times as fast
+    /// together where the model has a rotation.
     ///
     /// # Errors
     /// A damaged model; for each row, as [`Self::vector`].

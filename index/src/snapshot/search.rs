@@ -24,16 +24,16 @@ pub struct SearchParams {
     pub k: usize,
     /// Lists scanned in each shard, at least 1; cut to nlist.
     pub nprobe: usize,
-    /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them); the
-    /// hits are the best k by the new scores. 0: the scan's own scores stand.
+    /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them);
+    /// the hits are the best k by the new scores. 0: the scan's own scores stand.
     pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
     /// Shards that failed elsewhere (their keys, say), by name, each with what was found: they are
     /// not searched, and are among those that failed. None unless a partial answer is allowed.
     pub without: Arc<BTreeMap<String, String>>,
-    /// Rows that may be found; all that are not deleted where there is none. With a small set of allowed
-    /// rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` says nothing.
+    /// Rows that may be found; all that are not deleted where there is none. With a small set of
+    /// allowed rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` says nothing.
     pub filter: Option<Arc<RowFilter>>,
     /// Ends the search early, between two lists.
     pub cancel: Option<Cancel>,
@@ -65,7 +65,8 @@ pub struct StageTimes {
     pub scan: Duration,
     /// Scoring the best by their finer codes.
     pub refine: Duration,
-    /// Ranking the best by [`crate::Diffusion`], their vectors included: added by who does it, after a search.
+    /// Ranking the best by [`crate::Diffusion`], their vectors included: added by who does it,
+    /// after a search.
     pub diffuse: Duration,
 }
 
@@ -117,8 +118,8 @@ struct Probed {
 }
 
 impl Snapshot {
-    /// The lists that a search of x (dim,) scans, best first: number, the part of a score that the centroid
-    /// decides, and rows in all shards.
+    /// The lists that a search of x (dim,) scans, best first: number, the part of a score that the
+    /// centroid decides, and rows in all shards.
     ///
     /// # Errors
     /// As [`Self::search`].
@@ -142,8 +143,8 @@ impl Snapshot {
     /// The k best rows for the query x (dim,).
     ///
     /// # Errors
-    /// [`Error::Dim`] or [`Error::Invalid`] for the query or the parameters; [`Error::Corrupt`] if a
-    /// shard fails and no partial answer is allowed, or all shards fail.
+    /// [`Error::Dim`] or [`Error::Invalid`] for the query or the parameters; [`Error::Corrupt`] if
+    /// a shard fails and no partial answer is allowed, or all shards fail.
     pub fn search(&self, x: &[f32], params: &SearchParams) -> Result<SearchResult> {
         self.search_with(x, params, &mut Scratch::default())
     }
@@ -162,8 +163,8 @@ impl Snapshot {
         self.scan(&probed, params, scratch)
     }
 
-    /// All rows for the query x (dim,) that are at least as good as `threshold` (a squared distance or an
-    /// inner product, as the metric says): the best k of them.
+    /// All rows for the query x (dim,) that are at least as good as `threshold` (a squared distance
+    /// or an inner product, as the metric says): the best k of them.
     ///
     /// # Errors
     /// As [`Self::search`]; [`Error::Invalid`] for a threshold that is no number, or with `refine`.
@@ -193,8 +194,8 @@ impl Snapshot {
     }
 
     /// One search for each of the queries `x` (n, dim), in their order; the answers are those of
-    /// [`Self::search`]. Queries that are near each other are scanned together, so that codes stay warm. The
-    /// times of a query are its share of the whole.
+    /// [`Self::search`]. Queries that are near each other are scanned together, so that codes stay
+    /// warm. The times of a query are its share of the whole.
     ///
     /// # Errors
     /// As [`Self::search`], for the first query that fails.
@@ -308,8 +309,8 @@ impl Snapshot {
         results.into_iter().next().ok_or_else(|| Error::invalid("no query"))
     }
 
-    /// [`Self::scan`] of several queries, in every shard but those that failed before. With a finite
-    /// `ceiling`, all rows up to that cost are wanted, as far as k reaches.
+    /// [`Self::scan`] of several queries, in every shard but those that failed before. With a
+    /// finite `ceiling`, all rows up to that cost are wanted, as far as k reaches.
     fn scan_tile(
         &self,
         probed: &[&Probed],
@@ -443,8 +444,8 @@ impl Snapshot {
         (0u32..).zip(&self.members).try_for_each(|(i, m)| m.shard.intact().map_err(|e| (i, e)))
     }
 
-    /// The naive float scan: every code of every probed list scored one by one. The specification of
-    /// [`Self::search`] and the oracle of its tests.
+    /// The naive float scan: every code of every probed list scored one by one. The specification
+    /// of [`Self::search`] and the oracle of its tests.
     ///
     /// # Errors
     /// As [`Self::search`], without partial answers.

@@ -201,8 +201,8 @@ fn an_id_that_stands_twice_is_refused_at_commit_with_both_places() {
     assert!(text.contains("ordinal 4 of 4 rows"), "{text}");
 }
 
-/// Flips a byte at both ends and in the middle of every section of every file, in the padding, the checksums and the
-/// footer: each is seen.
+/// Flips a byte at both ends and in the middle of every section of every file, in the padding, the
+/// checksums and the footer: each is seen.
 #[test]
 fn verify_sees_damage_in_every_section_of_every_file() {
     let tmp = tempfile::tempdir().unwrap();

@@ -9,13 +9,14 @@ use crate::model::Model;
 use crate::refine::Refinement;
 
 impl Snapshot {
-    /// Proves every byte of every file of the generation: its own file, the model's with and without refinement, the
-    /// shards, the tombstones; and that they agree: hashes, lists, ordinals, ids, keys, codes, and the bounds that a
-    /// scan relies on. What is mapped is read where it is, the
-    /// rest anew.
+    /// Proves every byte of every file of the generation: its own file, the model's with and
+    /// without refinement, the shards, the tombstones; and that they agree: hashes, lists,
+    /// ordinals, ids, keys, codes, and the bounds that a scan relies on. What is mapped is read
+    /// where it is, the rest anew.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that is wrong.
+    /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that
+    /// is wrong.
     pub fn verify(&self) -> Result<()> {
         let generation = self.dir.generation(self.generation.number)?;
         if generation != self.generation {

@@ -8,9 +8,9 @@
 //! | `.fbin` | u32 rows, u32 dimension, then f32 (big-ann-benchmarks.com) |
 //! | `.u8bin` | u32 rows, u32 dimension, then u8 |
 //!
-//! All of them have rows of equal length, so that a block is one read at a known place and memory is
-//! taken for what is asked for only. What a file says of its size is held against its size when it is
-//! opened; what a row says of itself, and its numbers, when it is read.
+//! All of them have rows of equal length, so that a block is one read at a known place and memory
+//! is taken for what is asked for only. What a file says of its size is held against its size when
+//! it is opened; what a row says of itself, and its numbers, when it is read.
 
 mod npy;
 #[cfg(test)]
@@ -189,12 +189,13 @@ impl VectorFile {
         self.layout.rows
     }
 
-    /// The rows `range`, (rows, dim) row-major, as f32. u8 and f16 are exact, f64 is rounded to nearest.
+    /// The rows `range`, (rows, dim) row-major, as f32. u8 and f16 are exact, f64 is rounded to
+    /// nearest.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a range that the file does not have, and with the row for a vector that is
-    /// [`out_of_range`] as f32 or that the [`Checks`] refuse; [`Error::Corrupt`] with the row for a
-    /// row of another dimension; [`Error::Io`].
+    /// [`Error::Invalid`] for a range that the file does not have, and with the row for a vector
+    /// that is [`out_of_range`] as f32 or that the [`Checks`] refuse; [`Error::Corrupt`] with the
+    /// row for a row of another dimension; [`Error::Io`].
     pub fn read(&self, range: Range<usize>) -> Result<Vec<f32>> {
         let (x, bad) = self.read_all(range)?;
         match bad.first() {
@@ -203,8 +204,8 @@ impl VectorFile {
         }
     }
 
-    /// [`Self::read`] that gives also the rows that it refuses, and tells which these are, ascending, and
-    /// why.
+    /// [`Self::read`] that gives also the rows that it refuses, and tells which these are,
+    /// ascending, and why.
     ///
     /// # Errors
     /// As [`Self::read`], but for vectors that are [`out_of_range`] or that the [`Checks`] refuse.

@@ -1,5 +1,5 @@
-//! NumPy's array format (numpy.org, NEP 1): magic, version, length of the header, the header (a Python
-//! dictionary), the numbers.
+//! NumPy's array format (numpy.org, NEP 1): magic, version, length of the header, the header (a
+//! Python dictionary), the numbers.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -18,7 +18,8 @@ pub struct VectorWriter {
 }
 
 impl VectorWriter {
-    /// Starts the file of (rows, dim) at `path`, whose ending names the format. Its folder must exist.
+    /// Starts the file of (rows, dim) at `path`, whose ending names the format. Its folder must
+    /// exist.
     ///
     /// # Errors
     /// [`Error::Invalid`] for another ending, dimension 0, or a shape that the format cannot say;
@@ -54,8 +55,8 @@ impl VectorWriter {
     /// Appends rows (n, dim), row-major.
     ///
     /// # Errors
-    /// [`Error::Dim`] if the numbers are no whole rows; [`Error::Invalid`] for more rows than announced;
-    /// [`Error::Io`].
+    /// [`Error::Dim`] if the numbers are no whole rows; [`Error::Invalid`] for more rows than
+    /// announced; [`Error::Io`].
     pub fn push(&mut self, rows: &[f32]) -> Result<()> {
         if !rows.len().is_multiple_of(self.dim) {
             return Err(Error::Dim {

@@ -1,5 +1,5 @@
-//! A SIGBUS that is none of ours does what it did before. Each case runs in a process of its own: this
-//! test binary again, with a variable that says which.
+//! A SIGBUS that is none of ours does what it did before. Each case runs in a process of its own:
+//! this test binary again, with a variable that says which.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -37,8 +37,8 @@ fn install() -> tempfile::TempDir {
 fn touch_a_strange_file(tmp: &tempfile::TempDir) -> u8 {
     let path = tmp.path().join("strange");
     std::fs::write(&path, vec![7; 20_000]).unwrap();
-    // SAFETY: nobody else knows the file; that it is cut is what this is about, and the process is to
-    // die of it.
+    // SAFETY: nobody else knows the file; that it is cut is what this is about, and the process is
+    // to die of it.
     let map = unsafe { Mmap::map(&std::fs::File::open(&path).unwrap()) }.unwrap();
     cut(&path, 0);
     map[10_000]

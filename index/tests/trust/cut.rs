@@ -17,8 +17,9 @@ fn params(allow_partial: bool) -> SearchParams {
     SearchParams { k: 20, nprobe: NLIST / 2, refine: 0, allow_partial, ..SearchParams::default() }
 }
 
-/// Several threads search while the large shard is cut, again and again at other places. Every answer is
-/// the good one, or an error that names the shard, or, where that is allowed, the other shard's answer.
+/// Several threads search while the large shard is cut, again and again at other places. Every
+/// answer is the good one, or an error that names the shard, or, where that is allowed, the other
+/// shard's answer.
 #[test]
 fn a_shard_cut_while_threads_search_it_fails_alone() {
     let tmp = tempfile::tempdir().unwrap();
@@ -99,8 +100,8 @@ fn a_shard_cut_while_threads_search_it_fails_alone() {
     assert!(counts.iter().all(|n| **n > 0), "right, failed, partial: {counts:?}");
 }
 
-/// Everything that a shard can be asked is asked after a cut, of a shard that was read before and of one
-/// that was not: the right answer or an error, whatever the place.
+/// Everything that a shard can be asked is asked after a cut, of a shard that was read before and
+/// of one that was not: the right answer or an error, whatever the place.
 #[test]
 fn every_question_to_a_cut_shard_is_answered_rightly_or_not_at_all() {
     let tmp = tempfile::tempdir().unwrap();
@@ -154,8 +155,8 @@ fn every_question_to_a_cut_shard_is_answered_rightly_or_not_at_all() {
     assert!(vanished > 0);
 }
 
-/// A model is copied when it is opened. Cut during that, it opens as it was or not at all; cut later,
-/// nobody notices.
+/// A model is copied when it is opened. Cut during that, it opens as it was or not at all; cut
+/// later, nobody notices.
 #[test]
 fn a_model_cut_while_it_is_opened_is_whole_or_refused() {
     let tmp = tempfile::tempdir().unwrap();

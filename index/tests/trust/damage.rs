@@ -1,9 +1,9 @@
 //! Flipped bits and cut files: never a wrong answer, never a panic.
 //!
-//! Method: one bit of a file is flipped where it stands, the file is opened anew and everything is asked
-//! of it; what it answers is held against the answers of the whole file. Short runs take every bit of the
-//! footer, both ends of each section, and a sample in between whose step is odd, so that every position
-//! in a byte comes up; long runs take every bit.
+//! Method: one bit of a file is flipped where it stands, the file is opened anew and everything is
+//! asked of it; what it answers is held against the answers of the whole file. Short runs take
+//! every bit of the footer, both ends of each section, and a sample in between whose step is odd,
+//! so that every position in a byte comes up; long runs take every bit.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -101,8 +101,8 @@ fn ask(snapshot: &Snapshot, nprobe: usize, ordinals: &[u32]) -> Result<Answers> 
     Ok(Answers { searches, rows })
 }
 
-/// Flips bits of an index's only shard, and searches `nprobe` lists and looks up `ordinals` of it. Returns how
-/// many flips were found at open, and how many when asked.
+/// Flips bits of an index's only shard, and searches `nprobe` lists and looks up `ordinals` of it.
+/// Returns how many flips were found at open, and how many when asked.
 fn flip_shard(
     root: &Path,
     path: &Path,

@@ -31,7 +31,18 @@ def mixture(n, d, seed):
     return (centres[rng.integers(0, 12, n)] + 0.35 * rng.normal(size=(n, d))).astype("float32")
 
 
-def write(name, factory, metric, d=16, rows=400, ids=None, prepare=None, training_rows=1200, queries=6, wrap=None):
+def write(
+    name,
+    factory,
+    metric,
+    d=16,
+    rows=400,
+    ids=None,
+    prepare=None,
+    training_rows=1200,
+    queries=6,
+    wrap=None,
+):
     index = faiss.index_factory(d, factory, metric)
     if prepare is not None:
         prepare(index)
@@ -63,7 +74,13 @@ def write(name, factory, metric, d=16, rows=400, ids=None, prepare=None, trainin
     for nprobe in (ivf.nlist, 2):
         ivf.nprobe = nprobe
         scores, found = index.search(q, K)
-        searches.append({"nprobe": nprobe, "ids": found.tolist(), "scores": [[float(s) for s in row] for row in scores]})
+        searches.append(
+            {
+                "nprobe": nprobe,
+                "ids": found.tolist(),
+                "scores": [[float(s) for s in row] for row in scores],
+            }
+        )
     expected = {
         "factory": factory,
         "faiss": faiss.__version__,

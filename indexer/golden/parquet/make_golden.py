@@ -40,7 +40,10 @@ write("bad-null", {"emb": spoiled(12, None)}, row_group_size=10)
 write("bad-element", {"emb": spoiled(13, [1.0, None, 2.0])}, row_group_size=10)
 write("bad-short", {"emb": spoiled(14, [1.0, 2.0])}, row_group_size=10)
 write("bad-nan", {"emb": spoiled(15, [1.0, 2.0, float("nan")])}, row_group_size=10)
-write("bad-id", {"emb": lists, "id": pa.array([None if r == 16 else r for r in range(ROWS)], pa.int64())})
+write(
+    "bad-id",
+    {"emb": lists, "id": pa.array([None if r == 16 else r for r in range(ROWS)], pa.int64())},
+)
 write("text", {"emb": keys})
 
 sound = {"id": ids, "emb": fixed, "key": keys}
@@ -50,10 +53,24 @@ halves = [[np.float16(x) for x in v] for v in VECTORS]
 write("half", {"emb": pa.array(halves, pa.list_(pa.float16(), 3))})
 write("half-list", {"emb": pa.array(halves, pa.list_(pa.float16()))}, use_dictionary=False)
 small = [[r, -r, 2 * r - 100] for r in range(ROWS)]
-write("int8", {"emb": pa.array(small, pa.list_(pa.int8(), 3)), "wide": pa.array(small, pa.list_(pa.int64()))})
+write(
+    "int8",
+    {"emb": pa.array(small, pa.list_(pa.int8(), 3)), "wide": pa.array(small, pa.list_(pa.int64()))},
+)
 write("uint8", {"emb": pa.array([[r, 2 * r, 255 - r] for r in range(ROWS)], pa.list_(pa.uint8()))})
 # Beyond 31 bits; and the last three beyond 63.
-write("ids-uint32", {"emb": fixed, "id": pa.array([2**32 - 1 - r for r in range(ROWS)], pa.uint32())})
-write("ids-uint64", {"emb": fixed, "id": pa.array([2**63 - 20 + r for r in range(ROWS)], pa.uint64())})
-write("checksums", sound, compression="none", use_dictionary=False, write_page_checksum=True, row_group_size=10)
+write(
+    "ids-uint32", {"emb": fixed, "id": pa.array([2**32 - 1 - r for r in range(ROWS)], pa.uint32())}
+)
+write(
+    "ids-uint64", {"emb": fixed, "id": pa.array([2**63 - 20 + r for r in range(ROWS)], pa.uint64())}
+)
+write(
+    "checksums",
+    sound,
+    compression="none",
+    use_dictionary=False,
+    write_page_checksum=True,
+    row_group_size=10,
+)
 write("checksums-v2", sound, write_page_checksum=True, row_group_size=10, data_page_version="2.0")

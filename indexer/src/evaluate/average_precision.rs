@@ -16,9 +16,9 @@ pub(super) enum Judgement {
 /// Average precision as the Oxford protocol has it: the area under precision over recall by
 /// trapezoids, beginning at precision 1 and recall 0 (Philbin et al., CVPR 2007).
 ///
-/// `ranks`: places of the positives that were found, 0-based, rising, counted without ignored items.
-/// `positives`: all that exist; those not found count as never reached. 0 without
-/// positives: the protocols leave such queries out of the mean.
+/// `ranks`: places of the positives that were found, 0-based, rising, counted without ignored
+/// items. `positives`: all that exist; those not found count as never reached. 0 without positives:
+/// the protocols leave such queries out of the mean.
 pub fn average_precision(ranks: &[usize], positives: usize) -> f64 {
     if positives == 0 {
         return 0.0;
@@ -113,8 +113,9 @@ mod tests {
         assert_eq!(ap(&with, 2), ap(&[Positive, Negative, Positive], 2));
     }
 
-    /// By hand: three of equal score, one of them positive. Last it is `N N P` (1/6 as above), first
-    /// `P N N`, and in the database's order it stands in the middle. The ignored one takes no place.
+    /// By hand: three of equal score, one of them positive. Last it is `N N P` (1/6 as above),
+    /// first `P N N`, and in the database's order it stands in the middle. The ignored one takes no
+    /// place.
     #[test]
     fn ties_by_hand() {
         let ranking = [(Negative, false), (Ignored, true), (Positive, true), (Negative, true)];

@@ -86,8 +86,9 @@ impl GroundTruth {
     /// - `{"queries": [{"name", "bbox"?, "good"?, "ok"?, "junk"?}], "folder_label"?: {photo: label}}`;
     /// - queries with `easy` and `hard` in place of `good` and `ok`, under `queries` or
     ///   `revisited_queries`;
-    /// - as published by revisitop: `{"imlist", "qimlist", "gnd": [{"bbx", "easy", "hard", "junk"}]}`,
-    ///   or with `ok` in place of `easy` and `hard`; the lists hold places in `imlist`.
+    /// - as published by revisitop:
+    ///   `{"imlist", "qimlist", "gnd": [{"bbx", "easy", "hard", "junk"}]}`, or with `ok` in place
+    ///   of `easy` and `hard`; the lists hold places in `imlist`.
     ///
     /// # Errors
     /// A file that is missing or cannot be understood, a query without any list of positives, an

@@ -1,10 +1,11 @@
 //! Retrieval quality against ground truth: mean average precision (mAP).
 //!
 //! Two protocols. *Named queries*, each a photo and a box in it. In the official setup of Oxford5k
-//! and Paris6k (Philbin et al., CVPR 2007) good and ok photos are positive, junk ones are taken out of
-//! the ranking, and the query's own photo stays in the database; the setups easy, medium and hard of
-//! Revisited Oxford and Paris (Radenović et al., CVPR 2018) are [`Setup`]'s. *Leave-one-out*: every
-//! labelled photo queries, the others of its label are positive, itself is taken out.
+//! and Paris6k (Philbin et al., CVPR 2007) good and ok photos are positive, junk ones are taken out
+//! of the ranking, and the query's own photo stays in the database; the setups easy, medium and
+//! hard of Revisited Oxford and Paris (Radenović et al., CVPR 2018) are [`Setup`]'s.
+//! *Leave-one-out*: every labelled photo queries, the others of its label are positive, itself is
+//! taken out.
 //!
 //! The database is a [`Ranking`]: exact float descriptors, or an index searched through all lists.
 

@@ -34,11 +34,11 @@ pub struct MapReport {
     /// Photos that the ground truth calls positive and the database lacks, over all queries. They
     /// count as not found.
     pub positives_missing: usize,
-    /// Queries for which the ground truth names no positive (leave-one-out: photos that are alone with
-    /// their label). They have no average precision and are not in the mean.
+    /// Queries for which the ground truth names no positive (leave-one-out: photos that are alone
+    /// with their label). They have no average precision and are not in the mean.
     pub without_positives: Vec<String>,
-    /// Leave-one-out: labelled photos of the ground truth that the database lacks. They are not asked and
-    /// count for nobody. Empty with other protocols.
+    /// Leave-one-out: labelled photos of the ground truth that the database lacks. They are not
+    /// asked and count for nobody. Empty with other protocols.
     pub labels_missing: Vec<String>,
     /// How images of equal score were ordered.
     pub ties: Ties,
@@ -81,13 +81,13 @@ struct LeftOut {
 /// mAP of named queries, judged as `setup` says. The descriptor of each query is looked up in
 /// `queries` by the query's name.
 ///
-/// Here and in [`leave_one_out`] a name of the ground truth means the key that equals it. Where none
-/// does, it means the one key whose path ends in it, with or without the file name's ending.
+/// Here and in [`leave_one_out`] a name of the ground truth means the key that equals it. Where
+/// none does, it means the one key whose path ends in it, with or without the file name's ending.
 ///
 /// # Errors
 /// Ground truth without queries for this setup, or without a positive for any of them; a query
-/// without descriptor; queries encoded otherwise than the database; a name that may mean two photos of
-/// the database; two names of one query's positives that mean one photo.
+/// without descriptor; queries encoded otherwise than the database; a name that may mean two photos
+/// of the database; two names of one query's positives that mean one photo.
 pub fn named_queries(
     database: &dyn Ranking,
     truth: &GroundTruth,
@@ -357,7 +357,8 @@ impl<'a> ImagesByName<'a> {
     }
 
     /// # Errors
-    /// A photo that is both a positive and taken out (not as the photo of a query, which are in `shown`), under one name or two.
+    /// A photo that is both a positive and taken out (not as the photo of a query, which are in
+    /// `shown`), under one name or two.
     fn never_both(&self, query: &Query, shown: &BTreeSet<&str>) -> Result<()> {
         let image = |name: &String| self.images.get(name.as_str());
         let positive: HashMap<&u32, &String> =

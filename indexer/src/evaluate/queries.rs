@@ -29,9 +29,9 @@ struct Line<'a> {
     bounding_box: Option<BoundingBox>,
 }
 
-/// Writes `out` (JSON lines `{"path", "key", "box"}` for `ocelli encode --list`), one line per query
-/// of `truth`. A query's photo is found anywhere under `photos_root` by its path's end, with or
-/// without the file name's ending.
+/// Writes `out` (JSON lines `{"path", "key", "box"}` for `ocelli encode --list`), one line per
+/// query of `truth`. A query's photo is found anywhere under `photos_root` by its path's end, with
+/// or without the file name's ending.
 ///
 /// # Errors
 /// Ground truth without queries, a photo that is not there or that may be one of two.

@@ -67,10 +67,10 @@ pub trait Ranking: Sync {
         self.descriptor(image)
     }
 
-    /// [`Self::rank`] for the query that the expansion of `rerank` makes of `x` and its best images,
-    /// the best of them in the order of its diffusion. For neither does `itself` count (the image that
-    /// queries, where it is taken out of the ranking). Diffusion cannot tell equal vectors apart: they
-    /// are tied behind it, and nothing else is.
+    /// [`Self::rank`] for the query that the expansion of `rerank` makes of `x` and its best
+    /// images, the best of them in the order of its diffusion. For neither does `itself` count (the
+    /// image that queries, where it is taken out of the ranking). Diffusion cannot tell equal
+    /// vectors apart: they are tied behind it, and nothing else is.
     ///
     /// # Errors
     /// As [`Self::rank`]; what expansion and diffusion refuse.
@@ -110,8 +110,8 @@ pub trait Ranking: Sync {
     }
 }
 
-/// Exact scores of float descriptors: inner product for those of a network, L2 distance for vectors from
-/// elsewhere, as `train` chooses unless told otherwise.
+/// Exact scores of float descriptors: inner product for those of a network, L2 distance for vectors
+/// from elsewhere, as `train` chooses unless told otherwise.
 pub struct ExactRanking {
     keys: Vec<String>,
     spec: DescriptorSpec,
@@ -122,11 +122,12 @@ pub struct ExactRanking {
 }
 
 impl ExactRanking {
-    /// Reads descriptor parts of one spec into memory, and ranks them by their augmented descriptors if `dba` (the
-    /// number of neighbours) is not 0.
+    /// Reads descriptor parts of one spec into memory, and ranks them by their augmented
+    /// descriptors if `dba` (the number of neighbours) is not 0.
     ///
     /// # Errors
-    /// No part, region parts, parts of different specs, a damaged part, as many neighbours as images.
+    /// No part, region parts, parts of different specs, a damaged part, as many neighbours as
+    /// images.
     pub fn open(parts: &[Part], dba: usize) -> Result<Self> {
         let spec = crate::sample::common_spec(parts)?.clone();
         let (mut keys, mut descriptors) = (Vec::new(), Vec::new());

@@ -39,9 +39,9 @@ pub struct Assignment {
 }
 
 impl Session {
-    /// Centroids `(k, d)`, row-major, of `x` `(n, d)` under L2 (Lloyd 1982, as FAISS runs it: random
-    /// rows to begin with, an empty cluster splits a large one). Equal input and thread count give
-    /// equal bits on one kind of machine.
+    /// Centroids `(k, d)`, row-major, of `x` `(n, d)` under L2 (Lloyd 1982, as FAISS runs it:
+    /// random rows to begin with, an empty cluster splits a large one). Equal input and thread
+    /// count give equal bits on one kind of machine.
     ///
     /// With `n <= k` every row is a centroid and the rest repeat them, so that a forced training on
     /// little data still makes a valid codebook.

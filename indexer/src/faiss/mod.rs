@@ -1,9 +1,10 @@
 //! The seam to FAISS: safe functions over its C API, and the only `unsafe` of this room.
 //!
-//! Training takes OPQ from here. k-means is [`crate::kmeans`]; FAISS's is what tests hold it against.
+//! Training takes OPQ from here. k-means is [`crate::kmeans`]; FAISS's is what tests hold it
+//! against.
 //!
-//! FAISS and OpenBLAS are parallel by OpenMP, and every thread that calls them gets an OpenMP pool of
-//! its own: called from rayon's or tokio's workers, pools multiply and fight for cores. So a
+//! FAISS and OpenBLAS are parallel by OpenMP, and every thread that calls them gets an OpenMP pool
+//! of its own: called from rayon's or tokio's workers, pools multiply and fight for cores. So a
 //! [`Session`] owns one dedicated thread, all calls of a training go through it, and one session
 //! lives at a time. The number of OpenMP threads is a property of the calling thread, which is why
 //! it is set at the session's start.

@@ -293,9 +293,9 @@ fn read_ivf_pq<R: Read>(
     })
 }
 
-/// The coarse quantizer's centroids: (nlist, d). It must compare as the index does, since lists are probed by
-/// the index's metric here, and every centroid is looked at: also where FAISS walks an HNSW graph over
-/// them, which then finds the same lists or worse ones.
+/// The coarse quantizer's centroids: (nlist, d). It must compare as the index does, since lists are
+/// probed by the index's metric here, and every centroid is looked at: also where FAISS walks an
+/// HNSW graph over them, which then finds the same lists or worse ones.
 fn read_coarse<R: Read>(file: &mut Cursor<R>, index: &Header, nlist: u64) -> Result<Vec<f32>> {
     let at = file.at();
     let mut class = file.code("class of the coarse quantizer")?;

@@ -1,8 +1,9 @@
 //! FAISS's fast-scan codes: 4-bit codes in blocks of 32 vectors, as its kernels want them.
 //!
-//! A block holds 32 bytes for each two sub-quantizers, their number rounded up to even. Of those 32 the first
-//! sixteen are the even sub-quantizer's, the others the odd one's; byte p has vector PLACE[p] in its low
-//! nibble and vector PLACE[p] + 16 in its high one (`pq4_pack_codes` in FAISS's `impl/pq4_fast_scan.cpp`).
+//! A block holds 32 bytes for each two sub-quantizers, their number rounded up to even. Of those 32
+//! the first sixteen are the even sub-quantizer's, the others the odd one's; byte p has vector
+//! PLACE[p] in its low nibble and vector PLACE[p] + 16 in its high one (`pq4_pack_codes` in FAISS's
+//! `impl/pq4_fast_scan.cpp`).
 
 use std::io::Read;
 
@@ -14,8 +15,8 @@ const BLOCK: usize = 32;
 /// Vector of the low nibble of each byte.
 const PLACE: [usize; 16] = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15];
 
-/// What stands between `by_residual` and the quantizer of an IwPf: i32 block size, u64 sub-quantizers
-/// rounded up to even, i32 implementation, u64 query block.
+/// What stands between `by_residual` and the quantizer of an IwPf: i32 block size, u64
+/// sub-quantizers rounded up to even, i32 implementation, u64 query block.
 pub(super) fn read_shape<R: Read>(file: &mut Cursor<R>) -> Result<()> {
     let at = file.at();
     let block: i32 = file.one("fast-scan block size")?;

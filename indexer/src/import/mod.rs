@@ -82,23 +82,25 @@ pub struct ImportReport {
     pub seconds: f64,
 }
 
-/// Imports an IVF-PQ index that FAISS 1.12 to 1.15 wrote: its centroids, codebooks and transforms become
-/// a model, its codes the shards of a new generation of the index at `dir` (made if missing), which
-/// becomes current. FAISS's ids stay; there are no keys. A search finds what FAISS finds with the same
-/// nprobe, scores being equal up to the rounding of float32.
+/// Imports an IVF-PQ index that FAISS 1.12 to 1.15 wrote: its centroids, codebooks and transforms
+/// become a model, its codes the shards of a new generation of the index at `dir` (made if
+/// missing), which becomes current. FAISS's ids stay; there are no keys. A search finds what FAISS
+/// finds with the same nprobe, scores being equal up to the rounding of float32.
 ///
-/// Taken: coarse quantizers of floats, flat or under an HNSW graph (which is left out: every centroid is
-/// compared); codes of residuals with 8 or 4 bits, plain or fast-scan, L2 and inner product; in front
-/// OPQ, rotations, PCA, centring, and L2 normalization as the last step; id maps (IndexIDMap, IndexIDMap2) around any
-/// of these. Refused, with the reason: what a
-/// model cannot say without answering otherwise, such as whitening in the chain, or a centred transform
-/// under inner product.
+/// Taken: coarse quantizers of floats, flat or under an HNSW graph (which is left out: every
+/// centroid is compared); codes of residuals with 8 or 4 bits, plain or fast-scan, L2 and inner
+/// product; in front OPQ, rotations, PCA, centring, and L2 normalization as the last step; id maps
+/// (IndexIDMap, IndexIDMap2) around any of these. Refused, with the reason: what a model cannot say
+/// without answering otherwise, such as whitening in the chain, or a centred transform under inner
+/// product.
 ///
-/// The file is held in memory, and a shard's rows beside it. Equal files and options give equal shards.
+/// The file is held in memory, and a shard's rows beside it. Equal files and options give equal
+/// shards.
 ///
 /// # Errors
-/// [`Error::File`] where the file is not such an index or is damaged: FAISS's files have no checksums, so
-/// that only lengths, shapes, ids and ranges can be judged; [`Error::Invalid`]; [`Error::Index`].
+/// [`Error::File`] where the file is not such an index or is damaged: FAISS's files have no
+/// checksums, so that only lengths, shapes, ids and ranges can be judged; [`Error::Invalid`];
+/// [`Error::Index`].
 pub fn import_faiss(
     path: &Path,
     dir: &Path,

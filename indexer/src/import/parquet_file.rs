@@ -1,4 +1,5 @@
-//! Columns of vectors in Parquet files: lists of numbers, with ids and keys beside them where wanted.
+//! Columns of vectors in Parquet files: lists of numbers, with ids and keys beside them where
+//! wanted.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -144,8 +145,9 @@ impl ParquetFile {
         self.rows
     }
 
-    /// Gives all rows to `take`, at most `block` of them at once. Bad among them are those that are null, of
-    /// another dimension or refused by the [`Checks`], and those whose id or key will not do.
+    /// Gives all rows to `take`, at most `block` of them at once. Bad among them are those that are
+    /// null, of another dimension or refused by the [`Checks`], and those whose id or key will not
+    /// do.
     ///
     /// # Errors
     /// [`Error::File`] for a damaged file; those of `take`.
@@ -188,8 +190,8 @@ impl ParquetFile {
         Error::File { path: self.path.clone(), what }
     }
 
-    /// The length of most of the first rows; of the earlier one, where two are as frequent; 0 if all are
-    /// null.
+    /// The length of most of the first rows; of the earlier one, where two are as frequent; 0 if
+    /// all are null.
     fn usual_dim(&self) -> Result<usize> {
         let mut counts: HashMap<usize, (usize, usize)> = HashMap::new();
         let mut seen = 0;

@@ -1,5 +1,5 @@
-//! Golden files that faiss-cpu 1.12.0, 1.13.2, 1.14.3 and 1.15.1 wrote (`golden/faiss/make_golden.py`), whole
-//! and damaged.
+//! Golden files that faiss-cpu 1.12.0, 1.13.2, 1.14.3 and 1.15.1 wrote
+//! (`golden/faiss/make_golden.py`), whole and damaged.
 
 use std::fs;
 use std::path::PathBuf;
@@ -48,7 +48,8 @@ fn options(shards: usize) -> ImportOptions {
     ImportOptions { name: "golden".into(), shards }
 }
 
-/// Same ids in the same order wherever scores differ by more than 1e-5 relative, and the same scores.
+/// Same ids in the same order wherever scores differ by more than 1e-5 relative, and the same
+/// scores.
 fn assert_same(
     name: &str,
     snapshot: &Snapshot,
@@ -281,7 +282,8 @@ fn wrong_ids_of_a_map_are_named() {
     refused(ids + 8 * 5, i64::MIN, "id map, row 5: id -9223372036854775808");
     refused(ids + 8 * 5, i64::MAX, "id 9223372036854775807 is there twice, first in list");
     refused(ids - 8, rows as i64 - 1, "an id map of 400 rows expected, found 399");
-    // A vector's number that the map does not have: the last id of the last list stands before the map.
+    // A vector's number that the map does not have: the last id of the last list stands before the
+    // map.
     refused(ids - 16, 400, "row 400 of an id map of 400 rows");
     // Maps in maps in maps: the header of a map and the map, round and round.
     let mut nested = bytes.clone();
@@ -301,8 +303,8 @@ fn wrong_ids_of_a_map_are_named() {
     assert_eq!(id(&twice), at(number));
 }
 
-/// Random damage, most of it to sizes and classes: an answer or an error, never a panic, and no memory
-/// that the file does not justify (a wrong size would otherwise end this test).
+/// Random damage, most of it to sizes and classes: an answer or an error, never a panic, and no
+/// memory that the file does not justify (a wrong size would otherwise end this test).
 #[test]
 fn random_damage_never_panics() {
     let files: Vec<Vec<u8>> = names(".")

@@ -1,8 +1,8 @@
 //! FAISS's chains of vector transforms, and the one transform of a model that does the same.
 //!
-//! A model has `z = R (x − mean)`, then optionally L2, with R a partial isometry: orthonormal rows (PCA,
-//! OPQ), or orthonormal columns where it widens. Chains that are not of that form are refused with the
-//! reason, as the index would otherwise answer something else than FAISS did.
+//! A model has `z = R (x − mean)`, then optionally L2, with R a partial isometry: orthonormal rows
+//! (PCA, OPQ), or orthonormal columns where it widens. Chains that are not of that form are refused
+//! with the reason, as the index would otherwise answer something else than FAISS did.
 
 use std::io::Read;
 
@@ -10,8 +10,8 @@ use ocelli_index::Metric;
 
 use super::cursor::{Cursor, Result};
 
-/// How far `R Rᵀ` may be from the identity in Frobenius norm, the rounding of a rotation computed in
-/// float32 with room to spare, at least and by rows.
+/// How far `R Rᵀ` may be from the identity in Frobenius norm, the rounding of a rotation computed
+/// in float32 with room to spare, at least and by rows.
 const ISOMETRY_TOLERANCE: (f64, f64) = (1e-3, 1e-5);
 /// How far a stored bias may be from the one that the stored mean gives, relative.
 const BIAS_TOLERANCE: f64 = 1e-3;
@@ -63,7 +63,8 @@ pub(super) fn read_stage<R: Read>(file: &mut Cursor<R>) -> Result<Stage> {
             let a = file.vector("matrix of a transform")?;
             let mut b: Vec<f32> = file.vector("bias of a transform")?;
             if !biased {
-                // As FAISS applies it: a bias that it does not have is not added, whatever stands there.
+                // As FAISS applies it: a bias that it does not have is not added, whatever stands
+                // there.
                 (b, mean) = (Vec::new(), Vec::new());
             } else if b.is_empty() {
                 return Err(format!("offset {at}: the transform has no bias, one was announced"));
@@ -181,8 +182,8 @@ impl Composed {
                     return Err("a number is not finite".into());
                 }
                 let wide = stage.d_out > stage.d_in;
-                // What widens must come first: two matrices then never make a product that is larger
-                // than the first, whatever a file says.
+                // What widens must come first: two matrices then never make a product that is
+                // larger than the first, whatever a file says.
                 if wide && self.a.is_some() {
                     return Err("it adds dimensions after another transform".into());
                 }
@@ -271,9 +272,9 @@ fn bias_is_of(a: &[f32], mean: &[f32], b: &[f32]) -> bool {
     error <= BIAS_TOLERANCE.powi(2) * scale
 }
 
-/// How far A (rows, columns) is from orthonormal rows, or columns if those are fewer: ‖G − 1‖_F with
-/// G = A Aᵀ or Aᵀ A, estimated as the mean of ‖(G − 1) v‖² over random signs v (Hutchinson 1989), which
-/// takes O(rows · columns).
+/// How far A (rows, columns) is from orthonormal rows, or columns if those are fewer: ‖G − 1‖_F
+/// with G = A Aᵀ or Aᵀ A, estimated as the mean of ‖(G − 1) v‖² over random signs v (Hutchinson
+/// 1989), which takes O(rows · columns).
 fn isometry_error(a: &[f32], rows: usize, columns: usize) -> f64 {
     const PROBES: usize = 16;
     let multiply = |v: &[f64]| -> Vec<f64> {

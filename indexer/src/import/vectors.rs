@@ -28,8 +28,8 @@ const NAMED_REASONS: usize = 3;
 /// Files that an error names, where none has a vector.
 const NAMED_FILES: usize = 3;
 
-/// What becomes of a row that will not do: a null, a NaN or infinity, a norm out of range, another dimension, a
-/// key or id that will not do or that was there before.
+/// What becomes of a row that will not do: a null, a NaN or infinity, a norm out of range, another
+/// dimension, a key or id that will not do or that was there before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBadRow {
     /// It is left out, listed with file, row and reason, and counted.
@@ -92,8 +92,8 @@ impl VectorSource {
     /// Opens a file by its ending: `.parquet`, or one of [`ocelli_index::VectorFormat`].
     ///
     /// # Errors
-    /// Those of [`VectorFile::open`] and [`ParquetFile::open`]; [`Error::Invalid`] for another ending, and for
-    /// columns of a file that has none.
+    /// Those of [`VectorFile::open`] and [`ParquetFile::open`]; [`Error::Invalid`] for another
+    /// ending, and for columns of a file that has none.
     pub fn open(path: &Path, columns: &ParquetColumns, checks: Checks) -> Result<Self> {
         match format_of(path).as_deref() {
             Some(PARQUET) => {
@@ -118,12 +118,13 @@ impl VectorSource {
         Ok(Self::Plain(file))
     }
 
-    /// Opens a file as [`Self::open`] does, or all files of vectors below a directory, in the order of their
-    /// paths. Other files there are passed over, and so are links that lead back to a folder above them, which
-    /// are handed to `left_out`.
+    /// Opens a file as [`Self::open`] does, or all files of vectors below a directory, in the order
+    /// of their paths. Other files there are passed over, and so are links that lead back to a
+    /// folder above them, which are handed to `left_out`.
     ///
     /// # Errors
-    /// Those of [`Self::open`]; [`Error::Io`]; [`Error::Invalid`] if there are none, or files of two formats.
+    /// Those of [`Self::open`]; [`Error::Io`]; [`Error::Invalid`] if there are none, or files of
+    /// two formats.
     pub fn open_all(
         path: &Path,
         columns: &ParquetColumns,
@@ -307,14 +308,15 @@ impl Sink {
     }
 }
 
-/// Writes the rows of `files`, one file after another, as descriptors into a part at `out`, and those that were
-/// left out into the list beside it ([`RejectedWriter::path_for`]). Without columns of ids and keys the rows
-/// have none; an index that is built of nothing else then gives them the ids 0, 1, 2, …
+/// Writes the rows of `files`, one file after another, as descriptors into a part at `out`, and
+/// those that were left out into the list beside it ([`RejectedWriter::path_for`]). Without columns
+/// of ids and keys the rows have none; an index that is built of nothing else then gives them the
+/// ids 0, 1, 2, …
 ///
 /// # Errors
-/// [`Error::Index`] or [`Error::File`] for files that cannot be read, and with file and row for a bad row where
-/// that is to stop the import; [`Error::Invalid`] for no files or files of different dimensions, and where every row
-/// was rejected. No part is then left.
+/// [`Error::Index`] or [`Error::File`] for files that cannot be read, and with file and row for a
+/// bad row where that is to stop the import; [`Error::Invalid`] for no files or files of different
+/// dimensions, and where every row was rejected. No part is then left.
 pub fn import_vectors(
     files: &[VectorSource],
     out: &Path,

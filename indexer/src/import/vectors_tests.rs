@@ -372,7 +372,8 @@ fn damaged_pages_with_checksums_are_errors() {
             .enumerate()
         {
             for column in group.columns() {
-                // The last byte of a chunk is a page's; so are those that follow its dictionary's header.
+                // The last byte of a chunk is a page's; so are those that follow its dictionary's
+                // header.
                 let (start, len) = column.byte_range();
                 for at in [start + len - 1, start + len - 3] {
                     let mut bytes = bytes.clone();
@@ -391,7 +392,8 @@ fn damaged_pages_with_checksums_are_errors() {
     }
 }
 
-/// What is cut short is an error; other damage is an error or, in pages without a checksum, other rows.
+/// What is cut short is an error; other damage is an error or, in pages without a checksum, other
+/// rows.
 #[test]
 fn damaged_parquet_files_never_panic() {
     let tmp = tempfile::tempdir().unwrap();

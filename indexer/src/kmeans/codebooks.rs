@@ -5,9 +5,9 @@ use rayon::prelude::*;
 use super::{KmeansOptions, Seeding, kmeans};
 use crate::Result;
 
-/// Codebooks (m, ksub, d / m) of `x` (n, d), whose m parts are clustered each by itself, with the seed that `seed`
-/// has for it: parts of equal data would have equal codebooks else. On the current rayon pool; equal input gives equal
-/// bits. `step` hears the parts done.
+/// Codebooks (m, ksub, d / m) of `x` (n, d), whose m parts are clustered each by itself, with the
+/// seed that `seed` has for it: parts of equal data would have equal codebooks else. On the current
+/// rayon pool; equal input gives equal bits. `step` hears the parts done.
 ///
 /// # Errors
 /// As [`kmeans`].

@@ -1,8 +1,9 @@
 //! Lloyd's k-means with exact assignment, the same bits on every machine.
 //!
-//! Rows go to the nearest centroid as [`ocelli_vector::dense::nearest`] defines it; a centroid is the mean of
-//! its rows, summed in row order in float64. So nothing depends on threads, instruction levels or a BLAS,
-//! and the 16-bit assignment kernel takes half the multiplications of a float product.
+//! Rows go to the nearest centroid as [`ocelli_vector::dense::nearest`] defines it; a centroid is
+//! the mean of its rows, summed in row order in float64. So nothing depends on threads, instruction
+//! levels or a BLAS, and the 16-bit assignment kernel takes half the multiplications of a float
+//! product.
 
 mod codebooks;
 mod seeding;
@@ -48,11 +49,11 @@ const TASK_ROWS: usize = 16 * 96;
 const SPLIT: f32 = 1.0 / 1024.0;
 
 /// Centroids `(k, d)`, row-major, of `x` `(n, d)` under L2 (Lloyd 1982): rows to begin with, and a
-/// cluster that runs empty takes half of the largest. Runs on the current rayon pool; equal input gives
-/// equal bits whatever its size, at every instruction level.
+/// cluster that runs empty takes half of the largest. Runs on the current rayon pool; equal input
+/// gives equal bits whatever its size, at every instruction level.
 ///
-/// With `n <= k` every row is a centroid and the rest repeat them, so that a forced training on little
-/// data still makes a valid codebook. `step` hears the iterations done.
+/// With `n <= k` every row is a centroid and the rest repeat them, so that a forced training on
+/// little data still makes a valid codebook. `step` hears the iterations done.
 ///
 /// # Errors
 /// Values that are not finite, sizes that do not match.
@@ -71,8 +72,8 @@ pub fn kmeans(
     Ok(lloyd(simd(), x, d, k, options, step))
 }
 
-/// The nearest of `centroids` `(k, d)` to each row of `x` `(n, d)`, and its squared distance; ties to the
-/// smaller index. On the current rayon pool.
+/// The nearest of `centroids` `(k, d)` to each row of `x` `(n, d)`, and its squared distance; ties
+/// to the smaller index. On the current rayon pool.
 ///
 /// # Errors
 /// As [`kmeans`].

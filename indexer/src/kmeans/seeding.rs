@@ -5,17 +5,18 @@ use super::SplitMix64;
 /// How the first centroids are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seeding {
-    /// Random rows, as FAISS does it. Lloyd's iterations bring centroids where they are needed, if not many are
-    /// missing there.
+    /// Random rows, as FAISS does it. Lloyd's iterations bring centroids where they are needed, if
+    /// not many are missing there.
     Rows,
-    /// Rows drawn one after the other, each with a chance that is proportional to its squared distance to those drawn
-    /// before: k-means++ (Arthur, Vassilvitskii, *k-means++: the advantages of careful seeding*, SODA 2007).
+    /// Rows drawn one after the other, each with a chance that is proportional to its squared
+    /// distance to those drawn before: k-means++ (Arthur, Vassilvitskii, *k-means++: the advantages
+    /// of careful seeding*, SODA 2007).
     PlusPlus,
 }
 
-/// Up to so many dimensions, [`Seeding::PlusPlus`] is worth it: there 256 centroids are dense, and random rows crowd
-/// where data are. On what 16 bytes leave of SIFT vectors, 25 iterations end with an error of .79 of that from random
-/// rows in 2 dimensions, 1.00 in 4 and in 8.
+/// Up to so many dimensions, [`Seeding::PlusPlus`] is worth it: there 256 centroids are dense, and
+/// random rows crowd where data are. On what 16 bytes leave of SIFT vectors, 25 iterations end with
+/// an error of .79 of that from random rows in 2 dimensions, 1.00 in 4 and in 8.
 const FEW_DIMENSIONS: usize = 2;
 /// Rows for each centroid that are drawn from: the order of a pass over them, and of its cost.
 const ROWS_PER_CENTROID: usize = 64;

@@ -1,5 +1,5 @@
-//! k-means: the same bits whatever the threads and the level, as good as FAISS's, and valid where data
-//! degenerate.
+//! k-means: the same bits whatever the threads and the level, as good as FAISS's, and valid where
+//! data degenerate.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -68,7 +68,8 @@ fn as_good_as_faiss() {
     assert!(ours < 1.03 * theirs, "{ours}, FAISS {theirs}");
 }
 
-/// Where data have long tails, in few dimensions, random rows leave these without centroids for long.
+/// Where data have long tails, in few dimensions, random rows leave these without centroids for
+/// long.
 #[test]
 fn careful_seeding_pays_in_few_dimensions() {
     let mut rng = ChaCha8Rng::seed_from_u64(8);
@@ -121,7 +122,8 @@ fn two_levels_are_nearly_as_good_as_one() {
     assert!(with < without && with < 1.03 * flat, "flat {flat}, {without}, refined {with}");
 }
 
-/// Fewer distinct rows than centroids, fewer rows than centroids, zeros: finite and of the right shape.
+/// Fewer distinct rows than centroids, fewer rows than centroids, zeros: finite and of the right
+/// shape.
 #[test]
 fn degenerate_rows_make_valid_centroids() {
     let same = [0.25f32, -1.0].repeat(500);

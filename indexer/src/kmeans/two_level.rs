@@ -1,10 +1,13 @@
 //! k-means for so many centroids that comparing every row with each takes too long.
 //!
 //! 1. About √k groups of rows by k-means.
-//! 2. Each group gets a share of the k centroids that is proportional to its rows, by k-means of its own.
-//! 3. Some Lloyd iterations over all rows, each compared with the centroids of the groups next to its own.
+//! 2. Each group gets a share of the k centroids that is proportional to its rows, by k-means of
+//!    its own.
+//! 3. Some Lloyd iterations over all rows, each compared with the centroids of the groups next to
+//!    its own.
 //!
-//! A row costs about √k + (1 + neighbours · refinements) · √k comparisons an iteration in place of k.
+//! A row costs about √k + (1 + neighbours · refinements) · √k comparisons an iteration in place of
+//! k.
 
 use ocelli_index::simd;
 use ocelli_vector::{Simd, dense};
@@ -31,9 +34,9 @@ impl Default for TwoLevelOptions {
     }
 }
 
-/// Centroids `(k, d)` of `x` `(n, d)`, about as good as those of [`super::kmeans`]. On the current rayon pool;
-/// equal input gives equal bits whatever its size, at every instruction level. `step` hears units of
-/// work done, [`two_level_steps`] in all.
+/// Centroids `(k, d)` of `x` `(n, d)`, about as good as those of [`super::kmeans`]. On the current
+/// rayon pool; equal input gives equal bits whatever its size, at every instruction level. `step`
+/// hears units of work done, [`two_level_steps`] in all.
 ///
 /// # Errors
 /// As [`super::kmeans`].
@@ -131,9 +134,10 @@ pub fn two_level_steps(options: &TwoLevelOptions) -> u64 {
     2 + options.refinements as u64
 }
 
-/// `k` centroids over groups of `sizes` rows: proportional, the largest remainders rounded up (equal ones:
-/// the smaller group first), at least one where there are rows and never more than rows. Their sum is `k`,
-/// which must not exceed the number of rows nor be below the number of groups.
+/// `k` centroids over groups of `sizes` rows: proportional, the largest remainders rounded up
+/// (equal ones: the smaller group first), at least one where there are rows and never more than
+/// rows. Their sum is `k`, which must not exceed the number of rows nor be below the number of
+/// groups.
 fn shares(sizes: &[usize], k: usize) -> Vec<usize> {
     let rows: u128 = sizes.iter().map(|&s| s as u128).sum();
     let exact = |size: usize| (size as u128 * k as u128, rows);

@@ -53,8 +53,8 @@ pub struct TrainOptions {
     pub coarse: CoarseKmeans,
     /// None: inner product for descriptors of a network, L2 for vectors from elsewhere.
     pub metric: Option<Metric>,
-    /// Learn a rotation (OPQ), behind the PCA where there is one. None: for descriptors of a network that are not
-    /// whitened, where it was found to help.
+    /// Learn a rotation (OPQ), behind the PCA where there is one. None: for descriptors of a
+    /// network that are not whitened, where it was found to help.
     pub opq: Option<bool>,
     /// OPQ rounds.
     pub opq_niter: usize,
@@ -91,8 +91,8 @@ impl Default for TrainOptions {
     }
 }
 
-/// How descriptors are compared unless the user says otherwise: inner product for those of a network,
-/// which have unit norm, L2 for vectors from elsewhere.
+/// How descriptors are compared unless the user says otherwise: inner product for those of a
+/// network, which have unit norm, L2 for vectors from elsewhere.
 pub(crate) fn default_metric(spec: &DescriptorSpec) -> Metric {
     match spec {
         DescriptorSpec::Network(_) => Metric::InnerProduct,
@@ -108,8 +108,8 @@ pub const MAX_AUTO_NLIST: usize = 1 << 16;
 
 /// Lists for `rows` training rows: one per 1,000, rounded down to a power of two, 1 to 65,536.
 ///
-/// So each centroid is the mean of many rows; in small collections fewer lists also rank better (see
-/// `default.toml`).
+/// So each centroid is the mean of many rows; in small collections fewer lists also rank better
+/// (see `default.toml`).
 #[must_use]
 pub fn auto_nlist(rows: usize) -> usize {
     (rows / ROWS_PER_AUTO_LIST).checked_ilog2().map_or(1, |log| 1 << log).min(MAX_AUTO_NLIST)
@@ -165,15 +165,16 @@ fn as_object<S: Serializer>(
 
 /// Trains a model on all rows of `parts` (regions or descriptors, of one spec) or on a sample.
 ///
-/// z = R (x − mean), from PCA and OPQ where asked for, optionally normalised again; coarse centroids by
-/// plain L2 k-means, centroids keeping their length; one codebook of `ksub` codewords per sub-vector of
-/// the residuals (Jégou et al. 2011). Equal input, options and seed give equal bits on every machine,
-/// but for OPQ, which is FAISS's: there on one kind of machine, with equal threads.
+/// z = R (x − mean), from PCA and OPQ where asked for, optionally normalised again; coarse
+/// centroids by plain L2 k-means, centroids keeping their length; one codebook of `ksub` codewords
+/// per sub-vector of the residuals (Jégou et al. 2011). Equal input, options and seed give equal
+/// bits on every machine, but for OPQ, which is FAISS's: there on one kind of machine, with equal
+/// threads.
 ///
 /// # Errors
-/// Parts of different specs; `m` that does not divide the dimension or is too large; `nlist`, `ksub` or
-/// `pca` out of range; fewer than 39 different rows per codeword or coarse centroid, unless forced; a part that
-/// cannot be read; FAISS's own.
+/// Parts of different specs; `m` that does not divide the dimension or is too large; `nlist`,
+/// `ksub` or `pca` out of range; fewer than 39 different rows per codeword or coarse centroid,
+/// unless forced; a part that cannot be read; FAISS's own.
 pub fn train(
     parts: &[Part],
     options: &TrainOptions,
@@ -248,8 +249,9 @@ pub fn train(
     Ok((model, report))
 }
 
-/// Whether a rotation is learned unless it is said (`./bench opq`: recall10@10 at 64 bytes .598 without and .644 with
-/// it for region vectors of 1024 dimensions, .805 and .806 for the same whitened to 256).
+/// Whether a rotation is learned unless it is said (`./bench opq`: recall10@10 at 64 bytes .598
+/// without and .644 with it for region vectors of 1024 dimensions, .805 and .806 for the same
+/// whitened to 256).
 fn default_opq(spec: &DescriptorSpec) -> bool {
     match spec {
         DescriptorSpec::Network(network) => network.whitening.is_none() && !network.image_whitening,
@@ -329,7 +331,8 @@ fn check_rows(options: &TrainOptions, distinct: usize, rows: usize) -> Result<()
     })
 }
 
-/// Words for an `m` that does not divide the dimension: what does, and to what a PCA would have to reduce.
+/// Words for an `m` that does not divide the dimension: what does, and to what a PCA would have to
+/// reduce.
 fn refuse_m(m: usize, d: usize, dim: usize, reduced: bool) -> String {
     let divisors: Vec<_> =
         (1..=d.min(MAX_M)).filter(|m| d.is_multiple_of(*m)).map(|m| m.to_string()).collect();

@@ -92,8 +92,8 @@ fn a_failed_build_leaves_the_earlier_generation() {
     build(std::slice::from_ref(&a), &model, &index, &options(2, 1), &silent).unwrap();
     let before = tree(&index);
 
-    // Damage in the middle of a part's rows shows only while encoding. Row 15,000 of 20,000 lies in the
-    // last of three shards, so that the others are written by then.
+    // Damage in the middle of a part's rows shows only while encoding. Row 15,000 of 20,000 lies in
+    // the last of three shards, so that the others are written by then.
     let path = dir.path().join("damaged.part");
     numbered(&path, "d", &clustered(20_000, DIM, 4), DIM);
     let mut bytes = fs::read(&path).unwrap();
@@ -128,8 +128,9 @@ fn a_failed_build_leaves_the_earlier_generation() {
     assert_eq!(generation.next_id, 100);
 }
 
-/// Where CURRENT is lost, ids go on from the largest that any generation gave out, and the folder is not
-/// called an index; where ids have come to their end, the build says which generation took the last.
+/// Where CURRENT is lost, ids go on from the largest that any generation gave out, and the folder
+/// is not called an index; where ids have come to their end, the build says which generation took
+/// the last.
 #[test]
 fn ids_are_given_once_also_where_current_is_lost() {
     let dir = tempdir().unwrap();
@@ -184,8 +185,8 @@ fn value_of_row(path: &Path, row: usize) -> [u8; 4] {
     Part::open(path).unwrap().read(row..row + 1).unwrap()[0].to_le_bytes()
 }
 
-/// A key or an id that two parts share: the first row has it, the others are as they would be without the
-/// second one, and the build says what it left out.
+/// A key or an id that two parts share: the first row has it, the others are as they would be
+/// without the second one, and the build says what it left out.
 #[test]
 fn rows_that_are_there_twice_can_be_left_out() {
     let dir = tempdir().unwrap();
@@ -272,9 +273,8 @@ fn refusals_name_both_places_and_make_nothing_current() {
     assert!(Snapshot::open(&index, None).is_err());
 }
 
-/// What is coded are the augmented descriptors, and the generation says so. Beyond `EXACT_ROWS` an index finds the
-/// neighbours.
-/// Rows without keys and ids cannot be told apart; a whole part can.
+/// What is coded are the augmented descriptors, and the generation says so. Beyond `EXACT_ROWS` an
+/// index finds the neighbours. Rows without keys and ids cannot be told apart; a whole part can.
 #[test]
 fn a_part_without_names_is_not_taken_twice() {
     let dir = tempdir().unwrap();
@@ -350,8 +350,8 @@ fn descriptors_are_augmented_before_they_are_coded() {
     assert!(moved > 0.1 && moved < far / 2.0, "{moved}, by other rows {far}");
 }
 
-/// Codes that were made before give the shards that descriptors give; another model's are refused, and
-/// so are codes that the model has not.
+/// Codes that were made before give the shards that descriptors give; another model's are refused,
+/// and so are codes that the model has not.
 #[test]
 fn codes_give_the_shards_of_their_descriptors() {
     let dir = tempdir().unwrap();

@@ -56,8 +56,8 @@ fn both_protocols_by_hand() {
     }
 }
 
-/// On a line, so that distances are differences. Augmented by one neighbour of weight 1, a becomes (1 + 2.5)/2, b
-/// and c (3 + 2.5)/2, d (9 + 3)/2.
+/// On a line, so that distances are differences. Augmented by one neighbour of weight 1, a becomes
+/// (1 + 2.5)/2, b and c (3 + 2.5)/2, d (9 + 3)/2.
 #[test]
 fn expansion_and_augmentation_by_hand() {
     let dir = tempdir().unwrap();
@@ -95,8 +95,8 @@ fn expansion_and_augmentation_by_hand() {
     assert!(error.contains("expected 1 to 3"), "{error}");
 }
 
-/// Photos by their direction in degrees. From 0, by way of each other, 10 to 50 come before -45, which is on its own; the
-/// image that asks keeps its place, and so do those after the candidates.
+/// Photos by their direction in degrees. From 0, by way of each other, 10 to 50 come before -45,
+/// which is on its own; the image that asks keeps its place, and so do those after the candidates.
 #[test]
 fn diffusion_reorders_the_best_by_hand() {
     let dir = tempdir().unwrap();
@@ -232,8 +232,8 @@ fn a_query_without_positives_is_not_in_the_mean() {
     assert_eq!((report.without_positives, report.tied_queries), (vec!["c".to_owned()], 1));
 }
 
-/// A photo is a positive or junk; a query that finds nothing has 0, not -0; labelled photos that the database
-/// lacks are named.
+/// A photo is a positive or junk; a query that finds nothing has 0, not -0; labelled photos that
+/// the database lacks are named.
 #[test]
 fn what_cannot_be_judged_is_said() {
     let line = Line::new(&[("x/a.jpg", 1.0), ("b.jpg", 2.0), ("c.jpg", 3.0)]);
@@ -272,9 +272,9 @@ fn equal_scores_count_against() {
     }
 }
 
-/// In the order of rank: q e h j n e2. By hand, with q (the query's photo) and j always out:
-/// easy (h out) `P N P`: ½ + 7/24; medium `P P N P`: ⅓ + ⅓ + (2/3 + 3/4)/2 · ⅓; hard (e, e2 out) `P N`: 1.
-/// The official setup would have the query's photo in its ranking.
+/// In the order of rank: q e h j n e2. By hand, with q (the query's photo) and j always out: easy
+/// (h out) `P N P`: ½ + 7/24; medium `P P N P`: ⅓ + ⅓ + (2/3 + 3/4)/2 · ⅓; hard (e, e2 out) `P N`:
+/// 1. The official setup would have the query's photo in its ranking.
 #[test]
 fn revisited_setups_by_hand() {
     let line =

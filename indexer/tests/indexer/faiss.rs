@@ -47,8 +47,8 @@ fn kmeans_names_the_bad_row() {
     assert_eq!(result.unwrap().unwrap_err().to_string(), "k-means: row 17 holds NaN");
 }
 
-/// Two sub-quantizers, and all variance in the first half of the dimensions: OPQ must turn some of it
-/// over to the second, and stay a rotation.
+/// Two sub-quantizers, and all variance in the first half of the dimensions: OPQ must turn some of
+/// it over to the second, and stay a rotation.
 #[test]
 fn opq_is_a_rotation_that_balances() {
     let (n, d) = (2000, 8);

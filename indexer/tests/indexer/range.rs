@@ -17,8 +17,8 @@ use crate::support::{clustered, numbered};
 
 const DIM: usize = 16;
 const N: usize = 700;
-/// Powers of two, by which floats are multiplied without rounding, near both ends of the range for norms of
-/// 0.6 to 1.7.
+/// Powers of two, by which floats are multiplied without rounding, near both ends of the range for
+/// norms of 0.6 to 1.7.
 const LARGE: f32 = (1u64 << 49) as f32;
 const SMALL: f32 = 1.0 / LARGE;
 
@@ -39,8 +39,8 @@ const OPTIONS: TrainOptions = TrainOptions {
     force: false,
 };
 
-/// Rows with norms of 0.6 to 1.7 times `scale`, and as far from each other as can be: half of them are turned
-/// round.
+/// Rows with norms of 0.6 to 1.7 times `scale`, and as far from each other as can be: half of them
+/// are turned round.
 fn rows(scale: f32) -> Vec<f32> {
     let mut x = clustered(N, DIM, 7);
     for (i, row) in x.chunks_exact_mut(DIM).enumerate() {
@@ -103,8 +103,9 @@ fn answers(
     (out, [report.mse_coarse, report.mse])
 }
 
-/// At the upper end: the same hits as for norms of one, with scores that are multiplied exactly. At the lower
-/// end, where the smallest squares lose digits and so a row may join another list: hits as near on the whole.
+/// At the upper end: the same hits as for norms of one, with scores that are multiplied exactly. At
+/// the lower end, where the smallest squares lose digits and so a row may join another list: hits
+/// as near on the whole.
 #[test]
 fn both_ends_answer_as_norms_of_one_do() {
     let ip = TrainOptions { metric: Some(Metric::InnerProduct), ..OPTIONS };

@@ -69,8 +69,8 @@ fn a_row_beyond_half_precision_is_named() {
     assert!(error.contains("big.part: row 7: element 0 is 1000000000: half precision"), "{error}");
 }
 
-/// Each kind leaves less error than the codes before it, as it reports; equal options give equal bits; and
-/// rows found through a built index of two shards are found better.
+/// Each kind leaves less error than the codes before it, as it reports; equal options give equal
+/// bits; and rows found through a built index of two shards are found better.
 #[test]
 fn an_index_gets_finer_codes_and_better_answers() {
     let tmp = tempdir().unwrap();
@@ -78,7 +78,8 @@ fn an_index_gets_finer_codes_and_better_answers() {
     let path = tmp.path().join("base.model");
     model.write(&path).unwrap();
     let parts = [part];
-    // The last rows ask: of rows of one code the first is found, which would be these if they were the first.
+    // The last rows ask: of rows of one code the first is found, which would be these if they were
+    // the first.
     let first = 10_000 - 50;
     let queries = clustered(10_000, DIM, 9).split_off(first * DIM);
     let mut last_error = f64::INFINITY;

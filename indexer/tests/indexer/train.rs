@@ -79,8 +79,8 @@ fn the_number_of_lists_follows_the_rows() {
     );
 }
 
-/// With and without OPQ: codes reconstruct the rows they were trained on about as well as the report
-/// says, and equal options give an equal model.
+/// With and without OPQ: codes reconstruct the rows they were trained on about as well as the
+/// report says, and equal options give an equal model.
 #[test]
 fn a_model_reconstructs_its_data() {
     let (n, dim) = (10_000, 16);
@@ -106,8 +106,9 @@ fn a_model_reconstructs_its_data() {
     }
 }
 
-/// 4-bit codes, PCA alone and with OPQ, normalising again, two levels: what was asked for is in the model, a
-/// row comes back about as well as the report says, and neither threads nor their number change a bit.
+/// 4-bit codes, PCA alone and with OPQ, normalising again, two levels: what was asked for is in the
+/// model, a row comes back about as well as the report says, and neither threads nor their number
+/// change a bit.
 #[test]
 fn every_option_makes_a_model_of_the_data() {
     let (n, dim) = (10_000, 16);

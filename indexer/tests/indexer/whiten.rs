@@ -73,10 +73,10 @@ fn refusals_have_numbers() {
     assert!(error.to_string().contains("needs 2 directions that vary, found 1"), "{error}");
 }
 
-/// Three photos of two rows each. Rows about their photo's mean: ±(1, 0), ±(1, 0), ±(0, 1), scaled by
-/// n/(rows − n) = 1; each photo has both others for neighbours. Means (0, 0), (3, 0), (0, 3):
-/// differences (3, 0), (0, 3), (3, −3), each seen from both sides, halved twice.
-/// Covariance: x: (4 · 1 + 4 · 9 / 4)/3 = 13/3, y: (2 + 9)/3 = 11/3, xy: −2 · 9 / 4 / 3 = −3/2.
+/// Three photos of two rows each. Rows about their photo's mean: ±(1, 0), ±(1, 0), ±(0, 1), scaled
+/// by n/(rows − n) = 1; each photo has both others for neighbours. Means (0, 0), (3, 0), (0, 3):
+/// differences (3, 0), (0, 3), (3, −3), each seen from both sides, halved twice. Covariance: x: (4
+/// · 1 + 4 · 9 / 4)/3 = 13/3, y: (2 + 9)/3 = 11/3, xy: −2 · 9 / 4 / 3 = −3/2.
 #[test]
 fn near_photos_by_hand() {
     let dir = tempdir().unwrap();
@@ -93,7 +93,8 @@ fn near_photos_by_hand() {
     let (whitening, report) = learn_whitening(&parts, &options, &silent).unwrap();
     assert_eq!(whitening.mean, [1.0, 1.0]);
     assert_eq!((report.photos, report.rows, report.neighbours), (3, 6, 2));
-    // With power 1, P is V diag(1 / √(moved variance)). The variances of (a b; b c) by its trace and root.
+    // With power 1, P is V diag(1 / √(moved variance)). The variances of (a b; b c) by its trace
+    // and root.
     let (a, b, c): (f64, f64, f64) = (13.0 / 3.0, -1.5, 11.0 / 3.0);
     let (half, root) = ((a + c) / 2.0, (((a - c) / 2.0).powi(2) + b * b).sqrt());
     for (j, variance) in [half + root, half - root].into_iter().enumerate() {
@@ -109,8 +110,8 @@ fn near_photos_by_hand() {
     assert!(report.warnings.is_empty(), "{report:?}");
 }
 
-/// Few groups with many photos each, which differ most in what sets the groups apart. Whitened by the
-/// covariance of all, a photo's group is lost; by that of near photos it is not.
+/// Few groups with many photos each, which differ most in what sets the groups apart. Whitened by
+/// the covariance of all, a photo's group is lost; by that of near photos it is not.
 #[test]
 fn groups_stay_apart_when_learned_on_themselves() {
     let (n, dim, groups) = (240, 64, 8);
@@ -176,8 +177,8 @@ fn defaults_follow_the_photos() {
     assert_eq!((published.dim_out, published.power, published.shrinkage), (256, 1.0, 0.0));
 }
 
-/// 99 directions vary in 100 rows, and 64 are taken: the reason says both. One photo gets a warning, a part
-/// that is given twice and a power above 1 are refused.
+/// 99 directions vary in 100 rows, and 64 are taken: the reason says both. One photo gets a
+/// warning, a part that is given twice and a power above 1 are refused.
 #[test]
 fn reasons_fit_what_was_chosen() {
     let dir = tempdir().unwrap();

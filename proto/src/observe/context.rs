@@ -27,8 +27,8 @@ const MAX_ID_BYTES: usize = 64;
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The id that `headers` bring, if it is one: letters, digits and `-_.:`, 64 at most. Anything else
-    /// would let a client write into logs; then, or without one, a new id.
+    /// The id that `headers` bring, if it is one: letters, digits and `-_.:`, 64 at most. Anything
+    /// else would let a client write into logs; then, or without one, a new id.
     pub(super) fn of(headers: &HeaderMap) -> RequestId {
         let given = headers.get(&HEADER_NAME).and_then(|value| value.to_str().ok());
         let fits = |c: u8| c.is_ascii_alphanumeric() || b"-_.:".contains(&c);
@@ -58,8 +58,8 @@ impl RequestId {
     /// Puts it into the headers of an answer.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         if let Ok(mut id) = HeaderValue::from_str(&self.0) {
-            // Never the same again: kept in the connection's table of headers, it would push out those that are,
-            // which then cost .2 to .6 µs to be written once more.
+            // Never the same again: kept in the connection's table of headers, it would push out
+            // those that are, which then cost .2 to .6 µs to be written once more.
             id.set_sensitive(true);
             headers.insert(HEADER_NAME.clone(), id);
         }

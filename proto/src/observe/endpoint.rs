@@ -61,8 +61,8 @@ impl Endpoint {
         Ok(Some(Endpoint { listener }))
     }
 
-    /// Answers until the process ends: `/metrics` from `registry`, `connections` and what the system says of this
-    /// process, `/readyz` by `ready`, `/livez`.
+    /// Answers until the process ends: `/metrics` from `registry`, `connections` and what the
+    /// system says of this process, `/readyz` by `ready`, `/livez`.
     pub async fn serve(
         self,
         mut registry: Registry,

@@ -1,5 +1,6 @@
-//! Refuses calls before anything else is done for them: outside of routes, metrics' timers, spans and tokens, which together
-//! cost as much as HTTP/2 itself. Under overload most calls are refused, and what they cost is missing for answers.
+//! Refuses calls before anything else is done for them: outside of routes, metrics' timers, spans
+//! and tokens, which together cost as much as HTTP/2 itself. Under overload most calls are refused,
+//! and what they cost is missing for answers.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -16,7 +17,8 @@ use tower_layer::Layer;
 use super::Rpc;
 use super::context::RequestId;
 
-/// Asked before anything else is done for a call, with its path; what it answers is why the call is refused.
+/// Asked before anything else is done for a call, with its path; what it answers is why the call is
+/// refused.
 #[derive(Clone)]
 pub struct Gate(Arc<Refuses>);
 
@@ -58,7 +60,8 @@ impl Refusal {
     }
 }
 
-/// Puts a gate before a service. What it refuses is counted in `rpc`, and has an id, and nothing else.
+/// Puts a gate before a service. What it refuses is counted in `rpc`, and has an id, and nothing
+/// else.
 #[derive(Clone)]
 pub(crate) struct Gates(pub(crate) Option<(Gate, Rpc)>);
 

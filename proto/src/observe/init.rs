@@ -52,11 +52,12 @@ impl<W: Write> Write for PrintableLines<W> {
 #[derive(Debug, Default)]
 pub struct Telemetry(Option<SdkTracerProvider>);
 
-/// Sends structured logs to standard error, as `logs` says, and traces of the service `name` to the collector
-/// of `traces`, if there is one. Call it inside of the runtime.
+/// Sends structured logs to standard error, as `logs` says, and traces of the service `name` to the
+/// collector of `traces`, if there is one. Call it inside of the runtime.
 ///
 /// # Errors
-/// A filter that cannot be parsed, a malformed URL, a share beyond 0 to 1; logs that are initialised already.
+/// A filter that cannot be parsed, a malformed URL, a share beyond 0 to 1; logs that are
+/// initialised already.
 pub fn init(name: &'static str, logs: &LogConfig, traces: &TracesConfig) -> Result<Telemetry> {
     let filter = EnvFilter::try_new(&logs.filter)
         .with_context(|| format!("log filter {:?}", logs.filter))?;

@@ -1,9 +1,11 @@
-//! What an operator sees of a role: logs, metrics, traces, and the small HTTP endpoint that serves them.
+//! What an operator sees of a role: logs, metrics, traces, and the small HTTP endpoint that serves
+//! them.
 //!
 //! - [`init`]: logs to standard error and, where a collector is configured, traces by OTLP.
 //! - [`Rpc`]: counts and times every call of a gRPC server, gives it an id, and opens its span.
 //! - [`Gate`]: refuses calls before that.
-//! - [`Endpoint`]: `/metrics` for Prometheus, `/livez` and `/readyz` for whatever restarts and routes.
+//! - [`Endpoint`]: `/metrics` for Prometheus, `/livez` and `/readyz` for whatever restarts and
+//!   routes.
 
 mod context;
 mod endpoint;
@@ -38,7 +40,8 @@ pub const REQUEST_SECONDS: [f64; 18] = [
 pub struct MetricsConfig {
     /// Address and port of the endpoint; empty for none.
     pub listen: String,
-    /// Whether an address may be used that other machines reach: the endpoint knows neither TLS nor tokens.
+    /// Whether an address may be used that other machines reach: the endpoint knows neither TLS nor
+    /// tokens.
     pub insecure: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Whose client certificates may administer.
 //!
-//! A file has one of them a line: `cn NAME`, `dns NAME` or `uri URI`, as it stands in a certificate's subject (common
-//! name) or among its alternative names; nothing is matched but the same letters. Empty lines, and those that begin
-//! with a `#`, do not count.
+//! A file has one of them a line: `cn NAME`, `dns NAME` or `uri URI`, as it stands in a
+//! certificate's subject (common name) or among its alternative names; nothing is matched but the
+//! same letters. Empty lines, and those that begin with a `#`, do not count.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -35,8 +35,8 @@ enum Administrators {
     Nobody,
 }
 
-/// What a method demands; `None`: nothing. Health is open to load balancers, which hold no secrets; a service that is
-/// not known here is for the few.
+/// What a method demands; `None`: nothing. Health is open to load balancers, which hold no secrets;
+/// a service that is not known here is for the few.
 fn demanded(path: &str) -> Option<Role> {
     match path.strip_prefix('/').and_then(|path| path.split('/').next()) {
         Some("grpc.health.v1.Health") => None,
@@ -109,8 +109,8 @@ impl Gate {
         Routes::from(routes.into_axum_router().layer(from_fn_with_state(Arc::new(self), authorize)))
     }
 
-    /// Whether the client certificate that `request` came with may administer. Read anew for each request, which are
-    /// few.
+    /// Whether the client certificate that `request` came with may administer. Read anew for each
+    /// request, which are few.
     fn administers(&self, request: &Request) -> bool {
         match &self.admins {
             None => true,

@@ -46,8 +46,8 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Of `certificates`, which stand in `file`. `None` where no end can be read: whether a certificate is fit for
-    /// use, TLS itself judges.
+    /// Of `certificates`, which stand in `file`. `None` where no end can be read: whether a
+    /// certificate is fit for use, TLS itself judges.
     pub(super) fn first(
         purpose: Purpose,
         certificates: &[CertificateDer<'_>],
@@ -95,7 +95,8 @@ impl Reminder {
     }
 }
 
-/// The ends of a server's certificates as a gauge, read when somebody asks; without TLS there is none.
+/// The ends of a server's certificates as a gauge, read when somebody asks; without TLS there is
+/// none.
 #[derive(Debug)]
 pub struct Certificates(pub(super) Option<Arc<Tls>>);
 

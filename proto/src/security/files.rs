@@ -28,7 +28,8 @@ pub(crate) struct Watched<T> {
 
 /// What the last look has found.
 struct Seen {
-    /// Hash of the contents that the value was made of: keys are kept nowhere longer than they must.
+    /// Hash of the contents that the value was made of: keys are kept nowhere longer than they
+    /// must.
     contents: [u8; 32],
     /// What was wrong; empty: nothing.
     fault: String,
@@ -60,8 +61,8 @@ impl<T> Watched<T> {
         self.value.load()
     }
 
-    /// Reads the files again. What they say now is in use from here on, or else what they said before, and the log
-    /// tells either: once for each change, not at each look.
+    /// Reads the files again. What they say now is in use from here on, or else what they said
+    /// before, and the log tells either: once for each change, not at each look.
     pub(crate) fn look(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let found = read(&self.paths).and_then(|contents| {
@@ -78,7 +79,8 @@ impl<T> Watched<T> {
                 tracing::info!(?files, "new {what} are in use");
             }
             Err(error) => {
-                // A certificate and its key are replaced one after the other: in between they do not fit.
+                // A certificate and its key are replaced one after the other: in between they do
+                // not fit.
                 let fault = format!("{error:#}");
                 if fault != seen.fault {
                     tracing::warn!(
@@ -92,7 +94,8 @@ impl<T> Watched<T> {
     }
 }
 
-/// Warns where a file that holds a secret can be read by everybody on this machine. No file, no warning.
+/// Warns where a file that holds a secret can be read by everybody on this machine. No file, no
+/// warning.
 pub(crate) fn warn_if_readable_by_others(secret: &Path) {
     let mode = std::fs::metadata(secret).map_or(0, |metadata| metadata.mode());
     if mode & 0o004 != 0 {

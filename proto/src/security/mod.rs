@@ -1,8 +1,10 @@
-//! Who may speak to a server, and whether others can listen: TLS, client certificates, bearer tokens.
+//! Who may speak to a server, and whether others can listen: TLS, client certificates, bearer
+//! tokens.
 //!
-//! [`SecurityConfig`] is the table `security` of a role's configuration. A server that is reachable from other
-//! machines must have TLS and either tokens or client certificates, or say `insecure` itself. All files are watched:
-//! new contents are in use without a restart. Nothing here writes a token, a key or a hash of one to a log.
+//! [`SecurityConfig`] is the table `security` of a role's configuration. A server that is reachable
+//! from other machines must have TLS and either tokens or client certificates, or say `insecure`
+//! itself. All files are watched: new contents are in use without a restart. Nothing here writes a
+//! token, a key or a hash of one to a log.
 
 mod admins;
 mod authorize;
@@ -48,10 +50,11 @@ pub struct SecurityConfig {
     pub tls_key: PathBuf,
     /// PEM file of the authorities whose client certificates are demanded; empty: none are.
     pub tls_client_ca: PathBuf,
-    /// File of the names in client certificates that give the role `admin`; empty: where there are no tokens, no
-    /// certificate does, and where there are, every one.
+    /// File of the names in client certificates that give the role `admin`; empty: where there are
+    /// no tokens, no certificate does, and where there are, every one.
     pub admins_file: PathBuf,
-    /// File of the tokens that open the server; empty: without client certificates, everybody may everything.
+    /// File of the tokens that open the server; empty: without client certificates, everybody may
+    /// everything.
     pub tokens_file: PathBuf,
     /// Days before the end of a certificate from which on the log warns; 0: never.
     pub expiry_warning_days: u32,
@@ -77,8 +80,8 @@ impl Security {
     /// Reads certificates and tokens.
     ///
     /// # Errors
-    /// Settings that contradict each other, a file that is missing or holds something else, a key that is not
-    /// the certificate's.
+    /// Settings that contradict each other, a file that is missing or holds something else, a key
+    /// that is not the certificate's.
     pub fn open(config: &SecurityConfig) -> Result<Security> {
         let given = |path: &PathBuf| !path.as_os_str().is_empty();
         let [cert, key, client_ca] = [&config.tls_cert, &config.tls_key, &config.tls_client_ca];
@@ -114,7 +117,8 @@ impl Security {
         })
     }
 
-    /// Refuses an address that other machines reach, unless who speaks is known and nobody else can listen.
+    /// Refuses an address that other machines reach, unless who speaks is known and nobody else can
+    /// listen.
     ///
     /// # Errors
     /// What is missing, and how to force it.

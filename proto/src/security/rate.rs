@@ -21,7 +21,8 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// A rate and, where it is given, a burst; without one, as many as come in a second, one at least.
+    /// A rate and, where it is given, a burst; without one, as many as come in a second, one at
+    /// least.
     ///
     /// # Errors
     /// A value that is out of range.

@@ -65,8 +65,8 @@ impl Running {
         Ok([searched, status].map(|result| answer(result.expect_err("no such service"))))
     }
 
-    /// Whether such a client gets nowhere. With TLS 1.3 a client believes that it is connected before its certificate
-    /// is judged: a refusal is a failed connection or a failed call.
+    /// Whether such a client gets nowhere. With TLS 1.3 a client believes that it is connected
+    /// before its certificate is judged: a refusal is a failed connection or a failed call.
     async fn keeps_out(&self, scheme: &str, client: &ClientSecurity) -> bool {
         let answers = self.ask(scheme, client).await;
         answers.is_err()
@@ -168,7 +168,8 @@ async fn certificates_are_judged() -> Result<()> {
     Ok(())
 }
 
-/// Common names, DNS names and URIs that a file gives the role `admin`; a change of it; and tokens beside it.
+/// Common names, DNS names and URIs that a file gives the role `admin`; a change of it; and tokens
+/// beside it.
 #[tokio::test]
 async fn certificates_administer_where_a_file_names_them() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -212,7 +213,8 @@ async fn certificates_administer_where_a_file_names_them() -> Result<()> {
         );
     }
 
-    // What makes no sense changes nothing; a name that is taken away may no longer, over connections that are open.
+    // What makes no sense changes nothing; a name that is taken away may no longer, over
+    // connections that are open.
     let ops = client("Ops Team", &[])?;
     std::fs::write(&admins_file, "Ops Team\n")?;
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -245,8 +247,8 @@ async fn certificates_administer_where_a_file_names_them() -> Result<()> {
     Ok(())
 }
 
-/// A token with a limit gets its burst, then what its rate gives, and is told when to come again; others are not
-/// held up by it, and reading the file again gives nobody a new burst.
+/// A token with a limit gets its burst, then what its rate gives, and is told when to come again;
+/// others are not held up by it, and reading the file again gives nobody a new burst.
 #[tokio::test]
 async fn a_token_asks_no_more_often_than_it_may() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -385,7 +387,8 @@ async fn certificates_and_tokens_are_replaced_while_it_serves() -> Result<()> {
     Ok(())
 }
 
-/// More silent clients than may shake hands at a time; others are answered long before those give up.
+/// More silent clients than may shake hands at a time; others are answered long before those give
+/// up.
 #[tokio::test]
 async fn silent_clients_hold_nobody_up() -> Result<()> {
     let folder = tempfile::tempdir()?;

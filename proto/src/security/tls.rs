@@ -24,11 +24,12 @@ use crate::linger::Lingering;
 /// How long it may take at least, however many others come.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Clients that shake hands at a time. When one more comes, it takes the place of one that is slower than
-/// [`HANDSHAKE_PATIENCE`], or waits in the system's queue until there is one.
+/// Clients that shake hands at a time. When one more comes, it takes the place of one that is
+/// slower than [`HANDSHAKE_PATIENCE`], or waits in the system's queue until there is one.
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
-/// A connection that has shaken hands. The lingering end is below TLS: what comes after TLS's own end is nobody's.
+/// A connection that has shaken hands. The lingering end is below TLS: what comes after TLS's own
+/// end is nobody's.
 pub(crate) type Secured = Guarded<TlsStream<Lingering>>;
 
 /// What the files of TLS say.
@@ -41,8 +42,8 @@ pub(crate) struct Served {
 /// Settings of TLS that stand in files.
 pub(crate) type Tls = Watched<Served>;
 
-/// Reads the server's certificate with its chain, its private key, and, where client certificates are demanded, the
-/// authorities of those; all PEM.
+/// Reads the server's certificate with its chain, its private key, and, where client certificates
+/// are demanded, the authorities of those; all PEM.
 ///
 /// # Errors
 /// A file that is missing or holds something else; a key that is not the certificate's.
@@ -96,8 +97,8 @@ fn certificates(bytes: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>
     Ok(found)
 }
 
-/// Connections to `listener` that have shaken hands, with the certificates of that moment. Accepting ends when the
-/// stream is dropped. No client that is slow or fails holds others up.
+/// Connections to `listener` that have shaken hands, with the certificates of that moment.
+/// Accepting ends when the stream is dropped. No client that is slow or fails holds others up.
 pub(crate) fn incoming(
     tls: Arc<Tls>,
     listener: TcpListener,
@@ -126,7 +127,8 @@ async fn accept(
         let handshake = match Arc::clone(&handshakes).try_acquire_owned() {
             Ok(handshake) => handshake,
             Err(_) => {
-                // Wakes the first of those that have used up their patience, or the first that will.
+                // Wakes the first of those that have used up their patience, or the first that
+                // will.
                 wanted.notify_one();
                 let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
                 handshake

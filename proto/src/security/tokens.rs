@@ -1,8 +1,8 @@
 //! Bearer tokens: 256 random bits each, of which a server knows the SHA-256 only.
 //!
-//! A file of tokens has one of them a line, `NAME ROLE SHA256`, which may go on with `rate_per_s=N` and `burst=N`; empty
-//! lines and what follows a `#` do not count. No message quotes such a file: the token itself may have got there by
-//! mistake.
+//! A file of tokens has one of them a line, `NAME ROLE SHA256`, which may go on with `rate_per_s=N`
+//! and `burst=N`; empty lines and what follows a `#` do not count. No message quotes such a file:
+//! the token itself may have got there by mistake.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,7 +59,8 @@ pub struct TokenArgs {
     /// What it allows: search or admin.
     #[arg(long, value_name = "ROLE")]
     role: Role,
-    /// Requests that it may make a second, on average; a stream or a batch is one. Without it: no limit.
+    /// Requests that it may make a second, on average; a stream or a batch is one. Without it: no
+    /// limit.
     #[arg(long, value_name = "N")]
     rate_per_s: Option<f64>,
     /// Requests that it may make at once. Without it: those of a second.
@@ -85,11 +86,12 @@ impl TokenArgs {
     }
 }
 
-/// Draws a token of 256 random bits, writes it to the new file `out`, which only its owner can read, and returns the
-/// line that a server's file of tokens gets.
+/// Draws a token of 256 random bits, writes it to the new file `out`, which only its owner can
+/// read, and returns the line that a server's file of tokens gets.
 ///
 /// # Errors
-/// A name that is none, a file that exists already or cannot be written, a system without random numbers.
+/// A name that is none, a file that exists already or cannot be written, a system without random
+/// numbers.
 pub(super) fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
     ensure!(
         is_name(name),
@@ -166,7 +168,8 @@ impl Tokens {
         })
     }
 
-    /// Gives each token that has a rate its limiter: the one that it had before, if the rate is the same.
+    /// Gives each token that has a rate its limiter: the one that it had before, if the rate is the
+    /// same.
     fn limit(&mut self, limiters: &mut Limiters) {
         let before = std::mem::take(limiters);
         for token in &mut self.0 {
@@ -183,7 +186,8 @@ impl Tokens {
     }
 
     /// # Errors
-    /// A line that is something else, a name or token that is there twice, no token at all: nobody could ask.
+    /// A line that is something else, a name or token that is there twice, no token at all: nobody
+    /// could ask.
     pub(super) fn parse(bytes: &[u8]) -> Result<Tokens> {
         let text = std::str::from_utf8(bytes).ok().context("expected text, one token a line")?;
         let mut tokens: Vec<Known> = Vec::new();
@@ -205,8 +209,8 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
-    /// A token; none if it is unknown. Each comparison takes the same time wherever two hashes differ, and all are
-    /// made.
+    /// A token; none if it is unknown. Each comparison takes the same time wherever two hashes
+    /// differ, and all are made.
     pub(super) fn find(&self, token: &str) -> Option<&Known> {
         let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let mut found = None;

@@ -18,7 +18,8 @@ const PING_ACK: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0ocelli??";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Before a query is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Connections that streams are spread over: each has as many as the server admits by default, or fewer.
+/// Connections that streams are spread over: each has as many as the server admits by default, or
+/// fewer.
 const CONNECTIONS: usize = 8;
 /// Queries of each stream.
 const QUERIES: usize = 5;
@@ -55,7 +56,8 @@ pub async fn ping(connections: Vec<TcpStream>) -> usize {
     alive
 }
 
-/// Opens `n` streams of queries on [`CONNECTIONS`], all before the first query; how many get every answer.
+/// Opens `n` streams of queries on [`CONNECTIONS`], all before the first query; how many get every
+/// answer.
 pub async fn streams(url: &str, rows: &[&[f32]], n: usize) -> Result<usize> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {

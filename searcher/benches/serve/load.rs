@@ -162,8 +162,8 @@ pub async fn closed_loop(
     Ok(tally.borrow_mut().done(seconds))
 }
 
-/// `rate` calls per second for `time`, whatever becomes of those before. Times count from the moment when a
-/// call was due. An answer is worth something for `worth`, which the server is told.
+/// `rate` calls per second for `time`, whatever becomes of those before. Times count from the
+/// moment when a call was due. An answer is worth something for `worth`, which the server is told.
 pub async fn open_loop(
     asker: &Asker,
     path: &str,

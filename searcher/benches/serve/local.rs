@@ -1,4 +1,5 @@
-//! The same searches in a process of their own, without a server: on the server's core, when it is idle.
+//! The same searches in a process of their own, without a server: on the server's core, when it is
+//! idle.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,8 +11,8 @@ use ocelli_index::{Scratch, SearchParams, Snapshot, VectorFile};
 
 use crate::{BATCH, K, NPROBE};
 
-/// Answers `single N FROM` with the p50 of N searches in microseconds, and `batch` with the queries per second
-/// of all queries in batches.
+/// Answers `single N FROM` with the p50 of N searches in microseconds, and `batch` with the queries
+/// per second of all queries in batches.
 pub fn serve(index: &Path, queries: &Path) -> Result<()> {
     let snapshot = Snapshot::open(index, None)?;
     let queries = VectorFile::open(queries)?;

@@ -1,9 +1,10 @@
 //! The load of `./bench serve`: a server on one core, this client on another.
 //!
-//! - `serve load INDEX QUERIES SERVER CORE IDS [PART...]`: starts SERVER (the program) for INDEX on CORE, asks it with QUERIES
-//!   (a file of vectors) in every way, writes the found ids to IDS (ivecs), and prints one JSON object. Pin this
-//!   process to another core.
-//! - `serve local INDEX QUERIES`: searches in this process, for the comparison; a line of input is a request.
+//! - `serve load INDEX QUERIES SERVER CORE IDS [PART...]`: starts SERVER (the program) for INDEX on
+//!   CORE, asks it with QUERIES (a file of vectors) in every way, writes the found ids to IDS
+//!   (ivecs), and prints one JSON object. Pin this process to another core.
+//! - `serve local INDEX QUERIES`: searches in this process, for the comparison; a line of input is
+//!   a request.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -36,7 +37,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Lists of each query.
 pub const NPROBE: u32 = 64;
-/// Lists of each longer query, of some 150 µs: beside it, what HTTP/2 costs matters less, and pauses of the machine too.
+/// Lists of each longer query, of some 150 µs: beside it, what HTTP/2 costs matters less, and
+/// pauses of the machine too.
 const LONG_NPROBE: u32 = 512;
 /// Hits of each query.
 pub const K: u32 = 10;
@@ -182,8 +184,8 @@ impl Bench<'_> {
         self.found.insert(name, json!(round(value, digits)));
     }
 
-    /// What a query costs over an empty call and the search itself, and batches beside the search itself: all
-    /// take turns.
+    /// What a query costs over an empty call and the search itself, and batches beside the search
+    /// itself: all take turns.
     async fn single(&mut self, mut worker: Worker) -> Result<()> {
         let Bench { rows, messages, asker, .. } = &*self;
         let batches: Vec<Bytes> =
@@ -243,8 +245,8 @@ impl Bench<'_> {
         Ok(most)
     }
 
-    /// Tails at half load, medians of windows, since other tenants of the machine have tails too: p99 over p50, p99 in
-    /// µs, and p99 of empty calls at the same rate.
+    /// Tails at half load, medians of windows, since other tenants of the machine have tails too:
+    /// p99 over p50, p99 in µs, and p99 of empty calls at the same rate.
     async fn half(&self, messages: &[Bytes], most: f64) -> Result<[f64; 3]> {
         let (mut ratios, mut p99, mut floors) = (vec![], vec![], vec![]);
         for _ in 0..WINDOWS {

@@ -1,5 +1,5 @@
-//! gRPC as bytes on HTTP/2: what the load costs itself is missing in what it offers, and a client library costs more than
-//! a server's refusals.
+//! gRPC as bytes on HTTP/2: what the load costs itself is missing in what it offers, and a client
+//! library costs more than a server's refusals.
 
 use std::time::Duration;
 
@@ -55,7 +55,8 @@ impl Wire {
         Ok(Uri::from_parts(parts)?)
     }
 
-    /// Sends a framed message, which the server is told to answer within `timeout`; the bytes of the answer.
+    /// Sends a framed message, which the server is told to answer within `timeout`; the bytes of
+    /// the answer.
     pub async fn call(
         mut self,
         method: Uri,

@@ -31,13 +31,14 @@ struct Args {
 enum Command {
     /// Serve indexes until SIGTERM or Ctrl-C.
     ///
-    /// Settings come from the defaults (see `config`), the configuration file, environment variables
-    /// OCELLI_SEARCHER_…, and these flags; later ones win. When it is ready, the server writes the line
-    /// "listening on ADDRESS:PORT" to standard output; logs go to standard error.
+    /// Settings come from the defaults (see `config`), the configuration file, environment
+    /// variables OCELLI_SEARCHER_…, and these flags; later ones win. When it is ready, the server
+    /// writes the line "listening on ADDRESS:PORT" to standard output; logs go to standard error.
     Serve(ServeArgs),
     /// Print the default configuration, every key with its explanation.
     Config,
-    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard output.
+    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard
+    /// output.
     Token(TokenArgs),
 }
 
@@ -46,14 +47,15 @@ struct ServeArgs {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "OCELLI_SEARCHER_CONFIG")]
     config: Option<PathBuf>,
-    /// An index to serve: the name that requests use, and its directory. Repeatable; added to those of
-    /// the configuration.
+    /// An index to serve: the name that requests use, and its directory. Repeatable; added to those
+    /// of the configuration.
     #[arg(long = "index", value_name = "NAME=DIR", value_parser = parse_index)]
     indexes: Vec<(String, PathBuf)>,
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Serve an address that other machines reach although TLS, or tokens and client certificates, are missing.
+    /// Serve an address that other machines reach although TLS, or tokens and client certificates,
+    /// are missing.
     #[arg(long)]
     insecure: bool,
     /// The encoder service, for queries by image: http://HOST:PORT or https://HOST:PORT.
@@ -130,8 +132,8 @@ fn serve(args: ServeArgs) -> Result<()> {
     })
 }
 
-/// What speaks gRPC: a thread for each core; where there is but one core, this thread, which saves handing answers
-/// from thread to thread, and writes several of them at once.
+/// What speaks gRPC: a thread for each core; where there is but one core, this thread, which saves
+/// handing answers from thread to thread, and writes several of them at once.
 fn runtime() -> io::Result<Runtime> {
     match available_parallelism() {
         Ok(cores) if cores.get() == 1 => Builder::new_current_thread().enable_all().build(),

@@ -1,4 +1,5 @@
-//! Refuses requests before they are read while too many wait: a refusal must cost much less than an answer.
+//! Refuses requests before they are read while too many wait: a refusal must cost much less than an
+//! answer.
 
 use std::sync::Arc;
 

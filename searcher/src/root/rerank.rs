@@ -1,4 +1,5 @@
-//! What a root does with the vectors of hits: expansion makes a new query of them, diffusion another order.
+//! What a root does with the vectors of hits: expansion makes a new query of them, diffusion
+//! another order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,8 +82,8 @@ impl Root {
         Ok(next)
     }
 
-    /// Ranks hits by diffusion from `x`, (dim,). Those whose vectors are lost, where that is allowed, come last of the
-    /// candidates.
+    /// Ranks hits by diffusion from `x`, (dim,). Those whose vectors are lost, where that is
+    /// allowed, come last of the candidates.
     pub(super) fn diffuse(
         &self,
         x: &[f32],

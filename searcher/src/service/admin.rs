@@ -94,8 +94,8 @@ impl Searcher {
     /// Makes `generation` current, on disk and here, if `expected` is current on disk.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for 0; [`Code::NotFound`]; [`Code::Aborted`]; whatever keeps the generation
-    /// from being opened whole. Nothing has changed then.
+    /// [`Code::InvalidArgument`] for 0; [`Code::NotFound`]; [`Code::Aborted`]; whatever keeps the
+    /// generation from being opened whole. Nothing has changed then.
     pub async fn activate(&self, name: &str, expected: u64, generation: u64) -> Result<Change> {
         let slot = self.slot(name)?;
         for (field, number) in [("expected", expected), ("generation", generation)] {
@@ -183,8 +183,8 @@ impl Searcher {
         }
     }
 
-    /// Wants no traffic any more, or again; in the first case waits up to `timeout` until nothing runs.
-    /// Returns what runs still.
+    /// Wants no traffic any more, or again; in the first case waits up to `timeout` until nothing
+    /// runs. Returns what runs still.
     pub async fn drain(&self, drain: bool, timeout: Duration) -> usize {
         self.draining.store(drain, Ordering::SeqCst);
         tracing::info!(drain, "traffic");

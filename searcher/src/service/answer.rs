@@ -63,9 +63,9 @@ pub(super) enum Patience {
 }
 
 impl Searcher {
-    /// Answers one query that arrived at `arrival`. `time_left`, counted from then, is what the client
-    /// still gives: when it is over, or when this future is dropped, what has not begun never runs, and what
-    /// runs ends soon.
+    /// Answers one query that arrived at `arrival`. `time_left`, counted from then, is what the
+    /// client still gives: when it is over, or when this future is dropped, what has not begun
+    /// never runs, and what runs ends soon.
     ///
     /// # Errors
     /// See [`Code`]; `ocelli.v1.SearchService` lists which of them mean what.
@@ -119,8 +119,8 @@ impl Searcher {
         Turn { admission: self.pool.admission(), place: None }
     }
 
-    /// [`Searcher::search`] for all images up to `query.options.threshold`; `k` is their limit, and 0 stands
-    /// for the server's.
+    /// [`Searcher::search`] for all images up to `query.options.threshold`; `k` is their limit, and
+    /// 0 stands for the server's.
     ///
     /// # Errors
     /// As [`Searcher::search`].

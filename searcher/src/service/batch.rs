@@ -150,8 +150,8 @@ impl Searcher {
 /// the vector, (dim,).
 type Known = (usize, bool, Vec<f32>);
 
-/// Resolves and searches some queries. A failure that is no single query's (a damaged shard, no more time)
-/// fails all of them.
+/// Resolves and searches some queries. A failure that is no single query's (a damaged shard, no
+/// more time) fails all of them.
 fn work(
     root: &Root,
     items: Vec<Item>,

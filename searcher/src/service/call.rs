@@ -36,9 +36,10 @@ impl Drop for Guard {
 }
 
 impl Searcher {
-    /// Runs `answer` for a request that arrived at `arrival`. `time_left`, counted from then, is what the
-    /// client still gives; it is cut to the server's maximum. When it is over, or when this future is dropped,
-    /// what has not begun never runs, and a search that runs ends at its next list.
+    /// Runs `answer` for a request that arrived at `arrival`. `time_left`, counted from then, is
+    /// what the client still gives; it is cut to the server's maximum. When it is over, or when
+    /// this future is dropped, what has not begun never runs, and a search that runs ends at its
+    /// next list.
     pub(super) async fn call<T, F: Future<Output = Result<T>>>(
         &self,
         arrival: Instant,

@@ -1,5 +1,5 @@
-//! Checks of a query against limits and against the index. Every message says what was found and what
-//! was expected.
+//! Checks of a query against limits and against the index. Every message says what was found and
+//! what was expected.
 
 use std::sync::Arc;
 
@@ -265,7 +265,8 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
 fn what(what: &What, index: &OpenIndex) -> Result<()> {
     match what {
         What::Vector(values, spec) => {
-            // A vector of another spec often has another dimension too: the spec is the better reason.
+            // A vector of another spec often has another dimension too: the spec is the better
+            // reason.
             if let Some(found) = spec {
                 same_spec("the vector", *found, index)
                     .map_err(|error| error.at("vector.spec_hash"))?;

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 
-/// sum(w x) / sum(w) over `terms` of (w, x), each x (dim,); a single x as it is, to the bit. The sums
-/// are taken in f64, so that the order of terms does not show in the result's leading digits.
+/// sum(w x) / sum(w) over `terms` of (w, x), each x (dim,); a single x as it is, to the bit. The
+/// sums are taken in f64, so that the order of terms does not show in the result's leading digits.
 ///
 /// Expects at least one term, vectors of equal length and sum(w) > 0.
 ///

@@ -44,8 +44,8 @@ pub struct OpenIndex {
     pub(super) open_time: Duration,
 }
 
-/// What tells one file of a name from another, or that somebody allowed it: device, inode, size, and in nanoseconds
-/// when its bytes and when its permissions were changed.
+/// What tells one file of a name from another, or that somebody allowed it: device, inode, size,
+/// and in nanoseconds when its bytes and when its permissions were changed.
 pub(super) type FileIdentity = (u64, u64, u64, i128, i128);
 
 /// The file at `path` as it is now.
@@ -57,8 +57,8 @@ pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
     Some((found.dev(), found.ino(), found.len(), written, changed))
 }
 
-/// What changes when a file is replaced, written or given other permissions: device, inode, size, time
-/// of change of the inode in nanoseconds.
+/// What changes when a file is replaced, written or given other permissions: device, inode, size,
+/// time of change of the inode in nanoseconds.
 type FileState = (u64, u64, u64, i64, i64);
 
 /// The states of the files that decide whether an index can be opened, as far as they can be found.
@@ -82,14 +82,14 @@ fn file_states(folder: &Path) -> Vec<Option<FileState>> {
 pub(super) enum Demand {
     /// Every shard sound, or none of them is taken.
     Whole,
-    /// As far as it goes: a shard that fails does so alone, and one whose file cannot be opened again answers from the
-    /// mapping that there is.
+    /// As far as it goes: a shard that fails does so alone, and one whose file cannot be opened
+    /// again answers from the mapping that there is.
     Degraded,
 }
 
 impl OpenIndex {
-    /// Opens a generation (the current one, or the one asked for) and warms it: its bytes are proven and in
-    /// memory, and a few searches have run. Blocking, and long for a large index.
+    /// Opens a generation (the current one, or the one asked for) and warms it: its bytes are
+    /// proven and in memory, and a few searches have run. Blocking, and long for a large index.
     pub(super) fn open(
         name: &str,
         folder: &Path,
@@ -177,8 +177,8 @@ impl OpenIndex {
         })
     }
 
-    /// How much a query is: the codes of as many lists as it probes, if lists were equally long. What it takes to
-    /// apply a filter, or to rank by diffusion, is not known.
+    /// How much a query is: the codes of as many lists as it probes, if lists were equally long.
+    /// What it takes to apply a filter, or to rank by diffusion, is not known.
     pub(super) fn work(&self, params: &RootParams, searches: u32) -> Work {
         let leaf = &params.leaf;
         if leaf.filter.is_some() || params.diffusion.is_some() {
@@ -199,7 +199,8 @@ fn told(failures: Vec<ShardFailure>) -> Faults {
     failures.into_iter().map(told).collect()
 }
 
-/// Searches a few of the snapshot's own vectors, so that what is made when it is first needed is there.
+/// Searches a few of the snapshot's own vectors, so that what is made when it is first needed is
+/// there.
 fn warm_up(snapshot: &Snapshot) {
     let mut scratch = Scratch::default();
     let params = SearchParams { allow_partial: true, ..SearchParams::default() };
@@ -231,8 +232,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Opens the current generation of the index in `folder`. Blocking. What keeps it from being opened
-    /// is returned beside the slot, which then refuses queries until it is opened.
+    /// Opens the current generation of the index in `folder`. Blocking. What keeps it from being
+    /// opened is returned beside the slot, which then refuses queries until it is opened.
     pub(super) fn open(name: &str, folder: &Path, warm: bool) -> (Slot, Option<Error>) {
         let slot = Slot {
             name: name.to_owned(),
@@ -317,7 +318,8 @@ impl Slot {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("open-index".to_owned());
         let spawned = thread.spawn(move || {
-            // Of this thread alone, on Linux: searches go first. Where it is refused, it is as before.
+            // Of this thread alone, on Linux: searches go first. Where it is refused, it is as
+            // before.
             let _ = rustix::process::nice(19);
             let _ = sender.send(OpenIndex::open(
                 &name,
@@ -337,8 +339,8 @@ impl Slot {
         Ok(opened?)
     }
 
-    /// Makes `index` the one that answers. Queries that run end on the one before, which is then unmapped:
-    /// on a thread that nobody waits for, since that takes a while for a large one.
+    /// Makes `index` the one that answers. Queries that run end on the one before, which is then
+    /// unmapped: on a thread that nobody waits for, since that takes a while for a large one.
     pub(super) fn replace(&self, index: OpenIndex) -> Arc<OpenIndex> {
         let (name, generation) = (self.name.clone(), index.generation);
         let new = Arc::new(index);
@@ -358,7 +360,8 @@ impl Slot {
                 }
                 tokio::time::sleep(RETIRE).await;
             };
-            // Jobs that run without anybody waiting hold the root alone: it goes with the last of them.
+            // Jobs that run without anybody waiting hold the root alone: it goes with the last of
+            // them.
             let generation = gone.generation;
             let dropped = tokio::task::spawn_blocking(move || drop(gone)).await;
             tracing::info!(index = name, generation, ok = dropped.is_ok(), "generation closed");

@@ -157,7 +157,8 @@ pub struct Understood {
 /// The answers to a batch.
 #[derive(Clone, Debug)]
 pub struct BatchAnswer {
-    /// For each query its hits and whether an image was encoded at other sizes, or why there are none.
+    /// For each query its hits and whether an image was encoded at other sizes, or why there are
+    /// none.
     pub results: Vec<Result<(Merged, bool)>>,
     /// What the scores are.
     pub metric: Metric,
@@ -268,7 +269,8 @@ impl Searcher {
         !self.draining.load(Ordering::SeqCst) && !*self.stopping.borrow()
     }
 
-    /// Ends streams of queries after what they wait for, and says from now on that no traffic is wanted.
+    /// Ends streams of queries after what they wait for, and says from now on that no traffic is
+    /// wanted.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }

@@ -20,12 +20,13 @@ use crate::pool::Pool;
 const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Searcher {
-    /// Opens every index of `config`, blocking. One that cannot be opened fails alone, as long as another
-    /// one can. Called on a tokio runtime, which the connection to the
-    /// encoder (made when it is first needed) will live on.
+    /// Opens every index of `config`, blocking. One that cannot be opened fails alone, as long as
+    /// another one can. Called on a tokio runtime, which the connection to the encoder (made when
+    /// it is first needed) will live on.
     ///
     /// # Errors
-    /// A configuration out of range; a folder that is no index directory; no index that can be opened.
+    /// A configuration out of range; a folder that is no index directory; no index that can be
+    /// opened.
     pub fn open(config: &Config) -> Result<Searcher> {
         config.check()?;
         let indexes = open_indexes(config)?;

@@ -1,4 +1,5 @@
-//! Looks after what is served: another current generation, files that vanish, files that are whole again.
+//! Looks after what is served: another current generation, files that vanish, files that are whole
+//! again.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -28,10 +29,10 @@ impl Searcher {
         }
     }
 
-    /// Looks at every index once: opens one that could not be opened if its files have changed since, and
-    /// one that is open again if another generation is current on disk, or if the file
-    /// of a shard that fails, or could not be opened again, has changed, or if a shard's file is gone, which then fails alone. Queries go on
-    /// meanwhile.
+    /// Looks at every index once: opens one that could not be opened if its files have changed
+    /// since, and one that is open again if another generation is current on disk, or if the file
+    /// of a shard that fails, or could not be opened again, has changed, or if a shard's file is
+    /// gone, which then fails alone. Queries go on meanwhile.
     pub async fn look(self: &Arc<Self>) {
         for name in self.indexes.keys().cloned().collect::<Vec<_>>() {
             let searcher = Arc::clone(self);
@@ -80,14 +81,16 @@ fn look_at(slot: &Slot) -> Found {
             }
         }
         if !fails && readable && (kept || before.is_some()) && is_gone(path) {
-            // What is mapped would answer until the process ends, and be missed when it starts again.
+            // What is mapped would answer until the process ends, and be missed when it starts
+            // again.
             return Found::Reload("the file of a shard is gone");
         }
     }
     Found::Nothing
 }
 
-/// Whether there is no such file; one that cannot be looked at for another reason may come back by itself.
+/// Whether there is no such file; one that cannot be looked at for another reason may come back by
+/// itself.
 fn is_gone(path: &Path) -> bool {
     fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }

@@ -30,7 +30,8 @@ async fn wait_for_health(server: &Running, service: &str, wanted: ServingStatus)
     }
 }
 
-/// Activate, roll back, reload; each change is seen by the next query, each wrong wish changes nothing.
+/// Activate, roll back, reload; each change is seen by the next query, each wrong wish changes
+/// nothing.
 #[tokio::test]
 async fn generations_are_listed_activated_and_rolled_back() -> Result<()> {
     let world = World::new()?;

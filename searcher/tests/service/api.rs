@@ -25,8 +25,8 @@ pub fn exact_batch(queries: impl IntoIterator<Item = Vec<f32>>, k: u32) -> v1::B
     v1::BatchSearchRequest { queries: queries.collect(), k, nprobe: 1000, ..Default::default() }
 }
 
-/// A batch has the answers of its queries one by one; what is wrong with some of them is said there, and
-/// neither moves nor fails the others.
+/// A batch has the answers of its queries one by one; what is wrong with some of them is said
+/// there, and neither moves nor fails the others.
 #[tokio::test]
 async fn a_batch_answers_as_its_queries_do() -> Result<()> {
     let world = World::new()?;
@@ -81,8 +81,8 @@ async fn a_batch_answers_as_its_queries_do() -> Result<()> {
     Ok(())
 }
 
-/// Every query of a stream is answered under its number; a bad one gets its error, and those after it are
-/// answered all the same.
+/// Every query of a stream is answered under its number; a bad one gets its error, and those after
+/// it are answered all the same.
 #[tokio::test]
 async fn a_bad_query_does_not_end_a_stream() -> Result<()> {
     let world = World::new()?;
@@ -119,8 +119,8 @@ async fn a_bad_query_does_not_end_a_stream() -> Result<()> {
     Ok(())
 }
 
-/// All hits up to the threshold in the order of a search, over several responses; the best of them where
-/// there is a limit.
+/// All hits up to the threshold in the order of a search, over several responses; the best of them
+/// where there is a limit.
 #[tokio::test]
 async fn a_range_search_finds_all_up_to_its_threshold() -> Result<()> {
     let world = World::new()?;
@@ -245,8 +245,8 @@ async fn vectors_are_those_of_the_index() -> Result<()> {
     Ok(())
 }
 
-/// The plan has the defaults filled in, lists and rows are those of the index, and the counts are at least what
-/// the hits need and at most what the lists hold.
+/// The plan has the defaults filled in, lists and rows are those of the index, and the counts are
+/// at least what the hits need and at most what the lists hold.
 #[tokio::test]
 async fn an_explanation_says_what_was_done() -> Result<()> {
     let world = World::new()?;
@@ -281,8 +281,9 @@ async fn an_explanation_says_what_was_done() -> Result<()> {
     Ok(())
 }
 
-/// An expanded query over the wire, alone and in a batch, has the answer that the index gives in this process; what
-/// makes no sense is refused with its field, and what cannot be expanded fails alone.
+/// An expanded query over the wire, alone and in a batch, has the answer that the index gives in
+/// this process; what makes no sense is refused with its field, and what cannot be expanded fails
+/// alone.
 #[tokio::test]
 async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
     let world = World::new()?;
@@ -363,8 +364,8 @@ async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
     Ok(())
 }
 
-/// Diffusion over the wire, alone and in a batch, has the order that the hits' vectors give in this process, with the scores
-/// of the search; what makes no sense is refused with its field.
+/// Diffusion over the wire, alone and in a batch, has the order that the hits' vectors give in this
+/// process, with the scores of the search; what makes no sense is refused with its field.
 #[tokio::test]
 async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
     let world = World::new()?;
@@ -429,7 +430,8 @@ async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
     Ok(())
 }
 
-/// The client's time is over before anything begins; the server's own maximum holds where it gives more.
+/// The client's time is over before anything begins; the server's own maximum holds where it gives
+/// more.
 #[tokio::test]
 async fn deadlines_end_queries_with_their_reason() -> Result<()> {
     let world = World::new()?;
@@ -456,7 +458,8 @@ async fn deadlines_end_queries_with_their_reason() -> Result<()> {
     Ok(())
 }
 
-/// Two indexes in one server: each query goes to the one that it names, and one that names none is told so.
+/// Two indexes in one server: each query goes to the one that it names, and one that names none is
+/// told so.
 #[tokio::test]
 async fn an_index_is_found_by_its_name() -> Result<()> {
     let (world, other) = (World::new()?, tempfile::tempdir()?);

@@ -1,5 +1,5 @@
-//! Requests that are nearly right: random changes of a message's bytes, and of the bytes of a whole connection.
-//! Whatever comes, the server answers or hangs up in time, and goes on.
+//! Requests that are nearly right: random changes of a message's bytes, and of the bytes of a whole
+//! connection. Whatever comes, the server answers or hangs up in time, and goes on.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -92,8 +92,8 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// One to six random changes of `bytes` behind the first `keep`. Half of the time they change no lengths, so
-/// that more is read than the first field.
+/// One to six random changes of `bytes` behind the first `keep`. Half of the time they change no
+/// lengths, so that more is read than the first field.
 fn mutate(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>, keep: usize) {
     let kinds = if rng.random() { 3 } else { 7 };
     for _ in 0..rng.random_range(1..=6) {
@@ -159,8 +159,8 @@ fn connection(path: &str, message: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Sends `bytes` on a connection of its own, gives the server `time` to say something, closes this side and
-/// reads until the server hangs up too: whether it does, and the bytes that it sent.
+/// Sends `bytes` on a connection of its own, gives the server `time` to say something, closes this
+/// side and reads until the server hangs up too: whether it does, and the bytes that it sent.
 fn hangs_up(address: &str, bytes: &[u8], time: Duration) -> Result<(bool, usize)> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_write_timeout(Some(HANG))?;

@@ -259,8 +259,8 @@ impl TraceService for Collected {
     }
 }
 
-/// A query by image, from the client's own span down to what the compute thread did, in one trace; the encoder is
-/// told of it too.
+/// A query by image, from the client's own span down to what the compute thread did, in one trace;
+/// the encoder is told of it too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_by_image_is_one_trace() -> Result<()> {
     one_trace(Process::start).await

@@ -1,4 +1,5 @@
-//! The server as a process of its own: changes of generations under load, overload, the end, damage.
+//! The server as a process of its own: changes of generations under load, overload, the end,
+//! damage.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -33,7 +34,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Serves the index in `folder` with these settings (`KEY=value` of the environment, without prefix).
+    /// Serves the index in `folder` with these settings (`KEY=value` of the environment, without
+    /// prefix).
     pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Result<Process> {
         Process::run(Command::new(env!("CARGO_BIN_EXE_ocelli-searcher")), folder, settings)
     }
@@ -170,8 +172,8 @@ fn p99(times: &mut [u64]) -> u64 {
     times.get(times.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0)
 }
 
-/// Queries run without a pause while generations change by every way there is. None fails, each is answered
-/// by one generation whole, and the latencies before and during the changes are printed.
+/// Queries run without a pause while generations change by every way there is. None fails, each is
+/// answered by one generation whole, and the latencies before and during the changes are printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generations_change_under_load() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -247,8 +249,8 @@ async fn generations_change_under_load() -> Result<()> {
     server.check_alive()
 }
 
-/// With more queries at once than may wait, those too many are refused at once and with their reason, and the
-/// others are answered as ever.
+/// With more queries at once than may wait, those too many are refused at once and with their
+/// reason, and the others are answered as ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overload_is_refused_at_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -284,7 +286,8 @@ async fn overload_is_refused_at_once() -> Result<()> {
     server.check_alive()
 }
 
-/// SIGTERM while a long batch and an open stream run: both end well, nobody else gets in, exit code 0.
+/// SIGTERM while a long batch and an open stream run: both end well, nobody else gets in, exit code
+/// 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_lets_queries_end() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -295,7 +298,8 @@ async fn sigterm_lets_queries_end() -> Result<()> {
 /// Settings for [`queries_end`].
 pub const DRAINING: [(&str, &str); 2] = [("DRAIN_TIMEOUT_MS", "300000"), ("MAX_K", "1000")];
 
-/// A batch of so many queries, whose answer is larger than what fits a connection's buffers, and an open stream.
+/// A batch of so many queries, whose answer is larger than what fits a connection's buffers, and an
+/// open stream.
 pub async fn queries_end(mut server: Process, size: u64) -> Result<()> {
     let queries = (0..size).map(|seed| {
         let term = v1::QueryTerm { weight: None, term: Some(vector(numbers(seed, DIM))) };
@@ -366,7 +370,8 @@ async fn sigterm_cuts_off_what_does_not_end() -> Result<()> {
     Ok(())
 }
 
-/// A shard's file is cut while it is mapped, put back and taken up again by itself; then it is removed. The shard fails alone each time, status and health name it, and it comes back.
+/// A shard's file is cut while it is mapped, put back and taken up again by itself; then it is
+/// removed. The shard fails alone each time, status and health name it, and it comes back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -417,8 +422,9 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
     server.check_alive()
 }
 
-/// A shard's file that the operating system does not give any more is neither damaged nor gone: what is mapped answers,
-/// status says that it would not open again, and a reload changes nothing. Who starts then gets another reason.
+/// A shard's file that the operating system does not give any more is neither damaged nor gone:
+/// what is mapped answers, status says that it would not open again, and a reload changes nothing.
+/// Who starts then gets another reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::print_stderr, reason = "tells what was skipped")]
 async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {

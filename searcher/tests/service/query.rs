@@ -87,8 +87,8 @@ impl World {
     }
 }
 
-/// Absent: the server's default; 0: none; a number: as many. Beyond the limit, or of an index without finer
-/// codes: refused.
+/// Absent: the server's default; 0: none; a number: as many. Beyond the limit, or of an index
+/// without finer codes: refused.
 #[tokio::test]
 async fn the_best_are_scored_again_where_there_are_finer_codes() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -188,8 +188,8 @@ async fn every_kind_of_term_finds_what_the_index_finds() -> Result<()> {
     encoder.stop().await
 }
 
-/// Each request is wrong in one way; the status must have the code, and its message every one of the
-/// words that tell what was found and what was expected.
+/// Each request is wrong in one way; the status must have the code, and its message every one of
+/// the words that tell what was found and what was expected.
 #[tokio::test]
 async fn what_is_wrong_is_said_with_its_code_and_numbers() -> Result<()> {
     let world = World::new()?;
@@ -267,8 +267,8 @@ async fn what_is_wrong_is_said_with_its_code_and_numbers() -> Result<()> {
 }
 
 /// A byte of the second shard's codes is flipped before the server opens it. The first query that
-/// touches it fails; one that allows a partial answer gets the hits of the first shard alone, as if the
-/// second did not exist, and is told which is missing. Ids of the sound shard stay queryable.
+/// touches it fails; one that allows a partial answer gets the hits of the first shard alone, as if
+/// the second did not exist, and is told which is missing. Ids of the sound shard stay queryable.
 #[tokio::test]
 async fn a_damaged_shard_is_data_loss_or_a_partial_answer() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -383,8 +383,8 @@ async fn a_deadline_ends_the_wait_for_an_encoder_that_hangs() -> Result<()> {
     Ok(())
 }
 
-/// Health says SERVING for the server and its service; reflection, in both versions, lists everything
-/// that a foreign client needs to begin with.
+/// Health says SERVING for the server and its service; reflection, in both versions, lists
+/// everything that a foreign client needs to begin with.
 #[tokio::test]
 async fn health_and_reflection_answer() -> Result<()> {
     use tokio_stream::{StreamExt, once};

@@ -4,7 +4,8 @@ use prost::bytes::{Buf, BufMut, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Messages as the bytes that they are; of an answer only its length, so that this side costs little.
+/// Messages as the bytes that they are; of an answer only its length, so that this side costs
+/// little.
 #[derive(Clone, Copy, Default)]
 pub struct Raw;
 

@@ -98,7 +98,8 @@ async fn channel(server: &Process, client: &ClientSecurity) -> Result<SecureChan
     Ok(InterceptedService::new(endpoint.connect().await?, bearer))
 }
 
-/// Asks by TLS. A certificate that is refused shows as a failed connection or, with TLS 1.3, as a failed call.
+/// Asks by TLS. A certificate that is refused shows as a failed connection or, with TLS 1.3, as a
+/// failed call.
 async fn ask(server: &Process, client: &ClientSecurity) -> Result<v1::SearchResponse> {
     let mut client = SearchServiceClient::new(channel(server, client).await?);
     Ok(client.search(one(id(3))).await?.into_inner())
@@ -142,8 +143,8 @@ async fn a_key_for_all_eyes_is_warned_of() -> Result<()> {
     Ok(())
 }
 
-/// A client certificate gives no more than the role `search`, unless a file names it; that can change while the server
-/// runs, on connections that are open.
+/// A client certificate gives no more than the role `search`, unless a file names it; that can
+/// change while the server runs, on connections that are open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_named_certificates_administer() -> Result<()> {
     let place = Place::new()?;
@@ -177,8 +178,8 @@ async fn only_named_certificates_administer() -> Result<()> {
     server.check_alive()
 }
 
-/// A certificate that ends soon is told when the server starts and when another one is in its place, and that its
-/// time is over as well; the server stays ready.
+/// A certificate that ends soon is told when the server starts and when another one is in its
+/// place, and that its time is over as well; the server stays ready.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ends_of_certificates_are_told() -> Result<()> {
     let place = Place::new()?;
@@ -297,7 +298,8 @@ async fn a_certificate_is_replaced_under_a_running_stream() -> Result<()> {
     server.check_alive()
 }
 
-/// The end of a large answer is not lost at shutdown: TLS ends below the lingering end of the connection.
+/// The end of a large answer is not lost at shutdown: TLS ends below the lingering end of the
+/// connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_lets_queries_end_by_tls() -> Result<()> {
     let place = Place::new()?;
@@ -306,8 +308,8 @@ async fn sigterm_lets_queries_end_by_tls() -> Result<()> {
     queries_end(server, 2000).await
 }
 
-/// What a token allows, what a refusal says, a change of tokens, and that no log has a secret: that of the clients'
-/// tokens, and that of the token which this server shows to the encoder.
+/// What a token allows, what a refusal says, a change of tokens, and that no log has a secret: that
+/// of the clients' tokens, and that of the token which this server shows to the encoder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
     let place = Place::new()?;
@@ -360,7 +362,8 @@ async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
         assert_eq!(status.err().map(code), admin, "{who:?}");
     }
 
-    // A token is taken away while the server runs, and the encoder no longer takes the one that this server has.
+    // A token is taken away while the server runs, and the encoder no longer takes the one that
+    // this server has.
     let with = |name| place.client("first.ca", None, Some(name));
     fs::write(place.path("tokens"), &operator)?;
     let gone = || async { Ok(ask(&server, &with("reader")).await.is_err()) };

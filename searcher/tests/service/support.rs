@@ -186,9 +186,9 @@ impl Running {
     }
 }
 
-/// An encoder service that answers every image with the vector `numbers(7, DIM)`, the spec hash that it
-/// was given, and the wish of the request reflected in `sizes_differ`. The image `bad` is refused, the
-/// image `slow` is never answered.
+/// An encoder service that answers every image with the vector `numbers(7, DIM)`, the spec hash
+/// that it was given, and the wish of the request reflected in `sizes_differ`. The image `bad` is
+/// refused, the image `slow` is never answered.
 #[derive(Clone)]
 pub struct FakeEncoder {
     spec_hash: String,

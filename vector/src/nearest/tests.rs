@@ -37,7 +37,8 @@ fn every_level_equals_the_definition() {
     }
 }
 
-/// Ties, near ties in the last bit, and vectors that are rows: the smaller index, as the definition says.
+/// Ties, near ties in the last bit, and vectors that are rows: the smaller index, as the definition
+/// says.
 #[test]
 fn ties_go_to_the_smaller_index() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
@@ -66,8 +67,8 @@ fn a_far_origin_costs_time_and_nothing_else() {
     }
 }
 
-/// From denormal to overflowing values, rows of very different norms, one coordinate that has all the
-/// norm (the largest integer), infinity and NaN among the vectors.
+/// From denormal to overflowing values, rows of very different norms, one coordinate that has all
+/// the norm (the largest integer), infinity and NaN among the vectors.
 #[test]
 fn no_magnitude_breaks_the_bound() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);

@@ -1,8 +1,9 @@
-//! Refined scores in registers: each row is decoded sixteen coordinates at a time and compared at once.
+//! Refined scores in registers: each row is decoded sixteen coordinates at a time and compared at
+//! once.
 //!
-//! The sixteen partial sums of [`crate::dense::LANES`] are one register, to which a row adds d / 16 times; the
-//! next row's loads do not wait for that. Nothing is written to memory on the way, so nothing waits for a store
-//! that was shorter than the load after it.
+//! The sixteen partial sums of [`crate::dense::LANES`] are one register, to which a row adds d / 16
+//! times; the next row's loads do not wait for that. Nothing is written to memory on the way, so
+//! nothing waits for a store that was shorter than the load after it.
 
 use std::arch::x86_64::*;
 
@@ -54,12 +55,13 @@ unsafe fn with_upper(low: __m128, at: *const f32) -> __m128 {
     unsafe { _mm_castpd_ps(_mm_loadh_pd(_mm_castps_pd(low), at.cast())) }
 }
 
-/// Writes the squared distance (`L2`) or inner product of `q` with each decoded row to `out` (n,). `FIRST` is
-/// the dsub of the first quantizer, 8 bits a code; `FINE` is [`SQ8`], [`F16`] or the dsub of the second.
+/// Writes the squared distance (`L2`) or inner product of `q` with each decoded row to `out` (n,).
+/// `FIRST` is the dsub of the first quantizer, 8 bits a code; `FINE` is [`SQ8`], [`F16`] or the
+/// dsub of the second.
 ///
 /// # Safety
-/// AVX-512 F, BW, DQ, VL. Shapes fit (see [`super::scores`]), d is a multiple of 16, `FIRST` and a quantizer's
-/// `FINE` are 2, 4, 8 or 16.
+/// AVX-512 F, BW, DQ, VL. Shapes fit (see [`super::scores`]), d is a multiple of 16, `FIRST` and a
+/// quantizer's `FINE` are 2, 4, 8 or 16.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn scores<const FIRST: usize, const FINE: usize, const L2: bool>(
     q: &[f32],
@@ -80,8 +82,9 @@ pub(super) unsafe fn scores<const FIRST: usize, const FINE: usize, const L2: boo
         let (code, fine, centroid) = (row.code.as_ptr(), row.fine.as_ptr(), row.centroid.as_ptr());
         let mut sum = _mm512_setzero_ps();
         for (step, q) in q.as_chunks::<16>().0.iter().enumerate() {
-            // SAFETY: centroid, scalars and halves have d elements, of which sixteen begin at 16 · step; codes
-            // have a byte for each sub-quantizer, which is below KSUB, and each sub-quantizer has words for that.
+            // SAFETY: centroid, scalars and halves have d elements, of which sixteen begin at 16 ·
+            // step; codes have a byte for each sub-quantizer, which is below KSUB, and each
+            // sub-quantizer has words for that.
             let z = unsafe {
                 let decoded = |books: *const f32, dsub: usize, j: usize, code: *const u8| {
                     books.add((j * KSUB + usize::from(*code)) * dsub)

@@ -1,6 +1,7 @@
 //! Finer codes of a row: decoding them, and finding them.
 //!
-//! A row z lies near its centroid c plus its decoded code r̂. A finer code says more, in one of three ways:
+//! A row z lies near its centroid c plus its decoded code r̂. A finer code says more, in one of
+//! three ways:
 //!
 //! | | decoded row ẑ | bytes |
 //! |---|---|---|
@@ -8,17 +9,17 @@
 //! | scalar quantizer of what is left | (c + r̂) + t · (linear + cubic · (t · t)), t = byte − 127.5 | d |
 //! | half-precision floats | the floats | 2 d |
 //!
-//! What a code leaves over is mostly small and sometimes large, so the scalars' steps grow with the distance
-//! from zero (companding: Bennett, *Spectra of quantized signals*, 1948): on SIFT that leaves less than a
-//! quarter of the squared error of equal steps.
+//! What a code leaves over is mostly small and sometimes large, so the scalars' steps grow with the
+//! distance from zero (companding: Bennett, *Spectra of quantized signals*, 1948): on SIFT that
+//! leaves less than a quarter of the squared error of equal steps.
 //!
-//! Every element of ẑ is computed by itself, one rounding an operation, so vector registers change no bit.
-//! The refined score is then [`crate::dense::l2_sq`] or [`crate::dense::dot`] of the query with ẑ: a decoded
-//! row and a distance in the fixed order, whatever the instruction level.
+//! Every element of ẑ is computed by itself, one rounding an operation, so vector registers change
+//! no bit. The refined score is then [`crate::dense::l2_sq`] or [`crate::dense::dot`] of the query
+//! with ẑ: a decoded row and a distance in the fixed order, whatever the instruction level.
 //!
-//! Why not a table of the query with the finer codewords, as the scan has it: of 256 · d products, as many as the
-//! distances to 256 decoded rows, before the first row is looked at; and for L2 each row would need a term of
-//! four bytes beside its code.
+//! Why not a table of the query with the finer codewords, as the scan has it: of 256 · d products,
+//! as many as the distances to 256 decoded rows, before the first row is looked at; and for L2 each
+//! row would need a term of four bytes beside its code.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -100,8 +101,8 @@ pub enum Score {
     InnerProduct,
 }
 
-/// Writes the score of `q` (d,) with each decoded row to `out` (n,): the bits of [`decode`] and then
-/// [`l2_sq`] or [`dot`], at every level.
+/// Writes the score of `q` (d,) with each decoded row to `out` (n,): the bits of [`decode`] and
+/// then [`l2_sq`] or [`dot`], at every level.
 ///
 /// # Panics
 /// If a shape does not fit, or a codeword is not in its codebook.
@@ -149,8 +150,8 @@ pub fn scores(
     }
 }
 
-/// [`scores`] in registers; false, and nothing written, for shapes that have no such form. Shapes were checked,
-/// and the level is AVX-512.
+/// [`scores`] in registers; false, and nothing written, for shapes that have no such form. Shapes
+/// were checked, and the level is AVX-512.
 #[cfg(target_arch = "x86_64")]
 fn fast(
     score: Score,
@@ -178,7 +179,8 @@ fn fast(
     }
     macro_rules! choose {
         ($(($first:literal, $fine:tt)),+) => {
-            // SAFETY: the caller's level and shapes; d is a multiple of 16, and so of each dsub below.
+            // SAFETY: the caller's level and shapes; d is a multiple of 16, and so of each dsub
+            // below.
             unsafe {
                 match (first, fine, score) {
                     $(($first, $fine, Score::L2) => scores::<$first, $fine, true>(q, tables, rows, out),
@@ -244,9 +246,9 @@ fn decode_any(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]
     }
 }
 
-/// What a byte stands for: t · (linear + cubic · (t · t)) with t = byte − 127.5. It never falls as the byte
-/// grows, rounding included, where neither number is negative: each operation keeps the order for t > 0,
-/// and the rest is its mirror image.
+/// What a byte stands for: t · (linear + cubic · (t · t)) with t = byte − 127.5. It never falls as
+/// the byte grows, rounding included, where neither number is negative: each operation keeps the
+/// order for t > 0, and the rest is its mirror image.
 #[inline(always)]
 pub fn sq8_value(linear: f32, cubic: f32, byte: u8) -> f32 {
     let t = f32::from(byte) - 127.5;
@@ -308,7 +310,8 @@ pub fn half_to_f32(half: u16) -> f32 {
     // Exponent and fraction moved to a float's place; the exponent's bias is 112 larger there.
     let moved = f32::from_bits(rest << 13);
     let magnitude = if rest >= 0x7c00 {
-        // Infinity and NaN: all ones again. A signalling NaN becomes a quiet one, as processors do it.
+        // Infinity and NaN: all ones again. A signalling NaN becomes a quiet one, as processors do
+        // it.
         (rest << 13) | 0x7f80_0000 | if rest > 0x7c00 { 0x0040_0000 } else { 0 }
     } else {
         // Times 2¹¹² corrects the bias, of subnormal halves too.
@@ -318,9 +321,10 @@ pub fn half_to_f32(half: u16) -> f32 {
 }
 
 compiled_for_each_level! {
-    /// Writes to `code` (m,) the nearest of `ksub` codewords to each of the m parts of `x` (d,), from
-    /// `transposed` (m, dsub, ksub; see [`crate::encode::transpose`]). The squared distance adds coordinates from the
-    /// first to the last; ties go to the smaller codeword. The same codes at every level.
+    /// Writes to `code` (m,) the nearest of `ksub` codewords to each of the m parts of `x` (d,),
+    /// from `transposed` (m, dsub, ksub; see [`crate::encode::transpose`]). The squared distance
+    /// adds coordinates from the first to the last; ties go to the smaller codeword. The same codes
+    /// at every level.
     ///
     /// # Panics
     /// If a shape does not fit, or ksub is over 256 or no multiple of 16.
@@ -370,8 +374,8 @@ mod tests {
         z.iter().map(|x| x.to_bits()).collect()
     }
 
-    /// Every level and every width of a sub-vector, those without a path of their own included, against
-    /// a loop that spells the definition out.
+    /// Every level and every width of a sub-vector, those without a path of their own included,
+    /// against a loop that spells the definition out.
     #[test]
     fn decoded_rows_have_the_defined_bits_at_every_level() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
@@ -421,8 +425,8 @@ mod tests {
         }
     }
 
-    /// Scores at every level have the bits of a decoded row and a distance, for every kind, with and without a
-    /// form in registers, any number of rows, both code sizes.
+    /// Scores at every level have the bits of a decoded row and a distance, for every kind, with
+    /// and without a form in registers, any number of rows, both code sizes.
     #[test]
     fn scores_have_the_bits_of_decoded_rows() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
@@ -515,7 +519,8 @@ mod tests {
         }
     }
 
-    /// Against a look at all bytes: values between and beyond those there are, and exactly between two.
+    /// Against a look at all bytes: values between and beyond those there are, and exactly between
+    /// two.
     #[test]
     fn scalar_bytes_are_nearest() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
@@ -535,7 +540,8 @@ mod tests {
         }
     }
 
-    /// The nearest codeword, ties to the smaller, at every level; numbers that overflow find one too.
+    /// The nearest codeword, ties to the smaller, at every level; numbers that overflow find one
+    /// too.
     #[test]
     fn codes_are_nearest_codewords() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);

@@ -24,8 +24,8 @@ pub(super) unsafe fn scan(list: Checked<'_>, sink: &mut impl Sink) {
         for half in 0..width.div_ceil(HALF) {
             let (mut all, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
             for j in 0..columns {
-                // SAFETY: the column has `width` bytes within the codes, of which this half reads 32, or
-                // 16 where there are no more.
+                // SAFETY: the column has `width` bytes within the codes, of which this half reads
+                // 32, or 16 where there are no more.
                 let bytes = unsafe {
                     let at =
                         list.list.codes.as_ptr().add(first * columns + j * width + half * HALF);
@@ -99,7 +99,8 @@ unsafe fn lookup8(row: *const u8, codes: __m256i) -> __m256i {
             low,
         )
     };
-    // A blend looks at the top bit of each byte; of a left shift that is the wanted bit of the code.
+    // A blend looks at the top bit of each byte; of a left shift that is the wanted bit of the
+    // code.
     let (bit4, bit5) = (_mm256_slli_epi16::<3>(codes), _mm256_slli_epi16::<2>(codes));
     let bit6 = _mm256_slli_epi16::<1>(codes);
     let two = |h: usize| _mm256_blendv_epi8(entry(h), entry(h + 1), bit4);

@@ -7,15 +7,15 @@ use super::{Checked, Sink, low_bits};
 use crate::codes::BLOCK;
 use crate::prefetch_line;
 
-/// Blocks in flight: with the table's four registers and two accumulators a block they stay in the 32
-/// registers, and a row's loads are shared by 256 vectors.
+/// Blocks in flight: with the table's four registers and two accumulators a block they stay in the
+/// 32 registers, and a row's loads are shared by 256 vectors.
 const IN_FLIGHT: usize = 4;
-/// How far ahead of the scan bytes are fetched, in this list and on into the next: at the speed of a
-/// scan from cache, the time that memory takes to answer.
+/// How far ahead of the scan bytes are fetched, in this list and on into the next: at the speed of
+/// a scan from cache, the time that memory takes to answer.
 const AHEAD: usize = 16384;
 
-/// Where the bytes lie that are `AHEAD` of offset `at` of the list, the next list following it. A pointer
-/// to prefetch from and for nothing else: it may lie past the end of either.
+/// Where the bytes lie that are `AHEAD` of offset `at` of the list, the next list following it. A
+/// pointer to prefetch from and for nothing else: it may lie past the end of either.
 #[inline(always)]
 fn ahead(list: &Checked<'_>, at: usize) -> *const u8 {
     let (codes, next) = (list.list.codes, list.list.next);
@@ -23,15 +23,16 @@ fn ahead(list: &Checked<'_>, at: usize) -> *const u8 {
     if target < codes.len() {
         codes.as_ptr().wrapping_add(target)
     } else if next.is_empty() {
-        // What is in the cache already: an address of nothing would be looked up in the page table in vain.
+        // What is in the cache already: an address of nothing would be looked up in the page table
+        // in vain.
         codes.as_ptr()
     } else {
         next.as_ptr().wrapping_add((target - codes.len()).min(next.len()))
     }
 }
 
-/// Whether there is anything to be fetched while this list is scanned: a list that was scanned a moment ago, and that
-/// nothing follows, is near.
+/// Whether there is anything to be fetched while this list is scanned: a list that was scanned a
+/// moment ago, and that nothing follows, is near.
 #[inline(always)]
 fn wants_fetching(list: &Checked<'_>) -> bool {
     !list.list.next.is_empty() || list.list.codes.len() > AHEAD
@@ -44,7 +45,8 @@ struct Sums {
     odd: __m512i,
 }
 
-/// Turns accumulators into the sums of even and odd lanes, adds the scalar terms, and hands them on.
+/// Turns accumulators into the sums of even and odd lanes, adds the scalar terms, and hands them
+/// on.
 ///
 /// # Safety
 /// AVX-512 BW, DQ, VL and BMI2; `first` and its lanes lie within the list.
@@ -61,9 +63,9 @@ unsafe fn finish(
     let mut sums = Sums { even: _mm512_sub_epi16(all, _mm512_slli_epi16::<8>(odd)), odd };
     if let Some(s) = list.list.scalars {
         let at = s.bytes.as_ptr().wrapping_add(first);
-        // Each byte as the upper half of a word: (byte << 8) · factor >> 16 = byte · factor >> 8. (Masks do
-        // what a shift would, for nothing.)
-        // SAFETY: only the bytes of `lanes`, which the list has, are read.
+        // Each byte as the upper half of a word: (byte << 8) · factor >> 16 = byte · factor >> 8.
+        // (Masks do what a shift would, for nothing.) SAFETY: only the bytes of `lanes`, which the
+        // list has, are read.
         let (even, odd) = unsafe {
             let even = _mm512_maskz_loadu_epi8((lanes & EVEN) << 1, at.wrapping_sub(1).cast());
             (even, _mm512_maskz_loadu_epi8(lanes & !EVEN, at.cast()))
@@ -100,8 +102,8 @@ unsafe fn finish(
     );
 }
 
-/// The upper halves of products of words. The compiler knows that the lower half of `a` is zeros, and makes
-/// sixteen instructions of [`_mm512_mulhi_epu16`].
+/// The upper halves of products of words. The compiler knows that the lower half of `a` is zeros,
+/// and makes sixteen instructions of [`_mm512_mulhi_epu16`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn upper_half(a: __m512i, b: __m512i) -> __m512i {
@@ -186,7 +188,8 @@ macro_rules! scan {
                 }
             }
 
-            /// `N` blocks, the last of which has `last` bytes a column, which is all 64 where they are `FULL`.
+            /// `N` blocks, the last of which has `last` bytes a column, which is all 64 where they
+            /// are `FULL`.
             ///
             /// # Safety
             /// As the scan's; the blocks lie within the codes.
@@ -209,8 +212,8 @@ macro_rules! scan {
                         if FETCH {
                             prefetch_line(fetch.wrapping_add((j * N + b) * 64));
                         }
-                        // SAFETY: a full block has 64 bytes a column, the last one `last`; both lie within
-                        // the codes.
+                        // SAFETY: a full block has 64 bytes a column, the last one `last`; both lie
+                        // within the codes.
                         unsafe {
                             if FULL || b + 1 < N {
                                 _mm512_loadu_si512(codes.add(block + j * BLOCK).cast())
@@ -355,8 +358,8 @@ pub(super) unsafe fn between(bounds: &[[u16; BLOCK]], from: u16, to: u16, out: &
     }
 }
 
-/// [`between`] without a branch that depends on what is found: with a few hits in most blocks, guessing
-/// wrong is what finding them costs.
+/// [`between`] without a branch that depends on what is found: with a few hits in most blocks,
+/// guessing wrong is what finding them costs.
 ///
 /// # Safety
 /// AVX-512 BW, VBMI2 and BMI2.
@@ -392,7 +395,8 @@ pub(super) unsafe fn between_vbmi2(
         let found = _mm512_maskz_compress_epi8(hits, lanes);
         let count = hits.count_ones() as usize;
         let first = _mm512_set1_epi32(first);
-        // SAFETY: so far at most 64 rows a block were written, and there is room for sixteen more than that.
+        // SAFETY: so far at most 64 rows a block were written, and there is room for sixteen more
+        // than that.
         let mut put = |part: usize, bytes: __m128i| unsafe {
             let rows = _mm512_add_epi32(_mm512_cvtepu8_epi32(bytes), first);
             _mm512_storeu_si512(out.as_mut_ptr().add(len + 16 * part).cast(), rows);

@@ -1,8 +1,8 @@
 //! Integer scan of PQ codes: a lower bound of each vector's cost, 64 vectors at a time.
 //!
 //! The float table of a query is rounded down to bytes, so that the integer sum of a code never
-//! exceeds its true cost in the same unit: whatever the scan discards could not have been a hit. What
-//! it keeps is scored again in float by the caller.
+//! exceeds its true cost in the same unit: whatever the scan discards could not have been a hit.
+//! What it keeps is scored again in float by the caller.
 //!
 //! # Shapes
 //!
@@ -12,16 +12,16 @@
 //!
 //! # Method
 //!
-//! A register of 64 looked-up bytes is added as 32 words to one accumulator, `all`, and its odd bytes
-//! (`v >> 8`) to a second one, `odd`. In the end `even = all − (odd << 8)` modulo 2¹⁶: three
-//! instructions a column where widening would take four. (André, Kermarrec, Le Scouarnec 2015 brought
-//! PQ tables into registers; the sum is FAISS's trick for 4-bit codes.)
+//! A register of 64 looked-up bytes is added as 32 words to one accumulator, `all`, and its odd
+//! bytes (`v >> 8`) to a second one, `odd`. In the end `even = all − (odd << 8)` modulo 2¹⁶: three
+//! instructions a column where widening would take four. (André, Kermarrec, Le Scouarnec 2015
+//! brought PQ tables into registers; the sum is FAISS's trick for 4-bit codes.)
 //!
 //! How 64 bytes are looked up is what tells the levels apart. At 4 bits a table row is one 16-byte
-//! shuffle. At 8 bits with VBMI a row of 256 bytes is four registers: two `vpermi2b` look the lower and
-//! the upper half up, and the code's top bit chooses. Without VBMI it is sixteen shuffles and a tree
-//! of blends by the code's upper four bits. Several blocks are in flight, so that a row's registers are
-//! loaded once for all of them.
+//! shuffle. At 8 bits with VBMI a row of 256 bytes is four registers: two `vpermi2b` look the lower
+//! and the upper half up, and the code's top bit chooses. Without VBMI it is sixteen shuffles and a
+//! tree of blends by the code's upper four bits. Several blocks are in flight, so that a row's
+//! registers are loaded once for all of them.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -53,8 +53,8 @@ pub struct List<'a> {
     /// The L2 term of each vector, where the metric has one.
     pub scalars: Option<Scalars<'a>>,
     /// Bytes that will be wanted next (the next list's codes): fetched towards the cache while this
-    /// list is scanned, a line for a line. Lists are short and scattered, so that the processor's own
-    /// prefetching has no run-up. May be empty.
+    /// list is scanned, a line for a line. Lists are short and scattered, so that the processor's
+    /// own prefetching has no run-up. May be empty.
     pub next: &'a [u8],
 }
 
@@ -86,8 +86,8 @@ impl<'a> Checked<'a> {
     }
 }
 
-/// Bounds of one block: of its even lanes, then of its odd lanes, as the kernels have them. Lanes past
-/// the list's end are [`u16::MAX`].
+/// Bounds of one block: of its even lanes, then of its odd lanes, as the kernels have them. Lanes
+/// past the list's end are [`u16::MAX`].
 pub type BlockBounds = [u16; BLOCK];
 
 /// Where a lane's bound stands in [`BlockBounds`].
@@ -97,9 +97,9 @@ pub const fn place_of(lane: usize) -> usize {
 
 /// Where kernels put what they find.
 trait Sink {
-    /// Takes the bounds of lanes `first ..`, of which the low bits of `lanes` are vectors: bit i of the
-    /// result of `hits(threshold)` is set if the bound of lane i is at most the threshold; `bounds`
-    /// writes the bounds themselves.
+    /// Takes the bounds of lanes `first ..`, of which the low bits of `lanes` are vectors: bit i of
+    /// the result of `hits(threshold)` is set if the bound of lane i is at most the threshold;
+    /// `bounds` writes the bounds themselves.
     fn block(
         &mut self,
         first: usize,
@@ -165,7 +165,8 @@ fn run(simd: Simd, list: Checked<'_>, sink: &mut impl Sink) {
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vbmi if list.layout.bits() == 8 => {
-            // SAFETY: only a processor that has the level makes `simd`; `Checked` proved the slices.
+            // SAFETY: only a processor that has the level makes `simd`; `Checked` proved the
+            // slices.
             unsafe { avx512::scan8_vbmi(list, sink) }
         }
         #[cfg(target_arch = "x86_64")]
@@ -221,8 +222,8 @@ pub fn survivors(
     run(simd, Checked::new(layout, list, table), &mut Survivors { threshold, out });
 }
 
-/// Appends the position of every bound that is at most `threshold` and not at most `above` to `out`,
-/// ascending. Bounds of [`u16::MAX`], which lanes past the end have, are never found.
+/// Appends the position of every bound that is at most `threshold` and not at most `above` to
+/// `out`, ascending. Bounds of [`u16::MAX`], which lanes past the end have, are never found.
 pub fn between(
     simd: Simd,
     bounds: &[BlockBounds],

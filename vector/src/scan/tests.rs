@@ -116,8 +116,8 @@ fn every_level_equals_the_definition() {
     }
 }
 
-/// The largest sums: no entry of the table and no number of columns overflows 16 bits, and the scalar
-/// term saturates rather than wraps.
+/// The largest sums: no entry of the table and no number of columns overflows 16 bits, and the
+/// scalar term saturates rather than wraps.
 #[test]
 fn the_largest_sums_fit() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);

@@ -1,10 +1,10 @@
 """Client of the Ocelli image search server: vectors, ids, keys and photos in, hits as numpy arrays out.
 
-    from ocelli_client import Client, Key
+from ocelli_client import Client, Key
 
-    with Client("127.0.0.1:7070") as client:
-        hits = client.search(Key("Paris/tower.jpg"), k=20)
-        print(hits.ids, hits.scores, hits.keys)
+with Client("127.0.0.1:7070") as client:
+    hits = client.search(Key("Paris/tower.jpg"), k=20)
+    print(hits.ids, hits.scores, hits.keys)
 """
 
 from ._client import Client

@@ -99,7 +99,9 @@ class Client:
             credentials = grpc.ssl_channel_credentials(ca, client_key, client_cert)
             self._channel = grpc.secure_channel(target, credentials, options)
         elif client_cert is not None or client_key is not None:
-            raise ValueError("client_cert and client_key need ca, the authority of the server's certificate")
+            raise ValueError(
+                "client_cert and client_key need ca, the authority of the server's certificate"
+            )
         else:
             self._channel = grpc.insecure_channel(target, options)
         self._metadata = [("authorization", f"Bearer {token}")] if token is not None else []
@@ -107,14 +109,20 @@ class Client:
         self._retry = retry
         self._max_message_bytes = max_message_bytes
         self._search = self._method(_SEARCH, search_pb2.SearchRequest, search_pb2.SearchResponse)
-        self._batch_search = self._method(_BATCH_SEARCH, search_pb2.BatchSearchRequest, search_pb2.BatchSearchResponse)
+        self._batch_search = self._method(
+            _BATCH_SEARCH, search_pb2.BatchSearchRequest, search_pb2.BatchSearchResponse
+        )
         self._closed = threading.Event()
 
-    def _method(self, path: str, request: type[_Request], response: type[_Response]) -> _Call[_Response]:
+    def _method(
+        self, path: str, request: type[_Request], response: type[_Response]
+    ) -> _Call[_Response]:
         return cast(
             "_Call[_Response]",
             self._channel.unary_unary(
-                path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
+                path,
+                request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString,
             ),
         )
 

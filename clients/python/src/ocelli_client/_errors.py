@@ -33,7 +33,9 @@ class SearchError(Exception):
         field: str = "",
         retry_after_s: Union[float, None] = None,
     ) -> None:
-        super().__init__(f"{code.name}: {message}" + (f" (after {attempts} attempts)" if attempts > 1 else ""))
+        super().__init__(
+            f"{code.name}: {message}" + (f" (after {attempts} attempts)" if attempts > 1 else "")
+        )
         #: The gRPC status, for example INVALID_ARGUMENT.
         self.code = code
         #: The server's own words.
@@ -42,7 +44,8 @@ class SearchError(Exception):
         self.attempts = attempts
         #: The reason for programs, for example INDEX_NOT_FOUND; empty where the server names none.
         self.reason = reason
-        #: The field of the request that is to blame, for example terms[0].vector; empty where none is.
+        #: The field of the request that is to blame, for example terms[0].vector; empty where none
+        #: is.
         self.field = field
         #: After how many seconds the server wants to be asked again; None where it does not say.
         self.retry_after_s = retry_after_s
@@ -56,7 +59,11 @@ class SearchError(Exception):
         reason, field = "", ""
         retry_after_s: Union[float, None] = None
         for detail in _details(error):
-            info, bad, again = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+            info, bad, again = (
+                error_details_pb2.ErrorInfo(),
+                error_details_pb2.BadRequest(),
+                error_details_pb2.RetryInfo(),
+            )
             if detail.Unpack(info) and info.domain == _DOMAIN:
                 reason = info.reason
             elif detail.Unpack(bad) and bad.field_violations:
@@ -64,14 +71,21 @@ class SearchError(Exception):
             elif detail.Unpack(again):
                 retry_after_s = again.retry_delay.ToNanoseconds() / 1e9
         message = error.details() or ""
-        return SearchError(error.code(), message, attempts, reason=reason, field=field, retry_after_s=retry_after_s)
+        return SearchError(
+            error.code(), message, attempts, reason=reason, field=field, retry_after_s=retry_after_s
+        )
 
 
 def reason_name(reason: int) -> str:
     """A reason of an item as statuses name it; empty for an unspecified or unknown one."""
-    if reason == common_pb2.ERROR_REASON_UNSPECIFIED or reason not in common_pb2.ErrorReason.values():
+    if (
+        reason == common_pb2.ERROR_REASON_UNSPECIFIED
+        or reason not in common_pb2.ErrorReason.values()
+    ):
         return ""
-    return common_pb2.ErrorReason.Name(cast("common_pb2.ErrorReason", reason)).removeprefix(_REASON_PREFIX)
+    return common_pb2.ErrorReason.Name(cast("common_pb2.ErrorReason", reason)).removeprefix(
+        _REASON_PREFIX
+    )
 
 
 def _details(error: grpc.RpcError) -> list[any_pb2.Any]:

@@ -33,7 +33,8 @@ class Image:
     """A photo that the server has encoded: its bytes, or the path of its file."""
 
     source: Union[bytes, str, Path]
-    #: x0, y0, x1, y1 of the part that is looked for, in pixels of the stored image; None: all of it.
+    #: x0, y0, x1, y1 of the part that is looked for, in pixels of the stored image; None: all of
+    #: it.
     box: Union[tuple[float, float, float, float], None] = None
     #: Longest sides in pixels to encode at; empty: those of the index.
     sizes: Sequence[int] = ()
@@ -71,7 +72,9 @@ class Expansion:
             "alpha": expansion_pb2.EXPANSION_METHOD_ALPHA,
         }
         if self.method not in methods:
-            raise ValueError(f"expansion method {self.method!r}: expected one of {', '.join(methods)}")
+            raise ValueError(
+                f"expansion method {self.method!r}: expected one of {', '.join(methods)}"
+            )
         return expansion_pb2.Expansion(
             method=methods[self.method], k=self.k, alpha=self.alpha, rounds=self.rounds
         )
@@ -83,7 +86,8 @@ class Diffusion:
 
     #: Hits of the search that take part; 0: the server's default, 200.
     candidates: int = 0
-    #: Nearest neighbours of each that may be its neighbours in the graph; 0: the server's default, 10.
+    #: Nearest neighbours of each that may be its neighbours in the graph; 0: the server's default,
+    #: 10.
     neighbours: int = 0
     #: Hits nearest to the query where the walk begins; 0: the server's default, 5.
     query_neighbours: int = 0

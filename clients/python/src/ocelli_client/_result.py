@@ -28,7 +28,8 @@ class Hits:
 
     #: (n,)
     ids: npt.NDArray[np.uint64]
-    #: (n,): inner products (larger is better) or squared L2 distances (smaller is better), as `metric` says.
+    #: (n,): inner products (larger is better) or squared L2 distances (smaller is better), as
+    #: `metric` says.
     scores: npt.NDArray[np.float32]
     #: (n,) if keys were asked for, else empty.
     keys: list[str]
@@ -62,7 +63,8 @@ class Hits:
             shards_failed=list(response.shards.failed),
             sizes_differ=response.sizes_differ,
             times_us={
-                stage.name.removesuffix("_us"): getattr(times, stage.name) for stage in times.DESCRIPTOR.fields
+                stage.name.removesuffix("_us"): getattr(times, stage.name)
+                for stage in times.DESCRIPTOR.fields
             },
         )
 
@@ -112,7 +114,9 @@ class BatchHits:
             if result.HasField("error"):
                 code = _CODES.get(result.error.code, grpc.StatusCode.UNKNOWN)
                 reason = reason_name(result.error.reason)
-                self.errors[row] = SearchError(code, result.error.message, reason=reason, field=result.error.field)
+                self.errors[row] = SearchError(
+                    code, result.error.message, reason=reason, field=result.error.field
+                )
                 continue
             self.ids[row, : len(result.ids)] = result.ids
             self.scores[row, : len(result.ids)] = result.scores

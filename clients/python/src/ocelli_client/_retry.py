@@ -42,7 +42,9 @@ class Retry:
     def __post_init__(self) -> None:
         enough = self.attempts is None or self.attempts >= 1
         if not enough or self.first_backoff_s < 0 or self.multiplier < 1:
-            raise ValueError(f"expected attempts >= 1, first_backoff_s >= 0 and multiplier >= 1, found {self}")
+            raise ValueError(
+                f"expected attempts >= 1, first_backoff_s >= 0 and multiplier >= 1, found {self}"
+            )
 
     def pause_s(self, failed_attempts: int) -> float:
         """How long to wait after so many failures, in seconds."""

@@ -2,8 +2,8 @@
 
 use safetensors::Dtype;
 
-/// A class or function whose meaning is known here. None of them is run: each is carried out by this
-/// program's own few lines.
+/// A class or function whose meaning is known here. None of them is run: each is carried out by
+/// this program's own few lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     OrderedDict,

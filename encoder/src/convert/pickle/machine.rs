@@ -1,4 +1,5 @@
-//! The stack machine that a pickle is written for: Python's protocols 0 to 5, as in its `pickletools`.
+//! The stack machine that a pickle is written for: Python's protocols 0 to 5, as in its
+//! `pickletools`.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -19,8 +20,8 @@ pub(super) struct Machine {
     budget: Cell<usize>,
 }
 
-/// Bytes that a pickle may have copied for each that it has: text to bytes, bytes to an array, an array
-/// turned, and some for small things.
+/// Bytes that a pickle may have copied for each that it has: text to bytes, bytes to an array, an
+/// array turned, and some for small things.
 const COPIES: usize = 16;
 
 /// Runs a pickle up to its end; nodes, the object, and bytes read.
@@ -62,8 +63,8 @@ impl Machine {
         self.nodes.get_mut(id.0).ok_or_else(empty)
     }
 
-    /// Takes `bytes` off the budget: objects can be referred to again and again, so that a short pickle
-    /// could ask for endless copies of a long one.
+    /// Takes `bytes` off the budget: objects can be referred to again and again, so that a short
+    /// pickle could ask for endless copies of a long one.
     pub(super) fn spend(&self, bytes: usize) -> Result<()> {
         let left =
             self.budget.get().checked_sub(bytes).ok_or_else(|| {

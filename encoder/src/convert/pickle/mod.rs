@@ -1,9 +1,10 @@
 //! Python pickles, read without Python and without running anything.
 //!
-//! A pickle is a program that builds objects, and it may call whatever it names: that is how a file of
-//! weights takes over the machine that loads it. Here the program builds nodes of an arena. Names are
-//! looked up in a short list (tensors, arrays, dictionaries, scikit-learn's PCA); any other ends the
-//! reading with its name in the message. What the listed ones would do is done by this module.
+//! A pickle is a program that builds objects, and it may call whatever it names: that is how a file
+//! of weights takes over the machine that loads it. Here the program builds nodes of an arena.
+//! Names are looked up in a short list (tensors, arrays, dictionaries, scikit-learn's PCA); any
+//! other ends the reading with its name in the message. What the listed ones would do is done by
+//! this module.
 //!
 //! Work and memory are proportional to the pickle's length: an operation makes at most one node and
 //! copies no more bytes than it reads.

@@ -1,8 +1,8 @@
 //! The first scan of a progressive file, followed code by code.
 //!
-//! zune-jpeg wants the marker directly behind that scan's data, so no ones can stand there that would
-//! tell it of missing data. The scan holds one code for each block, the DC coefficient's, which is
-//! quickly followed.
+//! zune-jpeg wants the marker directly behind that scan's data, so no ones can stand there that
+//! would tell it of missing data. The scan holds one code for each block, the DC coefficient's,
+//! which is quickly followed.
 
 use super::undecodable;
 use crate::views::ImageError;
@@ -90,8 +90,8 @@ impl DcTable {
     }
 }
 
-/// Whether the data of one restart interval hold a code for each block: `mcus` times those of `order`,
-/// a table a block.
+/// Whether the data of one restart interval hold a code for each block: `mcus` times those of
+/// `order`, a table a block.
 fn holds(data: &[u8], order: &[&DcTable], mcus: u64) -> bool {
     let (mut bits, mut left) = (0_u64, 0_u32);
     let mut bytes = data.iter();

@@ -67,8 +67,8 @@ pub(super) struct Layout {
 /// The crate that decodes a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decoder {
-    /// zune-jpeg: fast, right where all components come in the first scan and none is finer than the
-    /// first one.
+    /// zune-jpeg: fast, right where all components come in the first scan and none is finer than
+    /// the first one.
     Zune,
     /// jpeg-decoder: five times slower, right for nearly every layout.
     JpegDecoder,
@@ -178,7 +178,8 @@ impl Frame {
         (blocks(self.width, c.h, self.h_max), blocks(self.height, c.v, self.v_max))
     }
 
-    /// Whether jpeg-decoder counts the blocks of a scan of this component alone as the standard does.
+    /// Whether jpeg-decoder counts the blocks of a scan of this component alone as the standard
+    /// does.
     fn jpeg_decoder_counts(&self, c: &Component) -> bool {
         let (columns, rows) = self.mcus();
         let counted = (
@@ -299,8 +300,8 @@ impl Layout {
         out.extend([scan.first as u8, scan.last as u8, scan.high << 4 | scan.low]);
     }
 
-    /// Whether the scans give every coefficient of every component, once and in full: a file that was
-    /// cut between two scans has an end, and half of its detail.
+    /// Whether the scans give every coefficient of every component, once and in full: a file that
+    /// was cut between two scans has an end, and half of its detail.
     ///
     /// # Errors
     /// [`ImageError::Truncated`], [`ImageError::Undecodable`].

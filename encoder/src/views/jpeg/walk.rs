@@ -1,11 +1,11 @@
 //! A walk over a JPEG file's segments, which decides what is decoded.
 //!
-//! The decoders believe much: one takes missing data for zeros, another reads restart markers in any
-//! order, both read profiles that nobody asked for. So they never see the file itself. The walk reads
-//! the markers (ITU-T T.81, annex B), refuses by name what no decoder here gets right, and writes the
-//! file anew: tables, frame, scans, and behind the data of each restart interval a row of ones. No
-//! Huffman code of a JPEG consists of ones alone (T.81, C.2), so a decoder that wants more data than
-//! there are meets an error there in place of a marker, and reports it.
+//! The decoders believe much: one takes missing data for zeros, another reads restart markers in
+//! any order, both read profiles that nobody asked for. So they never see the file itself. The walk
+//! reads the markers (ITU-T T.81, annex B), refuses by name what no decoder here gets right, and
+//! writes the file anew: tables, frame, scans, and behind the data of each restart interval a row
+//! of ones. No Huffman code of a JPEG consists of ones alone (T.81, C.2), so a decoder that wants
+//! more data than there are meets an error there in place of a marker, and reports it.
 
 use super::dc::FirstScan;
 use super::layout::{Colour, Component, Frame, Layout, Process, Scan};
@@ -225,9 +225,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Copies a scan's data up to the marker behind them. Restart markers must be the expected ones,
-    /// one after the other; one more at the very end does no harm and is left out. `whole` judges the
-    /// data of each interval.
+    /// Copies a scan's data up to the marker behind them. Restart markers must be the expected
+    /// ones, one after the other; one more at the very end does no harm and is left out. `whole`
+    /// judges the data of each interval.
     fn entropy_coded(
         &mut self,
         restarts: u64,

@@ -71,8 +71,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether codewords are those of `model`, under which the shard was opened, and no scalar is above the term that
-    /// it bounds.
+    /// Whether codewords are those of `model`, under which the shard was opened, and no scalar is
+    /// above the term that it bounds.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first row that is wrong.
