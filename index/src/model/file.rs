@@ -12,6 +12,7 @@ use super::{Metric, Model, ModelParts};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
 use crate::base::level::simd;
+use crate::base::named::as_text;
 use crate::files::container::{FileKind, Reader, SectionKind, Writer};
 use crate::files::floats::Floats;
 use crate::files::metadata::{read_meta, read_spec, write_meta};
@@ -22,6 +23,7 @@ struct Meta {
     hash: Hash,
     /// Canonical text.
     spec: String,
+    #[serde(with = "as_text")]
     metric: Metric,
     renormalize: bool,
     dim: usize,

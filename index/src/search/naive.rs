@@ -65,7 +65,6 @@ mod tests {
     use crate::search::snapshot::Snapshot;
     use crate::shard::ShardBuilder;
     use crate::{Error, Hash};
-    use ocelli_vector::{dot, l2_sq};
     use rand::{RngExt, SeedableRng};
     use roaring::RoaringBitmap;
     use std::collections::BTreeMap;
@@ -130,16 +129,14 @@ mod tests {
                 .map(|i| {
                     let row = snapshot.find_id(i + 1).unwrap().unwrap();
                     let x = snapshot.vector(row).unwrap();
-                    let score =
-                        if metric == Metric::L2 { l2_sq(query, &x) } else { -dot(query, &x) };
-                    (score, i + 1)
+                    (metric.cost(metric.of(query, &x)), i + 1)
                 })
                 .collect();
             want.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let result = snapshot.search(query, &params(1000, 1000)).unwrap();
             assert_eq!(result.hits.len(), N);
             for (hit, (score, _)) in result.hits.iter().zip(&want) {
-                let score = if metric == Metric::L2 { *score } else { -score };
+                let score = metric.score(*score);
                 assert!((hit.score - score).abs() < 1e-4, "{metric}");
             }
             for pair in result.hits.windows(2).filter(|w| w[0].score == w[1].score) {

@@ -49,6 +49,7 @@ pub struct ImportReport {
     /// Hash of the model, which stands in the index directory.
     pub model: Hash,
     /// How vectors are compared.
+    #[serde(serialize_with = "ocelli_index::as_text::serialize")]
     pub metric: Metric,
     /// Vectors.
     pub rows: u64,
