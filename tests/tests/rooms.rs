@@ -29,6 +29,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     ("ocelli-bench-data", &[], &["faiss-sys", "tch"]),
     ("ocelli", &["ocelli-text", "ocelli-indexer", "ocelli-index", "ocelli-proto"], &["tch"]),
+    ("ocelli-test-support", &[], &["tokio", "tonic"]),
     ("ocelli-tests", &["ocelli-bench-data", "ocelli-index", "ocelli-proto"], &["faiss-sys", "tch"]),
 ];
 
