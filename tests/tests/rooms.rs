@@ -10,7 +10,7 @@ use serde_json::Value;
 const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("ocelli-text", &[], &["serde", "tokio", "tonic"]),
     ("ocelli-vector", &[], &["serde", "tokio", "tonic", "memmap2", "rayon"]),
-    ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys", "tokio-rustls", "config"]),
+    ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys", "config", "tonic-health"]),
     ("ocelli-service", &["ocelli-text", "ocelli-proto"], &["tch", "faiss-sys"]),
     (
         "ocelli-index",
