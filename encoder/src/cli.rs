@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Dtype, Model, PartKind};
-use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::{self, main_exit, print};
-use ocelli_proto::security::TokenArgs;
+use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role::{self, main_exit, print};
+use ocelli_service::security::TokenArgs;
 
 use crate::cli_settings::{NetworkArgs, RunArgs, over};
 use crate::config::{Config, DEFAULT_TOML};

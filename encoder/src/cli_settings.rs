@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use ocelli_index::{Combine, CropFirst, Form, Grid, InputConvention, Precision, ResizeFilter};
-use ocelli_proto::role::LogFormat;
+use ocelli_service::role::LogFormat;
 
 use crate::config::{Config, PoolingName};
 use crate::device::DeviceChoice;

@@ -7,10 +7,10 @@ use anyhow::{Result, bail, ensure};
 use ocelli_index::{
     Combine, CropFirst, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
-use ocelli_proto::connections::ConnectionsConfig;
-use ocelli_proto::observe::{MetricsConfig, TracesConfig};
-use ocelli_proto::role::{self, LogConfig};
-use ocelli_proto::security::SecurityConfig;
+use ocelli_service::connections::ConnectionsConfig;
+use ocelli_service::observe::{MetricsConfig, TracesConfig};
+use ocelli_service::role::{self, LogConfig};
+use ocelli_service::security::SecurityConfig;
 use serde::Deserialize;
 
 use crate::device::{Device, DeviceChoice};

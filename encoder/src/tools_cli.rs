@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::print;
+use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role::print;
 
 use crate::cli::{Format, usage};
 use crate::cli_settings::{NetworkArgs, RunArgs};

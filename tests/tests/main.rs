@@ -1,6 +1,6 @@
 //! End-to-end tests: one binary, a module a theme.
 
-#[path = "../../proto/testing/authority.rs"]
+#[path = "../../service/testing/authority.rs"]
 mod authority;
 mod bad_input;
 mod collection;

@@ -10,7 +10,8 @@ use serde_json::Value;
 const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("ocelli-text", &[], &["serde", "tokio", "tonic"]),
     ("ocelli-vector", &[], &["serde", "tokio", "tonic", "memmap2", "rayon"]),
-    ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys"]),
+    ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys", "config", "tonic-health"]),
+    ("ocelli-service", &["ocelli-text", "ocelli-proto"], &["tch", "faiss-sys"]),
     (
         "ocelli-index",
         &["ocelli-text", "ocelli-vector"],
@@ -18,17 +19,21 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "ocelli-encoder",
-        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto"],
+        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto", "ocelli-service"],
         &["faiss-sys"],
     ),
     ("ocelli-indexer", &["ocelli-text", "ocelli-vector", "ocelli-index"], &["tch", "tonic"]),
     (
         "ocelli-searcher",
-        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto"],
+        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto", "ocelli-service"],
         &["faiss-sys", "tch"],
     ),
     ("ocelli-bench-data", &[], &["faiss-sys", "tch"]),
-    ("ocelli", &["ocelli-text", "ocelli-indexer", "ocelli-index", "ocelli-proto"], &["tch"]),
+    (
+        "ocelli",
+        &["ocelli-text", "ocelli-indexer", "ocelli-index", "ocelli-proto", "ocelli-service"],
+        &["tch"],
+    ),
     ("ocelli-test-support", &[], &["tokio", "tonic"]),
     ("ocelli-tests", &["ocelli-bench-data", "ocelli-index", "ocelli-proto"], &["faiss-sys", "tch"]),
 ];

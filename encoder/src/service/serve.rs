@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ocelli_proto::connections::{Connections, ConnectionsConfig};
-use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
-use ocelli_proto::security::{Security, SecurityConfig};
-use ocelli_proto::server::{Health, Server, announce, shutdown_signal};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
+use ocelli_service::connections::{Connections, ConnectionsConfig};
+use ocelli_service::observe::{Endpoint, MetricsConfig, Rpc};
+use ocelli_service::security::{Security, SecurityConfig};
+use ocelli_service::server::{Health, Server, announce, shutdown_signal};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 

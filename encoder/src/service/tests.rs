@@ -4,9 +4,9 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, Rgb, RgbImage};
-use ocelli_proto::server::Server;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
+use ocelli_service::server::Server;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

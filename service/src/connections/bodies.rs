@@ -9,16 +9,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
-use prometheus_client::metrics::gauge::Gauge;
 use prost::Message;
 use prost::bytes::Bytes;
 use prost_types::FileDescriptorSet;
@@ -29,10 +26,11 @@ use tonic::codegen::Service;
 use tonic::codegen::http::Request;
 use tower_layer::Layer;
 
+use super::ledger::Held;
 use super::{Cause, Connections, Peer, Tally};
-use crate::DESCRIPTOR_SET;
-use crate::status::{Code, detailed, retriable};
-use crate::v1::ErrorReason;
+use ocelli_proto::DESCRIPTOR_SET;
+use ocelli_proto::status::{Code, detailed, retriable};
+use ocelli_proto::v1::ErrorReason;
 
 /// After how long a request that was refused for its bytes may come again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -42,84 +40,6 @@ const MESSAGE_HEAD: usize = 5;
 
 /// What the first byte of a long message may take in memory: a huge page.
 const FIRST_BYTES: usize = 2 << 20;
-
-/// Bytes of the bodies of one connection.
-pub(super) struct Ledger {
-    /// Whose they are.
-    address: SocketAddr,
-    bytes: AtomicI64,
-    connections: Connections,
-}
-
-impl Ledger {
-    pub(super) fn new(address: SocketAddr, connections: &Connections) -> Ledger {
-        Ledger { address, bytes: AtomicI64::new(0), connections: connections.clone() }
-    }
-
-    fn server(&self) -> &Gauge {
-        &self.connections.0.tally.0.body_bytes
-    }
-
-    /// Counts bytes that came, or says whose they are too many for.
-    fn add(&self, bytes: i64) -> Result<(), Cause> {
-        let limits = &self.connections.0;
-        let own = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if own + bytes > limits.max_connection_body_bytes {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Cause::ConnectionBytes);
-        }
-        let all = self.server().inc_by(bytes);
-        if all + bytes > limits.max_body_bytes {
-            self.remove(bytes);
-            return Err(Cause::ServerBytes);
-        }
-        Ok(())
-    }
-
-    fn remove(&self, bytes: i64) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.server().dec_by(bytes);
-    }
-}
-
-/// Bytes that a request, or a message of a stream, has in memory; given back when this is dropped.
-pub(crate) struct Charge {
-    ledger: Arc<Ledger>,
-    bytes: i64,
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.ledger.remove(self.bytes);
-    }
-}
-
-/// The bytes of a request's body that came and are not answered.
-pub(crate) struct Held {
-    ledger: Arc<Ledger>,
-    bytes: AtomicI64,
-}
-
-impl Held {
-    fn add(&self, bytes: usize) -> Result<(), Cause> {
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / 2);
-        self.ledger.add(bytes)?;
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Takes over the bytes that have come so far.
-    pub(crate) fn take(&self) -> Charge {
-        let bytes = self.bytes.swap(0, Ordering::Relaxed);
-        Charge { ledger: Arc::clone(&self.ledger), bytes }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.ledger.remove(*self.bytes.get_mut());
-    }
-}
 
 /// What a method's requests are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -202,7 +122,7 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for BodiesService<S> {
         };
         let kind = self.bodies.streams.get(request.uri().path());
         let kind = kind.copied().unwrap_or(Kind::Unary);
-        let held = Arc::new(Held { ledger, bytes: AtomicI64::new(0) });
+        let held = Arc::new(Held::new(ledger));
         if kind == Kind::Stream {
             request.extensions_mut().insert(Arc::clone(&held));
         }
@@ -311,9 +231,9 @@ impl Limited {
     fn refuse(&mut self, cause: Cause) -> Status {
         // Nothing more is read, and what came is given back.
         self.inner = Body::empty();
-        self.tally.cut_off("grpc", cause, &self.held.ledger.address);
+        self.tally.cut_off("grpc", cause, &self.held.address());
         drop(self.held.take());
-        let limits = &self.held.ledger.connections.0;
+        let limits = self.held.limits();
         let bytes = |whose: &str, limit: i64, key: &str| {
             let message = format!(
                 "bodies of {whose} requests are over {limit} bytes (connections.{key}): send \

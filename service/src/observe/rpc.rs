@@ -26,8 +26,8 @@ use tracing::Span;
 
 use super::REQUEST_SECONDS;
 use super::context::{Context, RequestId, adopt};
-use crate::DESCRIPTOR_SET;
-use crate::status::name;
+use ocelli_proto::DESCRIPTOR_SET;
+use ocelli_proto::status::name;
 
 /// The label of what is no method of ours: paths come from outside, series must not.
 const UNKNOWN: &str = "unknown";

@@ -23,11 +23,11 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use crate::DESCRIPTOR_SET;
 use crate::connections::{Bodies, Connections, ConnectionsConfig, Guarded};
 use crate::linger::Lingering;
 use crate::observe::{Gate, Gates, Rpc};
 use crate::security::{self, Security};
+use ocelli_proto::DESCRIPTOR_SET;
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a
 /// port in use is known at once; clients that connect meanwhile wait.
@@ -180,8 +180,9 @@ impl Server {
             Some(rpc) => rpc.wrap(routes),
             None => routes,
         };
-        let defaults =
-            || Connections::new(&ConnectionsConfig::default(), crate::DEFAULT_MAX_MESSAGE_BYTES);
+        let defaults = || {
+            Connections::new(&ConnectionsConfig::default(), ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES)
+        };
         let connections = self.connections.map_or_else(defaults, Ok)?;
         let gates = Gates(self.gate.zip(self.rpc));
 

@@ -13,8 +13,8 @@ use tracing::Instrument;
 
 use crate::connections::Held;
 use crate::observe::Context;
-use crate::status::{Code, retriable};
-use crate::v1::ErrorReason;
+use ocelli_proto::status::{Code, retriable};
+use ocelli_proto::v1::ErrorReason;
 
 /// When the client of a stream that was cut off may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

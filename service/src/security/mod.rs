@@ -8,6 +8,7 @@
 
 mod admins;
 mod authorize;
+mod end;
 mod expiry;
 pub(crate) mod files;
 mod rate;

@@ -15,16 +15,16 @@ use super::admins::Admins;
 use super::files::Watched;
 use super::tokens::{Known, Role, Tokens};
 use crate::connections::Peer;
-use crate::seldom::Seldom;
-use crate::status::{Code, detailed, reason_name, retriable};
-use crate::v1::ErrorReason;
+use ocelli_proto::log_limit::LogLimit;
+use ocelli_proto::status::{Code, detailed, reason_name, retriable};
+use ocelli_proto::v1::ErrorReason;
 
 /// What of tokens and client certificates there is; each that there is must allow what is asked.
 pub(super) struct Gate {
     tokens: Option<Arc<Watched<Tokens>>>,
     /// Whose certificates may administer; `None`: certificates do not say that.
     admins: Option<Administrators>,
-    refused: Seldom,
+    refused: LogLimit,
 }
 
 /// Whose client certificates may administer.
@@ -101,7 +101,7 @@ impl Gate {
             None => client_certificates.then_some(Administrators::Nobody),
         };
         let any = tokens.is_some() || admins.is_some();
-        any.then(|| Gate { tokens, admins, refused: Seldom::default() })
+        any.then(|| Gate { tokens, admins, refused: LogLimit::default() })
     }
 
     /// `routes` for those whom this lets through.
@@ -164,7 +164,7 @@ impl Gate {
     fn note(&self, request: &Request, reason: ErrorReason) {
         let (reason, path, peer) = (reason_name(reason), request.uri().path(), peer(request));
         tracing::debug!(reason, path, ?peer, "refused");
-        if let Some(count) = self.refused.tell() {
+        if let Some(count) = self.refused.count() {
             tracing::warn!(count, reason, path, ?peer, "refused; the last of as many");
         }
     }

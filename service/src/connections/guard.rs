@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
-use super::bodies::Ledger;
+use super::ledger::Ledger;
 use super::{Cause, Connections, Place};
 
 /// Bytes that open HTTP/2, before the first frame.

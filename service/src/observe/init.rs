@@ -19,7 +19,7 @@ use super::TracesConfig;
 use crate::role::{LogConfig, LogFormat};
 
 /// What traces are made of: our own spans, also those that logs leave out.
-const TRACED: &str = "off,ocelli_proto=debug,ocelli_searcher=debug,ocelli_encoder=debug";
+const TRACED: &str = "off,ocelli_service=debug,ocelli_searcher=debug,ocelli_encoder=debug";
 
 static TRACING: AtomicBool = AtomicBool::new(false);
 

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::expiry::{End, Purpose};
+use super::end::{End, Purpose};
 use super::files::{self, Watched};
 use crate::connections::{Cause, Connections, Guarded};
 use crate::linger::Lingering;

@@ -16,10 +16,10 @@ use super::*;
 use crate::client::ClientSecurity;
 use crate::connections::ConnectionsConfig;
 use crate::server::Server;
-use crate::status::reason;
-use crate::v1::admin_service_client::AdminServiceClient;
-use crate::v1::search_service_client::SearchServiceClient;
-use crate::v1::{ErrorReason, GetStatusRequest, SearchRequest};
+use ocelli_proto::status::reason;
+use ocelli_proto::v1::admin_service_client::AdminServiceClient;
+use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use ocelli_proto::v1::{ErrorReason, GetStatusRequest, SearchRequest};
 
 fn plain() -> SecurityConfig {
     SecurityConfig {

@@ -10,6 +10,7 @@
 mod bodies;
 mod door;
 mod guard;
+mod ledger;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,11 +24,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 
-pub(crate) use bodies::{Bodies, Held};
+pub(crate) use bodies::Bodies;
 pub(crate) use door::{Door, Place};
 pub(crate) use guard::{Guarded, Peer};
+pub(crate) use ledger::Held;
 
-use crate::seldom::Seldom;
+use ocelli_proto::log_limit::LogLimit;
 
 /// Table `connections` of a role's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -180,7 +182,7 @@ struct Tallied {
     cut_off: Family<CutOffLabels, Counter>,
     /// Bytes of bodies that came and whose requests run; the server's budget is counted here.
     body_bytes: Gauge,
-    told: [Seldom; Cause::COUNT],
+    told: [LogLimit; Cause::COUNT],
 }
 
 impl Tally {
@@ -204,7 +206,7 @@ impl Tally {
         let labels = CutOffLabels { port, cause: cause.name() };
         self.0.cut_off.get_or_create(&labels).inc();
         tracing::debug!(port, cause = cause.name(), %detail, "cut off");
-        if let Some(count) = self.0.told[cause as usize].tell() {
+        if let Some(count) = self.0.told[cause as usize].count() {
             let (name, words) = (cause.name(), cause.words());
             tracing::warn!(count, port, cause = name, last = %detail, "{words}");
         }

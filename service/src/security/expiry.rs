@@ -1,7 +1,6 @@
 //! When certificates end: a gauge for whoever watches, and lines in the log for whoever does not.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,58 +8,14 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use rustls::pki_types::CertificateDer;
 
+use super::end::End;
 use super::tls::Tls;
 use crate::observe::collect;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// The gauge's name, in Unix seconds as Prometheus wants times.
 const GAUGE: &str = "ocelli_certificate_expiry_timestamp_seconds";
-
-/// What the certificates of one file are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// This server's own and its chain.
-    Server,
-    /// The authorities of clients.
-    ClientCa,
-}
-
-impl Purpose {
-    fn label(self) -> &'static str {
-        match self {
-            Purpose::Server => "server",
-            Purpose::ClientCa => "client_ca",
-        }
-    }
-}
-
-/// The end of the certificate of a file that ends first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct End {
-    purpose: Purpose,
-    file: PathBuf,
-    /// In Unix seconds.
-    at: i64,
-}
-
-impl End {
-    /// Of `certificates`, which stand in `file`. `None` where no end can be read: whether a
-    /// certificate is fit for use, TLS itself judges.
-    pub(super) fn first(
-        purpose: Purpose,
-        certificates: &[CertificateDer<'_>],
-        file: &Path,
-    ) -> Option<End> {
-        let end = |certificate: &CertificateDer<'_>| {
-            let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-            Some(parsed.validity().not_after.timestamp())
-        };
-        let at = certificates.iter().filter_map(end).min()?;
-        Some(End { purpose, file: file.to_owned(), at })
-    }
-}
 
 /// Tells the log of certificates that end soon: when they are new, and once a day.
 #[derive(Debug, Default)]
