@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CodeForm, CodeRows, Dba, DescriptorSpec, Encoded, Encoder, EncoderScratch, Generation, Hash,
-    Hasher, IndexDir, Model, NewGeneration, Part, Refinement, ShardBuilder, ShardEntry,
+    CodeForm, CodeRows, Dba, DescriptorSpec, Encoded, FineCodec, Generation, Hash, Hasher,
+    IndexDir, Model, NewGeneration, Part, RowEncoder, RowEncoderScratch, ShardBuilder, ShardEntry,
     out_of_range,
 };
 use ocelli_text::quoted;
@@ -146,10 +146,10 @@ pub(crate) fn build_with(
     let dba = neighbours.map(Neighbours::record);
     let plan = plan_hash(parts, model, options, dba, &rows_meta);
     let pool = pool(options.threads)?;
-    let encoder = RowEncoder {
+    let encoder = ShardEncoder {
         parts,
         model,
-        encoder: Encoder::new(model),
+        encoder: RowEncoder::new(model),
         rows_meta: &rows_meta,
         neighbours,
         rows,
@@ -191,7 +191,7 @@ pub(crate) fn build_with(
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,
         code_bytes: model.parts().m,
-        refine_bytes: model.refinement().map_or(0, Refinement::code_bytes),
+        refine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
         model_bytes,
         dba,
         seconds: start.elapsed().as_secs_f64(),
@@ -250,7 +250,7 @@ fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
         return Ok(());
     }
     let finer = |form: &CodeForm| {
-        form.refinement.map_or("without finer codes".to_owned(), |r| format!("refinement {r}"))
+        form.fine_codec.map_or("without finer codes".to_owned(), |r| format!("refinement {r}"))
     };
     Err(Error::Invalid(format!(
         "{}: codes of model {}, {} bytes, {}; expected model {}, {} bytes, {}",
@@ -387,7 +387,7 @@ fn plan_hash(
     if !rows_meta.left_out.is_empty() {
         hasher.update(format!("left out {:?}\n", rows_meta.left_out).as_bytes());
     }
-    if let Some(refinement) = model.refinement() {
+    if let Some(refinement) = model.fine_codec() {
         hasher.update(format!("refinement {}\n", refinement.hash()).as_bytes());
     }
     if let Some(Dba { k, exact }) = dba {
@@ -399,17 +399,17 @@ fn plan_hash(
     hasher.finish()
 }
 
-struct RowEncoder<'a> {
+struct ShardEncoder<'a> {
     parts: &'a [Part],
     model: &'a Model,
-    encoder: Encoder<'a>,
+    encoder: RowEncoder<'a>,
     rows_meta: &'a RowsMeta,
     neighbours: Option<&'a Neighbours>,
     rows: usize,
     progress: ProgressFn<'a>,
 }
 
-impl<'a> RowEncoder<'a> {
+impl<'a> ShardEncoder<'a> {
     /// The shard of the rows `range` in plan order.
     fn shard(&self, range: Range<usize>) -> Result<ShardBuilder<'a>> {
         let mut builder = ShardBuilder::new(self.model);
@@ -469,7 +469,7 @@ impl<'a> RowEncoder<'a> {
         block: Range<usize>,
     ) -> Result<()> {
         let p = self.model.parts();
-        let fine_bytes = self.model.refinement().map_or(0, Refinement::code_bytes);
+        let fine_bytes = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
         let CodeRows { lists, codes, fine } = part.read_codes(block)?;
         for (i, (&list, code)) in lists.iter().zip(codes.chunks(p.m)).enumerate() {
             let row = first + i;
@@ -487,7 +487,7 @@ impl<'a> RowEncoder<'a> {
                 )));
             }
             let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
-            builder.push_refined(id, key, list, code, fine)?;
+            builder.push_fine(id, key, list, code, fine)?;
         }
         Ok(())
     }
@@ -496,20 +496,19 @@ impl<'a> RowEncoder<'a> {
     /// appends them in order.
     fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
-        let (simd, refinement) = (ocelli_index::simd(), self.model.refinement());
+        let simd = ocelli_index::simd();
         let d = self.model.parts().d;
         let encoded: Vec<(Encoded, Vec<u8>)> = x
             .par_chunks(TASK_ROWS * dim)
             .enumerate()
-            .map_init(EncoderScratch::default, |scratch, (task, x)| {
+            .map_init(RowEncoderScratch::default, |scratch, (task, x)| {
                 let mut out = Encoded::default();
                 let encoded = self.encoder.encode(x, scratch, &mut out);
                 encoded.map_err(|e| self.at_row(first + task * TASK_ROWS, x, e.into()))?;
                 let mut fine = Vec::new();
-                let Some(refinement) = refinement else { return Ok((out, fine)) };
                 let rows = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
                 for (row, ((z, &list), code)) in (first + task * TASK_ROWS..).zip(rows) {
-                    refinement.encode(simd, self.model, z, list, code, &mut fine).map_err(|e| {
+                    self.model.encode_fine(simd, z, list, code, &mut fine).map_err(|e| {
                         let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
                         Error::Invalid(format!("{} (id {id}): {e}", quoted(key)))
                     })?;
@@ -517,7 +516,7 @@ impl<'a> RowEncoder<'a> {
                 Ok((out, fine))
             })
             .collect::<Result<_>>()?;
-        let fine_bytes = refinement.map_or(0, Refinement::code_bytes);
+        let fine_bytes = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
         let mut row = first;
         for (encoded, fine) in &encoded {
             for (i, (&list, code)) in encoded.lists.iter().zip(encoded.codes.chunks(m)).enumerate()
@@ -525,7 +524,7 @@ impl<'a> RowEncoder<'a> {
                 let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
                 let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
                 if !self.rows_meta.is_left_out(row) {
-                    builder.push_refined(id, key, list, code, fine)?;
+                    builder.push_fine(id, key, list, code, fine)?;
                 }
                 row += 1;
             }

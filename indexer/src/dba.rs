@@ -1,5 +1,5 @@
 //! Database-side augmentation (DBA): every descriptor replaced by a weighted mean of itself and its
-//! nearest, before it is coded. The formula is [`ocelli_index::expand::augment`]; here are the
+//! nearest, before it is coded. The formula is [`ocelli_index::augment`]; here are the
 //! neighbours.
 //!
 //! Up to [`EXACT_ROWS`] rows they are the exact ones. Blocked matrix products in f32 rule out what
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use ocelli_index::expand::augment;
+use ocelli_index::augment;
 use ocelli_index::{Dba, Metric, Model, Part, Scratch, SearchParams, SearchResult, Snapshot, simd};
 use ocelli_vector::dense::{dots_of, l2_sqs_of};
 use ocelli_vector::norm_sq;
@@ -107,7 +107,7 @@ impl Neighbours {
         let options = BuildOptions { shards: 1, threads, dba: 0, on_duplicate: OnDuplicate::Stop };
         build_with(parts, model, &dir, &options, None, progress)?;
         let snapshot = Snapshot::open(&dir, None)?;
-        let refine = if snapshot.refinement().is_some() { 4 * (k + 1) } else { 0 };
+        let refine = if snapshot.fine_codec().is_some() { 4 * (k + 1) } else { 0 };
         let nprobe = NPROBE.min(model.parts().nlist);
         let params = SearchParams { k: k + 1, nprobe, refine, ..SearchParams::default() };
         let dim = model.parts().dim;
