@@ -5,9 +5,9 @@ use ocelli_index::{Attributes, Encoded as Codes, Encoder, EncoderScratch, Hash, 
 
 use super::StageSeconds;
 use crate::error::{Error, Result};
-use crate::photos::{Origin, Photo};
 use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
-use crate::views::{PixelBox, Resizer, ViewOptions, decode, views};
+use ocelli_pictures::photos::{Origin, Photo};
+use ocelli_pictures::{PixelBox, Resizer, ViewOptions, decode, views};
 
 /// Consecutive images of one part, which one worker encodes together.
 pub(super) struct Run {
