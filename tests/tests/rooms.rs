@@ -18,8 +18,20 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &["tokio", "tonic", "prost", "faiss-sys", "tch"],
     ),
     (
+        "ocelli-pictures",
+        &["ocelli-text", "ocelli-vector", "ocelli-index"],
+        &["tch", "faiss-sys", "tokio", "tonic"],
+    ),
+    (
         "ocelli-encoder",
-        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto", "ocelli-service"],
+        &[
+            "ocelli-text",
+            "ocelli-vector",
+            "ocelli-index",
+            "ocelli-pictures",
+            "ocelli-proto",
+            "ocelli-service",
+        ],
         &["faiss-sys"],
     ),
     ("ocelli-indexer", &["ocelli-text", "ocelli-vector", "ocelli-index"], &["tch", "tonic"]),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::keys::{Seen, key_of};
 use super::{Origin, Photo, Source, open_input};
 use crate::error::{Error, Result};
-use crate::views::PixelBox;
+use crate::geometry::PixelBox;
 
 /// Longest line in bytes: several of the longest paths of any system.
 const MAX_LINE_BYTES: usize = 64 << 10;

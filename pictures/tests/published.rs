@@ -3,8 +3,8 @@
 
 use image::imageops::crop_imm;
 use image::{Rgb, RgbImage};
-use ocelli_encoder::views::{Decoded, PixelBox, Resizer, ViewOptions, geometry, views};
 use ocelli_index::{CropFirst, ResizeFilter};
+use ocelli_pictures::{Decoded, PixelBox, Resizer, ViewOptions, geometry, views};
 use rand::{RngExt, SeedableRng};
 
 /// The size of a side, and a box of a photo: (width, height), (x0, y0, x1, y1).

@@ -2,7 +2,7 @@
 //! them, and whether the scans say everything.
 
 use super::{FORMAT, undecodable};
-use crate::views::ImageError;
+use crate::image_error::ImageError;
 
 /// Coding processes that are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ mod parquet;
 mod tar;
 
 #[cfg(test)]
-pub(crate) mod parquet_tests;
+mod parquet_tests;
 #[cfg(test)]
 mod tests;
 
@@ -30,14 +30,12 @@ use std::time::UNIX_EPOCH;
 
 use ocelli_index::{Hash, Hasher};
 
+use crate::decode;
 use crate::error::{Error, Result};
-use crate::views::{PixelBox, decode};
+use crate::geometry::PixelBox;
+use crate::limits::MAX_FILE_BYTES;
 pub use names::Names;
 pub use parquet::ParquetColumns;
-
-/// Size of the largest image file that is read: 1 GiB, an uncompressed image of 16-bit RGB at the
-/// default pixel limit with room to spare.
-pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,9 +170,12 @@ impl Photos {
         Ok(photos)
     }
 
-    /// [`Self::select`] as it is unless the user says otherwise.
-    #[cfg(test)]
-    pub(crate) fn find(input: &Input) -> Result<Photos> {
+    /// As [`Self::select`] with the default selection: all names but `*.json` and `*.txt`; what
+    /// will not do is handed on with its reason.
+    ///
+    /// # Errors
+    /// The input cannot be read.
+    pub fn find(input: &Input) -> Result<Photos> {
         Self::select(input, &Selection { names: Names::new(&[], &[])?, strict: false })
     }
 
@@ -200,12 +201,12 @@ impl Photos {
     ///
     /// # Errors
     /// A damaged tar or Parquet file; where the selection is strict, an item whose key or id will
-    /// not do.
-    pub fn for_each(
+    /// not do; what `wanted` says.
+    pub fn for_each<E: From<Error>>(
         self,
-        mut wanted: impl FnMut(u64) -> Result<bool>,
+        mut wanted: impl FnMut(u64) -> std::result::Result<bool, E>,
         mut take: impl FnMut(u64, Photo) -> ControlFlow<()>,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), E> {
         let mut unfit = Ok(());
         let mut take = |number, photo: Photo| {
             if self.strict {
@@ -227,7 +228,7 @@ impl Photos {
             Inner::Tar(photos) => photos.for_each(&self.skipped, &mut wanted, &mut take)?,
             Inner::Parquet(rows) => rows.for_each(&mut wanted, &mut take)?,
         }
-        unfit
+        Ok(unfit?)
     }
 
     /// A hash of what the images are, as far as it can be told without reading them: keys, ids,

@@ -1,37 +1,32 @@
 //! Image files to 8-bit RGB, by content and within limits.
 
+mod decoded;
+mod ifd;
+mod jpeg;
+mod pixels;
+mod png;
+mod tiff;
+
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::error::ImageError as CrateError;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::ifd::{Ifd, exif_orientation};
-use super::pixels::{Alpha, rgb_of};
-use super::{ImageError, jpeg, png, tiff};
+use crate::image_error::ImageError;
+use crate::limits::DECODED_BYTES_PER_PIXEL;
+pub use decoded::Decoded;
+use decoded::{check_bytes, check_pixels, refusal};
+use ifd::{Ifd, exif_orientation};
+use pixels::{Alpha, rgb_of};
 
 /// Bytes of a file's start that [`sniff`] looks at.
 pub const SNIFF_BYTES: usize = 32;
 
-/// Longest side that is decoded, in pixels: that of a JPEG.
-pub const MAX_SIDE: u32 = 65_535;
-
-/// Bytes that a decoder may make, for each pixel of the limit on pixels: four channels of 8 bits.
-const DECODED_BYTES_PER_PIXEL: u64 = 4;
-
 /// Brands of the ISO base media files that hold photos in HEVC (ISO/IEC 23008-12, annex B).
 const HEIC_BRANDS: [&[u8; 4]; 9] =
     [b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1"];
-
-/// Stored pixels and how they want to be turned.
-#[derive(Clone, Debug)]
-pub struct Decoded {
-    /// Stored pixels, (height, width, 3) u8, sRGB as stored.
-    pub pixels: RgbImage,
-    /// What EXIF asks for; not yet applied.
-    pub orientation: Orientation,
-}
 
 /// The format that the first bytes of a file show.
 ///
@@ -99,41 +94,6 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageError> {
     })
 }
 
-/// Refuses more pixels than allowed, and images without any.
-pub(super) fn check_pixels(
-    format: &'static str,
-    width: u32,
-    height: u32,
-    max_pixels: u64,
-) -> Result<(), ImageError> {
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels == 0 {
-        let what = format!("{width} x {height} pixels");
-        return Err(ImageError::Undecodable { format, what });
-    }
-    if pixels > max_pixels {
-        return Err(ImageError::TooManyPixels { width, height, max_pixels });
-    }
-    if width.max(height) > MAX_SIDE {
-        return Err(ImageError::TooLong { width, height });
-    }
-    Ok(())
-}
-
-/// Refuses images whose samples take more memory than those of the largest plain one.
-pub(super) fn check_bytes(
-    width: u32,
-    height: u32,
-    bytes: u64,
-    max_pixels: u64,
-) -> Result<(), ImageError> {
-    let max_bytes = max_pixels.saturating_mul(DECODED_BYTES_PER_PIXEL);
-    if bytes > max_bytes {
-        return Err(ImageError::TooManyBytes { width, height, bytes, max_bytes });
-    }
-    Ok(())
-}
-
 fn decode_other(bytes: &[u8], format: ImageFormat, max_pixels: u64) -> Result<Decoded, ImageError> {
     let name = format_name(format);
     let refuse = |e: CrateError| refusal(name, &e);
@@ -152,25 +112,6 @@ fn decode_other(bytes: &[u8], format: ImageFormat, max_pixels: u64) -> Result<De
     let orientation = exif.map_or(Orientation::NoTransforms, |block| exif_orientation(&block));
     let pixels = DynamicImage::from_decoder(decoder).map_err(refuse)?;
     Ok(Decoded { pixels: rgb_of(pixels, Alpha::Straight), orientation })
-}
-
-/// The decoder's error in our words. Decoders say "unexpected end" in several ways.
-pub(super) fn refusal(format: &'static str, error: &CrateError) -> ImageError {
-    let what = one_line(&error.to_string());
-    let ended = matches!(error, CrateError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof)
-        || ["unexpected eof", "unexpected end", "end of file", "failed to fill"]
-            .iter()
-            .any(|sign| what.to_ascii_lowercase().contains(sign));
-    if ended {
-        ImageError::Truncated { format, what }
-    } else {
-        ImageError::Undecodable { format, what }
-    }
-}
-
-/// The same text without line breaks.
-pub(super) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn format_name(format: ImageFormat) -> &'static str {

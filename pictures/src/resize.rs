@@ -5,7 +5,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
 use image::RgbImage;
 use ocelli_index::ResizeFilter;
 
-use super::ImageError;
+use crate::image_error::ImageError;
 
 /// Resamples images; keeps its buffers between calls, so each thread has one of its own.
 ///

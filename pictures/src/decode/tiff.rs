@@ -6,10 +6,10 @@ use std::io::Cursor;
 use image::codecs::tiff::TiffDecoder;
 use image::{DynamicImage, ImageDecoder};
 
-use super::ImageError;
-use super::decode::{Decoded, check_bytes, check_pixels, refusal};
+use super::decoded::{Decoded, check_bytes, check_pixels, refusal};
 use super::ifd::{Ifd, tag};
 use super::pixels::{Alpha, rgb_of};
+use crate::image_error::ImageError;
 
 const FORMAT: &str = "TIFF";
 

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::ImageError;
-
 /// A rectangle in pixels of the stored image (before any EXIF rotation): `x0 <= x < x1`,
 /// `y0 <= y < y1`, x to the right, y down. What lies outside the image is cut off.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +29,16 @@ pub struct Crop {
     pub height: u32,
 }
 
+/// Why a box cannot be cut out.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("box {bbox}: {what}")]
+pub struct BoxError {
+    /// The box as given.
+    pub bbox: PixelBox,
+    /// What is wrong with it.
+    pub what: String,
+}
+
 impl fmt::Display for PixelBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}, {}, {}, {}]", self.x0, self.y0, self.x1, self.y1)
@@ -41,8 +49,8 @@ impl PixelBox {
     /// Checks what can be checked without the image: finite edges in the right order.
     ///
     /// # Errors
-    /// [`ImageError::Box`].
-    pub fn validate(&self) -> Result<(), ImageError> {
+    /// What is wrong with the edges.
+    pub fn validate(&self) -> Result<(), BoxError> {
         let edges = [self.x0, self.y0, self.x1, self.y1];
         let what = if edges.iter().any(|e| !e.is_finite()) {
             "every edge must be finite"
@@ -51,7 +59,7 @@ impl PixelBox {
         } else {
             return Ok(());
         };
-        Err(ImageError::Box { bbox: *self, what: what.to_owned() })
+        Err(BoxError { bbox: *self, what: what.to_owned() })
     }
 
     /// The box in an image of `stored` pixels that was resized by `scale` to `size` pixels.
@@ -61,17 +69,17 @@ impl PixelBox {
     /// one pixel at its upper left corner.
     ///
     /// # Errors
-    /// [`ImageError::Box`] if the box is no rectangle or lies outside the stored image.
+    /// [`BoxError`] if the box is no rectangle or lies outside the stored image.
     pub fn scaled(
         &self,
         stored: (u32, u32),
         scale: f64,
         size: (u32, u32),
-    ) -> Result<Crop, ImageError> {
+    ) -> Result<Crop, BoxError> {
         self.validate()?;
         let (stored_w, stored_h) = (f64::from(stored.0), f64::from(stored.1));
         if self.x0 >= stored_w || self.y0 >= stored_h || self.x1 <= 0.0 || self.y1 <= 0.0 {
-            return Err(ImageError::Box {
+            return Err(BoxError {
                 bbox: *self,
                 what: format!("outside the image of {} x {} pixels", stored.0, stored.1),
             });

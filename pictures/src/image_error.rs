@@ -1,5 +1,7 @@
 //! Why an image gives no views.
 
+use crate::geometry::BoxError;
+
 /// Why an image was refused. The text is what `rejected.jsonl` and the service's clients read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,7 +26,7 @@ pub enum ImageError {
         max_pixels: u64,
     },
     /// A side is longer than any that is decoded. Nothing was decoded.
-    #[error("{width} x {height} pixels, the limit is {} a side", super::decode::MAX_SIDE)]
+    #[error("{width} x {height} pixels, the limit is {} a side", crate::limits::MAX_SIDE_PX)]
     TooLong {
         /// Declared width in pixels.
         width: u32,
@@ -76,13 +78,8 @@ pub enum ImageError {
         what: String,
     },
     /// The box is not a rectangle, or lies outside the image.
-    #[error("box {bbox}: {what}")]
-    Box {
-        /// The box as given.
-        bbox: super::PixelBox,
-        /// What is wrong with it.
-        what: String,
-    },
+    #[error(transparent)]
+    Box(#[from] BoxError),
     /// Resampling failed.
     #[error("cannot resize to {width} x {height} pixels: {what}")]
     Resize {

@@ -13,14 +13,14 @@ use ::parquet::schema::parser::parse_message_type;
 use super::*;
 
 /// A value of each row of a column; none: null.
-pub(crate) enum Values<'a> {
+pub(super) enum Values<'a> {
     Bytes(&'a [Option<Vec<u8>>]),
     Ids(&'a [Option<i64>]),
 }
 
 /// Writes columns by name and type ("binary", "binary key (UTF8)", "int64"), `group` rows in a row
 /// group.
-pub(crate) fn write(path: &Path, group: usize, columns: &[(&str, Values<'_>)]) {
+fn write(path: &Path, group: usize, columns: &[(&str, Values<'_>)]) {
     write_with(path, group, Compression::UNCOMPRESSED, columns);
 }
 
@@ -94,7 +94,7 @@ type Found = (u64, String, Option<u64>, std::result::Result<usize, String>);
 fn found(input: &Input, wanted: impl Fn(u64) -> bool) -> Result<Vec<Found>> {
     let mut out = Vec::new();
     Photos::find(input)?.for_each(
-        |number| Ok(wanted(number)),
+        |number| Ok::<_, Error>(wanted(number)),
         |number, photo| {
             let origin = photo.origin.unwrap();
             let read = photo.source.read().map(|file| file.bytes.len());

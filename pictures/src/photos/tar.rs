@@ -75,12 +75,12 @@ impl TarPhotos {
     /// Hands every member that is wanted to `take`, in the file's order, with its number.
     /// Directories, hidden files and what `names` leave out have no number; the last are counted in
     /// `skipped`.
-    pub(super) fn for_each(
+    pub(super) fn for_each<E: From<Error>>(
         self,
         skipped: &AtomicU64,
-        wanted: &mut impl FnMut(u64) -> Result<bool>,
+        wanted: &mut impl FnMut(u64) -> std::result::Result<bool, E>,
         take: &mut impl FnMut(u64, Photo) -> ControlFlow<()>,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), E> {
         let path = &self.path;
         let damaged =
             |e: io::Error| Error::invalid(format!("{}: damaged tar: {e}", path.display()));
@@ -100,7 +100,7 @@ impl TarPhotos {
             let member = Member::of(&mut entry).map_err(damaged)?;
             if member.end > self.bytes {
                 let what = format!("it ends inside the member {}", member.quoted());
-                return Err(damaged(io::Error::other(what)));
+                return Err(damaged(io::Error::other(what)).into());
             }
             end = member.end;
             let state = match &member.key {
@@ -141,7 +141,7 @@ impl TarPhotos {
         // The zeros at the end of the file may have been those of its last member.
         if end.next_multiple_of(BLOCK_BYTES) >= self.bytes {
             let what = "it ends with a member: expected a block of zeros behind it";
-            return Err(damaged(io::Error::other(what)));
+            return Err(damaged(io::Error::other(what)).into());
         }
         Ok(())
     }

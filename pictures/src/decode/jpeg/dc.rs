@@ -5,7 +5,7 @@
 //! which is quickly followed.
 
 use super::undecodable;
-use crate::views::ImageError;
+use crate::image_error::ImageError;
 
 /// For each 16 bits that may come next the length of the code and its value together; 0: no code.
 struct DcTable(Vec<u8>);

@@ -17,9 +17,9 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
 use self::layout::{Colour, Decoder};
-use super::ImageError;
-use super::decode::{Decoded, check_bytes, one_line};
+use super::decoded::{Decoded, check_bytes, one_line};
 use super::ifd::exif_orientation;
+use crate::image_error::ImageError;
 
 const FORMAT: &str = "JPEG";
 

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use image::metadata::Orientation;
 use image::{ImageFormat, RgbImage};
 
-use super::tests::encoded;
-use super::*;
+use super::decoding::{chunk, encoded};
+use crate::decode;
+use crate::limits::DEFAULT_MAX_PIXELS;
 
 const BYTES: &[u8] = include_bytes!("../../tests-data/pictures.bin");
 const MAX: u64 = DEFAULT_MAX_PIXELS;
@@ -175,7 +176,7 @@ fn orientation_is_applied_whatever_type_it_is_stored_as() {
 
             // Behind the header chunk, which is 25 bytes after a signature of 8.
             let mut turned = png[..33].to_vec();
-            turned.extend(tests::chunk(b"eXIf", &block));
+            turned.extend(chunk(b"eXIf", &block));
             turned.extend(&png[33..]);
             assert_eq!(decode(&turned, MAX).unwrap().orientation, expected, "PNG, {what}");
         }

@@ -7,11 +7,11 @@
 //! of ones. No Huffman code of a JPEG consists of ones alone (T.81, C.2), so a decoder that wants
 //! more data than there are meets an error there in place of a marker, and reports it.
 
+use super::super::decoded::check_pixels;
 use super::dc::FirstScan;
 use super::layout::{Colour, Component, Frame, Layout, Process, Scan};
 use super::{FORMAT, undecodable};
-use crate::views::ImageError;
-use crate::views::decode::check_pixels;
+use crate::image_error::ImageError;
 
 /// Stuffed bytes of ones behind the data of a restart interval. 48 bits are more than the longest
 /// code with its value; with 56, jpeg-decoder would not find the marker behind them.

@@ -3,13 +3,15 @@
 use std::io::Cursor;
 use std::process::Command;
 
-use image::{DynamicImage, ImageBuffer, ImageFormat, Rgb, Rgba, RgbaImage};
+use image::{DynamicImage, ImageBuffer, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
-use super::*;
+use super::decoding::empty_png;
+use crate::decode;
+use crate::limits::DEFAULT_MAX_PIXELS;
 
 const FILE: &str = "OCELLI_TEST_DECODE";
 const MAX_PIXELS: &str = "OCELLI_TEST_MAX_PIXELS";
-const CHILD: &str = "views::memory::decode_in_a_process_of_its_own";
+const CHILD: &str = "tests::memory::decode_in_a_process_of_its_own";
 
 /// Side of the pictures, and their pixels.
 const SIDE: u32 = 3_000;
@@ -100,8 +102,8 @@ fn bombs_cost_nothing() {
         encoder.write_header().unwrap().write_image_data(&[7; 4800]).unwrap();
         out
     };
-    let long = tests::empty_png(100_000_000, 1, 8, 2);
-    let deep = tests::empty_png(9_999, 9_999, 16, 6);
+    let long = empty_png(100_000_000, 1, 8, 2);
+    let deep = empty_png(9_999, 9_999, 16, 6);
     for (name, bytes, expected) in
         [("profile", profile, "1600 pixels"), ("long", long, "a side"), ("deep", deep, "more than")]
     {

@@ -13,7 +13,7 @@ const IMAGE: &[u8] = b"GIF89a-and-more";
 fn found(input: &Input) -> Result<Vec<(String, std::result::Result<usize, String>)>> {
     let mut out = Vec::new();
     Photos::find(input)?.for_each(
-        |_| Ok(true),
+        |_| Ok::<_, Error>(true),
         |_, photo| {
             out.push((photo.key, photo.source.read().map(|file| file.bytes.len())));
             ControlFlow::Continue(())
@@ -131,7 +131,7 @@ fn a_list_mixes_paths_and_objects() {
     Photos::find(&input)
         .unwrap()
         .for_each(
-            |_| Ok(true),
+            |_| Ok::<_, Error>(true),
             |_, p| {
                 boxes.push(p.bbox);
                 ControlFlow::Continue(())
@@ -146,7 +146,7 @@ fn strictly(input: &Input) -> Result<Vec<String>> {
     let names = Names::new(&[], &[])?;
     let mut keys = Vec::new();
     Photos::select(input, &Selection { names, strict: true })?.for_each(
-        |_| Ok(true),
+        |_| Ok::<_, Error>(true),
         |_, photo| {
             keys.push(photo.key);
             ControlFlow::Continue(())
@@ -165,7 +165,7 @@ fn unfit(input: &Input) -> Vec<(String, String, String)> {
         }
         ControlFlow::Continue(())
     };
-    Photos::find(input).unwrap().for_each(|_| Ok(true), take).unwrap();
+    Photos::find(input).unwrap().for_each(|_| Ok::<_, Error>(true), take).unwrap();
     unfit
 }
 
@@ -300,7 +300,7 @@ fn a_cut_tar_is_an_error() {
         fs::write(&path, &whole[..cut]).unwrap();
         for wants in [true, false] {
             let read = Photos::find(&input).and_then(|photos| {
-                photos.for_each(|_| Ok(wants), |_, _| ControlFlow::Continue(()))
+                photos.for_each(|_| Ok::<_, Error>(wants), |_, _| ControlFlow::Continue(()))
             });
             let Err(error) = read else { panic!("cut at {cut}, wanted: {wants}") };
             assert!(error.to_string().contains("damaged tar"), "{cut}: {error}");
@@ -325,7 +325,7 @@ fn tars_one_after_the_other_are_read_to_the_end() {
         numbers.push((number, photo.key));
         ControlFlow::Continue(())
     };
-    photos.for_each(|_| Ok(true), take).unwrap();
+    photos.for_each(|_| Ok::<_, Error>(true), take).unwrap();
     let expected = ["a.jpg", "b.jpg", "a.jpg", "c.jpg"];
     assert_eq!(numbers, (0..).zip(expected.map(str::to_owned)).collect::<Vec<_>>());
     assert_eq!(skipped.load(Ordering::Relaxed), 2);
@@ -436,7 +436,7 @@ fn names_choose_what_is_taken() {
                 taken.push(photo.key);
                 ControlFlow::Continue(())
             };
-            photos.for_each(|_| Ok(true), take).unwrap();
+            photos.for_each(|_| Ok::<_, Error>(true), take).unwrap();
             let expected: Vec<String> = expected.iter().map(|e| format!("{prefix}{e}")).collect();
             assert_eq!(taken, expected, "{input:?}");
             assert_eq!(skipped.load(Ordering::Relaxed) as usize, files.len() - taken.len());

@@ -8,10 +8,10 @@ use image::RgbImage;
 use image::metadata::Orientation;
 use png::{BitDepth, DecodingError, InterlaceInfo, Limits, Transformations};
 
-use super::ImageError;
-use super::decode::{Decoded, check_pixels, one_line};
+use super::decoded::{Decoded, check_pixels, one_line};
 use super::ifd::exif_orientation;
 use super::pixels::{Alpha, append_rgb, eight_bits};
+use crate::image_error::ImageError;
 
 const FORMAT: &str = "PNG";
 

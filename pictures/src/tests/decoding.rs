@@ -6,9 +6,10 @@ use std::io::Cursor;
 use image::{
     DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage,
 };
-use ocelli_index::ResizeFilter;
+use ocelli_index::{CropFirst, ResizeFilter};
 
-use super::*;
+use crate::limits::{DEFAULT_MAX_PIXELS, DEFAULT_MIN_SIDE_PX};
+use crate::{Decoded, ImageError, PixelBox, Resizer, ViewOptions, decode, views};
 
 const MAX: u64 = DEFAULT_MAX_PIXELS;
 
@@ -29,15 +30,7 @@ pub(super) fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Ve
 }
 
 fn options(sizes: &[u32]) -> ViewOptions {
-    ViewOptions {
-        sizes: sizes.to_vec(),
-        filter: ResizeFilter::Bilinear,
-        upscale: true,
-        exif: true,
-        crop_first: CropFirst::No,
-        max_pixels: MAX,
-        min_side: 1,
-    }
+    ViewOptions { sizes: sizes.to_vec(), min_side: 1, ..ViewOptions::default() }
 }
 
 /// The middle of each quadrant.
@@ -233,14 +226,11 @@ pub(super) fn empty_png(width: u32, height: u32, bits: u8, colour: u8) -> Vec<u8
     [png_header(width, height, bits, colour), chunk(b"IDAT", b"1234")].concat()
 }
 
-/// A PNG whose header declares 100,000 x 100,000 pixels of RGB; it holds none.
-pub(crate) fn bomb() -> Vec<u8> {
-    empty_png(100_000, 100_000, 8, 2)
-}
-
 #[test]
 fn bombs_are_refused_by_their_header() {
-    let png = bomb();
+    // The encoder's tests have it as a file.
+    let png = empty_png(100_000, 100_000, 8, 2);
+    assert_eq!(png, include_bytes!("../../tests-data/bomb.png"));
     let text = reason(&png);
     assert!(text.contains("100000 x 100000") && text.contains("100000000"), "{text}");
 
@@ -346,7 +336,7 @@ fn photos_of_other_codecs_are_named() {
 #[test]
 fn a_short_side_is_refused_unless_allowed() {
     let decoded = decode(&encoded(quadrants(31, 200), ImageFormat::Png), MAX).unwrap();
-    let mut opts = ViewOptions { min_side: DEFAULT_MIN_SIDE, ..options(&[64]) };
+    let mut opts = ViewOptions { min_side: DEFAULT_MIN_SIDE_PX, ..options(&[64]) };
     let mut resizer = Resizer::new();
     let refused = views(&decoded, None, &[64], &opts, &mut resizer).unwrap_err().to_string();
     assert!(refused.contains("31 x 200") && refused.contains("--min-side"), "{refused}");

@@ -14,37 +14,15 @@
 //! Learning of Deep Visual Representations for Image Retrieval", 2017, resize and crop queries in
 //! this order.) ICC profiles are not applied.
 
-pub mod decode;
-pub mod error;
-pub mod geometry;
-mod ifd;
-mod jpeg;
-mod pixels;
-mod png;
-pub mod resize;
-mod tiff;
-
-#[cfg(test)]
-mod memory;
-#[cfg(test)]
-mod pictures;
-#[cfg(test)]
-pub(crate) mod tests;
-
-use image::RgbImage;
+use image::metadata::Orientation;
+use image::{DynamicImage, RgbImage};
 use ocelli_index::{CropFirst, ResizeFilter};
 
-pub use decode::{Decoded, decode};
-pub use error::ImageError;
-pub use geometry::PixelBox;
-pub use resize::Resizer;
-
-/// Pixels of the largest image that is decoded, unless configured: 100 megapixels, 300 MB of RGB.
-pub const DEFAULT_MAX_PIXELS: u64 = 100_000_000;
-
-/// Shortest side of an image that is taken, in stored pixels, unless configured. Of less the
-/// network sees nothing but enlarged blocks of one colour, which resemble many photos a little.
-pub const DEFAULT_MIN_SIDE: u32 = 32;
+use crate::decode::Decoded;
+use crate::geometry::{self, PixelBox};
+use crate::image_error::ImageError;
+use crate::limits::{DEFAULT_MAX_PIXELS, DEFAULT_MIN_SIDE_PX};
+use crate::resize::Resizer;
 
 /// How stored pixels become views.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +41,21 @@ pub struct ViewOptions {
     pub max_pixels: u64,
     /// Shortest side in stored pixels of an image that is taken.
     pub min_side: u32,
+}
+
+impl Default for ViewOptions {
+    /// One view of the stored size, upright, with the default limits.
+    fn default() -> ViewOptions {
+        ViewOptions {
+            sizes: Vec::new(),
+            filter: ResizeFilter::Bilinear,
+            upscale: true,
+            exif: true,
+            crop_first: CropFirst::No,
+            max_pixels: DEFAULT_MAX_PIXELS,
+            min_side: DEFAULT_MIN_SIDE_PX,
+        }
+    }
 }
 
 /// Makes the views of a decoded image: one for each of `sizes`, in that order.
@@ -112,12 +105,14 @@ pub fn views(
             if let Some(c) = crop {
                 view = image::imageops::crop_imm(&view, c.x, c.y, c.width, c.height).to_image();
             }
-            if !options.exif {
-                return Ok(view);
-            }
-            let mut view = image::DynamicImage::ImageRgb8(view);
-            view.apply_orientation(decoded.orientation);
-            Ok(view.into_rgb8())
+            Ok(if options.exif { upright(view, decoded.orientation) } else { view })
         })
         .collect()
+}
+
+/// The image turned and mirrored as `orientation` says.
+pub(crate) fn upright(image: RgbImage, orientation: Orientation) -> RgbImage {
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(orientation);
+    image.into_rgb8()
 }

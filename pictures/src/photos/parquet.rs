@@ -14,8 +14,9 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
 use super::keys::{Seen, key_of};
-use super::{MAX_FILE_BYTES, Origin, Photo, Source, open_input};
+use super::{Origin, Photo, Source, open_input};
 use crate::error::{Error, Result};
+use crate::limits::MAX_FILE_BYTES;
 
 /// Rows that are read at once: an image each, which bounds the memory.
 const BLOCK: usize = 16;
@@ -163,11 +164,11 @@ impl ParquetPhotos {
     }
 
     /// Hands every row that is wanted to `take`, file by file, with its number.
-    pub(super) fn for_each(
+    pub(super) fn for_each<E: From<Error>>(
         self,
-        wanted: &mut impl FnMut(u64) -> Result<bool>,
+        wanted: &mut impl FnMut(u64) -> std::result::Result<bool, E>,
         take: &mut impl FnMut(u64, Photo) -> ControlFlow<()>,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), E> {
         let mut seen = Seen::default();
         let mut first = 0;
         for file in &self.files {
@@ -265,14 +266,14 @@ impl Rows {
     }
 
     /// `first` is the number of the first row in the whole input.
-    fn for_each(
+    fn for_each<E: From<Error>>(
         &self,
         first: u64,
         root: &Root,
         seen: &mut Seen,
-        wanted: &mut impl FnMut(u64) -> Result<bool>,
+        wanted: &mut impl FnMut(u64) -> std::result::Result<bool, E>,
         take: &mut impl FnMut(u64, Photo) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>> {
+    ) -> std::result::Result<ControlFlow<()>, E> {
         let file = open(&self.path)?;
         let mut row = 0;
         for group in 0..file.num_row_groups() {
@@ -312,18 +313,18 @@ impl Rows {
         }
         if row != self.rows {
             let what = format!("damaged Parquet: expected {} rows, found {row}", self.rows);
-            return Err(self.error(&what));
+            return Err(self.error(&what).into());
         }
         Ok(ControlFlow::Continue(()))
     }
 }
 
 /// Whether the next rows are wanted, and how many of them alike: at most [`BLOCK`], and `left`.
-fn stretch(
+fn stretch<E>(
     number: u64,
     left: u64,
-    wanted: &mut impl FnMut(u64) -> Result<bool>,
-) -> Result<(bool, usize)> {
+    wanted: &mut impl FnMut(u64) -> std::result::Result<bool, E>,
+) -> std::result::Result<(bool, usize), E> {
     let first = wanted(number)?;
     let mut n = 1;
     while n < BLOCK && (n as u64) < left && wanted(number + n as u64)? == first {
