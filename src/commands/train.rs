@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use ocelli_index::{Hash, Model};
 use ocelli_indexer::{
-    RefineOptions, RefineReport, TrainOptions, TrainReport, train, train_refinement,
+    BoxError, OpqRows, RefineOptions, RefineReport, TrainOptions, TrainReport, train,
+    train_refinement,
 };
+use ocelli_quantizer::OpqOptions;
 use serde::Serialize;
 
 use super::{check_out, configure, file_bytes, open_parts};
@@ -51,7 +53,7 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let (mut model, trained) = match &args.base {
         Some(base) => (Model::open(base)?, None),
         None => {
-            let (model, report) = train(&parts, &options, &|p| bars.report(p))?;
+            let (model, report) = train(&parts, &options, &learn_opq, &|p| bars.report(p))?;
             (model, Some(report))
         }
     };
@@ -67,6 +69,13 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let bytes = file_bytes(&args.out)?;
     let report = Report { path: args.out, hash: model.hash(), bytes, trained, refinement };
     print(args.output.format, &report, text)
+}
+
+/// The rotation of OPQ, by FAISS.
+fn learn_opq(rows: OpqRows<'_>) -> Result<Vec<f32>, BoxError> {
+    let OpqRows { x, d, m, niter, threads } = rows;
+    let options = OpqOptions { niter, ..OpqOptions::default() };
+    Ok(ocelli_quantizer::opq(x, d, m, threads, &options)?)
 }
 
 fn ksub_of(bits: usize) -> Result<usize> {
