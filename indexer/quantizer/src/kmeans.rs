@@ -9,8 +9,7 @@ use faiss_sys::{
     faiss_IndexFlatL2_free, faiss_IndexFlatL2_new_with, idx_t,
 };
 
-use super::{Session, check, check_rows, to_c_int};
-use crate::{Error, Result};
+use crate::{Error, Result, Session, check, check_rows, to_c_int};
 
 /// How k-means runs. The default is FAISS's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

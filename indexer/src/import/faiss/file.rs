@@ -19,7 +19,8 @@ use ocelli_index::Metric;
 
 use super::cursor::{Cursor, Result};
 use super::fast_scan;
-use super::transform::{Stage, read_stage};
+use super::lists::{List, code_bytes};
+use super::transform::{Stage, Transform, compose, read_stage};
 
 /// Transforms in front of an index: more than this no factory string makes.
 const MAX_STAGES: i32 = 16;
@@ -28,43 +29,52 @@ const MAX_DEPTH: usize = 8;
 
 /// An IVF-PQ index with its transforms: everything that decides a score.
 #[derive(Debug)]
-pub(super) struct IvfPq {
-    /// How scores compare; also the metric by which lists are probed.
-    pub(super) metric: Metric,
-    /// Dimension of the vectors that go in.
-    pub(super) dim: usize,
-    /// What they go through first.
+pub struct IvfPq {
+    /// The metric of scores, and by which lists are probed.
+    pub metric: Metric,
+    /// Dimension of the vectors before the transforms.
+    pub dim: usize,
+    /// The transforms in front, first to last.
     pub(super) stages: Vec<Stage>,
     /// Dimension of the centroids.
-    pub(super) d: usize,
-    /// (nlist, d).
-    pub(super) coarse: Vec<f32>,
+    pub d: usize,
+    /// Coarse centroids, `(nlist, d)`.
+    pub coarse: Vec<f32>,
     /// Number of lists.
-    pub(super) nlist: usize,
+    pub nlist: usize,
     /// Sub-quantizers.
-    pub(super) m: usize,
+    pub m: usize,
     /// Codewords of each, 16 or 256.
-    pub(super) ksub: usize,
-    /// (m, ksub, d / m).
-    pub(super) codebooks: Vec<f32>,
-    /// One per list.
-    pub(super) lists: Vec<List>,
+    pub ksub: usize,
+    /// Codebooks, `(m, ksub, d / m)`.
+    pub codebooks: Vec<f32>,
+    /// The inverted lists, `nlist` of them.
+    pub lists: Vec<List>,
     /// Rows of all lists.
-    pub(super) rows: u64,
+    pub rows: u64,
 }
 
-/// One inverted list.
-#[derive(Debug, Default)]
-pub(super) struct List {
-    /// FAISS's ids, (n,).
-    pub(super) ids: Vec<i64>,
-    /// Codes as FAISS packs them, (n, code bytes).
-    pub(super) codes: Vec<u8>,
-}
+impl IvfPq {
+    /// Parses a file of `len` bytes; `progress` is called with the number of bytes read so far.
+    ///
+    /// # Errors
+    /// The offset, and what was expected and found there: another class, a shape or length that
+    /// does not fit, a metric or code size that is not imported.
+    pub fn parse(
+        from: impl Read,
+        len: u64,
+        progress: &dyn Fn(u64),
+    ) -> std::result::Result<Self, String> {
+        read(&mut Cursor::new(from, len), progress)
+    }
 
-/// Bytes of one code as FAISS packs it.
-pub(super) fn code_bytes(m: usize, ksub: usize) -> usize {
-    if ksub == 16 { m.div_ceil(2) } else { m }
+    /// All transforms as one.
+    ///
+    /// # Errors
+    /// The reason why a model of ours cannot do the same.
+    pub fn transform(&self) -> std::result::Result<Transform, String> {
+        compose(&self.stages, self.dim, self.metric)
+    }
 }
 
 /// What every index begins with, after its class.
@@ -74,8 +84,8 @@ struct Header {
     metric: Metric,
 }
 
-/// Reads a whole file; `progress` hears the bytes read so far.
-pub(super) fn read<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> {
+/// Reads a whole file.
+fn read<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> {
     let index = read_index(file, 0, progress)?;
     if file.left() > 0 {
         return Err(format!("offset {}: end expected, {} bytes follow", file.at(), file.left()));

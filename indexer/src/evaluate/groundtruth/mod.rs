@@ -1,16 +1,18 @@
-//! Ground truth in memory.
+//! Ground truth in memory, and the files that it is read from.
+
+mod json;
+mod oxford;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{json, oxford};
 use crate::{Error, Result};
 
 /// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
 pub type BoundingBox = [f64; 4];
 
-/// What should be found for which query. How names mean photos: [`super::leave_one_out`] and
-/// [`super::named_queries`].
+/// What should be found for which query. How names mean photos: [`leave_one_out`](super::leave_one_out) and
+/// [`named_queries`](super::named_queries).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroundTruth {
     /// Named queries as Oxford5k and Paris6k have them; may be empty.

@@ -15,7 +15,10 @@ use std::path::Path;
 use ocelli_index::{
     DescriptorSpec, Dtype, Part, PartKind, PartWriter, SearchParams, Snapshot, Whitening, simd,
 };
-use ocelli_indexer::{BuildOptions, OnDuplicate, TrainOptions, build, silent, train};
+use ocelli_indexer::{
+    BoxError, BuildOptions, OnDuplicate, OpqRows, TrainOptions, build, silent, train,
+};
+use ocelli_quantizer::OpqOptions;
 use ocelli_vector::{dense, l2_normalize};
 use serde_json::json;
 
@@ -109,6 +112,12 @@ fn recall(found: &[Vec<u64>], truth: &[Vec<u64>], t: usize, f: usize) -> f64 {
     hits as f64 / (t * truth.len()) as f64
 }
 
+fn learn_opq(rows: OpqRows<'_>) -> std::result::Result<Vec<f32>, BoxError> {
+    let OpqRows { x, d, m, niter, threads } = rows;
+    let options = OpqOptions { niter, ..OpqOptions::default() };
+    Ok(ocelli_quantizer::opq(x, d, m, threads, &options)?)
+}
+
 fn main() -> Result<()> {
     // `cargo bench` adds a flag of its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -141,7 +150,7 @@ fn main() -> Result<()> {
                 max_rows: 0,
                 ..Default::default()
             };
-            let (model, report) = train(&train_rows, &options, &silent)?;
+            let (model, report) = train(&train_rows, &options, &learn_opq, &silent)?;
             let index = scratch.join("opq.index");
             if index.exists() {
                 fs::remove_dir_all(&index)?;

@@ -8,8 +8,7 @@ use std::path::Path;
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::groundtruth::RevisitedQuery;
-use super::{BoundingBox, GroundTruth, Query};
+use super::{BoundingBox, GroundTruth, Query, RevisitedQuery};
 use crate::{Error, Result};
 
 /// First byte of a pickle of protocol 2 and later.

@@ -8,7 +8,7 @@
 use std::io::Read;
 
 use super::cursor::{Cursor, Result};
-use super::faiss_file::List;
+use super::lists::List;
 
 /// Vectors in a block.
 const BLOCK: usize = 32;

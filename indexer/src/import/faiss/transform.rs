@@ -47,51 +47,7 @@ enum Kind {
 pub(super) fn read_stage<R: Read>(file: &mut Cursor<R>) -> Result<Stage> {
     let at = file.at();
     let class = file.code("class of a transform")?;
-    let kind = match class.as_str() {
-        "LTra" | "rrot" | "Pcam" => {
-            let mut mean = Vec::new();
-            if class == "Pcam" {
-                // eigen_power, epsilon; random_rotation; balanced_bins: all of it is in the matrix.
-                let _: [f32; 2] = file.one("PCA's eigen_power")?;
-                file.flag("PCA's random_rotation")?;
-                let _: i32 = file.one("PCA's balanced_bins")?;
-                mean = file.vector("PCA's mean")?;
-                file.vector::<f32>("PCA's eigenvalues")?;
-                file.vector::<f32>("PCA's components")?;
-            }
-            let biased = file.flag("have_bias")?;
-            let a = file.vector("matrix of a transform")?;
-            let mut b: Vec<f32> = file.vector("bias of a transform")?;
-            if !biased {
-                // As FAISS applies it: a bias that it does not have is not added, whatever stands
-                // there.
-                (b, mean) = (Vec::new(), Vec::new());
-            } else if b.is_empty() {
-                return Err(format!("offset {at}: the transform has no bias, one was announced"));
-            }
-            Kind::Linear { class, a, b, mean }
-        }
-        "VCnt" => Kind::Centre(file.vector("mean")?),
-        "VNrm" => {
-            let norm: f32 = file.one("norm")?;
-            if norm != 2.0 {
-                return Err(format!("offset {at}: normalization to L2 expected, found L{norm}"));
-            }
-            Kind::Normalize
-        }
-        other => {
-            let known = match other {
-                "RmDT" => " (padding or selection of dimensions)",
-                "HRot" => " (Hadamard rotation)",
-                "Viqm" | "Viqt" => " (iterative quantization)",
-                _ => "",
-            };
-            return Err(format!(
-                "offset {at}: a linear transform, PCA, OPQ, centring or normalization expected, found \
-                 \"{other}\"{known}, which is not imported"
-            ));
-        }
-    };
+    let kind = read_kind(file, at, &class)?;
     let shape: [i32; 2] = file.one("shape of a transform")?;
     let trained = file.flag("is_trained of a transform")?;
     let [Ok(d_in), Ok(d_out)] = shape.map(usize::try_from) else {
@@ -118,14 +74,64 @@ pub(super) fn read_stage<R: Read>(file: &mut Cursor<R>) -> Result<Stage> {
     Ok(Stage { d_in, d_out, kind })
 }
 
-/// What a model does before it looks for lists.
+/// Reads the fields that a class has for itself; its transform began at offset `at`.
+fn read_kind<R: Read>(file: &mut Cursor<R>, at: u64, class: &str) -> Result<Kind> {
+    Ok(match class {
+        "LTra" | "rrot" | "Pcam" => {
+            let mut mean = Vec::new();
+            if class == "Pcam" {
+                // eigen_power, epsilon; random_rotation; balanced_bins: all of it is in the matrix.
+                let _: [f32; 2] = file.one("PCA's eigen_power")?;
+                file.flag("PCA's random_rotation")?;
+                let _: i32 = file.one("PCA's balanced_bins")?;
+                mean = file.vector("PCA's mean")?;
+                file.vector::<f32>("PCA's eigenvalues")?;
+                file.vector::<f32>("PCA's components")?;
+            }
+            let biased = file.flag("have_bias")?;
+            let a = file.vector("matrix of a transform")?;
+            let mut b: Vec<f32> = file.vector("bias of a transform")?;
+            if !biased {
+                // As FAISS applies it: a bias that it does not have is not added, whatever stands
+                // there.
+                (b, mean) = (Vec::new(), Vec::new());
+            } else if b.is_empty() {
+                return Err(format!("offset {at}: the transform has no bias, one was announced"));
+            }
+            Kind::Linear { class: class.to_owned(), a, b, mean }
+        }
+        "VCnt" => Kind::Centre(file.vector("mean")?),
+        "VNrm" => {
+            let norm: f32 = file.one("norm")?;
+            if norm != 2.0 {
+                return Err(format!("offset {at}: normalization to L2 expected, found L{norm}"));
+            }
+            Kind::Normalize
+        }
+        other => {
+            let known = match other {
+                "RmDT" => " (padding or selection of dimensions)",
+                "HRot" => " (Hadamard rotation)",
+                "Viqm" | "Viqt" => " (iterative quantization)",
+                _ => "",
+            };
+            return Err(format!(
+                "offset {at}: a linear transform, PCA, OPQ, centring or normalization expected, found \
+                 \"{other}\"{known}, which is not imported"
+            ));
+        }
+    })
+}
+
+/// z = R (x − mean), optionally divided by its norm: what a model does to vectors first.
 #[derive(Debug, PartialEq)]
-pub(super) struct Transform {
-    /// (dim,).
-    pub(super) mean: Option<Vec<f32>>,
-    /// (d, dim).
-    pub(super) rotation: Option<Vec<f32>>,
-    pub(super) renormalize: bool,
+pub struct Transform {
+    /// Subtracted first, `(dim,)`.
+    pub mean: Option<Vec<f32>>,
+    /// Multiplied then, `(d, dim)` with orthonormal rows.
+    pub rotation: Option<Vec<f32>>,
+    /// Whether vectors are divided by their norm last.
+    pub renormalize: bool,
 }
 
 /// State of the composition: `A (x − mean)`, then L2 if `normalized`.

@@ -1,20 +1,40 @@
-//! The seam to FAISS: safe functions over its C API, and the only `unsafe` of this room.
+//! What FAISS does for Ocelli: the rotation of OPQ, by safe functions over FAISS's C API.
 //!
-//! Training takes OPQ from here. k-means is [`crate::kmeans`]; FAISS's is what tests hold it
-//! against.
+//! This is the only crate that links FAISS. The `ocelli` command hands [`opq`] to the trainer
+//! (`ocelli_indexer::train`), which knows nothing of FAISS: import, export, evaluation, building
+//! and all of training but OPQ compile and run without it. FAISS's k-means is here too
+//! ([`Session::kmeans`]); tests compare Ocelli's own k-means with it.
 //!
-//! FAISS and OpenBLAS are parallel by OpenMP, and every thread that calls them gets an OpenMP pool
-//! of its own: called from rayon's or tokio's workers, pools multiply and fight for cores. So a
-//! [`Session`] owns one dedicated thread, all calls of a training go through it, and one session
-//! lives at a time. The number of OpenMP threads is a property of the calling thread, which is why
-//! it is set at the session's start.
+//! # Example
+//!
+//! A rotation for vectors of 8 dimensions that 4 sub-quantizers will code:
+//!
+//! ```
+//! use ocelli_quantizer::{OpqOptions, opq};
+//!
+//! let (n, d, m) = (300, 8, 4);
+//! let x: Vec<f32> = (0..n * d).map(|i| (i as f32 * 0.7).sin()).collect();
+//! let options = OpqOptions { niter: 2, ..OpqOptions::default() };
+//! let rotation = opq(&x, d, m, 1, &options)?;
+//! assert_eq!(rotation.len(), d * d);
+//! # Ok::<(), ocelli_quantizer::Error>(())
+//! ```
+//!
+//! # Threads
+//!
+//! FAISS and OpenBLAS use OpenMP, and every thread that calls them gets an OpenMP pool of its own.
+//! Calls from rayon's or tokio's workers would multiply these pools, which then fight for cores. So
+//! a [`Session`] owns one dedicated thread that makes all calls of a training, and only one session
+//! lives at a time. The number of OpenMP threads is a property of the calling thread; the session
+//! sets it when it starts.
 //!
 //! Debian's OpenBLAS takes recent AMD processors for Haswell. `OPENBLAS_CORETYPE=SkylakeX`, set
-//! *before* the process starts and only on hosts with AVX-512, makes training up to three times
-//! faster; it cannot be set from inside, as OpenBLAS reads it when it is loaded. On shared cores
+//! before the process starts and only on hosts with AVX-512, makes OPQ up to three times faster.
+//! OpenBLAS reads it when it is loaded, so the program cannot set it itself. On shared cores
 //! `OMP_WAIT_POLICY=PASSIVE` keeps idle OpenMP threads from spinning.
 
 mod address_space;
+mod error;
 mod kmeans;
 mod opq;
 
@@ -23,9 +43,9 @@ use std::marker::PhantomData;
 use std::os::raw::c_int;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Error, Result};
+pub use error::{Error, Result};
 pub use kmeans::{Assignment, KmeansOptions};
-pub use opq::OpqOptions;
+pub use opq::{MIN_OPQ_ROWS, OpqOptions, opq};
 
 // `faiss-sys` links them both but declares neither.
 unsafe extern "C" {

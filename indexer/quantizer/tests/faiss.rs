@@ -1,8 +1,9 @@
 //! The seam: what comes back from FAISS has the promised shape and meaning.
 
-use ocelli_indexer::faiss::{KmeansOptions, OpqOptions, Session};
+mod support;
 
-use crate::support::clustered;
+use ocelli_quantizer::{KmeansOptions, OpqOptions, Session, opq};
+use support::clustered;
 
 /// Eight clusters far apart and eight centroids: every row must be near one. And equal calls give
 /// equal bits.
@@ -57,7 +58,7 @@ fn opq_is_a_rotation_that_balances() {
         row[d / 2..].iter_mut().for_each(|v| *v *= 0.01);
     }
     let options = OpqOptions { niter: 10, niter_pq: 4 };
-    let rotation = Session::run(2, |faiss| faiss.opq(&x, n, d, 2, &options)).unwrap().unwrap();
+    let rotation = opq(&x, d, 2, 2, &options).unwrap();
     let at = |i: usize, j: usize| f64::from(rotation[i * d + j]);
     for i in 0..d {
         for j in 0..d {
@@ -73,4 +74,12 @@ fn opq_is_a_rotation_that_balances() {
         .map(|(i, j)| at(i, j).powi(2))
         .sum();
     assert!(kept < 0.9 * (d / 2) as f64, "first half keeps {kept} of {}", d / 2);
+}
+
+#[test]
+fn opq_says_what_it_expects() {
+    let x = clustered(255, 8, 1);
+    let refuse = |m| opq(&x, 8, m, 1, &OpqOptions::default()).unwrap_err().to_string();
+    assert_eq!(refuse(2), "OPQ: expected at least 256 rows, found 255");
+    assert_eq!(refuse(3), "OPQ: m 3 does not divide the dimension 8");
 }

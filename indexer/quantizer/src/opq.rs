@@ -8,8 +8,7 @@ use faiss_sys::{
     idx_t,
 };
 
-use super::{Session, check, check_rows, to_c_int};
-use crate::{Error, Result};
+use crate::{Error, Result, Session, check, check_rows, to_c_int};
 
 /// How the rotation is learned. FAISS fixes the seed and takes at most 65,536 rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,22 +25,24 @@ impl Default for OpqOptions {
     }
 }
 
-impl OpqOptions {
-    /// Refuses fewer than 256 rows: FAISS trains so many codewords for each sub-quantizer.
-    ///
-    /// # Errors
-    /// [`Error::TooFewRows`], which names the flag that does without.
-    pub fn check_rows(n: usize) -> Result<()> {
-        if n >= KSUB {
-            return Ok(());
-        }
-        Err(Error::TooFewRows {
-            what: "learning a rotation (OPQ)".to_owned(),
-            needed: KSUB,
-            found: n,
-            hint: "; give more rows, or --opq false (opq = \"off\" in a configuration)".to_owned(),
-        })
-    }
+/// Rows that OPQ needs at least: FAISS trains so many codewords for each sub-quantizer.
+pub const MIN_OPQ_ROWS: usize = KSUB;
+
+/// [`Session::opq`] in a session of its own with `threads` OpenMP threads (0: one per core).
+///
+/// `x` is `(n, d)`, row-major; the result is `(d, d)`.
+///
+/// # Errors
+/// Those of [`Session::run`] and [`Session::opq`].
+pub fn opq(
+    x: &[f32],
+    d: usize,
+    m: usize,
+    threads: usize,
+    options: &OpqOptions,
+) -> Result<Vec<f32>> {
+    let n = x.len().checked_div(d).unwrap_or(0);
+    Session::run(threads, |session| session.opq(x, n, d, m, options))?
 }
 
 /// How far `R Rᵀ` may be from the identity, per element: LAPACK in float32 stays well below.
@@ -71,7 +72,10 @@ impl Session {
         if m == 0 || !d.is_multiple_of(m) {
             return Err(Error::Invalid(format!("OPQ: m {m} does not divide the dimension {d}")));
         }
-        OpqOptions::check_rows(n)?;
+        if n < MIN_OPQ_ROWS {
+            let message = format!("OPQ: expected at least {MIN_OPQ_ROWS} rows, found {n}");
+            return Err(Error::Invalid(message));
+        }
         let mut matrix = OpqMatrix::new(d, m, options)?;
         // Whole copies change no mean and no optimum, and keep FAISS from warning on stderr that
         // there are few rows: that is for the trainer to judge.

@@ -151,11 +151,7 @@ impl ParquetFile {
     ///
     /// # Errors
     /// [`Error::File`] for a damaged file; those of `take`.
-    pub(super) fn for_each(
-        &self,
-        block: usize,
-        mut take: impl FnMut(Rows) -> Result<()>,
-    ) -> Result<()> {
+    pub fn for_each(&self, block: usize, mut take: impl FnMut(Rows) -> Result<()>) -> Result<()> {
         let error = |what| self.error(what);
         let mut first = 0;
         for group in 0..self.file.num_row_groups() {

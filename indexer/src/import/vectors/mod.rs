@@ -1,5 +1,10 @@
 //! Files of vectors as a part: from there on they are descriptors like any other.
 
+mod parquet_file;
+mod rows;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,9 +17,9 @@ use ocelli_index::{
 use ocelli_text::counted;
 use serde::Serialize;
 
-use super::parquet_file::{ParquetColumns, ParquetFile};
-use super::rows::{BadRow, Rows};
 use crate::{Error, Progress, ProgressFn, Result};
+pub use parquet_file::{ParquetColumns, ParquetFile};
+pub use rows::{BadRow, Rows};
 
 /// Bytes of f32 that are read at once.
 const BLOCK_BYTES: usize = 16 << 20;

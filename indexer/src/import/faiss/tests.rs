@@ -173,7 +173,7 @@ fn what_cannot_be_answered_alike_is_refused_with_the_reason() {
 }
 
 fn parse_bytes(bytes: &[u8]) -> cursor::Result<IvfPq> {
-    parse(bytes, bytes.len() as u64, &|_| {})
+    IvfPq::parse(bytes, bytes.len() as u64, &|_| {})
 }
 
 /// As far as an import goes without writing files.
@@ -198,7 +198,7 @@ fn a_file_cut_short_anywhere_is_an_error() {
         for len in 0..bytes.len() {
             let error = parse_bytes(&bytes[..len]).unwrap_err();
             // The length was believed, the bytes end earlier: a file that shrinks while it is read.
-            assert!(parse(&bytes[..len], bytes.len() as u64, &|_| {}).is_err());
+            assert!(IvfPq::parse(&bytes[..len], bytes.len() as u64, &|_| {}).is_err());
             assert!(error.contains("offset"), "{name} cut to {len}: {error}");
         }
         let longer = [bytes.as_slice(), &[0]].concat();
