@@ -7,9 +7,9 @@ use ocelli_index::{
 
 use super::StageSeconds;
 use crate::error::{Error, Result};
-use crate::photos::{Origin, Photo};
 use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
-use crate::views::{PixelBox, Resizer, ViewOptions, decode, views};
+use ocelli_pictures::photos::{Origin, Photo};
+use ocelli_pictures::{PixelBox, Resizer, ViewOptions, decode, views};
 
 /// Consecutive images of one part, which one worker encodes together.
 pub(super) struct Run {

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{DescriptorSpec, Diffusion, Expansion, Part, PartKind, SearchParams, Snapshot};
+use ocelli_index::{DescriptorSpec, Diffusion, Expansion, Part, SearchParams, Snapshot};
 
 use crate::dba::Neighbours;
+use crate::sample::require_descriptors;
 use crate::train::default_metric;
 use crate::{Error, Result};
 
@@ -253,22 +254,5 @@ impl Ranking for IndexRanking {
             .get(image as usize)
             .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.rows.len())))?;
         Ok(self.snapshot.vector(*row)?)
-    }
-}
-
-/// Region vectors are no images' descriptors.
-pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
-    let path = part.path().display();
-    match part.kind() {
-        PartKind::Descriptors => Ok(()),
-        PartKind::Regions => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
-             images); pool them first: ocelli encode --regions PART",
-            part.rows(),
-            part.images()
-        ))),
-        other => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors, found one of {other}"
-        ))),
     }
 }

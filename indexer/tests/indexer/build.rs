@@ -12,7 +12,9 @@ use ocelli_index::{
     PartRow, PartWriter, RowEncoder, RowEncoderScratch, SearchParams, Snapshot,
 };
 use ocelli_indexer::evaluate::{IndexRanking, Ranking as _};
-use ocelli_indexer::{BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, silent, train};
+use ocelli_indexer::{
+    BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, no_opq, silent, train,
+};
 use tempfile::tempdir;
 
 use crate::support::{clustered, numbered, regions, spec};
@@ -29,7 +31,7 @@ fn small_model(dir: &Path) -> Model {
         threads: 1,
         ..TrainOptions::default()
     };
-    train(&parts, &options, &silent).unwrap().0
+    train(&parts, &options, &no_opq, &silent).unwrap().0
 }
 
 fn options(shards: usize, threads: usize) -> BuildOptions {

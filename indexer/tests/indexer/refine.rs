@@ -2,8 +2,8 @@
 
 use ocelli_index::{FineKind, IndexDir, Model, SearchParams, Snapshot};
 use ocelli_indexer::{
-    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, silent, train,
-    train_refinement,
+    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, no_opq, silent,
+    train, train_refinement,
 };
 use tempfile::tempdir;
 
@@ -20,7 +20,7 @@ fn base(folder: &std::path::Path) -> (Model, ocelli_index::Part) {
     let part = numbered(&folder.join("rows.part"), "r", &clustered(10_000, DIM, 9), DIM);
     let parts = [regions(&folder.join("train.part"), &clustered(10_000, DIM, 9), DIM)];
     let options = TrainOptions { nlist: 4, m: 2, niter: 8, threads: 2, ..TrainOptions::default() };
-    (train(&parts, &options, &silent).unwrap().0, part)
+    (train(&parts, &options, &no_opq, &silent).unwrap().0, part)
 }
 
 #[test]
