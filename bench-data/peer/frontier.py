@@ -159,7 +159,7 @@ def inspect(ocelli, index):
         [ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE
     )
     about = json.loads(done.stdout)
-    return about["search_bytes_per_image"] + about["refine_bytes_per_image"]
+    return about["search_bytes_per_image"] + about["fine_bytes_per_image"]
 
 
 def faiss_points(folder, queries, base):

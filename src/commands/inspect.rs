@@ -61,8 +61,8 @@ fn index(found: &Inspection) -> String {
         search_bytes_per_image,
         map_bytes_per_image,
         key_bytes_per_image,
-        refine_bytes_per_image,
-        refinement,
+        fine_bytes_per_image,
+        fine_codec,
     } = found
     else {
         return String::new();
@@ -82,9 +82,9 @@ fn index(found: &Inspection) -> String {
         thousands(*model_bytes),
         current.model,
     );
-    if let Some(r) = refinement {
+    if let Some(r) = fine_codec {
         text += &format!(
-            "finer codes {} of {} bytes, {refine_bytes_per_image:.1} per image\nrefinement {}\n",
+            "finer codes {} of {} bytes, {fine_bytes_per_image:.1} per image\nfine codec {}\n",
             r.name, r.code_bytes, r.hash
         );
     }

@@ -94,10 +94,10 @@ impl Model {
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
         if let Some(groups) = groups {
-            file.section(SectionKind::CoarseGraph, false, groups)?;
+            file.section(SectionKind::CoarseGroups, false, groups)?;
         }
         if let Some(codec) = codec {
-            file.section(SectionKind::RefineCodebooks, false, &codec.to_bytes())?;
+            file.section(SectionKind::FineCodebooks, false, &codec.to_bytes())?;
         }
         self.intact()?;
         file.finish()

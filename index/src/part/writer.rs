@@ -264,7 +264,7 @@ impl PartWriter {
             let CodeRows { lists, fine, .. } = &self.behind;
             self.file.section(SectionKind::Lists, true, bytemuck::cast_slice(lists))?;
             if !fine.is_empty() {
-                self.file.section(SectionKind::RefineCodes, true, fine)?;
+                self.file.section(SectionKind::FineCodes, true, fine)?;
             }
         }
         if !self.ids.is_empty() {

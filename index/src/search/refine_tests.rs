@@ -375,9 +375,9 @@ fn layout_is_pinned() {
     let tmp = tempfile::tempdir().unwrap();
     let snapshot = toy(tmp.path(), &model, &rows, 1);
     let shard = snapshot.shards().next().unwrap();
-    let section = *shard.file().find(SectionKind::RefineCodes).unwrap();
+    let section = *shard.file().find(SectionKind::FineCodes).unwrap();
     assert!(!section.required(), "who does not know it scans without");
-    let bytes = shard.file().read_all(SectionKind::RefineCodes).unwrap();
+    let bytes = shard.file().read_all(SectionKind::FineCodes).unwrap();
     let mut want = refinement.hash().bytes().to_vec();
     want.extend([1, 0, 0, 0]);
     want.resize(64, 0);
@@ -388,7 +388,7 @@ fn layout_is_pinned() {
     let dir = IndexDir::open(tmp.path()).unwrap();
     let path = dir.fine_model_path(&model.hash(), &refinement.hash()).unwrap();
     let file = Reader::open(&path, FileKind::Model).unwrap();
-    let bytes = file.read_all(SectionKind::RefineCodebooks).unwrap();
+    let bytes = file.read_all(SectionKind::FineCodebooks).unwrap();
     let mut want: Vec<u8> = [1u32, 12, 1, 0].into_iter().flat_map(u32::to_le_bytes).collect();
     want.extend(refinement.hash().bytes());
     want.resize(64, 0);
@@ -462,7 +462,7 @@ fn sizes_are_held_against_rows() {
         for section in good.sections() {
             let kind = section.known().unwrap();
             let mut bytes = good.read_all(kind).unwrap().to_vec();
-            if kind == SectionKind::RefineCodes {
+            if kind == SectionKind::FineCodes {
                 spoil(&mut bytes);
             }
             file.section(kind, section.required(), &bytes).unwrap();
@@ -504,7 +504,7 @@ fn a_damaged_shard_fails_alone() {
     let want = Snapshot::open(tmp.path(), None).unwrap().search(&query, &params(20, 300)).unwrap();
     commit(&dir, &model, vec![small, large.clone()], &[]);
     let whole = Snapshot::open(tmp.path(), None).unwrap();
-    let section = *whole.shards().nth(1).unwrap().file().find(SectionKind::RefineCodes).unwrap();
+    let section = *whole.shards().nth(1).unwrap().file().find(SectionKind::FineCodes).unwrap();
     let plain = bits(&whole.search(&query, &params(20, 0)).unwrap().hits);
     drop(whole);
     let path = dir.shard_path(&large.name).unwrap();
@@ -519,7 +519,7 @@ fn a_damaged_shard_fails_alone() {
     assert_eq!(bits(&damaged.search(&query, &params(20, 0)).unwrap().hits), plain);
     let error = damaged.search(&query, &params(20, 30_300)).unwrap_err();
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
-    assert!(error.to_string().contains("refine codes"), "{error}");
+    assert!(error.to_string().contains("fine codes"), "{error}");
     let partial = SearchParams { allow_partial: true, ..params(20, 300) };
     let answer = damaged.search(&query, &partial).unwrap();
     assert_eq!((answer.failed.len(), answer.shards_asked), (1, 2));

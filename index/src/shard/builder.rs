@@ -170,16 +170,7 @@ impl<'a> ShardBuilder<'a> {
         }
         let ordinals = order.iter().map(|&o| u64::from(o));
         file.section(SectionKind::Ordinals, true, &packed::pack(ordinals, ordinal_bits))?;
-        match ids {
-            IdEncoding::Affine { .. } => {}
-            IdEncoding::Packed { base, bits } => {
-                let numbers = self.ids.iter().map(|id| id - base);
-                file.section(SectionKind::Ids, true, &packed::pack(numbers, bits))?;
-            }
-            IdEncoding::Raw => {
-                file.section(SectionKind::Ids, true, bytemuck::cast_slice(&self.ids))?
-            }
-        }
+        self.write_ids(&mut file, ids)?;
         let list_bits = packed::width_for(p.nlist as u64 - 1);
         let lists = self.lists.iter().map(|&l| u64::from(l));
         file.section(SectionKind::ListOf, true, &packed::pack(lists, list_bits))?;
@@ -207,6 +198,20 @@ impl<'a> ShardBuilder<'a> {
             task,
             seal: written.seal,
         })
+    }
+
+    /// Section of the ids, where their encoding needs one.
+    fn write_ids(&self, file: &mut Writer, encoding: IdEncoding) -> Result<()> {
+        match encoding {
+            IdEncoding::Affine { .. } => Ok(()),
+            IdEncoding::Packed { base, bits } => {
+                let numbers = self.ids.iter().map(|id| id - base);
+                file.section(SectionKind::Ids, true, &packed::pack(numbers, bits))
+            }
+            IdEncoding::Raw => {
+                file.section(SectionKind::Ids, true, bytemuck::cast_slice(&self.ids))
+            }
+        }
     }
 
     /// Section of the finer codes, by slot, where rows have them.

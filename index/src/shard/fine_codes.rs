@@ -35,7 +35,7 @@ impl FineCodes {
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::FineCodecMismatch`].
     pub fn open(file: &Reader, rows: u32, model: &Model) -> Result<Option<Self>> {
-        let kinds = [SectionKind::RefineCodes, SectionKind::StoredVectors];
+        let kinds = [SectionKind::FineCodes, SectionKind::StoredVectors];
         let mut found = kinds.into_iter().filter_map(|k| Some((k, *file.find(k)?)));
         let (Some((kind, section)), other) = (found.next(), found.next()) else {
             return Ok(None);

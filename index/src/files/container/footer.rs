@@ -86,7 +86,7 @@ numbered! {
         /// Shard: list of each ordinal.
         ListOf = 10, "list map";
         /// Shard, optional: finer codes.
-        RefineCodes = 11, "refine codes";
+        FineCodes = 11, "fine codes";
         /// Shard, optional: the vectors themselves.
         StoredVectors = 12, "stored vectors";
         /// Shard, part, optional: attributes of the images.
@@ -108,9 +108,9 @@ numbered! {
         /// Model: PQ codebooks.
         Codebooks = 36, "codebooks";
         /// Model, optional, derived: groups of centroids.
-        CoarseGraph = 37, "coarse graph";
+        CoarseGroups = 37, "coarse groups";
         /// Model, optional: codebooks of the refinement codes.
-        RefineCodebooks = 38, "refine codebooks";
+        FineCodebooks = 38, "fine codebooks";
     }
 }
 

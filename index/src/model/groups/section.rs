@@ -1,4 +1,4 @@
-//! The section "coarse graph": groups of centroids with their members as bytes.
+//! The section "coarse groups": groups of centroids with their members as bytes.
 //! `docs/shard-format.md` says how it lies.
 
 use std::sync::Arc;
@@ -134,11 +134,11 @@ impl GroupsSection {
         d: usize,
         model: Hash,
     ) -> Result<Option<Self>> {
-        let Some(section) = file.find(SectionKind::CoarseGraph).copied() else { return Ok(None) };
-        file.read_all(SectionKind::CoarseGraph)?;
+        let Some(section) = file.find(SectionKind::CoarseGroups).copied() else { return Ok(None) };
+        file.read_all(SectionKind::CoarseGroups)?;
         Self::parse(Source::Mapped(Arc::clone(file), section), nlist, d, model).map(Some).map_err(
             |what| {
-                let name = SectionKind::CoarseGraph.name();
+                let name = SectionKind::CoarseGroups.name();
                 Error::corrupt(file.path(), format!("{name}: {what}"))
             },
         )

@@ -281,7 +281,7 @@ fn a_damaged_section_is_refused() {
     let tmp = tempfile::tempdir().unwrap();
     let (_, good) = grouped_file(tmp.path());
     let file = Reader::open(&tmp.path().join("good.model"), FileKind::Model).unwrap();
-    let section = *file.find(SectionKind::CoarseGraph).unwrap();
+    let section = *file.find(SectionKind::CoarseGroups).unwrap();
     let (start, end) = (section.offset as usize, (section.offset + section.len) as usize);
     let path = tmp.path().join("bad.model");
     for at in (start..end).step_by(stride(101)) {
@@ -290,7 +290,7 @@ fn a_damaged_section_is_refused() {
         std::fs::write(&path, bad).unwrap();
         let error = Model::open(&path).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "byte {at}: {error}");
-        assert!(error.to_string().contains("coarse graph"), "byte {at}: {error}");
+        assert!(error.to_string().contains("coarse groups"), "byte {at}: {error}");
     }
 }
 
@@ -338,7 +338,7 @@ fn groups_that_do_not_hold_are_refused() {
         let error = Model::open(&path).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{name}: {error}");
         let text = error.to_string();
-        assert!(text.contains("coarse graph") && text.contains(reason), "{name}: {text}");
+        assert!(text.contains("coarse groups") && text.contains(reason), "{name}: {text}");
     }
     // The same way with the right bytes, and with none: a model without the section is looked at
     // whole.

@@ -10,7 +10,7 @@ use super::bound::QueryBound;
 use super::candidates::Candidates;
 use super::keep::{Keep, Numbered};
 use super::list::ShardList;
-use super::survivors::{Good, Scorer};
+use super::survivors::{Collector, Scorer};
 use super::warm::{self, Span};
 use super::{Buffers, Request, Target};
 use crate::base::error::Result;
@@ -104,8 +104,8 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += list.len() as u64;
             counts.survived += survivors.len() as u64;
-            let good = Good { shard, keep: &mut self.keep, candidates };
-            self.scorer.score(list, *base, survivors, scores, good)?;
+            let collector = Collector { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, *base, survivors, scores, collector)?;
         }
         self.keep.tighten(Numbered { shard, candidates })?;
         for Span { list, base, bound, blocks, first } in &spans {
@@ -123,8 +123,8 @@ impl<'a> QueryScan<'a> {
                 }
             }
             counts.survived += survivors.len() as u64;
-            let good = Good { shard, keep: &mut self.keep, candidates };
-            self.scorer.score(list, *base, survivors, scores, good)?;
+            let collector = Collector { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, *base, survivors, scores, collector)?;
         }
         if spans.len() < lists.len() {
             self.keep.tighten(Numbered { shard, candidates })?;
@@ -173,8 +173,8 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += (end - start) as u64;
             counts.survived += survivors.len() as u64;
-            let good = Good { shard, keep: &mut self.keep, candidates };
-            self.scorer.score(list, base, survivors, scores, good)?;
+            let collector = Collector { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, base, survivors, scores, collector)?;
         }
         Ok(())
     }
@@ -213,8 +213,8 @@ impl<'a> QueryScan<'a> {
             };
             let i = slot - found.entry.first;
             if dead.is_empty() || !is_set(dead, i) {
-                let good = Good { shard, keep: &mut self.keep, candidates };
-                self.scorer.score(&found, base, &[i], scores, good)?;
+                let collector = Collector { shard, keep: &mut self.keep, candidates };
+                self.scorer.score(&found, base, &[i], scores, collector)?;
             }
         }
         Ok(())

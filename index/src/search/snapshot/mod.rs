@@ -80,7 +80,7 @@ impl Snapshot {
 
     /// Shards that answer from the mapping of an earlier snapshot, since the operating system did
     /// not let their files be opened again, each with the reason; also the model, as `model` or
-    /// `refinement`. They would not be there after a restart.
+    /// `fine codec`. They would not be there after a restart.
     pub fn kept(&self) -> &[ShardFailure] {
         &self.kept
     }

@@ -149,7 +149,7 @@ impl Snapshot {
         }
         let shards = || members.iter().map(|m| &*m.shard);
         let model = with_fine_codec_of(dir, plain, shards());
-        let model = earlier.or_kept("refinement", model, |before| {
+        let model = earlier.or_kept("fine codec", model, |before| {
             let model = kept_model(before)?;
             let codec = model.fine_codec()?;
             let fits = |shard: &Shard| match shard.fine() {
@@ -193,7 +193,7 @@ fn with_fine_codec_of<'a>(
             let file = Reader::open(&path, FileKind::Model)?;
             let codec = FineCodec::read(&file, model.hash(), model.parts().d)?;
             let codec = codec.ok_or_else(|| {
-                let name = SectionKind::RefineCodebooks.name();
+                let name = SectionKind::FineCodebooks.name();
                 Error::corrupt(&path, format!("section \"{name}\" is missing"))
             })?;
             // Nobody else has it while it is being opened.
