@@ -1,7 +1,8 @@
 //! Enums whose variants have names, and values that files and flags hold as text.
 
 /// Defines an enum whose variants have one name each, used in the canonical text, in flags and in
-/// JSON alike.
+/// JSON alike. strum could derive the names; the refusal that lists them, and serde, would still be
+/// written for each enum.
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*

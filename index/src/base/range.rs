@@ -14,7 +14,7 @@
 //! - A codeword is a mean of parts of residuals: no number in it is above 4N. What is left over
 //!   behind a code is ‖z − c − r̂‖, a part of which is at most 8N, and so are the numbers of a
 //!   second codebook.
-//! - Every number of a model is therefore at most 8N, and [`MAX_MODEL_NUMBER`] is twice that, for
+//! - Every number of a model is therefore at most 8N, and `MAX_MODEL_NUMBER` is twice that, for
 //!   the rounding on the way. Models from elsewhere are held against it too. Three such vectors of
 //!   d numbers (c, r̂ and a finer r̂) have norms of at most 16N √d each.
 //! - A score is at most the square of ‖q‖ + ‖c‖ + ‖r̂‖ + ‖r̂'‖ ≤ (2 + 48 √d) N, and no partial sum

@@ -1,5 +1,8 @@
 //! NumPy's array format (numpy.org, NEP 1): magic, version, length of the header, the header (a
 //! Python dictionary), the numbers.
+//!
+//! The crate npyz reads streams and brings a parser of Python literals. Here rows are read at a
+//! place, from many threads, and three entries of the header are all that is needed.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -14,9 +14,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use memmap2::Mmap;
+use parking_lot::Mutex;
 
 /// One mapping of the registry.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Slot {
 
     /// A free slot, made the description of `start..end`.
     fn take(start: usize, end: usize) -> &'static Self {
-        let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _change = CHANGE.lock();
         let mut chunk = &REGISTRY;
         loop {
             let free = |s: &&Self| !s.version.load(Ordering::Relaxed).is_multiple_of(2);
@@ -81,7 +82,7 @@ impl Slot {
     }
 
     fn free(&self) {
-        let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _change = CHANGE.lock();
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -178,7 +179,7 @@ static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 /// Installs the handler, once in the life of the process.
 fn install() -> io::Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
-    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut installed = INSTALLED.lock();
     if *installed {
         return Ok(());
     }

@@ -1,10 +1,10 @@
 //! Keys by ordinal, each readable by itself.
 //!
 //! A thousand hits of a million rows lie in nearly as many places, so a key must not cost its
-//! neighbours. Keys stand in blocks of 32. A key is written as the bytes that it shares with the
-//! block's first key, and the rest in
-//! [`Symbols`]: whoever wants one decodes the block's first key, as far as it is shared, and that key. The layout
-//! is in `docs/shard-format.md`; what others cost is in decision 0025.
+//! neighbours. Keys are in blocks of 32. A key is written as the number of bytes that it shares
+//! with the block's first key, and the rest of it as symbols (FSST). To read one key, the block's
+//! first key is decoded as far as it is shared, and then the rest. The layout is in
+//! `docs/shard-format.md`; decision 0025 says what other layouts cost.
 
 mod symbols;
 #[cfg(test)]
