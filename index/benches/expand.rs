@@ -76,7 +76,8 @@ fn main() -> Result<()> {
         println!("{name}: {us:.0} us a query, {:.2} times plain more", us / plain - 1.0);
     }
     println!(
-        "{{\"plain_us\": {plain:.1}, \"aqe_round\": {:.3}, \"aqe_second_round\": {:.3}, \"alpha_round\": {:.3}, \
+        "{{\"plain_us\": {plain:.1}, \"aqe_round\": {:.3}, \"aqe_second_round\": {:.3}, \
+         \"alpha_round\": {:.3}, \
          \"diffusion_us\": {:.0}}}",
         (aqe - plain) / plain,
         (aqe2 - aqe) / plain,

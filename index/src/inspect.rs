@@ -281,7 +281,7 @@ fn inspect_shard(file: &Reader, info: FileInfo) -> Result<Inspection> {
     })
 }
 
-/// Why a folder without CURRENT is no index, and what stands in it instead.
+/// Why a folder without CURRENT is no index, and what is in it instead.
 fn not_an_index(path: &Path, generations: &[u64]) -> Error {
     let found = if generations.is_empty() {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
@@ -294,7 +294,7 @@ fn not_an_index(path: &Path, generations: &[u64]) -> Error {
         let numbers: Vec<String> = generations.iter().map(u64::to_string).collect();
         format!(
             "generations found: {}. CURRENT is one line, NUMBER CHECKSUM, with the checksum that \
-             stands in generations/NUMBER.json",
+             is in generations/NUMBER.json",
             numbers.join(", ")
         )
     };

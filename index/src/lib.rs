@@ -46,7 +46,8 @@
 //! | [`spec`] | descriptor specs: what decides the meaning of a descriptor |
 //! | [`foreign`] | files that other programs wrote |
 //! | [`files`] | the container of all files, and the format on disk |
-//! | [`vectors`], [`whitening`], [`rejected`] | files of vectors, of a whitening, of what was left out |
+//! | [`vectors`], [`whitening`] | files of vectors, files of a whitening |
+//! | [`rejected`] | the list of the rows that a job left out |
 //! | [`model`] | transform, lists, codes, finer codes |
 //! | [`part`] | vectors or codes with their keys, on their way to a shard |
 //! | [`shard`] | immutable files of codes |

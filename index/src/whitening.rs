@@ -1,6 +1,6 @@
 //! Whitening: shift and projection, y = (x − mean) P.
 //!
-//! In R-MAC it stands between the region vectors' two L2 normalisations (Gordo et al. 2017, §3.1: a
+//! In R-MAC it is between the region vectors' two L2 normalisations (Gordo et al. 2017, §3.1: a
 //! shift and a fully connected layer). How it is learned is the indexer's business.
 
 use std::path::Path;
@@ -154,6 +154,6 @@ mod tests {
         assert!(read.apply(&[1.0]).is_err());
         let bad = Whitening { projection: vec![1.0; 4], ..w };
         assert!(bad.write(&path).is_err());
-        assert_eq!(Whitening::open(&path).unwrap(), read, "the earlier file still stands");
+        assert_eq!(Whitening::open(&path).unwrap(), read, "the earlier file is unchanged");
     }
 }

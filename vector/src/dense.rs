@@ -274,7 +274,9 @@ mod tests {
     proptest! {
         /// Every length past three registers, against float64.
         #[test]
-        fn dot_and_distance_agree_with_f64(v in prop::collection::vec((-8f32..8.0, -8f32..8.0), 0..70)) {
+        fn dot_and_distance_agree_with_f64(
+            v in prop::collection::vec((-8f32..8.0, -8f32..8.0), 0..70)
+        ) {
             let (a, b): (Vec<f32>, Vec<f32>) = v.into_iter().unzip();
             let diff: Vec<f32> = a.iter().zip(&b).map(|(x, y)| x - y).collect();
             prop_assert!((f64::from(dot(&a, &b)) - f64_dot(&a, &b)).abs() < 1e-3);

@@ -34,7 +34,8 @@
 //! | [`adc`], [`score`] | the score of a code by definition, and of what a scan lets through |
 //! | [`fine`] | finer codes: decoding, scoring, encoding |
 //! | [`encode`], [`nearest`] | codes of many vectors; their nearest centroids |
-//! | [`shortlist`], [`relative`], [`smallest`] | candidates by 8-bit arithmetic with a proven error |
+//! | [`shortlist`], [`relative`] | candidates by 8-bit arithmetic with a proven error |
+//! | [`smallest`] | the k-th smallest of many numbers |
 //! | [`ranked`], [`sort`] | ranking as the sorting of integers |
 
 #![allow(clippy::needless_range_loop, reason = "a lane is an index into several registers at once")]

@@ -37,7 +37,7 @@ pub fn block_bytes(d: usize) -> usize {
 /// What belongs to a group of rounded rows beside their bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounded {
-    /// s: what a step of a byte stands for.
+    /// s: the value of one step of a byte.
     pub scale: f32,
     /// At least the largest ‖r‖.
     pub largest_norm: f32,
@@ -196,8 +196,8 @@ impl ByteQuery {
         bounds.reserve(blocks * BLOCK + BLOCK);
         positions.reserve(blocks * BLOCK + BLOCK);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: only a processor that has the level makes `simd`; the slices were held against
-        // the number of blocks, and there is room for all of them.
+        // SAFETY: only a processor that has the level makes `simd`; the slices were compared
+        // with the number of blocks, and there is room for all of them.
         unsafe {
             self.survivors_avx512(
                 rows, factor, weight, constant, threshold, first, bounds, positions,

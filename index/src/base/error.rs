@@ -33,7 +33,10 @@ pub enum Error {
         what: String,
     },
     /// The file is sound, but of a later format than this program reads.
-    #[error("{}: format version {found} is newer than this program (it reads up to {supported})", path.display())]
+    #[error(
+        "{}: format version {found} is newer than this program (it reads up to {supported})",
+        path.display()
+    )]
     NewerVersion {
         /// The file.
         path: PathBuf,
@@ -51,7 +54,10 @@ pub enum Error {
         what: String,
     },
     /// A sound file, but not the one that the generation names.
-    #[error("{}: not the file that the generation names: {what} {found}, expected {expected}", path.display())]
+    #[error(
+        "{}: not the file that the generation names: {what} {found}, expected {expected}",
+        path.display()
+    )]
     Misplaced {
         /// The file.
         path: PathBuf,
@@ -154,7 +160,7 @@ pub enum ErrorCode {
     DataLoss,
     /// A concurrent change won; read again and retry.
     Aborted,
-    /// Nobody waits for the answer any more.
+    /// The caller does not wait for the answer any more.
     Cancelled,
     /// The machine failed.
     Internal,

@@ -23,7 +23,7 @@ impl Hash {
         self.0
     }
 
-    /// A digest that stands somewhere as its bytes.
+    /// A digest from its bytes.
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

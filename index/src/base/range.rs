@@ -15,7 +15,7 @@
 //!   behind a code is ‖z − c − r̂‖, a part of which is at most 8N, and so are the numbers of a
 //!   second codebook.
 //! - Every number of a model is therefore at most 8N, and `MAX_MODEL_NUMBER` is twice that, for
-//!   the rounding on the way. Models from elsewhere are held against it too. Three such vectors of
+//!   the rounding on the way. Models from elsewhere are checked for it too. Three such vectors of
 //!   d numbers (c, r̂ and a finer r̂) have norms of at most 16N √d each.
 //! - A score is at most the square of ‖q‖ + ‖c‖ + ‖r̂‖ + ‖r̂'‖ ≤ (2 + 48 √d) N, and no partial sum
 //!   of an inner product is above the product of two of these. With N² = 10³⁰ and d = 65,536 that
@@ -88,7 +88,7 @@ mod tests {
             assert!(out_of_range(&[0.0, tiny]).is_some_and(|why| why.contains("its norm")));
         }
         assert!(out_of_range(&[f32::MAX; 3]).is_some_and(|why| why.contains("its norm is 5.8")));
-        // Small numbers beside others are nobody's concern.
+        // Small numbers beside others do no harm.
         assert_eq!(out_of_range(&[1.0, 1e-30, f32::from_bits(1)]), None);
         for (bad, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (-f32::INFINITY, "-inf")] {
             assert_eq!(out_of_range(&[0.5, 2.0, bad]), Some(format!("element 2 is {word}")));

@@ -1,6 +1,6 @@
 //! Arrays of unsigned numbers, each in the same number of bits.
 //!
-//! Layout: element `i` stands in bits `i · width .. (i + 1) · width`, counted from the lowest bit
+//! Layout: element `i` is in bits `i · width .. (i + 1) · width`, counted from the lowest bit
 //! of the first byte. Eight zero bytes follow, so that a reader may always load a whole `u64`.
 
 /// Bits of an element: 0 (every element is 0) to 56.
@@ -99,7 +99,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(values in prop::collection::vec(any::<u64>(), 0..50), width in 0u32..=MAX_WIDTH) {
+        fn round_trip(
+            values in prop::collection::vec(any::<u64>(), 0..50),
+            width in 0u32..=MAX_WIDTH,
+        ) {
             let values: Vec<u64> = values.into_iter().map(|v| v & ((1u64 << width) - 1)).collect();
             let bytes = pack(values.iter().copied(), width);
             let packed = Packed::new(&bytes, width, values.len()).unwrap();

@@ -75,7 +75,7 @@ pub fn files_below(
     Ok(files)
 }
 
-/// Calls `read`, which is told how many records are still wanted and tells how many it read, until
+/// Calls `read` with the number of records still wanted; it returns the number that it read. Until
 /// there are `n` or no more.
 ///
 /// # Errors

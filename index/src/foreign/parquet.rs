@@ -22,7 +22,7 @@ use crate::base::names::{check_id, check_key};
 /// What is wrong with a file, in one line without its name, or why a row is refused.
 type Outcome<T> = std::result::Result<T, String>;
 
-/// What a leaf column holds, as far as anybody here reads it.
+/// What a leaf column holds, of the kinds that are read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParquetKind {
     /// One whole number a row, signed or not, up to 64 bits.
@@ -163,7 +163,7 @@ impl ParquetColumn {
             }),
             _ => Err(unread()),
         })?;
-        // An unsigned number stands there as the signed one of the same bits.
+        // An unsigned number is stored as the signed one of the same bits.
         let widen = |x: i32| if unsigned { i64::from(x.cast_unsigned()) } else { i64::from(x) };
         values.extend(short.into_iter().map(widen));
         let id = |value: Option<i64>| {
@@ -236,7 +236,7 @@ impl ParquetColumn {
 #[derive(Debug, Default)]
 pub struct ParquetLists {
     values: Vec<f32>,
-    /// Of each row, where its numbers stand; none where it has a null, or nothing.
+    /// Where the numbers of each row are; none where the row has a null, or nothing.
     rows: Vec<Option<Range<usize>>>,
 }
 

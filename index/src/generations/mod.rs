@@ -1,10 +1,12 @@
 //! Generations: which shards are the index, and which generation is current.
 //!
 //! ```text
-//! models/<hash>.model      generations/<n>.json     immutable
-//! shards/<name>.shard      CURRENT                   "<n> <checksum>", changed by compare-and-swap only
-//! tombstones/<hash>.roaring
-//! deletes/<hash>
+//! models/<hash>.model         immutable
+//! shards/<name>.shard         immutable
+//! tombstones/<hash>.roaring   immutable
+//! deletes/<hash>              immutable
+//! generations/<n>.json        immutable
+//! CURRENT                     "<n> <checksum>", changed by compare-and-swap only
 //! ```
 
 pub mod commit;
@@ -85,7 +87,7 @@ pub struct Dba {
 pub struct NewGeneration {
     /// Model of all its shards.
     pub model: Hash,
-    /// The shards, in plan order; their files stand under `shards/`.
+    /// The shards, in plan order; their files are under `shards/`.
     pub shards: Vec<ShardEntry>,
     /// See [`Generation::tombstones`].
     pub tombstones: BTreeMap<String, Hash>,
@@ -95,7 +97,7 @@ pub struct NewGeneration {
     pub next_id: u64,
 }
 
-/// The generation as it stands in its file, with a checksum over the rest.
+/// The generation as it is in its file, with a checksum over the rest.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -401,7 +403,7 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Error::NotFound`] for no such generation; [`Error::Conflict`] if another one is or became
-    /// current; [`Error::Corrupt`]; [`Error::Io`]. The earlier generation then still stands.
+    /// current; [`Error::Corrupt`]; [`Error::Io`]. The earlier generation is then still current.
     pub fn activate(&self, expected: u64, number: u64) -> Result<Generation> {
         let generation = self.generation(number)?;
         let current = self.expect_current(Some(expected))?;
@@ -414,7 +416,7 @@ impl IndexDir {
         Ok(generation)
     }
 
-    /// CURRENT as it stands, if it names `expected`.
+    /// CURRENT as it is now, if it names `expected`.
     fn expect_current(&self, expected: Option<u64>) -> Result<Option<(u64, Hash, Vec<u8>)>> {
         let current = self.read_current()?;
         if current.as_ref().map(|c| c.0) != expected {

@@ -1,7 +1,7 @@
 //! The one door to an index directory: named objects, some of them changed by compare-and-swap.
 //!
 //! Everything that this crate reads of an index, or writes to one, goes through a [`Storage`].
-//! [`LocalStorage`] is a folder; an object store can stand behind the same methods.
+//! [`LocalStorage`] is a folder; an object store can have the same methods.
 
 use std::fmt;
 use std::fs::{self, File};

@@ -171,8 +171,18 @@ pub(super) fn hash_of(p: &ModelParts) -> Hash {
     let mut h = Hasher::new();
     h.update(
         format!(
-            "ocelli-model 1\nspec={}\nmetric={}\nrenormalize={}\ndim={}\nd={}\nnlist={}\nm={}\nksub={}\nmean={}\nrotation={}\n",
-            p.spec.hash(), p.metric, p.renormalize, p.dim, p.d, p.nlist, p.m, p.ksub, p.mean.is_some(), p.rotation.is_some(),
+            "ocelli-model 1\nspec={}\nmetric={}\nrenormalize={}\ndim={}\nd={}\nnlist={}\nm={}\n\
+             ksub={}\nmean={}\nrotation={}\n",
+            p.spec.hash(),
+            p.metric,
+            p.renormalize,
+            p.dim,
+            p.d,
+            p.nlist,
+            p.m,
+            p.ksub,
+            p.mean.is_some(),
+            p.rotation.is_some(),
         )
         .as_bytes(),
     );

@@ -1,10 +1,11 @@
 //! The trained model: transform, coarse centroids, product quantizer.
 //!
 //! ```text
-//! x (dim,) ──► z = R (x − mean) (d,), optionally L2 again ──► list l: nearest c_l ──► r = z − c_l ──► code (m,)
+//! x (dim,) ──► z = R (x − mean) (d,), optionally L2 again
+//!          ──► list l: nearest c_l ──► r = z − c_l ──► code (m,)
 //! ```
 //!
-//! A model is shared by every shard that was built under it; its content hash stands in each of
+//! A model is shared by every shard that was built under it; its content hash is in each of
 //! them. Product quantization of residuals: Jégou, Douze, Schmid 2011.
 
 mod file;
@@ -231,7 +232,7 @@ impl Model {
     }
 
     /// Whether all that was read of a mapped model could be read. What comes of its centroids
-    /// counts once this said so.
+    /// counts once this has returned `Ok`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the file, if it was cut since it was opened, or its disk failed.

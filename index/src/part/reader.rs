@@ -80,7 +80,7 @@ fn check_sections(file: &Reader, meta: &Meta) -> Result<()> {
 }
 
 impl Part {
-    /// Opens a part and holds its claims against its size.
+    /// Opens a part and checks that its sections have the sizes that follow from its `meta`.
     ///
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`] if the sections do not fit the claims.
@@ -117,7 +117,7 @@ impl Part {
         Ok(part)
     }
 
-    /// Where the part stands.
+    /// The part's file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }

@@ -18,7 +18,7 @@ pub struct SearchParams {
     /// Lists scanned in each shard, at least 1; cut to nlist.
     pub nprobe: usize,
     /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them);
-    /// the hits are the best k by the new scores. 0: the scan's own scores stand.
+    /// the hits are the best k by the new scores. 0: the scores of the scan are final.
     pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,

@@ -306,7 +306,7 @@ fn what_does_not_fit_is_refused() {
 }
 
 /// A shard names its refinement: another one of the same model is refused, and generations of one
-/// model with different refinements stand beside each other.
+/// model with different fine codecs are side by side.
 #[test]
 fn codes_of_another_refinement_are_refused() {
     let rows = toy_rows(40);
@@ -381,7 +381,7 @@ fn layout_is_pinned() {
     let mut want = refinement.hash().bytes().to_vec();
     want.extend([1, 0, 0, 0]);
     want.resize(64, 0);
-    // The i-th codeword is the rest of row i; slots stand by list, then by ordinal.
+    // The i-th codeword is the rest of row i; slots are ordered by list, then by ordinal.
     want.extend((0..40u32).map(|slot| shard.ordinal(slot).unwrap() as u8));
     assert_eq!(bytes, want);
 

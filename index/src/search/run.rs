@@ -349,7 +349,7 @@ impl Snapshot {
             // Hits count only if the file is still whole behind them.
             match hits.and_then(|hits| member.shard.intact().map(|()| hits)) {
                 Ok(hits) => best.iter_mut().zip(hits).for_each(|(best, hits)| best.add(hits)),
-                // Nobody waits for a part of the answer either.
+                // A cancelled search gives no partial answer either.
                 Err(error @ Error::Cancelled { .. }) => return Err(error),
                 Err(error) if tile.params.allow_partial => {
                     failed.push(ShardFailure { name: member.name.clone(), error });

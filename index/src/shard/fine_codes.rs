@@ -43,7 +43,7 @@ impl FineCodes {
         let corrupt =
             |what: String| Err(Error::corrupt(file.path(), format!("{}: {what}", kind.name())));
         if other.is_some() {
-            return corrupt("stored vectors stand beside them, expected one of the two".into());
+            return corrupt("there are stored vectors too, expected one of the two".into());
         }
         if section.len < HEADER_BYTES as u64 {
             return corrupt(format!("{} bytes, the header has {HEADER_BYTES}", section.len));
@@ -55,7 +55,8 @@ impl FineCodes {
         let want = HEADER_BYTES as u64 + u64::from(rows) * code_bytes;
         if code_bytes == 0 || section.len != want || head[36..].iter().any(|&b| b != 0) {
             return corrupt(format!(
-                "{} bytes, expected {want} for {rows} codes of {code_bytes}; or a byte that must be zero is not",
+                "{} bytes, expected {want} for {rows} codes of {code_bytes}; or a byte that must \
+                 be zero is not",
                 section.len
             ));
         }

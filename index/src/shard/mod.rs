@@ -91,7 +91,7 @@ pub struct ListEntry {
     pub len: u32,
     /// L2: term of a row ≥ `scalar_min` + `scalar_step` · its byte. Zero for inner product.
     pub scalar_min: f32,
-    /// See `scalar_min`.
+    /// The step of `scalar_min`'s bound.
     pub scalar_step: f32,
     /// Zero in version 1.
     pub reserved: u64,

@@ -92,7 +92,7 @@ impl Combine {
         }
     }
 
-    /// As it stands in the canonical text, where a floor of 0, which was the only one at first, is
+    /// As it is in the canonical text, where a floor of 0, which was the only one at first, is
     /// left out.
     pub(super) fn canonical(&self) -> String {
         match self {
@@ -136,7 +136,8 @@ impl FromStr for Combine {
         };
         combine.filter(Self::is_sound).ok_or_else(|| {
             Error::invalid(format!(
-                "combine: expected sum, gem:P with P over 0, or gem:P:FLOOR with a floor of 0 or more, found {s:?}"
+                "combine: expected sum, gem:P with P over 0, or gem:P:FLOOR with a floor of 0 or \
+                 more, found {s:?}"
             ))
         })
     }

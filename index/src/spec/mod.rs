@@ -64,7 +64,8 @@ impl DescriptorSpec {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
         if name.is_empty() || name.len() > 128 || !name.chars().all(allowed) {
             return Err(Error::invalid(format!(
-                "foreign spec name {name:?}: expected 1 to 128 letters, digits, '.', '_', '-' or '/'"
+                "foreign spec name {name:?}: expected 1 to 128 letters, digits, '.', '_', '-' \
+                 or '/'"
             )));
         }
         if dim == 0 {

@@ -94,8 +94,8 @@ impl NetworkSpec {
         }
         if self.dim == 0 || !(1..=5).contains(&self.last_stage) || !pooling {
             return Err(format!(
-                "dim={}, last_stage={}, pooling={}: expected a dimension, 1 to 5, and 1 to 4 levels or an \
-                 exponent over 0",
+                "dim={}, last_stage={}, pooling={}: expected a dimension, 1 to 5, and 1 to 4 \
+                 levels or an exponent over 0",
                 self.dim, self.last_stage, self.pooling
             ));
         }

@@ -35,7 +35,8 @@ pub(super) fn read_layout(path: &Path, file: &File, bytes: u64) -> Result<Layout
     };
     if len > MAX_HEADER || at + len > bytes {
         return Err(corrupt(format!(
-            "a header of {len} bytes: expected at most {MAX_HEADER}, and no more than the file's {bytes}"
+            "a header of {len} bytes: expected at most {MAX_HEADER}, and no more than the \
+             file's {bytes}"
         )));
     }
     let mut header = vec![0; len as usize];

@@ -1,7 +1,7 @@
 //! Flipped bits and cut files: never a wrong answer, never a panic.
 //!
 //! Method: one bit of a file is flipped where it stands, the file is opened anew and everything is
-//! asked of it; what it answers is held against the answers of the whole file. Short runs take
+//! asked of it; what it answers is compared with the answers of the whole file. Short runs take
 //! every bit of the footer, both ends of each section, and a sample in between whose step is odd,
 //! so that every position in a byte comes up; long runs take every bit.
 

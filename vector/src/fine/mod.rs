@@ -5,9 +5,11 @@
 //!
 //! | | decoded row ẑ | bytes |
 //! |---|---|---|
-//! | product quantizer of what is left (Jégou, Tavenard, Douze, Amsaleg 2011) | (c + r̂) + r̂′ | m′ |
-//! | scalar quantizer of what is left | (c + r̂) + t · (linear + cubic · (t · t)), t = byte − 127.5 | d |
+//! | product quantizer of what is left | (c + r̂) + r̂′ | m′ |
+//! | scalar quantizer of what is left | (c + r̂) + t · (linear + cubic · (t · t)) | d |
 //! | half-precision floats | the floats | 2 d |
+//!
+//! with t = byte − 127.5. The product quantizer is that of Jégou, Tavenard, Douze, Amsaleg (2011).
 //!
 //! What a code leaves over is mostly small and sometimes large, so the scalars' steps grow with the
 //! distance from zero (companding: Bennett, *Spectra of quantized signals*, 1948): on SIFT that
@@ -38,7 +40,7 @@ pub enum Finer<'a> {
         /// Codewords of a sub-quantizer.
         ksub: usize,
     },
-    /// Bytes that stand for steps which grow, to be added to c + r̂: see [`sq8_value`].
+    /// One byte a dimension; its value, [`sq8_value`], is added to c + r̂.
     Sq8 {
         /// (d,), not negative.
         linear: &'a [f32],
@@ -171,7 +173,9 @@ fn fast(
             // below.
             unsafe {
                 match (first, fine, metric) {
-                    $(($first, $fine, Metric::L2) => scores::<$first, $fine, true>(q, tables, rows, out),
+                    $(($first, $fine, Metric::L2) => {
+                        scores::<$first, $fine, true>(q, tables, rows, out)
+                    }
                     ($first, $fine, Metric::InnerProduct) => {
                         scores::<$first, $fine, false>(q, tables, rows, out)
                     })+
@@ -234,7 +238,7 @@ fn decode_any(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]
     }
 }
 
-/// What a byte stands for: t · (linear + cubic · (t · t)) with t = byte − 127.5. It never falls as
+/// The value of a byte: t · (linear + cubic · (t · t)) with t = byte − 127.5. It never falls as
 /// the byte grows, rounding included, where neither number is negative: each operation keeps the
 /// order for t > 0, and the rest is its mirror image.
 #[inline(always)]
@@ -316,7 +320,12 @@ compiled_for_each_level! {
     ///
     /// # Panics
     /// If a shape does not fit, or ksub is over 256 or no multiple of 16.
-    pub fn nearest_codewords(transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) = nearest_any;
+    pub fn nearest_codewords(
+        transposed: &[f32],
+        ksub: usize,
+        x: &[f32],
+        code: &mut [u8]
+    ) = nearest_any;
 }
 
 /// The definition.

@@ -2,8 +2,8 @@
 //!
 //! A thread that touches such a page (the file was cut, the disk failed) is sent SIGBUS, which ends
 //! the process. The handler here puts a page of zeros in its place, marks the mapping and returns:
-//! the thread goes on over zeros, and whoever used the bytes asks for the mark before trusting what
-//! came of them ([`Mapped::fault`]). Nobody is thrown out of the middle of a computation, so no
+//! the thread goes on over zeros, and the code that used the bytes checks the mark before it trusts
+//! the result ([`Mapped::fault`]). No computation is left in the middle, so no
 //! lock stays locked. A SIGBUS that is not ours goes where it went before.
 //!
 //! The handler may interrupt anything. So it takes no lock and no memory: it walks a registry of
@@ -13,8 +13,8 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use memmap2::Mmap;
 use parking_lot::Mutex;
@@ -48,7 +48,7 @@ impl Chunk {
 }
 
 static REGISTRY: Chunk = Chunk::new();
-/// Held by whoever takes or frees a slot; never by the handler.
+/// Held while a slot is taken or freed; never by the handler.
 static CHANGE: Mutex<()> = Mutex::new(());
 
 impl Slot {
@@ -100,7 +100,7 @@ impl Slot {
     }
 
     fn mark(&self, offset: u64) {
-        // The first one stays; whoever loses the race finds it there.
+        // The first one stays.
         let _ = self.fault.compare_exchange(0, 1 + offset, Ordering::SeqCst, Ordering::Relaxed);
     }
 }
@@ -237,7 +237,7 @@ fn replace(address: usize) -> bool {
     while let Some(c) = chunk {
         for slot in &c.slots {
             if let Some(start) = slot.start_if_holds(address) {
-                // The mark first: whoever sees the zeros sees it.
+                // The mark first: a thread that sees the zeros sees it.
                 slot.mark((address - start) as u64);
                 let page = page_bytes();
                 let all = slot.end.load(Ordering::Relaxed) - start;

@@ -21,7 +21,11 @@ const BODY_HEAD: usize = 8;
 
 /// Declares numbered kinds with their names.
 macro_rules! numbered {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+ }) => {
+    (
+        $(#[$doc:meta])* $name:ident {
+            $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$vdoc])* $variant,)+ }
@@ -30,7 +34,7 @@ macro_rules! numbered {
             /// Every kind that version 1 names.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The number that stands in files.
+            /// The number in files.
             pub const fn number(self) -> u32 {
                 match self { $(Self::$variant => $number),+ }
             }
@@ -241,13 +245,14 @@ impl Footer {
         Ok((footer, kind))
     }
 
-    /// Holds the table's claims against the file: `body_at` is where its footer body begins.
+    /// Checks the table against the file, whose footer body begins at `body_at`.
     fn check(&self, path: &Path, body_at: u64) -> Result<()> {
         let corrupt = |what: String| Err(Error::corrupt(path, what));
         let checks = tiles(self.data_bytes).checked_mul(4);
         if checks.and_then(|c| c.checked_add(self.data_bytes)) != Some(body_at) {
             return corrupt(format!(
-                "{} bytes of sections and their checksums do not end at the footer, offset {body_at}",
+                "{} bytes of sections and their checksums do not end at the footer, \
+             offset {body_at}",
                 self.data_bytes
             ));
         }
@@ -267,7 +272,7 @@ impl Footer {
             };
             end = this_end;
             if seen.contains(&s.kind) {
-                return corrupt(format!("{name} stands twice in the section table"));
+                return corrupt(format!("{name} is in the section table twice"));
             }
             seen.push(s.kind);
             if s.known().is_none() && s.required() {

@@ -1,7 +1,7 @@
 //! Maps a container and proves its bytes before they are used.
 //!
 //! The structure is proven when the file is opened; each 64 KiB tile when it is first touched.
-//! Bytes that vanish under their reader are zeros, and [`Reader::intact`] says so.
+//! Bytes that vanish under their reader are zeros, and [`Reader::intact`] reports it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ impl Reader {
     #[inline]
     pub fn intact(&self) -> Result<()> {
         // A cut that ends inside a page raises no signal for the rest of that page: it reads as
-        // zeros. But pages behind are gone by then, and the magic stands in the last one.
+        // zeros. But pages behind are gone by then, and the magic is in the last one.
         let whole = self.map.last() == MAGIC;
         if whole && self.map.fault().is_none() { Ok(()) } else { Err(self.broken()) }
     }
@@ -105,13 +105,13 @@ impl Reader {
         Error::corrupt(
             &self.path,
             format!(
-                "offset {offset} cannot be read any more: since it was opened the file was cut, or its \
-                 disk failed; put it back and open it again"
+                "offset {offset} cannot be read any more: since it was opened the file was cut, \
+                 or its disk failed; put it back and open it again"
             ),
         )
     }
 
-    /// Where the file stands.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -147,7 +147,7 @@ impl Reader {
     }
 
     /// Bytes `from .. from + len` of a section, proven. What comes of them counts once
-    /// [`Self::intact`] said so.
+    /// [`Self::intact`] has returned `Ok`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if they leave the section, a checksum is wrong, or the file vanished.
@@ -295,7 +295,7 @@ impl Reader {
         digest.finish()
     }
 
-    /// SHA-256 of what stands behind the sections: the checksums of all tiles, and the footer. It
+    /// SHA-256 of what follows the sections: the checksums of all tiles, and the footer. It
     /// tells files of other content apart without reading it: 4 bytes of each 64 KiB are read.
     pub fn seal(&self) -> Hash {
         let mut digest = Hasher::new();
@@ -463,7 +463,7 @@ mod tests {
         }
     }
 
-    /// A newer file is told from a damaged one, since the CRC is judged first.
+    /// A newer file and a damaged one have different errors, since the CRC is checked first.
     #[test]
     fn a_newer_version_is_named_as_such() {
         let dir = tempfile::tempdir().unwrap();

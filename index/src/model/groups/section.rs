@@ -16,7 +16,7 @@ const LAYOUT: u32 = 1;
 const HEADER_BYTES: usize = 64;
 /// Alignment of the rows' bytes within the section: one cache line.
 const ALIGN: usize = 64;
-/// What stands in place of a list behind a group's last.
+/// Fills the slots after a group's last list.
 const NO_LIST: u32 = u32::MAX;
 
 /// Words of the header that hold the model's hash.
@@ -29,7 +29,7 @@ struct Entry {
     rounded: Rounded,
 }
 
-/// An entry as it stands in the file: length, then three f32.
+/// An entry as it is in the file: length, then three f32.
 type Words = [u32; 4];
 
 impl Entry {
@@ -144,8 +144,7 @@ impl GroupsSection {
         )
     }
 
-    /// Holds everything that a search relies on against the bytes: afterwards no index can leave an
-    /// array.
+    /// Checks everything that a search relies on: afterwards no index can leave an array.
     fn parse(
         source: Source,
         nlist: usize,
@@ -215,7 +214,7 @@ impl GroupsSection {
         Ok(Self { source, d, places, first })
     }
 
-    /// All of it, as it stands in a file.
+    /// All bytes of the section, as they are in a file.
     pub(super) fn bytes(&self) -> &[u8] {
         self.source.bytes()
     }

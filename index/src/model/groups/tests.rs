@@ -141,7 +141,8 @@ fn every_level_finds_what_is_defined() {
                         assert_eq!(
                             found,
                             want,
-                            "seed {seed}, {}, {metric}, n {n}, d {d}, nprobe {nprobe}, {effort} of {groups}",
+                            "seed {seed}, {}, {metric}, n {n}, d {d}, nprobe {nprobe}, \
+                         {effort} of {groups}",
                             simd.level()
                         );
                     }

@@ -58,7 +58,7 @@ impl Default for Diffusion {
 }
 
 impl Diffusion {
-    /// See the type.
+    /// The defaults: see [`Diffusion`].
     pub const DEFAULT: Self =
         Self { candidates: 200, neighbours: 10, query_neighbours: 5, gamma: 3.0, alpha: 0.8 };
 

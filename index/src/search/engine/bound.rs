@@ -9,7 +9,7 @@ use crate::shard::ListEntry;
 /// Costs whose parts are below this cannot overflow a float when they are added.
 pub(super) const LARGEST: f64 = f32::MAX as f64 / 8.0;
 
-/// What a query contributes to every list's bound: see the engine's introduction.
+/// What a query contributes to every list's bound: see the [module docs](super).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueryBound {
     metric: Metric,

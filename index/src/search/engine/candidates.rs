@@ -15,7 +15,7 @@ pub(crate) enum Remember {
     /// Nothing: a row's number is its slot.
     #[default]
     Nothing,
-    /// Where they stand.
+    /// Their lists and slots.
     Places,
     /// That, and their first codes.
     Codes,

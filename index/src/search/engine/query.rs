@@ -27,7 +27,7 @@ const WARM_ROWS_PER_HIT: usize = 8;
 /// found, and buffers stay small, however long a list is.
 const SEGMENT: usize = 64 * BLOCK;
 
-/// See the module's introduction.
+/// One query, and what it has found so far.
 pub(super) struct QueryScan<'a> {
     target: &'a Target<'a>,
     table: &'a ByteTable,

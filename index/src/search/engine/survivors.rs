@@ -18,7 +18,7 @@ pub(super) struct Collector<'a> {
     pub candidates: &'a mut Candidates,
 }
 
-/// See the module's introduction.
+/// Scores survivors of the scan.
 pub(super) struct Scorer<'a> {
     simd: Simd,
     metric: Metric,

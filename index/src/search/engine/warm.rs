@@ -1,4 +1,4 @@
-//! The rows that are scored first: see the engine's introduction.
+//! The rows that are scored first: see the [module docs](super).
 
 use std::ops::Range;
 

@@ -196,7 +196,7 @@ fn with_fine_codec_of<'a>(
                 let name = SectionKind::FineCodebooks.name();
                 Error::corrupt(&path, format!("section \"{name}\" is missing"))
             })?;
-            // Nobody else has it while it is being opened.
+            // While it is being opened, there is no other reference to it.
             let alone = Arc::into_inner(model)
                 .ok_or_else(|| Error::invalid("fine codec: the model is used already"))?;
             model = Arc::new(alone.with_fine_codec(codec)?);

@@ -149,7 +149,7 @@ impl Shard {
         Ok(shard)
     }
 
-    /// Holds the list table against the other sections.
+    /// Checks the list table against the other sections.
     fn check_lists(&self) -> Result<()> {
         let corrupt =
             |what: String| Err(Error::corrupt(self.path(), format!("list table: {what}")));
@@ -176,7 +176,7 @@ impl Shard {
     }
 
     /// Whether all that this thread has read of the shard were its bytes. Bytes of a file that is
-    /// cut, or of a disk that fails, turn into zeros: whoever calls [`Self::list`],
+    /// cut, or of a disk that fails, turn into zeros: a caller of [`Self::list`],
     /// [`Self::list_rows`], [`Self::list_codes`] or [`Self::ordinal`] asks here before the outcome
     /// is believed. What needs more than one of these ([`Self::code`], [`Self::key`],
     /// [`Self::find_id`], …) asks itself.
@@ -196,7 +196,7 @@ impl Shard {
             .map_err(|_| Error::corrupt(self.path(), "list table is not aligned"))
     }
 
-    /// Where the shard stands.
+    /// The path of the shard's file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
@@ -311,7 +311,7 @@ impl Shard {
         Ok(ListRows { entry, codes, scalars })
     }
 
-    /// Ordinal of a slot: row `i` of a list stands in slot `entry.first + i`.
+    /// Ordinal of a slot: row `i` of a list is in slot `entry.first + i`.
     ///
     /// # Errors
     /// [`Error::Corrupt`].

@@ -29,7 +29,8 @@ impl Shard {
                     return Err(Error::corrupt(
                         self.path(),
                         format!(
-                            "ordinal {ordinal} in list {list} disagrees with the list map or the order"
+                            "ordinal {ordinal} in list {list} disagrees with the list map or the \
+                             order"
                         ),
                     ));
                 }
