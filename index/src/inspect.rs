@@ -53,9 +53,9 @@ pub enum Inspection {
     Whitening {
         /// Hash that specs carry.
         hash: String,
-        /// Dimension of what goes in.
+        /// Dimension of the vectors that go in.
         dim_in: usize,
-        /// Dimension of what comes out.
+        /// Dimension of the vectors that come out.
         dim_out: usize,
         /// Canonical text of the spec it was learned on.
         learned_on: String,
@@ -131,7 +131,7 @@ pub enum Inspection {
         key_bytes_per_image: f64,
         /// Of these, finer codes.
         fine_bytes_per_image: f64,
-        /// What they are, where every shard has them.
+        /// The fine codec, where every shard has finer codes.
         fine_codec: Option<FineCodecInfo>,
     },
 }
@@ -194,8 +194,8 @@ const FINE: &[SectionKind] = &[SectionKind::FineCodes, SectionKind::StoredVector
 
 /// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
 /// proven, of an index directory those of all files of its current generation, and that they agree;
-/// a shard outside an index directory is then only proven byte by byte, since what it means is its
-/// model's business.
+/// of a shard outside an index directory only the checksums are proven, since its codes have a
+/// meaning only together with its model.
 ///
 /// # Errors
 /// Those of opening the file; [`Error::NotFound`] for a folder without a current generation.

@@ -1,4 +1,4 @@
-//! The list of what a job left out, and why: one JSON object a line.
+//! The list of the rows that a job left out, and why: one JSON object a line.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -81,8 +81,8 @@ impl RejectedWriter {
         self.count
     }
 
-    /// Gives the file its name. It is written also when it is empty, so that the list of an earlier
-    /// job does not stay beside what this one made.
+    /// Gives the file its name. An empty list is written too, so that the list of an earlier job
+    /// does not stay.
     ///
     /// # Errors
     /// Those of [`AtomicFile::publish`].

@@ -83,7 +83,7 @@ pub fn norm_sq(a: &[f32]) -> f32 {
     dot(a, a)
 }
 
-/// Squared norms below this are formed of squares that may have lost digits, or all of them.
+/// Squares that add up to less than this may have lost digits, or all of them.
 const SOUND_NORM_SQ: f32 = 1e-30;
 
 /// Divides `a` by its L2 norm, also where squares in f32 overflow or vanish. Returns false and

@@ -1,9 +1,8 @@
 //! The range of vectors: which norms keep every later number finite.
 //!
 //! Distances and inner products are sums of squares and products in f32, which ends at 3.4·10³⁸;
-//! below 10⁻³⁸ it loses digits, and below 10⁻⁴⁵ nothing is left. So vectors are judged once, where
-//! they come in (import, parts, queries), and all that follows needs no check of its own.
-//! Everything that does so calls [`out_of_range`].
+//! below 10⁻³⁸ it loses digits, and below 10⁻⁴⁵ nothing is left. So vectors are checked once, where
+//! they come in (import, parts, queries), by [`out_of_range`]. All later code relies on it.
 //!
 //! # Why 10¹⁵
 //!
@@ -38,12 +37,13 @@ pub const MAX_NORM: f32 = 1e15;
 /// The smallest norm of a vector that is not zero.
 pub const MIN_NORM: f32 = 1e-15;
 
-/// No number of a model's mean, centroids and codebooks has a larger magnitude: see the module.
+/// The largest magnitude of a number in a model's mean, centroids and codebooks: see the
+/// [module docs](self).
 pub(crate) const MAX_MODEL_NUMBER: f32 = 16.0 * MAX_NORM;
 
-/// Why a vector (dim,) cannot be used, in words that say what was found and what fits: a number
-/// that is not finite, or a norm outside [`MIN_NORM`] to [`MAX_NORM`] that is not 0. None if it
-/// can.
+/// Why a vector (dim,) cannot be used, with what was found and what was expected: a number that is
+/// not finite, or a norm outside [`MIN_NORM`] to [`MAX_NORM`] that is not 0. `None` if it can be
+/// used.
 #[must_use]
 pub fn out_of_range(x: &[f32]) -> Option<String> {
     let fits = |norm_sq: f64| {

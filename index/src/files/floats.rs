@@ -46,8 +46,8 @@ impl Floats {
         Ok(Self(Source::Mapped(Arc::clone(file), section)))
     }
 
-    /// The file that they are mapped from. What comes of them counts while it is
-    /// [`Reader::intact`].
+    /// The file that the numbers are mapped from, if they are mapped. Results computed from them
+    /// count while the file is [`Reader::intact`].
     pub(crate) fn file(&self) -> Option<&Arc<Reader>> {
         match &self.0 {
             Source::Owned(_) => None,

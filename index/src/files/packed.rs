@@ -13,7 +13,7 @@ pub fn width_for(max: u64) -> u32 {
     u64::BITS - max.leading_zeros()
 }
 
-/// Bytes of an array of `len` elements.
+/// Bytes of a packed array of `len` elements, the zero bytes at its end included.
 pub fn bytes_for(len: usize, width: u32) -> usize {
     (len as u128 * u128::from(width)).div_ceil(8) as usize + SLACK
 }
@@ -36,7 +36,7 @@ pub fn pack(values: impl ExactSizeIterator<Item = u64>, width: u32) -> Vec<u8> {
     out
 }
 
-/// A packed array in bytes that somebody else owns.
+/// A packed array in borrowed bytes.
 #[derive(Clone, Copy)]
 pub struct Packed<'a> {
     bytes: &'a [u8],

@@ -1,5 +1,5 @@
-//! Columns of Parquet files, for every room that reads some: the crate's readers, with less trust
-//! in what pages claim, and errors that say where.
+//! Columns of Parquet files, read by the crate `parquet`, with checks of what pages claim and errors
+//! that name the place.
 //!
 //! A list is stored as its elements and, for each, a repetition level (0 where a row begins) and a
 //! definition level (the largest where there is a value); fixed-size lists are stored likewise
@@ -128,7 +128,7 @@ impl ParquetColumn {
         self.spread(values, &def, n)
     }
 
-    /// The next `n` keys, or why a row has none that will do.
+    /// The next `n` keys, or why the key of a row is refused.
     ///
     /// # Errors
     /// A damaged file, with the place.
@@ -145,8 +145,8 @@ impl ParquetColumn {
         Ok(self.bytes(n)?.into_iter().map(key).collect())
     }
 
-    /// The next `n` ids of a column of [`ParquetKind::Integers`], or why a row has none that will
-    /// do: ids are below 2⁶³.
+    /// The next `n` ids of a column of [`ParquetKind::Integers`], or why the id of a row is
+    /// refused: ids are below 2⁶³.
     ///
     /// # Errors
     /// A damaged file, with the place.

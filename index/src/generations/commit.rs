@@ -68,7 +68,7 @@ impl IndexDir {
 /// # Errors
 /// Those of [`Shard::open`]; [`Error::Misplaced`].
 pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Result<Shard> {
-    // A file of another kind or model was sound where it came from.
+    // A file of another kind or model may be sound: it is only in the wrong place.
     let misplaced = |what, expected: String, found: String| Error::Misplaced {
         path: path.to_owned(),
         what,
@@ -83,7 +83,7 @@ pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Resu
         other => other,
     })?;
     let (meta, file) = (shard.meta(), shard.file());
-    // What people know first; the seal decides.
+    // The facts that people know come first, for the message; the seal decides.
     let facts = [
         ("plan", entry.plan.to_string(), meta.plan.to_string()),
         ("task", entry.task.to_string(), meta.task.to_string()),

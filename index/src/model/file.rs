@@ -37,7 +37,7 @@ struct Meta {
 impl Model {
     /// Writes the model atomically, with its fine codec. Centroids are grouped first where there
     /// are at least [`groups::MIN_NLIST`] and they are in no groups yet. A model that was read is
-    /// proven before, its hash included: nothing is written on under a hash that it does not have.
+    /// proven before, its hash included: a damaged model is not written again under a hash that it does not have.
     ///
     /// # Errors
     /// [`Error::Io`]; those of [`Self::verify`].
@@ -142,7 +142,7 @@ impl Model {
         file.prove_all()?;
         if nlist < groups::MIN_NLIST {
             model.verify()?;
-            // Nothing of it is mapped any more.
+            // No part of the model is mapped any more.
             model.file = model.groups.is_some().then(|| Arc::clone(&file));
         }
         model.fine_codec = FineCodec::read(&file, model.hash, d)?;
@@ -165,7 +165,7 @@ impl Model {
     }
 }
 
-/// Hash over what defines codes and scores: shapes, spec, metric, transform, centroids, codebooks.
+/// Hash over everything that defines codes and scores: shapes, spec, metric, transform, centroids, codebooks.
 /// Training notes and derived sections stay outside.
 pub(super) fn hash_of(p: &ModelParts) -> Hash {
     let mut h = Hasher::new();

@@ -20,12 +20,12 @@ pub struct Part {
     meta: Meta,
     spec: DescriptorSpec,
     /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of
-    /// rows must be what was judged when the part was opened.
+    /// rows must be those that were checked when the part was opened.
     row_starts: Vec<u64>,
     keys: Keys,
 }
 
-/// Whether what a part says of itself agrees.
+/// Checks that a part's `meta` agrees with itself and with the spec.
 fn check_claims(path: &Path, meta: &Meta, spec: &DescriptorSpec) -> Result<()> {
     let corrupt = |what: String| Err(Error::corrupt(path, what));
     if meta.dim != spec.dim() || meta.dim == 0 {
@@ -239,7 +239,7 @@ impl Part {
         ))
     }
 
-    /// Codes of rows. Whether they fit the model is for the caller to judge, who has it.
+    /// Codes of rows. The caller, who has the model, checks that they fit it.
     ///
     /// # Errors
     /// [`Error::Invalid`] unless this is a part of codes; [`Error::Corrupt`]; [`Error::NotFound`]

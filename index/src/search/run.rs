@@ -276,7 +276,7 @@ impl Snapshot {
             if !params.allow_partial {
                 return Err(error);
             }
-            // Its hits took the place of others: without it, these are wanted.
+            // Its hits took the place of other hits: these are wanted now.
             let name = self.members[index as usize].name.clone();
             failed.push(ShardFailure { name, error });
             return self.scan_tile(probed, ceiling, failed, params, scratch);
@@ -300,7 +300,7 @@ impl Snapshot {
         Ok(probed.iter().zip(hits).map(result).collect())
     }
 
-    /// The shards that failed before, and those that cannot be scanned or are not to be.
+    /// `failed`, and the shards that are missing or are left out by the parameters.
     ///
     /// # Errors
     /// That of a missing shard, unless a partial answer is allowed.

@@ -50,8 +50,8 @@ impl<'a> ShardBuilder<'a> {
         self.ids.len()
     }
 
-    /// Appends a vector x (dim,): transforms, assigns and encodes it, finer too where the model has
-    /// a refinement. An empty key is no key.
+    /// Appends a vector x (dim,): transforms, assigns and encodes it, and makes its finer code
+    /// where the model has a fine codec. An empty key is no key.
     ///
     /// # Errors
     /// Those of [`Model::transform`] and [`Self::push_code`], with the key.
@@ -186,7 +186,7 @@ impl<'a> ShardBuilder<'a> {
             file.section(SectionKind::KeyMap, true, &key_map)?;
         }
         self.write_fine(&mut file, &order)?;
-        // Lists and codes come of the model's centroids.
+        // Lists and codes were computed from the model's centroids.
         self.model.intact()?;
         let written = file.finish_as(|checksum| shard_name(plan, task, checksum))?;
         Ok(ShardEntry {
@@ -227,7 +227,7 @@ impl<'a> ShardBuilder<'a> {
                 self.ids.len()
             )));
         }
-        // A reader that does not know the section scans as it would without.
+        // A reader that does not know the section scans without it.
         file.begin(codec.section(), false)?;
         file.write(&fine_codes::header(codec))?;
         for &ordinal in order {
@@ -335,13 +335,13 @@ fn id_encoding(ids: &[u64]) -> IdEncoding {
 }
 
 /// Appends one byte a term to `out`, rounded down, and returns (min, step): `min + step · byte`, in
-/// f32, never exceeds the term. The scan may therefore discard on it without losing a hit.
+/// f32, never exceeds the term. So the scan may discard a row by it without losing a hit.
 fn quantize_down(terms: &[f32], out: &mut Vec<u8>) -> (f32, f32) {
     let min = terms.iter().copied().fold(f32::INFINITY, f32::min);
     let max = terms.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let step = if max > min { (max - min) / 255.0 } else { 0.0 };
     if terms.is_empty() || !step.is_finite() || !min.is_finite() {
-        // No information is the safe bound: every byte 0, the minimum as low as it gets.
+        // The safe bound without information: every byte 0, and the lowest minimum.
         out.extend(std::iter::repeat_n(0, terms.len()));
         return if terms.is_empty() { (0.0, 0.0) } else { (f32::MIN, 0.0) };
     }

@@ -22,14 +22,14 @@ pub(crate) fn header(codec: &FineCodec) -> [u8; HEADER_BYTES] {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FineCodes {
     section: Section,
-    /// Which kind of section it is.
+    /// The kind of the section.
     kind: SectionKind,
     hash: Hash,
     code_bytes: u64,
 }
 
 impl FineCodes {
-    /// Those of a shard of `rows` rows, if it has them; checked against the fine codec of
+    /// The finer codes of a shard of `rows` rows, if it has any, checked against the fine codec of
     /// `model`, if that has one.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl FineCodes {
         Ok(Some(codes))
     }
 
-    /// Whether they are codes of this codec.
+    /// Checks that this codec made the codes.
     ///
     /// # Errors
     /// [`Error::FineCodecMismatch`] if not; [`Error::Corrupt`] if they say so but have another

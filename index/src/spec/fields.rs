@@ -10,8 +10,8 @@ use crate::base::error::{Error, Result};
 use crate::base::named::named;
 
 named! {
-    /// What a backbone's tensors do not say about its layers. Most have one form only, that of
-    /// torchvision.
+    /// The form of a backbone's layers, where its tensors leave it open. Most have one form only,
+    /// that of torchvision.
     Form, "backbone form" {
         /// Residual networks: a stage strides in its first 1×1 convolution (He et al. 2016, and
         /// Keras).
@@ -38,8 +38,8 @@ named! {
 }
 
 named! {
-    /// What the weights' own fully connected layer does to each pooled row, which is L2-normalised
-    /// after it in any case.
+    /// The use of the weights' own fully connected layer for each pooled row. The row is
+    /// L2-normalised after it in any case.
     Head, "head" {
         /// There is none, or it is not used.
         None = "none",
@@ -51,7 +51,7 @@ named! {
 }
 
 named! {
-    /// What a network's layers compute with.
+    /// The number type of a network's layers.
     Precision, "precision" {
         /// IEEE single precision.
         F32 = "f32",
@@ -68,12 +68,11 @@ pub enum Combine {
     /// Their sum (Gordo et al. 2017).
     Sum,
     /// Their generalized mean, element by element: s(mean(s(x), p), 1/p) with s(x, p) = sign(x)
-    /// max(|x|, floor)^p; 0 stays
-    /// 0. One size alone stays as it is.
+    /// max(|x|, floor)^p; 0 stays 0. One size alone stays as it is.
     Gem {
         /// The exponent, > 0.
         p: f32,
-        /// What smaller magnitudes count as, before each of the two powers: [`Combine::FLOOR`] in
+        /// The value that smaller magnitudes get before each of the two powers: [`Combine::FLOOR`] in
         /// the code published with Revaud et al., "Learning with Average Precision" (2019); 0 in
         /// that of Radenović, Tolias, Chum (2018).
         floor: f32,
@@ -175,12 +174,12 @@ named! {
 named! {
     /// When a box is cut out of an image.
     CropFirst, "crop_first" {
-        /// Behind the resizing of the whole image (Gordo et al. 2017).
+        /// After the resizing of the whole image (Gordo et al. 2017).
         No = "false",
-        /// Before it: the longest side of what is cut out becomes the size.
+        /// Before the resizing: the longest side of the cut-out becomes the size.
         OwnScale = "true",
-        /// Before it, and what is cut out is resized by the scale of the whole image (the code
-        /// published with Radenović, Tolias, Chum 2018).
+        /// Before the resizing, and the cut-out is resized by the scale of the whole image (the
+        /// code published with Radenović, Tolias, Chum 2018).
         PhotoScale = "photo-scale",
     }
 }

@@ -14,7 +14,7 @@ pub struct NetworkSpec {
     pub weights: Hash,
     /// Backbone, for example `resnet50`.
     pub arch: String,
-    /// How it is built where its tensors do not say so.
+    /// The form of its layers, where its tensors leave it open.
     pub form: Form,
     /// Last stage that runs: 1 to 4 for a ResNet (3 is the paper's conv4, stride 16) and for
     /// SqueezeNet, 1 to 5 for a VGG.
@@ -35,7 +35,7 @@ pub struct NetworkSpec {
     pub exif: bool,
     /// Whether JPEG files may be decoded at a reduced scale.
     pub jpeg_scaled: bool,
-    /// What the weights do to each pooled row.
+    /// The use of the weights' own fully connected layer for each pooled row.
     pub head: Head,
     /// Whether the weights' own whitening of whole images is applied.
     pub image_whitening: bool,
@@ -79,7 +79,7 @@ impl NetworkSpec {
         }
     }
 
-    /// What is out of its range, if anything is.
+    /// The first value that is out of its range, if there is one.
     pub(super) fn check(&self) -> Result<(), String> {
         let pooling = match self.pooling {
             Pooling::Rmac { levels, .. } => (1..=4).contains(&levels),

@@ -46,7 +46,8 @@ impl DescriptorSpec {
         if let Self::Network(network) = &spec {
             network.check().map_err(bad)?;
         }
-        // One spec, one text, one hash: an order or a default written out would make a second.
+        // One spec has one text and one hash: another order, or a default written out, would make a
+        // second one.
         if spec.canonical() != text {
             return Err(bad("the text is not in canonical form".into()));
         }

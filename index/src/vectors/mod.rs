@@ -8,9 +8,9 @@
 //! | `.fbin` | u32 rows, u32 dimension, then f32 (big-ann-benchmarks.com) |
 //! | `.u8bin` | u32 rows, u32 dimension, then u8 |
 //!
-//! All of them have rows of equal length, so that a block is one read at a known place and memory
-//! is taken for what is asked for only. The size that follows from a file's header is compared with the file's
-//! size when it is opened; rows are checked when they are read.
+//! All of them have rows of equal length, so that a block is one read at a known place, and memory
+//! is taken for that block only. The size that follows from a file's header is compared with the
+//! file's size when it is opened; rows are checked when they are read.
 
 mod npy;
 #[cfg(test)]

@@ -17,7 +17,7 @@ const MAX_HEADER: u64 = 64 * 1024;
 /// Numbers start at multiples of this, as NumPy writes them.
 const ALIGN: usize = 64;
 
-/// What the header says of an array (rows, dim).
+/// Reads the header of an array (rows, dim).
 pub(super) fn read_layout(path: &Path, file: &File, bytes: u64) -> Result<Layout> {
     let corrupt = |what: String| Error::corrupt(path, what);
     let fixed: [u8; 10] = head(path, file, bytes)?;

@@ -17,8 +17,8 @@ pub trait NewFile: fmt::Debug + Send + Sync {
     /// [`Error::Io`] naming the file, a full disk included.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Makes what was written durable, without giving it a name: what can fail for want of room
-    /// has then been done.
+    /// Makes what was written durable, without giving it a name: what can fail on a full disk has
+    /// then been done.
     ///
     /// # Errors
     /// [`Error::Io`], a full disk included.
@@ -73,7 +73,7 @@ impl AtomicFile {
         Ok(Self { temporary, target: None, file: Some(BufWriter::new(file)) })
     }
 
-    /// What an error calls this file: its final name where that is known.
+    /// The name of this file in errors: its final name where that is known.
     fn name(&self) -> &Path {
         self.target.as_deref().unwrap_or(&self.temporary)
     }
@@ -86,8 +86,8 @@ impl AtomicFile {
         self.write_all(bytes).map_err(|e| Error::io(self.name(), "write", e))
     }
 
-    /// Makes what was written durable, without giving it the name: what can fail for want of room
-    /// has then been done.
+    /// Makes what was written durable, without giving it the name: what can fail on a full disk has
+    /// then been done.
     ///
     /// # Errors
     /// [`Error::Io`], a full disk included.
@@ -172,7 +172,7 @@ fn check_replaceable(path: &Path) -> Result<()> {
             "{}: exists and is not a regular file, so it is not replaced",
             path.display()
         ))),
-        // What is missing will be made, and what is unreadable will say so itself.
+        // A missing file will be made; an unreadable one is an error later.
         _ => Ok(()),
     }
 }

@@ -117,10 +117,10 @@ impl Mapped {
     pub fn new(file: &File) -> io::Result<Self> {
         install()?;
         // SAFETY: the mapping is read-only, and Ocelli's own writers never change a published file:
-        // they write to a temporary name and rename. If somebody cuts it all the same, bytes turn
-        // into zeros under the reader. No length, index or text is believed that was read from the
-        // mapping and not copied before it was judged, or that zeros in its place would not leave
-        // in bounds; results are judged by `fault` and `last` afterwards.
+        // they write to a temporary name and rename. If another program cuts it, bytes turn
+        // into zeros under the reader. A length, index or text from the mapping is either copied
+        // before it is checked, or harmless if it becomes zero; results are checked by `fault` and
+        // `last` afterwards.
         let map = unsafe { Mmap::map(file) }?;
         let start = map.as_ptr() as usize;
         let slot = Slot::take(start, (start + map.len()).next_multiple_of(page_bytes()));
@@ -173,7 +173,7 @@ fn page_bytes() -> usize {
     })
 }
 
-/// What became of SIGBUS before.
+/// The action of SIGBUS before ours.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// Installs the handler, once in the life of the process.
@@ -261,7 +261,7 @@ fn zeros(start: usize, len: usize) -> bool {
     got != libc::MAP_FAILED
 }
 
-/// Does what would have been done without us.
+/// Runs the action that SIGBUS had before ours.
 fn chain(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,

@@ -113,7 +113,7 @@ numbered! {
         Codebooks = 36, "codebooks";
         /// Model, optional, derived: groups of centroids.
         CoarseGroups = 37, "coarse groups";
-        /// Model, optional: codebooks of the refinement codes.
+        /// Model, optional: codebooks of the finer codes.
         FineCodebooks = 38, "fine codebooks";
     }
 }
@@ -183,7 +183,7 @@ impl Footer {
         Ok(out)
     }
 
-    /// Reads and proves the end of `file`, and that what it claims fits the file exactly.
+    /// Reads the end of `file`, proves its checksum, and checks that its claims fit the file.
     ///
     /// The order of the checks decides the message: magic, length, CRC, version, structure. So a
     /// flipped bit is "corrupt" and never "newer than this program".
@@ -199,7 +199,7 @@ impl Footer {
                 ),
             });
         };
-        // What is judged is a copy: mapped bytes may vanish.
+        // A copy is checked: mapped bytes may vanish.
         let (rest, trailer) = (&file[..trailer_at], file[trailer_at..].to_vec());
         if trailer[8..] != MAGIC {
             return Err(Error::NotOcelli {

@@ -80,10 +80,9 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Whether everything that this thread has read so far were the file's bytes. Call it after
-    /// bytes were used and before what came of them is believed: bytes of a file that is cut while
-    /// it is mapped, or lies on a disk that fails, turn into zeros. Costs two loads, no system
-    /// call.
+    /// Whether all bytes that this thread has read so far were those of the file. Call it after
+    /// bytes were used and before the result is used: bytes of a file that is cut while it is
+    /// mapped, or is on a disk that fails, turn into zeros. It costs two loads and no system call.
     ///
     /// A file that was cut never heals: open it again.
     ///
@@ -146,8 +145,8 @@ impl Reader {
         })
     }
 
-    /// Bytes `from .. from + len` of a section, proven. What comes of them counts once
-    /// [`Self::intact`] has returned `Ok`.
+    /// Bytes `from .. from + len` of a section, proven. A result computed from them
+    /// counts once [`Self::intact`] has returned `Ok`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if they leave the section, a checksum is wrong, or the file vanished.
@@ -171,8 +170,8 @@ impl Reader {
     }
 
     /// The eight bytes at `from` of a section, little-endian: [`Self::read`] for what is read one
-    /// by one. Where a file has faulted, the caller hears of it from [`Self::intact`], which it
-    /// asks anyway.
+    /// by one. A fault of the file shows in [`Self::intact`], which the caller calls in any
+    /// case.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -219,16 +218,15 @@ impl Reader {
     }
 
     /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before, which is not
-    /// asked again; `None` where they leave the file. As with [`Self::read_word`], the caller hears
-    /// of faults from [`Self::intact`].
+    /// asked again; `None` where they leave the file. As with [`Self::read_word`], a fault
+    /// shows in [`Self::intact`].
     #[inline]
     pub(crate) fn reread(&self, section: &Section, from: u64, len: u64) -> Option<&[u8]> {
         let start = section.offset.wrapping_add(from);
         self.map.bytes().get(start as usize..start.wrapping_add(len) as usize)
     }
 
-    /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask
-    /// again.
+    /// A whole section that [`Self::read_all`] has proven before, without another check.
     #[inline]
     pub(crate) fn read_proven(&self, section: &Section) -> &[u8] {
         // Sections lie within the data, which lie within the map: proven when the file was opened.

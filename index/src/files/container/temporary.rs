@@ -1,8 +1,8 @@
 //! Temporary names: never the same twice, locked while their writer lives, and removed once it is
 //! gone.
 //!
-//! A process id says nothing about a writer: in a container every program is process 1. A lock
-//! (`flock`) does: the kernel takes it away with the process that held it, however that ended. So a
+//! A process id does not identify a writer: in a container every program is process 1. A lock
+//! (`flock`) does: the kernel releases it when the process that held it ends, however it ends. So a
 //! writer locks its temporary file from the first moment to the last, and a writer that starts
 //! a file in a folder first removes the temporary files there that are not locked ([`sweep`]).
 //!

@@ -32,7 +32,7 @@ impl Default for Buffer {
 }
 
 impl Buffer {
-    /// What is there so far.
+    /// The bytes of the key so far.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         if self.long.is_empty() { &self.short[..self.len] } else { &self.long }

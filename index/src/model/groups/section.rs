@@ -1,5 +1,5 @@
 //! The section "coarse groups": groups of centroids with their members as bytes.
-//! `docs/shard-format.md` says how it lies.
+//! The layout is in `docs/shard-format.md`.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const NO_LIST: u32 = u32::MAX;
 /// Words of the header that hold the model's hash.
 const HASH_WORDS: std::ops::Range<usize> = 8..16;
 
-/// What the table says of a group.
+/// A group's line of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Entry {
     len: u32,
@@ -184,7 +184,7 @@ impl GroupsSection {
         let mut slot = 0usize;
         for (group, entry) in table.iter().enumerate() {
             let Entry { len, rounded: r } = Entry::of(*entry);
-            // Infinite bounds of an error are honest: floats then decide alone.
+            // An infinite bound of an error is allowed: floats then decide alone.
             if !sound(r.scale) || r.largest_norm.is_nan() || r.largest_error.is_nan() {
                 return Err(format!("group {group} has a scale or an error that is not a number"));
             }

@@ -116,7 +116,7 @@ impl<'a> QueryScan<'a> {
             let blocks = &warm[blocks.clone()];
             scan::between(simd, blocks, *first, threshold, survivors);
             if threshold == u16::MAX {
-                // These and lanes past the end look alike.
+                // Such rows and lanes past the end have the same bound.
                 saturated(blocks, list.len(), survivors);
                 if excluded.of_list(shard, list.number, &list.entry, dead)? {
                     survivors.retain(|&i| !is_set(dead, i));

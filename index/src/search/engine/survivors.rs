@@ -11,7 +11,7 @@ use crate::model::Metric;
 use crate::shard::Shard;
 use ocelli_vector::ranked::Ranked;
 
-/// Where rows go that are good enough.
+/// Takes in the rows that are good enough.
 pub(super) struct Collector<'a> {
     pub shard: &'a Shard,
     pub keep: &'a mut Keep,

@@ -58,7 +58,8 @@ impl Snapshot {
         self.members.iter().map(|m| &*m.shard)
     }
 
-    /// By what the best rows can be scored again: `None` unless every shard has finer codes.
+    /// The fine codec by which the best rows can be scored again: `None` unless every shard has
+    /// finer codes.
     pub fn fine_codec(&self) -> Option<&FineCodec> {
         let all = self.members.iter().all(|m| m.shard.fine().is_some());
         self.model.fine_codec().filter(|_| all)

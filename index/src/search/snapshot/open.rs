@@ -1,4 +1,4 @@
-//! Opens a snapshot: every file of a generation, or what an earlier snapshot still has of it.
+//! Opens a snapshot: every file of a generation, or its mapping in an earlier snapshot.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use crate::search::engine::Deleted;
 use crate::search::params::ShardFailure;
 use crate::shard::{Shard, ShardEntry};
 
-/// What an earlier snapshot of the same directory still has mapped.
+/// An earlier snapshot of the same directory, whose files are still mapped.
 struct Earlier<'a> {
     snapshot: Option<&'a Snapshot>,
-    /// What was taken over from it, and why.
+    /// The files that were taken over from it, each with the reason.
     kept: Vec<ShardFailure>,
 }
 
 impl Earlier<'_> {
-    /// `opened`; or, where the operating system does not give the file `name` any more, what `find`
-    /// finds of it in the earlier snapshot. A mapping outlives the right to open its file.
+    /// `opened`; or, where the operating system refuses to open the file `name`, the result of
+    /// `find` in the earlier snapshot. A mapping outlives the right to open its file.
     fn or_kept<T>(
         &mut self,
         name: &str,
@@ -86,8 +86,8 @@ impl Snapshot {
 
     /// [`Self::open`], but a shard whose file is damaged, missing or refused fails alone: as one
     /// whose damage shows in the scan, it fails searches unless they allow a partial answer
-    /// ([`Self::missing`]). What the operating system refuses to open answers from its mapping in
-    /// `before`, a snapshot of the same directory, if that has it ([`Self::kept`]).
+    /// ([`Self::missing`]). A file that the operating system refuses to open answers from its
+    /// mapping in `before`, a snapshot of the same directory, if that has one ([`Self::kept`]).
     ///
     /// # Errors
     /// As [`Self::open`], also where no shard can be opened.

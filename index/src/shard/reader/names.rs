@@ -1,4 +1,4 @@
-//! From an ordinal to its id and key, and back.
+//! From an ordinal to its id and key, and back to it.
 
 use super::Shard;
 use super::packed_section::partition_point;

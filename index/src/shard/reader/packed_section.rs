@@ -51,7 +51,7 @@ impl PackedSection {
         Ok((word >> shift) & self.mask())
     }
 
-    /// [`Self::get`] where [`Self::prove`] has been.
+    /// [`Self::get`] of an element that [`Self::prove`] has proven.
     #[inline]
     pub fn get_proven(&self, file: &Reader, i: u32) -> Result<u64> {
         let (byte, shift) = self.at(i);
