@@ -34,5 +34,5 @@ fn main() -> ExitCode {
         Command::Eval { command: EvalCommand::Map(args) } => commands::eval::map(args),
         Command::Eval { command: EvalCommand::Queries(args) } => commands::eval::queries(args),
     };
-    ocelli_proto::role::main_exit(result)
+    ocelli_service::role::main_exit(result)
 }

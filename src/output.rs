@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use ocelli_proto::role;
+use ocelli_service::role;
 use ocelli_text::{MAX_CHARS, printable, report};
 pub use ocelli_text::{counted, thousands};
 use serde::Serialize;

@@ -1,5 +1,5 @@
 //! Database-side augmentation (DBA): every descriptor replaced by a weighted mean of itself and its
-//! nearest, before it is coded. The formula is [`ocelli_index::expand::augment`]; here are the
+//! nearest, before it is coded. The formula is [`ocelli_index::augment`]; here are the
 //! neighbours.
 //!
 //! Up to [`EXACT_ROWS`] rows the neighbours are exact. Blocked matrix products in f32 rule out what
@@ -10,7 +10,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use ocelli_index::expand::augment;
+use ocelli_index::augment;
 use ocelli_index::{Dba, Metric, simd};
 use ocelli_vector::dense::{dots_of, l2_sqs_of};
 use ocelli_vector::norm_sq;

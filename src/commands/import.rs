@@ -9,7 +9,7 @@ use ocelli_indexer::import::{
     ImportOptions, ImportReport, OnBadRow, ParquetColumns, VectorSource, VectorsOptions,
     VectorsReport, import_faiss, import_vectors,
 };
-use ocelli_proto::role;
+use ocelli_service::role;
 
 use super::check_out;
 use crate::output::{OutputArgs, counted, print, thousands};

@@ -14,8 +14,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use ocelli_index::Part;
 use ocelli_indexer::config::{Config, DEFAULT_TOML, ENV_PREFIX};
-use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::{self, LogConfig, LogFormat};
+use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role::{self, LogConfig, LogFormat};
 
 #[derive(Args)]
 pub struct ConfigArgs {

@@ -10,15 +10,28 @@ use serde_json::Value;
 const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("ocelli-text", &[], &["serde", "tokio", "tonic"]),
     ("ocelli-vector", &[], &["serde", "tokio", "tonic", "memmap2", "rayon"]),
-    ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys"]),
+    ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys", "config", "tonic-health"]),
+    ("ocelli-service", &["ocelli-text", "ocelli-proto"], &["tch", "faiss-sys"]),
     (
         "ocelli-index",
         &["ocelli-text", "ocelli-vector"],
         &["tokio", "tonic", "prost", "faiss-sys", "tch"],
     ),
     (
+        "ocelli-pictures",
+        &["ocelli-text", "ocelli-vector", "ocelli-index"],
+        &["tch", "faiss-sys", "tokio", "tonic"],
+    ),
+    (
         "ocelli-encoder",
-        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto"],
+        &[
+            "ocelli-text",
+            "ocelli-vector",
+            "ocelli-index",
+            "ocelli-pictures",
+            "ocelli-proto",
+            "ocelli-service",
+        ],
         &["faiss-sys"],
     ),
     (
@@ -30,15 +43,23 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("ocelli-quantizer", &[], &["tch", "tokio", "tonic"]),
     (
         "ocelli-searcher",
-        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto"],
+        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-proto", "ocelli-service"],
         &["faiss-sys", "tch"],
     ),
     ("ocelli-bench-data", &[], &["faiss-sys", "tch"]),
     (
         "ocelli",
-        &["ocelli-text", "ocelli-indexer", "ocelli-quantizer", "ocelli-index", "ocelli-proto"],
+        &[
+            "ocelli-text",
+            "ocelli-indexer",
+            "ocelli-quantizer",
+            "ocelli-index",
+            "ocelli-proto",
+            "ocelli-service",
+        ],
         &["tch"],
     ),
+    ("ocelli-test-support", &[], &["tokio", "tonic"]),
     ("ocelli-tests", &["ocelli-bench-data", "ocelli-index", "ocelli-proto"], &["faiss-sys", "tch"]),
 ];
 

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use ocelli_index::{
-    CodeRows, Encoded, Encoder, EncoderScratch, Model, Part, Refinement, ShardBuilder, out_of_range,
+    CodeRows, Encoded, FineCodec, Model, Part, RowEncoder, RowEncoderScratch, ShardBuilder,
+    out_of_range,
 };
 use ocelli_text::quoted;
 use rayon::prelude::*;
@@ -20,7 +21,7 @@ const TASK_ROWS: usize = 8 * 96;
 pub(super) struct ShardEncoder<'a> {
     pub(super) parts: &'a [Part],
     pub(super) model: &'a Model,
-    pub(super) encoder: Encoder<'a>,
+    pub(super) encoder: RowEncoder<'a>,
     pub(super) rows_meta: &'a RowsMeta,
     pub(super) neighbours: Option<&'a Neighbours>,
     pub(super) rows: usize,
@@ -87,7 +88,7 @@ impl<'a> ShardEncoder<'a> {
         block: Range<usize>,
     ) -> Result<()> {
         let p = self.model.parts();
-        let fine_bytes = self.model.refinement().map_or(0, Refinement::code_bytes);
+        let fine_bytes = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
         let CodeRows { lists, codes, fine } = part.read_codes(block)?;
         for (i, (&list, code)) in lists.iter().zip(codes.chunks(p.m)).enumerate() {
             let row = first + i;
@@ -105,7 +106,7 @@ impl<'a> ShardEncoder<'a> {
                 )));
             }
             let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
-            builder.push_refined(id, key, list, code, fine)?;
+            builder.push_fine(id, key, list, code, fine)?;
         }
         Ok(())
     }
@@ -114,20 +115,19 @@ impl<'a> ShardEncoder<'a> {
     /// appends them in order.
     fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
-        let (simd, refinement) = (ocelli_index::simd(), self.model.refinement());
+        let simd = ocelli_index::simd();
         let d = self.model.parts().d;
         let encoded: Vec<(Encoded, Vec<u8>)> = x
             .par_chunks(TASK_ROWS * dim)
             .enumerate()
-            .map_init(EncoderScratch::default, |scratch, (task, x)| {
+            .map_init(RowEncoderScratch::default, |scratch, (task, x)| {
                 let mut out = Encoded::default();
                 let encoded = self.encoder.encode(x, scratch, &mut out);
                 encoded.map_err(|e| self.at_row(first + task * TASK_ROWS, x, e.into()))?;
                 let mut fine = Vec::new();
-                let Some(refinement) = refinement else { return Ok((out, fine)) };
                 let rows = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
                 for (row, ((z, &list), code)) in (first + task * TASK_ROWS..).zip(rows) {
-                    refinement.encode(simd, self.model, z, list, code, &mut fine).map_err(|e| {
+                    self.model.encode_fine(simd, z, list, code, &mut fine).map_err(|e| {
                         let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
                         Error::Invalid(format!("{} (id {id}): {e}", quoted(key)))
                     })?;
@@ -135,7 +135,7 @@ impl<'a> ShardEncoder<'a> {
                 Ok((out, fine))
             })
             .collect::<Result<_>>()?;
-        let fine_bytes = refinement.map_or(0, Refinement::code_bytes);
+        let fine_bytes = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
         let mut row = first;
         for (encoded, fine) in &encoded {
             for (i, (&list, code)) in encoded.lists.iter().zip(encoded.codes.chunks(m)).enumerate()
@@ -143,7 +143,7 @@ impl<'a> ShardEncoder<'a> {
                 let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
                 let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
                 if !self.rows_meta.is_left_out(row) {
-                    builder.push_refined(id, key, list, code, fine)?;
+                    builder.push_fine(id, key, list, code, fine)?;
                 }
                 row += 1;
             }

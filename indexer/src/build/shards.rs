@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CodeForm, Dba, DescriptorSpec, Encoder, Hash, Hasher, IndexDir, Model, NewGeneration, Part,
-    Refinement, ShardEntry,
+    CodeForm, Dba, DescriptorSpec, FineCodec, Hash, Hasher, IndexDir, Model, NewGeneration, Part,
+    RowEncoder, ShardEntry,
 };
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ pub(super) fn build_with(
     let encoder = ShardEncoder {
         parts,
         model,
-        encoder: Encoder::new(model),
+        encoder: RowEncoder::new(model),
         rows_meta: &rows_meta,
         neighbours,
         rows,
@@ -132,7 +132,7 @@ pub(super) fn build_with(
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,
         code_bytes: model.parts().m,
-        refine_bytes: model.refinement().map_or(0, Refinement::code_bytes),
+        refine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
         model_bytes,
         dba,
         seconds: start.elapsed().as_secs_f64(),
@@ -191,7 +191,7 @@ fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
         return Ok(());
     }
     let finer = |form: &CodeForm| {
-        form.refinement.map_or("without finer codes".to_owned(), |r| format!("refinement {r}"))
+        form.fine_codec.map_or("without finer codes".to_owned(), |r| format!("refinement {r}"))
     };
     Err(Error::Invalid(format!(
         "{}: codes of model {}, {} bytes, {}; expected model {}, {} bytes, {}",
@@ -225,7 +225,7 @@ fn plan_hash(
     if !rows_meta.left_out.is_empty() {
         hasher.update(format!("left out {:?}\n", rows_meta.left_out).as_bytes());
     }
-    if let Some(refinement) = model.refinement() {
+    if let Some(refinement) = model.fine_codec() {
         hasher.update(format!("refinement {}\n", refinement.hash()).as_bytes());
     }
     if let Some(Dba { k, exact }) = dba {

@@ -15,7 +15,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ocelli_index::outside::open_regular;
+use ocelli_index::foreign::open_regular;
 use ocelli_index::{
     DescriptorSpec, Hash, Hasher, IndexDir, Metric, Model, ModelParts, NewGeneration, ShardBuilder,
     ShardEntry,

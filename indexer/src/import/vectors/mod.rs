@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ocelli_index::outside::files_below;
+use ocelli_index::foreign::files_below;
 use ocelli_index::{
     Checks, DescriptorSpec, Dtype, ErrorCode, Hash, PartKind, PartWriter, Rejected, RejectedWriter,
     VectorFile, VectorFormat,

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::Checks;
-use ocelli_index::outside::{self, ParquetColumn, ParquetKind, open_regular};
+use ocelli_index::foreign::{self, ParquetColumn, ParquetKind, open_regular};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 
@@ -100,7 +100,7 @@ impl ParquetFile {
     pub fn open(path: &Path, columns: &ParquetColumns, checks: Checks) -> Result<Self> {
         let error = |what| Error::File { path: path.to_owned(), what };
         let bytes = open_regular(path).map_err(Error::io("open", path))?;
-        let file = outside::guard("Parquet", || SerializedFileReader::new(bytes)).map_err(error)?;
+        let file = foreign::guard("Parquet", || SerializedFileReader::new(bytes)).map_err(error)?;
         let facts = file.metadata().file_metadata();
         let schema = Schema { leaves: facts.schema_descr().columns() };
         let kind = |c: &ColumnDescriptor| ParquetKind::of(c);
