@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ocelli_index::{ScanCounts, StageTimes};
+use ocelli_index::{ScanCounts, Stage, StageTimes};
 use ocelli_service::observe::Stages;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -110,7 +110,9 @@ impl Metrics {
 
     /// Times of a query in the search.
     pub fn searched(&self, times: &StageTimes, keys_time: Duration) {
-        let StageTimes { probe, lut, scan, refine, diffuse } = *times;
+        let [probe, lut, scan, refine, diffuse] =
+            [Stage::Probe, Stage::Lut, Stage::Scan, Stage::Refine, Stage::Diffuse]
+                .map(|s| times[s]);
         let [refine, diffuse, keys] = [refine, diffuse, keys_time].map(present);
         let [probe, lut, scan] = [probe, lut, scan].map(Some);
         self.stages.observe([None, None, None, probe, lut, scan, refine, diffuse, keys]);

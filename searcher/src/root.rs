@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ocelli_index::{Diffusion, Expansion, Hit, Metric, Scratch, SearchResult, StageTimes};
+use ocelli_index::{Diffusion, Expansion, Hit, Metric, Scratch, SearchResult, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 use ocelli_text::quoted;
@@ -132,7 +132,7 @@ impl Root {
                 if let Some(diffusion) = &params.diffusion {
                     let start = Instant::now();
                     self.diffuse(x, diffusion, &mut hits, &params.leaf)?;
-                    merged.times.diffuse = start.elapsed();
+                    merged.times[Stage::Diffuse] = start.elapsed();
                 }
                 self.finish(merged, hits, params, &mut lost)
             };
@@ -240,7 +240,7 @@ impl Root {
             self.note_fault(&failure.name, error.reason, &error.message);
             merged.failed.insert(failure.name.clone());
         }
-        merged.times = slowest(&merged.times, &found.times);
+        merged.times = merged.times.max(found.times);
         hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
     }
 
@@ -256,10 +256,7 @@ impl Root {
     ) -> Result<Merged> {
         // First: diffusion orders hits by something else than their scores.
         if let Some(threshold) = params.threshold {
-            hits.retain(|(_, hit)| match self.metric {
-                Metric::L2 => hit.score <= threshold,
-                Metric::InnerProduct => hit.score >= threshold,
-            });
+            hits.retain(|(_, hit)| self.metric.reaches(hit.score, threshold));
         }
         hits.truncate(params.leaf.k);
         if params.with_keys {
@@ -301,15 +298,5 @@ impl Root {
             }
         }
         Ok(keys)
-    }
-}
-
-fn slowest(a: &StageTimes, b: &StageTimes) -> StageTimes {
-    StageTimes {
-        probe: a.probe.max(b.probe),
-        lut: a.lut.max(b.lut),
-        scan: a.scan.max(b.scan),
-        refine: a.refine.max(b.refine),
-        diffuse: a.diffuse.max(b.diffuse),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ocelli_index::{Metric, StageTimes};
+use ocelli_index::{Metric, Stage, StageTimes};
 use ocelli_proto::v1;
 use prost::Message;
 
@@ -55,10 +55,7 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
         results.push(match result {
             Err(error) => v1::BatchResult { error: Some(error.into()), ..Default::default() },
             Ok((merged, sizes_differ)) => {
-                sums.probe += merged.times.probe;
-                sums.lut += merged.times.lut;
-                sums.scan += merged.times.scan;
-                sums.refine += merged.times.refine;
+                sums += merged.times;
                 keys_time += merged.keys_time;
                 // All queries asked the same shards; the worst of them is told.
                 if counts.asked == 0 || merged.failed.len() > counts.failed.len() {
@@ -237,11 +234,11 @@ fn times(stages: &StageTimes, keys: Duration, waits: &Waits) -> v1::SearchTimes 
         encode_us: us(waits.encode),
         queue_us: us(waits.queue),
         resolve_us: us(waits.resolve),
-        probe_us: us(stages.probe),
-        lut_us: us(stages.lut),
-        scan_us: us(stages.scan),
-        refine_us: us(stages.refine),
-        diffuse_us: us(stages.diffuse),
+        probe_us: us(stages[Stage::Probe]),
+        lut_us: us(stages[Stage::Lut]),
+        scan_us: us(stages[Stage::Scan]),
+        refine_us: us(stages[Stage::Refine]),
+        diffuse_us: us(stages[Stage::Diffuse]),
         keys_us: us(keys),
         total_us: us(waits.total),
     }

@@ -4,7 +4,7 @@ use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_index::{Scratch, StageTimes};
+use ocelli_index::{Scratch, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use tracing::Span;
@@ -356,11 +356,11 @@ pub(super) fn record(span: &Span, times: &StageTimes, scratch: &Scratch) {
         return;
     }
     let stages = [
-        ("probe_us", times.probe),
-        ("lut_us", times.lut),
-        ("scan_us", times.scan),
-        ("refine_us", times.refine),
-        ("diffuse_us", times.diffuse),
+        ("probe_us", times[Stage::Probe]),
+        ("lut_us", times[Stage::Lut]),
+        ("scan_us", times[Stage::Scan]),
+        ("refine_us", times[Stage::Refine]),
+        ("diffuse_us", times[Stage::Diffuse]),
     ];
     for (name, time) in stages {
         span.record(name, time.as_micros() as u64);

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ocelli_index::StageTimes;
+use ocelli_index::{Stage, StageTimes};
 
 use super::Searcher;
 use crate::answer::{Understood, Waits};
@@ -104,11 +104,11 @@ impl Searcher {
             encode_us = us(waits.encode),
             queue_us = us(waits.queue),
             resolve_us = us(waits.resolve),
-            probe_us = us(times.probe),
-            lut_us = us(times.lut),
-            scan_us = us(times.scan),
-            refine_us = us(times.refine),
-            diffuse_us = us(times.diffuse),
+            probe_us = us(times[Stage::Probe]),
+            lut_us = us(times[Stage::Lut]),
+            scan_us = us(times[Stage::Scan]),
+            refine_us = us(times[Stage::Refine]),
+            diffuse_us = us(times[Stage::Diffuse]),
             keys_us = us(keys_time),
             left_out = silent,
             "slow query"
