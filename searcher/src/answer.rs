@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocelli_index::{Hash, Metric};
+use ocelli_index::{Hash, Metric, StageTimes};
 
 use crate::error::Result;
 use crate::leaf::Explained;
 use crate::options::Options;
 use crate::root::Merged;
-use crate::times::Times;
 
 /// The answer to a query.
 #[derive(Clone, Debug)]
@@ -34,7 +33,7 @@ pub struct Answer {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waits {
     /// Waiting for the encoder service and for a compute thread, looking up ids and keys.
-    pub times: Times,
+    pub times: StageTimes,
     /// From arrival to answer.
     pub total: Duration,
 }

@@ -1,15 +1,12 @@
 //! What the server counts of its queries.
 
-use ocelli_index::ScanCounts;
-use ocelli_proto::v1::Stage;
+use ocelli_index::{ScanCounts, Stage, StageTimes};
 use ocelli_service::observe::Stages;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-
-use crate::times::Times;
 
 /// Buckets for times of stages in seconds: from 5 µs to ten seconds.
 const STAGE_SECONDS: [f64; 19] = [
@@ -48,7 +45,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
-            stages: Stages::new(Stage::all().map(Stage::name), || Histogram::new(STAGE_SECONDS)),
+            stages: Stages::new(Stage::ALL.map(Stage::name), || Histogram::new(STAGE_SECONDS)),
             queries: Family::default(),
             scanned: Counter::default(),
             survived: Counter::default(),
@@ -97,7 +94,7 @@ impl Metrics {
     }
 
     /// The times of a request, or of its part in the search. Stages that did not run are left out.
-    pub fn times(&self, times: &Times) {
+    pub fn times(&self, times: &StageTimes) {
         self.stages.observe(times.iter().map(|(_, time)| (!time.is_zero()).then_some(time)));
     }
 }

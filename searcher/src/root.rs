@@ -6,16 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ocelli_index::{Hit, Metric, Scratch, SearchResult};
+use ocelli_index::{Hit, Metric, Scratch, SearchResult, Stage, StageTimes};
 use ocelli_proto::status::Code;
-use ocelli_proto::v1::{ErrorReason, Stage};
+use ocelli_proto::v1::ErrorReason;
 use ocelli_text::quoted;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName, Leaf};
 use crate::options::Options;
-use crate::times::Times;
 
 /// Hits between two looks at whether anybody still waits.
 const KEYS_AT_A_TIME: usize = 256;
@@ -45,7 +44,7 @@ pub struct Merged {
     /// Names of the shards that failed, each once, by name.
     pub failed: BTreeSet<String>,
     /// The time of each stage: the slowest leaf's, and the root's own.
-    pub times: Times,
+    pub times: StageTimes,
 }
 
 /// A hit and the number of its leaf.
@@ -226,7 +225,7 @@ impl Root {
             self.note_fault(&failure.name, error.reason, &error.message);
             merged.failed.insert(failure.name.clone());
         }
-        merged.times = merged.times.max(&found.times.into());
+        merged.times = merged.times.max(found.times);
         hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
     }
 
@@ -242,10 +241,7 @@ impl Root {
     ) -> Result<Merged> {
         // First: diffusion orders hits by something else than their scores.
         if let Some(threshold) = options.threshold {
-            hits.retain(|(_, hit)| match self.metric {
-                Metric::L2 => hit.score <= threshold,
-                Metric::InnerProduct => hit.score >= threshold,
-            });
+            hits.retain(|(_, hit)| self.metric.reaches(hit.score, threshold));
         }
         hits.truncate(options.search.k);
         if options.with_keys {

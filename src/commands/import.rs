@@ -12,8 +12,7 @@ use ocelli_indexer::import::{
 use ocelli_service::role;
 
 use super::check_out;
-use crate::cli::OutputArgs;
-use crate::output::{counted, print, thousands};
+use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
 /// What is imported.

@@ -5,6 +5,7 @@ mod authority;
 mod bad_input;
 mod collection;
 mod encoder;
+mod house;
 mod items;
 mod killed;
 mod path;

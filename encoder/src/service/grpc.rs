@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::stream::{InWork, one};
 use super::{Answer, Encoder, ServiceError, Slot};
-use crate::views::PixelBox;
+use ocelli_pictures::PixelBox;
 
 /// The services of this server, for health reports.
 pub const SERVICE_NAMES: [&str; 1] = ["ocelli.v1.EncoderService"];

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{Encoder, EncoderOptions, Metrics, ServiceError, grpc};
 use crate::pipeline::Pipeline;
-use crate::views::ViewOptions;
+use ocelli_pictures::ViewOptions;
 
 /// When a client that comes before the network is read may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

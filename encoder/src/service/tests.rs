@@ -18,7 +18,7 @@ use super::*;
 use crate::network::seeded::{self, SeededArch};
 use crate::network::{Network, NetworkOptions};
 use crate::pipeline::{NetworkSeconds, PipelineOptions, Wanted};
-use crate::views::{Resizer, decode, views};
+use ocelli_pictures::{Resizer, decode, views};
 
 const SIZES: [u32; 1] = [64];
 
@@ -46,7 +46,7 @@ fn views_at(sizes: &[u32]) -> ViewOptions {
         exif: true,
         crop_first: ocelli_index::CropFirst::No,
         max_pixels: 1 << 20,
-        min_side: crate::views::DEFAULT_MIN_SIDE,
+        min_side: ocelli_pictures::limits::DEFAULT_MIN_SIDE_PX,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Answers as messages.
 
-use ocelli_index::Metric;
+use ocelli_index::{Metric, StageTimes};
 use ocelli_proto::v1;
 use prost::Message;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::root::{Faults, Merged};
 use crate::service::size;
 use crate::service::{Change, Generations, IndexState};
-use crate::times::{Times, us};
+use crate::times::{message as stages, us};
 
 /// The most hits of one response of a range search.
 const CHUNK: usize = 1000;
@@ -46,7 +46,7 @@ pub fn response(answer: Answer) -> v1::SearchResponse {
 
 /// The response that carries the answers to a batch.
 pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
-    let mut sums = Times::default();
+    let mut sums = StageTimes::default();
     let mut counts = v1::ShardCounts::default();
     let mut results = Vec::with_capacity(answer.results.len());
     for result in answer.results {
@@ -227,10 +227,9 @@ pub fn change(change: &Change) -> (u64, u64) {
 }
 
 /// The times of an answer: those of its search and what it waited for before.
-fn times(mut times: Times, waits: &Waits) -> v1::SearchTimes {
+fn times(mut times: StageTimes, waits: &Waits) -> v1::SearchTimes {
     times += waits.times;
-    let stage = |(stage, time)| v1::StageTime { stage: v1::Stage::into(stage), us: us(time) };
-    v1::SearchTimes { stages: times.iter().map(stage).collect(), total_us: us(waits.total) }
+    v1::SearchTimes { stages: stages(&times), total_us: us(waits.total) }
 }
 
 fn shards(merged: &Merged) -> v1::ShardCounts {

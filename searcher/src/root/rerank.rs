@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ocelli_index::{Diffusion, Expansion, Row, Scratch, out_of_range};
+use ocelli_index::{Diffusion, Expansion, Row, Scratch, StageTimes, out_of_range};
 use ocelli_proto::status::Code;
 
 use super::{LeafHit, Root};
 use crate::error::{Error, Result};
 use crate::options::Options;
-use crate::times::Times;
 
 /// What a round of expansion is told.
 struct Round<'a> {
@@ -33,7 +32,7 @@ impl Root {
         x: Vec<f32>,
         options: &Options,
         scratch: &mut Scratch,
-    ) -> Result<(Vec<f32>, Vec<Times>)> {
+    ) -> Result<(Vec<f32>, Vec<StageTimes>)> {
         let Some(expansion) = options.expansion else { return Ok((x, Vec::new())) };
         let mut asked = options.clone();
         asked.search.k = expansion.k;
@@ -58,13 +57,13 @@ impl Root {
         &self,
         round: &Round<'_>,
         queries: &[f32],
-        times: &mut Vec<Times>,
+        times: &mut Vec<StageTimes>,
         lost: &mut BTreeMap<String, String>,
         scratch: &mut Scratch,
     ) -> Result<Vec<f32>> {
         let Round { expansion, options, given } = round;
         let found = self.ask(queries, options, scratch)?;
-        times.resize_with(found.len(), Times::default);
+        times.resize_with(found.len(), StageTimes::default);
         let dim = (given.len() / found.len().max(1)).max(1);
         let mut next = Vec::with_capacity(given.len());
         for (((merged, mut hits), given), times) in

@@ -4,10 +4,9 @@ use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_index::Scratch;
+use ocelli_index::{Scratch, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
-use ocelli_proto::v1::Stage;
 use ocelli_service::observe::set_attribute;
 use tracing::Span;
 use tracing::field::Empty;
@@ -22,7 +21,7 @@ use crate::metrics::Outcome;
 use crate::options::Options;
 use crate::pool::{Admission, Place, Work};
 use crate::root::{Merged, Root};
-use crate::times::{Times, us};
+use crate::times::us;
 
 /// A term with everything known but the vectors of indexed images, which need a look at the shards.
 pub(super) enum Resolved {
@@ -347,7 +346,7 @@ pub(super) fn search_span() -> Span {
 
 /// Writes what was done into a [`search_span`]: the time of each stage (`scan_us` and so on) and
 /// the codes.
-pub(super) fn record(span: &Span, times: &Times, scratch: &Scratch) {
+pub(super) fn record(span: &Span, times: &StageTimes, scratch: &Scratch) {
     if span.is_disabled() {
         return;
     }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_index::Scratch;
+use ocelli_index::{Scratch, Stage, StageTimes};
 use ocelli_proto::status::Code;
-use ocelli_proto::v1::Stage;
 use ocelli_service::observe::Context;
 use tokio::task::JoinSet;
 
@@ -17,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::pool::{Admission, Work};
 use crate::root::{Merged, Root};
-use crate::times::Times;
 
 /// A query on its way: its place in the batch, its terms, whether an image of it has other sizes.
 type Item = (usize, Resolvable, bool);
@@ -183,7 +181,7 @@ fn work(
         }
     }
     search(root, &known, options, scratch, &mut answered)?;
-    let mut times = Times::default();
+    let mut times = StageTimes::default();
     for (merged, _) in answered.iter().filter_map(|(_, answer)| answer.as_ref().ok()) {
         times += merged.times;
     }

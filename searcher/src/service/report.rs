@@ -11,7 +11,7 @@ use crate::answer::Waits;
 use crate::metrics::Outcome;
 use crate::options::Options;
 use crate::root::Merged;
-use crate::times::us;
+use crate::times::{text, us};
 
 /// The most slow queries that are logged in a second: a server in trouble must not fill its disk as
 /// well.
@@ -94,7 +94,7 @@ impl Searcher {
             searches = options.searches(),
             hits,
             total_us = us(waits.total),
-            stages_us = times.text(),
+            stages_us = text(&times),
             left_out,
             "slow query"
         );

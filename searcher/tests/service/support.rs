@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Refinement,
+    DescriptorSpec, FineCodec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration,
     ShardBuilder,
 };
 use ocelli_proto::status::{Code, retriable};
@@ -92,8 +92,8 @@ pub fn commit_half(folder: &Path) -> Result<u64> {
 /// [`build`] with the vectors in half precision as finer codes.
 pub fn build_refined(folder: &Path) -> Result<Vec<PathBuf>> {
     let model = model()?;
-    let refinement = Refinement::f16(&model);
-    build_under(folder, &model.with_refinement(refinement)?)
+    let refinement = FineCodec::f16(model.hash(), model.parts().d);
+    build_under(folder, &model.with_fine_codec(refinement)?)
 }
 
 fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
