@@ -10,11 +10,11 @@ use clap::ArgGroup;
 use image::ImageReader;
 use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
 use ocelli_indexer::evaluate::Rerank;
-use ocelli_proto::role;
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use ocelli_service::role;
 use serde_json::{Value, json};
 
 use crate::output::{cell, print_text};

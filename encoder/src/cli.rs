@@ -8,18 +8,18 @@ use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocelli_index::{Dtype, Model, PartKind};
-use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::{self, main_exit, print};
-use ocelli_proto::security::TokenArgs;
+use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role::{self, main_exit, print};
+use ocelli_service::security::TokenArgs;
 
 use crate::cli_settings::{NetworkArgs, RunArgs, over};
 use crate::config::{Config, DEFAULT_TOML};
 use crate::device::Device;
 use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
-use crate::photos::{Input, Names, ParquetColumns, Photos, Selection};
 use crate::service;
 use crate::tools_cli::{self, CompareArgs, MeasureArgs};
 use crate::weights_cli::{self, WeightsCommand};
+use ocelli_pictures::photos::{Input, Names, ParquetColumns, Photos, Selection};
 
 /// Turns images into R-MAC descriptors: whole collections into part files, or one image at a time
 /// as a gRPC service.

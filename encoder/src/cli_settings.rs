@@ -6,7 +6,8 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use ocelli_index::{Combine, CropFirst, Form, Grid, InputConvention, Precision, ResizeFilter};
-use ocelli_proto::role::LogFormat;
+use ocelli_pictures::limits::MAX_SIDE_PX;
+use ocelli_service::role::LogFormat;
 
 use crate::config::{Config, PoolingName};
 use crate::device::DeviceChoice;
@@ -118,8 +119,8 @@ impl FromStr for Sizes {
             return Ok(Sizes(Vec::new()));
         }
         let size = |s: &str| match s.trim().parse::<u32>() {
-            Ok(px) if (1..=65_535).contains(&px) => Ok(px),
-            _ => Err(format!("expected 1 to 65535 pixels or `stored`, found {s:?}")),
+            Ok(px) if (1..=MAX_SIDE_PX).contains(&px) => Ok(px),
+            _ => Err(format!("expected 1 to {MAX_SIDE_PX} pixels or `stored`, found {s:?}")),
         };
         text.split(',').map(size).collect::<Result<_, _>>().map(Sizes)
     }

@@ -7,17 +7,18 @@ use anyhow::{Result, bail, ensure};
 use ocelli_index::{
     Combine, CropFirst, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
-use ocelli_proto::connections::ConnectionsConfig;
-use ocelli_proto::observe::{MetricsConfig, TracesConfig};
-use ocelli_proto::role::{self, LogConfig};
-use ocelli_proto::security::SecurityConfig;
+use ocelli_pictures::limits::MAX_SIDE_PX;
+use ocelli_service::connections::ConnectionsConfig;
+use ocelli_service::observe::{MetricsConfig, TracesConfig};
+use ocelli_service::role::{self, LogConfig};
+use ocelli_service::security::SecurityConfig;
 use serde::Deserialize;
 
 use crate::device::{Device, DeviceChoice};
 use crate::network::{Network, NetworkOptions};
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::service::{EncoderOptions, ServeOptions};
-use crate::views::ViewOptions;
+use ocelli_pictures::ViewOptions;
 
 /// The commented default configuration, as `ocelli-encoder config` prints it.
 pub const DEFAULT_TOML: &str = include_str!("../default.toml");
@@ -126,7 +127,10 @@ impl Config {
         ensure!(self.max_message_bytes > 0, "max_message_bytes: expected at least 1, found 0");
         self.connections.check()?;
         for &px in &self.sizes {
-            ensure!((1..=65_535).contains(&px), "sizes: expected 1 to 65535 pixels, found {px}");
+            ensure!(
+                (1..=MAX_SIDE_PX).contains(&px),
+                "sizes: expected 1 to {MAX_SIDE_PX} pixels, found {px}"
+            );
         }
         Ok(())
     }
@@ -268,8 +272,8 @@ mod tests {
         assert_eq!((config.head, config.sizes.as_slice()), (true, &[800][..]));
         let rmac = Pooling::Rmac { levels: 3, grid: Grid::FeatureMap };
         assert_eq!(config.pooling_of(None), rmac);
-        assert_eq!(config.max_pixels, crate::views::DEFAULT_MAX_PIXELS);
-        assert_eq!(config.min_side, crate::views::DEFAULT_MIN_SIDE);
+        assert_eq!(config.max_pixels, ocelli_pictures::limits::DEFAULT_MAX_PIXELS);
+        assert_eq!(config.min_side, ocelli_pictures::limits::DEFAULT_MIN_SIDE_PX);
         assert_eq!(config.max_message_bytes, ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES);
         assert_eq!(config.connections, ConnectionsConfig::default());
 

@@ -91,6 +91,9 @@ pub enum Error {
         /// Expected and found.
         what: String,
     },
+    /// An input cannot be read.
+    #[error(transparent)]
+    Pictures(#[from] ocelli_pictures::Error),
     /// A file could not be read or written, or is not what it should be.
     #[error(transparent)]
     Index(#[from] ocelli_index::Error),
@@ -118,6 +121,7 @@ impl Error {
             Error::NotConfigured { .. } => ErrorCode::FailedPrecondition,
             Error::NoActivation { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
             Error::Cancelled => ErrorCode::Cancelled,
+            Error::Pictures(error) => error.code(),
             Error::Index(error) => error.code(),
         }
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::print;
+use ocelli_pictures::limits::MAX_SIDE_PX;
+use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role::print;
 
 use crate::cli::{Format, usage};
 use crate::cli_settings::{NetworkArgs, RunArgs};
@@ -42,9 +43,11 @@ pub(crate) struct MeasureArgs {
 }
 
 fn pixels(text: &str) -> Result<(u32, u32), String> {
-    let side = |text: &str| text.parse::<u32>().ok().filter(|px| (1..=65_535).contains(px));
+    let side = |text: &str| text.parse::<u32>().ok().filter(|px| (1..=MAX_SIDE_PX).contains(px));
     let sides = text.split_once('x').and_then(|(width, height)| side(width).zip(side(height)));
-    sides.ok_or_else(|| format!("expected WIDTHxHEIGHT of 1 to 65535 pixels each, found {text:?}"))
+    sides.ok_or_else(|| {
+        format!("expected WIDTHxHEIGHT of 1 to {MAX_SIDE_PX} pixels each, found {text:?}")
+    })
 }
 
 const COMPARE_HELP: &str = "\

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use ocelli_proto::role::print;
+use ocelli_service::role::print;
 use ocelli_text::{MAX_CHARS, printable};
 
 use crate::convert::ConvertOptions;

@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{{\"rows\": {}, \"simd\": \"{}\", \"refinement\": \"{}\"}}",
         snapshot.rows(),
         ocelli_index::simd().level(),
-        snapshot.refinement().map_or_else(String::new, |r| r.name())
+        snapshot.fine_codec().map_or_else(String::new, |r| r.name())
     );
     for line in std::io::stdin().lock().lines() {
         let line = line?;

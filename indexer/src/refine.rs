@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Instant;
 
-use ocelli_index::{DescriptorSpec, Model, Part, REFINE_KSUB, Refinement};
-use ocelli_vector::refine::{sq8_byte, sq8_value};
+use ocelli_index::{DescriptorSpec, FINE_KSUB, FineCodec, Model, Part};
+use ocelli_vector::fine::{sq8_byte, sq8_value};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ pub struct RefineReport {
 
 /// Rows that are looked at: as many as k-means of 256 centroids takes anyway. Minima and maxima of
 /// more rows would be those of outliers.
-const ROWS: usize = 256 * REFINE_KSUB;
+const ROWS: usize = 256 * FINE_KSUB;
 
 /// Gives `model` finer codes, learned from a sample of the rows of `parts`.
 ///
@@ -98,15 +98,13 @@ pub fn train_refinement(
         common_spec(parts)?,
     )?;
     let needed = match options.choice {
-        RefineChoice::Pq(_) => ROWS_PER_CENTROID * REFINE_KSUB,
+        RefineChoice::Pq(_) => ROWS_PER_CENTROID * FINE_KSUB,
         RefineChoice::Sq8 | RefineChoice::F16 => 1,
     };
     let found = count_rows(parts);
     if found < needed.max(1) && (found == 0 || !options.force) {
         return Err(Error::TooFewRows {
-            what: format!(
-                "a refinement of {REFINE_KSUB} codewords ({ROWS_PER_CENTROID} rows each)"
-            ),
+            what: format!("a refinement of {FINE_KSUB} codewords ({ROWS_PER_CENTROID} rows each)"),
             needed,
             found,
             hint: "; give more rows, or --force".to_owned(),
@@ -129,10 +127,10 @@ pub fn train_refinement(
         .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
     let encoded = pool.install(|| encode(&model, &x))?;
     let refinement = match options.choice {
-        RefineChoice::F16 => Refinement::f16(&model),
+        RefineChoice::F16 => FineCodec::f16(model.hash(), model.parts().d),
         RefineChoice::Sq8 => {
             let (linear, cubic) = pool.install(|| scalars(&model, &encoded));
-            Refinement::sq8(&model, &linear, &cubic)?
+            FineCodec::sq8(model.hash(), &linear, &cubic)?
         }
         RefineChoice::Pq(m) => {
             let seed = |sub| u64::from(options.seed).wrapping_add(1 + sub);
@@ -140,15 +138,15 @@ pub fn train_refinement(
                 |done| progress(Progress { stage: "refinement: quantizer", done, total: m as u64 });
             let rest = rest(&model, &encoded);
             let books =
-                pool.install(|| codebooks(&rest, d, m, REFINE_KSUB, options.niter, seed, &step))?;
-            Refinement::pq(&model, m, books)?
+                pool.install(|| codebooks(&rest, d, m, FINE_KSUB, options.niter, seed, &step))?;
+            FineCodec::pq(model.hash(), model.parts().d, m, books)?
         }
     };
-    let model = model.with_refinement(refinement.clone())?;
-    let mse = match pool.install(|| mean_error(&model, &refinement, &encoded)) {
+    let model = model.with_fine_codec(refinement.clone())?;
+    let mse = match pool.install(|| mean_error(&model, &encoded)) {
         Ok(mse) => mse,
         Err(error) => {
-            pool.install(|| every_row_has_a_code(parts, &model, &refinement))?;
+            pool.install(|| every_row_has_a_code(parts, &model))?;
             return Err(error);
         }
     };
@@ -221,14 +219,14 @@ fn scalars(model: &Model, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// Names the first row of `parts` that has no finer code, and why.
-fn every_row_has_a_code(parts: &[Part], model: &Model, refinement: &Refinement) -> Result<()> {
+fn every_row_has_a_code(parts: &[Part], model: &Model) -> Result<()> {
     let simd = ocelli_index::simd();
     for part in parts {
         for block in blocks(part.rows()) {
             let first = block.start;
             for (i, row) in encode(model, &part.read(block)?)?.iter().enumerate() {
                 let mut fine = Vec::new();
-                let code = refinement.encode(simd, model, &row.z, row.list, &row.code, &mut fine);
+                let code = model.encode_fine(simd, &row.z, row.list, &row.code, &mut fine);
                 code.map_err(|e| {
                     let path = part.path().display();
                     Error::Invalid(format!("{path}: row {}: {e}", first + i))
@@ -240,14 +238,14 @@ fn every_row_has_a_code(parts: &[Part], model: &Model, refinement: &Refinement) 
 }
 
 /// Mean of ‖z − ẑ‖² over the rows.
-fn mean_error(model: &Model, refinement: &Refinement, rows: &[Row]) -> Result<f64> {
+fn mean_error(model: &Model, rows: &[Row]) -> Result<f64> {
     let simd = ocelli_index::simd();
     let errors: Vec<f64> = rows
         .par_iter()
         .map(|row| {
             let mut fine = Vec::new();
-            refinement.encode(simd, model, &row.z, row.list, &row.code, &mut fine)?;
-            let back = refinement.decode(simd, model, row.list, &row.code, &fine);
+            model.encode_fine(simd, &row.z, row.list, &row.code, &mut fine)?;
+            let back = model.decode_fine(simd, row.list, &row.code, &fine);
             Ok(f64::from(ocelli_vector::l2_sq(&row.z, &back)))
         })
         .collect::<Result<_>>()?;

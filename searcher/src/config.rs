@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use ocelli_index::MAX_DIFFUSION_CANDIDATES;
-use ocelli_proto::client::ClientSecurity;
-use ocelli_proto::connections::ConnectionsConfig;
-use ocelli_proto::observe::{MetricsConfig, TracesConfig};
-use ocelli_proto::role::{self, LogConfig};
-use ocelli_proto::security::SecurityConfig;
+use ocelli_service::client::ClientSecurity;
+use ocelli_service::connections::ConnectionsConfig;
+use ocelli_service::observe::{MetricsConfig, TracesConfig};
+use ocelli_service::role::{self, LogConfig};
+use ocelli_service::security::SecurityConfig;
 use serde::Deserialize;
 
 /// The commented default configuration, as `ocelli-searcher config` prints it.

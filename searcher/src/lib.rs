@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod config;
 mod convert;
 pub mod encoder_client;

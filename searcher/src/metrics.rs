@@ -1,21 +1,16 @@
-//! What the server counts of its queries, and how it says how its indexes are.
+//! What the server counts of its queries.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ocelli_index::{ScanCounts, StageTimes};
-use ocelli_proto::observe::{Stages, collect};
-use ocelli_proto::v1::ErrorReason;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue};
+use ocelli_service::observe::Stages;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::service::{Searcher, Waits};
+use crate::answer::Waits;
 
 /// Buckets for times of stages in seconds: from 5 µs to ten seconds.
 const STAGE_SECONDS: [f64; 19] = [
@@ -125,78 +120,4 @@ impl Metrics {
 /// The time of a stage that took part.
 fn present(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
-}
-
-/// How a server and its indexes are at the moment when somebody asks.
-#[derive(Debug)]
-pub struct State(pub Arc<Searcher>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct IndexLabel {
-    index: String,
-}
-
-/// A number of an index.
-type Of = fn(&crate::service::IndexState) -> i64;
-
-/// Name, help, and where the number is.
-const INDEX_GAUGES: [(&str, &str, Of); 10] = [
-    ("ocelli_index_generation", "The generation that answers", |index| int(index.generation)),
-    ("ocelli_index_rows", "Vectors that are not deleted", |index| int(index.rows)),
-    ("ocelli_index_shards", "Shards of the generation", |index| int(index.shards as u64)),
-    ("ocelli_index_shards_failed", "Shards that fail", |index| int(index.faults.len() as u64)),
-    ("ocelli_index_shards_damaged", "Those of them whose file is damaged", |index| {
-        failed(index, ErrorReason::FileDamaged)
-    }),
-    ("ocelli_index_shards_missing", "Those of them whose file is gone", |index| {
-        failed(index, ErrorReason::FileMissing)
-    }),
-    (
-        "ocelli_index_shards_refused",
-        "Those of them whose file the operating system does not give",
-        |index| failed(index, ErrorReason::FileRefused),
-    ),
-    (
-        "ocelli_index_files_kept",
-        "Files that answer from an earlier mapping, as they cannot be opened again",
-        |index| int(index.kept.len() as u64),
-    ),
-    (
-        "ocelli_index_generations_retired",
-        "Earlier generations that queries still run on",
-        |index| int(index.retired as u64),
-    ),
-    ("ocelli_index_reload_failed", "1 if the current generation could not be opened", |index| {
-        i64::from(!index.reload_error.is_empty())
-    }),
-];
-
-/// Shards that fail for a reason.
-fn failed(index: &crate::service::IndexState, reason: ErrorReason) -> i64 {
-    int(index.faults.values().filter(|fault| fault.0 == reason).count() as u64)
-}
-
-fn int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-impl Collector for State {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let State(searcher) = self;
-        let mut number =
-            |name, help, value: i64| collect(&mut encoder, name, help, &ConstGauge::new(value));
-        number("ocelli_ready", "1 while the server wants traffic", searcher.ready().into())?;
-        let help = "Queries of all kinds that run or wait for a thread";
-        number("ocelli_pool_jobs", help, int(searcher.jobs() as u64))?;
-        number("ocelli_pool_threads", "Threads that search", int(searcher.threads() as u64))?;
-        let states = searcher.states();
-        for (name, help, of) in INDEX_GAUGES {
-            let family = Family::<IndexLabel, Gauge>::default();
-            for state in &states {
-                family.get_or_create(&IndexLabel { index: state.name.clone() }).set(of(state));
-            }
-            collect(&mut encoder, name, help, &family)?;
-        }
-        Ok(())
-    }
 }

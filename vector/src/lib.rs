@@ -16,15 +16,16 @@ pub mod adc;
 pub mod codes;
 pub mod dense;
 pub mod encode;
+pub mod fine;
 pub mod level;
 pub mod lut;
 pub mod nearest;
-pub mod refine;
+pub mod ranked;
 pub mod relative;
-pub mod rescore;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;
+pub mod score;
 pub mod shortlist;
 pub mod smallest;
 pub mod sort;

@@ -12,9 +12,8 @@ use super::tests::encode;
 use super::*;
 use crate::network::seeded::{self, SeededArch};
 use crate::network::{Network, NetworkOptions};
-use crate::photos::Input;
 use crate::pipeline::PipelineOptions;
-use crate::views::tests::bomb;
+use ocelli_pictures::photos::Input;
 
 fn wave(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
@@ -31,7 +30,8 @@ fn each_is_encoded_or_rejected_with_a_reason() {
     wave(60, 40).save(root.join("sound.jpg")).unwrap();
     wave(1, 1).save(root.join("one-pixel.png")).unwrap();
     wave(3, 5000).save(root.join("sliver.png")).unwrap();
-    fs::write(root.join("cmyk.jpg"), include_bytes!("../../tests-data/cmyk.jpg")).unwrap();
+    fs::write(root.join("cmyk.jpg"), include_bytes!("../../../pictures/tests-data/cmyk.jpg"))
+        .unwrap();
     let deep: ImageBuffer<Rgb<u16>, Vec<u16>> =
         ImageBuffer::from_fn(30, 20, |x, y| Rgb([(x * 2000) as u16, (y * 3000) as u16, 65_535]));
     DynamicImage::ImageRgb16(deep).save(root.join("sixteen-bits.png")).unwrap();
@@ -46,7 +46,8 @@ fn each_is_encoded_or_rejected_with_a_reason() {
 
     let sound = fs::read(root.join("sound.jpg")).unwrap();
     fs::write(root.join("truncated.jpg"), &sound[..sound.len() * 2 / 3]).unwrap();
-    fs::write(root.join("bomb.png"), bomb()).unwrap();
+    fs::write(root.join("bomb.png"), include_bytes!("../../../pictures/tests-data/bomb.png"))
+        .unwrap();
     fs::write(root.join("empty.jpg"), "").unwrap();
     fs::write(root.join("text.jpg"), "no image at all").unwrap();
     let rejected = [

@@ -27,14 +27,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use ocelli_index::{
-    CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartKind, RejectedWriter,
+    CodeForm, DescriptorSpec, Dtype, Model, PartKind, RejectedWriter, RowEncoderScratch,
 };
 
 use crate::error::{Error, Result};
 use crate::network::set_torch_threads;
-use crate::photos::{Photo, Photos};
 use crate::pipeline::{Pipeline, Wanted};
-use crate::views::{Resizer, ViewOptions};
+use ocelli_pictures::photos::{Photo, Photos};
+use ocelli_pictures::{Resizer, ViewOptions};
 use plan::{Description, Plan};
 use sink::Sink;
 use work::{Coder, Run, Worker};
@@ -136,7 +136,7 @@ pub fn encode(
             },
             batch: options.batch.max(1),
             coder: coder.as_ref(),
-            scratch: EncoderScratch::default(),
+            scratch: RowEncoderScratch::default(),
         });
     }
     let (kept, has_images) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -184,7 +184,7 @@ fn feed(
     let mut photos_of_run: Vec<Photo> = Vec::new();
     let mut first = 0;
     let decided: Cell<Option<(u64, bool)>> = Cell::new(None);
-    photos.for_each(
+    photos.for_each::<Error>(
         |number| {
             found.has_images.store(true, Ordering::Relaxed);
             let Some(plan) = plan else { return Ok(true) };

@@ -1,13 +1,35 @@
 //! Jobs over Parquet files.
 
 use std::fs;
+use std::sync::Arc;
 
+use ::parquet::data_type::{ByteArray, ByteArrayType};
+use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::parser::parse_message_type;
 use ocelli_index::Part;
 
 use super::tests::{encode, files, output, parts_of, pipeline, setup, view_options, workers_of};
 use super::*;
-use crate::photos::parquet_tests::{self, Values};
-use crate::photos::{Input, ParquetColumns};
+use ocelli_pictures::photos::{Input, ParquetColumns};
+
+/// Writes a column of images' bytes and one of keys, `group` rows in a row group.
+fn write(path: &Path, group: usize, images: &[Vec<u8>], keys: &[Vec<u8>]) {
+    let schema = "message m { required binary image; required binary key (UTF8); }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let file = fs::File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
+    for (images, keys) in images.chunks(group).zip(keys.chunks(group)) {
+        let mut open = writer.next_row_group().unwrap();
+        for values in [images, keys] {
+            let values: Vec<ByteArray> = values.iter().map(|v| v.clone().into()).collect();
+            let mut column = open.next_column().unwrap().unwrap();
+            column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+            column.close().unwrap();
+        }
+        open.close().unwrap();
+    }
+    writer.close().unwrap();
+}
 
 /// From the bytes in Parquet files the vectors are those of the files; a part that is gone is made
 /// again with the same bytes, and what is rejected is named by file and row.
@@ -24,19 +46,14 @@ fn parquet_files_are_encoded_in_parts() {
     let rows = Part::open(&folder.join("files.part")).unwrap();
     let mut keys: Vec<Vec<u8>> = rows.keys().unwrap().into_iter().map(String::into_bytes).collect();
     keys.push(b"05-cut.png".to_vec());
-    let bytes = |key: &Vec<u8>| {
-        Some(fs::read(folder.join("photos").join(str::from_utf8(key).unwrap())).unwrap())
-    };
+    let bytes =
+        |key: &Vec<u8>| fs::read(folder.join("photos").join(str::from_utf8(key).unwrap())).unwrap();
     let tables = folder.join("tables");
     fs::create_dir(&tables).unwrap();
     for (name, keys) in [("a.parquet", &keys[..11]), ("b.parquet", &keys[11..])] {
         let images: Vec<_> = keys.iter().map(bytes).collect();
-        let names: Vec<_> = keys.iter().cloned().map(Some).collect();
-        let columns = [
-            ("binary image", Values::Bytes(&images)),
-            ("binary key (UTF8)", Values::Bytes(&names)),
-        ];
-        parquet_tests::write(&tables.join(name), 4, &columns);
+        let names = keys.to_vec();
+        write(&tables.join(name), 4, &images, &names);
     }
     let columns = ParquetColumns { key: Some("key".to_owned()), ..ParquetColumns::default() };
     let input = Input::Parquet { path: tables, columns, outside: false };

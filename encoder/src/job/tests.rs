@@ -12,8 +12,8 @@ use super::*;
 use crate::device::Device;
 use crate::network::seeded::{self, SeededArch};
 use crate::network::{Network, NetworkOptions};
-use crate::photos::Input;
 use crate::pipeline::PipelineOptions;
+use ocelli_pictures::photos::Input;
 
 /// A job over all of an input.
 pub(super) fn encode(
@@ -511,7 +511,7 @@ fn a_job_in_parts_goes_on_where_it_stopped() {
         names.push(photo.key);
         ControlFlow::Continue(())
     };
-    photos.for_each(|_| Ok(true), every).unwrap();
+    photos.for_each(|_| Ok::<_, Error>(true), every).unwrap();
     for name in names {
         tar.append_path_with_name(root.join(&name), &name).unwrap();
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ocelli_index::{Form, InputConvention, Pooling, Precision};
-use ocelli_proto::role::read_at_most;
+use ocelli_service::role::read_at_most;
 use serde::Deserialize;
 
 use super::weights::Weights;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::outside::{LOOK_BYTES, looks_like};
+use ocelli_index::foreign::{LOOK_BYTES, looks_like};
 use ocelli_index::{Hash, Hasher};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use tch::{Kind, Tensor};

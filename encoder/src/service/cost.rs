@@ -2,7 +2,7 @@
 //! read of its image.
 
 use super::{Request, ServiceError};
-use crate::views::ViewOptions;
+use ocelli_pictures::ViewOptions;
 
 /// How requests are priced, and the dearest that is taken.
 ///

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_proto::server::deadline;
 use ocelli_proto::status::{detailed, item_error, retriable};
-use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
+use ocelli_service::server::deadline;
+use ocelli_service::stream::answer_each;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::stream::{InWork, one};
 use super::{Answer, Encoder, ServiceError, Slot};
-use crate::views::PixelBox;
+use ocelli_pictures::PixelBox;
 
 /// The services of this server, for health reports.
 pub const SERVICE_NAMES: [&str; 1] = ["ocelli.v1.EncoderService"];

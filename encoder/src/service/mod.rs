@@ -22,8 +22,8 @@ use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 
 use crate::pipeline::Pipeline;
-use crate::views::{ImageError, PixelBox, ViewOptions};
 pub use metrics::Metrics;
+use ocelli_pictures::{ImageError, PixelBox, ViewOptions};
 use pool::Pool;
 pub use serve::{ServeOptions, Slot, serve};
 use stream::InWork;
@@ -79,7 +79,7 @@ impl From<ImageError> for ServiceError {
         match error {
             // Resizing fails for reasons of ours; everything else is wrong with the request.
             ImageError::Resize { .. } => ServiceError::new(Code::Internal, message),
-            ImageError::Box { .. } => ServiceError::field("box", message),
+            ImageError::Box(_) => ServiceError::field("box", message),
             _ => ServiceError {
                 reason: ErrorReason::ImageRefused,
                 ..ServiceError::field("data", message)

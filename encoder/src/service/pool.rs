@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::job::panic_text;
 use crate::network::set_torch_threads;
 use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
-use crate::views::{Resizer, ViewOptions, decode, views};
+use ocelli_pictures::{Resizer, ViewOptions, decode, views};
 
 /// The threads and the way to them. Dropped, it gives up what is queued and waits for the threads,
 /// which end at the next image or size: nobody waits for what they compute.

@@ -5,18 +5,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ocelli_proto::connections::{Connections, ConnectionsConfig};
-use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
-use ocelli_proto::security::{Security, SecurityConfig};
-use ocelli_proto::server::{Health, Server, announce, shutdown_signal};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
+use ocelli_service::connections::{Connections, ConnectionsConfig};
+use ocelli_service::observe::{Endpoint, MetricsConfig, Rpc};
+use ocelli_service::security::{Security, SecurityConfig};
+use ocelli_service::server::{Health, Server, announce, shutdown_signal};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::{Encoder, EncoderOptions, Metrics, ServiceError, grpc};
 use crate::pipeline::Pipeline;
-use crate::views::ViewOptions;
+use ocelli_pictures::ViewOptions;
 
 /// When a client that comes before the network is read may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -4,9 +4,9 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, Rgb, RgbImage};
-use ocelli_proto::server::Server;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
+use ocelli_service::server::Server;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use super::*;
 use crate::network::seeded::{self, SeededArch};
 use crate::network::{Network, NetworkOptions};
 use crate::pipeline::{NetworkSeconds, PipelineOptions, Wanted};
-use crate::views::{Resizer, decode, views};
+use ocelli_pictures::{Resizer, decode, views};
 
 const SIZES: [u32; 1] = [64];
 
@@ -46,7 +46,7 @@ fn views_at(sizes: &[u32]) -> ViewOptions {
         exif: true,
         crop_first: ocelli_index::CropFirst::No,
         max_pixels: 1 << 20,
-        min_side: crate::views::DEFAULT_MIN_SIDE,
+        min_side: ocelli_pictures::limits::DEFAULT_MIN_SIDE_PX,
     }
 }
 

@@ -8,27 +8,33 @@
 //! them. Product quantization of residuals: Jégou, Douze, Schmid 2011.
 
 mod file;
+pub mod fine;
+pub mod groups;
+mod order;
 mod probe;
+pub mod row_encoder;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use ocelli_vector::codes::CodeLayout;
+use ocelli_vector::fine::Coarser;
 use ocelli_vector::lut::WholeBooks;
 use ocelli_vector::shortlist::ByteRows;
-use ocelli_vector::{adc, dense, dot, encode, l2_normalize};
+use ocelli_vector::{Simd, adc, dense, dot, encode, l2_normalize};
 
-use crate::coarse::{self, CoarseGroups};
-use crate::container::Reader;
-use crate::error::{Error, Result};
-use crate::floats::{Floats, are_within};
-use crate::hash::Hash;
-use crate::level::simd;
-use crate::order;
-use crate::range::{MAX_MODEL_NUMBER, out_of_range};
-use crate::refine::Refinement;
-use crate::spec::{DescriptorSpec, named};
-use file::{hash_of, numbers};
+use self::file::{hash_of, numbers};
+use self::fine::FineCodec;
+pub use self::fine::MAX_M;
+use self::groups::CoarseGroups;
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::base::level::simd;
+use crate::base::named::named;
+use crate::base::range::{MAX_MODEL_NUMBER, out_of_range};
+use crate::files::container::Reader;
+use crate::files::floats::{Floats, are_within};
+use crate::spec::DescriptorSpec;
 pub(crate) use probe::ProbeBuffers;
 
 named! {
@@ -41,8 +47,6 @@ named! {
     }
 }
 
-/// Most sub-quantizers of a code.
-pub const MAX_M: usize = 128;
 /// Most coarse centroids.
 pub const MAX_NLIST: usize = 1 << 24;
 
@@ -97,7 +101,7 @@ pub struct Model {
     /// Made when a batch first asks for it.
     list_ranks: OnceLock<Vec<u32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
-    refinement: Option<Refinement>,
+    fine_codec: Option<FineCodec>,
     /// Groups made to be written, where the centroids are in none: one answers as before it was
     /// written.
     made_groups: OnceLock<CoarseGroups>,
@@ -112,6 +116,16 @@ pub struct Query {
     pub z: Vec<f32>,
     /// Constant that belongs to every inner product: ⟨x, mean⟩ where the transform is centred.
     pub offset: f32,
+}
+
+impl Query {
+    /// The score of a decoded row `z` (d,), by definition.
+    pub(crate) fn score(&self, metric: Metric, z: &[f32]) -> f32 {
+        match metric {
+            Metric::L2 => dense::l2_sq(&self.z, z),
+            Metric::InnerProduct => dot(&self.z, z) + self.offset,
+        }
+    }
 }
 
 impl Model {
@@ -186,26 +200,36 @@ impl Model {
             layout,
             hash,
             list_ranks: OnceLock::new(),
-            refinement: None,
+            fine_codec: None,
             made_groups: OnceLock::new(),
             file,
         })
     }
 
-    /// The model with finer codes, or with others. Its hash stays what it was.
+    /// The model with this fine codec in place of the one that it had. Its hash stays what it was.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the refinement belongs to another model; those of [`Self::intact`].
-    pub fn with_refinement(mut self, refinement: Refinement) -> Result<Self> {
-        refinement.check_model(&self)?;
+    /// [`Error::Invalid`] if the codec belongs to another model; those of [`Self::intact`].
+    pub fn with_fine_codec(mut self, codec: FineCodec) -> Result<Self> {
+        if codec.model() != self.hash {
+            return Err(Error::invalid(format!(
+                "fine codec of model {}, expected one of model {}",
+                codec.model(),
+                self.hash
+            )));
+        }
+        if codec.d() != self.parts.d {
+            let what = "fine codec: dimension of z".into();
+            return Err(Error::Dim { what, expected: self.parts.d, found: codec.d() });
+        }
         self.intact()?;
-        self.refinement = Some(refinement);
+        self.fine_codec = Some(codec);
         Ok(self)
     }
 
     /// How finer codes are made and read, where the model has them.
-    pub fn refinement(&self) -> Option<&Refinement> {
-        self.refinement.as_ref()
+    pub fn fine_codec(&self) -> Option<&FineCodec> {
+        self.fine_codec.as_ref()
     }
 
     /// Whether all that was read of a mapped model could be read. What comes of its centroids
@@ -219,11 +243,11 @@ impl Model {
 
     /// Groups the centroids, so that [`Self::probe`] looks at some of them only; [`Self::write`]
     /// writes the groups along. `groups` is their number, by default what suits nlist; the same
-    /// number gives the same groups on every machine. Models of at least [`coarse::MIN_NLIST`]
+    /// number gives the same groups on every machine. Models of at least [`groups::MIN_NLIST`]
     /// lists are grouped when they are written, so that this need not be called.
     pub fn group_centroids(&mut self, groups: Option<usize>) {
         let p = &self.parts;
-        let groups = groups.unwrap_or_else(|| coarse::groups_of(p.nlist));
+        let groups = groups.unwrap_or_else(|| groups::groups_of(p.nlist));
         self.groups = Some(CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash));
     }
 
@@ -374,6 +398,41 @@ impl Model {
         adc::decode(&self.parts.codebooks, self.parts.ksub, code, &mut z);
         z.iter_mut().zip(self.centroid(list)).for_each(|(r, c)| *r += c);
         z
+    }
+
+    /// Appends the finer code of z (d,), a row whose list and first code (m,) are known, to `out`;
+    /// nothing where the model has no fine codec.
+    ///
+    /// # Errors
+    /// Those of [`FineCodec::encode`].
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    pub fn encode_fine(
+        &self,
+        simd: Simd,
+        z: &[f32],
+        list: u32,
+        code: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        match &self.fine_codec {
+            Some(codec) => codec.encode(simd, z, || self.decode(list, code), out),
+            None => Ok(()),
+        }
+    }
+
+    /// ẑ (d,) of a row from its first and its finer code: the same bits at every level. The
+    /// model's centroid and the first code alone where the model has no fine codec.
+    ///
+    /// # Panics
+    /// If a shape does not fit, or a codeword is not in its codebook.
+    pub fn decode_fine(&self, simd: Simd, list: u32, code: &[u8], fine: &[u8]) -> Vec<f32> {
+        let Some(codec) = &self.fine_codec else { return self.decode(list, code) };
+        let p = &self.parts;
+        let centroid = self.centroid(list);
+        let coarser = Coarser { centroid, codebooks: &p.codebooks, ksub: p.ksub, code };
+        codec.decode(simd, coarser, fine)
     }
 
     /// x̂ (dim,) = Rᵀ ẑ + mean: what the index knows of a vector, in the space of x.

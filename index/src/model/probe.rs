@@ -3,13 +3,15 @@
 use ocelli_vector::shortlist::{self, Cost};
 use ocelli_vector::{Simd, dense, relative};
 
+use super::groups::{self, Wanted};
 use super::{Metric, Model, Query};
-use crate::coarse::{self, Wanted};
-use crate::level::simd;
-use crate::ranked::Ranked;
+use crate::base::level::simd;
+use ocelli_vector::ranked::Ranked;
 
 /// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
 const PREFETCHED: usize = 512;
+/// Queries of a batch whose groups are in memory at a time: a few kilobytes each.
+const BLOCK: usize = 4096;
 
 /// Buffers that the choice of lists uses again and again.
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ impl Model {
     /// The `nprobe` best lists for a query, best first, each with the part of the score that the
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
     /// smaller list. Where the centroids are in groups, the best of the groups that are looked at
-    /// by default ([`coarse`]); else the best of all.
+    /// by default ([`groups`]); else the best of all.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
         self.probe_with(simd(), query, nprobe, &mut ProbeBuffers::default())
     }
@@ -83,7 +85,7 @@ impl Model {
             return self.probe_with(simd, query, nprobe, buffers);
         };
         let want = self.wanted(query, nprobe);
-        let effort = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
+        let effort = groups.unwrap_or_else(|| groups::default_effort(all.groups(), nprobe));
         let chosen = all.choose(simd, &want, effort);
         self.probe_chosen(simd, query, nprobe, &chosen, buffers)
     }
@@ -169,5 +171,38 @@ impl Model {
             lists.iter_mut().for_each(|(_, score)| *score += query.offset);
         }
         lists
+    }
+
+    /// [`Self::probe`] of each query, in their order. Queries are taken in the order of their
+    /// nearest groups, so that members that were just read are read again from the cache.
+    pub fn probe_batch(&self, queries: &[Query], nprobe: usize) -> Vec<Vec<(u32, f32)>> {
+        self.probe_batch_with(simd(), queries, nprobe, &mut ProbeBuffers::default())
+    }
+
+    /// [`Self::probe_batch`] with a level and buffers of its caller's.
+    pub(crate) fn probe_batch_with(
+        &self,
+        simd: Simd,
+        queries: &[Query],
+        nprobe: usize,
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<Vec<(u32, f32)>> {
+        let Some(all) = &self.groups else {
+            let probe = |q| self.probe_with(simd, q, nprobe, buffers);
+            return queries.iter().map(probe).collect();
+        };
+        let effort = groups::default_effort(all.groups(), nprobe);
+        let mut out = vec![Vec::new(); queries.len()];
+        for (queries, out) in queries.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+            let choose = |q| all.choose(simd, &self.wanted(q, nprobe), effort);
+            let mut order: Vec<(usize, Vec<(u32, f32)>)> =
+                queries.iter().map(choose).enumerate().collect();
+            order.sort_by_key(|(i, chosen)| (chosen.first().map(|c| c.0), *i));
+            for (i, chosen) in order {
+                let query = &queries[i];
+                out[i] = self.probe_chosen(simd, query, nprobe, &chosen, buffers);
+            }
+        }
+        out
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{
-    DescriptorSpec, Diffusion, Expansion, Metric, Part, PartKind, SearchParams, Snapshot,
-};
+use ocelli_index::{DescriptorSpec, Diffusion, Expansion, Metric, Part, SearchParams, Snapshot};
 use ocelli_vector::{dot, l2_sq};
 
 use crate::dba::Neighbours;
+use crate::sample::require_descriptors;
 use crate::train::default_metric;
 use crate::{Error, Result};
 
@@ -258,22 +257,5 @@ impl Ranking for IndexRanking {
             .get(image as usize)
             .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.rows.len())))?;
         Ok(self.snapshot.vector(*row)?)
-    }
-}
-
-/// Region vectors are no images' descriptors.
-pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
-    let path = part.path().display();
-    match part.kind() {
-        PartKind::Descriptors => Ok(()),
-        PartKind::Regions => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
-             images); pool them first: ocelli encode --regions PART",
-            part.rows(),
-            part.images()
-        ))),
-        other => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors, found one of {other}"
-        ))),
     }
 }

@@ -1,8 +1,7 @@
-//! The room from outside: real files in a temporary directory, real FAISS.
+//! The crate from outside: real files in a temporary directory.
 
 mod build;
 mod evaluate;
-mod faiss;
 mod range;
 mod refine;
 mod support;

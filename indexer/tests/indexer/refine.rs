@@ -1,9 +1,9 @@
 //! Training finer codes: what is refused, that they are of use, and that the built index has them.
 
-use ocelli_index::{IndexDir, Model, RefineKind, SearchParams, Snapshot};
+use ocelli_index::{FineKind, IndexDir, Model, SearchParams, Snapshot};
 use ocelli_indexer::{
-    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, silent, train,
-    train_refinement,
+    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, no_opq, silent,
+    train, train_refinement,
 };
 use tempfile::tempdir;
 
@@ -20,7 +20,7 @@ fn base(folder: &std::path::Path) -> (Model, ocelli_index::Part) {
     let part = numbered(&folder.join("rows.part"), "r", &clustered(10_000, DIM, 9), DIM);
     let parts = [regions(&folder.join("train.part"), &clustered(10_000, DIM, 9), DIM)];
     let options = TrainOptions { nlist: 4, m: 2, niter: 8, threads: 2, ..TrainOptions::default() };
-    (train(&parts, &options, &silent).unwrap().0, part)
+    (train(&parts, &options, &no_opq, &silent).unwrap().0, part)
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn an_index_gets_finer_codes_and_better_answers() {
         };
         let (refined, report) = train();
         assert_eq!(refined.hash(), model.hash());
-        assert_eq!(refined.refinement(), train().0.refinement(), "{choice:?}: not repeatable");
+        assert_eq!(refined.fine_codec(), train().0.fine_codec(), "{choice:?}: not repeatable");
         assert!(report.mse < last_error, "{choice:?}: {} after {last_error}", report.mse);
         last_error = report.mse;
-        assert_eq!(report.code_bytes, refined.refinement().unwrap().code_bytes());
+        assert_eq!(report.code_bytes, refined.fine_codec().unwrap().code_bytes());
 
         let dir = tmp.path().join("index");
         let two = BuildOptions { shards: 2, threads: 2, dba: 0, on_duplicate: OnDuplicate::Stop };
@@ -103,7 +103,7 @@ fn an_index_gets_finer_codes_and_better_answers() {
         assert_eq!((built.generation, built.refine_bytes), (number, report.code_bytes));
         let snapshot = Snapshot::open(&dir, None).unwrap();
         snapshot.verify().unwrap();
-        assert_eq!(snapshot.refinement(), refined.refinement());
+        assert_eq!(snapshot.fine_codec(), refined.fine_codec());
         let nearest = |refine| {
             let params = SearchParams {
                 k: 1,
@@ -126,10 +126,10 @@ fn an_index_gets_finer_codes_and_better_answers() {
     }
     // All four stand beside each other, under one model.
     let dir = IndexDir::open(&tmp.path().join("index")).unwrap();
-    let kinds = [RefineKind::Pq, RefineKind::Pq, RefineKind::Sq8, RefineKind::F16];
+    let kinds = [FineKind::Pq, FineKind::Pq, FineKind::Sq8, FineKind::F16];
     for (number, kind) in (1u64..).zip(kinds) {
         assert_eq!(dir.generation(number).unwrap().model, model.hash());
         let snapshot = Snapshot::open(dir.root(), Some(number)).unwrap();
-        assert_eq!(snapshot.refinement().unwrap().kind(), kind);
+        assert_eq!(snapshot.fine_codec().unwrap().kind(), kind);
     }
 }

@@ -6,10 +6,11 @@ use ocelli_index::{Metric, StageTimes};
 use ocelli_proto::v1;
 use prost::Message;
 
+use crate::answer::{Answer, BatchAnswer, Vectors, Waits};
 use crate::error::Result;
 use crate::root::{Faults, Merged};
 use crate::service::size;
-use crate::service::{Answer, BatchAnswer, Change, Generations, IndexState, Vectors, Waits};
+use crate::service::{Change, Generations, IndexState};
 
 /// The most hits of one response of a range search.
 const CHUNK: usize = 1000;

@@ -12,10 +12,8 @@ use tracing::field::Empty;
 
 use super::combine::weighted_mean;
 use super::report::Told;
-use super::{
-    Answer, Call, OpenIndex, Query, Searcher, Target, Term, Understood, Vectors, Waits, What,
-    check, size,
-};
+use super::{Call, OpenIndex, Query, Searcher, Target, Term, What, check, size};
+use crate::answer::{Answer, Understood, Vectors, Waits};
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
 use crate::metrics::Outcome;

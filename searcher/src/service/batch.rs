@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_index::{Scratch, StageTimes};
-use ocelli_proto::observe::Context;
 use ocelli_proto::status::Code;
+use ocelli_service::observe::Context;
 use tokio::task::JoinSet;
 
 use super::answer::{Patience, Resolvable, record, resolve, search_span};
 use super::report::Told;
-use super::{Batch, BatchAnswer, Call, OpenIndex, Searcher, Term, Understood, Waits, check, size};
+use super::{Batch, Call, OpenIndex, Searcher, Term, check, size};
+use crate::answer::{BatchAnswer, Understood, Waits};
 use crate::error::{Error, Result};
 use crate::pool::{Admission, Work};
 use crate::root::{Merged, Root, RootParams};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use ocelli_index::{
-    Hash, IndexDir, Metric, Refinement, Row, Scratch, SearchParams, ShardFailure, Snapshot,
+    FineCodec, Hash, IndexDir, Metric, Row, Scratch, SearchParams, ShardFailure, Snapshot,
 };
 use ocelli_proto::status::Code;
 
@@ -149,14 +149,14 @@ impl OpenIndex {
             dim = parts.dim,
             nlist = parts.nlist,
             bytes_per_code = parts.m,
-            finer_codes = snapshot.refinement().map(Refinement::name),
+            finer_codes = snapshot.fine_codec().map(FineCodec::name),
             model = %model.hash(),
             %spec,
             open_ms = start.elapsed().as_millis() as u64,
             "index opened"
         );
         let (dim, nlist, metric) = (parts.dim, parts.nlist, parts.metric);
-        let (rows, refined) = (snapshot.rows(), snapshot.refinement().is_some());
+        let (rows, refined) = (snapshot.rows(), snapshot.fine_codec().is_some());
         let snapshot = Arc::new(snapshot);
         let leaf: Arc<dyn Leaf> = Arc::<Snapshot>::clone(&snapshot);
         let root = Arc::new(Root::new(vec![leaf], metric, faults));

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use ocelli_index::StageTimes;
 
-use super::{Searcher, Understood, Waits};
+use super::Searcher;
+use crate::answer::{Understood, Waits};
 use crate::metrics::Outcome;
 use crate::root::Merged;
 

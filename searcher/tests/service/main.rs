@@ -5,7 +5,7 @@
 
 mod admin;
 mod api;
-#[path = "../../../proto/testing/authority.rs"]
+#[path = "../../../service/testing/authority.rs"]
 mod authority;
 mod broken;
 mod limits;

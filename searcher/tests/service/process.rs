@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ocelli_index::{IndexDir, Snapshot};
-use ocelli_proto::client::ClientSecurity;
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
+use ocelli_service::client::ClientSecurity;
 use tonic::Code;
 use tonic::transport::Channel;
 

@@ -1,0 +1,71 @@
+//! What every decoder makes, and what each of them checks.
+
+use image::RgbImage;
+use image::error::ImageError as CrateError;
+use image::metadata::Orientation;
+
+use crate::image_error::ImageError;
+use crate::limits::{DECODED_BYTES_PER_PIXEL, MAX_SIDE_PX};
+
+/// Stored pixels and how they want to be turned.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// Stored pixels, (height, width, 3) u8, sRGB as stored.
+    pub pixels: RgbImage,
+    /// What EXIF asks for; not yet applied.
+    pub orientation: Orientation,
+}
+
+/// Refuses more pixels than allowed, and images without any.
+pub(super) fn check_pixels(
+    format: &'static str,
+    width: u32,
+    height: u32,
+    max_pixels: u64,
+) -> Result<(), ImageError> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        let what = format!("{width} x {height} pixels");
+        return Err(ImageError::Undecodable { format, what });
+    }
+    if pixels > max_pixels {
+        return Err(ImageError::TooManyPixels { width, height, max_pixels });
+    }
+    if width.max(height) > MAX_SIDE_PX {
+        return Err(ImageError::TooLong { width, height });
+    }
+    Ok(())
+}
+
+/// Refuses images whose samples take more memory than those of the largest plain one.
+pub(super) fn check_bytes(
+    width: u32,
+    height: u32,
+    bytes: u64,
+    max_pixels: u64,
+) -> Result<(), ImageError> {
+    let max_bytes = max_pixels.saturating_mul(DECODED_BYTES_PER_PIXEL);
+    if bytes > max_bytes {
+        return Err(ImageError::TooManyBytes { width, height, bytes, max_bytes });
+    }
+    Ok(())
+}
+
+/// The decoder's error in our words. Decoders say "unexpected end" in several ways.
+pub(super) fn refusal(format: &'static str, error: &CrateError) -> ImageError {
+    let what = one_line(&error.to_string());
+    let ended = matches!(error, CrateError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof)
+        || ["unexpected eof", "unexpected end", "end of file", "failed to fill"]
+            .iter()
+            .any(|sign| what.to_ascii_lowercase().contains(sign));
+    if ended {
+        ImageError::Truncated { format, what }
+    } else {
+        ImageError::Undecodable { format, what }
+    }
+}
+
+/// The same text without line breaks.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,184 @@
+//! Every layout of JPEG and TIFF that their tools write (`tests-data/make_pictures.py`), against
+//! the pixels that are right: read, or refused by name; and the same files damaged.
+
+use std::collections::BTreeMap;
+
+use image::metadata::Orientation;
+use image::{ImageFormat, RgbImage};
+
+use super::decoding::{chunk, encoded};
+use crate::decode;
+use crate::limits::DEFAULT_MAX_PIXELS;
+
+const BYTES: &[u8] = include_bytes!("../../tests-data/pictures.bin");
+const MAX: u64 = DEFAULT_MAX_PIXELS;
+
+#[derive(serde::Deserialize)]
+struct Entry {
+    name: String,
+    /// Offset and length in `BYTES`.
+    file: [usize; 2],
+    pixels: [usize; 2],
+}
+
+fn entries() -> Vec<Entry> {
+    serde_json::from_str(include_str!("../../tests-data/pictures.json")).unwrap()
+}
+
+impl Entry {
+    fn file(&self) -> &'static [u8] {
+        &BYTES[self.file[0]..self.file[0] + self.file[1]]
+    }
+
+    fn right(&self) -> RgbImage {
+        let [at, length] = self.pixels;
+        image::load_from_memory(&BYTES[at..at + length]).unwrap().into_rgb8()
+    }
+}
+
+/// Mean difference of at most a level, and 99.9 % of the pixels within 16.
+fn near(found: &RgbImage, right: &RgbImage) -> bool {
+    if found.dimensions() != right.dimensions() {
+        return false;
+    }
+    let differences = || found.as_raw().iter().zip(right.as_raw()).map(|(a, b)| a.abs_diff(*b));
+    let sum: u64 = differences().map(u64::from).sum();
+    let far = found
+        .pixels()
+        .zip(right.pixels())
+        .filter(|(a, b)| a.0.iter().zip(&b.0).any(|(a, b)| a.abs_diff(*b) > 16))
+        .count();
+    sum <= found.as_raw().len() as u64 && far * 1000 <= found.as_raw().len() / 3
+}
+
+/// How many files of each kind are right, and how many are refused with each reason.
+fn tally(ending: &str) -> (usize, BTreeMap<String, Vec<String>>) {
+    let (mut right, mut refused) = (0, BTreeMap::<String, Vec<String>>::new());
+    for entry in entries().into_iter().filter(|entry| entry.name.ends_with(ending)) {
+        match decode(entry.file(), MAX) {
+            Ok(decoded) => {
+                assert!(near(&decoded.pixels, &entry.right()), "{}: wrong pixels", entry.name);
+                right += 1;
+            }
+            Err(e) => refused.entry(e.to_string()).or_default().push(entry.name),
+        }
+    }
+    (right, refused)
+}
+
+#[test]
+fn every_layout_of_jpeg_is_right_or_refused() {
+    let (right, refused) = tally(".jpg");
+    // Scans of one component, in which jpeg-decoder counts a column too many.
+    let names: Vec<&String> = refused.values().flatten().collect();
+    assert!(names.iter().all(|n| n.starts_with("4x1,2x1,2x1-")), "{refused:?}");
+    assert!(refused.keys().all(|r| r.contains("sampling 4x1,2x1,2x1")), "{refused:?}");
+    assert_eq!((right, names.len()), (516, 6), "{refused:?}");
+}
+
+#[test]
+fn every_layout_of_tiff_is_right_or_refused() {
+    let (right, refused) = tally(".tif");
+    let named = ["not supported: ", "ZSTD", "Fax3", "sample format"];
+    assert!(refused.keys().all(|r| named.iter().any(|n| r.contains(n))), "{refused:#?}");
+    assert_eq!((right, refused.values().map(Vec::len).sum()), (75, 38), "{refused:#?}");
+}
+
+/// Cut anywhere with an end marker put behind, without one of its restart markers, or with two of
+/// them exchanged: refused, or nothing of the picture was in what is gone.
+#[test]
+fn damaged_jpegs_are_refused() {
+    let mut counts = BTreeMap::<String, usize>::new();
+    for entry in entries().iter().filter(|entry| entry.name.contains("48x40")) {
+        let (file, Ok(whole)) = (entry.file(), decode(entry.file(), MAX)) else {
+            continue;
+        };
+        let scan = file.windows(2).position(|w| w == [0xff, 0xda]).unwrap() + 14;
+        for tenth in 0..10 {
+            let mut cut = file[..scan + (file.len() - scan - 3) * tenth / 10].to_vec();
+            cut.extend([0xff, 0xd9]);
+            if let Ok(found) = decode(&cut, MAX) {
+                assert!(near(&found.pixels, &whole.pixels), "{}, cut {tenth}", entry.name);
+                *counts.entry("cut, no harm".to_owned()).or_default() += 1;
+            } else {
+                *counts.entry("cut, refused".to_owned()).or_default() += 1;
+            }
+        }
+        let restarts: Vec<usize> = (scan..file.len() - 1)
+            .filter(|&at| file[at] == 0xff && (0xd0..0xd8).contains(&file[at + 1]))
+            .collect();
+        if let &[first, second, ..] = restarts.as_slice() {
+            let mut lost = file.to_vec();
+            lost.drain(first..first + 2);
+            assert!(
+                decode(&lost, MAX).unwrap_err().to_string().contains("restart"),
+                "{}",
+                entry.name
+            );
+            let mut exchanged = file.to_vec();
+            exchanged.swap(first + 1, second + 1);
+            assert!(decode(&exchanged, MAX).unwrap_err().to_string().contains("restart"));
+            *counts.entry("restart markers".to_owned()).or_default() += 2;
+        }
+    }
+    assert!(counts["cut, refused"] > 20 * counts.get("cut, no harm").unwrap_or(&1), "{counts:?}");
+    assert!(counts["restart markers"] > 100, "{counts:?}");
+}
+
+/// libjpeg skips what stands between two segments, and so do we; the image has everything.
+#[test]
+fn bytes_between_segments_are_skipped() {
+    let entry = &entries()[0];
+    let table = entry.file().windows(2).position(|w| w == [0xff, 0xdb]).unwrap();
+    let mut file = entry.file().to_vec();
+    file.splice(table..table, *b"seven bytes of nothing");
+    assert!(near(&decode(&file, MAX).unwrap().pixels, &entry.right()));
+}
+
+/// An EXIF block of one entry, the orientation, stored as `kind` (1 BYTE, 3 SHORT, 4 LONG).
+fn exif(big_endian: bool, kind: u16, value: u8) -> Vec<u8> {
+    let two = |n: u16| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+    let four = |n: u32| if big_endian { n.to_be_bytes() } else { n.to_le_bytes() };
+    let mut out = if big_endian { b"MM".to_vec() } else { b"II".to_vec() };
+    out.extend(two(42));
+    out.extend(four(8));
+    out.extend(two(1));
+    out.extend(two(0x112));
+    out.extend(two(kind));
+    out.extend(four(1));
+    out.extend(match kind {
+        1 => [value, 0, 0, 0],
+        3 => [two(u16::from(value)), [0, 0]].concat().try_into().unwrap(),
+        _ => four(u32::from(value)),
+    });
+    out.extend(four(0));
+    out
+}
+
+#[test]
+fn orientation_is_applied_whatever_type_it_is_stored_as() {
+    let picture = RgbImage::from_fn(40, 33, |x, y| image::Rgb([(x * 6) as u8, (y * 7) as u8, 9]));
+    let jpeg = encoded(picture.clone(), ImageFormat::Jpeg);
+    let png = encoded(picture, ImageFormat::Png);
+    for (big_endian, kind) in [(false, 1), (true, 1), (false, 3), (true, 3), (false, 4), (true, 4)]
+    {
+        for value in 1..=8 {
+            let block = exif(big_endian, kind, value);
+            let mut turned = jpeg[..2].to_vec();
+            turned.extend([0xff, 0xe1]);
+            turned.extend((block.len() as u16 + 8).to_be_bytes());
+            turned.extend(b"Exif\0\0");
+            turned.extend(&block);
+            turned.extend(&jpeg[2..]);
+            let expected = Orientation::from_exif(value).unwrap();
+            let what = format!("big-endian {big_endian}, type {kind}, {value}");
+            assert_eq!(decode(&turned, MAX).unwrap().orientation, expected, "JPEG, {what}");
+
+            // Behind the header chunk, which is 25 bytes after a signature of 8.
+            let mut turned = png[..33].to_vec();
+            turned.extend(chunk(b"eXIf", &block));
+            turned.extend(&png[33..]);
+            assert_eq!(decode(&turned, MAX).unwrap().orientation, expected, "PNG, {what}");
+        }
+    }
+}
