@@ -82,7 +82,7 @@ pub(super) fn build_with(
     let first_id = index.next_id(parent.as_ref())?;
     let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate)?;
     rows_meta.check_ids(dir, parent.as_ref())?;
-    let model_path = index.put_model(model)?;
+    let model_bytes = index.put_model(model)?.bytes;
 
     let dba = neighbours.map(Neighbours::record);
     let plan = plan_hash(parts, model, options, dba, &rows_meta);
@@ -100,7 +100,7 @@ pub(super) fn build_with(
         .map(|task| {
             let range = rows * task / options.shards..rows * (task + 1) / options.shards;
             let builder = pool.install(|| encoder.shard(range))?;
-            Ok(builder.write(&index.shards_folder(), plan, task as u32)?)
+            Ok(index.put_shard(builder, plan, task as u32)?)
         })
         .collect::<Result<Vec<ShardEntry>>>()?;
 
@@ -116,7 +116,6 @@ pub(super) fn build_with(
         },
         dba,
     )?;
-    let model_bytes = model_path.metadata().map_err(Error::io("read", &model_path))?.len();
     let left_out = rows_meta.left_out.len();
     let rows = rows - left_out;
     let kept = || rows_meta.kept().map(|row| rows_meta.ids[row]);
