@@ -25,6 +25,7 @@ mod testing;
 pub use base::error::{Error, ErrorCode, FileTrouble, Result};
 pub use base::hash::{Hash, Hasher};
 pub use base::level::simd;
+pub use base::named::as_text;
 pub use base::names::{MAX_KEY_BYTES, check_id, check_key};
 pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use files::floats::Floats;
@@ -48,7 +49,7 @@ pub use search::filter::{Filter, Name, RowFilter};
 pub use search::hit::{Hit, Row};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
 pub use search::snapshot::Snapshot;
-pub use search::stages::StageTimes;
+pub use search::stages::{Stage, StageTimes};
 pub use shard::{Shard, ShardBuilder, ShardEntry, ShardMeta};
 pub use spec::{
     Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling,

@@ -12,7 +12,6 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use ocelli_index::augment;
 use ocelli_index::{Dba, Metric, simd};
-use ocelli_vector::dense::{dots_of, l2_sqs_of};
 use ocelli_vector::norm_sq;
 use rayon::prelude::*;
 
@@ -142,13 +141,8 @@ fn nearest(
     let kept = |&(row, cost): &(u32, &f32)| row as usize != own && (all || *cost <= ceiling);
     let candidates: Vec<u32> = (0u32..).zip(&*costs).filter(kept).map(|(row, _)| row).collect();
     let mut exact = Vec::new();
-    match metric {
-        Metric::L2 => l2_sqs_of(simd(), query, x, &candidates, &mut exact),
-        Metric::InnerProduct => {
-            dots_of(simd(), query, x, &candidates, &mut exact);
-            exact.iter_mut().for_each(|cost| *cost = -*cost);
-        }
-    }
+    metric.of_rows(simd(), query, x, &candidates, &mut exact);
+    metric.turn_to_costs(&mut exact);
     let mut ranked: Vec<(f32, u32)> = exact.into_iter().zip(candidates).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     out.extend(ranked.into_iter().take(k).map(|(_, row)| row));

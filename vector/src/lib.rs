@@ -19,6 +19,7 @@ pub mod encode;
 pub mod fine;
 pub mod level;
 pub mod lut;
+pub mod metric;
 pub mod nearest;
 pub mod ranked;
 pub mod relative;
@@ -31,6 +32,7 @@ pub mod smallest;
 pub mod sort;
 
 pub use level::{Level, Simd};
+pub use metric::Metric;
 
 pub use dense::{dot, l2_normalize, l2_sq, norm_sq};
 

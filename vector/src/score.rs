@@ -8,6 +8,7 @@
 use crate::adc;
 use crate::codes::{CodeLayout, MAX_M};
 use crate::level::{Level, Simd};
+use crate::metric::Metric;
 
 /// What all codes of a query share.
 #[derive(Clone, Copy, Debug)]
@@ -41,20 +42,17 @@ impl Tables<'_> {
     }
 }
 
-/// Which score is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Score {
-    /// ‖(q − c) − r̂‖².
-    L2,
-    /// ⟨q, c⟩ + ⟨q, r̂⟩.
-    InnerProduct,
-}
-
-/// Writes the score of each row to `out` (n,).
+/// Writes the score of each row to `out` (n,): ‖(q − c) − r̂‖², or ⟨q, c⟩ + ⟨q, r̂⟩.
 ///
 /// # Panics
 /// If a shape does not fit.
-pub fn scores(simd: Simd, score: Score, tables: &Tables<'_>, rows: &Rows<'_>, out: &mut Vec<f32>) {
+pub fn scores(
+    simd: Simd,
+    metric: Metric,
+    tables: &Tables<'_>,
+    rows: &Rows<'_>,
+    out: &mut Vec<f32>,
+) {
     out.clear();
     let (m, ksub, d) = (tables.layout.m(), tables.ksub(), tables.query.len());
     assert!(m <= MAX_M, "m = {m}");
@@ -63,11 +61,11 @@ pub fn scores(simd: Simd, score: Score, tables: &Tables<'_>, rows: &Rows<'_>, ou
     assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
     #[cfg(target_arch = "x86_64")]
     if simd.level() >= Level::Avx512 && d.is_multiple_of(16) {
-        use Score::{InnerProduct, L2};
+        use Metric::{InnerProduct, L2};
         use avx512::scores;
         // SAFETY: only a processor that has the level makes `simd`; shapes were checked above.
         unsafe {
-            match (score, d / m, tables.layout.bits()) {
+            match (metric, d / m, tables.layout.bits()) {
                 (L2, 4, 8) => return scores::<true, 4, 8>(tables, rows, out),
                 (L2, 8, 8) => return scores::<true, 8, 8>(tables, rows, out),
                 (L2, 16, 8) => return scores::<true, 16, 8>(tables, rows, out),
@@ -88,9 +86,9 @@ pub fn scores(simd: Simd, score: Score, tables: &Tables<'_>, rows: &Rows<'_>, ou
     out.extend(rows.places.iter().map(|&i| {
         tables.layout.get(rows.codes, rows.len, i as usize, code);
         adc::decode(tables.codebooks, ksub, code, &mut residual);
-        match score {
-            Score::L2 => adc::l2_score(tables.query, rows.centroid, &residual),
-            Score::InnerProduct => adc::inner_product_score(rows.base, tables.query, &residual),
+        match metric {
+            Metric::L2 => adc::l2_score(tables.query, rows.centroid, &residual),
+            Metric::InnerProduct => adc::inner_product_score(rows.base, tables.query, &residual),
         }
     }));
 }
@@ -237,22 +235,22 @@ mod tests {
                     let centroid = &centroids[n as usize % 2 * d..][..d];
                     let base = n as f32 - 2.5;
                     let rows = Rows { codes: &codes, len, centroid, base, places: &places };
-                    let want = |i: u32, score: Score| {
+                    let want = |i: u32, metric: Metric| {
                         let mut residual = vec![0f32; d];
                         adc::decode(&codebooks, ksub, &flat[i as usize * m..][..m], &mut residual);
-                        match score {
-                            Score::L2 => adc::l2_score(&query, centroid, &residual),
-                            Score::InnerProduct => {
+                        match metric {
+                            Metric::L2 => adc::l2_score(&query, centroid, &residual),
+                            Metric::InnerProduct => {
                                 adc::inner_product_score(base, &query, &residual)
                             }
                         }
                     };
                     let bits = |out: &[f32]| out.iter().map(|s| s.to_bits()).collect::<Vec<_>>();
-                    for score in [Score::L2, Score::InnerProduct] {
-                        let expected: Vec<f32> = places.iter().map(|&i| want(i, score)).collect();
+                    for metric in Metric::ALL {
+                        let expected: Vec<f32> = places.iter().map(|&i| want(i, metric)).collect();
                         for simd in Simd::all() {
                             let mut out = vec![1.0];
-                            scores(simd, score, &tables, &rows, &mut out);
+                            scores(simd, metric, &tables, &rows, &mut out);
                             let level = simd.level();
                             assert_eq!(bits(&out), bits(&expected), "{level} m {m} dsub {dsub}");
                         }

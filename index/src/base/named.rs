@@ -1,4 +1,4 @@
-//! The macro that declares enums whose variants have names.
+//! Enums whose variants have names, and values that files and flags hold as text.
 
 /// Defines an enum whose variants have one name each, used in the canonical text, in flags and in
 /// JSON alike.
@@ -37,15 +37,43 @@ macro_rules! named {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-                s.serialize_str(self.as_str())
+                $crate::base::named::as_text::serialize(self, s)
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+                $crate::base::named::as_text::deserialize(d)
             }
         }
     };
 }
 pub(crate) use named;
+
+/// For `#[serde(with = "as_text")]`: a value as the text that it displays and parses.
+pub mod as_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// Writes the text that a value displays.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T: Display, S: Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(value)
+    }
+
+    /// Parses a value from its text.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and those of parsing the text.
+    pub fn deserialize<'de, T, D>(d: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}

@@ -17,6 +17,7 @@ pub mod row_encoder;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+pub use ocelli_vector::Metric;
 use ocelli_vector::codes::CodeLayout;
 use ocelli_vector::fine::Coarser;
 use ocelli_vector::lut::WholeBooks;
@@ -30,22 +31,11 @@ use self::groups::CoarseGroups;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::base::level::simd;
-use crate::base::named::named;
 use crate::base::range::{MAX_MODEL_NUMBER, out_of_range};
 use crate::files::container::Reader;
 use crate::files::floats::{Floats, are_within};
 use crate::spec::DescriptorSpec;
 pub(crate) use probe::ProbeBuffers;
-
-named! {
-    /// How a query and an indexed vector are compared.
-    Metric, "metric" {
-        /// Squared Euclidean distance; smaller is better.
-        L2 = "l2",
-        /// Inner product; larger is better.
-        InnerProduct = "ip",
-    }
-}
 
 /// Most coarse centroids.
 pub const MAX_NLIST: usize = 1 << 24;
@@ -121,9 +111,15 @@ pub struct Query {
 impl Query {
     /// The score of a decoded row `z` (d,), by definition.
     pub(crate) fn score(&self, metric: Metric, z: &[f32]) -> f32 {
+        self.with_offset(metric, metric.of(&self.z, z))
+    }
+
+    /// A score with the constant that belongs to every inner product.
+    #[inline]
+    pub(crate) fn with_offset(&self, metric: Metric, score: f32) -> f32 {
         match metric {
-            Metric::L2 => dense::l2_sq(&self.z, z),
-            Metric::InnerProduct => dot(&self.z, z) + self.offset,
+            Metric::L2 => score,
+            Metric::InnerProduct => score + self.offset,
         }
     }
 }
@@ -558,8 +554,7 @@ pub(crate) mod tests {
             let query = model.prepare(&q).unwrap();
             let z_hat = model.decode(list, &code);
             let (through, direct) = match metric {
-                Metric::L2 => (l2_sq(&query.z, &z_hat), l2_sq(&q, &x_hat)),
-                Metric::InnerProduct => (dot(&query.z, &z_hat) + query.offset, dot(&q, &x_hat)),
+                _ => (query.score(metric, &z_hat), metric.of(&q, &x_hat)),
             };
             assert!((through - direct).abs() < 1e-4, "{metric}: {through} {direct}");
         }
@@ -573,9 +568,7 @@ pub(crate) mod tests {
             let all = model.probe(&query, 1000);
             assert_eq!(all.len(), 7);
             assert_eq!(model.probe(&query, 3), all[..3]);
-            let ordered = all
-                .windows(2)
-                .all(|w| if metric == Metric::L2 { w[0].1 <= w[1].1 } else { w[0].1 >= w[1].1 });
+            let ordered = all.windows(2).all(|w| metric.reaches(w[0].1, w[1].1));
             assert!(ordered);
         }
         let model = small(Metric::L2, false, 4);

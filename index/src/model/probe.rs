@@ -1,10 +1,9 @@
 //! Which lists a query looks at.
 
-use ocelli_vector::shortlist::{self, Cost};
-use ocelli_vector::{Simd, dense, relative};
+use ocelli_vector::{Simd, relative, shortlist};
 
 use super::groups::{self, Wanted};
-use super::{Metric, Model, Query};
+use super::{Model, Query};
 use crate::base::level::simd;
 use ocelli_vector::ranked::Ranked;
 
@@ -62,12 +61,12 @@ impl Model {
                 self.probe_at(simd, queries[i], nprobe, None, &mut *buffers[i])
             });
         }
-        let Wanted { cost, nprobe, .. } = self.wanted(queries[0], nprobe);
+        let Wanted { metric, nprobe, .. } = self.wanted(queries[0], nprobe);
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and
         // the same bits as if every centroid had been computed.
         let zs = queries.map(|q| q.z.as_slice());
         let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
-        let short = self.shortlist().shortlists(simd, cost, zs, nprobe, bytes);
+        let short = self.shortlist().shortlists(simd, metric, zs, nprobe, bytes);
         std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
     }
 
@@ -108,28 +107,16 @@ impl Model {
 
     /// What a probe looks for.
     pub(crate) fn wanted<'a>(&self, query: &'a Query, nprobe: usize) -> Wanted<'a> {
-        let cost = match self.parts.metric {
-            Metric::L2 => Cost::L2,
-            Metric::InnerProduct => Cost::InnerProduct,
-        };
         let nprobe = nprobe.clamp(1, self.parts.nlist);
-        Wanted { cost, q: &query.z, nprobe }
+        Wanted { metric: self.parts.metric, q: &query.z, nprobe }
     }
 
     /// The part of a query's score that the centroid of a list decides: the bits that
     /// [`Self::probe`] gives.
     pub(crate) fn base(&self, simd: Simd, query: &Query, list: u32) -> f32 {
-        let (z, coarse, mut out) = (&query.z, &self.parts.coarse, Vec::with_capacity(1));
-        match self.parts.metric {
-            Metric::L2 => {
-                dense::l2_sqs_of(simd, z, coarse, &[list], &mut out);
-                out[0]
-            }
-            Metric::InnerProduct => {
-                dense::dots_of(simd, z, coarse, &[list], &mut out);
-                out[0] + query.offset
-            }
-        }
+        let (metric, mut out) = (self.parts.metric, Vec::with_capacity(1));
+        metric.of_rows(simd, &query.z, &self.parts.coarse, &[list], &mut out);
+        query.with_offset(metric, out[0])
     }
 
     /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by
@@ -152,24 +139,15 @@ impl Model {
             candidates.extend(0..p.nlist as u32);
         }
         relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
-        match p.metric {
-            Metric::L2 => dense::l2_sqs_of(simd, &query.z, &p.coarse, candidates, scores),
-            Metric::InnerProduct => {
-                dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
-            }
-        }
-        // Best is smallest: an inner product changes its sign (by negation, which turns the order
-        // of NaN round too).
-        let turned = |x: f32| if p.metric == Metric::L2 { x } else { -x };
+        p.metric.of_rows(simd, &query.z, &p.coarse, candidates, scores);
         ranked.clear();
-        ranked.extend(candidates.iter().zip(&*scores).map(|(&l, &s)| Ranked::new(turned(s), l)));
+        let costs = scores.iter().map(|&score| p.metric.cost(score));
+        ranked.extend(candidates.iter().zip(costs).map(|(&l, cost)| Ranked::new(cost, l)));
         Ranked::keep_best(simd, ranked, nprobe);
         let mut lists: Vec<(u32, f32)> =
-            ranked.iter().map(|r| (r.number(), turned(r.cost()))).collect();
-        if p.metric == Metric::InnerProduct {
-            // Last: a sum's rounding could make ties that the shortlist does not know of.
-            lists.iter_mut().for_each(|(_, score)| *score += query.offset);
-        }
+            ranked.iter().map(|r| (r.number(), p.metric.score(r.cost()))).collect();
+        // Last: a sum's rounding could make ties that the shortlist does not know of.
+        lists.iter_mut().for_each(|(_, score)| *score = query.with_offset(p.metric, *score));
         lists
     }
 

@@ -28,15 +28,9 @@ pub struct Hit {
 }
 
 impl Hit {
-    /// The score turned so that smaller is better.
-    fn cost(&self, metric: Metric) -> f32 {
-        if metric == Metric::L2 { self.score } else { -self.score }
-    }
-
     /// Best first, ties by smaller id. A total order, also of scores that are no numbers.
     pub fn order(&self, other: &Self, metric: Metric) -> Ordering {
-        let by_cost = self.cost(metric).total_cmp(&other.cost(metric));
-        by_cost.then(self.id.cmp(&other.id))
+        metric.order(self.score, other.score).then(self.id.cmp(&other.id))
     }
 }
 
@@ -79,20 +73,19 @@ impl Best {
         Self { k, metric, worst_first: BinaryHeap::new() }
     }
 
-    fn cost(&self, score: f32) -> f32 {
-        if self.metric == Metric::L2 { score } else { -score }
-    }
-
     /// Whether a hit of this score might be kept (its id decides where it ties with the last).
     #[inline]
     pub fn admits(&self, score: f32) -> bool {
         self.worst_first.len() < self.k
-            || self.worst_first.peek().is_some_and(|w| self.cost(score).total_cmp(&w.cost).is_le())
+            || self
+                .worst_first
+                .peek()
+                .is_some_and(|w| self.metric.cost(score).total_cmp(&w.cost).is_le())
     }
 
     /// Keeps the hit if it is among the k best.
     pub fn push(&mut self, hit: Hit) {
-        let candidate = Candidate { cost: self.cost(hit.score), hit };
+        let candidate = Candidate { cost: self.metric.cost(hit.score), hit };
         if self.worst_first.len() < self.k {
             self.worst_first.push(candidate);
         } else if let Some(mut worst) = self.worst_first.peek_mut()
@@ -146,7 +139,7 @@ impl Merge {
         if self.hits.len() < self.k {
             return f32::INFINITY;
         }
-        self.hits.iter().map(|hit| hit.cost(self.metric)).fold(f32::NEG_INFINITY, f32::max)
+        self.hits.iter().map(|hit| self.metric.cost(hit.score)).fold(f32::NEG_INFINITY, f32::max)
     }
 
     /// The hits in no order.

@@ -1,6 +1,6 @@
 //! The refine stage: scores the best rows of a scan again, by their finer codes.
 
-use ocelli_vector::fine::{self, Row, Score, Tables};
+use ocelli_vector::fine::{self, Row, Tables};
 use ocelli_vector::ranked::Ranked;
 use ocelli_vector::{Level, Simd};
 
@@ -46,10 +46,8 @@ pub(crate) fn refine<'s>(
 /// Keeps the `k` best hits, best first, ties by smaller id.
 fn keep_best(simd: Simd, metric: Metric, k: usize, hits: &mut Vec<Hit>) {
     // As integers, numbered by the hit's place, they sort several times as fast as hits.
-    let mut keys: Vec<Ranked> = (0u32..)
-        .zip(hits.iter())
-        .map(|(i, hit)| Ranked::new(if metric == Metric::L2 { hit.score } else { -hit.score }, i))
-        .collect();
+    let mut keys: Vec<Ranked> =
+        (0u32..).zip(hits.iter()).map(|(i, hit)| Ranked::new(metric.cost(hit.score), i)).collect();
     Ranked::sort(simd, &mut keys);
     if let Some(&kth) = k.checked_sub(1).and_then(|last| keys.get(last)) {
         // All that tie with the last: ids decide among them.
@@ -81,10 +79,6 @@ fn refine_shard(
     let fetch = |hit: &Hit| fine.prefetch(file, candidate(hit).slot);
     hits.iter().take(AHEAD).for_each(fetch);
     let tables = Tables { layout, codebooks: &p.codebooks, finer: codec.finer() };
-    let kind = match p.metric {
-        Metric::L2 => Score::L2,
-        Metric::InnerProduct => Score::InnerProduct,
-    };
     let (mut rows, mut scores) = (Vec::with_capacity(TILE), Vec::with_capacity(TILE));
     for start in (0..hits.len()).step_by(TILE) {
         rows.clear();
@@ -94,12 +88,9 @@ fn refine_shard(
             rows.push(Row { code, centroid, fine });
         }
         hits.iter().skip(start + AHEAD).take(TILE).for_each(fetch);
-        fine::scores(simd, kind, &query.z, &tables, &rows, &mut scores);
+        fine::scores(simd, p.metric, &query.z, &tables, &rows, &mut scores);
         for (hit, score) in hits[start..].iter_mut().zip(&scores) {
-            hit.score = match p.metric {
-                Metric::L2 => *score,
-                Metric::InnerProduct => score + query.offset,
-            };
+            hit.score = query.with_offset(p.metric, *score);
         }
     }
     Ok(())

@@ -14,9 +14,9 @@ use super::naive::scan_shard;
 use super::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
 use super::refine::{refine, refined_score};
 use super::snapshot::Snapshot;
-use super::stages::StageTimes;
+use super::stages::Stage;
 use crate::base::error::{Error, Result};
-use crate::model::{Metric, Query};
+use crate::model::Query;
 
 /// Queries of a batch whose probed lists are in memory at a time.
 const BATCH: usize = 4096;
@@ -97,8 +97,7 @@ impl Snapshot {
         }
         // One more tells whether there are more; and a zero has no sign here.
         let more = SearchParams { k: params.k.saturating_add(1), ..params.clone() };
-        let l2 = self.model.metric() == Metric::L2;
-        let ceiling = if l2 { threshold } else { -threshold } + 0.0;
+        let ceiling = self.model.metric().cost(threshold) + 0.0;
         let probed = self.probe(x, params, scratch)?;
         let mut results = self.scan_tile(&[&probed], ceiling, Vec::new(), &more, scratch)?;
         let mut result = results.pop().ok_or_else(|| Error::invalid("no query"))?;
@@ -329,15 +328,18 @@ impl Snapshot {
         // The lists, tables and scores count only if the model is still whole behind them.
         model.intact()?;
         let share = |time: Duration| time / probed.len().max(1) as u32;
-        let (lut, scan) = (share(tabled - start), share(scanned - tabled));
-        let refine = share(scanned.elapsed());
+        let times = [
+            (Stage::Lut, share(tabled - start)),
+            (Stage::Scan, share(scanned - tabled)),
+            (Stage::Refine, if refines { share(scanned.elapsed()) } else { Duration::ZERO }),
+        ];
         let failed: Arc<[ShardFailure]> = failed.into();
         let result = |(probed, hits): (&&Probed, Vec<Hit>)| SearchResult {
             hits,
             metric,
             shards_asked: self.members.len() + self.missing.len(),
             failed: Arc::clone(&failed),
-            times: StageTimes { probe: probed.time, lut, scan, refine, diffuse: Duration::ZERO },
+            times: times.into_iter().chain([(Stage::Probe, probed.time)]).collect(),
         };
         Ok(probed.iter().zip(hits).map(result).collect())
     }

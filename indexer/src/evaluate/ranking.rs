@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{DescriptorSpec, Diffusion, Expansion, Metric, Part, SearchParams, Snapshot};
-use ocelli_vector::{dot, l2_sq};
+use ocelli_index::{DescriptorSpec, Diffusion, Expansion, Part, SearchParams, Snapshot};
 
 use crate::dba::Neighbours;
 use crate::sample::require_descriptors;
@@ -172,10 +171,8 @@ impl Ranking for ExactRanking {
         if x.len() != dim {
             return Err(Error::Invalid(format!("query: expected {dim} values, found {}", x.len())));
         }
-        let cost = |row: &[f32]| match default_metric(&self.spec) {
-            Metric::InnerProduct => -dot(x, row),
-            Metric::L2 => l2_sq(x, row),
-        };
+        let metric = default_metric(&self.spec);
+        let cost = |row: &[f32]| metric.cost(metric.of(x, row));
         let ranked = self.augmented.as_ref().unwrap_or(&self.descriptors);
         let mut scored: Vec<(f32, u32)> =
             ranked.chunks_exact(dim).zip(0u32..).map(|(row, image)| (cost(row), image)).collect();

@@ -26,7 +26,7 @@ mod avx512;
 
 use crate::codes::{CodeLayout, MAX_M};
 use crate::level::{Level, Simd, compiled_for_each_level};
-use crate::{dot, l2_sq};
+use crate::metric::Metric;
 
 /// How finer codes are decoded.
 #[derive(Clone, Copy, Debug)]
@@ -92,23 +92,14 @@ pub struct Row<'a> {
     pub fine: &'a [u8],
 }
 
-/// Which score is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Score {
-    /// ‖q − ẑ‖².
-    L2,
-    /// ⟨q, ẑ⟩.
-    InnerProduct,
-}
-
 /// Writes the score of `q` (d,) with each decoded row to `out` (n,): the bits of [`decode`] and
-/// then [`l2_sq`] or [`dot`], at every level.
+/// then [`Metric::of`], at every level.
 ///
 /// # Panics
 /// If a shape does not fit, or a codeword is not in its codebook.
 pub fn scores(
     simd: Simd,
-    score: Score,
+    metric: Metric,
     q: &[f32],
     tables: &Tables<'_>,
     rows: &[Row<'_>],
@@ -135,7 +126,7 @@ pub fn scores(
     };
     assert!(rows.iter().all(fits), "a row of another shape");
     #[cfg(target_arch = "x86_64")]
-    if simd.level() >= Level::Avx512 && fast(score, q, tables, bytes, rows, out) {
+    if simd.level() >= Level::Avx512 && fast(metric, q, tables, bytes, rows, out) {
         return;
     }
     let mut z = vec![0f32; d];
@@ -143,10 +134,7 @@ pub fn scores(
         let code = &row.code[..code];
         let coarser = Coarser { centroid: row.centroid, codebooks: tables.codebooks, ksub, code };
         decode(simd, tables.finer, coarser, row.fine, &mut z);
-        out.push(match score {
-            Score::L2 => l2_sq(q, &z),
-            Score::InnerProduct => dot(q, &z),
-        });
+        out.push(metric.of(q, &z));
     }
 }
 
@@ -154,7 +142,7 @@ pub fn scores(
 /// were checked, and the level is AVX-512.
 #[cfg(target_arch = "x86_64")]
 fn fast(
-    score: Score,
+    metric: Metric,
     q: &[f32],
     tables: &Tables<'_>,
     bytes: usize,
@@ -182,9 +170,9 @@ fn fast(
             // SAFETY: the caller's level and shapes; d is a multiple of 16, and so of each dsub
             // below.
             unsafe {
-                match (first, fine, score) {
-                    $(($first, $fine, Score::L2) => scores::<$first, $fine, true>(q, tables, rows, out),
-                    ($first, $fine, Score::InnerProduct) => {
+                match (first, fine, metric) {
+                    $(($first, $fine, Metric::L2) => scores::<$first, $fine, true>(q, tables, rows, out),
+                    ($first, $fine, Metric::InnerProduct) => {
                         scores::<$first, $fine, false>(q, tables, rows, out)
                     })+
                     _ => return false,
@@ -463,7 +451,7 @@ mod tests {
                             fine: &fine[r * bytes..][..bytes],
                         })
                         .collect();
-                    for score in [Score::L2, Score::InnerProduct] {
+                    for metric in Metric::ALL {
                         let want: Vec<u32> = rows
                             .iter()
                             .map(|row| {
@@ -475,14 +463,13 @@ mod tests {
                                 };
                                 let mut z = vec![0.0; d];
                                 decode_any(finer, coarser, row.fine, &mut z);
-                                let score = if score == Score::L2 { l2_sq } else { dot };
-                                score(&q, &z).to_bits()
+                                metric.of(&q, &z).to_bits()
                             })
                             .collect();
                         for simd in Simd::all() {
                             for n in [0, 1, 3, 8, 11] {
                                 let mut out = vec![1.0];
-                                scores(simd, score, &q, &tables, &rows[..n], &mut out);
+                                scores(simd, metric, &q, &tables, &rows[..n], &mut out);
                                 assert_eq!(
                                     bits(&out),
                                     want[..n],
@@ -493,7 +480,7 @@ mod tests {
                             #[cfg(target_arch = "x86_64")]
                             if simd.level() >= Level::Avx512 {
                                 let mut out = Vec::new();
-                                let fast = fast(score, &q, &tables, bytes, &rows, &mut out);
+                                let fast = fast(metric, &q, &tables, bytes, &rows, &mut out);
                                 in_registers += usize::from(fast);
                             }
                         }

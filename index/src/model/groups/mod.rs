@@ -23,9 +23,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use ocelli_vector::relative::{self, ByteQuery, Cost, Rounded, Rows};
+use ocelli_vector::relative::{self, ByteQuery, Rounded, Rows};
 use ocelli_vector::smallest::kth_smallest_at_most;
-use ocelli_vector::{Simd, dense, dot, l2_sq, norm_sq};
+use ocelli_vector::{Metric, Simd, norm_sq};
 
 use self::section::GroupsSection;
 use crate::base::error::Result;
@@ -91,8 +91,8 @@ impl Centres {
 /// What is looked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    /// The cost that is minimised.
-    pub cost: Cost,
+    /// How the query and the centroids are compared.
+    pub metric: Metric,
     /// The query, (d,).
     pub q: &'a [f32],
     /// How many lists.
@@ -159,13 +159,8 @@ impl CoarseGroups {
             ids.clear();
             ids.extend(0..self.groups() as u32);
         }
-        match want.cost {
-            Cost::L2 => dense::l2_sqs_of(simd, want.q, self.section.centres(), &ids, &mut costs),
-            Cost::InnerProduct => {
-                dense::dots_of(simd, want.q, self.section.centres(), &ids, &mut costs);
-                costs.iter_mut().for_each(|c| *c = -*c);
-            }
-        }
+        want.metric.of_rows(simd, want.q, self.section.centres(), &ids, &mut costs);
+        want.metric.turn_to_costs(&mut costs);
         let mut groups: Vec<(u32, f32)> = ids.into_iter().zip(costs).collect();
         let best_first = |a: &(u32, f32), b: &(u32, f32)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
         if wanted < groups.len() {
@@ -190,18 +185,15 @@ impl CoarseGroups {
             return false;
         }
         let mut query = ByteQuery::default();
-        let base = match want.cost {
-            Cost::L2 => l2_sq(q, mean),
-            Cost::InnerProduct => -dot(q, mean),
-        };
-        query.fill(simd, q, (want.cost == Cost::L2).then_some(mean));
-        let slack = query.slack(want.cost, rounded, *largest_norm, base);
+        let base = want.metric.cost(want.metric.of(q, mean));
+        query.fill(simd, q, (want.metric == Metric::L2).then_some(mean));
+        let slack = query.slack(want.metric, rounded, *largest_norm, base);
         if !is_sound(slack, base) {
             return false;
         }
         let mut bounds = Vec::new();
         let rows = Rows { len: self.groups(), bytes, norms, rounded: *rounded, next: &[] };
-        query.survivors(simd, want.cost, &rows, base, slack, f32::INFINITY, 0, &mut bounds, out);
+        query.survivors(simd, want.metric, &rows, base, slack, f32::INFINITY, 0, &mut bounds, out);
         let limit = limit(simd, &bounds, wanted, slack);
         keep(&mut bounds, out, limit);
         true
@@ -215,13 +207,13 @@ impl CoarseGroups {
         chosen: &[(u32, f32)],
         out: &mut Vec<u32>,
     ) -> bool {
-        let Wanted { cost, q, nprobe } = *want;
+        let Wanted { metric, q, nprobe } = *want;
         if !has_bytes(simd, q) {
             return false;
         }
         let (mut bounds, mut slots) = (Vec::new(), Vec::new());
         let mut query = ByteQuery::default();
-        if cost == Cost::InnerProduct {
+        if metric == Metric::InnerProduct {
             query.fill(simd, q, None);
         }
         let centres = self.section.centres();
@@ -233,10 +225,10 @@ impl CoarseGroups {
             if let Some(&(next, _)) = chosen.get(i + 1) {
                 rows.next = self.section.rows(next).bytes;
             }
-            if cost == Cost::L2 {
+            if metric == Metric::L2 {
                 query.fill(simd, q, Some(&centres[group as usize * q.len()..][..q.len()]));
             }
-            let slack = query.slack(cost, &rows.rounded, self.centres.largest_norm, base);
+            let slack = query.slack(metric, &rows.rounded, self.centres.largest_norm, base);
             if !is_sound(slack, base) {
                 return false;
             }
@@ -244,7 +236,7 @@ impl CoarseGroups {
             let first = self.section.first(group);
             query.survivors(
                 simd,
-                cost,
+                metric,
                 &rows,
                 base,
                 slack,

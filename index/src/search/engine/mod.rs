@@ -70,7 +70,7 @@ use self::list::ShardList;
 use self::query::QueryScan;
 use crate::base::error::Result;
 use crate::base::level::simd;
-use crate::model::{Metric, Model, ProbeBuffers, Query};
+use crate::model::{Model, ProbeBuffers, Query};
 use crate::search::cancel::Cancel;
 use crate::search::hit::Hit;
 use crate::shard::Shard;
@@ -151,8 +151,7 @@ pub struct ScanCounts {
 
 /// Fills the table of a query.
 pub(crate) fn fill_table(simd: Simd, model: &Model, query: &Query, table: &mut ByteTable) {
-    let scale = if model.metric() == Metric::L2 { 2.0 } else { 1.0 };
-    table.fill(simd, model.whole_books(), &query.z, scale);
+    table.fill(simd, model.whole_books(), &query.z, f64::from(model.metric().products()));
 }
 
 /// What is scanned.

@@ -14,7 +14,6 @@ use super::survivors::{Good, Scorer};
 use super::warm::{self, Span};
 use super::{Buffers, Request, Target};
 use crate::base::error::Result;
-use crate::model::Metric;
 use crate::search::cancel::Cancel;
 use crate::search::hit::Hit;
 use crate::search::hit::Row;
@@ -229,11 +228,10 @@ impl<'a> QueryScan<'a> {
         let Target { model, simd, shard, index, .. } = *self.target;
         let rows = Numbered { shard, candidates };
         let found = self.keep.finish(simd, rows)?;
-        let l2 = model.metric() == Metric::L2;
         let mut hits = Vec::with_capacity(found.len());
         for f in &found {
             let ordinal = rows.ordinal(*f)?;
-            let score = if l2 { f.cost() } else { -f.cost() };
+            let score = model.metric().score(f.cost());
             let row = Row { shard: index, ordinal };
             let candidate = candidates.of_hit(f.number());
             hits.push(Hit { id: shard.id(ordinal)?, score, row, candidate });

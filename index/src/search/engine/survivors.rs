@@ -1,7 +1,7 @@
 //! From survivors of the integer scan to scored rows.
 
 use ocelli_vector::Simd;
-use ocelli_vector::score::{self, Score, Tables};
+use ocelli_vector::score::{self, Tables};
 
 use super::candidates::Candidates;
 use super::keep::{Keep, Numbered};
@@ -21,17 +21,13 @@ pub(super) struct Good<'a> {
 /// See the module's introduction.
 pub(super) struct Scorer<'a> {
     simd: Simd,
-    score: Score,
+    metric: Metric,
     tables: Tables<'a>,
 }
 
 impl<'a> Scorer<'a> {
     pub fn new(simd: Simd, metric: Metric, tables: Tables<'a>) -> Self {
-        let score = match metric {
-            Metric::L2 => Score::L2,
-            Metric::InnerProduct => Score::InnerProduct,
-        };
-        Self { simd, score, tables }
+        Self { simd, metric, tables }
     }
 
     /// Scores the rows of a list at `places`, and keeps what is good enough. Right after the scan
@@ -54,10 +50,8 @@ impl<'a> Scorer<'a> {
             return Ok(());
         }
         let rows = list.rows(base, places);
-        score::scores(self.simd, self.score, &self.tables, &rows, scores);
-        if self.score == Score::InnerProduct {
-            scores.iter_mut().for_each(|s| *s = -*s);
-        }
+        score::scores(self.simd, self.metric, &self.tables, &rows, scores);
+        self.metric.turn_to_costs(scores);
         let Good { shard, keep, candidates } = good;
         for (&i, &cost) in places.iter().zip(scores.iter()) {
             if keep.admits(cost) {

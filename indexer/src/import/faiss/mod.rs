@@ -48,6 +48,7 @@ pub struct ImportReport {
     /// Hash of the model, which stands in the index directory.
     pub model: Hash,
     /// How vectors are compared.
+    #[serde(serialize_with = "ocelli_index::as_text::serialize")]
     pub metric: Metric,
     /// Vectors.
     pub rows: u64,
@@ -196,7 +197,7 @@ fn write_shards(
                 progress(Progress { stage: "write", done: row as u64, total: rows as u64 });
             }
         }
-        shards.push(builder.write(&out.shards_folder(), plan, task as u32)?);
+        shards.push(out.put_shard(builder, plan, task as u32)?);
     }
     progress(Progress { stage: "write", done: rows as u64, total: rows as u64 });
     Ok(shards)
