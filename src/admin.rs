@@ -5,8 +5,7 @@ use ocelli_proto::v1;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use serde_json::{Value, json};
 
-use crate::cli::Format;
-use crate::output::{cell, counted, print, thousands};
+use crate::output::{Format, cell, counted, print, thousands};
 use crate::remote::{RemoteArgs, timed};
 
 /// What an operator asks of a server. Where the server has tokens, it takes one of the role admin.

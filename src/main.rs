@@ -15,7 +15,9 @@ mod remote;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, EvalCommand};
+use cli::{Cli, Command};
+use commands::eval::EvalCommand;
+use output::Format;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -26,11 +28,11 @@ fn main() -> ExitCode {
         Command::Build(args) => commands::build::run(args),
         Command::Import { command } => commands::import::run(command),
         Command::Export { command } => commands::export::run(command),
-        Command::Query(args) => query::run(&args.query, args.output.format == cli::Format::Json),
+        Command::Query(args) => query::run(&args.query, args.output.format == Format::Json),
         Command::Admin(args) => admin::run(&args.remote, args.command, args.output.format),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Eval { command: EvalCommand::Map(args) } => commands::eval::map(args),
         Command::Eval { command: EvalCommand::Queries(args) } => commands::eval::queries(args),
     };
-    ocelli_proto::role::main_exit(result)
+    ocelli_service::role::main_exit(result)
 }

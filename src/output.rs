@@ -3,12 +3,28 @@
 use std::borrow::Cow;
 
 use anyhow::{Context, Result};
-use ocelli_proto::role;
+use clap::{Args, ValueEnum};
+use ocelli_service::role;
 use ocelli_text::{MAX_CHARS, printable, report};
 pub use ocelli_text::{counted, thousands};
 use serde::Serialize;
 
-use crate::cli::Format;
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object on one line.
+    Json,
+}
+
+#[derive(Args)]
+pub struct OutputArgs {
+    /// How the result is printed
+    #[arg(long, global = true, value_enum, default_value_t, env = "OCELLI_FORMAT")]
+    pub format: Format,
+}
 
 /// Prints `result` as one line of JSON, or what `text` says of it.
 pub fn print<T: Serialize>(

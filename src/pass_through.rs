@@ -1,13 +1,20 @@
 //! `ocelli x …` as `ocelli-y x …`: the programs that this one does not link.
 
 use std::env;
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, anyhow, bail};
+use clap::Args;
 
-use crate::cli::PassThroughArgs;
+/// Everything after the subcommand, unread.
+#[derive(Args)]
+pub struct PassThroughArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub args: Vec<OsString>,
+}
 
 /// Becomes `program subcommand args…`: same process, same standard streams, its exit code. Returns
 /// only where that fails.

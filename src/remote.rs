@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use ocelli_proto::client::{ClientSecurity, SecureChannel};
-use ocelli_proto::role::runtime;
 use ocelli_proto::status::{describe, root_cause};
 use ocelli_proto::tonic::service::interceptor::InterceptedService;
 use ocelli_proto::tonic::{Code, Request, Response, Status};
+use ocelli_service::client::{ClientSecurity, SecureChannel};
+use ocelli_service::role::runtime;
 
 /// Which server is asked, and how.
 #[derive(Clone, Debug, clap::Args)]

@@ -17,6 +17,7 @@ mod landmarks;
 mod list;
 mod math;
 mod mosaic;
+mod ornament;
 mod photo;
 mod roof;
 mod scene;

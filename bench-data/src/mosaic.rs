@@ -2,10 +2,10 @@
 
 use crate::canvas::Canvas;
 use crate::draw::Draw;
-use crate::facade::weather;
 use crate::math::{
     Rgb, cos_turn, hash, hash_unit, noise3, sin_turn, smoothstep, tint, to_whole, turn_of, wrap,
 };
+use crate::ornament::weather;
 use crate::wall::{Wall, accent, wall_colour};
 
 /// Paints a panel whose longer side is `size` pixels.

@@ -2,8 +2,8 @@
 
 use crate::canvas::Canvas;
 use crate::draw::Draw;
-use crate::facade::{moulding, rosette};
 use crate::math::{Rgb, tint, to_whole};
+use crate::ornament::{moulding, rosette};
 use crate::wall::{Wall, roof_colour};
 use crate::window::Opening;
 

@@ -2,8 +2,8 @@
 
 use crate::canvas::Canvas;
 use crate::draw::Draw;
-use crate::facade::weather;
 use crate::math::{Rgb, cos_turn, lerp, sin_turn, tint, to_whole};
+use crate::ornament::weather;
 use crate::wall::{Wall, accent, roof_colour, wall_colour};
 use crate::window::Opening;
 

@@ -10,10 +10,10 @@ use ocelli_index::{
 use ocelli_network::{Device, DeviceChoice, Network, NetworkOptions};
 use ocelli_pictures::ViewOptions;
 use ocelli_pictures::limits::MAX_SIDE_PX;
-use ocelli_proto::connections::ConnectionsConfig;
-use ocelli_proto::observe::{MetricsConfig, TracesConfig};
-use ocelli_proto::role::{self, LogConfig};
-use ocelli_proto::security::SecurityConfig;
+use ocelli_service::connections::ConnectionsConfig;
+use ocelli_service::observe::{MetricsConfig, TracesConfig};
+use ocelli_service::role::{self, LogConfig};
+use ocelli_service::security::SecurityConfig;
 use ocelli_weights::SettingsOptions;
 use serde::Deserialize;
 

@@ -213,22 +213,7 @@ fn clones_agree_across_threads() {
 
 /// The shared data directory, or None after saying so.
 fn shared_data(test: &str) -> Option<PathBuf> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let root = std::env::var_os("OCELLI_DATA").map_or_else(default, PathBuf::from);
-    if root.join("weights").is_dir() && root.join("golden").is_dir() {
-        return Some(root);
-    }
-    let required = std::env::var_os("OCELLI_REQUIRE_DATA").is_some_and(|value| value == "1");
-    assert!(
-        !required,
-        "{test}: OCELLI_REQUIRE_DATA=1, but {} has no weights and golden files",
-        root.display()
-    );
-    eprintln!(
-        "SKIPPED {test}: {} has no weights and golden files (OCELLI_DATA names another place)",
-        root.display()
-    );
-    None
+    ocelli_test_support::data(test, &["weights", "golden"])
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ocelli_index::{Scratch, SearchParams, Snapshot, VectorFile};
+use ocelli_index::{Scratch, SearchParams, Snapshot, Stage, VectorFile};
 
 /// As the search server has it.
 #[global_allocator]
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{{\"rows\": {}, \"simd\": \"{}\", \"refinement\": \"{}\"}}",
         snapshot.rows(),
         ocelli_index::simd().level(),
-        snapshot.refinement().map_or_else(String::new, |r| r.name())
+        snapshot.fine_codec().map_or_else(String::new, |r| r.name())
     );
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let mut refined = Duration::ZERO;
                 let start = Instant::now();
                 for q in x.chunks_exact(dim).take(n) {
-                    refined += snapshot.search_with(q, &params, &mut scratch)?.times.refine;
+                    refined += snapshot.search_with(q, &params, &mut scratch)?.times[Stage::Refine];
                 }
                 let (all, refined) = (us(start.elapsed(), n), us(refined, n));
                 println!("{{\"us\": {all:.3}, \"refine_us\": {refined:.3}}}");

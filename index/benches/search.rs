@@ -15,7 +15,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use ocelli_index::{Scratch, SearchParams, Snapshot, VectorFile};
+use ocelli_index::{Scratch, SearchParams, Snapshot, Stage, VectorFile};
 
 /// As the search server has it.
 #[global_allocator]
@@ -65,8 +65,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 scratch.take_counts();
                 for q in x.chunks_exact(dim).take(n) {
                     let t = snapshot.search_with(q, &params, &mut scratch)?.times;
-                    for (sum, t) in stages.iter_mut().zip([t.probe, t.lut, t.scan]) {
-                        *sum += t.as_secs_f64() * 1e6 / n as f64;
+                    let measured = [Stage::Probe, Stage::Lut, Stage::Scan];
+                    for (sum, stage) in stages.iter_mut().zip(measured) {
+                        *sum += t[stage].as_secs_f64() * 1e6 / n as f64;
                     }
                 }
                 let done = n.min(queries.rows()) as f64;

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::container::{FileKind, Reader, SectionKind};
-use crate::error::{Error, Result};
-use crate::manifest::{Generation, IndexDir};
+use crate::base::error::{Error, Result};
+use crate::files::container::{FileKind, Reader, SectionKind};
+use crate::generations::{Generation, IndexDir};
 use crate::model::Model;
+use crate::model::fine::FineCodec;
 use crate::part::Part;
-use crate::refine::Refinement;
+use crate::search::snapshot::Snapshot;
 use crate::shard::ShardMeta;
-use crate::snapshot::Snapshot;
 use crate::whitening::Whitening;
 
 /// A section of a file.
@@ -80,7 +80,7 @@ pub enum Inspection {
         /// Whether it rotates.
         rotation: bool,
         /// Finer codes that it makes.
-        refinement: Option<RefinementInfo>,
+        refinement: Option<FineCodecInfo>,
         /// Hash of the descriptor spec.
         spec_hash: String,
         /// The spec's canonical text.
@@ -131,13 +131,13 @@ pub enum Inspection {
         /// Of these, finer codes.
         refine_bytes_per_image: f64,
         /// What they are, where every shard has them.
-        refinement: Option<RefinementInfo>,
+        refinement: Option<FineCodecInfo>,
     },
 }
 
 /// Finer codes.
 #[derive(Clone, Debug, Serialize)]
-pub struct RefinementInfo {
+pub struct FineCodecInfo {
     /// As it is asked for: `pq32`, `sq8`, `f16`.
     pub name: String,
     /// Bytes of one.
@@ -146,8 +146,8 @@ pub struct RefinementInfo {
     pub hash: String,
 }
 
-impl RefinementInfo {
-    fn of(r: &Refinement) -> Self {
+impl FineCodecInfo {
+    fn of(r: &FineCodec) -> Self {
         Self { name: r.name(), code_bytes: r.code_bytes(), hash: r.hash().to_string() }
     }
 }
@@ -249,7 +249,7 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
                 m: p.m,
                 ksub: p.ksub,
                 rotation: p.rotation.is_some(),
-                refinement: model.refinement().map(RefinementInfo::of),
+                refinement: model.fine_codec().map(FineCodecInfo::of),
                 spec_hash: p.spec.hash().to_string(),
                 spec: p.spec.canonical(),
                 training: p.training.clone(),
@@ -257,7 +257,7 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
             }
         }
         FileKind::Shard => {
-            let meta: ShardMeta = crate::part::read_meta(&file)?;
+            let meta: ShardMeta = crate::files::metadata::read_meta(&file)?;
             let rows = f64::from(meta.rows.max(1));
             let (maps, keys, fine) = (info.sum(MAPS), info.sum(KEYS), info.sum(FINE));
             Inspection::Shard {
@@ -296,7 +296,7 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
     let dir = IndexDir::open(path)?;
     let generations = dir.generations()?;
     let current = dir.current()?.ok_or_else(|| not_an_index(path, &generations))?;
-    let snapshot = Snapshot::open(path, Some(current.number))?;
+    let snapshot = Snapshot::open_in(&dir, Some(current.number))?;
     if verify {
         snapshot.verify()?;
     }
@@ -309,12 +309,12 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
     }
     let rows = snapshot.rows();
     let shard_bytes: u64 = current.shards.iter().map(|s| s.bytes).sum();
-    let model = match snapshot.model().refinement() {
-        Some(r) => dir.refined_model_path(&current.model, &r.hash()),
-        None => dir.model_path(&current.model),
+    let model = match snapshot.model().fine_codec() {
+        Some(codec) => dir.fine_model_path(&current.model, &codec.hash())?,
+        None => dir.model_path(&current.model)?,
     };
-    let refinement = snapshot.refinement().map(RefinementInfo::of);
-    let model_bytes = std::fs::metadata(&model).map_err(|e| Error::io(&model, "find", e))?.len();
+    let refinement = snapshot.fine_codec().map(FineCodecInfo::of);
+    let model_bytes = Reader::open(&model, FileKind::Model)?.bytes();
     let per_image = |bytes: u64| bytes as f64 / rows.max(1) as f64;
     Ok(Inspection::Index {
         path: path.to_owned(),

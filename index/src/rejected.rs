@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::container::AtomicFile;
-use crate::error::{Error, Result};
-use crate::outside::open_regular;
+use crate::base::error::{Error, Result};
+use crate::files::container::AtomicFile;
+use crate::foreign::open_regular;
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::{FileKind, Reader, SectionKind, Writer};
-use crate::error::{Error, Result};
-use crate::hash::{Hash, Hasher};
-use crate::part::{read_meta, read_spec, write_meta};
+use crate::base::error::{Error, Result};
+use crate::base::hash::{Hash, Hasher};
+use crate::files::container::{FileKind, Reader, SectionKind, Writer};
+use crate::files::metadata::{read_meta, read_spec, write_meta};
 use crate::spec::DescriptorSpec;
 
 #[derive(Serialize, Deserialize)]

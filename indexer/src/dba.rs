@@ -1,35 +1,27 @@
 //! Database-side augmentation (DBA): every descriptor replaced by a weighted mean of itself and its
-//! nearest, before it is coded. The formula is [`ocelli_index::expand::augment`]; here are the
+//! nearest, before it is coded. The formula is [`ocelli_index::augment`]; here are the
 //! neighbours.
 //!
-//! Up to [`EXACT_ROWS`] rows they are the exact ones. Blocked matrix products in f32 rule out what
-//! cannot be among the k nearest, with a margin for their rounding; the dot products in the fixed
-//! order decide, ties to the smaller row: so the neighbours depend neither on threads nor on the
-//! machine. Beyond that a search of an index of plain codes, built beside and thrown away, finds
-//! them.
-
-use std::path::Path;
+//! Up to [`EXACT_ROWS`] rows the neighbours are exact. Blocked matrix products in f32 rule out what
+//! cannot be among the k nearest, with a margin for their rounding. Dot products in the fixed order
+//! decide, with ties to the smaller row. So the neighbours depend neither on threads nor on the
+//! machine. For more rows a build searches an index of plain codes, which it makes beside the new
+//! one and removes again.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use ocelli_index::expand::augment;
-use ocelli_index::{Dba, Metric, Model, Part, Scratch, SearchParams, SearchResult, Snapshot, simd};
-use ocelli_vector::dense::{dots_of, l2_sqs_of};
+use ocelli_index::augment;
+use ocelli_index::{Dba, Metric, simd};
 use ocelli_vector::norm_sq;
 use rayon::prelude::*;
 
-use crate::build::{BuildOptions, OnDuplicate, build_with};
-use crate::sample::BLOCK_ROWS;
-use crate::{Error, Progress, ProgressFn, Result};
+use crate::{Error, Result};
 
 /// Most rows whose exact neighbours are computed: 4 · 10⁹ products, a few minutes on two cores.
 pub const EXACT_ROWS: usize = 1 << 16;
 
 /// Rows that one task compares with all others.
 const TILE: usize = 64;
-
-/// Lists that are searched for the neighbours of many rows.
-const NPROBE: usize = 32;
 
 /// The neighbours of all rows.
 pub(crate) struct Neighbours {
@@ -39,7 +31,8 @@ pub(crate) struct Neighbours {
     exact: bool,
 }
 
-const MISSING: u32 = u32::MAX;
+/// In place of a neighbour that a search did not find.
+pub(crate) const MISSING: u32 = u32::MAX;
 
 impl Neighbours {
     /// The `k` nearest of each of the rows `x` (n, dim), itself not among them.
@@ -85,82 +78,13 @@ impl Neighbours {
         &self.rows[i * self.k..][..self.k]
     }
 
-    /// What an index of plain codes under `model` finds for each row of `parts`, itself not among
-    /// it. The index stands under `scratch_dir` meanwhile.
-    fn by_index(
-        parts: &[Part],
-        model: &Model,
-        threads: usize,
-        scratch_dir: &Path,
-        k: usize,
-        progress: ProgressFn<'_>,
-    ) -> Result<Self> {
-        let n = crate::sample::count_rows(parts);
-        check_k(k, n)?;
-        let dir = scratch_dir.join("dba.tmp");
-        let remove = || match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &dir)(e)),
-            _ => Ok(()),
-        };
-        remove()?;
-        // In one shard a row's ordinal is its number.
-        let options = BuildOptions { shards: 1, threads, dba: 0, on_duplicate: OnDuplicate::Stop };
-        build_with(parts, model, &dir, &options, None, progress)?;
-        let snapshot = Snapshot::open(&dir, None)?;
-        let refine = if snapshot.refinement().is_some() { 4 * (k + 1) } else { 0 };
-        let nprobe = NPROBE.min(model.parts().nlist);
-        let params = SearchParams { k: k + 1, nprobe, refine, ..SearchParams::default() };
-        let dim = model.parts().dim;
-        let mut rows = Vec::with_capacity(n * k);
-        for part in parts {
-            for start in (0..part.rows()).step_by(BLOCK_ROWS) {
-                let x = part.read(start..(start + BLOCK_ROWS).min(part.rows()))?;
-                let first = rows.len() / k;
-                let found: Vec<Vec<u32>> = x
-                    .par_chunks(256 * dim)
-                    .map_init(Scratch::default, |scratch, x| {
-                        let results = snapshot.search_batch(x, &params, scratch)?;
-                        let rows_of = |result: &SearchResult| {
-                            result.hits.iter().map(|hit| hit.row.ordinal).collect()
-                        };
-                        Ok(results.iter().map(rows_of).collect())
-                    })
-                    .collect::<Result<Vec<Vec<Vec<u32>>>>>()?
-                    .concat();
-                for (row, hits) in (first..).zip(found) {
-                    let others = hits.into_iter().filter(|&hit| hit as usize != row);
-                    rows.extend(others.chain(std::iter::repeat(MISSING)).take(k));
-                }
-                let (done, total) = ((rows.len() / k) as u64, n as u64);
-                progress(Progress { stage: "neighbours", done, total });
-            }
-        }
-        drop(snapshot);
-        remove()?;
-        Ok(Self { k, rows, exact: false })
+    /// Neighbours that a search found: `rows` is (n, k), best first, [`MISSING`] where it found
+    /// fewer.
+    pub(crate) fn found(k: usize, rows: Vec<u32>) -> Self {
+        Self { k, rows, exact: false }
     }
 
-    /// The exact neighbours of the rows of `parts` where they are few, else those that an index
-    /// finds.
-    pub(crate) fn find(
-        parts: &[Part],
-        model: &Model,
-        threads: usize,
-        scratch_dir: &Path,
-        k: usize,
-        progress: ProgressFn<'_>,
-    ) -> Result<Self> {
-        if crate::sample::count_rows(parts) > EXACT_ROWS {
-            return Self::by_index(parts, model, threads, scratch_dir, k, progress);
-        }
-        let mut x = Vec::new();
-        for part in parts {
-            x.extend(part.read(0..part.rows())?);
-        }
-        Self::exact(&x, model.parts().dim, model.metric(), k)
-    }
-
-    /// What a generation says of it.
+    /// The record of them in a generation.
     pub(crate) fn record(&self) -> Dba {
         Dba { k: self.k as u32, exact: self.exact }
     }
@@ -185,7 +109,7 @@ impl Neighbours {
     }
 }
 
-fn check_k(k: usize, rows: usize) -> Result<()> {
+pub(crate) fn check_k(k: usize, rows: usize) -> Result<()> {
     if (1..rows).contains(&k) {
         return Ok(());
     }
@@ -217,13 +141,8 @@ fn nearest(
     let kept = |&(row, cost): &(u32, &f32)| row as usize != own && (all || *cost <= ceiling);
     let candidates: Vec<u32> = (0u32..).zip(&*costs).filter(kept).map(|(row, _)| row).collect();
     let mut exact = Vec::new();
-    match metric {
-        Metric::L2 => l2_sqs_of(simd(), query, x, &candidates, &mut exact),
-        Metric::InnerProduct => {
-            dots_of(simd(), query, x, &candidates, &mut exact);
-            exact.iter_mut().for_each(|cost| *cost = -*cost);
-        }
-    }
+    metric.of_rows(simd(), query, x, &candidates, &mut exact);
+    metric.turn_to_costs(&mut exact);
     let mut ranked: Vec<(f32, u32)> = exact.into_iter().zip(candidates).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     out.extend(ranked.into_iter().take(k).map(|(_, row)| row));

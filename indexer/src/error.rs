@@ -1,11 +1,14 @@
-//! What can go wrong in this room; one line each, naming what was expected, what was found, and
-//! where.
+//! What can go wrong in this crate. Each error is one line that says what was expected, what was
+//! found, and where.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Result of this room's functions.
+/// Result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error of code that the caller brings, see [`crate::LearnOpq`].
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Failure while training, whitening, building or evaluating.
 #[derive(thiserror::Error, Debug)]
@@ -15,14 +18,9 @@ pub enum Error {
     /// what it should be.
     #[error(transparent)]
     Index(#[from] ocelli_index::Error),
-    /// FAISS raised an exception; its own words.
-    #[error("FAISS failed at {op}: {message}")]
-    Faiss {
-        /// What was asked of FAISS.
-        op: &'static str,
-        /// FAISS's message.
-        message: String,
-    },
+    /// The rotation of OPQ could not be learned; the learner's own error.
+    #[error(transparent)]
+    Opq(BoxError),
     /// Fewer vectors than the step needs.
     #[error("{what} needs at least {needed} rows, found {found}{hint}")]
     TooFewRows {

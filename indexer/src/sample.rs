@@ -1,4 +1,4 @@
-//! Training rows out of parts: all of them, or a sample that depends on the seed alone.
+//! Rows of parts: what all steps check before they read, and samples that depend on the seed alone.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,6 +45,23 @@ pub(crate) fn refuse_copies<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Re
         }
     }
     Ok(())
+}
+
+/// Refuses parts that do not hold descriptors, one row an image.
+pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
+    let path = part.path().display();
+    match part.kind() {
+        PartKind::Descriptors => Ok(()),
+        PartKind::Regions => Err(Error::Invalid(format!(
+            "{path}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
+             images); pool them first: ocelli encode --regions PART",
+            part.rows(),
+            part.images()
+        ))),
+        other => Err(Error::Invalid(format!(
+            "{path}: expected a part of descriptors, found one of {other}"
+        ))),
+    }
 }
 
 /// Total rows of `parts`.

@@ -11,7 +11,7 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec as TonicCodec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use crate::seldom::Seldom;
+use crate::log_limit::LogLimit;
 use crate::status::{Code, detailed};
 use crate::v1::ErrorReason;
 
@@ -20,7 +20,7 @@ use crate::v1::ErrorReason;
 const REQUEST: &str = "Request";
 
 /// Tells of malformed requests, of all connections together.
-static LINES: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+static LINES: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
 
 /// Writes messages `T` and reads messages `U`.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ fn malformed(name: &str, found: Status) -> Status {
         return found;
     }
     let message = format!("the body is no {name}: {}", found.message());
-    if let Some(count) = LINES.tell() {
+    if let Some(count) = LINES.count() {
         tracing::warn!(error = message, count, "malformed request");
     }
     detailed(Code::InvalidArgument, message, ErrorReason::FieldInvalid, "")

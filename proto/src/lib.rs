@@ -1,29 +1,40 @@
-//! The wire contract `ocelli.v1`, and what every Ocelli role does the same way.
+//! The wire contract `ocelli.v1`: its messages, clients and servers, and the map from error codes
+//! to gRPC status.
 //!
-//! - [`v1`]: messages, clients and servers generated from `proto/ocelli/v1/*.proto`.
-//! - [`codec`]: messages on the wire.
+//! - [`v1`]: messages, clients and servers, generated from `proto/ocelli/v1/*.proto`.
+//! - [`codec`]: reads and writes messages; a malformed request is its sender's fault.
 //! - [`status`]: the one map from error codes to gRPC status.
-//! - [`role`]: layered configuration, logs and exit code of a program.
-//! - [`observe`]: logs, metrics and traces.
-//! - [`connections`]: what a server takes in: connections, first bytes, bodies of requests.
-//! - [`stream`]: requests in a stream, each answered for itself.
-//! - [`server`]: a gRPC server with health, reflection and graceful shutdown.
-//! - [`security`]: TLS, client certificates and bearer tokens of such a server.
-//! - [`client`]: how a client reaches it.
+//! - [`log_limit`]: a limit for lines of a log.
+//!
+//! A search, from any program that has a [`tonic`] channel:
+//!
+//! ```no_run
+//! use ocelli_proto::tonic::transport::Channel;
+//! use ocelli_proto::v1::search_service_client::SearchServiceClient;
+//! use ocelli_proto::v1::{QueryKey, QueryTerm, SearchOptions, SearchRequest, query_term::Term};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let channel = Channel::from_static("http://127.0.0.1:7070").connect().await?;
+//! let term = Term::Key(QueryKey { key: "eiffel/1.jpg".to_owned() });
+//! let request = SearchRequest {
+//!     terms: vec![QueryTerm { term: Some(term), ..QueryTerm::default() }],
+//!     options: Some(SearchOptions { k: 10, ..SearchOptions::default() }),
+//!     ..SearchRequest::default()
+//! };
+//! let response = SearchServiceClient::new(channel).search(request).await?.into_inner();
+//! for (id, score) in response.ids.iter().zip(&response.scores) {
+//!     println!("{id} {score}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
-pub mod client;
 pub mod codec;
-pub mod connections;
-mod linger;
-pub mod observe;
-pub mod role;
-pub mod security;
-mod seldom;
-pub mod server;
+pub mod log_limit;
+mod names;
 pub mod status;
-pub mod stream;
 
 // A program that speaks ocelli.v1 must use the release of tonic that the generated code uses.
 pub use tonic;

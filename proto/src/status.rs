@@ -148,7 +148,7 @@ pub fn item_error(code: Code, message: &str, reason: ErrorReason, field: &str) -
 }
 
 /// A reason as clients and logs have it, for example `TOKEN_UNKNOWN`.
-pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
+pub fn reason_name(reason: ErrorReason) -> &'static str {
     let name = reason.as_str_name();
     name.strip_prefix(REASON_PREFIX).unwrap_or(name)
 }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use ocelli_proto::client::{Connection, SecureChannel};
-use ocelli_proto::observe::propagate;
 use ocelli_proto::status::{Code, describe, reason, root_cause};
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
+use ocelli_service::client::{Connection, SecureChannel};
+use ocelli_service::observe::propagate;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod config;
 mod convert;
 pub mod encoder_client;
@@ -23,10 +24,12 @@ pub mod error;
 pub mod grpc;
 pub mod leaf;
 pub mod metrics;
+pub mod options;
 pub mod pool;
 pub mod root;
 pub mod run;
 pub mod service;
+pub mod times;
 
 pub use config::Config;
 pub use error::{Error, Result};

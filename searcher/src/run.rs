@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ocelli_proto::connections::Connections;
-use ocelli_proto::observe::{Endpoint, Rpc};
-use ocelli_proto::security::Security;
-use ocelli_proto::server::{Health, Server, shutdown_signal};
+use ocelli_service::connections::Connections;
+use ocelli_service::observe::{Endpoint, Rpc};
+use ocelli_service::security::Security;
+use ocelli_service::server::{Health, Server, shutdown_signal};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::grpc::admission::gate;
 use crate::grpc::{SERVICE_NAMES, routes};
-use crate::metrics::State;
 use crate::service::Searcher;
+use crate::service::gauges::Gauges;
 
 /// How often health follows what is served.
 const HEALTH: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let mut registry = Registry::default();
     let rpc = Rpc::register(&mut registry);
     searcher.metrics().register(&mut registry);
-    registry.register_collector(Box::new(State(Arc::clone(&searcher))));
+    registry.register_collector(Box::new(Gauges(Arc::clone(&searcher))));
     registry.register_collector(Box::new(certificates));
     if let Some(endpoint) = endpoint {
         let searcher = Arc::clone(&searcher);

@@ -1,13 +1,62 @@
 //! `ocelli build`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 use ocelli_index::Model;
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
-use super::{configure, open_parts};
-use crate::cli::{BuildArgs, OnDuplicateArg};
-use crate::output::{counted, print, thousands};
+use super::{ConfigArgs, configure, open_parts};
+use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
+
+const BUILD_EXAMPLE: &str = "\
+The directory is created, or gets a new generation that replaces what was found under it before;
+until then, and where the build fails, searchers keep what they have:
+  ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2";
+
+#[derive(Args)]
+#[command(after_help = BUILD_EXAMPLE)]
+pub struct BuildArgs {
+    /// Parts of descriptors, in the order of their rows. Rows without ids of their own get new ones
+    /// at each build, after all that the index ever had: keep keys, or give ids when encoding
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// The trained model
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Index directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Files that the index is split into [default: 1]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<usize>,
+    /// Threads, 0: one per core; the result does not depend on it [default: 0]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Replace each descriptor by a weighted mean of itself and its K nearest before it is coded
+    /// (database-side augmentation); 0: leave them as they are [default: 0]
+    #[arg(long, value_name = "K")]
+    pub dba: Option<usize>,
+    /// What becomes of a row whose key or id an earlier row has
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub on_duplicate: OnDuplicateArg,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// As on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnDuplicateArg {
+    /// It ends the build before anything is written; both rows are named.
+    #[default]
+    Stop,
+    /// It is left out and counted.
+    Reject,
+}
 
 /// Builds an index, or a new generation of one.
 pub fn run(args: BuildArgs) -> Result<()> {
@@ -62,7 +111,7 @@ fn text(r: &BuildReport) -> String {
         thousands(r.bytes),
         r.bytes_per_image,
         r.code_bytes,
-        if r.refine_bytes > 0 { format!(", finer {}", r.refine_bytes) } else { String::new() },
+        if r.fine_bytes > 0 { format!(", finer {}", r.fine_bytes) } else { String::new() },
         thousands(r.model_bytes),
     )
 }

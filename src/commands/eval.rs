@@ -1,6 +1,9 @@
 //! `ocelli eval`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
+use clap::{Args, Subcommand, ValueEnum};
 use ocelli_index::Snapshot;
 use ocelli_indexer::Progress;
 use ocelli_indexer::evaluate::{
@@ -9,9 +12,123 @@ use ocelli_indexer::evaluate::{
 };
 
 use super::open_parts;
-use crate::cli::{MapArgs, Protocol, QueriesArgs, TieArg};
-use crate::output::{cell, counted, print, thousands};
+use crate::output::{OutputArgs, cell, counted, print, thousands};
 use crate::progress::Bars;
+use crate::query::RerankArgs;
+
+#[derive(Subcommand)]
+pub enum EvalCommand {
+    /// Mean average precision of descriptors or of an index, by full ranking
+    Map(MapArgs),
+    /// Write the list of a ground truth's queries, cropped to their boxes, for
+    /// `ocelli encode --list`
+    Queries(QueriesArgs),
+}
+
+const MAP_EXAMPLE: &str = "\
+The descriptors themselves, then an index of them:
+  ocelli eval queries --ground-truth groundtruth.json --photos-root photos/ --out queries.jsonl
+  ocelli encode --list queries.jsonl --weights W --whitening paris.whitening --out queries.part
+  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --queries queries.part
+  ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part
+  ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part --expand aqe
+Revisited Oxford and Paris:
+  ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ --queries queries.part
+Without queries, each labelled photo asking for the others of its label:
+  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --protocol leave-one-out";
+
+/// How queries are chosen and judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Named queries; junk is ignored and the query's photo stays in the database.
+    #[default]
+    Official,
+    /// Queries of Revisited Oxford or Paris: easy is positive; hard, junk and the queries' photos
+    /// are ignored.
+    Easy,
+    /// The same: easy and hard are positive; junk and the queries' photos are ignored.
+    Medium,
+    /// The same: hard is positive; easy, junk and the queries' photos are ignored.
+    Hard,
+    /// Each labelled photo queries, the others of its label are positive, itself is taken out.
+    LeaveOneOut,
+}
+
+/// Where a positive stands among images of equal score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TieArg {
+    /// Behind those that are not positive.
+    #[default]
+    Against,
+    /// Before those that are not positive.
+    For,
+    /// As the images lie in the database.
+    Order,
+}
+
+#[derive(Args)]
+#[command(after_help = MAP_EXAMPLE)]
+pub struct MapArgs {
+    /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
+    #[arg(long, value_name = "PATH")]
+    pub ground_truth: PathBuf,
+    /// Parts of descriptors: the database; beside --index, where leave-one-out takes its queries
+    #[arg(long, value_name = "PART", num_args = 1.., required_unless_present = "index")]
+    pub descriptors: Vec<PathBuf>,
+    /// Index directory: the database
+    #[arg(long, value_name = "DIR")]
+    pub index: Option<PathBuf>,
+    /// Generation of the index [default: the current one]
+    #[arg(long, value_name = "N", requires = "index")]
+    pub generation: Option<u64>,
+    /// Parts of the queries' descriptors, by query name
+    #[arg(
+        long,
+        value_name = "PART",
+        num_args = 1..,
+        required_if_eq_any([("protocol", "official"), ("protocol", "easy"), ("protocol", "medium"), ("protocol", "hard")])
+    )]
+    pub queries: Vec<PathBuf>,
+    /// How queries are chosen and judged
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: Protocol,
+    /// Where a positive stands among images of equal score
+    #[arg(long, value_enum, default_value_t)]
+    pub ties: TieArg,
+    /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as
+    /// `ocelli build --dba K` does; queries stay as they are
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "descriptors",
+        conflicts_with = "index"
+    )]
+    pub dba: usize,
+    #[command(flatten)]
+    pub rerank: RerankArgs,
+    /// Print every query's average precision too (always in JSON)
+    #[arg(long)]
+    pub per_query: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Args)]
+pub struct QueriesArgs {
+    /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
+    #[arg(long, value_name = "PATH")]
+    pub ground_truth: PathBuf,
+    /// Directory that holds the queries' photos, at any depth
+    #[arg(long, value_name = "DIR")]
+    pub photos_root: PathBuf,
+    /// Where the list goes (JSON lines)
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
 
 /// Names that the text lists before it counts the others; JSON has them all.
 const NAMES_SHOWN: usize = 10;

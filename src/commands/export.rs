@@ -7,8 +7,7 @@ use clap::{Args, Subcommand};
 use ocelli_indexer::export::export_faiss;
 
 use super::check_out;
-use crate::cli::OutputArgs;
-use crate::output::{print, thousands};
+use crate::output::{OutputArgs, print, thousands};
 use crate::progress::Bars;
 
 /// What is exported.

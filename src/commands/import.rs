@@ -9,11 +9,10 @@ use ocelli_indexer::import::{
     ImportOptions, ImportReport, OnBadRow, ParquetColumns, VectorSource, VectorsOptions,
     VectorsReport, import_faiss, import_vectors,
 };
-use ocelli_proto::role;
+use ocelli_service::role;
 
 use super::check_out;
-use crate::cli::OutputArgs;
-use crate::output::{counted, print, thousands};
+use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
 /// What is imported.

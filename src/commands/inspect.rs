@@ -1,14 +1,26 @@
 //! `ocelli inspect`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use ocelli_index::Inspection;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::InspectArgs;
-use crate::output::{cell, print, thousands};
+use crate::output::{OutputArgs, cell, print, thousands};
+
+#[derive(Args)]
+pub struct InspectArgs {
+    /// A part, whitening, model or shard file, or an index directory
+    pub path: PathBuf,
+    /// Prove all checksums
+    #[arg(long)]
+    pub verify: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
 
 /// What was found, and whether it was proven.
 #[derive(Serialize)]

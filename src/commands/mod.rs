@@ -11,12 +11,18 @@ pub mod whiten;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
 use ocelli_index::Part;
 use ocelli_indexer::config::{Config, DEFAULT_TOML, ENV_PREFIX};
-use ocelli_proto::observe::{self, TracesConfig};
-use ocelli_proto::role::{self, LogConfig, LogFormat};
+use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role::{self, LogConfig, LogFormat};
 
-use crate::cli::ConfigArgs;
+#[derive(Args)]
+pub struct ConfigArgs {
+    /// TOML file with defaults for whiten, train and build
+    #[arg(long, value_name = "FILE", env = "OCELLI_INDEXER_CONFIG")]
+    pub config: Option<PathBuf>,
+}
 
 /// Configuration below the flags, and logs as it says.
 fn configure(args: &ConfigArgs) -> Result<Config> {

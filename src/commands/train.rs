@@ -3,16 +3,139 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
 use ocelli_index::{Hash, Model};
+use ocelli_indexer::config::MetricChoice;
 use ocelli_indexer::{
-    RefineOptions, RefineReport, TrainOptions, TrainReport, train, train_refinement,
+    BoxError, CoarseKmeans, FineChoice, FineOptions, FineReport, OpqRows, TrainOptions,
+    TrainReport, train, train_fine_codec,
 };
+use ocelli_quantizer::OpqOptions;
 use serde::Serialize;
 
-use super::{check_out, configure, file_bytes, open_parts};
-use crate::cli::TrainArgs;
-use crate::output::{print, thousands};
+use super::{ConfigArgs, check_out, configure, file_bytes, open_parts};
+use crate::output::{OutputArgs, print, thousands};
 use crate::progress::Bars;
+
+const TRAIN_EXAMPLE: &str = "\
+Train on vectors that will not be judged, and on enough of them: 39 rows per codeword, which is
+9,984, or 39 per list. A small collection gives its region vectors, about twenty per photo:
+  ocelli train white-regions.part --m 32 --out paris.model
+Codes of 16 bytes to scan and 32 more to score the best again:
+  ocelli train white-regions.part --m 16 --fine-codes pq32 --out paris.model";
+
+#[derive(Args)]
+#[command(after_help = TRAIN_EXAMPLE)]
+pub struct TrainArgs {
+    /// Parts of region vectors or descriptors, of one descriptor spec
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// Where the model goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Coarse centroids (inverted lists); 0: one per 1,000 training rows, rounded down to a power
+    /// of two, 1 to 65536 [default: 0]
+    #[arg(long)]
+    pub nlist: Option<usize>,
+    /// Sub-quantizers; divides the dimension (PCA's, where there is one) [default: 32]
+    #[arg(long)]
+    pub m: Option<usize>,
+    /// Bits of each sub-quantizer's codeword: 8 (a byte) or 4 (half a byte) [default: 8]
+    #[arg(long)]
+    pub bits: Option<usize>,
+    /// Reduce to so many dimensions by PCA first; 0: no PCA [default: 0]
+    #[arg(long, value_name = "D")]
+    pub pca: Option<usize>,
+    /// Divide vectors by their norm again behind PCA and OPQ [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub renormalize: Option<bool>,
+    /// How coarse centroids are trained [default: auto]
+    #[arg(long, value_enum)]
+    pub coarse: Option<CoarseArg>,
+    /// How vectors are compared [default: auto]
+    #[arg(long, value_enum)]
+    pub metric: Option<MetricArg>,
+    /// Learn a rotation (OPQ), behind the PCA where there is one [default: where descriptors are
+    /// not whitened]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub opq: Option<bool>,
+    /// Rounds of OPQ [default: 20]
+    #[arg(long, value_name = "N")]
+    pub opq_niter: Option<usize>,
+    /// k-means iterations [default: 25]
+    #[arg(long, value_name = "N")]
+    pub niter: Option<usize>,
+    /// Seed of sampling and k-means [default: 1234]
+    #[arg(long)]
+    pub seed: Option<u32>,
+    /// Threads, 0: one per core; without OPQ the result does not depend on it [default: 0]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Rows to train on at most, drawn at random; 0: all [default: 1000000]
+    #[arg(long, value_name = "N")]
+    pub max_rows: Option<usize>,
+    /// Finer codes, by which the best of a scan are scored again: pq and bytes a vector (pq32,
+    /// pq64), sq8 (a byte a dimension), f16 (the vectors in half precision) [default: none]
+    #[arg(long, value_name = "KIND")]
+    pub fine_codes: Option<FineChoice>,
+    /// Keep this model as it is and learn only its finer codes
+    #[arg(
+        long,
+        value_name = "MODEL",
+        requires = "fine_codes",
+        conflicts_with_all = ["nlist", "m", "metric", "opq", "opq_niter", "max_rows"]
+    )]
+    pub base: Option<PathBuf>,
+    /// Train on fewer rows than make sense
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// As on the command line; the same words as in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricArg {
+    /// Inner product for descriptors of a network, L2 for vectors from elsewhere.
+    Auto,
+    /// Inner product.
+    InnerProduct,
+    /// Euclidean distance.
+    L2,
+}
+
+impl From<MetricArg> for MetricChoice {
+    fn from(arg: MetricArg) -> Self {
+        match arg {
+            MetricArg::Auto => Self::Auto,
+            MetricArg::InnerProduct => Self::InnerProduct,
+            MetricArg::L2 => Self::L2,
+        }
+    }
+}
+
+/// As on the command line; the same words as in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CoarseArg {
+    /// In two levels above nlist 65536.
+    Auto,
+    /// Every row is compared with every centroid.
+    Flat,
+    /// Groups first, then centroids within them.
+    TwoLevel,
+}
+
+impl From<CoarseArg> for CoarseKmeans {
+    fn from(arg: CoarseArg) -> Self {
+        match arg {
+            CoarseArg::Auto => Self::Auto,
+            CoarseArg::Flat => Self::Flat,
+            CoarseArg::TwoLevel => Self::TwoLevel,
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Report {
@@ -23,7 +146,7 @@ struct Report {
     #[serde(flatten)]
     trained: Option<TrainReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refinement: Option<RefineReport>,
+    fine_codes: Option<FineReport>,
 }
 
 /// Trains and writes a model.
@@ -51,22 +174,29 @@ pub fn run(args: TrainArgs) -> Result<()> {
     let (mut model, trained) = match &args.base {
         Some(base) => (Model::open(base)?, None),
         None => {
-            let (model, report) = train(&parts, &options, &|p| bars.report(p))?;
+            let (model, report) = train(&parts, &options, &learn_opq, &|p| bars.report(p))?;
             (model, Some(report))
         }
     };
-    let mut refinement = None;
-    if let Some(choice) = args.refine {
+    let mut fine_codes = None;
+    if let Some(choice) = args.fine_codes {
         let TrainOptions { niter, seed, threads, force, .. } = options;
-        let options = RefineOptions { choice, niter, seed, threads, force };
-        let (refined, report) = train_refinement(&parts, model, &options, &|p| bars.report(p))?;
-        (model, refinement) = (refined, Some(report));
+        let options = FineOptions { choice, niter, seed, threads, force };
+        let (with_codes, report) = train_fine_codec(&parts, model, &options, &|p| bars.report(p))?;
+        (model, fine_codes) = (with_codes, Some(report));
     }
     drop(bars);
     model.write(&args.out)?;
     let bytes = file_bytes(&args.out)?;
-    let report = Report { path: args.out, hash: model.hash(), bytes, trained, refinement };
+    let report = Report { path: args.out, hash: model.hash(), bytes, trained, fine_codes };
     print(args.output.format, &report, text)
+}
+
+/// The rotation of OPQ, by FAISS.
+fn learn_opq(rows: OpqRows<'_>) -> Result<Vec<f32>, BoxError> {
+    let OpqRows { x, d, m, niter, threads } = rows;
+    let options = OpqOptions { niter, ..OpqOptions::default() };
+    Ok(ocelli_quantizer::opq(x, d, m, threads, &options)?)
 }
 
 fn ksub_of(bits: usize) -> Result<usize> {
@@ -85,7 +215,7 @@ fn text(report: &Report) -> String {
             thousands(report.bytes)
         ),
     };
-    if let Some(r) = &report.refinement {
+    if let Some(r) = &report.fine_codes {
         text += &format!(
             "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after them",
             r.name,

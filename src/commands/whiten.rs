@@ -3,14 +3,56 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::{Args, ValueEnum};
 use ocelli_index::Hash;
 use ocelli_indexer::{WhitenCovariance, WhitenOptions, WhitenReport, learn_whitening};
 use serde::Serialize;
 
-use super::{check_out, configure, open_parts};
-use crate::cli::{CovarianceArg, WhitenArgs};
-use crate::output::{print, thousands};
+use super::{ConfigArgs, check_out, configure, open_parts};
+use crate::output::{OutputArgs, print, thousands};
 use crate::progress::Bars;
+
+const WHITEN_EXAMPLE: &str = "\
+On the photos that will be searched, few or many:
+  ocelli encode photos/ --weights W --output regions --out regions.part
+  ocelli whiten regions.part --out photos.whitening
+On some thousand photos of many things that will not be searched:
+  ocelli whiten others.part --covariance all --out photos.whitening";
+
+/// Whose covariance is whitened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CovarianceArg {
+    /// Of what near photos differ in: what sets groups of photos apart keeps its size.
+    Near,
+    /// Of all vectors, as published.
+    All,
+}
+
+#[derive(Args)]
+#[command(after_help = WHITEN_EXAMPLE)]
+pub struct WhitenArgs {
+    /// Parts of vectors without whitening, of one descriptor spec
+    /// (`ocelli encode --output regions`)
+    #[arg(required = true, value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// Where the whitening goes
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Output dimension [default: 256, or fewer where fewer directions vary]
+    #[arg(long)]
+    pub dim: Option<usize>,
+    /// 1 whitens fully, 0 only rotates and truncates [default: below .75 and weaker for few photos;
+    /// 1 with --covariance all]
+    #[arg(long)]
+    pub power: Option<f64>,
+    /// Whose covariance is whitened [default: near]
+    #[arg(long, value_enum)]
+    pub covariance: Option<CovarianceArg>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
 
 #[derive(Serialize)]
 struct Report {

@@ -1,10 +1,11 @@
 //! End-to-end tests: one binary, a module a theme.
 
-#[path = "../../proto/testing/authority.rs"]
+#[path = "../../service/testing/authority.rs"]
 mod authority;
 mod bad_input;
 mod collection;
 mod encoder;
+mod house;
 mod items;
 mod killed;
 mod path;

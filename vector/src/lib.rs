@@ -16,20 +16,23 @@ pub mod adc;
 pub mod codes;
 pub mod dense;
 pub mod encode;
+pub mod fine;
 pub mod level;
 pub mod lut;
+pub mod metric;
 pub mod nearest;
-pub mod refine;
+pub mod ranked;
 pub mod relative;
-pub mod rescore;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 pub mod scan;
+pub mod score;
 pub mod shortlist;
 pub mod smallest;
 pub mod sort;
 
 pub use level::{Level, Simd};
+pub use metric::Metric;
 
 pub use dense::{dot, l2_normalize, l2_sq, norm_sq};
 

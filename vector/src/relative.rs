@@ -18,7 +18,7 @@
 //! lanes. An inner product of bytes is at most 255 · 127 · d: below 2³¹ up to [`MAX_D`].
 
 use crate::level::{Level, Simd};
-pub use crate::shortlist::Cost;
+use crate::metric::Metric;
 
 /// Rows of a block: the 32-bit lanes of a register.
 pub const BLOCK: usize = 16;
@@ -142,16 +142,16 @@ impl ByteQuery {
 
     /// Largest error of a row's bound: what [`Self::survivors`] takes off; infinite or not a number
     /// where floats might overflow. `centre_norm` is at least ‖g‖, and `base` the centre's cost.
-    pub fn slack(&self, cost: Cost, rounded: &Rounded, centre_norm: f32, base: f32) -> f64 {
+    pub fn slack(&self, metric: Metric, rounded: &Rounded, centre_norm: f32, base: f32) -> f64 {
         let (r, e) = (f64::from(rounded.largest_norm), f64::from(rounded.largest_error));
         let product = self.error * r + self.size * e;
-        let weight = if cost == Cost::L2 { 2.0 } else { 1.0 };
+        let weight = f64::from(metric.products());
         // Rounding, of the base, of t, of the approximation and of the exact float costs: d + 16
         // operations, each off by at most 2⁻²⁴ of the largest intermediate value. (f32::EPSILON is
         // twice that.)
-        let largest = match cost {
-            Cost::L2 => (self.norm + r).powi(2),
-            Cost::InnerProduct => self.norm * (r + f64::from(centre_norm)),
+        let largest = match metric {
+            Metric::L2 => (self.norm + r).powi(2),
+            Metric::InnerProduct => self.norm * (r + f64::from(centre_norm)),
         };
         // Then norms, and what bounds are made of, are floats.
         if largest.is_nan() || largest >= f64::from(f32::MAX) / 8.0 {
@@ -175,7 +175,7 @@ impl ByteQuery {
     pub fn survivors(
         &self,
         simd: Simd,
-        cost: Cost,
+        metric: Metric,
         rows: &Rows<'_>,
         base: f32,
         slack: f64,
@@ -188,8 +188,8 @@ impl ByteQuery {
         let blocks = rows.len.div_ceil(BLOCK);
         assert!(rows.bytes.len() >= blocks * block_bytes(self.d), "bytes are cut short");
         assert!(rows.norms.len() >= blocks * BLOCK, "norms are cut short");
-        let (weight, times) = if cost == Cost::L2 { (1.0, -2.0) } else { (0.0, -1.0) };
-        let factor = times * self.unit * rows.rounded.scale;
+        let weight = if metric == Metric::L2 { 1.0 } else { 0.0 };
+        let factor = -metric.products() * self.unit * rows.rounded.scale;
         // Down, so that the sum stays a bound.
         let constant = ((f64::from(base) - slack) as f32).next_down();
         // Room for a whole register behind the last.
@@ -369,7 +369,7 @@ pub fn prefetch(rows: &[f32], d: usize, ids: &[u32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dense::{dot, l2_sq};
+    use crate::dense::dot;
     use rand::{RngExt, SeedableRng};
 
     /// For every shape past two tiles: each bound is at most the exact cost and no farther below it
@@ -396,18 +396,18 @@ mod tests {
             assert_eq!(bytes.len(), 3 + n.div_ceil(BLOCK) * block_bytes(d));
             let view =
                 Rows { len: n, bytes: &bytes[3..], norms: &norms[2..], rounded, next: &bytes };
-            for cost in [Cost::L2, Cost::InnerProduct] {
-                let exact = |r: &[f32]| if cost == Cost::L2 { l2_sq(&q, r) } else { -dot(&q, r) };
+            for metric in Metric::ALL {
+                let exact = |r: &[f32]| metric.cost(metric.of(&q, r));
                 let base = exact(&centre);
                 let mut query = ByteQuery::default();
-                query.fill(simd, &q, (cost == Cost::L2).then_some(&centre));
+                query.fill(simd, &q, (metric == Metric::L2).then_some(&centre));
                 let centre_norm = dot(&centre, &centre).sqrt() * 1.0001;
-                let slack = query.slack(cost, &rounded, centre_norm, base);
+                let slack = query.slack(metric, &rounded, centre_norm, base);
                 assert!(slack.is_finite(), "case {case}");
                 let (mut bounds, mut positions) = (vec![], vec![]);
                 query.survivors(
                     simd,
-                    cost,
+                    metric,
                     &view,
                     base,
                     slack,
@@ -420,7 +420,7 @@ mod tests {
                 for (bound, row) in bounds.iter().zip(rows.chunks_exact(d)) {
                     let gap = f64::from(exact(row)) - f64::from(*bound);
                     let below = slack * (2.0 + 1e-5) + f64::from(f32::MIN_POSITIVE);
-                    assert!((0.0..=below).contains(&gap), "case {case}, {cost:?}: {gap} {slack}");
+                    assert!((0.0..=below).contains(&gap), "case {case}, {metric:?}: {gap} {slack}");
                 }
                 if n > 3 {
                     let threshold = bounds[n / 2];
@@ -432,7 +432,7 @@ mod tests {
                     let (mut some, mut places) = (vec![], vec![]);
                     query.survivors(
                         simd,
-                        cost,
+                        metric,
                         &view,
                         base,
                         slack,
@@ -466,6 +466,6 @@ mod tests {
         let rounded = round([&row[..]].into_iter(), &[-f32::MAX; 20], &mut bytes, &mut norms);
         let mut query = ByteQuery::default();
         query.fill(simd, &row, Some(&[-f32::MAX; 20]));
-        assert!(!query.slack(Cost::L2, &rounded, f32::INFINITY, f32::INFINITY).is_finite());
+        assert!(!query.slack(Metric::L2, &rounded, f32::INFINITY, f32::INFINITY).is_finite());
     }
 }

@@ -17,6 +17,7 @@
 
 use crate::dense::norm_sq;
 use crate::level::{Level, Simd};
+use crate::metric::Metric;
 #[cfg(target_arch = "x86_64")]
 use crate::smallest::kth_smallest_at_most_avx512;
 
@@ -28,15 +29,6 @@ const QUAD: usize = 4;
 const MAX_D: usize = 1 << 15;
 /// Minima for each wanted row: with four, the bound reaches about a seventh further than it had to.
 const MINIMA_PER_WANTED: usize = 4;
-
-/// Which cost is approximated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// ‖q − c‖².
-    L2,
-    /// −⟨q, c⟩.
-    InnerProduct,
-}
 
 /// Rows (n, d) as bytes.
 #[derive(Debug)]
@@ -147,7 +139,7 @@ impl ByteRows {
     pub fn shortlists<const Q: usize>(
         &self,
         simd: Simd,
-        cost: Cost,
+        metric: Metric,
         q: [&[f32]; Q],
         wanted: usize,
         buffers: [&mut Buffers; Q],
@@ -162,11 +154,11 @@ impl ByteRows {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: only a processor that has the level makes `simd`.
         unsafe {
-            self.shortlists_avx512(cost, q, wanted, buffers)
+            self.shortlists_avx512(metric, q, wanted, buffers)
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let _ = (cost, buffers);
+            let _ = (metric, buffers);
             false
         }
     }
@@ -177,7 +169,7 @@ impl ByteRows {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn shortlists_avx512<const Q: usize>(
         &self,
-        cost: Cost,
+        metric: Metric,
         q: [&[f32]; Q],
         wanted: usize,
         mut buffers: [&mut Buffers; Q],
@@ -187,7 +179,7 @@ impl ByteRows {
         let mut queries = [ByteQuery::default(); Q];
         for i in 0..Q {
             let words = &mut buffers[i].query;
-            let Some(query) = self.query(cost, q[i], words) else { return false };
+            let Some(query) = self.query(metric, q[i], words) else { return false };
             queries[i] = query;
             buffers[i].lower.resize(self.scales.len(), 0.0);
             buffers[i].minima.clear();
@@ -209,9 +201,9 @@ impl ByteRows {
 
     /// Rounds a query to bytes: words of four coordinates. `None` where numbers are too large.
     #[inline(always)]
-    fn query(&self, cost: Cost, q: &[f32], words: &mut Vec<i32>) -> Option<ByteQuery> {
+    fn query(&self, metric: Metric, q: &[f32], words: &mut Vec<i32>) -> Option<ByteQuery> {
         let centre = |x: f32, m: f32| {
-            if cost == Cost::L2 { f64::from(x) - f64::from(m) } else { f64::from(x) }
+            if metric == Metric::L2 { f64::from(x) - f64::from(m) } else { f64::from(x) }
         };
         let mut largest = 0f64;
         for (&x, &m) in q.iter().zip(&self.mean) {
@@ -238,17 +230,17 @@ impl ByteRows {
         let (size, error, norm) = (unit * size.sqrt(), error.sqrt(), norm.sqrt());
         // Rounding of the approximation and of the exact float costs: d + 16 operations, each off
         // by at most 2⁻²⁴ of the largest intermediate value.
-        let largest = match cost {
-            Cost::L2 => (norm + self.largest_norm).powi(2),
-            Cost::InnerProduct => norm * (self.largest_norm + self.mean_norm),
+        let largest = match metric {
+            Metric::L2 => (norm + self.largest_norm).powi(2),
+            Metric::InnerProduct => norm * (self.largest_norm + self.mean_norm),
         };
         let rounding = (self.d as f64 + 16.0) * f64::from(f32::EPSILON) * largest;
-        let times = if cost == Cost::L2 { 2.0 } else { 1.0 };
+        let times = f64::from(metric.products());
         let sound = largest < f64::from(f32::MAX) / 64.0 && unit > f64::from(f32::MIN_POSITIVE);
         sound.then(|| ByteQuery {
             shift: 128 * sum,
             factor: (-times * unit) as f32,
-            weight: if cost == Cost::L2 { 1.0 } else { 0.0 },
+            weight: if metric == Metric::L2 { 1.0 } else { 0.0 },
             by_norm: up(times * error),
             by_error: up(times * size),
             // A subnormal number of nothing is not nothing.
@@ -407,7 +399,6 @@ unsafe fn at_most_avx512(values: &[f32], limit: f32, out: &mut Vec<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dense::{dot, l2_sq};
     use rand::{RngExt, SeedableRng};
 
     /// The best rows by exact float cost are always on the list, ties included; and the list is
@@ -427,27 +418,27 @@ mod tests {
             let q: Vec<f32> =
                 (0..d).map(|_| (rng.random_range(-1.0..1.0f32) + offset) * scale).collect();
             let bytes = ByteRows::new(&rows, d);
-            for cost in [Cost::L2, Cost::InnerProduct] {
-                let exact = |r: &[f32]| if cost == Cost::L2 { l2_sq(&q, r) } else { -dot(&q, r) };
+            for metric in Metric::ALL {
+                let exact = |r: &[f32]| metric.cost(metric.of(&q, r));
                 let mut order: Vec<(f32, u32)> =
                     rows.chunks_exact(d).map(exact).zip(0u32..).collect();
                 order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
                 for wanted in [1, 5, 16] {
                     let (mut alone, mut other) = (Buffers::default(), Buffers::default());
-                    if !bytes.shortlists(simd, cost, [&q], wanted, [&mut alone]) {
+                    if !bytes.shortlists(simd, metric, [&q], wanted, [&mut alone]) {
                         assert!(simd.level() < Level::Avx512Vbmi);
                         continue;
                     }
                     let list = alone.rows.clone();
                     let pair = [&mut other, &mut alone];
-                    assert!(bytes.shortlists(simd, cost, [&rows[..d], &q], wanted, pair));
+                    assert!(bytes.shortlists(simd, metric, [&rows[..d], &q], wanted, pair));
                     assert_eq!(alone.rows, list, "two at a time");
-                    assert!(cost == Cost::InnerProduct || other.rows.contains(&0));
+                    assert!(metric == Metric::InnerProduct || other.rows.contains(&0));
                     assert!(list.is_sorted());
                     for (_, row) in &order[..wanted] {
-                        assert!(list.contains(row), "case {case}, {cost:?}, {wanted} wanted");
+                        assert!(list.contains(row), "case {case}, {metric:?}, {wanted} wanted");
                     }
-                    if d == 128 && offset == 0.0 && cost == Cost::L2 {
+                    if d == 128 && offset == 0.0 && metric == Metric::L2 {
                         assert!(list.len() < 4 * wanted + 16, "{} for {wanted} of {n}", list.len());
                     }
                 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use ocelli_index::{Dtype, Model, PartKind};
 use ocelli_network::Device;
 use ocelli_pictures::photos::{Input, Names, ParquetColumns, Photos, Selection};
-use ocelli_proto::observe::{self, TracesConfig};
+use ocelli_service::observe::{self, TracesConfig};
 
 use super::output::Format;
 use super::settings::{NetworkArgs, RunArgs};

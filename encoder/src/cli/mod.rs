@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use ocelli_proto::role::{main_exit, print};
-use ocelli_proto::security::TokenArgs;
+use ocelli_service::role::{main_exit, print};
+use ocelli_service::security::TokenArgs;
 
 use crate::config::{Config, DEFAULT_TOML};
 use encode::EncodeArgs;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use ocelli_proto::role::print;
+use ocelli_service::role::print;
 use serde::Serialize;
 
 /// How a result is printed on standard output.

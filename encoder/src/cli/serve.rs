@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_proto::observe;
-use ocelli_proto::role::{self, main_exit};
+use ocelli_service::observe;
+use ocelli_service::role::{self, main_exit};
 
 use super::require_weights;
 use super::settings::{NetworkArgs, RunArgs, over};

@@ -8,7 +8,7 @@ use clap::Args;
 use ocelli_index::{Combine, CropFirst, Form, Grid, InputConvention, Precision, ResizeFilter};
 use ocelli_network::DeviceChoice;
 use ocelli_pictures::limits::MAX_SIDE_PX;
-use ocelli_proto::role::LogFormat;
+use ocelli_service::role::LogFormat;
 
 use crate::config::{Config, PoolingName};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use ocelli_pictures::limits::MAX_SIDE_PX;
-use ocelli_proto::observe::{self, TracesConfig};
+use ocelli_service::observe::{self, TracesConfig};
 
 use super::output::Format;
 use super::require_weights;

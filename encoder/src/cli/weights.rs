@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use ocelli_proto::role::print;
+use ocelli_service::role::print;
 use ocelli_weights::convert::ConvertOptions;
 use ocelli_weights::fetch::{Published, TORCHVISION, fetch};
 use ocelli_weights::seeded::{self, SeededArch};

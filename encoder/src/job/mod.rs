@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use ocelli_index::{
-    CodeForm, DescriptorSpec, Dtype, EncoderScratch, Model, PartKind, RejectedWriter,
+    CodeForm, DescriptorSpec, Dtype, Model, PartKind, RejectedWriter, RowEncoderScratch,
 };
 use ocelli_network::set_torch_threads;
 use ocelli_pictures::photos::{Photo, Photos};
@@ -130,7 +130,7 @@ pub fn encode(
             },
             batch: options.batch.max(1),
             coder: coder.as_ref(),
-            scratch: EncoderScratch::default(),
+            scratch: RowEncoderScratch::default(),
         });
     }
     let (kept, has_images) = (AtomicU64::new(0), AtomicBool::new(false));

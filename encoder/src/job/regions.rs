@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use ocelli_index::{DescriptorSpec, EncoderScratch, Model, NetworkSpec, Part, PartKind, Whitening};
+use ocelli_index::{
+    DescriptorSpec, Model, NetworkSpec, Part, PartKind, RowEncoderScratch, Whitening,
+};
 
 use super::sink::Sink;
 use super::work::{Coder, Encoded, EncodedRun, Made, rejectable, timed};
@@ -48,7 +50,7 @@ pub fn encode_regions(
     }
     let form = code_form(&spec, output.kind, model)?;
     let coder = model.map(Coder::new);
-    let mut scratch = EncoderScratch::default();
+    let mut scratch = RowEncoderScratch::default();
     let mut sink = Sink::create(output, &spec, form, None, Some(part.images() as u64))?;
     for image in 0..part.images() {
         let mut times = StageSeconds::default();

@@ -134,7 +134,7 @@ impl<'a> Sink<'a> {
                 self.first_rejected.push(format!("{key}{place}: {reason}").trim_start().to_owned());
             }
             // A key of any length may be what was wrong; the place is enough to find it.
-            let fits = !key.is_empty() && ocelli_index::keys::check(&key).is_ok();
+            let fits = !key.is_empty() && ocelli_index::check_key(&key).is_ok();
             open.rejected.push(&Rejected {
                 key: fits.then_some(&key),
                 file: origin.as_ref().map(|origin| origin.file.as_str()),

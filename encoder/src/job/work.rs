@@ -1,7 +1,9 @@
 //! What one worker does: a run of images, from their files to what is written of them.
 
 use image::RgbImage;
-use ocelli_index::{Attributes, Encoded as Codes, Encoder, EncoderScratch, Hash, Model, simd};
+use ocelli_index::{
+    Attributes, Encoded as Codes, Hash, Model, RowEncoder, RowEncoderScratch, simd,
+};
 use ocelli_network::NetworkSeconds;
 use ocelli_pictures::photos::{Origin, Photo};
 use ocelli_pictures::{PixelBox, Resizer, ViewOptions, decode, views};
@@ -44,25 +46,23 @@ pub(super) struct EncodedRun {
 /// A model that makes codes of descriptors, shared by all workers.
 pub(super) struct Coder<'m> {
     model: &'m Model,
-    encoder: Encoder<'m>,
+    encoder: RowEncoder<'m>,
 }
 
 impl<'m> Coder<'m> {
     pub(super) fn new(model: &'m Model) -> Self {
-        Coder { model, encoder: Encoder::new(model) }
+        Coder { model, encoder: RowEncoder::new(model) }
     }
 
     /// Codes of one descriptor, (dim,): what building an index makes of it.
-    pub(super) fn code(&self, x: &[f32], scratch: &mut EncoderScratch) -> Result<Made> {
+    pub(super) fn code(&self, x: &[f32], scratch: &mut RowEncoderScratch) -> Result<Made> {
         let mut out = Codes::default();
         self.encoder.encode(x, scratch, &mut out)?;
         let Some(&list) = out.lists.first() else {
             return Err(Error::invalid("no code for a descriptor"));
         };
         let mut fine = Vec::new();
-        if let Some(refinement) = self.model.refinement() {
-            refinement.encode(simd(), self.model, &out.z, list, &out.codes, &mut fine)?;
-        }
+        self.model.encode_fine(simd(), &out.z, list, &out.codes, &mut fine)?;
         Ok(Made::Code { list, code: out.codes, fine })
     }
 }
@@ -75,7 +75,7 @@ pub(super) struct Worker<'m> {
     pub(super) wanted: Wanted,
     pub(super) batch: usize,
     pub(super) coder: Option<&'m Coder<'m>>,
-    pub(super) scratch: EncoderScratch,
+    pub(super) scratch: RowEncoderScratch,
 }
 
 /// What is known of an image before the network: its attributes and views.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_pictures::PixelBox;
-use ocelli_proto::server::deadline;
 use ocelli_proto::status::{detailed, item_error, retriable};
-use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
 use ocelli_proto::v1::stream_encode_response::Outcome;
+use ocelli_service::server::deadline;
+use ocelli_service::stream::answer_each;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};

@@ -1,7 +1,7 @@
 //! What the encoder service counts of its images.
 
-use ocelli_proto::observe::{REQUEST_SECONDS, Stages};
 use ocelli_proto::status::Code;
+use ocelli_service::observe::{REQUEST_SECONDS, Stages};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -59,7 +59,7 @@ impl Outcome {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     images: Family<OutcomeLabel, Counter>,
-    stages: Stages<{ STAGES.len() }>,
+    stages: Stages,
     batch_images: Histogram,
     queued: Gauge,
     threads: Gauge,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocelli_pictures::ViewOptions;
-use ocelli_proto::connections::{Connections, ConnectionsConfig};
-use ocelli_proto::observe::{Endpoint, MetricsConfig, Rpc};
-use ocelli_proto::security::{Security, SecurityConfig};
-use ocelli_proto::server::{Health, Server, announce, shutdown_signal};
+use ocelli_service::connections::{Connections, ConnectionsConfig};
+use ocelli_service::observe::{Endpoint, MetricsConfig, Rpc};
+use ocelli_service::security::{Security, SecurityConfig};
+use ocelli_service::server::{Health, Server, announce, shutdown_signal};
 use prometheus_client::registry::Registry;
 
 use super::slot::Slot;

@@ -313,7 +313,7 @@ fn one_tensor_under_many_names_is_bounded() {
 /// panic, and no more memory than the file accounts for.
 #[test]
 fn damaged_files_are_errors_or_other_networks() {
-    let step = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 1 } else { 397 };
+    let step = ocelli_test_support::step(397);
     for entry in std::fs::read_dir(layout("")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "safetensors") {

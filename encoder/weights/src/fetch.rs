@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ocelli_index::Hasher;
-use ocelli_index::outside::{LOOK_BYTES, looks_like};
+use ocelli_index::foreign::{LOOK_BYTES, looks_like};
 use ureq::http::{Response, StatusCode, header};
 
 use crate::error::{Error, Result};

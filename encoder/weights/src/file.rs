@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use ocelli_index::outside::{LOOK_BYTES, looks_like};
+use ocelli_index::foreign::{LOOK_BYTES, looks_like};
 use ocelli_index::{Hash, Hasher};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::fine::FineCodec;
+use super::groups::{self, CoarseGroups};
 use super::{Metric, Model, ModelParts};
-use crate::coarse::{self, CoarseGroups};
-use crate::container::{FileKind, Reader, SectionKind, Writer};
-use crate::error::{Error, Result};
-use crate::floats::Floats;
-use crate::hash::{Hash, Hasher};
-use crate::level::simd;
-use crate::part::{read_meta, read_spec, write_meta};
-use crate::refine::Refinement;
+use crate::base::error::{Error, Result};
+use crate::base::hash::{Hash, Hasher};
+use crate::base::level::simd;
+use crate::base::named::as_text;
+use crate::files::container::{FileKind, Reader, SectionKind, Writer, Written};
+use crate::files::floats::Floats;
+use crate::files::metadata::{read_meta, read_spec, write_meta};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +23,7 @@ struct Meta {
     hash: Hash,
     /// Canonical text.
     spec: String,
+    #[serde(with = "as_text")]
     metric: Metric,
     renormalize: bool,
     dim: usize,
@@ -33,41 +35,41 @@ struct Meta {
 }
 
 impl Model {
-    /// Writes the model atomically, with its refinement. Centroids are grouped first where there
-    /// are at least [`coarse::MIN_NLIST`] and they are in no groups yet. A model that was read is
-    /// proven before, its hash included: nothing goes on under a hash that it does not have.
+    /// Writes the model atomically, with its fine codec. Centroids are grouped first where there
+    /// are at least [`groups::MIN_NLIST`] and they are in no groups yet. A model that was read is
+    /// proven before, its hash included: nothing is written on under a hash that it does not have.
     ///
     /// # Errors
     /// [`Error::Io`]; those of [`Self::verify`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        self.write_refined(path, self.refinement.as_ref())
+        let file = Writer::create(path, FileKind::Model)?;
+        self.write_to(file, self.fine_codec.as_ref()).map(drop)
     }
 
-    /// [`Self::write`] with a refinement or without.
-    pub(crate) fn write_refined(&self, path: &Path, refinement: Option<&Refinement>) -> Result<()> {
+    /// [`Self::write`] to a new file, with a fine codec or without.
+    pub(crate) fn write_to(&self, file: Writer, codec: Option<&FineCodec>) -> Result<Written> {
         if self.file.is_some() {
             self.verify()?;
         }
         let p = &self.parts;
         let groups = match &self.groups {
-            None if p.nlist >= coarse::MIN_NLIST => Some(self.made_groups.get_or_init(|| {
-                let groups = coarse::groups_of(p.nlist);
+            None if p.nlist >= groups::MIN_NLIST => Some(self.made_groups.get_or_init(|| {
+                let groups = groups::groups_of(p.nlist);
                 CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash)
             })),
             groups => groups.as_ref(),
         };
-        self.write_with(path, refinement, groups.map(CoarseGroups::bytes))
+        self.write_sections(file, codec, groups.map(CoarseGroups::bytes))
     }
 
-    /// [`Self::write`] with this refinement and these groups, whatever they are.
-    pub(crate) fn write_with(
+    /// Writes the sections of a model with this fine codec and these groups.
+    pub(crate) fn write_sections(
         &self,
-        path: &Path,
-        refinement: Option<&Refinement>,
+        mut file: Writer,
+        codec: Option<&FineCodec>,
         groups: Option<&[u8]>,
-    ) -> Result<()> {
+    ) -> Result<Written> {
         let p = &self.parts;
-        let mut file = Writer::create(path, FileKind::Model)?;
         write_meta(
             &mut file,
             &Meta {
@@ -94,15 +96,14 @@ impl Model {
         if let Some(groups) = groups {
             file.section(SectionKind::CoarseGraph, false, groups)?;
         }
-        if let Some(refinement) = refinement {
-            file.section(SectionKind::RefineCodebooks, false, &refinement.to_bytes())?;
+        if let Some(codec) = codec {
+            file.section(SectionKind::RefineCodebooks, false, &codec.to_bytes())?;
         }
         self.intact()?;
-        file.finish()?;
-        Ok(())
+        file.finish()
     }
 
-    /// Reads a model and proves every byte of it by its checksums. Below [`coarse::MIN_NLIST`]
+    /// Reads a model and proves every byte of it by its checksums. Below [`groups::MIN_NLIST`]
     /// lists it is copied and its hash computed again. The centroids of larger models stay mapped,
     /// and [`Self::verify`] computes their hash, since it would take longer than everything else.
     ///
@@ -115,7 +116,7 @@ impl Model {
         let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
         let optional = |kind, n| file.find(kind).map(|_| numbers(kind, n)).transpose();
         let mut coarse = Floats::mapped(&file, SectionKind::Coarse, product(meta.nlist, meta.d))?;
-        if meta.nlist < coarse::MIN_NLIST {
+        if meta.nlist < groups::MIN_NLIST {
             coarse = coarse.to_vec().into();
         }
         let parts = ModelParts {
@@ -139,12 +140,12 @@ impl Model {
         let (nlist, d) = (model.parts.nlist, model.parts.d);
         model.groups = CoarseGroups::open(&file, nlist, d, model.hash)?;
         file.prove_all()?;
-        if nlist < coarse::MIN_NLIST {
+        if nlist < groups::MIN_NLIST {
             model.verify()?;
             // Nothing of it is mapped any more.
             model.file = model.groups.is_some().then(|| Arc::clone(&file));
         }
-        model.refinement = Refinement::read(&file, &model)?;
+        model.fine_codec = FineCodec::read(&file, model.hash, d)?;
         file.intact()?;
         Ok(model)
     }

@@ -8,41 +8,35 @@
 //! them. Product quantization of residuals: Jégou, Douze, Schmid 2011.
 
 mod file;
+pub mod fine;
+pub mod groups;
+mod order;
 mod probe;
+pub mod row_encoder;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+pub use ocelli_vector::Metric;
 use ocelli_vector::codes::CodeLayout;
+use ocelli_vector::fine::Coarser;
 use ocelli_vector::lut::WholeBooks;
 use ocelli_vector::shortlist::ByteRows;
-use ocelli_vector::{adc, dense, dot, encode, l2_normalize};
+use ocelli_vector::{Simd, adc, dense, dot, encode, l2_normalize};
 
-use crate::coarse::{self, CoarseGroups};
-use crate::container::Reader;
-use crate::error::{Error, Result};
-use crate::floats::{Floats, are_within};
-use crate::hash::Hash;
-use crate::level::simd;
-use crate::order;
-use crate::range::{MAX_MODEL_NUMBER, out_of_range};
-use crate::refine::Refinement;
-use crate::spec::{DescriptorSpec, named};
-use file::{hash_of, numbers};
+use self::file::{hash_of, numbers};
+use self::fine::FineCodec;
+pub use self::fine::MAX_M;
+use self::groups::CoarseGroups;
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::base::level::simd;
+use crate::base::range::{MAX_MODEL_NUMBER, out_of_range};
+use crate::files::container::Reader;
+use crate::files::floats::{Floats, are_within};
+use crate::spec::DescriptorSpec;
 pub(crate) use probe::ProbeBuffers;
 
-named! {
-    /// How a query and an indexed vector are compared.
-    Metric, "metric" {
-        /// Squared Euclidean distance; smaller is better.
-        L2 = "l2",
-        /// Inner product; larger is better.
-        InnerProduct = "ip",
-    }
-}
-
-/// Most sub-quantizers of a code.
-pub const MAX_M: usize = 128;
 /// Most coarse centroids.
 pub const MAX_NLIST: usize = 1 << 24;
 
@@ -97,7 +91,7 @@ pub struct Model {
     /// Made when a batch first asks for it.
     list_ranks: OnceLock<Vec<u32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
-    refinement: Option<Refinement>,
+    fine_codec: Option<FineCodec>,
     /// Groups made to be written, where the centroids are in none: one answers as before it was
     /// written.
     made_groups: OnceLock<CoarseGroups>,
@@ -112,6 +106,22 @@ pub struct Query {
     pub z: Vec<f32>,
     /// Constant that belongs to every inner product: ⟨x, mean⟩ where the transform is centred.
     pub offset: f32,
+}
+
+impl Query {
+    /// The score of a decoded row `z` (d,), by definition.
+    pub(crate) fn score(&self, metric: Metric, z: &[f32]) -> f32 {
+        self.with_offset(metric, metric.of(&self.z, z))
+    }
+
+    /// A score with the constant that belongs to every inner product.
+    #[inline]
+    pub(crate) fn with_offset(&self, metric: Metric, score: f32) -> f32 {
+        match metric {
+            Metric::L2 => score,
+            Metric::InnerProduct => score + self.offset,
+        }
+    }
 }
 
 impl Model {
@@ -186,26 +196,36 @@ impl Model {
             layout,
             hash,
             list_ranks: OnceLock::new(),
-            refinement: None,
+            fine_codec: None,
             made_groups: OnceLock::new(),
             file,
         })
     }
 
-    /// The model with finer codes, or with others. Its hash stays what it was.
+    /// The model with this fine codec in place of the one that it had. Its hash stays what it was.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the refinement belongs to another model; those of [`Self::intact`].
-    pub fn with_refinement(mut self, refinement: Refinement) -> Result<Self> {
-        refinement.check_model(&self)?;
+    /// [`Error::Invalid`] if the codec belongs to another model; those of [`Self::intact`].
+    pub fn with_fine_codec(mut self, codec: FineCodec) -> Result<Self> {
+        if codec.model() != self.hash {
+            return Err(Error::invalid(format!(
+                "fine codec of model {}, expected one of model {}",
+                codec.model(),
+                self.hash
+            )));
+        }
+        if codec.d() != self.parts.d {
+            let what = "fine codec: dimension of z".into();
+            return Err(Error::Dim { what, expected: self.parts.d, found: codec.d() });
+        }
         self.intact()?;
-        self.refinement = Some(refinement);
+        self.fine_codec = Some(codec);
         Ok(self)
     }
 
     /// How finer codes are made and read, where the model has them.
-    pub fn refinement(&self) -> Option<&Refinement> {
-        self.refinement.as_ref()
+    pub fn fine_codec(&self) -> Option<&FineCodec> {
+        self.fine_codec.as_ref()
     }
 
     /// Whether all that was read of a mapped model could be read. What comes of its centroids
@@ -219,11 +239,11 @@ impl Model {
 
     /// Groups the centroids, so that [`Self::probe`] looks at some of them only; [`Self::write`]
     /// writes the groups along. `groups` is their number, by default what suits nlist; the same
-    /// number gives the same groups on every machine. Models of at least [`coarse::MIN_NLIST`]
+    /// number gives the same groups on every machine. Models of at least [`groups::MIN_NLIST`]
     /// lists are grouped when they are written, so that this need not be called.
     pub fn group_centroids(&mut self, groups: Option<usize>) {
         let p = &self.parts;
-        let groups = groups.unwrap_or_else(|| coarse::groups_of(p.nlist));
+        let groups = groups.unwrap_or_else(|| groups::groups_of(p.nlist));
         self.groups = Some(CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash));
     }
 
@@ -376,6 +396,41 @@ impl Model {
         z
     }
 
+    /// Appends the finer code of z (d,), a row whose list and first code (m,) are known, to `out`;
+    /// nothing where the model has no fine codec.
+    ///
+    /// # Errors
+    /// Those of [`FineCodec::encode`].
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    pub fn encode_fine(
+        &self,
+        simd: Simd,
+        z: &[f32],
+        list: u32,
+        code: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        match &self.fine_codec {
+            Some(codec) => codec.encode(simd, z, || self.decode(list, code), out),
+            None => Ok(()),
+        }
+    }
+
+    /// ẑ (d,) of a row from its first and its finer code: the same bits at every level. The
+    /// model's centroid and the first code alone where the model has no fine codec.
+    ///
+    /// # Panics
+    /// If a shape does not fit, or a codeword is not in its codebook.
+    pub fn decode_fine(&self, simd: Simd, list: u32, code: &[u8], fine: &[u8]) -> Vec<f32> {
+        let Some(codec) = &self.fine_codec else { return self.decode(list, code) };
+        let p = &self.parts;
+        let centroid = self.centroid(list);
+        let coarser = Coarser { centroid, codebooks: &p.codebooks, ksub: p.ksub, code };
+        codec.decode(simd, coarser, fine)
+    }
+
     /// x̂ (dim,) = Rᵀ ẑ + mean: what the index knows of a vector, in the space of x.
     pub fn reconstruct(&self, list: u32, code: &[u8]) -> Vec<f32> {
         self.restore(self.decode(list, code))
@@ -499,8 +554,7 @@ pub(crate) mod tests {
             let query = model.prepare(&q).unwrap();
             let z_hat = model.decode(list, &code);
             let (through, direct) = match metric {
-                Metric::L2 => (l2_sq(&query.z, &z_hat), l2_sq(&q, &x_hat)),
-                Metric::InnerProduct => (dot(&query.z, &z_hat) + query.offset, dot(&q, &x_hat)),
+                _ => (query.score(metric, &z_hat), metric.of(&q, &x_hat)),
             };
             assert!((through - direct).abs() < 1e-4, "{metric}: {through} {direct}");
         }
@@ -514,9 +568,7 @@ pub(crate) mod tests {
             let all = model.probe(&query, 1000);
             assert_eq!(all.len(), 7);
             assert_eq!(model.probe(&query, 3), all[..3]);
-            let ordered = all
-                .windows(2)
-                .all(|w| if metric == Metric::L2 { w[0].1 <= w[1].1 } else { w[0].1 >= w[1].1 });
+            let ordered = all.windows(2).all(|w| metric.reaches(w[0].1, w[1].1));
             assert!(ordered);
         }
         let model = small(Metric::L2, false, 4);

@@ -1,15 +1,16 @@
 //! Which lists a query looks at.
 
-use ocelli_vector::shortlist::{self, Cost};
-use ocelli_vector::{Simd, dense, relative};
+use ocelli_vector::{Simd, relative, shortlist};
 
-use super::{Metric, Model, Query};
-use crate::coarse::{self, Wanted};
-use crate::level::simd;
-use crate::ranked::Ranked;
+use super::groups::{self, Wanted};
+use super::{Model, Query};
+use crate::base::level::simd;
+use ocelli_vector::ranked::Ranked;
 
 /// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
 const PREFETCHED: usize = 512;
+/// Queries of a batch whose groups are in memory at a time: a few kilobytes each.
+const BLOCK: usize = 4096;
 
 /// Buffers that the choice of lists uses again and again.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ impl Model {
     /// The `nprobe` best lists for a query, best first, each with the part of the score that the
     /// centroid decides: ‖q − c‖² for L2, ⟨q, c⟩ plus the offset for inner product. Ties go to the
     /// smaller list. Where the centroids are in groups, the best of the groups that are looked at
-    /// by default ([`coarse`]); else the best of all.
+    /// by default ([`groups`]); else the best of all.
     pub fn probe(&self, query: &Query, nprobe: usize) -> Vec<(u32, f32)> {
         self.probe_with(simd(), query, nprobe, &mut ProbeBuffers::default())
     }
@@ -60,12 +61,12 @@ impl Model {
                 self.probe_at(simd, queries[i], nprobe, None, &mut *buffers[i])
             });
         }
-        let Wanted { cost, nprobe, .. } = self.wanted(queries[0], nprobe);
+        let Wanted { metric, nprobe, .. } = self.wanted(queries[0], nprobe);
         // Bytes choose candidates, floats in the fixed order decide among them: the same lists and
         // the same bits as if every centroid had been computed.
         let zs = queries.map(|q| q.z.as_slice());
         let bytes = buffers.each_mut().map(|b| &mut b.shortlist);
-        let short = self.shortlist().shortlists(simd, cost, zs, nprobe, bytes);
+        let short = self.shortlist().shortlists(simd, metric, zs, nprobe, bytes);
         std::array::from_fn(|i| self.decide(simd, queries[i], nprobe, short, &mut *buffers[i]))
     }
 
@@ -83,7 +84,7 @@ impl Model {
             return self.probe_with(simd, query, nprobe, buffers);
         };
         let want = self.wanted(query, nprobe);
-        let effort = groups.unwrap_or_else(|| coarse::default_effort(all.groups(), nprobe));
+        let effort = groups.unwrap_or_else(|| groups::default_effort(all.groups(), nprobe));
         let chosen = all.choose(simd, &want, effort);
         self.probe_chosen(simd, query, nprobe, &chosen, buffers)
     }
@@ -106,28 +107,16 @@ impl Model {
 
     /// What a probe looks for.
     pub(crate) fn wanted<'a>(&self, query: &'a Query, nprobe: usize) -> Wanted<'a> {
-        let cost = match self.parts.metric {
-            Metric::L2 => Cost::L2,
-            Metric::InnerProduct => Cost::InnerProduct,
-        };
         let nprobe = nprobe.clamp(1, self.parts.nlist);
-        Wanted { cost, q: &query.z, nprobe }
+        Wanted { metric: self.parts.metric, q: &query.z, nprobe }
     }
 
     /// The part of a query's score that the centroid of a list decides: the bits that
     /// [`Self::probe`] gives.
     pub(crate) fn base(&self, simd: Simd, query: &Query, list: u32) -> f32 {
-        let (z, coarse, mut out) = (&query.z, &self.parts.coarse, Vec::with_capacity(1));
-        match self.parts.metric {
-            Metric::L2 => {
-                dense::l2_sqs_of(simd, z, coarse, &[list], &mut out);
-                out[0]
-            }
-            Metric::InnerProduct => {
-                dense::dots_of(simd, z, coarse, &[list], &mut out);
-                out[0] + query.offset
-            }
-        }
+        let (metric, mut out) = (self.parts.metric, Vec::with_capacity(1));
+        metric.of_rows(simd, &query.z, &self.parts.coarse, &[list], &mut out);
+        query.with_offset(metric, out[0])
     }
 
     /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by
@@ -150,24 +139,48 @@ impl Model {
             candidates.extend(0..p.nlist as u32);
         }
         relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
-        match p.metric {
-            Metric::L2 => dense::l2_sqs_of(simd, &query.z, &p.coarse, candidates, scores),
-            Metric::InnerProduct => {
-                dense::dots_of(simd, &query.z, &p.coarse, candidates, scores);
-            }
-        }
-        // Best is smallest: an inner product changes its sign (by negation, which turns the order
-        // of NaN round too).
-        let turned = |x: f32| if p.metric == Metric::L2 { x } else { -x };
+        p.metric.of_rows(simd, &query.z, &p.coarse, candidates, scores);
         ranked.clear();
-        ranked.extend(candidates.iter().zip(&*scores).map(|(&l, &s)| Ranked::new(turned(s), l)));
+        let costs = scores.iter().map(|&score| p.metric.cost(score));
+        ranked.extend(candidates.iter().zip(costs).map(|(&l, cost)| Ranked::new(cost, l)));
         Ranked::keep_best(simd, ranked, nprobe);
         let mut lists: Vec<(u32, f32)> =
-            ranked.iter().map(|r| (r.number(), turned(r.cost()))).collect();
-        if p.metric == Metric::InnerProduct {
-            // Last: a sum's rounding could make ties that the shortlist does not know of.
-            lists.iter_mut().for_each(|(_, score)| *score += query.offset);
-        }
+            ranked.iter().map(|r| (r.number(), p.metric.score(r.cost()))).collect();
+        // Last: a sum's rounding could make ties that the shortlist does not know of.
+        lists.iter_mut().for_each(|(_, score)| *score = query.with_offset(p.metric, *score));
         lists
+    }
+
+    /// [`Self::probe`] of each query, in their order. Queries are taken in the order of their
+    /// nearest groups, so that members that were just read are read again from the cache.
+    pub fn probe_batch(&self, queries: &[Query], nprobe: usize) -> Vec<Vec<(u32, f32)>> {
+        self.probe_batch_with(simd(), queries, nprobe, &mut ProbeBuffers::default())
+    }
+
+    /// [`Self::probe_batch`] with a level and buffers of its caller's.
+    pub(crate) fn probe_batch_with(
+        &self,
+        simd: Simd,
+        queries: &[Query],
+        nprobe: usize,
+        buffers: &mut ProbeBuffers,
+    ) -> Vec<Vec<(u32, f32)>> {
+        let Some(all) = &self.groups else {
+            let probe = |q| self.probe_with(simd, q, nprobe, buffers);
+            return queries.iter().map(probe).collect();
+        };
+        let effort = groups::default_effort(all.groups(), nprobe);
+        let mut out = vec![Vec::new(); queries.len()];
+        for (queries, out) in queries.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+            let choose = |q| all.choose(simd, &self.wanted(q, nprobe), effort);
+            let mut order: Vec<(usize, Vec<(u32, f32)>)> =
+                queries.iter().map(choose).enumerate().collect();
+            order.sort_by_key(|(i, chosen)| (chosen.first().map(|c| c.0), *i));
+            for (i, chosen) in order {
+                let query = &queries[i];
+                out[i] = self.probe_chosen(simd, query, nprobe, &chosen, buffers);
+            }
+        }
+        out
     }
 }

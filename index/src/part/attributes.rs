@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 /// Facts of an image file as it was when it was encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

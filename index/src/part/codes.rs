@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::Hash;
+use crate::base::hash::Hash;
 use crate::model::Model;
 
 /// What the codes of a part mean.
@@ -13,23 +13,23 @@ pub struct CodeForm {
     pub model: Hash,
     /// Bytes of a code.
     pub m: usize,
-    /// The refinement that made the finer codes, where the model has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refinement: Option<Hash>,
+    /// The fine codec that made the finer codes, where the model has one.
+    #[serde(default, rename = "refinement", skip_serializing_if = "Option::is_none")]
+    pub fine_codec: Option<Hash>,
     /// Bytes of a finer code; 0 without.
-    #[serde(default)]
-    pub refine_bytes: usize,
+    #[serde(default, rename = "refine_bytes")]
+    pub fine_bytes: usize,
 }
 
 impl CodeForm {
     /// The form of codes under `model`.
     pub fn of(model: &Model) -> Self {
-        let refinement = model.refinement();
+        let codec = model.fine_codec();
         Self {
             model: model.hash(),
             m: model.parts().m,
-            refinement: refinement.map(|r| r.hash()),
-            refine_bytes: refinement.map_or(0, |r| r.code_bytes()),
+            fine_codec: codec.map(|c| c.hash()),
+            fine_bytes: codec.map_or(0, |c| c.code_bytes()),
         }
     }
 }
@@ -41,6 +41,6 @@ pub struct CodeRows {
     pub lists: Vec<u32>,
     /// Their codes, (n, m).
     pub codes: Vec<u8>,
-    /// Their finer codes, (n, refine_bytes).
+    /// Their finer codes, (n, fine_bytes).
     pub fine: Vec<u8>,
 }

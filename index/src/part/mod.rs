@@ -15,9 +15,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::{Reader, SectionKind, Writer};
-use crate::error::{Error, Result};
-use crate::spec::{DescriptorSpec, named};
+use crate::base::named::named;
 
 pub use attributes::Attributes;
 pub use codes::{CodeForm, CodeRows};
@@ -61,33 +59,4 @@ struct Meta {
     /// Parts of codes only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     codes: Option<CodeForm>,
-}
-
-/// Ids are below 2⁶³.
-pub(crate) fn check_id(id: u64) -> Result<()> {
-    if id >> 63 == 0 {
-        Ok(())
-    } else {
-        Err(Error::invalid(format!("id {id}: expected an id below 2^63")))
-    }
-}
-
-/// Writes the `meta` section.
-pub(crate) fn write_meta(file: &mut Writer, meta: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_vec(meta)
-        .map_err(|e| Error::invalid(format!("meta cannot be written: {e}")))?;
-    file.section(SectionKind::Meta, true, &json)
-}
-
-/// Reads the `meta` section.
-pub(crate) fn read_meta<T: for<'de> Deserialize<'de>>(file: &Reader) -> Result<T> {
-    // A copy, since mapped bytes may vanish while they are parsed.
-    let json = file.read_all(SectionKind::Meta)?.to_vec();
-    file.intact()?;
-    serde_json::from_slice(&json).map_err(|e| Error::corrupt(file.path(), format!("meta: {e}")))
-}
-
-/// Reads a spec that stands in a `meta` section.
-pub(crate) fn read_spec(file: &Reader, text: &str) -> Result<DescriptorSpec> {
-    DescriptorSpec::parse(text).map_err(|e| Error::corrupt(file.path(), format!("meta: {e}")))
 }

@@ -6,13 +6,12 @@ use std::path::Path;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::{
-    Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, attributes, read_meta, read_spec,
-};
-use crate::container::{FileKind, Reader, SectionKind};
-use crate::error::{Error, Result};
-use crate::keys::Keys;
-use crate::range::out_of_range;
+use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, attributes};
+use crate::base::error::{Error, Result};
+use crate::base::range::out_of_range;
+use crate::files::container::{FileKind, Reader, SectionKind};
+use crate::files::keys::Keys;
+use crate::files::metadata::{read_meta, read_spec};
 use crate::spec::DescriptorSpec;
 
 /// An opened part.
@@ -52,11 +51,11 @@ impl Part {
             Some(form) => vec![(SectionKind::Codes, form.m), (SectionKind::Lists, 4)],
         };
         if let Some(form) = &meta.codes {
-            if form.m == 0 || form.refinement.is_some() != (form.refine_bytes > 0) {
-                return corrupt("codes without bytes, or finer ones without a refinement".into());
+            if form.m == 0 || form.fine_codec.is_some() != (form.fine_bytes > 0) {
+                return corrupt("codes without bytes, or finer ones without a fine codec".into());
             }
-            if form.refine_bytes > 0 {
-                expected.push((SectionKind::RefineCodes, form.refine_bytes));
+            if form.fine_bytes > 0 {
+                expected.push((SectionKind::RefineCodes, form.fine_bytes));
             }
         }
         for (kind, width) in expected {
@@ -250,7 +249,7 @@ impl Part {
         let lists = read(SectionKind::Lists, 4)?;
         let lists = lists.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect();
         let codes = read(SectionKind::Codes, form.m)?;
-        let fine = match form.refine_bytes {
+        let fine = match form.fine_bytes {
             0 => Vec::new(),
             width => read(SectionKind::RefineCodes, width)?,
         };

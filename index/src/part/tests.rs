@@ -1,6 +1,6 @@
 use super::*;
-use crate::hash::Hash;
-use crate::keys;
+use crate::base::hash::Hash;
+use crate::spec::DescriptorSpec;
 use std::fs;
 
 fn spec() -> DescriptorSpec {
@@ -57,16 +57,16 @@ fn bad_rows_are_refused_with_their_key() {
     assert_eq!((part.id(0).unwrap(), part.id(1).unwrap()), (Some(7), Some(8)));
 }
 
-const MAX_KEY: usize = keys::MAX_KEY_BYTES;
+const MAX_KEY: usize = crate::base::names::MAX_KEY_BYTES;
 
 /// Every other image of 70, so that blocks of keys and tiles end inside.
 #[test]
 fn codes_and_attributes_round_trip() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("codes.part");
-    for refine_bytes in [0usize, 3] {
-        let refinement = (refine_bytes > 0).then(|| Hash::of(b"finer"));
-        let form = CodeForm { model: Hash::of(b"model"), m: 5, refinement, refine_bytes };
+    for fine_bytes in [0usize, 3] {
+        let fine_codec = (fine_bytes > 0).then(|| Hash::of(b"finer"));
+        let form = CodeForm { model: Hash::of(b"model"), m: 5, fine_codec, fine_bytes };
         let seen = |i: u64| Attributes {
             sha256: [i as u8; 32],
             bytes: i << 33,
@@ -76,7 +76,7 @@ fn codes_and_attributes_round_trip() {
         };
         let mut w = PartWriter::create_codes(&path, &spec(), &form).unwrap();
         for i in 0..70u64 {
-            let (code, fine) = ([i as u8; 5], vec![!i as u8; refine_bytes]);
+            let (code, fine) = ([i as u8; 5], vec![!i as u8; fine_bytes]);
             let key = format!("{i}.jpg");
             let image = PartImage { key: &key, id: Some(i), attributes: Some(&seen(i)) };
             w.push_image(&image, PartRow::Code { list: i as u32 * 7, code: &code, fine: &fine })
@@ -84,7 +84,7 @@ fn codes_and_attributes_round_trip() {
         }
         let bare = PartImage { key: "bare", id: Some(99), attributes: None };
         let full = PartImage { attributes: Some(&seen(1)), ..bare };
-        let fine = vec![0; refine_bytes];
+        let fine = vec![0; fine_bytes];
         let code = PartRow::Code { list: 0, code: &[0; 5], fine: &fine };
         assert!(w.push_image(&bare, code).unwrap_err().to_string().contains("attributes"));
         assert!(w.push_image(&full, PartRow::Vectors(&[0.0; 4])).is_err());
@@ -99,7 +99,7 @@ fn codes_and_attributes_round_trip() {
         );
         let rows = part.read_codes(30..32).unwrap();
         assert_eq!((rows.lists, rows.codes[4..6].to_vec()), (vec![210, 217], vec![30, 31]));
-        assert_eq!(rows.fine, [225u8, 224].map(|b| vec![b; refine_bytes]).concat());
+        assert_eq!(rows.fine, [225u8, 224].map(|b| vec![b; fine_bytes]).concat());
         for i in [0, 33, 69] {
             assert_eq!(part.attributes(i as usize).unwrap(), Some(seen(i)));
         }

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use serde::Serialize;
 
-use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, check_id, write_meta};
-use crate::container::{FileKind, Sealed, SectionKind, Writer, Written};
-use crate::error::{Error, Result};
-use crate::keys;
-use crate::range::out_of_range;
+use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind};
+use crate::base::error::{Error, Result};
+use crate::base::names::{check_id, check_key};
+use crate::base::range::out_of_range;
+use crate::files::container::{FileKind, Sealed, SectionKind, Writer, Written};
+use crate::files::keys;
+use crate::files::metadata::write_meta;
 use crate::spec::DescriptorSpec;
 
 /// What [`PartWriter::finish`] wrote.
@@ -48,7 +50,7 @@ pub enum PartRow<'a> {
         list: u32,
         /// The code, (m,).
         code: &'a [u8],
-        /// The finer code, (refine_bytes,).
+        /// The finer code, (fine_bytes,).
         fine: &'a [u8],
     },
 }
@@ -93,10 +95,10 @@ impl PartWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] for codes without bytes.
     pub fn create_codes(path: &Path, spec: &DescriptorSpec, form: &CodeForm) -> Result<Self> {
-        if form.m == 0 || form.refinement.is_some() != (form.refine_bytes > 0) {
+        if form.m == 0 || form.fine_codec.is_some() != (form.fine_bytes > 0) {
             return Err(Error::invalid(format!(
-                "codes of {} bytes, finer ones of {}: expected bytes, and finer ones with a refinement",
-                form.m, form.refine_bytes
+                "codes of {} bytes, finer ones of {}: expected bytes, and finer ones with a fine codec",
+                form.m, form.fine_bytes
             )));
         }
         Self::start(path, PartKind::Codes, Dtype::F32, spec, Some(form.clone()))
@@ -144,7 +146,7 @@ impl PartWriter {
     /// [`Error::Dim`] or [`Error::Invalid`] with the key; [`Error::Io`].
     pub fn push_image(&mut self, image: &PartImage<'_>, row: PartRow<'_>) -> Result<()> {
         let PartImage { key, id, attributes } = *image;
-        keys::check(key)?;
+        check_key(key)?;
         let first = self.keys.is_empty();
         if id.is_some() != (self.ids.len() == self.keys.len()) && !first {
             return Err(Error::invalid(format!(
@@ -213,13 +215,13 @@ impl PartWriter {
         let Some(form) = &self.form else {
             return Err(Error::invalid(format!("{key:?}: a code for a part of vectors")));
         };
-        if code.len() != form.m || fine.len() != form.refine_bytes {
+        if code.len() != form.m || fine.len() != form.fine_bytes {
             return Err(Error::invalid(format!(
                 "{key:?}: a code of {} and a finer one of {} bytes, expected {} and {}",
                 code.len(),
                 fine.len(),
                 form.m,
-                form.refine_bytes
+                form.fine_bytes
             )));
         }
         self.file.write(code)?;

@@ -7,17 +7,18 @@ use std::path::Path;
 
 use ocelli_vector::adc;
 
-use super::{IdEncoding, ListEntry, ShardMeta};
-use crate::container::{FileKind, SectionKind, Writer};
-use crate::error::{Error, Result};
-use crate::hash::Hash;
-use crate::keys;
-use crate::level::simd;
-use crate::manifest::ShardEntry;
+use super::fine_codes;
+use super::{IdEncoding, ListEntry, ShardEntry, ShardMeta, key_hash};
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::base::level::simd;
+use crate::base::names::{check_id, check_key};
+use crate::files::container::{FileKind, SectionKind, Writer};
+use crate::files::keys;
+use crate::files::metadata::write_meta;
+use crate::files::packed;
+use crate::model::fine::FineCodec;
 use crate::model::{Metric, Model};
-use crate::packed;
-use crate::part::{check_id, write_meta};
-use crate::refine::{self, Refinement};
 
 /// Rows of one shard, in the order of their ordinals.
 pub struct ShardBuilder<'a> {
@@ -63,19 +64,16 @@ impl<'a> ShardBuilder<'a> {
         let list = self.model.assign(&z);
         let mut code = vec![0; self.model.parts().m];
         self.model.encode(&z, list, &mut code);
-        let Some(refinement) = self.model.refinement() else {
-            return self.push_code(id, key, list, &code);
-        };
         let mut fine = Vec::new();
-        refinement.encode(simd(), self.model, &z, list, &code, &mut fine).map_err(named)?;
-        self.push_refined(id, key, list, &code, &fine)
+        self.model.encode_fine(simd(), &z, list, &code, &mut fine).map_err(named)?;
+        self.push_fine(id, key, list, &code, &fine)
     }
 
     /// [`Self::push_code`] with the row's finer code. Either all rows have one or none has.
     ///
     /// # Errors
     /// As [`Self::push_code`]; [`Error::Dim`] for a finer code of another length.
-    pub fn push_refined(
+    pub fn push_fine(
         &mut self,
         id: u64,
         key: &str,
@@ -83,7 +81,7 @@ impl<'a> ShardBuilder<'a> {
         code: &[u8],
         fine: &[u8],
     ) -> Result<()> {
-        let expected = self.model.refinement().map_or(0, Refinement::code_bytes);
+        let expected = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
         if fine.len() != expected {
             let what = format!("finer code of {key:?} (id {id})");
             return Err(Error::Dim { what, expected, found: fine.len() });
@@ -101,7 +99,7 @@ impl<'a> ShardBuilder<'a> {
     pub fn push_code(&mut self, id: u64, key: &str, list: u32, code: &[u8]) -> Result<()> {
         let p = self.model.parts();
         check_id(id)?;
-        keys::check(key)?;
+        check_key(key)?;
         if code.len() != p.m {
             return Err(Error::Dim {
                 what: format!("code of {key:?}"),
@@ -125,13 +123,21 @@ impl<'a> ShardBuilder<'a> {
         Ok(())
     }
 
-    /// Writes the shard into `folder` under a name made of `plan`, `task` and its content, and says
-    /// what a generation needs to know of it. An equal shard that stands there already is replaced
-    /// by itself.
+    /// Writes the shard into `folder`, which is no index directory; for one of those, see
+    /// [`IndexDir::put_shard`](crate::IndexDir::put_shard). The name is made of `plan`, `task` and
+    /// the content. An equal shard that is there already is replaced by itself.
     ///
     /// # Errors
     /// [`Error::Invalid`] for no rows, or an id or key that stands twice; [`Error::Io`].
     pub fn write(self, folder: &Path, plan: Hash, task: u32) -> Result<ShardEntry> {
+        self.write_to(Writer::create_in(folder, FileKind::Shard)?, plan, task)
+    }
+
+    /// Writes the shard to a new file and returns what a generation needs to know of it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_to(self, mut file: Writer, plan: Hash, task: u32) -> Result<ShardEntry> {
         if self.ids.is_empty() {
             return Err(Error::invalid("a shard without rows"));
         }
@@ -143,7 +149,6 @@ impl<'a> ShardBuilder<'a> {
         let (key_map, keyed) = self.key_map(ordinal_bits)?;
         let id_map = self.id_map(ids, ordinal_bits)?;
 
-        let mut file = Writer::create_in(folder, FileKind::Shard)?;
         let meta = ShardMeta {
             model: self.model.hash(),
             plan,
@@ -192,11 +197,9 @@ impl<'a> ShardBuilder<'a> {
         self.write_fine(&mut file, &order)?;
         // Lists and codes come of the model's centroids.
         self.model.intact()?;
-        let name =
-            |checksum: &Hash| format!("{}-{task:05}-{}.shard", plan.short(), checksum.short());
-        let written = file.finish_as(|checksum| folder.join(name(checksum)))?;
+        let written = file.finish_as(|checksum| shard_name(plan, task, checksum))?;
         Ok(ShardEntry {
-            name: name(&written.checksum),
+            name: shard_name(plan, task, &written.checksum),
             bytes: written.bytes,
             checksum: written.checksum,
             rows: rows as u64,
@@ -208,10 +211,10 @@ impl<'a> ShardBuilder<'a> {
 
     /// Section of the finer codes, by slot, where rows have them.
     fn write_fine(&self, file: &mut Writer, order: &[u32]) -> Result<()> {
-        let Some(refinement) = self.model.refinement().filter(|_| !self.fine.is_empty()) else {
+        let Some(codec) = self.model.fine_codec().filter(|_| !self.fine.is_empty()) else {
             return Ok(());
         };
-        let bytes = refinement.code_bytes();
+        let bytes = codec.code_bytes();
         if self.fine.len() != self.ids.len() * bytes {
             return Err(Error::invalid(format!(
                 "{} of {} rows have a finer code: expected all or none",
@@ -220,8 +223,8 @@ impl<'a> ShardBuilder<'a> {
             )));
         }
         // A reader that does not know the section scans as it would without.
-        file.begin(refinement.section(), false)?;
-        file.write(&refine::header(refinement))?;
+        file.begin(codec.section(), false)?;
+        file.write(&fine_codes::header(codec))?;
         for &ordinal in order {
             file.write(&self.fine[ordinal as usize * bytes..][..bytes])?;
         }
@@ -307,9 +310,9 @@ impl<'a> ShardBuilder<'a> {
     }
 }
 
-/// Hash of a key in the key map.
-pub(super) fn key_hash(key: &str) -> u32 {
-    (xxhash_rust::xxh3::xxh3_64(key.as_bytes()) >> 32) as u32
+/// The name of a shard's file.
+fn shard_name(plan: Hash, task: u32, checksum: &Hash) -> String {
+    format!("{}-{task:05}-{}.shard", plan.short(), checksum.short())
 }
 
 /// The smallest encoding that holds the ids.

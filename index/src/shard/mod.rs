@@ -1,12 +1,13 @@
 //! Shards: immutable pieces of an index, written once and mapped.
 
 mod builder;
+pub(crate) mod fine_codes;
 mod reader;
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
-use crate::hash::Hash;
+use crate::base::hash::Hash;
 
 pub use builder::ShardBuilder;
 pub use reader::{ListRows, Shard};
@@ -35,6 +36,27 @@ pub struct ShardMeta {
     pub ordinal_bits: u32,
     /// Number of rows with a key.
     pub keyed: u32,
+}
+
+/// A shard of a generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardEntry {
+    /// File name under `shards/`.
+    pub name: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub checksum: Hash,
+    /// Vectors in it.
+    pub rows: u64,
+    /// The plan that it was built by, which it names too.
+    pub plan: Hash,
+    /// Its number in that plan.
+    pub task: u32,
+    /// What tells it apart from other files when it is opened, without reading all of it
+    /// ([`crate::files::container::Reader::seal`]).
+    pub seal: Hash,
 }
 
 /// How ids follow from ordinals.
@@ -73,4 +95,9 @@ pub struct ListEntry {
     pub scalar_step: f32,
     /// Zero in version 1.
     pub reserved: u64,
+}
+
+/// Hash of a key in the key map.
+fn key_hash(key: &str) -> u32 {
+    (xxhash_rust::xxh3::xxh3_64(key.as_bytes()) >> 32) as u32
 }

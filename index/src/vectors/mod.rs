@@ -25,10 +25,10 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use crate::error::{Error, Result};
-use crate::outside::open_regular;
-use crate::range::out_of_range;
-use crate::spec::named;
+use crate::base::error::{Error, Result};
+use crate::base::named::named;
+use crate::base::range::out_of_range;
+use crate::foreign::open_regular;
 
 pub use writer::VectorWriter;
 

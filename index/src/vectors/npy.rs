@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{Element, Layout, VectorFormat, head};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// Longest header that is read: a plain array needs about a hundred bytes.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{VectorFormat, npy};
-use crate::container::AtomicFile;
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
+use crate::files::container::AtomicFile;
 
 /// Writes one file of f32 vectors: fvecs, npy or fbin. Nothing is visible under its name before
 /// [`Self::finish`].

@@ -11,9 +11,7 @@
 
 mod average_precision;
 mod groundtruth;
-mod json;
 mod names;
-mod oxford;
 mod protocol;
 mod queries;
 mod ranking;
@@ -22,5 +20,4 @@ pub use average_precision::{Ties, average_precision};
 pub use groundtruth::{BoundingBox, GroundTruth, Query, RevisitedQuery, Setup};
 pub use protocol::{Judging, MapReport, QueryScore, leave_one_out, named_queries};
 pub use queries::{QueryList, write_query_list};
-pub(crate) use ranking::require_descriptors;
 pub use ranking::{ExactRanking, IndexRanking, Ranked, Ranking, Rerank};

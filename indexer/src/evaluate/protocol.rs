@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::average_precision::{Judgement, Ties, average_precision, positive_ranks};
 use super::names::{self, Match};
-use super::ranking::require_descriptors;
 use super::{GroundTruth, Query, Ranked, Ranking, Rerank, Setup};
+use crate::sample::require_descriptors;
 use crate::{Error, Result};
 
 /// How rankings are made and judged; the default is plain ranking with ties against.

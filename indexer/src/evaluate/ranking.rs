@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{
-    DescriptorSpec, Diffusion, Expansion, Metric, Part, PartKind, SearchParams, Snapshot,
-};
-use ocelli_vector::{dot, l2_sq};
+use ocelli_index::{DescriptorSpec, Diffusion, Expansion, Part, SearchParams, Snapshot};
 
 use crate::dba::Neighbours;
+use crate::sample::require_descriptors;
 use crate::train::default_metric;
 use crate::{Error, Result};
 
@@ -173,10 +171,8 @@ impl Ranking for ExactRanking {
         if x.len() != dim {
             return Err(Error::Invalid(format!("query: expected {dim} values, found {}", x.len())));
         }
-        let cost = |row: &[f32]| match default_metric(&self.spec) {
-            Metric::InnerProduct => -dot(x, row),
-            Metric::L2 => l2_sq(x, row),
-        };
+        let metric = default_metric(&self.spec);
+        let cost = |row: &[f32]| metric.cost(metric.of(x, row));
         let ranked = self.augmented.as_ref().unwrap_or(&self.descriptors);
         let mut scored: Vec<(f32, u32)> =
             ranked.chunks_exact(dim).zip(0u32..).map(|(row, image)| (cost(row), image)).collect();
@@ -258,22 +254,5 @@ impl Ranking for IndexRanking {
             .get(image as usize)
             .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.rows.len())))?;
         Ok(self.snapshot.vector(*row)?)
-    }
-}
-
-/// Region vectors are no images' descriptors.
-pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
-    let path = part.path().display();
-    match part.kind() {
-        PartKind::Descriptors => Ok(()),
-        PartKind::Regions => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
-             images); pool them first: ocelli encode --regions PART",
-            part.rows(),
-            part.images()
-        ))),
-        other => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors, found one of {other}"
-        ))),
     }
 }

@@ -9,9 +9,8 @@ use ocelli_index::model::{MAX_M, MAX_NLIST};
 use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::faiss::OpqOptions;
 use crate::sample::{common_spec, count_distinct, count_rows, gather_rows};
-use crate::{Error, ProgressFn, Result};
+use crate::{BoxError, Error, ProgressFn, Result};
 use steps::{Rows, Stages, Transform};
 
 /// Rows per centroid below which k-means fits noise: FAISS's `min_points_per_centroid`.
@@ -34,6 +33,36 @@ pub enum CoarseKmeans {
     Flat,
     /// Groups first, centroids within them, and some iterations across neighbouring groups.
     TwoLevel,
+}
+
+/// Codewords of each sub-quantizer while OPQ learns its rotation.
+const OPQ_KSUB: usize = 256;
+
+/// Rows for which OPQ is to learn a rotation.
+#[derive(Clone, Copy, Debug)]
+pub struct OpqRows<'a> {
+    /// Vectors `(n, d)`, row-major; n is at least 256.
+    pub x: &'a [f32],
+    /// Their dimension.
+    pub d: usize,
+    /// Sub-quantizers, of 256 codewords each; divides `d`.
+    pub m: usize,
+    /// Rounds of quantizer training and rotation update.
+    pub niter: usize,
+    /// Threads; 0: one per core.
+    pub threads: usize,
+}
+
+/// Learns the rotation of OPQ (Ge et al. 2013): R `(d, d)`, row-major with orthonormal rows, for
+/// z = R x. The crate `ocelli-quantizer` does it by FAISS.
+pub type LearnOpq<'a> = &'a (dyn Fn(OpqRows<'_>) -> std::result::Result<Vec<f32>, BoxError> + Sync);
+
+/// A [`LearnOpq`] that refuses, for callers that never ask for OPQ.
+///
+/// # Errors
+/// Always.
+pub fn no_opq(_: OpqRows<'_>) -> std::result::Result<Vec<f32>, BoxError> {
+    Err("expected a learner of the rotation of OPQ, found none".into())
 }
 
 /// How a model is trained.
@@ -81,7 +110,7 @@ impl Default for TrainOptions {
             coarse: CoarseKmeans::Auto,
             metric: None,
             opq: None,
-            opq_niter: OpqOptions::default().niter,
+            opq_niter: 20,
             niter: 25,
             seed: 1234,
             threads: 0,
@@ -178,6 +207,7 @@ fn as_object<S: Serializer>(
 pub fn train(
     parts: &[Part],
     options: &TrainOptions,
+    learn_opq: LearnOpq<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<(Model, TrainReport)> {
     let start = Instant::now();
@@ -204,7 +234,7 @@ pub fn train(
     check_rows(options, rows_distinct, n)?;
     let (transform, z, coarse, quantizer) = pool.install(|| {
         let x = Rows { x, d: dim };
-        let transform = Transform::learn(&x, options, &mut stages)?;
+        let transform = Transform::learn(&x, options, learn_opq, &mut stages)?;
         let z = stages.time("transform", 0, |_| transform.apply(x))?;
         let coarse = steps::coarse(&z, options, &mut stages)?;
         let quantizer = steps::quantizer(&z, &coarse, options, &mut stages)?;
@@ -304,9 +334,22 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
     }
     check_rows(options, rows, rows)?;
     if options.opq == Some(true) {
-        OpqOptions::check_rows(rows)?;
+        check_opq_rows(rows)?;
     }
     Ok(())
+}
+
+/// Refuses fewer than 256 rows: OPQ trains so many codewords for each sub-quantizer.
+fn check_opq_rows(rows: usize) -> Result<()> {
+    if rows >= OPQ_KSUB {
+        return Ok(());
+    }
+    Err(Error::TooFewRows {
+        what: "learning a rotation (OPQ)".to_owned(),
+        needed: OPQ_KSUB,
+        found: rows,
+        hint: "; give more rows, or --opq false (opq = \"off\" in a configuration)".to_owned(),
+    })
 }
 
 /// Refuses fewer than 39 different rows for each codeword and coarse centroid, unless forced.

@@ -7,8 +7,7 @@ use ocelli_vector::encode::encode;
 use ocelli_vector::{dense, encode, l2_normalize};
 use rayon::prelude::*;
 
-use super::{CoarseKmeans, MAX_FLAT_NLIST, TrainOptions};
-use crate::faiss::{OpqOptions, Session};
+use super::{CoarseKmeans, LearnOpq, MAX_FLAT_NLIST, OpqRows, TrainOptions};
 use crate::kmeans::{
     KmeansOptions, TwoLevelOptions, assign, codebooks, kmeans, two_level_kmeans, two_level_steps,
 };
@@ -57,6 +56,7 @@ impl Transform {
     pub(super) fn learn(
         rows: &Rows,
         options: &TrainOptions,
+        learn_opq: LearnOpq<'_>,
         stages: &mut Stages<'_>,
     ) -> Result<Self> {
         let mut this = Self { renormalize: options.renormalize, ..Self::default() };
@@ -66,10 +66,17 @@ impl Transform {
         if options.opq == Some(true) {
             let sample = rows.sample(OPQ_ROWS, u64::from(options.seed));
             let z = stages.time("transform", 0, |_| this.apply(sample))?;
-            let opq = OpqOptions { niter: options.opq_niter, ..OpqOptions::default() };
-            let turn = stages.time("OPQ", 0, |_| {
-                Session::run(options.threads, |f| f.opq(&z.x, z.n(), z.d, options.m, &opq))?
-            })?;
+            let TrainOptions { m, opq_niter: niter, threads, .. } = *options;
+            let rows = OpqRows { x: &z.x, d: z.d, m, niter, threads };
+            let turn = stages.time("OPQ", 0, |_| learn_opq(rows).map_err(Error::Opq))?;
+            if turn.len() != z.d * z.d {
+                return Err(Error::Invalid(format!(
+                    "OPQ: expected a rotation of {} x {} values, found {}",
+                    z.d,
+                    z.d,
+                    turn.len()
+                )));
+            }
             this.turn(turn, z.d);
         }
         Ok(this)

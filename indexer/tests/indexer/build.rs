@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use ocelli_index::augment;
 use ocelli_index::container::{FileKind, Reader, SectionKind};
-use ocelli_index::expand::augment;
 use ocelli_index::{
-    CodeForm, Dba, Dtype, Encoded, Encoder, EncoderScratch, Hash, IndexDir, Model, Part, PartImage,
-    PartKind, PartRow, PartWriter, Refinement, SearchParams, Snapshot,
+    CodeForm, Dba, Dtype, Encoded, FineCodec, Hash, IndexDir, Model, Part, PartImage, PartKind,
+    PartRow, PartWriter, RowEncoder, RowEncoderScratch, SearchParams, Snapshot,
 };
 use ocelli_indexer::evaluate::{IndexRanking, Ranking as _};
-use ocelli_indexer::{BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, silent, train};
+use ocelli_indexer::{
+    BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, no_opq, silent, train,
+};
 use tempfile::tempdir;
 
 use crate::support::{clustered, numbered, regions, spec};
@@ -29,7 +31,7 @@ fn small_model(dir: &Path) -> Model {
         threads: 1,
         ..TrainOptions::default()
     };
-    train(&parts, &options, &silent).unwrap().0
+    train(&parts, &options, &no_opq, &silent).unwrap().0
 }
 
 fn options(shards: usize, threads: usize) -> BuildOptions {
@@ -298,8 +300,8 @@ fn a_part_without_names_is_not_taken_twice() {
 fn descriptors_are_augmented_before_they_are_coded() {
     let dir = tempdir().unwrap();
     let model = small_model(dir.path());
-    let refinement = Refinement::f16(&model);
-    let model = model.with_refinement(refinement).unwrap();
+    let codec = FineCodec::f16(model.hash(), model.parts().d);
+    let model = model.with_fine_codec(codec).unwrap();
     let few = clustered(300, DIM, 2);
     let row = |x: &[f32], i: usize| x[i * DIM..][..DIM].to_vec();
     let augmented = |x: &[f32], i: usize| {
@@ -362,9 +364,9 @@ fn codes_give_the_shards_of_their_descriptors() {
     let codes = |name: &str, form: &CodeForm, shift: u32| {
         let path = dir.path().join(name);
         let mut writer = PartWriter::create_codes(&path, &spec(DIM), form).unwrap();
-        let (mut scratch, mut out) = (EncoderScratch::default(), Encoded::default());
+        let (mut scratch, mut out) = (RowEncoderScratch::default(), Encoded::default());
         for (i, x) in x.chunks(DIM).enumerate() {
-            Encoder::new(&model).encode(x, &mut scratch, &mut out).unwrap();
+            RowEncoder::new(&model).encode(x, &mut scratch, &mut out).unwrap();
             let image = PartImage { key: &format!("p{i}.jpg"), id: None, attributes: None };
             let row = PartRow::Code { list: out.lists[0] + shift, code: &out.codes, fine: &[] };
             writer.push_image(&image, row).unwrap();

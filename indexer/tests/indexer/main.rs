@@ -1,10 +1,9 @@
-//! The room from outside: real files in a temporary directory, real FAISS.
+//! The crate from outside: real files in a temporary directory.
 
 mod build;
 mod evaluate;
-mod faiss;
+mod fine;
 mod range;
-mod refine;
 mod support;
 mod train;
 mod whiten;

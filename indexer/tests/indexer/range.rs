@@ -7,8 +7,8 @@ use ocelli_index::{
     Hit, IndexDir, Metric, Model, Part, Scratch, SearchParams, Snapshot, out_of_range,
 };
 use ocelli_indexer::{
-    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, WhitenOptions, build,
-    learn_whitening, silent, train, train_refinement,
+    BuildOptions, FineChoice, FineOptions, OnDuplicate, TrainOptions, WhitenOptions, build,
+    learn_whitening, no_opq, silent, train, train_fine_codec,
 };
 use ocelli_vector::{Simd, l2_normalize};
 use tempfile::tempdir;
@@ -58,18 +58,18 @@ fn rows(scale: f32) -> Vec<f32> {
 fn answers(
     scale: f32,
     options: &TrainOptions,
-    refine: Option<RefineChoice>,
+    refine: Option<FineChoice>,
 ) -> (Vec<Vec<Hit>>, [f64; 2]) {
     let tmp = tempdir().unwrap();
     let x = rows(scale);
     let parts = [numbered(&tmp.path().join("a.part"), "r", &x, DIM)];
-    let (mut model, report) = train(&parts, options, &silent).unwrap();
+    let (mut model, report) = train(&parts, options, &no_opq, &silent).unwrap();
     if let Some(choice) = refine {
         let path = tmp.path().join("a.model");
         model.write(&path).unwrap();
-        let options = RefineOptions { choice, niter: 4, seed: 1, threads: 2, force: true };
+        let options = FineOptions { choice, niter: 4, seed: 1, threads: 2, force: true };
         let base = Model::open(&path).unwrap();
-        model = train_refinement(&parts, base, &options, &silent).unwrap().0;
+        model = train_fine_codec(&parts, base, &options, &silent).unwrap().0;
     }
     let dir = tmp.path().join("index");
     build(
@@ -113,8 +113,8 @@ fn both_ends_answer_as_norms_of_one_do() {
     let variants = [
         (OPTIONS, None),
         (ip.clone(), None),
-        (bytes, Some(RefineChoice::Pq(4))),
-        (ip, Some(RefineChoice::Sq8)),
+        (bytes, Some(FineChoice::Pq(4))),
+        (ip, Some(FineChoice::Sq8)),
     ];
     for (options, refine) in variants {
         let (want, errors) = answers(1.0, &options, refine);
@@ -144,7 +144,6 @@ fn both_ends_answer_as_norms_of_one_do() {
 fn transforms_at_both_ends_find_what_they_should() {
     for options in [
         TrainOptions { pca: 8, ..OPTIONS },
-        TrainOptions { opq: Some(true), ..OPTIONS },
         TrainOptions { pca: 8, renormalize: true, metric: Some(Metric::InnerProduct), ..OPTIONS },
     ] {
         let found_itself = |scale| {
@@ -191,13 +190,13 @@ fn rows_beyond_the_range_are_named_whatever_reads_them() {
     ] {
         let tmp = tempdir().unwrap();
         let good = [numbered(&tmp.path().join("a.part"), "r", &rows(1.0), DIM)];
-        let model = train(&good, &OPTIONS, &silent).unwrap().0;
+        let model = train(&good, &OPTIONS, &no_opq, &silent).unwrap().0;
         let bad = [spoiled(tmp.path(), number)];
         let dir = tmp.path().join("index");
         let built = BuildOptions { shards: 1, threads: 1, dba: 0, on_duplicate: OnDuplicate::Stop };
         let whiten = WhitenOptions { dim: Some(4), power: Some(1.0), ..WhitenOptions::default() };
         let errors = [
-            train(&bad, &OPTIONS, &silent).map(drop).unwrap_err(),
+            train(&bad, &OPTIONS, &no_opq, &silent).map(drop).unwrap_err(),
             build(&bad, &model, &dir, &built, &silent).map(drop).unwrap_err(),
             learn_whitening(&bad, &whiten, &silent).map(drop).unwrap_err(),
         ];

@@ -1,7 +1,9 @@
 //! The trainer: what it refuses, and that what it makes is a model of the data.
 
 use ocelli_index::Metric;
-use ocelli_indexer::{CoarseKmeans, TrainOptions, auto_nlist, silent, train};
+use ocelli_indexer::{
+    BoxError, CoarseKmeans, OpqRows, TrainOptions, auto_nlist, no_opq, silent, train,
+};
 use tempfile::tempdir;
 
 use crate::support::{clustered, descriptors, regions, spec};
@@ -27,7 +29,7 @@ const OPTIONS: TrainOptions = TrainOptions {
 fn refusals_have_numbers() {
     let dir = tempdir().unwrap();
     let parts = [regions(&dir.path().join("a.part"), &clustered(300, 8, 1), 8)];
-    let refuse = |options| train(&parts, &options, &silent).unwrap_err().to_string();
+    let refuse = |options| train(&parts, &options, &no_opq, &silent).unwrap_err().to_string();
     let error = refuse(OPTIONS);
     assert!(error.contains("at least 9984 rows, found 300"), "{error}");
     let error = refuse(TrainOptions { nlist: 1000, ..OPTIONS });
@@ -47,13 +49,14 @@ fn refusals_have_numbers() {
     assert!(error.contains("at least 624 rows, found 300"), "{error}");
     let few = [regions(&dir.path().join("few.part"), &clustered(200, 8, 1), 8)];
     let options = TrainOptions { opq: Some(true), force: true, ..OPTIONS };
-    let error = train(&few, &options, &silent).unwrap_err().to_string();
+    let error = train(&few, &options, &no_opq, &silent).unwrap_err().to_string();
     assert!(error.contains("(OPQ) needs at least 256 rows, found 200"), "{error}");
     assert!(error.contains("--opq false (opq = \"off\" in a configuration)"), "{error}");
 
     let other = regions(&dir.path().join("b.part"), &clustered(300, 4, 1), 4);
     let mixed = [regions(&dir.path().join("c.part"), &clustered(300, 8, 1), 8), other];
-    let error = train(&mixed, &TrainOptions { force: true, ..OPTIONS }, &silent).unwrap_err();
+    let error =
+        train(&mixed, &TrainOptions { force: true, ..OPTIONS }, &no_opq, &silent).unwrap_err();
     assert!(
         matches!(error, ocelli_indexer::Error::Index(ocelli_index::Error::SpecMismatch { .. })),
         "{error}"
@@ -71,12 +74,38 @@ fn the_number_of_lists_follows_the_rows() {
     let parts = [regions(&dir.path().join("a.part"), &clustered(9_000, 4, 3), 4)];
     for (max_rows, nlist) in [(0, 8), (4_100, 4)] {
         let options = TrainOptions { nlist: 0, max_rows, force: true, ..OPTIONS };
-        let (model, report) = train(&parts, &options, &silent).unwrap();
+        let (model, report) = train(&parts, &options, &no_opq, &silent).unwrap();
         assert_eq!((model.parts().nlist, report.nlist, report.nlist_auto), (nlist, nlist, true));
     }
     assert!(
-        !train(&parts, &TrainOptions { force: true, ..OPTIONS }, &silent).unwrap().1.nlist_auto
+        !train(&parts, &TrainOptions { force: true, ..OPTIONS }, &no_opq, &silent)
+            .unwrap()
+            .1
+            .nlist_auto
     );
+}
+
+/// A rotation that mixes all dimensions, in place of a learned one: the mirror at the plane whose
+/// normal is (1, 2, …, d).
+fn mirror(rows: OpqRows<'_>) -> Result<Vec<f32>, BoxError> {
+    let d = rows.d;
+    let normal: Vec<f32> = (1..=d).map(|i| i as f32).collect();
+    let norm_sq: f32 = normal.iter().map(|x| x * x).sum();
+    let value =
+        |i: usize, j: usize| f32::from(u8::from(i == j)) - 2.0 * normal[i] * normal[j] / norm_sq;
+    Ok((0..d * d).map(|at| value(at / d, at % d)).collect())
+}
+
+/// What goes wrong while a rotation is learned ends the training, and a wrong shape is no rotation.
+#[test]
+fn errors_of_opq_are_errors_of_the_training() {
+    let dir = tempdir().unwrap();
+    let parts = [regions(&dir.path().join("a.part"), &clustered(300, 4, 1), 4)];
+    let options = TrainOptions { opq: Some(true), force: true, ..OPTIONS };
+    let error = train(&parts, &options, &no_opq, &silent).unwrap_err().to_string();
+    assert_eq!(error, "expected a learner of the rotation of OPQ, found none");
+    let error = train(&parts, &options, &|_| Ok(vec![1.0; 4]), &silent).unwrap_err().to_string();
+    assert_eq!(error, "OPQ: expected a rotation of 4 x 4 values, found 4");
 }
 
 /// With and without OPQ: codes reconstruct the rows they were trained on about as well as the
@@ -89,8 +118,8 @@ fn a_model_reconstructs_its_data() {
     let parts = [regions(&dir.path().join("a.part"), &x, dim)];
     for opq in [false, true] {
         let options = TrainOptions { opq: Some(opq), ..OPTIONS };
-        let (model, report) = train(&parts, &options, &silent).unwrap();
-        assert_eq!(model.hash(), train(&parts, &options, &silent).unwrap().0.hash());
+        let (model, report) = train(&parts, &options, &mirror, &silent).unwrap();
+        assert_eq!(model.hash(), train(&parts, &options, &mirror, &silent).unwrap().0.hash());
         assert_eq!(model.parts().metric, Metric::L2);
 
         let (mut error, mut code) = (0.0, vec![0; options.m]);
@@ -127,7 +156,7 @@ fn every_option_makes_a_model_of_the_data() {
         TrainOptions { renormalize: true, ..OPTIONS },
     ];
     for options in cases {
-        let (model, report) = train(&parts, &options, &silent).unwrap();
+        let (model, report) = train(&parts, &options, &mirror, &silent).unwrap();
         let p = model.parts();
         let d = if options.pca > 0 { options.pca } else { dim };
         assert_eq!((p.d, p.m, p.ksub, p.nlist), (d, options.m, options.ksub, options.nlist));
@@ -135,7 +164,11 @@ fn every_option_makes_a_model_of_the_data() {
         assert_eq!(report.two_level, options.coarse == CoarseKmeans::TwoLevel);
         if options.opq == Some(false) {
             let one = TrainOptions { threads: 1, ..options.clone() };
-            assert_eq!(train(&parts, &one, &silent).unwrap().0.hash(), model.hash(), "{options:?}");
+            assert_eq!(
+                train(&parts, &one, &mirror, &silent).unwrap().0.hash(),
+                model.hash(),
+                "{options:?}"
+            );
         }
         if options.pca > 0 {
             let kept = report.variance_kept.unwrap();
@@ -160,10 +193,11 @@ fn every_option_makes_a_model_of_the_data() {
 fn copies_do_not_count_as_rows() {
     let dir = tempdir().unwrap();
     let parts = [regions(&dir.path().join("a.part"), &clustered(10, 4, 1).repeat(1_000), 4)];
-    let error = train(&parts, &OPTIONS, &silent).unwrap_err().to_string();
+    let error = train(&parts, &OPTIONS, &no_opq, &silent).unwrap_err().to_string();
     assert!(error.contains("at least 9984 rows, found 10 that differ"), "{error}");
     assert!(error.contains("9990 more are copies of these"), "{error}");
-    let forced = train(&parts, &TrainOptions { force: true, ..OPTIONS }, &silent).unwrap().1;
+    let forced =
+        train(&parts, &TrainOptions { force: true, ..OPTIONS }, &no_opq, &silent).unwrap().1;
     assert_eq!((forced.rows, forced.rows_distinct), (10_000, 10));
 }
 
@@ -176,7 +210,7 @@ fn degenerate_data_make_a_valid_model() {
     for (i, x) in [same, zeros, clustered(10, 4, 1)].iter().enumerate() {
         let parts = [regions(&dir.path().join(format!("{i}.part")), x, 4)];
         let options = TrainOptions { force: true, ..OPTIONS };
-        let (model, _) = train(&parts, &options, &silent).unwrap();
+        let (model, _) = train(&parts, &options, &no_opq, &silent).unwrap();
         let z = model.transform(&x[..4]).unwrap();
         let list = model.assign(&z);
         let mut code = [0; 4];
@@ -196,9 +230,9 @@ fn a_sample_is_exact_and_repeatable() {
         descriptors(&dir.path().join("b.part"), &spec(4), &[("k", &x[..4])]),
     ];
     let options = TrainOptions { max_rows: 9_984, ..OPTIONS };
-    let (first, report) = train(&parts, &options, &silent).unwrap();
+    let (first, report) = train(&parts, &options, &no_opq, &silent).unwrap();
     assert_eq!((report.rows, report.rows_available), (9_984, 20_001));
-    assert_eq!(first.hash(), train(&parts, &options, &silent).unwrap().0.hash());
+    assert_eq!(first.hash(), train(&parts, &options, &no_opq, &silent).unwrap().0.hash());
     let other = TrainOptions { seed: 2, ..options };
-    assert_ne!(first.hash(), train(&parts, &other, &silent).unwrap().0.hash());
+    assert_ne!(first.hash(), train(&parts, &other, &no_opq, &silent).unwrap().0.hash());
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use ocelli_index::keys;
+use ocelli_index::check_key;
 use sha2::{Digest, Sha256};
 
 /// Half a SHA-256 stands for a key: two of 2³² keys have the same with a probability below 2⁻⁶⁴.
@@ -30,7 +30,7 @@ impl Seen {
     /// Takes an item's key and id, or says why they cannot be taken. Items that are not wanted
     /// count too: so an item is taken or not whatever else is read with it.
     pub(super) fn take(&mut self, key: Option<&str>, id: Option<u64>) -> Result<(), String> {
-        key.map_or(Ok(()), keys::check).map_err(|e| e.to_string())?;
+        key.map_or(Ok(()), check_key).map_err(|e| e.to_string())?;
         if let Some(id) = id.filter(|id| self.ids.contains(id)) {
             return Err(format!("id {id} occurs a second time"));
         }

@@ -8,7 +8,7 @@ use std::fs::{File, Metadata};
 use std::ops::ControlFlow;
 use std::path::{Component, Path, PathBuf};
 
-use ocelli_index::outside::{self, ParquetColumn, ParquetKind};
+use ocelli_index::foreign::{self, ParquetColumn, ParquetKind};
 use parquet::data_type::ByteArray;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
@@ -187,7 +187,7 @@ fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
     let left_out = |link: &Path| {
         tracing::warn!(link = %link.display(), "left out: it leads back to a folder above it");
     };
-    let files = outside::files_below(root, fits, left_out)
+    let files = foreign::files_below(root, fits, left_out)
         .map_err(|(path, e)| Error::io(&path, "list")(e))?;
     if files.is_empty() {
         let what = format!("{}: expected *.parquet files, found none", root.display());
@@ -466,6 +466,6 @@ fn source(bytes: Option<ByteArray>, path: Option<ByteArray>, root: &Root) -> Sou
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {
     let file = open_input(path)?;
-    outside::guard("Parquet", || SerializedFileReader::new(file))
+    foreign::guard("Parquet", || SerializedFileReader::new(file))
         .map_err(|what| Error::invalid(format!("{}: {what}", path.display())))
 }

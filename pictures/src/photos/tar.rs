@@ -287,7 +287,7 @@ impl Places {
     fn note(&mut self, member: &Member, is_taken: bool) -> std::result::Result<(), String> {
         let Some(key) = &member.key else { return Ok(()) };
         if is_taken {
-            ocelli_index::keys::check(key).map_err(|e| e.to_string())?;
+            ocelli_index::check_key(key).map_err(|e| e.to_string())?;
         }
         let hash = hash_of(key);
         let before = self.members.get(&hash).copied();

@@ -8,10 +8,10 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use ocelli_proto::observe;
-use ocelli_proto::role::{self, LogFormat, main_exit, print};
-use ocelli_proto::security::TokenArgs;
 use ocelli_searcher::{Config, config, run};
+use ocelli_service::observe;
+use ocelli_service::role::{self, LogFormat, main_exit, print};
+use ocelli_service::security::TokenArgs;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use ocelli_proto::observe::{Gate, Refusal};
 use ocelli_proto::v1::search_service_server::SERVICE_NAME;
+use ocelli_service::observe::{Gate, Refusal};
 use tonic::Status;
 
 use crate::pool::Full;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use ocelli_proto::server::deadline;
-use ocelli_proto::stream::answer_each;
 use ocelli_proto::v1;
 use ocelli_proto::v1::search_service_server::SearchService;
+use ocelli_service::server::deadline;
+use ocelli_service::stream::answer_each;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 

@@ -6,6 +6,7 @@ mod batch;
 mod call;
 mod check;
 mod combine;
+pub mod gauges;
 mod index;
 mod open;
 mod report;
@@ -18,17 +19,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ocelli_index::{Filter, Hash, Metric};
+use ocelli_index::Hash;
 use ocelli_proto::v1;
 use ocelli_text::quoted;
 use tokio::sync::watch as channel;
 
 use crate::encoder_client::EncoderClient;
 use crate::error::{Error, Result};
-use crate::leaf::{Explained, ImageName};
+use crate::leaf::ImageName;
 use crate::metrics::Metrics;
 use crate::pool::{Full, Pool};
-use crate::root::Merged;
 pub use admin::{Change, GenerationState, Generations, IndexState};
 pub use call::Call;
 use index::{OpenIndex, Slot};
@@ -40,8 +40,8 @@ pub struct Query {
     pub target: Target,
     /// What to look for: the weighted mean of these.
     pub terms: Vec<Term>,
-    /// How.
-    pub options: Options,
+    /// How to answer it, as the client wants it.
+    pub options: v1::SearchOptions,
 }
 
 /// Many queries of one index that are answered alike.
@@ -51,8 +51,8 @@ pub struct Batch {
     pub target: Target,
     /// What to look for: the terms of each query, or why they are none.
     pub queries: Vec<Result<Vec<Term>>>,
-    /// How.
-    pub options: Options,
+    /// How to answer each of them, as the client wants it.
+    pub options: v1::SearchOptions,
 }
 
 /// An index, and which generation of it.
@@ -64,121 +64,24 @@ pub struct Target {
     pub generation: u64,
 }
 
-/// How to answer a query. Zero in a number stands for the default.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Number of hits.
-    pub k: u32,
-    /// Lists scanned in each shard.
-    pub nprobe: u32,
-    /// Candidates scored again by finer codes; `None` stands for the default.
-    pub refine: Option<u32>,
-    /// Whether all lists are scanned.
-    pub exact: bool,
-    /// Only hits that are at least as good.
-    pub threshold: Option<f32>,
-    /// Which images may be found.
-    pub filter: Option<Filter>,
-    /// Query expansion.
-    pub expansion: Option<v1::Expansion>,
-    /// Ranking by diffusion.
-    pub diffusion: Option<v1::Diffusion>,
-    /// Whether hits carry their keys.
-    pub with_keys: bool,
-    /// Whether some shards may fail.
-    pub allow_partial: bool,
-}
-
 /// One weighted term of a query.
 #[derive(Clone, Debug)]
 pub struct Term {
     /// Weight; may be negative.
     pub weight: f32,
-    /// What the term stands for.
-    pub what: What,
+    /// What is looked for.
+    pub value: TermValue,
 }
 
-/// What a term stands for.
+/// What a term of a query looks for.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum TermValue {
     /// A descriptor, (dim,), and the hash of the spec that made it, where the client knows it.
     Vector(Vec<f32>, Option<Hash>),
     /// An image of the index.
     Indexed(ImageName),
     /// An image for the encoder service.
     Image(v1::EncodeRequest),
-}
-
-/// The answer to a query.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Hits, shards and the times of the search itself.
-    pub merged: Merged,
-    /// What the scores are.
-    pub metric: Metric,
-    /// The generation that answered.
-    pub generation: u64,
-    /// Whether an image was encoded at other sizes than the index's descriptors.
-    pub sizes_differ: bool,
-    /// Whether there are more hits than the limit of a range search.
-    pub truncated: bool,
-    /// Time outside of the search.
-    pub waits: Waits,
-    /// What was done, if that was asked.
-    pub explained: Option<(Explained, Understood)>,
-}
-
-/// Where the time went outside of the search.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Waits {
-    /// Waiting for the encoder service.
-    pub encode: Duration,
-    /// Waiting for a compute thread.
-    pub queue: Duration,
-    /// Looking up the query's ids and keys.
-    pub resolve: Duration,
-    /// From arrival to answer.
-    pub total: Duration,
-}
-
-/// A query with its defaults filled in.
-#[derive(Clone, Copy, Debug)]
-pub struct Understood {
-    /// Number of hits.
-    pub k: usize,
-    /// Lists scanned in each shard.
-    pub nprobe: usize,
-    /// Candidates scored again.
-    pub refine: usize,
-    /// Searches, one more than rounds of expansion.
-    pub searches: u32,
-}
-
-/// The answers to a batch.
-#[derive(Clone, Debug)]
-pub struct BatchAnswer {
-    /// For each query its hits and whether an image was encoded at other sizes, or why there are
-    /// none.
-    pub results: Vec<Result<(Merged, bool)>>,
-    /// What the scores are.
-    pub metric: Metric,
-    /// The generation that answered.
-    pub generation: u64,
-    /// Time outside of the search.
-    pub waits: Waits,
-}
-
-/// The vectors of some images.
-#[derive(Clone, Debug)]
-pub struct Vectors {
-    /// For each image its vector, (dim,), or why there is none.
-    pub vectors: Vec<Result<Vec<f32>>>,
-    /// Dimension.
-    pub dim: usize,
-    /// Hash of the descriptor spec.
-    pub spec: Hash,
-    /// The generation that answered.
-    pub generation: u64,
 }
 
 /// Limits and defaults of queries.
@@ -190,10 +93,10 @@ pub struct Limits {
     pub default_k: u32,
     /// nprobe where a query names none.
     pub default_nprobe: u32,
-    /// Candidates scored again where a query does not say and the index has finer codes.
-    pub default_refine: u32,
+    /// Candidates scored again where a query names no number and the index has finer codes.
+    pub default_refine_candidates: u32,
     /// The largest number of candidates scored again.
-    pub max_refine: u32,
+    pub max_refine_candidates: u32,
     /// The most queries of a batch, and images of `GetVectors`.
     pub max_batch: usize,
     /// The most hits of a range search.

@@ -5,7 +5,7 @@
 
 mod admin;
 mod api;
-#[path = "../../../proto/testing/authority.rs"]
+#[path = "../../../service/testing/authority.rs"]
 mod authority;
 mod broken;
 mod limits;
@@ -15,5 +15,6 @@ mod process;
 mod query;
 mod raw;
 mod security;
+mod stages;
 mod storm;
 mod support;

@@ -7,8 +7,6 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use ocelli_proto::client::{ClientSecurity, SecureChannel};
-use ocelli_proto::security::{Security, SecurityConfig};
 use ocelli_proto::status::reason;
 use ocelli_proto::tonic::service::interceptor::InterceptedService;
 use ocelli_proto::v1;
@@ -16,6 +14,8 @@ use ocelli_proto::v1::ErrorReason;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use ocelli_proto::v1::stream_search_response::Outcome;
+use ocelli_service::client::{ClientSecurity, SecureChannel};
+use ocelli_service::security::{Security, SecurityConfig};
 use tempfile::TempDir;
 use tonic::Code;
 

@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, Refinement,
+    DescriptorSpec, FineCodec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration,
     ShardBuilder,
 };
-use ocelli_proto::security::Security;
-use ocelli_proto::server::Server;
 use ocelli_proto::status::{Code, retriable};
 use ocelli_proto::v1;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use ocelli_searcher::{Config, Searcher, grpc, run};
+use ocelli_service::security::Security;
+use ocelli_service::server::Server;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
@@ -92,8 +92,8 @@ pub fn commit_half(folder: &Path) -> Result<u64> {
 /// [`build`] with the vectors in half precision as finer codes.
 pub fn build_refined(folder: &Path) -> Result<Vec<PathBuf>> {
     let model = model()?;
-    let refinement = Refinement::f16(&model);
-    build_under(folder, &model.with_refinement(refinement)?)
+    let refinement = FineCodec::f16(model.hash(), model.parts().d);
+    build_under(folder, &model.with_fine_codec(refinement)?)
 }
 
 fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
@@ -105,7 +105,7 @@ fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
         for id in shard * ROWS_PER_SHARD..(shard + 1) * ROWS_PER_SHARD {
             builder.push(id, &key(id), &numbers(1000 + id, DIM))?;
         }
-        shards.push(builder.write(&index.shards_folder(), Hash::of(b"test"), shard as u32)?);
+        shards.push(index.put_shard(builder, Hash::of(b"test"), shard as u32)?);
     }
     let generation = index.commit(
         None,
@@ -124,7 +124,7 @@ fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
 /// The configuration of a server for the index in `folder`, named "synthetic".
 pub fn config(folder: &Path, encoder_url: &str) -> Result<Config> {
     let defaults = ocelli_searcher::config::DEFAULT_TOML;
-    let mut config: Config = ocelli_proto::role::load_config_from(defaults, None, "TEST", [])?;
+    let mut config: Config = ocelli_service::role::load_config_from(defaults, None, "TEST", [])?;
     config.indexes.insert("synthetic".to_owned(), folder.to_owned());
     config.encoder.url = encoder_url.to_owned();
     config.threads = 1;
@@ -283,4 +283,33 @@ pub fn flip(path: &Path, offset: u64) -> Result<()> {
     file.read_exact_at(&mut byte, offset)?;
     file.write_all_at(&[byte[0] ^ 1], offset)?;
     Ok(())
+}
+
+/// A request with options.
+pub trait WithOptions: Sized {
+    fn options(&mut self) -> &mut Option<v1::SearchOptions>;
+
+    /// This request with its options changed.
+    fn with(mut self, change: impl FnOnce(&mut v1::SearchOptions)) -> Self {
+        change(self.options().get_or_insert_default());
+        self
+    }
+}
+
+macro_rules! with_options {
+    ($($request:ident),*) => {
+        $(impl WithOptions for v1::$request {
+            fn options(&mut self) -> &mut Option<v1::SearchOptions> {
+                &mut self.options
+            }
+        })*
+    };
+}
+
+with_options!(SearchRequest, BatchSearchRequest, RangeSearchRequest);
+
+/// The time of a stage in microseconds.
+pub fn stage_us(times: &v1::SearchTimes, stage: v1::Stage) -> u64 {
+    let found = times.stages.iter().find(|time| time.stage() == stage);
+    found.expect("every stage is there").us
 }

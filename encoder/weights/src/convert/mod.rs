@@ -17,7 +17,7 @@ mod torch;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use ocelli_index::outside::{LOOK_BYTES, looks_like};
+use ocelli_index::foreign::{LOOK_BYTES, looks_like};
 
 pub use array::Array;
 pub use error::{ConvertError, Result};

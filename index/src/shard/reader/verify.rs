@@ -3,7 +3,7 @@
 use ocelli_vector::adc;
 
 use super::{ListRows, Shard};
-use crate::error::{Error, Result};
+use crate::base::error::{Error, Result};
 use crate::model::Model;
 
 impl Shard {

@@ -1,0 +1,9 @@
+//! What every other module builds on: errors, hashes, the rules for names and vectors, and the
+//! instruction level of this process.
+
+pub mod error;
+pub mod hash;
+pub mod level;
+pub mod named;
+pub mod names;
+pub mod range;

@@ -1,0 +1,510 @@
+//! Generations: which shards are the index, and which generation is current.
+//!
+//! ```text
+//! models/<hash>.model      generations/<n>.json     immutable
+//! shards/<name>.shard      CURRENT                   "<n> <checksum>", changed by compare-and-swap only
+//! tombstones/<hash>.roaring
+//! deletes/<hash>
+//! ```
+
+pub mod commit;
+pub mod storage;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+use self::storage::{LocalStorage, Storage};
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::files::container::{FileKind, Writer, Written};
+use crate::model::Model;
+use crate::model::fine::FineCodec;
+use crate::shard::{ShardBuilder, ShardEntry};
+
+const CURRENT: &str = "CURRENT";
+
+/// One immutable set of shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// Version of this file's format: 1.
+    pub format: u32,
+    /// Number, 1 or more.
+    pub number: u64,
+    /// The generation that it was made from.
+    pub parent: Option<u64>,
+    /// Model of all its shards.
+    pub model: Hash,
+    /// The shards, in plan order.
+    pub shards: Vec<ShardEntry>,
+    /// Shard name to the hash that names its file under `tombstones/`.
+    pub tombstones: BTreeMap<String, Hash>,
+    /// Hash that names the newest file of the delete log under `deletes/`.
+    pub deletes: Option<Hash>,
+    /// Smallest id that was never given out.
+    pub next_id: u64,
+    /// How its descriptors were augmented before they were coded; `None`, and then not in the file,
+    /// if they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dba: Option<Dba>,
+}
+
+impl Generation {
+    /// Whether its own entries agree, or what is wrong with them.
+    fn check(&self) -> std::result::Result<(), String> {
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.shards.iter().find(|shard| !names.insert(&shard.name)) {
+            return Err(format!("shard {} is named twice", twice.name));
+        }
+        match self.tombstones.keys().find(|&name| !names.contains(name)) {
+            Some(name) => Err(format!("tombstones of {name}, which is none of its shards")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Database-side augmentation of a generation ([`crate::rerank::expand::augment`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dba {
+    /// Nearest rows that went into each row, at least 1.
+    pub k: u32,
+    /// Whether these are the exact nearest; else those that an index of plain codes found.
+    pub exact: bool,
+}
+
+/// What a new generation consists of; its number follows from those that exist.
+#[derive(Clone, Debug)]
+pub struct NewGeneration {
+    /// Model of all its shards.
+    pub model: Hash,
+    /// The shards, in plan order; their files stand under `shards/`.
+    pub shards: Vec<ShardEntry>,
+    /// See [`Generation::tombstones`].
+    pub tombstones: BTreeMap<String, Hash>,
+    /// See [`Generation::deletes`].
+    pub deletes: Option<Hash>,
+    /// See [`Generation::next_id`].
+    pub next_id: u64,
+}
+
+/// The generation as it stands in its file, with a checksum over the rest.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    generation: Generation,
+    /// SHA-256 of the generation as compact JSON.
+    checksum: Hash,
+}
+
+/// Name of a model's object under `models/`, alone or together with a fine codec.
+fn model_name(model: &Hash, codec: Option<&Hash>) -> String {
+    match codec {
+        Some(codec) => format!("{model}-{codec}.model"),
+        None => format!("{model}.model"),
+    }
+}
+
+fn tombstones_name(hash: &Hash) -> String {
+    format!("tombstones/{hash}.roaring")
+}
+
+fn checksum_of(generation: &Generation) -> Result<Hash> {
+    let json =
+        serde_json::to_vec(generation).map_err(|e| Error::invalid(format!("generation: {e}")))?;
+    Ok(Hash::of(&json))
+}
+
+/// An index directory: the names of its objects, and the generations among them. All of it goes
+/// through one [`Storage`].
+#[derive(Clone, Debug)]
+pub struct IndexDir {
+    storage: Arc<dyn Storage>,
+}
+
+impl IndexDir {
+    /// An index directory of the local file system that exists.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if `root` is no folder.
+    pub fn open(root: &Path) -> Result<Self> {
+        Self::open_in(Arc::new(LocalStorage::new(root)))
+    }
+
+    /// An index directory of the local file system, made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(root: &Path) -> Result<Self> {
+        Self::create_in(Arc::new(LocalStorage::new(root)))
+    }
+
+    /// The index in a storage that exists.
+    ///
+    /// # Errors
+    /// Those of [`Storage::check`].
+    pub fn open_in(storage: Arc<dyn Storage>) -> Result<Self> {
+        storage.check()?;
+        Ok(Self { storage })
+    }
+
+    /// The index in a storage, which is prepared for its first object.
+    ///
+    /// # Errors
+    /// Those of [`Storage::prepare`].
+    pub fn create_in(storage: Arc<dyn Storage>) -> Result<Self> {
+        storage.prepare()?;
+        Ok(Self { storage })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        self.storage.root()
+    }
+
+    /// Local file of a model.
+    ///
+    /// # Errors
+    /// Those of [`Storage::local_path`].
+    pub fn model_path(&self, model: &Hash) -> Result<PathBuf> {
+        self.storage.local_path(&format!("models/{}", model_name(model, None)))
+    }
+
+    /// Local file of a model together with one of its fine codecs.
+    ///
+    /// # Errors
+    /// Those of [`Storage::local_path`].
+    pub fn fine_model_path(&self, model: &Hash, codec: &Hash) -> Result<PathBuf> {
+        self.storage.local_path(&format!("models/{}", model_name(model, Some(codec))))
+    }
+
+    /// Local file of a shard.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the name is no plain file name: a manifest must not lead out of the
+    /// directory; those of [`Storage::local_path`].
+    pub fn shard_path(&self, name: &str) -> Result<PathBuf> {
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+            return Err(Error::invalid(format!("shard name {name:?} is no plain file name")));
+        }
+        self.storage.local_path(&format!("shards/{name}"))
+    }
+
+    /// Writes the file of a model, and where it has a fine codec, a second one that holds it too.
+    /// So no file is ever replaced by another content: earlier generations keep the codec that they
+    /// had. Returns the file that holds everything.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; those of [`Model::verify`].
+    pub fn put_model(&self, model: &Model) -> Result<Written> {
+        let put = |codec: Option<&FineCodec>| {
+            let name = model_name(&model.hash(), codec.map(FineCodec::hash).as_ref());
+            let file = self.storage.start("models", Some(&name))?;
+            model.write_to(Writer::new(file, FileKind::Model), codec)
+        };
+        let plain = put(None)?;
+        match model.fine_codec() {
+            Some(codec) => put(Some(codec)),
+            None => Ok(plain),
+        }
+    }
+
+    /// Writes a shard under a name made of `plan`, `task` and its content, and returns what a
+    /// generation needs to know of it. An equal shard that is there already is replaced by itself.
+    ///
+    /// # Errors
+    /// Those of [`ShardBuilder::write`].
+    pub fn put_shard(&self, shard: ShardBuilder<'_>, plan: Hash, task: u32) -> Result<ShardEntry> {
+        let file = Writer::new(self.storage.start("shards", None)?, FileKind::Shard);
+        shard.write_to(file, plan, task)
+    }
+
+    /// Writes the set of a shard's deleted ordinals, and returns the hash that names it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put_tombstones(&self, ordinals: &RoaringBitmap) -> Result<Hash> {
+        let mut bytes = Vec::with_capacity(ordinals.serialized_size());
+        ordinals
+            .serialize_into(&mut bytes)
+            .map_err(|e| Error::invalid(format!("tombstones: {e}")))?;
+        let hash = Hash::of(&bytes);
+        self.storage.create(&tombstones_name(&hash), &bytes)?;
+        Ok(hash)
+    }
+
+    /// Deleted rows of a shard of `rows` rows: a roaring bitmap whose object is named by its
+    /// SHA-256.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`].
+    pub(crate) fn tombstones(&self, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
+        let name = tombstones_name(hash);
+        let path = self.root().join(&name);
+        let missing = || Error::io(&path, "read", io::ErrorKind::NotFound.into());
+        let bytes = self.storage.read(&name)?.ok_or_else(missing)?;
+        let found = Hash::of(&bytes);
+        if found != *hash {
+            return Err(Error::corrupt(&path, format!("SHA-256 {found}, expected {hash}")));
+        }
+        let tombstones = RoaringBitmap::deserialize_from(bytes.as_slice())
+            .map_err(|e| Error::corrupt(&path, e.to_string()))?;
+        match tombstones.max().filter(|&last| last >= rows) {
+            Some(last) => Err(Error::corrupt(&path, format!("ordinal {last} of {rows} rows"))),
+            None => Ok(tombstones),
+        }
+    }
+
+    /// Numbers of the generations that exist, ascending.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn generations(&self) -> Result<Vec<u64>> {
+        let names = self.storage.list("generations")?;
+        let mut numbers: Vec<u64> =
+            names.iter().filter_map(|n| n.strip_suffix(".json")?.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The number of the current generation and the checksum that CURRENT gives for it.
+    fn read_current(&self) -> Result<Option<(u64, Hash, Vec<u8>)>> {
+        let Some(bytes) = self.storage.read(CURRENT)? else { return Ok(None) };
+        let parsed = std::str::from_utf8(&bytes).ok().and_then(|text| {
+            let (number, hash) = text.strip_suffix('\n')?.split_once(' ')?;
+            Some((number.parse().ok()?, hash.parse().ok()?))
+        });
+        match parsed {
+            Some((number, hash)) => Ok(Some((number, hash, bytes))),
+            None => Err(Error::corrupt(
+                &self.root().join(CURRENT),
+                format!(
+                    "expected \"<number> <checksum>\", found {:?}",
+                    String::from_utf8_lossy(&bytes)
+                ),
+            )),
+        }
+    }
+
+    /// The current generation, or `None` in an index without one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::NotFound`], [`Error::Io`].
+    pub fn current(&self) -> Result<Option<Generation>> {
+        let Some((number, checksum, _)) = self.read_current()? else { return Ok(None) };
+        let generation = self.generation(number)?;
+        let found = checksum_of(&generation)?;
+        if found != checksum {
+            return Err(Error::corrupt(
+                &self.root().join(CURRENT),
+                format!("names generation {number} with checksum {checksum}, its file has {found}"),
+            ));
+        }
+        Ok(Some(generation))
+    }
+
+    /// Smallest id that was never given out, as the current generation says. Without one it is the
+    /// largest that any generation says: CURRENT may have been lost, and its ids were given out.
+    ///
+    /// # Errors
+    /// Those of [`Self::generation`].
+    pub fn next_id(&self, current: Option<&Generation>) -> Result<u64> {
+        if let Some(current) = current {
+            return Ok(current.next_id);
+        }
+        let mut numbers = self.generations()?.into_iter();
+        numbers.try_fold(0, |next, number| Ok(next.max(self.generation(number)?.next_id)))
+    }
+
+    /// A generation by number.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Corrupt`], [`Error::NewerVersion`], [`Error::Io`].
+    pub fn generation(&self, number: u64) -> Result<Generation> {
+        let name = format!("generations/{number}.json");
+        let path = self.root().join(&name);
+        let bytes = self.storage.read(&name)?.ok_or_else(|| {
+            Error::not_found(format!("{}: no generation {number}", self.root().display()))
+        })?;
+        #[derive(Deserialize)]
+        struct Versioned {
+            generation: Format,
+        }
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        if let Ok(Versioned { generation: Format { format } }) = serde_json::from_slice(&bytes)
+            && format > 1
+        {
+            return Err(Error::NewerVersion { path, found: format, supported: 1 });
+        }
+        let sealed: Sealed =
+            serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
+        let found = checksum_of(&sealed.generation)?;
+        if found != sealed.checksum || sealed.generation.number != number {
+            return Err(Error::corrupt(
+                &path,
+                format!(
+                    "checksum {found}, expected {}; number {}",
+                    sealed.checksum, sealed.generation.number
+                ),
+            ));
+        }
+        sealed.generation.check().map_err(|what| Error::corrupt(&path, what))?;
+        Ok(sealed.generation)
+    }
+
+    /// Writes a new generation, whose files were looked at ([`commit`]), and makes it
+    /// current.
+    pub(crate) fn publish(
+        &self,
+        expected: Option<u64>,
+        new: NewGeneration,
+        dba: Option<Dba>,
+    ) -> Result<Generation> {
+        let current = self.expect_current(expected)?;
+        let number = self.generations()?.last().copied().unwrap_or(0) + 1;
+        let generation = Generation {
+            format: 1,
+            number,
+            parent: expected,
+            model: new.model,
+            shards: new.shards,
+            tombstones: new.tombstones,
+            deletes: new.deletes,
+            next_id: new.next_id,
+            dba,
+        };
+        generation.check().map_err(|what| Error::invalid(format!("generation: {what}")))?;
+        let checksum = checksum_of(&generation)?;
+        let sealed = Sealed { generation, checksum };
+        let json = serde_json::to_vec_pretty(&sealed)
+            .map_err(|e| Error::invalid(format!("generation: {e}")))?;
+        self.storage.create(&format!("generations/{number}.json"), &json)?;
+        self.storage.swap(
+            CURRENT,
+            current.as_ref().map(|c| c.2.as_slice()),
+            format!("{number} {checksum}\n").as_bytes(),
+        )?;
+        Ok(sealed.generation)
+    }
+
+    /// Makes a generation that exists the current one, if the current one is still `expected`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for no such generation; [`Error::Conflict`] if another one is or became
+    /// current; [`Error::Corrupt`]; [`Error::Io`]. The earlier generation then still stands.
+    pub fn activate(&self, expected: u64, number: u64) -> Result<Generation> {
+        let generation = self.generation(number)?;
+        let current = self.expect_current(Some(expected))?;
+        let checksum = checksum_of(&generation)?;
+        self.storage.swap(
+            CURRENT,
+            current.as_ref().map(|c| c.2.as_slice()),
+            format!("{number} {checksum}\n").as_bytes(),
+        )?;
+        Ok(generation)
+    }
+
+    /// CURRENT as it stands, if it names `expected`.
+    fn expect_current(&self, expected: Option<u64>) -> Result<Option<(u64, Hash, Vec<u8>)>> {
+        let current = self.read_current()?;
+        if current.as_ref().map(|c| c.0) != expected {
+            let name = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
+            return Err(Error::Conflict {
+                what: format!(
+                    "{}: expected current generation {}, found {}",
+                    self.root().display(),
+                    name(expected),
+                    name(current.map(|c| c.0))
+                ),
+            });
+        }
+        Ok(current)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::model::{Metric, tests::small};
+
+    /// An index directory with one shard's worth of files, not yet committed.
+    fn prepared(root: &Path) -> (IndexDir, NewGeneration) {
+        let dir = IndexDir::create(root).unwrap();
+        let model = small(Metric::L2, false, 1);
+        dir.put_model(&model).unwrap();
+        let mut b = ShardBuilder::new(&model);
+        b.push(0, "a", &[0.5; 12]).unwrap();
+        let shard = dir.put_shard(b, Hash::of(b"plan"), 0).unwrap();
+        let new = NewGeneration {
+            model: model.hash(),
+            shards: vec![shard],
+            tombstones: BTreeMap::new(),
+            deletes: None,
+            next_id: 1,
+        };
+        (dir, new)
+    }
+
+    #[test]
+    fn commits_follow_each_other_and_losers_change_nothing() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (dir, new) = prepared(tmp.path());
+        assert_eq!(dir.current().unwrap(), None);
+        let first = dir.commit(None, new.clone()).unwrap();
+        assert_eq!((first.number, first.parent), (1, None));
+        assert!(matches!(dir.commit(None, new.clone()), Err(Error::Conflict { .. })));
+        assert_eq!(dir.current().unwrap().unwrap(), first);
+        let second = dir.commit(Some(1), new.clone()).unwrap();
+        assert_eq!((second.number, second.parent), (2, Some(1)));
+        assert_eq!(dir.current().unwrap().unwrap(), second);
+        assert_eq!(dir.generation(1).unwrap(), first);
+        assert!(matches!(dir.generation(9), Err(Error::NotFound { .. })));
+        // Back and forth; whoever expects another one changes nothing.
+        assert_eq!(dir.activate(2, 1).unwrap(), first);
+        assert_eq!(dir.current().unwrap().unwrap(), first);
+        assert!(matches!(dir.activate(2, 1), Err(Error::Conflict { .. })));
+        assert!(matches!(dir.activate(1, 9), Err(Error::NotFound { .. })));
+        assert_eq!(dir.current().unwrap().unwrap(), first);
+        dir.activate(1, 2).unwrap();
+        let missing = NewGeneration {
+            shards: vec![ShardEntry { name: "x.shard".into(), ..new.shards[0].clone() }],
+            ..new
+        };
+        assert!(dir.commit(Some(2), missing).is_err());
+        assert_eq!(dir.current().unwrap().unwrap(), second);
+    }
+
+    #[test]
+    fn damage_is_an_error_and_not_another_generation() {
+        let tmp = tempfile::tempdir().unwrap();
+        let (dir, new) = prepared(tmp.path());
+        dir.commit(None, new.clone()).unwrap();
+        dir.commit(Some(1), new).unwrap();
+        for name in ["CURRENT", "generations/2.json"] {
+            let path = tmp.path().join(name);
+            let good = fs::read(&path).unwrap();
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                bad[at] ^= 1;
+                fs::write(&path, &bad).unwrap();
+                let outcome = dir.current();
+                // White space of the JSON file is not content.
+                let harmless =
+                    name != "CURRENT" && matches!(&outcome, Ok(Some(g)) if g.number == 2);
+                assert!(outcome.is_err() || harmless, "{name}, byte {at}: {outcome:?}");
+            }
+            fs::write(&path, &good).unwrap();
+        }
+        assert!(dir.shard_path("../evil").is_err());
+    }
+}

@@ -1,0 +1,292 @@
+//! The fast scan: the naive scan's answer, to the bit, without scoring every code.
+//!
+//! # Why nothing is lost
+//!
+//! Call *cost* what is minimised: the distance for L2, the negated inner product else. In real
+//! numbers a row of list l costs b_l + Σⱼ cⱼ + t, with b_l from the centroid, cⱼ from the query's
+//! table and, for L2, the row's term t. The byte table gives cⱼ ≥ lowⱼ + Δ · byteⱼ ([`ByteTable`]),
+//! the row's scalar gives t ≥ min_l + step_l · byte, and `factor` = ⌊256 · step_l / Δ⌋ turns the
+//! latter into the same unit, rounded down once more. So with the integer S of
+//! [`ocelli_vector::scan`],
+//!
+//! ```text
+//! cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ · S            (saturation only lowers S)
+//! ```
+//!
+//! A row may be discarded if that exceeds τ, the cost of the k-th best row so far. τ and b_l are
+//! floats, and so were the numbers that table and scalars were rounded from: so τ gets a slack
+//! first. With u = 2⁻²⁴:
+//!
+//! With R ≥ ‖r̂‖ of every code, and what the table and the terms were rounded from:
+//!
+//! - the table loses nothing that it does not own up to ([`ocelli_vector::lut`]);
+//! - *inner product:* a cost is b_l, the very float, and a sum of d / 16 + 5 additions, off by so
+//!   many u ‖q‖ R;
+//! - *L2:* a cost is such a sum too ([`ocelli_vector::adc::l2_score`]), rounding q − c first moves
+//!   it by at most 2u √(cost · b_l) ≤ u (cost + b_l), and b_l is a sum of its own; terms are off by
+//!   (d / 16 + 8) u (R² + 2 ‖c‖ R), where 2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R².
+//!
+//! All of it is at most (d / 8 + 24) · u · M with M = 2 |b_l| + Σⱼ max |cⱼ| + max |t| + 2 R² + 4
+//! ‖q‖ R; twice that is given away, which is a small part of a unit.
+//!
+//! # Where τ comes from
+//!
+//! From the first few thousand rows: all their bounds are computed, and the rows with the k
+//! smallest are scored. The worst of these is a τ; of the other rows, those whose bound is below it
+//! are scored too. The lists that follow are scanned against a τ that is near the final one from
+//! the start.
+//!
+//! # The way of a row
+//!
+//! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::score`]) → keep
+//! ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory; or as
+//! candidates, where they are scored again by finer codes ([`candidates`]).
+//!
+//! # Many queries
+//!
+//! A single query reads half a megabyte of codes that no cache has. Queries that are near each
+//! other probe much the same lists: [`scan_tile`] takes some of them through a list one after the
+//! other, while its codes are in the first-level cache. In which order rows are looked at changes
+//! no answer.
+
+use ocelli_vector::lut::ByteTable;
+use ocelli_vector::scan::BlockBounds;
+use ocelli_vector::{Simd, prefetch_all};
+
+mod bound;
+mod candidates;
+mod excluded;
+mod keep;
+mod list;
+mod query;
+mod survivors;
+#[cfg(test)]
+mod tests;
+mod warm;
+
+pub(crate) use self::candidates::{Candidate, Candidates, Remember};
+pub(crate) use self::excluded::{Deleted, Excluded};
+use self::list::ShardList;
+use self::query::QueryScan;
+use crate::base::error::Result;
+use crate::base::level::simd;
+use crate::model::{Model, ProbeBuffers, Query};
+use crate::search::cancel::Cancel;
+use crate::search::hit::Hit;
+use crate::shard::Shard;
+
+/// Queries whose lists are chosen together: so many times fewer reads of the centroids.
+pub(crate) const PROBE_TILE: usize = 4;
+/// Queries that are taken through lists together: their tables, 4 KB each at m = 16, stay in the
+/// second-level cache.
+pub(crate) const SCAN_TILE: usize = 24;
+
+/// Buffers that searches of one thread use again and again.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The instruction level of every kernel that is called with these buffers.
+    pub(crate) simd: Simd,
+    pub(crate) probe: [ProbeBuffers; PROBE_TILE],
+    pub(crate) tables: Vec<ByteTable>,
+    pub(crate) buffers: Buffers,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::at(simd())
+    }
+}
+
+impl Scratch {
+    /// What the searches with these buffers have looked at since [`Scratch::take_counts`] was last
+    /// called. Rows that a filter allows and that are scored one by one are not counted.
+    pub fn counts(&self) -> ScanCounts {
+        self.buffers.counts
+    }
+
+    /// [`Scratch::counts`], which begins anew.
+    pub fn take_counts(&mut self) -> ScanCounts {
+        std::mem::take(&mut self.buffers.counts)
+    }
+
+    /// The instruction level of the kernels: "avx512vbmi".
+    pub fn level(&self) -> &'static str {
+        self.simd.level().name()
+    }
+
+    /// Buffers for searches with the instructions of one level; the answers are the same.
+    pub fn at(simd: Simd) -> Self {
+        Self {
+            simd,
+            probe: Default::default(),
+            tables: vec![ByteTable::default()],
+            buffers: Buffers::default(),
+        }
+    }
+}
+
+/// Buffers of a scan.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    /// Bounds of the warm-up's lists, one after the other.
+    warm: Vec<BlockBounds>,
+    survivors: Vec<u32>,
+    scores: Vec<f32>,
+    excluded: Vec<u64>,
+    /// Rows that may be hits, where they are scored again afterwards.
+    pub(crate) candidates: Candidates,
+    /// Of each list, where the chain of a tile's queries begins that scan it.
+    chains: Vec<u32>,
+    counts: ScanCounts,
+}
+
+/// What scans have looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanCounts {
+    /// Codes whose bounds were computed.
+    pub scanned: u64,
+    /// Codes that might still have been hits and were scored.
+    pub survived: u64,
+}
+
+/// Fills the table of a query.
+pub(crate) fn fill_table(simd: Simd, model: &Model, query: &Query, table: &mut ByteTable) {
+    table.fill(simd, model.whole_books(), &query.z, f64::from(model.metric().products()));
+}
+
+/// What is scanned.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub model: &'a Model,
+    pub simd: Simd,
+    pub shard: &'a Shard,
+    /// Number of the shard in its snapshot.
+    pub index: u32,
+    /// Rows that no query finds.
+    pub excluded: Excluded<'a>,
+}
+
+/// One query of a scan.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// The query in the model's space, (d,).
+    pub z: &'a [f32],
+    pub table: &'a ByteTable,
+    /// Probed lists, best first, each with the score that its centroid gives.
+    pub lists: &'a [(u32, f32)],
+    /// Hits wanted.
+    pub k: usize,
+    /// Rows that cost more are of no interest.
+    pub ceiling: f32,
+    /// Whether all rows up to the ceiling are wanted: then there is no threshold to be found.
+    pub range: bool,
+    /// Looked at between two lists.
+    pub cancel: Option<&'a Cancel>,
+}
+
+/// The k best rows of one shard's probed lists for one query, best first.
+///
+/// # Errors
+/// [`crate::Error::Corrupt`].
+pub(crate) fn scan_one<'a>(
+    target: &'a Target<'a>,
+    request: &Request<'a>,
+    buffers: &mut Buffers,
+) -> Result<Vec<Hit>> {
+    request.lists.iter().for_each(|l| target.shard.prefetch_list(l.0));
+    let mut scan = QueryScan::new(target, request);
+    if let Some(&(first, _)) = request.lists.first() {
+        // No scan before it could fetch it.
+        prefetch_all(target.shard.list_rows(first)?.codes);
+    }
+    let done = scan.warm_up(request.lists, buffers)?;
+    let rest = &request.lists[done..];
+    let of = |place: usize| rest.get(place).map(|l| ShardList::of(target, l.0)).transpose();
+    let mut ahead = of(0)?;
+    for (place, &(_, base)) in (1..).zip(rest) {
+        let Some(list) = ahead else { break };
+        ahead = of(place)?;
+        // The scan fetches a line for a line; what a longer list has beyond that is asked for here.
+        let next = ahead.map_or(&[][..], |next| next.codes);
+        prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
+        scan.list(&list, base, ahead.map_or(&[], |next| next.codes), buffers)?;
+    }
+    scan.finish(&buffers.candidates)
+}
+
+/// The k best of the rows that the filter allows, whatever lists they are in: each of them is
+/// scored, and no list is scanned. Best first. `base` gives the score of a list's centroid.
+///
+/// # Errors
+/// [`crate::Error::Corrupt`].
+pub(crate) fn score_allowed<'a>(
+    target: &'a Target<'a>,
+    request: &Request<'a>,
+    base: impl Fn(u32) -> f32,
+    buffers: &mut Buffers,
+) -> Result<Vec<Hit>> {
+    let mut scan = QueryScan::new(target, request);
+    scan.allowed(base, buffers)?;
+    scan.finish(&buffers.candidates)
+}
+
+/// [`scan_one`] for several queries, with the same answers.
+///
+/// # Errors
+/// [`crate::Error::Corrupt`].
+pub(crate) fn scan_tile(
+    target: &Target<'_>,
+    requests: &[Request<'_>],
+    buffers: &mut Buffers,
+) -> Result<Vec<Vec<Hit>>> {
+    /// No link: the end of a chain, or a list without one.
+    const NONE: u32 = u32::MAX;
+    /// A query that scans a list; and the next one that does.
+    struct Link {
+        query: u32,
+        base: f32,
+        next: u32,
+    }
+
+    let mut scans = Vec::with_capacity(requests.len());
+    for request in requests {
+        let mut scan = QueryScan::new(target, request);
+        let done = scan.warm_up(request.lists, buffers)?;
+        scans.push((scan, &request.lists[done..]));
+    }
+    // Lists in the order in which the queries want them, nearest first, each with its chain of
+    // queries.
+    let mut chains = std::mem::take(&mut buffers.chains);
+    chains.clear();
+    chains.resize(target.model.parts().nlist, NONE);
+    let (mut order, mut links) = (Vec::new(), Vec::new());
+    for rank in 0..scans.iter().map(|s| s.1.len()).max().unwrap_or(0) {
+        for (query, (_, lists)) in (0u32..).zip(&scans) {
+            let Some(&(list, base)) = lists.get(rank) else { continue };
+            let chain = &mut chains[list as usize];
+            if *chain == NONE {
+                target.shard.prefetch_list(list);
+                order.push(list);
+            }
+            links.push(Link { query, base, next: *chain });
+            *chain = links.len() as u32 - 1;
+        }
+    }
+    let of = |place: usize| order.get(place).map(|&l| ShardList::of(target, l)).transpose();
+    let mut ahead = of(0)?;
+    for (place, &number) in (1..).zip(&order) {
+        let Some(list) = ahead else { break };
+        ahead = of(place)?;
+        // The first query of a list fetches the next list; for the others that is done.
+        let mut next = ahead.map_or(&[][..], |next| next.codes);
+        prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
+        let mut at = chains[number as usize];
+        while let Some(link) = links.get(at as usize) {
+            let scan = &mut scans[link.query as usize].0;
+            scan.list(&list, link.base, std::mem::take(&mut next), buffers)?;
+            at = link.next;
+        }
+    }
+    buffers.chains = chains;
+    scans.into_iter().map(|(scan, _)| scan.finish(&buffers.candidates)).collect()
+}

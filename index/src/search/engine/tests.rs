@@ -1,0 +1,298 @@
+//! The engine against the naive float scan: the same ids, in the same order, with the same bits.
+//!
+//! Random models and collections, on every level that this processor has. The shapes are drawn to
+//! hit what the engine distinguishes: lists of no rows, of one, around every block boundary; k
+//! below, at and above the number of rows; equal codes, so that scores tie; deleted rows; both
+//! metrics and both code sizes; magnitudes at which float rounding is coarse against the table's
+//! step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use ocelli_vector::Simd;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use roaring::RoaringBitmap;
+
+use crate::Hash;
+use crate::base::range::{MAX_NORM, MIN_NORM};
+use crate::generations::{IndexDir, NewGeneration};
+use crate::model::{Metric, Model, ModelParts};
+use crate::search::cancel::Cancel;
+use crate::search::engine::Scratch;
+use crate::search::filter::{Filter, Name, RowFilter};
+use crate::search::params::SearchParams;
+use crate::search::snapshot::Snapshot;
+use crate::shard::ShardBuilder;
+use crate::spec::DescriptorSpec;
+
+const LENGTHS: [usize; 14] = [0, 0, 1, 2, 15, 16, 17, 63, 64, 65, 127, 130, 300, 1200];
+
+fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
+    (0..n).map(|_| rng.random_range(-scale..scale)).collect()
+}
+
+fn model(rng: &mut ChaCha8Rng) -> Model {
+    let m = [1, 2, 3, 4, 5, 8, 13, 16, 31, 64][rng.random_range(0..10)];
+    let ksub = if rng.random() { 256 } else { 16 };
+    let d = m * rng.random_range(1..5usize);
+    let nlist = rng.random_range(1..12);
+    let scale = [1e-3, 1.0, 300.0, 1e6][rng.random_range(0..4)];
+    // Far-off centroids make base scores that dwarf the table: few bits are left for the rest.
+    let far = scale * [1.0, 1.0, 1000.0][rng.random_range(0..3)];
+    Model::from_parts(ModelParts {
+        spec: DescriptorSpec::foreign("test", d as u32).unwrap(),
+        metric: if rng.random() { Metric::L2 } else { Metric::InnerProduct },
+        mean: None,
+        rotation: None,
+        renormalize: false,
+        dim: d,
+        d,
+        nlist,
+        coarse: draw(rng, nlist * d, far).into(),
+        m,
+        ksub,
+        codebooks: draw(rng, ksub * d, scale),
+        training: BTreeMap::new(),
+    })
+    .unwrap()
+}
+
+/// Two shards of random codes, some of them repeated, some rows deleted.
+fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
+    let model = model(rng);
+    let p = model.parts();
+    let dir = IndexDir::create(root).unwrap();
+    dir.put_model(&model).unwrap();
+    let (mut shards, mut tombstones, mut next_id) = (Vec::new(), BTreeMap::new(), 0u64);
+    for task in 0..2 {
+        let mut rows: Vec<(u32, Vec<u8>)> = Vec::new();
+        for list in 0..p.nlist as u32 {
+            for _ in 0..LENGTHS[rng.random_range(0..LENGTHS.len())] {
+                let fresh = (0..p.m).map(|_| rng.random_range(0..p.ksub) as u8).collect();
+                let repeat = rows.last().filter(|r| r.0 == list && rng.random_bool(0.2));
+                rows.push((list, repeat.map_or(fresh, |r| r.1.clone())));
+            }
+        }
+        if rows.is_empty() {
+            rows.push((0, vec![0; p.m]));
+        }
+        let mut b = ShardBuilder::new(&model);
+        // Ids fall within a shard, so that the smaller id is the later row.
+        let top = next_id + rows.len() as u64;
+        for (i, (list, code)) in rows.iter().enumerate() {
+            b.push_code(top - i as u64, "", *list, code).unwrap();
+        }
+        next_id = top + 1;
+        let entry = dir.put_shard(b, Hash::of(b"p"), task).unwrap();
+        if rng.random_bool(0.3) {
+            let dead: RoaringBitmap =
+                (0..rows.len() as u32).filter(|_| rng.random_bool(0.3)).collect();
+            tombstones.insert(entry.name.clone(), dir.put_tombstones(&dead).unwrap());
+        }
+        shards.push(entry);
+    }
+    let new = NewGeneration { model: model.hash(), shards, tombstones, deletes: None, next_id };
+    dir.commit(None, new).unwrap();
+    Snapshot::open(root, None).unwrap()
+}
+
+#[test]
+fn the_engine_answers_as_the_naive_scan() {
+    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 300 };
+    for seed in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let p = snapshot.model().parts();
+        for _ in 0..6 {
+            let mut q = draw(&mut rng, p.d, 1.0);
+            // Near a centroid, or anywhere.
+            let c = snapshot.model().centroid(rng.random_range(0..p.nlist) as u32).to_vec();
+            let share = if rng.random() { 1.0 } else { 0.0 };
+            // Also far smaller or larger than what is indexed: the terms then dwarf the table, or
+            // the table the terms.
+            let stretch = [1.0, 1.0, 1e-3, 1e-7, 1e4][rng.random_range(0..5)];
+            let size = stretch * c.iter().fold(0f32, |a, b| a.max(b.abs()));
+            q.iter_mut().zip(&c).for_each(|(q, c)| *q = *q * size + share * c);
+            let params = SearchParams {
+                k: [1, 2, 10, 100, 3000, 1_000_000][rng.random_range(0..6)],
+                nprobe: rng.random_range(1..=p.nlist),
+                refine: 0,
+                allow_partial: false,
+                ..SearchParams::default()
+            };
+            let want = snapshot.search_naive(&q, &params).unwrap();
+            for simd in Simd::all() {
+                let found = snapshot.search_with(&q, &params, &mut Scratch::at(simd)).unwrap().hits;
+                let bits = |hits: &[crate::Hit]| -> Vec<(u64, u32)> {
+                    hits.iter().map(|h| (h.id, h.score.to_bits())).collect()
+                };
+                assert_eq!(
+                    bits(&found),
+                    bits(&want),
+                    "seed {seed}, {}, {params:?}, {} m {} ksub {}",
+                    simd.level(),
+                    p.metric,
+                    p.m,
+                    p.ksub
+                );
+            }
+        }
+    }
+}
+
+/// Names that a filter leaves out or lets in, now and then of no row at all.
+fn filter(rng: &mut ChaCha8Rng, snapshot: &Snapshot) -> RowFilter {
+    let top = snapshot.generation().next_id + 5;
+    let share = [0.0, 0.01, 0.5, 0.95][rng.random_range(0..4)];
+    let names = |rng: &mut ChaCha8Rng| {
+        (0..top).filter(|_| rng.random_bool(share)).map(Name::Id).collect::<BTreeSet<_>>()
+    };
+    let allow = rng.random::<bool>().then(|| names(rng));
+    let deny = if rng.random() { names(rng) } else { BTreeSet::new() };
+    let mut filter = snapshot.resolve(&Filter { allow, deny }).unwrap();
+    // Few rows are scored one by one, or all take the way of large sets.
+    filter.direct = [0, 50, 4096][rng.random_range(0..3)];
+    filter
+}
+
+/// With filters and with ranges too, single and in a batch: what the naive scan finds, to the bit.
+#[test]
+fn filters_and_ranges_answer_as_the_naive_scan() {
+    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 150 };
+    let (mut cut, mut found_some) = (0, 0);
+    for seed in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(1_000_000 + seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let p = snapshot.model().parts();
+        let params = SearchParams {
+            k: [1, 7, 100, 10_000][rng.random_range(0..4)],
+            nprobe: rng.random_range(1..=p.nlist),
+            filter: rng.random_bool(0.8).then(|| Arc::new(filter(&mut rng, &snapshot))),
+            ..SearchParams::default()
+        };
+        let queries: Vec<f32> = (0..6)
+            .flat_map(|_| {
+                let list = rng.random_range(0..p.nlist) as u32;
+                let near = draw(&mut rng, p.d, 1.0);
+                let centroid = snapshot.model().centroid(list);
+                centroid.iter().zip(near).map(|(c, x)| c + x).collect::<Vec<f32>>()
+            })
+            .collect();
+        let simd = Simd::all().nth(rng.random_range(0..Simd::all().count())).unwrap();
+        let scratch = &mut Scratch::at(simd);
+        let batch = snapshot.search_batch(&queries, &params, scratch).unwrap();
+        for (q, batched) in queries.chunks(p.d).zip(batch) {
+            let want = snapshot.search_naive(q, &params).unwrap();
+            let found = snapshot.search_with(q, &params, scratch).unwrap().hits;
+            assert_eq!(found, want, "seed {seed}, {}, {params:?}", simd.level());
+            assert_eq!(batched.hits, want, "seed {seed}, batch");
+            found_some += usize::from(!want.is_empty());
+
+            let every = SearchParams { k: 1_000_000, ..params.clone() };
+            let every = snapshot.search_naive(q, &every).unwrap();
+            let Some(some) = every.get(every.len() / 3) else { continue };
+            let threshold = some.score;
+            let better = |score: f32| match p.metric {
+                Metric::L2 => score <= threshold,
+                Metric::InnerProduct => score >= threshold,
+            };
+            let within: Vec<_> = every.iter().filter(|h| better(h.score)).copied().collect();
+            let range = snapshot.search_range(q, threshold, &params, scratch).unwrap();
+            assert_eq!(range.truncated, within.len() > params.k, "seed {seed}");
+            cut += usize::from(range.truncated);
+            let want = &within[..within.len().min(params.k)];
+            assert_eq!(range.result.hits, want, "seed {seed}, range");
+        }
+    }
+    assert!(cut > 0 && found_some > cases as usize, "the cases tell something");
+}
+
+#[test]
+fn what_nobody_waits_for_ends() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let tmp = tempfile::tempdir().unwrap();
+    let snapshot = collection(&mut rng, tmp.path());
+    let q = vec![0.5; snapshot.model().parts().dim];
+    let cancel = Cancel::default();
+    // An answer without some shards is no answer to a search that was ended.
+    let params = SearchParams {
+        nprobe: 100,
+        allow_partial: true,
+        cancel: Some(cancel.clone()),
+        ..SearchParams::default()
+    };
+    snapshot.search(&q, &params).unwrap();
+    cancel.cancel();
+    let error = snapshot.search(&q, &params).unwrap_err();
+    assert_eq!(error.code(), crate::ErrorCode::Cancelled, "{error}");
+    let late = Cancel::at(std::time::Instant::now());
+    let params = SearchParams { cancel: Some(late), ..params };
+    let queries = q.repeat(5);
+    let error = snapshot.search_batch(&queries, &params, &mut Scratch::default()).unwrap_err();
+    assert!(error.to_string().contains("deadline"), "{error}");
+}
+
+/// A batch scans its queries in another order and gives each the answer that it gets alone.
+#[test]
+fn a_batch_answers_as_its_queries_do_alone() {
+    for seed in 0..20 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let d = snapshot.model().parts().d;
+        let queries = draw(&mut rng, 30 * d, 1.0);
+        let params = SearchParams {
+            k: 20,
+            nprobe: 3,
+            refine: 0,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
+        let batch = snapshot.search_batch(&queries, &params, &mut Scratch::default()).unwrap();
+        assert_eq!(batch.len(), 30);
+        for (answer, q) in batch.iter().zip(queries.chunks(d)) {
+            assert_eq!(answer.hits, snapshot.search_naive(q, &params).unwrap());
+        }
+        let cut = snapshot.search_batch(&queries[..30 * d - 1], &params, &mut Scratch::default());
+        assert!(cut.is_err() || d == 1);
+    }
+}
+
+/// Queries at both ends of the range are scored as the definition says, by finite numbers; queries
+/// beyond are refused.
+#[test]
+fn queries_at_the_ends_of_the_range_have_finite_scores() {
+    for seed in 0..20 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let norm = [0.99 * MAX_NORM, 1e12, 1.01 * MIN_NORM, 0.0][seed as usize % 4];
+        let mut q = draw(&mut rng, snapshot.model().parts().d, 1.0);
+        assert!(ocelli_vector::l2_normalize(&mut q));
+        q.iter_mut().for_each(|x| *x *= norm);
+        let params = SearchParams {
+            k: 5,
+            nprobe: 3,
+            refine: 0,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
+        let want = snapshot.search_naive(&q, &params).unwrap();
+        let found = snapshot.search(&q, &params).unwrap().hits;
+        assert!(found.iter().all(|hit| hit.score.is_finite()), "{norm}: {found:?}");
+        let ids = |hits: &[crate::Hit]| {
+            hits.iter().map(|h| (h.id, h.score.to_bits())).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&found), ids(&want));
+        for wrong in [1.01 * MAX_NORM, 1e19, 1e37, 0.99 * MIN_NORM, 1e-30] {
+            q.fill(0.0);
+            q[0] = wrong;
+            let error = snapshot.search(&q, &params).unwrap_err().to_string();
+            assert!(error.contains("its norm is"), "{error}");
+        }
+    }
+}

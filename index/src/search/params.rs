@@ -1,0 +1,81 @@
+//! What a search is asked, and what it answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::cancel::Cancel;
+use super::filter::RowFilter;
+use super::hit::Hit;
+use super::stages::StageTimes;
+use crate::base::error::Error;
+use crate::model::Metric;
+
+/// How to search.
+#[derive(Clone, Debug)]
+pub struct SearchParams {
+    /// Number of hits, at least 1.
+    pub k: usize,
+    /// Lists scanned in each shard, at least 1; cut to nlist.
+    pub nprobe: usize,
+    /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them);
+    /// the hits are the best k by the new scores. 0: the scan's own scores stand.
+    pub refine: usize,
+    /// Whether to answer from the other shards where one fails.
+    pub allow_partial: bool,
+    /// Shards that failed elsewhere (their keys, say), by name, each with what was found: they are
+    /// not searched, and are among those that failed. None unless a partial answer is allowed.
+    pub without: Arc<BTreeMap<String, String>>,
+    /// Rows that may be found; all that are not deleted where there is none. With a small set of
+    /// allowed rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` says nothing.
+    pub filter: Option<Arc<RowFilter>>,
+    /// Ends the search early, between two lists.
+    pub cancel: Option<Cancel>,
+}
+
+impl Default for SearchParams {
+    /// Ten hits of sixteen lists, without anything else.
+    fn default() -> Self {
+        Self {
+            k: 10,
+            nprobe: 16,
+            refine: 0,
+            allow_partial: false,
+            without: Arc::default(),
+            filter: None,
+            cancel: None,
+        }
+    }
+}
+
+/// Answer of a search.
+#[derive(Debug)]
+pub struct SearchResult {
+    /// Best first, ties by smaller id; fewer than k where the probed lists hold fewer.
+    pub hits: Vec<Hit>,
+    /// What the scores are.
+    pub metric: Metric,
+    /// Shards that were asked.
+    pub shards_asked: usize,
+    /// Those of them that failed; empty unless a partial answer was allowed.
+    pub failed: Arc<[ShardFailure]>,
+    /// Where the time went.
+    pub times: StageTimes,
+}
+
+/// Answer of a range search.
+#[derive(Debug)]
+pub struct RangeResult {
+    /// The rows that are at least as good as the threshold, best first, at most k.
+    pub result: SearchResult,
+    /// Whether there are more than k.
+    pub truncated: bool,
+}
+
+/// A shard that could not answer, or a file that could not be opened.
+#[derive(Clone, Debug)]
+pub struct ShardFailure {
+    /// Its name in the generation.
+    pub name: String,
+    /// Why.
+    pub error: Error,
+}

@@ -1,0 +1,59 @@
+//! Building an index: rows of descriptor parts, encoded under one model, as a new generation.
+
+mod encode;
+mod find;
+mod rows;
+mod shards;
+
+use std::path::Path;
+use std::time::Instant;
+
+use ocelli_index::{IndexDir, Model, Part};
+
+use crate::{Error, ProgressFn, Result};
+pub use rows::OnDuplicate;
+pub use shards::{BuildOptions, BuildReport};
+use shards::{build_with, check_input, pool};
+
+/// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it
+/// current. It replaces what the index held; earlier generations stay on disk.
+///
+/// Rows are numbered in the order of `parts` and split into contiguous ranges, one per shard. Ids
+/// are those of the parts, or the parent generation's next id + row number: building the same parts
+/// again gives such rows new ids. Equal parts, model, parent and options give equal bytes whatever
+/// the number of threads. Until the last step, and where any step fails, the current generation
+/// stays what it was; shards left by a stopped build are written over by the next or lie unused.
+///
+/// # Errors
+/// Region parts, parts of another descriptor spec than the model's, codes that are to be augmented,
+/// no rows, fewer rows than shards; ids and keys that are there twice, unless such rows are to be
+/// left out, which does not go together with augmentation.
+pub fn build(
+    parts: &[Part],
+    model: &Model,
+    dir: &Path,
+    options: &BuildOptions,
+    progress: ProgressFn<'_>,
+) -> Result<BuildReport> {
+    let start = Instant::now();
+    if options.dba == 0 {
+        return build_with(parts, model, dir, options, None, progress);
+    }
+    check_input(parts, model, options)?;
+    if options.on_duplicate != OnDuplicate::Stop {
+        return Err(Error::Invalid(
+            "database-side augmentation needs rows of which none is left out".to_owned(),
+        ));
+    }
+    if let Some(part) = parts.iter().find(|part| part.code_form().is_some()) {
+        return Err(Error::Invalid(format!(
+            "{}: codes; database-side augmentation needs descriptors",
+            part.path().display()
+        )));
+    }
+    IndexDir::create(dir)?;
+    let find = || find::neighbours(parts, model, options.threads, dir, options.dba, progress);
+    let neighbours = pool(options.threads)?.install(find)?;
+    let report = build_with(parts, model, dir, options, Some(&neighbours), progress)?;
+    Ok(BuildReport { seconds: start.elapsed().as_secs_f64(), ..report })
+}

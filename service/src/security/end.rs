@@ -1,0 +1,50 @@
+//! The end of certificates.
+
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::CertificateDer;
+
+/// What the certificates of one file are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// This server's own and its chain.
+    Server,
+    /// The authorities of clients.
+    ClientCa,
+}
+
+impl Purpose {
+    /// The label in metrics and logs.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Purpose::Server => "server",
+            Purpose::ClientCa => "client_ca",
+        }
+    }
+}
+
+/// The end of the certificate of a file that ends first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) purpose: Purpose,
+    pub(super) file: PathBuf,
+    /// In Unix seconds.
+    pub(super) at: i64,
+}
+
+impl End {
+    /// Of `certificates`, which stand in `file`. `None` where no end can be read: whether a
+    /// certificate is fit for use, TLS itself judges.
+    pub(super) fn first(
+        purpose: Purpose,
+        certificates: &[CertificateDer<'_>],
+        file: &Path,
+    ) -> Option<End> {
+        let end = |certificate: &CertificateDer<'_>| {
+            let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+            Some(parsed.validity().not_after.timestamp())
+        };
+        let at = certificates.iter().filter_map(end).min()?;
+        Some(End { purpose, file: file.to_owned(), at })
+    }
+}

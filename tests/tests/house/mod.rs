@@ -1,0 +1,5 @@
+//! The house rules that a program can check: the direction of modules, and the tidiness of text.
+
+mod circles;
+mod modules;
+mod tidy;

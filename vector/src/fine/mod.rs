@@ -1,0 +1,563 @@
+//! Finer codes of a row: decoding them, and finding them.
+//!
+//! A row z lies near its centroid c plus its decoded code r̂. A finer code says more, in one of
+//! three ways:
+//!
+//! | | decoded row ẑ | bytes |
+//! |---|---|---|
+//! | product quantizer of what is left (Jégou, Tavenard, Douze, Amsaleg 2011) | (c + r̂) + r̂′ | m′ |
+//! | scalar quantizer of what is left | (c + r̂) + t · (linear + cubic · (t · t)), t = byte − 127.5 | d |
+//! | half-precision floats | the floats | 2 d |
+//!
+//! What a code leaves over is mostly small and sometimes large, so the scalars' steps grow with the
+//! distance from zero (companding: Bennett, *Spectra of quantized signals*, 1948): on SIFT that
+//! leaves less than a quarter of the squared error of equal steps.
+//!
+//! Every element of ẑ is computed by itself, one rounding an operation, so vector registers change
+//! no bit. The refined score is then [`crate::dense::l2_sq`] or [`crate::dense::dot`] of the query
+//! with ẑ: a decoded row and a distance in the fixed order, whatever the instruction level.
+//!
+//! Why not a table of the query with the finer codewords, as the scan has it: of 256 · d products,
+//! as many as the distances to 256 decoded rows, before the first row is looked at; and for L2 each
+//! row would need a term of four bytes beside its code.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use crate::codes::{CodeLayout, MAX_M};
+use crate::level::{Level, Simd, compiled_for_each_level};
+use crate::metric::Metric;
+
+/// How finer codes are decoded.
+#[derive(Clone, Copy, Debug)]
+pub enum Finer<'a> {
+    /// Codewords to be added to c + r̂: codebooks (m, ksub, d / m).
+    Pq {
+        /// Row-major.
+        codebooks: &'a [f32],
+        /// Codewords of a sub-quantizer.
+        ksub: usize,
+    },
+    /// Bytes that stand for steps which grow, to be added to c + r̂: see [`sq8_value`].
+    Sq8 {
+        /// (d,), not negative.
+        linear: &'a [f32],
+        /// (d,), not negative.
+        cubic: &'a [f32],
+    },
+    /// ẑ itself, (d,) little-endian IEEE halves.
+    F16,
+}
+
+impl Finer<'_> {
+    /// Whether the row's first code is needed: by quantizers of what that code left over.
+    pub fn needs_code(&self) -> bool {
+        !matches!(self, Self::F16)
+    }
+}
+
+/// A row's first code and the codebooks (m, ksub, d / m) that decode it.
+#[derive(Clone, Copy, Debug)]
+pub struct Coarser<'a> {
+    /// Centroid of its list, (d,).
+    pub centroid: &'a [f32],
+    /// Row-major.
+    pub codebooks: &'a [f32],
+    /// Codewords of a sub-quantizer.
+    pub ksub: usize,
+    /// (m,); not looked at unless [`Finer::needs_code`].
+    pub code: &'a [u8],
+}
+
+/// What all rows of a query share.
+#[derive(Clone, Copy, Debug)]
+pub struct Tables<'a> {
+    /// Of the first codes.
+    pub layout: CodeLayout,
+    /// Of the first codes, (m, ksub, d / m).
+    pub codebooks: &'a [f32],
+    /// How finer codes are decoded.
+    pub finer: Finer<'a>,
+}
+
+/// A row to be scored.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Its first code, (m,), one byte a sub-quantizer ([`CodeLayout::get`]); not looked at unless
+    /// [`Finer::needs_code`].
+    pub code: &'a [u8],
+    /// Centroid of its list, (d,).
+    pub centroid: &'a [f32],
+    /// Its finer code.
+    pub fine: &'a [u8],
+}
+
+/// Writes the score of `q` (d,) with each decoded row to `out` (n,): the bits of [`decode`] and
+/// then [`Metric::of`], at every level.
+///
+/// # Panics
+/// If a shape does not fit, or a codeword is not in its codebook.
+pub fn scores(
+    simd: Simd,
+    metric: Metric,
+    q: &[f32],
+    tables: &Tables<'_>,
+    rows: &[Row<'_>],
+    out: &mut Vec<f32>,
+) {
+    out.clear();
+    let (d, m, ksub) = (q.len(), tables.layout.m(), 1usize << tables.layout.bits());
+    assert!(m <= MAX_M && d.is_multiple_of(m), "d = {d}, m = {m}");
+    assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
+    let bytes = match tables.finer {
+        Finer::Pq { codebooks, ksub } => {
+            assert_eq!(codebooks.len(), ksub * d, "finer codebooks of another shape");
+            rows.first().map_or(0, |row| row.fine.len())
+        }
+        Finer::Sq8 { linear, cubic } => {
+            assert!(linear.len() == d && cubic.len() == d, "scalars of another dimension");
+            d
+        }
+        Finer::F16 => 2 * d,
+    };
+    let code = if tables.finer.needs_code() { m } else { 0 };
+    let fits = |row: &Row<'_>| {
+        row.centroid.len() == d && row.fine.len() == bytes && row.code.len() >= code
+    };
+    assert!(rows.iter().all(fits), "a row of another shape");
+    #[cfg(target_arch = "x86_64")]
+    if simd.level() >= Level::Avx512 && fast(metric, q, tables, bytes, rows, out) {
+        return;
+    }
+    let mut z = vec![0f32; d];
+    for row in rows {
+        let code = &row.code[..code];
+        let coarser = Coarser { centroid: row.centroid, codebooks: tables.codebooks, ksub, code };
+        decode(simd, tables.finer, coarser, row.fine, &mut z);
+        out.push(metric.of(q, &z));
+    }
+}
+
+/// [`scores`] in registers; false, and nothing written, for shapes that have no such form. Shapes
+/// were checked, and the level is AVX-512.
+#[cfg(target_arch = "x86_64")]
+fn fast(
+    metric: Metric,
+    q: &[f32],
+    tables: &Tables<'_>,
+    bytes: usize,
+    rows: &[Row<'_>],
+    out: &mut Vec<f32>,
+) -> bool {
+    use avx512::{F16, SQ8, scores};
+    let d = q.len();
+    let fine = match tables.finer {
+        Finer::Pq { ksub: 256, .. } if bytes > 0 && d.is_multiple_of(bytes) => d / bytes,
+        Finer::Pq { .. } => return false,
+        Finer::Sq8 { .. } => SQ8,
+        Finer::F16 => F16,
+    };
+    let first = match (fine, tables.layout.bits()) {
+        (F16, _) => 8, // Not looked at.
+        (_, 8) => d / tables.layout.m(),
+        _ => return false,
+    };
+    if !d.is_multiple_of(16) {
+        return false;
+    }
+    macro_rules! choose {
+        ($(($first:literal, $fine:tt)),+) => {
+            // SAFETY: the caller's level and shapes; d is a multiple of 16, and so of each dsub
+            // below.
+            unsafe {
+                match (first, fine, metric) {
+                    $(($first, $fine, Metric::L2) => scores::<$first, $fine, true>(q, tables, rows, out),
+                    ($first, $fine, Metric::InnerProduct) => {
+                        scores::<$first, $fine, false>(q, tables, rows, out)
+                    })+
+                    _ => return false,
+                }
+            }
+        };
+    }
+    choose!(
+        (4, 2),
+        (4, 4),
+        (4, 8),
+        (4, SQ8),
+        (8, 2),
+        (8, 4),
+        (8, 8),
+        (8, SQ8),
+        (8, F16),
+        (16, 2),
+        (16, 4),
+        (16, 8),
+        (16, SQ8)
+    );
+    true
+}
+
+compiled_for_each_level! {
+    /// Writes the decoded row to `z` (d,), from its finer `code`: the same bits at every level.
+    ///
+    /// # Panics
+    /// If a shape does not fit, or a codeword is not in its codebook.
+    pub fn decode(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]) = decode_any;
+}
+
+/// The definition.
+#[inline(always)]
+fn decode_any(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]) {
+    let d = z.len();
+    assert_eq!(coarser.centroid.len(), d, "centroid of another dimension");
+    match finer {
+        Finer::Pq { codebooks, ksub } => {
+            z.copy_from_slice(coarser.centroid);
+            add_codewords(coarser.codebooks, coarser.ksub, coarser.code, z);
+            add_codewords(codebooks, ksub, code, z);
+        }
+        Finer::Sq8 { linear, cubic } => {
+            assert!(linear.len() == d && cubic.len() == d && code.len() == d, "d = {d}");
+            z.copy_from_slice(coarser.centroid);
+            add_codewords(coarser.codebooks, coarser.ksub, coarser.code, z);
+            for (i, z) in z.iter_mut().enumerate() {
+                *z += sq8_value(linear[i], cubic[i], code[i]);
+            }
+        }
+        Finer::F16 => {
+            assert_eq!(code.len(), 2 * d, "halves of {d} dimensions");
+            for (z, half) in z.iter_mut().zip(code.as_chunks::<2>().0) {
+                *z = half_to_f32(u16::from_le_bytes(*half));
+            }
+        }
+    }
+}
+
+/// What a byte stands for: t · (linear + cubic · (t · t)) with t = byte − 127.5. It never falls as
+/// the byte grows, rounding included, where neither number is negative: each operation keeps the
+/// order for t > 0, and the rest is its mirror image.
+#[inline(always)]
+pub fn sq8_value(linear: f32, cubic: f32, byte: u8) -> f32 {
+    let t = f32::from(byte) - 127.5;
+    t * (linear + cubic * (t * t))
+}
+
+/// The byte whose [`sq8_value`] is nearest to `x`; ties go to the smaller.
+pub fn sq8_byte(linear: f32, cubic: f32, x: f32) -> u8 {
+    // The first byte whose value is not below x.
+    let (mut low, mut high) = (0u8, 255u8);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if sq8_value(linear, cubic, middle) < x { low = middle + 1 } else { high = middle }
+    }
+    let error = |byte: u8| (x - sq8_value(linear, cubic, byte)).abs();
+    if low > 0 && error(low - 1) <= error(low) { low - 1 } else { low }
+}
+
+/// Adds the codewords of `code` (m,) to `z` (d,).
+#[inline(always)]
+fn add_codewords(codebooks: &[f32], ksub: usize, code: &[u8], z: &mut [f32]) {
+    let m = code.len();
+    assert!(m > 0 && z.len().is_multiple_of(m), "d = {} is no multiple of m = {m}", z.len());
+    let dsub = z.len() / m;
+    assert_eq!(codebooks.len(), z.len() * ksub, "codebooks of another shape");
+    // Arrays whose length the compiler knows are registers, not loops.
+    match dsub {
+        1 => return add_words::<1>(codebooks, ksub, code, z),
+        2 => return add_words::<2>(codebooks, ksub, code, z),
+        4 => return add_words::<4>(codebooks, ksub, code, z),
+        8 => return add_words::<8>(codebooks, ksub, code, z),
+        16 => return add_words::<16>(codebooks, ksub, code, z),
+        _ => {}
+    }
+    for ((z, book), &c) in
+        z.chunks_exact_mut(dsub).zip(codebooks.chunks_exact(ksub * dsub)).zip(code)
+    {
+        let word = &book[usize::from(c) * dsub..][..dsub];
+        z.iter_mut().zip(word).for_each(|(z, w)| *z += w);
+    }
+}
+
+/// [`add_codewords`] for `N` = dsub.
+#[inline(always)]
+fn add_words<const N: usize>(codebooks: &[f32], ksub: usize, code: &[u8], z: &mut [f32]) {
+    let books = codebooks.as_chunks::<N>().0.chunks_exact(ksub);
+    for ((z, book), &c) in z.as_chunks_mut::<N>().0.iter_mut().zip(books).zip(code) {
+        let word = book[usize::from(c)];
+        for i in 0..N {
+            z[i] += word[i];
+        }
+    }
+}
+
+/// The float of a half: exact, since every half is a float.
+#[inline(always)]
+pub fn half_to_f32(half: u16) -> f32 {
+    let (sign, rest) = (u32::from(half & 0x8000) << 16, u32::from(half & 0x7fff));
+    // Exponent and fraction moved to a float's place; the exponent's bias is 112 larger there.
+    let moved = f32::from_bits(rest << 13);
+    let magnitude = if rest >= 0x7c00 {
+        // Infinity and NaN: all ones again. A signalling NaN becomes a quiet one, as processors do
+        // it.
+        (rest << 13) | 0x7f80_0000 | if rest > 0x7c00 { 0x0040_0000 } else { 0 }
+    } else {
+        // Times 2¹¹² corrects the bias, of subnormal halves too.
+        (moved * f32::from_bits((127 + 112) << 23)).to_bits()
+    };
+    f32::from_bits(sign | magnitude)
+}
+
+compiled_for_each_level! {
+    /// Writes to `code` (m,) the nearest of `ksub` codewords to each of the m parts of `x` (d,),
+    /// from `transposed` (m, dsub, ksub; see [`crate::encode::transpose`]). The squared distance
+    /// adds coordinates from the first to the last; ties go to the smaller codeword. The same codes
+    /// at every level.
+    ///
+    /// # Panics
+    /// If a shape does not fit, or ksub is over 256 or no multiple of 16.
+    pub fn nearest_codewords(transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) = nearest_any;
+}
+
+/// The definition.
+#[inline(always)]
+fn nearest_any(transposed: &[f32], ksub: usize, x: &[f32], code: &mut [u8]) {
+    let m = code.len();
+    assert!(m > 0 && x.len().is_multiple_of(m), "d = {} is no multiple of m = {m}", x.len());
+    assert!(ksub <= 256 && ksub.is_multiple_of(16) && ksub > 0, "ksub = {ksub}");
+    assert_eq!(transposed.len(), x.len() * ksub, "codebooks of another shape");
+    let dsub = x.len() / m;
+    let mut costs = [0f32; 256];
+    for ((c, x), book) in
+        code.iter_mut().zip(x.chunks_exact(dsub)).zip(transposed.chunks_exact(dsub * ksub))
+    {
+        let costs = &mut costs[..ksub];
+        costs.fill(0.0);
+        for (&x, coordinate) in x.iter().zip(book.chunks_exact(ksub)) {
+            for (cost, &w) in costs.iter_mut().zip(coordinate) {
+                let difference = x - w;
+                *cost += difference * difference;
+            }
+        }
+        let mut best = 0;
+        for (word, &cost) in costs.iter().enumerate() {
+            if cost < costs[best] {
+                best = word;
+            }
+        }
+        *c = best as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+
+    fn draw(rng: &mut impl RngExt, n: usize, scale: f32) -> Vec<f32> {
+        (0..n).map(|_| rng.random_range(-scale..scale)).collect()
+    }
+
+    fn bits(z: &[f32]) -> Vec<u32> {
+        z.iter().map(|x| x.to_bits()).collect()
+    }
+
+    /// Every level and every width of a sub-vector, those without a path of their own included,
+    /// against a loop that spells the definition out.
+    #[test]
+    fn decoded_rows_have_the_defined_bits_at_every_level() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        for (m, dsub, fine_dsub) in
+            [(1, 1, 1), (4, 8, 4), (16, 8, 2), (3, 6, 3), (2, 16, 8), (2, 16, 1), (5, 5, 5)]
+        {
+            let d = m * dsub;
+            let fine_m = d / fine_dsub;
+            for scale in [1e-3, 1.0, 1e30] {
+                let (c, books, fine) = (
+                    draw(&mut rng, d, scale),
+                    draw(&mut rng, d * 16, scale),
+                    draw(&mut rng, d * 256, scale),
+                );
+                let (linear, cubic) = (draw(&mut rng, d, scale), draw(&mut rng, d, scale / 1e6));
+                let code: Vec<u8> = (0..m).map(|_| rng.random_range(0..16)).collect();
+                let fine_code: Vec<u8> = (0..fine_m).map(|_| rng.random()).collect();
+                let bytes: Vec<u8> = (0..d).map(|_| rng.random()).collect();
+                let coarser = Coarser { centroid: &c, codebooks: &books, ksub: 16, code: &code };
+
+                let want: Vec<f32> = (0..d)
+                    .map(|i| {
+                        let first =
+                            books[(i / dsub * 16 + usize::from(code[i / dsub])) * dsub + i % dsub];
+                        let at = i / fine_dsub * 256 + usize::from(fine_code[i / fine_dsub]);
+                        (c[i] + first) + fine[at * fine_dsub + i % fine_dsub]
+                    })
+                    .collect();
+                let want_sq8: Vec<f32> = (0..d)
+                    .map(|i| {
+                        let first =
+                            books[(i / dsub * 16 + usize::from(code[i / dsub])) * dsub + i % dsub];
+                        let t = f32::from(bytes[i]) - 127.5;
+                        (c[i] + first) + t * (linear[i] + cubic[i] * (t * t))
+                    })
+                    .collect();
+                for simd in Simd::all() {
+                    let mut z = vec![0.0; d];
+                    let finer = Finer::Pq { codebooks: &fine, ksub: 256 };
+                    decode(simd, finer, coarser, &fine_code, &mut z);
+                    assert_eq!(bits(&z), bits(&want), "{}, d {d}, m' {fine_m}", simd.level());
+                    let finer = Finer::Sq8 { linear: &linear, cubic: &cubic };
+                    decode(simd, finer, coarser, &bytes, &mut z);
+                    assert_eq!(bits(&z), bits(&want_sq8), "{}, d {d}", simd.level());
+                }
+            }
+        }
+    }
+
+    /// Scores at every level have the bits of a decoded row and a distance, for every kind, with
+    /// and without a form in registers, any number of rows, both code sizes.
+    #[test]
+    fn scores_have_the_bits_of_decoded_rows() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(4);
+        let shapes = [(16, 8), (8, 4), (4, 16), (2, 24), (5, 3), (16, 1), (3, 16), (1, 48), (2, 8)];
+        let mut in_registers = 0;
+        for (m, dsub) in shapes {
+            for ksub in [256usize, 16] {
+                let d = m * dsub;
+                let layout = CodeLayout::new(m, ksub).unwrap();
+                let codes: Vec<u8> = (0..11 * m).map(|_| rng.random_range(0..ksub) as u8).collect();
+                let (q, codebooks, centroids) = (
+                    draw(&mut rng, d, 9.0),
+                    draw(&mut rng, ksub * d, 9.0),
+                    draw(&mut rng, 2 * d, 9.0),
+                );
+                let fine_books = draw(&mut rng, 256 * d, 2.0);
+                let (linear, cubic) = (draw(&mut rng, d, 0.01), draw(&mut rng, d, 1e-6));
+                let pq = Finer::Pq { codebooks: &fine_books, ksub: 256 };
+                let sq8 = Finer::Sq8 { linear: &linear, cubic: &cubic };
+                let divisors = (1..=d.min(MAX_M)).filter(|m| d.is_multiple_of(*m));
+                let kinds = divisors.map(|m| (pq, m)).chain([(sq8, d), (Finer::F16, 2 * d)]);
+                for (finer, bytes) in kinds {
+                    let fine: Vec<u8> = match finer {
+                        Finer::F16 => (0..11 * d)
+                            .flat_map(|_| half::f16::from_f32(rng.random()).to_le_bytes())
+                            .collect(),
+                        _ => (0..11 * bytes).map(|_| rng.random()).collect(),
+                    };
+                    let tables = Tables { layout, codebooks: &codebooks, finer };
+                    let rows: Vec<Row<'_>> = (0..11)
+                        .map(|r| Row {
+                            code: &codes[r * m..][..m],
+                            centroid: &centroids[r % 2 * d..][..d],
+                            fine: &fine[r * bytes..][..bytes],
+                        })
+                        .collect();
+                    for metric in Metric::ALL {
+                        let want: Vec<u32> = rows
+                            .iter()
+                            .map(|row| {
+                                let coarser = Coarser {
+                                    centroid: row.centroid,
+                                    codebooks: &codebooks,
+                                    ksub,
+                                    code: row.code,
+                                };
+                                let mut z = vec![0.0; d];
+                                decode_any(finer, coarser, row.fine, &mut z);
+                                metric.of(&q, &z).to_bits()
+                            })
+                            .collect();
+                        for simd in Simd::all() {
+                            for n in [0, 1, 3, 8, 11] {
+                                let mut out = vec![1.0];
+                                scores(simd, metric, &q, &tables, &rows[..n], &mut out);
+                                assert_eq!(
+                                    bits(&out),
+                                    want[..n],
+                                    "{} m {m} dsub {dsub} ksub {ksub}, {finer:?} of {bytes} bytes",
+                                    simd.level()
+                                );
+                            }
+                            #[cfg(target_arch = "x86_64")]
+                            if simd.level() >= Level::Avx512 {
+                                let mut out = Vec::new();
+                                let fast = fast(metric, &q, &tables, bytes, &rows, &mut out);
+                                in_registers += usize::from(fast);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert!(in_registers > 50 || Simd::detect().level() < Level::Avx512, "{in_registers}");
+    }
+
+    /// All halves there are, at every level.
+    #[test]
+    fn every_half_is_read_as_what_it_is() {
+        let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let centroid = vec![0.0; 1 << 16];
+        let coarser = Coarser { centroid: &centroid, codebooks: &[], ksub: 16, code: &[] };
+        let want: Vec<u32> =
+            (0..=u16::MAX).map(|h| half::f16::from_bits(h).to_f32().to_bits()).collect();
+        for simd in Simd::all() {
+            let mut z = vec![0.0; 1 << 16];
+            decode(simd, Finer::F16, coarser, &all, &mut z);
+            assert_eq!(bits(&z), want, "{}", simd.level());
+        }
+    }
+
+    /// Against a look at all bytes: values between and beyond those there are, and exactly between
+    /// two.
+    #[test]
+    fn scalar_bytes_are_nearest() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        for (linear, cubic) in [(1.0, 0.0), (0.1, 1e-4), (0.0, 3e-7), (0.0, 0.0), (1e-30, 1e-38)] {
+            let values: Vec<f32> = (0..=255).map(|byte| sq8_value(linear, cubic, byte)).collect();
+            assert!(values.is_sorted());
+            let between = values.windows(2).map(|w| (w[0] + w[1]) / 2.0);
+            let mut probes: Vec<f32> = values.iter().copied().chain(between).collect();
+            probes.extend((0..300).map(|_| rng.random_range(-2.0..2.0) * values[255]));
+            probes.extend([1e30, -1e30, f32::INFINITY, f32::NEG_INFINITY]);
+            for x in probes {
+                let error = |byte: u8| (x - values[usize::from(byte)]).abs();
+                let byte = sq8_byte(linear, cubic, x);
+                let best = (0..=255u8).map(error).min_by(f32::total_cmp).unwrap();
+                assert_eq!(error(byte), best, "{x} as {byte} of {linear}, {cubic}");
+            }
+        }
+    }
+
+    /// The nearest codeword, ties to the smaller, at every level; numbers that overflow find one
+    /// too.
+    #[test]
+    fn codes_are_nearest_codewords() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(2);
+        for (m, dsub) in [(1, 1), (4, 2), (3, 4), (2, 5), (8, 8)] {
+            for (ksub, scale) in [(16, 1.0), (256, 1.0), (256, 1e-3), (256, 1e30)] {
+                let mut books = draw(&mut rng, m * dsub * ksub, scale);
+                // Equal codewords tie.
+                books.copy_within(3 * dsub..4 * dsub, 7 * dsub);
+                let transposed = crate::encode::transpose(&books, m, ksub);
+                let mut x = draw(&mut rng, m * dsub, scale);
+                x[..dsub].copy_from_slice(&books[7 * dsub..8 * dsub]);
+                let want: Vec<u8> = x
+                    .chunks_exact(dsub)
+                    .zip(books.chunks_exact(dsub * ksub))
+                    .map(|(x, book)| {
+                        let cost = |w: &[f32]| {
+                            x.iter().zip(w).fold(0f32, |sum, (x, w)| sum + (x - w) * (x - w))
+                        };
+                        let costs = book.chunks_exact(dsub).map(cost);
+                        costs.zip(0u8..=255).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1
+                    })
+                    .collect();
+                assert_eq!(want[0], 3);
+                for simd in Simd::all() {
+                    let mut code = vec![9; m];
+                    nearest_codewords(simd, &transposed, ksub, &x, &mut code);
+                    assert_eq!(code, want, "{}, m {m}, dsub {dsub}, {scale}", simd.level());
+                }
+            }
+        }
+    }
+}
