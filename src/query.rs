@@ -160,10 +160,10 @@ pub struct QueryArgs {
     /// Lists scanned in each shard; default: the server's.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub nprobe: u32,
-    /// Candidates of the scan that are scored again by finer codes, 0 for none; default: the
-    /// server's, where the index has them.
+    /// Candidates of the scan that are scored again from finer codes, 0 for none; default: the
+    /// server's, if the index has finer codes.
     #[arg(long, value_name = "N")]
-    pub refine: Option<u32>,
+    pub refine_candidates: Option<u32>,
     #[command(flatten)]
     pub rerank: RerankArgs,
     /// Accept an answer from a part of the shards if others are damaged.
@@ -297,18 +297,21 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         weight: args.weights.get(number).copied(),
         term: Some(term),
     });
-    Ok(v1::SearchRequest {
-        index: args.index.clone(),
-        generation: 0,
-        terms: weighted.collect(),
+    let options = v1::SearchOptions {
         k: args.k,
         nprobe: args.nprobe,
-        refine: args.refine,
+        refine_candidates: args.refine_candidates,
         with_keys: true,
         allow_partial: args.allow_partial,
         expansion: args.rerank.expansion_message(),
         diffusion: args.rerank.diffusion_message(),
         ..Default::default()
+    };
+    Ok(v1::SearchRequest {
+        index: args.index.clone(),
+        generation: 0,
+        terms: weighted.collect(),
+        options: Some(options),
     })
 }
 
@@ -339,8 +342,9 @@ fn to_table(response: &v1::SearchResponse) -> String {
     if response.sizes_differ {
         lines.push("the image was encoded at other sizes than the index".to_owned());
     }
-    let times = stages(response).map(|(stage, us)| format!("{stage} {:.2}", us as f64 / 1e3));
-    lines.push(format!("ms: {}", times.join(", ")));
+    let ms = |(stage, us): (String, u64)| format!("{stage} {:.2}", us as f64 / 1e3);
+    let times = stages(response).into_iter().map(ms);
+    lines.push(format!("ms: {}", times.collect::<Vec<_>>().join(", ")));
     lines.join("\n")
 }
 
@@ -353,11 +357,7 @@ fn to_json(response: &v1::SearchResponse) -> Value {
     let shards = response.shards.clone().unwrap_or_default();
     json!({
         "hits": hits.collect::<Vec<_>>(),
-        "metric": match response.metric() {
-            v1::Metric::InnerProduct => "inner_product",
-            v1::Metric::L2 => "l2",
-            v1::Metric::Unspecified => "unspecified",
-        },
+        "metric": response.metric().name(),
         "generation": response.generation,
         "shards": {
             "asked": shards.asked, "answered": shards.answered, "failed": shards.failed,
@@ -367,21 +367,11 @@ fn to_json(response: &v1::SearchResponse) -> Value {
     })
 }
 
-/// Stages of the search in order, in microseconds.
-fn stages(response: &v1::SearchResponse) -> [(&'static str, u64); 10] {
-    let times = response.times.unwrap_or_default();
-    [
-        ("encode", times.encode_us),
-        ("queue", times.queue_us),
-        ("resolve", times.resolve_us),
-        ("probe", times.probe_us),
-        ("lut", times.lut_us),
-        ("scan", times.scan_us),
-        ("refine", times.refine_us),
-        ("diffuse", times.diffuse_us),
-        ("keys", times.keys_us),
-        ("total", times.total_us),
-    ]
+/// The name of each stage in order, and of the total, with its time in microseconds.
+fn stages(response: &v1::SearchResponse) -> Vec<(String, u64)> {
+    let times = response.times.clone().unwrap_or_default();
+    let stages = times.stages.iter().map(|time| (time.stage().name(), time.us));
+    stages.chain([("total".to_owned(), times.total_us)]).collect()
 }
 
 /// Reads one vector, (n,), by the file's extension.

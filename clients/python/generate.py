@@ -1,7 +1,8 @@
-"""Generates the message classes of ocelli.v1 into src/ocelli_client/_generated, which is not in the repository.
+"""Generates the message classes of ocelli.v1 into src/ocelli_client/_generated.
 
-The package's build runs this (setup.py); run it by hand to work on the client. It needs grpcio-tools, pinned in
-pyproject.toml, and the schema, ../../proto/proto.
+That folder is not in the repository. The package's build runs this (setup.py); run it by hand to
+work on the client. It needs grpcio-tools, pinned in pyproject.toml, and the schema,
+../../proto/proto.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""Generates the message classes before the package is built; everything else stands in pyproject.toml."""
+"""Generates the message classes before the package is built.
+
+Everything else is in pyproject.toml.
+"""
 
 import sys
 from pathlib import Path

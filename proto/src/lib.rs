@@ -11,14 +11,14 @@
 //! ```no_run
 //! use ocelli_proto::tonic::transport::Channel;
 //! use ocelli_proto::v1::search_service_client::SearchServiceClient;
-//! use ocelli_proto::v1::{QueryKey, QueryTerm, SearchRequest, query_term::Term};
+//! use ocelli_proto::v1::{QueryKey, QueryTerm, SearchOptions, SearchRequest, query_term::Term};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let channel = Channel::from_static("http://127.0.0.1:7070").connect().await?;
 //! let term = Term::Key(QueryKey { key: "eiffel/1.jpg".to_owned() });
 //! let request = SearchRequest {
 //!     terms: vec![QueryTerm { term: Some(term), ..QueryTerm::default() }],
-//!     k: 10,
+//!     options: Some(SearchOptions { k: 10, ..SearchOptions::default() }),
 //!     ..SearchRequest::default()
 //! };
 //! let response = SearchServiceClient::new(channel).search(request).await?.into_inner();
@@ -33,6 +33,7 @@
 
 pub mod codec;
 pub mod log_limit;
+mod names;
 pub mod status;
 
 // A program that speaks ocelli.v1 must use the release of tonic that the generated code uses.

@@ -1,11 +1,13 @@
 //! Answers in the words of this crate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ocelli_index::{Hash, Metric};
+use ocelli_index::{Hash, Metric, StageTimes};
 
 use crate::error::Result;
 use crate::leaf::Explained;
+use crate::options::Options;
 use crate::root::Merged;
 
 /// The answer to a query.
@@ -23,34 +25,17 @@ pub struct Answer {
     pub truncated: bool,
     /// Time outside of the search.
     pub waits: Waits,
-    /// What was done, if that was asked.
-    pub explained: Option<(Explained, Understood)>,
+    /// What was done and with which options, if that was asked.
+    pub explained: Option<(Explained, Arc<Options>)>,
 }
 
 /// Where the time went outside of the search.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waits {
-    /// Waiting for the encoder service.
-    pub encode: Duration,
-    /// Waiting for a compute thread.
-    pub queue: Duration,
-    /// Looking up the query's ids and keys.
-    pub resolve: Duration,
+    /// Waiting for the encoder service and for a compute thread, looking up ids and keys.
+    pub times: StageTimes,
     /// From arrival to answer.
     pub total: Duration,
-}
-
-/// A query with its defaults filled in.
-#[derive(Clone, Copy, Debug)]
-pub struct Understood {
-    /// Number of hits.
-    pub k: usize,
-    /// Lists scanned in each shard.
-    pub nprobe: usize,
-    /// Candidates scored again.
-    pub refine: usize,
-    /// Searches, one more than rounds of expansion.
-    pub searches: u32,
 }
 
 /// The answers to a batch.

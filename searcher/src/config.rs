@@ -44,10 +44,10 @@ pub struct Config {
     pub default_k: u32,
     /// nprobe of a request that names none.
     pub default_nprobe: u32,
-    /// Candidates scored again, of a request that does not say, where the index has finer codes.
-    pub default_refine: u32,
+    /// Candidates scored again for a request that names no number, if the index has finer codes.
+    pub default_refine_candidates: u32,
     /// The largest number of candidates scored again.
-    pub max_refine: u32,
+    pub max_refine_candidates: u32,
     /// The most queries of a batch, and images of `GetVectors`.
     pub max_batch: usize,
     /// The most hits of a range search.
@@ -172,10 +172,10 @@ impl Config {
         );
         ensure!(self.default_nprobe >= 1, "default_nprobe is 0; expected at least 1");
         ensure!(
-            self.default_refine <= self.max_refine,
-            "default_refine is {}; expected at most max_refine, {}",
-            self.default_refine,
-            self.max_refine
+            self.default_refine_candidates <= self.max_refine_candidates,
+            "default_refine_candidates is {}; expected at most max_refine_candidates, {}",
+            self.default_refine_candidates,
+            self.max_refine_candidates
         );
         ensure!(
             self.max_diffusion_candidates as usize <= MAX_DIFFUSION_CANDIDATES,
@@ -217,7 +217,7 @@ mod tests {
         config.default_k = config.max_k + 1;
         assert!(config.check().is_err());
         config.default_k = 1;
-        config.default_refine = config.max_refine + 1;
+        config.default_refine_candidates = config.max_refine_candidates + 1;
         assert!(config.check().is_err());
         Ok(())
     }

@@ -3,9 +3,6 @@
 
 mod answers;
 
-use std::collections::BTreeSet;
-
-use ocelli_index::{Filter, Name};
 use ocelli_proto::v1;
 use ocelli_proto::v1::{image_name, query_term};
 
@@ -15,32 +12,14 @@ pub use self::answers::{
 };
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
-use crate::service::{Batch, Options, Query, Target, Term, What};
-
-/// The options of a request: those of one query and of a batch are the same fields of two messages.
-macro_rules! options {
-    ($request:ident) => {
-        Options {
-            k: $request.k,
-            nprobe: $request.nprobe,
-            refine: $request.refine,
-            exact: $request.exact,
-            threshold: $request.score_threshold,
-            filter: $request.filter.map(filter),
-            expansion: $request.expansion,
-            diffusion: $request.diffusion,
-            with_keys: $request.with_keys,
-            allow_partial: $request.allow_partial,
-        }
-    };
-}
+use crate::service::{Batch, Query, Target, Term, TermValue};
 
 /// The query that a request asks for.
 pub fn query(request: v1::SearchRequest) -> Result<Query> {
     Ok(Query {
         target: Target { index: request.index, generation: request.generation },
         terms: terms(request.terms)?,
-        options: options!(request),
+        options: request.options.unwrap_or_default(),
     })
 }
 
@@ -49,25 +28,16 @@ pub fn batch(request: v1::BatchSearchRequest) -> Batch {
     Batch {
         target: Target { index: request.index, generation: request.generation },
         queries: request.queries.into_iter().map(|query| terms(query.terms)).collect(),
-        options: options!(request),
+        options: request.options.unwrap_or_default(),
     }
 }
 
-/// The query that a range search asks for; its limit stands as k.
+/// The query that a range search asks for.
 pub fn range_query(request: v1::RangeSearchRequest) -> Result<Query> {
     Ok(Query {
         target: Target { index: request.index, generation: request.generation },
         terms: terms(request.terms)?,
-        options: Options {
-            k: request.limit,
-            nprobe: request.nprobe,
-            exact: request.exact,
-            threshold: Some(request.threshold),
-            filter: request.filter.map(filter),
-            with_keys: request.with_keys,
-            allow_partial: request.allow_partial,
-            ..Options::default()
-        },
+        options: request.options.unwrap_or_default(),
     })
 }
 
@@ -87,21 +57,12 @@ pub fn images(images: Vec<v1::ImageName>) -> Vec<Result<ImageName>> {
     images.into_iter().map(image).collect()
 }
 
-fn filter(filter: v1::Filter) -> Filter {
-    Filter { allow: filter.allow.map(names), deny: filter.deny.map(names).unwrap_or_default() }
-}
-
-fn names(set: v1::ImageSet) -> BTreeSet<Name> {
-    let ids = set.ids.into_iter().map(Name::Id);
-    ids.chain(set.keys.into_iter().map(Name::Key)).collect()
-}
-
 fn terms(terms: Vec<v1::QueryTerm>) -> Result<Vec<Term>> {
     terms.into_iter().zip(0..).map(|(term, number)| self::term(term, number)).collect()
 }
 
 fn term(term: v1::QueryTerm, number: usize) -> Result<Term> {
-    let what = match term.term {
+    let value = match term.term {
         Some(query_term::Term::Vector(vector)) => {
             let spec = match vector.spec_hash.as_str() {
                 "" => None,
@@ -110,11 +71,11 @@ fn term(term: v1::QueryTerm, number: usize) -> Result<Term> {
                         .at(format!("terms[{number}].vector.spec_hash"))
                 })?),
             };
-            What::Vector(vector.values, spec)
+            TermValue::Vector(vector.values, spec)
         }
-        Some(query_term::Term::Id(id)) => What::Indexed(ImageName::Id(id.id)),
-        Some(query_term::Term::Key(key)) => What::Indexed(ImageName::Key(key.key)),
-        Some(query_term::Term::Image(image)) => What::Image(v1::EncodeRequest {
+        Some(query_term::Term::Id(id)) => TermValue::Indexed(ImageName::Id(id.id)),
+        Some(query_term::Term::Key(key)) => TermValue::Indexed(ImageName::Key(key.key)),
+        Some(query_term::Term::Image(image)) => TermValue::Image(v1::EncodeRequest {
             data: image.data,
             r#box: image.r#box,
             sizes: image.sizes,
@@ -124,5 +85,5 @@ fn term(term: v1::QueryTerm, number: usize) -> Result<Term> {
             return Err(Error::invalid(message).at(format!("terms[{number}]")));
         }
     };
-    Ok(Term { weight: term.weight.unwrap_or(1.0), what })
+    Ok(Term { weight: term.weight.unwrap_or(1.0), value })
 }

@@ -1,65 +1,14 @@
 //! A leaf: search in the shards of one snapshot.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use ocelli_index::{
-    Cancel, Filter, Name, RangeResult, Row, RowFilter, ScanCounts, Scratch, SearchParams,
-    SearchResult, Snapshot,
+    Name, RangeResult, Row, ScanCounts, Scratch, SearchParams, SearchResult, Snapshot,
 };
 
 use crate::error::Result;
+use crate::options::Options;
 
 /// An image of the index, as a client names it.
 pub use ocelli_index::Name as ImageName;
-
-/// How a leaf searches: what another machine could be told as well.
-#[derive(Clone, Debug)]
-pub struct LeafParams {
-    /// Number of hits.
-    pub k: usize,
-    /// Lists scanned in each shard.
-    pub nprobe: usize,
-    /// Candidates scored again by finer codes; 0 for none.
-    pub refine: usize,
-    /// Whether some shards may fail.
-    pub allow_partial: bool,
-    /// Shards that are known to fail, by name, each with what was found: they are not asked. None
-    /// unless some may fail.
-    pub without: Arc<BTreeMap<String, String>>,
-    /// Which images may be found.
-    pub filter: Option<Arc<LeafFilter>>,
-    /// Ends the search when nobody waits for it.
-    pub cancel: Cancel,
-}
-
-/// A filter, and which rows of a snapshot it allows. These are looked up once for all searches of a
-/// request: the parts of a batch, the rounds of an expansion.
-#[derive(Debug)]
-pub struct LeafFilter {
-    names: Filter,
-    /// By the snapshot's address, which a request holds as long as its parameters.
-    rows: Mutex<Vec<(usize, Arc<RowFilter>)>>,
-}
-
-impl LeafFilter {
-    /// The filter that `names` are.
-    pub fn new(names: Filter) -> LeafFilter {
-        LeafFilter { names, rows: Mutex::default() }
-    }
-
-    /// The rows of `snapshot`. Whoever comes second waits for the first.
-    fn of(&self, snapshot: &Snapshot) -> Result<Arc<RowFilter>> {
-        let address = std::ptr::from_ref(snapshot).addr();
-        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, rows)) = known.iter().find(|(of, _)| *of == address) {
-            return Ok(Arc::clone(rows));
-        }
-        let rows = Arc::new(snapshot.resolve(&self.names)?);
-        known.push((address, Arc::clone(&rows)));
-        Ok(rows)
-    }
-}
 
 /// What a leaf did for a query.
 #[derive(Clone, Debug, Default)]
@@ -98,11 +47,11 @@ pub trait Leaf: Send + Sync {
     /// The best rows for each of the descriptors `x`, (n, dim): best first, ties by smaller id.
     ///
     /// # Errors
-    /// A damaged shard, unless `params` allow a partial answer.
+    /// A damaged shard, unless `options` allow a partial answer.
     fn search_shards(
         &self,
         x: &[f32],
-        params: &LeafParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<Vec<SearchResult>>;
 
@@ -115,7 +64,7 @@ pub trait Leaf: Send + Sync {
         &self,
         x: &[f32],
         threshold: f32,
-        params: &LeafParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<RangeResult>;
 
@@ -124,7 +73,7 @@ pub trait Leaf: Send + Sync {
     ///
     /// # Errors
     /// As [`Leaf::search_shards`].
-    fn explain(&self, x: &[f32], params: &LeafParams, scratch: &mut Scratch) -> Result<Explained>;
+    fn explain(&self, x: &[f32], options: &Options, scratch: &mut Scratch) -> Result<Explained>;
 
     /// The key of one row; empty if it has none.
     ///
@@ -133,18 +82,10 @@ pub trait Leaf: Send + Sync {
     fn key_of(&self, row: Row) -> Result<String>;
 }
 
-/// The engine's parameters for a search of this snapshot.
-fn engine_params(snapshot: &Snapshot, params: &LeafParams) -> Result<SearchParams> {
-    let filter = params.filter.as_ref().map(|filter| filter.of(snapshot)).transpose()?;
-    Ok(SearchParams {
-        k: params.k,
-        nprobe: params.nprobe,
-        refine: params.refine,
-        allow_partial: params.allow_partial,
-        without: Arc::clone(&params.without),
-        filter,
-        cancel: Some(params.cancel.clone()),
-    })
+/// The engine's parameters for a search of `snapshot`.
+fn params(snapshot: &Snapshot, options: &Options) -> Result<SearchParams> {
+    let filter = options.filter.as_ref().map(|filter| filter.rows(snapshot)).transpose()?;
+    Ok(SearchParams { filter, ..options.search.clone() })
 }
 
 impl Leaf for Snapshot {
@@ -169,10 +110,10 @@ impl Leaf for Snapshot {
     fn search_shards(
         &self,
         x: &[f32],
-        params: &LeafParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<Vec<SearchResult>> {
-        let params = engine_params(self, params)?;
+        let params = params(self, options)?;
         if x.len() == self.model().parts().dim {
             return Ok(vec![self.search_with(x, &params, scratch)?]);
         }
@@ -183,14 +124,14 @@ impl Leaf for Snapshot {
         &self,
         x: &[f32],
         threshold: f32,
-        params: &LeafParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<RangeResult> {
-        Ok(self.search_range(x, threshold, &engine_params(self, params)?, scratch)?)
+        Ok(self.search_range(x, threshold, &params(self, options)?, scratch)?)
     }
 
-    fn explain(&self, x: &[f32], params: &LeafParams, scratch: &mut Scratch) -> Result<Explained> {
-        let params = engine_params(self, params)?;
+    fn explain(&self, x: &[f32], options: &Options, scratch: &mut Scratch) -> Result<Explained> {
+        let params = params(self, options)?;
         let filter = params.filter.as_ref();
         let direct = filter.is_some_and(|filter| filter.is_direct());
         Ok(Explained {

@@ -24,10 +24,12 @@ pub mod error;
 pub mod grpc;
 pub mod leaf;
 pub mod metrics;
+pub mod options;
 pub mod pool;
 pub mod root;
 pub mod run;
 pub mod service;
+pub mod times;
 
 pub use config::Config;
 pub use error::{Error, Result};

@@ -1,7 +1,5 @@
 //! What the server counts of its queries.
 
-use std::time::Duration;
-
 use ocelli_index::{ScanCounts, Stage, StageTimes};
 use ocelli_service::observe::Stages;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -10,17 +8,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::answer::Waits;
-
 /// Buckets for times of stages in seconds: from 5 µs to ten seconds.
 const STAGE_SECONDS: [f64; 19] = [
     5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1,
     0.25, 0.5, 1.0, 2.5, 10.0,
 ];
-
-/// The stages of a query, in their order.
-const STAGES: [&str; 9] =
-    ["encode", "queue", "resolve", "probe", "lut", "scan", "refine", "diffuse", "keys"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueryLabels {
@@ -43,7 +35,7 @@ pub enum Outcome {
 /// Counters and times of queries.
 #[derive(Debug)]
 pub struct Metrics {
-    stages: Stages<{ STAGES.len() }>,
+    stages: Stages,
     queries: Family<QueryLabels, Counter>,
     scanned: Counter,
     survived: Counter,
@@ -53,7 +45,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
-            stages: Stages::new(STAGES, || Histogram::new(STAGE_SECONDS)),
+            stages: Stages::new(Stage::ALL.map(Stage::name), || Histogram::new(STAGE_SECONDS)),
             queries: Family::default(),
             scanned: Counter::default(),
             survived: Counter::default(),
@@ -101,25 +93,8 @@ impl Metrics {
         self.survived.inc_by(counts.survived);
     }
 
-    /// Times of a request outside of the search. Stages that it did not have are left out.
-    pub fn waited(&self, waits: &Waits) {
-        let (encode, resolve) = (present(waits.encode), present(waits.resolve));
-        let queue = Some(waits.queue);
-        self.stages.observe([encode, queue, resolve, None, None, None, None, None, None]);
+    /// The times of a request, or of its part in the search. Stages that did not run are left out.
+    pub fn times(&self, times: &StageTimes) {
+        self.stages.observe(times.iter().map(|(_, time)| (!time.is_zero()).then_some(time)));
     }
-
-    /// Times of a query in the search.
-    pub fn searched(&self, times: &StageTimes, keys_time: Duration) {
-        let [probe, lut, scan, refine, diffuse] =
-            [Stage::Probe, Stage::Lut, Stage::Scan, Stage::Refine, Stage::Diffuse]
-                .map(|s| times[s]);
-        let [refine, diffuse, keys] = [refine, diffuse, keys_time].map(present);
-        let [probe, lut, scan] = [probe, lut, scan].map(Some);
-        self.stages.observe([None, None, None, probe, lut, scan, refine, diffuse, keys]);
-    }
-}
-
-/// The time of a stage that took part.
-fn present(time: Duration) -> Option<Duration> {
-    (!time.is_zero()).then_some(time)
 }

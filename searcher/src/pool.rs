@@ -17,13 +17,14 @@ mod admission;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
 use ocelli_index::Scratch;
 use ocelli_proto::status::Code;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub use self::admission::{Admission, Place};
 use crate::error::{Error, Result};
@@ -141,7 +142,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// How long a job that comes now would wait.
@@ -213,7 +214,7 @@ impl Shared {
             }
             // With jobs that wait, as many run as may: the first of them to end looks at this.
             queue.left |= !queue.jobs.is_empty();
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            self.wake.wait(&mut queue);
         }
     }
 

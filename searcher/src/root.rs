@@ -3,16 +3,18 @@
 mod rerank;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use ocelli_index::{Diffusion, Expansion, Hit, Metric, Scratch, SearchResult, Stage, StageTimes};
+use ocelli_index::{Hit, Metric, Scratch, SearchResult, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 use ocelli_text::quoted;
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::leaf::{Explained, ImageName, Leaf, LeafParams};
+use crate::leaf::{Explained, ImageName, Leaf};
+use crate::options::Options;
 
 /// Hits between two looks at whether anybody still waits.
 const KEYS_AT_A_TIME: usize = 256;
@@ -28,21 +30,6 @@ pub struct Root {
 /// Shards with which something is wrong, by name: the reason, and what was found.
 pub type Faults = BTreeMap<String, (ErrorReason, String)>;
 
-/// How a root searches.
-#[derive(Clone, Debug)]
-pub struct RootParams {
-    /// What every leaf is told.
-    pub leaf: LeafParams,
-    /// Only hits that are at least as good.
-    pub threshold: Option<f32>,
-    /// How a query is expanded before it is answered.
-    pub expansion: Option<Expansion>,
-    /// How the best hits are ranked again.
-    pub diffusion: Option<Diffusion>,
-    /// Whether hits carry their keys.
-    pub with_keys: bool,
-}
-
 /// What the leaves found, merged: columns of n <= k hits, best first, ties by smaller id.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
@@ -56,10 +43,8 @@ pub struct Merged {
     pub shards_asked: usize,
     /// Names of the shards that failed, each once, by name.
     pub failed: BTreeSet<String>,
-    /// The slowest leaf's time in each stage.
+    /// The time of each stage: the slowest leaf's, and the root's own.
     pub times: StageTimes,
-    /// Time for reading the keys.
-    pub keys_time: Duration,
 }
 
 /// A hit and the number of its leaf.
@@ -74,12 +59,12 @@ impl Root {
 
     /// Shards that fail, by name, each with what was found first.
     pub fn faults(&self) -> Faults {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.faults.lock().clone()
     }
 
     /// Remembers a shard that fails. Logged once: each query that follows finds the same.
     pub fn note_fault(&self, shard: &str, reason: ErrorReason, message: &str) {
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = self.faults.lock();
         if !shard.is_empty() && !faults.contains_key(shard) {
             tracing::error!(shard, reason = reason.as_str_name(), error = message, "a shard fails");
             faults.insert(shard.to_owned(), (reason, message.to_owned()));
@@ -110,37 +95,37 @@ impl Root {
     /// The `k` best images for each of the descriptors `x`, (n, dim).
     ///
     /// # Errors
-    /// A damaged shard, unless `params` allow a partial answer; then [`Code::DataLoss`] only if no
+    /// A damaged shard, unless `options` allow a partial answer; then [`Code::DataLoss`] only if no
     /// shard is left. [`Code::DeadlineExceeded`] when nobody waits any more.
     pub fn search(
         &self,
         x: &[f32],
-        params: &RootParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<Vec<Merged>> {
-        let mut leaf = params.leaf.clone();
-        if let Some(diffusion) = params.diffusion {
-            leaf.k = leaf.k.max(diffusion.candidates);
+        let mut asked = options.clone();
+        if let Some(diffusion) = options.diffusion {
+            asked.search.k = asked.search.k.max(diffusion.candidates);
         }
         // Each time without the shards whose damage showed in the time before.
         loop {
-            let all = self.ask(x, &leaf, scratch)?;
+            let all = self.ask(x, &asked, scratch)?;
             let queries = x.chunks_exact((x.len() / all.len().max(1)).max(1));
             let mut lost = BTreeMap::new();
             let mut finish = |(x, (mut merged, mut hits)): (&[f32], (Merged, Vec<LeafHit>))| {
                 self.rank(&mut hits);
-                if let Some(diffusion) = &params.diffusion {
+                if let Some(diffusion) = &options.diffusion {
                     let start = Instant::now();
-                    self.diffuse(x, diffusion, &mut hits, &params.leaf)?;
+                    self.diffuse(x, diffusion, &mut hits, options)?;
                     merged.times[Stage::Diffuse] = start.elapsed();
                 }
-                self.finish(merged, hits, params, &mut lost)
+                self.finish(merged, hits, options, &mut lost)
             };
             let merged = queries.zip(all).map(&mut finish).collect::<Result<Vec<_>>>()?;
             if lost.is_empty() {
                 return Ok(merged);
             }
-            Arc::make_mut(&mut leaf.without).extend(lost);
+            Arc::make_mut(&mut asked.search.without).extend(lost);
         }
     }
 
@@ -155,12 +140,12 @@ impl Root {
     fn ask(
         &self,
         x: &[f32],
-        params: &LeafParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<Vec<(Merged, Vec<LeafHit>)>> {
         let mut all: Vec<(Merged, Vec<LeafHit>)> = Vec::new();
         for (number, leaf) in self.leaves.iter().enumerate() {
-            let found = self.noted(leaf.search_shards(x, params, scratch))?;
+            let found = self.noted(leaf.search_shards(x, options, scratch))?;
             all.resize_with(found.len(), Default::default);
             for ((merged, hits), found) in all.iter_mut().zip(found) {
                 self.take(merged, hits, number, found);
@@ -170,34 +155,34 @@ impl Root {
     }
 
     /// All images for the descriptor `x`, (dim,), that are at least as good as the threshold of
-    /// `params`, at most k; and whether there are more.
+    /// `options`, at most k; and whether there are more.
     ///
     /// # Errors
     /// As [`Root::search`]; [`Code::InvalidArgument`] without a threshold.
     pub fn search_range(
         &self,
         x: &[f32],
-        params: &RootParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<(Merged, bool)> {
-        let threshold = params.threshold.ok_or_else(|| Error::invalid("no threshold"))?;
-        let mut leaf_params = params.leaf.clone();
+        let threshold = options.threshold.ok_or_else(|| Error::invalid("no threshold"))?;
+        let mut asked = options.clone();
         loop {
             let (mut merged, mut hits) = Default::default();
             let mut truncated = false;
             for (number, leaf) in self.leaves.iter().enumerate() {
-                let found = self.noted(leaf.range_shards(x, threshold, &leaf_params, scratch))?;
+                let found = self.noted(leaf.range_shards(x, threshold, &asked, scratch))?;
                 truncated |= found.truncated;
                 self.take(&mut merged, &mut hits, number, found.result);
             }
-            truncated |= hits.len() > params.leaf.k;
+            truncated |= hits.len() > options.search.k;
             self.rank(&mut hits);
             let mut lost = BTreeMap::new();
-            let merged = self.finish(merged, hits, params, &mut lost)?;
+            let merged = self.finish(merged, hits, options, &mut lost)?;
             if lost.is_empty() {
                 return Ok((merged, truncated));
             }
-            Arc::make_mut(&mut leaf_params.without).extend(lost);
+            Arc::make_mut(&mut asked.search.without).extend(lost);
         }
     }
 
@@ -208,12 +193,12 @@ impl Root {
     pub fn explain(
         &self,
         x: &[f32],
-        params: &RootParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<Explained> {
         let mut all = Explained::default();
         for leaf in &self.leaves {
-            let one = self.noted(leaf.explain(x, &params.leaf, scratch))?;
+            let one = self.noted(leaf.explain(x, options, scratch))?;
             all.counts.scanned += one.counts.scanned;
             all.counts.survived += one.counts.survived;
             all.allowed = match (all.allowed, one.allowed) {
@@ -251,18 +236,18 @@ impl Root {
         &self,
         mut merged: Merged,
         mut hits: Vec<LeafHit>,
-        params: &RootParams,
+        options: &Options,
         lost: &mut BTreeMap<String, String>,
     ) -> Result<Merged> {
         // First: diffusion orders hits by something else than their scores.
-        if let Some(threshold) = params.threshold {
+        if let Some(threshold) = options.threshold {
             hits.retain(|(_, hit)| self.metric.reaches(hit.score, threshold));
         }
-        hits.truncate(params.leaf.k);
-        if params.with_keys {
+        hits.truncate(options.search.k);
+        if options.with_keys {
             let start = Instant::now();
-            merged.keys = self.read_keys(&hits, &params.leaf, lost)?;
-            merged.keys_time = start.elapsed();
+            merged.keys = self.read_keys(&hits, options, lost)?;
+            merged.times[Stage::Keys] = start.elapsed();
         }
         merged.ids = hits.iter().map(|(_, hit)| hit.id).collect();
         merged.scores = hits.iter().map(|(_, hit)| hit.score).collect();
@@ -280,18 +265,18 @@ impl Root {
     fn read_keys(
         &self,
         hits: &[LeafHit],
-        params: &LeafParams,
+        options: &Options,
         lost: &mut BTreeMap<String, String>,
     ) -> Result<Vec<String>> {
         let mut keys = Vec::with_capacity(hits.len());
         for (number, (leaf, hit)) in hits.iter().enumerate() {
             if number % KEYS_AT_A_TIME == 0 {
-                params.cancel.check()?;
+                options.check_cancelled()?;
             }
             let leaf = &self.leaves[*leaf];
             match self.noted(leaf.key_of(hit.row)) {
                 Ok(key) => keys.push(key),
-                Err(error) if params.allow_partial && error.code == Code::DataLoss => {
+                Err(error) if options.search.allow_partial && error.code == Code::DataLoss => {
                     lost.insert(leaf.shard_name(hit.row), error.message);
                 }
                 Err(error) => return Err(error),

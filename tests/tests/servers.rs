@@ -10,7 +10,9 @@ use ocelli_proto::tonic::Code;
 use ocelli_proto::tonic::transport::Endpoint;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
-use ocelli_proto::v1::{QueryImage, QueryKey, QueryTerm, QueryVector, SearchRequest};
+use ocelli_proto::v1::{
+    QueryImage, QueryKey, QueryTerm, QueryVector, SearchOptions, SearchRequest,
+};
 use ocelli_tests::{Server, fail, json, succeed};
 
 /// Asks with one term and returns the status code and message.
@@ -18,7 +20,7 @@ fn refused(server: &Server, term: Term, change: impl FnOnce(&mut SearchRequest))
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut request = SearchRequest {
         terms: vec![QueryTerm { weight: None, term: Some(term) }],
-        k: 5,
+        options: Some(SearchOptions { k: 5, ..SearchOptions::default() }),
         ..SearchRequest::default()
     };
     change(&mut request);
@@ -53,7 +55,9 @@ fn each_mistake_has_its_code_and_its_numbers() {
         refused(&searcher, Term::Key(QueryKey { key: "nobody.jpg".into() }), |_| ());
     assert_eq!(code, Code::NotFound);
     assert!(message.contains("nobody.jpg"), "{message}");
-    let (code, message) = refused(&searcher, vector(DIM), |r| r.k = 1_000_000);
+    let (code, message) = refused(&searcher, vector(DIM), |r| {
+        r.options.get_or_insert_default().k = 1_000_000;
+    });
     assert_eq!(code, Code::InvalidArgument, "{message}");
     let (code, message) = refused(&searcher, vector(DIM), |r| r.terms.clear());
     assert_eq!(code, Code::InvalidArgument, "{message}");

@@ -1,4 +1,6 @@
-"""Looks for every row of an array (n, dim) and writes the ids (n, k) found; rows with fewer hits end in 2**64 - 1.
+"""Looks for every row of an array (n, dim) and writes the ids found, an array (n, k).
+
+Rows with fewer hits end in 2**64 - 1.
 
 python batch.py 127.0.0.1:7070 queries.npy ids.npy 10
 """

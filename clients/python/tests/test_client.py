@@ -1,4 +1,4 @@
-"""The client against a real server. Run by ../check, which says where the programs are (OCELLI_BIN)."""
+"""The client against a real server; ../check runs it with the programs of OCELLI_BIN."""
 
 import os
 import pickle
@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
-from typing import Any, Sequence, Union
+from typing import Any, Sequence, Union, cast
 from unittest import mock
 
 import grpc
@@ -559,24 +559,30 @@ class ClientTest(unittest.TestCase):
             score_threshold=0.25,
         )
         self.assertEqual([term.weight for term in request.terms], [-0.5, 1.0])
+        options = request.options
+        self.assertEqual((options.k, options.with_keys), (4, True))
         self.assertEqual(
-            (list(request.filter.allow.ids), list(request.filter.allow.keys)), ([1, 2], ["x", "y"])
+            (list(options.filter.allow.ids), list(options.filter.allow.keys)), ([1, 2], ["x", "y"])
         )
-        self.assertEqual(list(request.filter.deny.ids), [3])
+        self.assertEqual(list(options.filter.deny.ids), [3])
         self.assertEqual(
-            (request.expansion.k, request.expansion.alpha, request.expansion.rounds), (7, 2.5, 2)
+            (options.expansion.k, options.expansion.alpha, options.expansion.rounds), (7, 2.5, 2)
         )
-        self.assertEqual((request.diffusion.candidates, request.diffusion.alpha), (30, 0.5))
-        self.assertFalse(request.diffusion.HasField("gamma"))
-        self.assertTrue(request.exact)
-        self.assertEqual(request.score_threshold, 0.25)
-        none = _request(Id(1), allow=None, deny=(), expansion=None)
+        self.assertEqual((options.diffusion.candidates, options.diffusion.alpha), (30, 0.5))
+        self.assertFalse(options.diffusion.HasField("gamma"))
+        self.assertTrue(options.exact)
+        self.assertEqual(options.score_threshold, 0.25)
+        none = _request(Id(1), allow=None, deny=(), expansion=None).options
         self.assertFalse(
             none.HasField("filter")
             or none.HasField("expansion")
             or none.HasField("score_threshold")
         )
-        self.assertTrue(_request(Id(1), allow=[], deny=(), expansion=None).filter.HasField("allow"))
+        self.assertEqual((none.k, none.with_keys), (10, True))
+        empty = _request(Id(1), allow=[], deny=(), expansion=None).options
+        self.assertTrue(empty.filter.HasField("allow"))
+        with self.assertRaisesRegex(TypeError, "unknown options: refine"):
+            _request(Id(1), **cast("Any", {"refine": 5}))
 
 
 class RetryTest(unittest.TestCase):

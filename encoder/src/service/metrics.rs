@@ -59,7 +59,7 @@ impl Outcome {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     images: Family<OutcomeLabel, Counter>,
-    stages: Stages<{ STAGES.len() }>,
+    stages: Stages,
     batch_images: Histogram,
     queued: Gauge,
     threads: Gauge,

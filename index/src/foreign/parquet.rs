@@ -1,5 +1,5 @@
-//! Columns of Parquet files, read by the crate `parquet`, with checks of what pages claim and errors
-//! that name the place.
+//! Columns of Parquet files, read by the crate `parquet`, with checks of what pages claim and
+//! errors that name the place.
 //!
 //! A list is stored as its elements and, for each, a repetition level (0 where a row begins) and a
 //! definition level (the largest where there is a value); fixed-size lists are stored likewise

@@ -37,7 +37,8 @@ struct Meta {
 impl Model {
     /// Writes the model atomically, with its fine codec. Centroids are grouped first where there
     /// are at least [`groups::MIN_NLIST`] and they are in no groups yet. A model that was read is
-    /// proven before, its hash included: a damaged model is not written again under a hash that it does not have.
+    /// proven before, its hash included: a damaged model is not written again under a hash that it
+    /// does not have.
     ///
     /// # Errors
     /// [`Error::Io`]; those of [`Self::verify`].
@@ -165,8 +166,8 @@ impl Model {
     }
 }
 
-/// Hash over everything that defines codes and scores: shapes, spec, metric, transform, centroids, codebooks.
-/// Training notes and derived sections stay outside.
+/// Hash over everything that defines codes and scores: shapes, spec, metric, transform, centroids,
+/// codebooks. Training notes and derived sections stay outside.
 pub(super) fn hash_of(p: &ModelParts) -> Hash {
     let mut h = Hasher::new();
     h.update(

@@ -287,7 +287,7 @@ impl Snapshot {
         let times = [
             (Stage::Lut, share(tabled - start)),
             (Stage::Scan, share(scanned - tabled)),
-            (Stage::Refine, share(scanned.elapsed())),
+            (Stage::Refine, if refines { share(scanned.elapsed()) } else { Duration::ZERO }),
         ];
         let failed: Arc<[ShardFailure]> = failed.into();
         let result = |(probed, hits): (&&Probed, Vec<Hit>)| SearchResult {

@@ -81,8 +81,12 @@ fn terms(x: &[f32]) -> Vec<v1::QueryTerm> {
     vec![v1::QueryTerm { weight: None, term: Some(v1::query_term::Term::Vector(vector)) }]
 }
 
+fn options(nprobe: u32) -> Option<v1::SearchOptions> {
+    Some(v1::SearchOptions { k: K, nprobe, ..Default::default() })
+}
+
 fn search(x: &[f32], nprobe: u32) -> v1::SearchRequest {
-    v1::SearchRequest { terms: terms(x), k: K, nprobe, ..Default::default() }
+    v1::SearchRequest { terms: terms(x), options: options(nprobe), ..Default::default() }
 }
 
 /// One query of each row, as messages.
@@ -94,8 +98,7 @@ fn batch(x: &[&[f32]]) -> v1::BatchSearchRequest {
     let queries = x.iter().map(|x| v1::BatchQuery { terms: terms(x) });
     v1::BatchSearchRequest {
         queries: queries.collect(),
-        k: K,
-        nprobe: NPROBE,
+        options: options(NPROBE),
         ..Default::default()
     }
 }

@@ -1,8 +1,6 @@
 //! Answers as messages.
 
-use std::time::Duration;
-
-use ocelli_index::{Metric, Stage, StageTimes};
+use ocelli_index::{Metric, StageTimes};
 use ocelli_proto::v1;
 use prost::Message;
 
@@ -11,6 +9,7 @@ use crate::error::Result;
 use crate::root::{Faults, Merged};
 use crate::service::size;
 use crate::service::{Change, Generations, IndexState};
+use crate::times::{message as stages, us};
 
 /// The most hits of one response of a range search.
 const CHUNK: usize = 1000;
@@ -31,7 +30,7 @@ pub fn fitting<M: Message>(message: M, limit: usize, smaller: &str) -> Result<M>
 
 /// The response that carries an answer.
 pub fn response(answer: Answer) -> v1::SearchResponse {
-    let times = times(&answer.merged.times, answer.merged.keys_time, &answer.waits);
+    let times = times(answer.merged.times, &answer.waits);
     let shards = shards(&answer.merged);
     v1::SearchResponse {
         ids: answer.merged.ids,
@@ -48,7 +47,6 @@ pub fn response(answer: Answer) -> v1::SearchResponse {
 /// The response that carries the answers to a batch.
 pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
     let mut sums = StageTimes::default();
-    let mut keys_time = Duration::ZERO;
     let mut counts = v1::ShardCounts::default();
     let mut results = Vec::with_capacity(answer.results.len());
     for result in answer.results {
@@ -56,7 +54,6 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
             Err(error) => v1::BatchResult { error: Some(error.into()), ..Default::default() },
             Ok((merged, sizes_differ)) => {
                 sums += merged.times;
-                keys_time += merged.keys_time;
                 // All queries asked the same shards; the worst of them is told.
                 if counts.asked == 0 || merged.failed.len() > counts.failed.len() {
                     counts = shards(&merged);
@@ -76,7 +73,7 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
         metric: metric(answer.metric).into(),
         generation: answer.generation,
         shards: Some(counts),
-        times: Some(times(&sums, keys_time, &answer.waits)),
+        times: Some(times(sums, &answer.waits)),
     }
 }
 
@@ -99,7 +96,7 @@ pub fn range_responses(answer: Answer, limit: usize) -> Vec<v1::RangeSearchRespo
         hits: merged.ids.len() as u64,
         truncated: answer.truncated,
         shards: Some(shards(merged)),
-        times: Some(times(&merged.times, merged.keys_time, &answer.waits)),
+        times: Some(times(merged.times, &answer.waits)),
     };
     let mut responses = Vec::new();
     let Merged { ids, scores, mut keys, .. } = answer.merged;
@@ -136,12 +133,12 @@ pub fn explain_response(mut answer: Answer) -> v1::ExplainResponse {
     let explained = answer.explained.take();
     let mut explain =
         v1::ExplainResponse { response: Some(response(answer)), ..Default::default() };
-    if let Some((done, understood)) = explained {
+    if let Some((done, options)) = explained {
         explain.plan = Some(v1::ExplainPlan {
-            k: saturate(understood.k),
-            nprobe: saturate(understood.nprobe),
-            refine: saturate(understood.refine),
-            searches: understood.searches,
+            k: saturate(options.search.k),
+            nprobe: saturate(options.search.nprobe),
+            refine_candidates: saturate(options.search.refine),
+            searches: options.searches(),
             allowed: done.allowed,
             direct: done.direct,
             simd: done.simd.to_owned(),
@@ -229,19 +226,10 @@ pub fn change(change: &Change) -> (u64, u64) {
     (change.generation, u64::try_from(change.open_time.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn times(stages: &StageTimes, keys: Duration, waits: &Waits) -> v1::SearchTimes {
-    v1::SearchTimes {
-        encode_us: us(waits.encode),
-        queue_us: us(waits.queue),
-        resolve_us: us(waits.resolve),
-        probe_us: us(stages[Stage::Probe]),
-        lut_us: us(stages[Stage::Lut]),
-        scan_us: us(stages[Stage::Scan]),
-        refine_us: us(stages[Stage::Refine]),
-        diffuse_us: us(stages[Stage::Diffuse]),
-        keys_us: us(keys),
-        total_us: us(waits.total),
-    }
+/// The times of an answer: those of its search and what it waited for before.
+fn times(mut times: StageTimes, waits: &Waits) -> v1::SearchTimes {
+    times += waits.times;
+    v1::SearchTimes { stages: stages(&times), total_us: us(waits.total) }
 }
 
 fn shards(merged: &Merged) -> v1::ShardCounts {
@@ -257,10 +245,6 @@ fn metric(metric: Metric) -> v1::Metric {
         Metric::L2 => v1::Metric::L2,
         Metric::InnerProduct => v1::Metric::InnerProduct,
     }
-}
-
-fn us(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn saturate(count: usize) -> u32 {

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use ocelli_index::{Diffusion, Expansion, Row, Scratch, StageTimes, out_of_range};
 use ocelli_proto::status::Code;
 
-use super::{LeafHit, Root, RootParams};
+use super::{LeafHit, Root};
 use crate::error::{Error, Result};
-use crate::leaf::LeafParams;
+use crate::options::Options;
 
 /// What a round of expansion is told.
 struct Round<'a> {
     expansion: Expansion,
-    leaf: &'a LeafParams,
+    options: &'a Options,
     /// The queries that are expanded, (n, dim).
     given: &'a [f32],
 }
 
 impl Root {
-    /// The descriptors (n, dim) that the expansion of `params` makes of `x`, (n, dim), and the
+    /// The descriptors (n, dim) that the expansion of `options` makes of `x`, (n, dim), and the
     /// times that its searches took for each of them; `x` as it is where no expansion is asked for.
     /// Searched next, they give the expanded answers. A shard that fails, or whose vectors are
     /// lost, takes no part where a partial answer is allowed.
@@ -30,21 +30,22 @@ impl Root {
     pub fn expand(
         &self,
         x: Vec<f32>,
-        params: &RootParams,
+        options: &Options,
         scratch: &mut Scratch,
     ) -> Result<(Vec<f32>, Vec<StageTimes>)> {
-        let Some(expansion) = params.expansion else { return Ok((x, Vec::new())) };
-        let mut leaf = LeafParams { k: expansion.k, ..params.leaf.clone() };
+        let Some(expansion) = options.expansion else { return Ok((x, Vec::new())) };
+        let mut asked = options.clone();
+        asked.search.k = expansion.k;
         let (mut times, mut queries) = (Vec::new(), x.clone());
         for _ in 0..expansion.rounds {
             queries = loop {
                 let mut lost = BTreeMap::new();
-                let round = Round { expansion, leaf: &leaf, given: &x };
+                let round = Round { expansion, options: &asked, given: &x };
                 let next = self.round(&round, &queries, &mut times, &mut lost, scratch)?;
                 if lost.is_empty() {
                     break next;
                 }
-                Arc::make_mut(&mut leaf.without).extend(lost);
+                Arc::make_mut(&mut asked.search.without).extend(lost);
             };
         }
         Ok((queries, times))
@@ -60,8 +61,8 @@ impl Root {
         lost: &mut BTreeMap<String, String>,
         scratch: &mut Scratch,
     ) -> Result<Vec<f32>> {
-        let Round { expansion, leaf, given } = round;
-        let found = self.ask(queries, leaf, scratch)?;
+        let Round { expansion, options, given } = round;
+        let found = self.ask(queries, options, scratch)?;
         times.resize_with(found.len(), StageTimes::default);
         let dim = (given.len() / found.len().max(1)).max(1);
         let mut next = Vec::with_capacity(given.len());
@@ -71,7 +72,7 @@ impl Root {
             *times += merged.times;
             self.rank(&mut hits);
             hits.truncate(expansion.k);
-            let vectors = self.vectors_at(&hits, leaf, lost)?;
+            let vectors = self.vectors_at(&hits, options, lost)?;
             let vectors: Vec<Vec<f32>> = vectors.into_iter().flatten().collect();
             let combined = expansion.combine(given, &vectors)?;
             if let Some(why) = out_of_range(&combined) {
@@ -89,12 +90,12 @@ impl Root {
         x: &[f32],
         diffusion: &Diffusion,
         hits: &mut [LeafHit],
-        params: &LeafParams,
+        options: &Options,
     ) -> Result<()> {
         let count = hits.len().min(diffusion.candidates);
         let candidates = &mut hits[..count];
         let (mut readable, mut vectors, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-        let of_hits = self.vectors_at(candidates, params, &mut BTreeMap::new())?;
+        let of_hits = self.vectors_at(candidates, options, &mut BTreeMap::new())?;
         for (hit, vector) in candidates.iter().zip(of_hits) {
             match vector {
                 Some(vector) => {
@@ -115,10 +116,10 @@ impl Root {
     fn vectors_at(
         &self,
         hits: &[LeafHit],
-        params: &LeafParams,
+        options: &Options,
         lost: &mut BTreeMap<String, String>,
     ) -> Result<Vec<Option<Vec<f32>>>> {
-        params.cancel.check()?;
+        options.check_cancelled()?;
         let mut vectors = vec![None; hits.len()];
         for (number, leaf) in self.leaves.iter().enumerate() {
             let places: Vec<usize> = (0..hits.len()).filter(|&hit| hits[hit].0 == number).collect();
@@ -127,7 +128,7 @@ impl Root {
             {
                 match self.noted(vector) {
                     Ok(vector) => vectors[place] = Some(vector),
-                    Err(error) if params.allow_partial && error.code == Code::DataLoss => {
+                    Err(error) if options.search.allow_partial && error.code == Code::DataLoss => {
                         lost.insert(leaf.shard_name(*row), error.message);
                     }
                     Err(error) => return Err(error),

@@ -7,18 +7,21 @@ use std::time::{Duration, Instant};
 use ocelli_index::{Scratch, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
+use ocelli_service::observe::set_attribute;
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::combine::weighted_mean;
-use super::report::Told;
-use super::{Call, OpenIndex, Query, Searcher, Target, Term, What, check, size};
-use crate::answer::{Answer, Understood, Vectors, Waits};
+use super::report::Report;
+use super::{Call, OpenIndex, Query, Searcher, Target, Term, TermValue, check, size};
+use crate::answer::{Answer, Vectors, Waits};
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
 use crate::metrics::Outcome;
+use crate::options::Options;
 use crate::pool::{Admission, Place, Work};
-use crate::root::{Merged, Root, RootParams};
+use crate::root::{Merged, Root};
+use crate::times::us;
 
 /// A term with everything known but the vectors of indexed images, which need a look at the shards.
 pub(super) enum Resolved {
@@ -197,16 +200,15 @@ impl Searcher {
         kind: Kind,
         turn: Turn,
     ) -> Result<Answer> {
-        let mut options = query.options;
-        let k = match kind {
-            Kind::Range => check::range(&mut options, &self.limits)?,
-            _ => check::k(options.k, &self.limits)?,
+        let check = match kind {
+            Kind::Range => check::range_options,
+            Kind::Search | Kind::Explain => check::options,
         };
-        let (params, searches) = check::options(options, k, &self.limits, index, &call.cancel)?;
+        let options = Arc::new(check(query.options, &self.limits, index, &call.cancel)?);
         // All cheap checks first: a query that must fail should not cost an encoding.
         check::terms(&query.terms, index)?;
         if kind != Kind::Range {
-            size::check_expected(1, &params, index, &self.limits)?;
+            size::check_expected(1, &options, index, &self.limits)?;
         }
         let Turn { admission, place } = turn;
         let patience = match place {
@@ -219,25 +221,26 @@ impl Searcher {
             None => admission.place().await?,
         };
         let mut waits = Waits::default();
+        let encode = &mut waits.times[Stage::Encode];
         let (terms, sizes_differ) =
-            self.encode_terms(index, query.terms, &call, patience, &mut waits.encode).await?;
+            self.encode_terms(index, query.terms, &call, patience, encode).await?;
 
-        let leaf = &params.leaf;
-        let understood =
-            Understood { k: leaf.k, nprobe: leaf.nprobe, refine: leaf.refine, searches };
-        let size = index.work(&params, searches);
+        let size = index.work(&options);
         let (root, metrics) = (Arc::clone(&index.root), Arc::clone(&self.metrics));
+        let told = Arc::clone(&options);
         let job = move |scratch: &mut Scratch| {
-            let done = work(&root, terms, &params, kind, scratch);
+            let done = work(&root, terms, &told, kind, scratch);
             metrics.codes(scratch.take_counts());
             done
         };
         let (done, queue) = admission.run(place, size, job).await?;
         let done = done?;
-        (waits.queue, waits.resolve, waits.total) = (queue, done.resolve, call.arrival.elapsed());
+        waits.times[Stage::Queue] = queue;
+        waits.times[Stage::Resolve] = done.resolve;
+        waits.total = call.arrival.elapsed();
         let (name, generation) = (&index.name, index.generation);
-        let told = Told { index: name, generation, understood, waits: &waits };
-        self.report(&told, iter::once(&done.merged), 0);
+        let report = Report { index: name, generation, options: &options, waits: &waits };
+        self.report(&report, iter::once(&done.merged), 0);
         Ok(Answer {
             merged: done.merged,
             metric: index.metric,
@@ -245,7 +248,7 @@ impl Searcher {
             sizes_differ,
             truncated: done.truncated,
             waits,
-            explained: done.explained.map(|explained| (explained, understood)),
+            explained: done.explained.map(|explained| (explained, options)),
         })
     }
 
@@ -260,11 +263,11 @@ impl Searcher {
     ) -> Result<(Resolvable, bool)> {
         let mut sizes_differ = false;
         let mut resolved = Vec::with_capacity(terms.len());
-        for (number, Term { weight, what }) in terms.into_iter().enumerate() {
-            let term = match what {
-                What::Vector(values, _) => Resolved::Vector(values),
-                What::Indexed(image) => Resolved::Indexed(image),
-                What::Image(request) => {
+        for (number, Term { weight, value }) in terms.into_iter().enumerate() {
+            let term = match value {
+                TermValue::Vector(values, _) => Resolved::Vector(values),
+                TermValue::Indexed(image) => Resolved::Indexed(image),
+                TermValue::Image(request) => {
                     let start = Instant::now();
                     let encoded = self.encode(index, request, patience, call.deadline).await;
                     let encoded =
@@ -308,7 +311,7 @@ impl Searcher {
 fn work(
     root: &Root,
     terms: Resolvable,
-    params: &RootParams,
+    options: &Options,
     kind: Kind,
     scratch: &mut Scratch,
 ) -> Result<Done> {
@@ -317,20 +320,20 @@ fn work(
     let x = resolve(root, terms)?;
     let resolve = start.elapsed();
     scratch.take_counts();
-    let (x, expansion) = root.expand(x, params, scratch)?;
+    let (x, expansion) = root.expand(x, options, scratch)?;
     let spent = expansion.first().copied().unwrap_or_default();
     if kind == Kind::Range {
-        let (mut merged, truncated) = root.search_range(&x, params, scratch)?;
+        let (mut merged, truncated) = root.search_range(&x, options, scratch)?;
         merged.times += spent;
         record(&span, &merged.times, scratch);
         return Ok(Done { merged, truncated, explained: None, resolve });
     }
-    let found = root.search(&x, params, scratch)?.pop();
+    let found = root.search(&x, options, scratch)?.pop();
     let mut merged = found.ok_or_else(|| Error::new(Code::Internal, "no leaf answered"))?;
     merged.times += spent;
     record(&span, &merged.times, scratch);
     let explained = match kind {
-        Kind::Explain => Some(root.explain(&x, params, scratch)?),
+        Kind::Explain => Some(root.explain(&x, options, scratch)?),
         _ => None,
     };
     Ok(Done { merged, truncated: false, explained, resolve })
@@ -338,32 +341,18 @@ fn work(
 
 /// The span of what a compute thread does for a request.
 pub(super) fn search_span() -> Span {
-    tracing::debug_span!(
-        "search",
-        probe_us = Empty,
-        lut_us = Empty,
-        scan_us = Empty,
-        refine_us = Empty,
-        diffuse_us = Empty,
-        codes_scanned = Empty,
-        codes_scored = Empty,
-    )
+    tracing::debug_span!("search", codes_scanned = Empty, codes_scored = Empty)
 }
 
-/// Writes what was done into a [`search_span`].
+/// Writes what was done into a [`search_span`]: the time of each stage (`scan_us` and so on) and
+/// the codes.
 pub(super) fn record(span: &Span, times: &StageTimes, scratch: &Scratch) {
     if span.is_disabled() {
         return;
     }
-    let stages = [
-        ("probe_us", times[Stage::Probe]),
-        ("lut_us", times[Stage::Lut]),
-        ("scan_us", times[Stage::Scan]),
-        ("refine_us", times[Stage::Refine]),
-        ("diffuse_us", times[Stage::Diffuse]),
-    ];
-    for (name, time) in stages {
-        span.record(name, time.as_micros() as u64);
+    for (stage, time) in times.iter().filter(|(_, time)| !time.is_zero()) {
+        let us = i64::try_from(us(time)).unwrap_or(i64::MAX);
+        set_attribute(span, format!("{}_us", stage.name()), us);
     }
     let counts = scratch.counts();
     span.record("codes_scanned", counts.scanned).record("codes_scored", counts.survived);

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_index::{Scratch, StageTimes};
+use ocelli_index::{Scratch, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_service::observe::Context;
 use tokio::task::JoinSet;
 
 use super::answer::{Patience, Resolvable, record, resolve, search_span};
-use super::report::Told;
+use super::report::Report;
 use super::{Batch, Call, OpenIndex, Searcher, Term, check, size};
-use crate::answer::{BatchAnswer, Understood, Waits};
+use crate::answer::{BatchAnswer, Waits};
 use crate::error::{Error, Result};
+use crate::options::Options;
 use crate::pool::{Admission, Work};
-use crate::root::{Merged, Root, RootParams};
+use crate::root::{Merged, Root};
 
 /// A query on its way: its place in the batch, its terms, whether an image of it has other sizes.
 type Item = (usize, Resolvable, bool);
@@ -41,30 +42,28 @@ impl Searcher {
         let index = self.index(&batch.target)?;
         let n = batch.queries.len();
         check::count("queries", n, self.limits.max_batch)?;
-        let k = check::k(batch.options.k, &self.limits)?;
-        let (params, searches) =
-            check::options(batch.options, k, &self.limits, &index, &call.cancel)?;
-        let leaf = &params.leaf;
-        let understood =
-            Understood { k: leaf.k, nprobe: leaf.nprobe, refine: leaf.refine, searches };
+        let options = check::options(batch.options, &self.limits, &index, &call.cancel)?;
         let admission = self.pool.admission();
         // Before images are encoded: what was admitted is answered.
         admission.admit()?;
         let mut waits = Waits::default();
         let mut results = Vec::new();
         results.resize_with(n, || None);
-        let items = self.items(batch.queries, &index, &call, &mut waits.encode, &mut results).await;
-        size::check_expected(items.len(), &params, &index, &self.limits)?;
-        let params = Arc::new(params);
-        self.parts(&admission, &index, &params, items, &mut results, &mut waits).await?;
+        let items = {
+            let encode = &mut waits.times[Stage::Encode];
+            self.items(batch.queries, &index, &call, encode, &mut results).await
+        };
+        size::check_expected(items.len(), &options, &index, &self.limits)?;
+        let options = Arc::new(options);
+        self.parts(&admission, &index, &options, items, &mut results, &mut waits).await?;
         waits.total = call.arrival.elapsed();
         let missing = || Err(Error::new(Code::Internal, "no answer"));
         let results: Vec<Answered> =
             results.into_iter().map(|result| result.unwrap_or_else(missing)).collect();
         let answers = || results.iter().flatten().map(|(merged, _)| merged);
         let (name, generation) = (&index.name, index.generation);
-        let told = Told { index: name, generation, understood, waits: &waits };
-        self.report(&told, answers(), n - answers().count());
+        let report = Report { index: name, generation, options: &options, waits: &waits };
+        self.report(&report, answers(), n - answers().count());
         Ok(BatchAnswer { results, metric: index.metric, generation: index.generation, waits })
     }
 
@@ -103,7 +102,7 @@ impl Searcher {
         &self,
         admission: &Admission,
         index: &OpenIndex,
-        params: &Arc<RootParams>,
+        options: &Arc<Options>,
         items: Vec<Item>,
         results: &mut [Option<Answered>],
         waits: &mut Waits,
@@ -116,11 +115,11 @@ impl Searcher {
             while running.len() < self.pool.threads() && items.len() > 0 {
                 // Sized anew each time, as the pool learns how long a query takes.
                 let part = Vec::from_iter(items.by_ref().take(self.pool.part(queries)));
-                let (root, params) = (Arc::clone(&index.root), Arc::clone(params));
+                let (root, options) = (Arc::clone(&index.root), Arc::clone(options));
                 let size = part.len();
                 let (metrics, admission) = (Arc::clone(&self.metrics), admission.clone());
                 let job = move |scratch: &mut Scratch| {
-                    let answered = work(&root, part, &params, scratch);
+                    let answered = work(&root, part, &options, scratch);
                     metrics.codes(scratch.take_counts());
                     answered
                 };
@@ -134,7 +133,8 @@ impl Searcher {
             let Some(joined) = running.join_next().await else { return Ok(()) };
             let joined = joined.map_err(|error| Error::new(Code::Internal, error.to_string()))?;
             let (answered, waited) = joined?;
-            waits.queue = waits.queue.max(waited);
+            let queue = &mut waits.times[Stage::Queue];
+            *queue = waited.max(*queue);
             for (number, answer) in answered {
                 bytes += answer.as_ref().map_or(0, |(merged, _)| size::at_least(merged));
                 if let Some(result) = results.get_mut(number) {
@@ -147,28 +147,40 @@ impl Searcher {
     }
 }
 
-/// A query whose vector is known: its place in the batch, whether an image of it has other sizes,
-/// the vector, (dim,).
-type Known = (usize, bool, Vec<f32>);
+/// A query whose vector is known.
+struct Known {
+    /// Its place in the batch.
+    number: usize,
+    /// Whether an image of it has other sizes.
+    sizes_differ: bool,
+    /// Its vector, (dim,).
+    x: Vec<f32>,
+    /// The time that it took to make the vector of its terms.
+    resolve: Duration,
+}
 
 /// Resolves and searches some queries. A failure that is no single query's (a damaged shard, no
 /// more time) fails all of them.
 fn work(
     root: &Root,
     items: Vec<Item>,
-    params: &RootParams,
+    options: &Options,
     scratch: &mut Scratch,
 ) -> Result<Vec<Numbered>> {
     let span = search_span().entered();
     let mut known = Vec::with_capacity(items.len());
     let mut answered = Vec::with_capacity(items.len());
     for (number, terms, sizes_differ) in items {
+        let start = Instant::now();
         match resolve(root, terms) {
-            Ok(vector) => known.push((number, sizes_differ, vector)),
+            Ok(x) => {
+                let resolve = start.elapsed();
+                known.push(Known { number, sizes_differ, x, resolve });
+            }
             Err(error) => answered.push((number, Err(error))),
         }
     }
-    search(root, &known, params, scratch, &mut answered)?;
+    search(root, &known, options, scratch, &mut answered)?;
     let mut times = StageTimes::default();
     for (merged, _) in answered.iter().filter_map(|(_, answer)| answer.as_ref().ok()) {
         times += merged.times;
@@ -182,26 +194,27 @@ fn work(
 fn search(
     root: &Root,
     queries: &[Known],
-    params: &RootParams,
+    options: &Options,
     scratch: &mut Scratch,
     answered: &mut Vec<Numbered>,
 ) -> Result<()> {
-    match (search_together(root, queries, params, scratch), queries) {
+    match (search_together(root, queries, options, scratch), queries) {
         (Ok(found), _) => {
             let found = queries.iter().zip(found);
-            answered
-                .extend(found.map(|((number, differ, _), found)| (*number, Ok((found, *differ)))));
+            answered.extend(
+                found.map(|(query, found)| (query.number, Ok((found, query.sizes_differ)))),
+            );
             Ok(())
         }
         (Err(error), _) if error.code != Code::InvalidArgument => Err(error),
-        (Err(error), [(number, ..)]) => {
-            answered.push((*number, Err(error)));
+        (Err(error), [only]) => {
+            answered.push((only.number, Err(error)));
             Ok(())
         }
         (Err(_), _) => {
             let (first, second) = queries.split_at(queries.len() / 2);
-            search(root, first, params, scratch, answered)?;
-            search(root, second, params, scratch, answered)
+            search(root, first, options, scratch, answered)?;
+            search(root, second, options, scratch, answered)
         }
     }
 }
@@ -210,15 +223,18 @@ fn search(
 fn search_together(
     root: &Root,
     queries: &[Known],
-    params: &RootParams,
+    options: &Options,
     scratch: &mut Scratch,
 ) -> Result<Vec<Merged>> {
     if queries.is_empty() {
         return Ok(Vec::new());
     }
-    let x = Vec::from_iter(queries.iter().flat_map(|(_, _, x)| x).copied());
-    let (x, spent) = root.expand(x, params, scratch)?;
-    let mut found = root.search(&x, params, scratch)?;
+    let x = Vec::from_iter(queries.iter().flat_map(|query| &query.x).copied());
+    let (x, spent) = root.expand(x, options, scratch)?;
+    let mut found = root.search(&x, options, scratch)?;
     found.iter_mut().zip(spent).for_each(|(merged, spent)| merged.times += spent);
+    for (merged, query) in found.iter_mut().zip(queries) {
+        merged.times[Stage::Resolve] = query.resolve;
+    }
     Ok(found)
 }

@@ -1,17 +1,20 @@
 //! Checks of a query against limits and against the index. Every message says what was found and
 //! what was expected.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ocelli_index::{Cancel, Diffusion, Expansion, ExpansionMethod, Filter, Hash, out_of_range};
+use ocelli_index::{
+    Cancel, Diffusion, Expansion, ExpansionMethod, Filter, Hash, SearchParams, out_of_range,
+};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
 
-use super::{Limits, OpenIndex, Options, Term, What};
+use super::{Limits, OpenIndex, Term, TermValue};
 use crate::error::{Error, Result};
-use crate::leaf::{ImageName, LeafFilter, LeafParams};
-use crate::root::RootParams;
+use crate::leaf::ImageName;
+use crate::options::{NameFilter, Options};
 
 /// Terms of one query.
 const MAX_TERMS: usize = 64;
@@ -48,78 +51,122 @@ pub fn count(field: &str, n: usize, max: usize) -> Result<()> {
     }
 }
 
-/// What a root is told, and the number of searches.
+/// The options of a search: checked, with the defaults filled in.
+///
+/// # Errors
+/// [`Code::InvalidArgument`] with the field of the options that is out of range.
 pub fn options(
-    options: Options,
+    wanted: v1::SearchOptions,
+    limits: &Limits,
+    index: &OpenIndex,
+    cancel: &Cancel,
+) -> Result<Options> {
+    let checked = || {
+        let k = number("k", wanted.k, limits.default_k, limits.max_k)?;
+        checked(wanted, k, limits, index, cancel)
+    };
+    checked().map_err(|error| error.at("options"))
+}
+
+/// The options of a range search: as [`options`], with a threshold, and with its own maximum of k,
+/// which is also the default.
+///
+/// # Errors
+/// As [`options`]; an option that a range search does not take.
+pub fn range_options(
+    wanted: v1::SearchOptions,
+    limits: &Limits,
+    index: &OpenIndex,
+    cancel: &Cancel,
+) -> Result<Options> {
+    let refused = [
+        ("refine_candidates", wanted.refine_candidates.is_some_and(|n| n > 0)),
+        ("expansion", wanted.expansion.is_some()),
+        ("diffusion", wanted.diffusion.is_some()),
+    ];
+    let checked = || {
+        if let Some((field, _)) = refused.into_iter().find(|(_, given)| *given) {
+            return Err(Error::invalid(format!("a range search takes no {field}")).at(field));
+        }
+        if wanted.score_threshold.is_none() {
+            let message = "score_threshold is missing; a range search expects a finite number";
+            return Err(Error::invalid(message).at("score_threshold"));
+        }
+        let k = number("k", wanted.k, limits.max_range_hits, limits.max_range_hits)?;
+        let wanted = v1::SearchOptions { refine_candidates: Some(0), ..wanted };
+        checked(wanted, k, limits, index, cancel)
+    };
+    checked().map_err(|error| error.at("options"))
+}
+
+fn checked(
+    wanted: v1::SearchOptions,
     k: usize,
     limits: &Limits,
     index: &OpenIndex,
     cancel: &Cancel,
-) -> Result<(RootParams, u32)> {
-    let nprobe = match options.exact {
+) -> Result<Options> {
+    let nprobe = match wanted.exact {
         true => index.nlist,
-        false => nprobe(options.nprobe, limits, index.nlist),
+        false => nprobe(wanted.nprobe, limits, index.nlist),
     };
-    let refine = refine(options.refine, limits, index)?;
-    let threshold = options.threshold.map(|t| threshold("score_threshold", t)).transpose()?;
-    let filter = options.filter.map(|filter| self::filter(filter, limits)).transpose()?;
-    let expansion = options.expansion.map(|wanted| expansion(wanted, limits)).transpose()?;
-    let diffusion = options.diffusion.map(|wanted| diffusion(&wanted, limits)).transpose()?;
-    let searches = 1 + expansion.map_or(0, |expansion| expansion.rounds as u32);
-    let leaf = LeafParams {
+    let search = SearchParams {
         k,
         nprobe,
-        refine,
-        allow_partial: options.allow_partial,
+        refine: refine_candidates(wanted.refine_candidates, limits, index)?,
+        allow_partial: wanted.allow_partial,
         without: Arc::default(),
-        filter,
-        cancel: cancel.clone(),
+        filter: None,
+        cancel: Some(cancel.clone()),
     };
-    let with_keys = options.with_keys;
-    Ok((RootParams { leaf, threshold, expansion, diffusion, with_keys }, searches))
+    Ok(Options {
+        search,
+        filter: wanted.filter.map(|wanted| filter(wanted, limits)).transpose()?,
+        threshold: wanted.score_threshold.map(threshold).transpose()?,
+        expansion: wanted.expansion.map(|wanted| expansion(wanted, limits)).transpose()?,
+        diffusion: wanted.diffusion.map(|wanted| diffusion(&wanted, limits)).transpose()?,
+        with_keys: wanted.with_keys,
+    })
 }
 
-/// The limit of a range search, whose threshold must be there; what it has no use for is taken out.
-pub fn range(options: &mut Options, limits: &Limits) -> Result<usize> {
-    options.refine = Some(0);
-    let found = options.threshold.unwrap_or(f32::NAN);
-    threshold("threshold", found)?;
-    match options.k {
-        0 => Ok(limits.max_range_hits as usize),
-        limit if limit <= limits.max_range_hits => Ok(limit as usize),
-        limit => {
-            let message = format!("limit is {limit}; expected 1 to {}", limits.max_range_hits);
-            Err(Error::invalid(message).at("limit"))
-        }
-    }
-}
-
-fn threshold(field: &str, found: f32) -> Result<f32> {
-    match found.is_finite() {
-        true => Ok(found),
-        false => {
-            let message = format!("{field} is {found}; expected a finite number");
+/// A number of 1 to `max`; 0 stands for `default`.
+fn number(field: &str, wanted: u32, default: u32, max: u32) -> Result<usize> {
+    match wanted {
+        0 => Ok(default as usize),
+        number if number <= max => Ok(number as usize),
+        number => {
+            let message = format!("{field} is {number}; expected 1 to {max}");
             Err(Error::invalid(message).at(field))
         }
     }
 }
 
-fn filter(filter: Filter, limits: &Limits) -> Result<Arc<LeafFilter>> {
-    for (field, names) in [("allow", filter.allow.as_ref()), ("deny", Some(&filter.deny))] {
-        let Some(names) = names else { continue };
-        if names.len() > limits.max_filter_names {
-            return Err(Error::invalid(format!(
-                "filter.{field} has {} names; expected at most {}",
-                names.len(),
-                limits.max_filter_names
-            ))
-            .at(format!("filter.{field}")));
-        }
-        for name in names {
-            image_name(name).map_err(|error| error.at(format!("filter.{field}")))?;
+fn threshold(found: f32) -> Result<f32> {
+    match found.is_finite() {
+        true => Ok(found),
+        false => {
+            let message = format!("score_threshold is {found}; expected a finite number");
+            Err(Error::invalid(message).at("score_threshold"))
         }
     }
-    Ok(Arc::new(LeafFilter::new(filter)))
+}
+
+fn filter(wanted: v1::Filter, limits: &Limits) -> Result<Arc<NameFilter>> {
+    let names = |field: &str, set: v1::ImageSet| {
+        let place = format!("filter.{field}");
+        let ids = set.ids.into_iter().map(ImageName::Id);
+        let names = BTreeSet::from_iter(ids.chain(set.keys.into_iter().map(ImageName::Key)));
+        let (found, max) = (names.len(), limits.max_filter_names);
+        if found > max {
+            let message = format!("{place} has {found} names; expected at most {max}");
+            return Err(Error::invalid(message).at(place));
+        }
+        let checked = names.iter().try_for_each(image_name);
+        checked.map(|()| names).map_err(|error| error.at(place))
+    };
+    let allow = wanted.allow.map(|set| names("allow", set)).transpose()?;
+    let deny = wanted.deny.map(|set| names("deny", set)).transpose()?.unwrap_or_default();
+    Ok(Arc::new(NameFilter::new(Filter { allow, deny })))
 }
 
 /// Checks an id or key.
@@ -198,15 +245,6 @@ fn diffusion(wanted: &v1::Diffusion, limits: &Limits) -> Result<Diffusion> {
     }
 }
 
-/// The number of hits.
-pub fn k(wanted: u32, limits: &Limits) -> Result<usize> {
-    match wanted {
-        0 => Ok(limits.default_k as usize),
-        k if k <= limits.max_k => Ok(k as usize),
-        k => Err(Error::invalid(format!("k is {k}; expected 1 to {}", limits.max_k)).at("k")),
-    }
-}
-
 /// The number of lists to scan, cut to those there are.
 fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
     let nprobe = match wanted {
@@ -217,20 +255,20 @@ fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
 }
 
 /// The number of candidates to score again.
-fn refine(wanted: Option<u32>, limits: &Limits, index: &OpenIndex) -> Result<usize> {
+fn refine_candidates(wanted: Option<u32>, limits: &Limits, index: &OpenIndex) -> Result<usize> {
+    let refuse = |number: u32, expected: String| {
+        let message = format!("refine_candidates is {number}{expected}");
+        Err(Error::invalid(message).at("refine_candidates"))
+    };
+    let max = limits.max_refine_candidates;
     match wanted {
-        None if index.refined => Ok(limits.default_refine as usize),
+        None if index.refined => Ok(limits.default_refine_candidates as usize),
         None => Ok(0),
-        Some(refine) if refine > limits.max_refine => {
-            Err(Error::invalid(format!("refine is {refine}; expected 0 to {}", limits.max_refine))
-                .at("refine"))
+        Some(number) if number > max => refuse(number, format!("; expected 0 to {max}")),
+        Some(number) if number > 0 && !index.refined => {
+            refuse(number, format!(", and index {:?} has no finer codes; expected 0", index.name))
         }
-        Some(refine) if refine > 0 && !index.refined => Err(Error::invalid(format!(
-            "refine is {refine}, and index {:?} has no finer codes; expected 0",
-            index.name
-        ))
-        .at("refine")),
-        Some(refine) => Ok(refine as usize),
+        Some(number) => Ok(number as usize),
     }
 }
 
@@ -252,7 +290,7 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
             let message = format!("the weight is {}; expected a finite number", term.weight);
             return Err(in_term(Error::invalid(message).at("weight")));
         }
-        what(&term.what, index).map_err(in_term)?;
+        value(&term.value, index).map_err(in_term)?;
     }
     let sum: f64 = terms.iter().map(|term| f64::from(term.weight)).sum();
     if sum <= 0.0 {
@@ -262,9 +300,9 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
     Ok(())
 }
 
-fn what(what: &What, index: &OpenIndex) -> Result<()> {
-    match what {
-        What::Vector(values, spec) => {
+fn value(value: &TermValue, index: &OpenIndex) -> Result<()> {
+    match value {
+        TermValue::Vector(values, spec) => {
             // A vector of another spec often has another dimension too: the spec is the better
             // reason.
             if let Some(found) = spec {
@@ -273,8 +311,8 @@ fn what(what: &What, index: &OpenIndex) -> Result<()> {
             }
             vector(values, index).map_err(|error| error.at("vector"))
         }
-        What::Indexed(name) => image_name(name),
-        What::Image(request) => image(request).map_err(|error| error.at("image")),
+        TermValue::Indexed(name) => image_name(name),
+        TermValue::Image(request) => image(request).map_err(|error| error.at("image")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -12,11 +12,13 @@ use ocelli_index::{
     FineCodec, Hash, IndexDir, Metric, Row, Scratch, SearchParams, ShardFailure, Snapshot,
 };
 use ocelli_proto::status::Code;
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::leaf::Leaf;
+use crate::options::Options;
 use crate::pool::Work;
-use crate::root::{Faults, Root, RootParams};
+use crate::root::{Faults, Root};
 
 /// How often it is looked whether the last query on an earlier generation has ended.
 const RETIRE: Duration = Duration::from_millis(20);
@@ -121,12 +123,12 @@ impl OpenIndex {
         if demand == Demand::Whole && !failures.is_empty() {
             return Err(failures.swap_remove(0).error);
         }
-        let faults = told(failures);
+        let faults = faults_of(failures);
         for (shard, (reason, error)) in &faults {
             let reason = reason.as_str_name();
             tracing::error!(index = name, shard, reason, error, "a shard fails");
         }
-        let kept = told(snapshot.kept().to_vec());
+        let kept = faults_of(snapshot.kept().to_vec());
         for (shard, (reason, error)) in &kept {
             let reason = reason.as_str_name();
             tracing::warn!(
@@ -179,24 +181,24 @@ impl OpenIndex {
 
     /// How much a query is: the codes of as many lists as it probes, if lists were equally long.
     /// What it takes to apply a filter, or to rank by diffusion, is not known.
-    pub(super) fn work(&self, params: &RootParams, searches: u32) -> Work {
-        let leaf = &params.leaf;
-        if leaf.filter.is_some() || params.diffusion.is_some() {
+    pub(super) fn work(&self, options: &Options) -> Work {
+        if options.filter.is_some() || options.diffusion.is_some() {
             return Work::unknown(1);
         }
-        let lists = leaf.nprobe.min(self.nlist) as u64 * u64::from(searches);
+        let nprobe = options.search.nprobe.min(self.nlist) as u64;
+        let lists = nprobe * u64::from(options.searches());
         let codes = u128::from(self.rows) * u128::from(lists) / self.nlist.max(1) as u128;
         Work { queries: 1, codes: usize::try_from(codes).unwrap_or(usize::MAX) }
     }
 }
 
 /// Failures by name, with their reasons.
-fn told(failures: Vec<ShardFailure>) -> Faults {
-    let told = |failure: ShardFailure| {
+fn faults_of(failures: Vec<ShardFailure>) -> Faults {
+    let fault = |failure: ShardFailure| {
         let error = Error::from(failure.error);
         (failure.name, (error.reason, error.message))
     };
-    failures.into_iter().map(told).collect()
+    failures.into_iter().map(fault).collect()
 }
 
 /// Searches a few of the snapshot's own vectors, so that what is made when it is first needed is
@@ -269,7 +271,7 @@ impl Slot {
     /// Why there is none: what kept it from being opened.
     pub(super) fn serving(&self) -> Result<Arc<OpenIndex>> {
         self.current().ok_or_else(|| {
-            let cause = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let cause = self.reload_error.lock().clone();
             let cause = cause.unwrap_or_else(|| Error::new(Code::Internal, "nobody said why"));
             let message = format!("index {:?} is not open: {}", self.name, cause.message);
             // The index is known; it is its generation that is not there.
@@ -284,23 +286,23 @@ impl Slot {
     /// Whether the files are others than before the newest attempt to open them that failed.
     pub(super) fn is_worth_a_try(&self) -> bool {
         let now = file_states(&self.folder);
-        *self.tried.lock().unwrap_or_else(PoisonError::into_inner) != now
+        *self.tried.lock() != now
     }
 
     /// Earlier generations that queries still run on.
     pub(super) fn retired(&self) -> usize {
-        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let retired = self.retired.lock();
         retired.iter().filter(|index| index.strong_count() > 0).count()
     }
 
     /// Why the newest attempt to open failed; empty if it did not.
     pub(super) fn reload_error(&self) -> String {
-        let error = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = self.reload_error.lock();
         error.as_ref().map(|error| error.message.clone()).unwrap_or_default()
     }
 
     pub(super) fn set_reload_error(&self, error: Option<Error>) {
-        *self.reload_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        *self.reload_error.lock() = error;
     }
 
     /// Opens a generation on a thread of its own, behind those that search.
@@ -313,7 +315,7 @@ impl Slot {
         let before = self.current();
         if before.is_none() {
             let now = file_states(&self.folder);
-            *self.tried.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            *self.tried.lock() = now;
         }
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("open-index".to_owned());
@@ -348,7 +350,7 @@ impl Slot {
         let before = old.as_ref().map(|old| old.generation);
         tracing::info!(index = name, generation, before, "generation answers");
         let Some(mut old) = old else { return new };
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.retired.lock();
         retired.retain(|index| index.strong_count() > 0);
         retired.push(Arc::downgrade(&old));
         drop(retired);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ocelli_index::{Filter, Hash};
+use ocelli_index::Hash;
 use ocelli_proto::v1;
 use ocelli_text::quoted;
 use tokio::sync::watch as channel;
@@ -40,8 +40,8 @@ pub struct Query {
     pub target: Target,
     /// What to look for: the weighted mean of these.
     pub terms: Vec<Term>,
-    /// How.
-    pub options: Options,
+    /// How to answer it, as the client wants it.
+    pub options: v1::SearchOptions,
 }
 
 /// Many queries of one index that are answered alike.
@@ -51,8 +51,8 @@ pub struct Batch {
     pub target: Target,
     /// What to look for: the terms of each query, or why they are none.
     pub queries: Vec<Result<Vec<Term>>>,
-    /// How.
-    pub options: Options,
+    /// How to answer each of them, as the client wants it.
+    pub options: v1::SearchOptions,
 }
 
 /// An index, and which generation of it.
@@ -64,43 +64,18 @@ pub struct Target {
     pub generation: u64,
 }
 
-/// How to answer a query. Zero in a number stands for the default.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Number of hits.
-    pub k: u32,
-    /// Lists scanned in each shard.
-    pub nprobe: u32,
-    /// Candidates scored again by finer codes; `None` stands for the default.
-    pub refine: Option<u32>,
-    /// Whether all lists are scanned.
-    pub exact: bool,
-    /// Only hits that are at least as good.
-    pub threshold: Option<f32>,
-    /// Which images may be found.
-    pub filter: Option<Filter>,
-    /// Query expansion.
-    pub expansion: Option<v1::Expansion>,
-    /// Ranking by diffusion.
-    pub diffusion: Option<v1::Diffusion>,
-    /// Whether hits carry their keys.
-    pub with_keys: bool,
-    /// Whether some shards may fail.
-    pub allow_partial: bool,
-}
-
 /// One weighted term of a query.
 #[derive(Clone, Debug)]
 pub struct Term {
     /// Weight; may be negative.
     pub weight: f32,
-    /// What the term stands for.
-    pub what: What,
+    /// What is looked for.
+    pub value: TermValue,
 }
 
-/// What a term stands for.
+/// What a term of a query looks for.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum TermValue {
     /// A descriptor, (dim,), and the hash of the spec that made it, where the client knows it.
     Vector(Vec<f32>, Option<Hash>),
     /// An image of the index.
@@ -118,10 +93,10 @@ pub struct Limits {
     pub default_k: u32,
     /// nprobe where a query names none.
     pub default_nprobe: u32,
-    /// Candidates scored again where a query does not say and the index has finer codes.
-    pub default_refine: u32,
+    /// Candidates scored again where a query names no number and the index has finer codes.
+    pub default_refine_candidates: u32,
     /// The largest number of candidates scored again.
-    pub max_refine: u32,
+    pub max_refine_candidates: u32,
     /// The most queries of a batch, and images of `GetVectors`.
     pub max_batch: usize,
     /// The most hits of a range search.

@@ -1,85 +1,79 @@
-//! What is told of a request that was answered: metrics, and a line in the log if it was slow.
+//! Reports a request that was answered: to the metrics, and to the log if it was slow.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use ocelli_index::{Stage, StageTimes};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::Searcher;
-use crate::answer::{Understood, Waits};
+use crate::answer::Waits;
 use crate::metrics::Outcome;
+use crate::options::Options;
 use crate::root::Merged;
+use crate::times::{text, us};
 
-/// Slow queries that are logged in a second: a server in trouble must not fill its disk as well.
-const LINES_PER_SECOND: u32 = 10;
+/// The most slow queries that are logged in a second: a server in trouble must not fill its disk as
+/// well.
+const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("not 0");
 
 /// Which requests are slow, and how many lines they get.
-#[derive(Debug)]
 pub(super) struct SlowLog {
-    /// None are where this is `None`.
+    /// From this time on a request is slow; `None` for never.
     threshold: Option<Duration>,
-    second: Mutex<Second>,
-}
-
-#[derive(Debug)]
-struct Second {
-    start: Instant,
-    lines: u32,
-    /// Left out since the last line.
-    silent: u32,
+    lines: DefaultDirectRateLimiter,
+    /// Slow queries without a line since the last line.
+    left_out: AtomicU64,
 }
 
 impl SlowLog {
     pub(super) fn new(threshold_ms: u64) -> SlowLog {
-        let second = Second { start: Instant::now(), lines: 0, silent: 0 };
-        let threshold = (threshold_ms > 0).then(|| Duration::from_millis(threshold_ms));
-        SlowLog { threshold, second: Mutex::new(second) }
+        SlowLog {
+            threshold: (threshold_ms > 0).then(|| Duration::from_millis(threshold_ms)),
+            lines: RateLimiter::direct(Quota::per_second(LINES_PER_SECOND)),
+            left_out: AtomicU64::new(0),
+        }
     }
 
     fn is_slow(&self, total: Duration) -> bool {
         self.threshold.is_some_and(|threshold| total >= threshold)
     }
 
-    /// The number of lines that were left out before this one, if this one may be written.
-    fn admit(&self, now: Instant) -> Option<u32> {
-        let mut second = self.second.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if now.duration_since(second.start) >= Duration::from_secs(1) {
-            (second.start, second.lines) = (now, 0);
-        }
-        if second.lines == LINES_PER_SECOND {
-            second.silent += 1;
+    /// If a line may be written now: the number of slow queries that had none since the last line.
+    fn admit(&self) -> Option<u64> {
+        if self.lines.check().is_err() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        second.lines += 1;
-        Some(std::mem::take(&mut second.silent))
+        Some(self.left_out.swap(0, Ordering::Relaxed))
     }
 }
 
-/// A request, for its line in the log.
-pub(super) struct Told<'a> {
+/// A request that was answered.
+pub(super) struct Report<'a> {
     pub(super) index: &'a str,
     pub(super) generation: u64,
-    pub(super) understood: Understood,
+    pub(super) options: &'a Options,
     pub(super) waits: &'a Waits,
 }
 
 impl Searcher {
-    /// Tells of a request whose `answers` are there; `failed` of its queries have none.
+    /// Counts a request whose `answers` are there, and logs it if it was slow; `failed` of its
+    /// queries have no answer.
     pub(super) fn report<'a>(
         &self,
-        told: &Told<'_>,
+        report: &Report<'_>,
         answers: impl Iterator<Item = &'a Merged>,
         failed: usize,
     ) {
-        let Told { index, generation, understood, waits } = told;
-        self.metrics.waited(waits);
+        let Report { index, generation, options, waits } = report;
+        self.metrics.times(&waits.times);
         let (mut whole, mut partial, mut hits) = (0u64, 0u64, 0);
-        let (mut times, mut keys_time) = (StageTimes::default(), Duration::ZERO);
+        let mut times = waits.times;
         for merged in answers {
-            self.metrics.searched(&merged.times, merged.keys_time);
+            self.metrics.times(&merged.times);
             *(if merged.failed.is_empty() { &mut whole } else { &mut partial }) += 1;
             times += merged.times;
-            keys_time += merged.keys_time;
             hits += merged.ids.len();
         }
         self.metrics.ended(index, Outcome::ok, whole);
@@ -89,28 +83,19 @@ impl Searcher {
             return;
         }
         self.metrics.slow();
-        let Some(silent) = self.slow.admit(Instant::now()) else { return };
-        let us = |time: Duration| time.as_micros() as u64;
+        let Some(left_out) = self.slow.admit() else { return };
         tracing::warn!(
             index,
             generation,
             queries = whole + partial + failed as u64,
-            k = understood.k,
-            nprobe = understood.nprobe,
-            refine = understood.refine,
-            searches = understood.searches,
+            k = options.search.k,
+            nprobe = options.search.nprobe,
+            refine_candidates = options.search.refine,
+            searches = options.searches(),
             hits,
             total_us = us(waits.total),
-            encode_us = us(waits.encode),
-            queue_us = us(waits.queue),
-            resolve_us = us(waits.resolve),
-            probe_us = us(times[Stage::Probe]),
-            lut_us = us(times[Stage::Lut]),
-            scan_us = us(times[Stage::Scan]),
-            refine_us = us(times[Stage::Refine]),
-            diffuse_us = us(times[Stage::Diffuse]),
-            keys_us = us(keys_time),
-            left_out = silent,
+            stages_us = text(&times),
+            left_out,
             "slow query"
         );
     }
@@ -121,18 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_has_so_many_lines_and_the_next_says_what_was_left_out() {
+    fn a_second_has_so_many_lines_and_the_next_line_counts_what_was_left_out() {
         let log = SlowLog::new(5);
         assert!(log.is_slow(Duration::from_millis(5)) && !log.is_slow(Duration::from_millis(4)));
         assert!(!SlowLog::new(0).is_slow(Duration::MAX));
-        let now = Instant::now();
-        for _ in 0..LINES_PER_SECOND {
-            assert_eq!(log.admit(now), Some(0));
-        }
-        assert_eq!(log.admit(now), None);
-        assert_eq!(log.admit(now + Duration::from_millis(500)), None);
-        let later = now + Duration::from_secs(2);
-        assert_eq!(log.admit(later), Some(2));
-        assert_eq!(log.admit(later), Some(0));
+        let lines = (0..1000).filter(|_| log.admit().is_some()).count();
+        assert!((10..500).contains(&lines), "{lines} lines");
+        std::thread::sleep(Duration::from_millis(150));
+        let left_out = log.admit().expect("a tenth of a second is over");
+        assert!(left_out > 0 && left_out <= 990, "{left_out}");
     }
 }

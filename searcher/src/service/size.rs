@@ -6,7 +6,8 @@ use ocelli_proto::v1::ErrorReason;
 
 use super::{Limits, OpenIndex};
 use crate::error::{Error, Result};
-use crate::root::{Merged, RootParams};
+use crate::options::Options;
+use crate::root::Merged;
 
 /// What the client of a search can make smaller.
 pub const SMALLER_HITS: &str = "fewer hits (k), or hits without keys";
@@ -41,20 +42,20 @@ pub fn check(bytes: usize, limit: usize, smaller: &str) -> Result<()> {
 /// As [`check`].
 pub fn check_expected(
     queries: usize,
-    params: &RootParams,
+    options: &Options,
     index: &OpenIndex,
     limits: &Limits,
 ) -> Result<()> {
-    let leaf = &params.leaf;
-    let all = leaf.nprobe >= index.nlist
-        && leaf.filter.is_none()
-        && params.threshold.is_none()
-        && !leaf.allow_partial;
+    let search = &options.search;
+    let all = search.nprobe >= index.nlist
+        && options.filter.is_none()
+        && options.threshold.is_none()
+        && !search.allow_partial;
     if !all {
         return Ok(());
     }
-    let hits = leaf.k.min(usize::try_from(index.rows).unwrap_or(usize::MAX));
-    let hit = HIT_BYTES + if params.with_keys { KEY_BYTES } else { 0 };
+    let hits = search.k.min(usize::try_from(index.rows).unwrap_or(usize::MAX));
+    let hit = HIT_BYTES + if options.with_keys { KEY_BYTES } else { 0 };
     let bytes = queries.saturating_mul(hits).saturating_mul(hit);
     let smaller = if queries > 1 { SMALLER_BATCH } else { SMALLER_HITS };
     check(bytes, limits.max_message_bytes, smaller)

@@ -13,7 +13,7 @@ use tokio_stream::{StreamExt, iter};
 use tonic::{Code, Request};
 
 use crate::query::{K, World, by_key, expected, id, one, vector};
-use crate::support::{DIM, Running, build, config, key, numbers};
+use crate::support::{DIM, Running, WithOptions, build, config, key, numbers};
 
 pub fn terms(x: Vec<f32>) -> Vec<v1::QueryTerm> {
     vec![v1::QueryTerm { weight: None, term: Some(vector(x)) }]
@@ -22,7 +22,14 @@ pub fn terms(x: Vec<f32>) -> Vec<v1::QueryTerm> {
 /// A batch of vectors, each compared with every row.
 pub fn exact_batch(queries: impl IntoIterator<Item = Vec<f32>>, k: u32) -> v1::BatchSearchRequest {
     let queries = queries.into_iter().map(|x| v1::BatchQuery { terms: terms(x) });
-    v1::BatchSearchRequest { queries: queries.collect(), k, nprobe: 1000, ..Default::default() }
+    let batch = v1::BatchSearchRequest { queries: queries.collect(), ..Default::default() };
+    batch.with(|o| (o.k, o.nprobe) = (k, 1000))
+}
+
+/// A range search up to `threshold`.
+fn range(x: &[f32], threshold: f32) -> v1::RangeSearchRequest {
+    let range = v1::RangeSearchRequest { terms: terms(x.to_vec()), ..Default::default() };
+    range.with(|o| o.score_threshold = Some(threshold))
 }
 
 /// A batch has the answers of its queries one by one; what is wrong with some of them is said
@@ -40,13 +47,8 @@ async fn a_batch_answers_as_its_queries_do() -> Result<()> {
     queries[5].terms = terms(vec![1.0; 3]);
     queries[600].terms = vec![v1::QueryTerm { weight: None, term: Some(by_key("nobody")) }];
     queries[699].terms.clear();
-    let batch = v1::BatchSearchRequest {
-        queries,
-        k: K,
-        nprobe: 1000,
-        with_keys: true,
-        ..Default::default()
-    };
+    let batch = v1::BatchSearchRequest { queries, ..Default::default() };
+    let batch = batch.with(|o| (o.k, o.nprobe, o.with_keys) = (K, 1000, true));
     let answer = client.batch_search(batch).await?.into_inner();
     assert_eq!(answer.results.len(), 700);
     let wrong = [
@@ -135,14 +137,9 @@ async fn a_range_search_finds_all_up_to_its_threshold() -> Result<()> {
     );
     assert!(want.len() > 2500);
     for limit in [0, 1000, 1001, want.len() as u32, 1] {
-        let request = v1::RangeSearchRequest {
-            terms: terms(x.clone()),
-            threshold,
-            limit,
-            exact: true,
-            with_keys: true,
-            ..Default::default()
-        };
+        let request = range(&x, threshold).with(|o| {
+            (o.k, o.exact, o.with_keys) = (limit, true, true);
+        });
         let mut responses = client.range_search(request).await?.into_inner();
         let (mut found, mut keys, mut summary) = (Vec::new(), Vec::new(), None);
         while let Some(response) = responses.message().await? {
@@ -158,16 +155,20 @@ async fn a_range_search_finds_all_up_to_its_threshold() -> Result<()> {
         let summary = summary.context("a summary")?;
         assert_eq!((summary.hits, summary.truncated), (n as u64, n < want.len()), "{limit}");
     }
-    let request = v1::RangeSearchRequest {
-        terms: terms(x.clone()),
-        threshold: f32::NAN,
-        ..Default::default()
-    };
-    let status = client.range_search(request).await.unwrap_err();
-    assert_eq!(reason(&status), (ErrorReason::FieldInvalid, "threshold".to_owned()));
+    let refused = [
+        (range(&x, f32::NAN), "options.score_threshold"),
+        (range(&x, 0.0).with(|o| o.score_threshold = None), "options.score_threshold"),
+        (range(&x, 0.0).with(|o| o.k = 100_001), "options.k"),
+        (range(&x, 0.0).with(|o| o.refine_candidates = Some(1)), "options.refine_candidates"),
+        (range(&x, 0.0).with(|o| o.expansion = Some(Default::default())), "options.expansion"),
+        (range(&x, 0.0).with(|o| o.diffusion = Some(Default::default())), "options.diffusion"),
+    ];
+    for (request, field) in refused {
+        let status = client.range_search(request).await.unwrap_err();
+        assert_eq!(reason(&status), (ErrorReason::FieldInvalid, field.to_owned()), "{status}");
+    }
     // Nothing is as good: one response without hits.
-    let request = v1::RangeSearchRequest { terms: terms(x), threshold: 1e9, ..Default::default() };
-    let mut responses = client.range_search(request).await?.into_inner();
+    let mut responses = client.range_search(range(&x, 1e9)).await?.into_inner();
     let only = responses.message().await?.context("one response")?;
     assert!(only.ids.is_empty() && only.summary.is_some_and(|s| s.hits == 0 && !s.truncated));
     assert_eq!(responses.message().await?, None);
@@ -180,13 +181,13 @@ async fn filters_thresholds_and_exact_do_what_the_index_does() -> Result<()> {
     let server = world.serve("").await?;
     let mut client = server.client().await?;
     let x = numbers(5, DIM);
-    let few = v1::SearchRequest { nprobe: 1, ..one(vector(x.clone())) };
-    let exact = v1::SearchRequest { exact: true, ..few.clone() };
+    let few = one(vector(x.clone())).with(|o| o.nprobe = 1);
+    let exact = few.clone().with(|o| o.exact = true);
     let (ids, scores) = expected(&world.snapshot, &x)?;
     assert_ne!(client.search(few).await?.into_inner().ids, ids, "one list is not enough");
     assert_eq!(client.search(exact.clone()).await?.into_inner().ids, ids);
 
-    let cut = v1::SearchRequest { score_threshold: Some(scores[3]), ..exact.clone() };
+    let cut = exact.clone().with(|o| o.score_threshold = Some(scores[3]));
     assert_eq!(client.search(cut).await?.into_inner().ids, ids[..4]);
 
     // The best by id and the second by key are denied; then only some are allowed, by both names.
@@ -210,7 +211,7 @@ async fn filters_thresholds_and_exact_do_what_the_index_does() -> Result<()> {
         ),
     ];
     for (filter, same) in cases {
-        let request = v1::SearchRequest { filter: Some(filter), ..exact.clone() };
+        let request = exact.clone().with(|o| o.filter = Some(filter));
         let found = client.search(request).await?.into_inner();
         let filter = Some(world.snapshot.resolve(&same)?.into());
         let params = SearchParams { k: K as usize, nprobe: 8, filter, ..SearchParams::default() };
@@ -218,8 +219,8 @@ async fn filters_thresholds_and_exact_do_what_the_index_does() -> Result<()> {
         assert_eq!(found.ids, Vec::from_iter(hits.iter().map(|hit| hit.id)));
     }
     let filter = Some(v1::Filter { allow: None, deny: set(&[1 << 63], &[]) });
-    let status = client.search(v1::SearchRequest { filter, ..exact }).await.unwrap_err();
-    assert_eq!(reason(&status), (ErrorReason::FieldInvalid, "filter.deny.id".to_owned()));
+    let status = client.search(exact.with(|o| o.filter = filter)).await.unwrap_err();
+    assert_eq!(reason(&status), (ErrorReason::FieldInvalid, "options.filter.deny.id".to_owned()));
     Ok(())
 }
 
@@ -253,14 +254,17 @@ async fn an_explanation_says_what_was_done() -> Result<()> {
     let server = world.serve("").await?;
     let mut client = server.client().await?;
     let x = numbers(5, DIM);
-    let search = v1::SearchRequest { nprobe: 3, k: 0, ..one(vector(x.clone())) };
+    let search = one(vector(x.clone())).with(|o| {
+        o.nprobe = 3;
+        o.k = 0
+    });
     let plain = client.search(search.clone()).await?.into_inner();
     let request = v1::ExplainRequest { search: Some(search.clone()) };
     let explained = client.explain(request).await?.into_inner();
     let response = explained.response.context("a response")?;
     assert_eq!((response.ids, response.scores), (plain.ids, plain.scores));
     let plan = explained.plan.context("a plan")?;
-    assert_eq!((plan.k, plan.nprobe, plan.refine, plan.searches), (10, 3, 0, 1));
+    assert_eq!((plan.k, plan.nprobe, plan.refine_candidates, plan.searches), (10, 3, 0, 1));
     assert_eq!(
         (plan.allowed, plan.direct, plan.simd.as_str()),
         (None, false, ocelli_index::simd().level().name())
@@ -275,7 +279,7 @@ async fn an_explanation_says_what_was_done() -> Result<()> {
 
     let allow = Some(v1::ImageSet { ids: vec![1, 2, 3], keys: vec![] });
     let filter = Some(v1::Filter { allow, deny: None });
-    let request = v1::ExplainRequest { search: Some(v1::SearchRequest { filter, ..search }) };
+    let request = v1::ExplainRequest { search: Some(search.with(|o| o.filter = filter)) };
     let plan = client.explain(request).await?.into_inner().plan.context("a plan")?;
     assert_eq!((plan.allowed, plan.direct), (Some(3), true));
     Ok(())
@@ -315,7 +319,7 @@ async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
     let params = SearchParams { nprobe: 1000, ..SearchParams::default() };
     let plain = expected(&world.snapshot, &numbers(3, DIM))?;
     for (wanted, method, k, rounds) in cases {
-        let search = v1::SearchRequest { expansion: Some(wanted), ..one(vector(numbers(3, DIM))) };
+        let search = one(vector(numbers(3, DIM))).with(|o| o.expansion = Some(wanted));
         let found = client.search(search.clone()).await?.into_inner();
         let expansion = Expansion { method, k, rounds };
         let oracle = |x: &[f32]| -> Result<(Vec<u64>, Vec<f32>)> {
@@ -334,7 +338,7 @@ async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
 
         // The second has no direction: hits without weight, added to nothing.
         let queries = [numbers(3, DIM), vec![0.0; DIM], numbers(4, DIM)];
-        let batch = v1::BatchSearchRequest { expansion: Some(wanted), ..exact_batch(queries, K) };
+        let batch = exact_batch(queries, K).with(|o| o.expansion = Some(wanted));
         let results = client.batch_search(batch).await?.into_inner().results;
         assert_eq!(results[0].ids, ids);
         assert_eq!(results[2].ids, oracle(&numbers(4, DIM))?.0);
@@ -356,10 +360,10 @@ async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
         (v1::Expansion { method: average, rounds: 11, ..Default::default() }, "expansion.rounds"),
     ];
     for (wanted, field) in refused {
-        let search = v1::SearchRequest { expansion: Some(wanted), ..one(vector(numbers(3, DIM))) };
+        let search = one(vector(numbers(3, DIM))).with(|o| o.expansion = Some(wanted));
         let status = client.search(search).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        assert_eq!(reason(&status), (ErrorReason::FieldInvalid, field.to_owned()));
+        assert_eq!(reason(&status), (ErrorReason::FieldInvalid, format!("options.{field}")));
     }
     Ok(())
 }
@@ -385,31 +389,28 @@ async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
             let order = diffusion.order(ocelli_index::simd(), x, &vectors)?;
             Ok(order.into_iter().take(k).map(|hit| (hits[hit].id, hits[hit].score)).unzip())
         };
-        let plain = v1::SearchRequest { k: k as u32, ..one(vector(numbers(3, DIM))) };
-        let search = v1::SearchRequest { diffusion: Some(wanted), ..plain.clone() };
+        let plain = one(vector(numbers(3, DIM))).with(|o| o.k = k as u32);
+        let search = plain.clone().with(|o| o.diffusion = Some(wanted));
         let found = client.search(search).await?.into_inner();
         let (ids, scores) = oracle(&numbers(3, DIM))?;
         assert_eq!((&found.ids, &found.scores), (&ids, &scores), "k = {k}");
         let before = client.search(plain.clone()).await?.into_inner();
         // A threshold takes what is far, wherever diffusion has put it.
-        let near = v1::SearchRequest {
-            k: 12,
-            score_threshold: Some(before.scores[11]),
-            diffusion: Some(wanted),
-            ..plain
-        };
+        let near = plain.with(|o| {
+            o.k = 12;
+            o.score_threshold = Some(before.scores[11]);
+            o.diffusion = Some(wanted)
+        });
         let near = client.search(near).await?.into_inner().ids;
         let before = before.ids;
         assert_eq!(BTreeSet::from_iter(&near), BTreeSet::from_iter(&before[..12]), "k = {k}");
         assert_ne!(ids[..12], before[..12], "k = {k}: nothing was ranked again");
         if k == 40 {
             assert_eq!(ids[30..], before[30..]);
-            assert!(found.times.context("times")?.diffuse_us > 0);
         }
 
         let queries = [3, 4].map(|seed| numbers(seed, DIM));
-        let batch =
-            v1::BatchSearchRequest { diffusion: Some(wanted), ..exact_batch(queries, k as u32) };
+        let batch = exact_batch(queries, k as u32).with(|o| o.diffusion = Some(wanted));
         let results = client.batch_search(batch).await?.into_inner().results;
         assert_eq!(results[0].ids, ids);
         assert_eq!(results[1].ids, oracle(&numbers(4, DIM))?.0);
@@ -422,10 +423,10 @@ async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
         (v1::Diffusion { alpha: Some(f32::NAN), ..Default::default() }, "diffusion.alpha"),
     ];
     for (wanted, field) in refused {
-        let search = v1::SearchRequest { diffusion: Some(wanted), ..one(vector(numbers(3, DIM))) };
+        let search = one(vector(numbers(3, DIM))).with(|o| o.diffusion = Some(wanted));
         let status = client.search(search).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        assert_eq!(reason(&status), (ErrorReason::FieldInvalid, field.to_owned()));
+        assert_eq!(reason(&status), (ErrorReason::FieldInvalid, format!("options.{field}")));
     }
     Ok(())
 }
@@ -440,12 +441,8 @@ async fn deadlines_end_queries_with_their_reason() -> Result<()> {
     let server = Running::start(&settings).await?;
     let mut client = server.client().await?;
     let queries = (0..8000).map(|seed| v1::BatchQuery { terms: terms(numbers(seed, DIM)) });
-    let batch = v1::BatchSearchRequest {
-        queries: queries.collect(),
-        k: 100,
-        exact: true,
-        ..Default::default()
-    };
+    let batch = v1::BatchSearchRequest { queries: queries.collect(), ..Default::default() };
+    let batch = batch.with(|o| (o.k, o.exact) = (100, true));
     let mut request = Request::new(batch);
     request.set_timeout(Duration::from_secs(60));
     let status = client.batch_search(request).await.unwrap_err();

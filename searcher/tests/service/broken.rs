@@ -7,16 +7,16 @@ use std::time::Instant;
 use anyhow::Result;
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
-use ocelli_searcher::service::{Query, Searcher, Target, Term, What};
+use ocelli_searcher::service::{Query, Searcher, Target, Term, TermValue};
 use tempfile::tempdir;
 
 use crate::support::{DIM, build, config, numbers};
 
 fn query(index: &str) -> Query {
-    let what = What::Vector(numbers(5, DIM), None);
+    let value = TermValue::Vector(numbers(5, DIM), None);
     Query {
         target: Target { index: index.to_owned(), generation: 0 },
-        terms: vec![Term { weight: 1.0, what }],
+        terms: vec![Term { weight: 1.0, value }],
         ..Query::default()
     }
 }

@@ -18,7 +18,9 @@ use crate::api::{exact_batch, terms};
 use crate::process::Process;
 use crate::query::{World, id, one, vector};
 use crate::raw::Raw;
-use crate::support::{DIM, ROWS_PER_SHARD, Running, build, config, flip, key, numbers};
+use crate::support::{
+    DIM, ROWS_PER_SHARD, Running, WithOptions, build, config, flip, key, numbers,
+};
 
 /// An expansion of ten rounds.
 fn long_expansion() -> Option<v1::Expansion> {
@@ -39,8 +41,11 @@ async fn a_request_alone_is_answered_however_slow_the_machine() -> Result<()> {
     let server = Running::start(&settings).await?;
     let mut client = server.client().await?.max_decoding_message_size(64 << 20);
 
-    let slow = v1::SearchRequest { k: 1000, ..one(vector(numbers(1, DIM))) };
-    let slow = v1::SearchRequest { expansion: long_expansion(), with_keys: true, ..slow };
+    let slow = one(vector(numbers(1, DIM))).with(|o| o.k = 1000);
+    let slow = slow.with(|o| {
+        o.expansion = long_expansion();
+        o.with_keys = true
+    });
     for _ in 0..5 {
         client.search(slow.clone()).await?;
     }
@@ -64,18 +69,12 @@ async fn a_request_alone_is_answered_however_slow_the_machine() -> Result<()> {
     for (size, k, expansion) in [(10_000, 10, None), (10_000, 1, None), (200, 10, long_expansion())]
     {
         let queries = (0..size).map(|seed| numbers(seed, DIM));
-        let batch = v1::BatchSearchRequest { expansion, ..exact_batch(queries, k) };
+        let batch = exact_batch(queries, k).with(|o| o.expansion = expansion);
         let results = client.batch_search(batch).await?.into_inner().results;
         assert_eq!(results.len() as u64, size);
         assert!(results.iter().all(|result| result.ids.len() == k as usize));
     }
-    let range = v1::RangeSearchRequest {
-        terms: terms(numbers(5, DIM)),
-        threshold: -1e9,
-        exact: true,
-        with_keys: true,
-        ..Default::default()
-    };
+    let range = all_of(numbers(5, DIM), 0);
     let mut responses = client.range_search(range).await?.into_inner();
     let mut hits = 0;
     while let Some(response) = responses.message().await? {
@@ -88,6 +87,15 @@ async fn a_request_alone_is_answered_however_slow_the_machine() -> Result<()> {
     assert_eq!(client.get_vectors(request).await?.into_inner().vectors.len(), 10_000);
     client.explain(v1::ExplainRequest { search: Some(slow) }).await?;
     Ok(())
+}
+
+/// A range search for all images, at most k of them, with their keys.
+fn all_of(x: Vec<f32>, k: u32) -> v1::RangeSearchRequest {
+    let range = v1::RangeSearchRequest { terms: terms(x), ..Default::default() };
+    range.with(|o| {
+        (o.k, o.score_threshold) = (k, Some(-1e9));
+        (o.exact, o.with_keys) = (true, true);
+    })
 }
 
 fn check_too_large(status: &Status, words: &[&str]) {
@@ -109,22 +117,26 @@ async fn answers_beyond_the_message_limit_say_what_to_make_smaller() -> Result<(
     let server = Running::start(&settings).await?;
     let mut client = server.client().await?.max_decoding_message_size(LIMIT);
 
-    let search =
-        |k: u32, with_keys| v1::SearchRequest { k, with_keys, ..one(vector(numbers(5, DIM))) };
+    let search = |k: u32, with_keys| {
+        one(vector(numbers(5, DIM))).with(|o| {
+            o.k = k;
+            o.with_keys = with_keys
+        })
+    };
     let fits = client.search(search(2000, false)).await?.into_inner();
     assert!(fits.encoded_len() > LIMIT / 2);
     // The first is certain before it is searched, the second is not.
     let smaller = ["fewer hits (k)", "without keys", "20000"];
     check_too_large(&client.search(search(10_000, false)).await.unwrap_err(), &smaller);
     check_too_large(&client.search(search(1000, true)).await.unwrap_err(), &smaller);
-    let few_lists = v1::SearchRequest { nprobe: 7, ..search(10_000, false) };
+    let few_lists = search(10_000, false).with(|o| o.nprobe = 7);
     check_too_large(&client.search(few_lists).await.unwrap_err(), &smaller);
     let explain = v1::ExplainRequest { search: Some(search(1000, true)) };
     check_too_large(&client.explain(explain).await.unwrap_err(), &smaller);
 
     let batch = |n: u64, nprobe| {
         let queries = (0..n).map(|seed| numbers(seed, DIM));
-        v1::BatchSearchRequest { nprobe, ..exact_batch(queries, 40) }
+        exact_batch(queries, 40).with(|o| o.nprobe = nprobe)
     };
     let smaller = ["fewer queries", "fewer hits (k)"];
     assert_eq!(client.batch_search(batch(60, 1)).await?.into_inner().results.len(), 60);
@@ -161,14 +173,7 @@ async fn answers_beyond_the_message_limit_say_what_to_make_smaller() -> Result<(
         check_too_large(&status, &["fewer images"]);
     }
 
-    let range = v1::RangeSearchRequest {
-        terms: terms(numbers(5, DIM)),
-        threshold: -1e9,
-        limit: 3000,
-        exact: true,
-        with_keys: true,
-        ..Default::default()
-    };
+    let range = all_of(numbers(5, DIM), 3000);
     let mut responses = client.range_search(range).await?.into_inner();
     let (mut ids, mut keys, mut messages) = (Vec::new(), Vec::new(), 0);
     while let Some(response) = responses.message().await? {
@@ -221,14 +226,17 @@ async fn lost_keys_take_away_no_more_than_their_shard() -> Result<()> {
 
     let server = Running::start(&config(folder.path(), "")?).await?;
     let mut client = server.client().await?;
-    let plain = v1::SearchRequest { k: 50, ..one(vector(numbers(5, DIM))) };
-    let partial = v1::SearchRequest { allow_partial: true, with_keys: true, ..plain.clone() };
-    let whole = client.search(v1::SearchRequest { with_keys: false, ..partial.clone() }).await?;
+    let plain = one(vector(numbers(5, DIM))).with(|o| o.k = 50);
+    let partial = plain.clone().with(|o| {
+        o.allow_partial = true;
+        o.with_keys = true
+    });
+    let whole = client.search(partial.clone().with(|o| o.with_keys = false)).await?;
     assert_eq!(whole.into_inner().shards.context("shards")?.answered, 2);
     for expansion in [None, long_expansion()] {
-        let status = client.search(v1::SearchRequest { with_keys: true, ..plain.clone() }).await;
+        let status = client.search(plain.clone().with(|o| o.with_keys = true)).await;
         assert_eq!(status.unwrap_err().code(), Code::DataLoss);
-        let search = v1::SearchRequest { expansion, ..partial.clone() };
+        let search = partial.clone().with(|o| o.expansion = expansion);
         let found = client.search(search.clone()).await?.into_inner();
         assert_eq!((found.ids.len(), found.keys.len()), (50, 50));
         assert!(found.ids.iter().all(|id| *id < ROWS_PER_SHARD));
@@ -238,26 +246,17 @@ async fn lost_keys_take_away_no_more_than_their_shard() -> Result<()> {
         if expansion.is_none() {
             assert_eq!(found.ids, half.search(search.clone()).await?.into_inner().ids);
         }
-        let batch = v1::BatchSearchRequest {
-            allow_partial: true,
-            with_keys: true,
-            expansion,
-            ..exact_batch((5..25).map(|seed| numbers(seed, DIM)), 50)
-        };
+        let batch = exact_batch((5..25).map(|seed| numbers(seed, DIM)), 50).with(|o| {
+            o.allow_partial = true;
+            o.with_keys = true;
+            o.expansion = expansion
+        });
         let answer = client.batch_search(batch).await?.into_inner();
         assert_eq!(answer.shards.context("shards")?.failed, [name]);
         assert_eq!((&answer.results[0].ids, &answer.results[0].keys), (&found.ids, &found.keys));
         assert!(answer.results.iter().all(|result| result.ids.len() == 50));
     }
-    let range = v1::RangeSearchRequest {
-        terms: terms(numbers(5, DIM)),
-        threshold: -1e9,
-        limit: 700,
-        exact: true,
-        with_keys: true,
-        allow_partial: true,
-        ..Default::default()
-    };
+    let range = all_of(numbers(5, DIM), 700).with(|o| o.allow_partial = true);
     let mut responses = client.range_search(range).await?.into_inner();
     let first = responses.message().await?.context("a response")?;
     assert!(first.ids.len() == 700 && first.ids.iter().all(|id| *id < ROWS_PER_SHARD));
@@ -293,9 +292,9 @@ async fn queries_whose_squares_overflow_or_vanish_are_refused() -> Result<()> {
             v1::BatchQuery { terms: far.to_vec() },
             v1::BatchQuery { terms: vec![v1::QueryTerm { weight: None, term: Some(id(17)) }] },
         ],
-        k: 5,
         ..Default::default()
     };
+    let batch = batch.with(|o| o.k = 5);
     let results = client.batch_search(batch).await?.into_inner().results;
     let wrong = Vec::from_iter(results.iter().map(|result| result.error.is_some()));
     assert_eq!(wrong, [false, true, true, false]);

@@ -15,5 +15,6 @@ mod process;
 mod query;
 mod raw;
 mod security;
+mod stages;
 mod storm;
 mod support;

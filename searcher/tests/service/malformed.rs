@@ -18,7 +18,7 @@ use tonic::{Request, Status};
 use crate::process::Process;
 use crate::query::{by_key, id, image, one, vector};
 use crate::raw::Raw;
-use crate::support::{DIM, build, numbers};
+use crate::support::{DIM, WithOptions, build, numbers};
 
 /// Nothing that is answered takes so long here.
 const HANG: Duration = Duration::from_secs(30);
@@ -43,34 +43,26 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     let set = v1::ImageSet { ids: vec![1, 5000], keys: vec!["a".to_owned()] };
     let filter = Some(v1::Filter { allow: None, deny: Some(set.clone()) });
     let expansion = Some(v1::Expansion { method: 1, k: 5, alpha: Some(3.0), rounds: 1 });
-    let plain = v1::SearchRequest {
-        with_keys: true,
-        filter: filter.clone(),
-        ..one(vector(numbers(1, DIM)))
-    };
-    let full = v1::SearchRequest {
-        terms: terms(),
-        refine: Some(0),
-        score_threshold: Some(0.1),
-        expansion,
-        diffusion: Some(v1::Diffusion { gamma: Some(2.0), ..Default::default() }),
-        ..plain.clone()
-    };
+    let plain = one(vector(numbers(1, DIM))).with(|o| {
+        o.with_keys = true;
+        o.filter = filter.clone()
+    });
+    let full = v1::SearchRequest { terms: terms(), ..plain.clone() }.with(|o| {
+        (o.refine_candidates, o.score_threshold, o.expansion) = (Some(0), Some(0.1), expansion);
+        o.diffusion = Some(v1::Diffusion { gamma: Some(2.0), ..Default::default() });
+    });
     let batch = v1::BatchSearchRequest {
         queries: vec![
             v1::BatchQuery { terms: plain.terms.clone() },
             v1::BatchQuery { terms: terms() },
         ],
-        filter: filter.clone(),
-        k: 5,
         ..Default::default()
     };
-    let range = v1::RangeSearchRequest {
-        terms: plain.terms.clone(),
-        limit: 9,
-        filter,
-        ..Default::default()
-    };
+    let batch = batch.with(|o| (o.k, o.filter) = (5, filter.clone()));
+    let range = v1::RangeSearchRequest { terms: plain.terms.clone(), ..Default::default() };
+    let range = range.with(|o| {
+        (o.k, o.score_threshold, o.filter) = (9, Some(0.0), filter);
+    });
     use v1::image_name::Name::{Id, Key};
     let images = [Id(7), Key("a".to_owned())].map(|name| v1::ImageName { name: Some(name) });
     let vectors = v1::GetVectorsRequest { images: images.to_vec(), ..Default::default() };

@@ -24,7 +24,7 @@ use crate::authority::Authority;
 use crate::process::{Process, soon};
 use crate::query::{image, one, vector};
 use crate::raw::Raw;
-use crate::support::{DIM, FakeEncoder, build, flip, numbers, spec};
+use crate::support::{DIM, FakeEncoder, WithOptions, build, flip, numbers, spec};
 
 /// A GET of the endpoint beside the server: status line and body.
 pub async fn get(server: &Process, path: &str) -> Result<(String, String)> {
@@ -69,7 +69,7 @@ async fn metrics_and_readiness_say_what_happened() -> Result<()> {
     assert_eq!(value(&before, "ocelli_index_shards_failed{index=\"synthetic\"}"), Some(0.0));
 
     client.search(one(vector(numbers(5, DIM)))).await?;
-    let refused = v1::SearchRequest { k: u32::MAX, ..one(vector(numbers(5, DIM))) };
+    let refused = one(vector(numbers(5, DIM))).with(|o| o.k = u32::MAX);
     client.search(refused).await.expect_err("k is too large");
     let query = |values| {
         let term = v1::QueryTerm { weight: None, term: Some(vector(values)) };
@@ -119,7 +119,7 @@ async fn metrics_and_readiness_say_what_happened() -> Result<()> {
 
     // Damage shows as a shard that fails, and as answers without it.
     flip(&shards[1], 70_000)?;
-    let partial = v1::SearchRequest { allow_partial: true, ..one(vector(numbers(5, DIM))) };
+    let partial = one(vector(numbers(5, DIM))).with(|o| o.allow_partial = true);
     let mut restarted = Process::start(folder.path(), &settings)?;
     restarted.client().await?.search(partial).await?;
     let metrics = get(&restarted, "/metrics").await?.1;
@@ -213,8 +213,8 @@ async fn a_slow_request_is_logged_with_its_id_and_its_stages() -> Result<()> {
         let term = v1::QueryTerm { weight: None, term: Some(vector(numbers(seed, DIM))) };
         v1::BatchQuery { terms: vec![term] }
     });
-    let batch =
-        v1::BatchSearchRequest { queries: queries.collect(), exact: true, ..Default::default() };
+    let batch = v1::BatchSearchRequest { queries: queries.collect(), ..Default::default() };
+    let batch = batch.with(|o| o.exact = true);
     let mut request = Request::new(batch);
     request.metadata_mut().insert("x-request-id", "client-7.a:b_C".parse()?);
     let response = client.batch_search(request).await?;
@@ -223,7 +223,7 @@ async fn a_slow_request_is_logged_with_its_id_and_its_stages() -> Result<()> {
     let log = server.log();
     let line = log.lines().find(|line| line.contains("slow query")).context(log.clone())?;
     for part in
-        ["client-7.a:b_C", "queries=3000", "scan_us=", "queue_us=", "SearchService/BatchSearch"]
+        ["client-7.a:b_C", "queries=3000", " scan=", "encode=0 queue=", "SearchService/BatchSearch"]
     {
         assert!(line.contains(part), "{part} in {line}");
     }
@@ -236,7 +236,7 @@ async fn a_slow_request_is_logged_with_its_id_and_its_stages() -> Result<()> {
     let response = client.search(one(vector(numbers(5, DIM)))).await?;
     assert_ne!(response.metadata().get("x-request-id").context("an id")?.to_str()?, drawn);
     // Refusals carry one too, for whoever asks what became of them.
-    let refused = v1::SearchRequest { k: u32::MAX, ..one(vector(numbers(5, DIM))) };
+    let refused = one(vector(numbers(5, DIM))).with(|o| o.k = u32::MAX);
     let status = client.search(refused).await.expect_err("k is too large");
     assert!(status.metadata().get("x-request-id").is_some());
     server.check_alive()

@@ -22,7 +22,9 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::query::{expected, id, image, one, vector};
-use crate::support::{DIM, FakeEncoder, ROWS_PER_SHARD, build, commit_half, numbers, spec};
+use crate::support::{
+    DIM, FakeEncoder, ROWS_PER_SHARD, WithOptions, build, commit_half, numbers, spec,
+};
 
 /// A server process; killed when dropped.
 pub struct Process {
@@ -305,12 +307,8 @@ pub async fn queries_end(mut server: Process, size: u64) -> Result<()> {
         let term = v1::QueryTerm { weight: None, term: Some(vector(numbers(seed, DIM))) };
         v1::BatchQuery { terms: vec![term] }
     });
-    let batch = v1::BatchSearchRequest {
-        queries: queries.collect(),
-        k: 200,
-        exact: true,
-        ..Default::default()
-    };
+    let batch = v1::BatchSearchRequest { queries: queries.collect(), ..Default::default() };
+    let batch = batch.with(|o| (o.k, o.exact) = (200, true));
     let mut client = server.client().await?.max_decoding_message_size(64 << 20);
     let running = tokio::spawn(async move { client.batch_search(batch).await });
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
@@ -408,7 +406,10 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
         let want = if way == "cut" { ErrorReason::FileDamaged } else { ErrorReason::FileMissing };
         assert_eq!(reason(&status).0, want);
         assert!(status.message().contains(&name), "{status}");
-        let partial = v1::SearchRequest { allow_partial: true, with_keys: true, ..query() };
+        let partial = query().with(|o| {
+            o.allow_partial = true;
+            o.with_keys = true
+        });
         let answer = client.search(partial).await?.into_inner();
         assert_eq!(answer.shards.context("shards")?.failed, std::slice::from_ref(&name), "{way}");
         assert!(answer.ids.len() == 10 && answer.ids.iter().all(|id| *id < ROWS_PER_SHARD));
@@ -476,7 +477,7 @@ async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
         assert_eq!(reason(&status).0, ErrorReason::FileRefused);
         assert!(status.message().contains(&name), "{status}");
         assert_eq!(state(late_admin.clone()).await?, (refused.clone(), Vec::new()), "{way}");
-        let partial = v1::SearchRequest { allow_partial: true, ..query() };
+        let partial = query().with(|o| o.allow_partial = true);
         let answer = late_client.search(partial).await?.into_inner();
         assert_eq!(answer.shards.context("shards")?.failed, std::slice::from_ref(&name), "{way}");
 

@@ -284,3 +284,32 @@ pub fn flip(path: &Path, offset: u64) -> Result<()> {
     file.write_all_at(&[byte[0] ^ 1], offset)?;
     Ok(())
 }
+
+/// A request with options.
+pub trait WithOptions: Sized {
+    fn options(&mut self) -> &mut Option<v1::SearchOptions>;
+
+    /// This request with its options changed.
+    fn with(mut self, change: impl FnOnce(&mut v1::SearchOptions)) -> Self {
+        change(self.options().get_or_insert_default());
+        self
+    }
+}
+
+macro_rules! with_options {
+    ($($request:ident),*) => {
+        $(impl WithOptions for v1::$request {
+            fn options(&mut self) -> &mut Option<v1::SearchOptions> {
+                &mut self.options
+            }
+        })*
+    };
+}
+
+with_options!(SearchRequest, BatchSearchRequest, RangeSearchRequest);
+
+/// The time of a stage in microseconds.
+pub fn stage_us(times: &v1::SearchTimes, stage: v1::Stage) -> u64 {
+    let found = times.stages.iter().find(|time| time.stage() == stage);
+    found.expect("every stage is there").us
+}

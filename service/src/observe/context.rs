@@ -111,6 +111,13 @@ impl Context {
     }
 }
 
+/// Adds an attribute to `span` in its trace, where it is traced.
+pub fn set_attribute(span: &Span, name: String, value: i64) {
+    if super::init::tracing() {
+        span.set_attribute(name, value);
+    }
+}
+
 /// Makes `span` part of the trace that `headers` name, if they name one.
 pub(super) fn adopt(span: &Span, headers: &HeaderMap) {
     if !super::init::tracing() {

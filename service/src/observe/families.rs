@@ -10,22 +10,26 @@ use prometheus_client::registry::{Registry, Unit};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabel {
-    stage: &'static str,
+    stage: String,
 }
 
-/// Times of `N` stages, a histogram in seconds for each, told apart by the label `stage`.
+/// The times of stages: a histogram in seconds for each, told apart by the label `stage`.
 #[derive(Clone)]
-pub struct Stages<const N: usize> {
+pub struct Stages {
     family: Family<StageLabel, Histogram, fn() -> Histogram>,
-    stages: [Histogram; N],
+    stages: Vec<Histogram>,
 }
 
-impl<const N: usize> Stages<N> {
+impl Stages {
     /// Stages of these names, with the buckets that `histogram` makes.
-    pub fn new(names: [&'static str; N], histogram: fn() -> Histogram) -> Stages<N> {
+    pub fn new(
+        names: impl IntoIterator<Item = impl Into<String>>,
+        histogram: fn() -> Histogram,
+    ) -> Stages {
         let family: Family<StageLabel, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(histogram);
-        let stages = names.map(|stage| family.get_or_create(&StageLabel { stage }).clone());
+        let stage = |name| family.get_or_create(&StageLabel { stage: name }).clone();
+        let stages = names.into_iter().map(|name| stage(name.into())).collect();
         Stages { family, stages }
     }
 
@@ -34,8 +38,8 @@ impl<const N: usize> Stages<N> {
         registry.register_with_unit(name, help, Unit::Seconds, self.family.clone());
     }
 
-    /// The time of each stage in the order of their names; none for one that did not take part.
-    pub fn observe(&self, times: [Option<Duration>; N]) {
+    /// The time of each stage in the order of their names; `None` for one that did not run.
+    pub fn observe(&self, times: impl IntoIterator<Item = Option<Duration>>) {
         for (stage, time) in self.stages.iter().zip(times) {
             if let Some(time) = time {
                 stage.observe(time.as_secs_f64());
@@ -44,7 +48,7 @@ impl<const N: usize> Stages<N> {
     }
 }
 
-impl<const N: usize> fmt::Debug for Stages<N> {
+impl fmt::Debug for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stages").finish_non_exhaustive()
     }

@@ -20,7 +20,7 @@ mod tests;
 
 use serde::Deserialize;
 
-pub use context::{Context, RequestId, propagate};
+pub use context::{Context, RequestId, propagate, set_attribute};
 pub use endpoint::Endpoint;
 pub use families::{Stages, collect};
 pub(crate) use gate::Gates;

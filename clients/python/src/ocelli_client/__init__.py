@@ -1,4 +1,6 @@
-"""Client of the Ocelli image search server: vectors, ids, keys and photos in, hits as numpy arrays out.
+"""Client of the Ocelli image search server.
+
+Queries are vectors, ids, keys and photos; hits come as numpy arrays.
 
 from ocelli_client import Client, Key
 
@@ -9,6 +11,7 @@ with Client("127.0.0.1:7070") as client:
 
 from ._client import Client
 from ._errors import SearchError
+from ._options import SearchOptions
 from ._query import Diffusion, Expansion, Id, Image, Key, Query, Term
 from ._result import NO_ID, BatchHits, Hits
 from ._retry import Retry
@@ -26,5 +29,6 @@ __all__ = [
     "Query",
     "Retry",
     "SearchError",
+    "SearchOptions",
     "Term",
 ]

@@ -1,4 +1,4 @@
-"""Many queries: cut into requests that fit, and their answers joined."""
+"""Many queries: they are cut into requests that fit, and the answers are joined."""
 
 from __future__ import annotations
 
@@ -133,8 +133,10 @@ def _cancel(parts: list[Future[None]]) -> None:
 
 
 def _is_too_large(error: SearchError) -> bool:
-    """Whether fewer queries at a time may do: the server says so, or this side's gRPC, which names no
-    reason."""
+    """Whether fewer queries at a time may be answered.
+
+    The server says so, or gRPC on this side, which gives no reason.
+    """
     if error.code == grpc.StatusCode.OUT_OF_RANGE:
         return True
     exhausted = bool(error.code == grpc.StatusCode.RESOURCE_EXHAUSTED)

@@ -7,21 +7,25 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Callable, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union, cast
 
 import grpc
 import numpy as np
 from google.protobuf.message import Message
 
-from . import _batch, _query
+from . import _batch, _options, _query
 from ._address import is_loopback
 from ._address import target as parse_target
 from ._errors import SearchError
 from ._generated.ocelli.v1 import search_pb2
-from ._query import Diffusion, Expansion, Id, Key, Query, Term
+from ._options import SearchOptions
+from ._query import Query, Term
 from ._result import BatchHits, Hits
 from ._retry import Retry
 from ._window import Window
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _SEARCH = "/ocelli.v1.SearchService/Search"
 _BATCH_SEARCH = "/ocelli.v1.SearchService/BatchSearch"
@@ -30,11 +34,10 @@ _OVERLOADED = "OVERLOADED"
 _Request = TypeVar("_Request", bound=Message)
 _Response = TypeVar("_Response", bound=Message)
 _Call = Callable[..., _Response]
-_Filters = Union[Iterable[Union[Id, Key, int, str]], None]
 
 
 def _checked_token(token: Union[str, None]) -> Union[str, None]:
-    """The token without the line's end that a file has; what cannot travel in a header is refused."""
+    """The token without the end of its line; raises ValueError if it cannot travel in a header."""
     if token is None:
         return None
     token = token.removesuffix("\n").removesuffix("\r")
@@ -51,14 +54,15 @@ class Client:
     """A connection to one searcher; threads may share it.
 
     `target` is HOST:PORT, http://HOST:PORT or https://HOST:PORT. With `ca` (PEM bytes of the
-    authority of the server's certificate) it speaks TLS, and with https:// alone by the authorities
-    that gRPC brings along; with `client_cert` and `client_key` (PEM bytes) it shows a certificate of
-    its own. `token` is a bearer token; without TLS everybody on the way can read it.
-    `max_message_bytes` is the largest request and the largest answer. `http_proxy` and its kin count
-    for other machines only, never for one's own.
+    authority of the server's certificate) it speaks TLS; with https:// and no `ca`, by the
+    authorities that come with gRPC. `client_cert` and `client_key` (PEM bytes) are a certificate
+    that the client shows. `token` is a bearer token; without TLS, everybody on the way can read it.
+    `timeout_s` is the time of a request in seconds. `max_message_bytes` is the size of the largest
+    request and of the largest answer. `http_proxy` and the like count for other machines only,
+    never for this one.
 
-    A pickled client is one that connects anew, with the same settings, so that worker processes can
-    be given it. Its token and key travel with it.
+    A pickled client connects anew with the same settings, so that worker processes can be given
+    one. Its token and its key are in the pickle.
     """
 
     def __init__(
@@ -150,42 +154,22 @@ class Client:
         query: Union[Query, Term, Sequence[Term]],
         *,
         index: str = "",
-        k: int = 10,
-        nprobe: int = 0,
-        refine: Union[int, None] = None,
-        exact: bool = False,
-        score_threshold: Union[float, None] = None,
-        allow: Union[Iterable[Union[Id, Key, int, str]], None] = None,
-        deny: Iterable[Union[Id, Key, int, str]] = (),
-        expansion: Union[Expansion, None] = None,
-        diffusion: Union[Diffusion, None] = None,
         generation: int = 0,
-        with_keys: bool = True,
-        allow_partial: bool = False,
         timeout_s: Union[float, None] = None,
+        **options: Unpack[SearchOptions],
     ) -> Hits:
-        """The k nearest images of a vector (dim,), an image, id or key, or of the weighted mean of several terms.
+        """The k nearest images of a query.
 
-        Zeros and None stand for the server's defaults. `timeout_s` is for all attempts together.
+        The query is a vector (dim,), an image, an id, a key, or a list of weighted terms, whose
+        mean is looked for. `index` names the index; empty: the server's only one. `generation` is
+        the generation that must answer; 0: the current one. `timeout_s` is the time for all
+        attempts together, in seconds; None: the client's own. `options` are those of
+        `SearchOptions`.
 
-        Raises SearchError, and ValueError for what no server needs to see.
+        Raises SearchError, ValueError for a vector that is not finite, and TypeError for an unknown
+        option.
         """
-        request = _request(
-            query,
-            index=index,
-            k=k,
-            nprobe=nprobe,
-            refine=refine,
-            exact=exact,
-            score_threshold=score_threshold,
-            allow=allow,
-            deny=deny,
-            expansion=expansion,
-            diffusion=diffusion,
-            generation=generation,
-            with_keys=with_keys,
-            allow_partial=allow_partial,
-        )
+        request = _request(query, index, generation, **options)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         return Hits.of(self._send(self._search, request, limit_s, Window(1)))
 
@@ -193,25 +177,29 @@ class Client:
         self,
         queries: Union[_query.Vector, Sequence[Union[Query, Term, Sequence[Term]]]],
         *,
-        k: int = 10,
+        index: str = "",
+        generation: int = 0,
         batch: int = 1000,
         in_flight: int = 2,
         timeout_s: Union[float, None] = None,
-        **options: Any,
+        **options: Unpack[SearchOptions],
     ) -> BatchHits:
-        """The k nearest images of each row of an array (n, dim), or of each query, as arrays (n, k).
+        """The k nearest images of each query, as arrays (n, k).
 
-        Near queries of a batch are answered together, which is several times as fast as one by one. They go in
-        requests of `batch` (the server's maximum is 10,000 unless configured), fewer where a request
-        or its answer would be larger than a message may be, `in_flight` of them at a time, fewer where
-        the server refuses more. `timeout_s` is for each request, from when it is sent first; the other
-        options are those of `search`.
+        The queries are the rows of an array (n, dim), or n queries of any kind. Near queries of a
+        batch are answered together, which is several times as fast as one by one. They travel in
+        requests of `batch` queries, or of fewer if a request or its answer would be larger than a
+        message may be. `in_flight` requests are with the server at a time, or fewer if the server
+        refuses more. `timeout_s` is the time of each request, in seconds, from when it is sent
+        first. `index`, `generation` and `options` are those of `search`.
 
-        A query that fails alone is in `errors` of the answer. Raises what `search` raises for what the
-        queries have in common, where every query fails, and where a request fails for good; what came
-        back until then is in `hits` of the error, which has an error for each other row. Raises
-        ValueError that names the rows of vectors that are not finite, before anything is sent.
+        A query that fails alone is in `errors` of the answer. Raises what `search` raises if the
+        queries have a mistake in common, if every query fails, and if a request fails for good.
+        `hits` of that error has the answers that came before, and an error for each other row.
+        Raises ValueError that names the rows of vectors that are not finite, before anything is
+        sent.
         """
+        k = options.get("k", _options.DEFAULT_K)
         if batch < 1 or in_flight < 1:
             raise ValueError(f"batch is {batch} and in_flight {in_flight}; expected at least 1")
         if k < 1:
@@ -221,29 +209,37 @@ class Client:
         _batch.check_finite(queries)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         window = Window(in_flight)
+        how = _options.message(**options)
 
         def make(terms: Sequence[list[search_pb2.QueryTerm]]) -> search_pb2.BatchSearchRequest:
-            return _request_batch(terms, k=k, **options)
+            sent = [search_pb2.BatchQuery(terms=terms) for terms in terms]
+            return search_pb2.BatchSearchRequest(
+                index=index, generation=generation, queries=sent, options=how
+            )
 
         def send(request: search_pb2.BatchSearchRequest) -> search_pb2.BatchSearchResponse:
             return self._send(self._batch_search, request, limit_s, window)
 
         whole = _batch.Batch(queries, k, make, send, self._max_message_bytes)
-        return whole.run(batch, in_flight, bool(options.get("with_keys", True)))
+        return whole.run(batch, in_flight, how.with_keys)
 
     def search_many(
         self,
         queries: Union[_query.Vector, Iterable[Union[Query, Term, Sequence[Term]]]],
         *,
+        index: str = "",
+        generation: int = 0,
         in_flight: int = 16,
         timeout_s: Union[float, None] = None,
-        **options: Any,
+        **options: Unpack[SearchOptions],
     ) -> Iterator[Hits]:
-        """`search` for each row of an array (n, dim), or each query, in their order, `in_flight` at a time.
+        """`search` for each query, in their order, `in_flight` of them at a time.
 
-        Queries are taken as answers go: neither all queries nor all answers are ever in memory (where they may be,
-        `search_batch` is several times as fast). `options` and
-        `timeout_s` (for each query) are those of `search`. Raises what it raises, at the first query that fails.
+        The queries are the rows of an array (n, dim), or an iterable of queries of any kind. They
+        are taken one by one as answers are: neither all queries nor all answers are ever in memory.
+        If they fit there, `search_batch` is several times as fast. `index`, `generation` and
+        `options` are those of `search`, and so is `timeout_s`, for each query. Raises what `search`
+        raises, at the first query that fails.
         """
         if in_flight < 1:
             raise ValueError(f"in_flight is {in_flight}; expected at least 1")
@@ -255,7 +251,7 @@ class Client:
 
         def one(number: int, query: Union[Query, Term, Sequence[Term]]) -> Hits:
             try:
-                request = _request(query, **{"k": 10, "with_keys": True, **options})
+                request = _request(query, index, generation, **options)
             except ValueError as error:
                 raise ValueError(f"query {number}: {error}") from None
             return Hits.of(self._send(self._search, request, limit_s, window))
@@ -275,8 +271,10 @@ class Client:
     def _send(
         self, call: _Call[_Response], request: Message, timeout_s: float, window: Window
     ) -> _Response:
-        """Sends a request until it is answered or its time is over; that begins when it has its place
-        in `window`."""
+        """Sends a request until it is answered or its time is over.
+
+        The time begins when the request has its place in `window`.
+        """
         window.enter()
         answered = False
         try:
@@ -312,54 +310,13 @@ class Client:
 
 def _request(
     query: Union[Query, Term, Sequence[Term]],
-    *,
-    allow: _Filters = None,
-    deny: Iterable[Union[Id, Key, int, str]] = (),
-    expansion: Union[Expansion, None] = None,
-    diffusion: Union[Diffusion, None] = None,
-    **fields: Any,
+    index: str = "",
+    generation: int = 0,
+    **options: Unpack[SearchOptions],
 ) -> search_pb2.SearchRequest:
-    request = search_pb2.SearchRequest(terms=_query.terms(query), **fields)
-    _limit(request, allow, deny)
-    _rerank(request, expansion, diffusion)
-    return request
-
-
-def _request_batch(
-    queries: Sequence[list[search_pb2.QueryTerm]],
-    *,
-    allow: _Filters = None,
-    deny: Iterable[Union[Id, Key, int, str]] = (),
-    expansion: Union[Expansion, None] = None,
-    diffusion: Union[Diffusion, None] = None,
-    with_keys: bool = True,
-    **fields: Any,
-) -> search_pb2.BatchSearchRequest:
-    queries_sent = [search_pb2.BatchQuery(terms=terms) for terms in queries]
-    request = search_pb2.BatchSearchRequest(queries=queries_sent, with_keys=with_keys, **fields)
-    _limit(request, allow, deny)
-    _rerank(request, expansion, diffusion)
-    return request
-
-
-def _rerank(
-    request: Union[search_pb2.SearchRequest, search_pb2.BatchSearchRequest],
-    expansion: Union[Expansion, None],
-    diffusion: Union[Diffusion, None],
-) -> None:
-    if expansion is not None:
-        request.expansion.CopyFrom(expansion.message())
-    if diffusion is not None:
-        request.diffusion.CopyFrom(diffusion.message())
-
-
-def _limit(
-    request: Union[search_pb2.SearchRequest, search_pb2.BatchSearchRequest],
-    allow: _Filters,
-    deny: Iterable[Union[Id, Key, int, str]],
-) -> None:
-    denied = _query.image_set(deny)
-    if allow is not None:
-        request.filter.allow.CopyFrom(_query.image_set(allow))
-    if denied.ids or denied.keys:
-        request.filter.deny.CopyFrom(denied)
+    return search_pb2.SearchRequest(
+        index=index,
+        generation=generation,
+        terms=_query.terms(query),
+        options=_options.message(**options),
+    )

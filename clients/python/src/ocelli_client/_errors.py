@@ -1,4 +1,4 @@
-"""What a search fails with."""
+"""The error of a search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._generated.ocelli.v1 import common_pb2
 if TYPE_CHECKING:
     from ._result import BatchHits
 
-#: Whose names the reasons are.
+#: The domain of the reasons.
 _DOMAIN = "ocelli.v1"
 _REASON_PREFIX = "ERROR_REASON_"
 
@@ -38,24 +38,23 @@ class SearchError(Exception):
         )
         #: The gRPC status, for example INVALID_ARGUMENT.
         self.code = code
-        #: The server's own words.
+        #: The server's message.
         self.message = message
-        #: How often it was tried.
+        #: How often the request was sent.
         self.attempts = attempts
         #: The reason for programs, for example INDEX_NOT_FOUND; empty where the server names none.
         self.reason = reason
-        #: The field of the request that is to blame, for example terms[0].vector; empty where none
-        #: is.
+        #: The field of the request that is wrong, for example terms[0].vector; empty if none is.
         self.field = field
         #: After how many seconds the server wants to be asked again; None where it does not say.
         self.retry_after_s = retry_after_s
-        #: Of `search_batch`: what came back all the same, with an error for each row that has none;
-        #: else None.
+        #: Of `search_batch`: the answers that came all the same, with an error for each row that
+        #: has none; else None.
         self.hits: Union[BatchHits, None] = None
 
     @staticmethod
     def of(error: grpc.RpcError, attempts: int) -> SearchError:
-        """What the failed call says, the details of its status included."""
+        """The error of a failed call, with the details of its status."""
         reason, field = "", ""
         retry_after_s: Union[float, None] = None
         for detail in _details(error):
@@ -89,7 +88,10 @@ def reason_name(reason: int) -> str:
 
 
 def _details(error: grpc.RpcError) -> list[any_pb2.Any]:
-    """The details of a status; none where a proxy or this client's own gRPC made it, or where they are damaged."""
+    """The details of a status.
+
+    There are none if a proxy or this client's own gRPC made the status, or if they are damaged.
+    """
     try:
         status = rpc_status.from_call(cast("grpc.Call", error))
     except (DecodeError, ValueError):

@@ -1,4 +1,4 @@
-"""What can be looked for."""
+"""The kinds of queries."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Expansion:
     k: int = 5
     #: Exponent of the similarity, for the method "alpha"; None: the server's default.
     alpha: Union[float, None] = None
-    #: How often.
+    #: How often the search is repeated.
     rounds: int = 1
 
     def message(self) -> expansion_pb2.Expansion:
@@ -82,7 +82,10 @@ class Expansion:
 
 @dataclass(frozen=True)
 class Diffusion:
-    """The best hits are ranked again by how well a walk from the query reaches them through each other. Scores stay."""
+    """Ranking by diffusion: a walk from the query along the neighbours of the best hits.
+
+    The hits that the walk reaches best come first. Scores stay those of the search.
+    """
 
     #: Hits of the search that take part; 0: the server's default, 200.
     candidates: int = 0
@@ -119,8 +122,10 @@ def values(vector: object) -> list[float]:
 
 
 def is_finite(query: Union[Query, Term, Sequence[Term]]) -> bool:
-    """Whether every vector of a query is finite in float32. What is no vector at all is for others to
-    say."""
+    """Whether every vector of a query is finite in float32.
+
+    True also for what is no vector at all: `values` refuses that.
+    """
     if isinstance(query, (list, tuple)) and any(isinstance(part, Term) for part in query):
         return all(is_finite(part) for part in query)
     if isinstance(query, Term):

@@ -1,9 +1,9 @@
-"""What a search finds."""
+"""The hits of a search."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import grpc
 import numpy as np
@@ -22,6 +22,13 @@ _METRICS: dict[int, Literal["inner_product", "l2"]] = {
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
+def _stage(number: int) -> str:
+    """The name of a stage, scan for example; its number if this client does not know it."""
+    if number not in search_pb2.Stage.values():
+        return str(number)
+    return search_pb2.Stage.Name(cast("search_pb2.Stage", number)).removeprefix("STAGE_").lower()
+
+
 @dataclass(frozen=True, eq=False)
 class Hits:
     """Hits by column, best first, ties by smaller id."""
@@ -36,7 +43,8 @@ class Hits:
     metric: Literal["inner_product", "l2", "unknown"]
     #: The generation of the index that answered.
     generation: int
-    #: Shards whose hits are here, of so many asked, and the names of those that failed.
+    #: The number of shards whose hits are here, the number of shards asked, and the names of the
+    #: shards that failed.
     shards_answered: int
     shards_asked: int
     shards_failed: list[str]
@@ -50,7 +58,7 @@ class Hits:
 
     @staticmethod
     def of(response: search_pb2.SearchResponse) -> Hits:
-        """From what travelled."""
+        """The hits of a response."""
         times = response.times
         return Hits(
             ids=np.array(response.ids, dtype=np.uint64),
@@ -63,8 +71,8 @@ class Hits:
             shards_failed=list(response.shards.failed),
             sizes_differ=response.sizes_differ,
             times_us={
-                stage.name.removesuffix("_us"): getattr(times, stage.name)
-                for stage in times.DESCRIPTOR.fields
+                **{_stage(time.stage): time.us for time in times.stages},
+                "total": times.total_us,
             },
         )
 
@@ -106,7 +114,7 @@ class BatchHits:
             self.errors.setdefault(row, error)
 
     def take(self, start: int, response: search_pb2.BatchSearchResponse) -> None:
-        """Fills the rows from `start` on with what travelled."""
+        """Fills the rows from `start` on with the results of a response."""
         self.metric = _METRICS.get(response.metric, "unknown")
         self.shards_failed.update(response.shards.failed)
         for row, result in enumerate(response.results, start):

@@ -18,8 +18,10 @@ _LEAST_S = 0.01
 
 
 def may_pass(error: SearchError) -> bool:
-    """Whether the same request may succeed another time. Searches change nothing, so that they can be
-    repeated."""
+    """Whether the same request may succeed another time.
+
+    Searches change nothing, so that they can be repeated.
+    """
     if error.code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return error.reason in _PASSING or error.retry_after_s is not None
     return bool(error.code == grpc.StatusCode.UNAVAILABLE)
@@ -27,7 +29,10 @@ def may_pass(error: SearchError) -> bool:
 
 @dataclass(frozen=True)
 class Retry:
-    """Exponential backoff with full jitter, so that clients that were refused together do not return together."""
+    """Exponential backoff with full jitter.
+
+    With jitter, clients that were refused together do not return together.
+    """
 
     #: How often a request is sent at most, 1 or more; 1 never repeats. None: as often as its time
     #: allows.
@@ -53,9 +58,11 @@ class Retry:
         return random.uniform(0.0, min(self.first_backoff_s * growth, self.max_backoff_s))
 
     def next_pause_s(self, error: SearchError, left_s: float) -> Union[float, None]:
-        """How long to wait before the request that failed with `error` is sent again, with `left_s` until
-        its deadline; None if it is not worth it. An attempt has at least as long as the pause before it,
-        unless the server names a time."""
+        """The pause in seconds before a request that failed with `error` is sent again.
+
+        `left_s` is the time until its deadline, in seconds. None: another attempt is not worth it.
+        An attempt has at least as much time as the pause before it, unless the server names a time.
+        """
         wanted_s = error.retry_after_s or 0.0
         spent = self.attempts is not None and error.attempts >= self.attempts
         if spent or not may_pass(error) or left_s < _LEAST_S or wanted_s >= left_s:

@@ -6,10 +6,10 @@ import threading
 
 
 class Window:
-    """At most `most` requests at a time, and fewer where the server refuses more: as many as it holds.
+    """At most `most` requests at a time, and fewer if the server refuses more.
 
-    A refusal leaves room for those that are there already; answers make room for one more, little by
-    little.
+    After a refusal there is room for the requests that are with the server already. Each answer
+    adds a part of a place, until there are `most` again.
     """
 
     def __init__(self, most: int) -> None:

@@ -13,8 +13,8 @@
 //! another name. Names are random and never used again, so that a name cannot be that of
 //! another writer's file.
 //!
-//! On a file system without locks no process gets one, and nothing is removed. On one whose locks do
-//! not reach other machines, a free lock proves nothing about a file that another machine made.
+//! On a file system without locks no process gets one, and nothing is removed. On one whose locks
+//! do not reach other machines, a free lock proves nothing about a file that another machine made.
 //! Names therefore say which machine made them, and those of another one are left alone until
 //! they have not been written to for [`FOREIGN_KEPT`].
 

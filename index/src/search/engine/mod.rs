@@ -26,8 +26,8 @@
 //!   it by at most 2u √(cost · b_l) ≤ u (cost + b_l), and b_l is a sum of its own; terms are off by
 //!   (d / 16 + 8) u (R² + 2 ‖c‖ R), where 2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R².
 //!
-//! The sum of these errors is at most (d / 8 + 24) · u · M with M = 2 |b_l| + Σⱼ max |cⱼ| + max |t| + 2 R² + 4
-//! ‖q‖ R; twice that is given away, which is a small part of a unit.
+//! The sum of these errors is at most (d / 8 + 24) · u · M, where M = 2 |b_l| + Σⱼ max |cⱼ| +
+//! max |t| + 2 R² + 4 ‖q‖ R; twice that is given away, which is a small part of a unit.
 //!
 //! # Where τ comes from
 //!
@@ -46,8 +46,8 @@
 //!
 //! A single query reads half a megabyte of codes that no cache has. Queries that are near each
 //! other probe much the same lists: [`scan_tile`] takes some of them through a list one after the
-//! other, while its codes are in the first-level cache. The order in which rows are looked at changes no
-//! answer.
+//! other, while its codes are in the first-level cache. The order in which rows are looked at
+//! changes no answer.
 
 use ocelli_vector::lut::ByteTable;
 use ocelli_vector::scan::BlockBounds;

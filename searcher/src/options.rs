@@ -1,0 +1,74 @@
+//! How a query is answered, checked and with the defaults filled in.
+
+use std::sync::Arc;
+
+use ocelli_index::{Diffusion, Expansion, Filter, RowFilter, SearchParams, Snapshot};
+use parking_lot::Mutex;
+
+use crate::error::Result;
+
+/// The checked options of a query: what the root and the leaves are told.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What the engine is told. Each leaf puts its own rows for [`Options::filter`] into it.
+    pub search: SearchParams,
+    /// Which images may be found.
+    pub filter: Option<Arc<NameFilter>>,
+    /// Only hits that are at least as good.
+    pub threshold: Option<f32>,
+    /// How a query is expanded before it is answered.
+    pub expansion: Option<Expansion>,
+    /// How the best hits are ranked again.
+    pub diffusion: Option<Diffusion>,
+    /// Whether hits carry their keys.
+    pub with_keys: bool,
+}
+
+impl Options {
+    /// The number of searches: 1, and 1 more for each round of expansion.
+    pub fn searches(&self) -> u32 {
+        1 + self.expansion.map_or(0, |expansion| expansion.rounds as u32)
+    }
+
+    /// Checks that somebody still waits for the answer.
+    ///
+    /// # Errors
+    /// [`Code::DeadlineExceeded`](ocelli_proto::status::Code::DeadlineExceeded) if nobody does.
+    pub fn check_cancelled(&self) -> Result<()> {
+        match &self.search.cancel {
+            Some(cancel) => Ok(cancel.check()?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A filter by ids and keys, and the rows of each snapshot that it allows. The rows are looked up
+/// once for all searches of a request: the parts of a batch, the rounds of an expansion.
+#[derive(Debug)]
+pub struct NameFilter {
+    names: Filter,
+    /// By the snapshot's address. A request holds its snapshots as long as its options.
+    rows: Mutex<Vec<(usize, Arc<RowFilter>)>>,
+}
+
+impl NameFilter {
+    /// A filter by `names`.
+    pub fn new(names: Filter) -> NameFilter {
+        NameFilter { names, rows: Mutex::default() }
+    }
+
+    /// The rows of `snapshot` that this filter allows. A second caller waits for the first.
+    ///
+    /// # Errors
+    /// A damaged shard.
+    pub fn rows(&self, snapshot: &Snapshot) -> Result<Arc<RowFilter>> {
+        let address = std::ptr::from_ref(snapshot).addr();
+        let mut known = self.rows.lock();
+        if let Some((_, rows)) = known.iter().find(|(of, _)| *of == address) {
+            return Ok(Arc::clone(rows));
+        }
+        let rows = Arc::new(snapshot.resolve(&self.names)?);
+        known.push((address, Arc::clone(&rows)));
+        Ok(rows)
+    }
+}
