@@ -35,10 +35,10 @@ type Reply = Result<Answer, ServiceError>;
 
 /// Longest sides that a request may ask for, in pixels. Below 16 nothing is left of a feature map
 /// of stride 16; at 4096 a network of stride 32 needs about 10 GB.
-const SIZES_PX: std::ops::RangeInclusive<u32> = 16..=4096;
+pub(crate) const SIZES_PX: std::ops::RangeInclusive<u32> = 16..=4096;
 
 /// Sizes that a request may ask for at most.
-const MAX_SIZES: usize = 8;
+pub(crate) const MAX_SIZES: usize = 8;
 
 /// Why a request was not answered.
 #[derive(Clone, Debug, thiserror::Error)]

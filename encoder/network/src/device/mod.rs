@@ -26,8 +26,8 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
-/// Where a network computes. It is no part of a descriptor's meaning: devices differ in the last
-/// digits.
+/// Where a network computes. The device is not part of a descriptor spec, because descriptors of
+/// different devices differ in their last digits only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// The CPU, each worker for itself.
@@ -36,7 +36,7 @@ pub enum Device {
     /// The CUDA device of this number, which threads of its own feed: one that
     /// [`DeviceChoice::resolve`] found.
     Cuda(usize),
-    /// The CPU by way of what feeds a CUDA device, so that this can be tested where there is none.
+    /// The CPU, fed as a CUDA device is. It serves tests on machines without a CUDA device.
     CpuAsDevice,
 }
 

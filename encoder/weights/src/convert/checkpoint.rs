@@ -1,4 +1,5 @@
-//! PyTorch checkpoints to tensors: whose they are, and what stands in them besides the backbone.
+//! PyTorch checkpoints to tensors: which program wrote them, and what they hold besides the
+//! backbone.
 
 use super::array::Array;
 use super::error::{ConvertError, Result};

@@ -1,4 +1,4 @@
-//! What can be wrong with a file of weights that is to be converted.
+//! Errors of converting a file of weights.
 
 /// Result of this module.
 pub type Result<T> = std::result::Result<T, ConvertError>;
