@@ -1,5 +1,6 @@
 //! The role's configuration: what `default.toml` holds. Loading it is the caller's business.
 
+use clap::ValueEnum;
 use ocelli_index::Metric;
 use serde::{Deserialize, Deserializer, de};
 
@@ -140,7 +141,7 @@ impl OpqChoice {
 }
 
 /// A metric, or the choice by the vectors' origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetricChoice {
     /// Inner product for descriptors of a network, L2 for vectors from elsewhere.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use clap::ValueEnum;
 use ocelli_index::{DescriptorSpec, Part, Whitening};
 use serde::{Deserialize, Serialize};
 
@@ -27,15 +28,17 @@ const NEAR_HALF_PHOTOS: f64 = 20.0;
 /// have about .95, of everything .9.
 const ALIKE_COSINE: f64 = 0.97;
 
-/// Whose covariance is whitened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The rows whose covariance is whitened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhitenCovariance {
-    /// Of what near photos differ in: of each photo's rows about their mean, and of that mean about
-    /// those of the nearest photos. May be learned on photos that are searched, and on few.
+    /// The differences between near photos: those of each photo's rows from their mean, and of that
+    /// mean from the means of the nearest photos. May be learned on photos that are searched, and
+    /// on few.
     #[default]
     Near,
-    /// Of all rows about their mean, as published. For many photos that are not searched.
+    /// The differences of all rows from their mean, as published. For many photos that are not
+    /// searched.
     All,
 }
 

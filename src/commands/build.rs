@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocelli_index::Model;
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
@@ -41,21 +41,11 @@ pub struct BuildArgs {
     pub dba: Option<usize>,
     /// What becomes of a row whose key or id an earlier row has
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
-    pub on_duplicate: OnDuplicateArg,
+    pub on_duplicate: OnDuplicate,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// As on the command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnDuplicateArg {
-    /// It ends the build before anything is written; both rows are named.
-    #[default]
-    Stop,
-    /// It is left out and counted.
-    Reject,
 }
 
 /// Builds an index, or a new generation of one.
@@ -65,10 +55,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
         shards: args.shards.unwrap_or(config.shards),
         threads: args.threads.unwrap_or(config.threads),
         dba: args.dba.unwrap_or(config.dba),
-        on_duplicate: match args.on_duplicate {
-            OnDuplicateArg::Stop => OnDuplicate::Stop,
-            OnDuplicateArg::Reject => OnDuplicate::Reject,
-        },
+        on_duplicate: args.on_duplicate,
     };
     let parts = open_parts(&args.parts)?;
     let model = Model::open(&args.model)?;

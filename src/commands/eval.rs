@@ -54,18 +54,6 @@ pub enum Protocol {
     LeaveOneOut,
 }
 
-/// Where a positive stands among images of equal score.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TieArg {
-    /// Behind those that are not positive.
-    #[default]
-    Against,
-    /// Before those that are not positive.
-    For,
-    /// As the images lie in the database.
-    Order,
-}
-
 #[derive(Args)]
 #[command(after_help = MAP_EXAMPLE)]
 pub struct MapArgs {
@@ -94,7 +82,7 @@ pub struct MapArgs {
     pub protocol: Protocol,
     /// Where a positive stands among images of equal score
     #[arg(long, value_enum, default_value_t)]
-    pub ties: TieArg,
+    pub ties: Ties,
     /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as
     /// `ocelli build --dba K` does; queries stay as they are
     #[arg(
@@ -148,12 +136,7 @@ pub fn map(args: MapArgs) -> Result<()> {
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
         anyhow::bail!("expected --descriptors or --index");
     };
-    let ties = match args.ties {
-        TieArg::Against => Ties::Against,
-        TieArg::For => Ties::For,
-        TieArg::Order => Ties::Order,
-    };
-    let judging = Judging { rerank: args.rerank.rerank()?, ties };
+    let judging = Judging { rerank: args.rerank.rerank()?, ties: args.ties };
     let bars = Bars::default();
     bars.report(Progress { stage: "rank", done: 0, total: 0 });
     let named = |setup| {

@@ -90,7 +90,7 @@ pub struct VectorsArgs {
     pub no_zeros: bool,
     /// What becomes of a row that will not do
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
-    pub on_bad_row: OnBadRowArg,
+    pub on_bad_row: OnBadRow,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -103,16 +103,6 @@ pub enum DtypeArg {
     F32,
     /// Half precision.
     F16,
-}
-
-/// As on the command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnBadRowArg {
-    /// It is left out, and listed in OUT.rejected.jsonl with file, row and reason.
-    #[default]
-    Reject,
-    /// It ends the import, and nothing is written.
-    Stop,
 }
 
 /// Runs one of the imports.
@@ -147,11 +137,7 @@ fn vectors(args: VectorsArgs) -> Result<()> {
         DtypeArg::F16 => Dtype::F16,
     };
     let bars = Bars::default();
-    let on_bad_row = match args.on_bad_row {
-        OnBadRowArg::Reject => OnBadRow::Reject,
-        OnBadRowArg::Stop => OnBadRow::Stop,
-    };
-    let options = VectorsOptions { name: args.spec, dtype, on_bad_row };
+    let options = VectorsOptions { name: args.spec, dtype, on_bad_row: args.on_bad_row };
     let report = import_vectors(&files, &args.out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, vectors_text)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocelli_index::{Hash, Model};
 use ocelli_indexer::config::MetricChoice;
 use ocelli_indexer::{
@@ -51,10 +51,10 @@ pub struct TrainArgs {
     pub renormalize: Option<bool>,
     /// How coarse centroids are trained [default: auto]
     #[arg(long, value_enum)]
-    pub coarse: Option<CoarseArg>,
+    pub coarse: Option<CoarseKmeans>,
     /// How vectors are compared [default: auto]
     #[arg(long, value_enum)]
-    pub metric: Option<MetricArg>,
+    pub metric: Option<MetricChoice>,
     /// Learn a rotation (OPQ), behind the PCA where there is one [default: where descriptors are
     /// not whitened]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
@@ -95,48 +95,6 @@ pub struct TrainArgs {
     pub output: OutputArgs,
 }
 
-/// As on the command line; the same words as in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MetricArg {
-    /// Inner product for descriptors of a network, L2 for vectors from elsewhere.
-    Auto,
-    /// Inner product.
-    InnerProduct,
-    /// Euclidean distance.
-    L2,
-}
-
-impl From<MetricArg> for MetricChoice {
-    fn from(arg: MetricArg) -> Self {
-        match arg {
-            MetricArg::Auto => Self::Auto,
-            MetricArg::InnerProduct => Self::InnerProduct,
-            MetricArg::L2 => Self::L2,
-        }
-    }
-}
-
-/// As on the command line; the same words as in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CoarseArg {
-    /// In two levels above nlist 65536.
-    Auto,
-    /// Every row is compared with every centroid.
-    Flat,
-    /// Groups first, then centroids within them.
-    TwoLevel,
-}
-
-impl From<CoarseArg> for CoarseKmeans {
-    fn from(arg: CoarseArg) -> Self {
-        match arg {
-            CoarseArg::Auto => Self::Auto,
-            CoarseArg::Flat => Self::Flat,
-            CoarseArg::TwoLevel => Self::TwoLevel,
-        }
-    }
-}
-
 #[derive(Serialize)]
 struct Report {
     path: PathBuf,
@@ -159,8 +117,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
         ksub: ksub_of(args.bits.unwrap_or(config.bits))?,
         pca: args.pca.unwrap_or(config.pca),
         renormalize: args.renormalize.unwrap_or(config.renormalize),
-        coarse: args.coarse.map_or(config.coarse, Into::into),
-        metric: args.metric.map_or(config.metric, Into::into).metric(),
+        coarse: args.coarse.unwrap_or(config.coarse),
+        metric: args.metric.unwrap_or(config.metric).metric(),
         opq: args.opq.or(config.opq.opq()),
         opq_niter: args.opq_niter.unwrap_or(config.opq_niter),
         niter: args.niter.unwrap_or(config.niter),

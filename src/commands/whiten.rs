@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocelli_index::Hash;
 use ocelli_indexer::{WhitenCovariance, WhitenOptions, WhitenReport, learn_whitening};
 use serde::Serialize;
@@ -18,15 +18,6 @@ On the photos that will be searched, few or many:
   ocelli whiten regions.part --out photos.whitening
 On some thousand photos of many things that will not be searched:
   ocelli whiten others.part --covariance all --out photos.whitening";
-
-/// Whose covariance is whitened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CovarianceArg {
-    /// Of what near photos differ in: what sets groups of photos apart keeps its size.
-    Near,
-    /// Of all vectors, as published.
-    All,
-}
 
 #[derive(Args)]
 #[command(after_help = WHITEN_EXAMPLE)]
@@ -47,7 +38,7 @@ pub struct WhitenArgs {
     pub power: Option<f64>,
     /// Whose covariance is whitened [default: near]
     #[arg(long, value_enum)]
-    pub covariance: Option<CovarianceArg>,
+    pub covariance: Option<WhitenCovariance>,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
@@ -69,11 +60,7 @@ pub fn run(args: WhitenArgs) -> Result<()> {
     let options = WhitenOptions {
         dim: args.dim.or(config.dim()),
         power: args.power.or(config.power),
-        covariance: match args.covariance {
-            None => config.covariance,
-            Some(CovarianceArg::Near) => WhitenCovariance::Near,
-            Some(CovarianceArg::All) => WhitenCovariance::All,
-        },
+        covariance: args.covariance.unwrap_or(config.covariance),
     };
     let parts = open_parts(&args.parts)?;
     let bars = Bars::default();

@@ -41,7 +41,8 @@ mod opq;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::raw::c_int;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 pub use error::{Error, Result};
 pub use kmeans::{Assignment, KmeansOptions};
@@ -69,7 +70,7 @@ impl Session {
     /// # Errors
     /// No thread can be started.
     pub fn run<R: Send>(threads: usize, work: impl FnOnce(&Session) -> R + Send) -> Result<R> {
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = ONE_AT_A_TIME.lock();
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use clap::ValueEnum;
 use ocelli_index::{Generation, Part};
 use ocelli_text::quoted;
 
 use crate::{Error, Result};
 
-/// What becomes of a row whose key or id an earlier row has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The treatment of a row whose key or id an earlier row has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnDuplicate {
-    /// It stops the build before anything is written.
+    /// The row ends the build before anything is written; both rows are named.
     #[default]
     Stop,
-    /// It is left out: the first row of a key or an id has it.
+    /// The row is left out and counted.
     Reject,
 }
 

@@ -1,5 +1,6 @@
 //! The one formula.
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 /// What a ranked item counts as.
@@ -37,14 +38,14 @@ pub fn average_precision(ranks: &[usize], positives: usize) -> f64 {
     (area + 0.0) / positives as f64
 }
 
-/// What the order of images of equal score, which says nothing, is taken to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// The order in which images of equal score count, as scores say nothing about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ties {
-    /// The worst: positives stand last among their equals.
+    /// The worst order: positives come last among their equals.
     #[default]
     Against,
-    /// The best: positives stand first among their equals.
+    /// The best order: positives come first among their equals.
     For,
     /// The order of the database.
     Order,

@@ -100,7 +100,7 @@ pub fn named_queries(
     if judged.is_empty() {
         return Err(Error::Invalid(format!(
             "--protocol {}: none of the {} queries has a positive photo in the ground truth",
-            setup.name(),
+            setup,
             without.len()
         )));
     }
@@ -141,7 +141,7 @@ pub fn named_queries(
         alone: without.into_iter().map(|query| query.name).collect(),
         absent: Vec::new(),
     };
-    Ok(report(setup.name(), database, judging, left_out, scores))
+    Ok(report(setup.into(), database, judging, left_out, scores))
 }
 
 /// mAP by leave-one-out over the labelled photos of the database that share their label with at

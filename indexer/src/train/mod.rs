@@ -5,6 +5,7 @@ mod steps;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use clap::ValueEnum;
 use ocelli_index::model::{MAX_M, MAX_NLIST};
 use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use serde::{Deserialize, Serialize, Serializer};
@@ -23,10 +24,10 @@ pub const KSUB: usize = 256;
 pub const MAX_FLAT_NLIST: usize = 1 << 16;
 
 /// How coarse centroids are trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum CoarseKmeans {
-    /// In two levels above [`MAX_FLAT_NLIST`].
+    /// In two levels above nlist 65536.
     #[default]
     Auto,
     /// Every row is compared with every centroid.

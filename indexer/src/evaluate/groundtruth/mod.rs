@@ -57,7 +57,8 @@ pub struct RevisitedQuery {
 }
 
 /// Which lists of the ground truth are positive and which are taken out of the ranking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Setup {
     /// Good and ok are positive, junk is out. The query's photo stays in.
     Official,
@@ -67,18 +68,6 @@ pub enum Setup {
     Medium,
     /// Hard is positive; junk, easy and the photos of all queries are out.
     Hard,
-}
-
-impl Setup {
-    /// As `--protocol` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Official => "official",
-            Self::Easy => "easy",
-            Self::Medium => "medium",
-            Self::Hard => "hard",
-        }
-    }
 }
 
 impl GroundTruth {
@@ -124,7 +113,7 @@ impl GroundTruth {
                 return Err(Error::Invalid(format!(
                     "--protocol {} wants queries with the lists easy and hard; the ground truth's {} \
                      queries have good and ok: choose --protocol official",
-                    setup.name(),
+                    setup,
                     self.queries.len()
                 )));
             }

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::ValueEnum;
 use ocelli_index::foreign::files_below;
 use ocelli_index::{
     Checks, DescriptorSpec, Dtype, ErrorCode, Hash, PartKind, PartWriter, Rejected, RejectedWriter,
@@ -33,14 +34,14 @@ const NAMED_REASONS: usize = 3;
 /// Files that an error names, where none has a vector.
 const NAMED_FILES: usize = 3;
 
-/// What becomes of a row that will not do: a null, a NaN or infinity, a norm out of range, another
-/// dimension, a key or id that will not do or that was there before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The treatment of a bad row: a null, a NaN or infinity, a norm out of range, another dimension, a
+/// key or id that is invalid or that an earlier row has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnBadRow {
-    /// It is left out, listed with file, row and reason, and counted.
+    /// The row is left out, and listed in OUT.rejected.jsonl with file, row and reason.
     #[default]
     Reject,
-    /// It ends the import.
+    /// The row ends the import, and nothing is written.
     Stop,
 }
 
