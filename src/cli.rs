@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 From photos to answers:
   ocelli encode photos/ --weights resnet50.safetensors --output regions --out regions.part
   ocelli whiten regions.part --out photos.whitening
-  ocelli encode --regions regions.part --whitening photos.whitening --output regions --out white.part
+  ocelli encode --regions regions.part --whitening photos.whitening --output regions \\
+    --out white.part
   ocelli encode --regions regions.part --whitening photos.whitening --out photos.part
   ocelli train white.part --m 32 --out photos.model
   ocelli build photos.part --model photos.model --out index/ --shards 2

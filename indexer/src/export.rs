@@ -52,8 +52,8 @@ pub fn export_faiss(
     }
     if model.mean.is_some() && model.metric == Metric::InnerProduct && !model.renormalize {
         return Err(Error::Invalid(
-            "the model centres vectors and compares by inner product without normalising again: FAISS \
-             would centre the query too and rank otherwise"
+            "the model centres vectors and compares by inner product without normalising again: \
+             FAISS would centre the query too and rank otherwise"
                 .to_owned(),
         ));
     }

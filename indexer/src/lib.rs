@@ -8,8 +8,8 @@
 //! 4. [`evaluate`] the result against ground truth.
 //!
 //! [`import`] takes vectors from files of other programs, and indexes of FAISS; [`export`] writes
-//! an index as FAISS reads it. None of this links FAISS. OPQ is the one step of [`train`] that needs
-//! it: callers hand over a [`LearnOpq`], and `ocelli-quantizer` has one.
+//! an index as FAISS reads it. None of this links FAISS. OPQ is the one step of [`train`] that
+//! needs it: callers hand over a [`LearnOpq`], and `ocelli-quantizer` has one.
 //!
 //! # Example
 //!

@@ -53,8 +53,8 @@ pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
     match part.kind() {
         PartKind::Descriptors => Ok(()),
         PartKind::Regions => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
-             images); pool them first: ocelli encode --regions PART",
+            "{path}: expected a part of descriptors (one row an image), found region vectors ({} \
+             rows of {} images); pool them first: ocelli encode --regions PART",
             part.rows(),
             part.images()
         ))),

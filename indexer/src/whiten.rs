@@ -225,13 +225,13 @@ impl Sample {
         let regions = if self.rows > self.photos { "the regions of each photo, and " } else { "" };
         let mut reasons = vec![
             format!(
-                "covariance near: of {regions}each photo and its {} nearest; what sets groups of photos \
-                 apart keeps its size",
+                "covariance near: of {regions}each photo and its {} nearest; what sets groups of \
+                 photos apart keeps its size",
                 near.neighbours
             ),
             format!(
-                "shrinkage {:.2}: each variance is moved by so much to the mean of all, as {} photos leave \
-                 it unsure",
+                "shrinkage {:.2}: each variance is moved by so much to the mean of all, as {} \
+                 photos leave it unsure",
                 near.shrinkage, self.photos
             ),
         ];
@@ -245,17 +245,17 @@ impl Sample {
 
     fn warnings(&self) -> Vec<String> {
         if self.photos == 1 {
-            let one = "all rows are of one photo: the whitening learns what tells its regions apart and \
-                       nothing else; learn it on photos of many things";
+            let one = "all rows are of one photo: the whitening learns what tells its regions \
+                       apart and nothing else; learn it on photos of many things";
             return vec![one.to_owned()];
         }
         let alike = self.near.iter().filter(|near| near.mean_cosine > ALIKE_COSINE);
         alike
             .map(|near| {
                 format!(
-                    "the photos are nearly equal (mean cosine {:.3} before whitening; different photos have \
-                     about .9): the whitening learns what tells these apart and nothing else; learn it on \
-                     photos of many things",
+                    "the photos are nearly equal (mean cosine {:.3} before whitening; different \
+                     photos have about .9): the whitening learns what tells these apart and \
+                     nothing else; learn it on photos of many things",
                     near.mean_cosine
                 )
             })
@@ -267,8 +267,8 @@ impl Sample {
 fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usize, String)> {
     match asked {
         Some(k) if varying < k => Err(Error::Invalid(format!(
-            "whitening to {k} dimensions needs {k} directions that vary, found {varying} in {rows} rows; \
-             choose --dim {} or less, or give other images",
+            "whitening to {k} dimensions needs {k} directions that vary, found {varying} in {rows} \
+             rows; choose --dim {} or less, or give other images",
             varying.max(1)
         ))),
         Some(k) => Ok((k, format!("dimension {k}: as given"))),
@@ -288,7 +288,8 @@ fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usiz
                 k => Ok((
                     k,
                     format!(
-                        "dimension {k}: {reason}, and {k} is the largest multiple of {DIM_STEP} up to that"
+                        "dimension {k}: {reason}, and {k} is the largest multiple of {DIM_STEP} up \
+                         to that"
                     ),
                 )),
             }
@@ -305,8 +306,8 @@ fn choose_power(options: &WhitenOptions, photos: usize) -> (f64, String) {
             let n = photos as f64;
             let power = NEAR_POWER * n / (n + NEAR_HALF_PHOTOS);
             let reason = format!(
-                "power {power:.2}: {NEAR_POWER} n / (n + {NEAR_HALF_PHOTOS}) for {photos} photos, weaker for \
-                 fewer"
+                "power {power:.2}: {NEAR_POWER} n / (n + {NEAR_HALF_PHOTOS}) for {photos} photos, \
+                 weaker for fewer"
             );
             (power, reason)
         }

@@ -86,7 +86,8 @@ fn text(r: &BuildReport) -> String {
     format!(
         "{}: generation {} of {} in {}, in {:.1} s\n\
          ids {} to {}{}\n\
-         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it{augmented}{rejected}",
+         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside \
+         it{augmented}{rejected}",
         r.index.display(),
         r.generation,
         counted(r.rows, "image"),

@@ -33,9 +33,11 @@ The descriptors themselves, then an index of them:
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part --expand aqe
 Revisited Oxford and Paris:
-  ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ --queries queries.part
+  ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ \\
+    --queries queries.part
 Without queries, each labelled photo asking for the others of its label:
-  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --protocol leave-one-out";
+  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part \\
+    --protocol leave-one-out";
 
 /// How queries are chosen and judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -74,7 +76,12 @@ pub struct MapArgs {
         long,
         value_name = "PART",
         num_args = 1..,
-        required_if_eq_any([("protocol", "official"), ("protocol", "easy"), ("protocol", "medium"), ("protocol", "hard")])
+        required_if_eq_any([
+            ("protocol", "official"),
+            ("protocol", "easy"),
+            ("protocol", "medium"),
+            ("protocol", "hard"),
+        ])
     )]
     pub queries: Vec<PathBuf>,
     /// How queries are chosen and judged

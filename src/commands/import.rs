@@ -56,8 +56,8 @@ Several files are read one after another; without columns for them, rows get no 
 when they are built:
   ocelli import vectors base.fvecs --spec foreign:sift --out sift.part
   ocelli import vectors shards/ --column emb --key-column url --spec foreign:clip --out clip.part
-Rows that will not do (null, NaN, a norm that is neither 0 nor 1e-15 to 1e15, another dimension, an id
-or a key that is null, out of range or there twice) are left out and listed in OUT.rejected.jsonl.";
+Bad rows (null, NaN, a norm that is neither 0 nor 1e-15 to 1e15, another dimension, an id or a key
+that is null, out of range or there twice) are left out and listed in OUT.rejected.jsonl.";
 
 /// Flags of `import vectors`.
 #[derive(Args)]

@@ -175,7 +175,8 @@ fn text(report: &Report) -> String {
     };
     if let Some(r) = &report.fine_codes {
         text += &format!(
-            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after them",
+            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after \
+             them",
             r.name,
             r.code_bytes,
             thousands(r.rows as u64),

@@ -1,8 +1,9 @@
 //! Text from outside, made safe to print.
 //!
 //! Keys, file names, index names and the messages of other programs come from outside. Such a text
-//! may be a megabyte long, may break the line that it is in, and may command a terminal. [`printable`] cuts and escapes it; [`quoted`] does so in quotation marks.
-//! Every message, log line or table with a text from outside gets it through one of the two.
+//! may be a megabyte long, may break the line that it is in, and may command a terminal.
+//! [`printable`] cuts and escapes it; [`quoted`] does so in quotation marks. Every message, log
+//! line or table with a text from outside gets it through one of the two.
 //!
 //! ```
 //! use ocelli_text::{printable, quoted};
@@ -72,8 +73,8 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
-/// `1234567` as `1,234,567`, for people. `indicatif::HumanCount` writes the same, but every crate uses
-/// this one, which has no dependencies.
+/// `1234567` as `1,234,567`, for people. `indicatif::HumanCount` writes the same, but every crate
+/// uses this one, which has no dependencies.
 #[must_use]
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();

@@ -92,9 +92,9 @@ impl RowsMeta {
             None => "its generations have given out".to_owned(),
         };
         Err(Error::Invalid(format!(
-            "{}: {last} ids up to {}; expected ids below 2^63, so those that follow do not suffice for \
-             rows without ids: give the rows ids (import vectors --id-column), or build into another \
-             directory",
+            "{}: {last} ids up to {}; expected ids below 2^63, so those that follow do not suffice \
+             for rows without ids: give the rows ids (import vectors --id-column), or build into \
+             another directory",
             dir.display(),
             self.first_id - 1
         )))

@@ -119,8 +119,8 @@ pub fn named_queries(
         .map(|query| {
             let x = descriptors.get(query.name.as_str()).ok_or_else(|| {
                 Error::Invalid(format!(
-                    "query {:?} has no descriptor in the queries' parts; their keys are the queries' \
-                     names (ocelli eval queries)",
+                    "query {:?} has no descriptor in the queries' parts; their keys are the \
+                     queries' names (ocelli eval queries)",
                     query.name
                 ))
             })?;
@@ -296,7 +296,8 @@ fn query_descriptors<'n>(
             }
             Match::Two(first, second) => {
                 return Err(Error::Invalid(format!(
-                    "query {name:?} is twice among the queries' descriptors: {:?} in {} and {:?} in {}",
+                    "query {name:?} is twice among the queries' descriptors: {:?} in {} and {:?} \
+                     in {}",
                     keys[first],
                     places[first].0.path().display(),
                     keys[second],
@@ -323,8 +324,8 @@ impl<'a> ImagesByName<'a> {
                 Match::One(image) => images.insert(name, image as u32),
                 Match::Two(first, second) => {
                     return Err(Error::Invalid(format!(
-                        "photo {name:?} of the ground truth is twice in the database: {:?} and {:?}; \
-                         name it by its path in the ground truth",
+                        "photo {name:?} of the ground truth is twice in the database: {:?} and \
+                         {:?}; name it by its path in the ground truth",
                         keys[first], keys[second]
                     )));
                 }
@@ -368,8 +369,8 @@ impl<'a> ImagesByName<'a> {
         match both {
             None => Ok(()),
             Some((positive, junk)) => Err(Error::Invalid(format!(
-                "query {:?}: the ground truth has one photo as positive ({positive:?}) and among those \
-                 that are taken out, as junk or otherwise ({junk:?})",
+                "query {:?}: the ground truth has one photo as positive ({positive:?}) and among \
+                 those that are taken out, as junk or otherwise ({junk:?})",
                 query.name
             ))),
         }

@@ -6,11 +6,14 @@
 //! there is named and refused, as nothing tells where it would end.
 //!
 //! ```text
+//! header      i32 d, i64 ntotal, 2 × i64 unused, bool trained, i32 metric (0 inner product, 1 L2)
 //! IxMp, IxM2  header, index, ids (an id map: vector i has id ids[i])
-//! IxPT  header, i32 n, n transforms, index        IwPQ  header, u64 nlist, u64 nprobe, coarse index, direct map,
-//! IxF2, IxFI  header, u64 floats, floats                by_residual, u64 code_size, quantizer, inverted lists
-//! IHNf  header, graph, IxF2 or IxFI                     IwPf  the same, fast-scan's shape before the quantizer
-//! header  i32 d, i64 ntotal, 2 × i64 unused, bool trained, i32 metric (0 inner product, 1 L2)
+//! IxPT        header, i32 n, n transforms, index
+//! IxF2, IxFI  header, u64 floats, floats
+//! IHNf        header, graph, IxF2 or IxFI
+//! IwPQ        header, u64 nlist, u64 nprobe, coarse index, direct map, by_residual,
+//!             u64 code_size, quantizer, inverted lists
+//! IwPf        the same, with fast-scan's shape before the quantizer
 //! ```
 
 use std::io::Read;
@@ -202,7 +205,8 @@ fn check_inner(index: &IvfPq, outer: &Header, at: u64) -> Result<()> {
         return Ok(());
     }
     Err(format!(
-        "offset {at}: the inner index has dimension {}, {} rows, metric {}; expected are {}, {}, {}",
+        "offset {at}: the inner index has dimension {}, {} rows, metric {}; expected are {}, {}, \
+         {}",
         index.dim, index.rows, index.metric, outer.dim, outer.rows, outer.metric
     ))
 }
@@ -376,8 +380,8 @@ fn read_quantizer<R: Read>(file: &mut Cursor<R>, d: usize) -> Result<(usize, usi
     };
     if pq_d != d as u64 || m == 0 || m > pq_d || !pq_d.is_multiple_of(m) {
         return Err(format!(
-            "offset {at}: a product quantizer of dimension {d} expected, found {m} sub-quantizers of \
-             {pq_d} dimensions"
+            "offset {at}: a product quantizer of dimension {d} expected, found {m} sub-quantizers \
+             of {pq_d} dimensions"
         ));
     }
     let numbers = d.checked_mul(ksub).ok_or_else(|| format!("offset {at}: dimension {d}"))?;
@@ -395,8 +399,8 @@ fn read_lists<R: Read>(
         "ilar" => {}
         "ilod" => {
             return Err(format!(
-                "offset {at}: the inverted lists stand in another file (OnDiskInvertedLists), which is \
-                 not imported"
+                "offset {at}: the inverted lists stand in another file (OnDiskInvertedLists), \
+                 which is not imported"
             ));
         }
         other => return Err(refuse_class(other, at, "inverted lists (ilar)")),
@@ -404,8 +408,8 @@ fn read_lists<R: Read>(
     let found: [u64; 2] = file.one("shape of the inverted lists")?;
     if found != [nlist as u64, code_size as u64] {
         return Err(format!(
-            "offset {at}: {nlist} inverted lists with codes of {code_size} bytes expected, found {} with \
-             {} bytes",
+            "offset {at}: {nlist} inverted lists with codes of {code_size} bytes expected, found \
+             {} with {} bytes",
             found[0], found[1]
         ));
     }

@@ -80,7 +80,8 @@ impl Schema<'_> {
         match (found.next(), found.next()) {
             (Some(leaf), None) => Ok(leaf),
             (None, _) => Err(format!(
-                "no column holds lists of floats; name one of 8-bit integers with --column; the columns are {}",
+                "no column holds lists of floats; name one of 8-bit integers with --column; the \
+                 columns are {}",
                 names()
             )),
             _ => Err(format!(
