@@ -1,4 +1,4 @@
-//! Progress bars on standard error, where that is a terminal.
+//! Progress bars on standard error, if that is a terminal.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ocelli_indexer::Progress;
 use parking_lot::Mutex;
 
-/// Draws a bar, or a spinner where the total is unknown, for one stage after another.
+/// Draws a bar, or a spinner if the total is unknown, for one stage after another.
 #[derive(Default)]
 pub struct Bars {
     current: Mutex<Option<(&'static str, ProgressBar)>>,

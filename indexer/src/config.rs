@@ -1,4 +1,4 @@
-//! The role's configuration: what `default.toml` holds. Loading it is the caller's business.
+//! The configuration, as in `default.toml`. Callers load it.
 
 use clap::ValueEnum;
 use ocelli_index::Metric;
@@ -85,7 +85,7 @@ pub struct Train {
     pub bits: usize,
     /// Dimensions that a PCA reduces to, 0: none.
     pub pca: usize,
-    /// Whether to normalise again behind the transform.
+    /// Whether to normalise again after the transform.
     pub renormalize: bool,
     /// How coarse centroids are trained.
     pub coarse: CoarseKmeans,

@@ -138,7 +138,7 @@ pub(crate) fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(rows))
 }
 
-/// Steele, Lea and Flood 2014: small, and the same everywhere and for ever.
+/// Steele, Lea and Flood 2014: small, and the same on every machine and in every version.
 pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {

@@ -14,7 +14,7 @@ use crate::{Error, Progress, ProgressFn, Result};
 /// A direction with less than this share of the largest variance is noise of float32 input;
 /// dividing by its root would blow the noise up to full size.
 const MIN_VARIANCE_SHARE: f64 = 1e-10;
-/// Output dimension where nobody chooses one and enough directions vary.
+/// Output dimension by default, if enough directions vary.
 const DEFAULT_DIM: usize = 256;
 /// A dimension that is chosen for want of directions is a multiple of this, which code sizes
 /// divide.
@@ -42,7 +42,7 @@ pub enum WhitenCovariance {
     All,
 }
 
-/// How the whitening is learned.
+/// Options of the whitening.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WhitenOptions {
     /// Output dimension, at most the input's; None: 256, or fewer where fewer directions vary.
@@ -55,12 +55,12 @@ pub struct WhitenOptions {
     pub covariance: WhitenCovariance,
 }
 
-/// What was learned, for people.
+/// Report of a whitening that was learned.
 #[derive(Clone, Debug, Serialize)]
 pub struct WhitenReport {
     /// Photos that the covariance saw.
     pub photos: usize,
-    /// Their rows.
+    /// Rows of these photos.
     pub rows: usize,
     /// Input dimension.
     pub dim_in: usize,
@@ -82,7 +82,7 @@ pub struct WhitenReport {
     pub mean_cosine: Option<f64>,
     /// Why power and dimension are what they are, a sentence each.
     pub reasons: Vec<String>,
-    /// What is likely to be wrong, a sentence each.
+    /// Warnings, a sentence each.
     pub warnings: Vec<String>,
     /// Wall time.
     pub seconds: f64,

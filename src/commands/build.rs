@@ -19,8 +19,8 @@ until then, and where the build fails, searchers keep what they have:
 #[derive(Args)]
 #[command(after_help = BUILD_EXAMPLE)]
 pub struct BuildArgs {
-    /// Parts of descriptors, in the order of their rows. Rows without ids of their own get new ones
-    /// at each build, after all that the index ever had: keep keys, or give ids when encoding
+    /// Parts of descriptors, in the order of their rows. Rows without ids get new ones at each
+    /// build, above all that the index ever had: keep keys, or give ids when encoding
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
@@ -29,7 +29,7 @@ pub struct BuildArgs {
     /// Index directory
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Files that the index is split into [default: 1]
+    /// Number of files of the index [default: 1]
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
     /// Threads, 0: one per core; the result does not depend on it [default: 0]
@@ -39,7 +39,7 @@ pub struct BuildArgs {
     /// (database-side augmentation); 0: leave them as they are [default: 0]
     #[arg(long, value_name = "K")]
     pub dba: Option<usize>,
-    /// What becomes of a row whose key or id an earlier row has
+    /// Treatment of a row whose key or id an earlier row has
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub on_duplicate: OnDuplicate,
     #[command(flatten)]

@@ -35,11 +35,11 @@ The descriptors themselves, then an index of them:
 Revisited Oxford and Paris:
   ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ \\
     --queries queries.part
-Without queries, each labelled photo asking for the others of its label:
+Without queries: each labelled photo asks for the others of its label:
   ocelli eval map --ground-truth groundtruth.json --descriptors paris.part \\
     --protocol leave-one-out";
 
-/// How queries are chosen and judged.
+/// Choice of queries, and judgement of their results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// Named queries; junk is ignored and the query's photo stays in the database.
@@ -62,7 +62,7 @@ pub struct MapArgs {
     /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
     #[arg(long, value_name = "PATH")]
     pub ground_truth: PathBuf,
-    /// Parts of descriptors: the database; beside --index, where leave-one-out takes its queries
+    /// Parts of descriptors: the database; or with --index, the queries of leave-one-out
     #[arg(long, value_name = "PART", num_args = 1.., required_unless_present = "index")]
     pub descriptors: Vec<PathBuf>,
     /// Index directory: the database
@@ -84,10 +84,10 @@ pub struct MapArgs {
         ])
     )]
     pub queries: Vec<PathBuf>,
-    /// How queries are chosen and judged
+    /// Choice of queries, and judgement of their results
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Protocol,
-    /// Where a positive stands among images of equal score
+    /// Rank of a positive among images of equal score
     #[arg(long, value_enum, default_value_t)]
     pub ties: Ties,
     /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as
@@ -118,7 +118,7 @@ pub struct QueriesArgs {
     /// Directory that holds the queries' photos, at any depth
     #[arg(long, value_name = "DIR")]
     pub photos_root: PathBuf,
-    /// Where the list goes (JSON lines)
+    /// List to write (JSON lines)
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     #[command(flatten)]

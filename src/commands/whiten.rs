@@ -26,17 +26,17 @@ pub struct WhitenArgs {
     /// (`ocelli encode --output regions`)
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
-    /// Where the whitening goes
+    /// Whitening file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Output dimension [default: 256, or fewer where fewer directions vary]
+    /// Output dimension [default: 256, or fewer if fewer directions vary]
     #[arg(long)]
     pub dim: Option<usize>,
     /// 1 whitens fully, 0 only rotates and truncates [default: below .75 and weaker for few photos;
     /// 1 with --covariance all]
     #[arg(long)]
     pub power: Option<f64>,
-    /// Whose covariance is whitened [default: near]
+    /// Differences whose covariance is whitened [default: near]
     #[arg(long, value_enum)]
     pub covariance: Option<WhitenCovariance>,
     #[command(flatten)]

@@ -34,13 +34,13 @@ pub fn printable(text: &str, max_chars: usize) -> Cow<'_, str> {
     told(text, show(text, max_chars, |_| 1, acts))
 }
 
-/// [`printable`] in at most `max_bytes` bytes, beside what tells that it was cut off.
+/// [`printable`] in at most `max_bytes` bytes, without the note that it was cut off.
 #[must_use]
 pub fn printable_bytes(text: &str, max_bytes: usize) -> Cow<'_, str> {
     told(text, show(text, max_bytes, char::len_utf8, acts))
 }
 
-/// What is shown of `text`, with its length where it was cut off.
+/// The shown part of `text`, with the length of `text` if it was cut off.
 fn told<'a>(text: &str, shown: (Cow<'a, str>, bool)) -> Cow<'a, str> {
     match shown {
         (shown, false) => shown,
@@ -60,7 +60,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// A report of several lines, whole, with nothing in it that commands a terminal. Only its line
-/// breaks stay: what stands in a line and may hold one goes through [`printable`] before.
+/// breaks stay: a text within a line that may hold one goes through [`printable`] before.
 #[must_use]
 pub fn report(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(|line| printable(line, usize::MAX)).collect();
@@ -118,7 +118,7 @@ fn show(
     (Cow::Owned(shown), false)
 }
 
-/// What follows a text that was cut off.
+/// The note after a text that was cut off.
 fn whole(text: &str) -> String {
     format!("… ({} bytes)", thousands(text.len() as u64))
 }
@@ -129,7 +129,7 @@ fn acts(c: char) -> bool {
         c,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    // Separators of lines and paragraphs, a byte order mark, and tags, which nobody sees.
+    // Separators of lines and paragraphs, a byte order mark, and tags, which are invisible.
     let hides = matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     c.is_control() || turns || hides
 }

@@ -1,4 +1,4 @@
-//! What FAISS does for Ocelli: the rotation of OPQ, by safe functions over FAISS's C API.
+//! The rotation of OPQ, by FAISS: safe functions over its C API.
 //!
 //! This is the only crate that links FAISS. The `ocelli` command hands [`opq`] to the trainer
 //! (`ocelli_indexer::train`), which knows nothing of FAISS: import, export, evaluation, building
@@ -56,7 +56,7 @@ unsafe extern "C" {
 /// Held for the whole of a session: OpenBLAS keeps process-wide buffers and thread counts.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Proof of running on the thread dedicated to FAISS. Cannot leave it.
+/// Proof of running on the thread dedicated to FAISS; it cannot be sent to another.
 pub struct Session {
     not_send: PhantomData<*const ()>,
 }
@@ -113,7 +113,7 @@ fn check(op: &'static str, code: c_int) -> Result<()> {
     Err(Error::Faiss { op, message })
 }
 
-/// A size as the C API wants it.
+/// A size as the C API takes it.
 fn to_c_int(what: &str, value: usize) -> Result<c_int> {
     c_int::try_from(value).map_err(|_| {
         Error::Invalid(format!("{what} is {value}, FAISS takes at most {}", c_int::MAX))

@@ -25,7 +25,7 @@ pub(super) struct RowsMeta {
     pub(super) keys: Vec<String>,
     /// Rows whose key or id an earlier row has, ascending.
     pub(super) left_out: Vec<usize>,
-    /// Why, for the first few of them.
+    /// Reasons for the first few of them.
     pub(super) reasons: Vec<String>,
     /// Whether no part brought ids.
     pub(super) ids_given: bool,
@@ -34,8 +34,8 @@ pub(super) struct RowsMeta {
     pub(super) next_id: u64,
 }
 
-/// Rows left out whose reasons are told.
-const TOLD: usize = 3;
+/// Rows left out whose reasons are kept.
+const MAX_REASONS: usize = 3;
 
 impl RowsMeta {
     pub(super) fn read(parts: &[Part], first_id: u64, on_duplicate: OnDuplicate) -> Result<Self> {
@@ -73,7 +73,7 @@ impl RowsMeta {
                     let hint = "--on-duplicate reject leaves the second one out";
                     return Err(Error::Invalid(format!("{reason}; {hint}")));
                 }
-                OnDuplicate::Reject if reasons.len() < TOLD => reasons.push(reason),
+                OnDuplicate::Reject if reasons.len() < MAX_REASONS => reasons.push(reason),
                 OnDuplicate::Reject => {}
             }
             left_out.push(row);
@@ -110,7 +110,7 @@ impl RowsMeta {
     }
 }
 
-/// Where a row stands, by its number in plan order.
+/// The part and image of a row, by its number in plan order.
 pub(super) fn place(parts: &[Part], row: usize) -> String {
     let mut row = row;
     for part in parts {

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// What a ranked item counts as.
+/// The judgement of a ranked item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// Should be found.
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Junk changes nothing, wherever it stands.
+    /// Junk changes nothing, whatever its rank.
     #[test]
     fn ignored_items_take_no_place() {
         let with = [Ignored, Positive, Ignored, Negative, Ignored, Positive, Ignored];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     /// By hand: three of equal score, one of them positive. Last it is `N N P` (1/6 as above),
-    /// first `P N N`, and in the database's order it stands in the middle. The ignored one takes no
+    /// first `P N N`, and in the database's order it is in the middle. The ignored one takes no
     /// place.
     #[test]
     fn ties_by_hand() {

@@ -16,9 +16,9 @@ use crate::{Error, Result};
 /// How rankings are made and judged; the default is plain ranking with ties against.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Judging {
-    /// What is done beyond one ranking by scores.
+    /// Steps beyond one ranking by scores.
     pub rerank: Rerank,
-    /// What images of equal score count as.
+    /// The order in which images of equal score count.
     pub ties: Ties,
 }
 
@@ -38,7 +38,7 @@ pub struct MapReport {
     /// with their label). They have no average precision and are not in the mean.
     pub without_positives: Vec<String>,
     /// Leave-one-out: labelled photos of the ground truth that the database lacks. They are not
-    /// asked and count for nobody. Empty with other protocols.
+    /// asked and count for no query. Empty with other protocols.
     pub labels_missing: Vec<String>,
     /// How images of equal score were ordered.
     pub ties: Ties,

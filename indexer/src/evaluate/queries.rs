@@ -11,7 +11,7 @@ use super::names::{self, Match};
 use super::{BoundingBox, GroundTruth};
 use crate::{Error, Result};
 
-/// What was written, for people.
+/// Report of a list that was written.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueryList {
     /// The file.

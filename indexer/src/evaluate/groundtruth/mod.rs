@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
 pub type BoundingBox = [f64; 4];
 
-/// What should be found for which query. How names mean photos:
+/// Queries and the photos that they should find. On names of photos see
 /// [`leave_one_out`](super::leave_one_out) and [`named_queries`](super::named_queries).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroundTruth {
@@ -138,7 +138,9 @@ impl GroundTruth {
     fn check(&self, path: &Path) -> Result<()> {
         let refuse = |what: String| Err(Error::GroundTruth { path: path.to_owned(), what });
         if self.queries.is_empty() && self.revisited.is_empty() && self.labels.is_empty() {
-            return refuse("expected queries (key \"queries\") or labels (key \"folder_label\"), found neither"
+            return refuse(
+                "expected queries (key \"queries\") or labels (key \"folder_label\"), found \
+                 neither"
                     .to_owned(),
             );
         }

@@ -15,7 +15,7 @@ const BLOCK: usize = 32;
 /// Vector of the low nibble of each byte.
 const PLACE: [usize; 16] = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15];
 
-/// What stands between `by_residual` and the quantizer of an IwPf: i32 block size, u64
+/// Reads the fields between `by_residual` and the quantizer of an IwPf: i32 block size, u64
 /// sub-quantizers rounded up to even, i32 implementation, u64 query block.
 pub(super) fn read_shape<R: Read>(file: &mut Cursor<R>) -> Result<()> {
     let at = file.at();

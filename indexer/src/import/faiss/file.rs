@@ -2,8 +2,8 @@
 //!
 //! A file is a tree of objects without lengths or checksums: four characters name the class, its
 //! fields follow. Numbers are little-endian, `size_t` and ids 64 bits wide; a vector is a u64 count
-//! and its elements. Of all classes those are read that an IVF-PQ consists of; whatever else stands
-//! there is named and refused, as nothing tells where it would end.
+//! and its elements. Only classes that an IVF-PQ consists of are read. Any other class is named and
+//! refused, as its end is unknown.
 //!
 //! ```text
 //! header      i32 d, i64 ntotal, 2 × i64 unused, bool trained, i32 metric (0 inner product, 1 L2)
@@ -80,7 +80,7 @@ impl IvfPq {
     }
 }
 
-/// What every index begins with, after its class.
+/// The fields that every index begins with, after its class.
 struct Header {
     dim: usize,
     rows: u64,
@@ -96,7 +96,7 @@ fn read<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> 
     Ok(index)
 }
 
-/// Reads an index that stands within `depth` others.
+/// Reads an index that is within `depth` others.
 fn read_index<R: Read>(
     file: &mut Cursor<R>,
     depth: usize,
@@ -119,7 +119,7 @@ fn read_index<R: Read>(
     }
 }
 
-/// Words for a class that is not read.
+/// The error text for a class that is not read.
 fn refuse_class(class: &str, at: u64, expected: &str) -> String {
     let known = match class {
         "IwFl" | "IvFL" => "IVF without product quantization",
@@ -199,7 +199,7 @@ fn read_pre_transform<R: Read>(
     Ok(IvfPq { dim: header.dim, stages, ..index })
 }
 
-/// Holds an index within another, at offset `at`, against what the other says of it.
+/// Compares an index within another, at offset `at`, with what the outer one says of it.
 fn check_inner(index: &IvfPq, outer: &Header, at: u64) -> Result<()> {
     if (index.dim, index.rows, index.metric) == (outer.dim, outer.rows, outer.metric) {
         return Ok(());
@@ -211,7 +211,7 @@ fn check_inner(index: &IvfPq, outer: &Header, at: u64) -> Result<()> {
     ))
 }
 
-/// An index whose vectors are numbered, and behind it the id of each number.
+/// An index whose vectors are numbered, and after it the id of each number.
 fn read_id_map<R: Read>(
     file: &mut Cursor<R>,
     depth: usize,

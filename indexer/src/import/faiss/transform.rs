@@ -92,8 +92,7 @@ fn read_kind<R: Read>(file: &mut Cursor<R>, at: u64, class: &str) -> Result<Kind
             let a = file.vector("matrix of a transform")?;
             let mut b: Vec<f32> = file.vector("bias of a transform")?;
             if !biased {
-                // As FAISS applies it: a bias that it does not have is not added, whatever stands
-                // there.
+                // As FAISS applies it: without have_bias, the numbers of the bias are not added.
                 (b, mean) = (Vec::new(), Vec::new());
             } else if b.is_empty() {
                 return Err(format!("offset {at}: the transform has no bias, one was announced"));
@@ -237,7 +236,7 @@ impl Composed {
         self.d = d_out;
     }
 
-    /// Adds b (d,) behind A: A (x − mean) + b = A (x − (mean − Aᵀ b)), as A Aᵀ = 1.
+    /// Adds b (d,) after A: A (x − mean) + b = A (x − (mean − Aᵀ b)), as A Aᵀ = 1.
     fn shift(&mut self, b: &[f64]) -> Result<()> {
         let Some(a) = &self.a else {
             self.mean.iter_mut().zip(b).for_each(|(m, &b)| *m -= b);

@@ -1,4 +1,4 @@
-//! Files of vectors as a part: from there on they are descriptors like any other.
+//! Files of vectors as a part of descriptors.
 
 mod parquet_file;
 mod rows;
@@ -45,18 +45,18 @@ pub enum OnBadRow {
     Stop,
 }
 
-/// How files of vectors become a part.
+/// Options of an import of vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VectorsOptions {
     /// The user's name for what made the vectors: the spec is `foreign:<name>`.
     pub name: String,
     /// How the part stores numbers.
     pub dtype: Dtype,
-    /// What becomes of bad rows.
+    /// Treatment of bad rows.
     pub on_bad_row: OnBadRow,
 }
 
-/// What was imported, for people.
+/// Report of an import of vectors.
 #[derive(Clone, Debug, Serialize)]
 pub struct VectorsReport {
     /// The part.
@@ -65,7 +65,7 @@ pub struct VectorsReport {
     pub rows: u64,
     /// Rows that were left out.
     pub rejected: u64,
-    /// The list of them.
+    /// The list of these rows.
     pub rejected_path: PathBuf,
     /// Dimension of the vectors.
     pub dim: usize,
@@ -75,15 +75,15 @@ pub struct VectorsReport {
     pub seconds: f64,
 }
 
-/// An open file of vectors, of whatever format.
+/// An open file of vectors of any format.
 pub enum VectorSource {
-    /// Rows and nothing else.
+    /// A file of rows only.
     Plain(VectorFile),
     /// Columns.
     Parquet(Box<ParquetFile>),
 }
 
-/// The ending by which a file's format is known; none: it is no file of vectors.
+/// The ending of a file of vectors; none for other files.
 fn format_of(path: &Path) -> Option<String> {
     let ending = path.extension()?.to_str()?.to_ascii_lowercase();
     (ending == PARQUET || ending.parse::<VectorFormat>().is_ok()).then_some(ending)
@@ -129,8 +129,8 @@ impl VectorSource {
     /// folder above them, which are handed to `left_out`.
     ///
     /// # Errors
-    /// Those of [`Self::open`]; [`Error::Io`]; [`Error::Invalid`] if there are none, or files of
-    /// two formats.
+    /// Those of [`Self::open`]; [`Error::Index`] for a folder that cannot be read;
+    /// [`Error::Invalid`] if there are none, or files of two formats.
     pub fn open_all(
         path: &Path,
         columns: &ParquetColumns,
@@ -265,7 +265,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes a row, or says why it will not do.
+    /// Writes a row, or returns why it cannot be written.
     fn push(
         &mut self,
         id: Option<u64>,
