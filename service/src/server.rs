@@ -6,8 +6,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 use std::{io, io::Write};
 
@@ -27,7 +25,7 @@ use crate::connections::{Bodies, Connections, ConnectionsConfig, Guarded};
 use crate::linger::Lingering;
 use crate::observe::{Gate, Gates, Rpc};
 use crate::security::{self, Security};
-use ocelli_proto::DESCRIPTOR_SET;
+use ocelli_proto::{DEFAULT_MAX_MESSAGE_BYTES, DESCRIPTOR_SET};
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a
 /// port in use is known at once; clients that connect meanwhile wait.
@@ -144,22 +142,22 @@ impl Server {
         announce(self.address);
     }
 
-    /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no
-    /// connection is accepted any more, and what runs may take `drain_timeout` to end.
+    /// Answers requests to `routes` until `stop` is ready. Then health says NOT_SERVING, no new
+    /// connection is accepted, and running requests may take `drain_timeout` to end.
     ///
-    /// `service_names` (for example `ocelli.v1.SearchService`) and the empty name, which stands for
-    /// the whole server, are reported as serving.
+    /// Health reports `service_names` (for example `ocelli.v1.SearchService`) and the empty name,
+    /// which stands for the whole server.
     ///
     /// # Errors
     /// The listening socket fails.
     pub async fn serve(
-        self,
+        mut self,
         routes: Routes,
         service_names: &[&str],
         drain_timeout: Duration,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
-        let health = self.health;
+        let (health, address) = (self.health.clone(), self.address);
         let report = async |serving| {
             for name in service_names.iter().copied().chain([""]) {
                 health.set_service_status(name, serving).await;
@@ -169,59 +167,19 @@ impl Server {
             true => report(ServingStatus::NotServing).await,
             false => report(ServingStatus::Serving).await,
         }
-        let health_service = HealthService::from_health_reporter(health.clone());
-        let health_server =
-            HealthServer::new(health_service).max_decoding_message_size(SMALL_MESSAGE_BYTES);
-        let routes = with_reflection(routes.add_service(health_server))?;
-        let routes = self.security.protect(routes);
-        // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's
-        // gate.
-        let routes = match &self.rpc {
-            Some(rpc) => rpc.wrap(routes),
-            None => routes,
-        };
-        let defaults = || {
-            Connections::new(&ConnectionsConfig::default(), ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES)
-        };
-        let connections = self.connections.map_or_else(defaults, Ok)?;
-        let gates = Gates(self.gate.zip(self.rpc));
-
-        let (drain, draining) = oneshot::channel::<()>();
-        let draining = async {
-            // An error means that the sender is gone: end as well.
-            let _ = draining.await;
-        };
-        let router = tonic::transport::Server::builder()
-            .layer(gates)
-            .layer(Bodies::new(&connections))
-            .initial_connection_window_size(WINDOW_BYTES)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .http2_keepalive_interval(Some(connections.keepalive_interval()))
-            .http2_keepalive_timeout(Some(connections.keepalive_timeout()))
-            .max_concurrent_streams(self.max_concurrent_streams)
-            // As many may be given up by their client before they are looked at (when all of them
-            // run out of time, say); the default of 20 would end the connection, and the others'
-            // requests with it.
-            .http2_max_pending_accept_reset_streams(Some(
-                self.max_concurrent_streams as usize * RESETS_PER_STREAM,
-            ))
-            .add_routes(routes);
-        let tls = self.security.tls();
-        let serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
-            Some(tls) => {
-                let secured = security::incoming(Arc::clone(tls), self.listener, connections);
-                Box::pin(router.serve_with_incoming_shutdown(secured, draining))
-            }
-            None => {
-                let plain = plain(self.listener, connections);
-                Box::pin(router.serve_with_incoming_shutdown(plain, draining))
-            }
-        };
+        let routes = self.with_own_services(routes)?;
+        let defaults =
+            || Connections::new(&ConnectionsConfig::default(), DEFAULT_MAX_MESSAGE_BYTES);
+        let connections = self.connections.take().map_or_else(defaults, Ok)?;
         // Ends with this function.
         let mut watch = JoinSet::new();
-        watch.spawn(self.security.watch());
+        watch.spawn(self.security.clone().watch());
+
+        let (drain, draining) = oneshot::channel::<()>();
+        let tls = self.security.tls().is_some();
+        let serve = self.answer(routes, connections, draining);
         tokio::pin!(serve);
-        tracing::info!(address = %self.address, tls = tls.is_some(), "listening");
+        tracing::info!(%address, tls, "listening");
         tokio::select! {
             ended = &mut serve => return ended.context("the server ended"),
             () = stop => {}
@@ -236,6 +194,57 @@ impl Server {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// `routes` with health and reflection, behind tokens and certificates, counted.
+    fn with_own_services(&self, routes: Routes) -> Result<Routes> {
+        let health = HealthService::from_health_reporter(self.health.clone());
+        let health = HealthServer::new(health).max_decoding_message_size(SMALL_MESSAGE_BYTES);
+        let routes = with_reflection(routes.add_service(health))?;
+        let routes = self.security.protect(routes);
+        // Outside of the security: a request without a token is counted, too, and an overloaded
+        // server's gate refuses it first.
+        Ok(match &self.rpc {
+            Some(rpc) => rpc.wrap(routes),
+            None => routes,
+        })
+    }
+
+    /// Answers requests to `routes` until `draining` is ready and what runs has ended.
+    async fn answer(
+        self,
+        routes: Routes,
+        connections: Connections,
+        draining: oneshot::Receiver<()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let draining = async {
+            // An error means that the sender is gone: end as well.
+            let _ = draining.await;
+        };
+        let streams = self.max_concurrent_streams;
+        let router = tonic::transport::Server::builder()
+            .layer(Gates(self.gate.zip(self.rpc)))
+            .layer(Bodies::new(&connections))
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(Some(connections.keepalive_interval()))
+            .http2_keepalive_timeout(Some(connections.keepalive_timeout()))
+            .max_concurrent_streams(streams)
+            // The number of requests that clients may give up before the server looks at them, when
+            // all run out of time, say. The default of 20 would end the connection, and the other
+            // requests with it.
+            .http2_max_pending_accept_reset_streams(Some(streams as usize * RESETS_PER_STREAM))
+            .add_routes(routes);
+        match self.security.tls() {
+            Some(tls) => {
+                let secured = security::incoming(tls, self.listener, connections);
+                router.serve_with_incoming_shutdown(secured, draining).await
+            }
+            None => {
+                let plain = plain(self.listener, connections);
+                router.serve_with_incoming_shutdown(plain, draining).await
+            }
+        }
     }
 }
 

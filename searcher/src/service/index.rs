@@ -123,42 +123,14 @@ impl OpenIndex {
         if demand == Demand::Whole && !failures.is_empty() {
             return Err(failures.swap_remove(0).error);
         }
-        let faults = faults_of(failures);
-        for (shard, (reason, error)) in &faults {
-            let reason = reason.as_str_name();
-            tracing::error!(index = name, shard, reason, error, "a shard fails");
-        }
-        let kept = faults_of(snapshot.kept().to_vec());
-        for (shard, (reason, error)) in &kept {
-            let reason = reason.as_str_name();
-            tracing::warn!(
-                index = name,
-                shard,
-                reason,
-                error,
-                "a file cannot be opened again; its mapping goes on"
-            );
-        }
-        let model = snapshot.model();
-        let parts = model.parts();
-        let (generation, spec) = (snapshot.generation().number, parts.spec.hash());
-        tracing::info!(
-            index = name,
-            folder = %folder.display(),
-            generation,
-            rows = snapshot.rows(),
-            shards = files.len(),
-            dim = parts.dim,
-            nlist = parts.nlist,
-            bytes_per_code = parts.m,
-            finer_codes = snapshot.fine_codec().map(FineCodec::name),
-            model = %model.hash(),
-            %spec,
-            open_ms = start.elapsed().as_millis() as u64,
-            "index opened"
-        );
-        let (dim, nlist, metric) = (parts.dim, parts.nlist, parts.metric);
+        let (faults, kept) = (faults_of(failures), faults_of(snapshot.kept().to_vec()));
+        log_faults(name, &faults, &kept);
+        let open_time = start.elapsed();
+        log_opened(name, folder, &snapshot, open_time);
+        let parts = snapshot.model().parts();
+        let (spec, dim, nlist, metric) = (parts.spec.hash(), parts.dim, parts.nlist, parts.metric);
         let (rows, refined) = (snapshot.rows(), snapshot.fine_codec().is_some());
+        let generation = snapshot.generation().number;
         let snapshot = Arc::new(snapshot);
         let leaf: Arc<dyn Leaf> = Arc::<Snapshot>::clone(&snapshot);
         let root = Arc::new(Root::new(vec![leaf], metric, faults));
@@ -175,7 +147,7 @@ impl OpenIndex {
             kept,
             snapshot,
             files,
-            open_time: start.elapsed(),
+            open_time,
         })
     }
 
@@ -190,6 +162,40 @@ impl OpenIndex {
         let codes = u128::from(self.rows) * u128::from(lists) / self.nlist.max(1) as u128;
         Work { queries: 1, codes: usize::try_from(codes).unwrap_or(usize::MAX) }
     }
+}
+
+/// Logs the shards that fail, and the files that answer from an earlier mapping.
+fn log_faults(index: &str, faults: &Faults, kept: &Faults) {
+    for (shard, (reason, error)) in faults {
+        let reason = reason.as_str_name();
+        tracing::error!(index, shard, reason, error, "a shard fails");
+    }
+    for (shard, (reason, error)) in kept {
+        let reason = reason.as_str_name();
+        let message = "a file cannot be opened again; its mapping goes on";
+        tracing::warn!(index, shard, reason, error, "{message}");
+    }
+}
+
+/// Logs a generation that was opened.
+fn log_opened(index: &str, folder: &Path, snapshot: &Snapshot, open_time: Duration) {
+    let (generation, model) = (snapshot.generation(), snapshot.model());
+    let parts = model.parts();
+    tracing::info!(
+        index,
+        folder = %folder.display(),
+        generation = generation.number,
+        rows = snapshot.rows(),
+        shards = generation.shards.len(),
+        dim = parts.dim,
+        nlist = parts.nlist,
+        bytes_per_code = parts.m,
+        finer_codes = snapshot.fine_codec().map(FineCodec::name),
+        model = %model.hash(),
+        spec = %parts.spec.hash(),
+        open_ms = open_time.as_millis() as u64,
+        "index opened"
+    );
 }
 
 /// Failures by name, with their reasons.

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::role::read_at_most;
@@ -64,7 +65,7 @@ impl<T> Watched<T> {
     /// Reads the files again. What they say now is in use from here on, or else what they said
     /// before, and the log tells either: once for each change, not at each look.
     pub(crate) fn look(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let found = read(&self.paths).and_then(|contents| {
             let now = hash(&contents);
             let changed = now != seen.contents;

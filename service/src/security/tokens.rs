@@ -10,9 +10,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -163,7 +164,7 @@ impl Tokens {
         Watched::open("tokens", vec![PathBuf::from(path)], move |contents| {
             let bytes = contents.first().context("no file")?;
             let mut tokens = Tokens::parse(bytes).with_context(|| place.clone())?;
-            tokens.limit(&mut limiters.lock().unwrap_or_else(PoisonError::into_inner));
+            tokens.limit(&mut limiters.lock());
             Ok(tokens)
         })
     }
