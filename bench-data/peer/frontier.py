@@ -1,7 +1,7 @@
 """Bytes, recall and time of refined searches beside FAISS's: what `./bench frontier` runs.
 
 One model serves all of Ocelli's points: the codes that FAISS trained as `IVF2048,PQ16np`, imported, and
-finer codes that Ocelli learns for that same model (`ocelli train --base … --refine …`). FAISS's points are
+finer codes that Ocelli learns for that same model (`ocelli train --base … --fine-codes …`). FAISS's points are
 its plain indexes, its own second quantizer (`IVF2048,PQ16+32`, `PQ16+64`), and `PQ16np` refined by 8-bit
 scalars or by the floats themselves. Refined searches on both sides re-rank as many candidates.
 
@@ -147,7 +147,7 @@ def build(ocelli, folder, base_file):
         (base,) = (root / "plain" / "models").glob("*.model")
         for _, kind, _, _ in REFINED:
             model = root / f"{kind}.model"
-            search.run(ocelli, "train", part, "--base", base, "--refine", kind, "--out", model)
+            search.run(ocelli, "train", part, "--base", base, "--fine-codes", kind, "--out", model)
             search.run(ocelli, "build", part, "--model", model, "--out", root / kind)
         part.unlink()
         (root / "stamp").write_text(stamp)

@@ -117,7 +117,7 @@ fn shards(put: Put<'_>) -> Outcome {
                     if i % 3 < how as u64 { format!("photos/{i}.jpg") } else { String::new() };
                 shard.push_code(id(i), &key, (i * i % 5) as u32, &code)?;
             }
-            let folder = Place::get().dir.shards_folder();
+            let folder = Place::get().dir.root().join("shards");
             let entry = shard.write(&folder, Hash::of(b"plan"), 0)?;
             let path = folder.join(&entry.name);
             let mut chunks = sections(&path, FileKind::Shard)?;
@@ -150,11 +150,8 @@ fn generations(put: Put<'_>) -> Outcome {
         let code = [i as u8 % 16, 3, 2, 1];
         shard.push_code(7 * u64::from(i), &format!("k{i}"), u32::from(i) % 5, &code)?;
     }
-    let entry = shard.write(&place.dir.shards_folder(), Hash::of(b"plan"), 0)?;
-    let mut deleted = Vec::new();
-    roaring::RoaringBitmap::from([3, 7]).serialize_into(&mut deleted)?;
-    let deleted_hash = Hash::of(&deleted);
-    fs::write(place.dir.tombstones_path(&deleted_hash), &deleted)?;
+    let entry = place.dir.put_shard(shard, Hash::of(b"plan"), 0)?;
+    let deleted_hash = place.dir.put_tombstones(&roaring::RoaringBitmap::from([3, 7]))?;
     for (name, shards, tombstones) in [
         ("one", vec![entry.clone()], BTreeMap::new()),
         ("none", vec![], BTreeMap::new()),

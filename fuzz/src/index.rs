@@ -63,7 +63,7 @@ impl Place {
             let dir = IndexDir::create(&crate::folder().join("index")).expect("a folder in memory");
             for number in 0..MODELS {
                 let model = model(number);
-                model.write(&dir.model_path(&model.hash())).expect("written");
+                dir.put_model(&model).expect("written");
             }
             Self { dir }
         })
@@ -71,7 +71,7 @@ impl Place {
 
     /// Where its shard stands.
     pub fn shard(&self) -> PathBuf {
-        self.dir.shards_folder().join("fuzz.shard")
+        self.dir.root().join("shards/fuzz.shard")
     }
 
     /// Makes a generation of the shard, with the tombstones that `tombstones` names, the only one.

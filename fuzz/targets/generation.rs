@@ -25,7 +25,7 @@ fn place() -> &'static Place {
                 .push_code(7 * u64::from(i), &format!("k{i}"), u32::from(i) % 5, &code)
                 .expect("a row");
         }
-        shard.write(&place.dir.shards_folder(), Hash::of(b"plan"), 0).expect("written");
+        place.dir.put_shard(shard, Hash::of(b"plan"), 0).expect("written");
     });
     place
 }

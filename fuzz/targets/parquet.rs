@@ -1,25 +1,16 @@
-//! Columns of vectors in Parquet files. The importer's own source, as in `faiss`.
+//! Columns of vectors in Parquet files.
 //!
 //! The first byte chooses the columns that are asked for.
 
 #![no_main]
-#![allow(dead_code, reason = "the reader is used, not everything around it")]
-
-#[path = "../../indexer/src/error.rs"]
-mod error;
-#[path = "../../indexer/src/import/parquet_file.rs"]
-mod parquet_file;
-#[path = "../../indexer/src/import/rows.rs"]
-mod rows;
 
 use std::panic;
 use std::sync::Once;
 
-use error::{Error, Result};
 use libfuzzer_sys::fuzz_target;
 use ocelli_fuzz::file;
 use ocelli_index::Checks;
-use parquet_file::{ParquetColumns, ParquetFile};
+use ocelli_indexer::import::{ParquetColumns, ParquetFile};
 
 /// The reader turns panics of the `parquet` crate into errors, so only panics of our own code
 /// count.

@@ -17,14 +17,14 @@ fn shard(place: &Place) -> &'static ShardEntry {
             let code = [i as u8 % 16, (i / 16) as u8 % 16, 2, 1];
             shard.push_code(7 * u64::from(i), "", u32::from(i) % 5, &code).expect("a row");
         }
-        shard.write(&place.dir.shards_folder(), Hash::of(b"plan"), 0).expect("written")
+        place.dir.put_shard(shard, Hash::of(b"plan"), 0).expect("written")
     })
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let place = Place::get();
     let hash = Hash::of(bytes);
-    let path = place.dir.tombstones_path(&hash);
+    let path = place.dir.root().join(format!("tombstones/{hash}.roaring"));
     fs::write(&path, bytes).expect("a folder in memory");
     // No generation is made with tombstones that cannot be read.
     let made = place.commit(model(0), shard(place).clone(), Some(hash));

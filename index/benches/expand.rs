@@ -142,7 +142,7 @@ fn made(folder: &Path) -> Result<std::path::PathBuf> {
         let code: [u8; M] = rng.random();
         shard.push_code(id, "", rng.random_range(0..NLIST as u32), &code)?;
     }
-    let shards = vec![shard.write(&dir.shards_folder(), Hash::of(b"random"), 0)?];
+    let shards = vec![dir.put_shard(shard, Hash::of(b"random"), 0)?];
     let new = NewGeneration {
         model: model.hash(),
         shards,

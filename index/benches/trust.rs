@@ -85,7 +85,7 @@ fn opening(rows: &[u64], places: &[PathBuf]) -> Result<String> {
     for (&rows, index) in rows.iter().zip(places) {
         let snapshot = Snapshot::open(index, None)?;
         let path = only_shard(&snapshot)?.path().to_owned();
-        let model = IndexDir::open(index)?.model_path(&snapshot.generation().model);
+        let model = IndexDir::open(index)?.model_path(&snapshot.generation().model)?;
         let model = Model::open(&model)?;
         let bytes = only_shard(&snapshot)?.file().bytes();
         // Nobody maps it while it is to leave the cache.
@@ -127,7 +127,7 @@ fn bytes(index: &Path) -> Result<String> {
     let keys = of(SectionKind::Keys) + of(SectionKind::KeyMap);
     let searched =
         shard.file().bytes() as f64 / rows - maps.iter().map(|m| m.1).sum::<f64>() - keys;
-    let model = IndexDir::open(index)?.model_path(&snapshot.generation().model);
+    let model = IndexDir::open(index)?.model_path(&snapshot.generation().model)?;
     let model = std::fs::metadata(model)?.len() as f64 / rows;
     println!("\nbytes a vector, {rows} rows, m = {M}, dense ids, no keys");
     let parts = [

@@ -296,7 +296,7 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
     let dir = IndexDir::open(path)?;
     let generations = dir.generations()?;
     let current = dir.current()?.ok_or_else(|| not_an_index(path, &generations))?;
-    let snapshot = Snapshot::open(path, Some(current.number))?;
+    let snapshot = Snapshot::open_in(&dir, Some(current.number))?;
     if verify {
         snapshot.verify()?;
     }
@@ -310,11 +310,11 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
     let rows = snapshot.rows();
     let shard_bytes: u64 = current.shards.iter().map(|s| s.bytes).sum();
     let model = match snapshot.model().fine_codec() {
-        Some(r) => dir.fine_model_path(&current.model, &r.hash()),
-        None => dir.model_path(&current.model),
+        Some(codec) => dir.fine_model_path(&current.model, &codec.hash())?,
+        None => dir.model_path(&current.model)?,
     };
     let refinement = snapshot.fine_codec().map(FineCodecInfo::of);
-    let model_bytes = std::fs::metadata(&model).map_err(|e| Error::io(&model, "find", e))?.len();
+    let model_bytes = Reader::open(&model, FileKind::Model)?.bytes();
     let per_image = |bytes: u64| bytes as f64 / rows.max(1) as f64;
     Ok(Inspection::Index {
         path: path.to_owned(),

@@ -13,10 +13,10 @@ pub mod kmeans;
 mod build;
 mod dba;
 mod error;
+mod fine;
 mod near;
 mod pca;
 mod progress;
-mod refine;
 mod sample;
 mod train;
 mod whiten;
@@ -24,8 +24,8 @@ mod whiten;
 pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
 pub use dba::EXACT_ROWS;
 pub use error::{BoxError, Error, Result};
+pub use fine::{FineChoice, FineOptions, FineReport, train_fine_codec};
 pub use progress::{Progress, ProgressFn, silent};
-pub use refine::{RefineChoice, RefineOptions, RefineReport, train_refinement};
 pub use train::{
     CoarseKmeans, KSUB, LearnOpq, MAX_AUTO_NLIST, MAX_FLAT_NLIST, OpqRows, ROWS_PER_AUTO_LIST,
     ROWS_PER_CENTROID, TrainOptions, TrainReport, auto_nlist, no_opq, train,

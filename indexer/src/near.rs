@@ -33,7 +33,7 @@ const MAX_NEIGHBOURS: usize = 10;
 /// Photos that are read at once: about 20 MiB of regions at 1,024 dimensions.
 const BLOCK_PHOTOS: usize = 256;
 
-/// What was learned.
+/// A covariance of what near photos differ in.
 pub(crate) struct Near {
     /// Mean of all rows looked at, (dim,).
     pub(crate) mean: Vec<f64>,
@@ -43,7 +43,7 @@ pub(crate) struct Near {
     pub(crate) shrinkage: f64,
     /// Photos looked at.
     pub(crate) photos: usize,
-    /// Their rows.
+    /// Rows of these photos.
     pub(crate) rows: usize,
     /// Photos that each was compared with.
     pub(crate) neighbours: usize,
@@ -66,31 +66,21 @@ pub(crate) fn learn(parts: &[Part], dim: usize, progress: ProgressFn<'_>) -> Res
             hint: "; give more photos, or --covariance all".to_owned(),
         });
     }
-    let total = 2 * n as u64;
-    let stage = |done: usize| progress(Progress { stage: "covariance", done: done as u64, total });
-    let mut mean = Mean::new(dim);
-    let (mut means, mut descriptors) = (Vec::with_capacity(n * dim), Vec::with_capacity(n * dim));
-    let mut rows = 0;
-    for (i, photo) in photos.iter().enumerate() {
-        let x = photo.read()?;
-        rows += x.len() / dim;
-        mean.add(&x);
-        let mut own = Mean::new(dim);
-        own.add(&x);
-        means.extend(own.finish().into_iter().map(|v| v as f32));
-        descriptors.extend(pool(&x, dim));
-        stage(i + 1);
-    }
-    let regions = rows > n;
+    let stage = |done: usize| {
+        let (done, total) = (done as u64, 2 * n as u64);
+        progress(Progress { stage: "covariance", done, total });
+    };
+    let pooled = Pooled::read(&photos, dim, &stage)?;
+    let regions = pooled.rows > n;
     let most = if regions { MAX_NEIGHBOURS } else { MIN_NEIGHBOURS };
     let k = (n / PHOTOS_PER_NEIGHBOUR).clamp(MIN_NEIGHBOURS, most).min(n - 1);
-    let neighbours = Neighbours::exact(&descriptors, dim, Metric::InnerProduct, k)?;
+    let neighbours = Neighbours::exact(&pooled.descriptors, dim, Metric::InnerProduct, k)?;
 
     // The covariance is the mean over the photos of A^T A, with these rows in a photo's A.
-    let region_scale = (n as f64 / rows.abs_diff(n).max(1) as f64).sqrt() as f32;
+    let region_scale = (n as f64 / pooled.rows.abs_diff(n).max(1) as f64).sqrt() as f32;
     let photo_scale = (0.5 / k as f64).sqrt() as f32;
     let differences = |i: usize| -> Result<Vec<f32>> {
-        let own = &means[i * dim..][..dim];
+        let own = pooled.mean_of(i, dim);
         let subtract = |x: &[f32], y: &[f32], scale: f32| -> Vec<f32> {
             x.iter().zip(y).map(|(x, y)| (x - y) * scale).collect()
         };
@@ -101,7 +91,7 @@ pub(crate) fn learn(parts: &[Part], dim: usize, progress: ProgressFn<'_>) -> Res
             }
         }
         for &near in neighbours.of(i) {
-            a.extend(subtract(own, &means[near as usize * dim..][..dim], photo_scale));
+            a.extend(subtract(own, pooled.mean_of(near as usize, dim), photo_scale));
         }
         Ok(a)
     };
@@ -120,16 +110,55 @@ pub(crate) fn learn(parts: &[Part], dim: usize, progress: ProgressFn<'_>) -> Res
     progress(Progress { stage: "eigenvectors", done: 0, total: 0 });
     let components = covariance.finish_over(n as f64)?;
     let shrinkage = shrinkage(&components.variances, fourth, n as f64);
-    let mean_cosine = mean_cosine(&descriptors, dim);
+    let mean_cosine = mean_cosine(&pooled.descriptors, dim);
     Ok(Near {
-        mean: mean.finish(),
+        mean: pooled.mean,
         components,
         shrinkage,
         photos: n,
-        rows,
+        rows: pooled.rows,
         neighbours: k,
         mean_cosine,
     })
+}
+
+/// One vector for each photo, of two kinds.
+struct Pooled {
+    /// Mean of all rows, `(dim,)`.
+    mean: Vec<f64>,
+    /// Mean of each photo's rows, `(n, dim)`.
+    means: Vec<f32>,
+    /// Descriptor of each photo (see [`pool`]), `(n, dim)`.
+    descriptors: Vec<f32>,
+    /// Number of rows of all photos.
+    rows: usize,
+}
+
+impl Pooled {
+    /// Reads all photos once; `stage` is called with the number of photos done.
+    fn read(photos: &[Photo<'_>], dim: usize, stage: &dyn Fn(usize)) -> Result<Self> {
+        let n = photos.len();
+        let mut mean = Mean::new(dim);
+        let mut means = Vec::with_capacity(n * dim);
+        let mut descriptors = Vec::with_capacity(n * dim);
+        let mut rows = 0;
+        for (i, photo) in photos.iter().enumerate() {
+            let x = photo.read()?;
+            rows += x.len() / dim;
+            mean.add(&x);
+            let mut own = Mean::new(dim);
+            own.add(&x);
+            means.extend(own.finish().into_iter().map(|v| v as f32));
+            descriptors.extend(pool(&x, dim));
+            stage(i + 1);
+        }
+        Ok(Self { mean: mean.finish(), means, descriptors, rows })
+    }
+
+    /// Mean of the rows of photo `i`, `(dim,)`.
+    fn mean_of(&self, i: usize, dim: usize) -> &[f32] {
+        &self.means[i * dim..][..dim]
+    }
 }
 
 /// A photo of a part.
@@ -139,7 +168,7 @@ struct Photo<'a> {
 }
 
 impl Photo<'_> {
-    /// Its rows (n, dim).
+    /// Rows of the photo, `(n, dim)`.
     fn read(&self) -> Result<Vec<f32>> {
         Ok(self.part.read(self.part.rows_of(self.image))?)
     }

@@ -111,7 +111,7 @@ fn text(r: &BuildReport) -> String {
         thousands(r.bytes),
         r.bytes_per_image,
         r.code_bytes,
-        if r.refine_bytes > 0 { format!(", finer {}", r.refine_bytes) } else { String::new() },
+        if r.fine_bytes > 0 { format!(", finer {}", r.fine_bytes) } else { String::new() },
         thousands(r.model_bytes),
     )
 }

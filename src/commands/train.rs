@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use ocelli_index::{Hash, Model};
 use ocelli_indexer::config::MetricChoice;
 use ocelli_indexer::{
-    BoxError, CoarseKmeans, OpqRows, RefineChoice, RefineOptions, RefineReport, TrainOptions,
-    TrainReport, train, train_refinement,
+    BoxError, CoarseKmeans, FineChoice, FineOptions, FineReport, OpqRows, TrainOptions,
+    TrainReport, train, train_fine_codec,
 };
 use ocelli_quantizer::OpqOptions;
 use serde::Serialize;
@@ -22,7 +22,7 @@ Train on vectors that will not be judged, and on enough of them: 39 rows per cod
 9,984, or 39 per list. A small collection gives its region vectors, about twenty per photo:
   ocelli train white-regions.part --m 32 --out paris.model
 Codes of 16 bytes to scan and 32 more to score the best again:
-  ocelli train white-regions.part --m 16 --refine pq32 --out paris.model";
+  ocelli train white-regions.part --m 16 --fine-codes pq32 --out paris.model";
 
 #[derive(Args)]
 #[command(after_help = TRAIN_EXAMPLE)]
@@ -77,9 +77,14 @@ pub struct TrainArgs {
     /// Finer codes, by which the best of a scan are scored again: pq and bytes a vector (pq32,
     /// pq64), sq8 (a byte a dimension), f16 (the vectors in half precision) [default: none]
     #[arg(long, value_name = "KIND")]
-    pub refine: Option<RefineChoice>,
+    pub fine_codes: Option<FineChoice>,
     /// Keep this model as it is and learn only its finer codes
-    #[arg(long, value_name = "MODEL", requires = "refine", conflicts_with_all = ["nlist", "m", "metric", "opq", "opq_niter", "max_rows"])]
+    #[arg(
+        long,
+        value_name = "MODEL",
+        requires = "fine_codes",
+        conflicts_with_all = ["nlist", "m", "metric", "opq", "opq_niter", "max_rows"]
+    )]
     pub base: Option<PathBuf>,
     /// Train on fewer rows than make sense
     #[arg(long)]
@@ -141,7 +146,7 @@ struct Report {
     #[serde(flatten)]
     trained: Option<TrainReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refinement: Option<RefineReport>,
+    fine_codes: Option<FineReport>,
 }
 
 /// Trains and writes a model.
@@ -173,17 +178,17 @@ pub fn run(args: TrainArgs) -> Result<()> {
             (model, Some(report))
         }
     };
-    let mut refinement = None;
-    if let Some(choice) = args.refine {
+    let mut fine_codes = None;
+    if let Some(choice) = args.fine_codes {
         let TrainOptions { niter, seed, threads, force, .. } = options;
-        let options = RefineOptions { choice, niter, seed, threads, force };
-        let (refined, report) = train_refinement(&parts, model, &options, &|p| bars.report(p))?;
-        (model, refinement) = (refined, Some(report));
+        let options = FineOptions { choice, niter, seed, threads, force };
+        let (with_codes, report) = train_fine_codec(&parts, model, &options, &|p| bars.report(p))?;
+        (model, fine_codes) = (with_codes, Some(report));
     }
     drop(bars);
     model.write(&args.out)?;
     let bytes = file_bytes(&args.out)?;
-    let report = Report { path: args.out, hash: model.hash(), bytes, trained, refinement };
+    let report = Report { path: args.out, hash: model.hash(), bytes, trained, fine_codes };
     print(args.output.format, &report, text)
 }
 
@@ -210,7 +215,7 @@ fn text(report: &Report) -> String {
             thousands(report.bytes)
         ),
     };
-    if let Some(r) = &report.refinement {
+    if let Some(r) = &report.fine_codes {
         text += &format!(
             "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after them",
             r.name,

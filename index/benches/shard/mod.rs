@@ -47,14 +47,14 @@ pub fn made<const M: usize>(
         training: BTreeMap::new(),
     })?;
     let dir = IndexDir::create(&root)?;
-    model.write(&dir.model_path(&model.hash()))?;
+    dir.put_model(&model)?;
     let mut shard = ShardBuilder::new(&model);
     for id in 0..rows {
         let code: [u8; M] = rng.random();
         let key = key(id, &mut rng);
         shard.push_code(id, &key, rng.random_range(0..nlist as u32), &code)?;
     }
-    let shards = vec![shard.write(&dir.shards_folder(), Hash::of(b"random"), 0)?];
+    let shards = vec![dir.put_shard(shard, Hash::of(b"random"), 0)?];
     let tombstones = BTreeMap::new();
     let new =
         NewGeneration { model: model.hash(), shards, tombstones, deletes: None, next_id: rows };

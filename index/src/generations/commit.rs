@@ -3,13 +3,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs;
 use std::path::Path;
 
 use roaring::RoaringBitmap;
 
 use crate::base::error::{Error, FileTrouble, Result};
-use crate::base::hash::Hash;
 use crate::generations::{Dba, Generation, IndexDir, NewGeneration};
 use crate::model::Model;
 use crate::shard::Shard;
@@ -39,7 +37,7 @@ impl IndexDir {
         new: NewGeneration,
         dba: Option<Dba>,
     ) -> Result<Generation> {
-        let path = self.model_path(&new.model);
+        let path = self.model_path(&new.model)?;
         let model = Model::open(&path).map_err(|error| match error.trouble() {
             Some(FileTrouble::Missing) => {
                 Error::invalid(format!("{}: the generation's model is missing", path.display()))
@@ -53,7 +51,7 @@ impl IndexDir {
         for entry in &new.shards {
             let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;
             let deleted = match new.tombstones.get(&entry.name) {
-                Some(hash) => read_tombstones(&self.tombstones_path(hash), hash, shard.rows())?,
+                Some(hash) => self.tombstones(hash, shard.rows())?,
                 None => RoaringBitmap::new(),
             };
             shards.push((shard, deleted));
@@ -97,24 +95,6 @@ pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Resu
     match facts.into_iter().find(|(_, expected, found)| expected != found) {
         Some((what, expected, found)) => Err(misplaced(what, expected, found)),
         None => Ok(shard),
-    }
-}
-
-/// Deleted rows of a shard of `rows` rows: a roaring bitmap whose file is named by its SHA-256.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`].
-pub(crate) fn read_tombstones(path: &Path, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    let found = Hash::of(&bytes);
-    if found != *hash {
-        return Err(Error::corrupt(path, format!("SHA-256 {found}, expected {hash}")));
-    }
-    let tombstones = RoaringBitmap::deserialize_from(bytes.as_slice())
-        .map_err(|e| Error::corrupt(path, e.to_string()))?;
-    match tombstones.max().filter(|&last| last >= rows) {
-        Some(last) => Err(Error::corrupt(path, format!("ordinal {last} of {rows} rows"))),
-        None => Ok(tombstones),
     }
 }
 

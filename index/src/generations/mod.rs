@@ -11,17 +11,20 @@ pub mod commit;
 pub mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use self::storage::{LocalStorage, Storage};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
+use crate::files::container::{FileKind, Writer, Written};
 use crate::model::Model;
-use crate::shard::ShardEntry;
+use crate::model::fine::FineCodec;
+use crate::shard::{ShardBuilder, ShardEntry};
 
 const CURRENT: &str = "CURRENT";
 
@@ -99,45 +102,64 @@ struct Sealed {
     checksum: Hash,
 }
 
+/// Name of a model's object under `models/`, alone or together with a fine codec.
+fn model_name(model: &Hash, codec: Option<&Hash>) -> String {
+    match codec {
+        Some(codec) => format!("{model}-{codec}.model"),
+        None => format!("{model}.model"),
+    }
+}
+
+fn tombstones_name(hash: &Hash) -> String {
+    format!("tombstones/{hash}.roaring")
+}
+
 fn checksum_of(generation: &Generation) -> Result<Hash> {
     let json =
         serde_json::to_vec(generation).map_err(|e| Error::invalid(format!("generation: {e}")))?;
     Ok(Hash::of(&json))
 }
 
-/// An index directory.
+/// An index directory: the names of its objects, and the generations among them. All of it goes
+/// through one [`Storage`].
 #[derive(Clone, Debug)]
 pub struct IndexDir {
-    storage: LocalStorage,
+    storage: Arc<dyn Storage>,
 }
 
 impl IndexDir {
-    /// An index directory that exists.
+    /// An index directory of the local file system that exists.
     ///
     /// # Errors
     /// [`Error::NotFound`] if `root` is no folder.
     pub fn open(root: &Path) -> Result<Self> {
-        let found = match fs::metadata(root) {
-            Ok(found) => found.is_dir(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-            Err(e) => return Err(Error::io(root, "look at", e)),
-        };
-        if !found {
-            return Err(Error::not_found(format!("{}: no such index directory", root.display())));
-        }
-        Ok(Self { storage: LocalStorage::new(root) })
+        Self::open_in(Arc::new(LocalStorage::new(root)))
     }
 
-    /// An index directory, made if it is missing.
+    /// An index directory of the local file system, made if it is missing.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn create(root: &Path) -> Result<Self> {
-        for folder in ["models", "shards", "generations", "tombstones", "deletes"] {
-            let path = root.join(folder);
-            fs::create_dir_all(&path).map_err(|e| Error::io(&path, "create", e))?;
-        }
-        Ok(Self { storage: LocalStorage::new(root) })
+        Self::create_in(Arc::new(LocalStorage::new(root)))
+    }
+
+    /// The index in a storage that exists.
+    ///
+    /// # Errors
+    /// Those of [`Storage::check`].
+    pub fn open_in(storage: Arc<dyn Storage>) -> Result<Self> {
+        storage.check()?;
+        Ok(Self { storage })
+    }
+
+    /// The index in a storage, which is prepared for its first object.
+    ///
+    /// # Errors
+    /// Those of [`Storage::prepare`].
+    pub fn create_in(storage: Arc<dyn Storage>) -> Result<Self> {
+        storage.prepare()?;
+        Ok(Self { storage })
     }
 
     /// The folder.
@@ -145,51 +167,97 @@ impl IndexDir {
         self.storage.root()
     }
 
-    /// Where shards are written.
-    pub fn shards_folder(&self) -> PathBuf {
-        self.root().join("shards")
-    }
-
-    /// File of a model.
-    pub fn model_path(&self, model: &Hash) -> PathBuf {
-        self.root().join("models").join(format!("{model}.model"))
-    }
-
-    /// File of a model with one of its refinements.
-    pub fn fine_model_path(&self, model: &Hash, refinement: &Hash) -> PathBuf {
-        self.root().join("models").join(format!("{model}-{refinement}.model"))
-    }
-
-    /// Writes the file of a model, and where it has a refinement, a second one that holds it too.
-    /// So no file is ever replaced by another content: earlier generations keep the refinement that
-    /// they had. Returns the file that holds everything.
+    /// Local file of a model.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn put_model(&self, model: &Model) -> Result<PathBuf> {
-        let plain = self.model_path(&model.hash());
-        model.write_with_codec(&plain, None)?;
-        let Some(refinement) = model.fine_codec() else { return Ok(plain) };
-        let refined = self.fine_model_path(&model.hash(), &refinement.hash());
-        model.write(&refined)?;
-        Ok(refined)
+    /// Those of [`Storage::local_path`].
+    pub fn model_path(&self, model: &Hash) -> Result<PathBuf> {
+        self.storage.local_path(&format!("models/{}", model_name(model, None)))
     }
 
-    /// File of a shard.
+    /// Local file of a model together with one of its fine codecs.
+    ///
+    /// # Errors
+    /// Those of [`Storage::local_path`].
+    pub fn fine_model_path(&self, model: &Hash, codec: &Hash) -> Result<PathBuf> {
+        self.storage.local_path(&format!("models/{}", model_name(model, Some(codec))))
+    }
+
+    /// Local file of a shard.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the name is no plain file name: a manifest must not lead out of the
-    /// directory.
+    /// directory; those of [`Storage::local_path`].
     pub fn shard_path(&self, name: &str) -> Result<PathBuf> {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
             return Err(Error::invalid(format!("shard name {name:?} is no plain file name")));
         }
-        Ok(self.shards_folder().join(name))
+        self.storage.local_path(&format!("shards/{name}"))
     }
 
-    /// File of a set of tombstones.
-    pub fn tombstones_path(&self, hash: &Hash) -> PathBuf {
-        self.root().join("tombstones").join(format!("{hash}.roaring"))
+    /// Writes the file of a model, and where it has a fine codec, a second one that holds it too.
+    /// So no file is ever replaced by another content: earlier generations keep the codec that they
+    /// had. Returns the file that holds everything.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; those of [`Model::verify`].
+    pub fn put_model(&self, model: &Model) -> Result<Written> {
+        let put = |codec: Option<&FineCodec>| {
+            let name = model_name(&model.hash(), codec.map(FineCodec::hash).as_ref());
+            let file = self.storage.start("models", Some(&name))?;
+            model.write_to(Writer::new(file, FileKind::Model), codec)
+        };
+        let plain = put(None)?;
+        match model.fine_codec() {
+            Some(codec) => put(Some(codec)),
+            None => Ok(plain),
+        }
+    }
+
+    /// Writes a shard under a name made of `plan`, `task` and its content, and returns what a
+    /// generation needs to know of it. An equal shard that is there already is replaced by itself.
+    ///
+    /// # Errors
+    /// Those of [`ShardBuilder::write`].
+    pub fn put_shard(&self, shard: ShardBuilder<'_>, plan: Hash, task: u32) -> Result<ShardEntry> {
+        let file = Writer::new(self.storage.start("shards", None)?, FileKind::Shard);
+        shard.write_to(file, plan, task)
+    }
+
+    /// Writes the set of a shard's deleted ordinals, and returns the hash that names it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put_tombstones(&self, ordinals: &RoaringBitmap) -> Result<Hash> {
+        let mut bytes = Vec::with_capacity(ordinals.serialized_size());
+        ordinals
+            .serialize_into(&mut bytes)
+            .map_err(|e| Error::invalid(format!("tombstones: {e}")))?;
+        let hash = Hash::of(&bytes);
+        self.storage.create(&tombstones_name(&hash), &bytes)?;
+        Ok(hash)
+    }
+
+    /// Deleted rows of a shard of `rows` rows: a roaring bitmap whose object is named by its
+    /// SHA-256.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`].
+    pub(crate) fn tombstones(&self, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
+        let name = tombstones_name(hash);
+        let path = self.root().join(&name);
+        let missing = || Error::io(&path, "read", io::ErrorKind::NotFound.into());
+        let bytes = self.storage.read(&name)?.ok_or_else(missing)?;
+        let found = Hash::of(&bytes);
+        if found != *hash {
+            return Err(Error::corrupt(&path, format!("SHA-256 {found}, expected {hash}")));
+        }
+        let tombstones = RoaringBitmap::deserialize_from(bytes.as_slice())
+            .map_err(|e| Error::corrupt(&path, e.to_string()))?;
+        match tombstones.max().filter(|&last| last >= rows) {
+            Some(last) => Err(Error::corrupt(&path, format!("ordinal {last} of {rows} rows"))),
+            None => Ok(tombstones),
+        }
     }
 
     /// Numbers of the generations that exist, ascending.
@@ -292,7 +360,7 @@ impl IndexDir {
         Ok(sealed.generation)
     }
 
-    /// Writes a new generation, whose files were looked at ([`crate::commit`]), and makes it
+    /// Writes a new generation, whose files were looked at ([`commit`]), and makes it
     /// current.
     pub(crate) fn publish(
         &self,
@@ -364,18 +432,19 @@ impl IndexDir {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::model::{Metric, tests::small};
-    use crate::shard::ShardBuilder;
 
     /// An index directory with one shard's worth of files, not yet committed.
     fn prepared(root: &Path) -> (IndexDir, NewGeneration) {
         let dir = IndexDir::create(root).unwrap();
         let model = small(Metric::L2, false, 1);
-        model.write(&dir.model_path(&model.hash())).unwrap();
+        dir.put_model(&model).unwrap();
         let mut b = ShardBuilder::new(&model);
         b.push(0, "a", &[0.5; 12]).unwrap();
-        let shard = b.write(&dir.shards_folder(), Hash::of(b"plan"), 0).unwrap();
+        let shard = dir.put_shard(b, Hash::of(b"plan"), 0).unwrap();
         let new = NewGeneration {
             model: model.hash(),
             shards: vec![shard],

@@ -1,21 +1,62 @@
-//! Where an index directory lives: small named objects, some of them changed by compare-and-swap.
+//! The one door to an index directory: named objects, some of them changed by compare-and-swap.
+//!
+//! Everything that this crate reads of an index, or writes to one, goes through a [`Storage`].
+//! [`LocalStorage`] is a folder; an object store can stand behind the same methods.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Result};
-use crate::files::container::write_atomically;
+use crate::files::container::{AtomicFile, NewFile, write_atomically};
 
-/// Named objects under one root. Names are relative and use `/`.
+/// The folders of an index.
+const FOLDERS: [&str; 5] = ["models", "shards", "generations", "tombstones", "deletes"];
+
+/// Named objects under one root. Names are relative and use `/`: `models/<hash>.model`.
 ///
 /// Synchronous on purpose: an index is opened and committed from compute threads.
-pub trait Storage: Send + Sync {
-    /// The object's bytes, or `None` where there is no such object.
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// The folder that holds the objects, or what messages call the place that does.
+    fn root(&self) -> &Path;
+
+    /// Checks that the root exists.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if it does not; [`Error::Io`].
+    fn check(&self) -> Result<()>;
+
+    /// Makes what must exist before the first object is written, such as folders.
     ///
     /// # Errors
     /// [`Error::Io`].
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>>;
+    fn prepare(&self) -> Result<()>;
+
+    /// Bytes `range` of an object, as far as the object reaches; `None` where there is no such
+    /// object. One call reads one version of an object that is being replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn read_range(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>>;
+
+    /// All bytes of an object, or `None` where there is no such object.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.read_range(name, 0..u64::MAX)
+    }
+
+    /// Starts an object in `folder` that is written piece by piece, under `name` where that is
+    /// known already. It exists from the moment when it is published ([`NewFile::publish`]), and
+    /// then replaces an object of that name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn start(&self, folder: &str, name: Option<&str>) -> Result<Box<dyn NewFile>>;
 
     /// Writes an object that must not exist yet, or exist with equal bytes.
     ///
@@ -36,10 +77,11 @@ pub trait Storage: Send + Sync {
     /// [`Error::Io`].
     fn list(&self, folder: &str) -> Result<Vec<String>>;
 
-    /// The local file of an object that is to be mapped.
+    /// The local file of an object that is to be mapped. A store elsewhere brings the object here
+    /// first. The file need not exist where the object does not.
     ///
     /// # Errors
-    /// [`Error::Io`] if it must be fetched and cannot be.
+    /// [`Error::Io`] if the object must be brought and cannot be.
     fn local_path(&self, name: &str) -> Result<PathBuf>;
 }
 
@@ -55,12 +97,7 @@ impl LocalStorage {
         Self { root: root.to_owned() }
     }
 
-    /// The folder.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Runs `change` while no other process of this machine is in here.
+    /// Runs `change` while no other process of this machine changes an object.
     fn locked<T>(&self, change: impl FnOnce() -> Result<T>) -> Result<T> {
         let path = self.root.join(".lock");
         let lock = File::create(&path).map_err(|e| Error::io(&path, "create", e))?;
@@ -70,13 +107,51 @@ impl LocalStorage {
 }
 
 impl Storage for LocalStorage {
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.root.join(name);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(&path, "read", e)),
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn check(&self) -> Result<()> {
+        let root = &self.root;
+        let found = match fs::metadata(root) {
+            Ok(found) => found.is_dir(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+            Err(e) => return Err(Error::io(root, "look at", e)),
+        };
+        if !found {
+            return Err(Error::not_found(format!("{}: no such index directory", root.display())));
         }
+        Ok(())
+    }
+
+    fn prepare(&self) -> Result<()> {
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            fs::create_dir_all(&path).map_err(|e| Error::io(&path, "create", e))?;
+        }
+        Ok(())
+    }
+
+    fn read_range(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>> {
+        let path = self.root.join(name);
+        let failed = |e| Error::io(&path, "read", e);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        let end = range.end.min(file.metadata().map_err(failed)?.len());
+        let mut bytes = vec![0; end.saturating_sub(range.start) as usize];
+        file.read_exact_at(&mut bytes, range.start).map_err(failed)?;
+        Ok(Some(bytes))
+    }
+
+    fn start(&self, folder: &str, name: Option<&str>) -> Result<Box<dyn NewFile>> {
+        let place = self.root.join(folder);
+        Ok(Box::new(match name {
+            Some(name) => AtomicFile::create(&place.join(name))?,
+            None => AtomicFile::create_in(&place, folder)?,
+        }))
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -135,5 +210,36 @@ impl Storage for LocalStorage {
 
     fn local_path(&self, name: &str) -> Result<PathBuf> {
         Ok(self.root.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_end_where_the_object_ends() {
+        let tmp = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::new(tmp.path());
+        storage.create("a", b"0123456789").unwrap();
+        let read = |range| storage.read_range("a", range).unwrap();
+        assert_eq!(read(2..5).as_deref(), Some(&b"234"[..]));
+        assert_eq!(read(8..100).as_deref(), Some(&b"89"[..]));
+        assert_eq!(read(100..200).as_deref(), Some(&b""[..]));
+        assert_eq!(storage.read("a").unwrap().as_deref(), Some(&b"0123456789"[..]));
+        assert_eq!(storage.read("b").unwrap(), None);
+    }
+
+    #[test]
+    fn an_object_that_was_not_published_is_none() {
+        let tmp = tempfile::tempdir().unwrap();
+        let storage = LocalStorage::new(tmp.path());
+        storage.prepare().unwrap();
+        let mut file = storage.start("shards", None).unwrap();
+        file.append(b"abc").unwrap();
+        assert!(storage.list("shards").unwrap().is_empty());
+        file.publish(Some("x.shard")).unwrap();
+        assert_eq!(storage.list("shards").unwrap(), ["x.shard"]);
+        assert_eq!(storage.read("shards/x.shard").unwrap().as_deref(), Some(&b"abc"[..]));
     }
 }

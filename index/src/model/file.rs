@@ -13,7 +13,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
 use crate::base::level::simd;
 use crate::base::named::as_text;
-use crate::files::container::{FileKind, Reader, SectionKind, Writer};
+use crate::files::container::{FileKind, Reader, SectionKind, Writer, Written};
 use crate::files::floats::Floats;
 use crate::files::metadata::{read_meta, read_spec, write_meta};
 
@@ -37,16 +37,17 @@ struct Meta {
 impl Model {
     /// Writes the model atomically, with its fine codec. Centroids are grouped first where there
     /// are at least [`groups::MIN_NLIST`] and they are in no groups yet. A model that was read is
-    /// proven before, its hash included: nothing goes on under a hash that it does not have.
+    /// proven before, its hash included: nothing is written on under a hash that it does not have.
     ///
     /// # Errors
     /// [`Error::Io`]; those of [`Self::verify`].
     pub fn write(&self, path: &Path) -> Result<()> {
-        self.write_with_codec(path, self.fine_codec.as_ref())
+        let file = Writer::create(path, FileKind::Model)?;
+        self.write_to(file, self.fine_codec.as_ref()).map(drop)
     }
 
-    /// [`Self::write`] with a fine codec or without.
-    pub(crate) fn write_with_codec(&self, path: &Path, codec: Option<&FineCodec>) -> Result<()> {
+    /// [`Self::write`] to a new file, with a fine codec or without.
+    pub(crate) fn write_to(&self, file: Writer, codec: Option<&FineCodec>) -> Result<Written> {
         if self.file.is_some() {
             self.verify()?;
         }
@@ -58,18 +59,17 @@ impl Model {
             })),
             groups => groups.as_ref(),
         };
-        self.write_with(path, codec, groups.map(CoarseGroups::bytes))
+        self.write_sections(file, codec, groups.map(CoarseGroups::bytes))
     }
 
-    /// [`Self::write`] with this fine codec and these groups.
-    pub(crate) fn write_with(
+    /// Writes the sections of a model with this fine codec and these groups.
+    pub(crate) fn write_sections(
         &self,
-        path: &Path,
+        mut file: Writer,
         codec: Option<&FineCodec>,
         groups: Option<&[u8]>,
-    ) -> Result<()> {
+    ) -> Result<Written> {
         let p = &self.parts;
-        let mut file = Writer::create(path, FileKind::Model)?;
         write_meta(
             &mut file,
             &Meta {
@@ -100,8 +100,7 @@ impl Model {
             file.section(SectionKind::RefineCodebooks, false, &codec.to_bytes())?;
         }
         self.intact()?;
-        file.finish()?;
-        Ok(())
+        file.finish()
     }
 
     /// Reads a model and proves every byte of it by its checksums. Below [`groups::MIN_NLIST`]

@@ -76,7 +76,7 @@ mod tests {
     fn build(root: &Path, metric: Metric, dead: &[u32]) -> (Model, Vec<Vec<f32>>) {
         let dir = IndexDir::create(root).unwrap();
         let model = small(metric, true, 5);
-        model.write(&dir.model_path(&model.hash())).unwrap();
+        dir.put_model(&model).unwrap();
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(11);
         let mut rows: Vec<Vec<f32>> = Vec::new();
         for i in 0..N {
@@ -88,14 +88,12 @@ mod tests {
             let mut b = ShardBuilder::new(&model);
             // Ids run backwards, so that the smaller id is not the earlier row.
             range.for_each(|i| b.push((N - i) as u64, &format!("k{i}"), &rows[i]).unwrap());
-            shards.push(b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap());
+            shards.push(dir.put_shard(b, Hash::of(b"p"), task).unwrap());
         }
         let mut tombstones = BTreeMap::new();
         if !dead.is_empty() {
-            let mut bytes = Vec::new();
-            dead.iter().copied().collect::<RoaringBitmap>().serialize_into(&mut bytes).unwrap();
-            let hash = Hash::of(&bytes);
-            std::fs::write(dir.tombstones_path(&hash), bytes).unwrap();
+            let ordinals: RoaringBitmap = dead.iter().copied().collect();
+            let hash = dir.put_tombstones(&ordinals).unwrap();
             tombstones.insert(shards[0].name.clone(), hash);
         }
         dir.commit(
@@ -196,7 +194,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let dir = IndexDir::create(tmp.path()).unwrap();
         let model = small(Metric::L2, false, 5);
-        model.write(&dir.model_path(&model.hash())).unwrap();
+        dir.put_model(&model).unwrap();
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
         let mut next_id = 0;
         // The second shard's codes fill several tiles, so that some are theirs alone.
@@ -207,7 +205,7 @@ mod tests {
                 b.push_code(next_id, "", rng.random_range(0..7), &code).unwrap();
                 next_id += 1;
             }
-            b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap()
+            dir.put_shard(b, Hash::of(b"p"), task).unwrap()
         };
         let shards = vec![shard(300, 0), shard(60_000, 1)];
         let name = shards[1].name.clone();

@@ -15,7 +15,7 @@ use roaring::RoaringBitmap;
 use super::refine::refined_score;
 use crate::base::error::Error;
 use crate::base::hash::Hash;
-use crate::files::container::{Reader, SectionKind};
+use crate::files::container::{FileKind, Reader, SectionKind, Writer};
 use crate::generations::{IndexDir, NewGeneration};
 use crate::model::ModelParts;
 use crate::model::fine::{FINE_KSUB, FineCodec, FineKind, MAX_M};
@@ -83,10 +83,8 @@ fn random_model(rng: &mut ChaCha8Rng) -> Model {
 fn commit(dir: &IndexDir, model: &Model, shards: Vec<ShardEntry>, dead: &[(usize, Vec<u32>)]) {
     let mut tombstones = BTreeMap::new();
     for (shard, ordinals) in dead {
-        let mut bytes = Vec::new();
-        ordinals.iter().copied().collect::<RoaringBitmap>().serialize_into(&mut bytes).unwrap();
-        let hash = Hash::of(&bytes);
-        std::fs::write(dir.tombstones_path(&hash), bytes).unwrap();
+        let ordinals: RoaringBitmap = ordinals.iter().copied().collect();
+        let hash = dir.put_tombstones(&ordinals).unwrap();
         tombstones.insert(shards[*shard].name.clone(), hash);
     }
     let new =
@@ -124,7 +122,7 @@ fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
             let ordinals = (0..n as u32).filter(|_| rng.random_bool(0.3)).collect();
             dead.push((task as usize, ordinals));
         }
-        shards.push(b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap());
+        shards.push(dir.put_shard(b, Hash::of(b"p"), task).unwrap());
     }
     commit(&dir, &model, shards, &dead);
     Snapshot::open(root, None).unwrap()
@@ -224,7 +222,7 @@ fn toy(root: &Path, model: &Model, rows: &[Vec<f32>], tasks: u32) -> Snapshot {
         for (i, x) in (0u64..).zip(rows) {
             b.push(u64::from(task) * per as u64 + i, "", x).unwrap();
         }
-        shards.push(b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap());
+        shards.push(dir.put_shard(b, Hash::of(b"p"), task).unwrap());
     }
     commit(&dir, model, shards, &[]);
     Snapshot::open(root, None).unwrap()
@@ -332,14 +330,14 @@ fn codes_of_another_refinement_are_refused() {
     // One generation of both has no refinement to speak of.
     let mut other = ShardBuilder::new(&sq8);
     other.push(1000, "", &rows[0]).unwrap();
-    let other = other.write(&dir.shards_folder(), Hash::of(b"p"), 1).unwrap();
+    let other = dir.put_shard(other, Hash::of(b"p"), 1).unwrap();
     commit(&dir, &pq, vec![first.clone(), other], &[]);
     assert!(matches!(Snapshot::open(tmp.path(), None), Err(Error::FineCodecMismatch { .. })));
     // The file that holds it is gone, or holds none.
-    let path = dir.fine_model_path(&pq.hash(), &pq.fine_codec().unwrap().hash());
+    let path = dir.fine_model_path(&pq.hash(), &pq.fine_codec().unwrap().hash()).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(Snapshot::open(tmp.path(), Some(1)), Err(Error::Io { .. })));
-    pq.write_with_codec(&path, None).unwrap();
+    pq.write_sections(Writer::create(&path, FileKind::Model).unwrap(), None, None).unwrap();
     assert!(matches!(Snapshot::open(tmp.path(), Some(1)), Err(Error::Corrupt { .. })));
 }
 
@@ -357,8 +355,8 @@ fn a_shard_without_finer_codes_is_named() {
     let mut plain = ShardBuilder::new(&model);
     plain.push_code(2, "", 0, &[0; 4]).unwrap();
     let shards = vec![
-        refined.write(&dir.shards_folder(), Hash::of(b"p"), 0).unwrap(),
-        plain.write(&dir.shards_folder(), Hash::of(b"p"), 1).unwrap(),
+        dir.put_shard(refined, Hash::of(b"p"), 0).unwrap(),
+        dir.put_shard(plain, Hash::of(b"p"), 1).unwrap(),
     ];
     commit(&dir, &model, shards, &[]);
     let snapshot = Snapshot::open(tmp.path(), None).unwrap();
@@ -388,8 +386,8 @@ fn layout_is_pinned() {
     assert_eq!(bytes, want);
 
     let dir = IndexDir::open(tmp.path()).unwrap();
-    let path = dir.fine_model_path(&model.hash(), &refinement.hash());
-    let file = Reader::open(&path, crate::files::container::FileKind::Model).unwrap();
+    let path = dir.fine_model_path(&model.hash(), &refinement.hash()).unwrap();
+    let file = Reader::open(&path, FileKind::Model).unwrap();
     let bytes = file.read_all(SectionKind::RefineCodebooks).unwrap();
     let mut want: Vec<u8> = [1u32, 12, 1, 0].into_iter().flat_map(u32::to_le_bytes).collect();
     want.extend(refinement.hash().bytes());
@@ -410,10 +408,10 @@ fn damage_is_reported() {
     let model = exact_pq(&rows);
     let tmp = tempfile::tempdir().unwrap();
     let dir = IndexDir::create(tmp.path()).unwrap();
-    let model_path = dir.put_model(&model).unwrap();
+    let model_path = dir.put_model(&model).unwrap().path;
     let mut b = ShardBuilder::new(&model);
     (0u64..).zip(&rows).for_each(|(i, x)| b.push(i, "", x).unwrap());
-    let entry = b.write(&dir.shards_folder(), Hash::of(b"p"), 0).unwrap();
+    let entry = dir.put_shard(b, Hash::of(b"p"), 0).unwrap();
     let bad_path = tmp.path().join("bad");
     let plain = small(Metric::L2, true, 5);
     for (path, step) in [(dir.shard_path(&entry.name).unwrap(), 53), (model_path, 211)] {
@@ -447,8 +445,7 @@ fn sizes_are_held_against_rows() {
     let mut b = ShardBuilder::new(&model);
     (0u64..).zip(&rows).for_each(|(i, x)| b.push(i, "", x).unwrap());
     let entry = b.write(tmp.path(), Hash::of(b"p"), 0).unwrap();
-    let good =
-        Reader::open(&tmp.path().join(&entry.name), crate::files::container::FileKind::Shard);
+    let good = Reader::open(&tmp.path().join(&entry.name), FileKind::Shard);
     let good = good.unwrap();
     type Spoil = fn(&mut Vec<u8>);
     let spoil: [(&str, Spoil); 6] = [
@@ -461,11 +458,7 @@ fn sizes_are_held_against_rows() {
     ];
     for (what, spoil) in spoil {
         let path = tmp.path().join("bad");
-        let mut file = crate::files::container::Writer::create(
-            &path,
-            crate::files::container::FileKind::Shard,
-        )
-        .unwrap();
+        let mut file = Writer::create(&path, FileKind::Shard).unwrap();
         for section in good.sections() {
             let kind = section.known().unwrap();
             let mut bytes = good.read_all(kind).unwrap().to_vec();
@@ -502,7 +495,7 @@ fn a_damaged_shard_fails_alone() {
             b.push_fine(next_id, "", rng.random_range(0..7), &code, &fine).unwrap();
             next_id += 1;
         }
-        b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap()
+        dir.put_shard(b, Hash::of(b"p"), task).unwrap()
     };
     // The second shard's codes fill several tiles, so that some are theirs alone.
     let (small, large) = (shard(300, 0), shard(30_000, 1));

@@ -33,7 +33,7 @@ fn shard(dir: &IndexDir, model: &Model, plan: &[u8], task: u32) -> ShardEntry {
         let id = 1000 + 3 * (ROWS - i) + u64::from(task) * 3 * ROWS;
         b.push(id, &format!("photos/{id}.jpg"), &x(id)).unwrap();
     }
-    b.write(&dir.shards_folder(), Hash::of(plan), task).unwrap()
+    dir.put_shard(b, Hash::of(plan), task).unwrap()
 }
 
 fn generation(model: &Model, shards: Vec<ShardEntry>) -> NewGeneration {
@@ -89,7 +89,7 @@ fn a_misplaced_shard_fails_alone_and_says_so() {
         let id = 1000 + 3 * (ROWS - i) + 3 * ROWS;
         b.push(id, &format!("photos/{id}.{}", if i == 5 { "gif" } else { "jpg" }), &x(id)).unwrap();
     }
-    let changed = b.write(&other.shards_folder(), Hash::of(b"plan"), 1).unwrap();
+    let changed = other.put_shard(b, Hash::of(b"plan"), 1).unwrap();
     let part = elsewhere.path().join("a.part");
     let mut w = Writer::create(&part, FileKind::Part).unwrap();
     w.section(SectionKind::Meta, true, b"{}").unwrap();
@@ -140,7 +140,7 @@ fn what_the_system_refuses_goes_on_from_its_mapping() {
     assert_eq!(again.kept()[0].name, dir.current().unwrap().unwrap().shards[1].name);
     assert_eq!(again.search(&x(1000), &params).unwrap().hits, whole);
     // It goes on from one reload to the next, and the model's file may be refused too.
-    let model_path = dir.model_path(&model.hash());
+    let model_path = dir.model_path(&model.hash()).unwrap();
     let model_bytes = fs::read(&model_path).unwrap();
     fs::remove_file(&model_path).unwrap();
     std::os::unix::fs::symlink(&model_path, &model_path).unwrap();
@@ -172,7 +172,7 @@ fn an_id_that_stands_twice_is_refused_at_commit_with_both_places() {
     let write = |task: u32, rows: &[(u64, &str)]| {
         let mut b = ShardBuilder::new(&model);
         rows.iter().for_each(|(id, key)| b.push(*id, key, &x(*id)).unwrap());
-        b.write(&dir.shards_folder(), Hash::of(b"plan"), task).unwrap()
+        dir.put_shard(b, Hash::of(b"plan"), task).unwrap()
     };
     let odd = write(0, &[(9, "nine"), (1, "one"), (5, "five"), (700, "far")]);
     let even = write(1, &[(8, "eight"), (2, "two")]);
@@ -187,20 +187,14 @@ fn an_id_that_stands_twice_is_refused_at_commit_with_both_places() {
     }
     assert_eq!(dir.current().unwrap().unwrap().number, 1);
     // One of the two is deleted: then it is there once.
-    let mut bytes = Vec::new();
-    RoaringBitmap::from_iter([1u32]).serialize_into(&mut bytes).unwrap();
-    let hash = Hash::of(&bytes);
-    fs::write(dir.tombstones_path(&hash), bytes).unwrap();
+    let hash = dir.put_tombstones(&RoaringBitmap::from_iter([1u32])).unwrap();
     new.tombstones.insert(twice.name.clone(), hash);
     dir.commit(Some(1), new.clone()).unwrap();
     Snapshot::open(tmp.path(), None).unwrap().verify().unwrap();
     // A shard that is named twice, and tombstones past its rows, are refused too.
     let doubled = generation(&model, vec![odd.clone(), odd.clone()]);
     assert!(dir.commit(Some(2), doubled).is_err());
-    let mut bytes = Vec::new();
-    RoaringBitmap::from_iter([4u32]).serialize_into(&mut bytes).unwrap();
-    let hash = Hash::of(&bytes);
-    fs::write(dir.tombstones_path(&hash), bytes).unwrap();
+    let hash = dir.put_tombstones(&RoaringBitmap::from_iter([4u32])).unwrap();
     let mut past = generation(&model, vec![odd.clone()]);
     past.tombstones.insert(odd.name.clone(), hash);
     let text = dir.commit(Some(2), past).unwrap_err().to_string();
@@ -219,10 +213,7 @@ fn verify_sees_damage_in_every_section_of_every_file() {
     let model = model.with_fine_codec(refinement).unwrap();
     dir.put_model(&model).unwrap();
     let shards = vec![shard(&dir, &model, b"plan", 0), shard(&dir, &model, b"plan", 1)];
-    let mut bytes = Vec::new();
-    RoaringBitmap::from_iter([3u32, 4, 60]).serialize_into(&mut bytes).unwrap();
-    let hash = Hash::of(&bytes);
-    fs::write(dir.tombstones_path(&hash), bytes).unwrap();
+    let hash = dir.put_tombstones(&RoaringBitmap::from_iter([3u32, 4, 60])).unwrap();
     let mut new = generation(&model, shards);
     new.tombstones.insert(new.shards[1].name.clone(), hash);
     dir.commit(None, new).unwrap();

@@ -123,13 +123,21 @@ impl<'a> ShardBuilder<'a> {
         Ok(())
     }
 
-    /// Writes the shard into `folder` under a name made of `plan`, `task` and its content, and says
-    /// what a generation needs to know of it. An equal shard that stands there already is replaced
-    /// by itself.
+    /// Writes the shard into `folder`, which is no index directory; for one of those, see
+    /// [`IndexDir::put_shard`](crate::IndexDir::put_shard). The name is made of `plan`, `task` and
+    /// the content. An equal shard that is there already is replaced by itself.
     ///
     /// # Errors
     /// [`Error::Invalid`] for no rows, or an id or key that stands twice; [`Error::Io`].
     pub fn write(self, folder: &Path, plan: Hash, task: u32) -> Result<ShardEntry> {
+        self.write_to(Writer::create_in(folder, FileKind::Shard)?, plan, task)
+    }
+
+    /// Writes the shard to a new file and returns what a generation needs to know of it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_to(self, mut file: Writer, plan: Hash, task: u32) -> Result<ShardEntry> {
         if self.ids.is_empty() {
             return Err(Error::invalid("a shard without rows"));
         }
@@ -141,7 +149,6 @@ impl<'a> ShardBuilder<'a> {
         let (key_map, keyed) = self.key_map(ordinal_bits)?;
         let id_map = self.id_map(ids, ordinal_bits)?;
 
-        let mut file = Writer::create_in(folder, FileKind::Shard)?;
         let meta = ShardMeta {
             model: self.model.hash(),
             plan,
@@ -190,11 +197,9 @@ impl<'a> ShardBuilder<'a> {
         self.write_fine(&mut file, &order)?;
         // Lists and codes come of the model's centroids.
         self.model.intact()?;
-        let name =
-            |checksum: &Hash| format!("{}-{task:05}-{}.shard", plan.short(), checksum.short());
-        let written = file.finish_as(|checksum| folder.join(name(checksum)))?;
+        let written = file.finish_as(|checksum| shard_name(plan, task, checksum))?;
         Ok(ShardEntry {
-            name: name(&written.checksum),
+            name: shard_name(plan, task, &written.checksum),
             bytes: written.bytes,
             checksum: written.checksum,
             rows: rows as u64,
@@ -303,6 +308,11 @@ impl<'a> ShardBuilder<'a> {
         }
         Ok(Some(packed::pack(by_id.iter().map(|&o| u64::from(o)), ordinal_bits)))
     }
+}
+
+/// The name of a shard's file.
+fn shard_name(plan: Hash, task: u32, checksum: &Hash) -> String {
+    format!("{}-{task:05}-{}.shard", plan.short(), checksum.short())
 }
 
 /// The smallest encoding that holds the ids.

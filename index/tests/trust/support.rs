@@ -64,7 +64,7 @@ pub fn build_one(root: &Path, rows: u64) -> PathBuf {
 fn build_shards(root: &Path, rows: &[u64]) -> PathBuf {
     let dir = IndexDir::create(root).unwrap();
     let model = model();
-    model.write(&dir.model_path(&model.hash())).unwrap();
+    dir.put_model(&model).unwrap();
     let mut rng = rng(2);
     let mut shard = |rows: u64, task| {
         let mut b = ShardBuilder::new(&model);
@@ -74,7 +74,7 @@ fn build_shards(root: &Path, rows: &[u64]) -> PathBuf {
             let code: [u8; DIM] = std::array::from_fn(|_| rng.random());
             b.push_code(id, &key, rng.random_range(0..NLIST as u32), &code).unwrap();
         }
-        b.write(&dir.shards_folder(), Hash::of(b"plan"), task).unwrap()
+        dir.put_shard(b, Hash::of(b"plan"), task).unwrap()
     };
     let shards: Vec<_> =
         (0u32..).zip(rows).filter(|(_, n)| **n > 0).map(|(task, &n)| shard(n, task)).collect();

@@ -56,8 +56,8 @@ pub struct BuildReport {
     pub bytes_per_image: f64,
     /// Bytes of one code (m).
     pub code_bytes: usize,
-    /// Bytes of one finer code; 0 where the model has no refinement.
-    pub refine_bytes: usize,
+    /// Bytes of one finer code; 0 if the model has no finer codes.
+    pub fine_bytes: usize,
     /// Bytes of the model, which all shards share.
     pub model_bytes: u64,
     /// How the descriptors were augmented, if they were.
@@ -82,7 +82,7 @@ pub(super) fn build_with(
     let first_id = index.next_id(parent.as_ref())?;
     let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate)?;
     rows_meta.check_ids(dir, parent.as_ref())?;
-    let model_path = index.put_model(model)?;
+    let model_bytes = index.put_model(model)?.bytes;
 
     let dba = neighbours.map(Neighbours::record);
     let plan = plan_hash(parts, model, options, dba, &rows_meta);
@@ -100,7 +100,7 @@ pub(super) fn build_with(
         .map(|task| {
             let range = rows * task / options.shards..rows * (task + 1) / options.shards;
             let builder = pool.install(|| encoder.shard(range))?;
-            Ok(builder.write(&index.shards_folder(), plan, task as u32)?)
+            Ok(index.put_shard(builder, plan, task as u32)?)
         })
         .collect::<Result<Vec<ShardEntry>>>()?;
 
@@ -116,7 +116,6 @@ pub(super) fn build_with(
         },
         dba,
     )?;
-    let model_bytes = model_path.metadata().map_err(Error::io("read", &model_path))?.len();
     let left_out = rows_meta.left_out.len();
     let rows = rows - left_out;
     let kept = || rows_meta.kept().map(|row| rows_meta.ids[row]);
@@ -132,7 +131,7 @@ pub(super) fn build_with(
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,
         code_bytes: model.parts().m,
-        refine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
+        fine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
         model_bytes,
         dba,
         seconds: start.elapsed().as_secs_f64(),
@@ -191,7 +190,7 @@ fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
         return Ok(());
     }
     let finer = |form: &CodeForm| {
-        form.fine_codec.map_or("without finer codes".to_owned(), |r| format!("refinement {r}"))
+        form.fine_codec.map_or("without finer codes".to_owned(), |r| format!("finer codes {r}"))
     };
     Err(Error::Invalid(format!(
         "{}: codes of model {}, {} bytes, {}; expected model {}, {} bytes, {}",
@@ -225,8 +224,8 @@ fn plan_hash(
     if !rows_meta.left_out.is_empty() {
         hasher.update(format!("left out {:?}\n", rows_meta.left_out).as_bytes());
     }
-    if let Some(refinement) = model.fine_codec() {
-        hasher.update(format!("refinement {}\n", refinement.hash()).as_bytes());
+    if let Some(codec) = model.fine_codec() {
+        hasher.update(format!("refinement {}\n", codec.hash()).as_bytes());
     }
     if let Some(Dba { k, exact }) = dba {
         hasher.update(format!("dba {k} {exact}\n").as_bytes());

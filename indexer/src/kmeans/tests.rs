@@ -10,7 +10,7 @@ use super::*;
 const OPTIONS: KmeansOptions =
     KmeansOptions { niter: 10, seeding: Seeding::Rows, seed: 7, max_points_per_centroid: 256 };
 const PLUS_PLUS: KmeansOptions = KmeansOptions { seeding: Seeding::PlusPlus, ..OPTIONS };
-const TWO: TwoLevelOptions = TwoLevelOptions { kmeans: OPTIONS, neighbours: 4, refinements: 3 };
+const TWO: TwoLevelOptions = TwoLevelOptions { kmeans: OPTIONS, neighbours: 4, rounds: 3 };
 
 /// A mixture of 60 uneven components, so that centroids matter.
 fn mixture(n: usize, d: usize, seed: u64) -> Vec<f32> {
@@ -94,20 +94,20 @@ fn seeds_are_where_the_distances_are() {
     }
 }
 
-/// Two levels cost little quality, and the refinements are worth their time.
+/// Two levels cost little quality, and the rounds of the last step are worth their time.
 #[test]
 fn two_levels_are_nearly_as_good_as_one() {
     let (n, d, k) = (20_000, 16, 900);
     let x = mixture(n, d, 3);
     let flat = mse(&x, d, &kmeans(&x, n, d, k, &KmeansOptions::default(), &|_| ()).unwrap());
-    let two = |refinements| {
-        let options = TwoLevelOptions { refinements, ..TwoLevelOptions::default() };
+    let two = |rounds| {
+        let options = TwoLevelOptions { rounds, ..TwoLevelOptions::default() };
         let centroids = two_level_kmeans(&x, n, d, k, &options, &|_| ()).unwrap();
         assert_eq!(centroids.len(), k * d);
         mse(&x, d, &centroids)
     };
     let (without, with) = (two(0), two(4));
-    assert!(with < without && with < 1.03 * flat, "flat {flat}, {without}, refined {with}");
+    assert!(with < without && with < 1.03 * flat, "flat {flat}, {without}, with rounds {with}");
 }
 
 /// Fewer distinct rows than centroids, fewer rows than centroids, zeros: finite and of the right

@@ -6,7 +6,7 @@
 //! 3. Some Lloyd iterations over all rows, each compared with the centroids of the groups next to
 //!    its own.
 //!
-//! A row costs about √k + (1 + neighbours · refinements) · √k comparisons an iteration in place of
+//! A row costs about √k + (1 + neighbours · rounds) · √k comparisons an iteration in place of
 //! k.
 
 use ocelli_index::simd;
@@ -25,12 +25,12 @@ pub struct TwoLevelOptions {
     /// Groups whose centroids a row is compared with in the last step, its own included.
     pub neighbours: usize,
     /// Lloyd iterations of the last step.
-    pub refinements: usize,
+    pub rounds: usize,
 }
 
 impl Default for TwoLevelOptions {
     fn default() -> Self {
-        Self { kmeans: KmeansOptions::default(), neighbours: 8, refinements: 4 }
+        Self { kmeans: KmeansOptions::default(), neighbours: 8, rounds: 4 }
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) fn two_level(
         first[group + 1] = first[group] + shares[group];
     }
     let near = neighbours(simd, &heads, d, options.neighbours.clamp(1, groups));
-    for round in 0..options.refinements {
+    for round in 0..options.rounds {
         let labels = assign_near(simd, x, d, &centroids, &first, &near, (&starts, &order));
         update(x, d, &labels, &mut centroids);
         step(3 + round as u64);
@@ -131,7 +131,7 @@ pub(super) fn two_level(
 /// Units of work that [`two_level_kmeans`] tells of.
 #[must_use]
 pub fn two_level_steps(options: &TwoLevelOptions) -> u64 {
-    2 + options.refinements as u64
+    2 + options.rounds as u64
 }
 
 /// `k` centroids over groups of `sizes` rows: proportional, the largest remainders rounded up

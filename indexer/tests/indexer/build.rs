@@ -300,8 +300,8 @@ fn a_part_without_names_is_not_taken_twice() {
 fn descriptors_are_augmented_before_they_are_coded() {
     let dir = tempdir().unwrap();
     let model = small_model(dir.path());
-    let refinement = FineCodec::f16(model.hash(), model.parts().d);
-    let model = model.with_fine_codec(refinement).unwrap();
+    let codec = FineCodec::f16(model.hash(), model.parts().d);
+    let model = model.with_fine_codec(codec).unwrap();
     let few = clustered(300, DIM, 2);
     let row = |x: &[f32], i: usize| x[i * DIM..][..DIM].to_vec();
     let augmented = |x: &[f32], i: usize| {

@@ -2,8 +2,8 @@
 
 mod build;
 mod evaluate;
+mod fine;
 mod range;
-mod refine;
 mod support;
 mod train;
 mod whiten;

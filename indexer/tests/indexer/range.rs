@@ -7,8 +7,8 @@ use ocelli_index::{
     Hit, IndexDir, Metric, Model, Part, Scratch, SearchParams, Snapshot, out_of_range,
 };
 use ocelli_indexer::{
-    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, WhitenOptions, build,
-    learn_whitening, no_opq, silent, train, train_refinement,
+    BuildOptions, FineChoice, FineOptions, OnDuplicate, TrainOptions, WhitenOptions, build,
+    learn_whitening, no_opq, silent, train, train_fine_codec,
 };
 use ocelli_vector::{Simd, l2_normalize};
 use tempfile::tempdir;
@@ -58,7 +58,7 @@ fn rows(scale: f32) -> Vec<f32> {
 fn answers(
     scale: f32,
     options: &TrainOptions,
-    refine: Option<RefineChoice>,
+    refine: Option<FineChoice>,
 ) -> (Vec<Vec<Hit>>, [f64; 2]) {
     let tmp = tempdir().unwrap();
     let x = rows(scale);
@@ -67,9 +67,9 @@ fn answers(
     if let Some(choice) = refine {
         let path = tmp.path().join("a.model");
         model.write(&path).unwrap();
-        let options = RefineOptions { choice, niter: 4, seed: 1, threads: 2, force: true };
+        let options = FineOptions { choice, niter: 4, seed: 1, threads: 2, force: true };
         let base = Model::open(&path).unwrap();
-        model = train_refinement(&parts, base, &options, &silent).unwrap().0;
+        model = train_fine_codec(&parts, base, &options, &silent).unwrap().0;
     }
     let dir = tmp.path().join("index");
     build(
@@ -113,8 +113,8 @@ fn both_ends_answer_as_norms_of_one_do() {
     let variants = [
         (OPTIONS, None),
         (ip.clone(), None),
-        (bytes, Some(RefineChoice::Pq(4))),
-        (ip, Some(RefineChoice::Sq8)),
+        (bytes, Some(FineChoice::Pq(4))),
+        (ip, Some(FineChoice::Sq8)),
     ];
     for (options, refine) in variants {
         let (want, errors) = answers(1.0, &options, refine);

@@ -69,7 +69,7 @@ fn file_states(folder: &Path) -> Vec<Option<FileState>> {
     if let Ok(dir) = IndexDir::open(folder)
         && let Ok(Some(generation)) = dir.current()
     {
-        paths.push(dir.model_path(&generation.model));
+        paths.extend(dir.model_path(&generation.model).ok());
         paths.extend(generation.shards.iter().filter_map(|entry| dir.shard_path(&entry.name).ok()));
     }
     let state = |path: &PathBuf| {

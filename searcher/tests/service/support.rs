@@ -105,7 +105,7 @@ fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
         for id in shard * ROWS_PER_SHARD..(shard + 1) * ROWS_PER_SHARD {
             builder.push(id, &key(id), &numbers(1000 + id, DIM))?;
         }
-        shards.push(builder.write(&index.shards_folder(), Hash::of(b"test"), shard as u32)?);
+        shards.push(index.put_shard(builder, Hash::of(b"test"), shard as u32)?);
     }
     let generation = index.commit(
         None,

@@ -1,11 +1,36 @@
 //! Files that stand under their name only when they are complete.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::temporary;
 use crate::base::error::{Error, Result};
+
+/// A new file of some store, written piece by piece. It gets its name when it is complete; dropped
+/// before that, it leaves nothing behind.
+pub trait NewFile: fmt::Debug + Send + Sync {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file, a full disk included.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Makes what was written durable, without giving it a name: what can fail for want of room
+    /// has then been done.
+    ///
+    /// # Errors
+    /// [`Error::Io`], a full disk included.
+    fn sync(&mut self) -> Result<()>;
+
+    /// Makes the file durable and gives it `name` in its folder, or the name that it was created
+    /// for; a file of that name is replaced. Returns the file's path.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Invalid`]; the file that had the name is then unchanged.
+    fn publish(self: Box<Self>, name: Option<&str>) -> Result<PathBuf>;
+}
 
 /// A file that is written under a temporary name in its final folder and renamed when it is
 /// complete, so that readers see the old content or the new, never a mixture. Dropped before that,
@@ -38,7 +63,7 @@ impl AtomicFile {
     }
 
     /// Starts a file in `folder` whose name is not known yet.
-    pub(super) fn create_in(folder: &Path, stem: &str) -> Result<Self> {
+    pub(crate) fn create_in(folder: &Path, stem: &str) -> Result<Self> {
         Self::start(folder, stem).map_err(|e| Error::io(folder, "create a file in", e))
     }
 
@@ -86,7 +111,7 @@ impl AtomicFile {
     }
 
     /// [`Self::publish`] under a name in the file's own folder.
-    pub(super) fn publish_as(mut self, target: &Path) -> Result<()> {
+    fn publish_as(mut self, target: &Path) -> Result<()> {
         check_replaceable(target)?;
         if let Some(file) = &mut self.file {
             file.flush().map_err(|e| Error::io(target, "write", e))?;
@@ -97,6 +122,22 @@ impl AtomicFile {
         self.file = None; // Published: nothing left to remove.
         let folder = folder_of(target);
         File::open(folder).and_then(|d| d.sync_all()).map_err(|e| Error::io(folder, "fsync", e))
+    }
+}
+
+impl NewFile for AtomicFile {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        Self::append(self, bytes)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        Self::sync(self)
+    }
+
+    fn publish(self: Box<Self>, name: Option<&str>) -> Result<PathBuf> {
+        let Some(name) = name else { return Self::publish(*self) };
+        let path = folder_of(&self.temporary).join(name);
+        self.publish_as(&path).map(|()| path)
     }
 }
 

@@ -10,7 +10,7 @@ mod reader;
 mod temporary;
 mod writer;
 
-pub use atomic::{AtomicFile, write_atomically};
+pub use atomic::{AtomicFile, NewFile, write_atomically};
 pub use footer::{FORMAT_VERSION, FileKind, MAGIC, Section, SectionKind, TRAILER_BYTES};
 pub use reader::Reader;
 pub use writer::{Sealed, Writer, Written};

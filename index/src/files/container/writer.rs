@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::atomic::AtomicFile;
+use super::atomic::{AtomicFile, NewFile};
 use super::footer::{Footer, tiles};
 use super::{FileKind, Reader, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
 use crate::base::error::{Error, Result};
@@ -26,7 +26,7 @@ pub struct Written {
 /// leaves nothing behind.
 #[derive(Debug)]
 pub struct Sealed {
-    file: AtomicFile,
+    file: Box<dyn NewFile>,
     /// What is known of the file; its path is given when it is published.
     end: Written,
 }
@@ -37,7 +37,7 @@ impl Sealed {
     /// # Errors
     /// Those of [`AtomicFile::publish`].
     pub fn publish(self) -> Result<Written> {
-        let path = self.file.publish()?;
+        let path = self.file.publish(None)?;
         Ok(Written { path, ..self.end })
     }
 }
@@ -63,7 +63,7 @@ fn refuse_other(path: &Path, kind: FileKind) -> Result<()> {
 
 /// Writes one container, section by section.
 pub struct Writer {
-    file: AtomicFile,
+    file: Box<dyn NewFile>,
     kind: FileKind,
     /// Bytes not yet handed to the file; never longer than one tile.
     tile: Vec<u8>,
@@ -84,7 +84,7 @@ impl Writer {
     /// is no container of this kind: a photo, a list, or a part where a model is to be written.
     pub fn create(path: &Path, kind: FileKind) -> Result<Self> {
         refuse_other(path, kind)?;
-        Ok(Self::new(AtomicFile::create(path)?, kind))
+        Ok(Self::new(Box::new(AtomicFile::create(path)?), kind))
     }
 
     /// Starts a container in `folder` that [`Self::finish_as`] will name by its content.
@@ -92,10 +92,11 @@ impl Writer {
     /// # Errors
     /// [`crate::Error::Io`] if the folder cannot be written to.
     pub fn create_in(folder: &Path, kind: FileKind) -> Result<Self> {
-        Ok(Self::new(AtomicFile::create_in(folder, kind.name())?, kind))
+        Ok(Self::new(Box::new(AtomicFile::create_in(folder, kind.name())?), kind))
     }
 
-    fn new(file: AtomicFile, kind: FileKind) -> Self {
+    /// Starts a container in a new file of some store.
+    pub fn new(file: Box<dyn NewFile>, kind: FileKind) -> Self {
         Self {
             file,
             kind,
@@ -187,15 +188,14 @@ impl Writer {
         Ok(Sealed { file: self.file, end })
     }
 
-    /// [`Self::finish`] under the path that `name` gives for the file's checksum, in the same
-    /// folder.
+    /// [`Self::finish`] under the name that `name` gives for the file's checksum, in the folder
+    /// that the file was started in.
     ///
     /// # Errors
     /// As [`Self::finish`].
-    pub fn finish_as(mut self, name: impl FnOnce(&Hash) -> PathBuf) -> Result<Written> {
+    pub fn finish_as(mut self, name: impl FnOnce(&Hash) -> String) -> Result<Written> {
         let end = self.end_file()?;
-        let path = name(&end.checksum);
-        self.file.publish_as(&path)?;
+        let path = self.file.publish(Some(&name(&end.checksum)))?;
         Ok(Written { path, ..end })
     }
 

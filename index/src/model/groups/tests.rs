@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{CoarseGroups, MIN_NLIST, default_effort, groups_of};
 use crate::base::error::Error;
-use crate::files::container::{FileKind, Reader, SectionKind};
+use crate::files::container::{FileKind, Reader, SectionKind, Writer};
 use crate::model::{Metric, Model, ModelParts, ProbeBuffers, Query};
 use crate::spec::DescriptorSpec;
 use crate::testing::stride;
@@ -55,6 +55,10 @@ fn model(metric: Metric, coarse: Vec<f32>, d: usize) -> Model {
         training: BTreeMap::new(),
     })
     .unwrap()
+}
+
+fn model_file(path: &Path) -> Writer {
+    Writer::create(path, FileKind::Model).unwrap()
 }
 
 fn probe(
@@ -330,7 +334,7 @@ fn groups_that_do_not_hold_are_refused() {
     ];
     let path = tmp.path().join("bad.model");
     for (name, bytes, reason) in cases {
-        grouped.write_with(&path, None, Some(&bytes)).unwrap();
+        grouped.write_sections(model_file(&path), None, Some(&bytes)).unwrap();
         let error = Model::open(&path).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{name}: {error}");
         let text = error.to_string();
@@ -338,9 +342,9 @@ fn groups_that_do_not_hold_are_refused() {
     }
     // The same way with the right bytes, and with none: a model without the section is looked at
     // whole.
-    grouped.write_with(&path, None, Some(&good)).unwrap();
+    grouped.write_sections(model_file(&path), None, Some(&good)).unwrap();
     assert_eq!(Model::open(&path).unwrap().groups(), Some(9));
-    grouped.write_with(&path, None, None).unwrap();
+    grouped.write_sections(model_file(&path), None, None).unwrap();
     let without = Model::open(&path).unwrap();
     assert_eq!((without.groups(), without.hash()), (None, grouped.hash()));
     let q = Query { z: vec![0.2; 8], offset: 0.0 };
@@ -357,7 +361,7 @@ fn a_wrong_hash_is_found() {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let mut other = model(Metric::L2, clustered(&mut rng, n, 2), 2);
         other.hash = Hash::of(b"other");
-        other.write_with(&path, None, None).unwrap();
+        other.write_sections(model_file(&path), None, None).unwrap();
         let error = if n < MIN_NLIST {
             Model::open(&path).unwrap_err()
         } else {
@@ -384,12 +388,12 @@ fn a_mapped_model_that_is_cut_fails_by_name() {
         if groups.is_some() {
             fresh.group_centroids(groups);
         }
-        let path = dir.put_model(&fresh).unwrap();
+        let path = dir.put_model(&fresh).unwrap().path;
         let mut shard = ShardBuilder::new(&fresh);
         for id in 0..4 * n as u64 {
             shard.push_code(id, "", rng.random_range(0..n as u32), &[0]).unwrap();
         }
-        let shard = shard.write(&dir.shards_folder(), Hash::of(b"plan"), 0).unwrap();
+        let shard = dir.put_shard(shard, Hash::of(b"plan"), 0).unwrap();
         let new = NewGeneration {
             model: fresh.hash(),
             shards: vec![shard],

@@ -64,7 +64,7 @@ fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
     let model = model(rng);
     let p = model.parts();
     let dir = IndexDir::create(root).unwrap();
-    model.write(&dir.model_path(&model.hash())).unwrap();
+    dir.put_model(&model).unwrap();
     let (mut shards, mut tombstones, mut next_id) = (Vec::new(), BTreeMap::new(), 0u64);
     for task in 0..2 {
         let mut rows: Vec<(u32, Vec<u8>)> = Vec::new();
@@ -85,15 +85,11 @@ fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
             b.push_code(top - i as u64, "", *list, code).unwrap();
         }
         next_id = top + 1;
-        let entry = b.write(&dir.shards_folder(), Hash::of(b"p"), task).unwrap();
+        let entry = dir.put_shard(b, Hash::of(b"p"), task).unwrap();
         if rng.random_bool(0.3) {
             let dead: RoaringBitmap =
                 (0..rows.len() as u32).filter(|_| rng.random_bool(0.3)).collect();
-            let mut bytes = Vec::new();
-            dead.serialize_into(&mut bytes).unwrap();
-            let hash = Hash::of(&bytes);
-            std::fs::write(dir.tombstones_path(&hash), bytes).unwrap();
-            tombstones.insert(entry.name.clone(), hash);
+            tombstones.insert(entry.name.clone(), dir.put_tombstones(&dead).unwrap());
         }
         shards.push(entry);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Member, Snapshot};
 use crate::base::error::{Error, FileTrouble, Result};
 use crate::files::container::{FileKind, Reader, SectionKind};
-use crate::generations::commit::{open_named, read_tombstones};
+use crate::generations::commit::open_named;
 use crate::generations::{Generation, IndexDir};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
@@ -52,8 +52,7 @@ impl Member {
         let shard = earlier.or_kept(&entry.name, opened, |before| before.kept_shard(entry))?;
         let deleted = match generation.tombstones.get(&entry.name) {
             Some(hash) => {
-                let path = dir.tombstones_path(hash);
-                let tombstones = read_tombstones(&path, hash, shard.rows());
+                let tombstones = dir.tombstones(hash, shard.rows());
                 let nlist = model.parts().nlist;
                 let deleted = tombstones.map(|t| Arc::new(Deleted::new(t, nlist)));
                 Some(earlier.or_kept(&entry.name, deleted, |before| {
@@ -74,7 +73,15 @@ impl Snapshot {
     /// [`Error::NotFound`] for no such directory or generation; [`Error::ModelMismatch`];
     /// [`Error::Corrupt`]; [`Error::Io`].
     pub fn open(root: &Path, generation: Option<u64>) -> Result<Self> {
-        Self::open_shards(root, generation, None, Err)
+        Self::open_in(&IndexDir::open(root)?, generation)
+    }
+
+    /// [`Self::open`] of an index in any storage.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(dir: &IndexDir, generation: Option<u64>) -> Result<Self> {
+        Self::open_shards(dir, generation, None, Err)
     }
 
     /// [`Self::open`], but a shard whose file is damaged, missing or refused fails alone: as one
@@ -89,27 +96,31 @@ impl Snapshot {
         generation: Option<u64>,
         before: Option<&Self>,
     ) -> Result<Self> {
-        Self::open_shards(root, generation, before, |error| match error.trouble() {
-            Some(_) => Ok(error),
-            None => Err(error),
+        Self::open_shards(&IndexDir::open(root)?, generation, before, |error| {
+            match error.trouble() {
+                Some(_) => Ok(error),
+                None => Err(error),
+            }
         })
     }
 
     fn open_shards(
-        root: &Path,
+        dir: &IndexDir,
         generation: Option<u64>,
         before: Option<&Self>,
         broken: impl Fn(Error) -> Result<Error>,
     ) -> Result<Self> {
-        let dir = IndexDir::open(root)?;
         let generation = match generation {
             Some(number) => dir.generation(number)?,
             None => dir.current()?.ok_or_else(|| {
-                Error::not_found(format!("{}: the index has no generation yet", root.display()))
+                Error::not_found(format!(
+                    "{}: the index has no generation yet",
+                    dir.root().display()
+                ))
             })?,
         };
         let mut earlier = Earlier { snapshot: before, kept: Vec::new() };
-        let path = dir.model_path(&generation.model);
+        let path = dir.model_path(&generation.model)?;
         let kept_model = |before: &Self| {
             let same = before.model.hash() == generation.model && before.model.intact().is_ok();
             same.then(|| Arc::clone(&before.model))
@@ -124,7 +135,7 @@ impl Snapshot {
         let mut members = Vec::with_capacity(generation.shards.len());
         let mut missing = Vec::new();
         for entry in &generation.shards {
-            match Member::open(&dir, &plain, &generation, entry, &mut earlier) {
+            match Member::open(dir, &plain, &generation, entry, &mut earlier) {
                 Ok(member) => members.push(member),
                 Err(error) => {
                     missing.push(ShardFailure { name: entry.name.clone(), error: broken(error)? });
@@ -137,7 +148,7 @@ impl Snapshot {
             return Err(first.error.clone());
         }
         let shards = || members.iter().map(|m| &*m.shard);
-        let model = with_fine_codec_of(&dir, plain, shards());
+        let model = with_fine_codec_of(dir, plain, shards());
         let model = earlier.or_kept("refinement", model, |before| {
             let model = kept_model(before)?;
             let codec = model.fine_codec()?;
@@ -148,7 +159,7 @@ impl Snapshot {
             shards().all(fits).then(|| Arc::clone(&model))
         })?;
         let kept = earlier.kept;
-        Ok(Self { generation, model, members, missing, kept, dir })
+        Ok(Self { generation, model, members, missing, kept, dir: dir.clone() })
     }
 
     /// The member of this name.
@@ -178,7 +189,7 @@ fn with_fine_codec_of<'a>(
     for shard in shards {
         let Some(codes) = shard.fine() else { continue };
         if model.fine_codec().is_none() {
-            let path = dir.fine_model_path(&model.hash(), &codes.codec());
+            let path = dir.fine_model_path(&model.hash(), &codes.codec())?;
             let file = Reader::open(&path, FileKind::Model)?;
             let codec = FineCodec::read(&file, model.hash(), model.parts().d)?;
             let codec = codec.ok_or_else(|| {

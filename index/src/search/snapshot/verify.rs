@@ -4,13 +4,13 @@ use super::Snapshot;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::files::container::{FileKind, Reader};
-use crate::generations::commit::{read_tombstones, unique_ids};
+use crate::generations::commit::unique_ids;
 use crate::model::Model;
 use crate::model::fine::FineCodec;
 
 impl Snapshot {
     /// Proves every byte of every file of the generation: its own file, the model's with and
-    /// without refinement, the shards, the tombstones; and that they agree: hashes, lists,
+    /// without fine codec, the shards, the tombstones; and that they agree: hashes, lists,
     /// ordinals, ids, keys, codes, and the bounds that a scan relies on. What is mapped is read
     /// where it is, the rest anew.
     ///
@@ -42,20 +42,22 @@ impl Snapshot {
                 });
             }
             if let Some(hash) = generation.tombstones.get(&entry.name) {
-                read_tombstones(&self.dir.tombstones_path(hash), hash, shard.rows())?;
+                self.dir.tombstones(hash, shard.rows())?;
             }
             rows.push((&**shard, member.deleted.as_ref().map(|deleted| deleted.ordinals())));
         }
         unique_ids(&rows)
     }
 
-    /// The file of the model, and where it has a refinement, the one that holds both.
+    /// The file of the model, and where it has a fine codec, the one that holds both.
     fn verify_models(&self) -> Result<()> {
         let expected = self.generation.model;
-        let refinement = self.model.fine_codec().map(FineCodec::hash);
-        let mut paths = vec![self.dir.model_path(&expected)];
-        paths.extend(refinement.map(|hash| self.dir.fine_model_path(&expected, &hash)));
-        for (path, refinement) in paths.iter().zip([None, refinement]) {
+        let codec = self.model.fine_codec().map(FineCodec::hash);
+        let mut paths = vec![self.dir.model_path(&expected)?];
+        if let Some(codec) = &codec {
+            paths.push(self.dir.fine_model_path(&expected, codec)?);
+        }
+        for (path, codec) in paths.iter().zip([None, codec]) {
             Reader::open(path, FileKind::Model)?.verify()?;
             let model = Model::open(path)?;
             model.verify()?;
@@ -64,12 +66,12 @@ impl Snapshot {
                 return Err(Error::ModelMismatch { path, expected, found });
             }
             let found = model.fine_codec().map(FineCodec::hash);
-            if found != refinement {
+            if found != codec {
                 let name = |hash: Option<Hash>| hash.map_or("none".into(), |hash| hash.to_string());
                 return Err(Error::Misplaced {
                     path: path.clone(),
-                    what: "refinement",
-                    expected: name(refinement),
+                    what: "fine codec",
+                    expected: name(codec),
                     found: name(found),
                 });
             }

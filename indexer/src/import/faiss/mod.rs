@@ -197,7 +197,7 @@ fn write_shards(
                 progress(Progress { stage: "write", done: row as u64, total: rows as u64 });
             }
         }
-        shards.push(builder.write(&out.shards_folder(), plan, task as u32)?);
+        shards.push(out.put_shard(builder, plan, task as u32)?);
     }
     progress(Progress { stage: "write", done: rows as u64, total: rows as u64 });
     Ok(shards)

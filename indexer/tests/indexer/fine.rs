@@ -2,8 +2,8 @@
 
 use ocelli_index::{FineKind, IndexDir, Model, SearchParams, Snapshot};
 use ocelli_indexer::{
-    BuildOptions, OnDuplicate, RefineChoice, RefineOptions, TrainOptions, build, no_opq, silent,
-    train, train_refinement,
+    BuildOptions, FineChoice, FineOptions, OnDuplicate, TrainOptions, build, no_opq, silent, train,
+    train_fine_codec,
 };
 use tempfile::tempdir;
 
@@ -11,8 +11,8 @@ use crate::support::{clustered, numbered, regions};
 
 const DIM: usize = 16;
 
-fn options(choice: RefineChoice) -> RefineOptions {
-    RefineOptions { choice, niter: 8, seed: 1, threads: 2, force: false }
+fn options(choice: FineChoice) -> FineOptions {
+    FineOptions { choice, niter: 8, seed: 1, threads: 2, force: false }
 }
 
 /// A plain model of coarse codes, and the file of the rows that it was trained on.
@@ -26,12 +26,12 @@ fn base(folder: &std::path::Path) -> (Model, ocelli_index::Part) {
 #[test]
 fn choices_are_read_and_others_refused() {
     for (text, want) in
-        [("pq32", RefineChoice::Pq(32)), ("sq8", RefineChoice::Sq8), ("f16", RefineChoice::F16)]
+        [("pq32", FineChoice::Pq(32)), ("sq8", FineChoice::Sq8), ("f16", FineChoice::F16)]
     {
-        assert_eq!(text.parse::<RefineChoice>().unwrap(), want);
+        assert_eq!(text.parse::<FineChoice>().unwrap(), want);
     }
     for text in ["pq", "pq0", "pq-1", "sq", "f32", "", "32"] {
-        let error = text.parse::<RefineChoice>().unwrap_err().to_string();
+        let error = text.parse::<FineChoice>().unwrap_err().to_string();
         assert!(error.contains("pq32"), "{error}");
     }
 }
@@ -44,16 +44,16 @@ fn refusals_have_numbers() {
     model.write(&path).unwrap();
     let few = [numbered(&tmp.path().join("few.part"), "f", &clustered(300, DIM, 1), DIM)];
     let again = || Model::open(&path).unwrap();
-    let pq = options(RefineChoice::Pq(4));
-    let error = train_refinement(&few, again(), &pq, &silent).unwrap_err().to_string();
+    let pq = options(FineChoice::Pq(4));
+    let error = train_fine_codec(&few, again(), &pq, &silent).unwrap_err().to_string();
     assert!(error.contains("at least 9984 rows, found 300"), "{error}");
-    let forced = RefineOptions { force: true, ..pq };
-    train_refinement(&few, again(), &forced, &silent).unwrap();
-    let error = train_refinement(&[part], again(), &options(RefineChoice::Pq(5)), &silent);
+    let forced = FineOptions { force: true, ..pq };
+    train_fine_codec(&few, again(), &forced, &silent).unwrap();
+    let error = train_fine_codec(&[part], again(), &options(FineChoice::Pq(5)), &silent);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("divisor of the dimension 16, found 5"), "{error}");
     let other = [numbered(&tmp.path().join("o.part"), "o", &clustered(300, 8, 1), 8)];
-    assert!(train_refinement(&other, again(), &forced, &silent).is_err());
+    assert!(train_fine_codec(&other, again(), &forced, &silent).is_err());
 }
 
 /// Half precision ends: the training names file and row of what it cannot hold.
@@ -64,7 +64,7 @@ fn a_row_beyond_half_precision_is_named() {
     let mut x = clustered(300, DIM, 1);
     x[7 * DIM] = 1e9;
     let parts = [numbered(&tmp.path().join("big.part"), "f", &x, DIM)];
-    let error = train_refinement(&parts, model, &options(RefineChoice::F16), &silent);
+    let error = train_fine_codec(&parts, model, &options(FineChoice::F16), &silent);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("big.part: row 7: element 0 is 1000000000: half precision"), "{error}");
 }
@@ -84,11 +84,11 @@ fn an_index_gets_finer_codes_and_better_answers() {
     let queries = clustered(10_000, DIM, 9).split_off(first * DIM);
     let mut last_error = f64::INFINITY;
     // (A quantizer of as many bytes as scalars has, 16, may be the better one.)
-    let choices = [RefineChoice::Pq(4), RefineChoice::Pq(8), RefineChoice::Sq8, RefineChoice::F16];
+    let choices = [FineChoice::Pq(4), FineChoice::Pq(8), FineChoice::Sq8, FineChoice::F16];
     for (number, choice) in (1u64..).zip(choices) {
         let train = || {
             let base = Model::open(&path).unwrap();
-            train_refinement(&parts, base, &options(choice), &silent).unwrap()
+            train_fine_codec(&parts, base, &options(choice), &silent).unwrap()
         };
         let (refined, report) = train();
         assert_eq!(refined.hash(), model.hash());
@@ -100,7 +100,7 @@ fn an_index_gets_finer_codes_and_better_answers() {
         let dir = tmp.path().join("index");
         let two = BuildOptions { shards: 2, threads: 2, dba: 0, on_duplicate: OnDuplicate::Stop };
         let built = build(&parts, &refined, &dir, &two, &silent).unwrap();
-        assert_eq!((built.generation, built.refine_bytes), (number, report.code_bytes));
+        assert_eq!((built.generation, built.fine_bytes), (number, report.code_bytes));
         let snapshot = Snapshot::open(&dir, None).unwrap();
         snapshot.verify().unwrap();
         assert_eq!(snapshot.fine_codec(), refined.fine_codec());
@@ -120,7 +120,7 @@ fn an_index_gets_finer_codes_and_better_answers() {
         };
         let (plain, refined_hits) = (nearest(0), nearest(2000));
         assert!(plain < 20 && refined_hits > 40, "{choice:?}: {plain} and {refined_hits} of 50");
-        if matches!(choice, RefineChoice::Sq8 | RefineChoice::F16) {
+        if matches!(choice, FineChoice::Sq8 | FineChoice::F16) {
             assert_eq!(refined_hits, 50, "{choice:?}");
         }
     }

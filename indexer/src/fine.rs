@@ -12,9 +12,9 @@ use crate::kmeans::codebooks;
 use crate::sample::{blocks, common_spec, count_rows, gather_rows};
 use crate::{Error, Progress, ProgressFn, ROWS_PER_CENTROID, Result};
 
-/// Which finer codes a model gets.
+/// The kind of finer codes that a model gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefineChoice {
+pub enum FineChoice {
     /// A second product quantizer of so many sub-quantizers, which is bytes.
     Pq(usize),
     /// One byte a dimension.
@@ -23,7 +23,7 @@ pub enum RefineChoice {
     F16,
 }
 
-impl FromStr for RefineChoice {
+impl FromStr for FineChoice {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -33,7 +33,7 @@ impl FromStr for RefineChoice {
             ("f16", _) => Ok(Self::F16),
             (_, Some(m)) => Ok(Self::Pq(m)),
             _ => Err(Error::Invalid(format!(
-                "refinement {text:?}: expected pq and its bytes (pq32, pq64), sq8 or f16"
+                "finer codes {text:?}: expected pq and its bytes (pq32, pq64), sq8 or f16"
             ))),
         }
     }
@@ -41,9 +41,9 @@ impl FromStr for RefineChoice {
 
 /// How finer codes are trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefineOptions {
-    /// Which.
-    pub choice: RefineChoice,
+pub struct FineOptions {
+    /// The kind of codes.
+    pub choice: FineChoice,
     /// k-means iterations.
     pub niter: usize,
     /// Seed of sample and k-means.
@@ -54,12 +54,12 @@ pub struct RefineOptions {
     pub force: bool,
 }
 
-/// What was trained, for people.
+/// Report of a training of finer codes.
 #[derive(Clone, Debug, Serialize)]
-pub struct RefineReport {
-    /// As it is asked for: `pq32`, `sq8`, `f16`.
+pub struct FineReport {
+    /// The kind as on the command line: `pq32`, `sq8`, `f16`.
     pub name: String,
-    /// Hash that shards name.
+    /// Hash of the codec, which shards name.
     pub hash: String,
     /// Bytes of a finer code.
     pub code_bytes: usize,
@@ -85,80 +85,93 @@ const ROWS: usize = 256 * FINE_KSUB;
 /// # Errors
 /// Parts of another spec than the model's; fewer than 39 rows per codeword, unless forced; a number
 /// of sub-quantizers that does not divide the dimension; a part that cannot be read.
-pub fn train_refinement(
+pub fn train_fine_codec(
     parts: &[Part],
     model: Model,
-    options: &RefineOptions,
+    options: &FineOptions,
     progress: ProgressFn<'_>,
-) -> Result<(Model, RefineReport)> {
+) -> Result<(Model, FineReport)> {
     let start = Instant::now();
-    DescriptorSpec::same_or_err(
-        "training rows under the model",
-        model.spec(),
-        common_spec(parts)?,
-    )?;
+    check(parts, &model, options)?;
+    progress(Progress { stage: "finer codes: read", done: 0, total: 0 });
+    let (x, rows) = gather_rows(parts, ROWS, u64::from(options.seed))?;
+    progress(Progress { stage: "finer codes: encode", done: 0, total: 0 });
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads)
+        .build()
+        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
+    let (model, codec, mse) = pool.install(|| {
+        let encoded = encode(&model, &x)?;
+        let codec = learn(&model, &encoded, options, progress)?;
+        let model = model.with_fine_codec(codec.clone())?;
+        match mean_error(&model, &encoded) {
+            Ok(mse) => Ok((model, codec, mse)),
+            Err(error) => {
+                every_row_has_a_code(parts, &model)?;
+                Err(error)
+            }
+        }
+    })?;
+    let report = FineReport {
+        name: codec.name(),
+        hash: codec.hash().to_string(),
+        code_bytes: codec.code_bytes(),
+        rows,
+        mse,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    Ok((model, report))
+}
+
+/// All that can be refused without reading rows.
+fn check(parts: &[Part], model: &Model, options: &FineOptions) -> Result<()> {
+    let spec = common_spec(parts)?;
+    DescriptorSpec::same_or_err("training rows under the model", model.spec(), spec)?;
     let needed = match options.choice {
-        RefineChoice::Pq(_) => ROWS_PER_CENTROID * FINE_KSUB,
-        RefineChoice::Sq8 | RefineChoice::F16 => 1,
+        FineChoice::Pq(_) => ROWS_PER_CENTROID * FINE_KSUB,
+        FineChoice::Sq8 | FineChoice::F16 => 1,
     };
     let found = count_rows(parts);
-    if found < needed.max(1) && (found == 0 || !options.force) {
+    if found < needed && (found == 0 || !options.force) {
         return Err(Error::TooFewRows {
-            what: format!("a refinement of {FINE_KSUB} codewords ({ROWS_PER_CENTROID} rows each)"),
+            what: format!("finer codes of {FINE_KSUB} codewords ({ROWS_PER_CENTROID} rows each)"),
             needed,
             found,
             hint: "; give more rows, or --force".to_owned(),
         });
     }
     let d = model.parts().d;
-    if let RefineChoice::Pq(m) = options.choice
-        && (m == 0 || !d.is_multiple_of(m))
-    {
-        return Err(Error::Invalid(format!(
-            "refinement pq{m}: expected a divisor of the dimension {d}, found {m}"
-        )));
+    match options.choice {
+        FineChoice::Pq(m) if m == 0 || !d.is_multiple_of(m) => Err(Error::Invalid(format!(
+            "finer codes pq{m}: expected a divisor of the dimension {d}, found {m}"
+        ))),
+        _ => Ok(()),
     }
-    progress(Progress { stage: "refinement: read", done: 0, total: 0 });
-    let (x, rows) = gather_rows(parts, ROWS, u64::from(options.seed))?;
-    progress(Progress { stage: "refinement: encode", done: 0, total: 0 });
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .build()
-        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
-    let encoded = pool.install(|| encode(&model, &x))?;
-    let refinement = match options.choice {
-        RefineChoice::F16 => FineCodec::f16(model.hash(), model.parts().d),
-        RefineChoice::Sq8 => {
-            let (linear, cubic) = pool.install(|| scalars(&model, &encoded));
+}
+
+/// Learns the codec from rows. On the current rayon pool.
+fn learn(
+    model: &Model,
+    rows: &[Row],
+    options: &FineOptions,
+    progress: ProgressFn<'_>,
+) -> Result<FineCodec> {
+    let d = model.parts().d;
+    Ok(match options.choice {
+        FineChoice::F16 => FineCodec::f16(model.hash(), d),
+        FineChoice::Sq8 => {
+            let (linear, cubic) = scalars(model, rows);
             FineCodec::sq8(model.hash(), &linear, &cubic)?
         }
-        RefineChoice::Pq(m) => {
+        FineChoice::Pq(m) => {
             let seed = |sub| u64::from(options.seed).wrapping_add(1 + sub);
-            let step =
-                |done| progress(Progress { stage: "refinement: quantizer", done, total: m as u64 });
-            let rest = rest(&model, &encoded);
-            let books =
-                pool.install(|| codebooks(&rest, d, m, FINE_KSUB, options.niter, seed, &step))?;
-            FineCodec::pq(model.hash(), model.parts().d, m, books)?
+            let stage = "finer codes: quantizer";
+            let step = |done| progress(Progress { stage, done, total: m as u64 });
+            let rest = rest(model, rows);
+            let books = codebooks(&rest, d, m, FINE_KSUB, options.niter, seed, &step)?;
+            FineCodec::pq(model.hash(), d, m, books)?
         }
-    };
-    let model = model.with_fine_codec(refinement.clone())?;
-    let mse = match pool.install(|| mean_error(&model, &encoded)) {
-        Ok(mse) => mse,
-        Err(error) => {
-            pool.install(|| every_row_has_a_code(parts, &model))?;
-            return Err(error);
-        }
-    };
-    let report = RefineReport {
-        name: refinement.name(),
-        hash: refinement.hash().to_string(),
-        code_bytes: refinement.code_bytes(),
-        rows,
-        mse,
-        seconds: start.elapsed().as_secs_f64(),
-    };
-    Ok((model, report))
+    })
 }
 
 /// A row as the model sees it.
@@ -218,7 +231,7 @@ fn scalars(model: &Model, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
     (0..d).into_par_iter().map(best).unzip()
 }
 
-/// Names the first row of `parts` that has no finer code, and why.
+/// Refuses the first row of `parts` that has no finer code, and says why.
 fn every_row_has_a_code(parts: &[Part], model: &Model) -> Result<()> {
     let simd = ocelli_index::simd();
     for part in parts {
