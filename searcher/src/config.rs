@@ -203,6 +203,10 @@ pub fn check_index_name(name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use ocelli_index::{Diffusion, Expansion};
+    use ocelli_proto::limits::{DEFAULT_MAX_MESSAGE_BYTES, MAX_EXPANSION_ROUNDS, MAX_TERMS};
+    use ocelli_text::thousands;
+
     use super::*;
 
     #[test]
@@ -214,11 +218,54 @@ mod tests {
         config.indexes.insert("paris".into(), "/x".into());
         config.check()?;
         assert_eq!(config.connections, ConnectionsConfig::default());
+        assert_eq!(config.max_message_bytes, DEFAULT_MAX_MESSAGE_BYTES);
         config.default_k = config.max_k + 1;
         assert!(config.check().is_err());
         config.default_k = 1;
         config.default_refine_candidates = config.max_refine_candidates + 1;
         assert!(config.check().is_err());
+        Ok(())
+    }
+
+    /// Comments of the wire contract name limits and defaults: they are the numbers of the default
+    /// file and of the code. Each line here is a piece of a comment.
+    #[test]
+    fn the_wire_contract_names_the_numbers_of_the_code() -> Result<()> {
+        let c: Config = role::load_config_from(DEFAULT_TOML, None, ENV_PREFIX, [])?;
+        let (d, n) = (Diffusion::DEFAULT, |number: u32| thousands(number.into()));
+        let pieces = [
+            format!("1 to the server's maximum ({} unless configured)", n(c.max_k)),
+            format!("the server's default ({} unless configured)", c.default_k),
+            format!("of its own ({} unless configured)", n(c.max_range_hits)),
+            format!("the server's default ({} unless configured)", c.default_nprobe),
+            format!("0 to the server's maximum ({} unless", n(c.max_refine_candidates)),
+            format!("the server's default ({} unless", c.default_refine_candidates),
+            format!("At most {} names unless configured", thousands(c.max_filter_names as u64)),
+            format!("maximum ({} unless configured)", thousands(c.max_batch as u64)),
+            format!("{} s unless configured", c.max_time_ms / 1000),
+            format!("{} MiB unless configured", c.max_message_bytes >> 20),
+            format!("{} unless configured", c.max_stream_queries),
+            format!("at least 1, at most {MAX_TERMS}"),
+            format!("({} unless configured). 0: {}.", c.max_expansion_k, Expansion::DEFAULT_K),
+            format!("0 to 100. Absent: {}.", Expansion::DEFAULT_ALPHA),
+            format!("1 to {MAX_EXPANSION_ROUNDS}. 0: {}.", Expansion::DEFAULT_ROUNDS),
+            format!("({} unless configured)", n(c.max_diffusion_candidates)),
+            format!("0: {}.", d.candidates),
+            format!("graph. 0: {}.", d.neighbours),
+            format!("begins. 0: {}.", d.query_neighbours),
+            format!("0 to 100. Absent: {}.", d.gamma),
+            format!("less than 1. Absent: {}.", d.alpha),
+        ];
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/proto/ocelli/v1");
+        let mut comments = String::new();
+        for file in ["search.proto", "expansion.proto", "diffusion.proto"] {
+            for line in std::fs::read_to_string(folder.join(file))?.lines() {
+                comments += line.trim().trim_start_matches("//");
+            }
+        }
+        for piece in pieces {
+            assert!(comments.contains(&piece), "no comment says {piece:?}");
+        }
         Ok(())
     }
 }

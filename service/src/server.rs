@@ -25,7 +25,8 @@ use crate::connections::{Bodies, Connections, ConnectionsConfig, Guarded};
 use crate::linger::Lingering;
 use crate::observe::{Gate, Gates, Rpc};
 use crate::security::{self, Security};
-use ocelli_proto::{DEFAULT_MAX_MESSAGE_BYTES, DESCRIPTOR_SET};
+use ocelli_proto::DESCRIPTOR_SET;
+use ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES;
 
 /// A bound server that does not answer yet. Bind before the expensive part of starting, so that a
 /// port in use is known at once; clients that connect meanwhile wait.

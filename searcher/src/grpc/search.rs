@@ -23,7 +23,7 @@ fn unwrap<T>(request: Request<T>) -> (T, Instant, Option<Duration>) {
 impl Adapter {
     /// The largest message in bytes.
     fn limit(&self) -> usize {
-        self.0.limits().max_message_bytes
+        self.0.config().max_message_bytes
     }
 }
 
@@ -56,7 +56,7 @@ impl SearchService for Adapter {
         request: Request<Streaming<v1::StreamSearchRequest>>,
     ) -> Result<Response<Self::StreamSearchStream>, Status> {
         let deadline = deadline(request.metadata()).map(|left| Instant::now() + left);
-        let (limit, stopping) = (self.0.limits().max_stream_queries, self.0.stopping());
+        let (limit, stopping) = (self.0.config().max_stream_queries, self.0.stopping());
         let (searcher, admission) = (self.0.clone(), self.0.admission()?);
         let one =
             move |request| stream::one(searcher.clone(), admission.clone(), request, deadline);

@@ -23,7 +23,7 @@ pub async fn one(
     request: v1::StreamSearchRequest,
     deadline: Option<Instant>,
 ) -> v1::StreamSearchResponse {
-    let limit = searcher.limits().max_message_bytes;
+    let limit = searcher.config().max_message_bytes;
     let answer: Result<_> = match convert::inner_query(request.search) {
         Ok(query) => searcher.search_next(&admission, query, deadline).await,
         Err(error) => Err(error),

@@ -162,9 +162,9 @@ impl Searcher {
     ) -> Result<Vectors> {
         self.call(arrival, time_left, |call| async move {
             let index = self.index(&target)?;
-            check::count("images", images.len(), self.limits.max_batch)?;
+            check::count("images", images.len(), self.config.max_batch)?;
             let root = Arc::clone(&index.root);
-            let limit = self.limits.max_message_bytes;
+            let limit = self.config.max_message_bytes;
             let job = move |_: &mut Scratch| -> Result<Vec<Result<Vec<f32>>>> {
                 let mut bytes = 0;
                 let vector = |image: Result<ImageName>| {
@@ -204,11 +204,11 @@ impl Searcher {
             Kind::Range => check::range_options,
             Kind::Search | Kind::Explain => check::options,
         };
-        let options = Arc::new(check(query.options, &self.limits, index, &call.cancel)?);
+        let options = Arc::new(check(query.options, &self.config, index, &call.cancel)?);
         // All cheap checks first: a query that must fail should not cost an encoding.
         check::terms(&query.terms, index)?;
         if kind != Kind::Range {
-            size::check_expected(1, &options, index, &self.limits)?;
+            size::check_expected(1, &options, index, &self.config)?;
         }
         let Turn { admission, place } = turn;
         let patience = match place {

@@ -41,8 +41,8 @@ impl Searcher {
     async fn many(&self, batch: Batch, call: Call) -> Result<BatchAnswer> {
         let index = self.index(&batch.target)?;
         let n = batch.queries.len();
-        check::count("queries", n, self.limits.max_batch)?;
-        let options = check::options(batch.options, &self.limits, &index, &call.cancel)?;
+        check::count("queries", n, self.config.max_batch)?;
+        let options = check::options(batch.options, &self.config, &index, &call.cancel)?;
         let admission = self.pool.admission();
         // Before images are encoded: what was admitted is answered.
         admission.admit()?;
@@ -53,7 +53,7 @@ impl Searcher {
             let encode = &mut waits.times[Stage::Encode];
             self.items(batch.queries, &index, &call, encode, &mut results).await
         };
-        size::check_expected(items.len(), &options, &index, &self.limits)?;
+        size::check_expected(items.len(), &options, &index, &self.config)?;
         let options = Arc::new(options);
         self.parts(&admission, &index, &options, items, &mut results, &mut waits).await?;
         waits.total = call.arrival.elapsed();
@@ -142,7 +142,7 @@ impl Searcher {
                 }
             }
             // What does not fit is not searched to its end.
-            size::check(bytes, self.limits.max_message_bytes, size::SMALLER_BATCH)?;
+            size::check(bytes, self.config.max_message_bytes, size::SMALLER_BATCH)?;
         }
     }
 }

@@ -46,7 +46,7 @@ impl Searcher {
         time_left: Option<Duration>,
         answer: impl FnOnce(Call) -> F,
     ) -> Result<T> {
-        let max_time = self.limits.max_time;
+        let max_time = Duration::from_millis(self.config.max_time_ms);
         // tonic's own timer says CANCELLED at the client's limit; a millisecond earlier it is ours.
         let ours = time_left.map(|left| left.saturating_sub(Duration::from_millis(1)));
         let limit = ours.map_or(max_time, |ours| ours.min(max_time));

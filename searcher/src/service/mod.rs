@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use ocelli_index::Hash;
 use ocelli_proto::v1;
 use ocelli_text::quoted;
 use tokio::sync::watch as channel;
 
+use crate::config::Config;
 use crate::encoder_client::EncoderClient;
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
@@ -84,42 +84,11 @@ pub enum TermValue {
     Image(v1::EncodeRequest),
 }
 
-/// Limits and defaults of queries.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The largest k.
-    pub max_k: u32,
-    /// k where a query names none.
-    pub default_k: u32,
-    /// nprobe where a query names none.
-    pub default_nprobe: u32,
-    /// Candidates scored again where a query names no number and the index has finer codes.
-    pub default_refine_candidates: u32,
-    /// The largest number of candidates scored again.
-    pub max_refine_candidates: u32,
-    /// The most queries of a batch, and images of `GetVectors`.
-    pub max_batch: usize,
-    /// The most hits of a range search.
-    pub max_range_hits: u32,
-    /// The most names in each set of a filter.
-    pub max_filter_names: usize,
-    /// The most hits that go into an expanded query.
-    pub max_expansion_k: u32,
-    /// The most hits that a diffusion ranks.
-    pub max_diffusion_candidates: u32,
-    /// The longest time of a request.
-    pub max_time: Duration,
-    /// Unanswered queries of one stream.
-    pub max_stream_queries: usize,
-    /// The largest message in bytes, also of an answer.
-    pub max_message_bytes: usize,
-}
-
 /// Answers queries on the indexes that it holds.
 pub struct Searcher {
     indexes: BTreeMap<String, Slot>,
     encoder: Option<EncoderClient>,
-    limits: Limits,
+    config: Config,
     pool: Arc<Pool>,
     metrics: Arc<Metrics>,
     slow: report::SlowLog,
@@ -129,9 +98,9 @@ pub struct Searcher {
 }
 
 impl Searcher {
-    /// Limits and defaults.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// The configuration: limits and defaults of queries.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Requests that run or wait, whatever they wait for.

@@ -11,7 +11,7 @@ use ocelli_proto::v1::ErrorReason;
 use tokio::sync::watch;
 
 use super::report::SlowLog;
-use super::{Limits, Searcher, Slot};
+use super::{Searcher, Slot};
 use crate::config::Config;
 use crate::encoder_client::EncoderClient;
 use crate::pool::Pool;
@@ -37,21 +37,7 @@ impl Searcher {
         Ok(Searcher {
             indexes,
             encoder,
-            limits: Limits {
-                max_k: config.max_k,
-                default_k: config.default_k,
-                default_nprobe: config.default_nprobe,
-                default_refine_candidates: config.default_refine_candidates,
-                max_refine_candidates: config.max_refine_candidates,
-                max_batch: config.max_batch,
-                max_range_hits: config.max_range_hits,
-                max_filter_names: config.max_filter_names,
-                max_expansion_k: config.max_expansion_k,
-                max_diffusion_candidates: config.max_diffusion_candidates,
-                max_time: Duration::from_millis(config.max_time_ms),
-                max_stream_queries: config.max_stream_queries,
-                max_message_bytes: config.max_message_bytes,
-            },
+            config: config.clone(),
             pool: Arc::new(Pool::new(
                 config.threads,
                 config.max_queued,

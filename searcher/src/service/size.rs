@@ -4,7 +4,8 @@
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 
-use super::{Limits, OpenIndex};
+use super::OpenIndex;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::root::Merged;
@@ -44,7 +45,7 @@ pub fn check_expected(
     queries: usize,
     options: &Options,
     index: &OpenIndex,
-    limits: &Limits,
+    limits: &Config,
 ) -> Result<()> {
     let search = &options.search;
     let all = search.nprobe >= index.nlist
