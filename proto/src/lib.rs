@@ -47,6 +47,6 @@ pub mod v1 {
     tonic::include_proto!("ocelli.v1");
 }
 
-/// The encoded `google.protobuf.FileDescriptorSet` of `ocelli.v1`, its imports and comments: what
-/// the reflection service answers from.
+/// The encoded `google.protobuf.FileDescriptorSet` of `ocelli.v1`, with its imports and comments.
+/// The reflection service answers from it.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ocelli.v1.bin"));

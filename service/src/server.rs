@@ -1,5 +1,4 @@
-//! A gRPC server as every role runs it: health and reflection beside the role's own services,
-//! `TCP_NODELAY`, and a graceful end.
+//! A gRPC server with health and reflection beside a role's own services, and with a graceful end.
 //!
 //! Message limits belong to each generated service: set `max_decoding_message_size` and
 //! `max_encoding_message_size` there before handing it over.
@@ -28,8 +27,8 @@ use crate::security::{self, Security};
 use ocelli_proto::DESCRIPTOR_SET;
 use ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES;
 
-/// A bound server that does not answer yet. Bind before the expensive part of starting, so that a
-/// port in use is known at once; clients that connect meanwhile wait.
+/// A bound server that does not answer yet. Bind before the expensive part of a start: then a port
+/// in use is an error at once. Clients that connect before [`Server::serve`] wait.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -43,28 +42,26 @@ pub struct Server {
     starting: bool,
 }
 
-/// Requests of one connection that may have been given up before they are looked at, for each that
-/// may run: under overload with short deadlines, clients give up several times as many as they get
-/// answers to.
+/// For each request of a connection that may run: the requests that its client may have given up
+/// before the server looks at them. Under overload with short deadlines, clients give up several
+/// times as many requests as they get answers.
 const RESETS_PER_STREAM: usize = 16;
 
 /// Requests of one connection that are answered at a time, unless a role says otherwise.
 const MAX_CONCURRENT_STREAMS: u32 = 128;
 
-/// Bytes that a client may send before somebody reads them, on a connection and on each of its
-/// streams.
+/// Bytes that a client may send before the server reads them, on a connection and on each stream.
 const WINDOW_BYTES: u32 = 1 << 20;
 
 /// The largest request of health and reflection: the name of a service, or of a symbol.
 const SMALL_MESSAGE_BYTES: usize = 8 << 10;
 
-/// What the health service says, to be changed while the server runs.
+/// The report of the health service, which can be changed while the server runs.
 #[derive(Clone, Debug)]
 pub struct Health(HealthReporter);
 
 impl Health {
-    /// Says from now on that `service` is serving or not; the empty name stands for the whole
-    /// server.
+    /// Reports from now on that `service` is serving or not. The empty name is the whole server.
     pub async fn set(&self, service: &str, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.set_service_status(service, status).await;
@@ -101,13 +98,13 @@ impl Server {
         self.address
     }
 
-    /// What the health service will say beside what [`Server::serve`] reports.
+    /// The health service, for reports beside those of [`Server::serve`].
     pub fn health(&self) -> Health {
         Health(self.health.clone())
     }
 
-    /// Health says NOT_SERVING at first: until [`Health::set`] says otherwise of each service and
-    /// of the empty name.
+    /// Health reports NOT_SERVING at first, until [`Health::set`] changes it for each service and
+    /// for the empty name.
     pub fn starting(self) -> Server {
         Server { starting: true, ..self }
     }
@@ -118,12 +115,12 @@ impl Server {
         Server { max_concurrent_streams: streams, ..self }
     }
 
-    /// Takes in what `connections` allows; without it, what the defaults do.
+    /// Limits connections and bodies by `connections`. Without a call of this, the defaults apply.
     pub fn limited(self, connections: Connections) -> Server {
         Server { connections: Some(connections), ..self }
     }
 
-    /// Serves by TLS and to holders of tokens only, as `security` says.
+    /// Demands TLS, client certificates and tokens, as `security` is configured.
     ///
     /// # Errors
     /// An address that other machines reach, and too little security for that.
@@ -132,8 +129,8 @@ impl Server {
         Ok(Server { security, ..self })
     }
 
-    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no
-    /// further.
+    /// Counts and times every call in `rpc`, and gives it an id. `gate` may refuse a call before
+    /// that.
     pub fn observed(self, rpc: Rpc, gate: Option<Gate>) -> Server {
         Server { rpc: Some(rpc), gate, ..self }
     }
@@ -187,7 +184,7 @@ impl Server {
         }
         report(ServingStatus::NotServing).await;
         tracing::info!(timeout_ms = drain_timeout.as_millis() as u64, "draining");
-        // An error means that the server has ended already, which is what is wanted.
+        // An error means that the server has ended already.
         let _ = drain.send(());
         match tokio::time::timeout(drain_timeout, serve).await {
             Ok(ended) => ended.context("the server ended")?,
@@ -249,8 +246,8 @@ impl Server {
     }
 }
 
-/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it. Where
-/// nobody reads it any more, the log says so, and the server serves all the same.
+/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it. If
+/// standard output is closed, the log has a warning and the server serves all the same.
 pub fn announce(address: SocketAddr) {
     let mut stdout = io::stdout();
     let written = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
@@ -272,12 +269,11 @@ fn plain(
     futures_util::stream::unfold((listener, connections), next)
 }
 
-/// The time that a client still gives, from the request's `grpc-timeout`; none where it set no
-/// limit.
+/// The time that a client still waits, from the request's `grpc-timeout`; `None` without a limit.
 ///
-/// tonic cuts a request off at that time, but with CANCELLED; a service that wants to say
-/// DEADLINE_EXCEEDED, or to hand the rest of the time on, reads it here. A malformed value is
-/// ignored, as tonic does.
+/// tonic ends a request at that time with CANCELLED. A service that wants to answer
+/// DEADLINE_EXCEEDED, or to pass the remaining time on, reads it here. A malformed value is
+/// ignored, as by tonic.
 pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -302,8 +298,7 @@ pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
 /// # Errors
 /// The handlers cannot be installed.
 pub fn shutdown_signal() -> Result<impl Future<Output = ()>> {
-    // Installed now and not at the first poll: a signal while the role still starts must not be
-    // lost.
+    // Installed now, not at the first poll: a signal during the start must not be lost.
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     Ok(async move {

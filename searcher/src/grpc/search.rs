@@ -14,7 +14,7 @@ use crate::convert::{self, fitting};
 use crate::service::Target;
 use crate::service::size::{SMALLER_BATCH, SMALLER_HITS, SMALLER_IMAGES};
 
-/// The message, when it came, and the time that its client gives.
+/// The message, the time of its arrival, and the time that its client waits.
 fn unwrap<T>(request: Request<T>) -> (T, Instant, Option<Duration>) {
     let time_left = deadline(request.metadata());
     (request.into_inner(), Instant::now(), time_left)

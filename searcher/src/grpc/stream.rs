@@ -12,11 +12,11 @@ use crate::pool::Admission;
 use crate::service::Searcher;
 use crate::service::size::SMALLER_HITS;
 
-/// The most bytes of an answer in a stream beside the response in it.
+/// The most bytes of a stream's answer beside the response in it.
 const ENVELOPE_BYTES: usize = 32;
 
-/// The answer to `request` of the stream that was admitted, or why there is none; its client waits
-/// until `deadline`.
+/// The answer to `request`, or its error. The stream was admitted; its client waits until
+/// `deadline`.
 pub async fn one(
     searcher: Arc<Searcher>,
     admission: Admission,

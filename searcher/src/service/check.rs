@@ -1,5 +1,5 @@
-//! Checks of a query against limits and against the index. Every message says what was found and
-//! what was expected.
+//! Checks a query against the limits and the index. Every error says what was found and what was
+//! expected.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::leaf::ImageName;
 use crate::options::{NameFilter, Options};
 
-/// Ids are below this.
+/// All ids are below this number.
 const ID_END: u64 = 1 << 63;
 
 /// Checks that the index can answer from the generation that the query wants.
@@ -295,7 +295,7 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
 fn value(value: &TermValue, index: &OpenIndex) -> Result<()> {
     match value {
         TermValue::Vector(values, spec) => {
-            // A vector of another spec often has another dimension too: the spec is the better
+            // A vector of another spec often has another dimension too. The spec is the better
             // reason.
             if let Some(found) = spec {
                 same_spec("the vector", *found, index)
@@ -342,7 +342,7 @@ fn image(request: &v1::EncodeRequest) -> Result<()> {
         return Err(Error::invalid("the image has no bytes").at("data"));
     }
     if let Some(v1::Box { x0, y0, x1, y1 }) = request.r#box {
-        // Written so that NaN fails as well.
+        // NaN fails these comparisons, too.
         let fits = x0 >= 0.0 && y0 >= 0.0 && x1 > x0 && y1 > y0 && x1.is_finite() && y1.is_finite();
         if !fits {
             return Err(Error::invalid(format!(
@@ -369,14 +369,14 @@ fn image(request: &v1::EncodeRequest) -> Result<()> {
     }
 }
 
-/// Checks that what the encoder made belongs to the index: spec, dimension, values.
+/// Checks that a descriptor from the encoder fits the index: spec, dimension, values.
 pub fn encoded(encoded: &v1::EncodeResponse, index: &OpenIndex, url: &str) -> Result<()> {
     let found = encoded.spec_hash.parse::<Hash>().map_err(|error| {
         let message = format!("the encoder at {url} sent a malformed spec hash: {error}");
         Error::new(Code::Internal, message)
     })?;
     same_spec(&format!("the encoder at {url}"), found, index)?;
-    // The right spec with wrong values is not the client's mistake.
+    // Wrong values under the right spec are not the client's mistake.
     vector(&encoded.values, index).map_err(|error| {
         let message = format!("the encoder at {url} sent: {}", error.message);
         Error::new(Code::Internal, message)

@@ -1,4 +1,4 @@
-//! The service without its wire: a query in the words of this crate, and how it is answered.
+//! The service without gRPC: queries, and how they are answered.
 
 mod admin;
 mod answer;
@@ -36,26 +36,26 @@ use index::{OpenIndex, Slot};
 /// One query and how to answer it.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// Where to look.
+    /// The index and its generation.
     pub target: Target,
-    /// What to look for: the weighted mean of these.
+    /// The terms, whose weighted mean is looked for.
     pub terms: Vec<Term>,
     /// How to answer it, as the client wants it.
     pub options: v1::SearchOptions,
 }
 
-/// Many queries of one index that are answered alike.
+/// Many queries of one index with the same options.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Where to look.
+    /// The index and its generation.
     pub target: Target,
-    /// What to look for: the terms of each query, or why they are none.
+    /// The terms of each query, or the error in them.
     pub queries: Vec<Result<Vec<Term>>>,
-    /// How to answer each of them, as the client wants it.
+    /// How to answer each query, as the client wants it.
     pub options: v1::SearchOptions,
 }
 
-/// An index, and which generation of it.
+/// An index and one of its generations.
 #[derive(Clone, Debug, Default)]
 pub struct Target {
     /// Name of the index; empty for the server's only one.
@@ -67,7 +67,7 @@ pub struct Target {
 /// One weighted term of a query.
 #[derive(Clone, Debug)]
 pub struct Term {
-    /// Weight; may be negative.
+    /// The weight, which may be negative.
     pub weight: f32,
     /// What is looked for.
     pub value: TermValue,
@@ -103,20 +103,20 @@ impl Searcher {
         &self.config
     }
 
-    /// Requests that run or wait, whatever they wait for.
+    /// The number of requests that run or wait.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Refuses a request before it is read, if a query would be refused for overload.
+    /// Checks, before a request is read, that a query would not be refused for overload.
     ///
     /// # Errors
-    /// Which limit is reached.
+    /// The limit that is reached.
     pub fn admits(&self) -> std::result::Result<(), Full> {
         self.pool.admits()
     }
 
-    /// What a query that is not admitted is told.
+    /// The error of a query that is not admitted.
     pub fn refusal(&self, full: Full) -> Error {
         self.pool.refusal(full)
     }
@@ -126,12 +126,12 @@ impl Searcher {
         &self.metrics
     }
 
-    /// Jobs that run or wait for a thread.
+    /// The number of jobs that run or wait for a thread.
     pub fn jobs(&self) -> usize {
         self.pool.jobs()
     }
 
-    /// Threads that search.
+    /// The number of search threads.
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
@@ -141,8 +141,7 @@ impl Searcher {
         !self.draining.load(Ordering::SeqCst) && !*self.stopping.borrow()
     }
 
-    /// Ends streams of queries after what they wait for, and says from now on that no traffic is
-    /// wanted.
+    /// Ends streams of queries after their running queries, and declares that no traffic is wanted.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
@@ -152,7 +151,7 @@ impl Searcher {
         self.stopping.subscribe()
     }
 
-    /// The slot of this name; the empty name stands for the only one.
+    /// The slot of this name. The empty name is the only index.
     fn slot(&self, name: &str) -> Result<&Slot> {
         let names = || Vec::from_iter(self.indexes.keys().map(String::as_str)).join(", ");
         if name.is_empty() {
@@ -173,7 +172,7 @@ impl Searcher {
         })
     }
 
-    /// The open index that answers a query; held for the whole of it.
+    /// The open generation that answers a query. A query holds it to its end.
     fn index(&self, target: &Target) -> Result<Arc<OpenIndex>> {
         let index = self.slot(&target.index)?.serving()?;
         check::generation(&index, target.generation)?;
