@@ -33,29 +33,64 @@ pub struct RerankArgs {
     #[arg(long, value_enum, value_name = "METHOD")]
     pub expand: Option<ExpandMethod>,
     /// Hits that go into the new query.
-    #[arg(long, value_name = "K", default_value_t = Expansion::DEFAULT_K as u32, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = Expansion::DEFAULT_K as u32,
+        requires = "expand"
+    )]
     pub expand_k: u32,
     /// Exponent of the similarity by which --expand alpha weights hits.
-    #[arg(long, value_name = "A", default_value_t = Expansion::DEFAULT_ALPHA, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "A",
+        default_value_t = Expansion::DEFAULT_ALPHA,
+        requires = "expand"
+    )]
     pub alpha: f32,
     /// How often, each time with the hits of the time before.
-    #[arg(long, value_name = "N", default_value_t = Expansion::DEFAULT_ROUNDS as u32, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Expansion::DEFAULT_ROUNDS as u32,
+        requires = "expand"
+    )]
     pub rounds: u32,
     /// Rank the best hits again by diffusion: by how well a walk from the query reaches them
     /// through each other.
     #[arg(long)]
     pub diffuse: bool,
     /// Hits that take part in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.candidates as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.candidates as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_candidates: u32,
     /// Nearest neighbours of each hit that may be its neighbours in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.neighbours as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.neighbours as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_neighbours: u32,
     /// Hits nearest to the query where the walk of --diffuse begins.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.query_neighbours as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.query_neighbours as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_query_neighbours: u32,
     /// The part that flows on in --diffuse, 0 to less than 1.
-    #[arg(long, value_name = "A", default_value_t = Diffusion::DEFAULT.alpha, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "A",
+        default_value_t = Diffusion::DEFAULT.alpha,
+        requires = "diffuse"
+    )]
     pub diffuse_alpha: f32,
 }
 

@@ -180,7 +180,8 @@ impl Searcher {
     pub async fn reload_all(&self) {
         for name in self.indexes.keys() {
             if let Err(error) = self.reload(name).await {
-                tracing::error!(index = name, %error, "the index cannot be opened; what answered before goes on");
+                let message = "the index cannot be opened; the generation before it goes on";
+                tracing::error!(index = name, %error, "{message}");
             }
         }
     }

@@ -91,7 +91,7 @@ impl Searcher {
                     expected,
                     found = made.spec_hash,
                     found_spec = made.spec_text,
-                    "THE ENCODER MAKES OTHER DESCRIPTORS THAN THIS INDEX HOLDS: queries by image will fail"
+                    "THE ENCODER MAKES OTHER DESCRIPTORS THAN THIS INDEX HAS: queries by image fail"
                 );
             }
         }

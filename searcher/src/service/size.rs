@@ -31,7 +31,8 @@ pub fn check(bytes: usize, limit: usize, smaller: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "the answer has {bytes} bytes or more; the limit is {limit} (max_message_bytes): ask for {smaller}"
+        "the answer has {bytes} bytes or more; the limit is {limit} (max_message_bytes): ask for \
+         {smaller}"
     );
     Err(Error::new(Code::OutOfRange, message).because(ErrorReason::AnswerTooLarge))
 }

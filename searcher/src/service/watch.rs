@@ -42,7 +42,8 @@ impl Searcher {
             if let Ok(Found::Reload(why)) = tokio::task::spawn_blocking(look).await {
                 tracing::info!(index = name, why, "opening the index again");
                 if let Err(error) = self.reload(&name).await {
-                    tracing::error!(index = name, %error, "the index cannot be opened; what answered before goes on");
+                    let message = "the index cannot be opened; the generation before it goes on";
+                    tracing::error!(index = name, %error, "{message}");
                 }
             }
         }

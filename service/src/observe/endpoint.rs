@@ -54,8 +54,8 @@ impl Endpoint {
         let address = listener.local_addr().context("metrics: cannot read the address")?;
         ensure!(
             *insecure || address.ip().is_loopback(),
-            "metrics.listen is {address}, which other machines reach without TLS or token; expected a loopback \
-             address, or metrics.insecure = true where the network itself is trusted"
+            "metrics.listen is {address}, which other machines reach without TLS or token; \
+             expected a loopback address, or metrics.insecure = true where the network itself is trusted"
         );
         tracing::info!(%address, "metrics");
         Ok(Some(Endpoint { listener }))

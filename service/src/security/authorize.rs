@@ -139,8 +139,8 @@ impl Gate {
                 Code::PermissionDenied,
                 ErrorReason::RoleInsufficient,
                 format!(
-                    "this client certificate gives the role {}; this method demands {demanded} (names of \
-                     administrators stand in the server's security.admins_file)",
+                    "this client certificate gives the role {}; this method demands {demanded} \
+                     (names of administrators are in the server's security.admins_file)",
                     Role::Search
                 ),
             ));

@@ -94,7 +94,8 @@ impl Security {
         );
         ensure!(
             given(cert) || !given(client_ca),
-            "security.tls_client_ca demands client certificates; expected tls_cert and tls_key beside it"
+            "security.tls_client_ca demands client certificates; expected tls_cert and tls_key \
+             beside it"
         );
         ensure!(
             given(client_ca) || !given(admins_file),
@@ -138,8 +139,8 @@ impl Security {
             }
         };
         bail!(
-            "{address} can be reached from other machines; expected {missing}, or --insecure (security.insecure = \
-             true) where the network itself is trusted"
+            "{address} can be reached from other machines; expected {missing}, or --insecure \
+             (security.insecure = true) where the network itself is trusted"
         );
     }
 

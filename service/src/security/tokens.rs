@@ -95,7 +95,7 @@ impl TokenArgs {
 pub(super) fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
     ensure!(
         is_name(name),
-        "token name {name:?}: expected letters, digits, '-', '_', '.' and '@', and 64 of them at most"
+        "token name {name:?}: expected at most 64 letters, digits, '-', '_', '.' and '@'"
     );
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).context("cannot draw random numbers")?;
