@@ -1,44 +1,12 @@
-//! Compiles the shim that calls what the torch bindings lack, and tells the linker where the
-//! libraries of libtorch lie at run time.
-//!
-//! The torch bindings find libtorch while linking, but leave no trace of it in binaries of other
-//! packages. Two run paths are written: one relative to the executable, so that the repository may
-//! move together with its `target` directory, and the absolute one, for a `LIBTORCH` outside it.
+//! Tells the linker where libtorch lies at run time, as the build script of `ocelli-network` found
+//! out: link arguments do not pass from a library to the binaries that use it.
 
 use std::env;
-use std::path::{Path, PathBuf};
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let Some(libtorch) = env::var_os("LIBTORCH").map(PathBuf::from) else {
-        return; // the torch bindings report what is missing
-    };
-    let lib = libtorch.join("lib");
-    if let Some(inside) =
-        workspace_root().and_then(|root| lib.strip_prefix(root).ok().map(Path::to_path_buf))
-    {
-        // target/release/BINARY and target/release/deps/TEST
-        for up in ["../..", "../../.."] {
-            println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/{up}/{}", inside.display());
-        }
+    println!("cargo::rerun-if-changed=build.rs");
+    let run_paths = env::var("DEP_OCELLI_TORCH_SHIM_RUN_PATHS").unwrap_or_default();
+    for path in run_paths.split(':').filter(|path| !path.is_empty()) {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{path}");
     }
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
-
-    println!("cargo:rerun-if-changed=src/device/shim.cpp");
-    // As the torch bindings compile theirs.
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        // As system headers: their warnings are not ours.
-        .flag("-isystem")
-        .flag(libtorch.join("include"))
-        .file("src/device/shim.cpp")
-        .compile("ocelli_torch_shim");
-}
-
-fn workspace_root() -> Option<PathBuf> {
-    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR")?);
-    package.parent().map(Path::to_path_buf)
 }

@@ -48,10 +48,10 @@ impl Canvas {
         self.area(bounds, |_, _| Some(colour));
     }
 
-    /// An ellipse of one colour.
-    pub(crate) fn ellipse(&mut self, cx: f32, cy: f32, rx: f32, ry: f32, colour: Rgb) {
-        self.area([cx - rx, cy - ry, cx + rx, cy + ry], |x, y| {
-            let (dx, dy) = ((x - cx) / rx, (y - cy) / ry);
+    /// A disc of one colour.
+    pub(crate) fn disc(&mut self, cx: f32, cy: f32, radius: f32, colour: Rgb) {
+        self.area([cx - radius, cy - radius, cx + radius, cy + radius], |x, y| {
+            let (dx, dy) = ((x - cx) / radius, (y - cy) / radius);
             (dx * dx + dy * dy <= 1.0).then_some(colour)
         });
     }

@@ -1,14 +1,16 @@
 //! The landmark set: photos, ground truth and manifest in one folder, written as a whole or not at
 //! all.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, RgbImage};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use crate::draw::{Draw, Purpose};
 use crate::error::{Error, Result};
@@ -21,41 +23,33 @@ const GENERATOR_VERSION: u32 = 1;
 /// Longest side that `render_view` uses, and the default of the set.
 const DEFAULT_LONGEST_SIDE: u32 = 640;
 
-/// What to generate. The same options give the same bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A set to generate; arguments of `ocelli-bench-data landmarks`. The same options give the same
+/// bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct LandmarkOptions {
-    /// Number of landmarks; kinds (facade, tower, mosaic) take turns.
+    /// Number of landmarks: facades, towers and mosaics in turn.
+    #[arg(long, value_name = "N", default_value_t = 12)]
     pub landmarks: u32,
-    /// Photos of each landmark, queries included.
+    /// Photos of each landmark, its queries included.
+    #[arg(long = "views", value_name = "N", default_value_t = 10)]
     pub views_per_landmark: u32,
     /// Photos without any landmark.
+    #[arg(long, value_name = "N", default_value_t = 530)]
     pub distractors: u32,
     /// Queries of each landmark: its first views, which are clear ones.
+    #[arg(long = "queries", value_name = "N", default_value_t = 3)]
     pub queries_per_landmark: u32,
-    /// All randomness comes from here.
+    /// Another seed makes other landmarks and other photos.
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Longest side of the largest photos in pixels; each photo's is drawn from half of it up to
-    /// it.
+    /// Longest side of the largest photos, 64 to 4096; photos are drawn from half of it up to it.
+    #[arg(long, value_name = "PIXELS", default_value_t = DEFAULT_LONGEST_SIDE)]
     pub longest_side: u32,
-    /// Threads to work with, 0 for one per core. Not part of what is compared: the bytes are the
-    /// same.
+    /// Threads; 0 for one per core. The photos do not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     #[serde(skip)]
     pub threads: usize,
-}
-
-impl Default for LandmarkOptions {
-    fn default() -> Self {
-        Self {
-            landmarks: 12,
-            views_per_landmark: 10,
-            distractors: 530,
-            queries_per_landmark: 3,
-            seed: 1,
-            longest_side: DEFAULT_LONGEST_SIDE,
-            threads: 0,
-        }
-    }
 }
 
 impl LandmarkOptions {
@@ -86,24 +80,15 @@ impl LandmarkOptions {
         Ok(())
     }
 
-    /// What another set's options differ in, threads aside: "seed 1, not 2".
-    fn differences(&self, found: &Self) -> Vec<String> {
-        let numbers = |options: &Self| {
-            [
-                ("landmarks", u64::from(options.landmarks)),
-                ("views", u64::from(options.views_per_landmark)),
-                ("distractors", u64::from(options.distractors)),
-                ("queries", u64::from(options.queries_per_landmark)),
-                ("seed", options.seed),
-                ("longest side", u64::from(options.longest_side)),
-            ]
+    /// The differences from the options of another set, threads aside: "seed 1, not 2".
+    fn differences(&self, found: &Self) -> Result<Vec<String>> {
+        let fields = |options: &Self| {
+            serde_json::to_value(options).map_err(|error| Error::invalid(error.to_string()))
         };
-        numbers(self)
-            .into_iter()
-            .zip(numbers(found))
-            .filter(|((_, asked), (_, found))| asked != found)
-            .map(|((name, asked), (_, found))| format!("{name} {found}, not {asked}"))
-            .collect()
+        let (asked, found) = (fields(self)?, fields(found)?);
+        let fields = asked.as_object().into_iter().flatten();
+        let differing = fields.filter(|(name, asked)| found[*name] != **asked);
+        Ok(differing.map(|(name, asked)| format!("{name} {}, not {asked}", found[name])).collect())
     }
 
     /// Number of photos of the whole set.
@@ -112,39 +97,42 @@ impl LandmarkOptions {
     }
 }
 
-/// What was written (or was there already).
+/// Report of a set that was written, or was there already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The folder.
     pub path: PathBuf,
-    /// Number of photos.
-    pub photos: u64,
-    /// Number of queries.
-    pub queries: u64,
-    /// Photos by grade: those of landmarks only.
-    pub good: u64,
-    /// See `good`.
-    pub ok: u64,
-    /// See `good`.
-    pub junk: u64,
-    /// Bytes of all photos.
-    pub bytes: u64,
+    /// Numbers of photos and queries, and bytes.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// True if the folder was there with the same options, and nothing was written.
     pub reused: bool,
 }
 
+/// Numbers of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Number of photos.
+    pub photos: u64,
+    /// Number of queries.
+    pub queries: u64,
+    /// Photos of landmarks of grade good.
+    pub good: u64,
+    /// Photos of landmarks of grade ok.
+    pub ok: u64,
+    /// Photos of landmarks of grade junk.
+    pub junk: u64,
+    /// Bytes of all photos.
+    pub bytes: u64,
+}
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Manifest {
     generator: String,
     version: u32,
     options: LandmarkOptions,
-    photos: u64,
-    queries: u64,
-    good: u64,
-    ok: u64,
-    junk: u64,
-    bytes: u64,
+    #[serde(flatten)]
+    counts: Counts,
 }
 
 /// Generates a set into `dir`: see [`generate_with`].
@@ -177,14 +165,18 @@ pub fn generate_with(
         return Ok(summary);
     }
     let target = std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
-    let work = Workspace::beside(&target)?;
+    let work = workspace(&target)?;
     let pool =
         rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().map_err(|error| {
             Error::invalid(format!("threads: cannot start {}: {error}", options.threads))
         })?;
-    let manifest = pool.install(|| write_set(&work.0, options, progress))?;
-    match fs::rename(&work.0, &target) {
-        Ok(()) => Ok(summary(dir, &manifest, false)),
+    let manifest = pool.install(|| write_set(work.path(), options, progress))?;
+    match fs::rename(work.path(), &target) {
+        Ok(()) => {
+            // It has another name now, so there is nothing to remove.
+            let _ = work.keep();
+            Ok(summary(dir, &manifest, false))
+        }
         // Another process may have finished the same set in the meantime.
         Err(cause) => match existing(dir, options)? {
             Some(summary) => Ok(summary),
@@ -304,12 +296,14 @@ fn write_set(
         generator: "ocelli-bench-data landmarks".into(),
         version: GENERATOR_VERSION,
         options: options.clone(),
-        photos: all.images.len() as u64,
-        queries: all.queries.len() as u64,
-        good: count(Grade::Good),
-        ok: count(Grade::Ok),
-        junk: count(Grade::Junk),
-        bytes: bytes.into_inner(),
+        counts: Counts {
+            photos: all.images.len() as u64,
+            queries: all.queries.len() as u64,
+            good: count(Grade::Good),
+            ok: count(Grade::Ok),
+            junk: count(Grade::Junk),
+            bytes: bytes.into_inner(),
+        },
     };
     write_json(&folder.join("manifest.json"), &manifest)?;
     Ok(manifest)
@@ -333,16 +327,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 fn summary(dir: &Path, manifest: &Manifest, reused: bool) -> Summary {
-    Summary {
-        path: dir.to_owned(),
-        photos: manifest.photos,
-        queries: manifest.queries,
-        good: manifest.good,
-        ok: manifest.ok,
-        junk: manifest.junk,
-        bytes: manifest.bytes,
-        reused,
-    }
+    Summary { path: dir.to_owned(), counts: manifest.counts, reused }
 }
 
 /// The set that is there: `None` if `dir` is missing or an empty folder.
@@ -376,46 +361,31 @@ fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
             manifest.version
         )));
     }
-    let differing = options.differences(&manifest.options);
+    let differing = options.differences(&manifest.options)?;
     if !differing.is_empty() {
         return Err(differs(format!("it was made with other options: {}", differing.join(", "))));
     }
     let photos = dir.join("photos");
     let found = fs::read_dir(&photos).map_err(Error::io("read", &photos))?.count() as u64;
-    if found != manifest.photos {
-        return Err(differs(format!("expected {} photos in it, found {found}", manifest.photos)));
+    if found != manifest.counts.photos {
+        return Err(differs(format!(
+            "expected {} photos in it, found {found}",
+            manifest.counts.photos
+        )));
     }
     Ok(Some(summary(dir, &manifest, true)))
 }
 
-/// A temporary folder beside the target, on the same file system; removed unless it was renamed.
-struct Workspace(PathBuf);
-
-impl Workspace {
-    fn beside(target: &Path) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
-            return Err(Error::invalid(format!(
-                "{}: expected a folder that can be created",
-                target.display()
-            )));
-        };
-        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path =
-            parent.join(format!(".{}.tmp-{}-{number}", name.to_string_lossy(), std::process::id()));
-        // What a killed process of the same number left is in nobody's use.
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
-        }
-        fs::create_dir(&path).map_err(Error::io("create", &path))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        // After the rename there is nothing here; after an error this is the best that can be done.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A temporary folder beside the target, on the same file system; removed unless it is kept.
+fn workspace(target: &Path) -> Result<TempDir> {
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        let path = target.display();
+        return Err(Error::invalid(format!("{path}: expected a folder that can be created")));
+    };
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    tempfile::Builder::new()
+        .prefix(&format!(".{}.tmp-", name.to_string_lossy()))
+        .permissions(Permissions::from_mode(0o777))
+        .tempdir_in(parent)
+        .map_err(Error::io("create a folder in", parent))
 }

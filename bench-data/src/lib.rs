@@ -28,5 +28,5 @@ mod window;
 
 pub use error::{Error, Result};
 pub use groundtruth::{Grade, GroundTruth, Query};
-pub use landmarks::{LandmarkOptions, Summary, generate, generate_with, render_view};
+pub use landmarks::{Counts, LandmarkOptions, Summary, generate, generate_with, render_view};
 pub use list::{ListOptions, ListSummary, write_list};

@@ -1,8 +1,9 @@
 //! Lists of photos: which files of some folders a run shall read, chosen by seed.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,20 +15,24 @@ use crate::error::{Error, Result};
 /// Endings of the formats that the encoder reads, in lower case.
 const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jpe"];
 
-/// What to choose from and how.
-#[derive(Clone, Debug)]
+/// A choice of photos; arguments of `ocelli-bench-data list`.
+#[derive(Clone, Debug, clap::Args)]
 pub struct ListOptions {
-    /// Folders that are searched with all below them; each lies under `root`. Links are followed.
+    /// Folders to search, with all below them; links are followed.
+    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
     pub photos: Vec<PathBuf>,
-    /// Keys are relative to this folder.
+    /// Keys are relative to this folder; all photos lie below it.
+    #[arg(long, value_name = "DIR")]
     pub root: PathBuf,
-    /// At most this many; `None` for all.
+    /// Choose this many, or all if there are fewer; all if not given.
+    #[arg(long, value_name = "N")]
     pub take: Option<u64>,
-    /// Another seed chooses others. Fewer of the same seed are a subset of more.
+    /// Another seed chooses others; fewer of the same seed are a subset of more.
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// What a list holds.
+/// Facts of a list that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListSummary {
     /// The list file.
@@ -129,16 +134,12 @@ fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, PathBuf>) ->
     Ok(unnamable)
 }
 
+/// Writes a file under a temporary name, then gives it its own.
 fn replace(out: &Path, home: &Path, text: &[u8]) -> Result<()> {
     fs::create_dir_all(home).map_err(Error::io("create", home))?;
-    let name = out.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = home.join(format!(".{name}.tmp-{}", std::process::id()));
-    let written = fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(text))
-        .map_err(Error::io("write", &temporary))
-        .and_then(|()| fs::rename(&temporary, out).map_err(Error::io("write", out)));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let readable = Permissions::from_mode(0o666);
+    let file = tempfile::Builder::new().permissions(readable).tempfile_in(home);
+    let mut file = file.map_err(Error::io("write", out))?;
+    file.write_all(text).map_err(Error::io("write", out))?;
+    file.persist(out).map(drop).map_err(|error| Error::io("write", out)(error.error))
 }

@@ -1,13 +1,12 @@
 //! The command `ocelli-bench-data`: arguments → one call into the library → exit code.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use ocelli_bench_data::{Error, LandmarkOptions, ListOptions, generate_with, write_list};
 use serde::Serialize;
 
@@ -56,27 +55,8 @@ struct LandmarksArgs {
     /// Folder to make.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Number of landmarks: facades, towers and mosaics in turn.
-    #[arg(long, value_name = "N", default_value_t = 12)]
-    landmarks: u32,
-    /// Photos of each landmark, its queries included.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    views: u32,
-    /// Photos without any landmark.
-    #[arg(long, value_name = "N", default_value_t = 530)]
-    distractors: u32,
-    /// Queries of each landmark.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    queries: u32,
-    /// Another seed makes other landmarks and other photos.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Longest side of the largest photos, 64 to 4096; photos are drawn from half of it up to it.
-    #[arg(long, value_name = "PIXELS", default_value_t = 640)]
-    longest_side: u32,
-    /// Threads; 0 for one per core. The photos do not depend on it.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    options: LandmarkOptions,
 }
 
 /// Choose photos from folders and write a list file for `ocelli encode --list`.
@@ -89,21 +69,11 @@ struct LandmarksArgs {
     after_help = "Example:\n  ocelli-bench-data list --root data --photos data/a data/b --take 500 --seed 1 --out list.jsonl"
 )]
 struct ListArgs {
-    /// Folders to search, with all below them.
-    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
-    photos: Vec<PathBuf>,
-    /// Keys are relative to this folder; all photos lie below it.
-    #[arg(long, value_name = "DIR")]
-    root: PathBuf,
-    /// Choose this many, or all if there are fewer; all if not given.
-    #[arg(long, value_name = "N")]
-    take: Option<u64>,
-    /// Another seed chooses others; fewer of the same seed are a subset of more.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
     /// List file to write; an existing one is replaced.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    options: ListOptions,
 }
 
 fn main() -> ExitCode {
@@ -128,39 +98,32 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Landmarks(args) => {
-            let options = LandmarkOptions {
-                landmarks: args.landmarks,
-                views_per_landmark: args.views,
-                distractors: args.distractors,
-                queries_per_landmark: args.queries,
-                seed: args.seed,
-                longest_side: args.longest_side,
-                threads: args.threads,
-            };
-            let bar = LateBar::new(options.photos());
-            let summary = generate_with(&args.out, &options, &|done| bar.set(done))?;
-            bar.0.finish_and_clear();
+            let bar = ProgressBar::new(args.options.photos());
+            if let Ok(style) =
+                ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left")
+            {
+                bar.set_style(style);
+            }
+            // Workers report out of order; the bar must not go back.
+            let report = |done: u64| bar.set_position(done.max(bar.position()));
+            let summary = generate_with(&args.out, &args.options, &report)?;
+            bar.finish_and_clear();
+            let counts = &summary.counts;
             let text = format!(
                 "{}: {} photos ({:.1} MB), {} queries; of landmarks {} good, {} ok, {} junk{}",
                 summary.path.display(),
-                summary.photos,
-                summary.bytes as f64 / 1e6,
-                summary.queries,
-                summary.good,
-                summary.ok,
-                summary.junk,
+                counts.photos,
+                counts.bytes as f64 / 1e6,
+                counts.queries,
+                counts.good,
+                counts.ok,
+                counts.junk,
                 if summary.reused { "; was there already" } else { "" }
             );
             print(cli.format, &text, &summary)
         }
         Command::List(args) => {
-            let options = ListOptions {
-                photos: args.photos.clone(),
-                root: args.root.clone(),
-                take: args.take,
-                seed: args.seed,
-            };
-            let summary = write_list(&args.out, &options)?;
+            let summary = write_list(&args.out, &args.options)?;
             let mut text = format!(
                 "{}: {} of {} photos",
                 summary.path.display(),
@@ -184,30 +147,4 @@ fn print(format: Format, text: &str, value: &impl Serialize) -> anyhow::Result<(
         Format::Json => serde_json::to_string(value).context("cannot print the result")?,
     };
     writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")
-}
-
-/// A progress bar that shows up only if the work takes longer than two seconds.
-struct LateBar(ProgressBar, Instant);
-
-impl LateBar {
-    fn new(length: u64) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left") {
-            bar.set_style(style);
-        }
-        Self(bar, Instant::now())
-    }
-
-    fn set(&self, done: u64) {
-        if self.0.is_hidden()
-            && self.1.elapsed() > Duration::from_secs(2)
-            && std::io::stderr().is_terminal()
-        {
-            self.0.set_draw_target(ProgressDrawTarget::stderr());
-        }
-        // Workers report out of order; the bar must not go back.
-        if done > self.0.position() {
-            self.0.set_position(done);
-        }
-    }
 }

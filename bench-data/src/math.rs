@@ -5,6 +5,11 @@
 /// A colour, red green blue, 0 to 1.
 pub(crate) type Rgb = [f32; 3];
 
+/// The rectangle [x0, y0, x1, y1] of `half` to both sides of `x`, from `top` to `bottom`.
+pub(crate) fn centred(x: f32, half: f32, top: f32, bottom: f32) -> [f32; 4] {
+    [x - half, top, x + half, bottom]
+}
+
 /// a + (b − a) t
 pub(crate) fn lerp(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
@@ -122,6 +127,11 @@ pub(crate) fn noise3(x: f32, y: f32, seed: u32) -> f32 {
 pub(crate) struct Homography(pub [f32; 9]);
 
 impl Homography {
+    /// Points times `scale`, then shifted by (x, y).
+    pub(crate) fn fit(scale: f32, x: f32, y: f32) -> Self {
+        Self([scale, 0.0, x, 0.0, scale, y, 0.0, 0.0, 1.0])
+    }
+
     /// (x, y) and the third homogeneous coordinate, whose sign says on which side of the camera a
     /// point lies.
     pub(crate) fn apply(&self, x: f32, y: f32) -> (f32, f32, f32) {

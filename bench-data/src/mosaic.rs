@@ -3,7 +3,8 @@
 use crate::canvas::Canvas;
 use crate::draw::Draw;
 use crate::math::{
-    Rgb, cos_turn, hash, hash_unit, noise3, sin_turn, smoothstep, tint, to_whole, turn_of, wrap,
+    Rgb, centred, cos_turn, hash, hash_unit, noise3, sin_turn, smoothstep, tint, to_whole, turn_of,
+    wrap,
 };
 use crate::ornament::weather;
 use crate::wall::{Wall, accent, wall_colour};
@@ -94,22 +95,8 @@ fn field(draw: &mut Draw, canvas: &mut Canvas, bounds: [f32; 4], size: f32) {
             // Cells: nearest of jittered points, each with one colour, joints between.
             let cell = size / draw.range(6.0, 14.0);
             canvas.area(bounds, |x, y| {
-                let (u, v) = ((x - middle).abs() / cell, y / cell);
-                let (mut first, mut second, mut owner) = (9.0f32, 9.0f32, 0);
-                for i in -1..=1 {
-                    for j in -1..=1 {
-                        let (ci, cj) = (u.floor() as i32 + i, v.floor() as i32 + j);
-                        let dx = ci as f32 + hash_unit(ci, cj, seed) - u;
-                        let dy = cj as f32 + hash_unit(ci, cj, seed ^ 0x3C) - v;
-                        let d = (dx * dx + dy * dy).sqrt();
-                        if d < first {
-                            (second, first, owner) = (first, d, hash(ci, cj, seed ^ 0x99));
-                        } else if d < second {
-                            second = d;
-                        }
-                    }
-                }
-                Some(if second - first < 0.08 {
+                let (gap, owner) = nearest_cell((x - middle).abs() / cell, y / cell, seed);
+                Some(if gap < 0.08 {
                     tint(colours[2], 0.5)
                 } else {
                     shade_of(x, y, colours[owner as usize % 4])
@@ -117,6 +104,25 @@ fn field(draw: &mut Draw, canvas: &mut Canvas, bounds: [f32; 4], size: f32) {
             });
         }
     }
+}
+
+/// The nearest of jittered lattice points: how much farther the second one is, and its hash.
+fn nearest_cell(u: f32, v: f32, seed: u32) -> (f32, u32) {
+    let (mut first, mut second, mut owner) = (9.0f32, 9.0f32, 0);
+    for i in -1..=1 {
+        for j in -1..=1 {
+            let (ci, cj) = (u.floor() as i32 + i, v.floor() as i32 + j);
+            let dx = ci as f32 + hash_unit(ci, cj, seed) - u;
+            let dy = cj as f32 + hash_unit(ci, cj, seed ^ 0x3C) - v;
+            let d = (dx * dx + dy * dy).sqrt();
+            if d < first {
+                (second, first, owner) = (first, d, hash(ci, cj, seed ^ 0x99));
+            } else if d < second {
+                second = d;
+            }
+        }
+    }
+    (second - first, owner)
 }
 
 /// A border of one repeated sign.
@@ -152,7 +158,7 @@ fn medallion(draw: &mut Draw, canvas: &mut Canvas, cx: f32, cy: f32, radius: f32
     let kinds: Vec<(u32, f32, f32)> = (0..rings)
         .map(|_| (draw.int(0, 3), draw.int(4, 18) as f32, draw.range(0.1, 0.45)))
         .collect();
-    canvas.area([cx - radius, cy - radius, cx + radius, cy + radius], |x, y| {
+    canvas.area(centred(cx, radius, cy - radius, cy + radius), |x, y| {
         let (dx, dy) = ((x - cx) / radius, (y - cy) / radius);
         let r = (dx * dx + dy * dy).sqrt();
         if r >= 1.0 {

@@ -2,7 +2,7 @@
 
 use crate::canvas::Canvas;
 use crate::draw::Draw;
-use crate::math::{Rgb, noise, sin_turn, tint, to_whole, turn_of};
+use crate::math::{Rgb, centred, noise, sin_turn, tint, to_whole, turn_of};
 use crate::wall::accent;
 
 /// A horizontal moulding along [left, y, right], with the shadow that it throws.
@@ -32,7 +32,7 @@ pub(crate) fn rosette(
     let inner = draw.range(0.2, 0.4);
     let depth = draw.range(0.1, 0.3);
     let (first, second) = (accent(draw), accent(draw));
-    canvas.area([cx - radius, cy - radius, cx + radius, cy + radius], |x, y| {
+    canvas.area(centred(cx, radius, cy - radius, cy + radius), |x, y| {
         let (dx, dy) = ((x - cx) / radius, (y - cy) / radius);
         let r = (dx * dx + dy * dy).sqrt();
         let turn = turn_of(dx, dy) * petals;

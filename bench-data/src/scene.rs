@@ -1,7 +1,7 @@
 //! What surrounds a landmark: sky, skyline, ground, and what stands in front.
 
 use crate::draw::Draw;
-use crate::math::{Rgb, hash_unit, mix, noise, noise3, tint, to_whole};
+use crate::math::{Rgb, centred, hash_unit, mix, noise, noise3, tint, to_whole};
 use crate::photo::Photo;
 use crate::wall::{accent, roof_colour, wall_colour};
 
@@ -114,14 +114,14 @@ pub(crate) fn occluder(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, re
 fn tree(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
     let trunk = size * draw.range(0.02, 0.05);
     let bark = draw.pick([[0.22, 0.17, 0.12], [0.35, 0.30, 0.25]]);
-    photo.area([x - trunk, foot - size * 0.6, x + trunk, foot], |px, _| {
+    photo.area(centred(x, trunk, foot - size * 0.6, foot), |px, _| {
         Some((tint(bark, 0.8 + 0.4 * (px - x) / trunk), 1.0))
     });
     let (seed, wide, thin) = (draw.bits(), size * draw.range(0.2, 0.4), draw.range(0.3, 0.5));
     let leaf =
         draw.pick([[0.16, 0.30, 0.10], [0.28, 0.38, 0.12], [0.48, 0.34, 0.10], [0.10, 0.20, 0.12]]);
     let (cy, tall) = (foot - size * 0.65, size * 0.35);
-    photo.area([x - wide * 1.3, cy - tall * 1.3, x + wide * 1.3, cy + tall * 1.3], |px, py| {
+    photo.area(centred(x, wide * 1.3, cy - tall * 1.3, cy + tall * 1.3), |px, py| {
         let (dx, dy) = ((px - x) / wide, (py - cy) / tall);
         let fine = noise3(px / size * 26.0, py / size * 26.0, seed);
         let edge =
@@ -135,7 +135,7 @@ fn person(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
     let (coat, legs) = (accent(draw), tint(accent(draw), 0.7));
     let skin = draw.pick([[0.80, 0.62, 0.52], [0.50, 0.34, 0.25], [0.32, 0.22, 0.16]]);
     let wide = size * 0.14;
-    photo.area([x - wide * 1.4, foot - size, x + wide * 1.4, foot], |px, py| {
+    photo.area(centred(x, wide * 1.4, foot - size, foot), |px, py| {
         let (u, v) = ((px - x) / wide, (foot - py) / size);
         let head = (u * 2.0) * (u * 2.0) + ((v - 0.92) / 0.085) * ((v - 0.92) / 0.085);
         if head < 1.0 {
@@ -154,11 +154,11 @@ fn pole(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
         (size * draw.range(0.008, 0.02)).max(1.0),
         draw.pick([[0.15, 0.17, 0.16], [0.45, 0.46, 0.47]]),
     );
-    photo.area([x - half, foot - size, x + half, foot], |px, _| {
+    photo.area(centred(x, half, foot - size, foot), |px, _| {
         Some((tint(colour, 1.0 + 0.4 * (px - x) / half), 1.0))
     });
     let lamp = size * 0.035;
-    photo.area([x - lamp, foot - size - lamp, x + lamp, foot - size + lamp], |px, py| {
+    photo.area(centred(x, lamp, foot - size - lamp, foot - size + lamp), |px, py| {
         ((px - x) * (px - x) + (py - foot + size) * (py - foot + size) < lamp * lamp)
             .then_some(([0.9, 0.88, 0.8], 1.0))
     });
@@ -166,7 +166,7 @@ fn pole(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
 
 fn car(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
     let (colour, wheel) = (accent(draw), size * 0.09);
-    photo.area([x - size * 0.5, foot - size * 0.42, x + size * 0.5, foot], |px, py| {
+    photo.area(centred(x, size * 0.5, foot - size * 0.42, foot), |px, py| {
         let (u, v) = ((px - x) / size, (foot - py) / size);
         for side in [-0.3, 0.3] {
             let (du, dv) = ((u - side) * size, v * size - wheel);
@@ -195,10 +195,8 @@ fn sign(draw: &mut Draw, photo: &mut Photo, x: f32, foot: f32, size: f32) {
     let (colour, ink) = (accent(draw), draw.pick([[0.95, 0.95, 0.93], [0.1, 0.1, 0.1]]));
     let (seed, half) = (draw.bits(), size * draw.range(0.15, 0.3));
     let (top, bottom) = (foot - size, foot - size * draw.range(0.4, 0.7));
-    photo.area([x - size * 0.012, top, x + size * 0.012, foot], |_, _| {
-        Some(([0.3, 0.3, 0.32], 1.0))
-    });
-    photo.area([x - half, top, x + half, bottom], |px, py| {
+    photo.area(centred(x, size * 0.012, top, foot), |_, _| Some(([0.3, 0.3, 0.32], 1.0)));
+    photo.area(centred(x, half, top, bottom), |px, py| {
         let (i, j) =
             (((px - x) / size * 34.0).floor() as i32, ((py - top) / size * 14.0).floor() as i32);
         let written = to_whole((py - top) / size * 14.0) > 0.25

@@ -2,7 +2,7 @@
 
 use crate::canvas::Canvas;
 use crate::draw::Draw;
-use crate::math::{Rgb, cos_turn, lerp, sin_turn, tint, to_whole};
+use crate::math::{Rgb, centred, cos_turn, lerp, sin_turn, tint, to_whole};
 use crate::ornament::weather;
 use crate::wall::{Wall, accent, roof_colour, wall_colour};
 use crate::window::Opening;
@@ -71,10 +71,9 @@ pub(crate) fn paint(draw: &mut Draw, size: f32) -> Canvas {
         }
         let ledge = size * draw.range(0.008, 0.022);
         let reach = (section.half_top * draw.range(1.05, 1.3)).min(middle);
-        canvas
-            .rect([middle - reach, section.top - ledge, middle + reach, section.top + ledge], trim);
+        canvas.rect(centred(middle, reach, section.top - ledge, section.top + ledge), trim);
         canvas.shade(
-            [middle - reach, section.top + ledge, middle + reach, section.top + ledge * 2.5],
+            centred(middle, reach, section.top + ledge, section.top + ledge * 2.5),
             |_, _| 0.65,
         );
         half = section.half_top * draw.range(0.75, 1.0);
@@ -99,7 +98,7 @@ fn skin_section(
     let bands = draw.int(3, 9) as f32;
     let iron = tint(accent(draw), 0.7);
     let reach = section.half_bottom.max(section.half_top);
-    canvas.area([middle - reach, section.top, middle + reach, section.bottom], |x, y| {
+    canvas.area(centred(middle, reach, section.top, section.bottom), |x, y| {
         let across = (x - middle) / section.half_at(y);
         if across.abs() > 1.0 {
             return None;
@@ -171,23 +170,17 @@ fn clock(draw: &mut Draw, canvas: &mut Canvas, cx: f32, cy: f32, radius: f32, tr
         draw.pick([[0.92, 0.9, 0.84], [0.1, 0.12, 0.2], [0.2, 0.3, 0.5]]),
         draw.pick([[0.8, 0.65, 0.2], [0.05, 0.05, 0.05]]),
     );
-    canvas.ellipse(cx, cy, radius, radius, tint(trim, 0.6));
-    canvas.ellipse(cx, cy, radius * 0.88, radius * 0.88, face);
+    canvas.disc(cx, cy, radius, tint(trim, 0.6));
+    canvas.disc(cx, cy, radius * 0.88, face);
     for hour in 0..12 {
         let turn = hour as f32 / 12.0;
         let (x, y) = (cx + radius * 0.72 * sin_turn(turn), cy - radius * 0.72 * cos_turn(turn));
-        canvas.ellipse(x, y, radius * 0.08, radius * 0.08, hands);
+        canvas.disc(x, y, radius * 0.08, hands);
     }
     for (turn, reach) in [(draw.unit(), 0.45), (draw.unit(), 0.65)] {
         for step in 0..40 {
             let r = radius * reach * step as f32 / 40.0;
-            canvas.ellipse(
-                cx + r * sin_turn(turn),
-                cy - r * cos_turn(turn),
-                radius * 0.05,
-                radius * 0.05,
-                hands,
-            );
+            canvas.disc(cx + r * sin_turn(turn), cy - r * cos_turn(turn), radius * 0.05, hands);
         }
     }
 }
@@ -210,14 +203,11 @@ fn cap(draw: &mut Draw, canvas: &mut Canvas, middle: f32, base: f32, half: f32, 
         2 => {
             let step = half * draw.range(0.3, 0.5);
             let top = base * 0.5;
-            canvas.area([middle - half, top, middle + half, base], |x, y| {
+            canvas.area(centred(middle, half, top, base), |x, y| {
                 (y > top + step || to_whole((x - middle) / step * 0.5) < 0.25)
                     .then(|| tint(trim, 0.95))
             });
-            canvas.rect(
-                [middle - half * 0.04, 0.0, middle + half * 0.04, top + step],
-                tint(colour, 0.5),
-            );
+            canvas.rect(centred(middle, half * 0.04, 0.0, top + step), tint(colour, 0.5));
         }
         3 => {
             // Steps, each narrower.
@@ -226,16 +216,11 @@ fn cap(draw: &mut Draw, canvas: &mut Canvas, middle: f32, base: f32, half: f32, 
                 let (v, next) = (step as f32 / steps as f32, (step + 1) as f32 / steps as f32);
                 let wide = half * (1.0 - v) * 0.95;
                 canvas.rect(
-                    [middle - wide, base * (1.0 - next), middle + wide, base * (1.0 - v)],
+                    centred(middle, wide, base * (1.0 - next), base * (1.0 - v)),
                     tint(colour, 1.1 - 0.25 * v),
                 );
                 canvas.rect(
-                    [
-                        middle - wide,
-                        base * (1.0 - v) - base * 0.03,
-                        middle + wide,
-                        base * (1.0 - v),
-                    ],
+                    centred(middle, wide, base * (1.0 - v) - base * 0.03, base * (1.0 - v)),
                     trim,
                 );
             }
@@ -243,12 +228,12 @@ fn cap(draw: &mut Draw, canvas: &mut Canvas, middle: f32, base: f32, half: f32, 
         _ => {
             // Hemisphere and a needle.
             let rise = half.min(base * 0.75);
-            canvas.area([middle - half, base - rise, middle + half, base], |x, y| {
+            canvas.area(centred(middle, half, base - rise, base), |x, y| {
                 let (u, v) = ((x - middle) / half, (base - y) / rise);
                 (u * u + v * v <= 1.0).then(|| lit(u))
             });
-            canvas.rect([middle - half * 0.05, 0.0, middle + half * 0.05, base - rise * 0.9], trim);
-            canvas.ellipse(middle, base * 0.12, half * 0.14, half * 0.14, trim);
+            canvas.rect(centred(middle, half * 0.05, 0.0, base - rise * 0.9), trim);
+            canvas.disc(middle, base * 0.12, half * 0.14, trim);
         }
     }
 }

@@ -59,63 +59,18 @@ fn photo_size(draw: &mut Draw, longest_side: u32) -> (u32, u32) {
     if draw.chance(0.6) { (long, short) } else { (short, long) }
 }
 
-/// A camera before the canvas: canvas pixels → photo pixels. A pinhole turned by yaw, pitch and
-/// roll, then scaled and shifted so that the picture of the canvas takes `extent` of the photo.
+/// A camera before the canvas: canvas pixels → photo pixels. The picture of the canvas takes a part
+/// of the photo that is drawn, and lies near its middle.
 fn camera(draw: &mut Draw, canvas: (f32, f32), photo: (f32, f32), intent: Intent) -> Homography {
-    let (yaw, pitch, roll) = match intent {
-        Intent::Clear => (0.07, 0.03, 0.008),
-        Intent::Usual => (0.11, 0.04, 0.014),
-        Intent::Hard | Intent::Hopeless => (0.16, 0.055, 0.03),
-    };
-    let (yaw, pitch, roll) =
-        (draw.range(-yaw, yaw), draw.range(-pitch, pitch), draw.range(-roll, roll));
-    let distance = draw.range(1.1, 2.6);
-    let (sy, cy) = (sin_turn(yaw), cos_turn(yaw));
-    let (sp, cp) = (sin_turn(pitch), cos_turn(pitch));
-    let (sr, cr) = (sin_turn(roll), cos_turn(roll));
-    let unit = 1.0 / canvas.0.max(canvas.1);
-    let centre = Homography([
-        unit,
-        0.0,
-        -0.5 * canvas.0 * unit,
-        0.0,
-        unit,
-        -0.5 * canvas.1 * unit,
-        0.0,
-        0.0,
-        1.0,
-    ]);
-    // Columns: the turned axes of the plane, and the way to it. Rotation = roll ∘ pitch ∘ yaw.
-    let pinhole = Homography([
-        cr * cy - sr * sp * sy,
-        -sr * cp,
-        0.0,
-        sr * cy + cr * sp * sy,
-        cr * cp,
-        0.0,
-        -cp * sy,
-        sp,
-        distance,
-    ]);
-    let seen = pinhole.after(&centre);
+    let seen = pinhole(draw, canvas, intent);
     let [x0, y0, x1, y1] = project(&seen, [0.0, 0.0, canvas.0, canvas.1]);
     let extent = match intent {
         Intent::Clear => draw.range(0.72, 1.0),
         Intent::Usual => draw.range(0.6, 1.25),
-        Intent::Hard => {
-            if draw.chance(0.3) {
-                draw.range(0.3, 0.5)
-            } else {
-                draw.range(1.0, 2.0)
-            }
-        }
-        Intent::Hopeless => {
-            if draw.chance(0.5) {
-                draw.range(0.08, 0.16)
-            } else {
-                draw.range(0.6, 1.4)
-            }
-        }
+        Intent::Hard if draw.chance(0.3) => draw.range(0.3, 0.5),
+        Intent::Hard => draw.range(1.0, 2.0),
+        Intent::Hopeless if draw.chance(0.5) => draw.range(0.08, 0.16),
+        Intent::Hopeless => draw.range(0.6, 1.4),
     };
     let scale = extent * (photo.0 / (x1 - x0)).min(photo.1 / (y1 - y0));
     let (width, height) = ((x1 - x0) * scale, (y1 - y0) * scale);
@@ -124,23 +79,31 @@ fn camera(draw: &mut Draw, canvas: (f32, f32), photo: (f32, f32), intent: Intent
         Intent::Usual => 0.18,
         Intent::Hard | Intent::Hopeless => 0.3,
     };
-    let place = |draw: &mut Draw, room: f32, length: f32| {
+    let mut place = |room: f32, length: f32| {
         0.5 * room
             + draw.range(-1.0, 1.0) * (drift * length.min(room) + 0.3 * (room - length).abs())
     };
-    let (x, y) = (place(draw, photo.0, width), place(draw, photo.1, height));
-    let fit = Homography([
-        scale,
-        0.0,
-        x - scale * 0.5 * (x0 + x1),
-        0.0,
-        scale,
-        y - scale * 0.5 * (y0 + y1),
-        0.0,
-        0.0,
-        1.0,
-    ]);
-    fit.after(&seen)
+    let (x, y) = (place(photo.0, width), place(photo.1, height));
+    Homography::fit(scale, x - scale * 0.5 * (x0 + x1), y - scale * 0.5 * (y0 + y1)).after(&seen)
+}
+
+/// A pinhole before the middle of the canvas, turned by yaw, pitch and roll.
+fn pinhole(draw: &mut Draw, canvas: (f32, f32), intent: Intent) -> Homography {
+    let (yaw, pitch, roll) = match intent {
+        Intent::Clear => (0.07, 0.03, 0.008),
+        Intent::Usual => (0.11, 0.04, 0.014),
+        Intent::Hard | Intent::Hopeless => (0.16, 0.055, 0.03),
+    };
+    let [(sy, cy), (sp, cp), (sr, cr)] = [yaw, pitch, roll].map(|reach| {
+        let turn = draw.range(-reach, reach);
+        (sin_turn(turn), cos_turn(turn))
+    });
+    let distance = draw.range(1.1, 2.6);
+    let unit = 1.0 / canvas.0.max(canvas.1);
+    let centre = Homography::fit(unit, -0.5 * canvas.0 * unit, -0.5 * canvas.1 * unit);
+    // Columns: the turned axes of the plane, and the way to it. Rotation = roll ∘ pitch ∘ yaw.
+    let [x, y] = [[cr * cy - sr * sp * sy, -sr * cp], [sr * cy + cr * sp * sy, cr * cp]];
+    Homography([x[0], x[1], 0.0, y[0], y[1], 0.0, -cp * sy, sp, distance]).after(&centre)
 }
 
 /// Bounds of the picture of a rectangle.

@@ -2,7 +2,7 @@
 
 use crate::canvas::Canvas;
 use crate::draw::Draw;
-use crate::math::{Rgb, mix, tint, to_whole};
+use crate::math::{Rgb, centred, mix, tint, to_whole};
 use crate::wall::accent;
 
 /// Outline of an opening.
@@ -139,7 +139,7 @@ impl Opening {
             for side in [-1.0, 1.0] {
                 self.light(canvas, cx + side * width * 0.27, base, width * 0.46, height);
             }
-            canvas.rect([cx - width * 0.035, base - height, cx + width * 0.035, base], self.trim);
+            canvas.rect(centred(cx, width * 0.035, base - height, base), self.trim);
         } else {
             self.light(canvas, cx, base, width, height);
         }
@@ -149,14 +149,9 @@ impl Opening {
         match self.hood {
             Hood::None => {}
             Hood::Lintel => {
-                canvas.rect(
-                    [cx - half * 1.1, top - rise, cx + half * 1.1, top - rise * 0.2],
-                    self.trim,
-                );
-                canvas.shade(
-                    [cx - half * 1.1, top - rise * 0.2, cx + half * 1.1, top + rise * 0.3],
-                    |_, _| 0.7,
-                );
+                canvas.rect(centred(cx, half * 1.1, top - rise, top - rise * 0.2), self.trim);
+                canvas
+                    .shade(centred(cx, half * 1.1, top - rise * 0.2, top + rise * 0.3), |_, _| 0.7);
             }
             Hood::Gable => {
                 let trim = self.trim;
@@ -167,10 +162,7 @@ impl Opening {
             }
             Hood::Keystone => {
                 let key = width * 0.09;
-                canvas.rect(
-                    [cx - key, top - rise, cx + key, top + rise * 0.4],
-                    tint(self.trim, 1.08),
-                );
+                canvas.rect(centred(cx, key, top - rise, top + rise * 0.4), tint(self.trim, 1.08));
             }
         }
         if let Some(colour) = self.shutters {
@@ -184,18 +176,12 @@ impl Opening {
         if self.balcony {
             let (reach, deep) = (half * 1.25, floor * 0.2);
             let bar = tint(self.trim, 0.35);
-            canvas.area([cx - reach, base - deep, cx + reach, base], |x, y| {
+            canvas.area(centred(cx, reach, base - deep, base), |x, y| {
                 let rail = y < base - deep * 0.85 || y > base - deep * 0.12;
                 (rail || to_whole(x / (floor * 0.06)) < 0.14).then_some(bar)
             });
-            canvas.rect(
-                [cx - reach * 1.05, base, cx + reach * 1.05, base + floor * 0.035],
-                self.trim,
-            );
-            canvas.shade(
-                [cx - reach, base + floor * 0.035, cx + reach, base + floor * 0.1],
-                |_, _| 0.65,
-            );
+            canvas.rect(centred(cx, reach * 1.05, base, base + floor * 0.035), self.trim);
+            canvas.shade(centred(cx, reach, base + floor * 0.035, base + floor * 0.1), |_, _| 0.65);
         }
     }
 
@@ -220,7 +206,7 @@ impl Opening {
             |x, y| (ring > 0.0 && shape(x, y, ring)).then_some(self.trim),
         );
         let reveal = (width * 0.07).max(1.0);
-        canvas.area([cx - width * 0.5, base - height, cx + width * 0.5, base], |x, y| {
+        canvas.area(centred(cx, width * 0.5, base - height, base), |x, y| {
             if !shape(x, y, 0.0) {
                 return None;
             }

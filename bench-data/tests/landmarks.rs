@@ -88,9 +88,9 @@ fn ground_truth_holds() {
         .collect();
     assert!(truth.images.iter().eq(photos.iter()), "images and files differ");
     assert_eq!(truth.queries.len(), 12);
-    assert_eq!(summary.queries, 12);
-    assert_eq!(summary.good + summary.ok + summary.junk, 60);
-    assert!(summary.ok > 0 && summary.junk > 0, "{summary:?}");
+    assert_eq!(summary.counts.queries, 12);
+    assert_eq!(summary.counts.good + summary.counts.ok + summary.counts.junk, 60);
+    assert!(summary.counts.ok > 0 && summary.counts.junk > 0, "{summary:?}");
 
     let mut asked = BTreeMap::new();
     for query in &truth.queries {
@@ -142,7 +142,7 @@ fn a_folder_is_whole_or_absent() {
     let before = files(&root);
     let again = generate(&root, &LandmarkOptions { threads: 1, ..options.clone() }).unwrap();
     assert!(again.reused);
-    assert_eq!(again.photos, 3);
+    assert_eq!(again.counts.photos, 3);
 
     // Other options, a folder of somebody else's, a file: errors, and all stays as it was.
     let error = generate(&root, &LandmarkOptions { seed: 9, ..options.clone() }).unwrap_err();

@@ -1,18 +1,20 @@
 """Golden values for the encoder, from the formulas, in numpy alone.
 
 Makes three thin residual networks with seeded weights, a procedural picture, and what the encoder
-must answer for them. Shares no code and no library with the encoder: convolution is a matrix product
-over unfolded windows, all of it in float64; only what is stored is float32. Needs numpy and
-pillow (in a virtual environment outside the repository); writes beside itself, the same bytes each time:
+must answer for them. Shares no code and no library with the encoder: convolution is a matrix
+product over unfolded windows, all of it in float64; only what is stored is float32. Needs numpy and
+pillow (in a virtual environment outside the repository); writes beside itself, the same bytes each
+time:
 
     python make_golden.py
 
 Files, for each network NAME:
     NAME.weights.safetensors   tensors by torchvision's names
-    NAME.golden.safetensors    feature (C, H, W); regions_L1..3 and pixel_regions_L3 (n, 4) x, y, w, h;
-                               mac, spoc, gem3, rmac_L1..3, rmac_L3_pixels (C,); mean (C,), projection
-                               (C, K) of a whitening; rmac_L3_white, mac_white (K,); rmac_L2_two_sizes
-                               (C,), of the picture and its upper left 64 x 80 pixels as a second view
+    NAME.golden.safetensors    feature (C, H, W); regions_L1..3 and pixel_regions_L3 (n, 4)
+                               x, y, w, h; mac, spoc, gem3, rmac_L1..3, rmac_L3_pixels (C,);
+                               mean (C,), projection (C, K) of a whitening; rmac_L3_white,
+                               mac_white (K,); rmac_L2_two_sizes (C,), of the picture and its
+                               upper left 64 x 80 pixels as a second view
 and picture.png. The networks cover what differs between weights in the world:
     bottleneck_v1    batch normalisation with small variances, eps 1e-3, stride in the first
                      1x1, three stages, BGR minus mean
@@ -159,8 +161,9 @@ def torchvision_rgb(rgb):
 
 
 def grid(height, width, levels):
-    """Tolias, Sicre, Jegou 2016, section 3: at level l, squares of side 2 min(W, H) / (l + 1); along
-    the longer axis m - 1 more than along the shorter, m such that level 1 overlaps by about 40 %."""
+    """Tolias, Sicre, Jegou 2016, section 3: at level l, squares of side 2 min(W, H) / (l + 1).
+    Along the longer axis are m - 1 more than along the shorter, m such that level 1 overlaps by
+    about 40 %."""
     side_1 = min(height, width)
     best, more = None, None
     for extra in range(1, 7):
@@ -185,8 +188,8 @@ def grid(height, width, levels):
 
 
 def pixel_grid(image_height, image_width, height, width, stride, levels):
-    """The grid on the image, then ROI pooling's projection (Girshick 2015): corners / stride, rounded,
-    the far corner being the last pixel and belonging to the region."""
+    """The grid on the image, then ROI pooling's projection (Girshick 2015): corners / stride,
+    rounded, the far corner being the last pixel and belonging to the region."""
 
     def near(v):
         return math.floor(v + 0.5)
@@ -246,7 +249,7 @@ def golden(network, to_planes, stride, rgb, rng):
 
 
 def save_file(tensors, path, metadata=None):
-    """safetensors: header length u64, JSON header, tensors. By hand, for a fixed order of the keys."""
+    """safetensors: header length u64, JSON header, tensors. By hand, for a fixed order of keys."""
     header, data = {"__metadata__": metadata} if metadata else {}, b""
     for name, value in sorted(tensors.items()):
         blob = value.astype(value.dtype.newbyteorder("<")).tobytes()

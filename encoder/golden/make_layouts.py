@@ -1,17 +1,19 @@
 """Weights in the layouts that other programs write, and what PyTorch makes of them.
 
-Thin networks with random weights, written by PyTorch (zip archives and the pickles of before 1.6), with
-scikit-learn's PCA inside, and by protobuf: tensor names, nesting and types are exactly those of
-torchvision, dirtorch (naver/deep-image-retrieval), cnnimageretrieval-pytorch and Caffe; only widths are
-smaller. Each network is run by PyTorch on picture.png, as the code that it belongs to runs it.
+Thin networks with random weights, written by PyTorch (zip archives and the pickles of before 1.6),
+with scikit-learn's PCA inside, and by protobuf: tensor names, nesting and types are exactly those
+of torchvision, dirtorch (naver/deep-image-retrieval), cnnimageretrieval-pytorch and Caffe; only
+widths are smaller. Each network is run by PyTorch on picture.png, as the code that it belongs to
+runs it.
 
-Needs torch 2.11, torchvision 0.26, scikit-learn, protobuf, numpy, pillow (in a virtual environment outside
-the repository). Run in this folder:
+Needs torch 2.11, torchvision 0.26, scikit-learn, protobuf, numpy, pillow (in a virtual environment
+outside the repository). Run in this folder:
 
     python make_layouts.py
 
-writes layouts/NAME.{pth,pt,caffemodel,safetensors} and layouts/expected.safetensors with the descriptor of
-each. (Legacy files name storages by address: they differ from run to run in these names alone.)
+writes layouts/NAME.{pth,pt,caffemodel,safetensors} and layouts/expected.safetensors with the
+descriptor of each. (Legacy files name storages by address: they differ from run to run in these
+names alone.)
 """
 
 import sys

@@ -181,7 +181,8 @@ impl fmt::Display for Compared {
                 [lists_differ, bytes_differ, fine_bytes_differ].map(|share| 100.0 * share);
             write!(
                 f,
-                ": {lists:.3} % of the lists differ, {bytes:.3} % of the codes' bytes, {fine:.3} % of the finer codes'"
+                ": {lists:.3} % of the lists differ, {bytes:.3} % of the codes' bytes, {fine:.3} \
+                 % of the finer codes'"
             )?;
         }
         Ok(())

@@ -7,18 +7,18 @@ use anyhow::{Result, bail, ensure};
 use ocelli_index::{
     Combine, CropFirst, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
 };
+use ocelli_network::{Device, DeviceChoice, Network, NetworkOptions};
+use ocelli_pictures::ViewOptions;
 use ocelli_pictures::limits::MAX_SIDE_PX;
 use ocelli_service::connections::ConnectionsConfig;
 use ocelli_service::observe::{MetricsConfig, TracesConfig};
 use ocelli_service::role::{self, LogConfig};
 use ocelli_service::security::SecurityConfig;
+use ocelli_weights::SettingsOptions;
 use serde::Deserialize;
 
-use crate::device::{Device, DeviceChoice};
-use crate::network::{Network, NetworkOptions};
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::service::{EncoderOptions, ServeOptions};
-use ocelli_pictures::ViewOptions;
 
 /// The commented default configuration, as `ocelli-encoder config` prints it.
 pub const DEFAULT_TOML: &str = include_str!("../default.toml");
@@ -180,11 +180,13 @@ impl Config {
             bail!("no weights: give --weights FILE, or `weights` in the configuration");
         };
         let options = NetworkOptions {
-            form: self.form,
-            input: self.input,
-            bn_eps: self.bn_eps,
+            settings: SettingsOptions {
+                form: self.form,
+                input: self.input,
+                bn_eps: self.bn_eps,
+                config: self.network_config.clone(),
+            },
             last_stage: self.last_stage,
-            config: self.network_config.clone(),
             head: self.head,
             precision: self.precision,
             device,

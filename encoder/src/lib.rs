@@ -1,28 +1,39 @@
-//! Images to descriptors: decode, resize, network, regional pooling, whitening.
+//! Images to descriptors: a pipeline around a network, jobs and a service.
 //!
-//! The only room that links libtorch; [`device`] says where it computes. [`convert`] and [`fetch`]
-//! bring weights in. Data flows in one direction: [`ocelli_pictures`] finds, decodes and
-//! resizes images, [`network`] makes a feature map, [`pooling`] and [`pipeline`] make descriptors of
-//! it, [`job`] writes them as parts and [`service`] answers one image at a time.
+//! Data flow in one direction. [`ocelli_pictures`] finds images, decodes and resizes them.
+//! [`ocelli_network`] makes a feature map of each, pools and whitens it. [`pipeline`] makes one
+//! descriptor of all sizes of an image. [`job`] writes the descriptors of a collection as parts;
+//! [`service`] answers one image at a time. [`import`] turns other programs' weights into a file
+//! that the network opens.
+//!
+//! # Example
+//! The descriptor of one image at one size, from an untrained network:
+//!
+//! ```no_run
+//! use image::RgbImage;
+//! use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
+//! use ocelli_network::{Network, NetworkOptions};
+//! use ocelli_weights::seeded::{self, SeededArch};
+//!
+//! let weights = "resnet18.safetensors".as_ref();
+//! seeded::write(SeededArch::Resnet18, 1, 4, weights)?;
+//! let network = Network::open(weights, &NetworkOptions::default())?;
+//! let pipeline = Pipeline::new(network, PipelineOptions::default(), None)?;
+//! let descriptor = pipeline.descriptor(&[RgbImage::new(224, 224)])?;
+//! assert_eq!(descriptor.len(), pipeline.dim());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![deny(unsafe_code)]
 
 pub mod cli;
-mod cli_settings;
 pub mod compare;
 pub mod config;
-pub mod convert;
-pub mod device;
 pub mod error;
-pub mod fetch;
+pub mod import;
 pub mod job;
-mod maps;
 pub mod measure;
-pub mod network;
 pub mod pipeline;
-pub mod pooling;
 pub mod service;
-mod tools_cli;
-mod weights_cli;
 
 pub use error::{Error, Result};

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
+use ocelli_network::NetworkSeconds;
+use ocelli_network::set_torch_threads;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::maps::NetworkSeconds;
-use crate::network::set_torch_threads;
 use crate::pipeline::{Pipeline, Wanted};
 
 /// What was measured. `Display` is for people, serde for `--format json`.
@@ -145,7 +145,8 @@ impl fmt::Display for Measured {
         let Measured { device, arch, precision, width, height, batch, workers, .. } = self;
         writeln!(
             f,
-            "{arch}, {precision}, {width}x{height} pixels, batches of {batch}, {workers} workers, on {device}"
+            "{arch}, {precision}, {width}x{height} pixels, batches of {batch}, {workers} workers, \
+             on {device}"
         )?;
         write!(
             f,

@@ -10,13 +10,15 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Golden, decode, relative_error};
 use image::RgbImage;
-use ocelli_encoder::device::Device;
-use ocelli_encoder::network::{Network, NetworkOptions};
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions, pool_regions};
-use ocelli_encoder::pooling::{image_grid, rigid_grid};
 use ocelli_index::{DescriptorSpec, Form, Grid, InputConvention, Pooling, Whitening};
+use ocelli_network::Device;
+use ocelli_network::pooling::{image_grid, rigid_grid};
+use ocelli_network::{Network, NetworkOptions};
+use ocelli_weights::SettingsOptions;
+
+use common::{Golden, decode, relative_error};
 
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
@@ -84,8 +86,11 @@ fn check(network: &Network, image: &RgbImage, golden: &Golden, white: (Vec<f32>,
 #[test]
 fn thin_networks_match_numpy() {
     let explicit = NetworkOptions {
-        form: Some(Form::V1_5),
-        input: Some(InputConvention::TorchvisionRgb),
+        settings: SettingsOptions {
+            form: Some(Form::V1_5),
+            input: Some(InputConvention::TorchvisionRgb),
+            ..SettingsOptions::default()
+        },
         ..NetworkOptions::default()
     };
     let networks = [
@@ -143,8 +148,14 @@ fn options_outrank_json_outranks_metadata() {
     assert_eq!((identity.form, identity.bn_eps), (Form::V1_5, 0.5));
     assert_eq!(identity.input, InputConvention::CaffeBgr); // left to the metadata
 
-    let options =
-        NetworkOptions { form: Some(Form::V1), bn_eps: Some(0.25), ..NetworkOptions::default() };
+    let options = NetworkOptions {
+        settings: SettingsOptions {
+            form: Some(Form::V1),
+            bn_eps: Some(0.25),
+            ..SettingsOptions::default()
+        },
+        ..NetworkOptions::default()
+    };
     let identity = Network::open(&weights, &options).unwrap().identity().clone();
     assert_eq!((identity.form, identity.bn_eps), (Form::V1, 0.25));
 }
@@ -189,7 +200,7 @@ fn clones_agree_across_threads() {
         .map(|_| {
             let (clone, image) = (original.try_clone().unwrap(), image.clone());
             std::thread::spawn(move || {
-                ocelli_encoder::network::set_torch_threads(1);
+                ocelli_network::set_torch_threads(1);
                 assert!(matches!(clone.spec(), DescriptorSpec::Network(_)));
                 clone.descriptor(&[image]).unwrap()
             })
@@ -202,31 +213,19 @@ fn clones_agree_across_threads() {
 
 /// The shared data directory, or None after saying so.
 fn shared_data(test: &str) -> Option<PathBuf> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let root = std::env::var_os("OCELLI_DATA").map_or_else(default, PathBuf::from);
-    if root.join("weights").is_dir() && root.join("golden").is_dir() {
-        return Some(root);
-    }
-    let required = std::env::var_os("OCELLI_REQUIRE_DATA").is_some_and(|value| value == "1");
-    assert!(
-        !required,
-        "{test}: OCELLI_REQUIRE_DATA=1, but {} has no weights and golden files",
-        root.display()
-    );
-    eprintln!(
-        "SKIPPED {test}: {} has no weights and golden files (OCELLI_DATA names another place)",
-        root.display()
-    );
-    None
+    ocelli_test_support::data(test, &["weights", "golden"])
 }
 
 #[test]
 fn trained_resnet50_matches_the_reference() {
     let Some(data) = shared_data("trained_resnet50_matches_the_reference") else { return };
     let options = NetworkOptions {
-        form: Some(Form::V1),
-        input: Some(InputConvention::CaffeBgr),
-        bn_eps: Some(1.001e-5),
+        settings: SettingsOptions {
+            form: Some(Form::V1),
+            input: Some(InputConvention::CaffeBgr),
+            bn_eps: Some(1.001e-5),
+            ..SettingsOptions::default()
+        },
         ..NetworkOptions::default()
     };
     let network =
@@ -255,8 +254,11 @@ fn trained_resnet18_loads_in_any_form() {
     let image = decode(&own("picture.png"));
     let maps = [None, Some(Form::V1), Some(Form::V1_5)].map(|form| {
         let options = NetworkOptions {
-            form,
-            input: Some(InputConvention::TorchvisionRgb),
+            settings: SettingsOptions {
+                form,
+                input: Some(InputConvention::TorchvisionRgb),
+                ..SettingsOptions::default()
+            },
             ..NetworkOptions::default()
         };
         let network = Network::open(&path, &options).unwrap();
@@ -277,8 +279,13 @@ fn trained_resnet18_loads_in_any_form() {
 #[test]
 fn trained_squeezenet_knows_a_photo_again() {
     let Some(data) = shared_data("trained_squeezenet_knows_a_photo_again") else { return };
-    let options =
-        NetworkOptions { input: Some(InputConvention::CaffeBgr), ..NetworkOptions::default() };
+    let options = NetworkOptions {
+        settings: SettingsOptions {
+            input: Some(InputConvention::CaffeBgr),
+            ..SettingsOptions::default()
+        },
+        ..NetworkOptions::default()
+    };
     let path = data.join("weights/squeezenet1_1_features.safetensors");
     let network = Network::open(&path, &options).unwrap();
     let identity = network.identity();

@@ -6,25 +6,30 @@ mod layouts;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::decode;
 use image::{Rgb, RgbImage};
-use ocelli_encoder::network::seeded::{self, SeededArch};
-use ocelli_encoder::network::{Network, NetworkOptions};
+use ocelli_encoder::Error;
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
-use ocelli_encoder::{Error, error};
 use ocelli_index::{ErrorCode, Form, InputConvention};
+use ocelli_network::{Error as NetworkError, Network, NetworkOptions};
+use ocelli_weights::SettingsOptions;
+use ocelli_weights::seeded::{self, SeededArch};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
+
+use common::decode;
 
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
 }
 
 /// Opens with everything given, so that only the tensors can be at fault.
-fn open(path: &Path) -> error::Result<Network> {
+fn open(path: &Path) -> ocelli_network::Result<Network> {
     let options = NetworkOptions {
-        form: Some(Form::V1),
-        input: Some(InputConvention::CaffeBgr),
+        settings: SettingsOptions {
+            form: Some(Form::V1),
+            input: Some(InputConvention::CaffeBgr),
+            ..SettingsOptions::default()
+        },
         ..NetworkOptions::default()
     };
     Network::open(path, &options)
@@ -170,7 +175,10 @@ fn what_is_given_nowhere_is_asked_for() {
     assert_eq!(error.code(), ErrorCode::FailedPrecondition);
     assert!(error.to_string().contains("--input caffe-bgr"), "{error}");
     let options = NetworkOptions {
-        input: Some(InputConvention::TorchvisionRgb),
+        settings: SettingsOptions {
+            input: Some(InputConvention::TorchvisionRgb),
+            ..SettingsOptions::default()
+        },
         ..NetworkOptions::default()
     };
     let message = Network::open(&path, &options).err().unwrap().to_string();
@@ -180,7 +188,13 @@ fn what_is_given_nowhere_is_asked_for() {
     let config = folder.path().join("net.json");
     for bad in [r#"{"form": "v2"}"#, r#"{"from": "v1"}"#, "{"] {
         std::fs::write(&config, bad).unwrap();
-        let options = NetworkOptions { config: Some(config.clone()), ..NetworkOptions::default() };
+        let options = NetworkOptions {
+            settings: SettingsOptions {
+                config: Some(config.clone()),
+                ..SettingsOptions::default()
+            },
+            ..NetworkOptions::default()
+        };
         let message = Network::open(&path, &options).err().unwrap().to_string();
         assert!(message.contains("net.json"), "{message}");
     }
@@ -243,9 +257,13 @@ fn a_dead_network_gives_an_error() {
     let pipeline = Pipeline::new(open(&path).unwrap(), PipelineOptions::default(), None).unwrap();
     let image = RgbImage::from_pixel(40, 30, Rgb([10, 200, 30]));
     for result in [pipeline.descriptor(std::slice::from_ref(&image)), pipeline.regions(&[image])] {
-        assert!(matches!(result, Err(Error::NoActivation { .. })), "{result:?}");
+        assert!(
+            matches!(result, Err(Error::Network(NetworkError::NoActivation { .. }))),
+            "{result:?}"
+        );
     }
     assert!(matches!(pipeline.descriptor(&[]), Err(Error::Invalid { .. })));
-    assert!(matches!(pipeline.descriptor(&[RgbImage::new(0, 3)]), Err(Error::Invalid { .. })));
+    let empty = pipeline.descriptor(&[RgbImage::new(0, 3)]);
+    assert!(matches!(empty, Err(Error::Network(NetworkError::Invalid { .. }))), "{empty:?}");
     assert!(pipeline.network().feature_map(&RgbImage::new(1, 1)).is_ok());
 }

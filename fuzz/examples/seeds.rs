@@ -40,6 +40,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         put("parquet", &name, &[&[columns][..], &fs::read(&path)?].concat())?;
     }
     layouts(&put)?;
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pictures/tests-data");
+    for path in files(&pictures, "jpg")? {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        put("picture", &name, &fs::read(&path)?)?;
+    }
     fs::remove_dir_all(folder())?;
     Ok(())
 }

@@ -1,13 +1,9 @@
-//! Caffe's models, and whatever else is told apart by its first bytes. The converter's own source.
+//! Caffe's models, and whatever else is told apart by its first bytes.
 
 #![no_main]
-#![allow(dead_code, reason = "the reader is used, not everything around it")]
 
-#[path = "../../encoder/src/convert/mod.rs"]
-mod convert;
-
-use convert::{ConvertOptions, convert};
 use libfuzzer_sys::fuzz_target;
+use ocelli_weights::convert::{ConvertOptions, convert};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(converted) = convert(bytes, &ConvertOptions::default()) else { return };

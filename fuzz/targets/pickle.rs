@@ -1,14 +1,10 @@
 //! PyTorch's legacy files from the pickle of the objects on: what stands before it is the same in
-//! all. The converter's own source, compiled here, since the crate that it lives in links libtorch.
+//! all.
 
 #![no_main]
-#![allow(dead_code, reason = "the reader is used, not everything around it")]
 
-#[path = "../../encoder/src/convert/mod.rs"]
-mod convert;
-
-use convert::{ConvertOptions, convert};
 use libfuzzer_sys::fuzz_target;
+use ocelli_weights::convert::{ConvertOptions, convert};
 
 /// Magic number, protocol, and the system, of which nothing is said.
 const HEAD: &[u8] =

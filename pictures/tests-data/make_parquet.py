@@ -1,5 +1,6 @@
 """Writes images.parquet as the `datasets` library lays images out: a struct of bytes and path; and
-paths.parquet with the bytes left out of some rows, as it does for images that stay in files of their own.
+paths.parquet with the bytes left out of some rows, as it does for images that stay in files of
+their own.
 
     python -m venv venv && venv/bin/pip install pyarrow pillow && venv/bin/python make_parquet.py
 """

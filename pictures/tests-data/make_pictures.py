@@ -2,10 +2,10 @@
 
     python make_pictures.py       (in this directory)
 
-Needs Pillow, NumPy, tifffile, imagecodecs, and cjpeg and jpegtran (Debian: libjpeg-turbo-progs). Writes
-pictures.bin, all files one after the other, and pictures.json: for each its name, where it lies, and
-which picture is right; "pixels" are PNG files in pictures.bin as well. What is right is what Pillow
-(libjpeg-turbo, libtiff) reads, or the picture that was stored without loss.
+Needs Pillow, NumPy, tifffile, imagecodecs, and cjpeg and jpegtran (Debian: libjpeg-turbo-progs).
+Writes pictures.bin, all files one after the other, and pictures.json: for each its name, where it
+lies, and which picture is right; "pixels" are PNG files in pictures.bin as well. What is right is
+what Pillow (libjpeg-turbo, libtiff) reads, or the picture that was stored without loss.
 """
 
 import io
@@ -19,10 +19,10 @@ import tifffile
 from PIL import Image
 
 SAMPLINGS = """
-1x1,1x1,1x1 2x1,1x1,1x1 1x2,1x1,1x1 2x2,1x1,1x1 4x1,1x1,1x1 1x4,1x1,1x1 4x2,1x1,1x1 2x4,1x1,1x1 3x1,1x1,1x1
-1x3,1x1,1x1 3x2,1x1,1x1 2x3,1x1,1x1 2x2,2x1,2x1 2x2,1x2,1x2 2x2,2x1,1x2 2x2,2x2,1x1 2x2,1x1,2x2 4x1,2x1,2x1
-1x1,2x1,2x1 1x1,1x2,1x2 1x1,2x2,2x2 2x1,1x2,1x2 1x2,2x1,2x1 1x1,2x2,1x1 2x1,2x2,1x1 2x1,2x1,2x1 1x2,1x2,1x2
-2x2,2x2,2x1 2x1,1x1,2x1
+1x1,1x1,1x1 2x1,1x1,1x1 1x2,1x1,1x1 2x2,1x1,1x1 4x1,1x1,1x1 1x4,1x1,1x1 4x2,1x1,1x1 2x4,1x1,1x1
+3x1,1x1,1x1 1x3,1x1,1x1 3x2,1x1,1x1 2x3,1x1,1x1 2x2,2x1,2x1 2x2,1x2,1x2 2x2,2x1,1x2 2x2,2x2,1x1
+2x2,1x1,2x2 4x1,2x1,2x1 1x1,2x1,2x1 1x1,1x2,1x2 1x1,2x2,2x2 2x1,1x2,1x2 1x2,2x1,2x1 1x1,2x2,1x1
+2x1,2x2,1x1 2x1,2x1,2x1 1x2,1x2,1x2 2x2,2x2,2x1 2x1,1x1,2x1
 """.split()
 
 # jpegtran's arguments; the scans are the components of each.

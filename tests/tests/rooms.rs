@@ -5,6 +5,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// What links neither libtorch nor FAISS, and serves nobody.
+const NO_NETWORK: &[&str] = &["tch", "faiss-sys", "tokio", "tonic"];
+
+/// Foreign libraries that one crate of the project links; all others use that crate.
+const LINKED_ONCE: &[(&str, &str)] =
+    &[("tch", "ocelli-network"), ("faiss-sys", "ocelli-quantizer")];
+
 /// Crate, the crates of the project that it may use, and outside crates that it must never reach,
 /// not even through others.
 const TABLE: &[(&str, &[&str], &[&str])] = &[
@@ -17,18 +24,21 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &["ocelli-text", "ocelli-vector"],
         &["tokio", "tonic", "prost", "faiss-sys", "tch"],
     ),
+    ("ocelli-pictures", &["ocelli-text", "ocelli-vector", "ocelli-index"], NO_NETWORK),
+    ("ocelli-weights", &["ocelli-text", "ocelli-vector", "ocelli-index"], NO_NETWORK),
     (
-        "ocelli-pictures",
-        &["ocelli-text", "ocelli-vector", "ocelli-index"],
-        &["tch", "faiss-sys", "tokio", "tonic"],
+        "ocelli-network",
+        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-weights"],
+        &["faiss-sys", "tokio", "tonic"],
     ),
     (
         "ocelli-encoder",
         &[
             "ocelli-text",
-            "ocelli-vector",
             "ocelli-index",
             "ocelli-pictures",
+            "ocelli-weights",
+            "ocelli-network",
             "ocelli-proto",
             "ocelli-service",
         ],
@@ -105,6 +115,11 @@ fn crates_depend_only_on_what_the_table_allows() {
     for name in &members {
         let links = edges[name].contains("faiss-sys");
         assert_eq!(links, *name == "ocelli-quantizer", "{name} uses faiss-sys itself: {links}");
+    }
+    for (linked, by) in LINKED_ONCE {
+        let users: Vec<&str> =
+            members.iter().copied().filter(|name| edges[name].contains(linked)).collect();
+        assert_eq!(users, [*by], "{linked} is linked by one crate");
     }
     for (name, allowed, never) in TABLE {
         let direct: BTreeSet<&str> = edges[name].intersection(&members).copied().collect();

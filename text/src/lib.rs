@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -63,6 +64,14 @@ pub fn report(text: &str) -> String {
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
+/// The message of a panic, in one line; `no message` where it has none that is text.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let fixed = || panic.downcast_ref::<&str>().copied();
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(fixed);
+    text.unwrap_or("no message").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `1234567` as `1,234,567`, for people.

@@ -14,10 +14,6 @@ mod summary;
 mod work;
 
 #[cfg(test)]
-mod bad_input;
-#[cfg(test)]
-mod parquet;
-#[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
@@ -29,20 +25,18 @@ use std::time::Instant;
 use ocelli_index::{
     CodeForm, DescriptorSpec, Dtype, Model, PartKind, RejectedWriter, RowEncoderScratch,
 };
-
-use crate::error::{Error, Result};
-use crate::network::set_torch_threads;
-use crate::pipeline::{Pipeline, Wanted};
+use ocelli_network::set_torch_threads;
 use ocelli_pictures::photos::{Photo, Photos};
 use ocelli_pictures::{Resizer, ViewOptions};
-use plan::{Description, Plan};
-use sink::Sink;
-use work::{Coder, Run, Worker};
 
-pub(crate) use ordered::panic_text;
+use crate::error::{Error, Result};
+use crate::pipeline::{Pipeline, Wanted};
 pub use plan::Parts;
+use plan::{Description, Plan};
 pub use regions::encode_regions;
+use sink::Sink;
 pub use summary::{JobSummary, StageSeconds};
+use work::{Coder, Run, Worker};
 
 /// Batches' worth of images that one worker looks at together, so that those of equal shape find
 /// each other.

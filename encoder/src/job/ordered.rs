@@ -1,12 +1,11 @@
 //! A bounded pipeline of threads whose results come out in the order of its inputs.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, sync_channel};
 use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::error::{Error, Result};
 
@@ -40,14 +39,13 @@ where
     }
     let in_flight = count.saturating_mul(IN_FLIGHT_PER_WORKER);
     // A token is taken for each item handed out and given back when its result has left.
-    let (token_back, tokens) = sync_channel::<()>(in_flight);
+    let (token_back, tokens) = bounded::<()>(in_flight);
     for _ in 0..in_flight {
         // There is room for all of them and the receiver is here.
         let _ = token_back.send(());
     }
-    let (hand_out, take) = sync_channel::<(u64, T)>(in_flight);
-    let take = Mutex::new(take);
-    let (report, reports) = mpsc::channel::<Report<R>>();
+    let (hand_out, take) = bounded::<(u64, T)>(in_flight);
+    let (report, reports) = unbounded::<Report<R>>();
 
     thread::scope(|scope| {
         // Owned by this closure, so that they close before the scope waits for its threads: whoever
@@ -65,11 +63,11 @@ where
             });
         });
         for mut worker in workers {
-            let (report, take, start, work) = (report.clone(), &take, &start, &work);
+            let (report, take, start, work) = (report.clone(), take.clone(), &start, &work);
             scope.spawn(move || {
                 let done = guarded("a worker thread", || {
                     start();
-                    work_all(&mut worker, take, work, &report);
+                    work_all(&mut worker, &take, work, &report);
                     Ok(())
                 });
                 if let Err(e) = done {
@@ -77,7 +75,7 @@ where
                 }
             });
         }
-        drop(report);
+        drop((report, take));
         collect(&reports, &token_back, &mut sink)
     })
 }
@@ -96,7 +94,7 @@ enum Report<R> {
 fn hand_out_all<T>(
     feed: impl FnOnce(&mut dyn FnMut(T) -> ControlFlow<()>) -> Result<()>,
     tokens: &Receiver<()>,
-    hand_out: &SyncSender<(u64, T)>,
+    hand_out: &Sender<(u64, T)>,
 ) -> Result<u64> {
     let mut next = 0;
     feed(&mut |item| {
@@ -113,14 +111,11 @@ fn hand_out_all<T>(
 /// Works until there is no more, or nobody collects.
 fn work_all<W, T, R>(
     worker: &mut W,
-    take: &Mutex<Receiver<(u64, T)>>,
+    take: &Receiver<(u64, T)>,
     work: impl Fn(&mut W, T) -> Result<R>,
     report: &Sender<Report<R>>,
 ) {
-    loop {
-        // Nothing panics while the lock is held, so a poisoned one is as good.
-        let taken = take.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-        let Ok((number, item)) = taken else { return };
+    for (number, item) in take {
         let message = match work(worker, item) {
             Ok(result) => Report::Done(number, result),
             Err(e) => Report::Failed(e),
@@ -134,7 +129,7 @@ fn work_all<W, T, R>(
 /// Puts the results into order.
 fn collect<R>(
     reports: &Receiver<Report<R>>,
-    token_back: &SyncSender<()>,
+    token_back: &Sender<()>,
     sink: &mut impl FnMut(R) -> Result<()>,
 ) -> Result<()> {
     let mut early = BTreeMap::new();
@@ -161,18 +156,8 @@ fn collect<R>(
 /// Turns a panic of `run` into an error.
 fn guarded<R>(who: &str, run: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        Err(Error::invalid(format!("{who} panicked: {}", panic_text(panic.as_ref()))))
+        Err(Error::invalid(format!("{who} panicked: {}", ocelli_text::panic_text(panic.as_ref()))))
     })
-}
-
-/// The message of a panic.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

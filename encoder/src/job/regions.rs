@@ -42,7 +42,8 @@ pub fn encode_regions(
         && network.sizes.len() > 1
     {
         return Err(invalid(format!(
-            "region vectors of {} sizes cannot be pooled: each size is pooled on its own, and a part \
+            "region vectors of {} sizes cannot be pooled: each size is pooled on its own, and a \
+             part \
              does not say which row belongs to which; encode the photos again",
             network.sizes.len()
         )));

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ocelli_text::thousands;
+use ocelli_text::{counted, thousands};
 use serde::Serialize;
 
 use super::Output;
@@ -124,12 +124,6 @@ impl JobSummary {
         self.images_per_s = (self.images + self.rejected) as f64 / self.seconds.max(1e-9);
         self
     }
-}
-
-/// "1 image", "2,000 images".
-fn counted(number: u64, unit: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {unit}{plural}", thousands(number))
 }
 
 impl fmt::Display for JobSummary {

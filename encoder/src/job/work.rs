@@ -4,12 +4,13 @@ use image::RgbImage;
 use ocelli_index::{
     Attributes, Encoded as Codes, Hash, Model, RowEncoder, RowEncoderScratch, simd,
 };
+use ocelli_network::NetworkSeconds;
+use ocelli_pictures::photos::{Origin, Photo};
+use ocelli_pictures::{PixelBox, Resizer, ViewOptions, decode, views};
 
 use super::StageSeconds;
 use crate::error::{Error, Result};
-use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
-use ocelli_pictures::photos::{Origin, Photo};
-use ocelli_pictures::{PixelBox, Resizer, ViewOptions, decode, views};
+use crate::pipeline::{Pipeline, Wanted};
 
 /// Consecutive images of one part, which one worker encodes together.
 pub(super) struct Run {
@@ -154,7 +155,7 @@ impl Worker<'_> {
 pub(super) fn rejectable(made: Result<Vec<f32>>) -> Result<std::result::Result<Vec<f32>, String>> {
     match made {
         Ok(rows) => Ok(Ok(rows)),
-        Err(e @ (Error::NoActivation { .. } | Error::Invalid { .. })) => Ok(Err(e.to_string())),
+        Err(e) if e.is_of_one_image() => Ok(Err(e.to_string())),
         Err(e) => Err(e),
     }
 }

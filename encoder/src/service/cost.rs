@@ -1,8 +1,9 @@
 //! What a request costs, in pixels that the network sees: known from its sizes, before anything is
 //! read of its image.
 
-use super::{Request, ServiceError};
 use ocelli_pictures::ViewOptions;
+
+use super::{Request, ServiceError};
 
 /// How requests are priced, and the dearest that is taken.
 ///
@@ -42,7 +43,8 @@ impl Prices {
         let pixels = squares(sizes);
         if pixels > self.limit {
             let message = format!(
-                "sizes: {} sizes come to {pixels} pixels for the network (each times itself), more than \
+                "sizes: {} sizes come to {pixels} pixels for the network (each times itself), \
+                 more than \
                  max_request_pixels = {}: ask for fewer sizes or smaller ones",
                 sizes.len(),
                 self.limit

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ocelli_pictures::PixelBox;
 use ocelli_proto::status::{detailed, item_error, retriable};
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_server::{EncoderService, EncoderServiceServer};
+use ocelli_proto::v1::stream_encode_response::Outcome;
 use ocelli_service::server::deadline;
 use ocelli_service::stream::answer_each;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::stream::{InWork, one};
-use super::{Answer, Encoder, ServiceError, Slot};
-use ocelli_pictures::PixelBox;
+use super::in_work::InWork;
+use super::slot::Slot;
+use super::{Answer, Encoder, ServiceError};
 
 /// The services of this server, for health reports.
 pub const SERVICE_NAMES: [&str; 1] = ["ocelli.v1.EncoderService"];
@@ -69,6 +71,28 @@ impl EncoderService for Adapter {
     }
 }
 
+/// The answer to `request` of the stream that has `in_work`, or why there is none; its client waits
+/// until `deadline`.
+async fn one(
+    encoder: Arc<Encoder>,
+    in_work: Arc<InWork>,
+    request: v1::StreamEncodeRequest,
+    deadline: Option<Instant>,
+) -> v1::StreamEncodeResponse {
+    let time_left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let answer = match request.encode {
+        Some(request) => {
+            encoder.encode_beside(super::Request::from(request), time_left, Some(&in_work)).await
+        }
+        None => Err(ServiceError::field("encode", "encode: expected an image, found none")),
+    };
+    let outcome = match answer {
+        Ok(answer) => Outcome::Response(response(answer, &encoder)),
+        Err(error) => Outcome::Error(error.into()),
+    };
+    v1::StreamEncodeResponse { tag: request.tag, outcome: Some(outcome) }
+}
+
 impl From<v1::EncodeRequest> for super::Request {
     fn from(request: v1::EncodeRequest) -> Self {
         let bbox = request.r#box.map(|b| PixelBox {
@@ -81,7 +105,7 @@ impl From<v1::EncodeRequest> for super::Request {
     }
 }
 
-pub(super) fn response(answer: Answer, encoder: &Encoder) -> v1::EncodeResponse {
+fn response(answer: Answer, encoder: &Encoder) -> v1::EncodeResponse {
     let us = |time: Duration| time.as_micros() as u64;
     v1::EncodeResponse {
         values: answer.values,

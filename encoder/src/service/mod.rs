@@ -5,11 +5,12 @@
 
 mod cost;
 pub mod grpc;
+mod in_work;
 mod metrics;
 mod pool;
 mod queue;
 mod serve;
-mod stream;
+mod slot;
 
 #[cfg(test)]
 mod tests;
@@ -18,16 +19,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_index::{DescriptorSpec, ErrorCode};
+use ocelli_pictures::{ImageError, PixelBox, ViewOptions};
+use ocelli_proto::limits::{IMAGE_SIZES_PX, MAX_IMAGE_SIZES};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 
 use crate::pipeline::Pipeline;
+use in_work::InWork;
 pub use metrics::Metrics;
-use ocelli_pictures::{ImageError, PixelBox, ViewOptions};
-use ocelli_proto::limits::{IMAGE_SIZES_PX, MAX_IMAGE_SIZES};
 use pool::Pool;
-pub use serve::{ServeOptions, Slot, serve};
-use stream::InWork;
+pub use serve::{ServeOptions, serve};
+pub use slot::Slot;
 
 /// What becomes of a request.
 type Reply = Result<Answer, ServiceError>;

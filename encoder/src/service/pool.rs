@@ -6,16 +6,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use ocelli_network::NetworkSeconds;
+use ocelli_network::set_torch_threads;
+use ocelli_pictures::{Resizer, ViewOptions, decode, views};
 use ocelli_proto::status::Code;
+use ocelli_text::panic_text;
 
 use super::cost::Prices;
 use super::queue::{Job, Place, Queue, Room};
 use super::{Answer, EncoderOptions, Metrics, Reply, Request, ServiceError};
 use crate::error::Error;
-use crate::job::panic_text;
-use crate::network::set_torch_threads;
-use crate::pipeline::{NetworkSeconds, Pipeline, Wanted};
-use ocelli_pictures::{Resizer, ViewOptions, decode, views};
+use crate::pipeline::{Pipeline, Wanted};
 
 /// The threads and the way to them. Dropped, it gives up what is queued and waits for the threads,
 /// which end at the next image or size: nobody waits for what they compute.

@@ -115,7 +115,8 @@ impl Queue {
             format!("{images} images are waiting already, the limit (max_queued)")
         } else if state.pixels.saturating_add(pixels) > self.room.pixels {
             format!(
-                "{images} images with {} pixels for the network are waiting already, and this one has {pixels}: more \
+                "{images} images with {} pixels for the network are waiting already, and this one \
+                 has {pixels}: more \
                  than {}, which are max_queued = {} images at the server's own sizes",
                 state.pixels, self.room.pixels, self.room.images
             )
@@ -123,7 +124,8 @@ impl Queue {
             && wait > left
         {
             format!(
-                "{images} images that wait already take about {} ms, and the request has {} ms left",
+                "{images} images that wait already take about {} ms, and the request has {} ms \
+                 left",
                 wait.as_millis(),
                 left.as_millis()
             )

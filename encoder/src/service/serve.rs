@@ -1,25 +1,20 @@
 //! The server around an encoder, from the first connection to the last.
 
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ocelli_proto::status::Code;
-use ocelli_proto::v1::ErrorReason;
+use ocelli_pictures::ViewOptions;
 use ocelli_service::connections::{Connections, ConnectionsConfig};
 use ocelli_service::observe::{Endpoint, MetricsConfig, Rpc};
 use ocelli_service::security::{Security, SecurityConfig};
 use ocelli_service::server::{Health, Server, announce, shutdown_signal};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
 
-use super::{Encoder, EncoderOptions, Metrics, ServiceError, grpc};
+use super::slot::Slot;
+use super::{Encoder, EncoderOptions, Metrics, grpc};
 use crate::pipeline::Pipeline;
-use ocelli_pictures::ViewOptions;
-
-/// When a client that comes before the network is read may ask again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How the service runs.
 #[derive(Clone, Debug)]
@@ -38,59 +33,6 @@ pub struct ServeOptions {
     pub connections: ConnectionsConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,
-}
-
-/// The place of an encoder whose network may still be on its way from the disk.
-pub struct Slot {
-    encoder: OnceLock<Arc<Encoder>>,
-    begun: Instant,
-    stopping: watch::Sender<bool>,
-}
-
-impl Slot {
-    /// A place that [`fill`](Slot::fill) fills.
-    #[must_use]
-    pub fn empty() -> Slot {
-        let stopping = watch::Sender::new(false);
-        Slot { encoder: OnceLock::new(), begun: Instant::now(), stopping }
-    }
-
-    /// Puts the encoder in its place. A second one is dropped.
-    pub fn fill(&self, encoder: Arc<Encoder>) {
-        let _ = self.encoder.set(encoder);
-    }
-
-    /// The encoder.
-    ///
-    /// # Errors
-    /// `Unavailable` with the reason NOT_READY while the network is being read.
-    pub fn get(&self) -> Result<&Arc<Encoder>, ServiceError> {
-        self.encoder.get().ok_or_else(|| {
-            let seconds = self.begun.elapsed().as_secs();
-            let message = format!("the network is still being read, since {seconds} s");
-            ServiceError {
-                reason: ErrorReason::NotReady,
-                retry_after: Some(RETRY_AFTER),
-                ..ServiceError::new(Code::Unavailable, message)
-            }
-        })
-    }
-
-    /// Whether the service wants traffic: the network is read, and nobody has stopped it.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        self.encoder.get().is_some() && !*self.stopping.borrow()
-    }
-
-    /// Ends the reading of streams: what was read is still answered.
-    pub fn stop(&self) {
-        self.stopping.send_replace(true);
-    }
-
-    /// Becomes true when [`stop`](Slot::stop) is called.
-    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
-        self.stopping.subscribe()
-    }
 }
 
 /// Serves until SIGTERM or SIGINT. It listens at once; `open` reads the network meanwhile, on a
@@ -129,7 +71,12 @@ pub async fn serve(
     let loading = tokio::task::spawn_blocking(move || {
         let (pipeline, view_options) = open()?;
         let started = Encoder::counting(&pipeline, &view_options, encoder, metrics)?;
-        tracing::info!(spec = %started.spec().hash(), device = %pipeline.network().device(), workers = encoder.workers, "ready");
+        tracing::info!(
+            spec = %started.spec().hash(),
+            device = %pipeline.network().device(),
+            workers = encoder.workers,
+            "ready"
+        );
         anyhow::Ok(started)
     });
     let health = server.health();

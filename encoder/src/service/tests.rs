@@ -4,21 +4,21 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, Rgb, RgbImage};
+use ocelli_network::NetworkSeconds;
+use ocelli_network::{Network, NetworkOptions};
+use ocelli_pictures::{Resizer, decode, views};
 use ocelli_proto::v1;
 use ocelli_proto::v1::encoder_service_client::EncoderServiceClient;
+use ocelli_proto::v1::stream_encode_response::Outcome;
 use ocelli_service::server::Server;
+use ocelli_weights::seeded::{self, SeededArch};
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
-use ocelli_proto::v1::stream_encode_response::Outcome;
-
 use super::*;
-use crate::network::seeded::{self, SeededArch};
-use crate::network::{Network, NetworkOptions};
-use crate::pipeline::{NetworkSeconds, PipelineOptions, Wanted};
-use ocelli_pictures::{Resizer, decode, views};
+use crate::pipeline::{PipelineOptions, Wanted};
 
 const SIZES: [u32; 1] = [64];
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use image::RgbImage;
-use ocelli_encoder::pooling::Region;
+use ocelli_network::pooling::Region;
 use safetensors::{Dtype, SafeTensors};
 
 /// Greatest ‖a − b‖ / ‖b‖ between the encoder's float32 and a golden value.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use image::{Rgb, RgbImage};
-use ocelli_encoder::network::seeded::{self, SeededArch};
 use ocelli_index::Part;
+use ocelli_weights::seeded::{self, SeededArch};
 use tempfile::TempDir;
 
 /// A folder of photos, and an untrained ResNet-18 up to stage 3.

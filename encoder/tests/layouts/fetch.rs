@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use ocelli_encoder::convert::ConvertOptions;
-use ocelli_encoder::fetch::{Published, fetch};
-use ocelli_encoder::network::import::import;
+use ocelli_encoder::import::import;
 use ocelli_index::Hash;
+use ocelli_weights::convert::ConvertOptions;
+use ocelli_weights::fetch::{Published, fetch};
 
 use super::layout;
 

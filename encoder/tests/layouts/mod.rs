@@ -7,12 +7,13 @@ mod fetch;
 
 use std::path::{Path, PathBuf};
 
-use ocelli_encoder::convert::{ConvertOptions, convert};
-use ocelli_encoder::device::Device;
-use ocelli_encoder::network::import::{ImportReport, import};
-use ocelli_encoder::network::{Network, NetworkOptions};
+use ocelli_encoder::import::{ImportReport, import};
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
 use ocelli_index::{DescriptorSpec, ErrorCode, Form, Grid, Head, InputConvention, Pooling};
+use ocelli_network::Device;
+use ocelli_network::{Network, NetworkOptions};
+use ocelli_weights::SettingsOptions;
+use ocelli_weights::convert::{ConvertOptions, convert};
 
 use crate::common::{Golden, decode};
 
@@ -123,7 +124,10 @@ fn keras_squeezenet() {
         let error = network.feature_map(&image::RgbImage::new(2, 300)).unwrap_err();
         assert!(error.to_string().contains("2x300 pixels are too few"), "{error}");
     }
-    let options = NetworkOptions { form: Some(Form::V1), ..NetworkOptions::default() };
+    let options = NetworkOptions {
+        settings: SettingsOptions { form: Some(Form::V1), ..SettingsOptions::default() },
+        ..NetworkOptions::default()
+    };
     let error = Network::open(&path, &options).err().unwrap().to_string();
     assert!(error.contains("floor-pool"), "{error}");
 }
@@ -260,7 +264,8 @@ fn what_wants_to_run_is_refused_by_name() {
 #[test]
 fn odd_pickles_are_errors() {
     let legacy = |pickle: &[u8]| {
-        let mut bytes = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.".to_vec();
+        let mut bytes = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.".to_vec();
+        bytes.extend_from_slice(b"\x80\x02M\xe9\x03.\x80\x02}.");
         bytes.extend_from_slice(pickle);
         bytes
     };
@@ -287,7 +292,8 @@ fn one_tensor_under_many_names_is_bounded() {
     let floats = 4096usize;
     let mut bytes = good[..15].to_vec(); // magic number
     bytes.extend_from_slice(b"\x80\x02M\xe9\x03.\x80\x02}.\x80\x02}(");
-    bytes.extend_from_slice(b"X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n");
+    bytes.extend_from_slice(b"X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n((");
+    bytes.extend_from_slice(b"X\x07\x00\x00\x00storagectorch\nFloatStorage\n");
     bytes.extend_from_slice(
         b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuM\x00\x10tQK\x00M\x00\x10\x85K\x01\x85\x89}tRq\x01",
     );
@@ -307,7 +313,7 @@ fn one_tensor_under_many_names_is_bounded() {
 /// panic, and no more memory than the file accounts for.
 #[test]
 fn damaged_files_are_errors_or_other_networks() {
-    let step = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 1 } else { 397 };
+    let step = ocelli_test_support::step(397);
     for entry in std::fs::read_dir(layout("")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "safetensors") {

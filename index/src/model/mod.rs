@@ -553,9 +553,7 @@ pub(crate) mod tests {
 
             let query = model.prepare(&q).unwrap();
             let z_hat = model.decode(list, &code);
-            let (through, direct) = match metric {
-                _ => (query.score(metric, &z_hat), metric.of(&q, &x_hat)),
-            };
+            let (through, direct) = (query.score(metric, &z_hat), metric.of(&q, &x_hat));
             assert!((through - direct).abs() < 1e-4, "{metric}: {through} {direct}");
         }
     }

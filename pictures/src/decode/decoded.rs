@@ -1,5 +1,7 @@
 //! What every decoder makes, and what each of them checks.
 
+use std::io;
+
 use image::RgbImage;
 use image::error::ImageError as CrateError;
 use image::metadata::Orientation;
@@ -54,7 +56,8 @@ pub(super) fn check_bytes(
 /// The decoder's error in our words. Decoders say "unexpected end" in several ways.
 pub(super) fn refusal(format: &'static str, error: &CrateError) -> ImageError {
     let what = one_line(&error.to_string());
-    let ended = matches!(error, CrateError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof)
+    let eof = |e: &io::Error| e.kind() == io::ErrorKind::UnexpectedEof;
+    let ended = matches!(error, CrateError::IoError(e) if eof(e))
         || ["unexpected eof", "unexpected end", "end of file", "failed to fill"]
             .iter()
             .any(|sign| what.to_ascii_lowercase().contains(sign));

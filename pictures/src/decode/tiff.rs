@@ -148,7 +148,8 @@ impl Layout {
         // Subsampled colours take half.
         if most < raw / 2 {
             let what = format!(
-                "{width} x {height} pixels are {raw} bytes, more than {stored} stored bytes can hold"
+                "{width} x {height} pixels are {raw} bytes, more than {stored} stored bytes can \
+                 hold"
             );
             return Err(ImageError::Truncated { format: FORMAT, what });
         }

@@ -29,13 +29,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
 
 use ocelli_index::{Hash, Hasher};
+pub use parquet::ParquetColumns;
 
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::geometry::PixelBox;
 use crate::limits::MAX_FILE_BYTES;
 pub use names::Names;
-pub use parquet::ParquetColumns;
 
 /// Where images come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

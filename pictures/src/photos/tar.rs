@@ -53,7 +53,8 @@ impl TarPhotos {
         if !bytes.is_multiple_of(BLOCK_BYTES) || read != last.len() || last.iter().any(|&b| b != 0)
         {
             return Err(Error::invalid(format!(
-                "{}: damaged tar: expected a block of {BLOCK_BYTES} zeros at its end, found none in \
+                "{}: damaged tar: expected a block of {BLOCK_BYTES} zeros at its end, found none \
+                 in \
                  {bytes} bytes: it was cut off, or is no tar",
                 path.display()
             )));

@@ -189,7 +189,8 @@ fn bad_lines_are_named() {
             "line 1: no id, or null",
         ),
         (
-            "{\"path\": \"a\", \"id\": 1}\n{\"path\": \"b\", \"id\": null}\n{\"path\": \"c\", \"id\": 3}",
+            "{\"path\": \"a\", \"id\": 1}\n{\"path\": \"b\", \"id\": null}\n{\"path\": \"c\", \
+             \"id\": 3}",
             2,
             "line 2: no id, or null",
         ),

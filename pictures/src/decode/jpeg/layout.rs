@@ -359,7 +359,8 @@ impl Layout {
         match miscounted {
             None => Ok(Decoder::JpegDecoder),
             Some(id) => Err(undecodable(format!(
-                "component {id} alone in a scan, with sampling {} and {} x {} pixels: not supported",
+                "component {id} alone in a scan, with sampling {} and {} x {} pixels: not \
+                 supported",
                 frame.sampling(),
                 frame.width,
                 frame.height

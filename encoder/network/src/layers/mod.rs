@@ -1,0 +1,9 @@
+//! The layers of all backbones, and the list of them that an image passes.
+
+mod conv;
+mod place;
+mod trunk;
+
+pub(crate) use conv::{Conv, ConvSpec};
+pub(crate) use place::MemoryLayout;
+pub(crate) use trunk::{Fire, Layer, MaxPool, Residual, Trunk};

@@ -1,0 +1,59 @@
+//! Backbones: RGB images to feature maps, and to the rows that pooling makes of them.
+//!
+//! This is the only crate that links libtorch. Its weights come from `ocelli-weights`: ResNet-18,
+//! 34, 50, 101 and 152, VGG-11 to 19, relatives with other widths or block counts, and SqueezeNet
+//! 1.1.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`network`] | [`Network`]: weights, forward pass, rows |
+//! | [`pooling`] | a feature map to vectors: R-MAC, MAC, SPoC, GeM; on the CPU and on a device |
+//! | [`finish`] | what follows the pooling: projections, whitening, sums; on both, too |
+//! | [`device`] | where the network computes |
+//!
+//! # Example
+//! MAC of one image, whitened by nothing, from an untrained network:
+//!
+//! ```no_run
+//! use image::RgbImage;
+//! use ocelli_index::Pooling;
+//! use ocelli_network::{Network, NetworkOptions, NetworkSeconds, set_torch_threads};
+//!
+//! set_torch_threads(1);
+//! let network = Network::open("resnet50.safetensors".as_ref(), &NetworkOptions::default())?;
+//! let finish = network.finish(None)?;
+//! let image = RgbImage::new(224, 224);
+//! let mut seconds = NetworkSeconds::default();
+//! let rows = network.rows(&[&image], &Pooling::Mac, (&finish, false), &mut seconds)?;
+//! # Ok::<(), ocelli_network::Error>(())
+//! ```
+//!
+//! # Threads
+//! libtorch's tensors may be sent to another thread but not be shared between two. Each worker
+//! therefore owns a [`Network`] of its own, made by [`Network::try_clone`]: the handles are its
+//! own, the weights behind them exist once and are only read. Several workers of one libtorch
+//! thread each are faster than one worker with several threads; [`set_torch_threads`] says so to
+//! libtorch, once in every worker.
+
+#![deny(unsafe_code)]
+
+mod backbones;
+pub mod device;
+mod engine;
+pub mod error;
+pub mod finish;
+mod input;
+mod layers;
+pub mod network;
+mod options;
+pub mod pooling;
+mod seconds;
+mod torch;
+
+pub use device::{Device, DeviceChoice};
+pub use error::{Error, Result};
+pub use finish::Finish;
+pub use network::{Identity, Network};
+pub use options::NetworkOptions;
+pub use seconds::NetworkSeconds;
+pub use torch::set_torch_threads;

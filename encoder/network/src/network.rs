@@ -1,0 +1,367 @@
+//! Weights and the forward pass: RGB images to feature maps, and to rows.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use image::RgbImage;
+use ocelli_index::{Form, Hash, Head as HeadForm, InputConvention, Pooling, Precision, Whitening};
+use ocelli_weights::settings::{self, DEFAULT_BN_EPS};
+use ocelli_weights::{Backbone, Head, Weights};
+use tch::{Kind, Tensor};
+
+use crate::backbones;
+use crate::device::Device;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::finish::Finish;
+use crate::input::Tables;
+use crate::layers::{MemoryLayout, Trunk};
+use crate::options::NetworkOptions;
+use crate::pooling::{self, FeatureMap, Rows};
+use crate::seconds::NetworkSeconds;
+
+/// A backbone without its classifier, ready to run.
+pub struct Network {
+    trunk: Trunk,
+    torch_device: tch::Device,
+    /// Of a network on a device: the threads that feed it.
+    engine: Option<Arc<Engine>>,
+    stride: u32,
+    head: Arc<Head>,
+    pooling: Option<Pooling>,
+    identity: Identity,
+    device: Device,
+}
+
+/// What the descriptor spec records of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Hash of all tensors of the file: names, types, shapes and bytes, in order of the names.
+    pub weights: Hash,
+    /// "resnet50", or "resnet-bottleneck-1-1-1" where no published network has these blocks.
+    pub arch: String,
+    /// `V1_5` for networks that have one form only (basic blocks, VGG).
+    pub form: Form,
+    /// 1 to 4, for a VGG to 5.
+    pub last_stage: u32,
+    /// How pixels are presented.
+    pub input: InputConvention,
+    /// Epsilon of batch normalisation; 1e-5 where it is already folded and does not matter.
+    pub bn_eps: f64,
+    /// What is done to pooled rows.
+    pub head: HeadForm,
+    /// Whether the file's whitening of whole images is applied.
+    pub image_whitening: bool,
+    /// What the layers compute with.
+    pub precision: Precision,
+}
+
+impl Network {
+    /// Reads weights from a safetensors file.
+    ///
+    /// # Errors
+    /// `BadWeights` (another file type, truncated, no known backbone), `MissingTensor`,
+    /// `TensorShape`, `NotConfigured` when the form or the input convention is given nowhere,
+    /// `Invalid` for a stage that the weights do not hold.
+    pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
+        Network::load(&Weights::read(path)?, options)
+    }
+
+    /// Takes weights that were read.
+    ///
+    /// # Errors
+    /// As [`Network::open`], but for those of reading.
+    pub fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
+        let backbone = Backbone::of(weights)?;
+        let last_stage = backbone.last_stage(options.last_stage)?;
+        let settings = settings::resolve(weights, &options.settings)?;
+        let form = backbone.form(weights, settings.form)?;
+        let unknown = backbone.unknown_names(weights);
+        if !unknown.is_empty() {
+            let tensors = unknown.join(", ");
+            tracing::warn!(
+                weights = %weights.path().display(),
+                tensors,
+                "tensors that no such network has are ignored"
+            );
+        }
+        let (layout, torch_device) = match options.device {
+            Device::Cpu => (MemoryLayout::fastest(), tch::Device::Cpu),
+            Device::CpuAsDevice => (MemoryLayout::ChannelsLast, tch::Device::Cpu),
+            Device::Cuda(number) => (MemoryLayout::ChannelsLast, tch::Device::Cuda(number)),
+        };
+        let trunk = tch::no_grad(|| {
+            let trunk = backbones::load(&backbone, weights, form, last_stage, settings.bn_eps)?;
+            arranged(trunk, layout, options.precision, torch_device)
+        })?;
+        let is_last = last_stage == backbone.stages();
+        let head = if options.head && is_last {
+            Head::load(weights, trunk.channels())?
+        } else {
+            Head::default()
+        };
+        let identity = Identity {
+            weights: weights.hash(),
+            arch: backbone.name(),
+            form,
+            last_stage: last_stage as u32,
+            input: settings.input,
+            bn_eps: if backbone.has_bn() { settings.bn_eps } else { DEFAULT_BN_EPS },
+            head: head.form(),
+            image_whitening: head.image.is_some(),
+            precision: options.precision,
+        };
+        let stride = backbone.stride(last_stage);
+        let engine = match options.device {
+            Device::Cpu => None,
+            Device::Cuda(_) | Device::CpuAsDevice => {
+                Some(Arc::new(Engine::start(&trunk, torch_device, settings.input, stride)?))
+            }
+        };
+        Ok(Network {
+            trunk,
+            torch_device,
+            engine,
+            stride,
+            head: Arc::new(head),
+            pooling: settings.pooling,
+            identity,
+            device: options.device,
+        })
+    }
+
+    /// What distinguishes this network from others.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Channels C of the feature map.
+    pub fn channels(&self) -> usize {
+        self.trunk.channels()
+    }
+
+    /// Image pixels per cell of the feature map: a power of two up to 32.
+    pub fn stride(&self) -> u32 {
+        self.stride
+    }
+
+    /// Operations of all convolutions for an image of this many pixels, a multiplication and an
+    /// addition being two. None for one that is too small.
+    pub fn flop(&self, width: u32, height: u32) -> Option<f64> {
+        self.trunk.flop(height as usize, width as usize)
+    }
+
+    /// Length of a row that regional or global pooling makes: that of the head, or the channels.
+    pub fn row_dim(&self) -> usize {
+        self.head.row_dim(self.channels())
+    }
+
+    /// Length of a descriptor without any other whitening than that of the weights.
+    pub fn descriptor_dim(&self) -> usize {
+        self.head.image.as_ref().map_or(self.row_dim(), |image| image.dim_out)
+    }
+
+    /// The projections that the weights hold, as far as they are used.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The pooling that the network was trained with, where its metadata say so (`ocelli.pooling`).
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling
+    }
+
+    /// Another network over the same weights, for another thread. Costs a few handles, no memory.
+    ///
+    /// # Errors
+    /// `Torch` when libtorch refuses.
+    pub fn try_clone(&self) -> Result<Network> {
+        Ok(Network {
+            trunk: self.trunk.share(),
+            torch_device: self.torch_device,
+            engine: self.engine.clone(),
+            stride: self.stride,
+            head: Arc::clone(&self.head),
+            pooling: self.pooling,
+            identity: self.identity.clone(),
+            device: self.device,
+        })
+    }
+
+    /// Feature map (C, H, W), f32, after the last ReLU, contiguous. A map's cell covers
+    /// [`stride`](Network::stride) pixels; sizes are rounded as the network rounds them, up at
+    /// every halving in a ResNet.
+    ///
+    /// # Errors
+    /// As [`input`](Network::input) and [`forward`](Network::forward).
+    pub fn feature_map(&self, rgb: &RgbImage) -> Result<Tensor> {
+        let maps = self.forward(&self.input(&[rgb])?)?;
+        maps.f_squeeze_dim(0).map_err(Error::torch("the forward pass"))
+    }
+
+    /// Images of one size to the network's input (N, 3, H, W), f32, on the CPU.
+    ///
+    /// # Errors
+    /// `Invalid` without an image, for images of different sizes, and for one that is too small for
+    /// the network's layers (which for a ResNet is only one without pixels); `Torch` when memory
+    /// runs out.
+    pub fn input(&self, images: &[&RgbImage]) -> Result<Tensor> {
+        let (width, height) = self.size_of(images)?;
+        let plane = width as usize * height as usize;
+        let mut planes = vec![0.0; images.len() * 3 * plane];
+        let tables = Tables::new(self.identity.input);
+        for (image, planes) in images.iter().zip(planes.chunks_exact_mut(3 * plane)) {
+            tables.to_planes(image.as_raw(), planes);
+        }
+        let shape = [images.len() as i64, 3, i64::from(height), i64::from(width)];
+        Tensor::f_from_slice(&planes)
+            .and_then(|planes| planes.f_reshape(shape))
+            .map_err(Error::torch("making the network's input"))
+    }
+
+    /// Size (width, height) that all of `images` have, as [`input`](Network::input) demands it.
+    fn size_of(&self, images: &[&RgbImage]) -> Result<(u32, u32)> {
+        let Some(size) = images.first().map(|image| image.dimensions()) else {
+            return Err(Error::invalid("images: expected at least one, found none"));
+        };
+        let (width, height) = size;
+        if let Some(other) = images.iter().map(|image| image.dimensions()).find(|&s| s != size) {
+            return Err(Error::invalid(format!(
+                "images of a batch: expected {width}x{height} pixels as the first has, found {}x{}",
+                other.0, other.1
+            )));
+        }
+        if width == 0 || height == 0 {
+            return Err(Error::invalid(format!(
+                "image: expected at least one pixel, found {width}x{height}"
+            )));
+        }
+        if self.trunk.map_size(height as usize, width as usize).is_none() {
+            return Err(Error::invalid(format!(
+                "image: {width}x{height} pixels are too few for the layers of {} up to stage {}",
+                self.identity.arch, self.identity.last_stage
+            )));
+        }
+        Ok(size)
+    }
+
+    /// What follows the pooling of this network, with a whitening or without one, where the network
+    /// computes.
+    ///
+    /// # Errors
+    /// `Index(Dim)` or `Invalid` for a whitening that does not fit, `Torch` when the device has no
+    /// room for it.
+    pub fn finish(&self, whitening: Option<Whitening>) -> Result<Finish> {
+        let device = self.engine.as_ref().map(|_| self.torch_device);
+        Finish::new(Arc::clone(&self.head), self.channels(), whitening, device)
+    }
+
+    /// Finished rows of images of one size, in their order: for each all rows that the pooling
+    /// makes, or, where that is said beside `finish`, their one L2-normalised sum. For an image
+    /// whose map is not finite, that. Seconds are added.
+    ///
+    /// # Errors
+    /// As [`input`](Network::input) and [`forward`](Network::forward).
+    pub fn rows(
+        &self,
+        images: &[&RgbImage],
+        pooling: &Pooling,
+        (finish, sum): (&Finish, bool),
+        seconds: &mut NetworkSeconds,
+    ) -> Result<Vec<Result<Rows>>> {
+        if let (Some(engine), Some(on_device)) = (&self.engine, finish.on_device()) {
+            let size = self.size_of(images)?;
+            return engine.rows(images, size, *pooling, (on_device, sum), seconds);
+        }
+        let begun = Instant::now();
+        let input = self.input(images)?;
+        let copied = Instant::now();
+        let maps = self.forward(&input)?;
+        let answered = Instant::now();
+        let mut pooling_s = 0.0;
+        let made = images.iter().zip(0..).map(|(image, at)| {
+            let map = maps.f_select(0, at).map_err(Error::torch("reading the feature map"))?;
+            let map = match FeatureMap::from_tensor(&map) {
+                Err(error @ Error::Torch { .. }) => return Err(error),
+                // What is not finite is wrong with this image alone.
+                Err(error) => return Ok(Err(error)),
+                Ok(map) => map,
+            };
+            let read = Instant::now();
+            let size = (image.height() as usize, image.width() as usize);
+            let rows = pooling::pool(&map, pooling, size, self.stride);
+            let made = finish.rows(rows, sum);
+            pooling_s += read.elapsed().as_secs_f64();
+            Ok(made.map(|rows| Rows { rows, active: !map.is_zero() }))
+        });
+        let made = made.collect::<Result<Vec<_>>>()?;
+        seconds.copy += (copied - begun + answered.elapsed()).as_secs_f64() - pooling_s;
+        seconds.network += (answered - copied).as_secs_f64();
+        seconds.pool += pooling_s;
+        Ok(made)
+    }
+
+    /// The same network on a device with room for `most` images at a time, for tests of what is
+    /// done when memory runs out.
+    ///
+    /// # Errors
+    /// `Torch` when libtorch refuses.
+    #[cfg(feature = "testing")]
+    pub fn cramped(mut self, most: usize) -> Result<Network> {
+        let engine = Engine::cramped(&self.trunk, self.identity.input, self.stride, most)?;
+        self.engine = Some(Arc::new(engine));
+        Ok(self)
+    }
+
+    /// Feature maps (N, C, h, w), f32, after the last ReLU, contiguous, of an
+    /// [`input`](Network::input) (N, 3, H, W).
+    ///
+    /// # Errors
+    /// `Torch` when libtorch fails (memory).
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let forward = || {
+            let maps = self.trunk.forward(&input.f_to_device(self.torch_device)?)?;
+            maps.f_contiguous()?.f_to_kind(Kind::Float)?.f_to_device(tch::Device::Cpu)
+        };
+        tch::no_grad(forward).map_err(Error::torch("the forward pass"))
+    }
+}
+
+/// `trunk` in `layout`; bfloat16 on a CPU that libtorch has no kernels for is computed in float32,
+/// with the same rounding. The caller holds `no_grad`.
+fn arranged(
+    trunk: Trunk,
+    layout: MemoryLayout,
+    precision: Precision,
+    device: tch::Device,
+) -> Result<Trunk> {
+    let arranged = trunk.share().arranged(layout, precision, device);
+    let arranged = arranged.map_err(Error::torch("arranging weights"))?;
+    if precision != Precision::Bf16 || device != tch::Device::Cpu {
+        return Ok(arranged);
+    }
+    // Asked of libtorch itself, since what it takes depends on its build and on the environment,
+    // too.
+    let Err(refused) = try_out(&arranged) else { return Ok(arranged) };
+    let rounding = trunk.rounding().map_err(Error::torch("arranging weights"))?;
+    try_out(&rounding)?;
+    tracing::warn!(
+        %refused,
+        "--precision bf16 needs a CPU with AVX-512 (BW, VL and DQ) or AVX-NE-CONVERT: here values \
+         are rounded as there and computed in float32, which is slower than --precision f32"
+    );
+    Ok(rounding)
+}
+
+/// Runs a small image through all layers.
+fn try_out(trunk: &Trunk) -> Result<()> {
+    let pixels = Tensor::f_zeros([1, 3, 64, 64], (Kind::Float, tch::Device::Cpu));
+    let maps = pixels.and_then(|pixels| trunk.forward(&pixels));
+    maps.map(drop).map_err(Error::torch("trying out the layers"))
+}

@@ -1,0 +1,38 @@
+//! How a network is opened.
+
+use ocelli_index::Precision;
+use ocelli_weights::SettingsOptions;
+
+use crate::device::Device;
+
+/// What the caller says about a network.
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// What the tensors do not say: form, input convention, epsilon.
+    pub settings: SettingsOptions,
+    /// Where the trunk ends: 1 to 4 for a ResNet (`layer1` to `layer4`, also called conv2 to
+    /// conv5); 1 to 5 for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1,
+    /// fire3, fire5, fire9). By default the last stage that the weights hold.
+    pub last_stage: Option<u32>,
+    /// Whether projections behind the pooling that stand in the weights (see
+    /// [`Head`](ocelli_weights::Head)) are applied; never behind an earlier stage than the last. By
+    /// default they are.
+    pub head: bool,
+    /// What the layers compute with.
+    pub precision: Precision,
+    /// Where they do.
+    pub device: Device,
+}
+
+impl Default for NetworkOptions {
+    /// Whatever the weights say, in float32 on the CPU.
+    fn default() -> NetworkOptions {
+        NetworkOptions {
+            settings: SettingsOptions::default(),
+            last_stage: None,
+            head: true,
+            precision: Precision::F32,
+            device: Device::Cpu,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `ocelli-encoder encode`: a collection into a part file.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use ocelli_index::{Dtype, Model, PartKind};
+use ocelli_network::Device;
+use ocelli_pictures::photos::{Input, Names, ParquetColumns, Photos, Selection};
+use ocelli_service::observe::{self, TracesConfig};
+
+use super::output::Format;
+use super::settings::{NetworkArgs, RunArgs};
+use super::{require_weights, usage};
+use crate::config::Config;
+use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
+
+const ENCODE_HELP: &str = "\
+Examples:
+  Descriptors of a folder of photos:
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 550,800,1050 --out photos.part
+  Weights of a Caffe or Keras network, with a whitening:
+    ocelli-encoder encode photos --weights resnet50_v1.safetensors \\
+      --form v1 --input caffe-bgr --bn-eps 1.001e-5 --sizes 448 \\
+      --whitening photos.whitening --out photos.part
+  Region vectors, a whitening from them, then descriptors without the network:
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 448 --output regions --out regions.part
+    ocelli whiten regions.part --out photos.whitening
+    ocelli-encoder encode --regions regions.part \\
+      --whitening photos.whitening --out photos.part
+
+  A large collection in parts of 100,000 images; run it again to go on:
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 448 --part-images 100000 --out photos.parts
+  Images in the rows of Parquet files, named by a column of theirs:
+    ocelli-encoder encode --parquet shards --key-column url \\
+      --weights resnet50.safetensors --sizes 448 --out photos.part
+  Codes in place of descriptors, for `ocelli build`:
+    ocelli-encoder encode photos --weights resnet50.safetensors \\
+      --sizes 448 --output codes --model my.model --out photos.part
+
+A list file has one image a line: a path, or a JSON object
+  {\"path\": \"a/b.jpg\", \"key\": \"b\", \"id\": 7, \"box\": [x0, y0, x1, y1]}
+of which only the path is required:
+  path  relative to the list file's folder, or absolute
+  key   the image's name in the index, once in a list [default: the path]
+  id    a whole number below 2^63, once in a list, on every line or on none
+  box   the part to encode, in pixels as stored (before EXIF rotation),
+        x to the right, y down; the image is resized first, then cut
+Empty lines are skipped. A line that will not do (any other key, a key that
+occurs twice or is longer than 16 KiB, no id where others have one) is rejected
+with its number; --strict ends the job there.
+
+Every setting can also stand in a configuration file or in the environment
+(OCELLI_ENCODER_WEIGHTS=...); `ocelli-encoder config` prints all of them.
+Exit codes: 0 success, 1 failure, 2 usage.";
+
+#[derive(Args)]
+#[command(after_help = ENCODE_HELP)]
+pub(super) struct EncodeArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// The part file to write; with --part-images a folder of parts. A part appears under its name
+    /// when it is complete.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// What to write: one descriptor an image, its region vectors, or its code under --model.
+    #[arg(long, value_name = "KIND", default_value = "descriptors")]
+    output: OutputKind,
+    /// The model of --output codes.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    parts: PartsArgs,
+    /// How numbers are stored: f32 or f16.
+    #[arg(long, value_name = "TYPE", default_value_t = Dtype::F32)]
+    dtype: Dtype,
+    /// Where to list rejected images with reasons, a JSON object a line [default:
+    /// OUT.rejected.jsonl]
+    #[arg(long, value_name = "FILE")]
+    rejected: Option<PathBuf>,
+    /// How the summary is printed on standard output.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Follow symbolic links that lead out of PHOTOS_DIR, and relative paths that lead out of the
+    /// folder of --parquet; without it they are rejected with their reason.
+    #[arg(long, conflicts_with_all = ["list", "tar", "regions"])]
+    follow_links: bool,
+}
+
+/// Jobs in parts.
+#[derive(Args)]
+struct PartsArgs {
+    /// Write a folder of parts of N images each. The same command goes on where it was stopped.
+    #[arg(long, value_name = "N", conflicts_with = "rejected")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    part_images: Option<u64>,
+    /// Processes that share the folder, each with a --task of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "part_images")]
+    tasks: u64,
+    /// Make the parts whose number is this modulo --tasks.
+    #[arg(long, value_name = "I", default_value_t = 0, requires = "part_images")]
+    task: u64,
+}
+
+/// Where images come from: exactly one of these.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct InputArgs {
+    /// A directory: every file below it, tried by content; names with a leading dot are left out.
+    #[arg(value_name = "PHOTOS_DIR")]
+    photos: Option<PathBuf>,
+    /// A list file: a path or a JSON object a line (see below).
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// An uncompressed tar file.
+    #[arg(long, value_name = "FILE")]
+    tar: Option<PathBuf>,
+    /// A Parquet file with an image a row (its bytes or its path), or a directory of such files.
+    #[arg(long, value_name = "FILE|DIR")]
+    parquet: Option<PathBuf>,
+    /// Unwhitened region vectors of an earlier `--output regions`: no network runs.
+    #[arg(long, value_name = "PART", conflicts_with = "NetworkArgs")]
+    regions: Option<PathBuf>,
+}
+
+/// The other inputs: clap drops what an argument requires where that conflicts with an input that
+/// is given.
+const OTHERS: [&str; 4] = ["photos", "list", "tar", "regions"];
+
+/// Columns of --parquet.
+#[derive(Args)]
+struct ColumnArgs {
+    /// --parquet: column of the images: binary (a file's bytes), text (its path), or a struct of
+    /// bytes and path [default: image]
+    #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
+    image_column: Option<String>,
+    /// --parquet: column of the keys [default: FILE#ROW for a row with an image's bytes, else the
+    /// path]
+    #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
+    key_column: Option<String>,
+    /// --parquet: column of ids, integers of 0 or more.
+    #[arg(long, value_name = "NAME", requires = "parquet", conflicts_with_all = OTHERS)]
+    id_column: Option<String>,
+}
+
+/// What is taken of an input.
+#[derive(Args)]
+struct SelectionArgs {
+    /// Take only what matches, by key: `*.jpg`, `paris/*` (a * stands for / too). May be repeated.
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["parquet", "regions"])]
+    include: Vec<String>,
+    /// Leave out what matches, by key; counted, not rejected. May be repeated [default: *.json and
+    /// *.txt, unless --include or --exclude is given]
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["parquet", "regions"])]
+    exclude: Vec<String>,
+    /// End the job where a key or an id occurs twice, is null or too long, or a line of the list is
+    /// wrong. Without it such an item is rejected and the others are encoded.
+    #[arg(long, conflicts_with = "regions")]
+    strict: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OutputKind {
+    Descriptors,
+    Regions,
+    /// Codes under --model, as `ocelli build` makes them of descriptors.
+    Codes,
+}
+
+/// What is encoded.
+enum Source {
+    /// Photos, by the network.
+    Photos(Input),
+    /// Region vectors of an earlier job, without it.
+    Regions(PathBuf),
+}
+
+impl OutputKind {
+    fn part_kind(self) -> PartKind {
+        match self {
+            OutputKind::Descriptors => PartKind::Descriptors,
+            OutputKind::Regions => PartKind::Regions,
+            OutputKind::Codes => PartKind::Codes,
+        }
+    }
+}
+
+impl InputArgs {
+    /// The one input that was given.
+    fn source(self, columns: ColumnArgs, follow_links: bool) -> Source {
+        match self {
+            InputArgs { regions: Some(regions), .. } => Source::Regions(regions),
+            InputArgs { photos: Some(dir), .. } if follow_links => {
+                Source::Photos(Input::LinkedDirectory(dir))
+            }
+            InputArgs { photos: Some(dir), .. } => Source::Photos(Input::Directory(dir)),
+            InputArgs { list: Some(list), .. } => Source::Photos(Input::List(list)),
+            InputArgs { tar: Some(tar), .. } => Source::Photos(Input::Tar(tar)),
+            InputArgs { parquet: Some(path), .. } => {
+                let columns = ParquetColumns {
+                    image: columns.image_column,
+                    key: columns.key_column,
+                    id: columns.id_column,
+                };
+                Source::Photos(Input::Parquet { path, columns, outside: follow_links })
+            }
+            // The argument parser demands one of them.
+            InputArgs { .. } => {
+                usage("no input: name a directory, or give --list, --tar, --parquet or --regions")
+            }
+        }
+    }
+}
+
+impl PartsArgs {
+    /// How the input is cut, where it is.
+    fn parts(&self) -> Option<Parts> {
+        let images = self.part_images?;
+        Some(Parts { images, task: self.task, tasks: self.tasks })
+    }
+}
+
+impl EncodeArgs {
+    /// Encodes what was named, and prints the summary.
+    pub(super) fn run(self) -> Result<()> {
+        let config = self.run.config(self.network)?;
+        config.check()?;
+        observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;
+        let rejected = self.rejected.unwrap_or_else(|| Output::rejected_beside(&self.out));
+        if rejected == self.out {
+            usage("--out and --rejected name the same file");
+        }
+        let kind = self.output.part_kind();
+        if self.model.is_some() != (kind == PartKind::Codes) {
+            usage("--output codes and --model FILE go together");
+        }
+        let model = self.model.as_deref().map(Model::open).transpose()?;
+        let parts = self.parts.parts();
+        let source = self.input.source(self.columns, self.follow_links);
+        let output = Output { part: self.out, kind, dtype: self.dtype, rejected };
+        let summary = match source {
+            Source::Regions(_) if parts.is_some() => {
+                usage("--part-images is for photos; region vectors give one part")
+            }
+            Source::Regions(regions) => {
+                let whitening = config.open_whitening()?;
+                encode_regions(&regions, whitening.as_ref(), &output, model.as_ref())?
+            }
+            Source::Photos(input) => {
+                let device = config.device.resolve()?;
+                let options = JobOptions {
+                    workers: config.worker_count(device),
+                    batch: config.batch_size(device),
+                    parts,
+                    model: model.as_ref(),
+                };
+                let SelectionArgs { include, exclude, strict } = self.selection;
+                let selection = Selection { names: Names::new(&include, &exclude)?, strict };
+                run_network(&input, &selection, &config, device, &output, &options)?
+            }
+        };
+        self.format.print(&summary)
+    }
+}
+
+fn run_network(
+    input: &Input,
+    selection: &Selection,
+    config: &Config,
+    device: Device,
+    output: &Output,
+    options: &JobOptions<'_>,
+) -> Result<JobSummary> {
+    require_weights(config);
+    let pipeline = config.pipeline(device)?;
+    // Otherwise each photo would be rejected for it.
+    if matches!(output.kind, PartKind::Regions) && pipeline.network().head().image.is_some() {
+        bail!(
+            "--output regions: these weights whiten whole images only; take them without their \
+             head (--no-head)"
+        );
+    }
+    tracing::info!(
+        spec = %pipeline.spec().hash(),
+        dim = pipeline.dim(),
+        %device,
+        workers = options.workers,
+        batch = options.batch,
+        "network ready"
+    );
+    // Before the output is created, which may lie in the directory that is walked.
+    let photos = Photos::select(input, selection)?;
+    Ok(encode(photos, &pipeline, &config.view_options(), output, options)?)
+}

@@ -1,0 +1,87 @@
+//! `ocelli-encoder serve`: one image at a time, over gRPC.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use clap::Args;
+use ocelli_service::observe;
+use ocelli_service::role::{self, main_exit};
+
+use super::require_weights;
+use super::settings::{NetworkArgs, RunArgs, over};
+use crate::service;
+
+const SERVE_HELP: &str = "\
+Example:
+  ocelli-encoder serve --weights resnet50.safetensors --sizes 800 \\
+    --whitening photos.whitening --listen 127.0.0.1:7071
+
+The server listens at once; while it reads its network health says NOT_SERVING
+and requests get UNAVAILABLE (NOT_READY). When it is ready it writes the line
+\"listening on ADDRESS:PORT\" to standard output; logs go to standard error.
+Health (grpc.health.v1) and reflection are served as well. SIGTERM lets what runs end.
+`ocelli-encoder config` prints all settings.";
+
+#[derive(Args)]
+#[command(after_help = SERVE_HELP)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Images that may wait for a thread before requests are refused.
+    #[arg(long, value_name = "N")]
+    max_queued: Option<usize>,
+    /// An HTTP endpoint for Prometheus (/metrics) and readiness (/readyz).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<String>,
+    /// Serve an address that other machines reach although TLS, or tokens and client certificates,
+    /// are missing.
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl ServeArgs {
+    /// Serves until the process is told to stop, and ends it.
+    pub(super) fn run(self) -> Result<()> {
+        let ServeArgs { network, run, listen, max_queued, metrics, insecure } = self;
+        let mut config = run.config(network)?;
+        over(&mut config.listen, listen);
+        over(&mut config.max_queued, max_queued);
+        over(&mut config.metrics.listen, metrics);
+        config.security.insecure |= insecure;
+        config.check()?;
+        require_weights(&config);
+        let runtime = role::runtime(tokio::runtime::Runtime::new)?;
+        let telemetry = {
+            let _runtime = runtime.enter();
+            observe::init("ocelli-encoder", &config.log, &config.traces)?
+        };
+        // Before the network is read: a device that is not to be had is known at once.
+        let device = config.device.resolve()?;
+        let options = config.serve_options(device);
+        let open = move || Ok((config.pipeline(device)?, config.view_options()));
+        let ended = runtime.block_on(service::serve(options, open));
+        telemetry.flush();
+        leave(ended)
+    }
+}
+
+/// Ends the process with the exit code of `ended`, and runs no destructors: a thread may still
+/// compute what nobody waits for, or read the network, and would crash if libtorch's static objects
+/// went away below it.
+fn leave(ended: Result<()>) -> ! {
+    let code = i32::from(ended.is_err());
+    // Prints the error. The code that it returns is `code`.
+    let _ = main_exit(ended);
+    // Logs go to standard error, which has no buffer.
+    let _ = io::stdout().flush();
+    // SAFETY: it takes a number, and returns to nobody.
+    #[allow(unsafe_code, reason = "the standard library's exit runs the destructors")]
+    unsafe {
+        libc::_exit(code)
+    }
+}

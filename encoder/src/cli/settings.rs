@@ -1,0 +1,189 @@
+//! Flags over settings, for both commands.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Result;
+use clap::Args;
+use ocelli_index::{Combine, CropFirst, Form, Grid, InputConvention, Precision, ResizeFilter};
+use ocelli_network::DeviceChoice;
+use ocelli_pictures::limits::MAX_SIDE_PX;
+use ocelli_service::role::LogFormat;
+
+use crate::config::{Config, PoolingName};
+
+/// Settings that decide what a descriptor means.
+#[derive(Args)]
+pub(super) struct NetworkArgs {
+    /// The network's weights: safetensors with torchvision's tensor names.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// What the tensors do not say: v1.5 (torchvision), v1 (Keras), v1-caffe, floor-pool
+    /// (SqueezeNet of Keras).
+    #[arg(long)]
+    form: Option<Form>,
+    /// How pixels are presented: caffe-bgr or torchvision-rgb.
+    #[arg(long, value_name = "CONVENTION")]
+    input: Option<InputConvention>,
+    /// Epsilon of batch normalisation.
+    #[arg(long, value_name = "X")]
+    bn_eps: Option<f64>,
+    /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
+    #[arg(long, value_name = "JSON")]
+    network_config: Option<PathBuf>,
+    /// Stage where the network ends, 1 to 4, for a VGG to 5 [default: the last that the weights
+    /// hold]
+    #[arg(long, value_name = "N")]
+    last_stage: Option<u32>,
+    /// Leave projections that stand in the weights (a learned whitening) away.
+    #[arg(long)]
+    no_head: bool,
+    /// How a feature map becomes a vector [default: as the weights say, else rmac]
+    #[arg(long)]
+    pooling: Option<PoolingName>,
+    /// Levels of the R-MAC grid, 1 to 4.
+    #[arg(long, value_name = "N")]
+    levels: Option<u32>,
+    /// Where the R-MAC grid is computed: feature-map or image-pixels.
+    #[arg(long)]
+    grid: Option<Grid>,
+    /// Exponent of GeM pooling.
+    #[arg(long, value_name = "P")]
+    gem_p: Option<f32>,
+    /// Longest sides in pixels, with commas between them, or `stored` for never resized.
+    #[arg(long, value_name = "PX,…")]
+    sizes: Option<Sizes>,
+    /// Antialiased resize filter: bilinear, catmull-rom or lanczos3.
+    #[arg(long)]
+    filter: Option<ResizeFilter>,
+    /// Leave images smaller than a size as they are.
+    #[arg(long)]
+    no_upscale: bool,
+    /// Leave images as they are stored, whatever EXIF says.
+    #[arg(long)]
+    no_exif: bool,
+    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), or gem:P:0
+    /// (cirtorch's, without dirtorch's floor of 1e-6).
+    #[arg(long)]
+    combine: Option<Combine>,
+    /// Cut boxes out before the image is resized: their own longest side becomes the size. With
+    /// =photo-scale they are resized as the whole photo would be (cirtorch's queries).
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    crop_first: Option<CropFirst>,
+    /// What the network computes with: f32, or bf16 (fast on CPUs with AVX-512 and on GPUs only).
+    #[arg(long)]
+    precision: Option<Precision>,
+    /// Pixels (width x height) of the largest image that is decoded.
+    #[arg(long, value_name = "N")]
+    max_pixels: Option<u64>,
+    /// Shortest side in pixels of an image that is taken; 0: any.
+    #[arg(long, value_name = "N")]
+    min_side: Option<u32>,
+}
+
+/// Settings that both commands share.
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// Whitening, learned under the same settings.
+    #[arg(long, value_name = "FILE")]
+    whitening: Option<PathBuf>,
+    /// Where the network computes: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
+    /// Threads that encode; 0 is one per core.
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Images of equal shape that pass the network together, at most; 0 is what suits the device.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", env = "OCELLI_ENCODER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Log level (error, warn, info, debug, trace), or levels by target.
+    #[arg(long = "log", value_name = "FILTER")]
+    log_filter: Option<String>,
+    /// Form of the logs: text or json.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// Longest sides; empty for `stored`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sizes(Vec<u32>);
+
+impl FromStr for Sizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "stored" {
+            return Ok(Sizes(Vec::new()));
+        }
+        let size = |s: &str| match s.trim().parse::<u32>() {
+            Ok(px) if (1..=MAX_SIDE_PX).contains(&px) => Ok(px),
+            _ => Err(format!("expected 1 to {MAX_SIDE_PX} pixels or `stored`, found {s:?}")),
+        };
+        text.split(',').map(size).collect::<Result<_, _>>().map(Sizes)
+    }
+}
+
+/// Puts a flag over a setting, where it was given.
+pub(super) fn over<T>(setting: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *setting = value;
+    }
+}
+
+impl NetworkArgs {
+    fn apply(self, config: &mut Config) {
+        config.weights = self.weights.or(config.weights.take());
+        config.form = self.form.or(config.form);
+        config.input = self.input.or(config.input);
+        config.bn_eps = self.bn_eps.or(config.bn_eps);
+        config.network_config = self.network_config.or(config.network_config.take());
+        config.last_stage = self.last_stage.or(config.last_stage);
+        config.head &= !self.no_head;
+        config.pooling = self.pooling.or(config.pooling);
+        config.levels = self.levels.or(config.levels);
+        config.grid = self.grid.or(config.grid);
+        config.gem_p = self.gem_p.or(config.gem_p);
+        over(&mut config.sizes, self.sizes.map(|s| s.0));
+        over(&mut config.filter, self.filter);
+        config.upscale &= !self.no_upscale;
+        config.exif &= !self.no_exif;
+        over(&mut config.combine, self.combine);
+        over(&mut config.crop_first, self.crop_first);
+        over(&mut config.precision, self.precision);
+        over(&mut config.max_pixels, self.max_pixels);
+        over(&mut config.min_side, self.min_side);
+    }
+}
+
+impl RunArgs {
+    /// All layers: defaults, file, environment, flags.
+    pub(super) fn config(self, network: NetworkArgs) -> Result<Config> {
+        let mut config = Config::load(self.config.as_deref())?;
+        network.apply(&mut config);
+        config.whitening = self.whitening.or(config.whitening);
+        over(&mut config.device, self.device);
+        over(&mut config.workers, self.workers);
+        over(&mut config.batch, self.batch);
+        over(&mut config.log.filter, self.log_filter);
+        over(&mut config.log.format, self.log_format);
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_numbers_or_stored() {
+        assert_eq!("550,800, 1050".parse(), Ok(Sizes(vec![550, 800, 1050])));
+        assert_eq!("stored".parse(), Ok(Sizes(vec![])));
+        for bad in ["", "448,", "0", "-1", "70000", "all"] {
+            assert!(bad.parse::<Sizes>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `ocelli-encoder weights`: untrained, converted and published networks.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use ocelli_service::role::print;
+use ocelli_weights::convert::ConvertOptions;
+use ocelli_weights::fetch::{Published, TORCHVISION, fetch};
+use ocelli_weights::seeded::{self, SeededArch};
+
+use super::output::Format;
+use crate::import::import;
+
+const CONVERT_HELP: &str = "\
+Examples:
+  ocelli-encoder weights convert resnet50-0676ba61.pth --out resnet50.safetensors
+  ocelli-encoder weights convert Resnet101-AP-GeM.pt --out ap-gem.safetensors
+  ocelli-encoder weights convert deep_image_retrieval_model.caffemodel --out rmac.safetensors
+
+Read are PyTorch's files (.pth, .pt, .tar; zip archives, and the pickles of
+before 1.6) with a torchvision state_dict, a checkpoint of dirtorch
+(naver/deep-image-retrieval) or of cnnimageretrieval-pytorch, and Caffe's
+.caffemodel. The result says by itself how it is to be run: neither --form nor
+--input, and for the latter three neither --pooling nor --whitening is needed
+(--no-head leaves their learned projections away).
+
+No Python runs, and nothing out of the file: a pickle that names anything but
+tensors, arrays and dictionaries is refused with that name.";
+
+const FETCH_HELP: &str = "\
+Examples:
+  ocelli-encoder weights fetch resnet50 --out resnet50.safetensors
+  ocelli-encoder weights fetch vgg16 --out vgg16.safetensors --mirror http://mirror.example/models
+
+Gets the file that torchvision publishes for the network, checks its SHA-256
+against the digits in its name, and converts it. A download that was cut off
+goes on where it ended. Proxies are taken from HTTPS_PROXY and the like.
+Published for ImageNet; see torchvision for their licences.";
+
+/// What `weights` does.
+#[derive(Subcommand)]
+pub(super) enum WeightsCommand {
+    /// Write an untrained network with a fixed seed.
+    ///
+    /// It finds near copies of a photo and little else: it shows that everything works where no
+    /// trained weights are at hand. Equal arguments give equal bytes.
+    Seeded {
+        /// resnet18, resnet34 or resnet50.
+        #[arg(long)]
+        arch: SeededArch,
+        /// The seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Last stage to write, 1 to 4.
+        #[arg(long, value_name = "N", default_value_t = 4)]
+        last_stage: u32,
+        /// The safetensors file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Convert another program's weights to one safetensors file that says how it is to be run.
+    #[command(after_help = CONVERT_HELP)]
+    Convert {
+        /// The file, of any of the kinds below; told apart by its content.
+        #[arg(value_name = "FILE")]
+        input: PathBuf,
+        #[command(flatten)]
+        options: ConvertArgs,
+        /// The safetensors file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// How the report is printed on standard output.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: Format,
+    },
+    /// Get a network that torchvision publishes, and convert it.
+    #[command(after_help = FETCH_HELP)]
+    Fetch {
+        /// resnet18, 34, 50, 101, 152, vgg11, 13, 16, 19, vgg16_bn or squeezenet1_1; resnet50-v2,
+        /// 101 and 152 likewise, for torchvision's later training.
+        #[arg(value_name = "NETWORK")]
+        network: Published,
+        /// The safetensors file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Another place that has the file by the same name.
+        #[arg(long, value_name = "URL", default_value = TORCHVISION)]
+        mirror: String,
+        /// Keep the file as published, beside OUT.
+        #[arg(long)]
+        keep: bool,
+        /// How the report is printed on standard output.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: Format,
+    },
+}
+
+/// What a checkpoint leaves to choose.
+#[derive(clap::Args)]
+pub(super) struct ConvertArgs {
+    /// Which whitening of the checkpoint to take, where it has several.
+    #[arg(long, value_name = "NAME", conflicts_with = "no_whitening")]
+    whitening: Option<String>,
+    /// Take no whitening of whole images.
+    #[arg(long)]
+    no_whitening: bool,
+    /// Power of the variance that a PCA divides by: 0.25 as dirtorch does, 0.5 whitens fully, 0
+    /// only rotates.
+    #[arg(long, value_name = "X", default_value_t = 0.25, value_parser = power)]
+    whitening_power: f64,
+}
+
+fn power(text: &str) -> std::result::Result<f64, String> {
+    match text.parse() {
+        Ok(power) if (0.0..=1.0).contains(&power) => Ok(power),
+        _ => Err(format!("expected a number from 0 to 1, found {text:?}")),
+    }
+}
+
+impl ConvertArgs {
+    fn options(self) -> ConvertOptions {
+        ConvertOptions {
+            whitening: self.whitening,
+            whitening_power: self.whitening_power,
+            with_whitening: !self.no_whitening,
+        }
+    }
+}
+
+impl WeightsCommand {
+    /// Runs one of them.
+    pub(super) fn run(self) -> Result<()> {
+        match self {
+            WeightsCommand::Seeded { arch, seed, last_stage, out } => {
+                seeded::write(arch, seed, last_stage, &out)?;
+                print(&format!("wrote {}\n", out.display()))
+            }
+            WeightsCommand::Convert { input, options, out, format } => {
+                format.print(&import(&input, &out, &options.options())?)
+            }
+            WeightsCommand::Fetch { network, out, mirror, keep, format } => {
+                let path = download(network, &out, &mirror)?;
+                let report = import(&path, &out, &ConvertOptions::default())?;
+                if !keep {
+                    std::fs::remove_file(&path)
+                        .with_context(|| format!("cannot remove {}", path.display()))?;
+                }
+                format.print(&report)
+            }
+        }
+    }
+}
+
+/// Gets the published file into the folder of `out`, with a progress bar.
+fn download(network: Published, out: &Path, mirror: &str) -> Result<PathBuf> {
+    let folder = match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let template = "{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta}";
+    let style = ProgressStyle::with_template(template).context("progress bar")?;
+    let bar = ProgressBar::no_length().with_style(style);
+    bar.set_message(network.file());
+    let path = fetch(mirror, network.file(), folder, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    Ok(path?)
+}

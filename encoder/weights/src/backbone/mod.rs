@@ -1,0 +1,137 @@
+//! Which backbone a set of tensor names describes, and what all of them answer.
+
+mod resnet;
+mod squeezenet;
+mod vgg;
+
+use ocelli_index::Form;
+
+use crate::error::{Error, Result};
+use crate::file::Weights;
+use crate::head;
+use crate::settings::require_form;
+pub(crate) use resnet::STAGES as RESNET_STAGES;
+pub use resnet::{BlockKind, Layout};
+pub use squeezenet::Squeezenet;
+pub use vgg::Vgg;
+
+/// A backbone as far as the weights hold it.
+///
+/// A new one is a file of names beside this, a variant here with an arm in each of the functions
+/// below, and a file of layers in `ocelli-network`.
+pub enum Backbone {
+    /// ResNet-18 to 152 and relatives.
+    Resnet(Layout),
+    /// VGG-11 to 19 and relatives.
+    Vgg(Vgg),
+    /// SqueezeNet 1.1.
+    Squeezenet(Squeezenet),
+}
+
+impl Backbone {
+    /// Decides from the names alone; whether each tensor is there and fits is found out on loading.
+    ///
+    /// # Errors
+    /// [`Error::BadWeights`] for names of no backbone that is known.
+    pub fn of(weights: &Weights) -> Result<Backbone> {
+        if let Some(squeezenet) = Squeezenet::of(weights) {
+            return Ok(Backbone::Squeezenet(squeezenet));
+        }
+        if let Some(layout) = Layout::of(weights)? {
+            return Ok(Backbone::Resnet(layout));
+        }
+        if let Some(vgg) = Vgg::of(weights) {
+            return Ok(Backbone::Vgg(vgg));
+        }
+        Err(weights.bad(
+            "expected a ResNet, VGG or SqueezeNet 1.1 with torchvision's tensor names: found no \
+             conv1.weight \
+             followed by layer1.0.*, and no features.0.weight",
+        ))
+    }
+
+    /// The published network's name, or the blocks themselves where there is none.
+    pub fn name(&self) -> String {
+        match self {
+            Backbone::Resnet(layout) => layout.name(),
+            Backbone::Vgg(vgg) => vgg.name(),
+            Backbone::Squeezenet(_) => "squeezenet1_1".to_owned(),
+        }
+    }
+
+    /// Batch normalisation is still a layer of its own.
+    pub fn has_bn(&self) -> bool {
+        match self {
+            Backbone::Resnet(layout) => layout.has_bn,
+            Backbone::Vgg(vgg) => vgg.has_bn,
+            Backbone::Squeezenet(_) => false,
+        }
+    }
+
+    /// Stages that the weights hold.
+    pub fn stages(&self) -> usize {
+        match self {
+            Backbone::Resnet(layout) => layout.blocks.len(),
+            Backbone::Vgg(vgg) => vgg.stages(),
+            Backbone::Squeezenet(squeezenet) => squeezenet.stages(),
+        }
+    }
+
+    /// Number of the last stage to run: the one asked for, or the last held.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a stage that the weights do not hold.
+    pub fn last_stage(&self, asked: Option<u32>) -> Result<usize> {
+        let held = self.stages();
+        match asked.map(|stage| stage as usize) {
+            None => Ok(held),
+            Some(stage) if (1..=held).contains(&stage) => Ok(stage),
+            Some(stage) => Err(Error::invalid(format!(
+                "last stage: expected 1 to {held} (what the weights hold), found {stage}"
+            ))),
+        }
+    }
+
+    /// Image pixels per cell after a stage: each stage halves the map, a ResNet's first twice, a
+    /// VGG's first not at all.
+    pub fn stride(&self, last_stage: usize) -> u32 {
+        match self {
+            Backbone::Resnet(_) => 2 << last_stage,
+            Backbone::Vgg(_) => (1 << last_stage) / 2,
+            Backbone::Squeezenet(_) => 1 << last_stage,
+        }
+    }
+
+    /// The form to run in, of which `given` was asked for. Where a backbone has one form only, that
+    /// is `V1_5`, whatever was given.
+    ///
+    /// # Errors
+    /// `NotConfigured` where it must be given and is not, `Invalid` for one that the backbone has
+    /// not.
+    pub fn form(&self, weights: &Weights, given: Option<Form>) -> Result<Form> {
+        match self {
+            Backbone::Resnet(Layout { kind: BlockKind::Bottleneck, .. }) => {
+                match require_form(given, weights.path())? {
+                    form @ (Form::V1 | Form::V1_5 | Form::V1Caffe) => Ok(form),
+                    form @ Form::FloorPool => Err(Error::invalid(format!(
+                        "form: expected v1, v1.5 or v1-caffe for a ResNet with bottlenecks, found \
+                         {form}"
+                    ))),
+                }
+            }
+            Backbone::Resnet(_) | Backbone::Vgg(_) => Ok(Form::V1_5),
+            Backbone::Squeezenet(squeezenet) => squeezenet.form(given),
+        }
+    }
+
+    /// Names that no network of this kind has, in order. Known are the classifier and the training
+    /// counters, which are no part of the trunk, and the projections of a [`Head`](crate::Head).
+    pub fn unknown_names<'a>(&self, weights: &'a Weights) -> Vec<&'a str> {
+        let knows = |name: &&str| match self {
+            Backbone::Resnet(layout) => layout.knows(name),
+            Backbone::Vgg(vgg) => vgg.knows(name),
+            Backbone::Squeezenet(squeezenet) => squeezenet.knows(name),
+        };
+        weights.names().filter(|name| !knows(name) && !head::knows(name)).collect()
+    }
+}

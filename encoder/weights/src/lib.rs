@@ -1,0 +1,52 @@
+//! Weights of networks: safetensors files by torchvision's names, and how to get them.
+//!
+//! This crate reads files and knows names and shapes. It runs no network and needs no libtorch; the
+//! crate `ocelli-network` builds its layers from a [`Weights`].
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`file`](mod@file) | reads a safetensors file as a set of named tensors |
+//! | [`backbone`] | tells from the names which network they are |
+//! | [`settings`] | finds out how the network is to be run: options, a JSON file, metadata |
+//! | [`head`] | reads the projections that stand behind the pooling |
+//! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
+//! | [`mod@write`] | writes a safetensors file |
+//! | `fetch` | downloads what torchvision publishes (a feature, on by default) |
+//! | [`seeded`] | makes an untrained network from a seed |
+//!
+//! # Example
+//! An untrained network is written, and its names tell what it is:
+//!
+//! ```
+//! use ocelli_weights::seeded::{self, SeededArch};
+//! use ocelli_weights::{Backbone, Weights};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("resnet18.safetensors");
+//! seeded::write(SeededArch::Resnet18, 1, 4, &path)?;
+//!
+//! let weights = Weights::read(&path)?;
+//! let backbone = Backbone::of(&weights)?;
+//! assert_eq!((backbone.name().as_str(), backbone.stages()), ("resnet18", 4));
+//! assert_eq!(weights.metadata("ocelli.input"), Some("torchvision-rgb"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod backbone;
+pub mod convert;
+pub mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
+pub mod file;
+pub mod head;
+pub mod seeded;
+pub mod settings;
+pub mod write;
+
+pub use backbone::Backbone;
+pub use error::{Error, Result};
+pub use file::{Floats, Weights};
+pub use head::{Head, Projection};
+pub use settings::{Settings, SettingsOptions};

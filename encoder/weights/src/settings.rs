@@ -1,0 +1,182 @@
+//! How a network is to be run: what its tensors do not say.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ocelli_index::{Form, InputConvention, Pooling};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::file::Weights;
+
+/// Epsilon of batch normalisation in torchvision and in most other frameworks.
+pub const DEFAULT_BN_EPS: f64 = 1e-5;
+
+/// Largest JSON file in bytes; a larger one is a wrong name.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Levels of R-MAC's grid that are accepted; the papers use up to 4.
+const MAX_LEVELS: u32 = 4;
+
+/// What the caller says of the settings. A field left `None` is looked up in the JSON file, then in
+/// the metadata of the weights.
+#[derive(Clone, Debug, Default)]
+pub struct SettingsOptions {
+    /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for
+    /// basic blocks (ResNet-18 and 34) and VGG, known from the names for SqueezeNet.
+    pub form: Option<Form>,
+    /// How pixels are presented to the first layer.
+    pub input: Option<InputConvention>,
+    /// Epsilon of batch normalisation; [`DEFAULT_BN_EPS`] where nobody says otherwise.
+    pub bn_eps: Option<f64>,
+    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
+    /// By default the file beside the weights that has their name with the ending `.json`, if any.
+    pub config: Option<PathBuf>,
+}
+
+/// Settings as resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Open where nobody says it, because basic blocks need none.
+    pub form: Option<Form>,
+    /// How pixels are presented to the first layer.
+    pub input: InputConvention,
+    /// Epsilon of batch normalisation.
+    pub bn_eps: f64,
+    /// The pooling that the network was trained with, where the weights say so.
+    pub pooling: Option<Pooling>,
+}
+
+/// Refuses parameters of a pooling without a meaning.
+///
+/// # Errors
+/// [`Error::Invalid`] for levels outside 1 to 4 and exponents that are not positive numbers.
+pub fn check_pooling(pooling: &Pooling) -> Result<()> {
+    match *pooling {
+        Pooling::Rmac { levels, .. } if !(1..=MAX_LEVELS).contains(&levels) => {
+            Err(Error::invalid(format!("levels: expected 1 to {MAX_LEVELS}, found {levels}")))
+        }
+        Pooling::Gem { p } if !(p.is_finite() && p > 0.0) => {
+            Err(Error::invalid(format!("GeM exponent: expected a number above 0, found {p}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    form: Option<Form>,
+    input: Option<InputConvention>,
+    bn_eps: Option<f64>,
+}
+
+/// Takes what `options` say, then what the JSON file says, then the metadata of the weights.
+///
+/// # Errors
+/// [`Error::NotConfigured`] without an input convention; [`Error::BadWeights`] for a JSON file or
+/// metadata that cannot be understood; [`Error::Invalid`] for an epsilon out of range.
+pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings> {
+    let file = config_file(weights.path(), options)?;
+    let form = match options.form.or(file.form) {
+        Some(form) => Some(form),
+        None => metadata(weights, "ocelli.form")?,
+    };
+    let input = match options.input.or(file.input) {
+        Some(input) => Some(input),
+        None => metadata(weights, "ocelli.input")?,
+    };
+    let input = input.ok_or_else(|| Error::NotConfigured {
+        path: weights.path().to_path_buf(),
+        what: "the input convention",
+        remedy: "give --input caffe-bgr (BGR 0-255 minus the mean) or --input torchvision-rgb, or \
+                 \"input\" in the \
+                 JSON file beside the weights, or ocelli.input in their metadata",
+    })?;
+
+    let bn_eps = match options.bn_eps.or(file.bn_eps) {
+        Some(bn_eps) => bn_eps,
+        None => metadata(weights, "ocelli.bn_eps")?.unwrap_or(DEFAULT_BN_EPS),
+    };
+    if !(bn_eps.is_finite() && bn_eps >= 0.0) {
+        return Err(Error::invalid(format!(
+            "bn_eps: expected a number of at least 0, found {bn_eps}"
+        )));
+    }
+    let pooling = metadata(weights, "ocelli.pooling")?;
+    if let Some(pooling) = &pooling {
+        check_pooling(pooling)
+            .map_err(|error| weights.bad(format!("metadata ocelli.pooling: {error}")))?;
+    }
+    Ok(Settings { form, input, bn_eps, pooling })
+}
+
+/// For bottleneck networks only: the form must have been given somewhere.
+pub(crate) fn require_form(form: Option<Form>, path: &Path) -> Result<Form> {
+    form.ok_or_else(|| Error::NotConfigured {
+        path: path.to_path_buf(),
+        what: "the form",
+        remedy: "give --form v1.5 (stride in the 3x3, torchvision), --form v1 (in a stage's first \
+                 1x1, Keras) or --form \
+                 v1-caffe (so, and the first pool unpadded), or \"form\" in the JSON file beside \
+                 the weights, or ocelli.form in their metadata",
+    })
+}
+
+/// A value of the weights' metadata, which must be readable where it is present.
+fn metadata<T: FromStr<Err: Display>>(weights: &Weights, key: &str) -> Result<Option<T>> {
+    let parse = |text: &str| {
+        text.parse().map_err(|error| weights.bad(format!("metadata {key} = {text:?}: {error}")))
+    };
+    weights.metadata(key).map(parse).transpose()
+}
+
+fn config_file(weights: &Path, options: &SettingsOptions) -> Result<ConfigFile> {
+    let path = match &options.config {
+        Some(path) => path.clone(),
+        None => {
+            let beside = weights.with_extension("json");
+            if !beside.is_file() {
+                return Ok(ConfigFile::default());
+            }
+            beside
+        }
+    };
+    let text = read_config(&path).map_err(Error::io(&path, "read"))?;
+    serde_json::from_slice(&text).map_err(|error| Error::BadWeights {
+        path: path.clone(),
+        what: format!("not a network description: {error}"),
+    })
+}
+
+/// Reads the JSON file, or says that it is too large.
+fn read_config(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > MAX_CONFIG_BYTES {
+        true => Err(io::Error::other(format!("larger than the limit of {MAX_CONFIG_BYTES} bytes"))),
+        false => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelli_index::Grid;
+
+    use super::*;
+
+    #[test]
+    fn meaningless_parameters_are_refused() {
+        for bad in [
+            Pooling::Rmac { levels: 0, grid: Grid::FeatureMap },
+            Pooling::Rmac { levels: 5, grid: Grid::ImagePixels },
+            Pooling::Gem { p: 0.0 },
+            Pooling::Gem { p: f32::NAN },
+        ] {
+            assert!(check_pooling(&bad).is_err(), "{bad:?}");
+        }
+    }
+}
