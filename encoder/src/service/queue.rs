@@ -117,8 +117,8 @@ impl Queue {
         } else if state.pixels.saturating_add(pixels) > self.room.pixels {
             format!(
                 "{images} images with {} pixels for the network are waiting already, and this one \
-                 has {pixels}: more \
-                 than {}, which are max_queued = {} images at the server's own sizes",
+                 has {pixels}: more than {}, which are max_queued = {} images at the server's own \
+                 sizes",
                 state.pixels, self.room.pixels, self.room.images
             )
         } else if let (Some(wait), Some(left)) = (wait, time_left)

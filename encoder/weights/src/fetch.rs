@@ -111,8 +111,7 @@ pub fn fetch(
         std::fs::remove_file(&partial).map_err(Error::io(&partial, "remove"))?;
         return Err(fail(format!(
             "expected content whose SHA-256 begins with {digits}, found {found}: damaged, or not \
-             that file{looks}; \
-             nothing was kept"
+             that file{looks}; nothing was kept"
         )));
     }
     std::fs::rename(&partial, &path).map_err(Error::io(&path, "create"))?;

@@ -93,8 +93,7 @@ pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings>
         path: weights.path().to_path_buf(),
         what: "the input convention",
         remedy: "give --input caffe-bgr (BGR 0-255 minus the mean) or --input torchvision-rgb, or \
-                 \"input\" in the \
-                 JSON file beside the weights, or ocelli.input in their metadata",
+                 \"input\" in the JSON file beside the weights, or ocelli.input in their metadata",
     })?;
 
     let bn_eps = match options.bn_eps.or(file.bn_eps) {
@@ -120,9 +119,8 @@ pub(crate) fn require_form(form: Option<Form>, path: &Path) -> Result<Form> {
         path: path.to_path_buf(),
         what: "the form",
         remedy: "give --form v1.5 (stride in the 3x3, torchvision), --form v1 (in a stage's first \
-                 1x1, Keras) or --form \
-                 v1-caffe (so, and the first pool unpadded), or \"form\" in the JSON file beside \
-                 the weights, or ocelli.form in their metadata",
+                 1x1, Keras) or --form v1-caffe (so, and the first pool unpadded), or \"form\" in \
+                 the JSON file beside the weights, or ocelli.form in their metadata",
     })
 }
 

@@ -111,9 +111,8 @@ fn auto(found: std::result::Result<usize, &str>) -> Device {
 }
 
 const NO_DEVICE: &str = "libtorch_cuda.so was opened, but it found no device: expected an NVIDIA \
-                         driver for CUDA 13 (580 or \
-                         later) and a card that CUDA_VISIBLE_DEVICES does not hide; `nvidia-smi` \
-                         lists both";
+                         driver for CUDA 13 (580 or later) and a card that CUDA_VISIBLE_DEVICES \
+                         does not hide; `nvidia-smi` lists both";
 
 fn cuda(number: usize, found: std::result::Result<usize, &str>) -> Result<Device> {
     let missing = |what: String| Error::Device { device: format!("cuda:{number}"), what };
@@ -125,8 +124,8 @@ fn cuda(number: usize, found: std::result::Result<usize, &str>) -> Result<Device
         }
         Err(reason) => Err(missing(format!(
             "expected the CUDA half of libtorch 2.11.0, which could not be opened ({reason}); \
-             `./setup --cuda` fetches \
-             it, or name the torch/lib folder of PyTorch 2.11.0 for CUDA 13 in LD_LIBRARY_PATH"
+             `./setup --cuda` fetches it, or name the torch/lib folder of PyTorch 2.11.0 for CUDA \
+             13 in LD_LIBRARY_PATH"
         ))),
     }
 }

@@ -45,8 +45,7 @@ impl Backbone {
         }
         Err(weights.bad(
             "expected a ResNet, VGG or SqueezeNet 1.1 with torchvision's tensor names: found no \
-             conv1.weight \
-             followed by layer1.0.*, and no features.0.weight",
+             conv1.weight followed by layer1.0.*, and no features.0.weight",
         ))
     }
 

@@ -9,8 +9,8 @@ pub enum ConvertError {
     /// A pickle names a class or function that weights have no use for. Nothing of it was run.
     #[error(
         "the pickle wants {0}, which is not among the few classes of tensors, arrays and \
-         dictionaries that are read; \
-         nothing was run. Save the state_dict alone, if this file is to be trusted"
+         dictionaries that are read; nothing was run. Save the state_dict alone, if this file is \
+         to be trusted"
     )]
     Refused(String),
     /// Damaged, truncated, or in a form that is not read.
