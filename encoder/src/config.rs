@@ -263,7 +263,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service;
 
     /// The file that users read is the one that the program runs with, and every key in it that has
     /// no default can be set as the example beside it says.

@@ -71,9 +71,6 @@ pub mod spec;
 pub mod vectors;
 pub mod whitening;
 
-#[cfg(test)]
-mod testing;
-
 pub use base::error::{Error, ErrorCode, FileTrouble, Result};
 pub use base::hash::{Hash, Hasher};
 pub use base::level::simd;

@@ -21,6 +21,4 @@ pub mod snapshot;
 pub mod stages;
 
 #[cfg(test)]
-mod refine_tests;
-#[cfg(test)]
 mod tests;

@@ -15,8 +15,6 @@ mod parquet;
 mod tar;
 
 #[cfg(test)]
-mod parquet_tests;
-#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -359,7 +359,7 @@ impl Reader {
 mod tests {
     use super::super::Writer;
     use super::*;
-    use crate::testing::stride;
+    use ocelli_test_support::step;
 
     fn sample(folder: &Path) -> PathBuf {
         let mut w = Writer::create(&folder.join("a.part"), FileKind::Part).unwrap();
@@ -438,7 +438,7 @@ mod tests {
         let bad_path = dir.path().join("bad.part");
         // All bytes of the end, where the structure is, and a sample of the rest.
         let tail = good.len() - 400;
-        for at in (0..tail).step_by(stride(997)).chain(tail..good.len()) {
+        for at in (0..tail).step_by(step(997)).chain(tail..good.len()) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             fs::write(&bad_path, &bad).unwrap();
@@ -455,7 +455,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let good = fs::read(sample(dir.path())).unwrap();
         let bad_path = dir.path().join("bad.part");
-        for len in (0..good.len()).step_by(stride(1009)).chain(good.len() - 100..good.len()) {
+        for len in (0..good.len()).step_by(step(1009)).chain(good.len() - 100..good.len()) {
             fs::write(&bad_path, &good[..len]).unwrap();
             assert!(Reader::open(&bad_path, FileKind::Part).is_err(), "{len} bytes");
         }

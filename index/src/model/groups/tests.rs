@@ -12,11 +12,11 @@ use crate::base::error::Error;
 use crate::files::container::{FileKind, Reader, SectionKind, Writer};
 use crate::model::{Metric, Model, ModelParts, ProbeBuffers, Query};
 use crate::spec::DescriptorSpec;
-use crate::testing::stride;
 use crate::{
     Encoded, Hash, IndexDir, NewGeneration, RowEncoder, RowEncoderScratch, Scratch, SearchParams,
     SearchResult, ShardBuilder, Snapshot,
 };
+use ocelli_test_support::step;
 
 /// Rows (n, d) around a few hundred places, which themselves lie around others: as centroids of
 /// descriptors do, near ones are found near each other, and no place is far from all others.
@@ -285,7 +285,7 @@ fn a_damaged_section_is_refused() {
     let section = *file.find(SectionKind::CoarseGroups).unwrap();
     let (start, end) = (section.offset as usize, (section.offset + section.len) as usize);
     let path = tmp.path().join("bad.model");
-    for at in (start..end).step_by(stride(101)) {
+    for at in (start..end).step_by(step(101)) {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
         std::fs::write(&path, bad).unwrap();

@@ -2,7 +2,7 @@ use super::*;
 use crate::Hash;
 use crate::model::tests::small;
 use crate::shard::ShardBuilder;
-use crate::testing::stride;
+use ocelli_test_support::step;
 use rand::{RngExt, SeedableRng};
 
 type Rows = Vec<(u64, String, Vec<f32>)>;
@@ -85,7 +85,7 @@ fn every_flipped_byte_is_reported() {
     let path = dir.path().join(entry.name);
     let good = std::fs::read(&path).unwrap();
     let bad_path = dir.path().join("bad");
-    for at in (0..good.len()).step_by(stride(61)).chain(good.len() - 300..good.len()) {
+    for at in (0..good.len()).step_by(step(61)).chain(good.len() - 300..good.len()) {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
         std::fs::write(&bad_path, &bad).unwrap();

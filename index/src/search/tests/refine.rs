@@ -12,7 +12,6 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use roaring::RoaringBitmap;
 
-use super::refine::refined_score;
 use crate::base::error::Error;
 use crate::base::hash::Hash;
 use crate::files::container::{FileKind, Reader, SectionKind, Writer};
@@ -24,11 +23,12 @@ use crate::model::{Metric, Model};
 use crate::search::engine::Scratch;
 use crate::search::hit::Hit;
 use crate::search::params::SearchParams;
+use crate::search::refine::refined_score;
 use crate::search::snapshot::Snapshot;
 use crate::shard::ShardEntry;
 use crate::shard::{Shard, ShardBuilder};
 use crate::spec::DescriptorSpec;
-use crate::testing::stride;
+use ocelli_test_support::step;
 
 fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-scale..scale)).collect()
@@ -155,7 +155,7 @@ fn refine_all(snapshot: &Snapshot, q: &[f32], nprobe: usize) -> Vec<(u64, u32)> 
 
 #[test]
 fn refined_answers_are_those_of_the_definition() {
-    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 2000 } else { 200 };
+    let cases = ocelli_test_support::cases(200, 2000);
     let mut kinds = [0; 3];
     for seed in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -414,7 +414,7 @@ fn damage_is_reported() {
     let entry = dir.put_shard(b, Hash::of(b"p"), 0).unwrap();
     let bad_path = tmp.path().join("bad");
     let plain = small(Metric::L2, true, 5);
-    for (path, step) in [(dir.shard_path(&entry.name).unwrap(), 53), (model_path, 211)] {
+    for (path, every) in [(dir.shard_path(&entry.name).unwrap(), 53), (model_path, 211)] {
         let good = std::fs::read(&path).unwrap();
         let open = || match path.extension() {
             Some(e) if e == "model" => Model::open(&bad_path).map(drop),
@@ -423,13 +423,13 @@ fn damage_is_reported() {
                 .and_then(|s| s.verify())
                 .and(Shard::open(&bad_path, &plain).and_then(|s| s.verify())),
         };
-        for at in (0..good.len()).step_by(stride(step)).chain(good.len() - 300..good.len()) {
+        for at in (0..good.len()).step_by(step(every)).chain(good.len() - 300..good.len()) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             std::fs::write(&bad_path, &bad).unwrap();
             assert!(open().is_err(), "byte {at} of {}", good.len());
         }
-        for len in (0..good.len()).step_by(stride(step)) {
+        for len in (0..good.len()).step_by(step(every)) {
             std::fs::write(&bad_path, &good[..len]).unwrap();
             assert!(open().is_err(), "{len} of {} bytes", good.len());
         }
