@@ -24,7 +24,7 @@ use crate::remote::{RemoteArgs, timed};
 const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Largest image or vector file; what is larger fits no message.
-const MAX_FILE_BYTES: u64 = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES as u64;
+const MAX_FILE_BYTES: u64 = ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES as u64;
 
 /// What is done beyond one search, for `ocelli query` and `ocelli eval map`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -33,29 +33,64 @@ pub struct RerankArgs {
     #[arg(long, value_enum, value_name = "METHOD")]
     pub expand: Option<ExpandMethod>,
     /// Hits that go into the new query.
-    #[arg(long, value_name = "K", default_value_t = 5, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = Expansion::DEFAULT_K as u32,
+        requires = "expand"
+    )]
     pub expand_k: u32,
     /// Exponent of the similarity by which --expand alpha weights hits.
-    #[arg(long, value_name = "A", default_value_t = 3.0, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "A",
+        default_value_t = Expansion::DEFAULT_ALPHA,
+        requires = "expand"
+    )]
     pub alpha: f32,
     /// How often, each time with the hits of the time before.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Expansion::DEFAULT_ROUNDS as u32,
+        requires = "expand"
+    )]
     pub rounds: u32,
     /// Rank the best hits again by diffusion: by how well a walk from the query reaches them
     /// through each other.
     #[arg(long)]
     pub diffuse: bool,
     /// Hits that take part in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.candidates as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.candidates as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_candidates: u32,
     /// Nearest neighbours of each hit that may be its neighbours in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.neighbours as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.neighbours as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_neighbours: u32,
     /// Hits nearest to the query where the walk of --diffuse begins.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.query_neighbours as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.query_neighbours as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_query_neighbours: u32,
     /// The part that flows on in --diffuse, 0 to less than 1.
-    #[arg(long, value_name = "A", default_value_t = Diffusion::DEFAULT.alpha, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "A",
+        default_value_t = Diffusion::DEFAULT.alpha,
+        requires = "diffuse"
+    )]
     pub diffuse_alpha: f32,
 }
 
@@ -154,8 +189,8 @@ pub struct QueryArgs {
     /// those of the index.
     #[arg(long, value_name = "S,…", requires = "image")]
     pub sizes: Option<SizesArg>,
-    /// Number of hits.
-    #[arg(short, long, default_value_t = 10)]
+    /// Number of hits; default: the server's.
+    #[arg(short, long, default_value_t = 0, hide_default_value = true)]
     pub k: u32,
     /// Lists scanned in each shard; default: the server's.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -235,8 +270,8 @@ impl FromStr for BoxArg {
 pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
     let request = request(args)?;
     let response = args.remote.ask(async |channel, timeout| {
-        // A reply with 10,000 long keys is larger than the default limit of a client.
-        let limit = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES;
+        // A reply with many long keys is larger than the default limit of a client.
+        let limit = ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES;
         let mut client = SearchServiceClient::new(channel).max_decoding_message_size(limit);
         let end = Instant::now() + timeout;
         let mut told = false;

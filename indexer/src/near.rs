@@ -4,7 +4,7 @@
 //! The covariance of all region vectors about their mean holds what a collection is searched by:
 //! where a few places have many photos each, the directions in which the places differ vary most,
 //! and a whitening makes them as small as noise. Labels would tell the two apart; here nearness
-//! stands in for them. Each photo gives the differences of its regions from their mean, and those
+//! replaces them. Each photo gives the differences of its regions from their mean, and those
 //! of its mean from the means of its nearest photos, which mostly show the same thing where
 //! anything else shows it. This follows the whitening learned from matching pairs (Mikolajczyk and
 //! Matas, ICCV 2007; Radenović, Tolias and Chum, ECCV 2016), with near photos for the pairs.

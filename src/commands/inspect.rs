@@ -15,14 +15,14 @@ use crate::output::{OutputArgs, cell, print, thousands};
 pub struct InspectArgs {
     /// A part, whitening, model or shard file, or an index directory
     pub path: PathBuf,
-    /// Prove all checksums
+    /// Verify all checksums
     #[arg(long)]
     pub verify: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// What was found, and whether it was proven.
+/// Contents of a file, and whether they were verified.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -31,7 +31,7 @@ struct Report {
     verified: bool,
 }
 
-/// Tells what is in a file or an index directory.
+/// Shows what is in a file or an index directory.
 pub fn run(args: InspectArgs) -> Result<()> {
     let found = ocelli_index::inspect(&args.path, args.verify)?;
     let value = serde_json::to_value(&found).context("cannot write the result as JSON")?;

@@ -6,8 +6,8 @@
 //! each stream keeps memory of its own. A worker fills page-locked bytes, of which there are two
 //! for each thread: while a batch is on the device the next lies ready to be copied.
 //!
-//! Which images share a batch is decided before this, so nothing here decides over a bit of the
-//! results.
+//! Which images share a batch is decided before they come here, so the results do not depend on the
+//! threads of this module.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
@@ -102,8 +102,8 @@ impl Engine {
         Ok(Engine { jobs: Some(jobs), free, give_back, threads })
     }
 
-    /// The same on a device that has no room for more than `most` images at a time, and says so as
-    /// CUDA does.
+    /// The same on a device that has room for at most `most` images at a time, and fails as CUDA
+    /// does.
     #[cfg(feature = "testing")]
     pub(crate) fn cramped(
         trunk: &Trunk,

@@ -133,8 +133,8 @@ fn main() -> Result<()> {
         let dim = sets.dim;
         let rows = |x: &[f32]| x.len() / dim;
         println!(
-            "\n{name}, {dim} dimensions, {CODE_BYTES} bytes: {} rows trained on, {} indexed, {} queries, nlist \
-             {NLIST}, all probed",
+            "\n{name}, {dim} dimensions, {CODE_BYTES} bytes: {} rows trained on, {} indexed, {} \
+             queries, nlist {NLIST}, all probed",
             rows(&sets.train),
             rows(&sets.base),
             rows(&sets.queries)
@@ -168,8 +168,8 @@ fn main() -> Result<()> {
             let [one, ten, hundred] =
                 [(1, 1), (10, 10), (10, 100)].map(|(t, f)| recall(&found, &truth, t, f));
             println!(
-                "  {:<12} recall1@1 {one:.4}, recall10@10 {ten:.4}, recall10@100 {hundred:.4}; mean squared \
-                 error {:.5}; trained in {:.1} s",
+                "  {:<12} recall1@1 {one:.4}, recall10@10 {ten:.4}, recall10@100 {hundred:.4}; \
+                 mean squared error {:.5}; trained in {:.1} s",
                 if opq { "with OPQ" } else { "without OPQ" },
                 report.mse,
                 report.seconds
@@ -178,7 +178,11 @@ fn main() -> Result<()> {
             let values = [one, ten, hundred].map(|x| (x * 1e4).round() / 1e4);
             results.insert(
                 key,
-                json!({"recall1@1": values[0], "recall10@10": values[1], "recall10@100": values[2]}),
+                json!({
+                    "recall1@1": values[0],
+                    "recall10@10": values[1],
+                    "recall10@100": values[2],
+                }),
             );
         }
     }

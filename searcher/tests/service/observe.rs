@@ -51,7 +51,8 @@ pub fn value(metrics: &str, series: &str) -> Option<f64> {
 
 fn handled(method: &str, code: &str) -> String {
     format!(
-        "grpc_server_handled_total{{grpc_service=\"ocelli.v1.SearchService\",grpc_method=\"{method}\",grpc_code=\"{code}\"}}"
+        "grpc_server_handled_total{{grpc_service=\"ocelli.v1.SearchService\",\
+         grpc_method=\"{method}\",grpc_code=\"{code}\"}}"
     )
 }
 
@@ -102,7 +103,8 @@ async fn metrics_and_readiness_say_what_happened() -> Result<()> {
     expect("ocelli_ready", 1.0);
     assert!(!metrics.contains("NoSuchMethod"), "{metrics}");
     expect(
-        "grpc_server_handled_total{grpc_service=\"unknown\",grpc_method=\"unknown\",grpc_code=\"UNIMPLEMENTED\"}",
+        "grpc_server_handled_total{grpc_service=\"unknown\",grpc_method=\"unknown\",\
+         grpc_code=\"UNIMPLEMENTED\"}",
         1.0,
     );
     expect(

@@ -244,7 +244,8 @@ async fn generations_change_under_load() -> Result<()> {
     assert!(ended.await?, "an earlier generation stays open");
     let (p_before, p_during) = (p99(&mut before), p99(&mut during));
     println!(
-        "swap: {} queries before, p99 {p_before} us; {} during 21 or more changes, p99 {p_during} us; 0 failed",
+        "swap: {} queries before, p99 {p_before} us; {} during 21 or more changes, p99 {p_during} \
+         us; 0 failed",
         before.len(),
         during.len()
     );

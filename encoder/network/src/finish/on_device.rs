@@ -83,8 +83,8 @@ impl DeviceFinish {
 }
 
 impl Affine {
-    /// Mean (dim_in,), projection (dim_in, dim_out), bias (dim_out,), and dim_in. No mean or bias
-    /// stands for zeros.
+    /// Mean (dim_in,), projection (dim_in, dim_out), bias (dim_out,), and dim_in. An empty mean or
+    /// bias means zeros.
     fn put(
         device: Device,
         (mean, projection, bias, dim_in): (&[f32], &[f32], &[f32], usize),

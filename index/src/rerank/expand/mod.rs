@@ -47,6 +47,13 @@ pub struct Expansion {
 }
 
 impl Expansion {
+    /// Hits that go into a new query unless it is said.
+    pub const DEFAULT_K: usize = 5;
+    /// Exponent of [`ExpansionMethod::Alpha`] unless it is said.
+    pub const DEFAULT_ALPHA: f32 = 3.0;
+    /// Rounds unless it is said.
+    pub const DEFAULT_ROUNDS: usize = 1;
+
     /// The first value that is out of range: the field, and what is wrong.
     pub fn out_of_range(&self) -> Option<(&'static str, String)> {
         let (field, found, expected) = match self.method {
