@@ -1,4 +1,5 @@
-//! The search threads behind a bounded queue, apart from the threads that speak gRPC.
+//! The search threads behind a bounded queue, apart from the threads that speak gRPC. The pools of
+//! tokio and rayon have no bounds, and tower's limits count requests instead of their time.
 //!
 //! A short query costs as much as the two changes of threads to a search thread and back. So a task
 //! on a gRPC thread runs it (`Shared::help`). Before the first short query and after every few, the

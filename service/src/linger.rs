@@ -3,7 +3,7 @@
 //! A socket that is closed while it has unread bytes of its peer is reset. A reset discards what
 //! the peer has not read yet, for example the end of a large answer, if the peer's window updates
 //! for its beginning arrive late. So, after the last byte, this side shuts down its direction and
-//! discards what it reads until the peer has closed too.
+//! discards what it reads until the peer has closed too. Neither tokio nor hyper does this.
 
 use std::future::Future;
 use std::io;

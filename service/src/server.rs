@@ -273,7 +273,7 @@ fn plain(
 ///
 /// tonic ends a request at that time with CANCELLED. A service that wants to answer
 /// DEADLINE_EXCEEDED, or to pass the remaining time on, reads it here. A malformed value is
-/// ignored, as by tonic.
+/// ignored, as by tonic, whose own parser is private.
 pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -1,5 +1,5 @@
-//! Requests that are nearly right: random changes of a message's bytes, and of the bytes of a whole
-//! connection. Whatever comes, the server answers or hangs up in time, and goes on.
+//! Requests with random changes of a message's bytes, or of the bytes of a whole connection. For
+//! each, the server answers or hangs up in time, and goes on.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -21,7 +21,7 @@ use crate::query::{by_key, id, image, one, vector};
 use crate::raw::Raw;
 use crate::support::{DIM, WithOptions, build, numbers};
 
-/// Nothing that is answered takes so long here.
+/// No answer takes this long here.
 const HANG: Duration = Duration::from_secs(30);
 
 /// Valid requests of every method, with every kind of field.
@@ -85,8 +85,8 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// One to six random changes of `bytes` behind the first `keep`. Half of the time they change no
-/// lengths, so that more is read than the first field.
+/// One to six random changes of `bytes` behind the first `keep`. Half of the time they leave
+/// lengths as they are, so that the server reads more than the first field.
 fn mutate(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>, keep: usize) {
     let kinds = if rng.random() { 3 } else { 7 };
     for _ in 0..rng.random_range(1..=6) {
@@ -152,8 +152,8 @@ fn connection(path: &str, message: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Sends `bytes` on a connection of its own, gives the server `time` to say something, closes this
-/// side and reads until the server hangs up too: whether it does, and the bytes that it sent.
+/// Sends `bytes` on a connection of its own, waits for `time`, closes this side and reads until the
+/// server hangs up. Returns whether it does, and the bytes that it sent.
 fn hangs_up(address: &str, bytes: &[u8], time: Duration) -> Result<(bool, usize)> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_write_timeout(Some(HANG))?;
@@ -179,10 +179,10 @@ fn hangs_up(address: &str, bytes: &[u8], time: Duration) -> Result<(bool, usize)
     }
 }
 
-/// On how many of these connections the server says something.
+/// The number of these connections on which the server answers.
 ///
 /// # Errors
-/// One that it never hangs up.
+/// A connection that the server never closes.
 fn answered_of(address: &str, cases: &[Vec<u8>]) -> Result<u64> {
     let mut answered = 0;
     for bytes in cases {
@@ -209,7 +209,7 @@ async fn what_is_malformed_crashes_and_hangs_nothing() -> Result<()> {
     for number in 0..messages {
         let (path, valid) = &requests[number % requests.len()];
         let mut bytes = valid.clone();
-        // Some are right: they show that what is sent arrives.
+        // Some are right: they show that messages arrive.
         if number >= requests.len() {
             mutate(&mut rng, &mut bytes, 0);
         }
@@ -250,7 +250,7 @@ async fn what_is_malformed_crashes_and_hangs_nothing() -> Result<()> {
     for number in 0..connections {
         let (path, valid) = &requests[number % requests.len()];
         let mut bytes = connection(path, valid);
-        // Nearly always behind the preface, or nothing but that would be tried.
+        // Nearly always behind the preface; otherwise only the preface would be tested.
         let keep = if number % 20 == 0 { 0 } else { 24 };
         mutate(&mut rng, &mut bytes, keep);
         cases.push(bytes);

@@ -1,4 +1,6 @@
-//! Limits of the bodies of requests: of their time and of their bytes in memory.
+//! Limits of the bodies of requests: of their time and of their bytes in memory. tower-http limits
+//! single bodies only, not those of a connection or a server, and has no deadline for the messages
+//! of a stream.
 //!
 //! Bytes count when they arrive, not when a message's head announces them. So a client that
 //! announces much and sends little takes little room from others. A long message counts

@@ -1,8 +1,8 @@
 //! A connection whose client must open HTTP/2 in time, and must read what the server sends.
 //!
-//! The HTTP/2 library has no such limits: it waits for the first bytes for ever, and sends pings
-//! only after them. So this module counts bytes until the client's preface and first frame are
-//! complete. It looks at no byte after those.
+//! The HTTP/2 library (h2) has no such limits: it waits for the first bytes for ever, and sends
+//! pings only after them. So this module counts bytes until the client's preface and first frame
+//! are complete. It looks at no byte after those.
 
 use std::future::Future;
 use std::io;

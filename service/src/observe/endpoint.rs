@@ -55,7 +55,8 @@ impl Endpoint {
         ensure!(
             *insecure || address.ip().is_loopback(),
             "metrics.listen is {address}, which other machines reach without TLS or token; \
-             expected a loopback address, or metrics.insecure = true where the network itself is trusted"
+             expected a loopback address, or metrics.insecure = true where the network itself \
+             is trusted"
         );
         tracing::info!(%address, "metrics");
         Ok(Some(Endpoint { listener }))
