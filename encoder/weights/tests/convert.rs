@@ -1,7 +1,7 @@
 //! Damaged, hostile and odd files of other programs.
 //!
-//! The files of `encoder/golden/layouts` come from those programs (`make_layouts.py`). The encoder's
-//! tests compare the networks that are made from them with PyTorch's.
+//! The files of `encoder/golden/layouts` come from those programs (`make_layouts.py`). The
+//! encoder's tests compare the networks that are made from them with PyTorch's.
 
 use std::path::{Path, PathBuf};
 

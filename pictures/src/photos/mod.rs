@@ -121,6 +121,26 @@ pub struct Selection {
 }
 
 /// The images of an input, found but not read.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use ocelli_pictures::Error;
+/// use ocelli_pictures::photos::{Input, Photos};
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("a.jpg"), "no image")?;
+/// let photos = Photos::find(&Input::Directory(folder.path().to_owned()))?;
+/// photos.for_each(
+///     |_number| Ok::<_, Error>(true),
+///     |_number, photo| {
+///         assert_eq!(photo.key, "a.jpg");
+///         assert!(photo.source.read().unwrap_err().starts_with("not an image"));
+///         ControlFlow::Continue(())
+///     },
+/// )?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Photos {
     inner: Inner,
