@@ -16,16 +16,16 @@ use crate::{Error, Progress, ProgressFn, Result};
 const MIN_VARIANCE_SHARE: f64 = 1e-10;
 /// Output dimension by default, if enough directions vary.
 const DEFAULT_DIM: usize = 256;
-/// A dimension that is chosen for want of directions is a multiple of this, which code sizes
-/// divide.
+/// The default dimension is a multiple of this if too few directions vary, so that code sizes
+/// divide it.
 const DIM_STEP: usize = 64;
-/// Power that very many photos get, and the number of photos that gets half of it: with few photos
-/// even shrunken variances fit those photos too well. Chosen on Paris and INRIA Holidays
+/// Default power for very many photos, and the number of photos for which it is half of that. With
+/// few photos even shrunken variances fit those photos too well. Chosen on Paris and INRIA Holidays
 /// (docs/evaluation.md).
 const NEAR_POWER: f64 = 0.75;
 const NEAR_HALF_PHOTOS: f64 = 20.0;
-/// Photos more alike than this before whitening are not a collection: different photos of one place
-/// have about .95, of everything .9.
+/// Mean cosine before whitening above which photos are nearly copies. Different photos of one place
+/// have about .95, photos of many things .9.
 const ALIKE_COSINE: f64 = 0.97;
 
 /// The rows whose covariance is whitened.

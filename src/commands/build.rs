@@ -12,8 +12,8 @@ use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
 const BUILD_EXAMPLE: &str = "\
-The directory is created, or gets a new generation that replaces what was found under it before;
-until then, and where the build fails, searchers keep what they have:
+The directory is created, or gets a new generation that replaces the current one. Until then, and
+if the build fails, searchers keep what they have:
   ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2";
 
 #[derive(Args)]

@@ -13,12 +13,13 @@ use crate::progress::Bars;
 /// Kinds of export.
 #[derive(Subcommand)]
 pub enum ExportCommand {
-    /// A file that faiss.read_index reads (FAISS 1.12 to 1.15): the same codes and ids, without
-    /// keys
+    /// Write a file that faiss.read_index reads (FAISS 1.12 to 1.15): the same codes and ids,
+    /// without keys
     Faiss(FaissArgs),
 }
 
 const FAISS_EXAMPLE: &str = "\
+An index in Ocelli, then in Python:
   ocelli export faiss index/ --out index.faiss
   python3 -c 'import faiss; index = faiss.read_index(\"index.faiss\")'";
 

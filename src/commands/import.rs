@@ -18,17 +18,18 @@ use crate::progress::Bars;
 /// Kinds of import.
 #[derive(Subcommand)]
 pub enum ImportCommand {
-    /// An IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
+    /// Import an IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
     Faiss(FaissArgs),
-    /// Files of vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet), as a part for train and
-    /// build
+    /// Import files of vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet) as a part for train
+    /// and build
     Vectors(VectorsArgs),
 }
 
 const FAISS_EXAMPLE: &str = "\
-Flat coarse quantizers, 8 or 4 bits, L2 and inner product, with OPQ, PCA and rotations in front:
+Coarse quantizers may be flat, codes of 8 or 4 bits, the metric L2 or inner product; OPQ, PCA and
+rotations may come first:
   ocelli import faiss sift.faiss --out index/ --spec foreign:sift
-The directory is created, or gets a new generation that replaces what was found under it before.";
+The directory is created, or gets a new generation that replaces the current one.";
 
 /// Flags of `import faiss`.
 #[derive(Args)]
@@ -44,7 +45,7 @@ pub struct FaissArgs {
     #[arg(long, value_name = "foreign:NAME", default_value = "foreign:faiss",
         value_parser = foreign_name)]
     pub spec: String,
-    /// Files that the index is split into
+    /// Number of files of the index
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
     #[command(flatten)]
@@ -52,8 +53,8 @@ pub struct FaissArgs {
 }
 
 const VECTORS_EXAMPLE: &str = "\
-Several files are read one after another; without columns for them, rows get no keys, and their ids
-when they are built:
+Files are read one after another. Without a column of keys, rows have no keys; without a column of
+ids, they get ids when an index is built:
   ocelli import vectors base.fvecs --spec foreign:sift --out sift.part
   ocelli import vectors shards/ --column emb --key-column url --spec foreign:clip --out clip.part
 Bad rows (null, NaN, a norm that is neither 0 nor 1e-15 to 1e15, another dimension, an id or a key
