@@ -14,7 +14,7 @@ pub(super) struct Span<'a> {
     /// The part of the score that its centroid decides.
     pub base: f32,
     pub bound: ListBound,
-    /// Its bounds among those of all lists.
+    /// The places of the list's blocks in the bounds of all lists.
     pub blocks: Range<usize>,
     /// Rows whose bound is at most this are scored first.
     pub first: Option<u16>,
