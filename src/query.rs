@@ -1,11 +1,11 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ArgGroup;
 use image::ImageReader;
 use ocelli_index::{Diffusion, Expansion, ExpansionMethod};

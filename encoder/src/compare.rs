@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// What was found. `Display` is for people, serde for `--format json`.
+/// How far two parts are apart. `Display` is for people, serde for `--format json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Compared {
     /// Images of both parts.

@@ -276,6 +276,8 @@ mod tests {
         assert_eq!(config.pooling_of(None), rmac);
         assert_eq!(config.max_pixels, ocelli_pictures::limits::DEFAULT_MAX_PIXELS);
         assert_eq!(config.min_side, ocelli_pictures::limits::DEFAULT_MIN_SIDE_PX);
+        let largest_px = u64::from(*ocelli_proto::limits::IMAGE_SIZES_PX.end());
+        assert_eq!(config.max_request_pixels, largest_px.pow(2));
         assert_eq!(config.max_message_bytes, ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES);
         assert_eq!(config.connections, ConnectionsConfig::default());
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 
 /// A larger file is a wrong name: the largest network here has 0.6 GB (VGG-19 with its classifier).
-const MAX_FILE_BYTES: u64 = 8 << 30;
+const MAX_CHECKPOINT_BYTES: u64 = 8 << 30;
 
 /// What became of a file. `Display` is for people, serde for `--format json`.
 #[derive(Clone, Debug, Serialize)]
@@ -83,9 +83,9 @@ pub fn import(input: &Path, out: &Path, options: &ConvertOptions) -> Result<Impo
     let bad = |what: String| WeightsError::BadWeights { path: input.to_path_buf(), what };
     let mut file = File::open(input).map_err(Error::io(input, "read"))?;
     let found = file.metadata().map_err(Error::io(input, "read"))?;
-    if !found.is_file() || found.len() > MAX_FILE_BYTES {
+    if !found.is_file() || found.len() > MAX_CHECKPOINT_BYTES {
         return Err(bad(format!(
-            "expected a regular file of at most {MAX_FILE_BYTES} bytes, found {}",
+            "expected a regular file of at most {MAX_CHECKPOINT_BYTES} bytes, found {}",
             if found.is_file() {
                 format!("{} bytes", found.len())
             } else {
@@ -95,7 +95,10 @@ pub fn import(input: &Path, out: &Path, options: &ConvertOptions) -> Result<Impo
         .into());
     }
     let mut bytes = Vec::new();
-    file.by_ref().take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(Error::io(input, "read"))?;
+    file.by_ref()
+        .take(MAX_CHECKPOINT_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(input, "read"))?;
     let converted = convert(&bytes, options).map_err(|error| bad(error.to_string()))?;
     drop(bytes);
     let (bytes, report) = checked(input, out, converted)?;

@@ -1,5 +1,5 @@
-//! How fast a network alone computes: images of one size that lie decoded in memory, with nothing
-//! read, decoded or written.
+//! How fast a network alone computes, on decoded images of one size in memory. Nothing is read,
+//! decoded or written.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::pipeline::{Pipeline, Wanted};
 
-/// What was measured. `Display` is for people, serde for `--format json`.
+/// A measurement. `Display` is for people, serde for `--format json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
     /// Where the network computed.
@@ -31,16 +31,16 @@ pub struct Measured {
     pub batch: usize,
     /// Threads that handed them over.
     pub workers: usize,
-    /// Images in the time that was measured.
+    /// Images that were encoded in `seconds`.
     pub images: u64,
-    /// That time.
+    /// The time in which they were encoded.
     pub seconds: f64,
     /// Images a second.
     pub images_per_s: f64,
     /// Operations of the convolutions for an image, a multiplication and an addition being two, in
     /// 10^9.
     pub gflop_per_image: f64,
-    /// The same a second, in 10^12.
+    /// Operations a second, in 10^12.
     pub tflop_per_s: f64,
     /// Share of the rate that the user gave for the device.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ pub struct MeasureOptions {
     pub batch: usize,
     /// Threads that hand them over.
     pub workers: usize,
-    /// How long is measured, after one batch of each worker that is not.
+    /// How long to measure, after one batch of each worker that is not counted.
     pub duration: Duration,
     /// What the device can do at best, in 10^12 operations a second.
     pub peak_tflops: Option<f64>,

@@ -4,7 +4,6 @@
 //! shared data directory (environment variable `OCELLI_DATA`, default `../shared/data` beside the
 //! repository) holds trained networks; where it is absent those tests say that they were skipped,
 //! and fail if `OCELLI_REQUIRE_DATA=1`.
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod common;
 

@@ -49,7 +49,7 @@ impl PixelBox {
     /// Checks what can be checked without the image: finite edges in the right order.
     ///
     /// # Errors
-    /// What is wrong with the edges.
+    /// [`BoxError`] for edges that are not finite or not in order.
     pub fn validate(&self) -> Result<(), BoxError> {
         let edges = [self.x0, self.y0, self.x1, self.y1];
         let what = if edges.iter().any(|e| !e.is_finite()) {
@@ -65,8 +65,8 @@ impl PixelBox {
     /// The box in an image of `stored` pixels that was resized by `scale` to `size` pixels.
     ///
     /// The edges are cut to the stored image, scaled, and rounded to the nearest whole pixel
-    /// (halves to the even one), as the paper's own code does; what rounds to nothing becomes the
-    /// one pixel at its upper left corner.
+    /// (halves to the even one), as the paper's own code does. A box that rounds to no pixel
+    /// becomes the pixel at its upper left corner.
     ///
     /// # Errors
     /// [`BoxError`] if the box is no rectangle or lies outside the stored image.
@@ -98,7 +98,7 @@ fn span(from: f64, to: f64, scale: f64, length: u32) -> (u32, u32) {
     (first, end.saturating_sub(first).max(1))
 }
 
-/// By how much an image of `stored` (width, height) pixels is resized: 1 where it is not.
+/// Factor by which an image of `stored` (width, height) pixels is resized; 1 if it is not resized.
 #[must_use]
 pub fn scale(stored: (u32, u32), longest_px: Option<u32>, upscale: bool) -> f64 {
     let longest = stored.0.max(stored.1);

@@ -1,4 +1,4 @@
-//! Why an image gives no views.
+//! Why an image is refused.
 
 use crate::geometry::BoxError;
 

@@ -1,9 +1,9 @@
-//! Bytes of an image file to the pictures that the network sees.
+//! Decoded pixels to the pictures that a network sees: resized, cut and turned.
 //!
 //! Order of the steps, which is part of what a descriptor means:
 //!
-//! 1. [`decode`](decode::decode) the stored pixels to 8-bit RGB;
-//! 2. resize so that the longest side is S, once for each size ([`resize`]);
+//! 1. [`decode`](crate::decode()) the stored pixels to 8-bit RGB;
+//! 2. resize so that the longest side is S, once for each size ([`resize`](crate::resize));
 //! 3. cut out the box, scaled like the image ([`geometry`]);
 //! 4. rotate and mirror as EXIF says.
 //!

@@ -1,13 +1,15 @@
 //! A network on a device: bytes of pixels in, rows or descriptors out.
 //!
-//! Workers decode on all cores; a few threads of their own feed the device ([`Engine`]). Two of
-//! these suffice, each with a stream: while one's batch is computed the other's bytes are copied in
-//! and its rows out. Not one a worker, since cuDNN's plans are made once a thread and shape, and
-//! each stream keeps memory of its own. A worker fills page-locked bytes, of which there are two
-//! for each thread: while a batch is on the device the next lies ready to be copied.
+//! Workers decode on all cores; the threads of an [`Engine`] feed the device. Two such threads
+//! suffice, each with a stream: while the batch of one is computed, bytes are copied in and rows
+//! out for the other. One thread for each worker would cost more, because cuDNN makes its plans
+//! once for each thread and shape, and each stream keeps memory of its own.
 //!
-//! Which images share a batch is decided before this, so nothing here decides over a bit of the
-//! results.
+//! A worker fills page-locked bytes. There are two such buffers for each thread: while a batch is
+//! on the device, the next one is ready to be copied.
+//!
+//! Which images share a batch is decided before they come here, so the results do not depend on the
+//! threads of this module.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
@@ -102,8 +104,8 @@ impl Engine {
         Ok(Engine { jobs: Some(jobs), free, give_back, threads })
     }
 
-    /// The same on a device that has no room for more than `most` images at a time, and says so as
-    /// CUDA does.
+    /// The same on a device that has room for at most `most` images at a time, and fails as CUDA
+    /// does.
     #[cfg(feature = "testing")]
     pub(crate) fn cramped(
         trunk: &Trunk,

@@ -32,8 +32,8 @@
 //! libtorch's tensors may be sent to another thread but not be shared between two. Each worker
 //! therefore owns a [`Network`] of its own, made by [`Network::try_clone`]: the handles are its
 //! own, the weights behind them exist once and are only read. Several workers of one libtorch
-//! thread each are faster than one worker with several threads; [`set_torch_threads`] says so to
-//! libtorch, once in every worker.
+//! thread each are faster than one worker with several threads. Each worker sets this number once,
+//! with [`set_torch_threads`].
 
 #![deny(unsafe_code)]
 

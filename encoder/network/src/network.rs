@@ -71,7 +71,7 @@ impl Network {
     /// Takes weights that were read.
     ///
     /// # Errors
-    /// As [`Network::open`], but for those of reading.
+    /// As [`Network::open`], without the errors of reading the file.
     pub fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
         let backbone = Backbone::of(weights)?;
         let last_stage = backbone.last_stage(options.last_stage)?;
@@ -172,7 +172,7 @@ impl Network {
         &self.head
     }
 
-    /// The pooling that the network was trained with, where its metadata say so (`ocelli.pooling`).
+    /// The pooling that the network was trained with, if its metadata name one (`ocelli.pooling`).
     pub fn pooling(&self) -> Option<Pooling> {
         self.pooling
     }

@@ -70,9 +70,8 @@ impl ServeArgs {
     }
 }
 
-/// Ends the process with the exit code of `ended`, and runs no destructors: a thread may still
-/// compute what nobody waits for, or read the network, and would crash if libtorch's static objects
-/// went away below it.
+/// Ends the process with the exit code of `ended`, without running destructors. A thread may still
+/// read the network or compute, and would crash if libtorch's static objects were destroyed.
 fn leave(ended: Result<()>) -> ! {
     let code = i32::from(ended.is_err());
     // Prints the error. The code that it returns is `code`.

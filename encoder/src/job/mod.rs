@@ -71,7 +71,7 @@ pub struct JobOptions<'m> {
     pub workers: usize,
     /// Images of equal shape that pass the network together, at most.
     pub batch: usize,
-    /// Whether, and how, the input is cut into parts; such a job goes on where it was stopped.
+    /// How the input is cut into parts, if it is; such a job goes on where it was stopped.
     pub parts: Option<Parts>,
     /// The model of [`PartKind::Codes`].
     pub model: Option<&'m Model>,

@@ -48,8 +48,8 @@ where
     let (report, reports) = unbounded::<Report<R>>();
 
     thread::scope(|scope| {
-        // Owned by this closure, so that they close before the scope waits for its threads: whoever
-        // still sends or waits then ends.
+        // Owned by this closure, so that they close before the scope waits for its threads. Threads
+        // that still send or wait end then.
         let (reports, token_back) = (reports, token_back);
         let feeder_report = report.clone();
         scope.spawn(move || {

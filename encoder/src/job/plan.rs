@@ -2,7 +2,7 @@
 //! are.
 //!
 //! Part number p holds the images p N to (p + 1) N − 1 of the input's order. A folder belongs to
-//! one job, which `job.json` describes; a part that stands in it under its name is complete, since
+//! one job, which `job.json` describes. A part that has its name is complete, because
 //! it is written under another name and after its list of rejected images.
 
 use std::fs;
@@ -218,8 +218,8 @@ impl Plan {
         Ok(Some(images))
     }
 
-    /// Whether a part is complete: it stands there, or all of its images are in its list of
-    /// rejected ones.
+    /// Whether a part is complete: its file is there, or all of its images are in its list of
+    /// rejected images.
     ///
     /// # Errors
     /// A file under the part's name that is no part, or one that another job made.
@@ -238,7 +238,7 @@ impl Plan {
         Ok(rejected.unwrap_or(0) == images)
     }
 
-    /// Refuses a part that stands there and was made by another job.
+    /// Refuses a part that another job made.
     fn require_ours(&self, part: &Part, images: u64, rejected: Option<u64>) -> Result<()> {
         let refuse = |what: String| {
             Error::invalid(format!(

@@ -43,8 +43,7 @@ pub fn encode_regions(
     {
         return Err(invalid(format!(
             "region vectors of {} sizes cannot be pooled: each size is pooled on its own, and a \
-             part \
-             does not say which row belongs to which; encode the photos again",
+             part does not say which row belongs to which; encode the photos again",
             network.sizes.len()
         )));
     }

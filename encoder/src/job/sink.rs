@@ -145,8 +145,9 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Completes the part that is being written. The part itself comes last: where it stands,
-    /// everything is complete. Without an image there is none, only the list of what was rejected.
+    /// Completes the part that is being written. The part gets its name last, so that everything
+    /// that belongs to a part is there once the part is. If every image was rejected, only the list
+    /// of rejected images is written.
     fn end(&mut self) -> Result<()> {
         let Some((_, OpenPart { part, rejected })) = self.open.take() else { return Ok(()) };
         let images = part.images();
@@ -183,10 +184,13 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Ends a job that found `kept` parts complete, of an input that `has_images` or has none. A
-    /// job in parts may have nothing to do: no part is this task's, or everything of its parts is
-    /// rejected. The other tasks go on, so this is no error, and it is none when the same command
-    /// runs again.
+    /// Ends a job that found `kept` parts complete; `has_images` says whether the input has any.
+    ///
+    /// A task of a job in parts may have nothing to do: none of the parts belongs to it, or all
+    /// images of its parts are rejected. This is no error, because the other tasks go on.
+    ///
+    /// # Errors
+    /// `Invalid` for an input without images, and for a single part without images.
     pub(super) fn finish(
         mut self,
         kept: u64,

@@ -48,7 +48,7 @@ pub struct JobSummary {
     pub part: PathBuf,
     /// Parts that this run wrote.
     pub parts: u64,
-    /// Parts that were there already, of which nothing else here speaks.
+    /// Parts that an earlier run had completed. All other fields leave them out.
     pub parts_kept: u64,
     /// Parts that this run looked at and in which every image was rejected: a list each.
     pub parts_rejected: u64,

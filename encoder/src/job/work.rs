@@ -30,7 +30,7 @@ pub(super) struct Encoded {
     pub(super) key: String,
     pub(super) id: Option<u64>,
     pub(super) attributes: Option<Attributes>,
-    /// Where it stands in the input, if its key does not say so.
+    /// Its place in the input, where the key does not give it.
     pub(super) origin: Option<Origin>,
     /// The reason where there is nothing.
     pub(super) made: std::result::Result<Made, String>,

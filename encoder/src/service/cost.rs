@@ -44,8 +44,7 @@ impl Prices {
         if pixels > self.limit {
             let message = format!(
                 "sizes: {} sizes come to {pixels} pixels for the network (each times itself), \
-                 more than \
-                 max_request_pixels = {}: ask for fewer sizes or smaller ones",
+                 more than max_request_pixels = {}: ask for fewer sizes or smaller ones",
                 sizes.len(),
                 self.limit
             );

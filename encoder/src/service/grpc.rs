@@ -71,8 +71,8 @@ impl EncoderService for Adapter {
     }
 }
 
-/// The answer to `request` of the stream that has `in_work`, or why there is none; its client waits
-/// until `deadline`.
+/// The answer to one request of a stream, or the reason why there is none. `in_work` counts the
+/// stream's images that are not answered; the client waits until `deadline`.
 async fn one(
     encoder: Arc<Encoder>,
     in_work: Arc<InWork>,

@@ -5,10 +5,11 @@
 //! leaves the queue at once, with its bytes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ocelli_proto::status::Code;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{Metrics, Reply, Request, ServiceError};
@@ -81,7 +82,7 @@ impl Queue {
         pixels: u64,
         time_left: Option<Duration>,
     ) -> Result<Place<'_>, ServiceError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         self.check(&state, pixels, time_left)?;
         let (reply, answer) = oneshot::channel();
         let ticket = state.tickets;
@@ -116,8 +117,8 @@ impl Queue {
         } else if state.pixels.saturating_add(pixels) > self.room.pixels {
             format!(
                 "{images} images with {} pixels for the network are waiting already, and this one \
-                 has {pixels}: more \
-                 than {}, which are max_queued = {} images at the server's own sizes",
+                 has {pixels}: more than {}, which are max_queued = {} images at the server's own \
+                 sizes",
                 state.pixels, self.room.pixels, self.room.images
             )
         } else if let (Some(wait), Some(left)) = (wait, time_left)
@@ -141,10 +142,9 @@ impl Queue {
     /// that is idle answers at once, one that is not fills its batches. None when there will be no
     /// more.
     pub(super) fn take(&self, batch: usize) -> Option<Vec<Job>> {
-        let state = self.lock();
+        let mut state = self.state.lock();
         let nothing = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        let waited = self.arrived.wait_while(state, nothing);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        self.arrived.wait_while(&mut state, nothing);
         if state.closed {
             return None;
         }
@@ -159,14 +159,14 @@ impl Queue {
     /// Notes that a thread made `pixels` in `time`.
     pub(super) fn measured(&self, pixels: u64, time: Duration) {
         let newest = pixels as f64 / time.as_secs_f64().max(1e-6);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let rate = state.rate.map_or(newest, |rate| rate + NEWEST * (newest - rate));
         state.rate = Some(rate.max(1.0));
     }
 
     /// Ends the threads: what waits is given up.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.closed = true;
         state.waiting.clear();
         state.pixels = 0;
@@ -177,12 +177,7 @@ impl Queue {
     /// Images that wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held, so a poisoned one is as good.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().waiting.len()
     }
 }
 
@@ -205,7 +200,7 @@ impl Drop for Place<'_> {
     /// Takes the image out, if it still waits. One that a thread works at is given up there, since
     /// its answer's receiver goes with this.
     fn drop(&mut self) {
-        let mut state = self.queue.lock();
+        let mut state = self.queue.state.lock();
         // In the order of their tickets.
         let Ok(at) = state.waiting.binary_search_by_key(&self.ticket, |job| job.ticket) else {
             return;
@@ -275,7 +270,7 @@ mod tests {
         assert_eq!(queue.take(3).map(pixels), Some(vec![1, 3, 4]));
         // One that is taken is no longer the queue's.
         drop(places.remove(0));
-        assert_eq!(queue.lock().pixels, 5);
+        assert_eq!(queue.state.lock().pixels, 5);
         queue.close();
         assert!(queue.take(3).is_none());
         assert_eq!(refusal(&queue, 1, None).code, Code::Internal);

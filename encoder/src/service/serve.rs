@@ -39,8 +39,8 @@ pub struct ServeOptions {
 /// thread of its own. Until that is done health says NOT_SERVING, and requests are told so
 /// (UNAVAILABLE, NOT_READY). Then it writes `listening on ADDRESS` to standard output.
 ///
-/// Threads may still compute what nobody waits for when this returns, or read the network: the
-/// process should leave without running destructors.
+/// When this returns, threads may still read the network or compute answers that no client waits
+/// for. The process should end without running destructors.
 ///
 /// # Errors
 /// A port in use, an address that is not secured as it must be, and what `open` returns.
@@ -92,13 +92,14 @@ pub async fn serve(
     let routes = grpc::routes(Arc::clone(&slot), options.max_message_bytes);
     let server = server.observed(rpc, None).limited(connections);
     server.serve(routes, &grpc::SERVICE_NAMES, options.drain_timeout, until).await?;
-    // Kept for ever: dropped, it would wait for threads, which may compute for seconds what nobody
-    // waits for.
+    // Never dropped: it would wait for threads, which may compute for seconds although no client
+    // waits.
     std::mem::forget(slot);
     failed.map_or(Ok(()), Err)
 }
 
-/// Fills `slot` when the encoder is `loaded`, says so, and waits for `stop`.
+/// Waits until the encoder is `loaded`, puts it into `slot`, reports the service as ready, and
+/// waits for `stop`.
 async fn until_stopped(
     slot: &Slot,
     health: &Health,

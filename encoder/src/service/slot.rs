@@ -48,7 +48,7 @@ impl Slot {
         })
     }
 
-    /// Whether the service wants traffic: the network is read, and nobody has stopped it.
+    /// Whether the service takes requests: the network is read, and the service is not stopped.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.encoder.get().is_some() && !*self.stopping.borrow()

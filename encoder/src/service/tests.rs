@@ -22,6 +22,15 @@ use crate::pipeline::{PipelineOptions, Wanted};
 
 const SIZES: [u32; 1] = [64];
 
+/// What the contract says of sizes is what is checked.
+#[test]
+fn the_contract_names_the_limits() {
+    let contract = include_str!("../../../proto/proto/ocelli/v1/encoder.proto");
+    let (least, most) = (IMAGE_SIZES_PX.start(), IMAGE_SIZES_PX.end());
+    let expected = format!("{least} to {most} each, at most {MAX_IMAGE_SIZES}.");
+    assert!(contract.contains(&expected), "encoder.proto: expected {expected:?}");
+}
+
 fn pipeline(folder: &Path) -> Pipeline {
     pipeline_at(folder, &SIZES)
 }

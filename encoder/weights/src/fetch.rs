@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 pub const TORCHVISION: &str = "https://download.pytorch.org/models";
 
 /// A larger file is a wrong address: the largest of those below has 0.6 GB.
-const MAX_BYTES: u64 = 2 << 30;
+const MAX_DOWNLOAD_BYTES: u64 = 2 << 30;
 
 /// For a connection, and for each wait for more of an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// "resnet50"; "-v2" stands for torchvision's later training (IMAGENET1K_V2).
+    /// "resnet50". A name with "-v2" is torchvision's later training (IMAGENET1K_V2).
     pub fn name(self) -> &'static str {
         self.name
     }
@@ -111,8 +111,7 @@ pub fn fetch(
         std::fs::remove_file(&partial).map_err(Error::io(&partial, "remove"))?;
         return Err(fail(format!(
             "expected content whose SHA-256 begins with {digits}, found {found}: damaged, or not \
-             that file{looks}; \
-             nothing was kept"
+             that file{looks}; nothing was kept"
         )));
     }
     std::fs::rename(&partial, &path).map_err(Error::io(&path, "create"))?;
@@ -141,8 +140,8 @@ fn download(url: &str, partial: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
         })?;
         let Some(data) = buffer.get(..read).filter(|data| !data.is_empty()) else { break };
         done += read as u64;
-        if done > MAX_BYTES {
-            return Err(fail(format!("expected at most {MAX_BYTES} bytes, found more")));
+        if done > MAX_DOWNLOAD_BYTES {
+            return Err(fail(format!("expected at most {MAX_DOWNLOAD_BYTES} bytes, found more")));
         }
         file.write_all(data).map_err(Error::io(partial, "write"))?;
         progress(done, total.unwrap_or(done));
@@ -228,8 +227,8 @@ fn body_of(url: &str, answer: &Response<ureq::Body>, present: u64) -> Result<Opt
     };
     let length = text(header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
     let total = length.map(|length| start.saturating_add(length));
-    if total.is_some_and(|total| total > MAX_BYTES) {
-        return Err(fail(format!("expected at most {MAX_BYTES} bytes, found {total:?}")));
+    if total.is_some_and(|total| total > MAX_DOWNLOAD_BYTES) {
+        return Err(fail(format!("expected at most {MAX_DOWNLOAD_BYTES} bytes, found {total:?}")));
     }
     Ok(Some(Body { start, total }))
 }

@@ -1,4 +1,4 @@
-//! Reading a safetensors file as a set of named tensors, trusting nothing in it.
+//! Reading a safetensors file as a set of named tensors. Nothing in the file is trusted.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,5 +1,4 @@
-//! What stands behind the pooling in a network that was trained with it: projections with weights
-//! in the network's own file.
+//! Projections behind the pooling, which are part of the weights of some networks.
 //!
 //! Gordo et al. (IJCV 2017) train the whitening of regions as two layers, a shift and a fully
 //! connected one; a network trained so must keep it. In a weights file these are the tensors

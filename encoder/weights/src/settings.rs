@@ -1,4 +1,4 @@
-//! How a network is to be run: what its tensors do not say.
+//! How a network is to be run, as far as its tensors do not tell it.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -21,7 +21,7 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Levels of R-MAC's grid that are accepted; the papers use up to 4.
 const MAX_LEVELS: u32 = 4;
 
-/// What the caller says of the settings. A field left `None` is looked up in the JSON file, then in
+/// The settings that the caller gives. A field left `None` is looked up in the JSON file, then in
 /// the metadata of the weights.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsOptions {
@@ -30,7 +30,7 @@ pub struct SettingsOptions {
     pub form: Option<Form>,
     /// How pixels are presented to the first layer.
     pub input: Option<InputConvention>,
-    /// Epsilon of batch normalisation; [`DEFAULT_BN_EPS`] where nobody says otherwise.
+    /// Epsilon of batch normalisation; by default [`DEFAULT_BN_EPS`].
     pub bn_eps: Option<f64>,
     /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
@@ -40,13 +40,13 @@ pub struct SettingsOptions {
 /// Settings as resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Open where nobody says it, because basic blocks need none.
+    /// None if it is given nowhere: basic blocks need no form.
     pub form: Option<Form>,
     /// How pixels are presented to the first layer.
     pub input: InputConvention,
     /// Epsilon of batch normalisation.
     pub bn_eps: f64,
-    /// The pooling that the network was trained with, where the weights say so.
+    /// The pooling that the network was trained with, if the metadata name one.
     pub pooling: Option<Pooling>,
 }
 
@@ -93,8 +93,7 @@ pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings>
         path: weights.path().to_path_buf(),
         what: "the input convention",
         remedy: "give --input caffe-bgr (BGR 0-255 minus the mean) or --input torchvision-rgb, or \
-                 \"input\" in the \
-                 JSON file beside the weights, or ocelli.input in their metadata",
+                 \"input\" in the JSON file beside the weights, or ocelli.input in their metadata",
     })?;
 
     let bn_eps = match options.bn_eps.or(file.bn_eps) {
@@ -120,9 +119,8 @@ pub(crate) fn require_form(form: Option<Form>, path: &Path) -> Result<Form> {
         path: path.to_path_buf(),
         what: "the form",
         remedy: "give --form v1.5 (stride in the 3x3, torchvision), --form v1 (in a stage's first \
-                 1x1, Keras) or --form \
-                 v1-caffe (so, and the first pool unpadded), or \"form\" in the JSON file beside \
-                 the weights, or ocelli.form in their metadata",
+                 1x1, Keras) or --form v1-caffe (so, and the first pool unpadded), or \"form\" in \
+                 the JSON file beside the weights, or ocelli.form in their metadata",
     })
 }
 

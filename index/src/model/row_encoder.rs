@@ -1,5 +1,5 @@
-//! Many vectors under one model: what [`Model::transform`], [`Model::assign`] and [`Model::encode`]
-//! say one by one, faster.
+//! Encodes many vectors under one model: the results of [`Model::transform`], [`Model::assign`] and
+//! [`Model::encode`], faster.
 
 use ocelli_vector::Simd;
 use ocelli_vector::encode::encode;
@@ -27,7 +27,7 @@ pub struct Encoded {
     pub codes: Vec<u8>,
 }
 
-/// Buffers of an [`RowEncoder`], one for each thread.
+/// Buffers of a [`RowEncoder`], one for each thread.
 #[derive(Debug, Default)]
 pub struct RowEncoderScratch {
     nearest: NearestScratch,

@@ -21,7 +21,7 @@ pub struct Hit {
     pub id: u64,
     /// Squared distance or inner product, as the metric says.
     pub score: f32,
-    /// Where it stands.
+    /// Its shard and its row there.
     pub row: Row,
     /// Its number among the candidates of a search that scores it again; 0 when that is done.
     pub(crate) candidate: u32,

@@ -61,7 +61,7 @@ pub(super) fn find(root: &Path, outside: bool) -> Result<Vec<Photo>> {
                 photos.push(photo(root, entry.path(), None));
             }
         } else if !directory {
-            // Never opened: reading a pipe waits for whoever writes it.
+            // Never opened: reading a pipe would wait for its writer.
             let reason = format!("{}, not a regular file", kind(entry.file_type()));
             photos.push(photo(root, entry.path(), Some(reason)));
         }

@@ -6,11 +6,11 @@ use std::path::{Component, Path};
 use ocelli_index::check_key;
 use sha2::{Digest, Sha256};
 
-/// Half a SHA-256 stands for a key: two of 2³² keys have the same with a probability below 2⁻⁶⁴.
-/// The later one of such a pair would be rejected, by name, as if it were the same key.
+/// Half of a key's SHA-256, which sets hold in place of the key. Of 2³² keys, two have the same
+/// half with a probability below 2⁻⁶⁴; the later of the two would be rejected as a repeated key.
 pub(super) type KeyHash = [u8; 16];
 
-/// What stands for `key` in a set.
+/// The half of a SHA-256 that sets hold in place of `key`.
 pub(super) fn hash_of(key: &str) -> KeyHash {
     let digest = Sha256::digest(key.as_bytes());
     let mut half = [0; 16];

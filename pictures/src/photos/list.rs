@@ -78,7 +78,7 @@ struct Line {
     photo: Photo,
 }
 
-/// What stands for a line of which nothing else is known.
+/// The item of a line that cannot be understood.
 fn unfit_line(reason: String) -> Photo {
     Photo { key: String::new(), id: None, bbox: None, source: Source::Unfit(reason), origin: None }
 }

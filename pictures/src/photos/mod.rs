@@ -1,11 +1,11 @@
 //! Finding images: a directory, a list file, a tar, or Parquet files, in a fixed order.
 //!
-//! Every image has a key, its own name in the index: the path relative to the root (the directory,
-//! the list file's folder, the tar), with `/` between the parts. A key occurs once. What cannot be
-//! read, or shows by its first bytes that it is no image, is handed on with the reason: it is
-//! counted and listed, and stops nothing. So is an item whose key, id or line will not do, unless
-//! the user wants it to stop the job. A list, a tar or a Parquet file that is itself broken is an
-//! error.
+//! Every image has a key, which is its name in the index: the path relative to the root (the
+//! directory, the list file's folder, the tar), with `/` between the parts. A key occurs once.
+//!
+//! A file that cannot be read, or is no image by its first bytes, does not end the walk: it is
+//! handed on with the reason. The same holds for an item whose key, id or line is not valid, unless
+//! the selection is strict. A list, a tar or a Parquet file that is itself broken is an error.
 
 mod directory;
 mod keys;
@@ -14,8 +14,6 @@ mod names;
 mod parquet;
 mod tar;
 
-#[cfg(test)]
-mod parquet_tests;
 #[cfg(test)]
 mod tests;
 
@@ -53,7 +51,7 @@ pub enum Input {
     /// Relative paths start at the list file's folder. Empty lines are skipped.
     List(PathBuf),
     /// An uncompressed tar file, or several one after the other, in its own order, read once from
-    /// front to back. A hard link stands for the bytes of the member before it that it names.
+    /// front to back. A hard link has the bytes of the earlier member that it names.
     Tar(PathBuf),
     /// A Parquet file, or all `*.parquet` below a directory in the order of their paths, row by
     /// row. Paths in it start at the file's folder, or at the directory; relative ones that leave
@@ -79,11 +77,11 @@ pub struct Photo {
     pub bbox: Option<PixelBox>,
     /// Where its bytes are.
     pub source: Source,
-    /// Where it was found, if the key does not say so.
+    /// Where it was found, if the key does not tell it.
     pub origin: Option<Origin>,
 }
 
-/// Where an item stands in its input.
+/// The place of an item in its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The file, as messages name it.
@@ -107,9 +105,9 @@ pub enum Source {
     File(PathBuf),
     /// Here, with the modification time in milliseconds since 1970 where one is known.
     Bytes(Vec<u8>, Option<i64>),
-    /// Nowhere: known already to be no image, with the reason.
+    /// Nowhere, because this is known to be no image; the reason.
     Refused(String),
-    /// Not looked for: its key, its id or its line in the input will not do, with the reason.
+    /// Not looked for, because its key, its id or its line in the input is not valid; the reason.
     Unfit(String),
 }
 
@@ -118,11 +116,31 @@ pub enum Source {
 pub struct Selection {
     /// Which names are taken. Rows of Parquet files all are.
     pub names: Names,
-    /// Whether an item whose key, id or line will not do ends the job.
+    /// Whether an item whose key, id or line is not valid is an error of the whole input.
     pub strict: bool,
 }
 
 /// The images of an input, found but not read.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use ocelli_pictures::Error;
+/// use ocelli_pictures::photos::{Input, Photos};
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("a.jpg"), "no image")?;
+/// let photos = Photos::find(&Input::Directory(folder.path().to_owned()))?;
+/// photos.for_each(
+///     |_number| Ok::<_, Error>(true),
+///     |_number, photo| {
+///         assert_eq!(photo.key, "a.jpg");
+///         assert!(photo.source.read().unwrap_err().starts_with("not an image"));
+///         ControlFlow::Continue(())
+///     },
+/// )?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Photos {
     inner: Inner,
@@ -142,7 +160,7 @@ impl Photos {
     /// yet.
     ///
     /// # Errors
-    /// The input cannot be read; where the selection is strict, a line of a list that will not do.
+    /// The input cannot be read; if the selection is strict, a line of a list is not valid.
     pub fn select(input: &Input, selection: &Selection) -> Result<Photos> {
         let Selection { names, strict } = selection;
         let mut photos = Photos {
@@ -170,8 +188,8 @@ impl Photos {
         Ok(photos)
     }
 
-    /// As [`Self::select`] with the default selection: all names but `*.json` and `*.txt`; what
-    /// will not do is handed on with its reason.
+    /// As [`Self::select`] with the default selection: all names except `*.json` and `*.txt`, not
+    /// strict.
     ///
     /// # Errors
     /// The input cannot be read.
@@ -200,8 +218,8 @@ impl Photos {
     /// be asked twice.
     ///
     /// # Errors
-    /// A damaged tar or Parquet file; where the selection is strict, an item whose key or id will
-    /// not do; what `wanted` says.
+    /// A damaged tar or Parquet file; if the selection is strict, an item whose key or id is not
+    /// valid; the errors of `wanted`.
     pub fn for_each<E: From<Error>>(
         self,
         mut wanted: impl FnMut(u64) -> std::result::Result<bool, E>,
@@ -287,7 +305,7 @@ impl Source {
     }
 }
 
-/// Refuses an item that will not do, as an error of the whole input.
+/// Makes an item that is not valid an error of the whole input.
 fn require_fit(photo: &Photo) -> Result<()> {
     let Source::Unfit(reason) = &photo.source else { return Ok(()) };
     let place = photo.origin.as_ref().map_or(String::new(), |origin| format!("{origin}: "));
@@ -342,13 +360,17 @@ fn read_file(path: &Path) -> std::result::Result<ImageFile, String> {
     Ok(ImageFile { bytes, modified_ms: modified_ms(&metadata) })
 }
 
+/// Why a file of `found` bytes is not read.
+fn too_large(found: u64) -> String {
+    format!("file of {found} bytes, the limit is {MAX_FILE_BYTES}")
+}
+
 /// Reads an image file of about `length` bytes. The length may lie: the bytes are counted.
 fn read_image(mut from: impl Read, length: u64) -> std::result::Result<Vec<u8>, String> {
     let unreadable = |e: std::io::Error| format!("cannot read: {e}");
     let mut bytes = Vec::new();
     from.by_ref().take(decode::SNIFF_BYTES as u64).read_to_end(&mut bytes).map_err(unreadable)?;
     decode::sniff(&bytes).map_err(|e| e.to_string())?;
-    let too_large = |found| format!("file of {found} bytes, the limit is {MAX_FILE_BYTES}");
     if length > MAX_FILE_BYTES {
         return Err(too_large(length));
     }

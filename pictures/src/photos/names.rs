@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// says otherwise.
 const DEFAULT_EXCLUDE: [&str; 2] = ["*.json", "*.txt"];
 
-/// Patterns that keys are held against. A `*` stands for any characters, `/` among them.
+/// Patterns that keys are compared with. A `*` matches any characters, `/` included.
 #[derive(Clone, Debug)]
 pub struct Names {
     include: Option<GlobSet>,

@@ -14,7 +14,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
 use super::keys::{Seen, key_of};
-use super::{Origin, Photo, Source, open_input};
+use super::{Origin, Photo, Source, open_input, too_large};
 use crate::error::{Error, Result};
 use crate::limits::MAX_FILE_BYTES;
 
@@ -52,7 +52,7 @@ struct Root {
 }
 
 impl Root {
-    /// The key of an image at `path`, as it stands in a row.
+    /// The key of an image at `path`, a path as a row has it.
     fn key_of(&self, path: &str) -> Option<String> {
         match is_url(path) {
             true => Some(path.to_owned()),
@@ -60,7 +60,7 @@ impl Root {
         }
     }
 
-    /// The image at `path`, as it stands in a row, or why it is not opened.
+    /// The image at `path`, a path as a row has it, or the reason why it is not opened.
     fn file(&self, path: &str) -> Source {
         if path.is_empty() {
             return Source::Refused("an empty path".to_owned());
@@ -77,7 +77,7 @@ impl Root {
     }
 
     /// Whether a relative path leads out by its `..`, as it is written or through a link. Links
-    /// alone are followed: whoever has the folder made them.
+    /// without `..` are followed, because the owner of the folder made them.
     fn is_left_by(&self, path: &Path) -> bool {
         if path.is_absolute() || !path.components().any(|part| part == Component::ParentDir) {
             return false;
@@ -260,7 +260,7 @@ impl Rows {
         Error::invalid(format!("{}: {what}", self.path.display()))
     }
 
-    /// Whether a row's key is its path, whatever else stands in it.
+    /// Whether the key of each row is its path.
     fn is_named_by_path(&self) -> bool {
         self.key.is_none() && self.image.is_none()
     }
@@ -453,9 +453,7 @@ impl Readers {
 fn source(bytes: Option<ByteArray>, path: Option<ByteArray>, root: &Root) -> Source {
     match (bytes, path.as_ref().map(ByteArray::as_utf8)) {
         (Some(bytes), _) => match bytes.len() as u64 {
-            found if found > MAX_FILE_BYTES => {
-                Source::Refused(format!("file of {found} bytes, the limit is {MAX_FILE_BYTES}"))
-            }
+            found if found > MAX_FILE_BYTES => Source::Refused(too_large(found)),
             _ => Source::Bytes(bytes.data().to_vec(), None),
         },
         (None, Some(Ok(path))) => root.file(path),

@@ -54,8 +54,7 @@ impl TarPhotos {
         {
             return Err(Error::invalid(format!(
                 "{}: damaged tar: expected a block of {BLOCK_BYTES} zeros at its end, found none \
-                 in \
-                 {bytes} bytes: it was cut off, or is no tar",
+                 in {bytes} bytes: it was cut off, or is no tar",
                 path.display()
             )));
         }

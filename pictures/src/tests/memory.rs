@@ -1,11 +1,10 @@
 //! What decoding costs, measured: each file is decoded in a process of its own.
 
-use std::io::Cursor;
 use std::process::Command;
 
-use image::{DynamicImage, ImageBuffer, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
+use image::{ImageBuffer, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
-use super::decoding::empty_png;
+use super::decoding::{empty_png, encoded};
 use crate::decode;
 use crate::limits::DEFAULT_MAX_PIXELS;
 
@@ -58,12 +57,6 @@ fn measured(bytes: &[u8], max_pixels: u64) -> (u64, String) {
     let text = std::fs::read_to_string(folder.path().join("photo.peak")).unwrap();
     let (peak, what) = text.split_once(' ').unwrap();
     (peak.parse().unwrap(), what.to_owned())
-}
-
-fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
-    let mut out = Cursor::new(Vec::new());
-    image.into().write_to(&mut out, format).unwrap();
-    out.into_inner()
 }
 
 /// `docs/operations.md` states these: bytes a pixel of formats, and 32 MB beside them.

@@ -5,8 +5,6 @@
 
 mod admin;
 mod api;
-#[path = "../../../service/testing/authority.rs"]
-mod authority;
 mod broken;
 mod limits;
 mod malformed;

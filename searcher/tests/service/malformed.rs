@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocelli_proto::v1;
+use ocelli_test_support::cases;
 use prost::Message;
 use prost::bytes::Bytes;
 use rand::{RngExt, SeedableRng};
@@ -192,17 +193,16 @@ fn answered_of(address: &str, cases: &[Vec<u8>]) -> Result<u64> {
     Ok(answered)
 }
 
-/// 5,000 messages and 1,000 connections; with OCELLI_LONG_TESTS 100,000 and 20,000.
+/// 5,000 messages and 1,000 connections; in a long run 100,000 and 20,000.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_malformed_crashes_and_hangs_nothing() -> Result<()> {
-    let long = std::env::var_os("OCELLI_LONG_TESTS").is_some();
-    let (messages, connections) = if long { (100_000, 20_000) } else { (5000, 1000) };
+    let (messages, connections) = cases((5000, 1000), (100_000, 20_000));
     let folder = tempfile::tempdir()?;
     build(folder.path())?;
     let mut server = Process::start(folder.path(), &[("LOG__FILTER", "warn")])?;
     let channel = server.channel().await?;
     let requests = requests();
-    let mut rng = ChaCha8Rng::seed_from_u64(if long { rand::random() } else { 1 });
+    let mut rng = ChaCha8Rng::seed_from_u64(cases(1, rand::random()));
 
     let mut codes = std::collections::BTreeMap::<String, u64>::new();
     let mut running = JoinSet::new();

@@ -20,11 +20,11 @@ use prost::bytes::Bytes;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::authority::Authority;
 use crate::process::{Process, soon};
 use crate::query::{image, one, vector};
 use crate::raw::Raw;
 use crate::support::{DIM, FakeEncoder, WithOptions, build, flip, numbers, spec};
+use ocelli_test_support::Authority;
 
 /// A GET of the endpoint beside the server: status line and body.
 pub async fn get(server: &Process, path: &str) -> Result<(String, String)> {

@@ -19,11 +19,11 @@ use ocelli_service::security::{Security, SecurityConfig};
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::authority::Authority;
 use crate::observe::get;
 use crate::process::{DRAINING, Process, queries_end, soon};
 use crate::query::{id, image, one, vector};
 use crate::support::{DIM, FakeEncoder, build, numbers, spec};
+use ocelli_test_support::Authority;
 
 /// An index, two authorities, and a server's certificate of the first.
 pub struct Place {

@@ -15,9 +15,6 @@ mod tls;
 mod tokens;
 
 #[cfg(test)]
-#[path = "../../testing/authority.rs"]
-pub(crate) mod authority;
-#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;

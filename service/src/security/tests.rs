@@ -10,7 +10,6 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::authority::Authority;
 use super::tokens::draw;
 use super::*;
 use crate::client::ClientSecurity;
@@ -20,6 +19,7 @@ use ocelli_proto::status::reason;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use ocelli_proto::v1::{ErrorReason, GetStatusRequest, SearchRequest};
+use ocelli_test_support::Authority;
 
 fn plain() -> SecurityConfig {
     SecurityConfig {

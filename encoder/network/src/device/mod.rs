@@ -26,8 +26,8 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
-/// Where a network computes. It is no part of a descriptor's meaning: devices differ in the last
-/// digits.
+/// Where a network computes. The device is not part of a descriptor spec, because descriptors of
+/// different devices differ in their last digits only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// The CPU, each worker for itself.
@@ -36,7 +36,7 @@ pub enum Device {
     /// The CUDA device of this number, which threads of its own feed: one that
     /// [`DeviceChoice::resolve`] found.
     Cuda(usize),
-    /// The CPU by way of what feeds a CUDA device, so that this can be tested where there is none.
+    /// The CPU, fed as a CUDA device is. It serves tests on machines without a CUDA device.
     CpuAsDevice,
 }
 
@@ -111,9 +111,8 @@ fn auto(found: std::result::Result<usize, &str>) -> Device {
 }
 
 const NO_DEVICE: &str = "libtorch_cuda.so was opened, but it found no device: expected an NVIDIA \
-                         driver for CUDA 13 (580 or \
-                         later) and a card that CUDA_VISIBLE_DEVICES does not hide; `nvidia-smi` \
-                         lists both";
+                         driver for CUDA 13 (580 or later) and a card that CUDA_VISIBLE_DEVICES \
+                         does not hide; `nvidia-smi` lists both";
 
 fn cuda(number: usize, found: std::result::Result<usize, &str>) -> Result<Device> {
     let missing = |what: String| Error::Device { device: format!("cuda:{number}"), what };
@@ -125,8 +124,8 @@ fn cuda(number: usize, found: std::result::Result<usize, &str>) -> Result<Device
         }
         Err(reason) => Err(missing(format!(
             "expected the CUDA half of libtorch 2.11.0, which could not be opened ({reason}); \
-             `./setup --cuda` fetches \
-             it, or name the torch/lib folder of PyTorch 2.11.0 for CUDA 13 in LD_LIBRARY_PATH"
+             `./setup --cuda` fetches it, or name the torch/lib folder of PyTorch 2.11.0 for CUDA \
+             13 in LD_LIBRARY_PATH"
         ))),
     }
 }

@@ -84,7 +84,7 @@ impl Drop for Entered {
                 unsafe { ocelli_stream_enter(device, self.before, &raw mut unused, error, room) }
             })
         });
-        // The device is of no more use then, and whatever is asked of it next says so too.
+        // The device can no longer be used; the next operation on it fails too.
         if let Err(error) = ended {
             tracing::error!(%error, "a stream of the device");
         }
@@ -128,8 +128,8 @@ fn called(op: &'static str, call: impl FnOnce(*mut c_char, usize) -> c_int) -> R
 mod tests {
     use super::*;
 
-    /// Of the CPU everything goes through; of a CUDA device that nobody opened libtorch's reason
-    /// comes back.
+    /// All calls work for the CPU. For a CUDA device that was not opened, libtorch's reason comes
+    /// back.
     #[test]
     fn streams_go_through_the_shim() {
         exact().unwrap();

@@ -1,7 +1,7 @@
 //! What follows the pooling: projections of rows, the whitening, and the sum of an image's rows.
 //!
-//! [`Finish`] does all of it, for a network on the CPU and for one on a device. Nothing else
-//! whitens, but for the functions here that take rows from a file.
+//! [`Finish`] does all of this, for a network on the CPU and for one on a device. The functions of
+//! this module do the same for rows that come from a file. No other module whitens.
 
 mod on_device;
 mod rows;

@@ -1,9 +1,9 @@
 //! What follows the pooling, on a device.
 //!
-//! A whitening of 2,048 x 512 values is 4 MB, which a CPU reads again for each of an image's 20
-//! rows: milliseconds an image, as many as its decoding takes. Here all rows of a batch go through
-//! it in one product, in float64, so that nothing is lost beside the CPU's float32; and of an image
-//! one row comes back in place of 20.
+//! A whitening of 2,048 x 512 values is 4 MB. A CPU reads it again for each of an image's 20 rows,
+//! which takes milliseconds, as long as decoding the image. Here all rows of a batch are whitened
+//! in one product, and one row of an image is copied back in place of 20. The product is in
+//! float64, so that it is at least as exact as the CPU's in float32.
 
 use ocelli_index::Whitening;
 use ocelli_weights::{Head, Projection};
@@ -12,8 +12,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::torch::Torch;
 
-/// Smaller norms are those of rows of zeros: float32's least number squared is far above, in
-/// float64.
+/// A smaller norm is that of a row of zeros: the square of float32's least number is far larger.
 const LEAST_NORM: f64 = 1e-200;
 
 /// A network's [`Head`] and a whitening, on a device, L2-normalised before and after each.
@@ -83,8 +82,8 @@ impl DeviceFinish {
 }
 
 impl Affine {
-    /// Mean (dim_in,), projection (dim_in, dim_out), bias (dim_out,), and dim_in. No mean or bias
-    /// stands for zeros.
+    /// Mean (dim_in,), projection (dim_in, dim_out), bias (dim_out,), and dim_in. An empty mean or
+    /// bias means zeros.
     fn put(
         device: Device,
         (mean, projection, bias, dim_in): (&[f32], &[f32], &[f32], usize),

@@ -24,7 +24,7 @@ pub(crate) struct Conv {
 #[derive(Clone, Copy)]
 pub(crate) struct ConvSpec<'a> {
     pub(crate) conv: &'a str,
-    /// None: there is none, whatever other tensors are called.
+    /// None: no batch normalisation follows, whatever the names of other tensors are.
     pub(crate) bn: Option<&'a str>,
     /// None: free.
     pub(crate) out: Option<usize>,

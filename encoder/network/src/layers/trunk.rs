@@ -16,7 +16,7 @@ pub(crate) struct Trunk {
     channels: usize,
     memory: MemoryLayout,
     kind: Kind,
-    /// Of a trunk in float32 that stands for one in bfloat16.
+    /// Whether this trunk computes in float32 what one in bfloat16 would.
     rounding: bool,
 }
 
@@ -341,8 +341,9 @@ mod tests {
         );
     }
 
-    /// Float32 that is rounded as bfloat16 is makes the map of bfloat16 but for single roundings,
-    /// where this CPU has both; each value is one that bfloat16 has, and the map is not float32's.
+    /// Float32 that is rounded like bfloat16 makes the map of bfloat16, except for single
+    /// roundings; this is compared where the CPU has both. Each value is one that bfloat16 has, and
+    /// the map is not float32's.
     #[test]
     #[allow(clippy::print_stderr, reason = "says that it is skipped")]
     fn rounding_stands_for_bfloat16() {

@@ -1,4 +1,5 @@
-//! A feature map to vectors: R-MAC's regional maxima, MAC, SPoC and GeM.
+//! A feature map to vectors: R-MAC's regional maxima, MAC, SPoC and GeM, on the CPU ([`pool`]) and
+//! on a device.
 
 mod grid;
 mod map;

@@ -1,6 +1,6 @@
 //! Pooling with libtorch's operations, where the maps are on a device.
 //!
-//! Which is where it is cheapest: the map of ResNet-101's last stage at 800 x 600 pixels, 25 x 19
+//! Pooling is cheapest there. The map of ResNet-101's last stage at 800 x 600 pixels, 25 x 19
 //! cells of 2,048 channels, is 3.9 MB as float32, and pooling it takes a CPU about a millisecond;
 //! the 20 rows that R-MAC of three levels makes of it are 164 KB, and a device makes them in one
 //! small operation a region for a whole batch.
@@ -21,8 +21,8 @@ const FLAGS: usize = 2;
 /// `maps` are (N, C, h, w) of any floating kind and layout; `image` and `stride` as in
 /// [`super::pool`].
 ///
-/// Maxima are those of [`super::pool`] bit for bit, means too but for the order of their float64
-/// sums.
+/// Maxima have the same bits as those of [`super::pool`]. Means are summed in float64 in another
+/// order, so they may differ in the last bit.
 pub(crate) fn pool(
     maps: &Tensor,
     pooling: &Pooling,

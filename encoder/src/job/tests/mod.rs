@@ -14,8 +14,7 @@ use std::path::Path;
 
 use image::{Rgb, RgbImage};
 use ocelli_index::{Combine, DescriptorSpec, InputConvention, Part, Precision, Whitening};
-use ocelli_network::Device;
-use ocelli_network::{Network, NetworkOptions};
+use ocelli_network::{Device, Network, NetworkOptions};
 use ocelli_pictures::photos::Input;
 use ocelli_weights::SettingsOptions;
 use ocelli_weights::seeded::{self, SeededArch};

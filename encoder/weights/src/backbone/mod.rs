@@ -45,12 +45,11 @@ impl Backbone {
         }
         Err(weights.bad(
             "expected a ResNet, VGG or SqueezeNet 1.1 with torchvision's tensor names: found no \
-             conv1.weight \
-             followed by layer1.0.*, and no features.0.weight",
+             conv1.weight followed by layer1.0.*, and no features.0.weight",
         ))
     }
 
-    /// The published network's name, or the blocks themselves where there is none.
+    /// Name of the published network, or a list of the blocks if no published network has them.
     pub fn name(&self) -> String {
         match self {
             Backbone::Resnet(layout) => layout.name(),
@@ -124,8 +123,8 @@ impl Backbone {
         }
     }
 
-    /// Names that no network of this kind has, in order. Known are the classifier and the training
-    /// counters, which are no part of the trunk, and the projections of a [`Head`](crate::Head).
+    /// Names of tensors that no network of this kind has, in order. The classifier, the training
+    /// counters and the projections of a [`Head`](crate::Head) are known names.
     pub fn unknown_names<'a>(&self, weights: &'a Weights) -> Vec<&'a str> {
         let knows = |name: &&str| match self {
             Backbone::Resnet(layout) => layout.knows(name),

@@ -129,8 +129,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Layer>> {
     if layers.is_empty() {
         return Err(ConvertError::bad(
             "expected a .caffemodel, found no layer with numbers (a network of before 2014 must \
-             be upgraded first, by \
-             Caffe's upgrade_net_proto_binary)",
+             be upgraded first, by Caffe's upgrade_net_proto_binary)",
         ));
     }
     Ok(layers)

@@ -1,4 +1,5 @@
-//! PyTorch checkpoints to tensors: whose they are, and what stands in them besides the backbone.
+//! PyTorch checkpoints to tensors: which program wrote them, and what they hold besides the
+//! backbone.
 
 use super::array::Array;
 use super::error::{ConvertError, Result};
@@ -207,27 +208,8 @@ fn cirtorch(
         }
     }
     let p = out.tensors.remove("pool.p");
-    match text("pooling").unwrap_or_default() {
-        _ if flag("regional") => {}
-        "mac" => out.set("ocelli.pooling", "mac"),
-        "spoc" => out.set("ocelli.pooling", "spoc"),
-        "gem" => out
-            .set("ocelli.pooling", format!("gem:{}", exponent(p.as_ref())?.unwrap_or(3.0) as f32)),
-        "rmac" => out.notes.push(
-            "the checkpoint's R-MAC adds the whole map to the regions, which Ocelli's does not: \
-             give --pooling rmac, and \
-             expect descriptors that differ"
-                .to_owned(),
-        ),
-        other => {
-            if p.is_some() {
-                out.unplaced.push("pool.p".to_owned());
-            }
-            out.notes.push(format!(
-                "the checkpoint's pooling {other:?} is not one of Ocelli's: \
-                                    give --pooling"
-            ));
-        }
+    if !flag("regional") {
+        cirtorch_pooling(text("pooling").unwrap_or_default(), p.as_ref(), &mut out)?;
     }
     for field in ["weight", "bias"] {
         if let Some(array) = out.tensors.remove(&format!("whiten.{field}")) {
@@ -255,6 +237,29 @@ fn cirtorch(
         out.tensors.insert("whitening.mean".to_owned(), Array::from_f64(vec![mean.len()], &mean));
     }
     Ok(out)
+}
+
+/// The pooling by its name there, with GeM's exponent `p`.
+fn cirtorch_pooling(name: &str, p: Option<&Array>, out: &mut Converted) -> Result<()> {
+    match name {
+        "mac" => out.set("ocelli.pooling", "mac"),
+        "spoc" => out.set("ocelli.pooling", "spoc"),
+        "gem" => out.set("ocelli.pooling", format!("gem:{}", exponent(p)?.unwrap_or(3.0) as f32)),
+        "rmac" => out.notes.push(
+            "the checkpoint's R-MAC adds the whole map to the regions, which Ocelli's does not: \
+             give --pooling rmac, and expect descriptors that differ"
+                .to_owned(),
+        ),
+        other => {
+            if p.is_some() {
+                out.unplaced.push("pool.p".to_owned());
+            }
+            out.notes.push(format!(
+                "the checkpoint's pooling {other:?} is not one of Ocelli's: give --pooling"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A ResNet's children by their number: `features.0` is `conv1`, `features.4.2` is `layer1.2`.

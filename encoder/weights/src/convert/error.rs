@@ -1,4 +1,4 @@
-//! What can be wrong with a file of weights that is to be converted.
+//! Errors of converting a file of weights.
 
 /// Result of this module.
 pub type Result<T> = std::result::Result<T, ConvertError>;
@@ -9,8 +9,8 @@ pub enum ConvertError {
     /// A pickle names a class or function that weights have no use for. Nothing of it was run.
     #[error(
         "the pickle wants {0}, which is not among the few classes of tensors, arrays and \
-         dictionaries that are read; \
-         nothing was run. Save the state_dict alone, if this file is to be trusted"
+         dictionaries that are read; nothing was run. Save the state_dict alone, if this file is \
+         to be trusted"
     )]
     Refused(String),
     /// Damaged, truncated, or in a form that is not read.

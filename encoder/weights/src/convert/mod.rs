@@ -3,8 +3,7 @@
 //! Read are PyTorch's files (zip archives and the pickles of before 1.6) with a torchvision
 //! `state_dict`, a checkpoint of dirtorch (Revaud et al. 2019, "Learning with Average Precision")
 //! or of cnnimageretrieval-pytorch (Radenović, Tolias, Chum 2018), and Caffe's `.caffemodel`.
-//! Nothing in a file is ever run, and sizes are bounded by the file's own. This module needs no
-//! libtorch, so that it can be fuzzed.
+//! No code of a file is ever run, and the file's own size bounds what is made of it.
 
 mod array;
 mod caffe;

@@ -1,4 +1,4 @@
-//! Query expansion and database-side augmentation: arithmetic on descriptors and on what was found.
+//! Query expansion and database-side augmentation: arithmetic on descriptors and hits.
 //!
 //! All of it works in the space of x (dim,): a hit's vector is what its finest code says
 //! ([`Snapshot::vector`]). Sums are taken in f64, in the order of the hits, and rounded once.

@@ -1,8 +1,8 @@
-//! The first scan of a progressive file, followed code by code.
+//! The first scan of a progressive file, read code by code.
 //!
-//! zune-jpeg wants the marker directly behind that scan's data, so no ones can stand there that
-//! would tell it of missing data. The scan holds one code for each block, the DC coefficient's,
-//! which is quickly followed.
+//! zune-jpeg wants the marker directly behind the data of this scan. So no ones can be put there
+//! that would make it notice missing data, and the scan is checked here. It holds one code for each
+//! block, that of the DC coefficient.
 
 use super::undecodable;
 use crate::image_error::ImageError;
@@ -24,7 +24,7 @@ impl FirstScan {
     /// Reads the tables; `huffman` are the segments that define them.
     ///
     /// # Errors
-    /// [`ImageError::Undecodable`] where the scan names a table that there is not.
+    /// [`ImageError::Undecodable`] if the scan names a table that is not in the file.
     pub(super) fn new(
         huffman: &[&[u8]],
         order: &[usize],

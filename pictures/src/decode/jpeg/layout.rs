@@ -1,5 +1,5 @@
-//! What a JPEG file's headers say of its data: frame, components, scans; which decoder is right for
-//! them, and whether the scans say everything.
+//! The layout of a JPEG file by its headers: frame, components, scans. It decides which decoder is
+//! right, and whether the scans are complete.
 
 use super::{FORMAT, undecodable};
 use crate::image_error::ImageError;
@@ -51,7 +51,8 @@ pub(super) struct Scan {
     /// Coefficients from `first` to `last`, in zigzag order.
     pub(super) first: usize,
     last: usize,
-    /// Bits that earlier scans left away of them, 0 where there was none, and that this one does.
+    /// Low bits that earlier scans left out of the coefficients (0 if there was none), and that
+    /// this scan leaves out.
     high: u8,
     low: u8,
 }
@@ -103,7 +104,7 @@ impl Colour {
         }
     }
 
-    /// The id that says the same to both decoders.
+    /// The component ids by which both decoders recognise this colour.
     fn id(self, index: usize) -> u8 {
         match self {
             Colour::Rgb => b"RGB"[index],
@@ -337,10 +338,10 @@ impl Layout {
     }
 
     /// The decoder that is right for this layout; found by trying all of them
-    /// (`tests/pictures.rs`).
+    /// (`src/tests/layouts.rs`).
     ///
     /// # Errors
-    /// [`ImageError::Undecodable`] where neither is.
+    /// [`ImageError::Undecodable`] if neither is right.
     pub(super) fn decoder(&self) -> Result<Decoder, ImageError> {
         let frame = &self.frame;
         let together =

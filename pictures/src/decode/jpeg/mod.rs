@@ -1,10 +1,10 @@
 //! JPEG, strictly.
 //!
-//! What is missing in a file becomes grey pixels in most decoders, without an error, and a grey
-//! half is a wrong descriptor that nobody sees. Layouts that a decoder does not know become
-//! coloured noise. So a walk over the file ([`walk`]) finds out what there is ([`layout`]), and a
-//! decoder is asked that is known to be right for it, in a way that lets it not overlook missing
-//! data. See `docs/decisions/0019-two-jpeg-decoders.md`.
+//! Most decoders turn missing data into grey pixels without an error, and layouts that they do not
+//! know into coloured noise. Both would give wrong descriptors without a warning. Therefore a walk
+//! over the file ([`walk`]) finds out its [`layout`]. Then a decoder that is known to be right for
+//! that layout gets a copy of the file in which it cannot overlook missing data. See
+//! `docs/decisions/0019-two-jpeg-decoders.md`.
 
 mod dc;
 mod layout;

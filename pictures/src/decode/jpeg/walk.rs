@@ -1,7 +1,7 @@
 //! A walk over a JPEG file's segments, which decides what is decoded.
 //!
 //! The decoders believe much: one takes missing data for zeros, another reads restart markers in
-//! any order, both read profiles that nobody asked for. So they never see the file itself. The walk
+//! any order, both read profiles that are not needed. So they never see the file itself. The walk
 //! reads the markers (ITU-T T.81, annex B), refuses by name what no decoder here gets right, and
 //! writes the file anew: tables, frame, scans, and behind the data of each restart interval a row
 //! of ones. No Huffman code of a JPEG consists of ones alone (T.81, C.2), so a decoder that wants
@@ -70,7 +70,7 @@ struct Walk<'a> {
     adobe: Option<u8>,
     /// MCUs between restart markers; 0: there are none.
     interval: u64,
-    /// The frame header until the first scan; then it stands in the layout.
+    /// The frame header until the first scan; then it is part of the layout.
     frame: Option<Frame>,
     layout: Option<Layout>,
     /// Segments of Huffman tables before the first scan.
@@ -130,13 +130,13 @@ impl<'a> Walk<'a> {
             }
             0xe1 if self.exif.is_none() => self.exif = body.strip_prefix(b"Exif\0\0"),
             0xee if body.starts_with(b"Adobe") => self.adobe = body.get(11).copied(),
-            // Profiles, thumbnails, comments: nobody asks for them.
+            // Profiles, thumbnails, comments: not needed.
             _ => {}
         }
         Ok(true)
     }
 
-    /// The code of the next marker, behind which `at` then stands. Bytes between two segments that
+    /// The code of the next marker; `at` moves behind it. Bytes between two segments that
     /// belong to neither are skipped, as libjpeg does.
     fn marker(&mut self) -> Result<u8, ImageError> {
         loop {

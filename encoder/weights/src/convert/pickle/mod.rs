@@ -6,6 +6,9 @@
 //! other ends the reading with its name in the message. What the listed ones would do is done by
 //! this module.
 //!
+//! This machine is our own because crates that read pickles replace or refuse what functions and
+//! references to storages make, and a checkpoint consists of these.
+//!
 //! Work and memory are proportional to the pickle's length: an operation makes at most one node and
 //! copies no more bytes than it reads.
 
