@@ -72,8 +72,8 @@ pub enum Combine {
     Gem {
         /// The exponent, > 0.
         p: f32,
-        /// The value that smaller magnitudes get before each of the two powers:
-        /// [`Combine::FLOOR`] in the code published with Revaud et al., "Learning with Average Precision" (2019); 0 in
+        /// The value that smaller magnitudes get before each of the two powers: [`Combine::FLOOR`]
+        /// in the code published with Revaud et al., "Learning with Average Precision" (2019); 0 in
         /// that of Radenović, Tolias, Chum (2018).
         floor: f32,
     },

@@ -81,7 +81,8 @@ impl Writer {
     ///
     /// # Errors
     /// Those of [`AtomicFile::create`]; [`crate::Error::Invalid`] where the path is that of
-    /// something that is no container of this kind: a photo, a list, or a part where a model is to be written.
+    /// something that is no container of this kind: a photo, a list, or a part where a model is to
+    /// be written.
     pub fn create(path: &Path, kind: FileKind) -> Result<Self> {
         refuse_other(path, kind)?;
         Ok(Self::new(Box::new(AtomicFile::create(path)?), kind))
