@@ -89,7 +89,7 @@ pub struct QueryCommand {
 }
 
 const ADMIN_EXAMPLE: &str = "\
-Back to the generation before, and out of the load balancer for a while:
+Go back to the generation before; take a server out of the load balancer for a while:
   ocelli admin generations
   ocelli admin rollback --expected 7
   ocelli admin drain --wait-ms 30000";

@@ -259,8 +259,8 @@ impl FromStr for BoxArg {
     }
 }
 
-/// Asks and prints: a table, or the whole response as one JSON object if `json`. While the server's
-/// encoder still reads its network, it says so and waits.
+/// Sends the query and prints the answer: a table, or the whole response as one JSON object if
+/// `json`. While the server's encoder still reads its network, this prints a note and waits.
 ///
 /// # Errors
 /// A file that cannot be read, a server that cannot be reached, a query that it refuses.

@@ -23,7 +23,7 @@ pub enum Error {
     #[error(transparent)]
     Pictures(#[from] ocelli_pictures::Error),
     /// Nobody waits for the answer any more.
-    #[error("cancelled: nobody waits for it any more")]
+    #[error("cancelled: no client waits for the answer any more")]
     Cancelled,
     /// An argument that cannot be.
     #[error("{what}")]

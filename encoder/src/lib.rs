@@ -1,13 +1,13 @@
 //! Images to descriptors: a pipeline around a network, jobs and a service.
 //!
-//! Data flow in one direction. [`ocelli_pictures`] finds images, decodes and resizes them.
+//! Data flows in one direction. [`ocelli_pictures`] finds images, decodes and resizes them.
 //! [`ocelli_network`] makes a feature map of each, pools and whitens it. [`pipeline`] makes one
 //! descriptor of all sizes of an image. [`job`] writes the descriptors of a collection as parts;
 //! [`service`] answers one image at a time. [`import`] turns other programs' weights into a file
 //! that the network opens.
 //!
 //! # Example
-//! The descriptor of one image at one size, from an untrained network:
+//! The descriptor of one image at one size, with an untrained network:
 //!
 //! ```no_run
 //! use image::RgbImage;

@@ -58,7 +58,7 @@ impl Neighbours {
                 let mut out = Vec::with_capacity(count * k);
                 for (i, costs) in products.chunks_exact_mut(n).enumerate() {
                     for (cost, norm) in costs.iter_mut().zip(&norms) {
-                        *cost = if metric == Metric::L2 { norm - 2.0 * *cost } else { -*cost };
+                        *cost = metric.cost_by_product(*cost, *norm);
                     }
                     // Twice what rounding can do to either of the two ways to compute a cost.
                     let reach = own[i].sqrt() + largest;

@@ -1,6 +1,6 @@
 //! What every Ocelli process that speaks gRPC does the same way: read its configuration, write
-//! logs, metrics and traces, limit what comes in, check who asks, serve, and stop without losing an
-//! answer. The messages themselves are in [`ocelli_proto`].
+//! logs, metrics and traces, limit connections and requests, check the client's rights, serve, and
+//! stop without losing an answer. The messages themselves are in [`ocelli_proto`].
 //!
 //! - [`role`]: layered configuration, logs and exit code of a program.
 //! - [`server`]: a gRPC server with health, reflection and graceful shutdown.

@@ -20,7 +20,7 @@ if the build fails, searchers keep what they have:
 #[command(after_help = BUILD_EXAMPLE)]
 pub struct BuildArgs {
     /// Parts of descriptors, in the order of their rows. Rows without ids get new ones at each
-    /// build, above all that the index ever had: keep keys, or give ids when encoding
+    /// build, larger than any that the index ever had: keep keys, or give ids when encoding
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
@@ -39,7 +39,7 @@ pub struct BuildArgs {
     /// (database-side augmentation); 0: leave them as they are [default: 0]
     #[arg(long, value_name = "K")]
     pub dba: Option<usize>,
-    /// Treatment of a row whose key or id an earlier row has
+    /// What to do with a row whose key or id an earlier row has
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub on_duplicate: OnDuplicate,
     #[command(flatten)]

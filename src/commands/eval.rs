@@ -35,7 +35,7 @@ The descriptors themselves, then an index of them:
 Revisited Oxford and Paris:
   ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ \\
     --queries queries.part
-Without queries: each labelled photo asks for the others of its label:
+Without queries: each labelled photo is a query for the others of its label:
   ocelli eval map --ground-truth groundtruth.json --descriptors paris.part \\
     --protocol leave-one-out";
 
@@ -52,7 +52,8 @@ pub enum Protocol {
     Medium,
     /// The same: hard is positive; easy, junk and the queries' photos are ignored.
     Hard,
-    /// Each labelled photo queries, the others of its label are positive, itself is taken out.
+    /// Each labelled photo is a query. The other photos of its label are positive, and the photo
+    /// itself is left out.
     LeaveOneOut,
 }
 
@@ -182,14 +183,14 @@ fn text(report: &MapReport, per_query: bool) -> String {
     );
     if !report.without_positives.is_empty() {
         text += &format!(
-            "not in the mean, as they have no positive photo, {} of the queries: {}\n",
+            "left out of the mean, {} of the queries, which have no positive photo: {}\n",
             thousands(report.without_positives.len() as u64),
             some(&report.without_positives)
         );
     }
     if !report.labels_missing.is_empty() {
         text += &format!(
-            "not in the database, and so not asked, labelled photos: {}: {}\n",
+            "labelled photos that are not in the database, and so are no queries, {}: {}\n",
             thousands(report.labels_missing.len() as u64),
             some(&report.labels_missing)
         );
@@ -202,9 +203,9 @@ fn text(report: &MapReport, per_query: bool) -> String {
     }
     if report.tied_queries > 0 {
         let counted = match report.ties {
-            Ties::Against => "positives stand last among them",
-            Ties::For => "positives stand first among them",
-            Ties::Order => "they stand as in the database",
+            Ties::Against => "positives count as last among them",
+            Ties::For => "positives count as first among them",
+            Ties::Order => "the order of the database decides",
         };
         text += &format!(
             "positives have the score of other images in {} of the queries: {counted} (--ties)\n",

@@ -26,7 +26,7 @@ impl Metric {
     /// The names of both metrics, for help and errors.
     pub const NAMES: &[&str] = &["l2", "ip"];
 
-    /// The name of this metric, in files, flags and configuration.
+    /// The name of this metric in files.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::L2 => Self::NAMES[0],
@@ -77,6 +77,25 @@ impl Metric {
         match self {
             Self::L2 => 2.0,
             Self::InnerProduct => 1.0,
+        }
+    }
+
+    /// How often ‖x‖² is counted in the cost: once in ‖q‖² + ‖x‖² − 2 ⟨q, x⟩, never in −⟨q, x⟩.
+    #[inline(always)]
+    pub fn norms(self) -> f32 {
+        match self {
+            Self::L2 => 1.0,
+            Self::InnerProduct => 0.0,
+        }
+    }
+
+    /// The cost, less ‖q‖², of an `x` with ‖x‖² = `norm_sq` and ⟨q, x⟩ = `product`: enough to rank
+    /// several `x` for one `q`.
+    #[inline(always)]
+    pub fn cost_by_product(self, product: f32, norm_sq: f32) -> f32 {
+        match self {
+            Self::L2 => norm_sq - 2.0 * product,
+            Self::InnerProduct => -product,
         }
     }
 

@@ -188,7 +188,7 @@ impl ByteQuery {
         let blocks = rows.len.div_ceil(BLOCK);
         assert!(rows.bytes.len() >= blocks * block_bytes(self.d), "bytes are cut short");
         assert!(rows.norms.len() >= blocks * BLOCK, "norms are cut short");
-        let weight = if metric == Metric::L2 { 1.0 } else { 0.0 };
+        let weight = metric.norms();
         let factor = -metric.products() * self.unit * rows.rounded.scale;
         // Down, so that the sum stays a bound.
         let constant = ((f64::from(base) - slack) as f32).next_down();

@@ -240,7 +240,7 @@ impl ByteRows {
         sound.then(|| ByteQuery {
             shift: 128 * sum,
             factor: (-times * unit) as f32,
-            weight: if metric == Metric::L2 { 1.0 } else { 0.0 },
+            weight: metric.norms(),
             by_norm: up(times * error),
             by_error: up(times * size),
             // A subnormal number of nothing is not nothing.

@@ -12,7 +12,7 @@
 //! | [`device`] | where the network computes |
 //!
 //! # Example
-//! MAC of one image, whitened by nothing, from an untrained network:
+//! MAC of one image, without whitening:
 //!
 //! ```no_run
 //! use image::RgbImage;
@@ -29,11 +29,11 @@
 //! ```
 //!
 //! # Threads
-//! libtorch's tensors may be sent to another thread but not be shared between two. Each worker
-//! therefore owns a [`Network`] of its own, made by [`Network::try_clone`]: the handles are its
-//! own, the weights behind them exist once and are only read. Several workers of one libtorch
-//! thread each are faster than one worker with several threads. Each worker sets this number once,
-//! with [`set_torch_threads`].
+//! A tensor of libtorch may be sent to another thread, but two threads may not share it. So each
+//! worker owns a [`Network`], made by [`Network::try_clone`]: it has its own handles, but the
+//! weights behind them exist once and are only read. Several workers of one libtorch
+//! thread each are faster than one worker with several threads. Each worker sets its number of
+//! libtorch threads once, with [`set_torch_threads`].
 
 #![deny(unsafe_code)]
 

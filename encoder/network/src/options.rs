@@ -14,7 +14,7 @@ pub struct NetworkOptions {
     /// conv5); 1 to 5 for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1,
     /// fire3, fire5, fire9). By default the last stage that the weights hold.
     pub last_stage: Option<u32>,
-    /// Whether projections behind the pooling that stand in the weights (see
+    /// Whether projections behind the pooling that the weights hold (see
     /// [`Head`](ocelli_weights::Head)) are applied; never behind an earlier stage than the last. By
     /// default they are.
     pub head: bool,

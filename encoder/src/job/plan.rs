@@ -66,8 +66,8 @@ impl Description {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 if let Some(part) = part {
                     return Err(Error::invalid(format!(
-                        "{}: there is none, and {part} stands beside it: nothing says which job \
-                         its parts are of; name another folder, or remove the folder {}",
+                        "{}: this file is missing, but the folder has {part}: it is not known \
+                         which job made the parts; name another folder, or remove the folder {}",
                         path.display(),
                         folder.display()
                     )));

@@ -87,9 +87,9 @@ fn derived_spec(spec: &DescriptorSpec, whitening: Option<&Whitening>) -> Result<
                 ..network.clone()
             }))
         }
-        DescriptorSpec::Network(_) => {
-            Err(Error::invalid("these region vectors are whitened already; leave --whitening away"))
-        }
+        DescriptorSpec::Network(_) => Err(Error::invalid(
+            "these region vectors are whitened already; do not pass --whitening",
+        )),
         DescriptorSpec::Foreign { name, .. } => Err(Error::invalid(format!(
             "a whitening applies to vectors of Ocelli's own networks, these are foreign:{name}"
         ))),

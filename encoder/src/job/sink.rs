@@ -47,7 +47,7 @@ impl<'a> Sink<'a> {
     ) -> Result<Self> {
         if (output.kind == PartKind::Codes) != form.is_some() {
             return Err(Error::invalid(
-                "output: codes are made under a model, and nothing else is",
+                "output: codes need a model; descriptors and regions take none",
             ));
         }
         let mut summary = JobSummary::new(output);

@@ -3,7 +3,7 @@
 //! R-MAC as in Gordo, Almazán, Revaud, Larlus (IJCV 2017): the network runs once for each size of
 //! the image; each region's maximum is L2-normalised, whitened and L2-normalised again; the regions
 //! of a size are summed and L2-normalised; the sizes are summed and L2-normalised. MAC, SPoC and
-//! GeM are the same path with a single region. Projections that stand in the weights
+//! GeM are the same path with a single region. Projections that the weights hold
 //! ([`ocelli_weights::Head`]) come where the network was trained to have them: of rows right behind
 //! the pooling, of images at the end.
 
@@ -117,7 +117,7 @@ impl Pipeline {
                 if network.head().image.is_some() {
                     return Err(Error::invalid(
                         "whitening: these weights bring one for whole images, behind which there \
-                         is no other: leave --whitening away, or take the weights without their \
+                         is no other: do not pass --whitening, or take the weights without their \
                          head (--no-head)",
                     ));
                 }

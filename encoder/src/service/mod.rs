@@ -1,7 +1,7 @@
 //! The encoder service: one image in, one descriptor out.
 //!
 //! [`Encoder`] holds the compute threads and the queue before them; [`grpc`] is the thin adapter to
-//! `ocelli.v1.EncoderService`; [`serve`] runs both until it is told to stop.
+//! `ocelli.v1.EncoderService`; [`serve`] runs both until SIGTERM or SIGINT.
 
 mod cost;
 pub mod grpc;

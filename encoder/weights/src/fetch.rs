@@ -1,7 +1,7 @@
 //! Published weights from where torchvision publishes them.
 //!
 //! torchvision's file names carry the first eight hexadecimal digits of the content's SHA-256, and
-//! `torch.hub` checks them; so does this. A download that was cut off goes on where it ended.
+//! `torch.hub` checks them; so does this. A download that was cut off is continued.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -134,9 +134,7 @@ fn download(url: &str, partial: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
     let mut done = start;
     loop {
         let read = reader.read(&mut buffer).map_err(|error| {
-            fail(format!(
-                "cut off after {done} bytes: {error}. The next attempt goes on from there"
-            ))
+            fail(format!("cut off after {done} bytes: {error}. The next attempt continues there"))
         })?;
         let Some(data) = buffer.get(..read).filter(|data| !data.is_empty()) else { break };
         done += read as u64;
@@ -147,9 +145,7 @@ fn download(url: &str, partial: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
         progress(done, total.unwrap_or(done));
     }
     if total.is_some_and(|total| done < total) {
-        return Err(fail(format!(
-            "cut off after {done} bytes. The next attempt goes on from there"
-        )));
+        return Err(fail(format!("cut off after {done} bytes. The next attempt continues there")));
     }
     file.sync_all().map_err(Error::io(partial, "write"))
 }

@@ -6,16 +6,16 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`file`](mod@file) | reads a safetensors file as a set of named tensors |
-//! | [`backbone`] | tells from the names which network they are |
-//! | [`settings`] | finds out how the network is to be run: options, a JSON file, metadata |
-//! | [`head`] | reads the projections that stand behind the pooling |
+//! | [`backbone`] | recognises the network by the names of its tensors |
+//! | [`settings`] | the settings of the network: from options, a JSON file, metadata |
+//! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
 //! | [`mod@write`] | writes a safetensors file |
 //! | `fetch` | downloads what torchvision publishes (a feature, on by default) |
 //! | [`seeded`] | makes an untrained network from a seed |
 //!
 //! # Example
-//! An untrained network is written, and its names tell what it is:
+//! Writes an untrained network and recognises it by its names:
 //!
 //! ```
 //! use ocelli_weights::seeded::{self, SeededArch};

@@ -35,7 +35,7 @@ fn commits_follow_each_other_and_losers_change_nothing() {
     assert_eq!(dir.current().unwrap().unwrap(), second);
     assert_eq!(dir.generation(1).unwrap(), first);
     assert!(matches!(dir.generation(9), Err(Error::NotFound { .. })));
-    // Back and forth; whoever expects another one changes nothing.
+    // Back and forth. A commit that expects another generation changes nothing.
     assert_eq!(dir.activate(2, 1).unwrap(), first);
     assert_eq!(dir.current().unwrap().unwrap(), first);
     assert!(matches!(dir.activate(2, 1), Err(Error::Conflict { .. })));

@@ -291,7 +291,7 @@ impl<'a> ShardBuilder<'a> {
             let mut same: Vec<&String> = group.iter().map(|&(_, o)| key(o)).collect();
             same.sort_unstable();
             if let Some(pair) = same.windows(2).find(|w| w[0] == w[1]) {
-                return Err(Error::invalid(format!("key {:?} is twice in one shard", pair[0])));
+                return Err(Error::invalid(format!("key {:?} occurs twice in one shard", pair[0])));
             }
         }
         let hashes: Vec<u32> = entries.iter().map(|e| e.0).collect();
@@ -309,7 +309,7 @@ impl<'a> ShardBuilder<'a> {
         by_id.sort_unstable_by_key(|&o| self.ids[o as usize]);
         let id = |o: u32| self.ids[o as usize];
         if let Some(pair) = by_id.windows(2).find(|w| id(w[0]) == id(w[1])) {
-            return Err(Error::invalid(format!("id {} is twice in one shard", id(pair[0]))));
+            return Err(Error::invalid(format!("id {} occurs twice in one shard", id(pair[0]))));
         }
         Ok(Some(packed::pack(by_id.iter().map(|&o| u64::from(o)), ordinal_bits)))
     }

@@ -74,16 +74,6 @@ impl DescriptorSpec {
         Ok(Self::Foreign { name: name.to_owned(), dim })
     }
 
-    /// Whether the two differ in nothing but the sizes that images are resized to.
-    pub fn differs_only_in_sizes(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Network(a), Self::Network(b)) => {
-                a.sizes != b.sizes && NetworkSpec { sizes: b.sizes.clone(), ..a.clone() } == *b
-            }
-            _ => false,
-        }
-    }
-
     /// The fields in which two specs differ, each with both values:
     /// `sizes: 448 / 800, dim: 256 / 512`.
     pub fn differences(&self, found: &Self) -> String {

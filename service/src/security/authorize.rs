@@ -155,7 +155,7 @@ impl Gate {
                 Code::ResourceExhausted,
                 ErrorReason::RateLimited,
                 format!(
-                    "the token {:?} asks more often than it may; again in {} ms",
+                    "the token {:?} exceeds its rate limit; try again in {} ms",
                     token.name,
                     after.as_millis() + 1
                 ),

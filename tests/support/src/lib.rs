@@ -1,4 +1,4 @@
-//! What the tests of several crates share: the environment that they read, and [certificates].
+//! Shared by the tests of several crates: the environment that they read, and [certificates].
 //!
 //! | variable | meaning |
 //! |---|---|

@@ -383,7 +383,7 @@ mod tests {
         {
             let before = fs::read(path).unwrap();
             let error = Writer::create(path, kind).err().unwrap().to_string();
-            assert!(error.contains("would be replaced") && error.contains(what), "{error}");
+            assert!(error.contains("would replace") && error.contains(what), "{error}");
             assert_eq!(fs::read(path).unwrap(), before);
         }
         Writer::create(&part, FileKind::Part).unwrap();

@@ -55,7 +55,7 @@ fn refuse_other(path: &Path, kind: FileKind) -> Result<()> {
         _ => return Ok(()),
     };
     Err(Error::invalid(format!(
-        "{}: would be replaced by a {}, and is {found}: give another name, or remove it",
+        "{}: a new {} would replace this file, which is {found}: give another name, or remove it",
         path.display(),
         kind.name()
     )))

@@ -91,11 +91,6 @@ impl Snapshot {
         self.members.get(row.shard as usize).map(|m| m.name.as_str())
     }
 
-    /// The shards that answer, each with its name.
-    pub fn named_shards(&self) -> impl ExactSizeIterator<Item = (&str, &Shard)> {
-        self.members.iter().map(|m| (m.name.as_str(), &*m.shard))
-    }
-
     /// Proves all bytes of all shards that are not proven yet, which also brings them into memory:
     /// afterwards no search pays for it. Returns what failed; the others are warm.
     pub fn warm(&self) -> Vec<ShardFailure> {

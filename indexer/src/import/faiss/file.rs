@@ -399,7 +399,7 @@ fn read_lists<R: Read>(
         "ilar" => {}
         "ilod" => {
             return Err(format!(
-                "offset {at}: the inverted lists stand in another file (OnDiskInvertedLists), \
+                "offset {at}: the inverted lists are in another file (OnDiskInvertedLists), \
                  which is not imported"
             ));
         }
