@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """mAP with query expansion and database-side augmentation: ./bench rerank.
 
-Paris is what `./demo --full` has encoded: 9 official queries on 124 photos and 1,100 distractors. Landmarks are generated
-photos; the variant that is best on the first half of them is judged on the other half. Nothing is tuned on Paris.
+Paris is what `./demo --full` has encoded: 9 official queries on 124 photos and 1,100
+distractors. Landmarks are generated photos; the variant that is best on the first half of them
+is judged on the other half. Nothing is tuned on Paris.
 """
 
 import argparse
@@ -138,7 +139,8 @@ def landmarks(out):
     # The network and its whitening are those of Paris's distractors: no generated photo has taught
     # anything.
     network = shlex.split(
-        f"--weights {ROOT_DATA}/weights/resnet50_v1_conv1-conv4.safetensors --form v1 --input caffe-bgr --bn-eps 1.001e-5 --sizes 448"
+        f"--weights {ROOT_DATA}/weights/resnet50_v1_conv1-conv4.safetensors --form v1 --input "
+        "caffe-bgr --bn-eps 1.001e-5 --sizes 448"
     )
     network += ["--whitening", PARIS / "pca.whitening"]
     listed, queries = out / "landmarks.jsonl", out / "landmark-queries.jsonl"
@@ -218,13 +220,15 @@ def main():
         for name, flags, dba in VARIANTS
     ]
     say(
-        "\nParis, 9 official queries, 124 + 1,100 photos; ms are of one full ranking, searches of the expansion included\n"
+        "\nParis, 9 official queries, 124 + 1,100 photos; ms are of one full ranking, searches of "
+        "the expansion included\n"
     )
     say("| | float: mAP | ms | 32 bytes: mAP | ms | build, s |\n|---|---|---|---|---|---|")
     for name, (exact, coded), dba in rows:
         build = collection.index(dba)[1]
         say(
-            f"| {name} | {exact['map']:.4f} | {exact['rank_ms']:.2f} | {coded['map']:.4f} | {coded['rank_ms']:.2f} | {build:.2f} |"
+            f"| {name} | {exact['map']:.4f} | {exact['rank_ms']:.2f} | {coded['map']:.4f} | "
+            f"{coded['rank_ms']:.2f} | {build:.2f} |"
         )
     last["paris"] = {
         name: [round(exact["map"], 4), round(coded["map"], 4)] for name, (exact, coded), _ in rows
@@ -255,11 +259,13 @@ def main():
             best = max(several, key=lambda row: row[column][0])
             gain = best[column][1] - plain[column][1]
             say(
-                f"\n{kind}: {best[0]} is the {what} that the first half chooses; on the other it gains {gain:+.4f}"
+                f"\n{kind}: {best[0]} is the {what} that the first half chooses; on the other it "
+                f"gains {gain:+.4f}"
             )
             found |= {what: {"chosen": best[0], "gain": round(gain, 4)}}
     say(
-        "\nWhat a round costs, 1 M random codes of 32 bytes, nprobe 64, medians of 7 interleaved windows\n"
+        "\nWhat a round costs, 1 M random codes of 32 bytes, nprobe 64, medians of 7 interleaved "
+        "windows\n"
     )
     *lines, figures = run(args.worker, out).strip().splitlines()
     say("\n".join(lines))

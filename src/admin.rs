@@ -1,4 +1,4 @@
-//! `ocelli admin`: what a running searcher serves, and changes of it, over gRPC.
+//! `ocelli admin`: shows what a running searcher serves, and changes it, over gRPC.
 
 use anyhow::Result;
 use ocelli_proto::v1;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::output::{Format, cell, counted, print, thousands};
 use crate::remote::{RemoteArgs, timed};
 
-/// What an operator asks of a server. Where the server has tokens, it takes one of the role admin.
+/// The commands for an operator. If the server has tokens, they need one with the role admin.
 #[derive(Debug, clap::Subcommand)]
 pub enum AdminCommand {
-    /// Tell what is served, which shards fail, and whether traffic is wanted
+    /// Show what is served, which shards fail, and whether traffic is wanted
     Status,
     /// List the generations of an index, on disk and served
     Generations(IndexArg),
@@ -26,7 +26,7 @@ pub enum AdminCommand {
         #[arg(long, value_name = "N")]
         generation: u64,
     },
-    /// Make the generation current that was so before
+    /// Make the parent of the current generation current
     Rollback {
         #[command(flatten)]
         index: IndexArg,
@@ -36,7 +36,7 @@ pub enum AdminCommand {
     },
     /// Open the current generation again, for example after a shard was put back
     Reload(IndexArg),
-    /// Ask for no more traffic, and wait until what runs has ended
+    /// Ask for no more traffic, and wait until running requests have ended
     Drain {
         /// How long to wait, in milliseconds
         #[arg(long, value_name = "MS", default_value_t = 30_000)]
@@ -46,10 +46,10 @@ pub enum AdminCommand {
     Resume,
 }
 
-/// The index that is meant.
+/// The index of a command.
 #[derive(Clone, Debug, clap::Args)]
 pub struct IndexArg {
-    /// Name of the index; not needed where the server has only one
+    /// Name of the index; not needed if the server has only one
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     index: String,
 }
@@ -105,7 +105,7 @@ fn faults_json(faults: Vec<v1::ShardFault>) -> Vec<Value> {
     faults.into_iter().map(fault).collect()
 }
 
-/// One line for each of `faults`: how it does, and why.
+/// One line for each of `faults`: `how` it fails, its message and its reason.
 fn faults_text(how: &str, faults: &Value) -> String {
     let faults = faults.as_array().map(Vec::as_slice).unwrap_or_default();
     let line = |fault: &Value| {
@@ -114,7 +114,7 @@ fn faults_text(how: &str, faults: &Value) -> String {
     faults.iter().map(line).collect()
 }
 
-/// A value as text, without the marks of JSON.
+/// A value as text, without the quotes of JSON.
 fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), |text| cell(text).into_owned())
 }

@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 From photos to answers:
   ocelli encode photos/ --weights resnet50.safetensors --output regions --out regions.part
   ocelli whiten regions.part --out photos.whitening
-  ocelli encode --regions regions.part --whitening photos.whitening --output regions --out white.part
+  ocelli encode --regions regions.part --whitening photos.whitening --output regions \\
+    --out white.part
   ocelli encode --regions regions.part --whitening photos.whitening --out photos.part
   ocelli train white.part --m 32 --out photos.model
   ocelli build photos.part --model photos.model --out index/ --shards 2
@@ -38,7 +39,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Turn photos into descriptors (runs ocelli-encoder; `ocelli encode --help` tells more)
+    /// Turn photos into descriptors (runs ocelli-encoder; see `ocelli encode --help`)
     #[command(disable_help_flag = true)]
     Encode(PassThroughArgs),
     /// Learn a PCA whitening from region vectors
@@ -47,26 +48,26 @@ pub enum Command {
     Train(TrainArgs),
     /// Build an index of descriptors under a model
     Build(BuildArgs),
-    /// Take in what others made: vectors, or an index of FAISS
+    /// Import vectors, or an index of FAISS
     Import {
         #[command(subcommand)]
         command: ImportCommand,
     },
-    /// Hand an index to others: as a file of FAISS
+    /// Export an index as a file of FAISS
     Export {
         #[command(subcommand)]
         command: ExportCommand,
     },
-    /// Answer queries over gRPC (runs ocelli-searcher; `ocelli serve --help` tells more)
+    /// Answer queries over gRPC (runs ocelli-searcher; see `ocelli serve --help`)
     #[command(disable_help_flag = true)]
     Serve(PassThroughArgs),
-    /// Ask a server for images like this one
+    /// Ask a server for images like a given one
     Query(QueryCommand),
-    /// Ask a server what it serves, or change that
+    /// Show or change what a server serves
     Admin(AdminArgs),
-    /// Tell what is in a part, whitening, model, shard or index directory
+    /// Show what is in a part, whitening, model, shard or index directory
     Inspect(InspectArgs),
-    /// Judge descriptors or an index against ground truth
+    /// Measure descriptors or an index against ground truth
     Eval {
         #[command(subcommand)]
         command: EvalCommand,

@@ -11,6 +11,7 @@ mod pass_through;
 mod progress;
 mod query;
 mod remote;
+mod vector_file;
 
 use std::process::ExitCode;
 

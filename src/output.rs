@@ -9,7 +9,7 @@ use ocelli_text::{MAX_CHARS, printable, report};
 pub use ocelli_text::{counted, thousands};
 use serde::Serialize;
 
-/// How results are printed.
+/// Format of printed results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
@@ -21,12 +21,12 @@ pub enum Format {
 
 #[derive(Args)]
 pub struct OutputArgs {
-    /// How the result is printed
+    /// Format of the result
     #[arg(long, global = true, value_enum, default_value_t, env = "OCELLI_FORMAT")]
     pub format: Format,
 }
 
-/// Prints `result` as one line of JSON, or what `text` says of it.
+/// Prints `result` as one line of JSON, or the text that `text` makes of it.
 pub fn print<T: Serialize>(
     format: Format,
     result: &T,
@@ -41,8 +41,8 @@ pub fn print<T: Serialize>(
     }
 }
 
-/// Prints lines for people. Paths and names in them do not command the terminal, whoever made them.
-/// What might hold a line break goes through [`cell`] before it becomes part of a line.
+/// Prints lines for people. Paths and names in them cannot command the terminal. A text that may
+/// hold a line break goes through [`cell`] before it becomes part of a line.
 pub fn print_text(text: &str) -> Result<()> {
     role::print(&format!("{}\n", report(text.trim_end())))
 }

@@ -17,7 +17,7 @@ pub struct PassThroughArgs {
 }
 
 /// Becomes `program subcommand args…`: same process, same standard streams, its exit code. Returns
-/// only where that fails.
+/// only if that fails.
 pub fn run(program: &str, subcommand: &str, args: PassThroughArgs) -> Result<()> {
     let path = find(program)?;
     let error = Command::new(&path).arg(subcommand).args(args.args).exec();

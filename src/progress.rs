@@ -1,12 +1,12 @@
-//! Progress bars on standard error, where that is a terminal.
+//! Progress bars on standard error, if that is a terminal.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ocelli_indexer::Progress;
+use parking_lot::Mutex;
 
-/// Draws a bar, or a spinner where the total is unknown, for one stage after another.
+/// Draws a bar, or a spinner if the total is unknown, for one stage after another.
 #[derive(Default)]
 pub struct Bars {
     current: Mutex<Option<(&'static str, ProgressBar)>>,
@@ -15,7 +15,7 @@ pub struct Bars {
 impl Bars {
     /// Takes a report of the indexer.
     pub fn report(&self, progress: Progress) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         if current.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
             if let Some((_, bar)) = current.take() {
                 bar.finish_and_clear();
@@ -30,8 +30,7 @@ impl Bars {
 
 impl Drop for Bars {
     fn drop(&mut self) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bar)) = current.take() {
+        if let Some((_, bar)) = self.current.get_mut().take() {
             bar.finish_and_clear();
         }
     }

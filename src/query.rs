@@ -1,11 +1,11 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ArgGroup;
 use image::ImageReader;
 use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
@@ -19,47 +19,79 @@ use serde_json::{Value, json};
 
 use crate::output::{cell, print_text};
 use crate::remote::{RemoteArgs, timed};
+use crate::vector_file::{MAX_FILE_BYTES, read_vector};
 
-/// How long it is until a server that is not ready is asked again.
+/// The pause before a server that is not ready is asked again.
 const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Largest image or vector file; what is larger fits no message.
-const MAX_FILE_BYTES: u64 = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES as u64;
-
-/// What is done beyond one search, for `ocelli query` and `ocelli eval map`.
+/// Query expansion and diffusion, for `ocelli query` and `ocelli eval map`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct RerankArgs {
     /// Search, make a new query of the query and its best hits, and search again.
     #[arg(long, value_enum, value_name = "METHOD")]
     pub expand: Option<ExpandMethod>,
     /// Hits that go into the new query.
-    #[arg(long, value_name = "K", default_value_t = 5, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = Expansion::DEFAULT_K as u32,
+        requires = "expand"
+    )]
     pub expand_k: u32,
     /// Exponent of the similarity by which --expand alpha weights hits.
-    #[arg(long, value_name = "A", default_value_t = 3.0, requires = "expand")]
+    #[arg(
+        long,
+        value_name = "A",
+        default_value_t = Expansion::DEFAULT_ALPHA,
+        requires = "expand"
+    )]
     pub alpha: f32,
-    /// How often, each time with the hits of the time before.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "expand")]
+    /// Rounds of --expand, each with the hits of the round before.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Expansion::DEFAULT_ROUNDS as u32,
+        requires = "expand"
+    )]
     pub rounds: u32,
-    /// Rank the best hits again by diffusion: by how well a walk from the query reaches them
-    /// through each other.
+    /// Rank the best hits again by diffusion: a walk from the query along their neighbours.
     #[arg(long)]
     pub diffuse: bool,
     /// Hits that take part in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.candidates as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.candidates as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_candidates: u32,
     /// Nearest neighbours of each hit that may be its neighbours in --diffuse.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.neighbours as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.neighbours as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_neighbours: u32,
     /// Hits nearest to the query where the walk of --diffuse begins.
-    #[arg(long, value_name = "N", default_value_t = Diffusion::DEFAULT.query_neighbours as u32, requires = "diffuse")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Diffusion::DEFAULT.query_neighbours as u32,
+        requires = "diffuse"
+    )]
     pub diffuse_query_neighbours: u32,
-    /// The part that flows on in --diffuse, 0 to less than 1.
-    #[arg(long, value_name = "A", default_value_t = Diffusion::DEFAULT.alpha, requires = "diffuse")]
+    /// The part of the walk of --diffuse that goes on at each step, 0 to less than 1.
+    #[arg(
+        long,
+        value_name = "A",
+        default_value_t = Diffusion::DEFAULT.alpha,
+        requires = "diffuse"
+    )]
     pub diffuse_alpha: f32,
 }
 
-/// How the new query is made.
+/// The method of making the new query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExpandMethod {
     /// The mean of the query and the hits.
@@ -69,7 +101,7 @@ pub enum ExpandMethod {
 }
 
 impl RerankArgs {
-    /// For a search in this process.
+    /// The values for a search in this process.
     ///
     /// # Errors
     /// A value out of range.
@@ -97,7 +129,7 @@ impl RerankArgs {
         Ok(Some(expansion))
     }
 
-    /// For a server.
+    /// The message for a server.
     fn expansion_message(&self) -> Option<v1::Expansion> {
         let method = self.expand?;
         let (method, alpha) = match method {
@@ -108,7 +140,7 @@ impl RerankArgs {
         Some(v1::Expansion { method: method.into(), k, alpha, rounds })
     }
 
-    /// For a server.
+    /// The message for a server.
     fn diffusion_message(&self) -> Option<v1::Diffusion> {
         self.diffuse.then_some(v1::Diffusion {
             candidates: self.diffuse_candidates,
@@ -126,7 +158,7 @@ impl RerankArgs {
 pub struct QueryArgs {
     #[command(flatten)]
     pub remote: RemoteArgs,
-    /// Name of the index; not needed where the server has only one.
+    /// Name of the index; not needed if the server has only one.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub index: String,
     /// Look for an image file. This and the next three can be repeated and mixed: the query is then
@@ -154,8 +186,8 @@ pub struct QueryArgs {
     /// those of the index.
     #[arg(long, value_name = "S,…", requires = "image")]
     pub sizes: Option<SizesArg>,
-    /// Number of hits.
-    #[arg(short, long, default_value_t = 10)]
+    /// Number of hits; default: the server's.
+    #[arg(short, long, default_value_t = 0, hide_default_value = true)]
     pub k: u32,
     /// Lists scanned in each shard; default: the server's.
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -174,9 +206,9 @@ pub struct QueryArgs {
 /// Longest sides as `S,…`, or `stored`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SizesArg {
-    /// In pixels.
+    /// Sizes in pixels.
     Pixels(Vec<u32>),
-    /// The image's own.
+    /// The image's own size.
     Stored,
 }
 
@@ -227,16 +259,16 @@ impl FromStr for BoxArg {
     }
 }
 
-/// Asks and prints: a table, or the whole response as one JSON object if `json`. Waits, and says
-/// so, while the server's encoder still reads its network.
+/// Asks and prints: a table, or the whole response as one JSON object if `json`. While the server's
+/// encoder still reads its network, it says so and waits.
 ///
 /// # Errors
 /// A file that cannot be read, a server that cannot be reached, a query that it refuses.
 pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
     let request = request(args)?;
     let response = args.remote.ask(async |channel, timeout| {
-        // A reply with 10,000 long keys is larger than the default limit of a client.
-        let limit = ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES;
+        // A reply with many long keys is larger than the default limit of a client.
+        let limit = ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES;
         let mut client = SearchServiceClient::new(channel).max_decoding_message_size(limit);
         let end = Instant::now() + timeout;
         let mut told = false;
@@ -262,7 +294,7 @@ pub fn run(args: &QueryArgs, json: bool) -> Result<()> {
 /// The request that the flags ask for; reads images and vectors.
 ///
 /// # Errors
-/// A file that cannot be read or is no vector; boxes or weights that do not match the terms.
+/// A file that cannot be read or is not a vector; boxes or weights that do not match the terms.
 pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
     ensure!(
         args.boxes.is_empty() || args.boxes.len() == args.image.len(),
@@ -372,65 +404,6 @@ fn stages(response: &v1::SearchResponse) -> Vec<(String, u64)> {
     let times = response.times.clone().unwrap_or_default();
     let stages = times.stages.iter().map(|time| (time.stage().name(), time.us));
     stages.chain([("total".to_owned(), times.total_us)]).collect()
-}
-
-/// Reads one vector, (n,), by the file's extension.
-fn read_vector(path: &Path) -> Result<Vec<f32>> {
-    let bytes = role::read_at_most(path, MAX_FILE_BYTES)?;
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("npy") => parse_npy(&bytes),
-        Some("json") => serde_json::from_slice(&bytes).context("expected an array of numbers"),
-        _ => {
-            let text = std::str::from_utf8(&bytes).context("expected text or an .npy file")?;
-            let words = text.split_whitespace();
-            words
-                .map(|word| word.parse().with_context(|| format!("{word:?} is no number")))
-                .collect()
-        }
-    }
-}
-
-/// Parses NumPy's format, versions 1 to 3, for one vector: shape (n,) or (1, n), little-endian
-/// float32 or float64. Layout: magic (6 bytes), version (2), length of the header (2, from version
-/// 2 on 4, little-endian), the header (a Python literal), the values.
-fn parse_npy(bytes: &[u8]) -> Result<Vec<f32>> {
-    let rest = bytes.strip_prefix(b"\x93NUMPY").context("expected an .npy file")?;
-    let (header_len, rest) = match rest {
-        [1, _, a, b, rest @ ..] => (usize::from(u16::from_le_bytes([*a, *b])), rest),
-        [2 | 3, _, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
-        _ => bail!("expected .npy format version 1 to 3"),
-    };
-    let (header, data) =
-        rest.split_at_checked(header_len).context("the file ends in its header")?;
-    let header = std::str::from_utf8(header).context("the header is no text")?;
-    let field = |name: &str| header.split(&format!("'{name}':")).nth(1).map(str::trim_start);
-    let shape = field("shape").and_then(|text| text.strip_prefix('(')?.split(')').next());
-    let shape: Vec<usize> = shape
-        .context("the header has no shape")?
-        .split(',')
-        .filter(|side| !side.trim().is_empty())
-        .map(|side| side.trim().parse().with_context(|| format!("shape {side:?}")))
-        .collect::<Result<_>>()?;
-    let ([n] | [1, n]) = shape[..] else {
-        bail!("the array has shape {shape:?}; expected one vector");
-    };
-    let descr = field("descr").unwrap_or_default();
-    let size = match descr {
-        _ if descr.starts_with("'<f4'") => 4,
-        _ if descr.starts_with("'<f8'") => 8,
-        _ => bail!("expected float32 or float64, little-endian; found {}", descr.trim_end()),
-    };
-    ensure!(
-        n.checked_mul(size) == Some(data.len()),
-        "{n} values of {size} bytes are declared and {} bytes stored",
-        data.len()
-    );
-    let values = data.chunks_exact(size).map(|value| match *value {
-        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-        [a, b, c, d, e, f, g, h] => f64::from_le_bytes([a, b, c, d, e, f, g, h]) as f32,
-        _ => f32::NAN, // chunks_exact gives no other length; NaN would be refused by the server
-    });
-    Ok(values.collect())
 }
 
 #[cfg(test)]

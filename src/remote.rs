@@ -34,7 +34,7 @@ pub struct RemoteArgs {
     timeout_ms: u64,
 }
 
-/// A request whose server is told how long its client waits.
+/// A request that carries the time that its client waits.
 pub fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
@@ -43,7 +43,7 @@ pub fn timed<T>(message: T, timeout: Duration) -> Request<T> {
 
 impl RemoteArgs {
     /// Connects (to `http://HOST:PORT`, `https://HOST:PORT`, or `HOST:PORT`), calls, and waits for
-    /// the answer: all together for the timeout at most, of which the call is told.
+    /// the answer: all of it within the timeout, which the call gets, too.
     ///
     /// # Errors
     /// One line: the address that cannot be reached and why, or the server's status and message.
@@ -68,13 +68,13 @@ impl RemoteArgs {
             })?;
             match call(InterceptedService::new(channel, bearer), timeout).await {
                 Ok(response) => Ok(response.into_inner()),
-                // The same timer as ours, a moment faster.
+                // tonic's timer, a moment faster than ours.
                 Err(status)
                     if status.code() == Code::Cancelled && begun.elapsed() * 2 > timeout =>
                 {
                     Err(too_late())
                 }
-                // A server that wants a certificate ends the connection once it has seen none.
+                // A server that wants a certificate ends a connection without one.
                 Err(status) if status.code() == Code::Cancelled => Err(anyhow!(
                     "the server at {url} ended the connection; it may want a client certificate \
                      (--tls-cert, --tls-key)"

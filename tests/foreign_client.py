@@ -23,7 +23,8 @@ with grpc.insecure_channel(address) as channel, open(query, "rb") as file:
     call = channel.unary_unary(
         "/ocelli.v1.SearchService/Search", Request.SerializeToString, Response.FromString
     )
-    request = Request(k=k, with_keys=True)
+    request = Request()
+    request.options.k, request.options.with_keys = k, True
     if query.endswith(".json"):
         request.terms.add().vector.values.extend(json.load(file))
     else:

@@ -1,10 +1,12 @@
-"""Coarse probing beside FAISS's coarse quantizers on the same centroids: what `./bench coarse` runs.
+"""Coarse probing beside FAISS's coarse quantizers on the same centroids: what `./bench coarse`
+runs.
 
-Centroids are 2^16 and 2^18 of the base vectors, each moved once to the mean of the base vectors near it
-(one step of Lloyd's algorithm), or a file of the caller's. Each query wants its 64 nearest. Truth is FAISS's
-exhaustive search. Ocelli's times are taken inside its worker; FAISS is called through its Python binding,
-one query a call or all in one, so that its single queries carry the time of an empty call, which is
-printed. All take turns, one thread each; medians of the windows are reported.
+Centroids are 2^16 and 2^18 of the base vectors, each moved once to the mean of the base vectors
+near it (one step of Lloyd's algorithm), or a file of the caller's. Each query wants its 64 nearest.
+Truth is FAISS's exhaustive search. Ocelli's times are taken inside its worker; FAISS is called
+through its Python binding, one query a call or all in one, so that its single queries carry the
+time of an empty call, which is printed. All take turns, one thread each; medians of the windows are
+reported.
 
 The last line is one JSON object.
 """
@@ -177,7 +179,8 @@ def main():
         worker.close()
 
         say(
-            f"\nnlist {nlist:,}, d {d}, nprobe {NPROBE}, {len(queries):,} queries, one thread, Ocelli at {about['simd']}: medians of {WINDOWS} windows (lowest to highest)"
+            f"\nnlist {nlist:,}, d {d}, nprobe {NPROBE}, {len(queries):,} queries, one thread, "
+            f"Ocelli at {about['simd']}: medians of {WINDOWS} windows (lowest to highest)"
         )
         say(f"  {'':<26}{'recall':>8}   {'single µs':<28}batch µs per query")
         for name, system in times.items():
@@ -188,7 +191,8 @@ def main():
             say(f"  {name:<26}{recalls[name]:>8.4f}   {cells[0]:<28}{cells[1]}")
         say(f"  an empty call of FAISS's binding: {empty:.1f} µs, in its single times above")
         say(
-            f"  {about['groups']:,} groups, built in {about['build_s']} s; the model's file of {about['file_bytes']:,} bytes opens in {about['open_ms']} ms"
+            f"  {about['groups']:,} groups, built in {about['build_s']} s; the model's file of "
+            f"{about['file_bytes']:,} bytes opens in {about['open_ms']} ms"
             + ("" if a.no_hnsw else f"; FAISS's HNSW was built in {hnsw_s:.0f} s")
         )
         key = str(nlist)

@@ -1,4 +1,5 @@
-"""Threads: what trains may use all cores, what is timed may not. Libraries ask when they are loaded, so this comes first."""
+"""Threads: what trains may use all cores, what is timed may not. Libraries ask when they are
+loaded, so this comes first."""
 
 import os
 
@@ -8,5 +9,5 @@ ALL_CORES = dict(os.environ)
 
 
 def bind_to_one():
-    """From here on, libraries that this process loads and programs that it starts use one thread."""
+    """Libraries that this process loads and programs that it starts use one thread from now on."""
     os.environ.update({name: "1" for name in THREADS})

@@ -1,10 +1,13 @@
 """Lets PyPI's build of PyTorch run on a machine without a GPU and without 3 GB of CUDA libraries.
 
-PyPI has one Linux wheel of PyTorch, the CUDA one, and `import torch` wants every CUDA library that it was linked
-with, although a CPU calls none of them. Each one that is missing is replaced by a library of the same name whose
-functions stop the program when they are called. Needs gcc and binutils.
+PyPI has one Linux wheel of PyTorch, the CUDA one, and `import torch` wants every CUDA library that
+it was linked with, although a CPU calls none of them. Each one that is missing is replaced by a
+library of the same name whose functions stop the program when they are called. Needs gcc and
+binutils.
 
-usage: python cpu_torch.py     (in the environment that has torch, nvidia-cuda-runtime and nvidia-cuda-cupti)
+usage: python cpu_torch.py
+
+The environment must have torch, nvidia-cuda-runtime and nvidia-cuda-cupti.
 """
 
 import os

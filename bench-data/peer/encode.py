@@ -1,11 +1,13 @@
-"""`ocelli encode` beside a straightforward pipeline of PyTorch and Pillow on the same photos and weights.
+"""`ocelli encode` beside a straightforward pipeline of PyTorch and Pillow on the same photos and
+weights.
 
-The peer decodes and resizes a batch in two threads, then runs the network with two threads, eagerly, in the
-module's own precision, with the same batch size; R-MAC of three levels follows, without whitening. Both sides are
-timed end to end without loading weights, in turn, and medians are compared.
+The peer decodes and resizes a batch in two threads, then runs the network with two threads,
+eagerly, in the module's own precision, with the same batch size; R-MAC of three levels follows,
+without whitening. Both sides are timed end to end without loading weights, in turn, and medians are
+compared.
 
-Needs photos in OCELLI_DATA (images/paris124). ResNet-50 v1 takes its weights from there too; ResNet-101's are drawn
-at random: neither speed nor agreement depends on what they find.
+Needs photos in OCELLI_DATA (images/paris124). ResNet-50 v1 takes its weights from there too;
+ResNet-101's are drawn at random: neither speed nor agreement depends on what they find.
 """
 
 import argparse
@@ -300,7 +302,8 @@ def measure(case, args, photos):
         for name in ("f32", "bf16")
     }
     print(
-        f"\n{case.name}, longest side {case.size}, {len(photos)} photos, batch {args.batch}, {args.rounds} rounds"
+        f"\n{case.name}, longest side {case.size}, {len(photos)} photos, batch {args.batch}, "
+        f"{args.rounds} rounds"
     )
     print(f"  {'':24} images/s   over the peer's f32")
     for name in ("peer f32", "peer bf16", "ocelli f32", "ocelli bf16"):
@@ -308,7 +311,8 @@ def measure(case, args, photos):
         print(f"  {name:24} {median[name]:8.2f}   {ratio:8.2f}")
     print(f"  smallest cosine to the peer: f32 {cosines[0]:.6f}, bf16 {cosines[1]:.6f}")
     print(
-        f"  decode and resize, images/s a core: Ocelli {median['decode']:.0f}, Pillow {median['pillow']:.0f}"
+        f"  decode and resize, images/s a core: Ocelli {median['decode']:.0f}, Pillow "
+        f"{median['pillow']:.0f}"
     )
     names = list(dict.fromkeys(stage for _, stage in stages))
     print("  ms an image, one thread: " + "".join(f"{stage:>9}" for stage in names))

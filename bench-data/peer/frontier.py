@@ -1,19 +1,20 @@
 """Bytes, recall and time of refined searches beside FAISS's: what `./bench frontier` runs.
 
-One model serves all of Ocelli's points: the codes that FAISS trained as `IVF2048,PQ16np`, imported, and
-finer codes that Ocelli learns for that same model (`ocelli train --base … --fine-codes …`). FAISS's points are
-its plain indexes, its own second quantizer (`IVF2048,PQ16+32`, `PQ16+64`), and `PQ16np` refined by 8-bit
-scalars or by the floats themselves. Refined searches on both sides re-rank as many candidates.
+One model serves all of Ocelli's points: the codes that FAISS trained as `IVF2048,PQ16np`, imported,
+and finer codes that Ocelli learns for that same model (`ocelli train --base … --fine-codes …`).
+FAISS's points are its plain indexes, its own second quantizer (`IVF2048,PQ16+32`, `PQ16+64`), and
+`PQ16np` refined by 8-bit scalars or by the floats themselves. Refined searches on both sides
+re-rank as many candidates.
 
-All are timed in windows, one thread, one after the other in each window, and each window begins with
-another: so a slow moment of the machine meets all of them. A time is that of a batch, divided by its queries;
-Ocelli's plain and refined single queries are timed too. Bytes are those that a search needs: codes, finer
-codes, the byte for L2, list directory and ids; for FAISS its file with the model over the rows, as FAISS
-stores it.
+All are timed in windows, one thread, one after the other in each window, and each window begins
+with another: so a slow moment of the machine meets all of them. A time is that of a batch, divided
+by its queries; Ocelli's plain and refined single queries are timed too. Bytes are those that a
+search needs: codes, finer codes, the byte for L2, list directory and ids; for FAISS its file with
+the model over the rows, as FAISS stores it.
 
-Writes frontier.png, frontier.svg and frontier.json to --out. The last line is one JSON object: recall10@10 of
-the refined points with most lists, and their time over that of the plain search at nprobe 64 (medians of
-batches).
+Writes frontier.png, frontier.svg and frontier.json to --out. The last line is one JSON object:
+recall10@10 of the refined points with most lists, and their time over that of the plain search
+at nprobe 64 (medians of batches).
 """
 
 import argparse
@@ -117,7 +118,8 @@ class Faiss:
 
 
 def build(ocelli, folder, base_file):
-    """Ocelli's indexes, unless this version of the program made them of these codes: {kind: folder}.
+    """Ocelli's indexes, unless this version of the program made them of these codes: {kind:
+    folder}.
 
     Building them takes minutes. Who changes how they are made removes the folder.
     """
@@ -159,7 +161,7 @@ def inspect(ocelli, index):
         [ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE
     )
     about = json.loads(done.stdout)
-    return about["search_bytes_per_image"] + about["refine_bytes_per_image"]
+    return about["search_bytes_per_image"] + about["fine_bytes_per_image"]
 
 
 def faiss_points(folder, queries, base):
@@ -331,22 +333,27 @@ def main():
     points += faiss_points(folder, queries, base)
 
     title = (
-        f"{len(base):,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one thread; "
-        f"Ocelli at {workers['plain'].about['simd']}, FAISS {faiss.__version__} ({faiss.get_compile_options().strip()})"
+        f"{len(base):,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one "
+        "thread; "
+        f"Ocelli at {workers['plain'].about['simd']}, FAISS {faiss.__version__} "
+        f"({faiss.get_compile_options().strip()})"
     )
     say(f"\n{title}")
     if about.get("synthetic"):
         say(
-            "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others."
+            "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no "
+            "others."
         )
     recalls = {id(p): p.recall(truth) for p in points}
     times = measure(points)
     rows = []
     say(
-        f"medians of {WINDOWS} windows, in brackets the lowest and the highest; r: candidates scored again\n"
+        f"medians of {WINDOWS} windows, in brackets the lowest and the highest; r: candidates "
+        "scored again\n"
     )
     say(
-        f"{'':<28}{'bytes':>8}{'nprobe':>8}{'r':>6}{'recall10@10':>13}   {'µs, batch':<26}{'µs, single':<26}"
+        f"{'':<28}{'bytes':>8}{'nprobe':>8}{'r':>6}{'recall10@10':>13}   "
+        f"{'µs, batch':<26}{'µs, single':<26}"
     )
 
     def cell(values):
@@ -372,7 +379,8 @@ def main():
             }
         )
         say(
-            f"{p.system + ' ' + p.label:<28}{p.bytes:>8.1f}{p.nprobe:>8}{refine or '':>6}{recalls[id(p)]:>13.4f}   "
+            f"{p.system + ' ' + p.label:<28}{p.bytes:>8.1f}{p.nprobe:>8}{refine or '':>6}"
+            f"{recalls[id(p)]:>13.4f}   "
             f"{cell(t['batch']):<26}{cell(t['single']):<26}"
         )
     for worker in workers.values():
@@ -381,7 +389,8 @@ def main():
     (a.out / "frontier.json").write_text(json.dumps(rows, indent=1))
     plot(rows, title, a.out)
     say(
-        f"\nplots: {a.out / 'frontier.png'}, {a.out / 'frontier.svg'}; figures: {a.out / 'frontier.json'}"
+        f"\nplots: {a.out / 'frontier.png'}, {a.out / 'frontier.svg'}; figures: "
+        f"{a.out / 'frontier.json'}"
     )
 
     def ratio(p, kind):

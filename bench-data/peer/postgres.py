@@ -1,11 +1,13 @@
-"""PostgreSQL with pgvector for `./bench serve`, in a Python environment of its own. The last line is one JSON object.
+"""PostgreSQL with pgvector for `./bench serve`, in a Python environment of its own. The last line
+is one JSON object.
 
     postgres.py VECTORS DATABASE K RECALL SERVER_CORE CLIENT_CORE
 
-The vectors are copied into DATABASE once, on all cores, with both kinds of index that pgvector has, made as its manual
-says. Then every process of the server is bound to one core and this one to another. Each kind is asked with the least
-effort that reaches RECALL: one query at a time over one connection by a prepared statement with binary parameters,
-as many as there is time for over that connection without waiting for answers (a pipeline), and 1,000 in one statement.
+The vectors are copied into DATABASE once, on all cores, with both kinds of index that pgvector
+has, made as its manual says. Then every process of the server is bound to one core and this one
+to another. Each kind is asked with the least effort that reaches RECALL: one query at a time
+over one connection by a prepared statement with binary parameters, as many as there is time for
+over that connection without waiting for answers (a pipeline), and 1,000 in one statement.
 """
 
 import json
@@ -41,7 +43,10 @@ KINDS = {
 }
 SINGLES, ROUNDS, BATCH = 2000, 5, 1000
 ONE = f"SELECT id FROM {{}} ORDER BY x <-> %s LIMIT {k}"
-MANY = f"SELECT q.n, h.id FROM queries q, LATERAL (SELECT id FROM {{}} ORDER BY x <-> q.x LIMIT {k}) h WHERE q.n < {BATCH}"
+MANY = (
+    "SELECT q.n, h.id FROM queries q, LATERAL "
+    f"(SELECT id FROM {{}} ORDER BY x <-> q.x LIMIT {k}) h WHERE q.n < {BATCH}"
+)
 
 
 def say(text):
@@ -101,7 +106,8 @@ def fill(connection):
         connection.execute(f"CREATE INDEX {kind}_x ON {kind} USING {kind} (x vector_l2_ops) {how}")
         connection.execute(f"VACUUM ANALYZE {kind}")
         say(
-            f"pgvector, {kind}: copied in {copied - begun:.0f} s, indexed in {time.time() - copied:.0f} s, on all cores"
+            f"pgvector, {kind}: copied in {copied - begun:.0f} s, indexed in "
+            f"{time.time() - copied:.0f} s, on all cores"
         )
     connection.execute("DROP TABLE IF EXISTS queries")
     connection.execute(f"CREATE TABLE queries (n int4, x vector({base.shape[1]}))")

@@ -5,18 +5,20 @@ lists. Each point is measured in windows in which the two take turns, one thread
 queries in one call) and single queries (the first 1,000, one call each). A second peer is
 `IVF2048,PQ32x4fs`: as many bytes a vector, 4-bit codes, FAISS's fastest scan.
 
-FAISS chooses lists by matrix products of the OpenBLAS in its wheel, and that one takes recent AMD processors for a much
-older one. So on a processor with AVX-512 there is another peer, the same index in a process of its own with
-OPENBLAS_CORETYPE=SkylakeX, as users set it who know of this; its ratios stand apart in the result.
+FAISS chooses lists by matrix products of the OpenBLAS in its wheel, and that one takes recent AMD
+processors for a much older one. So on a processor with AVX-512 there is another peer, the same
+index in a process of its own with OPENBLAS_CORETYPE=SkylakeX, as users set it who know of this; its
+ratios stand apart in the result.
 
-Ocelli's times are taken inside its worker, without Python. FAISS is called through its Python binding,
-so the time of an empty call is subtracted from its single queries: the same `search`, one query, k and
-dimension as there, of a flat index that holds no vector. That includes all that the binding does
-(checks, two result arrays, the call) and a little that is FAISS's own work (filling those arrays with
-"nothing found"), so what is subtracted is rather too much than too little.
+Ocelli's times are taken inside its worker, without Python. FAISS is called through its Python
+binding, so the time of an empty call is subtracted from its single queries: the same `search`, one
+query, k and dimension as there, of a flat index that holds no vector. That includes all that the
+binding does (checks, two result arrays, the call) and a little that is FAISS's own work (filling
+those arrays with "nothing found"), so what is subtracted is rather too much than too little.
 
-Three tables: 1 M vectors by L2; the same at unit length by inner product; 10 M by L2 with 16,384 lists, whose
-codes come from memory and not from a cache. k = 100; k = 10 and 1,000 are reported at one point.
+Three tables: 1 M vectors by L2; the same at unit length by inner product; 10 M by L2 with 16,384
+lists, whose codes come from memory and not from a cache. k = 100; k = 10 and 1,000 are reported at
+one point.
 
 The last line is one JSON object: ratios of the medians.
 """
@@ -72,7 +74,8 @@ def run(*args):
 
 
 class Worker:
-    """A process that answers requests, a line of JSON each: Ocelli's, and FAISS's where it needs one of its own."""
+    """A process that answers requests, a line of JSON each: Ocelli's, and FAISS's where it needs
+    one of its own."""
 
     def __init__(self, *command, env=None):
         self.process = subprocess.Popen(
@@ -133,7 +136,8 @@ class Peer:
 
 
 class TunedPeer:
-    """FAISS on the same index in a process of its own, whose OpenBLAS was told what the processor can do."""
+    """FAISS on the same index in a process of its own, whose OpenBLAS was told what the
+    processor can do."""
 
     CORE = "SkylakeX"
 
@@ -252,10 +256,12 @@ def vectors(out):
 
 def print_point(title, same_codes, found, recalls, empty, stages):
     say(
-        f"\n{title}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS (lowest to highest window)"
+        f"\n{title}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS "
+        "(lowest to highest window)"
     )
     say(
-        f"  {'':<30}{'batch QPS':>20}{'single QPS':>20}{'recall10@10':>13}   {'batch ratio':<24}single ratio"
+        f"  {'':<30}{'batch QPS':>20}{'single QPS':>20}{'recall10@10':>13}   "
+        f"{'batch ratio':<24}single ratio"
     )
     ocelli = found["ocelli"]
     for name, system in found.items():
@@ -273,7 +279,8 @@ def print_point(title, same_codes, found, recalls, empty, stages):
         label = f"Ocelli on {same_codes.split(',')[1]}" if system is ocelli else f"FAISS {name}"
         found_share = f"{recalls[name]:.4f}" if name in recalls else ""
         say(
-            f"  {label:<30}{cells[0]:>20}{cells[1]:>20}{found_share:>13}   {ratios[0]:<24}{ratios[1]}"
+            f"  {label:<30}{cells[0]:>20}{cells[1]:>20}{found_share:>13}   "
+            f"{ratios[0]:<24}{ratios[1]}"
         )
     say(
         f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above; "
@@ -331,13 +338,16 @@ class Table:
         self.rows = self.worker.about["rows"]
         self.deltas = []
         say(
-            f"\n== {self.rows:,} vectors ({self.about['source']}), metric {metric}, {factories[0]}, {len(self.queries):,} "
-            f"queries, one thread; Ocelli at {self.worker.about['simd']}, FAISS {faiss.__version__} "
+            f"\n== {self.rows:,} vectors ({self.about['source']}), metric {metric}, "
+            f"{factories[0]}, {len(self.queries):,} "
+            f"queries, one thread; Ocelli at {self.worker.about['simd']}, FAISS "
+            f"{faiss.__version__} "
             f"({faiss.get_compile_options().strip()})"
         )
         if self.about.get("synthetic"):
             say(
-                "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others."
+                "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with "
+                "no others."
             )
 
     def start(self):
@@ -359,8 +369,8 @@ class Table:
         return found
 
     def point(self, nprobe, k=K):
-        """Measures and prints a point; returns the ratios (batch, single) to FAISS on the same codes, and the batch's to
-        FAISS with its BLAS tuned (None where it is the same)."""
+        """Measures and prints a point; returns the ratios (batch, single) to FAISS on the same
+        codes, and the batch's to FAISS with its BLAS tuned (None where it is the same)."""
         recalls = self.recalls(nprobe) if k == K else {}
         n = min(SINGLES, len(self.queries))
         peers = self.peers if k == K else {self.same_codes: self.peers[self.same_codes]}
@@ -421,20 +431,23 @@ def main():
     )
     per_vector = inspected["search_bytes_per_image"]
     say(
-        f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it maps "
+        f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it "
+        "maps "
         f"{inspected['map_bytes_per_image']:.2f}, keys {inspected['key_bytes_per_image']:.2f}, "
         f"model {inspected['model_bytes'] / table.rows:.2f}. FAISS's file with its model: "
         f"{table.files[table.same_codes].stat().st_size / table.rows:.2f}"
     )
     say(
-        f"open: {statistics.median(opened):.2f} ms (median of {WINDOWS}, the file in the page cache)"
+        f"open: {statistics.median(opened):.2f} ms (median of {WINDOWS}, the file in the page "
+        "cache)"
     )
     say(
         "two threads: "
         + (
             "not measured, there is one core"
             if scaling is None
-            else f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, {len(os.sched_getaffinity(0))} cores)"
+            else f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, "
+            f"{len(os.sched_getaffinity(0))} cores)"
         )
     )
     deltas = list(table.deltas)

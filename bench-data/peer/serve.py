@@ -1,7 +1,8 @@
 """The search server beside PostgreSQL with pgvector: what `./bench serve` runs.
 
-One million SIFT vectors, nprobe 64, k = 10, no keys; the server on one core, its client on another. Both servers are
-asked for the same recall: pgvector's two kinds of index with the least effort that reaches Ocelli's, see postgres.py.
+One million SIFT vectors, nprobe 64, k = 10, no keys; the server on one core, its client on another.
+Both servers are asked for the same recall: pgvector's two kinds of index with the least effort that
+reaches Ocelli's, see postgres.py.
 
 The last line is one JSON object.
 """
@@ -84,22 +85,27 @@ def postgres(a, folder, wanted):
 
 
 def compare(found, peer):
-    """Prints both servers and gives the ratios, each against the better of the peer's kinds of index."""
+    """Prints both servers and gives the ratios, each against the better of the peer's kinds of
+    index."""
     say(
-        f"\nPostgreSQL {peer['version']} with pgvector {peer['pgvector']} on the same core, the client on the other; "
+        f"\nPostgreSQL {peer['version']} with pgvector {peer['pgvector']} on the same core, the "
+        "client on the other; "
         "'empty' is SELECT 1, or an empty call"
     )
     say(
-        f"  {'':<34}{'recall':>8}{'empty us':>10}{'single p50':>12}{'p99':>8}{'per s':>9}{'batch per s':>13}{'index MB':>10}"
+        f"  {'':<34}{'recall':>8}{'empty us':>10}{'single p50':>12}{'p99':>8}{'per s':>9}"
+        f"{'batch per s':>13}{'index MB':>10}"
     )
     for kind, row in peer["kinds"].items():
         say(
-            f"  {kind + ', ' + row['knob']:<34}{row['recall']:>8.4f}{row['empty_p50_us']:>10.0f}{row['p50_us']:>12.0f}"
-            f"{row['p99_us']:>8.0f}{row['per_s']:>9,.0f}{row['batch_per_s']:>13,.0f}{row['index_bytes'] / 1e6:>10.0f}"
+            f"  {kind + ', ' + row['knob']:<34}{row['recall']:>8.4f}{row['empty_p50_us']:>10.0f}"
+            f"{row['p50_us']:>12.0f}{row['p99_us']:>8.0f}{row['per_s']:>9,.0f}"
+            f"{row['batch_per_s']:>13,.0f}{row['index_bytes'] / 1e6:>10.0f}"
         )
     say(
-        f"  {'Ocelli':<34}{found['recall']:>8.4f}{found['empty_p50_us']:>10.0f}{found['single_p50_us']:>12.0f}"
-        f"{found['single_p99_us']:>8.0f}{found['queries_per_s']:>9,.0f}{found['batch_queries_per_s']:>13,.0f}"
+        f"  {'Ocelli':<34}{found['recall']:>8.4f}{found['empty_p50_us']:>10.0f}"
+        f"{found['single_p50_us']:>12.0f}{found['single_p99_us']:>8.0f}"
+        f"{found['queries_per_s']:>9,.0f}{found['batch_queries_per_s']:>13,.0f}"
     )
     kinds = peer["kinds"].values()
     best = {
@@ -154,7 +160,8 @@ def main():
         index, ids = Path(scratch) / "index", Path(scratch) / "ids.ivecs"
         search.run(a.ocelli, "import", "faiss", trained, "--out", index, "--spec", "foreign:sift")
         say(
-            f"\n== {truth.shape[0]:,} queries of 1 M SIFT vectors, {search.SAME_CODES}, nprobe {NPROBE}, k = {K}; server "
+            f"\n== {truth.shape[0]:,} queries of 1 M SIFT vectors, {search.SAME_CODES}, nprobe "
+            f"{NPROBE}, k = {K}; server "
             f"on core {a.server_core}, client on core {a.client_core}"
         )
         found = lines(

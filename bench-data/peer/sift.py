@@ -3,12 +3,12 @@
     python sift.py OUT_DIR [--data DIR | --unit-of DIR] [--base N] [--queries N] [--neighbours K]
 
 With photos (DIR/images with imagenet, corel and paris124) these are SIFT descriptors: the base from
-ImageNet and Corel, the queries from Paris, so that no photo is on both sides. Without photos they are
-drawn from a Gaussian mixture of the same size, which is easier to search; figures from it are not
-comparable, and everything that reads them says so. Both are the same bytes at every run.
+ImageNet and Corel, the queries from Paris, so that no photo is on both sides. Without photos they
+are drawn from a Gaussian mixture of the same size, which is easier to search; figures from it are
+not comparable, and everything that reads them says so. Both are the same bytes at every run.
 
-With --unit-of they are the vectors of another such folder at unit length, and neighbours are by inner
-product.
+With --unit-of they are the vectors of another such folder at unit length, and neighbours are by
+inner product.
 
 Writes base.fvecs, query.fvecs, groundtruth.ivecs (by exhaustive search) and, last, about.json.
 """
@@ -27,8 +27,8 @@ DIM = 128
 
 
 def sift_of(path):
-    """SIFT descriptors (n, 128) uint8 of one photo, at its own and at double size. Low contrast is let
-    through: the photos are small, and a million is wanted of them."""
+    """SIFT descriptors (n, 128) uint8 of one photo, at its own and at double size. Low contrast
+    is let through: the photos are small, and a million is wanted of them."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -78,7 +78,7 @@ def from_mixture(n_base, n_query):
 
 
 def neighbours(base, query, k, unit):
-    """Ids (rows, k) int32 of the k nearest. Values that are whole and small are exact in float32."""
+    """Ids (rows, k) int32 of the k nearest. Small whole values are exact in float32."""
     import faiss
 
     flat = faiss.IndexFlatIP(DIM) if unit else faiss.IndexFlatL2(DIM)

@@ -42,7 +42,8 @@ def main():
     for at in range(0, len(x), BLOCK):
         index.add(np.ascontiguousarray(x[at : at + BLOCK]))
     print(
-        f"FAISS {faiss.__version__} {a.factory} ({a.metric}): trained on {rows} rows in {trained - start:.1f} s, "
+        f"FAISS {faiss.__version__} {a.factory} ({a.metric}): trained on {rows} rows in "
+        f"{trained - start:.1f} s, "
         f"{len(x)} added in {time.perf_counter() - trained:.1f} s",
         flush=True,
     )

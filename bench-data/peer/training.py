@@ -1,12 +1,14 @@
 """Training and adding beside FAISS, and the recall that comes of it: what `./bench train` runs.
 
-Both train nlist 2048, m = 16 on 256 rows a list of the same million vectors and then encode all of them, in
-turn, each in a process of its own with the same number of threads (two, or one where there is one core).
-FAISS runs once as it comes and once with OPENBLAS_CORETYPE=SkylakeX where that makes a difference (search.py says
-why). Its times are those of `train` and `add` on arrays in memory. Ocelli's are those that its commands report,
-and so include more: reading and proving the part, and writing the shard to disk.
+Both train nlist 2048, m = 16 on 256 rows a list of the same million vectors and then encode all of
+them, in turn, each in a process of its own with the same number of threads (two, or one where there
+is one core). FAISS runs once as it comes and once with OPENBLAS_CORETYPE=SkylakeX where that makes
+a difference (search.py says why). Its times are those of `train` and `add` on arrays in memory.
+Ocelli's are those that its commands report, and so include more: reading and proving the part, and
+writing the shard to disk.
 
-The last line is one JSON object: ratios of the medians, Ocelli's time over FAISS's (below 1: faster).
+The last line is one JSON object: ratios of the medians, Ocelli's time over FAISS's (below 1:
+faster).
 """
 
 import argparse
@@ -161,7 +163,8 @@ def main():
                 found[name].append(turn())
                 f = found[name][-1]
                 say(
-                    f"round {round_ + 1} {name:<11} train {f['train_s']:6.1f} s, add {f['add_s']:5.1f} s, recall10@10 "
+                    f"round {round_ + 1} {name:<11} train {f['train_s']:6.1f} s, add "
+                    f"{f['add_s']:5.1f} s, recall10@10 "
                     + ", ".join(f"{r:.4f} at nprobe {n}" for n, r in f["recall"].items())
                 )
     part.unlink()
@@ -174,8 +177,10 @@ def main():
     }
     about = found["faiss"][0]
     say(
-        f"\n{found['ocelli'][0]['rows']:,} vectors, nlist {NLIST}, m = {M}, {threads} thread{'s' * (threads > 1)} each; "
-        f"FAISS {about['version']} ({about['options']}); medians of {a.rounds} rounds, in brackets lowest to highest"
+        f"\n{found['ocelli'][0]['rows']:,} vectors, nlist {NLIST}, m = {M}, {threads} "
+        f"thread{'s' * (threads > 1)} each; "
+        f"FAISS {about['version']} ({about['options']}); medians of {a.rounds} rounds, in brackets "
+        "lowest to highest"
     )
     ratios = {}
     for kind, of in kinds.items():
@@ -183,14 +188,16 @@ def main():
         ratios[kind] = round(mine / its, 3)
         spread = lambda name: f"{min(map(of, found[name])):.1f} to {max(map(of, found[name])):.1f}"
         say(
-            f"  {kind.replace('_', ' + '):<12} Ocelli {mine:6.1f} s ({spread('ocelli')})   FAISS {its:6.1f} s ({spread('faiss')})   "
+            f"  {kind.replace('_', ' + '):<12} Ocelli {mine:6.1f} s ({spread('ocelli')})   FAISS "
+            f"{its:6.1f} s ({spread('faiss')})   "
             f"Ocelli / FAISS {ratios[kind]:.3f}"
         )
     for name in tuned:
         mine, its = median("ocelli", kinds["train_add"]), median(name, kinds["train_add"])
         ratios["tuned"] = round(mine / its, 3)
         say(
-            f"  train + add  FAISS with OPENBLAS_CORETYPE={TunedPeer.CORE} {its:6.1f} s, Ocelli / FAISS {ratios['tuned']:.3f}"
+            f"  train + add  FAISS with OPENBLAS_CORETYPE={TunedPeer.CORE} {its:6.1f} s, Ocelli / "
+            f"FAISS {ratios['tuned']:.3f}"
         )
     recalls = {
         name: {str(n): round(median(name, lambda f: f["recall"][str(n)]), 4) for n in NPROBES}
@@ -198,7 +205,8 @@ def main():
     }
     for n in NPROBES:
         say(
-            f"  recall10@10 at nprobe {n:<3} Ocelli {recalls['ocelli'][str(n)]:.4f}   FAISS {recalls['faiss'][str(n)]:.4f}"
+            f"  recall10@10 at nprobe {n:<3} Ocelli {recalls['ocelli'][str(n)]:.4f}   FAISS "
+            f"{recalls['faiss'][str(n)]:.4f}"
         )
     say(
         "  Ocelli's stages, last round: "
@@ -208,7 +216,8 @@ def main():
         "synthetic"
     ):
         say(
-            "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no others."
+            "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no "
+            "others."
         )
     say()
     say(

@@ -20,7 +20,8 @@ def mapped(path):
 
 
 def write(path, rows):
-    """Writes (rows, dim) of a 4-byte type under a temporary name first: a file that is there is whole."""
+    """Writes (rows, dim) of a 4-byte type under a temporary name first: a file that is there is
+    whole."""
     rows = np.ascontiguousarray(rows)
     out = np.empty((len(rows), rows.shape[1] + 1), "<i4")
     out[:, 0] = rows.shape[1]

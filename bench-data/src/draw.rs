@@ -4,7 +4,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream of draws is for. The number is part of the key: two purposes never share draws.
+/// Purpose of a stream of draws. The number is part of the key: two purposes never share draws.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// Structure and colours of one landmark.

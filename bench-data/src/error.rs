@@ -1,4 +1,4 @@
-//! What can go wrong while making data.
+//! Errors while making data.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried: a verb.
+        /// The operation that failed: a verb.
         op: &'static str,
         /// The system's reason. Not called `source`: the message names it already, and a chain of
         /// causes would name it again.
@@ -28,10 +28,10 @@ pub enum Error {
         /// In what it differs.
         what: String,
     },
-    /// An argument that makes no sense.
+    /// An argument out of its range.
     #[error("{what}")]
     Invalid {
-        /// Which, expected and found.
+        /// The argument, what was expected, and what was found.
         what: String,
     },
     /// The encoder refused a picture.

@@ -137,7 +137,7 @@ impl Front {
         }
     }
 
-    /// Paints a storey of `height` pixels that stands on y = `base`.
+    /// Paints a storey of `height` pixels above y = `base`.
     fn paint(&self, canvas: &mut Canvas, floor: usize, base: f32, height: f32) {
         let [left, right] = self.ends;
         let mut x = left.max(0.0);

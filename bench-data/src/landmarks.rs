@@ -154,7 +154,7 @@ pub fn generate(dir: &Path, options: &LandmarkOptions) -> Result<Summary> {
 ///
 /// # Errors
 /// [`Error::Exists`] if `dir` holds anything else, [`Error::Invalid`] for options that make no set,
-/// [`Error::Io`] if the system refuses; nothing is left behind then.
+/// [`Error::Io`] if the system refuses. In each case nothing is left in `dir` or beside it.
 pub fn generate_with(
     dir: &Path,
     options: &LandmarkOptions,

@@ -1,4 +1,4 @@
-//! Lists of photos: which files of some folders a run shall read, chosen by seed.
+//! Lists of photos: files of some folders, chosen by seed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

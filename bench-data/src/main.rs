@@ -49,7 +49,8 @@ enum Command {
 /// with the same options is reused, any other is left as it is and is an error.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  ocelli-bench-data landmarks --out demo-photos --landmarks 12 --views 10 --distractors 530"
+    after_help = "Example:\n  ocelli-bench-data landmarks --out demo-photos --landmarks 12 --views \
+                  10 --distractors 530"
 )]
 struct LandmarksArgs {
     /// Folder to make.
@@ -66,7 +67,8 @@ struct LandmarksArgs {
 /// absolute otherwise.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  ocelli-bench-data list --root data --photos data/a data/b --take 500 --seed 1 --out list.jsonl"
+    after_help = "Example:\n  ocelli-bench-data list --root data --photos data/a data/b --take 500 \
+                  --seed 1 --out list.jsonl"
 )]
 struct ListArgs {
     /// List file to write; an existing one is replaced.

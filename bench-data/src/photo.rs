@@ -1,5 +1,5 @@
-//! A photo in the making: linear-looking float pixels, which of them show the landmark, and what a
-//! camera does to them at the end.
+//! A photo in the making: float pixels, whether each shows the landmark, and at the end light, lens
+//! and sensor of a camera.
 
 use image::{Rgb as Pixel, RgbImage};
 
@@ -22,7 +22,7 @@ impl Photo {
     }
 
     /// Visits the pixel centres within [x0, y0, x1, y1]; the function gives a colour and how much
-    /// it covers. What covers more than half hides the landmark.
+    /// it covers. A colour that covers more than half hides the landmark.
     pub(crate) fn area(
         &mut self,
         bounds: [f32; 4],

@@ -1,4 +1,4 @@
-//! What surrounds a landmark: sky, skyline, ground, and what stands in front.
+//! Surroundings of a landmark: sky, skyline, ground, and things in front.
 
 use crate::draw::Draw;
 use crate::math::{Rgb, centred, hash_unit, mix, noise, noise3, tint, to_whole};

@@ -8,16 +8,16 @@ use crate::math::{Homography, cos_turn, sin_turn};
 use crate::photo::Photo;
 use crate::{facade, mosaic, scene, tower};
 
-/// How a view is meant to be; what it is worth is measured afterwards.
+/// Intended quality of a view. Its grade is measured afterwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Intent {
     /// Whole, large and mostly free: fit to be a query.
     Clear,
-    /// What a passer-by takes: some perspective, some crop, some clutter.
+    /// A snapshot: some perspective, some crop, some clutter.
     Usual,
     /// Steep, cropped or half hidden.
     Hard,
-    /// So hidden or so small that nobody should be asked to find it.
+    /// So hidden or so small that no query should have to find it.
     Hopeless,
 }
 

@@ -1,5 +1,5 @@
-//! What walls are made of, and the colours that all landmarks and distractors share: colour alone
-//! must not give a landmark away.
+//! Materials of walls, and the colours that all landmarks and distractors share: colour alone must
+//! not identify a landmark.
 
 use crate::draw::Draw;
 use crate::math::{Rgb, hash_unit, mix, noise, noise3, tint, to_whole, wrap};

@@ -15,7 +15,7 @@ pub(crate) enum Outline {
     Oculus,
 }
 
-/// What is above an opening.
+/// Ornament above an opening.
 #[derive(Clone, Copy, PartialEq)]
 enum Hood {
     None,

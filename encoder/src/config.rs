@@ -41,7 +41,7 @@ const CUDA_BATCH: usize = 16;
 /// Largest number of images in a batch: more brings nothing on any device.
 const MAX_BATCH: usize = 1024;
 
-/// How the encoder runs. Meaning and units of each key stand in `default.toml`.
+/// Configuration of the encoder. Meaning and units of each key stand in `default.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "default.toml is the one description of these keys")]
@@ -263,7 +263,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service;
 
     /// The file that users read is the one that the program runs with, and every key in it that has
     /// no default can be set as the example beside it says.
@@ -277,9 +276,9 @@ mod tests {
         assert_eq!(config.pooling_of(None), rmac);
         assert_eq!(config.max_pixels, ocelli_pictures::limits::DEFAULT_MAX_PIXELS);
         assert_eq!(config.min_side, ocelli_pictures::limits::DEFAULT_MIN_SIDE_PX);
-        let largest_px = u64::from(*service::SIZES_PX.end());
+        let largest_px = u64::from(*ocelli_proto::limits::IMAGE_SIZES_PX.end());
         assert_eq!(config.max_request_pixels, largest_px.pow(2));
-        assert_eq!(config.max_message_bytes, ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES);
+        assert_eq!(config.max_message_bytes, ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES);
         assert_eq!(config.connections, ConnectionsConfig::default());
 
         let is_key = |line: &str| {

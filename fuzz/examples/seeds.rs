@@ -272,7 +272,8 @@ fn texts_and_arrays(put: Put<'_>) -> Outcome {
     let full = format!(
         "ocelli-descriptor-spec 1\nweights={hash}\narch=resnet101\nlast_stage=4\ndim=256\nform=v1\n\
          input=caffe-bgr\nbn_eps=0.001\npooling=gem:3\nsizes=550,800,1050\nfilter=lanczos3\n\
-         upscale=false\nexif=false\njpeg_scaled=true\nhead=fc\nimage_whitening=true\nprecision=bf16\ncombine=gem:3\n\
+         upscale=false\nexif=false\njpeg_scaled=true\nhead=fc\n\
+         image_whitening=true\nprecision=bf16\ncombine=gem:3\n\
          crop_first=true\nwhitening={hash}\n"
     );
     put("spec", "full", DescriptorSpec::parse(&full)?.canonical().as_bytes())?;

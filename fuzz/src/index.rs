@@ -69,7 +69,7 @@ impl Place {
         })
     }
 
-    /// Where its shard stands.
+    /// Path of its shard.
     pub fn shard(&self) -> PathBuf {
         self.dir.root().join("shards/fuzz.shard")
     }
@@ -98,7 +98,8 @@ pub fn ask_everything(snapshot: &Snapshot) {
     let queries = [[0.25f32; DIM], std::array::from_fn(|i| if i % 2 == 0 { 0.7 } else { -0.9 })];
     for query in &queries {
         for (k, nprobe) in [(1, 1), (7, 3), (1000, 1000)] {
-            let params = SearchParams { k, nprobe, refine: 0, allow_partial: k == 7, ..SearchParams::default() };
+            let allow_partial = k == 7;
+            let params = SearchParams { k, nprobe, allow_partial, ..SearchParams::default() };
             let Ok(answer) = snapshot.search_with(query, &params, &mut scratch) else { continue };
             assert!(answer.hits.len() <= k);
             for hit in answer.hits.iter().take(20) {

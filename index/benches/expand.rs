@@ -68,6 +68,27 @@ fn main() -> Result<()> {
             }),
         ),
     ];
+    let medians = medians_us(&variants, &queries)?;
+    let [plain, aqe, aqe2, alpha, diffused] = medians[..] else {
+        return Err("five variants".into());
+    };
+    for ((name, _), us) in variants.iter().zip(&medians) {
+        println!("{name}: {us:.0} us a query, {:.2} times plain more", us / plain - 1.0);
+    }
+    println!(
+        "{{\"plain_us\": {plain:.1}, \"aqe_round\": {:.3}, \"aqe_second_round\": {:.3}, \
+         \"alpha_round\": {:.3}, \
+         \"diffusion_us\": {:.0}}}",
+        (aqe - plain) / plain,
+        (aqe2 - aqe) / plain,
+        (alpha - plain) / plain,
+        diffused - plain
+    );
+    Ok(())
+}
+
+/// Microseconds a query of each variant: medians of windows in turn.
+fn medians_us(variants: &[(&str, Ask<'_>)], queries: &[f32]) -> Result<Vec<f64>> {
     let mut scratch = Scratch::default();
     let mut times = vec![Vec::new(); variants.len()];
     // The first window only warms.
@@ -86,22 +107,7 @@ fn main() -> Result<()> {
         times.sort_unstable_by(f64::total_cmp);
         times.get(WINDOWS / 2).copied().unwrap_or(f64::NAN)
     };
-    let medians: Vec<f64> = times.iter_mut().map(median).collect();
-    let [plain, aqe, aqe2, alpha, diffused] = medians[..] else {
-        return Err("five variants".into());
-    };
-    for ((name, _), us) in variants.iter().zip(&medians) {
-        println!("{name}: {us:.0} us a query, {:.2} times plain more", us / plain - 1.0);
-    }
-    println!(
-        "{{\"plain_us\": {plain:.1}, \"aqe_round\": {:.3}, \"aqe_second_round\": {:.3}, \"alpha_round\": {:.3}, \
-         \"diffusion_us\": {:.0}}}",
-        (aqe - plain) / plain,
-        (aqe2 - aqe) / plain,
-        (alpha - plain) / plain,
-        diffused - plain
-    );
-    Ok(())
+    Ok(times.iter_mut().map(median).collect())
 }
 
 fn draw(rng: &mut ChaCha8Rng, n: usize, scale: f32) -> Vec<f32> {

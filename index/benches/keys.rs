@@ -47,7 +47,8 @@ const KINDS: [Kind; 5] = [
         let shelf = ["shoes", "furniture/chairs", "kitchen", "toys", "sport/outdoor"];
         let hash: u32 = rng.random();
         format!(
-            "https://images{}.example-shop.com/media/catalog/{}/{:02x}/{:02x}/product-{}-{hash:08x}_large.jpg?v={}",
+            "https://images{}.example-shop.com/media/catalog/{}/{:02x}/{:02x}/\
+                 product-{}-{hash:08x}_large.jpg?v={}",
             hash % 4,
             shelf[hash as usize / 7 % shelf.len()],
             hash >> 24,
@@ -89,10 +90,12 @@ fn main() -> Result<()> {
         })?;
         let found = median(REPEATS, || find(&Snapshot::open(&index, None)?))?;
         println!(
-            "{name:<13} {plain:>6.1} {stored:>7.2} {map:>7.2} {short:>9.0} {long:>9.0} {cold:>9.0} {found:>9.0}"
+            "{name:<13} {plain:>6.1} {stored:>7.2} {map:>7.2} {short:>9.0} {long:>9.0} \
+             {cold:>9.0} {found:>9.0}"
         );
         parts.push(format!(
-            "\"{name}\": {{\"plain\": {plain:.2}, \"stored\": {stored:.2}, \"map\": {map:.2}, \"ns_1000\": {short:.0}, \
+            "\"{name}\": {{\"plain\": {plain:.2}, \"stored\": {stored:.2}, \"map\": {map:.2}, \
+             \"ns_1000\": {short:.0}, \
              \"ns_10000\": {long:.0}, \"ns_untouched\": {cold:.0}, \"ns_find\": {found:.0}}}"
         ));
     }

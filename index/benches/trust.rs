@@ -257,6 +257,29 @@ fn slots(lists: &[Probed]) -> impl Iterator<Item = u32> + '_ {
     hits.map(|(hit, (_, e))| e.first + hit * 37 % e.len.max(1))
 }
 
+/// The lists that each query probes.
+fn probed(
+    snapshot: &Snapshot,
+    shard: &Shard,
+    queries: &[Vec<f32>],
+    nprobe: usize,
+) -> Result<Vec<Vec<Probed>>> {
+    let lists = |query: &Vec<f32>| -> Result<Vec<Probed>> {
+        let prepared = snapshot.model().prepare(query)?;
+        let probed = snapshot.model().probe(&prepared, nprobe).into_iter();
+        probed.map(|l| Ok((l.0, shard.list(l.0)?))).collect()
+    };
+    queries.iter().map(lists).collect()
+}
+
+/// Seconds to read the lists of all queries once. A search asks for the memory of what it reads
+/// before it needs it, and this does not: by reading the same several times, what is compared is
+/// proofs and not misses of the cache.
+fn repeated(lists: &[Vec<Probed>], read: impl Fn(&[Probed]) -> Result<()>) -> Result<f64> {
+    let again = |lists: &Vec<_>| (0..REPEATS).try_for_each(|_| read(lists));
+    Ok(seconds(|| lists.iter().try_for_each(again))? / REPEATS as f64)
+}
+
 fn checksums(index: &Path) -> Result<String> {
     let snapshot = Snapshot::open(index, None)?;
     let shard = only_shard(&snapshot)?;
@@ -280,44 +303,21 @@ fn checksums(index: &Path) -> Result<String> {
     let mut shares = Vec::new();
     let mut costs = Vec::new();
     for nprobe in [4, 16, 64] {
-        let params = SearchParams {
-            k: K,
-            nprobe,
-            refine: 0,
-            allow_partial: false,
-            ..SearchParams::default()
-        };
-        let mut lists = Vec::with_capacity(queries.len());
-        for query in &queries {
-            let prepared = snapshot.model().prepare(query)?;
-            let probed = snapshot.model().probe(&prepared, nprobe);
-            let entries: ocelli_index::Result<Vec<Probed>> =
-                probed.into_iter().map(|l| Ok((l.0, shard.list(l.0)?))).collect();
-            lists.push(entries?);
-        }
+        let params = SearchParams { k: K, nprobe, ..SearchParams::default() };
+        let lists = probed(&snapshot, shard, &queries, nprobe)?;
         let us = 1e6 / queries.len() as f64;
         // In turn, so that what the machine does besides meets all three.
         let (mut search, mut proven, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..9 {
-            search.push(
-                us * seconds(|| {
-                    for query in &queries {
-                        black_box(snapshot.search_with(query, &params, &mut scratch)?);
-                    }
-                    Ok(())
-                })?,
-            );
-            // A search asks for the memory of what it reads before it needs it, and this does not:
-            // by reading the same several times, what is compared is proofs and not misses of the
-            // cache.
-            let repeated = |read: &dyn Fn(&[Probed]) -> Result<()>| {
-                let again = |lists: &Vec<_>| (0..REPEATS).try_for_each(|_| read(lists));
-                Ok(us / REPEATS as f64 * seconds(|| lists.iter().try_for_each(again))?)
+            let ask = || -> Result<()> {
+                for query in &queries {
+                    black_box(snapshot.search_with(query, &params, &mut scratch)?);
+                }
+                Ok(())
             };
-            let found: Result<f64> = repeated(&|lists| with_proofs(shard, lists));
-            proven.push(found?);
-            let found: Result<f64> = repeated(&|lists| without_proofs(slices, lists, bits));
-            bare.push(found?);
+            search.push(us * seconds(ask)?);
+            proven.push(us * repeated(&lists, |lists| with_proofs(shard, lists))?);
+            bare.push(us * repeated(&lists, |lists| without_proofs(slices, lists, bits))?);
         }
         let middle = |all: &mut Vec<f64>| {
             all.sort_unstable_by(f64::total_cmp);

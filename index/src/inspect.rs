@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::base::error::{Error, Result};
 use crate::files::container::{FileKind, Reader, SectionKind};
+use crate::files::metadata::read_meta;
 use crate::generations::{Generation, IndexDir};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
@@ -52,9 +53,9 @@ pub enum Inspection {
     Whitening {
         /// Hash that specs carry.
         hash: String,
-        /// Dimension of what goes in.
+        /// Dimension of the vectors that go in.
         dim_in: usize,
-        /// Dimension of what comes out.
+        /// Dimension of the vectors that come out.
         dim_out: usize,
         /// Canonical text of the spec it was learned on.
         learned_on: String,
@@ -77,22 +78,22 @@ pub enum Inspection {
         m: usize,
         /// Codewords of a sub-quantizer.
         ksub: usize,
-        /// Whether it rotates.
+        /// Whether the model's transform rotates vectors.
         rotation: bool,
         /// Finer codes that it makes.
-        refinement: Option<FineCodecInfo>,
+        fine_codec: Option<FineCodecInfo>,
         /// Hash of the descriptor spec.
         spec_hash: String,
         /// The spec's canonical text.
         spec: String,
-        /// How it was trained.
+        /// Facts about the training, by name.
         training: std::collections::BTreeMap<String, String>,
         /// File.
         file: FileInfo,
     },
     /// A shard.
     Shard {
-        /// Its own scalar facts.
+        /// Scalar facts of the shard.
         meta: ShardMeta,
         /// Bytes a row of codes, scalars, ordinals and list table, padding included: what a scan
         /// needs.
@@ -102,7 +103,7 @@ pub enum Inspection {
         /// Bytes a row of keys and their map.
         key_bytes_per_row: f64,
         /// Bytes a row of finer codes.
-        refine_bytes_per_row: f64,
+        fine_bytes_per_row: f64,
         /// File.
         file: FileInfo,
     },
@@ -129,9 +130,9 @@ pub enum Inspection {
         /// Of these, keys and their map.
         key_bytes_per_image: f64,
         /// Of these, finer codes.
-        refine_bytes_per_image: f64,
-        /// What they are, where every shard has them.
-        refinement: Option<FineCodecInfo>,
+        fine_bytes_per_image: f64,
+        /// The fine codec, where every shard has finer codes.
+        fine_codec: Option<FineCodecInfo>,
     },
 }
 
@@ -157,9 +158,9 @@ impl FineCodecInfo {
 pub struct FileInfo {
     /// The file.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Its sections, in file order.
+    /// The sections of the file, in their order.
     pub sections: Vec<SectionInfo>,
 }
 
@@ -189,12 +190,12 @@ const MAPS: &[SectionKind] = &[SectionKind::Ids, SectionKind::IdMap, SectionKind
 const KEYS: &[SectionKind] = &[SectionKind::Keys, SectionKind::KeyMap];
 
 /// Sections of finer codes.
-const FINE: &[SectionKind] = &[SectionKind::RefineCodes, SectionKind::StoredVectors];
+const FINE: &[SectionKind] = &[SectionKind::FineCodes, SectionKind::StoredVectors];
 
 /// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
 /// proven, of an index directory those of all files of its current generation, and that they agree;
-/// a shard outside an index directory is then only proven byte by byte, since what it means is its
-/// model's business.
+/// of a shard outside an index directory only the checksums are proven, since its codes have a
+/// meaning only together with its model.
 ///
 /// # Errors
 /// Those of opening the file; [`Error::NotFound`] for a folder without a current generation.
@@ -207,72 +208,80 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         file.verify()?;
     }
     let info = FileInfo::of(&file);
-    Ok(match file.kind() {
-        FileKind::Part => {
-            let part = Part::open(path)?;
-            if verify {
-                part.verify()?;
-            }
-            Inspection::Part {
-                holds: part.kind().to_string(),
-                dtype: part.dtype().to_string(),
-                images: part.images(),
-                rows: part.rows(),
-                dim: part.dim(),
-                spec_hash: part.spec().hash().to_string(),
-                spec: part.spec().canonical(),
-                file: info,
-            }
-        }
-        FileKind::Whitening => {
-            let w = Whitening::open(path)?;
-            Inspection::Whitening {
-                hash: w.hash().to_string(),
-                dim_in: w.dim_in(),
-                dim_out: w.dim_out(),
-                learned_on: w.learned_on.canonical(),
-                file: info,
-            }
-        }
-        FileKind::Model => {
-            let model = Model::open(path)?;
-            if verify {
-                model.verify()?;
-            }
-            let p = model.parts();
-            Inspection::Model {
-                hash: model.hash().to_string(),
-                metric: p.metric.to_string(),
-                dim: p.dim,
-                d: p.d,
-                nlist: p.nlist,
-                m: p.m,
-                ksub: p.ksub,
-                rotation: p.rotation.is_some(),
-                refinement: model.fine_codec().map(FineCodecInfo::of),
-                spec_hash: p.spec.hash().to_string(),
-                spec: p.spec.canonical(),
-                training: p.training.clone(),
-                file: info,
-            }
-        }
-        FileKind::Shard => {
-            let meta: ShardMeta = crate::files::metadata::read_meta(&file)?;
-            let rows = f64::from(meta.rows.max(1));
-            let (maps, keys, fine) = (info.sum(MAPS), info.sum(KEYS), info.sum(FINE));
-            Inspection::Shard {
-                search_bytes_per_row: (info.bytes - maps - keys - fine) as f64 / rows,
-                map_bytes_per_row: maps as f64 / rows,
-                key_bytes_per_row: keys as f64 / rows,
-                refine_bytes_per_row: fine as f64 / rows,
-                meta,
-                file: info,
-            }
-        }
+    match file.kind() {
+        FileKind::Part => inspect_part(path, verify, info),
+        FileKind::Whitening => inspect_whitening(path, info),
+        FileKind::Model => inspect_model(path, verify, info),
+        FileKind::Shard => inspect_shard(&file, info),
+    }
+}
+
+fn inspect_part(path: &Path, verify: bool, file: FileInfo) -> Result<Inspection> {
+    let part = Part::open(path)?;
+    if verify {
+        part.verify()?;
+    }
+    Ok(Inspection::Part {
+        holds: part.kind().to_string(),
+        dtype: part.dtype().to_string(),
+        images: part.images(),
+        rows: part.rows(),
+        dim: part.dim(),
+        spec_hash: part.spec().hash().to_string(),
+        spec: part.spec().canonical(),
+        file,
     })
 }
 
-/// Why a folder without CURRENT is no index, and what stands in it instead.
+fn inspect_whitening(path: &Path, file: FileInfo) -> Result<Inspection> {
+    let w = Whitening::open(path)?;
+    Ok(Inspection::Whitening {
+        hash: w.hash().to_string(),
+        dim_in: w.dim_in(),
+        dim_out: w.dim_out(),
+        learned_on: w.learned_on.canonical(),
+        file,
+    })
+}
+
+fn inspect_model(path: &Path, verify: bool, file: FileInfo) -> Result<Inspection> {
+    let model = Model::open(path)?;
+    if verify {
+        model.verify()?;
+    }
+    let p = model.parts();
+    Ok(Inspection::Model {
+        hash: model.hash().to_string(),
+        metric: p.metric.to_string(),
+        dim: p.dim,
+        d: p.d,
+        nlist: p.nlist,
+        m: p.m,
+        ksub: p.ksub,
+        rotation: p.rotation.is_some(),
+        fine_codec: model.fine_codec().map(FineCodecInfo::of),
+        spec_hash: p.spec.hash().to_string(),
+        spec: p.spec.canonical(),
+        training: p.training.clone(),
+        file,
+    })
+}
+
+fn inspect_shard(file: &Reader, info: FileInfo) -> Result<Inspection> {
+    let meta: ShardMeta = read_meta(file)?;
+    let rows = f64::from(meta.rows.max(1));
+    let (maps, keys, fine) = (info.sum(MAPS), info.sum(KEYS), info.sum(FINE));
+    Ok(Inspection::Shard {
+        search_bytes_per_row: (info.bytes - maps - keys - fine) as f64 / rows,
+        map_bytes_per_row: maps as f64 / rows,
+        key_bytes_per_row: keys as f64 / rows,
+        fine_bytes_per_row: fine as f64 / rows,
+        meta,
+        file: info,
+    })
+}
+
+/// Why a folder without CURRENT is no index, and what is in it instead.
 fn not_an_index(path: &Path, generations: &[u64]) -> Error {
     let found = if generations.is_empty() {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
@@ -285,7 +294,7 @@ fn not_an_index(path: &Path, generations: &[u64]) -> Error {
         let numbers: Vec<String> = generations.iter().map(u64::to_string).collect();
         format!(
             "generations found: {}. CURRENT is one line, NUMBER CHECKSUM, with the checksum that \
-             stands in generations/NUMBER.json",
+             is in generations/NUMBER.json",
             numbers.join(", ")
         )
     };
@@ -313,7 +322,7 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
         Some(codec) => dir.fine_model_path(&current.model, &codec.hash())?,
         None => dir.model_path(&current.model)?,
     };
-    let refinement = snapshot.fine_codec().map(FineCodecInfo::of);
+    let fine_codec = snapshot.fine_codec().map(FineCodecInfo::of);
     let model_bytes = Reader::open(&model, FileKind::Model)?.bytes();
     let per_image = |bytes: u64| bytes as f64 / rows.max(1) as f64;
     Ok(Inspection::Index {
@@ -327,7 +336,7 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
         search_bytes_per_image: per_image(shard_bytes - maps - keys - fine),
         map_bytes_per_image: per_image(maps),
         key_bytes_per_image: per_image(keys),
-        refine_bytes_per_image: per_image(fine),
-        refinement,
+        fine_bytes_per_image: per_image(fine),
+        fine_codec,
     })
 }

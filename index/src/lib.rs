@@ -1,8 +1,60 @@
-//! Models, parts, shards, generations, and search over them.
+//! The index: its files, how they are written, and how they are searched.
 //!
-//! Data flow through this room: a [`part`] brings descriptors, a [`model`] turns them into codes, a
-//! [`shard`] keeps the codes, a [`generations`] directory names the shards that are one index, a
-//! [`Snapshot`] of it answers queries.
+//! A [`Model`] turns vectors into short codes. A [`Shard`] is an immutable file of codes. A
+//! [`Generation`] names the shards that are one index, and an [`IndexDir`] is the folder that holds
+//! generations, models and shards. A [`Snapshot`] is one opened generation; it answers queries.
+//!
+//! # Example
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use ocelli_index::*;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! // Two lists, and codes of one byte. A real model is trained.
+//! let model = Model::from_parts(ModelParts {
+//!     spec: DescriptorSpec::foreign("example", 2)?, metric: Metric::L2,
+//!     mean: None, rotation: None, renormalize: false, dim: 2, d: 2,
+//!     nlist: 2, coarse: vec![0.0, 0.0, 4.0, 4.0].into(),
+//!     m: 1, ksub: 16, codebooks: (0..32).map(|i| i as f32 / 16.0).collect(),
+//!     training: BTreeMap::new(),
+//! })?;
+//! let dir = IndexDir::create(folder.path())?;
+//! dir.put_model(&model)?;
+//! let mut shard = ShardBuilder::new(&model);
+//! shard.push(1, "near.jpg", &[0.1, 0.2])?;
+//! shard.push(2, "far.jpg", &[4.0, 5.0])?;
+//! let shards = vec![dir.put_shard(shard, Hash::of(b"plan"), 0)?];
+//! let (model, tombstones) = (model.hash(), BTreeMap::new());
+//! dir.commit(None, NewGeneration { model, shards, tombstones, deletes: None, next_id: 3 })?;
+//!
+//! let snapshot = Snapshot::open(folder.path(), None)?;
+//! let hits = snapshot.search(&[0.0, 0.0], &SearchParams::default())?.hits;
+//! assert_eq!(snapshot.key(hits[0].row)?, "near.jpg");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `examples/random_vectors.rs` is a whole program.
+//!
+//! # Modules
+//!
+//! Each uses those above it and none below it.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`base`] | errors, hashes, the rules for ids, keys and vectors |
+//! | [`spec`] | descriptor specs: what decides the meaning of a descriptor |
+//! | [`foreign`] | files that other programs wrote |
+//! | [`files`] | the container of all files, and the format on disk |
+//! | [`vectors`], [`whitening`] | files of vectors, files of a whitening |
+//! | [`rejected`] | the list of the rows that a job left out |
+//! | [`model`] | transform, lists, codes, finer codes |
+//! | [`part`] | vectors or codes with their keys, on their way to a shard |
+//! | [`shard`] | immutable files of codes |
+//! | [`generations`] | the index directory, its storage, commits |
+//! | [`search`] | snapshots and queries |
+//! | [`rerank`] | query expansion, augmentation, diffusion |
+//! | [`inspect`](mod@inspect) | what is in a file or an index, for people |
 
 pub mod base;
 pub mod files;
@@ -18,9 +70,6 @@ pub mod shard;
 pub mod spec;
 pub mod vectors;
 pub mod whitening;
-
-#[cfg(test)]
-mod testing;
 
 pub use base::error::{Error, ErrorCode, FileTrouble, Result};
 pub use base::hash::{Hash, Hasher};

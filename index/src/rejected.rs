@@ -1,4 +1,4 @@
-//! The list of what a job left out, and why: one JSON object a line.
+//! The list of the rows that a job left out, and why: one JSON object a line.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::foreign::open_regular;
 /// One line of the list.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rejected<'a> {
-    /// Its key, where it has one.
+    /// The item's key, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
-    /// The file that it stands in, if the key does not say so.
+    /// The file that it is in, where the key does not name that file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<&'a str>,
     /// Its row or member there, from 0; its line, from 1.
@@ -41,11 +41,11 @@ impl RejectedWriter {
         name.into()
     }
 
-    /// Starts the list that will stand at `target`.
+    /// Starts the list that will be at `target`.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::create`]; [`Error::Invalid`] where something else than a list stands
-    /// there.
+    /// Those of [`AtomicFile::create`]; [`Error::Invalid`] where `target` is a file that is no
+    /// such list.
     pub fn create(target: &Path) -> Result<Self> {
         let begin = open_regular(target).map(|file| {
             let mut byte = [0];
@@ -55,7 +55,8 @@ impl RejectedWriter {
             && first != b'{'
         {
             return Err(Error::invalid(format!(
-                "{}: would be replaced by a list of what was rejected, and is none: give another name",
+                "{}: would be replaced by a list of what was rejected, and is none: give another \
+                 name",
                 target.display()
             )));
         }
@@ -80,8 +81,8 @@ impl RejectedWriter {
         self.count
     }
 
-    /// Gives the file its name. It is written also when it is empty, so that the list of an earlier
-    /// job does not stay beside what this one made.
+    /// Gives the file its name. An empty list is written too, so that the list of an earlier job
+    /// does not stay.
     ///
     /// # Errors
     /// Those of [`AtomicFile::publish`].

@@ -1,7 +1,7 @@
 //! Whitening: shift and projection, y = (x − mean) P.
 //!
-//! In R-MAC it stands between the region vectors' two L2 normalisations (Gordo et al. 2017, §3.1: a
-//! shift and a fully connected layer). How it is learned is the indexer's business.
+//! In R-MAC it is between the region vectors' two L2 normalisations (Gordo et al. 2017, §3.1: a
+//! shift and a fully connected layer). The indexer learns it.
 
 use std::path::Path;
 
@@ -34,12 +34,12 @@ pub struct Whitening {
 }
 
 impl Whitening {
-    /// Dimension of what goes in.
+    /// Dimension of the vectors that go in.
     pub fn dim_in(&self) -> usize {
         self.mean.len()
     }
 
-    /// Dimension of what comes out.
+    /// Dimension of the vectors that come out.
     pub fn dim_out(&self) -> usize {
         self.projection.len().checked_div(self.mean.len()).unwrap_or(0)
     }
@@ -154,6 +154,6 @@ mod tests {
         assert!(read.apply(&[1.0]).is_err());
         let bad = Whitening { projection: vec![1.0; 4], ..w };
         assert!(bad.write(&path).is_err());
-        assert_eq!(Whitening::open(&path).unwrap(), read, "the earlier file still stands");
+        assert_eq!(Whitening::open(&path).unwrap(), read, "the earlier file is unchanged");
     }
 }

@@ -13,7 +13,7 @@ use ocelli_index::{
     Result, SearchParams, ShardBuilder, Snapshot, Storage,
 };
 
-/// A root that no file system has: whoever passes the storage by finds nothing.
+/// A root that no file system has: code that passes the storage by finds nothing.
 const ROOT: &str = "/no-such-folder/index-in-memory";
 
 /// What the storage shares with the files that are being written to it.

@@ -1,5 +1,6 @@
-//! The role's configuration: what `default.toml` holds. Loading it is the caller's business.
+//! The configuration, as in `default.toml`. Callers load it.
 
+use clap::ValueEnum;
 use ocelli_index::Metric;
 use serde::{Deserialize, Deserializer, de};
 
@@ -84,7 +85,7 @@ pub struct Train {
     pub bits: usize,
     /// Dimensions that a PCA reduces to, 0: none.
     pub pca: usize,
-    /// Whether to normalise again behind the transform.
+    /// Whether to normalise again after the transform.
     pub renormalize: bool,
     /// How coarse centroids are trained.
     pub coarse: CoarseKmeans,
@@ -140,7 +141,7 @@ impl OpqChoice {
 }
 
 /// A metric, or the choice by the vectors' origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetricChoice {
     /// Inner product for descriptors of a network, L2 for vectors from elsewhere.

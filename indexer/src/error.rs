@@ -1,4 +1,4 @@
-//! What can go wrong in this crate. Each error is one line that says what was expected, what was
+//! Errors of this crate. Each is one line that says what was expected, what was
 //! found, and where.
 
 use std::io;
@@ -30,13 +30,13 @@ pub enum Error {
         needed: usize,
         /// Rows given.
         found: usize,
-        /// What to do about it; empty or starting with a separator.
+        /// A remedy; empty, or starting with a separator.
         hint: String,
     },
     /// An argument out of its range, or two that contradict each other.
     #[error("{0}")]
     Invalid(String),
-    /// A file of somebody else's format that is damaged or cannot be imported.
+    /// A file of another program's format that is damaged or cannot be imported.
     #[error("{}: {what}", path.display())]
     File {
         /// The file.

@@ -1,4 +1,4 @@
-//! Export: an index of ours as a file that FAISS reads, with the same codes and ids.
+//! Export: an index as a file that FAISS reads, with the same codes and ids.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{Error, Progress, ProgressFn, Result};
 
-/// What was exported, for people.
+/// Report of an export.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExportReport {
     /// FAISS's file.
@@ -25,7 +25,7 @@ pub struct ExportReport {
     pub seconds: f64,
 }
 
-/// Writes an index as FAISS's IVF-PQ (`IwPQ`, behind `IxPT` where the model transforms), as FAISS
+/// Writes an index as FAISS's IVF-PQ (`IwPQ`, after `IxPT` if the model transforms), as FAISS
 /// 1.12 to 1.15 read it: centroids, codebooks, transform, codes and ids. Keys have no place there.
 /// FAISS then finds what a search here finds with the same nprobe, scores being equal up to the
 /// rounding of float32.
@@ -52,8 +52,8 @@ pub fn export_faiss(
     }
     if model.mean.is_some() && model.metric == Metric::InnerProduct && !model.renormalize {
         return Err(Error::Invalid(
-            "the model centres vectors and compares by inner product without normalising again: FAISS \
-             would centre the query too and rank otherwise"
+            "the model centres vectors and compares by inner product without normalising again: \
+             FAISS would centre the query too and rank otherwise"
                 .to_owned(),
         ));
     }
@@ -103,7 +103,7 @@ impl Output {
         self.raw(bytemuck::cast_slice(numbers))
     }
 
-    /// What every index begins with: class, d, rows, two numbers that nobody reads, trained,
+    /// The beginning of every index: class, d, rows, two unused numbers, trained,
     /// metric.
     fn header(&mut self, class: &[u8; 4], d: usize, rows: u64, metric: Metric) -> Result<()> {
         self.raw(class)?;
@@ -115,7 +115,7 @@ impl Output {
         self.i32(usize::from(metric == Metric::L2))
     }
 
-    /// What every transform ends with: shape, trained.
+    /// The end of every transform: shape, trained.
     fn shape(&mut self, d_in: usize, d_out: usize) -> Result<()> {
         self.i32(d_in)?;
         self.i32(d_out)?;

@@ -1,4 +1,4 @@
-//! Training the finer codes of a model: what is learned from the rows that the model leaves over.
+//! Training of finer codes, from what the codes of a model leave over of rows.
 
 use std::str::FromStr;
 use std::time::Instant;
@@ -39,7 +39,7 @@ impl FromStr for FineChoice {
     }
 }
 
-/// How finer codes are trained.
+/// Options of a training of finer codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FineOptions {
     /// The kind of codes.
@@ -50,7 +50,7 @@ pub struct FineOptions {
     pub seed: u32,
     /// Threads; 0: one per core.
     pub threads: usize,
-    /// Train on fewer rows than make sense.
+    /// Train even on fewer than 39 rows per codeword.
     pub force: bool,
 }
 
@@ -71,8 +71,8 @@ pub struct FineReport {
     pub seconds: f64,
 }
 
-/// Rows that are looked at: as many as k-means of 256 centroids takes anyway. Minima and maxima of
-/// more rows would be those of outliers.
+/// Rows of the sample: as many as k-means of 256 centroids takes. Minima and maxima of more rows
+/// would be those of outliers.
 const ROWS: usize = 256 * FINE_KSUB;
 
 /// Gives `model` finer codes, learned from a sample of the rows of `parts`.
@@ -195,7 +195,7 @@ fn encode(model: &Model, x: &[f32]) -> Result<Vec<Row>> {
         .collect()
 }
 
-/// What the codes leave over, (n, d).
+/// The difference z − (c + r̂) of each row, `(n, d)`.
 fn rest(model: &Model, rows: &[Row]) -> Vec<f32> {
     let mut rest = Vec::with_capacity(rows.len() * model.parts().d);
     for row in rows {
@@ -208,8 +208,8 @@ fn rest(model: &Model, rows: &[Row]) -> Vec<f32> {
 /// Shares of the range's end that the cubic part has, from equal steps to ones that hardly begin.
 const CUBIC_SHARES: [f32; 10] = [0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95];
 
-/// The linear and the cubic part of the scalars' steps, (d,) each: the range of what the codes
-/// leave over, and of the shares above the one with the smallest squared error.
+/// The linear and the cubic part of the scalars' steps, `(d,)` each. They span the range of what
+/// the codes leave over; of [`CUBIC_SHARES`] the one with the smallest squared error is taken.
 fn scalars(model: &Model, rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
     let d = model.parts().d;
     let rest = rest(model, rows);

@@ -1,8 +1,52 @@
-//! Training, whitening, building and evaluation: everything that makes or judges an index, and the
-//! only room that links FAISS.
+//! Makes and judges indexes: whitening, training, building, import, export, evaluation.
 //!
-//! The steps, in the order of their use: [`learn_whitening`] on region vectors, [`train`] a model
-//! on whitened ones, [`build`] an index of descriptors under it, [`evaluate`] the result.
+//! The steps, in the order of their use:
+//!
+//! 1. [`learn_whitening`] on region vectors of photos;
+//! 2. [`train`] a model on whitened vectors, and [`train_fine_codec`] for finer codes under it;
+//! 3. [`build`] an index of descriptors under the model;
+//! 4. [`evaluate`] the result against ground truth.
+//!
+//! [`import`] takes vectors from files of other programs, and indexes of FAISS; [`export`] writes
+//! an index as FAISS reads it. None of this links FAISS. OPQ is the one step of [`train`] that
+//! needs it: callers hand over a [`LearnOpq`], and `ocelli-quantizer` has one.
+//!
+//! # Example
+//!
+//! From vectors to an index that is searched:
+//!
+//! ```
+//! use ocelli_index::{DescriptorSpec, Dtype, Part, PartKind, PartWriter, SearchParams, Snapshot};
+//! use ocelli_indexer::{BuildOptions, OnDuplicate, TrainOptions, build, no_opq, silent, train};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("waves.part");
+//! let wave = |i: usize| -> Vec<f32> { (1..=8).map(|j| ((i * j) as f32 * 0.01).sin()).collect() };
+//!
+//! // A part: 1,000 vectors of 8 dimensions, each with a key.
+//! let spec = DescriptorSpec::foreign("waves", 8)?;
+//! let mut part = PartWriter::create(&path, PartKind::Descriptors, Dtype::F32, &spec)?;
+//! for i in 0..1000 {
+//!     part.push(&format!("wave {i}"), None, &wave(i))?;
+//! }
+//! part.finish()?;
+//! let parts = [Part::open(&path)?];
+//!
+//! // A model: codes of 4 bytes, 8 sub-quantizers of 4 bits.
+//! let options = TrainOptions { m: 8, ksub: 16, ..TrainOptions::default() };
+//! let (model, _report) = train(&parts, &options, &no_opq, &silent)?;
+//!
+//! // An index of two shards.
+//! let index = folder.path().join("index");
+//! let options = BuildOptions { shards: 2, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
+//! let report = build(&parts, &model, &index, &options, &silent)?;
+//! assert_eq!((report.rows, report.shards), (1000, 2));
+//!
+//! let snapshot = Snapshot::open(&index, None)?;
+//! let hits = snapshot.search(&wave(500), &SearchParams { k: 10, ..Default::default() })?.hits;
+//! assert_eq!(hits.len(), 10);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod config;
 pub mod evaluate;

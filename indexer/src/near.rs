@@ -1,17 +1,17 @@
-//! The covariance of what near photos differ in, for a whitening that may be learned on the photos
-//! that are searched.
+//! The covariance of the differences between near photos. A whitening from it may be learned on the
+//! photos that are searched.
 //!
-//! The covariance of all region vectors about their mean holds what a collection is searched by:
-//! where a few places have many photos each, the directions in which the places differ vary most,
-//! and a whitening makes them as small as noise. Labels would tell the two apart; here nearness
-//! stands in for them. Each photo gives the differences of its regions from their mean, and those
-//! of its mean from the means of its nearest photos, which mostly show the same thing where
-//! anything else shows it. This follows the whitening learned from matching pairs (Mikolajczyk and
+//! A whitening from the covariance of all region vectors harms such a collection. If a few places
+//! have many photos each, the directions in which the places differ vary most, and the whitening
+//! makes them as small as noise. Labels would tell places from noise. Without labels, nearness
+//! replaces them: of all photos, the nearest ones are most likely to show the same thing. So each
+//! photo gives the differences of its regions from their mean, and those of its mean from the means
+//! of its nearest photos. This follows the whitening learned from matching pairs (Mikolajczyk and
 //! Matas, ICCV 2007; Radenović, Tolias and Chum, ECCV 2016), with near photos for the pairs.
 //!
-//! Regions of a photo overlap, so photos are the samples, and few of them tell small variances
-//! badly: all are moved to their mean by the part that Ledoit and Wolf (2004) derive from the
-//! samples' spread.
+//! Regions of a photo overlap, so the samples are photos. Few photos estimate small variances
+//! badly. So all variances are moved towards their mean, by the part that Ledoit and Wolf (2004)
+//! derive from the samples' spread.
 
 use ocelli_index::{Metric, Part};
 use ocelli_vector::{dot, l2_normalize};
@@ -22,22 +22,23 @@ use crate::pca::{Components, Covariance, Mean};
 use crate::sample::SplitMix64;
 use crate::{Error, Progress, ProgressFn, Result};
 
-/// Photos that are looked at; more are drawn from with equal chances. Neighbours take their square.
+/// Photos of the sample; of more photos, so many are drawn with equal chances. The time to find
+/// neighbours grows with their square.
 pub(crate) const MAX_PHOTOS: usize = 8192;
 /// Seed of that draw.
 const SEED: u64 = 1234;
-/// Photos that a photo is compared with: one for each of these many photos, within the range below.
+/// A photo is compared with one neighbour for so many photos, within the range below.
 const PHOTOS_PER_NEIGHBOUR: usize = 32;
 const MIN_NEIGHBOURS: usize = 3;
 const MAX_NEIGHBOURS: usize = 10;
 /// Photos that are read at once: about 20 MiB of regions at 1,024 dimensions.
 const BLOCK_PHOTOS: usize = 256;
 
-/// A covariance of what near photos differ in.
+/// The covariance, and facts of the sample.
 pub(crate) struct Near {
     /// Mean of all rows looked at, (dim,).
     pub(crate) mean: Vec<f64>,
-    /// Of the covariance, before its variances are moved.
+    /// Principal components of the covariance, before its variances are moved.
     pub(crate) components: Components,
     /// The part by which each variance is to be moved to the mean of all, 0 to 1.
     pub(crate) shrinkage: f64,

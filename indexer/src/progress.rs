@@ -1,4 +1,4 @@
-//! Progress of long work, told to whoever asked for the work. The library draws nothing itself.
+//! Reports of progress, by a callback. The library draws nothing itself.
 
 /// One report. Reports of one stage come with a growing `done`; a stage ends when the next begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,11 +7,11 @@ pub struct Progress {
     pub stage: &'static str,
     /// Units finished, at most `total`.
     pub done: u64,
-    /// Units of the stage; 0 where FAISS gives no way to know.
+    /// Units of the stage; 0 if the number is not known.
     pub total: u64,
 }
 
-/// Receiver of reports; called from the working thread (at most some hundred times a stage).
+/// Callback for reports; called from the working thread (at most some hundred times a stage).
 pub type ProgressFn<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// Ignores all reports.

@@ -53,8 +53,8 @@ pub(crate) fn require_descriptors(part: &Part) -> Result<()> {
     match part.kind() {
         PartKind::Descriptors => Ok(()),
         PartKind::Regions => Err(Error::Invalid(format!(
-            "{path}: expected a part of descriptors (one row an image), found region vectors ({} rows of {} \
-             images); pool them first: ocelli encode --regions PART",
+            "{path}: expected a part of descriptors (one row an image), found region vectors ({} \
+             rows of {} images); pool them first: ocelli encode --regions PART",
             part.rows(),
             part.images()
         ))),
@@ -138,7 +138,7 @@ pub(crate) fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(BLOCK_ROWS).map(move |start| start..(start + BLOCK_ROWS).min(rows))
 }
 
-/// Steele, Lea and Flood 2014: small, and the same everywhere and for ever.
+/// Steele, Lea and Flood 2014: small, and the same on every machine and in every version.
 pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use clap::ValueEnum;
 use ocelli_index::{DescriptorSpec, Part, Whitening};
 use serde::{Deserialize, Serialize};
 
@@ -13,33 +14,35 @@ use crate::{Error, Progress, ProgressFn, Result};
 /// A direction with less than this share of the largest variance is noise of float32 input;
 /// dividing by its root would blow the noise up to full size.
 const MIN_VARIANCE_SHARE: f64 = 1e-10;
-/// Output dimension where nobody chooses one and enough directions vary.
+/// Output dimension by default, if enough directions vary.
 const DEFAULT_DIM: usize = 256;
-/// A dimension that is chosen for want of directions is a multiple of this, which code sizes
-/// divide.
+/// The default dimension is a multiple of this if too few directions vary, so that code sizes
+/// divide it.
 const DIM_STEP: usize = 64;
-/// Power that very many photos get, and the number of photos that gets half of it: with few photos
-/// even shrunken variances fit those photos too well. Chosen on Paris and INRIA Holidays
+/// Default power for very many photos, and the number of photos for which it is half of that. With
+/// few photos even shrunken variances fit those photos too well. Chosen on Paris and INRIA Holidays
 /// (docs/evaluation.md).
 const NEAR_POWER: f64 = 0.75;
 const NEAR_HALF_PHOTOS: f64 = 20.0;
-/// Photos more alike than this before whitening are not a collection: different photos of one place
-/// have about .95, of everything .9.
+/// Mean cosine before whitening above which photos are nearly copies. Different photos of one place
+/// have about .95, photos of many things .9.
 const ALIKE_COSINE: f64 = 0.97;
 
-/// Whose covariance is whitened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The rows whose covariance is whitened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhitenCovariance {
-    /// Of what near photos differ in: of each photo's rows about their mean, and of that mean about
-    /// those of the nearest photos. May be learned on photos that are searched, and on few.
+    /// The differences between near photos: those of each photo's rows from their mean, and of that
+    /// mean from the means of the nearest photos. May be learned on photos that are searched, and
+    /// on few.
     #[default]
     Near,
-    /// Of all rows about their mean, as published. For many photos that are not searched.
+    /// The differences of all rows from their mean, as published. For many photos that are not
+    /// searched.
     All,
 }
 
-/// How the whitening is learned.
+/// Options of the whitening.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WhitenOptions {
     /// Output dimension, at most the input's; None: 256, or fewer where fewer directions vary.
@@ -52,12 +55,12 @@ pub struct WhitenOptions {
     pub covariance: WhitenCovariance,
 }
 
-/// What was learned, for people.
+/// Report of a whitening that was learned.
 #[derive(Clone, Debug, Serialize)]
 pub struct WhitenReport {
     /// Photos that the covariance saw.
     pub photos: usize,
-    /// Their rows.
+    /// Rows of these photos.
     pub rows: usize,
     /// Input dimension.
     pub dim_in: usize,
@@ -79,7 +82,7 @@ pub struct WhitenReport {
     pub mean_cosine: Option<f64>,
     /// Why power and dimension are what they are, a sentence each.
     pub reasons: Vec<String>,
-    /// What is likely to be wrong, a sentence each.
+    /// Warnings, a sentence each.
     pub warnings: Vec<String>,
     /// Wall time.
     pub seconds: f64,
@@ -222,13 +225,13 @@ impl Sample {
         let regions = if self.rows > self.photos { "the regions of each photo, and " } else { "" };
         let mut reasons = vec![
             format!(
-                "covariance near: of {regions}each photo and its {} nearest; what sets groups of photos \
-                 apart keeps its size",
+                "covariance near: of {regions}each photo and its {} nearest; what sets groups of \
+                 photos apart keeps its size",
                 near.neighbours
             ),
             format!(
-                "shrinkage {:.2}: each variance is moved by so much to the mean of all, as {} photos leave \
-                 it unsure",
+                "shrinkage {:.2}: each variance is moved by so much to the mean of all, as {} \
+                 photos leave it unsure",
                 near.shrinkage, self.photos
             ),
         ];
@@ -242,17 +245,17 @@ impl Sample {
 
     fn warnings(&self) -> Vec<String> {
         if self.photos == 1 {
-            let one = "all rows are of one photo: the whitening learns what tells its regions apart and \
-                       nothing else; learn it on photos of many things";
+            let one = "all rows are of one photo: the whitening learns what tells its regions \
+                       apart and nothing else; learn it on photos of many things";
             return vec![one.to_owned()];
         }
         let alike = self.near.iter().filter(|near| near.mean_cosine > ALIKE_COSINE);
         alike
             .map(|near| {
                 format!(
-                    "the photos are nearly equal (mean cosine {:.3} before whitening; different photos have \
-                     about .9): the whitening learns what tells these apart and nothing else; learn it on \
-                     photos of many things",
+                    "the photos are nearly equal (mean cosine {:.3} before whitening; different \
+                     photos have about .9): the whitening learns what tells these apart and \
+                     nothing else; learn it on photos of many things",
                     near.mean_cosine
                 )
             })
@@ -264,8 +267,8 @@ impl Sample {
 fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usize, String)> {
     match asked {
         Some(k) if varying < k => Err(Error::Invalid(format!(
-            "whitening to {k} dimensions needs {k} directions that vary, found {varying} in {rows} rows; \
-             choose --dim {} or less, or give other images",
+            "whitening to {k} dimensions needs {k} directions that vary, found {varying} in {rows} \
+             rows; choose --dim {} or less, or give other images",
             varying.max(1)
         ))),
         Some(k) => Ok((k, format!("dimension {k}: as given"))),
@@ -285,7 +288,8 @@ fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usiz
                 k => Ok((
                     k,
                     format!(
-                        "dimension {k}: {reason}, and {k} is the largest multiple of {DIM_STEP} up to that"
+                        "dimension {k}: {reason}, and {k} is the largest multiple of {DIM_STEP} up \
+                         to that"
                     ),
                 )),
             }
@@ -302,8 +306,8 @@ fn choose_power(options: &WhitenOptions, photos: usize) -> (f64, String) {
             let n = photos as f64;
             let power = NEAR_POWER * n / (n + NEAR_HALF_PHOTOS);
             let reason = format!(
-                "power {power:.2}: {NEAR_POWER} n / (n + {NEAR_HALF_PHOTOS}) for {photos} photos, weaker for \
-                 fewer"
+                "power {power:.2}: {NEAR_POWER} n / (n + {NEAR_HALF_PHOTOS}) for {photos} photos, \
+                 weaker for fewer"
             );
             (power, reason)
         }

@@ -1,7 +1,7 @@
-//! Messages on the wire: prost's codec, with a status that is right for what is no message.
+//! Reads and writes messages: prost's codec, with another status for malformed requests.
 //!
-//! A body that is malformed is its sender's fault. prost's codec says INTERNAL for it, without a
-//! reason; this one says INVALID_ARGUMENT where a request is read, and writes a line into the log.
+//! A malformed request is its sender's fault. For prost's codec it is INTERNAL without a reason;
+//! for this one it is INVALID_ARGUMENT, and the log has a line.
 
 use std::marker::PhantomData;
 use std::sync::LazyLock;
@@ -15,11 +15,11 @@ use crate::log_limit::LogLimit;
 use crate::status::{Code, detailed};
 use crate::v1::ErrorReason;
 
-/// How the messages of requests are called (buf's lint holds that); what is read under other names
-/// is an answer.
+/// The end of the names of all requests; buf's lint checks that. Messages with other names are
+/// answers.
 const REQUEST: &str = "Request";
 
-/// Tells of malformed requests, of all connections together.
+/// The limit of log lines about malformed requests, of all connections together.
 static LINES: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
 
 /// Writes messages `T` and reads messages `U`.
@@ -68,7 +68,7 @@ impl<U: Message + Name + Default> Decoder for Strict<U> {
     }
 }
 
-/// The status for a body that is no message called `name`; `found` is prost's.
+/// The status for a body that is not a message called `name`; `found` is prost's status.
 fn malformed(name: &str, found: Status) -> Status {
     if !name.ends_with(REQUEST) {
         return found;

@@ -4,6 +4,7 @@
 //! - [`v1`]: messages, clients and servers, generated from `proto/ocelli/v1/*.proto`.
 //! - [`codec`]: reads and writes messages; a malformed request is its sender's fault.
 //! - [`status`]: the one map from error codes to gRPC status.
+//! - [`limits`]: limits of messages.
 //! - [`log_limit`]: a limit for lines of a log.
 //!
 //! A search, from any program that has a [`tonic`] channel:
@@ -32,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod limits;
 pub mod log_limit;
 mod names;
 pub mod status;
@@ -45,9 +47,6 @@ pub mod v1 {
     tonic::include_proto!("ocelli.v1");
 }
 
-/// The encoded `google.protobuf.FileDescriptorSet` of `ocelli.v1`, its imports and comments: what
-/// the reflection service answers from.
+/// The encoded `google.protobuf.FileDescriptorSet` of `ocelli.v1`, with its imports and comments.
+/// The reflection service answers from it.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ocelli.v1.bin"));
-
-/// Message limit of servers and clients unless configured, in bytes: photos of 64 MiB fit.
-pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 << 20;

@@ -1,6 +1,6 @@
 //! A limit for lines of a log that a client could cause without end.
 //!
-//! It lives here because [`codec`](crate::codec) needs it; the services above use the same one.
+//! It is in this crate because [`codec`](crate::codec) needs it; `ocelli-service` uses it too.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! The one map from error codes to gRPC status.
 //!
-//! Libraries know nothing of gRPC: each service turns its library's error code into a [`Code`] in
-//! one small `match`, and everything after that happens here.
+//! Libraries know nothing of gRPC. Each service converts its library's error code into a [`Code`]
+//! in one small `match`; this module makes the gRPC status.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::v1::{ErrorReason, ItemError};
 
-/// What went wrong, as a client must know it to react.
+/// The kind of an error, by which a client can react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// The request itself is wrong; the same request will never succeed.
+    /// The request is wrong; the same request will never succeed.
     InvalidArgument,
     /// An index, generation, id or key that does not exist.
     NotFound,
@@ -32,15 +32,15 @@ pub enum Code {
     ResourceExhausted,
     /// Another service that is needed cannot be reached; repeat later.
     Unavailable,
-    /// The time the client gave is over.
+    /// The client's time is over.
     DeadlineExceeded,
-    /// What would have to travel is larger than a message may be.
+    /// The answer would be larger than a message may be.
     OutOfRange,
     /// A bug or a failing machine.
     Internal,
-    /// Who asks is not known.
+    /// The client is not known.
     Unauthenticated,
-    /// Who asks is known, and may not.
+    /// The client is known, and its role does not allow the request.
     PermissionDenied,
 }
 
@@ -61,7 +61,7 @@ impl Code {
         Code::PermissionDenied,
     ];
 
-    /// The gRPC code that stands for it.
+    /// The gRPC code of this code.
     pub fn grpc(self) -> tonic::Code {
         match self {
             Code::InvalidArgument => tonic::Code::InvalidArgument,
@@ -79,18 +79,18 @@ impl Code {
         }
     }
 
-    /// The code that a gRPC code stands for, as a service reads the answer of another service.
-    /// Codes that Ocelli's services never send (a proxy's, say) are [`Code::Internal`].
+    /// The code of a gRPC code, for the answer of another service. Codes that Ocelli's services
+    /// never send, for example those of a proxy, are [`Code::Internal`].
     pub fn from_grpc(code: tonic::Code) -> Code {
         Code::ALL.into_iter().find(|ours| ours.grpc() == code).unwrap_or(Code::Internal)
     }
 }
 
-/// Bytes of a status' message. It travels in headers, of which clients take 8 KiB in all, and there
-/// a byte may become three, twice.
+/// The most bytes of a status' message. It travels in headers, twice, and a byte may become three
+/// there. Clients accept 8 KiB of headers in all.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// `message` as it is sent: whatever came from outside and stands in it, it is short and one line.
+/// `message` as it is sent: one short line, with text from outside escaped.
 fn sent(message: &str) -> Cow<'_, str> {
     printable_bytes(message, MAX_MESSAGE_BYTES)
 }
@@ -100,15 +100,14 @@ pub fn status(code: Code, message: impl Into<String>) -> Status {
     Status::new(code.grpc(), sent(&message.into()))
 }
 
-/// Names the reasons in [`ErrorReason`] as theirs.
+/// The domain of the reasons in [`ErrorReason`].
 pub const DOMAIN: &str = "ocelli.v1";
 
-/// Before the names of [`ErrorReason`], as the style guide of proto files wants it.
+/// The prefix of the names of [`ErrorReason`].
 const REASON_PREFIX: &str = "ERROR_REASON_";
 
-/// [`status`] with what a program needs to react: the reason as a `google.rpc.ErrorInfo`, and where
-/// one field of the request is to blame (`field` is not empty), a `google.rpc.BadRequest` that
-/// names it.
+/// [`status`] with details for programs: the reason as a `google.rpc.ErrorInfo` and, if `field` is
+/// not empty, a `google.rpc.BadRequest` that names the wrong field of the request.
 pub fn detailed(
     code: Code,
     message: impl Into<String>,
@@ -147,14 +146,14 @@ pub fn item_error(code: Code, message: &str, reason: ErrorReason, field: &str) -
     }
 }
 
-/// A reason as clients and logs have it, for example `TOKEN_UNKNOWN`.
+/// The name of a reason for clients and logs, for example `TOKEN_UNKNOWN`.
 pub fn reason_name(reason: ErrorReason) -> &'static str {
     let name = reason.as_str_name();
     name.strip_prefix(REASON_PREFIX).unwrap_or(name)
 }
 
-/// The reason and the field that a status carries; an unspecified one and no field where it has
-/// none.
+/// The reason and the field in the details of a status; without details, an unspecified reason and
+/// an empty field.
 pub fn reason(status: &Status) -> (ErrorReason, String) {
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == DOMAIN);
@@ -232,7 +231,7 @@ mod tests {
         assert_eq!(reason(&plain), (ErrorReason::Unspecified, String::new()));
     }
 
-    /// Whatever stands in a message, a client gets it: all headers together within 8 KiB.
+    /// All headers of a status are within 8 KiB, whatever its message.
     #[test]
     fn what_came_from_outside_is_cut_and_escaped() {
         for text in ["k".repeat(6144), "\u{1b}[2J\n".repeat(1 << 20), "塔".repeat(1 << 20)] {
@@ -254,7 +253,7 @@ mod tests {
             let item = item_error(Code::NotFound, &message, ErrorReason::ImageNotFound, "key");
             assert!(item.message.len() < 1100, "{}", item.message);
         }
-        // What another server says is no safer.
+        // The message of another server is escaped, too.
         let theirs = Status::not_found("a\u{1b}[2J\nb");
         assert_eq!(describe(&theirs), r"NOT_FOUND: a\u{1b}[2J\nb");
     }

@@ -1,4 +1,4 @@
-//! Answers in the words of this crate.
+//! The answers of the service, before they are messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::root::Merged;
 pub struct Answer {
     /// Hits, shards and the times of the search itself.
     pub merged: Merged,
-    /// What the scores are.
+    /// The metric of the scores.
     pub metric: Metric,
     /// The generation that answered.
     pub generation: u64,
@@ -23,41 +23,40 @@ pub struct Answer {
     pub sizes_differ: bool,
     /// Whether there are more hits than the limit of a range search.
     pub truncated: bool,
-    /// Time outside of the search.
+    /// Times outside of the search.
     pub waits: Waits,
-    /// What was done and with which options, if that was asked.
+    /// For `Explain`: what was done, and the options of the search.
     pub explained: Option<(Explained, Arc<Options>)>,
 }
 
-/// Where the time went outside of the search.
+/// Times outside of the search.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waits {
-    /// Waiting for the encoder service and for a compute thread, looking up ids and keys.
+    /// The times of waiting for the encoder and for a thread, and of looking up ids and keys.
     pub times: StageTimes,
-    /// From arrival to answer.
+    /// The time from the request's arrival to its answer.
     pub total: Duration,
 }
 
 /// The answers to a batch.
 #[derive(Clone, Debug)]
 pub struct BatchAnswer {
-    /// For each query its hits and whether an image was encoded at other sizes, or why there are
-    /// none.
+    /// For each query: its hits and whether an image was encoded at other sizes, or its error.
     pub results: Vec<Result<(Merged, bool)>>,
-    /// What the scores are.
+    /// The metric of the scores.
     pub metric: Metric,
     /// The generation that answered.
     pub generation: u64,
-    /// Time outside of the search.
+    /// Times outside of the search.
     pub waits: Waits,
 }
 
 /// The vectors of some images.
 #[derive(Clone, Debug)]
 pub struct Vectors {
-    /// For each image its vector, (dim,), or why there is none.
+    /// For each image: its vector, (dim,), or its error.
     pub vectors: Vec<Result<Vec<f32>>>,
-    /// Dimension.
+    /// Dimension of the vectors.
     pub dim: usize,
     /// Hash of the descriptor spec.
     pub spec: Hash,

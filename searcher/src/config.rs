@@ -18,13 +18,13 @@ pub const DEFAULT_TOML: &str = include_str!("../default.toml");
 /// Prefix of the environment variables, without the underscore that follows it.
 pub const ENV_PREFIX: &str = "OCELLI_SEARCHER";
 
-/// Largest number of search threads: far above any machine, far below what exhausts one.
+/// The largest number of search threads: more than any machine needs, fewer than it can start.
 const MAX_THREADS: usize = 1024;
 
-/// A day: beyond that, a limit is none.
+/// The longest time limit: a day.
 const MAX_TIME_MS: u64 = 86_400_000;
 
-/// How the server runs.
+/// The configuration of the server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -34,17 +34,18 @@ pub struct Config {
     pub threads: usize,
     /// Queries that may wait for a search thread.
     pub max_queued: usize,
-    /// How long a query may wait for a search thread.
+    /// How long a query may wait for a search thread, in milliseconds.
     pub max_queue_ms: u64,
-    /// The longest time of a request.
+    /// The longest time of a request, in milliseconds.
     pub max_time_ms: u64,
-    /// The largest k of a request.
+    /// The largest k that a request may have.
     pub max_k: u32,
-    /// k of a request that names none.
+    /// The k of a request without one.
     pub default_k: u32,
-    /// nprobe of a request that names none.
+    /// The nprobe of a request without one.
     pub default_nprobe: u32,
-    /// Candidates scored again for a request that names no number, if the index has finer codes.
+    /// The number of candidates scored again for a request without one, if the index has finer
+    /// codes.
     pub default_refine_candidates: u32,
     /// The largest number of candidates scored again.
     pub max_refine_candidates: u32,
@@ -64,19 +65,19 @@ pub struct Config {
     pub max_concurrent_requests: u32,
     /// The largest message in bytes, request or answer.
     pub max_message_bytes: usize,
-    /// From when on a request is logged as slow; 0 for never.
+    /// A request that takes this long or longer is logged as slow, in milliseconds; 0: none is.
     pub slow_query_ms: u64,
-    /// Time for running requests to end at shutdown.
+    /// The time for running requests to end at shutdown, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// How often the server looks for another current generation; 0 for never.
+    /// The time between two looks for another current generation, in milliseconds; 0: never.
     pub watch_ms: u64,
-    /// Whether a generation is read and proven whole before it answers.
+    /// Whether all bytes of a generation are read and checked before it answers.
     pub warm: bool,
     /// Index directories by name.
     pub indexes: BTreeMap<String, PathBuf>,
     /// The encoder service.
     pub encoder: EncoderConfig,
-    /// What is taken in of connections and bodies.
+    /// Limits of connections and bodies.
     pub connections: ConnectionsConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,
@@ -88,26 +89,26 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// The encoder service that queries by image go through.
+/// The encoder service for queries by image.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderConfig {
-    /// Its address as an http or https URL; empty for none.
+    /// The encoder's address as an http or https URL; empty for none.
     pub url: String,
-    /// How long one image may take.
+    /// How long one image may take, in milliseconds.
     pub timeout_ms: u64,
-    /// What the encoder's certificate is judged by.
+    /// PEM file of the authorities that may have signed the encoder's certificate.
     pub tls_ca: PathBuf,
-    /// The certificate that is shown to the encoder.
+    /// PEM file of the certificate for the encoder.
     pub tls_cert: PathBuf,
-    /// Its key.
+    /// PEM file of that certificate's key.
     pub tls_key: PathBuf,
-    /// The token that is shown to the encoder.
+    /// File with the token for the encoder.
     pub token_file: PathBuf,
 }
 
 impl EncoderConfig {
-    /// How the encoder is spoken to.
+    /// The files for the connection to the encoder.
     pub fn security(&self) -> ClientSecurity {
         ClientSecurity {
             tls_ca: self.tls_ca.clone(),
@@ -127,7 +128,7 @@ impl Config {
         role::load_config(DEFAULT_TOML, file, ENV_PREFIX)
     }
 
-    /// Checks what types cannot: ranges, and that there is something to serve.
+    /// Checks the ranges of the values, and that there is an index to serve.
     ///
     /// # Errors
     /// The first value that is out of range, with the range.
@@ -188,7 +189,7 @@ impl Config {
     }
 }
 
-/// Refuses index names that could not be written in every layer of the configuration.
+/// Checks that an index name can be written in every layer of the configuration.
 ///
 /// # Errors
 /// A name that is empty or has other characters than ASCII letters, digits, `-` and `_`.
@@ -203,6 +204,10 @@ pub fn check_index_name(name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use ocelli_index::{Diffusion, Expansion};
+    use ocelli_proto::limits::{DEFAULT_MAX_MESSAGE_BYTES, MAX_EXPANSION_ROUNDS, MAX_TERMS};
+    use ocelli_text::thousands;
+
     use super::*;
 
     #[test]
@@ -214,11 +219,54 @@ mod tests {
         config.indexes.insert("paris".into(), "/x".into());
         config.check()?;
         assert_eq!(config.connections, ConnectionsConfig::default());
+        assert_eq!(config.max_message_bytes, DEFAULT_MAX_MESSAGE_BYTES);
         config.default_k = config.max_k + 1;
         assert!(config.check().is_err());
         config.default_k = 1;
         config.default_refine_candidates = config.max_refine_candidates + 1;
         assert!(config.check().is_err());
+        Ok(())
+    }
+
+    /// Comments of the wire contract name limits and defaults: they are the numbers of the default
+    /// file and of the code. Each line here is a piece of a comment.
+    #[test]
+    fn the_wire_contract_names_the_numbers_of_the_code() -> Result<()> {
+        let c: Config = role::load_config_from(DEFAULT_TOML, None, ENV_PREFIX, [])?;
+        let (d, n) = (Diffusion::DEFAULT, |number: u32| thousands(number.into()));
+        let pieces = [
+            format!("1 to the server's maximum ({} unless configured)", n(c.max_k)),
+            format!("the server's default ({} unless configured)", c.default_k),
+            format!("of its own ({} unless configured)", n(c.max_range_hits)),
+            format!("the server's default ({} unless configured)", c.default_nprobe),
+            format!("0 to the server's maximum ({} unless", n(c.max_refine_candidates)),
+            format!("the server's default ({} unless", c.default_refine_candidates),
+            format!("At most {} names unless configured", thousands(c.max_filter_names as u64)),
+            format!("maximum ({} unless configured)", thousands(c.max_batch as u64)),
+            format!("{} s unless configured", c.max_time_ms / 1000),
+            format!("{} MiB unless configured", c.max_message_bytes >> 20),
+            format!("{} unless configured", c.max_stream_queries),
+            format!("at least 1, at most {MAX_TERMS}"),
+            format!("({} unless configured). 0: {}.", c.max_expansion_k, Expansion::DEFAULT_K),
+            format!("0 to 100. Absent: {}.", Expansion::DEFAULT_ALPHA),
+            format!("1 to {MAX_EXPANSION_ROUNDS}. 0: {}.", Expansion::DEFAULT_ROUNDS),
+            format!("({} unless configured)", n(c.max_diffusion_candidates)),
+            format!("0: {}.", d.candidates),
+            format!("graph. 0: {}.", d.neighbours),
+            format!("begins. 0: {}.", d.query_neighbours),
+            format!("0 to 100. Absent: {}.", d.gamma),
+            format!("less than 1. Absent: {}.", d.alpha),
+        ];
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/proto/ocelli/v1");
+        let mut comments = String::new();
+        for file in ["search.proto", "expansion.proto", "diffusion.proto"] {
+            for line in std::fs::read_to_string(folder.join(file))?.lines() {
+                comments += line.trim().trim_start_matches("//");
+            }
+        }
+        for piece in pieces {
+            assert!(comments.contains(&piece), "no comment says {piece:?}");
+        }
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! Between the messages of `ocelli.v1` and the words of this crate. Shape only: whether a query
-//! makes sense is checked by the service.
+//! Converts the messages of `ocelli.v1` to the types of this crate and back. It checks only the
+//! form of a message; the service checks whether a query can be answered.
 
 mod answers;
 
@@ -41,13 +41,13 @@ pub fn range_query(request: v1::RangeSearchRequest) -> Result<Query> {
     })
 }
 
-/// The query inside of a request that must have one.
+/// The query inside of another request, which must have one.
 pub fn inner_query(search: Option<v1::SearchRequest>) -> Result<Query> {
     let missing = || Error::invalid("the request has no search").at("search");
     query(search.ok_or_else(missing)?)
 }
 
-/// The images that a request names, or what is wrong with each.
+/// The images that a request names; each is a name or an error.
 pub fn images(images: Vec<v1::ImageName>) -> Vec<Result<ImageName>> {
     let image = |image: v1::ImageName| match image.name {
         Some(image_name::Name::Id(id)) => Ok(ImageName::Id(id)),

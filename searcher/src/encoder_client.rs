@@ -19,13 +19,13 @@ use tracing::Instrument;
 use crate::config::EncoderConfig;
 use crate::error::{Error, Result};
 
-/// How long the encoder may take to say what it makes.
+/// How long the encoder may take to tell its descriptor spec.
 const SPEC_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an image waits for an encoder that still reads its network, before its client is told
-/// to ask again.
+/// How long an image waits for an encoder that still reads its network. After that, its client gets
+/// an error and may ask again.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it is until the encoder is asked again whether it is ready.
+/// The pause before the encoder is asked again whether it is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A connection to one encoder service; made when it is first needed and again whenever it breaks.
@@ -34,21 +34,21 @@ pub struct EncoderClient {
     url: String,
     connection: Arc<Connection>,
     timeout: Duration,
-    /// Whether it has answered since it last said that it is not ready.
+    /// Whether the encoder has answered since it was last not ready.
     ready: Arc<AtomicBool>,
 }
 
-/// How long it is until an image that may wait is sent to an overloaded encoder again.
+/// The pause before a waiting image is sent to an overloaded encoder again.
 const OVERLOAD_INTERVAL: Duration = Duration::from_millis(50);
 
 impl EncoderClient {
-    /// A client of the encoder that is configured, which has a URL. Called on a tokio runtime.
+    /// A client of the encoder of `config`, which must have a URL. Must be called on a tokio
+    /// runtime.
     ///
     /// # Errors
     /// A malformed URL; certificates or a token that cannot be read.
     pub fn new(config: &EncoderConfig) -> anyhow::Result<EncoderClient> {
-        // The connection is lazy: a URL without its scheme would otherwise be noticed by the first
-        // query.
+        // The connection is lazy: without this check, the first query would find a malformed URL.
         let connection = Connection::new(&config.url, config.security()).context("encoder")?;
         Ok(EncoderClient {
             url: config.url.clone(),
@@ -58,7 +58,7 @@ impl EncoderClient {
         })
     }
 
-    /// Looks at certificates and token each `interval` for ever.
+    /// Looks at the files of certificates and token each `interval`, for ever.
     pub async fn watch(self, interval: Duration) {
         self.connection.watch(interval).await;
     }
@@ -67,13 +67,13 @@ impl EncoderClient {
         EncoderServiceClient::new(self.connection.channel())
     }
 
-    /// Where the encoder is.
+    /// The URL of the encoder.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Waits while the encoder says that it still reads its network, until `deadline` and some
-    /// seconds at most. What else is wrong with it shows when it is asked for something.
+    /// Waits while the encoder still reads its network, until `deadline` and [`READY_TIMEOUT`] at
+    /// most. Other errors of the encoder show in the next call.
     async fn until_ready(&self, deadline: Option<Instant>) -> Result<()> {
         let patience = Instant::now() + READY_TIMEOUT;
         let end = deadline.map_or(patience, |deadline| deadline.min(patience));
@@ -98,8 +98,8 @@ impl EncoderClient {
         Ok(())
     }
 
-    /// [`EncoderClient::encode`] for one of many images of a request that was admitted: waits,
-    /// until `deadline`, for an encoder that is overloaded.
+    /// [`EncoderClient::encode`] for one of many images of a request that was admitted. It waits
+    /// for an overloaded encoder until `deadline`.
     ///
     /// # Errors
     /// As [`EncoderClient::encode`].
@@ -121,14 +121,14 @@ impl EncoderClient {
         }
     }
 
-    /// Has one image encoded; what is left until `deadline` travels with it. Waits some seconds for
-    /// an encoder that still reads its network.
+    /// Encodes one image. The time until `deadline` travels with the request. It waits some seconds
+    /// for an encoder that still reads its network.
     ///
     /// # Errors
     /// [`Code::Unavailable`] if the encoder cannot be reached, takes longer than configured, or is
-    /// not ready yet ([`ErrorReason::NotReady`]: worth to ask again); [`Code::DeadlineExceeded`];
-    /// what the encoder itself reports, under the same code ([`Code::InvalidArgument`] for no
-    /// image).
+    /// not ready yet ([`ErrorReason::NotReady`]: ask again later); [`Code::DeadlineExceeded`];
+    /// errors of the encoder, under the same code ([`Code::InvalidArgument`] for bytes that are not
+    /// an image).
     pub async fn encode(
         &self,
         image: v1::EncodeRequest,
@@ -151,7 +151,7 @@ impl EncoderClient {
         call.instrument(span).await
     }
 
-    /// What the encoder makes.
+    /// The descriptor spec of the encoder.
     ///
     /// # Errors
     /// As [`EncoderClient::encode`].
@@ -183,12 +183,12 @@ impl EncoderClient {
             return Error::new(Code::Unavailable, message).because(ErrorReason::NotReady);
         }
         let code = match status.code() {
-            // The limit travels with the request: the other side's timer, or tonic's, may be a
+            // The limit travels with the request: the timer of the encoder, or of tonic, may be a
             // moment faster than ours.
             tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => return self.too_late(limit),
-            // A source means that the status was made here, from a connection that failed.
+            // A status with a source was made here, for a connection that failed.
             _ if status.source().is_some() => Code::Unavailable,
-            // It is this server's token that is refused: whoever asks can do nothing about it.
+            // The encoder refuses this server's token; the client cannot change that.
             tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Code::Internal,
             code => Code::from_grpc(code),
         };
@@ -213,8 +213,8 @@ impl EncoderClient {
     }
 }
 
-/// How long a call may take, and what it is called when it takes longer: it matters whether the
-/// client's time is over or the encoder is slower than it may be.
+/// How long a call may take, and the code of the error if it takes longer. The code tells whether
+/// the client's time is over or the encoder is too slow.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     time: Duration,

@@ -1,4 +1,4 @@
-//! The one error of this service: a code and a reason for programs, and a line for people.
+//! The error of this service: a code and a reason for programs, and a message for people.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use tonic::Status;
 /// Result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// After how long a server that is not ready is worth asking again.
+/// The pause after which a client may ask again when the encoder is not ready.
 const NOT_READY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a query was not answered.
+/// The error of a query.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// What kind of failure it is.
+    /// The kind of the error.
     pub code: Code,
-    /// Why, for programs.
+    /// The reason, for programs.
     pub reason: ErrorReason,
-    /// What was expected, what was found, and where; one line.
+    /// What was expected, what was found, and where, on one line.
     pub message: String,
-    /// The field of the request that is to blame; empty if none is.
+    /// The field of the request that is wrong; empty if none is.
     pub field: String,
     /// The shard that is damaged; empty if none is.
     pub shard: String,
@@ -62,12 +62,12 @@ impl Error {
         Error::new(Code::NotFound, message)
     }
 
-    /// The same with another reason.
+    /// This error with another reason.
     pub fn because(self, reason: ErrorReason) -> Error {
         Error { reason, ..self }
     }
 
-    /// The same with the field that is to blame; one that is named already stands inside of it.
+    /// This error at a field of the request. A field that is named already is inside of `field`.
     pub fn at(self, field: impl Into<String>) -> Error {
         let mut at = field.into();
         if !self.field.is_empty() {
@@ -81,8 +81,7 @@ impl Error {
 impl From<ocelli_index::Error> for Error {
     fn from(error: ocelli_index::Error) -> Error {
         let code = match (error.trouble(), error.code()) {
-            // The files were there when the generation was made: whoever asks now did nothing
-            // wrong.
+            // The files were there when the generation was made, so it is not the client's fault.
             (Some(FileTrouble::Missing | FileTrouble::Damaged), _) => Code::DataLoss,
             (Some(FileTrouble::Refused), _) => Code::FailedPrecondition,
             (_, ErrorCode::InvalidArgument) => Code::InvalidArgument,
@@ -102,7 +101,7 @@ impl From<ocelli_index::Error> for Error {
     }
 }
 
-/// The reason that tells of it.
+/// The reason of a file's trouble.
 fn reason_of(trouble: FileTrouble) -> ErrorReason {
     match trouble {
         FileTrouble::Missing => ErrorReason::FileMissing,
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
     use std::io::ErrorKind;
 
-    /// Permission, absence and damage of a file are three things.
+    /// Permission, absence and damage of a file are three reasons.
     #[test]
     fn what_is_wrong_with_a_file_has_its_own_reason() {
         let path = Path::new("/index/shards/a.shard");

@@ -10,35 +10,35 @@ use crate::options::Options;
 /// An image of the index, as a client names it.
 pub use ocelli_index::Name as ImageName;
 
-/// What a leaf did for a query.
+/// What a leaf did for a query, for `Explain`.
 #[derive(Clone, Debug, Default)]
 pub struct Explained {
-    /// Lists that were scanned, best first: number, the centroid's part of a score, rows.
+    /// The lists that were scanned, best first: their number, the centroid's part of a score, rows.
     pub lists: Vec<(u32, f32, u64)>,
-    /// Codes looked at and scored.
+    /// The codes that were looked at, and those that were scored.
     pub counts: ScanCounts,
-    /// Rows that the filter allows, where it allows only some.
+    /// The number of rows that the filter allows, if it allows only some.
     pub allowed: Option<u64>,
-    /// Whether each of them was scored, whatever list it is in.
+    /// Whether each allowed row was scored, whatever list it is in.
     pub direct: bool,
-    /// Instructions of the kernels.
+    /// The instruction level of the kernels.
     pub simd: &'static str,
 }
 
-/// What a root asks of the holder of some shards. Blocking: called on compute threads only, with
-/// the buffers of the thread.
+/// The holder of some shards, as the root sees it. All methods block: they are called on compute
+/// threads only, with the buffers of the thread.
 pub trait Leaf: Send + Sync {
-    /// Name of the shard of `row`, for reports of damage.
+    /// The name of the shard of `row`, for reports of damage.
     fn shard_name(&self, row: Row) -> String;
 
     /// The vector of an image, (dim,), in the space of descriptors: as stored, or reconstructed
-    /// from its code. None if no shard of this leaf has the image.
+    /// from its code. `None` if no shard of this leaf has the image.
     ///
     /// # Errors
     /// A damaged shard.
     fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>>;
 
-    /// The vectors of rows, (dim,) each; for each, what is wrong with it: a damaged shard.
+    /// The vectors of rows, (dim,) each, or the error of a damaged shard for each.
     ///
     /// # Errors
     /// A damaged model.
@@ -68,8 +68,8 @@ pub trait Leaf: Send + Sync {
         scratch: &mut Scratch,
     ) -> Result<RangeResult>;
 
-    /// What a search of `x`, (dim,), does; the counts are those of the searches with these buffers
-    /// since this was last asked.
+    /// What a search of `x`, (dim,), does. The counts are those of the searches with these buffers
+    /// since the last call.
     ///
     /// # Errors
     /// As [`Leaf::search_shards`].

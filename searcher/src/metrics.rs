@@ -1,4 +1,4 @@
-//! What the server counts of its queries.
+//! Metrics of queries.
 
 use ocelli_index::{ScanCounts, Stage, StageTimes};
 use ocelli_service::observe::Stages;
@@ -24,11 +24,11 @@ struct QueryLabels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the label's values")]
 pub enum Outcome {
-    /// By all shards.
+    /// All shards answered.
     ok,
-    /// Without shards that fail.
+    /// Some shards failed.
     partial,
-    /// Not at all.
+    /// There is no answer.
     failed,
 }
 
@@ -55,7 +55,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Makes them known to `registry`.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Time of a query in each stage that took part";
         self.stages.register(registry, "ocelli_query_stage", help);
@@ -74,7 +74,7 @@ impl Metrics {
         registry.register("ocelli_slow_queries", "Requests over slow_query_ms", self.slow.clone());
     }
 
-    /// Counts the ends of `n` queries.
+    /// Counts `n` queries that ended.
     pub fn ended(&self, index: &str, outcome: Outcome, n: u64) {
         if n > 0 {
             let labels = QueryLabels { index: index.to_owned(), outcome };
@@ -82,18 +82,18 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that was slow.
+    /// Counts a slow request.
     pub fn slow(&self) {
         self.slow.inc();
     }
 
-    /// Counts codes.
+    /// Counts the codes of a search.
     pub fn codes(&self, counts: ScanCounts) {
         self.scanned.inc_by(counts.scanned);
         self.survived.inc_by(counts.survived);
     }
 
-    /// The times of a request, or of its part in the search. Stages that did not run are left out.
+    /// Observes the times of the stages that ran.
     pub fn times(&self, times: &StageTimes) {
         self.stages.observe(times.iter().map(|(_, time)| (!time.is_zero()).then_some(time)));
     }

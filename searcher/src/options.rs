@@ -1,4 +1,4 @@
-//! How a query is answered, checked and with the defaults filled in.
+//! The options of a query, checked and with the defaults filled in.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 
-/// The checked options of a query: what the root and the leaves are told.
+/// The checked options of a query, for the root and the leaves.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What the engine is told. Each leaf puts its own rows for [`Options::filter`] into it.
+    /// The parameters of the engine. Each leaf adds its own rows for [`Options::filter`].
     pub search: SearchParams,
     /// Which images may be found.
     pub filter: Option<Arc<NameFilter>>,
     /// Only hits that are at least as good.
     pub threshold: Option<f32>,
-    /// How a query is expanded before it is answered.
+    /// The expansion of the query before it is answered.
     pub expansion: Option<Expansion>,
-    /// How the best hits are ranked again.
+    /// The diffusion that ranks the best hits again.
     pub diffusion: Option<Diffusion>,
     /// Whether hits carry their keys.
     pub with_keys: bool,

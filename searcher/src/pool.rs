@@ -1,16 +1,17 @@
-//! The threads that search, apart from those that speak gRPC, behind a bounded queue.
+//! The search threads behind a bounded queue, apart from the threads that speak gRPC. The pools of
+//! tokio and rayon have no bounds, and tower's limits count requests instead of their time.
 //!
-//! A short query is not worth two changes of threads, which cost as much as it does: a task beside
-//! those that speak gRPC runs it, and lets everything come in that is there before it and after
-//! every few (`Shared::help`). The queue is the same, and so is who is refused.
+//! A short query costs as much as the two changes of threads to a search thread and back. So a task
+//! on a gRPC thread runs it (`Shared::help`). Before the first short query and after every few, the
+//! task lets the sockets be read. Short and long queries share the queue and its limits.
 //!
-//! Whoever would wait too long is refused at once: by the number of jobs that wait, by the time
-//! that these will take, as those before them took, or by how long the first of them waits already.
-//! A refusal costs little, an answer that comes too late costs as much as one that is in time: so
-//! goodput stays where it is however many queries come.
+//! A query that would wait too long is refused at once. It is judged by the number of waiting jobs,
+//! by the time that they will take (estimated from earlier jobs), and by how long the first of them
+//! has waited. A refusal costs little, and a late answer costs as much as one in time. So the
+//! number of useful answers stays the same, however many queries come.
 //!
-//! A request is judged once, as a whole, by what others have queued ([`Admission`]); nothing of it
-//! is refused later.
+//! A request is judged once, as a whole, by the jobs of other requests ([`Admission`]). None of its
+//! jobs is refused later.
 
 mod admission;
 
@@ -29,26 +30,26 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 pub use self::admission::{Admission, Place};
 use crate::error::{Error, Result};
 
-/// Why a query cannot join the queue.
+/// The limit that keeps a query out of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// As many wait as may.
+    /// The number of waiting jobs.
     Places,
-    /// It would wait for too long.
+    /// The time of waiting.
     Time,
 }
 
-/// How much a job is.
+/// The size of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// Queries in it.
+    /// The queries of the job.
     pub queries: usize,
-    /// Codes that they scan, about; `usize::MAX` where nobody knows.
+    /// The approximate number of codes that they scan; `usize::MAX` if it is unknown.
     pub codes: usize,
 }
 
 impl Work {
-    /// Some queries of whose work nothing is known.
+    /// A job of `queries` queries whose number of codes is unknown.
     pub fn unknown(queries: usize) -> Work {
         Work { queries, codes: usize::MAX }
     }
@@ -56,73 +57,73 @@ impl Work {
 
 /// The most codes of a short job: about 400 µs of scanning.
 const SHORT_CODES: usize = 512 << 10;
-/// Where queries take longer than this on average, none is short, however few its codes: shards may
-/// be read from a disk, say.
+/// If queries take longer than this on average, no query is short, however few its codes: shards
+/// may be read from a disk, for example.
 const SHORT_NS: u64 = 500_000;
 
-/// How far threads that search stand back behind those that speak gRPC, where a core is short.
+/// The niceness of search threads: they come after gRPC threads if there are too few cores.
 const SEARCH_NICE: i32 = 5;
 
-/// How long short jobs are run between two looks at the sockets, where several wait: a look costs
-/// half a search, and answers go out together. With more, requests wait where admission does not
-/// see them, until they are too old.
+/// How long short jobs run between two looks at the sockets, if several wait. A look costs half a
+/// search, and answers go out together. With more time, requests would wait in the sockets, where
+/// admission does not see them, until they are too old.
 const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
 
-/// Jobs that may wait for each thread, unless it is said: 20 ms of work where a server answers
-/// most, so that neither a burst nor a pause of the machine is taken for overload.
+/// Jobs that may wait for each thread, unless configured: 20 ms of work at a server's highest rate.
+/// So neither a burst nor a pause of the machine counts as overload.
 const QUEUED_PER_THREAD: usize = 256;
 
-/// Jobs that may wait for each thread from the first refusal on until none waits: enough for the
-/// time between two looks. A longer queue that does not end answers no more queries, only later
-/// ones, and what they hold leaves the caches meanwhile.
+/// Jobs that may wait for each thread from the first refusal until the queue is empty: enough for
+/// the time between two looks. A longer queue that never empties does not answer more queries. It
+/// answers them later, and their data leaves the caches meanwhile.
 const QUEUED_WHILE_SHEDDING: usize = 32;
 
-/// The most queries of one job of a batch. More would keep other queries waiting for long, fewer
-/// would find fewer lists that are warm already.
+/// The most queries of one job of a batch. With more, other queries wait longer; with fewer, fewer
+/// lists are in the caches already.
 const PART: usize = 512;
 
-/// The most time of one job of a batch, about: what others wait for it.
+/// The approximate time of one job of a batch: other queries wait that long for it.
 const PART_TIME: Duration = Duration::from_millis(100);
 
-/// Queries of a batch's first jobs where nobody knows yet how long one takes.
+/// The queries of a batch's first jobs, while the time of a query is not known.
 const FIRST_PART: usize = 16;
 
-/// The least number of queries before a job that tells how fast the queue moves.
+/// From this number of queries before it on, a job's wait shows how fast the queue moves.
 const TELLING: u64 = 8;
 
 struct Job {
-    /// Whether it was run: nobody may be waiting for it any more.
+    /// Runs the job. False if nobody waits for it any more and it did nothing.
     run: Box<dyn FnOnce(&mut Scratch) -> bool + Send>,
     queued: Instant,
     queries: u64,
-    /// Queries that were waiting when it came.
+    /// The queries that were waiting when the job came.
     ahead: u64,
     short: bool,
-    /// Its place among those of its request; dropped when the job leaves the queue.
+    /// The job's place among those of its request; dropped when the job leaves the queue.
     place: Place,
 }
 
-/// What a helper did.
+/// The result of [`Shared::help_once`].
 enum Helped {
-    /// It ran a job, and others wait.
+    /// A job was run, and others wait.
     Job,
-    /// It ran the last one.
+    /// The last job was run.
     LastJob,
-    /// There is none for it, and it is no helper any more.
+    /// There was no job to run, and the helper has ended.
     Done,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Queries in them.
+    /// The queries of all jobs.
     queries: u64,
     running: usize,
-    /// Tasks that run short jobs.
+    /// The number of tasks that run short jobs.
     helpers: usize,
-    /// Whether somebody left a job to those who ran at that time.
+    /// Whether a job was left to the threads that were running then.
     left: bool,
-    /// Whether somebody was refused since the queue was empty.
+    /// Whether a request was refused since the queue was last empty.
     shedding: bool,
     closed: bool,
 }
@@ -133,10 +134,10 @@ struct Shared {
     threads: usize,
     max_queued: usize,
     max_wait: Duration,
-    /// Time of one query in nanoseconds, averaged over the last few dozens.
+    /// The time of one query in nanoseconds, an average of the last few dozens.
     query_ns: AtomicU64,
-    /// How long a job waited for each query before it, in nanoseconds, averaged alike. More than a
-    /// query takes itself where the cores have other things to do, such as to speak gRPC.
+    /// How long a job waited for each query before it, in nanoseconds, averaged alike. It is more
+    /// than the time of a query if the cores do other work, such as gRPC.
     wait_ns: AtomicU64,
 }
 
@@ -145,7 +146,7 @@ impl Shared {
         self.queue.lock()
     }
 
-    /// How long a job that comes now would wait.
+    /// How long a new job would wait.
     fn expected_wait(&self, queue: &Queue) -> Duration {
         let searching = self.query_ns.load(Ordering::Relaxed) / self.threads as u64;
         let waiting = self.wait_ns.load(Ordering::Relaxed);
@@ -153,7 +154,7 @@ impl Shared {
     }
 
     /// Whether there is room for one more job. A request that has jobs in the queue may fill
-    /// 1/`share` of it, so that others find room, too.
+    /// 1/`share` of it, so that others find room.
     fn room(&self, queue: &Queue, share: u32) -> std::result::Result<(), Full> {
         let room = match queue.shedding {
             true => self.max_queued.min(QUEUED_WHILE_SHEDDING.saturating_mul(self.threads)),
@@ -173,7 +174,7 @@ impl Shared {
 
     /// Judges a request that has nothing in the queue.
     fn admit(&self, queue: &mut Queue) -> std::result::Result<(), Full> {
-        // Where nobody waits, those who run leave no room at all: nothing would end it.
+        // With an empty queue, shedding must not begin: nothing would end it.
         self.room(queue, 1).inspect_err(|_| queue.shedding = !queue.jobs.is_empty())
     }
 
@@ -198,7 +199,7 @@ impl Shared {
         work.codes <= SHORT_CODES && self.query_ns.load(Ordering::Relaxed) <= SHORT_NS
     }
 
-    /// What each thread does until the pool is dropped.
+    /// Runs jobs on a thread until the pool is dropped.
     fn work(&self) {
         let mut scratch = Scratch::default();
         let mut queue = self.lock();
@@ -212,13 +213,14 @@ impl Shared {
             if queue.closed && queue.jobs.is_empty() {
                 return;
             }
-            // With jobs that wait, as many run as may: the first of them to end looks at this.
+            // If jobs wait, as many run as may. The first of them to end looks at `left`.
             queue.left |= !queue.jobs.is_empty();
             self.wake.wait(&mut queue);
         }
     }
 
-    /// Runs a job that was taken from `queue`, which is free meanwhile; whether it was run.
+    /// Runs a job that was taken from `queue`, which is unlocked meanwhile. True if the job did its
+    /// work.
     fn run<'a>(
         &'a self,
         job: Job,
@@ -227,11 +229,11 @@ impl Shared {
     ) -> (MutexGuard<'a, Queue>, bool) {
         drop(queue);
         let Job { run, queued, queries, ahead, place, .. } = job;
-        // What waits outside may come in.
+        // A job that waits outside of the queue may join it.
         drop(place);
         let start = Instant::now();
-        // A panic must not take the other queries along; without a result the sender is dropped
-        // and the waiting side hears of it.
+        // A panic must not end other queries. Without a result, the sender is dropped, and the
+        // waiting side gets an error.
         let ran = catch_unwind(AssertUnwindSafe(|| run(scratch)));
         if ran.is_err() {
             *scratch = Scratch::default();
@@ -248,13 +250,12 @@ impl Shared {
         (queue, ran)
     }
 
-    /// Runs short jobs for as long as there are some, with the buffers of the thread that it
-    /// happens to be on. Sockets are looked at before the first and after a few: what has arrived
-    /// joins the queue, or is refused, before anybody searches.
+    /// Runs short jobs as long as there are some, with the buffers of its present thread. Before
+    /// the first job and after a few, it lets the sockets be read: requests that have arrived join
+    /// the queue or are refused before the next search.
     async fn help(self: Arc<Self>) {
         loop {
-            // The first time, what is in the sockets is read; the second time, who was read has
-            // been looked at.
+            // The first yield reads the sockets; the second yield handles the requests.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             let looked = Instant::now();
@@ -277,11 +278,11 @@ impl Shared {
                     queue.left |= !queue.jobs.is_empty();
                     break false;
                 }
-                // Jobs after a long one are for the thread that takes it.
+                // Jobs behind a long job are for the thread that takes the long job.
                 let Some(job) = queue.pop(|job| job.short) else { break false };
                 let ran;
                 (queue, ran) = self.run(job, scratch, queue);
-                // One that was given up took no time.
+                // A job that was given up took no time.
                 if ran {
                     break true;
                 }
@@ -298,7 +299,7 @@ impl Shared {
         })
     }
 
-    /// Has a thread look at the jobs that others left to the one that ends here.
+    /// Wakes a thread for the jobs that were left to the running threads.
     fn hand_over(&self, queue: &mut Queue) {
         if std::mem::take(&mut queue.left) && !queue.jobs.is_empty() {
             self.wake.notify_one();
@@ -311,7 +312,7 @@ thread_local! {
 }
 
 impl Queue {
-    /// Takes the first job off, if it is one that `fits`, to be run.
+    /// Takes the first job off the queue to run it, if it `fits`.
     fn pop(&mut self, fits: impl FnOnce(&Job) -> bool) -> Option<Job> {
         let job = self.jobs.pop_front_if(|job| fits(job))?;
         self.queries -= job.queries;
@@ -325,19 +326,19 @@ impl Queue {
 fn learn(average_ns: &AtomicU64, took: Duration, parts: u64) {
     let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX) / parts.max(1);
     let before = average_ns.load(Ordering::Relaxed);
-    // Races lose a sample, which matters to nobody.
+    // A race may lose a sample, which does no harm.
     let weighted = before.saturating_mul(31).saturating_add(took) / 32;
     average_ns.store(if before == 0 { took } else { weighted }, Ordering::Relaxed);
 }
 
-/// Threads for computation and the places before them.
+/// Search threads and their queue.
 pub struct Pool {
     shared: Arc<Shared>,
 }
 
 impl Pool {
-    /// A pool of `threads` (0: one per core) with room for `max_queued` jobs that wait (0: 256 for
-    /// each thread), none of them longer than `max_wait`.
+    /// A pool of `threads` (0: one per core) with room for `max_queued` waiting jobs (0:
+    /// `QUEUED_PER_THREAD` for each thread), none of which should wait longer than `max_wait`.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -364,9 +365,9 @@ impl Pool {
             let shared = Arc::clone(&pool.shared);
             let thread = thread::Builder::new().name(format!("search-{number}"));
             let work = move || {
-                // Of this thread alone, on Linux: under overload, who speaks gRPC must get to
-                // refuse what is too much, or requests run out of time before anybody looks at
-                // them. Refused, it is as before.
+                // On Linux, this sets the niceness of this thread alone. Under overload, gRPC
+                // threads must be able to refuse requests in time. If the system refuses it, the
+                // niceness stays the same.
                 let _ = rustix::process::nice(SEARCH_NICE);
                 shared.work();
             };
@@ -389,10 +390,10 @@ impl Pool {
         queue.jobs.len() + queue.running
     }
 
-    /// Whether a query that came now would be refused. Cheap: asked before a request is even read.
+    /// Whether a new query would be admitted. This is cheap: it is asked before a request is read.
     ///
     /// # Errors
-    /// Which limit is reached.
+    /// The limit that is reached.
     pub fn admits(&self) -> std::result::Result<(), Full> {
         self.shared.admit(&mut self.shared.lock())
     }
@@ -402,13 +403,13 @@ impl Pool {
         self.shared.refusal(full)
     }
 
-    /// A request that comes now, not judged yet.
+    /// A new request, not judged yet.
     pub fn admission(&self) -> Admission {
         Admission::new(Arc::clone(&self.shared))
     }
 
-    /// How many of `queries` queries that belong together one job has: about [`PART_TIME`] of work,
-    /// as queries took lately, [`PART`] at most, and work for every thread.
+    /// The number of queries of one job, of a batch of `queries`: about `PART_TIME` of work by
+    /// the average of late, `PART` at most, and few enough that every thread has work.
     pub fn part(&self, queries: usize) -> usize {
         let lately = match self.shared.query_ns.load(Ordering::Relaxed) {
             0 => FIRST_PART,

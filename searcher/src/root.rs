@@ -1,4 +1,4 @@
-//! The root: asks every leaf of an index and merges what they found.
+//! The root: asks every leaf of an index and merges their hits.
 
 mod rerank;
 
@@ -16,21 +16,21 @@ use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName, Leaf};
 use crate::options::Options;
 
-/// Hits between two looks at whether anybody still waits.
+/// The number of keys that are read between two checks for cancellation.
 const KEYS_AT_A_TIME: usize = 256;
 
 /// The leaves that together hold one generation of an index.
 pub struct Root {
     leaves: Vec<Arc<dyn Leaf>>,
     metric: Metric,
-    /// Shards that fail, by name, each with what was found first.
+    /// The shards that fail, by name, each with its first error.
     faults: Mutex<Faults>,
 }
 
-/// Shards with which something is wrong, by name: the reason, and what was found.
+/// Shards with a fault, by name: the reason and the error.
 pub type Faults = BTreeMap<String, (ErrorReason, String)>;
 
-/// What the leaves found, merged: columns of n <= k hits, best first, ties by smaller id.
+/// The merged hits of the leaves: columns of n <= k hits, best first, ties by smaller id.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
     /// Ids, (n,).
@@ -39,9 +39,9 @@ pub struct Merged {
     pub scores: Vec<f32>,
     /// Keys, (n,) if asked for, else empty.
     pub keys: Vec<String>,
-    /// Shards of all leaves.
+    /// The number of shards of all leaves.
     pub shards_asked: usize,
-    /// Names of the shards that failed, each once, by name.
+    /// The names of the shards that failed, each once.
     pub failed: BTreeSet<String>,
     /// The time of each stage: the slowest leaf's, and the root's own.
     pub times: StageTimes,
@@ -51,18 +51,18 @@ pub struct Merged {
 type LeafHit = (usize, Hit);
 
 impl Root {
-    /// A root over `leaves`, which share one model, whose scores are of `metric`; `faults` are
-    /// shards that are known to fail already, by name, each with the reason.
+    /// A root over `leaves`, which share one model with this `metric`. `faults` are the shards that
+    /// are known to fail already.
     pub fn new(leaves: Vec<Arc<dyn Leaf>>, metric: Metric, faults: Faults) -> Root {
         Root { leaves, metric, faults: Mutex::new(faults) }
     }
 
-    /// Shards that fail, by name, each with what was found first.
+    /// The shards that fail, by name, each with its first error.
     pub fn faults(&self) -> Faults {
         self.faults.lock().clone()
     }
 
-    /// Remembers a shard that fails. Logged once: each query that follows finds the same.
+    /// Remembers a shard that fails. It is logged once, because every later query finds the same.
     pub fn note_fault(&self, shard: &str, reason: ErrorReason, message: &str) {
         let mut faults = self.faults.lock();
         if !shard.is_empty() && !faults.contains_key(shard) {
@@ -96,7 +96,7 @@ impl Root {
     ///
     /// # Errors
     /// A damaged shard, unless `options` allow a partial answer; then [`Code::DataLoss`] only if no
-    /// shard is left. [`Code::DeadlineExceeded`] when nobody waits any more.
+    /// shard is left. [`Code::DeadlineExceeded`] if the search is cancelled.
     pub fn search(
         &self,
         x: &[f32],
@@ -107,7 +107,7 @@ impl Root {
         if let Some(diffusion) = options.diffusion {
             asked.search.k = asked.search.k.max(diffusion.candidates);
         }
-        // Each time without the shards whose damage showed in the time before.
+        // Each round goes without the shards whose damage showed in the round before.
         loop {
             let all = self.ask(x, &asked, scratch)?;
             let queries = x.chunks_exact((x.len() / all.len().max(1)).max(1));
@@ -129,14 +129,14 @@ impl Root {
         }
     }
 
-    /// Sorts the hits of several leaves; those of one are sorted.
+    /// Sorts the hits of several leaves. The hits of one leaf are sorted already.
     fn rank(&self, hits: &mut [LeafHit]) {
         if self.leaves.len() > 1 {
             hits.sort_by(|(_, a), (_, b)| a.order(b, self.metric));
         }
     }
 
-    /// What every leaf finds for each of `x`, (n, dim), not ranked yet.
+    /// The hits of every leaf for each of `x`, (n, dim), not ranked yet.
     fn ask(
         &self,
         x: &[f32],
@@ -186,7 +186,7 @@ impl Root {
         }
     }
 
-    /// What each leaf did for `x`, (dim,), taken together.
+    /// What all leaves did for `x`, (dim,).
     ///
     /// # Errors
     /// As [`Root::search`].
@@ -229,9 +229,9 @@ impl Root {
         hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
     }
 
-    /// Keeps the best k of the ranked hits of all leaves and reads their keys. Shards whose damage
-    /// shows only here go into `lost`, where a partial answer is allowed: what is found without
-    /// them is the answer, and not this.
+    /// Keeps the best k of the ranked hits of all leaves and reads their keys. If a partial answer
+    /// is allowed, shards whose damage shows here go into `lost`. The search must then be repeated
+    /// without them, and this result must not be used.
     fn finish(
         &self,
         mut merged: Merged,
@@ -239,7 +239,7 @@ impl Root {
         options: &Options,
         lost: &mut BTreeMap<String, String>,
     ) -> Result<Merged> {
-        // First: diffusion orders hits by something else than their scores.
+        // Before the cut to k: diffusion does not order hits by their scores.
         if let Some(threshold) = options.threshold {
             hits.retain(|(_, hit)| self.metric.reaches(hit.score, threshold));
         }
@@ -260,8 +260,8 @@ impl Root {
         Ok(merged)
     }
 
-    /// The keys of `hits`. A shard whose keys are damaged goes into `lost` where a partial answer
-    /// is allowed.
+    /// The keys of `hits`. If a partial answer is allowed, a shard with damaged keys goes into
+    /// `lost`.
     fn read_keys(
         &self,
         hits: &[LeafHit],

@@ -18,21 +18,21 @@ use crate::grpc::{SERVICE_NAMES, routes};
 use crate::service::Searcher;
 use crate::service::gauges::Gauges;
 
-/// How often health follows what is served.
+/// The time between two updates of the health reports.
 const HEALTH: Duration = Duration::from_millis(100);
 
-/// Serves until SIGTERM or SIGINT. Says `listening on ADDRESS` on standard output when every index
-/// that can be opened is open.
+/// Serves until SIGTERM or SIGINT. Writes `listening on ADDRESS` to standard output when every
+/// index that can be opened is open.
 ///
 /// # Errors
-/// A configuration out of range, a port in use, an address that is not secured as it must be, a
-/// folder that is no index directory, no index that can be opened.
+/// A configuration out of range, a port in use, an address without the security that it needs, a
+/// folder that is not an index directory, no index that can be opened.
 pub async fn serve(config: Config) -> Result<()> {
     config.check()?;
     let stop = shutdown_signal()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     raise_file_limit();
-    // First, because it is cheap and often what is wrong.
+    // First, because it is cheap and often wrong.
     let security = Security::open(&config.security)?;
     let connections = Connections::new(&config.connections, config.max_message_bytes)?;
     let certificates = security.certificates();
@@ -49,7 +49,7 @@ pub async fn serve(config: Config) -> Result<()> {
         let connections = connections.clone();
         tokio::spawn(endpoint.serve(registry, connections, move || searcher.ready()));
     }
-    // Beside the serving: queries without images need no encoder.
+    // In the background: queries without images need no encoder.
     tokio::spawn({
         let searcher = Arc::clone(&searcher);
         async move { searcher.compare_encoder().await }
@@ -88,14 +88,14 @@ pub async fn serve(config: Config) -> Result<()> {
         .await
 }
 
-/// Keeps health in step: `""` and the search service say whether traffic is wanted, `index/NAME`
-/// whether all shards of that index answer.
+/// Keeps the health reports up to date: `""` and the search service report whether traffic is
+/// wanted, `index/NAME` whether all shards of that index answer.
 pub async fn report(searcher: Arc<Searcher>, health: Health) {
     let mut told: BTreeMap<String, bool> = BTreeMap::new();
     let mut stopping = searcher.stopping();
     loop {
         if *stopping.borrow() {
-            // From here on, the server says it itself.
+            // From here on, the server itself reports NOT_SERVING.
             return;
         }
         let ready = searcher.ready();
@@ -118,7 +118,7 @@ pub async fn report(searcher: Arc<Searcher>, health: Health) {
     }
 }
 
-/// Lets this process have as many connections as the system allows it.
+/// Raises the limit of open files, and so of connections, to the system's maximum.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

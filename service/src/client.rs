@@ -1,5 +1,4 @@
-//! How a client reaches a server: plainly or by TLS, with a certificate of its own, with a bearer
-//! token.
+//! Connects to a server: with or without TLS, a client certificate and a bearer token.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +14,10 @@ use tonic::{Request, Status};
 use crate::role::read_at_most;
 use crate::security::files::{self, Watched};
 
-/// Largest certificate, key or token file in bytes; a larger one is a wrong name.
+/// The largest certificate, key or token file in bytes. A larger file is something else.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What a client trusts and shows. Empty paths stand for nothing.
+/// The files for a connection. An empty path means that there is no file.
 #[derive(Clone, Debug, Default)]
 pub struct ClientSecurity {
     /// PEM file of the authorities that may have signed the server's certificate; demanded by
@@ -32,7 +31,7 @@ pub struct ClientSecurity {
     pub token_file: PathBuf,
 }
 
-/// A channel that shows a token, where there is one.
+/// A channel that sends a token with each request, if there is one.
 pub type SecureChannel = InterceptedService<Channel, Bearer>;
 
 /// Puts the token into every request.
@@ -55,11 +54,11 @@ impl Interceptor for Bearer {
 }
 
 impl ClientSecurity {
-    /// The server at `url` (`http://HOST:PORT` or `https://HOST:PORT`), and the token to show
-    /// there.
+    /// The server at `url` (`http://HOST:PORT` or `https://HOST:PORT`), and the token for it.
     ///
     /// # Errors
-    /// Another scheme, files that do not go with it, files that are missing or hold something else.
+    /// Another scheme, files that do not match the scheme, files that are missing or cannot be
+    /// parsed.
     pub fn endpoint(&self, url: &str) -> Result<(Endpoint, Bearer)> {
         let place = || format!("{url:?}: expected http://HOST:PORT or https://HOST:PORT");
         let tls = url.starts_with("https://");
@@ -106,10 +105,10 @@ impl ClientSecurity {
     }
 }
 
-/// The token in a file's text: one line, and nothing behind it but blanks and ends of lines.
+/// The token in a file's text: one line. Only blanks and line ends may follow it.
 ///
 /// # Errors
-/// The line and what is wrong there, without a part of the token.
+/// The line and its fault, without any part of the token.
 fn token(text: &str) -> Result<&str, String> {
     let mut lines = text.split('\n').map(|line| line.trim_matches([' ', '\t', '\r']));
     let token = lines.next().unwrap_or_default();
@@ -131,13 +130,14 @@ fn token(text: &str) -> Result<&str, String> {
     }
 }
 
-/// A connection that is made when it is first needed, again whenever it breaks, and anew when the
-/// files behind it change.
+/// A connection that is made when it is first needed, again when it breaks, and again when its
+/// files change.
 #[derive(Debug)]
 pub struct Connection(Watched<SecureChannel>);
 
 impl Connection {
-    /// To the server at `url`. Called on a tokio runtime, which the connection will live on.
+    /// A connection to the server at `url`. Must be called on a tokio runtime, which then drives
+    /// the connection.
     ///
     /// # Errors
     /// As [`ClientSecurity::endpoint`].
@@ -155,12 +155,12 @@ impl Connection {
         })?))
     }
 
-    /// The connection as it is at present.
+    /// The present connection.
     pub fn channel(&self) -> SecureChannel {
         SecureChannel::clone(&self.0.get())
     }
 
-    /// Looks at the files each `interval` for ever. Calls that run go on where they began.
+    /// Looks at the files each `interval`, for ever. Running calls stay on their connection.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
         if self.0.paths().is_empty() {
             return;
@@ -168,7 +168,7 @@ impl Connection {
         loop {
             tokio::time::sleep(interval).await;
             let this = Arc::clone(&self);
-            // A panic in there was logged; the next look comes.
+            // A panic was logged; the next look comes.
             let _ = tokio::task::spawn_blocking(move || this.0.look()).await;
         }
     }

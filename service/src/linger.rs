@@ -1,9 +1,9 @@
-//! Connections that are closed without losing what was just sent.
+//! Closes connections without losing the bytes that were just sent.
 //!
-//! A socket that is closed while bytes of its peer lie unread is reset, and a reset throws away
-//! what the peer has not read yet: the end of a large answer, say, because window updates for its
-//! beginning crossed the end. So, once everything is written, this side says that it is done and
-//! reads on, into nothing, until the peer is done too.
+//! A socket that is closed while it has unread bytes of its peer is reset. A reset discards what
+//! the peer has not read yet, for example the end of a large answer, if the peer's window updates
+//! for its beginning arrive late. So, after the last byte, this side shuts down its direction and
+//! discards what it reads until the peer has closed too. Neither tokio nor hyper does this.
 
 use std::future::Future;
 use std::io;
@@ -15,13 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// How long a peer may take to be done.
+/// How long a peer may take to close.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A TCP connection with an end as the module's introduction says.
+/// A TCP connection that is closed as the [module docs](self) describe.
 pub(crate) struct Lingering {
     stream: TcpStream,
-    /// Set when all is written and the peer has been told.
+    /// The end of the wait for the peer; set when this direction is shut down.
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -77,7 +77,7 @@ impl AsyncWrite for Lingering {
             let mut buf = ReadBuf::new(&mut nothing);
             match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
-                // The peer is done, or gone.
+                // The peer has closed, or has gone.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return until.as_mut().poll(cx).map(Ok),
             }

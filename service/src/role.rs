@@ -1,9 +1,9 @@
-//! What every role (a program with a configuration and logs) does the same way.
+//! The common parts of every program with a configuration and logs, which is called a role here.
 //!
-//! Configuration has layers, later ones winning: the commented default file that is part of the
-//! program, the user's file, the environment, the command line. A role's defaults alone are a
-//! complete configuration (what has no default is optional there and demanded by the role itself),
-//! so that each layer can be checked as it is added and an error names the layer to blame.
+//! A configuration has layers, and later layers win: the commented default file that is part of the
+//! program, the user's file, the environment, the command line. The defaults alone are a complete
+//! configuration: a value without a default is optional there, and the role checks that it is
+//! given. So each layer is checked when it is added, and an error names its layer.
 
 use std::env;
 use std::ffi::OsString;
@@ -21,25 +21,24 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-/// Largest configuration file in bytes; a larger one is a wrong name.
+/// The largest configuration file in bytes. A larger file is not a configuration.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Characters of the line that a program ends with: what came from outside is cut before, and no
-/// message is so long.
+/// The most characters of the error that a program ends with.
 const MAX_ERROR_CHARS: usize = 4096;
 
 /// Reads the configuration `T` of a role: `default_toml`, then `file`, then every environment
 /// variable whose name begins with `env_prefix` and `_`.
 ///
-/// `OCELLI_SEARCHER_LISTEN` sets `listen` under the prefix `OCELLI_SEARCHER`; `__` steps into a
-/// table (`OCELLI_SEARCHER_LOG__FILTER` sets `log.filter`); a value that begins with `[` or `{` is
-/// read as TOML, anything else is taken as it is. `…_CONFIG` is left out: it names the file itself.
+/// With the prefix `OCELLI_SEARCHER`, `OCELLI_SEARCHER_LISTEN` sets `listen`, and `__` steps into a
+/// table: `OCELLI_SEARCHER_LOG__FILTER` sets `log.filter`. A value that begins with `[` or `{` is
+/// read as TOML; any other value is a string. `…_CONFIG` is skipped, because it names the file.
 ///
 /// `T` must refuse unknown fields (`#[serde(deny_unknown_fields)]`, nested types too) and must be
 /// complete with `default_toml` alone.
 ///
 /// # Errors
-/// A file that is missing or is no TOML, an unknown key or a value of the wrong type; the message
+/// A file that is missing or is not TOML, an unknown key or a value of the wrong type; the message
 /// names the layer (file or variable) and the key.
 pub fn load_config<T: DeserializeOwned>(
     default_toml: &str,
@@ -80,14 +79,14 @@ pub fn load_config_from<T: DeserializeOwned>(
 type Builder = config::ConfigBuilder<config::builder::DefaultState>;
 
 fn check<T: DeserializeOwned>(builder: Builder) -> Result<T> {
-    // The parser's messages span lines and draw carets; an error of a role is one line.
+    // The parser's messages have several lines; an error of a role has one.
     builder
         .build()
         .and_then(Config::try_deserialize)
         .map_err(|error| anyhow!("{}", one_line(&error.to_string())))
 }
 
-/// One environment variable as a layer of its own, so that an error can name it.
+/// One environment variable, as a layer of its own: so an error can name it.
 #[derive(Clone, Debug)]
 struct Variable {
     name: String,
@@ -148,14 +147,14 @@ fn toml_value(text: &str) -> Result<Value> {
         .context("the value is empty")
 }
 
-/// How log lines are written.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line, for log collectors.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
@@ -184,16 +183,16 @@ impl fmt::Display for LogFormat {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// Level, or levels by target.
+    /// The level, or levels by target.
     pub filter: String,
-    /// Text or JSON.
+    /// The form of log lines.
     pub format: LogFormat,
 }
 
-/// Writes `text` to standard output. A reader that has seen enough (`| head`) is no failure.
+/// Writes `text` to standard output. A reader that closes the pipe (`| head`) is not an error.
 ///
 /// # Errors
-/// Standard output cannot be written to, a full disk included.
+/// Standard output cannot be written to, for example because the disk is full.
 pub fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -202,11 +201,11 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// The bytes of a file, or of what a pipe gives, if they are no more than `max_bytes`: a wrong name
-/// must not fill the memory.
+/// The bytes of a file or a pipe, if they are at most `max_bytes`. So a wrong path cannot fill the
+/// memory.
 ///
 /// # Errors
-/// The system's, without the path; a file that is larger.
+/// The system's error, without the path; a larger file.
 pub fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -216,18 +215,19 @@ pub fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes a line to standard error for who waits at a terminal; where that is closed, nobody does.
+/// Writes a line to standard error, for a person at a terminal. If standard error is closed,
+/// nothing happens.
 pub fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(&one_line(line), MAX_ERROR_CHARS));
 }
 
-/// The async threads that `build` makes. Where the system gives it no thread (a limit of memory, or
-/// of processes), tokio panics; here that is an error.
+/// Runs `build`, which starts the async threads. If the system refuses a thread (for lack of
+/// memory, or by a limit of processes), tokio panics; this makes an error of that panic.
 ///
 /// # Errors
-/// Those of `build`, and that panic.
+/// Errors of `build`, and that panic.
 pub fn runtime(build: impl FnOnce() -> io::Result<Runtime>) -> Result<Runtime> {
-    // Its message would stand there twice, once as a panic.
+    // Otherwise the message would be printed twice, once as a panic.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let built = panic::catch_unwind(AssertUnwindSafe(build));
@@ -245,12 +245,12 @@ pub fn runtime(build: impl FnOnce() -> io::Result<Runtime>) -> Result<Runtime> {
 }
 
 /// The exit code of a program that ended with `result`: 0, or 1 after one line `error: a: b: c` on
-/// standard error, outermost cause first. (Usage errors exit with 2 before it comes to this.)
+/// standard error, the outermost cause first. Usage errors have exited with 2 before.
 pub fn main_exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to tell anybody if standard error is closed.
+            // If standard error is closed, there is no place for the error.
             let line = one_line(&format!("{error:#}"));
             let _ = writeln!(io::stderr(), "error: {}", printable(&line, MAX_ERROR_CHARS));
             ExitCode::FAILURE
@@ -258,7 +258,7 @@ pub fn main_exit(result: Result<()>) -> ExitCode {
     }
 }
 
-/// `text` with every line break and the blanks around it as one blank.
+/// `text` on one line: each line break, with the blanks around it, becomes one blank.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(" ")

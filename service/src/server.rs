@@ -1,13 +1,10 @@
-//! A gRPC server as every role runs it: health and reflection beside the role's own services,
-//! `TCP_NODELAY`, and a graceful end.
+//! A gRPC server with health and reflection beside a role's own services, and with a graceful end.
 //!
 //! Message limits belong to each generated service: set `max_decoding_message_size` and
 //! `max_encoding_message_size` there before handing it over.
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 use std::{io, io::Write};
 
@@ -28,9 +25,10 @@ use crate::linger::Lingering;
 use crate::observe::{Gate, Gates, Rpc};
 use crate::security::{self, Security};
 use ocelli_proto::DESCRIPTOR_SET;
+use ocelli_proto::limits::DEFAULT_MAX_MESSAGE_BYTES;
 
-/// A bound server that does not answer yet. Bind before the expensive part of starting, so that a
-/// port in use is known at once; clients that connect meanwhile wait.
+/// A bound server that does not answer yet. Bind before the expensive part of a start: then a port
+/// in use is an error at once. Clients that connect before [`Server::serve`] wait.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -44,28 +42,26 @@ pub struct Server {
     starting: bool,
 }
 
-/// Requests of one connection that may have been given up before they are looked at, for each that
-/// may run: under overload with short deadlines, clients give up several times as many as they get
-/// answers to.
+/// For each request of a connection that may run: the requests that its client may have given up
+/// before the server looks at them. Under overload with short deadlines, clients give up several
+/// times as many requests as they get answers.
 const RESETS_PER_STREAM: usize = 16;
 
 /// Requests of one connection that are answered at a time, unless a role says otherwise.
 const MAX_CONCURRENT_STREAMS: u32 = 128;
 
-/// Bytes that a client may send before somebody reads them, on a connection and on each of its
-/// streams.
+/// Bytes that a client may send before the server reads them, on a connection and on each stream.
 const WINDOW_BYTES: u32 = 1 << 20;
 
 /// The largest request of health and reflection: the name of a service, or of a symbol.
 const SMALL_MESSAGE_BYTES: usize = 8 << 10;
 
-/// What the health service says, to be changed while the server runs.
+/// The report of the health service, which can be changed while the server runs.
 #[derive(Clone, Debug)]
 pub struct Health(HealthReporter);
 
 impl Health {
-    /// Says from now on that `service` is serving or not; the empty name stands for the whole
-    /// server.
+    /// Reports from now on that `service` is serving or not. The empty name is the whole server.
     pub async fn set(&self, service: &str, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.set_service_status(service, status).await;
@@ -102,13 +98,13 @@ impl Server {
         self.address
     }
 
-    /// What the health service will say beside what [`Server::serve`] reports.
+    /// The health service, for reports beside those of [`Server::serve`].
     pub fn health(&self) -> Health {
         Health(self.health.clone())
     }
 
-    /// Health says NOT_SERVING at first: until [`Health::set`] says otherwise of each service and
-    /// of the empty name.
+    /// Health reports NOT_SERVING at first, until [`Health::set`] changes it for each service and
+    /// for the empty name.
     pub fn starting(self) -> Server {
         Server { starting: true, ..self }
     }
@@ -119,12 +115,12 @@ impl Server {
         Server { max_concurrent_streams: streams, ..self }
     }
 
-    /// Takes in what `connections` allows; without it, what the defaults do.
+    /// Limits connections and bodies by `connections`. Without a call of this, the defaults apply.
     pub fn limited(self, connections: Connections) -> Server {
         Server { connections: Some(connections), ..self }
     }
 
-    /// Serves by TLS and to holders of tokens only, as `security` says.
+    /// Demands TLS, client certificates and tokens, as `security` is configured.
     ///
     /// # Errors
     /// An address that other machines reach, and too little security for that.
@@ -133,8 +129,8 @@ impl Server {
         Ok(Server { security, ..self })
     }
 
-    /// Counts and times every call in `rpc`, and gives it an id. What `gate` refuses goes no
-    /// further.
+    /// Counts and times every call in `rpc`, and gives it an id. `gate` may refuse a call before
+    /// that.
     pub fn observed(self, rpc: Rpc, gate: Option<Gate>) -> Server {
         Server { rpc: Some(rpc), gate, ..self }
     }
@@ -144,22 +140,22 @@ impl Server {
         announce(self.address);
     }
 
-    /// Answers requests to `routes` until `stop` is ready: then health says NOT_SERVING, no
-    /// connection is accepted any more, and what runs may take `drain_timeout` to end.
+    /// Answers requests to `routes` until `stop` is ready. Then health says NOT_SERVING, no new
+    /// connection is accepted, and running requests may take `drain_timeout` to end.
     ///
-    /// `service_names` (for example `ocelli.v1.SearchService`) and the empty name, which stands for
-    /// the whole server, are reported as serving.
+    /// Health reports `service_names` (for example `ocelli.v1.SearchService`) and the empty name,
+    /// which stands for the whole server.
     ///
     /// # Errors
     /// The listening socket fails.
     pub async fn serve(
-        self,
+        mut self,
         routes: Routes,
         service_names: &[&str],
         drain_timeout: Duration,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
-        let health = self.health;
+        let (health, address) = (self.health.clone(), self.address);
         let report = async |serving| {
             for name in service_names.iter().copied().chain([""]) {
                 health.set_service_status(name, serving).await;
@@ -169,66 +165,26 @@ impl Server {
             true => report(ServingStatus::NotServing).await,
             false => report(ServingStatus::Serving).await,
         }
-        let health_service = HealthService::from_health_reporter(health.clone());
-        let health_server =
-            HealthServer::new(health_service).max_decoding_message_size(SMALL_MESSAGE_BYTES);
-        let routes = with_reflection(routes.add_service(health_server))?;
-        let routes = self.security.protect(routes);
-        // Outside of it: what lacks a token is counted, too, and cannot pass an overloaded server's
-        // gate.
-        let routes = match &self.rpc {
-            Some(rpc) => rpc.wrap(routes),
-            None => routes,
-        };
-        let defaults = || {
-            Connections::new(&ConnectionsConfig::default(), ocelli_proto::DEFAULT_MAX_MESSAGE_BYTES)
-        };
-        let connections = self.connections.map_or_else(defaults, Ok)?;
-        let gates = Gates(self.gate.zip(self.rpc));
-
-        let (drain, draining) = oneshot::channel::<()>();
-        let draining = async {
-            // An error means that the sender is gone: end as well.
-            let _ = draining.await;
-        };
-        let router = tonic::transport::Server::builder()
-            .layer(gates)
-            .layer(Bodies::new(&connections))
-            .initial_connection_window_size(WINDOW_BYTES)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .http2_keepalive_interval(Some(connections.keepalive_interval()))
-            .http2_keepalive_timeout(Some(connections.keepalive_timeout()))
-            .max_concurrent_streams(self.max_concurrent_streams)
-            // As many may be given up by their client before they are looked at (when all of them
-            // run out of time, say); the default of 20 would end the connection, and the others'
-            // requests with it.
-            .http2_max_pending_accept_reset_streams(Some(
-                self.max_concurrent_streams as usize * RESETS_PER_STREAM,
-            ))
-            .add_routes(routes);
-        let tls = self.security.tls();
-        let serve: Pin<Box<dyn Future<Output = _> + Send>> = match &tls {
-            Some(tls) => {
-                let secured = security::incoming(Arc::clone(tls), self.listener, connections);
-                Box::pin(router.serve_with_incoming_shutdown(secured, draining))
-            }
-            None => {
-                let plain = plain(self.listener, connections);
-                Box::pin(router.serve_with_incoming_shutdown(plain, draining))
-            }
-        };
+        let routes = self.with_own_services(routes)?;
+        let defaults =
+            || Connections::new(&ConnectionsConfig::default(), DEFAULT_MAX_MESSAGE_BYTES);
+        let connections = self.connections.take().map_or_else(defaults, Ok)?;
         // Ends with this function.
         let mut watch = JoinSet::new();
-        watch.spawn(self.security.watch());
+        watch.spawn(self.security.clone().watch());
+
+        let (drain, draining) = oneshot::channel::<()>();
+        let tls = self.security.tls().is_some();
+        let serve = self.answer(routes, connections, draining);
         tokio::pin!(serve);
-        tracing::info!(address = %self.address, tls = tls.is_some(), "listening");
+        tracing::info!(%address, tls, "listening");
         tokio::select! {
             ended = &mut serve => return ended.context("the server ended"),
             () = stop => {}
         }
         report(ServingStatus::NotServing).await;
         tracing::info!(timeout_ms = drain_timeout.as_millis() as u64, "draining");
-        // An error means that the server has ended already, which is what is wanted.
+        // An error means that the server has ended already.
         let _ = drain.send(());
         match tokio::time::timeout(drain_timeout, serve).await {
             Ok(ended) => ended.context("the server ended")?,
@@ -237,10 +193,61 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
+
+    /// `routes` with health and reflection, behind tokens and certificates, counted.
+    fn with_own_services(&self, routes: Routes) -> Result<Routes> {
+        let health = HealthService::from_health_reporter(self.health.clone());
+        let health = HealthServer::new(health).max_decoding_message_size(SMALL_MESSAGE_BYTES);
+        let routes = with_reflection(routes.add_service(health))?;
+        let routes = self.security.protect(routes);
+        // Outside of the security: a request without a token is counted, too, and an overloaded
+        // server's gate refuses it first.
+        Ok(match &self.rpc {
+            Some(rpc) => rpc.wrap(routes),
+            None => routes,
+        })
+    }
+
+    /// Answers requests to `routes` until `draining` is ready and what runs has ended.
+    async fn answer(
+        self,
+        routes: Routes,
+        connections: Connections,
+        draining: oneshot::Receiver<()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let draining = async {
+            // An error means that the sender is gone: end as well.
+            let _ = draining.await;
+        };
+        let streams = self.max_concurrent_streams;
+        let router = tonic::transport::Server::builder()
+            .layer(Gates(self.gate.zip(self.rpc)))
+            .layer(Bodies::new(&connections))
+            .initial_connection_window_size(WINDOW_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(Some(connections.keepalive_interval()))
+            .http2_keepalive_timeout(Some(connections.keepalive_timeout()))
+            .max_concurrent_streams(streams)
+            // The number of requests that clients may give up before the server looks at them, when
+            // all run out of time, say. The default of 20 would end the connection, and the other
+            // requests with it.
+            .http2_max_pending_accept_reset_streams(Some(streams as usize * RESETS_PER_STREAM))
+            .add_routes(routes);
+        match self.security.tls() {
+            Some(tls) => {
+                let secured = security::incoming(tls, self.listener, connections);
+                router.serve_with_incoming_shutdown(secured, draining).await
+            }
+            None => {
+                let plain = plain(self.listener, connections);
+                router.serve_with_incoming_shutdown(plain, draining).await
+            }
+        }
+    }
 }
 
-/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it. Where
-/// nobody reads it any more, the log says so, and the server serves all the same.
+/// Writes the line `listening on ADDRESS` to standard output, for scripts that wait for it. If
+/// standard output is closed, the log has a warning and the server serves all the same.
 pub fn announce(address: SocketAddr) {
     let mut stdout = io::stdout();
     let written = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
@@ -262,12 +269,11 @@ fn plain(
     futures_util::stream::unfold((listener, connections), next)
 }
 
-/// The time that a client still gives, from the request's `grpc-timeout`; none where it set no
-/// limit.
+/// The time that a client still waits, from the request's `grpc-timeout`; `None` without a limit.
 ///
-/// tonic cuts a request off at that time, but with CANCELLED; a service that wants to say
-/// DEADLINE_EXCEEDED, or to hand the rest of the time on, reads it here. A malformed value is
-/// ignored, as tonic does.
+/// tonic ends a request at that time with CANCELLED. A service that wants to answer
+/// DEADLINE_EXCEEDED, or to pass the remaining time on, reads it here. A malformed value is
+/// ignored, as by tonic, whose own parser is private.
 pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -292,8 +298,7 @@ pub fn deadline(metadata: &MetadataMap) -> Option<Duration> {
 /// # Errors
 /// The handlers cannot be installed.
 pub fn shutdown_signal() -> Result<impl Future<Output = ()>> {
-    // Installed now and not at the first poll: a signal while the role still starts must not be
-    // lost.
+    // Installed now, not at the first poll: a signal during the start must not be lost.
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     Ok(async move {

@@ -1,4 +1,4 @@
-//! Requests that come in a stream: each is answered for itself, as many at a time as a limit says.
+//! Answers the requests of a stream one by one, up to a number at a time.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,13 +16,15 @@ use crate::observe::Context;
 use ocelli_proto::status::{Code, retriable};
 use ocelli_proto::v1::ErrorReason;
 
-/// When the client of a stream that was cut off may ask again.
+/// The pause after which the client of a stream that was cut off may ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The answers of `answer` to the messages of `request`, each when it is there, `limit` of them at
-/// a time; no further one is read meanwhile. The stream ends when the messages do and all of them
-/// are answered, or when its client goes away. When `stopping` becomes true, as it does once, what
-/// runs is answered, and the stream ends with UNAVAILABLE, since the client may have sent more.
+/// The answers of `answer` to the messages of `request`, each as soon as it is ready. `limit`
+/// messages are answered at a time; while so many run, no further message is read.
+///
+/// The stream ends when all messages are answered, or when the client goes away. When `stopping`
+/// becomes true, running messages are answered and the stream ends with UNAVAILABLE, because the
+/// client may have sent more.
 pub fn answer_each<Q, A, F>(
     request: Request<Streaming<Q>>,
     limit: usize,
@@ -49,7 +51,7 @@ async fn drive<Q, A: Send + 'static, F: Future<Output = A> + Send + 'static>(
 ) {
     let held = request.extensions().get::<Arc<Held>>().cloned();
     let mut requests = request.into_inner();
-    // Dropped at the end of this function, which ends what nobody waits for.
+    // Dropped at the end of this function, which ends the answers that nobody waits for.
     let mut running = JoinSet::new();
     let mut open = !*stopping.borrow();
     let mut cut = !open;
@@ -71,19 +73,19 @@ async fn drive<Q, A: Send + 'static, F: Future<Output = A> + Send + 'static>(
                     running.spawn(Context::current().attach(item));
                 }
                 Ok(None) => open = false,
-                // What is no message at all leaves nothing to go on with.
+                // After a malformed message, the next message cannot be found.
                 Err(status) => {
                     let _ = answers.send(Err(status)).await;
                     return;
                 }
             },
             () = answers.closed() => return,
-            // It changes once, when the server stops.
+            // `stopping` changes once, when the server stops.
             _ = stopping.changed(), if open => (open, cut) = (false, true),
         }
     }
     if cut {
-        // Not a good end: the client may have sent what nobody has read.
+        // An error: the client may have sent messages that were not read.
         let message = "the server stops; what it has not answered is to be asked again";
         let status = retriable(Code::Unavailable, message, ErrorReason::Unspecified, RETRY_AFTER);
         let _ = answers.send(Err(status)).await;

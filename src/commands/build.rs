@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocelli_index::Model;
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
@@ -12,15 +12,15 @@ use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
 const BUILD_EXAMPLE: &str = "\
-The directory is created, or gets a new generation that replaces what was found under it before;
-until then, and where the build fails, searchers keep what they have:
+The directory is created, or gets a new generation that replaces the current one. Until then, and
+if the build fails, searchers keep what they have:
   ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2";
 
 #[derive(Args)]
 #[command(after_help = BUILD_EXAMPLE)]
 pub struct BuildArgs {
-    /// Parts of descriptors, in the order of their rows. Rows without ids of their own get new ones
-    /// at each build, after all that the index ever had: keep keys, or give ids when encoding
+    /// Parts of descriptors, in the order of their rows. Rows without ids get new ones at each
+    /// build, above all that the index ever had: keep keys, or give ids when encoding
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
@@ -29,7 +29,7 @@ pub struct BuildArgs {
     /// Index directory
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Files that the index is split into [default: 1]
+    /// Number of files of the index [default: 1]
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
     /// Threads, 0: one per core; the result does not depend on it [default: 0]
@@ -39,23 +39,13 @@ pub struct BuildArgs {
     /// (database-side augmentation); 0: leave them as they are [default: 0]
     #[arg(long, value_name = "K")]
     pub dba: Option<usize>,
-    /// What becomes of a row whose key or id an earlier row has
+    /// Treatment of a row whose key or id an earlier row has
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
-    pub on_duplicate: OnDuplicateArg,
+    pub on_duplicate: OnDuplicate,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// As on the command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnDuplicateArg {
-    /// It ends the build before anything is written; both rows are named.
-    #[default]
-    Stop,
-    /// It is left out and counted.
-    Reject,
 }
 
 /// Builds an index, or a new generation of one.
@@ -65,10 +55,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
         shards: args.shards.unwrap_or(config.shards),
         threads: args.threads.unwrap_or(config.threads),
         dba: args.dba.unwrap_or(config.dba),
-        on_duplicate: match args.on_duplicate {
-            OnDuplicateArg::Stop => OnDuplicate::Stop,
-            OnDuplicateArg::Reject => OnDuplicate::Reject,
-        },
+        on_duplicate: args.on_duplicate,
     };
     let parts = open_parts(&args.parts)?;
     let model = Model::open(&args.model)?;
@@ -99,7 +86,8 @@ fn text(r: &BuildReport) -> String {
     format!(
         "{}: generation {} of {} in {}, in {:.1} s\n\
          ids {} to {}{}\n\
-         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside it{augmented}{rejected}",
+         {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside \
+         it{augmented}{rejected}",
         r.index.display(),
         r.generation,
         counted(r.rows, "image"),

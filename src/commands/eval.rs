@@ -33,11 +33,13 @@ The descriptors themselves, then an index of them:
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part
   ocelli eval map --ground-truth groundtruth.json --index index/ --queries queries.part --expand aqe
 Revisited Oxford and Paris:
-  ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ --queries queries.part
-Without queries, each labelled photo asking for the others of its label:
-  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part --protocol leave-one-out";
+  ocelli eval map --ground-truth gnd_rparis6k.json --protocol medium --index index/ \\
+    --queries queries.part
+Without queries: each labelled photo asks for the others of its label:
+  ocelli eval map --ground-truth groundtruth.json --descriptors paris.part \\
+    --protocol leave-one-out";
 
-/// How queries are chosen and judged.
+/// Choice of queries, and judgement of their results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// Named queries; junk is ignored and the query's photo stays in the database.
@@ -54,25 +56,13 @@ pub enum Protocol {
     LeaveOneOut,
 }
 
-/// Where a positive stands among images of equal score.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TieArg {
-    /// Behind those that are not positive.
-    #[default]
-    Against,
-    /// Before those that are not positive.
-    For,
-    /// As the images lie in the database.
-    Order,
-}
-
 #[derive(Args)]
 #[command(after_help = MAP_EXAMPLE)]
 pub struct MapArgs {
     /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
     #[arg(long, value_name = "PATH")]
     pub ground_truth: PathBuf,
-    /// Parts of descriptors: the database; beside --index, where leave-one-out takes its queries
+    /// Parts of descriptors: the database; or with --index, the queries of leave-one-out
     #[arg(long, value_name = "PART", num_args = 1.., required_unless_present = "index")]
     pub descriptors: Vec<PathBuf>,
     /// Index directory: the database
@@ -86,15 +76,20 @@ pub struct MapArgs {
         long,
         value_name = "PART",
         num_args = 1..,
-        required_if_eq_any([("protocol", "official"), ("protocol", "easy"), ("protocol", "medium"), ("protocol", "hard")])
+        required_if_eq_any([
+            ("protocol", "official"),
+            ("protocol", "easy"),
+            ("protocol", "medium"),
+            ("protocol", "hard"),
+        ])
     )]
     pub queries: Vec<PathBuf>,
-    /// How queries are chosen and judged
+    /// Choice of queries, and judgement of their results
     #[arg(long, value_enum, default_value_t)]
     pub protocol: Protocol,
-    /// Where a positive stands among images of equal score
+    /// Rank of a positive among images of equal score
     #[arg(long, value_enum, default_value_t)]
-    pub ties: TieArg,
+    pub ties: Ties,
     /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as
     /// `ocelli build --dba K` does; queries stay as they are
     #[arg(
@@ -123,7 +118,7 @@ pub struct QueriesArgs {
     /// Directory that holds the queries' photos, at any depth
     #[arg(long, value_name = "DIR")]
     pub photos_root: PathBuf,
-    /// Where the list goes (JSON lines)
+    /// List to write (JSON lines)
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     #[command(flatten)]
@@ -148,12 +143,7 @@ pub fn map(args: MapArgs) -> Result<()> {
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
         anyhow::bail!("expected --descriptors or --index");
     };
-    let ties = match args.ties {
-        TieArg::Against => Ties::Against,
-        TieArg::For => Ties::For,
-        TieArg::Order => Ties::Order,
-    };
-    let judging = Judging { rerank: args.rerank.rerank()?, ties };
+    let judging = Judging { rerank: args.rerank.rerank()?, ties: args.ties };
     let bars = Bars::default();
     bars.report(Progress { stage: "rank", done: 0, total: 0 });
     let named = |setup| {

@@ -1,4 +1,4 @@
-//! `ocelli export`: an index for others.
+//! `ocelli export`: an index for other programs.
 
 use std::path::PathBuf;
 
@@ -10,15 +10,16 @@ use super::check_out;
 use crate::output::{OutputArgs, print, thousands};
 use crate::progress::Bars;
 
-/// What is exported.
+/// Kinds of export.
 #[derive(Subcommand)]
 pub enum ExportCommand {
-    /// A file that faiss.read_index reads (FAISS 1.12 to 1.15): the same codes and ids, without
-    /// keys
+    /// Write a file that faiss.read_index reads (FAISS 1.12 to 1.15): the same codes and ids,
+    /// without keys
     Faiss(FaissArgs),
 }
 
 const FAISS_EXAMPLE: &str = "\
+An index in Ocelli, then in Python:
   ocelli export faiss index/ --out index.faiss
   python3 -c 'import faiss; index = faiss.read_index(\"index.faiss\")'";
 
@@ -29,7 +30,7 @@ pub struct FaissArgs {
     /// Index directory
     #[arg(value_name = "DIR")]
     pub index: PathBuf,
-    /// Where FAISS's file goes
+    /// FAISS file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Generation of the index [default: the current one]

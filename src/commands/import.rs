@@ -1,4 +1,4 @@
-//! `ocelli import`: vectors and indexes that others made.
+//! `ocelli import`: vectors and indexes of other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -15,20 +15,21 @@ use super::check_out;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
-/// What is imported.
+/// Kinds of import.
 #[derive(Subcommand)]
 pub enum ImportCommand {
-    /// An IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
+    /// Import an IVF-PQ index that FAISS 1.12 to 1.15 wrote, with its codes and ids
     Faiss(FaissArgs),
-    /// Files of vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet), as a part for train and
-    /// build
+    /// Import files of vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin, .parquet) as a part for train
+    /// and build
     Vectors(VectorsArgs),
 }
 
 const FAISS_EXAMPLE: &str = "\
-Flat coarse quantizers, 8 or 4 bits, L2 and inner product, with OPQ, PCA and rotations in front:
+Coarse quantizers may be flat, codes of 8 or 4 bits, the metric L2 or inner product; OPQ, PCA and
+rotations may come first:
   ocelli import faiss sift.faiss --out index/ --spec foreign:sift
-The directory is created, or gets a new generation that replaces what was found under it before.";
+The directory is created, or gets a new generation that replaces the current one.";
 
 /// Flags of `import faiss`.
 #[derive(Args)]
@@ -40,11 +41,11 @@ pub struct FaissArgs {
     /// Index directory
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Your name for what made the vectors; queries with another descriptor spec are refused
+    /// Your name for the source of the vectors; queries with another descriptor spec are refused
     #[arg(long, value_name = "foreign:NAME", default_value = "foreign:faiss",
         value_parser = foreign_name)]
     pub spec: String,
-    /// Files that the index is split into
+    /// Number of files of the index
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
     #[command(flatten)]
@@ -52,12 +53,12 @@ pub struct FaissArgs {
 }
 
 const VECTORS_EXAMPLE: &str = "\
-Several files are read one after another; without columns for them, rows get no keys, and their ids
-when they are built:
+Files are read one after another. Without a column of keys, rows have no keys; without a column of
+ids, they get ids when an index is built:
   ocelli import vectors base.fvecs --spec foreign:sift --out sift.part
   ocelli import vectors shards/ --column emb --key-column url --spec foreign:clip --out clip.part
-Rows that will not do (null, NaN, a norm that is neither 0 nor 1e-15 to 1e15, another dimension, an id
-or a key that is null, out of range or there twice) are left out and listed in OUT.rejected.jsonl.";
+Bad rows (null, NaN, a norm that is neither 0 nor 1e-15 to 1e15, another dimension, an id or a key
+that is null, out of range or there twice) are left out and listed in OUT.rejected.jsonl.";
 
 /// Flags of `import vectors`.
 #[derive(Args)]
@@ -67,10 +68,10 @@ pub struct VectorsArgs {
     /// such files, which are read in the order of their paths
     #[arg(required = true, value_name = "PATH")]
     pub files: Vec<PathBuf>,
-    /// Where the part goes
+    /// Part to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Your name for what made the vectors; queries with another descriptor spec are refused
+    /// Your name for the source of the vectors; queries with another descriptor spec are refused
     #[arg(long, value_name = "foreign:NAME", value_parser = foreign_name)]
     pub spec: String,
     /// Column of the vectors in Parquet files [default: the only one with lists of floats]
@@ -82,15 +83,15 @@ pub struct VectorsArgs {
     /// Column of keys in Parquet files [default: none]
     #[arg(long, value_name = "NAME")]
     pub key_column: Option<String>,
-    /// How the part stores numbers
+    /// Numbers in the part
     #[arg(long, value_enum, default_value_t)]
     pub dtype: DtypeArg,
-    /// Vectors of zeros will not do
+    /// Treat vectors of zeros as bad rows
     #[arg(long)]
     pub no_zeros: bool,
-    /// What becomes of a row that will not do
+    /// Treatment of a bad row
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
-    pub on_bad_row: OnBadRowArg,
+    pub on_bad_row: OnBadRow,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -103,16 +104,6 @@ pub enum DtypeArg {
     F32,
     /// Half precision.
     F16,
-}
-
-/// As on the command line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnBadRowArg {
-    /// It is left out, and listed in OUT.rejected.jsonl with file, row and reason.
-    #[default]
-    Reject,
-    /// It ends the import, and nothing is written.
-    Stop,
 }
 
 /// Runs one of the imports.
@@ -147,11 +138,7 @@ fn vectors(args: VectorsArgs) -> Result<()> {
         DtypeArg::F16 => Dtype::F16,
     };
     let bars = Bars::default();
-    let on_bad_row = match args.on_bad_row {
-        OnBadRowArg::Reject => OnBadRow::Reject,
-        OnBadRowArg::Stop => OnBadRow::Stop,
-    };
-    let options = VectorsOptions { name: args.spec, dtype, on_bad_row };
+    let options = VectorsOptions { name: args.spec, dtype, on_bad_row: args.on_bad_row };
     let report = import_vectors(&files, &args.out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, vectors_text)

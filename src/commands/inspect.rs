@@ -15,14 +15,14 @@ use crate::output::{OutputArgs, cell, print, thousands};
 pub struct InspectArgs {
     /// A part, whitening, model or shard file, or an index directory
     pub path: PathBuf,
-    /// Prove all checksums
+    /// Verify all checksums
     #[arg(long)]
     pub verify: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// What was found, and whether it was proven.
+/// Contents of a file, and whether they were verified.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -31,7 +31,7 @@ struct Report {
     verified: bool,
 }
 
-/// Tells what is in a file or an index directory.
+/// Shows what is in a file or an index directory.
 pub fn run(args: InspectArgs) -> Result<()> {
     let found = ocelli_index::inspect(&args.path, args.verify)?;
     let value = serde_json::to_value(&found).context("cannot write the result as JSON")?;
@@ -61,8 +61,8 @@ fn index(found: &Inspection) -> String {
         search_bytes_per_image,
         map_bytes_per_image,
         key_bytes_per_image,
-        refine_bytes_per_image,
-        refinement,
+        fine_bytes_per_image,
+        fine_codec,
     } = found
     else {
         return String::new();
@@ -82,9 +82,9 @@ fn index(found: &Inspection) -> String {
         thousands(*model_bytes),
         current.model,
     );
-    if let Some(r) = refinement {
+    if let Some(r) = fine_codec {
         text += &format!(
-            "finer codes {} of {} bytes, {refine_bytes_per_image:.1} per image\nrefinement {}\n",
+            "finer codes {} of {} bytes, {fine_bytes_per_image:.1} per image\nfine codec {}\n",
             r.name, r.code_bytes, r.hash
         );
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocelli_index::{Hash, Model};
 use ocelli_indexer::config::MetricChoice;
 use ocelli_indexer::{
@@ -18,10 +18,10 @@ use crate::output::{OutputArgs, print, thousands};
 use crate::progress::Bars;
 
 const TRAIN_EXAMPLE: &str = "\
-Train on vectors that will not be judged, and on enough of them: 39 rows per codeword, which is
-9,984, or 39 per list. A small collection gives its region vectors, about twenty per photo:
+Training needs 39 rows for each codeword (9,984) and for each list. Train on vectors that evaluation
+does not use. For a small collection take its region vectors, about twenty a photo:
   ocelli train white-regions.part --m 32 --out paris.model
-Codes of 16 bytes to scan and 32 more to score the best again:
+Codes of 16 bytes to scan, and 32 bytes more to score the best again:
   ocelli train white-regions.part --m 16 --fine-codes pq32 --out paris.model";
 
 #[derive(Args)]
@@ -30,14 +30,14 @@ pub struct TrainArgs {
     /// Parts of region vectors or descriptors, of one descriptor spec
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
-    /// Where the model goes
+    /// Model file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Coarse centroids (inverted lists); 0: one per 1,000 training rows, rounded down to a power
     /// of two, 1 to 65536 [default: 0]
     #[arg(long)]
     pub nlist: Option<usize>,
-    /// Sub-quantizers; divides the dimension (PCA's, where there is one) [default: 32]
+    /// Sub-quantizers; divides the dimension (that of the PCA, if there is one) [default: 32]
     #[arg(long)]
     pub m: Option<usize>,
     /// Bits of each sub-quantizer's codeword: 8 (a byte) or 4 (half a byte) [default: 8]
@@ -46,17 +46,17 @@ pub struct TrainArgs {
     /// Reduce to so many dimensions by PCA first; 0: no PCA [default: 0]
     #[arg(long, value_name = "D")]
     pub pca: Option<usize>,
-    /// Divide vectors by their norm again behind PCA and OPQ [default: false]
+    /// Divide vectors by their norm again after PCA and OPQ [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub renormalize: Option<bool>,
-    /// How coarse centroids are trained [default: auto]
+    /// Training of coarse centroids [default: auto]
     #[arg(long, value_enum)]
-    pub coarse: Option<CoarseArg>,
-    /// How vectors are compared [default: auto]
+    pub coarse: Option<CoarseKmeans>,
+    /// Metric of the search [default: auto]
     #[arg(long, value_enum)]
-    pub metric: Option<MetricArg>,
-    /// Learn a rotation (OPQ), behind the PCA where there is one [default: where descriptors are
-    /// not whitened]
+    pub metric: Option<MetricChoice>,
+    /// Learn a rotation (OPQ), after the PCA if there is one [default: if descriptors are not
+    /// whitened]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub opq: Option<bool>,
     /// Rounds of OPQ [default: 20]
@@ -74,8 +74,8 @@ pub struct TrainArgs {
     /// Rows to train on at most, drawn at random; 0: all [default: 1000000]
     #[arg(long, value_name = "N")]
     pub max_rows: Option<usize>,
-    /// Finer codes, by which the best of a scan are scored again: pq and bytes a vector (pq32,
-    /// pq64), sq8 (a byte a dimension), f16 (the vectors in half precision) [default: none]
+    /// Finer codes, from which the best of a scan are scored again: pq and its bytes a vector
+    /// (pq32, pq64), sq8 (a byte a dimension), f16 (the vectors in half precision) [default: none]
     #[arg(long, value_name = "KIND")]
     pub fine_codes: Option<FineChoice>,
     /// Keep this model as it is and learn only its finer codes
@@ -86,55 +86,13 @@ pub struct TrainArgs {
         conflicts_with_all = ["nlist", "m", "metric", "opq", "opq_niter", "max_rows"]
     )]
     pub base: Option<PathBuf>,
-    /// Train on fewer rows than make sense
+    /// Train even on too few rows
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-}
-
-/// As on the command line; the same words as in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MetricArg {
-    /// Inner product for descriptors of a network, L2 for vectors from elsewhere.
-    Auto,
-    /// Inner product.
-    InnerProduct,
-    /// Euclidean distance.
-    L2,
-}
-
-impl From<MetricArg> for MetricChoice {
-    fn from(arg: MetricArg) -> Self {
-        match arg {
-            MetricArg::Auto => Self::Auto,
-            MetricArg::InnerProduct => Self::InnerProduct,
-            MetricArg::L2 => Self::L2,
-        }
-    }
-}
-
-/// As on the command line; the same words as in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CoarseArg {
-    /// In two levels above nlist 65536.
-    Auto,
-    /// Every row is compared with every centroid.
-    Flat,
-    /// Groups first, then centroids within them.
-    TwoLevel,
-}
-
-impl From<CoarseArg> for CoarseKmeans {
-    fn from(arg: CoarseArg) -> Self {
-        match arg {
-            CoarseArg::Auto => Self::Auto,
-            CoarseArg::Flat => Self::Flat,
-            CoarseArg::TwoLevel => Self::TwoLevel,
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -159,8 +117,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
         ksub: ksub_of(args.bits.unwrap_or(config.bits))?,
         pca: args.pca.unwrap_or(config.pca),
         renormalize: args.renormalize.unwrap_or(config.renormalize),
-        coarse: args.coarse.map_or(config.coarse, Into::into),
-        metric: args.metric.map_or(config.metric, Into::into).metric(),
+        coarse: args.coarse.unwrap_or(config.coarse),
+        metric: args.metric.unwrap_or(config.metric).metric(),
         opq: args.opq.or(config.opq.opq()),
         opq_niter: args.opq_niter.unwrap_or(config.opq_niter),
         niter: args.niter.unwrap_or(config.niter),
@@ -217,7 +175,8 @@ fn text(report: &Report) -> String {
     };
     if let Some(r) = &report.fine_codes {
         text += &format!(
-            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after them",
+            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after \
+             them",
             r.name,
             r.code_bytes,
             thousands(r.rows as u64),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ocelli_index::Hash;
 use ocelli_indexer::{WhitenCovariance, WhitenOptions, WhitenReport, learn_whitening};
 use serde::Serialize;
@@ -19,15 +19,6 @@ On the photos that will be searched, few or many:
 On some thousand photos of many things that will not be searched:
   ocelli whiten others.part --covariance all --out photos.whitening";
 
-/// Whose covariance is whitened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CovarianceArg {
-    /// Of what near photos differ in: what sets groups of photos apart keeps its size.
-    Near,
-    /// Of all vectors, as published.
-    All,
-}
-
 #[derive(Args)]
 #[command(after_help = WHITEN_EXAMPLE)]
 pub struct WhitenArgs {
@@ -35,19 +26,19 @@ pub struct WhitenArgs {
     /// (`ocelli encode --output regions`)
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
-    /// Where the whitening goes
+    /// Whitening file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Output dimension [default: 256, or fewer where fewer directions vary]
+    /// Output dimension [default: 256, or fewer if fewer directions vary]
     #[arg(long)]
     pub dim: Option<usize>,
     /// 1 whitens fully, 0 only rotates and truncates [default: below .75 and weaker for few photos;
     /// 1 with --covariance all]
     #[arg(long)]
     pub power: Option<f64>,
-    /// Whose covariance is whitened [default: near]
+    /// Differences whose covariance is whitened [default: near]
     #[arg(long, value_enum)]
-    pub covariance: Option<CovarianceArg>,
+    pub covariance: Option<WhitenCovariance>,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
@@ -69,11 +60,7 @@ pub fn run(args: WhitenArgs) -> Result<()> {
     let options = WhitenOptions {
         dim: args.dim.or(config.dim()),
         power: args.power.or(config.power),
-        covariance: match args.covariance {
-            None => config.covariance,
-            Some(CovarianceArg::Near) => WhitenCovariance::Near,
-            Some(CovarianceArg::All) => WhitenCovariance::All,
-        },
+        covariance: args.covariance.unwrap_or(config.covariance),
     };
     let parts = open_parts(&args.parts)?;
     let bars = Bars::default();

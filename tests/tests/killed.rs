@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::collection::collection;
+use ocelli_test_support::cases;
 use ocelli_tests::{json, program};
 
 /// Photos of the collection again and again, told apart by a few bytes behind their end.
@@ -53,8 +54,7 @@ fn published(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn a_killed_job_ends_with_the_same_bytes() {
-    let long = std::env::var_os("OCELLI_LONG_TESTS").is_some();
-    let (count, part, kills) = if long { (1000, 50, 5) } else { (60, 7, 3) };
+    let (count, part, kills) = cases((60, 7, 3), (1000, 50, 5));
     let c = collection();
     let folder = c.path("killed");
     photos(&c.path("set/photos"), &folder.join("photos"), count);

@@ -1,7 +1,5 @@
 //! End-to-end tests: one binary, a module a theme.
 
-#[path = "../../service/testing/authority.rs"]
-mod authority;
 mod bad_input;
 mod collection;
 mod encoder;

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use crate::authority::Authority;
 use crate::collection::{DIM, collection};
 use ocelli_proto::tonic::Code;
 use ocelli_proto::tonic::transport::Endpoint;
@@ -13,6 +12,7 @@ use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use ocelli_proto::v1::{
     QueryImage, QueryKey, QueryTerm, QueryVector, SearchOptions, SearchRequest,
 };
+use ocelli_test_support::Authority;
 use ocelli_tests::{Server, fail, json, succeed};
 
 /// Asks with one term and returns the status code and message.

@@ -1,9 +1,17 @@
 //! Text from outside, made safe to print.
 //!
-//! Keys, file names, index names and the messages of other programs come from people whom nobody
-//! checked. Such a text may be a megabyte long, may break the line that it stands in, and may
-//! command a terminal. [`printable`] cuts and escapes it; [`quoted`] does so in quotation marks.
-//! Whoever puts a text from outside into a message, a log line or a table calls one of them.
+//! Keys, file names, index names and the messages of other programs come from outside. Such a text
+//! may be a megabyte long, may break the line that it is in, and may command a terminal.
+//! [`printable`] cuts and escapes it; [`quoted`] does so in quotation marks. Every message, log
+//! line or table with a text from outside gets it through one of the two.
+//!
+//! ```
+//! use ocelli_text::{printable, quoted};
+//!
+//! assert_eq!(printable("Paris/tower.jpg", 256), "Paris/tower.jpg");
+//! assert_eq!(printable("two\nlines", 256), r"two\nlines");
+//! assert_eq!(quoted(r#"a "name""#), r#""a \"name\"""#);
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -27,13 +35,13 @@ pub fn printable(text: &str, max_chars: usize) -> Cow<'_, str> {
     told(text, show(text, max_chars, |_| 1, acts))
 }
 
-/// [`printable`] in at most `max_bytes` bytes, beside what tells that it was cut off.
+/// [`printable`] in at most `max_bytes` bytes, without the note that it was cut off.
 #[must_use]
 pub fn printable_bytes(text: &str, max_bytes: usize) -> Cow<'_, str> {
     told(text, show(text, max_bytes, char::len_utf8, acts))
 }
 
-/// What is shown of `text`, with its length where it was cut off.
+/// The shown part of `text`, with the length of `text` if it was cut off.
 fn told<'a>(text: &str, shown: (Cow<'a, str>, bool)) -> Cow<'a, str> {
     match shown {
         (shown, false) => shown,
@@ -53,7 +61,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// A report of several lines, whole, with nothing in it that commands a terminal. Only its line
-/// breaks stay: what stands in a line and may hold one goes through [`printable`] before.
+/// breaks stay: a text within a line that may hold one goes through [`printable`] before.
 #[must_use]
 pub fn report(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(|line| printable(line, usize::MAX)).collect();
@@ -74,7 +82,8 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("no message").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `1234567` as `1,234,567`, for people.
+/// `1234567` as `1,234,567`, for people. `indicatif::HumanCount` writes the same, but every crate
+/// uses this one, which has no dependencies.
 #[must_use]
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -118,7 +127,7 @@ fn show(
     (Cow::Owned(shown), false)
 }
 
-/// What follows a text that was cut off.
+/// The note after a text that was cut off.
 fn whole(text: &str) -> String {
     format!("… ({} bytes)", thousands(text.len() as u64))
 }
@@ -129,7 +138,7 @@ fn acts(c: char) -> bool {
         c,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    // Separators of lines and paragraphs, a byte order mark, and tags, which nobody sees.
+    // Separators of lines and paragraphs, a byte order mark, and tags, which are invisible.
     let hides = matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     c.is_control() || turns || hides
 }

@@ -24,7 +24,7 @@ const ROUNDS: usize = 7;
 /// A reading lasts at least this long.
 const WINDOW: Duration = Duration::from_millis(40);
 
-/// What is scanned.
+/// The shape of the codes that are scanned.
 #[derive(Clone, Copy)]
 struct Shape {
     bits: u32,
@@ -311,7 +311,8 @@ fn main() {
         row.map_or("null".to_owned(), |r| format!("{:.3}", value(r)))
     };
     println!(
-        "{{\"vbmi8_gcodes_s_cache\": {}, \"vbmi8_read_share\": {}, \"avx2_4bit_gcodes_s_cache\": {}}}",
+        "{{\"vbmi8_gcodes_s_cache\": {}, \"vbmi8_read_share\": {}, \
+         \"avx2_4bit_gcodes_s_cache\": {}}}",
         json(find(Level::Avx512Vbmi, 8, 16, true), |r| median(&r.codes_s) / 1e9),
         json(find(Level::Avx512Vbmi, 8, 16, false), |r| median(&r.read_share)),
         json(find(Level::Avx2, 4, 32, true), |r| median(&r.codes_s) / 1e9),

@@ -4,11 +4,11 @@
 //! = ‖q − c‖² − 2 ⟨q, r̂⟩ + t, where t = ‖r̂‖² + 2 ⟨c, r̂⟩ does not depend on the query: see
 //! [`l2_term`]. ⟨q, r̂⟩ = Σⱼ ⟨qⱼ, r̂ⱼ⟩, and the table of ⟨qⱼ, codeword⟩ depends on the query alone:
 //! one table serves every list (Jégou, Douze, Schmid 2011, with the inner product in place of the
-//! distance to the residual). That is how a scan bounds a score ([`crate::lut`]); the few that
-//! matter are computed from the decoded residual, which has nothing to cancel and reads fewer cache
-//! lines for a single code.
+//! distance to the residual). That is how a scan bounds a score ([`crate::lut`]). The few scores
+//! that matter are computed from the decoded residual: nothing cancels there, and a single code
+//! reads fewer cache lines.
 //!
-//! These scalar forms are the definition of a score. Whatever scans faster must return these bits.
+//! These scalar forms are the definition of a score. Every faster form must return these bits.
 
 use crate::dense::{dot, l2_sq_of_residual, norm_sq};
 

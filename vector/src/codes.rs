@@ -140,11 +140,17 @@ mod tests {
         /// What is packed comes back, for lengths around every boundary, both code sizes, odd m
         /// too.
         #[test]
-        fn round_trip(len in 0usize..200, m in 1usize..20, four in any::<bool>(), seed in any::<u64>()) {
+        fn round_trip(
+            len in 0usize..200,
+            m in 1usize..20,
+            four in any::<bool>(),
+            seed in any::<u64>(),
+        ) {
             let layout = CodeLayout::new(m, if four { 16 } else { 256 }).unwrap();
             let mask = if four { 15 } else { 255 };
             let codes: Vec<u8> = (0..len * m)
-                .map(|i| ((seed.wrapping_add(i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8) & mask)
+                .map(|i| seed.wrapping_add(i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+                .map(|hash| (hash >> 56) as u8 & mask)
                 .collect();
             let mut list = Vec::new();
             layout.pack(&codes, &mut list);

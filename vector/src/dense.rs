@@ -83,7 +83,7 @@ pub fn norm_sq(a: &[f32]) -> f32 {
     dot(a, a)
 }
 
-/// Squared norms below this are formed of squares that may have lost digits, or all of them.
+/// Squares that add up to less than this may have lost digits, or all of them.
 const SOUND_NORM_SQ: f32 = 1e-30;
 
 /// Divides `a` by its L2 norm, also where squares in f32 overflow or vanish. Returns false and
@@ -274,7 +274,9 @@ mod tests {
     proptest! {
         /// Every length past three registers, against float64.
         #[test]
-        fn dot_and_distance_agree_with_f64(v in prop::collection::vec((-8f32..8.0, -8f32..8.0), 0..70)) {
+        fn dot_and_distance_agree_with_f64(
+            v in prop::collection::vec((-8f32..8.0, -8f32..8.0), 0..70)
+        ) {
             let (a, b): (Vec<f32>, Vec<f32>) = v.into_iter().unzip();
             let diff: Vec<f32> = a.iter().zip(&b).map(|(x, y)| x - y).collect();
             prop_assert!((f64::from(dot(&a, &b)) - f64_dot(&a, &b)).abs() < 1e-3);

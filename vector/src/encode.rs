@@ -154,9 +154,9 @@ fn nearest<const LIVE: usize>(part: &[f32], book: &[f32], ksub: usize) -> (u8, f
 }
 
 /// The kernels. `LIVE` partial sums, a power of two and at least min(dsub, 16), follow
-/// [`crate::dense::LANES`]: partial sum `i % 16`, then the tree. Sums that no coordinate reaches are zero, and
-/// adding zero to what is not negative changes nothing, so a tree over the first `LIVE` is the
-/// same.
+/// [`crate::dense::LANES`]: partial sum `i % 16`, then the tree. Sums that no coordinate reaches
+/// are zero, and adding zero to a number that is not negative changes nothing, so a tree over the
+/// first `LIVE` is the same.
 ///
 /// Each lane keeps its first least distance; of the lanes with the least, the smallest word wins.
 /// Less than infinity is needed to be taken, so that NaN never is, and word 0 stays where no

@@ -37,8 +37,9 @@ impl fmt::Display for Level {
     }
 }
 
-/// Proof that this processor has a level. Only the processor's own answer makes one, so whoever
-/// holds it may call the functions of that level: every unsafe call in this crate rests on it.
+/// Proof that this processor has a level. Only the processor's own answer makes one, so a
+/// caller that has one may call the functions of that level: every unsafe call in this crate rests
+/// on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Simd(Level);
 

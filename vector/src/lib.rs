@@ -1,7 +1,21 @@
 //! Dense math and scan kernels on slices: no I/O, no threads, no async.
 //!
-//! Everything here is a free function on slices. Shapes are row-major and written
-//! `(rows, columns)`.
+//! Nearly everything is a free function on slices. Shapes are row-major and written
+//! `(rows, columns)`. A kernel that has several forms takes a [`Simd`]: the proof that this
+//! processor has an instruction level.
+//!
+//! # Example
+//!
+//! ```
+//! use ocelli_vector::{Metric, Simd, dot};
+//!
+//! let rows = [1.0, 0.0, 0.6, 0.8, 0.0, 1.0]; // (3, 2)
+//! let query = [0.6, 0.8];
+//! let mut scores = Vec::new();
+//! Metric::InnerProduct.of_rows(Simd::detect(), &query, &rows, &[0, 1, 2], &mut scores);
+//! assert_eq!(scores[1], dot(&query, &rows[2..4])); // The same bits at every level.
+//! assert!(Metric::InnerProduct.order(scores[1], scores[0]).is_lt()); // Better is less.
+//! ```
 //!
 //! # One summation order
 //!
@@ -9,6 +23,20 @@
 //! machine and at every instruction level, or a single query and a batch would disagree. So each
 //! reduction here has *one* documented order, chosen so that vector registers can follow it: see
 //! [`dense::LANES`].
+//!
+//! # Modules
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`level`], [`metric`] | instruction levels; how vectors are compared |
+//! | [`dense`] | inner products and distances in one order of summation |
+//! | [`codes`], [`lut`], [`scan`] | blocks of codes, the table of a query, the integer scan |
+//! | [`adc`], [`score`] | the score of a code by definition, and of what a scan lets through |
+//! | [`fine`] | finer codes: decoding, scoring, encoding |
+//! | [`encode`], [`nearest`] | codes of many vectors; their nearest centroids |
+//! | [`shortlist`], [`relative`] | candidates by 8-bit arithmetic with a proven error |
+//! | [`smallest`] | the k-th smallest of many numbers |
+//! | [`ranked`], [`sort`] | ranking as the sorting of integers |
 
 #![allow(clippy::needless_range_loop, reason = "a lane is an index into several registers at once")]
 

@@ -3,9 +3,9 @@
 //! The cost of codeword w in column j is −scale · ⟨qⱼ, w⟩. It is computed with 16-bit whole
 //! numbers, since reading the codebooks, which lie in the second-level cache, is what a table
 //! costs: with w = s ŵ + e and q = t p̂ + f,
-//! |⟨q, w⟩ − s t ⟨p̂, ŵ⟩| ≤ max|e| ‖q‖₁ + max|f| ‖s ŵ‖₁. All of this error is taken off the lowest cost, so that
-//! the bytes stay bounds; it is a fraction of a unit. Whole numbers give the same table at every
-//! level.
+//! |⟨q, w⟩ − s t ⟨p̂, ŵ⟩| ≤ max|e| ‖q‖₁ + max|f| ‖s ŵ‖₁. All of this error is taken off the lowest
+//! cost, so that the bytes stay bounds; it is a fraction of a unit. Whole numbers give the same
+//! table at every level.
 
 use crate::codes::MAX_M;
 use crate::dense::LANES;

@@ -2,12 +2,11 @@
 //!
 //! 16-bit integers rule out nearly all rows, floats in the fixed order decide among the rest. A row
 //! is c = s ĉ + e with s = ‖c‖ / 32767, a vector x = u x̂ + f likewise, each with a scale of its
-//! own. Then
-//! |⟨x, c⟩ − u s ⟨x̂, ĉ⟩| ≤ ‖f‖ ‖c‖ + ‖u x̂‖ ‖e‖ (Cauchy–Schwarz), where ‖f‖ ≤ ½ u √d up to rounding. So E,
-//! twice the largest such error, bounds how far ‖c‖² − 2 u s ⟨x̂, ĉ⟩ is from ‖x − c‖² − ‖x‖². Let R
-//! bound the rounding of both float computations. A row that is nearest by float is by at most 2 R
-//! farther than the row with the least approximation, and so its approximation is greater by at
-//! most 2 E + 2 R.
+//! own. Then |⟨x, c⟩ − u s ⟨x̂, ĉ⟩| ≤ ‖f‖ ‖c‖ + ‖u x̂‖ ‖e‖ (Cauchy–Schwarz), where ‖f‖ ≤ ½ u √d up
+//! to rounding. So E, twice the largest such error, bounds how far ‖c‖² − 2 u s ⟨x̂, ĉ⟩ is from
+//! ‖x − c‖² − ‖x‖². Let R bound the rounding of both float computations. A row that is nearest by
+//! float is by at most 2 R farther than the row with the least approximation, and so its
+//! approximation is greater by at most 2 E + 2 R.
 //!
 //! No sum overflows where it counts: ‖x̂‖ and ‖ĉ‖ are at most 32767 + ½ √d, so |⟨x̂, ĉ⟩| < 2³¹ for
 //! any d below 2²⁸, and a wrapped sum on the way there wraps back.
@@ -19,6 +18,8 @@ use crate::level::{Level, Simd};
 
 /// Rows in a tile: four AVX-512 registers of 32-bit sums.
 const TILE: usize = 64;
+/// The costs of a tile's rows for six vectors.
+type TileCosts = [[f32; TILE]; VECTORS];
 /// Vectors that go through a tile together: 24 registers of sums, which leaves eight for operands.
 const VECTORS: usize = 6;
 /// Vectors that go through all tiles together, so that a tile comes from the nearest cache.
@@ -168,7 +169,7 @@ impl<'a> NearestRows<'a> {
         x: &[f32],
         out: &mut [(u32, f32)],
         scratch: &mut NearestScratch,
-        tile: impl Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut [[f32; TILE]; VECTORS]) -> u32,
+        tile: impl Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32,
     ) {
         let pairs = self.d.div_ceil(2);
         let mut vectors = [Vector::ABSENT; BLOCK];
@@ -319,7 +320,7 @@ fn word(low: i16, high: i16) -> i32 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{TILE, Terms, VECTORS, Vector};
+    use super::{TILE, Terms, TileCosts, VECTORS, Vector};
     use std::arch::x86_64::*;
 
     /// Writes a tile of AVX-512: `$add(sum, rows, two)` adds the products of sixteen rows' two
@@ -335,7 +336,7 @@ mod x86 {
                 six: &[Vector; VECTORS],
                 rows: &[i32],
                 terms: Terms<'_>,
-                costs: &mut [[f32; TILE]; VECTORS],
+                costs: &mut TileCosts,
             ) -> u32 {
                 let rows = rows.as_chunks::<TILE>().0;
                 let pairs = rows.len();
@@ -394,7 +395,7 @@ mod x86 {
         six: &[Vector; VECTORS],
         rows: &[i32],
         terms: Terms<'_>,
-        costs: &mut [[f32; TILE]; VECTORS],
+        costs: &mut TileCosts,
     ) -> u32 {
         const FEW: usize = 3;
         let rows = rows.as_chunks::<TILE>().0;

@@ -37,7 +37,7 @@ pub fn block_bytes(d: usize) -> usize {
 /// What belongs to a group of rounded rows beside their bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounded {
-    /// s: what a step of a byte stands for.
+    /// s: the value of one step of a byte.
     pub scale: f32,
     /// At least the largest ‖r‖.
     pub largest_norm: f32,
@@ -87,13 +87,13 @@ pub fn round<'a>(
 /// A group of rows as [`round`] left it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// How many.
+    /// Number of rows.
     pub len: usize,
     /// Whole blocks of bytes.
     pub bytes: &'a [u8],
     /// ‖r‖² of each, padded to whole blocks.
     pub norms: &'a [f32],
-    /// Their scale and errors.
+    /// Scale and errors of the rounded rows.
     pub rounded: Rounded,
     /// Bytes that will be wanted next: fetched towards the cache while these are read. May be
     /// empty.
@@ -196,8 +196,8 @@ impl ByteQuery {
         bounds.reserve(blocks * BLOCK + BLOCK);
         positions.reserve(blocks * BLOCK + BLOCK);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: only a processor that has the level makes `simd`; the slices were held against
-        // the number of blocks, and there is room for all of them.
+        // SAFETY: only a processor that has the level makes `simd`; the slices were compared
+        // with the number of blocks, and there is room for all of them.
         unsafe {
             self.survivors_avx512(
                 rows, factor, weight, constant, threshold, first, bounds, positions,
@@ -309,46 +309,20 @@ impl ByteQuery {
                 at_position += hits.count_ones() as usize;
             }
         };
-        // As many of the next bytes are fetched as are read here.
-        let fetch = |at: usize| {
-            if at < rows.next.len() {
-                crate::prefetch(rows.next, at);
-            }
-        };
         // Four blocks are in flight: a sum takes four cycles before it can be added to, and the
         // query's bytes are loaded once for all of them.
         let mut block = 0;
         while block + 4 <= blocks {
-            let at = rows.bytes[block * block_bytes..].as_ptr();
-            let mut sums = [_mm512_setzero_si512(); 4];
-            for (quad, &four) in quads.iter().enumerate() {
-                let four = _mm512_set1_epi32(four);
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let offset = i * block_bytes + quad * BLOCK * QUAD;
-                    fetch(block * block_bytes + offset);
-                    // SAFETY: four blocks lie there, each of 64 bytes a quad.
-                    let bytes = unsafe { _mm512_loadu_si512(at.add(offset).cast()) };
-                    *sum = _mm512_dpbusd_epi32(*sum, bytes, four);
-                }
-            }
+            // SAFETY: this function's own; four blocks are left.
+            let sums = unsafe { products_of_four(quads, rows, block * block_bytes, block_bytes) };
             for (i, sum) in sums.into_iter().enumerate() {
                 keep(block + i, sum);
             }
             block += 4;
         }
         while block < blocks {
-            let at = rows.bytes[block * block_bytes..].as_ptr();
-            let mut sums = [_mm512_setzero_si512(); 4];
-            for (quad, &four) in quads.iter().enumerate() {
-                let offset = quad * BLOCK * QUAD;
-                fetch(block * block_bytes + offset);
-                // SAFETY: a block has 64 bytes a quad.
-                let bytes = unsafe { _mm512_loadu_si512(at.add(offset).cast()) };
-                sums[quad % 4] =
-                    _mm512_dpbusd_epi32(sums[quad % 4], bytes, _mm512_set1_epi32(four));
-            }
-            let [a, b, c, d] = sums;
-            keep(block, _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d)));
+            // SAFETY: this function's own; a block is left.
+            keep(block, unsafe { products_of_one(quads, rows, block * block_bytes) });
             block += 1;
         }
         // SAFETY: room was reserved, and all up to these lengths was written.
@@ -356,6 +330,67 @@ impl ByteQuery {
             bounds.set_len(len);
             positions.set_len(at_position);
         }
+    }
+}
+
+/// Inner products of the query's `quads` with the rows of the four blocks that begin at byte `at`.
+/// As many of the next bytes are fetched as are read here.
+///
+/// # Safety
+/// AVX-512 F and VNNI; the four blocks, of `block_bytes` each, lie within the rows' bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,popcnt")]
+unsafe fn products_of_four(
+    quads: &[i32],
+    rows: &Rows<'_>,
+    at: usize,
+    block_bytes: usize,
+) -> [std::arch::x86_64::__m512i; 4] {
+    use std::arch::x86_64::*;
+    let bytes = rows.bytes[at..].as_ptr();
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for (quad, &four) in quads.iter().enumerate() {
+        let four = _mm512_set1_epi32(four);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let offset = i * block_bytes + quad * BLOCK * QUAD;
+            prefetch_next(rows, at + offset);
+            // SAFETY: four blocks lie there, each of 64 bytes a quad.
+            let bytes = unsafe { _mm512_loadu_si512(bytes.add(offset).cast()) };
+            *sum = _mm512_dpbusd_epi32(*sum, bytes, four);
+        }
+    }
+    sums
+}
+
+/// [`products_of_four`] of one block.
+///
+/// # Safety
+/// As there; the block lies within the rows' bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,popcnt")]
+unsafe fn products_of_one(quads: &[i32], rows: &Rows<'_>, at: usize) -> std::arch::x86_64::__m512i {
+    use std::arch::x86_64::*;
+    let bytes = rows.bytes[at..].as_ptr();
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for (quad, &four) in quads.iter().enumerate() {
+        let offset = quad * BLOCK * QUAD;
+        prefetch_next(rows, at + offset);
+        // SAFETY: a block has 64 bytes a quad.
+        let bytes = unsafe { _mm512_loadu_si512(bytes.add(offset).cast()) };
+        sums[quad % 4] = _mm512_dpbusd_epi32(sums[quad % 4], bytes, _mm512_set1_epi32(four));
+    }
+    let [a, b, c, d] = sums;
+    _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d))
+}
+
+/// Asks for byte `at` of what will be wanted next, if there is one.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch_next(rows: &Rows<'_>, at: usize) {
+    if at < rows.next.len() {
+        crate::prefetch(rows.next, at);
     }
 }
 

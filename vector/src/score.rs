@@ -146,7 +146,7 @@ mod avx512 {
         let books = tables.codebooks.as_ptr();
         let (mut at, mut widths) = ([std::ptr::null(); N], [0; N]);
         for i in 0..N {
-            // Holds the slice against its shape: column j is at `at + j · width`.
+            // Checks the slice against its shape: column j is at `at + j · width`.
             let (lane, width) = tables.layout.lane(rows.codes, rows.len, places[i] as usize);
             (at[i], widths[i]) = (lane.as_ptr(), width);
         }

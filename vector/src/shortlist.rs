@@ -330,7 +330,7 @@ impl ByteRows {
         for g in 0..G {
             let group = first + g;
             let valid = ((1u32 << (self.rows - group * GROUP).min(GROUP)) - 1) as u16;
-            // SAFETY: what is told of each row, and the outputs, have sixteen elements a group or
+            // SAFETY: the numbers of each row, and the outputs, have sixteen elements a group or
             // round.
             unsafe {
                 let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(group * GROUP));

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use ocelli_index::{DescriptorSpec, ErrorCode};
 use ocelli_pictures::{ImageError, PixelBox, ViewOptions};
+use ocelli_proto::limits::{IMAGE_SIZES_PX, MAX_IMAGE_SIZES};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 
@@ -32,13 +33,6 @@ pub use slot::Slot;
 
 /// What becomes of a request.
 type Reply = Result<Answer, ServiceError>;
-
-/// Longest sides that a request may ask for, in pixels. Below 16 nothing is left of a feature map
-/// of stride 16; at 4096 a network of stride 32 needs about 10 GB.
-pub(crate) const SIZES_PX: std::ops::RangeInclusive<u32> = 16..=4096;
-
-/// Sizes that a request may ask for at most.
-pub(crate) const MAX_SIZES: usize = 8;
 
 /// Why a request was not answered.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -139,7 +133,7 @@ pub struct Encoder {
     max_stream_images: usize,
 }
 
-/// How an [`Encoder`] runs.
+/// Options of an [`Encoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderOptions {
     /// Compute threads.
@@ -192,7 +186,7 @@ impl Encoder {
         &self.metrics
     }
 
-    /// What the descriptors mean.
+    /// The spec of the descriptors that this service returns.
     #[must_use]
     pub fn spec(&self) -> &DescriptorSpec {
         &self.spec
@@ -271,15 +265,15 @@ impl Encoder {
 
 fn check_sizes(sizes: &[u32]) -> Result<(), ServiceError> {
     let refuse = |message| Err(ServiceError::field("sizes", message));
-    if sizes.len() > MAX_SIZES {
-        return refuse(format!("sizes: at most {MAX_SIZES}, found {}", sizes.len()));
+    if sizes.len() > MAX_IMAGE_SIZES {
+        return refuse(format!("sizes: at most {MAX_IMAGE_SIZES}, found {}", sizes.len()));
     }
-    match sizes.iter().find(|px| !SIZES_PX.contains(px)) {
+    match sizes.iter().find(|px| !IMAGE_SIZES_PX.contains(px)) {
         None => Ok(()),
         Some(px) => refuse(format!(
             "sizes: expected {} to {}, found {px}",
-            SIZES_PX.start(),
-            SIZES_PX.end()
+            IMAGE_SIZES_PX.start(),
+            IMAGE_SIZES_PX.end()
         )),
     }
 }

@@ -26,8 +26,8 @@ const SIZES: [u32; 1] = [64];
 #[test]
 fn the_contract_names_the_limits() {
     let contract = include_str!("../../../proto/proto/ocelli/v1/encoder.proto");
-    let (least, most) = (SIZES_PX.start(), SIZES_PX.end());
-    let expected = format!("{least} to {most} each, at most {MAX_SIZES}.");
+    let (least, most) = (IMAGE_SIZES_PX.start(), IMAGE_SIZES_PX.end());
+    let expected = format!("{least} to {most} each, at most {MAX_IMAGE_SIZES}.");
     assert!(contract.contains(&expected), "encoder.proto: expected {expected:?}");
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong with the files of an index and the requests against them.
+//! Errors of index files and of requests to an index.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,11 +29,14 @@ pub enum Error {
     NotOcelli {
         /// The file.
         path: PathBuf,
-        /// What told so.
+        /// The reason, as far as it is known.
         what: String,
     },
     /// The file is sound, but of a later format than this program reads.
-    #[error("{}: format version {found} is newer than this program (it reads up to {supported})", path.display())]
+    #[error(
+        "{}: format version {found} is newer than this program (it reads up to {supported})",
+        path.display()
+    )]
     NewerVersion {
         /// The file.
         path: PathBuf,
@@ -51,15 +54,18 @@ pub enum Error {
         what: String,
     },
     /// A sound file, but not the one that the generation names.
-    #[error("{}: not the file that the generation names: {what} {found}, expected {expected}", path.display())]
+    #[error(
+        "{}: not the file that the generation names: {what} {found}, expected {expected}",
+        path.display()
+    )]
     Misplaced {
         /// The file.
         path: PathBuf,
         /// What was compared: the plan, the task, the rows, …
         what: &'static str,
-        /// What the generation says.
+        /// The value that the generation names.
         expected: String,
-        /// What the file says.
+        /// The value in the file.
         found: String,
     },
     /// An Ocelli file of another kind than was asked for.
@@ -94,20 +100,20 @@ pub enum Error {
         /// Model of the shard.
         found: Hash,
     },
-    /// A shard's finer codes were made by another refinement.
-    #[error("{}: finer codes of refinement {found}, expected {expected}", path.display())]
+    /// A shard's finer codes were made by another fine codec.
+    #[error("{}: finer codes of fine codec {found}, expected {expected}", path.display())]
     FineCodecMismatch {
         /// The shard.
         path: PathBuf,
-        /// The refinement that was expected, with what it is.
+        /// The fine codec that was expected: its hash and its name.
         expected: String,
-        /// FineCodec of the shard.
+        /// The fine codec of the shard.
         found: Hash,
     },
     /// A vector or matrix of the wrong dimension.
     #[error("{what}: expected dimension {expected}, found {found}")]
     Dim {
-        /// What was measured.
+        /// The vector or matrix that was measured.
         what: String,
         /// The dimension that it must have.
         expected: usize,
@@ -126,13 +132,13 @@ pub enum Error {
         /// What was looked for, and where.
         what: String,
     },
-    /// The caller ended it, or its time was over.
+    /// The caller ended the search, or its deadline has passed.
     #[error("search cancelled: {what}")]
     Cancelled {
-        /// What ended it.
+        /// The reason.
         what: String,
     },
-    /// Somebody else was faster: a compare-and-swap found another value.
+    /// Another change came first: a compare-and-swap found another value.
     #[error("{what}")]
     Conflict {
         /// What was expected and found.
@@ -147,20 +153,20 @@ pub enum ErrorCode {
     InvalidArgument,
     /// What was asked for does not exist.
     NotFound,
-    /// Right in itself, but not with what is there: another spec, model or version, or a file that
-    /// the operating system does not give.
+    /// The request is valid, but does not fit the index: another spec, model or version, or a file
+    /// that the operating system refuses.
     FailedPrecondition,
     /// Bytes on disk are damaged.
     DataLoss,
     /// A concurrent change won; read again and retry.
     Aborted,
-    /// Nobody waits for the answer any more.
+    /// The caller does not wait for the answer any more.
     Cancelled,
     /// The machine failed.
     Internal,
 }
 
-/// What keeps a file from being used: three things that want three kinds of help.
+/// Why a file cannot be used. Each of the three reasons needs another remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileTrouble {
     /// There is no such file: put it back.
@@ -173,13 +179,13 @@ pub enum FileTrouble {
     Damaged,
 }
 
-/// Whether somebody could allow what the operating system refused.
+/// Whether other permissions would help.
 fn is_refusal(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 impl Error {
-    /// What is wrong with a file, if that is what is wrong.
+    /// The trouble with a file, where a file is the cause.
     pub fn trouble(&self) -> Option<FileTrouble> {
         match self {
             Self::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
@@ -193,7 +199,7 @@ impl Error {
         }
     }
 
-    /// The file that is to blame, where one is.
+    /// The file that the error is about, where there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Io { path, .. }

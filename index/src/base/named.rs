@@ -1,9 +1,14 @@
 //! Enums whose variants have names, and values that files and flags hold as text.
 
 /// Defines an enum whose variants have one name each, used in the canonical text, in flags and in
-/// JSON alike.
+/// JSON alike. strum could derive the names; the refusal that lists them, and serde, would still be
+/// written for each enum.
 macro_rules! named {
-    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+    (
+        $(#[$doc:meta])* $name:ident, $what:literal {
+            $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name { $($(#[$vdoc])* $variant,)+ }
@@ -36,13 +41,19 @@ macro_rules! named {
         }
 
         impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+            fn serialize<S>(&self, s: S) -> std::result::Result<S::Ok, S::Error>
+            where
+                S: serde::Serializer,
+            {
                 $crate::base::named::as_text::serialize(self, s)
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+            fn deserialize<D>(d: D) -> std::result::Result<Self, D::Error>
+            where
+                D: serde::Deserializer<'de>,
+            {
                 $crate::base::named::as_text::deserialize(d)
             }
         }

@@ -1,9 +1,8 @@
 //! The range of vectors: which norms keep every later number finite.
 //!
 //! Distances and inner products are sums of squares and products in f32, which ends at 3.4·10³⁸;
-//! below 10⁻³⁸ it loses digits, and below 10⁻⁴⁵ nothing is left. So vectors are judged once, where
-//! they come in (import, parts, queries), and all that follows needs no check of its own.
-//! Everything that does so calls [`out_of_range`].
+//! below 10⁻³⁸ it loses digits, and below 10⁻⁴⁵ nothing is left. So vectors are checked once, where
+//! they come in (import, parts, queries), by [`out_of_range`]. All later code relies on it.
 //!
 //! # Why 10¹⁵
 //!
@@ -14,8 +13,8 @@
 //! - A codeword is a mean of parts of residuals: no number in it is above 4N. What is left over
 //!   behind a code is ‖z − c − r̂‖, a part of which is at most 8N, and so are the numbers of a
 //!   second codebook.
-//! - Every number of a model is therefore at most 8N, and [`MAX_MODEL_NUMBER`] is twice that, for
-//!   the rounding on the way. Models from elsewhere are held against it too. Three such vectors of
+//! - Every number of a model is therefore at most 8N, and `MAX_MODEL_NUMBER` is twice that, for
+//!   the rounding on the way. Models from elsewhere are checked for it too. Three such vectors of
 //!   d numbers (c, r̂ and a finer r̂) have norms of at most 16N √d each.
 //! - A score is at most the square of ‖q‖ + ‖c‖ + ‖r̂‖ + ‖r̂'‖ ≤ (2 + 48 √d) N, and no partial sum
 //!   of an inner product is above the product of two of these. With N² = 10³⁰ and d = 65,536 that
@@ -38,12 +37,13 @@ pub const MAX_NORM: f32 = 1e15;
 /// The smallest norm of a vector that is not zero.
 pub const MIN_NORM: f32 = 1e-15;
 
-/// No number of a model's mean, centroids and codebooks has a larger magnitude: see the module.
+/// The largest magnitude of a number in a model's mean, centroids and codebooks: see the
+/// [module docs](self).
 pub(crate) const MAX_MODEL_NUMBER: f32 = 16.0 * MAX_NORM;
 
-/// Why a vector (dim,) cannot be used, in words that say what was found and what fits: a number
-/// that is not finite, or a norm outside [`MIN_NORM`] to [`MAX_NORM`] that is not 0. None if it
-/// can.
+/// Why a vector (dim,) cannot be used, with what was found and what was expected: a number that is
+/// not finite, or a norm outside [`MIN_NORM`] to [`MAX_NORM`] that is not 0. `None` if it can be
+/// used.
 #[must_use]
 pub fn out_of_range(x: &[f32]) -> Option<String> {
     let fits = |norm_sq: f64| {
@@ -88,7 +88,7 @@ mod tests {
             assert!(out_of_range(&[0.0, tiny]).is_some_and(|why| why.contains("its norm")));
         }
         assert!(out_of_range(&[f32::MAX; 3]).is_some_and(|why| why.contains("its norm is 5.8")));
-        // Small numbers beside others are nobody's concern.
+        // Small numbers beside others do no harm.
         assert_eq!(out_of_range(&[1.0, 1e-30, f32::from_bits(1)]), None);
         for (bad, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (-f32::INFINITY, "-inf")] {
             assert_eq!(out_of_range(&[0.5, 2.0, bad]), Some(format!("element 2 is {word}")));

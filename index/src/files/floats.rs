@@ -29,7 +29,7 @@ impl Floats {
         // A tile at a time, so that what was just proven is still in the cache.
         for from in (0..section.len).step_by(TILE_BYTES) {
             let bytes = file.read(&section, from, (section.len - from).min(TILE_BYTES as u64))?;
-            // A length that is no whole number of floats is told below.
+            // A length that is no whole number of floats is refused below.
             let numbers = bytemuck::try_cast_slice::<u8, f32>(bytes);
             if numbers.is_ok_and(|numbers| !are_within(numbers, MAX_MODEL_NUMBER)) {
                 return Err(Error::corrupt(
@@ -46,8 +46,8 @@ impl Floats {
         Ok(Self(Source::Mapped(Arc::clone(file), section)))
     }
 
-    /// The file that they are mapped from. What comes of them counts while it is
-    /// [`Reader::intact`].
+    /// The file that the numbers are mapped from, if they are mapped. Results computed from them
+    /// count while the file is [`Reader::intact`].
     pub(crate) fn file(&self) -> Option<&Arc<Reader>> {
         match &self.0 {
             Source::Owned(_) => None,
@@ -59,7 +59,7 @@ impl Floats {
 /// Whether all numbers are finite and of a magnitude up to `largest`. Looks at all of them, so that
 /// it takes a register at a time.
 pub(crate) fn are_within(numbers: &[f32], largest: f32) -> bool {
-    // Bits without the sign are ordered as magnitudes are; infinity and NaN stand above all.
+    // Bits without the sign are ordered as magnitudes are; infinity and NaN are above all numbers.
     let largest = largest.to_bits();
     let beyond = |x: &f32| u32::from(x.abs().to_bits() > largest);
     numbers.chunks(4096).all(|part| part.iter().fold(0u32, |bad, x| bad | beyond(x)) == 0)
@@ -71,8 +71,8 @@ impl Deref for Floats {
     fn deref(&self) -> &[f32] {
         match &self.0 {
             Source::Owned(numbers) => numbers,
-            // Sections are aligned, and its length was held against whole numbers when it was
-            // proven.
+            // Sections are aligned, and the length was found to be one of whole numbers when the
+            // section was proven.
             Source::Mapped(file, section) => bytemuck::cast_slice(file.read_proven(section)),
         }
     }

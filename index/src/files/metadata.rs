@@ -21,7 +21,7 @@ pub(crate) fn read_meta<T: for<'de> Deserialize<'de>>(file: &Reader) -> Result<T
     serde_json::from_slice(&json).map_err(|e| Error::corrupt(file.path(), format!("meta: {e}")))
 }
 
-/// Reads a spec that stands in a `meta` section.
+/// Reads a spec from the text in a `meta` section.
 pub(crate) fn read_spec(file: &Reader, text: &str) -> Result<DescriptorSpec> {
     DescriptorSpec::parse(text).map_err(|e| Error::corrupt(file.path(), format!("meta: {e}")))
 }

@@ -1,6 +1,6 @@
 //! Arrays of unsigned numbers, each in the same number of bits.
 //!
-//! Layout: element `i` stands in bits `i · width .. (i + 1) · width`, counted from the lowest bit
+//! Layout: element `i` is in bits `i · width .. (i + 1) · width`, counted from the lowest bit
 //! of the first byte. Eight zero bytes follow, so that a reader may always load a whole `u64`.
 
 /// Bits of an element: 0 (every element is 0) to 56.
@@ -13,7 +13,7 @@ pub fn width_for(max: u64) -> u32 {
     u64::BITS - max.leading_zeros()
 }
 
-/// Bytes of an array of `len` elements.
+/// Bytes of a packed array of `len` elements, the zero bytes at its end included.
 pub fn bytes_for(len: usize, width: u32) -> usize {
     (len as u128 * u128::from(width)).div_ceil(8) as usize + SLACK
 }
@@ -36,7 +36,7 @@ pub fn pack(values: impl ExactSizeIterator<Item = u64>, width: u32) -> Vec<u8> {
     out
 }
 
-/// A packed array in bytes that somebody else owns.
+/// A packed array in borrowed bytes.
 #[derive(Clone, Copy)]
 pub struct Packed<'a> {
     bytes: &'a [u8],
@@ -99,7 +99,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(values in prop::collection::vec(any::<u64>(), 0..50), width in 0u32..=MAX_WIDTH) {
+        fn round_trip(
+            values in prop::collection::vec(any::<u64>(), 0..50),
+            width in 0u32..=MAX_WIDTH,
+        ) {
             let values: Vec<u64> = values.into_iter().map(|v| v & ((1u64 << width) - 1)).collect();
             let bytes = pack(values.iter().copied(), width);
             let packed = Packed::new(&bytes, width, values.len()).unwrap();

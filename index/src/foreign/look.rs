@@ -63,7 +63,7 @@ pub fn looks_like(start: &[u8]) -> Option<String> {
     text(start)
 }
 
-/// A zip archive by its first member, whose name stands behind 30 bytes of other things.
+/// A zip archive by its first member, whose name follows 30 bytes of other things.
 fn zip(start: &[u8]) -> String {
     let length = start.get(26..28).and_then(|bytes| bytes.try_into().ok());
     let length = usize::from(u16::from_le_bytes(length.unwrap_or_default()));

@@ -1,4 +1,4 @@
-//! What readers of other people's formats share, whatever library reads them.
+//! Files that other programs wrote: opening them, naming their kind, columns of Parquet.
 
 mod look;
 #[cfg(feature = "parquet")]
@@ -16,7 +16,7 @@ pub use look::{LOOK_BYTES, looks_like};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetColumn, ParquetKind, ParquetLists};
 
-/// Opens a file for reading. What would never end or never begin (a pipe, a device) is not opened.
+/// Opens a regular file for reading. A pipe or a device, which may never end, is not opened.
 ///
 /// # Errors
 /// Those of opening; `InvalidInput` for what is no regular file.
@@ -75,7 +75,7 @@ pub fn files_below(
     Ok(files)
 }
 
-/// Calls `read`, which is told how many records are still wanted and tells how many it read, until
+/// Calls `read` with the number of records still wanted; it returns the number that it read. Until
 /// there are `n` or no more.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! Columns of Parquet files, for every room that reads some: the crate's readers, with less trust
-//! in what pages claim, and errors that say where.
+//! Columns of Parquet files, read by the crate `parquet`, with checks of what pages claim and
+//! errors that name the place.
 //!
 //! A list is stored as its elements and, for each, a repetition level (0 where a row begins) and a
 //! definition level (the largest where there is a value); fixed-size lists are stored likewise
@@ -22,7 +22,7 @@ use crate::base::names::{check_id, check_key};
 /// What is wrong with a file, in one line without its name, or why a row is refused.
 type Outcome<T> = std::result::Result<T, String>;
 
-/// What a leaf column holds, as far as anybody here reads it.
+/// What a leaf column holds, of the kinds that are read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParquetKind {
     /// One whole number a row, signed or not, up to 64 bits.
@@ -128,7 +128,7 @@ impl ParquetColumn {
         self.spread(values, &def, n)
     }
 
-    /// The next `n` keys, or why a row has none that will do.
+    /// The next `n` keys, or why the key of a row is refused.
     ///
     /// # Errors
     /// A damaged file, with the place.
@@ -145,8 +145,8 @@ impl ParquetColumn {
         Ok(self.bytes(n)?.into_iter().map(key).collect())
     }
 
-    /// The next `n` ids of a column of [`ParquetKind::Integers`], or why a row has none that will
-    /// do: ids are below 2⁶³.
+    /// The next `n` ids of a column of [`ParquetKind::Integers`], or why the id of a row is
+    /// refused: ids are below 2⁶³.
     ///
     /// # Errors
     /// A damaged file, with the place.
@@ -163,7 +163,7 @@ impl ParquetColumn {
             }),
             _ => Err(unread()),
         })?;
-        // An unsigned number stands there as the signed one of the same bits.
+        // An unsigned number is stored as the signed one of the same bits.
         let widen = |x: i32| if unsigned { i64::from(x.cast_unsigned()) } else { i64::from(x) };
         values.extend(short.into_iter().map(widen));
         let id = |value: Option<i64>| {
@@ -236,7 +236,7 @@ impl ParquetColumn {
 #[derive(Debug, Default)]
 pub struct ParquetLists {
     values: Vec<f32>,
-    /// Of each row, where its numbers stand; none where it has a null, or nothing.
+    /// Where the numbers of each row are; none where the row has a null, or nothing.
     rows: Vec<Option<Range<usize>>>,
 }
 

@@ -1,5 +1,5 @@
-//! Making a new generation: its files are opened and held against each other before anybody is told
-//! of it.
+//! Commits: the files of a new generation are opened and compared with each other before the
+//! generation is published.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,9 +20,9 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Error::Conflict`] if another generation became current meanwhile; [`Error::Invalid`] if
-    /// the model is not there, or an id stands in two rows that are not deleted;
+    /// the model is not there, or two rows that are not deleted have one id;
     /// [`Error::Misplaced`] if a shard is not the one that `new` names; what opening model and
-    /// shards gives. The earlier generation then still stands.
+    /// shards gives. The earlier generation is then still current.
     pub fn commit(&self, expected: Option<u64>, new: NewGeneration) -> Result<Generation> {
         self.commit_augmented(expected, new, None)
     }
@@ -63,12 +63,12 @@ impl IndexDir {
     }
 }
 
-/// Opens the shard that a generation names, and holds it against what is said there.
+/// Opens the shard that a generation names, and compares it with the generation's entry.
 ///
 /// # Errors
 /// Those of [`Shard::open`]; [`Error::Misplaced`].
 pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Result<Shard> {
-    // A file of another kind or model was sound where it came from.
+    // A file of another kind or model may be sound: it is only in the wrong place.
     let misplaced = |what, expected: String, found: String| Error::Misplaced {
         path: path.to_owned(),
         what,
@@ -83,7 +83,7 @@ pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Resu
         other => other,
     })?;
     let (meta, file) = (shard.meta(), shard.file());
-    // What people know first; the seal decides.
+    // The facts that people know come first, for the message; the seal decides.
     let facts = [
         ("plan", entry.plan.to_string(), meta.plan.to_string()),
         ("task", entry.task.to_string(), meta.task.to_string()),
@@ -101,7 +101,7 @@ pub(crate) fn open_named(path: &Path, model: &Model, entry: &ShardEntry) -> Resu
 /// A shard and those of its rows that are deleted.
 pub(crate) type WithDeleted<'a> = (&'a Shard, Option<&'a RoaringBitmap>);
 
-/// Refuses an id that stands in two rows that are not deleted. Each shard's own ids are all
+/// Refuses an id of two rows that are not deleted. Each shard's own ids are all
 /// different. Shards whose ids lie in ranges that do not touch cost nothing; the others are read
 /// through in the order of their ids.
 ///
@@ -160,7 +160,7 @@ fn merge(shards: &[WithDeleted<'_>]) -> Result<()> {
                 ))
             };
             return Err(Error::invalid(format!(
-                "id {id} stands twice in the generation: in {} and in {}",
+                "id {id} is twice in the generation: in {} and in {}",
                 place(other, row)?,
                 place(number, ordinal)?
             )));

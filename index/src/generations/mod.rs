@@ -1,14 +1,18 @@
 //! Generations: which shards are the index, and which generation is current.
 //!
 //! ```text
-//! models/<hash>.model      generations/<n>.json     immutable
-//! shards/<name>.shard      CURRENT                   "<n> <checksum>", changed by compare-and-swap only
-//! tombstones/<hash>.roaring
-//! deletes/<hash>
+//! models/<hash>.model         immutable
+//! shards/<name>.shard         immutable
+//! tombstones/<hash>.roaring   immutable
+//! deletes/<hash>              immutable
+//! generations/<n>.json        immutable
+//! CURRENT                     "<n> <checksum>", changed by compare-and-swap only
 //! ```
 
 pub mod commit;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -83,7 +87,7 @@ pub struct Dba {
 pub struct NewGeneration {
     /// Model of all its shards.
     pub model: Hash,
-    /// The shards, in plan order; their files stand under `shards/`.
+    /// The shards, in plan order; their files are under `shards/`.
     pub shards: Vec<ShardEntry>,
     /// See [`Generation::tombstones`].
     pub tombstones: BTreeMap<String, Hash>,
@@ -93,7 +97,7 @@ pub struct NewGeneration {
     pub next_id: u64,
 }
 
-/// The generation as it stands in its file, with a checksum over the rest.
+/// The generation as it is in its file, with a checksum over the rest.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -399,7 +403,7 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Error::NotFound`] for no such generation; [`Error::Conflict`] if another one is or became
-    /// current; [`Error::Corrupt`]; [`Error::Io`]. The earlier generation then still stands.
+    /// current; [`Error::Corrupt`]; [`Error::Io`]. The earlier generation is then still current.
     pub fn activate(&self, expected: u64, number: u64) -> Result<Generation> {
         let generation = self.generation(number)?;
         let current = self.expect_current(Some(expected))?;
@@ -412,7 +416,7 @@ impl IndexDir {
         Ok(generation)
     }
 
-    /// CURRENT as it stands, if it names `expected`.
+    /// CURRENT as it is now, if it names `expected`.
     fn expect_current(&self, expected: Option<u64>) -> Result<Option<(u64, Hash, Vec<u8>)>> {
         let current = self.read_current()?;
         if current.as_ref().map(|c| c.0) != expected {
@@ -427,84 +431,5 @@ impl IndexDir {
             });
         }
         Ok(current)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::model::{Metric, tests::small};
-
-    /// An index directory with one shard's worth of files, not yet committed.
-    fn prepared(root: &Path) -> (IndexDir, NewGeneration) {
-        let dir = IndexDir::create(root).unwrap();
-        let model = small(Metric::L2, false, 1);
-        dir.put_model(&model).unwrap();
-        let mut b = ShardBuilder::new(&model);
-        b.push(0, "a", &[0.5; 12]).unwrap();
-        let shard = dir.put_shard(b, Hash::of(b"plan"), 0).unwrap();
-        let new = NewGeneration {
-            model: model.hash(),
-            shards: vec![shard],
-            tombstones: BTreeMap::new(),
-            deletes: None,
-            next_id: 1,
-        };
-        (dir, new)
-    }
-
-    #[test]
-    fn commits_follow_each_other_and_losers_change_nothing() {
-        let tmp = tempfile::tempdir().unwrap();
-        let (dir, new) = prepared(tmp.path());
-        assert_eq!(dir.current().unwrap(), None);
-        let first = dir.commit(None, new.clone()).unwrap();
-        assert_eq!((first.number, first.parent), (1, None));
-        assert!(matches!(dir.commit(None, new.clone()), Err(Error::Conflict { .. })));
-        assert_eq!(dir.current().unwrap().unwrap(), first);
-        let second = dir.commit(Some(1), new.clone()).unwrap();
-        assert_eq!((second.number, second.parent), (2, Some(1)));
-        assert_eq!(dir.current().unwrap().unwrap(), second);
-        assert_eq!(dir.generation(1).unwrap(), first);
-        assert!(matches!(dir.generation(9), Err(Error::NotFound { .. })));
-        // Back and forth; whoever expects another one changes nothing.
-        assert_eq!(dir.activate(2, 1).unwrap(), first);
-        assert_eq!(dir.current().unwrap().unwrap(), first);
-        assert!(matches!(dir.activate(2, 1), Err(Error::Conflict { .. })));
-        assert!(matches!(dir.activate(1, 9), Err(Error::NotFound { .. })));
-        assert_eq!(dir.current().unwrap().unwrap(), first);
-        dir.activate(1, 2).unwrap();
-        let missing = NewGeneration {
-            shards: vec![ShardEntry { name: "x.shard".into(), ..new.shards[0].clone() }],
-            ..new
-        };
-        assert!(dir.commit(Some(2), missing).is_err());
-        assert_eq!(dir.current().unwrap().unwrap(), second);
-    }
-
-    #[test]
-    fn damage_is_an_error_and_not_another_generation() {
-        let tmp = tempfile::tempdir().unwrap();
-        let (dir, new) = prepared(tmp.path());
-        dir.commit(None, new.clone()).unwrap();
-        dir.commit(Some(1), new).unwrap();
-        for name in ["CURRENT", "generations/2.json"] {
-            let path = tmp.path().join(name);
-            let good = fs::read(&path).unwrap();
-            for at in 0..good.len() {
-                let mut bad = good.clone();
-                bad[at] ^= 1;
-                fs::write(&path, &bad).unwrap();
-                let outcome = dir.current();
-                // White space of the JSON file is not content.
-                let harmless =
-                    name != "CURRENT" && matches!(&outcome, Ok(Some(g)) if g.number == 2);
-                assert!(outcome.is_err() || harmless, "{name}, byte {at}: {outcome:?}");
-            }
-            fs::write(&path, &good).unwrap();
-        }
-        assert!(dir.shard_path("../evil").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The one door to an index directory: named objects, some of them changed by compare-and-swap.
 //!
 //! Everything that this crate reads of an index, or writes to one, goes through a [`Storage`].
-//! [`LocalStorage`] is a folder; an object store can stand behind the same methods.
+//! [`LocalStorage`] is a folder; an object store can have the same methods.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -16,11 +16,11 @@ use crate::files::container::{AtomicFile, NewFile, write_atomically};
 /// The folders of an index.
 const FOLDERS: [&str; 5] = ["models", "shards", "generations", "tombstones", "deletes"];
 
-/// Named objects under one root. Names are relative and use `/`: `models/<hash>.model`.
+/// Named objects under one root. Names are relative and use `/`, as in `models/<hash>.model`.
 ///
 /// Synchronous on purpose: an index is opened and committed from compute threads.
 pub trait Storage: fmt::Debug + Send + Sync {
-    /// The folder that holds the objects, or what messages call the place that does.
+    /// The folder of the objects, or the name of their place in messages.
     fn root(&self) -> &Path;
 
     /// Checks that the root exists.

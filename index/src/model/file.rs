@@ -37,7 +37,8 @@ struct Meta {
 impl Model {
     /// Writes the model atomically, with its fine codec. Centroids are grouped first where there
     /// are at least [`groups::MIN_NLIST`] and they are in no groups yet. A model that was read is
-    /// proven before, its hash included: nothing is written on under a hash that it does not have.
+    /// proven before, its hash included: a damaged model is not written again under a hash that it
+    /// does not have.
     ///
     /// # Errors
     /// [`Error::Io`]; those of [`Self::verify`].
@@ -94,10 +95,10 @@ impl Model {
         file.section(SectionKind::Coarse, true, bytemuck::cast_slice(&p.coarse))?;
         file.section(SectionKind::Codebooks, true, bytemuck::cast_slice(&p.codebooks))?;
         if let Some(groups) = groups {
-            file.section(SectionKind::CoarseGraph, false, groups)?;
+            file.section(SectionKind::CoarseGroups, false, groups)?;
         }
         if let Some(codec) = codec {
-            file.section(SectionKind::RefineCodebooks, false, &codec.to_bytes())?;
+            file.section(SectionKind::FineCodebooks, false, &codec.to_bytes())?;
         }
         self.intact()?;
         file.finish()
@@ -142,7 +143,7 @@ impl Model {
         file.prove_all()?;
         if nlist < groups::MIN_NLIST {
             model.verify()?;
-            // Nothing of it is mapped any more.
+            // No part of the model is mapped any more.
             model.file = model.groups.is_some().then(|| Arc::clone(&file));
         }
         model.fine_codec = FineCodec::read(&file, model.hash, d)?;
@@ -165,14 +166,24 @@ impl Model {
     }
 }
 
-/// Hash over what defines codes and scores: shapes, spec, metric, transform, centroids, codebooks.
-/// Training notes and derived sections stay outside.
+/// Hash over everything that defines codes and scores: shapes, spec, metric, transform, centroids,
+/// codebooks. Training notes and derived sections stay outside.
 pub(super) fn hash_of(p: &ModelParts) -> Hash {
     let mut h = Hasher::new();
     h.update(
         format!(
-            "ocelli-model 1\nspec={}\nmetric={}\nrenormalize={}\ndim={}\nd={}\nnlist={}\nm={}\nksub={}\nmean={}\nrotation={}\n",
-            p.spec.hash(), p.metric, p.renormalize, p.dim, p.d, p.nlist, p.m, p.ksub, p.mean.is_some(), p.rotation.is_some(),
+            "ocelli-model 1\nspec={}\nmetric={}\nrenormalize={}\ndim={}\nd={}\nnlist={}\nm={}\n\
+             ksub={}\nmean={}\nrotation={}\n",
+            p.spec.hash(),
+            p.metric,
+            p.renormalize,
+            p.dim,
+            p.d,
+            p.nlist,
+            p.m,
+            p.ksub,
+            p.mean.is_some(),
+            p.rotation.is_some(),
         )
         .as_bytes(),
     );

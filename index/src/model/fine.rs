@@ -180,7 +180,7 @@ impl FineCodec {
     pub(crate) fn section(&self) -> SectionKind {
         match self.kind {
             FineKind::F16 => SectionKind::StoredVectors,
-            _ => SectionKind::RefineCodes,
+            _ => SectionKind::FineCodes,
         }
     }
 
@@ -279,7 +279,7 @@ impl FineCodec {
     /// # Errors
     /// [`Error::Corrupt`].
     pub(crate) fn read(file: &Reader, model: Hash, d: usize) -> Result<Option<Self>> {
-        let kind = SectionKind::RefineCodebooks;
+        let kind = SectionKind::FineCodebooks;
         if file.find(kind).is_none() {
             return Ok(None);
         }

@@ -1,5 +1,5 @@
-//! An order of vectors in which neighbours are near each other: what is done for one is then half
-//! done for the next.
+//! An order of vectors in which neighbours are near each other, so that the next one finds warm
+//! caches.
 
 use ocelli_vector::{dot, l2_sq};
 

@@ -1,4 +1,4 @@
-//! Which lists a query looks at.
+//! Probing: which lists a query looks at.
 
 use ocelli_vector::{Simd, relative, shortlist};
 
@@ -35,7 +35,7 @@ impl Model {
         self.probe_at(simd(), query, nprobe, Some(groups), &mut ProbeBuffers::default())
     }
 
-    /// [`Self::probe`] with a level and buffers of its caller's.
+    /// [`Self::probe`] with a given level and given buffers.
     pub(crate) fn probe_with(
         &self,
         simd: Simd,
@@ -157,7 +157,7 @@ impl Model {
         self.probe_batch_with(simd(), queries, nprobe, &mut ProbeBuffers::default())
     }
 
-    /// [`Self::probe_batch`] with a level and buffers of its caller's.
+    /// [`Self::probe_batch`] with a given level and given buffers.
     pub(crate) fn probe_batch_with(
         &self,
         simd: Simd,

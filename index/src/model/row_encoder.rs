@@ -1,5 +1,5 @@
-//! Many vectors under one model: what [`Model::transform`], [`Model::assign`] and [`Model::encode`]
-//! say one by one, faster.
+//! Encodes many vectors under one model: the results of [`Model::transform`], [`Model::assign`] and
+//! [`Model::encode`], faster.
 
 use ocelli_vector::Simd;
 use ocelli_vector::encode::encode;
@@ -21,13 +21,13 @@ pub struct RowEncoder<'a> {
 pub struct Encoded {
     /// The vectors behind the model's transform, (n, d).
     pub z: Vec<f32>,
-    /// Their lists, (n,).
+    /// List of each row, (n,).
     pub lists: Vec<u32>,
-    /// Their codes, (n, m).
+    /// Code of each row, (n, m).
     pub codes: Vec<u8>,
 }
 
-/// Buffers of an [`RowEncoder`], one for each thread.
+/// Buffers of a [`RowEncoder`], one for each thread.
 #[derive(Debug, Default)]
 pub struct RowEncoderScratch {
     nearest: NearestScratch,

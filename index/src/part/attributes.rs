@@ -22,7 +22,7 @@ pub struct Attributes {
 /// Bytes of one image in the section: hash, bytes, modification time, width, height.
 pub(super) const RECORD: usize = 56;
 
-/// Stands for no modification time.
+/// Stored where no modification time is known.
 const UNKNOWN: i64 = i64::MIN;
 
 impl Attributes {

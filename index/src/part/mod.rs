@@ -3,7 +3,7 @@
 //! Sections: `meta`, `vectors` (rows, dim) row-major in f32 or f16, `keys`; `row starts` where an
 //! image has several rows (regions); `ids` where the user gave them; `attributes` of the image
 //! files where the encoder saw them. A part of codes has `codes` and `lists` in place of `vectors`,
-//! and `refine codes` where its model refines.
+//! and `fine codes` where its model has a fine codec.
 
 mod attributes;
 mod codes;
@@ -23,7 +23,7 @@ pub use reader::Part;
 pub use writer::{PartImage, PartRow, PartSummary, PartWriter, SealedPart};
 
 named! {
-    /// What a part holds.
+    /// The kind of rows in a part.
     PartKind, "part kind" {
         /// Region vectors, one or more rows an image: what whitening and training learn from.
         Regions = "regions",

@@ -20,13 +20,67 @@ pub struct Part {
     meta: Meta,
     spec: DescriptorSpec,
     /// Regions: first row of each image, and the number of rows. Held in memory, since ranges of
-    /// rows must be what was judged when the part was opened.
+    /// rows must be those that were checked when the part was opened.
     row_starts: Vec<u64>,
     keys: Keys,
 }
 
+/// Checks that a part's `meta` agrees with itself and with the spec.
+fn check_claims(path: &Path, meta: &Meta, spec: &DescriptorSpec) -> Result<()> {
+    let corrupt = |what: String| Err(Error::corrupt(path, what));
+    if meta.dim != spec.dim() || meta.dim == 0 {
+        return corrupt(format!("dimension {}, the spec says {}", meta.dim, spec.dim()));
+    }
+    if meta.codes.is_some() != (meta.kind == PartKind::Codes) {
+        return corrupt(format!("a part of {} and the form of its codes do not fit", meta.kind));
+    }
+    match &meta.codes {
+        Some(form) if form.m == 0 || form.fine_codec.is_some() != (form.fine_bytes > 0) => {
+            corrupt("codes without bytes, or finer ones without a fine codec".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the sections have the sizes that follow from the part's claims.
+fn check_sections(file: &Reader, meta: &Meta) -> Result<()> {
+    let corrupt = |what: String| Err(Error::corrupt(file.path(), what));
+    let vectors = if meta.dtype == Dtype::F32 { 4 } else { 2 };
+    // Each section by row, and how many bytes a row has.
+    let mut expected = match &meta.codes {
+        None => vec![(SectionKind::Vectors, meta.dim.saturating_mul(vectors))],
+        Some(form) => vec![(SectionKind::Codes, form.m), (SectionKind::Lists, 4)],
+    };
+    if let Some(form) = meta.codes.as_ref().filter(|form| form.fine_bytes > 0) {
+        expected.push((SectionKind::FineCodes, form.fine_bytes));
+    }
+    for (kind, width) in expected {
+        let want = meta.rows.checked_mul(width).map(|n| n as u64);
+        let found = file.require(kind)?.len;
+        if want != Some(found) {
+            return corrupt(format!(
+                "{}: {found} bytes, expected {} rows of {width} bytes",
+                kind.name(),
+                meta.rows
+            ));
+        }
+    }
+    if let Some(section) = file.find(SectionKind::Attributes) {
+        let want = meta.images.checked_mul(attributes::RECORD).map(|n| n as u64);
+        if want != Some(section.len) {
+            return corrupt(format!(
+                "attributes: {} bytes, expected {} images of {} bytes",
+                section.len,
+                meta.images,
+                attributes::RECORD
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Part {
-    /// Opens a part and holds its claims against its size.
+    /// Opens a part and checks that its sections have the sizes that follow from its `meta`.
     ///
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`] if the sections do not fit the claims.
@@ -34,52 +88,8 @@ impl Part {
         let file = Reader::open(path, FileKind::Part)?;
         let meta: Meta = read_meta(&file)?;
         let spec = read_spec(&file, &meta.spec)?;
-        let corrupt = |what: String| Err(Error::corrupt(path, what));
-        if meta.dim != spec.dim() || meta.dim == 0 {
-            return corrupt(format!("dimension {}, the spec says {}", meta.dim, spec.dim()));
-        }
-        if meta.codes.is_some() != (meta.kind == PartKind::Codes) {
-            return corrupt(format!(
-                "a part of {} and the form of its codes do not fit",
-                meta.kind
-            ));
-        }
-        let vectors = if meta.dtype == Dtype::F32 { 4 } else { 2 };
-        // Each section by row, and how many bytes a row has.
-        let mut expected = match &meta.codes {
-            None => vec![(SectionKind::Vectors, meta.dim.saturating_mul(vectors))],
-            Some(form) => vec![(SectionKind::Codes, form.m), (SectionKind::Lists, 4)],
-        };
-        if let Some(form) = &meta.codes {
-            if form.m == 0 || form.fine_codec.is_some() != (form.fine_bytes > 0) {
-                return corrupt("codes without bytes, or finer ones without a fine codec".into());
-            }
-            if form.fine_bytes > 0 {
-                expected.push((SectionKind::RefineCodes, form.fine_bytes));
-            }
-        }
-        for (kind, width) in expected {
-            let want = meta.rows.checked_mul(width).map(|n| n as u64);
-            let found = file.require(kind)?.len;
-            if want != Some(found) {
-                return corrupt(format!(
-                    "{}: {found} bytes, expected {} rows of {width} bytes",
-                    kind.name(),
-                    meta.rows
-                ));
-            }
-        }
-        if let Some(section) = file.find(SectionKind::Attributes) {
-            let want = meta.images.checked_mul(attributes::RECORD).map(|n| n as u64);
-            if want != Some(section.len) {
-                return corrupt(format!(
-                    "attributes: {} bytes, expected {} images of {} bytes",
-                    section.len,
-                    meta.images,
-                    attributes::RECORD
-                ));
-            }
-        }
+        check_claims(path, &meta, &spec)?;
+        check_sections(&file, &meta)?;
         let keys = Keys::open(&file, meta.images)?;
         let mut part = Self { file, meta, spec, row_starts: Vec::new(), keys };
         if part.meta.kind == PartKind::Regions {
@@ -91,10 +101,14 @@ impl Part {
                 && starts.last() == Some(&(part.meta.rows as u64))
                 && starts.is_sorted();
             if !sound {
-                return corrupt("row starts do not ascend from 0 to the number of rows".into());
+                return Err(Error::corrupt(
+                    path,
+                    "row starts do not ascend from 0 to the number of rows",
+                ));
             }
         } else if part.meta.rows != part.meta.images {
-            return corrupt(format!("{} rows for {} images", part.meta.rows, part.meta.images));
+            let what = format!("{} rows for {} images", part.meta.rows, part.meta.images);
+            return Err(Error::corrupt(path, what));
         }
         if part.meta.has_ids {
             part.ids()?;
@@ -103,22 +117,22 @@ impl Part {
         Ok(part)
     }
 
-    /// Where the part stands.
+    /// The part's file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// What the part holds.
+    /// The kind of rows in the part.
     pub fn kind(&self) -> PartKind {
         self.meta.kind
     }
 
-    /// How numbers are stored.
+    /// The type in which numbers are stored.
     pub fn dtype(&self) -> Dtype {
         self.meta.dtype
     }
 
-    /// What made the vectors.
+    /// The spec of the vectors.
     pub fn spec(&self) -> &DescriptorSpec {
         &self.spec
     }
@@ -225,7 +239,7 @@ impl Part {
         ))
     }
 
-    /// Codes of rows. Whether they fit the model is for the caller to judge, who has it.
+    /// Codes of rows. The caller, who has the model, checks that they fit it.
     ///
     /// # Errors
     /// [`Error::Invalid`] unless this is a part of codes; [`Error::Corrupt`]; [`Error::NotFound`]
@@ -251,7 +265,7 @@ impl Part {
         let codes = read(SectionKind::Codes, form.m)?;
         let fine = match form.fine_bytes {
             0 => Vec::new(),
-            width => read(SectionKind::RefineCodes, width)?,
+            width => read(SectionKind::FineCodes, width)?,
         };
         self.file.intact()?;
         Ok(CodeRows { lists, codes, fine })

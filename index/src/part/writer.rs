@@ -15,7 +15,7 @@ use crate::files::keys;
 use crate::files::metadata::write_meta;
 use crate::spec::DescriptorSpec;
 
-/// What [`PartWriter::finish`] wrote.
+/// The part that [`PartWriter::finish`] wrote.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartSummary {
     /// The file.
@@ -31,7 +31,7 @@ pub struct PartSummary {
 /// One image of a part: what it is called, and what is known of its file.
 #[derive(Clone, Copy, Debug)]
 pub struct PartImage<'a> {
-    /// Its name, unique within an index.
+    /// The image's name, unique within an index.
     pub key: &'a str,
     /// The user's id. Either all images of a part have one or none has.
     pub id: Option<u64>,
@@ -66,7 +66,7 @@ pub struct PartWriter {
     ids: Vec<u64>,
     row_starts: Vec<u64>,
     attributes: Vec<u8>,
-    /// Parts of codes: their form, and what stands behind the codes' section.
+    /// Parts of codes: their form, and what follows the codes' section.
     form: Option<CodeForm>,
     behind: CodeRows,
 }
@@ -97,7 +97,8 @@ impl PartWriter {
     pub fn create_codes(path: &Path, spec: &DescriptorSpec, form: &CodeForm) -> Result<Self> {
         if form.m == 0 || form.fine_codec.is_some() != (form.fine_bytes > 0) {
             return Err(Error::invalid(format!(
-                "codes of {} bytes, finer ones of {}: expected bytes, and finer ones with a fine codec",
+                "codes of {} bytes, finer ones of {}: expected bytes, and finer ones with a fine \
+                 codec",
                 form.m, form.fine_bytes
             )));
         }
@@ -244,7 +245,7 @@ impl PartWriter {
     }
 
     /// [`Self::finish`] without its last step: everything is written and durable, and the name is
-    /// still to be given. For whoever writes more files than one and wants all or none.
+    /// still to be given. For a caller that writes several files and wants all or none.
     ///
     /// # Errors
     /// Those of [`Self::finish`]; nothing is left behind then.
@@ -264,7 +265,7 @@ impl PartWriter {
             let CodeRows { lists, fine, .. } = &self.behind;
             self.file.section(SectionKind::Lists, true, bytemuck::cast_slice(lists))?;
             if !fine.is_empty() {
-                self.file.section(SectionKind::RefineCodes, true, fine)?;
+                self.file.section(SectionKind::FineCodes, true, fine)?;
             }
         }
         if !self.ids.is_empty() {
@@ -290,7 +291,7 @@ impl PartWriter {
     }
 }
 
-/// A part that is complete and durable, and does not stand under its name yet. Dropped, it leaves
+/// A part that is complete and durable, and does not have its name yet. Dropped, it leaves
 /// nothing behind.
 #[derive(Debug)]
 pub struct SealedPart {
@@ -303,7 +304,7 @@ impl SealedPart {
     /// Gives the part its name. A file of that name is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`]; what stood under the name then still stands.
+    /// [`Error::Io`]; the file that had the name is then unchanged.
     pub fn publish(self) -> Result<PartSummary> {
         let Written { path, bytes, .. } = self.file.publish()?;
         Ok(PartSummary { path, images: self.images, rows: self.rows, bytes })

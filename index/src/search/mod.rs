@@ -3,24 +3,22 @@
 //! A [`Snapshot`](snapshot::Snapshot) is an opened generation. A query passes through three stages:
 //!
 //! 1. *probe*: the query is transformed, and the lists with the nearest centroids are chosen;
-//! 2. *scan* ([`engine`]): the codes of these lists are scanned in every shard;
-//! 3. *refine* ([`refine`]): the best rows are scored again by their finer codes, where the index
-//!    has them.
+//! 2. *scan* (`engine`): the codes of these lists are scanned in every shard;
+//! 3. *refine* (`refine`): the best rows are scored again by their finer codes, where the index has
+//!    them.
 //!
-//! [`naive`] is the definition that the scan is tested against. [`run`] puts the stages together.
+//! `run` puts the stages together. `naive` is the definition that the scan is tested against.
 
-pub(crate) mod cancel;
+pub mod cancel;
 pub(crate) mod engine;
-pub(crate) mod filter;
-pub(crate) mod hit;
+pub mod filter;
+pub mod hit;
 mod naive;
-pub(crate) mod params;
+pub mod params;
 mod refine;
 mod run;
-pub(crate) mod snapshot;
-pub(crate) mod stages;
+pub mod snapshot;
+pub mod stages;
 
-#[cfg(test)]
-mod refine_tests;
 #[cfg(test)]
 mod tests;

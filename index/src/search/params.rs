@@ -1,4 +1,4 @@
-//! What a search is asked, and what it answers.
+//! The parameters of a search, and its answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::stages::StageTimes;
 use crate::base::error::Error;
 use crate::model::Metric;
 
-/// How to search.
+/// Parameters of a search.
 #[derive(Clone, Debug)]
 pub struct SearchParams {
     /// Number of hits, at least 1.
@@ -18,7 +18,7 @@ pub struct SearchParams {
     /// Lists scanned in each shard, at least 1; cut to nlist.
     pub nprobe: usize,
     /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them);
-    /// the hits are the best k by the new scores. 0: the scan's own scores stand.
+    /// the hits are the best k by the new scores. 0: the scores of the scan are final.
     pub refine: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
@@ -26,7 +26,7 @@ pub struct SearchParams {
     /// not searched, and are among those that failed. None unless a partial answer is allowed.
     pub without: Arc<BTreeMap<String, String>>,
     /// Rows that may be found; all that are not deleted where there is none. With a small set of
-    /// allowed rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` says nothing.
+    /// allowed rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` has no effect.
     pub filter: Option<Arc<RowFilter>>,
     /// Ends the search early, between two lists.
     pub cancel: Option<Cancel>,
@@ -52,13 +52,13 @@ impl Default for SearchParams {
 pub struct SearchResult {
     /// Best first, ties by smaller id; fewer than k where the probed lists hold fewer.
     pub hits: Vec<Hit>,
-    /// What the scores are.
+    /// The metric of the scores.
     pub metric: Metric,
     /// Shards that were asked.
     pub shards_asked: usize,
     /// Those of them that failed; empty unless a partial answer was allowed.
     pub failed: Arc<[ShardFailure]>,
-    /// Where the time went.
+    /// The time of each stage.
     pub times: StageTimes,
 }
 
@@ -74,8 +74,8 @@ pub struct RangeResult {
 /// A shard that could not answer, or a file that could not be opened.
 #[derive(Clone, Debug)]
 pub struct ShardFailure {
-    /// Its name in the generation.
+    /// Name of the shard in the generation.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub error: Error,
 }

@@ -7,13 +7,13 @@ use ocelli_vector::Simd;
 use ocelli_vector::lut::ByteTable;
 
 use super::engine::{
-    self, Candidates, Excluded, PROBE_TILE, Remember, Request, SCAN_TILE, Scratch, Target,
+    self, Buffers, Candidates, Excluded, PROBE_TILE, Remember, Request, SCAN_TILE, Scratch, Target,
 };
 use super::hit::{Best, Hit, Merge};
 use super::naive::scan_shard;
 use super::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
 use super::refine::{refine, refined_score};
-use super::snapshot::Snapshot;
+use super::snapshot::{Member, Snapshot};
 use super::stages::Stage;
 use crate::base::error::{Error, Result};
 use crate::model::Query;
@@ -29,6 +29,20 @@ struct Probed {
     query: Query,
     lists: Lists,
     time: Duration,
+}
+
+/// Queries that are scanned together.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    probed: &'a [&'a Probed],
+    /// The table of each query, and perhaps more of them.
+    tables: &'a [ByteTable],
+    /// Rows that cost more are of no interest; finite in a range search.
+    ceiling: f32,
+    /// Rows wanted of the scan.
+    k: usize,
+    params: &'a SearchParams,
+    simd: Simd,
 }
 
 impl Snapshot {
@@ -169,8 +183,8 @@ impl Snapshot {
         }
         if params.refine > 0 && self.fine_codec().is_none() {
             return Err(Error::invalid(format!(
-                "refine = {}: the index, or one of its shards, has no finer codes (a model trained with a \
-                 refinement makes them when it is built; imported codes have none)",
+                "refine = {}: the index, or one of its shards, has no finer codes (a model \
+                 with a fine codec makes them when it is built; imported codes have none)",
                 params.refine
             )));
         }
@@ -228,28 +242,13 @@ impl Snapshot {
         &self,
         probed: &[&Probed],
         ceiling: f32,
-        mut failed: Vec<ShardFailure>,
+        failed: Vec<ShardFailure>,
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<Vec<SearchResult>> {
         let (model, metric) = (&self.model, self.model.metric());
         let start = Instant::now();
-        for missing in &self.missing {
-            if !params.allow_partial {
-                return Err(missing.error.clone());
-            }
-            if failed.iter().all(|f| f.name != missing.name) {
-                failed.push(missing.clone());
-            }
-        }
-        for member in &self.members {
-            if let Some(what) = params.without.get(&member.name)
-                && failed.iter().all(|f| f.name != member.name)
-            {
-                let error = Error::corrupt(member.shard.path(), what);
-                failed.push(ShardFailure { name: member.name.clone(), error });
-            }
-        }
+        let mut failed = self.with_left_out(failed, params)?;
         let Scratch { simd, tables, buffers, .. } = scratch;
         let simd = *simd;
         buffers.candidates.start(match model.fine_codec() {
@@ -263,51 +262,8 @@ impl Snapshot {
         }
         let tabled = Instant::now();
         let k = params.k.max(params.refine).min(self.rows() as usize).max(1);
-        let mut best: Vec<Merge> = probed.iter().map(|_| Merge::new(k, metric)).collect();
-        for (index, member) in (0u32..).zip(&self.members) {
-            if failed.iter().any(|f| f.name == member.name) {
-                continue;
-            }
-            let filter = params.filter.as_ref();
-            let excluded = Excluded {
-                deleted: member.deleted.as_deref(),
-                filter: filter.map(|f| &f.shards[index as usize]),
-            };
-            let target = Target { model, simd, shard: &member.shard, index, excluded };
-            let mut requests: Vec<Request<'_>> = Vec::with_capacity(probed.len());
-            for ((probed, table), best) in probed.iter().zip(tables.iter()).zip(&best) {
-                let (range, cancel) = (ceiling < f32::INFINITY, params.cancel.as_ref());
-                let (lists, ceiling) = (&probed.lists, best.ceiling().min(ceiling));
-                let z = &probed.query.z;
-                requests.push(Request { z, table, lists, k, ceiling, range, cancel });
-            }
-            let hits = match requests.as_slice() {
-                many if filter.is_some_and(|f| f.is_direct()) => {
-                    let one = |(request, probed): (_, &&Probed)| {
-                        let base = |list| model.base(simd, &probed.query, list);
-                        engine::score_allowed(&target, request, base, buffers)
-                    };
-                    many.iter().zip(probed).map(one).collect()
-                }
-                [one] => engine::scan_one(&target, one, buffers).map(|hits| vec![hits]),
-                many => engine::scan_tile(&target, many, buffers),
-            };
-            // Hits count only if the file is still whole behind them.
-            match hits.and_then(|hits| member.shard.intact().map(|()| hits)) {
-                Ok(hits) => best.iter_mut().zip(hits).for_each(|(best, hits)| best.add(hits)),
-                // Nobody waits for a part of the answer either.
-                Err(error @ Error::Cancelled { .. }) => return Err(error),
-                Err(error) if params.allow_partial => {
-                    failed.push(ShardFailure { name: member.name.clone(), error });
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if failed.len() == self.members.len() + self.missing.len()
-            && let Some(first) = failed.pop()
-        {
-            return Err(first.error);
-        }
+        let tile = Tile { probed, tables, ceiling, k, params, simd };
+        let best = self.scan_members(&tile, buffers, &mut failed)?;
         // Refined hits are sorted by their new scores.
         let refines = params.refine > 0;
         let sort = |best: Merge| if refines { best.into_unsorted() } else { best.into_sorted() };
@@ -320,7 +276,7 @@ impl Snapshot {
             if !params.allow_partial {
                 return Err(error);
             }
-            // Its hits took the place of others: without it, these are wanted.
+            // Its hits took the place of other hits: these are wanted now.
             let name = self.members[index as usize].name.clone();
             failed.push(ShardFailure { name, error });
             return self.scan_tile(probed, ceiling, failed, params, scratch);
@@ -342,6 +298,108 @@ impl Snapshot {
             times: times.into_iter().chain([(Stage::Probe, probed.time)]).collect(),
         };
         Ok(probed.iter().zip(hits).map(result).collect())
+    }
+
+    /// `failed`, and the shards that are missing or are left out by the parameters.
+    ///
+    /// # Errors
+    /// That of a missing shard, unless a partial answer is allowed.
+    fn with_left_out(
+        &self,
+        mut failed: Vec<ShardFailure>,
+        params: &SearchParams,
+    ) -> Result<Vec<ShardFailure>> {
+        for missing in &self.missing {
+            if !params.allow_partial {
+                return Err(missing.error.clone());
+            }
+            if failed.iter().all(|f| f.name != missing.name) {
+                failed.push(missing.clone());
+            }
+        }
+        for member in &self.members {
+            if let Some(what) = params.without.get(&member.name)
+                && failed.iter().all(|f| f.name != member.name)
+            {
+                let error = Error::corrupt(member.shard.path(), what);
+                failed.push(ShardFailure { name: member.name.clone(), error });
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Scans every shard but those that failed, and adds those that fail now, where a partial
+    /// answer is allowed.
+    ///
+    /// # Errors
+    /// That of a shard that fails, unless a partial answer is allowed and another shard answers.
+    fn scan_members(
+        &self,
+        tile: &Tile<'_>,
+        buffers: &mut Buffers,
+        failed: &mut Vec<ShardFailure>,
+    ) -> Result<Vec<Merge>> {
+        let merge = || Merge::new(tile.k, self.model.metric());
+        let mut best: Vec<Merge> = tile.probed.iter().map(|_| merge()).collect();
+        for (index, member) in (0u32..).zip(&self.members) {
+            if failed.iter().any(|f| f.name == member.name) {
+                continue;
+            }
+            let hits = self.scan_member(tile, index, member, &best, buffers);
+            // Hits count only if the file is still whole behind them.
+            match hits.and_then(|hits| member.shard.intact().map(|()| hits)) {
+                Ok(hits) => best.iter_mut().zip(hits).for_each(|(best, hits)| best.add(hits)),
+                // A cancelled search gives no partial answer either.
+                Err(error @ Error::Cancelled { .. }) => return Err(error),
+                Err(error) if tile.params.allow_partial => {
+                    failed.push(ShardFailure { name: member.name.clone(), error });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if failed.len() == self.members.len() + self.missing.len()
+            && let Some(first) = failed.pop()
+        {
+            return Err(first.error);
+        }
+        Ok(best)
+    }
+
+    /// The best hits of one shard for each query, given the best of the shards before it.
+    fn scan_member(
+        &self,
+        tile: &Tile<'_>,
+        index: u32,
+        member: &Member,
+        best: &[Merge],
+        buffers: &mut Buffers,
+    ) -> Result<Vec<Vec<Hit>>> {
+        let Tile { probed, tables, k, params, simd, .. } = *tile;
+        let model = &*self.model;
+        let filter = params.filter.as_ref();
+        let excluded = Excluded {
+            deleted: member.deleted.as_deref(),
+            filter: filter.map(|f| &f.shards[index as usize]),
+        };
+        let target = Target { model, simd, shard: &member.shard, index, excluded };
+        let mut requests: Vec<Request<'_>> = Vec::with_capacity(probed.len());
+        for ((probed, table), best) in probed.iter().zip(tables).zip(best) {
+            let (range, cancel) = (tile.ceiling < f32::INFINITY, params.cancel.as_ref());
+            let (lists, ceiling) = (&probed.lists, best.ceiling().min(tile.ceiling));
+            let z = &probed.query.z;
+            requests.push(Request { z, table, lists, k, ceiling, range, cancel });
+        }
+        match requests.as_slice() {
+            many if filter.is_some_and(|f| f.is_direct()) => {
+                let one = |(request, probed): (_, &&Probed)| {
+                    let base = |list| model.base(simd, &probed.query, list);
+                    engine::score_allowed(&target, request, base, buffers)
+                };
+                many.iter().zip(probed).map(one).collect()
+            }
+            [one] => engine::scan_one(&target, one, buffers).map(|hits| vec![hits]),
+            many => engine::scan_tile(&target, many, buffers),
+        }
     }
 
     /// Scores the hits of each query again and keeps the k best. An error names its shard's number.

@@ -50,8 +50,8 @@ impl<'a> ShardBuilder<'a> {
         self.ids.len()
     }
 
-    /// Appends a vector x (dim,): transforms, assigns and encodes it, finer too where the model has
-    /// a refinement. An empty key is no key.
+    /// Appends a vector x (dim,): transforms, assigns and encodes it, and makes its finer code
+    /// where the model has a fine codec. An empty key is no key.
     ///
     /// # Errors
     /// Those of [`Model::transform`] and [`Self::push_code`], with the key.
@@ -128,7 +128,7 @@ impl<'a> ShardBuilder<'a> {
     /// the content. An equal shard that is there already is replaced by itself.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for no rows, or an id or key that stands twice; [`Error::Io`].
+    /// [`Error::Invalid`] for no rows, or an id or key of two rows; [`Error::Io`].
     pub fn write(self, folder: &Path, plan: Hash, task: u32) -> Result<ShardEntry> {
         self.write_to(Writer::create_in(folder, FileKind::Shard)?, plan, task)
     }
@@ -170,16 +170,7 @@ impl<'a> ShardBuilder<'a> {
         }
         let ordinals = order.iter().map(|&o| u64::from(o));
         file.section(SectionKind::Ordinals, true, &packed::pack(ordinals, ordinal_bits))?;
-        match ids {
-            IdEncoding::Affine { .. } => {}
-            IdEncoding::Packed { base, bits } => {
-                let numbers = self.ids.iter().map(|id| id - base);
-                file.section(SectionKind::Ids, true, &packed::pack(numbers, bits))?;
-            }
-            IdEncoding::Raw => {
-                file.section(SectionKind::Ids, true, bytemuck::cast_slice(&self.ids))?
-            }
-        }
+        self.write_ids(&mut file, ids)?;
         let list_bits = packed::width_for(p.nlist as u64 - 1);
         let lists = self.lists.iter().map(|&l| u64::from(l));
         file.section(SectionKind::ListOf, true, &packed::pack(lists, list_bits))?;
@@ -195,7 +186,7 @@ impl<'a> ShardBuilder<'a> {
             file.section(SectionKind::KeyMap, true, &key_map)?;
         }
         self.write_fine(&mut file, &order)?;
-        // Lists and codes come of the model's centroids.
+        // Lists and codes were computed from the model's centroids.
         self.model.intact()?;
         let written = file.finish_as(|checksum| shard_name(plan, task, checksum))?;
         Ok(ShardEntry {
@@ -207,6 +198,20 @@ impl<'a> ShardBuilder<'a> {
             task,
             seal: written.seal,
         })
+    }
+
+    /// Section of the ids, where their encoding needs one.
+    fn write_ids(&self, file: &mut Writer, encoding: IdEncoding) -> Result<()> {
+        match encoding {
+            IdEncoding::Affine { .. } => Ok(()),
+            IdEncoding::Packed { base, bits } => {
+                let numbers = self.ids.iter().map(|id| id - base);
+                file.section(SectionKind::Ids, true, &packed::pack(numbers, bits))
+            }
+            IdEncoding::Raw => {
+                file.section(SectionKind::Ids, true, bytemuck::cast_slice(&self.ids))
+            }
+        }
     }
 
     /// Section of the finer codes, by slot, where rows have them.
@@ -222,7 +227,7 @@ impl<'a> ShardBuilder<'a> {
                 self.ids.len()
             )));
         }
-        // A reader that does not know the section scans as it would without.
+        // A reader that does not know the section scans without it.
         file.begin(codec.section(), false)?;
         file.write(&fine_codes::header(codec))?;
         for &ordinal in order {
@@ -286,7 +291,7 @@ impl<'a> ShardBuilder<'a> {
             let mut same: Vec<&String> = group.iter().map(|&(_, o)| key(o)).collect();
             same.sort_unstable();
             if let Some(pair) = same.windows(2).find(|w| w[0] == w[1]) {
-                return Err(Error::invalid(format!("key {:?} stands twice in one shard", pair[0])));
+                return Err(Error::invalid(format!("key {:?} is twice in one shard", pair[0])));
             }
         }
         let hashes: Vec<u32> = entries.iter().map(|e| e.0).collect();
@@ -304,7 +309,7 @@ impl<'a> ShardBuilder<'a> {
         by_id.sort_unstable_by_key(|&o| self.ids[o as usize]);
         let id = |o: u32| self.ids[o as usize];
         if let Some(pair) = by_id.windows(2).find(|w| id(w[0]) == id(w[1])) {
-            return Err(Error::invalid(format!("id {} stands twice in one shard", id(pair[0]))));
+            return Err(Error::invalid(format!("id {} is twice in one shard", id(pair[0]))));
         }
         Ok(Some(packed::pack(by_id.iter().map(|&o| u64::from(o)), ordinal_bits)))
     }
@@ -330,13 +335,13 @@ fn id_encoding(ids: &[u64]) -> IdEncoding {
 }
 
 /// Appends one byte a term to `out`, rounded down, and returns (min, step): `min + step · byte`, in
-/// f32, never exceeds the term. The scan may therefore discard on it without losing a hit.
+/// f32, never exceeds the term. So the scan may discard a row by it without losing a hit.
 fn quantize_down(terms: &[f32], out: &mut Vec<u8>) -> (f32, f32) {
     let min = terms.iter().copied().fold(f32::INFINITY, f32::min);
     let max = terms.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let step = if max > min { (max - min) / 255.0 } else { 0.0 };
     if terms.is_empty() || !step.is_finite() || !min.is_finite() {
-        // No information is the safe bound: every byte 0, the minimum as low as it gets.
+        // The safe bound without information: every byte 0, and the lowest minimum.
         out.extend(std::iter::repeat_n(0, terms.len()));
         return if terms.is_empty() { (0.0, 0.0) } else { (f32::MIN, 0.0) };
     }

@@ -22,20 +22,20 @@ pub(crate) fn header(codec: &FineCodec) -> [u8; HEADER_BYTES] {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FineCodes {
     section: Section,
-    /// Which kind of section it is.
+    /// The kind of the section.
     kind: SectionKind,
     hash: Hash,
     code_bytes: u64,
 }
 
 impl FineCodes {
-    /// Those of a shard of `rows` rows, if it has them; checked against the fine codec of
+    /// The finer codes of a shard of `rows` rows, if it has any, checked against the fine codec of
     /// `model`, if that has one.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::FineCodecMismatch`].
     pub fn open(file: &Reader, rows: u32, model: &Model) -> Result<Option<Self>> {
-        let kinds = [SectionKind::RefineCodes, SectionKind::StoredVectors];
+        let kinds = [SectionKind::FineCodes, SectionKind::StoredVectors];
         let mut found = kinds.into_iter().filter_map(|k| Some((k, *file.find(k)?)));
         let (Some((kind, section)), other) = (found.next(), found.next()) else {
             return Ok(None);
@@ -43,7 +43,7 @@ impl FineCodes {
         let corrupt =
             |what: String| Err(Error::corrupt(file.path(), format!("{}: {what}", kind.name())));
         if other.is_some() {
-            return corrupt("stored vectors stand beside them, expected one of the two".into());
+            return corrupt("there are stored vectors too, expected one of the two".into());
         }
         if section.len < HEADER_BYTES as u64 {
             return corrupt(format!("{} bytes, the header has {HEADER_BYTES}", section.len));
@@ -55,7 +55,8 @@ impl FineCodes {
         let want = HEADER_BYTES as u64 + u64::from(rows) * code_bytes;
         if code_bytes == 0 || section.len != want || head[36..].iter().any(|&b| b != 0) {
             return corrupt(format!(
-                "{} bytes, expected {want} for {rows} codes of {code_bytes}; or a byte that must be zero is not",
+                "{} bytes, expected {want} for {rows} codes of {code_bytes}; or a byte that must \
+                 be zero is not",
                 section.len
             ));
         }
@@ -66,7 +67,7 @@ impl FineCodes {
         Ok(Some(codes))
     }
 
-    /// Whether they are codes of this codec.
+    /// Checks that this codec made the codes.
     ///
     /// # Errors
     /// [`Error::FineCodecMismatch`] if not; [`Error::Corrupt`] if they say so but have another

@@ -18,9 +18,9 @@ pub use reader::{ListRows, Shard};
 pub struct ShardMeta {
     /// Hash of the model it was built under.
     pub model: Hash,
-    /// Hash of the plan it is part of: what went in, in what order.
+    /// Hash of the plan that it is part of: the plan says which rows were built in which order.
     pub plan: Hash,
-    /// Its number in that plan.
+    /// Number of the task in that plan.
     pub task: u32,
     /// Vectors in it.
     pub rows: u32,
@@ -52,9 +52,9 @@ pub struct ShardEntry {
     pub rows: u64,
     /// The plan that it was built by, which it names too.
     pub plan: Hash,
-    /// Its number in that plan.
+    /// Number of the task in that plan.
     pub task: u32,
-    /// What tells it apart from other files when it is opened, without reading all of it
+    /// Hash that tells the file apart from others without reading all of it
     /// ([`crate::files::container::Reader::seal`]).
     pub seal: Hash,
 }
@@ -91,7 +91,7 @@ pub struct ListEntry {
     pub len: u32,
     /// L2: term of a row ≥ `scalar_min` + `scalar_step` · its byte. Zero for inner product.
     pub scalar_min: f32,
-    /// See `scalar_min`.
+    /// The step of `scalar_min`'s bound.
     pub scalar_step: f32,
     /// Zero in version 1.
     pub reserved: u64,

@@ -8,9 +8,9 @@
 //! | `.fbin` | u32 rows, u32 dimension, then f32 (big-ann-benchmarks.com) |
 //! | `.u8bin` | u32 rows, u32 dimension, then u8 |
 //!
-//! All of them have rows of equal length, so that a block is one read at a known place and memory
-//! is taken for what is asked for only. What a file says of its size is held against its size when
-//! it is opened; what a row says of itself, and its numbers, when it is read.
+//! All of them have rows of equal length, so that a block is one read at a known place, and memory
+//! is taken for that block only. The size that follows from a file's header is compared with the
+//! file's size when it is opened; rows are checked when they are read.
 
 mod npy;
 #[cfg(test)]
@@ -121,7 +121,7 @@ pub struct VectorFile {
     layout: Layout,
 }
 
-/// Where the numbers stand.
+/// Where the numbers of a file begin, and what they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     format: VectorFormat,
@@ -174,7 +174,7 @@ impl VectorFile {
         &self.path
     }
 
-    /// Its format.
+    /// The format of the file.
     pub fn format(&self) -> VectorFormat {
         self.layout.format
     }
@@ -223,7 +223,7 @@ impl VectorFile {
         if range.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        // Sizes were held against the file's when it was opened.
+        // The size was compared with the file's when it was opened.
         let stride = layout.stride().unwrap_or(u64::MAX);
         let bytes = stride.checked_mul(range.len() as u64).and_then(|n| usize::try_from(n).ok());
         let mut bytes = vec![0; bytes.ok_or_else(|| self.invalid("a block larger than memory"))?];
@@ -310,7 +310,7 @@ fn vecs_layout(path: &Path, file: &File, bytes: u64, format: VectorFormat) -> Re
     Ok(Layout { rows, ..layout })
 }
 
-/// Holds the layout against the file's size.
+/// Compares the layout with the file's size.
 fn check_size(path: &Path, layout: &Layout, bytes: u64) -> Result<()> {
     if layout.dim == 0 {
         return Err(Error::corrupt(path, "its vectors have dimension 0"));

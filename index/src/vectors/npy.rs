@@ -1,5 +1,8 @@
 //! NumPy's array format (numpy.org, NEP 1): magic, version, length of the header, the header (a
 //! Python dictionary), the numbers.
+//!
+//! The crate npyz reads streams and brings a parser of Python literals. Here rows are read at a
+//! place, from many threads, and three entries of the header are all that is needed.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +17,7 @@ const MAX_HEADER: u64 = 64 * 1024;
 /// Numbers start at multiples of this, as NumPy writes them.
 const ALIGN: usize = 64;
 
-/// What the header says of an array (rows, dim).
+/// Reads the header of an array (rows, dim).
 pub(super) fn read_layout(path: &Path, file: &File, bytes: u64) -> Result<Layout> {
     let corrupt = |what: String| Error::corrupt(path, what);
     let fixed: [u8; 10] = head(path, file, bytes)?;
@@ -32,7 +35,8 @@ pub(super) fn read_layout(path: &Path, file: &File, bytes: u64) -> Result<Layout
     };
     if len > MAX_HEADER || at + len > bytes {
         return Err(corrupt(format!(
-            "a header of {len} bytes: expected at most {MAX_HEADER}, and no more than the file's {bytes}"
+            "a header of {len} bytes: expected at most {MAX_HEADER}, and no more than the \
+             file's {bytes}"
         )));
     }
     let mut header = vec![0; len as usize];

@@ -10,6 +10,7 @@ use ocelli_index::{
 };
 
 use crate::support::*;
+use ocelli_test_support::step;
 
 const VANISHED: &str = "cannot be read any more";
 
@@ -47,7 +48,7 @@ fn a_shard_cut_while_threads_search_it_fails_alone() {
 
     let (mut right, mut failed, mut partial) =
         (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-    for at in places(bytes.len() as u64, if long() { 1 } else { 12 }) {
+    for at in places(bytes.len() as u64, step(12)) {
         put_back(&path, &bytes);
         let snapshot = Snapshot::open(tmp.path(), None).unwrap();
         let (started, is_cut) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -114,9 +115,7 @@ fn every_question_to_a_cut_shard_is_answered_rightly_or_not_at_all() {
     drop(whole);
     let mut wrongly = Vec::new();
     let mut vanished = 0;
-    for (number, at) in
-        places(bytes.len() as u64, if long() { 1 } else { 9 }).into_iter().enumerate()
-    {
+    for (number, at) in places(bytes.len() as u64, step(9)).into_iter().enumerate() {
         put_back(&path, &bytes);
         let shard = Shard::open(&path, &model).unwrap();
         let ask = |shard: &Shard, wrongly: &mut Vec<String>| -> usize {
@@ -221,7 +220,7 @@ fn a_part_cut_while_it_is_read_gives_its_rows_or_an_error() {
     let rows = write_part(&path);
     let bytes = fs::read(&path).unwrap();
     let (mut right, mut refused) = (0, 0);
-    for at in places(bytes.len() as u64, if long() { 1 } else { 7 }) {
+    for at in places(bytes.len() as u64, step(7)) {
         put_back(&path, &bytes);
         let part = Part::open(&path).unwrap();
         let (go, is_cut) = (AtomicBool::new(false), AtomicBool::new(false));

@@ -1,7 +1,7 @@
 //! Flipped bits and cut files: never a wrong answer, never a panic.
 //!
 //! Method: one bit of a file is flipped where it stands, the file is opened anew and everything is
-//! asked of it; what it answers is held against the answers of the whole file. Short runs take
+//! asked of it; what it answers is compared with the answers of the whole file. Short runs take
 //! every bit of the footer, both ends of each section, and a sample in between whose step is odd,
 //! so that every position in a byte comes up; long runs take every bit.
 
@@ -14,6 +14,7 @@ use ocelli_index::{
     DescriptorSpec, Dtype, Error, ErrorCode, Model, Part, PartKind, PartWriter, Result, Row,
     SearchParams, Shard, Snapshot, Whitening, inspect,
 };
+use ocelli_test_support::{are_long, cases, step};
 use rand::RngExt;
 
 use crate::support::*;
@@ -21,7 +22,7 @@ use crate::support::*;
 /// Bits of a file that are tried, ascending.
 fn bits(path: &Path, step: u64) -> Vec<u64> {
     let bytes = fs::metadata(path).unwrap().len();
-    if long() {
+    if are_long() {
         return (0..8 * bytes).collect();
     }
     let reader = Reader::open_any(path).unwrap();
@@ -152,7 +153,7 @@ fn a_flipped_shard_that_opens_answers_rightly_or_not_at_all() {
     let tmp = tempfile::tempdir().unwrap();
     let path = build_one(tmp.path(), LARGE);
     let bytes = fs::metadata(&path).unwrap().len();
-    let step = if long() { 1_201 } else { 60_007 };
+    let step = cases(60_007, 1_201);
     let bits: Vec<u64> = (3..8 * bytes).step_by(step).collect();
     let (at_open, at_touch) = flip_shard(tmp.path(), &path, &bits, 2, &[17_003]);
     assert!(at_open > 0 && at_touch > 0, "{at_open} at open, {at_touch} when touched");
@@ -210,7 +211,7 @@ fn every_cut_file_is_refused() {
         proof(&path).unwrap();
         let bytes = fs::metadata(&path).unwrap().len();
         let file = File::options().write(true).open(&path).unwrap();
-        let step = if long() { 1 } else { 211 };
+        let step = step(211);
         // From long to short, so that one file serves all.
         let mut lengths: Vec<u64> = (0..bytes).step_by(step).chain(bytes - 120..bytes).collect();
         lengths.sort_unstable();

@@ -109,7 +109,3 @@ pub fn places(bytes: u64, stride: usize) -> Vec<u64> {
     at.retain(|&at| at < bytes);
     at
 }
-
-pub fn long() -> bool {
-    std::env::var_os("OCELLI_LONG_TESTS").is_some_and(|v| !v.is_empty())
-}

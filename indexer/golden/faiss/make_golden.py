@@ -1,13 +1,16 @@
-"""Writes the golden files of the FAISS import: small indexes, and what FAISS itself answers from them.
+"""Writes the golden files of the FAISS import: small indexes, and what FAISS itself answers from
+them.
 
-    python -m venv venv && venv/bin/pip install numpy faiss-cpu==1.15.1 && venv/bin/python make_golden.py
+    python -m venv venv && venv/bin/pip install numpy faiss-cpu==1.15.1
+    venv/bin/python make_golden.py
 
-The same with faiss-cpu 1.12.0 (the oldest version that is imported), 1.13.2 and 1.14.3 writes the files whose
-names begin with the version.
+The same with faiss-cpu 1.12.0 (the oldest version that is imported), 1.13.2 and 1.14.3 writes the
+files whose names begin with the version.
 
-Beside each NAME.faiss that can be imported stands NAME.json: queries, and for some nprobe the ids and scores
-that FAISS found, k of them. Files under refused/ are sound, but not importable. Training in FAISS is not
-reproducible across machines, so a second run writes other files; the tests hold for those too.
+Beside each NAME.faiss that can be imported stands NAME.json: queries, and for some nprobe the
+ids and scores that FAISS found, k of them. Files under refused/ are sound, but not importable.
+Training in FAISS is not reproducible across machines, so a second run writes other files; the
+tests hold for those too.
 """
 
 import json
@@ -118,8 +121,8 @@ def map_within(index):
 
 
 def write_fast_scan(name, factory, metric, **more):
-    """An index of plain 4-bit codes and what it answers, then the same codes for fast scan in its place: fast
-    scan itself answers from rounded tables."""
+    """An index of plain 4-bit codes and what it answers, then the same codes for fast scan in
+    its place: fast scan itself answers from rounded tables."""
     write(name, factory, metric, **more)
     path = os.path.join(HERE, name + ".faiss")
     index = faiss.read_index(path)

@@ -1,9 +1,10 @@
-"""Writes the golden files of the Parquet import, as pyarrow and what stands on it write columns of vectors.
+"""Writes the golden files of the Parquet import, as pyarrow and what stands on it write columns of
+vectors.
 
     python -m venv venv && venv/bin/pip install pyarrow numpy && venv/bin/python make_golden.py
 
-Row r of the sound files is (r, r + 1/2, -r), its id 1000 - r, its key "photos/r.jpg"; of int8 (r, -r, 2 r - 100),
-of uint8 (r, 2 r, 255 - r).
+Row r of the sound files is (r, r + 1/2, -r), its id 1000 - r, its key "photos/r.jpg"; of int8
+(r, -r, 2 r - 100), of uint8 (r, 2 r, 255 - r).
 """
 
 import os

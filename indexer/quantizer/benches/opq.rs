@@ -13,7 +13,8 @@ use std::fs;
 use std::path::Path;
 
 use ocelli_index::{
-    DescriptorSpec, Dtype, Part, PartKind, PartWriter, SearchParams, Snapshot, Whitening, simd,
+    DescriptorSpec, Dtype, Model, Part, PartKind, PartWriter, SearchParams, Snapshot, Whitening,
+    simd,
 };
 use ocelli_indexer::{
     BoxError, BuildOptions, OnDuplicate, OpqRows, TrainOptions, build, silent, train,
@@ -118,6 +119,23 @@ fn learn_opq(rows: OpqRows<'_>) -> std::result::Result<Vec<f32>, BoxError> {
     Ok(ocelli_quantizer::opq(x, d, m, threads, &options)?)
 }
 
+/// Ids of the K best hits of each query, from an index of the parts at `dir`. All lists are probed.
+fn search(parts: &[Part], model: &Model, sets: &Sets, dir: &Path) -> Result<Vec<Vec<u64>>> {
+    if dir.exists() {
+        fs::remove_dir_all(dir)?;
+    }
+    let options = BuildOptions { shards: 1, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
+    build(parts, model, dir, &options, &silent)?;
+    let snapshot = Snapshot::open(dir, None)?;
+    let params = SearchParams { k: K, nprobe: NLIST, ..SearchParams::default() };
+    let mut found = Vec::new();
+    for query in sets.queries.chunks_exact(sets.dim) {
+        let hits = snapshot.search(query, &params)?.hits;
+        found.push(hits.iter().map(|hit| hit.id).collect());
+    }
+    Ok(found)
+}
+
 fn main() -> Result<()> {
     // `cargo bench` adds a flag of its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -133,8 +151,8 @@ fn main() -> Result<()> {
         let dim = sets.dim;
         let rows = |x: &[f32]| x.len() / dim;
         println!(
-            "\n{name}, {dim} dimensions, {CODE_BYTES} bytes: {} rows trained on, {} indexed, {} queries, nlist \
-             {NLIST}, all probed",
+            "\n{name}, {dim} dimensions, {CODE_BYTES} bytes: {} rows trained on, {} indexed, {} \
+             queries, nlist {NLIST}, all probed",
             rows(&sets.train),
             rows(&sets.base),
             rows(&sets.queries)
@@ -151,25 +169,12 @@ fn main() -> Result<()> {
                 ..Default::default()
             };
             let (model, report) = train(&train_rows, &options, &learn_opq, &silent)?;
-            let index = scratch.join("opq.index");
-            if index.exists() {
-                fs::remove_dir_all(&index)?;
-            }
-            let options =
-                BuildOptions { shards: 1, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
-            build(&base_rows, &model, &index, &options, &silent)?;
-            let snapshot = Snapshot::open(&index, None)?;
-            let params = SearchParams { k: K, nprobe: NLIST, ..SearchParams::default() };
-            let mut found = Vec::new();
-            for q in sets.queries.chunks_exact(dim) {
-                let hits = snapshot.search(q, &params)?.hits;
-                found.push(hits.iter().map(|hit| hit.id).collect::<Vec<u64>>());
-            }
+            let found = search(&base_rows, &model, &sets, &scratch.join("opq.index"))?;
             let [one, ten, hundred] =
                 [(1, 1), (10, 10), (10, 100)].map(|(t, f)| recall(&found, &truth, t, f));
             println!(
-                "  {:<12} recall1@1 {one:.4}, recall10@10 {ten:.4}, recall10@100 {hundred:.4}; mean squared \
-                 error {:.5}; trained in {:.1} s",
+                "  {:<12} recall1@1 {one:.4}, recall10@10 {ten:.4}, recall10@100 {hundred:.4}; \
+                 mean squared error {:.5}; trained in {:.1} s",
                 if opq { "with OPQ" } else { "without OPQ" },
                 report.mse,
                 report.seconds
@@ -178,7 +183,11 @@ fn main() -> Result<()> {
             let values = [one, ten, hundred].map(|x| (x * 1e4).round() / 1e4);
             results.insert(
                 key,
-                json!({"recall1@1": values[0], "recall10@10": values[1], "recall10@100": values[2]}),
+                json!({
+                    "recall1@1": values[0],
+                    "recall10@10": values[1],
+                    "recall10@100": values[2],
+                }),
             );
         }
     }

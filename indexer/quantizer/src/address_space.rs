@@ -1,8 +1,9 @@
-//! Whether OpenBLAS can start.
+//! A check, before `main`, that OpenBLAS can start.
 //!
 //! FAISS brings OpenBLAS, which takes a buffer for each of its threads when the program is loaded,
-//! before `main`. Where the limit of address space (`ulimit -v`) leaves no room for one, version
-//! 0.3.21 tries again for ever. So this program tries first, still earlier, and says what is wrong.
+//! before `main`. If the limit of address space (`ulimit -v`) leaves no room for a buffer, version
+//! 0.3.21 tries again without end. So this program tries first, still earlier, and ends with an
+//! error.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::{size_of, zeroed};
@@ -19,7 +20,7 @@ const MESSAGE: &[u8] =
     which takes 128 MiB for each of its threads; expected a larger limit, or fewer threads \
     (OMP_NUM_THREADS=1)\n";
 
-/// The loader calls what stands in this section before any library is initialised.
+/// The loader calls the functions of this section before any library is initialised.
 #[used]
 #[unsafe(link_section = ".preinit_array")]
 static CHECK: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = check;
@@ -62,14 +63,14 @@ unsafe fn fits(buffers: usize) -> bool {
         *place = mapped;
     }
     for mapped in taken.iter().filter(|mapped| !mapped.is_null()) {
-        // SAFETY: mapped above with this length, and used by nobody.
+        // SAFETY: mapped above with this length, and not used.
         unsafe { libc::munmap(*mapped, BUFFER_BYTES) };
     }
     all
 }
 
-/// The threads that OpenBLAS will have: one for each core that this process may use, or fewer where
-/// OMP_NUM_THREADS says so.
+/// The threads that OpenBLAS will have: one for each core that this process may use, or fewer if
+/// OMP_NUM_THREADS is less.
 ///
 /// # Safety
 /// `environment` is an array of strings that ends with a null pointer.

@@ -1,4 +1,4 @@
-//! What can go wrong between Ocelli and FAISS.
+//! Errors between Ocelli and FAISS.
 
 /// Result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -10,7 +10,7 @@ pub enum Error {
     /// FAISS threw an exception or gave a result that cannot be right.
     #[error("FAISS failed at {op}: {message}")]
     Faiss {
-        /// What was asked of FAISS.
+        /// The operation of FAISS.
         op: &'static str,
         /// FAISS's message, or what was expected and found.
         message: String,

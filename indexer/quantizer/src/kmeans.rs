@@ -11,7 +11,7 @@ use faiss_sys::{
 
 use crate::{Error, Result, Session, check, check_rows, to_c_int};
 
-/// How k-means runs. The default is FAISS's.
+/// Options of k-means; the defaults are those of FAISS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KmeansOptions {
     /// Lloyd iterations.

@@ -1,4 +1,4 @@
-//! What FAISS does for Ocelli: the rotation of OPQ, by safe functions over FAISS's C API.
+//! The rotation of OPQ, by FAISS: safe functions over its C API.
 //!
 //! This is the only crate that links FAISS. The `ocelli` command hands [`opq`] to the trainer
 //! (`ocelli_indexer::train`), which knows nothing of FAISS: import, export, evaluation, building
@@ -41,7 +41,8 @@ mod opq;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::raw::c_int;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 pub use error::{Error, Result};
 pub use kmeans::{Assignment, KmeansOptions};
@@ -55,7 +56,7 @@ unsafe extern "C" {
 /// Held for the whole of a session: OpenBLAS keeps process-wide buffers and thread counts.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Proof of running on the thread dedicated to FAISS. Cannot leave it.
+/// Proof of running on the thread dedicated to FAISS; it cannot be sent to another.
 pub struct Session {
     not_send: PhantomData<*const ()>,
 }
@@ -69,7 +70,7 @@ impl Session {
     /// # Errors
     /// No thread can be started.
     pub fn run<R: Send>(threads: usize, work: impl FnOnce(&Session) -> R + Send) -> Result<R> {
-        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = ONE_AT_A_TIME.lock();
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
@@ -112,7 +113,7 @@ fn check(op: &'static str, code: c_int) -> Result<()> {
     Err(Error::Faiss { op, message })
 }
 
-/// A size as the C API wants it.
+/// A size as the C API takes it.
 fn to_c_int(what: &str, value: usize) -> Result<c_int> {
     c_int::try_from(value).map_err(|_| {
         Error::Invalid(format!("{what} is {value}, FAISS takes at most {}", c_int::MAX))

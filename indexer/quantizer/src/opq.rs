@@ -10,7 +10,7 @@ use faiss_sys::{
 
 use crate::{Error, Result, Session, check, check_rows, to_c_int};
 
-/// How the rotation is learned. FAISS fixes the seed and takes at most 65,536 rows.
+/// Options of OPQ. FAISS fixes the seed and takes at most 65,536 rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpqOptions {
     /// Rounds of quantizer training and rotation update.

@@ -98,7 +98,8 @@ impl<'a> ShardEncoder<'a> {
             let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
             if list as usize >= p.nlist || code.iter().any(|&c| usize::from(c) >= p.ksub) {
                 return Err(Error::Invalid(format!(
-                    "{}: {} (id {id}): list {list}, code {code:?}; the model has {} lists and {} codewords",
+                    "{}: {} (id {id}): list {list}, code {code:?}; the model has {} lists and {} \
+                     codewords",
                     part.path().display(),
                     quoted(key),
                     p.nlist,

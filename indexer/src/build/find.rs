@@ -14,8 +14,8 @@ use crate::{Error, Progress, ProgressFn, Result};
 /// Lists that are searched for the neighbours of many rows.
 const NPROBE: usize = 32;
 
-/// What an index of plain codes under `model` finds for each row of `parts`, itself not among
-/// it. The index stands under `scratch_dir` meanwhile.
+/// The neighbours that an index of plain codes under `model` finds for each row of `parts`, without
+/// the row itself. The index is under `scratch_dir` meanwhile.
 fn by_index(
     parts: &[Part],
     model: &Model,
@@ -69,8 +69,8 @@ fn by_index(
     Ok(Neighbours::found(k, rows))
 }
 
-/// The exact neighbours of the rows of `parts` where they are few, else those that an index
-/// finds.
+/// The exact neighbours of the rows of `parts` up to [`EXACT_ROWS`] rows, and those that an index
+/// finds for more.
 pub(super) fn neighbours(
     parts: &[Part],
     model: &Model,

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use clap::ValueEnum;
 use ocelli_index::{Generation, Part};
 use ocelli_text::quoted;
 
 use crate::{Error, Result};
 
-/// What becomes of a row whose key or id an earlier row has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The treatment of a row whose key or id an earlier row has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnDuplicate {
-    /// It stops the build before anything is written.
+    /// The row ends the build before anything is written; both rows are named.
     #[default]
     Stop,
-    /// It is left out: the first row of a key or an id has it.
+    /// The row is left out and counted.
     Reject,
 }
 
@@ -24,7 +25,7 @@ pub(super) struct RowsMeta {
     pub(super) keys: Vec<String>,
     /// Rows whose key or id an earlier row has, ascending.
     pub(super) left_out: Vec<usize>,
-    /// Why, for the first few of them.
+    /// Reasons for the first few of them.
     pub(super) reasons: Vec<String>,
     /// Whether no part brought ids.
     pub(super) ids_given: bool,
@@ -33,8 +34,8 @@ pub(super) struct RowsMeta {
     pub(super) next_id: u64,
 }
 
-/// Rows left out whose reasons are told.
-const TOLD: usize = 3;
+/// Rows left out whose reasons are kept.
+const MAX_REASONS: usize = 3;
 
 impl RowsMeta {
     pub(super) fn read(parts: &[Part], first_id: u64, on_duplicate: OnDuplicate) -> Result<Self> {
@@ -72,7 +73,7 @@ impl RowsMeta {
                     let hint = "--on-duplicate reject leaves the second one out";
                     return Err(Error::Invalid(format!("{reason}; {hint}")));
                 }
-                OnDuplicate::Reject if reasons.len() < TOLD => reasons.push(reason),
+                OnDuplicate::Reject if reasons.len() < MAX_REASONS => reasons.push(reason),
                 OnDuplicate::Reject => {}
             }
             left_out.push(row);
@@ -91,9 +92,9 @@ impl RowsMeta {
             None => "its generations have given out".to_owned(),
         };
         Err(Error::Invalid(format!(
-            "{}: {last} ids up to {}; expected ids below 2^63, so those that follow do not suffice for \
-             rows without ids: give the rows ids (import vectors --id-column), or build into another \
-             directory",
+            "{}: {last} ids up to {}; expected ids below 2^63, so those that follow do not suffice \
+             for rows without ids: give the rows ids (import vectors --id-column), or build into \
+             another directory",
             dir.display(),
             self.first_id - 1
         )))
@@ -109,7 +110,7 @@ impl RowsMeta {
     }
 }
 
-/// Where a row stands, by its number in plan order.
+/// The part and image of a row, by its number in plan order.
 pub(super) fn place(parts: &[Part], row: usize) -> String {
     let mut row = row;
     for part in parts {

@@ -1,4 +1,4 @@
-//! The steps of a build: what is refused, the shards, the generation.
+//! The steps of a build: checks, shards, generation.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::dba::Neighbours;
 use crate::sample::{self, count_rows, require_descriptors};
 use crate::{Error, ProgressFn, Result};
 
-/// How an index is built.
+/// Options of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildOptions {
     /// Shards; the rows are split into so many ranges of equal length.
@@ -25,11 +25,11 @@ pub struct BuildOptions {
     pub threads: usize,
     /// Nearest rows by which each descriptor is augmented before it is coded (DBA); 0: none.
     pub dba: usize,
-    /// What becomes of a row whose key or id another row has.
+    /// Treatment of a row whose key or id an earlier row has.
     pub on_duplicate: OnDuplicate,
 }
 
-/// What was built, for people.
+/// Report of a build.
 #[derive(Clone, Debug, Serialize)]
 pub struct BuildReport {
     /// The index directory.
@@ -45,7 +45,7 @@ pub struct BuildReport {
     pub ids_given: bool,
     /// Rows that were left out, since an earlier one has their key or id.
     pub rejected: u64,
-    /// The first of them, in words.
+    /// The first of these rows and why, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected_first: Vec<String>,
     /// Shards.

@@ -1,8 +1,9 @@
 //! The one formula.
 
+use clap::ValueEnum;
 use serde::Serialize;
 
-/// What a ranked item counts as.
+/// The judgement of a ranked item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// Should be found.
@@ -37,14 +38,14 @@ pub fn average_precision(ranks: &[usize], positives: usize) -> f64 {
     (area + 0.0) / positives as f64
 }
 
-/// What the order of images of equal score, which says nothing, is taken to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// The order in which images of equal score count, as scores say nothing about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ties {
-    /// The worst: positives stand last among their equals.
+    /// The worst order: positives come last among their equals.
     #[default]
     Against,
-    /// The best: positives stand first among their equals.
+    /// The best order: positives come first among their equals.
     For,
     /// The order of the database.
     Order,
@@ -106,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Junk changes nothing, wherever it stands.
+    /// Junk changes nothing, whatever its rank.
     #[test]
     fn ignored_items_take_no_place() {
         let with = [Ignored, Positive, Ignored, Negative, Ignored, Positive, Ignored];
@@ -114,7 +115,7 @@ mod tests {
     }
 
     /// By hand: three of equal score, one of them positive. Last it is `N N P` (1/6 as above),
-    /// first `P N N`, and in the database's order it stands in the middle. The ignored one takes no
+    /// first `P N N`, and in the database's order it is in the middle. The ignored one takes no
     /// place.
     #[test]
     fn ties_by_hand() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-/// What a name means among some keys, by their numbers.
+/// The keys that a name may mean, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
     /// One key.
@@ -43,7 +43,7 @@ pub(super) fn find<'n, K: AsRef<str>>(
     loose
 }
 
-/// The key, its ends behind each slash, and each of these without the file name's ending.
+/// The key, its ends after each slash, and each of these without the file name's ending.
 fn spellings(key: &str) -> impl Iterator<Item = &str> {
     let starts = [0].into_iter().chain(key.match_indices('/').map(|(slash, _)| slash + 1));
     starts.flat_map(move |start| {

@@ -16,9 +16,9 @@ use crate::{Error, Result};
 /// How rankings are made and judged; the default is plain ranking with ties against.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Judging {
-    /// What is done beyond one ranking by scores.
+    /// Steps beyond one ranking by scores.
     pub rerank: Rerank,
-    /// What images of equal score count as.
+    /// The order in which images of equal score count.
     pub ties: Ties,
 }
 
@@ -38,7 +38,7 @@ pub struct MapReport {
     /// with their label). They have no average precision and are not in the mean.
     pub without_positives: Vec<String>,
     /// Leave-one-out: labelled photos of the ground truth that the database lacks. They are not
-    /// asked and count for nobody. Empty with other protocols.
+    /// asked and count for no query. Empty with other protocols.
     pub labels_missing: Vec<String>,
     /// How images of equal score were ordered.
     pub ties: Ties,
@@ -100,7 +100,7 @@ pub fn named_queries(
     if judged.is_empty() {
         return Err(Error::Invalid(format!(
             "--protocol {}: none of the {} queries has a positive photo in the ground truth",
-            setup.name(),
+            setup,
             without.len()
         )));
     }
@@ -119,8 +119,8 @@ pub fn named_queries(
         .map(|query| {
             let x = descriptors.get(query.name.as_str()).ok_or_else(|| {
                 Error::Invalid(format!(
-                    "query {:?} has no descriptor in the queries' parts; their keys are the queries' \
-                     names (ocelli eval queries)",
+                    "query {:?} has no descriptor in the queries' parts; their keys are the \
+                     queries' names (ocelli eval queries)",
                     query.name
                 ))
             })?;
@@ -141,7 +141,7 @@ pub fn named_queries(
         alone: without.into_iter().map(|query| query.name).collect(),
         absent: Vec::new(),
     };
-    Ok(report(setup.name(), database, judging, left_out, scores))
+    Ok(report(setup.into(), database, judging, left_out, scores))
 }
 
 /// mAP by leave-one-out over the labelled photos of the database that share their label with at
@@ -296,7 +296,8 @@ fn query_descriptors<'n>(
             }
             Match::Two(first, second) => {
                 return Err(Error::Invalid(format!(
-                    "query {name:?} is twice among the queries' descriptors: {:?} in {} and {:?} in {}",
+                    "query {name:?} is twice among the queries' descriptors: {:?} in {} and {:?} \
+                     in {}",
                     keys[first],
                     places[first].0.path().display(),
                     keys[second],
@@ -323,8 +324,8 @@ impl<'a> ImagesByName<'a> {
                 Match::One(image) => images.insert(name, image as u32),
                 Match::Two(first, second) => {
                     return Err(Error::Invalid(format!(
-                        "photo {name:?} of the ground truth is twice in the database: {:?} and {:?}; \
-                         name it by its path in the ground truth",
+                        "photo {name:?} of the ground truth is twice in the database: {:?} and \
+                         {:?}; name it by its path in the ground truth",
                         keys[first], keys[second]
                     )));
                 }
@@ -368,8 +369,8 @@ impl<'a> ImagesByName<'a> {
         match both {
             None => Ok(()),
             Some((positive, junk)) => Err(Error::Invalid(format!(
-                "query {:?}: the ground truth has one photo as positive ({positive:?}) and among those \
-                 that are taken out, as junk or otherwise ({junk:?})",
+                "query {:?}: the ground truth has one photo as positive ({positive:?}) and among \
+                 those that are taken out, as junk or otherwise ({junk:?})",
                 query.name
             ))),
         }

@@ -11,7 +11,7 @@ use super::names::{self, Match};
 use super::{BoundingBox, GroundTruth};
 use crate::{Error, Result};
 
-/// What was written, for people.
+/// Report of a list that was written.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueryList {
     /// The file.
@@ -52,8 +52,8 @@ pub fn write_query_list(truth: &GroundTruth, photos_root: &Path, out: &Path) -> 
             Some(&Match::One(file)) => &files[file],
             Some(&Match::Two(first, second)) => {
                 return Err(Error::Invalid(format!(
-                    "query {name:?}: its photo is twice there, {} and {}; name it by its path in the \
-                     ground truth",
+                    "query {name:?}: its photo is twice there, {} and {}; name it by its path in \
+                     the ground truth",
                     files[first].display(),
                     files[second].display()
                 )));

@@ -9,7 +9,7 @@ use crate::sample::require_descriptors;
 use crate::train::default_metric;
 use crate::{Error, Result};
 
-/// What is done beyond one ranking by scores; the default is nothing.
+/// Steps beyond one ranking by scores; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rerank {
     /// A new query of the query and its best images.
@@ -21,9 +21,9 @@ pub struct Rerank {
 /// An image in its place of a ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranked {
-    /// Its number.
+    /// Number of the image in the database.
     pub image: u32,
-    /// Whether nothing but chance puts it behind the one before: their scores are equal.
+    /// Whether the image before has the same score, so that their order means nothing.
     pub tied: bool,
 }
 
@@ -42,7 +42,7 @@ pub trait Ranking: Sync {
     /// The images' keys by number.
     fn keys(&self) -> &[String];
 
-    /// What the descriptors mean.
+    /// Descriptor spec of the database.
     fn spec(&self) -> &DescriptorSpec;
 
     /// All images, best first, for the query `x` `(dim,)`.
@@ -68,7 +68,7 @@ pub trait Ranking: Sync {
     /// [`Self::rank`] for the query that the expansion of `rerank` makes of `x` and its best
     /// images, the best of them in the order of its diffusion. For neither does `itself` count (the
     /// image that queries, where it is taken out of the ranking). Diffusion cannot tell equal
-    /// vectors apart: they are tied behind it, and nothing else is.
+    /// vectors apart: they are tied after it, and no other images are.
     ///
     /// # Errors
     /// As [`Self::rank`]; what expansion and diffusion refuse.
@@ -99,7 +99,7 @@ pub trait Ranking: Sync {
                     let tied = last.replace(&vectors[hit]) == Some(&vectors[hit]);
                     *place = Ranked { image: images[hit], tied };
                 } else if last.take().is_some() {
-                    // The first behind the candidates.
+                    // The first after the candidates.
                     place.tied = false;
                 }
             }
@@ -109,7 +109,7 @@ pub trait Ranking: Sync {
 }
 
 /// Exact scores of float descriptors: inner product for those of a network, L2 distance for vectors
-/// from elsewhere, as `train` chooses unless told otherwise.
+/// from elsewhere, as `train` chooses by default.
 pub struct ExactRanking {
     keys: Vec<String>,
     spec: DescriptorSpec,

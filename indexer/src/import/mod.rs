@@ -1,4 +1,4 @@
-//! Import: what others made. An index of FAISS becomes an index of ours with the same codes
+//! Import of files of other programs. An index of FAISS becomes an index with the same codes
 //! ([`import_faiss`]); vectors become a part ([`import_vectors`]).
 
 pub mod faiss;

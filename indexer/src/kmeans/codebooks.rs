@@ -5,9 +5,10 @@ use rayon::prelude::*;
 use super::{KmeansOptions, Seeding, kmeans};
 use crate::Result;
 
-/// Codebooks (m, ksub, d / m) of `x` (n, d), whose m parts are clustered each by itself, with the
-/// seed that `seed` has for it: parts of equal data would have equal codebooks else. On the current
-/// rayon pool; equal input gives equal bits. `step` hears the parts done.
+/// Codebooks `(m, ksub, d / m)` of `x` `(n, d)`. Each of the m parts of the rows is clustered by
+/// itself, with the seed that `seed` returns for it: with one seed, parts of equal data would get
+/// equal codebooks. On the current rayon pool; equal input gives equal bits. `step` is called with
+/// the number of parts done.
 ///
 /// # Errors
 /// As [`kmeans`].

@@ -24,7 +24,7 @@ pub(crate) use codebooks::codebooks;
 pub use seeding::Seeding;
 pub use two_level::{TwoLevelOptions, two_level_kmeans, two_level_steps};
 
-/// How k-means runs. The default is FAISS's.
+/// Options of k-means; by default those of FAISS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KmeansOptions {
     /// Lloyd iterations at most: it ends early where no row changes its centroid.
@@ -53,7 +53,8 @@ const SPLIT: f32 = 1.0 / 1024.0;
 /// gives equal bits whatever its size, at every instruction level.
 ///
 /// With `n <= k` every row is a centroid and the rest repeat them, so that a forced training on
-/// little data still makes a valid codebook. `step` hears the iterations done.
+/// little data still makes a valid codebook. `step` is called with the number of
+/// iterations done.
 ///
 /// # Errors
 /// Values that are not finite, sizes that do not match.

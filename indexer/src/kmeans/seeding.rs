@@ -22,7 +22,7 @@ const FEW_DIMENSIONS: usize = 2;
 const ROWS_PER_CENTROID: usize = 64;
 
 impl Seeding {
-    /// What is best for codebooks of `d` dimensions.
+    /// The better one for codebooks of `d` dimensions.
     pub fn of_codebook(d: usize) -> Seeding {
         if d <= FEW_DIMENSIONS { Seeding::PlusPlus } else { Seeding::Rows }
     }
@@ -63,7 +63,7 @@ fn plus_plus(x: &[f32], d: usize, k: usize, rng: &mut SplitMix64) -> Vec<f32> {
             sum += f64::from(distance);
             sum > target
         });
-        // Where all rows are centroids already, or distances overflow, one is as good as another.
+        // If all rows are centroids already, or distances overflow, any row will serve.
         let row = drawn.unwrap_or(next);
         centroids.extend_from_slice(&x[row * d..][..d]);
     }

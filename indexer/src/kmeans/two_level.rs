@@ -17,7 +17,7 @@ use super::{KmeansOptions, assign_to, by_label, check_rows, lloyd, update};
 use crate::sample::SplitMix64;
 use crate::{Error, Result};
 
-/// How two-level k-means runs.
+/// Options of two-level k-means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TwoLevelOptions {
     /// Of the first and of the second level; the sample is drawn for all k centroids.
@@ -36,7 +36,7 @@ impl Default for TwoLevelOptions {
 
 /// Centroids `(k, d)` of `x` `(n, d)`, about as good as those of [`super::kmeans`]. On the current
 /// rayon pool; equal input gives equal bits whatever its size, at every instruction level. `step`
-/// hears units of work done, [`two_level_steps`] in all.
+/// is called with the units of work done, [`two_level_steps`] in all.
 ///
 /// # Errors
 /// As [`super::kmeans`].
@@ -128,7 +128,7 @@ pub(super) fn two_level(
     centroids
 }
 
-/// Units of work that [`two_level_kmeans`] tells of.
+/// Units of work that [`two_level_kmeans`] reports.
 #[must_use]
 pub fn two_level_steps(options: &TwoLevelOptions) -> u64 {
     2 + options.rounds as u64

@@ -5,6 +5,7 @@ mod steps;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use clap::ValueEnum;
 use ocelli_index::model::{MAX_M, MAX_NLIST};
 use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use serde::{Deserialize, Serialize, Serializer};
@@ -16,17 +17,17 @@ use steps::{Rows, Stages, Transform};
 /// Rows per centroid below which k-means fits noise: FAISS's `min_points_per_centroid`.
 pub const ROWS_PER_CENTROID: usize = 39;
 
-/// Codewords per sub-quantizer unless told otherwise: one byte.
+/// Codewords per sub-quantizer by default: a code of one byte.
 pub const KSUB: usize = 256;
 
 /// The largest nlist whose centroids are trained by comparing every row with each of them.
 pub const MAX_FLAT_NLIST: usize = 1 << 16;
 
-/// How coarse centroids are trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The way in which coarse centroids are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum CoarseKmeans {
-    /// In two levels above [`MAX_FLAT_NLIST`].
+    /// In two levels above nlist 65536.
     #[default]
     Auto,
     /// Every row is compared with every centroid.
@@ -43,7 +44,7 @@ const OPQ_KSUB: usize = 256;
 pub struct OpqRows<'a> {
     /// Vectors `(n, d)`, row-major; n is at least 256.
     pub x: &'a [f32],
-    /// Their dimension.
+    /// Dimension of the vectors.
     pub d: usize,
     /// Sub-quantizers, of 256 codewords each; divides `d`.
     pub m: usize,
@@ -65,24 +66,24 @@ pub fn no_opq(_: OpqRows<'_>) -> std::result::Result<Vec<f32>, BoxError> {
     Err("expected a learner of the rotation of OPQ, found none".into())
 }
 
-/// How a model is trained.
+/// Options of a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainOptions {
     /// Coarse centroids (inverted lists); 0: as many as [`auto_nlist`] says for the training rows.
     pub nlist: usize,
-    /// Sub-quantizers; divides the dimension behind the transform.
+    /// Sub-quantizers; divides the dimension after the transform.
     pub m: usize,
     /// Codewords of each: 256 (a byte) or 16 (half a byte).
     pub ksub: usize,
     /// Reduce to so many dimensions by PCA first; 0: no PCA.
     pub pca: usize,
-    /// Divide by the norm again behind the transform.
+    /// Divide by the norm again after the transform.
     pub renormalize: bool,
     /// How coarse centroids are trained.
     pub coarse: CoarseKmeans,
     /// None: inner product for descriptors of a network, L2 for vectors from elsewhere.
     pub metric: Option<Metric>,
-    /// Learn a rotation (OPQ), behind the PCA where there is one. None: for descriptors of a
+    /// Learn a rotation (OPQ), after the PCA if there is one. None: for descriptors of a
     /// network that are not whitened, where it was found to help.
     pub opq: Option<bool>,
     /// OPQ rounds.
@@ -95,7 +96,7 @@ pub struct TrainOptions {
     pub threads: usize,
     /// Rows to train on at most; 0: all.
     pub max_rows: usize,
-    /// Train on fewer rows than make sense.
+    /// Train even on fewer than 39 different rows per codeword or coarse centroid.
     pub force: bool,
 }
 
@@ -120,7 +121,7 @@ impl Default for TrainOptions {
     }
 }
 
-/// How descriptors are compared unless the user says otherwise: inner product for those of a
+/// The metric by default: inner product for those of a
 /// network, which have unit norm, L2 for vectors from elsewhere.
 pub(crate) fn default_metric(spec: &DescriptorSpec) -> Metric {
     match spec {
@@ -144,7 +145,7 @@ pub fn auto_nlist(rows: usize) -> usize {
     (rows / ROWS_PER_AUTO_LIST).checked_ilog2().map_or(1, |log| 1 << log).min(MAX_AUTO_NLIST)
 }
 
-/// What was trained, for people.
+/// Report of a training.
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainReport {
     /// Rows trained on, and rows that the parts held.
@@ -161,7 +162,7 @@ pub struct TrainReport {
     pub nlist_auto: bool,
     /// Whether they were trained in two levels.
     pub two_level: bool,
-    /// Dimension behind the transform.
+    /// Dimension after the transform.
     pub d: usize,
     /// Sub-quantizers.
     pub m: usize,
@@ -279,7 +280,7 @@ pub fn train(
     Ok((model, report))
 }
 
-/// Whether a rotation is learned unless it is said (`./bench opq`: recall10@10 at 64 bytes .598
+/// Whether a rotation is learned by default (`./bench opq`: recall10@10 at 64 bytes .598
 /// without and .644 with it for region vectors of 1024 dimensions, .805 and .806 for the same
 /// whitened to 256).
 fn default_opq(spec: &DescriptorSpec) -> bool {
@@ -374,8 +375,8 @@ fn check_rows(options: &TrainOptions, distinct: usize, rows: usize) -> Result<()
     })
 }
 
-/// Words for an `m` that does not divide the dimension: what does, and to what a PCA would have to
-/// reduce.
+/// The error text for an `m` that does not divide the dimension: the divisors, and the dimension to
+/// which a PCA would have to reduce.
 fn refuse_m(m: usize, d: usize, dim: usize, reduced: bool) -> String {
     let divisors: Vec<_> =
         (1..=d.min(MAX_M)).filter(|m| d.is_multiple_of(*m)).map(|m| m.to_string()).collect();
@@ -390,7 +391,7 @@ fn refuse_m(m: usize, d: usize, dim: usize, reduced: bool) -> String {
     )
 }
 
-/// What is recorded in the model: enough to train it again.
+/// Training notes of the model: enough to train it again.
 fn how_trained(
     options: &TrainOptions,
     rows: usize,

@@ -98,7 +98,7 @@ impl Transform {
         Ok(())
     }
 
-    /// Puts a rotation (d, d) behind what is there: R ← turn · R.
+    /// Appends a rotation (d, d): R ← turn · R.
     fn turn(&mut self, turn: Vec<f32>, d: usize) {
         self.rotation = Some(match self.rotation.take() {
             None => turn,
@@ -231,7 +231,7 @@ fn seed(options: &TrainOptions, stage: u64) -> u64 {
     SplitMix64::new(u64::from(options.seed)).next().wrapping_add(stage)
 }
 
-/// Times stages and tells of their progress.
+/// Measures the time of stages, and reports their progress.
 pub(super) struct Stages<'a> {
     pub(super) progress: ProgressFn<'a>,
     pub(super) seconds: Vec<(&'static str, f64)>,

@@ -12,7 +12,8 @@ use tempfile::tempdir;
 use crate::support::{descriptors, spec};
 
 const JSON: &str = r#"{"images": ["a"], "folder_label": {"a": "t", "b": "t", "c": "u", "d": "t"},
-    "queries": [{"name": "a", "bbox": [1, 2, 30, 40.5], "original_size": [9, 9], "ok": ["a", "d"], "junk": ["b"]}]}"#;
+    "queries": [{"name": "a", "bbox": [1, 2, 30, 40.5], "original_size": [9, 9],
+                 "ok": ["a", "d"], "junk": ["b"]}]}"#;
 
 fn images(ranking: &[Ranked]) -> Vec<u32> {
     ranking.iter().map(|ranked| ranked.image).collect()
@@ -241,7 +242,8 @@ fn what_cannot_be_judged_is_said() {
         let json = format!(r#"{{"queries": [{{"name": "q", "ok": ["a"], "junk": ["{junk}"]}}]}}"#);
         let error = line.judge(&json, Setup::Official, Ties::Against).unwrap_err().to_string();
         let expected = format!(
-            r#"query "q": the ground truth has one photo as positive ("a") and among those that are taken out, as junk or otherwise ("{junk}")"#
+            "query \"q\": the ground truth has one photo as positive (\"a\") and among those that \
+             are taken out, as junk or otherwise (\"{junk}\")"
         );
         assert!(error.starts_with(&expected), "{error}");
     }
@@ -279,7 +281,8 @@ fn equal_scores_count_against() {
 fn revisited_setups_by_hand() {
     let line =
         Line::new(&[("x/q.jpg", 0.0), ("e", 1.0), ("h", 2.0), ("j", 3.0), ("n", 4.0), ("e2", 5.0)]);
-    let named = r#"{"queries": [{"name": "q", "bbox": [0, 0, 9, 9], "easy": ["e", "e2"], "hard": ["h"], "junk": ["j"]}]}"#;
+    let named = r#"{"queries": [{"name": "q", "bbox": [0, 0, 9, 9], "easy": ["e", "e2"],
+        "hard": ["h"], "junk": ["j"]}]}"#;
     let apart = named.replace("queries", "revisited_queries");
     let places = r#"{"imlist": ["j", "e", "e2", "h", "n"], "qimlist": ["q"],
         "gnd": [{"bbx": [0, 0, 9, 9], "easy": [1, 2], "hard": [3], "junk": [0]}]}"#;

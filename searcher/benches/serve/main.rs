@@ -219,12 +219,13 @@ impl Bench<'_> {
         let (remote, remote_batch) = (median(remote), median(remote_batch));
         let (empty, tail) = (median(empty), median(tails));
         say(format!(
-            "single query, p50: {remote:.1} us over gRPC (p99 {tail:.1}); an empty call {empty:.1}, the search in process {:.1}: \
-             {added:.1} us added",
+            "single query, p50: {remote:.1} us over gRPC (p99 {tail:.1}); an empty call \
+             {empty:.1}, the search in process {:.1}: {added:.1} us added",
             median(local)
         ));
         say(format!(
-            "batches of {BATCH}: {remote_batch:.0} queries/s over gRPC, {:.0} in process: {share:.3}",
+            "batches of {BATCH}: {remote_batch:.0} queries/s over gRPC, {:.0} in process: \
+             {share:.3}",
             median(local_batch)
         ));
         self.tell("added_p50_us", added, 1);

@@ -15,7 +15,7 @@ use ocelli_service::security::TokenArgs;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 
-/// Requests are many small pieces of memory, made on one thread and freed on another.
+/// Requests take many small pieces of memory, allocated on one thread and freed on another.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -37,8 +37,8 @@ enum Command {
     Serve(ServeArgs),
     /// Print the default configuration, every key with its explanation.
     Config,
-    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard
-    /// output.
+    /// Draw a bearer token. The token goes to a new file; its line for `security.tokens_file` goes
+    /// to standard output.
     Token(TokenArgs),
 }
 
@@ -54,8 +54,8 @@ struct ServeArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Serve an address that other machines reach although TLS, or tokens and client certificates,
-    /// are missing.
+    /// Serve an address that other machines reach without TLS, or without tokens and client
+    /// certificates.
     #[arg(long)]
     insecure: bool,
     /// The encoder service, for queries by image: http://HOST:PORT or https://HOST:PORT.
@@ -122,18 +122,18 @@ fn serve(args: ServeArgs) -> Result<()> {
     };
     runtime.block_on(async {
         let ended = run::serve(config).await;
-        // One more thread, which a system without memory would not give.
+        // Flushing takes one more thread, which a system without memory would refuse.
         if !telemetry.sends_traces() {
             return ended;
         }
-        // The last traces are sent by the runtime, which must go on meanwhile.
+        // The runtime sends the last traces, so it must run meanwhile.
         let flushed = spawn_blocking(|| telemetry.flush()).await;
         ended.and_then(|()| flushed.context("the last traces were not sent"))
     })
 }
 
-/// What speaks gRPC: a thread for each core; where there is but one core, this thread, which saves
-/// handing answers from thread to thread, and writes several of them at once.
+/// The runtime of gRPC: a thread for each core. On a single core, this thread alone: then answers
+/// need not change threads, and several are written at once.
 fn runtime() -> io::Result<Runtime> {
     match available_parallelism() {
         Ok(cores) if cores.get() == 1 => Builder::new_current_thread().enable_all().build(),

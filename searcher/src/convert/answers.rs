@@ -1,4 +1,4 @@
-//! Answers as messages.
+//! Converts answers to messages.
 
 use ocelli_index::{Metric, StageTimes};
 use ocelli_proto::v1;
@@ -13,16 +13,15 @@ use crate::times::{message as stages, us};
 
 /// The most hits of one response of a range search.
 const CHUNK: usize = 1000;
-/// The most bytes of a hit's id and score, and of what stands beside its key.
+/// The most bytes of a hit's id and score, and of the head of its key.
 const HIT_BYTES: usize = 18;
-/// The most bytes of a response of a range search beside its hits, names of failed shards not
-/// counted.
+/// The most bytes of a response of a range search beside its hits and the names of failed shards.
 const RANGE_BYTES: usize = 256;
 
 /// `message`, if it is no larger than `limit` bytes.
 ///
 /// # Errors
-/// As [`size::check`], with what may be asked for instead.
+/// As [`size::check`]; `smaller` says what to ask for instead.
 pub fn fitting<M: Message>(message: M, limit: usize, smaller: &str) -> Result<M> {
     size::check(message.encoded_len(), limit, smaller)?;
     Ok(message)
@@ -54,7 +53,8 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
             Err(error) => v1::BatchResult { error: Some(error.into()), ..Default::default() },
             Ok((merged, sizes_differ)) => {
                 sums += merged.times;
-                // All queries asked the same shards; the worst of them is told.
+                // All queries asked the same shards. The response has the counts of the query with
+                // most failures.
                 if counts.asked == 0 || merged.failed.len() > counts.failed.len() {
                     counts = shards(&merged);
                 }
@@ -77,8 +77,8 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
     }
 }
 
-/// How many of the next hits one response of a range search has, of at most `limit` bytes: one at
-/// least.
+/// The number of hits of the next response of a range search, which has at most `limit` bytes: at
+/// least one hit.
 fn chunk(keys: &[String], hits: usize, limit: usize) -> usize {
     let mut bytes = RANGE_BYTES;
     let fits = |&hit: &usize| {
@@ -88,8 +88,7 @@ fn chunk(keys: &[String], hits: usize, limit: usize) -> usize {
     (0..hits.min(CHUNK)).take_while(fits).count().max(1)
 }
 
-/// The responses that carry the answer to a range search, of at most `limit` bytes if one hit has
-/// no more.
+/// The responses of a range search. Each has at most `limit` bytes, unless a single hit has more.
 pub fn range_responses(answer: Answer, limit: usize) -> Vec<v1::RangeSearchResponse> {
     let merged = &answer.merged;
     let summary = v1::RangeSummary {
@@ -128,7 +127,7 @@ pub fn range_responses(answer: Answer, limit: usize) -> Vec<v1::RangeSearchRespo
     responses
 }
 
-/// The response that says what was done.
+/// The response of an explanation.
 pub fn explain_response(mut answer: Answer) -> v1::ExplainResponse {
     let explained = answer.explained.take();
     let mut explain =
@@ -167,7 +166,7 @@ pub fn vectors_response(answer: Vectors) -> v1::GetVectorsResponse {
     }
 }
 
-/// How an index is.
+/// The status of an index.
 pub fn status(state: IndexState) -> v1::IndexStatus {
     v1::IndexStatus {
         name: state.name,
@@ -184,7 +183,7 @@ pub fn status(state: IndexState) -> v1::IndexStatus {
     }
 }
 
-/// Shards that fail.
+/// The shards that fail.
 pub fn faults(faults: Faults) -> Vec<v1::ShardFault> {
     let fault = |(shard, (reason, message))| {
         let reason = v1::ErrorReason::into(reason);
@@ -221,12 +220,12 @@ pub fn generations(found: Generations) -> v1::ListGenerationsResponse {
     }
 }
 
-/// What a change of generations came to: the generation and the milliseconds.
+/// The generation after a change, and the time of opening it in milliseconds.
 pub fn change(change: &Change) -> (u64, u64) {
     (change.generation, u64::try_from(change.open_time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The times of an answer: those of its search and what it waited for before.
+/// The times of an answer: of its search, and of the waits before it.
 fn times(mut times: StageTimes, waits: &Waits) -> v1::SearchTimes {
     times += waits.times;
     v1::SearchTimes { stages: stages(&times), total_us: us(waits.total) }

@@ -1,4 +1,4 @@
-//! Refuses requests before they are read while too many wait: a refusal must cost much less than an
+//! Refuses requests before they are read if too many wait. A refusal must cost much less than an
 //! answer.
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The services of `ocelli.v1`: unwrap, call, convert.
+//! The services of `ocelli.v1`: each method unwraps a request, calls the service, and converts the
+//! answer.
 
 mod admin;
 pub mod admission;
@@ -13,10 +14,10 @@ use tonic::service::Routes;
 
 use crate::service::Searcher;
 
-/// The services of this server, for health reports.
+/// The names of the services, for health reports.
 pub const SERVICE_NAMES: [&str; 2] = ["ocelli.v1.SearchService", "ocelli.v1.AdminService"];
 
-/// Messages of the administration are small.
+/// The largest request of the administration.
 const ADMIN_MESSAGE_BYTES: usize = 64 << 10;
 
 struct Adapter(Arc<Searcher>);

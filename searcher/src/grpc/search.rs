@@ -14,7 +14,7 @@ use crate::convert::{self, fitting};
 use crate::service::Target;
 use crate::service::size::{SMALLER_BATCH, SMALLER_HITS, SMALLER_IMAGES};
 
-/// The message, when it came, and the time that its client gives.
+/// The message, the time of its arrival, and the time that its client waits.
 fn unwrap<T>(request: Request<T>) -> (T, Instant, Option<Duration>) {
     let time_left = deadline(request.metadata());
     (request.into_inner(), Instant::now(), time_left)
@@ -23,7 +23,7 @@ fn unwrap<T>(request: Request<T>) -> (T, Instant, Option<Duration>) {
 impl Adapter {
     /// The largest message in bytes.
     fn limit(&self) -> usize {
-        self.0.limits().max_message_bytes
+        self.0.config().max_message_bytes
     }
 }
 
@@ -56,7 +56,7 @@ impl SearchService for Adapter {
         request: Request<Streaming<v1::StreamSearchRequest>>,
     ) -> Result<Response<Self::StreamSearchStream>, Status> {
         let deadline = deadline(request.metadata()).map(|left| Instant::now() + left);
-        let (limit, stopping) = (self.0.limits().max_stream_queries, self.0.stopping());
+        let (limit, stopping) = (self.0.config().max_stream_queries, self.0.stopping());
         let (searcher, admission) = (self.0.clone(), self.0.admission()?);
         let one =
             move |request| stream::one(searcher.clone(), admission.clone(), request, deadline);

@@ -12,18 +12,18 @@ use crate::pool::Admission;
 use crate::service::Searcher;
 use crate::service::size::SMALLER_HITS;
 
-/// The most bytes of an answer in a stream beside the response in it.
+/// The most bytes of a stream's answer beside the response in it.
 const ENVELOPE_BYTES: usize = 32;
 
-/// The answer to `request` of the stream that was admitted, or why there is none; its client waits
-/// until `deadline`.
+/// The answer to `request`, or its error. The stream was admitted; its client waits until
+/// `deadline`.
 pub async fn one(
     searcher: Arc<Searcher>,
     admission: Admission,
     request: v1::StreamSearchRequest,
     deadline: Option<Instant>,
 ) -> v1::StreamSearchResponse {
-    let limit = searcher.limits().max_message_bytes;
+    let limit = searcher.config().max_message_bytes;
     let answer: Result<_> = match convert::inner_query(request.search) {
         Ok(query) => searcher.search_next(&admission, query, deadline).await,
         Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! A request at the pool: judged once, as a whole, by what others have queued.
+//! The admission of a request to the pool: it is judged once, as a whole, by the jobs of others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use tracing::Span;
 use super::{Job, Queue, Shared, Work};
 use crate::error::{Error, Result};
 
-/// The part of the queue that the further jobs of one request may fill: one half, so that others
-/// find room.
+/// The further jobs of one request may fill 1/`SHARE` of the queue, so that others find room.
 const SHARE: u32 = 2;
 
-/// What the pool knows of a request. Changed under the queue's lock or by a [`Place`] that goes.
+/// The state of a request at the pool. It is changed under the queue's lock, or when a [`Place`] is
+/// dropped.
 #[derive(Debug, Default)]
 struct Request {
     admitted: AtomicBool,
-    /// Its places.
+    /// The number of its places.
     waiting: AtomicUsize,
-    /// Told of each place that becomes free.
+    /// Notified of each place that becomes free.
     left: Notify,
 }
 
 /// A request, which has one job or many (a batch, a stream). Clones are the same request.
 ///
-/// It is admitted or refused with its first place, by what others have queued. Its further jobs are
-/// never refused: they join the queue while that is not too full, and else wait outside of it until
-/// one of the request's own jobs has left it. So a request always gets on, and never waits for
-/// itself.
+/// It is admitted or refused with its first place, by the jobs of others. Its further jobs are
+/// never refused. They join the queue if that is not too full; if it is, they wait outside until
+/// one of the request's own jobs has left the queue. So a request always makes progress and never
+/// waits for itself.
 #[derive(Clone)]
 pub struct Admission {
     shared: Arc<Shared>,
@@ -55,8 +55,8 @@ impl Admission {
         Admission { shared, request: Arc::default() }
     }
 
-    /// Judges the request now, if it was not judged yet: before work that a refusal would throw
-    /// away.
+    /// Judges the request now, if it was not judged yet. Call it before work that a refusal would
+    /// waste.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`] when the queue is full or too slow.
@@ -72,8 +72,8 @@ impl Admission {
         Ok(())
     }
 
-    /// A place for the request's next job: at once for the first, as soon as there is room for a
-    /// further one.
+    /// A place for the request's next job. The first job has one at once, a further job as soon as
+    /// there is room.
     ///
     /// # Errors
     /// [`Code::ResourceExhausted`] for the first, as [`Self::admit`]; none after that.
@@ -95,14 +95,15 @@ impl Admission {
         Ok(room)
     }
 
-    /// Runs `job` on a thread of the pool, or on the runtime's if it is short; answers with its
-    /// result and the time that it waited.
+    /// Runs `job` on a thread of the pool, or on a thread of the runtime if it is short. Returns
+    /// its result and the time that it waited.
     ///
-    /// If this future is dropped (the client went away, the deadline passed) before the job has
-    /// begun, the job is dropped unrun; its place is free when a thread passes it by.
+    /// If this future is dropped before the job has begun (because the client went away or the
+    /// deadline passed), the job never runs. Its place is free when a thread takes it off the
+    /// queue.
     ///
     /// # Errors
-    /// [`Code::Internal`] if the job panics, which ends nothing but the job.
+    /// [`Code::Internal`] if the job panics. Other jobs go on.
     pub async fn run<T: Send + 'static>(
         &self,
         place: Place,
@@ -129,7 +130,7 @@ impl Admission {
             .map_err(|_| Error::new(Code::Internal, "the search failed; the server's log says why"))
     }
 
-    /// Puts a job into the queue and has somebody look at it.
+    /// Puts a job into the queue and wakes a thread or a helper for it.
     fn queue(
         &self,
         run: Box<dyn FnOnce(&mut Scratch) -> bool + Send>,

@@ -7,12 +7,12 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// For a thread, not for the task that brings it.
+/// The size of a job for a thread, not for the task that queues it.
 const LONG_WORK: Work = Work { queries: 1, codes: usize::MAX };
 const SHORT_WORK: Work = Work { queries: 1, codes: 10 };
 const LONG: Duration = Duration::from_secs(60);
 
-/// Blocks the only thread of a pool; gives it free when the sender is used or dropped.
+/// Blocks the only thread of a pool until the sender is used or dropped.
 async fn blocked(pool: &Arc<Pool>) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
     let (release, blocked) = mpsc::channel::<()>();
     let (started, has_started) = oneshot::channel();
@@ -61,13 +61,13 @@ async fn a_full_queue_refuses_and_an_abandoned_job_never_runs() -> Result<()> {
     Ok(())
 }
 
-/// From the first refusal on there is less room, until nobody waits.
+/// From the first refusal until the queue is empty, there is less room.
 #[tokio::test]
 async fn who_has_refused_keeps_a_short_queue_until_it_was_empty() -> Result<()> {
     const ROOM: usize = QUEUED_WHILE_SHEDDING + 8;
     let pool = Arc::new(Pool::new(1, ROOM, LONG)?);
     let (release, blocker) = blocked(&pool).await;
-    // The fifth and the eleventh job hold the thread up, too.
+    // The fifth and the eleventh job block the thread, too.
     let mut gates = Vec::new();
     let mut waiting = Vec::new();
     for number in 0..ROOM {
@@ -115,13 +115,13 @@ async fn a_short_job_runs_where_it_was_brought_and_a_long_one_does_not() -> Resu
     let ran_on = |_: &mut Scratch| thread::current().id();
     assert_eq!(pool.run(SHORT_WORK, ran_on).await?.0, here);
     assert_ne!(pool.run(LONG_WORK, ran_on).await?.0, here);
-    // Where queries take long for whatever reason, those with few codes are not short either.
+    // If queries take long for any reason, those with few codes are not short either.
     pool.run(LONG_WORK, |_| thread::sleep(Duration::from_millis(30))).await?;
     assert_ne!(pool.run(SHORT_WORK, ran_on).await?.0, here);
     Ok(())
 }
 
-/// Short jobs run in their order, whoever brought them, and those that were given up do not run.
+/// Short jobs run in the order of the queue, and jobs that were given up do not run.
 #[tokio::test]
 async fn no_short_job_is_left_behind() -> Result<()> {
     let pool = Arc::new(Pool::new(1, 10, LONG)?);
@@ -145,7 +145,7 @@ async fn no_short_job_is_left_behind() -> Result<()> {
         tokio::time::timeout(LONG, job).await.expect("in time")?;
     }
     assert_eq!(*order.lock(), [2, 3]);
-    // The helper went away, and there is another one when it is needed.
+    // The helper has ended, and another one starts when it is needed.
     while pool.shared.lock().helpers > 0 {
         tokio::task::yield_now().await;
     }
@@ -154,7 +154,7 @@ async fn no_short_job_is_left_behind() -> Result<()> {
     Ok(())
 }
 
-/// A long job ends the help, and what comes after it is the thread's, in order.
+/// A long job ends the helper, and the jobs after it are for the thread, in order.
 #[tokio::test]
 async fn short_jobs_behind_a_long_one_run_after_it() -> Result<()> {
     let pool = Arc::new(Pool::new(1, 100, LONG)?);
@@ -188,8 +188,8 @@ async fn a_short_job_waits_for_the_long_one_that_runs() -> Result<()> {
     Ok(())
 }
 
-/// Who was admitted is answered, however long it waits; who comes while the first in the queue
-/// waits longer than it may is refused at once, and so is who would wait for longer.
+/// An admitted request is answered, however long it waits. A new request is refused at once if the
+/// first in the queue has waited too long, or if it would itself wait too long.
 #[tokio::test]
 async fn a_queue_that_stands_still_refuses_who_comes_and_nobody_in_it() -> Result<()> {
     let pool = Arc::new(Pool::new(1, 10, Duration::from_millis(20))?);
@@ -218,13 +218,13 @@ async fn a_queue_that_stands_still_refuses_who_comes_and_nobody_in_it() -> Resul
 }
 
 /// The jobs of one request never wait for each other: with a limit of one millisecond, jobs of five
-/// each, all at once and in turn, on one thread and several, all run. What a request keeps in the
-/// queue leaves room for others.
+/// milliseconds each all run: at once and in turn, on one thread and on several. The jobs of one
+/// request leave room in the queue for others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_does_not_wait_for_itself() -> Result<()> {
     for (threads, places) in [(1, 1), (1, 100), (4, 2), (4, 100)] {
         let pool = Arc::new(Pool::new(threads, places, Duration::from_millis(1))?);
-        // It knows already how slow it is.
+        // The pool knows already how slow it is.
         pool.run(LONG_WORK, |_| thread::sleep(Duration::from_millis(5))).await?;
         while pool.jobs() > 0 {
             tokio::task::yield_now().await;
@@ -245,7 +245,7 @@ async fn a_request_does_not_wait_for_itself() -> Result<()> {
         while let Some(ended) = jobs.join_next().await {
             most = most.max(ended.expect("no panic")?);
         }
-        // Those that run, and one that waits.
+        // The jobs that run, and one that waits.
         assert!(most <= threads + 1, "{most} jobs on {threads} threads");
         drop(admission.place().await?);
         while pool.jobs() > 0 {
@@ -255,16 +255,16 @@ async fn a_request_does_not_wait_for_itself() -> Result<()> {
     Ok(())
 }
 
-/// The first job of a request is refused where others fill the queue; once it was admitted, further
-/// ones wait outside while there is no room, one at a time goes in all the same, and an abandoned
-/// one leaves its place.
+/// The first job of a request is refused if others fill the queue. After its admission, its further
+/// jobs wait outside while there is no room. One at a time goes in all the same, and a job that is
+/// given up frees its place.
 #[tokio::test]
 async fn a_request_is_judged_once_by_what_others_queue() -> Result<()> {
     let pool = Arc::new(Pool::new(1, 2, LONG)?);
     let (release, blocker) = blocked(&pool).await;
     let admitted = pool.admission();
     admitted.admit()?;
-    // Two of others wait: the queue is full.
+    // Two jobs of others wait: the queue is full.
     let mut others = Vec::new();
     for _ in 0..2 {
         let mut job = Box::pin(pool.run(LONG_WORK, |_| ()));
@@ -278,7 +278,7 @@ async fn a_request_is_judged_once_by_what_others_queue() -> Result<()> {
     assert!(!poll_once(&mut first).await);
     let mut second = Box::pin(admitted.place());
     assert!(!poll_once(&mut second).await);
-    // A place that nobody uses is free for the next.
+    // A place that is not used is free for the next job.
     let mut third = Box::pin(admitted.place());
     assert!(!poll_once(&mut third).await);
     drop(release);
@@ -292,7 +292,7 @@ async fn a_request_is_judged_once_by_what_others_queue() -> Result<()> {
     Ok(())
 }
 
-/// Parts of a batch have work for every thread, and no more than takes a tenth of a second.
+/// Parts of a batch leave work for every thread, and take a tenth of a second at most.
 #[tokio::test]
 async fn parts_of_a_batch_are_as_long_as_others_may_wait() -> Result<()> {
     let pool = Pool::new(4, 10, LONG)?;

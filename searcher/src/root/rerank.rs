@@ -1,5 +1,5 @@
-//! What a root does with the vectors of hits: expansion makes a new query of them, diffusion
-//! another order.
+//! Expansion and diffusion: expansion makes a new query from the vectors of hits, diffusion a new
+//! order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{LeafHit, Root};
 use crate::error::{Error, Result};
 use crate::options::Options;
 
-/// What a round of expansion is told.
+/// The input of a round of expansion.
 struct Round<'a> {
     expansion: Expansion,
     options: &'a Options,
@@ -20,10 +20,10 @@ struct Round<'a> {
 }
 
 impl Root {
-    /// The descriptors (n, dim) that the expansion of `options` makes of `x`, (n, dim), and the
-    /// times that its searches took for each of them; `x` as it is where no expansion is asked for.
-    /// Searched next, they give the expanded answers. A shard that fails, or whose vectors are
-    /// lost, takes no part where a partial answer is allowed.
+    /// The descriptors, (n, dim), that the expansion of `options` makes of `x`, (n, dim), and the
+    /// times of its searches for each of them. A search for them gives the expanded answers.
+    /// Without an expansion, this is `x`. If a partial answer is allowed, a shard that fails or
+    /// whose vectors are lost takes no part.
     ///
     /// # Errors
     /// As [`Root::search`]; vectors whose mean is not finite, has no direction, or is out of range.
@@ -52,7 +52,8 @@ impl Root {
     }
 
     /// The descriptors that one round of expansion makes of `queries`, (n, dim); the times of its
-    /// searches are added to `times`. Where shards come into `lost`, it is to be done without them.
+    /// searches are added to `times`. If shards come into `lost`, the round must be repeated
+    /// without them.
     fn round(
         &self,
         round: &Round<'_>,
@@ -83,8 +84,8 @@ impl Root {
         Ok(next)
     }
 
-    /// Ranks hits by diffusion from `x`, (dim,). Those whose vectors are lost, where that is
-    /// allowed, come last of the candidates.
+    /// Ranks hits by diffusion from `x`, (dim,). If a partial answer is allowed, hits with lost
+    /// vectors come last of the candidates.
     pub(super) fn diffuse(
         &self,
         x: &[f32],
@@ -111,8 +112,8 @@ impl Root {
         Ok(())
     }
 
-    /// The vectors, (dim,), of hits, in their order; none of a damaged shard's where that is
-    /// allowed, which goes into `lost`.
+    /// The vectors, (dim,), of hits, in their order. If a partial answer is allowed, hits of a
+    /// damaged shard have `None`, and the shard goes into `lost`.
     fn vectors_at(
         &self,
         hits: &[LeafHit],

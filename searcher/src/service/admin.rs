@@ -1,4 +1,4 @@
-//! Which generation of an index answers, and whether traffic should come here.
+//! The administration: which generation of an index answers, and whether the server wants traffic.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,33 +12,33 @@ use super::index::{Demand, Slot};
 use crate::error::{Error, Result};
 use crate::root::Faults;
 
-/// How often it is looked whether queries still run.
+/// The time between two checks whether queries still run.
 const DRAIN: Duration = Duration::from_millis(10);
 
-/// How an index is. One that could not be opened has a name and a reload error, and zeros.
+/// The state of an index. An index that could not be opened has a name, a reload error, and zeros.
 #[derive(Clone, Debug)]
 pub struct IndexState {
-    /// Name in requests.
+    /// The index's name in requests.
     pub name: String,
     /// The generation that answers; 0 if none does.
     pub generation: u64,
-    /// Vectors that are not deleted.
+    /// The number of vectors that are not deleted.
     pub rows: u64,
-    /// Dimension.
+    /// Dimension of the descriptors.
     pub dim: usize,
-    /// Lists of its model.
+    /// The number of lists of its model.
     pub nlist: usize,
     /// Hash of its descriptor spec.
     pub spec: Option<Hash>,
-    /// Shards of the generation.
+    /// The number of shards of the generation.
     pub shards: usize,
-    /// Those of them that fail, by name, each with the reason.
+    /// The shards that fail, by name, each with its reason.
     pub faults: Faults,
-    /// Files that answer although they cannot be opened again.
+    /// The files that answer from an earlier mapping because they cannot be opened again.
     pub kept: Faults,
-    /// Earlier generations that queries still run on.
+    /// The number of earlier generations that queries still run on.
     pub retired: usize,
-    /// Why the newest attempt to open the current generation failed; empty if it did not.
+    /// The error of the newest attempt to open the current generation; empty if it succeeded.
     pub reload_error: String,
 }
 
@@ -53,22 +53,22 @@ pub struct Generations {
     pub serving: u64,
 }
 
-/// A generation on disk: its number, and what its file says.
+/// A generation on disk: its number, and its file or the error of reading it.
 pub type GenerationState = (u64, ocelli_index::Result<Generation>);
 
-/// What a change of generations came to.
+/// The result of a change of generations.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The generation that answers.
     pub generation: u64,
     /// Time for opening and warming it.
     pub open_time: Duration,
-    /// Shards that fail.
+    /// The shards that fail.
     pub faults: Faults,
 }
 
 impl Searcher {
-    /// How every index is, by name.
+    /// The state of every index, by name.
     pub fn states(&self) -> Vec<IndexState> {
         self.indexes.values().map(state).collect()
     }
@@ -76,7 +76,8 @@ impl Searcher {
     /// The generations of an index.
     ///
     /// # Errors
-    /// [`Code::NotFound`] for no such index; [`Code::DataLoss`] where its directory cannot be read.
+    /// [`Code::NotFound`] if there is no such index; [`Code::DataLoss`] if its directory cannot be
+    /// read.
     pub async fn generations(&self, name: &str) -> Result<Generations> {
         let slot = self.slot(name)?;
         let folder = slot.folder.clone();
@@ -94,8 +95,8 @@ impl Searcher {
     /// Makes `generation` current, on disk and here, if `expected` is current on disk.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`] for 0; [`Code::NotFound`]; [`Code::Aborted`]; whatever keeps the
-    /// generation from being opened whole. Nothing has changed then.
+    /// [`Code::InvalidArgument`] for 0; [`Code::NotFound`]; [`Code::Aborted`] if another generation
+    /// is current; errors of opening the whole generation. After an error, nothing has changed.
     pub async fn activate(&self, name: &str, expected: u64, generation: u64) -> Result<Change> {
         let slot = self.slot(name)?;
         for (field, number) in [("expected", expected), ("generation", generation)] {
@@ -106,7 +107,7 @@ impl Searcher {
         }
         let _changing = slot.changing.lock().await;
         let folder = slot.folder.clone();
-        // Before the expensive part: most that is wrong shows here.
+        // Before the expensive part: most errors show here.
         blocking(move || {
             let dir = IndexDir::open(&folder)?;
             dir.generation(generation).map_err(|error| {
@@ -158,7 +159,8 @@ impl Searcher {
     /// Opens the current generation of an index again.
     ///
     /// # Errors
-    /// [`Code::NotFound`]; whatever keeps it from being opened. What answered before goes on then.
+    /// [`Code::NotFound`]; errors of opening it. After an error, the generation that answered
+    /// before goes on.
     pub async fn reload(&self, name: &str) -> Result<Change> {
         let slot = self.slot(name)?;
         let _changing = slot.changing.lock().await;
@@ -174,17 +176,19 @@ impl Searcher {
         }
     }
 
-    /// [`Searcher::reload`] of every index, as SIGHUP wants it; failures are logged.
+    /// [`Searcher::reload`] of every index, for SIGHUP; errors are logged.
     pub async fn reload_all(&self) {
         for name in self.indexes.keys() {
             if let Err(error) = self.reload(name).await {
-                tracing::error!(index = name, %error, "the index cannot be opened; what answered before goes on");
+                let message = "the index cannot be opened; the generation before it goes on";
+                tracing::error!(index = name, %error, "{message}");
             }
         }
     }
 
-    /// Wants no traffic any more, or again; in the first case waits up to `timeout` until nothing
-    /// runs. Returns what runs still.
+    /// Declares that the server wants no traffic (`drain`), or that it wants traffic again. With
+    /// `drain`, waits up to `timeout` until no request runs. Returns the number of requests that
+    /// still run.
     pub async fn drain(&self, drain: bool, timeout: Duration) -> usize {
         self.draining.store(drain, Ordering::SeqCst);
         tracing::info!(drain, "traffic");
@@ -219,7 +223,7 @@ fn change(slot: &Slot, opened: super::OpenIndex) -> Change {
     Change { generation: index.generation, open_time: index.open_time, faults: index.root.faults() }
 }
 
-/// Runs what reads and writes files where it blocks nobody.
+/// Runs `work`, which reads and writes files, on a thread where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -1,4 +1,4 @@
-//! One query: its terms become a vector, the root searches it.
+//! Answers one query: makes a vector of its terms, and has the root search it.
 
 use std::iter;
 use std::sync::Arc;
@@ -23,16 +23,17 @@ use crate::pool::{Admission, Place, Work};
 use crate::root::{Merged, Root};
 use crate::times::us;
 
-/// A term with everything known but the vectors of indexed images, which need a look at the shards.
+/// A term whose image is encoded. The vector of an indexed image is still to be read from the
+/// shards.
 pub(super) enum Resolved {
     Vector(Vec<f32>),
     Indexed(ImageName),
 }
 
-/// Terms as a compute thread takes them.
+/// Weights and terms for a compute thread.
 pub(super) type Resolvable = Vec<(f32, Resolved)>;
 
-/// What one job of a compute thread is.
+/// The kind of a query's job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Search,
@@ -40,13 +41,13 @@ enum Kind {
     Explain,
 }
 
-/// A query's way through the pool: its request, and its place if it has one already.
+/// A query's admission to the pool, and its place there if it has one already.
 struct Turn {
     admission: Admission,
     place: Option<Place>,
 }
 
-/// What it answers.
+/// The result of a query's job.
 struct Done {
     merged: Merged,
     truncated: bool,
@@ -54,22 +55,22 @@ struct Done {
     resolve: Duration,
 }
 
-/// Whether an image waits for an encoder that is overloaded.
+/// Whether an image waits for an overloaded encoder.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Patience {
-    /// It is refused: its client may ask elsewhere.
+    /// The image is refused: its client may ask another server.
     None,
-    /// It waits: it is one of many of a request that was admitted as a whole.
+    /// The image waits, because it is one of many of a request that was admitted as a whole.
     WhileOverloaded,
 }
 
 impl Searcher {
-    /// Answers one query that arrived at `arrival`. `time_left`, counted from then, is what the
-    /// client still gives: when it is over, or when this future is dropped, what has not begun
-    /// never runs, and what runs ends soon.
+    /// Answers one query that arrived at `arrival`. `time_left` is the time that the client waits,
+    /// counted from then. When it is over, or when this future is dropped, a search that has not
+    /// begun never runs, and a running search ends soon.
     ///
     /// # Errors
-    /// See [`Code`]; `ocelli.v1.SearchService` lists which of them mean what.
+    /// See [`Code`]; the comments of `ocelli.v1.SearchService` list the codes and their meanings.
     pub async fn search(
         &self,
         query: Query,
@@ -83,7 +84,7 @@ impl Searcher {
     /// A request of many queries, for [`Searcher::search_next`].
     ///
     /// # Errors
-    /// [`Code::ResourceExhausted`] where others have too many queries waiting.
+    /// [`Code::ResourceExhausted`] if too many queries of others wait.
     pub fn admission(&self) -> Result<Admission> {
         let admission = self.pool.admission();
         admission.admit()?;
@@ -91,7 +92,8 @@ impl Searcher {
     }
 
     /// [`Searcher::search`] for a further query of a request that was admitted, which is never
-    /// refused. Its time begins when the pool has room for it; all must be over at `deadline`.
+    /// refused. Its time begins when the pool has room for it; the whole request ends at
+    /// `deadline`.
     ///
     /// # Errors
     /// As [`Searcher::search`].
@@ -120,8 +122,7 @@ impl Searcher {
         Turn { admission: self.pool.admission(), place: None }
     }
 
-    /// [`Searcher::search`] for all images up to `query.options.threshold`; `k` is their limit, and
-    /// 0 stands for the server's.
+    /// [`Searcher::search`] for all images up to `score_threshold` of the options, at most k.
     ///
     /// # Errors
     /// As [`Searcher::search`].
@@ -135,7 +136,7 @@ impl Searcher {
         self.call(arrival, time_left, |call| self.one(query, call, Kind::Range, alone)).await
     }
 
-    /// [`Searcher::search`] that says what was done.
+    /// [`Searcher::search`] with an explanation of what was done.
     ///
     /// # Errors
     /// As [`Searcher::search`].
@@ -152,7 +153,7 @@ impl Searcher {
     /// The vectors of images of an index.
     ///
     /// # Errors
-    /// As [`Searcher::search`]; an image that is not there has an error of its own.
+    /// As [`Searcher::search`]; an image that the index does not have has an error of its own.
     pub async fn vectors(
         &self,
         target: Target,
@@ -162,9 +163,9 @@ impl Searcher {
     ) -> Result<Vectors> {
         self.call(arrival, time_left, |call| async move {
             let index = self.index(&target)?;
-            check::count("images", images.len(), self.limits.max_batch)?;
+            check::count("images", images.len(), self.config.max_batch)?;
             let root = Arc::clone(&index.root);
-            let limit = self.limits.max_message_bytes;
+            let limit = self.config.max_message_bytes;
             let job = move |_: &mut Scratch| -> Result<Vec<Result<Vec<f32>>>> {
                 let mut bytes = 0;
                 let vector = |image: Result<ImageName>| {
@@ -204,18 +205,18 @@ impl Searcher {
             Kind::Range => check::range_options,
             Kind::Search | Kind::Explain => check::options,
         };
-        let options = Arc::new(check(query.options, &self.limits, index, &call.cancel)?);
-        // All cheap checks first: a query that must fail should not cost an encoding.
+        let options = Arc::new(check(query.options, &self.config, index, &call.cancel)?);
+        // Cheap checks come first: a query that must fail should not cost an encoding.
         check::terms(&query.terms, index)?;
         if kind != Kind::Range {
-            size::check_expected(1, &options, index, &self.limits)?;
+            size::check_expected(1, &options, index, &self.config)?;
         }
         let Turn { admission, place } = turn;
         let patience = match place {
             Some(_) => Patience::WhileOverloaded,
             None => Patience::None,
         };
-        // Before images are encoded: what was admitted is answered.
+        // Before images are encoded: a request that was admitted is answered.
         let place = match place {
             Some(place) => place,
             None => admission.place().await?,
@@ -282,7 +283,7 @@ impl Searcher {
         Ok((resolved, sizes_differ))
     }
 
-    /// Has an image encoded and checks that the result belongs to the index.
+    /// Encodes an image and checks that the descriptor fits the index.
     async fn encode(
         &self,
         index: &OpenIndex,
@@ -339,13 +340,13 @@ fn work(
     Ok(Done { merged, truncated: false, explained, resolve })
 }
 
-/// The span of what a compute thread does for a request.
+/// The span of a compute thread's work for a request.
 pub(super) fn search_span() -> Span {
     tracing::debug_span!("search", codes_scanned = Empty, codes_scored = Empty)
 }
 
-/// Writes what was done into a [`search_span`]: the time of each stage (`scan_us` and so on) and
-/// the codes.
+/// Records the time of each stage (`scan_us` and so on) and the numbers of codes in a
+/// [`search_span`].
 pub(super) fn record(span: &Span, times: &StageTimes, scratch: &Scratch) {
     if span.is_disabled() {
         return;
@@ -358,7 +359,7 @@ pub(super) fn record(span: &Span, times: &StageTimes, scratch: &Scratch) {
     span.record("codes_scanned", counts.scanned).record("codes_scored", counts.survived);
 }
 
-/// The query's descriptor, (dim,): the weighted mean of its terms; a single term as it is.
+/// The query's descriptor, (dim,): the weighted mean of its terms. A single term is taken as it is.
 pub(super) fn resolve(root: &Root, terms: Resolvable) -> Result<Vec<f32>> {
     let vectors = terms.into_iter().enumerate().map(|(number, (weight, term))| {
         let vector = match term {

@@ -1,4 +1,5 @@
-//! Many queries at once: split over the compute threads, each part searched together.
+//! Answers many queries at once: they are split over the compute threads, and each part is searched
+//! together.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,18 +18,19 @@ use crate::options::Options;
 use crate::pool::{Admission, Work};
 use crate::root::{Merged, Root};
 
-/// A query on its way: its place in the batch, its terms, whether an image of it has other sizes.
+/// A query with encoded images: its place in the batch, its terms, and whether an image has other
+/// sizes.
 type Item = (usize, Resolvable, bool);
-/// A query's answer, and whether an image of it had other sizes.
+/// A query's answer, and whether an image had other sizes.
 type Answered = Result<(Merged, bool)>;
 /// A query's answer and its place in the batch.
 type Numbered = (usize, Answered);
 
 impl Searcher {
-    /// Answers many queries of one index; what is wrong with one of them fails no other.
+    /// Answers many queries of one index. An error of one query does not fail the others.
     ///
     /// # Errors
-    /// As [`Searcher::search`], for what the queries have in common.
+    /// As [`Searcher::search`], for errors that the queries have in common.
     pub async fn search_batch(
         &self,
         batch: Batch,
@@ -41,10 +43,10 @@ impl Searcher {
     async fn many(&self, batch: Batch, call: Call) -> Result<BatchAnswer> {
         let index = self.index(&batch.target)?;
         let n = batch.queries.len();
-        check::count("queries", n, self.limits.max_batch)?;
-        let options = check::options(batch.options, &self.limits, &index, &call.cancel)?;
+        check::count("queries", n, self.config.max_batch)?;
+        let options = check::options(batch.options, &self.config, &index, &call.cancel)?;
         let admission = self.pool.admission();
-        // Before images are encoded: what was admitted is answered.
+        // Before images are encoded: a request that was admitted is answered.
         admission.admit()?;
         let mut waits = Waits::default();
         let mut results = Vec::new();
@@ -53,7 +55,7 @@ impl Searcher {
             let encode = &mut waits.times[Stage::Encode];
             self.items(batch.queries, &index, &call, encode, &mut results).await
         };
-        size::check_expected(items.len(), &options, &index, &self.limits)?;
+        size::check_expected(items.len(), &options, &index, &self.config)?;
         let options = Arc::new(options);
         self.parts(&admission, &index, &options, items, &mut results, &mut waits).await?;
         waits.total = call.arrival.elapsed();
@@ -67,7 +69,8 @@ impl Searcher {
         Ok(BatchAnswer { results, metric: index.metric, generation: index.generation, waits })
     }
 
-    /// The queries as compute threads take them; what is wrong with one is in `results`.
+    /// The queries with encoded images, for compute threads. Errors of single queries go into
+    /// `results`.
     async fn items(
         &self,
         queries: Vec<Result<Vec<Term>>>,
@@ -94,10 +97,11 @@ impl Searcher {
         items
     }
 
-    /// Searches `items` in parts, as many at a time as there are threads, into `results`.
+    /// Searches `items` in parts, one for each thread at a time, and writes the answers into
+    /// `results`.
     ///
     /// # Errors
-    /// What is no single query's; answers that are too large together.
+    /// Errors that are not a single query's; answers that are too large together.
     async fn parts(
         &self,
         admission: &Admission,
@@ -113,7 +117,7 @@ impl Searcher {
         let mut bytes = 0;
         loop {
             while running.len() < self.pool.threads() && items.len() > 0 {
-                // Sized anew each time, as the pool learns how long a query takes.
+                // The size is chosen for each part, because the pool learns how long a query takes.
                 let part = Vec::from_iter(items.by_ref().take(self.pool.part(queries)));
                 let (root, options) = (Arc::clone(&index.root), Arc::clone(options));
                 let size = part.len();
@@ -141,26 +145,26 @@ impl Searcher {
                     *result = Some(answer);
                 }
             }
-            // What does not fit is not searched to its end.
-            size::check(bytes, self.limits.max_message_bytes, size::SMALLER_BATCH)?;
+            // If the answers do not fit a message, the search ends.
+            size::check(bytes, self.config.max_message_bytes, size::SMALLER_BATCH)?;
         }
     }
 }
 
 /// A query whose vector is known.
 struct Known {
-    /// Its place in the batch.
+    /// Number of the query in the batch.
     number: usize,
     /// Whether an image of it has other sizes.
     sizes_differ: bool,
-    /// Its vector, (dim,).
+    /// Vector of the query, (dim,).
     x: Vec<f32>,
     /// The time that it took to make the vector of its terms.
     resolve: Duration,
 }
 
-/// Resolves and searches some queries. A failure that is no single query's (a damaged shard, no
-/// more time) fails all of them.
+/// Resolves and searches some queries. An error that is not a single query's, such as a damaged
+/// shard or the end of the time, fails all of them.
 fn work(
     root: &Root,
     items: Vec<Item>,
@@ -189,8 +193,8 @@ fn work(
     Ok(answered)
 }
 
-/// Searches `queries` into `answered`: together, and each half for itself where one of them cannot
-/// be searched or expanded, since the others have done nothing wrong.
+/// Searches `queries` together and adds the answers to `answered`. If one of them cannot be
+/// searched or expanded, each half is searched alone, so that the others get their answers.
 fn search(
     root: &Root,
     queries: &[Known],
@@ -219,7 +223,7 @@ fn search(
     }
 }
 
-/// Expands and searches `queries`; their times are those of all their searches.
+/// Expands and searches `queries`. Their times are the sums over all their searches.
 fn search_together(
     root: &Root,
     queries: &[Known],

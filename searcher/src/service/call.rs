@@ -1,4 +1,4 @@
-//! A request's time: its deadline, and that its work ends when nobody waits for it.
+//! The time of a request: its deadline, and the end of its work when nobody waits for it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use ocelli_proto::status::{Code, name};
 use super::Searcher;
 use crate::error::{Error, Result};
 
-/// When a request came and until when it must be answered.
+/// The arrival and the deadline of a request.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// When it came.
+    /// The arrival.
     pub arrival: Instant,
-    /// When its answer is worth nothing any more.
+    /// The end of its time.
     pub deadline: Instant,
-    /// Ends its searches; also by itself at the deadline.
+    /// Ends its searches, at the deadline or before.
     pub cancel: Cancel,
 }
 
-/// Cancels when it is dropped: when the answer is there, or nobody waits for it.
+/// Cancels the searches when it is dropped: after the answer, or when nobody waits for it.
 struct Guard {
     cancel: Cancel,
     in_flight: Arc<AtomicUsize>,
@@ -36,18 +36,19 @@ impl Drop for Guard {
 }
 
 impl Searcher {
-    /// Runs `answer` for a request that arrived at `arrival`. `time_left`, counted from then, is
-    /// what the client still gives; it is cut to the server's maximum. When it is over, or when
-    /// this future is dropped, what has not begun never runs, and a search that runs ends at its
-    /// next list.
+    /// Runs `answer` for a request that arrived at `arrival`. `time_left` is the time that the
+    /// client waits, counted from then; it is cut to the server's maximum. When it is over, or when
+    /// this future is dropped, a search that has not begun never runs, and a running search ends at
+    /// its next list.
     pub(super) async fn call<T, F: Future<Output = Result<T>>>(
         &self,
         arrival: Instant,
         time_left: Option<Duration>,
         answer: impl FnOnce(Call) -> F,
     ) -> Result<T> {
-        let max_time = self.limits.max_time;
-        // tonic's own timer says CANCELLED at the client's limit; a millisecond earlier it is ours.
+        let max_time = Duration::from_millis(self.config.max_time_ms);
+        // tonic's own timer answers CANCELLED at the client's limit. Our limit is a millisecond
+        // earlier.
         let ours = time_left.map(|left| left.saturating_sub(Duration::from_millis(1)));
         let limit = ours.map_or(max_time, |ours| ours.min(max_time));
         let deadline = arrival + limit;
@@ -70,7 +71,7 @@ impl Searcher {
                 let status = name(error.code.grpc());
                 match error.code {
                     Code::Internal => tracing::error!(status, %error, "query"),
-                    // A damaged shard is logged once, where it is found.
+                    // A damaged shard is logged once, when it is found.
                     _ => tracing::debug!(status, %error, "query"),
                 }
             }

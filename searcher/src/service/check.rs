@@ -1,5 +1,5 @@
-//! Checks of a query against limits and against the index. Every message says what was found and
-//! what was expected.
+//! Checks a query against the limits and the index. Every error says what was found and what was
+//! expected.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,28 +7,19 @@ use std::sync::Arc;
 use ocelli_index::{
     Cancel, Diffusion, Expansion, ExpansionMethod, Filter, Hash, SearchParams, out_of_range,
 };
+use ocelli_proto::limits::{IMAGE_SIZES_PX, MAX_EXPANSION_ROUNDS, MAX_IMAGE_SIZES, MAX_TERMS};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
 
-use super::{Limits, OpenIndex, Term, TermValue};
+use super::{OpenIndex, Term, TermValue};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
 use crate::options::{NameFilter, Options};
 
-/// Terms of one query.
-const MAX_TERMS: usize = 64;
-/// Ids are below this.
+/// All ids are below this number.
 const ID_END: u64 = 1 << 63;
-/// Sizes that one image may be encoded at, and how many.
-const SIZE_RANGE: std::ops::RangeInclusive<u32> = 16..=4096;
-const MAX_SIZES: usize = 8;
-/// Hits of an expansion that names none.
-const DEFAULT_EXPANSION_K: u32 = 5;
-/// Exponent of an expansion that names none.
-const DEFAULT_ALPHA: f32 = 3.0;
-/// The most rounds of an expansion.
-const MAX_ROUNDS: u32 = 10;
 
 /// Checks that the index can answer from the generation that the query wants.
 pub fn generation(index: &OpenIndex, wanted: u64) -> Result<()> {
@@ -57,7 +48,7 @@ pub fn count(field: &str, n: usize, max: usize) -> Result<()> {
 /// [`Code::InvalidArgument`] with the field of the options that is out of range.
 pub fn options(
     wanted: v1::SearchOptions,
-    limits: &Limits,
+    limits: &Config,
     index: &OpenIndex,
     cancel: &Cancel,
 ) -> Result<Options> {
@@ -75,7 +66,7 @@ pub fn options(
 /// As [`options`]; an option that a range search does not take.
 pub fn range_options(
     wanted: v1::SearchOptions,
-    limits: &Limits,
+    limits: &Config,
     index: &OpenIndex,
     cancel: &Cancel,
 ) -> Result<Options> {
@@ -102,7 +93,7 @@ pub fn range_options(
 fn checked(
     wanted: v1::SearchOptions,
     k: usize,
-    limits: &Limits,
+    limits: &Config,
     index: &OpenIndex,
     cancel: &Cancel,
 ) -> Result<Options> {
@@ -151,7 +142,7 @@ fn threshold(found: f32) -> Result<f32> {
     }
 }
 
-fn filter(wanted: v1::Filter, limits: &Limits) -> Result<Arc<NameFilter>> {
+fn filter(wanted: v1::Filter, limits: &Config) -> Result<Arc<NameFilter>> {
     let names = |field: &str, set: v1::ImageSet| {
         let place = format!("filter.{field}");
         let ids = set.ids.into_iter().map(ImageName::Id);
@@ -181,7 +172,7 @@ pub fn image_name(name: &ImageName) -> Result<()> {
 }
 
 /// The expansion that a query wants, with its defaults.
-fn expansion(wanted: v1::Expansion, limits: &Limits) -> Result<Expansion> {
+fn expansion(wanted: v1::Expansion, limits: &Config) -> Result<Expansion> {
     let refuse = |field: &str, message: String| {
         Err(Error::invalid(message).at(format!("expansion.{field}")))
     };
@@ -196,24 +187,25 @@ fn expansion(wanted: v1::Expansion, limits: &Limits) -> Result<Expansion> {
             return refuse("alpha", message);
         }
         (v1::ExpansionMethod::Alpha, alpha) => {
-            ExpansionMethod::Alpha(alpha.unwrap_or(DEFAULT_ALPHA))
+            ExpansionMethod::Alpha(alpha.unwrap_or(Expansion::DEFAULT_ALPHA))
         }
     };
     if wanted.k > limits.max_expansion_k {
         let message = format!("k is {}; expected 1 to {}", wanted.k, limits.max_expansion_k);
         return refuse("k", message);
     }
-    if wanted.rounds > MAX_ROUNDS {
+    if wanted.rounds > MAX_EXPANSION_ROUNDS {
         return refuse(
             "rounds",
-            format!("rounds is {}; expected 1 to {MAX_ROUNDS}", wanted.rounds),
+            format!("rounds is {}; expected 1 to {MAX_EXPANSION_ROUNDS}", wanted.rounds),
         );
     }
-    let k = match wanted.k {
-        0 => DEFAULT_EXPANSION_K.min(limits.max_expansion_k),
-        k => k,
+    let or = |given: u32, default: usize| if given == 0 { default } else { given as usize };
+    let expansion = Expansion {
+        method,
+        k: or(wanted.k, Expansion::DEFAULT_K.min(limits.max_expansion_k as usize)),
+        rounds: or(wanted.rounds, Expansion::DEFAULT_ROUNDS),
     };
-    let expansion = Expansion { method, k: k as usize, rounds: wanted.rounds.max(1) as usize };
     match expansion.out_of_range() {
         Some((field, what)) => refuse(field, what),
         None => Ok(expansion),
@@ -221,7 +213,7 @@ fn expansion(wanted: v1::Expansion, limits: &Limits) -> Result<Expansion> {
 }
 
 /// The diffusion that a query wants, with its defaults.
-fn diffusion(wanted: &v1::Diffusion, limits: &Limits) -> Result<Diffusion> {
+fn diffusion(wanted: &v1::Diffusion, limits: &Config) -> Result<Diffusion> {
     let refuse = |field: &str, message: String| {
         Err(Error::invalid(message).at(format!("diffusion.{field}")))
     };
@@ -246,7 +238,7 @@ fn diffusion(wanted: &v1::Diffusion, limits: &Limits) -> Result<Diffusion> {
 }
 
 /// The number of lists to scan, cut to those there are.
-fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
+fn nprobe(wanted: u32, limits: &Config, nlist: usize) -> usize {
     let nprobe = match wanted {
         0 => limits.default_nprobe,
         given => given,
@@ -255,7 +247,7 @@ fn nprobe(wanted: u32, limits: &Limits, nlist: usize) -> usize {
 }
 
 /// The number of candidates to score again.
-fn refine_candidates(wanted: Option<u32>, limits: &Limits, index: &OpenIndex) -> Result<usize> {
+fn refine_candidates(wanted: Option<u32>, limits: &Config, index: &OpenIndex) -> Result<usize> {
     let refuse = |number: u32, expected: String| {
         let message = format!("refine_candidates is {number}{expected}");
         Err(Error::invalid(message).at("refine_candidates"))
@@ -303,7 +295,7 @@ pub fn terms(terms: &[Term], index: &OpenIndex) -> Result<()> {
 fn value(value: &TermValue, index: &OpenIndex) -> Result<()> {
     match value {
         TermValue::Vector(values, spec) => {
-            // A vector of another spec often has another dimension too: the spec is the better
+            // A vector of another spec often has another dimension too. The spec is the better
             // reason.
             if let Some(found) = spec {
                 same_spec("the vector", *found, index)
@@ -350,7 +342,7 @@ fn image(request: &v1::EncodeRequest) -> Result<()> {
         return Err(Error::invalid("the image has no bytes").at("data"));
     }
     if let Some(v1::Box { x0, y0, x1, y1 }) = request.r#box {
-        // Written so that NaN fails as well.
+        // NaN fails these comparisons, too.
         let fits = x0 >= 0.0 && y0 >= 0.0 && x1 > x0 && y1 > y0 && x1.is_finite() && y1.is_finite();
         if !fits {
             return Err(Error::invalid(format!(
@@ -359,32 +351,32 @@ fn image(request: &v1::EncodeRequest) -> Result<()> {
             .at("box"));
         }
     }
-    if request.sizes.len() > MAX_SIZES {
+    if request.sizes.len() > MAX_IMAGE_SIZES {
         return Err(Error::invalid(format!(
-            "the image has {} sizes; expected at most {MAX_SIZES}",
+            "the image has {} sizes; expected at most {MAX_IMAGE_SIZES}",
             request.sizes.len()
         ))
         .at("sizes"));
     }
-    match request.sizes.iter().find(|size| !SIZE_RANGE.contains(size)) {
+    match request.sizes.iter().find(|size| !IMAGE_SIZES_PX.contains(size)) {
         None => Ok(()),
         Some(size) => Err(Error::invalid(format!(
             "a size of the image is {size}; expected {} to {}",
-            SIZE_RANGE.start(),
-            SIZE_RANGE.end()
+            IMAGE_SIZES_PX.start(),
+            IMAGE_SIZES_PX.end()
         ))
         .at("sizes")),
     }
 }
 
-/// Checks that what the encoder made belongs to the index: spec, dimension, values.
+/// Checks that a descriptor from the encoder fits the index: spec, dimension, values.
 pub fn encoded(encoded: &v1::EncodeResponse, index: &OpenIndex, url: &str) -> Result<()> {
     let found = encoded.spec_hash.parse::<Hash>().map_err(|error| {
         let message = format!("the encoder at {url} sent a malformed spec hash: {error}");
         Error::new(Code::Internal, message)
     })?;
     same_spec(&format!("the encoder at {url}"), found, index)?;
-    // The right spec with wrong values is not the client's mistake.
+    // Wrong values under the right spec are not the client's mistake.
     vector(&encoded.values, index).map_err(|error| {
         let message = format!("the encoder at {url} sent: {}", error.message);
         Error::new(Code::Internal, message)

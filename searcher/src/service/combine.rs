@@ -2,13 +2,14 @@
 
 use crate::error::{Error, Result};
 
-/// sum(w x) / sum(w) over `terms` of (w, x), each x (dim,); a single x as it is, to the bit. The
-/// sums are taken in f64, so that the order of terms does not show in the result's leading digits.
+/// The weighted mean sum(w x) / sum(w) over `terms` of (w, x), each x (dim,). A single x is
+/// returned bit by bit. Sums are in f64, so that the order of terms does not change the leading
+/// digits.
 ///
 /// Expects at least one term, vectors of equal length and sum(w) > 0.
 ///
 /// # Errors
-/// A mean that does not fit f32: weights nearly cancel, or values are huge.
+/// A mean that does not fit f32, because weights nearly cancel or values are huge.
 pub fn weighted_mean(mut terms: Vec<(f32, Vec<f32>)>) -> Result<Vec<f32>> {
     if let [(_, only)] = &mut terms[..] {
         return Ok(std::mem::take(only));

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 use super::{IndexState, Searcher};
 
-/// The state of a server and its indexes, read when somebody asks for the metrics.
+/// The state of a server and its indexes, read at each scrape.
 #[derive(Debug)]
 pub struct Gauges(pub Arc<Searcher>);
 
@@ -24,7 +24,7 @@ struct IndexLabel {
 /// Reads a number of an index.
 type Number = fn(&IndexState) -> i64;
 
-/// Name, help, and where the number is.
+/// Name, help and number of each gauge of an index.
 const INDEX_GAUGES: [(&str, &str, Number); 10] = [
     ("ocelli_index_generation", "The generation that answers", |index| int(index.generation)),
     ("ocelli_index_rows", "Vectors that are not deleted", |index| int(index.rows)),
@@ -56,7 +56,7 @@ const INDEX_GAUGES: [(&str, &str, Number); 10] = [
     }),
 ];
 
-/// Shards that fail for a reason.
+/// The number of shards that fail for `reason`.
 fn failed(index: &IndexState, reason: ErrorReason) -> i64 {
     int(index.faults.values().filter(|fault| fault.0 == reason).count() as u64)
 }

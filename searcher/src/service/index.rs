@@ -1,4 +1,4 @@
-//! An open index, and the place that holds the one that is current.
+//! Open generations of an index, and the slot that holds the current one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,12 +20,12 @@ use crate::options::Options;
 use crate::pool::Work;
 use crate::root::{Faults, Root};
 
-/// How often it is looked whether the last query on an earlier generation has ended.
+/// The time between two checks whether the last query on an earlier generation has ended.
 const RETIRE: Duration = Duration::from_millis(20);
-/// Queries that warm a generation's caches after its bytes.
+/// The number of queries that warm a generation's caches, after its bytes are read.
 const WARM_QUERIES: usize = 16;
 
-/// An open index: one generation, and the facts about it that queries are checked against.
+/// An open generation of an index, with the facts that queries are checked against.
 pub struct OpenIndex {
     pub(super) name: String,
     pub(super) generation: u64,
@@ -34,23 +34,24 @@ pub struct OpenIndex {
     pub(super) dim: usize,
     pub(super) nlist: usize,
     pub(super) rows: u64,
-    /// Whether it has finer codes.
+    /// Whether the index has finer codes.
     pub(super) refined: bool,
     pub(super) metric: Metric,
     pub(super) root: Arc<Root>,
-    /// Files that answer although they cannot be opened again.
+    /// The files that answer from an earlier mapping because they cannot be opened again.
     pub(super) kept: Faults,
     snapshot: Arc<Snapshot>,
-    /// The shards' files as they were opened.
+    /// The path and the identity of each shard's file when it was opened.
     pub(super) files: BTreeMap<String, (PathBuf, Option<FileIdentity>)>,
     pub(super) open_time: Duration,
 }
 
-/// What tells one file of a name from another, or that somebody allowed it: device, inode, size,
-/// and in nanoseconds when its bytes and when its permissions were changed.
+/// The identity of a file, which changes when the file is replaced or its permissions are changed:
+/// device, inode, size, and the times of the last change of its bytes and of its inode in
+/// nanoseconds.
 pub(super) type FileIdentity = (u64, u64, u64, i128, i128);
 
-/// The file at `path` as it is now.
+/// The identity of the file at `path`; `None` if it cannot be read.
 pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
     let found = fs::metadata(path).ok()?;
     let time = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
@@ -59,11 +60,12 @@ pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
     Some((found.dev(), found.ino(), found.len(), written, changed))
 }
 
-/// What changes when a file is replaced, written or given other permissions: device, inode, size,
-/// time of change of the inode in nanoseconds.
+/// The state of a file, which changes when the file is replaced or written, or its permissions are
+/// changed: device, inode, size, and the time of the last change of the inode, in seconds and
+/// nanoseconds.
 type FileState = (u64, u64, u64, i64, i64);
 
-/// The states of the files that decide whether an index can be opened, as far as they can be found.
+/// The states of the files that an index needs to be opened; `None` for a missing file.
 fn file_states(folder: &Path) -> Vec<Option<FileState>> {
     let mut paths = vec![folder.join("CURRENT"), folder.join("generations")];
     if let Ok(dir) = IndexDir::open(folder)
@@ -79,19 +81,19 @@ fn file_states(folder: &Path) -> Vec<Option<FileState>> {
     paths.iter().map(state).collect()
 }
 
-/// How a generation is opened.
+/// The demand on a generation that is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Demand {
-    /// Every shard sound, or none of them is taken.
+    /// All shards must be sound.
     Whole,
-    /// As far as it goes: a shard that fails does so alone, and one whose file cannot be opened
-    /// again answers from the mapping that there is.
+    /// Shards may fail. A shard whose file cannot be opened again answers from its earlier mapping.
     Degraded,
 }
 
 impl OpenIndex {
     /// Opens a generation (the current one, or the one asked for) and warms it: its bytes are
-    /// proven and in memory, and a few searches have run. Blocking, and long for a large index.
+    /// checked and in memory, and a few searches have run. This blocks, for long if the index is
+    /// large.
     pub(super) fn open(
         name: &str,
         folder: &Path,
@@ -123,42 +125,14 @@ impl OpenIndex {
         if demand == Demand::Whole && !failures.is_empty() {
             return Err(failures.swap_remove(0).error);
         }
-        let faults = faults_of(failures);
-        for (shard, (reason, error)) in &faults {
-            let reason = reason.as_str_name();
-            tracing::error!(index = name, shard, reason, error, "a shard fails");
-        }
-        let kept = faults_of(snapshot.kept().to_vec());
-        for (shard, (reason, error)) in &kept {
-            let reason = reason.as_str_name();
-            tracing::warn!(
-                index = name,
-                shard,
-                reason,
-                error,
-                "a file cannot be opened again; its mapping goes on"
-            );
-        }
-        let model = snapshot.model();
-        let parts = model.parts();
-        let (generation, spec) = (snapshot.generation().number, parts.spec.hash());
-        tracing::info!(
-            index = name,
-            folder = %folder.display(),
-            generation,
-            rows = snapshot.rows(),
-            shards = files.len(),
-            dim = parts.dim,
-            nlist = parts.nlist,
-            bytes_per_code = parts.m,
-            finer_codes = snapshot.fine_codec().map(FineCodec::name),
-            model = %model.hash(),
-            %spec,
-            open_ms = start.elapsed().as_millis() as u64,
-            "index opened"
-        );
-        let (dim, nlist, metric) = (parts.dim, parts.nlist, parts.metric);
+        let (faults, kept) = (faults_of(failures), faults_of(snapshot.kept().to_vec()));
+        log_faults(name, &faults, &kept);
+        let open_time = start.elapsed();
+        log_opened(name, folder, &snapshot, open_time);
+        let parts = snapshot.model().parts();
+        let (spec, dim, nlist, metric) = (parts.spec.hash(), parts.dim, parts.nlist, parts.metric);
         let (rows, refined) = (snapshot.rows(), snapshot.fine_codec().is_some());
+        let generation = snapshot.generation().number;
         let snapshot = Arc::new(snapshot);
         let leaf: Arc<dyn Leaf> = Arc::<Snapshot>::clone(&snapshot);
         let root = Arc::new(Root::new(vec![leaf], metric, faults));
@@ -175,12 +149,12 @@ impl OpenIndex {
             kept,
             snapshot,
             files,
-            open_time: start.elapsed(),
+            open_time,
         })
     }
 
-    /// How much a query is: the codes of as many lists as it probes, if lists were equally long.
-    /// What it takes to apply a filter, or to rank by diffusion, is not known.
+    /// The size of a query: the codes of the lists that it probes, as if all lists were equally
+    /// long. With a filter or a diffusion, the size is unknown.
     pub(super) fn work(&self, options: &Options) -> Work {
         if options.filter.is_some() || options.diffusion.is_some() {
             return Work::unknown(1);
@@ -192,7 +166,41 @@ impl OpenIndex {
     }
 }
 
-/// Failures by name, with their reasons.
+/// Logs the shards that fail, and the files that answer from an earlier mapping.
+fn log_faults(index: &str, faults: &Faults, kept: &Faults) {
+    for (shard, (reason, error)) in faults {
+        let reason = reason.as_str_name();
+        tracing::error!(index, shard, reason, error, "a shard fails");
+    }
+    for (shard, (reason, error)) in kept {
+        let reason = reason.as_str_name();
+        let message = "a file cannot be opened again; its mapping goes on";
+        tracing::warn!(index, shard, reason, error, "{message}");
+    }
+}
+
+/// Logs a generation that was opened.
+fn log_opened(index: &str, folder: &Path, snapshot: &Snapshot, open_time: Duration) {
+    let (generation, model) = (snapshot.generation(), snapshot.model());
+    let parts = model.parts();
+    tracing::info!(
+        index,
+        folder = %folder.display(),
+        generation = generation.number,
+        rows = snapshot.rows(),
+        shards = generation.shards.len(),
+        dim = parts.dim,
+        nlist = parts.nlist,
+        bytes_per_code = parts.m,
+        finer_codes = snapshot.fine_codec().map(FineCodec::name),
+        model = %model.hash(),
+        spec = %parts.spec.hash(),
+        open_ms = open_time.as_millis() as u64,
+        "index opened"
+    );
+}
+
+/// Failures by name, with reason and message.
 fn faults_of(failures: Vec<ShardFailure>) -> Faults {
     let fault = |failure: ShardFailure| {
         let error = Error::from(failure.error);
@@ -201,8 +209,7 @@ fn faults_of(failures: Vec<ShardFailure>) -> Faults {
     failures.into_iter().map(fault).collect()
 }
 
-/// Searches a few of the snapshot's own vectors, so that what is made when it is first needed is
-/// there.
+/// Searches a few of the snapshot's own vectors, to fill what is made when it is first needed.
 fn warm_up(snapshot: &Snapshot) {
     let mut scratch = Scratch::default();
     let params = SearchParams { allow_partial: true, ..SearchParams::default() };
@@ -211,31 +218,31 @@ fn warm_up(snapshot: &Snapshot) {
         let shard = number % rows.len().max(1);
         let Some(rows) = rows.get(shard) else { return };
         let ordinal = (u64::from(*rows) * number as u64 / WARM_QUERIES as u64) as u32;
-        // A failure was or will be found by others; here it only matters that the rest is warm.
+        // Failures are reported elsewhere; this only warms the rest.
         let Ok(x) = snapshot.vector(Row { shard: shard as u32, ordinal }) else { continue };
         let _ = snapshot.search_with(&x, &params, &mut scratch);
     }
 }
 
-/// A served index: the generation that is current, and those that are on their way out.
+/// A served index: the current generation, and earlier ones that queries still use.
 pub struct Slot {
     pub(super) name: String,
     pub(super) folder: PathBuf,
     warm: bool,
-    /// None where nothing could be opened since the server started.
+    /// `None` if no generation could be opened since the server started.
     current: ArcSwapOption<OpenIndex>,
     retired: Arc<Mutex<Vec<Weak<OpenIndex>>>>,
-    /// Held by whoever changes the current generation.
+    /// Held while the current generation is changed.
     pub(super) changing: tokio::sync::Mutex<()>,
-    /// Why the newest attempt to open failed.
+    /// The error of the newest attempt to open a generation.
     reload_error: Mutex<Option<Error>>,
     /// The files as they were before the newest attempt that failed.
     tried: Mutex<Vec<Option<FileState>>>,
 }
 
 impl Slot {
-    /// Opens the current generation of the index in `folder`. Blocking. What keeps it from being
-    /// opened is returned beside the slot, which then refuses queries until it is opened.
+    /// Opens the current generation of the index in `folder`. This blocks. If the index cannot be
+    /// opened, the error is returned beside the slot, which refuses queries until it is opened.
     pub(super) fn open(name: &str, folder: &Path, warm: bool) -> (Slot, Option<Error>) {
         let slot = Slot {
             name: name.to_owned(),
@@ -268,13 +275,13 @@ impl Slot {
     /// The generation that answers now.
     ///
     /// # Errors
-    /// Why there is none: what kept it from being opened.
+    /// If there is none: the error of opening it.
     pub(super) fn serving(&self) -> Result<Arc<OpenIndex>> {
         self.current().ok_or_else(|| {
             let cause = self.reload_error.lock().clone();
             let cause = cause.unwrap_or_else(|| Error::new(Code::Internal, "nobody said why"));
             let message = format!("index {:?} is not open: {}", self.name, cause.message);
-            // The index is known; it is its generation that is not there.
+            // The index exists, but its generation does not.
             let code = match cause.code {
                 Code::NotFound => Code::FailedPrecondition,
                 code => code,
@@ -283,19 +290,19 @@ impl Slot {
         })
     }
 
-    /// Whether the files are others than before the newest attempt to open them that failed.
+    /// Whether the files have changed since the newest failed attempt to open them.
     pub(super) fn is_worth_a_try(&self) -> bool {
         let now = file_states(&self.folder);
         *self.tried.lock() != now
     }
 
-    /// Earlier generations that queries still run on.
+    /// The number of earlier generations that queries still run on.
     pub(super) fn retired(&self) -> usize {
         let retired = self.retired.lock();
         retired.iter().filter(|index| index.strong_count() > 0).count()
     }
 
-    /// Why the newest attempt to open failed; empty if it did not.
+    /// The error of the newest attempt to open a generation; empty if it succeeded.
     pub(super) fn reload_error(&self) -> String {
         let error = self.reload_error.lock();
         error.as_ref().map(|error| error.message.clone()).unwrap_or_default()
@@ -305,7 +312,7 @@ impl Slot {
         *self.reload_error.lock() = error;
     }
 
-    /// Opens a generation on a thread of its own, behind those that search.
+    /// Opens a generation on a thread of its own, with a lower priority than search threads.
     pub(super) async fn open_aside(
         &self,
         generation: Option<u64>,
@@ -320,8 +327,8 @@ impl Slot {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("open-index".to_owned());
         let spawned = thread.spawn(move || {
-            // Of this thread alone, on Linux: searches go first. Where it is refused, it is as
-            // before.
+            // On Linux, this sets the niceness of this thread alone: searches go first. If the
+            // system refuses it, the niceness stays the same.
             let _ = rustix::process::nice(19);
             let _ = sender.send(OpenIndex::open(
                 &name,
@@ -341,8 +348,9 @@ impl Slot {
         Ok(opened?)
     }
 
-    /// Makes `index` the one that answers. Queries that run end on the one before, which is then
-    /// unmapped: on a thread that nobody waits for, since that takes a while for a large one.
+    /// Makes `index` the current generation. Running queries end on the generation before it, which
+    /// is then unmapped. That takes a while for a large index, so it happens on a thread that
+    /// nobody waits for.
     pub(super) fn replace(&self, index: OpenIndex) -> Arc<OpenIndex> {
         let (name, generation) = (self.name.clone(), index.generation);
         let new = Arc::new(index);
@@ -362,8 +370,7 @@ impl Slot {
                 }
                 tokio::time::sleep(RETIRE).await;
             };
-            // Jobs that run without anybody waiting hold the root alone: it goes with the last of
-            // them.
+            // Jobs that nobody waits for hold the root. It is dropped with the last of them.
             let generation = gone.generation;
             let dropped = tokio::task::spawn_blocking(move || drop(gone)).await;
             tracing::info!(index = name, generation, ok = dropped.is_ok(), "generation closed");

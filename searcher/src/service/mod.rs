@@ -1,4 +1,4 @@
-//! The service without its wire: a query in the words of this crate, and how it is answered.
+//! The service without gRPC: queries, and how they are answered.
 
 mod admin;
 mod answer;
@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use ocelli_index::Hash;
 use ocelli_proto::v1;
 use ocelli_text::quoted;
 use tokio::sync::watch as channel;
 
+use crate::config::Config;
 use crate::encoder_client::EncoderClient;
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
@@ -36,26 +36,26 @@ use index::{OpenIndex, Slot};
 /// One query and how to answer it.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// Where to look.
+    /// The index and its generation.
     pub target: Target,
-    /// What to look for: the weighted mean of these.
+    /// The terms, whose weighted mean is looked for.
     pub terms: Vec<Term>,
     /// How to answer it, as the client wants it.
     pub options: v1::SearchOptions,
 }
 
-/// Many queries of one index that are answered alike.
+/// Many queries of one index with the same options.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Where to look.
+    /// The index and its generation.
     pub target: Target,
-    /// What to look for: the terms of each query, or why they are none.
+    /// The terms of each query, or the error in them.
     pub queries: Vec<Result<Vec<Term>>>,
-    /// How to answer each of them, as the client wants it.
+    /// How to answer each query, as the client wants it.
     pub options: v1::SearchOptions,
 }
 
-/// An index, and which generation of it.
+/// An index and one of its generations.
 #[derive(Clone, Debug, Default)]
 pub struct Target {
     /// Name of the index; empty for the server's only one.
@@ -67,9 +67,9 @@ pub struct Target {
 /// One weighted term of a query.
 #[derive(Clone, Debug)]
 pub struct Term {
-    /// Weight; may be negative.
+    /// The weight, which may be negative.
     pub weight: f32,
-    /// What is looked for.
+    /// The vector, id, key or image of the term.
     pub value: TermValue,
 }
 
@@ -84,42 +84,11 @@ pub enum TermValue {
     Image(v1::EncodeRequest),
 }
 
-/// Limits and defaults of queries.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The largest k.
-    pub max_k: u32,
-    /// k where a query names none.
-    pub default_k: u32,
-    /// nprobe where a query names none.
-    pub default_nprobe: u32,
-    /// Candidates scored again where a query names no number and the index has finer codes.
-    pub default_refine_candidates: u32,
-    /// The largest number of candidates scored again.
-    pub max_refine_candidates: u32,
-    /// The most queries of a batch, and images of `GetVectors`.
-    pub max_batch: usize,
-    /// The most hits of a range search.
-    pub max_range_hits: u32,
-    /// The most names in each set of a filter.
-    pub max_filter_names: usize,
-    /// The most hits that go into an expanded query.
-    pub max_expansion_k: u32,
-    /// The most hits that a diffusion ranks.
-    pub max_diffusion_candidates: u32,
-    /// The longest time of a request.
-    pub max_time: Duration,
-    /// Unanswered queries of one stream.
-    pub max_stream_queries: usize,
-    /// The largest message in bytes, also of an answer.
-    pub max_message_bytes: usize,
-}
-
 /// Answers queries on the indexes that it holds.
 pub struct Searcher {
     indexes: BTreeMap<String, Slot>,
     encoder: Option<EncoderClient>,
-    limits: Limits,
+    config: Config,
     pool: Arc<Pool>,
     metrics: Arc<Metrics>,
     slow: report::SlowLog,
@@ -129,25 +98,25 @@ pub struct Searcher {
 }
 
 impl Searcher {
-    /// Limits and defaults.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// The configuration: limits and defaults of queries.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
-    /// Requests that run or wait, whatever they wait for.
+    /// The number of requests that run or wait.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Refuses a request before it is read, if a query would be refused for overload.
+    /// Checks, before a request is read, that a query would not be refused for overload.
     ///
     /// # Errors
-    /// Which limit is reached.
+    /// The limit that is reached.
     pub fn admits(&self) -> std::result::Result<(), Full> {
         self.pool.admits()
     }
 
-    /// What a query that is not admitted is told.
+    /// The error of a query that is not admitted.
     pub fn refusal(&self, full: Full) -> Error {
         self.pool.refusal(full)
     }
@@ -157,12 +126,12 @@ impl Searcher {
         &self.metrics
     }
 
-    /// Jobs that run or wait for a thread.
+    /// The number of jobs that run or wait for a thread.
     pub fn jobs(&self) -> usize {
         self.pool.jobs()
     }
 
-    /// Threads that search.
+    /// The number of search threads.
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
@@ -172,8 +141,7 @@ impl Searcher {
         !self.draining.load(Ordering::SeqCst) && !*self.stopping.borrow()
     }
 
-    /// Ends streams of queries after what they wait for, and says from now on that no traffic is
-    /// wanted.
+    /// Ends streams of queries after their running queries, and declares that no traffic is wanted.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
@@ -183,7 +151,7 @@ impl Searcher {
         self.stopping.subscribe()
     }
 
-    /// The slot of this name; the empty name stands for the only one.
+    /// The slot of this name. The empty name is the only index.
     fn slot(&self, name: &str) -> Result<&Slot> {
         let names = || Vec::from_iter(self.indexes.keys().map(String::as_str)).join(", ");
         if name.is_empty() {
@@ -204,7 +172,7 @@ impl Searcher {
         })
     }
 
-    /// The open index that answers a query; held for the whole of it.
+    /// The open generation that answers a query. A query holds it to its end.
     fn index(&self, target: &Target) -> Result<Arc<OpenIndex>> {
         let index = self.slot(&target.index)?.serving()?;
         check::generation(&index, target.generation)?;

@@ -1,4 +1,4 @@
-//! Opening what a configuration names.
+//! Opens the indexes of a configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use ocelli_proto::v1::ErrorReason;
 use tokio::sync::watch;
 
 use super::report::SlowLog;
-use super::{Limits, Searcher, Slot};
+use super::{Searcher, Slot};
 use crate::config::Config;
 use crate::encoder_client::EncoderClient;
 use crate::pool::Pool;
 
-/// How long it is until an encoder that is not ready is asked again what it makes.
+/// The pause before an encoder that is not ready is asked again.
 const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Searcher {
-    /// Opens every index of `config`, blocking. One that cannot be opened fails alone, as long as
-    /// another one can. Called on a tokio runtime, which the connection to the encoder (made when
-    /// it is first needed) will live on.
+    /// Opens every index of `config`; this blocks. An index that cannot be opened fails alone, if
+    /// another one can be opened. Must be called on a tokio runtime, which then drives the
+    /// connection to the encoder.
     ///
     /// # Errors
-    /// A configuration out of range; a folder that is no index directory; no index that can be
+    /// A configuration out of range; a folder that is not an index directory; no index that can be
     /// opened.
     pub fn open(config: &Config) -> Result<Searcher> {
         config.check()?;
@@ -37,21 +37,7 @@ impl Searcher {
         Ok(Searcher {
             indexes,
             encoder,
-            limits: Limits {
-                max_k: config.max_k,
-                default_k: config.default_k,
-                default_nprobe: config.default_nprobe,
-                default_refine_candidates: config.default_refine_candidates,
-                max_refine_candidates: config.max_refine_candidates,
-                max_batch: config.max_batch,
-                max_range_hits: config.max_range_hits,
-                max_filter_names: config.max_filter_names,
-                max_expansion_k: config.max_expansion_k,
-                max_diffusion_candidates: config.max_diffusion_candidates,
-                max_time: Duration::from_millis(config.max_time_ms),
-                max_stream_queries: config.max_stream_queries,
-                max_message_bytes: config.max_message_bytes,
-            },
+            config: config.clone(),
             pool: Arc::new(Pool::new(
                 config.threads,
                 config.max_queued,
@@ -65,16 +51,16 @@ impl Searcher {
         })
     }
 
-    /// Follows the files of the connection to the encoder for ever.
+    /// Watches the files of the connection to the encoder, for ever.
     pub async fn watch_encoder(self: Arc<Self>, interval: Duration) {
         if let Some(encoder) = self.encoder.clone() {
             encoder.watch(interval).await;
         }
     }
 
-    /// Asks the encoder what it makes and logs a warning for every index whose spec differs:
-    /// queries by image would fail there. An encoder that is not up yet is a warning too; one that
-    /// still reads its network is waited for.
+    /// Asks the encoder for its descriptor spec and logs a warning for every index with another
+    /// spec: queries by image would fail there. An encoder that does not answer is a warning, too.
+    /// This waits for an encoder that still reads its network.
     pub async fn compare_encoder(&self) {
         let Some(encoder) = &self.encoder else { return };
         let url = encoder.url();
@@ -105,7 +91,7 @@ impl Searcher {
                     expected,
                     found = made.spec_hash,
                     found_spec = made.spec_text,
-                    "THE ENCODER MAKES OTHER DESCRIPTORS THAN THIS INDEX HOLDS: queries by image will fail"
+                    "THE ENCODER MAKES OTHER DESCRIPTORS THAN THIS INDEX HAS: queries by image fail"
                 );
             }
         }
@@ -118,7 +104,7 @@ fn open_indexes(config: &Config) -> Result<BTreeMap<String, Slot>> {
     let mut first = None;
     for (name, folder) in &config.indexes {
         let place = || format!("index {name} in {}", folder.display());
-        // A wrong path is a mistake in the configuration, not damage to live with.
+        // A wrong path is a mistake in the configuration and ends the start.
         IndexDir::open(folder).with_context(place)?;
         let (slot, error) = Slot::open(name, folder, config.warm);
         if let Some(error) = error {

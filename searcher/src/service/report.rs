@@ -13,16 +13,15 @@ use crate::options::Options;
 use crate::root::Merged;
 use crate::times::{text, us};
 
-/// The most slow queries that are logged in a second: a server in trouble must not fill its disk as
-/// well.
+/// The most slow queries that are logged in a second. A slow server must not fill its disk as well.
 const LINES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("not 0");
 
-/// Which requests are slow, and how many lines they get.
+/// Limits the log of slow requests.
 pub(super) struct SlowLog {
-    /// From this time on a request is slow; `None` for never.
+    /// A request of this time or more is slow; `None`: no request is.
     threshold: Option<Duration>,
     lines: DefaultDirectRateLimiter,
-    /// Slow queries without a line since the last line.
+    /// The number of slow queries without a line since the last line.
     left_out: AtomicU64,
 }
 

@@ -1,19 +1,20 @@
-//! How large an answer is, before it is a message: what is too large to send is not searched to its
-//! end.
+//! Estimates the size of an answer before it is a message, so that an answer too large to send is
+//! not searched to its end.
 
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
 
-use super::{Limits, OpenIndex};
+use super::OpenIndex;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::root::Merged;
 
-/// What the client of a search can make smaller.
+/// What the client of a search may ask for instead.
 pub const SMALLER_HITS: &str = "fewer hits (k), or hits without keys";
-/// What the client of a batch can make smaller.
+/// What the client of a batch may ask for instead.
 pub const SMALLER_BATCH: &str = "fewer queries at a time, fewer hits (k), or hits without keys";
-/// What the client of `GetVectors` can make smaller.
+/// What the client of `GetVectors` may ask for instead.
 pub const SMALLER_IMAGES: &str = "the vectors of fewer images at a time";
 
 /// The fewest bytes of a hit: one for its id, four for its score.
@@ -24,19 +25,20 @@ const KEY_BYTES: usize = 2;
 /// Checks an answer that has `bytes` bytes or more against the `limit` of messages.
 ///
 /// # Errors
-/// [`Code::OutOfRange`] that says what may be asked for instead: `smaller`.
+/// [`Code::OutOfRange`], whose message names what to ask for instead: `smaller`.
 pub fn check(bytes: usize, limit: usize, smaller: &str) -> Result<()> {
     if bytes <= limit {
         return Ok(());
     }
     let message = format!(
-        "the answer has {bytes} bytes or more; the limit is {limit} (max_message_bytes): ask for {smaller}"
+        "the answer has {bytes} bytes or more; the limit is {limit} (max_message_bytes): ask for \
+         {smaller}"
     );
     Err(Error::new(Code::OutOfRange, message).because(ErrorReason::AnswerTooLarge))
 }
 
-/// Checks the answers to `queries` queries before they are searched, by what they have for certain:
-/// where nothing keeps hits out, each has k of them, or one for each row.
+/// Checks the answers to `queries` queries before they are searched, by their least size. If
+/// nothing excludes hits, each answer has k hits, or one for each row.
 ///
 /// # Errors
 /// As [`check`].
@@ -44,7 +46,7 @@ pub fn check_expected(
     queries: usize,
     options: &Options,
     index: &OpenIndex,
-    limits: &Limits,
+    limits: &Config,
 ) -> Result<()> {
     let search = &options.search;
     let all = search.nprobe >= index.nlist
@@ -61,7 +63,7 @@ pub fn check_expected(
     check(bytes, limits.max_message_bytes, smaller)
 }
 
-/// The fewest bytes that `merged` has in a message.
+/// The least size of `merged` in a message, in bytes.
 pub fn at_least(merged: &Merged) -> usize {
     let keys = merged.keys.iter().map(|key| KEY_BYTES + key.len());
     merged.ids.len() * HIT_BYTES + keys.sum::<usize>()

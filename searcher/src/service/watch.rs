@@ -1,5 +1,5 @@
-//! Looks after what is served: another current generation, files that vanish, files that are whole
-//! again.
+//! Watches the served indexes: for another current generation, for files that vanish, and for files
+//! that were repaired.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,14 +14,14 @@ use super::Searcher;
 use super::index::{Slot, identity};
 use crate::error::Error;
 
-/// What a look at an index found.
+/// The result of a look at an index.
 enum Found {
     Nothing,
     Reload(&'static str),
 }
 
 impl Searcher {
-    /// Looks at every index each `interval` for ever.
+    /// Looks at every index each `interval`, for ever.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
@@ -29,20 +29,21 @@ impl Searcher {
         }
     }
 
-    /// Looks at every index once: opens one that could not be opened if its files have changed
-    /// since, and one that is open again if another generation is current on disk, or if the file
-    /// of a shard that fails, or could not be opened again, has changed, or if a shard's file is
-    /// gone, which then fails alone. Queries go on meanwhile.
+    /// Looks at every index once, while queries go on. An index that could not be opened is opened
+    /// if its files have changed. An open index is opened again if another generation is current on
+    /// disk, if the file of a failing shard or of a kept mapping has changed, or if a shard's file
+    /// is gone; that shard then fails alone.
     pub async fn look(self: &Arc<Self>) {
         for name in self.indexes.keys().cloned().collect::<Vec<_>>() {
             let searcher = Arc::clone(self);
             let looking = name.clone();
             let look = move || searcher.indexes.get(&looking).map_or(Found::Nothing, look_at);
-            // A panic in there was logged; the next look comes.
+            // A panic was logged; the next look comes.
             if let Ok(Found::Reload(why)) = tokio::task::spawn_blocking(look).await {
                 tracing::info!(index = name, why, "opening the index again");
                 if let Err(error) = self.reload(&name).await {
-                    tracing::error!(index = name, %error, "the index cannot be opened; what answered before goes on");
+                    let message = "the index cannot be opened; the generation before it goes on";
+                    tracing::error!(index = name, %error, "{message}");
                 }
             }
         }
@@ -81,16 +82,15 @@ fn look_at(slot: &Slot) -> Found {
             }
         }
         if !fails && readable && (kept || before.is_some()) && is_gone(path) {
-            // What is mapped would answer until the process ends, and be missed when it starts
-            // again.
+            // The mapping would answer until the process ends, and the shard would be missing after
+            // a restart.
             return Found::Reload("the file of a shard is gone");
         }
     }
     Found::Nothing
 }
 
-/// Whether there is no such file; one that cannot be looked at for another reason may come back by
-/// itself.
+/// Whether there is no such file. A file with another error may come back by itself.
 fn is_gone(path: &Path) -> bool {
     fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }

@@ -15,7 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::query::{World, one, vector};
 use crate::support::{DIM, Running, commit_half, config, flip, numbers};
 
-/// Health of a service, once it is `wanted`; fails after some seconds of anything else.
+/// Waits until the health of a service is `wanted`; fails after some seconds.
 async fn wait_for_health(server: &Running, service: &str, wanted: ServingStatus) -> Result<()> {
     let mut health = HealthClient::new(server.channel().await?);
     let end = Instant::now() + Duration::from_secs(20);
@@ -30,7 +30,7 @@ async fn wait_for_health(server: &Running, service: &str, wanted: ServingStatus)
     }
 }
 
-/// Activate, roll back, reload; each change is seen by the next query, each wrong wish changes
+/// Activate, roll back, reload: the next query sees each change, and a wrong request changes
 /// nothing.
 #[tokio::test]
 async fn generations_are_listed_activated_and_rolled_back() -> Result<()> {
@@ -83,7 +83,7 @@ async fn generations_are_listed_activated_and_rolled_back() -> Result<()> {
     assert_eq!(admin.activate_generation(activate(1, 2)).await?.into_inner().generation, 2);
     assert_eq!(dir.current()?.context("current")?.number, 2);
 
-    // What is closed is unmapped: nothing of the shard that only generation 1 has is left.
+    // A closed generation is unmapped: no mapping of the shard that only generation 1 has is left.
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         let status = admin.get_status(v1::GetStatusRequest {}).await?.into_inner();
@@ -96,7 +96,8 @@ async fn generations_are_listed_activated_and_rolled_back() -> Result<()> {
     Ok(())
 }
 
-/// A generation with a damaged shard is not activated; the one before goes on, on disk and here.
+/// A generation with a damaged shard is not activated. The one before goes on, on disk and in the
+/// server.
 #[tokio::test]
 async fn a_damaged_generation_is_not_activated() -> Result<()> {
     let world = World::new()?;
@@ -130,7 +131,7 @@ async fn health_follows_drain_and_damage() -> Result<()> {
     for name in ["", "ocelli.v1.SearchService", "index/synthetic"] {
         wait_for_health(&server, name, NotServing).await?;
     }
-    // Who comes all the same is answered.
+    // Queries that come all the same are answered.
     server.client().await?.search(one(vector(numbers(5, DIM)))).await?;
     admin.drain(drain(Some(false))).await?;
     for name in ["", "ocelli.v1.SearchService", "index/synthetic"] {

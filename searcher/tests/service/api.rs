@@ -1,4 +1,4 @@
-//! What the other calls of the search service answer, held against the index itself.
+//! Answers of the calls other than Search, compared with those of the index itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,8 +32,8 @@ fn range(x: &[f32], threshold: f32) -> v1::RangeSearchRequest {
     range.with(|o| o.score_threshold = Some(threshold))
 }
 
-/// A batch has the answers of its queries one by one; what is wrong with some of them is said
-/// there, and neither moves nor fails the others.
+/// A batch has the answers that its queries have alone. Wrong queries have an error at their place,
+/// and the others are answered.
 #[tokio::test]
 async fn a_batch_answers_as_its_queries_do() -> Result<()> {
     let world = World::new()?;
@@ -83,8 +83,8 @@ async fn a_batch_answers_as_its_queries_do() -> Result<()> {
     Ok(())
 }
 
-/// Every query of a stream is answered under its number; a bad one gets its error, and those after
-/// it are answered all the same.
+/// Every query of a stream is answered under its number. A wrong query gets an error, and those
+/// after it are answered all the same.
 #[tokio::test]
 async fn a_bad_query_does_not_end_a_stream() -> Result<()> {
     let world = World::new()?;
@@ -121,8 +121,8 @@ async fn a_bad_query_does_not_end_a_stream() -> Result<()> {
     Ok(())
 }
 
-/// All hits up to the threshold in the order of a search, over several responses; the best of them
-/// where there is a limit.
+/// All hits up to the threshold in the order of a search, over several responses; with a limit, the
+/// best of them.
 #[tokio::test]
 async fn a_range_search_finds_all_up_to_its_threshold() -> Result<()> {
     let world = World::new()?;
@@ -167,7 +167,7 @@ async fn a_range_search_finds_all_up_to_its_threshold() -> Result<()> {
         let status = client.range_search(request).await.unwrap_err();
         assert_eq!(reason(&status), (ErrorReason::FieldInvalid, field.to_owned()), "{status}");
     }
-    // Nothing is as good: one response without hits.
+    // No image reaches the threshold: one response without hits.
     let mut responses = client.range_search(range(&x, 1e9)).await?.into_inner();
     let only = responses.message().await?.context("one response")?;
     assert!(only.ids.is_empty() && only.summary.is_some_and(|s| s.hits == 0 && !s.truncated));
@@ -286,8 +286,8 @@ async fn an_explanation_says_what_was_done() -> Result<()> {
 }
 
 /// An expanded query over the wire, alone and in a batch, has the answer that the index gives in
-/// this process; what makes no sense is refused with its field, and what cannot be expanded fails
-/// alone.
+/// this process. Wrong options are refused with their field, and a query that cannot be expanded
+/// fails alone.
 #[tokio::test]
 async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
     let world = World::new()?;
@@ -369,7 +369,7 @@ async fn expansion_searches_again_with_the_best_hits() -> Result<()> {
 }
 
 /// Diffusion over the wire, alone and in a batch, has the order that the hits' vectors give in this
-/// process, with the scores of the search; what makes no sense is refused with its field.
+/// process, with the scores of the search. Wrong options are refused with their field.
 #[tokio::test]
 async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
     let world = World::new()?;
@@ -395,7 +395,7 @@ async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
         let (ids, scores) = oracle(&numbers(3, DIM))?;
         assert_eq!((&found.ids, &found.scores), (&ids, &scores), "k = {k}");
         let before = client.search(plain.clone()).await?.into_inner();
-        // A threshold takes what is far, wherever diffusion has put it.
+        // A threshold removes hits by their scores, wherever diffusion has put them.
         let near = plain.with(|o| {
             o.k = 12;
             o.score_threshold = Some(before.scores[11]);
@@ -431,8 +431,7 @@ async fn diffusion_ranks_the_best_hits_again() -> Result<()> {
     Ok(())
 }
 
-/// The client's time is over before anything begins; the server's own maximum holds where it gives
-/// more.
+/// The server's maximum ends a query whose client would wait longer.
 #[tokio::test]
 async fn deadlines_end_queries_with_their_reason() -> Result<()> {
     let world = World::new()?;
@@ -448,15 +447,15 @@ async fn deadlines_end_queries_with_their_reason() -> Result<()> {
     let status = client.batch_search(request).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert_eq!(reason(&status).0, ErrorReason::Deadline);
-    // The thread is free again at once: what nobody waits for has ended.
+    // The thread is free again at once: the searches have ended.
     let mut admin = server.admin().await?;
     let in_flight = admin.get_status(v1::GetStatusRequest {}).await?.into_inner().in_flight;
     assert_eq!(in_flight, 0);
     Ok(())
 }
 
-/// Two indexes in one server: each query goes to the one that it names, and one that names none is
-/// told so.
+/// Two indexes in one server: each query goes to the index that it names, and a query without a
+/// name is refused.
 #[tokio::test]
 async fn an_index_is_found_by_its_name() -> Result<()> {
     let (world, other) = (World::new()?, tempfile::tempdir()?);

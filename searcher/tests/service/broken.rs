@@ -21,7 +21,7 @@ fn query(index: &str) -> Query {
     }
 }
 
-/// It fails alone and says why, and answers as soon as its files are whole.
+/// The index fails alone with its error, and answers as soon as its files are whole.
 #[tokio::test]
 async fn it_fails_alone_and_is_taken_up_when_its_files_are_whole() -> Result<()> {
     let (sound, broken) = (tempdir()?, tempdir()?);
@@ -53,7 +53,7 @@ async fn it_fails_alone_and_is_taken_up_when_its_files_are_whole() -> Result<()>
     Ok(())
 }
 
-/// A server without any index that can be opened, or with a path that is none, does not start.
+/// A server without any index that can be opened, or with a wrong path, does not start.
 #[tokio::test]
 async fn a_wrong_path_or_nothing_to_serve_is_no_start() -> Result<()> {
     let (sound, empty) = (tempdir()?, tempdir()?);

@@ -1,5 +1,5 @@
-//! What one request may cost: it never waits for itself, what would not fit a message is refused
-//! with what to make smaller, and damage takes away no more than its shard.
+//! Limits of one request: it never waits for itself, an answer that would not fit a message is
+//! refused with a remedy, and damage costs no more than its shard.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,10 +28,10 @@ fn long_expansion() -> Option<v1::Expansion> {
     Some(v1::Expansion { method, k: 100, rounds: 10, alpha: None })
 }
 
-/// On a server where nothing may wait for longer than one millisecond, which is what a hundred
-/// times slower machine is to the default, any single request is answered whole: a full batch, a
-/// long stream, expansions of both, a range, vectors. All of it after queries that have taught the
-/// pool how slow it is.
+/// On a server where no query may wait longer than one millisecond, any single request is answered
+/// whole: a full batch, a long stream, expansions of both, a range, vectors. (The default limit is
+/// as tight for a machine a hundred times slower.) Queries before them have taught the pool how
+/// slow it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_alone_is_answered_however_slow_the_machine() -> Result<()> {
     let world = World::new()?;
@@ -106,8 +106,8 @@ fn check_too_large(status: &Status, words: &[&str]) {
     }
 }
 
-/// Of every call: what would be larger than a message may be is refused with what to make smaller,
-/// the largest that fits is sent, and a range search fits its hits into its messages.
+/// For every call: an answer larger than a message may be is refused with a remedy, the largest
+/// that fits is sent, and a range search fits its hits into its messages.
 #[tokio::test]
 async fn answers_beyond_the_message_limit_say_what_to_make_smaller() -> Result<()> {
     const LIMIT: usize = 20_000;
@@ -125,7 +125,7 @@ async fn answers_beyond_the_message_limit_say_what_to_make_smaller() -> Result<(
     };
     let fits = client.search(search(2000, false)).await?.into_inner();
     assert!(fits.encoded_len() > LIMIT / 2);
-    // The first is certain before it is searched, the second is not.
+    // The size of the first is certain before the search, that of the second is not.
     let smaller = ["fewer hits (k)", "without keys", "20000"];
     check_too_large(&client.search(search(10_000, false)).await.unwrap_err(), &smaller);
     check_too_large(&client.search(search(1000, true)).await.unwrap_err(), &smaller);
@@ -186,8 +186,8 @@ async fn answers_beyond_the_message_limit_say_what_to_make_smaller() -> Result<(
     Ok(())
 }
 
-/// An offset in the keys of a shard, found by trying: where a flip leaves the scan sound and a key
-/// unreadable.
+/// Finds, by trying, an offset in the keys of a shard where a flipped bit leaves the scan sound and
+/// keys unreadable.
 fn damage_keys(folder: &Path, shard: &Path) -> Result<u64> {
     let bytes = std::fs::metadata(shard)?.len();
     for offset in (bytes / 2..bytes).step_by(4096) {
@@ -209,9 +209,9 @@ fn damage_keys(folder: &Path, shard: &Path) -> Result<u64> {
     anyhow::bail!("no keys in {}", shard.display())
 }
 
-/// With nothing but the keys of one shard damaged, an answer that may be partial has k hits all the
-/// same, of the sound shard, as if the other did not exist: alone, in a batch, a range, after an
-/// expansion. Without keys nothing is amiss.
+/// If only the keys of one shard are damaged, a partial answer has k hits of the sound shard, as if
+/// the other did not exist: alone, in a batch, in a range, after an expansion. Without keys, the
+/// answer is whole.
 #[tokio::test]
 async fn lost_keys_take_away_no_more_than_their_shard() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -265,7 +265,7 @@ async fn lost_keys_take_away_no_more_than_their_shard() -> Result<()> {
     Ok(())
 }
 
-/// Vectors whose scores would be no numbers are refused, each for itself, with what works.
+/// Vectors whose scores would not be numbers are refused, each alone, with the valid range.
 #[tokio::test]
 async fn queries_whose_squares_overflow_or_vanish_are_refused() -> Result<()> {
     let world = World::new()?;
@@ -281,7 +281,7 @@ async fn queries_whose_squares_overflow_or_vanish_are_refused() -> Result<()> {
     let largest = numbers(5, DIM).into_iter().map(|x| 1e14 * x).collect::<Vec<_>>();
     let found = client.search(one(vector(largest.clone()))).await?.into_inner();
     assert!(found.scores.iter().all(|score| score.is_finite()));
-    // Weights that nearly cancel make a query that is too large of two that are not.
+    // Two valid vectors with weights that nearly cancel make a query that is too large.
     let weighted =
         |weight, x: &[f32]| v1::QueryTerm { weight: Some(weight), term: Some(vector(x.to_vec())) };
     let far = [weighted(1.0, &largest), weighted(-0.999, &numbers(6, DIM))];
@@ -301,8 +301,7 @@ async fn queries_whose_squares_overflow_or_vanish_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// Bodies that are no messages: INVALID_ARGUMENT with a reason, for every method, and a line in the
-/// log.
+/// Malformed bodies: INVALID_ARGUMENT with a reason, for every method, and a line in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_no_message_is_its_senders_fault() -> Result<()> {
     let folder = tempfile::tempdir()?;

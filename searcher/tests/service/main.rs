@@ -5,16 +5,14 @@
 
 mod admin;
 mod api;
-#[path = "../../../service/testing/authority.rs"]
-mod authority;
 mod broken;
 mod limits;
 mod malformed;
 mod observe;
+mod overload;
 mod process;
 mod query;
 mod raw;
 mod security;
 mod stages;
-mod storm;
 mod support;

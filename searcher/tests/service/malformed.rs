@@ -1,5 +1,5 @@
-//! Requests that are nearly right: random changes of a message's bytes, and of the bytes of a whole
-//! connection. Whatever comes, the server answers or hangs up in time, and goes on.
+//! Requests with random changes of a message's bytes, or of the bytes of a whole connection. For
+//! each, the server answers or hangs up in time, and goes on.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocelli_proto::v1;
+use ocelli_test_support::cases;
 use prost::Message;
 use prost::bytes::Bytes;
 use rand::{RngExt, SeedableRng};
@@ -20,7 +21,7 @@ use crate::query::{by_key, id, image, one, vector};
 use crate::raw::Raw;
 use crate::support::{DIM, WithOptions, build, numbers};
 
-/// Nothing that is answered takes so long here.
+/// No answer takes this long here.
 const HANG: Duration = Duration::from_secs(30);
 
 /// Valid requests of every method, with every kind of field.
@@ -84,8 +85,8 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// One to six random changes of `bytes` behind the first `keep`. Half of the time they change no
-/// lengths, so that more is read than the first field.
+/// One to six random changes of `bytes` behind the first `keep`. Half of the time they leave
+/// lengths as they are, so that the server reads more than the first field.
 fn mutate(rng: &mut ChaCha8Rng, bytes: &mut Vec<u8>, keep: usize) {
     let kinds = if rng.random() { 3 } else { 7 };
     for _ in 0..rng.random_range(1..=6) {
@@ -151,8 +152,8 @@ fn connection(path: &str, message: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Sends `bytes` on a connection of its own, gives the server `time` to say something, closes this
-/// side and reads until the server hangs up too: whether it does, and the bytes that it sent.
+/// Sends `bytes` on a connection of its own, waits for `time`, closes this side and reads until the
+/// server hangs up. Returns whether it does, and the bytes that it sent.
 fn hangs_up(address: &str, bytes: &[u8], time: Duration) -> Result<(bool, usize)> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_write_timeout(Some(HANG))?;
@@ -178,10 +179,10 @@ fn hangs_up(address: &str, bytes: &[u8], time: Duration) -> Result<(bool, usize)
     }
 }
 
-/// On how many of these connections the server says something.
+/// The number of these connections on which the server answers.
 ///
 /// # Errors
-/// One that it never hangs up.
+/// A connection that the server never closes.
 fn answered_of(address: &str, cases: &[Vec<u8>]) -> Result<u64> {
     let mut answered = 0;
     for bytes in cases {
@@ -192,24 +193,23 @@ fn answered_of(address: &str, cases: &[Vec<u8>]) -> Result<u64> {
     Ok(answered)
 }
 
-/// 5,000 messages and 1,000 connections; with OCELLI_LONG_TESTS 100,000 and 20,000.
+/// 5,000 messages and 1,000 connections; in a long run 100,000 and 20,000.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_malformed_crashes_and_hangs_nothing() -> Result<()> {
-    let long = std::env::var_os("OCELLI_LONG_TESTS").is_some();
-    let (messages, connections) = if long { (100_000, 20_000) } else { (5000, 1000) };
+    let (messages, connections) = cases((5000, 1000), (100_000, 20_000));
     let folder = tempfile::tempdir()?;
     build(folder.path())?;
     let mut server = Process::start(folder.path(), &[("LOG__FILTER", "warn")])?;
     let channel = server.channel().await?;
     let requests = requests();
-    let mut rng = ChaCha8Rng::seed_from_u64(if long { rand::random() } else { 1 });
+    let mut rng = ChaCha8Rng::seed_from_u64(cases(1, rand::random()));
 
     let mut codes = std::collections::BTreeMap::<String, u64>::new();
     let mut running = JoinSet::new();
     for number in 0..messages {
         let (path, valid) = &requests[number % requests.len()];
         let mut bytes = valid.clone();
-        // Some are right: they show that what is sent arrives.
+        // Some are right: they show that messages arrive.
         if number >= requests.len() {
             mutate(&mut rng, &mut bytes, 0);
         }
@@ -250,7 +250,7 @@ async fn what_is_malformed_crashes_and_hangs_nothing() -> Result<()> {
     for number in 0..connections {
         let (path, valid) = &requests[number % requests.len()];
         let mut bytes = connection(path, valid);
-        // Nearly always behind the preface, or nothing but that would be tried.
+        // Nearly always behind the preface; otherwise only the preface would be tested.
         let keep = if number % 20 == 0 { 0 } else { 24 };
         mutate(&mut rng, &mut bytes, keep);
         cases.push(bytes);

@@ -1,4 +1,4 @@
-//! What an operator sees: metrics, ids of requests, slow queries, traces.
+//! Metrics, ids of requests, slow queries and traces.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,11 +20,11 @@ use prost::bytes::Bytes;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::authority::Authority;
 use crate::process::{Process, soon};
 use crate::query::{image, one, vector};
 use crate::raw::Raw;
 use crate::support::{DIM, FakeEncoder, WithOptions, build, flip, numbers, spec};
+use ocelli_test_support::Authority;
 
 /// A GET of the endpoint beside the server: status line and body.
 pub async fn get(server: &Process, path: &str) -> Result<(String, String)> {
@@ -41,7 +41,7 @@ pub async fn get(server: &Process, path: &str) -> Result<(String, String)> {
     Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
 }
 
-/// The value of the series whose name and labels these are, as they are written.
+/// The value of a series by its name and labels, as they are written.
 pub fn value(metrics: &str, series: &str) -> Option<f64> {
     let line = metrics
         .lines()
@@ -51,7 +51,8 @@ pub fn value(metrics: &str, series: &str) -> Option<f64> {
 
 fn handled(method: &str, code: &str) -> String {
     format!(
-        "grpc_server_handled_total{{grpc_service=\"ocelli.v1.SearchService\",grpc_method=\"{method}\",grpc_code=\"{code}\"}}"
+        "grpc_server_handled_total{{grpc_service=\"ocelli.v1.SearchService\",\
+         grpc_method=\"{method}\",grpc_code=\"{code}\"}}"
     )
 }
 
@@ -77,7 +78,7 @@ async fn metrics_and_readiness_say_what_happened() -> Result<()> {
     };
     let queries = vec![query(numbers(1, DIM)), query(numbers(2, DIM)), query(vec![1.0])];
     client.batch_search(v1::BatchSearchRequest { queries, ..Default::default() }).await?;
-    // A path that is none must not become a series of its own.
+    // An unknown path must not become a series of its own.
     let mut nowhere = tonic::client::Grpc::new(server.channel().await?);
     nowhere.ready().await?;
     let path = "/ocelli.v1.SearchService/NoSuchMethod".parse()?;
@@ -102,7 +103,8 @@ async fn metrics_and_readiness_say_what_happened() -> Result<()> {
     expect("ocelli_ready", 1.0);
     assert!(!metrics.contains("NoSuchMethod"), "{metrics}");
     expect(
-        "grpc_server_handled_total{grpc_service=\"unknown\",grpc_method=\"unknown\",grpc_code=\"UNIMPLEMENTED\"}",
+        "grpc_server_handled_total{grpc_service=\"unknown\",grpc_method=\"unknown\",\
+         grpc_code=\"UNIMPLEMENTED\"}",
         1.0,
     );
     expect(
@@ -136,7 +138,7 @@ async fn metrics_and_readiness_say_what_happened() -> Result<()> {
     server.check_alive()
 }
 
-/// The dashboard asks for nothing that the server does not tell.
+/// The dashboard uses only metrics that the server has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_dashboard_names_metrics_and_labels_that_there_are() -> Result<()> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/grafana/ocelli-searcher.json");
@@ -202,7 +204,7 @@ async fn metrics_that_others_could_read_are_refused() -> Result<()> {
     Process::start(folder.path(), &settings)?.check_alive()
 }
 
-/// The client's id comes back and stands in the log; one that could forge log lines is replaced.
+/// The client's id comes back and is in the log. An id that could forge log lines is replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_request_is_logged_with_its_id_and_its_stages() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -235,14 +237,14 @@ async fn a_slow_request_is_logged_with_its_id_and_its_stages() -> Result<()> {
     assert!(drawn.len() == 16 && drawn.bytes().all(|c| c.is_ascii_hexdigit()), "{drawn}");
     let response = client.search(one(vector(numbers(5, DIM)))).await?;
     assert_ne!(response.metadata().get("x-request-id").context("an id")?.to_str()?, drawn);
-    // Refusals carry one too, for whoever asks what became of them.
+    // Refusals carry an id, too.
     let refused = one(vector(numbers(5, DIM))).with(|o| o.k = u32::MAX);
     let status = client.search(refused).await.expect_err("k is too large");
     assert!(status.metadata().get("x-request-id").is_some());
     server.check_alive()
 }
 
-/// Keeps the spans that it is sent.
+/// A collector that keeps the spans it receives.
 #[derive(Clone, Default)]
 struct Collected(Arc<Mutex<Vec<Span>>>);
 
@@ -259,8 +261,8 @@ impl TraceService for Collected {
     }
 }
 
-/// A query by image, from the client's own span down to what the compute thread did, in one trace;
-/// the encoder is told of it too.
+/// A query by image is one trace, from the client's own span to the work of the compute thread. The
+/// encoder gets the trace, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_by_image_is_one_trace() -> Result<()> {
     one_trace(Process::start).await
@@ -294,7 +296,7 @@ async fn one_trace(start: Start) -> Result<()> {
     let mut client = server.client().await?;
     let mut request = Request::new(one(v1::query_term::Term::Image(image(b"photo"))));
     let trace = "0af7651916cd43dd8448eb211c80319c";
-    // The last two digits say that the client wants this one traced, whatever the share.
+    // The last two digits mean that the client wants a trace, whatever the share.
     let parent = format!("00-{trace}-b7ad6b7169203331-01");
     request.metadata_mut().insert("traceparent", parent.parse()?);
     request.metadata_mut().insert("x-request-id", "photo-1".parse()?);
@@ -305,7 +307,7 @@ async fn one_trace(start: Start) -> Result<()> {
     let passed_on = told.get("traceparent").context("a trace")?.to_str()?.to_owned();
     assert!(passed_on.contains(trace) && passed_on != parent, "{passed_on}");
 
-    // What is left is sent when the server ends.
+    // The remaining spans are sent when the server ends.
     server.signal("TERM")?;
     assert_eq!(server.end(Duration::from_secs(60)).await?, Some(0));
     assert!(soon(|| async { Ok(!collected.0.lock().expect("no panic").is_empty()) }).await?);

@@ -67,7 +67,7 @@ impl Process {
     fn run(mut command: Command, folder: &Path, settings: &[(&str, &str)]) -> Result<Process> {
         command.args(["serve", "--listen", "127.0.0.1:0", "--threads", "1", "--index"]);
         command.arg(format!("synthetic={}", folder.display()));
-        // The machine that runs tests may be slow, or stand still for a while.
+        // The machine that runs tests may be slow, or pause for a while.
         let patient = [("MAX_QUEUE_MS", "600000"), ("MAX_TIME_MS", "3600000")];
         for (name, value) in patient.iter().chain(settings) {
             command.env(format!("OCELLI_SEARCHER_{name}"), value);
@@ -127,7 +127,7 @@ impl Process {
         }
     }
 
-    /// Memory that is resident, in bytes.
+    /// The resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -150,7 +150,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Ended already, or ended now: either is what is wanted.
+        // The process has ended before, or ends now.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -174,8 +174,9 @@ fn p99(times: &mut [u64]) -> u64 {
     times.get(times.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0)
 }
 
-/// Queries run without a pause while generations change by every way there is. None fails, each is
-/// answered by one generation whole, and the latencies before and during the changes are printed.
+/// Queries run without a pause while generations change by every way there is. No query fails, each
+/// is answered by one whole generation, and the latencies before and during the changes are
+/// printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generations_change_under_load() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -213,7 +214,7 @@ async fn generations_change_under_load() -> Result<()> {
     phase.store(1, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     phase.store(2, Ordering::SeqCst);
-    // CURRENT names 2 since before; the watch takes it up by itself.
+    // CURRENT names generation 2; the watch opens it by itself.
     let serving = |mut admin: AdminServiceClient<Channel>| async move {
         let status = admin.get_status(v1::GetStatusRequest {}).await?.into_inner();
         Ok::<_, anyhow::Error>(status.indexes[0].generation)
@@ -244,15 +245,16 @@ async fn generations_change_under_load() -> Result<()> {
     assert!(ended.await?, "an earlier generation stays open");
     let (p_before, p_during) = (p99(&mut before), p99(&mut during));
     println!(
-        "swap: {} queries before, p99 {p_before} us; {} during 21 or more changes, p99 {p_during} us; 0 failed",
+        "swap: {} queries before, p99 {p_before} us; {} during 21 or more changes, p99 {p_during} \
+         us; 0 failed",
         before.len(),
         during.len()
     );
     server.check_alive()
 }
 
-/// With more queries at once than may wait, those too many are refused at once and with their
-/// reason, and the others are answered as ever.
+/// If more queries come than may wait, the surplus is refused at once with its reason, and the
+/// others are answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn overload_is_refused_at_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -282,14 +284,14 @@ async fn overload_is_refused_at_once() -> Result<()> {
     }
     println!("overload: {answered} answered, {refused} refused of 2000 at once, 8 may wait");
     assert!(answered >= 9 && refused > 0, "{answered} answered, {refused} refused");
-    // Nothing is left over.
+    // No request is left.
     let mut client = client;
     client.search(one(vector(x))).await?;
     server.check_alive()
 }
 
-/// SIGTERM while a long batch and an open stream run: both end well, nobody else gets in, exit code
-/// 0.
+/// SIGTERM while a long batch and an open stream run: both end well, no new client is served, and
+/// the exit code is 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_lets_queries_end() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -331,8 +333,8 @@ pub async fn queries_end(mut server: Process, size: u64) -> Result<()> {
     let answer = running.await??.into_inner();
     assert_eq!(answer.results.len() as u64, size);
     assert!(answer.results.iter().all(|result| result.ids.len() == 200));
-    // The stream, which its client holds open, does not end as if all had been answered: the server
-    // cannot know what else was sent.
+    // The stream, which its client holds open, ends with an error: the server cannot know whether
+    // the client has sent more.
     let cut = answers.message().await.unwrap_err();
     assert_eq!(cut.code(), Code::Unavailable, "{cut}");
     assert_eq!(server.end(Duration::from_secs(300)).await?, Some(0));
@@ -368,8 +370,9 @@ async fn sigterm_cuts_off_what_does_not_end() -> Result<()> {
     Ok(())
 }
 
-/// A shard's file is cut while it is mapped, put back and taken up again by itself; then it is
-/// removed. The shard fails alone each time, status and health name it, and it comes back.
+/// A shard's file is cut while it is mapped, then repaired, which the server notices by itself;
+/// then it is removed. Each time the shard fails alone, status and health name it, and it comes
+/// back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -397,7 +400,7 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
         if way == "cut" {
             OpenOptions::new().write(true).open(&shards[1])?.set_len(good.len() as u64 / 4)?;
         } else {
-            // Found without a query that touches it: what is mapped would still answer.
+            // The watch finds this without a query: the mapping would still answer.
             fs::remove_file(&shards[1])?;
             assert!(soon(|| async { Ok(faults(admin.clone()).await? == [name.clone()]) }).await?);
         }
@@ -423,9 +426,9 @@ async fn a_shard_that_is_cut_or_gone_fails_alone_and_comes_back() -> Result<()> 
     server.check_alive()
 }
 
-/// A shard's file that the operating system does not give any more is neither damaged nor gone:
-/// what is mapped answers, status says that it would not open again, and a reload changes nothing.
-/// Who starts then gets another reason.
+/// A shard's file that the operating system does not open any more is neither damaged nor gone: its
+/// mapping answers, the status lists it as kept, and a reload changes nothing. A server that starts
+/// then reports another reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::print_stderr, reason = "tells what was skipped")]
 async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
@@ -447,7 +450,7 @@ async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
         Ok::<_, anyhow::Error>((told(&index.faults), told(&index.kept)))
     };
     let refused = vec![(name.clone(), ErrorReason::FileRefused)];
-    // Permissions, where they hold for this user; and a link to itself, which nobody can open.
+    // Permissions, if they bind this user; and a link to itself, which nobody can open.
     let aside = folder.path().join("aside");
     let mode = |mode| fs::set_permissions(&shards[1], fs::Permissions::from_mode(mode));
     for way in ["permissions", "link"] {
@@ -493,7 +496,8 @@ async fn a_mapping_goes_on_when_its_file_is_refused() -> Result<()> {
         assert_eq!(late_client.search(query()).await?.into_inner().ids, whole, "{way}");
         late.check_alive()?;
     }
-    // What cannot be written is no loss of data either: the lock of the directory cannot be made.
+    // A file that cannot be written is not a loss of data either: the lock of the directory cannot
+    // be made.
     let lock = folder.path().join(".lock");
     let _ = fs::remove_file(&lock);
     std::os::unix::fs::symlink(&lock, &lock)?;

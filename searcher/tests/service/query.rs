@@ -1,5 +1,5 @@
-//! The real server on a free port, asked by the real client. TermValue it finds is held against
-//! `Snapshot::search` called directly: the service may add nothing and lose nothing on the way.
+//! The real server on a free port, asked by the real client. Its hits are compared with those of
+//! `Snapshot::search`: the service may neither add nor lose a hit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -180,7 +180,7 @@ async fn every_kind_of_term_finds_what_the_index_finds() -> Result<()> {
     let response = client.search(keyed).await?.into_inner();
     assert_eq!(response.keys, Vec::from_iter(response.ids.iter().map(|id| key(*id))));
 
-    // Box and sizes reach the encoder, its remark reaches the client.
+    // Box and sizes reach the encoder, and `sizes_differ` reaches the client.
     let mut other = image(b"good");
     other.sizes = vec![224];
     other.r#box = Some(v1::Box { x0: 0.0, y0: 1.0, x1: 9.0, y1: 2.0 });
@@ -192,8 +192,8 @@ async fn every_kind_of_term_finds_what_the_index_finds() -> Result<()> {
     encoder.stop().await
 }
 
-/// Each request is wrong in one way; the status must have the code, and its message every one of
-/// the words that tell what was found and what was expected.
+/// Each request is wrong in one way. The status must have the code, and its message must have all
+/// words, which name what was found and what was expected.
 #[tokio::test]
 async fn what_is_wrong_is_said_with_its_code_and_numbers() -> Result<()> {
     let world = World::new()?;
@@ -271,8 +271,9 @@ async fn what_is_wrong_is_said_with_its_code_and_numbers() -> Result<()> {
 }
 
 /// A byte of the second shard's codes is flipped before the server opens it. The first query that
-/// touches it fails; one that allows a partial answer gets the hits of the first shard alone, as if
-/// the second did not exist, and is told which is missing. Ids of the sound shard stay queryable.
+/// touches it fails. A query that allows a partial answer gets the hits of the first shard alone,
+/// as if the second did not exist, and the name of the missing shard. Ids of the sound shard stay
+/// queryable.
 #[tokio::test]
 async fn a_damaged_shard_is_data_loss_or_a_partial_answer() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -332,8 +333,9 @@ async fn an_encoder_that_is_missing_down_or_another_is_told_apart() -> Result<()
     Ok(())
 }
 
-/// An encoder that still reads its network is waited for; where the client's time ends first, it is
-/// told why, and that it may ask again. One that goes away and comes back not ready is found out.
+/// A query waits for an encoder that still reads its network. If the client's time ends first, its
+/// error has the reason and a time to ask again. An encoder that restarts and is not ready again is
+/// noticed.
 #[tokio::test]
 async fn an_encoder_that_is_not_ready_is_waited_for() -> Result<()> {
     let world = World::new()?;
@@ -341,8 +343,8 @@ async fn an_encoder_that_is_not_ready_is_waited_for() -> Result<()> {
     let unready = Arc::clone(&encoder.unready);
     let encoder = encoder.serve().await?;
     let server = world.serve(&encoder.url).await?;
-    // The server has asked what it makes, so that it is thought to be ready: the first image finds
-    // out that it is not.
+    // The server has asked for its spec before and takes it for ready: the first image finds that
+    // it is not.
     unready.store(1, Ordering::SeqCst);
     let status = image_error(&server).await?;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
@@ -363,7 +365,7 @@ async fn an_encoder_that_is_not_ready_is_waited_for() -> Result<()> {
     Ok(())
 }
 
-/// Asked below gRPC, whose client has a timer of its own that would race ours.
+/// The call is made below gRPC, because the timer of gRPC's client would race ours.
 #[tokio::test]
 async fn a_deadline_ends_the_wait_for_an_encoder_that_hangs() -> Result<()> {
     let world = World::new()?;
@@ -385,8 +387,8 @@ async fn a_deadline_ends_the_wait_for_an_encoder_that_hangs() -> Result<()> {
     Ok(())
 }
 
-/// Health says SERVING for the server and its service; reflection, in both versions, lists
-/// everything that a foreign client needs to begin with.
+/// Health reports SERVING for the server and its services. Reflection, in both versions, lists what
+/// a foreign client needs.
 #[tokio::test]
 async fn health_and_reflection_answer() -> Result<()> {
     use tokio_stream::{StreamExt, once};

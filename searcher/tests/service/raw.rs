@@ -1,11 +1,10 @@
-//! Calls whose messages nobody takes apart.
+//! Calls with raw messages.
 
 use prost::bytes::{Buf, BufMut, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Messages as the bytes that they are; of an answer only its length, so that this side costs
-/// little.
+/// Messages as bytes; of an answer only its length, so that the client costs little.
 #[derive(Clone, Copy, Default)]
 pub struct Raw;
 

@@ -19,11 +19,11 @@ use ocelli_service::security::{Security, SecurityConfig};
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::authority::Authority;
 use crate::observe::get;
 use crate::process::{DRAINING, Process, queries_end, soon};
 use crate::query::{id, image, one, vector};
 use crate::support::{DIM, FakeEncoder, build, numbers, spec};
+use ocelli_test_support::Authority;
 
 /// An index, two authorities, and a server's certificate of the first.
 pub struct Place {
@@ -79,7 +79,7 @@ impl Place {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// A client that trusts `ca` and shows what is named.
+    /// A client that trusts `ca`, with the named certificate and token.
     fn client(&self, ca: &str, cert: Option<&str>, token: Option<&str>) -> ClientSecurity {
         let named = |name: Option<&str>, ending: &str| {
             name.map_or_else(PathBuf::new, |name| self.path(&format!("{name}{ending}")))
@@ -98,8 +98,7 @@ async fn channel(server: &Process, client: &ClientSecurity) -> Result<SecureChan
     Ok(InterceptedService::new(endpoint.connect().await?, bearer))
 }
 
-/// Asks by TLS. A certificate that is refused shows as a failed connection or, with TLS 1.3, as a
-/// failed call.
+/// Calls over TLS. A refused certificate is a failed connection or, with TLS 1.3, a failed call.
 async fn ask(server: &Process, client: &ClientSecurity) -> Result<v1::SearchResponse> {
     let mut client = SearchServiceClient::new(channel(server, client).await?);
     Ok(client.search(one(id(3))).await?.into_inner())
@@ -128,7 +127,7 @@ async fn only_those_with_the_right_certificate_get_in() -> Result<()> {
     server.check_alive()
 }
 
-/// A private key that everybody on the machine can read is warned of, with what to do.
+/// The log warns of a private key that everybody on the machine can read, with a remedy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_for_all_eyes_is_warned_of() -> Result<()> {
     let place = Place::new()?;
@@ -178,8 +177,8 @@ async fn only_named_certificates_administer() -> Result<()> {
     server.check_alive()
 }
 
-/// A certificate that ends soon is told when the server starts and when another one is in its
-/// place, and that its time is over as well; the server stays ready.
+/// The log warns of a certificate that ends soon or has ended, when the server starts and when the
+/// certificate is replaced. The server stays ready.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ends_of_certificates_are_told() -> Result<()> {
     let place = Place::new()?;
@@ -219,7 +218,7 @@ async fn ends_of_certificates_are_told() -> Result<()> {
     };
     assert!(gauge(first).await?);
 
-    // Far enough: nothing is told. Over: that is told.
+    // A far end has no warning; an end that is over has one.
     let second = issue(400 * 24)?;
     assert!(soon(|| async { gauge(second).await }).await?, "{}", server.log());
     let third = issue(-2)?;
@@ -230,7 +229,7 @@ async fn ends_of_certificates_are_told() -> Result<()> {
     server.check_alive()
 }
 
-/// A token with a limit is told when to come again; one without is not held up by it.
+/// A token over its limit gets the time to wait; a token without a limit is not delayed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_asks_too_often_is_refused() -> Result<()> {
     let place = Place::new()?;
@@ -271,7 +270,7 @@ async fn a_certificate_is_replaced_under_a_running_stream() -> Result<()> {
     let mut answers = open.await?.into_inner();
     assert_eq!(answers.message().await?.context("an answer")?.tag, 1);
 
-    // Half a file: reported, and nothing changes.
+    // Half a file is reported, and changes nothing.
     let publish = |name: &str, contents: &[u8]| -> Result<()> {
         fs::write(place.path("new.tmp"), contents)?;
         Ok(fs::rename(place.path("new.tmp"), place.path(name))?)
@@ -308,8 +307,8 @@ async fn sigterm_lets_queries_end_by_tls() -> Result<()> {
     queries_end(server, 2000).await
 }
 
-/// What a token allows, what a refusal says, a change of tokens, and that no log has a secret: that
-/// of the clients' tokens, and that of the token which this server shows to the encoder.
+/// Roles of tokens, messages of refusals, a change of tokens, and no secret in any log: neither the
+/// clients' tokens nor the server's own token for the encoder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
     let place = Place::new()?;
@@ -410,7 +409,7 @@ async fn tokens_open_what_they_may_and_are_in_no_log() -> Result<()> {
     Ok(())
 }
 
-/// An address that other machines reach wants TLS and tokens, or force.
+/// An address that other machines reach needs TLS and tokens, or `--insecure`.
 #[test]
 fn an_address_beyond_loopback_is_refused() -> Result<()> {
     let place = Place::new()?;
@@ -445,7 +444,7 @@ fn an_address_beyond_loopback_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Whether a server starts, which is ended then; what it says otherwise.
+/// Starts and ends a server; if it does not start, returns its error.
 fn started(mut command: Command) -> Result<(bool, String)> {
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;

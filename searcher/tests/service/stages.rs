@@ -1,4 +1,4 @@
-//! The times of an answer: every call tells the time of every stage that ran.
+//! The times of an answer: every call has the time of every stage that ran.
 
 use anyhow::{Context, Result};
 use ocelli_proto::v1;

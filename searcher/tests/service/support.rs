@@ -1,4 +1,4 @@
-//! A tiny synthetic index, a server on a free port, and an encoder that is not one.
+//! A tiny synthetic index, a server on a free port, and a fake encoder.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -186,13 +186,13 @@ impl Running {
     }
 }
 
-/// An encoder service that answers every image with the vector `numbers(7, DIM)`, the spec hash
-/// that it was given, and the wish of the request reflected in `sizes_differ`. The image `bad` is
-/// refused, the image `slow` is never answered.
+/// An encoder service that answers every image with the vector `numbers(7, DIM)`, its spec hash,
+/// and `sizes_differ` as the request's sizes say. The image `bad` is refused, the image `slow` is
+/// never answered.
 #[derive(Clone)]
 pub struct FakeEncoder {
     spec_hash: String,
-    /// Calls that are still told that it is not ready.
+    /// The number of calls that still get NOT_READY.
     pub unready: Arc<AtomicUsize>,
     /// The metadata of the last image.
     pub seen: Arc<Mutex<MetadataMap>>,
@@ -248,7 +248,7 @@ impl EncoderService for FakeEncoder {
         Ok(Response::new(v1::EncodeResponse {
             values: numbers(7, DIM),
             spec_hash: self.spec_hash.clone(),
-            // Only a request whose box and sizes arrived unchanged is told so.
+            // True only if box and sizes arrived unchanged.
             sizes_differ: request.sizes == [224] && request.r#box.is_some_and(|b| b.x1 == 9.0),
             times: None,
         }))

@@ -1,11 +1,16 @@
-//! Bodies of requests: how long they may take, and how many bytes of them there may be.
+//! Limits of the bodies of requests: of their time and of their bytes in memory. tower-http limits
+//! single bodies only, not those of a connection or a server, and has no deadline for the messages
+//! of a stream.
 //!
-//! Bytes are counted as they come, when they are read, and not as a message's head announces them:
-//! who announces much and sends little takes little from others. A long message counts
-//! [`FIRST_BYTES`] from its head on, since its memory is had in pieces of that size. Bytes count
-//! until the request is answered; in a stream, until the answer to the message that they belong to
-//! is made. A body that would exceed what its connection or the server may have is refused and not
-//! delayed: bodies that wait would fill the window that they share with those that must go on.
+//! Bytes count when they arrive, not when a message's head announces them. So a client that
+//! announces much and sends little takes little room from others. A long message counts
+//! [`FIRST_BYTES`] as soon as its head is there, because memory is allocated in pieces of that
+//! size. Bytes count until the request is answered; in a stream, until the answer to their message
+//! is made.
+//!
+//! A body that would exceed the limit of its connection or of the server is refused, not delayed.
+//! If bodies waited, they would fill the HTTP/2 window that they share with the bodies that must go
+//! on.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -32,23 +37,23 @@ use ocelli_proto::DESCRIPTOR_SET;
 use ocelli_proto::status::{Code, detailed, retriable};
 use ocelli_proto::v1::ErrorReason;
 
-/// After how long a request that was refused for its bytes may come again.
+/// The pause after which a request that was refused for its bytes may come again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Bytes before a message: whether it is compressed, and its length.
+/// Bytes of a message's head: whether the message is compressed, and its length.
 const MESSAGE_HEAD: usize = 5;
 
-/// What the first byte of a long message may take in memory: a huge page.
+/// The memory that the first byte of a long message may take: a huge page.
 const FIRST_BYTES: usize = 2 << 20;
 
-/// What a method's requests are.
+/// The form of a method's requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// One message: all of the body has one deadline.
     Unary,
-    /// Messages as long as the client likes; each has its deadline from its first byte on.
+    /// A stream of messages. Each message has a deadline, counted from its first byte.
     Stream,
-    /// The same where messages are small, and nobody takes their bytes over ([`Held::take`]).
+    /// A stream of small messages, whose bytes are not counted.
     SmallStream,
 }
 
@@ -57,7 +62,7 @@ enum Kind {
 pub(crate) struct Bodies {
     tally: Tally,
     timeout: Duration,
-    /// By path; others are [`Kind::Unary`].
+    /// The methods with streams, by path; all others are [`Kind::Unary`].
     streams: Arc<HashMap<String, Kind>>,
 }
 
@@ -99,7 +104,7 @@ impl<S> Layer<S> for Bodies {
     }
 }
 
-/// A service whose requests have bodies with limits.
+/// A service with limits for the bodies of its requests.
 #[derive(Clone)]
 pub(crate) struct BodiesService<S> {
     bodies: Bodies,
@@ -145,7 +150,7 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for BodiesService<S> {
 }
 
 pin_project! {
-    /// A call whose body counts until there is a response.
+    /// A call whose body counts until its response is there.
     pub(crate) struct Holding<F> {
         #[pin]
         future: F,
@@ -161,17 +166,17 @@ impl<F: Future> Future for Holding<F> {
     }
 }
 
-/// How far the messages of a stream have come.
+/// The state of the messages of a body.
 #[derive(Default)]
 struct Messages {
-    /// Of the message's head, those that are there.
+    /// The bytes of the present message's head that have come.
     head: Vec<u8>,
-    /// Bytes of the message itself, and those of them that are missing.
+    /// Length of the present message, and how many of its bytes are missing.
     length: usize,
     missing: usize,
-    /// Bytes of the messages before it, and of all heads.
+    /// Bytes of the earlier messages and of all heads.
     before: usize,
-    /// Messages that were begun.
+    /// The number of messages that have begun.
     begun: u64,
 }
 
@@ -202,7 +207,7 @@ impl Messages {
         }
     }
 
-    /// Bytes of memory that the body has taken so far.
+    /// The bytes of memory that the body takes now.
     fn taken(&self) -> usize {
         let came = self.length - self.missing;
         self.before + self.head.len() + came.max(self.length.min(FIRST_BYTES))
@@ -222,14 +227,14 @@ struct Limited {
     timeout: Duration,
     kind: Kind,
     messages: Messages,
-    /// When the body, or the message of this number, takes too long. There is none until something
-    /// is waited for: most bodies are there at once.
+    /// The number of the message that is waited for, and the end of its time. `None` as long as
+    /// nothing is waited for: most bodies arrive at once.
     late: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
 impl Limited {
     fn refuse(&mut self, cause: Cause) -> Status {
-        // Nothing more is read, and what came is given back.
+        // Nothing more is read, and the bytes that came no longer count.
         self.inner = Body::empty();
         self.tally.cut_off("grpc", cause, &self.held.address());
         drop(self.held.take());
@@ -265,7 +270,7 @@ impl Limited {
         }
     }
 
-    /// What has come: counted, and where it is a stream, followed.
+    /// Counts the bytes that came and follows the messages in them.
     fn came(&mut self, data: &[u8]) -> Result<(), Cause> {
         let before = self.messages.taken();
         self.messages.read(data);
@@ -275,7 +280,7 @@ impl Limited {
         }
     }
 
-    /// Whether what is waited for takes too long.
+    /// Whether the body or the message takes too long.
     fn is_late(&mut self, task: &mut Context<'_>) -> bool {
         if self.kind != Kind::Unary && !self.messages.within() {
             self.late = None;

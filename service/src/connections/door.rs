@@ -1,4 +1,4 @@
-//! Where connections come in.
+//! Accepts connections.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Cause, PortLabel, Tally};
 
-/// How long nothing is accepted after it failed: other connections will end meanwhile.
+/// The pause after accepting has failed. Other connections may end in that time.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections, as many as there may be at a time.
+/// Accepts connections at one port, up to a number at a time.
 #[derive(Clone)]
 pub(crate) struct Door {
     port: &'static str,
@@ -23,7 +23,7 @@ pub(crate) struct Door {
     tally: Tally,
 }
 
-/// A connection's place among those that there may be; given back when this is dropped.
+/// The place of one connection. Dropping it makes room for another connection.
 pub(crate) struct Place {
     port: &'static str,
     _permit: OwnedSemaphorePermit,
@@ -50,9 +50,9 @@ impl Door {
         Door { port, places: Arc::new(Semaphore::new(max as usize)), open, tally }
     }
 
-    /// The next connection for which there is a place. One that comes when there is none is closed;
-    /// where none can be accepted (the process is out of file descriptors, say), this pauses and
-    /// goes on.
+    /// The next connection for which there is a place. A connection without a place is closed. If
+    /// no connection can be accepted, for example because the process is out of file descriptors,
+    /// this pauses and tries again.
     pub(crate) async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr, Place) {
         loop {
             match listener.accept().await {
@@ -67,7 +67,7 @@ impl Door {
                     }
                     Err(_) => self.tally.cut_off(self.port, Cause::Full, &peer),
                 },
-                // A client that is gone again.
+                // The client has gone.
                 Err(error) if gone(error.kind()) => {}
                 Err(error) => {
                     self.tally.cut_off(self.port, Cause::Descriptors, &error);
@@ -83,8 +83,8 @@ fn gone(kind: ErrorKind) -> bool {
     matches!(kind, ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// `max`, or fewer where the process may not have so many open files: an eighth of those is for
-/// everything else.
+/// `max`, or seven eighths of the open files that the process may have, if that is less. The last
+/// eighth is for everything else.
 pub(super) fn within_descriptors(max: u32) -> u32 {
     use procfs::process::{LimitValue, Process};
     let limits = Process::myself().and_then(|process| process.limits());

@@ -1,8 +1,8 @@
-//! A connection that must open HTTP/2 in time, and must read what it is sent.
+//! A connection whose client must open HTTP/2 in time, and must read what the server sends.
 //!
-//! HTTP/2 itself has no such limits here: the library waits for the first bytes for ever. Pings,
-//! which it does send, begin after them. So this counts bytes until the client's preface and first
-//! frame are complete, and looks at nothing behind those.
+//! The HTTP/2 library (h2) has no such limits: it waits for the first bytes for ever, and sends
+//! pings only after them. So this module counts bytes until the client's preface and first frame
+//! are complete. It looks at no byte after those.
 
 use std::future::Future;
 use std::io;
@@ -25,12 +25,12 @@ const PREFACE: usize = 24;
 /// Bytes of a frame's head. The first three are the length of what follows.
 const FRAME_HEAD: usize = 9;
 
-/// Who is at the other end: in the extensions of each request.
+/// The client of a connection. It is in the extensions of each request.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    /// Its address.
+    /// The client's address.
     pub(crate) address: SocketAddr,
-    /// The certificates that it has shown, its own first.
+    /// The certificates that the client has shown, its own first.
     pub(crate) certificates: Option<Arc<Vec<CertificateDer<'static>>>>,
     /// Bytes of the bodies of this connection's requests.
     pub(super) ledger: Arc<Ledger>,
@@ -41,15 +41,16 @@ pub(crate) struct Guarded<IO> {
     io: IO,
     peer: Peer,
     place: Place,
-    /// Until HTTP/2 is open.
+    /// The first bytes; `None` when HTTP/2 is open.
     opening: Option<Opening>,
-    /// Since when nothing could be written, with the end of patience.
+    /// Set while nothing can be written; ends when the client has stalled for too long.
     stalled: Option<Pin<Box<Sleep>>>,
     patience: Duration,
-    /// Who said nothing for so long has left a ping without an answer.
+    /// A client that was silent for this long has not answered a ping.
     silence: Duration,
     last_read: Instant,
-    /// Whether it is known why this connection ends: its client has ended it, or it was cut off.
+    /// Whether the reason for the connection's end is known: its client has ended it, or it was cut
+    /// off.
     ended: bool,
 }
 
@@ -57,12 +58,12 @@ pub(crate) struct Guarded<IO> {
 struct Opening {
     until: Pin<Box<Sleep>>,
     seen: usize,
-    /// The length of the first frame, byte by byte.
+    /// The length of the first frame, as far as its bytes have come.
     length: usize,
 }
 
 impl Opening {
-    /// Takes the next bytes; whether the first frame is complete.
+    /// Reads the next bytes. True when the first frame is complete.
     fn read(&mut self, bytes: &[u8]) -> bool {
         let length_at = PREFACE..PREFACE + 3;
         for (at, byte) in (self.seen..).zip(bytes) {
@@ -79,7 +80,7 @@ impl Opening {
 }
 
 impl<IO> Guarded<IO> {
-    /// `io`, which is at `place`, with the limits of `connections`.
+    /// A guard of `io`, with the limits of `connections`.
     pub(crate) fn new(
         io: IO,
         address: SocketAddr,
@@ -110,7 +111,7 @@ impl<IO> Guarded<IO> {
         io::Error::new(io::ErrorKind::TimedOut, cause.words())
     }
 
-    /// What a write has come to: an error if nothing could be written for too long.
+    /// The result of a write; an error if nothing could be written for too long.
     fn written<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -131,8 +132,8 @@ impl<IO> Guarded<IO> {
 
 impl<IO> Drop for Guarded<IO> {
     fn drop(&mut self) {
-        // HTTP/2 tells nobody why it ends a connection. A client that answers pings was heard of
-        // since the last one.
+        // The HTTP/2 library does not say why it ends a connection. A client that answers pings has
+        // sent something since the last ping.
         if !self.ended && self.last_read.elapsed() >= self.silence {
             self.place.cut_off(Cause::Silent, self.peer.address);
         }
@@ -168,7 +169,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
             Poll::Ready(Err(_)) => this.ended = true,
             Poll::Pending => {}
         }
-        // Bytes that come now and then are no reason to wait longer.
+        // Single bytes do not extend the time.
         if let Some(opening) = &mut this.opening
             && !this.ended
             && opening.until.as_mut().poll(cx).is_ready()

@@ -1,4 +1,4 @@
-//! The bytes of request bodies that are in memory, by connection and of the whole server.
+//! Counts the bytes of request bodies in memory, of each connection and of the server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::{Cause, Connections, Inner};
 
-/// Bytes of the bodies of one connection.
+/// Counts the body bytes of one connection.
 pub(super) struct Ledger {
-    /// The client's.
+    /// The client's address.
     address: SocketAddr,
     bytes: AtomicI64,
     connections: Connections,
@@ -47,7 +47,7 @@ impl Ledger {
     }
 }
 
-/// Bytes that a request, or a message of a stream, has in memory; given back when this is dropped.
+/// Bytes that a request, or a message of a stream, has in memory. They count until this is dropped.
 pub(crate) struct Charge {
     ledger: Arc<Ledger>,
     bytes: i64,
@@ -59,7 +59,7 @@ impl Drop for Charge {
     }
 }
 
-/// The bytes of a request's body that came and are not answered.
+/// The bytes of a request's body that count until the request is answered.
 pub(crate) struct Held {
     ledger: Arc<Ledger>,
     bytes: AtomicI64,
@@ -88,7 +88,7 @@ impl Held {
         Ok(())
     }
 
-    /// Takes over the bytes that have come so far.
+    /// Takes the bytes that have come so far; they count until the [`Charge`] is dropped.
     pub(crate) fn take(&self) -> Charge {
         let bytes = self.bytes.swap(0, Ordering::Relaxed);
         Charge { ledger: Arc::clone(&self.ledger), bytes }

@@ -1,10 +1,11 @@
-//! What a server takes in before it knows whom it serves: connections, their first bytes, and the
-//! bodies of requests. Each has an end in time and in number, and what is cut off is counted and
-//! told in the log.
+//! Limits of what comes in before a server knows its client: of connections, of their first bytes,
+//! and of the bodies of requests. Each is limited in time and in number. What exceeds a limit is
+//! cut off, counted, and logged.
 //!
-//! - [`Door`]: accepts connections, as many as there may be at a time.
-//! - [`Guarded`]: a connection that must open HTTP/2 in time and must read what it is sent.
-//! - [`Bodies`]: a layer that limits how long a request's body takes, and how many bytes of bodies
+//! - `Door`: accepts connections, up to a number at a time.
+//! - `Guarded`: a connection whose client must open HTTP/2 in time and must read what the server
+//!   sends.
+//! - `Bodies`: a layer that limits how long a request's body takes, and how many bytes of bodies
 //!   a connection and the server hold.
 
 mod bodies;
@@ -35,19 +36,19 @@ use ocelli_proto::log_limit::LogLimit;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionsConfig {
-    /// Connections at a time; one more is closed as it comes.
+    /// The most connections at a time; a further one is closed at once.
     pub max: u32,
     /// How long a client may take to shake hands (TLS), and then to open HTTP/2, in milliseconds.
     pub handshake_timeout_ms: u64,
-    /// After how many milliseconds of silence a client is asked whether it is there.
+    /// The server pings a client that was silent for this long, in milliseconds.
     pub keepalive_interval_ms: u64,
-    /// How long it may take to answer that, in milliseconds.
+    /// How long a client may take to answer a ping, in milliseconds.
     pub keepalive_timeout_ms: u64,
     /// How long the body of a request may take, or one message of a stream, in milliseconds.
     pub body_timeout_ms: u64,
-    /// Bytes of bodies that all connections together have at a time.
+    /// The most bytes of bodies in memory at a time, of all connections together.
     pub max_body_bytes: u64,
-    /// Bytes of bodies that one connection has at a time.
+    /// The most bytes of bodies in memory at a time, of one connection.
     pub max_connection_body_bytes: u64,
 }
 
@@ -66,7 +67,7 @@ impl Default for ConnectionsConfig {
 }
 
 impl ConnectionsConfig {
-    /// Checks what types cannot.
+    /// Checks the ranges of the values.
     ///
     /// # Errors
     /// The first value that is out of range, with the range.
@@ -96,9 +97,9 @@ impl ConnectionsConfig {
 /// Why something was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Cause {
-    /// There are as many connections as there may be.
+    /// The limit of connections is reached.
     Full,
-    /// A connection cannot be accepted: the process has as many open files as it may.
+    /// A connection cannot be accepted: the limit of open files is reached.
     Descriptors,
     /// No TLS handshake, or none in time.
     TlsHandshake,
@@ -106,18 +107,18 @@ pub(crate) enum Cause {
     Preface,
     /// The client does not answer pings.
     Silent,
-    /// The client does not read what it is sent.
+    /// The client does not read what the server sends.
     Stalled,
     /// A body took too long.
     BodyTimeout,
-    /// More bytes of bodies than a connection may have.
+    /// The limit of body bytes of a connection is exceeded.
     ConnectionBytes,
-    /// More bytes of bodies than the server may have.
+    /// The limit of body bytes of the server is exceeded.
     ServerBytes,
 }
 
 impl Cause {
-    /// How many there are.
+    /// The number of causes.
     const COUNT: usize = Cause::ServerBytes as usize + 1;
 
     /// The label in metrics and logs.
@@ -135,7 +136,7 @@ impl Cause {
         }
     }
 
-    /// What happened, for the log.
+    /// The line of the log.
     const fn words(self) -> &'static str {
         match self {
             Cause::Full => "a connection was closed: there are as many as connections.max allows",
@@ -172,7 +173,7 @@ struct CutOffLabels {
     cause: &'static str,
 }
 
-/// What is open and what was cut off, in metrics and in the log.
+/// Counts what is open and what was cut off, for metrics and the log.
 #[derive(Clone, Default)]
 pub(crate) struct Tally(Arc<Tallied>);
 
@@ -180,7 +181,8 @@ pub(crate) struct Tally(Arc<Tallied>);
 struct Tallied {
     open: Family<PortLabel, Gauge>,
     cut_off: Family<CutOffLabels, Counter>,
-    /// Bytes of bodies that came and whose requests run; the server's budget is counted here.
+    /// Bytes of bodies in memory whose requests are not answered yet. The server's limit is checked
+    /// against this gauge.
     body_bytes: Gauge,
     told: [LogLimit; Cause::COUNT],
 }
@@ -201,7 +203,7 @@ impl Tally {
         );
     }
 
-    /// Counts something that was cut off; the log tells of each cause now and then.
+    /// Counts something that was cut off. The log has a line for each cause from time to time.
     pub(crate) fn cut_off(&self, port: &'static str, cause: Cause, detail: &dyn fmt::Display) {
         let labels = CutOffLabels { port, cause: cause.name() };
         self.0.cut_off.get_or_create(&labels).inc();
@@ -213,7 +215,7 @@ impl Tally {
     }
 }
 
-/// What a server takes in: the limits of a [`ConnectionsConfig`] and what there is at present.
+/// The limits of a [`ConnectionsConfig`], and the present numbers that they limit.
 #[derive(Clone)]
 pub struct Connections(Arc<Inner>);
 
@@ -229,14 +231,14 @@ struct Inner {
 }
 
 impl Connections {
-    /// The limits of `config`. A message of `max_message_bytes` always fits: where a limit of bytes
-    /// is smaller than that, it is as large.
+    /// The limits of `config`. A message of `max_message_bytes` always fits: a smaller limit of
+    /// bytes is raised to it.
     ///
     /// # Errors
     /// As [`ConnectionsConfig::check`].
     pub fn new(config: &ConnectionsConfig, max_message_bytes: usize) -> Result<Connections> {
         config.check()?;
-        // Five bytes stand before a message.
+        // A message has a head of five bytes.
         let message = max_message_bytes as u64 + 5;
         let bytes = |limit: u64| i64::try_from(limit.max(message)).unwrap_or(i64::MAX);
         let tally = Tally::default();
@@ -252,17 +254,17 @@ impl Connections {
         })))
     }
 
-    /// Makes what there is known to `registry`.
+    /// Registers the metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         self.0.tally.register(registry);
     }
 
-    /// Where connections for gRPC come in.
+    /// The door of the gRPC port.
     pub(crate) fn door(&self) -> &Door {
         &self.0.door
     }
 
-    /// Another port of the same process, with `max` connections at a time.
+    /// The door of another port of the same process, for `max` connections at a time.
     pub(crate) fn other_door(&self, port: &'static str, max: u32) -> Door {
         Door::new(port, max, self.0.tally.clone())
     }

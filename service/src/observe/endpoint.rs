@@ -1,4 +1,4 @@
-//! A small HTTP endpoint beside the gRPC port.
+//! The HTTP endpoint for metrics and readiness, beside the gRPC port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use super::MetricsConfig;
 use super::process::Process;
 use crate::connections::Connections;
 
-/// The media type of what Prometheus reads.
+/// The media type of metrics for Prometheus.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Connections at a time: one for each collector would do.
+/// The most connections at a time. One for each collector would be enough.
 const MAX_CONNECTIONS: u32 = 64;
 
-/// How long a client may take to send a request, from the connection or its last answer on.
+/// How long a client may take to send a request after it connects, or after its last answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may last: a collector opens a new one.
+/// How long a connection may last. A collector then opens a new one.
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// A bound endpoint that does not answer yet.
@@ -39,10 +39,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Binds what `config` names; nothing where it names nothing.
+    /// Binds the address in `config`; `None` if there is none.
     ///
     /// # Errors
-    /// No such address, a port in use; an address that other machines reach, unless that is wanted.
+    /// No such address, a port in use; an address that other machines reach without `insecure`.
     pub async fn bind(config: &MetricsConfig) -> Result<Option<Endpoint>> {
         let MetricsConfig { listen, insecure } = config;
         if listen.is_empty() {
@@ -54,15 +54,16 @@ impl Endpoint {
         let address = listener.local_addr().context("metrics: cannot read the address")?;
         ensure!(
             *insecure || address.ip().is_loopback(),
-            "metrics.listen is {address}, which other machines reach without TLS or token; expected a loopback \
-             address, or metrics.insecure = true where the network itself is trusted"
+            "metrics.listen is {address}, which other machines reach without TLS or token; \
+             expected a loopback address, or metrics.insecure = true where the network itself \
+             is trusted"
         );
         tracing::info!(%address, "metrics");
         Ok(Some(Endpoint { listener }))
     }
 
-    /// Answers until the process ends: `/metrics` from `registry`, `connections` and what the
-    /// system says of this process, `/readyz` by `ready`, `/livez`.
+    /// Answers until the process ends: `/metrics` from `registry`, `connections` and the system's
+    /// figures of this process, `/readyz` from `ready`, and `/livez`.
     pub async fn serve(
         self,
         mut registry: Registry,
@@ -88,12 +89,12 @@ impl Endpoint {
     }
 }
 
-/// Answers the requests of one connection while it may last.
+/// Answers the requests of one connection, up to [`MAX_AGE`].
 async fn answer(socket: TcpStream, routes: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST_TIMEOUT);
     let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
-    // Whatever ends a connection, the next one does not care.
+    // The end of one connection does not matter to the next.
     match tokio::time::timeout(MAX_AGE, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "metrics: a connection ended"),

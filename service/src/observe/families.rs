@@ -1,4 +1,4 @@
-//! What roles make their metrics of.
+//! Parts of metrics that several programs use.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ struct StageLabel {
     stage: String,
 }
 
-/// The times of stages: a histogram in seconds for each, told apart by the label `stage`.
+/// The times of stages: a histogram in seconds for each, with the label `stage`.
 #[derive(Clone)]
 pub struct Stages {
     family: Family<StageLabel, Histogram, fn() -> Histogram>,
@@ -33,7 +33,7 @@ impl Stages {
         Stages { family, stages }
     }
 
-    /// Makes them known to `registry` as `name` in seconds.
+    /// Registers them as `name`, in seconds.
     pub fn register(&self, registry: &mut Registry, name: &str, help: &str) {
         registry.register_with_unit(name, help, Unit::Seconds, self.family.clone());
     }
@@ -54,7 +54,7 @@ impl fmt::Debug for Stages {
     }
 }
 
-/// Writes a metric of a collector, which is made when somebody asks.
+/// Writes a metric of a collector, whose value is read at each scrape.
 ///
 /// # Errors
 /// The text cannot be written.

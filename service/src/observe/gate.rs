@@ -1,6 +1,6 @@
-//! Refuses calls before anything else is done for them: outside of routes, metrics' timers, spans
-//! and tokens, which together cost as much as HTTP/2 itself. Under overload most calls are refused,
-//! and what they cost is missing for answers.
+//! Refuses calls before anything else is done for them: before routes, timers, spans and tokens,
+//! which together cost as much as HTTP/2 itself. Under overload most calls are refused, and their
+//! cost reduces the number of answers.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -17,8 +17,8 @@ use tower_layer::Layer;
 use super::Rpc;
 use super::context::RequestId;
 
-/// Asked before anything else is done for a call, with its path; what it answers is why the call is
-/// refused.
+/// A check before anything else is done for a call. It gets the call's path, and refuses the call
+/// by returning a refusal.
 #[derive(Clone)]
 pub struct Gate(Arc<Refuses>);
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// A status that many calls are refused with, as the headers that it is sent as.
+/// The status of refused calls, as the headers of a response.
 #[derive(Debug)]
 pub struct Refusal {
     code: Code,
@@ -60,8 +60,7 @@ impl Refusal {
     }
 }
 
-/// Puts a gate before a service. What it refuses is counted in `rpc`, and has an id, and nothing
-/// else.
+/// Puts a gate before a service. A refused call is counted in `rpc` and has an id.
 #[derive(Clone)]
 pub(crate) struct Gates(pub(crate) Option<(Gate, Rpc)>);
 

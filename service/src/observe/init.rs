@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use super::TracesConfig;
 use crate::role::{LogConfig, LogFormat};
 
-/// What traces are made of: our own spans, also those that logs leave out.
+/// The spans that are traced: those of Ocelli, also if they are not logged.
 const TRACED: &str = "off,ocelli_service=debug,ocelli_searcher=debug,ocelli_encoder=debug";
 
 static TRACING: AtomicBool = AtomicBool::new(false);
@@ -28,17 +28,18 @@ pub(super) fn tracing() -> bool {
     TRACING.load(Ordering::Relaxed)
 }
 
-/// Characters of a line of text in the log.
+/// The most characters of a line of the log.
 const MAX_LINE_CHARS: usize = 4096;
 
-/// Writes lines, each in one call as logs make them, with what came from outside cut and escaped.
+/// Writes lines of the log. Each line is one call. Control characters are escaped and long lines
+/// are cut.
 struct PrintableLines<W>(W);
 
 impl<W: Write> Write for PrintableLines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
-        // In one call, or another thread's line gets in between.
+        // In one call, so that no line of another thread comes between.
         self.0.write_all(format!("{}{end}", printable(text, MAX_LINE_CHARS)).as_bytes())?;
         Ok(line.len())
     }
@@ -48,11 +49,11 @@ impl<W: Write> Write for PrintableLines<W> {
     }
 }
 
-/// What must be flushed when the process ends.
+/// Traces that must be flushed when the process ends.
 #[derive(Debug, Default)]
 pub struct Telemetry(Option<SdkTracerProvider>);
 
-/// Sends structured logs to standard error, as `logs` says, and traces of the service `name` to the
+/// Sends logs to standard error in the form of `logs`, and traces of the service `name` to the
 /// collector of `traces`, if there is one. Call it inside of the runtime.
 ///
 /// # Errors
@@ -66,7 +67,7 @@ pub fn init(name: &'static str, logs: &LogConfig, traces: &TracesConfig) -> Resu
         LogFormat::Text => {
             lines.with_ansi(false).with_writer(|| PrintableLines(io::stderr())).boxed()
         }
-        // JSON escapes what acts in a terminal.
+        // JSON escapes control characters.
         LogFormat::Json => lines.json().flatten_event(true).with_writer(io::stderr).boxed(),
     };
     let provider = provider(name, traces)?;
@@ -119,7 +120,8 @@ impl Telemetry {
         self.0.is_some()
     }
 
-    /// Sends what is left. Blocking, some seconds at most; must not be called on an async thread.
+    /// Sends the remaining traces. Blocks for some seconds at most; must not be called on an async
+    /// thread.
     pub fn flush(self) {
         if let Some(provider) = &self.0
             && let Err(error) = provider.shutdown()

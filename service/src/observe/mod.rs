@@ -1,11 +1,10 @@
-//! What an operator sees of a role: logs, metrics, traces, and the small HTTP endpoint that serves
-//! them.
+//! Logs, metrics and traces of a process, and the HTTP endpoint that serves metrics.
 //!
-//! - [`init`]: logs to standard error and, where a collector is configured, traces by OTLP.
+//! - [`init`]: logs to standard error and, if a collector is configured, traces by OTLP.
 //! - [`Rpc`]: counts and times every call of a gRPC server, gives it an id, and opens its span.
-//! - [`Gate`]: refuses calls before that.
-//! - [`Endpoint`]: `/metrics` for Prometheus, `/livez` and `/readyz` for whatever restarts and
-//!   routes.
+//! - [`Gate`]: refuses calls under overload, before they cost anything.
+//! - [`Endpoint`]: `/metrics` for Prometheus, `/livez` and `/readyz` for the orchestrator and the
+//!   load balancer.
 
 mod context;
 mod endpoint;
@@ -40,7 +39,7 @@ pub const REQUEST_SECONDS: [f64; 18] = [
 pub struct MetricsConfig {
     /// Address and port of the endpoint; empty for none.
     pub listen: String,
-    /// Whether an address may be used that other machines reach: the endpoint knows neither TLS nor
+    /// Whether an address that other machines reach may be used. The endpoint has neither TLS nor
     /// tokens.
     pub insecure: bool,
 }
@@ -51,6 +50,6 @@ pub struct MetricsConfig {
 pub struct TracesConfig {
     /// The OTLP/gRPC collector, `http://HOST:PORT`; empty for none.
     pub otlp_url: String,
-    /// Share of the requests that are traced, 0 to 1, where their client has not decided.
+    /// The share of requests that are traced, 0 to 1, unless the client has decided.
     pub sample_share: f64,
 }

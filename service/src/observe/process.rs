@@ -1,4 +1,4 @@
-//! What the system says of this process, under the names that Prometheus clients share.
+//! The system's figures of this process, under the usual names of Prometheus clients.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::collect;
 
-/// Read from `/proc` whenever somebody asks.
+/// Figures of this process, read from `/proc` at each scrape.
 #[derive(Debug)]
 pub(super) struct Process;
 

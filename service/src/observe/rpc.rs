@@ -1,4 +1,4 @@
-//! Counts and times every call of a gRPC server, by the names that dashboards for gRPC know.
+//! Counts and times every call of a gRPC server, under the usual names of gRPC dashboards.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,7 +29,7 @@ use super::context::{Context, RequestId, adopt};
 use ocelli_proto::DESCRIPTOR_SET;
 use ocelli_proto::status::name;
 
-/// The label of what is no method of ours: paths come from outside, series must not.
+/// The label of unknown methods. A path from a client must not become a series of metrics.
 const UNKNOWN: &str = "unknown";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,26 +45,26 @@ struct CodeLabels {
     grpc_code: &'static str,
 }
 
-/// What is known of one method.
+/// The metrics of one method.
 struct Method {
     /// `SearchService/Search`, for spans.
     name: String,
     labels: MethodLabels,
     in_flight: Gauge,
     seconds: Histogram,
-    /// Calls that ended, by code; known to the family from the first on.
+    /// Calls that ended, by code. A counter is registered with its first call.
     handled: [OnceLock<Counter>; CODES],
 }
 
-/// Codes of gRPC.
+/// The number of gRPC codes.
 const CODES: usize = 17;
 
-/// The metrics of a server's calls: handed to [`crate::server::Server::observed`].
+/// The metrics of a server's calls, for [`crate::server::Server::observed`].
 #[derive(Clone)]
 pub struct Rpc(Arc<Inner>);
 
 struct Inner {
-    /// By path, as requests name it.
+    /// The methods by path.
     methods: HashMap<String, Arc<Method>>,
     unknown: Arc<Method>,
     handled: Family<CodeLabels, Counter>,
@@ -178,13 +178,13 @@ async fn observe(State(rpc): State<Rpc>, request: Request, next: Next) -> Respon
         method: Arc::clone(method),
         start: Instant::now(),
         span: span.clone(),
-        // A call that is dropped before its end was given up by its client.
+        // A client has given up a call that is dropped before its end.
         code: Code::Cancelled,
     };
     let mut response = Context::new(id.clone(), span).attach(next.run(request)).await;
     id.write(response.headers_mut());
     match code(response.headers()) {
-        // There is nothing but headers.
+        // The response has headers only.
         Some(code) => {
             ticket.code = code;
             response
@@ -216,7 +216,7 @@ impl Drop for Ticket {
     }
 }
 
-/// A response's body, which knows the call's end and its status.
+/// A response's body. It observes the call's end and its status.
 struct Watched {
     inner: axum::body::Body,
     ticket: Ticket,
@@ -231,7 +231,7 @@ impl Body for Watched {
         task: &mut Task<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let Watched { inner, ticket } = &mut *self;
-        // Answers of streams are made here.
+        // The answers of a stream are made in here.
         let polled = ticket.span.in_scope(|| Pin::new(inner).poll_frame(task));
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

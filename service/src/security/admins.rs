@@ -1,8 +1,8 @@
-//! Whose client certificates may administer.
+//! The names in client certificates that give the role `admin`.
 //!
-//! A file has one of them a line: `cn NAME`, `dns NAME` or `uri URI`, as it stands in a
-//! certificate's subject (common name) or among its alternative names; nothing is matched but the
-//! same letters. Empty lines, and those that begin with a `#`, do not count.
+//! A file has one name on each line: `cn NAME`, `dns NAME` or `uri URI`. `cn` is the common name of
+//! a certificate's subject, `dns` and `uri` are alternative names. Names must be equal letter by
+//! letter. Empty lines and lines that begin with `#` are skipped.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ enum Name {
 pub(super) struct Admins(HashSet<Name>);
 
 impl Admins {
-    /// Reads such a file.
+    /// Reads a file of names.
     ///
     /// # Errors
     /// A file that cannot be read, and those of [`Admins::parse`].
@@ -37,10 +37,10 @@ impl Admins {
         })
     }
 
-    /// No name at all is no error: then nobody may administer.
+    /// Parses a file of names. A file without names is valid: then nobody may administer.
     ///
     /// # Errors
-    /// A line that is something else.
+    /// A line that is not a name.
     pub(super) fn parse(bytes: &[u8]) -> Result<Admins> {
         let text = std::str::from_utf8(bytes).ok().context("expected text, one name a line")?;
         let mut names = HashSet::new();

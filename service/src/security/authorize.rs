@@ -1,4 +1,5 @@
-//! The gate before every method: who asks, and whether that token and that client certificate may.
+//! The check before every method: whether the token and the client certificate of a request allow
+//! it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,24 +20,24 @@ use ocelli_proto::log_limit::LogLimit;
 use ocelli_proto::status::{Code, detailed, reason_name, retriable};
 use ocelli_proto::v1::ErrorReason;
 
-/// What of tokens and client certificates there is; each that there is must allow what is asked.
+/// The tokens and client certificates of a server. If it has both, both must allow a request.
 pub(super) struct Gate {
     tokens: Option<Arc<Watched<Tokens>>>,
-    /// Whose certificates may administer; `None`: certificates do not say that.
+    /// The certificates that may administer; `None`: certificates do not decide that.
     admins: Option<Administrators>,
     refused: LogLimit,
 }
 
-/// Whose client certificates may administer.
+/// The client certificates that may administer.
 enum Administrators {
-    /// Those that a file names.
+    /// The certificates with names in a file.
     Named(Arc<Watched<Admins>>),
-    /// Nobody's.
+    /// No certificate.
     Nobody,
 }
 
-/// What a method demands; `None`: nothing. Health is open to load balancers, which hold no secrets;
-/// a service that is not known here is for the few.
+/// The role that a method demands; `None`: the method is open. Health is open, because load
+/// balancers have no tokens. A service that is not listed here demands the role `admin`.
 fn demanded(path: &str) -> Option<Role> {
     match path.strip_prefix('/').and_then(|path| path.split('/').next()) {
         Some("grpc.health.v1.Health") => None,
@@ -52,7 +53,7 @@ fn demanded(path: &str) -> Option<Role> {
 
 async fn authorize(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let Some(demanded) = demanded(request.uri().path()) else { return next.run(request).await };
-    // Taken out: nothing behind this gate can write it anywhere.
+    // Removed, so that nothing behind this check can log the token.
     let header = request.headers_mut().remove(AUTHORIZATION);
     let header = header.as_ref().and_then(|value| value.to_str().ok());
     let certificate = || demanded < Role::Admin || gate.administers(&request);
@@ -65,12 +66,12 @@ async fn authorize(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     }
 }
 
-/// Why a request goes no further.
+/// A refusal of a request.
 struct Refusal {
     code: Code,
     reason: ErrorReason,
     message: String,
-    /// When it may be asked again.
+    /// The pause after which the request may come again.
     after: Option<Duration>,
 }
 
@@ -88,7 +89,8 @@ impl Refusal {
 }
 
 impl Gate {
-    /// `None`: there is neither, and everybody may everything.
+    /// `None` if there are neither tokens nor client certificates: then every client may do
+    /// everything.
     pub(super) fn new(
         tokens: Option<Arc<Watched<Tokens>>>,
         client_certificates: bool,
@@ -96,7 +98,7 @@ impl Gate {
     ) -> Option<Gate> {
         let admins = match admins {
             Some(admins) => Some(Administrators::Named(admins)),
-            // Tokens say it.
+            // Tokens decide.
             None if tokens.is_some() => None,
             None => client_certificates.then_some(Administrators::Nobody),
         };
@@ -104,13 +106,13 @@ impl Gate {
         any.then(|| Gate { tokens, admins, refused: LogLimit::default() })
     }
 
-    /// `routes` for those whom this lets through.
+    /// `routes` behind this check.
     pub(super) fn protect(self, routes: Routes) -> Routes {
         Routes::from(routes.into_axum_router().layer(from_fn_with_state(Arc::new(self), authorize)))
     }
 
-    /// Whether the client certificate that `request` came with may administer. Read anew for each
-    /// request, which are few.
+    /// Whether the client certificate of `request` may administer. It is parsed for each request of
+    /// the administration; these are few.
     fn administers(&self, request: &Request) -> bool {
         match &self.admins {
             None => true,
@@ -137,8 +139,8 @@ impl Gate {
                 Code::PermissionDenied,
                 ErrorReason::RoleInsufficient,
                 format!(
-                    "this client certificate gives the role {}; this method demands {demanded} (names of \
-                     administrators stand in the server's security.admins_file)",
+                    "this client certificate gives the role {}; this method demands {demanded} \
+                     (names of administrators are in the server's security.admins_file)",
                     Role::Search
                 ),
             ));
@@ -170,7 +172,7 @@ impl Gate {
     }
 }
 
-/// The token in a request's header, if it is one that allows what is demanded.
+/// The token in a request's header, if it gives the role that is demanded.
 fn token<'a>(
     tokens: &'a Tokens,
     header: Option<&str>,

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
 
-/// What the certificates of one file are for.
+/// The use of the certificates of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// This server's own and its chain.
+    /// The server's own certificate and its chain.
     Server,
     /// The authorities of clients.
     ClientCa,
@@ -28,13 +28,13 @@ impl Purpose {
 pub(super) struct End {
     pub(super) purpose: Purpose,
     pub(super) file: PathBuf,
-    /// In Unix seconds.
+    /// The end in Unix seconds.
     pub(super) at: i64,
 }
 
 impl End {
-    /// Of `certificates`, which stand in `file`. `None` where no end can be read: whether a
-    /// certificate is fit for use, TLS itself judges.
+    /// The earliest end of `certificates`, which are in `file`. `None` if no end can be read: TLS
+    /// itself checks whether a certificate is valid.
     pub(super) fn first(
         purpose: Purpose,
         certificates: &[CertificateDer<'_>],

@@ -1,4 +1,4 @@
-//! When certificates end: a gauge for whoever watches, and lines in the log for whoever does not.
+//! Warnings before certificates end: a gauge, and lines in the log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The gauge's name, in Unix seconds as Prometheus wants times.
 const GAUGE: &str = "ocelli_certificate_expiry_timestamp_seconds";
 
-/// Tells the log of certificates that end soon: when they are new, and once a day.
+/// Logs certificates that end soon: when they are new, and once a day.
 #[derive(Debug, Default)]
 pub(super) struct Reminder {
     last: Option<(Vec<End>, Instant)>,
 }
 
 impl Reminder {
-    /// Warns of those of `ends` that are nearer than `warning`; zero: never.
+    /// Logs a warning for each of `ends` that is nearer than `warning`; zero: never.
     pub(super) fn look(&mut self, ends: &[End], warning: Duration) {
         let told = |(before, at): &(Vec<End>, Instant)| before == ends && at.elapsed() < DAY;
         if warning.is_zero() || self.last.as_ref().is_some_and(told) {
@@ -50,7 +50,7 @@ impl Reminder {
     }
 }
 
-/// The ends of a server's certificates as a gauge, read when somebody asks; without TLS there is
+/// A gauge of the ends of a server's certificates, read at each scrape. A server without TLS has
 /// none.
 #[derive(Debug)]
 pub struct Certificates(pub(super) Option<Arc<Tls>>);

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::role::read_at_most;
@@ -13,12 +14,12 @@ use crate::role::read_at_most;
 /// Largest file in bytes; a larger one is a wrong name.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Makes a value of the files' contents, which come in the order of their paths.
+/// Parses the files' contents, which come in the order of their paths.
 type Parse<T> = dyn Fn(&[Vec<u8>]) -> Result<T> + Send + Sync;
 
-/// What some files say. A change that makes no sense leaves what was there before.
+/// The value that some files hold. Contents that cannot be parsed leave the value as it was.
 pub(crate) struct Watched<T> {
-    /// What it is, for logs.
+    /// The name of the value in logs.
     what: &'static str,
     paths: Vec<PathBuf>,
     parse: Box<Parse<T>>,
@@ -26,12 +27,12 @@ pub(crate) struct Watched<T> {
     seen: Mutex<Seen>,
 }
 
-/// What the last look has found.
+/// The result of the last look at the files.
 struct Seen {
-    /// Hash of the contents that the value was made of: keys are kept nowhere longer than they
-    /// must.
+    /// The hash of the contents that the value was parsed from. The contents themselves are not
+    /// kept: they may hold keys.
     contents: [u8; 32],
-    /// What was wrong; empty: nothing.
+    /// The error of the last look; empty: none.
     fault: String,
 }
 
@@ -39,7 +40,7 @@ impl<T> Watched<T> {
     /// Reads the files.
     ///
     /// # Errors
-    /// A file that cannot be read, or what `parse` says.
+    /// A file that cannot be read; errors of `parse`.
     pub(crate) fn open(
         what: &'static str,
         paths: Vec<PathBuf>,
@@ -51,20 +52,20 @@ impl<T> Watched<T> {
         Ok(Watched { what, paths, parse: Box::new(parse), value, seen })
     }
 
-    /// Where they are.
+    /// The paths of the files.
     pub(crate) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// What they say at present.
+    /// The present value.
     pub(crate) fn get(&self) -> Guard<Arc<T>> {
         self.value.load()
     }
 
-    /// Reads the files again. What they say now is in use from here on, or else what they said
-    /// before, and the log tells either: once for each change, not at each look.
+    /// Reads the files again. A new value is in use from now on; if the files have a fault, the old
+    /// value stays. The log has one line for each change or new fault.
     pub(crate) fn look(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let found = read(&self.paths).and_then(|contents| {
             let now = hash(&contents);
             let changed = now != seen.contents;
@@ -79,8 +80,8 @@ impl<T> Watched<T> {
                 tracing::info!(?files, "new {what} are in use");
             }
             Err(error) => {
-                // A certificate and its key are replaced one after the other: in between they do
-                // not fit.
+                // A certificate and its key are replaced one after the other; between the two, they
+                // do not match.
                 let fault = format!("{error:#}");
                 if fault != seen.fault {
                     tracing::warn!(
@@ -94,8 +95,7 @@ impl<T> Watched<T> {
     }
 }
 
-/// Warns where a file that holds a secret can be read by everybody on this machine. No file, no
-/// warning.
+/// Logs a warning if everybody on this machine can read a file with a secret.
 pub(crate) fn warn_if_readable_by_others(secret: &Path) {
     let mode = std::fs::metadata(secret).map_or(0, |metadata| metadata.mode());
     if mode & 0o004 != 0 {
@@ -104,7 +104,7 @@ pub(crate) fn warn_if_readable_by_others(secret: &Path) {
     }
 }
 
-/// The contents stay out of it.
+/// Without the value, which may be secret.
 impl<T> std::fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Watched").field("paths", &self.paths).finish_non_exhaustive()

@@ -1,10 +1,9 @@
-//! Who may speak to a server, and whether others can listen: TLS, client certificates, bearer
-//! tokens.
+//! Security of a server: TLS, client certificates and bearer tokens.
 //!
-//! [`SecurityConfig`] is the table `security` of a role's configuration. A server that is reachable
-//! from other machines must have TLS and either tokens or client certificates, or say `insecure`
-//! itself. All files are watched: new contents are in use without a restart. Nothing here writes a
-//! token, a key or a hash of one to a log.
+//! [`SecurityConfig`] is the table `security` of a role's configuration. A server that other
+//! machines reach must have TLS and either tokens or client certificates, unless its configuration
+//! has `insecure = true`. All files are watched: new contents are in use without a restart. No
+//! token, key or hash of one gets into a log.
 
 mod admins;
 mod authorize;
@@ -15,9 +14,6 @@ mod rate;
 mod tls;
 mod tokens;
 
-#[cfg(test)]
-#[path = "../../testing/authority.rs"]
-pub(crate) mod authority;
 #[cfg(test)]
 mod tests;
 
@@ -39,7 +35,7 @@ pub(crate) use tls::{Tls, incoming};
 use tokens::Tokens;
 pub use tokens::{Role, TokenArgs};
 
-/// Table `security` of a role's configuration. Empty paths stand for nothing.
+/// Table `security` of a role's configuration. An empty path means that there is no file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityConfig {
@@ -49,23 +45,25 @@ pub struct SecurityConfig {
     pub tls_cert: PathBuf,
     /// PEM file of the certificate's private key.
     pub tls_key: PathBuf,
-    /// PEM file of the authorities whose client certificates are demanded; empty: none are.
+    /// PEM file of the authorities that must have signed client certificates; empty: clients need
+    /// none.
     pub tls_client_ca: PathBuf,
-    /// File of the names in client certificates that give the role `admin`; empty: where there are
-    /// no tokens, no certificate does, and where there are, every one.
+    /// File of the names in client certificates that give the role `admin`. Empty: without tokens,
+    /// no certificate gives it; with tokens, the tokens alone decide.
     pub admins_file: PathBuf,
-    /// File of the tokens that open the server; empty: without client certificates, everybody may
-    /// everything.
+    /// File of the tokens that the server accepts. Empty, and without client certificates: every
+    /// client may do everything.
     pub tokens_file: PathBuf,
-    /// Days before the end of a certificate from which on the log warns; 0: never.
+    /// The log warns from this many days before the end of a certificate; 0: never.
     pub expiry_warning_days: u32,
-    /// How often the files are looked at, in milliseconds.
+    /// The time between two looks at the files, in milliseconds.
     pub reload_interval_ms: u64,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A checked [`SecurityConfig`] with its files read. The default is none at all, for loopback only.
+/// A checked [`SecurityConfig`] with its files read. The default has no security and serves
+/// loopback addresses only.
 #[derive(Clone, Debug, Default)]
 pub struct Security {
     tls: Option<Arc<Tls>>,
@@ -93,7 +91,8 @@ impl Security {
         );
         ensure!(
             given(cert) || !given(client_ca),
-            "security.tls_client_ca demands client certificates; expected tls_cert and tls_key beside it"
+            "security.tls_client_ca demands client certificates; expected tls_cert and tls_key \
+             beside it"
         );
         ensure!(
             given(client_ca) || !given(admins_file),
@@ -118,11 +117,10 @@ impl Security {
         })
     }
 
-    /// Refuses an address that other machines reach, unless who speaks is known and nobody else can
-    /// listen.
+    /// Checks that an address that other machines reach has TLS and a check of its clients.
     ///
     /// # Errors
-    /// What is missing, and how to force it.
+    /// The message names what is missing, and how to serve without it.
     pub(crate) fn allows(&self, address: SocketAddr) -> Result<()> {
         if self.insecure || address.ip().to_canonical().is_loopback() {
             return Ok(());
@@ -138,22 +136,22 @@ impl Security {
             }
         };
         bail!(
-            "{address} can be reached from other machines; expected {missing}, or --insecure (security.insecure = \
-             true) where the network itself is trusted"
+            "{address} can be reached from other machines; expected {missing}, or --insecure \
+             (security.insecure = true) where the network itself is trusted"
         );
     }
 
-    /// TLS for [`incoming`]; none: connections are plain.
+    /// TLS for [`incoming`]; `None`: connections are plain.
     pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.clone()
     }
 
-    /// When the certificates end, for a registry of metrics.
+    /// A metric of the ends of the certificates.
     pub fn certificates(&self) -> Certificates {
         Certificates(self.tls.clone())
     }
 
-    /// `routes` behind tokens and client certificates, where there are any.
+    /// `routes` behind the check of tokens and client certificates, if there are any.
     pub(crate) fn protect(&self, routes: Routes) -> Routes {
         match Gate::new(self.tokens.clone(), self.client_certificates, self.admins.clone()) {
             None => routes,
@@ -161,7 +159,7 @@ impl Security {
         }
     }
 
-    /// Looks at the files for ever.
+    /// Looks at the files from time to time, for ever.
     pub(crate) async fn watch(self) {
         if self.tls.is_none() && self.tokens.is_none() {
             return;
@@ -178,7 +176,7 @@ impl Security {
                 tokens.iter().for_each(|file| file.look());
                 admins.iter().for_each(|file| file.look());
             };
-            // A panic in there was logged; the next look comes.
+            // A panic was logged; the next look comes.
             let _ = tokio::task::spawn_blocking(look).await;
         }
     }

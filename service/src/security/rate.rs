@@ -1,4 +1,4 @@
-//! How often a token may ask.
+//! The rate at which a token may send requests.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use governor::clock::{Clock, MonotonicClock};
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-/// A rate beyond that is none.
+/// The largest rate.
 const MAX_RATE_PER_S: f64 = 1e6;
-/// Less often than once in this many seconds is what taking the token away is for.
+/// The longest period of a rate, in seconds.
 const MAX_PERIOD_S: f64 = 86_400.0;
 
-/// So many requests a second on average, and so many at once.
+/// A number of requests per second on average, and a number at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate {
     per_s: f64,
@@ -21,8 +21,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// A rate and, where it is given, a burst; without one, as many as come in a second, one at
-    /// least.
+    /// A rate with a burst. Without a burst: the requests of one second, at least one.
     ///
     /// # Errors
     /// A value that is out of range.
@@ -36,10 +35,10 @@ impl Rate {
         Ok(Rate { per_s, burst })
     }
 
-    /// Of words `rate_per_s=N` and `burst=N`, in any order; none: no limit.
+    /// Parses the words `rate_per_s=N` and `burst=N`, in any order. `None` without words.
     ///
     /// # Errors
-    /// Other words, values that are no numbers, a burst without a rate. No message quotes a word.
+    /// Other words, values that are not numbers, a burst without a rate. No message quotes a word.
     pub(super) fn parse(words: &[&str]) -> Result<Option<Rate>> {
         let (mut per_s, mut burst) = (None, None);
         for word in words {
@@ -62,18 +61,18 @@ impl Rate {
         }
     }
 
-    /// As the words that [`Rate::parse`] reads.
+    /// The words that [`Rate::parse`] reads.
     pub(super) fn words(self) -> String {
         format!("rate_per_s={} burst={}", self.per_s, self.burst)
     }
 }
 
-/// What has been asked at a rate.
+/// Limits requests to a rate.
 #[derive(Debug)]
 pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, MonotonicClock>);
 
 impl Limiter {
-    /// With the whole burst to give.
+    /// A limiter with its whole burst.
     pub(super) fn new(rate: Rate) -> Option<Limiter> {
         let quota = Quota::with_period(Duration::from_secs_f64(1.0 / rate.per_s))?;
         Some(Limiter(RateLimiter::direct_with_clock(quota.allow_burst(rate.burst), MonotonicClock)))
@@ -82,7 +81,7 @@ impl Limiter {
     /// Counts one request.
     ///
     /// # Errors
-    /// It is too early: how long to wait.
+    /// The request comes too early; the error is the time to wait.
     pub(super) fn take(&self) -> Result<(), Duration> {
         self.0.check().map_err(|early| early.wait_time_from(self.0.clock().now()))
     }

@@ -10,7 +10,6 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::authority::Authority;
 use super::tokens::draw;
 use super::*;
 use crate::client::ClientSecurity;
@@ -20,6 +19,7 @@ use ocelli_proto::status::reason;
 use ocelli_proto::v1::admin_service_client::AdminServiceClient;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use ocelli_proto::v1::{ErrorReason, GetStatusRequest, SearchRequest};
+use ocelli_test_support::Authority;
 
 fn plain() -> SecurityConfig {
     SecurityConfig {
@@ -34,7 +34,7 @@ fn plain() -> SecurityConfig {
     }
 }
 
-/// A server without services of its own: what gets through the gate is UNIMPLEMENTED.
+/// A server without services of its own: a call that passes the check is UNIMPLEMENTED.
 struct Running {
     port: u16,
     _stop: oneshot::Sender<()>,
@@ -65,8 +65,9 @@ impl Running {
         Ok([searched, status].map(|result| answer(result.expect_err("no such service"))))
     }
 
-    /// Whether such a client gets nowhere. With TLS 1.3 a client believes that it is connected
-    /// before its certificate is judged: a refusal is a failed connection or a failed call.
+    /// Whether a client without the right certificate is refused. With TLS 1.3 a client believes
+    /// that it is connected before its certificate is judged: a refusal is a failed connection or a
+    /// failed call.
     async fn keeps_out(&self, scheme: &str, client: &ClientSecurity) -> bool {
         let answers = self.ask(scheme, client).await;
         answers.is_err()
@@ -129,7 +130,7 @@ async fn tokens_open_what_their_role_allows() -> Result<()> {
         "a hash opens nothing"
     );
 
-    // Load balancers ask without a token; what there is to ask is for those with one.
+    // Health needs no token; reflection does.
     let (endpoint, _) = nobody.endpoint(&format!("http://127.0.0.1:{}", server.port))?;
     let channel = endpoint.connect().await?;
     let mut health = HealthClient::new(channel.clone());
@@ -162,14 +163,14 @@ async fn certificates_are_judged() -> Result<()> {
     assert!(mutual.keeps_out("https", &trusting(&first_ca)).await);
     let with = |(tls_cert, tls_key)| ClientSecurity { tls_cert, tls_key, ..trusting(&first_ca) };
     assert!(mutual.keeps_out("https", &with(first.issue(path, "wrong")?)).await);
-    // It gives no more than the role `search`.
+    // A certificate gives only the role `search`.
     let right = with(second.issue(path, "right")?);
     assert_eq!(mutual.ask("https", &right).await?, [THROUGH, FORBIDDEN]);
     Ok(())
 }
 
-/// Common names, DNS names and URIs that a file gives the role `admin`; a change of it; and tokens
-/// beside it.
+/// A file gives the role `admin` to common names, DNS names and URIs. The file is changed, and
+/// tokens are added.
 #[tokio::test]
 async fn certificates_administer_where_a_file_names_them() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -213,8 +214,7 @@ async fn certificates_administer_where_a_file_names_them() -> Result<()> {
         );
     }
 
-    // What makes no sense changes nothing; a name that is taken away may no longer, over
-    // connections that are open.
+    // A malformed file changes nothing. A removed name loses the role, also on open connections.
     let ops = client("Ops Team", &[])?;
     std::fs::write(&admins_file, "Ops Team\n")?;
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -247,8 +247,8 @@ async fn certificates_administer_where_a_file_names_them() -> Result<()> {
     Ok(())
 }
 
-/// A token with a limit gets its burst, then what its rate gives, and is told when to come again;
-/// others are not held up by it, and reading the file again gives nobody a new burst.
+/// A token with a limit gets its burst, then requests at its rate, and the time to wait. Other
+/// tokens are not delayed, and a new reading of the file gives no new burst.
 #[tokio::test]
 async fn a_token_asks_no_more_often_than_it_may() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -281,7 +281,7 @@ async fn a_token_asks_no_more_often_than_it_may() -> Result<()> {
     for _ in 0..10 {
         assert_eq!(ask("free").await?.code(), Code::Unimplemented);
     }
-    // The new token tells that the file was read.
+    // The new token shows that the file was read.
     let new = draw("new", Role::Search, &path("new"))?;
     std::fs::write(path("tokens"), file(&new))?;
     server.ask_until_at("http", &with("new"), [THROUGH, FORBIDDEN]).await?;
@@ -294,7 +294,7 @@ async fn a_token_asks_no_more_often_than_it_may() -> Result<()> {
     Ok(())
 }
 
-/// A rate that is high enough to be seen coming back.
+/// A rate high enough for the test to wait for.
 #[tokio::test]
 async fn a_rate_gives_again_what_time_brings() -> Result<()> {
     let rate = rate::Rate::parse(&["rate_per_s=20", "burst=2"])?.context("a rate")?;
@@ -307,7 +307,7 @@ async fn a_rate_gives_again_what_time_brings() -> Result<()> {
     Ok(())
 }
 
-/// What the log and a registry say of ends.
+/// The ends of certificates in the log and in a registry.
 #[tokio::test]
 async fn ends_of_certificates_are_told() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -357,7 +357,7 @@ async fn certificates_and_tokens_are_replaced_while_it_serves() -> Result<()> {
     let server = Running::start(&config).await?;
     server.ask_until(&client(&first_ca, "old"), [THROUGH, THROUGH]).await?;
 
-    // A file that makes no sense changes nothing, whatever is wrong with it.
+    // A malformed file changes nothing.
     second.issue(path, "next")?;
     for (file, contents) in [
         ("server.pem", std::fs::read(path.join("next.pem"))?),
@@ -376,7 +376,7 @@ async fn certificates_and_tokens_are_replaced_while_it_serves() -> Result<()> {
     tokio::time::sleep(Duration::from_millis(100)).await;
     server.ask_until(&client(&first_ca, "old"), [THROUGH, THROUGH]).await?;
 
-    // New ones are in use without a restart, and the old ones are not.
+    // New files are in use without a restart, and the old ones are not.
     std::fs::write(path.join("tokens"), draw("new", Role::Search, &path.join("new"))?)?;
     server.ask_until(&client(&first_ca, "new"), [THROUGH, FORBIDDEN]).await?;
     server.ask_until(&client(&first_ca, "old"), [UNKNOWN, UNKNOWN]).await?;
@@ -387,7 +387,7 @@ async fn certificates_and_tokens_are_replaced_while_it_serves() -> Result<()> {
     Ok(())
 }
 
-/// More silent clients than may shake hands at a time; others are answered long before those give
+/// With more silent clients than handshakes at a time, others are answered long before those give
 /// up.
 #[tokio::test]
 async fn silent_clients_hold_nobody_up() -> Result<()> {
@@ -448,7 +448,7 @@ fn an_address_that_others_reach_needs_tls_and_a_gate() -> Result<()> {
     Ok(())
 }
 
-/// What is wrong is said, and no secret with it.
+/// Errors name the fault and contain no secret.
 #[test]
 fn what_makes_no_sense_is_refused_without_secrets() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -21,29 +21,29 @@ use super::files::{self, Watched};
 use crate::connections::{Cause, Connections, Guarded};
 use crate::linger::Lingering;
 
-/// How long it may take at least, however many others come.
+/// The least time that a handshake may take, however many other clients come.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Clients that shake hands at a time. When one more comes, it takes the place of one that is
-/// slower than [`HANDSHAKE_PATIENCE`], or waits in the system's queue until there is one.
+/// The most handshakes at a time. A further client takes the place of a handshake that takes longer
+/// than [`HANDSHAKE_PATIENCE`]; until there is one, it waits in the system's queue.
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
-/// A connection that has shaken hands. The lingering end is below TLS: what comes after TLS's own
-/// end is nobody's.
+/// A connection after its handshake. [`Lingering`] is below TLS, because bytes after the end of TLS
+/// belong to no message.
 pub(crate) type Secured = Guarded<TlsStream<Lingering>>;
 
-/// What the files of TLS say.
+/// The parsed files of TLS.
 pub(crate) struct Served {
     config: Arc<ServerConfig>,
-    /// When the certificates end.
+    /// The ends of the certificates.
     pub(super) ends: Vec<End>,
 }
 
-/// Settings of TLS that stand in files.
+/// The files of TLS, watched.
 pub(crate) type Tls = Watched<Served>;
 
-/// Reads the server's certificate with its chain, its private key, and, where client certificates
-/// are demanded, the authorities of those; all PEM.
+/// Reads the server's certificate with its chain, its private key, and, if client certificates are
+/// demanded, their authorities. All files are PEM.
 ///
 /// # Errors
 /// A file that is missing or holds something else; a key that is not the certificate's.
@@ -97,8 +97,8 @@ fn certificates(bytes: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>
     Ok(found)
 }
 
-/// Connections to `listener` that have shaken hands, with the certificates of that moment.
-/// Accepting ends when the stream is dropped. No client that is slow or fails holds others up.
+/// The connections to `listener` after their handshakes, with the certificates of that moment.
+/// Accepting ends when the stream is dropped. A slow or failing client does not delay others.
 pub(crate) fn incoming(
     tls: Arc<Tls>,
     listener: TcpListener,
@@ -127,8 +127,7 @@ async fn accept(
         let handshake = match Arc::clone(&handshakes).try_acquire_owned() {
             Ok(handshake) => handshake,
             Err(_) => {
-                // Wakes the first of those that have used up their patience, or the first that
-                // will.
+                // Wakes the first handshake that has taken too long, or the first that will.
                 wanted.notify_one();
                 let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
                 handshake

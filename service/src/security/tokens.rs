@@ -1,8 +1,8 @@
-//! Bearer tokens: 256 random bits each, of which a server knows the SHA-256 only.
+//! Bearer tokens of 256 random bits. A server knows only their SHA-256.
 //!
-//! A file of tokens has one of them a line, `NAME ROLE SHA256`, which may go on with `rate_per_s=N`
-//! and `burst=N`; empty lines and what follows a `#` do not count. No message quotes such a file:
-//! the token itself may have got there by mistake.
+//! A file of tokens has one token on each line: `NAME ROLE SHA256`, and optionally `rate_per_s=N`
+//! and `burst=N`. Empty lines and text after `#` are skipped. No message quotes such a file,
+//! because it may hold a token by mistake.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,9 +10,10 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -20,12 +21,12 @@ use super::files::Watched;
 use super::rate::{Limiter, Rate};
 use crate::role;
 
-/// What a token allows. The greater includes the smaller.
+/// The role of a token. The greater role includes the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Everything that reads.
+    /// Allows everything that reads.
     Search,
-    /// Changing what is served, too.
+    /// Also allows changes of what is served.
     Admin,
 }
 
@@ -53,17 +54,17 @@ impl FromStr for Role {
 /// Flags of a role's subcommand `token`.
 #[derive(Debug, clap::Args)]
 pub struct TokenArgs {
-    /// Whose token it is, for the servers' logs.
+    /// The name of the token in the servers' logs.
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// What it allows: search or admin.
+    /// The role of the token: search or admin.
     #[arg(long, value_name = "ROLE")]
     role: Role,
-    /// Requests that it may make a second, on average; a stream or a batch is one. Without it: no
-    /// limit.
+    /// Requests per second that the token may send on average; a stream or a batch is one. Default:
+    /// no limit.
     #[arg(long, value_name = "N")]
     rate_per_s: Option<f64>,
-    /// Requests that it may make at once. Without it: those of a second.
+    /// Requests that the token may send at once. Default: those of one second.
     #[arg(long, value_name = "N", requires = "rate_per_s")]
     burst: Option<u32>,
     /// The file that the token is written to; only its owner can read it.
@@ -75,7 +76,8 @@ impl TokenArgs {
     /// Draws the token and prints its line for a server's file of tokens.
     ///
     /// # Errors
-    /// As [`draw`]; a rate that is none; standard output cannot be written to.
+    /// An invalid name, a rate out of range, a file that exists or cannot be written, a system
+    /// without random numbers; standard output cannot be written to.
     pub fn run(&self) -> Result<()> {
         let rate = self.rate_per_s.map(|per_s| Rate::new(per_s, self.burst)).transpose()?;
         let line = draw(&self.name, self.role, &self.out)?;
@@ -87,21 +89,20 @@ impl TokenArgs {
 }
 
 /// Draws a token of 256 random bits, writes it to the new file `out`, which only its owner can
-/// read, and returns the line that a server's file of tokens gets.
+/// read, and returns the line for a server's file of tokens.
 ///
 /// # Errors
-/// A name that is none, a file that exists already or cannot be written, a system without random
-/// numbers.
+/// An invalid name, a file that exists or cannot be written, a system without random numbers.
 pub(super) fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
     ensure!(
         is_name(name),
-        "token name {name:?}: expected letters, digits, '-', '_', '.' and '@', and 64 of them at most"
+        "token name {name:?}: expected at most 64 letters, digits, '-', '_', '.' and '@'"
     );
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).context("cannot draw random numbers")?;
     let token = format!("ocelli_{}", hex(&bytes));
     let place = || format!("cannot write {}", out.display());
-    // Not replaced: a token that is in use would be lost.
+    // An existing file is not replaced: a token in use would be lost.
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -127,7 +128,7 @@ pub(super) struct Known {
     pub(super) role: Role,
     sha256: [u8; 32],
     rate: Option<Rate>,
-    /// There is one where there is a rate.
+    /// The limiter of a token with a rate.
     pub(super) limiter: Option<Arc<Limiter>>,
 }
 
@@ -149,7 +150,8 @@ impl Known {
     }
 }
 
-/// Limiters of tokens by their hash: a file that is read again must not give everybody a new burst.
+/// The limiters of tokens, by hash. They outlive a new reading of the file, which must not give
+/// every token a new burst.
 type Limiters = HashMap<[u8; 32], (Rate, Arc<Limiter>)>;
 
 impl Tokens {
@@ -163,13 +165,12 @@ impl Tokens {
         Watched::open("tokens", vec![PathBuf::from(path)], move |contents| {
             let bytes = contents.first().context("no file")?;
             let mut tokens = Tokens::parse(bytes).with_context(|| place.clone())?;
-            tokens.limit(&mut limiters.lock().unwrap_or_else(PoisonError::into_inner));
+            tokens.limit(&mut limiters.lock());
             Ok(tokens)
         })
     }
 
-    /// Gives each token that has a rate its limiter: the one that it had before, if the rate is the
-    /// same.
+    /// Gives each token with a rate its limiter: the earlier one, if the rate is the same.
     fn limit(&mut self, limiters: &mut Limiters) {
         let before = std::mem::take(limiters);
         for token in &mut self.0 {
@@ -186,8 +187,7 @@ impl Tokens {
     }
 
     /// # Errors
-    /// A line that is something else, a name or token that is there twice, no token at all: nobody
-    /// could ask.
+    /// A line that is not a token, a name or token that is there twice, a file without tokens.
     pub(super) fn parse(bytes: &[u8]) -> Result<Tokens> {
         let text = std::str::from_utf8(bytes).ok().context("expected text, one token a line")?;
         let mut tokens: Vec<Known> = Vec::new();
@@ -209,8 +209,8 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
-    /// A token; none if it is unknown. Each comparison takes the same time wherever two hashes
-    /// differ, and all are made.
+    /// The token of this text; `None` if it is unknown. All hashes are compared, each in constant
+    /// time.
     pub(super) fn find(&self, token: &str) -> Option<&Known> {
         let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let mut found = None;

@@ -201,3 +201,26 @@ fn the_checks_find_what_they_look_for() {
     let lines: Vec<usize> = nameless_docs(text).into_iter().map(|(line, _)| line).collect();
     assert_eq!(lines, [1, 3]);
 }
+
+/// Unit tests of a module lie beside it, in `tests.rs` or by topic in the folder `tests/`.
+#[test]
+fn test_files_are_called_tests() {
+    let named = |file: &PathBuf| file.to_str().is_some_and(|name| name.ends_with("_tests.rs"));
+    let wrong: Vec<PathBuf> = files().into_iter().filter(named).collect();
+    assert!(wrong.is_empty(), "expected tests.rs or tests/TOPIC.rs: {wrong:?}");
+}
+
+/// A variable is read where it is explained.
+#[test]
+fn the_environment_of_tests_is_read_in_one_place() {
+    let variables = ["OCELLI_LONG_TESTS", "OCELLI_REQUIRE_DATA"];
+    let mut readers = Vec::new();
+    for file in files().into_iter().filter(|file| file.extension().is_some_and(|e| e == "rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        if variables.iter().any(|name| text.contains(&format!("(\"{name}\")"))) {
+            readers.push(file);
+        }
+    }
+    let only = ocelli_tests::root().canonicalize().unwrap().join("tests/support/src/lib.rs");
+    assert_eq!(readers, [only]);
+}

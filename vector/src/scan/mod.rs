@@ -58,7 +58,7 @@ pub struct List<'a> {
     pub next: &'a [u8],
 }
 
-/// A list whose slices were held against its length: what the kernels may read without asking.
+/// A list whose slices have the length that its rows need: kernels read them without a check.
 #[derive(Clone, Copy)]
 struct Checked<'a> {
     layout: CodeLayout,
@@ -90,7 +90,7 @@ impl<'a> Checked<'a> {
 /// past the list's end are [`u16::MAX`].
 pub type BlockBounds = [u16; BLOCK];
 
-/// Where a lane's bound stands in [`BlockBounds`].
+/// The place of a row's bound in [`BlockBounds`].
 pub const fn place_of(lane: usize) -> usize {
     lane / 2 + lane % 2 * (BLOCK / 2)
 }

@@ -1,4 +1,4 @@
-//! Files that stand under their name only when they are complete.
+//! Files that get their name only when they are complete.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,8 +17,8 @@ pub trait NewFile: fmt::Debug + Send + Sync {
     /// [`Error::Io`] naming the file, a full disk included.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Makes what was written durable, without giving it a name: what can fail for want of room
-    /// has then been done.
+    /// Makes what was written durable, without giving it a name: what can fail on a full disk has
+    /// then been done.
     ///
     /// # Errors
     /// [`Error::Io`], a full disk included.
@@ -46,7 +46,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Starts the file that will stand at `path`. Its folder must exist.
+    /// Starts the file that will be at `path`. Its folder must exist.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] if `path` exists and is no regular file: a rename would
@@ -73,7 +73,7 @@ impl AtomicFile {
         Ok(Self { temporary, target: None, file: Some(BufWriter::new(file)) })
     }
 
-    /// What an error calls this file: its final name where that is known.
+    /// The name of this file in errors: its final name where that is known.
     fn name(&self) -> &Path {
         self.target.as_deref().unwrap_or(&self.temporary)
     }
@@ -86,8 +86,8 @@ impl AtomicFile {
         self.write_all(bytes).map_err(|e| Error::io(self.name(), "write", e))
     }
 
-    /// Makes what was written durable, without giving it the name: what can fail for want of room
-    /// has then been done.
+    /// Makes what was written durable, without giving it the name: what can fail on a full disk has
+    /// then been done.
     ///
     /// # Errors
     /// [`Error::Io`], a full disk included.
@@ -98,11 +98,11 @@ impl AtomicFile {
         file.get_ref().sync_all().map_err(|e| Error::io(name, "fsync", e))
     }
 
-    /// Makes the file durable and gives it its name, replacing a file that stood there: fsync,
+    /// Makes the file durable and gives it its name, replacing a file of that name: fsync,
     /// rename, fsync of the folder. Returns the name.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Invalid`]; what stood under the name then still stands.
+    /// [`Error::Io`], [`Error::Invalid`]; the file that had the name is then unchanged.
     pub fn publish(mut self) -> Result<PathBuf> {
         match self.target.take() {
             Some(target) => self.publish_as(&target).map(|()| target),
@@ -157,27 +157,27 @@ impl Write for AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
-            // What is buffered belongs to nobody any more.
+            // What is buffered is not wanted any more.
             drop(file.into_parts());
-            // Best effort: the next writer in the folder tries again, and there is nobody to tell.
+            // Best effort: the next writer in the folder tries again.
             let _ = fs::remove_file(&self.temporary);
         }
     }
 }
 
-/// Refuses a path that stands for something else than a regular file: a folder, a device, a pipe.
+/// Refuses a path of something that is no regular file: a folder, a device, a pipe.
 fn check_replaceable(path: &Path) -> Result<()> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => Err(Error::invalid(format!(
             "{}: exists and is not a regular file, so it is not replaced",
             path.display()
         ))),
-        // What is missing will be made, and what is unreadable will say so itself.
+        // A missing file will be made; an unreadable one is an error later.
         _ => Ok(()),
     }
 }
 
-/// The folder that a file stands in.
+/// The folder that a file is in.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -188,7 +188,7 @@ fn folder_of(path: &Path) -> &Path {
 /// Writes `bytes` to `path` as an [`AtomicFile`].
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Invalid`]; the old content then stands.
+/// [`Error::Io`], [`Error::Invalid`]; the old content is then unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     file.append(bytes)?;

@@ -2,8 +2,8 @@
 //!
 //! A thread that touches such a page (the file was cut, the disk failed) is sent SIGBUS, which ends
 //! the process. The handler here puts a page of zeros in its place, marks the mapping and returns:
-//! the thread goes on over zeros, and whoever used the bytes asks for the mark before trusting what
-//! came of them ([`Mapped::fault`]). Nobody is thrown out of the middle of a computation, so no
+//! the thread goes on over zeros, and the code that used the bytes checks the mark before it trusts
+//! the result ([`Mapped::fault`]). No computation is left in the middle, so no
 //! lock stays locked. A SIGBUS that is not ours goes where it went before.
 //!
 //! The handler may interrupt anything. So it takes no lock and no memory: it walks a registry of
@@ -13,10 +13,11 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use memmap2::Mmap;
+use parking_lot::Mutex;
 
 /// One mapping of the registry.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Chunk {
 }
 
 static REGISTRY: Chunk = Chunk::new();
-/// Held by whoever takes or frees a slot; never by the handler.
+/// Held while a slot is taken or freed; never by the handler.
 static CHANGE: Mutex<()> = Mutex::new(());
 
 impl Slot {
@@ -63,7 +64,7 @@ impl Slot {
 
     /// A free slot, made the description of `start..end`.
     fn take(start: usize, end: usize) -> &'static Self {
-        let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _change = CHANGE.lock();
         let mut chunk = &REGISTRY;
         loop {
             let free = |s: &&Self| !s.version.load(Ordering::Relaxed).is_multiple_of(2);
@@ -81,7 +82,7 @@ impl Slot {
     }
 
     fn free(&self) {
-        let _change = CHANGE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _change = CHANGE.lock();
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -99,7 +100,7 @@ impl Slot {
     }
 
     fn mark(&self, offset: u64) {
-        // The first one stays; whoever loses the race finds it there.
+        // The first one stays.
         let _ = self.fault.compare_exchange(0, 1 + offset, Ordering::SeqCst, Ordering::Relaxed);
     }
 }
@@ -116,10 +117,10 @@ impl Mapped {
     pub fn new(file: &File) -> io::Result<Self> {
         install()?;
         // SAFETY: the mapping is read-only, and Ocelli's own writers never change a published file:
-        // they write to a temporary name and rename. If somebody cuts it all the same, bytes turn
-        // into zeros under the reader. No length, index or text is believed that was read from the
-        // mapping and not copied before it was judged, or that zeros in its place would not leave
-        // in bounds; results are judged by `fault` and `last` afterwards.
+        // they write to a temporary name and rename. If another program cuts it, bytes turn
+        // into zeros under the reader. A length, index or text from the mapping is either copied
+        // before it is checked, or harmless if it becomes zero; results are checked by `fault` and
+        // `last` afterwards.
         let map = unsafe { Mmap::map(file) }?;
         let start = map.as_ptr() as usize;
         let slot = Slot::take(start, (start + map.len()).next_multiple_of(page_bytes()));
@@ -172,13 +173,13 @@ fn page_bytes() -> usize {
     })
 }
 
-/// What became of SIGBUS before.
+/// The action of SIGBUS before ours.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// Installs the handler, once in the life of the process.
 fn install() -> io::Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
-    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut installed = INSTALLED.lock();
     if *installed {
         return Ok(());
     }
@@ -236,7 +237,7 @@ fn replace(address: usize) -> bool {
     while let Some(c) = chunk {
         for slot in &c.slots {
             if let Some(start) = slot.start_if_holds(address) {
-                // The mark first: whoever sees the zeros sees it.
+                // The mark first: a thread that sees the zeros sees it.
                 slot.mark((address - start) as u64);
                 let page = page_bytes();
                 let all = slot.end.load(Ordering::Relaxed) - start;
@@ -260,7 +261,7 @@ fn zeros(start: usize, len: usize) -> bool {
     got != libc::MAP_FAILED
 }
 
-/// Does what would have been done without us.
+/// Runs the action that SIGBUS had before ours.
 fn chain(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,

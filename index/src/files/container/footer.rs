@@ -21,7 +21,11 @@ const BODY_HEAD: usize = 8;
 
 /// Declares numbered kinds with their names.
 macro_rules! numbered {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+ }) => {
+    (
+        $(#[$doc:meta])* $name:ident {
+            $($(#[$vdoc:meta])* $variant:ident = $number:literal, $text:literal;)+
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[$vdoc])* $variant,)+ }
@@ -30,7 +34,7 @@ macro_rules! numbered {
             /// Every kind that version 1 names.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The number that stands in files.
+            /// The number in files.
             pub const fn number(self) -> u32 {
                 match self { $(Self::$variant => $number),+ }
             }
@@ -49,7 +53,7 @@ macro_rules! numbered {
 }
 
 numbered! {
-    /// What a container holds.
+    /// The kind of a file.
     FileKind {
         /// Vectors or codes on their way to a shard.
         Part = 1, "part";
@@ -63,7 +67,7 @@ numbered! {
 }
 
 numbered! {
-    /// What a section holds. The numbers are for ever; see `docs/shard-format.md` for each layout.
+    /// The kind of a section. Numbers never change; see `docs/shard-format.md` for each layout.
     SectionKind {
         /// JSON of the file's own scalar facts.
         Meta = 1, "meta";
@@ -86,7 +90,7 @@ numbered! {
         /// Shard: list of each ordinal.
         ListOf = 10, "list map";
         /// Shard, optional: finer codes.
-        RefineCodes = 11, "refine codes";
+        FineCodes = 11, "fine codes";
         /// Shard, optional: the vectors themselves.
         StoredVectors = 12, "stored vectors";
         /// Shard, part, optional: attributes of the images.
@@ -108,9 +112,9 @@ numbered! {
         /// Model: PQ codebooks.
         Codebooks = 36, "codebooks";
         /// Model, optional, derived: groups of centroids.
-        CoarseGraph = 37, "coarse graph";
-        /// Model, optional: codebooks of the refinement codes.
-        RefineCodebooks = 38, "refine codebooks";
+        CoarseGroups = 37, "coarse groups";
+        /// Model, optional: codebooks of the finer codes.
+        FineCodebooks = 38, "fine codebooks";
     }
 }
 
@@ -179,7 +183,7 @@ impl Footer {
         Ok(out)
     }
 
-    /// Reads and proves the end of `file`, and that what it claims fits the file exactly.
+    /// Reads the end of `file`, proves its checksum, and checks that its claims fit the file.
     ///
     /// The order of the checks decides the message: magic, length, CRC, version, structure. So a
     /// flipped bit is "corrupt" and never "newer than this program".
@@ -195,7 +199,7 @@ impl Footer {
                 ),
             });
         };
-        // What is judged is a copy: mapped bytes may vanish.
+        // A copy is checked: mapped bytes may vanish.
         let (rest, trailer) = (&file[..trailer_at], file[trailer_at..].to_vec());
         if trailer[8..] != MAGIC {
             return Err(Error::NotOcelli {
@@ -241,13 +245,14 @@ impl Footer {
         Ok((footer, kind))
     }
 
-    /// Holds the table's claims against the file: `body_at` is where its footer body begins.
+    /// Checks the table against the file, whose footer body begins at `body_at`.
     fn check(&self, path: &Path, body_at: u64) -> Result<()> {
         let corrupt = |what: String| Err(Error::corrupt(path, what));
         let checks = tiles(self.data_bytes).checked_mul(4);
         if checks.and_then(|c| c.checked_add(self.data_bytes)) != Some(body_at) {
             return corrupt(format!(
-                "{} bytes of sections and their checksums do not end at the footer, offset {body_at}",
+                "{} bytes of sections and their checksums do not end at the footer, \
+             offset {body_at}",
                 self.data_bytes
             ));
         }
@@ -267,7 +272,7 @@ impl Footer {
             };
             end = this_end;
             if seen.contains(&s.kind) {
-                return corrupt(format!("{name} stands twice in the section table"));
+                return corrupt(format!("{name} is in the section table twice"));
             }
             seen.push(s.kind);
             if s.known().is_none() && s.required() {

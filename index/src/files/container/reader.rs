@@ -1,7 +1,7 @@
 //! Maps a container and proves its bytes before they are used.
 //!
 //! The structure is proven when the file is opened; each 64 KiB tile when it is first touched.
-//! Bytes that vanish under their reader are zeros, and [`Reader::intact`] says so.
+//! Bytes that vanish under their reader are zeros, and [`Reader::intact`] reports it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -80,10 +80,9 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Whether everything that this thread has read so far were the file's bytes. Call it after
-    /// bytes were used and before what came of them is believed: bytes of a file that is cut while
-    /// it is mapped, or lies on a disk that fails, turn into zeros. Costs two loads, no system
-    /// call.
+    /// Whether all bytes that this thread has read so far were those of the file. Call it after
+    /// bytes were used and before the result is used: bytes of a file that is cut while it is
+    /// mapped, or is on a disk that fails, turn into zeros. It costs two loads and no system call.
     ///
     /// A file that was cut never heals: open it again.
     ///
@@ -92,7 +91,7 @@ impl Reader {
     #[inline]
     pub fn intact(&self) -> Result<()> {
         // A cut that ends inside a page raises no signal for the rest of that page: it reads as
-        // zeros. But pages behind are gone by then, and the magic stands in the last one.
+        // zeros. But pages behind are gone by then, and the magic is in the last one.
         let whole = self.map.last() == MAGIC;
         if whole && self.map.fault().is_none() { Ok(()) } else { Err(self.broken()) }
     }
@@ -105,18 +104,18 @@ impl Reader {
         Error::corrupt(
             &self.path,
             format!(
-                "offset {offset} cannot be read any more: since it was opened the file was cut, or its \
-                 disk failed; put it back and open it again"
+                "offset {offset} cannot be read any more: since it was opened the file was cut, \
+                 or its disk failed; put it back and open it again"
             ),
         )
     }
 
-    /// Where the file stands.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file holds.
+    /// The kind of the file.
     pub fn kind(&self) -> FileKind {
         self.kind
     }
@@ -146,8 +145,8 @@ impl Reader {
         })
     }
 
-    /// Bytes `from .. from + len` of a section, proven. What comes of them counts once
-    /// [`Self::intact`] said so.
+    /// Bytes `from .. from + len` of a section, proven. A result computed from them
+    /// counts once [`Self::intact`] has returned `Ok`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if they leave the section, a checksum is wrong, or the file vanished.
@@ -171,8 +170,8 @@ impl Reader {
     }
 
     /// The eight bytes at `from` of a section, little-endian: [`Self::read`] for what is read one
-    /// by one. Where a file has faulted, the caller hears of it from [`Self::intact`], which it
-    /// asks anyway.
+    /// by one. A fault of the file shows in [`Self::intact`], which the caller calls in any
+    /// case.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -205,7 +204,7 @@ impl Reader {
         ocelli_vector::prefetch(self.map.bytes(), (section.offset + from) as usize);
     }
 
-    /// Why nothing is read.
+    /// The reason that these bytes cannot be read.
     #[cold]
     fn refuse(&self, section: &Section, from: u64, len: u64) -> Error {
         if self.map.fault().is_some() {
@@ -219,16 +218,15 @@ impl Reader {
     }
 
     /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before, which is not
-    /// asked again; `None` where they leave the file. As with [`Self::read_word`], the caller hears
-    /// of faults from [`Self::intact`].
+    /// asked again; `None` where they leave the file. As with [`Self::read_word`], a fault
+    /// shows in [`Self::intact`].
     #[inline]
     pub(crate) fn reread(&self, section: &Section, from: u64, len: u64) -> Option<&[u8]> {
         let start = section.offset.wrapping_add(from);
         self.map.bytes().get(start as usize..start.wrapping_add(len) as usize)
     }
 
-    /// A whole section that [`Self::read_all`] has proven before: what a hot path need not ask
-    /// again.
+    /// A whole section that [`Self::read_all`] has proven before, without another check.
     #[inline]
     pub(crate) fn read_proven(&self, section: &Section) -> &[u8] {
         // Sections lie within the data, which lie within the map: proven when the file was opened.
@@ -295,7 +293,7 @@ impl Reader {
         digest.finish()
     }
 
-    /// SHA-256 of what stands behind the sections: the checksums of all tiles, and the footer. It
+    /// SHA-256 of what follows the sections: the checksums of all tiles, and the footer. It
     /// tells files of other content apart without reading it: 4 bytes of each 64 KiB are read.
     pub fn seal(&self) -> Hash {
         let mut digest = Hasher::new();
@@ -361,7 +359,7 @@ impl Reader {
 mod tests {
     use super::super::Writer;
     use super::*;
-    use crate::testing::stride;
+    use ocelli_test_support::step;
 
     fn sample(folder: &Path) -> PathBuf {
         let mut w = Writer::create(&folder.join("a.part"), FileKind::Part).unwrap();
@@ -440,7 +438,7 @@ mod tests {
         let bad_path = dir.path().join("bad.part");
         // All bytes of the end, where the structure is, and a sample of the rest.
         let tail = good.len() - 400;
-        for at in (0..tail).step_by(stride(997)).chain(tail..good.len()) {
+        for at in (0..tail).step_by(step(997)).chain(tail..good.len()) {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             fs::write(&bad_path, &bad).unwrap();
@@ -457,13 +455,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let good = fs::read(sample(dir.path())).unwrap();
         let bad_path = dir.path().join("bad.part");
-        for len in (0..good.len()).step_by(stride(1009)).chain(good.len() - 100..good.len()) {
+        for len in (0..good.len()).step_by(step(1009)).chain(good.len() - 100..good.len()) {
             fs::write(&bad_path, &good[..len]).unwrap();
             assert!(Reader::open(&bad_path, FileKind::Part).is_err(), "{len} bytes");
         }
     }
 
-    /// A newer file is told from a damaged one, since the CRC is judged first.
+    /// A newer file and a damaged one have different errors, since the CRC is checked first.
     #[test]
     fn a_newer_version_is_named_as_such() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,22 +1,22 @@
 //! Temporary names: never the same twice, locked while their writer lives, and removed once it is
 //! gone.
 //!
-//! A process id says nothing about a writer: in a container every program is process 1. A lock
-//! (`flock`) does: the kernel takes it away with the process that held it, however that ended. So a
-//! writer locks its temporary file from the first moment to the last, and whoever starts a file in
-//! a folder first removes the temporary files there that nobody has locked ([`sweep`]).
+//! A process id does not identify a writer: in a container every program is process 1. A lock
+//! (`flock`) does: the kernel releases it when the process that held it ends, however it ends. So a
+//! writer locks its temporary file from the first moment to the last, and a writer that starts
+//! a file in a folder first removes the temporary files there that are not locked ([`sweep`]).
 //!
 //! Between making a file and locking it there is a moment in which another process may take it for
 //! abandoned. That process needs the lock before it removes anything. So a writer that gets the
-//! lock, and then still finds its file under its name, can no longer lose it: whoever comes later
+//! lock, and then still finds its file under its name, can no longer lose it: a later process
 //! does not get the lock. A writer that does not get the lock, or finds its name gone, takes
-//! another name. Names are random and never used again, so that a name cannot stand for somebody
-//! else's file.
+//! another name. Names are random and never used again, so that a name cannot be that of
+//! another writer's file.
 //!
-//! On a file system without locks nobody gets one, and nothing is removed. On one whose locks do
-//! not reach other machines, a free lock proves nothing about a file that another machine made.
+//! On a file system without locks no process gets one, and nothing is removed. On one whose locks
+//! do not reach other machines, a free lock proves nothing about a file that another machine made.
 //! Names therefore say which machine made them, and those of another one are left alone until
-//! nobody has written to them for [`FOREIGN_KEPT`].
+//! they have not been written to for [`FOREIGN_KEPT`].
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -58,7 +58,7 @@ fn is_held(file: &File, path: &Path) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => path.try_exists(),
         Err(TryLockError::WouldBlock) => Ok(false),
-        // A file system without locks: nobody gets one, so nobody removes the file.
+        // A file system without locks: no process gets one, so none removes the file.
         Err(TryLockError::Error(_)) => Ok(true),
     }
 }

@@ -9,20 +9,20 @@ use super::{FileKind, Reader, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
 
-/// What [`Writer::finish`] wrote.
+/// The file that [`Writer::finish`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The file, under its final name.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// SHA-256 of the whole file.
     pub checksum: Hash,
-    /// SHA-256 of what stands behind the sections ([`super::Reader::seal`]).
+    /// SHA-256 of what follows the sections ([`super::Reader::seal`]).
     pub seal: Hash,
 }
 
-/// A container that is complete and durable, and does not stand under its name yet. Dropped, it
+/// A container that is complete and durable, and does not have its name yet. Dropped, it
 /// leaves nothing behind.
 #[derive(Debug)]
 pub struct Sealed {
@@ -80,8 +80,8 @@ impl Writer {
     /// exist.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::create`]; [`crate::Error::Invalid`] where something stands there that
-    /// is no container of this kind: a photo, a list, or a part where a model is to be written.
+    /// Those of [`AtomicFile::create`]; [`crate::Error::Invalid`] where the path is that of
+    /// something that is no container of this kind: a photo, a list, or a part where a model is to be written.
     pub fn create(path: &Path, kind: FileKind) -> Result<Self> {
         refuse_other(path, kind)?;
         Ok(Self::new(Box::new(AtomicFile::create(path)?), kind))
@@ -171,8 +171,8 @@ impl Writer {
     /// file of that name is replaced.
     ///
     /// # Errors
-    /// Those of [`AtomicFile::publish`]; nothing is left behind then, and what stood under the name
-    /// still stands.
+    /// Those of [`AtomicFile::publish`]; nothing is left behind then, and a file that had the name
+    /// is unchanged.
     pub fn finish(self) -> Result<Written> {
         self.seal()?.publish()
     }
@@ -199,7 +199,7 @@ impl Writer {
         Ok(Written { path, ..end })
     }
 
-    /// Writes what stands behind the sections. The file has no path yet.
+    /// Writes what follows the sections. The file has no path yet.
     fn end_file(&mut self) -> Result<Written> {
         self.end()?;
         if !self.tile.is_empty() {

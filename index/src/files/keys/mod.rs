@@ -1,10 +1,10 @@
 //! Keys by ordinal, each readable by itself.
 //!
 //! A thousand hits of a million rows lie in nearly as many places, so a key must not cost its
-//! neighbours. Keys stand in blocks of 32. A key is written as the bytes that it shares with the
-//! block's first key, and the rest in
-//! [`Symbols`]: whoever wants one decodes the block's first key, as far as it is shared, and that key. The layout
-//! is in `docs/shard-format.md`; what others cost is in decision 0025.
+//! neighbours. Keys are in blocks of 32. A key is written as the number of bytes that it shares
+//! with the block's first key, and the rest of it as symbols (FSST). To read one key, the block's
+//! first key is decoded as far as it is shared, and then the rest. The layout is in
+//! `docs/shard-format.md`; decision 0025 says what other layouts cost.
 
 mod symbols;
 #[cfg(test)]
@@ -26,7 +26,8 @@ const HEAD_BYTES: usize = NUMBER_BYTES * (2 * BLOCK_KEYS - 1);
 /// So many keys are looked at to choose the symbols.
 const SAMPLED_KEYS: usize = 1 << 16;
 
-/// The section's bytes for `keys`, which [`check_key`](crate::base::names::check_key) accepted. Equal keys give equal bytes.
+/// The section's bytes for `keys`, which [`check_key`](crate::base::names::check_key) accepted.
+/// Equal keys give equal bytes.
 ///
 /// # Errors
 /// [`Error::Invalid`] if the compressor fails.
@@ -159,7 +160,7 @@ impl Keys {
         let table = table.first_chunk().ok_or_else(|| corrupt("no table of symbols".into()))?;
         let symbols = Box::new(Symbols::from_bytes(table).map_err(corrupt)?);
         let keys = Self { section, count, symbols };
-        // The others are held against their neighbours when they are used.
+        // The others are compared with their neighbours when they are used.
         let ends = [keys.start(file, 0)?, keys.start(file, blocks)?];
         file.intact()?;
         if ends != [head, section.len] {

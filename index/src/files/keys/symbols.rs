@@ -9,7 +9,7 @@ pub(super) const TABLE_BYTES: usize = CODES * (1 + WORD);
 const CODES: usize = 256;
 /// Bytes of a symbol at most.
 const WORD: usize = 8;
-/// The byte behind this code stands for itself.
+/// The byte after this code is itself a byte of the key.
 const ESCAPE: usize = 255;
 
 /// Keys up to this length need no memory of their own while they are put together.
@@ -32,7 +32,7 @@ impl Default for Buffer {
 }
 
 impl Buffer {
-    /// What is there so far.
+    /// The bytes of the key so far.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         if self.long.is_empty() { &self.short[..self.len] } else { &self.long }
@@ -80,7 +80,7 @@ impl Buffer {
     }
 }
 
-/// What each code stands for.
+/// The symbol of each code.
 pub(super) struct Symbols {
     /// 0: the code is not used.
     lens: [u8; CODES],
@@ -101,7 +101,7 @@ impl Symbols {
         (symbols, compressor)
     }
 
-    /// The table as it stands in a file: 256 lengths, then 256 symbols.
+    /// The table as it is in a file: 256 lengths, then 256 symbols.
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.lens.as_slice(), self.words.as_flattened()].concat()
     }

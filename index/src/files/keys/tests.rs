@@ -33,7 +33,9 @@ fn assert_round_trip(keys: &[impl AsRef<str>]) {
 
 proptest! {
     #[test]
-    fn any_keys_come_back(keys in prop::collection::vec("\\PC{0,12}|[a-c]{0,40}|\0{0,9}.", 0..100)) {
+    fn any_keys_come_back(
+        keys in prop::collection::vec("\\PC{0,12}|[a-c]{0,40}|\0{0,9}.", 0..100),
+    ) {
         assert_round_trip(&keys);
     }
 }

@@ -92,7 +92,7 @@ fn shuffled(n: usize) -> Vec<u32> {
     };
     let mut order: Vec<u32> = (0..n as u32).collect();
     for i in (1..n).rev() {
-        // The high half of a product: a number below i + 1, as even as anybody needs.
+        // The high half of a product: a number below i + 1, as even as is needed.
         let j = (u128::from(random()) * (i as u128 + 1)) >> 64;
         order.swap(i, j as usize);
     }

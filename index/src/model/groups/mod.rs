@@ -13,7 +13,7 @@
 //!
 //! Members lie together as bytes relative to their centre ([`ocelli_vector::relative`]): lower
 //! bounds of their costs, and a proven error. The first groups give a threshold that the
-//! `nprobe`-th best cannot exceed; whoever's bound is above it is out. Exact floats decide among
+//! `nprobe`-th best cannot exceed; a row whose bound is above it is out. Exact floats decide among
 //! the rest. Below the level that has 8-bit products, floats decide among all members.
 
 mod build;
@@ -88,14 +88,14 @@ impl Centres {
     }
 }
 
-/// What is looked for.
+/// A query that asks for lists.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     /// How the query and the centroids are compared.
     pub metric: Metric,
     /// The query, (d,).
     pub q: &'a [f32],
-    /// How many lists.
+    /// Number of lists wanted.
     pub nprobe: usize,
 }
 
@@ -110,7 +110,7 @@ impl CoarseGroups {
         Self::new(GroupsSection::build(simd, coarse, d, groups, model), d)
     }
 
-    /// The groups that stand in a model's file, if they do, proven.
+    /// The groups in a model's file, proven; none where the file has no groups.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`].
@@ -118,7 +118,7 @@ impl CoarseGroups {
         Ok(GroupsSection::open(file, nlist, d, model)?.map(|section| Self::new(section, d)))
     }
 
-    /// The section, as it stands in a file.
+    /// The bytes of the section, as they are in a file.
     pub fn bytes(&self) -> &[u8] {
         self.section.bytes()
     }
@@ -268,7 +268,7 @@ fn is_sound(slack: f64, base: f32) -> bool {
 }
 
 /// What the `wanted`-th best row costs at most: a row's cost is at most its bound and twice its
-/// slack. Who certainly costs more is not among the best.
+/// slack. A row that certainly costs more is not among the best.
 fn limit(simd: Simd, bounds: &[f32], wanted: usize, largest_slack: f64) -> f32 {
     let reached = kth_smallest_at_most(simd, bounds, wanted.min(bounds.len()));
     ((f64::from(reached) + 2.0 * largest_slack) as f32).next_up()

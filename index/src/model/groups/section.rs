@@ -1,5 +1,5 @@
-//! The section "coarse graph": groups of centroids with their members as bytes.
-//! `docs/shard-format.md` says how it lies.
+//! The section "coarse groups": groups of centroids with their members as bytes.
+//! The layout is in `docs/shard-format.md`.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ const LAYOUT: u32 = 1;
 const HEADER_BYTES: usize = 64;
 /// Alignment of the rows' bytes within the section: one cache line.
 const ALIGN: usize = 64;
-/// What stands in place of a list behind a group's last.
+/// Fills the slots after a group's last list.
 const NO_LIST: u32 = u32::MAX;
 
 /// Words of the header that hold the model's hash.
 const HASH_WORDS: std::ops::Range<usize> = 8..16;
 
-/// What the table says of a group.
+/// A group's line of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Entry {
     len: u32,
     rounded: Rounded,
 }
 
-/// An entry as it stands in the file: length, then three f32.
+/// An entry as it is in the file: length, then three f32.
 type Words = [u32; 4];
 
 impl Entry {
@@ -134,18 +134,17 @@ impl GroupsSection {
         d: usize,
         model: Hash,
     ) -> Result<Option<Self>> {
-        let Some(section) = file.find(SectionKind::CoarseGraph).copied() else { return Ok(None) };
-        file.read_all(SectionKind::CoarseGraph)?;
+        let Some(section) = file.find(SectionKind::CoarseGroups).copied() else { return Ok(None) };
+        file.read_all(SectionKind::CoarseGroups)?;
         Self::parse(Source::Mapped(Arc::clone(file), section), nlist, d, model).map(Some).map_err(
             |what| {
-                let name = SectionKind::CoarseGraph.name();
+                let name = SectionKind::CoarseGroups.name();
                 Error::corrupt(file.path(), format!("{name}: {what}"))
             },
         )
     }
 
-    /// Holds everything that a search relies on against the bytes: afterwards no index can leave an
-    /// array.
+    /// Checks everything that a search relies on: afterwards no index can leave an array.
     fn parse(
         source: Source,
         nlist: usize,
@@ -185,7 +184,7 @@ impl GroupsSection {
         let mut slot = 0usize;
         for (group, entry) in table.iter().enumerate() {
             let Entry { len, rounded: r } = Entry::of(*entry);
-            // Infinite bounds of an error are honest: floats then decide alone.
+            // An infinite bound of an error is allowed: floats then decide alone.
             if !sound(r.scale) || r.largest_norm.is_nan() || r.largest_error.is_nan() {
                 return Err(format!("group {group} has a scale or an error that is not a number"));
             }
@@ -215,7 +214,7 @@ impl GroupsSection {
         Ok(Self { source, d, places, first })
     }
 
-    /// All of it, as it stands in a file.
+    /// All bytes of the section, as they are in a file.
     pub(super) fn bytes(&self) -> &[u8] {
         self.source.bytes()
     }

@@ -12,11 +12,11 @@ use crate::base::error::Error;
 use crate::files::container::{FileKind, Reader, SectionKind, Writer};
 use crate::model::{Metric, Model, ModelParts, ProbeBuffers, Query};
 use crate::spec::DescriptorSpec;
-use crate::testing::stride;
 use crate::{
     Encoded, Hash, IndexDir, NewGeneration, RowEncoder, RowEncoderScratch, Scratch, SearchParams,
     SearchResult, ShardBuilder, Snapshot,
 };
+use ocelli_test_support::step;
 
 /// Rows (n, d) around a few hundred places, which themselves lie around others: as centroids of
 /// descriptors do, near ones are found near each other, and no place is far from all others.
@@ -141,7 +141,8 @@ fn every_level_finds_what_is_defined() {
                         assert_eq!(
                             found,
                             want,
-                            "seed {seed}, {}, {metric}, n {n}, d {d}, nprobe {nprobe}, {effort} of {groups}",
+                            "seed {seed}, {}, {metric}, n {n}, d {d}, nprobe {nprobe}, \
+                         {effort} of {groups}",
                             simd.level()
                         );
                     }
@@ -281,16 +282,16 @@ fn a_damaged_section_is_refused() {
     let tmp = tempfile::tempdir().unwrap();
     let (_, good) = grouped_file(tmp.path());
     let file = Reader::open(&tmp.path().join("good.model"), FileKind::Model).unwrap();
-    let section = *file.find(SectionKind::CoarseGraph).unwrap();
+    let section = *file.find(SectionKind::CoarseGroups).unwrap();
     let (start, end) = (section.offset as usize, (section.offset + section.len) as usize);
     let path = tmp.path().join("bad.model");
-    for at in (start..end).step_by(stride(101)) {
+    for at in (start..end).step_by(step(101)) {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
         std::fs::write(&path, bad).unwrap();
         let error = Model::open(&path).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "byte {at}: {error}");
-        assert!(error.to_string().contains("coarse graph"), "byte {at}: {error}");
+        assert!(error.to_string().contains("coarse groups"), "byte {at}: {error}");
     }
 }
 
@@ -338,7 +339,7 @@ fn groups_that_do_not_hold_are_refused() {
         let error = Model::open(&path).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{name}: {error}");
         let text = error.to_string();
-        assert!(text.contains("coarse graph") && text.contains(reason), "{name}: {text}");
+        assert!(text.contains("coarse groups") && text.contains(reason), "{name}: {text}");
     }
     // The same way with the right bytes, and with none: a model without the section is looked at
     // whole.

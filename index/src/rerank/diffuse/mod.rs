@@ -1,7 +1,7 @@
 //! Diffusion: hits in the order in which a walk that begins at the query reaches them through each
 //! other.
 //!
-//! What looks like the query's neighbours, but not like the query, is found by way of them:
+//! An image that looks like the query's neighbours, but not like the query, is found through them:
 //! similarity flows along the graph of mutual nearest neighbours (Zhou, Weston, Gretton, Bousquet,
 //! Schölkopf, *Ranking on Data Manifolds*, NIPS 2003; Iscen, Tolias, Avrithis, Furon, Chum,
 //! *Efficient Diffusion on Region Manifolds*, CVPR 2017, of which this is the form for global
@@ -58,7 +58,7 @@ impl Default for Diffusion {
 }
 
 impl Diffusion {
-    /// See the type.
+    /// The defaults: see [`Diffusion`].
     pub const DEFAULT: Self =
         Self { candidates: 200, neighbours: 10, query_neighbours: 5, gamma: 3.0, alpha: 0.8 };
 

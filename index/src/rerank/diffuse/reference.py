@@ -1,7 +1,8 @@
 """Writes reference.json beside it: diffusion as published, solved exactly by numpy in float64.
 
-Zhou et al. (NIPS 2003) on the mutual k-nearest-neighbour graph of Iscen et al. (CVPR 2017): affinities to the power
-gamma, normalised symmetrically, (I - alpha S) f = y with a dense solver. Run it with any numpy >= 1.24.
+Zhou et al. (NIPS 2003) on the mutual k-nearest-neighbour graph of Iscen et al. (CVPR 2017):
+affinities to the power gamma, normalised symmetrically, (I - alpha S) f = y with a dense solver.
+Run it with any numpy >= 1.24.
 """
 
 import json

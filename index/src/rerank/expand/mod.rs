@@ -1,4 +1,4 @@
-//! Query expansion and database-side augmentation: arithmetic on descriptors and on what was found.
+//! Query expansion and database-side augmentation: arithmetic on descriptors and hits.
 //!
 //! All of it works in the space of x (dim,): a hit's vector is what its finest code says
 //! ([`Snapshot::vector`]). Sums are taken in f64, in the order of the hits, and rounded once.
@@ -47,6 +47,13 @@ pub struct Expansion {
 }
 
 impl Expansion {
+    /// Hits that go into a new query unless it is said.
+    pub const DEFAULT_K: usize = 5;
+    /// Exponent of [`ExpansionMethod::Alpha`] unless it is said.
+    pub const DEFAULT_ALPHA: f32 = 3.0;
+    /// Rounds unless it is said.
+    pub const DEFAULT_ROUNDS: usize = 1;
+
     /// The first value that is out of range: the field, and what is wrong.
     pub fn out_of_range(&self) -> Option<(&'static str, String)> {
         let (field, found, expected) = match self.method {

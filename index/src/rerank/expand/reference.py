@@ -1,7 +1,7 @@
-"""Writes reference.json beside it: query expansion and DBA by the published formulas, in numpy, float64.
+"""Writes reference.json beside it: query expansion and DBA by the published formulas, in float64.
 
-AQE and DBA as the released code of Gordo et al. (IJCV 2017) computes them, αQE as dirtorch's expand_descriptors.
-Run it with any numpy >= 1.24; the numbers do not depend on the version.
+AQE and DBA as the released code of Gordo et al. (IJCV 2017) computes them, αQE as dirtorch's
+expand_descriptors. Run it with any numpy >= 1.24; the numbers do not depend on the version.
 """
 
 import json

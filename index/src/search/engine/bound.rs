@@ -1,4 +1,4 @@
-//! What a list's rows cost at least and at most, in units of the byte table.
+//! Bounds of what the rows of a list cost, in units of the byte table.
 
 use ocelli_vector::dense;
 use ocelli_vector::lut::ByteTable;
@@ -9,7 +9,7 @@ use crate::shard::ListEntry;
 /// Costs whose parts are below this cannot overflow a float when they are added.
 pub(super) const LARGEST: f64 = f32::MAX as f64 / 8.0;
 
-/// What a query contributes to every list's bound: see the engine's introduction.
+/// The query's part of every list's bound: see the [module docs](super).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueryBound {
     metric: Metric,
@@ -25,7 +25,7 @@ pub(super) struct QueryBound {
     per_step: f64,
 }
 
-/// What a row of one list costs, beside its integer S.
+/// The part of a row's cost that is the same for all rows of a list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ListBound {
     /// b_l + Σⱼ lowⱼ + min_l.
@@ -34,7 +34,7 @@ pub(super) struct ListBound {
     pub factor: u16,
     /// Slack of float costs.
     pub slack: f64,
-    /// Whether all this holds. Where numbers are so large that floats overflow, or the scalars were
+    /// Whether the bound is sound. Where numbers are so large that floats overflow, or the scalars were
     /// written without information, every row is scored.
     pub sound: bool,
 }
@@ -60,9 +60,9 @@ impl QueryBound {
         self.magnitude + self.extra < LARGEST
     }
 
-    /// The bound of a list whose centroid gives the score `base`. Products with `per_step` stand
-    /// for quotients: they are off by a few 2⁻⁵³, for which a billionth is given away where it
-    /// matters.
+    /// The bound of a list whose centroid gives the score `base`. Products with `per_step` are
+    /// used in place of quotients: they are off by a few 2⁻⁵³, for which a billionth is given away
+    /// where it matters.
     pub fn of(&self, entry: &ListEntry, base: f32) -> ListBound {
         let (b, term_low, step, term_size) = match self.metric {
             Metric::InnerProduct => (-f64::from(base), 0.0, 0.0, 0.0),

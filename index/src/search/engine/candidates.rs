@@ -1,9 +1,9 @@
-//! What a search that refines remembers of the rows that may be hits.
+//! Rows that may be hits, and what is remembered of them for the refine stage.
 //!
 //! Finer codes of a row are decoded together with its first code. In its list that code lies in a
 //! cache line for each sub-quantizer, which the scan had and which may be gone when the best rows
-//! are known. So whatever is good enough to be kept has its code copied at that moment; and with
-//! its list and slot beside it, nothing need be looked up again.
+//! are known. So the code of a row that is kept is copied at that moment, together with its list
+//! and slot, and nothing is looked up again.
 
 use ocelli_vector::codes::CodeLayout;
 
@@ -15,9 +15,9 @@ pub(crate) enum Remember {
     /// Nothing: a row's number is its slot.
     #[default]
     Nothing,
-    /// Where they stand.
+    /// The list and the slot of each row.
     Places,
-    /// That, and their first codes.
+    /// List, slot and first code of each row.
     Codes,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl Candidates {
-    /// Forgets all of them. Of those that come so much is remembered.
+    /// Forgets all rows, and sets what is remembered of the rows to come.
     pub fn start(&mut self, remember: Remember) {
         self.remember = remember;
         self.slots.clear();
@@ -72,7 +72,7 @@ impl Candidates {
         if self.remember == Remember::Nothing { number } else { self.slots[number as usize] }
     }
 
-    /// What a hit keeps of its row's number: 0 where nothing is remembered.
+    /// The number that a hit keeps of its row: 0 where nothing is remembered.
     #[inline]
     pub(super) fn of_hit(&self, number: u32) -> u32 {
         if self.remember == Remember::Nothing { 0 } else { number }

@@ -1,4 +1,4 @@
-//! Rows that a search must not find: deleted ones, and what a query's own filter leaves out.
+//! Rows that a search must not find: deleted ones, and those that the query's filter leaves out.
 //!
 //! The scan knows rows by their place in a list, so sets are turned into a bit a row, list by list,
 //! when a list is first scanned.
@@ -84,7 +84,7 @@ impl Excluded<'_> {
         };
         let words = (entry.len as usize).div_ceil(64);
         out.clear();
-        // All are left out but those that are allowed, or none.
+        // With an allow set, all rows are left out at first; else none.
         out.resize(words, if filter.allow.is_some() { u64::MAX } else { 0 });
         let slots = entry.first..entry.first.saturating_add(entry.len);
         let place = |slot: u32| ((slot - entry.first) as usize / 64, (slot - entry.first) % 64);

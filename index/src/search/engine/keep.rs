@@ -15,7 +15,7 @@ use ocelli_vector::ranked::Ranked;
 /// Rows gathered beyond k at least, so that a small k does not select all the time.
 const ROOM: usize = 64;
 
-/// What the rows' numbers stand for.
+/// What the numbers of rows mean.
 #[derive(Clone, Copy)]
 pub(super) struct Numbered<'a> {
     pub shard: &'a Shard,
@@ -36,7 +36,7 @@ impl Numbered<'_> {
     }
 }
 
-/// See the module's introduction.
+/// The rows that are kept: see the [module docs](self).
 pub(super) struct Keep {
     k: usize,
     /// Rows that are gathered before the best of them are selected.

@@ -19,15 +19,15 @@
 //!
 //! With R ≥ ‖r̂‖ of every code, and what the table and the terms were rounded from:
 //!
-//! - the table loses nothing that it does not own up to ([`ocelli_vector::lut`]);
+//! - the error of the table is part of its own bound ([`ocelli_vector::lut`]);
 //! - *inner product:* a cost is b_l, the very float, and a sum of d / 16 + 5 additions, off by so
 //!   many u ‖q‖ R;
 //! - *L2:* a cost is such a sum too ([`ocelli_vector::adc::l2_score`]), rounding q − c first moves
 //!   it by at most 2u √(cost · b_l) ≤ u (cost + b_l), and b_l is a sum of its own; terms are off by
 //!   (d / 16 + 8) u (R² + 2 ‖c‖ R), where 2 ‖c‖ R ≤ 2 (‖q‖ + √b_l) R ≤ 2 ‖q‖ R + b_l + R².
 //!
-//! All of it is at most (d / 8 + 24) · u · M with M = 2 |b_l| + Σⱼ max |cⱼ| + max |t| + 2 R² + 4
-//! ‖q‖ R; twice that is given away, which is a small part of a unit.
+//! The sum of these errors is at most (d / 8 + 24) · u · M, where M = 2 |b_l| + Σⱼ max |cⱼ| +
+//! max |t| + 2 R² + 4 ‖q‖ R; twice that is given away, which is a small part of a unit.
 //!
 //! # Where τ comes from
 //!
@@ -36,7 +36,7 @@
 //! are scored too. The lists that follow are scanned against a τ that is near the final one from
 //! the start.
 //!
-//! # The way of a row
+//! # The path of a row
 //!
 //! scan ([`ocelli_vector::scan`]) → float score ([`survivors`], [`ocelli_vector::score`]) → keep
 //! ([`keep`]). Rows are known by slot until the end, since ids lie in scattered memory; or as
@@ -46,8 +46,8 @@
 //!
 //! A single query reads half a megabyte of codes that no cache has. Queries that are near each
 //! other probe much the same lists: [`scan_tile`] takes some of them through a list one after the
-//! other, while its codes are in the first-level cache. In which order rows are looked at changes
-//! no answer.
+//! other, while its codes are in the first-level cache. The order in which rows are looked at
+//! changes no answer.
 
 use ocelli_vector::lut::ByteTable;
 use ocelli_vector::scan::BlockBounds;
@@ -154,7 +154,7 @@ pub(crate) fn fill_table(simd: Simd, model: &Model, query: &Query, table: &mut B
     table.fill(simd, model.whole_books(), &query.z, f64::from(model.metric().products()));
 }
 
-/// What is scanned.
+/// One shard of a scan, and the rows that the scan leaves out.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub model: &'a Model,

@@ -10,7 +10,7 @@ use super::bound::QueryBound;
 use super::candidates::Candidates;
 use super::keep::{Keep, Numbered};
 use super::list::ShardList;
-use super::survivors::{Good, Scorer};
+use super::survivors::{Collector, Scorer};
 use super::warm::{self, Span};
 use super::{Buffers, Request, Target};
 use crate::base::error::Result;
@@ -27,7 +27,7 @@ const WARM_ROWS_PER_HIT: usize = 8;
 /// found, and buffers stay small, however long a list is.
 const SEGMENT: usize = 64 * BLOCK;
 
-/// See the module's introduction.
+/// One query, and what it has found so far.
 pub(super) struct QueryScan<'a> {
     target: &'a Target<'a>,
     table: &'a ByteTable,
@@ -104,8 +104,8 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += list.len() as u64;
             counts.survived += survivors.len() as u64;
-            let good = Good { shard, keep: &mut self.keep, candidates };
-            self.scorer.score(list, *base, survivors, scores, good)?;
+            let collector = Collector { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, *base, survivors, scores, collector)?;
         }
         self.keep.tighten(Numbered { shard, candidates })?;
         for Span { list, base, bound, blocks, first } in &spans {
@@ -116,15 +116,15 @@ impl<'a> QueryScan<'a> {
             let blocks = &warm[blocks.clone()];
             scan::between(simd, blocks, *first, threshold, survivors);
             if threshold == u16::MAX {
-                // These and lanes past the end look alike.
+                // Such rows and lanes past the end have the same bound.
                 saturated(blocks, list.len(), survivors);
                 if excluded.of_list(shard, list.number, &list.entry, dead)? {
                     survivors.retain(|&i| !is_set(dead, i));
                 }
             }
             counts.survived += survivors.len() as u64;
-            let good = Good { shard, keep: &mut self.keep, candidates };
-            self.scorer.score(list, *base, survivors, scores, good)?;
+            let collector = Collector { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, *base, survivors, scores, collector)?;
         }
         if spans.len() < lists.len() {
             self.keep.tighten(Numbered { shard, candidates })?;
@@ -173,8 +173,8 @@ impl<'a> QueryScan<'a> {
             }
             counts.scanned += (end - start) as u64;
             counts.survived += survivors.len() as u64;
-            let good = Good { shard, keep: &mut self.keep, candidates };
-            self.scorer.score(list, base, survivors, scores, good)?;
+            let collector = Collector { shard, keep: &mut self.keep, candidates };
+            self.scorer.score(list, base, survivors, scores, collector)?;
         }
         Ok(())
     }
@@ -213,8 +213,8 @@ impl<'a> QueryScan<'a> {
             };
             let i = slot - found.entry.first;
             if dead.is_empty() || !is_set(dead, i) {
-                let good = Good { shard, keep: &mut self.keep, candidates };
-                self.scorer.score(&found, base, &[i], scores, good)?;
+                let collector = Collector { shard, keep: &mut self.keep, candidates };
+                self.scorer.score(&found, base, &[i], scores, collector)?;
             }
         }
         Ok(())

@@ -11,14 +11,14 @@ use crate::model::Metric;
 use crate::shard::Shard;
 use ocelli_vector::ranked::Ranked;
 
-/// Where rows go that are good enough.
-pub(super) struct Good<'a> {
+/// Takes in the rows that are good enough.
+pub(super) struct Collector<'a> {
     pub shard: &'a Shard,
     pub keep: &'a mut Keep,
     pub candidates: &'a mut Candidates,
 }
 
-/// See the module's introduction.
+/// Scores survivors of the scan.
 pub(super) struct Scorer<'a> {
     simd: Simd,
     metric: Metric,
@@ -44,7 +44,7 @@ impl<'a> Scorer<'a> {
         base: f32,
         places: &[u32],
         scores: &mut Vec<f32>,
-        good: Good<'_>,
+        collector: Collector<'_>,
     ) -> Result<()> {
         if places.is_empty() {
             return Ok(());
@@ -52,7 +52,7 @@ impl<'a> Scorer<'a> {
         let rows = list.rows(base, places);
         score::scores(self.simd, self.metric, &self.tables, &rows, scores);
         self.metric.turn_to_costs(scores);
-        let Good { shard, keep, candidates } = good;
+        let Collector { shard, keep, candidates } = collector;
         for (&i, &cost) in places.iter().zip(scores.iter()) {
             if keep.admits(cost) {
                 let number = candidates.add(self.tables.layout, list, i);

@@ -100,7 +100,7 @@ fn collection(rng: &mut ChaCha8Rng, root: &Path) -> Snapshot {
 
 #[test]
 fn the_engine_answers_as_the_naive_scan() {
-    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 300 };
+    let cases = ocelli_test_support::cases(300, 3000);
     for seed in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let tmp = tempfile::tempdir().unwrap();
@@ -161,7 +161,7 @@ fn filter(rng: &mut ChaCha8Rng, snapshot: &Snapshot) -> RowFilter {
 /// With filters and with ranges too, single and in a batch: what the naive scan finds, to the bit.
 #[test]
 fn filters_and_ranges_answer_as_the_naive_scan() {
-    let cases = if std::env::var_os("OCELLI_LONG_TESTS").is_some() { 3000 } else { 150 };
+    let cases = ocelli_test_support::cases(150, 3000);
     let (mut cut, mut found_some) = (0, 0);
     for seed in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(1_000_000 + seed);

@@ -1,4 +1,4 @@
-//! The rows that are scored first: see the engine's introduction.
+//! The rows that are scored first: see the [module docs](super).
 
 use std::ops::Range;
 
@@ -14,15 +14,15 @@ pub(super) struct Span<'a> {
     /// The part of the score that its centroid decides.
     pub base: f32,
     pub bound: ListBound,
-    /// Its bounds among those of all lists.
+    /// The places of the list's blocks in the bounds of all lists.
     pub blocks: Range<usize>,
     /// Rows whose bound is at most this are scored first.
     pub first: Option<u16>,
 }
 
 /// Sets [`Span::first`] so that the `k` rows that may cost least are scored first, and few beside
-/// them. Which rows these are decides nothing but time. `bounds` are those of the lists' rows;
-/// where fewer than `k` rows have a bound that tells them apart, all that have one are chosen.
+/// them. The choice of these rows affects time only, not the answer. `bounds` are those of the
+/// lists' rows; where fewer than `k` rows have a bound that tells them apart, all that have one are chosen.
 pub(super) fn choose_smallest(
     simd: Simd,
     query: &QueryBound,

@@ -48,17 +48,18 @@ impl Snapshot {
         &self.generation
     }
 
-    /// Its model.
+    /// The model of the generation.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Its shards, in plan order.
+    /// The shards of the generation, in plan order.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
         self.members.iter().map(|m| &*m.shard)
     }
 
-    /// By what the best rows can be scored again: `None` unless every shard has finer codes.
+    /// The fine codec by which the best rows can be scored again: `None` unless every shard has
+    /// finer codes.
     pub fn fine_codec(&self) -> Option<&FineCodec> {
         let all = self.members.iter().all(|m| m.shard.fine().is_some());
         self.model.fine_codec().filter(|_| all)
@@ -80,7 +81,7 @@ impl Snapshot {
 
     /// Shards that answer from the mapping of an earlier snapshot, since the operating system did
     /// not let their files be opened again, each with the reason; also the model, as `model` or
-    /// `refinement`. They would not be there after a restart.
+    /// `fine codec`. They would not be there after a restart.
     pub fn kept(&self) -> &[ShardFailure] {
         &self.kept
     }

@@ -1,4 +1,4 @@
-//! Opens a snapshot: every file of a generation, or what an earlier snapshot still has of it.
+//! Opens a snapshot: every file of a generation, or its mapping in an earlier snapshot.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use crate::search::engine::Deleted;
 use crate::search::params::ShardFailure;
 use crate::shard::{Shard, ShardEntry};
 
-/// What an earlier snapshot of the same directory still has mapped.
+/// An earlier snapshot of the same directory, whose files are still mapped.
 struct Earlier<'a> {
     snapshot: Option<&'a Snapshot>,
-    /// What was taken over from it, and why.
+    /// The files that were taken over from it, each with the reason.
     kept: Vec<ShardFailure>,
 }
 
 impl Earlier<'_> {
-    /// `opened`; or, where the operating system does not give the file `name` any more, what `find`
-    /// finds of it in the earlier snapshot. A mapping outlives the right to open its file.
+    /// `opened`; or, where the operating system refuses to open the file `name`, the result of
+    /// `find` in the earlier snapshot. A mapping outlives the right to open its file.
     fn or_kept<T>(
         &mut self,
         name: &str,
@@ -86,8 +86,8 @@ impl Snapshot {
 
     /// [`Self::open`], but a shard whose file is damaged, missing or refused fails alone: as one
     /// whose damage shows in the scan, it fails searches unless they allow a partial answer
-    /// ([`Self::missing`]). What the operating system refuses to open answers from its mapping in
-    /// `before`, a snapshot of the same directory, if that has it ([`Self::kept`]).
+    /// ([`Self::missing`]). A file that the operating system refuses to open answers from its
+    /// mapping in `before`, a snapshot of the same directory, if that has one ([`Self::kept`]).
     ///
     /// # Errors
     /// As [`Self::open`], also where no shard can be opened.
@@ -149,7 +149,7 @@ impl Snapshot {
         }
         let shards = || members.iter().map(|m| &*m.shard);
         let model = with_fine_codec_of(dir, plain, shards());
-        let model = earlier.or_kept("refinement", model, |before| {
+        let model = earlier.or_kept("fine codec", model, |before| {
             let model = kept_model(before)?;
             let codec = model.fine_codec()?;
             let fits = |shard: &Shard| match shard.fine() {
@@ -193,10 +193,10 @@ fn with_fine_codec_of<'a>(
             let file = Reader::open(&path, FileKind::Model)?;
             let codec = FineCodec::read(&file, model.hash(), model.parts().d)?;
             let codec = codec.ok_or_else(|| {
-                let name = SectionKind::RefineCodebooks.name();
+                let name = SectionKind::FineCodebooks.name();
                 Error::corrupt(&path, format!("section \"{name}\" is missing"))
             })?;
-            // Nobody else has it while it is being opened.
+            // While it is being opened, there is no other reference to it.
             let alone = Arc::into_inner(model)
                 .ok_or_else(|| Error::invalid("fine codec: the model is used already"))?;
             model = Arc::new(alone.with_fine_codec(codec)?);

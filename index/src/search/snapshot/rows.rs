@@ -1,4 +1,4 @@
-//! Rows of a snapshot: by id and key, and what is known of each.
+//! Rows of a snapshot: found by id and key; their vectors, ids and keys.
 
 use roaring::RoaringBitmap;
 
@@ -20,7 +20,7 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// `row`, unless it was not found and a shard is missing that may hold it.
+    /// `row`; an error where it was not found and a shard is missing that may hold it.
     fn certain(&self, row: Option<Row>) -> Result<Option<Row>> {
         match (row, self.missing.first()) {
             (None, Some(missing)) => Err(missing.error.clone()),
@@ -51,7 +51,7 @@ impl Snapshot {
             .ok_or_else(|| Error::not_found(format!("no shard {} in the generation", row.shard)))
     }
 
-    /// Vector of a row in the space of x, (dim,): what its finest code says.
+    /// Vector of a row in the space of x, (dim,), decoded from its finest code.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`].
@@ -69,7 +69,7 @@ impl Snapshot {
     pub fn vectors(&self, rows: impl IntoIterator<Item = Row>) -> Result<Vec<Result<Vec<f32>>>> {
         let (mut z, mut vectors) = (Vec::new(), Vec::new());
         for row in rows {
-            // What is decoded is filled in below.
+            // The vector itself is filled in below.
             vectors.push(self.decoded(row).map(|decoded| {
                 z.extend(decoded);
                 Vec::new()
@@ -82,7 +82,7 @@ impl Snapshot {
         Ok(vectors)
     }
 
-    /// ẑ (d,) of a row: what its finest code says.
+    /// ẑ (d,) of a row, decoded from its finest code.
     fn decoded(&self, row: Row) -> Result<Vec<f32>> {
         let shard = self.shard_of(row)?;
         if self.model.fine_codec().is_some() && shard.fine().is_some() {

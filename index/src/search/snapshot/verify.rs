@@ -1,4 +1,4 @@
-//! Whether every file of a generation is right, and they agree.
+//! Proves that every file of a generation is sound, and that the files agree.
 
 use super::Snapshot;
 use crate::base::error::{Error, Result};
@@ -11,8 +11,8 @@ use crate::model::fine::FineCodec;
 impl Snapshot {
     /// Proves every byte of every file of the generation: its own file, the model's with and
     /// without fine codec, the shards, the tombstones; and that they agree: hashes, lists,
-    /// ordinals, ids, keys, codes, and the bounds that a scan relies on. What is mapped is read
-    /// where it is, the rest anew.
+    /// ordinals, ids, keys, codes, and the bounds that a scan relies on. Mapped files are read
+    /// from their mapping, the others anew.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that

@@ -1,5 +1,9 @@
 //! A mapped shard. Structure is proven at open, bytes when they are first touched.
 
+mod names;
+mod packed_section;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::path::Path;
@@ -10,106 +14,68 @@ use crate::files::container::{FileKind, Reader, Section, SectionKind};
 use crate::files::keys::Keys;
 use crate::files::metadata::read_meta;
 use crate::files::packed;
-use crate::model::{Metric, Model};
+use crate::model::{Metric, Model, ModelParts};
 
+use self::packed_section::{PackedSection, partition_point};
 use super::fine_codes::FineCodes;
-use super::key_hash;
 use super::{IdEncoding, ListEntry, ShardMeta};
 
-/// A packed array in a section, read element by element so that only touched tiles are proven.
-#[derive(Clone, Copy, Debug)]
-struct PackedSection {
-    section: Section,
-    /// Byte of the section where the array begins.
-    start: u64,
-    width: u32,
-    len: u32,
+/// Refuses a shard of another shape than its model's, or without rows.
+fn check_shape(path: &Path, meta: &ShardMeta, p: &ModelParts) -> Result<()> {
+    let found = (meta.nlist as usize, meta.m as usize, meta.ksub as usize);
+    if found == (p.nlist, p.m, p.ksub) && meta.rows > 0 {
+        return Ok(());
+    }
+    Err(Error::corrupt(
+        path,
+        format!(
+            "{} rows, nlist {}, m {}, ksub {}; its model has nlist {}, m {}, ksub {}",
+            meta.rows, meta.nlist, meta.m, meta.ksub, p.nlist, p.m, p.ksub
+        ),
+    ))
 }
 
-impl PackedSection {
-    fn new(file: &Reader, kind: SectionKind, start: u64, width: u32, len: u32) -> Result<Self> {
-        let section = *file.require(kind)?;
-        let want = start + packed::bytes_for(len as usize, width) as u64;
-        if width > packed::MAX_WIDTH || section.len != want {
-            return Err(Error::corrupt(
-                file.path(),
-                format!("{}: {} bytes, expected {want}", kind.name(), section.len),
-            ));
+/// The sections that lead from ordinals to ids and back, where ids have any.
+fn open_ids(
+    file: &Reader,
+    meta: &ShardMeta,
+) -> Result<(Option<PackedSection>, Option<PackedSection>)> {
+    let (rows, bits) = (meta.rows, meta.ordinal_bits);
+    let packed_ids = match meta.ids {
+        IdEncoding::Packed { bits, .. } => {
+            Some(PackedSection::new(file, SectionKind::Ids, 0, bits, rows)?)
         }
-        Ok(Self { section, start, width, len })
-    }
-
-    /// Asks for the memory of element `i`, which will be wanted soon.
-    #[inline]
-    fn prefetch(&self, file: &Reader, i: u32) {
-        file.prefetch(&self.section, self.at(i).0);
-    }
-
-    #[inline]
-    fn get(&self, file: &Reader, i: u32) -> Result<u64> {
-        if i >= self.len {
-            return Err(self.outside(file, i));
+        _ => None,
+    };
+    let id_map = match meta.ids {
+        IdEncoding::Affine { .. } => None,
+        _ => Some(PackedSection::new(file, SectionKind::IdMap, 0, bits, rows)?),
+    };
+    if meta.ids == IdEncoding::Raw {
+        let section = file.require(SectionKind::Ids)?;
+        if section.len != 8 * u64::from(rows) {
+            let what = format!("ids: {} bytes for {rows} rows", section.len);
+            return Err(Error::corrupt(file.path(), what));
         }
-        let (byte, shift) = self.at(i);
-        let word = file.read_word(&self.section, byte)?;
-        Ok((word >> shift) & self.mask())
     }
-
-    /// [`Self::get`] where [`Self::prove`] has been.
-    #[inline]
-    fn get_proven(&self, file: &Reader, i: u32) -> Result<u64> {
-        let (byte, shift) = self.at(i);
-        let word = file.reread(&self.section, byte, 8).and_then(|b| b.first_chunk::<8>());
-        let word = word.ok_or_else(|| self.outside(file, i))?;
-        Ok((u64::from_le_bytes(*word) >> shift) & self.mask())
-    }
-
-    /// Proves elements `from .. from + len`.
-    fn prove(&self, file: &Reader, from: u32, len: u32) -> Result<()> {
-        let (Some(last), true) = (len.checked_sub(1), from <= self.len && len <= self.len - from)
-        else {
-            return if len == 0 { Ok(()) } else { Err(self.outside(file, from)) };
-        };
-        let (first, last) = (self.at(from).0, self.at(from + last).0);
-        file.read(&self.section, first, last + 8 - first).map(|_| ())
-    }
-
-    /// Byte where an element's word begins, and its first bit in that.
-    #[inline]
-    fn at(&self, i: u32) -> (u64, u64) {
-        let bit = u64::from(i) * u64::from(self.width);
-        (self.start + bit / 8, bit % 8)
-    }
-
-    #[inline]
-    fn mask(&self) -> u64 {
-        (1u64 << self.width) - 1
-    }
-
-    #[cold]
-    fn outside(&self, file: &Reader, i: u32) -> Error {
-        Error::corrupt(file.path(), format!("element {i} of an array of {}", self.len))
-    }
+    Ok((packed_ids, id_map))
 }
 
-/// First position in `0..len` for which `less` is false, where `less` is true for a prefix.
-fn partition_point(len: u32, mut less: impl FnMut(u32) -> Result<bool>) -> Result<u32> {
-    let (mut low, mut high) = (0, len);
-    while low < high {
-        let mid = low + (high - low) / 2;
-        if less(mid)? {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
+/// The keys and the map from keys to ordinals, where rows have keys.
+fn open_keys(file: &Reader, meta: &ShardMeta) -> Result<(Option<Keys>, Option<PackedSection>)> {
+    if meta.keyed == 0 {
+        return Ok((None, None));
     }
-    Ok(low)
+    let hashes = 4 * u64::from(meta.keyed);
+    let (kind, bits) = (SectionKind::KeyMap, meta.ordinal_bits);
+    let map = PackedSection::new(file, kind, hashes, bits, meta.keyed)?;
+    Ok((Some(Keys::open(file, meta.rows as usize)?), Some(map)))
 }
 
 /// What a scan reads of a list, proven.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRows<'a> {
-    /// Its line of the list table.
+    /// The list's entry in the list table.
     pub entry: ListEntry,
     /// Codes in block order ([`ocelli_vector::codes`]).
     pub codes: &'a [u8],
@@ -154,52 +120,10 @@ impl Shard {
             });
         }
         let p = model.parts();
-        if (meta.nlist as usize, meta.m as usize, meta.ksub as usize) != (p.nlist, p.m, p.ksub)
-            || meta.rows == 0
-        {
-            return Err(Error::corrupt(
-                path,
-                format!(
-                    "{} rows, nlist {}, m {}, ksub {}; its model has nlist {}, m {}, ksub {}",
-                    meta.rows, meta.nlist, meta.m, meta.ksub, p.nlist, p.m, p.ksub
-                ),
-            ));
-        }
+        check_shape(path, &meta, p)?;
         let (rows, bits) = (meta.rows, meta.ordinal_bits);
-        let packed_ids = match meta.ids {
-            IdEncoding::Packed { bits, .. } => {
-                Some(PackedSection::new(&file, SectionKind::Ids, 0, bits, rows)?)
-            }
-            _ => None,
-        };
-        let id_map = match meta.ids {
-            IdEncoding::Affine { .. } => None,
-            _ => Some(PackedSection::new(&file, SectionKind::IdMap, 0, bits, rows)?),
-        };
-        if meta.ids == IdEncoding::Raw {
-            let section = file.require(SectionKind::Ids)?;
-            if section.len != 8 * u64::from(rows) {
-                return Err(Error::corrupt(
-                    path,
-                    format!("ids: {} bytes for {rows} rows", section.len),
-                ));
-            }
-        }
-        let key_map = if meta.keyed > 0 {
-            Some(PackedSection::new(
-                &file,
-                SectionKind::KeyMap,
-                4 * u64::from(meta.keyed),
-                bits,
-                meta.keyed,
-            )?)
-        } else {
-            None
-        };
-        let keys = match meta.keyed {
-            0 => None,
-            _ => Some(Keys::open(&file, rows as usize)?),
-        };
+        let (packed_ids, id_map) = open_ids(&file, &meta)?;
+        let (keys, key_map) = open_keys(&file, &meta)?;
         let list_bits = packed::width_for(u64::from(meta.nlist) - 1);
         let shard = Self {
             list_table: *file.require(SectionKind::ListTable)?,
@@ -225,7 +149,7 @@ impl Shard {
         Ok(shard)
     }
 
-    /// Holds the list table against the other sections.
+    /// Checks the list table against the other sections.
     fn check_lists(&self) -> Result<()> {
         let corrupt =
             |what: String| Err(Error::corrupt(self.path(), format!("list table: {what}")));
@@ -252,7 +176,7 @@ impl Shard {
     }
 
     /// Whether all that this thread has read of the shard were its bytes. Bytes of a file that is
-    /// cut, or of a disk that fails, turn into zeros: whoever calls [`Self::list`],
+    /// cut, or of a disk that fails, turn into zeros: a caller of [`Self::list`],
     /// [`Self::list_rows`], [`Self::list_codes`] or [`Self::ordinal`] asks here before the outcome
     /// is believed. What needs more than one of these ([`Self::code`], [`Self::key`],
     /// [`Self::find_id`], …) asks itself.
@@ -272,7 +196,7 @@ impl Shard {
             .map_err(|_| Error::corrupt(self.path(), "list table is not aligned"))
     }
 
-    /// Where the shard stands.
+    /// The path of the shard's file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
@@ -282,7 +206,7 @@ impl Shard {
         &self.file
     }
 
-    /// Its own scalar facts.
+    /// Scalar facts of the shard.
     pub fn meta(&self) -> &ShardMeta {
         &self.meta
     }
@@ -387,7 +311,7 @@ impl Shard {
         Ok(ListRows { entry, codes, scalars })
     }
 
-    /// Ordinal of a slot: row `i` of a list stands in slot `entry.first + i`.
+    /// Ordinal of a slot: row `i` of a list is in slot `entry.first + i`.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
@@ -426,118 +350,7 @@ impl Shard {
         Err(Error::corrupt(self.path(), format!("ordinal {ordinal} of {} rows", self.meta.rows)))
     }
 
-    /// Id of an ordinal.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
-    #[inline]
-    pub fn id(&self, ordinal: u32) -> Result<u64> {
-        if ordinal >= self.meta.rows {
-            return Err(Error::not_found(format!(
-                "{}: no ordinal {ordinal}",
-                self.path().display()
-            )));
-        }
-        let (base, number) = match (self.meta.ids, &self.packed_ids) {
-            (IdEncoding::Affine { base }, _) => (base, u64::from(ordinal)),
-            (IdEncoding::Packed { base, .. }, Some(packed)) => {
-                let number = packed.get(&self.file, ordinal)?;
-                self.intact()?;
-                (base, number)
-            }
-            _ => {
-                let bytes = self.file.read(
-                    self.file.require(SectionKind::Ids)?,
-                    8 * u64::from(ordinal),
-                    8,
-                )?;
-                let mut word = [0u8; 8];
-                word.copy_from_slice(bytes);
-                self.intact()?;
-                (0, u64::from_le_bytes(word))
-            }
-        };
-        base.checked_add(number).filter(|id| id >> 63 == 0).ok_or_else(|| {
-            Error::corrupt(self.path(), format!("id of ordinal {ordinal} is over 2^63"))
-        })
-    }
-
-    /// Key of an ordinal, empty where it has none.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
-    pub fn key(&self, ordinal: u32) -> Result<String> {
-        match &self.keys {
-            Some(keys) => keys.get(&self.file, ordinal as usize),
-            None if ordinal < self.meta.rows => Ok(String::new()),
-            None => {
-                Err(Error::not_found(format!("{}: no ordinal {ordinal}", self.path().display())))
-            }
-        }
-    }
-
-    /// Ordinal of an id.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn find_id(&self, id: u64) -> Result<Option<u32>> {
-        let Some(map) = &self.id_map else {
-            let ordinal = match self.meta.ids {
-                IdEncoding::Affine { base } => id.checked_sub(base),
-                _ => None,
-            };
-            return Ok(ordinal.filter(|&o| o < u64::from(self.meta.rows)).map(|o| o as u32));
-        };
-        let at = |i: u32| self.checked(map.get(&self.file, i)?);
-        let i = partition_point(self.meta.rows, |i| Ok(self.id(at(i)?)? < id))?;
-        let ordinal = if i < self.meta.rows { Some(at(i)?) } else { None };
-        let found = match ordinal {
-            Some(ordinal) => self.id(ordinal)? == id,
-            None => false,
-        };
-        self.intact()?;
-        Ok(ordinal.filter(|_| found))
-    }
-
-    /// The id that is number `rank` in ascending order, and its ordinal.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
-    pub(crate) fn ranked(&self, rank: u32) -> Result<(u64, u32)> {
-        let ordinal = match &self.id_map {
-            Some(map) => self.checked(map.get(&self.file, rank)?)?,
-            None => rank,
-        };
-        Ok((self.id(ordinal)?, ordinal))
-    }
-
-    /// Ordinal of a key.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn find_key(&self, key: &str) -> Result<Option<u32>> {
-        let (Some(map), Some(keys), false) = (&self.key_map, &self.keys, key.is_empty()) else {
-            return Ok(None);
-        };
-        let hash = key_hash(key);
-        let hash_at = |i: u32| -> Result<u32> {
-            let bytes = self.file.read(&map.section, 4 * u64::from(i), 4)?;
-            Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        };
-        let mut i = partition_point(map.len, |i| Ok(hash_at(i)? < hash))?;
-        while i < map.len && hash_at(i)? == hash {
-            let ordinal = self.checked(map.get(&self.file, i)?)?;
-            if keys.is(&self.file, ordinal as usize, key)? {
-                self.intact()?;
-                return Ok(Some(ordinal));
-            }
-            i += 1;
-        }
-        self.intact()?;
-        Ok(None)
-    }
-
-    /// Its finer codes, where it has them.
+    /// The finer codes, if the shard has them.
     pub(crate) fn fine(&self) -> Option<&FineCodes> {
         self.fine.as_ref()
     }
@@ -575,106 +388,5 @@ impl Shard {
         self.layout.get(self.list_codes(&entry)?, entry.len as usize, i as usize, &mut code);
         self.intact()?;
         Ok((list, entry.first + i, code))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Hash;
-    use crate::model::tests::small;
-    use crate::shard::ShardBuilder;
-    use crate::testing::stride;
-    use rand::{RngExt, SeedableRng};
-
-    type Rows = Vec<(u64, String, Vec<f32>)>;
-
-    fn rows(n: usize, id: impl Fn(u64) -> u64) -> Rows {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(n as u64);
-        (0..n as u64)
-            .map(|i| {
-                (id(i), format!("k/{i}"), (0..12).map(|_| rng.random_range(-1.0..1.0)).collect())
-            })
-            .collect()
-    }
-
-    fn write(dir: &Path, model: &Model, rows: &Rows) -> crate::shard::ShardEntry {
-        let mut b = ShardBuilder::new(model);
-        rows.iter().for_each(|(id, key, x)| b.push(*id, key, x).unwrap());
-        b.write(dir, Hash::of(b"plan"), 0).unwrap()
-    }
-
-    /// Everything that went in comes out, for each way of storing ids.
-    #[test]
-    fn round_trip_for_every_id_encoding() {
-        let dir = tempfile::tempdir().unwrap();
-        let ids: [fn(u64) -> u64; 3] =
-            [|i| 100 + i, |i| 1000 - 3 * i, |i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1];
-        for (metric, id) in [Metric::L2, Metric::InnerProduct, Metric::L2].into_iter().zip(ids) {
-            let model = small(metric, false, 9);
-            let rows = rows(201, id);
-            let entry = write(dir.path(), &model, &rows);
-            let shard = Shard::open(&dir.path().join(&entry.name), &model).unwrap();
-            shard.verify().unwrap();
-            assert_eq!(shard.file().checksum(), entry.checksum);
-            for (ordinal, (id, key, x)) in rows.iter().enumerate() {
-                let ordinal = ordinal as u32;
-                assert_eq!(shard.id(ordinal).unwrap(), *id);
-                assert_eq!(&shard.key(ordinal).unwrap(), key);
-                assert_eq!(shard.find_id(*id).unwrap(), Some(ordinal));
-                assert_eq!(shard.find_key(key).unwrap(), Some(ordinal));
-                let z = model.transform(x).unwrap();
-                let mut code = vec![0; 4];
-                model.encode(&z, model.assign(&z), &mut code);
-                assert_eq!(shard.code(ordinal).unwrap(), (model.assign(&z), code));
-            }
-            assert_eq!(shard.find_id(99).unwrap(), None);
-            assert_eq!(shard.find_key("nobody").unwrap(), None);
-            assert!(shard.id(201).is_err() && shard.code(201).is_err() && shard.key(201).is_err());
-        }
-    }
-
-    #[test]
-    fn equal_input_gives_equal_bytes_and_duplicates_are_refused() {
-        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let model = small(Metric::L2, true, 1);
-        let mut rows = rows(70, |i| i);
-        assert_eq!(write(a.path(), &model, &rows), write(b.path(), &model, &rows));
-        for spoil in [|r: &mut Rows| r[3].0 = 9, |r: &mut Rows| r[3].1 = "k/9".into()] {
-            let good = rows.clone();
-            spoil(&mut rows);
-            let mut builder = ShardBuilder::new(&model);
-            rows.iter().for_each(|(id, key, x)| builder.push(*id, key, x).unwrap());
-            let message = builder.write(a.path(), Hash::of(b"plan"), 0).unwrap_err().to_string();
-            assert!(message.contains("twice"), "{message}");
-            rows = good;
-        }
-    }
-
-    #[test]
-    fn a_shard_of_another_model_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let entry = write(dir.path(), &small(Metric::L2, false, 1), &rows(10, |i| i));
-        let error =
-            Shard::open(&dir.path().join(entry.name), &small(Metric::L2, false, 2)).unwrap_err();
-        assert!(matches!(error, Error::ModelMismatch { .. }), "{error}");
-    }
-
-    /// No flipped bit in a small shard goes unreported, at whatever place it is.
-    #[test]
-    fn every_flipped_byte_is_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let model = small(Metric::L2, false, 1);
-        let entry = write(dir.path(), &model, &rows(40, |i| 7 * i));
-        let path = dir.path().join(entry.name);
-        let good = std::fs::read(&path).unwrap();
-        let bad_path = dir.path().join("bad");
-        for at in (0..good.len()).step_by(stride(61)).chain(good.len() - 300..good.len()) {
-            let mut bad = good.clone();
-            bad[at] ^= 1 << (at % 8);
-            std::fs::write(&bad_path, &bad).unwrap();
-            let outcome = Shard::open(&bad_path, &model).and_then(|s| s.verify());
-            assert!(outcome.is_err(), "byte {at} of {}", good.len());
-        }
     }
 }

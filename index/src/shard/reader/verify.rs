@@ -1,4 +1,4 @@
-//! Whether everything in a shard is right and agrees.
+//! Proves that everything in a shard is sound and agrees.
 
 use ocelli_vector::adc;
 
@@ -17,7 +17,7 @@ impl Shard {
         self.verify_names()
     }
 
-    /// Each row is in one list, and the maps say which.
+    /// Checks that each row is in the list that the list map names.
     fn verify_lists(&self) -> Result<()> {
         for (list, entry) in (0u32..).zip(self.table()?) {
             let mut last = None;
@@ -29,7 +29,8 @@ impl Shard {
                     return Err(Error::corrupt(
                         self.path(),
                         format!(
-                            "ordinal {ordinal} in list {list} disagrees with the list map or the order"
+                            "ordinal {ordinal} in list {list} disagrees with the list map or the \
+                             order"
                         ),
                     ));
                 }
@@ -39,7 +40,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Ids and keys lead to their rows.
+    /// Checks that ids and keys lead to their rows.
     fn verify_names(&self) -> Result<()> {
         for ordinal in 0..self.meta.rows {
             if self.find_id(self.id(ordinal)?)? != Some(ordinal) {
@@ -71,8 +72,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether codewords are those of `model`, under which the shard was opened, and no scalar is
-    /// above the term that it bounds.
+    /// Checks that codewords are those of `model`, under which the shard was opened, and that no
+    /// scalar is above the term that it bounds.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first row that is wrong.

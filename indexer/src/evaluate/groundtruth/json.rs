@@ -150,7 +150,8 @@ pub(super) fn read(path: &Path) -> Result<GroundTruth> {
             .try_map(|place| {
                 file.imlist.get(place).cloned().ok_or_else(|| {
                     format!(
-                        "query {name:?}: expected places below {} (the names in imlist), found {place}",
+                        "query {name:?}: expected places below {} (the names in imlist), found \
+                         {place}",
                         file.imlist.len()
                     )
                 })
@@ -175,8 +176,8 @@ fn add(
     if !official && !revisited {
         let found: Vec<&str> = other.keys().map(String::as_str).collect();
         return Err(format!(
-            "query {name:?}: expected lists \"good\" and \"ok\" (Oxford, Paris) or \"easy\" and \"hard\" \
-             (Revisited Oxford and Paris), found neither; other keys: {found:?}"
+            "query {name:?}: expected lists \"good\" and \"ok\" (Oxford, Paris) or \"easy\" and \
+             \"hard\" (Revisited Oxford and Paris), found neither; other keys: {found:?}"
         ));
     }
     let set = |list: Option<Vec<String>>| list.into_iter().flatten().collect::<BTreeSet<String>>();

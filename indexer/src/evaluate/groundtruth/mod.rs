@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
 pub type BoundingBox = [f64; 4];
 
-/// What should be found for which query. How names mean photos: [`leave_one_out`](super::leave_one_out) and
-/// [`named_queries`](super::named_queries).
+/// Queries and the photos that they should find. On names of photos see
+/// [`leave_one_out`](super::leave_one_out) and [`named_queries`](super::named_queries).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroundTruth {
     /// Named queries as Oxford5k and Paris6k have them; may be empty.
@@ -57,7 +57,8 @@ pub struct RevisitedQuery {
 }
 
 /// Which lists of the ground truth are positive and which are taken out of the ranking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Setup {
     /// Good and ok are positive, junk is out. The query's photo stays in.
     Official,
@@ -69,23 +70,12 @@ pub enum Setup {
     Hard,
 }
 
-impl Setup {
-    /// As `--protocol` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Official => "official",
-            Self::Easy => "easy",
-            Self::Medium => "medium",
-            Self::Hard => "hard",
-        }
-    }
-}
-
 impl GroundTruth {
     /// Reads a JSON file in one of three forms, or a directory in the Oxford text form
     /// (`NAME_query.txt` with `NAME_good.txt`, `NAME_ok.txt`, `NAME_junk.txt`).
     ///
-    /// - `{"queries": [{"name", "bbox"?, "good"?, "ok"?, "junk"?}], "folder_label"?: {photo: label}}`;
+    /// - `{"queries": [{"name", "bbox"?, "good"?, "ok"?, "junk"?}], "folder_label"?: {…}}`, labels
+    ///   by photo;
     /// - queries with `easy` and `hard` in place of `good` and `ok`, under `queries` or
     ///   `revisited_queries`;
     /// - as published by revisitop:
@@ -111,8 +101,8 @@ impl GroundTruth {
                 (false, _) => Ok(self.queries.clone()),
                 (true, true) => Err(no_queries()),
                 (true, false) => Err(Error::Invalid(format!(
-                    "the ground truth's {} queries have the lists easy and hard of Revisited Oxford and \
-                     Paris, not good and ok: choose --protocol easy, medium or hard",
+                    "the ground truth's {} queries have the lists easy and hard of Revisited \
+                     Oxford and Paris, not good and ok: choose --protocol easy, medium or hard",
                     self.revisited.len()
                 ))),
             };
@@ -122,9 +112,9 @@ impl GroundTruth {
             (true, true) => return Err(no_queries()),
             (true, false) => {
                 return Err(Error::Invalid(format!(
-                    "--protocol {} wants queries with the lists easy and hard; the ground truth's {} \
-                     queries have good and ok: choose --protocol official",
-                    setup.name(),
+                    "--protocol {} wants queries with the lists easy and hard; the ground truth's \
+                     {} queries have good and ok: choose --protocol official",
+                    setup,
                     self.queries.len()
                 )));
             }
@@ -148,7 +138,9 @@ impl GroundTruth {
     fn check(&self, path: &Path) -> Result<()> {
         let refuse = |what: String| Err(Error::GroundTruth { path: path.to_owned(), what });
         if self.queries.is_empty() && self.revisited.is_empty() && self.labels.is_empty() {
-            return refuse("expected queries (key \"queries\") or labels (key \"folder_label\"), found neither"
+            return refuse(
+                "expected queries (key \"queries\") or labels (key \"folder_label\"), found \
+                 neither"
                     .to_owned(),
             );
         }

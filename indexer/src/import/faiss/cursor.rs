@@ -4,7 +4,7 @@ use std::io::Read;
 
 use bytemuck::Pod;
 
-/// What is wrong with the bytes, and at which offset: the caller knows the file's name.
+/// The error says what is wrong with the bytes and at which offset. The caller knows the file.
 pub(super) type Result<T> = std::result::Result<T, String>;
 
 /// Little-endian reader that knows how much is left.

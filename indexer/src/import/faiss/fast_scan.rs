@@ -15,7 +15,7 @@ const BLOCK: usize = 32;
 /// Vector of the low nibble of each byte.
 const PLACE: [usize; 16] = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15];
 
-/// What stands between `by_residual` and the quantizer of an IwPf: i32 block size, u64
+/// Reads the fields between `by_residual` and the quantizer of an IwPf: i32 block size, u64
 /// sub-quantizers rounded up to even, i32 implementation, u64 query block.
 pub(super) fn read_shape<R: Read>(file: &mut Cursor<R>) -> Result<()> {
     let at = file.at();
@@ -50,8 +50,8 @@ pub(super) fn read_lists<R: Read>(
         file.one("shape of the inverted lists")?;
     if [found_nlist, block, bytes] != [nlist as u64, BLOCK as u64, block_bytes as u64] {
         return Err(format!(
-            "offset {at}: {nlist} inverted lists in blocks of {BLOCK} vectors and {block_bytes} bytes \
-             expected, found {found_nlist}, {block} and {bytes}"
+            "offset {at}: {nlist} inverted lists in blocks of {BLOCK} vectors and {block_bytes} \
+             bytes expected, found {found_nlist}, {block} and {bytes}"
         ));
     }
     let mut lists = Vec::new();
@@ -62,7 +62,8 @@ pub(super) fn read_lists<R: Read>(
         let expected = ids.len().div_ceil(BLOCK) * block_bytes;
         if blocks.len() != expected {
             return Err(format!(
-                "offset {at}: list {list} of {} vectors: {expected} bytes of codes expected, found {}",
+                "offset {at}: list {list} of {} vectors: {expected} bytes of codes expected, found \
+                 {}",
                 ids.len(),
                 blocks.len()
             ));

@@ -2,15 +2,18 @@
 //!
 //! A file is a tree of objects without lengths or checksums: four characters name the class, its
 //! fields follow. Numbers are little-endian, `size_t` and ids 64 bits wide; a vector is a u64 count
-//! and its elements. Of all classes those are read that an IVF-PQ consists of; whatever else stands
-//! there is named and refused, as nothing tells where it would end.
+//! and its elements. Only classes that an IVF-PQ consists of are read. Any other class is named and
+//! refused, as its end is unknown.
 //!
 //! ```text
+//! header      i32 d, i64 ntotal, 2 × i64 unused, bool trained, i32 metric (0 inner product, 1 L2)
 //! IxMp, IxM2  header, index, ids (an id map: vector i has id ids[i])
-//! IxPT  header, i32 n, n transforms, index        IwPQ  header, u64 nlist, u64 nprobe, coarse index, direct map,
-//! IxF2, IxFI  header, u64 floats, floats                by_residual, u64 code_size, quantizer, inverted lists
-//! IHNf  header, graph, IxF2 or IxFI                     IwPf  the same, fast-scan's shape before the quantizer
-//! header  i32 d, i64 ntotal, 2 × i64 unused, bool trained, i32 metric (0 inner product, 1 L2)
+//! IxPT        header, i32 n, n transforms, index
+//! IxF2, IxFI  header, u64 floats, floats
+//! IHNf        header, graph, IxF2 or IxFI
+//! IwPQ        header, u64 nlist, u64 nprobe, coarse index, direct map, by_residual,
+//!             u64 code_size, quantizer, inverted lists
+//! IwPf        the same, with fast-scan's shape before the quantizer
 //! ```
 
 use std::io::Read;
@@ -77,7 +80,7 @@ impl IvfPq {
     }
 }
 
-/// What every index begins with, after its class.
+/// The fields that every index begins with, after its class.
 struct Header {
     dim: usize,
     rows: u64,
@@ -93,7 +96,7 @@ fn read<R: Read>(file: &mut Cursor<R>, progress: &dyn Fn(u64)) -> Result<IvfPq> 
     Ok(index)
 }
 
-/// Reads an index that stands within `depth` others.
+/// Reads an index that is within `depth` others.
 fn read_index<R: Read>(
     file: &mut Cursor<R>,
     depth: usize,
@@ -116,7 +119,7 @@ fn read_index<R: Read>(
     }
 }
 
-/// Words for a class that is not read.
+/// The error text for a class that is not read.
 fn refuse_class(class: &str, at: u64, expected: &str) -> String {
     let known = match class {
         "IwFl" | "IvFL" => "IVF without product quantization",
@@ -196,18 +199,19 @@ fn read_pre_transform<R: Read>(
     Ok(IvfPq { dim: header.dim, stages, ..index })
 }
 
-/// Holds an index within another, at offset `at`, against what the other says of it.
+/// Compares an index within another, at offset `at`, with what the outer one says of it.
 fn check_inner(index: &IvfPq, outer: &Header, at: u64) -> Result<()> {
     if (index.dim, index.rows, index.metric) == (outer.dim, outer.rows, outer.metric) {
         return Ok(());
     }
     Err(format!(
-        "offset {at}: the inner index has dimension {}, {} rows, metric {}; expected are {}, {}, {}",
+        "offset {at}: the inner index has dimension {}, {} rows, metric {}; expected are {}, {}, \
+         {}",
         index.dim, index.rows, index.metric, outer.dim, outer.rows, outer.metric
     ))
 }
 
-/// An index whose vectors are numbered, and behind it the id of each number.
+/// An index whose vectors are numbered, and after it the id of each number.
 fn read_id_map<R: Read>(
     file: &mut Cursor<R>,
     depth: usize,
@@ -376,8 +380,8 @@ fn read_quantizer<R: Read>(file: &mut Cursor<R>, d: usize) -> Result<(usize, usi
     };
     if pq_d != d as u64 || m == 0 || m > pq_d || !pq_d.is_multiple_of(m) {
         return Err(format!(
-            "offset {at}: a product quantizer of dimension {d} expected, found {m} sub-quantizers of \
-             {pq_d} dimensions"
+            "offset {at}: a product quantizer of dimension {d} expected, found {m} sub-quantizers \
+             of {pq_d} dimensions"
         ));
     }
     let numbers = d.checked_mul(ksub).ok_or_else(|| format!("offset {at}: dimension {d}"))?;
@@ -395,8 +399,8 @@ fn read_lists<R: Read>(
         "ilar" => {}
         "ilod" => {
             return Err(format!(
-                "offset {at}: the inverted lists stand in another file (OnDiskInvertedLists), which is \
-                 not imported"
+                "offset {at}: the inverted lists stand in another file (OnDiskInvertedLists), \
+                 which is not imported"
             ));
         }
         other => return Err(refuse_class(other, at, "inverted lists (ilar)")),
@@ -404,8 +408,8 @@ fn read_lists<R: Read>(
     let found: [u64; 2] = file.one("shape of the inverted lists")?;
     if found != [nlist as u64, code_size as u64] {
         return Err(format!(
-            "offset {at}: {nlist} inverted lists with codes of {code_size} bytes expected, found {} with \
-             {} bytes",
+            "offset {at}: {nlist} inverted lists with codes of {code_size} bytes expected, found \
+             {} with {} bytes",
             found[0], found[1]
         ));
     }

@@ -14,7 +14,8 @@ pub fn code_bytes(m: usize, ksub: usize) -> usize {
     if ksub == 16 { m.div_ceil(2) } else { m }
 }
 
-/// Writes code number `at` of a list to `code`, one codeword a byte. FAISS packs 4-bit codes low nibble first.
+/// Writes code number `at` of a list to `code`, one codeword a byte. FAISS packs 4-bit codes low
+/// nibble first.
 pub(super) fn unpack(codes: &[u8], at: usize, ksub: usize, code: &mut [u8]) {
     let bytes = code_bytes(code.len(), ksub);
     let packed = &codes[at * bytes..(at + 1) * bytes];

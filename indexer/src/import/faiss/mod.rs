@@ -29,7 +29,7 @@ pub use lists::{List, code_bytes};
 use order::Order;
 pub use transform::Transform;
 
-/// How a file of FAISS becomes an index.
+/// Options of an import of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportOptions {
     /// The user's name for what made the vectors: the spec is `foreign:<name>`.
@@ -38,16 +38,16 @@ pub struct ImportOptions {
     pub shards: usize,
 }
 
-/// What was imported, for people.
+/// Report of an import of an index.
 #[derive(Clone, Debug, Serialize)]
 pub struct ImportReport {
     /// The index directory.
     pub index: PathBuf,
     /// Number of the generation, now current.
     pub generation: u64,
-    /// Hash of the model, which stands in the index directory.
+    /// Hash of the model, which is in the index directory.
     pub model: Hash,
-    /// How vectors are compared.
+    /// Metric of the search.
     #[serde(serialize_with = "ocelli_index::as_text::serialize")]
     pub metric: Metric,
     /// Vectors.
@@ -56,13 +56,13 @@ pub struct ImportReport {
     pub shards: usize,
     /// Dimension of the vectors.
     pub dim: usize,
-    /// Dimension behind the transform.
+    /// Dimension after the transform.
     pub d: usize,
     /// Whether vectors are rotated or projected.
     pub rotated: bool,
-    /// Whether vectors are centred.
+    /// Whether a mean is subtracted from vectors.
     pub centred: bool,
-    /// Whether vectors are L2-normalised.
+    /// Whether vectors are divided by their L2 norm.
     pub normalized: bool,
     /// Inverted lists.
     pub nlist: usize,

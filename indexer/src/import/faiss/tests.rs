@@ -266,7 +266,7 @@ fn wrong_classes_sizes_and_ids_are_errors() {
     );
 }
 
-/// Ids of a map stand at the file's end, behind their number.
+/// Ids of a map are at the file's end, after their number.
 #[test]
 fn wrong_ids_of_a_map_are_named() {
     let bytes = fs::read(golden("l2-idmap.faiss")).unwrap();
@@ -282,7 +282,7 @@ fn wrong_ids_of_a_map_are_named() {
     refused(ids + 8 * 5, i64::MIN, "id map, row 5: id -9223372036854775808");
     refused(ids + 8 * 5, i64::MAX, "id 9223372036854775807 is there twice, first in list");
     refused(ids - 8, rows as i64 - 1, "an id map of 400 rows expected, found 399");
-    // A vector's number that the map does not have: the last id of the last list stands before the
+    // A vector's number that the map does not have: the last id of the last list is before the
     // map.
     refused(ids - 16, 400, "row 400 of an id map of 400 rows");
     // Maps in maps in maps: the header of a map and the map, round and round.

@@ -67,8 +67,8 @@ pub(super) fn read_stage<R: Read>(file: &mut Cursor<R>) -> Result<Stage> {
     };
     if !trained || d_in == 0 || d_out == 0 || !sizes_fit {
         return Err(format!(
-            "offset {at}: a trained transform from {d_in} to {d_out} dimensions expected, its numbers do \
-             not fit"
+            "offset {at}: a trained transform from {d_in} to {d_out} dimensions expected, its \
+             numbers do not fit"
         ));
     }
     Ok(Stage { d_in, d_out, kind })
@@ -92,8 +92,7 @@ fn read_kind<R: Read>(file: &mut Cursor<R>, at: u64, class: &str) -> Result<Kind
             let a = file.vector("matrix of a transform")?;
             let mut b: Vec<f32> = file.vector("bias of a transform")?;
             if !biased {
-                // As FAISS applies it: a bias that it does not have is not added, whatever stands
-                // there.
+                // As FAISS applies it: without have_bias, the numbers of the bias are not added.
                 (b, mean) = (Vec::new(), Vec::new());
             } else if b.is_empty() {
                 return Err(format!("offset {at}: the transform has no bias, one was announced"));
@@ -116,8 +115,8 @@ fn read_kind<R: Read>(file: &mut Cursor<R>, at: u64, class: &str) -> Result<Kind
                 _ => "",
             };
             return Err(format!(
-                "offset {at}: a linear transform, PCA, OPQ, centring or normalization expected, found \
-                 \"{other}\"{known}, which is not imported"
+                "offset {at}: a linear transform, PCA, OPQ, centring or normalization expected, \
+                 found \"{other}\"{known}, which is not imported"
             ));
         }
     })
@@ -157,8 +156,8 @@ pub(super) fn compose(stages: &[Stage], dim: usize, metric: Metric) -> Result<Tr
     if centred && metric == Metric::InnerProduct && !all.normalized {
         return Err(
             "a centred transform under inner product: FAISS centres the query too and ranks by \
-             ⟨R(q − mean), R(x − mean)⟩, which is no inner product with q; import the same index with L2, \
-             with L2norm behind the PCA, or with have_bias = false"
+             ⟨R(q − mean), R(x − mean)⟩, which is no inner product with q; import the same index \
+             with L2, with L2norm behind the PCA, or with have_bias = false"
                 .to_owned(),
         );
     }
@@ -237,7 +236,7 @@ impl Composed {
         self.d = d_out;
     }
 
-    /// Adds b (d,) behind A: A (x − mean) + b = A (x − (mean − Aᵀ b)), as A Aᵀ = 1.
+    /// Adds b (d,) after A: A (x − mean) + b = A (x − (mean − Aᵀ b)), as A Aᵀ = 1.
     fn shift(&mut self, b: &[f64]) -> Result<()> {
         let Some(a) = &self.a else {
             self.mean.iter_mut().zip(b).for_each(|(m, &b)| *m -= b);

@@ -1,4 +1,4 @@
-//! Files of vectors as a part: from there on they are descriptors like any other.
+//! Files of vectors as a part of descriptors.
 
 mod parquet_file;
 mod rows;
@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::ValueEnum;
 use ocelli_index::foreign::files_below;
 use ocelli_index::{
     Checks, DescriptorSpec, Dtype, ErrorCode, Hash, PartKind, PartWriter, Rejected, RejectedWriter,
@@ -33,29 +34,29 @@ const NAMED_REASONS: usize = 3;
 /// Files that an error names, where none has a vector.
 const NAMED_FILES: usize = 3;
 
-/// What becomes of a row that will not do: a null, a NaN or infinity, a norm out of range, another
-/// dimension, a key or id that will not do or that was there before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The treatment of a bad row: a null, a NaN or infinity, a norm out of range, another dimension, a
+/// key or id that is invalid or that an earlier row has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnBadRow {
-    /// It is left out, listed with file, row and reason, and counted.
+    /// The row is left out, and listed in OUT.rejected.jsonl with file, row and reason.
     #[default]
     Reject,
-    /// It ends the import.
+    /// The row ends the import, and nothing is written.
     Stop,
 }
 
-/// How files of vectors become a part.
+/// Options of an import of vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VectorsOptions {
     /// The user's name for what made the vectors: the spec is `foreign:<name>`.
     pub name: String,
     /// How the part stores numbers.
     pub dtype: Dtype,
-    /// What becomes of bad rows.
+    /// Treatment of bad rows.
     pub on_bad_row: OnBadRow,
 }
 
-/// What was imported, for people.
+/// Report of an import of vectors.
 #[derive(Clone, Debug, Serialize)]
 pub struct VectorsReport {
     /// The part.
@@ -64,7 +65,7 @@ pub struct VectorsReport {
     pub rows: u64,
     /// Rows that were left out.
     pub rejected: u64,
-    /// The list of them.
+    /// The list of these rows.
     pub rejected_path: PathBuf,
     /// Dimension of the vectors.
     pub dim: usize,
@@ -74,15 +75,15 @@ pub struct VectorsReport {
     pub seconds: f64,
 }
 
-/// An open file of vectors, of whatever format.
+/// An open file of vectors of any format.
 pub enum VectorSource {
-    /// Rows and nothing else.
+    /// A file of rows only.
     Plain(VectorFile),
     /// Columns.
     Parquet(Box<ParquetFile>),
 }
 
-/// The ending by which a file's format is known; none: it is no file of vectors.
+/// The ending of a file of vectors; none for other files.
 fn format_of(path: &Path) -> Option<String> {
     let ending = path.extension()?.to_str()?.to_ascii_lowercase();
     (ending == PARQUET || ending.parse::<VectorFormat>().is_ok()).then_some(ending)
@@ -128,8 +129,8 @@ impl VectorSource {
     /// folder above them, which are handed to `left_out`.
     ///
     /// # Errors
-    /// Those of [`Self::open`]; [`Error::Io`]; [`Error::Invalid`] if there are none, or files of
-    /// two formats.
+    /// Those of [`Self::open`]; [`Error::Index`] for a folder that cannot be read;
+    /// [`Error::Invalid`] if there are none, or files of two formats.
     pub fn open_all(
         path: &Path,
         columns: &ParquetColumns,
@@ -264,7 +265,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes a row, or says why it will not do.
+    /// Writes a row, or returns why it cannot be written.
     fn push(
         &mut self,
         id: Option<u64>,

@@ -1,5 +1,4 @@
-//! Columns of vectors in Parquet files: lists of numbers, with ids and keys beside them where
-//! wanted.
+//! Columns of vectors in Parquet files: lists of numbers, on request with ids and keys.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,10 +12,10 @@ use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 use super::rows::{BadRow, Rows};
 use crate::{Error, Result};
 
-/// Rows by which the dimension of a file is known: that of most of them.
+/// Rows that decide the dimension of a file: the one that most of them have.
 const DIM_ROWS: usize = 64;
 
-/// Which columns are read.
+/// Names of the columns to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParquetColumns {
     /// Column of the vectors; none: the only one that holds lists of floats.
@@ -80,7 +79,8 @@ impl Schema<'_> {
         match (found.next(), found.next()) {
             (Some(leaf), None) => Ok(leaf),
             (None, _) => Err(format!(
-                "no column holds lists of floats; name one of 8-bit integers with --column; the columns are {}",
+                "no column holds lists of floats; name one of 8-bit integers with --column; the \
+                 columns are {}",
                 names()
             )),
             _ => Err(format!(
@@ -96,7 +96,8 @@ impl ParquetFile {
     /// rows, or with nothing but nulls, has dimension 0.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::File`] if it is damaged, or has no such columns.
+    /// [`Error::Index`] if it cannot be read; [`Error::File`] if it is damaged, or has no such
+    /// columns.
     pub fn open(path: &Path, columns: &ParquetColumns, checks: Checks) -> Result<Self> {
         let error = |what| Error::File { path: path.to_owned(), what };
         let bytes = open_regular(path).map_err(Error::io("open", path))?;
@@ -146,8 +147,8 @@ impl ParquetFile {
     }
 
     /// Gives all rows to `take`, at most `block` of them at once. Bad among them are those that are
-    /// null, of another dimension or refused by the [`Checks`], and those whose id or key will not
-    /// do.
+    /// null, of another dimension or refused by the [`Checks`], and those whose id or key is
+    /// invalid.
     ///
     /// # Errors
     /// [`Error::File`] for a damaged file; those of `take`.
@@ -244,7 +245,7 @@ impl ParquetFile {
     }
 }
 
-/// The values of rows, those of bad ones being nothing much.
+/// The values of rows; those of bad rows are the default.
 fn sound<T: Default>(
     values: Vec<std::result::Result<T, String>>,
     first: usize,

@@ -3,7 +3,7 @@
 /// A row that is not imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRow {
-    /// Its number in the file, from 0.
+    /// Number of the row in the file, from 0.
     pub row: usize,
     /// The reason, in words.
     pub reason: String,

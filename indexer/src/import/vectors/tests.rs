@@ -304,7 +304,7 @@ fn a_directory_is_its_files_in_order() {
     assert_eq!(x[..4], [0.0, 1.0, 0.0, 2.0]);
     assert_eq!((x[4], x[8]), (10.0, 20.0));
 
-    // A link that leads back is left out and told.
+    // A link that leads back is left out and reported.
     std::os::unix::fs::symlink("..", root.join("sub/loop")).unwrap();
     assert_eq!(open().unwrap().len(), 4);
     assert_eq!(*loops.borrow(), [root.join("sub/loop")]);
@@ -392,8 +392,8 @@ fn damaged_pages_with_checksums_are_errors() {
     }
 }
 
-/// What is cut short is an error; other damage is an error or, in pages without a checksum, other
-/// rows.
+/// A file that is cut short is an error; other damage is an error or, in pages without a checksum,
+/// other rows.
 #[test]
 fn damaged_parquet_files_never_panic() {
     let tmp = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 
-use super::*;
+use super::super::*;
 
 /// A value of each row of a column; none: null.
 pub(super) enum Values<'a> {

@@ -1,5 +1,5 @@
-//! Clients that take: connections that never become requests, bodies that never end, more of either
-//! than there may be. What they cost is bounded, each is cut off in time, and others are answered
+//! Clients that overload a server: connections without requests, bodies without end, more of both
+//! than the limits allow. Their cost is bounded, each is cut off in time, and others are answered
 //! meanwhile.
 
 use std::path::Path;
@@ -60,7 +60,7 @@ fn opened(frames: &[Vec<u8>]) -> Vec<u8> {
     [PREFACE, &frame(4, 0, 0, &[]), &frames.concat()].concat()
 }
 
-/// What clients send before they fall silent. None of them answers a ping.
+/// The bytes that clients send before they fall silent. None of them answers a ping.
 fn silences() -> Vec<(&'static str, Vec<u8>)> {
     let head = [&[0][..], &(4 * MIB as u32).to_be_bytes(), &[7; 1000]].concat();
     vec![
@@ -79,7 +79,7 @@ fn silences() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Whether the other side closes this connection in time, whatever it sends before.
+/// Whether the server closes this connection in time.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let end = async {
         let mut buffer = [0; 4096];
@@ -138,8 +138,8 @@ async fn half_sent(
     Ok((status.code(), reason(&status).0))
 }
 
-/// `n` of them at a time on one connection.
-async fn storm(
+/// `n` endless bodies at a time on one connection.
+async fn send_many(
     address: &str,
     path: &'static str,
     n: usize,
@@ -160,7 +160,7 @@ async fn storm(
     tokio::time::timeout(PATIENCE, all).await.context("bodies that nobody ended")?
 }
 
-/// The largest resident memory until `work` is done, and what came of it.
+/// The largest resident memory until `work` is done, and the result of `work`.
 async fn peak<T>(server: &Process, work: impl Future<Output = T>) -> Result<(u64, T)> {
     let mut most = server.resident_bytes()?;
     tokio::pin!(work);
@@ -231,7 +231,7 @@ async fn clients_that_fall_silent_are_cut_off_and_idle_ones_stay() -> Result<()>
     tls.check_alive()
 }
 
-/// One connection without a token: what it sends is not kept, whatever it is sent to.
+/// A connection without a token: the server keeps none of its bytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_without_a_token_cost_nothing() -> Result<()> {
     let place = Place::new()?;
@@ -245,7 +245,7 @@ async fn bodies_without_a_token_cost_nothing() -> Result<()> {
         ("/ocelli.v1.AdminService/Drain", Code::Unauthenticated),
         ("/no.such.Service/Method", Code::Unauthenticated),
     ] {
-        let (most, answers) = peak(&server, storm(&server.address, path, 128, 4 * MIB)).await?;
+        let (most, answers) = peak(&server, send_many(&server.address, path, 128, 4 * MIB)).await?;
         let more = mib(most - before);
         println!("128 half-sent bodies of 4 MiB to {path}: {more} MiB more");
         assert!(answers?.iter().all(|answer| answer.0 == code), "{path}");
@@ -254,8 +254,8 @@ async fn bodies_without_a_token_cost_nothing() -> Result<()> {
     server.check_alive()
 }
 
-/// With a token, or where none is wanted: a budget of bytes for each connection and for the server,
-/// and a deadline.
+/// With a token, or on a server without tokens: limits of bytes for each connection and for the
+/// server, and a deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_have_a_budget_and_a_deadline() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -268,8 +268,9 @@ async fn bodies_have_a_budget_and_a_deadline() -> Result<()> {
     ];
     let mut server = start(folder.path(), &limits)?;
     let before = server.resident_bytes()?;
-    // One connection, 800 MiB: 32 of them fit, and those wait for their end until the deadline.
-    let (most, answers) = peak(&server, storm(&server.address, SEARCH, 100, 8 * MIB)).await?;
+    // One connection with 800 MiB, of which 32 MiB fit: these wait for their end until the
+    // deadline.
+    let (most, answers) = peak(&server, send_many(&server.address, SEARCH, 100, 8 * MIB)).await?;
     let answers = answers?;
     let count = |wanted| answers.iter().filter(|answer| **answer == wanted).count();
     let refused = count((Code::ResourceExhausted, ErrorReason::Overloaded));
@@ -283,8 +284,8 @@ async fn bodies_have_a_budget_and_a_deadline() -> Result<()> {
 
     // Four connections with room for two; the fifth client's small request is answered meanwhile.
     let others = async {
-        let storms = (0..4).map(|_| storm(&server.address, SEARCH, 16, 8 * MIB));
-        futures_util::future::try_join_all(storms).await
+        let sent = (0..4).map(|_| send_many(&server.address, SEARCH, 16, 8 * MIB));
+        futures_util::future::try_join_all(sent).await
     };
     let asked = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -304,8 +305,8 @@ async fn bodies_have_a_budget_and_a_deadline() -> Result<()> {
     assert!(others.iter().all(|answer| answer.0 != Code::Ok) && more < 380, "{more} MiB");
     assert!(cut_off(&server, "grpc", "server_bytes").await? >= 1.0);
 
-    // All was given back, and what fits is taken: an image of 15 MiB, for which there is no
-    // encoder.
+    // No bytes count any more, and a body that fits is read: an image of 15 MiB, for which there is
+    // no encoder.
     let metrics = get(&server, "/metrics").await?.1;
     assert_eq!(value(&metrics, "ocelli_body_bytes"), Some(0.0));
     let large = one(v1::query_term::Term::Image(image(&vec![7; 15 * MIB])));
@@ -314,8 +315,7 @@ async fn bodies_have_a_budget_and_a_deadline() -> Result<()> {
     server.check_alive()
 }
 
-/// What a client sent comes back cut and escaped: a refusal stays what it is, and fits into
-/// headers.
+/// Text from a client comes back cut and escaped, so that a refusal fits into headers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_do_not_echo_what_came() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -353,7 +353,7 @@ async fn connections_have_a_number() -> Result<()> {
     for _ in 0..4 {
         let mut stream = TcpStream::connect(&server.address).await?;
         stream.write_all(&opened(&[])).await?;
-        // The first byte of the server's settings: this one has its place.
+        // The first byte of the server's settings: this connection has a place.
         stream.read_u8().await?;
         held.push(stream);
     }
@@ -364,7 +364,7 @@ async fn connections_have_a_number() -> Result<()> {
     held.pop();
     assert!(soon(|| answers(&server)).await?, "there is a place again");
 
-    // The metrics' port has a number, and an end for those that ask nothing.
+    // The port of the metrics has a limit of connections, too, and closes idle ones.
     let log = server.log();
     let address = log.split_once("metrics address=").and_then(|(_, rest)| rest.lines().next());
     let address = address.context("an address")?.trim();
@@ -386,7 +386,7 @@ async fn connections_have_a_number() -> Result<()> {
     server.check_alive()
 }
 
-/// A process that is out of descriptors says so, and goes on when it has some again.
+/// A process without file descriptors logs that, and goes on when it has some again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_descriptors_says_so_and_goes_on() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -1,5 +1,7 @@
 //! Inputs on disk, found in order; broken ones, with their reasons.
 
+mod parquet;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 

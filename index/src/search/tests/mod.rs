@@ -1,5 +1,7 @@
 //! A generation's files: each must be the one that is named, and `verify` sees all of them.
 
+mod refine;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

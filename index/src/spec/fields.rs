@@ -1,0 +1,241 @@
+//! The fields of a spec that are choices: each has a name in the canonical text, in flags and in
+//! JSON.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::base::error::{Error, Result};
+use crate::base::named::named;
+
+named! {
+    /// The form of a backbone's layers, where its tensors leave it open. Most have one form only,
+    /// that of torchvision.
+    Form, "backbone form" {
+        /// Residual networks: a stage strides in its first 1×1 convolution (He et al. 2016, and
+        /// Keras).
+        V1 = "v1",
+        /// As `V1`, and the pool after the first convolution is unpadded and rounds up: the
+        /// authors' own release, and everything fine-tuned from it in Caffe.
+        V1Caffe = "v1-caffe",
+        /// As torchvision has it: bottlenecks stride in the 3×3 convolution, SqueezeNet's pools
+        /// round up.
+        V1_5 = "v1.5",
+        /// SqueezeNet: pools round down (Keras).
+        FloorPool = "floor-pool",
+    }
+}
+
+named! {
+    /// How 8-bit RGB pixels become a network's input.
+    InputConvention, "input convention" {
+        /// BGR, 0 to 255, minus (103.939, 116.779, 123.68).
+        CaffeBgr = "caffe-bgr",
+        /// RGB, 0 to 1, minus (.485, .456, .406), over (.229, .224, .225).
+        TorchvisionRgb = "torchvision-rgb",
+    }
+}
+
+named! {
+    /// The use of the weights' own fully connected layer for each pooled row. The row is
+    /// L2-normalised after it in any case.
+    Head, "head" {
+        /// There is none, or it is not used.
+        None = "none",
+        /// L2-normalised, then projected.
+        L2Fc = "l2-fc",
+        /// Projected as pooled.
+        Fc = "fc",
+    }
+}
+
+named! {
+    /// The number type of a network's layers.
+    Precision, "precision" {
+        /// IEEE single precision.
+        F32 = "f32",
+        /// bfloat16 between the layers, sums inside them in single precision.
+        Bf16 = "bf16",
+    }
+}
+
+/// How the descriptors of several sizes, each of length 1, become one, which is L2-normalised
+/// again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Combine {
+    /// The sum of the descriptors of all sizes (Gordo et al. 2017).
+    Sum,
+    /// Their generalized mean, element by element: s(mean(s(x), p), 1/p) with s(x, p) = sign(x)
+    /// max(|x|, floor)^p; 0 stays 0. One size alone stays as it is.
+    Gem {
+        /// The exponent, > 0.
+        p: f32,
+        /// The value that smaller magnitudes get before each of the two powers:
+        /// [`Combine::FLOOR`] in the code published with Revaud et al., "Learning with Average Precision" (2019); 0 in
+        /// that of Radenović, Tolias, Chum (2018).
+        floor: f32,
+    },
+}
+
+impl Combine {
+    /// The published floor.
+    pub const FLOOR: f32 = 1e-6;
+
+    /// Whether the exponent is over 0 and the floor is not below it.
+    pub fn is_sound(&self) -> bool {
+        match *self {
+            Self::Sum => true,
+            Self::Gem { p, floor } => p.is_finite() && p > 0.0 && floor.is_finite() && floor >= 0.0,
+        }
+    }
+
+    /// As it is in the canonical text, where a floor of 0, which was the only one at first, is
+    /// left out.
+    pub(super) fn canonical(&self) -> String {
+        match self {
+            Self::Gem { p, floor } if *floor == 0.0 => format!("gem:{p}"),
+            other => other.to_string(),
+        }
+    }
+
+    pub(super) fn parse_canonical(s: &str) -> Result<Self> {
+        match s.strip_prefix("gem:") {
+            Some(p) if !p.contains(':') => format!("{s}:0").parse(),
+            _ => s.parse(),
+        }
+    }
+}
+
+impl fmt::Display for Combine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sum => f.write_str("sum"),
+            Self::Gem { p, floor } => write!(f, "gem:{p}:{floor}"),
+        }
+    }
+}
+
+/// `sum`, `gem:P` with the published floor, or `gem:P:FLOOR`.
+impl FromStr for Combine {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let gem = |p: &str, floor: Option<&str>| {
+            let floor = floor.map_or(Ok(Self::FLOOR), str::parse).ok()?;
+            Some(Self::Gem { p: p.parse().ok()?, floor })
+        };
+        let words: Vec<&str> = s.split(':').collect();
+        let combine = match words.as_slice() {
+            ["sum"] => Some(Self::Sum),
+            ["gem", p] => gem(p, None),
+            ["gem", p, floor] => gem(p, Some(floor)),
+            _ => None,
+        };
+        combine.filter(Self::is_sound).ok_or_else(|| {
+            Error::invalid(format!(
+                "combine: expected sum, gem:P with P over 0, or gem:P:FLOOR with a floor of 0 or \
+                 more, found {s:?}"
+            ))
+        })
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Combine {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+named! {
+    /// Where the region grid is computed.
+    Grid, "grid" {
+        /// On the cells of the feature map (Tolias, Sicre, Jégou 2016).
+        FeatureMap = "feature-map",
+        /// On the pixels of the resized image, projected with ROI-pool rounding (the code published
+        /// with Gordo et al. 2017).
+        ImagePixels = "image-pixels",
+    }
+}
+
+named! {
+    /// Filter that resizes an image; all of them average over the source pixels when shrinking.
+    ResizeFilter, "resize filter" {
+        /// Triangle filter.
+        Bilinear = "bilinear",
+        /// Cubic filter with a = −0.5.
+        CatmullRom = "catmull-rom",
+        /// Windowed sinc with three lobes.
+        Lanczos3 = "lanczos3",
+    }
+}
+
+named! {
+    /// When a box is cut out of an image.
+    CropFirst, "crop_first" {
+        /// After the resizing of the whole image (Gordo et al. 2017).
+        No = "false",
+        /// Before the resizing: the longest side of the cut-out becomes the size.
+        OwnScale = "true",
+        /// Before the resizing, and the cut-out is resized by the scale of the whole image (the
+        /// code published with Radenović, Tolias, Chum 2018).
+        PhotoScale = "photo-scale",
+    }
+}
+
+/// How a feature map (C, H, W) becomes vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// Regional maximum activations of convolutions (Tolias et al. 2016).
+    Rmac {
+        /// Levels of the grid, 1 to 4.
+        levels: u32,
+        /// Where the grid is computed.
+        grid: Grid,
+    },
+    /// Global maximum.
+    Mac,
+    /// Global mean (Babenko, Lempitsky 2015, without the centre prior).
+    Spoc,
+    /// Generalized mean (Radenović, Tolias, Chum 2018).
+    Gem {
+        /// The exponent, > 0.
+        p: f32,
+    },
+}
+
+impl fmt::Display for Pooling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rmac { levels, grid: Grid::FeatureMap } => write!(f, "rmac:{levels}"),
+            Self::Rmac { levels, grid } => write!(f, "rmac:{levels}:{grid}"),
+            Self::Mac => f.write_str("mac"),
+            Self::Spoc => f.write_str("spoc"),
+            Self::Gem { p } => write!(f, "gem:{p}"),
+        }
+    }
+}
+
+impl FromStr for Pooling {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let bad = || Error::invalid(format!("unknown pooling {s:?}"));
+        let mut fields = s.split(':');
+        let pooling = match fields.next() {
+            Some("mac") => Self::Mac,
+            Some("spoc") => Self::Spoc,
+            Some("gem") => {
+                Self::Gem { p: fields.next().and_then(|p| p.parse().ok()).ok_or_else(bad)? }
+            }
+            Some("rmac") => Self::Rmac {
+                levels: fields.next().and_then(|l| l.parse().ok()).ok_or_else(bad)?,
+                grid: fields.next().map_or(Ok(Grid::FeatureMap), str::parse)?,
+            },
+            _ => return Err(bad()),
+        };
+        if fields.next().is_some() { Err(bad()) } else { Ok(pooling) }
+    }
+}
