@@ -28,7 +28,7 @@ pub struct Compared {
 pub struct VectorsCompared {
     /// The least of them.
     pub cosine_min: f64,
-    /// Their mean.
+    /// Mean cosine of the pairs.
     pub cosine_mean: f64,
 }
 

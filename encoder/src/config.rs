@@ -41,7 +41,7 @@ const CUDA_BATCH: usize = 16;
 /// Largest number of images in a batch: more brings nothing on any device.
 const MAX_BATCH: usize = 1024;
 
-/// How the encoder runs. Meaning and units of each key stand in `default.toml`.
+/// Configuration of the encoder. Meaning and units of each key stand in `default.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "default.toml is the one description of these keys")]

@@ -17,7 +17,7 @@ use crate::pipeline::{Pipeline, Wanted};
 /// A measurement. `Display` is for people, serde for `--format json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    /// Where the network computed.
+    /// The device that the network ran on.
     pub device: String,
     /// The network, "resnet101".
     pub arch: String,

@@ -78,7 +78,7 @@ pub enum Inspection {
         m: usize,
         /// Codewords of a sub-quantizer.
         ksub: usize,
-        /// Whether it rotates.
+        /// Whether the model's transform rotates vectors.
         rotation: bool,
         /// Finer codes that it makes.
         fine_codec: Option<FineCodecInfo>,
@@ -86,14 +86,14 @@ pub enum Inspection {
         spec_hash: String,
         /// The spec's canonical text.
         spec: String,
-        /// How it was trained.
+        /// Facts about the training, by name.
         training: std::collections::BTreeMap<String, String>,
         /// File.
         file: FileInfo,
     },
     /// A shard.
     Shard {
-        /// Its own scalar facts.
+        /// Scalar facts of the shard.
         meta: ShardMeta,
         /// Bytes a row of codes, scalars, ordinals and list table, padding included: what a scan
         /// needs.
@@ -158,9 +158,9 @@ impl FineCodecInfo {
 pub struct FileInfo {
     /// The file.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Its sections, in file order.
+    /// The sections of the file, in their order.
     pub sections: Vec<SectionInfo>,
 }
 

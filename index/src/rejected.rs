@@ -12,7 +12,7 @@ use crate::foreign::open_regular;
 /// One line of the list.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Rejected<'a> {
-    /// Its key, where it has one.
+    /// The item's key, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
     /// The file that it is in, where the key does not name that file.

@@ -53,7 +53,7 @@ fn rotation() -> Vec<f32> {
     r
 }
 
-/// How one index searches.
+/// Answers that an index must give.
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 struct Answers {
     metric: String,

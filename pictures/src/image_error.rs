@@ -44,9 +44,9 @@ pub enum ImageError {
         width: u32,
         /// Declared height in pixels.
         height: u32,
-        /// What they would take.
+        /// Bytes that the pixels would take.
         bytes: u64,
-        /// What they may take.
+        /// Bytes that pixels may take.
         max_bytes: u64,
     },
     /// The image is too small to say anything.
@@ -66,7 +66,7 @@ pub enum ImageError {
     Truncated {
         /// Name of the format.
         format: &'static str,
-        /// What was missing.
+        /// The part that is missing.
         what: String,
     },
     /// The decoder gave up.

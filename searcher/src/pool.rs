@@ -338,7 +338,7 @@ pub struct Pool {
 
 impl Pool {
     /// A pool of `threads` (0: one per core) with room for `max_queued` waiting jobs (0:
-    /// [`QUEUED_PER_THREAD`] for each thread), none of which should wait longer than `max_wait`.
+    /// `QUEUED_PER_THREAD` for each thread), none of which should wait longer than `max_wait`.
     ///
     /// # Errors
     /// The threads cannot be started.
@@ -408,8 +408,8 @@ impl Pool {
         Admission::new(Arc::clone(&self.shared))
     }
 
-    /// The number of queries of one job, of a batch of `queries`: about [`PART_TIME`] of work by
-    /// the average of late, [`PART`] at most, and few enough that every thread has work.
+    /// The number of queries of one job, of a batch of `queries`: about `PART_TIME` of work by
+    /// the average of late, `PART` at most, and few enough that every thread has work.
     pub fn part(&self, queries: usize) -> usize {
         let lately = match self.shared.query_ns.load(Ordering::Relaxed) {
             0 => FIRST_PART,

@@ -18,7 +18,7 @@ pub const DIM: usize = 32;
 /// The collection's files.
 pub struct Collection {
     dir: TempDir,
-    /// What `ocelli build` reported.
+    /// The report of `ocelli build`.
     pub build: Value,
 }
 

@@ -231,7 +231,8 @@ fn the_encoder_serves_metrics() {
     for line in [
         "ocelli_encoder_images_total{outcome=\"ok\"} 1",
         "ocelli_encoder_stage_seconds_count{stage=\"decode\"} 1",
-        "grpc_server_handled_total{grpc_service=\"ocelli.v1.EncoderService\",grpc_method=\"Encode\",grpc_code=\"OK\"} 1",
+        "grpc_server_handled_total{grpc_service=\"ocelli.v1.EncoderService\",\
+         grpc_method=\"Encode\",grpc_code=\"OK\"} 1",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
     }

@@ -24,7 +24,7 @@ const ROUNDS: usize = 7;
 /// A reading lasts at least this long.
 const WINDOW: Duration = Duration::from_millis(40);
 
-/// What is scanned.
+/// The shape of the codes that are scanned.
 #[derive(Clone, Copy)]
 struct Shape {
     bits: u32,

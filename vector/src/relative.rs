@@ -87,13 +87,13 @@ pub fn round<'a>(
 /// A group of rows as [`round`] left it.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    /// How many.
+    /// Number of rows.
     pub len: usize,
     /// Whole blocks of bytes.
     pub bytes: &'a [u8],
     /// ‖r‖² of each, padded to whole blocks.
     pub norms: &'a [f32],
-    /// Their scale and errors.
+    /// Scale and errors of the rounded rows.
     pub rounded: Rounded,
     /// Bytes that will be wanted next: fetched towards the cache while these are read. May be
     /// empty.

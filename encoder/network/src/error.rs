@@ -23,7 +23,7 @@ pub enum Error {
     /// libtorch failed.
     #[error("libtorch failed in {op}: {message}")]
     Torch {
-        /// What was being computed.
+        /// The operation that failed.
         op: &'static str,
         /// First line of libtorch's message.
         message: String,
@@ -31,7 +31,7 @@ pub enum Error {
     /// The network answers an image with zeros, or not with numbers: there is no descriptor.
     #[error("no activation: {what}")]
     NoActivation {
-        /// Where it was noticed.
+        /// The place where the network went silent, with the values found.
         what: String,
     },
     /// An argument that cannot be.

@@ -45,7 +45,7 @@ pub struct Identity {
     pub form: Form,
     /// 1 to 4, for a VGG to 5.
     pub last_stage: u32,
-    /// How pixels are presented.
+    /// The form in which pixels enter the network.
     pub input: InputConvention,
     /// Epsilon of batch normalisation; 1e-5 where it is already folded and does not matter.
     pub bn_eps: f64,
@@ -136,7 +136,7 @@ impl Network {
         &self.identity
     }
 
-    /// Where it computes.
+    /// The device that the network runs on.
     pub fn device(&self) -> Device {
         self.device
     }

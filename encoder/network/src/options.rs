@@ -20,7 +20,7 @@ pub struct NetworkOptions {
     pub head: bool,
     /// What the layers compute with.
     pub precision: Precision,
-    /// Where they do.
+    /// The device that the network runs on.
     pub device: Device,
 }
 

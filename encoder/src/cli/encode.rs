@@ -178,7 +178,7 @@ enum OutputKind {
     Codes,
 }
 
-/// What is encoded.
+/// The images or regions that a command encodes.
 enum Source {
     /// Photos, by the network.
     Photos(Input),

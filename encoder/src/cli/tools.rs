@@ -30,7 +30,7 @@ pub(super) struct MeasureArgs {
     /// Size of the images in pixels.
     #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "800x600", value_parser = pixels)]
     image: (u32, u32),
-    /// How long to measure.
+    /// Seconds to measure for
     #[arg(long, value_name = "S", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,

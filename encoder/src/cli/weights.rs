@@ -39,7 +39,7 @@ against the digits in its name, and converts it. A download that was cut off
 goes on where it ended. Proxies are taken from HTTPS_PROXY and the like.
 Published for ImageNet; see torchvision for their licences.";
 
-/// What `weights` does.
+/// The subcommands of `weights`.
 #[derive(Subcommand)]
 pub(super) enum WeightsCommand {
     /// Write an untrained network with a fixed seed.

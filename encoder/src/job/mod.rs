@@ -49,7 +49,7 @@ pub struct Output {
     pub part: PathBuf,
     /// One descriptor an image, its region vectors, or its code.
     pub kind: PartKind,
-    /// How numbers are stored.
+    /// The type in which numbers are stored.
     pub dtype: Dtype,
     /// The list of rejected images, `{"key": …, "reason": …}` a line.
     pub rejected: PathBuf,
@@ -64,7 +64,7 @@ impl Output {
     }
 }
 
-/// How a job runs.
+/// Options of a job.
 #[derive(Clone, Copy, Debug)]
 pub struct JobOptions<'m> {
     /// Threads that encode.

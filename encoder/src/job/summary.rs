@@ -41,7 +41,7 @@ impl AddAssign for StageSeconds {
     }
 }
 
-/// What a job wrote. `Display` is for people, serde for `--format json`.
+/// A summary of the files that a job wrote. `Display` is for people, serde for `--format json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct JobSummary {
     /// The part, or the folder of parts.

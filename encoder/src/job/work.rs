@@ -67,7 +67,7 @@ impl<'m> Coder<'m> {
     }
 }
 
-/// What one thread needs.
+/// The pipeline, options and buffers of one thread.
 pub(super) struct Worker<'m> {
     pub(super) pipeline: Pipeline,
     pub(super) resizer: Resizer,

@@ -137,7 +137,7 @@ impl Pipeline {
         Ok(Pipeline { network, options, finish, spec })
     }
 
-    /// What the descriptors mean.
+    /// The spec of the descriptors that this pipeline makes.
     pub fn spec(&self) -> &DescriptorSpec {
         &self.spec
     }

@@ -22,7 +22,7 @@ struct OutcomeLabel {
     outcome: Outcome,
 }
 
-/// How an image ended.
+/// The outcome of encoding an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the label's values")]
 enum Outcome {

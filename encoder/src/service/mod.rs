@@ -133,7 +133,7 @@ pub struct Encoder {
     max_stream_images: usize,
 }
 
-/// How an [`Encoder`] runs.
+/// Options of an [`Encoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct EncoderOptions {
     /// Compute threads.
@@ -186,7 +186,7 @@ impl Encoder {
         &self.metrics
     }
 
-    /// What the descriptors mean.
+    /// The spec of the descriptors that this service returns.
     #[must_use]
     pub fn spec(&self) -> &DescriptorSpec {
         &self.spec

@@ -16,7 +16,7 @@ use super::slot::Slot;
 use super::{Encoder, EncoderOptions, Metrics, grpc};
 use crate::pipeline::Pipeline;
 
-/// How the service runs.
+/// Options of the service.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// Address and port; port 0 takes a free one.

@@ -15,7 +15,7 @@ use ureq::http::{Response, StatusCode, header};
 
 use crate::error::{Error, Result};
 
-/// Where torchvision's files lie.
+/// The address of torchvision's files.
 pub const TORCHVISION: &str = "https://download.pytorch.org/models";
 
 /// A larger file is a wrong address: the largest of those below has 0.6 GB.

@@ -63,9 +63,9 @@ pub enum Error {
         path: PathBuf,
         /// What was compared: the plan, the task, the rows, …
         what: &'static str,
-        /// What the generation says.
+        /// The value that the generation names.
         expected: String,
-        /// What the file says.
+        /// The value in the file.
         found: String,
     },
     /// An Ocelli file of another kind than was asked for.
@@ -113,7 +113,7 @@ pub enum Error {
     /// A vector or matrix of the wrong dimension.
     #[error("{what}: expected dimension {expected}, found {found}")]
     Dim {
-        /// What was measured.
+        /// The vector or matrix that was measured.
         what: String,
         /// The dimension that it must have.
         expected: usize,

@@ -48,7 +48,7 @@ pub const MAX_NLIST: usize = 1 << 24;
 pub struct ModelParts {
     /// What made the vectors that this model indexes.
     pub spec: DescriptorSpec,
-    /// How vectors are compared.
+    /// The metric that compares vectors.
     pub metric: Metric,
     /// Subtracted first, (dim,).
     pub mean: Option<Vec<f32>>,
@@ -300,7 +300,7 @@ impl Model {
         &self.parts.spec
     }
 
-    /// How vectors are compared.
+    /// The metric that compares vectors.
     pub fn metric(&self) -> Metric {
         self.parts.metric
     }

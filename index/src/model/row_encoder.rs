@@ -21,9 +21,9 @@ pub struct RowEncoder<'a> {
 pub struct Encoded {
     /// The vectors behind the model's transform, (n, d).
     pub z: Vec<f32>,
-    /// Their lists, (n,).
+    /// List of each row, (n,).
     pub lists: Vec<u32>,
-    /// Their codes, (n, m).
+    /// Code of each row, (n, m).
     pub codes: Vec<u8>,
 }
 

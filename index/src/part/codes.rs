@@ -37,10 +37,10 @@ impl CodeForm {
 /// Codes of some rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodeRows {
-    /// Their lists, (n,).
+    /// List of each row, (n,).
     pub lists: Vec<u32>,
-    /// Their codes, (n, m).
+    /// Code of each row, (n, m).
     pub codes: Vec<u8>,
-    /// Their finer codes, (n, fine_bytes).
+    /// Finer code of each row, (n, fine_bytes).
     pub fine: Vec<u8>,
 }

@@ -23,7 +23,7 @@ pub use reader::Part;
 pub use writer::{PartImage, PartRow, PartSummary, PartWriter, SealedPart};
 
 named! {
-    /// What a part holds.
+    /// The kind of rows in a part.
     PartKind, "part kind" {
         /// Region vectors, one or more rows an image: what whitening and training learn from.
         Regions = "regions",

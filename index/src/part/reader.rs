@@ -122,17 +122,17 @@ impl Part {
         self.file.path()
     }
 
-    /// What the part holds.
+    /// The kind of rows in the part.
     pub fn kind(&self) -> PartKind {
         self.meta.kind
     }
 
-    /// How numbers are stored.
+    /// The type in which numbers are stored.
     pub fn dtype(&self) -> Dtype {
         self.meta.dtype
     }
 
-    /// What made the vectors.
+    /// The spec of the vectors.
     pub fn spec(&self) -> &DescriptorSpec {
         &self.spec
     }

@@ -15,7 +15,7 @@ use crate::files::keys;
 use crate::files::metadata::write_meta;
 use crate::spec::DescriptorSpec;
 
-/// What [`PartWriter::finish`] wrote.
+/// The part that [`PartWriter::finish`] wrote.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartSummary {
     /// The file.
@@ -31,7 +31,7 @@ pub struct PartSummary {
 /// One image of a part: what it is called, and what is known of its file.
 #[derive(Clone, Copy, Debug)]
 pub struct PartImage<'a> {
-    /// Its name, unique within an index.
+    /// The image's name, unique within an index.
     pub key: &'a str,
     /// The user's id. Either all images of a part have one or none has.
     pub id: Option<u64>,

@@ -17,11 +17,11 @@ pub struct Row {
 /// One found image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
-    /// Its id.
+    /// Id of the image.
     pub id: u64,
     /// Squared distance or inner product, as the metric says.
     pub score: f32,
-    /// Its shard and its row there.
+    /// Shard and row of the image.
     pub row: Row,
     /// Its number among the candidates of a search that scores it again; 0 when that is done.
     pub(crate) candidate: u32,

@@ -10,7 +10,7 @@ use super::stages::StageTimes;
 use crate::base::error::Error;
 use crate::model::Metric;
 
-/// How to search.
+/// Parameters of a search.
 #[derive(Clone, Debug)]
 pub struct SearchParams {
     /// Number of hits, at least 1.
@@ -74,7 +74,7 @@ pub struct RangeResult {
 /// A shard that could not answer, or a file that could not be opened.
 #[derive(Clone, Debug)]
 pub struct ShardFailure {
-    /// Its name in the generation.
+    /// Name of the shard in the generation.
     pub name: String,
     /// The reason.
     pub error: Error,

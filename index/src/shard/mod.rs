@@ -20,7 +20,7 @@ pub struct ShardMeta {
     pub model: Hash,
     /// Hash of the plan that it is part of: the plan says which rows were built in which order.
     pub plan: Hash,
-    /// Its number in that plan.
+    /// Number of the task in that plan.
     pub task: u32,
     /// Vectors in it.
     pub rows: u32,
@@ -52,7 +52,7 @@ pub struct ShardEntry {
     pub rows: u64,
     /// The plan that it was built by, which it names too.
     pub plan: Hash,
-    /// Its number in that plan.
+    /// Number of the task in that plan.
     pub task: u32,
     /// Hash that tells the file apart from others without reading all of it
     /// ([`crate::files::container::Reader::seal`]).

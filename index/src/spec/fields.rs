@@ -65,15 +65,15 @@ named! {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Combine {
-    /// Their sum (Gordo et al. 2017).
+    /// The sum of the descriptors of all sizes (Gordo et al. 2017).
     Sum,
     /// Their generalized mean, element by element: s(mean(s(x), p), 1/p) with s(x, p) = sign(x)
     /// max(|x|, floor)^p; 0 stays 0. One size alone stays as it is.
     Gem {
         /// The exponent, > 0.
         p: f32,
-        /// The value that smaller magnitudes get before each of the two powers:
-        /// [`Combine::FLOOR`] in the code published with Revaud et al., "Learning with Average Precision" (2019); 0 in
+        /// The value that smaller magnitudes get before each of the two powers: [`Combine::FLOOR`]
+        /// in the code published with Revaud et al., "Learning with Average Precision" (2019); 0 in
         /// that of Radenović, Tolias, Chum (2018).
         floor: f32,
     },

@@ -27,7 +27,7 @@ pub use self::network::NetworkSpec;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 
-/// What made a descriptor.
+/// The description of everything that decides what a descriptor means.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DescriptorSpec {

@@ -174,7 +174,7 @@ impl VectorFile {
         &self.path
     }
 
-    /// Its format.
+    /// The format of the file.
     pub fn format(&self) -> VectorFormat {
         self.layout.format
     }

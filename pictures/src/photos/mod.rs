@@ -35,7 +35,7 @@ use crate::geometry::PixelBox;
 use crate::limits::MAX_FILE_BYTES;
 pub use names::Names;
 
-/// Where images come from.
+/// A source of images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Every regular file below a directory, in the order of the keys' bytes. Symbolic links within
@@ -59,7 +59,7 @@ pub enum Input {
     Parquet {
         /// The file or the directory.
         path: PathBuf,
-        /// Which columns are read.
+        /// The columns that are read.
         columns: ParquetColumns,
         /// Whether relative paths may leave the folder.
         outside: bool,
@@ -75,7 +75,7 @@ pub struct Photo {
     pub id: Option<u64>,
     /// The part of the image that is encoded, in stored pixels.
     pub bbox: Option<PixelBox>,
-    /// Where its bytes are.
+    /// The place of the photo's bytes.
     pub source: Source,
     /// Where it was found, if the key does not tell it.
     pub origin: Option<Origin>,
@@ -114,7 +114,7 @@ pub enum Source {
 /// What is taken of an input.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Which names are taken. Rows of Parquet files all are.
+    /// The names that are taken. All rows of Parquet files are.
     pub names: Names,
     /// Whether an item whose key, id or line is not valid is an error of the whole input.
     pub strict: bool,

@@ -21,7 +21,7 @@ use crate::limits::MAX_FILE_BYTES;
 /// Rows that are read at once: an image each, which bounds the memory.
 const BLOCK: usize = 16;
 
-/// Which columns are read. A name is that of a column, or the path of a field (`image.bytes`).
+/// The columns that are read. A name is that of a column, or the path of a field (`image.bytes`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParquetColumns {
     /// Column of the images: binary for the bytes of a file, text for a path, or a struct of
@@ -43,7 +43,7 @@ pub(super) struct ParquetPhotos {
     files: Vec<Rows>,
 }
 
-/// Where relative paths start.
+/// The folder where relative paths start.
 #[derive(Debug)]
 struct Root {
     path: PathBuf,

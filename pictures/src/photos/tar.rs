@@ -67,7 +67,7 @@ impl TarPhotos {
         self.reader.get_ref().metadata().map_err(Error::io(&self.path, "read"))
     }
 
-    /// Which members are taken.
+    /// The names of the members that are taken.
     pub(super) fn names(&self) -> &Names {
         &self.names
     }

@@ -153,11 +153,11 @@ impl Searcher {
 
 /// A query whose vector is known.
 struct Known {
-    /// Its place in the batch.
+    /// Number of the query in the batch.
     number: usize,
     /// Whether an image of it has other sizes.
     sizes_differ: bool,
-    /// Its vector, (dim,).
+    /// Vector of the query, (dim,).
     x: Vec<f32>,
     /// The time that it took to make the vector of its terms.
     resolve: Duration,

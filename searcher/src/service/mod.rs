@@ -69,7 +69,7 @@ pub struct Target {
 pub struct Term {
     /// The weight, which may be negative.
     pub weight: f32,
-    /// What is looked for.
+    /// The vector, id, key or image of the term.
     pub value: TermValue,
 }
 

@@ -2,10 +2,10 @@
 //! and of the bodies of requests. Each is limited in time and in number. What exceeds a limit is
 //! cut off, counted, and logged.
 //!
-//! - [`Door`]: accepts connections, up to a number at a time.
-//! - [`Guarded`]: a connection whose client must open HTTP/2 in time and must read what the server
+//! - `Door`: accepts connections, up to a number at a time.
+//! - `Guarded`: a connection whose client must open HTTP/2 in time and must read what the server
 //!   sends.
-//! - [`Bodies`]: a layer that limits how long a request's body takes, and how many bytes of bodies
+//! - `Bodies`: a layer that limits how long a request's body takes, and how many bytes of bodies
 //!   a connection and the server hold.
 
 mod bodies;

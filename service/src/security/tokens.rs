@@ -76,7 +76,8 @@ impl TokenArgs {
     /// Draws the token and prints its line for a server's file of tokens.
     ///
     /// # Errors
-    /// As [`draw`]; a rate out of range; standard output cannot be written to.
+    /// An invalid name, a rate out of range, a file that exists or cannot be written, a system
+    /// without random numbers; standard output cannot be written to.
     pub fn run(&self) -> Result<()> {
         let rate = self.rate_per_s.map(|per_s| Rate::new(per_s, self.burst)).transpose()?;
         let line = draw(&self.name, self.role, &self.out)?;

@@ -1,7 +1,7 @@
 //! Modules of a crate use each other in one direction only.
 //!
-//! The rule holds in every folder: the modules of a folder, each with all that lies below it, form a
-//! graph without circles. [`modules`](super::modules) says what a use is.
+//! The rule holds in every folder: the modules of a folder, each with all that lies below it, form
+//! a graph without circles. [`modules`](super::modules) says what a use is.
 
 use std::fs;
 use std::path::{Path, PathBuf};

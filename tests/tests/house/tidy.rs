@@ -1,4 +1,5 @@
-//! The text of the project: columns, lengths of functions, and doc comments that name their subject.
+//! The text of the project: columns, lengths of functions, and doc comments that name their
+//! subject.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -92,7 +92,7 @@ pub struct Row<'a> {
     pub code: &'a [u8],
     /// Centroid of its list, (d,).
     pub centroid: &'a [f32],
-    /// Its finer code.
+    /// The finer code of the row.
     pub fine: &'a [u8],
 }
 

@@ -12,7 +12,7 @@ use ocelli_weights::backbone::{BlockKind, Layout};
 use crate::error::Result;
 use crate::layers::{Conv, ConvSpec, Layer, MaxPool, Residual, Trunk};
 
-/// Where a block stands.
+/// The position of a block in the network.
 struct Entry<'a> {
     /// "layer2.0"
     prefix: &'a str,

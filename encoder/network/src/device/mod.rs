@@ -26,8 +26,8 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
-/// Where a network computes. The device is not part of a descriptor spec, because descriptors of
-/// different devices differ in their last digits only.
+/// The device that a network runs on. The device is not part of a descriptor spec, because
+/// descriptors of different devices differ in their last digits only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// The CPU, each worker for itself.

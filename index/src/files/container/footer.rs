@@ -53,7 +53,7 @@ macro_rules! numbered {
 }
 
 numbered! {
-    /// What a container holds.
+    /// The kind of a file.
     FileKind {
         /// Vectors or codes on their way to a shard.
         Part = 1, "part";
@@ -67,7 +67,7 @@ numbered! {
 }
 
 numbered! {
-    /// What a section holds. The numbers are for ever; see `docs/shard-format.md` for each layout.
+    /// The kind of a section. Numbers never change; see `docs/shard-format.md` for each layout.
     SectionKind {
         /// JSON of the file's own scalar facts.
         Meta = 1, "meta";

@@ -115,7 +115,7 @@ impl Reader {
         &self.path
     }
 
-    /// What the file holds.
+    /// The kind of the file.
     pub fn kind(&self) -> FileKind {
         self.kind
     }
@@ -204,7 +204,7 @@ impl Reader {
         ocelli_vector::prefetch(self.map.bytes(), (section.offset + from) as usize);
     }
 
-    /// Why nothing is read.
+    /// The reason that these bytes cannot be read.
     #[cold]
     fn refuse(&self, section: &Section, from: u64, len: u64) -> Error {
         if self.map.fault().is_some() {

@@ -9,12 +9,12 @@ use super::{FileKind, Reader, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
 
-/// What [`Writer::finish`] wrote.
+/// The file that [`Writer::finish`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The file, under its final name.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// SHA-256 of the whole file.
     pub checksum: Hash,
@@ -81,7 +81,8 @@ impl Writer {
     ///
     /// # Errors
     /// Those of [`AtomicFile::create`]; [`crate::Error::Invalid`] where the path is that of
-    /// something that is no container of this kind: a photo, a list, or a part where a model is to be written.
+    /// something that is no container of this kind: a photo, a list, or a part where a model is to
+    /// be written.
     pub fn create(path: &Path, kind: FileKind) -> Result<Self> {
         refuse_other(path, kind)?;
         Ok(Self::new(Box::new(AtomicFile::create(path)?), kind))

@@ -88,14 +88,14 @@ impl Centres {
     }
 }
 
-/// What is looked for.
+/// A query that asks for lists.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     /// How the query and the centroids are compared.
     pub metric: Metric,
     /// The query, (d,).
     pub q: &'a [f32],
-    /// How many lists.
+    /// Number of lists wanted.
     pub nprobe: usize,
 }
 

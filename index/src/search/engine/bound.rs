@@ -34,8 +34,8 @@ pub(super) struct ListBound {
     pub factor: u16,
     /// Slack of float costs.
     pub slack: f64,
-    /// Whether all this holds. Where numbers are so large that floats overflow, or the scalars were
-    /// written without information, every row is scored.
+    /// Whether the bound is sound. Where numbers are so large that floats overflow, or the scalars
+    /// were written without information, every row is scored.
     pub sound: bool,
 }
 

@@ -15,9 +15,9 @@ pub(crate) enum Remember {
     /// Nothing: a row's number is its slot.
     #[default]
     Nothing,
-    /// Their lists and slots.
+    /// The list and the slot of each row.
     Places,
-    /// That, and their first codes.
+    /// List, slot and first code of each row.
     Codes,
 }
 

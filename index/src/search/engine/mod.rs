@@ -154,7 +154,7 @@ pub(crate) fn fill_table(simd: Simd, model: &Model, query: &Query, table: &mut B
     table.fill(simd, model.whole_books(), &query.z, f64::from(model.metric().products()));
 }
 
-/// What is scanned.
+/// One shard of a scan, and the rows that the scan leaves out.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub model: &'a Model,

@@ -14,7 +14,7 @@ pub(super) struct Span<'a> {
     /// The part of the score that its centroid decides.
     pub base: f32,
     pub bound: ListBound,
-    /// Its bounds among those of all lists.
+    /// The places of the list's blocks in the bounds of all lists.
     pub blocks: Range<usize>,
     /// Rows whose bound is at most this are scored first.
     pub first: Option<u16>,
@@ -22,7 +22,8 @@ pub(super) struct Span<'a> {
 
 /// Sets [`Span::first`] so that the `k` rows that may cost least are scored first, and few beside
 /// them. The choice of these rows affects time only, not the answer. `bounds` are those of the
-/// lists' rows; where fewer than `k` rows have a bound that tells them apart, all that have one are chosen.
+/// lists' rows; where fewer than `k` rows have a bound that tells them apart, all that have one are
+/// chosen.
 pub(super) fn choose_smallest(
     simd: Simd,
     query: &QueryBound,

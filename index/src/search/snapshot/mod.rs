@@ -48,12 +48,12 @@ impl Snapshot {
         &self.generation
     }
 
-    /// Its model.
+    /// The model of the generation.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Its shards, in plan order.
+    /// The shards of the generation, in plan order.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
         self.members.iter().map(|m| &*m.shard)
     }

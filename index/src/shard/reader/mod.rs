@@ -75,7 +75,7 @@ fn open_keys(file: &Reader, meta: &ShardMeta) -> Result<(Option<Keys>, Option<Pa
 /// What a scan reads of a list, proven.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRows<'a> {
-    /// Its line of the list table.
+    /// The list's entry in the list table.
     pub entry: ListEntry,
     /// Codes in block order ([`ocelli_vector::codes`]).
     pub codes: &'a [u8],
@@ -206,7 +206,7 @@ impl Shard {
         &self.file
     }
 
-    /// Its own scalar facts.
+    /// Scalar facts of the shard.
     pub fn meta(&self) -> &ShardMeta {
         &self.meta
     }
@@ -350,7 +350,7 @@ impl Shard {
         Err(Error::corrupt(self.path(), format!("ordinal {ordinal} of {} rows", self.meta.rows)))
     }
 
-    /// Its finer codes, where it has them.
+    /// The finer codes, if the shard has them.
     pub(crate) fn fine(&self) -> Option<&FineCodes> {
         self.fine.as_ref()
     }

@@ -13,7 +13,7 @@ pub(super) enum Process {
     Progressive,
 }
 
-/// What the components mean.
+/// The colour space of the components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colour {
     Grey,

@@ -20,7 +20,7 @@ const ONES_BEFORE_RESTART: usize = 6;
 /// The same behind a scan's data.
 const ONES_BEHIND_SCAN: usize = 32;
 
-/// What the walk found.
+/// The result of walking through a JPEG file.
 #[derive(Debug)]
 pub(super) struct Walked<'a> {
     /// The file as the decoders get it.

@@ -110,7 +110,7 @@ impl Pickle {
         }
     }
 
-    /// Whether this is `None`.
+    /// Whether the value `id` is `None`.
     pub fn is_none(&self, id: Id) -> bool {
         matches!(self.node(id), Some(Node::None))
     }

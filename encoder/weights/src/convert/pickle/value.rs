@@ -49,7 +49,7 @@ pub struct Storage {
 /// A tensor over a storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// Its numbers.
+    /// The storage that holds the tensor's numbers.
     pub storage: Storage,
     /// First element, counted from the storage's offset.
     pub offset: usize,
