@@ -46,7 +46,7 @@ pub struct RerankArgs {
         requires = "expand"
     )]
     pub alpha: f32,
-    /// Rounds of --expand, each with the hits of the round before.
+    /// How many times to expand; each round uses the hits of the round before.
     #[arg(
         long,
         value_name = "N",
@@ -81,7 +81,7 @@ pub struct RerankArgs {
         requires = "diffuse"
     )]
     pub diffuse_query_neighbours: u32,
-    /// The part of the walk of --diffuse that goes on at each step, 0 to less than 1.
+    /// --diffuse: share of a hit's score that flows on to its neighbours, 0 to less than 1.
     #[arg(
         long,
         value_name = "A",

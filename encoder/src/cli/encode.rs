@@ -31,13 +31,13 @@ Examples:
     ocelli-encoder encode --regions regions.part \\
       --whitening photos.whitening --out photos.part
 
-  A large collection in parts of 100,000 images; run it again to go on:
+  A large collection in parts of 100,000 images; run it again to continue:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 448 --part-images 100000 --out photos.parts
-  Images in the rows of Parquet files, named by a column of theirs:
+  Images in the rows of Parquet files, with keys from another column:
     ocelli-encoder encode --parquet shards --key-column url \\
       --weights resnet50.safetensors --sizes 448 --out photos.part
-  Codes in place of descriptors, for `ocelli build`:
+  Codes instead of descriptors, for `ocelli build`:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 448 --output codes --model my.model --out photos.part
 
@@ -49,12 +49,12 @@ of which only the path is required:
   id    a whole number below 2^63, once in a list, on every line or on none
   box   the part to encode, in pixels as stored (before EXIF rotation),
         x to the right, y down; the image is resized first, then cut
-Empty lines are skipped. A line that will not do (any other key, a key that
-occurs twice or is longer than 16 KiB, no id where others have one) is rejected
-with its number; --strict ends the job there.
+Empty lines are skipped. A bad line (any other key, a key that occurs twice or
+is longer than 16 KiB, no id if others have one) is rejected with its number;
+with --strict it ends the job.
 
-Every setting can also stand in a configuration file or in the environment
-(OCELLI_ENCODER_WEIGHTS=...); `ocelli-encoder config` prints all of them.
+Every setting can also be given in a configuration file or in the environment
+(OCELLI_ENCODER_WEIGHTS=...); `ocelli-encoder config` prints all settings.
 Exit codes: 0 success, 1 failure, 2 usage.";
 
 #[derive(Args)]
@@ -93,7 +93,7 @@ pub(super) struct EncodeArgs {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
     /// Follow symbolic links that lead out of PHOTOS_DIR, and relative paths that lead out of the
-    /// folder of --parquet; without it they are rejected with their reason.
+    /// folder of --parquet. Without this flag, they are rejected.
     #[arg(long, conflicts_with_all = ["list", "tar", "regions"])]
     follow_links: bool,
 }
@@ -101,7 +101,7 @@ pub(super) struct EncodeArgs {
 /// Jobs in parts.
 #[derive(Args)]
 struct PartsArgs {
-    /// Write a folder of parts of N images each. The same command goes on where it was stopped.
+    /// Write a folder of parts of N images each. Run the same command again to continue.
     #[arg(long, value_name = "N", conflicts_with = "rejected")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     part_images: Option<u64>,
@@ -117,7 +117,8 @@ struct PartsArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct InputArgs {
-    /// A directory: every file below it, tried by content; names with a leading dot are left out.
+    /// A directory: every file below it, recognised by content; names with a leading dot are
+    /// skipped.
     #[arg(value_name = "PHOTOS_DIR")]
     photos: Option<PathBuf>,
     /// A list file: a path or a JSON object a line (see below).
@@ -154,18 +155,18 @@ struct ColumnArgs {
     id_column: Option<String>,
 }
 
-/// What is taken of an input.
+/// Which images of an input are encoded.
 #[derive(Args)]
 struct SelectionArgs {
-    /// Take only what matches, by key: `*.jpg`, `paris/*` (a * stands for / too). May be repeated.
+    /// Encode only images whose key matches: `*.jpg`, `paris/*` (a * matches / too). Repeatable.
     #[arg(long, value_name = "GLOB", conflicts_with_all = ["parquet", "regions"])]
     include: Vec<String>,
-    /// Leave out what matches, by key; counted, not rejected. May be repeated [default: *.json and
-    /// *.txt, unless --include or --exclude is given]
+    /// Skip images whose key matches; they are counted, not rejected. Repeatable [default: *.json
+    /// and *.txt, unless --include or --exclude is given]
     #[arg(long, value_name = "GLOB", conflicts_with_all = ["parquet", "regions"])]
     exclude: Vec<String>,
-    /// End the job where a key or an id occurs twice, is null or too long, or a line of the list is
-    /// wrong. Without it such an item is rejected and the others are encoded.
+    /// End the job if a key or an id occurs twice, is null or too long, or if a line of the list is
+    /// bad. Without this flag, such an item is rejected and the others are encoded.
     #[arg(long, conflicts_with = "regions")]
     strict: bool,
 }
@@ -224,7 +225,7 @@ impl InputArgs {
 }
 
 impl PartsArgs {
-    /// How the input is cut, where it is.
+    /// How the input is split into parts, if it is.
     fn parts(&self) -> Option<Parts> {
         let images = self.part_images?;
         Some(Parts { images, task: self.task, tasks: self.tasks })
@@ -232,7 +233,7 @@ impl PartsArgs {
 }
 
 impl EncodeArgs {
-    /// Encodes what was named, and prints the summary.
+    /// Encodes the input and prints the summary.
     pub(super) fn run(self) -> Result<()> {
         let config = self.run.config(self.network)?;
         config.check()?;
@@ -287,8 +288,8 @@ fn run_network(
     // Otherwise each photo would be rejected for it.
     if matches!(output.kind, PartKind::Regions) && pipeline.network().head().image.is_some() {
         bail!(
-            "--output regions: these weights whiten whole images only; take them without their \
-             head (--no-head)"
+            "--output regions: these weights whiten whole images only; pass --no-head to run them \
+             without it"
         );
     }
     tracing::info!(

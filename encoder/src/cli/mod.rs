@@ -34,16 +34,17 @@ enum Command {
     /// Encode a directory, a list, a tar or Parquet files of images into a part file.
     ///
     /// Images are encoded in a fixed order: equal input gives equal bytes, whatever the number of
-    /// workers. What is no image, is truncated or is too large goes to a list of its own with the
-    /// reason, and stops nothing.
+    /// workers. A file that is no image, is truncated or is too large does not stop the job: it is
+    /// listed in a file of rejected images with the reason.
     Encode(Box<EncodeArgs>),
     /// Serve ocelli.v1.EncoderService until SIGTERM or Ctrl-C.
     Serve(Box<ServeArgs>),
-    /// Measure how fast the network alone computes, on made-up images that lie in memory.
+    /// Measure how fast the network alone computes, on generated images in memory.
     ///
-    /// Beside `encode`'s rate this tells whether the network or reading and decoding binds.
+    /// Compare the result with the rate of `encode` to see whether the network, or reading and
+    /// decoding, is the bottleneck.
     Measure(Box<MeasureArgs>),
-    /// Compare two parts of the same images: cosines of vectors, share of codes that differ.
+    /// Compare two parts of the same images: cosines of vectors, or the share of codes that differ.
     Compare(CompareArgs),
     /// Get, convert or make network weights.
     Weights {
@@ -52,8 +53,7 @@ enum Command {
     },
     /// Print the default configuration, every key with its explanation.
     Config,
-    /// Draw a bearer token: it goes to a new file, its line for `security.tokens_file` to standard
-    /// output.
+    /// Make a bearer token: write it to a new file, print its line for `security.tokens_file`.
     Token(TokenArgs),
 }
 
@@ -77,7 +77,7 @@ fn usage(message: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
-/// Ends the process where no layer of the configuration names weights.
+/// Ends the process if no layer of the configuration names weights.
 fn require_weights(config: &Config) {
     if config.weights.is_none() {
         usage("no weights: give --weights FILE, or `weights` in the configuration");

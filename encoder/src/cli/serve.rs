@@ -16,10 +16,11 @@ Example:
   ocelli-encoder serve --weights resnet50.safetensors --sizes 800 \\
     --whitening photos.whitening --listen 127.0.0.1:7071
 
-The server listens at once; while it reads its network health says NOT_SERVING
-and requests get UNAVAILABLE (NOT_READY). When it is ready it writes the line
-\"listening on ADDRESS:PORT\" to standard output; logs go to standard error.
-Health (grpc.health.v1) and reflection are served as well. SIGTERM lets what runs end.
+The server listens at once. While it reads its network, health is NOT_SERVING
+and requests end with UNAVAILABLE (NOT_READY). When it is ready, it writes the
+line \"listening on ADDRESS:PORT\" to standard output; logs go to standard error.
+It also serves health (grpc.health.v1) and reflection. On SIGTERM it lets
+running requests end.
 `ocelli-encoder config` prints all settings.";
 
 #[derive(Args)]
@@ -38,14 +39,14 @@ pub(super) struct ServeArgs {
     /// An HTTP endpoint for Prometheus (/metrics) and readiness (/readyz).
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<String>,
-    /// Serve an address that other machines reach although TLS, or tokens and client certificates,
-    /// are missing.
+    /// Serve an address that other machines reach without TLS, or without tokens and client
+    /// certificates.
     #[arg(long)]
     insecure: bool,
 }
 
 impl ServeArgs {
-    /// Serves until the process is told to stop, and ends it.
+    /// Serves until SIGTERM or SIGINT, then ends the process.
     pub(super) fn run(self) -> Result<()> {
         let ServeArgs { network, run, listen, max_queued, metrics, insecure } = self;
         let mut config = run.config(network)?;

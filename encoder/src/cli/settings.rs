@@ -1,4 +1,4 @@
-//! Flags over settings, for both commands.
+//! Flags over settings, for the commands that run a network.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,8 +18,8 @@ pub(super) struct NetworkArgs {
     /// The network's weights: safetensors with torchvision's tensor names.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// What the tensors do not say: v1.5 (torchvision), v1 (Keras), v1-caffe, floor-pool
-    /// (SqueezeNet of Keras).
+    /// Form of the network, if the tensors leave it open: v1.5 (torchvision), v1 (Keras),
+    /// v1-caffe, or floor-pool (SqueezeNet of Keras).
     #[arg(long)]
     form: Option<Form>,
     /// How pixels are presented: caffe-bgr or torchvision-rgb.
@@ -35,10 +35,10 @@ pub(super) struct NetworkArgs {
     /// hold]
     #[arg(long, value_name = "N")]
     last_stage: Option<u32>,
-    /// Leave projections that stand in the weights (a learned whitening) away.
+    /// Do not apply projections stored in the weights (a learned whitening).
     #[arg(long)]
     no_head: bool,
-    /// How a feature map becomes a vector [default: as the weights say, else rmac]
+    /// How a feature map becomes a vector [default: the weights' own pooling, or rmac]
     #[arg(long)]
     pooling: Option<PoolingName>,
     /// Levels of the R-MAC grid, 1 to 4.
@@ -56,18 +56,18 @@ pub(super) struct NetworkArgs {
     /// Antialiased resize filter: bilinear, catmull-rom or lanczos3.
     #[arg(long)]
     filter: Option<ResizeFilter>,
-    /// Leave images smaller than a size as they are.
+    /// Do not enlarge images that are smaller than a size.
     #[arg(long)]
     no_upscale: bool,
-    /// Leave images as they are stored, whatever EXIF says.
+    /// Do not rotate images as EXIF says.
     #[arg(long)]
     no_exif: bool,
     /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), or gem:P:0
     /// (cirtorch's, without dirtorch's floor of 1e-6).
     #[arg(long)]
     combine: Option<Combine>,
-    /// Cut boxes out before the image is resized: their own longest side becomes the size. With
-    /// =photo-scale they are resized as the whole photo would be (cirtorch's queries).
+    /// Cut boxes out before the image is resized, so that a box's longest side gets the size. With
+    /// =photo-scale, boxes are resized as the whole photo would be (cirtorch's queries).
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     crop_first: Option<CropFirst>,
@@ -77,12 +77,12 @@ pub(super) struct NetworkArgs {
     /// Pixels (width x height) of the largest image that is decoded.
     #[arg(long, value_name = "N")]
     max_pixels: Option<u64>,
-    /// Shortest side in pixels of an image that is taken; 0: any.
+    /// Shortest side in pixels of an accepted image; 0: any.
     #[arg(long, value_name = "N")]
     min_side: Option<u32>,
 }
 
-/// Settings that both commands share.
+/// Settings that `encode`, `serve` and `measure` share.
 #[derive(Args)]
 pub(super) struct RunArgs {
     /// Whitening, learned under the same settings.
@@ -94,7 +94,7 @@ pub(super) struct RunArgs {
     /// Threads that encode; 0 is one per core.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Images of equal shape that pass the network together, at most; 0 is what suits the device.
+    /// Largest batch of images of equal shape; 0: chosen for the device (1 on a CPU, 16 on CUDA).
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Configuration file (TOML).
@@ -127,7 +127,7 @@ impl FromStr for Sizes {
     }
 }
 
-/// Puts a flag over a setting, where it was given.
+/// Replaces a setting by its flag, if the flag was given.
 pub(super) fn over<T>(setting: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *setting = value;

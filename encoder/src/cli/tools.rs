@@ -34,7 +34,7 @@ pub(super) struct MeasureArgs {
     #[arg(long, value_name = "S", default_value_t = 10)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// What the device can do at best, in 10^12 operations a second: the share of it is printed
+    /// Peak rate of the device, in 10^12 operations a second; the share that was reached is printed
     /// too.
     #[arg(long, value_name = "TFLOPS")]
     peak_tflops: Option<f64>,
@@ -53,7 +53,7 @@ fn pixels(text: &str) -> Result<(u32, u32), String> {
 
 const COMPARE_HELP: &str = "\
 Example:
-  What a GPU made beside what the CPU made:
+  A part made on a GPU with one made on the CPU:
     ocelli-encoder compare cpu.part gpu.part";
 
 #[derive(Args)]
@@ -61,7 +61,7 @@ Example:
 pub(super) struct CompareArgs {
     /// A part of descriptors, region vectors or codes.
     a: PathBuf,
-    /// Another one of the same kind, of the same images.
+    /// Another part of the same kind and the same images.
     b: PathBuf,
     /// How the result is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -69,7 +69,7 @@ pub(super) struct CompareArgs {
 }
 
 impl MeasureArgs {
-    /// Measures, and prints what was found.
+    /// Measures, and prints the result.
     pub(super) fn run(self) -> Result<()> {
         let MeasureArgs { network, run, image, seconds, peak_tflops, format } = self;
         let config = run.config(network)?;
@@ -89,7 +89,7 @@ impl MeasureArgs {
 }
 
 impl CompareArgs {
-    /// Compares two parts, and prints how far they are apart.
+    /// Compares two parts, and prints how much they differ.
     pub(super) fn run(self) -> Result<()> {
         self.format.print(&compare(&self.a, &self.b)?)
     }

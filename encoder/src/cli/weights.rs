@@ -19,33 +19,33 @@ Examples:
   ocelli-encoder weights convert Resnet101-AP-GeM.pt --out ap-gem.safetensors
   ocelli-encoder weights convert deep_image_retrieval_model.caffemodel --out rmac.safetensors
 
-Read are PyTorch's files (.pth, .pt, .tar; zip archives, and the pickles of
-before 1.6) with a torchvision state_dict, a checkpoint of dirtorch
-(naver/deep-image-retrieval) or of cnnimageretrieval-pytorch, and Caffe's
-.caffemodel. The result says by itself how it is to be run: neither --form nor
---input, and for the latter three neither --pooling nor --whitening is needed
-(--no-head leaves their learned projections away).
+Input formats: PyTorch's files (.pth, .pt, .tar; zip archives, and the pickles
+of before 1.6) with a torchvision state_dict or a checkpoint of dirtorch
+(naver/deep-image-retrieval) or cnnimageretrieval-pytorch, and Caffe's
+.caffemodel. The result holds its own settings: it needs neither --form nor
+--input. Checkpoints of dirtorch, cnnimageretrieval-pytorch and Caffe need
+neither --pooling nor --whitening; --no-head skips their learned projections.
 
-No Python runs, and nothing out of the file: a pickle that names anything but
-tensors, arrays and dictionaries is refused with that name.";
+No Python runs, and no code from the file: a pickle that names anything other
+than tensors, arrays and dictionaries is refused, and the error has that name.";
 
 const FETCH_HELP: &str = "\
 Examples:
   ocelli-encoder weights fetch resnet50 --out resnet50.safetensors
   ocelli-encoder weights fetch vgg16 --out vgg16.safetensors --mirror http://mirror.example/models
 
-Gets the file that torchvision publishes for the network, checks its SHA-256
+Downloads the file that torchvision publishes for the network, checks its SHA-256
 against the digits in its name, and converts it. A download that was cut off
-goes on where it ended. Proxies are taken from HTTPS_PROXY and the like.
-Published for ImageNet; see torchvision for their licences.";
+is continued. Proxies are taken from HTTPS_PROXY and similar variables. The
+networks were trained on ImageNet; see torchvision for their licences.";
 
 /// The subcommands of `weights`.
 #[derive(Subcommand)]
 pub(super) enum WeightsCommand {
     /// Write an untrained network with a fixed seed.
     ///
-    /// It finds near copies of a photo and little else: it shows that everything works where no
-    /// trained weights are at hand. Equal arguments give equal bytes.
+    /// The network finds near copies of a photo and little else. Use it to try Ocelli without
+    /// trained weights. Equal arguments give equal bytes.
     Seeded {
         /// resnet18, resnet34 or resnet50.
         #[arg(long)]
@@ -60,10 +60,10 @@ pub(super) enum WeightsCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Convert another program's weights to one safetensors file that says how it is to be run.
+    /// Convert another program's weights to one safetensors file that holds its own settings.
     #[command(after_help = CONVERT_HELP)]
     Convert {
-        /// The file, of any of the kinds below; told apart by its content.
+        /// The file, in any of the formats below, which are recognised by content.
         #[arg(value_name = "FILE")]
         input: PathBuf,
         #[command(flatten)]
@@ -75,7 +75,7 @@ pub(super) enum WeightsCommand {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
-    /// Get a network that torchvision publishes, and convert it.
+    /// Download a network that torchvision publishes, and convert it.
     #[command(after_help = FETCH_HELP)]
     Fetch {
         /// resnet18, 34, 50, 101, 152, vgg11, 13, 16, 19, vgg16_bn or squeezenet1_1; resnet50-v2,
@@ -85,7 +85,7 @@ pub(super) enum WeightsCommand {
         /// The safetensors file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Another place that has the file by the same name.
+        /// Mirror that has the file under the same name.
         #[arg(long, value_name = "URL", default_value = TORCHVISION)]
         mirror: String,
         /// Keep the file as published, beside OUT.
@@ -97,13 +97,13 @@ pub(super) enum WeightsCommand {
     },
 }
 
-/// What a checkpoint leaves to choose.
+/// Choices that a checkpoint leaves open.
 #[derive(clap::Args)]
 pub(super) struct ConvertArgs {
-    /// Which whitening of the checkpoint to take, where it has several.
+    /// Which whitening of the checkpoint to use, if it has several.
     #[arg(long, value_name = "NAME", conflicts_with = "no_whitening")]
     whitening: Option<String>,
-    /// Take no whitening of whole images.
+    /// Use no whitening of whole images.
     #[arg(long)]
     no_whitening: bool,
     /// Power of the variance that a PCA divides by: 0.25 as dirtorch does, 0.5 whitens fully, 0
@@ -130,7 +130,7 @@ impl ConvertArgs {
 }
 
 impl WeightsCommand {
-    /// Runs one of them.
+    /// Runs the subcommand.
     pub(super) fn run(self) -> Result<()> {
         match self {
             WeightsCommand::Seeded { arch, seed, last_stage, out } => {

@@ -37,8 +37,7 @@ enum Command {
     Serve(ServeArgs),
     /// Print the default configuration, every key with its explanation.
     Config,
-    /// Draw a bearer token. The token goes to a new file; its line for `security.tokens_file` goes
-    /// to standard output.
+    /// Make a bearer token: write it to a new file, print its line for `security.tokens_file`.
     Token(TokenArgs),
 }
 

@@ -27,7 +27,7 @@ pub fn generation(index: &OpenIndex, wanted: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::not_found(format!(
-        "the query wants generation {wanted} of index {:?}; generation {} is open",
+        "the query asks for generation {wanted} of index {:?}, but generation {} is served",
         index.name, index.generation
     ))
     .because(ErrorReason::GenerationNotFound)

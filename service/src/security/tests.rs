@@ -487,9 +487,12 @@ fn what_makes_no_sense_is_refused_without_secrets() -> Result<()> {
         (format!("a search {hash} burst=1\n"), "line 1: expected rate_per_s=N beside burst=N"),
         (
             format!("a search {hash}\na admin {}\n", "0".repeat(64)),
-            "line 2: a name that stands above",
+            "line 2: the name a is already used in line 1",
         ),
-        (format!("a search {hash}\nb admin {upper}\n"), "line 2: a token that stands above"),
+        (
+            format!("a search {hash}\nb admin {upper}\n"),
+            "line 2: the token of b is already used in line 1",
+        ),
         (format!("# {token}\n"), "at least one token"),
     ] {
         std::fs::write(path("tokens"), &text)?;

@@ -1,8 +1,8 @@
 //! Bearer tokens of 256 random bits. A server knows only their SHA-256.
 //!
 //! A file of tokens has one token on each line: `NAME ROLE SHA256`, and optionally `rate_per_s=N`
-//! and `burst=N`. Empty lines and text after `#` are skipped. No message quotes such a file,
-//! because it may hold a token by mistake.
+//! and `burst=N`. Empty lines and text after `#` are skipped. Messages quote nothing of such
+//! a file except names, because it may hold a token by mistake.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -73,7 +73,7 @@ pub struct TokenArgs {
 }
 
 impl TokenArgs {
-    /// Draws the token and prints its line for a server's file of tokens.
+    /// Makes the token and prints its line for a server's file of tokens.
     ///
     /// # Errors
     /// An invalid name, a rate out of range, a file that exists or cannot be written, a system
@@ -88,7 +88,7 @@ impl TokenArgs {
     }
 }
 
-/// Draws a token of 256 random bits, writes it to the new file `out`, which only its owner can
+/// Makes a token of 256 random bits, writes it to the new file `out`, which only its owner can
 /// read, and returns the line for a server's file of tokens.
 ///
 /// # Errors
@@ -100,7 +100,7 @@ pub(super) fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
     );
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).context("cannot draw random numbers")?;
-    let token = format!("ocelli_{}", hex(&bytes));
+    let token = format!("ocelli_{}", hex::encode(bytes));
     let place = || format!("cannot write {}", out.display());
     // An existing file is not replaced: a token in use would be lost.
     let mut file = std::fs::OpenOptions::new()
@@ -111,7 +111,7 @@ pub(super) fn draw(name: &str, role: Role, out: &Path) -> Result<String> {
         .with_context(place)?;
     file.write_all(format!("{token}\n").as_bytes()).with_context(place)?;
     file.sync_all().with_context(place)?;
-    Ok(format!("{name} {role} {}\n", hex(&Sha256::digest(token.as_bytes()))))
+    Ok(format!("{name} {role} {}\n", hex::encode(Sha256::digest(token.as_bytes()))))
 }
 
 fn is_name(text: &str) -> bool {
@@ -135,14 +135,12 @@ pub(super) struct Known {
 impl Known {
     fn parse(words: &[&str]) -> Result<Known> {
         let [name, role, sha256, rate @ ..] = words else {
-            bail!(
-                "expected NAME ROLE SHA256, then rate_per_s=N and burst=N where there is a limit"
-            );
+            bail!("expected NAME ROLE SHA256, then rate_per_s=N and burst=N if there is a limit");
         };
         Ok(Known {
             name: is_name(name).then(|| (*name).to_owned()).context("expected a name first")?,
             role: role.parse().ok().context("expected search or admin after the name")?,
-            sha256: unhex(sha256)
+            sha256: digest_of(sha256)
                 .context("expected SHA-256 in 64 hexadecimal digits after the role")?,
             rate: Rate::parse(rate)?,
             limiter: None,
@@ -186,11 +184,14 @@ impl Tokens {
         }
     }
 
+    /// Parses a file of tokens.
+    ///
     /// # Errors
-    /// A line that is not a token, a name or token that is there twice, a file without tokens.
+    /// A line that is not a token, a name or token that occurs twice, a file without tokens.
     pub(super) fn parse(bytes: &[u8]) -> Result<Tokens> {
         let text = std::str::from_utf8(bytes).ok().context("expected text, one token a line")?;
-        let mut tokens: Vec<Known> = Vec::new();
+        // The tokens, each with its line.
+        let mut tokens: Vec<(usize, Known)> = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default();
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -199,14 +200,23 @@ impl Tokens {
                 continue;
             }
             let known = Known::parse(&words).with_context(place)?;
-            let same_name = tokens.iter().any(|other| other.name == known.name);
-            ensure!(!same_name, "{}: a name that stands above", place());
-            let same_token = tokens.iter().any(|other| other.sha256 == known.sha256);
-            ensure!(!same_token, "{}: a token that stands above", place());
-            tokens.push(known);
+            for (first, other) in &tokens {
+                let name = &known.name;
+                ensure!(
+                    other.name != *name,
+                    "{}: the name {name} is already used in line {first}",
+                    place()
+                );
+                ensure!(
+                    other.sha256 != known.sha256,
+                    "{}: the token of {name} is already used in line {first}",
+                    place()
+                );
+            }
+            tokens.push((number + 1, known));
         }
         ensure!(!tokens.is_empty(), "expected at least one token, found none");
-        Ok(Tokens(tokens))
+        Ok(Tokens(tokens.into_iter().map(|(_, known)| known).collect()))
     }
 
     /// The token of this text; `None` if it is unknown. All hashes are compared, each in constant
@@ -223,19 +233,9 @@ impl Tokens {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 {
-        return None;
-    }
-    let digit = |c: u8| char::from(c).to_digit(16);
+/// The SHA-256 that 64 hexadecimal digits stand for.
+fn digest_of(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let [high, low] = pair else { return None };
-        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
-    }
+    hex::decode_to_slice(text, &mut bytes).ok()?;
     Some(bytes)
 }

@@ -96,7 +96,8 @@ class Diffusion:
     query_neighbours: int = 0
     #: Exponent of similarities; None: the server's default, 3.
     gamma: Union[float, None] = None
-    #: The part that flows on, 0 to less than 1; None: the server's default, 0.8.
+    #: Share of a hit's score that flows on to its neighbours, 0 to less than 1; None: the server's
+    #: default, 0.8.
     alpha: Union[float, None] = None
 
     def message(self) -> diffusion_pb2.Diffusion:

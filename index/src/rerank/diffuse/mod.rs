@@ -46,8 +46,8 @@ pub struct Diffusion {
     pub query_neighbours: usize,
     /// Exponent of similarities, 0 to 100.
     pub gamma: f32,
-    /// The part that flows on, from 0 (the order of the search, as far as the walk's beginning
-    /// goes) to below 1.
+    /// Share of a hit's score that flows on to its neighbours, 0 to less than 1. With 0, the hits
+    /// at which the walk begins keep the order of the search.
     pub alpha: f32,
 }
 
