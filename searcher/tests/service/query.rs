@@ -57,7 +57,7 @@ pub fn expected(snapshot: &Snapshot, x: &[f32]) -> Result<(Vec<u64>, Vec<f32>)> 
     let params = SearchParams {
         k: K as usize,
         nprobe: snapshot.model().parts().nlist,
-        refine: 0,
+        refine_candidates: 0,
         allow_partial: false,
         ..SearchParams::default()
     };
