@@ -109,7 +109,7 @@ async fn the_best_are_scored_again_where_there_are_finer_codes() -> Result<()> {
         let params = SearchParams {
             k: K as usize,
             nprobe: 8,
-            refine: refine as usize,
+            refine_candidates: refine as usize,
             allow_partial: false,
             ..SearchParams::default()
         };
