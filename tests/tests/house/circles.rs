@@ -133,6 +133,39 @@ fn a_circle_hides_behind_no_door() {
 }
 
 #[test]
+fn a_circle_hides_in_no_disguise() {
+    // Each `a.rs` uses `b.rs`, which names `A`.
+    let disguises = [
+        // A re-export that the file itself uses.
+        "pub(crate) use crate::b::B; pub struct A(B);",
+        "use crate::b::*; pub struct A(B);",
+        "use crate::b::*; pub struct A; fn f() { run() }",
+        "use crate::b::{self as other}; pub struct A(other::B);",
+        "use {crate::{b::{B as C}}}; pub struct A(C);",
+        "pub struct A(me::b::B);",
+        "pub struct A; mod inner { use super::super::b::B; }",
+        "pub struct A; mod inner { fn f() -> super::super::b::B { todo!() } }",
+        "pub struct A; impl From<super::b::B> for A {}",
+        "pub struct A<T: crate::b::T>(T);",
+        "pub struct A; fn f() { g::<crate::b::B>() }",
+        "pub struct A; fn f() { vec![crate::b::B; 3] }",
+        "pub struct A; fn f() { info!(x = %crate::b::run(), \"read\") }",
+        "pub struct A; macro_rules! m { () => { $crate::b::run() } }",
+        "pub struct A; fn f() { crate::b::made_by_a_macro() }",
+        "pub struct A { #[arg(value_parser = super::b::run)] y: u8 }",
+        "pub struct A { #[serde(default = \"crate::b::run\")] x: f32 }",
+    ];
+    for a in disguises {
+        let report = report_of(&[
+            ("lib.rs", "extern crate self as me; mod a; mod b;"),
+            ("a.rs", a),
+            ("b.rs", "pub struct B(super::a::A); pub trait T {} pub fn run() {} made! { x }"),
+        ]);
+        assert!(report.starts_with("circle in made: crate::a crate::b\n"), "{a}");
+    }
+}
+
+#[test]
 fn families_doors_and_tests_are_no_circles() {
     let report = report_of(&[
         ("lib.rs", "pub mod a; mod b; pub use b::B; pub struct Root;"),

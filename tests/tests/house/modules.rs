@@ -3,12 +3,14 @@
 //! A module is a file. It uses another module if one of its paths leads to an item that the other
 //! defines: `use crate::b::Thing`, `super::b::thing()`, or `b::Thing` after `use crate::b`. Paths
 //! are followed through re-exports to the definition. A re-export (`pub use`) is not itself a use:
-//! a `mod.rs` is a door. Code under `#[cfg(test)]` is left out.
+//! a `mod.rs` is a door. Code under `#[cfg(test)]` is left out. What macros and attributes hold is
+//! read as tokens, because only their own parsers know more. Types that the compiler infers, and
+//! methods called on them, are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use syn::punctuated::Punctuated;
+use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
 /// For each module the siblings that it uses, and for each sibling the ties: file, name, file.
@@ -31,11 +33,15 @@ struct Module {
     globs: Vec<Vec<String>>,
     /// Paths in its code, and of its private `use` items.
     paths: BTreeSet<Vec<String>>,
+    /// Names alone in its code, which may be local variables. Those that `use` brought in count.
+    names: BTreeSet<String>,
 }
 
 /// The modules of one crate; the first is its root.
 struct Crate {
     modules: Vec<Module>,
+    /// Names of the crate itself: `extern crate self as name`.
+    own_names: BTreeSet<String>,
 }
 
 /// Reads the crate whose root is `root` (`src/lib.rs` or `src/main.rs`).
@@ -43,11 +49,13 @@ struct Crate {
 /// # Panics
 /// If a source cannot be read or parsed.
 pub fn uses(root: &Path) -> Uses {
-    let mut crate_ = Crate { modules: Vec::new() };
+    let mut crate_ = Crate { modules: Vec::new(), own_names: BTreeSet::new() };
     crate_.read(root, root.parent().unwrap(), 0, "crate".to_owned());
     let mut uses = Uses::new();
     for (at, module) in crate_.modules.iter().enumerate() {
-        for path in &module.paths {
+        let imported = module.names.iter().filter(|name| module.imports.contains_key(*name));
+        let imported: Vec<Vec<String>> = imported.map(|name| vec![name.clone()]).collect();
+        for path in module.paths.iter().chain(&imported) {
             let Some(to) = crate_.definer(at, path, 0) else { continue };
             let Some((from, sibling)) = crate_.siblings(at, to) else { continue };
             let files = [&module.file, &crate_.modules[to].file].map(|file| {
@@ -101,16 +109,18 @@ impl Crate {
             imports: BTreeMap::new(),
             globs: Vec::new(),
             paths: BTreeSet::new(),
+            names: BTreeSet::new(),
         });
-        self.items(number, &parsed.items, folder);
+        self.items(number, &parsed.items, folder, 0);
         let mut paths = Paths::default();
         paths.visit_file(&parsed);
         self.modules[number].paths.extend(paths.found);
+        self.modules[number].names.extend(paths.names);
         number
     }
 
-    /// Adds items to module `at`. Inline modules are part of the file.
-    fn items(&mut self, at: usize, items: &[syn::Item], folder: &Path) {
+    /// Adds items to module `at`, `depth` inline modules within it. These are part of the file.
+    fn items(&mut self, at: usize, items: &[syn::Item], folder: &Path, depth: usize) {
         for item in items {
             if attributes(item).is_some_and(only_for_tests) {
                 continue;
@@ -119,7 +129,7 @@ impl Crate {
                 syn::Item::Mod(inner) => match &inner.content {
                     Some((_, items)) => {
                         self.modules[at].defines.insert(inner.ident.to_string());
-                        self.items(at, items, folder);
+                        self.items(at, items, folder, depth + 1);
                     }
                     None => {
                         let name = inner.ident.to_string();
@@ -130,19 +140,19 @@ impl Crate {
                     }
                 },
                 syn::Item::Use(use_) => {
-                    let hands_on = !matches!(use_.vis, syn::Visibility::Inherited);
                     let mut leaves = Vec::new();
                     flatten(&use_.tree, &mut Vec::new(), &mut leaves);
                     for (name, path) in leaves {
+                        let path = in_file(path, depth);
                         let module = &mut self.modules[at];
-                        if !hands_on {
-                            module.paths.insert(path.clone());
-                        }
                         match name {
                             Some(name) => _ = module.imports.insert(name, path),
                             None => module.globs.push(path),
                         }
                     }
+                }
+                syn::Item::ExternCrate(own) if own.ident == "self" => {
+                    self.own_names.extend(own.rename.as_ref().map(|(_, name)| name.to_string()));
                 }
                 _ => _ = name(item).map(|name| self.modules[at].defines.insert(name)),
             }
@@ -172,6 +182,7 @@ impl Crate {
             "crate" => 0,
             "self" => at,
             "super" => self.modules[at].parent,
+            own if self.own_names.contains(own) => 0,
             _ => return self.member(at, first, rest, depth),
         };
         match rest {
@@ -188,7 +199,13 @@ impl Crate {
             return match rest {
                 // A module without an item: its items count where they are used.
                 [] => None,
-                [next, rest @ ..] => self.member(*child, next, rest, depth),
+                // An item without a definition in sight is made by a macro of that module.
+                [next, rest @ ..] => self.member(*child, next, rest, depth).or_else(|| {
+                    let known = &self.modules[*child];
+                    let elsewhere =
+                        known.children.contains_key(next) || known.imports.contains_key(next);
+                    (!elsewhere && known.globs.is_empty() && next != "self").then_some(*child)
+                }),
             };
         }
         if module.defines.contains(name) {
@@ -294,7 +311,8 @@ fn flatten(
             leaves.push((Some(name.clone()), path.iter().cloned().chain([name]).collect()));
         }
         syn::UseTree::Rename(leaf) => {
-            let whole = path.iter().cloned().chain([leaf.ident.to_string()]).collect();
+            let own = Some(leaf.ident.to_string()).filter(|name| name != "self");
+            let whole = path.iter().cloned().chain(own).collect();
             leaves.push((Some(leaf.rename.to_string()), whole));
         }
         syn::UseTree::Glob(_) => leaves.push((None, path.clone())),
@@ -306,10 +324,69 @@ fn flatten(
     }
 }
 
+/// A path of an inline module, `depth` modules within a file, as it would be in the file itself.
+fn in_file(path: Vec<String>, depth: usize) -> Vec<String> {
+    let supers = path.iter().take_while(|step| *step == "super").count().min(depth);
+    let own = (supers > 0 && supers < path.len()).then(|| "self".to_owned());
+    own.into_iter().chain(path.into_iter().skip(supers)).collect()
+}
+
 /// Collects the paths of a file outside of its tests.
 #[derive(Default)]
 struct Paths {
     found: BTreeSet<Vec<String>>,
+    /// Names alone that may be local variables.
+    names: BTreeSet<String>,
+    /// The number of inline modules around the code.
+    depth: usize,
+}
+
+impl Paths {
+    fn add(&mut self, path: Vec<String>) {
+        match &path[..] {
+            [] => {}
+            // A type, a constant or a variant: never a local variable.
+            [name] if !name.starts_with(char::is_uppercase) => _ = self.names.insert(name.clone()),
+            _ => _ = self.found.insert(in_file(path, self.depth)),
+        }
+    }
+
+    /// Adds the paths in tokens: names with `::` between them.
+    fn add_tokens(&mut self, tokens: TokenStream) {
+        let (mut path, mut colons) = (Vec::new(), 0);
+        for token in tokens {
+            match token {
+                TokenTree::Ident(name) => {
+                    if colons != 2 {
+                        self.add(std::mem::take(&mut path));
+                    }
+                    path.push(name.to_string());
+                    colons = 0;
+                }
+                TokenTree::Punct(punct) if punct.as_char() == ':' => colons += 1,
+                other => {
+                    self.add(std::mem::take(&mut path));
+                    colons = 0;
+                    match other {
+                        TokenTree::Group(group) => self.add_tokens(group.stream()),
+                        // As in `#[serde(default = "crate::seconds")]`.
+                        TokenTree::Literal(literal) => self.add_text(&literal.to_string()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        self.add(path);
+    }
+
+    fn add_text(&mut self, literal: &str) {
+        if let Ok(text) = syn::parse_str::<syn::LitStr>(literal)
+            && text.value().contains("::")
+            && let Ok(path) = text.parse::<syn::Path>()
+        {
+            self.visit_path(&path);
+        }
+    }
 }
 
 impl<'ast> Visit<'ast> for Paths {
@@ -319,38 +396,50 @@ impl<'ast> Visit<'ast> for Paths {
         }
     }
 
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.depth += 1;
+        visit::visit_item_mod(self, item);
+        self.depth -= 1;
+    }
+
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
         if !only_for_tests(&item.attrs) {
             visit::visit_impl_item_fn(self, item);
         }
     }
 
-    /// A `use` in a function.
+    /// A `use`, also in a function.
     fn visit_item_use(&mut self, use_: &'ast syn::ItemUse) {
         if matches!(use_.vis, syn::Visibility::Inherited) {
             let mut leaves = Vec::new();
             flatten(&use_.tree, &mut Vec::new(), &mut leaves);
-            self.found.extend(leaves.into_iter().map(|(_, path)| path));
+            self.found.extend(leaves.into_iter().map(|(_, path)| in_file(path, self.depth)));
         }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        if path.segments.len() > 1 {
-            self.found.insert(path.segments.iter().map(|s| s.ident.to_string()).collect());
-        }
+        self.add(path.segments.iter().map(|s| s.ident.to_string()).collect());
         visit::visit_path(self, path);
     }
 
-    /// Reads a macro's arguments if they are a list of expressions, as those of `format!` are.
-    fn visit_macro(&mut self, call: &'ast syn::Macro) {
-        let list = Punctuated::<syn::Expr, syn::Token![,]>::parse_terminated;
-        if let Ok(list) = call.parse_body_with(list) {
-            let mut inner = Paths::default();
-            for expression in &list {
-                inner.visit_expr(expression);
-            }
-            self.found.extend(inner.found);
+    /// A called function is no local variable, unless it is a closure.
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if let syn::Expr::Path(function) = &*call.func
+            && let Some(name) = function.path.get_ident()
+        {
+            self.found.insert(vec![name.to_string()]);
         }
+        visit::visit_expr_call(self, call);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.add_tokens(call.tokens.clone());
         visit::visit_macro(self, call);
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        if let syn::Meta::List(list) = &attribute.meta {
+            self.add_tokens(list.tokens.clone());
+        }
     }
 }

@@ -119,6 +119,14 @@ fn long_functions(text: &str) -> Vec<(usize, String)> {
             visit::visit_impl_item_fn(self, item);
         }
 
+        /// A method that a trait gives.
+        fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+            if let Some(body) = &item.default {
+                self.look(&item.sig.ident, body);
+            }
+            visit::visit_trait_item_fn(self, item);
+        }
+
         fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
             if !is_for_tests(&item.attrs) {
                 visit::visit_item_mod(self, item);
@@ -193,9 +201,10 @@ fn the_checks_find_what_they_look_for() {
     assert_eq!(long_lines(&lines), [(2, "101 columns".to_owned())]);
 
     let long = |name: &str| format!("fn {name}() {{\n{}}}\n", "    f();\n".repeat(69));
-    let text = format!("{}#[test]\n{}impl S {{ {} }}", long("f"), long("g"), long("h"));
+    let [f, g, h, i] = ["f", "g", "h", "i"].map(long);
+    let text = format!("{f}#[test]\n{g}impl S {{ {h} }} trait T {{ {i} }}");
     let found: Vec<String> = long_functions(&text).into_iter().map(|(_, what)| what).collect();
-    assert_eq!(found, ["function f has 71 lines", "function h has 71 lines"]);
+    assert_eq!(found, ["f", "h", "i"].map(|name| format!("function {name} has 71 lines")));
 
     let text = "/// That time.\nx\n/// Where it\n/// stands.\n/// See the module's introduction.\n\
         x\n/// Whether the first vector of the part is whitened.\n//// That.\n";
