@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """mAP with query expansion and database-side augmentation: ./bench rerank.
 
-Paris is what `./demo --full` has encoded: 9 official queries on 124 photos and 1,100
-distractors. Landmarks are generated photos; the variant that is best on the first half of them
-is judged on the other half. Nothing is tuned on Paris.
+Paris is the set that `./demo --full` has encoded: 9 official queries on 124 photos and 1,100
+distractors. Landmarks are generated photos; the best variant of the first half of them is
+evaluated on the other half. Nothing is tuned on Paris.
 """
 
 import argparse

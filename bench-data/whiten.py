@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What a whitening that is learned on few photos does to mAP: on the photos that are searched, and
-on others.
+"""mAP with a whitening that is learned on few photos: on the photos that are searched, and on
+others.
 
 Every photo's region vectors are encoded once, in a fixed random order and in parts of 20 photos. A
 draw of n photos is a run of such parts; draws of one size do not overlap. Whitening, pooling and
-judging are the project's own commands. Needs OCELLI_DATA (default ../shared/data).
+evaluation are done by Ocelli's commands. Needs OCELLI_DATA (default ../shared/data).
 
     bench-data/whiten.py --ocelli target/release/ocelli --work target/whiten [--draws 3]
 """
@@ -90,7 +90,7 @@ class Set:
         self.parts = sorted(parts.glob("*.part"))
 
     def draws(self, n):
-        """Runs of parts of about n photos; all where there are no more."""
+        """Runs of parts of about n photos; all if there are no more."""
         size = n // PHOTOS
         if size >= len(self.parts):
             return [self.parts]

@@ -2,11 +2,11 @@
 runs.
 
 Centroids are 2^16 and 2^18 of the base vectors, each moved once to the mean of the base vectors
-near it (one step of Lloyd's algorithm), or a file of the caller's. Each query wants its 64 nearest.
-Truth is FAISS's exhaustive search. Ocelli's times are taken inside its worker; FAISS is called
-through its Python binding, one query a call or all in one, so that its single queries carry the
-time of an empty call, which is printed. All take turns, one thread each; medians of the windows are
-reported.
+near it (one step of Lloyd's algorithm), or a file of the caller's. Each query asks for its 64
+nearest. Truth is FAISS's exhaustive search. Ocelli's times are taken inside its worker; FAISS is
+called through its Python binding, one query a call or all in one call. So its single queries
+include the time of an empty call, which is printed. All take turns, one thread each; medians of the
+windows are reported.
 
 The last line is one JSON object.
 """
@@ -43,7 +43,7 @@ def say(text=""):
 
 
 def centroids(base, nlist, path):
-    """(nlist, d): made once."""
+    """Centroids (nlist, d), made once."""
     if path.exists():
         return vecs.read(path, np.float32)
     say(f"making {nlist:,} centroids (once)")

@@ -1,5 +1,5 @@
-"""Threads: what trains may use all cores, what is timed may not. Libraries ask when they are
-loaded, so this comes first."""
+"""Threads: training may use all cores, timed work may not. Libraries read the number of threads
+when they are loaded, so this module is imported first."""
 
 import os
 

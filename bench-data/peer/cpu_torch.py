@@ -1,6 +1,6 @@
 """Lets PyPI's build of PyTorch run on a machine without a GPU and without 3 GB of CUDA libraries.
 
-PyPI has one Linux wheel of PyTorch, the CUDA one, and `import torch` wants every CUDA library that
+PyPI has one Linux wheel of PyTorch, the CUDA one, and `import torch` needs every CUDA library that
 it was linked with, although a CPU calls none of them. Each one that is missing is replaced by a
 library of the same name whose functions stop the program when they are called. Needs gcc and
 binutils.
@@ -41,14 +41,14 @@ def needed(library):
 
 
 def undefined(library):
-    """Pairs (name, version or None)."""
+    """Undefined symbols: pairs (name, version or None)."""
     for line in lines("nm", "-D", "--undefined-only", library):
         name, _, version = line.split()[-1].partition("@")
         yield name, version.lstrip("@") or None
 
 
 def versions(library):
-    """Version -> the library that is to provide it."""
+    """Versions, each with the library that has to provide it."""
     out, provider = {}, None
     for line in lines("objdump", "-p", library):
         if match := re.match(r"\s+required from (\S+):", line):
@@ -59,7 +59,7 @@ def versions(library):
 
 
 def build(target, symbols):
-    """A library `target` that provides `symbols`, {version: names}."""
+    """Builds a library `target` that provides `symbols`, {version: names}."""
     with tempfile.TemporaryDirectory() as folder:
         source, script = Path(folder) / "stub.s", Path(folder) / "versions"
         names = sorted({name for group in symbols.values() for name in group})

@@ -6,11 +6,11 @@ FAISS's points are its plain indexes, its own second quantizer (`IVF2048,PQ16+32
 `PQ16np` refined by 8-bit scalars or by the floats themselves. Refined searches on both sides
 re-rank as many candidates.
 
-All are timed in windows, one thread, one after the other in each window, and each window begins
-with another: so a slow moment of the machine meets all of them. A time is that of a batch, divided
-by its queries; Ocelli's plain and refined single queries are timed too. Bytes are those that a
-search needs: codes, finer codes, the byte for L2, list directory and ids; for FAISS its file with
-the model over the rows, as FAISS stores it.
+All points are timed in windows, one thread, one point after the other. Each window begins with
+another point, so that a slow moment of the machine hits all of them alike. A time is that of a
+batch, divided by its queries; Ocelli's plain and refined single queries are timed too. Bytes are
+those that a search needs: codes, finer codes, the byte for L2, list directory and ids; for FAISS
+its file with the model over the rows, as FAISS stores it.
 
 Writes frontier.png, frontier.svg and frontier.json to --out. The last line is one JSON object:
 recall10@10 of the refined points with most lists, and their time over that of the plain search
@@ -121,7 +121,7 @@ def build(ocelli, folder, base_file):
     """Ocelli's indexes, unless this version of the program made them of these codes: {kind:
     folder}.
 
-    Building them takes minutes. Who changes how they are made removes the folder.
+    Building them takes minutes. Remove the folder after a change of how they are made.
     """
     root = folder / "frontier"
     version = subprocess.run(

@@ -6,8 +6,8 @@ is one JSON object.
 The vectors are copied into DATABASE once, on all cores, with both kinds of index that pgvector
 has, made as its manual says. Then every process of the server is bound to one core and this one
 to another. Each kind is asked with the least effort that reaches RECALL: one query at a time
-over one connection by a prepared statement with binary parameters, as many as there is time for
-over that connection without waiting for answers (a pipeline), and 1,000 in one statement.
+over one connection by a prepared statement with binary parameters; many over that connection
+without waiting for answers (a pipeline); and 1,000 in one statement.
 """
 
 import json
@@ -123,7 +123,7 @@ def recall_of(connection, kind, queries, truth):
 
 
 def timed_singles(connection, statement, queries):
-    """Microseconds of each, one after the other."""
+    """Microseconds of each query, one after the other."""
     out = []
     cursor = connection.cursor(binary=True)
     for q in queries:

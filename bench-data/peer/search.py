@@ -5,16 +5,16 @@ lists. Each point is measured in windows in which the two take turns, one thread
 queries in one call) and single queries (the first 1,000, one call each). A second peer is
 `IVF2048,PQ32x4fs`: as many bytes a vector, 4-bit codes, FAISS's fastest scan.
 
-FAISS chooses lists by matrix products of the OpenBLAS in its wheel, and that one takes recent AMD
-processors for a much older one. So on a processor with AVX-512 there is another peer, the same
-index in a process of its own with OPENBLAS_CORETYPE=SkylakeX, as users set it who know of this; its
-ratios stand apart in the result.
+FAISS chooses lists by matrix products of the OpenBLAS in its wheel, which takes recent AMD
+processors for a much older one. So on a processor with AVX-512 there is a third peer: the same
+index in a process of its own with OPENBLAS_CORETYPE=SkylakeX. Its ratios are separate in the
+result.
 
 Ocelli's times are taken inside its worker, without Python. FAISS is called through its Python
 binding, so the time of an empty call is subtracted from its single queries: the same `search`, one
 query, k and dimension as there, of a flat index that holds no vector. That includes all that the
 binding does (checks, two result arrays, the call) and a little that is FAISS's own work (filling
-those arrays with "nothing found"), so what is subtracted is rather too much than too little.
+those arrays with "nothing found"), so a little too much is subtracted rather than too little.
 
 Three tables: 1 M vectors by L2; the same at unit length by inner product; 10 M by L2 with 16,384
 lists, whose codes come from memory and not from a cache. k = 100; k = 10 and 1,000 are reported at
@@ -122,7 +122,7 @@ class Peer:
         return len(self.queries) / (time.perf_counter() - start)
 
     def seconds(self, index, n, k):
-        """Of n calls, one query each."""
+        """Seconds of n calls, one query each."""
         x, search = self.queries, index.search
         start = time.perf_counter()
         for i in range(n):
@@ -170,7 +170,7 @@ class TunedPeer:
 
     @staticmethod
     def serve(path, queries):
-        """What the process does."""
+        """Answers requests until standard input ends."""
         faiss.omp_set_num_threads(1)
         peer = Peer(path, vecs.read(Path(queries), np.float32))
         print(json.dumps({"version": faiss.__version__}), flush=True)
@@ -242,7 +242,7 @@ def made(out, name, *how):
 
 
 def source():
-    """What vectors are made from: its name in folders, and what `sift.py` is told."""
+    """The source of the vectors: its name in folders, and the arguments of `sift.py`."""
     data = Path(os.environ.get("OCELLI_DATA") or HERE.parents[1] / ".." / "shared" / "data")
     photos = all((data / "images" / name).is_dir() for name in ("imagenet", "corel", "paris124"))
     return ("sift-photos", ["--data", data]) if photos else ("sift-synthetic", [])
@@ -289,7 +289,7 @@ def print_point(title, same_codes, found, recalls, empty, stages):
 
 
 class Table:
-    """One set of vectors, and everyone's index of them."""
+    """One set of vectors, and all indexes of them."""
 
     def __init__(self, a, folder, factories, metric="l2", rows_per_list=None):
         self.folder, self.same_codes = folder, factories[0]

@@ -31,7 +31,7 @@ def say(text=""):
 
 
 def lines(command, echo=True):
-    """Runs a command; echoes what it prints but for the last line, and returns that."""
+    """Runs a command; prints its output except the last line, and returns that line."""
     process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
     last = None
     for line in process.stdout:
@@ -50,7 +50,7 @@ def recall(ids, truth):
 
 
 def postgres_python(out):
-    """Python with PostgreSQL in it, made once; None where it cannot be."""
+    """Python with PostgreSQL in it, made once; None if it cannot be made."""
     folder = out / "postgres-venv"
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     if not stamp.exists() or stamp.read_bytes() != REQUIREMENTS.read_bytes():

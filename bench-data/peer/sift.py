@@ -28,7 +28,7 @@ DIM = 128
 
 def sift_of(path):
     """SIFT descriptors (n, 128) uint8 of one photo, at its own and at double size. Low contrast
-    is let through: the photos are small, and a million is wanted of them."""
+    is kept: the photos are small, and they have to give a million."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -2,7 +2,8 @@
 
     python train.py BASE.fvecs FACTORY OUT.faiss [--metric l2|ip] [--rows-per-list N]
 
-A process of its own, because the searches beside Ocelli run in one that never had a second thread.
+This is a process of its own, because the process of the timed searches must never have had a
+second thread.
 """
 
 import argparse

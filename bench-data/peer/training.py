@@ -2,10 +2,10 @@
 
 Both train nlist 2048, m = 16 on 256 rows a list of the same million vectors and then encode all of
 them, in turn, each in a process of its own with the same number of threads (two, or one where there
-is one core). FAISS runs once as it comes and once with OPENBLAS_CORETYPE=SkylakeX where that makes
-a difference (search.py says why). Its times are those of `train` and `add` on arrays in memory.
-Ocelli's are those that its commands report, and so include more: reading and proving the part, and
-writing the shard to disk.
+is one core). FAISS runs once by default and once with OPENBLAS_CORETYPE=SkylakeX if that makes a
+difference (see search.py). Its times are those of `train` and `add` on arrays in memory. Ocelli's
+are those that its commands report, which include more: reading and verifying the part, and writing
+the shard to disk.
 
 The last line is one JSON object: ratios of the medians, Ocelli's time over FAISS's (below 1:
 faster).
@@ -33,7 +33,7 @@ ROUNDS = 3
 
 
 def peer(base, out):
-    """One training of FAISS, in this process. The recalls of the result are told with the times."""
+    """One training of FAISS, in this process. Returns the times and the recalls of the result."""
     import faiss
 
     x = vecs.read(base / "base.fvecs", np.float32)

@@ -7,21 +7,22 @@ import numpy as np
 
 
 def read(path, dtype):
-    """(rows, dim) of float32 (fvecs) or int32 (ivecs)."""
+    """Rows (rows, dim) of float32 (fvecs) or int32 (ivecs)."""
     words = np.fromfile(path, dtype="<i4")
     rows = words.reshape(-1, int(words[0]) + 1)[:, 1:]
     return np.ascontiguousarray(rows).view(dtype)
 
 
 def mapped(path):
-    """(rows, dim) of float32 in a file of fvecs, not read yet: what memory would not hold twice."""
+    """(rows, dim) of float32 in a file of fvecs, mapped, for files that memory would not hold
+    twice."""
     dim = int(np.fromfile(path, dtype="<i4", count=1)[0])
     return np.memmap(path, dtype="<f4", mode="r").reshape(-1, dim + 1)[:, 1:]
 
 
 def write(path, rows):
-    """Writes (rows, dim) of a 4-byte type under a temporary name first: a file that is there is
-    whole."""
+    """Writes (rows, dim) of a 4-byte type under a temporary name first, so that an existing file
+    is whole."""
     rows = np.ascontiguousarray(rows)
     out = np.empty((len(rows), rows.shape[1] + 1), "<i4")
     out[:, 0] = rows.shape[1]

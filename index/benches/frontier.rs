@@ -46,8 +46,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(words.get(i).ok_or("a number is missing")?.parse()?)
         };
         let (nprobe, k, refine) = (number(1)?, number(2)?, number(3)?);
-        let params =
-            SearchParams { nprobe, k, refine, allow_partial: false, ..SearchParams::default() };
+        let params = SearchParams {
+            nprobe,
+            k,
+            refine_candidates: refine,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
         match words[0] {
             "batch" => {
                 let n = number(4)?.min(queries.rows());

@@ -187,7 +187,7 @@ fn memory(index: &Path) -> Result<String> {
             let params = SearchParams {
                 k: 10,
                 nprobe: 16,
-                refine: 0,
+                refine_candidates: 0,
                 allow_partial: false,
                 ..SearchParams::default()
             };

@@ -101,7 +101,7 @@ fn answers(root: &Path) -> Answers {
         let snapshot = Snapshot::open(root, Some(number)).unwrap();
         snapshot.verify().unwrap();
         let plain = SearchParams { k: 5, nprobe: 3, ..SearchParams::default() };
-        let refined = SearchParams { refine: 20, ..plain.clone() };
+        let refined = SearchParams { refine_candidates: 20, ..plain.clone() };
         let expansion = Expansion { method: ExpansionMethod::Average, k: 3, rounds: 1 };
         let queries: Vec<Vec<f32>> = (0..4).map(|i| numbers(DIM, 5000 + i)).collect();
         let search = |q: &Vec<f32>, params| hits(&snapshot, snapshot.search(q, params).unwrap());

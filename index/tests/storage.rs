@@ -202,7 +202,7 @@ fn an_index_is_built_and_searched_through_its_storage_alone() {
     let snapshot = Snapshot::open_in(&dir, None).unwrap();
     snapshot.verify().unwrap();
     assert_eq!((snapshot.generation(), snapshot.rows()), (&second, 98));
-    let params = SearchParams { k: 5, nprobe: 5, refine: 20, ..SearchParams::default() };
+    let params = SearchParams { k: 5, nprobe: 5, refine_candidates: 20, ..SearchParams::default() };
     for id in [0, 42, 99] {
         let hits = snapshot.search(&row(id), &params).unwrap().hits;
         assert_eq!(hits.len(), 5);

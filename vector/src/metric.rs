@@ -103,6 +103,7 @@ impl Metric {
     ///
     /// # Panics
     /// If the dimensions differ.
+    #[inline]
     pub fn of(self, q: &[f32], x: &[f32]) -> f32 {
         match self {
             Self::L2 => l2_sq(q, x),
@@ -115,6 +116,7 @@ impl Metric {
     ///
     /// # Panics
     /// If a number is not that of a row.
+    #[inline]
     pub fn of_rows(self, simd: Simd, q: &[f32], rows: &[f32], numbers: &[u32], out: &mut Vec<f32>) {
         match self {
             Self::L2 => l2_sqs_of(simd, q, rows, numbers, out),

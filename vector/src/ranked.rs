@@ -40,6 +40,7 @@ impl Ranked {
     }
 
     /// Sorts, best first.
+    #[inline]
     pub fn sort(simd: Simd, rows: &mut [Self]) {
         // SAFETY: `Ranked` is a transparent u64, and every u64 is one.
         let keys = unsafe { &mut *(std::ptr::from_mut(rows) as *mut [u64]) };
@@ -47,6 +48,7 @@ impl Ranked {
     }
 
     /// Keeps the `k` best, best first.
+    #[inline]
     pub fn keep_best(simd: Simd, rows: &mut Vec<Self>, k: usize) {
         if 0 < k && k < rows.len() / SORTED_PER_WANTED {
             rows.select_nth_unstable(k - 1);

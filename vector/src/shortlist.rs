@@ -255,6 +255,7 @@ impl ByteRows {
     /// AVX-512 F and VNNI; each query has one word a quad, `lower` one element a padded row,
     /// `minima` is a multiple of sixteen.
     #[cfg(target_arch = "x86_64")]
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn bounds_avx512<const Q: usize>(
         &self,

@@ -12,6 +12,7 @@ use crate::level::{Level, Simd};
 const LONGEST: usize = 2048;
 
 /// Sorts `keys`, smallest first.
+#[inline]
 pub fn sort(simd: Simd, keys: &mut [u64]) {
     match simd.level() {
         #[cfg(target_arch = "x86_64")]

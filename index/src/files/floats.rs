@@ -68,6 +68,7 @@ pub(crate) fn are_within(numbers: &[f32], largest: f32) -> bool {
 impl Deref for Floats {
     type Target = [f32];
 
+    #[inline]
     fn deref(&self) -> &[f32] {
         match &self.0 {
             Source::Owned(numbers) => numbers,

@@ -309,6 +309,7 @@ impl Model {
     ///
     /// # Panics
     /// If `list >= nlist`.
+    #[inline]
     pub fn centroid(&self, list: u32) -> &[f32] {
         let at = list as usize * self.parts.d;
         &self.parts.coarse[at..at + self.parts.d]

@@ -111,7 +111,13 @@ mod tests {
     }
 
     fn params(k: usize, nprobe: usize) -> SearchParams {
-        SearchParams { k, nprobe, refine: 0, allow_partial: false, ..SearchParams::default() }
+        SearchParams {
+            k,
+            nprobe,
+            refine_candidates: 0,
+            allow_partial: false,
+            ..SearchParams::default()
+        }
     }
 
     /// Against a ranking of the reconstructed vectors computed directly, with no table, no heap and

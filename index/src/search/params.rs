@@ -19,7 +19,7 @@ pub struct SearchParams {
     pub nprobe: usize,
     /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them);
     /// the hits are the best k by the new scores. 0: the scores of the scan are final.
-    pub refine: usize,
+    pub refine_candidates: usize,
     /// Whether to answer from the other shards where one fails.
     pub allow_partial: bool,
     /// Shards that failed elsewhere (their keys, say), by name, each with what was found: they are
@@ -38,7 +38,7 @@ impl Default for SearchParams {
         Self {
             k: 10,
             nprobe: 16,
-            refine: 0,
+            refine_candidates: 0,
             allow_partial: false,
             without: Arc::default(),
             filter: None,

@@ -103,10 +103,10 @@ impl Snapshot {
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<RangeResult> {
-        if !threshold.is_finite() || params.refine > 0 {
+        if !threshold.is_finite() || params.refine_candidates > 0 {
             return Err(Error::invalid(format!(
                 "range search: threshold {threshold}, refine {}; expected a finite number and 0",
-                params.refine
+                params.refine_candidates
             )));
         }
         // One more tells whether there are more; and a zero has no sign here.
@@ -181,11 +181,11 @@ impl Snapshot {
         if !params.without.is_empty() && !params.allow_partial {
             return Err(Error::invalid("a search without some shards gives a partial answer"));
         }
-        if params.refine > 0 && self.fine_codec().is_none() {
+        if params.refine_candidates > 0 && self.fine_codec().is_none() {
             return Err(Error::invalid(format!(
                 "refine = {}: the index, or one of its shards, has no finer codes (a model \
                  with a fine codec makes them when it is built; imported codes have none)",
-                params.refine
+                params.refine_candidates
             )));
         }
         Ok(())
@@ -252,8 +252,8 @@ impl Snapshot {
         let Scratch { simd, tables, buffers, .. } = scratch;
         let simd = *simd;
         buffers.candidates.start(match model.fine_codec() {
-            Some(codec) if params.refine > 0 && codec.needs_code() => Remember::Codes,
-            Some(_) if params.refine > 0 => Remember::Places,
+            Some(codec) if params.refine_candidates > 0 && codec.needs_code() => Remember::Codes,
+            Some(_) if params.refine_candidates > 0 => Remember::Places,
             _ => Remember::Nothing,
         });
         tables.resize_with(tables.len().max(probed.len()), ByteTable::default);
@@ -261,11 +261,11 @@ impl Snapshot {
             engine::fill_table(simd, model, &probed.query, table);
         }
         let tabled = Instant::now();
-        let k = params.k.max(params.refine).min(self.rows() as usize).max(1);
+        let k = params.k.max(params.refine_candidates).min(self.rows() as usize).max(1);
         let tile = Tile { probed, tables, ceiling, k, params, simd };
         let best = self.scan_members(&tile, buffers, &mut failed)?;
         // Refined hits are sorted by their new scores.
-        let refines = params.refine > 0;
+        let refines = params.refine_candidates > 0;
         let sort = |best: Merge| if refines { best.into_unsorted() } else { best.into_sorted() };
         let mut hits: Vec<Vec<Hit>> = best.into_iter().map(sort).collect();
         let scanned = Instant::now();
@@ -430,7 +430,7 @@ impl Snapshot {
         let direct = params.filter.as_ref().is_some_and(|f| f.is_direct());
         let nprobe = if direct { p.nlist } else { params.nprobe };
         let lists = self.model.probe(&query, nprobe);
-        let mut best = Best::new(params.k.max(params.refine), p.metric);
+        let mut best = Best::new(params.k.max(params.refine_candidates), p.metric);
         for (index, member) in (0u32..).zip(&self.members) {
             let filter = params.filter.as_ref().map(|f| &f.shards[index as usize]);
             let alive = |ordinal, slot| {
@@ -442,7 +442,7 @@ impl Snapshot {
             scan_shard(&self.model, &member.shard, index, alive, &lists, &query.z, &mut best)?;
         }
         let mut hits = best.into_sorted();
-        if params.refine > 0 {
+        if params.refine_candidates > 0 {
             for hit in &mut hits {
                 let shard = self.shard_of(hit.row)?;
                 hit.score = refined_score(&self.model, &query, shard, hit.row.ordinal)?;

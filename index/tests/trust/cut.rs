@@ -15,7 +15,13 @@ use ocelli_test_support::step;
 const VANISHED: &str = "cannot be read any more";
 
 fn params(allow_partial: bool) -> SearchParams {
-    SearchParams { k: 20, nprobe: NLIST / 2, refine: 0, allow_partial, ..SearchParams::default() }
+    SearchParams {
+        k: 20,
+        nprobe: NLIST / 2,
+        refine_candidates: 0,
+        allow_partial,
+        ..SearchParams::default()
+    }
 }
 
 /// Several threads search while the large shard is cut, again and again at other places. Every

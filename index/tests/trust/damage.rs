@@ -84,8 +84,13 @@ fn queries() -> Vec<Vec<f32>> {
 
 /// Asks the shard in turn, and stops at the first error.
 fn ask(snapshot: &Snapshot, nprobe: usize, ordinals: &[u32]) -> Result<Answers> {
-    let params =
-        SearchParams { k: 30, nprobe, refine: 0, allow_partial: false, ..SearchParams::default() };
+    let params = SearchParams {
+        k: 30,
+        nprobe,
+        refine_candidates: 0,
+        allow_partial: false,
+        ..SearchParams::default()
+    };
     let mut searches = Vec::new();
     for query in queries() {
         let hits = snapshot.search(&query, &params)?.hits;

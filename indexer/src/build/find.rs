@@ -36,9 +36,9 @@ fn by_index(
     let options = BuildOptions { shards: 1, threads, dba: 0, on_duplicate: OnDuplicate::Stop };
     build_with(parts, model, &dir, &options, None, progress)?;
     let snapshot = Snapshot::open(&dir, None)?;
-    let refine = if snapshot.fine_codec().is_some() { 4 * (k + 1) } else { 0 };
+    let refine_candidates = if snapshot.fine_codec().is_some() { 4 * (k + 1) } else { 0 };
     let nprobe = NPROBE.min(model.parts().nlist);
-    let params = SearchParams { k: k + 1, nprobe, refine, ..SearchParams::default() };
+    let params = SearchParams { k: k + 1, nprobe, refine_candidates, ..SearchParams::default() };
     let dim = model.parts().dim;
     let mut rows = Vec::with_capacity(n * k);
     for part in parts {

@@ -230,7 +230,7 @@ impl Ranking for IndexRanking {
         let params = SearchParams {
             k: self.keys.len(),
             nprobe: self.snapshot.model().parts().nlist,
-            refine: 0,
+            refine_candidates: 0,
             allow_partial: false,
             ..SearchParams::default()
         };

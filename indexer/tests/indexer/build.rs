@@ -113,7 +113,7 @@ fn a_failed_build_leaves_the_earlier_generation() {
     let params = SearchParams {
         k: 3,
         nprobe: 5,
-        refine: 0,
+        refine_candidates: 0,
         allow_partial: false,
         ..SearchParams::default()
     };

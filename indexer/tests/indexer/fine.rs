@@ -108,7 +108,7 @@ fn an_index_gets_finer_codes_and_better_answers() {
             let params = SearchParams {
                 k: 1,
                 nprobe: 4,
-                refine,
+                refine_candidates: refine,
                 allow_partial: false,
                 ..SearchParams::default()
             };

@@ -82,8 +82,8 @@ fn answers(
     .unwrap();
     IndexDir::open(&dir).unwrap();
     let snapshot = Snapshot::open(&dir, None).unwrap();
-    let refine = if refine.is_some() { 40 } else { 0 };
-    let params = SearchParams { k: 10, nprobe: 4, refine, ..SearchParams::default() };
+    let refine_candidates = if refine.is_some() { 40 } else { 0 };
+    let params = SearchParams { k: 10, nprobe: 4, refine_candidates, ..SearchParams::default() };
     let mut out = Vec::new();
     for row in (0..N).step_by(31) {
         let query = &x[row * DIM..][..DIM];

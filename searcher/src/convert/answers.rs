@@ -136,7 +136,7 @@ pub fn explain_response(mut answer: Answer) -> v1::ExplainResponse {
         explain.plan = Some(v1::ExplainPlan {
             k: saturate(options.search.k),
             nprobe: saturate(options.search.nprobe),
-            refine_candidates: saturate(options.search.refine),
+            refine_candidates: saturate(options.search.refine_candidates),
             searches: options.searches(),
             allowed: done.allowed,
             direct: done.direct,

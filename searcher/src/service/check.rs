@@ -104,7 +104,7 @@ fn checked(
     let search = SearchParams {
         k,
         nprobe,
-        refine: refine_candidates(wanted.refine_candidates, limits, index)?,
+        refine_candidates: refine_candidates(wanted.refine_candidates, limits, index)?,
         allow_partial: wanted.allow_partial,
         without: Arc::default(),
         filter: None,

@@ -89,7 +89,7 @@ impl Searcher {
             queries = whole + partial + failed as u64,
             k = options.search.k,
             nprobe = options.search.nprobe,
-            refine_candidates = options.search.refine,
+            refine_candidates = options.search.refine_candidates,
             searches = options.searches(),
             hits,
             total_us = us(waits.total),

@@ -57,7 +57,7 @@ pub fn expected(snapshot: &Snapshot, x: &[f32]) -> Result<(Vec<u64>, Vec<f32>)> 
     let params = SearchParams {
         k: K as usize,
         nprobe: snapshot.model().parts().nlist,
-        refine: 0,
+        refine_candidates: 0,
         allow_partial: false,
         ..SearchParams::default()
     };
@@ -109,7 +109,7 @@ async fn the_best_are_scored_again_where_there_are_finer_codes() -> Result<()> {
         let params = SearchParams {
             k: K as usize,
             nprobe: 8,
-            refine: refine as usize,
+            refine_candidates: refine as usize,
             allow_partial: false,
             ..SearchParams::default()
         };

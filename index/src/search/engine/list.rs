@@ -23,7 +23,7 @@ pub(super) struct ShardList<'a> {
 impl<'a> ShardList<'a> {
     /// # Errors
     /// [`crate::Error::Corrupt`].
-    #[inline]
+    #[inline(always)]
     pub fn of(target: &Target<'a>, number: u32) -> Result<Self> {
         let Target { shard, model, .. } = *target;
         let ListRows { entry, codes, scalars } = shard.list_rows(number)?;

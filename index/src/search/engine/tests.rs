@@ -119,7 +119,7 @@ fn the_engine_answers_as_the_naive_scan() {
             let params = SearchParams {
                 k: [1, 2, 10, 100, 3000, 1_000_000][rng.random_range(0..6)],
                 nprobe: rng.random_range(1..=p.nlist),
-                refine: 0,
+                refine_candidates: 0,
                 allow_partial: false,
                 ..SearchParams::default()
             };
@@ -248,7 +248,7 @@ fn a_batch_answers_as_its_queries_do_alone() {
         let params = SearchParams {
             k: 20,
             nprobe: 3,
-            refine: 0,
+            refine_candidates: 0,
             allow_partial: false,
             ..SearchParams::default()
         };
@@ -277,7 +277,7 @@ fn queries_at_the_ends_of_the_range_have_finite_scores() {
         let params = SearchParams {
             k: 5,
             nprobe: 3,
-            refine: 0,
+            refine_candidates: 0,
             allow_partial: false,
             ..SearchParams::default()
         };

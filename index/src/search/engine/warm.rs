@@ -41,11 +41,13 @@ pub(super) fn choose_smallest(
         (s.bound.sound && room >= 0.0).then_some(room as u16)
     };
     let count = |units: f64| -> usize {
-        let of_span = |s: &Span<'_>| {
-            let blocks = &bounds[s.blocks.clone()];
-            first(s, units).map_or(0, |t| scan::count_at_most(simd, blocks, t))
-        };
-        spans.iter().map(of_span).sum()
+        let mut found = 0;
+        for span in &*spans {
+            if let Some(threshold) = first(span, units) {
+                found += scan::count_at_most(simd, &bounds[span.blocks.clone()], threshold);
+            }
+        }
+        found
     };
     // Lists that are further behind than bounds reach wait for a threshold.
     let (mut low, mut high) = (-1.0, f64::from(u16::MAX) + widest.ceil().min(f64::from(u16::MAX)));

@@ -63,7 +63,7 @@ fn assert_same(
     let params = SearchParams {
         k: 1000,
         nprobe,
-        refine: 0,
+        refine_candidates: 0,
         allow_partial: false,
         ..SearchParams::default()
     };

@@ -169,14 +169,14 @@ fn refined_answers_are_those_of_the_definition() {
         let params = SearchParams {
             k: [1, 2, 10, 50, 1000][rng.random_range(0..5)],
             nprobe: rng.random_range(1..=nlist),
-            refine: [1, 5, 30, 200, 2000][rng.random_range(0..5)],
+            refine_candidates: [1, 5, 30, 200, 2000][rng.random_range(0..5)],
             allow_partial: false,
             ..SearchParams::default()
         };
         let mut want = Vec::new();
         for q in queries.chunks_exact(d) {
             let naive = bits(&snapshot.search_naive(q, &params).unwrap());
-            if params.refine.max(params.k) >= snapshot.rows() as usize {
+            if params.refine_candidates.max(params.k) >= snapshot.rows() as usize {
                 let mut all = refine_all(&snapshot, q, params.nprobe);
                 all.truncate(params.k);
                 assert_eq!(naive, all, "seed {seed}, {params:?}, {kind}");
@@ -234,8 +234,14 @@ fn toy_rows(n: usize) -> Vec<Vec<f32>> {
     (0..n).map(|_| draw(&mut rng, 12, 1.0)).collect()
 }
 
-fn params(k: usize, refine: usize) -> SearchParams {
-    SearchParams { k, nprobe: 7, refine, allow_partial: false, ..SearchParams::default() }
+fn params(k: usize, refine_candidates: usize) -> SearchParams {
+    SearchParams {
+        k,
+        nprobe: 7,
+        refine_candidates,
+        allow_partial: false,
+        ..SearchParams::default()
+    }
 }
 
 /// Each kind brings rows closer to what was indexed, as far as it promises, and so does `vector`.
