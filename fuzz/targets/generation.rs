@@ -2,7 +2,7 @@
 //! between.
 //!
 //! The JSON is that of the generation alone; its checksum is put beside it. CURRENT is taken as it
-//! is where there is one, and is right otherwise.
+//! is if there is one, and is right otherwise.
 
 #![no_main]
 

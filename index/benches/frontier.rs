@@ -7,7 +7,7 @@
 //! - `batch NPROBE K REFINE N`: the first N queries in one call; `{"us": …}` a query
 //! - `single NPROBE K REFINE N`: the first N queries one by one; `{"us": …, "refine_us": …}` a
 //!   query
-//! - `ids NPROBE K REFINE FILE`: writes the found ids of all queries as ivecs (−1 where there are
+//! - `ids NPROBE K REFINE FILE`: writes the found ids of all queries as ivecs (−1 if there are
 //!   fewer)
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]

@@ -7,7 +7,7 @@
 //! - `single NPROBE K N`: the first N queries one by one;
 //!   `{"qps": …, "stages_us": {…}, "scanned": …, "survived": …}`
 //! - `threads NPROBE K T`: all queries in one call each on T threads; `{"qps": …}` of all together
-//! - `ids NPROBE K FILE`: writes the found ids as ivecs (−1 where there are fewer than K)
+//! - `ids NPROBE K FILE`: writes the found ids as ivecs (−1 if there are fewer than K)
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 

@@ -274,7 +274,7 @@ fn models_have_the_hashes_that_they_had() {
     }
 }
 
-/// Writes the files, where there are none yet.
+/// Writes the files, if there are none yet.
 #[test]
 #[ignore = "the files of version 1 are written once"]
 fn write_the_files_of_version_1() {

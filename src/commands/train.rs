@@ -100,7 +100,7 @@ struct Report {
     path: PathBuf,
     hash: Hash,
     bytes: u64,
-    /// None where a model was taken as it was.
+    /// None if a model was taken as it was.
     #[serde(flatten)]
     trained: Option<TrainReport>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -103,7 +103,7 @@ fn a_killed_job_ends_with_the_same_bytes() {
 }
 
 /// A command that is process 1 of a process namespace of its own, as in a container; its first
-/// argument is the program. None where the system does not allow this.
+/// argument is the program. None if the system does not allow this.
 fn as_process_1() -> Option<Command> {
     let command = || {
         let mut command = Command::new("unshare");

@@ -74,7 +74,7 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
-/// The message of a panic, in one line; `no message` where it has none that is text.
+/// The message of a panic, in one line; `no message` if it is no text.
 #[must_use]
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let fixed = || panic.downcast_ref::<&str>().copied();

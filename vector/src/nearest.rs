@@ -36,7 +36,7 @@ pub struct NearestRows<'a> {
     d: usize,
     /// (n / 64, ⌈d / 2⌉, 64): two coordinates a word, the first in the low half.
     words: Vec<i32>,
-    /// Of each row: ‖c‖², infinite where there is no row.
+    /// Of each row: ‖c‖², infinite if there is no row.
     norms: Vec<f32>,
     /// Of each row: −2 s.
     factors: Vec<f32>,

@@ -3,7 +3,7 @@
 use crate::level::{Level, Simd};
 
 /// A value that at least `k` of `values` do not exceed, close to the smallest such value; the
-/// largest of them where there are fewer, and −∞ where there are none.
+/// largest of them if there are fewer, and −∞ if there are none.
 pub fn kth_smallest_at_most(simd: Simd, values: &[f32], k: usize) -> f32 {
     match simd.level() {
         #[cfg(target_arch = "x86_64")]

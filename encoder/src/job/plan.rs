@@ -151,7 +151,7 @@ fn with_remedy(e: ocelli_index::Error) -> Error {
 pub(super) struct Plan {
     folder: PathBuf,
     parts: Parts,
-    /// Images of the input, where they are counted.
+    /// Images of the input, if they are counted.
     total: Option<u64>,
     /// What every part has to be made of.
     description: Description,

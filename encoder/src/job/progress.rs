@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Time between two log lines where there is no terminal.
+/// Time between two log lines if there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// A progress bar on a terminal, a log line every ten seconds elsewhere.
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts the clock. `total` is the number of images that this run makes, where it is known:
+    /// Starts the clock. `total` is the number of images that this run makes, if it is known:
     /// what an earlier run has made took none of this one's time.
     pub(super) fn start(total: Option<u64>) -> Self {
         let bar = stderr().is_terminal().then(|| {

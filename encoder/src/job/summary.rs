@@ -23,7 +23,7 @@ pub struct StageSeconds {
     pub copy: f64,
     /// The network.
     pub network: f64,
-    /// Pooling, whitening, summing; codes, where they are made.
+    /// Pooling, whitening, summing; codes, if they are made.
     pub pool: f64,
     /// Writing the part and the list of rejected images.
     pub write: f64,

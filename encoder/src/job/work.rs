@@ -32,7 +32,7 @@ pub(super) struct Encoded {
     pub(super) attributes: Option<Attributes>,
     /// Its place in the input, where the key does not give it.
     pub(super) origin: Option<Origin>,
-    /// The reason where there is nothing.
+    /// The reason if there is nothing.
     pub(super) made: std::result::Result<Made, String>,
 }
 

@@ -172,8 +172,8 @@ impl Pipeline {
 
     /// Region vectors (n, [`dim`](Pipeline::dim)) row-major of an image given at one or several
     /// sizes: all regions of the first view, then of the second. Each is L2-normalised, whitened
-    /// and L2-normalised again where there is a whitening; a region without activation is all zeros
-    /// where there is none.
+    /// and L2-normalised again if there is a whitening; a region without activation is all zeros
+    /// if there is none.
     ///
     /// # Errors
     /// `Invalid` without a view or for one without pixels, `NoActivation` when no unit fires in any
@@ -297,7 +297,7 @@ pub fn pool_regions(rows: &[f32], dim: usize, whitening: Option<&Whitening>) -> 
 }
 
 /// Region vectors `rows` (n, `dim`) whitened and L2-normalised row by row, as [`Pipeline::regions`]
-/// makes them; as they are where there is no whitening.
+/// makes them; as they are if there is no whitening.
 ///
 /// # Errors
 /// `Index(Dim)` when the whitening takes another dimension, `Invalid` when `rows` is empty or no

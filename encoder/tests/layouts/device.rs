@@ -1,4 +1,4 @@
-//! The device as the command sees it; and, where there is a CUDA device, whether it makes what the
+//! The device as the command sees it; and, if there is a CUDA device, whether it makes what the
 //! CPU makes.
 //!
 //! What needs one runs wherever `ocelli-encoder` finds one, and says so where it does not; with
@@ -63,7 +63,7 @@ impl Case {
         (part.read(0..part.rows()).unwrap(), log)
     }
 
-    /// Why there is no CUDA device here; None where there is one.
+    /// Why there is no CUDA device here; None if there is one.
     fn no_cuda() -> Option<String> {
         let case = Case::new(1, [(64, 48); 2]);
         let output = case.run("probe.part", "--device cuda:0", &[]);

@@ -29,7 +29,7 @@ pub struct Projection {
     pub bias: Vec<f32>,
 }
 
-/// The projections of a network, each where it has one.
+/// The projections of a network, as far as it has them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
     /// Of each pooled row, and whether rows are L2-normalised before it too.
@@ -51,7 +51,7 @@ pub(crate) fn knows(name: &str) -> bool {
 }
 
 impl Projection {
-    /// Reads `{name}.weight` and what goes with it; None where there is no such tensor. Rows have
+    /// Reads `{name}.weight` and what goes with it; None if there is no such tensor. Rows have
     /// `dim_in` values.
     fn load(weights: &Weights, name: &str, dim_in: usize) -> Result<Option<Projection>> {
         let field = |field: &str| format!("{name}.{field}");

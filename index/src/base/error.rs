@@ -199,7 +199,7 @@ impl Error {
         }
     }
 
-    /// The file that the error is about, where there is one.
+    /// The file that the error is about, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Io { path, .. }

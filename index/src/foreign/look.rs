@@ -80,7 +80,7 @@ fn zip(start: &[u8]) -> String {
     }
 }
 
-/// A page, a document or a text; none where there are other bytes than a text's.
+/// A page, a document or a text; none if there are other bytes than a text's.
 fn text(start: &[u8]) -> Option<String> {
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
     // A character may be cut at the end.

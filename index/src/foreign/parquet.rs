@@ -2,7 +2,7 @@
 //! errors that name the place.
 //!
 //! A list is stored as its elements and, for each, a repetition level (0 where a row begins) and a
-//! definition level (the largest where there is a value); fixed-size lists are stored likewise
+//! definition level (the largest if there is a value); fixed-size lists are stored likewise
 //! (Parquet's "Nested Encoding", after Melnik et al. 2010).
 
 use std::ops::Range;
@@ -112,7 +112,7 @@ impl ParquetColumn {
         Ok(())
     }
 
-    /// The next `n` values, none where a row has none, of a column of [`ParquetKind::Bytes`] or
+    /// The next `n` values, none if a row has none, of a column of [`ParquetKind::Bytes`] or
     /// [`ParquetKind::Text`].
     ///
     /// # Errors
@@ -214,7 +214,7 @@ impl ParquetColumn {
             .ok_or_else(|| format!("{}: its levels and values do not fit", self.place))
     }
 
-    /// Puts values to their rows: `def` has the column's largest level where there is one, and is
+    /// Puts values to their rows: `def` has the column's largest level if there is one, and is
     /// empty where every row has one.
     fn spread<T>(&self, values: Vec<T>, def: &[i16], n: usize) -> Outcome<Vec<Option<T>>> {
         let mut values = values.into_iter();
@@ -236,7 +236,7 @@ impl ParquetColumn {
 #[derive(Debug, Default)]
 pub struct ParquetLists {
     values: Vec<f32>,
-    /// Where the numbers of each row are; none where the row has a null, or nothing.
+    /// Where the numbers of each row are; none if the row has a null, or nothing.
     rows: Vec<Option<Range<usize>>>,
 }
 
@@ -272,7 +272,7 @@ impl ParquetLists {
         self.rows.is_empty()
     }
 
-    /// The numbers of each row; none where the row is null or empty, or a number is null.
+    /// The numbers of each row; none if the row is null or empty, or a number is null.
     pub fn rows(&self) -> impl Iterator<Item = Option<&[f32]>> {
         self.rows.iter().map(|row| row.clone().and_then(|row| self.values.get(row)))
     }

@@ -199,7 +199,7 @@ impl IndexDir {
         self.storage.local_path(&format!("shards/{name}"))
     }
 
-    /// Writes the file of a model, and where it has a fine codec, a second one that holds it too.
+    /// Writes the file of a model, and if it has a fine codec, a second one that holds it too.
     /// So no file is ever replaced by another content: earlier generations keep the codec that they
     /// had. Returns the file that holds everything.
     ///

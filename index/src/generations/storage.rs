@@ -35,14 +35,14 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`Error::Io`].
     fn prepare(&self) -> Result<()>;
 
-    /// Bytes `range` of an object, as far as the object reaches; `None` where there is no such
+    /// Bytes `range` of an object, as far as the object reaches; `None` if there is no such
     /// object. One call reads one version of an object that is being replaced.
     ///
     /// # Errors
     /// [`Error::Io`].
     fn read_range(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>>;
 
-    /// All bytes of an object, or `None` where there is no such object.
+    /// All bytes of an object, or `None` if there is no such object.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -70,7 +70,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`Error::Conflict`] if they are not; [`Error::Io`].
     fn swap(&self, name: &str, expected: Option<&[u8]>, new: &[u8]) -> Result<()>;
 
-    /// Names of the objects in a folder, sorted; empty where there is no such folder. Temporary
+    /// Names of the objects in a folder, sorted; empty if there is no such folder. Temporary
     /// names (those with a leading dot) are left out.
     ///
     /// # Errors

@@ -193,7 +193,7 @@ pub(super) fn hash_of(p: &ModelParts) -> Hash {
     h.finish()
 }
 
-/// The model's arrays in the order in which they are hashed; empty where it lacks one.
+/// The model's arrays in the order in which they are hashed; empty if it lacks one.
 pub(super) fn numbers(p: &ModelParts) -> [&[f32]; 4] {
     let [mean, rotation] = [&p.mean, &p.rotation].map(|n| n.as_deref().unwrap_or_default());
     [mean, rotation, &p.coarse, &p.codebooks]

@@ -87,7 +87,7 @@ pub struct Model {
     /// Centroids as bytes, from which the ones worth a float are chosen: where all of them are
     /// looked at.
     shortlist: OnceLock<ByteRows>,
-    /// Centroids in groups, of which a query looks at some: where there are many.
+    /// Centroids in groups, of which a query looks at some: if there are many.
     pub(crate) groups: Option<CoarseGroups>,
     layout: CodeLayout,
     pub(crate) hash: Hash,

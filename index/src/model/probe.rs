@@ -119,7 +119,7 @@ impl Model {
         query.with_offset(metric, out[0])
     }
 
-    /// The `nprobe` best of a query's candidates, of all lists where there is no shortlist, by
+    /// The `nprobe` best of a query's candidates, of all lists if there is no shortlist, by
     /// float. An offset is added afterwards: it is the same for all, and its rounding would make
     /// ties.
     fn decide(

@@ -11,7 +11,7 @@ pub struct Attributes {
     pub sha256: [u8; 32],
     /// Size of the file.
     pub bytes: u64,
-    /// Modification time in milliseconds since 1970, where one is known.
+    /// Modification time in milliseconds since 1970, if one is known.
     pub modified_ms: Option<i64>,
     /// Stored width in pixels, before any rotation.
     pub width: u32,

@@ -25,7 +25,7 @@ pub struct SearchParams {
     /// Shards that failed elsewhere (their keys, say), by name, each with what was found: they are
     /// not searched, and are among those that failed. None unless a partial answer is allowed.
     pub without: Arc<BTreeMap<String, String>>,
-    /// Rows that may be found; all that are not deleted where there is none. With a small set of
+    /// Rows that may be found; without a filter, all rows that are not deleted. With a small set of
     /// allowed rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` has no effect.
     pub filter: Option<Arc<RowFilter>>,
     /// Ends the search early, between two lists.

@@ -135,7 +135,7 @@ pub fn two_level_steps(options: &TwoLevelOptions) -> u64 {
 }
 
 /// `k` centroids over groups of `sizes` rows: proportional, the largest remainders rounded up
-/// (equal ones: the smaller group first), at least one where there are rows and never more than
+/// (equal ones: the smaller group first), at least one if there are rows and never more than
 /// rows. Their sum is `k`, which must not exceed the number of rows nor be below the number of
 /// groups.
 fn shares(sizes: &[usize], k: usize) -> Vec<usize> {

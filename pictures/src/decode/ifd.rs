@@ -39,7 +39,7 @@ pub(super) struct Ifd<'a> {
 }
 
 impl<'a> Ifd<'a> {
-    /// Reads the header; `None` where there is no directory.
+    /// Reads the header; `None` if there is no directory.
     pub(super) fn first(bytes: &'a [u8]) -> Option<Ifd<'a>> {
         let big_endian = match bytes.get(..2)? {
             b"II" => false,
@@ -71,7 +71,7 @@ impl<'a> Ifd<'a> {
         self.read(tag, 1)?.first().copied()
     }
 
-    /// All numbers of a tag; none where it is missing.
+    /// All numbers of a tag; none if it is missing.
     pub(super) fn values(&self, tag: u16) -> Vec<u64> {
         self.read(tag, MAX_VALUES).unwrap_or_default()
     }

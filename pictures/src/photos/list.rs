@@ -25,7 +25,7 @@ struct Entry {
     bbox: Option<[f64; 4]>,
 }
 
-/// Reads a list file. Every line is checked before the first image is encoded; one that will not do
+/// Reads a list file. Every line is checked before the first image is encoded; a bad line
 /// is an item with the reason.
 pub(super) fn read(path: &Path) -> Result<Vec<Photo>> {
     // What the shell pipes in, as `--list /dev/stdin` and `--list <(…)`, has a writer.
@@ -83,7 +83,7 @@ fn unfit_line(reason: String) -> Photo {
     Photo { key: String::new(), id: None, bbox: None, source: Source::Unfit(reason), origin: None }
 }
 
-/// Marks lines whose key or id will not do beside the others. The first line of a key has it.
+/// Marks lines whose key or id is bad or occurs twice. The first line of a key has it.
 fn check(lines: Vec<Line>, file: &str) -> Vec<Photo> {
     let with_ids = lines.iter().any(|line| line.photo.id.is_some());
     let mut seen = Seen::default();

@@ -103,7 +103,7 @@ impl fmt::Display for Origin {
 pub enum Source {
     /// In a file of their own, not yet opened.
     File(PathBuf),
-    /// Here, with the modification time in milliseconds since 1970 where one is known.
+    /// Here, with the modification time in milliseconds since 1970 if one is known.
     Bytes(Vec<u8>, Option<i64>),
     /// Nowhere, because this is known to be no image; the reason.
     Refused(String),
@@ -203,7 +203,7 @@ impl Photos {
         Arc::clone(&self.skipped)
     }
 
-    /// Number of images, where it is known before reading.
+    /// Number of images, if it is known before reading.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         match &self.inner {

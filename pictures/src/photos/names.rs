@@ -18,7 +18,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Takes what matches one of `include`, or everything where there is none, and leaves out what
+    /// Takes what matches one of `include`, or everything if there is none, and leaves out what
     /// matches one of `exclude`. Without any pattern `*.json` and `*.txt` are left out.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The rows of Parquet files: a column of image bytes or of paths, beside it keys and ids.
 //!
 //! A row group is opened when the first of its rows is wanted, and rows that are not wanted are
-//! skipped without being copied. A row whose image, key or id will not do is handed on with the
+//! skipped without being copied. A row with a bad image, key or id is handed on with the
 //! reason.
 
 use std::fs::{File, Metadata};

@@ -25,7 +25,7 @@ pub(super) unsafe fn scan(list: Checked<'_>, sink: &mut impl Sink) {
             let (mut all, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
             for j in 0..columns {
                 // SAFETY: the column has `width` bytes within the codes, of which this half reads
-                // 32, or 16 where there are no more.
+                // 32, or 16 if there are no more.
                 let bytes = unsafe {
                     let at =
                         list.list.codes.as_ptr().add(first * columns + j * width + half * HALF);
@@ -40,7 +40,7 @@ pub(super) unsafe fn scan(list: Checked<'_>, sink: &mut impl Sink) {
                     let values = unsafe { lookup8(list.table.as_ptr().add(j * 256), bytes) };
                     add(&mut all, &mut odd, values);
                 } else {
-                    // SAFETY: as above, rows 2j and, where there is one, 2j + 1.
+                    // SAFETY: as above, rows 2j and, if there is one, 2j + 1.
                     let values = unsafe { lookup4(&list, j, bytes) };
                     add(&mut all, &mut odd, values[0]);
                     add(&mut all, &mut odd, values[1]);

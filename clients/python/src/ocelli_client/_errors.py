@@ -42,11 +42,11 @@ class SearchError(Exception):
         self.message = message
         #: How often the request was sent.
         self.attempts = attempts
-        #: The reason for programs, for example INDEX_NOT_FOUND; empty where the server names none.
+        #: The reason for programs, for example INDEX_NOT_FOUND; empty if the server names none.
         self.reason = reason
         #: The field of the request that is wrong, for example terms[0].vector; empty if none is.
         self.field = field
-        #: After how many seconds the server wants to be asked again; None where it does not say.
+        #: After how many seconds the server wants to be asked again; None if it does not say.
         self.retry_after_s = retry_after_s
         #: Of `search_batch`: the answers that came all the same, with an error for each row that
         #: has none; else None.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ._errors import SearchError, reason_name
 from ._generated.ocelli.v1 import common_pb2, search_pb2
 
-#: The id of a place in `BatchHits.ids` where there is no hit.
+#: The id of a place in `BatchHits.ids` that has no hit.
 NO_ID = np.uint64(2**64 - 1)
 
 _METRICS: dict[int, Literal["inner_product", "l2"]] = {

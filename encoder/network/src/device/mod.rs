@@ -17,7 +17,7 @@ pub(crate) use stream::{Stream, exact, wait_for};
 /// What a user asks for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first CUDA device where there is one, else the CPU.
+    /// The first CUDA device if there is one, otherwise the CPU.
     Auto,
     /// The CPU.
     #[default]

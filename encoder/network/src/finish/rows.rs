@@ -53,7 +53,7 @@ pub fn whiten<'a>(
     Ok(Cow::Owned(out))
 }
 
-/// Whitens and sums rows (n, `dim`): one row (dim_out,), L2-normalised where it has a direction.
+/// Whitens and sums rows (n, `dim`): one row (dim_out,), L2-normalised if it has a direction.
 ///
 /// # Errors
 /// As [`whiten`].
@@ -77,7 +77,7 @@ pub fn sum_rows(rows: &[f32], dim: usize) -> Vec<f32> {
 }
 
 /// Pooled rows (n, channels) to L2-normalised rows (n, [`row_dim`](Head::row_dim)) behind the
-/// projection of rows, where there is one. A row of zeros stays one, where there is none.
+/// projection of rows, if there is one. Without one, a row of zeros stays a row of zeros.
 pub(super) fn project_rows(head: &Head, mut pooled: Vec<f32>, channels: usize) -> Vec<f32> {
     let normalize = |rows: &mut [f32], dim: usize| {
         for row in rows.chunks_exact_mut(dim.max(1)) {

@@ -20,7 +20,7 @@ pub(crate) struct Trunk {
     rounding: bool,
 }
 
-/// One step of a trunk. Each ends after a ReLU, where it has one.
+/// One step of a trunk. Each ends after a ReLU, if it has one.
 pub(crate) enum Layer {
     /// relu(conv(x)).
     Conv(Conv),

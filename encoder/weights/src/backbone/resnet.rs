@@ -39,7 +39,7 @@ const PUBLISHED: [(&str, BlockKind, [usize; STAGES]); 5] = [
 ];
 
 impl Layout {
-    /// None where the names are not those of a ResNet.
+    /// None if the names are not those of a ResNet.
     ///
     /// # Errors
     /// `BadWeights` for a block number that no network has.

@@ -32,7 +32,7 @@ pub struct Squeezenet {
 }
 
 impl Squeezenet {
-    /// None where the names are not those of a SqueezeNet 1.1.
+    /// None if the names are not those of a SqueezeNet 1.1.
     pub(super) fn of(weights: &Weights) -> Option<Squeezenet> {
         let dialect = [Dialect::Torchvision, Dialect::Keras].into_iter().find(|dialect| {
             let fire = dialect.fire(STAGES[1][0]);

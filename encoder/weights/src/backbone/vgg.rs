@@ -2,7 +2,7 @@
 //!
 //! Simonyan, Zisserman: "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR
 //! 2015). torchvision numbers all steps of `features`: a convolution, its batch normalisation
-//! (where there is one) and its ReLU follow each other, and a pooling takes one number more. So the
+//! (if there is one) and its ReLU follow each other, and a pooling takes one number more. So the
 //! numbers alone say where the five stages end.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct Vgg {
 }
 
 impl Vgg {
-    /// None where the names are not those of a VGG.
+    /// None if the names are not those of a VGG.
     pub(super) fn of(weights: &Weights) -> Option<Vgg> {
         let mut fields: BTreeMap<usize, bool> = BTreeMap::new();
         for name in weights.names() {

@@ -26,7 +26,7 @@ pub(super) fn size_of(dtype: Dtype) -> usize {
     }
 }
 
-/// Product of a shape; None where it overflows.
+/// Product of a shape; None if it overflows.
 pub(super) fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))
 }

@@ -149,7 +149,7 @@ impl Checkpoint {
         Ok(Checkpoint { pickle, storages, budget: Cell::new(bytes.len().saturating_mul(COPIES)) })
     }
 
-    /// A tensor or numpy array; None where the object is neither.
+    /// A tensor or numpy array; None if the object is neither.
     ///
     /// # Errors
     /// `Bad` for a tensor that reaches beyond its storage, and for more arrays than the file

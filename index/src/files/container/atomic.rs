@@ -39,7 +39,7 @@ pub trait NewFile: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct AtomicFile {
     temporary: PathBuf,
-    /// The final name; none where it follows from the content.
+    /// The final name; none if it follows from the content.
     target: Option<PathBuf>,
     /// None once it is published. Open means locked.
     file: Option<BufWriter<File>>,

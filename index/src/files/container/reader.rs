@@ -218,7 +218,7 @@ impl Reader {
     }
 
     /// Bytes `from .. from + len` of a section that [`Self::read`] has proven before, which is not
-    /// asked again; `None` where they leave the file. As with [`Self::read_word`], a fault
+    /// asked again; `None` if they leave the file. As with [`Self::read_word`], a fault
     /// shows in [`Self::intact`].
     #[inline]
     pub(crate) fn reread(&self, section: &Section, from: u64, len: u64) -> Option<&[u8]> {

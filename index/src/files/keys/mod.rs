@@ -90,7 +90,7 @@ fn put_number(out: &mut Vec<u8>, mut number: usize) {
     out.push(number as u8);
 }
 
-/// Takes such a number off the front of `bytes`; `None` where it does not end in time.
+/// Takes such a number off the front of `bytes`; `None` if it does not end in time.
 #[inline]
 fn take_number(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u32> {
     let mut number = 0;

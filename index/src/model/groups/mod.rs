@@ -110,7 +110,7 @@ impl CoarseGroups {
         Self::new(GroupsSection::build(simd, coarse, d, groups, model), d)
     }
 
-    /// The groups in a model's file, proven; none where the file has no groups.
+    /// The groups in a model's file, proven; none if the file has no groups.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`].

@@ -56,7 +56,7 @@ struct Places {
 }
 
 impl Places {
-    /// `None` where they are beyond any memory.
+    /// `None` if they are beyond any memory.
     fn new(d: usize, groups: usize, slots: usize) -> Option<Self> {
         let table = HEADER_BYTES;
         let centres = table.checked_add(groups.checked_mul(size_of::<Words>())?)?;

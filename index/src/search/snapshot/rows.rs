@@ -92,7 +92,7 @@ impl Snapshot {
         Ok(self.model.decode(list, &code))
     }
 
-    /// Key of a row, empty where it has none.
+    /// Key of a row, empty if it has none.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`].

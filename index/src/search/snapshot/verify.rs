@@ -49,7 +49,7 @@ impl Snapshot {
         unique_ids(&rows)
     }
 
-    /// The file of the model, and where it has a fine codec, the one that holds both.
+    /// The file of the model, and if it has a fine codec, the one that holds both.
     fn verify_models(&self) -> Result<()> {
         let expected = self.generation.model;
         let codec = self.model.fine_codec().map(FineCodec::hash);

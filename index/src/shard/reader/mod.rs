@@ -275,7 +275,7 @@ impl Shard {
         self.file.prefetch(&self.list_table, size_of::<ListEntry>() as u64 * u64::from(list));
     }
 
-    /// [`Self::list_rows`] of a list that was proven; `None` where the table leads nowhere any
+    /// [`Self::list_rows`] of a list that was proven; `None` if the table leads nowhere any
     /// more.
     #[inline(always)]
     fn list_again(&self, list: u32) -> Option<ListRows<'_>> {

@@ -43,7 +43,7 @@ impl Shard {
         })
     }
 
-    /// Key of an ordinal, empty where it has none.
+    /// Key of an ordinal, empty if it has none.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.

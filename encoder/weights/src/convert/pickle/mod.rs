@@ -148,7 +148,7 @@ impl Pickle {
         }
     }
 
-    /// An attribute of a scikit-learn PCA; None where this is none.
+    /// An attribute of a scikit-learn PCA; None if this is none.
     pub fn pca(&self, id: Id, attribute: &str) -> Option<Id> {
         match *self.node(id)? {
             Node::Pca(Some(state)) => self.get(state, attribute),

@@ -112,7 +112,7 @@ impl Machine {
         Ok(Node::Bytes(text.chars().map(byte).collect::<Result<_>>()?))
     }
 
-    /// BUILD: what an object becomes by its state; None where it stays.
+    /// BUILD: what an object becomes by its state; None if it stays.
     pub(super) fn build(&self, object: Id, state: Id) -> Result<Option<Node>> {
         Ok(match *self.node(object)? {
             // numpy: version, shape, type, whether the first axis runs fastest, bytes.
