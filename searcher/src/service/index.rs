@@ -60,13 +60,8 @@ pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
     Some((found.dev(), found.ino(), found.len(), written, changed))
 }
 
-/// The state of a file, which changes when the file is replaced or written, or its permissions are
-/// changed: device, inode, size, and the time of the last change of the inode, in seconds and
-/// nanoseconds.
-type FileState = (u64, u64, u64, i64, i64);
-
-/// The states of the files that an index needs to be opened; `None` for a missing file.
-fn file_states(folder: &Path) -> Vec<Option<FileState>> {
+/// The identities of the files that an index needs to be opened; `None` for a missing file.
+fn identities(folder: &Path) -> Vec<Option<FileIdentity>> {
     let mut paths = vec![folder.join("CURRENT"), folder.join("generations")];
     if let Ok(dir) = IndexDir::open(folder)
         && let Ok(Some(generation)) = dir.current()
@@ -74,11 +69,7 @@ fn file_states(folder: &Path) -> Vec<Option<FileState>> {
         paths.extend(dir.model_path(&generation.model).ok());
         paths.extend(generation.shards.iter().filter_map(|entry| dir.shard_path(&entry.name).ok()));
     }
-    let state = |path: &PathBuf| {
-        let found = fs::metadata(path).ok()?;
-        Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
-    };
-    paths.iter().map(state).collect()
+    paths.iter().map(|path| identity(path)).collect()
 }
 
 /// The demand on a generation that is opened.
@@ -237,7 +228,7 @@ pub struct Slot {
     /// The error of the newest attempt to open a generation.
     reload_error: Mutex<Option<Error>>,
     /// The files as they were before the newest attempt that failed.
-    tried: Mutex<Vec<Option<FileState>>>,
+    tried: Mutex<Vec<Option<FileIdentity>>>,
 }
 
 impl Slot {
@@ -252,7 +243,7 @@ impl Slot {
             retired: Arc::default(),
             changing: tokio::sync::Mutex::default(),
             reload_error: Mutex::default(),
-            tried: Mutex::new(file_states(folder)),
+            tried: Mutex::new(identities(folder)),
         };
         match OpenIndex::open(name, folder, None, Demand::Degraded, warm, None) {
             Ok(index) => {
@@ -292,7 +283,7 @@ impl Slot {
 
     /// Whether the files have changed since the newest failed attempt to open them.
     pub(super) fn is_worth_a_try(&self) -> bool {
-        let now = file_states(&self.folder);
+        let now = identities(&self.folder);
         *self.tried.lock() != now
     }
 
@@ -321,7 +312,7 @@ impl Slot {
         let (name, folder, warm) = (self.name.clone(), self.folder.clone(), self.warm);
         let before = self.current();
         if before.is_none() {
-            let now = file_states(&self.folder);
+            let now = identities(&self.folder);
             *self.tried.lock() = now;
         }
         let (sender, receiver) = tokio::sync::oneshot::channel();
