@@ -205,7 +205,9 @@ pub fn check_index_name(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use ocelli_index::{Diffusion, Expansion};
-    use ocelli_proto::limits::{DEFAULT_MAX_MESSAGE_BYTES, MAX_EXPANSION_ROUNDS, MAX_TERMS};
+    use ocelli_proto::limits::{
+        DEFAULT_MAX_MESSAGE_BYTES, IMAGE_SIZES_PX, MAX_EXPANSION_ROUNDS, MAX_IMAGE_SIZES, MAX_TERMS,
+    };
     use ocelli_text::thousands;
 
     use super::*;
@@ -234,6 +236,7 @@ mod tests {
     fn the_wire_contract_names_the_numbers_of_the_code() -> Result<()> {
         let c: Config = role::load_config_from(DEFAULT_TOML, None, ENV_PREFIX, [])?;
         let (d, n) = (Diffusion::DEFAULT, |number: u32| thousands(number.into()));
+        let sizes = IMAGE_SIZES_PX;
         let pieces = [
             format!("1 to the server's maximum ({} unless configured)", n(c.max_k)),
             format!("the server's default ({} unless configured)", c.default_k),
@@ -256,10 +259,11 @@ mod tests {
             format!("begins. 0: {}.", d.query_neighbours),
             format!("0 to 100. Absent: {}.", d.gamma),
             format!("less than 1. Absent: {}.", d.alpha),
+            format!("{} to {} each, at most {MAX_IMAGE_SIZES}.", sizes.start(), sizes.end()),
         ];
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/proto/ocelli/v1");
         let mut comments = String::new();
-        for file in ["search.proto", "expansion.proto", "diffusion.proto"] {
+        for file in ["search.proto", "expansion.proto", "diffusion.proto", "encoder.proto"] {
             for line in std::fs::read_to_string(folder.join(file))?.lines() {
                 comments += line.trim().trim_start_matches("//");
             }

@@ -55,3 +55,64 @@ fn file_bytes(path: &Path) -> Result<u64> {
     let metadata = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     Ok(metadata.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use ocelli_indexer::TrainOptions;
+
+    use super::build::BuildArgs;
+    use super::train::TrainArgs;
+    use super::*;
+
+    /// The defaults are in `default.toml`. The library and the help texts repeat some of them.
+    #[test]
+    fn defaults_are_those_of_the_file() -> Result<()> {
+        let config: Config = role::load_config_from(DEFAULT_TOML, None, ENV_PREFIX, [])?;
+        let (train, build) = (config.train, config.build);
+        let options = TrainOptions {
+            nlist: train.nlist,
+            m: train.m,
+            ksub: 1 << train.bits,
+            pca: train.pca,
+            renormalize: train.renormalize,
+            coarse: train.coarse,
+            metric: train.metric.metric(),
+            opq: train.opq.opq(),
+            opq_niter: train.opq_niter,
+            niter: train.niter,
+            seed: train.seed,
+            threads: train.threads,
+            max_rows: train.max_rows,
+            force: false,
+        };
+        assert_eq!(options, TrainOptions::default());
+
+        let check = |command: &clap::Command, flag: &str, default: usize| {
+            let arg = command.get_arguments().find(|arg| arg.get_id() == flag);
+            let help = arg.and_then(|arg| arg.get_help()).map(ToString::to_string);
+            let help = help.unwrap_or_default().replace('\n', " ");
+            assert!(help.ends_with(&format!("[default: {default}]")), "--{flag}: {help}");
+        };
+        let command = TrainArgs::augment_args(clap::Command::new("train"));
+        for (flag, default) in [
+            ("nlist", train.nlist),
+            ("m", train.m),
+            ("bits", train.bits),
+            ("pca", train.pca),
+            ("opq_niter", train.opq_niter),
+            ("niter", train.niter),
+            ("seed", train.seed as usize),
+            ("threads", train.threads),
+            ("max_rows", train.max_rows),
+        ] {
+            check(&command, flag, default);
+        }
+        let command = BuildArgs::augment_args(clap::Command::new("build"));
+        for (flag, default) in
+            [("shards", build.shards), ("threads", build.threads), ("dba", build.dba)]
+        {
+            check(&command, flag, default);
+        }
+        Ok(())
+    }
+}

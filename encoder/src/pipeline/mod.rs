@@ -116,9 +116,8 @@ impl Pipeline {
                 check_whitening(whitening, network.row_dim())?;
                 if network.head().image.is_some() {
                     return Err(Error::invalid(
-                        "whitening: these weights bring one for whole images, behind which there \
-                         is no other: do not pass --whitening, or take the weights without their \
-                         head (--no-head)",
+                        "whitening: these weights have one for whole images already, and no other \
+                         can follow it: do not pass --whitening, or pass --no-head",
                     ));
                 }
                 DescriptorSpec::same_or_err(

@@ -180,7 +180,7 @@ impl Searcher {
     pub async fn reload_all(&self) {
         for name in self.indexes.keys() {
             if let Err(error) = self.reload(name).await {
-                let message = "the index cannot be opened; the generation before it goes on";
+                let message = "the index cannot be opened; the generation before it still answers";
                 tracing::error!(index = name, %error, "{message}");
             }
         }

@@ -165,7 +165,7 @@ fn log_faults(index: &str, faults: &Faults, kept: &Faults) {
     }
     for (shard, (reason, error)) in kept {
         let reason = reason.as_str_name();
-        let message = "a file cannot be opened again; its mapping goes on";
+        let message = "a file cannot be opened again; its mapping still answers";
         tracing::warn!(index, shard, reason, error, "{message}");
     }
 }

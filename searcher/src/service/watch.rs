@@ -42,7 +42,8 @@ impl Searcher {
             if let Ok(Found::Reload(why)) = tokio::task::spawn_blocking(look).await {
                 tracing::info!(index = name, why, "opening the index again");
                 if let Err(error) = self.reload(&name).await {
-                    let message = "the index cannot be opened; the generation before it goes on";
+                    let message =
+                        "the index cannot be opened; the generation before it still answers";
                     tracing::error!(index = name, %error, "{message}");
                 }
             }

@@ -55,7 +55,7 @@ impl Rate {
         match per_s {
             Some(per_s) => Rate::new(per_s, burst).map(Some),
             None => {
-                ensure!(burst.is_none(), "expected rate_per_s=N beside burst=N");
+                ensure!(burst.is_none(), "expected rate_per_s=N together with burst=N");
                 Ok(None)
             }
         }

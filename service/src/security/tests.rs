@@ -484,7 +484,10 @@ fn what_makes_no_sense_is_refused_without_secrets() -> Result<()> {
         (format!("a search {hash} rate_per_s=0\n"), "line 1: expected a rate"),
         (format!("a search {hash} rate_per_s=1 rate_per_s=2\n"), "each once"),
         (format!("a search {hash} rate_per_s=1 burst=0\n"), "line 1: expected a burst"),
-        (format!("a search {hash} burst=1\n"), "line 1: expected rate_per_s=N beside burst=N"),
+        (
+            format!("a search {hash} burst=1\n"),
+            "line 1: expected rate_per_s=N together with burst=N",
+        ),
         (
             format!("a search {hash}\na admin {}\n", "0".repeat(64)),
             "line 2: the name a is already used in line 1",
