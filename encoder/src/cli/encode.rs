@@ -214,7 +214,7 @@ impl InputArgs {
                     key: columns.key_column,
                     id: columns.id_column,
                 };
-                Source::Photos(Input::Parquet { path, columns, outside: follow_links })
+                Source::Photos(Input::Parquet { path, columns, follow_links })
             }
             // The argument parser demands one of them.
             InputArgs { .. } => {

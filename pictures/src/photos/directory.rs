@@ -12,14 +12,14 @@ use super::{Photo, Source};
 use crate::error::{Error, Result};
 
 /// The files below `root`, in the order of their keys' bytes. Symbolic links that lead out of it
-/// are refused, each with its reason, unless `outside` allows them.
-pub(super) fn find(root: &Path, outside: bool) -> Result<Vec<Photo>> {
+/// are refused, each with its reason, unless `follow_links` allows them.
+pub(super) fn find(root: &Path, follow_links: bool) -> Result<Vec<Photo>> {
     let metadata = root.metadata().map_err(Error::io(root, "read"))?;
     if !metadata.is_dir() {
         let what = format!("{}: not a directory (--list takes a list file)", root.display());
         return Err(Error::invalid(what));
     }
-    let within = match outside {
+    let within = match follow_links {
         true => None,
         false => Some(root.canonicalize().map_err(Error::io(root, "read"))?),
     };
@@ -43,14 +43,14 @@ pub(super) fn find(root: &Path, outside: bool) -> Result<Vec<Photo>> {
             }
         };
         let directory = entry.file_type().is_dir();
-        let outside = within.as_ref().and_then(|within| leads_outside(&entry, within));
-        if directory && (is_hidden(&entry) || outside.is_some()) {
+        let leads_to = within.as_ref().and_then(|within| leads_outside(&entry, within));
+        if directory && (is_hidden(&entry) || leads_to.is_some()) {
             walk.skip_current_dir();
         }
         if is_hidden(&entry) {
             continue;
         }
-        if let Some(target) = outside {
+        if let Some(target) = leads_to {
             let reason = format!(
                 "a symbolic link out of the folder, to {} (--follow-links follows it)",
                 target.display()

@@ -62,7 +62,7 @@ pub enum Input {
         /// The columns that are read.
         columns: ParquetColumns,
         /// Whether relative paths may leave the folder.
-        outside: bool,
+        follow_links: bool,
     },
 }
 
@@ -169,8 +169,8 @@ impl Photos {
                 Input::LinkedDirectory(root) => Inner::Listed(directory::find(root, true)?),
                 Input::List(path) => Inner::Listed(list::read(path)?),
                 Input::Tar(path) => Inner::Tar(tar::TarPhotos::open(path, names.clone())?),
-                Input::Parquet { path, columns, outside } => {
-                    Inner::Parquet(parquet::ParquetPhotos::open(path, columns, *outside)?)
+                Input::Parquet { path, columns, follow_links } => {
+                    Inner::Parquet(parquet::ParquetPhotos::open(path, columns, *follow_links)?)
                 }
             },
             strict: *strict,

@@ -48,7 +48,7 @@ pub(super) struct ParquetPhotos {
 struct Root {
     path: PathBuf,
     /// Whether relative paths may leave it.
-    outside: bool,
+    follow_links: bool,
 }
 
 impl Root {
@@ -69,7 +69,7 @@ impl Root {
             let reason = "its path is a URL; only files are read: fetch the images first";
             return Source::Refused(reason.to_owned());
         }
-        if !self.outside && self.is_left_by(Path::new(path)) {
+        if !self.follow_links && self.is_left_by(Path::new(path)) {
             let reason = "its path leads out of the folder (--follow-links follows it)";
             return Source::Refused(reason.to_owned());
         }
@@ -138,7 +138,7 @@ struct Name {
 
 impl ParquetPhotos {
     /// Finds the files and their columns.
-    pub(super) fn open(path: &Path, columns: &ParquetColumns, outside: bool) -> Result<Self> {
+    pub(super) fn open(path: &Path, columns: &ParquetColumns, follow_links: bool) -> Result<Self> {
         let metadata = path.metadata().map_err(Error::io(path, "read"))?;
         let (root, paths) = match metadata.is_dir() {
             true => (path.to_owned(), files_below(path)?),
@@ -150,7 +150,7 @@ impl ParquetPhotos {
             let name = key_of(&path, &root).unwrap_or_else(|| path.display().to_string());
             files.push(Rows::find(path, name, columns)?);
         }
-        Ok(ParquetPhotos { root: Root { path: root, outside }, files })
+        Ok(ParquetPhotos { root: Root { path: root, follow_links }, files })
     }
 
     /// Rows of all files, as their footers say; reading proves it.

@@ -55,7 +55,7 @@ fn parquet_files_are_encoded_in_parts() {
         write(&tables.join(name), 4, &images, &names);
     }
     let columns = ParquetColumns { key: Some("key".to_owned()), ..ParquetColumns::default() };
-    let input = Input::Parquet { path: tables, columns, outside: false };
+    let input = Input::Parquet { path: tables, columns, follow_links: false };
     let options = JobOptions { batch: 2, parts: parts_of(7), ..workers_of(2) };
     let summary = run(&input, "parts", &options);
     assert_eq!((summary.images, summary.rejected, summary.parts), (24, 1, 4));

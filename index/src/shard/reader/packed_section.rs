@@ -44,7 +44,7 @@ impl PackedSection {
     #[inline]
     pub fn get(&self, file: &Reader, i: u32) -> Result<u64> {
         if i >= self.len {
-            return Err(self.outside(file, i));
+            return Err(self.past_the_end(file, i));
         }
         let (byte, shift) = self.at(i);
         let word = file.read_word(&self.section, byte)?;
@@ -56,7 +56,7 @@ impl PackedSection {
     pub fn get_proven(&self, file: &Reader, i: u32) -> Result<u64> {
         let (byte, shift) = self.at(i);
         let word = file.reread(&self.section, byte, 8).and_then(|b| b.first_chunk::<8>());
-        let word = word.ok_or_else(|| self.outside(file, i))?;
+        let word = word.ok_or_else(|| self.past_the_end(file, i))?;
         Ok((u64::from_le_bytes(*word) >> shift) & self.mask())
     }
 
@@ -64,7 +64,7 @@ impl PackedSection {
     pub fn prove(&self, file: &Reader, from: u32, len: u32) -> Result<()> {
         let (Some(last), true) = (len.checked_sub(1), from <= self.len && len <= self.len - from)
         else {
-            return if len == 0 { Ok(()) } else { Err(self.outside(file, from)) };
+            return if len == 0 { Ok(()) } else { Err(self.past_the_end(file, from)) };
         };
         let (first, last) = (self.at(from).0, self.at(from + last).0);
         file.read(&self.section, first, last + 8 - first).map(|_| ())
@@ -83,7 +83,7 @@ impl PackedSection {
     }
 
     #[cold]
-    fn outside(&self, file: &Reader, i: u32) -> Error {
+    fn past_the_end(&self, file: &Reader, i: u32) -> Error {
         Error::corrupt(file.path(), format!("element {i} of an array of {}", self.len))
     }
 }

@@ -401,7 +401,7 @@ fn a_pipe_is_no_input() {
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let parquet =
-        |path| Input::Parquet { path, columns: ParquetColumns::default(), outside: false };
+        |path| Input::Parquet { path, columns: ParquetColumns::default(), follow_links: false };
     for input in [Input::List(pipe.clone()), Input::Tar(pipe.clone()), parquet(pipe.clone())] {
         let error = Photos::find(&input).unwrap_err().to_string();
         assert!(error.ends_with("pipe: not a regular file"), "{error}");

@@ -84,7 +84,7 @@ fn input(path: &Path, columns: [Option<&str>; 3]) -> Input {
     Input::Parquet {
         path: path.to_owned(),
         columns: ParquetColumns { image, key, id },
-        outside: false,
+        follow_links: false,
     }
 }
 
@@ -223,8 +223,8 @@ fn paths_stay_in_the_folder() {
     assert_eq!(rows[6].1, "https://a.b/x.gif");
     assert!(rows[6].3.as_ref().unwrap_err().contains("its path is a URL"), "{:?}", rows[6]);
 
-    if let Input::Parquet { outside, .. } = &mut input {
-        *outside = true;
+    if let Input::Parquet { follow_links, .. } = &mut input {
+        *follow_links = true;
     }
     let rows = found(&input, |_| true).unwrap();
     assert!(rows[..6].iter().all(|(.., read)| read.is_ok()), "{rows:?}");
