@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, FileFormat, Map, Source, Value};
-use ocelli_text::printable;
+use ocelli_text::{panic_text, printable};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -236,11 +236,7 @@ pub fn runtime(build: impl FnOnce() -> io::Result<Runtime>) -> Result<Runtime> {
         "cannot start the async threads: expected more memory or threads (ulimit -v, ulimit -u)";
     match built {
         Ok(built) => built.context("cannot start the async threads"),
-        Err(panic) => {
-            let fixed = || panic.downcast_ref::<&str>().copied();
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(fixed);
-            Err(anyhow!("{}", text.unwrap_or("a panic")).context(expected))
-        }
+        Err(panic) => Err(anyhow!("{}", panic_text(&*panic)).context(expected)),
     }
 }
 
