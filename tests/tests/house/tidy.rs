@@ -207,9 +207,20 @@ fn the_checks_find_what_they_look_for() {
     let found: Vec<String> = long_functions(&text).into_iter().map(|(_, what)| what).collect();
     assert_eq!(found, ["f", "h", "i"].map(|name| format!("function {name} has 71 lines")));
 
-    let text = "/// That time.\nx\n/// Of each row.\nx\n/// Where it\n/// stands.\n\
-        /// See the module's introduction.\nx\n/// Whether the first vector of the part is whitened.\n//// That.\n";
-    let lines: Vec<usize> = nameless_docs(text).into_iter().map(|(line, _)| line).collect();
+    let text = [
+        "/// That time.",
+        "x",
+        "/// Of each row.",
+        "x",
+        "/// Where it",
+        "/// stands.",
+        "/// See the module's introduction.",
+        "x",
+        "/// Whether the first vector of the part is whitened.",
+        "//// That.",
+    ]
+    .join("\n");
+    let lines: Vec<usize> = nameless_docs(&text).into_iter().map(|(line, _)| line).collect();
     assert_eq!(lines, [1, 3, 5]);
 }
 
