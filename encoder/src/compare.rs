@@ -15,10 +15,10 @@ pub struct Compared {
     pub images: usize,
     /// Rows of both parts.
     pub rows: usize,
-    /// Of parts of vectors.
+    /// The differences of two parts of vectors.
     #[serde(flatten)]
     pub vectors: Option<VectorsCompared>,
-    /// Of parts of codes.
+    /// The differences of two parts of codes.
     #[serde(flatten)]
     pub codes: Option<CodesCompared>,
 }

@@ -42,7 +42,7 @@ pub struct ImportReport {
     /// Tensors that nothing is known about: they are not in the file, and the network may lack
     /// them.
     pub unplaced: Vec<String>,
-    /// What else there is to know.
+    /// Further remarks for the user.
     pub notes: Vec<String>,
 }
 

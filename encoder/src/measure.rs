@@ -47,7 +47,7 @@ pub struct Measured {
     pub share_of_peak: Option<f64>,
 }
 
-/// What is measured, and for how long.
+/// Options of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct MeasureOptions {
     /// Size of the images in pixels, (width, height).
@@ -58,7 +58,7 @@ pub struct MeasureOptions {
     pub workers: usize,
     /// How long to measure, after one batch of each worker that is not counted.
     pub duration: Duration,
-    /// What the device can do at best, in 10^12 operations a second.
+    /// Peak rate of the device, in 10^12 operations a second.
     pub peak_tflops: Option<f64>,
 }
 

@@ -26,7 +26,7 @@ pub struct SectionInfo {
     pub bytes: u64,
 }
 
-/// What is in a file or an index directory.
+/// The contents of a file or an index directory.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Inspection {
@@ -123,13 +123,13 @@ pub enum Inspection {
         model_bytes: u64,
         /// Bytes of the shards over rows.
         bytes_per_image: f64,
-        /// Of these, codes, scalars, ordinals and list tables, padding included: what a scan needs.
+        /// Bytes that a scan needs: codes, scalars, ordinals and list tables, padding included.
         search_bytes_per_image: f64,
-        /// Of these, ids and the id and list maps.
+        /// Bytes of ids and of the id and list maps.
         map_bytes_per_image: f64,
-        /// Of these, keys and their map.
+        /// Bytes of keys and their map.
         key_bytes_per_image: f64,
-        /// Of these, finer codes.
+        /// Bytes of finer codes.
         fine_bytes_per_image: f64,
         /// The fine codec, where every shard has finer codes.
         fine_codec: Option<FineCodecInfo>,
@@ -139,7 +139,7 @@ pub enum Inspection {
 /// Finer codes.
 #[derive(Clone, Debug, Serialize)]
 pub struct FineCodecInfo {
-    /// As it is asked for: `pq32`, `sq8`, `f16`.
+    /// The name of the kind: `pq32`, `sq8`, `f16`.
     pub name: String,
     /// Bytes of one.
     pub code_bytes: usize,

@@ -66,11 +66,11 @@ struct Answers {
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 struct GenerationAnswers {
     rows: u64,
-    /// Of each query, scored by the scan.
+    /// The hits of each query, scored by the scan.
     scanned: Vec<Hits>,
-    /// Of each query, refined.
+    /// The hits of each query, refined.
     refined: Vec<Hits>,
-    /// Of each query, after one round of average query expansion.
+    /// The hits of each query, after one round of average query expansion.
     expanded: Vec<Hits>,
 }
 

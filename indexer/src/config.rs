@@ -45,12 +45,12 @@ pub struct Whiten {
     /// Power of the whitening; None ("auto"): by the photos.
     #[serde(deserialize_with = "power")]
     pub power: Option<f64>,
-    /// Whose covariance is whitened.
+    /// The vectors or differences whose covariance is whitened.
     pub covariance: WhitenCovariance,
 }
 
 impl Whiten {
-    /// For [`crate::WhitenOptions`].
+    /// The dimension for [`crate::WhitenOptions`].
     pub fn dim(&self) -> Option<usize> {
         (self.dim > 0).then_some(self.dim)
     }
@@ -130,7 +130,7 @@ pub enum OpqChoice {
 }
 
 impl OpqChoice {
-    /// For [`crate::TrainOptions`].
+    /// The choice for [`crate::TrainOptions`].
     pub fn opq(self) -> Option<bool> {
         match self {
             OpqChoice::Auto => None,

@@ -73,7 +73,7 @@ impl Neighbours {
         Ok(Self { k, rows, exact: true })
     }
 
-    /// Those of row `i`, best first; of the exact ones none is missing.
+    /// The neighbours of row `i`, best first; of exact neighbours none is missing.
     pub(crate) fn of(&self, i: usize) -> &[u32] {
         &self.rows[i * self.k..][..self.k]
     }

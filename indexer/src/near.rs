@@ -231,7 +231,7 @@ fn shrinkage(variances: &[f64], fourth: f64, n: f64) -> f64 {
     if distance > 0.0 { (spread / distance).clamp(0.0, 1.0) } else { 1.0 }
 }
 
-/// Of all pairs of the unit vectors `x` (n, dim).
+/// The mean cosine of all pairs of the unit vectors `x` (n, dim).
 fn mean_cosine(x: &[f32], dim: usize) -> f64 {
     let n = (x.len() / dim) as f64;
     let mut mean = Mean::new(dim);

@@ -17,7 +17,7 @@ pub(crate) struct Mean {
 }
 
 impl Mean {
-    /// Of rows of `dim` values.
+    /// An empty sum for rows of `dim` values.
     pub(crate) fn new(dim: usize) -> Self {
         Self { sum: vec![0.0; dim], rows: 0 }
     }

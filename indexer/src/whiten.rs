@@ -51,7 +51,7 @@ pub struct WhitenOptions {
     /// rotates and truncates. None: .75 n / (n + 20) for n near photos, 1 for the covariance of
     /// all.
     pub power: Option<f64>,
-    /// Whose covariance.
+    /// The vectors or differences whose covariance is whitened.
     pub covariance: WhitenCovariance,
 }
 
@@ -66,7 +66,7 @@ pub struct WhitenReport {
     pub dim_in: usize,
     /// Output dimension.
     pub dim_out: usize,
-    /// Whose covariance.
+    /// The vectors or differences whose covariance is whitened.
     pub covariance: WhitenCovariance,
     /// Power that was used.
     pub power: f64,
@@ -94,7 +94,7 @@ struct Sample {
     components: Components,
     photos: usize,
     rows: usize,
-    /// Of near photos only.
+    /// Facts about near photos; none for the covariance of all.
     near: Option<NearFacts>,
 }
 

@@ -35,7 +35,7 @@ pub struct Crop {
 pub struct BoxError {
     /// The box as given.
     pub bbox: PixelBox,
-    /// What is wrong with it.
+    /// The fault of the box.
     pub what: String,
 }
 

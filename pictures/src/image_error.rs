@@ -12,7 +12,7 @@ pub enum ImageError {
     /// The first bytes are those of no supported format.
     #[error("not an image: {found}; expected JPEG, PNG, WebP, GIF, BMP or TIFF (by content)")]
     NotAnImage {
-        /// What the first bytes look like.
+        /// The kind of file that the first bytes suggest.
         found: String,
     },
     /// The header declares more pixels than the limit. Nothing was decoded.

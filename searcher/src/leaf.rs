@@ -10,7 +10,7 @@ use crate::options::Options;
 /// An image of the index, as a client names it.
 pub use ocelli_index::Name as ImageName;
 
-/// What a leaf did for a query, for `Explain`.
+/// The work of a leaf for a query, for `Explain`.
 #[derive(Clone, Debug, Default)]
 pub struct Explained {
     /// The lists that were scanned, best first: their number, the centroid's part of a score, rows.

@@ -28,7 +28,7 @@ pub enum Outcome {
     ok,
     /// Some shards failed.
     partial,
-    /// There is no answer.
+    /// No answer.
     failed,
 }
 

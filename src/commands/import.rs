@@ -96,7 +96,7 @@ pub struct VectorsArgs {
     pub output: OutputArgs,
 }
 
-/// As on the command line.
+/// The type of numbers on the command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DtypeArg {
     /// Single precision.

@@ -200,7 +200,7 @@ impl ByteTable {
     }
 }
 
-/// What rounding a query to whole numbers loses: at most `error` in a coordinate; and ‖q‖₁.
+/// The loss by rounding a query to whole numbers: at most `error` in a coordinate; and ‖q‖₁.
 struct Lost {
     error: f64,
     norm: f64,

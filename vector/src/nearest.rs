@@ -36,9 +36,9 @@ pub struct NearestRows<'a> {
     d: usize,
     /// (n / 64, ⌈d / 2⌉, 64): two coordinates a word, the first in the low half.
     words: Vec<i32>,
-    /// Of each row: ‖c‖², infinite if there is no row.
+    /// ‖c‖² of each row, infinite if there is no row.
     norms: Vec<f32>,
-    /// Of each row: −2 s.
+    /// −2 s of each row.
     factors: Vec<f32>,
     largest_norm: f64,
     largest_error: f64,

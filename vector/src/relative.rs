@@ -26,7 +26,7 @@ pub const BLOCK: usize = 16;
 pub const MAX_D: usize = 1 << 16;
 /// Coordinates that one multiplication takes.
 const QUAD: usize = 4;
-/// What r̂ = 0 is stored as.
+/// The byte that stores r̂ = 0.
 const ZERO: u8 = 128;
 
 /// Bytes of a block of rows of dimension d.
@@ -34,7 +34,7 @@ pub fn block_bytes(d: usize) -> usize {
     d.div_ceil(QUAD) * QUAD * BLOCK
 }
 
-/// What belongs to a group of rounded rows beside their bytes.
+/// The facts of a group of rounded rows, besides their bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounded {
     /// s: the value of one step of a byte.

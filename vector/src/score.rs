@@ -10,7 +10,7 @@ use crate::codes::{CodeLayout, MAX_M};
 use crate::level::{Level, Simd};
 use crate::metric::Metric;
 
-/// What all codes of a query share.
+/// The data that all codes of a query share.
 #[derive(Clone, Copy, Debug)]
 pub struct Tables<'a> {
     /// How codes lie in their lists.

@@ -40,12 +40,12 @@ pub struct ByteRows {
     mean_norm: f64,
     /// (n / 16, d / 4, 16, 4), ĉ + 128, padded.
     bytes: Vec<u8>,
-    /// Of each row, padded to a whole group.
+    /// The scale of each row, padded to a whole group.
     scales: Vec<f32>,
-    /// Of each row: ‖c′‖², and ‖c′‖ rounded up.
+    /// ‖c′‖² of each row, and ‖c′‖ rounded up.
     norms_sq: Vec<f32>,
     norms: Vec<f32>,
-    /// Of each row: ‖e‖, rounded up.
+    /// ‖e‖ of each row, rounded up.
     errors: Vec<f32>,
     largest_norm: f64,
 }
@@ -65,7 +65,7 @@ pub struct Buffers {
 struct ByteQuery {
     /// 128 Σ p̂.
     shift: i32,
-    /// What a unit of the integer product counts, before the row's scale.
+    /// The value of a unit of the integer product, before the row's scale.
     factor: f32,
     /// 1 for L2, where ‖c′‖² belongs to the cost.
     weight: f32,

@@ -209,7 +209,7 @@ fn fill(pixels: &mut HostBytes, images: &[&RgbImage]) -> Result<()> {
     Ok(())
 }
 
-/// What one of the threads has.
+/// The state of one thread.
 struct OnDevice {
     trunk: Trunk,
     device: Device,

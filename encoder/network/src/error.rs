@@ -15,7 +15,7 @@ pub enum Error {
     /// The device that was asked for is not to be had.
     #[error("device {device}: {what}")]
     Device {
-        /// As asked for: "cuda:0".
+        /// The device that was asked for: "cuda:0".
         device: String,
         /// Expected and found, and how to get it.
         what: String,

@@ -25,7 +25,7 @@ use crate::seconds::NetworkSeconds;
 pub struct Network {
     trunk: Trunk,
     torch_device: tch::Device,
-    /// Of a network on a device: the threads that feed it.
+    /// The threads that feed the device, if the network is on one.
     engine: Option<Arc<Engine>>,
     stride: u32,
     head: Arc<Head>,
@@ -34,7 +34,7 @@ pub struct Network {
     device: Device,
 }
 
-/// What the descriptor spec records of a network.
+/// The facts of a network that the descriptor spec records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// Hash of all tensors of the file: names, types, shapes and bytes, in order of the names.
@@ -49,11 +49,11 @@ pub struct Identity {
     pub input: InputConvention,
     /// Epsilon of batch normalisation; 1e-5 where it is already folded and does not matter.
     pub bn_eps: f64,
-    /// What is done to pooled rows.
+    /// The projection of pooled rows.
     pub head: HeadForm,
     /// Whether the file's whitening of whole images is applied.
     pub image_whitening: bool,
-    /// What the layers compute with.
+    /// The precision that the layers compute in.
     pub precision: Precision,
 }
 
@@ -131,7 +131,7 @@ impl Network {
         })
     }
 
-    /// What distinguishes this network from others.
+    /// The identity of this network.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }

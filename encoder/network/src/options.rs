@@ -5,10 +5,10 @@ use ocelli_weights::SettingsOptions;
 
 use crate::device::Device;
 
-/// What the caller says about a network.
+/// Options of a network.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
-    /// What the tensors do not say: form, input convention, epsilon.
+    /// Settings that the tensors leave open: form, input convention, epsilon.
     pub settings: SettingsOptions,
     /// Where the trunk ends: 1 to 4 for a ResNet (`layer1` to `layer4`, also called conv2 to
     /// conv5); 1 to 5 for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1,
@@ -18,7 +18,7 @@ pub struct NetworkOptions {
     /// [`Head`](ocelli_weights::Head)) are applied; never behind an earlier stage than the last. By
     /// default they are.
     pub head: bool,
-    /// What the layers compute with.
+    /// The precision that the layers compute in.
     pub precision: Precision,
     /// The device that the network runs on.
     pub device: Device,

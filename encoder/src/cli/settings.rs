@@ -71,7 +71,7 @@ pub(super) struct NetworkArgs {
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     crop_first: Option<CropFirst>,
-    /// What the network computes with: f32, or bf16 (fast on CPUs with AVX-512 and on GPUs only).
+    /// Precision of the network: f32, or bf16 (fast only on CPUs with AVX-512 and on GPUs).
     #[arg(long)]
     precision: Option<Precision>,
     /// Pixels (width x height) of the largest image that is decoded.

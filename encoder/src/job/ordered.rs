@@ -80,7 +80,7 @@ where
     })
 }
 
-/// What the threads tell the collector.
+/// A message from a thread to the collector.
 enum Report<R> {
     /// The result of the item with this number.
     Done(u64, R),

@@ -153,7 +153,7 @@ pub(super) struct Plan {
     parts: Parts,
     /// Images of the input, if they are counted.
     total: Option<u64>,
-    /// What every part has to be made of.
+    /// The description that every part must match.
     description: Description,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Run {
     pub(super) photos: Vec<Photo>,
 }
 
-/// What is written of an image.
+/// The data that is written for an image.
 pub(super) enum Made {
     Vectors(Vec<f32>),
     Code { list: u32, code: Vec<u8>, fine: Vec<u8> },

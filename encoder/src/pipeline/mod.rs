@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use batches::rows_of_views;
 use combine::combine;
 
-/// What a pipeline does around its network. All of it is part of the descriptor spec.
+/// Options of a pipeline around its network. All are part of the descriptor spec.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PipelineOptions {
     /// How a feature map becomes vectors.
@@ -49,7 +49,7 @@ pub struct PipelineOptions {
     pub crop_first: CropFirst,
 }
 
-/// What is made of an image.
+/// The result that is made from an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// All region vectors, (n, dim).

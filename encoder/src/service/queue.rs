@@ -35,7 +35,7 @@ impl Job {
     }
 }
 
-/// What the queue holds at most.
+/// The largest load that the queue holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
     /// Threads that take images from it.

@@ -29,7 +29,7 @@ pub struct ServeOptions {
     pub drain_timeout: Duration,
     /// The endpoint for Prometheus.
     pub metrics: MetricsConfig,
-    /// What is taken in of connections and bodies.
+    /// Limits of connections and bodies.
     pub connections: ConnectionsConfig,
     /// TLS and tokens.
     pub security: SecurityConfig,

@@ -62,7 +62,7 @@ impl Published {
         self.file
     }
 
-    /// All of them.
+    /// All published networks.
     pub fn all() -> impl Iterator<Item = Published> {
         PUBLISHED.into_iter().map(|(name, file)| Published { name, file })
     }

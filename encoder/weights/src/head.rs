@@ -32,13 +32,13 @@ pub struct Projection {
 /// The projections of a network, as far as it has them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
-    /// Of each pooled row, and whether rows are L2-normalised before it too.
+    /// The projection of each pooled row, and whether rows are L2-normalised before it, too.
     pub rows: Option<(Projection, bool)>,
-    /// Of the image's descriptor.
+    /// The projection of the image's descriptor.
     pub image: Option<Projection>,
 }
 
-/// What the tensors of the two projections begin with.
+/// Prefixes of the tensors of the two projections.
 const ROWS: &str = "head";
 const IMAGE: &str = "whitening";
 
@@ -113,7 +113,7 @@ impl Head {
         Ok(Head { rows: rows.map(|rows| (rows, normalize)), image })
     }
 
-    /// What the descriptor spec records of the rows' projection.
+    /// The form of the rows' projection, for the descriptor spec.
     #[must_use]
     pub fn form(&self) -> HeadForm {
         match self.rows {

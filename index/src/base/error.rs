@@ -18,7 +18,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb: "open", "write", "rename".
+        /// The operation, as a verb: "open", "write", "rename".
         op: &'static str,
         /// The operating system's reason. Not called `source`: the message names it already, and a
         /// chain of causes would name it again.
@@ -61,7 +61,7 @@ pub enum Error {
     Misplaced {
         /// The file.
         path: PathBuf,
-        /// What was compared: the plan, the task, the rows, …
+        /// The thing that was compared: the plan, the task, the rows, …
         what: &'static str,
         /// The value that the generation names.
         expected: String,
@@ -81,7 +81,7 @@ pub enum Error {
     /// Two things were made under different descriptor specs.
     #[error("{what}: descriptor spec {found} does not match {expected} ({differences})")]
     SpecMismatch {
-        /// What was compared with what.
+        /// The two things that were compared.
         what: String,
         /// Hash of the spec that was required.
         expected: Hash,
@@ -123,13 +123,13 @@ pub enum Error {
     /// An argument out of range.
     #[error("{what}")]
     Invalid {
-        /// What was wrong with which argument.
+        /// The argument and its fault.
         what: String,
     },
     /// Nothing has this id, key, name or number.
     #[error("{what}")]
     NotFound {
-        /// What was looked for, and where.
+        /// The thing that was not found, and its place.
         what: String,
     },
     /// The caller ended the search, or its deadline has passed.
@@ -151,7 +151,7 @@ pub enum Error {
 pub enum ErrorCode {
     /// The caller's argument is wrong.
     InvalidArgument,
-    /// What was asked for does not exist.
+    /// There is no such file, index, image or generation.
     NotFound,
     /// The request is valid, but does not fit the index: another spec, model or version, or a file
     /// that the operating system refuses.

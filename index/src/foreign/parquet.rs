@@ -19,7 +19,7 @@ use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 use super::guard;
 use crate::base::names::{check_id, check_key};
 
-/// What is wrong with a file, in one line without its name, or why a row is refused.
+/// The fault of a file, in one line without its name, or the reason to refuse a row.
 type Outcome<T> = std::result::Result<T, String>;
 
 /// What a leaf column holds, of the kinds that are read here.
@@ -38,7 +38,7 @@ pub enum ParquetKind {
 }
 
 impl ParquetKind {
-    /// Of a leaf column; none: something else.
+    /// The kind of a leaf column; none if it is another one.
     pub fn of(column: &ColumnDescriptor) -> Option<Self> {
         let (converted, logical) = (column.converted_type(), column.logical_type_ref());
         let is_small = matches!(converted, ConvertedType::INT_8 | ConvertedType::UINT_8)

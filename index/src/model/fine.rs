@@ -149,7 +149,7 @@ impl FineCodec {
         self.d
     }
 
-    /// What a finer code stores.
+    /// The kind of the finer codes.
     pub fn kind(&self) -> FineKind {
         self.kind
     }

@@ -105,7 +105,7 @@ impl Model {
         self.decide(simd, query, nprobe, self.groups.is_some(), buffers)
     }
 
-    /// What a probe looks for.
+    /// The demand of a probe.
     pub(crate) fn wanted<'a>(&self, query: &'a Query, nprobe: usize) -> Wanted<'a> {
         let nprobe = nprobe.clamp(1, self.parts.nlist);
         Wanted { metric: self.parts.metric, q: &query.z, nprobe }

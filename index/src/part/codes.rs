@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::hash::Hash;
 use crate::model::Model;
 
-/// What the codes of a part mean.
+/// The meaning of the codes of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodeForm {

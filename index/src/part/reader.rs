@@ -208,7 +208,7 @@ impl Part {
         }
     }
 
-    /// What the codes mean, in a part of codes.
+    /// The meaning of the codes, in a part of codes.
     pub fn code_form(&self) -> Option<&CodeForm> {
         self.meta.codes.as_ref()
     }

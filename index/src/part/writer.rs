@@ -39,7 +39,7 @@ pub struct PartImage<'a> {
     pub attributes: Option<&'a Attributes>,
 }
 
-/// What a part holds of one image.
+/// The data of one image in a part.
 #[derive(Clone, Copy, Debug)]
 pub enum PartRow<'a> {
     /// Vectors (n, dim), row-major; n = 1 unless it is a part of regions.

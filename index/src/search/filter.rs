@@ -7,9 +7,9 @@ use roaring::RoaringBitmap;
 /// An image by one of its names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
-    /// By its id.
+    /// An image by its id.
     Id(u64),
-    /// By the user's key.
+    /// An image by the user's key.
     Key(String),
 }
 

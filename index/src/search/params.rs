@@ -56,7 +56,7 @@ pub struct SearchResult {
     pub metric: Metric,
     /// Shards that were asked.
     pub shards_asked: usize,
-    /// Those of them that failed; empty unless a partial answer was allowed.
+    /// The shards that failed; empty unless a partial answer was allowed.
     pub failed: Arc<[ShardFailure]>,
     /// The time of each stage.
     pub times: StageTimes,

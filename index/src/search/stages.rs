@@ -63,7 +63,7 @@ impl StageTimes {
         Stage::ALL.into_iter().zip(self.0)
     }
 
-    /// Of each stage the longer time.
+    /// The longer time of each stage.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].max(other.0[i])))

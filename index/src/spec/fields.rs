@@ -41,7 +41,7 @@ named! {
     /// The use of the weights' own fully connected layer for each pooled row. The row is
     /// L2-normalised after it in any case.
     Head, "head" {
-        /// There is none, or it is not used.
+        /// No projection, or one that is not used.
         None = "none",
         /// L2-normalised, then projected.
         L2Fc = "l2-fc",

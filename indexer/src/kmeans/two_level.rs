@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// Options of two-level k-means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TwoLevelOptions {
-    /// Of the first and of the second level; the sample is drawn for all k centroids.
+    /// Options of both levels; the sample is drawn for all k centroids.
     pub kmeans: KmeansOptions,
     /// Groups whose centroids a row is compared with in the last step, its own included.
     pub neighbours: usize,
@@ -178,7 +178,7 @@ fn gather(x: &[f32], d: usize, rows: &[u32]) -> Vec<f32> {
     rows.iter().flat_map(|&row| &x[row as usize * d..][..d]).copied().collect()
 }
 
-/// Of each head the `count` nearest heads, itself among them, ascending by index.
+/// The `count` nearest heads of each head, itself among them, ascending by index.
 fn neighbours(simd: Simd, heads: &[f32], d: usize, count: usize) -> Vec<Vec<u32>> {
     let all: Vec<u32> = (0..(heads.len() / d) as u32).collect();
     heads

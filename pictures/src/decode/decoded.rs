@@ -14,7 +14,7 @@ use crate::limits::{DECODED_BYTES_PER_PIXEL, MAX_SIDE_PX};
 pub struct Decoded {
     /// Stored pixels, (height, width, 3) u8, sRGB as stored.
     pub pixels: RgbImage,
-    /// What EXIF asks for; not yet applied.
+    /// The orientation that EXIF asks for; not yet applied.
     pub orientation: Orientation,
 }
 

@@ -2,7 +2,7 @@
 
 use image::{DynamicImage, RgbImage};
 
-/// What a fourth (or second) channel means for the colours before it.
+/// The meaning of a fourth (or second) channel for the colours before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alpha {
     /// Colours are as they would be without transparency.

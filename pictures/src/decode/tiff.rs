@@ -60,7 +60,7 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageErro
     Ok(Decoded { pixels: rgb_of(pixels, layout.alpha), orientation: ifd.orientation() })
 }
 
-/// What the tags say of the samples.
+/// The layout of the samples, from the tags.
 struct Layout {
     compression: u64,
     photometric: u64,

@@ -125,7 +125,7 @@ struct Rows {
     id: Option<usize>,
 }
 
-/// What a row is called.
+/// The name of a row.
 #[derive(Default)]
 struct Name {
     /// Where there is a column of keys, and the row has one that will do.

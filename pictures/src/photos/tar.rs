@@ -14,7 +14,7 @@ use super::keys::{KeyHash, hash_of, key_of};
 use super::{Names, Origin, Photo, Source, open_input, read_image};
 use crate::error::{Error, Result};
 
-/// What a tar is made of.
+/// The size of a tar's blocks, in bytes.
 const BLOCK_BYTES: u64 = 512;
 
 /// An opened tar file.
@@ -168,7 +168,7 @@ impl Seek for Members {
     }
 }
 
-/// What a member's headers say.
+/// The facts of a member, from its headers.
 struct Member {
     /// None if the name is not UTF-8, or empty.
     key: Option<String>,

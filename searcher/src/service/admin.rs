@@ -45,7 +45,7 @@ pub struct IndexState {
 /// The generations of an index on disk.
 #[derive(Debug)]
 pub struct Generations {
-    /// By number, ascending.
+    /// All generations, ascending by number.
     pub all: Vec<GenerationState>,
     /// The current one on disk; 0 if there is none.
     pub current: u64,

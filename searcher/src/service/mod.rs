@@ -73,7 +73,7 @@ pub struct Term {
     pub value: TermValue,
 }
 
-/// What a term of a query looks for.
+/// The thing that a term of a query looks for.
 #[derive(Clone, Debug)]
 pub enum TermValue {
     /// A descriptor, (dim,), and the hash of the spec that made it, where the client knows it.

@@ -162,7 +162,8 @@ fn doc_comments(text: &str) -> Vec<(usize, String)> {
 /// Doc comments that name no subject: they are a pronoun ("That time."), a short question
 /// ("Where it stands."), or send the reader to an introduction without a link.
 fn nameless_docs(text: &str) -> Vec<(usize, String)> {
-    const PRONOUNS: &[&str] = &["That", "It", "They", "Them", "Those", "These", "Its", "Their"];
+    const PRONOUNS: &[&str] =
+        &["That", "It", "They", "Them", "Those", "These", "Its", "Their", "Of", "Whose"];
     const QUESTIONS: &[&str] =
         &["What", "Where", "Who", "Whom", "Which", "How", "When", "Why", "Whether"];
     let nameless = |text: &str| {
@@ -206,10 +207,21 @@ fn the_checks_find_what_they_look_for() {
     let found: Vec<String> = long_functions(&text).into_iter().map(|(_, what)| what).collect();
     assert_eq!(found, ["f", "h", "i"].map(|name| format!("function {name} has 71 lines")));
 
-    let text = "/// That time.\nx\n/// Where it\n/// stands.\n/// See the module's introduction.\n\
-        x\n/// Whether the first vector of the part is whitened.\n//// That.\n";
-    let lines: Vec<usize> = nameless_docs(text).into_iter().map(|(line, _)| line).collect();
-    assert_eq!(lines, [1, 3]);
+    let text = [
+        "/// That time.",
+        "x",
+        "/// Of each row.",
+        "x",
+        "/// Where it",
+        "/// stands.",
+        "/// See the module's introduction.",
+        "x",
+        "/// Whether the first vector of the part is whitened.",
+        "//// That.",
+    ]
+    .join("\n");
+    let lines: Vec<usize> = nameless_docs(&text).into_iter().map(|(line, _)| line).collect();
+    assert_eq!(lines, [1, 3, 5]);
 }
 
 /// Unit tests of a module lie beside it, in `tests.rs` or by topic in the folder `tests/`.

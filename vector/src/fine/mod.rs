@@ -76,9 +76,9 @@ pub struct Coarser<'a> {
 /// What all rows of a query share.
 #[derive(Clone, Copy, Debug)]
 pub struct Tables<'a> {
-    /// Of the first codes.
+    /// The layout of the first codes.
     pub layout: CodeLayout,
-    /// Of the first codes, (m, ksub, d / m).
+    /// The codebooks of the first codes, (m, ksub, d / m).
     pub codebooks: &'a [f32],
     /// How finer codes are decoded.
     pub finer: Finer<'a>,

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub(crate) use host::{HostBytes, page_locked};
 pub(crate) use stream::{Stream, exact, wait_for};
 
-/// What a user asks for: `auto`, `cpu`, `cuda` or `cuda:N`.
+/// The user's choice of a device: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first CUDA device if there is one, otherwise the CPU.

@@ -106,7 +106,7 @@ pub(crate) fn exact() -> Result<()> {
     called("setting float32's precision", |error, room| unsafe { ocelli_exact(error, room) })
 }
 
-/// As the shim numbers devices.
+/// The shim's number of a device.
 fn number(device: Device) -> i32 {
     match device {
         Device::Cuda(number) => i32::try_from(number).unwrap_or(i32::MAX),

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub(crate) use on_device::DeviceFinish;
 pub use rows::{check_whitening, sum_of_units, sum_rows, whiten};
 
-/// What follows the pooling of one network.
+/// The steps after the pooling of one network: projections, whitening, sums.
 pub struct Finish {
     head: Arc<Head>,
     /// Channels of a pooled row.

@@ -170,7 +170,7 @@ impl Layer {
         }
     }
 
-    /// Of an input of `size`, (height, width).
+    /// The operations for an input of `size`, (height, width).
     fn flop(&self, size: (i64, i64)) -> Option<f64> {
         // In a row: each takes what the one before it makes.
         let row = |mut size: (i64, i64), convs: &mut dyn Iterator<Item = &Conv>| {

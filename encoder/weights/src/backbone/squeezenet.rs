@@ -10,7 +10,7 @@ use ocelli_index::Form;
 use crate::error::{Error, Result};
 use crate::file::Weights;
 
-/// What the first layer and the fire modules are called.
+/// The naming of the first layer and the fire modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialect {
     /// `features.0`, `features.3.squeeze`.

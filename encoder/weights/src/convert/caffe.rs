@@ -71,7 +71,7 @@ struct BlobShape {
 /// Epsilon of `BatchNorm` where the file does not say.
 const DEFAULT_EPS: f32 = 1e-5;
 
-/// What a layer with numbers does.
+/// The kind of a layer that has numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Convolution,
@@ -88,7 +88,7 @@ pub(super) struct Layer {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) blobs: Vec<Array>,
-    /// Of `BatchNorm`.
+    /// Epsilon of a `BatchNorm`.
     pub(super) eps: f32,
 }
 

@@ -22,7 +22,7 @@ pub use array::Array;
 pub use error::{ConvertError, Result};
 use torch::Checkpoint;
 
-/// What the user decides where a file offers a choice.
+/// The user's choices, for files that offer several whitenings.
 #[derive(Clone, Debug)]
 pub struct ConvertOptions {
     /// Which of a checkpoint's whitenings is taken, by its name there (for cnnimageretrieval
@@ -44,9 +44,9 @@ impl Default for ConvertOptions {
 /// Tensors under torchvision's names, with the metadata that Ocelli reads.
 #[derive(Clone, Debug)]
 pub struct Converted {
-    /// What the file was: `torchvision`, `dirtorch`, `cnnimageretrieval` or `caffe`.
+    /// The file's format: `torchvision`, `dirtorch`, `cnnimageretrieval` or `caffe`.
     pub format: &'static str,
-    /// By name.
+    /// The tensors by name.
     pub tensors: BTreeMap<String, Array>,
     /// `ocelli.form` and so on.
     pub metadata: BTreeMap<String, String>,
@@ -54,7 +54,7 @@ pub struct Converted {
     pub left_out: Vec<String>,
     /// Tensors that nothing is known about.
     pub unplaced: Vec<String>,
-    /// What the user should know.
+    /// Remarks for the user.
     pub notes: Vec<String>,
 }
 

@@ -27,7 +27,7 @@ pub struct Written {
 #[derive(Debug)]
 pub struct Sealed {
     file: Box<dyn NewFile>,
-    /// What is known of the file; its path is given when it is published.
+    /// The facts of the file; its path is added when it is published.
     end: Written,
 }
 

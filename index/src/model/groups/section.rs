@@ -83,7 +83,7 @@ pub(super) struct GroupsSection {
     source: Source,
     d: usize,
     places: Places,
-    /// Of each group: its first slot.
+    /// The first slot of each group.
     first: Vec<u32>,
 }
 

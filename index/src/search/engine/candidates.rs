@@ -9,10 +9,10 @@ use ocelli_vector::codes::CodeLayout;
 
 use super::list::ShardList;
 
-/// What is remembered of rows that may be hits.
+/// The facts to remember about rows that may be hits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Remember {
-    /// Nothing: a row's number is its slot.
+    /// No further fact: a row's number is its slot.
     #[default]
     Nothing,
     /// The list and the slot of each row.
@@ -31,7 +31,7 @@ pub(crate) struct Candidates {
     codes: Vec<u8>,
 }
 
-/// One of them.
+/// A candidate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate<'a> {
     pub slot: u32,

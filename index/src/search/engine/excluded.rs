@@ -16,7 +16,7 @@ use crate::shard::{ListEntry, Shard};
 #[derive(Debug)]
 pub(crate) struct Deleted {
     ordinals: RoaringBitmap,
-    /// Of each list: a bit a row, or nothing where no row of it is deleted.
+    /// For each list a bit per row, or nothing if none of its rows is deleted.
     lists: Vec<OnceLock<Option<Box<[u64]>>>>,
 }
 

@@ -15,7 +15,7 @@ use ocelli_vector::ranked::Ranked;
 /// Rows gathered beyond k at least, so that a small k does not select all the time.
 const ROOM: usize = 64;
 
-/// What the numbers of rows mean.
+/// The meaning of the numbers of rows.
 #[derive(Clone, Copy)]
 pub(super) struct Numbered<'a> {
     pub shard: &'a Shard,

@@ -10,7 +10,7 @@ use crate::image_error::ImageError;
 /// For each 16 bits that may come next the length of the code and its value together; 0: no code.
 struct DcTable(Vec<u8>);
 
-/// What the data must hold.
+/// The contents that the data must have.
 pub(super) struct FirstScan {
     tables: [Option<DcTable>; 4],
     /// Numbers of the tables, one for each block of an MCU.
