@@ -79,7 +79,7 @@ pub use base::names::{MAX_KEY_BYTES, check_id, check_key};
 pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use files::floats::Floats;
 pub use files::{container, keys, packed};
-pub use generations::storage::{LocalStorage, Storage};
+pub use generations::storage::{LocalStorage, Storage, Version};
 pub use generations::{Dba, Generation, IndexDir, NewGeneration};
 pub use inspect::{Inspection, inspect};
 pub use model::fine::{FINE_KSUB, FineCodec, FineKind};

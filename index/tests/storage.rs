@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use ocelli_index::container::NewFile;
 use ocelli_index::{
     DescriptorSpec, Error, FineCodec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration,
-    Result, SearchParams, ShardBuilder, Snapshot, Storage,
+    Result, SearchParams, ShardBuilder, Snapshot, Storage, Version,
 };
 
 /// A root that no file system has: code that passes the storage by finds nothing.
@@ -129,6 +129,11 @@ impl Storage for MemoryStorage {
         let shared = self.shared.lock().unwrap();
         let names = shared.objects.keys().filter_map(|name| name.strip_prefix(&prefix));
         Ok(names.map(str::to_owned).collect())
+    }
+
+    fn version(&self, name: &str) -> Result<Option<Version>> {
+        let shared = self.shared.lock().unwrap();
+        Ok(shared.objects.get(name).map(|bytes| Version::new(Hash::of(bytes).to_string())))
     }
 
     fn local_path(&self, name: &str) -> Result<PathBuf> {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
-use self::storage::{LocalStorage, Storage};
+use self::storage::{LocalStorage, Storage, Version};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::files::container::{FileKind, Writer, Written};
@@ -104,6 +104,14 @@ struct Sealed {
     generation: Generation,
     /// SHA-256 of the generation as compact JSON.
     checksum: Hash,
+}
+
+/// The object of a shard. A manifest must not lead out of the directory.
+fn shard_object(name: &str) -> Result<String> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+        return Err(Error::invalid(format!("shard name {name:?} is no plain file name")));
+    }
+    Ok(format!("shards/{name}"))
 }
 
 /// Name of a model's object under `models/`, alone or together with a fine codec.
@@ -193,10 +201,31 @@ impl IndexDir {
     /// [`Error::Invalid`] if the name is no plain file name: a manifest must not lead out of the
     /// directory; those of [`Storage::local_path`].
     pub fn shard_path(&self, name: &str) -> Result<PathBuf> {
-        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-            return Err(Error::invalid(format!("shard name {name:?} is no plain file name")));
+        self.storage.local_path(&shard_object(name)?)
+    }
+
+    /// The version of a shard's file, or `None` if there is no such file.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] as in [`IndexDir::shard_path`]; those of [`Storage::version`].
+    pub fn shard_version(&self, name: &str) -> Result<Option<Version>> {
+        self.storage.version(&shard_object(name)?)
+    }
+
+    /// The versions of the files that decide whether the current generation can be opened, by name.
+    /// Equal versions mean that another attempt to open it would end as the last one did. `None`
+    /// means a file that is missing or cannot be looked at.
+    pub fn versions(&self) -> Vec<(String, Option<Version>)> {
+        let mut names = vec![CURRENT.to_owned()];
+        let generations = self.storage.list("generations").unwrap_or_default();
+        names.extend(generations.into_iter().map(|name| format!("generations/{name}")));
+        if let Ok(Some(generation)) = self.current() {
+            names.push(format!("models/{}", model_name(&generation.model, None)));
+            let shards = generation.shards.iter();
+            names.extend(shards.filter_map(|entry| shard_object(&entry.name).ok()));
         }
-        self.storage.local_path(&format!("shards/{name}"))
+        let version = |name: &String| self.storage.version(name).ok().flatten();
+        names.into_iter().map(|name| (name.clone(), version(&name))).collect()
     }
 
     /// Writes the file of a model, and if it has a fine codec, a second one that holds it too.

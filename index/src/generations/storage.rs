@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::error::{Error, Result};
@@ -15,6 +15,18 @@ use crate::files::container::{AtomicFile, NewFile, write_atomically};
 
 /// The folders of an index.
 const FOLDERS: [&str; 5] = ["models", "shards", "generations", "tombstones", "deletes"];
+
+/// A version of an object. It is equal to another one only if the object, and the right to read it,
+/// are as they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String);
+
+impl Version {
+    /// A version with a name that the store gives it, such as an ETag.
+    pub fn new(name: String) -> Self {
+        Self(name)
+    }
+}
 
 /// Named objects under one root. Names are relative and use `/`, as in `models/<hash>.model`.
 ///
@@ -76,6 +88,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Io`].
     fn list(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// The version of an object, or `None` if there is no such object.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn version(&self, name: &str) -> Result<Option<Version>>;
 
     /// The local file of an object that is to be mapped. A store elsewhere brings the object here
     /// first. The file need not exist where the object does not.
@@ -206,6 +224,20 @@ impl Storage for LocalStorage {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// Device, inode, size, and the times of the last change of the bytes and of the inode.
+    fn version(&self, name: &str) -> Result<Option<Version>> {
+        let path = self.root.join(name);
+        let found = match fs::metadata(&path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&path, "look at", e)),
+        };
+        let written = format!("{}.{}", found.mtime(), found.mtime_nsec());
+        let changed = format!("{}.{}", found.ctime(), found.ctime_nsec());
+        let file = format!("{} {} {}", found.dev(), found.ino(), found.len());
+        Ok(Some(Version::new(format!("{file} {written} {changed}"))))
     }
 
     fn local_path(&self, name: &str) -> Result<PathBuf> {

@@ -72,3 +72,26 @@ fn damage_is_an_error_and_not_another_generation() {
     }
     assert!(dir.shard_path("../evil").is_err());
 }
+
+#[test]
+fn a_version_changes_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = LocalStorage::new(folder.path());
+    let version = || storage.version("shards/a").unwrap();
+    storage.prepare().unwrap();
+    assert_eq!(version(), None);
+    let path = folder.path().join("shards/a");
+    fs::write(&path, "one").unwrap();
+    let written = version();
+    assert!(written.is_some());
+    assert_eq!(version(), written);
+    // A change may fall into the same tick of the file system's clock; it has another size.
+    fs::write(&path, "three").unwrap();
+    let changed = version();
+    assert_ne!(changed, written);
+    fs::write(folder.path().join("shards/b"), "three").unwrap();
+    fs::rename(folder.path().join("shards/b"), &path).unwrap();
+    assert_ne!(version(), changed);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(version(), None);
+}

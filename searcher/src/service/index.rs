@@ -1,15 +1,13 @@
 //! Open generations of an index, and the slot that holds the current one.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use ocelli_index::{
-    FineCodec, Hash, IndexDir, Metric, Row, Scratch, SearchParams, ShardFailure, Snapshot,
+    FineCodec, Hash, IndexDir, Metric, Row, Scratch, SearchParams, ShardFailure, Snapshot, Version,
 };
 use ocelli_proto::status::Code;
 use parking_lot::Mutex;
@@ -41,35 +39,16 @@ pub struct OpenIndex {
     /// The files that answer from an earlier mapping because they cannot be opened again.
     pub(super) kept: Faults,
     snapshot: Arc<Snapshot>,
-    /// The path and the identity of each shard's file when it was opened.
-    pub(super) files: BTreeMap<String, (PathBuf, Option<FileIdentity>)>,
+    /// The version of each shard's file when it was opened; `None` if it could not be looked at.
+    pub(super) files: BTreeMap<String, Option<Version>>,
     pub(super) open_time: Duration,
 }
 
-/// The identity of a file, which changes when the file is replaced or its permissions are changed:
-/// device, inode, size, and the times of the last change of its bytes and of its inode in
-/// nanoseconds.
-pub(super) type FileIdentity = (u64, u64, u64, i128, i128);
+/// The versions of the files that an index needs to be opened; none if there is no such folder.
+type Versions = Vec<(String, Option<Version>)>;
 
-/// The identity of the file at `path`; `None` if it cannot be read.
-pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
-    let found = fs::metadata(path).ok()?;
-    let time = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    let written = time(found.mtime(), found.mtime_nsec());
-    let changed = time(found.ctime(), found.ctime_nsec());
-    Some((found.dev(), found.ino(), found.len(), written, changed))
-}
-
-/// The identities of the files that an index needs to be opened; `None` for a missing file.
-fn identities(folder: &Path) -> Vec<Option<FileIdentity>> {
-    let mut paths = vec![folder.join("CURRENT"), folder.join("generations")];
-    if let Ok(dir) = IndexDir::open(folder)
-        && let Ok(Some(generation)) = dir.current()
-    {
-        paths.extend(dir.model_path(&generation.model).ok());
-        paths.extend(generation.shards.iter().filter_map(|entry| dir.shard_path(&entry.name).ok()));
-    }
-    paths.iter().map(|path| identity(path)).collect()
+fn versions(folder: &Path) -> Versions {
+    IndexDir::open(folder).map(|dir| dir.versions()).unwrap_or_default()
 }
 
 /// The demand on a generation that is opened.
@@ -104,9 +83,8 @@ impl OpenIndex {
         };
         let mut files = BTreeMap::new();
         for entry in &snapshot.generation().shards {
-            let path = dir.shard_path(&entry.name)?;
-            let identity = identity(&path);
-            files.insert(entry.name.clone(), (path, identity));
+            let version = dir.shard_version(&entry.name).ok().flatten();
+            files.insert(entry.name.clone(), version);
         }
         let mut failures: Vec<_> = snapshot.missing().collect();
         if warm {
@@ -228,7 +206,7 @@ pub struct Slot {
     /// The error of the newest attempt to open a generation.
     reload_error: Mutex<Option<Error>>,
     /// The files as they were before the newest attempt that failed.
-    tried: Mutex<Vec<Option<FileIdentity>>>,
+    tried: Mutex<Versions>,
 }
 
 impl Slot {
@@ -243,7 +221,7 @@ impl Slot {
             retired: Arc::default(),
             changing: tokio::sync::Mutex::default(),
             reload_error: Mutex::default(),
-            tried: Mutex::new(identities(folder)),
+            tried: Mutex::new(versions(folder)),
         };
         match OpenIndex::open(name, folder, None, Demand::Degraded, warm, None) {
             Ok(index) => {
@@ -283,7 +261,7 @@ impl Slot {
 
     /// Whether the files have changed since the newest failed attempt to open them.
     pub(super) fn is_worth_a_try(&self) -> bool {
-        let now = identities(&self.folder);
+        let now = versions(&self.folder);
         *self.tried.lock() != now
     }
 
@@ -312,7 +290,7 @@ impl Slot {
         let (name, folder, warm) = (self.name.clone(), self.folder.clone(), self.warm);
         let before = self.current();
         if before.is_none() {
-            let now = identities(&self.folder);
+            let now = versions(&self.folder);
             *self.tried.lock() = now;
         }
         let (sender, receiver) = tokio::sync::oneshot::channel();

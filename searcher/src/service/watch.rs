@@ -1,9 +1,6 @@
 //! Watches the served indexes: for another current generation, for files that vanish, and for files
 //! that were repaired.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +8,7 @@ use ocelli_index::IndexDir;
 use ocelli_proto::status::Code;
 
 use super::Searcher;
-use super::index::{Slot, identity};
+use super::index::Slot;
 use crate::error::Error;
 
 /// The result of a look at an index.
@@ -58,7 +55,8 @@ fn look_at(slot: &Slot) -> Found {
             false => Found::Nothing,
         };
     };
-    let on_disk = IndexDir::open(&slot.folder).and_then(|dir| dir.current());
+    let dir = IndexDir::open(&slot.folder);
+    let on_disk = dir.as_ref().map_err(Clone::clone).and_then(|dir| dir.current());
     let readable = matches!(on_disk, Ok(Some(_)));
     match on_disk {
         Ok(Some(generation)) if generation.number != current.generation => {
@@ -72,17 +70,18 @@ fn look_at(slot: &Slot) -> Found {
         Err(error) => slot.set_reload_error(Some(error.into())),
     }
     let faults = current.root.faults();
-    for (shard, (path, before)) in &current.files {
+    let Ok(dir) = dir else { return Found::Nothing };
+    for (shard, before) in &current.files {
         let (fails, kept) = (faults.contains_key(shard), current.kept.contains_key(shard));
         if fails || kept {
-            let now = identity(path);
+            let now = dir.shard_version(shard).ok().flatten();
             if now.is_some() && now != *before {
                 return Found::Reload(
                     "the file of a shard that failed, or could not be opened again, has changed",
                 );
             }
         }
-        if !fails && readable && (kept || before.is_some()) && is_gone(path) {
+        if !fails && readable && (kept || before.is_some()) && is_gone(&dir, shard) {
             // The mapping would answer until the process ends, and the shard would be missing after
             // a restart.
             return Found::Reload("the file of a shard is gone");
@@ -92,6 +91,6 @@ fn look_at(slot: &Slot) -> Found {
 }
 
 /// Whether there is no such file. A file with another error may come back by itself.
-fn is_gone(path: &Path) -> bool {
-    fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+fn is_gone(dir: &IndexDir, shard: &str) -> bool {
+    matches!(dir.shard_version(shard), Ok(None))
 }
