@@ -173,7 +173,7 @@ fn parts_of_another_job_are_not_adopted() {
     let ours = fs::read(&job).unwrap();
     fs::remove_file(&job).unwrap();
     let message = run(&[48], &output, &options).unwrap_err();
-    assert!(message.contains("nothing says which job its parts are of"), "{message}");
+    assert!(message.contains("it is not known which job made the parts"), "{message}");
     assert!(message.contains("remove the folder") && !job.exists(), "{message}");
     fs::write(&job, "").unwrap();
     let message = run(&[48], &output, &options).unwrap_err();
