@@ -206,11 +206,20 @@ fn a_server_that_is_not_there_is_one_line() {
     assert!(message.contains("127.0.0.1:9"), "{message}");
 }
 
+/// An address that is free, and stays so: the system gives no port below 32768 to servers that ask
+/// for any, as those of other tests do.
+fn free_address() -> String {
+    let from = 20_000 + std::process::id() as u16 % 10_000;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = (from..32_000).find(free).expect("a free port");
+    format!("127.0.0.1:{port}")
+}
+
 /// The encoder says over HTTP what it has done, by outcome and stage.
 #[test]
 fn the_encoder_serves_metrics() {
     let c = collection();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = free_address();
     let mut args = vec!["serve".to_owned(), "--metrics".into(), free.clone()];
     args.extend(c.network());
     args.extend(["--whitening".into(), c.arg("w.whitening")]);
