@@ -1,9 +1,7 @@
 //! The seam: what comes back from FAISS has the promised shape and meaning.
 
-mod support;
-
 use ocelli_quantizer::{KmeansOptions, OpqOptions, Session, opq};
-use support::clustered;
+use ocelli_test_support::clustered;
 
 /// Eight clusters far apart and eight centroids: every row must be near one. And equal calls give
 /// equal bits.

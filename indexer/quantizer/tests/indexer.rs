@@ -1,16 +1,12 @@
 //! FAISS beside Ocelli's own training: OPQ inside it, and k-means against it.
 
-mod support;
-
 use std::path::Path;
 
 use ocelli_index::{DescriptorSpec, Dtype, Part, PartKind, PartWriter};
 use ocelli_indexer::kmeans::{KmeansOptions, assign, kmeans};
 use ocelli_indexer::{BoxError, OpqRows, TrainOptions, silent, train};
 use ocelli_quantizer::{KmeansOptions as FaissOptions, OpqOptions, Session, opq};
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
-use support::clustered;
+use ocelli_test_support::{clustered, mixture};
 
 fn learn_opq(rows: OpqRows<'_>) -> Result<Vec<f32>, BoxError> {
     let OpqRows { x, d, m, niter, threads } = rows;
@@ -90,23 +86,6 @@ fn opq_takes_large_and_small_vectors() {
         let found = mse(scale);
         assert!((found / want - 1.0).abs() < 0.1, "{found} at {scale:e}, expected {want}");
     }
-}
-
-/// A mixture of 60 uneven components, so that centroids matter.
-fn mixture(n: usize, d: usize, seed: u64) -> Vec<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let centres: Vec<f32> = (0..60 * d).map(|_| rng.random_range(-4.0..4.0)).collect();
-    let spread: Vec<f32> = (0..60).map(|_| rng.random_range(0.1..1.5)).collect();
-    (0..n)
-        .flat_map(|_| {
-            let which = rng.random_range(0..60) * rng.random_range(0..60) / 60;
-            let centre = &centres[which * d..][..d];
-            centre
-                .iter()
-                .map(|c| c + spread[which] * rng.random_range(-1.0..1.0f32))
-                .collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 /// The same algorithm from other random rows: within a few percent of FAISS's error, either way.

@@ -1,6 +1,7 @@
 //! k-means gives the same bits whatever the threads and the level, and valid centroids where data
 //! degenerate. A test of `ocelli-quantizer` compares it with FAISS's.
 
+use ocelli_test_support::mixture;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,23 +12,6 @@ const OPTIONS: KmeansOptions =
     KmeansOptions { niter: 10, seeding: Seeding::Rows, seed: 7, max_points_per_centroid: 256 };
 const PLUS_PLUS: KmeansOptions = KmeansOptions { seeding: Seeding::PlusPlus, ..OPTIONS };
 const TWO: TwoLevelOptions = TwoLevelOptions { kmeans: OPTIONS, neighbours: 4, rounds: 3 };
-
-/// A mixture of 60 uneven components, so that centroids matter.
-fn mixture(n: usize, d: usize, seed: u64) -> Vec<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let centres: Vec<f32> = (0..60 * d).map(|_| rng.random_range(-4.0..4.0)).collect();
-    let spread: Vec<f32> = (0..60).map(|_| rng.random_range(0.1..1.5)).collect();
-    (0..n)
-        .flat_map(|_| {
-            let which = rng.random_range(0..60) * rng.random_range(0..60) / 60;
-            let centre = &centres[which * d..][..d];
-            centre
-                .iter()
-                .map(|c| c + spread[which] * rng.random_range(-1.0..1.0f32))
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
 
 fn on<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)

@@ -3,23 +3,10 @@
 use std::path::Path;
 
 use ocelli_index::{DescriptorSpec, Dtype, Part, PartKind, PartWriter};
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+pub use ocelli_test_support::clustered;
 
 pub fn spec(dim: usize) -> DescriptorSpec {
     DescriptorSpec::Foreign { name: "test".to_owned(), dim: dim as u32 }
-}
-
-/// `(n, dim)` around 8 centres, so that there is something to quantize.
-pub fn clustered(n: usize, dim: usize, seed: u64) -> Vec<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let centres: Vec<f32> = (0..8 * dim).map(|_| rng.random::<f32>() * 4.0).collect();
-    (0..n)
-        .flat_map(|i| {
-            let centre = &centres[i % 8 * dim..][..dim];
-            centre.iter().map(|c| c + rng.random::<f32>() - 0.5).collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 /// A part of one row per key.

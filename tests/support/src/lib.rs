@@ -17,11 +17,13 @@
 #![allow(clippy::print_stderr, reason = "tests say there why they are skipped")]
 
 mod authority;
+mod rows;
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 pub use authority::Authority;
+pub use rows::{clustered, mixture};
 
 /// Whether tests that sample many cases try all of them, as `./test --long` asks.
 pub fn are_long() -> bool {
