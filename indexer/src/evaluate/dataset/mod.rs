@@ -1,0 +1,154 @@
+//! Data sets of the field: which photos are asked, which should be found, and in which database.
+//!
+//! A [`Dataset`] is what the files of a set say, without photos and without descriptors. One
+//! module for each published form reads it; all of them give the same type.
+
+mod place;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use place::{At, Named, Place};
+
+use super::measures::Rules;
+
+/// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
+pub type BoundingBox = [f64; 4];
+
+/// A data set of retrieval, or a user's own list of matches.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Short name: `oxford5k`, `rparis6k`, `holidays`; the directory's name for sets of one's own.
+    pub name: String,
+    /// The published form that the files have.
+    pub form: Form,
+    /// Why the files were taken for this form, as a part of a sentence: `gt has 55 files
+    /// *_query.txt, with photos named oxc1_…`.
+    pub why: String,
+    /// Directory in which the photos are, at any depth.
+    pub photos: PathBuf,
+    /// What a name means.
+    pub name_rule: NameRule,
+    /// The photos of the database.
+    pub database: Database,
+    /// Names of photos that are published as damaged. They are never encoded, and they are taken
+    /// out of every ranking.
+    pub damaged: Vec<String>,
+    /// All queries of all setups.
+    pub queries: Vec<Query>,
+    /// The ways in which the queries are judged: `official`; `easy`, `medium`, `hard`; …
+    pub setups: Vec<Setup>,
+    /// Turns that make photos upright, in degrees clockwise (90, 180, 270), by name. Photos that
+    /// are not named stay as they are.
+    pub rotations: BTreeMap<String, u16>,
+}
+
+/// Published forms of ground truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr, strum::EnumIter)]
+#[strum(serialize_all = "lowercase")]
+pub enum Form {
+    /// Oxford5k and Paris6k (Philbin et al., CVPR 2007 and 2008): query, good, ok and junk files.
+    Oxford,
+    /// Lists of positions in an image list: Oxford, Paris and INSTRE by Radenović's and Iscen's
+    /// programs, Revisited Oxford and Paris (Radenović et al., CVPR 2018).
+    Lists,
+    /// INRIA Holidays (Jégou et al., ECCV 2008).
+    Holidays,
+    /// UKBench (Nistér and Stewénius, CVPR 2006).
+    UkBench,
+    /// INSTRE (Wang and Jiang, TOMM 2015), protocol of Iscen et al. (CVPR 2017).
+    Instre,
+    /// Google Landmarks v2 (Weyand et al., CVPR 2020): a solution in CSV.
+    Gldv2,
+    /// ILIAS (Kordopatis-Zilos et al., CVPR 2025).
+    Ilias,
+    /// INRIA Copydays (Douze et al., CIVR 2009).
+    Copydays,
+    /// DISC21 (Douze et al., 2021): pairs in CSV.
+    Disc21,
+    /// JSON, in a form of this project.
+    Json,
+    /// A user's own list of matches.
+    Matches,
+}
+
+/// What a name of the ground truth means among the keys of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// The key that equals it. If none does, the one key whose path ends in it, with or without
+    /// the file name's ending: `001`, `001.jpg` and `a/001` mean `photos/a/001.jpg`.
+    PathEnd,
+    /// The key that equals it.
+    Path,
+    /// The one key whose file name without its ending equals that of the name.
+    Stem,
+}
+
+/// The photos that are searched.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// Exactly these, in the order of the published list.
+    Listed(Vec<Named>),
+    /// All photos below [`Dataset::photos`] whose path begins with this folder; all of them if it
+    /// is empty.
+    Below(String),
+}
+
+/// One photo that is asked.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Unique among the queries; the key of its descriptor.
+    pub name: String,
+    /// The photo that is shown.
+    pub photo: Named,
+    /// The object in it; None: the whole photo.
+    pub bounding_box: Option<BoundingBox>,
+}
+
+/// A way in which queries are judged.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `official`, `easy`, `strong`, …; unique in the set.
+    pub name: String,
+    /// The formulas.
+    pub rules: Rules,
+    /// What becomes of the photos of the queries in the ranking.
+    pub own: OwnPhoto,
+    /// What becomes of a positive that the database lacks.
+    pub absent: Absent,
+    /// The queries of this setup and what each should find.
+    pub asked: Vec<Asked>,
+}
+
+/// What a query should find under one setup.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Place of the query in [`Dataset::queries`].
+    pub query: usize,
+    /// Photos that should be found. A name is there once.
+    pub positives: Vec<Named>,
+    /// Photos taken out of the ranking.
+    pub junk: Vec<Named>,
+}
+
+/// The photos of queries in a ranking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OwnPhoto {
+    /// They are photos like others (Oxford, Paris, UKBench).
+    Ranked,
+    /// The query's own photo is taken out, before expansion as well as before judging (Holidays,
+    /// leave-one-out).
+    Hidden,
+    /// The photos of all queries are taken out, as the published database lacks them (Revisited
+    /// Oxford and Paris).
+    AllHidden,
+}
+
+/// A positive that the ground truth names and the database lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It counts as not found.
+    NotFound,
+    /// It does not count: the lists are made of labels of whatever photos there are.
+    NoPositive,
+}
