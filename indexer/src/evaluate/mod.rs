@@ -10,11 +10,14 @@
 //! The database is a [`Ranking`]: exact float descriptors, or an index searched through all lists.
 
 mod average_precision;
+pub mod dataset;
 mod groundtruth;
+pub mod measures;
 mod names;
 mod protocol;
 mod queries;
 mod ranking;
+pub mod report;
 
 pub use average_precision::{Ties, average_precision};
 pub use groundtruth::{BoundingBox, GroundTruth, Query, RevisitedQuery, Setup};

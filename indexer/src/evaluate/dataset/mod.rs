@@ -25,8 +25,9 @@ pub struct Dataset {
     /// Why the files were taken for this form, as a part of a sentence: `gt has 55 files
     /// *_query.txt, with photos named oxc1_…`.
     pub why: String,
-    /// Directory in which the photos are, at any depth.
-    pub photos: PathBuf,
+    /// Directories in which the photos are, at any depth. There may be none: descriptors can be
+    /// judged without photos.
+    pub photos: Vec<PathBuf>,
     /// What a name means.
     pub name_rule: NameRule,
     /// The photos of the database.
@@ -44,7 +45,9 @@ pub struct Dataset {
 }
 
 /// Published forms of ground truth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr, strum::EnumIter)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr, strum::EnumIter,
+)]
 #[strum(serialize_all = "lowercase")]
 pub enum Form {
     /// Oxford5k and Paris6k (Philbin et al., CVPR 2007 and 2008): query, good, ok and junk files.

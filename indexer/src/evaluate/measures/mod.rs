@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+pub use super::average_precision::Ties;
+
 /// The formulas of a setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
