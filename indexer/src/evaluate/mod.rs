@@ -23,4 +23,4 @@ pub use average_precision::{Ties, average_precision};
 pub use groundtruth::{BoundingBox, GroundTruth, Query, RevisitedQuery, Setup};
 pub use protocol::{Judging, MapReport, QueryScore, leave_one_out, named_queries};
 pub use queries::{QueryList, write_query_list};
-pub use ranking::{ExactRanking, IndexRanking, Ranked, Ranking, Rerank};
+pub use ranking::{ExactRanking, IndexRanking, IndexSearch, Ranked, Ranking, Rerank};
