@@ -9,17 +9,19 @@
 //!
 //! The database is a [`Ranking`]: exact float descriptors, or an index searched through all lists.
 
+pub mod answers;
 mod average_precision;
 pub mod bootstrap;
 pub mod compare;
 pub mod dataset;
 pub mod expect;
 mod groundtruth;
+pub mod judge;
 pub mod measures;
 mod names;
 mod protocol;
 mod queries;
-mod ranking;
+pub mod ranking;
 pub mod report;
 
 pub use average_precision::average_precision;
