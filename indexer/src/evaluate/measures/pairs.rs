@@ -8,7 +8,7 @@ use super::Ties;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pair {
     /// Score; higher is more similar. Never NaN.
-    pub score: f32,
+    pub score: f64,
     /// The query's number.
     pub query: u32,
     /// Whether the image is one that the query should find.
@@ -33,7 +33,7 @@ pub struct MicroAp {
     /// Highest recall at which the precision is at least 0.9; None if it never is.
     pub recall_at_p90: Option<f64>,
     /// Score of the last pair of that recall: pairs from it on are the answer.
-    pub threshold_at_p90: Option<f32>,
+    pub threshold_at_p90: Option<f64>,
     /// Pairs that were judged.
     pub pairs: usize,
     /// Whether more pairs were found than the limit, so that the worst were left out.
@@ -48,8 +48,8 @@ impl Pairs {
 
     /// Adds a pair. A score that is NaN is the lowest, minus infinity: files with such scores are
     /// refused where they are read.
-    pub fn push(&mut self, score: f32, positive: bool, query: u32) {
-        let score = if score.is_nan() { f32::NEG_INFINITY } else { score };
+    pub fn push(&mut self, score: f64, positive: bool, query: u32) {
+        let score = if score.is_nan() { f64::NEG_INFINITY } else { score };
         self.kept.push(Pair { score, query, positive });
         self.pushed += 1;
         if self.kept.len() >= self.limit.saturating_mul(3).max(1) {
@@ -68,7 +68,7 @@ impl Pairs {
             self.kept.clear();
             return;
         };
-        let mut scores: Vec<f32> = self.kept.iter().map(|pair| pair.score).collect();
+        let mut scores: Vec<f64> = self.kept.iter().map(|pair| pair.score).collect();
         let (_, &mut last, _) = scores.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
         let above = self.kept.iter().filter(|pair| pair.score > last).count();
         let mut places = [limit - above; 2];
@@ -113,7 +113,7 @@ impl Pairs {
     pub fn finish(&self, positives: usize, ties: Ties) -> MicroAp {
         let ranked = self.ranked(ties);
         let (mut sum, mut found) = (0.0, 0usize);
-        let mut best: Option<(usize, f32)> = None;
+        let mut best: Option<(usize, f64)> = None;
         for (place, pair) in ranked.iter().enumerate() {
             if !pair.positive {
                 continue;
