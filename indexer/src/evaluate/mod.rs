@@ -11,6 +11,7 @@
 
 mod average_precision;
 pub mod dataset;
+pub mod files;
 mod groundtruth;
 pub mod measures;
 mod names;
