@@ -15,6 +15,7 @@ pub mod bootstrap;
 pub mod compare;
 pub mod dataset;
 pub mod expect;
+pub mod files;
 mod groundtruth;
 pub mod judge;
 pub mod measures;

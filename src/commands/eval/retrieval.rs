@@ -223,3 +223,12 @@ pub enum RowOrder {
     /// The sorted names of the images.
     Sorted,
 }
+
+/// Judges one data set, or compares two runs.
+pub fn run(args: RetrievalArgs) -> Result<()> {
+    if let [a, b] = args.results.compare.as_slice() {
+        return compare::run(a, b, args.output.format);
+    }
+    let _ = (text::report, Format::Json);
+    anyhow::bail!("not wired yet")
+}

@@ -109,7 +109,10 @@ fn notes(setup: &SetupReport) -> Vec<String> {
         "queries whose ranking ends before all positives, the rest counts as not found",
         &setup.short,
     );
-    named("labelled photos that are not in the database, and so are no queries", &setup.labels_missing);
+    named(
+        "labelled photos that are not in the database, and so are no queries",
+        &setup.labels_missing,
+    );
     if setup.positives_missing > 0 {
         notes.push(format!(
             "positives that are not in the database and count as not found: {}",
@@ -134,7 +137,8 @@ fn notes(setup: &SetupReport) -> Vec<String> {
 pub fn queries(setup: &SetupReport) -> String {
     let mut text = String::new();
     for query in &setup.queries {
-        let first = query.first.map_or_else(|| "none found".to_owned(), |rank| format!("first {rank}"));
+        let first =
+            query.first.map_or_else(|| "none found".to_owned(), |rank| format!("first {rank}"));
         text += &format!(
             "{:.4}  {} ({} of {}, {first})\n",
             query.value,

@@ -1,51 +1,15 @@
-//! Rankings by query: what is judged.
+//! Rankings that a search makes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use ocelli_index::DescriptorSpec;
 
-use super::dataset::{Dataset, NameRule, Query};
-use super::names::{self, Match};
-use super::ranking::{Ranked, Ranking, Rerank};
+use super::super::dataset::{Dataset, NameRule, Query};
+use super::super::names::{self, Match};
+use super::super::ranking::{Ranking, Rerank};
+use super::{Answer, Answers};
 use crate::{Error, Result};
-
-/// The ranking of one query.
-#[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// Images, best first.
-    pub ranked: Vec<Ranked>,
-    /// Whether more images follow than were asked for.
-    pub cut: bool,
-    /// Time that it took, in milliseconds; 0 for rankings that were read.
-    pub ms: f64,
-}
-
-/// Rankings of a data set's queries, made by a search or read from a file.
-pub trait Answers: Sync {
-    /// Keys of the images by number.
-    fn keys(&self) -> &[String];
-
-    /// Whether [`Self::keys`] has every image of the database. A file of rankings has only those
-    /// that were ranked, so that a positive may be in the database without being among them.
-    fn is_whole(&self) -> bool;
-
-    /// Whether the query can be asked at all.
-    fn knows(&self, query: usize) -> bool;
-
-    /// Whether scores are comparable between queries.
-    fn has_scores(&self) -> bool;
-
-    /// What was searched and how, for the report.
-    fn describe(&self) -> String;
-
-    /// The best `depth` images for a query, without the images `hidden` (ascending). None: there
-    /// is no ranking of this query.
-    ///
-    /// # Errors
-    /// Those of the search.
-    fn answer(&self, query: usize, hidden: &[u32], depth: usize) -> Result<Option<Answer>>;
-}
 
 /// Descriptors of queries by name.
 #[derive(Clone, Copy)]
