@@ -15,6 +15,7 @@ pub mod files;
 mod groundtruth;
 pub mod measures;
 mod names;
+pub mod page;
 mod protocol;
 mod queries;
 mod ranking;

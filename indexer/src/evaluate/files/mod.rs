@@ -4,6 +4,8 @@ mod parquet_out;
 mod per_query;
 mod rankings_in;
 mod rankings_out;
+#[cfg(test)]
+mod tests;
 
 pub use per_query::write_per_query;
 pub use rankings_in::{QueryRanking, RankedImage, RankingFile, RankingSource};
