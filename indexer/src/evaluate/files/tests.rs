@@ -7,7 +7,7 @@ use std::path::Path;
 use ocelli_index::foreign::ParquetColumn;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::super::measures::Ties;
+use super::super::measures::{Judgement, Ties};
 use super::super::report::{QueryScore, Report, SetupReport};
 use super::*;
 

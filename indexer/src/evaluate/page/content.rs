@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::dataset::BoundingBox;
-use super::super::files::Judgement;
+use super::super::measures::Judgement;
 use super::super::report::{Report, SetupReport};
 
 /// What a page says of the run as a whole.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use ocelli_text::{counted, printable, thousands};
 
-use super::super::files::Judgement;
+use super::super::measures::Judgement;
 use super::thumbnails::Thumbnails;
 use super::{HITS, PageHead, PageHit, PageQuery};
 
