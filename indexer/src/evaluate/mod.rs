@@ -20,6 +20,7 @@ mod groundtruth;
 pub mod judge;
 pub mod measures;
 mod names;
+pub mod page;
 mod protocol;
 mod queries;
 pub mod ranking;

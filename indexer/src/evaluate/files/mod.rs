@@ -4,18 +4,9 @@ mod parquet_out;
 mod per_query;
 mod rankings_in;
 mod rankings_out;
+#[cfg(test)]
+mod tests;
 
 pub use per_query::write_per_query;
 pub use rankings_in::{QueryRanking, RankedImage, RankingFile, RankingSource};
 pub use rankings_out::{RankedRow, RankingForm, RankingWriter, RankingsWritten};
-
-/// The judgement of a ranked item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// Should be found.
-    Positive,
-    /// Should not be found.
-    Negative,
-    /// Neither: taken out of the ranking.
-    Ignored,
-}

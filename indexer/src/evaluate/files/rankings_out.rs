@@ -9,7 +9,7 @@ use ocelli_text::quoted;
 use parquet::data_type::ByteArray;
 use serde::Serialize;
 
-use super::Judgement;
+use super::super::measures::Judgement;
 use super::parquet_out::{Column, Table};
 use crate::{Error, Result};
 
