@@ -60,7 +60,7 @@ impl FromStr for Expectation {
             Some((names, measure)) => (names, Some(named(measure, "measure")?)),
             None => (names, None),
         };
-        let (dataset, setup) = match names.rsplit_once('/') {
+        let (dataset, setup) = match names.split_once('/') {
             Some((dataset, setup)) => (dataset, Some(named(setup, "setup")?)),
             None => (names, None),
         };
