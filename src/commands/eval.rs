@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use ocelli_index::Snapshot;
 use ocelli_indexer::Progress;
 use ocelli_indexer::evaluate::{
-    ExactRanking, GroundTruth, IndexRanking, Judging, MapReport, Ranking, Setup, Ties,
+    ExactRanking, GroundTruth, IndexRanking, IndexSearch, Judging, MapReport, Ranking, Setup, Ties,
     leave_one_out, named_queries, write_query_list,
 };
 
@@ -138,7 +138,9 @@ pub fn map(args: MapArgs) -> Result<()> {
     };
     let index = match &args.index {
         None => None,
-        Some(dir) => Some(IndexRanking::new(Snapshot::open(dir, args.generation)?)?),
+        Some(dir) => {
+            Some(IndexRanking::new(Snapshot::open(dir, args.generation)?, IndexSearch::default())?)
+        }
     };
     let source = exact.as_ref().map(|e| e as &dyn Ranking);
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
