@@ -45,10 +45,9 @@ pub struct Dataset {
 }
 
 /// Published forms of ground truth.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr, strum::EnumIter,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::Display)]
 #[strum(serialize_all = "lowercase")]
+#[value(rename_all = "lowercase")]
 pub enum Form {
     /// Oxford5k and Paris6k (Philbin et al., CVPR 2007 and 2008): query, good, ok and junk files.
     Oxford,

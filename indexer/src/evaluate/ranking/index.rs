@@ -87,10 +87,10 @@ impl Ranking for IndexRanking {
         };
         let metric = self.snapshot.model().parts().metric;
         let hits = self.snapshot.search(x, &params)?.hits;
-        let scored: Vec<(f32, u32)> = hits
+        let scored: Vec<(f64, u32)> = hits
             .iter()
             .map(|hit| match self.image_of.get(&hit.id) {
-                Some(&image) => Ok((-metric.cost(hit.score), image)),
+                Some(&image) => Ok((f64::from(-metric.cost(hit.score)), image)),
                 None => Err(Error::Invalid(format!(
                     "the search answered id {}, which no shard holds",
                     hit.id

@@ -25,17 +25,17 @@ pub struct Ranked {
     /// Number of the image in the database.
     pub image: u32,
     /// Similarity: the inner product, or the squared L2 distance with a minus. Larger is better.
-    pub score: f32,
+    pub score: f64,
     /// Whether the image before has the same score, so that their order means nothing.
     pub tied: bool,
 }
 
 /// Marks as tied what has the score of the one before. Scores that are not numbers are equal.
-pub fn with_ties(scored: impl IntoIterator<Item = (f32, u32)>) -> Vec<Ranked> {
+pub fn with_ties(scored: impl IntoIterator<Item = (f64, u32)>) -> Vec<Ranked> {
     let mut last = None;
-    let mut tied = |score: f32| {
+    let mut tied = |score: f64| {
         let last = last.replace(score);
-        last.is_some_and(|last: f32| last == score || last.is_nan() && score.is_nan())
+        last.is_some_and(|last: f64| last == score || last.is_nan() && score.is_nan())
     };
     scored.into_iter().map(|(score, image)| Ranked { image, score, tied: tied(score) }).collect()
 }

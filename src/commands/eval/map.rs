@@ -1,29 +1,21 @@
-//! `ocelli eval`.
+//! `ocelli eval map`.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use ocelli_index::Snapshot;
 use ocelli_indexer::Progress;
 use ocelli_indexer::evaluate::{
-    ExactRanking, GroundTruth, IndexRanking, Judging, MapReport, Ranking, Setup, Ties,
-    leave_one_out, named_queries, write_query_list,
+    ExactRanking, GroundTruth, IndexRanking, IndexSearch, Judging, MapReport, Ranking, Setup, Ties,
+    leave_one_out, named_queries,
 };
 
-use super::open_parts;
+use super::text::some;
+use crate::commands::open_parts;
 use crate::output::{OutputArgs, cell, counted, print, thousands};
 use crate::progress::Bars;
 use crate::query::RerankArgs;
-
-#[derive(Subcommand)]
-pub enum EvalCommand {
-    /// Mean average precision of descriptors or of an index, by full ranking
-    Map(MapArgs),
-    /// Write the list of a ground truth's queries, cropped to their boxes, for
-    /// `ocelli encode --list`
-    Queries(QueriesArgs),
-}
 
 const MAP_EXAMPLE: &str = "\
 The descriptors themselves, then an index of them:
@@ -111,24 +103,6 @@ pub struct MapArgs {
     pub output: OutputArgs,
 }
 
-#[derive(Args)]
-pub struct QueriesArgs {
-    /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
-    #[arg(long, value_name = "PATH")]
-    pub ground_truth: PathBuf,
-    /// Directory that holds the queries' photos, at any depth
-    #[arg(long, value_name = "DIR")]
-    pub photos_root: PathBuf,
-    /// List to write (JSON lines)
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    #[command(flatten)]
-    pub output: OutputArgs,
-}
-
-/// Names that the text lists before it counts the others; JSON has them all.
-const NAMES_SHOWN: usize = 10;
-
 /// `ocelli eval map`.
 pub fn map(args: MapArgs) -> Result<()> {
     let truth = GroundTruth::open(&args.ground_truth)?;
@@ -138,7 +112,9 @@ pub fn map(args: MapArgs) -> Result<()> {
     };
     let index = match &args.index {
         None => None,
-        Some(dir) => Some(IndexRanking::new(Snapshot::open(dir, args.generation)?)?),
+        Some(dir) => {
+            Some(IndexRanking::new(Snapshot::open(dir, args.generation)?, IndexSearch::default())?)
+        }
     };
     let source = exact.as_ref().map(|e| e as &dyn Ranking);
     let Some(database) = index.as_ref().map(|i| i as &dyn Ranking).or(source) else {
@@ -160,16 +136,6 @@ pub fn map(args: MapArgs) -> Result<()> {
     };
     drop(bars);
     print(args.output.format, &report, |report| text(report, args.per_query))
-}
-
-/// The first few names, and how many more there are.
-fn some(names: &[String]) -> String {
-    let shown =
-        names.iter().take(NAMES_SHOWN).map(|name| cell(name)).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES_SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {} more", thousands(more as u64)),
-    }
 }
 
 fn text(report: &MapReport, per_query: bool) -> String {
@@ -223,13 +189,4 @@ fn text(report: &MapReport, per_query: bool) -> String {
         }
     }
     text
-}
-
-/// `ocelli eval queries`.
-pub fn queries(args: QueriesArgs) -> Result<()> {
-    let truth = GroundTruth::open(&args.ground_truth)?;
-    let list = write_query_list(&truth, &args.photos_root, &args.out)?;
-    print(args.output.format, &list, |list| {
-        format!("{}: {} queries", list.path.display(), list.queries)
-    })
 }
