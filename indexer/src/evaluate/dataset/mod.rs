@@ -3,11 +3,22 @@
 //! A [`Dataset`] is what the files of a set say, without photos and without descriptors. One
 //! module for each published form reads it; all of them give the same type.
 
+mod disc;
+mod gldv2;
+mod ilias;
+mod instre;
+mod matches;
 mod place;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use disc::read as read_disc21;
+pub use gldv2::read as read_gldv2;
+pub use ilias::read as read_ilias;
+pub use instre::read as read_instre;
+pub use matches::read as read_matches;
 pub use place::{At, Named, Place};
 
 use super::measures::Rules;
