@@ -146,7 +146,7 @@ mod tests {
 
     const ALL_TIES: [Ties; 3] = [Ties::Against, Ties::For, Ties::Order];
 
-    fn pairs(limit: usize, of: &[(f32, bool)]) -> Pairs {
+    fn pairs(limit: usize, of: &[(f64, bool)]) -> Pairs {
         let mut pairs = Pairs::new(limit);
         of.iter().zip(0..).for_each(|(&(score, positive), query)| {
             pairs.push(score, positive, query);
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn precision_of_nine_tenths_is_enough() {
         let mut of = vec![(1.0, false)];
-        of.extend((0..9).map(|i| (0.9 - i as f32 * 0.1, true)));
+        of.extend((0..9).map(|i| (0.9 - i as f64 * 0.1, true)));
         let found = pairs(10, &of).finish(9, Ties::Against);
         assert_eq!((found.recall_at_p90, found.threshold_at_p90), (Some(1.0), Some(of[9].0)));
         let found = pairs(9, &of).finish(9, Ties::Against);
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn odd_scores_and_limits() {
         // Zeros are equal, NaN is the last, as minus infinity is.
-        let of = [(f32::NAN, true), (f32::NEG_INFINITY, false), (0.0, true), (-0.0, false)];
+        let of = [(f64::NAN, true), (f64::NEG_INFINITY, false), (0.0, true), (-0.0, false)];
         let ranked = pairs(4, &of).ranked(Ties::Against);
         assert_eq!(ranked.iter().map(|pair| pair.query).collect::<Vec<_>>(), [3, 2, 1, 0]);
         for limit in 0..4 {
@@ -232,8 +232,8 @@ mod tests {
     /// The challenge's program: sort by (score, not positive), turn around, cumulative sums,
     /// precisions and recalls of all places; µAP is the sum of recall steps times precision.
     /// `place` is the rule for equals, lower first.
-    fn transcription(of: &[(f32, u32)], limit: usize, positives: usize) -> MicroAp {
-        let mut order: Vec<(f32, u32, bool)> =
+    fn transcription(of: &[(f64, u32)], limit: usize, positives: usize) -> MicroAp {
+        let mut order: Vec<(f64, u32, bool)> =
             of.iter().map(|&(score, key)| (score, key >> 1, key & 1 == 1)).collect();
         order.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
         order.reverse();
@@ -268,7 +268,7 @@ mod tests {
 
     /// Pairs of few scores with the place among equals of each rule, and whether they are positive
     /// in the lowest bit.
-    fn keyed(of: &[(f32, bool)], ties: Ties) -> Vec<(f32, u32)> {
+    fn keyed(of: &[(f64, bool)], ties: Ties) -> Vec<(f64, u32)> {
         let key = |i: u32, positive: bool| match ties {
             Ties::Against => u32::from(positive),
             Ties::For => u32::from(!positive),
@@ -286,8 +286,8 @@ mod tests {
         let mut cut = 0;
         for _ in 0..3_000 {
             let (scores, share) = (rng.random_range(1..200), rng.random::<f64>());
-            let of: Vec<(f32, bool)> = (0..rng.random_range(0..200))
-                .map(|_| (rng.random_range(0..scores) as f32 / 7.0, rng.random_bool(share)))
+            let of: Vec<(f64, bool)> = (0..rng.random_range(0..200))
+                .map(|_| (rng.random_range(0..scores) as f64 / 7.0, rng.random_bool(share)))
                 .collect();
             let found = of.iter().filter(|pair| pair.1).count();
             let positives = (found + rng.random_range(0..5)).max(1);
@@ -311,8 +311,8 @@ mod tests {
     fn ties_are_the_extremes_of_all_orders() {
         let mut rng = ChaCha8Rng::seed_from_u64(6);
         for _ in 0..300 {
-            let of: Vec<(f32, bool)> = (0..rng.random_range(1..=5))
-                .map(|_| (rng.random_range(0..3) as f32, rng.random()))
+            let of: Vec<(f64, bool)> = (0..rng.random_range(1..=5))
+                .map(|_| (rng.random_range(0..3) as f64, rng.random()))
                 .collect();
             let limit = rng.random_range(1..=of.len());
             let mut values = Vec::new();
