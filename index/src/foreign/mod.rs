@@ -1,8 +1,10 @@
-//! Files that other programs wrote: opening them, naming their kind, columns of Parquet.
+//! Files that other programs wrote: opening them, naming their kind, Python's pickles, columns of
+//! Parquet.
 
 mod look;
 #[cfg(feature = "parquet")]
 mod parquet;
+pub mod pickle;
 
 use std::fmt::Display;
 use std::fs::{self, File};

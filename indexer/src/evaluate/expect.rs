@@ -153,3 +153,152 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::measures::Ties;
+    use super::*;
+
+    fn expectation(text: &str) -> Expectation {
+        text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn forms() {
+        let all =
+            |dataset: &str, setup: Option<&str>, measure: Option<&str>, numbers: (f64, f64)| {
+                Expectation {
+                    dataset: dataset.to_owned(),
+                    setup: setup.map(str::to_owned),
+                    measure: measure.map(str::to_owned),
+                    value: numbers.0,
+                    tolerance: numbers.1,
+                }
+            };
+        for (text, expected) in [
+            ("oxford5k=0.8409±0.003", all("oxford5k", None, None, (0.8409, 0.003))),
+            ("oxford5k=0.8409+-0.003", all("oxford5k", None, None, (0.8409, 0.003))),
+            ("oxford5k=0.8409+/-0.003", all("oxford5k", None, None, (0.8409, 0.003))),
+            (
+                " rparis6k / medium : mP@10 = .9 ± 0 ",
+                all("rparis6k", Some("medium"), Some("mP@10"), (0.9, 0.0)),
+            ),
+            ("disc21:µAP=5e-1±1e-3", all("disc21", None, Some("µAP"), (0.5, 0.001))),
+            ("x/hard=-1±2", all("x", Some("hard"), None, (-1.0, 2.0))),
+            ("my=own=1±2", all("my=own", None, None, (1.0, 2.0))),
+        ] {
+            assert_eq!(expectation(text), expected, "{text}");
+            assert_eq!(expectation(&expected.to_string()), expected, "{expected}");
+        }
+        assert_eq!(expectation("a / b:c=1+-2").to_string(), "a/b:c=1±2");
+    }
+
+    #[test]
+    fn what_is_no_expectation() {
+        for (text, what) in [
+            ("", "there is no ="),
+            ("oxford5k", "there is no ="),
+            ("oxford5k=0.84", "there is no ± with a tolerance"),
+            ("oxford5k=0.84+0.003", "there is no ± with a tolerance"),
+            ("=0.84±0.003", "the data set is empty"),
+            ("/easy=0.84±0.003", "the data set is empty"),
+            ("oxford5k/=0.84±0.003", "the setup is empty"),
+            ("oxford5k: =0.84±0.003", "the measure is empty"),
+            ("oxford5k=0,84±0.003", "the value \"0,84\" is not a number"),
+            ("oxford5k=±0.003", "the value \"\" is not a number"),
+            ("oxford5k=NaN±0.003", "the value \"NaN\" is not a number"),
+            ("oxford5k=0.84±", "the tolerance \"\" is not a number"),
+            ("oxford5k=0.84±inf", "the tolerance \"inf\" is not a number"),
+            ("oxford5k=0.84±1±2", "the tolerance \"1±2\" is not a number"),
+            ("oxford5k=0.84±-1", "the tolerance is below 0"),
+        ] {
+            let error = text.parse::<Expectation>().unwrap_err().to_string();
+            assert_eq!(error, format!("expected {FORM}; {text:?}: {what}"));
+        }
+    }
+
+    fn setup(name: &str, measure: &str, value: f64) -> SetupReport {
+        SetupReport {
+            setup: name.to_owned(),
+            measure: measure.to_owned(),
+            value,
+            interval: None,
+            map: 0.25,
+            measures: [("mAP".to_owned(), 0.25), ("mP@10".to_owned(), 0.75)].into(),
+            images: 0,
+            positives_missing: 0,
+            without_positives: Vec::new(),
+            all_missing: Vec::new(),
+            unranked: Vec::new(),
+            short: Vec::new(),
+            labels_missing: Vec::new(),
+            ties: Ties::Against,
+            tied_queries: 0,
+            rank_ms: 0.0,
+            queries: Vec::new(),
+        }
+    }
+
+    fn report(setups: Vec<SetupReport>) -> Report {
+        Report {
+            dataset: "paris".to_owned(),
+            form: String::new(),
+            why: String::new(),
+            search: String::new(),
+            images: 0,
+            damaged: 0,
+            setups,
+            seconds: 0.0,
+        }
+    }
+
+    /// By hand: the measure of the one setup is 0.5, its mP@10 0.75.
+    #[test]
+    fn figures_are_within_the_tolerance_or_not() {
+        let report = report(vec![setup("official", "µAP", 0.5)]);
+        for (text, measure, found, holds) in [
+            ("paris=0.5±0", "µAP", 0.5, true),
+            ("paris=0.503±0.003", "µAP", 0.5, true),
+            ("paris=0.497±0.003", "µAP", 0.5, true),
+            ("paris=0.5031±0.003", "µAP", 0.5, false),
+            ("paris=0.4969±0.003", "µAP", 0.5, false),
+            ("paris/official:uAP=0.5±0", "µAP", 0.5, true),
+            ("paris:\u{3bc}AP=0.5±0", "µAP", 0.5, true),
+            ("paris:mP@10=0.7±0.05", "mP@10", 0.75, true),
+            ("paris:mAP=0.2±0.01", "mAP", 0.25, false),
+        ] {
+            let outcomes = check(&[expectation(text)], &report).unwrap();
+            let expected = Outcome {
+                expectation: expectation(text),
+                setup: "official".to_owned(),
+                measure: measure.to_owned(),
+                found,
+                holds,
+            };
+            assert_eq!(outcomes, [expected]);
+        }
+        // What is not a number is never what was expected.
+        let report = self::report(vec![setup("official", "mAP", f64::NAN)]);
+        assert!(!check(&[expectation("paris=0.5±9")], &report).unwrap()[0].holds);
+        assert!(check(&[], &report).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_not_judged_is_said() {
+        let two = report(vec![setup("easy", "mAP", 0.5), setup("hard", "mAP", 0.125)]);
+        for (text, what) in [
+            ("oxford=1±0", "data set \"oxford\" was not judged; there is paris"),
+            ("paris=1±0", "it names no setup; there is easy, hard"),
+            ("paris/medium=1±0", "no setup \"medium\"; there is easy, hard"),
+            ("paris/easy:mP@7=1±0", "no measure \"mP@7\"; there is mAP, mP@10"),
+        ] {
+            let all = [expectation("paris/hard=0.1±1"), expectation(text)];
+            let error = check(&all, &two).unwrap_err().to_string();
+            assert_eq!(error, format!("expected figure {text}: {what}"));
+        }
+        let found = check(&[expectation("paris/hard=0.125±0")], &two).unwrap();
+        assert_eq!((found[0].setup.as_str(), found[0].holds), ("hard", true));
+        let error = check(&[expectation("paris=1±0")], &report(Vec::new())).unwrap_err();
+        assert!(error.to_string().ends_with("it names no setup; there is none"), "{error}");
+    }
+}

@@ -3,11 +3,26 @@
 //! A [`Dataset`] is what the files of a set say, without photos and without descriptors. One
 //! module for each published form reads it; all of them give the same type.
 
+mod check;
+mod copydays;
+mod holidays;
+mod json;
+mod lists;
+mod open;
+mod oxford;
+mod photos;
 mod place;
+mod positions;
+mod setups;
+#[cfg(test)]
+mod tests;
+mod text;
+mod ukbench;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use photos::{FoundPhotos, Photo, list_photos};
 pub use place::{At, Named, Place};
 
 use super::measures::Rules;

@@ -48,3 +48,51 @@ pub fn at_positives(ranks: &[usize], positives: usize, k: Option<usize>) -> f64 
     let sum: f64 = within.map(|(found, &rank)| (found + 1) as f64 / (rank + 1) as f64).sum();
     (sum + 0.0) / reachable as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand. `P P N`, 2 positives: (1 + 1)/2 · ½ + (1 + 1)/2 · ½ = 1.
+    /// `P N P`: (1 + 1)/2 · ½ + (1/2 + 2/3)/2 · ½ = 1/2 + 7/24. `N P`, 1 positive: (0 + 1/2)/2.
+    /// `N N P N`, 1 positive: (0 + 1/3)/2.
+    #[test]
+    fn trapezoids_by_hand() {
+        for (ranks, positives, expected) in [
+            (&[0, 1][..], 2, 1.0),
+            (&[0, 2], 2, 0.5 + 7.0 / 24.0),
+            (&[1], 1, 0.25),
+            (&[2], 1, 1.0 / 6.0),
+            // A positive that the database lacks halves the recall.
+            (&[0], 2, 0.5),
+            (&[], 3, 0.0),
+            (&[], 0, 0.0),
+        ] {
+            let found = trapezoid(ranks, positives);
+            assert!((found - expected).abs() < 1e-12, "{ranks:?}: {found}, expected {expected}");
+            assert!(found.is_sign_positive());
+        }
+    }
+
+    /// By hand. Ranks 1 and 4 of 3 positives: 1/2 + 2/5 = 0.9, over min(k, 3).
+    #[test]
+    fn at_positives_by_hand() {
+        for (ranks, positives, k, expected) in [
+            (&[1, 4][..], 3, None, 0.3),
+            (&[1, 4], 3, Some(5), 0.3),
+            // Rank 4 is the fifth image.
+            (&[1, 4], 3, Some(4), 0.5 / 3.0),
+            (&[1, 4], 3, Some(2), 0.25),
+            (&[1, 4], 3, Some(1), 0.0),
+            // All of 200 positives first, of which 100 count: 100 · 1 / 100.
+            (&(0..200).collect::<Vec<_>>(), 200, Some(100), 1.0),
+            (&[], 3, Some(100), 0.0),
+            (&[], 0, Some(100), 0.0),
+            (&[0], 1, Some(0), 0.0),
+        ] {
+            let found = at_positives(ranks, positives, k);
+            assert!((found - expected).abs() < 1e-12, "{ranks:?}: {found}, expected {expected}");
+            assert!(found.is_sign_positive());
+        }
+    }
+}

@@ -147,3 +147,6 @@ pub fn means(queries: &[QueryFigures], rules: &Rules) -> BTreeMap<String, f64> {
     add("N-S".to_owned(), &|query| query.n_score);
     means
 }
+
+#[cfg(test)]
+mod tests;

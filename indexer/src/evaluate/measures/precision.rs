@@ -43,3 +43,49 @@ pub fn found_at(ranks: &[usize], positives: usize, k: usize) -> f64 {
 pub fn reciprocal_rank(ranks: &[usize]) -> f64 {
     ranks.first().map_or(0.0, |rank| 1.0 / (rank + 1) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand, positives at the ranks 0, 2 and 6 (1, 3 and 7 from 1).
+    #[test]
+    fn precision_by_hand() {
+        for (positives, k, expected) in [
+            (3, 1, 1.0),
+            // 1, 3 of the first 5.
+            (3, 5, 2.0 / 5.0),
+            // The last positive is the seventh image: 3 of the first 7.
+            (3, 10, 3.0 / 7.0),
+            // A fourth positive is not found: 3 of the first 10.
+            (4, 10, 3.0 / 10.0),
+            (3, 0, 0.0),
+        ] {
+            assert_eq!(precision_at(&[0, 2, 6], positives, k), expected, "{positives}, {k}");
+        }
+        assert_eq!(precision_at(&[0], 1, 10), 1.0);
+        assert_eq!(precision_at(&[], 1, 10), 0.0);
+        assert_eq!(precision_at(&[], 0, 10), 0.0);
+    }
+
+    /// By hand, positives at the ranks 1 and 5 (2 and 6 from 1), of 4 that exist.
+    #[test]
+    fn the_others_by_hand() {
+        let ranks = [1, 5];
+        for (k, first, recall, found) in [
+            (0, 0, 0.0, 0.0),
+            (1, 0, 0.0, 0.0),
+            (2, 1, 1.0, 0.25),
+            (5, 1, 1.0, 0.25),
+            (6, 2, 1.0, 0.5),
+        ] {
+            assert_eq!(among_first(&ranks, k), first, "{k}");
+            assert_eq!(recall_at(&ranks, k), recall, "{k}");
+            assert_eq!(found_at(&ranks, 4, k), found, "{k}");
+        }
+        assert_eq!(found_at(&[], 0, 5), 0.0);
+        assert_eq!(reciprocal_rank(&ranks), 0.5);
+        assert_eq!(reciprocal_rank(&[0, 9]), 1.0);
+        assert_eq!(reciprocal_rank(&[]), 0.0);
+    }
+}
