@@ -362,7 +362,7 @@ impl<'a> Sheet<'a> {
         }
         let items: Vec<(Judgement, bool)> =
             judgements.iter().copied().zip(answer.ranked.iter().map(|r| r.tied)).collect();
-        let ranks = |ties| positive_ranks(&items, ties, answer.cut);
+        let ranks = |ties| positive_ranks(&items, ties, answer.tie_goes_on);
         let found = ranks(judging.ties);
         let positives = line.positives.len();
         let figures = of_query(&found, positives, &self.setup.rules);

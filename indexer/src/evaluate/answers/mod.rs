@@ -14,7 +14,9 @@ pub use searched::{GivenQueries, Searched};
 pub struct Answer {
     /// Images, best first.
     pub ranked: Vec<Ranked>,
-    /// Whether more images follow than were asked for.
+    /// Whether more images of the last one's score follow, which were not asked for.
+    pub tie_goes_on: bool,
+    /// Whether images follow that were not asked for.
     pub cut: bool,
     /// Time that it took, in milliseconds; 0 for rankings that were read.
     pub ms: f64,

@@ -116,21 +116,18 @@ impl Answers for ReadAnswers {
 
     fn answer(&self, query: usize, hidden: &[u32], depth: usize) -> Result<Option<Answer>> {
         let Some(ranking) = &self.rankings[query] else { return Ok(None) };
-        let mut ranked: Vec<Ranked> = Vec::new();
-        let mut cut = false;
         let mut last = None;
-        for image in ranking.images() {
-            if hidden.binary_search(&image.image).is_ok() {
-                continue;
-            }
-            if ranked.len() == depth {
-                cut = true;
-                break;
-            }
-            let tied = image.score.is_some() && last.replace(image.score) == Some(image.score);
-            let score = image.score.unwrap_or_default();
-            ranked.push(Ranked { image: image.image, score, tied });
-        }
-        Ok(Some(Answer { ranked, cut, ms: 0.0 }))
+        let visible = ranking.images().filter(|i| hidden.binary_search(&i.image).is_err());
+        let mut ranked: Vec<Ranked> = visible
+            .take(depth.saturating_add(1))
+            .map(|image| {
+                let tied = image.score.is_some() && last.replace(image.score) == Some(image.score);
+                Ranked { image: image.image, score: image.score.unwrap_or_default(), tied }
+            })
+            .collect();
+        let next = ranked.get(depth).copied();
+        ranked.truncate(depth);
+        let (cut, tie_goes_on) = (next.is_some(), next.is_some_and(|next| next.tied));
+        Ok(Some(Answer { ranked, tie_goes_on, cut, ms: 0.0 }))
     }
 }
