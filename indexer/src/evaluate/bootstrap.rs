@@ -29,7 +29,7 @@ const SEED: u64 = 0x0ce1_1193;
 pub struct Difference {
     /// The mean.
     pub mean: f64,
-    /// Its 95 % interval.
+    /// The 95 % interval of the mean.
     pub interval: [f64; 2],
     /// Share of resamples whose mean is 0 or below, 0 to 1.
     pub not_above: f64,
