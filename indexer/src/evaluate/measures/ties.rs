@@ -29,10 +29,10 @@ pub enum Ties {
 
 /// Ranks of the positives of a ranking, 0-based and rising. Junk takes no place.
 ///
-/// Each item of `ranking` comes with whether it is tied with the one before. `cut`: more images
-/// follow, which the ranking leaves out. Some of them may have the last score too. Under
-/// [`Ties::Against`] they stand before the positives of that score, which so are not found.
-pub fn positive_ranks(ranking: &[(Judgement, bool)], ties: Ties, cut: bool) -> Vec<usize> {
+/// Each item of `ranking` comes with whether it is tied with the one before. `tie_goes_on`: more
+/// images of the last score follow, which the ranking leaves out. With [`Ties::Against`] they come
+/// before the positives of that score, which are then not found.
+pub fn positive_ranks(ranking: &[(Judgement, bool)], ties: Ties, tie_goes_on: bool) -> Vec<usize> {
     let mut ranks = Vec::new();
     let mut start = 0;
     let mut groups = ranking.chunk_by(|_, (_, tied)| *tied).peekable();
@@ -42,7 +42,7 @@ pub fn positive_ranks(ranking: &[(Judgement, bool)], ties: Ties, cut: bool) -> V
         let size = judged().count();
         let positives = judged().filter(|judgement| *judgement == Judgement::Positive).count();
         match ties {
-            Ties::Against if cut && groups.peek().is_none() => {}
+            Ties::Against if tie_goes_on && groups.peek().is_none() => {}
             Ties::Against => ranks.extend(start + size - positives..start + size),
             Ties::For => ranks.extend(start..start + positives),
             Ties::Order => ranks.extend(

@@ -9,9 +9,11 @@
 //! This machine is our own because crates that read pickles replace or refuse what functions and
 //! references to storages make, and a checkpoint consists of these.
 //!
-//! Work and memory are proportional to the pickle's length: an operation makes at most one node and
-//! copies no more bytes than it reads.
+//! Work and memory are proportional to the pickle's length: an operation makes one node, or those of
+//! an array of texts, and a budget bounds what is copied.
 
+mod array;
+mod error;
 mod known;
 mod machine;
 mod reader;
@@ -20,12 +22,10 @@ mod value;
 
 use std::collections::HashMap;
 
-use safetensors::Dtype;
-
-use super::array::{Array, size_of};
-use super::error::Result;
+pub use array::{Array, Element};
+pub use error::{PickleError, Result};
 use value::Node;
-pub use value::{Id, Tensor};
+pub use value::{Id, Storage, Tensor};
 
 /// A pickle's object and all that it consists of.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Pickle {
     ///
     /// # Errors
     /// `Refused` for a name that is not on the list; `Bad` for what is truncated, damaged or in an
-    /// operation that weights do not need.
+    /// operation that arrays and tensors do not need.
     pub fn read(bytes: &[u8]) -> Result<(Pickle, usize)> {
         machine::run(bytes).map(|(nodes, root, len)| (Pickle { nodes, root }, len))
     }
@@ -115,7 +115,7 @@ impl Pickle {
         matches!(self.node(id), Some(Node::None))
     }
 
-    /// Elements of a list or tuple.
+    /// Elements of a list or tuple, and of a numpy array of texts or of objects.
     pub fn items(&self, id: Id) -> Option<&[Id]> {
         match self.node(id)? {
             Node::Tuple(items) | Node::List(items) => Some(items),
@@ -134,13 +134,34 @@ impl Pickle {
     /// Bytes of an element of each storage that is referred to.
     pub fn storage_widths(&self) -> HashMap<&str, usize> {
         let storages = self.nodes.iter().filter_map(|node| match node {
-            Node::Storage(storage) => Some((storage.key.as_str(), size_of(storage.dtype))),
+            Node::Storage(storage) => Some((storage.key.as_str(), storage.element.width())),
             _ => None,
         });
         storages.collect()
     }
 
-    /// An array of numpy.
+    /// Whole numbers of a list, a tuple or a numpy array; None if any element is another thing.
+    pub fn ints(&self, id: Id) -> Option<Vec<i64>> {
+        match self.array(id) {
+            Some(array) => array.to_i64(),
+            None => self.items(id)?.iter().map(|&id| self.int(id)).collect(),
+        }
+    }
+
+    /// Numbers of a list, a tuple or a numpy array; None if any element is another thing.
+    pub fn numbers(&self, id: Id) -> Option<Vec<f64>> {
+        match self.array(id) {
+            Some(array) => Some(array.to_f64()),
+            None => self.items(id)?.iter().map(|&id| self.number(id)).collect(),
+        }
+    }
+
+    /// Texts of a list, a tuple or a numpy array; None if any element is another thing.
+    pub fn texts(&self, id: Id) -> Option<Vec<&str>> {
+        self.items(id)?.iter().map(|&id| self.text(id)).collect()
+    }
+
+    /// A numpy array of numbers.
     pub fn array(&self, id: Id) -> Option<&Array> {
         match self.node(id)? {
             Node::Array(array) => Some(array),
@@ -160,20 +181,4 @@ impl Pickle {
     pub fn is_pca(&self, id: Id) -> bool {
         matches!(self.node(id), Some(Node::Pca(_)))
     }
-}
-
-/// Type of an element from numpy's name for it, such as `f4`.
-fn numpy_type(code: &str) -> Option<Dtype> {
-    Some(match code {
-        "f8" => Dtype::F64,
-        "f4" => Dtype::F32,
-        "f2" => Dtype::F16,
-        "i8" => Dtype::I64,
-        "i4" => Dtype::I32,
-        "i2" => Dtype::I16,
-        "i1" => Dtype::I8,
-        "u1" => Dtype::U8,
-        "b1" => Dtype::BOOL,
-        _ => return None,
-    })
 }

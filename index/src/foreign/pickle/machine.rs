@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use super::super::error::{ConvertError, Result};
+use super::error::{PickleError, Result};
 use super::known::Known;
 use super::reader::Reader;
 use super::value::{Id, Node};
@@ -42,16 +42,16 @@ pub(super) fn run(bytes: &[u8]) -> Result<(Vec<Node>, Id, usize)> {
             return Ok((machine.nodes, root, reader.at()));
         }
         machine.step(op, &mut reader).map_err(|error| match error {
-            ConvertError::Bad(what) => {
-                ConvertError::bad(format!("{what} (at byte {at} of the pickle)"))
+            PickleError::Bad(what) => {
+                PickleError::bad(format!("{what} (at byte {at} of the pickle)"))
             }
             refused => refused,
         })?;
     }
 }
 
-fn empty() -> ConvertError {
-    ConvertError::bad("pickle: an operation finds too little on the stack: damaged")
+fn empty() -> PickleError {
+    PickleError::bad("pickle: an operation finds too little on the stack: damaged")
 }
 
 impl Machine {
@@ -68,15 +68,21 @@ impl Machine {
     pub(super) fn spend(&self, bytes: usize) -> Result<()> {
         let left =
             self.budget.get().checked_sub(bytes).ok_or_else(|| {
-                ConvertError::bad("pickle: copies more than its length accounts for")
+                PickleError::bad("pickle: copies more than its length accounts for")
             })?;
         self.budget.set(left);
         Ok(())
     }
 
-    fn push(&mut self, node: Node) {
+    /// A node that is not on the stack.
+    pub(super) fn add(&mut self, node: Node) -> Id {
         self.nodes.push(node);
-        self.stack.push(Id(self.nodes.len() - 1));
+        Id(self.nodes.len() - 1)
+    }
+
+    fn push(&mut self, node: Node) {
+        let id = self.add(node);
+        self.stack.push(id);
     }
 
     /// The topmost value above the last mark.
@@ -149,8 +155,8 @@ impl Machine {
                 self.push(node);
             }
             other => {
-                return Err(ConvertError::bad(format!(
-                    "pickle: operation 0x{other:02x} is not one that weights are written with"
+                return Err(PickleError::bad(format!(
+                    "pickle: operation 0x{other:02x} is not one that arrays and tensors are written with"
                 )));
             }
         }
@@ -168,7 +174,7 @@ impl Machine {
         let key = memo_key(op, r)?;
         let id = self.memo.get(&key).copied();
         self.stack.push(id.ok_or_else(|| {
-            ConvertError::bad(format!("pickle: refers to object {key}, which it has not made"))
+            PickleError::bad(format!("pickle: refers to object {key}, which it has not made"))
         })?);
         Ok(())
     }
@@ -178,7 +184,7 @@ impl Machine {
         let (name, module) = (self.pop()?, self.pop()?);
         let text = |id| match self.node(id)? {
             Node::Str(text) => Ok(text.clone()),
-            _ => Err(ConvertError::bad("pickle: a name that is no text")),
+            _ => Err(PickleError::bad("pickle: a name that is no text")),
         };
         let (name, module) = (text(name)?, text(module)?);
         self.name(&module, &name)
@@ -187,13 +193,13 @@ impl Machine {
     /// GLOBAL and STACK_GLOBAL: the one place where a name enters.
     fn name(&mut self, module: &str, name: &str) -> Result<()> {
         let known = Known::of(module, name)
-            .ok_or_else(|| ConvertError::Refused(printable(&format!("{module}.{name}"))))?;
+            .ok_or_else(|| PickleError::Refused(printable(&format!("{module}.{name}"))))?;
         self.push(Node::Known(known));
         Ok(())
     }
 
     fn number(&mut self, op: u8, r: &mut Reader<'_>) -> Result<()> {
-        let no_number = || ConvertError::bad("pickle: a number that is none");
+        let no_number = || PickleError::bad("pickle: a number that is none");
         let node = match op {
             b'I' => match r.line()? {
                 "00" => Node::Bool(false),
@@ -230,7 +236,7 @@ impl Machine {
                 let quote = line.chars().next().filter(|c| ['\'', '"'].contains(c));
                 let inner = quote.and_then(|q| line.get(1..)?.strip_suffix(q));
                 let inner = inner.filter(|text| !text.contains('\\')).ok_or_else(|| {
-                    ConvertError::bad(
+                    PickleError::bad(
                         "pickle: a text with escapes, or without quotes, in protocol 0",
                     )
                 })?;
@@ -239,7 +245,7 @@ impl Machine {
             b'V' => {
                 let line = r.line()?;
                 if line.contains('\\') {
-                    return Err(ConvertError::bad("pickle: a text with escapes in protocol 0"));
+                    return Err(PickleError::bad("pickle: a text with escapes in protocol 0"));
                 }
                 Node::Str(line.to_owned())
             }
@@ -280,7 +286,7 @@ impl Machine {
                 let items = if op == b'a' { vec![self.pop()?] } else { self.pop_mark()? };
                 match self.node_mut(self.top()?)? {
                     Node::List(list) => list.extend(items),
-                    _ => return Err(ConvertError::bad("pickle: appends to what is no list")),
+                    _ => return Err(PickleError::bad("pickle: appends to what is no list")),
                 }
             }
             _ => {
@@ -294,9 +300,7 @@ impl Machine {
                 match self.node_mut(self.top()?)? {
                     Node::Dict(dict) => dict.extend(entries),
                     _ => {
-                        return Err(ConvertError::bad(
-                            "pickle: sets keys of what is no dictionary",
-                        ));
+                        return Err(PickleError::bad("pickle: sets keys of what is no dictionary"));
                     }
                 }
             }
@@ -308,7 +312,7 @@ impl Machine {
 fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>> {
     let (pairs, rest) = items.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(ConvertError::bad("pickle: a key without a value"));
+        return Err(PickleError::bad("pickle: a key without a value"));
     }
     Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
 }
@@ -320,7 +324,7 @@ fn memo_key(op: u8, r: &mut Reader<'_>) -> Result<u64> {
         _ => r
             .line()?
             .parse()
-            .map_err(|_| ConvertError::bad("pickle: a reference that is no number"))?,
+            .map_err(|_| PickleError::bad("pickle: a reference that is no number"))?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The names that a pickle may use. Everything else is refused by name.
 
-use safetensors::Dtype;
+use super::array::Element;
 
 /// A class or function whose meaning is known here. None of them is run: each is carried out by
 /// this program's own few lines.
@@ -12,7 +12,7 @@ pub(super) enum Known {
     /// `torch._utils._rebuild_parameter`: the tensor inside.
     Parameter,
     /// A storage's class, which says its type.
-    Storage(Dtype),
+    Storage(Element),
     /// `torch.Size`: a tuple.
     Size,
     /// Data types and the like that nothing here depends on.
@@ -25,6 +25,8 @@ pub(super) enum Known {
     Scalar,
     Ndarray,
     NumpyDtype,
+    /// Python 3's `bytes`, by whose name protocol 2 stores an empty one.
+    Bytes,
     /// `_codecs.encode`, by which protocol 2 stores bytes as Latin-1 text.
     Encode,
     /// `copyreg._reconstructor`: class, base, state.
@@ -41,16 +43,16 @@ impl Known {
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Known::Tensor,
             ("torch._utils", "_rebuild_parameter") => Known::Parameter,
             ("torch", "Size") => Known::Size,
-            ("torch", "DoubleStorage") => Known::Storage(Dtype::F64),
-            ("torch", "FloatStorage") => Known::Storage(Dtype::F32),
-            ("torch", "HalfStorage") => Known::Storage(Dtype::F16),
-            ("torch", "BFloat16Storage") => Known::Storage(Dtype::BF16),
-            ("torch", "LongStorage") => Known::Storage(Dtype::I64),
-            ("torch", "IntStorage") => Known::Storage(Dtype::I32),
-            ("torch", "ShortStorage") => Known::Storage(Dtype::I16),
-            ("torch", "CharStorage") => Known::Storage(Dtype::I8),
-            ("torch", "ByteStorage") => Known::Storage(Dtype::U8),
-            ("torch", "BoolStorage") => Known::Storage(Dtype::BOOL),
+            ("torch", "DoubleStorage") => Known::Storage(Element::F64),
+            ("torch", "FloatStorage") => Known::Storage(Element::F32),
+            ("torch", "HalfStorage") => Known::Storage(Element::F16),
+            ("torch", "BFloat16Storage") => Known::Storage(Element::Bf16),
+            ("torch", "LongStorage") => Known::Storage(Element::I64),
+            ("torch", "IntStorage") => Known::Storage(Element::I32),
+            ("torch", "ShortStorage") => Known::Storage(Element::I16),
+            ("torch", "CharStorage") => Known::Storage(Element::I8),
+            ("torch", "ByteStorage") => Known::Storage(Element::U8),
+            ("torch", "BoolStorage") => Known::Storage(Element::Bool),
             ("torch", "device" | "float32" | "float64" | "float16" | "bfloat16" | "int64") => {
                 Known::Opaque
             }
@@ -62,6 +64,7 @@ impl Known {
             ("numpy", "ndarray") => Known::Ndarray,
             ("numpy", "dtype") => Known::NumpyDtype,
             ("_codecs", "encode") => Known::Encode,
+            ("builtins" | "__builtin__", "bytes" | "str") => Known::Bytes,
             ("copyreg" | "copy_reg", "_reconstructor") => Known::Reconstructor,
             ("builtins" | "__builtin__", "object") => Known::Object,
             ("sklearn.decomposition.pca" | "sklearn.decomposition._pca", "PCA") => Known::Pca,
