@@ -156,9 +156,9 @@ fn a_page_shows_what_two_queries_found() {
 }
 
 /// The box is drawn in stored pixels, and then the photo is turned: 400 x 200 stored, to be turned
-/// by 90° clockwise (orientation 6), is shown as 80 x 160. The box [0, 0, 100, 50] is the upper left
-/// corner as stored, 40 x 20 small, which the turn brings to the upper right: there x is
-/// 80 - 20 = 60 and more, y below 40.
+/// by 90° clockwise (orientation 6), is shown as 80 x 160. The box [0, 0, 100, 50] is the upper
+/// left corner as stored, 40 x 20 small, which the turn brings to the upper right: there x is 80 -
+/// 20 = 60 and more, y below 40.
 #[test]
 fn boxes_are_drawn_before_the_photo_is_turned() {
     let dir = tempfile::tempdir().unwrap();
