@@ -65,7 +65,7 @@ fn dataset(own: OwnPhoto, rules: Rules, lines: &[Line<'_>]) -> Dataset {
 fn database(rows: &[(&str, f32)]) -> ExactRanking {
     let keys = rows.iter().map(|(key, _)| (*key).to_owned()).collect();
     let values = rows.iter().map(|(_, x)| *x).collect();
-    ExactRanking::new(keys, spec(1), values, 0).unwrap()
+    ExactRanking::new(keys, spec(1), values, None, 0).unwrap()
 }
 
 /// Judges with all queries at 0, so that images are ranked by their numbers.

@@ -12,7 +12,7 @@ use ocelli_indexer::evaluate::files::RankingForm;
 use ocelli_indexer::evaluate::judge::{DEFAULT_PAIRS, Judging, Missing};
 use ocelli_indexer::evaluate::measures::Ties;
 use ocelli_indexer::evaluate::page::PageChoice;
-use ocelli_indexer::evaluate::ranking::IndexSearch;
+use ocelli_indexer::evaluate::ranking::{IndexSearch, Similarity};
 use ocelli_indexer::evaluate::report::Report;
 use ocelli_indexer::evaluate::run::{self, Outputs, Search};
 use ocelli_indexer::evaluate::vectors::{Reading, Role, RowNames};
@@ -26,7 +26,8 @@ use crate::query::RerankArgs;
 
 const EXAMPLES: &str = "\
 Descriptors that were computed elsewhere, one row for each photo in the order of their names:
-  ocelli eval retrieval gnd_oxford5k.json --descriptors fc7.fvecs --rows sorted
+  ocelli eval retrieval gnd_oxford5k.json --descriptors fc7.fvecs --rows sorted \
+    --similarity cosine
 Parts, and an index of them; then both side by side:
   ocelli eval retrieval oxford5k/ --descriptors photos.part --queries queries.part --out float.json
   ocelli eval retrieval oxford5k/ --index my.index --queries queries.part --out codes.json
@@ -125,6 +126,10 @@ pub struct SearchArgs {
     /// Variable of the queries in .mat and .h5 [default: the only matrix, or Q]
     #[arg(long, value_name = "NAME")]
     pub query_variable: Option<String>,
+    /// How --descriptors are compared with queries [default: inner-product for descriptors of
+    /// `ocelli encode`, l2 for others]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub similarity: Option<Similarity>,
     /// Replace each of the --descriptors by a weighted mean of itself and its K nearest first, as
     /// `ocelli build --dba K` does; queries stay as they are
     #[arg(long, value_name = "K", default_value_t = 0, hide_default_value = true)]
@@ -321,6 +326,7 @@ fn search(args: &RetrievalArgs, dataset: &Dataset) -> Result<Search> {
         generation: args.search.generation,
         index_search: IndexSearch { nprobe, refine_candidates },
         rankings: args.search.rankings.clone(),
+        similarity: args.search.similarity,
         dba: args.search.dba,
         rerank: args.rerank.rerank()?,
     };

@@ -24,6 +24,26 @@ pub struct ExactRanking {
     augmented: Option<Vec<f32>>,
 }
 
+/// How vectors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Similarity {
+    /// The inner product of the vectors as they are.
+    InnerProduct,
+    /// The L2 distance of the vectors as they are.
+    L2,
+    /// The inner product of the vectors at unit length.
+    Cosine,
+}
+
+impl Similarity {
+    fn metric(self) -> Metric {
+        match self {
+            Self::InnerProduct | Self::Cosine => Metric::InnerProduct,
+            Self::L2 => Metric::L2,
+        }
+    }
+}
+
 impl ExactRanking {
     /// Reads descriptor parts of one spec into memory, see [`Self::new`].
     ///
@@ -37,11 +57,12 @@ impl ExactRanking {
             keys.extend(part.keys()?);
             descriptors.extend(part.read(0..part.rows())?);
         }
-        Self::new(keys, spec, descriptors, dba)
+        Self::new(keys, spec, descriptors, None, dba)
     }
 
-    /// A database of `descriptors` (keys, dim) row-major. They are ranked as augmented descriptors
-    /// if `dba` (the number of neighbours) is not 0.
+    /// A database of `descriptors` (keys, dim) row-major, which for cosine are of unit length. Their
+    /// spec says the similarity if it is None. They are ranked as augmented descriptors if `dba`
+    /// (the number of neighbours) is not 0.
     ///
     /// # Errors
     /// As many neighbours as images.
@@ -49,9 +70,10 @@ impl ExactRanking {
         keys: Vec<String>,
         spec: DescriptorSpec,
         descriptors: Vec<f32>,
+        similarity: Option<Similarity>,
         dba: usize,
     ) -> Result<Self> {
-        let metric = default_metric(&spec);
+        let metric = similarity.map_or_else(|| default_metric(&spec), Similarity::metric);
         let augmented = match dba {
             0 => None,
             k => {

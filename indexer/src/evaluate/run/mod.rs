@@ -11,7 +11,7 @@ use super::dataset::Dataset;
 use super::files::{RankingFile, RankingForm};
 use super::judge::{Judging, judge};
 use super::page::PageChoice;
-use super::ranking::{ExactRanking, IndexRanking, IndexSearch, Ranking, Rerank};
+use super::ranking::{ExactRanking, IndexRanking, IndexSearch, Ranking, Rerank, Similarity};
 use super::report::Report;
 use super::vectors::{Reading, Vectors};
 use crate::{Error, Progress, ProgressFn, Result};
@@ -36,10 +36,23 @@ pub struct Search {
     pub index_search: IndexSearch,
     /// Rankings of another tool, in place of a search.
     pub rankings: Option<PathBuf>,
+    /// How descriptors are compared; None: as their spec says.
+    pub similarity: Option<Similarity>,
     /// Neighbours that augment each of `descriptors`; 0: none.
     pub dba: usize,
     /// Steps beyond one ranking by scores.
     pub rerank: Rerank,
+}
+
+impl Search {
+    /// Reads vectors, at unit length where cosines are asked for.
+    fn open(&self, paths: &[PathBuf], reading: &Reading) -> Result<Vectors> {
+        let mut vectors = Vectors::open(paths, reading)?;
+        if self.similarity == Some(Similarity::Cosine) {
+            vectors.normalize();
+        }
+        Ok(vectors)
+    }
 }
 
 /// Files that are written besides the report.
@@ -82,8 +95,8 @@ pub fn run(
     let exact = match search.descriptors.as_slice() {
         [] => None,
         paths => {
-            let Vectors { keys, spec, rows } = Vectors::open(paths, &search.reading)?;
-            Some(ExactRanking::new(keys, spec, rows, search.dba)?)
+            let Vectors { keys, spec, rows } = search.open(paths, &search.reading)?;
+            Some(ExactRanking::new(keys, spec, rows, search.similarity, search.dba)?)
         }
     };
     let index = match &search.index {
@@ -102,7 +115,7 @@ pub fn run(
     };
     let given = match search.queries.as_slice() {
         [] => None,
-        paths => Some(Vectors::open(paths, &search.query_reading)?),
+        paths => Some(search.open(paths, &search.query_reading)?),
     };
     let given =
         given.as_ref().map(|Vectors { keys, spec, rows }| GivenQueries { spec, keys, rows });

@@ -89,6 +89,14 @@ impl Vectors {
         self.keys.is_empty()
     }
 
+    /// Scales every vector to unit length, so that inner products are cosines. Vectors of zeros
+    /// stay.
+    pub fn normalize(&mut self) {
+        self.rows.chunks_exact_mut(self.spec.dim().max(1)).for_each(|row| {
+            ocelli_vector::l2_normalize(row);
+        });
+    }
+
     fn of_parts(paths: &[PathBuf]) -> Result<Self> {
         let parts: Vec<Part> =
             paths.iter().map(|path| Ok(Part::open(path)?)).collect::<Result<_>>()?;
