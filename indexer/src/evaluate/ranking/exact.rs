@@ -15,6 +15,7 @@ use crate::{Error, Result};
 pub struct ExactRanking {
     keys: Vec<String>,
     spec: DescriptorSpec,
+    similarity: Option<Similarity>,
     metric: Metric,
     /// Neighbours of each image that augmentation averages; 0: none.
     dba: usize,
@@ -80,10 +81,16 @@ impl ExactRanking {
                 let dim = spec.dim();
                 let neighbours = Neighbours::exact(&descriptors, dim, metric, k)?;
                 let row = |row: usize| Ok(descriptors[row * dim..][..dim].to_vec());
-                Some(neighbours.augment(0, &descriptors, dim, row)?)
+                let mut augmented = neighbours.augment(0, &descriptors, dim, row)?;
+                if similarity == Some(Similarity::Cosine) {
+                    augmented.chunks_exact_mut(dim).for_each(|row| {
+                        ocelli_vector::l2_normalize(row);
+                    });
+                }
+                Some(augmented)
             }
         };
-        Ok(Self { keys, spec, metric, dba, descriptors, augmented })
+        Ok(Self { keys, spec, similarity, metric, dba, descriptors, augmented })
     }
 
     fn row(&self, rows: &[f32], image: u32) -> Result<Vec<f32>> {
@@ -105,9 +112,10 @@ impl Ranking for ExactRanking {
     }
 
     fn describe(&self) -> String {
-        let metric = match self.metric {
-            Metric::InnerProduct => "inner product",
-            Metric::L2 => "L2 distance",
+        let metric = match (self.similarity, self.metric) {
+            (Some(Similarity::Cosine), _) => "cosine",
+            (_, Metric::InnerProduct) => "inner product",
+            (_, Metric::L2) => "L2 distance",
         };
         let descriptors = counted(self.keys.len() as u64, "descriptor");
         let augmented = match self.dba {
