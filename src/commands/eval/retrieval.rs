@@ -134,6 +134,9 @@ pub struct SearchArgs {
     /// `ocelli build --dba K` does; queries stay as they are
     #[arg(long, value_name = "K", default_value_t = 0, hide_default_value = true)]
     pub dba: usize,
+    /// --dba: queries that are photos of the database ask with their means too
+    #[arg(long, requires = "dba", conflicts_with = "queries")]
+    pub dba_queries: bool,
 }
 
 /// From photos to what is searched.
@@ -328,6 +331,7 @@ fn search(args: &RetrievalArgs, dataset: &Dataset) -> Result<Search> {
         rankings: args.search.rankings.clone(),
         similarity: args.search.similarity,
         dba: args.search.dba,
+        dba_queries: args.search.dba_queries,
         rerank: args.rerank.rerank()?,
     };
     if args.prepare.work.is_some() {

@@ -40,6 +40,8 @@ pub struct Search {
     pub similarity: Option<Similarity>,
     /// Neighbours that augment each of `descriptors`; 0: none.
     pub dba: usize,
+    /// Whether queries that are photos of the database ask with their augmented descriptors.
+    pub dba_queries: bool,
     /// Steps beyond one ranking by scores.
     pub rerank: Rerank,
 }
@@ -120,7 +122,8 @@ pub fn run(
     let given =
         given.as_ref().map(|Vectors { keys, spec, rows }| GivenQueries { spec, keys, rows });
     let photos = exact.unwrap_or(database);
-    let answers = Searched::new(dataset, database, photos, given, search.rerank)?;
+    let answers =
+        Searched::new(dataset, database, photos, given, search.dba_queries, search.rerank)?;
     judged(dataset, &answers, judging, outputs, progress)
 }
 
