@@ -2,7 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::dataset::NameRule;
+/// What a name of the ground truth means among the keys of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// The key that equals it. If none does, the one key whose path ends in it, with or without
+    /// the file name's ending: `001`, `001.jpg` and `a/001` mean `photos/a/001.jpg`.
+    PathEnd,
+    /// The key that equals it.
+    Path,
+    /// The one key whose file name without its ending equals that of the name.
+    Stem,
+}
 
 /// The keys that a name may mean, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ pub use photos::{FoundPhotos, Photo, list_photos};
 pub use place::{At, Named, Place};
 
 use super::measures::Rules;
+pub use super::names::NameRule;
 
 /// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
 pub type BoundingBox = [f64; 4];
@@ -87,18 +88,6 @@ pub enum Form {
     Json,
     /// A user's own list of matches.
     Matches,
-}
-
-/// What a name of the ground truth means among the keys of a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRule {
-    /// The key that equals it. If none does, the one key whose path ends in it, with or without
-    /// the file name's ending: `001`, `001.jpg` and `a/001` mean `photos/a/001.jpg`.
-    PathEnd,
-    /// The key that equals it.
-    Path,
-    /// The one key whose file name without its ending equals that of the name.
-    Stem,
 }
 
 /// The photos that are searched.
