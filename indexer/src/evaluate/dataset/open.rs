@@ -21,7 +21,7 @@ const OWN_JSON: &str = "groundtruth.json";
 /// Bytes of a CSV file that are looked at for its header.
 const HEADER_BYTES: usize = 256;
 
-/// What tells each form.
+/// The files by which each form is told.
 const MARKS: [(Form, &str); 11] = [
     (Form::Oxford, "files *_query.txt in it or in a folder of it"),
     (Form::Lists, "gnd_*.pkl or gnd_*.json"),

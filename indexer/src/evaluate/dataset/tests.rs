@@ -650,8 +650,8 @@ fn photo_files_are_listed_and_found() {
     assert!(error.contains("no directory of photos is known"), "{error}");
 }
 
-/// The real sets that are at hand: photos, queries, positives and junk of each setup, as Python counts
-/// them in the files.
+/// The real sets that are at hand: photos, queries, positives and junk of each setup, as Python
+/// counts them in the files.
 #[test]
 fn sets_at_hand() {
     let test = "sets_at_hand";
