@@ -5,15 +5,21 @@
 
 mod check;
 mod copydays;
+mod disc;
+mod gldv2;
 mod holidays;
+mod ilias;
+mod instre;
 mod json;
 mod lists;
+mod matches;
 mod open;
 mod oxford;
 mod photos;
 mod place;
 mod positions;
 mod setups;
+mod table;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -27,6 +33,7 @@ pub use place::{At, Named, Place};
 
 use super::measures::Rules;
 pub use super::names::NameRule;
+use crate::{Error, Result};
 
 /// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
 pub type BoundingBox = [f64; 4];
@@ -157,4 +164,57 @@ pub enum Absent {
     NotFound,
     /// It does not count: the lists are made of labels of whatever photos there are.
     NoPositive,
+}
+
+impl Dataset {
+    /// Keeps only these setups, in the data set's order, and the queries that they ask. No name
+    /// keeps all.
+    ///
+    /// # Errors
+    /// A name that no setup has, with the names that there are.
+    pub fn keep_setups(&mut self, names: &[String]) -> Result<()> {
+        let known = |name: &&String| self.setups.iter().any(|setup| setup.name == **name);
+        if let Some(unknown) = names.iter().find(|name| !known(name)) {
+            let all: Vec<&str> = self.setups.iter().map(|setup| setup.name.as_str()).collect();
+            return Err(Error::Invalid(format!(
+                "{}: no setup {unknown:?}; there is {}",
+                self.name,
+                all.join(", ")
+            )));
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.setups.retain(|setup| names.contains(&setup.name));
+        let mut place_of: BTreeMap<usize, usize> = self
+            .setups
+            .iter()
+            .flat_map(|setup| setup.asked.iter().map(|asked| (asked.query, 0)))
+            .collect();
+        for (new, place) in place_of.values_mut().enumerate() {
+            *place = new;
+        }
+        let kept = place_of.keys().map(|&old| self.queries[old].clone()).collect();
+        self.queries = kept;
+        for asked in self.setups.iter_mut().flat_map(|setup| &mut setup.asked) {
+            asked.query = place_of[&asked.query];
+        }
+        Ok(())
+    }
+
+    /// Names of the database's images where the data set lists them, in its order; otherwise the
+    /// keys of the photos below its directories, sorted. Empty if there is neither.
+    ///
+    /// # Errors
+    /// A directory that cannot be read.
+    pub fn image_names(&self) -> Result<Vec<String>> {
+        match &self.database {
+            Database::Listed(names) => Ok(names.iter().map(|n| n.name.to_string()).collect()),
+            Database::Below(_) if self.photos.is_empty() => Ok(Vec::new()),
+            Database::Below(_) => {
+                let photos = self.find_photos()?.database;
+                Ok(photos.into_iter().map(|photo| photo.key).collect())
+            }
+        }
+    }
 }

@@ -6,7 +6,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::photos::{entries, list_flat, photo_folder};
-use super::{Dataset, Form, copydays, holidays, json, lists, oxford, text, ukbench};
+use super::{
+    Dataset, Form, copydays, disc, gldv2, holidays, ilias, instre, json, lists, matches, oxford,
+    text, ukbench,
+};
 use crate::{Error, Result};
 
 /// Where the names of photos alone may tell a form.
@@ -107,7 +110,6 @@ impl Dataset {
 
 /// Reads the files of a form.
 fn read(mark: &Mark) -> Result<Dataset> {
-    let not_yet = |form: Form| Err(Error::Invalid(format!("{form}: this form is not read yet")));
     match mark.form {
         Form::Oxford => oxford::read(mark.first()),
         Form::Lists => lists::read(&mark.at),
@@ -116,13 +118,17 @@ fn read(mark: &Mark) -> Result<Dataset> {
         Form::UkBench => ukbench::read(mark.first()),
         Form::Copydays => copydays::read(mark.first()),
         Form::Json => json::read(mark.first()),
-        // To be wired: each reads `mark.first()`, a directory or a file.
-        Form::Instre => not_yet(Form::Instre),
-        Form::Gldv2 => not_yet(Form::Gldv2),
-        Form::Ilias => not_yet(Form::Ilias),
-        Form::Disc21 => not_yet(Form::Disc21),
-        Form::Matches => not_yet(Form::Matches),
+        Form::Instre if is_mat(mark.first()) => instre::read(mark.first()),
+        Form::Instre => lists::read(&mark.at),
+        Form::Gldv2 => gldv2::read(mark.first()),
+        Form::Ilias => ilias::read(mark.first()),
+        Form::Disc21 => disc::read(mark.first()),
+        Form::Matches => matches::read(mark.first()),
     }
+}
+
+fn is_mat(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("mat"))
 }
 
 /// What tells a form, for a message.

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use ocelli_index::container::AtomicFile;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::data_type::{
-    ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type,
-};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -25,8 +23,6 @@ pub(super) enum Column<'a> {
     Long(&'a [i64]),
     /// `INT64`, optional.
     Optional(&'a [Option<i64>]),
-    /// `FLOAT`, required.
-    Float(&'a [f32]),
     /// `DOUBLE`, required.
     Double(&'a [f64]),
 }
@@ -88,7 +84,6 @@ fn write(
         Column::Text(values) => put::<ByteArrayType>(group, values, None),
         Column::Short(values) => put::<Int32Type>(group, values, None),
         Column::Long(values) => put::<Int64Type>(group, values, None),
-        Column::Float(values) => put::<FloatType>(group, values, None),
         Column::Double(values) => put::<DoubleType>(group, values, None),
         Column::Optional(values) => {
             let levels: Vec<i16> = values.iter().map(|value| value.is_some().into()).collect();

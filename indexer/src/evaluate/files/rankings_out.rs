@@ -20,7 +20,7 @@ const SCHEMA: &str = "message rankings {
     required binary query (UTF8);
     required int32 rank;
     required binary image (UTF8);
-    required float score;
+    required double score;
     required binary judgement (UTF8);
 }";
 
@@ -44,7 +44,7 @@ pub struct RankedRow<'a> {
     /// Its key.
     pub image: &'a str,
     /// Its score; higher is better. Never NaN.
-    pub score: f32,
+    pub score: f64,
     /// What the ground truth says of it.
     pub judgement: Judgement,
 }
@@ -81,7 +81,7 @@ struct Block {
     queries: Vec<ByteArray>,
     ranks: Vec<i32>,
     images: Vec<ByteArray>,
-    scores: Vec<f32>,
+    scores: Vec<f64>,
     judgements: Vec<ByteArray>,
 }
 
@@ -209,7 +209,7 @@ impl Block {
             Column::Text(&queries),
             Column::Short(&ranks),
             Column::Text(&images),
-            Column::Float(&scores),
+            Column::Double(&scores),
             Column::Text(&judgements),
         ])
     }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use ocelli_text::quoted;
 
-use crate::evaluate::report::QueryScore;
+use super::PageQuery;
 use crate::{Error, Result};
 
-/// Queries of a page.
+/// Choice of a page's queries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageChoice {
     /// At most so many, the worst value first; of equal ones the earlier first.
@@ -16,41 +16,67 @@ pub enum PageChoice {
     Named(Vec<String>),
 }
 
-impl PageChoice {
-    /// Places of the chosen queries in `scores`.
+/// The queries of a page while a run goes on: no more are kept than the page will show.
+#[derive(Debug)]
+pub struct PageQueries {
+    choice: PageChoice,
+    /// The choice so far, for [`PageChoice::Worst`] in order.
+    kept: Vec<PageQuery>,
+}
+
+impl PageQueries {
+    /// No query yet.
+    pub fn new(choice: PageChoice) -> Self {
+        Self { choice, kept: Vec::new() }
+    }
+
+    /// Whether a query of this name and value would be kept now.
+    pub fn wants(&self, name: &str, value: f64) -> bool {
+        match &self.choice {
+            PageChoice::Worst(most) => {
+                self.kept.len() < *most || self.kept.last().is_some_and(|last| value < last.value)
+            }
+            PageChoice::Named(names) => names.iter().any(|wanted| wanted == name),
+        }
+    }
+
+    /// Keeps a query if it is chosen; another one may have to go.
+    pub fn push(&mut self, query: PageQuery) {
+        if !self.wants(&query.name, query.value) {
+            return;
+        }
+        match self.choice {
+            PageChoice::Worst(most) => {
+                let at = self.kept.partition_point(|kept| kept.value <= query.value);
+                self.kept.insert(at, query);
+                self.kept.truncate(most);
+            }
+            PageChoice::Named(_) => self.kept.push(query),
+        }
+    }
+
+    /// The chosen queries, in the page's order.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that no query has.
-    pub fn choose(&self, scores: &[QueryScore]) -> Result<Vec<usize>> {
-        match self {
-            Self::Worst(most) => {
-                let mut all: Vec<usize> = (0..scores.len()).collect();
-                all.sort_by(|&a, &b| scores[a].value.total_cmp(&scores[b].value));
-                all.truncate(*most);
-                Ok(all)
-            }
-            Self::Named(names) => {
-                let places: HashMap<&str, usize> = scores
-                    .iter()
-                    .enumerate()
-                    .map(|(at, score)| (score.name.as_str(), at))
-                    .collect();
-                let place = |name: &String| {
-                    places.get(name.as_str()).copied().ok_or_else(|| {
-                        let there = match scores.first() {
-                            None => "there are no judged queries".to_owned(),
-                            Some(first) => format!(
-                                "there are {} judged queries, the first is {}",
-                                scores.len(),
-                                quoted(&first.name)
-                            ),
-                        };
-                        let name = quoted(name);
-                        Error::Invalid(format!("query {name}: no judged query has it: {there}"))
-                    })
-                };
-                names.iter().map(place).collect()
+    /// [`Error::Invalid`] for a name that no query had.
+    pub fn finish(self) -> Result<Vec<PageQuery>> {
+        let names = match self.choice {
+            PageChoice::Worst(_) => return Ok(self.kept),
+            PageChoice::Named(names) => names,
+        };
+        let mut kept: HashMap<String, PageQuery> =
+            self.kept.into_iter().map(|query| (query.name.clone(), query)).collect();
+        let mut chosen: Vec<PageQuery> = Vec::with_capacity(names.len());
+        for name in &names {
+            match kept.remove(name) {
+                Some(query) => chosen.push(query),
+                None if chosen.iter().any(|query| query.name == *name) => {}
+                None => {
+                    let name = quoted(name);
+                    return Err(Error::Invalid(format!("{name}: no judged query has this name")));
+                }
             }
         }
+        Ok(chosen)
     }
 }

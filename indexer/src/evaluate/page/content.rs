@@ -1,10 +1,13 @@
 //! What a page shows.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::super::dataset::BoundingBox;
+use super::super::judge::Judged;
 use super::super::measures::Judgement;
 use super::super::report::{Report, SetupReport};
+use super::HITS;
 
 /// What a page says of the run as a whole.
 #[derive(Clone, Debug)]
@@ -63,8 +66,54 @@ pub struct PageHit {
     pub score: f64,
     /// What the ground truth says of it.
     pub judgement: Judgement,
-    /// Its rank, from 1.
-    pub rank: usize,
+    /// Its rank from 1, in which junk does not count; None for junk.
+    pub rank: Option<usize>,
+}
+
+impl PageQuery {
+    /// The query of a judged ranking. `photo` is the query's own, `photo_of` has the photos of
+    /// images by number.
+    pub fn new(
+        judged: &Judged<'_>,
+        photo: Option<PathBuf>,
+        photo_of: impl Fn(u32) -> Option<PathBuf>,
+    ) -> Self {
+        let mut hits = Vec::with_capacity(HITS);
+        let mut ranks: HashMap<u32, usize> = HashMap::new();
+        let mut rank = 0;
+        for (ranked, &judgement) in judged.answer.ranked.iter().zip(judged.judgements) {
+            let counts = judgement != Judgement::Ignored;
+            rank += usize::from(counts);
+            if hits.len() < HITS {
+                hits.push(PageHit {
+                    key: judged.keys[ranked.image as usize].clone(),
+                    photo: photo_of(ranked.image),
+                    score: ranked.score,
+                    judgement,
+                    rank: counts.then_some(rank),
+                });
+            } else if judgement == Judgement::Positive {
+                ranks.insert(ranked.image, rank);
+            }
+        }
+        let shown: HashSet<u32> = judged.answer.ranked.iter().take(HITS).map(|r| r.image).collect();
+        let hidden = judged.positives.iter().filter(|(_, image)| match image {
+            Some(image) => !shown.contains(image),
+            None => true,
+        });
+        let rank_of = |image: &Option<u32>| image.and_then(|image| ranks.get(&image).copied());
+        let mut missing: Vec<(String, Option<usize>)> =
+            hidden.map(|(named, image)| (named.name.to_string(), rank_of(image))).collect();
+        missing.sort_by_key(|(_, rank)| rank.unwrap_or(usize::MAX));
+        Self {
+            name: judged.query.name.clone(),
+            photo,
+            bounding_box: judged.query.bounding_box,
+            value: judged.score.value,
+            hits,
+            missing,
+        }
+    }
 }
 
 impl PageHead {

@@ -48,7 +48,7 @@ pub(super) fn start(head: &PageHead, shown: usize) -> String {
             p.legend {
                 span.sample.positive { "✓ positive" } " "
                 span.sample.negative { "✗ negative" } " "
-                span.sample.junk { "– junk, taken out" }
+                span.sample.junk { "○ junk, taken out" }
             }
         }
         (PreEscaped("<main>"))
@@ -118,12 +118,16 @@ fn hit<'a>(hit: &'a PageHit, thumbnails: &Thumbnails<'a>) -> Markup {
     let (class, sign) = match hit.judgement {
         Judgement::Positive => ("positive", "✓"),
         Judgement::Negative => ("negative", "✗"),
-        Judgement::Ignored => ("junk", "–"),
+        Judgement::Ignored => ("junk", "○"),
     };
     html! {
-        figure.hit class=(class) title=(cell(&hit.key)) {
+        figure.hit.(class) title=(cell(&hit.key)) {
             (picture(thumbnails.get(hit.photo.as_deref(), None), &hit.key))
-            figcaption { (sign) " " b { (thousands(hit.rank as u64)) } (format!(" {:.4}", hit.score)) }
+            figcaption {
+                (sign) " "
+                @if let Some(rank) = hit.rank { b { (thousands(rank as u64)) } " " }
+                (format!("{:.4}", hit.score))
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use ocelli_index::container::AtomicFile;
 use serde::Serialize;
 
-pub use choice::PageChoice;
+pub use choice::{PageChoice, PageQueries};
 pub use content::{PageHead, PageHit, PageQuery};
 use thumbnails::Thumbnails;
 

@@ -25,8 +25,9 @@ const LONGEST_PX: u32 = 160;
 /// Most photos that are decoded at once: each may take [`DEFAULT_MAX_PIXELS`] of memory.
 const MAX_THREADS: usize = 8;
 
-/// Colours of a box's frame, from its inside to its outside: seen on light and on dark.
-const BOX_COLOURS: [[u8; 3]; 3] = [[255, 214, 0], [255, 214, 0], [0, 0, 0]];
+/// The frame of a box, seen on light and on dark: for each of its pixels how far it is outside of
+/// the box, and its colour. The last is drawn over the others where the photo ends.
+const BOX_FRAME: [(i64, [u8; 3]); 3] = [(2, [0, 0, 0]), (1, [255, 214, 0]), (0, [255, 214, 0])];
 
 /// A thumbnail as a `data:` URI, or why there is none.
 type Thumbnail = std::result::Result<String, String>;
@@ -149,14 +150,12 @@ fn draw(photo: &mut Decoded, stored: (u32, u32), [x0, y0, x1, y1]: BoundingBox) 
     let size = photo.pixels.dimensions();
     let scale = f64::from(size.0.max(size.1)) / f64::from(stored.0.max(stored.1));
     let Ok(crop) = (PixelBox { x0, y0, x1, y1 }).scaled(stored, scale, size) else { return };
-    // First and last column and row of the frame, which is one pixel wide and grows outwards.
-    let (mut left, mut top) = (i64::from(crop.x), i64::from(crop.y));
-    let (mut right, mut bottom) =
-        (left + i64::from(crop.width) - 1, top + i64::from(crop.height) - 1);
+    let (left, top) = (i64::from(crop.x), i64::from(crop.y));
+    let (right, bottom) = (left + i64::from(crop.width) - 1, top + i64::from(crop.height) - 1);
     let clamp = |at: i64, length: u32| at.clamp(0, i64::from(length) - 1) as u32;
-    for colour in BOX_COLOURS {
-        let columns = [clamp(left, size.0), clamp(right, size.0)];
-        let rows = [clamp(top, size.1), clamp(bottom, size.1)];
+    for (out, colour) in BOX_FRAME {
+        let columns = [clamp(left - out, size.0), clamp(right + out, size.0)];
+        let rows = [clamp(top - out, size.1), clamp(bottom + out, size.1)];
         for x in columns[0]..=columns[1] {
             for y in rows {
                 photo.pixels.get_pixel_mut(x, y).0 = colour;
@@ -167,6 +166,5 @@ fn draw(photo: &mut Decoded, stored: (u32, u32), [x0, y0, x1, y1]: BoundingBox) 
                 photo.pixels.get_pixel_mut(x, y).0 = colour;
             }
         }
-        (left, top, right, bottom) = (left - 1, top - 1, right + 1, bottom + 1);
     }
 }
