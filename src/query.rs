@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ArgGroup;
 use image::ImageReader;
 use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
-use ocelli_indexer::evaluate::Rerank;
+use ocelli_indexer::evaluate::ranking::Rerank;
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;

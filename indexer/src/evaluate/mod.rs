@@ -1,36 +1,26 @@
-//! Retrieval quality against ground truth: mean average precision (mAP).
+//! Judges a search by a data set's ground truth.
 //!
-//! Two protocols. *Named queries*, each a photo and a box in it. In the official setup of Oxford5k
-//! and Paris6k (Philbin et al., CVPR 2007) good and ok photos are positive, junk ones are taken out
-//! of the ranking, and the query's own photo stays in the database; the setups easy, medium and
-//! hard of Revisited Oxford and Paris (Radenović et al., CVPR 2018) are [`Setup`]'s.
-//! *Leave-one-out*: every labelled photo queries, the others of its label are positive, itself is
-//! taken out.
+//! A [`dataset::Dataset`] is what the files of a published set, or of a user's own list, say.
+//! [`run`] opens what is searched ([`vectors`], [`ranking`]), ranks for each query ([`answers`]),
+//! judges the rankings ([`mod@judge`]) by the formulas of [`measures`], and gives a
+//! [`report::Report`]. Rankings may also come from another tool ([`files`]).
 //!
-//! The database is a [`Ranking`]: exact float descriptors, or an index searched through all lists.
+//! [`prepare`] makes descriptors and indexes from the photos of a set. [`page`] shows what was
+//! found, [`compare`] compares two reports, and [`expect`] holds a report against what is expected.
 
 pub mod answers;
-mod average_precision;
 pub mod bootstrap;
 pub mod compare;
 pub mod dataset;
 pub mod expect;
 pub mod files;
-mod groundtruth;
 pub mod judge;
+pub mod list;
 pub mod measures;
 mod names;
 pub mod page;
-mod protocol;
-mod queries;
+pub mod queries;
 pub mod ranking;
 pub mod report;
 pub mod run;
 pub mod vectors;
-
-pub use average_precision::average_precision;
-pub use groundtruth::{BoundingBox, GroundTruth, Query, RevisitedQuery, Setup};
-pub use measures::Ties;
-pub use protocol::{Judging, MapReport, QueryScore, leave_one_out, named_queries};
-pub use queries::{QueryList, write_query_list};
-pub use ranking::{ExactRanking, IndexRanking, IndexSearch, Ranked, Ranking, Rerank};

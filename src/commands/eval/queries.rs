@@ -4,18 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_indexer::evaluate::{GroundTruth, write_query_list};
+use ocelli_indexer::evaluate::queries::write_query_list;
 
+use super::retrieval::DatasetArgs;
+use crate::commands::check_out;
 use crate::output::{OutputArgs, print};
 
+/// Flags of `eval queries`.
 #[derive(Args)]
 pub struct QueriesArgs {
-    /// JSON file (names, or revisitop's imlist, qimlist and gnd), or directory of Oxford text files
-    #[arg(long, value_name = "PATH")]
-    pub ground_truth: PathBuf,
-    /// Directory that holds the queries' photos, at any depth
-    #[arg(long, value_name = "DIR")]
-    pub photos_root: PathBuf,
+    #[command(flatten)]
+    pub dataset: DatasetArgs,
     /// List to write (JSON lines)
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -23,11 +22,12 @@ pub struct QueriesArgs {
     pub output: OutputArgs,
 }
 
-/// `ocelli eval queries`.
-pub fn queries(args: QueriesArgs) -> Result<()> {
-    let truth = GroundTruth::open(&args.ground_truth)?;
-    let list = write_query_list(&truth, &args.photos_root, &args.out)?;
+/// Writes the list of the queries.
+pub fn run(args: QueriesArgs) -> Result<()> {
+    check_out(&args.out)?;
+    let list = write_query_list(&args.dataset.open()?, &args.out)?;
     print(args.output.format, &list, |list| {
-        format!("{}: {} queries", list.path.display(), list.queries)
+        let queries = if list.queries == 1 { "query" } else { "queries" };
+        format!("{}: {} {queries}", list.path.display(), list.queries)
     })
 }

@@ -49,23 +49,8 @@ Exit code 1 if a figure is not as expected:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RetrievalArgs {
-    /// Directory of a data set as it is published, or a file of ground truth (.json, .pkl, .mat,
-    /// .csv, .tsv, .jsonl)
-    #[arg(value_name = "DATASET", required_unless_present = "compare")]
-    pub dataset: Option<PathBuf>,
-    /// Published form of the ground truth [default: recognised by its files]
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub protocol: Option<Form>,
-    /// Setups to judge, for example medium [default: all]
-    #[arg(long = "setup", value_name = "NAME", value_delimiter = ',')]
-    pub setups: Vec<String>,
-    /// Directories of the photos [default: found in the data set's directory]
-    #[arg(long, value_name = "DIR")]
-    pub photos: Vec<PathBuf>,
-    /// What names of the ground truth mean: whole paths, ends of paths, or file names without
-    /// ending [default: ends of paths; whole paths in your own list of matches]
-    #[arg(long, value_enum, value_name = "BY")]
-    pub names: Option<NamesBy>,
+    #[command(flatten)]
+    pub dataset: DatasetArgs,
     #[command(flatten)]
     pub search: SearchArgs,
     #[command(flatten)]
@@ -81,6 +66,28 @@ pub struct RetrievalArgs {
     /// With --work: flags of `ocelli encode`, after --
     #[arg(last = true, value_name = "ENCODE FLAGS")]
     pub encode: Vec<OsString>,
+}
+
+/// Which data set, and how it is read.
+#[derive(Args)]
+pub struct DatasetArgs {
+    /// Directory of a data set as it is published, or a file of ground truth (.json, .pkl, .mat,
+    /// .csv, .tsv, .jsonl)
+    #[arg(value_name = "DATASET")]
+    pub dataset: Option<PathBuf>,
+    /// Published form of the ground truth [default: recognised by its files]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub protocol: Option<Form>,
+    /// Setups to judge, for example medium [default: all]
+    #[arg(long = "setup", value_name = "NAME", value_delimiter = ',')]
+    pub setups: Vec<String>,
+    /// Directories of the photos [default: found in the data set's directory]
+    #[arg(long, value_name = "DIR")]
+    pub photos: Vec<PathBuf>,
+    /// What names of the ground truth mean: whole paths, ends of paths, or file names without
+    /// ending [default: ends of paths; whole paths in your own list of matches]
+    #[arg(long, value_enum, value_name = "BY")]
+    pub names: Option<NamesBy>,
 }
 
 /// What is searched.
@@ -265,7 +272,7 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
     for path in args.results.files() {
         check_out(path)?;
     }
-    let dataset = open(&args)?;
+    let dataset = args.dataset.open()?;
     let bars = Bars::default();
     let search = search(&args, &dataset)?;
     let judging = Judging {
@@ -292,21 +299,26 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
     }
 }
 
-/// The data set, as the flags change it.
-fn open(args: &RetrievalArgs) -> Result<Dataset> {
-    let Some(path) = &args.dataset else { bail!("expected a data set, or --compare") };
-    let mut dataset = Dataset::open(path, args.protocol)?;
-    if !args.photos.is_empty() {
-        dataset.photos.clone_from(&args.photos);
+impl DatasetArgs {
+    /// The data set, as the flags change it.
+    ///
+    /// # Errors
+    /// Those of opening; a setup that there is not.
+    pub fn open(&self) -> Result<Dataset> {
+        let Some(path) = &self.dataset else { bail!("expected a data set") };
+        let mut dataset = Dataset::open(path, self.protocol)?;
+        if !self.photos.is_empty() {
+            dataset.photos.clone_from(&self.photos);
+        }
+        match self.names {
+            None => {}
+            Some(NamesBy::Path) => dataset.name_rule = NameRule::Path,
+            Some(NamesBy::PathEnd) => dataset.name_rule = NameRule::PathEnd,
+            Some(NamesBy::Stem) => dataset.name_rule = NameRule::Stem,
+        }
+        dataset.keep_setups(&self.setups)?;
+        Ok(dataset)
     }
-    match args.names {
-        None => {}
-        Some(NamesBy::Path) => dataset.name_rule = NameRule::Path,
-        Some(NamesBy::PathEnd) => dataset.name_rule = NameRule::PathEnd,
-        Some(NamesBy::Stem) => dataset.name_rule = NameRule::Stem,
-    }
-    dataset.keep_setups(&args.setups)?;
-    Ok(dataset)
 }
 
 /// What is searched, as the flags say.

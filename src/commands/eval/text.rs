@@ -1,7 +1,7 @@
 //! Reports for people.
 
-use ocelli_indexer::evaluate::Ties;
 use ocelli_indexer::evaluate::expect::Outcome;
+use ocelli_indexer::evaluate::measures::Ties;
 use ocelli_indexer::evaluate::report::{Report, SetupReport};
 
 use crate::output::{cell, counted, thousands};

@@ -48,14 +48,7 @@ impl Dataset {
     /// No photo at all; a directory that cannot be read; photos that are missing, with the places
     /// that name the first few; a name that means two files.
     pub fn find_photos(&self) -> Result<FoundPhotos> {
-        let photos = list_photos(&self.photos)?;
-        if photos.is_empty() {
-            let below: Vec<String> = self.photos.iter().map(|p| p.display().to_string()).collect();
-            return Err(Error::Invalid(match below.as_slice() {
-                [] => format!("data set {}: no directory of photos is known", self.name),
-                below => format!("data set {}: no photos below {}", self.name, below.join(", ")),
-            }));
-        }
+        let photos = self.all_photos()?;
         let lookup = Lookup::new(self, &photos);
         let damaged = lookup.places(self.damaged.iter().map(String::as_str));
         let is_damaged = |number: &usize| damaged.contains(number);
@@ -83,6 +76,31 @@ impl Dataset {
         let queries = lookup.all(self.queries.iter().map(|query| &query.photo))?;
         let of = |numbers: Vec<usize>| numbers.into_iter().map(|n| photos[n].clone()).collect();
         Ok(FoundPhotos { database: of(database), queries: of(queries) })
+    }
+
+    /// The photo of each query. Photos of the database may be missing.
+    ///
+    /// # Errors
+    /// As [`Self::find_photos`], for the queries' photos.
+    pub fn find_query_photos(&self) -> Result<Vec<Photo>> {
+        let photos = self.all_photos()?;
+        let lookup = Lookup::new(self, &photos);
+        let queries = lookup.all(self.queries.iter().map(|query| &query.photo))?;
+        Ok(queries.into_iter().map(|number| photos[number].clone()).collect())
+    }
+
+    /// # Errors
+    /// No photo at all; a directory that cannot be read.
+    fn all_photos(&self) -> Result<Vec<Photo>> {
+        let photos = list_photos(&self.photos)?;
+        if photos.is_empty() {
+            let below: Vec<String> = self.photos.iter().map(|p| p.display().to_string()).collect();
+            return Err(Error::Invalid(match below.as_slice() {
+                [] => format!("data set {}: no directory of photos is known", self.name),
+                below => format!("data set {}: no photos below {}", self.name, below.join(", ")),
+            }));
+        }
+        Ok(photos)
     }
 }
 
