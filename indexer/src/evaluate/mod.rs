@@ -14,6 +14,7 @@ pub mod dataset;
 mod groundtruth;
 pub mod measures;
 mod names;
+pub mod prepare;
 mod protocol;
 mod queries;
 mod ranking;
