@@ -111,9 +111,10 @@ class Collection:
         out = run(
             BIN / "ocelli",
             "eval",
-            "map",
-            "--ground-truth",
+            "retrieval",
             self.truth,
+            "--setup",
+            "official",
             "--queries",
             self.queries,
             *database,
@@ -121,7 +122,8 @@ class Collection:
             "--format",
             "json",
         )
-        return json.loads(out)
+        [setup] = json.loads(out)["setups"]
+        return setup
 
 
 def paris(out):
@@ -161,9 +163,8 @@ def landmarks(out):
         BIN / "ocelli",
         "eval",
         "queries",
-        "--ground-truth",
         truth,
-        "--photos-root",
+        "--photos",
         photos / "photos",
         "--out",
         queries,

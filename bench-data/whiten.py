@@ -115,17 +115,17 @@ class Set:
             out.append(pooled)
         found = self.args.ocelli_run(
             "eval",
-            "map",
-            "--ground-truth",
+            "retrieval",
             self.truth,
-            "--protocol",
+            "--setup",
             "leave-one-out",
             "--descriptors",
             *out,
             "--format",
             "json",
         )
-        return json.loads(found)["map"]
+        [setup] = json.loads(found)["setups"]
+        return setup["map"]
 
 
 def spread(values):

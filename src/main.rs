@@ -17,7 +17,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use commands::eval::EvalCommand;
 use output::Format;
 
 fn main() -> ExitCode {
@@ -32,8 +31,7 @@ fn main() -> ExitCode {
         Command::Query(args) => query::run(&args.query, args.output.format == Format::Json),
         Command::Admin(args) => admin::run(&args.remote, args.command, args.output.format),
         Command::Inspect(args) => commands::inspect::run(args),
-        Command::Eval { command: EvalCommand::Map(args) } => commands::eval::map(args),
-        Command::Eval { command: EvalCommand::Queries(args) } => commands::eval::queries(args),
+        Command::Eval { command } => commands::eval::run(command),
     };
     ocelli_service::role::main_exit(result)
 }

@@ -53,9 +53,10 @@ pub struct FaissArgs {
 }
 
 const VECTORS_EXAMPLE: &str = "\
-Files are read one after another. Without a column of keys, rows have no keys; without a column of
-ids, they get ids when an index is built:
+Files are read one after another. Without keys (--keys, --key-column), rows have none; without a
+column of ids, they get ids when an index is built:
   ocelli import vectors base.fvecs --spec foreign:sift --out sift.part
+  ocelli import vectors clip.npy --keys paths.txt --spec foreign:clip --out clip.part
   ocelli import vectors shards/ --column emb --key-column url --spec foreign:clip --out clip.part
 Bad rows (null, NaN, a norm that is neither 0 nor 1e-15 to 1e15, another dimension, an id or a key
 that is null, out of range or there twice) are left out and listed in OUT.rejected.jsonl.";
@@ -83,6 +84,9 @@ pub struct VectorsArgs {
     /// Column of keys in Parquet files [default: none]
     #[arg(long, value_name = "NAME")]
     pub key_column: Option<String>,
+    /// Text file with the key of each row, one a line, in the order of the rows of all files
+    #[arg(long, value_name = "FILE", conflicts_with = "key_column")]
+    pub keys: Option<PathBuf>,
     /// Numbers in the part
     #[arg(long, value_enum, default_value_t)]
     pub dtype: DtypeArg,
@@ -138,7 +142,8 @@ fn vectors(args: VectorsArgs) -> Result<()> {
         DtypeArg::F16 => Dtype::F16,
     };
     let bars = Bars::default();
-    let options = VectorsOptions { name: args.spec, dtype, on_bad_row: args.on_bad_row };
+    let (on_bad_row, keys) = (args.on_bad_row, args.keys);
+    let options = VectorsOptions { name: args.spec, dtype, on_bad_row, keys };
     let report = import_vectors(&files, &args.out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, vectors_text)

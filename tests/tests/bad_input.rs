@@ -59,10 +59,7 @@ fn the_cause_of_a_failure_is_named_once() {
         ("ocelli", &["train", part, "--config", no, "--out", &out]),
         ("ocelli", &["build", part, "--model", no, "--out", &out]),
         ("ocelli", &["query", "--image", no]),
-        (
-            "ocelli",
-            &["eval", "map", "--ground-truth", no, "--descriptors", part, "--queries", part],
-        ),
+        ("ocelli", &["eval", "retrieval", no, "--descriptors", part, "--queries", part]),
         ("ocelli", &["encode", no, "--weights", net, "--out", &out]),
         ("ocelli", &["encode", "--list", no, "--weights", net, "--out", &out]),
         ("ocelli", &["encode", "--tar", no, "--weights", net, "--out", &out]),

@@ -93,20 +93,17 @@ fn the_judge_ranks_descriptors_and_index() {
     let c = collection();
     let truth = c.arg("set/groundtruth.json");
     let judge = |more: &[&str]| {
-        let fixed = ["eval", "map", "--ground-truth", &truth, "--format", "json"];
-        json("ocelli", fixed.iter().chain(more))
+        let fixed = ["eval", "retrieval", &truth, "--format", "json"];
+        json("ocelli", fixed.iter().chain(more))["setups"][0].clone()
     };
-    let alone = judge(&["--descriptors", &c.arg("photos.part"), "--protocol", "leave-one-out"]);
+    let alone = judge(&["--descriptors", &c.arg("photos.part"), "--setup", "leave-one-out"]);
     assert_eq!((alone["queries"].as_array().unwrap().len(), &alone["images"]), (20, &40.into()));
     let map = alone["map"].as_f64().unwrap();
     assert!(map > 0.0 && map < 1.0, "{map}");
 
     let list = c.arg("queries.jsonl");
     let photos = c.arg("set/photos");
-    succeed(
-        "ocelli",
-        ["eval", "queries", "--ground-truth", &truth, "--photos-root", &photos, "--out", &list],
-    );
+    succeed("ocelli", ["eval", "queries", &truth, "--photos", &photos, "--out", &list]);
     let mut encode = vec!["encode".to_owned(), "--list".into(), list];
     encode.extend(c.network());
     encode.extend([
@@ -117,11 +114,20 @@ fn the_judge_ranks_descriptors_and_index() {
     ]);
     succeed("ocelli", encode);
     let queries = c.arg("queries.part");
-    let exact = judge(&["--queries", &queries, "--descriptors", &c.arg("photos.part")])["map"]
+    let exact = judge(&[
+        "--setup",
+        "official",
+        "--queries",
+        &queries,
+        "--descriptors",
+        &c.arg("photos.part"),
+    ])["map"]
         .as_f64()
         .unwrap();
-    let index =
-        judge(&["--queries", &queries, "--index", &c.arg("index")])["map"].as_f64().unwrap();
+    let index = judge(&["--setup", "official", "--queries", &queries, "--index", &c.arg("index")])
+        ["map"]
+        .as_f64()
+        .unwrap();
     assert!(exact > 0.3 && exact <= 1.0, "{exact}");
     assert!((exact - index).abs() < 0.2, "{exact} {index}");
 }

@@ -46,7 +46,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "ocelli-indexer",
-        &["ocelli-text", "ocelli-vector", "ocelli-index"],
+        &["ocelli-text", "ocelli-vector", "ocelli-index", "ocelli-pictures"],
         &["faiss-sys", "tch", "tokio", "tonic"],
     ),
     // The only crate that links FAISS.

@@ -1,8 +1,14 @@
-//! Files that other programs wrote: opening them, naming their kind, columns of Parquet.
+//! Files that other programs wrote: opening them, naming their kind, Python's pickles, columns of
+//! Parquet, arrays of MATLAB and HDF5.
 
+#[cfg(feature = "hdf5")]
+pub mod hdf5;
 mod look;
+#[cfg(feature = "matlab")]
+pub mod matlab;
 #[cfg(feature = "parquet")]
 mod parquet;
+pub mod pickle;
 
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -15,6 +21,13 @@ use std::path::PathBuf;
 pub use look::{LOOK_BYTES, looks_like};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetColumn, ParquetKind, ParquetLists};
+
+/// Most bytes that are taken for the data of a compressed file of so many bytes: 64 for each, and
+/// 16 MiB beside. Zlib could make a thousand of each, and does so only of data that says nothing.
+#[cfg(any(feature = "hdf5", feature = "matlab"))]
+fn inflated_limit(bytes: u64) -> u64 {
+    bytes.saturating_mul(64).saturating_add(16 * 1024 * 1024)
+}
 
 /// Opens a regular file for reading. A pipe or a device, which may never end, is not opened.
 ///

@@ -27,6 +27,8 @@ type Outcome<T> = std::result::Result<T, String>;
 pub enum ParquetKind {
     /// One whole number a row, signed or not, up to 64 bits.
     Integers,
+    /// One float a row, of 32 or 64 bits.
+    Float,
     /// One string of bytes a row that is text.
     Text,
     /// One string of bytes a row.
@@ -47,6 +49,7 @@ impl ParquetKind {
             || matches!(logical, Some(LogicalType::String | LogicalType::Enum));
         match (column.max_rep_level(), column.physical_type()) {
             (0, Type::INT32 | Type::INT64) => Some(Self::Integers),
+            (0, Type::FLOAT | Type::DOUBLE) => Some(Self::Float),
             (0, Type::BYTE_ARRAY) if is_text => Some(Self::Text),
             (0, Type::BYTE_ARRAY) => Some(Self::Bytes),
             (1, Type::FLOAT | Type::DOUBLE) => Some(Self::Floats),
@@ -175,6 +178,25 @@ impl ParquetColumn {
             check_id(id).map(|()| id).map_err(|e| e.to_string())
         };
         Ok(self.spread(values, &def, n)?.into_iter().map(id).collect())
+    }
+
+    /// The next `n` numbers, none if a row has none, of a column of [`ParquetKind::Float`].
+    ///
+    /// # Errors
+    /// A damaged file, with the place.
+    pub fn floats(&mut self, n: usize) -> Outcome<Vec<Option<f64>>> {
+        let (mut def, mut short, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        self.step(|reader| match reader {
+            ColumnReader::DoubleColumnReader(r) => super::read_all(n, |n| {
+                r.read_records(n, Some(&mut def), None, &mut values).map(|read| read.0)
+            }),
+            ColumnReader::FloatColumnReader(r) => super::read_all(n, |n| {
+                r.read_records(n, Some(&mut def), None, &mut short).map(|read| read.0)
+            }),
+            _ => Err(unread()),
+        })?;
+        values.extend(short.into_iter().map(f64::from));
+        self.spread(values, &def, n)
     }
 
     /// The next rows, at most `n`, of a column of [`ParquetKind::Floats`] or

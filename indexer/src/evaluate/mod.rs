@@ -9,19 +9,27 @@
 //!
 //! The database is a [`Ranking`]: exact float descriptors, or an index searched through all lists.
 
+pub mod answers;
 mod average_precision;
+pub mod bootstrap;
+pub mod compare;
 pub mod dataset;
+pub mod expect;
+pub mod files;
 mod groundtruth;
+pub mod judge;
 pub mod measures;
 mod names;
+pub mod page;
 pub mod prepare;
 mod protocol;
 mod queries;
-mod ranking;
+pub mod ranking;
 pub mod report;
 
-pub use average_precision::{Ties, average_precision};
+pub use average_precision::average_precision;
 pub use groundtruth::{BoundingBox, GroundTruth, Query, RevisitedQuery, Setup};
+pub use measures::Ties;
 pub use protocol::{Judging, MapReport, QueryScore, leave_one_out, named_queries};
 pub use queries::{QueryList, write_query_list};
-pub use ranking::{ExactRanking, IndexRanking, Ranked, Ranking, Rerank};
+pub use ranking::{ExactRanking, IndexRanking, IndexSearch, Ranked, Ranking, Rerank};

@@ -2,6 +2,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+/// What a name of the ground truth means among the keys of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// The key that equals it. If none does, the one key whose path ends in it, with or without
+    /// the file name's ending: `001`, `001.jpg` and `a/001` mean `photos/a/001.jpg`.
+    PathEnd,
+    /// The key that equals it.
+    Path,
+    /// The one key whose file name without its ending equals that of the name.
+    Stem,
+}
+
 /// The keys that a name may mean, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
@@ -11,36 +23,62 @@ pub(super) enum Match {
     Two(usize, usize),
 }
 
-/// Looks up `names` among `keys`; a name that means none is left out.
-///
-/// A name means the key that equals it. Where no key does, it means the keys that end in it at a
-/// folder's border, with or without the file name's ending: `001`, `001.jpg` and `a/001` mean
-/// `photos/a/001.jpg`, and `b/001` does not.
+/// Looks up `names` among `keys` by `rule`; a name that means none is left out.
 pub(super) fn find<'n, K: AsRef<str>>(
+    rule: NameRule,
     names: &BTreeSet<&'n str>,
     keys: impl IntoIterator<Item = K>,
 ) -> HashMap<&'n str, Match> {
+    let mut stems: HashMap<&str, Vec<&'n str>> = HashMap::new();
+    if rule == NameRule::Stem {
+        for &name in names {
+            stems.entry(stem(name)).or_default().push(name);
+        }
+    }
     let mut exact: HashMap<&str, Match> = HashMap::new();
     let mut loose: HashMap<&str, Match> = HashMap::new();
     for (number, key) in keys.into_iter().enumerate() {
         let key = key.as_ref();
-        for spelling in spellings(key) {
-            let Some(&name) = names.get(spelling) else { continue };
-            let found = if spelling.len() == key.len() { &mut exact } else { &mut loose };
-            found
-                .entry(name)
-                .and_modify(|found| {
-                    if let Match::One(first) = *found
-                        && first != number
-                    {
-                        *found = Match::Two(first, number);
-                    }
-                })
-                .or_insert(Match::One(number));
+        match rule {
+            NameRule::Path => {
+                if let Some(&name) = names.get(key) {
+                    add(&mut exact, name, number);
+                }
+            }
+            NameRule::Stem => {
+                for name in stems.get(stem(key)).into_iter().flatten() {
+                    add(&mut loose, name, number);
+                }
+            }
+            NameRule::PathEnd => {
+                for spelling in spellings(key) {
+                    let Some(&name) = names.get(spelling) else { continue };
+                    let whole = spelling.len() == key.len();
+                    add(if whole { &mut exact } else { &mut loose }, name, number);
+                }
+            }
         }
     }
     loose.extend(exact);
     loose
+}
+
+/// Notes that `name` means the key `number` too.
+fn add<'n>(found: &mut HashMap<&'n str, Match>, name: &'n str, number: usize) {
+    let also = |found: &mut Match| {
+        if let Match::One(first) = *found
+            && first != number
+        {
+            *found = Match::Two(first, number);
+        }
+    };
+    found.entry(name).and_modify(also).or_insert(Match::One(number));
+}
+
+/// The file name without its ending.
+fn stem(key: &str) -> &str {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    &name[..name.len() - ending(key).len()]
 }
 
 /// The key, its ends after each slash, and each of these without the file name's ending.
@@ -83,7 +121,7 @@ mod tests {
             "c/001",
             "",
         ];
-        let found = find(&names.into_iter().collect(), keys);
+        let found = find(NameRule::PathEnd, &names.into_iter().collect(), keys);
         for (name, expected) in [
             ("001", Some(Match::Two(0, 1))),
             ("001.jpg", Some(Match::One(2))),
@@ -105,7 +143,24 @@ mod tests {
     /// The same key twice is no answer, even though it equals the name.
     #[test]
     fn equal_keys_are_two() {
-        let found = find(&["a.jpg"].into_iter().collect(), ["a.jpg", "b/a.jpg", "a.jpg"]);
+        let names = ["a.jpg"].into_iter().collect();
+        let found = find(NameRule::PathEnd, &names, ["a.jpg", "b/a.jpg", "a.jpg"]);
         assert_eq!(found["a.jpg"], Match::Two(0, 2));
+    }
+
+    /// By path a name means the key that equals it and no other; by stem, folders and endings do
+    /// not count, and two keys of one stem are two.
+    #[test]
+    fn paths_and_stems() {
+        let keys = ["x/a.jpg", "y/b.png", "z/b.jpg"];
+        let names = ["a.jpg", "x/a.jpg", "a", "q/a.tif", "b"].into_iter().collect();
+        let found = find(NameRule::Path, &names, keys);
+        assert_eq!(found, HashMap::from([("x/a.jpg", Match::One(0))]));
+        let found = find(NameRule::Stem, &names, keys);
+        let one = Match::One(0);
+        let expected = [("a.jpg", one), ("x/a.jpg", one), ("a", one), ("q/a.tif", one)];
+        let mut expected = HashMap::from(expected);
+        expected.insert("b", Match::Two(1, 2));
+        assert_eq!(found, expected);
     }
 }

@@ -129,7 +129,7 @@ pub fn named_queries(
             images.never_both(query, &shown)?;
             images.mark(&mut judgements, &query.junk, Judgement::Ignored)?;
             let start = Instant::now();
-            let ranking = database.rank_again(x, &judging.rerank, None)?;
+            let ranking = database.rank_again(x, &judging.rerank, &[], usize::MAX)?;
             let rank_ms = start.elapsed().as_secs_f64() * 1e3;
             let judge = |image: u32| judgements[image as usize];
             let positives = query.positives.len();
@@ -207,7 +207,7 @@ pub fn leave_one_out(
                 _ => database.descriptor(image)?,
             };
             let start = Instant::now();
-            let ranking = database.rank_again(&x, &judging.rerank, Some(image))?;
+            let ranking = database.rank_again(&x, &judging.rerank, &[image], usize::MAX)?;
             let rank_ms = start.elapsed().as_secs_f64() * 1e3;
             let judge = |other: u32| {
                 if other == image {
@@ -288,7 +288,7 @@ fn query_descriptors<'n>(
         }
     }
     let mut descriptors = HashMap::new();
-    for (name, found) in names::find(names, &keys) {
+    for (name, found) in names::find(super::dataset::NameRule::PathEnd, names, &keys) {
         match found {
             Match::One(number) => {
                 let (part, image) = places[number];
@@ -319,7 +319,7 @@ impl<'a> ImagesByName<'a> {
     fn new(database: &'a dyn Ranking, names: &BTreeSet<&'a str>) -> Result<Self> {
         let keys = database.keys();
         let mut images = HashMap::new();
-        for (name, found) in names::find(names, keys) {
+        for (name, found) in names::find(super::dataset::NameRule::PathEnd, names, keys) {
             match found {
                 Match::One(image) => images.insert(name, image as u32),
                 Match::Two(first, second) => {

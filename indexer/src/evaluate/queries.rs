@@ -44,7 +44,11 @@ pub fn write_query_list(truth: &GroundTruth, photos_root: &Path, out: &Path) -> 
     let mut files = Vec::new();
     find_files(&root, &mut files)?;
     let keys = files.iter().map(|file| file.strip_prefix(&root).unwrap_or(file).to_string_lossy());
-    let photos = names::find(&shown.iter().map(|(_, photo, _)| *photo).collect(), keys);
+    let photos = names::find(
+        super::dataset::NameRule::PathEnd,
+        &shown.iter().map(|(_, photo, _)| *photo).collect(),
+        keys,
+    );
 
     let mut text = Vec::new();
     for &(name, photo, bounding_box) in &shown {

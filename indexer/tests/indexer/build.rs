@@ -11,7 +11,7 @@ use ocelli_index::{
     CodeForm, Dba, Dtype, Encoded, FineCodec, Hash, IndexDir, Model, Part, PartImage, PartKind,
     PartRow, PartWriter, RowEncoder, RowEncoderScratch, SearchParams, Snapshot,
 };
-use ocelli_indexer::evaluate::{IndexRanking, Ranking as _};
+use ocelli_indexer::evaluate::{IndexRanking, IndexSearch, Ranking as _};
 use ocelli_indexer::{
     BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, no_opq, silent, train,
 };
@@ -76,8 +76,8 @@ fn equal_bytes_whatever_the_threads_and_every_row_is_found() {
     let snapshot = Snapshot::open(&one, None).unwrap();
     let row = snapshot.find_key("b300.jpg").unwrap().unwrap();
     assert_eq!(snapshot.id(row).unwrap(), 1000);
-    let ranking = IndexRanking::new(snapshot).unwrap();
-    let ranked = ranking.rank(&[0.5; DIM]).unwrap();
+    let ranking = IndexRanking::new(snapshot, IndexSearch::default()).unwrap();
+    let ranked = ranking.rank(&[0.5; DIM], usize::MAX).unwrap();
     let mut all: Vec<u32> = ranked.iter().map(|ranked| ranked.image).collect();
     all.sort_unstable();
     assert_eq!(all, (0..1001).collect::<Vec<u32>>());

@@ -72,20 +72,21 @@ fn expansion_and_augmentation_by_hand() {
         expansion: Some(Expansion { method: ExpansionMethod::Average, k, rounds }),
         diffusion: None,
     };
-    let again =
-        |x: f32, rerank: &Rerank, itself| images(&plain.rank_again(&[x], rerank, itself).unwrap());
-    assert_eq!(again(5.8, &Rerank::default(), None), [1, 3, 2, 0]);
+    let again = |x: f32, rerank: &Rerank, hidden| {
+        images(&plain.rank_again(&[x], rerank, hidden, 9).unwrap())
+    };
+    assert_eq!(again(5.8, &Rerank::default(), &[]), [1, 3, 2, 0]);
     // 5.8 finds b; the mean is 4.4, which c is nearer to than d.
-    assert_eq!(again(5.8, &expansion(1, 1), None), [1, 2, 0, 3]);
+    assert_eq!(again(5.8, &expansion(1, 1), &[]), [1, 2, 0, 3]);
     // Of a, without itself: (1 + 2.5 + 3) / 3.
-    assert_eq!(again(1.0, &expansion(2, 1), Some(0)), [2, 1, 0, 3]);
+    assert_eq!(again(1.0, &expansion(2, 1), &[0]), [2, 1, 3]);
 
     let augmented = open(1).unwrap();
     let ranked: Vec<f32> = (0..4).map(|i| augmented.ranked(i).unwrap()[0]).collect();
     assert_eq!(ranked, [1.75, 2.75, 2.75, 6.0]);
     assert_eq!(augmented.descriptor(3).unwrap(), [9.0], "an image asks as it is");
     // 5.8 is nearest to d's 6 now.
-    let ranked = augmented.rank(&[5.8]).unwrap();
+    let ranked = augmented.rank(&[5.8], 9).unwrap();
     assert_eq!(images(&ranked), [3, 1, 2, 0]);
     assert_eq!(
         ranked.iter().map(|r| r.tied).collect::<Vec<_>>(),
@@ -97,7 +98,8 @@ fn expansion_and_augmentation_by_hand() {
 }
 
 /// Photos by their direction in degrees. From 0, by way of each other, 10 to 50 come before -45,
-/// which is on its own; the image that asks keeps its place, and so do those after the candidates.
+/// which is on its own. The image that asks is hidden; those after the candidates keep their
+/// places.
 #[test]
 fn diffusion_reorders_the_best_by_hand() {
     let dir = tempdir().unwrap();
@@ -108,13 +110,13 @@ fn diffusion_reorders_the_best_by_hand() {
     let rows: Vec<(&str, &[f32])> = names.into_iter().zip(vectors.iter().map(|v| &v[..])).collect();
     let part = descriptors(&dir.path().join("db.part"), &spec(2), &rows);
     let database = ExactRanking::open(&[part], 0).unwrap();
-    assert_eq!(images(&database.rank(&at(0.0)).unwrap()), [0, 1, 2, 3, 4, 6, 5, 7]);
+    assert_eq!(images(&database.rank(&at(0.0), 9).unwrap()), [0, 1, 2, 3, 4, 6, 5, 7]);
     let diffusion =
         Diffusion { candidates: 6, neighbours: 2, query_neighbours: 2, ..Diffusion::default() };
     let rerank = Rerank { expansion: None, diffusion: Some(diffusion) };
-    let ranked = images(&database.rank_again(&at(0.0), &rerank, Some(0)).unwrap());
-    assert_eq!((ranked[0], ranked[6], ranked[7]), (0, 6, 7), "{ranked:?}");
-    let mut thread = ranked[1..6].to_vec();
+    let ranked = images(&database.rank_again(&at(0.0), &rerank, &[0], 9).unwrap());
+    assert_eq!(ranked[5..], [6, 7], "{ranked:?}");
+    let mut thread = ranked[..5].to_vec();
     thread.sort_unstable();
     assert_eq!(thread, [1, 2, 3, 4, 5]);
 }
@@ -125,7 +127,7 @@ fn foreign_vectors_are_ranked_by_distance() {
     let dir = tempdir().unwrap();
     let rows: [(&str, &[f32]); 2] = [("long", &[9.0, 0.0]), ("near", &[1.0, 0.1])];
     let part = descriptors(&dir.path().join("db.part"), &spec(2), &rows);
-    let ranking = ExactRanking::open(&[part], 0).unwrap().rank(&[1.0, 0.0]).unwrap();
+    let ranking = ExactRanking::open(&[part], 0).unwrap().rank(&[1.0, 0.0], 9).unwrap();
     assert_eq!(images(&ranking), [1, 0]);
 }
 

@@ -3,6 +3,7 @@
 mod build;
 mod evaluate;
 mod fine;
+mod judge;
 mod range;
 mod support;
 mod train;

@@ -1,5 +1,6 @@
 //! Arrays of numbers as files hold them.
 
+use ocelli_index::foreign::pickle::{self, Element};
 use safetensors::Dtype;
 
 use super::error::{ConvertError, Result};
@@ -16,13 +17,22 @@ pub struct Array {
     pub bytes: Vec<u8>,
 }
 
-/// Bytes of an element of the types that are read.
-pub(super) fn size_of(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::F64 | Dtype::I64 => 8,
-        Dtype::F32 | Dtype::I32 => 4,
-        Dtype::F16 | Dtype::BF16 | Dtype::I16 => 2,
-        _ => 1,
+/// The type of a pickle's numbers.
+pub(super) fn dtype_of(element: Element) -> Dtype {
+    match element {
+        Element::F64 => Dtype::F64,
+        Element::F32 => Dtype::F32,
+        Element::F16 => Dtype::F16,
+        Element::Bf16 => Dtype::BF16,
+        Element::I64 => Dtype::I64,
+        Element::I32 => Dtype::I32,
+        Element::I16 => Dtype::I16,
+        Element::I8 => Dtype::I8,
+        Element::U64 => Dtype::U64,
+        Element::U32 => Dtype::U32,
+        Element::U16 => Dtype::U16,
+        Element::U8 => Dtype::U8,
+        Element::Bool => Dtype::BOOL,
     }
 }
 
@@ -32,6 +42,12 @@ pub(super) fn count(shape: &[usize]) -> Option<usize> {
 }
 
 impl Array {
+    /// A pickle's array.
+    pub(super) fn from_pickle(array: &pickle::Array) -> Array {
+        let (dtype, shape) = (dtype_of(array.element), array.shape.clone());
+        Array { dtype, shape, bytes: array.bytes.clone() }
+    }
+
     /// float32 numbers; `values` must be as many as the shape says.
     pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Array {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();

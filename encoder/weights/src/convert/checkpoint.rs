@@ -1,9 +1,10 @@
 //! PyTorch checkpoints to tensors: which program wrote them, and what they hold besides the
 //! backbone.
 
+use ocelli_index::foreign::pickle::Id;
+
 use super::array::Array;
 use super::error::{ConvertError, Result};
-use super::pickle::Id;
 use super::torch::Checkpoint;
 use super::{ConvertOptions, Converted};
 

@@ -1,5 +1,7 @@
 //! Errors of converting a file of weights.
 
+use ocelli_index::foreign::pickle::PickleError;
+
 /// Result of this module.
 pub type Result<T> = std::result::Result<T, ConvertError>;
 
@@ -21,6 +23,15 @@ pub enum ConvertError {
 impl ConvertError {
     pub(super) fn bad(what: impl Into<String>) -> ConvertError {
         ConvertError::Bad(what.into())
+    }
+}
+
+impl From<PickleError> for ConvertError {
+    fn from(error: PickleError) -> ConvertError {
+        match error {
+            PickleError::Refused(name) => ConvertError::Refused(name),
+            PickleError::Bad(what) => ConvertError::Bad(what),
+        }
     }
 }
 

@@ -10,7 +10,6 @@ mod caffe;
 mod caffe_names;
 mod checkpoint;
 mod error;
-mod pickle;
 mod torch;
 
 use std::collections::BTreeMap;

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
-use super::array::{Array, count, size_of};
+use ocelli_index::foreign::pickle::{Id, Pickle, Tensor};
+
+use super::array::{Array, count, dtype_of};
 use super::error::{ConvertError, Result, truncated};
-use super::pickle::{Id, Pickle, Tensor};
 
 /// What PyTorch's own legacy reader looks for: 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -157,7 +158,7 @@ impl Checkpoint {
     pub fn array(&self, id: Id) -> Result<Option<Array>> {
         let bytes = match (self.pickle.tensor(id), self.pickle.array(id)) {
             (Some(tensor), _) => {
-                count(&tensor.size).and_then(|n| n.checked_mul(size_of(tensor.storage.dtype)))
+                count(&tensor.size).and_then(|n| n.checked_mul(tensor.storage.element.width()))
             }
             (None, Some(array)) => Some(array.bytes.len()),
             (None, None) => return Ok(None),
@@ -168,7 +169,7 @@ impl Checkpoint {
         })?);
         match self.pickle.tensor(id) {
             Some(tensor) => self.gather(tensor).map(Some),
-            None => Ok(self.pickle.array(id).cloned()),
+            None => Ok(self.pickle.array(id).map(Array::from_pickle)),
         }
     }
 
@@ -183,9 +184,10 @@ impl Checkpoint {
         let bytes = self.storages.get(&storage.key).ok_or_else(|| {
             ConvertError::bad(format!("storage {} is not in the file", storage.key))
         })?;
-        let width = size_of(storage.dtype);
+        let width = storage.element.width();
         let elements = count(&tensor.size).ok_or_else(outside)?;
-        let array = |bytes| Array { dtype: storage.dtype, shape: tensor.size.clone(), bytes };
+        let array =
+            |bytes| Array { dtype: dtype_of(storage.element), shape: tensor.size.clone(), bytes };
         if elements == 0 {
             return Ok(array(Vec::new()));
         }

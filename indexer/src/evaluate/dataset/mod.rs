@@ -3,14 +3,37 @@
 //! A [`Dataset`] is what the files of a set say, without photos and without descriptors. One
 //! module for each published form reads it; all of them give the same type.
 
+mod check;
+mod copydays;
+mod disc;
+mod gldv2;
+mod holidays;
+mod ilias;
+mod instre;
+mod json;
+mod lists;
+mod matches;
+mod open;
+mod oxford;
+mod photos;
 mod place;
+mod positions;
+mod setups;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+mod ukbench;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use photos::{FoundPhotos, Photo, list_photos};
 pub use place::{At, Named, Place};
 
 use super::measures::Rules;
+pub use super::names::NameRule;
+use crate::{Error, Result};
 
 /// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
 pub type BoundingBox = [f64; 4];
@@ -45,10 +68,9 @@ pub struct Dataset {
 }
 
 /// Published forms of ground truth.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr, strum::EnumIter,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::Display)]
 #[strum(serialize_all = "lowercase")]
+#[value(rename_all = "lowercase")]
 pub enum Form {
     /// Oxford5k and Paris6k (Philbin et al., CVPR 2007 and 2008): query, good, ok and junk files.
     Oxford,
@@ -73,18 +95,6 @@ pub enum Form {
     Json,
     /// A user's own list of matches.
     Matches,
-}
-
-/// What a name of the ground truth means among the keys of a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRule {
-    /// The key that equals it. If none does, the one key whose path ends in it, with or without
-    /// the file name's ending: `001`, `001.jpg` and `a/001` mean `photos/a/001.jpg`.
-    PathEnd,
-    /// The key that equals it.
-    Path,
-    /// The one key whose file name without its ending equals that of the name.
-    Stem,
 }
 
 /// The photos that are searched.
@@ -154,4 +164,57 @@ pub enum Absent {
     NotFound,
     /// It does not count: the lists are made of labels of whatever photos there are.
     NoPositive,
+}
+
+impl Dataset {
+    /// Keeps only these setups, in the data set's order, and the queries that they ask. No name
+    /// keeps all.
+    ///
+    /// # Errors
+    /// A name that no setup has, with the names that there are.
+    pub fn keep_setups(&mut self, names: &[String]) -> Result<()> {
+        let known = |name: &&String| self.setups.iter().any(|setup| setup.name == **name);
+        if let Some(unknown) = names.iter().find(|name| !known(name)) {
+            let all: Vec<&str> = self.setups.iter().map(|setup| setup.name.as_str()).collect();
+            return Err(Error::Invalid(format!(
+                "{}: no setup {unknown:?}; there is {}",
+                self.name,
+                all.join(", ")
+            )));
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.setups.retain(|setup| names.contains(&setup.name));
+        let mut place_of: BTreeMap<usize, usize> = self
+            .setups
+            .iter()
+            .flat_map(|setup| setup.asked.iter().map(|asked| (asked.query, 0)))
+            .collect();
+        for (new, place) in place_of.values_mut().enumerate() {
+            *place = new;
+        }
+        let kept = place_of.keys().map(|&old| self.queries[old].clone()).collect();
+        self.queries = kept;
+        for asked in self.setups.iter_mut().flat_map(|setup| &mut setup.asked) {
+            asked.query = place_of[&asked.query];
+        }
+        Ok(())
+    }
+
+    /// Names of the database's images where the data set lists them, in its order; otherwise the
+    /// keys of the photos below its directories, sorted. Empty if there is neither.
+    ///
+    /// # Errors
+    /// A directory that cannot be read.
+    pub fn image_names(&self) -> Result<Vec<String>> {
+        match &self.database {
+            Database::Listed(names) => Ok(names.iter().map(|n| n.name.to_string()).collect()),
+            Database::Below(_) if self.photos.is_empty() => Ok(Vec::new()),
+            Database::Below(_) => {
+                let photos = self.find_photos()?.database;
+                Ok(photos.into_iter().map(|photo| photo.key).collect())
+            }
+        }
+    }
 }

@@ -21,6 +21,9 @@ pub enum At {
     Whole,
     /// A line, from 1.
     Line(u32),
+    /// An entry of a list, or of a dictionary, in a file without lines: the list's name as the file
+    /// has it, and the entry's number, from 0.
+    Item(&'static str, u32),
     /// A query's list in a file without lines (JSON, pickles, MATLAB): the list's name as the
     /// file has it, the query's number and the entry's number in the list, both from 0.
     Entry(&'static str, u32, u32),
@@ -32,6 +35,7 @@ impl fmt::Display for Place {
         match &self.at {
             At::Whole => write!(f, "{file}"),
             At::Line(line) => write!(f, "{file}:{line}"),
+            At::Item(list, entry) => write!(f, "{file}: {list}[{entry}]"),
             At::Entry(list, query, entry) => write!(f, "{file}: query {query}, {list}[{entry}]"),
         }
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::found::Found;
 use super::sources::Source;
+use crate::evaluate::dataset::FoundPhotos;
 use crate::{Error, Result};
 
 /// Refuses photos to learn from that are judged: the same file as a photo of the database or of a
@@ -17,18 +17,14 @@ use crate::{Error, Result};
 /// # Errors
 /// The first such photo, by name, with the judged one, and their number; a file that cannot be
 /// read.
-pub(super) fn refuse_judged(found: &Found, learn: &[Source]) -> Result<()> {
+pub(super) fn refuse_judged(found: &FoundPhotos, learn: &[Source]) -> Result<()> {
     let learn: Vec<&Path> =
         learn.iter().flat_map(|source| &source.lines).map(|line| line.path.as_path()).collect();
     if learn.is_empty() {
         return Ok(());
     }
-    let judged: Vec<&Path> = found
-        .database
-        .iter()
-        .map(|(_, path)| path.as_path())
-        .chain(found.queries.iter().map(PathBuf::as_path))
-        .collect();
+    let judged: Vec<&Path> =
+        found.database.iter().chain(&found.queries).map(|photo| photo.path.as_path()).collect();
     let learn = files(&learn)?;
     let judged = files(&judged)?;
     let by_path: HashMap<&Path, &File<'_>> =

@@ -20,7 +20,6 @@
 //! its descriptors are then pooled from its region vectors. With several sizes that cannot be done,
 //! and it sees these photos twice.
 
-mod found;
 mod judged;
 mod learn;
 mod rejected;
@@ -35,11 +34,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::dataset::Dataset;
+use super::dataset::{Dataset, FoundPhotos};
 use crate::{
     BoxError, Error, FineChoice, LearnOpq, ProgressFn, Result, TrainOptions, WhitenOptions,
 };
-use found::find_photos;
 use learn::Learned;
 pub use rejected::RejectedPhoto;
 use sources::{Source, Sources};
@@ -170,6 +168,14 @@ pub fn prepare(
         rejected,
         steps: work.steps,
     })
+}
+
+/// The photos of `dataset` below `photos`, or where it has them.
+fn find_photos(dataset: &Dataset, photos: &[PathBuf]) -> Result<FoundPhotos> {
+    match photos {
+        [] => dataset.find_photos(),
+        _ => Dataset { photos: photos.to_vec(), ..dataset.clone() }.find_photos(),
+    }
 }
 
 /// Descriptors of a list: pooled from its region vectors if these are there and can be pooled.

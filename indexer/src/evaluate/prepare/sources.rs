@@ -9,15 +9,10 @@ use ocelli_index::container::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use super::PrepareOptions;
-use super::found::Found;
 use super::work::{Stamp, Work};
-use crate::evaluate::dataset::{BoundingBox, Dataset};
+use crate::evaluate::dataset::{BoundingBox, Dataset, FoundPhotos, Photo, list_photos};
 use crate::evaluate::names::{self, Match};
 use crate::{Error, Result};
-
-/// Endings of the files of a folder that are taken for photos, in lower case.
-const PHOTO_ENDINGS: &[&str] =
-    &["jpg", "jpeg", "jpe", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm"];
 
 /// A line of a list file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,7 +75,11 @@ impl Sources {
     ///
     /// # Errors
     /// No photo; two photos of the database with one key; a folder or a list that cannot be read.
-    pub(super) fn new(dataset: &Dataset, found: &Found, options: &PrepareOptions) -> Result<Self> {
+    pub(super) fn new(
+        dataset: &Dataset,
+        found: &FoundPhotos,
+        options: &PrepareOptions,
+    ) -> Result<Self> {
         let photos = database(dataset, found)?;
         let queries = queries(dataset, found, &photos)?;
         let mut learn = Vec::new();
@@ -176,9 +175,10 @@ fn distinct(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// The database as the data set has it.
-fn database(dataset: &Dataset, found: &Found) -> Result<Source> {
+fn database(dataset: &Dataset, found: &FoundPhotos) -> Result<Source> {
     let turned: BTreeSet<&str> = dataset.rotations.keys().map(String::as_str).collect();
-    let matches = names::find(&turned, found.database.iter().map(|(key, _)| key));
+    let matches =
+        names::find(dataset.name_rule, &turned, found.database.iter().map(|photo| &photo.key));
     let mut turns: HashMap<usize, u16> = HashMap::new();
     for (name, degrees) in &dataset.rotations {
         match matches.get(name.as_str()) {
@@ -188,7 +188,7 @@ fn database(dataset: &Dataset, found: &Found) -> Result<Source> {
             Some(&Match::Two(first, second)) => {
                 return Err(Error::Invalid(format!(
                     "the turn of {name:?}: {:?} and {:?} may be meant",
-                    found.database[first].0, found.database[second].0
+                    found.database[first].key, found.database[second].key
                 )));
             }
             // A photo of a query outside the database, or one that this copy lacks.
@@ -196,7 +196,7 @@ fn database(dataset: &Dataset, found: &Found) -> Result<Source> {
         }
     }
     let mut lines = Vec::with_capacity(found.database.len());
-    for (number, (key, path)) in found.database.iter().enumerate() {
+    for (number, Photo { key, path }) in found.database.iter().enumerate() {
         let path = absolute(path).map_err(Error::io("find", path))?;
         let rotate = turns.get(&number).copied();
         lines.push(Line { path, key: key.clone(), bounding_box: None, rotate });
@@ -211,12 +211,12 @@ fn database(dataset: &Dataset, found: &Found) -> Result<Source> {
 }
 
 /// Queries with a box, or with a photo that is not in the database.
-fn queries(dataset: &Dataset, found: &Found, photos: &Source) -> Result<Option<Source>> {
+fn queries(dataset: &Dataset, found: &FoundPhotos, photos: &Source) -> Result<Option<Source>> {
     let by_path: HashMap<&Path, &Line> =
         photos.lines.iter().map(|line| (line.path.as_path(), line)).collect();
     let mut lines = Vec::new();
-    for (query, path) in dataset.queries.iter().zip(&found.queries) {
-        let path = absolute(path).map_err(Error::io("find", path))?;
+    for (query, photo) in dataset.queries.iter().zip(&found.queries) {
+        let path = absolute(&photo.path).map_err(Error::io("find", &photo.path))?;
         let in_database = by_path.get(path.as_path());
         if query.bounding_box.is_none() && in_database.is_some() {
             continue;
@@ -235,13 +235,13 @@ fn queries(dataset: &Dataset, found: &Found, photos: &Source) -> Result<Option<S
 fn lines_at(path: &Path) -> Result<Vec<Line>> {
     let lines = if path.is_dir() {
         let folder = path.file_name().unwrap_or_default().to_string_lossy();
-        let line = |(key, path)| Line {
+        let line = |Photo { key, path }: Photo| Line {
             path,
             key: format!("{folder}/{key}"),
             bounding_box: None,
             rotate: None,
         };
-        files_below(path)?.into_iter().map(line).collect()
+        list_photos(&[path.to_owned()])?.into_iter().map(line).collect()
     } else {
         lines_of_list(path)?
     };
@@ -293,50 +293,4 @@ fn lines_of_list(list: &Path) -> Result<Vec<Line>> {
         lines.push(Line { path, key, bounding_box, rotate });
     }
     Ok(lines)
-}
-
-/// The photos below a folder by their endings, with their paths in it (`/` between the parts), in
-/// the order of these. Links are followed unless they lead to a folder above them.
-///
-/// # Errors
-/// A folder that cannot be read; a name that is not UTF-8.
-pub(super) fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let mut files = Vec::new();
-    walk(folder, "", &mut Vec::new(), &mut files)?;
-    files.sort();
-    Ok(files)
-}
-
-fn walk(
-    folder: &Path,
-    start: &str,
-    above: &mut Vec<PathBuf>,
-    files: &mut Vec<(String, PathBuf)>,
-) -> Result<()> {
-    let real = fs::canonicalize(folder).map_err(Error::io("read", folder))?;
-    if above.contains(&real) {
-        return Ok(());
-    }
-    above.push(real);
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let path = entry.map_err(Error::io("read", folder))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(Error::File { path, what: "expected a name in UTF-8".to_owned() });
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let key = format!("{start}{name}");
-        if path.is_dir() {
-            walk(&path, &format!("{key}/"), above, files)?;
-        } else if path
-            .extension()
-            .and_then(|ending| ending.to_str())
-            .is_some_and(|ending| PHOTO_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
-        {
-            files.push((key, path));
-        }
-    }
-    above.pop();
-    Ok(())
 }

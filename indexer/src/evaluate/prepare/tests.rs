@@ -213,12 +213,12 @@ fn lists_say_keys_boxes_and_turns() {
     assert_eq!(calls, [call("photos"), call("queries")]);
     let path = |i: usize| bench.arg(&format!("set/{i:02}.jpg"));
     let photos = [
-        json!({"path": path(0), "key": "00"}),
-        json!({"path": path(1), "key": "01", "rotate": 90}),
-        json!({"path": path(2), "key": "02"}),
-        json!({"path": path(3), "key": "03"}),
-        json!({"path": path(4), "key": "04", "rotate": 270}),
-        json!({"path": path(5), "key": "05"}),
+        json!({"path": path(0), "key": "00.jpg"}),
+        json!({"path": path(1), "key": "01.jpg", "rotate": 90}),
+        json!({"path": path(2), "key": "02.jpg"}),
+        json!({"path": path(3), "key": "03.jpg"}),
+        json!({"path": path(4), "key": "04.jpg", "rotate": 270}),
+        json!({"path": path(5), "key": "05.jpg"}),
     ];
     let listed = lines(&bench.path("work/photos.jsonl"));
     assert_eq!(listed, photos);
@@ -433,7 +433,7 @@ fn rejected_photos_are_named() {
         learn_from: vec![bench.path("other")],
         ..bench.options()
     };
-    let expected = [("photos", "03", "set/03.jpg"), ("more-1", "other/07.jpg", "other/07.jpg")];
+    let expected = [("photos", "03.jpg", "set/03.jpg"), ("more-1", "other/07.jpg", "other/07.jpg")];
     // From the encoder, and from what was kept.
     for _ in 0..2 {
         let prepared = bench.run(&set(&bench, None), &options).1.unwrap();
@@ -470,7 +470,7 @@ fn list_files_are_taken_as_the_encoder_takes_them() {
         ("ok.jpg\n{\"way\": \"a\"}", "line 2: unknown field `way`"),
         ("\n", "expected photos, found none"),
         // The database has a photo of this key.
-        ("{\"path\": \"other/01.jpg\", \"key\": \"03\"}", "key \"03\" is twice"),
+        ("{\"path\": \"other/01.jpg\", \"key\": \"03.jpg\"}", "key \"03.jpg\" is twice"),
     ] {
         fs::write(&list, text).unwrap();
         let error = bench.error(&data, &options);

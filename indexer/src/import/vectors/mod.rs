@@ -1,5 +1,6 @@
 //! Files of vectors as a part of descriptors.
 
+mod key_list;
 mod parquet_file;
 mod rows;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use ocelli_text::counted;
 use serde::Serialize;
 
 use crate::{Error, Progress, ProgressFn, Result};
+use key_list::KeyList;
 pub use parquet_file::{ParquetColumns, ParquetFile};
 pub use rows::{BadRow, Rows};
 
@@ -54,6 +56,9 @@ pub struct VectorsOptions {
     pub dtype: Dtype,
     /// Treatment of bad rows.
     pub on_bad_row: OnBadRow,
+    /// A text file with the key of each row, a line each, over all files; None: rows have the keys
+    /// of their column, or none.
+    pub keys: Option<PathBuf>,
 }
 
 /// Report of an import of vectors.
@@ -314,14 +319,46 @@ impl Sink {
     }
 }
 
+/// Hands all rows to `sink`, with the keys of the list at `keys`.
+fn import_rows(
+    files: &[VectorSource],
+    sink: &mut Sink,
+    keys: Option<&Path>,
+    progress: ProgressFn<'_>,
+) -> Result<()> {
+    let block = (BLOCK_BYTES / 4 / sink.dim).max(1);
+    let total = files.iter().map(|file| file.rows() as u64).sum();
+    let mut list = keys.map(KeyList::open).transpose()?;
+    let mut done = 0;
+    for file in files {
+        file.for_each(block, |mut rows| {
+            if let Some(list) = &mut list {
+                if rows.keys.is_some() {
+                    return Err(Error::Invalid(format!(
+                        "{}: it has a column of keys, and --keys gives others",
+                        file.path().display()
+                    )));
+                }
+                rows.keys = Some(list.next(rows.n, rows.first, &mut rows.bad)?);
+            }
+            sink.take(file.path(), &rows)?;
+            done += rows.n as u64;
+            progress(Progress { stage: "vectors", done, total });
+            Ok(())
+        })?;
+    }
+    list.map_or(Ok(()), KeyList::finish)
+}
+
 /// Writes the rows of `files`, one file after another, as descriptors into a part at `out`, and
 /// those that were left out into the list beside it ([`RejectedWriter::path_for`]). Without columns
-/// of ids and keys the rows have none; an index that is built of nothing else then gives them the
+/// of ids and keys, and without a list of keys, the rows have none; an index that is built of nothing else then gives them the
 /// ids 0, 1, 2, …
 ///
 /// # Errors
 /// [`Error::Index`] or [`Error::File`] for files that cannot be read, and with file and row for a
-/// bad row where that is to stop the import; [`Error::Invalid`] for no files or files of different
+/// bad row where that is to stop the import; a list of keys with fewer or more lines than rows;
+/// [`Error::Invalid`] for no files or files of different
 /// dimensions, and where every row was rejected. No part is then left.
 pub fn import_vectors(
     files: &[VectorSource],
@@ -349,17 +386,7 @@ pub fn import_vectors(
         keys: HashSet::new(),
         reasons: Vec::new(),
     };
-    let block = (BLOCK_BYTES / 4 / dim).max(1);
-    let total = files.iter().map(|file| file.rows() as u64).sum();
-    let mut done = 0;
-    for file in files {
-        file.for_each(block, |rows| {
-            sink.take(file.path(), &rows)?;
-            done += rows.n as u64;
-            progress(Progress { stage: "vectors", done, total });
-            Ok(())
-        })?;
-    }
+    import_rows(files, &mut sink, options.keys.as_deref(), progress)?;
     let Sink { part, rejected: list, reasons, .. } = sink;
     let rejected = list.count();
     if part.images() == 0 {

@@ -32,7 +32,7 @@ fn columns(vectors: Option<&str>, ids: Option<&str>, keys: Option<&str>) -> Parq
 }
 
 fn options(on_bad_row: OnBadRow) -> VectorsOptions {
-    VectorsOptions { name: "golden".into(), dtype: Dtype::F32, on_bad_row }
+    VectorsOptions { name: "golden".into(), dtype: Dtype::F32, on_bad_row, keys: None }
 }
 
 /// The file as a part, if none of its rows is bad.
@@ -455,4 +455,39 @@ fn files_of_vectors_become_one_part() {
     assert!(error.to_string().contains("expected dimension 2 as in"), "{error}");
     assert!(import_vectors(&[], &out, &options(Dtype::F32), &silent).is_err());
     assert!(!out.exists());
+}
+
+/// Keys from a list: one a line over all files. Too few or too many lines are an error that has
+/// both numbers; an empty line makes its row a bad one.
+#[test]
+fn keys_from_a_list() {
+    let tmp = tempfile::tempdir().unwrap();
+    let file = |name: &str, rows: &[[f32; 2]]| {
+        let path = tmp.path().join(name);
+        let mut writer = VectorWriter::create(&path, rows.len(), 2).unwrap();
+        writer.push(rows.as_flattened()).unwrap();
+        writer.finish().unwrap();
+        path
+    };
+    let files = [file("a.npy", &[[1.0, 2.0], [3.0, 4.0]]), file("b.npy", &[[5.0, 6.0]])];
+    let keys = tmp.path().join("keys.txt");
+    let out = tmp.path().join("x.part");
+    let import = |lines: &str| {
+        fs::write(&keys, lines).unwrap();
+        let open = |path| VectorSource::open(path, &columns(None, None, None), Checks::default());
+        let files: Vec<VectorSource> = files.iter().map(|f| open(f).unwrap()).collect();
+        let options = VectorsOptions { keys: Some(keys.clone()), ..options(OnBadRow::Reject) };
+        import_vectors(&files, &out, &options, &silent)
+    };
+    import("x/1.jpg\r\nx/2.jpg\ny 3\n").unwrap();
+    assert_eq!(Part::open(&out).unwrap().keys().unwrap(), ["x/1.jpg", "x/2.jpg", "y 3"]);
+    for (lines, expected) in [
+        ("1\n2\n", "expected a key for every row, found 2 lines"),
+        ("1\n2\n3\n4\n", "expected as many lines as rows (3), found 4"),
+    ] {
+        let error = import(lines).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let report = import("1\n\n3\n").unwrap();
+    assert_eq!((report.rows, report.rejected), (2, 1));
 }

@@ -1,0 +1,449 @@
+//! Comparison of two runs on one data set.
+//!
+//! Source: the paired bootstrap (Efron and Tibshirani, 1993; for retrieval Sakai, *Evaluating
+//! Evaluation Metrics Based on the Bootstrap*, SIGIR 2006): the differences of the queries that
+//! both runs judged are drawn with replacement.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::bootstrap::{self, Difference};
+use crate::{Error, Result};
+
+/// Differences below it are none: they come from the order of additions.
+const EQUAL: f64 = 1e-12;
+
+/// A run's file as far as a comparison needs it: the JSON of a [`Report`](super::report::Report).
+#[derive(Clone, Debug)]
+pub struct RunFile {
+    path: PathBuf,
+    run: Run,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Run {
+    dataset: String,
+    #[serde(default)]
+    search: String,
+    setups: Vec<RunSetup>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RunSetup {
+    setup: String,
+    measure: String,
+    /// None where the figure is not a number, as without queries.
+    value: Option<f64>,
+    queries: Vec<RunQuery>,
+    #[serde(default)]
+    ties: String,
+    #[serde(default)]
+    images: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct RunQuery {
+    name: String,
+    value: f64,
+}
+
+/// What two runs, A and B, have in common and how they differ. Differences are B − A.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// The data set of both.
+    pub dataset: String,
+    /// The run A.
+    pub a: Side,
+    /// The run B.
+    pub b: Side,
+    /// The setups of both, in the order of A.
+    pub setups: Vec<SetupComparison>,
+    /// Setups of A alone.
+    pub only_a: Vec<String>,
+    /// Setups of B alone.
+    pub only_b: Vec<String>,
+}
+
+/// One of the runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Side {
+    /// Its file.
+    pub path: PathBuf,
+    /// What was searched and how, in words.
+    pub search: String,
+}
+
+/// Comparison of one setup.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetupComparison {
+    /// The setup.
+    pub setup: String,
+    /// The measure that is compared.
+    pub measure: String,
+    /// Values of A and B over all queries of each; None where a run has none.
+    pub values: [Option<f64>; 2],
+    /// Orders of images of equal score in A and B, which should be one.
+    pub ties: [String; 2],
+    /// Images of the databases of A and B.
+    pub images: [usize; 2],
+    /// Queries of both runs.
+    pub common: usize,
+    /// Mean difference over them, with interval and p value. None with fewer than 2, and for µAP,
+    /// which is no mean over queries.
+    pub difference: Option<Difference>,
+    /// Queries for which B has the higher value. For µAP the values are average precisions.
+    pub better: usize,
+    /// Queries for which B has the lower value.
+    pub worse: usize,
+    /// Queries with the same value.
+    pub equal: usize,
+    /// The queries that changed most, by the amount.
+    pub changed: Vec<Changed>,
+    /// Queries of A alone.
+    pub only_a: Vec<String>,
+    /// Queries of B alone.
+    pub only_b: Vec<String>,
+}
+
+/// A query whose value changed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Changed {
+    /// The query.
+    pub name: String,
+    /// Its value in A.
+    pub a: f64,
+    /// Its value in B.
+    pub b: f64,
+}
+
+impl RunFile {
+    /// Reads a file that `ocelli eval retrieval --out` wrote. Fields that are not known are
+    /// skipped.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is another; a setup or a query that is there twice.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = fs::read(path).map_err(Error::io("read", path))?;
+        let file = |what| Error::File { path: path.to_owned(), what };
+        let run: Run = serde_json::from_slice(&text).map_err(|e| {
+            file(format!("expected the JSON of `ocelli eval retrieval --out`, found: {e}"))
+        })?;
+        let mut setups = HashMap::new();
+        for setup in &run.setups {
+            if setups.insert(&setup.setup, ()).is_some() {
+                return Err(file(format!("setup {:?} is there twice", setup.setup)));
+            }
+            let mut queries = HashMap::new();
+            for query in &setup.queries {
+                if queries.insert(&query.name, ()).is_some() {
+                    return Err(file(format!(
+                        "setup {:?}: query {:?} is there twice",
+                        setup.setup, query.name
+                    )));
+                }
+            }
+        }
+        Ok(Self { path: path.to_owned(), run })
+    }
+
+    fn side(&self) -> Side {
+        Side { path: self.path.clone(), search: self.run.search.clone() }
+    }
+}
+
+/// Compares two runs. Each setup names the `changed` queries that changed most.
+///
+/// # Errors
+/// Runs of two data sets, without a common setup, with another measure in a common setup, or
+/// without a common query in one.
+pub fn compare(a: &RunFile, b: &RunFile, changed: usize) -> Result<Comparison> {
+    let differ = |what: &str, in_a: &str, in_b: &str| {
+        let (a, b) = (a.path.display(), b.path.display());
+        Error::Invalid(format!("expected two runs {what}; {a} has {in_a}, {b} has {in_b}"))
+    };
+    if a.run.dataset != b.run.dataset {
+        return Err(differ("of one data set", &a.run.dataset, &b.run.dataset));
+    }
+    let mut setups = Vec::new();
+    for of_a in &a.run.setups {
+        let Some(of_b) = b.run.setups.iter().find(|of_b| of_b.setup == of_a.setup) else {
+            continue;
+        };
+        let setup = &of_a.setup;
+        if of_a.measure != of_b.measure {
+            let what = format!("with one measure of setup {setup:?}");
+            return Err(differ(&what, &of_a.measure, &of_b.measure));
+        }
+        let compared = compare_setup(of_a, of_b, changed);
+        if compared.common == 0 {
+            let what = format!("with a common query in setup {setup:?}");
+            return Err(differ(&what, &queries(of_a), &queries(of_b)));
+        }
+        setups.push(compared);
+    }
+    if setups.is_empty() {
+        let names = |run: &RunFile| match run.run.setups.as_slice() {
+            [] => "no setup".to_owned(),
+            setups => setups.iter().map(|s| s.setup.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        return Err(differ("with a common setup", &names(a), &names(b)));
+    }
+    let only = |of: &RunFile, other: &RunFile| {
+        let alone = |s: &&RunSetup| other.run.setups.iter().all(|o| o.setup != s.setup);
+        of.run.setups.iter().filter(alone).map(|s| s.setup.clone()).collect()
+    };
+    Ok(Comparison {
+        dataset: a.run.dataset.clone(),
+        a: a.side(),
+        b: b.side(),
+        setups,
+        only_a: only(a, b),
+        only_b: only(b, a),
+    })
+}
+
+/// The queries of a setup for an error: how many, and the first.
+fn queries(setup: &RunSetup) -> String {
+    match setup.queries.as_slice() {
+        [] => "no query".to_owned(),
+        [one] => format!("1 query, {:?}", one.name),
+        [first, ..] => format!("{} queries, {:?} first", setup.queries.len(), first.name),
+    }
+}
+
+fn compare_setup(a: &RunSetup, b: &RunSetup, most: usize) -> SetupComparison {
+    let by_name = |setup: &'_ RunSetup| -> HashMap<String, f64> {
+        setup.queries.iter().map(|query| (query.name.clone(), query.value)).collect()
+    };
+    let (in_a, in_b) = (by_name(a), by_name(b));
+    let mut common: Vec<Changed> = Vec::new();
+    for query in &a.queries {
+        if let Some(&b) = in_b.get(&query.name) {
+            // A value that is the same but for its last bits is the same.
+            let b = if (b - query.value).abs() <= EQUAL { query.value } else { b };
+            common.push(Changed { name: query.name.clone(), a: query.value, b });
+        }
+    }
+    let differences: Vec<f64> = common.iter().map(|query| query.b - query.a).collect();
+    let count = |holds: fn(f64) -> bool| differences.iter().filter(|&&d| holds(d)).count();
+    let only = |of: &RunSetup, other: &HashMap<String, f64>| {
+        let alone = of.queries.iter().filter(|query| !other.contains_key(&query.name));
+        alone.map(|query| query.name.clone()).collect()
+    };
+    let mean = a.measure != "µAP";
+    SetupComparison {
+        setup: a.setup.clone(),
+        measure: a.measure.clone(),
+        values: [a.value, b.value],
+        ties: [a.ties.clone(), b.ties.clone()],
+        images: [a.images, b.images],
+        common: common.len(),
+        difference: mean.then(|| bootstrap::difference(&differences)).flatten(),
+        better: count(|d| d > 0.0),
+        worse: count(|d| d < 0.0),
+        equal: count(|d| d == 0.0),
+        only_a: only(a, &in_b),
+        only_b: only(b, &in_a),
+        changed: {
+            common.retain(|query| query.a != query.b);
+            common.sort_by(|x, y| (y.b - y.a).abs().total_cmp(&(x.b - x.a).abs()));
+            common.truncate(most);
+            common
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::super::measures::Ties;
+    use super::super::report::{QueryScore, Report, SetupReport};
+    use super::*;
+
+    /// A run of the data set `paris` in a file.
+    fn run(folder: &TempDir, name: &str, setups: &Value) -> PathBuf {
+        let path = folder.path().join(name);
+        let run = json!({"dataset": "paris", "search": name, "setups": setups, "new": [1]});
+        fs::write(&path, run.to_string()).unwrap();
+        path
+    }
+
+    fn setup(name: &str, measure: &str, value: Option<f64>, queries: &[(&str, f64)]) -> Value {
+        let queries: Vec<Value> =
+            queries.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+        json!({"setup": name, "measure": measure, "value": value, "queries": queries,
+            "ties": "against", "images": 9, "new": {}})
+    }
+
+    fn open(path: &Path) -> RunFile {
+        RunFile::open(path).unwrap()
+    }
+
+    /// By hand. Common are q1 to q5; B − A is 0.5, 0.25, −0.125, 0 and −0.75 (1e-15 is no
+    /// difference): the mean is −0.125 / 5 = −0.025, two are better, two worse, one equal.
+    #[test]
+    fn a_comparison_by_hand() {
+        let folder = TempDir::new().unwrap();
+        let of_a =
+            [("q1", 0.25), ("q2", 0.5), ("q3", 0.5), ("q4", 0.5), ("q5", 1.0), ("in a", 1.0)];
+        let of_b = [
+            ("in b", 0.0),
+            ("q5", 0.25),
+            ("q4", 0.5 + 1e-15),
+            ("q3", 0.375),
+            ("q2", 0.75),
+            ("q1", 0.75),
+        ];
+        let a = json!([setup("easy", "mAP", Some(0.625), &of_a), setup("hard", "mAP", None, &[])]);
+        let b = json!([setup("new", "mAP", None, &[]), setup("easy", "mAP", Some(0.4), &of_b)]);
+        let (a, b) = (run(&folder, "a.json", &a), run(&folder, "b.json", &b));
+        let compared = compare(&open(&a), &open(&b), 3).unwrap();
+        assert_eq!((&compared.a.path, &compared.b.path), (&a, &b));
+        assert_eq!((compared.a.search.as_str(), compared.b.search.as_str()), ("a.json", "b.json"));
+        assert_eq!((compared.only_a, compared.only_b), (vec!["hard".into()], vec!["new".into()]));
+        let [easy] = compared.setups.as_slice() else { panic!("one setup") };
+        assert_eq!((easy.setup.as_str(), easy.measure.as_str()), ("easy", "mAP"));
+        assert_eq!((easy.values, easy.common), ([Some(0.625), Some(0.4)], 5));
+        assert_eq!((easy.better, easy.worse, easy.equal), (2, 2, 1));
+        assert_eq!((&easy.only_a, &easy.only_b), (&vec!["in a".into()], &vec!["in b".into()]));
+        assert_eq!((&easy.ties, easy.images), (&["against".into(), "against".into()], [9, 9]));
+        let changed: Vec<_> = easy.changed.iter().map(|q| (q.name.as_str(), q.a, q.b)).collect();
+        assert_eq!(changed, [("q5", 1.0, 0.25), ("q1", 0.25, 0.75), ("q2", 0.5, 0.75)]);
+        let difference = easy.difference.unwrap();
+        assert_eq!(Some(difference), bootstrap::difference(&[0.5, 0.25, -0.125, 0.0, -0.75]));
+        assert!((difference.mean + 0.025).abs() < 1e-12);
+        // All that changed: q3 too, and not q4.
+        let all = compare(&open(&a), &open(&b), 9).unwrap();
+        assert_eq!(all.setups[0].changed.len(), 4);
+        assert_eq!(all.setups[0].changed[3].name, "q3");
+    }
+
+    /// µAP is no mean over queries, so it has no difference by queries.
+    #[test]
+    fn micro_average_precision_has_values_alone() {
+        let folder = TempDir::new().unwrap();
+        let of = |value, q2| json!([setup("x", "µAP", Some(value), &[("q1", 0.5), ("q2", q2)])]);
+        let a = open(&run(&folder, "a", &of(0.5, 0.25)));
+        let b = open(&run(&folder, "b", &of(0.75, 1.0)));
+        let compared = &compare(&a, &b, 9).unwrap().setups[0];
+        assert_eq!((compared.values, compared.difference), ([Some(0.5), Some(0.75)], None));
+        assert_eq!((compared.better, compared.equal, compared.common), (1, 1, 2));
+    }
+
+    #[test]
+    fn runs_that_have_nothing_in_common() {
+        let folder = TempDir::new().unwrap();
+        let one = |name, measure, query| json!([setup(name, measure, None, &[(query, 0.5)])]);
+        let base = open(&run(&folder, "base", &one("easy", "mAP", "q1")));
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        for (setups, what, in_base, in_other) in [
+            (one("hard", "mAP", "q1"), "with a common setup", "easy", "hard"),
+            (json!([]), "with a common setup", "easy", "no setup"),
+            (one("easy", "N-S", "q1"), "with one measure of setup \"easy\"", "mAP", "N-S"),
+            (
+                one("easy", "mAP", "q2"),
+                "with a common query in setup \"easy\"",
+                "1 query, \"q1\"",
+                "1 query, \"q2\"",
+            ),
+            (
+                json!([setup("easy", "mAP", None, &[])]),
+                "with a common query in setup \"easy\"",
+                "1 query, \"q1\"",
+                "no query",
+            ),
+        ] {
+            let other = open(&run(&folder, "other", &setups));
+            let error = compare(&base, &other, 3).unwrap_err().to_string();
+            let (a, b) = (at("base"), at("other"));
+            let expected =
+                format!("expected two runs {what}; {a} has {in_base}, {b} has {in_other}");
+            assert_eq!(error, expected);
+        }
+        let mut other = base.clone();
+        other.run.dataset = "oxford".to_owned();
+        let error = compare(&base, &other, 3).unwrap_err().to_string();
+        assert!(error.starts_with("expected two runs of one data set; "), "{error}");
+        assert!(error.ends_with("base has oxford"), "{error}");
+    }
+
+    #[test]
+    fn files_that_are_no_runs() {
+        let folder = TempDir::new().unwrap();
+        let twice = json!([setup("x", "mAP", None, &[("q", 0.0), ("q", 1.0)])]);
+        let setups = json!([setup("x", "mAP", None, &[]), setup("x", "mAP", None, &[])]);
+        for (file, what) in [
+            (run(&folder, "queries", &twice), "setup \"x\": query \"q\" is there twice"),
+            (run(&folder, "setups", &setups), "setup \"x\" is there twice"),
+        ] {
+            let error = RunFile::open(&file).unwrap_err().to_string();
+            assert_eq!(error, format!("{}: {what}", file.display()));
+        }
+        let file = folder.path().join("text");
+        for text in ["", "[]", "{}", "{\"dataset\": \"x\", \"setups\": [{}]}"] {
+            fs::write(&file, text).unwrap();
+            let error = RunFile::open(&file).unwrap_err().to_string();
+            let start =
+                format!("{}: expected the JSON of `ocelli eval retrieval --out`", file.display());
+            assert!(error.starts_with(&start), "{error}");
+        }
+        assert!(RunFile::open(&folder.path().join("none")).is_err());
+    }
+
+    /// What is read is what a report writes; a value that is not a number is none.
+    #[test]
+    fn a_report_is_a_run() {
+        let query = |name: &str, value| QueryScore {
+            name: name.to_owned(),
+            average_precision: 0.25,
+            value,
+            positives: 2,
+            found: 1,
+            first: Some(3),
+            rank_ms: 0.5,
+        };
+        let setup = SetupReport {
+            setup: "official".to_owned(),
+            measure: "N-S".to_owned(),
+            value: f64::NAN,
+            interval: None,
+            map: 0.25,
+            measures: Default::default(),
+            images: 7,
+            positives_missing: 0,
+            without_positives: Vec::new(),
+            all_missing: Vec::new(),
+            unranked: Vec::new(),
+            short: Vec::new(),
+            labels_missing: Vec::new(),
+            ties: Ties::Order,
+            tied_queries: 0,
+            rank_ms: 0.0,
+            queries: vec![query("q1", 3.0), query("q2", 1.0)],
+        };
+        let report = Report {
+            dataset: "ukbench".to_owned(),
+            form: String::new(),
+            why: String::new(),
+            search: "exact".to_owned(),
+            images: 7,
+            damaged: 0,
+            setups: vec![setup],
+            seconds: 0.0,
+        };
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("run.json");
+        fs::write(&path, serde_json::to_vec(&report).unwrap()).unwrap();
+        let compared = compare(&open(&path), &open(&path), 3).unwrap();
+        assert_eq!((compared.dataset.as_str(), compared.a.search.as_str()), ("ukbench", "exact"));
+        let [setup] = compared.setups.as_slice() else { panic!("one setup") };
+        assert_eq!((setup.values, setup.common, setup.equal), ([None, None], 2, 2));
+        assert_eq!((&setup.ties, setup.images), (&["order".into(), "order".into()], [7, 7]));
+        assert_eq!(setup.difference.unwrap().p, 1.0);
+    }
+}

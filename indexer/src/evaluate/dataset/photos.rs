@@ -1,0 +1,266 @@
+//! Photo files of a data set.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ocelli_index::foreign;
+
+use super::{Database, Dataset, NameRule, Named};
+use crate::evaluate::names::{self, Match};
+use crate::{Error, Result};
+
+/// Endings of names of photo files, in small letters.
+const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
+
+/// Folders that the published sets have their photos in.
+const FOLDERS: [&str; 6] = ["jpg", "full", "images", "image", "photos", "img"];
+
+/// Folders that are looked into for a first photo, one in another.
+const MAX_DEPTH: usize = 6;
+
+/// Places that an error lists before it counts the others.
+const PLACES_SHOWN: usize = 5;
+
+/// A photo file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Photo {
+    /// The path below the directory that was listed, with `/` between folders.
+    pub key: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// The files of a data set's photos, see [`Dataset::find_photos`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundPhotos {
+    /// Of the database: in the order of the published list, or by key.
+    pub database: Vec<Photo>,
+    /// Of each query.
+    pub queries: Vec<Photo>,
+}
+
+impl Dataset {
+    /// Looks for the photos of the database and of the queries below [`Dataset::photos`]. Photos
+    /// that are published as damaged are left out of the database.
+    ///
+    /// # Errors
+    /// No photo at all; a directory that cannot be read; photos that are missing, with the places
+    /// that name the first few; a name that means two files.
+    pub fn find_photos(&self) -> Result<FoundPhotos> {
+        let photos = list_photos(&self.photos)?;
+        if photos.is_empty() {
+            let below: Vec<String> = self.photos.iter().map(|p| p.display().to_string()).collect();
+            return Err(Error::Invalid(match below.as_slice() {
+                [] => format!("data set {}: no directory of photos is known", self.name),
+                below => format!("data set {}: no photos below {}", self.name, below.join(", ")),
+            }));
+        }
+        let lookup = Lookup::new(self, &photos);
+        let damaged = lookup.places(self.damaged.iter().map(String::as_str));
+        let is_damaged = |number: &usize| damaged.contains(number);
+        let database = match &self.database {
+            Database::Listed(names) => {
+                let named: BTreeSet<&str> = self.damaged.iter().map(String::as_str).collect();
+                let names = names.iter().filter(|photo| !named.contains(&*photo.name));
+                lookup.all(names)?.into_iter().filter(|number| !is_damaged(number)).collect()
+            }
+            Database::Below(folder) => {
+                let inside = |key: &str| folder.is_empty() || is_below(key, folder);
+                let numbers: Vec<usize> = (0..photos.len())
+                    .filter(|number| inside(&photos[*number].key) && !is_damaged(number))
+                    .collect();
+                if numbers.is_empty() {
+                    return Err(Error::Invalid(format!(
+                        "data set {}: none of {} photos is in the folder {folder:?}",
+                        self.name,
+                        photos.len()
+                    )));
+                }
+                numbers
+            }
+        };
+        let queries = lookup.all(self.queries.iter().map(|query| &query.photo))?;
+        let of = |numbers: Vec<usize>| numbers.into_iter().map(|n| photos[n].clone()).collect();
+        Ok(FoundPhotos { database: of(database), queries: of(queries) })
+    }
+}
+
+/// Whether a key is in a folder, at any depth.
+fn is_below(key: &str, folder: &str) -> bool {
+    key.strip_prefix(folder.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Names of a data set among photo files.
+struct Lookup<'a> {
+    rule: NameRule,
+    photos: &'a [Photo],
+    found: HashMap<&'a str, Match>,
+}
+
+impl<'a> Lookup<'a> {
+    fn new(dataset: &'a Dataset, photos: &'a [Photo]) -> Self {
+        let mut names: BTreeSet<&str> = dataset.damaged.iter().map(String::as_str).collect();
+        names.extend(dataset.queries.iter().map(|query| &*query.photo.name));
+        if let Database::Listed(listed) = &dataset.database {
+            names.extend(listed.iter().map(|named| &*named.name));
+        }
+        let keys = photos.iter().map(|photo| photo.key.as_str());
+        let found = names::find(dataset.name_rule, &names, keys);
+        Self { rule: dataset.name_rule, photos, found }
+    }
+
+    /// Numbers of the photos that names mean; names that mean none are left out.
+    fn places(&self, names: impl Iterator<Item = &'a str>) -> BTreeSet<usize> {
+        names
+            .filter_map(|name| match self.found.get(name)? {
+                Match::One(number) => Some(*number),
+                Match::Two(..) => None,
+            })
+            .collect()
+    }
+
+    /// The number of the photo that each name means.
+    ///
+    /// # Errors
+    /// Names that mean none, or one that means two.
+    fn all(&self, names: impl Iterator<Item = &'a Named>) -> Result<Vec<usize>> {
+        let mut numbers = Vec::new();
+        let mut missing = Vec::new();
+        for named in names {
+            match self.found.get(&*named.name) {
+                Some(Match::One(number)) => numbers.push(*number),
+                None => missing.push(named),
+                Some(&Match::Two(first, second)) => {
+                    return Err(Error::Invalid(format!(
+                        "{}: {:?} means two photos: {} and {}",
+                        named.place,
+                        named.name,
+                        self.photos[first].path.display(),
+                        self.photos[second].path.display()
+                    )));
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(numbers);
+        }
+        let shown: Vec<String> = missing
+            .iter()
+            .take(PLACES_SHOWN)
+            .map(|named| format!("{:?} ({})", named.name, named.place))
+            .collect();
+        let more = match missing.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let rule = match self.rule {
+            NameRule::PathEnd => "end in the name, with or without the file's ending",
+            NameRule::Path => "equal the name",
+            NameRule::Stem => "have the name's stem",
+        };
+        Err(Error::Invalid(format!(
+            "{} of {} photos are missing: {}{more}; expected files whose paths {rule}, among {} \
+             photos",
+            missing.len(),
+            missing.len() + numbers.len(),
+            shown.join(", "),
+            self.photos.len()
+        )))
+    }
+}
+
+/// Photo files below directories, at any depth, by key. Names that begin with a dot are left out.
+///
+/// # Errors
+/// A directory that cannot be read, a name that is no text.
+pub fn list_photos(directories: &[PathBuf]) -> Result<Vec<Photo>> {
+    let mut photos = Vec::new();
+    for directory in directories {
+        let files = foreign::files_below(directory, is_photo, |_| {});
+        let files = files.map_err(|(path, cause)| Error::io("read", &path)(cause))?;
+        for path in files {
+            photos.push(Photo { key: key_of(directory, &path)?, path });
+        }
+    }
+    photos.sort();
+    Ok(photos)
+}
+
+/// Photos directly in a directory, by key.
+pub(super) fn list_flat(directory: &Path) -> Result<Vec<Photo>> {
+    let mut photos = Vec::new();
+    for path in entries(directory)? {
+        if is_photo(&path) && path.is_file() && !is_hidden(&path) {
+            photos.push(Photo { key: key_of(directory, &path)?, path });
+        }
+    }
+    Ok(photos)
+}
+
+/// Paths of what is in a directory, sorted.
+///
+/// # Errors
+/// A directory that cannot be read.
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(directory).map_err(Error::io("read", directory))?;
+    let mut paths = listed
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<PathBuf>>>()
+        .map_err(Error::io("read", directory))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The directory in which a data set has its photos: a folder of a usual name, or itself; none if
+/// there is no photo in any of them.
+///
+/// # Errors
+/// A directory that cannot be read.
+pub(super) fn photo_folder(directory: &Path) -> Result<Option<PathBuf>> {
+    let folders = FOLDERS.iter().map(|folder| directory.join(folder)).filter(|path| path.is_dir());
+    for folder in folders.chain([directory.to_owned()]) {
+        if has_photo(&folder, MAX_DEPTH)? {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether there is a photo in a directory, or in a folder of it down to `depth`.
+fn has_photo(directory: &Path, depth: usize) -> Result<bool> {
+    let entries = entries(directory)?;
+    let mut shown = entries.iter().filter(|path| !is_hidden(path));
+    if shown.clone().any(|path| is_photo(path) && path.is_file()) {
+        return Ok(true);
+    }
+    if depth == 0 {
+        return Ok(false);
+    }
+    shown
+        .find_map(|path| match path.is_dir().then(|| has_photo(path, depth - 1))? {
+            Ok(false) => None,
+            found => Some(found),
+        })
+        .unwrap_or(Ok(false))
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Whether a path ends as photo files do.
+fn is_photo(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+/// The path below a directory with `/` between folders.
+fn key_of(directory: &Path, path: &Path) -> Result<String> {
+    let parts = path.strip_prefix(directory).unwrap_or(path).components();
+    let parts: Option<Vec<&str>> = parts.map(|part| part.as_os_str().to_str()).collect();
+    let parts = parts.ok_or_else(|| {
+        Error::Invalid(format!("{}: expected a name in UTF-8, found other bytes", path.display()))
+    })?;
+    Ok(parts.join("/"))
+}

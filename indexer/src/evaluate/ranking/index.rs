@@ -1,0 +1,110 @@
+//! An index as a database.
+
+use std::collections::HashMap;
+
+use ocelli_index::{DescriptorSpec, Row, SearchParams, Snapshot};
+use ocelli_text::{counted, thousands};
+
+use super::{Ranked, Ranking, with_ties};
+use crate::{Error, Result};
+
+/// How an index is searched when it is judged; by default all lists, and no refinement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexSearch {
+    /// Lists that are scanned; None: all.
+    pub nprobe: Option<usize>,
+    /// Candidates that are scored again from finer codes; 0: none.
+    pub refine_candidates: usize,
+}
+
+/// An index of which as many rows are asked for as are judged.
+pub struct IndexRanking {
+    snapshot: Snapshot,
+    search: IndexSearch,
+    keys: Vec<String>,
+    rows: Vec<Row>,
+    image_of: HashMap<u64, u32>,
+}
+
+impl IndexRanking {
+    /// Takes an opened generation. Reads all its keys.
+    ///
+    /// # Errors
+    /// A damaged index.
+    pub fn new(snapshot: Snapshot, search: IndexSearch) -> Result<Self> {
+        let mut this =
+            Self { keys: Vec::new(), rows: Vec::new(), image_of: HashMap::new(), snapshot, search };
+        for (shard, entry) in this.snapshot.generation().shards.iter().enumerate() {
+            for ordinal in 0..entry.rows {
+                let row = Row { shard: shard as u32, ordinal: ordinal as u32 };
+                this.image_of.insert(this.snapshot.id(row)?, this.keys.len() as u32);
+                this.keys.push(this.snapshot.key(row)?);
+                this.rows.push(row);
+            }
+        }
+        Ok(this)
+    }
+
+    fn nprobe(&self) -> usize {
+        let nlist = self.snapshot.model().parts().nlist;
+        self.search.nprobe.map_or(nlist, |nprobe| nprobe.min(nlist))
+    }
+}
+
+impl Ranking for IndexRanking {
+    fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    fn spec(&self) -> &DescriptorSpec {
+        &self.snapshot.model().parts().spec
+    }
+
+    fn describe(&self) -> String {
+        let model = self.snapshot.model().parts();
+        let refined = match self.search.refine_candidates {
+            0 => String::new(),
+            n => format!(", the best {} scored again from finer codes", thousands(n as u64)),
+        };
+        format!(
+            "index of {}, generation {}, m {}, ksub {}, {} of {} lists{refined}",
+            counted(self.keys.len() as u64, "image"),
+            self.snapshot.generation().number,
+            model.m,
+            model.ksub,
+            thousands(self.nprobe() as u64),
+            thousands(model.nlist as u64),
+        )
+    }
+
+    fn rank(&self, x: &[f32], depth: usize) -> Result<Vec<Ranked>> {
+        let params = SearchParams {
+            k: depth.min(self.keys.len()),
+            nprobe: self.nprobe(),
+            refine_candidates: self.search.refine_candidates,
+            allow_partial: false,
+            ..SearchParams::default()
+        };
+        let metric = self.snapshot.model().parts().metric;
+        let hits = self.snapshot.search(x, &params)?.hits;
+        let scored: Vec<(f64, u32)> = hits
+            .iter()
+            .map(|hit| match self.image_of.get(&hit.id) {
+                Some(&image) => Ok((f64::from(-metric.cost(hit.score)), image)),
+                None => Err(Error::Invalid(format!(
+                    "the search answered id {}, which no shard holds",
+                    hit.id
+                ))),
+            })
+            .collect::<Result<_>>()?;
+        Ok(with_ties(scored))
+    }
+
+    fn descriptor(&self, image: u32) -> Result<Vec<f32>> {
+        let row = self
+            .rows
+            .get(image as usize)
+            .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.rows.len())))?;
+        Ok(self.snapshot.vector(*row)?)
+    }
+}
