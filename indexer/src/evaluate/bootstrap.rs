@@ -29,7 +29,7 @@ const SEED: u64 = 0x0ce1_1193;
 pub struct Difference {
     /// The mean.
     pub mean: f64,
-    /// Its 95 % interval.
+    /// The 95 % interval of the mean.
     pub interval: [f64; 2],
     /// Share of resamples whose mean is 0 or below, 0 to 1.
     pub not_above: f64,
@@ -226,7 +226,9 @@ mod tests {
     /// Random pairs of few scores; the positives that exist per query.
     fn random_pairs(rng: &mut ChaCha8Rng, queries: u32) -> (Vec<(f64, bool, u32)>, Vec<u32>) {
         let pairs: Vec<(f64, bool, u32)> = (0..rng.random_range(0..80))
-            .map(|_| (rng.random_range(0..30) as f64, rng.random(), rng.random_range(0..queries)))
+            .map(|_| {
+                (f64::from(rng.random_range(0..30)), rng.random(), rng.random_range(0..queries))
+            })
             .collect();
         let mut positives: Vec<u32> = (0..queries).map(|_| rng.random_range(0..2)).collect();
         for pair in pairs.iter().filter(|pair| pair.1) {
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn an_interval_of_micro_ap() {
-        let pair = |query, positive| Pair { score: -(query as f64), query, positive };
+        let pair = |query, positive| Pair { score: -f64::from(query), query, positive };
         // Each query finds its only image: 1 whoever is drawn.
         let right: Vec<Pair> = (0..9).map(|query| pair(query, true)).collect();
         assert_eq!(micro_interval(&right, &[1; 9]), Some([1.0, 1.0]));

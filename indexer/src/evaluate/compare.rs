@@ -70,7 +70,7 @@ pub struct Comparison {
 /// One of the runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Side {
-    /// Its file.
+    /// The run's file.
     pub path: PathBuf,
     /// What was searched and how, in words.
     pub search: String,
@@ -113,9 +113,9 @@ pub struct SetupComparison {
 pub struct Changed {
     /// The query.
     pub name: String,
-    /// Its value in A.
+    /// The query's value in A.
     pub a: f64,
-    /// Its value in B.
+    /// The query's value in B.
     pub b: f64,
 }
 

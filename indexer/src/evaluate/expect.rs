@@ -35,7 +35,7 @@ pub struct Outcome {
     pub setup: String,
     /// The measure that was looked at.
     pub measure: String,
-    /// Its value.
+    /// The measure's value.
     pub found: f64,
     /// Whether the value is within the tolerance.
     pub holds: bool,

@@ -393,7 +393,9 @@ impl<'a> Sheet<'a> {
             self.report.all_missing.push(score.name);
             return Ok(());
         }
-        let present = line.positives.iter().filter(|(_, image)| image.is_some()).count();
+        // A file of rankings does not say which positives the database lacks.
+        let there = |image: &Option<u32>| image.is_some() || !self.whole;
+        let present = line.positives.iter().filter(|(_, image)| there(image)).count();
         if !answer.cut && found.len() < present {
             self.report.short.push(score.name.clone());
         }
@@ -424,7 +426,9 @@ impl<'a> Sheet<'a> {
             let all = positives.iter().map(|&n| n as usize).sum();
             let micro = pairs.finish(all, judging.ties);
             report.measures.insert("µAP".to_owned(), micro.micro_ap);
-            report.measures.insert("R@P90".to_owned(), micro.recall_at_p90.unwrap_or(0.0));
+            if let Some(recall) = micro.recall_at_p90 {
+                report.measures.insert("R@P90".to_owned(), recall);
+            }
             if setup.rules.headline == Measure::MicroAp {
                 report.value = micro.micro_ap;
                 let ranked = pairs.ranked(judging.ties);

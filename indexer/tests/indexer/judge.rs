@@ -65,7 +65,7 @@ fn dataset(own: OwnPhoto, rules: Rules, lines: &[Line<'_>]) -> Dataset {
 fn database(rows: &[(&str, f32)]) -> ExactRanking {
     let keys = rows.iter().map(|(key, _)| (*key).to_owned()).collect();
     let values = rows.iter().map(|(_, x)| *x).collect();
-    ExactRanking::new(keys, spec(1), values, 0).unwrap()
+    ExactRanking::new(keys, spec(1), values, None, 0).unwrap()
 }
 
 /// Judges with all queries at 0, so that images are ranked by their numbers.
@@ -74,7 +74,8 @@ fn at_zero(dataset: &Dataset, rows: &[(&str, f32)], judging: &Judging) -> Result
     let (database, zeros, spec) = (database(rows), vec![0.0; keys.len()], spec(1));
     let given = GivenQueries { spec: &spec, keys: &keys, rows: &zeros };
     let answers =
-        Searched::new(dataset, &database, &database, Some(given), Rerank::default()).unwrap();
+        Searched::new(dataset, &database, &database, Some(given), false, Rerank::default())
+            .unwrap();
     quietly(dataset, &answers, judging)
 }
 
@@ -206,7 +207,8 @@ fn n_s_by_hand() {
     let rules = Rules { precision: ApForm::Trapezoid, headline: Measure::NScore };
     let set = dataset(OwnPhoto::Ranked, rules, &[("0", group, &[]), ("3", group, &[])]);
     let database = database(&rows);
-    let answers = Searched::new(&set, &database, &database, None, Rerank::default()).unwrap();
+    let answers =
+        Searched::new(&set, &database, &database, None, false, Rerank::default()).unwrap();
     let setup = only(quietly(&set, &answers, &Judging::default()));
     // 0: 0 1 2 4 | 3. By distance from 9: 3, 4 (5.5), 2 (7), 1 (8): three of four again.
     assert_eq!((setup.measure.as_str(), setup.value), ("N-S", 3.0));
@@ -221,7 +223,8 @@ fn micro_ap_by_hand() {
     let rules = Rules { precision: ApForm::Trapezoid, headline: Measure::MicroAp };
     let set = dataset(OwnPhoto::Ranked, rules, &[("a", &["a", "b"], &[]), ("b", &[], &[])]);
     let database = database(&[("a", 0.0), ("b", 1.0)]);
-    let answers = Searched::new(&set, &database, &database, None, Rerank::default()).unwrap();
+    let answers =
+        Searched::new(&set, &database, &database, None, false, Rerank::default()).unwrap();
     let setup = only(quietly(&set, &answers, &Judging::default()));
     assert_eq!(setup.measure, "µAP");
     assert_near(setup.value, 0.5);
@@ -255,11 +258,12 @@ fn queries_without_descriptors_are_named() {
     let keys = ["a".to_owned()];
     let given = GivenQueries { spec: &spec, keys: &keys, rows: &[0.0] };
     let rerank = Rerank::default();
-    let answers = Searched::new(&set, &database, &database, Some(given), rerank).unwrap();
+    let answers = Searched::new(&set, &database, &database, Some(given), false, rerank).unwrap();
     let error = quietly(&set, &answers, &Judging::default()).unwrap_err().to_string();
     assert!(error.contains("query \"b\" (gt.txt:2) has no descriptor among the 1"), "{error}");
     // Without any, whole photos ask, and the report says so.
-    let answers = Searched::new(&set, &database, &database, None, Rerank::default()).unwrap();
+    let answers =
+        Searched::new(&set, &database, &database, None, false, Rerank::default()).unwrap();
     let report = quietly(&set, &answers, &Judging::default()).unwrap();
     assert!(report.search.contains("1 queries are shown as whole photos"), "{}", report.search);
     assert_eq!(report.setups[0].map, 1.0);
@@ -288,7 +292,8 @@ fn rankings_of_others() {
 fn judged_rankings_are_handed_out() {
     let set = dataset(OwnPhoto::Ranked, TRAPEZOID, &[("a", &["a", "d"], &["b"])]);
     let database = database(&ABCD);
-    let answers = Searched::new(&set, &database, &database, None, Rerank::default()).unwrap();
+    let answers =
+        Searched::new(&set, &database, &database, None, false, Rerank::default()).unwrap();
     let mut seen = Vec::new();
     let mut watch = |judged: &Judged<'_>| {
         seen.extend(judged.judgements.to_vec());

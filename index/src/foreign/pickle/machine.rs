@@ -156,7 +156,8 @@ impl Machine {
             }
             other => {
                 return Err(PickleError::bad(format!(
-                    "pickle: operation 0x{other:02x} is not one that arrays and tensors are written with"
+                    "pickle: operation 0x{other:02x} is not one that arrays and tensors are \
+                     written with"
                 )));
             }
         }

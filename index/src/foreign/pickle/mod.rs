@@ -9,8 +9,8 @@
 //! This machine is our own because crates that read pickles replace or refuse what functions and
 //! references to storages make, and a checkpoint consists of these.
 //!
-//! Work and memory are proportional to the pickle's length: an operation makes one node, or those of
-//! an array of texts, and a budget bounds what is copied.
+//! Work and memory are proportional to the pickle's length: an operation makes one node, or those
+//! of an array of texts, and a budget bounds what is copied.
 
 mod array;
 mod error;
@@ -18,6 +18,8 @@ mod known;
 mod machine;
 mod reader;
 mod reduce;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::collections::HashMap;

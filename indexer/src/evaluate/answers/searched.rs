@@ -35,7 +35,8 @@ pub struct Searched<'a> {
 impl<'a> Searched<'a> {
     /// Finds the vectors of all queries. A query's vector is that of its name in `given`. A query
     /// without a box may also be the descriptor of its photo in `photos` (the database itself, or
-    /// the exact descriptors where an index is judged). Without `given` all queries are that.
+    /// the exact descriptors where an index is judged). Without `given` all queries are that. With `augmented` such a
+    /// query is the photo's augmented descriptor, as `photos` ranks it.
     ///
     /// # Errors
     /// Queries that were encoded otherwise than the database; a query that may be two descriptors.
@@ -45,6 +46,7 @@ impl<'a> Searched<'a> {
         database: &'a dyn Ranking,
         photos: &dyn Ranking,
         given: Option<GivenQueries<'_>>,
+        augmented: bool,
         rerank: Rerank,
     ) -> Result<Self> {
         DescriptorSpec::same_or_err("the queries' photos", database.spec(), photos.spec())?;
@@ -81,8 +83,11 @@ impl<'a> Searched<'a> {
                 _ => match photo {
                     Some(&found) => {
                         without_box += usize::from(query.bounding_box.is_some());
-                        let image = one(query, found, photos.keys(), "the descriptors")?;
-                        Ok(photos.descriptor(image as u32)?)
+                        let image = one(query, found, photos.keys(), "the descriptors")? as u32;
+                        Ok(match augmented {
+                            true => photos.ranked(image)?,
+                            false => photos.descriptor(image)?,
+                        })
                     }
                     None => Err(format!(
                         "query {:?} ({}): its photo {:?} is not among the {} descriptors, and \

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::text::refuse;
-use super::{Dataset, Named, Place};
+use super::{Absent, Dataset, Named, Place, Setup};
 use crate::evaluate::names;
 use crate::{Error, Result};
 
@@ -62,11 +62,11 @@ fn check_lists(query: &str, positives: &[Named], junk: &[Named]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that lists name photos of `images` only, and that `images` names each once.
+/// Checks that lists and labels name photos of `images` only, and that `images` names each once.
 ///
 /// # Errors
 /// A name that is twice in `images`, or that a list has and `images` lacks, with its place.
-pub(super) fn check_known(dataset: &Dataset, images: &[Named]) -> Result<()> {
+pub(super) fn check_known<'a>(dataset: &'a Dataset, images: &'a [Named]) -> Result<()> {
     let mut known: HashMap<&str, &Place> = HashMap::new();
     for image in images {
         if let Some(first) = known.insert(&image.name, &image.place) {
@@ -74,8 +74,15 @@ pub(super) fn check_known(dataset: &Dataset, images: &[Named]) -> Result<()> {
             return Err(refuse(&image.place, what));
         }
     }
-    let asked = || dataset.setups.iter().flat_map(|setup| &setup.asked);
-    let listed = || asked().flat_map(|asked| asked.positives.iter().chain(&asked.junk));
+    let asked = |setup: &'a Setup| setup.asked.iter();
+    let lists = || dataset.setups.iter().flat_map(asked);
+    let labelled = dataset.setups.iter().filter(|setup| setup.absent == Absent::NoPositive);
+    let labelled = labelled.flat_map(asked).filter_map(|asked| dataset.queries.get(asked.query));
+    let labelled: Vec<&Named> = labelled.map(|query| &query.photo).collect();
+    let listed = || {
+        let names = lists().flat_map(|asked| asked.positives.iter().chain(&asked.junk));
+        names.chain(labelled.iter().copied())
+    };
     let unknown: BTreeSet<&str> =
         listed().map(|named| &*named.name).filter(|name| !known.contains_key(name)).collect();
     if unknown.is_empty() {

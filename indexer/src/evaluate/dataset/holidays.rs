@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub(super) const LIST: &str = "holidays_images.dat";
 
 /// Photos of one group, at most.
-const GROUP: u32 = 100;
+pub(super) const GROUP: u32 = 100;
 
 /// Reads a list of photos, a name on each line.
 ///

@@ -51,7 +51,7 @@ pub struct Dataset {
     /// Directories in which the photos are, at any depth. There may be none: descriptors can be
     /// judged without photos.
     pub photos: Vec<PathBuf>,
-    /// What a name means.
+    /// The rule by which a name means a photo.
     pub name_rule: NameRule,
     /// The photos of the database.
     pub database: Database,
@@ -147,7 +147,7 @@ pub struct Asked {
 /// The photos of queries in a ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OwnPhoto {
-    /// They are photos like others (Oxford, Paris, UKBench).
+    /// The query's own photo is a photo like others (Oxford, Paris, UKBench).
     Ranked,
     /// The query's own photo is taken out, before expansion as well as before judging (Holidays,
     /// leave-one-out).
@@ -160,7 +160,7 @@ pub enum OwnPhoto {
 /// A positive that the ground truth names and the database lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absent {
-    /// It counts as not found.
+    /// The positive counts as not found.
     NotFound,
     /// It does not count: the lists are made of labels of whatever photos there are.
     NoPositive,

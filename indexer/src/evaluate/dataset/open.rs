@@ -24,7 +24,7 @@ const OWN_JSON: &str = "groundtruth.json";
 /// Bytes of a CSV file that are looked at for its header.
 const HEADER_BYTES: usize = 256;
 
-/// What tells each form.
+/// The files by which each form is told.
 const MARKS: [(Form, &str); 11] = [
     (Form::Oxford, "files *_query.txt in it or in a folder of it"),
     (Form::Lists, "gnd_*.pkl or gnd_*.json"),
@@ -57,6 +57,8 @@ struct Mark {
     at: Vec<PathBuf>,
     /// As [`Dataset::why`].
     why: String,
+    /// Weaker marks that are there too, as the end of that sentence.
+    ruled_out: String,
 }
 
 impl Mark {
@@ -65,7 +67,7 @@ impl Mark {
             Form::Json | Form::Matches => Strength::Own,
             _ => Strength::Official,
         };
-        Self { form, strength, at: vec![at.to_owned()], why }
+        Self { form, strength, at: vec![at.to_owned()], why, ruled_out: String::new() }
     }
 
     fn first(&self) -> &Path {
@@ -95,7 +97,11 @@ impl Dataset {
             _ => Path::new("."),
         };
         let mut dataset = read(&mark)?;
-        dataset.why = mark.why;
+        dataset.form = mark.form;
+        if dataset.why.is_empty() {
+            dataset.why = mark.why;
+        }
+        dataset.why.push_str(&mark.ruled_out);
         if dataset.photos.is_empty() {
             dataset.photos.extend(photo_folder(directory)?);
         }
@@ -118,8 +124,8 @@ fn read(mark: &Mark) -> Result<Dataset> {
         Form::UkBench => ukbench::read(mark.first()),
         Form::Copydays => copydays::read(mark.first()),
         Form::Json => json::read(mark.first()),
-        Form::Instre if is_mat(mark.first()) => instre::read(mark.first()),
-        Form::Instre => lists::read(&mark.at),
+        Form::Instre if is_pickle(mark.first()) => lists::read(&mark.at),
+        Form::Instre => instre::read(mark.first()),
         Form::Gldv2 => gldv2::read(mark.first()),
         Form::Ilias => ilias::read(mark.first()),
         Form::Disc21 => disc::read(mark.first()),
@@ -127,8 +133,8 @@ fn read(mark: &Mark) -> Result<Dataset> {
     }
 }
 
-fn is_mat(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("mat"))
+fn is_pickle(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("pkl"))
 }
 
 /// What tells a form, for a message.
@@ -164,12 +170,12 @@ fn choose(directory: &Path, form: Option<Form>) -> Result<Mark> {
         return Err(ambiguous(directory, &marks));
     }
     let Some(mut mark) = marks.pop() else { return Err(ambiguous(directory, &[])) };
+    let wins = match strength {
+        Strength::Official => "official files win",
+        Strength::Photos | Strength::Own => "the photos' names win",
+    };
     for other in &weaker {
-        let wins = match strength {
-            Strength::Official => "official files win",
-            Strength::Photos | Strength::Own => "the photos' names win",
-        };
-        mark.why.push_str(&format!("; {} would be {}, but {wins}", other.why, other.form));
+        mark.ruled_out.push_str(&format!("; {} would be {}, but {wins}", other.why, other.form));
     }
     Ok(mark)
 }
@@ -227,7 +233,9 @@ fn marks_of(directory: &Path) -> Result<Vec<Mark>> {
         let why = format!("original/ is there, with {}", copies.join(", "));
         marks.push(Mark::new(Form::Copydays, directory, why));
     }
-    for folder in NAMED_IN {
+    // A user who lists matches may have photos of any names.
+    let own_matches = marks.iter().any(|mark| mark.form == Form::Matches);
+    for folder in NAMED_IN.iter().filter(|_| !own_matches) {
         let folder = if folder.is_empty() { directory.to_owned() } else { directory.join(folder) };
         if folder.is_dir() {
             marks.extend(photo_mark(&folder, &marks)?);
@@ -294,7 +302,7 @@ fn list_marks(inside: &[PathBuf]) -> Vec<Mark> {
             let is = if names.len() == 1 { "is" } else { "are" };
             let why = format!("{} {is} there", names.join(" and "));
             let at = paths.into_iter().cloned().collect();
-            Mark { form: Form::Lists, strength: Strength::Official, at, why }
+            Mark { at, ..Mark::new(Form::Lists, Path::new(""), why) }
         })
         .collect()
 }
@@ -324,13 +332,15 @@ fn photo_mark(folder: &Path, marks: &[Mark]) -> Result<Option<Mark>> {
     Ok(Some(Mark { strength: Strength::Photos, ..Mark::new(form, folder, why) }))
 }
 
-/// Number of groups, if all names are of Holidays' kind, and some groups have several photos.
+/// Number of groups, if all names are of Holidays' kind, and a photo of some group asks for others.
 fn holidays_groups<'a>(names: impl Iterator<Item = &'a str>) -> Option<usize> {
-    let mut groups: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for name in names {
-        *groups.entry(holidays::number(name)? / 100).or_default() += 1;
+        let number = holidays::number(name)?;
+        groups.entry(number / holidays::GROUP).or_default().push(number % holidays::GROUP);
     }
-    groups.values().any(|&photos| photos > 1).then_some(groups.len())
+    let asks = |group: &Vec<u32>| group.len() > 1 && group.contains(&0);
+    groups.values().any(asks).then_some(groups.len())
 }
 
 /// The mark of a file by its name, and by its header where the name does not say enough.

@@ -34,9 +34,9 @@ pub struct Photo {
 /// The files of a data set's photos, see [`Dataset::find_photos`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPhotos {
-    /// Of the database: in the order of the published list, or by key.
+    /// Photos of the database, in the order of the published list, or by key.
     pub database: Vec<Photo>,
-    /// Of each query.
+    /// The photo of each query, in the order of the queries.
     pub queries: Vec<Photo>,
 }
 

@@ -13,7 +13,7 @@ use crate::evaluate::measures::{ApForm, Measure, Rules};
 pub(super) const TRAPEZOID_MAP: Rules =
     Rules { precision: ApForm::Trapezoid, headline: Measure::Map };
 
-/// What one file says.
+/// Queries, labels and photos of one file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// The photos of the database; none if the file does not list them.

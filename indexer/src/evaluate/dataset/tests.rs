@@ -394,6 +394,10 @@ fn bad_json() {
             r#"{"images": ["a"], "queries": [{"name": "q", "ok": ["a", "b"]}]}"#,
             "query 0, ok[1]: photo \"b\" is not among the 1 photos",
         ),
+        (
+            r#"{"images": ["a"], "label": {"a": 1, "b": 2}}"#,
+            "label[1]: photo \"b\" is not among the 1 photos",
+        ),
         (r#"{"folder_label": {"a": "x", "a": "y"}}"#, "photo \"a\" has two labels, \"x\" and"),
         (r#"{"folder_label": {"a": ["x"]}}"#, "groundtruth.json: data did not match"),
         (r#"{"own": "gone", "label": {"a": 1}}"#, "unknown variant `gone`"),
@@ -598,6 +602,13 @@ fn marks_of_the_other_forms() {
             assert_eq!(open::form_of(&dir.path().join(file)).unwrap(), form, "{file}");
         }
     }
+    // A user's own list of photos whose names are as those of Holidays.
+    let dir = folder(&[("100000.jpg", ""), ("100001.jpg", "")]);
+    assert_eq!(open::form_of(dir.path()).unwrap(), Form::Holidays);
+    put(dir.path(), "matches.csv", "");
+    assert_eq!(open::form_of(dir.path()).unwrap(), Form::Matches);
+    let dir = folder(&[("100001.jpg", ""), ("100002.jpg", "")]);
+    assert!(open::form_of(dir.path()).is_err(), "no photo asks");
     let dir = folder(&[("a_ground_truth.csv", "query,positive\nQ1,R1\n")]);
     assert!(open::form_of(dir.path()).is_err());
     assert_eq!(open::form_of(&dir.path().join("a_ground_truth.csv")).unwrap(), Form::Matches);
@@ -650,8 +661,8 @@ fn photo_files_are_listed_and_found() {
     assert!(error.contains("no directory of photos is known"), "{error}");
 }
 
-/// The real sets that are at hand: photos, queries, positives and junk of each setup, as Python counts
-/// them in the files.
+/// The real sets that are at hand: photos, queries, positives and junk of each setup, as Python
+/// counts them in the files.
 #[test]
 fn sets_at_hand() {
     let test = "sets_at_hand";

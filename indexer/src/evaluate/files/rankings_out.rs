@@ -41,15 +41,15 @@ pub enum RankingForm {
 /// One image of a ranking.
 #[derive(Clone, Copy, Debug)]
 pub struct RankedRow<'a> {
-    /// Its key.
+    /// Key of the image.
     pub image: &'a str,
-    /// Its score; higher is better. Never NaN.
+    /// Score of the image; higher is better, never NaN.
     pub score: f64,
-    /// What the ground truth says of it.
+    /// Judgement of the image by the ground truth.
     pub judgement: Judgement,
 }
 
-/// What a [`RankingWriter`] wrote.
+/// Result of a [`RankingWriter`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RankingsWritten {
     /// The file.

@@ -22,6 +22,8 @@ pub struct Pairs {
     /// In the order of pushing. After [`Self::prune`] it has whatever any [`Ties`] may want of the
     /// best `limit`, which are at most `2 * limit`.
     kept: Vec<Pair>,
+    /// The last score that had a place; no lower one gets one.
+    floor: f64,
     pushed: usize,
 }
 
@@ -43,22 +45,26 @@ pub struct MicroAp {
 impl Pairs {
     /// No pairs yet. The best `limit` are judged; DISC21 allows 500,000.
     pub fn new(limit: usize) -> Self {
-        Self { limit, kept: Vec::new(), pushed: 0 }
+        Self { limit, kept: Vec::new(), floor: f64::NEG_INFINITY, pushed: 0 }
     }
 
     /// Adds a pair. A score that is NaN is the lowest, minus infinity: files with such scores are
     /// refused where they are read.
     pub fn push(&mut self, score: f64, positive: bool, query: u32) {
         let score = if score.is_nan() { f64::NEG_INFINITY } else { score };
-        self.kept.push(Pair { score, query, positive });
         self.pushed += 1;
+        if score < self.floor {
+            return;
+        }
+        self.kept.push(Pair { score, query, positive });
         if self.kept.len() >= self.limit.saturating_mul(3).max(1) {
             self.prune();
         }
     }
 
-    /// Forgets the pairs that are not among the best `limit` under any [`Ties`]. Of those that
-    /// equal the last score, `limit` are positive or negative at most, whichever come first.
+    /// Forgets the pairs that are not among the best `limit` under any [`Ties`]. Of the pairs of
+    /// the last score that has a place, it keeps as many positives as there are places and as many
+    /// negatives, those that were pushed first.
     fn prune(&mut self) {
         let limit = self.limit;
         if self.kept.len() <= limit {
@@ -70,6 +76,7 @@ impl Pairs {
         };
         let mut scores: Vec<f64> = self.kept.iter().map(|pair| pair.score).collect();
         let (_, &mut last, _) = scores.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
+        self.floor = last;
         let above = self.kept.iter().filter(|pair| pair.score > last).count();
         let mut places = [limit - above; 2];
         self.kept.retain(|pair| {
@@ -87,7 +94,7 @@ impl Pairs {
     /// The pairs that are judged, best first.
     ///
     /// Of equal scores, with [`Ties::Against`] negatives come first, with [`Ties::For`] positives,
-    /// and with [`Ties::Order`] what was pushed first. So it is at the limit too.
+    /// and with [`Ties::Order`] what was pushed first. The limit cuts this order.
     pub fn ranked(&self, ties: Ties) -> Vec<Pair> {
         let mut ranked = self.kept.clone();
         // The sort is stable, so equals stay in the order of pushing.
@@ -175,7 +182,7 @@ mod tests {
     #[test]
     fn precision_of_nine_tenths_is_enough() {
         let mut of = vec![(1.0, false)];
-        of.extend((0..9).map(|i| (0.9 - i as f64 * 0.1, true)));
+        of.extend((0..9).map(|i| (0.9 - f64::from(i) * 0.1, true)));
         let found = pairs(10, &of).finish(9, Ties::Against);
         assert_eq!((found.recall_at_p90, found.threshold_at_p90), (Some(1.0), Some(of[9].0)));
         let found = pairs(9, &of).finish(9, Ties::Against);
@@ -287,7 +294,7 @@ mod tests {
         for _ in 0..3_000 {
             let (scores, share) = (rng.random_range(1..200), rng.random::<f64>());
             let of: Vec<(f64, bool)> = (0..rng.random_range(0..200))
-                .map(|_| (rng.random_range(0..scores) as f64 / 7.0, rng.random_bool(share)))
+                .map(|_| (f64::from(rng.random_range(0..scores)) / 7.0, rng.random_bool(share)))
                 .collect();
             let found = of.iter().filter(|pair| pair.1).count();
             let positives = (found + rng.random_range(0..5)).max(1);
@@ -312,7 +319,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(6);
         for _ in 0..300 {
             let of: Vec<(f64, bool)> = (0..rng.random_range(1..=5))
-                .map(|_| (rng.random_range(0..3) as f64, rng.random()))
+                .map(|_| (f64::from(rng.random_range(0..3)), rng.random()))
                 .collect();
             let limit = rng.random_range(1..=of.len());
             let mut values = Vec::new();

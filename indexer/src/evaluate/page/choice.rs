@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub enum PageChoice {
     /// At most so many, the worst value first; of equal ones the earlier first.
     Worst(usize),
-    /// Those of these names, in this order.
+    /// The queries of these names, in this order.
     Named(Vec<String>),
 }
 

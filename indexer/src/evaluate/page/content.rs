@@ -24,7 +24,7 @@ pub struct PageHead {
     pub search: String,
     /// Name of the measure that the set is known by.
     pub measure: String,
-    /// Its value.
+    /// Value of that measure.
     pub value: f64,
     /// 95 % interval of the value.
     pub interval: Option<[f64; 2]>,
@@ -43,7 +43,7 @@ pub struct PageHead {
 pub struct PageQuery {
     /// The query's name.
     pub name: String,
-    /// Its photo; None: there is none here.
+    /// Photo of the query; None: there is none here.
     pub photo: Option<PathBuf>,
     /// The object in it, which is drawn, in stored pixels.
     pub bounding_box: Option<BoundingBox>,
@@ -58,13 +58,13 @@ pub struct PageQuery {
 /// An image that a query found.
 #[derive(Clone, Debug)]
 pub struct PageHit {
-    /// Its key.
+    /// Key of the image.
     pub key: String,
-    /// Its photo; None: there is none here.
+    /// Photo of the image; None: there is none here.
     pub photo: Option<PathBuf>,
-    /// Its score.
+    /// Score of the image.
     pub score: f64,
-    /// What the ground truth says of it.
+    /// Judgement of the image by the ground truth.
     pub judgement: Judgement,
     /// Its rank from 1, in which junk does not count; None for junk.
     pub rank: Option<usize>,

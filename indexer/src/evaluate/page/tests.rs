@@ -7,8 +7,13 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageEncoder, Rgb, RgbImage};
 use ocelli_pictures::decode;
 
-use super::super::measures::Judgement;
+use super::super::answers::Answer;
+use super::super::dataset::{Absent, At, Named, OwnPhoto, Place, Query, Setup};
+use super::super::judge::Judged;
 use super::super::measures::Judgement::{Ignored, Negative, Positive};
+use super::super::measures::{ApForm, Judgement, Measure, Rules};
+use super::super::ranking::with_ties;
+use super::super::report::QueryScore;
 use super::*;
 
 const GREY: Rgb<u8> = Rgb([120, 120, 120]);
@@ -151,9 +156,9 @@ fn a_page_shows_what_two_queries_found() {
 }
 
 /// The box is drawn in stored pixels, and then the photo is turned: 400 x 200 stored, to be turned
-/// by 90° clockwise (orientation 6), is shown as 80 x 160. The box [0, 0, 100, 50] is the upper left
-/// corner as stored, 40 x 20 small, which the turn brings to the upper right: there x is
-/// 80 - 20 = 60 and more, y below 40.
+/// by 90° clockwise (orientation 6), is shown as 80 x 160. The box [0, 0, 100, 50] is the upper
+/// left corner as stored, 40 x 20 small, which the turn brings to the upper right: there x is 80 -
+/// 20 = 60 and more, y below 40.
 #[test]
 fn boxes_are_drawn_before_the_photo_is_turned() {
     let dir = tempfile::tempdir().unwrap();
@@ -227,4 +232,65 @@ fn pages_are_written_as_a_whole() {
     let error = write_page(&dir.path().join("no/page.html"), &head(), &[]).unwrap_err();
     assert!(error.to_string().contains("cannot create"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// 23 images, of which the first is junk, the second, the 20th and the 22nd are positive; a fourth
+/// positive is not in the database, and a fifth is, but not in the ranking. Junk takes no rank:
+/// the 22nd has rank 21.
+#[test]
+fn a_judged_ranking_becomes_a_row() {
+    let place = |at| Place { file: Path::new("gt.csv").into(), at: At::Line(at) };
+    let named: Vec<Named> =
+        ["k1", "k19", "k21", "gone", "k23"].map(|name| Named::new(name, place(1))).to_vec();
+    let setup = Setup {
+        name: "official".to_owned(),
+        rules: Rules { precision: ApForm::Trapezoid, headline: Measure::Map },
+        own: OwnPhoto::Ranked,
+        absent: Absent::NotFound,
+        asked: Vec::new(),
+    };
+    let query = Query {
+        name: "q".to_owned(),
+        photo: Named::new("q.jpg", place(2)),
+        bounding_box: Some([1.0, 2.0, 3.0, 4.0]),
+    };
+    let keys: Vec<String> = (0..24).map(|key| format!("k{key}")).collect();
+    let scored = (0..23).map(|image| (-f64::from(image), image));
+    let answer = Answer { ranked: with_ties(scored), ..Answer::default() };
+    let mut judgements = vec![Negative; 23];
+    judgements[0] = Ignored;
+    for positive in [1, 19, 21] {
+        judgements[positive] = Positive;
+    }
+    let images = [Some(1), Some(19), Some(21), None, Some(23)];
+    let positives: Vec<_> = named.iter().zip(images).collect();
+    let score = QueryScore {
+        name: "q".to_owned(),
+        average_precision: 0.25,
+        value: 0.5,
+        positives: 5,
+        found: 3,
+        first: Some(1),
+        rank_ms: 0.0,
+    };
+    let judged = Judged {
+        setup: &setup,
+        query: &query,
+        keys: &keys,
+        answer: &answer,
+        judgements: &judgements,
+        positives: &positives,
+        score: &score,
+    };
+    let photo_of = |image| (image != 1).then(|| PathBuf::from(format!("{image}.jpg")));
+    let row = PageQuery::new(&judged, Some(PathBuf::from("q.jpg")), photo_of);
+    assert_eq!((row.name.as_str(), row.value, row.bounding_box), ("q", 0.5, query.bounding_box));
+    let ranks: Vec<Option<usize>> = row.hits.iter().map(|hit| hit.rank).collect();
+    let expected: Vec<Option<usize>> = std::iter::once(None).chain((1..20).map(Some)).collect();
+    assert_eq!(ranks, expected);
+    let last = &row.hits[19];
+    assert_eq!((last.key.as_str(), last.score, last.judgement), ("k19", -19.0, Positive));
+    assert_eq!((&row.hits[1].photo, &last.photo), (&None, &Some(PathBuf::from("19.jpg"))));
+    let missing = [("k21", Some(21)), ("gone", None), ("k23", None)];
+    assert_eq!(row.missing, missing.map(|(name, rank)| (name.to_owned(), rank)));
 }

@@ -15,6 +15,7 @@ use crate::{Error, Result};
 pub struct ExactRanking {
     keys: Vec<String>,
     spec: DescriptorSpec,
+    similarity: Option<Similarity>,
     metric: Metric,
     /// Neighbours of each image that augmentation averages; 0: none.
     dba: usize,
@@ -22,6 +23,26 @@ pub struct ExactRanking {
     descriptors: Vec<f32>,
     /// The same augmented, where that is asked for: what is ranked.
     augmented: Option<Vec<f32>>,
+}
+
+/// How vectors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Similarity {
+    /// The inner product of the vectors as they are.
+    InnerProduct,
+    /// The L2 distance of the vectors as they are.
+    L2,
+    /// The inner product of the vectors at unit length.
+    Cosine,
+}
+
+impl Similarity {
+    fn metric(self) -> Metric {
+        match self {
+            Self::InnerProduct | Self::Cosine => Metric::InnerProduct,
+            Self::L2 => Metric::L2,
+        }
+    }
 }
 
 impl ExactRanking {
@@ -37,11 +58,12 @@ impl ExactRanking {
             keys.extend(part.keys()?);
             descriptors.extend(part.read(0..part.rows())?);
         }
-        Self::new(keys, spec, descriptors, dba)
+        Self::new(keys, spec, descriptors, None, dba)
     }
 
-    /// A database of `descriptors` (keys, dim) row-major. They are ranked as augmented descriptors
-    /// if `dba` (the number of neighbours) is not 0.
+    /// A database of `descriptors` (keys, dim) row-major, which for cosine are of unit length. Their
+    /// spec says the similarity if it is None. They are ranked as augmented descriptors if `dba`
+    /// (the number of neighbours) is not 0.
     ///
     /// # Errors
     /// As many neighbours as images.
@@ -49,19 +71,26 @@ impl ExactRanking {
         keys: Vec<String>,
         spec: DescriptorSpec,
         descriptors: Vec<f32>,
+        similarity: Option<Similarity>,
         dba: usize,
     ) -> Result<Self> {
-        let metric = default_metric(&spec);
+        let metric = similarity.map_or_else(|| default_metric(&spec), Similarity::metric);
         let augmented = match dba {
             0 => None,
             k => {
                 let dim = spec.dim();
                 let neighbours = Neighbours::exact(&descriptors, dim, metric, k)?;
                 let row = |row: usize| Ok(descriptors[row * dim..][..dim].to_vec());
-                Some(neighbours.augment(0, &descriptors, dim, row)?)
+                let mut augmented = neighbours.augment(0, &descriptors, dim, row)?;
+                if similarity == Some(Similarity::Cosine) {
+                    augmented.chunks_exact_mut(dim).for_each(|row| {
+                        ocelli_vector::l2_normalize(row);
+                    });
+                }
+                Some(augmented)
             }
         };
-        Ok(Self { keys, spec, metric, dba, descriptors, augmented })
+        Ok(Self { keys, spec, similarity, metric, dba, descriptors, augmented })
     }
 
     fn row(&self, rows: &[f32], image: u32) -> Result<Vec<f32>> {
@@ -83,9 +112,10 @@ impl Ranking for ExactRanking {
     }
 
     fn describe(&self) -> String {
-        let metric = match self.metric {
-            Metric::InnerProduct => "inner product",
-            Metric::L2 => "L2 distance",
+        let metric = match (self.similarity, self.metric) {
+            (Some(Similarity::Cosine), _) => "cosine",
+            (_, Metric::InnerProduct) => "inner product",
+            (_, Metric::L2) => "L2 distance",
         };
         let descriptors = counted(self.keys.len() as u64, "descriptor");
         let augmented = match self.dba {

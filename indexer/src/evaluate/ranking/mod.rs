@@ -5,7 +5,7 @@ mod index;
 
 use ocelli_index::{DescriptorSpec, Diffusion, Expansion};
 
-pub use exact::ExactRanking;
+pub use exact::{ExactRanking, Similarity};
 pub use index::{IndexRanking, IndexSearch};
 
 use crate::Result;

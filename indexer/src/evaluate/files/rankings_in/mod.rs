@@ -72,7 +72,7 @@ struct Row {
 pub struct RankedImage {
     /// Number of its name, see [`RankingFile::images`].
     pub image: u32,
-    /// Its score, if the file has scores.
+    /// Score of the image, if the file has scores.
     pub score: Option<f64>,
     /// Whether its score equals that of the image before. Images without scores are never tied.
     pub tied: bool,
@@ -96,7 +96,7 @@ impl QueryRanking {
         self.rows.len()
     }
 
-    /// Whether nothing was found.
+    /// Whether the query found nothing.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
