@@ -4,9 +4,9 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 /// Everything after the subcommand, unread.
@@ -22,6 +22,29 @@ pub fn run(program: &str, subcommand: &str, args: PassThroughArgs) -> Result<()>
     let path = find(program)?;
     let error = Command::new(&path).arg(subcommand).args(args.args).exec();
     Err(anyhow!(error).context(format!("cannot run {}", path.display())))
+}
+
+/// Runs `program args…` and waits for its end. Its standard output is not shown; its standard
+/// error, with its progress, is that of this process.
+///
+/// # Errors
+/// A program that is not found or cannot be started; any end but exit code 0.
+pub fn run_to_end(program: &str, args: &[OsString]) -> Result<()> {
+    let path = find(program)?;
+    let status = Command::new(&path)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {}", path.display()))?;
+    if status.success() {
+        return Ok(());
+    }
+    let first = args.first().map(|arg| format!(" {}", arg.display())).unwrap_or_default();
+    match status.code() {
+        Some(code) => bail!("{program}{first}: ended with exit code {code}"),
+        None => bail!("{program}{first}: {status}"),
+    }
 }
 
 /// The program beside this one, else in PATH.
@@ -42,4 +65,19 @@ fn find(program: &str) -> Result<PathBuf> {
 
 fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|m| m.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_program_is_reported() {
+        let run = |script: &str| run_to_end("sh", &["-c".into(), script.into()]);
+        assert!(run("exit 0").is_ok());
+        assert_eq!(run("exit 3").unwrap_err().to_string(), "sh -c: ended with exit code 3");
+        assert!(run("kill -9 $$").unwrap_err().to_string().contains("signal: 9"));
+        let error = run_to_end("no-such-program", &[]).unwrap_err().to_string();
+        assert!(error.starts_with("no-such-program not found"), "{error}");
+    }
 }

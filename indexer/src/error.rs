@@ -21,6 +21,10 @@ pub enum Error {
     /// The rotation of OPQ could not be learned; the learner's own error.
     #[error(transparent)]
     Opq(BoxError),
+    /// Photos could not be encoded; the encoder's own error, see
+    /// [`Encode`](crate::evaluate::prepare::Encode).
+    #[error(transparent)]
+    Encode(BoxError),
     /// Fewer vectors than the step needs.
     #[error("{what} needs at least {needed} rows, found {found}{hint}")]
     TooFewRows {

@@ -56,4 +56,4 @@ pub use error::{Error, Result};
 pub use geometry::PixelBox;
 pub use image_error::ImageError;
 pub use resize::Resizer;
-pub use views::{ViewOptions, views};
+pub use views::{Rotation, ViewOptions, views};

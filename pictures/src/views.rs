@@ -5,7 +5,7 @@
 //! 1. [`decode`](crate::decode()) the stored pixels to 8-bit RGB;
 //! 2. resize so that the longest side is S, once for each size ([`resize`](crate::resize));
 //! 3. cut out the box, scaled like the image ([`geometry`]);
-//! 4. rotate and mirror as EXIF says.
+//! 4. rotate and mirror as EXIF says, or as the caller says instead ([`Rotation`]).
 //!
 //! (Steps 2 and 3 change places as [`ViewOptions::crop_first`] says.)
 //!
@@ -55,6 +55,43 @@ impl Default for ViewOptions {
             max_pixels: DEFAULT_MAX_PIXELS,
             min_side: DEFAULT_MIN_SIDE_PX,
         }
+    }
+}
+
+/// A turn clockwise that makes one photo upright, in place of its EXIF orientation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// By 90 degrees: the left edge becomes the top.
+    Quarter,
+    /// By 180 degrees.
+    Half,
+    /// By 270 degrees: the right edge becomes the top.
+    ThreeQuarters,
+}
+
+impl Rotation {
+    /// The turn by 90, 180 or 270 degrees; None for any other number.
+    #[must_use]
+    pub fn of_degrees(degrees: i64) -> Option<Rotation> {
+        match degrees {
+            90 => Some(Rotation::Quarter),
+            180 => Some(Rotation::Half),
+            270 => Some(Rotation::ThreeQuarters),
+            _ => None,
+        }
+    }
+
+    /// Gives `photo` this turn in place of its EXIF orientation. Returns `options` with
+    /// [`ViewOptions::exif`] set: [`views`] under them are turned, even where EXIF orientations
+    /// are not applied.
+    #[must_use]
+    pub fn replace_exif(self, photo: &mut Decoded, options: &ViewOptions) -> ViewOptions {
+        photo.orientation = match self {
+            Rotation::Quarter => Orientation::Rotate90,
+            Rotation::Half => Orientation::Rotate180,
+            Rotation::ThreeQuarters => Orientation::Rotate270,
+        };
+        ViewOptions { exif: true, ..options.clone() }
     }
 }
 

@@ -150,8 +150,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
     print(args.output.format, &report, text)
 }
 
-/// The rotation of OPQ, by FAISS.
-fn learn_opq(rows: OpqRows<'_>) -> Result<Vec<f32>, BoxError> {
+/// Learns the rotation of OPQ with FAISS.
+pub fn learn_opq(rows: OpqRows<'_>) -> Result<Vec<f32>, BoxError> {
     let OpqRows { x, d, m, niter, threads } = rows;
     let options = OpqOptions { niter, ..OpqOptions::default() };
     Ok(ocelli_quantizer::opq(x, d, m, threads, &options)?)

@@ -42,13 +42,15 @@ Examples:
       --sizes 448 --output codes --model my.model --out photos.part
 
 A list file has one image a line: a path, or a JSON object
-  {\"path\": \"a/b.jpg\", \"key\": \"b\", \"id\": 7, \"box\": [x0, y0, x1, y1]}
+  {\"path\": \"a/b.jpg\", \"key\": \"b\", \"id\": 7, \"box\": [x0, y0, x1, y1], \"rotate\": 90}
 of which only the path is required:
-  path  relative to the list file's folder, or absolute
-  key   the image's name in the index, once in a list [default: the path]
-  id    a whole number below 2^63, once in a list, on every line or on none
-  box   the part to encode, in pixels as stored (before EXIF rotation),
-        x to the right, y down; the image is resized first, then cut
+  path    relative to the list file's folder, or absolute
+  key     the image's name in the index, once in a list [default: the path]
+  id      a whole number below 2^63, once in a list, on every line or on none
+  box     the part to encode, in pixels as stored (before EXIF rotation),
+          x to the right, y down; the image is resized first, then cut
+  rotate  90, 180 or 270 degrees clockwise: turns the stored pixels, and the box
+          with them, in place of EXIF rotation and also with --no-exif
 Empty lines are skipped. A bad line (any other key, a key that occurs twice or
 is longer than 16 KiB, no id if others have one) is rejected with its number;
 with --strict it ends the job.

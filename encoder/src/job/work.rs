@@ -5,8 +5,8 @@ use ocelli_index::{
     Attributes, Encoded as Codes, Hash, Model, RowEncoder, RowEncoderScratch, simd,
 };
 use ocelli_network::NetworkSeconds;
-use ocelli_pictures::photos::{Origin, Photo};
-use ocelli_pictures::{PixelBox, Resizer, ViewOptions, decode, views};
+use ocelli_pictures::photos::{ImageFile, Origin, Photo};
+use ocelli_pictures::{PixelBox, Resizer, Rotation, ViewOptions, decode, views};
 
 use super::StageSeconds;
 use crate::error::{Error, Result};
@@ -88,11 +88,12 @@ impl Worker<'_> {
         let mut times = StageSeconds::default();
         let mut names = Vec::with_capacity(run.photos.len());
         let mut seen = Vec::with_capacity(run.photos.len());
-        for Photo { key, id, bbox, source, origin } in run.photos {
+        for Photo { key, id, bbox, rotate, source, origin } in run.photos {
             names.push((key, id, origin));
-            seen.push(timed(&mut times.read, || source.read()).and_then(|file| {
-                self.see(&file.bytes, file.modified_ms, bbox.as_ref(), &mut times)
-            }));
+            seen.push(
+                timed(&mut times.read, || source.read())
+                    .and_then(|file| self.see(&file, bbox.as_ref(), rotate, &mut times)),
+            );
         }
         let views: Vec<&[RgbImage]> =
             seen.iter().filter_map(|s: &Seen| s.as_ref().ok()).map(|(_, v)| v.as_slice()).collect();
@@ -124,19 +125,26 @@ impl Worker<'_> {
     /// Decodes and resizes.
     fn see(
         &mut self,
-        bytes: &[u8],
-        modified_ms: Option<i64>,
+        file: &ImageFile,
         bbox: Option<&PixelBox>,
+        rotate: Option<Rotation>,
         times: &mut StageSeconds,
     ) -> Seen {
+        let ImageFile { bytes, modified_ms } = file;
         let sha256 = timed(&mut times.read, || Hash::of(bytes).bytes());
         let max_pixels = self.view_options.max_pixels;
-        let decoded =
+        let mut decoded =
             timed(&mut times.decode, || decode(bytes, max_pixels)).map_err(|e| e.to_string())?;
         let (width, height) = decoded.pixels.dimensions();
-        let attributes =
-            Attributes { sha256, bytes: bytes.len() as u64, modified_ms, width, height };
-        let options = &self.view_options;
+        let attributes = Attributes {
+            sha256,
+            bytes: bytes.len() as u64,
+            modified_ms: *modified_ms,
+            width,
+            height,
+        };
+        let turned = rotate.map(|turn| turn.replace_exif(&mut decoded, &self.view_options));
+        let options = turned.as_ref().unwrap_or(&self.view_options);
         let made = timed(&mut times.resize, || {
             views(&decoded, bbox, &options.sizes, options, &mut self.resizer)
         });

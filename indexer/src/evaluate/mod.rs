@@ -19,6 +19,7 @@ pub mod list;
 pub mod measures;
 mod names;
 pub mod page;
+pub mod prepare;
 pub mod queries;
 pub mod ranking;
 pub mod report;

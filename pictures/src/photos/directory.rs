@@ -104,7 +104,7 @@ fn photo(root: &Path, path: &Path, refused: Option<String>) -> Photo {
         Some(reason) => Source::Refused(reason),
         None => Source::File(path.to_owned()),
     };
-    Photo { key, id: None, bbox: None, source, origin: None }
+    Photo { key, id: None, bbox: None, rotate: None, source, origin: None }
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {

@@ -10,6 +10,7 @@ use super::keys::{Seen, key_of};
 use super::{Origin, Photo, Source, open_input};
 use crate::error::{Error, Result};
 use crate::geometry::PixelBox;
+use crate::views::Rotation;
 
 /// Longest line in bytes: several of the longest paths of any system.
 const MAX_LINE_BYTES: usize = 64 << 10;
@@ -23,6 +24,7 @@ struct Entry {
     id: Option<u64>,
     #[serde(rename = "box")]
     bbox: Option<[f64; 4]>,
+    rotate: Option<i64>,
 }
 
 /// Reads a list file. Every line is checked before the first image is encoded; a bad line
@@ -80,7 +82,8 @@ struct Line {
 
 /// The item of a line that cannot be understood.
 fn unfit_line(reason: String) -> Photo {
-    Photo { key: String::new(), id: None, bbox: None, source: Source::Unfit(reason), origin: None }
+    let source = Source::Unfit(reason);
+    Photo { key: String::new(), id: None, bbox: None, rotate: None, source, origin: None }
 }
 
 /// Marks lines whose key or id is bad or occurs twice. The first line of a key has it.
@@ -115,7 +118,7 @@ fn parse(text: &str, root: &Path) -> std::result::Result<Photo, String> {
             format!("{message} (column {})", e.column())
         })?
     } else {
-        Entry { path: text.to_owned(), key: None, id: None, bbox: None }
+        Entry { path: text.to_owned(), key: None, id: None, bbox: None, rotate: None }
     };
     if let Some(id) = entry.id.filter(|&id| id >= 1 << 63) {
         return Err(format!("id {id} is not below 2^63"));
@@ -124,6 +127,13 @@ fn parse(text: &str, root: &Path) -> std::result::Result<Photo, String> {
     if let Some(bbox) = &bbox {
         bbox.validate().map_err(|e| e.to_string())?;
     }
+    let rotate = match entry.rotate {
+        None => None,
+        Some(degrees) => Some(
+            Rotation::of_degrees(degrees)
+                .ok_or_else(|| format!("rotate {degrees}: expected 90, 180 or 270"))?,
+        ),
+    };
     if entry.path.is_empty() {
         return Err("an empty path".to_owned());
     }
@@ -133,5 +143,5 @@ fn parse(text: &str, root: &Path) -> std::result::Result<Photo, String> {
         Some(key) => key,
         None => key_of(&file, root).ok_or_else(|| format!("{:?} gives no key", entry.path))?,
     };
-    Ok(Photo { key, id: entry.id, bbox, source: Source::File(file), origin: None })
+    Ok(Photo { key, id: entry.id, bbox, rotate, source: Source::File(file), origin: None })
 }

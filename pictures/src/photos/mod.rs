@@ -33,6 +33,7 @@ use crate::decode;
 use crate::error::{Error, Result};
 use crate::geometry::PixelBox;
 use crate::limits::MAX_FILE_BYTES;
+use crate::views::Rotation;
 pub use names::Names;
 
 /// A source of images.
@@ -47,7 +48,8 @@ pub enum Input {
     /// The same, and links that lead out of the directory are followed too.
     LinkedDirectory(PathBuf),
     /// A text file, in its own order: each line a path, or a JSON object
-    /// `{"path": …, "key": …, "id": …, "box": [x0, y0, x1, y1]}` with only the path required.
+    /// `{"path": …, "key": …, "id": …, "box": [x0, y0, x1, y1], "rotate": 90}` with only the
+    /// path required.
     /// Relative paths start at the list file's folder. Empty lines are skipped.
     List(PathBuf),
     /// An uncompressed tar file, or several one after the other, in its own order, read once from
@@ -75,6 +77,8 @@ pub struct Photo {
     pub id: Option<u64>,
     /// The part of the image that is encoded, in stored pixels.
     pub bbox: Option<PixelBox>,
+    /// The turn that makes the image upright, in place of its EXIF orientation.
+    pub rotate: Option<Rotation>,
     /// The place of the photo's bytes.
     pub source: Source,
     /// Where it was found, if the key does not tell it.
@@ -250,7 +254,7 @@ impl Photos {
     }
 
     /// A hash of what the images are, as far as it can be told without reading them: keys, ids,
-    /// boxes, sizes and modification times of the files.
+    /// boxes, turns, sizes and modification times of the files.
     ///
     /// # Errors
     /// A tar that is gone.
@@ -275,6 +279,10 @@ impl Photos {
                 for photo in photos {
                     let line = format!("{:?} {:?} {:?}\n", photo.key, photo.id, photo.bbox);
                     hasher.update(line.as_bytes());
+                    // Lists without turns keep the fingerprints that they had.
+                    if let Some(rotate) = photo.rotate {
+                        hasher.update(format!("{rotate:?}\n").as_bytes());
+                    }
                     if let Source::File(path) = &photo.source
                         && let Ok(metadata) = path.metadata()
                     {

@@ -443,7 +443,7 @@ impl Readers {
                 source = Source::Unfit(reason);
             }
             let origin = Some(Origin { file: rows.name.clone(), unit: "row", row });
-            Photo { key, id, bbox: None, source, origin }
+            Photo { key, id, bbox: None, rotate: None, source, origin }
         };
         Ok((row..).zip(names).zip(images).map(photo).collect())
     }

@@ -133,7 +133,7 @@ impl TarPhotos {
                 }
             };
             let key = member.key.unwrap_or(member.lossy);
-            let photo = Photo { key, id: None, bbox: None, source, origin };
+            let photo = Photo { key, id: None, bbox: None, rotate: None, source, origin };
             if take(number - 1, photo).is_break() {
                 return Ok(());
             }

@@ -9,7 +9,7 @@ use image::{
 use ocelli_index::{CropFirst, ResizeFilter};
 
 use crate::limits::{DEFAULT_MAX_PIXELS, DEFAULT_MIN_SIDE_PX};
-use crate::{Decoded, ImageError, PixelBox, Resizer, ViewOptions, decode, views};
+use crate::{Decoded, ImageError, PixelBox, Resizer, Rotation, ViewOptions, decode, views};
 
 const MAX: u64 = DEFAULT_MAX_PIXELS;
 
@@ -152,6 +152,29 @@ fn all_orientations() {
         opts.exif = false;
         let view = &views(&decoded, None, &[24], &opts, &mut resizer).unwrap()[0];
         assert_near(&centres(view), &QUADRANTS, 12, &format!("exif {value}, off"));
+    }
+    // A turn takes the place of EXIF's, whatever that is and whether it is applied or not.
+    for (degrees, order) in [(90, [2, 0, 3, 1]), (180, [3, 2, 1, 0]), (270, [1, 3, 0, 2])] {
+        for (value, exif) in [(1, true), (6, true), (8, false)] {
+            let mut decoded = decode(&with_orientation(&jpeg, value), MAX).unwrap();
+            let turn = Rotation::of_degrees(degrees).unwrap();
+            let opts = ViewOptions { exif, ..options(&[24]) };
+            let opts = turn.replace_exif(&mut decoded, &opts);
+            let what = format!("{degrees} degrees, exif {value}");
+            let view = &views(&decoded, None, &[24], &opts, &mut resizer).unwrap()[0];
+            assert_eq!(view.dimensions(), if degrees == 180 { (24, 16) } else { (16, 24) });
+            assert_near(&centres(view), &order.map(|i| QUADRANTS[i]), 12, &what);
+            // The lower left and lower right quadrants, turned along.
+            let bbox = PixelBox { x0: 0.0, y0: 16.0, x1: 48.0, y1: 32.0 };
+            let view = &views(&decoded, Some(&bbox), &[48], &opts, &mut resizer).unwrap()[0];
+            assert_eq!(view.dimensions(), if degrees == 180 { (48, 16) } else { (16, 48) });
+            let seen = match degrees {
+                90 => [2, 2, 3, 3],
+                180 => [3, 2, 3, 2],
+                _ => [3, 3, 2, 2],
+            };
+            assert_near(&centres(view), &seen.map(|i| QUADRANTS[i]), 12, &what);
+        }
     }
     // No such value: shown as stored.
     let decoded = decode(&with_orientation(&jpeg, 9), MAX).unwrap();

@@ -1,7 +1,7 @@
 //! `ocelli eval retrieval`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -12,15 +12,19 @@ use ocelli_indexer::evaluate::files::RankingForm;
 use ocelli_indexer::evaluate::judge::{DEFAULT_PAIRS, Judging, Missing};
 use ocelli_indexer::evaluate::measures::Ties;
 use ocelli_indexer::evaluate::page::PageChoice;
+use ocelli_indexer::evaluate::prepare::{self, PrepareOptions, Prepared, Whiten};
 use ocelli_indexer::evaluate::ranking::{IndexSearch, Similarity};
 use ocelli_indexer::evaluate::report::Report;
 use ocelli_indexer::evaluate::run::{self, Outputs, Search};
 use ocelli_indexer::evaluate::vectors::{Reading, Role, RowNames};
+use ocelli_indexer::{ProgressFn, TrainOptions, WhitenCovariance, WhitenOptions};
 use serde::Serialize;
 
 use super::{compare, text};
 use crate::commands::check_out;
+use crate::commands::train::learn_opq;
 use crate::output::{OutputArgs, counted, print};
+use crate::pass_through;
 use crate::progress::Bars;
 use crate::query::RerankArgs;
 
@@ -262,6 +266,8 @@ struct Judged<'a> {
     report: &'a Report,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     expected: &'a [Outcome],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prepared: Option<&'a Prepared>,
 }
 
 /// Judges one data set, or compares two runs.
@@ -274,7 +280,17 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
     }
     let dataset = args.dataset.open()?;
     let bars = Bars::default();
-    let search = search(&args, &dataset)?;
+    let mut search = search(&args, &dataset)?;
+    let prepared = match &args.prepare.work {
+        None => None,
+        Some(work) => {
+            let prepared = prepare(&args, work, &dataset, &|p| bars.report(p))?;
+            search.descriptors.clone_from(&prepared.descriptors);
+            search.queries.extend(prepared.queries.clone());
+            search.index.clone_from(&prepared.index);
+            Some(prepared)
+        }
+    };
     let judging = Judging {
         ties: args.judging.ties,
         missing: args.judging.missing,
@@ -289,9 +305,10 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         write_atomically(path, &text)?;
     }
     let expected = expect::check(&args.results.expect, &report)?;
-    let judged = Judged { report: &report, expected: &expected };
+    let judged = Judged { report: &report, expected: &expected, prepared: prepared.as_ref() };
     print(args.output.format, &judged, |judged| {
-        text::report(judged.report, judged.expected, args.results.per_query)
+        let made = judged.prepared.map_or_else(String::new, text::prepared);
+        made + &text::report(judged.report, judged.expected, args.results.per_query)
     })?;
     match expected.iter().filter(|outcome| !outcome.holds).count() {
         0 => Ok(()),
@@ -324,7 +341,7 @@ impl DatasetArgs {
 /// What is searched, as the flags say.
 fn search(args: &RetrievalArgs, dataset: &Dataset) -> Result<Search> {
     let SearchArgs { nprobe, refine_candidates, .. } = args.search;
-    let mut search = Search {
+    Ok(Search {
         descriptors: args.search.descriptors.clone(),
         reading: Reading {
             variable: args.search.variable.clone(),
@@ -345,11 +362,7 @@ fn search(args: &RetrievalArgs, dataset: &Dataset) -> Result<Search> {
         dba: args.search.dba,
         dba_queries: args.search.dba_queries,
         rerank: args.rerank.rerank()?,
-    };
-    if args.prepare.work.is_some() {
-        prepare(args, dataset, &mut search)?;
-    }
-    Ok(search)
+    })
 }
 
 /// Names of the rows of --descriptors.
@@ -394,8 +407,44 @@ fn query_names(args: &SearchArgs, dataset: &Dataset) -> RowNames {
 }
 
 /// Encodes the photos, and makes of them what is searched.
-fn prepare(_args: &RetrievalArgs, _dataset: &Dataset, _search: &mut Search) -> Result<()> {
-    bail!("not wired yet")
+fn prepare(
+    args: &RetrievalArgs,
+    work: &Path,
+    dataset: &Dataset,
+    progress: ProgressFn<'_>,
+) -> Result<Prepared> {
+    let flags = &args.prepare;
+    let whiten = match flags.dim {
+        None => Whiten::Auto,
+        Some(_) => Whiten::With(WhitenOptions {
+            dim: flags.dim,
+            covariance: WhitenCovariance::All,
+            ..WhitenOptions::default()
+        }),
+    };
+    let train = flags.code_bytes.map(|m| TrainOptions {
+        m,
+        nlist: flags.nlist,
+        force: flags.force,
+        ..TrainOptions::default()
+    });
+    let options = PrepareOptions {
+        work: work.to_owned(),
+        distractors: flags.distractors.clone(),
+        encoder_flags: args.encode.clone(),
+        learn_from: flags.learn_from.clone(),
+        whiten,
+        train,
+        dba: if flags.code_bytes.is_some() { args.search.dba } else { 0 },
+        force: flags.force,
+        ..PrepareOptions::default()
+    };
+    let encode = |words: &[OsString]| {
+        let words: Vec<OsString> =
+            std::iter::once("encode".into()).chain(words.iter().cloned()).collect();
+        pass_through::run_to_end("ocelli-encoder", &words).map_err(Into::into)
+    };
+    Ok(prepare::prepare(dataset, &options, &encode, &learn_opq, progress)?)
 }
 
 impl ResultArgs {

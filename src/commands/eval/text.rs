@@ -2,6 +2,7 @@
 
 use ocelli_indexer::evaluate::expect::Outcome;
 use ocelli_indexer::evaluate::measures::Ties;
+use ocelli_indexer::evaluate::prepare::Prepared;
 use ocelli_indexer::evaluate::report::{Report, SetupReport};
 
 use crate::output::{cell, counted, thousands};
@@ -21,6 +22,31 @@ pub fn some(names: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {} more", thousands(more as u64)),
     }
+}
+
+/// What was made of the photos, and the photos that were left out.
+pub fn prepared(prepared: &Prepared) -> String {
+    let mut text = String::new();
+    for step in &prepared.steps {
+        let how = match step.kept {
+            true => "kept".to_owned(),
+            false => format!("{:.1} s", step.seconds),
+        };
+        text += &format!("{} ({how})\n", cell(&step.what));
+    }
+    let rejected: Vec<String> = prepared
+        .rejected
+        .iter()
+        .map(|photo| match &photo.key {
+            Some(key) => format!("{key} ({})", photo.reason),
+            None => format!("a line of {} ({})", photo.list, photo.reason),
+        })
+        .collect();
+    if !rejected.is_empty() {
+        let count = thousands(rejected.len() as u64);
+        text += &format!("photos that could not be encoded, {count}: {}\n", some(&rejected));
+    }
+    text + "\n"
 }
 
 /// A report: what was judged, a table of the setups, and what was left out.

@@ -81,6 +81,43 @@ fn inputs_agree() {
     assert_ne!(listed.read(1..2).unwrap(), rows["02.png"]);
 }
 
+/// A photo that a list turns gives what the turned pixels give, whether EXIF is applied or not.
+#[test]
+fn a_list_turns_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let pipeline = pipeline(folder, &[50], None);
+    // The longest side is the size, so that nothing is resized.
+    let stored = photo(3);
+    stored.save(folder.join("stored.png")).unwrap();
+    let mut lines = String::new();
+    for (degrees, turned) in [
+        (90, image::imageops::rotate90(&stored)),
+        (180, image::imageops::rotate180(&stored)),
+        (270, image::imageops::rotate270(&stored)),
+    ] {
+        turned.save(folder.join(format!("{degrees}.png"))).unwrap();
+        lines += &format!("{degrees}.png\n");
+        lines += &format!(
+            "{{\"path\": \"stored.png\", \"key\": \"by {degrees}\", \"rotate\": {degrees}}}\n"
+        );
+    }
+    let list = folder.join("list.jsonl");
+    fs::write(&list, lines).unwrap();
+    for exif in [true, false] {
+        let output = output(folder, "list.part", PartKind::Descriptors);
+        let options = ViewOptions { exif, ..view_options(&[50]) };
+        let input = Input::List(list.clone());
+        encode(&input, &pipeline, &options, &output, &workers_of(2)).unwrap();
+        let part = Part::open(&output.part).unwrap();
+        let rows: Vec<Vec<f32>> = (0..6).map(|i| part.read(i..i + 1).unwrap()).collect();
+        for pair in rows.chunks(2) {
+            assert_eq!(pair[0], pair[1]);
+        }
+        assert_ne!(rows[0], rows[2]);
+    }
+}
+
 #[test]
 fn a_failed_job_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -119,12 +119,13 @@ fn a_list_mixes_paths_and_objects() {
     let list = root.join("list.txt");
     let absolute = root.join("in/c.jpg");
     let text = format!(
-        "\u{feff}in/a b.jpg\r\n\n{}\n{{\"path\": \"./in//d.jpg\", \"box\": [0, 1.5, 10, 20]}}\n\
+        "\u{feff}in/a b.jpg\r\n\n{}\n{{\"path\": \"./in//d.jpg\", \"box\": [0, 1.5, 10, 20], \
+         \"rotate\": 270}}\n\
          {{\"path\": \"in/a b.jpg\", \"key\": \"again\"}}\n../e.jpg",
         absolute.display()
     );
     fs::write(&list, text).unwrap();
-    let input = Input::List(list);
+    let input = Input::List(list.clone());
     assert_eq!(keys(&input), ["in/a b.jpg", "in/c.jpg", "in/d.jpg", "again", "../e.jpg"]);
     let all = found(&input).unwrap();
     assert_eq!(all[0].1, Ok(IMAGE.len()));
@@ -135,12 +136,19 @@ fn a_list_mixes_paths_and_objects() {
         .for_each(
             |_| Ok::<_, Error>(true),
             |_, p| {
-                boxes.push(p.bbox);
+                boxes.push((p.bbox, p.rotate));
                 ControlFlow::Continue(())
             },
         )
         .unwrap();
-    assert_eq!(boxes[2], Some(PixelBox { x0: 0.0, y0: 1.5, x1: 10.0, y1: 20.0 }));
+    let bbox = PixelBox { x0: 0.0, y0: 1.5, x1: 10.0, y1: 20.0 };
+    assert_eq!(boxes[2], (Some(bbox), Some(Rotation::ThreeQuarters)));
+    assert_eq!(boxes[3], (None, None));
+    // A turn is a part of what the images are.
+    let fingerprint = || Photos::find(&input).unwrap().fingerprint().unwrap();
+    let before = fingerprint();
+    fs::write(&list, fs::read_to_string(&list).unwrap().replace("270", "90")).unwrap();
+    assert_ne!(fingerprint(), before);
 }
 
 /// What is found where nothing may be wrong.
@@ -213,6 +221,10 @@ fn bad_lines_are_named() {
             "line 1: box [5, 0, 5, 9]: expected x0 < x1",
         ),
         ("{\"path\": \"a\", \"box\": [5, 0, 9]}", 0, "line 1: invalid length 3"),
+        ("ok\n{\"path\": \"a\", \"rotate\": 45}", 1, "line 2: rotate 45: expected 90, 180 or 270"),
+        ("{\"path\": \"a\", \"rotate\": -90}", 0, "line 1: rotate -90: expected 90"),
+        ("{\"path\": \"a\", \"rotate\": 0}", 0, "line 1: rotate 0: expected 90"),
+        ("{\"path\": \"a\", \"rotate\": \"90\"}", 0, "line 1: invalid type: string"),
         ("{\"path\": \"\"}\nb", 1, "line 1: an empty path"),
         (&huge, 1, "line 1: longer than 65536 bytes"),
         (&long, 1, "line 1: key has 20000 bytes, expected at most 16384"),
