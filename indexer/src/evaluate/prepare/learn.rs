@@ -8,7 +8,8 @@ use ocelli_index::{Model, Part, Whitening};
 
 use super::PrepareOptions;
 use super::sources::Source;
-use super::work::{Output, Stamp, Work, stamp_text};
+use super::stamp::Stamp;
+use super::work::{Output, Work, stamp_text};
 use crate::{
     BuildOptions, Error, FineOptions, LearnOpq, OnDuplicate, ProgressFn, Result, TrainOptions,
     WhitenCovariance, WhitenOptions, build, learn_whitening, train, train_fine_codec,

@@ -24,6 +24,7 @@ mod judged;
 mod learn;
 mod rejected;
 mod sources;
+mod stamp;
 mod work;
 
 #[cfg(test)]
@@ -138,7 +139,7 @@ pub fn prepare(
     let found = find_photos(dataset, &options.photos)?;
     let mut work = Work::open(&options.work, &options.encoder_flags, encode)?;
     let sources = Sources::new(dataset, &found, options)?;
-    sources.write_lists(&work)?;
+    work.write_lists(&sources)?;
     if !options.force && !sources.learn.is_empty() {
         work.check("photos to learn from against judged ones", sources.judged_stamp(), || {
             judged::refuse_judged(&found, &sources.learn)

@@ -5,11 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf, absolute};
 
 use ocelli_index::Hash;
-use ocelli_index::container::write_atomically;
 use serde::Deserialize;
 
 use super::PrepareOptions;
-use super::work::{Stamp, Work};
+use super::stamp::Stamp;
 use crate::evaluate::dataset::{BoundingBox, Dataset, FoundPhotos, Photo, list_photos};
 use crate::evaluate::list::{ListLine, list_text};
 use crate::evaluate::names::{self, Match};
@@ -85,17 +84,6 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Writes the list files.
-    ///
-    /// # Errors
-    /// A path that is not UTF-8; an unwritable folder.
-    pub(super) fn write_lists(&self, work: &Work<'_>) -> Result<()> {
-        for source in self.all() {
-            write_atomically(&work.list_of(source), &list_text(&source.lines)?)?;
-        }
-        Ok(())
-    }
-
     /// Hash of what is judged and what is learned from.
     pub(super) fn judged_stamp(&self) -> Hash {
         let mut stamp = Stamp::new("judged");
@@ -109,7 +97,8 @@ impl Sources {
         stamp.finish()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Source> {
+    /// Every list; one that is learned from and searched is there twice.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Source> {
         let judged = [&self.photos].into_iter().chain(&self.queries);
         judged.chain(&self.distractors).chain(&self.learn)
     }

@@ -5,12 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::Instant;
 
 use ocelli_index::container::write_atomically;
-use ocelli_index::{DescriptorSpec, Hash, Hasher, Part, Whitening};
+use ocelli_index::{DescriptorSpec, Hash, Part, Whitening};
 
-use super::sources::Source;
+use super::sources::{Source, Sources};
+use super::stamp::Stamp;
 use super::{Encode, Step};
 use crate::{Error, Result};
 
@@ -78,52 +79,6 @@ pub(super) fn can_be_pooled(regions: &Path) -> Result<bool> {
     })
 }
 
-/// A hash of all that a file is made from.
-pub(super) struct Stamp(Hasher);
-
-impl Stamp {
-    /// The stamp of a file of this kind.
-    pub(super) fn new(kind: &str) -> Self {
-        let mut stamp = Stamp(Hasher::new());
-        stamp.text(env!("CARGO_PKG_VERSION"));
-        stamp.text(kind);
-        stamp
-    }
-
-    pub(super) fn text(&mut self, text: impl AsRef<OsStr>) {
-        let bytes = text.as_ref().as_encoded_bytes();
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
-    }
-
-    /// A file's path, size and time of change.
-    pub(super) fn file(&mut self, path: &Path) {
-        self.text(path);
-        let known = path.metadata().map(|metadata| {
-            let changed = metadata.modified().ok();
-            let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            format!("{} {:?}", metadata.len(), since.map(|since| since.as_nanos()))
-        });
-        self.text(known.unwrap_or_default());
-    }
-
-    /// A setting, and the file that it names, if it does.
-    fn setting(&mut self, text: &OsStr) {
-        self.text(text);
-        let value = match text.to_str().and_then(|text| text.split_once('=')) {
-            Some((flag, value)) if flag.starts_with("--") => OsStr::new(value),
-            _ => text,
-        };
-        if Path::new(value).is_file() {
-            self.file(Path::new(value));
-        }
-    }
-
-    pub(super) fn finish(self) -> Hash {
-        self.0.finish()
-    }
-}
-
 /// The folder of what is made, and how the encoder is asked.
 pub(super) struct Work<'a> {
     folder: PathBuf,
@@ -161,8 +116,19 @@ impl<'a> Work<'a> {
         self.folder.join(name)
     }
 
+    /// Writes the list files.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8; an unwritable folder.
+    pub(super) fn write_lists(&self, sources: &Sources) -> Result<()> {
+        for source in sources.all() {
+            write_atomically(&self.list_of(source), &source.text()?)?;
+        }
+        Ok(())
+    }
+
     /// The list file of a source.
-    pub(super) fn list_of(&self, source: &Source) -> PathBuf {
+    fn list_of(&self, source: &Source) -> PathBuf {
         self.path(&format!("{}.jsonl", source.name))
     }
 
