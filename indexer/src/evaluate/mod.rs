@@ -25,6 +25,7 @@ mod protocol;
 mod queries;
 pub mod ranking;
 pub mod report;
+pub mod vectors;
 
 pub use average_precision::average_precision;
 pub use groundtruth::{BoundingBox, GroundTruth, Query, RevisitedQuery, Setup};
