@@ -25,6 +25,7 @@ mod protocol;
 mod queries;
 pub mod ranking;
 pub mod report;
+pub mod run;
 pub mod vectors;
 
 pub use average_precision::average_precision;

@@ -3,15 +3,25 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use ocelli_indexer::evaluate::Ties;
-use ocelli_indexer::evaluate::dataset::{Form, NameRule};
-use ocelli_indexer::evaluate::expect::Expectation;
-use ocelli_indexer::evaluate::judge::{DEFAULT_PAIRS, Missing};
+use ocelli_index::container::write_atomically;
+use ocelli_indexer::evaluate::dataset::{Database, Dataset, Form, NameRule};
+use ocelli_indexer::evaluate::expect::{self, Expectation, Outcome};
+use ocelli_indexer::evaluate::files::RankingForm;
+use ocelli_indexer::evaluate::judge::{DEFAULT_PAIRS, Judging, Missing};
+use ocelli_indexer::evaluate::measures::Ties;
+use ocelli_indexer::evaluate::page::PageChoice;
+use ocelli_indexer::evaluate::ranking::IndexSearch;
+use ocelli_indexer::evaluate::report::Report;
+use ocelli_indexer::evaluate::run::{self, Outputs, Search};
+use ocelli_indexer::evaluate::vectors::{Reading, Role, RowNames};
+use serde::Serialize;
 
 use super::{compare, text};
-use crate::output::{Format, OutputArgs, print};
+use crate::commands::check_out;
+use crate::output::{OutputArgs, counted, print};
+use crate::progress::Bars;
 use crate::query::RerankArgs;
 
 const EXAMPLES: &str = "\
@@ -183,12 +193,18 @@ pub struct ResultArgs {
     /// Write every query's ranking (.csv or .parquet), so that another tool can judge it
     #[arg(long, value_name = "FILE")]
     pub rankings_out: Option<PathBuf>,
+    /// Form of the rankings that are written
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, requires = "rankings_out")]
+    pub rankings_form: RankingForm,
     /// Write an HTML page with the first 20 photos of each query
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
     /// Queries on the page, those with the lowest values first
     #[arg(long, value_name = "N", default_value_t = 100, requires = "page")]
     pub page_queries: usize,
+    /// Queries on the page, by name
+    #[arg(long, value_name = "NAME", requires = "page", conflicts_with = "page_queries")]
+    pub page_query: Vec<String>,
     /// Compare two reports of --out: difference with its 95 % interval, and the queries that
     /// changed most
     #[arg(
@@ -224,11 +240,158 @@ pub enum RowOrder {
     Sorted,
 }
 
+/// The report, and what was expected of it.
+#[derive(Serialize)]
+struct Judged<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    expected: &'a [Outcome],
+}
+
 /// Judges one data set, or compares two runs.
 pub fn run(args: RetrievalArgs) -> Result<()> {
     if let [a, b] = args.results.compare.as_slice() {
         return compare::run(a, b, args.output.format);
     }
-    let _ = (text::report, Format::Json);
-    anyhow::bail!("not wired yet")
+    for path in args.results.files() {
+        check_out(path)?;
+    }
+    let dataset = open(&args)?;
+    let bars = Bars::default();
+    let search = search(&args, &dataset)?;
+    let judging = Judging {
+        ties: args.judging.ties,
+        missing: args.judging.missing,
+        depth: args.judging.depth,
+        pairs: args.judging.pairs,
+    };
+    let outputs = args.results.outputs();
+    let report = run::run(&dataset, &search, &judging, &outputs, &|p| bars.report(p))?;
+    drop(bars);
+    if let Some(path) = &args.results.out {
+        let text = serde_json::to_vec(&report).context("cannot write the report as JSON")?;
+        write_atomically(path, &text)?;
+    }
+    let expected = expect::check(&args.results.expect, &report)?;
+    let judged = Judged { report: &report, expected: &expected };
+    print(args.output.format, &judged, |judged| {
+        text::report(judged.report, judged.expected, args.results.per_query)
+    })?;
+    match expected.iter().filter(|outcome| !outcome.holds).count() {
+        0 => Ok(()),
+        n => bail!("{} not as expected", counted(n as u64, "figure")),
+    }
+}
+
+/// The data set, as the flags change it.
+fn open(args: &RetrievalArgs) -> Result<Dataset> {
+    let Some(path) = &args.dataset else { bail!("expected a data set, or --compare") };
+    let mut dataset = Dataset::open(path, args.protocol)?;
+    if !args.photos.is_empty() {
+        dataset.photos.clone_from(&args.photos);
+    }
+    match args.names {
+        None => {}
+        Some(NamesBy::Path) => dataset.name_rule = NameRule::Path,
+        Some(NamesBy::PathEnd) => dataset.name_rule = NameRule::PathEnd,
+        Some(NamesBy::Stem) => dataset.name_rule = NameRule::Stem,
+    }
+    dataset.keep_setups(&args.setups)?;
+    Ok(dataset)
+}
+
+/// What is searched, as the flags say.
+fn search(args: &RetrievalArgs, dataset: &Dataset) -> Result<Search> {
+    let SearchArgs { nprobe, refine_candidates, .. } = args.search;
+    let mut search = Search {
+        descriptors: args.search.descriptors.clone(),
+        reading: Reading {
+            variable: args.search.variable.clone(),
+            names: row_names(&args.search, dataset)?,
+            role: Role::Database,
+        },
+        queries: args.search.queries.clone(),
+        query_reading: Reading {
+            variable: args.search.query_variable.clone(),
+            names: Some(query_names(&args.search, dataset)),
+            role: Role::Queries,
+        },
+        index: args.search.index.clone(),
+        generation: args.search.generation,
+        index_search: IndexSearch { nprobe, refine_candidates },
+        rankings: args.search.rankings.clone(),
+        dba: args.search.dba,
+        rerank: args.rerank.rerank()?,
+    };
+    if args.prepare.work.is_some() {
+        prepare(args, dataset, &mut search)?;
+    }
+    Ok(search)
+}
+
+/// Names of the rows of --descriptors.
+fn row_names(args: &SearchArgs, dataset: &Dataset) -> Result<Option<RowNames>> {
+    if let Some(path) = &args.row_names {
+        return Ok(Some(RowNames::File(path.clone())));
+    }
+    let listed = || -> Result<Vec<String>> {
+        let names = dataset.image_names()?;
+        if names.is_empty() {
+            bail!(
+                "--rows: the data set {} has no list of images, and no photos are there",
+                dataset.name
+            );
+        }
+        Ok(names)
+    };
+    let what = format!("the list of images of {}", dataset.name);
+    Ok(match args.rows {
+        Some(RowOrder::Listed) => Some(RowNames::Given(listed()?, what)),
+        Some(RowOrder::Sorted) => {
+            let mut names = listed()?;
+            names.sort_unstable();
+            Some(RowNames::Given(names, format!("{what}, sorted")))
+        }
+        None => match &dataset.database {
+            Database::Listed(_) => Some(RowNames::Given(listed()?, what)),
+            Database::Below(_) => None,
+        },
+    })
+}
+
+/// Names of the rows of --queries.
+fn query_names(args: &SearchArgs, dataset: &Dataset) -> RowNames {
+    match &args.query_names {
+        Some(path) => RowNames::File(path.clone()),
+        None => RowNames::Given(
+            dataset.queries.iter().map(|query| query.name.clone()).collect(),
+            format!("the queries of {}", dataset.name),
+        ),
+    }
+}
+
+/// Encodes the photos, and makes of them what is searched.
+fn prepare(_args: &RetrievalArgs, _dataset: &Dataset, _search: &mut Search) -> Result<()> {
+    bail!("not wired yet")
+}
+
+impl ResultArgs {
+    /// All files that are written.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let Self { out, per_query_out, rankings_out, page, .. } = self;
+        [out, per_query_out, rankings_out, page].into_iter().flatten()
+    }
+
+    fn outputs(&self) -> Outputs {
+        let choice = match self.page_query.as_slice() {
+            [] => PageChoice::Worst(self.page_queries),
+            names => PageChoice::Named(names.to_vec()),
+        };
+        Outputs {
+            rankings: self.rankings_out.clone().map(|path| (path, self.rankings_form)),
+            per_query: self.per_query_out.clone(),
+            page: self.page.clone().map(|path| (path, choice)),
+        }
+    }
 }

@@ -1,326 +1,170 @@
-//! A matrix of descriptors of a file that another program wrote, with names if the file has any.
+//! One file of vectors of another program.
 
-use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use ocelli_index::VectorFile;
 use ocelli_index::foreign::hdf5::{Hdf5File, Hdf5Kind};
-use ocelli_index::foreign::matlab::{MatArray, MatClass, MatContent, MatFile};
-use ocelli_index::{VectorFile, VectorFormat};
+use ocelli_index::foreign::matlab::{MatClass, MatFile};
+use ocelli_index::foreign::open_regular;
 
-use super::{Reading, Side, file_error};
+use super::{Reading, Role};
 use crate::{Error, Result};
 
-/// Endings of files that have several arrays.
-const MATLAB: &str = "mat";
-const HDF5: [&str; 3] = ["h5", "hdf5", "hdf"];
+/// Names of the database's matrix, and of the queries', in published files.
+const DATABASE: [&str; 4] = ["X", "vecs", "vectors", "features"];
+const QUERIES: [&str; 4] = ["Q", "qvecs", "query_vectors", "queries"];
+/// Names of the texts beside a matrix of HDF5 (`image_names` of DISC21, `index` of ILIAS).
+const TEXTS: [&str; 5] = ["image_names", "index", "ids", "names", "keys"];
+/// First bytes of a file of HDF5, and those of the head that MATLAB writes before it.
+const HDF5_MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
+const HDF5_HEAD: &[u8] = b"MATLAB 7.3";
 
-/// Usual names of a database's descriptors and of the queries': those of the features published
-/// with Radenović's and Iscen's programs, of DISC21 and of ILIAS.
-const DATABASE: [&str; 5] = ["X", "vecs", "vectors", "features", "descriptors"];
-const QUERIES: [&str; 5] = ["Q", "qvecs", "query", "queries", "query_vectors"];
-/// Usual names of lists of names.
-const DATABASE_NAMES: [&str; 7] =
-    ["image_names", "index", "imlist", "names", "image_ids", "ids", "keys"];
-const QUERY_NAMES: [&str; 3] = ["qimlist", "query_names", "query_ids"];
+/// Kind of file, by its ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Rows only.
+    Plain,
+    /// MATLAB of level 5, or 7.3, which is HDF5.
+    Matlab,
+    /// HDF5.
+    Hdf5,
+}
 
-/// Numbers with the names of their rows.
+/// The kind that the ending names; None for others, which are parts.
+pub(super) fn kind_of(path: &Path) -> Option<Kind> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "npy" | "fvecs" | "bvecs" | "fbin" | "u8bin" => Some(Kind::Plain),
+        "mat" => Some(Kind::Matlab),
+        "h5" | "hdf5" => Some(Kind::Hdf5),
+        _ => None,
+    }
+}
+
+/// Vectors of a file.
+#[derive(Debug)]
 pub(super) struct Matrix {
-    path: PathBuf,
-    /// The array of the file, if it has several.
-    variable: Option<String>,
-    numbers: Vec<f32>,
-    /// Rows, as they are stored: the numbers of one are side by side.
-    rows: usize,
-    dim: usize,
-    /// Whether the other side may be that of the rows.
-    may_turn: bool,
-    /// Whether it is.
-    is_turned: bool,
-    names: Option<(String, Vec<String>)>,
-    /// Lists of names in the file that have other lengths, for errors.
-    other_names: Vec<(String, usize)>,
+    /// Length of each, at least 1.
+    pub dim: usize,
+    /// (rows, dim) row-major.
+    pub values: Vec<f32>,
+    /// Names of the rows, if the file has them.
+    pub names: Option<Vec<String>>,
 }
 
 impl Matrix {
-    /// Reads a file.
-    pub(super) fn open(path: &Path, options: &Reading) -> Result<Self> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        match ending.as_str() {
-            MATLAB if !is_hdf5(path)? => matlab(path, options),
-            ending if ending == MATLAB || HDF5.contains(&ending) => hdf5(path, options),
-            ending if VectorFormat::NAMES.contains(&ending) => vectors(path),
-            _ => Err(Error::Invalid(format!(
-                "{}: expected descriptors, in a file that ends in .part, .{}, .mat, .h5 or .hdf5",
-                path.display(),
-                VectorFormat::NAMES.join(", .")
-            ))),
-        }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// File, array and shape, as it is read.
-    pub(super) fn what(&self) -> String {
-        let variable = self.variable.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        let (rows, dim) = (self.rows(), self.dim());
-        format!("{}{variable}: {rows} rows of dimension {dim}", self.path.display())
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        if self.is_turned { self.dim } else { self.rows }
-    }
-
-    pub(super) fn dim(&self) -> usize {
-        if self.is_turned { self.rows } else { self.dim }
-    }
-
-    /// Rows if it is turned, where it may be.
-    pub(super) fn rows_turned(&self) -> usize {
-        if self.may_turn { self.dim } else { self.rows }
-    }
-
-    /// Takes the other side for that of the rows, where it may be.
-    pub(super) fn turn(&mut self) {
-        self.is_turned = self.may_turn;
-    }
-
-    pub(super) fn names(&self) -> Option<&[String]> {
-        self.names.as_ref().map(|(_, names)| names.as_slice())
-    }
-
-    /// The names in the file, and the name of their list.
-    pub(super) fn take_names(&mut self) -> Option<(String, Vec<String>)> {
-        self.names.take()
-    }
-
-    /// Lists of names that do not fit, as the end of a sentence.
-    pub(super) fn tried(&self) -> String {
-        let lists = self.other_names.iter().map(|(name, len)| format!("{name} has {len}"));
-        let lists: Vec<String> = lists.collect();
-        if lists.is_empty() { String::new() } else { format!(" ({})", lists.join(", ")) }
-    }
-
-    /// The rows, one after the other.
-    pub(super) fn into_rows(self) -> Vec<f32> {
-        if !self.is_turned {
-            return self.numbers;
-        }
-        let numbers = &self.numbers;
-        (0..self.dim)
-            .flat_map(|row| numbers.iter().skip(row).step_by(self.dim.max(1)))
-            .copied()
-            .collect()
-    }
-
-    fn new(path: &Path, variable: Option<String>, numbers: Vec<f32>, rows: usize) -> Result<Self> {
-        let dim = numbers.len().checked_div(rows).unwrap_or(0);
-        if dim == 0 || rows * dim != numbers.len() {
-            let what =
-                format!("expected descriptors, found {rows} rows, {} numbers", numbers.len());
-            return Err(file_error(path, what));
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            variable,
-            numbers,
-            rows,
-            dim,
-            may_turn: false,
-            is_turned: false,
-            names: None,
-            other_names: Vec::new(),
-        })
-    }
-
-    /// Takes the first list of names that has a name for each row, on either side.
-    fn offer(
-        &mut self,
-        list: &str,
-        names: impl FnOnce() -> Result<Option<Vec<String>>>,
-    ) -> Result<()> {
-        if self.names.is_some() {
-            return Ok(());
-        }
-        if let Some(names) = names()? {
-            if [self.rows, self.rows_turned()].contains(&names.len()) {
-                self.names = Some((list.to_owned(), names));
-            } else {
-                self.other_names.push((list.to_owned(), names.len()));
+    /// Reads a file. `expected`: number of vectors, if it is known.
+    pub fn read(path: &Path, reading: &Reading, expected: Option<usize>) -> Result<Self> {
+        match kind_of(path) {
+            Some(Kind::Matlab) if !is_hdf5(path)? => of_matlab(path, reading, expected),
+            Some(Kind::Matlab | Kind::Hdf5) => of_hdf5(path, reading, expected),
+            Some(Kind::Plain) | None => {
+                let file = VectorFile::open(path)?;
+                let (values, _) = file.read_all(0..file.rows())?;
+                Ok(Self { dim: file.dim(), values, names: None })
             }
         }
-        Ok(())
     }
 }
 
-/// Names of lists of names in the order in which they are looked for.
-fn lists_of_names(side: Side) -> Vec<&'static str> {
-    match side {
-        Side::Database => DATABASE_NAMES.to_vec(),
-        Side::Queries => [&QUERY_NAMES[..], &DATABASE_NAMES[..]].concat(),
-    }
+/// Whether a `.mat` is of version 7.3, which is HDF5 behind a head of MATLAB's.
+fn is_hdf5(path: &Path) -> Result<bool> {
+    let mut file = open_regular(path).map_err(Error::io("open", path))?;
+    let mut start = Vec::new();
+    let head = file.by_ref().take(HDF5_HEAD.len() as u64);
+    { head }.read_to_end(&mut start).map_err(Error::io("read", path))?;
+    Ok(start.starts_with(HDF5_HEAD) || start.starts_with(HDF5_MAGIC))
 }
 
-/// Chooses a matrix among those of a file.
-fn choose(path: &Path, matrices: &[&str], options: &Reading) -> Result<String> {
-    let last = |name: &str| name.rsplit(['/', '.']).next().unwrap_or(name).to_owned();
-    let usual = match options.side {
-        Side::Database => &DATABASE,
-        Side::Queries => &QUERIES,
+fn of_matlab(path: &Path, reading: &Reading, expected: Option<usize>) -> Result<Matrix> {
+    let file = MatFile::open(path)?;
+    let arrays = file.variables().iter();
+    let matrices: Vec<(&str, [usize; 2])> = arrays
+        .filter(|array| array.class == MatClass::Numbers)
+        .filter_map(|array| Some((array.name.as_str(), <[usize; 2]>::try_from(&*array.dims).ok()?)))
+        .collect();
+    let (name, [length, count]) = choose(path, reading, &matrices)?;
+    // A column is a vector, and columns are stored one after the other.
+    turned(path, name, file.read_f32(name)?, [count, length], expected, None)
+}
+
+fn of_hdf5(path: &Path, reading: &Reading, expected: Option<usize>) -> Result<Matrix> {
+    let file = Hdf5File::open(path)?;
+    let shape = |shape: &[u64]| {
+        let [rows, dim] = *shape else { return None };
+        Some([usize::try_from(rows).ok()?, usize::try_from(dim).ok()?])
     };
-    for usual in usual {
-        let mut found = matrices.iter().filter(|name| last(name) == **usual);
-        if let (Some(name), None) = (found.next(), found.next()) {
-            return Ok((*name).to_owned());
-        }
+    let sets = file.sets().iter();
+    let matrices: Vec<(&str, [usize; 2])> = sets
+        .filter(|set| set.kind == Hdf5Kind::Numbers)
+        .filter_map(|set| Some((set.name.as_str(), shape(&set.shape)?)))
+        .collect();
+    let (name, shape) = choose(path, reading, &matrices)?;
+    let texts = file
+        .sets()
+        .iter()
+        .find(|set| set.kind == Hdf5Kind::Text && TEXTS.contains(&set.name.as_str()));
+    let names = texts.map(|set| file.read_texts(&set.name)).transpose()?;
+    let expected = names.as_ref().map(Vec::len).or(expected);
+    turned(path, name, file.read_f32(name)?, shape, expected, names)
+}
+
+/// The matrix that is meant: the one that is named, the only one, or one of the published names.
+fn choose<'a>(
+    path: &Path,
+    reading: &Reading,
+    matrices: &[(&'a str, [usize; 2])],
+) -> Result<(&'a str, [usize; 2])> {
+    let find = |name: &str| matrices.iter().find(|(found, _)| *found == name).copied();
+    let all = || {
+        let all: Vec<String> = matrices
+            .iter()
+            .map(|(name, [rows, columns])| format!("{name} ({rows}, {columns})"))
+            .collect();
+        if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+    };
+    let refuse = |what: String| Error::File { path: path.to_owned(), what };
+    let (published, flag) = match reading.role {
+        Role::Database => (DATABASE, "--variable"),
+        Role::Queries => (QUERIES, "--query-variable"),
+    };
+    if let Some(name) = &reading.variable {
+        return find(name)
+            .ok_or_else(|| refuse(format!("expected a matrix {name:?}; there is {}", all())));
+    }
+    if let Some(found) = published.iter().find_map(|name| find(name)) {
+        return Ok(found);
     }
     match matrices {
-        [one] => Ok((*one).to_owned()),
-        _ if options.side == Side::Queries
-            && matrices.iter().any(|name| DATABASE.contains(&last(name).as_str())) =>
-        {
-            choose(path, matrices, &Reading { side: Side::Database, ..Reading::default() })
+        [only] => Ok(*only),
+        _ => Err(refuse(format!("which matrix is meant? ({flag} NAME) there is {}", all()))),
+    }
+}
+
+/// A matrix the way in which it has as many rows as `expected`. `values` are row-major of `shape`.
+fn turned(
+    path: &Path,
+    name: &str,
+    values: Vec<f32>,
+    shape: [usize; 2],
+    expected: Option<usize>,
+    names: Option<Vec<String>>,
+) -> Result<Matrix> {
+    let [rows, dim] = shape;
+    let refuse = |what: String| Err(Error::File { path: path.to_owned(), what });
+    if values.is_empty() || values.len() != rows * dim {
+        return refuse(format!("matrix {name:?}: expected numbers, found a shape ({rows}, {dim})"));
+    }
+    match expected {
+        Some(n) if n != rows && n == dim => {
+            let column = |row: usize| values.iter().skip(row).step_by(dim).copied();
+            let values = (0..dim).flat_map(column).collect();
+            Ok(Matrix { dim: rows, values, names })
         }
-        [] => Err(file_error(path, "expected a matrix of numbers, found none")),
-        several => Err(file_error(
-            path,
-            format!("expected one matrix, found {}: name one of them", several.join(", ")),
+        Some(n) if n != rows => refuse(format!(
+            "matrix {name:?}: expected {n} vectors, for as many names; found a shape ({rows}, {dim})"
         )),
+        _ => Ok(Matrix { dim, values, names }),
     }
-}
-
-/// Reads `.npy` and its like.
-fn vectors(path: &Path) -> Result<Matrix> {
-    let file = VectorFile::open(path)?;
-    Matrix::new(path, None, file.read(0..file.rows())?, file.rows())
-}
-
-/// Whether a file is HDF5, as MATLAB's version 7.3 is.
-fn is_hdf5(path: &Path) -> Result<bool> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let mut start = Vec::new();
-    file.take(128).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    Ok(start.starts_with(b"\x89HDF") || start.get(124..) == Some(b"\x00\x02IM"))
-}
-
-/// Reads MATLAB's level 5: columns are descriptors, unless names say otherwise.
-fn matlab(path: &Path, options: &Reading) -> Result<Matrix> {
-    let file = MatFile::open(path)?;
-    let numbers = file.variables().iter().filter(|variable| {
-        variable.class == MatClass::Numbers
-            && variable.dims.len() == 2
-            && variable.dims.iter().product::<usize>() > 1
-    });
-    let numbers: Vec<&str> = numbers.map(|variable| variable.name.as_str()).collect();
-    let name = match &options.variable {
-        Some(name) => name.clone(),
-        None => choose(path, &numbers, options)?,
-    };
-    let mut matrix = match file.variables().iter().find(|variable| variable.name == name) {
-        Some(variable) if variable.class == MatClass::Numbers => {
-            let [_, columns] = *variable.dims.as_slice() else {
-                let what = format!("{name:?} has dimensions {:?}, expected two", variable.dims);
-                return Err(file_error(path, what));
-            };
-            let mut matrix = Matrix::new(path, Some(name.clone()), file.read_f32(&name)?, columns)?;
-            matrix.may_turn = true;
-            matrix
-        }
-        _ => cells(path, &file, &name)?,
-    };
-    for list in lists_of_names(options.side) {
-        if file.variables().iter().any(|variable| variable.name == list) {
-            matrix.offer(list, || {
-                let array = file.read(list)?;
-                Ok(array.texts().map(|texts| texts.into_iter().map(str::to_owned).collect()))
-            })?;
-        }
-    }
-    Ok(matrix)
-}
-
-/// Reads a cell array with a vector in each cell, or a matrix within structs: `glob.V`.
-fn cells(path: &Path, file: &MatFile, name: &str) -> Result<Matrix> {
-    let mut parts = name.split('.');
-    let top = file.read(parts.next().unwrap_or(name))?;
-    let array = parts.try_fold(&top, |array, field| array.field(field)?.first());
-    let refuse = |what: String| Err(file_error(path, format!("{name:?}: {what}")));
-    let variable = Some(name.to_owned());
-    let to_f32 = |numbers: &[f64]| -> Vec<f32> { numbers.iter().map(|&x| x as f32).collect() };
-    match array {
-        None => refuse("no such field".to_owned()),
-        Some(MatArray { dims, content: MatContent::Numbers(numbers) }) => match dims.as_slice() {
-            [_, columns] => {
-                let mut matrix = Matrix::new(path, variable, to_f32(numbers), *columns)?;
-                matrix.may_turn = true;
-                Ok(matrix)
-            }
-            other => refuse(format!("dimensions {other:?}, expected two")),
-        },
-        Some(MatArray { content: MatContent::Cells(cells), .. }) => {
-            let mut all = Vec::new();
-            let dim = cells.first().and_then(MatArray::numbers).map_or(0, <[f64]>::len);
-            for (place, cell) in cells.iter().enumerate() {
-                // Several columns are descriptors of regions.
-                let is_vector = cell.dims.iter().filter(|&&side| side != 1).count() <= 1;
-                match cell.numbers() {
-                    Some(numbers) if is_vector && numbers.len() == dim => {
-                        all.extend(to_f32(numbers));
-                    }
-                    _ => {
-                        return refuse(format!(
-                            "cell {place}: expected one vector of {dim} numbers, found {} of \
-                             dimensions {:?}",
-                            cell.what(),
-                            cell.dims
-                        ));
-                    }
-                }
-            }
-            Matrix::new(path, variable, all, cells.len())
-        }
-        Some(other) => refuse(format!("expected numbers, found {}", other.what())),
-    }
-}
-
-/// Reads HDF5: rows are descriptors, which are MATLAB's columns, unless names say otherwise.
-fn hdf5(path: &Path, options: &Reading) -> Result<Matrix> {
-    let file = Hdf5File::open(path)?;
-    let is_matrix = |set: &&ocelli_index::foreign::hdf5::Hdf5Set| {
-        let elements = set.shape.iter().fold(1u64, |len, &side| len.saturating_mul(side));
-        set.kind == Hdf5Kind::Numbers && set.shape.len() == 2 && elements > 1
-    };
-    let matrices: Vec<&str> =
-        file.sets().iter().filter(is_matrix).map(|set| set.name.as_str()).collect();
-    let name = match &options.variable {
-        Some(name) => name.clone(),
-        None => choose(path, &matrices, options)?,
-    };
-    let rows = match file.sets().iter().find(|set| set.name == name) {
-        Some(set) => match set.shape.as_slice() {
-            &[rows, _] => usize::try_from(rows).unwrap_or(usize::MAX),
-            other => {
-                let what = format!("{name:?} has the shape {other:?}, expected two dimensions");
-                return Err(file_error(path, what));
-            }
-        },
-        // Reading it says what there is.
-        None => 0,
-    };
-    let mut matrix = Matrix::new(path, Some(name.clone()), file.read_f32(&name)?, rows)?;
-    matrix.may_turn = true;
-    // Names are beside their matrix.
-    let group = name.rsplit_once('/').map_or(String::new(), |(group, _)| format!("{group}/"));
-    for list in lists_of_names(options.side) {
-        let list = format!("{group}{list}");
-        let is_list = |set: &ocelli_index::foreign::hdf5::Hdf5Set| {
-            set.name == list && set.kind == Hdf5Kind::Text
-        };
-        if file.sets().iter().any(is_list) {
-            matrix.offer(&list, || Ok(Some(file.read_texts(&list)?)))?;
-        }
-    }
-    Ok(matrix)
 }

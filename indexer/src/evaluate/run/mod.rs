@@ -1,0 +1,129 @@
+//! One judging from files to files: what `ocelli eval retrieval` does.
+
+mod collector;
+
+use std::path::PathBuf;
+
+use ocelli_index::Snapshot;
+
+use super::answers::{Answers, GivenQueries, ReadAnswers, Searched};
+use super::dataset::Dataset;
+use super::files::{RankingFile, RankingForm};
+use super::judge::{Judging, judge};
+use super::page::PageChoice;
+use super::ranking::{ExactRanking, IndexRanking, IndexSearch, Ranking, Rerank};
+use super::report::Report;
+use super::vectors::{Reading, Vectors};
+use crate::{Error, Progress, ProgressFn, Result};
+use collector::Collector;
+
+/// What is searched.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Parts or files of vectors: the database, or with an index the queries' own photos.
+    pub descriptors: Vec<PathBuf>,
+    /// How `descriptors` are read.
+    pub reading: Reading,
+    /// The queries' descriptors; empty: those of their photos in the database.
+    pub queries: Vec<PathBuf>,
+    /// How `queries` are read.
+    pub query_reading: Reading,
+    /// An index: the database.
+    pub index: Option<PathBuf>,
+    /// Generation of the index; None: the current one.
+    pub generation: Option<u64>,
+    /// How the index is searched.
+    pub index_search: IndexSearch,
+    /// Rankings of another tool, in place of a search.
+    pub rankings: Option<PathBuf>,
+    /// Neighbours that augment each of `descriptors`; 0: none.
+    pub dba: usize,
+    /// Steps beyond one ranking by scores.
+    pub rerank: Rerank,
+}
+
+/// Files that are written besides the report.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// Rankings, and their form.
+    pub rankings: Option<(PathBuf, RankingForm)>,
+    /// Results by query.
+    pub per_query: Option<PathBuf>,
+    /// Page of photos, and the queries on it.
+    pub page: Option<(PathBuf, PageChoice)>,
+}
+
+/// Judges a search by a data set.
+///
+/// # Errors
+/// Those of opening what is searched, of [`judge`], and of writing the outputs. Rankings are
+/// written of one setup only: several are an error.
+pub fn run(
+    dataset: &Dataset,
+    search: &Search,
+    judging: &Judging,
+    outputs: &Outputs,
+    progress: ProgressFn<'_>,
+) -> Result<Report> {
+    if let Some((path, _)) = &outputs.rankings
+        && let [first, second, ..] = dataset.setups.as_slice()
+    {
+        return Err(Error::Invalid(format!(
+            "{}: rankings are written of one setup; choose one (--setup {}, --setup {}, …)",
+            path.display(),
+            first.name,
+            second.name
+        )));
+    }
+    if let Some(path) = &search.rankings {
+        let answers = ReadAnswers::new(dataset, RankingFile::open(path)?)?;
+        return judged(dataset, &answers, judging, outputs, progress);
+    }
+    let exact = match search.descriptors.as_slice() {
+        [] => None,
+        paths => {
+            let Vectors { keys, spec, rows } = Vectors::open(paths, &search.reading)?;
+            Some(ExactRanking::new(keys, spec, rows, search.dba)?)
+        }
+    };
+    let index = match &search.index {
+        None => None,
+        Some(dir) => {
+            let snapshot = Snapshot::open(dir, search.generation)?;
+            Some(IndexRanking::new(snapshot, search.index_search)?)
+        }
+    };
+    let exact = exact.as_ref().map(|exact| exact as &dyn Ranking);
+    let Some(database) = index.as_ref().map(|index| index as &dyn Ranking).or(exact) else {
+        return Err(Error::Invalid(
+            "nothing is searched: expected descriptors, an index, rankings, or photos to encode"
+                .to_owned(),
+        ));
+    };
+    let given = match search.queries.as_slice() {
+        [] => None,
+        paths => Some(Vectors::open(paths, &search.query_reading)?),
+    };
+    let given =
+        given.as_ref().map(|Vectors { keys, spec, rows }| GivenQueries { spec, keys, rows });
+    let photos = exact.unwrap_or(database);
+    let answers = Searched::new(dataset, database, photos, given, search.rerank)?;
+    judged(dataset, &answers, judging, outputs, progress)
+}
+
+/// Judges, and writes the outputs.
+fn judged(
+    dataset: &Dataset,
+    answers: &dyn Answers,
+    judging: &Judging,
+    outputs: &Outputs,
+    progress: ProgressFn<'_>,
+) -> Result<Report> {
+    let mut collector = Collector::new(dataset, outputs)?;
+    let told = |done: usize, total: usize| {
+        progress(Progress { stage: "rank", done: done as u64, total: total as u64 });
+    };
+    let report = judge(dataset, answers, judging, &told, &mut |judged| collector.take(judged))?;
+    collector.finish(dataset, &report, outputs)?;
+    Ok(report)
+}
