@@ -39,6 +39,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         put("parquet", &name, &[&[columns][..], &fs::read(&path)?].concat())?;
     }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../index/golden");
+    for (target, endings) in [("matlab", &["mat"][..]), ("hdf5", &["h5", "hdf5", "mat"])] {
+        for ending in endings {
+            for path in files(&golden.join(target), ending)? {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                put(target, &name, &fs::read(&path)?)?;
+            }
+        }
+    }
     layouts(&put)?;
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pictures/tests-data");
     for path in files(&pictures, "jpg")? {

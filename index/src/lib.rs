@@ -104,5 +104,5 @@ pub use spec::{
     Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling,
     Precision, ResizeFilter,
 };
-pub use vectors::{Checks, RefusedRows, VectorFile, VectorFormat, VectorWriter};
+pub use vectors::{Checks, RefusedRows, VectorFile, VectorFormat, VectorWriter, read_npy_texts};
 pub use whitening::Whitening;

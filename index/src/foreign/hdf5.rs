@@ -85,6 +85,7 @@ impl Hdf5File {
             }
             let mut sets = Vec::new();
             list(&file.root_group()?, "", &mut BTreeSet::new(), 0, &mut sets)?;
+            sets.sort_by(|a, b| a.name.cmp(&b.name));
             Ok::<_, Fault>((file, sets))
         });
         let (file, sets) = open.map_err(|what| Error::corrupt(path, what))?;
@@ -101,7 +102,7 @@ impl Hdf5File {
         self.is_matlab
     }
 
-    /// The data sets, without what MATLAB keeps for itself.
+    /// The data sets in the order of their names, without what MATLAB keeps for itself.
     pub fn sets(&self) -> &[Hdf5Set] {
         &self.sets
     }

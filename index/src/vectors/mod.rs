@@ -30,6 +30,7 @@ use crate::base::named::named;
 use crate::base::range::out_of_range;
 use crate::foreign::open_regular;
 
+pub use npy::read_npy_texts;
 pub use writer::VectorWriter;
 
 named! {

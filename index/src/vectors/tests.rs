@@ -175,3 +175,30 @@ fn headers_are_held_against_the_file() {
     assert!(error(open("a.npy", &long)).contains("header of 4294967295 bytes"));
     assert!(error(open("a.csv", b"1,2")).contains(".fvecs, .bvecs, .npy, .fbin, .u8bin"));
 }
+
+#[test]
+fn texts_of_npy_are_read() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("names.npy");
+    let read = |descr: &str, shape: &str, data: &[u8]| {
+        fs::write(&path, npy(1, &npy_header(descr, "False", shape), data)).unwrap();
+        read_npy_texts(&path)
+    };
+    let wide: Vec<u8> =
+        ['F', 'ü', '\0', 'ß', '\0', '\0'].map(u32::from).map(u32::to_le_bytes).concat();
+    assert_eq!(read("<U3", "(2,)", &wide).unwrap(), ["Fü", "ß"]);
+    assert_eq!(read("|S2", "(3,)", b"a\0bc\0\0").unwrap(), ["a", "bc", ""]);
+    assert!(read("|S0", "(3,)", b"").unwrap().is_empty());
+    for (descr, shape, data, why) in [
+        ("|S2", "(3,)", &b"a\0bc\0"[..], "expected 3 texts of 2 characters, found 5 bytes"),
+        ("|S2", "(3,)", b"a\0bc\0\0\0", "found 7 bytes"),
+        ("|S9", "(18446744073709551615,)", b"a", "found 1 bytes"),
+        ("|S2", "(1, 1)", b"ab", "one dimension"),
+        ("|S1", "(2,)", b"a\xff", "row 1 is no text"),
+        ("<U1", "(1,)", b"\0\xd8\0\0", "row 0 is no text"),
+        ("|O", "(1,)", b"a", "an array of type \"|O\": expected texts"),
+    ] {
+        let message = error(read(descr, shape, data));
+        assert!(message.contains(why), "{message}");
+    }
+}

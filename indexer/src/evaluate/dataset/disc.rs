@@ -166,12 +166,12 @@ mod tests {
         for (text, expected) in [
             ("", "expected pairs of query and reference, found none"),
             ("query_id,reference_id\n", "expected pairs of query and reference, found none"),
-            ("Q1\n", "line 1: expected \"query_id,reference_id\", found 1 cells"),
+            ("Q1\n", ":1: expected \"query_id,reference_id\", found 1 cells"),
             ("Q1,R1,0.5\n", "found 3 cells"),
-            ("Q1,R1\n,R2\n", "line 2: expected a query's id"),
-            ("Q1,R1\nQ1,R1\n", "line 2: of query \"Q1\": photo \"R1\" is there twice"),
-            ("Q1,\nQ1,R1\n", "line 2: a reference of \"Q1\", which has none above"),
-            ("Q1,R1\nQ1,\n", "line 2: query \"Q1\" is there twice"),
+            ("Q1,R1\n,R2\n", ":2: expected a query's id"),
+            ("Q1,R1\nQ1,R1\n", ":2: of query \"Q1\": photo \"R1\" is there twice"),
+            ("Q1,\nQ1,R1\n", ":2: a reference of \"Q1\", which has none above"),
+            ("Q1,R1\nQ1,\n", ":2: query \"Q1\" is there twice"),
         ] {
             let message = read_text(text).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
@@ -184,6 +184,6 @@ mod tests {
         assert!(message.contains("found a_ground_truth.csv, b_ground_truth.csv: name the"));
         fs::write(tmp.path().join("references"), "R1\nR1\n").unwrap();
         let message = read(&tmp.path().join("a_ground_truth.csv")).unwrap_err().to_string();
-        assert!(message.contains("references: line 2: reference \"R1\" is there twice"));
+        assert!(message.contains("references:2: reference \"R1\" is there twice"));
     }
 }

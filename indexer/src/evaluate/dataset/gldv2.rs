@@ -189,14 +189,14 @@ mod tests {
     #[test]
     fn errors_name_their_line() {
         for (text, expected) in [
-            ("id,Usage\nq,Public\n", "line 1: expected the columns id and images, found id, Usage"),
-            ("", "line 1: expected the columns id and images, found "),
+            ("id,Usage\nq,Public\n", ":1: expected the columns id and images, found id, Usage"),
+            ("", ":1: expected the columns id and images, found "),
             ("id,images\n", "expected queries, found none"),
             ("id,images,Usage\nq,,Ignored\n", "expected queries, found none"),
-            ("id,images\nq,a\nq,b\n", "line 3: query \"q\" is there twice, first at"),
-            ("id,images\nq,a b a\n", "line 2: of query \"q\": photo \"a\" is there twice"),
-            ("id,images\n,a\n", "line 2: expected a query's id"),
-            ("id,images,Usage\nq,a,public\n", "line 2: expected Public, Private or Ignored"),
+            ("id,images\nq,a\nq,b\n", ":3: query \"q\" is there twice, first at"),
+            ("id,images\nq,a b a\n", ":2: of query \"q\": photo \"a\" is there twice"),
+            ("id,images\n,a\n", ":2: expected a query's id"),
+            ("id,images,Usage\nq,a,public\n", ":2: expected Public, Private or Ignored"),
         ] {
             let message = read_text(text).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");

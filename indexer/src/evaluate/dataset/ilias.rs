@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(set.queries[2].bounding_box, None);
         assert_eq!(set.photos, [tmp.path().join("ilias_core")]);
         for (text, expected) in [
-            ("1 2 3\n", "Q000_00_bbox.txt: line 1: expected \"x y width height\""),
-            ("1 2 0 4\n1 3 0 4\n", "line 2: expected a box x0 < x1, y0 < y1, found 1 2 1 7"),
+            ("1 2 3\n", "Q000_00_bbox.txt:1: expected \"x y width height\""),
+            ("1 2 0 4\n1 3 0 4\n", ":2: expected a box x0 < x1, y0 < y1, found 1 2 1 7"),
         ] {
             write(tmp.path(), file, text);
             let message = read(tmp.path()).unwrap_err().to_string();
@@ -209,8 +209,8 @@ mod tests {
     fn errors_name_their_line() {
         for (file, text, expected) in [
             ("image_query_ids.txt", "", "image_query_ids.txt: expected ids, found none"),
-            ("image_query_ids.txt", "a/q\na/q,1\n", "line 2: id \"a/q\" is there twice"),
-            ("positive_ids.txt", "a/p\nb\n", "positive_ids.txt: line 2: expected an id"),
+            ("image_query_ids.txt", "a/q\na/q,1\n", ":2: id \"a/q\" is there twice"),
+            ("positive_ids.txt", "a/p\nb\n", "positive_ids.txt:2: expected an id"),
             ("positive_ids.txt", "\n\n", "positive_ids.txt: expected ids, found none"),
         ] {
             let tmp = lists();

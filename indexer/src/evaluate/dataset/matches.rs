@@ -224,8 +224,10 @@ mod tests {
         read(&path)
     }
 
-    /// Queries with their boxes, positives and junk.
-    fn lists(set: &Dataset) -> Vec<(&str, Option<BoundingBox>, Vec<&str>, Vec<&str>)> {
+    /// Name, box, positives and junk of a query.
+    type Lists<'a> = (&'a str, Option<BoundingBox>, Vec<&'a str>, Vec<&'a str>);
+
+    fn lists(set: &Dataset) -> Vec<Lists<'_>> {
         let [setup] = set.setups.as_slice() else { panic!() };
         setup
             .asked
@@ -289,26 +291,26 @@ mod tests {
     #[test]
     fn errors_name_their_line() {
         for (text, expected) in [
-            ("", "line 1: expected the column query and one of image, positive"),
+            ("", ":1: expected the column query and one of image, positive"),
             ("a,b\nc,d\n", "in the first row, found \"a, b\""),
             ("query,image\n", "expected queries, found none"),
-            ("query,image\n,b\n", "line 2: expected a query"),
-            ("query,image\na,b\na,b\n", "line 3: of query \"a\": photo \"b\" is there twice"),
-            ("query,image\na,a\n", "line 2: \"a\" is its own match"),
-            ("query,image,relevance\na,b,2\n", "line 2: expected relevance 1, 0 or -1, not \"2\""),
-            ("query,image,relevance\na,b,1\na,b,-1\n", "line 3: photo \"b\" is both positive"),
-            ("query,image,x0\na,b,1\n", "line 1: expected the columns x0, y0, x1 and y1"),
-            ("query,image,x0,y0,x1,y1\na,b,1,2,3,z\n", "line 2: expected a number of pixels"),
-            ("query,image,x0,y0,x1,y1\na,b,1,2,1,3\n", "line 2: expected a box x0 < x1"),
-            ("query,image,x0,y0,x1,y1\na,b,1,2,3,4\na,c,,,,\n", "line 3: another box of query"),
-            ("{\"query\": \"a\"}\n", "line 1: missing field `positives`"),
-            ("{\"query\": \"a\", \"positives\": [], \"bx\": 1}\n", "line 1: unknown field `bx`"),
+            ("query,image\n,b\n", ":2: expected a query"),
+            ("query,image\na,b\na,b\n", ":3: of query \"a\": photo \"b\" is there twice"),
+            ("query,image\na,a\n", ":2: \"a\" is its own match"),
+            ("query,image,relevance\na,b,2\n", ":2: expected relevance 1, 0 or -1, not \"2\""),
+            ("query,image,relevance\na,b,1\na,b,-1\n", ":3: photo \"b\" is both positive"),
+            ("query,image,x0\na,b,1\n", ":1: expected the columns x0, y0, x1 and y1"),
+            ("query,image,x0,y0,x1,y1\na,b,1,2,3,z\n", ":2: expected a number of pixels"),
+            ("query,image,x0,y0,x1,y1\na,b,1,2,1,3\n", ":2: expected a box x0 < x1"),
+            ("query,image,x0,y0,x1,y1\na,b,1,2,3,4\na,c,,,,\n", ":3: another box of query"),
+            ("{\"query\": \"a\"}\n", ":1: missing field `positives`"),
+            ("{\"query\": \"a\", \"positives\": [], \"bx\": 1}\n", ":1: unknown field `bx`"),
             (
                 "{\"query\": \"a\", \"positives\": []}\n{\"query\": \"a\", \"positives\": []}\n",
-                "line 2: query \"a\" is there twice, first at",
+                ":2: query \"a\" is there twice, first at",
             ),
-            ("{\"query\": \"\", \"positives\": []}\n", "line 1: expected a query"),
-            ("{\"query\": \"a\", \"positives\": [\"\"]}\n", "line 1: expected a photo's name"),
+            ("{\"query\": \"\", \"positives\": []}\n", ":1: expected a query"),
+            ("{\"query\": \"a\", \"positives\": [\"\"]}\n", ":1: expected a photo's name"),
         ] {
             let message = read_text("x.csv", text).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");

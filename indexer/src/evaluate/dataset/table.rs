@@ -77,12 +77,13 @@ impl Source {
             .trim(csv::Trim::All)
             .from_reader(text.as_bytes());
         let mut rows = Vec::new();
+        let mut lines = LineCount { text: &text, at: 0, line: 1 };
         for record in reader.records() {
             let record = record.map_err(|error| {
                 let line = error.position().map_or(1, csv::Position::line);
                 self.refuse(line as usize, error.to_string())
             })?;
-            let line = record.position().map_or(1, csv::Position::line) as usize;
+            let line = lines.of(record.position().map_or(0, csv::Position::byte) as usize);
             if record.iter().any(|cell| !cell.is_empty()) {
                 rows.push(Row { line, cells: record.iter().map(str::to_owned).collect() });
             }
@@ -91,6 +92,26 @@ impl Source {
         let has_header = !first.is_empty() && header(&first);
         let columns = if has_header { rows.remove(0).cells } else { Vec::new() };
         Ok(Table { columns, rows })
+    }
+}
+
+/// Counts lines. The place that the crate gives for a record may be the end of the line before.
+struct LineCount<'a> {
+    text: &'a str,
+    at: usize,
+    line: usize,
+}
+
+impl LineCount<'_> {
+    /// The line of the first byte at `at` or after it that is no end of a line.
+    fn of(&mut self, at: usize) -> usize {
+        let bytes = self.text.as_bytes();
+        let ends = bytes.iter().skip(at).take_while(|byte| matches!(byte, b'\r' | b'\n'));
+        let at = at + ends.count();
+        let between = bytes.get(self.at..at).unwrap_or_default();
+        self.line += between.iter().filter(|&&byte| byte == b'\n').count();
+        self.at = at;
+        self.line
     }
 }
 
@@ -325,7 +346,7 @@ mod tests {
     fn bytes_that_are_no_text_name_their_line() {
         let (_tmp, source) = source(b"a\nb\n\xff\n");
         let message = source.names().unwrap_err().to_string();
-        assert!(message.ends_with("a.csv: line 3: expected UTF-8"), "{message}");
+        assert!(message.ends_with("a.csv:3: expected UTF-8"), "{message}");
     }
 
     #[test]
@@ -337,18 +358,12 @@ mod tests {
         queries.list(q, named("p", 1), true).unwrap();
         queries.list(q, named("j", 2), false).unwrap();
         for (error, expected) in [
-            (
-                queries.add(named("q", 3), None).err(),
-                "line 3: query \"q\" is there twice, first at",
-            ),
+            (queries.add(named("q", 3), None).err(), ":3: query \"q\" is there twice, first at"),
             (
                 queries.list(q, named("p", 4), true).err(),
                 "photo \"p\" is there twice, first at a.csv:1",
             ),
-            (
-                queries.list(q, named("j", 5), true).err(),
-                "line 5: photo \"j\" is both positive and",
-            ),
+            (queries.list(q, named("j", 5), true).err(), ":5: photo \"j\" is both positive and"),
         ] {
             let message = error.unwrap().to_string();
             assert!(message.contains(expected), "{message}");

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 /// Names of the database's matrix, and of the queries', in published files.
 const DATABASE: [&str; 4] = ["X", "vecs", "vectors", "features"];
 const QUERIES: [&str; 4] = ["Q", "qvecs", "query_vectors", "queries"];
-/// Names of the texts beside a matrix of HDF5 (DISC21; ILIAS).
-const TEXTS: [&str; 4] = ["image_names", "ids", "names", "keys"];
+/// Names of the texts beside a matrix of HDF5 (`image_names` of DISC21, `index` of ILIAS).
+const TEXTS: [&str; 5] = ["image_names", "index", "ids", "names", "keys"];
 /// First bytes of a file of HDF5, and those of the head that MATLAB writes before it.
 const HDF5_MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 const HDF5_HEAD: &[u8] = b"MATLAB 7.3";

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use ocelli_index::read_npy_texts;
+
 use crate::{Error, Result};
 
 /// Names of rows, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowNames {
-    /// A text file, one name a line, or a JSON list of texts (`.json`).
+    /// A text file, one name a line; a JSON list of texts (`.json`), or an array of them (`.npy`).
     File(PathBuf),
     /// Names that the data set has, and what they are: `the data set's list of images`.
     Given(Vec<String>, String),
@@ -25,12 +27,13 @@ impl RowNames {
             Self::File(path) => path,
         };
         let refuse = |what: String| Error::File { path: path.clone(), what };
-        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let is_json = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
-        let names: Vec<String> = match is_json {
-            true => serde_json::from_str(&text)
+        let text = || fs::read_to_string(path).map_err(Error::io("read", path));
+        let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let names: Vec<String> = match ending.to_str() {
+            Some("npy") => read_npy_texts(path)?,
+            Some("json") => serde_json::from_str(&text()?)
                 .map_err(|e| refuse(format!("expected a list of texts: {e}")))?,
-            false => text.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect(),
+            _ => text()?.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect(),
         };
         if let Some(empty) = names.iter().position(|name| name.trim().is_empty()) {
             return Err(refuse(format!("line {}: expected a name, found none", empty + 1)));
