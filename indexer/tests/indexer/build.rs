@@ -11,7 +11,7 @@ use ocelli_index::{
     CodeForm, Dba, Dtype, Encoded, FineCodec, Hash, IndexDir, Model, Part, PartImage, PartKind,
     PartRow, PartWriter, RowEncoder, RowEncoderScratch, SearchParams, Snapshot,
 };
-use ocelli_indexer::evaluate::{IndexRanking, IndexSearch, Ranking as _};
+use ocelli_indexer::evaluate::ranking::{IndexRanking, IndexSearch, Ranking as _};
 use ocelli_indexer::{
     BuildOptions, EXACT_ROWS, OnDuplicate, TrainOptions, build, no_opq, silent, train,
 };

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ocelli_indexer::Result;
-use ocelli_indexer::evaluate::Ties;
 use ocelli_indexer::evaluate::answers::{Answers, GivenQueries, ReadAnswers, Searched};
 use ocelli_indexer::evaluate::dataset::{
     Absent, Asked, At, Database, Dataset, Form, NameRule, Named, OwnPhoto, Place, Query, Setup,
 };
 use ocelli_indexer::evaluate::files::RankingFile;
 use ocelli_indexer::evaluate::judge::{Judged, Judging, Missing, judge};
-use ocelli_indexer::evaluate::measures::{ApForm, Judgement, Measure, Rules};
+use ocelli_indexer::evaluate::measures::{ApForm, Judgement, Measure, Rules, Ties};
 use ocelli_indexer::evaluate::ranking::{ExactRanking, Rerank};
 use ocelli_indexer::evaluate::report::{Report, SetupReport};
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::PrepareOptions;
 use super::stamp::Stamp;
 use crate::evaluate::dataset::{BoundingBox, Dataset, FoundPhotos, Photo, list_photos};
-use crate::evaluate::list::{ListLine, list_text};
+use crate::evaluate::list::ListLine;
 use crate::evaluate::names::{self, Match};
 use crate::{Error, Result};
 

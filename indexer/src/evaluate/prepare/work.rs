@@ -13,6 +13,7 @@ use ocelli_index::{DescriptorSpec, Hash, Part, Whitening};
 use super::sources::{Source, Sources};
 use super::stamp::Stamp;
 use super::{Encode, Step};
+use crate::evaluate::list::list_text;
 use crate::{Error, Result};
 
 /// File by which a folder is known as one of an earlier run.
@@ -122,7 +123,7 @@ impl<'a> Work<'a> {
     /// A path that is not UTF-8; an unwritable folder.
     pub(super) fn write_lists(&self, sources: &Sources) -> Result<()> {
         for source in sources.all() {
-            write_atomically(&self.list_of(source), &source.text()?)?;
+            write_atomically(&self.list_of(source), &list_text(&source.lines)?)?;
         }
         Ok(())
     }
