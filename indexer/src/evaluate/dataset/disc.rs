@@ -16,7 +16,7 @@ use crate::evaluate::measures::{ApForm, Measure, Rules};
 /// The end of a file of pairs.
 const PAIRS: &str = "ground_truth.csv";
 /// The file of pairs that is taken where there are several: that of the development set.
-const PUBLIC: &str = "public_ground_truth.csv";
+pub(super) const PUBLIC: &str = "public_ground_truth.csv";
 /// The list of the database's ids, or the folder of its photos.
 const REFERENCES: &str = "references";
 /// Folders of queries.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::photos::{entries, list_flat, photo_folder};
 use super::{
     Dataset, Form, copydays, disc, gldv2, holidays, ilias, instre, json, lists, matches, oxford,
-    text, ukbench,
+    table, text, ukbench,
 };
 use crate::{Error, Result};
 
@@ -219,6 +219,11 @@ fn marks_of(directory: &Path) -> Result<Vec<Mark>> {
         };
         marks.push(Mark::new(form, path, format!("{name} is there")));
     }
+    // The published files are sorted by their versions.
+    let last = |names: &[String]| names.len().checked_sub(1);
+    let public = |names: &[String]| names.iter().position(|name| name == disc::PUBLIC);
+    prefer(&mut marks, Form::Gldv2, "the last version", last);
+    prefer(&mut marks, Form::Disc21, "the public development set", public);
     if instre_folders > 0 && !marks.iter().any(|mark| mark.form == Form::Instre) {
         let why = format!("{instre_folders} folders INSTRE-* are there");
         marks.push(Mark::new(Form::Instre, directory, why));
@@ -242,6 +247,27 @@ fn marks_of(directory: &Path) -> Result<Vec<Mark>> {
         }
     }
     Ok(marks)
+}
+
+/// Keeps one of several marks of a form: the one whose file `choose` chooses, if it does.
+fn prefer(
+    marks: &mut Vec<Mark>,
+    form: Form,
+    what: &str,
+    choose: impl Fn(&[String]) -> Option<usize>,
+) {
+    let of_form = |mark: &&Mark| mark.form == form;
+    let names: Vec<String> =
+        marks.iter().filter(of_form).map(|mark| table::file_name(mark.first())).collect();
+    let Some(chosen) = choose(&names).and_then(|place| names.get(place)) else { return };
+    let others: Vec<&str> = names.iter().filter(|n| *n != chosen).map(String::as_str).collect();
+    if others.is_empty() {
+        return;
+    }
+    marks.retain(|mark| mark.form != form || table::file_name(mark.first()) == *chosen);
+    if let Some(mark) = marks.iter_mut().find(|mark| mark.form == form) {
+        mark.ruled_out = format!(", {what}; {} is there too", others.join(", "));
+    }
 }
 
 /// Folders with query files of Oxford's form: the directory and those in it.

@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::dataset::{Dataset, FoundPhotos};
+use super::judge::Missing;
 use crate::{
     BoxError, Error, FineChoice, LearnOpq, ProgressFn, Result, TrainOptions, WhitenOptions,
 };
@@ -71,6 +72,8 @@ pub struct PrepareOptions {
     /// Nearest rows by which each descriptor is augmented before it is coded (DBA); 0: none.
     /// Descriptors that are judged without an index are left as they are.
     pub dba: usize,
+    /// Photos of the ground truth that are missing: an error, or left out.
+    pub missing: Missing,
     /// Photos that are judged may be learned from; without [`Self::learn_from`], those of the
     /// database are.
     pub force: bool,
@@ -104,6 +107,10 @@ pub struct Prepared {
     pub whitening: Option<PathBuf>,
     /// The index directory.
     pub index: Option<PathBuf>,
+    /// Photos of the database that the ground truth lists and that are missing, by name.
+    pub missing: Vec<String>,
+    /// Queries whose photos are missing, by name; they have no descriptor.
+    pub missing_queries: Vec<String>,
     /// Photos that have no descriptor, and why.
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
@@ -124,7 +131,7 @@ pub struct Step {
 /// Makes descriptors of the photos of `dataset`, and what `options` ask for besides.
 ///
 /// # Errors
-/// A photo of the ground truth that is not there; two photos of one key; a photo to learn from that
+/// A photo of the ground truth that is not there, unless [`Missing::Count`]; two photos of one key; a photo to learn from that
 /// is judged, unless forced; nothing to learn from; flags of the encoder that this function gives
 /// itself; the errors of `encode`, [`learn_whitening`](crate::learn_whitening),
 /// [`train`](crate::train()) and [`build`](crate::build()).
@@ -136,7 +143,7 @@ pub fn prepare(
     progress: ProgressFn<'_>,
 ) -> Result<Prepared> {
     let whiten = check(options)?;
-    let found = find_photos(dataset, &options.photos)?;
+    let found = find_photos(dataset, options)?;
     let mut work = Work::open(&options.work, &options.encoder_flags, encode)?;
     let sources = Sources::new(dataset, &found, options)?;
     work.write_lists(&sources)?;
@@ -166,16 +173,26 @@ pub fn prepare(
         learn: learned.regions.into_iter().map(|(_, part)| part).collect(),
         whitening: learned.whitening,
         index,
+        missing: found.missing.iter().map(|named| named.name.to_string()).collect(),
+        missing_queries: found.missing_queries(dataset),
         rejected,
         steps: work.steps,
     })
 }
 
-/// The photos of `dataset` below `photos`, or where it has them.
-fn find_photos(dataset: &Dataset, photos: &[PathBuf]) -> Result<FoundPhotos> {
-    match photos {
-        [] => dataset.find_photos(),
-        _ => Dataset { photos: photos.to_vec(), ..dataset.clone() }.find_photos(),
+/// The photos of `dataset` below those of `options`, or where it has them.
+fn find_photos(dataset: &Dataset, options: &PrepareOptions) -> Result<FoundPhotos> {
+    let elsewhere;
+    let dataset = match options.photos.as_slice() {
+        [] => dataset,
+        photos => {
+            elsewhere = Dataset { photos: photos.to_vec(), ..dataset.clone() };
+            &elsewhere
+        }
+    };
+    match options.missing {
+        Missing::Refuse => dataset.find_photos(),
+        Missing::Count => dataset.find_present_photos(),
     }
 }
 
