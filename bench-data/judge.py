@@ -94,7 +94,8 @@ def oxford(data, out):
     for name, result in rows:
         say(f"| {name} | {shown(result)} |")
     found = {name: result["value"] for name, result in rows}
-    return {"map": found["exact"], "aqe5": found["AQE k = 5"], "dba10": found["DBA k = 10, queries too"]}
+    aqe5, dba10 = found["AQE k = 5"], found["DBA k = 10, queries too"]
+    return {"map": found["exact"], "aqe5": aqe5, "dba10": dba10}
 
 
 def photos(data, out, dataset, folders, setups):
