@@ -31,7 +31,7 @@ const NAMES_SHOWN: usize = 5;
 /// The treatment of photos of the ground truth that are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Missing {
-    /// They are an error.
+    /// A missing photo is an error.
     #[default]
     Refuse,
     /// Positives that the database lacks count as not found. A query whose every positive is
@@ -39,7 +39,7 @@ pub enum Missing {
     Count,
 }
 
-/// How rankings are judged.
+/// Options of judging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judging {
     /// The order in which images of equal score count.

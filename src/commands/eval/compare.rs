@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use ocelli_indexer::evaluate::bootstrap::RESAMPLES;
 use ocelli_indexer::evaluate::compare::{Comparison, RunFile, SetupComparison, compare};
 
 use super::text::some;
-use crate::output::{Format, cell, counted, print, thousands};
+use crate::output::{Format, cell, print, thousands};
 
 /// Queries that changed most, as many as are listed.
 const CHANGED: usize = 20;
@@ -41,12 +42,15 @@ fn of_setup(setup: &SetupComparison) -> String {
     let mut text = format!("{name}: {} A {}, B {}\n", setup.measure, value(a), value(b));
     if let Some(difference) = &setup.difference {
         let [low, high] = difference.interval;
+        let p = match difference.p {
+            0.0 => format!("< {:.4}", 2.0 / RESAMPLES as f64),
+            p => format!("{p:.4}"),
+        };
         text += &format!(
-            "B - A over {}: {:+.4}, 95 % interval {low:+.4} to {high:+.4}, p {:.4} (paired \
-             bootstrap)\n",
-            counted(setup.common as u64, "common query").replace("querys", "queries"),
+            "B - A over {} common queries: {:+.4}, 95 % interval {low:+.4} to {high:+.4}, p {p} \
+             (paired bootstrap)\n",
+            thousands(setup.common as u64),
             difference.mean,
-            difference.p
         );
     }
     text += &format!(

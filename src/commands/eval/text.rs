@@ -14,6 +14,9 @@ const NAMES_SHOWN: usize = 10;
 const COLUMNS: [&str; 10] =
     ["mAP", "mP@1", "mP@5", "mP@10", "recall@1", "recall@5", "recall@10", "MRR", "µAP", "R@P90"];
 
+/// The column that is shown only where pairs are judged.
+const PAIRS_ONLY: &str = "R@P90";
+
 /// The first few names, and how many more there are.
 pub fn some(names: &[String]) -> String {
     let shown =
@@ -103,11 +106,14 @@ fn table(setups: &[SetupReport]) -> String {
         let headline = |setup: &SetupReport| setup.measure == name;
         setups.iter().any(known) && !setups.iter().all(headline)
     };
-    let columns: Vec<&str> = COLUMNS.into_iter().filter(|name| shown(name)).collect();
+    let pairs = setups.iter().any(|setup| setup.measure == "µAP");
+    let columns: Vec<&str> =
+        COLUMNS.into_iter().filter(|name| shown(name) && (pairs || *name != PAIRS_ONLY)).collect();
     let width = setups.iter().map(|setup| setup.setup.chars().count()).max().unwrap_or(0).max(5);
     let mut text = format!("{:width$}  {:>7}  {:>24}", "setup", "queries", "measure");
+    let wide = |column: &str| column.chars().count().max(6);
     for column in &columns {
-        text += &format!("  {column:>9}");
+        text += &format!("  {column:>0$}", wide(column));
     }
     text += "\n";
     for setup in setups {
@@ -118,7 +124,8 @@ fn table(setups: &[SetupReport]) -> String {
         text += &format!("{:width$}  {:>7}  {value:>24}", cell(&setup.setup), setup.queries.len());
         for column in &columns {
             let value = setup.measures.get(*column);
-            text += &value.map_or_else(|| " ".repeat(11), |value| format!("  {value:9.4}"));
+            let value = value.map_or_else(String::new, |value| format!("{value:.4}"));
+            text += &format!("  {value:>0$}", wide(column));
         }
         text += "\n";
     }

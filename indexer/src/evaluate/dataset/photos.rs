@@ -105,7 +105,7 @@ impl Dataset {
         Ok(self.found(&Lookup::new(self, &photos))?.database)
     }
 
-    /// What is there.
+    /// The photos that are there, and the names of the others.
     fn found(&self, lookup: &Lookup<'_>) -> Result<FoundPhotos> {
         let photos = lookup.photos;
         let damaged = lookup.places(self.damaged.iter().map(String::as_str));

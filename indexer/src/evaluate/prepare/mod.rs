@@ -131,9 +131,9 @@ pub struct Step {
 /// Makes descriptors of the photos of `dataset`, and what `options` ask for besides.
 ///
 /// # Errors
-/// A photo of the ground truth that is not there, unless [`Missing::Count`]; two photos of one key; a photo to learn from that
-/// is judged, unless forced; nothing to learn from; flags of the encoder that this function gives
-/// itself; the errors of `encode`, [`learn_whitening`](crate::learn_whitening),
+/// A photo of the ground truth that is not there, unless [`Missing::Count`]; two photos of one key;
+/// a photo to learn from that is judged, unless forced; nothing to learn from; flags of the encoder
+/// that this function gives itself; the errors of `encode`, [`learn_whitening`](crate::learn_whitening),
 /// [`train`](crate::train()) and [`build`](crate::build()).
 pub fn prepare(
     dataset: &Dataset,

@@ -17,7 +17,7 @@ pub(super) struct Matrix {
     dim: usize,
     /// Whether the stored columns may be the rows.
     may_turn: bool,
-    /// Whether they are.
+    /// Whether the stored columns are the rows.
     is_turned: bool,
     /// The list's name, and the names.
     names: Option<(String, Vec<String>)>,
@@ -78,7 +78,7 @@ impl Matrix {
         if self.is_turned { self.dim } else { self.rows }
     }
 
-    /// Length of each.
+    /// Length of each vector.
     pub(super) fn dim(&self) -> usize {
         if self.is_turned { self.rows } else { self.dim }
     }
