@@ -43,9 +43,9 @@ pub type BoundingBox = [f64; 4];
 /// Pixels in which boxes of queries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoxPixels {
-    /// Those of the file, before any turn.
+    /// Pixels of the file, before any turn.
     Stored,
-    /// Those of the photo after the turn that EXIF asks for.
+    /// Pixels of the photo after the turn that EXIF asks for.
     Upright,
 }
 
