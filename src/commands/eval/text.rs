@@ -61,6 +61,18 @@ pub fn report(report: &Report, outcomes: &[Outcome], per_query: bool) -> String 
         cell(&report.why),
         report.search
     );
+    if let Some(distractors) = report.distractors.filter(|&n| n > 0) {
+        text += &format!(
+            "distractors, which the data set does not list: {}\n",
+            thousands(distractors as u64)
+        );
+    }
+    if report.listed_missing > 0 {
+        text += &format!(
+            "photos of the data set that are NOT in the database: {}\n",
+            thousands(report.listed_missing as u64)
+        );
+    }
     if report.damaged > 0 {
         text += &format!(
             "taken out of every ranking: {}\n",
