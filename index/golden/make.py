@@ -36,10 +36,14 @@ with h5py.File("hdf5/fixed.h5", "w") as f:
     f["vectors"] = x
     f["image_names"] = np.array([name.encode() for name in names])
 with h5py.File("hdf5/chunked.h5", "w") as f:
-    f.create_dataset("features", data=x.astype("f8"), chunks=(2, 2), compression="gzip", shuffle=True)
+    f.create_dataset(
+        "features", data=x.astype("f8"), chunks=(2, 2), compression="gzip", shuffle=True
+    )
     f.create_dataset("index", data=names, dtype=h5py.string_dtype())
 with h5py.File("hdf5/latest.hdf5", "w", libver="latest") as f:
-    f.create_dataset("g/half", data=x.astype("f2"), chunks=(2, 3), maxshape=(None, 3), fletcher32=True)
+    f.create_dataset(
+        "g/half", data=x.astype("f2"), chunks=(2, 3), maxshape=(None, 3), fletcher32=True
+    )
     f.create_dataset("g/bytes", data=(x * 4).astype("u1"))
     f.create_dataset("g/big", data=x.astype(">f4"))
     f.create_dataset("g/names", data=names, dtype=h5py.string_dtype())

@@ -42,11 +42,11 @@ pub struct Hdf5File {
 /// A data set of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hdf5Set {
-    /// Its path from the root: `vectors`, `train/vectors`.
+    /// The path from the root: `vectors`, `train/vectors`.
     pub name: String,
-    /// Its shape, the last dimension running fastest.
+    /// The shape, the last dimension running fastest.
     pub shape: Vec<u64>,
-    /// What it holds.
+    /// The type of its values.
     pub kind: Hdf5Kind,
 }
 

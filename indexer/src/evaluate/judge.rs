@@ -31,14 +31,15 @@ const NAMES_SHOWN: usize = 5;
 /// The treatment of positives that the database lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Missing {
-    /// They are an error.
+    /// A missing positive is an error.
     #[default]
     Refuse,
-    /// They count as not found. A query whose every positive is missing is not judged.
+    /// A missing positive counts as not found. A query whose every positive is missing is not
+    /// judged.
     Count,
 }
 
-/// How rankings are judged.
+/// Options of judging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judging {
     /// The order in which images of equal score count.

@@ -34,7 +34,7 @@ pub struct SetupReport {
     pub setup: String,
     /// Name of the measure that the set is known by: `mAP`, `mAP@100`, `N-S`, `µAP`.
     pub measure: String,
-    /// Its value.
+    /// The value of that measure.
     pub value: f64,
     /// 95 % interval of the value by bootstrap over the queries; None with fewer than 2 queries.
     pub interval: Option<[f64; 2]>,

@@ -94,7 +94,7 @@ pub struct DatasetArgs {
     pub names: Option<NamesBy>,
 }
 
-/// What is searched.
+/// The search that is judged.
 #[derive(Args)]
 #[command(next_help_heading = "What is searched")]
 pub struct SearchArgs {
@@ -119,7 +119,11 @@ pub struct SearchArgs {
     pub refine_candidates: usize,
     /// Rankings that another tool made: CSV or Parquet as --rankings-out writes it, DISC21's or
     /// GLDv2's CSV, Holidays' result lines
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["descriptors", "index", "queries", "work"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["descriptors", "index", "queries", "work"]
+    )]
     pub rankings: Option<PathBuf>,
     /// Names of the rows of --descriptors, one a line, where the file has none
     #[arg(long, value_name = "FILE", conflicts_with = "rows")]
@@ -178,7 +182,7 @@ pub struct PrepareArgs {
     pub force: bool,
 }
 
-/// How rankings are judged.
+/// Options of judging.
 #[derive(Args)]
 #[command(next_help_heading = "Judging")]
 pub struct JudgingArgs {
@@ -196,7 +200,7 @@ pub struct JudgingArgs {
     pub pairs: usize,
 }
 
-/// Where results go.
+/// Files and texts that are written.
 #[derive(Args)]
 #[command(next_help_heading = "Results")]
 pub struct ResultArgs {

@@ -49,13 +49,13 @@ impl MatClass {
 /// An array of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatArray {
-    /// Its dimensions, (rows, columns, …).
+    /// The dimensions, (rows, columns, …).
     pub dims: Vec<usize>,
     /// What it holds, the first dimension running fastest.
     pub content: MatContent,
 }
 
-/// What an array holds.
+/// The values of an array.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MatContent {
     /// Numbers of any type, as f64.

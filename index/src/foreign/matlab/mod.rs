@@ -41,11 +41,11 @@ pub struct MatFile {
 /// An array of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatVariable {
-    /// Its name.
+    /// The array's name.
     pub name: String,
-    /// Its class.
+    /// The array's class.
     pub class: MatClass,
-    /// Its dimensions, (rows, columns, …).
+    /// The array's dimensions, (rows, columns, …).
     pub dims: Vec<usize>,
 }
 

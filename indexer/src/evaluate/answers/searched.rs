@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Descriptors of queries by name.
 #[derive(Clone, Copy)]
 pub struct GivenQueries<'a> {
-    /// Their spec.
+    /// The spec of all rows.
     pub spec: &'a DescriptorSpec,
     /// Names of queries, or else of their photos.
     pub keys: &'a [String],
@@ -35,8 +35,8 @@ pub struct Searched<'a> {
 impl<'a> Searched<'a> {
     /// Finds the vectors of all queries. A query's vector is that of its name in `given`. A query
     /// without a box may also be the descriptor of its photo in `photos` (the database itself, or
-    /// the exact descriptors where an index is judged). Without `given` all queries are that. With `augmented` such a
-    /// query is the photo's augmented descriptor, as `photos` ranks it.
+    /// the exact descriptors where an index is judged). Without `given` all queries are that. With
+    /// `augmented` such a query is the photo's augmented descriptor, as `photos` ranks it.
     ///
     /// # Errors
     /// Queries that were encoded otherwise than the database; a query that may be two descriptors.

@@ -23,7 +23,7 @@ impl Source {
         Self { file: Arc::from(file) }
     }
 
-    /// Its text, without a mark of UTF-8.
+    /// The text of the file, without a mark of UTF-8.
     pub(super) fn text(&self) -> Result<String> {
         let bytes = fs::read(&self.file).map_err(Error::io("read", &self.file))?;
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -63,7 +63,8 @@ impl Source {
         Ok(lines.map(|(text, line)| Named::new(text, self.line(line))).collect())
     }
 
-    /// Its rows. `header` says from the first row whether it is one of names of columns.
+    /// The rows of the file. `header` says from the first row whether it is one of names of
+    /// columns.
     pub(super) fn rows(
         &self,
         delimiter: u8,
@@ -127,7 +128,7 @@ pub(super) struct Table {
 /// A row of a table.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Its line, from 1.
+    /// The row's line, from 1.
     pub(super) line: usize,
     cells: Vec<String>,
 }

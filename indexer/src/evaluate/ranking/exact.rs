@@ -25,7 +25,7 @@ pub struct ExactRanking {
     augmented: Option<Vec<f32>>,
 }
 
-/// How vectors are compared.
+/// The comparison of two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Similarity {
     /// The inner product of the vectors as they are.
@@ -61,9 +61,9 @@ impl ExactRanking {
         Self::new(keys, spec, descriptors, None, dba)
     }
 
-    /// A database of `descriptors` (keys, dim) row-major, which for cosine are of unit length. Their
-    /// spec says the similarity if it is None. They are ranked as augmented descriptors if `dba`
-    /// (the number of neighbours) is not 0.
+    /// A database of `descriptors` (keys, dim) row-major, which for cosine are of unit length.
+    /// Their spec says the similarity if it is None. They are ranked as augmented descriptors if
+    /// `dba` (the number of neighbours) is not 0.
     ///
     /// # Errors
     /// As many neighbours as images.

@@ -55,7 +55,8 @@ impl Collector {
             && judged.score.positives > 0
             && queries.wants(&judged.query.name, judged.score.value)
         {
-            // The files of photos are looked for at the end, and only of the queries that are shown.
+            // The files of photos are looked for at the end, and only of the queries that are
+            // shown.
             let name = PathBuf::from(&*judged.query.photo.name);
             queries.push(PageQuery::new(judged, Some(name), |_| None));
         }

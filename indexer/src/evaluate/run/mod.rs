@@ -17,16 +17,16 @@ use super::vectors::{Reading, Vectors};
 use crate::{Error, Progress, ProgressFn, Result};
 use collector::Collector;
 
-/// What is searched.
+/// The search that is judged.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
     /// Parts or files of vectors: the database, or with an index the queries' own photos.
     pub descriptors: Vec<PathBuf>,
-    /// How `descriptors` are read.
+    /// Reading of `descriptors`.
     pub reading: Reading,
     /// The queries' descriptors; empty: those of their photos in the database.
     pub queries: Vec<PathBuf>,
-    /// How `queries` are read.
+    /// Reading of `queries`.
     pub query_reading: Reading,
     /// An index: the database.
     pub index: Option<PathBuf>,

@@ -163,7 +163,7 @@ fn turned(
             Ok(Matrix { dim: rows, values, names })
         }
         Some(n) if n != rows => refuse(format!(
-            "matrix {name:?}: expected {n} vectors, for as many names; found a shape ({rows}, {dim})"
+            "matrix {name:?}: expected {n} vectors, as there are names; found ({rows}, {dim})"
         )),
         _ => Ok(Matrix { dim, values, names }),
     }

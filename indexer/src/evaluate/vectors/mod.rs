@@ -31,7 +31,7 @@ pub struct Reading {
     pub role: Role,
 }
 
-/// What rows are.
+/// The meaning of a file's rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// Images of the database.
@@ -84,7 +84,7 @@ impl Vectors {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Whether the database has no vector.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }

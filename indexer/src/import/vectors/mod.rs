@@ -352,8 +352,8 @@ fn import_rows(
 
 /// Writes the rows of `files`, one file after another, as descriptors into a part at `out`, and
 /// those that were left out into the list beside it ([`RejectedWriter::path_for`]). Without columns
-/// of ids and keys, and without a list of keys, the rows have none; an index that is built of nothing else then gives them the
-/// ids 0, 1, 2, …
+/// of ids and keys, and without a list of keys, the rows have none; an index that is built of
+/// nothing else then gives them the ids 0, 1, 2, …
 ///
 /// # Errors
 /// [`Error::Index`] or [`Error::File`] for files that cannot be read, and with file and row for a
