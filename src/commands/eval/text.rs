@@ -113,7 +113,7 @@ fn table(setups: &[SetupReport]) -> String {
     let columns: Vec<&str> =
         COLUMNS.into_iter().filter(|name| shown(name) && (pairs || *name != PAIRS_ONLY)).collect();
     let width = setups.iter().map(|setup| setup.setup.chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!("{:width$}  {:>7}  {:>24}", "setup", "queries", "measure");
+    let mut text = format!("{:width$}  {:>7}  {:>29}", "setup", "queries", "measure");
     let wide = |column: &str| column.chars().count().max(6);
     for column in &columns {
         text += &format!("  {column:>0$}", wide(column));
@@ -124,7 +124,7 @@ fn table(setups: &[SetupReport]) -> String {
             .interval
             .map_or_else(String::new, |[low, high]| format!(" ({low:.4} to {high:.4})"));
         let value = format!("{} {:.4}{interval}", setup.measure, setup.value);
-        text += &format!("{:width$}  {:>7}  {value:>24}", cell(&setup.setup), setup.queries.len());
+        text += &format!("{:width$}  {:>7}  {value:>29}", cell(&setup.setup), setup.queries.len());
         for column in &columns {
             let value = setup.measures.get(*column);
             let value = value.map_or_else(String::new, |value| format!("{value:.4}"));
