@@ -18,6 +18,7 @@ use ocelli_indexer::evaluate::report::Report;
 use ocelli_indexer::evaluate::run::{self, Outputs, Search};
 use ocelli_indexer::evaluate::vectors::{Reading, Role, RowNames};
 use ocelli_indexer::{ProgressFn, TrainOptions, WhitenCovariance, WhitenOptions};
+use ocelli_service::role;
 use serde::Serialize;
 
 use super::{compare, text};
@@ -239,8 +240,9 @@ pub struct ResultArgs {
         conflicts_with_all = ["dataset", "descriptors", "index", "rankings", "work"]
     )]
     pub compare: Vec<PathBuf>,
-    /// A figure that must be reached, DATASET[/SETUP][:MEASURE]=VALUE±TOLERANCE; the exit code is 1
-    /// if it is not
+    /// A figure that must be reached, such as oxford5k=0.8409±0.003 or
+    /// rparis6k/hard:mP@10=0.89±0.01; the exit code is 1 if it is not. The setup may be left out if
+    /// there is only one, and the measure if it is the one that the set is known by
     #[arg(long, value_name = "FIGURE")]
     pub expect: Vec<Expectation>,
 }
@@ -291,6 +293,7 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         None => None,
         Some(work) => {
             let prepared = prepare(&args, work, &dataset, &|p| bars.report(p))?;
+            text::rejected(&prepared).into_iter().for_each(|line| role::note(&line));
             search.descriptors.clone_from(&prepared.descriptors);
             search.queries.extend(prepared.queries.clone());
             search.index.clone_from(&prepared.index);

@@ -27,7 +27,7 @@ pub fn some(names: &[String]) -> String {
     }
 }
 
-/// What was made of the photos, and the photos that were left out.
+/// The steps from photos to what is searched.
 pub fn prepared(prepared: &Prepared) -> String {
     let mut text = String::new();
     for step in &prepared.steps {
@@ -46,6 +46,11 @@ pub fn prepared(prepared: &Prepared) -> String {
             text += &format!("{what}, {count}: {}\n", some(names));
         }
     }
+    text + "\n"
+}
+
+/// The line about photos that could not be encoded, if there are any.
+pub fn rejected(prepared: &Prepared) -> Option<String> {
     let rejected: Vec<String> = prepared
         .rejected
         .iter()
@@ -54,11 +59,9 @@ pub fn prepared(prepared: &Prepared) -> String {
             None => format!("a line of {} ({})", photo.list, photo.reason),
         })
         .collect();
-    if !rejected.is_empty() {
-        let count = thousands(rejected.len() as u64);
-        text += &format!("photos that could not be encoded, {count}: {}\n", some(&rejected));
-    }
-    text + "\n"
+    let count = thousands(rejected.len() as u64);
+    (!rejected.is_empty())
+        .then(|| format!("photos that could not be encoded, {count}: {}", some(&rejected)))
 }
 
 /// A report: what was judged, a table of the setups, and what was left out.
@@ -70,6 +73,18 @@ pub fn report(report: &Report, outcomes: &[Outcome], per_query: bool) -> String 
         cell(&report.why),
         report.search
     );
+    if let Some(distractors) = report.distractors.filter(|&n| n > 0) {
+        text += &format!(
+            "distractors, which the data set does not list: {}\n",
+            thousands(distractors as u64)
+        );
+    }
+    if report.listed_missing > 0 {
+        text += &format!(
+            "photos of the data set that are NOT in the database: {}\n",
+            thousands(report.listed_missing as u64)
+        );
+    }
     if report.damaged > 0 {
         text += &format!(
             "taken out of every ranking: {}\n",
@@ -109,23 +124,31 @@ fn table(setups: &[SetupReport]) -> String {
     let pairs = setups.iter().any(|setup| setup.measure == "µAP");
     let columns: Vec<&str> =
         COLUMNS.into_iter().filter(|name| shown(name) && (pairs || *name != PAIRS_ONLY)).collect();
-    let width = setups.iter().map(|setup| setup.setup.chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!("{:width$}  {:>7}  {:>24}", "setup", "queries", "measure");
-    let wide = |column: &str| column.chars().count().max(6);
-    for column in &columns {
-        text += &format!("  {column:>0$}", wide(column));
-    }
-    text += "\n";
-    for setup in setups {
+    let mut header = vec!["setup".to_owned(), "queries".to_owned(), "measure".to_owned()];
+    header.extend(columns.iter().map(|column| (*column).to_owned()));
+    let rows = setups.iter().map(|setup| {
         let interval = setup
             .interval
             .map_or_else(String::new, |[low, high]| format!(" ({low:.4} to {high:.4})"));
-        let value = format!("{} {:.4}{interval}", setup.measure, setup.value);
-        text += &format!("{:width$}  {:>7}  {value:>24}", cell(&setup.setup), setup.queries.len());
-        for column in &columns {
-            let value = setup.measures.get(*column);
-            let value = value.map_or_else(String::new, |value| format!("{value:.4}"));
-            text += &format!("  {value:>0$}", wide(column));
+        let mut row = vec![
+            cell(&setup.setup).into_owned(),
+            thousands(setup.queries.len() as u64),
+            format!("{} {:.4}{interval}", setup.measure, setup.value),
+        ];
+        row.extend(columns.iter().map(|column| {
+            setup.measures.get(*column).map_or_else(String::new, |value| format!("{value:.4}"))
+        }));
+        row
+    });
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        text += &format!("{:1$}", row[0], widths[0]);
+        for (value, width) in row.iter().zip(&widths).skip(1) {
+            text += &format!("  {value:>width$}");
         }
         text += "\n";
     }
