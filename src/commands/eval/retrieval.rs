@@ -283,6 +283,10 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         check_out(path)?;
     }
     let dataset = args.dataset.open()?;
+    let outputs = args.results.outputs();
+    // What is asked for in vain is said before the photos are encoded.
+    outputs.check(&dataset)?;
+    expect::check_names(&args.results.expect, &dataset)?;
     let bars = Bars::default();
     let mut search = search(&args, &dataset)?;
     let prepared = match &args.prepare.work {
@@ -301,7 +305,6 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         depth: args.judging.depth,
         pairs: args.judging.pairs,
     };
-    let outputs = args.results.outputs();
     let report = run::run(&dataset, &search, &judging, &outputs, &|p| bars.report(p))?;
     drop(bars);
     if let Some(path) = &args.results.out {
