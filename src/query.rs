@@ -24,7 +24,7 @@ use crate::vector_file::{MAX_FILE_BYTES, read_vector};
 /// The pause before a server that is not ready is asked again.
 const NOT_READY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Query expansion and diffusion, for `ocelli query` and `ocelli eval map`.
+/// Query expansion and diffusion, for `ocelli query` and `ocelli eval retrieval`.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct RerankArgs {
     /// Search, make a new query of the query and its best hits, and search again.

@@ -432,6 +432,8 @@ mod tests {
             why: String::new(),
             search: "exact".to_owned(),
             images: 7,
+            listed_missing: 0,
+            distractors: None,
             damaged: 0,
             setups: vec![setup],
             seconds: 0.0,

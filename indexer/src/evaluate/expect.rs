@@ -266,6 +266,8 @@ mod tests {
             why: String::new(),
             search: String::new(),
             images: 0,
+            listed_missing: 0,
+            distractors: None,
             damaged: 0,
             setups,
             seconds: 0.0,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::answers::{Answer, Answers};
 use super::bootstrap;
-use super::dataset::{Absent, Asked, Dataset, Named, OwnPhoto, Query, Setup};
+use super::dataset::{Absent, Asked, Database, Dataset, Named, OwnPhoto, Query, Setup};
 use super::measures::{
     ApForm, Judgement, Measure, Pairs, QueryFigures, Ties, means, of_query, positive_ranks,
 };
@@ -128,12 +128,15 @@ pub fn judge(
             progress(done, total);
         }
     }
+    let (listed_missing, distractors) = listed(dataset, answers);
     Ok(Report {
-        dataset: dataset.name.clone(),
+        dataset: name_of(&dataset.name, answers.keys().len()),
         form: dataset.form.to_string(),
         why: dataset.why.clone(),
         search: answers.describe(),
         images: answers.keys().len(),
+        listed_missing,
+        distractors,
         damaged: damaged.len(),
         setups: sheets
             .into_iter()
@@ -141,6 +144,30 @@ pub fn judge(
             .collect::<Result<_>>()?,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// Images from which on a set with distractors has the name that it is published under.
+const MANY: usize = 100_000;
+
+/// The name of a set with so many images in its database: Oxford5k and Paris6k with the 100,000
+/// distractors of Philbin et al. (CVPR 2007) are Oxford105k and Paris106k.
+fn name_of(name: &str, images: usize) -> String {
+    match name {
+        "oxford5k" if images >= MANY => "oxford105k".to_owned(),
+        "paris6k" if images >= MANY => "paris106k".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Images of the data set's list that the database lacks, and images that the list has not.
+fn listed(dataset: &Dataset, answers: &dyn Answers) -> (usize, Option<usize>) {
+    let Database::Listed(list) = &dataset.database else { return (0, None) };
+    if !answers.is_whole() {
+        return (0, None);
+    }
+    let names: BTreeSet<&str> = list.iter().map(|named| &*named.name).collect();
+    let found = names::find(dataset.name_rule, &names, answers.keys());
+    (names.len() - found.len(), Some(answers.keys().len().saturating_sub(found.len())))
 }
 
 /// Setups that share their rankings, because they hide the same images.

@@ -19,6 +19,10 @@ pub struct Report {
     pub search: String,
     /// Images of the database.
     pub images: usize,
+    /// Images of the data set's list that the database lacks; 0 for a set without a list.
+    pub listed_missing: usize,
+    /// Images of the database that the data set's list has not; None for a set without a list.
+    pub distractors: Option<usize>,
     /// Photos that are published as damaged, are in the database, and were taken out.
     pub damaged: usize,
     /// One entry for each setup, in the data set's order.

@@ -286,6 +286,22 @@ fn rankings_of_others() {
     assert_eq!(setup.positives_missing, 0);
 }
 
+/// Against the list of a set: what is missing, and what is beside it. With 100,000 images a set has
+/// the name that it has with distractors.
+#[test]
+fn distractors_are_counted() {
+    let mut set = dataset(OwnPhoto::Ranked, TRAPEZOID, &[("a", &["a"], &[])]);
+    set.database = Database::Listed(vec![named("a", 1), named("c", 2), named("nobody", 3)]);
+    set.name = "oxford5k".to_owned();
+    let report = at_zero(&set, &ABCD, &Judging::default()).unwrap();
+    assert_eq!((report.listed_missing, report.distractors), (1, Some(2)));
+    assert_eq!(report.dataset, "oxford5k");
+    let names: Vec<String> =
+        (0..100_000).map(|i| if i == 7 { "a".into() } else { format!("{i}") }).collect();
+    let many: Vec<(&str, f32)> = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+    assert_eq!(at_zero(&set, &many, &Judging::default()).unwrap().dataset, "oxford105k");
+}
+
 /// Whoever watches gets every ranking with its judgements.
 #[test]
 fn judged_rankings_are_handed_out() {

@@ -237,8 +237,9 @@ pub struct ResultArgs {
         conflicts_with_all = ["dataset", "descriptors", "index", "rankings", "work"]
     )]
     pub compare: Vec<PathBuf>,
-    /// A figure that must be reached, DATASET[/SETUP][:MEASURE]=VALUE±TOLERANCE; the exit code is 1
-    /// if it is not
+    /// A figure that must be reached, such as oxford5k=0.8409±0.003 or
+    /// rparis6k/hard:mP@10=0.89±0.01; the exit code is 1 if it is not. The setup may be left out if
+    /// there is only one, and the measure if it is the one that the set is known by
     #[arg(long, value_name = "FIGURE")]
     pub expect: Vec<Expectation>,
 }

@@ -61,6 +61,18 @@ pub fn report(report: &Report, outcomes: &[Outcome], per_query: bool) -> String 
         cell(&report.why),
         report.search
     );
+    if let Some(distractors) = report.distractors.filter(|&n| n > 0) {
+        text += &format!(
+            "distractors, which the data set does not list: {}\n",
+            thousands(distractors as u64)
+        );
+    }
+    if report.listed_missing > 0 {
+        text += &format!(
+            "photos of the data set that are NOT in the database: {}\n",
+            thousands(report.listed_missing as u64)
+        );
+    }
     if report.damaged > 0 {
         text += &format!(
             "taken out of every ranking: {}\n",
@@ -101,7 +113,7 @@ fn table(setups: &[SetupReport]) -> String {
     let columns: Vec<&str> =
         COLUMNS.into_iter().filter(|name| shown(name) && (pairs || *name != PAIRS_ONLY)).collect();
     let width = setups.iter().map(|setup| setup.setup.chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!("{:width$}  {:>7}  {:>24}", "setup", "queries", "measure");
+    let mut text = format!("{:width$}  {:>7}  {:>29}", "setup", "queries", "measure");
     let wide = |column: &str| column.chars().count().max(6);
     for column in &columns {
         text += &format!("  {column:>0$}", wide(column));
@@ -112,7 +124,7 @@ fn table(setups: &[SetupReport]) -> String {
             .interval
             .map_or_else(String::new, |[low, high]| format!(" ({low:.4} to {high:.4})"));
         let value = format!("{} {:.4}{interval}", setup.measure, setup.value);
-        text += &format!("{:width$}  {:>7}  {value:>24}", cell(&setup.setup), setup.queries.len());
+        text += &format!("{:width$}  {:>7}  {value:>29}", cell(&setup.setup), setup.queries.len());
         for column in &columns {
             let value = setup.measures.get(*column);
             let value = value.map_or_else(String::new, |value| format!("{value:.4}"));

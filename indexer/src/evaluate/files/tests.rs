@@ -191,6 +191,8 @@ fn report() -> Report {
         why: String::new(),
         search: String::new(),
         images: 9,
+        listed_missing: 0,
+        distractors: None,
         damaged: 0,
         setups: vec![
             setup("medium", vec![score("a", Some(1)), score("b", None)]),
