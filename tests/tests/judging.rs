@@ -867,12 +867,12 @@ fn from_photos_to_figures() {
     };
     set("set", 3, 6, 5);
     set("others", 0, 30, 7);
-    let (net, work) = (path("net.safetensors"), path("work"));
+    let (net, work, others) = (path("net.safetensors"), path("work"), path("others/photos"));
     let weights = ["weights", "seeded", "--arch", "resnet18", "--last-stage", "1", "--out", &net];
     succeed("ocelli-encoder", weights);
     let args = |learn_from: &str, flags: &[&str]| {
-        let set = path("set/groundtruth.json");
-        let start = ["eval", "retrieval", &set, "--work", &work, "--setup", "official"];
+        let set = path("set");
+        let start = ["eval", "retrieval", &set, "--work", &work, "--distractors", &others];
         let learn = ["--learn-from", learn_from, "--code-bytes", "8", "--nlist", "2"];
         let encode = ["--", "--weights", &net, "--sizes", "64"];
         let all = start.iter().chain(&learn).chain(flags).chain(&encode);
@@ -884,23 +884,23 @@ fn from_photos_to_figures() {
 
     let (out, page) = (path("report.json"), path("page.html"));
     let flags = ["--force", "--dim", "16", "--format", "json", "--out", &out, "--page", &page];
-    let others = path("others/photos");
     let first = json("ocelli", args(&others, &flags));
     let steps = |report: &Value, kept: bool| {
         let steps = report["prepared"]["steps"].as_array().unwrap().clone();
         assert!(steps.iter().all(|step| step["kept"] == kept), "{steps:?}");
         steps.len()
     };
-    assert_eq!(steps(&first, false), 7, "region vectors, whitening, …, index");
-    assert!(first["search"].as_str().unwrap().starts_with("index of 15 images"), "{first}");
+    assert_eq!(steps(&first, false), 8, "region vectors, whitening, …, index");
+    assert!(first["search"].as_str().unwrap().starts_with("index of 45 images"), "{first}");
+    assert_eq!((&first["dataset"], &first["form"]), (&"set".into(), &"oxford".into()));
     let html = fs::read_to_string(&page).unwrap();
     assert_eq!(html.matches("<section>").count(), 3);
-    // Three queries and their hits, which are all photos.
-    assert_eq!(html.matches("data:image/jpeg;base64,").count(), 3 * (1 + 15));
+    // Three queries and their hits, which are all photos of the set or distractors.
+    assert_eq!(html.matches("data:image/jpeg;base64,").count(), 3 * (1 + 20));
     assert!(!html.contains("class=\"none\""));
 
     let second = json("ocelli", args(&others, &flags));
-    assert_eq!(steps(&second, true), 7);
+    assert_eq!(steps(&second, true), 8);
     let without_times = |report: &Value| {
         let mut setups = report["setups"].clone();
         for setup in setups.as_array_mut().unwrap() {

@@ -284,7 +284,7 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         check_out(path)?;
     }
     let dataset = args.dataset.open()?;
-    let outputs = args.results.outputs();
+    let mut outputs = args.results.outputs();
     // What is asked for in vain is said before the photos are encoded.
     outputs.check(&dataset)?;
     expect::check_names(&args.results.expect, &dataset)?;
@@ -297,6 +297,7 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
             search.descriptors.clone_from(&prepared.descriptors);
             search.queries.extend(prepared.queries.clone());
             search.index.clone_from(&prepared.index);
+            outputs.files.clone_from(&prepared.files);
             Some(prepared)
         }
     };
@@ -471,6 +472,7 @@ impl ResultArgs {
             rankings: self.rankings_out.clone().map(|path| (path, self.rankings_form)),
             per_query: self.per_query_out.clone(),
             page: self.page.clone().map(|path| (path, choice)),
+            files: Default::default(),
         }
     }
 }

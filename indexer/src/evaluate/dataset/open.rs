@@ -1,7 +1,7 @@
 //! Which form the files of a data set have, and reading them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,10 @@ impl Dataset {
         };
         let mut dataset = read(&mark)?;
         dataset.form = mark.form;
+        if dataset.name.is_empty() {
+            let whole = fs::canonicalize(directory).map_err(Error::io("read", directory))?;
+            dataset.name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        }
         if dataset.why.is_empty() {
             dataset.why = mark.why;
         }

@@ -30,6 +30,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -104,6 +105,9 @@ pub struct Prepared {
     pub whitening: Option<PathBuf>,
     /// The index directory.
     pub index: Option<PathBuf>,
+    /// Files of the photos of the database by their keys.
+    #[serde(skip)]
+    pub files: BTreeMap<String, PathBuf>,
     /// Photos that have no descriptor, and why.
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
@@ -166,6 +170,7 @@ pub fn prepare(
         learn: learned.regions.into_iter().map(|(_, part)| part).collect(),
         whitening: learned.whitening,
         index,
+        files: sources.files(),
         rejected,
         steps: work.steps,
     })

@@ -2,6 +2,7 @@
 
 mod collector;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ocelli_index::Snapshot;
@@ -66,6 +67,9 @@ pub struct Outputs {
     pub per_query: Option<PathBuf>,
     /// Page of photos, and the queries on it.
     pub page: Option<(PathBuf, PageChoice)>,
+    /// Files of photos by the keys of their descriptors. Other photos of the page are looked for by
+    /// their names.
+    pub files: BTreeMap<String, PathBuf>,
 }
 
 impl Outputs {
