@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
+    judging(&put)?;
     layouts(&put)?;
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pictures/tests-data");
     for path in files(&pictures, "jpg")? {
@@ -55,6 +56,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         put("picture", &name, &fs::read(&path)?)?;
     }
     fs::remove_dir_all(folder())?;
+    Ok(())
+}
+
+/// Ground truth and rankings, behind the byte that chooses the form: see targets/judging.rs.
+fn judging(put: Put<'_>) -> Outcome {
+    let texts: [(u8, &str, &str); 8] = [
+        (1, "gnd-json", r#"{"imlist": ["a", "b"], "qimlist": ["q"], "gnd": [{"ok": [0]}]}"#),
+        (2, "groundtruth", r#"{"queries": [{"name": "q", "ok": ["a"]}], "images": ["a", "q"]}"#),
+        (4, "gldv2", "id,images,Usage\nq,a b,Public\nr,None,Ignored\n"),
+        (5, "disc21", "query_id,reference_id\nQ00000,R000001\nQ00001,\n"),
+        (6, "matches", "query,match,relevance\nq.jpg,a.jpg,1\nq.jpg,b.jpg,-1\n"),
+        (7, "jsonl", r#"{"query": "q", "positives": ["a"], "box": [0, 0, 1, 1]}"#),
+        (255, "rankings", "query,rank,image,score\nq,1,a,0.5\nq,2,b,0.25\n"),
+        (255, "holidays", "q.jpg 0 a.jpg 1 b.jpg\n"),
+    ];
+    for (form, name, text) in texts {
+        put("judging", name, &[&[form][..], text.as_bytes()].concat())?;
+    }
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (form, folder, ending) in
+        [(0u8, "indexer/tests/data/gnd", "pkl"), (3, "indexer/golden/instre", "mat")]
+    {
+        for path in files(&project.join(folder), ending)? {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            put("judging", &name, &[&[form][..], &fs::read(&path)?].concat())?;
+        }
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use ocelli_indexer::evaluate::report::Report;
 use ocelli_indexer::evaluate::run::{self, Outputs, Search};
 use ocelli_indexer::evaluate::vectors::{Reading, Role, RowNames};
 use ocelli_indexer::{ProgressFn, TrainOptions, WhitenCovariance, WhitenOptions};
+use ocelli_service::role;
 use serde::Serialize;
 
 use super::{compare, text};
@@ -294,6 +295,7 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         None => None,
         Some(work) => {
             let prepared = prepare(&args, work, &dataset, &|p| bars.report(p))?;
+            text::rejected(&prepared).into_iter().for_each(|line| role::note(&line));
             search.descriptors.clone_from(&prepared.descriptors);
             search.queries.extend(prepared.queries.clone());
             search.index.clone_from(&prepared.index);

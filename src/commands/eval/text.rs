@@ -27,7 +27,7 @@ pub fn some(names: &[String]) -> String {
     }
 }
 
-/// What was made of the photos, and the photos that were left out.
+/// The steps from photos to what is searched.
 pub fn prepared(prepared: &Prepared) -> String {
     let mut text = String::new();
     for step in &prepared.steps {
@@ -37,6 +37,11 @@ pub fn prepared(prepared: &Prepared) -> String {
         };
         text += &format!("{} ({how})\n", cell(&step.what));
     }
+    text + "\n"
+}
+
+/// The line about photos that could not be encoded, if there are any.
+pub fn rejected(prepared: &Prepared) -> Option<String> {
     let rejected: Vec<String> = prepared
         .rejected
         .iter()
@@ -45,11 +50,9 @@ pub fn prepared(prepared: &Prepared) -> String {
             None => format!("a line of {} ({})", photo.list, photo.reason),
         })
         .collect();
-    if !rejected.is_empty() {
-        let count = thousands(rejected.len() as u64);
-        text += &format!("photos that could not be encoded, {count}: {}\n", some(&rejected));
-    }
-    text + "\n"
+    let count = thousands(rejected.len() as u64);
+    (!rejected.is_empty())
+        .then(|| format!("photos that could not be encoded, {count}: {}", some(&rejected)))
 }
 
 /// A report: what was judged, a table of the setups, and what was left out.
@@ -112,23 +115,31 @@ fn table(setups: &[SetupReport]) -> String {
     let pairs = setups.iter().any(|setup| setup.measure == "µAP");
     let columns: Vec<&str> =
         COLUMNS.into_iter().filter(|name| shown(name) && (pairs || *name != PAIRS_ONLY)).collect();
-    let width = setups.iter().map(|setup| setup.setup.chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!("{:width$}  {:>7}  {:>29}", "setup", "queries", "measure");
-    let wide = |column: &str| column.chars().count().max(6);
-    for column in &columns {
-        text += &format!("  {column:>0$}", wide(column));
-    }
-    text += "\n";
-    for setup in setups {
+    let mut header = vec!["setup".to_owned(), "queries".to_owned(), "measure".to_owned()];
+    header.extend(columns.iter().map(|column| (*column).to_owned()));
+    let rows = setups.iter().map(|setup| {
         let interval = setup
             .interval
             .map_or_else(String::new, |[low, high]| format!(" ({low:.4} to {high:.4})"));
-        let value = format!("{} {:.4}{interval}", setup.measure, setup.value);
-        text += &format!("{:width$}  {:>7}  {value:>29}", cell(&setup.setup), setup.queries.len());
-        for column in &columns {
-            let value = setup.measures.get(*column);
-            let value = value.map_or_else(String::new, |value| format!("{value:.4}"));
-            text += &format!("  {value:>0$}", wide(column));
+        let mut row = vec![
+            cell(&setup.setup).into_owned(),
+            thousands(setup.queries.len() as u64),
+            format!("{} {:.4}{interval}", setup.measure, setup.value),
+        ];
+        row.extend(columns.iter().map(|column| {
+            setup.measures.get(*column).map_or_else(String::new, |value| format!("{value:.4}"))
+        }));
+        row
+    });
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        text += &format!("{:1$}", row[0], widths[0]);
+        for (value, width) in row.iter().zip(&widths).skip(1) {
+            text += &format!("  {value:>width$}");
         }
         text += "\n";
     }

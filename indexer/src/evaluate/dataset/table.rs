@@ -5,12 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::text::refuse;
+use super::text::{self, refuse};
 use super::{Asked, At, BoundingBox, Named, Place, Query};
 use crate::{Error, Result};
-
-/// The mark of UTF-8 that spreadsheets write at the start of a file.
-const MARK: &str = "\u{feff}";
 
 /// A file of ground truth that is read.
 #[derive(Clone, Debug)]
@@ -25,13 +22,7 @@ impl Source {
 
     /// The text of the file, without a mark of UTF-8.
     pub(super) fn text(&self) -> Result<String> {
-        let bytes = fs::read(&self.file).map_err(Error::io("read", &self.file))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = 1 + sound.iter().filter(|&&byte| byte == b'\n').count();
-            self.refuse(line, "expected UTF-8")
-        })?;
-        Ok(text.strip_prefix(MARK).map(str::to_owned).unwrap_or(text))
+        Ok(text::read(&self.file)?.0)
     }
 
     /// A line, from 1.
@@ -57,10 +48,7 @@ impl Source {
 
     /// Its lines with their numbers, without blanks around them; empty ones are left out.
     pub(super) fn names(&self) -> Result<Vec<Named>> {
-        let text = self.text()?;
-        let lines = text.lines().zip(1..).map(|(text, line)| (text.trim(), line));
-        let lines = lines.filter(|(text, _)| !text.is_empty());
-        Ok(lines.map(|(text, line)| Named::new(text, self.line(line))).collect())
+        text::names(&self.file)
     }
 
     /// The rows of the file. `header` says from the first row whether it is one of names of

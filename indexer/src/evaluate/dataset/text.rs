@@ -12,9 +12,17 @@ use crate::{Error, Result};
 /// # Errors
 /// A file that cannot be read, or is no text.
 pub(super) fn read(path: &Path) -> Result<(String, Arc<Path>)> {
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let file: Arc<Path> = Arc::from(path);
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + sound.iter().filter(|&&byte| byte == b'\n').count();
+        let at = At::Line(u32::try_from(line).unwrap_or(u32::MAX));
+        refuse(&Place { file: file.clone(), at }, "expected UTF-8")
+    })?;
+    // Spreadsheets write a mark of UTF-8 at the start.
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    Ok((text, Arc::from(path)))
+    Ok((text, file))
 }
 
 /// The lines that are not blank, without blanks around them, each with its place.

@@ -141,7 +141,7 @@ impl Ranking for ExactRanking {
             scored.truncate(depth);
         }
         scored.sort_unstable_by(order);
-        Ok(with_ties(scored.into_iter().map(|(cost, image)| (f64::from(-cost), image))))
+        Ok(with_ties(scored.into_iter().map(|(cost, image)| (0.0 - f64::from(cost), image))))
     }
 
     fn descriptor(&self, image: u32) -> Result<Vec<f32>> {

@@ -90,7 +90,7 @@ impl Ranking for IndexRanking {
         let scored: Vec<(f64, u32)> = hits
             .iter()
             .map(|hit| match self.image_of.get(&hit.id) {
-                Some(&image) => Ok((f64::from(-metric.cost(hit.score)), image)),
+                Some(&image) => Ok((0.0 - f64::from(metric.cost(hit.score)), image)),
                 None => Err(Error::Invalid(format!(
                     "the search answered id {}, which no shard holds",
                     hit.id
