@@ -44,9 +44,9 @@ fn check_out(path: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     let metadata =
-        folder.metadata().with_context(|| format!("--out {}: its folder", path.display()))?;
+        folder.metadata().with_context(|| format!("cannot write {}: its folder", path.display()))?;
     if !metadata.is_dir() {
-        bail!("--out {}: expected {} to be a directory", path.display(), folder.display());
+        bail!("cannot write {}: expected {} to be a directory", path.display(), folder.display());
     }
     Ok(())
 }
