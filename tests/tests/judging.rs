@@ -254,6 +254,13 @@ fn copies() {
     let figures = [("disc21", 17.0 / 30.0), ("disc21:uAP", 17.0 / 30.0), ("disc21:R@P90", 0.25)];
     judged("disc21", DISC21, header, &figures);
     judged("disc21", &format!("{DISC21} --ties for"), header, &[("disc21:µAP", 29.0 / 48.0)]);
+    // As the data set is published: another name, no header, and the final pairs beside.
+    let copy = Copy::of("disc21");
+    let pairs = fs::read_to_string(copy.at("dev_ground_truth.csv")).unwrap();
+    fs::remove_file(copy.at("dev_ground_truth.csv")).unwrap();
+    copy.write("dev_queries_groundtruth.csv", pairs.split_once('\n').unwrap().1);
+    copy.write("test_queries_groundtruth.csv", "Q50000,R000001\n");
+    is_about(copy.value(DISC21), 17.0 / 30.0);
     let setup = &Copy::of("disc21").report(DISC21)["setups"][0];
     assert_eq!(setup["without_positives"], serde_json::json!(["Q00000"]));
     assert_eq!(setup["unranked"], serde_json::json!(["Q00004"]));
@@ -589,19 +596,19 @@ fn what_is_wrong_is_refused() {
             "oxford5k",
             |c| c.replace("photos.txt", "view_000001.jpg\n", ""),
             OXFORD,
-            &["photos.npy: expected 7 rows (the names in ", "photos.txt), found 8"],
+            &["expected as many names as rows, found 7 names (", "photos.txt), and 8 rows ("],
         ),
         (
             "oxford5k",
             |c| c.replace("photos.txt", "gate_000002.jpg\n", "\n"),
             OXFORD,
-            &["photos.txt: line 6: expected a name, found none"],
+            &["photos.txt:6: expected a name, found an empty line"],
         ),
         (
             "oxford5k",
             |c| c.replace("photos.txt", "view_000001.jpg", "hall_000002.jpg"),
             OXFORD,
-            &["hall_1_good.txt:2: photo \"hall_000002\" is twice in the database"],
+            &["row 1 of ", "row 7 of ", "photos.npy are both named \"hall_000002.jpg\""],
         ),
         (
             "holidays",

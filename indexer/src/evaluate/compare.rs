@@ -421,6 +421,7 @@ mod tests {
             unranked: Vec::new(),
             short: Vec::new(),
             labels_missing: Vec::new(),
+            queries_missing: Vec::new(),
             ties: Ties::Order,
             tied_queries: 0,
             rank_ms: 0.0,

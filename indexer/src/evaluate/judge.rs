@@ -28,14 +28,14 @@ pub const DEFAULT_PAIRS: usize = 500_000;
 /// Names that an error lists before it counts the others.
 const NAMES_SHOWN: usize = 5;
 
-/// The treatment of positives that the database lacks.
+/// The treatment of photos of the ground truth that are missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Missing {
-    /// A missing positive is an error.
+    /// A missing photo is an error.
     #[default]
     Refuse,
-    /// A missing positive counts as not found. A query whose every positive is missing is not
-    /// judged.
+    /// Positives that the database lacks count as not found. A query whose every positive is
+    /// missing is not judged, nor is a query that has no descriptor.
     Count,
 }
 
@@ -44,7 +44,7 @@ pub enum Missing {
 pub struct Judging {
     /// The order in which images of equal score count.
     pub ties: Ties,
-    /// Positives that the database lacks.
+    /// Photos that are missing.
     pub missing: Missing,
     /// Images of each ranking that count; None: as many as the setups' formulas need.
     pub depth: Option<usize>,
@@ -194,14 +194,15 @@ impl Group {
         judging: &Judging,
     ) -> Self {
         let members = || setups.iter().map(|&setup| &dataset.setups[setup]);
-        let queries: BTreeSet<usize> = members()
-            .flat_map(|setup| setup.asked.iter().map(|asked| (setup.absent, asked.query)))
-            .filter(|&(absent, query)| absent == Absent::NotFound || answers.knows(query))
+        let asked =
+            || members().flat_map(|setup| setup.asked.iter().map(move |a| (setup, a.query)));
+        let queries: BTreeSet<usize> = asked()
+            .filter(|(setup, query)| answers.knows(*query) || !may_lack_queries(setup, judging))
             .map(|(_, query)| query)
             .collect();
-        let photo: HashMap<usize, u32> = queries
-            .iter()
-            .filter_map(|&query| Some((query, images.of(&dataset.queries[query].photo.name)?)))
+        // A query that is not asked may have its photo in the database all the same.
+        let photo: HashMap<usize, u32> = asked()
+            .filter_map(|(_, query)| Some((query, images.of(&dataset.queries[query].photo.name)?)))
             .collect();
         let mut always = damaged.clone();
         if own == OwnPhoto::AllHidden {
@@ -231,6 +232,11 @@ impl Group {
         }
         hidden
     }
+}
+
+/// Whether queries without a descriptor are left out; otherwise the first of them is an error.
+fn may_lack_queries(setup: &Setup, judging: &Judging) -> bool {
+    setup.absent == Absent::NoPositive || judging.missing == Missing::Count
 }
 
 /// Images of a ranking that the formulas of a setup look at.
@@ -314,11 +320,14 @@ impl<'a> Sheet<'a> {
     ) -> Result<Self> {
         let mut lines = HashMap::new();
         let mut missing: Vec<(&Query, &Named)> = Vec::new();
-        let mut labels_missing = Vec::new();
+        let (mut labels_missing, mut queries_missing) = (Vec::new(), Vec::new());
         for (number, asked) in (0..).zip(&setup.asked) {
             let query = &dataset.queries[asked.query];
-            if setup.absent == Absent::NoPositive && !answers.knows(asked.query) {
-                labels_missing.push(query.name.clone());
+            if !answers.knows(asked.query) && may_lack_queries(setup, judging) {
+                match setup.absent {
+                    Absent::NoPositive => labels_missing.push(query.name.clone()),
+                    Absent::NotFound => queries_missing.push(query.name.clone()),
+                }
                 continue;
             }
             let line = Line::new(setup, number, asked, query, images, damaged)?;
@@ -352,6 +361,7 @@ impl<'a> Sheet<'a> {
             unranked: Vec::new(),
             short: Vec::new(),
             labels_missing,
+            queries_missing,
             ties: judging.ties,
             tied_queries: 0,
             rank_ms: 0.0,

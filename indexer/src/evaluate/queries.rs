@@ -19,22 +19,25 @@ pub struct QueryList {
 }
 
 /// Writes `out` (JSON lines for `ocelli encode --list`), one line for each query of `dataset`: the
-/// query's photo, its box and turn, under the query's name.
+/// query's photo, its box in stored pixels and turn, under the query's name.
 ///
 /// # Errors
-/// A photo that is not there or that may be one of two, with the place that names it.
+/// A photo that is not there or that may be one of two, with the place that names it; those of
+/// [`Dataset::stored_boxes`].
 pub fn write_query_list(dataset: &Dataset, out: &Path) -> Result<QueryList> {
     let photos = dataset.find_query_photos()?;
-    let line = |(query, photo): (&super::dataset::Query, &super::dataset::Photo)| {
-        Ok(ListLine {
+    let boxes = dataset.stored_boxes(&photos)?;
+    let mut lines = Vec::with_capacity(photos.len());
+    for ((query, photo), bounding_box) in dataset.queries.iter().zip(&photos).zip(boxes) {
+        // Those that are missing were refused.
+        let Some(photo) = photo else { continue };
+        lines.push(ListLine {
             path: absolute(&photo.path).map_err(Error::io("read", &photo.path))?,
             key: query.name.clone(),
-            bounding_box: query.bounding_box,
+            bounding_box,
             rotate: dataset.rotations.get(&*query.photo.name).copied(),
-        })
-    };
-    let lines: Vec<ListLine> =
-        dataset.queries.iter().zip(&photos).map(line).collect::<Result<_>>()?;
+        });
+    }
     write_atomically(out, &list_text(&lines)?)?;
     Ok(QueryList { path: out.to_owned(), queries: lines.len() })
 }

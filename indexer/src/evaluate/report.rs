@@ -62,6 +62,9 @@ pub struct SetupReport {
     pub short: Vec<String>,
     /// Labelled photos that the database lacks, and so are no queries (leave-one-out).
     pub labels_missing: Vec<String>,
+    /// Queries that have no descriptor, because their photos are missing or could not be encoded.
+    /// They are not in the means.
+    pub queries_missing: Vec<String>,
     /// How images of equal score were ordered.
     pub ties: Ties,
     /// Queries whose average precision depends on that.

@@ -165,6 +165,24 @@ fn queries_that_cannot_be_judged_are_counted_apart() {
     }
 }
 
+/// The photos of two queries are missing, and with them the descriptors: an error, or queries that
+/// are left out of the means and named. The third finds its positive at once.
+#[test]
+fn queries_without_a_descriptor_are_left_out_on_request() {
+    let lines: [Line<'_>; 3] = [("lost", &["a"], &[]), ("a", &["a"], &[]), ("gone", &["b"], &[])];
+    let set = dataset(OwnPhoto::Ranked, TRAPEZOID, &lines);
+    let database = database(&ABCD);
+    let answers =
+        Searched::new(&set, &database, &database, None, false, Rerank::default()).unwrap();
+    let error = quietly(&set, &answers, &Judging::default()).unwrap_err().to_string();
+    assert!(error.contains("query \"lost\""), "{error}");
+    let judging = Judging { missing: Missing::Count, ..Judging::default() };
+    let setup = only(quietly(&set, &answers, &judging));
+    assert_eq!((setup.map, setup.queries.len()), (1.0, 1));
+    assert_eq!(setup.queries_missing, ["lost", "gone"]);
+    assert_eq!((setup.unranked.len(), setup.all_missing.len()), (0, 0));
+}
+
 /// Four photos of equal distance, one of them positive: it counts as the last, wherever it lies.
 #[test]
 fn equal_scores_count_against() {

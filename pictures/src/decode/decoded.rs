@@ -6,6 +6,7 @@ use image::RgbImage;
 use image::error::ImageError as CrateError;
 use image::metadata::Orientation;
 
+use crate::geometry::PixelBox;
 use crate::image_error::ImageError;
 use crate::limits::{DECODED_BYTES_PER_PIXEL, MAX_SIDE_PX};
 
@@ -16,6 +17,29 @@ pub struct Decoded {
     pub pixels: RgbImage,
     /// The orientation that EXIF asks for; not yet applied.
     pub orientation: Orientation,
+}
+
+impl Decoded {
+    /// The box of stored pixels that is the box `upright` after the turn that EXIF asks for.
+    #[must_use]
+    pub fn stored_box(&self, upright: PixelBox) -> PixelBox {
+        let (width, height) = self.pixels.dimensions();
+        let (width, height) = (f64::from(width), f64::from(height));
+        // The stored place of the upright point (x, y).
+        let stored = |x: f64, y: f64| match self.orientation {
+            Orientation::NoTransforms => (x, y),
+            Orientation::FlipHorizontal => (width - x, y),
+            Orientation::Rotate180 => (width - x, height - y),
+            Orientation::FlipVertical => (x, height - y),
+            Orientation::Rotate90FlipH => (y, x),
+            Orientation::Rotate90 => (y, height - x),
+            Orientation::Rotate270FlipH => (width - y, height - x),
+            Orientation::Rotate270 => (width - y, x),
+        };
+        let (ax, ay) = stored(upright.x0, upright.y0);
+        let (bx, by) = stored(upright.x1, upright.y1);
+        PixelBox { x0: ax.min(bx), y0: ay.min(by), x1: ax.max(bx), y1: ay.max(by) }
+    }
 }
 
 /// Refuses more pixels than allowed, and images without any.

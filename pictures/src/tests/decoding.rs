@@ -3,12 +3,14 @@
 
 use std::io::Cursor;
 
+use image::imageops::crop_imm;
 use image::{
     DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage,
 };
 use ocelli_index::{CropFirst, ResizeFilter};
 
 use crate::limits::{DEFAULT_MAX_PIXELS, DEFAULT_MIN_SIDE_PX};
+use crate::views::upright;
 use crate::{Decoded, ImageError, PixelBox, Resizer, Rotation, ViewOptions, decode, views};
 
 const MAX: u64 = DEFAULT_MAX_PIXELS;
@@ -119,6 +121,39 @@ fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     out.extend(exif);
     out.extend(&jpeg[2..]);
     out
+}
+
+/// A box of the upright image (columns 2 to 10, rows 3 to 8) for each EXIF value in the 48 x 32
+/// stored pixels: value 6 turns them clockwise, so that upright x is 32 - y and upright y is x. The
+/// pixels in both are the same.
+#[test]
+fn boxes_of_upright_pixels() {
+    let jpeg = encoded(quadrants(48, 32), ImageFormat::Jpeg);
+    let expected: [[f64; 4]; 8] = [
+        [2.0, 3.0, 10.0, 8.0],
+        [38.0, 3.0, 46.0, 8.0],
+        [38.0, 24.0, 46.0, 29.0],
+        [2.0, 24.0, 10.0, 29.0],
+        [3.0, 2.0, 8.0, 10.0],
+        [3.0, 22.0, 8.0, 30.0],
+        [40.0, 22.0, 45.0, 30.0],
+        [40.0, 2.0, 45.0, 10.0],
+    ];
+    let cut = |image: &RgbImage, b: &PixelBox| {
+        let [x, y, right, bottom] = [b.x0, b.y0, b.x1, b.y1].map(|edge| edge as u32);
+        crop_imm(image, x, y, right - x, bottom - y).to_image()
+    };
+    for (value, [x0, y0, x1, y1]) in (1..=8).zip(expected) {
+        let mut decoded = decode(&with_orientation(&jpeg, value), MAX).unwrap();
+        // No pixel equals another.
+        decoded.pixels = RgbImage::from_fn(48, 32, |x, y| Rgb([x as u8, y as u8, 0]));
+        let bbox = PixelBox { x0: 2.0, y0: 3.0, x1: 10.0, y1: 8.0 };
+        let stored = decoded.stored_box(bbox);
+        assert_eq!(stored, PixelBox { x0, y0, x1, y1 }, "exif {value}");
+        let part = upright(cut(&decoded.pixels, &stored), decoded.orientation);
+        let whole = upright(decoded.pixels, decoded.orientation);
+        assert_eq!(part, cut(&whole, &bbox), "exif {value}");
+    }
 }
 
 /// For each EXIF value the quadrant of the stored image that is seen at upper left, upper right,
@@ -318,7 +353,7 @@ fn a_box_can_be_cut_before_resizing() {
     let opts = ViewOptions { crop_first: CropFirst::OwnScale, ..options(&[50]) };
     let bbox = PixelBox { x0: 41.0, y0: 20.0, x1: 101.0, y1: 500.0 };
     let part = &views(&decoded, Some(&bbox), &[50], &opts, &mut resizer).unwrap()[0];
-    let alone = image::imageops::crop_imm(&decoded.pixels, 41, 20, 60, 80).to_image();
+    let alone = crop_imm(&decoded.pixels, 41, 20, 60, 80).to_image();
     assert_eq!(part, &resizer.resize(&alone, (38, 50), ResizeFilter::Bilinear).unwrap());
     let whole = &views(&decoded, None, &[50], &opts, &mut resizer).unwrap()[0];
     assert_eq!(whole.dimensions(), (50, 25));
@@ -336,7 +371,7 @@ fn a_box_is_cut_after_resizing() {
     let bbox = PixelBox { x0: 41.0, y0: 20.0, x1: 500.0, y1: 81.9 };
     let part = &views(&decoded, Some(&bbox), &[50], &opts, &mut resizer).unwrap()[0];
     // 41 / 4 = 10.25 -> 10; 20 / 4 = 5; 200 / 4 = 50; 81.9 / 4 = 20.475 -> 20.
-    assert_eq!(part, &image::imageops::crop_imm(whole, 10, 5, 40, 15).to_image());
+    assert_eq!(part, &crop_imm(whole, 10, 5, 40, 15).to_image());
     let outside = PixelBox { x0: 300.0, y0: 0.0, x1: 400.0, y1: 50.0 };
     let refused = views(&decoded, Some(&outside), &[50], &opts, &mut resizer).unwrap_err();
     assert!(refused.to_string().contains("outside the image of 200 x 100"), "{refused}");

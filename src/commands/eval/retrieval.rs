@@ -126,14 +126,15 @@ pub struct SearchArgs {
         conflicts_with_all = ["descriptors", "index", "queries", "work"]
     )]
     pub rankings: Option<PathBuf>,
-    /// Names of the rows of --descriptors, one a line, where the file has none
+    /// Names of the rows of --descriptors, one a line [default: those in the file]
     #[arg(long, value_name = "FILE", conflicts_with = "rows")]
     pub row_names: Option<PathBuf>,
     /// Order of the rows of --descriptors, where there are no names: that of the data set's list of
     /// images, or of their sorted names
     #[arg(long, value_enum, value_name = "ORDER")]
     pub rows: Option<RowOrder>,
-    /// Names of the rows of --queries [default: rows are in the order of the data set's queries]
+    /// Names of the rows of --queries, one a line [default: those in the file, or else the data
+    /// set's queries in their order]
     #[arg(long, value_name = "FILE", requires = "queries")]
     pub query_names: Option<PathBuf>,
     /// Variable of the descriptors in .mat and .h5 [default: the only matrix, or X]
@@ -190,7 +191,8 @@ pub struct JudgingArgs {
     /// Rank of a positive among images of equal score
     #[arg(long, value_enum, default_value_t)]
     pub ties: Ties,
-    /// Positives that the database lacks: an error, or counted as not found
+    /// Positives that the database lacks, photos that --work does not find, and queries without a
+    /// descriptor: an error; or positives count as not found, and the others are left out
     #[arg(long, value_enum, default_value_t)]
     pub missing: Missing,
     /// Images of each ranking that count [default: as many as the protocol says]
@@ -447,6 +449,7 @@ fn prepare(
         whiten,
         train,
         dba: if flags.code_bytes.is_some() { args.search.dba } else { 0 },
+        missing: args.judging.missing,
         force: flags.force,
         ..PrepareOptions::default()
     };

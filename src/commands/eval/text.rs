@@ -37,6 +37,15 @@ pub fn prepared(prepared: &Prepared) -> String {
         };
         text += &format!("{} ({how})\n", cell(&step.what));
     }
+    for (what, names) in [
+        ("photos of the database that are missing", &prepared.missing),
+        ("queries whose photos are missing", &prepared.missing_queries),
+    ] {
+        if !names.is_empty() {
+            let count = thousands(names.len() as u64);
+            text += &format!("{what}, {count}: {}\n", some(names));
+        }
+    }
     text + "\n"
 }
 
@@ -169,6 +178,7 @@ fn notes(setup: &SetupReport) -> Vec<String> {
         "labelled photos that are not in the database, and so are no queries",
         &setup.labels_missing,
     );
+    named("queries without a descriptor, left out of the means", &setup.queries_missing);
     if setup.positives_missing > 0 {
         notes.push(format!(
             "positives that are not in the database and count as not found: {}",

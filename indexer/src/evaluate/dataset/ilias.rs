@@ -5,6 +5,9 @@
 //! column: `bold_bimp_000/query/Q000_00.jpg`. What stands before the first `/` is the object, and
 //! the positives of a query are those of its object. The measure is mAP@1k over the positives and
 //! up to 100 million distractors.
+//!
+//! A file of boxes lies beside each photo. Boxes are in upright pixels: the published program turns
+//! a photo as EXIF says before it cuts the object out.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,6 +3,7 @@
 //! A [`Dataset`] is what the files of a set say, without photos and without descriptors. One
 //! module for each published form reads it; all of them give the same type.
 
+mod boxes;
 mod check;
 mod copydays;
 mod disc;
@@ -35,8 +36,18 @@ use super::measures::Rules;
 pub use super::names::NameRule;
 use crate::{Error, Result};
 
-/// x0, y0, x1, y1 in stored pixels of the photo (no EXIF rotation), x to the right, y down.
+/// x0, y0, x1, y1 in pixels of the photo, x to the right, y down. A query's box is in the pixels
+/// that [`Dataset::box_pixels`] says, every other one in stored pixels (no EXIF rotation).
 pub type BoundingBox = [f64; 4];
+
+/// Pixels in which boxes of queries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoxPixels {
+    /// Pixels of the file, before any turn.
+    Stored,
+    /// Pixels of the photo after the turn that EXIF asks for.
+    Upright,
+}
 
 /// A data set of retrieval, or a user's own list of matches.
 #[derive(Clone, Debug)]
@@ -114,7 +125,7 @@ pub struct Query {
     pub name: String,
     /// The photo that is shown.
     pub photo: Named,
-    /// The object in it; None: the whole photo.
+    /// The object in it, in the pixels of [`Dataset::box_pixels`]; None: the whole photo.
     pub bounding_box: Option<BoundingBox>,
 }
 
@@ -212,7 +223,7 @@ impl Dataset {
             Database::Listed(names) => Ok(names.iter().map(|n| n.name.to_string()).collect()),
             Database::Below(_) if self.photos.is_empty() => Ok(Vec::new()),
             Database::Below(_) => {
-                let photos = self.find_photos()?.database;
+                let photos = self.find_database_photos()?;
                 Ok(photos.into_iter().map(|photo| photo.key).collect())
             }
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::photos::{entries, list_flat, photo_folder};
 use super::{
     Dataset, Form, copydays, disc, gldv2, holidays, ilias, instre, json, lists, matches, oxford,
-    text, ukbench,
+    table, text, ukbench,
 };
 use crate::{Error, Result};
 
@@ -34,7 +34,7 @@ const MARKS: [(Form, &str); 11] = [
     (Form::Gldv2, "retrieval_solution*.csv"),
     (Form::Ilias, "image_ids/image_query_ids.txt"),
     (Form::Copydays, "original/ beside strong/, jpegqual/ or crops/"),
-    (Form::Disc21, "*ground_truth.csv of query_id,reference_id"),
+    (Form::Disc21, "*ground_truth.csv or *groundtruth.csv of query_id,reference_id"),
     (Form::Json, "groundtruth.json"),
     (Form::Matches, "matches.csv, matches.tsv or matches.jsonl"),
 ];
@@ -218,11 +218,16 @@ fn marks_of(directory: &Path) -> Result<Vec<Mark>> {
             OWN_JSON => Form::Json,
             "matches.csv" | "matches.tsv" | "matches.jsonl" => Form::Matches,
             _ if is_gldv2(&name) => Form::Gldv2,
-            _ if name.ends_with("ground_truth.csv") && is_disc21(path)? => Form::Disc21,
+            _ if disc::is_pairs(&name) && is_disc21(path)? => Form::Disc21,
             _ => continue,
         };
         marks.push(Mark::new(form, path, format!("{name} is there")));
     }
+    // The published files are sorted by their versions.
+    let last = |names: &[String]| names.len().checked_sub(1);
+    let public = |names: &[String]| names.iter().position(|name| disc::is_public(name));
+    prefer(&mut marks, Form::Gldv2, "the last version", last);
+    prefer(&mut marks, Form::Disc21, "the public development set", public);
     if instre_folders > 0 && !marks.iter().any(|mark| mark.form == Form::Instre) {
         let why = format!("{instre_folders} folders INSTRE-* are there");
         marks.push(Mark::new(Form::Instre, directory, why));
@@ -246,6 +251,27 @@ fn marks_of(directory: &Path) -> Result<Vec<Mark>> {
         }
     }
     Ok(marks)
+}
+
+/// Keeps one of several marks of a form: the one whose file `choose` chooses, if it does.
+fn prefer(
+    marks: &mut Vec<Mark>,
+    form: Form,
+    what: &str,
+    choose: impl Fn(&[String]) -> Option<usize>,
+) {
+    let of_form = |mark: &&Mark| mark.form == form;
+    let names: Vec<String> =
+        marks.iter().filter(of_form).map(|mark| table::file_name(mark.first())).collect();
+    let Some(chosen) = choose(&names).and_then(|place| names.get(place)) else { return };
+    let others: Vec<&str> = names.iter().filter(|n| *n != chosen).map(String::as_str).collect();
+    if others.is_empty() {
+        return;
+    }
+    marks.retain(|mark| mark.form != form || table::file_name(mark.first()) == *chosen);
+    if let Some(mark) = marks.iter_mut().find(|mark| mark.form == form) {
+        mark.ruled_out = format!(", {what}; {} is there too", others.join(", "));
+    }
 }
 
 /// Folders with query files of Oxford's form: the directory and those in it.

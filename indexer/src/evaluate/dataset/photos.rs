@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ocelli_index::foreign;
 
-use super::{Database, Dataset, NameRule, Named};
+use super::{Database, Dataset, NameRule, Named, Query};
 use crate::evaluate::names::{self, Match};
 use crate::{Error, Result};
 
@@ -22,6 +22,9 @@ const MAX_DEPTH: usize = 6;
 /// Places that an error lists before it counts the others.
 const PLACES_SHOWN: usize = 5;
 
+/// What the error about missing photos ends in, where they may be left out.
+const MISSING_FLAG: &str = "; --missing count leaves the missing ones out";
+
 /// A photo file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Photo {
@@ -31,13 +34,23 @@ pub struct Photo {
     pub path: PathBuf,
 }
 
-/// The files of a data set's photos, see [`Dataset::find_photos`].
+/// The files of a data set's photos, see [`Dataset::find_present_photos`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPhotos {
     /// Photos of the database, in the order of the published list, or by key.
     pub database: Vec<Photo>,
-    /// The photo of each query, in the order of the queries.
-    pub queries: Vec<Photo>,
+    /// The photo of each query, in the order of the queries; None: it is missing.
+    pub queries: Vec<Option<Photo>>,
+    /// Photos that the published list names and that are missing, in its order.
+    pub missing: Vec<Named>,
+}
+
+impl FoundPhotos {
+    /// Names of the queries whose photos are missing.
+    pub fn missing_queries(&self, dataset: &Dataset) -> Vec<String> {
+        let queries = dataset.queries.iter().zip(&self.queries);
+        queries.filter(|(_, photo)| photo.is_none()).map(|(q, _)| q.name.clone()).collect()
+    }
 }
 
 impl Dataset {
@@ -50,43 +63,82 @@ impl Dataset {
     pub fn find_photos(&self) -> Result<FoundPhotos> {
         let photos = self.all_photos()?;
         let lookup = Lookup::new(self, &photos);
-        let damaged = lookup.places(self.damaged.iter().map(String::as_str));
-        let is_damaged = |number: &usize| damaged.contains(number);
-        let database = match &self.database {
-            Database::Listed(names) => {
-                let named: BTreeSet<&str> = self.damaged.iter().map(String::as_str).collect();
-                let names = names.iter().filter(|photo| !named.contains(&*photo.name));
-                lookup.all(names)?.into_iter().filter(|number| !is_damaged(number)).collect()
-            }
-            Database::Below(folder) => {
-                let inside = |key: &str| folder.is_empty() || is_below(key, folder);
-                let numbers: Vec<usize> = (0..photos.len())
-                    .filter(|number| inside(&photos[*number].key) && !is_damaged(number))
-                    .collect();
-                if numbers.is_empty() {
-                    return Err(Error::Invalid(format!(
-                        "data set {}: none of {} photos is in the folder {folder:?}",
-                        self.name,
-                        photos.len()
-                    )));
-                }
-                numbers
-            }
-        };
-        let queries = lookup.all(self.queries.iter().map(|query| &query.photo))?;
-        let of = |numbers: Vec<usize>| numbers.into_iter().map(|n| photos[n].clone()).collect();
-        Ok(FoundPhotos { database: of(database), queries: of(queries) })
+        let found = self.found(&lookup)?;
+        let all = found.missing.len() + found.database.len();
+        lookup.refuse_missing(&found.missing, all, MISSING_FLAG)?;
+        lookup.refuse_missing_queries(self, &found.queries, MISSING_FLAG)?;
+        Ok(found)
+    }
+
+    /// Looks for photos as [`Self::find_photos`] does. Missing ones are left out.
+    ///
+    /// # Errors
+    /// As [`Self::find_photos`], but for missing photos: only if no photo of the database is there.
+    pub fn find_present_photos(&self) -> Result<FoundPhotos> {
+        let photos = self.all_photos()?;
+        let lookup = Lookup::new(self, &photos);
+        let found = self.found(&lookup)?;
+        if found.database.is_empty() {
+            lookup.refuse_missing(&found.missing, found.missing.len(), "")?;
+        }
+        Ok(found)
     }
 
     /// The photo of each query. Photos of the database may be missing.
     ///
     /// # Errors
     /// As [`Self::find_photos`], for the queries' photos.
-    pub fn find_query_photos(&self) -> Result<Vec<Photo>> {
+    pub fn find_query_photos(&self) -> Result<Vec<Option<Photo>>> {
         let photos = self.all_photos()?;
         let lookup = Lookup::new(self, &photos);
-        let queries = lookup.all(self.queries.iter().map(|query| &query.photo))?;
-        Ok(queries.into_iter().map(|number| photos[number].clone()).collect())
+        let queries = lookup.queries(self)?;
+        lookup.refuse_missing_queries(self, &queries, "")?;
+        Ok(queries)
+    }
+
+    /// The photos of the database that are there. Those of the queries may be missing.
+    ///
+    /// # Errors
+    /// As [`Self::find_present_photos`].
+    pub(super) fn find_database_photos(&self) -> Result<Vec<Photo>> {
+        let photos = self.all_photos()?;
+        Ok(self.found(&Lookup::new(self, &photos))?.database)
+    }
+
+    /// The photos that are there, and the names of the others.
+    fn found(&self, lookup: &Lookup<'_>) -> Result<FoundPhotos> {
+        let photos = lookup.photos;
+        let damaged = lookup.places(self.damaged.iter().map(String::as_str));
+        let mut missing = Vec::new();
+        let mut database = Vec::new();
+        match &self.database {
+            Database::Listed(names) => {
+                let named: BTreeSet<&str> = self.damaged.iter().map(String::as_str).collect();
+                for name in names.iter().filter(|photo| !named.contains(&*photo.name)) {
+                    match lookup.one(name)? {
+                        None => missing.push(name.clone()),
+                        Some(number) if damaged.contains(&number) => {}
+                        Some(number) => database.push(photos[number].clone()),
+                    }
+                }
+            }
+            Database::Below(folder) => {
+                let inside = |key: &str| folder.is_empty() || is_below(key, folder);
+                let there = |(number, photo): &(usize, &Photo)| {
+                    inside(&photo.key) && !damaged.contains(number)
+                };
+                let below = photos.iter().enumerate().filter(there);
+                database.extend(below.map(|(_, photo)| photo.clone()));
+                if database.is_empty() {
+                    return Err(Error::Invalid(format!(
+                        "data set {}: none of {} photos is in the folder {folder:?}",
+                        self.name,
+                        photos.len()
+                    )));
+                }
+            }
+        }
+        Ok(FoundPhotos { database, queries: lookup.queries(self)?, missing })
     }
 
     /// # Errors
@@ -138,30 +190,55 @@ impl<'a> Lookup<'a> {
             .collect()
     }
 
-    /// The number of the photo that each name means.
+    /// The number of the photo that a name means; None: there is none.
     ///
     /// # Errors
-    /// Names that mean none, or one that means two.
-    fn all(&self, names: impl Iterator<Item = &'a Named>) -> Result<Vec<usize>> {
-        let mut numbers = Vec::new();
-        let mut missing = Vec::new();
-        for named in names {
-            match self.found.get(&*named.name) {
-                Some(Match::One(number)) => numbers.push(*number),
-                None => missing.push(named),
-                Some(&Match::Two(first, second)) => {
-                    return Err(Error::Invalid(format!(
-                        "{}: {:?} means two photos: {} and {}",
-                        named.place,
-                        named.name,
-                        self.photos[first].path.display(),
-                        self.photos[second].path.display()
-                    )));
-                }
-            }
+    /// A name that means two.
+    fn one(&self, named: &Named) -> Result<Option<usize>> {
+        match self.found.get(&*named.name) {
+            Some(Match::One(number)) => Ok(Some(*number)),
+            None => Ok(None),
+            Some(&Match::Two(first, second)) => Err(Error::Invalid(format!(
+                "{}: {:?} means two photos: {} and {}",
+                named.place,
+                named.name,
+                self.photos[first].path.display(),
+                self.photos[second].path.display()
+            ))),
         }
+    }
+
+    /// The photo of each query; None: it is missing.
+    ///
+    /// # Errors
+    /// A name that means two.
+    fn queries(&self, dataset: &Dataset) -> Result<Vec<Option<Photo>>> {
+        let photo = |query: &Query| {
+            let number = self.one(&query.photo)?;
+            Ok(number.map(|number| self.photos[number].clone()))
+        };
+        dataset.queries.iter().map(photo).collect()
+    }
+
+    /// # Errors
+    /// A query whose photo is missing.
+    fn refuse_missing_queries(
+        &self,
+        dataset: &Dataset,
+        found: &[Option<Photo>],
+        hint: &str,
+    ) -> Result<()> {
+        let queries = dataset.queries.iter().zip(found);
+        let missing = queries.filter(|(_, photo)| photo.is_none());
+        let missing: Vec<Named> = missing.map(|(query, _)| query.photo.clone()).collect();
+        self.refuse_missing(&missing, found.len(), hint)
+    }
+
+    /// # Errors
+    /// Any photo, of so many, that is missing.
+    fn refuse_missing(&self, missing: &[Named], of: usize, hint: &str) -> Result<()> {
         if missing.is_empty() {
-            return Ok(numbers);
+            return Ok(());
         }
         let shown: Vec<String> = missing
             .iter()
@@ -178,10 +255,9 @@ impl<'a> Lookup<'a> {
             NameRule::Stem => "have the name's stem",
         };
         Err(Error::Invalid(format!(
-            "{} of {} photos are missing: {}{more}; expected files whose paths {rule}, among {} \
-             photos",
+            "{} of {of} photos are missing: {}{more}; expected files whose paths {rule}, among {} \
+             photos{hint}",
             missing.len(),
-            missing.len() + numbers.len(),
             shown.join(", "),
             self.photos.len()
         )))

@@ -128,7 +128,7 @@ fn paris_has_damaged_photos() {
     let keys: Vec<&str> = found.database.iter().map(|photo| photo.key.as_str()).collect();
     let key = |number| format!("paris/louvre/paris_louvre_000{number}.jpg");
     assert_eq!(keys, [key(135), key(137)]);
-    assert_eq!(found.queries[0].path, dir.path().join(key(135)));
+    assert_eq!(found.queries[0].as_ref().unwrap().path, dir.path().join(key(135)));
 }
 
 #[test]
@@ -536,7 +536,7 @@ fn copydays() {
     has_rules(&dataset.setups[1], OwnPhoto::Ranked, Absent::NotFound);
     let found = dataset.find_photos().unwrap();
     assert_eq!((found.database.len(), found.queries.len()), (2, 8));
-    assert_eq!(found.queries[2].path, dir.path().join("strong/200001.jpg"));
+    assert_eq!(found.queries[2].as_ref().unwrap().path, dir.path().join("strong/200001.jpg"));
 
     put(dir.path(), "crops/50/200200.jpg", "");
     let error = refused(dir.path());
@@ -652,6 +652,7 @@ fn photo_files_are_listed_and_found() {
     let error = find(&format!("[\"a\", \"c\", {}]", names.join(", "))).unwrap_err().to_string();
     assert!(error.contains("8 of 10 photos are missing: \"m0\" ("), "{error}");
     assert!(error.contains("images[6]) and 3 more; expected files"), "{error}");
+    assert!(error.ends_with("among 4 photos; --missing count leaves the missing ones out"));
 
     let mut dataset = open(dir.path());
     dataset.database = Database::Below("x".to_owned());
@@ -665,6 +666,57 @@ fn photo_files_are_listed_and_found() {
     dataset.photos = Vec::<PathBuf>::new();
     let error = dataset.find_photos().unwrap_err().to_string();
     assert!(error.contains("no directory of photos is known"), "{error}");
+}
+
+/// A part of the photos can be taken: the missing ones of the database are named, and a query
+/// without its photo has none.
+#[test]
+fn missing_photos_are_left_out_on_request() {
+    let dir = folder(&[("photos/c.webp", ""), ("photos/a.jpg", "")]);
+    let json = r#"{"images": ["m", "c", "a", "n"], "label": {"a": 1, "c": 1, "m": 2, "n": 2}}"#;
+    put(dir.path(), "groundtruth.json", json);
+    let dataset = open(dir.path());
+    let found = dataset.find_present_photos().unwrap();
+    let keys: Vec<&str> = found.database.iter().map(|photo| photo.key.as_str()).collect();
+    assert_eq!((keys, names(&found.missing)), (vec!["c.webp", "a.jpg"], vec!["m", "n"]));
+    assert_eq!(found.missing_queries(&dataset).len(), 2);
+    let of = |name: &str| dataset.queries.iter().position(|q| &*q.photo.name == name).unwrap();
+    assert_eq!(found.queries[of("a")].as_ref().map(|photo| photo.key.as_str()), Some("a.jpg"));
+    assert_eq!(found.queries[of("m")], None);
+    let error = dataset.find_photos().unwrap_err().to_string();
+    assert!(error.contains("2 of 4 photos are missing: \"m\" ("), "{error}");
+    let error = dataset.find_query_photos().unwrap_err().to_string();
+    assert!(error.contains("2 of 4 photos are missing") && !error.contains("count"), "{error}");
+    // Nothing that is searched is there.
+    put(dir.path(), "groundtruth.json", r#"{"images": ["m", "n"], "label": {"m": 2, "n": 2}}"#);
+    let error = open(dir.path()).find_present_photos().unwrap_err().to_string();
+    assert!(error.contains("2 of 2 photos are missing"), "{error}");
+}
+
+/// Several published files of one set are no question.
+#[test]
+fn one_of_several_published_files_is_taken() {
+    let dir = folder(&[
+        ("retrieval_solution_v2.0.csv", "broken"),
+        ("retrieval_solution_v2.1.csv", "id,images,Usage\nq,a,Public\n"),
+    ]);
+    for form in [None, Some(Form::Gldv2)] {
+        let dataset = Dataset::open(dir.path(), form).unwrap();
+        let why = "retrieval_solution_v2.1.csv has the columns id and images, the last version; \
+                   retrieval_solution_v2.0.csv is there too";
+        assert_eq!((dataset.form, dataset.why.as_str()), (Form::Gldv2, why));
+    }
+    let pairs = "query_id,reference_id\nQ00001,R000007\n";
+    let dir = folder(&[("final_ground_truth.csv", pairs), ("public_ground_truth.csv", pairs)]);
+    let dataset = open(dir.path());
+    let why = "public_ground_truth.csv has pairs of query and reference, the public development \
+               set; final_ground_truth.csv is there too";
+    assert_eq!((dataset.form, dataset.why.as_str()), (Form::Disc21, why));
+    // No rule chooses between these.
+    fs::rename(dir.path().join("public_ground_truth.csv"), dir.path().join("a_ground_truth.csv"))
+        .unwrap();
+    let error = refused(dir.path());
+    assert!(error.contains("give the path of the one that is meant"), "{error}");
 }
 
 /// The real sets that are at hand: photos, queries, positives and junk of each setup, as Python

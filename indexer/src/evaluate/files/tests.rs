@@ -180,6 +180,7 @@ fn report() -> Report {
         unranked: Vec::new(),
         short: Vec::new(),
         labels_missing: Vec::new(),
+        queries_missing: Vec::new(),
         ties: Ties::Against,
         tied_queries: 0,
         rank_ms: 0.0,

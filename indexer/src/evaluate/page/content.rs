@@ -136,6 +136,10 @@ impl PageHead {
                 "labelled photos that the database lacks, which are no queries",
                 setup.labels_missing.len(),
             ),
+            (
+                "queries without a descriptor, which are not in the means",
+                setup.queries_missing.len(),
+            ),
             ("queries whose value depends on the order of equal scores", setup.tied_queries),
         ];
         let measures = setup.measures.iter().filter(|(name, _)| **name != setup.measure);

@@ -23,8 +23,9 @@ pub(super) fn refuse_judged(found: &FoundPhotos, learn: &[Source]) -> Result<()>
     if learn.is_empty() {
         return Ok(());
     }
+    let queries = found.queries.iter().flatten();
     let judged: Vec<&Path> =
-        found.database.iter().chain(&found.queries).map(|photo| photo.path.as_path()).collect();
+        found.database.iter().chain(queries).map(|photo| photo.path.as_path()).collect();
     let learn = files(&learn)?;
     let judged = files(&judged)?;
     let by_path: HashMap<&Path, &File<'_>> =

@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::dataset::{Dataset, FoundPhotos};
+use super::judge::Missing;
 use crate::{
     BoxError, Error, FineChoice, LearnOpq, ProgressFn, Result, TrainOptions, WhitenOptions,
 };
@@ -72,6 +73,8 @@ pub struct PrepareOptions {
     /// Nearest rows by which each descriptor is augmented before it is coded (DBA); 0: none.
     /// Descriptors that are judged without an index are left as they are.
     pub dba: usize,
+    /// Photos of the ground truth that are missing: an error, or left out.
+    pub missing: Missing,
     /// Photos that are judged may be learned from; without [`Self::learn_from`], those of the
     /// database are.
     pub force: bool,
@@ -108,6 +111,10 @@ pub struct Prepared {
     /// Files of the photos of the database by their keys.
     #[serde(skip)]
     pub files: BTreeMap<String, PathBuf>,
+    /// Photos of the database that the ground truth lists and that are missing, by name.
+    pub missing: Vec<String>,
+    /// Queries whose photos are missing, by name; they have no descriptor.
+    pub missing_queries: Vec<String>,
     /// Photos that have no descriptor, and why.
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
@@ -128,9 +135,10 @@ pub struct Step {
 /// Makes descriptors of the photos of `dataset`, and what `options` ask for besides.
 ///
 /// # Errors
-/// A photo of the ground truth that is not there; two photos of one key; a photo to learn from that
-/// is judged, unless forced; nothing to learn from; flags of the encoder that this function gives
-/// itself; the errors of `encode`, [`learn_whitening`](crate::learn_whitening),
+/// A photo of the ground truth that is not there, unless [`Missing::Count`]; two photos of one key;
+/// a photo to learn from that is judged, unless forced; nothing to learn from; flags of the encoder
+/// that this function gives itself; a query's photo that cannot be decoded where its box is in
+/// upright pixels; the errors of `encode`, [`learn_whitening`](crate::learn_whitening),
 /// [`train`](crate::train()) and [`build`](crate::build()).
 pub fn prepare(
     dataset: &Dataset,
@@ -140,7 +148,7 @@ pub fn prepare(
     progress: ProgressFn<'_>,
 ) -> Result<Prepared> {
     let whiten = check(options)?;
-    let found = find_photos(dataset, &options.photos)?;
+    let found = find_photos(dataset, options)?;
     let mut work = Work::open(&options.work, &options.encoder_flags, encode)?;
     let sources = Sources::new(dataset, &found, options)?;
     work.write_lists(&sources)?;
@@ -171,16 +179,26 @@ pub fn prepare(
         whitening: learned.whitening,
         index,
         files: sources.files(),
+        missing: found.missing.iter().map(|named| named.name.to_string()).collect(),
+        missing_queries: found.missing_queries(dataset),
         rejected,
         steps: work.steps,
     })
 }
 
-/// The photos of `dataset` below `photos`, or where it has them.
-fn find_photos(dataset: &Dataset, photos: &[PathBuf]) -> Result<FoundPhotos> {
-    match photos {
-        [] => dataset.find_photos(),
-        _ => Dataset { photos: photos.to_vec(), ..dataset.clone() }.find_photos(),
+/// The photos of `dataset` below those of `options`, or where it has them.
+fn find_photos(dataset: &Dataset, options: &PrepareOptions) -> Result<FoundPhotos> {
+    let elsewhere;
+    let dataset = match options.photos.as_slice() {
+        [] => dataset,
+        photos => {
+            elsewhere = Dataset { photos: photos.to_vec(), ..dataset.clone() };
+            &elsewhere
+        }
+    };
+    match options.missing {
+        Missing::Refuse => dataset.find_photos(),
+        Missing::Count => dataset.find_present_photos(),
     }
 }
 

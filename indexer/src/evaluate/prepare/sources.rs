@@ -51,7 +51,8 @@ impl Sources {
     /// The lists of `dataset`, whose photos were found, and those of `options`.
     ///
     /// # Errors
-    /// No photo; two photos of the database with one key; a folder or a list that cannot be read.
+    /// No photo; two photos of the database with one key; a folder or a list that cannot be read;
+    /// those of [`Dataset::stored_boxes`].
     pub(super) fn new(
         dataset: &Dataset,
         found: &FoundPhotos,
@@ -184,22 +185,24 @@ fn database(dataset: &Dataset, found: &FoundPhotos) -> Result<Source> {
     Ok(Source::new("photos", lines))
 }
 
-/// Queries with a box, or with a photo that is not in the database.
+/// Queries with a box, or with a photo that is not in the database. Those without a photo are left
+/// out.
 fn queries(dataset: &Dataset, found: &FoundPhotos, photos: &Source) -> Result<Option<Source>> {
     let by_path: HashMap<&Path, &ListLine> =
         photos.lines.iter().map(|line| (line.path.as_path(), line)).collect();
     let mut lines = Vec::new();
-    for (query, photo) in dataset.queries.iter().zip(&found.queries) {
+    let boxes = dataset.stored_boxes(&found.queries)?;
+    for ((query, photo), bounding_box) in dataset.queries.iter().zip(&found.queries).zip(boxes) {
+        let Some(photo) = photo else { continue };
         let path = absolute(&photo.path).map_err(Error::io("find", &photo.path))?;
         let in_database = by_path.get(path.as_path());
-        if query.bounding_box.is_none() && in_database.is_some() {
+        if bounding_box.is_none() && in_database.is_some() {
             continue;
         }
         let rotate = match in_database {
             Some(line) => line.rotate,
             None => dataset.rotations.get(&*query.photo.name).copied(),
         };
-        let bounding_box = query.bounding_box;
         lines.push(ListLine { path, key: query.name.clone(), bounding_box, rotate });
     }
     Ok((!lines.is_empty()).then(|| Source::new("queries", lines)))

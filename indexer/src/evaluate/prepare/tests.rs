@@ -512,6 +512,31 @@ fn what_contradicts_itself_is_refused() {
     assert!(error.contains("gt/list.txt:3") && error.contains("\"99\""), "{error}");
 }
 
+/// With a part of the photos, what is missing is named: 02 and 03 of the database, and the photo of
+/// the query with a box, which is no photo of the database.
+#[test]
+fn missing_photos_are_named_and_left_out() {
+    let bench = Bench::new();
+    let mut data = set(&bench, Some(BOX));
+    data.queries[1].photo = named("99");
+    for photo in ["set/02.jpg", "set/03.jpg"] {
+        fs::remove_file(bench.path(photo)).unwrap();
+    }
+    let options = bench.options();
+    let error = bench.error(&data, &options);
+    assert!(error.contains("2 of 6 photos are missing: \"02\" (gt/list.txt:3)"), "{error}");
+    assert!(error.contains("--missing count"), "{error}");
+    let options = PrepareOptions { missing: Missing::Count, ..options };
+    let prepared = bench.run(&data, &options).1.unwrap();
+    assert_eq!(
+        (prepared.missing, prepared.missing_queries),
+        (vec!["02".to_owned(), "03".to_owned()], vec!["boxed".to_owned()],)
+    );
+    assert_eq!((prepared.queries, prepared.rejected), (None, Vec::new()));
+    let part = Part::open(&prepared.descriptors[0]).unwrap();
+    assert_eq!(part.keys().unwrap(), ["00.jpg", "01.jpg", "04.jpg", "05.jpg"]);
+}
+
 /// Databases that are folders, less what is published as damaged.
 #[test]
 fn a_folder_is_a_database() {

@@ -110,6 +110,11 @@ fn find_photos(
     };
     for query in queries {
         query.photo = query.photo.take().and_then(|name| file(&name.to_string_lossy()));
+        // A photo that cannot be read is shown as such.
+        query.bounding_box = query
+            .bounding_box
+            .zip(query.photo.as_ref())
+            .and_then(|(b, photo)| dataset.stored_box(b, photo).ok());
         for hit in &mut query.hits {
             hit.photo = files.get(&hit.key).cloned().or_else(|| file(&hit.key));
         }

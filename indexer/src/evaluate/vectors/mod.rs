@@ -1,5 +1,8 @@
 //! Descriptors in memory, with keys: of this project's parts, or computed by other programs.
+//!
+//! Files of other programs have the names of their rows in them, or the caller gives the names.
 
+mod files;
 mod matrix;
 mod names;
 #[cfg(test)]
@@ -7,10 +10,9 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{DescriptorSpec, Part, out_of_range};
-use ocelli_text::counted;
+use ocelli_index::{DescriptorSpec, Part, VectorFormat, out_of_range};
 
-use crate::sample::require_descriptors;
+use crate::sample::{common_spec, refuse_copies, require_descriptors};
 use crate::{Error, Result};
 use matrix::Matrix;
 pub use names::RowNames;
@@ -18,14 +20,17 @@ pub use names::RowNames;
 /// Spec of vectors that other programs computed.
 const FOREIGN: &str = "evaluated";
 
-/// How files of vectors are read.
+/// The ending of a part.
+const PART: &str = "part";
+
+/// How files of vectors are read. Parts need none of it.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// The array of a file of MATLAB or HDF5. None: the only matrix, or one of the names that
-    /// published features have.
+    /// The matrix of a file of MATLAB or HDF5: `X`, `train/vectors`, or `glob.V` for a field of a
+    /// struct. None: the only matrix, or one of the names that published features have.
     pub variable: Option<String>,
-    /// Names of the rows of files that have none in them, over all files; None: such files are
-    /// refused.
+    /// Names of the rows, over all files. A file of names counts more than names in the files of
+    /// vectors, and these more than given ones. None: files without names are refused.
     pub names: Option<RowNames>,
     /// What the rows are, which decides between several matrices of a file.
     pub role: Role,
@@ -41,6 +46,35 @@ pub enum Role {
     Queries,
 }
 
+impl Role {
+    /// The flag that names the files.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Database => "--descriptors",
+            Self::Queries => "--queries",
+        }
+    }
+
+    /// The flag that names a matrix of a file.
+    fn variable_flag(self) -> &'static str {
+        match self {
+            Self::Database => "--variable",
+            Self::Queries => "--query-variable",
+        }
+    }
+
+    /// How the user gives names of rows.
+    fn names_flags(self) -> &'static str {
+        match self {
+            Self::Database => {
+                "--row-names FILE gives names, --rows listed or --rows sorted says the order of \
+                 the rows"
+            }
+            Self::Queries => "--query-names FILE gives names",
+        }
+    }
+}
+
 /// Descriptors and their keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vectors {
@@ -54,23 +88,26 @@ pub struct Vectors {
 
 impl Vectors {
     /// Reads files, one after the other: parts of descriptors of one spec, or vectors of other
-    /// programs (`.npy`, `.fvecs`, `.bvecs`, `.fbin`, `.u8bin`, `.mat`, `.h5`, `.hdf5`).
+    /// programs (`.npy`, `.fvecs`, `.bvecs`, `.fbin`, `.u8bin`, `.mat`, `.h5`, `.hdf5`) of one
+    /// dimension.
     ///
-    /// A matrix of MATLAB has a vector in each column (as features of Radenović's and Iscen's
-    /// programs do), one of HDF5 in each row; if only the other reading has as many vectors as
-    /// there are names, that one is taken.
+    /// A matrix of a `.mat` or HDF5 file may have a vector in each column or in each row. The
+    /// reading is taken that has as many vectors as there are names. Where both have, or there are
+    /// no names, it is MATLAB's columns (as in features of Radenović's and Iscen's programs) and
+    /// HDF5's rows.
     ///
     /// # Errors
     /// No file; parts beside other files; files of several dimensions or specs; no names, or
-    /// another number of names than of rows; a value that is out of range, with file and row; those
-    /// of reading.
+    /// another number of names than of rows (the error has both); a name that is there twice; a
+    /// value that is out of range, with file and row; those of reading.
     pub fn open(paths: &[PathBuf], reading: &Reading) -> Result<Self> {
         let Some(first) = paths.first() else {
             return Err(Error::Invalid("expected at least one file of vectors".to_owned()));
         };
         match paths.iter().find(|path| is_part(path) != is_part(first)) {
             Some(other) => Err(Error::Invalid(format!(
-                "expected parts, or vectors of other programs, found both: {} and {}",
+                "{}: expected parts, or vectors of other programs, found both: {} and {}",
+                reading.role.flag(),
                 first.display(),
                 other.display()
             ))),
@@ -98,10 +135,19 @@ impl Vectors {
     }
 
     fn of_parts(paths: &[PathBuf]) -> Result<Self> {
-        let parts: Vec<Part> =
-            paths.iter().map(|path| Ok(Part::open(path)?)).collect::<Result<_>>()?;
-        let spec = crate::sample::common_spec(&parts)?.clone();
-        crate::sample::refuse_copies(&parts)?;
+        let open = |path: &PathBuf| match Part::open(path) {
+            Err(e) if path.extension().is_none_or(|ending| ending != PART) => {
+                let others = VectorFormat::NAMES.join(", .");
+                let what = format!(
+                    "expected a part, or a file that ends in .{others}, .mat, .h5 or .hdf5: {e}"
+                );
+                Err(file_error(path, what))
+            }
+            opened => Ok(opened?),
+        };
+        let parts: Vec<Part> = paths.iter().map(open).collect::<Result<_>>()?;
+        let spec = common_spec(&parts)?.clone();
+        refuse_copies(&parts)?;
         let (mut keys, mut rows) = (Vec::new(), Vec::new());
         for part in &parts {
             require_descriptors(part)?;
@@ -112,77 +158,40 @@ impl Vectors {
     }
 
     fn of_matrices(paths: &[PathBuf], reading: &Reading) -> Result<Self> {
-        let names = reading.names.as_ref().map(RowNames::read).transpose()?;
-        let (mut keys, mut rows, mut dim) = (Vec::new(), Vec::new(), 0);
-        for path in paths {
-            // Which way a matrix is to be read can be told for a single file only.
-            let expected = names.as_ref().map(Vec::len).filter(|_| paths.len() == 1);
-            let matrix = Matrix::read(path, reading, expected)?;
-            if !rows.is_empty() && matrix.dim != dim {
+        let open = |path: &PathBuf| files::open(path, reading);
+        let mut matrices: Vec<Matrix> = paths.iter().map(open).collect::<Result<_>>()?;
+        let keys = names::name(&mut matrices, reading)?;
+        let dim = matrices.first().map_or(0, Matrix::dim);
+        let mut rows: Vec<f32> = Vec::new();
+        for matrix in matrices {
+            let path = matrix.path().to_owned();
+            if matrix.dim() != dim {
                 return Err(Error::Invalid(format!(
                     "{}: expected dimension {dim} as in {}, found {}",
                     path.display(),
                     paths[0].display(),
-                    matrix.dim
+                    matrix.dim()
                 )));
             }
-            dim = matrix.dim;
-            check(path, &matrix)?;
-            let first = rows.len() / dim;
-            let count = matrix.values.len() / dim;
-            keys.extend(match (matrix.names, &names) {
-                (Some(own), _) => own,
-                (None, Some(all)) => {
-                    let own = all.get(first..first + count);
-                    own.ok_or_else(|| wrong_count(paths, first + count, all.len(), reading))?
-                        .to_vec()
-                }
-                (None, None) => return Err(nameless(path, count)),
-            });
-            rows.extend(matrix.values);
+            let own = matrix.into_rows();
+            let refusal = |(row, x)| Some((row, out_of_range(x)?));
+            if let Some((row, why)) = own.chunks_exact(dim.max(1)).enumerate().find_map(refusal) {
+                return Err(file_error(&path, format!("row {row}: {why}")));
+            }
+            // The first file is not copied.
+            if rows.is_empty() { rows = own } else { rows.extend(own) }
         }
-        if let Some(all) = names.filter(|all| all.len() != keys.len()) {
-            return Err(wrong_count(paths, keys.len(), all.len(), reading));
-        }
-        let spec = DescriptorSpec::foreign(FOREIGN, dim as u32)?;
-        Ok(Self { keys, spec, rows })
+        let dim = u32::try_from(dim)
+            .map_err(|_| Error::Invalid(format!("vectors of dimension {dim} are too long")))?;
+        Ok(Self { keys, spec: DescriptorSpec::foreign(FOREIGN, dim)?, rows })
     }
 }
 
+/// Whether a path is taken for a part: its ending is of no other file.
 fn is_part(path: &Path) -> bool {
-    matrix::kind_of(path).is_none()
+    files::kind_of(path).is_none()
 }
 
-/// Refuses what no search takes.
-fn check(path: &Path, matrix: &Matrix) -> Result<()> {
-    for (row, x) in matrix.values.chunks_exact(matrix.dim).enumerate() {
-        if let Some(why) = out_of_range(x) {
-            let what = format!("row {row}: {why}");
-            return Err(Error::File { path: path.to_owned(), what });
-        }
-    }
-    Ok(())
-}
-
-fn wrong_count(paths: &[PathBuf], rows: usize, names: usize, reading: &Reading) -> Error {
-    let whose = reading.names.as_ref().map_or_else(String::new, RowNames::describe);
-    Error::File {
-        path: paths[0].clone(),
-        what: format!(
-            "expected {} ({whose}), found {} or more in the files given",
-            counted(names as u64, "row"),
-            rows
-        ),
-    }
-}
-
-fn nameless(path: &Path, rows: usize) -> Error {
-    Error::File {
-        path: path.to_owned(),
-        what: format!(
-            "its {} have no names; give them by --row-names FILE, or say the order of the rows \
-             (--rows listed or sorted)",
-            counted(rows as u64, "row")
-        ),
-    }
+fn file_error(path: &Path, what: impl Into<String>) -> Error {
+    Error::File { path: path.to_owned(), what: what.into() }
 }
