@@ -43,10 +43,11 @@ fn check_out(path: &Path) -> Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let metadata =
-        folder.metadata().with_context(|| format!("--out {}: its folder", path.display()))?;
+    let metadata = folder
+        .metadata()
+        .with_context(|| format!("cannot write {}: its folder", path.display()))?;
     if !metadata.is_dir() {
-        bail!("--out {}: expected {} to be a directory", path.display(), folder.display());
+        bail!("cannot write {}: expected {} to be a directory", path.display(), folder.display());
     }
     Ok(())
 }

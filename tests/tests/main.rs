@@ -5,6 +5,7 @@ mod collection;
 mod encoder;
 mod house;
 mod items;
+mod judging;
 mod killed;
 mod path;
 mod rooms;

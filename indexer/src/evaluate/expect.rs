@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::dataset::Dataset;
 use super::report::{Report, SetupReport};
 use crate::{Error, Result};
 
@@ -106,30 +107,49 @@ pub fn check(expectations: &[Expectation], report: &Report) -> Result<Vec<Outcom
     expectations.iter().map(|expectation| outcome(expectation, report)).collect()
 }
 
-fn outcome(expectation: &Expectation, report: &Report) -> Result<Outcome> {
-    let unknown = |what: &str, there: &str| {
-        Error::Invalid(format!("expected figure {expectation}: {what}; there is {there}"))
-    };
-    if expectation.dataset != report.dataset {
-        let what = format!("data set {:?} was not judged", expectation.dataset);
-        return Err(unknown(&what, &report.dataset));
+/// Checks that a data set has the name and the setups that are expected, before it is judged.
+///
+/// # Errors
+/// As [`check`] for data sets and setups.
+pub fn check_names(expectations: &[Expectation], dataset: &Dataset) -> Result<()> {
+    let setups: Vec<&str> = dataset.setups.iter().map(|setup| setup.name.as_str()).collect();
+    for expectation in expectations {
+        place_of_setup(expectation, &dataset.name, &setups)?;
     }
-    let setups = || list(report.setups.iter().map(|setup| setup.setup.as_str()));
-    let setup = match (&expectation.setup, report.setups.as_slice()) {
-        (Some(name), all) => all
+    Ok(())
+}
+
+/// The place of the expected setup among those that there are.
+fn place_of_setup(expectation: &Expectation, dataset: &str, setups: &[&str]) -> Result<usize> {
+    if expectation.dataset != dataset {
+        let what = format!("data set {:?} was not judged", expectation.dataset);
+        return Err(unknown(expectation, &what, dataset));
+    }
+    let all = || list(setups.iter().copied());
+    match (&expectation.setup, setups) {
+        (Some(name), all_setups) => all_setups
             .iter()
-            .find(|setup| setup.setup == *name)
-            .ok_or_else(|| unknown(&format!("no setup {name:?}"), &setups()))?,
-        (None, [only]) => only,
-        (None, _) => return Err(unknown("it names no setup", &setups())),
-    };
+            .position(|setup| setup == name)
+            .ok_or_else(|| unknown(expectation, &format!("no setup {name:?}"), &all())),
+        (None, [_]) => Ok(0),
+        (None, _) => Err(unknown(expectation, "it names no setup", &all())),
+    }
+}
+
+fn unknown(expectation: &Expectation, what: &str, there: &str) -> Error {
+    Error::Invalid(format!("expected figure {expectation}: {what}; there is {there}"))
+}
+
+fn outcome(expectation: &Expectation, report: &Report) -> Result<Outcome> {
+    let setups: Vec<&str> = report.setups.iter().map(|setup| setup.setup.as_str()).collect();
+    let setup = &report.setups[place_of_setup(expectation, &report.dataset, &setups)?];
     let measure = expectation.measure.as_deref().unwrap_or(&setup.measure);
     let (measure, found) = figure(setup, measure).ok_or_else(|| {
         let all = std::iter::once(&setup.measure).chain(setup.measures.keys());
         let mut all: Vec<&str> = all.map(String::as_str).collect();
         all.sort_unstable();
         all.dedup();
-        unknown(&format!("no measure {measure:?}"), &list(all.into_iter()))
+        unknown(expectation, &format!("no measure {measure:?}"), &list(all.into_iter()))
     })?;
     Ok(Outcome {
         expectation: expectation.clone(),

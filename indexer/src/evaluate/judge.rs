@@ -383,6 +383,7 @@ impl<'a> Sheet<'a> {
         let Some(line) = self.lines.get(&query) else { return Ok(()) };
         let name = &self.dataset.queries[query].name;
         let nothing = Answer::default();
+        let was_ranked = answer.is_some();
         let answer = answer.unwrap_or_else(|| {
             self.report.unranked.push(name.clone());
             &nothing
@@ -434,7 +435,7 @@ impl<'a> Sheet<'a> {
         // A file of rankings does not say which positives the database lacks.
         let there = |image: &Option<u32>| image.is_some() || !self.whole;
         let present = line.positives.iter().filter(|(_, image)| there(image)).count();
-        if !answer.cut && found.len() < present {
+        if was_ranked && !answer.cut && found.len() < present {
             self.report.short.push(score.name.clone());
         }
         self.report.tied_queries += usize::from(ranks(Ties::Against) != ranks(Ties::For));

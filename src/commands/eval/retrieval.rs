@@ -287,6 +287,10 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         check_out(path)?;
     }
     let dataset = args.dataset.open()?;
+    let mut outputs = args.results.outputs();
+    // What is asked for in vain is said before the photos are encoded.
+    outputs.check(&dataset)?;
+    expect::check_names(&args.results.expect, &dataset)?;
     let bars = Bars::default();
     let mut search = search(&args, &dataset)?;
     let prepared = match &args.prepare.work {
@@ -297,6 +301,7 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
             search.descriptors.clone_from(&prepared.descriptors);
             search.queries.extend(prepared.queries.clone());
             search.index.clone_from(&prepared.index);
+            outputs.files.clone_from(&prepared.files);
             Some(prepared)
         }
     };
@@ -306,7 +311,6 @@ pub fn run(args: RetrievalArgs) -> Result<()> {
         depth: args.judging.depth,
         pairs: args.judging.pairs,
     };
-    let outputs = args.results.outputs();
     let report = run::run(&dataset, &search, &judging, &outputs, &|p| bars.report(p))?;
     drop(bars);
     if let Some(path) = &args.results.out {
@@ -473,6 +477,7 @@ impl ResultArgs {
             rankings: self.rankings_out.clone().map(|path| (path, self.rankings_form)),
             per_query: self.per_query_out.clone(),
             page: self.page.clone().map(|path| (path, choice)),
+            files: Default::default(),
         }
     }
 }

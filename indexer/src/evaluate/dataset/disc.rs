@@ -13,20 +13,30 @@ use super::{Absent, Database, Dataset, Form, NameRule, Named, OwnPhoto, Setup};
 use crate::Result;
 use crate::evaluate::measures::{ApForm, Measure, Rules};
 
-/// The end of a file of pairs.
-const PAIRS: &str = "ground_truth.csv";
+/// Ends of files of pairs: of the challenge, and of the published data set.
+const PAIRS: [&str; 2] = ["ground_truth.csv", "groundtruth.csv"];
 /// The file of pairs that is taken where there are several: that of the development set.
-pub(super) const PUBLIC: &str = "public_ground_truth.csv";
+const PUBLIC: [&str; 3] =
+    ["public_ground_truth.csv", "dev_ground_truth.csv", "dev_queries_groundtruth.csv"];
 /// The list of the database's ids, or the folder of its photos.
 const REFERENCES: &str = "references";
 /// Folders of queries.
 const QUERIES: [&str; 2] = ["queries", "dev_queries"];
 
+/// Whether a file of this name has pairs.
+pub(super) fn is_pairs(name: &str) -> bool {
+    PAIRS.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a file of this name has the pairs of the development set.
+pub(super) fn is_public(name: &str) -> bool {
+    PUBLIC.contains(&name)
+}
+
 /// Reads the pairs at `path`, or those in the directory.
 pub(super) fn read(path: &Path) -> Result<Dataset> {
-    let public = |found: &[PathBuf]| found.iter().find(|file| file_name(file) == PUBLIC).cloned();
-    let fits = |name: &str| name.ends_with(PAIRS);
-    let (file, dir) = file_of(path, "a file *ground_truth.csv", fits, public)?;
+    let public = |found: &[PathBuf]| found.iter().find(|file| is_public(&file_name(file))).cloned();
+    let (file, dir) = file_of(path, "a file *ground_truth.csv", is_pairs, public)?;
     let queries = pairs(&Source::new(&file))?;
     let (database, photos) = database(&file, &dir)?;
     let (queries, asked) = queries.finish();
@@ -91,7 +101,8 @@ fn database(file: &Path, dir: &Path) -> Result<(Database, Vec<PathBuf>)> {
     let has_photos = [REFERENCES].iter().chain(&QUERIES).any(|name| dir.join(name).is_dir());
     let photos = if has_photos { vec![dir.to_owned()] } else { Vec::new() };
     // The list of a subset begins as its pairs do.
-    let prefix = file_name(file).strip_suffix(PAIRS).unwrap_or_default().to_owned();
+    let name = file_name(file);
+    let prefix = PAIRS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or_default();
     let lists = [format!("{prefix}{REFERENCES}"), REFERENCES.to_owned()];
     if let Some(list) = lists.iter().map(|name| dir.join(name)).find(|path| path.is_file()) {
         let source = Source::new(&list);

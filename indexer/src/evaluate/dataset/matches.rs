@@ -147,6 +147,7 @@ impl Columns {
             Some("-1") => false,
             // It is a photo like others, which the ranking should not have before positives.
             Some("0") => return Ok(()),
+            Some("") if row.cell(self.image).is_empty() => return Ok(()),
             Some(other) => {
                 return Err(refuse(
                     &place,
@@ -245,7 +246,7 @@ mod tests {
     fn tables_and_json_lines_say_the_same() {
         let csv = "query,image,relevance,x0,y0,x1,y1\n\
             a.jpg,d/b.jpg,1,1,2,3,4.5\na.jpg,c.jpg,-1,1,2,3,4.5\na.jpg,e.jpg,0,1,2,3,4.5\n\
-            f.jpg,\"g, h.jpg\",1,,,,\ni.jpg,,1,,,,\n";
+            f.jpg,\"g, h.jpg\",1,,,,\ni.jpg,,,,,,\n";
         let json = "{\"query\": \"a.jpg\", \"positives\": [\"d/b.jpg\"], \"junk\": [\"c.jpg\"], \
             \"box\": [1, 2, 3, 4.5]}\n\n{\"query\": \"f.jpg\", \"positives\": [\"g, h.jpg\"]}\n\
             {\"query\": \"i.jpg\", \"positives\": []}\n";

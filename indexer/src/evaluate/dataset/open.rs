@@ -1,7 +1,7 @@
 //! Which form the files of a data set have, and reading them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ const MARKS: [(Form, &str); 11] = [
     (Form::Gldv2, "retrieval_solution*.csv"),
     (Form::Ilias, "image_ids/image_query_ids.txt"),
     (Form::Copydays, "original/ beside strong/, jpegqual/ or crops/"),
-    (Form::Disc21, "*ground_truth.csv of query_id,reference_id"),
+    (Form::Disc21, "*ground_truth.csv or *groundtruth.csv of query_id,reference_id"),
     (Form::Json, "groundtruth.json"),
     (Form::Matches, "matches.csv, matches.tsv or matches.jsonl"),
 ];
@@ -98,6 +98,10 @@ impl Dataset {
         };
         let mut dataset = read(&mark)?;
         dataset.form = mark.form;
+        if dataset.name.is_empty() {
+            let whole = fs::canonicalize(directory).map_err(Error::io("read", directory))?;
+            dataset.name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        }
         if dataset.why.is_empty() {
             dataset.why = mark.why;
         }
@@ -214,14 +218,14 @@ fn marks_of(directory: &Path) -> Result<Vec<Mark>> {
             OWN_JSON => Form::Json,
             "matches.csv" | "matches.tsv" | "matches.jsonl" => Form::Matches,
             _ if is_gldv2(&name) => Form::Gldv2,
-            _ if name.ends_with("ground_truth.csv") && is_disc21(path)? => Form::Disc21,
+            _ if disc::is_pairs(&name) && is_disc21(path)? => Form::Disc21,
             _ => continue,
         };
         marks.push(Mark::new(form, path, format!("{name} is there")));
     }
     // The published files are sorted by their versions.
     let last = |names: &[String]| names.len().checked_sub(1);
-    let public = |names: &[String]| names.iter().position(|name| name == disc::PUBLIC);
+    let public = |names: &[String]| names.iter().position(|name| disc::is_public(name));
     prefer(&mut marks, Form::Gldv2, "the last version", last);
     prefer(&mut marks, Form::Disc21, "the public development set", public);
     if instre_folders > 0 && !marks.iter().any(|mark| mark.form == Form::Instre) {

@@ -48,13 +48,21 @@ const CORRUPT_PARIS: [&str; 20] = [
 pub(super) fn read(dir: &Path) -> Result<Dataset> {
     let files = entries(dir)?;
     let names = files.iter().filter_map(|path| path.file_name()?.to_str()?.strip_suffix(QUERY_END));
-    let drafts: Vec<Draft> = names.map(|name| read_query(dir, name)).collect::<Result<_>>()?;
+    let queries: Vec<(Draft, bool)> =
+        names.map(|name| read_query(dir, name)).collect::<Result<_>>()?;
+    let is_oxford = queries.iter().any(|(_, has_prefix)| *has_prefix);
+    let drafts: Vec<Draft> = queries.into_iter().map(|(draft, _)| draft).collect();
     if drafts.is_empty() {
         let what = format!("expected files named *{QUERY_END}, found none");
         return Err(Error::GroundTruth { path: dir.to_owned(), what });
     }
     let is_paris = drafts.iter().all(|draft| draft.photo.name.starts_with("paris_"));
-    let name = if is_paris { "paris6k" } else { "oxford5k" };
+    let name = match (is_paris, is_oxford) {
+        (true, _) => "paris6k",
+        (false, true) => "oxford5k",
+        // A set of one's own, which is named by its directory.
+        (false, false) => "",
+    };
     let contents = Contents { drafts, ..Contents::default() };
     let mut dataset = setups::dataset(name.to_owned(), Form::Oxford, contents)?;
     if is_paris {
@@ -63,7 +71,8 @@ pub(super) fn read(dir: &Path) -> Result<Dataset> {
     Ok(dataset)
 }
 
-fn read_query(dir: &Path, name: &str) -> Result<Draft> {
+/// A query, and whether its photo has the prefix of Oxford5k.
+fn read_query(dir: &Path, name: &str) -> Result<(Draft, bool)> {
     let path = dir.join(format!("{name}{QUERY_END}"));
     let (text, file) = text::read(&path)?;
     let mut lines = text::lines(&text, &file);
@@ -85,12 +94,12 @@ fn read_query(dir: &Path, name: &str) -> Result<Draft> {
         }
         junk => Some(junk?),
     };
-    Ok(Draft {
-        name: name.to_owned(),
-        photo: Named::new(photo, place),
-        bounding_box: Some(bounding_box),
-        lists: Lists { good: Some(list("good")?), ok: Some(list("ok")?), junk, ..Lists::default() },
-    })
+    let lists =
+        Lists { good: Some(list("good")?), ok: Some(list("ok")?), junk, ..Lists::default() };
+    let photo = Named::new(photo, place);
+    let name = name.to_owned();
+    let draft = Draft { name, photo, bounding_box: Some(bounding_box), lists };
+    Ok((draft, line.starts_with(PHOTO_PREFIX)))
 }
 
 fn parse_query(line: &str) -> Option<(&str, BoundingBox)> {

@@ -103,6 +103,12 @@ fn oxford_text_files() {
     assert_eq!(alone.queries.len(), 1);
     assert!(alone.photos.is_empty(), "{:?}", alone.photos);
     assert!(alone.why.starts_with("the directory has 1 files"), "{}", alone.why);
+
+    // A set of one's own in this form has the name of its directory.
+    let files = HALL.map(|(path, text)| (path, text.strip_prefix("oxc1_").unwrap_or(text)));
+    let dir = folder(&files);
+    let name = dir.path().canonicalize().unwrap();
+    assert_eq!(open(dir.path()).name, name.file_name().unwrap().to_str().unwrap());
 }
 
 #[test]

@@ -61,10 +61,31 @@ pub fn write_per_query(path: &Path, report: &Report) -> Result<()> {
     let rows: Vec<Row<'_>> = setups
         .flat_map(|setup| setup.queries.iter().map(|score| Row::new(&setup.setup, score)))
         .collect();
+    match kind_of(path)? {
+        Kind::Parquet => parquet(path, &rows),
+        Kind::Json => json(path, &rows),
+    }
+}
+
+/// Checks that a name for results of queries ends in `.parquet` or `.json`.
+///
+/// # Errors
+/// [`Error::Invalid`] for another ending.
+pub fn check_per_query_name(path: &Path) -> Result<()> {
+    kind_of(path).map(|_| ())
+}
+
+/// Kind of file, by its ending.
+enum Kind {
+    Parquet,
+    Json,
+}
+
+fn kind_of(path: &Path) -> Result<Kind> {
     let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
     match ending.as_deref() {
-        Some("parquet") => parquet(path, &rows),
-        Some("json") => json(path, &rows),
+        Some("parquet") => Ok(Kind::Parquet),
+        Some("json") => Ok(Kind::Json),
         _ => Err(Error::Invalid(format!(
             "{}: expected a name that ends in .parquet or .json for the results of the queries",
             path.display()

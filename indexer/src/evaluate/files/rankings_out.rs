@@ -38,6 +38,31 @@ pub enum RankingForm {
     Gldv2,
 }
 
+impl RankingForm {
+    /// Checks that a name for rankings ends in `.csv`, or in `.parquet` where the form allows it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another ending.
+    pub fn check_name(self, path: &Path) -> Result<()> {
+        self.is_parquet(path).map(|_| ())
+    }
+
+    /// Whether a file of this name is Parquet; otherwise it is CSV.
+    fn is_parquet(self, path: &Path) -> Result<bool> {
+        let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+        let endings = match (ending.as_deref(), self) {
+            (Some("csv"), _) => return Ok(false),
+            (Some("parquet"), Self::Long) => return Ok(true),
+            (_, Self::Long) => ".csv or .parquet",
+            (_, Self::Disc21 | Self::Gldv2) => ".csv, the challenge's form",
+        };
+        Err(Error::Invalid(format!(
+            "{}: expected a name for rankings that ends in {endings}",
+            path.display()
+        )))
+    }
+}
+
 /// One image of a ranking.
 #[derive(Clone, Copy, Debug)]
 pub struct RankedRow<'a> {
@@ -92,32 +117,17 @@ impl RankingWriter {
     /// # Errors
     /// [`Error::Invalid`] for another ending; those of [`AtomicFile::create`].
     pub fn create(path: &Path, form: RankingForm) -> Result<Self> {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        let out = match (ending.as_deref(), form) {
-            (Some("csv"), _) => {
-                let file = AtomicFile::create(path)?;
-                let mut writer = csv::Writer::from_writer(file);
-                let header: &[&str] = match form {
-                    RankingForm::Long => &["query", "rank", "image", "score", "judgement"],
-                    RankingForm::Disc21 => &["query_id", "reference_id", "score"],
-                    RankingForm::Gldv2 => &["id", "images"],
-                };
-                writer.write_record(header).map_err(failed(path))?;
-                Out::Csv(Box::new(writer))
-            }
-            (Some("parquet"), RankingForm::Long) => {
-                Out::Parquet(Box::new(Table::create(path, SCHEMA)?), Block::default())
-            }
-            (_, form) => {
-                let endings = match form {
-                    RankingForm::Long => ".csv or .parquet",
-                    RankingForm::Disc21 | RankingForm::Gldv2 => ".csv, the challenge's form",
-                };
-                return Err(Error::Invalid(format!(
-                    "{}: expected a name for rankings that ends in {endings}",
-                    path.display()
-                )));
-            }
+        let out = if form.is_parquet(path)? {
+            Out::Parquet(Box::new(Table::create(path, SCHEMA)?), Block::default())
+        } else {
+            let mut writer = csv::Writer::from_writer(AtomicFile::create(path)?);
+            let header: &[&str] = match form {
+                RankingForm::Long => &["query", "rank", "image", "score", "judgement"],
+                RankingForm::Disc21 => &["query_id", "reference_id", "score"],
+                RankingForm::Gldv2 => &["id", "images"],
+            };
+            writer.write_record(header).map_err(failed(path))?;
+            Out::Csv(Box::new(writer))
         };
         let written = RankingsWritten { path: path.to_owned(), queries: 0, images: 0 };
         Ok(Self { form, out, names: HashSet::new(), written })

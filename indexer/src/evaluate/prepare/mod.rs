@@ -30,6 +30,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -107,6 +108,9 @@ pub struct Prepared {
     pub whitening: Option<PathBuf>,
     /// The index directory.
     pub index: Option<PathBuf>,
+    /// Files of the photos of the database by their keys.
+    #[serde(skip)]
+    pub files: BTreeMap<String, PathBuf>,
     /// Photos of the database that the ground truth lists and that are missing, by name.
     pub missing: Vec<String>,
     /// Queries whose photos are missing, by name; they have no descriptor.
@@ -174,6 +178,7 @@ pub fn prepare(
         learn: learned.regions.into_iter().map(|(_, part)| part).collect(),
         whitening: learned.whitening,
         index,
+        files: sources.files(),
         missing: found.missing.iter().map(|named| named.name.to_string()).collect(),
         missing_queries: found.missing_queries(dataset),
         rejected,

@@ -1,6 +1,6 @@
 //! Lists of photos: what the encoder gets, and what tells whether they have changed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
 
@@ -102,6 +102,13 @@ impl Sources {
     pub(super) fn all(&self) -> impl Iterator<Item = &Source> {
         let judged = [&self.photos].into_iter().chain(&self.queries);
         judged.chain(&self.distractors).chain(&self.learn)
+    }
+
+    /// Files of the photos of the database by their keys.
+    pub(super) fn files(&self) -> BTreeMap<String, PathBuf> {
+        let lists = [&self.photos].into_iter().chain(&self.distractors);
+        let lines = lists.flat_map(|source| &source.lines);
+        lines.map(|line| (line.key.clone(), line.path.clone())).collect()
     }
 
     /// Refuses two photos of the database with one key.

@@ -122,7 +122,8 @@ impl Ranking for ExactRanking {
             0 => String::new(),
             k => format!(", each averaged with its {k} nearest (DBA)"),
         };
-        format!("exact {metric} of {descriptors} of {} dimensions{augmented}", self.spec.dim())
+        let dimensions = counted(self.spec.dim() as u64, "dimension");
+        format!("exact {metric} of {descriptors} of {dimensions}{augmented}")
     }
 
     fn rank(&self, x: &[f32], depth: usize) -> Result<Vec<Ranked>> {

@@ -1,6 +1,6 @@
 //! What is kept of each ranking for the files that are written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::super::dataset::{Dataset, NameRule, list_photos};
@@ -79,14 +79,18 @@ impl Collector {
         };
         let Some(setup) = report.setups.first() else { return Ok(()) };
         let mut queries = queries.finish()?;
-        find_photos(dataset, &mut queries)?;
+        find_photos(dataset, &outputs.files, &mut queries)?;
         write_page(path, &PageHead::new(report, setup), &queries)?;
         Ok(())
     }
 }
 
-/// Puts files in the places of names.
-fn find_photos(dataset: &Dataset, queries: &mut [PageQuery]) -> Result<()> {
+/// Puts files in the places of names. `files` has them by key, as far as they are known.
+fn find_photos(
+    dataset: &Dataset,
+    files: &BTreeMap<String, PathBuf>,
+    queries: &mut [PageQuery],
+) -> Result<()> {
     let photos = list_photos(&dataset.photos)?;
     let names: BTreeSet<String> = queries
         .iter()
@@ -112,7 +116,7 @@ fn find_photos(dataset: &Dataset, queries: &mut [PageQuery]) -> Result<()> {
             .zip(query.photo.as_ref())
             .and_then(|(b, photo)| dataset.stored_box(b, photo).ok());
         for hit in &mut query.hits {
-            hit.photo = file(&hit.key);
+            hit.photo = files.get(&hit.key).cloned().or_else(|| file(&hit.key));
         }
     }
     Ok(())

@@ -2,13 +2,14 @@
 
 mod collector;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ocelli_index::Snapshot;
 
 use super::answers::{Answers, GivenQueries, ReadAnswers, Searched};
 use super::dataset::Dataset;
-use super::files::{RankingFile, RankingForm};
+use super::files::{RankingFile, RankingForm, check_per_query_name};
 use super::judge::{Judging, judge};
 use super::page::PageChoice;
 use super::ranking::{ExactRanking, IndexRanking, IndexSearch, Ranking, Rerank, Similarity};
@@ -66,13 +67,49 @@ pub struct Outputs {
     pub per_query: Option<PathBuf>,
     /// Page of photos, and the queries on it.
     pub page: Option<(PathBuf, PageChoice)>,
+    /// Files of photos by the keys of their descriptors. Other photos of the page are looked for by
+    /// their names.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+impl Outputs {
+    /// Checks what can be known before anything is searched.
+    ///
+    /// # Errors
+    /// A name that ends otherwise than the file's form; rankings of several setups; a query for the
+    /// page that the data set lacks.
+    pub fn check(&self, dataset: &Dataset) -> Result<()> {
+        if let Some((path, form)) = &self.rankings {
+            form.check_name(path)?;
+            if let [first, second, ..] = dataset.setups.as_slice() {
+                return Err(Error::Invalid(format!(
+                    "{}: rankings are written of one setup; choose one (--setup {}, --setup {}, …)",
+                    path.display(),
+                    first.name,
+                    second.name
+                )));
+            }
+        }
+        if let Some(path) = &self.per_query {
+            check_per_query_name(path)?;
+        }
+        if let Some((path, PageChoice::Named(names))) = &self.page
+            && let Some(unknown) = names.iter().find(|name| !has(dataset, name))
+        {
+            return Err(Error::Invalid(format!(
+                "{}: {} has no query {unknown:?}",
+                path.display(),
+                dataset.name
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Judges a search by a data set.
 ///
 /// # Errors
-/// Those of opening what is searched, of [`judge`], and of writing the outputs. Rankings are
-/// written of one setup only: several are an error.
+/// Those of [`Outputs::check`], of opening what is searched, of [`judge`], and of writing.
 pub fn run(
     dataset: &Dataset,
     search: &Search,
@@ -80,16 +117,7 @@ pub fn run(
     outputs: &Outputs,
     progress: ProgressFn<'_>,
 ) -> Result<Report> {
-    if let Some((path, _)) = &outputs.rankings
-        && let [first, second, ..] = dataset.setups.as_slice()
-    {
-        return Err(Error::Invalid(format!(
-            "{}: rankings are written of one setup; choose one (--setup {}, --setup {}, …)",
-            path.display(),
-            first.name,
-            second.name
-        )));
-    }
+    outputs.check(dataset)?;
     if let Some(path) = &search.rankings {
         let answers = ReadAnswers::new(dataset, RankingFile::open(path)?)?;
         return judged(dataset, &answers, judging, outputs, progress);
@@ -125,6 +153,10 @@ pub fn run(
     let answers =
         Searched::new(dataset, database, photos, given, search.dba_queries, search.rerank)?;
     judged(dataset, &answers, judging, outputs, progress)
+}
+
+fn has(dataset: &Dataset, query: &str) -> bool {
+    dataset.queries.iter().any(|known| known.name == query)
 }
 
 /// Judges, and writes the outputs.
