@@ -23,10 +23,15 @@ struct Columns {
     score: Option<usize>,
 }
 
-/// Reads CSV of `form`, whose first line names the columns if `header`.
-pub(super) fn read(file: File, form: RankingSource, header: bool) -> Outcome<Collector> {
+/// Reads CSV of `form` with a delimiter. Its first line names the columns if `header`.
+pub(super) fn read(
+    file: File,
+    form: RankingSource,
+    delimiter: u8,
+    header: bool,
+) -> Outcome<Collector> {
     // The last line counts like the others, whether or not it is ended.
-    let mut records = Records::new(file.chain(&b"\n"[..]));
+    let mut records = Records::new(file.chain(&b"\n"[..]), delimiter);
     let mut columns = match form {
         RankingSource::Gldv2 => Columns { query: 0, image: 1, rank: None, score: None },
         _ => Columns { query: 0, image: 1, rank: None, score: Some(2) },
@@ -90,9 +95,10 @@ fn number<T: std::str::FromStr>(field: &str, what: &str, line: u32) -> Outcome<T
 }
 
 impl<R: Read> Records<R> {
-    fn new(from: R) -> Self {
+    fn new(from: R, delimiter: u8) -> Self {
         // With "\r\n" as an end the crate would count a line too few behind it.
         let reader = ReaderBuilder::new()
+            .delimiter(delimiter)
             .has_headers(false)
             .flexible(true)
             .terminator(Terminator::Any(b'\n'))
@@ -130,6 +136,12 @@ fn fields(record: &ByteRecord, line: u32) -> Outcome<Vec<&str>> {
         return Err(Fault { line, what: "expected UTF-8, found other bytes".to_owned() });
     };
     if let Some(last) = fields.last_mut() {
+        // The file's end is a line's end, which only a quoted cell can have in it.
+        if last.ends_with('\n') {
+            let what =
+                "a quoted cell ends in a line's end; is a quotation mark missing?".to_owned();
+            return Err(Fault { line, what });
+        }
         *last = last.strip_suffix('\r').unwrap_or(last);
     }
     if line == 1
