@@ -121,6 +121,16 @@ impl<R: Read> Records<R> {
                 Ok(true) => {
                     let breaks = self.record.as_slice().iter().filter(|&&b| b == b'\n').count();
                     let line = line_at(breaks as u64);
+                    if self.record.iter().last().is_some_and(|cell| cell.ends_with(b"\n")) {
+                        // A cell that is not closed goes to the file's end, and no line's end is
+                        // behind it.
+                        let closed =
+                            matches!(self.reader.read_byte_record(&mut self.record), Ok(true));
+                        let what =
+                            "a quoted cell ends in a line's end; is a quotation mark missing?";
+                        let line = line.saturating_add(u32::from(!closed));
+                        return Err(Fault { line, what: what.to_owned() });
+                    }
                     return fields(&self.record, line).map(|fields| Some((line, fields)));
                 }
                 Err(e) => return Err(Fault { line: line_at(0), what: e.to_string() }),
@@ -136,12 +146,6 @@ fn fields(record: &ByteRecord, line: u32) -> Outcome<Vec<&str>> {
         return Err(Fault { line, what: "expected UTF-8, found other bytes".to_owned() });
     };
     if let Some(last) = fields.last_mut() {
-        // The file's end is a line's end, which only a quoted cell can have in it.
-        if last.ends_with('\n') {
-            let what =
-                "a quoted cell ends in a line's end; is a quotation mark missing?".to_owned();
-            return Err(Fault { line, what });
-        }
         *last = last.strip_suffix('\r').unwrap_or(last);
     }
     if line == 1
