@@ -18,8 +18,8 @@ pub(super) const MAX_NAME_BYTES: usize = 4096;
 ///
 /// # Errors
 /// No queries; a name that is too long; two queries of one name; an empty or infinite box; a turned
-/// photo that a list of photos lacks; those of [`check_rule`]; a name that is twice in a query's lists, or
-/// both positive and junk, with both places.
+/// photo that a list of photos lacks; those of [`check_rule`]; a name that is twice in a query's
+/// lists, or both positive and junk, with both places.
 pub(super) fn check(dataset: &Dataset) -> Result<()> {
     check_lengths(dataset)?;
     let asked: usize = dataset.setups.iter().map(|setup| setup.asked.len()).sum();

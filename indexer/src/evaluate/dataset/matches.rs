@@ -78,7 +78,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
 pub(super) fn own_match(photo: &Named, query: &str) -> Error {
     let spelled = match *photo.name == *query {
         true => String::new(),
-        false => format!(", which is query {} in another spelling", quoted(query)),
+        false => format!(", which is query {} in another spelling,", quoted(query)),
     };
     let what = format!(
         "{}{spelled} is its own match, and a query's photo is taken out of its ranking",

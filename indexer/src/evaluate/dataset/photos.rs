@@ -48,8 +48,8 @@ pub struct FoundPhotos {
     pub queries: Vec<Option<Photo>>,
     /// Photos that the published list names and that are missing, in its order.
     pub missing: Vec<Named>,
-    /// Junk, photos that are not relevant and turned ones that mean no photo, where the data set has
-    /// no list of photos.
+    /// Junk, photos that are not relevant and turned ones that mean no photo, where the data set
+    /// has no list of photos.
     pub unknown: Vec<Named>,
 }
 

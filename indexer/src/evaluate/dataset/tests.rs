@@ -745,11 +745,11 @@ fn names_in_another_spelling() {
     for rule in [NameRule::Stem, NameRule::PathEnd] {
         let found = error("query,image\nc.jpg,a.jpg\na.jpg,x/a.jpg\n", rule);
         let expected =
-            "matches.csv:3: \"x/a.jpg\", which is query \"a.jpg\" in another spelling is";
+            "matches.csv:3: \"x/a.jpg\", which is query \"a.jpg\" in another spelling, is";
         assert!(found.contains(expected), "{found}");
         let found = error("query,image\nc.jpg,a.jpg\nc,b.jpg\n", rule);
-        let expected = "matches.csv:3: query \"c\" is the photo of query \"c.jpg\" in another spelling; \
-                        the first is at ";
+        let expected = "matches.csv:3: query \"c\" is the photo of query \"c.jpg\" in another \
+                        spelling; the first is at ";
         assert!(found.contains(expected) && found.ends_with("matches.csv:2"), "{found}");
     }
     assert_eq!(find("query,image\nc,a\na,b\n", NameRule::Stem).unwrap().queries.len(), 2);

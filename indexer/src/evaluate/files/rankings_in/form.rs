@@ -17,14 +17,15 @@ const LOOK_BYTES: u64 = 1 << 16;
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum RankingSource {
-    /// CSV with a header, also with semicolons or tabs, or Parquet: columns `query`, `image`, and `rank` or `score` or both.
-    /// Other columns are ignored. Ranks from 0 or 1 decide the order; without them scores do, the
-    /// highest first, equal ones as in the file.
+    /// CSV with a header, also with semicolons or tabs, or Parquet: columns `query`, `image`, and
+    /// `rank` or `score` or both. Other columns are ignored. Ranks from 0 or 1 decide the order;
+    /// without them scores do, the highest first, equal ones as in the file.
     Long,
-    /// CSV `query_id,reference_id,score`, also with semicolons or tabs, with or without this header (DISC21). Scores decide the
-    /// order.
+    /// CSV `query_id,reference_id,score`, also with semicolons or tabs, with or without this header
+    /// (DISC21). Scores decide the order.
     Disc21,
-    /// CSV with the header `id,images`, also with a semicolon or tab, blanks between the images (Google Landmarks v2).
+    /// CSV with the header `id,images`, also with a semicolon or tab, blanks between the images
+    /// (Google Landmarks v2).
     Gldv2,
     /// A line for each query, `query.jpg 0 a.jpg 1 b.jpg …`: ranks from 0 and names (Holidays).
     Holidays,
