@@ -28,6 +28,12 @@ struct Run {
     dataset: String,
     #[serde(default)]
     search: String,
+    #[serde(default)]
+    truth: String,
+    #[serde(default)]
+    depth: Option<usize>,
+    #[serde(default)]
+    pairs: usize,
     setups: Vec<RunSetup>,
 }
 
@@ -61,6 +67,8 @@ pub struct Comparison {
     pub b: Side,
     /// The setups of both, in the order of A.
     pub setups: Vec<SetupComparison>,
+    /// Ways in which the runs were judged differently, so that their difference says less.
+    pub cautions: Vec<String>,
     /// Setups of A alone.
     pub only_a: Vec<String>,
     /// Setups of B alone.
@@ -200,9 +208,29 @@ pub fn compare(a: &RunFile, b: &RunFile, changed: usize) -> Result<Comparison> {
         a: a.side(),
         b: b.side(),
         setups,
+        cautions: cautions(&a.run, &b.run),
         only_a: only(a, b),
         only_b: only(b, a),
     })
+}
+
+/// What was not the same for both runs.
+fn cautions(a: &Run, b: &Run) -> Vec<String> {
+    let mut cautions = Vec::new();
+    if a.truth != b.truth {
+        cautions.push(
+            "the ground truth differs: other queries, boxes, positives, junk or setups".to_owned(),
+        );
+    }
+    let depth = |run: &Run| run.depth.map_or_else(|| "as needed".to_owned(), |n| n.to_string());
+    if a.depth != b.depth {
+        let (a, b) = (depth(a), depth(b));
+        cautions.push(format!("--depth differs: {a} and {b}"));
+    }
+    if a.pairs != b.pairs {
+        cautions.push(format!("--pairs differs: {} and {}", a.pairs, b.pairs));
+    }
+    cautions
 }
 
 /// The queries of a setup for an error: how many, and the first.
@@ -432,6 +460,9 @@ mod tests {
             form: String::new(),
             why: String::new(),
             search: "exact".to_owned(),
+            truth: String::new(),
+            depth: None,
+            pairs: 0,
             images: 7,
             listed_missing: 0,
             distractors: None,

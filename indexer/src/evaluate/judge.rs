@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use rayon::prelude::*;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::answers::{Answer, Answers};
 use super::bootstrap;
 use super::dataset::{Absent, Asked, Database, Dataset, Named, OwnPhoto, Query, Setup};
 use super::measures::{
-    ApForm, Judgement, Measure, Pairs, QueryFigures, Ties, means, of_query, positive_ranks,
+    ApForm, Judgement, Measure, Pairs, QueryFigures, Ties, arranged, means, of_query,
+    positive_ranks,
 };
 use super::names::{self, Match};
+use super::ranking::Ranked;
 use super::report::{QueryScore, Report, SetupReport};
 use crate::{Error, Result};
 
@@ -66,7 +69,8 @@ pub struct Judged<'a> {
     pub query: &'a Query,
     /// Keys of the images by number.
     pub keys: &'a [String],
-    /// The ranking, without hidden images.
+    /// The ranking, without hidden images. Images of equal score are in the order in which they
+    /// count.
     pub answer: &'a Answer,
     /// The judgement of each place of the ranking.
     pub judgements: &'a [Judgement],
@@ -134,6 +138,9 @@ pub fn judge(
         form: dataset.form.to_string(),
         why: dataset.why.clone(),
         search: answers.describe(),
+        truth: truth(dataset),
+        depth: judging.depth,
+        pairs: judging.pairs,
         images: answers.keys().len(),
         listed_missing,
         distractors,
@@ -144,6 +151,31 @@ pub fn judge(
             .collect::<Result<_>>()?,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// Hash of all queries and lists, by which reports of one ground truth are known.
+fn truth(dataset: &Dataset) -> String {
+    let mut hash = Xxh3::new();
+    let mut add = |text: &str| {
+        hash.update(text.as_bytes());
+        hash.update(&[0]);
+    };
+    for query in &dataset.queries {
+        add(&query.name);
+        add(&query.photo.name);
+        add(&format!("{:?}", query.bounding_box));
+    }
+    for setup in &dataset.setups {
+        add(&setup.name);
+        for asked in &setup.asked {
+            add(&dataset.queries[asked.query].name);
+            for list in [&asked.positives, &asked.junk] {
+                add(&list.len().to_string());
+                list.iter().for_each(|named| add(&named.name));
+            }
+        }
+    }
+    format!("{:016x}", hash.digest())
 }
 
 /// Images from which on a set with distractors has the name that it is published under.
@@ -210,7 +242,9 @@ impl Group {
         }
         let all = answers.keys().len();
         let needed = members().map(depth_of).max().unwrap_or(0);
-        let depth = judging.depth.unwrap_or(needed).min(all);
+        // Junk takes no place.
+        let junk = members().flat_map(|setup| &setup.asked).map(|asked| asked.junk.len()).max();
+        let depth = judging.depth.unwrap_or(needed).saturating_add(junk.unwrap_or(0)).min(all);
         Self {
             own,
             queries: queries.into_iter().collect(),
@@ -336,6 +370,9 @@ impl<'a> Sheet<'a> {
             );
             lines.insert(asked.query, line);
         }
+        if !answers.is_whole() {
+            refuse_strangers(setup, &lines, answers)?;
+        }
         if judging.missing == Missing::Refuse && answers.is_whole() && !missing.is_empty() {
             return Err(absent_positives(setup, &missing, answers.keys().len()));
         }
@@ -388,21 +425,25 @@ impl<'a> Sheet<'a> {
             self.report.unranked.push(name.clone());
             &nothing
         });
-        let judgements: Vec<Judgement> = answer
-            .ranked
-            .iter()
-            .map(|ranked| *line.judgements.get(&ranked.image).unwrap_or(&Judgement::Negative))
-            .collect();
-        for (ranked, judgement) in answer.ranked.iter().zip(&judgements) {
-            if *judgement != Judgement::Ignored {
-                let positive = *judgement == Judgement::Positive;
-                self.pairs.push(ranked.score, positive, line.number);
-            }
-        }
+        let judgement =
+            |ranked: &Ranked| *line.judgements.get(&ranked.image).unwrap_or(&Judgement::Negative);
         let items: Vec<(Judgement, bool)> =
-            judgements.iter().copied().zip(answer.ranked.iter().map(|r| r.tied)).collect();
-        let ranks = |ties| positive_ranks(&items, ties, answer.tie_goes_on);
+            answer.ranked.iter().map(|ranked| (judgement(ranked), ranked.tied)).collect();
+        // The ranking in the order that counts, and no more of it than counts.
+        let order = arranged(&items, judging.ties);
+        let limit = judging.depth.unwrap_or(depth_of(self.setup));
+        let ranked: Vec<Ranked> = order.iter().map(|&place| answer.ranked[place]).collect();
+        let judgements: Vec<Judgement> = order.iter().map(|&place| items[place].0).collect();
+        let counted = ranked.iter().zip(&judgements).filter(|(_, j)| **j != Judgement::Ignored);
+        for (ranked, judgement) in counted.take(limit) {
+            let positive = *judgement == Judgement::Positive;
+            self.pairs.push(ranked.score, positive, line.number);
+        }
+        let ranks = |ties| -> Vec<usize> {
+            positive_ranks(&items, ties).into_iter().filter(|&rank| rank < limit).collect()
+        };
         let found = ranks(judging.ties);
+        let answer = Answer { ranked, ..*answer };
         let positives = line.positives.len();
         let figures = of_query(&found, positives, &self.setup.rules);
         let score = QueryScore {
@@ -418,7 +459,7 @@ impl<'a> Sheet<'a> {
             setup: self.setup,
             query: &self.dataset.queries[query],
             keys,
-            answer,
+            answer: &answer,
             judgements: &judgements,
             positives: &line.positives,
             score: &score,
@@ -537,6 +578,25 @@ impl<'a> Line<'a> {
         }
         Ok(Self { number, positives, judgements })
     }
+}
+
+/// Refuses rankings whose images are none of a setup's positives: their names have another form.
+fn refuse_strangers(
+    setup: &Setup,
+    lines: &HashMap<usize, Line<'_>>,
+    answers: &dyn Answers,
+) -> Result<()> {
+    let positives = || lines.values().flat_map(|line| &line.positives);
+    let Some((first, _)) = positives().min_by_key(|(named, _)| &named.name) else { return Ok(()) };
+    let Some(image) = answers.keys().first() else { return Ok(()) };
+    if positives().any(|(_, image)| image.is_some()) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "setup {}: none of the positives, such as {:?} ({}), is among the images of the rankings, \
+         such as {image:?}",
+        setup.name, first.name, first.place
+    )))
 }
 
 /// The error about positives that the database lacks.

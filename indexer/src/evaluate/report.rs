@@ -17,6 +17,12 @@ pub struct Report {
     pub why: String,
     /// What was searched and how, in words: `exact inner product of 1,224 descriptors`.
     pub search: String,
+    /// Hash of the queries and lists that were judged by, 16 hexadecimal digits.
+    pub truth: String,
+    /// Images of each ranking that counted, where that was chosen.
+    pub depth: Option<usize>,
+    /// Pairs that µAP counted at most.
+    pub pairs: usize,
     /// Images of the database.
     pub images: usize,
     /// Images of the data set's list that the database lacks; 0 for a set without a list.

@@ -266,6 +266,29 @@ fn depth_of_the_formula() {
     assert_eq!(judged(Some(2), None).measure, "mAP@2");
 }
 
+/// A tie at the depth counts by the rule, whatever the order of the database. mAP@2 of 3 images of
+/// equal score, 2 of them positive: against N P P, so (1/2) / 2; for P P: 1.
+#[test]
+fn a_tie_at_the_depth_counts_as_a_whole() {
+    let rules = Rules { precision: ApForm::AtPositives { k: Some(2) }, headline: Measure::Map };
+    for rows in [[("p", 1.0), ("q", 1.0), ("n", 1.0)], [("n", 1.0), ("p", 1.0), ("q", 1.0)]] {
+        let set = dataset(OwnPhoto::Ranked, rules, &[("p", &["p", "q"], &[])]);
+        let judged = |ties| only(at_zero(&set, &rows, &Judging { ties, ..Judging::default() }));
+        assert_near(judged(Ties::Against).value, 0.25);
+        assert_near(judged(Ties::For).value, 1.0);
+    }
+    // Junk takes no place: j p n q, of which p n count.
+    let rows = [("j", 1.0), ("p", 2.0), ("n", 3.0), ("q", 4.0)];
+    let set = dataset(OwnPhoto::Ranked, rules, &[("p", &["p", "q"], &["j"])]);
+    assert_near(only(at_zero(&set, &rows, &Judging::default())).value, 0.5);
+    // µAP of 3 equal pairs against, of which 2 count: N P, so (1/2) / 2.
+    let rules = Rules { headline: Measure::MicroAp, ..TRAPEZOID };
+    let set = dataset(OwnPhoto::Ranked, rules, &[("p", &["p", "q"], &[])]);
+    let rows = [("p", 1.0), ("q", 1.0), ("n", 1.0)];
+    let judging = Judging { depth: Some(2), ..Judging::default() };
+    assert_near(only(at_zero(&set, &rows, &judging)).value, 0.25);
+}
+
 /// A query with a box must have a descriptor of its own once there are descriptors of queries.
 #[test]
 fn queries_without_descriptors_are_named() {
@@ -300,8 +323,23 @@ fn rankings_of_others() {
     assert!(report.search.contains("1 ranking of queries that are not asked"), "{report:?}");
     let setup = only(Ok(report));
     assert_near(setup.map, 0.25);
-    assert_eq!((setup.short, setup.unranked), (vec!["q".into(), "r".into()], vec!["r".into()]));
+    assert_eq!((setup.short, setup.unranked), (vec!["q".into()], vec!["r".into()]));
     assert_eq!(setup.positives_missing, 0);
+}
+
+/// Rankings whose images have other names are refused, and do not score 0.
+#[test]
+fn rankings_of_strangers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.csv");
+    fs::write(&path, "query,image,score\nq,./a.png,0.5\n").unwrap();
+    let mut set = dataset(OwnPhoto::Hidden, TRAPEZOID, &[("q", &["a.jpg"], &[])]);
+    set.name_rule = NameRule::Path;
+    let answers = ReadAnswers::new(&set, RankingFile::open(&path).unwrap()).unwrap();
+    let error = quietly(&set, &answers, &Judging::default()).unwrap_err().to_string();
+    let expected = "none of the positives, such as \"a.jpg\" (gt.txt:10), is among the images of \
+                    the rankings, such as \"./a.png\"";
+    assert!(error.contains(expected), "{error}");
 }
 
 /// Against the list of a set: what is missing, and what is beside it. With 100,000 images a set has
@@ -320,7 +358,7 @@ fn distractors_are_counted() {
     assert_eq!(at_zero(&set, &many, &Judging::default()).unwrap().dataset, "oxford105k");
 }
 
-/// Whoever watches gets every ranking with its judgements.
+/// Whoever watches gets every ranking with its judgements, in the order that counts.
 #[test]
 fn judged_rankings_are_handed_out() {
     let set = dataset(OwnPhoto::Ranked, TRAPEZOID, &[("a", &["a", "d"], &["b"])]);
@@ -336,4 +374,24 @@ fn judged_rankings_are_handed_out() {
     judge(&set, &answers, &Judging::default(), &|_, _| {}, &mut watch).unwrap();
     use Judgement::{Ignored, Negative, Positive};
     assert_eq!(seen, [Positive, Ignored, Negative, Positive]);
+
+    let rows = [("p", 1.0), ("n", 1.0)];
+    let set = dataset(OwnPhoto::Ranked, TRAPEZOID, &[("p", &["p"], &[])]);
+    let database = ExactRanking::new(
+        rows.map(|(key, _)| key.to_owned()).to_vec(),
+        spec(1),
+        rows.map(|(_, x)| x).to_vec(),
+        None,
+        0,
+    )
+    .unwrap();
+    let answers =
+        Searched::new(&set, &database, &database, None, false, Rerank::default()).unwrap();
+    let mut images = Vec::new();
+    let mut watch = |judged: &Judged<'_>| {
+        images.extend(judged.answer.ranked.iter().map(|ranked| ranked.image));
+        Ok(())
+    };
+    judge(&set, &answers, &Judging::default(), &|_, _| {}, &mut watch).unwrap();
+    assert_eq!(images, [1, 0]);
 }

@@ -23,6 +23,9 @@ fn text(comparison: &Comparison) -> String {
     for (name, side) in [("A", &comparison.a), ("B", &comparison.b)] {
         text += &format!("{name}: {}, {}\n", side.path.display(), cell(&side.search));
     }
+    for caution in &comparison.cautions {
+        text += &format!("caution: {caution}\n");
+    }
     for (side, only) in [("A", &comparison.only_a), ("B", &comparison.only_b)] {
         if !only.is_empty() {
             text += &format!("setups of {side} alone: {}\n", some(only));

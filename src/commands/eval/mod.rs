@@ -1,6 +1,7 @@
 //! `ocelli eval`.
 
 mod compare;
+mod flags;
 mod queries;
 mod retrieval;
 mod text;

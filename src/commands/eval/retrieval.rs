@@ -21,7 +21,7 @@ use ocelli_indexer::{ProgressFn, TrainOptions, WhitenCovariance, WhitenOptions};
 use ocelli_service::role;
 use serde::Serialize;
 
-use super::{compare, text};
+use super::{compare, flags, text};
 use crate::commands::check_out;
 use crate::commands::train::learn_opq;
 use crate::output::{OutputArgs, counted, print};
@@ -196,10 +196,10 @@ pub struct JudgingArgs {
     #[arg(long, value_enum, default_value_t)]
     pub missing: Missing,
     /// Images of each ranking that count [default: as many as the protocol says]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub depth: Option<usize>,
     /// Pairs of query and image, those of the highest scores, that µAP counts
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_PAIRS)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PAIRS, value_parser = at_least_one)]
     pub pairs: usize,
 }
 
@@ -278,14 +278,23 @@ struct Judged<'a> {
     prepared: Option<&'a Prepared>,
 }
 
+fn at_least_one(text: &str) -> Result<usize> {
+    match text.parse()? {
+        0 => bail!("expected 1 or more"),
+        n => Ok(n),
+    }
+}
+
 /// Judges one data set, or compares two runs.
 pub fn run(args: RetrievalArgs) -> Result<()> {
+    flags::check(&args);
     if let [a, b] = args.results.compare.as_slice() {
         return compare::run(a, b, args.output.format);
     }
     for path in args.results.files() {
         check_out(path)?;
     }
+    args.check_outputs()?;
     let dataset = args.dataset.open()?;
     let mut outputs = args.results.outputs();
     // What is asked for in vain is said before the photos are encoded.
@@ -459,6 +468,52 @@ fn prepare(
         pass_through::run_to_end("ocelli-encoder", &words).map_err(Into::into)
     };
     Ok(prepare::prepare(dataset, &options, &encode, &learn_opq, progress)?)
+}
+
+impl RetrievalArgs {
+    /// Refuses to write over what is read, or two results into one file.
+    fn check_outputs(&self) -> Result<()> {
+        let real = |path: &Path| -> PathBuf {
+            let folder = path.parent().filter(|folder| *folder != Path::new(""));
+            let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+            path.canonicalize()
+                .or(folder.map(|folder| folder.join(path.file_name().unwrap_or_default())))
+                .unwrap_or_else(|_| path.to_owned())
+        };
+        let SearchArgs { descriptors, queries, rankings, row_names, query_names, index, .. } =
+            &self.search;
+        let inputs = descriptors.iter().chain(queries).chain(rankings).chain(row_names);
+        let inputs = inputs.chain(query_names).chain(&self.dataset.dataset);
+        let inputs: Vec<PathBuf> = inputs.map(|path| real(path)).collect();
+        let folders: Vec<PathBuf> =
+            index.iter().chain(&self.prepare.work).map(|path| real(path)).collect();
+        // A photo has another ending.
+        for (flag, path, endings) in [
+            ("--out", &self.results.out, &["json"][..]),
+            ("--page", &self.results.page, &["html", "htm"]),
+        ] {
+            let Some(path) = path else { continue };
+            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            if !endings.contains(&ending) {
+                bail!("{flag} {}: expected a name that ends in .{}", path.display(), endings[0]);
+            }
+        }
+        let mut outputs: Vec<PathBuf> = Vec::new();
+        for path in self.results.files() {
+            let output = real(path);
+            if inputs.contains(&output) {
+                bail!("{}: it is read, and would be written over", path.display());
+            }
+            if let Some(folder) = folders.iter().find(|folder| output.starts_with(folder)) {
+                bail!("{}: it is in {}, which is read", path.display(), folder.display());
+            }
+            if outputs.contains(&output) {
+                bail!("{}: two results would be written there", path.display());
+            }
+            outputs.push(output);
+        }
+        Ok(())
+    }
 }
 
 impl ResultArgs {

@@ -14,8 +14,6 @@ pub use searched::{GivenQueries, Searched};
 pub struct Answer {
     /// Images, best first.
     pub ranked: Vec<Ranked>,
-    /// Whether more images of the last one's score follow, which were not asked for.
-    pub tie_goes_on: bool,
     /// Whether images follow that were not asked for.
     pub cut: bool,
     /// Time that it took, in milliseconds; 0 for rankings that were read.
@@ -40,7 +38,8 @@ pub trait Answers: Sync {
     /// What was searched and how, for the report.
     fn describe(&self) -> String;
 
-    /// The best `depth` images for a query, without the images `hidden` (ascending). None: there
+    /// The best `depth` images for a query and those tied with the last of them, without the
+    /// images `hidden` (ascending). None: there
     /// is no ranking of this query.
     ///
     /// # Errors

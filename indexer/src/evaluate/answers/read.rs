@@ -7,7 +7,7 @@ use ocelli_text::counted;
 use super::super::dataset::Dataset;
 use super::super::files::{QueryRanking, RankingFile};
 use super::super::names::{self, Match};
-use super::super::ranking::Ranked;
+use super::super::ranking::{Ranked, cut};
 use super::{Answer, Answers};
 use crate::{Error, Result};
 
@@ -119,15 +119,14 @@ impl Answers for ReadAnswers {
         let mut last = None;
         let visible = ranking.images().filter(|i| hidden.binary_search(&i.image).is_err());
         let mut ranked: Vec<Ranked> = visible
-            .take(depth.saturating_add(1))
             .map(|image| {
                 let tied = image.score.is_some() && last.replace(image.score) == Some(image.score);
                 Ranked { image: image.image, score: image.score.unwrap_or_default(), tied }
             })
             .collect();
-        let next = ranked.get(depth).copied();
-        ranked.truncate(depth);
-        let (cut, tie_goes_on) = (next.is_some(), next.is_some_and(|next| next.tied));
-        Ok(Some(Answer { ranked, tie_goes_on, cut, ms: 0.0 }))
+        let all = ranked.len();
+        cut(&mut ranked, depth);
+        let cut = ranked.len() < all;
+        Ok(Some(Answer { ranked, cut, ms: 0.0 }))
     }
 }

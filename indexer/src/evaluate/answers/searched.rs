@@ -159,12 +159,8 @@ impl Answers for Searched<'_> {
     fn answer(&self, query: usize, hidden: &[u32], depth: usize) -> Result<Option<Answer>> {
         let start = Instant::now();
         let vector = self.vectors[query].as_ref().map_err(|why| Error::Invalid(why.clone()))?;
-        // One more, which tells whether it has the score of the last.
-        let more = depth.saturating_add(1);
-        let mut ranked = self.database.rank_again(vector, &self.rerank, hidden, more)?;
-        let next = ranked.get(depth).copied();
-        ranked.truncate(depth);
-        let (cut, tie_goes_on) = (next.is_some(), next.is_some_and(|next| next.tied));
-        Ok(Some(Answer { ranked, tie_goes_on, cut, ms: start.elapsed().as_secs_f64() * 1e3 }))
+        let ranked = self.database.rank_again(vector, &self.rerank, hidden, depth)?;
+        let cut = ranked.len() >= depth && ranked.len() + hidden.len() < self.database.keys().len();
+        Ok(Some(Answer { ranked, cut, ms: start.elapsed().as_secs_f64() * 1e3 }))
     }
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 pub use average_precision::{at_positives, trapezoid};
 pub use pairs::{MicroAp, Pair, Pairs};
 pub use precision::{among_first, found_at, precision_at, recall_at, reciprocal_rank};
-pub use ties::{Judgement, Ties, positive_ranks};
+pub use ties::{Judgement, Ties, arranged, positive_ranks};
 
 /// The formulas of a setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,6 @@ const ALL_TIES: [Ties; 3] = [Ties::Against, Ties::For, Ties::Order];
 #[derive(Debug)]
 struct Case {
     ranking: Vec<(Judgement, bool)>,
-    cut: bool,
     positives: usize,
 }
 
@@ -41,11 +40,10 @@ impl Case {
         }
         let found = ranking.iter().filter(|(judgement, _)| *judgement == Positive).count();
         let positives = found + rng.random_range(0..=3);
-        Self { ranking, cut: rng.random(), positives }
+        Self { ranking, positives }
     }
 
-    /// The ranking in the order of the rule. Positives that stand after all unseen equals are left
-    /// out.
+    /// The ranking in the order of the rule.
     fn arranged(&self, ties: Ties) -> Vec<Judgement> {
         let mut groups: Vec<Vec<Judgement>> = Vec::new();
         for (i, &(judgement, tied)) in self.ranking.iter().enumerate() {
@@ -54,13 +52,11 @@ impl Case {
             }
             groups.last_mut().unwrap().push(judgement);
         }
-        let last = groups.len().wrapping_sub(1);
         let mut arranged = Vec::new();
-        for (number, group) in groups.into_iter().enumerate() {
+        for group in groups {
             let (positives, others): (Vec<_>, Vec<_>) =
                 group.iter().copied().partition(|j| *j == Positive);
             match ties {
-                Ties::Against if self.cut && number == last => arranged.extend(others),
                 Ties::Against => arranged.extend([others, positives].concat()),
                 Ties::For => arranged.extend([positives, others].concat()),
                 Ties::Order => arranged.extend(group),
@@ -223,11 +219,11 @@ fn formulas_are_the_definitions() {
         }
         seen[0] += usize::from(case.ranking.is_empty());
         seen[1] += usize::from(case.ranking.first().is_some_and(|item| item.0 == Ignored));
-        seen[2] += usize::from(case.cut && case.ranking.last().is_some_and(|item| item.1));
+        seen[2] += usize::from(case.ranking.last().is_some_and(|item| item.1));
         seen[3] += usize::from(case.ranking.iter().all(|item| item.0 != Positive));
         seen[4] += usize::from(case.positives > 100);
         for ties in ALL_TIES {
-            let ranks = positive_ranks(&case.ranking, ties, case.cut);
+            let ranks = positive_ranks(&case.ranking, ties);
             let expected = by_definition(&case.arranged(ties), case.positives);
             let found = by_formula(&ranks, case.positives);
             for ((name, expected), found) in expected.iter().zip(found) {
@@ -271,12 +267,11 @@ fn orders(ranking: &[(Judgement, bool)]) -> Vec<Vec<Judgement>> {
 fn ties_are_the_extremes_of_all_orders() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     for _ in 0..1_000 {
-        let mut case = Case { cut: false, ..Case::random(&mut rng, 6) };
+        let mut case = Case::random(&mut rng, 6);
         case.positives = case.positives.max(1);
         let all: Vec<Vec<(String, f64)>> =
             orders(&case.ranking).iter().map(|o| by_definition(o, case.positives)).collect();
-        let figures =
-            |ties| by_formula(&positive_ranks(&case.ranking, ties, case.cut), case.positives);
+        let figures = |ties| by_formula(&positive_ranks(&case.ranking, ties), case.positives);
         let (against, best) = (figures(Ties::Against), figures(Ties::For));
         for (i, (name, _)) in all[0].iter().enumerate() {
             let values = || all.iter().map(|figures| figures[i].1);
@@ -284,28 +279,6 @@ fn ties_are_the_extremes_of_all_orders() {
                 (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
             assert!((against[i] - lowest).abs() < 1e-12, "{name}: {case:?}");
             assert!((best[i] - highest).abs() < 1e-12, "{name}: {case:?}");
-        }
-    }
-}
-
-/// A ranking that is cut: whatever the unseen images of the last score are, no order of all of
-/// them is worse than Against.
-#[test]
-fn against_is_the_worst_of_a_cut_ranking_too() {
-    let mut rng = ChaCha8Rng::seed_from_u64(8);
-    for _ in 0..500 {
-        let case = Case { cut: true, ..Case::random(&mut rng, 4) };
-        let mut whole = case.ranking.clone();
-        for _ in 0..rng.random_range(0..=2) {
-            whole.push(([Negative, Positive][rng.random_range(0..2)], true));
-        }
-        let more = whole.iter().filter(|(judgement, _)| *judgement == Positive).count();
-        let positives = case.positives.max(more).max(1);
-        let against = by_formula(&positive_ranks(&case.ranking, Ties::Against, true), positives);
-        for order in orders(&whole) {
-            for (against, (name, value)) in against.iter().zip(by_definition(&order, positives)) {
-                assert!(*against <= value + 1e-12, "{name}: {case:?}, {order:?}");
-            }
         }
     }
 }

@@ -27,34 +27,32 @@ pub enum Ties {
     Order,
 }
 
-/// Ranks of the positives of a ranking, 0-based and rising. Junk takes no place.
-///
-/// Each item of `ranking` comes with whether it is tied with the one before. `tie_goes_on`: more
-/// images of the last score follow, which the ranking leaves out. With [`Ties::Against`] they come
-/// before the positives of that score, which are then not found.
-pub fn positive_ranks(ranking: &[(Judgement, bool)], ties: Ties, tie_goes_on: bool) -> Vec<usize> {
-    let mut ranks = Vec::new();
-    let mut start = 0;
-    let mut groups = ranking.chunk_by(|_, (_, tied)| *tied).peekable();
-    while let Some(group) = groups.next() {
-        let judged =
-            || group.iter().map(|(judgement, _)| *judgement).filter(|j| *j != Judgement::Ignored);
-        let size = judged().count();
-        let positives = judged().filter(|judgement| *judgement == Judgement::Positive).count();
+/// The places of a ranking in the order in which they count: images of equal score are ordered by
+/// `ties`, others stay. Each item of `ranking` comes with whether it is tied with the one before.
+pub fn arranged(ranking: &[(Judgement, bool)], ties: Ties) -> Vec<usize> {
+    let mut order = Vec::with_capacity(ranking.len());
+    for group in ranking.chunk_by(|_, (_, tied)| *tied) {
+        let places = order.len()..order.len() + group.len();
+        let is_positive = |place: &usize| ranking[*place].0 == Judgement::Positive;
+        let (positives, others): (Vec<usize>, Vec<usize>) = places.clone().partition(is_positive);
         match ties {
-            Ties::Against if tie_goes_on && groups.peek().is_none() => {}
-            Ties::Against => ranks.extend(start + size - positives..start + size),
-            Ties::For => ranks.extend(start..start + positives),
-            Ties::Order => ranks.extend(
-                judged()
-                    .zip(start..)
-                    .filter(|(j, _)| *j == Judgement::Positive)
-                    .map(|(_, rank)| rank),
-            ),
+            Ties::Against => order.extend(others.into_iter().chain(positives)),
+            Ties::For => order.extend(positives.into_iter().chain(others)),
+            Ties::Order => order.extend(places),
         }
-        start += size;
     }
-    ranks
+    order
+}
+
+/// Ranks of the positives of a ranking, 0-based and rising, in the order of [`arranged`]. Junk
+/// takes no place.
+pub fn positive_ranks(ranking: &[(Judgement, bool)], ties: Ties) -> Vec<usize> {
+    let judged = arranged(ranking, ties).into_iter().map(|place| ranking[place].0);
+    let counted = judged.filter(|judgement| *judgement != Judgement::Ignored).enumerate();
+    counted
+        .filter(|(_, judgement)| *judgement == Judgement::Positive)
+        .map(|(rank, _)| rank)
+        .collect()
 }
 
 #[cfg(test)]
@@ -68,29 +66,12 @@ mod tests {
     fn ties_by_hand() {
         let ranking = [(Negative, false), (Ignored, true), (Positive, true), (Negative, true)];
         for (ties, expected) in [(Ties::Against, 2), (Ties::For, 0), (Ties::Order, 1)] {
-            assert_eq!(positive_ranks(&ranking, ties, false), [expected], "{ties:?}");
+            assert_eq!(positive_ranks(&ranking, ties), [expected], "{ties:?}");
         }
         // Two groups: `N P | P` against, of which the last is alone.
         let ranking = [(Positive, false), (Negative, true), (Positive, false)];
-        assert_eq!(positive_ranks(&ranking, Ties::Against, false), [1, 2]);
-        assert_eq!(positive_ranks(&ranking, Ties::For, false), [0, 2]);
-    }
-
-    /// By hand: `P | P N` and more of the last score, unseen. Against, the second positive is
-    /// behind them.
-    #[test]
-    fn the_last_score_of_a_cut_ranking() {
-        let ranking = [(Positive, false), (Positive, false), (Negative, true)];
-        for (ties, cut, expected) in [
-            (Ties::Against, false, &[0, 2][..]),
-            (Ties::Against, true, &[0]),
-            (Ties::For, true, &[0, 1]),
-            (Ties::Order, true, &[0, 1]),
-        ] {
-            assert_eq!(positive_ranks(&ranking, ties, cut), expected, "{ties:?}, cut: {cut}");
-        }
-        assert!(positive_ranks(&[(Positive, false)], Ties::Against, true).is_empty());
-        assert!(positive_ranks(&[], Ties::Against, true).is_empty());
+        assert_eq!(positive_ranks(&ranking, Ties::Against), [1, 2]);
+        assert_eq!(positive_ranks(&ranking, Ties::For), [0, 2]);
     }
 
     /// Junk changes nothing, whatever its rank; nor does it end a group of equals.
@@ -98,8 +79,8 @@ mod tests {
     fn ignored_images_take_no_place() {
         let with = [Ignored, Positive, Ignored, Negative, Ignored, Positive, Ignored];
         let with: Vec<_> = with.into_iter().map(|judgement| (judgement, false)).collect();
-        assert_eq!(positive_ranks(&with, Ties::Against, false), [0, 2]);
+        assert_eq!(positive_ranks(&with, Ties::Against), [0, 2]);
         let group = [(Ignored, false), (Positive, true), (Ignored, true), (Negative, true)];
-        assert_eq!(positive_ranks(&group, Ties::Against, false), [1]);
+        assert_eq!(positive_ranks(&group, Ties::Against), [1]);
     }
 }

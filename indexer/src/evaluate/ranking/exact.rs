@@ -136,9 +136,11 @@ impl Ranking for ExactRanking {
         let mut scored: Vec<(f32, u32)> =
             ranked.chunks_exact(dim).zip(0u32..).map(|(row, image)| (cost(row), image)).collect();
         let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-        if depth < scored.len() {
-            scored.select_nth_unstable_by(depth, order);
-            scored.truncate(depth);
+        if let Some(last) = depth.checked_sub(1)
+            && depth < scored.len()
+        {
+            let (_, &mut (last, _), _) = scored.select_nth_unstable_by(last, order);
+            scored.retain(|(cost, _)| *cost <= last);
         }
         scored.sort_unstable_by(order);
         Ok(with_ties(scored.into_iter().map(|(cost, image)| (0.0 - f64::from(cost), image))))

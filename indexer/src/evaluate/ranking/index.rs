@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ocelli_index::{DescriptorSpec, Row, SearchParams, Snapshot};
 use ocelli_text::{counted, thousands};
 
-use super::{Ranked, Ranking, with_ties};
+use super::{Ranked, Ranking, cut, with_ties};
 use crate::{Error, Result};
 
 /// How an index is searched when it is judged; by default all lists, and no refinement.
@@ -78,8 +78,34 @@ impl Ranking for IndexRanking {
     }
 
     fn rank(&self, x: &[f32], depth: usize) -> Result<Vec<Ranked>> {
+        // One more tells whether the last score goes on; if it does, twice as many are looked at.
+        let mut k = depth.saturating_add(1);
+        loop {
+            let mut ranked = self.best(x, k.min(self.keys.len()))?;
+            let goes_on = ranked.len() > depth && ranked[depth..].iter().all(|next| next.tied);
+            if k < self.keys.len() && ranked.len() >= k && goes_on {
+                k = k.saturating_mul(2);
+                continue;
+            }
+            cut(&mut ranked, depth);
+            return Ok(ranked);
+        }
+    }
+
+    fn descriptor(&self, image: u32) -> Result<Vec<f32>> {
+        let row = self
+            .rows
+            .get(image as usize)
+            .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.rows.len())))?;
+        Ok(self.snapshot.vector(*row)?)
+    }
+}
+
+impl IndexRanking {
+    /// The best `k` rows.
+    fn best(&self, x: &[f32], k: usize) -> Result<Vec<Ranked>> {
         let params = SearchParams {
-            k: depth.min(self.keys.len()),
+            k,
             nprobe: self.nprobe(),
             refine_candidates: self.search.refine_candidates,
             allow_partial: false,
@@ -98,13 +124,5 @@ impl Ranking for IndexRanking {
             })
             .collect::<Result<_>>()?;
         Ok(with_ties(scored))
-    }
-
-    fn descriptor(&self, image: u32) -> Result<Vec<f32>> {
-        let row = self
-            .rows
-            .get(image as usize)
-            .ok_or_else(|| Error::Invalid(format!("image {image}: beyond {}", self.rows.len())))?;
-        Ok(self.snapshot.vector(*row)?)
     }
 }

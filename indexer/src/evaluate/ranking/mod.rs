@@ -40,6 +40,13 @@ pub fn with_ties(scored: impl IntoIterator<Item = (f64, u32)>) -> Vec<Ranked> {
     scored.into_iter().map(|(score, image)| Ranked { image, score, tied: tied(score) }).collect()
 }
 
+/// Cuts a ranking after `depth` images, and after those that are tied with the last of them.
+pub fn cut(ranking: &mut Vec<Ranked>, depth: usize) {
+    let rest = ranking.get(depth..).unwrap_or_default();
+    let tied = rest.iter().take_while(|ranked| ranked.tied).count();
+    ranking.truncate(depth.saturating_add(tied));
+}
+
 /// A set of images that can be ranked. Images are numbered 0 to `keys().len()`.
 pub trait Ranking: Sync {
     /// The images' keys by number.
@@ -51,8 +58,9 @@ pub trait Ranking: Sync {
     /// What is searched and how, for a report: `exact inner product of 1,224 descriptors`.
     fn describe(&self) -> String;
 
-    /// The best `depth` images, best first, for the query `x` `(dim,)`; all if there are fewer.
-    /// An index that does not scan all its lists may give fewer.
+    /// The best `depth` images, best first, for the query `x` `(dim,)`, and all others that have the
+    /// score of the last of them; all images if there are fewer. An index that does not scan all
+    /// its lists may give fewer.
     ///
     /// # Errors
     /// A query of another dimension; a damaged index.
@@ -75,7 +83,8 @@ pub trait Ranking: Sync {
     /// [`Self::rank`] for the query that the expansion of `rerank` makes of `x` and its best
     /// images, the best of them in the order of its diffusion. The images `hidden` (ascending) are
     /// left out, as if the database lacked them. Diffusion cannot tell equal vectors apart: they
-    /// are tied after it, and no other candidates are. It keeps the scores of the search.
+    /// are tied after it, and no other candidates are. It keeps the scores of the search. The
+    /// images that have the score of the last are not cut off.
     ///
     /// # Errors
     /// As [`Self::rank`]; what expansion and diffusion refuse.
@@ -89,13 +98,15 @@ pub trait Ranking: Sync {
         let visible = |x: &[f32], depth: usize| -> Result<Vec<Ranked>> {
             let all = self.rank(x, depth.saturating_add(hidden.len()))?;
             let left = all.iter().filter(|ranked| hidden.binary_search(&ranked.image).is_err());
-            Ok(with_ties(left.take(depth).map(|ranked| (ranked.score, ranked.image))))
+            let mut left = with_ties(left.map(|ranked| (ranked.score, ranked.image)));
+            cut(&mut left, depth);
+            Ok(left)
         };
         let mut query = x.to_vec();
         if let Some(expansion) = &rerank.expansion {
             for _ in 0..expansion.rounds {
                 let hits = visible(&query, expansion.k)?;
-                let hits = hits.iter().map(|ranked| self.ranked(ranked.image));
+                let hits = hits.iter().take(expansion.k).map(|ranked| self.ranked(ranked.image));
                 query = expansion.combine(x, &hits.collect::<Result<Vec<_>>>()?)?;
             }
         }
@@ -104,7 +115,7 @@ pub trait Ranking: Sync {
         if let Some(diffusion) = &rerank.diffusion {
             self.diffuse(&query, diffusion, &mut ranking)?;
         }
-        ranking.truncate(depth);
+        cut(&mut ranking, depth);
         Ok(ranking)
     }
 

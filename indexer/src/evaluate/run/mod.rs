@@ -120,12 +120,15 @@ pub fn run(
     outputs.check(dataset)?;
     if let Some(path) = &search.rankings {
         let answers = ReadAnswers::new(dataset, RankingFile::open(path)?)?;
-        return judged(dataset, &answers, judging, outputs, progress);
+        return judged(dataset, &answers, judging, outputs, "", progress);
     }
+    let mut order = None;
     let exact = match search.descriptors.as_slice() {
         [] => None,
         paths => {
-            let Vectors { keys, spec, rows } = search.open(paths, &search.reading)?;
+            let Vectors { keys, spec, rows, order: named_by } =
+                search.open(paths, &search.reading)?;
+            order = named_by;
             Some(ExactRanking::new(keys, spec, rows, search.similarity, search.dba)?)
         }
     };
@@ -148,30 +151,33 @@ pub fn run(
         paths => Some(search.open(paths, &search.query_reading)?),
     };
     let given =
-        given.as_ref().map(|Vectors { keys, spec, rows }| GivenQueries { spec, keys, rows });
+        given.as_ref().map(|Vectors { keys, spec, rows, .. }| GivenQueries { spec, keys, rows });
     let photos = exact.unwrap_or(database);
     let answers =
         Searched::new(dataset, database, photos, given, search.dba_queries, search.rerank)?;
-    judged(dataset, &answers, judging, outputs, progress)
+    let order = order.map(|order| format!("; rows are in the order of {order}"));
+    judged(dataset, &answers, judging, outputs, order.as_deref().unwrap_or_default(), progress)
 }
 
 fn has(dataset: &Dataset, query: &str) -> bool {
     dataset.queries.iter().any(|known| known.name == query)
 }
 
-/// Judges, and writes the outputs.
+/// Judges, and writes the outputs. `note` is added to the description of the search.
 fn judged(
     dataset: &Dataset,
     answers: &dyn Answers,
     judging: &Judging,
     outputs: &Outputs,
+    note: &str,
     progress: ProgressFn<'_>,
 ) -> Result<Report> {
     let mut collector = Collector::new(dataset, outputs)?;
     let told = |done: usize, total: usize| {
         progress(Progress { stage: "rank", done: done as u64, total: total as u64 });
     };
-    let report = judge(dataset, answers, judging, &told, &mut |judged| collector.take(judged))?;
+    let mut report = judge(dataset, answers, judging, &told, &mut |judged| collector.take(judged))?;
+    report.search += note;
     collector.finish(dataset, &report, outputs)?;
     Ok(report)
 }

@@ -84,6 +84,9 @@ pub struct Vectors {
     pub spec: DescriptorSpec,
     /// (keys, dim) row-major.
     pub rows: Vec<f32>,
+    /// The data set's list that names the rows, in its order, where they have no names of their
+    /// own.
+    pub order: Option<String>,
 }
 
 impl Vectors {
@@ -154,13 +157,13 @@ impl Vectors {
             keys.extend(part.keys()?);
             rows.extend(part.read(0..part.rows())?);
         }
-        Ok(Self { keys, spec, rows })
+        Ok(Self { keys, spec, rows, order: None })
     }
 
     fn of_matrices(paths: &[PathBuf], reading: &Reading) -> Result<Self> {
         let open = |path: &PathBuf| files::open(path, reading);
         let mut matrices: Vec<Matrix> = paths.iter().map(open).collect::<Result<_>>()?;
-        let keys = names::name(&mut matrices, reading)?;
+        let (keys, order) = names::name(&mut matrices, reading)?;
         let dim = matrices.first().map_or(0, Matrix::dim);
         let mut rows: Vec<f32> = Vec::new();
         for matrix in matrices {
@@ -183,7 +186,7 @@ impl Vectors {
         }
         let dim = u32::try_from(dim)
             .map_err(|_| Error::Invalid(format!("vectors of dimension {dim} are too long")))?;
-        Ok(Self { keys, spec: DescriptorSpec::foreign(FOREIGN, dim)?, rows })
+        Ok(Self { keys, spec: DescriptorSpec::foreign(FOREIGN, dim)?, rows, order })
     }
 }
 

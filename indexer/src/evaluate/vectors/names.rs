@@ -19,13 +19,17 @@ pub enum RowNames {
     Given(Vec<String>, String),
 }
 
+/// The names of all rows, and the data set's list that they come from, if they do.
+pub(super) type Names = (Vec<String>, Option<String>);
+
 /// Gives the names of all rows, and turns the matrices so that they have as many rows.
 ///
 /// # Errors
 /// No names, or another number of them than of rows; a name that is there twice; a file of names
 /// that cannot be understood.
-pub(super) fn name(matrices: &mut [Matrix], reading: &Reading) -> Result<Vec<String>> {
+pub(super) fn name(matrices: &mut [Matrix], reading: &Reading) -> Result<Names> {
     let role = reading.role;
+    let mut order = None;
     let keys = match &reading.names {
         Some(RowNames::File(path)) => {
             let keys = read(path)?;
@@ -34,6 +38,7 @@ pub(super) fn name(matrices: &mut [Matrix], reading: &Reading) -> Result<Vec<Str
         }
         Some(RowNames::Given(keys, what)) if !matrices.iter().any(Matrix::has_names) => {
             turn(matrices, keys.len(), what, role)?;
+            order = Some(what.clone());
             keys.clone()
         }
         _ => {
@@ -50,7 +55,7 @@ pub(super) fn name(matrices: &mut [Matrix], reading: &Reading) -> Result<Vec<Str
         }
     };
     check(&keys, matrices)?;
-    Ok(keys)
+    Ok((keys, order))
 }
 
 /// Turns the matrices so that they have so many rows together.
