@@ -149,10 +149,11 @@ pub struct Step {
 ///
 /// # Errors
 /// A photo of the ground truth that is not there, unless [`Missing::Count`]; two photos of one key;
-/// a distractor that is judged; a photo to learn from that is judged, unless forced; nothing to learn
-/// from; flags of the encoder that this function gives itself; a query's photo that cannot be decoded
-/// where its box is in upright pixels; a folder that another run works in; the errors of `encode`, [`learn_whitening`](crate::learn_whitening),
-/// [`train`](crate::train()) and [`build`](crate::build()).
+/// a distractor that is judged; a photo to learn from that is judged, unless forced; nothing to
+/// learn from; flags of the encoder that this function gives itself; a query's photo that cannot be
+/// decoded where its box is in upright pixels; a folder that another run works in; the errors of
+/// `encode`, [`learn_whitening`](crate::learn_whitening), [`train`](crate::train()) and
+/// [`build`](crate::build()).
 pub fn prepare(
     dataset: &Dataset,
     options: &PrepareOptions,
