@@ -12,12 +12,12 @@ use super::sources::Source;
 use crate::evaluate::dataset::FoundPhotos;
 use crate::{Error, Result};
 
-/// What photos are for that are not judged.
+/// The use of photos that are not judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// They are added to the database. A copy of a positive would count as a false hit.
+    /// Photos that are added to the database. A copy of a positive would count as a false hit.
     Distractor,
-    /// The whitening and the model are learned from them. They may be distractors.
+    /// Photos from which the whitening and the model are learned. Distractors may be among them.
     LearnedFrom,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn refuse(found: &FoundPhotos, sources: &[Source], role: Role) -> Res
     )))
 }
 
-/// Those of `others` that are judged.
+/// Finds the photos among `others` that are judged.
 fn met(found: &FoundPhotos, others: &[&Path]) -> Result<Vec<Met>> {
     let queries = found.queries.iter().flatten();
     let judged: Vec<&Path> =
