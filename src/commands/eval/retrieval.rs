@@ -351,9 +351,9 @@ impl DatasetArgs {
         }
         match self.names {
             None => {}
-            Some(NamesBy::Path) => dataset.name_rule = NameRule::Path,
-            Some(NamesBy::PathEnd) => dataset.name_rule = NameRule::PathEnd,
-            Some(NamesBy::Stem) => dataset.name_rule = NameRule::Stem,
+            Some(NamesBy::Path) => dataset.set_name_rule(NameRule::Path)?,
+            Some(NamesBy::PathEnd) => dataset.set_name_rule(NameRule::PathEnd)?,
+            Some(NamesBy::Stem) => dataset.set_name_rule(NameRule::Stem)?,
         }
         dataset.keep_setups(&self.setups)?;
         Ok(dataset)
