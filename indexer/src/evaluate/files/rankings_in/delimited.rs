@@ -121,7 +121,7 @@ impl<R: Read> Records<R> {
                 Ok(true) => {
                     let breaks = self.record.as_slice().iter().filter(|&&b| b == b'\n').count();
                     let line = line_at(breaks as u64);
-                    if self.record.iter().last().is_some_and(|cell| cell.ends_with(b"\n")) {
+                    if self.record.iter().next_back().is_some_and(|cell| cell.ends_with(b"\n")) {
                         // A cell that is not closed goes to the file's end, and no line's end is
                         // behind it.
                         let closed =
