@@ -1,7 +1,8 @@
-//! Photos to learn from are not judged.
+//! Distractors and photos to learn from are not judged.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -11,36 +12,75 @@ use super::sources::Source;
 use crate::evaluate::dataset::FoundPhotos;
 use crate::{Error, Result};
 
-/// Refuses photos to learn from that are judged: the same file as a photo of the database or of a
-/// query, or one of equal content. Distractors are in no ground truth; they may be learned from.
+/// The use of photos that are not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Photos that are added to the database. A copy of a positive would count as a false hit.
+    Distractor,
+    /// Photos from which the whitening and the model are learned. Distractors may be among them.
+    LearnedFrom,
+}
+
+/// A photo that is judged, though it is not to be.
+struct Met {
+    path: PathBuf,
+    judged: PathBuf,
+    how: &'static str,
+}
+
+/// Refuses photos that are judged: the same file as a photo of the database or of a query, or one
+/// of equal content.
 ///
 /// # Errors
 /// The first such photo, by name, with the judged one, and their number; a file that cannot be
-/// read.
-pub(super) fn refuse_judged(found: &FoundPhotos, learn: &[Source]) -> Result<()> {
-    let learn: Vec<&Path> =
-        learn.iter().flat_map(|source| &source.lines).map(|line| line.path.as_path()).collect();
-    if learn.is_empty() {
-        return Ok(());
-    }
+/// read. A file that is missing is left to the encoder, which rejects it.
+pub(super) fn refuse(found: &FoundPhotos, sources: &[Source], role: Role) -> Result<()> {
+    let others: Vec<&Path> =
+        sources.iter().flat_map(|source| &source.lines).map(|line| line.path.as_path()).collect();
+    let met = met(found, &others)?;
+    let Some(Met { path, judged, how }) = met.first() else { return Ok(()) };
+    let [what, which, instead] = match role {
+        Role::Distractor => [
+            "a distractor that is a photo of the data set",
+            "distractors are photos of its database or queries",
+            "Expected other photos: leave these out, or give a list without them",
+        ],
+        Role::LearnedFrom => [
+            "a photo to learn from that is judged too",
+            "photos to learn from are judged",
+            "Learn from others, or learn from these by --force",
+        ],
+    };
+    Err(Error::Invalid(format!(
+        "{}: {what}: {how} as {}; {} of {} {which}. {instead}",
+        path.display(),
+        judged.display(),
+        met.len(),
+        others.len()
+    )))
+}
+
+/// Finds the photos among `others` that are judged.
+fn met(found: &FoundPhotos, others: &[&Path]) -> Result<Vec<Met>> {
     let queries = found.queries.iter().flatten();
     let judged: Vec<&Path> =
         found.database.iter().chain(queries).map(|photo| photo.path.as_path()).collect();
-    let learn = files(&learn)?;
+    let others = files(others)?;
     let judged = files(&judged)?;
     let by_path: HashMap<&Path, &File<'_>> =
         judged.iter().map(|file| (file.real.as_path(), file)).collect();
     // Bytes are read only of files that have a size in common with one of the other side.
-    let sizes: HashSet<u64> = learn.iter().map(|file| file.bytes).collect();
+    let sizes: HashSet<u64> = others.iter().map(|file| file.bytes).collect();
     let judged_sizes: HashSet<u64> = judged.iter().map(|file| file.bytes).collect();
     let by_content: HashMap<u128, &File<'_>> = judged
         .par_iter()
         .filter(|file| file.bytes > 0 && sizes.contains(&file.bytes))
         .map(|file| Ok((content(file)?, file)))
         .collect::<Result<_>>()?;
-    let meets = |file: &File<'_>| -> Result<Option<(PathBuf, PathBuf, &'static str)>> {
-        let pair =
-            |judged: &File<'_>, how| Some((file.path.to_owned(), judged.path.to_owned(), how));
+    let meets = |file: &File<'_>| -> Result<Option<Met>> {
+        let pair = |judged: &File<'_>, how| {
+            Some(Met { path: file.path.to_owned(), judged: judged.path.to_owned(), how })
+        };
         if let Some(judged) = by_path.get(file.real.as_path()) {
             return Ok(pair(judged, "the same file"));
         }
@@ -49,17 +89,7 @@ pub(super) fn refuse_judged(found: &FoundPhotos, learn: &[Source]) -> Result<()>
         }
         Ok(by_content.get(&content(file)?).and_then(|judged| pair(judged, "the same content")))
     };
-    let met: Vec<_> = learn.par_iter().filter_map(|file| meets(file).transpose()).collect();
-    let met = met.into_iter().collect::<Result<Vec<_>>>()?;
-    let Some((path, judged, how)) = met.first() else { return Ok(()) };
-    Err(Error::Invalid(format!(
-        "{}: a photo to learn from that is judged too: {how} as {}; {} of {} photos to learn from \
-         are judged. Learn from others, or learn from these by --force",
-        path.display(),
-        judged.display(),
-        met.len(),
-        learn.len()
-    )))
+    others.par_iter().filter_map(|file| meets(file).transpose()).collect()
 }
 
 /// A photo's file.
@@ -69,14 +99,18 @@ struct File<'p> {
     bytes: u64,
 }
 
+/// The files that are there.
 fn files<'p>(paths: &[&'p Path]) -> Result<Vec<File<'p>>> {
     let file = |path: &&'p Path| {
         let path = *path;
-        let real = fs::canonicalize(path).map_err(Error::io("read", path))?;
+        let real = match fs::canonicalize(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            real => real.map_err(Error::io("read", path))?,
+        };
         let bytes = real.metadata().map_err(Error::io("read", path))?.len();
-        Ok(File { path, real, bytes })
+        Ok(Some(File { path, real, bytes }))
     };
-    paths.par_iter().map(file).collect()
+    paths.par_iter().filter_map(|path| file(path).transpose()).collect()
 }
 
 /// A hash of a file's bytes.

@@ -3,11 +3,16 @@
 //!
 //! [`prepare`] finds the photos, writes list files, has the encoder make descriptors, and learns
 //! what is asked for: a whitening, and a model with an index under it. Everything is kept in one
-//! folder, [`PrepareOptions::work`]. A file there has a stamp beside it, a hash of all that it was
-//! made from; while that stays the same, the file is used again.
+//! folder, [`PrepareOptions::work`]. A file there has a stamp beside it: a hash of all that it was
+//! made from, and one of its content. While both stay the same, the file is used again. Of photos,
+//! the stamp has the paths, sizes and times of change, not the content.
+//!
+//! One run at a time works in the folder; [`Prepared`] holds the lock. The encoder writes to a
+//! folder of this run, and complete files are moved from there.
 //!
 //! | file in the folder | content |
 //! |---|---|
+//! | `.ocelli-work` | the mark of such a folder, which a run locks |
 //! | `photos.jsonl`, `photos.part` | the database |
 //! | `queries.jsonl`, `queries.part` | queries with a box, or with a photo outside the database |
 //! | `more-1.jsonl`, `more-1.part` | distractors; a file for each folder or list |
@@ -15,11 +20,14 @@
 //! | `learned.whitening`, `learned.model` | the whitening and the model of the codes |
 //! | `*.whitened.part` | whitened region vectors, on which the model is trained |
 //! | `codes.index` | the index |
+//! | `distractors.checked`, `learn.checked` | these photos are none that are judged |
+//! | `.new-*/` | files that are not complete yet |
 //!
 //! The network sees a photo once, also if a folder holds distractors and is learned from as well:
 //! its descriptors are then pooled from its region vectors. With several sizes that cannot be done,
 //! and it sees these photos twice.
 
+mod folder;
 mod judged;
 mod learn;
 mod rejected;
@@ -41,6 +49,8 @@ use super::judge::Missing;
 use crate::{
     BoxError, Error, FineChoice, LearnOpq, ProgressFn, Result, TrainOptions, WhitenOptions,
 };
+pub use folder::WorkLock;
+use judged::Role;
 use learn::Learned;
 pub use rejected::RejectedPhoto;
 use sources::{Source, Sources};
@@ -56,8 +66,8 @@ pub struct PrepareOptions {
     pub work: PathBuf,
     /// Folders of the photos, in place of those that the data set names.
     pub photos: Vec<PathBuf>,
-    /// Folders or list files of photos that are added to the database. A photo of a folder gets
-    /// the key `FOLDER/path/in/it`.
+    /// Folders or list files of photos that are added to the database, none of which is judged. A
+    /// photo of a folder gets the key `FOLDER/path/in/it`.
     pub distractors: Vec<PathBuf>,
     /// Flags of `ocelli encode` that say which network, and how photos are shown to it.
     pub encoder_flags: Vec<OsString>,
@@ -93,8 +103,8 @@ pub enum Whiten {
     With(WhitenOptions),
 }
 
-/// Files that are ready to be judged.
-#[derive(Clone, Debug, Serialize)]
+/// Files that are ready to be judged. No other run changes them while this value is kept.
+#[derive(Debug, Serialize)]
 pub struct Prepared {
     /// Parts of the database's descriptors: those of the data set, then the distractors'.
     pub descriptors: Vec<PathBuf>,
@@ -119,6 +129,9 @@ pub struct Prepared {
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
     pub steps: Vec<Step>,
+    /// The lock on the folder. It is to be kept until the files have been read.
+    #[serde(skip)]
+    pub lock: WorkLock,
 }
 
 /// One step of [`prepare`].
@@ -136,10 +149,11 @@ pub struct Step {
 ///
 /// # Errors
 /// A photo of the ground truth that is not there, unless [`Missing::Count`]; two photos of one key;
-/// a photo to learn from that is judged, unless forced; nothing to learn from; flags of the encoder
-/// that this function gives itself; a query's photo that cannot be decoded where its box is in
-/// upright pixels; the errors of `encode`, [`learn_whitening`](crate::learn_whitening),
-/// [`train`](crate::train()) and [`build`](crate::build()).
+/// a distractor that is judged; a photo to learn from that is judged, unless forced; nothing to
+/// learn from; flags of the encoder that this function gives itself; a query's photo that cannot be
+/// decoded where its box is in upright pixels; a folder that another run works in; the errors of
+/// `encode`, [`learn_whitening`](crate::learn_whitening), [`train`](crate::train()) and
+/// [`build`](crate::build()).
 pub fn prepare(
     dataset: &Dataset,
     options: &PrepareOptions,
@@ -152,11 +166,7 @@ pub fn prepare(
     let mut work = Work::open(&options.work, &options.encoder_flags, encode)?;
     let sources = Sources::new(dataset, &found, options)?;
     work.write_lists(&sources)?;
-    if !options.force && !sources.learn.is_empty() {
-        work.check("photos to learn from against judged ones", sources.judged_stamp(), || {
-            judged::refuse_judged(&found, &sources.learn)
-        })?;
-    }
+    check_photos(&mut work, &sources, &found, options.force)?;
     let learned = learn::learn(&mut work, &sources.learn, whiten, options, learn_opq, progress)?;
     let mut descriptors = Vec::new();
     for source in [&sources.photos].into_iter().chain(&sources.distractors) {
@@ -183,7 +193,31 @@ pub fn prepare(
         missing_queries: found.missing_queries(dataset),
         rejected,
         steps: work.steps,
+        lock: work.folder.lock,
     })
+}
+
+/// Refuses distractors that are judged, and, unless forced, such photos to learn from.
+fn check_photos(
+    work: &mut Work<'_>,
+    sources: &Sources,
+    found: &FoundPhotos,
+    force: bool,
+) -> Result<()> {
+    let Sources { distractors, learn, .. } = sources;
+    if !distractors.is_empty() {
+        let stamp = sources.judged_stamp(distractors);
+        work.check("distractors", "distractors against judged photos", stamp, || {
+            judged::refuse(found, distractors, Role::Distractor)
+        })?;
+    }
+    if !force && !learn.is_empty() {
+        let stamp = sources.judged_stamp(learn);
+        work.check("learn", "photos to learn from against judged ones", stamp, || {
+            judged::refuse(found, learn, Role::LearnedFrom)
+        })?;
+    }
+    Ok(())
 }
 
 /// The photos of `dataset` below those of `options`, or where it has them.

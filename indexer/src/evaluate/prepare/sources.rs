@@ -85,14 +85,14 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Hash of what is judged and what is learned from.
-    pub(super) fn judged_stamp(&self) -> Hash {
+    /// Hash of what is judged and of `others`, which are not to be.
+    pub(super) fn judged_stamp(&self, others: &[Source]) -> Hash {
         let mut stamp = Stamp::new("judged");
         for source in [&self.photos].into_iter().chain(&self.queries) {
             stamp.text(source.stamp.to_string());
         }
-        stamp.text("learn");
-        for source in &self.learn {
+        stamp.text("others");
+        for source in others {
             stamp.text(source.stamp.to_string());
         }
         stamp.finish()

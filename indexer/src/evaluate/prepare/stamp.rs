@@ -1,10 +1,15 @@
-//! Stamps of files: what they were made from.
+//! Stamps of files: what they were made from, and what they contain.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use ocelli_index::{Hash, Hasher};
+use ocelli_index::container::Reader;
+use ocelli_index::{Hash, Hasher, IndexDir, RejectedWriter};
+
+use crate::{Error, Result};
 
 /// A hash of all that a file is made from.
 pub(super) struct Stamp(Hasher);
@@ -50,4 +55,26 @@ impl Stamp {
     pub(super) fn finish(self) -> Hash {
         self.0.finish()
     }
+}
+
+/// Hash of the content of something that was made, by which another file of its name is known: of
+/// an index, of its generation; of a part, also of the list of rejected photos beside it.
+///
+/// # Errors
+/// What is not there, or cannot be opened.
+pub(super) fn content(out: &Path) -> Result<Hash> {
+    let mut content = Hasher::new();
+    let metadata = out.metadata().map_err(Error::io("read", out))?;
+    if metadata.is_dir() {
+        let generation = IndexDir::open(out)?.current()?;
+        content.update(format!("{generation:?}").as_bytes());
+    } else if metadata.len() > 0 {
+        content.update(Reader::open_any(out)?.seal().to_string().as_bytes());
+        let list = RejectedWriter::path_for(out);
+        match fs::read(&list) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            read => content.update(&read.map_err(Error::io("read", &list))?),
+        }
+    }
+    Ok(content.finish())
 }

@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use ocelli_index::{
@@ -85,7 +87,7 @@ impl Bench {
     /// The encoder. Files that begin with `bad` are rejected.
     fn encode(&self, args: &[OsString]) -> std::result::Result<(), BoxError> {
         let args: Vec<String> = args.iter().map(|a| a.to_str().unwrap().to_owned()).collect();
-        self.calls.borrow_mut().push(args.clone());
+        self.calls.borrow_mut().push(args.iter().map(|arg| complete(arg)).collect());
         let value =
             |flag: &str| args.iter().position(|a| a == flag).map(|at| PathBuf::from(&args[at + 1]));
         let whitening = value("--whitening").map(|path| Whitening::open(&path).unwrap());
@@ -140,6 +142,13 @@ impl Bench {
         let later = SystemTime::now() + Duration::from_secs(60);
         File::options().write(true).open(self.path(name)).unwrap().set_modified(later).unwrap();
     }
+}
+
+/// An argument with the name that a file has when it is complete, in place of that in the folder
+/// of what is not.
+fn complete(arg: &str) -> String {
+    let Some((work, new)) = arg.split_once("/.new-") else { return arg.to_owned() };
+    format!("{work}/{}", new.split_once('/').unwrap().1)
 }
 
 /// The list's lines.
@@ -230,6 +239,7 @@ fn lists_say_keys_boxes_and_turns() {
     assert_eq!(prepared.queries, Some(PathBuf::from(bench.work("queries.part"))));
     assert_eq!((prepared.whitening, prepared.index, prepared.learn.len()), (None, None, 0));
     assert_eq!(Part::open(&prepared.descriptors[0]).unwrap().images(), 6);
+    drop(prepared.lock);
 
     // Without a box, the database has the descriptors of both queries.
     let (calls, prepared) = bench.run(&set(&bench, None), &bench.options());
@@ -332,6 +342,8 @@ fn a_whitening_and_codes_are_learned_from_other_photos() {
         "index",
     ];
     assert_eq!(steps(&prepared), all.map(|what| (what, false)));
+    let part = prepared.descriptors[0].clone();
+    drop(prepared);
 
     let (_, again) = bench.run(&data, &options);
     assert_eq!(steps(&again.unwrap()), all.map(|what| (what, true)));
@@ -347,7 +359,7 @@ fn a_whitening_and_codes_are_learned_from_other_photos() {
     let fewer = PrepareOptions { whiten: Whiten::With(whiten), ..options.clone() };
     let (_, other) = bench.run(&data, &fewer);
     assert_eq!(steps(&other.unwrap()), all.map(|what| (what, all[..2].contains(&what))));
-    assert_eq!(Part::open(&prepared.descriptors[0]).unwrap().dim(), 4);
+    assert_eq!(Part::open(&part).unwrap().dim(), 4);
     assert_eq!(Snapshot::open(&index, None).unwrap().rows(), 6);
 }
 
@@ -553,4 +565,158 @@ fn a_folder_is_a_database() {
     let keys: Vec<Value> =
         lines(&bench.path("work/photos.jsonl")).into_iter().map(|l| l["key"].clone()).collect();
     assert_eq!(keys, ["set/00.jpg", "set/01.jpg", "set/03.jpg", "set/04.jpg", "set/05.jpg"]);
+}
+
+/// What a run prepared is its own until it has read it, and while it still encodes.
+#[test]
+fn a_second_run_is_refused() {
+    let bench = Bench::new();
+    let (data, options) = (set(&bench, None), bench.options());
+    let work = fs::canonicalize(bench.folder.path()).unwrap().join("work");
+    let expected =
+        format!("{}: expected a folder that no other run works in, found one", work.display());
+    let refused = || {
+        let unused = |_: &[OsString]| -> std::result::Result<(), BoxError> { unreachable!() };
+        let error = prepare(&data, &options, &unused, &no_opq, &silent).unwrap_err().to_string();
+        assert!(error.starts_with(&expected), "{error}");
+    };
+    let encode = |args: &[OsString]| {
+        refused();
+        bench.encode(args)
+    };
+    let prepared = prepare(&data, &options, &encode, &no_opq, &silent).unwrap();
+    refused();
+    drop(prepared);
+    bench.run(&data, &options).1.unwrap();
+}
+
+/// A part of another run under a stamp, and one that was cut, are made again.
+#[test]
+fn a_stamp_holds_for_one_content() {
+    let bench = Bench::new();
+    let (data, options) = (set(&bench, None), bench.options());
+    let part = bench.path("work/photos.part");
+    bench.run(&data, &options).1.unwrap();
+    let other = fs::read(&part).unwrap();
+    fs::write(bench.path("set/03.jpg"), "a longer photo").unwrap();
+    bench.run(&data, &options).1.unwrap();
+    let own = fs::read(&part).unwrap();
+    assert_eq!((own.len(), own == other), (other.len(), false));
+    for swapped in [&other[..], &own[..own.len() / 2], b""] {
+        fs::write(&part, swapped).unwrap();
+        assert_eq!(bench.run(&data, &options).0.len(), 1);
+        assert!(fs::read(&part).unwrap() == own);
+    }
+    // So is a list of other rejected photos beside it.
+    fs::write(bench.path("work/photos.part.rejected.jsonl"), "").unwrap();
+    assert_eq!(bench.run(&data, &options).0.len(), 0, "it was empty before");
+    fs::remove_file(bench.path("work/photos.part.rejected.jsonl")).unwrap();
+    fs::write(bench.path("work/photos.part.rejected.jsonl"), "{}").unwrap();
+    assert_eq!(bench.run(&data, &options).0.len(), 1);
+}
+
+/// An encoder whose run was killed goes on to write. The next run removes its folder, so that it
+/// replaces nothing.
+#[test]
+fn an_encoder_that_outlives_its_run_replaces_nothing() {
+    let bench = Bench::new();
+    let (data, options) = (set(&bench, None), bench.options());
+    bench.run(&data, &options).1.unwrap();
+    let part = bench.path("work/photos.part");
+    let made = fs::read(&part).unwrap();
+    let orphan = bench.path("work/.new-killed");
+    fs::create_dir(&orphan).unwrap();
+    fs::write(orphan.join("photos.part"), "incomplete").unwrap();
+
+    bench.touch("set/03.jpg");
+    let encode = |args: &[OsString]| {
+        assert!(!orphan.exists());
+        fs::write(orphan.join("photos.part"), "late").unwrap_err();
+        bench.encode(args)?;
+        // The encoder's end is not yet that of the step: the old part has its name.
+        let out = Path::new(args.last().unwrap());
+        assert_ne!(out.parent(), fs::canonicalize(&part).unwrap().parent());
+        fs::write(&part, "old").unwrap();
+        assert!(out.exists());
+        Ok(())
+    };
+    prepare(&data, &options, &encode, &no_opq, &silent).unwrap();
+    assert!(fs::read(&part).unwrap() == made);
+    let mut names: Vec<String> = fs::read_dir(bench.path("work"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = [
+        ".ocelli-work",
+        "photos.jsonl",
+        "photos.part",
+        "photos.part.rejected.jsonl",
+        "photos.part.stamp",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn distractors_are_not_judged() {
+    let bench = Bench::new();
+    let mut data = set(&bench, Some(BOX));
+    // The photo of the query with a box is in the database no more.
+    data.database = Database::Listed([0, 2, 3, 4, 5].map(|i| named(&format!("{i:02}"))).into());
+    data.rotations.clear();
+    let distractors = vec![bench.path("other")];
+    let options = PrepareOptions { distractors, force: true, ..bench.options() };
+    fs::copy(bench.path("set/01.jpg"), bench.path("other/zz.jpg")).unwrap();
+    symlink(bench.path("set/02.jpg"), bench.path("other/a-link.jpg")).unwrap();
+    for (met, judged, how, numbers) in [
+        ("other/a-link.jpg", "set/02.jpg", "the same file", "2 of 22 distractors"),
+        ("other/zz.jpg", "set/01.jpg", "the same content", "1 of 21 distractors"),
+    ] {
+        let error = bench.error(&data, &options);
+        let [path, of] = [met, judged].map(|name| bench.arg(name));
+        let expected = format!("{path}: a distractor that is a photo of the data set: {how} as");
+        assert!(error.contains(&expected) && error.contains(&of), "{error}");
+        assert!(error.contains(numbers) && !error.contains("--force"), "{error}");
+        fs::remove_file(bench.path(met)).unwrap();
+    }
+    bench.run(&data, &options).1.unwrap();
+
+    // A listed file that is not there is the encoder's to reject.
+    let list = bench.path("more.txt");
+    fs::write(&list, "other/01.jpg\nother/none.jpg\n").unwrap();
+    let unused = |_: &[OsString]| Err("the encoder was asked".into());
+    let options = PrepareOptions { distractors: vec![list], ..bench.options() };
+    let other = PrepareOptions { work: bench.path("other-work"), ..options };
+    let error = prepare(&data, &other, &unused, &no_opq, &silent).unwrap_err().to_string();
+    assert_eq!(error, "the encoder was asked");
+}
+
+/// Runs that start at once in an empty folder: each gets it, or is told that it is taken.
+#[test]
+fn an_empty_folder_is_taken_by_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..50 {
+        let path = dir.path().join(round.to_string());
+        let holders = AtomicUsize::new(0);
+        let open = || match folder::Folder::open(&path) {
+            Ok(_folder) => {
+                let alone = holders.fetch_add(1, Ordering::SeqCst) == 0;
+                thread::yield_now();
+                holders.fetch_sub(1, Ordering::SeqCst);
+                alone
+            }
+            Err(e) => e.to_string().contains("another run has locked"),
+        };
+        thread::scope(|scope| {
+            let others = [(); 3].map(|()| scope.spawn(open));
+            assert!(open() && others.into_iter().all(|other| other.join().unwrap()));
+        });
+    }
+    // What a run that was killed at its start may have left.
+    let path = dir.path().join("killed");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("..ocelli-work.ocelli-00000000-0000000000000000.tmp"), "").unwrap();
+    folder::Folder::open(&path).unwrap();
+    let mark = fs::read_to_string(path.join(".ocelli-work")).unwrap();
+    assert!(mark.ends_with("It may be removed.\n"), "{mark}");
 }

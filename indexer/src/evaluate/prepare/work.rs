@@ -8,18 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::container::write_atomically;
-use ocelli_index::{DescriptorSpec, Hash, Part, Whitening};
+use ocelli_index::{DescriptorSpec, Hash, Part, RejectedWriter, Whitening};
 
+use super::folder::Folder;
 use super::sources::{Source, Sources};
-use super::stamp::Stamp;
+use super::stamp::{self, Stamp};
 use super::{Encode, Step};
 use crate::evaluate::list::list_text;
 use crate::{Error, Result};
 
-/// File by which a folder is known as one of an earlier run.
-const MARK: &str = ".ocelli-work";
-const MARK_TEXT: &str = "Ocelli keeps lists, descriptors and indexes of a data set in this folder. \
-                         It may be removed.\n";
 /// Flags of the encoder that are given here.
 const OWN_FLAGS: &[&str] = &[
     "--list",
@@ -82,7 +79,7 @@ pub(super) fn can_be_pooled(regions: &Path) -> Result<bool> {
 
 /// The folder of what is made, and how the encoder is asked.
 pub(super) struct Work<'a> {
-    folder: PathBuf,
+    pub(super) folder: Folder,
     flags: &'a [OsString],
     encode: Encode<'a>,
     pub(super) steps: Vec<Step>,
@@ -92,29 +89,14 @@ impl<'a> Work<'a> {
     /// Makes the folder, or takes that of an earlier run.
     ///
     /// # Errors
-    /// A folder of other files, so that none of them is replaced.
+    /// Those of [`Folder::open`].
     pub(super) fn open(folder: &Path, flags: &'a [OsString], encode: Encode<'a>) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let folder = fs::canonicalize(folder).map_err(Error::io("read", folder))?;
-        let mark = folder.join(MARK);
-        if !mark.exists() {
-            let mut entries = fs::read_dir(&folder).map_err(Error::io("read", &folder))?;
-            if let Some(entry) = entries.next() {
-                let found = entry.map_err(Error::io("read", &folder))?.file_name();
-                return Err(Error::Invalid(format!(
-                    "{}: expected an empty folder or one of an earlier run, found one with {}",
-                    folder.display(),
-                    found.display()
-                )));
-            }
-            write_atomically(&mark, MARK_TEXT.as_bytes())?;
-        }
-        Ok(Work { folder, flags, encode, steps: Vec::new() })
+        Ok(Work { folder: Folder::open(folder)?, flags, encode, steps: Vec::new() })
     }
 
     /// A file of the folder.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path.join(name)
     }
 
     /// Writes the list files.
@@ -133,7 +115,8 @@ impl<'a> Work<'a> {
         self.path(&format!("{}.jsonl", source.name))
     }
 
-    /// Uses `out` again if it has this stamp; otherwise has `make` make it, and gives it the stamp.
+    /// Uses `out` again if it has this stamp and the content that got it; otherwise has `make` make
+    /// it, and gives it the stamp.
     ///
     /// # Errors
     /// Those of `make`; an unwritable folder.
@@ -146,34 +129,34 @@ impl<'a> Work<'a> {
     ) -> Result<()> {
         let start = Instant::now();
         let file = stamp_of(out);
-        let text = format!("{stamp}\n");
-        let kept = out.exists() && fs::read(&file).is_ok_and(|found| found == text.as_bytes());
+        let text = || -> Result<String> { Ok(format!("{stamp} {}\n", stamp::content(out)?)) };
+        let kept = match fs::read(&file) {
+            // What cannot be opened any more is made again.
+            Ok(found) => text().is_ok_and(|text| found == text.as_bytes()),
+            Err(_) => false,
+        };
         if !kept {
             // From here on, until it is complete, nothing takes the file for a complete one.
-            match fs::remove_file(&file) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &file)(e));
-                }
-                _ => {}
-            }
+            remove(&file)?;
             make()?;
-            write_atomically(&file, text.as_bytes())?;
+            write_atomically(&file, text()?.as_bytes())?;
         }
         self.steps.push(Step { what, seconds: start.elapsed().as_secs_f64(), kept });
         Ok(())
     }
 
-    /// Runs a check unless it went well before on what has this stamp.
+    /// Runs the check `name` unless it went well before on what has this stamp.
     ///
     /// # Errors
     /// Those of `check`.
     pub(super) fn check(
         &mut self,
+        name: &str,
         what: &str,
         stamp: Hash,
         check: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let out = self.path("checked");
+        let out = self.path(&format!("{name}.checked"));
         self.keep_or(what.to_owned(), &out, stamp, || {
             check()?;
             Ok(write_atomically(&out, b"")?)
@@ -198,7 +181,7 @@ impl<'a> Work<'a> {
         let mut args: Vec<OsString> =
             vec!["--list".into(), self.list_of(source).into(), "--include".into(), "*".into()];
         args.extend(self.flags.iter().cloned());
-        args.extend(output_flags(output, whitening, &out));
+        args.extend(output_flags(output, whitening, &self.folder.new_path(&out)));
         let mut stamp = self.stamp_of_args(&args, whitening)?;
         stamp.text(source.stamp.to_string());
         for (name, value) in settings_of_environment() {
@@ -227,7 +210,7 @@ impl<'a> Work<'a> {
             Output::Regions => format!("{}.whitened.part", source.name),
         });
         let mut args: Vec<OsString> = vec!["--regions".into(), regions.into()];
-        args.extend(output_flags(output, whitening, &out));
+        args.extend(output_flags(output, whitening, &self.folder.new_path(&out)));
         let mut stamp = self.stamp_of_args(&args, whitening)?;
         stamp.text(stamp_text(regions)?);
         let what = match output {
@@ -240,7 +223,7 @@ impl<'a> Work<'a> {
 
     fn stamp_of_args(&self, args: &[OsString], whitening: Option<&Path>) -> Result<Stamp> {
         let mut stamp = Stamp::new("encode");
-        for arg in args.iter().filter(|arg| !Path::new(arg).starts_with(&self.folder)) {
+        for arg in args.iter().filter(|arg| !Path::new(arg).starts_with(&self.folder.path)) {
             stamp.setting(arg);
         }
         if let Some(whitening) = whitening {
@@ -249,13 +232,19 @@ impl<'a> Work<'a> {
         Ok(stamp)
     }
 
+    /// Has the encoder make `out` under a name that no other run knows. It gets its name here, so
+    /// that an encoder which outlives its run replaces nothing.
     fn run(&mut self, what: String, args: &[OsString], out: &Path, stamp: Stamp) -> Result<()> {
         let encode = self.encode;
+        let new = self.folder.new_path(out);
         self.keep_or(what, out, stamp.finish(), || {
-            encode(args).map_err(Error::Encode)?;
+            let ended = encode(args);
+            // If all photos were rejected, there is only this list.
+            move_list(&new, out)?;
+            ended.map_err(Error::Encode)?;
             // The encoder is another program. What it did is seen here.
-            Part::open(out)?;
-            Ok(())
+            Part::open(&new)?;
+            fs::rename(&new, out).map_err(Error::io("rename a new file to", out))
         })
     }
 }
@@ -266,6 +255,23 @@ impl Output {
             Output::Descriptors => "descriptors",
             Output::Regions => "region vectors",
         }
+    }
+}
+
+/// Moves the list of rejected photos from beside `new` to beside `out`.
+fn move_list(new: &Path, out: &Path) -> Result<()> {
+    let [new, out] = [new, out].map(RejectedWriter::path_for);
+    match fs::rename(new, &out) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => remove(&out),
+        moved => moved.map_err(Error::io("rename a new file to", &out)),
+    }
+}
+
+/// Removes a file if it is there.
+fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", file)(e)),
+        _ => Ok(()),
     }
 }
 
