@@ -129,6 +129,9 @@ pub struct Prepared {
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
     pub steps: Vec<Step>,
+    /// Junk and other photos that the ground truth mentions and that are not there, where they may
+    /// be missing.
+    pub unknown: Vec<String>,
     /// The lock on the folder. It is to be kept until the files have been read.
     #[serde(skip)]
     pub lock: WorkLock,
@@ -191,6 +194,7 @@ pub fn prepare(
         files: sources.files(),
         missing: found.missing.iter().map(|named| named.name.to_string()).collect(),
         missing_queries: found.missing_queries(dataset),
+        unknown: found.unknown.iter().map(|named| named.name.to_string()).collect(),
         rejected,
         steps: work.steps,
         lock: work.folder.lock,
