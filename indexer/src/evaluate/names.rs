@@ -76,7 +76,7 @@ fn add<'n>(found: &mut HashMap<&'n str, Match>, name: &'n str, number: usize) {
 }
 
 /// The file name without its ending.
-fn stem(key: &str) -> &str {
+pub(super) fn stem(key: &str) -> &str {
     let name = key.rsplit('/').next().unwrap_or(key);
     &name[..name.len() - ending(key).len()]
 }

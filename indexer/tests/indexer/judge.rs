@@ -57,6 +57,7 @@ fn dataset(own: OwnPhoto, rules: Rules, lines: &[Line<'_>]) -> Dataset {
             asked: asked.collect(),
         }],
         rotations: BTreeMap::new(),
+        mentioned: Vec::new(),
     }
 }
 

@@ -1,17 +1,15 @@
 //! Flags of `ocelli eval retrieval` that would be without effect.
 
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 
-use super::retrieval::RetrievalArgs;
-use crate::cli::Cli;
+use super::args::RetrievalArgs;
 
 /// Ends the process with exit code 2 if a flag is given that the rest of the command line leaves
 /// without effect. The parser cannot tell: it does not ask for what a flag requires where that
 /// conflicts with something else that is given.
 pub fn check(args: &RetrievalArgs) {
     if let Some(what) = without_effect(args) {
-        Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
+        clap::Error::raw(ErrorKind::ArgumentConflict, format!("{what}\n")).exit();
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ocelli eval`.
 
+mod args;
 mod compare;
 mod flags;
 mod queries;
@@ -9,8 +10,8 @@ mod text;
 use anyhow::Result;
 use clap::Subcommand;
 
+use args::RetrievalArgs;
 use queries::QueriesArgs;
-use retrieval::RetrievalArgs;
 
 #[derive(Subcommand)]
 pub enum EvalCommand {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use ocelli_indexer::evaluate::queries::write_query_list;
 
-use super::retrieval::DatasetArgs;
+use super::args::DatasetArgs;
 use crate::commands::check_out;
 use crate::output::{OutputArgs, print};
 

@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::table::{Queries, Source, check_once, file_name, file_of};
+use ocelli_text::{counted, quoted};
+
+use super::table::{Kind, Queries, Source, check_once, file_name, file_of};
 use super::{Absent, Database, Dataset, Form, NameRule, Named, OwnPhoto, Setup};
 use crate::Result;
 use crate::evaluate::measures::{ApForm, Measure, Rules};
@@ -58,6 +60,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
             asked,
         }],
         rotations: Default::default(),
+        mentioned: Vec::new(),
     })
 }
 
@@ -69,7 +72,10 @@ fn pairs(source: &Source) -> Result<Queries> {
     let mut without = BTreeSet::new();
     for row in &table.rows {
         if row.len() != 2 {
-            let what = format!("expected \"query_id,reference_id\", found {} cells", row.len());
+            let what = format!(
+                "expected \"query_id,reference_id\", found {}",
+                counted(row.len() as u64, "cell")
+            );
             return Err(source.refuse(row.line, what));
         }
         let (query, reference) = (row.cell(0), row.cell(1));
@@ -84,10 +90,10 @@ fn pairs(source: &Source) -> Result<Queries> {
         }
         let number = queries.number(query, None);
         if without.contains(&number) {
-            let what = format!("a reference of {:?}, which has none above", row.cell(0));
+            let what = format!("a reference of {}, which has none above", quoted(row.cell(0)));
             return Err(source.refuse(row.line, what));
         }
-        queries.list(number, Named::new(reference, place), true)?;
+        queries.list(number, Named::new(reference, place), Kind::Positive)?;
     }
     if queries.is_empty() {
         return Err(source.refuse_whole("expected pairs of query and reference, found none"));
@@ -177,8 +183,9 @@ mod tests {
         for (text, expected) in [
             ("", "expected pairs of query and reference, found none"),
             ("query_id,reference_id\n", "expected pairs of query and reference, found none"),
-            ("Q1\n", ":1: expected \"query_id,reference_id\", found 1 cells"),
+            ("Q1\n", ":1: expected \"query_id,reference_id\", found 1 cell"),
             ("Q1,R1,0.5\n", "found 3 cells"),
+            ("Q1,R1\nQ2,\"R2\nQ3,R3\n", ":2: a quoted cell goes over the line's end"),
             ("Q1,R1\n,R2\n", ":2: expected a query's id"),
             ("Q1,R1\nQ1,R1\n", ":2: of query \"Q1\": photo \"R1\" is there twice"),
             ("Q1,\nQ1,R1\n", ":2: a reference of \"Q1\", which has none above"),

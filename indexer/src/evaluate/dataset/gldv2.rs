@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::table::{Queries, Row, Source, Table, file_name, file_of};
+use super::table::{Kind, Queries, Row, Source, Table, file_name, file_of};
 use super::{Absent, Database, Dataset, Form, NameRule, Named, OwnPhoto, Setup};
 use crate::Result;
 use crate::evaluate::measures::{ApForm, Measure, Rules};
@@ -27,6 +27,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
     let source = Source::new(&file);
     let table = source.rows(b',', |_| true)?;
     let columns = Columns::of(&source, &table)?;
+    table.check_widths(&source)?;
     let mut queries = Queries::default();
     let mut parts = Vec::new();
     for row in &table.rows {
@@ -67,6 +68,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
         queries,
         setups,
         rotations: Default::default(),
+        mentioned: Vec::new(),
     })
 }
 
@@ -99,12 +101,16 @@ struct Columns {
 impl Columns {
     fn of(source: &Source, table: &Table) -> Result<Self> {
         let column = |name: &str| {
-            table.column(&[name]).ok_or_else(|| {
+            table.column(source, &[name])?.ok_or_else(|| {
                 let found = table.columns.join(", ");
                 source.refuse(1, format!("expected the columns id and images, found {found}"))
             })
         };
-        Ok(Self { id: column("id")?, images: column("images")?, usage: table.column(&["Usage"]) })
+        Ok(Self {
+            id: column("id")?,
+            images: column("images")?,
+            usage: table.column(source, &["Usage"])?,
+        })
     }
 
     /// Adds the query of a row, and says its part; None for one that is ignored.
@@ -127,7 +133,7 @@ impl Columns {
         let query = queries.add(Named::new(id, place.clone()), None)?;
         let images = row.cell(self.images);
         for image in images.split_whitespace().filter(|_| images != NO_IMAGES) {
-            queries.list(query, Named::new(image, place.clone()), true)?;
+            queries.list(query, Named::new(image, place.clone()), Kind::Positive)?;
         }
         Ok(Some(part))
     }
@@ -196,6 +202,13 @@ mod tests {
             ("id,images\nq,a\nq,b\n", ":3: query \"q\" is there twice, first at"),
             ("id,images\nq,a b a\n", ":2: of query \"q\": photo \"a\" is there twice"),
             ("id,images\n,a\n", ":2: expected a query's id"),
+            ("id,images\nq,a,b\n", ":2: expected 2 cells, found 3"),
+            ("id,images,Usage\nq,a,Public\nr,a\n", ":3: expected 3 cells, found 2"),
+            (
+                "id,images,Images\nq,a,b\n",
+                ":1: the columns \"images\" and \"Images\" mean the same",
+            ),
+            ("id,images\nq,\"a b\nr,c\n", ":2: a quoted cell goes over the line's end"),
             ("id,images,Usage\nq,a,public\n", ":2: expected Public, Private or Ignored"),
         ] {
             let message = read_text(text).unwrap_err().to_string();

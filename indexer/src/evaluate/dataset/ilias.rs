@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::table::{Queries, Source, check_box, check_once};
+use super::table::{Kind, Queries, Source, check_box, check_once};
 use super::{Absent, BoundingBox, Database, Dataset, Form, NameRule, Named, OwnPhoto, Setup};
 use crate::evaluate::measures::{ApForm, Measure, Rules};
 use crate::{Error, Result};
@@ -46,7 +46,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
         let bounding_box = read_box(&photos, &query.name)?;
         let number = queries.add(query, bounding_box)?;
         for positive in positives {
-            queries.list(number, positive.clone(), true)?;
+            queries.list(number, positive.clone(), Kind::Positive)?;
         }
     }
     let (queries, asked) = queries.finish();
@@ -70,6 +70,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
             asked,
         }],
         rotations: Default::default(),
+        mentioned: Vec::new(),
     })
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ocelli_index::foreign::matlab::{MatArray, MatFile};
 
-use super::table::{Queries, Source, check_box, check_once, file_name, file_of};
+use super::table::{Kind, Queries, Source, check_box, check_once, file_name, file_of};
 use super::{Absent, BoundingBox, Database, Dataset, Form, NameRule, Named, OwnPhoto, Setup};
 use crate::Result;
 use crate::evaluate::measures::{ApForm, Measure, Rules};
@@ -41,8 +41,9 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
         queries.add(photo, bounding_box)?;
         for (list, values) in [(POSITIVES, Some(truth.positives)), (JUNK, truth.junk)] {
             let Some(values) = values.and_then(|values| values.get(number)) else { continue };
+            let kind = if list == POSITIVES { Kind::Positive } else { Kind::Junk };
             for image in positions(&source, list, number, values, &images)? {
-                queries.list(number, image, list == POSITIVES)?;
+                queries.list(number, image, kind)?;
             }
         }
     }
@@ -65,6 +66,7 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
             asked,
         }],
         rotations: Default::default(),
+        mentioned: Vec::new(),
     })
 }
 

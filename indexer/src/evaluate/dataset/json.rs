@@ -20,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 use super::check::check_known;
 use super::positions::{self, Positions, items};
 use super::setups::{self, Contents, Draft, Lists};
+use super::text;
 use super::{At, BoundingBox, Database, Dataset, Form, Named, OwnPhoto, Place};
 use crate::{Error, Result};
 
@@ -127,7 +128,7 @@ struct JsonPositions {
 /// A file that is missing or cannot be understood, without queries and labels, with a query without
 /// any list of positives.
 pub(super) fn read(path: &Path) -> Result<Dataset> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = text::bytes(path)?;
     let contents = contents(path, &bytes)?;
     let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
     let name = match path.file_stem().unwrap_or_default().to_string_lossy() {

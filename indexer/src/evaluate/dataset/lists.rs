@@ -5,7 +5,6 @@
 //! official protocol (cirtorch), `easy`, `hard` and `junk` in the revisited one (revisitop).
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use ocelli_index::foreign::pickle::{Id, Pickle};
 
 use super::positions::{LISTS, Positions};
 use super::setups::Contents;
-use super::{BoundingBox, Database, Dataset, Form, Named, json, positions, setups};
+use super::{BoundingBox, Database, Dataset, Form, Named, json, positions, setups, text};
 use crate::{Error, Result};
 
 /// First byte of a pickle of protocol 2 and later.
@@ -31,9 +30,14 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Dataset> {
     let mut all = Contents::default();
     let mut known: HashSet<Arc<str>> = HashSet::new();
     for path in files {
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = text::bytes(path)?;
         let contents = match bytes.first() {
             Some(&PICKLE) => pickle(path, &bytes)?,
+            _ if is_old_pickle(path, &bytes) => {
+                let what = "pickles of protocol 0 and 1 are not read; write it with protocol 2 or \
+                            later";
+                return Err(Error::GroundTruth { path: path.clone(), what: what.to_owned() });
+            }
             _ => json::contents(path, &bytes)?,
         };
         if let Some(images) = contents.images {
@@ -54,6 +58,15 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Dataset> {
         super::check::check_known(&dataset, images)?;
     }
     Ok(dataset)
+}
+
+/// Whether a file without the first byte of later pickles is an older one: by its name, unless it
+/// is JSON, or as both protocols begin dictionaries.
+fn is_old_pickle(path: &Path, bytes: &[u8]) -> bool {
+    let named = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("pkl"));
+    let start = bytes.trim_ascii_start();
+    let is_json = start.is_empty() || start.starts_with(b"{") || start.starts_with(b"[");
+    (named && !is_json) || start.starts_with(b"(d") || start.starts_with(b"}q")
 }
 
 /// `roxford5k` of `gnd_roxford5k.pkl`.

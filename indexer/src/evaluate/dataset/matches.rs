@@ -18,13 +18,15 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::table::{Queries, Row, Source, Table, check_box, file_name, file_of};
+use ocelli_text::quoted;
+
+use super::table::{Kind, Queries, Row, Source, Table, check_box, file_name, file_of};
 use super::text::refuse;
 use super::{
     Absent, BoundingBox, Database, Dataset, Form, NameRule, Named, OwnPhoto, Place, Setup,
 };
-use crate::Result;
 use crate::evaluate::measures::{ApForm, Measure, Rules};
+use crate::{Error, Result};
 
 /// The name of a list in a directory, without its ending.
 const NAME: &str = "matches";
@@ -40,9 +42,10 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
     let fits = |name: &str| name.strip_prefix(NAME).is_some_and(|ending| ENDINGS.contains(&ending));
     let (file, dir) = file_of(path, "a file matches.csv, .tsv or .jsonl", fits, |_| None)?;
     let source = Source::new(&file);
+    let mut irrelevant = Vec::new();
     let (queries, what) = match source.text()?.trim_start().starts_with('{') {
         true => (json_lines(&source)?, "has JSON lines with the key \"query\"".to_owned()),
-        false => table(&source)?,
+        false => table(&source, &mut irrelevant)?,
     };
     if queries.is_empty() {
         return Err(source.refuse_whole("expected queries, found none"));
@@ -67,31 +70,42 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
             asked,
         }],
         rotations: Default::default(),
+        mentioned: irrelevant,
     })
 }
 
-/// Adds a photo to a query's lists.
-fn add(queries: &mut Queries, number: usize, photo: Named, is_positive: bool) -> Result<()> {
-    if queries.get(number).is_some_and(|query| query.photo.name == photo.name) {
-        let what = format!(
-            "{:?} is its own match, and a query's photo is taken out of its ranking",
-            photo.name
-        );
-        return Err(refuse(&photo.place, what));
-    }
-    queries.list(number, photo, is_positive)
+/// The error of a match that is the photo of its query.
+pub(super) fn own_match(photo: &Named, query: &str) -> Error {
+    let spelled = match *photo.name == *query {
+        true => String::new(),
+        false => format!(", which is query {} in another spelling,", quoted(query)),
+    };
+    let what = format!(
+        "{}{spelled} is its own match, and a query's photo is taken out of its ranking",
+        quoted(&photo.name)
+    );
+    refuse(&photo.place, what)
 }
 
-/// Reads a table. The phrase says what it has.
-fn table(source: &Source) -> Result<(Queries, String)> {
+/// Adds a photo to a query's lists.
+fn add(queries: &mut Queries, number: usize, photo: Named, kind: Kind) -> Result<()> {
+    if queries.get(number).is_some_and(|query| query.photo.name == photo.name) {
+        return Err(own_match(&photo, &photo.name));
+    }
+    queries.list(number, photo, kind)
+}
+
+/// Reads a table, and the photos that it calls not relevant. The phrase says what it has.
+fn table(source: &Source, irrelevant: &mut Vec<Named>) -> Result<(Queries, String)> {
     let text = source.text()?;
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let delimiter = [b'\t', b',', b';'].into_iter().find(|&d| first.contains(char::from(d)));
     let table = source.rows(delimiter.unwrap_or(b','), |_| true)?;
     let columns = Columns::of(source, &table)?;
+    table.check_widths(source)?;
     let mut queries = Queries::default();
     for row in &table.rows {
-        columns.read(source, row, &mut queries)?;
+        irrelevant.extend(columns.read(source, row, &mut queries)?);
     }
     let image = table.columns.get(columns.image).map_or("", String::as_str);
     Ok((queries, format!("has the columns query and {image}")))
@@ -107,16 +121,17 @@ struct Columns {
 
 impl Columns {
     fn of(source: &Source, table: &Table) -> Result<Self> {
-        let (query, image) = (table.column(&["query"]), table.column(&IMAGES));
+        let (query, image) = (table.column(source, &["query"])?, table.column(source, &IMAGES)?);
         let (Some(query), Some(image)) = (query, image) else {
             let (images, found) = (IMAGES.join(", "), table.columns.join(", "));
             let what = format!(
-                "expected the column query and one of {images} in the first row, found {found:?}"
+                "expected the column query and one of {images} in the first row, found {}",
+                quoted(&found)
             );
             return Err(source.refuse(1, what));
         };
-        let sides = SIDES.map(|side| table.column(&[side]));
-        let sides = match sides {
+        let [x0, y0, x1, y1] = SIDES.map(|side| table.column(source, &[side]));
+        let sides = match [x0?, y0?, x1?, y1?] {
             [Some(x0), Some(y0), Some(x1), Some(y1)] => Some([x0, y0, x1, y1]),
             [None, None, None, None] => None,
             _ => {
@@ -124,11 +139,12 @@ impl Columns {
                 return Err(source.refuse(1, what));
             }
         };
-        Ok(Self { query, image, relevance: table.column(&["relevance"]), sides })
+        let relevance = table.column(source, &["relevance"])?;
+        Ok(Self { query, image, relevance, sides })
     }
 
-    /// Adds what a row says.
-    fn read(&self, source: &Source, row: &Row, queries: &mut Queries) -> Result<()> {
+    /// Adds what a row says. The photo is one that is not relevant.
+    fn read(&self, source: &Source, row: &Row, queries: &mut Queries) -> Result<Option<Named>> {
         let place = source.line(row.line);
         let query = row.cell(self.query);
         if query.is_empty() {
@@ -139,25 +155,31 @@ impl Columns {
         if let Some(known) = queries.get(number)
             && known.bounding_box != bounding_box
         {
-            let what = format!("another box of query {query:?} than at {}", known.photo.place);
+            let what =
+                format!("another box of query {} than at {}", quoted(query), known.photo.place);
             return Err(refuse(&place, what));
         }
-        let is_positive = match self.relevance.map(|column| row.cell(column)) {
-            None | Some("1") => true,
-            Some("-1") => false,
+        let kind = match self.relevance.map(|column| row.cell(column)) {
+            None | Some("1") => Kind::Positive,
+            Some("-1") => Kind::Junk,
             // It is a photo like others, which the ranking should not have before positives.
-            Some("0") => return Ok(()),
-            Some("") if row.cell(self.image).is_empty() => return Ok(()),
+            Some("0") => Kind::Irrelevant,
+            Some("") if row.cell(self.image).is_empty() => return Ok(None),
             Some(other) => {
                 return Err(refuse(
                     &place,
-                    format!("expected relevance 1, 0 or -1, not {other:?}"),
+                    format!("expected relevance 1, 0 or -1, not {}", quoted(other)),
                 ));
             }
         };
         match row.cell(self.image) {
-            "" => Ok(()),
-            image => add(queries, number, Named::new(image, place), is_positive),
+            "" => Ok(None),
+            image if kind == Kind::Irrelevant => {
+                let photo = Named::new(image, place);
+                queries.list(number, photo.clone(), kind)?;
+                Ok(Some(photo))
+            }
+            image => add(queries, number, Named::new(image, place), kind).map(|()| None),
         }
     }
 
@@ -169,9 +191,9 @@ impl Columns {
         }
         let mut found = [0.0; 4];
         for (number, cell) in found.iter_mut().zip(cells) {
-            *number = cell
-                .parse()
-                .map_err(|_| refuse(place, format!("expected a number of pixels, not {cell:?}")))?;
+            *number = cell.parse().map_err(|_| {
+                refuse(place, format!("expected a number of pixels, not {}", quoted(cell)))
+            })?;
         }
         check_box(place, found).map(Some)
     }
@@ -200,12 +222,12 @@ fn json_lines(source: &Source) -> Result<Queries> {
         }
         let bounding_box = line.bounding_box.map(|found| check_box(&place, found)).transpose()?;
         let number = queries.add(Named::new(line.query, place.clone()), bounding_box)?;
-        for (images, is_positive) in [(line.positives, true), (line.junk, false)] {
+        for (images, kind) in [(line.positives, Kind::Positive), (line.junk, Kind::Junk)] {
             for image in images {
                 if image.is_empty() {
                     return Err(refuse(&place, "expected a photo's name, found nothing"));
                 }
-                add(&mut queries, number, Named::new(image, place.clone()), is_positive)?;
+                add(&mut queries, number, Named::new(image, place.clone()), kind)?;
             }
         }
     }
@@ -300,6 +322,18 @@ mod tests {
             ("query,image\na,a\n", ":2: \"a\" is its own match"),
             ("query,image,relevance\na,b,2\n", ":2: expected relevance 1, 0 or -1, not \"2\""),
             ("query,image,relevance\na,b,1\na,b,-1\n", ":3: photo \"b\" is both positive"),
+            ("query,image\na,b,c\n", ":2: expected 2 cells, found 3"),
+            ("query,image\na,b\nc\n", ":3: expected 2 cells, found 1"),
+            ("query,match,image\na,b,c\n", ":1: the columns \"match\" and \"image\" mean the same"),
+            ("query,match,match\na,b,c\n", ":1: the columns \"match\" and \"match\" mean the same"),
+            (
+                "query,image,relevance\np0,p1,0\np0,p1,1\n",
+                "x.csv:3: photo \"p1\" is both positive and not relevant of query \"p0\", see ",
+            ),
+            ("query,image,relevance\na,b,0\na,b,-1\n", ":3: photo \"b\" is both junk and not rel"),
+            ("query,image\na,b\nc,\"d\ne,f\ng,h\n", ":3: a quoted cell goes over the line's end"),
+            ("query,image\na,b\nc,\"d", ":3: a quoted cell goes over the line's end"),
+            ("query,image\n\na,\"b\nc\"\n", ":3: a quoted cell goes over the line's end"),
             ("query,image,x0\na,b,1\n", ":1: expected the columns x0, y0, x1 and y1"),
             ("query,image,x0,y0,x1,y1\na,b,1,2,3,z\n", ":2: expected a number of pixels"),
             ("query,image,x0,y0,x1,y1\na,b,1,2,1,3\n", ":2: expected a box x0 < x1"),

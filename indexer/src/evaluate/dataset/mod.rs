@@ -76,6 +76,9 @@ pub struct Dataset {
     /// Turns that make photos upright, in degrees clockwise (90, 180, 270), by name. Photos that
     /// are not named stay as they are.
     pub rotations: BTreeMap<String, u16>,
+    /// Names of further photos that the files have: of turned photos, and of those that a user's
+    /// list calls not relevant. They change nothing, but a name that means no photo is a mistake.
+    pub mentioned: Vec<Named>,
 }
 
 /// Published forms of ground truth.
@@ -211,6 +214,16 @@ impl Dataset {
             asked.query = place_of[&asked.query];
         }
         Ok(())
+    }
+
+    /// Sets the rule by which names mean photos.
+    ///
+    /// # Errors
+    /// [`Form::Matches`] by [`NameRule::Stem`]: a query's own photo among its matches, or two
+    /// queries of one photo, in other spellings.
+    pub fn set_name_rule(&mut self, rule: NameRule) -> Result<()> {
+        self.name_rule = rule;
+        check::check_rule(self)
     }
 
     /// Names of the database's images where the data set lists them, in its order; otherwise the

@@ -1,14 +1,17 @@
 //! Which form the files of a data set have, and reading them.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::foreign::open_regular;
+use ocelli_text::{counted, quoted};
+
 use super::photos::{entries, list_flat, photo_folder};
 use super::{
-    Dataset, Form, copydays, disc, gldv2, holidays, ilias, instre, json, lists, matches, oxford,
-    table, text, ukbench,
+    Dataset, Form, Named, copydays, disc, gldv2, holidays, ilias, instre, json, lists, matches,
+    oxford, table, text, ukbench,
 };
 use crate::{Error, Result};
 
@@ -111,7 +114,10 @@ impl Dataset {
         }
         let rotations = directory.join(ROTATIONS);
         if rotations.is_file() {
-            dataset.rotations = read_rotations(&rotations)?;
+            let turned = read_rotations(&rotations)?;
+            dataset.mentioned.extend(turned.iter().map(|(photo, _)| photo.clone()));
+            dataset.rotations =
+                turned.into_iter().map(|(photo, turn)| (photo.name.to_string(), turn)).collect();
         }
         super::check::check(&dataset)?;
         Ok(dataset)
@@ -179,7 +185,9 @@ fn choose(directory: &Path, form: Option<Form>) -> Result<Mark> {
         Strength::Photos | Strength::Own => "the photos' names win",
     };
     for other in &weaker {
-        mark.ruled_out.push_str(&format!("; {} would be {}, but {wins}", other.why, other.form));
+        let too = if other.why.ends_with("there") { " too" } else { "" };
+        mark.ruled_out
+            .push_str(&format!("; {}{too}, which would be form {}; {wins}", other.why, other.form));
     }
     Ok(mark)
 }
@@ -229,7 +237,10 @@ fn marks_of(directory: &Path) -> Result<Vec<Mark>> {
     prefer(&mut marks, Form::Gldv2, "the last version", last);
     prefer(&mut marks, Form::Disc21, "the public development set", public);
     if instre_folders > 0 && !marks.iter().any(|mark| mark.form == Form::Instre) {
-        let why = format!("{instre_folders} folders INSTRE-* are there");
+        let why = match instre_folders {
+            1 => "1 folder INSTRE-* is there".to_owned(),
+            n => format!("{n} folders INSTRE-* are there"),
+        };
         marks.push(Mark::new(Form::Instre, directory, why));
     }
     if directory.join("image_ids/image_query_ids.txt").is_file() {
@@ -285,12 +296,12 @@ fn oxford_marks(directory: &Path, inside: &[PathBuf]) -> Result<Vec<Mark>> {
         let (text, _) = text::read(first)?;
         let prefix = text.starts_with(oxford::PHOTO_PREFIX);
         let why = format!(
-            "{} has {} files *{}{}",
+            "{} has {} *{}{}",
             match folder == directory {
                 true => "the directory".to_owned(),
                 false => folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             },
-            queries.len(),
+            counted(queries.len() as u64, "file"),
             oxford::QUERY_END,
             if prefix { ", with photos named oxc1_…" } else { "" }
         );
@@ -349,8 +360,9 @@ fn photo_mark(folder: &Path, marks: &[Mark]) -> Result<Option<Mark>> {
         (Form::UkBench, format!("{why} and so on"))
     } else if let Some(groups) = holidays_groups(photos.iter().map(|photo| photo.key.as_str())) {
         let why = format!(
-            "all {} photos have names of six digits, in {groups} groups of a hundred numbers",
-            photos.len()
+            "all {} photos have names of six digits, in {} of a hundred numbers",
+            photos.len(),
+            counted(groups as u64, "group")
         );
         (Form::Holidays, why)
     } else {
@@ -390,7 +402,7 @@ fn mark_of_file(path: &Path) -> Result<Mark> {
         "csv" | "tsv" | "jsonl" => Form::Matches,
         _ => {
             // A path that is not there is told as such.
-            File::open(path).map_err(Error::io("read", path))?;
+            open_regular(path).map_err(Error::io("read", path))?;
             return Err(Error::GroundTruth {
                 path: path.to_owned(),
                 what: "expected a directory, or a file .pkl, .mat, .json, .csv, .tsv, .jsonl or \
@@ -405,7 +417,7 @@ fn mark_of_file(path: &Path) -> Result<Mark> {
 /// A file that the user says the form of.
 fn mark_of_named_file(path: &Path, form: Form) -> Result<Mark> {
     if matches!(form, Form::Oxford | Form::UkBench | Form::Copydays | Form::Ilias) {
-        File::open(path).map_err(Error::io("read", path))?;
+        open_regular(path).map_err(Error::io("read", path))?;
         return Err(Error::GroundTruth {
             path: path.to_owned(),
             what: format!("form {form}: expected a directory, with {}", mark_text(form)),
@@ -424,7 +436,7 @@ fn is_instre_folder(name: &str) -> bool {
 
 /// Whether a CSV file has DISC21's header, or its lines without one: `Q00000,R000000`.
 fn is_disc21(path: &Path) -> Result<bool> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
+    let file = open_regular(path).map_err(Error::io("read", path))?;
     let mut start = Vec::new();
     file.take(HEADER_BYTES as u64).read_to_end(&mut start).map_err(Error::io("read", path))?;
     let start = String::from_utf8_lossy(&start);
@@ -438,22 +450,26 @@ fn is_disc21(path: &Path) -> Result<bool> {
     Ok(is_pair || (query, reference) == ("query_id", "reference_id"))
 }
 
-/// Turns by photo, from lines `NAME DEGREES`.
-fn read_rotations(path: &Path) -> Result<BTreeMap<String, u16>> {
+/// Photos and their turns, from lines `NAME DEGREES`.
+fn read_rotations(path: &Path) -> Result<Vec<(Named, u16)>> {
     let (content, file) = text::read(path)?;
-    let mut rotations = BTreeMap::new();
+    let mut rotations = Vec::new();
+    let mut seen = BTreeSet::new();
     for (line, place) in text::lines(&content, &file) {
         let parsed = line.rsplit_once(char::is_whitespace).and_then(|(name, degrees)| {
             let degrees: u16 = degrees.parse().ok()?;
             [90, 180, 270].contains(&degrees).then(|| (name.trim_end().to_owned(), degrees))
         });
         let Some((name, degrees)) = parsed else {
-            let what = format!("expected \"NAME DEGREES\" with 90, 180 or 270, found {line:?}");
+            let what =
+                format!("expected \"NAME DEGREES\" with 90, 180 or 270, found {}", quoted(line));
             return Err(text::refuse(&place, what));
         };
-        if rotations.insert(name.clone(), degrees).is_some() {
-            return Err(text::refuse(&place, format!("photo {name:?} is turned twice")));
+        if !seen.insert(name.clone()) {
+            let what = format!("photo {} is turned twice", quoted(&name));
+            return Err(text::refuse(&place, what));
         }
+        rotations.push((Named::new(name, place), degrees));
     }
     Ok(rotations)
 }

@@ -1,7 +1,10 @@
 //! Ground truth as Oxford5k and Paris6k were published: text files in one directory.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use ocelli_text::quoted;
 
 use super::photos::entries;
 use super::setups::{self, Contents, Draft, Lists};
@@ -44,9 +47,10 @@ const CORRUPT_PARIS: [&str; 20] = [
 ///
 /// # Errors
 /// No query files; a query file that cannot be understood; a missing file of good or ok photos (one
-/// without junk may lack).
+/// without junk may lack); a file of photos without its query file.
 pub(super) fn read(dir: &Path) -> Result<Dataset> {
     let files = entries(dir)?;
+    check_lists(&files)?;
     let names = files.iter().filter_map(|path| path.file_name()?.to_str()?.strip_suffix(QUERY_END));
     let queries: Vec<(Draft, bool)> =
         names.map(|name| read_query(dir, name)).collect::<Result<_>>()?;
@@ -71,6 +75,22 @@ pub(super) fn read(dir: &Path) -> Result<Dataset> {
     Ok(dataset)
 }
 
+/// Refuses a list whose query file is missing: its name may be mistyped.
+fn check_lists(files: &[PathBuf]) -> Result<()> {
+    let names = || files.iter().filter_map(|path| Some((path, path.file_name()?.to_str()?)));
+    let queries: BTreeSet<&str> =
+        names().filter_map(|(_, name)| name.strip_suffix(QUERY_END)).collect();
+    for (path, file) in names() {
+        let list = ["_good.txt", "_ok.txt", "_junk.txt"].iter().find_map(|e| file.strip_suffix(e));
+        if let Some(name) = list.filter(|name| !queries.contains(name)) {
+            let query = quoted(&format!("{name}{QUERY_END}"));
+            let what = format!("expected the query of this list in {query}, found no such file");
+            return Err(Error::GroundTruth { path: path.clone(), what });
+        }
+    }
+    Ok(())
+}
+
 /// A query, and whether its photo has the prefix of Oxford5k.
 fn read_query(dir: &Path, name: &str) -> Result<(Draft, bool)> {
     let path = dir.join(format!("{name}{QUERY_END}"));
@@ -81,10 +101,11 @@ fn read_query(dir: &Path, name: &str) -> Result<(Draft, bool)> {
         return Err(Error::GroundTruth { path, what });
     };
     if let Some((second, place)) = lines.next() {
-        return Err(refuse(&place, format!("expected one line, found also {second:?}")));
+        return Err(refuse(&place, format!("expected one line, found also {}", quoted(second))));
     }
-    let (photo, bounding_box) = parse_query(line)
-        .ok_or_else(|| refuse(&place, format!("expected \"photo x0 y0 x1 y1\", found {line:?}")))?;
+    let (photo, bounding_box) = parse_query(line).ok_or_else(|| {
+        refuse(&place, format!("expected \"photo x0 y0 x1 y1\", found {}", quoted(line)))
+    })?;
     let list = |kind: &str| text::names(&dir.join(format!("{name}_{kind}.txt")));
     let junk = match list("junk") {
         Err(Error::Index(ocelli_index::Error::Io { cause, .. }))

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::foreign;
+use ocelli_text::{counted, quoted};
 
-use super::{Database, Dataset, NameRule, Named, Query};
+use super::check::check_own;
+use super::{Database, Dataset, Form, NameRule, Named, Query};
 use crate::evaluate::names::{self, Match};
 use crate::{Error, Result};
 
@@ -24,6 +26,9 @@ const PLACES_SHOWN: usize = 5;
 
 /// What the error about missing photos ends in, where they may be left out.
 const MISSING_FLAG: &str = "; --missing count leaves the missing ones out";
+
+/// What an error calls photos that change rankings or turns only.
+const MENTIONED: &str = "photos that are junk, not relevant or turned";
 
 /// A photo file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +48,9 @@ pub struct FoundPhotos {
     pub queries: Vec<Option<Photo>>,
     /// Photos that the published list names and that are missing, in its order.
     pub missing: Vec<Named>,
+    /// Junk, photos that are not relevant and turned ones that mean no photo, where the data set
+    /// has no list of photos.
+    pub unknown: Vec<Named>,
 }
 
 impl FoundPhotos {
@@ -59,14 +67,17 @@ impl Dataset {
     ///
     /// # Errors
     /// No photo at all; a directory that cannot be read; photos that are missing, with the places
-    /// that name the first few; a name that means two files.
+    /// that name the first few, and so for names of junk, of photos that are not relevant and of
+    /// turned ones; a name that means two files; a query that is its own match.
     pub fn find_photos(&self) -> Result<FoundPhotos> {
         let photos = self.all_photos()?;
         let lookup = Lookup::new(self, &photos);
         let found = self.found(&lookup)?;
         let all = found.missing.len() + found.database.len();
-        lookup.refuse_missing(&found.missing, all, MISSING_FLAG)?;
+        lookup.refuse_missing(&found.missing, all, "photos", MISSING_FLAG)?;
         lookup.refuse_missing_queries(self, &found.queries, MISSING_FLAG)?;
+        let all = self.unlisted().count();
+        lookup.refuse_missing(&found.unknown, all, MENTIONED, MISSING_FLAG)?;
         Ok(found)
     }
 
@@ -79,7 +90,7 @@ impl Dataset {
         let lookup = Lookup::new(self, &photos);
         let found = self.found(&lookup)?;
         if found.database.is_empty() {
-            lookup.refuse_missing(&found.missing, found.missing.len(), "")?;
+            lookup.refuse_missing(&found.missing, found.missing.len(), "photos", "")?;
         }
         Ok(found)
     }
@@ -131,14 +142,29 @@ impl Dataset {
                 database.extend(below.map(|(_, photo)| photo.clone()));
                 if database.is_empty() {
                     return Err(Error::Invalid(format!(
-                        "data set {}: none of {} photos is in the folder {folder:?}",
+                        "data set {}: none of {} is in the folder {folder:?}",
                         self.name,
-                        photos.len()
+                        counted(photos.len() as u64, "photo")
                     )));
                 }
             }
         }
-        Ok(FoundPhotos { database, queries: lookup.queries(self)?, missing })
+        let queries = lookup.queries(self)?;
+        if self.form == Form::Matches {
+            check_own(self, |name| lookup.number(name))?;
+        }
+        let unknown = self.unlisted().filter(|named| !lookup.found.contains_key(&*named.name));
+        Ok(FoundPhotos { database, queries, missing, unknown: unknown.cloned().collect() })
+    }
+
+    /// Names of junk, of photos that are not relevant and of turned ones, each once. None of a data
+    /// set that lists its photos: they are among those.
+    fn unlisted(&self) -> impl Iterator<Item = &Named> {
+        let is_listed = matches!(self.database, Database::Listed(_));
+        let junk = self.setups.iter().flat_map(|setup| &setup.asked).flat_map(|asked| &asked.junk);
+        let mut seen: BTreeSet<&str> = self.damaged.iter().map(String::as_str).collect();
+        let named = junk.chain(&self.mentioned).filter(move |_| !is_listed);
+        named.filter(move |named| seen.insert(&named.name))
     }
 
     /// # Errors
@@ -164,6 +190,7 @@ fn is_below(key: &str, folder: &str) -> bool {
 /// Names of a data set among photo files.
 struct Lookup<'a> {
     rule: NameRule,
+    directories: &'a [PathBuf],
     photos: &'a [Photo],
     found: HashMap<&'a str, Match>,
 }
@@ -175,19 +202,27 @@ impl<'a> Lookup<'a> {
         if let Database::Listed(listed) = &dataset.database {
             names.extend(listed.iter().map(|named| &*named.name));
         }
+        names.extend(dataset.unlisted().map(|named| &*named.name));
+        if dataset.form == Form::Matches {
+            let asked = dataset.setups.iter().flat_map(|setup| &setup.asked);
+            names.extend(asked.flat_map(|asked| &asked.positives).map(|named| &*named.name));
+        }
+        let (rule, directories) = (dataset.name_rule, dataset.photos.as_slice());
         let keys = photos.iter().map(|photo| photo.key.as_str());
-        let found = names::find(dataset.name_rule, &names, keys);
-        Self { rule: dataset.name_rule, photos, found }
+        Self { rule, directories, photos, found: names::find(rule, &names, keys) }
     }
 
     /// Numbers of the photos that names mean; names that mean none are left out.
     fn places(&self, names: impl Iterator<Item = &'a str>) -> BTreeSet<usize> {
-        names
-            .filter_map(|name| match self.found.get(name)? {
-                Match::One(number) => Some(*number),
-                Match::Two(..) => None,
-            })
-            .collect()
+        names.filter_map(|name| self.number(name)).collect()
+    }
+
+    /// The number of the one photo that a name means.
+    fn number(&self, name: &str) -> Option<usize> {
+        match self.found.get(name)? {
+            Match::One(number) => Some(*number),
+            Match::Two(..) => None,
+        }
     }
 
     /// The number of the photo that a name means; None: there is none.
@@ -199,9 +234,9 @@ impl<'a> Lookup<'a> {
             Some(Match::One(number)) => Ok(Some(*number)),
             None => Ok(None),
             Some(&Match::Two(first, second)) => Err(Error::Invalid(format!(
-                "{}: {:?} means two photos: {} and {}",
+                "{}: {} means two photos: {} and {}",
                 named.place,
-                named.name,
+                quoted(&named.name),
                 self.photos[first].path.display(),
                 self.photos[second].path.display()
             ))),
@@ -231,19 +266,19 @@ impl<'a> Lookup<'a> {
         let queries = dataset.queries.iter().zip(found);
         let missing = queries.filter(|(_, photo)| photo.is_none());
         let missing: Vec<Named> = missing.map(|(query, _)| query.photo.clone()).collect();
-        self.refuse_missing(&missing, found.len(), hint)
+        self.refuse_missing(&missing, found.len(), "photos", hint)
     }
 
     /// # Errors
-    /// Any photo, of so many, that is missing.
-    fn refuse_missing(&self, missing: &[Named], of: usize, hint: &str) -> Result<()> {
+    /// Any photo, of so many that are `what`, that is missing.
+    fn refuse_missing(&self, missing: &[Named], of: usize, what: &str, hint: &str) -> Result<()> {
         if missing.is_empty() {
             return Ok(());
         }
         let shown: Vec<String> = missing
             .iter()
             .take(PLACES_SHOWN)
-            .map(|named| format!("{:?} ({})", named.name, named.place))
+            .map(|named| format!("{} ({})", quoted(&named.name), named.place))
             .collect();
         let more = match missing.len() - shown.len() {
             0 => String::new(),
@@ -254,13 +289,39 @@ impl<'a> Lookup<'a> {
             NameRule::Path => "equal the name",
             NameRule::Stem => "have the name's stem",
         };
+        let below: Vec<String> = self.directories.iter().map(|d| d.display().to_string()).collect();
+        let example = self.photos.first().map_or("", |photo| &photo.key);
+        // If all are missing, the names are at fault, and without them nothing is left.
+        let hint = if missing.len() < of { hint } else { "" };
         Err(Error::Invalid(format!(
-            "{} of {of} photos are missing: {}{more}; expected files whose paths {rule}, among {} \
-             photos{hint}",
+            "{} of {of} {what} are missing: {}{more}; expected files whose paths {rule}, among {} \
+             below {}, such as {}{}{hint}",
             missing.len(),
             shown.join(", "),
-            self.photos.len()
+            counted(self.photos.len() as u64, "photo"),
+            below.join(", "),
+            quoted(example),
+            self.other_rule(missing)
         )))
+    }
+
+    /// The rule by which most of the missing names would mean photos, as a hint.
+    fn other_rule(&self, missing: &[Named]) -> String {
+        let names: BTreeSet<&str> = missing.iter().map(|named| &*named.name).collect();
+        let mut best = (0, "");
+        for (rule, flag) in [(NameRule::PathEnd, "path-end"), (NameRule::Stem, "stem")] {
+            let keys = self.photos.iter().map(|photo| photo.key.as_str());
+            let found = names::find(rule, &names, keys);
+            let found = found.values().filter(|found| matches!(found, Match::One(_))).count();
+            if found > best.0 {
+                best = (found, flag);
+            }
+        }
+        match best {
+            (0, _) => String::new(),
+            (found, flag) if found == names.len() => format!("; --names {flag} finds them"),
+            (found, flag) => format!("; --names {flag} finds {found} of them"),
+        }
     }
 }
 

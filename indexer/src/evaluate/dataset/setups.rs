@@ -63,6 +63,7 @@ pub(super) fn dataset(name: String, form: Form, contents: Contents) -> Result<Da
         queries: Vec::new(),
         setups: Vec::new(),
         rotations: std::collections::BTreeMap::new(),
+        mentioned: Vec::new(),
     };
     let mut kinds = Kinds::default();
     for draft in drafts {

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ocelli_text::{counted, quoted};
+
 use super::text::{self, refuse};
 use super::{Asked, At, BoundingBox, Named, Place, Query};
 use crate::{Error, Result};
@@ -58,12 +60,13 @@ impl Source {
         delimiter: u8,
         header: impl FnOnce(&[&str]) -> bool,
     ) -> Result<Table> {
-        let text = self.text()?;
+        let mut text = self.text()?;
+        // So that a quoted cell that is not closed has a line's end in it, even in the last line.
+        text.push('\n');
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .has_headers(false)
             .flexible(true)
-            .trim(csv::Trim::All)
             .from_reader(text.as_bytes());
         let mut rows = Vec::new();
         let mut lines = LineCount { text: &text, at: 0, line: 1 };
@@ -73,14 +76,20 @@ impl Source {
                 self.refuse(line as usize, error.to_string())
             })?;
             let line = lines.of(record.position().map_or(0, csv::Position::byte) as usize);
-            if record.iter().any(|cell| !cell.is_empty()) {
-                rows.push(Row { line, cells: record.iter().map(str::to_owned).collect() });
+            if record.iter().any(|cell| cell.contains(['\n', '\r'])) {
+                let what = "a quoted cell goes over the line's end; is a quotation mark missing?";
+                return Err(self.refuse(line, what));
+            }
+            let cells: Vec<String> = record.iter().map(|cell| cell.trim().to_owned()).collect();
+            if cells.iter().any(|cell| !cell.is_empty()) {
+                rows.push(Row { line, cells });
             }
         }
         let first: Vec<&str> = rows.first().iter().flat_map(|row| row.cells()).collect();
         let has_header = !first.is_empty() && header(&first);
-        let columns = if has_header { rows.remove(0).cells } else { Vec::new() };
-        Ok(Table { columns, rows })
+        let header = has_header.then(|| rows.remove(0));
+        let (line, columns) = header.map_or((1, Vec::new()), |row| (row.line, row.cells));
+        Ok(Table { line, columns, rows })
     }
 }
 
@@ -107,6 +116,8 @@ impl LineCount<'_> {
 /// A table of text.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// The line of the names of the columns, from 1.
+    line: usize,
     /// Names of the columns; none if the table has no such row.
     pub(super) columns: Vec<String>,
     /// The rows that are not empty.
@@ -123,9 +134,28 @@ pub(super) struct Row {
 
 impl Table {
     /// The place of the column that has one of these names, in any case.
-    pub(super) fn column(&self, names: &[&str]) -> Option<usize> {
-        let fits = |column: &String| names.iter().any(|name| column.eq_ignore_ascii_case(name));
-        self.columns.iter().position(fits)
+    ///
+    /// # Errors
+    /// Two such columns.
+    pub(super) fn column(&self, source: &Source, names: &[&str]) -> Result<Option<usize>> {
+        let fits = |column: &str| names.iter().any(|name| column.eq_ignore_ascii_case(name));
+        let mut fitting = (0..).zip(&self.columns).filter(|(_, column)| fits(column));
+        match (fitting.next(), fitting.next()) {
+            (Some((_, first)), Some((_, second))) => {
+                let (first, second) = (quoted(first), quoted(second));
+                let what = format!("the columns {first} and {second} mean the same: keep one");
+                Err(source.refuse(self.line, what))
+            }
+            (first, _) => Ok(first.map(|(place, _)| place)),
+        }
+    }
+
+    /// Checks that every row has as many cells as there are names of columns.
+    pub(super) fn check_widths(&self, source: &Source) -> Result<()> {
+        let expected = self.columns.len();
+        let Some(row) = self.rows.iter().find(|row| row.len() != expected) else { return Ok(()) };
+        let (cells, found) = (counted(expected as u64, "cell"), row.len());
+        Err(source.refuse(row.line, format!("expected {cells}, found {found}")))
     }
 }
 
@@ -153,13 +183,34 @@ pub(super) struct Queries {
     lists: Vec<Lists>,
 }
 
+/// What a list says of a photo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// It should be found.
+    Positive,
+    /// It is taken out of the ranking.
+    Junk,
+    /// It should not be found.
+    Irrelevant,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Positive => "positive",
+            Self::Junk => "junk",
+            Self::Irrelevant => "not relevant",
+        }
+    }
+}
+
 /// What a query should find, and what not.
 #[derive(Debug, Default)]
 struct Lists {
     positives: Vec<Named>,
     junk: Vec<Named>,
-    /// Names of both.
-    names: BTreeMap<Arc<str>, (bool, Place)>,
+    /// Names of both, and of irrelevant photos.
+    names: BTreeMap<Arc<str>, (Kind, Place)>,
 }
 
 impl Queries {
@@ -189,31 +240,37 @@ impl Queries {
         self.queries.get(number)
     }
 
-    /// Adds a photo that the query should find, or one that is taken out of its ranking.
-    pub(super) fn list(&mut self, number: usize, photo: Named, is_positive: bool) -> Result<()> {
+    /// Notes what a query's list says of a photo.
+    ///
+    /// # Errors
+    /// A photo that is there before.
+    pub(super) fn list(&mut self, number: usize, photo: Named, kind: Kind) -> Result<()> {
         let (Some(query), Some(lists)) = (self.queries.get(number), self.lists.get_mut(number))
         else {
             return Ok(());
         };
         if let Some((before, first)) = lists.names.get(&photo.name) {
-            if *before == is_positive {
+            if *before == kind {
                 return Err(twice(
                     &photo,
-                    &format!("of query {:?}: photo", query.name),
+                    &format!("of query {}: photo", quoted(&query.name)),
                     Some(first),
                 ));
             }
             let what = format!(
-                "photo {:?} is both positive and junk of query {:?}, see {}",
-                photo.name, query.name, first
+                "photo {} is both {} and {} of query {}, see {first}",
+                quoted(&photo.name),
+                kind.min(*before).name(),
+                kind.max(*before).name(),
+                quoted(&query.name)
             );
             return Err(refuse(&photo.place, what));
         }
-        lists.names.insert(photo.name.clone(), (is_positive, photo.place.clone()));
-        if is_positive {
-            lists.positives.push(photo)
-        } else {
-            lists.junk.push(photo)
+        lists.names.insert(photo.name.clone(), (kind, photo.place.clone()));
+        match kind {
+            Kind::Positive => lists.positives.push(photo),
+            Kind::Junk => lists.junk.push(photo),
+            Kind::Irrelevant => {}
         }
         Ok(())
     }
@@ -238,7 +295,7 @@ impl Queries {
 /// The error of a name that is there before.
 fn twice(photo: &Named, what: &str, first: Option<&Place>) -> Error {
     let first = first.map(|first| format!(", first at {first}")).unwrap_or_default();
-    refuse(&photo.place, format!("{what} {:?} is there twice{first}", photo.name))
+    refuse(&photo.place, format!("{what} {} is there twice{first}", quoted(&photo.name)))
 }
 
 /// Checks that no name of a list is there twice.
@@ -318,15 +375,17 @@ mod tests {
 
     #[test]
     fn rows_have_their_lines() {
-        let text = "\u{feff}a,b\r\n1, two\r\n\r\n\"x, \"\"y\"\"\n z\",3\n4\n";
+        let text = "\u{feff}a,b\r\n1, two\r\n\r\n\"x, \"\"y\"\" z\",3\n4\n";
         let (_tmp, source) = source(text.as_bytes());
         let table = source.rows(b',', |first| first == ["a", "b"]).unwrap();
         assert_eq!(table.columns, ["a", "b"]);
-        assert_eq!((table.column(&["z", "B"]), table.column(&["c"])), (Some(1), None));
+        assert_eq!(
+            (table.column(&source, &["z", "B"]).unwrap(), table.column(&source, &["c"]).unwrap()),
+            (Some(1), None)
+        );
         let rows: Vec<(usize, &str, &str, usize)> =
             table.rows.iter().map(|row| (row.line, row.cell(0), row.cell(1), row.len())).collect();
-        // A quoted cell may have a line's end in it.
-        let expected = [(2, "1", "two", 2), (4, "x, \"y\"\n z", "3", 2), (6, "4", "", 1)];
+        let expected = [(2, "1", "two", 2), (4, "x, \"y\" z", "3", 2), (5, "4", "", 1)];
         assert_eq!(rows, expected);
         assert!(source.rows(b',', |_| false).unwrap().columns.is_empty());
     }
@@ -344,15 +403,18 @@ mod tests {
         let named = |name: &str, line| Named::new(name, source.line(line));
         let mut queries = Queries::default();
         let q = queries.add(named("q", 1), None).unwrap();
-        queries.list(q, named("p", 1), true).unwrap();
-        queries.list(q, named("j", 2), false).unwrap();
+        queries.list(q, named("p", 1), Kind::Positive).unwrap();
+        queries.list(q, named("j", 2), Kind::Junk).unwrap();
         for (error, expected) in [
             (queries.add(named("q", 3), None).err(), ":3: query \"q\" is there twice, first at"),
             (
-                queries.list(q, named("p", 4), true).err(),
+                queries.list(q, named("p", 4), Kind::Positive).err(),
                 "photo \"p\" is there twice, first at a.csv:1",
             ),
-            (queries.list(q, named("j", 5), true).err(), ":5: photo \"j\" is both positive and"),
+            (
+                queries.list(q, named("j", 5), Kind::Positive).err(),
+                ":5: photo \"j\" is both positive and",
+            ),
         ] {
             let message = error.unwrap().to_string();
             assert!(message.contains(expected), "{message}");

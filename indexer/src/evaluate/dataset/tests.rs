@@ -82,7 +82,7 @@ fn oxford_text_files() {
     let dir = folder(&HALL);
     let dataset = open(dir.path());
     assert_eq!((dataset.name.as_str(), dataset.form), ("oxford5k", Form::Oxford));
-    assert_eq!(dataset.why, "gt has 1 files *_query.txt, with photos named oxc1_…");
+    assert_eq!(dataset.why, "gt has 1 file *_query.txt, with photos named oxc1_…");
     assert_eq!(dataset.photos, [dir.path().join("jpg")]);
     assert!(matches!(&dataset.database, Database::Below(folder) if folder.is_empty()));
     assert!(dataset.damaged.is_empty() && dataset.name_rule == NameRule::PathEnd);
@@ -102,7 +102,7 @@ fn oxford_text_files() {
     let alone = open(&dir.path().join("gt"));
     assert_eq!(alone.queries.len(), 1);
     assert!(alone.photos.is_empty(), "{:?}", alone.photos);
-    assert!(alone.why.starts_with("the directory has 1 files"), "{}", alone.why);
+    assert!(alone.why.starts_with("the directory has 1 file *"), "{}", alone.why);
 
     // A set of one's own in this form has the name of its directory.
     let files = HALL.map(|(path, text)| (path, text.strip_prefix("oxc1_").unwrap_or(text)));
@@ -145,6 +145,16 @@ fn bad_oxford_files() {
             "gt/hall_1_query.txt",
             "a 5 2 5 4",
             "hall_1_query.txt:1: query \"hall_1\": expected a box",
+        ),
+        (
+            "gt/hall_1_query.txt",
+            "a -inf 2 5 inf",
+            "expected a box x0 < x1, y0 < y1, found -inf 2 5 inf",
+        ),
+        (
+            "gt/hal_1_junk.txt",
+            "x",
+            "hal_1_junk.txt: expected the query of this list in \"hal_1_query.txt\", found no such",
         ),
         ("gt/hall_1_query.txt", "a NaN 2 5 4", "expected a box x0 < x1, y0 < y1, found NaN 2 5 4"),
         (
@@ -398,11 +408,11 @@ fn bad_json() {
         ),
         (
             r#"{"images": ["a"], "queries": [{"name": "q", "ok": ["a", "b"]}]}"#,
-            "query 0, ok[1]: photo \"b\" is not among the 1 photos",
+            "query 0, ok[1]: photo \"b\" is not among the 1 photo that",
         ),
         (
             r#"{"images": ["a"], "label": {"a": 1, "b": 2}}"#,
-            "label[1]: photo \"b\" is not among the 1 photos",
+            "label[1]: photo \"b\" is not among the 1 photo that",
         ),
         (r#"{"folder_label": {"a": "x", "a": "y"}}"#, "photo \"a\" has two labels, \"x\" and"),
         (r#"{"folder_label": {"a": ["x"]}}"#, "groundtruth.json: data did not match"),
@@ -438,24 +448,29 @@ fn holidays() {
 
     let dir = folder(&photos.map(|photo| (photo, "")));
     put(dir.path(), "groundtruth.json", r#"{"label": {"100100": 1}}"#);
-    put(dir.path(), "rotations.txt", "100100.jpg 90\n\n100 1 02.jpg\t270\n");
+    put(dir.path(), "rotations.txt", "100100.jpg 90\n\n100102\t270\n");
     let dataset = open(dir.path());
     check(&dataset);
     assert_eq!(
         dataset.why,
         "all 5 photos have names of six digits, in 3 groups of a hundred numbers; \
-         groundtruth.json is there would be json, but the photos' names win"
+         groundtruth.json is there too, which would be form json; the photos' names win"
     );
     assert_eq!(dataset.photos, [dir.path()]);
     let rotations: Vec<(&str, u16)> =
         dataset.rotations.iter().map(|(name, turn)| (name.as_str(), *turn)).collect();
-    assert_eq!(rotations, [("100 1 02.jpg", 270), ("100100.jpg", 90)]);
+    assert_eq!(rotations, [("100100.jpg", 90), ("100102", 270)]);
     assert_eq!(dataset.find_photos().unwrap().database.len(), 5);
     let own = Dataset::open(dir.path(), Some(Form::Json)).unwrap();
     assert_eq!((own.form, own.queries.len()), (Form::Json, 1));
 
     for (name, content, expected) in [
         ("rotations.txt", "100100.jpg 45", "rotations.txt:1: expected \"NAME DEGREES\""),
+        (
+            "rotations.txt",
+            "100100.jpg 90\n100 1 02.jpg 90",
+            "rotations.txt:2: photo \"100 1 02.jpg\" is not among the 5 photos",
+        ),
         ("rotations.txt", "a 90\na 90", "rotations.txt:2: photo \"a\" is turned twice"),
         ("holidays_images.dat", "100100.jpg\nx.jpg", ".dat:2: expected a name of six digits"),
         ("holidays_images.dat", "\n", "expected names of photos, found an empty list"),
@@ -570,7 +585,7 @@ fn the_form_is_told_or_refused() {
     let dir = folder(&HALL);
     put(dir.path(), "gnd_roxford5k.json", ROXFORD);
     let error = refused(dir.path());
-    let expected = "found several data sets: gt has 1 files *_query.txt, with photos named oxc1_… \
+    let expected = "found several data sets: gt has 1 file *_query.txt, with photos named oxc1_… \
                     (form oxford), and gnd_roxford5k.json is there (form lists); choose with \
                     --protocol FORM";
     assert!(error.contains(expected), "{error}");
@@ -584,7 +599,9 @@ fn the_form_is_told_or_refused() {
     put(dir.path(), "groundtruth.json", JSON);
     let dataset = open(dir.path());
     assert!(
-        dataset.why.ends_with("groundtruth.json is there would be json, but official files win")
+        dataset.why.ends_with(
+            "groundtruth.json is there too, which would be form json; official files win"
+        )
     );
 }
 
@@ -652,7 +669,11 @@ fn photo_files_are_listed_and_found() {
     let error = find(&format!("[\"a\", \"c\", {}]", names.join(", "))).unwrap_err().to_string();
     assert!(error.contains("8 of 10 photos are missing: \"m0\" ("), "{error}");
     assert!(error.contains("images[6]) and 3 more; expected files"), "{error}");
-    assert!(error.ends_with("among 4 photos; --missing count leaves the missing ones out"));
+    let end = format!(
+        "among 4 photos below {}, such as \"c.webp\"; --missing count leaves the missing ones out",
+        dir.path().display()
+    );
+    assert!(error.ends_with(&end), "{error}");
 
     let mut dataset = open(dir.path());
     dataset.database = Database::Below("x".to_owned());
@@ -691,6 +712,113 @@ fn missing_photos_are_left_out_on_request() {
     put(dir.path(), "groundtruth.json", r#"{"images": ["m", "n"], "label": {"m": 2, "n": 2}}"#);
     let error = open(dir.path()).find_present_photos().unwrap_err().to_string();
     assert!(error.contains("2 of 2 photos are missing"), "{error}");
+}
+
+/// A user's list whose names are no paths below the photos: the error says how they would be.
+#[test]
+fn names_in_another_spelling() {
+    let dir = folder(&[("photos/x/a.jpg", ""), ("photos/x/b.jpg", ""), ("photos/c.jpg", "")]);
+    let photos = dir.path().join("photos");
+    let find = |list: &str, rule: NameRule| {
+        put(dir.path(), "matches.csv", list);
+        let mut dataset = open(dir.path());
+        dataset.photos = vec![photos.clone()];
+        dataset.set_name_rule(rule).and_then(|()| dataset.find_photos())
+    };
+    let error = |list: &str, rule| find(list, rule).unwrap_err().to_string();
+    for (list, end) in [
+        ("query,image\na.jpg,b.jpg\nb,a\n", "; --names path-end finds them"),
+        ("query,image\n./x/a.jpg,./c.jpg\n", "; --names stem finds them"),
+        ("query,image\n/photos/x/a.jpg,c.jpg\nz,c.jpg\n", "; --names stem finds 1 of them"),
+        // One of them is there.
+        (
+            "query,image\nc.jpg,x/a.jpg\na.jpg,c.jpg\n",
+            "; --names path-end finds them; --missing count leaves the missing ones out",
+        ),
+        ("query,image\nz,c.jpg\n", ", such as \"c.jpg\""),
+    ] {
+        let error = error(list, NameRule::Path);
+        let among = format!("among 3 photos below {}, such as \"c.jpg\"", photos.display());
+        assert!(error.contains(&among) && error.ends_with(end), "{list:?}: {error}");
+    }
+    // Two spellings of one photo.
+    for rule in [NameRule::Stem, NameRule::PathEnd] {
+        let found = error("query,image\nc.jpg,a.jpg\na.jpg,x/a.jpg\n", rule);
+        let expected =
+            "matches.csv:3: \"x/a.jpg\", which is query \"a.jpg\" in another spelling, is";
+        assert!(found.contains(expected), "{found}");
+        let found = error("query,image\nc.jpg,a.jpg\nc,b.jpg\n", rule);
+        let expected = "matches.csv:3: query \"c\" is the photo of query \"c.jpg\" in another \
+                        spelling; the first is at ";
+        assert!(found.contains(expected) && found.ends_with("matches.csv:2"), "{found}");
+    }
+    assert_eq!(find("query,image\nc,a\na,b\n", NameRule::Stem).unwrap().queries.len(), 2);
+}
+
+/// Names of junk, of photos that are not relevant and of turned ones change no query: where they
+/// mean no photo, they are mistyped.
+#[test]
+fn names_that_mean_no_photo_are_told() {
+    let dir = folder(&[("a.jpg", ""), ("b.jpg", ""), ("c.jpg", "")]);
+    let list =
+        "query,image,relevance\na.jpg,b.jpg,1\na.jpg,x.jpg,-1\na.jpg,y.jpg,0\na.jpg,c.jpg,0\n";
+    put(dir.path(), "matches.csv", list);
+    put(dir.path(), "rotations.txt", "b.jpg 90\nz.jpg 90\n");
+    let dataset = open(dir.path());
+    let error = dataset.find_photos().unwrap_err().to_string();
+    let expected = "3 of 5 photos that are junk, not relevant or turned are missing: \"x.jpg\" (";
+    assert!(error.contains(expected), "{error}");
+    for place in ["matches.csv:3)", "\"y.jpg\" (", "matches.csv:4)", "rotations.txt:2)"] {
+        assert!(error.contains(place), "{place}: {error}");
+    }
+    assert!(error.ends_with("--missing count leaves the missing ones out"), "{error}");
+    let found = dataset.find_present_photos().unwrap();
+    assert_eq!(names(&found.unknown), ["x.jpg", "y.jpg", "z.jpg"]);
+    assert_eq!((found.database.len(), found.missing.len()), (3, 0));
+    assert_eq!(dataset.find_query_photos().unwrap().len(), 1);
+}
+
+#[test]
+fn names_that_are_too_long_are_not_shown_whole() {
+    let long = "n".repeat(5000);
+    let dir = folder(&[("matches.csv", &format!("query,image\na,b\nc,{long}\n"))]);
+    let error = refused(dir.path());
+    let expected = "matches.csv:3: expected names of at most 4,096 bytes, found \"nnn";
+    assert!(error.contains(expected) && error.len() < 1000, "{error}");
+    put(dir.path(), "matches.csv", &format!("query,image\na,{long}\na,{long}\n"));
+    let error = refused(dir.path());
+    assert!(error.contains("(5,000 bytes) is there twice") && error.len() < 1000, "{error}");
+    let list = format!(r#"{{"images": ["a", "{long}"], "label": {{"a": 1}}}}"#);
+    let dir = folder(&[("groundtruth.json", &list)]);
+    let error = refused(dir.path());
+    assert!(error.contains("images[1]: expected names of at most 4,096 bytes"), "{error}");
+}
+
+/// Pickles of protocol 0 and 1 begin otherwise, and are no JSON.
+#[test]
+fn old_pickles_are_told() {
+    for bytes in ["(dp0\nS'imlist'\np1\n", "}q\0(U\u{6}imlistq", "\u{1}"] {
+        let dir = folder(&[("gnd_x.pkl", bytes)]);
+        let error = refused(dir.path());
+        let expected =
+            "gnd_x.pkl: pickles of protocol 0 and 1 are not read; write it with protocol 2";
+        assert!(error.contains(expected), "{error}");
+    }
+    let dir = folder(&[("gnd_x.pkl", ROXFORD)]);
+    assert_eq!(open(dir.path()).queries.len(), 2, "JSON of another name");
+}
+
+/// A pipe would be waited for.
+#[test]
+fn pipes_are_refused() {
+    let dir = folder(&[]);
+    for name in ["matches.csv", "gnd_x.pkl", "gnd_x.json", "mine.json"] {
+        let path = dir.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let error = refused(&path);
+        assert!(error.contains("not a regular file"), "{name}: {error}");
+    }
 }
 
 /// Several published files of one set are no question.

@@ -1,11 +1,24 @@
 //! Lines of text files.
 
-use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use ocelli_index::foreign::open_regular;
+
 use super::{At, Named, Place};
 use crate::{Error, Result};
+
+/// The bytes of a regular file.
+///
+/// # Errors
+/// A file that cannot be read; a pipe or a device.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
 
 /// A file's text, and the file for places in it.
 ///
@@ -13,8 +26,7 @@ use crate::{Error, Result};
 /// A file that cannot be read, or is no text.
 pub(super) fn read(path: &Path) -> Result<(String, Arc<Path>)> {
     let file: Arc<Path> = Arc::from(path);
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes(path)?).map_err(|error| {
         let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + sound.iter().filter(|&&byte| byte == b'\n').count();
         let at = At::Line(u32::try_from(line).unwrap_or(u32::MAX));

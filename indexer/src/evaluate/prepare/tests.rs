@@ -192,6 +192,7 @@ fn set(bench: &Bench, boxed: Option<BoundingBox>) -> Dataset {
         queries: vec![query("whole", "00", None), query("boxed", "01", boxed)],
         setups: Vec::new(),
         rotations: BTreeMap::from([("01".to_owned(), 90), ("04".to_owned(), 270)]),
+        mentioned: Vec::new(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Names of the rows of files of other programs.
 
 use std::collections::HashMap;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::foreign::open_regular;
 use ocelli_index::{check_key, read_npy_texts};
 
 use super::matrix::Matrix;
@@ -125,7 +126,8 @@ fn nameless(matrix: &Matrix, role: Role) -> Error {
 fn read(path: &Path) -> Result<Vec<String>> {
     let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let text = || -> Result<String> {
-        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = open_regular(path).and_then(io::read_to_string);
+        let text = text.map_err(Error::io("read", path))?;
         Ok(text.trim_start_matches('\u{feff}').to_owned())
     };
     let names: Vec<String> = match ending.as_str() {

@@ -4,9 +4,12 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ocelli_text::quoted;
+use ocelli_text::{quoted, thousands};
 
 use super::{Fault, Outcome, QueryRanking, RankingSource, Row};
+
+/// Bytes of a name, at most.
+const MAX_NAME_BYTES: usize = 4096;
 
 /// Numbers of texts in the order in which they first came.
 #[derive(Default)]
@@ -59,6 +62,7 @@ impl Collector {
         if name.is_empty() {
             return Err(Fault { line, what: "the query's name is empty".to_owned() });
         }
+        check_length(name, line)?;
         let number = self.queries.number(name).ok_or_else(|| too_many(line))?;
         if number as usize == self.rows.len() {
             self.rows.push((line, Vec::new()));
@@ -93,6 +97,7 @@ impl Collector {
         if score.is_some_and(f64::is_nan) {
             return fault(format!("the score of image {} is NaN", quoted(image)));
         }
+        check_length(image, line)?;
         let image = self.images.number(image).ok_or_else(|| too_many(line))?;
         let row = Row { image, line, score: score.unwrap_or(f64::NAN) };
         self.rows[query as usize].1.push(Ranked { rank, row });
@@ -167,6 +172,15 @@ fn check_ranks(query: &str, rows: &[Ranked], start: u64) -> Outcome<()> {
         false => format!("query {query}: expected rank {expected}, found {}", row.rank),
     };
     Err(Fault { line: row.row.line, what })
+}
+
+/// Refuses a name that no file can have.
+fn check_length(name: &str, line: u32) -> Outcome<()> {
+    if name.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    let (most, name) = (thousands(MAX_NAME_BYTES as u64), quoted(name));
+    Err(Fault { line, what: format!("expected names of at most {most} bytes, found {name}") })
 }
 
 fn too_many(line: u32) -> Fault {

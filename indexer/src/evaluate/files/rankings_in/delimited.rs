@@ -23,10 +23,15 @@ struct Columns {
     score: Option<usize>,
 }
 
-/// Reads CSV of `form`, whose first line names the columns if `header`.
-pub(super) fn read(file: File, form: RankingSource, header: bool) -> Outcome<Collector> {
+/// Reads CSV of `form` with a delimiter. Its first line names the columns if `header`.
+pub(super) fn read(
+    file: File,
+    form: RankingSource,
+    delimiter: u8,
+    header: bool,
+) -> Outcome<Collector> {
     // The last line counts like the others, whether or not it is ended.
-    let mut records = Records::new(file.chain(&b"\n"[..]));
+    let mut records = Records::new(file.chain(&b"\n"[..]), delimiter);
     let mut columns = match form {
         RankingSource::Gldv2 => Columns { query: 0, image: 1, rank: None, score: None },
         _ => Columns { query: 0, image: 1, rank: None, score: Some(2) },
@@ -90,9 +95,10 @@ fn number<T: std::str::FromStr>(field: &str, what: &str, line: u32) -> Outcome<T
 }
 
 impl<R: Read> Records<R> {
-    fn new(from: R) -> Self {
+    fn new(from: R, delimiter: u8) -> Self {
         // With "\r\n" as an end the crate would count a line too few behind it.
         let reader = ReaderBuilder::new()
+            .delimiter(delimiter)
             .has_headers(false)
             .flexible(true)
             .terminator(Terminator::Any(b'\n'))
@@ -115,6 +121,16 @@ impl<R: Read> Records<R> {
                 Ok(true) => {
                     let breaks = self.record.as_slice().iter().filter(|&&b| b == b'\n').count();
                     let line = line_at(breaks as u64);
+                    if self.record.iter().next_back().is_some_and(|cell| cell.ends_with(b"\n")) {
+                        // A cell that is not closed goes to the file's end, and no line's end is
+                        // behind it.
+                        let closed =
+                            matches!(self.reader.read_byte_record(&mut self.record), Ok(true));
+                        let what =
+                            "a quoted cell ends in a line's end; is a quotation mark missing?";
+                        let line = line.saturating_add(u32::from(!closed));
+                        return Err(Fault { line, what: what.to_owned() });
+                    }
                     return fields(&self.record, line).map(|fields| Some((line, fields)));
                 }
                 Err(e) => return Err(Fault { line: line_at(0), what: e.to_string() }),

@@ -17,14 +17,15 @@ const LOOK_BYTES: u64 = 1 << 16;
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum RankingSource {
-    /// CSV with a header, or Parquet: columns `query`, `image`, and `rank` or `score` or both.
-    /// Other columns are ignored. Ranks from 0 or 1 decide the order; without them scores do, the
-    /// highest first, equal ones as in the file.
+    /// CSV with a header, also with semicolons or tabs, or Parquet: columns `query`, `image`, and
+    /// `rank` or `score` or both. Other columns are ignored. Ranks from 0 or 1 decide the order;
+    /// without them scores do, the highest first, equal ones as in the file.
     Long,
-    /// CSV `query_id,reference_id,score`, with or without this header (DISC21). Scores decide the
-    /// order.
+    /// CSV `query_id,reference_id,score`, also with semicolons or tabs, with or without this header
+    /// (DISC21). Scores decide the order.
     Disc21,
-    /// CSV with the header `id,images`, blanks between the images (Google Landmarks v2).
+    /// CSV with the header `id,images`, also with a semicolon or tab, blanks between the images
+    /// (Google Landmarks v2).
     Gldv2,
     /// A line for each query, `query.jpg 0 a.jpg 1 b.jpg …`: ranks from 0 and names (Holidays).
     Holidays,
@@ -35,8 +36,9 @@ pub enum RankingSource {
 /// How the bytes of a file are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// Fields with commas between.
+    /// Fields with commas, semicolons or tabs between.
     Delimited {
+        delimiter: u8,
         /// Whether the first line names the columns.
         header: bool,
     },
@@ -81,8 +83,11 @@ fn found(start: &[u8]) -> std::result::Result<Found, String> {
     let Some(first) = lines.next() else {
         return Err("expected rankings, found an empty file".to_owned());
     };
+    if let Some(found) = [b'\t', b',', b';'].into_iter().find_map(|d| delimited(first, d)) {
+        return found;
+    }
     if first.contains(',') {
-        return with_commas(first);
+        return Err(unknown(&format!("its first line is {}", quoted(first))));
     }
     let mut fields = std::iter::once(first).chain(lines).map(|line| line.split_whitespace());
     let (layout, form, why) = match fields.find_map(|mut fields| fields.nth(1)) {
@@ -99,18 +104,19 @@ fn found(start: &[u8]) -> std::result::Result<Found, String> {
     Ok(Found { layout, form, why: why.to_owned() })
 }
 
-/// The form of CSV, by its first line.
-fn with_commas(first: &str) -> std::result::Result<Found, String> {
-    let fields: Vec<&str> = first.split(',').map(|f| f.trim().trim_matches('"')).collect();
+/// The form of CSV with a delimiter, by its first line; None: the line is of no such form.
+fn delimited(first: &str, delimiter: u8) -> Option<std::result::Result<Found, String>> {
+    let fields = first.split(char::from(delimiter)).map(|field| field.trim().trim_matches('"'));
+    let fields: Vec<&str> = fields.collect();
     let has = |name: &str| fields.iter().any(|field| field.eq_ignore_ascii_case(name));
     let headed = |form| {
         let why = format!("its first line is {}", printable(first, ocelli_text::MAX_CHARS));
-        Ok(Found { layout: Layout::Delimited { header: true }, form, why })
+        Some(Ok(Found { layout: Layout::Delimited { delimiter, header: true }, form, why }))
     };
     if has("query") && has("image") {
         if !has("rank") && !has("score") {
             let columns = "its first line names neither rank nor score";
-            return Err(unknown(columns));
+            return Some(Err(unknown(columns)));
         }
         return headed(RankingSource::Long);
     }
@@ -120,16 +126,18 @@ fn with_commas(first: &str) -> std::result::Result<Found, String> {
     if fields == ["id", "images"] {
         return headed(RankingSource::Gldv2);
     }
-    if let [_, _, score] = fields[..]
+    // With tabs, a rank in second place is one of a line of Holidays.
+    if let [_, second, score] = fields[..]
         && score.parse::<f64>().is_ok()
+        && (delimiter != b'\t' || second.parse::<u64>().is_err())
     {
-        return Ok(Found {
-            layout: Layout::Delimited { header: false },
+        return Some(Ok(Found {
+            layout: Layout::Delimited { delimiter, header: false },
             form: RankingSource::Disc21,
             why: "its lines are two names and a number".to_owned(),
-        });
+        }));
     }
-    Err(unknown(&format!("its first line is {}", quoted(first))))
+    None
 }
 
 /// The error of a file of no known form.

@@ -119,7 +119,9 @@ impl RankingFile {
         let Found { layout, form, why } = form::find(&file, path)?.map_err(whole)?;
         let unit = if layout == Layout::Parquet { "row" } else { "line" };
         let read = match layout {
-            Layout::Delimited { header } => delimited::read(file, form, header),
+            Layout::Delimited { delimiter, header } => {
+                delimited::read(file, form, delimiter, header)
+            }
             Layout::Parquet => table::read(file),
             Layout::Pairs => lines::pairs(file),
             Layout::List => lines::list(file, path),

@@ -63,6 +63,32 @@ fn every_form_is_known_by_its_content() {
             "its lines are two names and a number",
             &["Q1: R2 R1"],
         ),
+        // As spreadsheets write it in other countries.
+        (
+            "query;rank;image\nq;2;b,c\nq;1;a\n",
+            RankingSource::Long,
+            "its first line is query;rank;image",
+            &["q: a b,c"],
+        ),
+        (
+            "query\timage\tscore\nq\ta\t1\nq\tb c\t2\n",
+            RankingSource::Long,
+            "its first line is query\\timage\\tscore",
+            &["q: b c a"],
+        ),
+        (
+            "Q1\tR1\t0.5\nQ1\tR2\t0.75\n",
+            RankingSource::Disc21,
+            "its lines are two names and a number",
+            &["Q1: R2 R1"],
+        ),
+        ("id;images\nq;b a\n", RankingSource::Gldv2, "its first line is id;images", &["q: b a"]),
+        (
+            "q\t0\t1\nr\t0\t2\n",
+            RankingSource::Holidays,
+            "its lines are a query, then ranks and names",
+            &["q: 1", "r: 2"],
+        ),
         (
             "\u{feff}id,images\r\n\r\nq,b a  c\r\np,\r\n",
             RankingSource::Gldv2,
@@ -178,6 +204,15 @@ fn every_fault_is_told_with_its_line() {
         (b"Q,R,1\nQ,R\n", "line 2: expected 3 columns, found 2"),
         (b"id,images\nq,a a\n", "line 2: query \"q\": image \"a\" is named twice"),
         (b"id,images\nq,a\np,b\nq,c\n", "line 4: query \"q\" was named before, in line 2"),
+        (
+            b"id,images\nq,\"a b\np,c\n",
+            "line 2: a quoted cell ends in a line's end; is a quotation mark missing?",
+        ),
+        (
+            b"query,rank,image\nq,1,\"a\nq,2,b",
+            "line 2: a quoted cell ends in a line's end; is a quotation mark missing?",
+        ),
+        (b"query;image\nq;a\n", "found_form: its first line names neither rank nor score"),
         (b"id,images\nq,a,b\n", "line 2: expected 2 columns, found 3"),
         (b"q 0 a 1\n", "line 1: expected an image behind rank 1, found the line's end"),
         (b"q 0 a\np a 0\n", "line 2: expected a rank, found \"a\""),
@@ -204,6 +239,13 @@ fn every_fault_is_told_with_its_line() {
             None => assert_eq!(found, *expected, "{text:?}"),
         }
     }
+    let long = format!("query,rank,image\nq,1,{}\n", "a".repeat(5000));
+    let error = RankingFile::open(&file(long).1).unwrap_err().to_string();
+    assert!(
+        error.contains("line 2: expected names of at most 4,096 bytes, found \"aaa"),
+        "{error}"
+    );
+    assert!(error.ends_with("(5,000 bytes)") && error.len() < 1000, "{error}");
     let nowhere = RankingFile::open(Path::new("/nowhere/a.csv")).unwrap_err().to_string();
     assert!(nowhere.starts_with("/nowhere/a.csv: cannot read: No such file"), "{nowhere}");
 }
