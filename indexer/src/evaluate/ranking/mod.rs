@@ -58,9 +58,9 @@ pub trait Ranking: Sync {
     /// What is searched and how, for a report: `exact inner product of 1,224 descriptors`.
     fn describe(&self) -> String;
 
-    /// The best `depth` images, best first, for the query `x` `(dim,)`, and all others that have the
-    /// score of the last of them; all images if there are fewer. An index that does not scan all
-    /// its lists may give fewer.
+    /// The best `depth` images, best first, for the query `x` `(dim,)`, and all others that have
+    /// the score of the last of them; all images if there are fewer. An index that does not scan
+    /// all its lists may give fewer.
     ///
     /// # Errors
     /// A query of another dimension; a damaged index.
