@@ -559,7 +559,10 @@ fn what_is_wrong_is_refused() {
             "matches",
             |_| {},
             "@ --descriptors @/photos.npy --row-names @/photos.txt --names stem",
-            &["matches.csv:2) is twice among the descriptors: \"a/1.jpg\" and \"b/1.jpg\""],
+            &[
+                "matches.csv:5: query \"b/1.jpg\" is the photo of query \"a/1.jpg\"",
+                "matches.csv:2",
+            ],
         ),
         (
             "gldv2",
@@ -645,7 +648,7 @@ fn what_is_wrong_is_refused() {
             "oxford5k",
             |_| {},
             "@ --descriptors @/photos.npy --row-names @/gt_files_170407",
-            &["gt_files_170407", "directory"],
+            &["gt_files_170407", "not a regular file"],
         ),
         ("oxford5k", |_| {}, "@", &["nothing is searched: expected descriptors, an index"]),
         // Rankings.

@@ -186,11 +186,11 @@ pub(super) struct Queries {
 /// What a list says of a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// It should be found.
+    /// The photo should be found.
     Positive,
-    /// It is taken out of the ranking.
+    /// The photo is taken out of the ranking.
     Junk,
-    /// It should not be found.
+    /// The photo should not be found.
     Irrelevant,
 }
 
