@@ -46,7 +46,7 @@ pub struct RetrievalArgs {
     pub search: SearchArgs,
     #[command(flatten)]
     pub prepare: PrepareArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Expansion and diffusion")]
     pub rerank: RerankArgs,
     #[command(flatten)]
     pub judging: JudgingArgs,
