@@ -40,7 +40,7 @@ pub fn prepared(prepared: &Prepared) -> String {
     for (what, names) in [
         ("photos of the database that are missing", &prepared.missing),
         ("queries whose photos are missing", &prepared.missing_queries),
-        ("junk and turned photos that are missing", &prepared.unknown),
+        ("photos of the lists that are missing", &prepared.unknown),
     ] {
         if !names.is_empty() {
             let count = thousands(names.len() as u64);

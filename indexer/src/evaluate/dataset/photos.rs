@@ -8,7 +8,7 @@ use ocelli_index::foreign;
 use ocelli_text::{counted, quoted};
 
 use super::check::check_own;
-use super::{Database, Dataset, Form, NameRule, Named, Query};
+use super::{Absent, Database, Dataset, Form, NameRule, Named, Query, Setup};
 use crate::evaluate::names::{self, Match};
 use crate::{Error, Result};
 
@@ -27,8 +27,8 @@ const PLACES_SHOWN: usize = 5;
 /// What the error about missing photos ends in, where they may be left out.
 const MISSING_FLAG: &str = "; --missing count leaves the missing ones out";
 
-/// What an error calls photos that change rankings or turns only.
-const MENTIONED: &str = "photos that are junk, not relevant or turned";
+/// What an error calls the photos that lists mention.
+const MENTIONED: &str = "photos of the lists";
 
 /// A photo file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,13 +157,16 @@ impl Dataset {
         Ok(FoundPhotos { database, queries, missing, unknown: unknown.cloned().collect() })
     }
 
-    /// Names of junk, of photos that are not relevant and of turned ones, each once. None of a data
-    /// set that lists its photos: they are among those.
+    /// Names of positives that count, of junk, of photos that are not relevant and of turned ones,
+    /// each once. None of a data set that lists its photos: they are among those.
     fn unlisted(&self) -> impl Iterator<Item = &Named> {
         let is_listed = matches!(self.database, Database::Listed(_));
+        let counts = |setup: &&Setup| setup.absent == Absent::NotFound;
+        let positives = self.setups.iter().filter(counts);
+        let positives = positives.flat_map(|setup| &setup.asked).flat_map(|asked| &asked.positives);
         let junk = self.setups.iter().flat_map(|setup| &setup.asked).flat_map(|asked| &asked.junk);
         let mut seen: BTreeSet<&str> = self.damaged.iter().map(String::as_str).collect();
-        let named = junk.chain(&self.mentioned).filter(move |_| !is_listed);
+        let named = positives.chain(junk).chain(&self.mentioned).filter(move |_| !is_listed);
         named.filter(move |named| seen.insert(&named.name))
     }
 

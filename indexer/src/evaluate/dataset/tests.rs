@@ -755,25 +755,27 @@ fn names_in_another_spelling() {
     assert_eq!(find("query,image\nc,a\na,b\n", NameRule::Stem).unwrap().queries.len(), 2);
 }
 
-/// Names of junk, of photos that are not relevant and of turned ones change no query: where they
-/// mean no photo, they are mistyped.
+/// Names of lists that mean no photo are mistyped: positives, junk, photos that are not relevant
+/// and turned ones.
 #[test]
 fn names_that_mean_no_photo_are_told() {
     let dir = folder(&[("a.jpg", ""), ("b.jpg", ""), ("c.jpg", "")]);
-    let list =
-        "query,image,relevance\na.jpg,b.jpg,1\na.jpg,x.jpg,-1\na.jpg,y.jpg,0\na.jpg,c.jpg,0\n";
+    let list = "query,image,relevance\na.jpg,b.jpg,1\na.jpg,x.jpg,-1\na.jpg,y.jpg,0\n\
+                a.jpg,c.jpg,0\na.jpg,w.jpg,1\n";
     put(dir.path(), "matches.csv", list);
     put(dir.path(), "rotations.txt", "b.jpg 90\nz.jpg 90\n");
     let dataset = open(dir.path());
     let error = dataset.find_photos().unwrap_err().to_string();
-    let expected = "3 of 5 photos that are junk, not relevant or turned are missing: \"x.jpg\" (";
+    let expected = "4 of 6 photos of the lists are missing: \"w.jpg\" (";
     assert!(error.contains(expected), "{error}");
-    for place in ["matches.csv:3)", "\"y.jpg\" (", "matches.csv:4)", "rotations.txt:2)"] {
+    for place in
+        ["matches.csv:6)", "matches.csv:3)", "\"y.jpg\" (", "matches.csv:4)", "rotations.txt:2)"]
+    {
         assert!(error.contains(place), "{place}: {error}");
     }
     assert!(error.ends_with("--missing count leaves the missing ones out"), "{error}");
     let found = dataset.find_present_photos().unwrap();
-    assert_eq!(names(&found.unknown), ["x.jpg", "y.jpg", "z.jpg"]);
+    assert_eq!(names(&found.unknown), ["w.jpg", "x.jpg", "y.jpg", "z.jpg"]);
     assert_eq!((found.database.len(), found.missing.len()), (3, 0));
     assert_eq!(dataset.find_query_photos().unwrap().len(), 1);
 }

@@ -129,8 +129,8 @@ pub struct Prepared {
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
     pub steps: Vec<Step>,
-    /// Junk and other photos that the ground truth mentions and that are not there, where they may
-    /// be missing.
+    /// Photos that lists of the ground truth mention and that are not there, where they may be
+    /// missing.
     pub unknown: Vec<String>,
     /// The lock on the folder. It is to be kept until the files have been read.
     #[serde(skip)]
