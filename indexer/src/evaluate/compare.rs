@@ -439,36 +439,18 @@ mod tests {
             setup: "official".to_owned(),
             measure: "N-S".to_owned(),
             value: f64::NAN,
-            interval: None,
             map: 0.25,
-            measures: Default::default(),
             images: 7,
-            positives_missing: 0,
-            without_positives: Vec::new(),
-            all_missing: Vec::new(),
-            unranked: Vec::new(),
-            short: Vec::new(),
-            labels_missing: Vec::new(),
-            queries_missing: Vec::new(),
             ties: Ties::Order,
-            tied_queries: 0,
-            rank_ms: 0.0,
             queries: vec![query("q1", 3.0), query("q2", 1.0)],
+            ..SetupReport::default()
         };
         let report = Report {
             dataset: "ukbench".to_owned(),
-            form: String::new(),
-            why: String::new(),
             search: "exact".to_owned(),
-            truth: String::new(),
-            depth: None,
-            pairs: 0,
             images: 7,
-            listed_missing: 0,
-            distractors: None,
-            damaged: 0,
             setups: vec![setup],
-            seconds: 0.0,
+            ..Report::default()
         };
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("run.json");

@@ -176,7 +176,6 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::measures::Ties;
     use super::*;
 
     fn expectation(text: &str) -> Expectation {
@@ -242,40 +241,14 @@ mod tests {
             setup: name.to_owned(),
             measure: measure.to_owned(),
             value,
-            interval: None,
             map: 0.25,
             measures: [("mAP".to_owned(), 0.25), ("mP@10".to_owned(), 0.75)].into(),
-            images: 0,
-            positives_missing: 0,
-            without_positives: Vec::new(),
-            all_missing: Vec::new(),
-            unranked: Vec::new(),
-            short: Vec::new(),
-            labels_missing: Vec::new(),
-            queries_missing: Vec::new(),
-            ties: Ties::Against,
-            tied_queries: 0,
-            rank_ms: 0.0,
-            queries: Vec::new(),
+            ..SetupReport::default()
         }
     }
 
     fn report(setups: Vec<SetupReport>) -> Report {
-        Report {
-            dataset: "paris".to_owned(),
-            form: String::new(),
-            why: String::new(),
-            search: String::new(),
-            truth: String::new(),
-            depth: None,
-            pairs: 0,
-            images: 0,
-            listed_missing: 0,
-            distractors: None,
-            damaged: 0,
-            setups,
-            seconds: 0.0,
-        }
+        Report { dataset: "paris".to_owned(), setups, ..Report::default() }
     }
 
     /// By hand: the measure of the one setup is 0.5, its mP@10 0.75.

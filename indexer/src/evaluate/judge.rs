@@ -387,22 +387,12 @@ impl<'a> Sheet<'a> {
         let report = SetupReport {
             setup: setup.name.clone(),
             measure: setup.rules.headline_name(),
-            value: 0.0,
-            interval: None,
-            map: 0.0,
-            measures: BTreeMap::new(),
             images: answers.keys().len(),
             positives_missing: if answers.is_whole() { missing.len() } else { 0 },
-            without_positives: Vec::new(),
-            all_missing: Vec::new(),
-            unranked: Vec::new(),
-            short: Vec::new(),
             labels_missing,
             queries_missing,
             ties: judging.ties,
-            tied_queries: 0,
-            rank_ms: 0.0,
-            queries: Vec::new(),
+            ..SetupReport::default()
         };
         let (pairs, whole) = (Pairs::new(judging.pairs), answers.is_whole());
         Ok(Self { dataset, setup, whole, lines, pairs, report, figures: Vec::new() })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::measures::Ties;
 
 /// Result of judging one search on one data set.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// The data set's short name, as in `--expect`.
     pub dataset: String,
@@ -38,7 +38,7 @@ pub struct Report {
 }
 
 /// Result of one setup.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct SetupReport {
     /// `official`, `easy`, …
     pub setup: String,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ocelli_text::{counted, quoted};
 
 use super::table::{Kind, Queries, Source, check_once, file_name, file_of};
-use super::{Absent, Database, Dataset, Form, NameRule, Named, OwnPhoto, Setup};
+use super::{Database, Dataset, Form, NameRule, Named};
 use crate::Result;
 use crate::evaluate::measures::{ApForm, Measure, Rules};
 
@@ -44,23 +44,11 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
     let (queries, asked) = queries.finish();
     let rules = Rules { precision: ApForm::AtPositives { k: None }, headline: Measure::MicroAp };
     Ok(Dataset {
-        name: "disc21".to_owned(),
-        form: Form::Disc21,
         why: format!("{} has pairs of query and reference", file_name(&file)),
         photos,
         name_rule: NameRule::Stem,
         database,
-        damaged: Vec::new(),
-        queries,
-        setups: vec![Setup {
-            name: "official".to_owned(),
-            rules,
-            own: OwnPhoto::Ranked,
-            absent: Absent::NotFound,
-            asked,
-        }],
-        rotations: Default::default(),
-        mentioned: Vec::new(),
+        ..Dataset::official(Form::Disc21, queries, asked, rules)
     })
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use ocelli_index::foreign::matlab::{MatArray, MatFile};
 
 use super::table::{Kind, Queries, Source, check_box, check_once, file_name, file_of};
-use super::{Absent, BoundingBox, Database, Dataset, Form, NameRule, Named, OwnPhoto, Setup};
+use super::{BoundingBox, Database, Dataset, Form, Named};
 use crate::Result;
 use crate::evaluate::measures::{ApForm, Measure, Rules};
 
@@ -50,23 +50,10 @@ pub(super) fn read(path: &Path) -> Result<Dataset> {
     let (queries, asked) = queries.finish();
     let rules = Rules { precision: ApForm::Trapezoid, headline: Measure::Map };
     Ok(Dataset {
-        name: "instre".to_owned(),
-        form: Form::Instre,
         why: format!("{} has imlist, qimlist and gnd", file_name(&file)),
         photos: if path.is_dir() { vec![dir] } else { Vec::new() },
-        name_rule: NameRule::PathEnd,
         database: Database::Listed(images),
-        damaged: Vec::new(),
-        queries,
-        setups: vec![Setup {
-            name: "official".to_owned(),
-            rules,
-            own: OwnPhoto::Ranked,
-            absent: Absent::NotFound,
-            asked,
-        }],
-        rotations: Default::default(),
-        mentioned: Vec::new(),
+        ..Dataset::official(Form::Instre, queries, asked, rules)
     })
 }
 

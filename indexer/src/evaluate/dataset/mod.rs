@@ -181,6 +181,26 @@ pub enum Absent {
 }
 
 impl Dataset {
+    /// A data set of one setup, `official`, whose own photos are ranked and whose absent positives
+    /// count as not found.
+    fn official(form: Form, queries: Vec<Query>, asked: Vec<Asked>, rules: Rules) -> Self {
+        let (name, own) = ("official".to_owned(), OwnPhoto::Ranked);
+        let setup = Setup { name, rules, own, absent: Absent::NotFound, asked };
+        Self {
+            name: form.to_string(),
+            form,
+            why: String::new(),
+            photos: Vec::new(),
+            name_rule: NameRule::PathEnd,
+            database: Database::Below(String::new()),
+            damaged: Vec::new(),
+            queries,
+            setups: vec![setup],
+            rotations: BTreeMap::new(),
+            mentioned: Vec::new(),
+        }
+    }
+
     /// Keeps only these setups, in the data set's order, and the queries that they ask. No name
     /// keeps all.
     ///

@@ -1,13 +1,12 @@
 //! What is written is read again, by this crate and by hand.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
 use ocelli_index::foreign::ParquetColumn;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::super::measures::{Judgement, Ties};
+use super::super::measures::Judgement;
 use super::super::report::{QueryScore, Report, SetupReport};
 use super::*;
 
@@ -169,40 +168,19 @@ fn report() -> Report {
     let setup = |name: &str, queries| SetupReport {
         setup: name.to_owned(),
         measure: "mAP".to_owned(),
-        value: 0.0,
-        interval: None,
-        map: 0.0,
-        measures: BTreeMap::new(),
         images: 9,
-        positives_missing: 0,
-        without_positives: Vec::new(),
-        all_missing: Vec::new(),
-        unranked: Vec::new(),
-        short: Vec::new(),
-        labels_missing: Vec::new(),
-        queries_missing: Vec::new(),
-        ties: Ties::Against,
-        tied_queries: 0,
-        rank_ms: 0.0,
         queries,
+        ..SetupReport::default()
     };
     Report {
         dataset: "roxford5k".to_owned(),
         form: "lists".to_owned(),
-        why: String::new(),
-        search: String::new(),
-        truth: String::new(),
-        depth: None,
-        pairs: 0,
         images: 9,
-        listed_missing: 0,
-        distractors: None,
-        damaged: 0,
         setups: vec![
             setup("medium", vec![score("a", Some(1)), score("b", None)]),
             setup("hard", vec![score("b", Some(7))]),
         ],
-        seconds: 0.0,
+        ..Report::default()
     }
 }
 
