@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ocelli_index::{
-    Combine, CropFirst, Form, Grid, InputConvention, Pooling, Precision, ResizeFilter, Whitening,
+    Combine, CropFirst, Form, Grid, InputConvention, Layer, Pooling, Precision, ResizeFilter,
+    Whitening,
 };
 use ocelli_network::{Device, DeviceChoice, Network, NetworkOptions};
 use ocelli_pictures::ViewOptions;
@@ -51,7 +52,7 @@ pub struct Config {
     pub form: Option<Form>,
     pub input: Option<InputConvention>,
     pub bn_eps: Option<f64>,
-    pub last_stage: Option<u32>,
+    pub last_stage: Option<Layer>,
     pub whitening: Option<PathBuf>,
     pub head: bool,
     pub pooling: Option<PoolingName>,
@@ -95,6 +96,8 @@ pub enum PoolingName {
     Spoc,
     /// Generalized mean.
     Gem,
+    /// The class token of a transformer.
+    Cls,
 }
 
 impl Config {
@@ -213,6 +216,7 @@ impl Config {
             None | Some(Pooling::Rmac { .. }) => PoolingName::Rmac,
             Some(Pooling::Mac) => PoolingName::Mac,
             Some(Pooling::Spoc) => PoolingName::Spoc,
+            Some(Pooling::Cls) => PoolingName::Cls,
             Some(Pooling::Gem { .. }) => PoolingName::Gem,
         });
         let (own_levels, own_grid, own_p) = match own {
@@ -227,6 +231,7 @@ impl Config {
             },
             PoolingName::Mac => Pooling::Mac,
             PoolingName::Spoc => Pooling::Spoc,
+            PoolingName::Cls => Pooling::Cls,
             PoolingName::Gem => Pooling::Gem { p: self.gem_p.unwrap_or(own_p) },
         }
     }
@@ -295,7 +300,7 @@ mod tests {
         assert!(config.weights.is_some() && config.network_config.is_some());
         assert_eq!(config.form, Some(Form::V1_5));
         assert_eq!(config.input, Some(InputConvention::TorchvisionRgb));
-        assert_eq!((config.bn_eps, config.last_stage), (Some(1e-5), Some(4)));
+        assert_eq!((config.bn_eps, config.last_stage), (Some(1e-5), Some(Layer::Stage(4))));
         assert!(config.whitening.is_some());
         assert_eq!((config.pooling, config.levels), (Some(PoolingName::Rmac), Some(3)));
         assert_eq!((config.grid, config.gem_p), (Some(Grid::FeatureMap), Some(3.0)));

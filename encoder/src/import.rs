@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::Layer;
 use ocelli_index::container::write_atomically;
 use ocelli_network::{Network, NetworkOptions};
 use ocelli_text::{MAX_CHARS, printable};
@@ -29,8 +30,8 @@ pub struct ImportReport {
     pub format: String,
     /// Backbone, such as `resnet101`.
     pub arch: String,
-    /// Stages that the weights hold.
-    pub last_stage: u32,
+    /// The last layer that the weights hold.
+    pub last_stage: Layer,
     /// Everything that the file's metadata say, by key.
     pub metadata: BTreeMap<String, String>,
     /// Tensors written.
@@ -50,7 +51,7 @@ impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "wrote {}: {} from {}, stages 1 to {}, {} tensors, descriptors of {}",
+            "wrote {}: {} from {}, up to stage {}, {} tensors, descriptors of {}",
             self.out.display(),
             self.arch,
             self.format,

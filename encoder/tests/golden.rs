@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions, pool_regions};
-use ocelli_index::{DescriptorSpec, Form, Grid, InputConvention, Pooling, Whitening};
+use ocelli_index::{DescriptorSpec, Form, Grid, InputConvention, Layer, Pooling, Whitening};
 use ocelli_network::Device;
 use ocelli_network::pooling::{image_grid, rigid_grid};
 use ocelli_network::{Network, NetworkOptions};
@@ -165,7 +165,8 @@ fn an_earlier_last_stage_can_be_asked_for() {
     let path = own("bottleneck_v1.weights.safetensors");
     let image = decode(&own("picture.png"));
     let sizes = [(1, 16, 4), (2, 32, 8), (3, 64, 16)].map(|(stage, channels, stride)| {
-        let options = NetworkOptions { last_stage: Some(stage), ..NetworkOptions::default() };
+        let options =
+            NetworkOptions { last_stage: Some(Layer::Stage(stage)), ..NetworkOptions::default() };
         let network = Network::open(&path, &options).unwrap();
         assert_eq!((network.channels(), network.stride()), (channels, stride));
         assert_eq!(network.identity().arch, "resnet-bottleneck-2-1-2");

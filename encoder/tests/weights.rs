@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use image::{Rgb, RgbImage};
 use ocelli_encoder::Error;
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
-use ocelli_index::{ErrorCode, Form, InputConvention};
+use ocelli_index::{ErrorCode, Form, InputConvention, Layer};
 use ocelli_network::{Error as NetworkError, Network, NetworkOptions};
 use ocelli_weights::SettingsOptions;
 use ocelli_weights::seeded::{self, SeededArch};
@@ -198,7 +198,7 @@ fn what_is_given_nowhere_is_asked_for() {
         let message = Network::open(&path, &options).err().unwrap().to_string();
         assert!(message.contains("net.json"), "{message}");
     }
-    let options = NetworkOptions { last_stage: Some(5), ..NetworkOptions::default() };
+    let options = NetworkOptions { last_stage: Some(Layer::Stage(5)), ..NetworkOptions::default() };
     assert!(Network::open(&path, &options).err().unwrap().to_string().contains("1 to 4"));
 }
 

@@ -101,8 +101,8 @@ pub use search::snapshot::Snapshot;
 pub use search::stages::{Stage, StageTimes};
 pub use shard::{Shard, ShardBuilder, ShardEntry, ShardMeta};
 pub use spec::{
-    Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, NetworkSpec, Pooling,
-    Precision, ResizeFilter,
+    Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, Layer, NetworkSpec,
+    Pooling, Precision, ResizeFilter,
 };
 pub use vectors::{Checks, RefusedRows, VectorFile, VectorFormat, VectorWriter, read_npy_texts};
 pub use whitening::Whitening;

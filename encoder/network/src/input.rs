@@ -13,6 +13,8 @@ pub(crate) fn affine(input: InputConvention) -> ([f64; 3], [f64; 3], bool) {
             let scale = std.map(|s| 1.0 / (255.0 * s));
             (scale, [mean[0] / std[0], mean[1] / std[1], mean[2] / std[2]], false)
         }
+        // (v - 127) / 128
+        InputConvention::CentredRgb => ([1.0 / 128.0; 3], [127.0 / 128.0; 3], false),
     }
 }
 
@@ -64,6 +66,7 @@ mod tests {
                 [0.485, 0.456, 0.406].map(|m| 255.0 * m),
                 [0.229, 0.224, 0.225].map(|s| 255.0 * s),
             ),
+            (InputConvention::CentredRgb, [0, 1, 2], [127.0; 3], [128.0; 3]),
         ] {
             Tables::new(input).to_planes(&rgb, &mut planes);
             for (p, plane) in planes.chunks(256).enumerate() {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use image::RgbImage;
-use ocelli_index::{Form, Hash, Head as HeadForm, InputConvention, Pooling, Precision, Whitening};
+use ocelli_index::{
+    Form, Hash, Head as HeadForm, InputConvention, Layer, Pooling, Precision, Whitening,
+};
 use ocelli_weights::settings::{self, DEFAULT_BN_EPS};
 use ocelli_weights::{Backbone, Head, Weights};
 use tch::{Kind, Tensor};
@@ -43,8 +45,8 @@ pub struct Identity {
     pub arch: String,
     /// `V1_5` for networks that have one form only (basic blocks, VGG).
     pub form: Form,
-    /// 1 to 4, for a VGG to 5.
-    pub last_stage: u32,
+    /// The layer that is pooled.
+    pub last_stage: Layer,
     /// The form in which pixels enter the network.
     pub input: InputConvention,
     /// Epsilon of batch normalisation; 1e-5 where it is already folded and does not matter.
@@ -95,7 +97,7 @@ impl Network {
             let trunk = backbones::load(&backbone, weights, form, last_stage, settings.bn_eps)?;
             arranged(trunk, layout, options.precision, torch_device)
         })?;
-        let is_last = last_stage == backbone.stages();
+        let is_last = last_stage == backbone.last_stage(None)?;
         let head = if options.head && is_last {
             Head::load(weights, trunk.channels())?
         } else {
@@ -105,7 +107,7 @@ impl Network {
             weights: weights.hash(),
             arch: backbone.name(),
             form,
-            last_stage: last_stage as u32,
+            last_stage,
             input: settings.input,
             bn_eps: if backbone.has_bn() { settings.bn_eps } else { DEFAULT_BN_EPS },
             head: head.form(),

@@ -1,6 +1,6 @@
 //! How a network is opened.
 
-use ocelli_index::Precision;
+use ocelli_index::{Layer, Precision};
 use ocelli_weights::SettingsOptions;
 
 use crate::device::Device;
@@ -13,7 +13,7 @@ pub struct NetworkOptions {
     /// Where the trunk ends: 1 to 4 for a ResNet (`layer1` to `layer4`, also called conv2 to
     /// conv5); 1 to 5 for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1,
     /// fire3, fire5, fire9). By default the last stage that the weights hold.
-    pub last_stage: Option<u32>,
+    pub last_stage: Option<Layer>,
     /// Whether projections behind the pooling that the weights hold (see
     /// [`Head`](ocelli_weights::Head)) are applied; never behind an earlier stage than the last. By
     /// default they are.

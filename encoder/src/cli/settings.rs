@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_index::{Combine, CropFirst, Form, Grid, InputConvention, Precision, ResizeFilter};
+use ocelli_index::{
+    Combine, CropFirst, Form, Grid, InputConvention, Layer, Precision, ResizeFilter,
+};
 use ocelli_network::DeviceChoice;
 use ocelli_pictures::limits::MAX_SIDE_PX;
 use ocelli_service::role::LogFormat;
@@ -31,10 +33,10 @@ pub(super) struct NetworkArgs {
     /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
     #[arg(long, value_name = "JSON")]
     network_config: Option<PathBuf>,
-    /// Stage where the network ends, 1 to 4, for a VGG to 5 [default: the last that the weights
-    /// hold]
-    #[arg(long, value_name = "N")]
-    last_stage: Option<u32>,
+    /// Layer that is pooled: a stage, 1 to 4, for a VGG to 5; for EfficientNet 1 to 7, e1 to e6 for
+    /// the expansion behind a stage, or head [default: the last that the weights hold]
+    #[arg(long, value_name = "LAYER")]
+    last_stage: Option<Layer>,
     /// Do not apply projections stored in the weights (a learned whitening).
     #[arg(long)]
     no_head: bool,

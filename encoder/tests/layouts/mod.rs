@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ocelli_encoder::import::{ImportReport, import};
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions};
-use ocelli_index::{DescriptorSpec, ErrorCode, Form, Grid, Head, InputConvention, Pooling};
+use ocelli_index::{DescriptorSpec, ErrorCode, Form, Grid, Head, InputConvention, Layer, Pooling};
 use ocelli_network::{Device, Network, NetworkOptions};
 use ocelli_weights::SettingsOptions;
 use ocelli_weights::convert::ConvertOptions;
@@ -109,12 +109,13 @@ fn keras_squeezenet() {
     let spec = network_spec(spec);
     assert_eq!(
         (spec.arch.as_str(), spec.form, spec.last_stage),
-        ("squeezenet1_1", Form::FloorPool, 4)
+        ("squeezenet1_1", Form::FloorPool, Layer::Stage(4))
     );
     for (stage, channels, stride, size) in
         [(1, 16, 2, 113), (2, 16, 4, 56), (3, 16, 8, 27), (4, 32, 16, 13)]
     {
-        let options = NetworkOptions { last_stage: Some(stage), ..NetworkOptions::default() };
+        let options =
+            NetworkOptions { last_stage: Some(Layer::Stage(stage)), ..NetworkOptions::default() };
         let network = Network::open(&path, &options).unwrap();
         assert_eq!((network.channels(), network.stride()), (channels, stride));
         let map = network.feature_map(&image::RgbImage::new(227, 227)).unwrap();
@@ -137,7 +138,8 @@ fn vgg_stages() {
     let out = folder.path().join("net.safetensors");
     import(&layout("tv_vgg16.pth"), &out, &ConvertOptions::default()).unwrap();
     for (stage, channels, stride) in [(1, 4, 1), (2, 6, 2), (3, 8, 4), (4, 8, 8), (5, 12, 16)] {
-        let options = NetworkOptions { last_stage: Some(stage), ..NetworkOptions::default() };
+        let options =
+            NetworkOptions { last_stage: Some(Layer::Stage(stage)), ..NetworkOptions::default() };
         let network = Network::open(&out, &options).unwrap();
         assert_eq!((network.channels(), network.stride()), (channels, stride));
         let map = network.feature_map(&image::RgbImage::new(67, 40)).unwrap();
@@ -224,7 +226,7 @@ fn a_head_can_be_left_away() {
     assert!(with.identity().image_whitening);
     for without in [
         NetworkOptions { head: false, ..NetworkOptions::default() },
-        NetworkOptions { last_stage: Some(3), ..NetworkOptions::default() },
+        NetworkOptions { last_stage: Some(Layer::Stage(3)), ..NetworkOptions::default() },
     ] {
         let network = open(without);
         let identity = network.identity();

@@ -34,6 +34,88 @@ named! {
         CaffeBgr = "caffe-bgr",
         /// RGB, 0 to 1, minus (.485, .456, .406), over (.229, .224, .225).
         TorchvisionRgb = "torchvision-rgb",
+        /// RGB, 0 to 255, minus 127, over 128 (EfficientNet-Lite).
+        CentredRgb = "centred-rgb",
+    }
+}
+
+/// The layer whose output is pooled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The end of a stage, or of a block of a transformer, from 1.
+    Stage(u32),
+    /// EfficientNet: the expansion in the block that follows a stage, before its depthwise
+    /// convolution: the widest map at the stage's resolution.
+    Expansion(u32),
+    /// EfficientNet: the last convolution, before the classifier.
+    Head,
+}
+
+impl Layer {
+    /// The largest number of a stage or block that a spec may name.
+    pub const MAX_STAGE: u32 = 99;
+
+    /// Whether the number of the stage is one that a spec may name.
+    pub(super) fn is_sound(self) -> bool {
+        match self {
+            Self::Stage(n) | Self::Expansion(n) => (1..=Self::MAX_STAGE).contains(&n),
+            Self::Head => true,
+        }
+    }
+}
+
+/// `3`, `e5` or `head`.
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stage(n) => write!(f, "{n}"),
+            Self::Expansion(n) => write!(f, "e{n}"),
+            Self::Head => f.write_str("head"),
+        }
+    }
+}
+
+impl FromStr for Layer {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let layer = match (s, s.strip_prefix('e')) {
+            ("head", _) => Some(Self::Head),
+            (_, Some(stage)) => stage.parse().ok().map(Self::Expansion),
+            (stage, None) => stage.parse().ok().map(Self::Stage),
+        };
+        layer.filter(|layer| layer.is_sound()).ok_or_else(|| {
+            Error::invalid(format!(
+                "layer: expected the number of a stage, e and such a number for the expansion \
+                 behind it, or head, found {s:?}"
+            ))
+        })
+    }
+}
+
+/// A stage is a number in JSON, as it was before there were other layers.
+impl Serialize for Layer {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Self::Stage(n) => s.serialize_u32(*n),
+            other => s.collect_str(other),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Layer {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Value {
+            Number(u32),
+            Text(String),
+        }
+        let text = match Value::deserialize(d)? {
+            Value::Number(n) => n.to_string(),
+            Value::Text(text) => text,
+        };
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -204,6 +286,8 @@ pub enum Pooling {
         /// The exponent, > 0.
         p: f32,
     },
+    /// A transformer's class token (Dosovitskiy et al. 2021).
+    Cls,
 }
 
 impl fmt::Display for Pooling {
@@ -214,6 +298,7 @@ impl fmt::Display for Pooling {
             Self::Mac => f.write_str("mac"),
             Self::Spoc => f.write_str("spoc"),
             Self::Gem { p } => write!(f, "gem:{p}"),
+            Self::Cls => f.write_str("cls"),
         }
     }
 }
@@ -227,6 +312,7 @@ impl FromStr for Pooling {
         let pooling = match fields.next() {
             Some("mac") => Self::Mac,
             Some("spoc") => Self::Spoc,
+            Some("cls") => Self::Cls,
             Some("gem") => {
                 Self::Gem { p: fields.next().and_then(|p| p.parse().ok()).ok_or_else(bad)? }
             }

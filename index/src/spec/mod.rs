@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 pub use self::fields::{
-    Combine, CropFirst, Form, Grid, Head, InputConvention, Pooling, Precision, ResizeFilter,
+    Combine, CropFirst, Form, Grid, Head, InputConvention, Layer, Pooling, Precision, ResizeFilter,
 };
 pub use self::network::NetworkSpec;
 use crate::base::error::{Error, Result};

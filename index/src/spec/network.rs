@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::fields::{
-    Combine, CropFirst, Form, Grid, Head, InputConvention, Pooling, Precision, ResizeFilter,
+    Combine, CropFirst, Form, Grid, Head, InputConvention, Layer, Pooling, Precision, ResizeFilter,
 };
 use crate::base::hash::Hash;
 
@@ -16,9 +16,9 @@ pub struct NetworkSpec {
     pub arch: String,
     /// The form of its layers, where its tensors leave it open.
     pub form: Form,
-    /// Last stage that runs: 1 to 4 for a ResNet (3 is the paper's conv4, stride 16) and for
-    /// SqueezeNet, 1 to 5 for a VGG.
-    pub last_stage: u32,
+    /// The layer that is pooled: stage 1 to 4 of a ResNet (3 is the paper's conv4, stride 16) and of
+    /// SqueezeNet, 1 to 5 of a VGG; for EfficientNet also an expansion and the head.
+    pub last_stage: Layer,
     /// How pixels become the network's input.
     pub input: InputConvention,
     /// Epsilon of batch normalisation.
@@ -55,7 +55,7 @@ impl NetworkSpec {
     /// The spec of a backbone with everything else at its version-1 default: v1.5, torchvision
     /// input, BN epsilon 1e-5, R-MAC of 3 levels on the feature map, never resized, bilinear,
     /// enlarging, EXIF applied, full JPEG decoding, no head, no whitening.
-    pub fn new(weights: Hash, arch: impl Into<String>, last_stage: u32, dim: u32) -> Self {
+    pub fn new(weights: Hash, arch: impl Into<String>, last_stage: Layer, dim: u32) -> Self {
         Self {
             weights,
             arch: arch.into(),
@@ -84,7 +84,7 @@ impl NetworkSpec {
         let pooling = match self.pooling {
             Pooling::Rmac { levels, .. } => (1..=4).contains(&levels),
             Pooling::Gem { p } => p.is_finite() && p > 0.0,
-            Pooling::Mac | Pooling::Spoc => true,
+            Pooling::Mac | Pooling::Spoc | Pooling::Cls => true,
         };
         if !self.combine.is_sound() {
             return Err(format!(
@@ -92,9 +92,9 @@ impl NetworkSpec {
                 self.combine
             ));
         }
-        if self.dim == 0 || !(1..=5).contains(&self.last_stage) || !pooling {
+        if self.dim == 0 || !self.last_stage.is_sound() || !pooling {
             return Err(format!(
-                "dim={}, last_stage={}, pooling={}: expected a dimension, 1 to 5, and 1 to 4 \
+                "dim={}, last_stage={}, pooling={}: expected a dimension, a layer, and 1 to 4 \
                  levels or an exponent over 0",
                 self.dim, self.last_stage, self.pooling
             ));

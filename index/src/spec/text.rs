@@ -136,7 +136,7 @@ fn read_network(fields: &mut Fields<'_>) -> Result<NetworkSpec> {
     let mut n = NetworkSpec::new(
         hash(fields.required("weights")?)?,
         fields.required("arch")?,
-        number("last_stage", fields.required("last_stage")?)?,
+        fields.required("last_stage")?.parse().map_err(|e: Error| bad(e.to_string()))?,
         number("dim", fields.required("dim")?)?,
     );
     let sizes = |text: &str| text.split(',').map(|size| number("sizes", size)).collect();

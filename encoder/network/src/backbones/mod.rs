@@ -4,13 +4,13 @@ mod resnet;
 mod squeezenet;
 mod vgg;
 
-use ocelli_index::Form;
+use ocelli_index::{Form, Layer};
 use ocelli_weights::{Backbone, Weights};
 
 use crate::error::Result;
 use crate::layers::Trunk;
 
-/// Loads the stages 1 to `last_stage`.
+/// Loads the layers up to `last`.
 ///
 /// # Errors
 /// `MissingTensor`, `TensorShape`, or `BadWeights` for values that are not finite.
@@ -18,9 +18,10 @@ pub(crate) fn load(
     backbone: &Backbone,
     weights: &Weights,
     form: Form,
-    last_stage: usize,
+    last: Layer,
     bn_eps: f64,
 ) -> Result<Trunk> {
+    let last_stage = backbone.stages_of(last);
     match backbone {
         Backbone::Resnet(layout) => resnet::load(weights, layout, form, last_stage, bn_eps),
         Backbone::Vgg(vgg) => vgg::load(weights, vgg, last_stage, bn_eps),

@@ -302,7 +302,7 @@ mod tests {
         let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
         let weights = Weights::read(&weights).unwrap();
         let backbone = Backbone::of(&weights).unwrap();
-        backbones::load(&backbone, &weights, Form::V1, 3, 1e-3).unwrap()
+        backbones::load(&backbone, &weights, Form::V1, ocelli_index::Layer::Stage(3), 1e-3).unwrap()
     }
 
     /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to

@@ -21,6 +21,8 @@ pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: 
         }
         Pooling::Mac => map.max(),
         Pooling::Spoc => map.mean(),
+        // A map of one cell.
+        Pooling::Cls => map.max(),
         Pooling::Gem { p } => map.generalized_mean(p),
     }
 }

@@ -33,7 +33,8 @@ pub(crate) fn pool(
     let cells = [2i64, 3];
     // Means in float64, as on the CPU: no sum of many may depend on where it is made.
     let rows = match *pooling {
-        Pooling::Mac => maps.f_amax(cells, false)?,
+        // A class token is a map of one cell.
+        Pooling::Mac | Pooling::Cls => maps.f_amax(cells, false)?,
         Pooling::Spoc => maps.f_mean_dim(cells.as_slice(), false, Kind::Double)?,
         Pooling::Gem { p } => {
             let p = f64::from(p);

@@ -4,7 +4,7 @@ mod resnet;
 mod squeezenet;
 mod vgg;
 
-use ocelli_index::Form;
+use ocelli_index::{Form, Layer};
 
 use crate::error::{Error, Result};
 use crate::file::Weights;
@@ -76,28 +76,38 @@ impl Backbone {
         }
     }
 
-    /// Number of the last stage to run: the one asked for, or the last held.
+    /// The layer to pool: the one asked for, or the last that the weights hold.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a stage that the weights do not hold.
-    pub fn last_stage(&self, asked: Option<u32>) -> Result<usize> {
-        let held = self.stages();
-        match asked.map(|stage| stage as usize) {
-            None => Ok(held),
-            Some(stage) if (1..=held).contains(&stage) => Ok(stage),
-            Some(stage) => Err(Error::invalid(format!(
-                "last stage: expected 1 to {held} (what the weights hold), found {stage}"
+    /// [`Error::Invalid`] for a layer that the weights do not hold.
+    pub fn last_stage(&self, asked: Option<Layer>) -> Result<Layer> {
+        let held = self.stages() as u32;
+        match asked {
+            None => Ok(Layer::Stage(held)),
+            Some(Layer::Stage(stage)) if (1..=held).contains(&stage) => Ok(Layer::Stage(stage)),
+            Some(layer) => Err(Error::invalid(format!(
+                "last stage: expected 1 to {held} (what the weights hold), found {layer}"
             ))),
+        }
+    }
+
+    /// Whole stages up to a layer.
+    #[must_use]
+    pub fn stages_of(&self, layer: Layer) -> usize {
+        match layer {
+            Layer::Stage(stage) | Layer::Expansion(stage) => stage as usize,
+            Layer::Head => self.stages(),
         }
     }
 
     /// Image pixels per cell after a stage: each stage halves the map, a ResNet's first twice, a
     /// VGG's first not at all.
-    pub fn stride(&self, last_stage: usize) -> u32 {
+    pub fn stride(&self, layer: Layer) -> u32 {
+        let stage = self.stages_of(layer);
         match self {
-            Backbone::Resnet(_) => 2 << last_stage,
-            Backbone::Vgg(_) => (1 << last_stage) / 2,
-            Backbone::Squeezenet(_) => 1 << last_stage,
+            Backbone::Resnet(_) => 2 << stage,
+            Backbone::Vgg(_) => (1 << stage) / 2,
+            Backbone::Squeezenet(_) => 1 << stage,
         }
     }
 
