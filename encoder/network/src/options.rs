@@ -12,7 +12,8 @@ pub struct NetworkOptions {
     pub settings: SettingsOptions,
     /// Where the trunk ends: 1 to 4 for a ResNet (`layer1` to `layer4`, also called conv2 to
     /// conv5); 1 to 5 for a VGG (conv1 to conv5, before the pool); 1 to 4 for a SqueezeNet (conv1,
-    /// fire3, fire5, fire9). By default the last stage that the weights hold.
+    /// fire3, fire5, fire9); for an EfficientNet 1 to 7, the expansion behind the stages 1 to 6,
+    /// or the head. By default the last layer that the weights hold.
     pub last_stage: Option<Layer>,
     /// Whether projections behind the pooling that the weights hold (see
     /// [`Head`](ocelli_weights::Head)) are applied; never behind an earlier stage than the last. By

@@ -24,7 +24,7 @@ pub(super) struct NetworkArgs {
     /// v1-caffe, or floor-pool (SqueezeNet of Keras).
     #[arg(long)]
     form: Option<Form>,
-    /// How pixels are presented: caffe-bgr or torchvision-rgb.
+    /// How pixels are presented: caffe-bgr, torchvision-rgb or centred-rgb.
     #[arg(long, value_name = "CONVENTION")]
     input: Option<InputConvention>,
     /// Epsilon of batch normalisation.
