@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::file::Weights;
+use crate::transformer::TransformerSettings;
 
 /// Epsilon of batch normalisation in torchvision and in most other frameworks.
 pub const DEFAULT_BN_EPS: f64 = 1e-5;
@@ -32,7 +33,8 @@ pub struct SettingsOptions {
     pub input: Option<InputConvention>,
     /// Epsilon of batch normalisation; by default [`DEFAULT_BN_EPS`].
     pub bn_eps: Option<f64>,
-    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
+    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional;
+    /// for a vision transformer also `"transformer": {"heads": 6}` ([`TransformerSettings`]).
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
     pub config: Option<PathBuf>,
 }
@@ -48,6 +50,8 @@ pub struct Settings {
     pub bn_eps: f64,
     /// The pooling that the network was trained with, if the metadata name one.
     pub pooling: Option<Pooling>,
+    /// What a vision transformer needs besides.
+    pub transformer: TransformerSettings,
 }
 
 /// Refuses parameters of a pooling without a meaning.
@@ -72,6 +76,7 @@ struct ConfigFile {
     form: Option<Form>,
     input: Option<InputConvention>,
     bn_eps: Option<f64>,
+    transformer: Option<TransformerSettings>,
 }
 
 /// Takes what `options` say, then what the JSON file says, then the metadata of the weights.
@@ -110,7 +115,11 @@ pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings>
         check_pooling(pooling)
             .map_err(|error| weights.bad(format!("metadata ocelli.pooling: {error}")))?;
     }
-    Ok(Settings { form, input, bn_eps, pooling })
+    let transformer = match file.transformer {
+        Some(transformer) => transformer,
+        None => metadata(weights, "ocelli.transformer")?.unwrap_or_default(),
+    };
+    Ok(Settings { form, input, bn_eps, pooling, transformer })
 }
 
 /// For bottleneck networks only: the form must have been given somewhere.
