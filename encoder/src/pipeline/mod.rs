@@ -101,7 +101,7 @@ impl Pipeline {
         network.check_pooling(&options.pooling)?;
         if !options.combine.is_sound() {
             return Err(Error::invalid(format!(
-                "combine: expected gem:P with P over 0, or gem:P:FLOOR, found {}",
+                "combine: expected gem:P or scale-gem:P with P over 0, or gem:P:FLOOR, found {}",
                 options.combine
             )));
         }

@@ -19,9 +19,6 @@ pub const DEFAULT_BN_EPS: f64 = 1e-5;
 /// Largest JSON file in bytes; a larger one is a wrong name.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Levels of R-MAC's grid that are accepted; the papers use up to 4.
-const MAX_LEVELS: u32 = 4;
-
 /// The settings that the caller gives. A field left `None` is looked up in the JSON file, then in
 /// the metadata of the weights.
 #[derive(Clone, Debug, Default)]
@@ -57,17 +54,9 @@ pub struct Settings {
 /// Refuses parameters of a pooling without a meaning.
 ///
 /// # Errors
-/// [`Error::Invalid`] for levels outside 1 to 4 and exponents that are not positive numbers.
+/// As [`Pooling::check`].
 pub fn check_pooling(pooling: &Pooling) -> Result<()> {
-    match *pooling {
-        Pooling::Rmac { levels, .. } if !(1..=MAX_LEVELS).contains(&levels) => {
-            Err(Error::invalid(format!("levels: expected 1 to {MAX_LEVELS}, found {levels}")))
-        }
-        Pooling::Gem { p } if !(p.is_finite() && p > 0.0) => {
-            Err(Error::invalid(format!("GeM exponent: expected a number above 0, found {p}")))
-        }
-        _ => Ok(()),
-    }
+    pooling.check().map_err(|error| Error::invalid(error.to_string()))
 }
 
 #[derive(Debug, Default, Deserialize)]
