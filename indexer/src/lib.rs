@@ -48,6 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod collection;
 pub mod config;
 pub mod evaluate;
 pub mod export;
@@ -65,7 +66,7 @@ mod sample;
 mod train;
 mod whiten;
 
-pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
+pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_without};
 pub use dba::EXACT_ROWS;
 pub use error::{BoxError, Error, Result};
 pub use fine::{FineChoice, FineOptions, FineReport, train_fine_codec};

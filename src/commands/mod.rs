@@ -5,6 +5,7 @@ pub mod eval;
 pub mod export;
 pub mod import;
 pub mod inspect;
+pub mod jobs;
 pub mod train;
 pub mod whiten;
 
