@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ocelli_index::{DescriptorSpec, Part, SearchParams, Snapshot};
+use ocelli_index::{SearchParams, Snapshot};
 use serde::Serialize;
-use serde_json::json;
 
 use super::maker::EncodeFn;
 use super::photos::{Photos, no_such_key, owned};
+use crate::encode_images::encode_images;
 use crate::{Error, Result};
 
 /// Codes up to which all lists of an index are scanned: some milliseconds of one core.
@@ -27,7 +28,7 @@ pub struct FindOptions {
     pub k: usize,
     /// The part of an image that is looked for: x0, y0, x1, y1 in stored pixels.
     pub bounding_box: Option<[f64; 4]>,
-    /// Flags of `ocelli-encoder encode` that say which network.
+    /// Flags of `ocelli-encoder encode` that say how it runs.
     pub encoder_flags: Vec<OsString>,
 }
 
@@ -145,7 +146,7 @@ fn ask(
             return Ok(Asked { query, path: Some(real), key, x, encode_seconds: 0.0 });
         }
         let start = Instant::now();
-        let x = encode_image(&real, snapshot, options, encode)?;
+        let x = encode_image(&real, photos, snapshot, options, encode)?;
         let encode_seconds = start.elapsed().as_secs_f64();
         return Ok(Asked { query, path: Some(real), key, x, encode_seconds });
     }
@@ -178,29 +179,27 @@ fn ask(
 /// The descriptor of an image file, (dim,).
 fn encode_image(
     path: &Path,
+    photos: &Photos,
     snapshot: &Snapshot,
     options: &FindOptions,
     encode: EncodeFn<'_>,
 ) -> Result<Vec<f32>> {
-    let folder = tempfile::tempdir().map_err(Error::io("create a folder in", &std::env::temp_dir()))?;
-    let list = folder.path().join("query.jsonl");
-    let path = path.to_str().ok_or_else(|| {
-        Error::Invalid(format!("{}: expected a path in UTF-8, found other bytes", path.display()))
-    })?;
-    let mut line = json!({ "path": path, "key": "query" });
-    if let Some(bounding_box) = options.bounding_box {
-        line["box"] = json!(bounding_box);
+    let mut flags = photos.settings().encoder_flags(photos.dir())?;
+    flags.extend(options.encoder_flags.iter().cloned());
+    let run = |words: &[OsString]| {
+        let words: Vec<OsString> = once("encode".into()).chain(words.iter().cloned()).collect();
+        encode(&words, &|_, _| {})
+    };
+    let made = encode_images(&[(path.to_owned(), options.bounding_box)], &flags, &run)?;
+    let expected = snapshot.model().parts().spec.hash();
+    match made.descriptors.into_iter().next().filter(|_| made.spec == expected) {
+        Some(x) => Ok(x),
+        None => Err(Error::Invalid(format!(
+            "{}: expected a descriptor of the spec {expected}, which the index has, found {}",
+            path.display(),
+            made.spec
+        ))),
     }
-    fs::write(&list, format!("{line}\n")).map_err(Error::io("write", &list))?;
-    let out = folder.path().join("query.part");
-    let mut args: Vec<OsString> = vec!["encode".into(), "--list".into(), list.into()];
-    args.extend(["--include".into(), "*".into(), "--out".into(), out.clone().into()]);
-    args.extend(options.encoder_flags.iter().cloned());
-    encode(&args, &|_, _| {}).map_err(Error::Encode)?;
-    let part = Part::open(&out)?;
-    let spec = &snapshot.model().parts().spec;
-    DescriptorSpec::same_or_err("the query under the index", spec, part.spec())?;
-    Ok(part.read(0..1)?)
 }
 
 fn search(

@@ -128,7 +128,7 @@ impl Folder {
         self.photos().join("rejected.jsonl")
     }
 
-    /// Where the file of network and model is kept.
+    /// Where the pack is kept.
     pub(super) fn pack(&self) -> PathBuf {
         self.root.join("collection.pack")
     }

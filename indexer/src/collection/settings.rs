@@ -1,5 +1,6 @@
 //! What a collection is made of, and how.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,12 +21,10 @@ const FORMAT: u32 = 1;
 pub struct Settings {
     /// Version of this file's format: 1.
     pub format: u32,
-    /// Name of the file of network and model.
+    /// Name of the pack.
     pub pack: String,
     /// Its hash.
     pub pack_hash: String,
-    /// Whether it is part of the programs; otherwise the directory has a copy.
-    pub pack_is_built_in: bool,
     /// Bytes of a code.
     pub code_bytes: usize,
     /// Files of the index.
@@ -60,12 +59,11 @@ pub enum SourceKind {
 
 impl Settings {
     /// Settings of a new collection without photos.
-    pub(super) fn new(maker: &Maker) -> Self {
+    pub(super) fn new(maker: &Maker<'_>) -> Self {
         Settings {
             format: FORMAT,
-            pack: maker.name.clone(),
-            pack_hash: maker.hash.clone(),
-            pack_is_built_in: maker.file.is_none(),
+            pack: maker.name().to_owned(),
+            pack_hash: maker.hash(),
             code_bytes: maker.code_bytes,
             shards: 1,
             sources: Vec::new(),
@@ -109,23 +107,35 @@ impl Settings {
         Ok(write_atomically(&path, &text)?)
     }
 
-    /// The file of network and model of the collection at `dir`, if the directory has it.
-    pub fn pack_file(&self, dir: &Path) -> Option<PathBuf> {
-        let file = Folder::at(dir).map(|folder| folder.pack());
-        (!self.pack_is_built_in).then_some(file.ok()?)
+    /// The pack of the collection at `dir`.
+    ///
+    /// # Errors
+    /// A path that cannot be made absolute.
+    pub fn pack_file(dir: &Path) -> Result<PathBuf> {
+        Ok(Folder::at(dir)?.pack())
+    }
+
+    /// Flags of `ocelli-encoder` for the collection at `dir`.
+    ///
+    /// # Errors
+    /// A path that cannot be made absolute.
+    pub fn encoder_flags(&self, dir: &Path) -> Result<Vec<OsString>> {
+        let pack = Self::pack_file(dir)?;
+        let code_bytes = self.code_bytes.to_string();
+        Ok(vec!["--pack".into(), pack.into(), "--code-bytes".into(), code_bytes.into()])
     }
 
     /// Refuses another network or other codes than those of the collection.
-    pub(super) fn require(&self, folder: &Folder, maker: &Maker) -> Result<()> {
+    pub(super) fn require(&self, folder: &Folder, maker: &Maker<'_>) -> Result<()> {
         let remedy = "leave the flag out to go on with it, or give another --out for a new one";
-        if self.pack_hash != maker.hash {
+        if self.pack_hash != maker.hash() {
             return Err(Error::Invalid(format!(
                 "{}: made with the pack {} ({}), found {} ({}); {remedy}",
                 folder.root.display(),
                 self.pack,
                 short(&self.pack_hash),
-                maker.name,
-                short(&maker.hash)
+                maker.name(),
+                short(&maker.hash())
             )));
         }
         if self.code_bytes != maker.code_bytes {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::container::write_atomically;
@@ -38,7 +38,7 @@ pub struct UpdateOptions {
     pub dry_run: bool,
     /// Files of the index; None: as many as before, 1 in a new collection.
     pub shards: Option<usize>,
-    /// Flags of `ocelli-encoder encode` that say which network, and how it runs.
+    /// Flags of `ocelli-encoder encode` that say how it runs.
     pub encoder_flags: Vec<OsString>,
 }
 
@@ -87,7 +87,7 @@ pub struct UpdateReport {
     pub code_bytes: usize,
     /// Dimension of a descriptor.
     pub dim: usize,
-    /// Name of the file of network and model.
+    /// Name of the pack.
     pub pack: String,
     /// Wall time of encoding, of building, and of everything.
     pub encode_seconds: f64,
@@ -110,7 +110,7 @@ pub struct UpdateReport {
 /// encoder's; those of a build.
 pub fn update(
     options: &UpdateOptions,
-    maker: &Maker,
+    maker: &Maker<'_>,
     encode: EncodeFn<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<UpdateReport> {
@@ -139,7 +139,9 @@ pub fn update(
         keep_pack(&folder, maker)?;
         settings.write(&folder)?;
     }
-    encode_photos(&folder, &mut state, &plan, options, encode, progress, &mut report)?;
+    let mut flags = settings.encoder_flags(&folder.root)?;
+    flags.extend(options.encoder_flags.iter().cloned());
+    encode_photos(&folder, &mut state, &plan, &flags, encode, progress, &mut report)?;
     plan.gone.iter().for_each(|key| drop(state.photos.remove(key)));
     let is_new = continued > 0 || !plan.photos.is_empty() || !plan.gone.is_empty();
     if is_new {
@@ -157,7 +159,7 @@ fn settings(
     folder: &Folder,
     known: Option<&Settings>,
     options: &UpdateOptions,
-    maker: &Maker,
+    maker: &Maker<'_>,
 ) -> Result<Settings> {
     let mut settings = match known {
         Some(known) => {
@@ -218,7 +220,7 @@ fn report(
     settings: &Settings,
     scan: &Scan,
     plan: &Plan,
-    maker: &Maker,
+    maker: &Maker<'_>,
 ) -> UpdateReport {
     UpdateReport {
         index: options.out.clone(),
@@ -234,21 +236,33 @@ fn report(
         rejected_path: folder.rejected(),
         skipped: scan.skipped,
         code_bytes: maker.code_bytes,
-        dim: maker.dim,
-        pack: maker.name.clone(),
+        dim: maker.model.parts().dim,
+        pack: maker.name().to_owned(),
         ..UpdateReport::default()
     }
 }
 
-/// Keeps a copy of the file of network and model, so that the collection needs no other.
-fn keep_pack(folder: &Folder, maker: &Maker) -> Result<()> {
-    let Some(file) = &maker.file else { return Ok(()) };
+/// Keeps a copy of the pack, and of weights beside it, so that the collection needs nothing else.
+fn keep_pack(folder: &Folder, maker: &Maker<'_>) -> Result<()> {
     let target = folder.pack();
     if target.exists() {
         return Ok(());
     }
-    let bytes = fs::read(file).map_err(Error::io("read", file))?;
-    Ok(write_atomically(&target, &bytes)?)
+    let copy = |from: &Path, to: &Path| -> Result<()> {
+        let bytes = fs::read(from).map_err(Error::io("read", from))?;
+        Ok(write_atomically(to, &bytes)?)
+    };
+    match maker.built_in {
+        Some(bytes) => write_atomically(&target, bytes)?,
+        None => {
+            let weights = maker.weights_beside();
+            if !maker.pack.has_weights() && weights.is_file() {
+                copy(&weights, &target.with_file_name(maker.weights_name()))?;
+            }
+            copy(maker.pack.path(), &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Encodes what is planned, and takes it into the state.
@@ -256,7 +270,7 @@ fn encode_photos(
     folder: &Folder,
     state: &mut State,
     plan: &Plan,
-    options: &UpdateOptions,
+    flags: &[OsString],
     encode: EncodeFn<'_>,
     progress: ProgressFn<'_>,
     report: &mut UpdateReport,
@@ -273,7 +287,7 @@ fn encode_photos(
     };
     tell(0, plan.photos.len() as u64);
     let number = state.next_batch;
-    batch::encode(folder, number, &plan.photos, &options.encoder_flags, encode, &tell)?;
+    batch::encode(folder, number, &plan.photos, flags, encode, &tell)?;
     report.encoded = batch::adopt(folder, number, state)?;
     report.encode_seconds = start.elapsed().as_secs_f64();
     Ok(())
@@ -309,7 +323,7 @@ fn build_index(
     folder: &Folder,
     state: &mut State,
     settings: &Settings,
-    maker: &Maker,
+    maker: &Maker<'_>,
     progress: ProgressFn<'_>,
     report: &mut UpdateReport,
 ) -> Result<()> {
@@ -342,7 +356,7 @@ fn build_index(
         BuildOptions { shards, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
     let built: BuildReport = build_without(
         &rows.parts,
-        &maker.model,
+        maker.model,
         &folder.root,
         &options,
         &rows.left_out,
@@ -391,7 +405,7 @@ impl Rows {
     }
 
     /// A hash of the rows and of how they are built.
-    fn hash(&self, maker: &Maker, shards: usize) -> String {
+    fn hash(&self, maker: &Maker<'_>, shards: usize) -> String {
         let mut hasher = Hasher::new();
         hasher.update(format!("model {}\nshards {shards}\n", maker.model.hash()).as_bytes());
         for part in &self.parts {

@@ -11,7 +11,6 @@ use ocelli_index::container::write_atomically;
 use ocelli_indexer::collection::{FindOptions, FindReport, find, find_page};
 
 use super::child;
-use super::maker::{Chosen, choose};
 use crate::commands::check_out;
 use crate::output::{OutputArgs, cell, counted, print};
 
@@ -71,10 +70,7 @@ pub fn run(args: FindArgs) -> Result<()> {
         check_out(html)?;
     }
     let encode = |words: &[OsString], progress: &dyn Fn(u64, u64)| {
-        // Chosen here: a photo of the collection needs no network.
-        let Chosen { flags, .. } = choose(&args.index, None, None)?;
-        let words: Vec<OsString> = words.iter().cloned().chain(flags).collect();
-        child::encode(&words, None, progress).map_err(Into::into)
+        child::encode(words, None, progress).map_err(Into::into)
     };
     let device = args.device.into_iter().flat_map(|device| ["--device".into(), device]);
     let options = FindOptions {

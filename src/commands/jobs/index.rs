@@ -8,7 +8,7 @@ use clap::Args;
 use ocelli_indexer::collection::{UpdateOptions, UpdateReport, update};
 
 use super::child;
-use super::maker::{Chosen, choose};
+use super::pack::Chosen;
 use super::progress::JobProgress;
 use crate::output::{OutputArgs, counted, print, thousands};
 
@@ -63,8 +63,9 @@ pub struct IndexArgs {
 
 /// Brings an index up to date.
 pub fn run(args: IndexArgs) -> Result<()> {
-    let Chosen { maker, flags } = choose(&args.out, args.pack.as_deref(), args.code_bytes)?;
-    let mut encoder_flags = flags;
+    let chosen = Chosen::open(&args.out, args.pack.as_deref(), args.code_bytes)?;
+    let maker = chosen.maker()?;
+    let mut encoder_flags: Vec<OsString> = Vec::new();
     for (flag, value) in [
         ("--workers", args.workers.map(|n| OsString::from(n.to_string()))),
         ("--device", args.device.map(Into::into)),

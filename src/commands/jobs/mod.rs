@@ -3,6 +3,6 @@
 pub mod child;
 pub mod find;
 pub mod index;
-pub mod maker;
+pub mod pack;
 pub mod progress;
 pub mod up;

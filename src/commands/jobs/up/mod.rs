@@ -15,7 +15,6 @@ use ocelli_service::server::shutdown_signal;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use super::maker::{Chosen, choose};
 use crate::output::{OutputArgs, counted, print};
 use client::Searcher;
 use http::{Collection, Pages};
@@ -166,8 +165,8 @@ async fn start(
     collections: &[Collection],
     servers: &mut Servers,
 ) -> Result<(String, String)> {
-    let Chosen { flags, .. } = choose(collections[0].dir(), None, None)?;
     let logs = collections[0].dir();
+    let flags = collections[0].settings().encoder_flags(logs)?;
     let device = args.device.iter().flat_map(|device| ["--device", device]);
     let encoder = Server::new("ocelli-encoder", "the encoder")
         .args(flags)
