@@ -52,7 +52,8 @@ pub(super) struct ServeArgs {
 impl ServeArgs {
     /// Serves until SIGTERM or SIGINT, then ends the process.
     pub(super) fn run(self) -> Result<()> {
-        let ServeArgs { network, run, listen, max_queued, metrics, insecure, stop_with_stdin } = self;
+        let ServeArgs { network, run, listen, max_queued, metrics, insecure, stop_with_stdin } =
+            self;
         if stop_with_stdin {
             role::stop_with_stdin()?;
         }

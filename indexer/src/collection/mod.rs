@@ -12,7 +12,7 @@
 //! | `photos/rejected.jsonl` | the photos that have no descriptor, and why |
 //! | `photos/NNNNNNNN/` | a batch of photos: `plan.jsonl`, `list.jsonl`, parts of descriptors |
 //! | `photos/lock` | held by the run that changes the directory |
-//! | `collection.pack` | the pack that made it, and its weights beside it where the pack lacks them |
+//! | `collection.pack` | the pack that made it; beside it the weights, if it lacks them |
 //! | `logs/` | what the encoder and the servers say |
 //!
 //! A run that is killed loses at most the part that it was encoding. The next run takes over every

@@ -81,7 +81,9 @@ impl Settings {
     pub(super) fn read_from(folder: &Folder) -> Result<Option<Self>> {
         let path = folder.settings();
         let bytes = match fs::read(&path) {
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
                 return Ok(None);
             }
             bytes => bytes.map_err(Error::io("read", &path))?,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use ocelli_pictures::decode;
-use ocelli_pictures::photos::{Input, Names, Photo, Photos, Selection, modified_ms};
 use ocelli_pictures::photos::Source as PhotoSource;
+use ocelli_pictures::photos::{Input, Names, Photo, Photos, Selection, modified_ms};
 
 use super::settings::{Source, SourceKind};
 use super::state::Seen;
@@ -82,7 +82,10 @@ fn refuse_nested(sources: &[Source], path: &Path, kind: SourceKind) -> Result<()
 fn free_prefix(sources: &[Source], path: &Path) -> Result<String> {
     let name = path.file_stem().filter(|_| path.is_file()).or(path.file_name());
     let name = name.unwrap_or_default().to_str().ok_or_else(|| {
-        Error::Invalid(format!("{}: its name is not UTF-8, so that it gives no keys", path.display()))
+        Error::Invalid(format!(
+            "{}: its name is not UTF-8, so that it gives no keys",
+            path.display()
+        ))
     })?;
     let base = if name.is_empty() { "root" } else { name };
     let is_free = |name: &String| sources.iter().all(|source| source.prefix != *name);
@@ -220,7 +223,8 @@ impl Scan {
 
     fn take(&mut self, key: String, seen: Seen) {
         if let Some(first) = self.photos.get(&key) {
-            let reason = format!("its key occurs a second time, first for {}", first.path.display());
+            let reason =
+                format!("its key occurs a second time, first for {}", first.path.display());
             self.refused.push((key, reason));
         } else {
             self.photos.insert(key, seen);

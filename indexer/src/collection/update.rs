@@ -352,8 +352,7 @@ fn build_index(
         return Ok(());
     }
     let start = Instant::now();
-    let options =
-        BuildOptions { shards, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
+    let options = BuildOptions { shards, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
     let built: BuildReport = build_without(
         &rows.parts,
         maker.model,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use ocelli_index::container::write_atomically;
+use ocelli_indexer::BoxError;
 use ocelli_indexer::collection::{FindOptions, FindReport, find, find_page};
 
 use super::child;
@@ -69,8 +70,8 @@ pub fn run(args: FindArgs) -> Result<()> {
     if let Some(html) = &args.html {
         check_out(html)?;
     }
-    let encode = |words: &[OsString], progress: &dyn Fn(u64, u64)| {
-        child::encode(words, None, progress).map_err(Into::into)
+    let encode = |words: &[OsString], progress: &dyn Fn(u64, u64)| -> Result<(), BoxError> {
+        Ok(child::encode(words, None, progress)?)
     };
     let device = args.device.into_iter().flat_map(|device| ["--device".into(), device]);
     let options = FindOptions {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use ocelli_indexer::BoxError;
 use ocelli_indexer::collection::{UpdateOptions, UpdateReport, update};
 
 use super::child;
@@ -81,9 +82,9 @@ pub fn run(args: IndexArgs) -> Result<()> {
         encoder_flags,
     };
     let bars = JobProgress::new();
-    let encode = |words: &[OsString], progress: &dyn Fn(u64, u64)| {
+    let encode = |words: &[OsString], progress: &dyn Fn(u64, u64)| -> Result<(), BoxError> {
         let log = child::log_file(&options.out, "encode.log")?;
-        child::encode(words, Some(log), progress).map_err(Into::into)
+        Ok(child::encode(words, Some(log), progress)?)
     };
     let report = update(&options, &maker, &encode, &|p| bars.report(p))?;
     drop(bars);

@@ -127,9 +127,10 @@ impl Pages {
     fn page(&self, number: usize, heading: &str, content: &str) -> Result<Response, Response> {
         let collection = self.collection(number)?;
         let bytes = IndexDir::open(&collection.dir).and_then(|index| index.current());
-        let bytes = bytes.ok().flatten().map_or(0, |generation| {
-            generation.shards.iter().map(|shard| shard.bytes).sum()
-        });
+        let bytes = bytes
+            .ok()
+            .flatten()
+            .map_or(0, |generation| generation.shards.iter().map(|shard| shard.bytes).sum());
         let all: Vec<(String, String)> =
             (0..).zip(&self.collections).map(|(n, c)| (base(n), c.name.clone())).collect();
         let page = home_page(&CollectionPage {
@@ -229,9 +230,9 @@ async fn photo(
     State(pages): Shared,
     Path((number, id)): Path<(usize, u64)>,
 ) -> Result<Response, Response> {
-    let path = pages.collection(number)?.read(|photos| {
-        photos.key_of(id).and_then(|key| photos.path(key)).map(FilePath::to_owned)
-    });
+    let path = pages
+        .collection(number)?
+        .read(|photos| photos.key_of(id).and_then(|key| photos.path(key)).map(FilePath::to_owned));
     let none = |what: String| (StatusCode::NOT_FOUND, what).into_response();
     let path = path.ok_or_else(|| none("no such photo\n".to_owned()))?;
     let made = tokio::task::spawn_blocking(move || collection::thumbnail(&path)).await;

@@ -57,11 +57,11 @@ struct Running {
 }
 
 #[derive(Serialize)]
-struct RunningIndex {
-    name: String,
-    dir: PathBuf,
-    photos: usize,
-    code_bytes: usize,
+pub struct RunningIndex {
+    pub name: String,
+    pub dir: PathBuf,
+    pub photos: usize,
+    pub code_bytes: usize,
 }
 
 /// Starts everything, and ends it at Ctrl-C, at SIGTERM, or when a server ends.
@@ -131,10 +131,7 @@ async fn serve(args: UpArgs, collections: Vec<Collection>) -> Result<()> {
         logs,
         indexes: collections.iter().map(Collection::running).collect(),
     };
-    let pages = Pages {
-        searcher: Searcher::connect(&running.searcher).await?,
-        collections,
-    };
+    let pages = Pages { searcher: Searcher::connect(&running.searcher).await?, collections };
     print(args.output.format, &running, text)?;
     let ended = tokio::select! {
         ended = http::serve(listener, Arc::new(pages)) => ended,
@@ -167,7 +164,7 @@ async fn start(
 ) -> Result<(String, String)> {
     let logs = collections[0].dir();
     let flags = collections[0].settings().encoder_flags(logs)?;
-    let device = args.device.iter().flat_map(|device| ["--device", device]);
+    let device = args.device.iter().flat_map(|device| ["--device", device.as_str()]);
     let encoder = Server::new("ocelli-encoder", "the encoder")
         .args(flags)
         .args(device)
@@ -211,5 +208,7 @@ fn text(running: &Running) -> String {
         running.searcher
     ));
     lines.push("Ctrl-C ends all of them".to_owned());
+    // For scripts, as the servers say it.
+    lines.push(format!("listening on {}", running.searcher.trim_start_matches("http://")));
     lines.join("\n")
 }
