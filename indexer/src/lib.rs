@@ -48,6 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod collection;
 pub mod config;
 pub mod doctor;
 pub mod evaluate;
@@ -68,7 +69,7 @@ mod sample;
 mod train;
 mod whiten;
 
-pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
+pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_without};
 pub use dba::EXACT_ROWS;
 pub use encode_images::{EncodedImages, encode_images};
 pub use error::{BoxError, Error, Result};

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod export;
 pub mod import;
 pub mod inspect;
+pub mod jobs;
 pub mod pack;
 pub mod train;
 pub mod whiten;
