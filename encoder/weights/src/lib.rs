@@ -8,6 +8,7 @@
 //! | [`file`](mod@file) | reads a safetensors file as a set of named tensors |
 //! | [`backbone`] | recognises the network by the names of its tensors |
 //! | [`settings`] | the settings of the network: from options, a JSON file, metadata |
+//! | [`transformer`] | the settings that a vision transformer needs besides |
 //! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
 //! | [`mod@write`] | writes a safetensors file |
@@ -43,6 +44,7 @@ pub mod file;
 pub mod head;
 pub mod seeded;
 pub mod settings;
+pub mod transformer;
 pub mod write;
 
 pub use backbone::Backbone;
@@ -50,3 +52,4 @@ pub use error::{Error, Result};
 pub use file::{Floats, Weights};
 pub use head::{Head, Projection};
 pub use settings::{Settings, SettingsOptions};
+pub use transformer::TransformerSettings;

@@ -11,15 +11,13 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::file::Weights;
+use crate::transformer::TransformerSettings;
 
 /// Epsilon of batch normalisation in torchvision and in most other frameworks.
 pub const DEFAULT_BN_EPS: f64 = 1e-5;
 
 /// Largest JSON file in bytes; a larger one is a wrong name.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
-
-/// Levels of R-MAC's grid that are accepted; the papers use up to 4.
-const MAX_LEVELS: u32 = 4;
 
 /// The settings that the caller gives. A field left `None` is looked up in the JSON file, then in
 /// the metadata of the weights.
@@ -32,7 +30,8 @@ pub struct SettingsOptions {
     pub input: Option<InputConvention>,
     /// Epsilon of batch normalisation; by default [`DEFAULT_BN_EPS`].
     pub bn_eps: Option<f64>,
-    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
+    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional;
+    /// for a vision transformer also `"transformer": {"heads": 6}` ([`TransformerSettings`]).
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
     pub config: Option<PathBuf>,
 }
@@ -48,22 +47,16 @@ pub struct Settings {
     pub bn_eps: f64,
     /// The pooling that the network was trained with, if the metadata name one.
     pub pooling: Option<Pooling>,
+    /// What a vision transformer needs besides.
+    pub transformer: TransformerSettings,
 }
 
 /// Refuses parameters of a pooling without a meaning.
 ///
 /// # Errors
-/// [`Error::Invalid`] for levels outside 1 to 4 and exponents that are not positive numbers.
+/// As [`Pooling::check`].
 pub fn check_pooling(pooling: &Pooling) -> Result<()> {
-    match *pooling {
-        Pooling::Rmac { levels, .. } if !(1..=MAX_LEVELS).contains(&levels) => {
-            Err(Error::invalid(format!("levels: expected 1 to {MAX_LEVELS}, found {levels}")))
-        }
-        Pooling::Gem { p } if !(p.is_finite() && p > 0.0) => {
-            Err(Error::invalid(format!("GeM exponent: expected a number above 0, found {p}")))
-        }
-        _ => Ok(()),
-    }
+    pooling.check().map_err(|error| Error::invalid(error.to_string()))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +65,7 @@ struct ConfigFile {
     form: Option<Form>,
     input: Option<InputConvention>,
     bn_eps: Option<f64>,
+    transformer: Option<TransformerSettings>,
 }
 
 /// Takes what `options` say, then what the JSON file says, then the metadata of the weights.
@@ -110,7 +104,11 @@ pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings>
         check_pooling(pooling)
             .map_err(|error| weights.bad(format!("metadata ocelli.pooling: {error}")))?;
     }
-    Ok(Settings { form, input, bn_eps, pooling })
+    let transformer = match file.transformer {
+        Some(transformer) => transformer,
+        None => metadata(weights, "ocelli.transformer")?.unwrap_or_default(),
+    };
+    Ok(Settings { form, input, bn_eps, pooling, transformer })
 }
 
 /// For bottleneck networks only: the form must have been given somewhere.

@@ -128,7 +128,7 @@ impl Conv {
 }
 
 /// A tensor of the weights in float64, in the shape asked for.
-fn tensor_f64(weights: &Weights, name: &str, shape: &[Option<usize>]) -> Result<Tensor> {
+pub(crate) fn tensor_f64(weights: &Weights, name: &str, shape: &[Option<usize>]) -> Result<Tensor> {
     let Floats { shape, values } = weights.floats(name, shape)?;
     let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
     Tensor::f_from_slice(&values)

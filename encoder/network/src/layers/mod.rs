@@ -2,8 +2,9 @@
 
 mod conv;
 mod place;
+pub(crate) mod transformer;
 mod trunk;
 
-pub(crate) use conv::{Conv, ConvSpec};
+pub(crate) use conv::{Conv, ConvSpec, tensor_f64};
 pub(crate) use place::MemoryLayout;
 pub(crate) use trunk::{Fire, Layer, MaxPool, Residual, Trunk};

@@ -291,9 +291,10 @@ mod tests {
 
     use ocelli_index::Form;
     use ocelli_weights::seeded::{self, SeededArch};
-    use ocelli_weights::{Backbone, Weights};
+    use ocelli_weights::{Backbone, SettingsOptions, Weights, settings};
 
     use super::*;
+    use crate::body::Body;
     use crate::{Network, NetworkOptions, backbones};
 
     /// A thin ResNet with bottlenecks, up to its third stage.
@@ -302,7 +303,13 @@ mod tests {
         let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
         let weights = Weights::read(&weights).unwrap();
         let backbone = Backbone::of(&weights).unwrap();
-        backbones::load(&backbone, &weights, Form::V1, ocelli_index::Layer::Stage(3), 1e-3).unwrap()
+        let options = SettingsOptions { bn_eps: Some(1e-3), ..SettingsOptions::default() };
+        let settings = settings::resolve(&weights, &options).unwrap();
+        let last = ocelli_index::Layer::Stage(3);
+        match backbones::load(&backbone, &weights, Form::V1, last, &settings).unwrap() {
+            Body::Trunk(trunk) => trunk,
+            Body::Transformer(_) => panic!("a ResNet"),
+        }
     }
 
     /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to

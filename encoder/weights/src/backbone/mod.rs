@@ -3,6 +3,7 @@
 mod resnet;
 mod squeezenet;
 mod vgg;
+mod vit;
 
 use ocelli_index::{Form, Layer};
 
@@ -10,10 +11,12 @@ use crate::error::{Error, Result};
 use crate::file::Weights;
 use crate::head;
 use crate::settings::require_form;
+use crate::transformer::TransformerSettings;
 pub(crate) use resnet::STAGES as RESNET_STAGES;
 pub use resnet::{BlockKind, Layout};
 pub use squeezenet::Squeezenet;
 pub use vgg::Vgg;
+pub use vit::{Vit, VitBlock, VitSettings};
 
 /// A backbone as far as the weights hold it.
 ///
@@ -26,6 +29,8 @@ pub enum Backbone {
     Vgg(Vgg),
     /// SqueezeNet 1.1.
     Squeezenet(Squeezenet),
+    /// Vision transformers: DINO, DINOv2, DeiT.
+    Vit(Vit),
 }
 
 impl Backbone {
@@ -43,9 +48,13 @@ impl Backbone {
         if let Some(vgg) = Vgg::of(weights) {
             return Ok(Backbone::Vgg(vgg));
         }
+        if let Some(vit) = Vit::of(weights)? {
+            return Ok(Backbone::Vit(vit));
+        }
         Err(weights.bad(
-            "expected a ResNet, VGG or SqueezeNet 1.1 with torchvision's tensor names: found no \
-             conv1.weight followed by layer1.0.*, and no features.0.weight",
+            "expected a ResNet, VGG or SqueezeNet 1.1 with torchvision's tensor names, or a vision \
+             transformer with DINOv2's: found no conv1.weight followed by layer1.0.*, no \
+             features.0.weight and no patch_embed.proj.weight",
         ))
     }
 
@@ -55,7 +64,31 @@ impl Backbone {
             Backbone::Resnet(layout) => layout.name(),
             Backbone::Vgg(vgg) => vgg.name(),
             Backbone::Squeezenet(_) => "squeezenet1_1".to_owned(),
+            Backbone::Vit(vit) => vit.name(),
         }
+    }
+
+    /// The name as the descriptor spec records it: with the settings that decide what the network
+    /// makes, where they are not the usual ones of its kind.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for settings that do not fit.
+    pub fn arch(&self, settings: &TransformerSettings) -> Result<String> {
+        match self {
+            Backbone::Vit(vit) => vit.name_with(settings),
+            _ => Ok(self.name()),
+        }
+    }
+
+    /// Whether the network has a class token.
+    pub fn has_class_token(&self) -> bool {
+        matches!(self, Backbone::Vit(vit) if vit.has_class)
+    }
+
+    /// Whether a tensor `head.weight` is the projection of pooled rows. In a transformer's file it
+    /// is the classifier, unless the metadata have `ocelli.head`.
+    pub fn has_projections(&self, weights: &Weights) -> bool {
+        !matches!(self, Backbone::Vit(_)) || weights.metadata("ocelli.head").is_some()
     }
 
     /// Batch normalisation is still a layer of its own.
@@ -63,7 +96,7 @@ impl Backbone {
         match self {
             Backbone::Resnet(layout) => layout.has_bn,
             Backbone::Vgg(vgg) => vgg.has_bn,
-            Backbone::Squeezenet(_) => false,
+            Backbone::Squeezenet(_) | Backbone::Vit(_) => false,
         }
     }
 
@@ -73,6 +106,7 @@ impl Backbone {
             Backbone::Resnet(layout) => layout.blocks.len(),
             Backbone::Vgg(vgg) => vgg.stages(),
             Backbone::Squeezenet(squeezenet) => squeezenet.stages(),
+            Backbone::Vit(vit) => vit.depth,
         }
     }
 
@@ -108,6 +142,7 @@ impl Backbone {
             Backbone::Resnet(_) => 2 << stage,
             Backbone::Vgg(_) => (1 << stage) / 2,
             Backbone::Squeezenet(_) => 1 << stage,
+            Backbone::Vit(vit) => vit.patch as u32,
         }
     }
 
@@ -128,7 +163,7 @@ impl Backbone {
                     ))),
                 }
             }
-            Backbone::Resnet(_) | Backbone::Vgg(_) => Ok(Form::V1_5),
+            Backbone::Resnet(_) | Backbone::Vgg(_) | Backbone::Vit(_) => Ok(Form::V1_5),
             Backbone::Squeezenet(squeezenet) => squeezenet.form(given),
         }
     }
@@ -140,6 +175,7 @@ impl Backbone {
             Backbone::Resnet(layout) => layout.knows(name),
             Backbone::Vgg(vgg) => vgg.knows(name),
             Backbone::Squeezenet(squeezenet) => squeezenet.knows(name),
+            Backbone::Vit(vit) => vit.knows(name),
         };
         weights.names().filter(|name| !knows(name) && !head::knows(name)).collect()
     }
