@@ -50,14 +50,14 @@ class Collection:
         sets.append(folder)
         self.generated = len(list((folder / "photos").iterdir()))
         self.merge(sets)
-        photos = [a for f in sets for a in ("--photos", f / "photos")]
-        stage.run(
-            BIN / "ocelli", "eval", "queries", self.truth, *photos, "--out", self.queries, quiet=True
-        )
 
     def merge(self, sets):
-        """One list and one truth of all sets."""
-        rows, truth = [], {"images": [], "folder_label": {}, "own": "hidden", "queries": []}
+        """One list of photos, one of queries with their boxes, and one truth, of all sets."""
+        rows, asked, truth = (
+            [],
+            [],
+            {"images": [], "folder_label": {}, "own": "hidden", "queries": []},
+        )
         for folder in sets:
             part = json.loads((folder / "groundtruth.json").read_text())
             for name in part["images"]:
@@ -65,10 +65,13 @@ class Collection:
                 rows.append({"path": path, "key": path})
             for query in part["queries"]:
                 truth["queries"].append(query)
+                line = {"path": f"{folder.name}/photos/{query['name']}.jpg", "key": query["name"]}
+                asked.append(line | ({"box": query["bbox"]} if "bbox" in query else {}))
                 self.kinds[query["name"]] = kind(folder.name, query)
             truth["images"] += part["images"]
             truth["folder_label"] |= part["folder_label"]
-        write_if_changed(self.photos, "".join(json.dumps(r) + "\n" for r in rows))
+        for target, lines in ((self.photos, rows), (self.queries, asked)):
+            write_if_changed(target, "".join(json.dumps(line) + "\n" for line in lines))
         write_if_changed(self.truth, json.dumps(truth) + "\n")
 
     def shown(self):
@@ -76,14 +79,18 @@ class Collection:
         chosen = []
         for name, count in ((COPIES, 2), (MONUMENTS, 2), (LANDMARKS, 1)):
             names = sorted(q for q, k in self.kinds.items() if k == name)
-            chosen += [names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count) if names]
+            chosen += [
+                names[(2 * i + 1) * len(names) // (2 * count)] for i in range(count) if names
+            ]
         return chosen
 
 
 def kind(folder, query):
     if folder != "copies":
         return LANDMARKS
-    return COPIES if any(name.startswith(f"{query['name']}-") for name in query["ok"]) else MONUMENTS
+    return (
+        COPIES if any(name.startswith(f"{query['name']}-") for name in query["ok"]) else MONUMENTS
+    )
 
 
 def photographs(stage):

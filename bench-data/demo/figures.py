@@ -40,7 +40,9 @@ class Judge:
 
 def table(columns, kinds):
     """Prints mAP by kind of query (rows) and by search (columns: name → AP by query)."""
-    rows = [(kind, [q for q, k in kinds.items() if k == kind]) for kind in dict.fromkeys(kinds.values())]
+    rows = [
+        (kind, [q for q, k in kinds.items() if k == kind]) for kind in dict.fromkeys(kinds.values())
+    ]
     rows.append(("all queries", list(kinds)))
     wide = max(len(f"{name} ({len(queries)})") for name, queries in rows)
     say(f"  {'mean average precision':{wide}}" + "".join(f"{name:>10}" for name in columns))

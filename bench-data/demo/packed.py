@@ -108,7 +108,8 @@ class Packed:
         """Flags that write the rankings and a page of five queries."""
         rankings, page = self.work / "rankings.csv", self.work / "answers.html"
         queries = [a for name in collection.shown() for a in ("--page-query", name)]
-        return ["--rankings-out", rankings, "--page", page, *queries]
+        photos = [a for f in collection.folders() for a in ("--photos", f / "photos")]
+        return ["--rankings-out", rankings, "--page", page, *queries, *photos]
 
     def tell(self, collection, columns):
         """The figures as a table, and five queries as a picture."""

@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = ROOT / "target" / "release"
 BAR = 30
+# Characters of a command that are shown; the log has all of it.
+COMMAND = 160
 # Seconds between lines of progress where there is no terminal, and before the first.
 PIPE_SECONDS = 15
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -88,7 +90,8 @@ class Stage:
         is returned."""
         args = [str(a) for a in args]
         if not quiet:
-            say(f"$ {shown(args)}")
+            text = shown(args)
+            say(f"$ {text if len(text) <= COMMAND else text[:COMMAND] + ' …'}")
         with self.log.open("a") as log:
             print(f"$ {shown(args)}", file=log, flush=True)
             out_path = self.log.with_suffix(".out")
@@ -96,7 +99,8 @@ class Stage:
                 code = watch(args, out, log)
             text = out_path.read_text()
             out_path.unlink()
-            log.write(text)
+            if "json" not in args:  # results for programs
+                log.write(text)
         if code in allow:
             return None
         if code != 0:

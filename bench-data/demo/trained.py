@@ -132,7 +132,7 @@ class Trained:
             )
         whitened = ["--whitening", whitening]
         parts = [w / f"{name}.part" for name in sets]
-        for (name, part) in zip(sets, parts):
+        for name, part in zip(sets, parts):
             stage.keep(part, *encode, "--regions", regions[name], *whitened, "--out", part)
         train = w / "train.part"
         learn = ["--regions", teacher, *whitened, "--output", "regions"]
@@ -179,7 +179,9 @@ class Trained:
             built[m] = self.stage.json(BIN / "ocelli", *build)
             if judge:
                 search = [*asked, "--index", index]
-                found[f"map_{m}b"], columns[f"{m} bytes"] = judge.judge(f"{m}b", "official", *search)
+                found[f"map_{m}b"], columns[f"{m} bytes"] = judge.judge(
+                    f"{m}b", "official", *search
+                )
         if judge:
             head("Judge: the same queries by a perceptual hash of the photos")
             found["map_phash"], columns["hash"] = judge.phash(lists, listed)

@@ -129,7 +129,8 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, text).map_err(Error::io("write", path))
 }
 
-/// Writes a file under a temporary name, then gives it its own. Its folder is made if it is missing.
+/// Writes a file under a temporary name, then gives it its own. Its folder is made if it is
+/// missing.
 pub(crate) fn replace(out: &Path, content: &[u8]) -> Result<()> {
     let out = std::path::absolute(out).map_err(Error::io("resolve", out))?;
     let Some(home) = out.parent() else {
