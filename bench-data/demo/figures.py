@@ -43,7 +43,8 @@ def table(columns, kinds):
     rows = [
         (kind, [q for q, k in kinds.items() if k == kind]) for kind in dict.fromkeys(kinds.values())
     ]
-    rows.append(("all queries", list(kinds)))
+    if len(rows) > 1:
+        rows.append(("all queries", list(kinds)))
     wide = max(len(f"{name} ({len(queries)})") for name, queries in rows)
     say(f"  {'mean average precision':{wide}}" + "".join(f"{name:>10}" for name in columns))
     for name, queries in rows:

@@ -3,7 +3,9 @@
 import argparse
 import hashlib
 import json
+import os
 import shutil
+from pathlib import Path
 
 from .collection import Collection
 from .figures import Judge, table
@@ -11,6 +13,17 @@ from .terminal import BIN, head, say, short
 
 CODE_BYTES = (16, 32, 64)
 HITS = 8
+# Flags for what a pack's spec says of its network, or none where the weights say it.
+FLAGS = {
+    "weights": None,
+    "arch": None,
+    "dim": None,
+    "form": None,
+    "input": None,
+    "bn_eps": None,
+    "last_stage": "--last-stage",
+    "sizes": "--sizes",
+}
 
 
 class Packed:
@@ -54,10 +67,28 @@ class Packed:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
             mark.write_text(digest.hexdigest())
 
+    def regions(self, name, listed):
+        """Region vectors of photos, from which the whitening of each size of codes makes
+        descriptors: the network runs once. None if the pack's settings have no flags here."""
+        lines = self.card["network"]["spec"].splitlines()[1:]
+        settings = dict(line.split("=", 1) for line in lines)
+        weights = Path(os.environ["OCELLI_CACHE"]) / f"{self.network}.safetensors"
+        if not settings.keys() <= FLAGS.keys() or not weights.is_file():
+            return None
+        flags = [a for k, v in settings.items() if FLAGS[k] for a in (FLAGS[k], v)]
+        part = self.work / f"{name}.regions.part"
+        encode = ["encode", "--list", listed, "--weights", weights, *flags, "--output", "regions"]
+        self.stage.keep(part, BIN / "ocelli", *encode, "--out", part)
+        return part
+
     def encode(self, name, listed, m):
         """A part of the descriptors from which codes of `m` bytes are made."""
         part = self.work / f"{name}-{m}b.part"
-        encode = [BIN / "ocelli", "encode", "--list", listed, *self.settings(m)]
+        if len(self.sizes) > 1 and (regions := self.regions(name, listed)):
+            source = ["--regions", regions]
+        else:
+            source = ["--list", listed]
+        encode = [BIN / "ocelli", "encode", *source, *self.settings(m)]
         self.stage.keep(part, *encode, "--out", part)
         return part
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = ROOT / "target" / "release"
 BAR = 30
 # Characters of a command that are shown; the log has all of it.
-COMMAND = 160
+COMMAND = 120
 # Seconds between lines of progress where there is no terminal, and before the first.
 PIPE_SECONDS = 15
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -90,7 +90,7 @@ class Stage:
         is returned."""
         args = [str(a) for a in args]
         if not quiet:
-            text = shown(args)
+            text = shown(args).removesuffix(" --format json")
             say(f"$ {text if len(text) <= COMMAND else text[:COMMAND] + ' …'}")
         with self.log.open("a") as log:
             print(f"$ {shown(args)}", file=log, flush=True)

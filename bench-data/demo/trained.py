@@ -132,7 +132,7 @@ class Trained:
             )
         whitened = ["--whitening", whitening]
         parts = [w / f"{name}.part" for name in sets]
-        for name, part in zip(sets, parts):
+        for name, part in zip(sets, parts, strict=True):
             stage.keep(part, *encode, "--regions", regions[name], *whitened, "--out", part)
         train = w / "train.part"
         learn = ["--regions", teacher, *whitened, "--output", "regions"]
