@@ -4,10 +4,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::admin::AdminCommand;
 use crate::commands::build::BuildArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::eval::EvalCommand;
 use crate::commands::export::ExportCommand;
 use crate::commands::import::ImportCommand;
 use crate::commands::inspect::InspectArgs;
+use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
 use crate::commands::whiten::WhitenArgs;
 use crate::output::OutputArgs;
@@ -65,8 +67,15 @@ pub enum Command {
     Query(QueryCommand),
     /// Show or change what a server serves
     Admin(AdminArgs),
-    /// Show what is in a part, whitening, model, shard or index directory
+    /// Show what is in a part, whitening, model, pack, shard or index directory
     Inspect(InspectArgs),
+    /// Say with numbers whether training a model of your own pays
+    Doctor(DoctorArgs),
+    /// Make or show a pack: everything that turns a photo into a code
+    Pack {
+        #[command(subcommand)]
+        command: PackCommand,
+    },
     /// Measure descriptors or an index against ground truth
     Eval {
         #[command(subcommand)]
@@ -77,7 +86,9 @@ pub enum Command {
 const QUERY_EXAMPLE: &str = "\
 Terms can be mixed; the query is then their mean:
   ocelli query --image tower.jpg --box 120,40,600,900 -k 20
-  ocelli query --key Paris/tower.jpg --id 17 --format json";
+  ocelli query --key Paris/tower.jpg --id 17 --format json
+Of a server without an encoder, whose index was made by a pack:
+  ocelli query --image tower.jpg --pack default";
 
 #[derive(Args)]
 #[command(after_help = QUERY_EXAMPLE)]

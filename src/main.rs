@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Command::Query(args) => query::run(&args.query, args.output.format == Format::Json),
         Command::Admin(args) => admin::run(&args.remote, args.command, args.output.format),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::Pack { command } => commands::pack::run(command),
         Command::Eval { command } => commands::eval::run(command),
     };
     ocelli_service::role::main_exit(result)

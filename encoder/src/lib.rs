@@ -33,6 +33,7 @@ pub mod error;
 pub mod import;
 pub mod job;
 pub mod measure;
+pub mod pack;
 pub mod pipeline;
 pub mod service;
 

@@ -49,6 +49,7 @@
 //! ```
 
 pub mod config;
+pub mod doctor;
 pub mod evaluate;
 pub mod export;
 pub mod import;
@@ -56,9 +57,11 @@ pub mod kmeans;
 
 mod build;
 mod dba;
+mod encode_images;
 mod error;
 mod fine;
 mod near;
+mod pack;
 mod pca;
 mod progress;
 mod sample;
@@ -67,8 +70,10 @@ mod whiten;
 
 pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
 pub use dba::EXACT_ROWS;
+pub use encode_images::{EncodedImages, encode_images};
 pub use error::{BoxError, Error, Result};
 pub use fine::{FineChoice, FineOptions, FineReport, train_fine_codec};
+pub use pack::{PackPieces, PackReport, PackWeights, create_pack};
 pub use progress::{Progress, ProgressFn, silent};
 pub use train::{
     CoarseKmeans, KSUB, LearnOpq, MAX_AUTO_NLIST, MAX_FLAT_NLIST, OpqRows, ROWS_PER_AUTO_LIST,

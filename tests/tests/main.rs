@@ -7,6 +7,7 @@ mod house;
 mod items;
 mod judging;
 mod killed;
+mod packs;
 mod path;
 mod rooms;
 mod servers;

@@ -12,7 +12,8 @@ use super::settings::{NetworkArgs, RunArgs, over};
 use crate::service;
 
 const SERVE_HELP: &str = "\
-Example:
+Examples:
+  ocelli-encoder serve --pack default --listen 127.0.0.1:7071
   ocelli-encoder serve --weights resnet50.safetensors --sizes 800 \\
     --whitening photos.whitening --listen 127.0.0.1:7071
 

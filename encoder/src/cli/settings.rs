@@ -2,20 +2,22 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
 use ocelli_index::{
-    Combine, CropFirst, Form, Grid, InputConvention, Layer, Precision, ResizeFilter,
+    Combine, CropFirst, Form, Grid, InputConvention, Layer, Pack, Precision, ResizeFilter,
 };
 use ocelli_network::DeviceChoice;
 use ocelli_pictures::limits::MAX_SIDE_PX;
 use ocelli_service::role::LogFormat;
 
+use super::usage;
 use crate::config::{Config, PoolingName};
 
 /// Settings that decide what a descriptor means.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(super) struct NetworkArgs {
     /// The network's weights: safetensors with torchvision's tensor names.
     #[arg(long, value_name = "FILE")]
@@ -85,8 +87,16 @@ pub(super) struct NetworkArgs {
 }
 
 /// Settings that `encode`, `serve` and `measure` share.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(super) struct RunArgs {
+    /// A pack, which says everything that decides what a descriptor means: its file, or `default`.
+    /// Settings that contradict it are refused.
+    #[arg(long, value_name = "FILE|default")]
+    pack: Option<PathBuf>,
+    /// Bytes of a code, of the sizes that the pack has; its whitening follows from them [default:
+    /// the pack's own choice]
+    #[arg(long, value_name = "N")]
+    code_bytes: Option<usize>,
     /// Whitening, learned under the same settings.
     #[arg(long, value_name = "FILE")]
     whitening: Option<PathBuf>,
@@ -162,10 +172,30 @@ impl NetworkArgs {
 }
 
 impl RunArgs {
-    /// All layers: defaults, file, environment, flags.
+    /// All layers: defaults or a pack, file, environment, flags.
     pub(super) fn config(self, network: NetworkArgs) -> Result<Config> {
-        let mut config = Config::load(self.config.as_deref())?;
+        let config = self.clone().layers(network.clone(), None)?;
+        let Some(choice) = &config.pack else {
+            if let Some(bytes) = config.code_bytes {
+                usage(&format!("--code-bytes {bytes} chooses from a pack: give --pack too"));
+            }
+            return Ok(config);
+        };
+        let pack = Arc::new(ocelli_packs::open(choice)?);
+        let mut config = self.layers(network, Some(&pack))?;
+        config.use_pack(pack)?;
+        Ok(config)
+    }
+
+    fn layers(self, network: NetworkArgs, pack: Option<&Pack>) -> Result<Config> {
+        let file = self.config.as_deref();
+        let mut config = match pack {
+            None => Config::load(file)?,
+            Some(pack) => Config::load_over(pack, file)?,
+        };
         network.apply(&mut config);
+        config.pack = self.pack.or(config.pack);
+        config.code_bytes = self.code_bytes.or(config.code_bytes);
         config.whitening = self.whitening.or(config.whitening);
         over(&mut config.device, self.device);
         over(&mut config.workers, self.workers);
