@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .collection import Collection
 from .figures import Judge, table
-from .terminal import BIN, head, say, short
+from .terminal import BIN, head, say, serve, short
 
 CODE_BYTES = (16, 32, 64)
 HITS = 8
@@ -127,6 +127,7 @@ class Packed:
         found["images"], found["rejected"] = built[32]["rows"], len(rejected)
         items = [json.loads(line) for line in listed.read_text().splitlines()]
         ask = [listed.parent / i["path"] for i in items if i["key"] not in rejected]
+        self.listed = listed
         return argparse.Namespace(
             found=found,
             serve=self.settings(32),
@@ -134,6 +135,14 @@ class Packed:
             ask=ask,
             network=self.network,
         )
+
+    def up(self):
+        """Makes one directory of the photos and serves it until Ctrl-C."""
+        head("Serve: one directory, one command")
+        index = self.work / "photos.index"
+        made = ["index", self.listed, "--out", index, *self.settings(32)]
+        self.stage.run(BIN / "ocelli", *made)
+        serve([BIN / "ocelli", "up", index])
 
     def page(self, collection):
         """Flags that write the rankings and a page of five queries."""

@@ -153,6 +153,17 @@ def watch(args, out, log):
     return process.returncode
 
 
+def serve(args):
+    """Runs a command that people see, until it ends or Ctrl-C ends it."""
+    say(f"$ {shown(args)}")
+    process = subprocess.Popen([str(a) for a in args], cwd=ROOT)
+    try:
+        process.wait()
+    except KeyboardInterrupt:  # the command has it too
+        process.wait()
+        say()
+
+
 def plain(line):
     """The text of a line of a terminal: what was written last over what was there."""
     text = ESCAPES.sub("", line.decode(errors="replace"))
