@@ -49,6 +49,7 @@ const MAX_BATCH: usize = 1024;
 pub struct Config {
     pub weights: Option<PathBuf>,
     pub network_config: Option<PathBuf>,
+    pub onnxruntime: Option<PathBuf>,
     pub form: Option<Form>,
     pub input: Option<InputConvention>,
     pub bn_eps: Option<f64>,
@@ -195,6 +196,7 @@ impl Config {
             head: self.head,
             precision: self.precision,
             device,
+            onnxruntime: self.onnxruntime.clone(),
         };
         let network = Network::open(weights, &options)?;
         let pooling = self.pooling_of(network.pooling());

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::file::Weights;
+use crate::onnx::OnnxSettings;
 use crate::transformer::TransformerSettings;
 
 /// Epsilon of batch normalisation in torchvision and in most other frameworks.
@@ -66,6 +67,20 @@ struct ConfigFile {
     input: Option<InputConvention>,
     bn_eps: Option<f64>,
     transformer: Option<TransformerSettings>,
+    onnx: Option<OnnxSettings>,
+}
+
+/// The input convention of an ONNX network, if it is given, and what its file leaves open: what
+/// `options` say, then what the JSON file says.
+///
+/// # Errors
+/// [`Error::BadWeights`] for a JSON file that cannot be understood.
+pub fn resolve_onnx(
+    path: &Path,
+    options: &SettingsOptions,
+) -> Result<(Option<InputConvention>, OnnxSettings)> {
+    let file = config_file(path, options)?;
+    Ok((options.input.or(file.input), file.onnx.unwrap_or_default()))
 }
 
 /// Takes what `options` say, then what the JSON file says, then the metadata of the weights.
