@@ -67,7 +67,8 @@ impl Network {
     /// # Errors
     /// `BadWeights` (another file type, truncated, no known backbone), `MissingTensor`,
     /// `TensorShape`, `NotConfigured` when the form or the input convention is given nowhere,
-    /// `Invalid` for a stage that the weights do not hold.
+    /// `Contradiction` for options that the file contradicts, `Invalid` for a stage that the
+    /// weights do not hold.
     pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
         if onnx::is_onnx(path) {
             return Network::open_onnx(path, options);
@@ -82,7 +83,7 @@ impl Network {
     pub fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
         let backbone = Backbone::of(weights)?;
         let last_stage = backbone.last_stage(options.last_stage)?;
-        let settings = settings::resolve(weights, &options.settings)?;
+        let settings = settings::resolve(weights, &options.settings, backbone.default_bn_eps())?;
         let form = backbone.form(weights, settings.form)?;
         let unknown = backbone.unknown_names(weights);
         if !unknown.is_empty() {

@@ -105,7 +105,7 @@ impl Weights {
         self.tensors.contains_key(name)
     }
 
-    /// Shape of a tensor, if there is one of this name.
+    /// The shape of a tensor, if there is one of this name.
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|stored| stored.shape.as_slice())
@@ -198,9 +198,10 @@ impl Weights {
 /// with two backbones stay as they are, and what looks for the tensors says what is missing.
 fn without_prefix(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
     const HF_PATCH: &str = "embeddings.patch_embeddings.projection.weight";
-    const FIRST: [(&str, &str); 4] = [
+    const FIRST: [(&str, &str); 5] = [
         ("conv1.weight", "layer1.0.conv1.weight"),
         ("features.0.weight", "features.0.weight"),
+        ("_conv_stem.weight", "_conv_stem.weight"),
         ("patch_embed.proj.weight", "blocks.0.norm1.weight"),
         (HF_PATCH, HF_PATCH),
     ];

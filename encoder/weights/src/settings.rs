@@ -21,7 +21,7 @@ pub const DEFAULT_BN_EPS: f64 = 1e-5;
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The settings that the caller gives. A field left `None` is looked up in the JSON file, then in
-/// the metadata of the weights.
+/// the metadata of the weights. None of the three may contradict another.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsOptions {
     /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for
@@ -29,7 +29,8 @@ pub struct SettingsOptions {
     pub form: Option<Form>,
     /// How pixels are presented to the first layer.
     pub input: Option<InputConvention>,
-    /// Epsilon of batch normalisation; by default [`DEFAULT_BN_EPS`].
+    /// Epsilon of batch normalisation; by default that of the framework in which such networks are
+    /// trained ([`Backbone::default_bn_eps`](crate::Backbone::default_bn_eps)).
     pub bn_eps: Option<f64>,
     /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional;
     /// for a vision transformer also `"transformer": {"heads": 6}` ([`TransformerSettings`]).
@@ -74,41 +75,51 @@ struct ConfigFile {
 /// `options` say, then what the JSON file says.
 ///
 /// # Errors
-/// [`Error::BadWeights`] for a JSON file that cannot be understood.
+/// [`Error::Contradiction`] where the two differ; [`Error::BadWeights`] for a JSON file that cannot
+/// be understood.
 pub fn resolve_onnx(
     path: &Path,
     options: &SettingsOptions,
 ) -> Result<(Option<InputConvention>, OnnxSettings)> {
-    let file = config_file(path, options)?;
+    let (json, file) = config_file(path, options)?;
+    if let (Some(given), Some(own), Some(json)) = (options.input, file.input, json)
+        && given != own
+    {
+        return Err(Error::Contradiction {
+            path: path.to_path_buf(),
+            key: "input",
+            first: format!("{given} (--input)"),
+            second: format!("{own} ({})", json.display()),
+        });
+    }
     Ok((options.input.or(file.input), file.onnx.unwrap_or_default()))
 }
 
-/// Takes what `options` say, then what the JSON file says, then the metadata of the weights.
+/// Takes what `options`, the JSON file and the metadata of the weights say; `default_bn_eps` where
+/// none of them has an epsilon.
 ///
 /// # Errors
-/// [`Error::NotConfigured`] without an input convention; [`Error::BadWeights`] for a JSON file or
-/// metadata that cannot be understood; [`Error::Invalid`] for an epsilon out of range.
-pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings> {
-    let file = config_file(weights.path(), options)?;
-    let form = match options.form.or(file.form) {
-        Some(form) => Some(form),
-        None => metadata(weights, "ocelli.form")?,
-    };
-    let input = match options.input.or(file.input) {
-        Some(input) => Some(input),
-        None => metadata(weights, "ocelli.input")?,
-    };
+/// [`Error::NotConfigured`] without an input convention; [`Error::Contradiction`] where two of the
+/// three differ; [`Error::BadWeights`] for a JSON file or metadata that cannot be understood;
+/// [`Error::Invalid`] for an epsilon out of range.
+pub fn resolve(
+    weights: &Weights,
+    options: &SettingsOptions,
+    default_bn_eps: f64,
+) -> Result<Settings> {
+    let (json, file) = config_file(weights.path(), options)?;
+    let said = Said { weights, json: json.as_deref() };
+    let form = said.one("form", [options.form, file.form])?;
+    let input = said.one("input", [options.input, file.input])?;
     let input = input.ok_or_else(|| Error::NotConfigured {
         path: weights.path().to_path_buf(),
         what: "the input convention",
-        remedy: "give --input caffe-bgr (BGR 0-255 minus the mean) or --input torchvision-rgb, or \
-                 \"input\" in the JSON file beside the weights, or ocelli.input in their metadata",
+        remedy: "give --input caffe-bgr (BGR 0-255 minus the mean), torchvision-rgb or centred-rgb \
+                 (RGB minus 127, over 128), or \"input\" in the JSON file beside the weights, or \
+                 ocelli.input in their metadata",
     })?;
 
-    let bn_eps = match options.bn_eps.or(file.bn_eps) {
-        Some(bn_eps) => bn_eps,
-        None => metadata(weights, "ocelli.bn_eps")?.unwrap_or(DEFAULT_BN_EPS),
-    };
+    let bn_eps = said.one("bn_eps", [options.bn_eps, file.bn_eps])?.unwrap_or(default_bn_eps);
     if !(bn_eps.is_finite() && bn_eps >= 0.0) {
         return Err(Error::invalid(format!(
             "bn_eps: expected a number of at least 0, found {bn_eps}"
@@ -145,22 +156,58 @@ fn metadata<T: FromStr<Err: Display>>(weights: &Weights, key: &str) -> Result<Op
     weights.metadata(key).map(parse).transpose()
 }
 
-fn config_file(weights: &Path, options: &SettingsOptions) -> Result<ConfigFile> {
+/// The three who may say a setting.
+struct Said<'a> {
+    weights: &'a Weights,
+    /// The JSON file, if there is one.
+    json: Option<&'a Path>,
+}
+
+impl Said<'_> {
+    /// What the caller, the JSON file or the metadata say, if any does; an error where they differ.
+    fn one<T>(&self, key: &'static str, [given, file]: [Option<T>; 2]) -> Result<Option<T>>
+    where
+        T: Copy + PartialEq + Display + FromStr<Err: Display>,
+    {
+        let metadata_key = format!("ocelli.{key}");
+        let own: Option<T> = metadata(self.weights, &metadata_key)?;
+        let flag = format!("--{}", key.replace('_', "-"));
+        let json = self.json.map(|path| path.display().to_string()).unwrap_or_default();
+        let said = [(given, flag), (file, json), (own, format!("{metadata_key} in its metadata"))];
+        let mut said =
+            said.into_iter().filter_map(|(value, source)| value.map(|value| (value, source)));
+        let Some((first, source)) = said.next() else { return Ok(None) };
+        match said.find(|(value, _)| *value != first) {
+            None => Ok(Some(first)),
+            Some((other, its_source)) => Err(Error::Contradiction {
+                path: self.weights.path().to_path_buf(),
+                key,
+                first: format!("{first} ({source})"),
+                second: format!("{other} ({its_source})"),
+            }),
+        }
+    }
+}
+
+/// The JSON file's name and content, if there is one.
+fn config_file(weights: &Path, options: &SettingsOptions) -> Result<(Option<PathBuf>, ConfigFile)> {
     let path = match &options.config {
         Some(path) => path.clone(),
         None => {
             let beside = weights.with_extension("json");
             if !beside.is_file() {
-                return Ok(ConfigFile::default());
+                return Ok((None, ConfigFile::default()));
             }
             beside
         }
     };
     let text = read_config(&path).map_err(Error::io(&path, "read"))?;
-    serde_json::from_slice(&text).map_err(|error| Error::BadWeights {
-        path: path.clone(),
-        what: format!("not a network description: {error}"),
-    })
+    match serde_json::from_slice(&text) {
+        Ok(file) => Ok((Some(path), file)),
+        Err(error) => {
+            Err(Error::BadWeights { path, what: format!("not a network description: {error}") })
+        }
+    }
 }
 
 /// Reads the JSON file, or says that it is too large.

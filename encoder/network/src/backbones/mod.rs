@@ -1,5 +1,6 @@
 //! The layers of each backbone, loaded by the names of its tensors.
 
+mod efficientnet;
 mod resnet;
 mod squeezenet;
 mod vgg;
@@ -31,6 +32,7 @@ pub(crate) fn load(
         Backbone::Resnet(layout) => resnet::load(weights, layout, form, last_stage, bn_eps),
         Backbone::Vgg(vgg) => vgg::load(weights, vgg, last_stage, bn_eps),
         Backbone::Squeezenet(net) => squeezenet::load(weights, net, form, last_stage),
+        Backbone::Efficientnet(net) => efficientnet::load(weights, net, last, bn_eps),
     };
     trunk.map(Body::Trunk)
 }
