@@ -56,20 +56,7 @@ impl Graph {
                 ));
             }
         };
-        let size = match layout {
-            OnnxLayout::Nchw => (b, c),
-            OnnxLayout::Nhwc => (a, b),
-        };
-        let size = match size {
-            (height, width) if height > 0 && width > 0 => Some((height, width)),
-            (height, width) if height <= 0 && width <= 0 => None,
-            _ => {
-                return Err(format!(
-                    "input {}: expected both sides fixed or none, found {:?}",
-                    input.name, input.shape
-                ));
-            }
-        };
+        let size = fixed_size(input, layout, [a, b, c])?;
         let is_single = match images {
             1 => true,
             images if images < 1 => false,
@@ -94,6 +81,26 @@ impl Graph {
         };
         let (input, output) = (input.name.clone(), output.name.clone());
         Ok(Graph { input, output, layout, kind, is_bytes, size, is_single })
+    }
+}
+
+/// Height and width of an input with the axes `sides` behind that of the images, if they are fixed.
+fn fixed_size(
+    input: &Port,
+    layout: OnnxLayout,
+    [a, b, c]: [i64; 3],
+) -> Result<Option<(i64, i64)>, String> {
+    let (height, width) = match layout {
+        OnnxLayout::Nchw => (b, c),
+        OnnxLayout::Nhwc => (a, b),
+    };
+    match (height > 0, width > 0) {
+        (true, true) => Ok(Some((height, width))),
+        (false, false) => Ok(None),
+        _ => Err(format!(
+            "input {}: expected both sides fixed or none, found {:?}",
+            input.name, input.shape
+        )),
     }
 }
 
