@@ -163,7 +163,8 @@ impl Onnx {
         let waiting = idle().pop();
         let mut session = match waiting {
             Some(session) => session,
-            None => Session::open(self.library.as_deref(), &self.model).map_err(failed)?,
+            None => Session::open(self.library.as_deref(), &self.model)
+                .map_err(|refused| failed(refused.to_string()))?,
         };
         let made = session.run(&self.graph.input, &self.graph.output, values, &shape);
         idle().push(session);
