@@ -56,6 +56,7 @@ pub mod kmeans;
 
 mod build;
 mod dba;
+mod dimension;
 mod error;
 mod fine;
 mod near;
@@ -67,6 +68,7 @@ mod whiten;
 
 pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
 pub use dba::EXACT_ROWS;
+pub use dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, MOST_DIMS_PER_BYTE, dim_for_codes};
 pub use error::{BoxError, Error, Result};
 pub use fine::{FineChoice, FineOptions, FineReport, train_fine_codec};
 pub use progress::{Progress, ProgressFn, silent};

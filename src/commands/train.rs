@@ -43,6 +43,10 @@ pub struct TrainArgs {
     /// Bits of each sub-quantizer's codeword: 8 (a byte) or 4 (half a byte) [default: 8]
     #[arg(long)]
     pub bits: Option<usize>,
+    /// Keep the first D coordinates, at unit length again; 0: all [default: 8 for each byte of a
+    /// code, of whitened descriptors that have more and get no finer codes]
+    #[arg(long, value_name = "D")]
+    pub dim: Option<usize>,
     /// Reduce to so many dimensions by PCA first; 0: no PCA [default: 0]
     #[arg(long, value_name = "D")]
     pub pca: Option<usize>,
@@ -83,7 +87,7 @@ pub struct TrainArgs {
         long,
         value_name = "MODEL",
         requires = "fine_codes",
-        conflicts_with_all = ["nlist", "m", "metric", "opq", "opq_niter", "max_rows"]
+        conflicts_with_all = ["nlist", "m", "dim", "metric", "opq", "opq_niter", "max_rows"]
     )]
     pub base: Option<PathBuf>,
     /// Train even on too few rows
@@ -115,6 +119,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
         nlist: args.nlist.unwrap_or(config.nlist),
         m: args.m.unwrap_or(config.m),
         ksub: ksub_of(args.bits.unwrap_or(config.bits))?,
+        dim: args.dim.or(config.dim),
+        finer: args.fine_codes.is_some(),
         pca: args.pca.unwrap_or(config.pca),
         renormalize: args.renormalize.unwrap_or(config.renormalize),
         coarse: args.coarse.unwrap_or(config.coarse),
@@ -190,7 +196,7 @@ fn text(report: &Report) -> String {
 fn model_text(report: &Report, t: &TrainReport) -> String {
     let stages: Vec<String> =
         t.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
-    format!(
+    let mut text = format!(
         "{}: {} list{}{}, {} bytes per code, {} dimensions{}{}; {} bytes\n\
          trained on {} of {} rows{} in {:.1} s ({})\n\
          mean squared error {} after the coarse centroid, {} after the code",
@@ -216,7 +222,14 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
         stages.join(", "),
         error_text(t.mse_coarse),
         error_text(t.mse),
-    )
+    );
+    for reason in &t.reasons {
+        text += &format!("\n  {reason}");
+    }
+    for warning in &t.warnings {
+        text += &format!("\nwarning: {warning}");
+    }
+    text
 }
 
 /// A squared error with four digits that count, whatever the scale of the vectors is.

@@ -156,7 +156,8 @@ pub struct PrepareArgs {
     /// Photos on which the whitening, and the codebooks of --code-bytes, are learned
     #[arg(long, value_name = "DIR", requires = "work")]
     pub learn_from: Vec<PathBuf>,
-    /// Dimension after the whitening [default: all that the photos allow]
+    /// Dimension after the whitening, and of the codes [default: 256, or 8 for each byte of longer
+    /// codes; codes for the first 8 a byte]
     #[arg(long, value_name = "N", requires = "learn_from")]
     pub dim: Option<usize>,
     /// Judge an index with codes of M bytes, in place of the exact descriptors

@@ -129,6 +129,8 @@ pub struct Prepared {
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
     pub steps: Vec<Step>,
+    /// Facts about what was learned, a sentence each.
+    pub notes: Vec<String>,
     /// Photos that lists of the ground truth mention and that are not there, where they may be
     /// missing.
     pub unknown: Vec<String>,
@@ -197,6 +199,7 @@ pub fn prepare(
         unknown: found.unknown.iter().map(|named| named.name.to_string()).collect(),
         rejected,
         steps: work.steps,
+        notes: learned.notes,
         lock: work.folder.lock,
     })
 }
