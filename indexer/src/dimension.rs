@@ -38,7 +38,8 @@ pub(crate) fn notes_of(model: &Model) -> Vec<String> {
     let bytes = if p.ksub == 16 { p.m.div_ceil(2) } else { p.m };
     let of = if p.d < p.dim { format!(", of {}", p.dim) } else { String::new() };
     let mut notes = vec![format!("codes of {bytes} bytes for {} dimensions{of}", p.d)];
-    if model.fine_codec().is_none() && is_too_much(p.d, bytes) {
+    let is_finer = model.fine_codec().is_some_and(|codec| codec.code_bytes() > 0);
+    if !is_finer && is_too_much(p.d, bytes) {
         notes.push(format!(
             "warning: {} dimensions are many for codes of {bytes} bytes: about {} rank better",
             p.d,

@@ -70,7 +70,7 @@ pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
 pub use dba::EXACT_ROWS;
 pub use dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, MOST_DIMS_PER_BYTE, dim_for_codes};
 pub use error::{BoxError, Error, Result};
-pub use fine::{FineChoice, FineOptions, FineReport, train_fine_codec};
+pub use fine::{COSINE_BYTES, FineChoice, FineOptions, FineReport, train_fine_codec};
 pub use progress::{Progress, ProgressFn, silent};
 pub use train::{
     CoarseKmeans, KSUB, LearnOpq, MAX_AUTO_NLIST, MAX_FLAT_NLIST, OpqRows, ROWS_PER_AUTO_LIST,

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use ocelli_index::{
-    DescriptorSpec, Dtype, Hash, Layer, Metric, NetworkSpec, Part, PartKind, PartWriter,
+    DescriptorSpec, Dtype, FineKind, Hash, Layer, Metric, NetworkSpec, Part, PartKind, PartWriter,
 };
 use ocelli_indexer::{
-    BoxError, CoarseKmeans, OpqRows, TrainOptions, auto_nlist, no_opq, silent, train,
+    BoxError, CoarseKmeans, FineChoice, FineOptions, OpqRows, TrainOptions, auto_nlist, no_opq,
+    silent, train, train_fine_codec,
 };
 use ocelli_vector::l2_normalize;
 use tempfile::tempdir;
@@ -228,6 +229,19 @@ fn the_dimension_follows_the_bytes() {
     assert!(model.parts().coarse[..] == by_hand.parts().coarse[..]);
     assert!(model.parts().codebooks == by_hand.parts().codebooks);
     assert_eq!(model.transform(&x[..dim]).unwrap(), first[..16]);
+
+    // The best rows of short codes are compared again by the cosine.
+    assert_eq!(FineChoice::by_default(&model), Some(FineChoice::Cosine));
+    assert_eq!(FineChoice::by_default(&by_hand), None, "vectors of others");
+    let fine =
+        FineOptions { choice: FineChoice::Cosine, niter: 1, seed: 1, threads: 1, force: false };
+    let hash = model.hash();
+    let (model, report) = train_fine_codec(&parts, model, &fine, &silent).unwrap();
+    assert_eq!((model.hash(), report.code_bytes, report.mse), (hash, 0, None));
+    assert_eq!(model.fine_codec().unwrap().kind(), FineKind::Cosine);
+    let long = TrainOptions { m: 20, niter: 1, ..options.clone() };
+    let long = train(&parts, &long, &no_opq, &silent).unwrap().0;
+    assert_eq!(FineChoice::by_default(&long), None, "20 bytes");
 
     let d = |options: TrainOptions| {
         let (model, report) = train(&parts, &options, &no_opq, &silent).unwrap();

@@ -12,9 +12,9 @@ use super::stamp::Stamp;
 use super::work::{Output, Work, stamp_text};
 use crate::dimension::notes_of;
 use crate::{
-    BuildOptions, DEFAULT_CODE_BYTES, Error, FineOptions, LearnOpq, OnDuplicate, ProgressFn,
-    Result, TrainOptions, WhitenCovariance, WhitenOptions, build, learn_whitening, train,
-    train_fine_codec,
+    BuildOptions, DEFAULT_CODE_BYTES, Error, FineChoice, FineOptions, LearnOpq, OnDuplicate,
+    ProgressFn, Result, TrainOptions, WhitenCovariance, WhitenOptions, build, learn_whitening,
+    train, train_fine_codec,
 };
 
 /// What was learned, and from what.
@@ -114,7 +114,8 @@ fn model(
     work.keep_or("model".to_owned(), &out, stamp.finish(), || {
         let parts = open(vectors)?;
         let (mut model, _) = train(&parts, options, learn_opq, progress)?;
-        if let Some(choice) = prepare.fine_codes {
+        let choice = prepare.fine_codes.or_else(|| FineChoice::by_default(&model));
+        if let Some(choice) = choice {
             let TrainOptions { niter, seed, threads, force, .. } = *options;
             let fine = FineOptions { choice, niter, seed, threads, force };
             (model, _) = train_fine_codec(&parts, model, &fine, progress)?;

@@ -78,7 +78,7 @@ pub struct PrepareOptions {
     pub whiten: Whiten,
     /// An index is built, with a model that is trained like this. None: no index.
     pub train: Option<TrainOptions>,
-    /// Finer codes of the index.
+    /// Finer codes of the index; None: as [`FineChoice::by_default`] says.
     pub fine_codes: Option<FineChoice>,
     /// Nearest rows by which each descriptor is augmented before it is coded (DBA); 0: none.
     /// Descriptors that are judged without an index are left as they are.
