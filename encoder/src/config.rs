@@ -98,6 +98,8 @@ pub enum PoolingName {
     Gem,
     /// The class token of a transformer.
     Cls,
+    /// SuperGlobal's GeM+ and Regional-GeM (Shao et al. 2023).
+    Superglobal,
 }
 
 impl Config {
@@ -218,6 +220,7 @@ impl Config {
             Some(Pooling::Spoc) => PoolingName::Spoc,
             Some(Pooling::Cls) => PoolingName::Cls,
             Some(Pooling::Gem { .. }) => PoolingName::Gem,
+            Some(Pooling::SuperGlobal { .. }) => PoolingName::Superglobal,
         });
         let (own_levels, own_grid, own_p) = match own {
             Some(Pooling::Rmac { levels, grid }) => (levels, grid, DEFAULT_GEM_P),
@@ -233,6 +236,10 @@ impl Config {
             PoolingName::Spoc => Pooling::Spoc,
             PoolingName::Cls => Pooling::Cls,
             PoolingName::Gem => Pooling::Gem { p: self.gem_p.unwrap_or(own_p) },
+            PoolingName::Superglobal => match own {
+                Some(own @ Pooling::SuperGlobal { .. }) => own,
+                _ => Pooling::SUPERGLOBAL,
+            },
         }
     }
 
@@ -339,6 +346,11 @@ mod tests {
         };
         let gem = Some(Pooling::Gem { p: 2.92 });
         let rmac = |levels, grid| Pooling::Rmac { levels, grid };
+        let own = "superglobal:3:2:3:0".parse().unwrap();
+        assert_eq!(load(&[]).pooling_of(Some(own)), own);
+        let asked = load(&[("OCELLI_ENCODER_POOLING", "superglobal")]);
+        assert_eq!(asked.pooling_of(Some(own)), own);
+        assert_eq!(asked.pooling_of(gem), Pooling::SUPERGLOBAL);
         assert_eq!(load(&[]).pooling_of(gem), Pooling::Gem { p: 2.92 });
         assert_eq!(load(&[]).pooling_of(Some(Pooling::Mac)), Pooling::Mac);
         let own = Some(rmac(2, Grid::ImagePixels));

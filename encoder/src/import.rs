@@ -26,7 +26,7 @@ pub struct ImportReport {
     /// The file that was written.
     #[serde(skip)]
     pub out: PathBuf,
-    /// `torchvision`, `dirtorch`, `cnnimageretrieval` or `caffe`.
+    /// `torchvision`, `efficientnet-pytorch`, `dirtorch`, `cnnimageretrieval` or `caffe`.
     pub format: String,
     /// Backbone, such as `resnet101`.
     pub arch: String,
@@ -51,7 +51,7 @@ impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "wrote {}: {} from {}, up to stage {}, {} tensors, descriptors of {}",
+            "wrote {}: {} from {}, up to layer {}, {} tensors, descriptors of {}",
             self.out.display(),
             self.arch,
             self.format,

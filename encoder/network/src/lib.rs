@@ -38,6 +38,7 @@
 #![deny(unsafe_code)]
 
 mod backbones;
+mod body;
 pub mod device;
 mod engine;
 pub mod error;

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use ocelli_service::role::print;
 use ocelli_weights::convert::ConvertOptions;
-use ocelli_weights::fetch::{Published, TORCHVISION, fetch};
+use ocelli_weights::fetch::{Access, Published, TORCHVISION};
 use ocelli_weights::seeded::{self, SeededArch};
 
 use super::output::Format;
@@ -163,7 +163,7 @@ fn download(network: Published, out: &Path, mirror: &str) -> Result<PathBuf> {
     let style = ProgressStyle::with_template(template).context("progress bar")?;
     let bar = ProgressBar::no_length().with_style(style);
     bar.set_message(network.file());
-    let path = fetch(mirror, network.file(), folder, &mut |done, total| {
+    let path = network.fetch(mirror, folder, &Access::default(), &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::file::Weights;
+use crate::transformer::TransformerSettings;
 
 /// Epsilon of batch normalisation in torchvision and in most other frameworks.
 pub const DEFAULT_BN_EPS: f64 = 1e-5;
@@ -18,11 +19,8 @@ pub const DEFAULT_BN_EPS: f64 = 1e-5;
 /// Largest JSON file in bytes; a larger one is a wrong name.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Levels of R-MAC's grid that are accepted; the papers use up to 4.
-const MAX_LEVELS: u32 = 4;
-
 /// The settings that the caller gives. A field left `None` is looked up in the JSON file, then in
-/// the metadata of the weights.
+/// the metadata of the weights. None of the three may contradict another.
 #[derive(Clone, Debug, Default)]
 pub struct SettingsOptions {
     /// What the tensors do not say about the layers: needed for bottlenecks, without meaning for
@@ -30,9 +28,11 @@ pub struct SettingsOptions {
     pub form: Option<Form>,
     /// How pixels are presented to the first layer.
     pub input: Option<InputConvention>,
-    /// Epsilon of batch normalisation; by default [`DEFAULT_BN_EPS`].
+    /// Epsilon of batch normalisation; by default that of the framework in which such networks are
+    /// trained ([`Backbone::default_bn_eps`](crate::Backbone::default_bn_eps)).
     pub bn_eps: Option<f64>,
-    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional.
+    /// A JSON file `{"form": "v1", "input": "caffe-bgr", "bn_eps": 1.001e-5}`, every key optional;
+    /// for a vision transformer also `"transformer": {"heads": 6}` ([`TransformerSettings`]).
     /// By default the file beside the weights that has their name with the ending `.json`, if any.
     pub config: Option<PathBuf>,
 }
@@ -48,22 +48,16 @@ pub struct Settings {
     pub bn_eps: f64,
     /// The pooling that the network was trained with, if the metadata name one.
     pub pooling: Option<Pooling>,
+    /// What a vision transformer needs besides.
+    pub transformer: TransformerSettings,
 }
 
 /// Refuses parameters of a pooling without a meaning.
 ///
 /// # Errors
-/// [`Error::Invalid`] for levels outside 1 to 4 and exponents that are not positive numbers.
+/// As [`Pooling::check`].
 pub fn check_pooling(pooling: &Pooling) -> Result<()> {
-    match *pooling {
-        Pooling::Rmac { levels, .. } if !(1..=MAX_LEVELS).contains(&levels) => {
-            Err(Error::invalid(format!("levels: expected 1 to {MAX_LEVELS}, found {levels}")))
-        }
-        Pooling::Gem { p } if !(p.is_finite() && p > 0.0) => {
-            Err(Error::invalid(format!("GeM exponent: expected a number above 0, found {p}")))
-        }
-        _ => Ok(()),
-    }
+    pooling.check().map_err(|error| Error::invalid(error.to_string()))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,34 +66,34 @@ struct ConfigFile {
     form: Option<Form>,
     input: Option<InputConvention>,
     bn_eps: Option<f64>,
+    transformer: Option<TransformerSettings>,
 }
 
-/// Takes what `options` say, then what the JSON file says, then the metadata of the weights.
+/// Takes what `options`, the JSON file and the metadata of the weights say; `default_bn_eps` where
+/// none of them has an epsilon.
 ///
 /// # Errors
-/// [`Error::NotConfigured`] without an input convention; [`Error::BadWeights`] for a JSON file or
-/// metadata that cannot be understood; [`Error::Invalid`] for an epsilon out of range.
-pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings> {
-    let file = config_file(weights.path(), options)?;
-    let form = match options.form.or(file.form) {
-        Some(form) => Some(form),
-        None => metadata(weights, "ocelli.form")?,
-    };
-    let input = match options.input.or(file.input) {
-        Some(input) => Some(input),
-        None => metadata(weights, "ocelli.input")?,
-    };
+/// [`Error::NotConfigured`] without an input convention; [`Error::Contradiction`] where two of the
+/// three differ; [`Error::BadWeights`] for a JSON file or metadata that cannot be understood;
+/// [`Error::Invalid`] for an epsilon out of range.
+pub fn resolve(
+    weights: &Weights,
+    options: &SettingsOptions,
+    default_bn_eps: f64,
+) -> Result<Settings> {
+    let (json, file) = config_file(weights.path(), options)?;
+    let said = Said { weights, json: json.as_deref() };
+    let form = said.one("form", [options.form, file.form])?;
+    let input = said.one("input", [options.input, file.input])?;
     let input = input.ok_or_else(|| Error::NotConfigured {
         path: weights.path().to_path_buf(),
         what: "the input convention",
-        remedy: "give --input caffe-bgr (BGR 0-255 minus the mean) or --input torchvision-rgb, or \
-                 \"input\" in the JSON file beside the weights, or ocelli.input in their metadata",
+        remedy: "give --input caffe-bgr (BGR 0-255 minus the mean), torchvision-rgb or centred-rgb \
+                 (RGB minus 127, over 128), or \"input\" in the JSON file beside the weights, or \
+                 ocelli.input in their metadata",
     })?;
 
-    let bn_eps = match options.bn_eps.or(file.bn_eps) {
-        Some(bn_eps) => bn_eps,
-        None => metadata(weights, "ocelli.bn_eps")?.unwrap_or(DEFAULT_BN_EPS),
-    };
+    let bn_eps = said.one("bn_eps", [options.bn_eps, file.bn_eps])?.unwrap_or(default_bn_eps);
     if !(bn_eps.is_finite() && bn_eps >= 0.0) {
         return Err(Error::invalid(format!(
             "bn_eps: expected a number of at least 0, found {bn_eps}"
@@ -110,7 +104,11 @@ pub fn resolve(weights: &Weights, options: &SettingsOptions) -> Result<Settings>
         check_pooling(pooling)
             .map_err(|error| weights.bad(format!("metadata ocelli.pooling: {error}")))?;
     }
-    Ok(Settings { form, input, bn_eps, pooling })
+    let transformer = match file.transformer {
+        Some(transformer) => transformer,
+        None => metadata(weights, "ocelli.transformer")?.unwrap_or_default(),
+    };
+    Ok(Settings { form, input, bn_eps, pooling, transformer })
 }
 
 /// For bottleneck networks only: the form must have been given somewhere.
@@ -132,22 +130,58 @@ fn metadata<T: FromStr<Err: Display>>(weights: &Weights, key: &str) -> Result<Op
     weights.metadata(key).map(parse).transpose()
 }
 
-fn config_file(weights: &Path, options: &SettingsOptions) -> Result<ConfigFile> {
+/// The three who may say a setting.
+struct Said<'a> {
+    weights: &'a Weights,
+    /// The JSON file, if there is one.
+    json: Option<&'a Path>,
+}
+
+impl Said<'_> {
+    /// What the caller, the JSON file or the metadata say, if any does; an error where they differ.
+    fn one<T>(&self, key: &'static str, [given, file]: [Option<T>; 2]) -> Result<Option<T>>
+    where
+        T: Copy + PartialEq + Display + FromStr<Err: Display>,
+    {
+        let metadata_key = format!("ocelli.{key}");
+        let own: Option<T> = metadata(self.weights, &metadata_key)?;
+        let flag = format!("--{}", key.replace('_', "-"));
+        let json = self.json.map(|path| path.display().to_string()).unwrap_or_default();
+        let said = [(given, flag), (file, json), (own, format!("{metadata_key} in its metadata"))];
+        let mut said =
+            said.into_iter().filter_map(|(value, source)| value.map(|value| (value, source)));
+        let Some((first, source)) = said.next() else { return Ok(None) };
+        match said.find(|(value, _)| *value != first) {
+            None => Ok(Some(first)),
+            Some((other, its_source)) => Err(Error::Contradiction {
+                path: self.weights.path().to_path_buf(),
+                key,
+                first: format!("{first} ({source})"),
+                second: format!("{other} ({its_source})"),
+            }),
+        }
+    }
+}
+
+/// The JSON file's name and content, if there is one.
+fn config_file(weights: &Path, options: &SettingsOptions) -> Result<(Option<PathBuf>, ConfigFile)> {
     let path = match &options.config {
         Some(path) => path.clone(),
         None => {
             let beside = weights.with_extension("json");
             if !beside.is_file() {
-                return Ok(ConfigFile::default());
+                return Ok((None, ConfigFile::default()));
             }
             beside
         }
     };
     let text = read_config(&path).map_err(Error::io(&path, "read"))?;
-    serde_json::from_slice(&text).map_err(|error| Error::BadWeights {
-        path: path.clone(),
-        what: format!("not a network description: {error}"),
-    })
+    match serde_json::from_slice(&text) {
+        Ok(file) => Ok((Some(path), file)),
+        Err(error) => {
+            Err(Error::BadWeights { path, what: format!("not a network description: {error}") })
+        }
+    }
 }
 
 /// Reads the JSON file, or says that it is too large.

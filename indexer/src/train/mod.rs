@@ -218,7 +218,8 @@ fn as_object<S: Serializer>(
 ///
 /// z = R (x − mean), from a cut or a PCA and OPQ where asked for, optionally normalised again; coarse
 /// centroids by plain L2 k-means, centroids keeping their length; one codebook of `ksub` codewords
-/// per sub-vector of the residuals (Jégou et al. 2011). Equal input, options and seed give equal
+/// per sub-vector of the residuals (Jégou et al. 2011), with fewer than 256 rows for each list of
+/// the residuals of centroids that have not seen the row. Equal input, options and seed give equal
 /// bits on every machine, but for OPQ, which is FAISS's: there on one kind of machine, with equal
 /// threads.
 ///
@@ -493,6 +494,9 @@ fn how_trained(
     }
     if options.pca > 0 {
         how.insert("pca".to_owned(), options.pca.to_string());
+    }
+    if steps::is_cross_fitted(rows, options) {
+        how.insert("codebooks".to_owned(), "cross-fitted".to_owned());
     }
     if steps::in_two_levels(options) {
         how.insert("coarse".to_owned(), "two-level".to_owned());

@@ -143,6 +143,34 @@ fn a_model_reconstructs_its_data() {
     }
 }
 
+/// With few rows for each list, codebooks are learned on residuals as long as those of rows to
+/// come, not as short as those of the rows that made the centroids.
+#[test]
+fn codebooks_expect_rows_that_made_no_centroid() {
+    let (n, dim) = (2_000, 16);
+    let dir = tempdir().unwrap();
+    let x = clustered(2 * n, dim, 9);
+    let (seen, unseen) = x.split_at(n * dim);
+    let parts = [regions(&dir.path().join("a.part"), seen, dim)];
+    let options = TrainOptions { nlist: 200, force: true, ..OPTIONS };
+    let (model, report) = train(&parts, &options, &no_opq, &silent).unwrap();
+    assert_eq!(model.parts().training["codebooks"], "cross-fitted");
+    let to_centroid = |rows: &[f32]| {
+        let distances = rows.chunks_exact(dim).map(|z| {
+            let centroid = &model.parts().coarse[model.assign(z) as usize * dim..][..dim];
+            f64::from(ocelli_vector::l2_sq(z, centroid))
+        });
+        distances.sum::<f64>() / n as f64
+    };
+    let (seen, unseen) = (to_centroid(seen), to_centroid(unseen));
+    assert!(seen < 0.8 * unseen, "{seen}, {unseen}");
+    assert!((report.mse_coarse / unseen - 1.0).abs() < 0.1, "{report:?}, {unseen}");
+
+    let many = TrainOptions { nlist: 4, ..options };
+    let (model, _) = train(&parts, &many, &no_opq, &silent).unwrap();
+    assert!(!model.parts().training.contains_key("codebooks"));
+}
+
 /// 4-bit codes, PCA alone and with OPQ, normalising again, two levels: what was asked for is in the
 /// model, a row comes back about as well as the report says, and neither threads nor their number
 /// change a bit.
