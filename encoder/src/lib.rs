@@ -34,6 +34,7 @@ pub mod import;
 pub mod job;
 pub mod library;
 pub mod measure;
+pub mod pack;
 pub mod pipeline;
 pub mod service;
 

@@ -46,6 +46,7 @@ pub mod finish;
 mod input;
 mod layers;
 pub mod network;
+mod onnx;
 mod options;
 pub mod pooling;
 mod seconds;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::file::Weights;
+use crate::onnx::OnnxSettings;
 use crate::transformer::TransformerSettings;
 
 /// Epsilon of batch normalisation in torchvision and in most other frameworks.
@@ -67,6 +68,31 @@ struct ConfigFile {
     input: Option<InputConvention>,
     bn_eps: Option<f64>,
     transformer: Option<TransformerSettings>,
+    onnx: Option<OnnxSettings>,
+}
+
+/// The input convention of an ONNX network, if it is given, and what its file leaves open: what
+/// `options` say, then what the JSON file says.
+///
+/// # Errors
+/// [`Error::Contradiction`] where the two differ; [`Error::BadWeights`] for a JSON file that cannot
+/// be understood.
+pub fn resolve_onnx(
+    path: &Path,
+    options: &SettingsOptions,
+) -> Result<(Option<InputConvention>, OnnxSettings)> {
+    let (json, file) = config_file(path, options)?;
+    if let (Some(given), Some(own), Some(json)) = (options.input, file.input, json)
+        && given != own
+    {
+        return Err(Error::Contradiction {
+            path: path.to_path_buf(),
+            key: "input",
+            first: format!("{given} (--input)"),
+            second: format!("{own} ({})", json.display()),
+        });
+    }
+    Ok((options.input.or(file.input), file.onnx.unwrap_or_default()))
 }
 
 /// Takes what `options`, the JSON file and the metadata of the weights say; `default_bn_eps` where
