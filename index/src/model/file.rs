@@ -152,7 +152,7 @@ impl Model {
             model.file = model.groups.is_some().then(|| Arc::clone(&file));
         }
         if let Some(codec) = FineCodec::read(&file, model.hash, d)? {
-            codec.fits(&model.parts).map_err(|e| Error::corrupt(path, e.to_string()))?;
+            codec.fits(&model.parts).map_err(|e| Error::corrupt(file.path(), e.to_string()))?;
             model.fine_codec = Some(codec);
         }
         file.intact()?;
