@@ -69,6 +69,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "ocelli-packs",
             "ocelli-proto",
             "ocelli-service",
+            "ocelli-weights",
         ],
         &["tch"],
     ),
