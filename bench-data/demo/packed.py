@@ -31,7 +31,7 @@ class Packed:
 
     def __init__(self, stage, out, pack, photos):
         self.stage, self.pack, self.own = stage, pack, photos
-        self.card = stage.json(BIN / "ocelli", "pack", "inspect", pack, quiet=True)
+        self.card = stage.json(BIN / "ocelli", "pack", "inspect", pack, quiet=True)["card"]
         self.work = out / ("collection-photos" if photos else "collection")
         self.work.mkdir(parents=True, exist_ok=True)
         self.network = self.card["network"]["name"]
@@ -40,6 +40,14 @@ class Packed:
 
     def settings(self, m):
         return ["--pack", self.pack, "--code-bytes", m]
+
+    def weights(self):
+        """Flags that name the network's weights, from the cache of networks; none where the pack
+        has them."""
+        file = Path(os.environ["OCELLI_CACHE"]) / f"{self.network}.safetensors"
+        if not file.is_file():
+            self.stage.run(BIN / "ocelli-encoder", "weights", "fetch", self.network, allow=(1, 2))
+        return ["--weights", file] if file.is_file() else []
 
     def photos(self):
         """What is searched: a list, and a collection if its truth is known."""
@@ -72,12 +80,12 @@ class Packed:
         descriptors: the network runs once. None if the pack's settings have no flags here."""
         lines = self.card["network"]["spec"].splitlines()[1:]
         settings = dict(line.split("=", 1) for line in lines)
-        weights = Path(os.environ["OCELLI_CACHE"]) / f"{self.network}.safetensors"
-        if not settings.keys() <= FLAGS.keys() or not weights.is_file():
+        weights = self.weights()
+        if not settings.keys() <= FLAGS.keys() or not weights:
             return None
         flags = [a for k, v in settings.items() if FLAGS[k] for a in (FLAGS[k], v)]
         part = self.work / f"{name}.regions.part"
-        encode = ["encode", "--list", listed, "--weights", weights, *flags, "--output", "regions"]
+        encode = ["encode", "--list", listed, *weights, *flags, "--output", "regions"]
         self.stage.keep(part, BIN / "ocelli", *encode, "--out", part)
         return part
 
@@ -87,7 +95,7 @@ class Packed:
         if len(self.sizes) > 1 and (regions := self.regions(name, listed)):
             source = ["--regions", regions]
         else:
-            source = ["--list", listed]
+            source = ["--list", listed, *self.weights()]
         encode = [BIN / "ocelli", "encode", *source, *self.settings(m)]
         self.stage.keep(part, *encode, "--out", part)
         return part
@@ -130,7 +138,7 @@ class Packed:
         self.listed = listed
         return argparse.Namespace(
             found=found,
-            serve=self.settings(32),
+            serve=[*self.settings(32), *self.weights()],
             index=self.work / "32b.index",
             ask=ask,
             network=self.network,
