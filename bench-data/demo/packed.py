@@ -36,7 +36,9 @@ class Packed:
         self.work.mkdir(parents=True, exist_ok=True)
         self.network = self.card["network"]["name"]
         sizes = [variant["code_bytes"] for variant in self.card["variants"]]
-        self.sizes = [m for m in CODE_BYTES if m in sizes]
+        self.sizes = [m for m in CODE_BYTES if m in sizes] or sizes[-1:]
+        # What is searched by the questions, and judged exactly.
+        self.main = 32 if 32 in self.sizes else self.sizes[-1]
 
     def settings(self, m):
         return ["--pack", self.pack, "--code-bytes", m]
@@ -117,7 +119,7 @@ class Packed:
                 continue
             asked = ["--queries", self.encode("queries", collection.queries, m)]
             search = [*asked, "--index", index]
-            if m == 32:
+            if m == self.main:
                 exact = ["--descriptors", part]
                 shown = self.page(collection)
                 found["map_exact"], columns["exact"] = judge.judge(
@@ -131,15 +133,15 @@ class Packed:
             self.tell(collection, columns)
         rejects = [f.read_text() for f in self.work.glob("photos-*.rejected.jsonl")]
         rejected = {json.loads(line)["key"] for text in rejects for line in text.splitlines()}
-        found["bytes_per_image"] = round(built[32]["bytes_per_image"], 2)
-        found["images"], found["rejected"] = built[32]["rows"], len(rejected)
+        found["bytes_per_image"] = round(built[self.main]["bytes_per_image"], 2)
+        found["images"], found["rejected"] = built[self.main]["rows"], len(rejected)
         items = [json.loads(line) for line in listed.read_text().splitlines()]
         ask = [listed.parent / i["path"] for i in items if i["key"] not in rejected]
         self.listed = listed
         return argparse.Namespace(
             found=found,
-            serve=[*self.settings(32), *self.weights()],
-            index=self.work / "32b.index",
+            serve=[*self.settings(self.main), *self.weights()],
+            index=self.work / f"{self.main}b.index",
             ask=ask,
             network=self.network,
         )
@@ -148,7 +150,7 @@ class Packed:
         """Makes one directory of the photos and serves it until Ctrl-C."""
         head("Serve: one directory, one command")
         index = self.work / "photos.index"
-        made = ["index", self.listed, "--out", index, *self.settings(32)]
+        made = ["index", self.listed, "--out", index, *self.settings(self.main)]
         self.stage.run(BIN / "ocelli", *made)
         serve([BIN / "ocelli", "up", index])
 
@@ -171,5 +173,5 @@ class Packed:
         table(columns, collection.kinds)
         real = f"{collection.real} real, {collection.copies} copies, " if collection.real else ""
         say(f"  in {real}{collection.generated} generated photos; a query's own photo is left out")
-        say(f"\n  five queries and what 32-byte codes found: {short(sheet)}")
-        say(f"                                             {short(self.work / 'answers.html')}")
+        say(f"\n  five queries and what {self.main}-byte codes found: {short(sheet)}")
+        say(f"  the same as a page: {short(self.work / 'answers.html')}")
