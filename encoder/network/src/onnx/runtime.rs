@@ -55,8 +55,7 @@ mod with {
     use std::sync::OnceLock;
 
     use ort::environment::Environment;
-    use ort::session::Outlet;
-    use ort::value::{Tensor, TensorElementType, ValueType};
+    use ort::value::{Outlet, Tensor, TensorElementType, ValueType};
 
     use super::{Element, Path, Pixels, Port, Refused};
 
@@ -78,11 +77,10 @@ mod with {
             let environment = environment.as_ref().map_err(|e| Refused::Runtime(e.clone()))?;
             let model_error = |e: ort::Error| Refused::Model(format!("ONNX Runtime: {e}"));
             let builder = ort::session::Session::builder(environment).map_err(model_error)?;
-            let builder = builder
-                .with_intra_threads(1)
-                .and_then(|builder| builder.with_inter_threads(1))
-                .map_err(|e| Refused::Model(format!("ONNX Runtime: {e}")));
-            let session = builder?.commit_from_memory(model).map_err(model_error)?;
+            let refused = |e: &dyn std::fmt::Display| Refused::Model(format!("ONNX Runtime: {e}"));
+            let builder = builder.with_intra_threads(1).map_err(|e| refused(&e))?;
+            let mut builder = builder.with_inter_threads(1).map_err(|e| refused(&e))?;
+            let session = builder.commit_from_memory(model).map_err(model_error)?;
             Ok(Session(session))
         }
 
