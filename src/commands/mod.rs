@@ -96,6 +96,8 @@ mod tests {
             nlist: train.nlist,
             m: train.m,
             ksub: 1 << train.bits,
+            dim: train.dim,
+            finer: false,
             pca: train.pca,
             renormalize: train.renormalize,
             coarse: train.coarse,
