@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use ocelli_index::{Head, NetworkSpec, Pack, Pooling};
 use ocelli_weights::Weights;
+use ocelli_weights::fetch::Published;
+
+use crate::library;
 
 /// The keys of the configuration that a network's spec decides, with their values as TOML.
 #[must_use]
@@ -59,23 +62,31 @@ pub fn over_defaults(defaults: &str, values: &[(&str, String)]) -> String {
     lines.collect()
 }
 
-/// The weights of a pack's network: in the pack, or in a file beside it that has the network's
-/// name and the ending `.safetensors`.
+/// The weights of a pack's network: in the pack; or in a file beside it that has the network's
+/// name and the ending `.safetensors`; or, of a network that is published, in the cache, into which
+/// they are fetched if they are not there ([`library`]).
 ///
 /// # Errors
-/// No such file; a file that is no weights.
+/// No such file; a file that is no weights; a network that cannot be fetched.
 pub fn weights(pack: &Pack) -> Result<Weights> {
     if let Some(bytes) = pack.weights()? {
         return Ok(Weights::parse(pack.path(), bytes)?);
     }
     let name = &pack.card().network.name;
     let beside: PathBuf = pack.path().with_file_name(format!("{name}.safetensors"));
-    if !beside.is_file() {
+    let path = if beside.is_file() {
+        beside
+    } else if name.parse::<Published>().is_ok() {
+        let hash = pack.card().network_spec()?.weights;
+        library::obtain(name, Some(hash), &mut |_, _| ()).with_context(|| {
+            format!("the weights of {name}, which {} needs", pack.path().display())
+        })?
+    } else {
         bail!(
             "{}: the weights of {name} are not in it: expected {}, or --weights FILE",
             pack.path().display(),
             beside.display()
         );
-    }
-    Weights::read(&beside).with_context(|| format!("the weights of {name}"))
+    };
+    Weights::read(&path).with_context(|| format!("the weights of {name}"))
 }
