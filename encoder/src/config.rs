@@ -319,7 +319,10 @@ impl Config {
             device,
         };
         let network = Network::load(&weights, &options)?;
-        let pooling = self.pooling_of(network.pooling());
+        let pooling = match &self.opened {
+            Some(pack) => pack.network().pooling,
+            None => self.pooling_of(network.pooling()),
+        };
         let options = PipelineOptions {
             pooling,
             sizes: self.sizes.clone(),

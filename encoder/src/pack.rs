@@ -37,6 +37,7 @@ pub fn values(network: &NetworkSpec) -> Vec<(&'static str, String)> {
         Pooling::Mac => "mac",
         Pooling::Spoc => "spoc",
         Pooling::Cls => "cls",
+        Pooling::SuperGlobal { .. } => "superglobal",
     };
     values.push(("pooling", text(&pooling)));
     values
