@@ -9,6 +9,9 @@ use crate::commands::eval::EvalCommand;
 use crate::commands::export::ExportCommand;
 use crate::commands::import::ImportCommand;
 use crate::commands::inspect::InspectArgs;
+use crate::commands::jobs::find::FindArgs;
+use crate::commands::jobs::index::IndexArgs;
+use crate::commands::jobs::up::UpArgs;
 use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
 use crate::commands::whiten::WhitenArgs;
@@ -18,7 +21,11 @@ use crate::query::QueryArgs;
 use crate::remote::RemoteArgs;
 
 const EXAMPLES: &str = "\
-From photos to answers:
+One command per job:
+  ocelli index photos/ --out photos.index
+  ocelli find photos.index tower.jpg
+  ocelli up photos.index
+Each step by itself, with a network and a model of your own:
   ocelli encode photos/ --weights resnet50.safetensors --output regions --out regions.part
   ocelli whiten regions.part --out photos.whitening
   ocelli encode --regions regions.part --whitening photos.whitening --output regions \\
@@ -41,6 +48,12 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Make an index of photos, or bring it up to date
+    Index(IndexArgs),
+    /// Find photos like a photo, without a server
+    Find(FindArgs),
+    /// Serve an index with a page and everything that it needs, on this machine
+    Up(UpArgs),
     /// Turn photos into descriptors (runs ocelli-encoder; see `ocelli encode --help`)
     #[command(disable_help_flag = true)]
     Encode(PassThroughArgs),

@@ -21,6 +21,9 @@ use output::Format;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Index(args) => commands::jobs::index::run(args),
+        Command::Find(args) => commands::jobs::find::run(args),
+        Command::Up(args) => commands::jobs::up::run(args),
         Command::Encode(args) => pass_through::run("ocelli-encoder", "encode", args),
         Command::Serve(args) => pass_through::run("ocelli-searcher", "serve", args),
         Command::Whiten(args) => commands::whiten::run(args),

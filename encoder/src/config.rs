@@ -57,6 +57,7 @@ pub struct Config {
     opened: Option<Arc<Pack>>,
     pub weights: Option<PathBuf>,
     pub network_config: Option<PathBuf>,
+    pub onnxruntime: Option<PathBuf>,
     pub form: Option<Form>,
     pub input: Option<InputConvention>,
     pub bn_eps: Option<f64>,
@@ -317,6 +318,7 @@ impl Config {
             head: self.head,
             precision: self.precision,
             device,
+            onnxruntime: self.onnxruntime.clone(),
         };
         let network = Network::load(&weights, &options)?;
         let pooling = match &self.opened {

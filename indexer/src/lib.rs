@@ -48,6 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod collection;
 pub mod config;
 pub mod doctor;
 pub mod evaluate;
@@ -57,6 +58,7 @@ pub mod kmeans;
 
 mod build;
 mod dba;
+mod dimension;
 mod encode_images;
 mod error;
 mod fine;
@@ -68,11 +70,12 @@ mod sample;
 mod train;
 mod whiten;
 
-pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
+pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_without};
 pub use dba::EXACT_ROWS;
+pub use dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, MOST_DIMS_PER_BYTE, dim_for_codes};
 pub use encode_images::{EncodedImages, encode_images};
 pub use error::{BoxError, Error, Result};
-pub use fine::{FineChoice, FineOptions, FineReport, train_fine_codec};
+pub use fine::{COSINE_BYTES, FineChoice, FineOptions, FineReport, train_fine_codec};
 pub use pack::{PackPieces, PackReport, PackWeights, create_pack};
 pub use progress::{Progress, ProgressFn, silent};
 pub use train::{

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod export;
 pub mod import;
 pub mod inspect;
+pub mod jobs;
 pub mod pack;
 pub mod train;
 pub mod whiten;
@@ -95,6 +96,8 @@ mod tests {
             nlist: train.nlist,
             m: train.m,
             ksub: 1 << train.bits,
+            dim: train.dim,
+            finer: false,
             pca: train.pca,
             renormalize: train.renormalize,
             coarse: train.coarse,

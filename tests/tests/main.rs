@@ -5,6 +5,7 @@ mod collection;
 mod encoder;
 mod house;
 mod items;
+mod jobs;
 mod judging;
 mod killed;
 mod packs;

@@ -1,11 +1,14 @@
 //! What a network does between the pixels and the map, whatever kind of network it is.
 
-use ocelli_index::{Pooling, Precision};
+use std::sync::Arc;
+
+use ocelli_index::{Grid, Pooling, Precision};
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::layers::transformer::Transformer;
 use crate::layers::{MemoryLayout, Trunk};
+use crate::onnx::Onnx;
 use crate::torch::Torch;
 
 /// The layers of a network.
@@ -14,6 +17,8 @@ pub(crate) enum Body {
     Trunk(Trunk),
     /// A vision transformer.
     Transformer(Transformer),
+    /// A network in an ONNX file.
+    Onnx(Arc<Onnx>),
 }
 
 impl Body {
@@ -31,6 +36,7 @@ impl Body {
             Body::Transformer(transformer) => {
                 transformer.arranged(precision, device).map(Body::Transformer)
             }
+            Body::Onnx(onnx) => Ok(Body::Onnx(onnx)),
         };
         let arranged = arranged.map_err(Error::torch("arranging weights"))?;
         if precision != Precision::Bf16 || device != Device::Cpu {
@@ -42,6 +48,7 @@ impl Body {
         let rounding = match self {
             Body::Trunk(trunk) => trunk.rounding().map(Body::Trunk),
             Body::Transformer(transformer) => transformer.rounding().map(Body::Transformer),
+            Body::Onnx(onnx) => Ok(Body::Onnx(onnx)),
         };
         let rounding = rounding.map_err(Error::torch("arranging weights"))?;
         rounding.try_out()?;
@@ -66,14 +73,29 @@ impl Body {
         match self {
             Body::Trunk(trunk) => trunk.channels(),
             Body::Transformer(transformer) => transformer.channels(),
+            Body::Onnx(onnx) => onnx.channels(),
         }
     }
 
-    /// Whether [`Pooling::Cls`] has something to read.
-    pub(crate) fn has_class_token(&self) -> bool {
+    /// Refuses a pooling that reads what this network has not: what was expected.
+    pub(crate) fn check(&self, pooling: &Pooling) -> std::result::Result<(), &'static str> {
+        let is_cls = *pooling == Pooling::Cls;
         match self {
-            Body::Trunk(_) => false,
-            Body::Transformer(transformer) => transformer.has_class_token(),
+            Body::Trunk(_) if is_cls => Err("gem, rmac, mac or spoc, or a transformer"),
+            Body::Transformer(transformer) if is_cls && !transformer.has_class_token() => {
+                Err("gem, rmac, mac or spoc, or a transformer with a class token")
+            }
+            Body::Onnx(onnx) if onnx.is_embedding() && !is_cls => {
+                Err("cls, since the network's output is an embedding")
+            }
+            Body::Onnx(onnx) if !onnx.is_embedding() => match pooling {
+                Pooling::Cls => Err("gem, rmac, mac or spoc, or an output that is an embedding"),
+                Pooling::Rmac { grid: Grid::ImagePixels, .. } => {
+                    Err("the grid feature-map, since an ONNX file does not tell its stride")
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
         }
     }
 
@@ -82,15 +104,18 @@ impl Body {
         match self {
             Body::Trunk(trunk) => trunk.map_size(height, width),
             Body::Transformer(transformer) => transformer.map_size(height, width),
+            // The runtime tells when it has run.
+            Body::Onnx(_) => Some((1, 1)),
         }
     }
 
     /// Operations for an image of `height` x `width` pixels, a multiplication and an addition being
-    /// two; None for one that is too small.
+    /// two; None for one that is too small, and for an ONNX network.
     pub(crate) fn flop(&self, height: usize, width: usize) -> Option<f64> {
         match self {
             Body::Trunk(trunk) => trunk.flop(height, width),
             Body::Transformer(transformer) => transformer.flop(height, width),
+            Body::Onnx(_) => None,
         }
     }
 
@@ -101,6 +126,7 @@ impl Body {
             (Body::Trunk(trunk), _) => trunk.forward(pixels),
             (Body::Transformer(transformer), Pooling::Cls) => transformer.class_token(pixels),
             (Body::Transformer(transformer), _) => transformer.map(pixels),
+            (Body::Onnx(onnx), _) => onnx.forward(pixels),
         }
     }
 
@@ -109,6 +135,7 @@ impl Body {
         match self {
             Body::Trunk(trunk) => Body::Trunk(trunk.share()),
             Body::Transformer(transformer) => Body::Transformer(transformer.share()),
+            Body::Onnx(onnx) => Body::Onnx(Arc::clone(onnx)),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::finish::Finish;
 use crate::input::Tables;
 use crate::layers::MemoryLayout;
+use crate::onnx::{self, Onnx};
 use crate::options::NetworkOptions;
 use crate::pooling::{self, FeatureMap, Rows};
 use crate::seconds::NetworkSeconds;
@@ -61,7 +62,7 @@ pub struct Identity {
 }
 
 impl Network {
-    /// Reads weights from a safetensors file.
+    /// Reads weights from a safetensors file, or opens an ONNX file (by the ending of its name).
     ///
     /// # Errors
     /// `BadWeights` (another file type, truncated, no known backbone), `MissingTensor`,
@@ -69,6 +70,9 @@ impl Network {
     /// `Contradiction` for options that the file contradicts, `Invalid` for a stage that the
     /// weights do not hold.
     pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
+        if onnx::is_onnx(path) {
+            return Network::open_onnx(path, options);
+        }
         Network::load(&Weights::read(path)?, options)
     }
 
@@ -117,22 +121,65 @@ impl Network {
             precision: options.precision,
         };
         let stride = backbone.stride(last_stage);
-        let engine = match options.device {
-            Device::Cpu => None,
-            Device::Cuda(_) | Device::CpuAsDevice => {
-                Some(Arc::new(Engine::start(&body, torch_device, settings.input, stride)?))
-            }
-        };
-        Ok(Network {
+        let parts = Network {
             body,
             torch_device,
-            engine,
+            engine: None,
             stride,
             head: Arc::new(head),
             pooling: settings.pooling,
             identity,
             device: options.device,
-        })
+        };
+        parts.started()
+    }
+
+    /// A network in an ONNX file, with the settings in the JSON file beside it. Its one layer is
+    /// stage 1; an embedding is read by [`Pooling::Cls`].
+    fn open_onnx(path: &Path, options: &NetworkOptions) -> Result<Network> {
+        let refused = |what: &str| Err(Error::invalid(format!("{}: {what}", path.display())));
+        if options.last_stage.is_some_and(|layer| layer != Layer::Stage(1)) {
+            return refused("expected no other last stage than 1 of an ONNX network");
+        }
+        if options.precision != Precision::F32 {
+            return refused("expected precision f32 of an ONNX network");
+        }
+        if matches!(options.device, Device::Cuda(_)) {
+            return refused("expected device cpu: ONNX networks run on the CPU");
+        }
+        let onnx = Onnx::open(path, &options.settings, options.onnxruntime.as_deref())?;
+        let identity = Identity {
+            weights: onnx.hash(),
+            arch: onnx.name(),
+            form: Form::V1_5,
+            last_stage: Layer::Stage(1),
+            input: onnx.input(),
+            bn_eps: DEFAULT_BN_EPS,
+            head: HeadForm::None,
+            image_whitening: false,
+            precision: Precision::F32,
+        };
+        let parts = Network {
+            torch_device: tch::Device::Cpu,
+            engine: None,
+            stride: 1,
+            head: Arc::default(),
+            pooling: onnx.is_embedding().then_some(Pooling::Cls),
+            identity,
+            device: options.device,
+            body: Body::Onnx(onnx),
+        };
+        parts.started()
+    }
+
+    /// With the threads that feed the device, if there is one.
+    fn started(mut self) -> Result<Network> {
+        if self.device != Device::Cpu {
+            let (input, stride) = (self.identity.input, self.stride);
+            let engine = Engine::start(&self.body, self.torch_device, input, stride)?;
+            self.engine = Some(Arc::new(engine));
+        }
+        Ok(self)
     }
 
     /// The identity of this network.
@@ -345,15 +392,12 @@ impl Network {
     /// Refuses a pooling that reads what this network has not.
     ///
     /// # Errors
-    /// `Invalid` for a class token where there is none.
+    /// `Invalid` for a class token where there is none, and for a pooling of a map where the
+    /// network answers with one vector.
     pub fn check_pooling(&self, pooling: &Pooling) -> Result<()> {
-        if *pooling == Pooling::Cls && !self.body.has_class_token() {
-            return Err(Error::invalid(format!(
-                "pooling cls: expected a transformer with a class token, found {}; take gem, rmac, \
-                 mac or spoc",
-                self.identity.arch
-            )));
-        }
-        Ok(())
+        self.body.check(pooling).map_err(|expected| {
+            let arch = &self.identity.arch;
+            Error::invalid(format!("pooling of {arch}: expected {expected}, found {pooling}"))
+        })
     }
 }

@@ -8,6 +8,7 @@ use ocelli_index::{Dtype, Model, PackVariant, PartKind};
 use ocelli_network::Device;
 use ocelli_pictures::photos::{Input, Names, ParquetColumns, Photos, Selection};
 use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role;
 
 use super::output::Format;
 use super::settings::{NetworkArgs, RunArgs};
@@ -100,6 +101,9 @@ pub(super) struct EncodeArgs {
     /// folder of --parquet. Without this flag, they are rejected.
     #[arg(long, conflicts_with_all = ["list", "tar", "regions"])]
     follow_links: bool,
+    /// End as at SIGTERM when standard input ends, so that the end of a parent process is enough.
+    #[arg(long)]
+    stop_with_stdin: bool,
 }
 
 /// Jobs in parts.
@@ -239,6 +243,9 @@ impl PartsArgs {
 impl EncodeArgs {
     /// Encodes the input and prints the summary.
     pub(super) fn run(self) -> Result<()> {
+        if self.stop_with_stdin {
+            role::stop_with_stdin()?;
+        }
         let config = self.run.config(self.network)?;
         config.check()?;
         observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;

@@ -26,7 +26,7 @@ pub(super) struct NetworkArgs {
     /// v1-caffe, or floor-pool (SqueezeNet of Keras).
     #[arg(long)]
     form: Option<Form>,
-    /// How pixels are presented: caffe-bgr or torchvision-rgb.
+    /// How pixels are presented: caffe-bgr, torchvision-rgb or centred-rgb.
     #[arg(long, value_name = "CONVENTION")]
     input: Option<InputConvention>,
     /// Epsilon of batch normalisation.
@@ -35,6 +35,9 @@ pub(super) struct NetworkArgs {
     /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
     #[arg(long, value_name = "JSON")]
     network_config: Option<PathBuf>,
+    /// Library of ONNX Runtime, or its folder: for networks in ONNX files.
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
     /// Layer that is pooled: a stage, 1 to 4, for a VGG to 5; for EfficientNet 1 to 7, e1 to e6 for
     /// the expansion behind a stage, or head [default: the last that the weights hold]
     #[arg(long, value_name = "LAYER")]
@@ -153,6 +156,7 @@ impl NetworkArgs {
         config.input = self.input.or(config.input);
         config.bn_eps = self.bn_eps.or(config.bn_eps);
         config.network_config = self.network_config.or(config.network_config.take());
+        config.onnxruntime = self.onnxruntime.or(config.onnxruntime.take());
         config.last_stage = self.last_stage.or(config.last_stage);
         config.head &= !self.no_head;
         config.pooling = self.pooling.or(config.pooling);

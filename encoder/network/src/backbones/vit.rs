@@ -521,7 +521,7 @@ mod tests {
         let network = open(Thin { class_token: false, ..DINO }, "{}", &NetworkOptions::default());
         assert_eq!(network.identity().arch, "vit-128-3-16");
         let error = network.check_pooling(&Pooling::Cls).unwrap_err().to_string();
-        assert!(error.contains("expected a transformer with a class token"), "{error}");
+        assert!(error.contains("or a transformer with a class token, found cls"), "{error}");
         let small = network.feature_map(&RgbImage::new(15, 300)).unwrap_err().to_string();
         assert!(small.contains("15x300 pixels are too few"), "{small}");
     }
