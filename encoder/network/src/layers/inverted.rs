@@ -61,14 +61,14 @@ impl Inverted {
 mod tests {
     use ocelli_index::{Form, Precision};
     use ocelli_weights::seeded::{self, SeededArch};
-    use ocelli_weights::{Backbone, Weights};
+    use ocelli_weights::{Backbone, SettingsOptions, Weights, settings};
     use tch::{Device, Kind};
 
     use super::super::place::MemoryLayout;
     use super::super::trunk::Trunk;
-    use crate::backbones;
-
     use super::*;
+    use crate::backbones;
+    use crate::body::Body;
 
     /// Every layout makes the same map, of the size that is foretold: half of each side, rounded
     /// up, at every halving.
@@ -80,7 +80,12 @@ mod tests {
         let weights = Weights::read(&path).unwrap();
         let backbone = Backbone::of(&weights).unwrap();
         let last = backbone.last_stage(None).unwrap();
-        let load = || backbones::load(&backbone, &weights, Form::V1_5, last, 1e-3).unwrap();
+        let options = SettingsOptions::default();
+        let settings = settings::resolve(&weights, &options, 1e-3).unwrap();
+        let load = || match backbones::load(&backbone, &weights, Form::V1_5, last, &settings) {
+            Ok(Body::Trunk(trunk)) => trunk,
+            _ => panic!("expected a trunk"),
+        };
         let arranged = |memory| load().arranged(memory, Precision::F32, Device::Cpu).unwrap();
         let plain = load();
         let others = [MemoryLayout::fastest(), MemoryLayout::ChannelsLast].map(arranged);
