@@ -4,10 +4,15 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::admin::AdminCommand;
 use crate::commands::build::BuildArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::eval::EvalCommand;
 use crate::commands::export::ExportCommand;
 use crate::commands::import::ImportCommand;
 use crate::commands::inspect::InspectArgs;
+use crate::commands::jobs::find::FindArgs;
+use crate::commands::jobs::index::IndexArgs;
+use crate::commands::jobs::up::UpArgs;
+use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
 use crate::commands::whiten::WhitenArgs;
 use crate::output::OutputArgs;
@@ -16,7 +21,11 @@ use crate::query::QueryArgs;
 use crate::remote::RemoteArgs;
 
 const EXAMPLES: &str = "\
-From photos to answers:
+One command per job:
+  ocelli index photos/ --out photos.index
+  ocelli find photos.index tower.jpg
+  ocelli up photos.index
+Each step by itself, with a network and a model of your own:
   ocelli encode photos/ --weights resnet50.safetensors --output regions --out regions.part
   ocelli whiten regions.part --out photos.whitening
   ocelli encode --regions regions.part --whitening photos.whitening --output regions \\
@@ -39,6 +48,12 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Make an index of photos, or bring it up to date
+    Index(IndexArgs),
+    /// Find photos like a photo, without a server
+    Find(FindArgs),
+    /// Serve an index with a page and everything that it needs, on this machine
+    Up(UpArgs),
     /// Turn photos into descriptors (runs ocelli-encoder; see `ocelli encode --help`)
     #[command(disable_help_flag = true)]
     Encode(PassThroughArgs),
@@ -65,8 +80,15 @@ pub enum Command {
     Query(QueryCommand),
     /// Show or change what a server serves
     Admin(AdminArgs),
-    /// Show what is in a part, whitening, model, shard or index directory
+    /// Show what is in a part, whitening, model, pack, shard or index directory
     Inspect(InspectArgs),
+    /// Say with numbers whether training a model of your own pays
+    Doctor(DoctorArgs),
+    /// Make or show a pack: everything that turns a photo into a code
+    Pack {
+        #[command(subcommand)]
+        command: PackCommand,
+    },
     /// Measure descriptors or an index against ground truth
     Eval {
         #[command(subcommand)]
@@ -77,7 +99,9 @@ pub enum Command {
 const QUERY_EXAMPLE: &str = "\
 Terms can be mixed; the query is then their mean:
   ocelli query --image tower.jpg --box 120,40,600,900 -k 20
-  ocelli query --key Paris/tower.jpg --id 17 --format json";
+  ocelli query --key Paris/tower.jpg --id 17 --format json
+Of a server without an encoder, whose index was made by a pack:
+  ocelli query --image tower.jpg --pack default";
 
 #[derive(Args)]
 #[command(after_help = QUERY_EXAMPLE)]

@@ -21,6 +21,9 @@ use output::Format;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Index(args) => commands::jobs::index::run(args),
+        Command::Find(args) => commands::jobs::find::run(args),
+        Command::Up(args) => commands::jobs::up::run(args),
         Command::Encode(args) => pass_through::run("ocelli-encoder", "encode", args),
         Command::Serve(args) => pass_through::run("ocelli-searcher", "serve", args),
         Command::Whiten(args) => commands::whiten::run(args),
@@ -31,6 +34,8 @@ fn main() -> ExitCode {
         Command::Query(args) => query::run(&args.query, args.output.format == Format::Json),
         Command::Admin(args) => admin::run(&args.remote, args.command, args.output.format),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Doctor(args) => commands::doctor::run(args),
+        Command::Pack { command } => commands::pack::run(command),
         Command::Eval { command } => commands::eval::run(command),
     };
     ocelli_service::role::main_exit(result)

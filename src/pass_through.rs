@@ -48,7 +48,7 @@ pub fn run_to_end(program: &str, args: &[OsString]) -> Result<()> {
 }
 
 /// The program beside this one, else in PATH.
-fn find(program: &str) -> Result<PathBuf> {
+pub fn find(program: &str) -> Result<PathBuf> {
     let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
     let search = env::var_os("PATH").unwrap_or_default();
     let folders = beside.iter().cloned().chain(env::split_paths(&search));

@@ -1,7 +1,8 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
+use std::ffi::OsString;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ArgGroup;
 use image::ImageReader;
 use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
+use ocelli_indexer::encode_images;
 use ocelli_indexer::evaluate::ranking::Rerank;
 use ocelli_proto::status::reason;
 use ocelli_proto::v1;
@@ -18,6 +20,7 @@ use ocelli_service::role;
 use serde_json::{Value, json};
 
 use crate::output::{cell, print_text};
+use crate::pass_through;
 use crate::remote::{RemoteArgs, timed};
 use crate::vector_file::{MAX_FILE_BYTES, read_vector};
 
@@ -186,6 +189,13 @@ pub struct QueryArgs {
     /// those of the index.
     #[arg(long, value_name = "S,…", requires = "image")]
     pub sizes: Option<SizesArg>,
+    /// Encode images here, by this pack (its file, or `default`), and send their descriptors: the
+    /// server needs no encoder then. Runs ocelli-encoder once.
+    #[arg(long, value_name = "FILE|default", requires = "image", conflicts_with = "sizes")]
+    pub pack: Option<PathBuf>,
+    /// Bytes of the index's codes, of the sizes that the pack has [default: the pack's own choice]
+    #[arg(long, value_name = "N", requires = "pack")]
+    pub code_bytes: Option<usize>,
     /// Number of hits; default: the server's.
     #[arg(short, long, default_value_t = 0, hide_default_value = true)]
     pub k: u32,
@@ -303,7 +313,11 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         args.image.len()
     );
     let mut terms = Vec::new();
-    for (number, path) in args.image.iter().enumerate() {
+    let sent = if args.pack.is_some() { &[] } else { args.image.as_slice() };
+    if let Some(pack) = &args.pack {
+        terms.extend(encoded(args, pack)?);
+    }
+    for (number, path) in sent.iter().enumerate() {
         let data = role::read_at_most(path, MAX_FILE_BYTES)
             .with_context(|| format!("image {}", path.display()))?;
         let sizes = args.sizes.as_ref().map(|sizes| sizes.of(&data)).transpose();
@@ -345,6 +359,26 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         terms: weighted.collect(),
         options: Some(options),
     })
+}
+
+/// The descriptors of the images, made by a pack.
+fn encoded(args: &QueryArgs, pack: &Path) -> Result<Vec<Term>> {
+    let boxes = args.boxes.iter().map(|BoxArg(b)| Some([b.x0, b.y0, b.x1, b.y1].map(f64::from)));
+    let images = args.image.iter().cloned().zip(boxes.chain(std::iter::repeat(None)));
+    let mut flags: Vec<OsString> = vec!["--pack".into(), ocelli_packs::absolute(pack).into()];
+    if let Some(bytes) = args.code_bytes {
+        flags.extend(["--code-bytes".into(), bytes.to_string().into()]);
+    }
+    flags.extend(["--log".into(), "warn".into()]);
+    let encode = |words: &[OsString]| {
+        let words: Vec<OsString> =
+            std::iter::once("encode".into()).chain(words.iter().cloned()).collect();
+        pass_through::run_to_end("ocelli-encoder", &words).map_err(Into::into)
+    };
+    let encoded = encode_images(&images.collect::<Vec<_>>(), &flags, &encode)?;
+    let spec_hash = encoded.spec.to_string();
+    let term = |values| Term::Vector(v1::QueryVector { values, spec_hash: spec_hash.clone() });
+    Ok(encoded.descriptors.into_iter().map(term).collect())
 }
 
 /// The response as a ranked table and a line each about scores, shards and times.

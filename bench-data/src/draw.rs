@@ -15,6 +15,10 @@ pub(crate) enum Purpose {
     Distractor = 3,
     /// Choice of photos for a list.
     List = 4,
+    /// Changes that make one copy of a photo.
+    Copy = 5,
+    /// Choice of photos that are copied.
+    Copied = 6,
 }
 
 /// A stream of draws.

@@ -1,20 +1,18 @@
 //! The landmark set: photos, ground truth and manifest in one folder, written as a whole or not at
 //! all.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, RgbImage};
+use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 use crate::draw::{Draw, Purpose};
 use crate::error::{Error, Result};
 use crate::groundtruth::{self, Grade, Shown};
+use crate::set::{self, write_jpeg, write_json};
 use crate::view::{self, Intent, View};
 
 /// Version of the generator: raised whenever the same options give other bytes.
@@ -78,17 +76,6 @@ impl LandmarkOptions {
             ));
         }
         Ok(())
-    }
-
-    /// The differences from the options of another set, threads aside: "seed 1, not 2".
-    fn differences(&self, found: &Self) -> Result<Vec<String>> {
-        let fields = |options: &Self| {
-            serde_json::to_value(options).map_err(|error| Error::invalid(error.to_string()))
-        };
-        let (asked, found) = (fields(self)?, fields(found)?);
-        let fields = asked.as_object().into_iter().flatten();
-        let differing = fields.filter(|(name, asked)| found[*name] != **asked);
-        Ok(differing.map(|(name, asked)| format!("{name} {}, not {asked}", found[name])).collect())
     }
 
     /// Number of photos of the whole set.
@@ -161,28 +148,13 @@ pub fn generate_with(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Summary> {
     options.check()?;
-    if let Some(summary) = existing(dir, options)? {
-        return Ok(summary);
-    }
-    let target = std::path::absolute(dir).map_err(Error::io("resolve", dir))?;
-    let work = workspace(&target)?;
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().map_err(|error| {
-            Error::invalid(format!("threads: cannot start {}: {error}", options.threads))
-        })?;
-    let manifest = pool.install(|| write_set(work.path(), options, progress))?;
-    match fs::rename(work.path(), &target) {
-        Ok(()) => {
-            // It has another name now, so there is nothing to remove.
-            let _ = work.keep();
-            Ok(summary(dir, &manifest, false))
-        }
-        // Another process may have finished the same set in the meantime.
-        Err(cause) => match existing(dir, options)? {
-            Some(summary) => Ok(summary),
-            None => Err(Error::Io { path: target, op: "rename the finished set to", cause }),
-        },
-    }
+    let pool = set::pool(options.threads)?;
+    let (manifest, reused) = set::make(
+        dir,
+        || existing(dir, options),
+        |work| pool.install(|| write_set(work, options, progress)),
+    )?;
+    Ok(Summary { path: dir.to_owned(), counts: manifest.counts, reused })
 }
 
 /// The photo `view` of landmark number `landmark` at the default size, as `generate` stores it
@@ -309,83 +281,10 @@ fn write_set(
     Ok(manifest)
 }
 
-fn write_jpeg(folder: &Path, name: &str, image: &RgbImage, quality: u8) -> Result<u64> {
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, quality)
-        .encode(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgb8)
-        .map_err(|cause| Error::Encode { name: name.into(), cause })?;
-    let path = folder.join(format!("{name}.jpg"));
-    fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
-    Ok(bytes.len() as u64)
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
-    text.push('\n');
-    fs::write(path, text).map_err(Error::io("write", path))
-}
-
-fn summary(dir: &Path, manifest: &Manifest, reused: bool) -> Summary {
-    Summary { path: dir.to_owned(), counts: manifest.counts, reused }
-}
-
-/// The set that is there: `None` if `dir` is missing or an empty folder.
-fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Summary>> {
-    let differs = |what: String| Error::Exists { path: dir.to_owned(), what };
-    match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-            return Err(differs("expected a folder, found a file".into()));
-        }
-        Err(error) => return Err(Error::io("read", dir)(error)),
-        Ok(mut entries) => {
-            if entries.next().is_none() {
-                return Ok(None);
-            }
-        }
-    }
-    let path = dir.join("manifest.json");
-    let text = match fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(differs("expected a generated set, found no manifest.json in it".into()));
-        }
-        other => other.map_err(Error::io("read", &path))?,
-    };
-    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| {
-        differs(format!("its manifest.json is not one of this generator: {error}"))
-    })?;
-    if manifest.version != GENERATOR_VERSION {
-        return Err(differs(format!(
-            "it was made by generator version {}, this is version {GENERATOR_VERSION}",
-            manifest.version
-        )));
-    }
-    let differing = options.differences(&manifest.options)?;
-    if !differing.is_empty() {
-        return Err(differs(format!("it was made with other options: {}", differing.join(", "))));
-    }
-    let photos = dir.join("photos");
-    let found = fs::read_dir(&photos).map_err(Error::io("read", &photos))?.count() as u64;
-    if found != manifest.counts.photos {
-        return Err(differs(format!(
-            "expected {} photos in it, found {found}",
-            manifest.counts.photos
-        )));
-    }
-    Ok(Some(summary(dir, &manifest, true)))
-}
-
-/// A temporary folder beside the target, on the same file system; removed unless it is kept.
-fn workspace(target: &Path) -> Result<TempDir> {
-    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
-        let path = target.display();
-        return Err(Error::invalid(format!("{path}: expected a folder that can be created")));
-    };
-    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    tempfile::Builder::new()
-        .prefix(&format!(".{}.tmp-", name.to_string_lossy()))
-        .permissions(Permissions::from_mode(0o777))
-        .tempdir_in(parent)
-        .map_err(Error::io("create a folder in", parent))
+/// The manifest of the set that is there: `None` if `dir` is missing or an empty folder.
+fn existing(dir: &Path, options: &LandmarkOptions) -> Result<Option<Manifest>> {
+    let Some(manifest) = set::manifest::<Manifest>(dir)? else { return Ok(None) };
+    set::check(dir, [manifest.version, GENERATOR_VERSION], manifest.counts.photos)?;
+    set::check_options(dir, options, &manifest.options)?;
+    Ok(Some(manifest))
 }

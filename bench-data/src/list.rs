@@ -1,19 +1,14 @@
 //! Lists of photos: files of some folders, chosen by seed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use walkdir::WalkDir;
 
 use crate::draw::{Draw, Purpose};
 use crate::error::{Error, Result};
-
-/// Endings of the formats that the encoder reads, in lower case.
-const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "jpe"];
+use crate::set::replace;
+use crate::source;
 
 /// A choice of photos; arguments of `ocelli-bench-data list`.
 #[derive(Clone, Debug, clap::Args)]
@@ -103,43 +98,21 @@ pub fn write_list(out: &Path, options: &ListOptions) -> Result<ListSummary> {
             .map_err(|error| Error::invalid(format!("{key}: {error}")))?;
         text.push(b'\n');
     }
-    replace(&out, home, &text)?;
+    replace(&out, &text)?;
     Ok(ListSummary { path: out.clone(), found, chosen: keys.len() as u64, unnamable })
 }
 
 fn collect(folder: &Path, root: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<u64> {
     let mut unnamable = 0;
-    for entry in WalkDir::new(folder).follow_links(true) {
-        let entry = entry.map_err(|error| {
-            let path = error.path().unwrap_or(folder).to_owned();
-            Error::Io { path, op: "read", cause: error.into() }
-        })?;
-        let path = entry.path();
-        let ending =
-            path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-        if !entry.file_type().is_file()
-            || !ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
-        {
-            continue;
-        }
+    for path in source::photos(folder)? {
         let parts: Option<Vec<&str>> =
-            path.strip_prefix(root).unwrap_or(path).iter().map(|part| part.to_str()).collect();
+            path.strip_prefix(root).unwrap_or(&path).iter().map(|part| part.to_str()).collect();
         match parts {
             Some(parts) => {
-                files.insert(parts.join("/"), path.to_owned());
+                files.insert(parts.join("/"), path.clone());
             }
             None => unnamable += 1,
         }
     }
     Ok(unnamable)
-}
-
-/// Writes a file under a temporary name, then gives it its own.
-fn replace(out: &Path, home: &Path, text: &[u8]) -> Result<()> {
-    fs::create_dir_all(home).map_err(Error::io("create", home))?;
-    let readable = Permissions::from_mode(0o666);
-    let file = tempfile::Builder::new().permissions(readable).tempfile_in(home);
-    let mut file = file.map_err(Error::io("write", out))?;
-    file.write_all(text).map_err(Error::io("write", out))?;
-    file.persist(out).map(drop).map_err(|error| Error::io("write", out)(error.error))
 }

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use ocelli_bench_data::{Error, LandmarkOptions, ListOptions, generate_with, write_list};
+use ocelli_bench_data::{
+    CopyOptions, Error, HashOptions, LandmarkOptions, ListOptions, SheetOptions, copy_photos,
+    generate_with, rank_by_hash, write_list, write_sheet,
+};
 use serde::Serialize;
 
 /// Makes the photos that Ocelli's demo, tests and benchmarks run on.
@@ -40,6 +43,9 @@ enum Format {
 enum Command {
     Landmarks(LandmarksArgs),
     List(ListArgs),
+    Copies(CopiesArgs),
+    Phash(PhashArgs),
+    Sheet(SheetArgs),
 }
 
 /// Generate photos of procedural landmarks, with ground truth in the Oxford format.
@@ -78,6 +84,59 @@ struct ListArgs {
     options: ListOptions,
 }
 
+/// Make graded copies of photos, with ground truth.
+///
+/// Writes photos/*.jpg, groundtruth.json (for `ocelli eval retrieval`) and manifest.json into a new
+/// folder. Each chosen photo has ten copies: smaller, compressed, cut, recoloured, with text,
+/// turned, mirrored, framed, on a screen, and several of these at once, each in one of three
+/// grades. The photos that are not copied are in the set as well. The folder appears only when it
+/// is complete; one that was made with the same options and photos is reused, any other is left as
+/// it is and is an error.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  ocelli-bench-data copies --photos holiday --originals 20 --out copies"
+)]
+struct CopiesArgs {
+    /// Folder to make.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    options: CopyOptions,
+}
+
+/// Rank photos by a perceptual hash (pHash, 256 bits), for comparison.
+///
+/// Writes CSV (query, image, score), the best first, for `ocelli eval retrieval --rankings`.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  ocelli-bench-data phash --list photos.jsonl --queries queries.jsonl \
+                  --out phash.csv"
+)]
+struct PhashArgs {
+    /// File to write, ending in .csv; an existing one is replaced.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    options: HashOptions,
+}
+
+/// Draw queries and their hits as one picture (PNG).
+///
+/// A row for each query: its photo, then its hits with their scores. Frames are blue (the query),
+/// green (right), red (wrong) and grey (does not count).
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  ocelli-bench-data sheet --rankings rankings.csv --list photos.jsonl \
+                  --queries queries.jsonl --show a b c --out sheet.png"
+)]
+struct SheetArgs {
+    /// PNG file to write; an existing one is replaced.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    options: SheetOptions,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
@@ -99,48 +158,97 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Landmarks(args) => {
-            let bar = ProgressBar::new(args.options.photos());
-            if let Ok(style) =
-                ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left")
-            {
-                bar.set_style(style);
-            }
-            // Workers report out of order; the bar must not go back.
-            let report = |done: u64| bar.set_position(done.max(bar.position()));
-            let summary = generate_with(&args.out, &args.options, &report)?;
-            bar.finish_and_clear();
-            let counts = &summary.counts;
-            let text = format!(
-                "{}: {} photos ({:.1} MB), {} queries; of landmarks {} good, {} ok, {} junk{}",
+        Command::Landmarks(args) => landmarks(cli.format, args),
+        Command::List(args) => list(cli.format, args),
+        Command::Copies(args) => copies(cli.format, args),
+        Command::Phash(args) => {
+            let summary = rank_by_hash(&args.out, &args.options)?;
+            let mut text = format!(
+                "{}: {} queries, {} photos, by {} bits",
                 summary.path.display(),
-                counts.photos,
-                counts.bytes as f64 / 1e6,
-                counts.queries,
-                counts.good,
-                counts.ok,
-                counts.junk,
-                if summary.reused { "; was there already" } else { "" }
+                summary.queries,
+                summary.photos,
+                summary.bits
             );
+            if summary.unreadable > 0 {
+                text += &format!("; {} could not be decoded", summary.unreadable);
+            }
             print(cli.format, &text, &summary)
         }
-        Command::List(args) => {
-            let summary = write_list(&args.out, &args.options)?;
-            let mut text = format!(
-                "{}: {} of {} photos",
-                summary.path.display(),
-                summary.chosen,
-                summary.found
-            );
-            if summary.unnamable > 0 {
-                text += &format!(
-                    "; {} files passed over, their names are not UTF-8",
-                    summary.unnamable
-                );
-            }
+        Command::Sheet(args) => {
+            let summary = write_sheet(&args.out, &args.options)?;
+            let path = summary.path.display();
+            let text = format!("{path}: {} queries, {} hits", summary.queries, summary.hits);
             print(cli.format, &text, &summary)
         }
     }
+}
+
+/// A bar on a terminal, for photos that workers report out of order.
+fn bar(photos: u64) -> ProgressBar {
+    let bar = ProgressBar::new(photos);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn landmarks(format: Format, args: &LandmarksArgs) -> anyhow::Result<()> {
+    let bar = bar(args.options.photos());
+    // The bar must not go back.
+    let report = |done: u64| bar.set_position(done.max(bar.position()));
+    let summary = generate_with(&args.out, &args.options, &report)?;
+    bar.finish_and_clear();
+    let counts = &summary.counts;
+    let text = format!(
+        "{}: {} photos ({:.1} MB), {} queries; of landmarks {} good, {} ok, {} junk{}",
+        summary.path.display(),
+        counts.photos,
+        counts.bytes as f64 / 1e6,
+        counts.queries,
+        counts.good,
+        counts.ok,
+        counts.junk,
+        if summary.reused { "; was there already" } else { "" }
+    );
+    print(format, &text, &summary)
+}
+
+fn copies(format: Format, args: &CopiesArgs) -> anyhow::Result<()> {
+    let bar = bar(0);
+    let report = |done: u64, all: u64| {
+        bar.set_length(all);
+        bar.set_position(done.max(bar.position()));
+    };
+    let summary = copy_photos(&args.out, &args.options, &report)?;
+    bar.finish_and_clear();
+    let counts = &summary.counts;
+    let mut text = format!(
+        "{}: {} photos ({:.1} MB), {} of them copies of {}, {} queries",
+        summary.path.display(),
+        counts.photos,
+        counts.bytes as f64 / 1e6,
+        counts.copies,
+        counts.originals,
+        counts.queries
+    );
+    if !counts.unreadable.is_empty() {
+        text += &format!("; {} could not be decoded", counts.unreadable.len());
+    }
+    if summary.reused {
+        text += "; was there already";
+    }
+    print(format, &text, &summary)
+}
+
+fn list(format: Format, args: &ListArgs) -> anyhow::Result<()> {
+    let summary = write_list(&args.out, &args.options)?;
+    let mut text =
+        format!("{}: {} of {} photos", summary.path.display(), summary.chosen, summary.found);
+    if summary.unnamable > 0 {
+        text += &format!("; {} files passed over, their names are not UTF-8", summary.unnamable);
+    }
+    print(format, &text, &summary)
 }
 
 fn print(format: Format, text: &str, value: &impl Serialize) -> anyhow::Result<()> {

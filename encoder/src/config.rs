@@ -1,12 +1,14 @@
 //! The configuration of the encoder; `default.toml` documents every key.
 
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ocelli_index::{
-    Combine, CropFirst, Form, Grid, InputConvention, Layer, Pooling, Precision, ResizeFilter,
-    Whitening,
+    Combine, CropFirst, DescriptorSpec, Form, Grid, InputConvention, Layer, Pack, PackVariant,
+    Pooling, Precision, ResizeFilter, Whitening,
 };
 use ocelli_network::{Device, DeviceChoice, Network, NetworkOptions};
 use ocelli_pictures::ViewOptions;
@@ -15,9 +17,10 @@ use ocelli_service::connections::ConnectionsConfig;
 use ocelli_service::observe::{MetricsConfig, TracesConfig};
 use ocelli_service::role::{self, LogConfig};
 use ocelli_service::security::SecurityConfig;
-use ocelli_weights::SettingsOptions;
+use ocelli_weights::{SettingsOptions, Weights};
 use serde::Deserialize;
 
+use crate::pack;
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::service::{EncoderOptions, ServeOptions};
 
@@ -47,8 +50,14 @@ const MAX_BATCH: usize = 1024;
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "default.toml is the one description of these keys")]
 pub struct Config {
+    pub pack: Option<PathBuf>,
+    pub code_bytes: Option<usize>,
+    /// The opened pack: see [`Config::use_pack`].
+    #[serde(skip)]
+    opened: Option<Arc<Pack>>,
     pub weights: Option<PathBuf>,
     pub network_config: Option<PathBuf>,
+    pub onnxruntime: Option<PathBuf>,
     pub form: Option<Form>,
     pub input: Option<InputConvention>,
     pub bn_eps: Option<f64>,
@@ -98,6 +107,8 @@ pub enum PoolingName {
     Gem,
     /// The class token of a transformer.
     Cls,
+    /// SuperGlobal's GeM+ and Regional-GeM (Shao et al. 2023).
+    Superglobal,
 }
 
 impl Config {
@@ -107,6 +118,97 @@ impl Config {
     /// A missing file, unknown keys, values of the wrong type; the message names layer and key.
     pub fn load(file: Option<&Path>) -> Result<Config> {
         role::load_config(DEFAULT_TOML, file, ENV_PREFIX)
+    }
+
+    /// [`Self::load`] with what a pack says in place of the defaults.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_over(pack: &Pack, file: Option<&Path>) -> Result<Config> {
+        role::load_config(&over_defaults(pack), file, ENV_PREFIX)
+    }
+
+    /// Takes what decides the meaning of a descriptor from a pack; the configuration was loaded by
+    /// [`Self::load_over`].
+    ///
+    /// # Errors
+    /// A setting that contradicts the pack, with both values; a size of codes that it does not
+    /// have.
+    pub fn use_pack(&mut self, pack: Arc<Pack>) -> Result<()> {
+        let place = pack.path().display();
+        let variant = pack.variant(self.code_bytes)?;
+        let said: Config = role::load_config_from(&over_defaults(&pack), None, ENV_PREFIX, [])?;
+        for ((key, expected), (_, found)) in said.described().into_iter().zip(self.described()) {
+            if let Some(expected) = expected
+                && found.as_ref() != Some(&expected)
+            {
+                let found = found.unwrap_or_default();
+                bail!(
+                    "{key} contradicts the pack {place}: expected {expected}, found {found}; \
+                     leave it out, or use another pack"
+                );
+            }
+        }
+        if let Some(path) = &self.network_config {
+            bail!(
+                "network_config {} beside the pack {place}, which says it all: leave it out",
+                path.display()
+            );
+        }
+        if let Some(path) = &self.whitening {
+            let found = Some(Whitening::open(path)?.hash());
+            let expected = variant.card().whitening;
+            let text = |hash: Option<_>| hash.map_or("none".to_owned(), |h| format!("{h}"));
+            ensure!(
+                found == expected,
+                "whitening {} contradicts the pack {place}: expected {}, found {}",
+                path.display(),
+                text(expected),
+                text(found)
+            );
+        }
+        self.opened = Some(pack);
+        Ok(())
+    }
+
+    /// The settings that a pack decides, with their values; none where it is not set.
+    fn described(&self) -> Vec<(&'static str, Option<String>)> {
+        fn given<T: Debug>(value: &Option<T>) -> Option<String> {
+            value.as_ref().map(|value| format!("{value:?}"))
+        }
+        let named = |value: &dyn std::fmt::Display| Some(value.to_string());
+        vec![
+            ("form", self.form.map(|form| form.to_string())),
+            ("input", self.input.map(|input| input.to_string())),
+            ("bn_eps", given(&self.bn_eps)),
+            ("last_stage", self.last_stage.map(|layer| layer.to_string())),
+            ("head", named(&self.head)),
+            ("pooling", given(&self.pooling).map(|name| name.to_lowercase())),
+            ("levels", given(&self.levels)),
+            ("grid", self.grid.map(|grid| grid.to_string())),
+            ("gem_p", given(&self.gem_p)),
+            ("sizes", given(&Some(&self.sizes))),
+            ("filter", named(&self.filter)),
+            ("upscale", named(&self.upscale)),
+            ("exif", named(&self.exif)),
+            ("combine", named(&self.combine)),
+            ("crop_first", named(&self.crop_first)),
+            ("precision", named(&self.precision)),
+        ]
+    }
+
+    /// The variant of the pack, if there is one.
+    ///
+    /// # Errors
+    /// A size of codes that it does not have.
+    pub fn variant(&self) -> Result<Option<&PackVariant>> {
+        Ok(self.opened.as_deref().map(|pack| pack.variant(self.code_bytes)).transpose()?)
+    }
+
+    /// Whether something says which network it is.
+    #[must_use]
+    pub fn has_network(&self) -> bool {
+        self.weights.is_some() || self.opened.is_some()
     }
 
     /// Checks what types cannot.
@@ -173,15 +275,38 @@ impl Config {
         }
     }
 
+    /// Reads the weights that are named, or those of the pack.
+    fn read_weights(&self) -> Result<Weights> {
+        let weights = match (&self.weights, &self.opened) {
+            (Some(path), _) => Weights::read(path)?,
+            (None, Some(pack)) => pack::weights(pack)?,
+            (None, None) => {
+                bail!(
+                    "no weights: give --weights FILE or --pack FILE, or `weights` or `pack` in \
+                       the configuration"
+                )
+            }
+        };
+        if let Some(pack) = &self.opened {
+            let (expected, found) = (pack.network().weights, weights.hash());
+            ensure!(
+                found == expected,
+                "weights {} contradict the pack {}: expected tensors with hash {expected}, found \
+                 {found}",
+                weights.path().display(),
+                pack.path().display()
+            );
+        }
+        Ok(weights)
+    }
+
     /// Reads weights and whitening and puts the pipeline together, on a device that
     /// [`DeviceChoice::resolve`] found.
     ///
     /// # Errors
     /// No weights named, and everything that can be wrong with the two files.
     pub fn pipeline(&self, device: Device) -> Result<Pipeline> {
-        let Some(weights) = &self.weights else {
-            bail!("no weights: give --weights FILE, or `weights` in the configuration");
-        };
+        let weights = self.read_weights()?;
         let options = NetworkOptions {
             settings: SettingsOptions {
                 form: self.form,
@@ -193,8 +318,9 @@ impl Config {
             head: self.head,
             precision: self.precision,
             device,
+            onnxruntime: self.onnxruntime.clone(),
         };
-        let network = Network::open(weights, &options)?;
+        let network = Network::load(&weights, &options)?;
         let pooling = self.pooling_of(network.pooling());
         let options = PipelineOptions {
             pooling,
@@ -206,7 +332,12 @@ impl Config {
             combine: self.combine,
             crop_first: self.crop_first,
         };
-        Ok(Pipeline::new(network, options, self.open_whitening()?)?)
+        let pipeline = Pipeline::new(network, options, self.open_whitening()?)?;
+        if let (Some(pack), Some(variant)) = (&self.opened, self.variant()?) {
+            let what = format!("the network against the pack {}", pack.path().display());
+            DescriptorSpec::same_or_err(&what, variant.spec(), pipeline.spec())?;
+        }
+        Ok(pipeline)
     }
 
     /// The pooling that is set; what is not set is taken from `own`, that of the weights, where it
@@ -218,6 +349,7 @@ impl Config {
             Some(Pooling::Spoc) => PoolingName::Spoc,
             Some(Pooling::Cls) => PoolingName::Cls,
             Some(Pooling::Gem { .. }) => PoolingName::Gem,
+            Some(Pooling::SuperGlobal { .. }) => PoolingName::Superglobal,
         });
         let (own_levels, own_grid, own_p) = match own {
             Some(Pooling::Rmac { levels, grid }) => (levels, grid, DEFAULT_GEM_P),
@@ -233,14 +365,21 @@ impl Config {
             PoolingName::Spoc => Pooling::Spoc,
             PoolingName::Cls => Pooling::Cls,
             PoolingName::Gem => Pooling::Gem { p: self.gem_p.unwrap_or(own_p) },
+            PoolingName::Superglobal => match own {
+                Some(own @ Pooling::SuperGlobal { .. }) => own,
+                _ => Pooling::SUPERGLOBAL,
+            },
         }
     }
 
-    /// Reads the whitening, if one is named.
+    /// The whitening of the pack, or reads the one that is named, if there is one.
     ///
     /// # Errors
     /// The file is missing, or is no whitening.
     pub fn open_whitening(&self) -> Result<Option<Whitening>> {
+        if let Some(variant) = self.variant()? {
+            return Ok(variant.whitening().cloned());
+        }
         Ok(self.whitening.as_deref().map(Whitening::open).transpose()?)
     }
 
@@ -265,8 +404,17 @@ impl Config {
     }
 }
 
+/// The default configuration with the values of a pack.
+fn over_defaults(pack: &Pack) -> String {
+    pack::over_defaults(DEFAULT_TOML, &pack::values(pack.network()))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use ocelli_index::{Hash, Metric, Model, ModelParts, NetworkCard, NetworkSpec, NewPack};
+
     use super::*;
 
     /// The file that users read is the one that the program runs with, and every key in it that has
@@ -339,6 +487,11 @@ mod tests {
         };
         let gem = Some(Pooling::Gem { p: 2.92 });
         let rmac = |levels, grid| Pooling::Rmac { levels, grid };
+        let own = "superglobal:3:2:3:0".parse().unwrap();
+        assert_eq!(load(&[]).pooling_of(Some(own)), own);
+        let asked = load(&[("OCELLI_ENCODER_POOLING", "superglobal")]);
+        assert_eq!(asked.pooling_of(Some(own)), own);
+        assert_eq!(asked.pooling_of(gem), Pooling::SUPERGLOBAL);
         assert_eq!(load(&[]).pooling_of(gem), Pooling::Gem { p: 2.92 });
         assert_eq!(load(&[]).pooling_of(Some(Pooling::Mac)), Pooling::Mac);
         let own = Some(rmac(2, Grid::ImagePixels));
@@ -351,5 +504,148 @@ mod tests {
             load(&[("OCELLI_ENCODER_POOLING", "rmac")]).pooling_of(gem),
             rmac(3, Grid::FeatureMap)
         );
+    }
+
+    /// A pack of a network of 4 dimensions, without a whitening.
+    fn pack_of(folder: &Path, network: &NetworkSpec) -> Arc<Pack> {
+        let spec = DescriptorSpec::Network(network.clone());
+        let model = Model::from_parts(ModelParts {
+            spec: spec.clone(),
+            metric: Metric::InnerProduct,
+            mean: None,
+            rotation: None,
+            renormalize: false,
+            dim: 4,
+            d: 4,
+            nlist: 1,
+            coarse: vec![0.0; 4].into(),
+            m: 2,
+            ksub: 16,
+            codebooks: vec![0.5; 64],
+            training: BTreeMap::new(),
+        });
+        let pack = NewPack {
+            name: "test".into(),
+            made_by: "test".into(),
+            network: NetworkCard {
+                spec: spec.canonical(),
+                name: "net".into(),
+                package: None,
+                package_file: None,
+                package_sha256: None,
+                licence: None,
+            },
+            default_code_bytes: None,
+            thresholds: Vec::new(),
+            trained_on: Vec::new(),
+            notes: Vec::new(),
+            variants: vec![(None, model.unwrap())],
+            weights: None,
+        };
+        let path = folder.join("test.pack");
+        pack.write(&path).unwrap();
+        Arc::new(Pack::open(&path).unwrap())
+    }
+
+    /// Nothing at its default.
+    fn unusual() -> NetworkSpec {
+        let mut n = NetworkSpec::new(Hash::of(b"weights"), "net", Layer::Expansion(5), 4);
+        n.form = Form::V1Caffe;
+        n.input = InputConvention::CentredRgb;
+        n.bn_eps = 1.001e-3;
+        n.pooling = Pooling::Gem { p: 2.5 };
+        n.sizes = vec![448, 640];
+        n.filter = ResizeFilter::Lanczos3;
+        n.upscale = false;
+        n.exif = false;
+        n.combine = Combine::Gem { p: 3.0, floor: 0.0 };
+        n.crop_first = CropFirst::PhotoScale;
+        n.precision = Precision::Bf16;
+        n
+    }
+
+    /// The configuration over a pack, with variables.
+    fn over(pack: &Arc<Pack>, vars: &[(&str, &str)]) -> Result<Config> {
+        let vars = vars.iter().map(|&(name, value)| (name.into(), value.into()));
+        let mut config: Config =
+            role::load_config_from(&over_defaults(pack), None, ENV_PREFIX, vars)?;
+        config.use_pack(Arc::clone(pack)).map(|()| config)
+    }
+
+    #[test]
+    fn a_pack_says_every_setting() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = over(&pack_of(dir.path(), &unusual()), &[]).unwrap();
+        assert_eq!((config.form, config.input), (Some(Form::V1Caffe), Some(unusual().input)));
+        assert_eq!(config.bn_eps, Some(1.001e-3));
+        assert_eq!((config.last_stage, config.head), (Some(Layer::Expansion(5)), false));
+        // Not what the weights say of themselves.
+        assert_eq!(config.pooling_of(Some(Pooling::Mac)), Pooling::Gem { p: 2.5 });
+        assert_eq!(config.sizes, [448, 640]);
+        assert_eq!(config.filter, ResizeFilter::Lanczos3);
+        assert_eq!((config.upscale, config.exif), (false, false));
+        assert_eq!(config.combine, unusual().combine);
+        assert_eq!(config.crop_first, CropFirst::PhotoScale);
+        assert_eq!(config.precision, Precision::Bf16);
+        assert!(config.has_network());
+
+        let pooling = Pooling::Rmac { levels: 2, grid: Grid::ImagePixels };
+        let head = ocelli_index::Head::Fc;
+        let network = NetworkSpec { pooling, head, sizes: Vec::new(), ..unusual() };
+        let config = over(&pack_of(dir.path(), &network), &[]).unwrap();
+        assert_eq!(config.pooling_of(Some(Pooling::Mac)), pooling);
+        assert!(config.head && config.sizes.is_empty());
+    }
+
+    /// Every setting that a pack decides is refused where it differs, and taken where it agrees.
+    #[test]
+    fn settings_that_contradict_a_pack_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let pack = pack_of(dir.path(), &unusual());
+        for (name, agrees, differs, expected) in [
+            ("FORM", "v1-caffe", "v1", "v1-caffe"),
+            ("INPUT", "centred-rgb", "caffe-bgr", "centred-rgb"),
+            ("BN_EPS", "0.001001", "0.001", "0.001001"),
+            ("LAST_STAGE", "e5", "head", "e5"),
+            ("HEAD", "false", "true", "false"),
+            ("POOLING", "gem", "mac", "gem"),
+            ("GEM_P", "2.5", "3", "2.5"),
+            ("SIZES", "[448, 640]", "[448]", "[448, 640]"),
+            ("FILTER", "lanczos3", "bilinear", "lanczos3"),
+            ("UPSCALE", "false", "true", "false"),
+            ("EXIF", "false", "true", "false"),
+            ("COMBINE", "gem:3:0", "sum", "gem:3:0"),
+            ("CROP_FIRST", "photo-scale", "false", "photo-scale"),
+            ("PRECISION", "bf16", "f32", "bf16"),
+        ] {
+            let variable = format!("OCELLI_ENCODER_{name}");
+            over(&pack, &[(&variable, agrees)]).unwrap();
+            let error = over(&pack, &[(&variable, differs)]).unwrap_err().to_string();
+            let key = name.to_lowercase();
+            assert!(error.starts_with(&format!("{key} contradicts the pack")), "{error}");
+            assert!(error.contains(&format!("expected {expected}, found {differs}")), "{error}");
+        }
+        // What the pack does not decide.
+        let config = over(&pack, &[("OCELLI_ENCODER_LEVELS", "2")]).unwrap();
+        assert_eq!(config.levels, Some(2));
+        let vars = [("OCELLI_ENCODER_NETWORK_CONFIG", "net.json")];
+        assert!(over(&pack, &vars).unwrap_err().to_string().contains("net.json"));
+        let error = over(&pack, &[("OCELLI_ENCODER_CODE_BYTES", "9")]).unwrap_err().to_string();
+        assert!(error.contains("no codes of 9 bytes"), "{error}");
+    }
+
+    /// A value of a pack stands in the place of the key, commented or not; nothing else changes.
+    #[test]
+    fn values_replace_lines_of_the_default_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = over_defaults(&pack_of(dir.path(), &unusual()));
+        let changed = DEFAULT_TOML.lines().zip(text.lines()).filter(|(a, b)| a != b).count();
+        let values = pack::values(&unusual());
+        assert_eq!(
+            changed,
+            values.len(),
+            "a key is missing in default.toml, or was at its default"
+        );
+        assert_eq!(DEFAULT_TOML.lines().count(), text.lines().count());
     }
 }

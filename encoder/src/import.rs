@@ -26,7 +26,7 @@ pub struct ImportReport {
     /// The file that was written.
     #[serde(skip)]
     pub out: PathBuf,
-    /// `torchvision`, `dirtorch`, `cnnimageretrieval` or `caffe`.
+    /// `torchvision`, `efficientnet-pytorch`, `dirtorch`, `cnnimageretrieval` or `caffe`.
     pub format: String,
     /// Backbone, such as `resnet101`.
     pub arch: String,
@@ -51,7 +51,7 @@ impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "wrote {}: {} from {}, up to stage {}, {} tensors, descriptors of {}",
+            "wrote {}: {} from {}, up to layer {}, {} tensors, descriptors of {}",
             self.out.display(),
             self.arch,
             self.format,
@@ -81,6 +81,19 @@ impl fmt::Display for ImportReport {
 /// name), or that holds no backbone that is known; `MissingTensor`, `TensorShape` where the
 /// backbone is incomplete; `Index` where a file cannot be read or written.
 pub fn import(input: &Path, out: &Path, options: &ConvertOptions) -> Result<ImportReport> {
+    import_from(input, out, options, &[])
+}
+
+/// As [`import`], with metadata that say where the file comes from.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_from(
+    input: &Path,
+    out: &Path,
+    options: &ConvertOptions,
+    sources: &[(&str, String)],
+) -> Result<ImportReport> {
     let bad = |what: String| WeightsError::BadWeights { path: input.to_path_buf(), what };
     let mut file = File::open(input).map_err(Error::io(input, "read"))?;
     let found = file.metadata().map_err(Error::io(input, "read"))?;
@@ -102,13 +115,18 @@ pub fn import(input: &Path, out: &Path, options: &ConvertOptions) -> Result<Impo
         .map_err(Error::io(input, "read"))?;
     let converted = convert(&bytes, options).map_err(|error| bad(error.to_string()))?;
     drop(bytes);
-    let (bytes, report) = checked(input, out, converted)?;
+    let (bytes, report) = checked(input, out, converted, sources)?;
     write_atomically(out, &bytes)?;
     Ok(report)
 }
 
 /// The file's bytes, once a network has been made from them.
-fn checked(input: &Path, out: &Path, converted: Converted) -> Result<(Vec<u8>, ImportReport)> {
+fn checked(
+    input: &Path,
+    out: &Path,
+    converted: Converted,
+    sources: &[(&str, String)],
+) -> Result<(Vec<u8>, ImportReport)> {
     let Converted { format, mut tensors, mut metadata, left_out, mut unplaced, notes } = converted;
     let draft = |tensors: &BTreeMap<String, Array>, metadata: &BTreeMap<String, String>| {
         let tensors = tensors.iter().map(|(name, array)| (name.clone(), array.clone()));
@@ -124,6 +142,7 @@ fn checked(input: &Path, out: &Path, converted: Converted) -> Result<(Vec<u8>, I
     unplaced.sort();
     metadata.insert("ocelli.arch".to_owned(), backbone.name());
     metadata.insert("ocelli.source".to_owned(), format.to_owned());
+    metadata.extend(sources.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
     let bytes = draft(&tensors, &metadata);
     let network = Network::load(&Weights::parse(input, &bytes)?, &NetworkOptions::default())?;
     let report = ImportReport {

@@ -4,7 +4,7 @@
 //! [`ocelli_network`] makes a feature map of each, pools and whitens it. [`pipeline`] makes one
 //! descriptor of all sizes of an image. [`job`] writes the descriptors of a collection as parts;
 //! [`service`] answers one image at a time. [`import`] turns other programs' weights into a file
-//! that the network opens.
+//! that the network opens, and [`library`] keeps those that are published.
 //!
 //! # Example
 //! The descriptor of one image at one size, with an untrained network:
@@ -32,7 +32,9 @@ pub mod config;
 pub mod error;
 pub mod import;
 pub mod job;
+pub mod library;
 pub mod measure;
+pub mod pack;
 pub mod pipeline;
 pub mod service;
 

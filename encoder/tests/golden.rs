@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use ocelli_encoder::pipeline::{Pipeline, PipelineOptions, pool_regions};
-use ocelli_index::{DescriptorSpec, Form, Grid, InputConvention, Layer, Pooling, Whitening};
+use ocelli_index::{
+    DescriptorSpec, ErrorCode, Form, Grid, InputConvention, Layer, Pooling, Whitening,
+};
 use ocelli_network::Device;
 use ocelli_network::pooling::{image_grid, rigid_grid};
 use ocelli_network::{Network, NetworkOptions};
@@ -135,28 +137,53 @@ fn thin_networks_match_numpy() {
     }
 }
 
-/// A JSON file beside the weights is found by name, and outranks the metadata; options outrank it.
+/// A JSON file beside the weights is found by name and says what the metadata do not; what two say
+/// differently is refused, whoever they are.
 #[test]
-fn options_outrank_json_outranks_metadata() {
+fn options_json_and_metadata_may_not_contradict() {
     let folder = tempfile::tempdir().unwrap();
-    let weights = folder.path().join("net.safetensors");
-    std::fs::copy(own("bottleneck_v1.weights.safetensors"), &weights).unwrap();
-    std::fs::write(folder.path().join("net.json"), r#"{"form": "v1.5", "bn_eps": 0.5}"#).unwrap();
-    let network = Network::open(&weights, &NetworkOptions::default()).unwrap();
-    let identity = network.identity();
-    assert_eq!((identity.form, identity.bn_eps), (Form::V1_5, 0.5));
-    assert_eq!(identity.input, InputConvention::CaffeBgr); // left to the metadata
-
-    let options = NetworkOptions {
-        settings: SettingsOptions {
-            form: Some(Form::V1),
-            bn_eps: Some(0.25),
-            ..SettingsOptions::default()
-        },
-        ..NetworkOptions::default()
+    let weights = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::copy(own(&format!("{name}.weights.safetensors")), &path).unwrap();
+        path
     };
-    let identity = Network::open(&weights, &options).unwrap().identity().clone();
-    assert_eq!((identity.form, identity.bn_eps), (Form::V1, 0.25));
+    let open = |path: &Path, json: &str, settings: SettingsOptions| {
+        std::fs::write(path.with_extension("json"), json).unwrap();
+        let options = NetworkOptions { settings, ..NetworkOptions::default() };
+        Network::open(path, &options).map(|network| network.identity().clone())
+    };
+    let none = SettingsOptions::default;
+    // Without metadata: the JSON file alone, then options beside it.
+    let bare = weights("bottleneck_v1_5");
+    let input = InputConvention::TorchvisionRgb;
+    let json = r#"{"form": "v1.5", "bn_eps": 0.5, "input": "torchvision-rgb"}"#;
+    let identity = open(&bare, json, none()).unwrap();
+    assert_eq!((identity.form, identity.bn_eps, identity.input), (Form::V1_5, 0.5, input));
+    let options = SettingsOptions { bn_eps: Some(0.25), input: Some(input), ..none() };
+    let identity = open(&bare, r#"{"form": "v1"}"#, options.clone()).unwrap();
+    assert_eq!((identity.form, identity.bn_eps, identity.input), (Form::V1, 0.25, input));
+    let error = open(&bare, json, options).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    let message = error.to_string();
+    assert!(message.contains("bn_eps is 0.25 (--bn-eps) and 0.5 (") && message.contains(".json)"));
+    // The metadata say v1, caffe-bgr and 1e-3. Saying so again is no fault.
+    let told = weights("bottleneck_v1");
+    let options = SettingsOptions {
+        form: Some(Form::V1),
+        input: Some(InputConvention::CaffeBgr),
+        bn_eps: Some(1e-3),
+        ..none()
+    };
+    assert_eq!(open(&told, r#"{"form": "v1"}"#, options).unwrap().form, Form::V1);
+    let refused = |json: &str, settings: SettingsOptions| {
+        open(&told, json, settings).unwrap_err().to_string()
+    };
+    let message = refused("{}", SettingsOptions { form: Some(Form::V1_5), ..none() });
+    assert!(message.contains("form is v1.5 (--form) and v1 (its metadata, ocelli.form)"));
+    let message = refused("{}", SettingsOptions { input: Some(input), ..none() });
+    assert!(message.contains("input is torchvision-rgb (--input) and caffe-bgr (its metadata"));
+    let message = refused(r#"{"bn_eps": 0.5}"#, none());
+    assert!(message.contains("and 0.001 (its metadata, ocelli.bn_eps)"), "{message}");
 }
 
 /// Stopping earlier gives the map of the earlier stage, under the same weights and another spec.

@@ -222,7 +222,10 @@ fn seeded_networks_are_reproducible_and_alive() {
     let picture = decode(&own("picture.png"));
     let turned = image::imageops::rotate180(&picture);
     seeded::write(SeededArch::Resnet50, 1, 4, &path("d")).unwrap();
-    for (name, arch, channels) in [("a", "resnet18", 256), ("d", "resnet50", 2048)] {
+    seeded::write(SeededArch::EfficientnetLite0, 1, 7, &path("e")).unwrap();
+    for (name, arch, channels) in
+        [("a", "resnet18", 256), ("d", "resnet50", 2048), ("e", "efficientnet-lite0", 1280)]
+    {
         let network = Network::open(&path(name), &NetworkOptions::default()).unwrap();
         assert_eq!((network.identity().arch.as_str(), network.channels()), (arch, channels));
         let map = network.feature_map(&picture).unwrap().flatten(0, -1);
@@ -236,10 +239,11 @@ fn seeded_networks_are_reproducible_and_alive() {
         assert!(cosine < 0.999, "{arch}: {cosine}");
     }
 
-    assert!(seeded::write(SeededArch::Resnet18, 7, 5, &path("e")).is_err());
+    assert!(seeded::write(SeededArch::Resnet18, 7, 5, &path("f")).is_err());
+    assert!(seeded::write(SeededArch::EfficientnetLite0, 7, 8, &path("f")).is_err());
     let error = seeded::write(SeededArch::Resnet18, 7, 1, &path("absent/f")).unwrap_err();
     assert!(error.to_string().contains("absent/f: cannot create: "), "{error}");
-    assert!(!path("e").exists());
+    assert!(!path("f").exists());
 }
 
 /// The hazard is 0 / 0: a network whose last layer is dead must be an error, not a NaN descriptor.

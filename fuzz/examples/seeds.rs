@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use ocelli_fuzz::{MODELS, Place, flatten, folder, model};
 use ocelli_index::container::{FileKind, Reader, SectionKind};
 use ocelli_index::{
-    DescriptorSpec, Dtype, Hash, Model, ModelParts, NewGeneration, Part, PartKind, PartWriter,
-    ShardBuilder, VectorWriter, Whitening, keys, packed,
+    DescriptorSpec, Dtype, Hash, Layer, Metric, Model, ModelParts, NetworkCard, NetworkSpec,
+    NewGeneration, NewPack, Part, PartKind, PartWriter, ShardBuilder, VectorWriter, Whitening,
+    keys, packed,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     generations(&put)?;
     models(&put)?;
     parts_and_whitenings(&put)?;
+    packs(&put)?;
     texts_and_arrays(&put)?;
     vector_files(&put)?;
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../indexer/golden");
@@ -296,6 +298,68 @@ fn parts_and_whitenings(put: Put<'_>) -> Outcome {
         put("whitening", &format!("to-{out}"), &join(&sections(&path, FileKind::Whitening)?))?;
     }
     put("container", "whitening", &[&[1][..], &fs::read(&path)?].concat())?;
+    Ok(())
+}
+
+fn packs(put: Put<'_>) -> Outcome {
+    let network = NetworkSpec::new(Hash::of(b"weights"), "tiny", Layer::Head, 3);
+    let region = DescriptorSpec::Network(network.clone());
+    let whitening = Whitening {
+        mean: vec![0.5, -1.0, 2.0],
+        projection: vec![1.0, 0.0, 0.0, 1.0, 0.5, -0.5],
+        learned_on: region.clone(),
+    };
+    let whitened = DescriptorSpec::Network(NetworkSpec {
+        whitening: Some(whitening.hash()),
+        dim: 2,
+        ..network
+    });
+    let model = |spec: &DescriptorSpec, m: usize| {
+        let dim = spec.dim();
+        Model::from_parts(ModelParts {
+            spec: spec.clone(),
+            metric: Metric::L2,
+            mean: None,
+            rotation: None,
+            renormalize: false,
+            dim,
+            d: dim,
+            nlist: 2,
+            coarse: (0..2 * dim).map(|i| i as f32).collect::<Vec<_>>().into(),
+            m,
+            ksub: 16,
+            codebooks: (0..16 * dim).map(|i| i as f32 / 8.0).collect(),
+            training: BTreeMap::new(),
+        })
+    };
+    let weights = folder().join("seed.safetensors");
+    fs::write(&weights, b"weights")?;
+    let path = folder().join("seed.pack");
+    for (name, variants, weights) in [
+        ("whitened", vec![(Some(whitening), model(&whitened, 2)?)], None),
+        ("plain", vec![(None, model(&region, 1)?), (None, model(&region, 3)?)], Some(weights)),
+    ] {
+        NewPack {
+            name: name.into(),
+            made_by: "seeds".into(),
+            network: NetworkCard {
+                spec: region.canonical(),
+                name: "tiny".into(),
+                package: None,
+                package_file: None,
+                package_sha256: None,
+                licence: None,
+            },
+            default_code_bytes: None,
+            thresholds: Vec::new(),
+            trained_on: Vec::new(),
+            notes: Vec::new(),
+            variants,
+            weights,
+        }
+        .write(&path)?;
+        put("pack", name, &join(&sections(&path, FileKind::Pack)?))?;
+    }
     Ok(())
 }
 

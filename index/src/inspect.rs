@@ -10,6 +10,7 @@ use crate::files::metadata::read_meta;
 use crate::generations::{Generation, IndexDir};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
+use crate::pack::{Pack, PackCard};
 use crate::part::Part;
 use crate::search::snapshot::Snapshot;
 use crate::shard::ShardMeta;
@@ -88,6 +89,17 @@ pub enum Inspection {
         spec: String,
         /// Facts about the training, by name.
         training: std::collections::BTreeMap<String, String>,
+        /// File.
+        file: FileInfo,
+    },
+    /// A pack.
+    Pack {
+        /// SHA-256 of the file.
+        hash: String,
+        /// Whether the weights of its network are in it.
+        has_weights: bool,
+        /// The card.
+        card: PackCard,
         /// File.
         file: FileInfo,
     },
@@ -192,7 +204,7 @@ const KEYS: &[SectionKind] = &[SectionKind::Keys, SectionKind::KeyMap];
 /// Sections of finer codes.
 const FINE: &[SectionKind] = &[SectionKind::FineCodes, SectionKind::StoredVectors];
 
-/// Looks into a part, whitening, model, shard or index directory. With `verify` every checksum is
+/// Looks into a part, whitening, model, pack, shard or index directory. With `verify` every checksum is
 /// proven, of an index directory those of all files of its current generation, and that they agree;
 /// of a shard outside an index directory only the checksums are proven, since its codes have a
 /// meaning only together with its model.
@@ -213,7 +225,24 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         FileKind::Whitening => inspect_whitening(path, info),
         FileKind::Model => inspect_model(path, verify, info),
         FileKind::Shard => inspect_shard(&file, info),
+        FileKind::Pack => inspect_pack(&Pack::open(path)?, verify),
     }
+}
+
+/// Looks into an opened pack; with `verify`, proves it.
+///
+/// # Errors
+/// Those of [`Pack::verify`].
+pub fn inspect_pack(pack: &Pack, verify: bool) -> Result<Inspection> {
+    if verify {
+        pack.verify()?;
+    }
+    Ok(Inspection::Pack {
+        hash: pack.hash().to_string(),
+        has_weights: pack.has_weights(),
+        card: pack.card().clone(),
+        file: FileInfo::of(pack.file()),
+    })
 }
 
 fn inspect_part(path: &Path, verify: bool, file: FileInfo) -> Result<Inspection> {

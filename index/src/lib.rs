@@ -49,6 +49,7 @@
 //! | [`vectors`], [`whitening`] | files of vectors, files of a whitening |
 //! | [`rejected`] | the list of the rows that a job left out |
 //! | [`model`] | transform, lists, codes, finer codes |
+//! | [`pack`] | a network's name, whitenings and models in one file |
 //! | [`part`] | vectors or codes with their keys, on their way to a shard |
 //! | [`shard`] | immutable files of codes |
 //! | [`generations`] | the index directory, its storage, commits |
@@ -62,6 +63,7 @@ pub mod foreign;
 pub mod generations;
 pub mod inspect;
 pub mod model;
+pub mod pack;
 pub mod part;
 pub mod rejected;
 pub mod rerank;
@@ -85,6 +87,9 @@ pub use inspect::{Inspection, inspect};
 pub use model::fine::{FINE_KSUB, FineCodec, FineKind};
 pub use model::row_encoder::{Encoded, RowEncoder, RowEncoderScratch};
 pub use model::{Metric, Model, ModelParts};
+pub use pack::{
+    NetworkCard, NewPack, Pack, PackCard, PackVariant, Threshold, TrainedOn, VariantCard,
+};
 pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
     PartWriter, SealedPart,

@@ -99,7 +99,13 @@ impl Whitening {
     /// [`Error::Io`]; [`Error::Invalid`] or [`Error::Dim`] if the shapes do not fit.
     pub fn write(&self, path: &Path) -> Result<Hash> {
         self.check()?;
-        let mut file = Writer::create(path, FileKind::Whitening)?;
+        self.write_to(Writer::create(path, FileKind::Whitening)?)?;
+        Ok(self.hash())
+    }
+
+    /// [`Self::write`] to a new file.
+    pub(crate) fn write_to(&self, mut file: Writer) -> Result<()> {
+        self.check()?;
         write_meta(
             &mut file,
             &Meta {
@@ -110,8 +116,7 @@ impl Whitening {
         )?;
         file.section(SectionKind::Mean, true, bytemuck::cast_slice(&self.mean))?;
         file.section(SectionKind::Projection, true, bytemuck::cast_slice(&self.projection))?;
-        file.finish()?;
-        Ok(self.hash())
+        file.finish().map(drop)
     }
 
     /// Reads and proves a whole file.
@@ -119,17 +124,21 @@ impl Whitening {
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`].
     pub fn open(path: &Path) -> Result<Self> {
-        let file = Reader::open(path, FileKind::Whitening)?;
+        Self::read(&Reader::open(path, FileKind::Whitening)?)
+    }
+
+    /// [`Self::open`] for an opened container.
+    pub(crate) fn read(file: &Reader) -> Result<Self> {
         file.verify()?;
-        let meta: Meta = read_meta(&file)?;
+        let meta: Meta = read_meta(file)?;
         let elements = meta.dim_in.saturating_mul(meta.dim_out);
         let whitening = Self {
             mean: file.read_numbers(SectionKind::Mean, meta.dim_in)?.to_vec(),
             projection: file.read_numbers(SectionKind::Projection, elements)?.to_vec(),
-            learned_on: read_spec(&file, &meta.learned_on)?,
+            learned_on: read_spec(file, &meta.learned_on)?,
         };
         file.intact()?;
-        whitening.check().map_err(|e| Error::corrupt(path, e.to_string()))?;
+        whitening.check().map_err(|e| Error::corrupt(file.path(), e.to_string()))?;
         Ok(whitening)
     }
 }

@@ -1,5 +1,7 @@
 //! The configuration, as in `default.toml`. Callers load it.
 
+use std::str::FromStr;
+
 use clap::ValueEnum;
 use ocelli_index::Metric;
 use serde::{Deserialize, Deserializer, de};
@@ -43,7 +45,7 @@ pub struct Whiten {
     /// Output dimension, 0: by the photos.
     pub dim: usize,
     /// Power of the whitening; None ("auto"): by the photos.
-    #[serde(deserialize_with = "power")]
+    #[serde(deserialize_with = "auto_or")]
     pub power: Option<f64>,
     /// The vectors or differences whose covariance is whitened.
     pub covariance: WhitenCovariance,
@@ -57,17 +59,21 @@ impl Whiten {
 }
 
 /// "auto" or a number, which comes as text from the environment.
-fn power<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+fn auto_or<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + FromStr,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Power {
-        Number(f64),
+    enum Auto<T> {
+        Number(T),
         Text(String),
     }
-    match Power::deserialize(deserializer)? {
-        Power::Number(power) => Ok(Some(power)),
-        Power::Text(text) if text == "auto" => Ok(None),
-        Power::Text(text) => text.parse().map(Some).map_err(|_| {
+    match Auto::deserialize(deserializer)? {
+        Auto::Number(number) => Ok(Some(number)),
+        Auto::Text(text) if text == "auto" => Ok(None),
+        Auto::Text(text) => text.parse().map(Some).map_err(|_| {
             de::Error::custom(format!("expected \"auto\" or a number, found {text:?}"))
         }),
     }
@@ -83,6 +89,9 @@ pub struct Train {
     pub m: usize,
     /// Bits of a sub-quantizer's codeword.
     pub bits: usize,
+    /// First coordinates that are kept, 0: all; None ("auto"): as many as suit the codes.
+    #[serde(deserialize_with = "auto_or")]
+    pub dim: Option<usize>,
     /// Dimensions that a PCA reduces to, 0: none.
     pub pca: usize,
     /// Whether to normalise again after the transform.

@@ -48,7 +48,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod collection;
 pub mod config;
+pub mod doctor;
 pub mod evaluate;
 pub mod export;
 pub mod import;
@@ -56,19 +58,25 @@ pub mod kmeans;
 
 mod build;
 mod dba;
+mod dimension;
+mod encode_images;
 mod error;
 mod fine;
 mod near;
+mod pack;
 mod pca;
 mod progress;
 mod sample;
 mod train;
 mod whiten;
 
-pub use build::{BuildOptions, BuildReport, OnDuplicate, build};
+pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_without};
 pub use dba::EXACT_ROWS;
+pub use dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, MOST_DIMS_PER_BYTE, dim_for_codes};
+pub use encode_images::{EncodedImages, encode_images};
 pub use error::{BoxError, Error, Result};
-pub use fine::{FineChoice, FineOptions, FineReport, train_fine_codec};
+pub use fine::{COSINE_BYTES, FineChoice, FineOptions, FineReport, train_fine_codec};
+pub use pack::{PackPieces, PackReport, PackWeights, create_pack};
 pub use progress::{Progress, ProgressFn, silent};
 pub use train::{
     CoarseKmeans, KSUB, LearnOpq, MAX_AUTO_NLIST, MAX_FLAT_NLIST, OpqRows, ROWS_PER_AUTO_LIST,

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use clap::ValueEnum;
+use ocelli_index::model::MAX_M;
 use ocelli_index::{DescriptorSpec, Part, Whitening};
 use serde::{Deserialize, Serialize};
 
+use crate::dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, dim_for_codes, is_too_much};
 use crate::near::{self, MAX_PHOTOS};
 use crate::pca::{Components, Covariance, Mean};
 use crate::sample::{common_spec, count_rows, for_each_block, refuse_copies};
@@ -14,10 +16,8 @@ use crate::{Error, Progress, ProgressFn, Result};
 /// A direction with less than this share of the largest variance is noise of float32 input;
 /// dividing by its root would blow the noise up to full size.
 const MIN_VARIANCE_SHARE: f64 = 1e-10;
-/// Output dimension by default, if enough directions vary.
-const DEFAULT_DIM: usize = 256;
-/// The default dimension is a multiple of this if too few directions vary, so that code sizes
-/// divide it.
+/// The dimension is a multiple of this if too few directions vary and no bytes of a code are given,
+/// so that code sizes divide it.
 const DIM_STEP: usize = 64;
 /// Default power for very many photos, and the number of photos for which it is half of that. With
 /// few photos even shrunken variances fit those photos too well. Chosen on Paris and INRIA Holidays
@@ -45,8 +45,11 @@ pub enum WhitenCovariance {
 /// Options of the whitening.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WhitenOptions {
-    /// Output dimension, at most the input's; None: 256, or fewer where fewer directions vary.
+    /// Output dimension, at most the input's; None: 8 for each byte of a code, or fewer where fewer
+    /// directions vary.
     pub dim: Option<usize>,
+    /// Bytes of the codes that the vectors will get; None: 32.
+    pub code_bytes: Option<usize>,
     /// Column j of the projection is `axis_j * variance_j^(-power / 2)`: 1 whitens fully, 0 only
     /// rotates and truncates. None: .75 n / (n + 20) for n near photos, 1 for the covariance of
     /// all.
@@ -139,7 +142,7 @@ pub fn learn_whitening(
     let variances = &sample.components.variances;
     let floor = variances[0].max(0.0) * MIN_VARIANCE_SHARE;
     let varying = variances.iter().filter(|v| **v > floor).count();
-    let (k, dim_reason) = choose_dim(options.dim, varying, sample.rows)?;
+    let (k, dim_reason) = choose_dim(options, varying, sample.rows)?;
     let (power, power_reason) = choose_power(options, sample.photos);
     let shrinkage = sample.near.as_ref().map_or(0.0, |near| near.shrinkage);
     let sum = |v: &[f64]| v.iter().map(|v| v.max(0.0)).sum::<f64>();
@@ -169,7 +172,7 @@ pub fn learn_whitening(
         variance_kept: sum(&variances[..k]) / sum(variances),
         mean_cosine: sample.near.as_ref().map(|near| near.mean_cosine),
         reasons,
-        warnings: sample.warnings(),
+        warnings: sample.warnings().into_iter().chain(too_many(options, k)).collect(),
         seconds: start.elapsed().as_secs_f64(),
     };
     let mean = sample.mean.into_iter().map(|v| v as f32).collect();
@@ -264,8 +267,8 @@ impl Sample {
 }
 
 /// The dimension, and why.
-fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usize, String)> {
-    match asked {
+fn choose_dim(options: &WhitenOptions, varying: usize, rows: usize) -> Result<(usize, String)> {
+    match options.dim {
         Some(k) if varying < k => Err(Error::Invalid(format!(
             "whitening to {k} dimensions needs {k} directions that vary, found {varying} in {rows} \
              rows; choose --dim {} or less, or give other images",
@@ -275,26 +278,42 @@ fn choose_dim(asked: Option<usize>, varying: usize, rows: usize) -> Result<(usiz
         None if varying == 0 => Err(Error::Invalid(format!(
             "whitening needs a direction that varies, found {rows} rows that are all equal"
         ))),
-        None if varying >= DEFAULT_DIM => {
-            Ok((DEFAULT_DIM, format!("dimension {DEFAULT_DIM}: {varying} directions vary")))
-        }
-        None => {
-            let steps = varying / DIM_STEP * DIM_STEP;
-            let vary = if varying == 1 { "direction varies" } else { "directions vary" };
-            let reason = format!("only {varying} {vary} in {rows} rows");
-            match steps {
-                0 => Ok((varying, format!("dimension {varying}: {reason}"))),
-                k if k == varying => Ok((k, format!("dimension {k}: {reason}"))),
-                k => Ok((
-                    k,
-                    format!(
-                        "dimension {k}: {reason}, and {k} is the largest multiple of {DIM_STEP} up \
-                         to that"
-                    ),
-                )),
-            }
+        None => Ok(dim_by_bytes(options.code_bytes, varying, rows)),
+    }
+}
+
+/// The dimension that suits codes, as far as directions vary, and why.
+fn dim_by_bytes(code_bytes: Option<usize>, varying: usize, rows: usize) -> (usize, String) {
+    let bytes = code_bytes.unwrap_or(DEFAULT_CODE_BYTES);
+    let wanted = dim_for_codes(bytes);
+    if varying >= wanted {
+        let other = if code_bytes.is_none() { "; --code-bytes for others" } else { "" };
+        let reason = format!(
+            "dimension {wanted}: {DIMS_PER_BYTE} for each byte of codes of {bytes} bytes{other}"
+        );
+        return (wanted, reason);
+    }
+    let vary = if varying == 1 { "direction varies" } else { "directions vary" };
+    let reason = format!("only {varying} {vary} in {rows} rows");
+    let step = code_bytes.unwrap_or(DIM_STEP);
+    match varying / step * step {
+        0 => (varying, format!("dimension {varying}: {reason}")),
+        k if k == varying => (k, format!("dimension {k}: {reason}")),
+        k => {
+            let up = format!("{k} is the largest multiple of {step} up to that");
+            (k, format!("dimension {k}: {reason}, and {up}"))
         }
     }
+}
+
+/// The warning for a dimension that is too high for the codes.
+fn too_many(options: &WhitenOptions, dim: usize) -> Option<String> {
+    let bytes = options.code_bytes.filter(|&bytes| is_too_much(dim, bytes))?;
+    Some(format!(
+        "{dim} dimensions are many for codes of {bytes} bytes: {} rank better (measured: \
+         {DIMS_PER_BYTE} for each byte); leave --dim away",
+        dim_for_codes(bytes)
+    ))
 }
 
 /// The power, and why.
@@ -315,6 +334,13 @@ fn choose_power(options: &WhitenOptions, photos: usize) -> (f64, String) {
 }
 
 fn check_options(options: &WhitenOptions, dim_in: usize, rows: usize) -> Result<()> {
+    if let Some(bytes) = options.code_bytes
+        && !(1..=MAX_M).contains(&bytes)
+    {
+        return Err(Error::Invalid(format!(
+            "bytes of a code: expected 1 to {MAX_M}, found {bytes}"
+        )));
+    }
     if let Some(dim) = options.dim {
         if dim == 0 || dim > dim_in {
             return Err(Error::Invalid(format!(

@@ -81,6 +81,16 @@ impl Rotation {
         }
     }
 
+    /// The turn in degrees: 90, 180 or 270.
+    #[must_use]
+    pub fn degrees(self) -> u16 {
+        match self {
+            Rotation::Quarter => 90,
+            Rotation::Half => 180,
+            Rotation::ThreeQuarters => 270,
+        }
+    }
+
     /// Gives `photo` this turn in place of its EXIF orientation. Returns `options` with
     /// [`ViewOptions::exif`] set: [`views`] under them are turned, even where EXIF orientations
     /// are not applied.

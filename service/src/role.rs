@@ -13,10 +13,12 @@ use std::io::{self, Read, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, FileFormat, Map, Source, Value};
 use ocelli_text::{panic_text, printable};
+use rustix::process::{Signal, getpid, kill_process};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -219,6 +221,22 @@ pub fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 /// nothing happens.
 pub fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(&one_line(line), MAX_ERROR_CHARS));
+}
+
+/// Ends this process as SIGTERM does when its standard input ends. A parent that holds the other end
+/// of that pipe so leaves no child behind, even where it is killed.
+///
+/// # Errors
+/// The system refuses a thread.
+pub fn stop_with_stdin() -> Result<()> {
+    let watch = || {
+        // An error is an end, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        // A process can always send itself a signal.
+        let _ = kill_process(getpid(), Signal::TERM);
+    };
+    let started = thread::Builder::new().name("stdin".to_owned()).spawn(watch);
+    started.map(drop).context("cannot start the thread that reads standard input")
 }
 
 /// Runs `build`, which starts the async threads. If the system refuses a thread (for lack of

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_index::Model;
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
-use super::{ConfigArgs, configure, open_parts};
+use super::{ConfigArgs, PackArgs, configure, open_parts};
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
@@ -24,8 +24,10 @@ pub struct BuildArgs {
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
-    #[arg(long, value_name = "FILE")]
-    pub model: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "pack", conflicts_with = "pack")]
+    pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub pack: PackArgs,
     /// Index directory
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -58,9 +60,16 @@ pub fn run(args: BuildArgs) -> Result<()> {
         on_duplicate: args.on_duplicate,
     };
     let parts = open_parts(&args.parts)?;
-    let model = Model::open(&args.model)?;
+    let pack = args.pack.open()?;
+    let opened = args.model.as_deref().map(Model::open).transpose()?;
+    let model = match (&pack, &opened, parts.first()) {
+        (Some(pack), _, Some(part)) => pack.variant_of(part.spec(), args.pack.code_bytes)?.model(),
+        (None, Some(model), _) => model,
+        // The argument parser demands a part, and one of the two.
+        _ => bail!("expected --model or --pack"),
+    };
     let bars = Bars::default();
-    let report = build(&parts, &model, &args.out, &options, &|p| bars.report(p))?;
+    let report = build(&parts, model, &args.out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, text)
 }

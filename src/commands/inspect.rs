@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use ocelli_index::Inspection;
+use ocelli_index::inspect::inspect_pack;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::output::{OutputArgs, cell, print, thousands};
+use crate::output::{Format, OutputArgs, cell, print, thousands};
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A part, whitening, model or shard file, or an index directory
+    /// A part, whitening, model, pack or shard file, or an index directory
     pub path: PathBuf,
     /// Verify all checksums
     #[arg(long)]
@@ -31,12 +32,28 @@ struct Report {
     verified: bool,
 }
 
+/// The thing that is looked into.
+pub enum Target {
+    /// A file or an index directory.
+    Path(PathBuf),
+    /// A pack by its file or name.
+    Pack(PathBuf),
+}
+
 /// Shows what is in a file or an index directory.
 pub fn run(args: InspectArgs) -> Result<()> {
-    let found = ocelli_index::inspect(&args.path, args.verify)?;
+    show(&Target::Path(args.path), args.verify, args.output.format)
+}
+
+/// Shows what is in a target.
+pub fn show(target: &Target, verify: bool, format: Format) -> Result<()> {
+    let found = match target {
+        Target::Path(path) => ocelli_index::inspect(path, verify)?,
+        Target::Pack(choice) => inspect_pack(&ocelli_packs::open(choice)?, verify)?,
+    };
     let value = serde_json::to_value(&found).context("cannot write the result as JSON")?;
-    let report = Report { found, verified: args.verify };
-    print(args.output.format, &report, |report| {
+    let report = Report { found, verified: verify };
+    print(format, &report, |report| {
         let mut text = index(&report.found);
         if text.is_empty() {
             describe(&mut text, &value, 0);

@@ -1,10 +1,13 @@
 //! One module per subcommand that runs in this process.
 
 pub mod build;
+pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod import;
 pub mod inspect;
+pub mod jobs;
+pub mod pack;
 pub mod train;
 pub mod whiten;
 
@@ -12,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use ocelli_index::Part;
+use ocelli_index::{Pack, Part};
 use ocelli_indexer::config::{Config, DEFAULT_TOML, ENV_PREFIX};
 use ocelli_service::observe::{self, TracesConfig};
 use ocelli_service::role::{self, LogConfig, LogFormat};
@@ -22,6 +25,25 @@ pub struct ConfigArgs {
     /// TOML file with defaults for whiten, train and build
     #[arg(long, value_name = "FILE", env = "OCELLI_INDEXER_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// A pack, and the variant of it.
+#[derive(Args)]
+pub struct PackArgs {
+    /// A pack in place of a model: its file, or `default`
+    #[arg(long, value_name = "FILE|default")]
+    pub pack: Option<PathBuf>,
+    /// Bytes of a code, of the sizes that the pack has [default: what fits the descriptors, and the
+    /// pack's own choice]
+    #[arg(long, value_name = "N", requires = "pack")]
+    pub code_bytes: Option<usize>,
+}
+
+impl PackArgs {
+    /// Opens the pack, if one is named.
+    pub fn open(&self) -> Result<Option<Pack>> {
+        Ok(self.pack.as_deref().map(ocelli_packs::open).transpose()?)
+    }
 }
 
 /// Configuration below the flags, and logs as it says.
@@ -74,6 +96,8 @@ mod tests {
             nlist: train.nlist,
             m: train.m,
             ksub: 1 << train.bits,
+            dim: train.dim,
+            finer: false,
             pca: train.pca,
             renormalize: train.renormalize,
             coarse: train.coarse,

@@ -1,6 +1,7 @@
 //! `ocelli train`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -43,6 +44,10 @@ pub struct TrainArgs {
     /// Bits of each sub-quantizer's codeword: 8 (a byte) or 4 (half a byte) [default: 8]
     #[arg(long)]
     pub bits: Option<usize>,
+    /// Keep the first D coordinates, at unit length again; 0: all [default: 8 for each byte of a
+    /// code, of whitened descriptors that have more and get no finer codes]
+    #[arg(long, value_name = "D")]
+    pub dim: Option<usize>,
     /// Reduce to so many dimensions by PCA first; 0: no PCA [default: 0]
     #[arg(long, value_name = "D")]
     pub pca: Option<usize>,
@@ -74,16 +79,18 @@ pub struct TrainArgs {
     /// Rows to train on at most, drawn at random; 0: all [default: 1000000]
     #[arg(long, value_name = "N")]
     pub max_rows: Option<usize>,
-    /// Finer codes, from which the best of a scan are scored again: pq and its bytes a vector
-    /// (pq32, pq64), sq8 (a byte a dimension), f16 (the vectors in half precision) [default: none]
+    /// How the best of a scan are scored again: from finer codes, pq and its bytes a vector (pq32,
+    /// pq64), sq8 (a byte a dimension), f16 (the vectors in half precision); by the cosine, without
+    /// further bytes; or none [default: cosine for codes of up to 16 bytes of a network's
+    /// descriptors, otherwise none]
     #[arg(long, value_name = "KIND")]
-    pub fine_codes: Option<FineChoice>,
+    pub fine_codes: Option<FineCodes>,
     /// Keep this model as it is and learn only its finer codes
     #[arg(
         long,
         value_name = "MODEL",
         requires = "fine_codes",
-        conflicts_with_all = ["nlist", "m", "metric", "opq", "opq_niter", "max_rows"]
+        conflicts_with_all = ["nlist", "m", "dim", "metric", "opq", "opq_niter", "max_rows"]
     )]
     pub base: Option<PathBuf>,
     /// Train even on too few rows
@@ -93,6 +100,18 @@ pub struct TrainArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// The value of --fine-codes.
+#[derive(Clone, Copy, Debug)]
+pub struct FineCodes(Option<FineChoice>);
+
+impl FromStr for FineCodes {
+    type Err = ocelli_indexer::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(if text == "none" { None } else { Some(text.parse()?) }))
+    }
 }
 
 #[derive(Serialize)]
@@ -115,6 +134,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
         nlist: args.nlist.unwrap_or(config.nlist),
         m: args.m.unwrap_or(config.m),
         ksub: ksub_of(args.bits.unwrap_or(config.bits))?,
+        dim: args.dim.or(config.dim),
+        finer: args.fine_codes.is_some_and(|fine| fine.0.is_some_and(FineChoice::adds_bytes)),
         pca: args.pca.unwrap_or(config.pca),
         renormalize: args.renormalize.unwrap_or(config.renormalize),
         coarse: args.coarse.unwrap_or(config.coarse),
@@ -137,7 +158,8 @@ pub fn run(args: TrainArgs) -> Result<()> {
         }
     };
     let mut fine_codes = None;
-    if let Some(choice) = args.fine_codes {
+    let choice = args.fine_codes.map_or_else(|| FineChoice::by_default(&model), |fine| fine.0);
+    if let Some(choice) = choice {
         let TrainOptions { niter, seed, threads, force, .. } = options;
         let options = FineOptions { choice, niter, seed, threads, force };
         let (with_codes, report) = train_fine_codec(&parts, model, &options, &|p| bars.report(p))?;
@@ -174,15 +196,18 @@ fn text(report: &Report) -> String {
         ),
     };
     if let Some(r) = &report.fine_codes {
-        text += &format!(
-            "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} after \
-             them",
-            r.name,
-            r.code_bytes,
-            thousands(r.rows as u64),
-            r.seconds,
-            error_text(r.mse)
-        );
+        text += &match r.mse {
+            Some(mse) => format!(
+                "\nfiner codes {} of {} bytes, from {} rows in {:.1} s; mean squared error {} \
+                 after them",
+                r.name,
+                r.code_bytes,
+                thousands(r.rows as u64),
+                r.seconds,
+                error_text(mse)
+            ),
+            None => format!("\nthe best of a scan are scored again by the {}", r.name),
+        };
     }
     text + &format!("\nhash {}", report.hash)
 }
@@ -190,7 +215,7 @@ fn text(report: &Report) -> String {
 fn model_text(report: &Report, t: &TrainReport) -> String {
     let stages: Vec<String> =
         t.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
-    format!(
+    let mut text = format!(
         "{}: {} list{}{}, {} bytes per code, {} dimensions{}{}; {} bytes\n\
          trained on {} of {} rows{} in {:.1} s ({})\n\
          mean squared error {} after the coarse centroid, {} after the code",
@@ -216,7 +241,14 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
         stages.join(", "),
         error_text(t.mse_coarse),
         error_text(t.mse),
-    )
+    );
+    for reason in &t.reasons {
+        text += &format!("\n  {reason}");
+    }
+    for warning in &t.warnings {
+        text += &format!("\nwarning: {warning}");
+    }
+    text
 }
 
 /// A squared error with four digits that count, whatever the scale of the vectors is.

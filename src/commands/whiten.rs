@@ -29,9 +29,12 @@ pub struct WhitenArgs {
     /// Whitening file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Output dimension [default: 256, or fewer if fewer directions vary]
+    /// Output dimension [default: 8 for each byte of a code, or fewer if fewer directions vary]
     #[arg(long)]
     pub dim: Option<usize>,
+    /// Bytes of the codes that the descriptors will get [default: 32]
+    #[arg(long, value_name = "N")]
+    pub code_bytes: Option<usize>,
     /// 1 whitens fully, 0 only rotates and truncates [default: below .75 and weaker for few photos;
     /// 1 with --covariance all]
     #[arg(long)]
@@ -58,7 +61,8 @@ pub fn run(args: WhitenArgs) -> Result<()> {
     let config = configure(&args.config)?.whiten;
     check_out(&args.out)?;
     let options = WhitenOptions {
-        dim: args.dim.or(config.dim()),
+        dim: args.dim.or(config.dim().filter(|_| args.code_bytes.is_none())),
+        code_bytes: args.code_bytes,
         power: args.power.or(config.power),
         covariance: args.covariance.unwrap_or(config.covariance),
     };

@@ -26,6 +26,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &["ocelli-text", "ocelli-vector"],
         &["tokio", "tonic", "prost", "faiss-sys", "tch"],
     ),
+    ("ocelli-packs", &["ocelli-index"], NO_NETWORK),
     ("ocelli-pictures", &["ocelli-text", "ocelli-vector", "ocelli-index"], NO_NETWORK),
     ("ocelli-weights", &["ocelli-text", "ocelli-vector", "ocelli-index"], NO_NETWORK),
     (
@@ -38,6 +39,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
         &[
             "ocelli-text",
             "ocelli-index",
+            "ocelli-packs",
             "ocelli-pictures",
             "ocelli-weights",
             "ocelli-network",
@@ -66,8 +68,10 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
             "ocelli-indexer",
             "ocelli-quantizer",
             "ocelli-index",
+            "ocelli-packs",
             "ocelli-proto",
             "ocelli-service",
+            "ocelli-weights",
         ],
         &["tch"],
     ),

@@ -20,11 +20,11 @@ use image::RgbImage;
 use ocelli_index::{InputConvention, Pooling};
 use tch::{Device, Kind, Tensor};
 
+use crate::body::Body;
 use crate::device::{HostBytes, Stream, exact, page_locked, wait_for};
 use crate::error::{Error, Result};
 use crate::finish::DeviceFinish;
 use crate::input::affine;
-use crate::layers::Trunk;
 use crate::pooling::{Rows, tensor};
 use crate::seconds::NetworkSeconds;
 use crate::torch::{Torch, set_torch_threads};
@@ -65,9 +65,9 @@ struct Done {
 }
 
 impl Engine {
-    /// Starts the threads over a trunk whose weights are on `device` and channels_last.
+    /// Starts the threads over layers whose weights are on `device` and channels_last.
     pub(crate) fn start(
-        trunk: &Trunk,
+        body: &Body,
         device: Device,
         input: InputConvention,
         stride: u32,
@@ -77,7 +77,7 @@ impl Engine {
         wait_for(device)?;
         let mut works = Vec::new();
         for _ in 0..THREADS {
-            let mut on_device = OnDevice::new(trunk.share(), device, input, stride)?;
+            let mut on_device = OnDevice::new(body.share(), device, input, stride)?;
             works.push(move |job: &Job| on_device.encode(job));
         }
         Engine::over(works, device)
@@ -108,12 +108,12 @@ impl Engine {
     /// does.
     #[cfg(feature = "testing")]
     pub(crate) fn cramped(
-        trunk: &Trunk,
+        body: &Body,
         input: InputConvention,
         stride: u32,
         most: usize,
     ) -> Result<Engine> {
-        let mut on_device = OnDevice::new(trunk.share(), Device::Cpu, input, stride)?;
+        let mut on_device = OnDevice::new(body.share(), Device::Cpu, input, stride)?;
         let work = move |job: &Job| {
             if job.images > most {
                 let message = "CUDA out of memory. Tried to allocate 2.00 GiB".to_owned();
@@ -211,7 +211,7 @@ fn fill(pixels: &mut HostBytes, images: &[&RgbImage]) -> Result<()> {
 
 /// The state of one thread.
 struct OnDevice {
-    trunk: Trunk,
+    body: Body,
     device: Device,
     stream: Stream,
     /// Plane p is its channel times scale, minus shift; (1, 3, 1, 1) f32 each.
@@ -224,7 +224,7 @@ struct OnDevice {
 }
 
 impl OnDevice {
-    fn new(trunk: Trunk, device: Device, input: InputConvention, stride: u32) -> Result<OnDevice> {
+    fn new(body: Body, device: Device, input: InputConvention, stride: u32) -> Result<OnDevice> {
         let (scale, shift, bgr) = affine(input);
         let constant = |values: [f64; 3]| {
             let values = Tensor::f_from_slice(&values.map(|v| v as f32))?;
@@ -233,16 +233,7 @@ impl OnDevice {
         let made =
             || Ok((constant(scale)?, constant(shift)?, page_locked(1, Kind::Float, device)?));
         let (scale, shift, rows) = made().map_err(Error::torch("preparing the device"))?;
-        Ok(OnDevice {
-            trunk,
-            device,
-            stream: Stream::new(device)?,
-            scale,
-            shift,
-            bgr,
-            stride,
-            rows,
-        })
+        Ok(OnDevice { body, device, stream: Stream::new(device)?, scale, shift, bgr, stride, rows })
     }
 
     fn encode(&mut self, job: &Job) -> Result<Vec<f32>> {
@@ -266,7 +257,7 @@ impl OnDevice {
         // Pixels as they lie in an image are (N, 3, H, W) in channels_last, and stay so.
         let planes = pixels.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?;
         let planes = planes.f_mul(&self.scale)?.f_sub(&self.shift)?;
-        let maps = self.trunk.forward(&planes)?;
+        let maps = self.body.forward(&planes, &job.pooling)?;
         let rows = tensor::pool(&maps, &job.pooling, (job.height, job.width), self.stride)?;
         let rows = job.finish.apply(&rows, job.sum)?;
         tensor::with_flags(&rows, &maps)

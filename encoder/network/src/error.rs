@@ -28,6 +28,12 @@ pub enum Error {
         /// First line of libtorch's message.
         message: String,
     },
+    /// ONNX Runtime could not be opened.
+    #[error("ONNX Runtime: {what}")]
+    OnnxRuntime {
+        /// What was looked for and found, and how to get it.
+        what: String,
+    },
     /// The network answers an image with zeros, or not with numbers: there is no descriptor.
     #[error("no activation: {what}")]
     NoActivation {
@@ -52,7 +58,7 @@ impl Error {
         match self {
             Error::Weights(error) => error.code(),
             Error::Torch { .. } => ErrorCode::Internal,
-            Error::Device { .. } => ErrorCode::FailedPrecondition,
+            Error::Device { .. } | Error::OnnxRuntime { .. } => ErrorCode::FailedPrecondition,
             Error::NoActivation { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
             Error::Index(error) => error.code(),
         }

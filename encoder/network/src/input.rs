@@ -15,6 +15,9 @@ pub(crate) fn affine(input: InputConvention) -> ([f64; 3], [f64; 3], bool) {
         }
         // (v - 127) / 128
         InputConvention::CentredRgb => ([1.0 / 128.0; 3], [127.0 / 128.0; 3], false),
+        InputConvention::RawRgb => ([1.0; 3], [0.0; 3], false),
+        InputConvention::UnitRgb => ([1.0 / 255.0; 3], [0.0; 3], false),
+        InputConvention::SymmetricRgb => ([1.0 / 127.5; 3], [1.0; 3], false),
     }
 }
 
@@ -67,6 +70,9 @@ mod tests {
                 [0.229, 0.224, 0.225].map(|s| 255.0 * s),
             ),
             (InputConvention::CentredRgb, [0, 1, 2], [127.0; 3], [128.0; 3]),
+            (InputConvention::RawRgb, [0, 1, 2], [0.0; 3], [1.0; 3]),
+            (InputConvention::UnitRgb, [0, 1, 2], [0.0; 3], [255.0; 3]),
+            (InputConvention::SymmetricRgb, [0, 1, 2], [127.5; 3], [127.5; 3]),
         ] {
             Tables::new(input).to_planes(&rgb, &mut planes);
             for (p, plane) in planes.chunks(256).enumerate() {

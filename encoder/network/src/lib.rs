@@ -1,8 +1,8 @@
 //! Backbones: RGB images to feature maps, and to the rows that pooling makes of them.
 //!
 //! This is the only crate that links libtorch. Its weights come from `ocelli-weights`: ResNet-18,
-//! 34, 50, 101 and 152, VGG-11 to 19, relatives with other widths or block counts, and SqueezeNet
-//! 1.1.
+//! 34, 50, 101 and 152, VGG-11 to 19, relatives with other widths or block counts, SqueezeNet 1.1
+//! and EfficientNet-Lite.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -38,6 +38,7 @@
 #![deny(unsafe_code)]
 
 mod backbones;
+mod body;
 pub mod device;
 mod engine;
 pub mod error;
@@ -45,6 +46,7 @@ pub mod finish;
 mod input;
 mod layers;
 pub mod network;
+mod onnx;
 mod options;
 pub mod pooling;
 mod seconds;

@@ -13,19 +13,21 @@ use ocelli_weights::{Backbone, Head, Weights};
 use tch::{Kind, Tensor};
 
 use crate::backbones;
+use crate::body::Body;
 use crate::device::Device;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::finish::Finish;
 use crate::input::Tables;
-use crate::layers::{MemoryLayout, Trunk};
+use crate::layers::MemoryLayout;
+use crate::onnx::{self, Onnx};
 use crate::options::NetworkOptions;
 use crate::pooling::{self, FeatureMap, Rows};
 use crate::seconds::NetworkSeconds;
 
 /// A backbone without its classifier, ready to run.
 pub struct Network {
-    trunk: Trunk,
+    body: Body,
     torch_device: tch::Device,
     /// The threads that feed the device, if the network is on one.
     engine: Option<Arc<Engine>>,
@@ -60,13 +62,17 @@ pub struct Identity {
 }
 
 impl Network {
-    /// Reads weights from a safetensors file.
+    /// Reads weights from a safetensors file, or opens an ONNX file (by the ending of its name).
     ///
     /// # Errors
     /// `BadWeights` (another file type, truncated, no known backbone), `MissingTensor`,
     /// `TensorShape`, `NotConfigured` when the form or the input convention is given nowhere,
-    /// `Invalid` for a stage that the weights do not hold.
+    /// `Contradiction` for options that the file contradicts, `Invalid` for a stage that the
+    /// weights do not hold.
     pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
+        if onnx::is_onnx(path) {
+            return Network::open_onnx(path, options);
+        }
         Network::load(&Weights::read(path)?, options)
     }
 
@@ -77,7 +83,7 @@ impl Network {
     pub fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
         let backbone = Backbone::of(weights)?;
         let last_stage = backbone.last_stage(options.last_stage)?;
-        let settings = settings::resolve(weights, &options.settings)?;
+        let settings = settings::resolve(weights, &options.settings, backbone.default_bn_eps())?;
         let form = backbone.form(weights, settings.form)?;
         let unknown = backbone.unknown_names(weights);
         if !unknown.is_empty() {
@@ -93,19 +99,19 @@ impl Network {
             Device::CpuAsDevice => (MemoryLayout::ChannelsLast, tch::Device::Cpu),
             Device::Cuda(number) => (MemoryLayout::ChannelsLast, tch::Device::Cuda(number)),
         };
-        let trunk = tch::no_grad(|| {
-            let trunk = backbones::load(&backbone, weights, form, last_stage, settings.bn_eps)?;
-            arranged(trunk, layout, options.precision, torch_device)
+        let body = tch::no_grad(|| {
+            let body = backbones::load(&backbone, weights, form, last_stage, &settings)?;
+            body.arranged(layout, options.precision, torch_device)
         })?;
         let is_last = last_stage == backbone.last_stage(None)?;
-        let head = if options.head && is_last {
-            Head::load(weights, trunk.channels())?
+        let head = if options.head && is_last && backbone.has_projections(weights) {
+            Head::load(weights, body.channels())?
         } else {
             Head::default()
         };
         let identity = Identity {
             weights: weights.hash(),
-            arch: backbone.name(),
+            arch: backbone.arch(&settings.transformer)?,
             form,
             last_stage,
             input: settings.input,
@@ -115,22 +121,65 @@ impl Network {
             precision: options.precision,
         };
         let stride = backbone.stride(last_stage);
-        let engine = match options.device {
-            Device::Cpu => None,
-            Device::Cuda(_) | Device::CpuAsDevice => {
-                Some(Arc::new(Engine::start(&trunk, torch_device, settings.input, stride)?))
-            }
-        };
-        Ok(Network {
-            trunk,
+        let parts = Network {
+            body,
             torch_device,
-            engine,
+            engine: None,
             stride,
             head: Arc::new(head),
             pooling: settings.pooling,
             identity,
             device: options.device,
-        })
+        };
+        parts.started()
+    }
+
+    /// A network in an ONNX file, with the settings in the JSON file beside it. Its one layer is
+    /// stage 1; an embedding is read by [`Pooling::Cls`].
+    fn open_onnx(path: &Path, options: &NetworkOptions) -> Result<Network> {
+        let refused = |what: &str| Err(Error::invalid(format!("{}: {what}", path.display())));
+        if options.last_stage.is_some_and(|layer| layer != Layer::Stage(1)) {
+            return refused("expected no other last stage than 1 of an ONNX network");
+        }
+        if options.precision != Precision::F32 {
+            return refused("expected precision f32 of an ONNX network");
+        }
+        if matches!(options.device, Device::Cuda(_)) {
+            return refused("expected device cpu: ONNX networks run on the CPU");
+        }
+        let onnx = Onnx::open(path, &options.settings, options.onnxruntime.as_deref())?;
+        let identity = Identity {
+            weights: onnx.hash(),
+            arch: onnx.name(),
+            form: Form::V1_5,
+            last_stage: Layer::Stage(1),
+            input: onnx.input(),
+            bn_eps: DEFAULT_BN_EPS,
+            head: HeadForm::None,
+            image_whitening: false,
+            precision: Precision::F32,
+        };
+        let parts = Network {
+            torch_device: tch::Device::Cpu,
+            engine: None,
+            stride: 1,
+            head: Arc::default(),
+            pooling: onnx.is_embedding().then_some(Pooling::Cls),
+            identity,
+            device: options.device,
+            body: Body::Onnx(onnx),
+        };
+        parts.started()
+    }
+
+    /// With the threads that feed the device, if there is one.
+    fn started(mut self) -> Result<Network> {
+        if self.device != Device::Cpu {
+            let (input, stride) = (self.identity.input, self.stride);
+            let engine = Engine::start(&self.body, self.torch_device, input, stride)?;
+            self.engine = Some(Arc::new(engine));
+        }
+        Ok(self)
     }
 
     /// The identity of this network.
@@ -145,18 +194,19 @@ impl Network {
 
     /// Channels C of the feature map.
     pub fn channels(&self) -> usize {
-        self.trunk.channels()
+        self.body.channels()
     }
 
-    /// Image pixels per cell of the feature map: a power of two up to 32.
+    /// Image pixels per cell of the feature map: a power of two up to 32, or the side of a
+    /// transformer's patch.
     pub fn stride(&self) -> u32 {
         self.stride
     }
 
-    /// Operations of all convolutions for an image of this many pixels, a multiplication and an
+    /// Operations of all convolutions and products of matrices for an image of this many pixels, a multiplication and an
     /// addition being two. None for one that is too small.
     pub fn flop(&self, width: u32, height: u32) -> Option<f64> {
-        self.trunk.flop(height as usize, width as usize)
+        self.body.flop(height as usize, width as usize)
     }
 
     /// Length of a row that regional or global pooling makes: that of the head, or the channels.
@@ -185,7 +235,7 @@ impl Network {
     /// `Torch` when libtorch refuses.
     pub fn try_clone(&self) -> Result<Network> {
         Ok(Network {
-            trunk: self.trunk.share(),
+            body: self.body.share(),
             torch_device: self.torch_device,
             engine: self.engine.clone(),
             stride: self.stride,
@@ -196,9 +246,9 @@ impl Network {
         })
     }
 
-    /// Feature map (C, H, W), f32, after the last ReLU, contiguous. A map's cell covers
+    /// Feature map (C, H, W), f32, behind the last layer, contiguous. A map's cell covers
     /// [`stride`](Network::stride) pixels; sizes are rounded as the network rounds them, up at
-    /// every halving in a ResNet.
+    /// every halving in a ResNet, down in a transformer.
     ///
     /// # Errors
     /// As [`input`](Network::input) and [`forward`](Network::forward).
@@ -244,7 +294,7 @@ impl Network {
                 "image: expected at least one pixel, found {width}x{height}"
             )));
         }
-        if self.trunk.map_size(height as usize, width as usize).is_none() {
+        if self.body.map_size(height as usize, width as usize).is_none() {
             return Err(Error::invalid(format!(
                 "image: {width}x{height} pixels are too few for the layers of {} up to stage {}",
                 self.identity.arch, self.identity.last_stage
@@ -284,7 +334,7 @@ impl Network {
         let begun = Instant::now();
         let input = self.input(images)?;
         let copied = Instant::now();
-        let maps = self.forward(&input)?;
+        let maps = self.forward_for(&input, pooling)?;
         let answered = Instant::now();
         let mut pooling_s = 0.0;
         let made = images.iter().zip(0..).map(|(image, at)| {
@@ -316,54 +366,38 @@ impl Network {
     /// `Torch` when libtorch refuses.
     #[cfg(feature = "testing")]
     pub fn cramped(mut self, most: usize) -> Result<Network> {
-        let engine = Engine::cramped(&self.trunk, self.identity.input, self.stride, most)?;
+        let engine = Engine::cramped(&self.body, self.identity.input, self.stride, most)?;
         self.engine = Some(Arc::new(engine));
         Ok(self)
     }
 
-    /// Feature maps (N, C, h, w), f32, after the last ReLU, contiguous, of an
-    /// [`input`](Network::input) (N, 3, H, W).
+    /// Feature maps (N, C, h, w), f32, behind the last layer, contiguous, of an
+    /// [`input`](Network::input) (N, 3, H, W). Those of a transformer are its patches'.
     ///
     /// # Errors
     /// `Torch` when libtorch fails (memory).
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        self.forward_for(input, &Pooling::Mac)
+    }
+
+    /// What a pooling reads: the maps, or a class token as a map of one cell.
+    fn forward_for(&self, input: &Tensor, pooling: &Pooling) -> Result<Tensor> {
         let forward = || {
-            let maps = self.trunk.forward(&input.f_to_device(self.torch_device)?)?;
+            let maps = self.body.forward(&input.f_to_device(self.torch_device)?, pooling)?;
             maps.f_contiguous()?.f_to_kind(Kind::Float)?.f_to_device(tch::Device::Cpu)
         };
         tch::no_grad(forward).map_err(Error::torch("the forward pass"))
     }
-}
 
-/// `trunk` in `layout`; bfloat16 on a CPU that libtorch has no kernels for is computed in float32,
-/// with the same rounding. The caller holds `no_grad`.
-fn arranged(
-    trunk: Trunk,
-    layout: MemoryLayout,
-    precision: Precision,
-    device: tch::Device,
-) -> Result<Trunk> {
-    let arranged = trunk.share().arranged(layout, precision, device);
-    let arranged = arranged.map_err(Error::torch("arranging weights"))?;
-    if precision != Precision::Bf16 || device != tch::Device::Cpu {
-        return Ok(arranged);
+    /// Refuses a pooling that reads what this network has not.
+    ///
+    /// # Errors
+    /// `Invalid` for a class token where there is none, and for a pooling of a map where the
+    /// network answers with one vector.
+    pub fn check_pooling(&self, pooling: &Pooling) -> Result<()> {
+        self.body.check(pooling).map_err(|expected| {
+            let arch = &self.identity.arch;
+            Error::invalid(format!("pooling of {arch}: expected {expected}, found {pooling}"))
+        })
     }
-    // Asked of libtorch itself, since what it takes depends on its build and on the environment,
-    // too.
-    let Err(refused) = try_out(&arranged) else { return Ok(arranged) };
-    let rounding = trunk.rounding().map_err(Error::torch("arranging weights"))?;
-    try_out(&rounding)?;
-    tracing::warn!(
-        %refused,
-        "--precision bf16 needs a CPU with AVX-512 (BW, VL and DQ) or AVX-NE-CONVERT: here values \
-         are rounded as there and computed in float32, which is slower than --precision f32"
-    );
-    Ok(rounding)
-}
-
-/// Runs a small image through all layers.
-fn try_out(trunk: &Trunk) -> Result<()> {
-    let pixels = Tensor::f_zeros([1, 3, 64, 64], (Kind::Float, tch::Device::Cpu));
-    let maps = pixels.and_then(|pixels| trunk.forward(&pixels));
-    maps.map(drop).map_err(Error::torch("trying out the layers"))
 }

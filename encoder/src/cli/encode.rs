@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use ocelli_index::{Dtype, Model, PartKind};
+use ocelli_index::{Dtype, Model, PackVariant, PartKind};
 use ocelli_network::Device;
 use ocelli_pictures::photos::{Input, Names, ParquetColumns, Photos, Selection};
 use ocelli_service::observe::{self, TracesConfig};
+use ocelli_service::role;
 
 use super::output::Format;
 use super::settings::{NetworkArgs, RunArgs};
@@ -17,7 +18,9 @@ use crate::job::{JobOptions, JobSummary, Output, Parts, encode, encode_regions};
 
 const ENCODE_HELP: &str = "\
 Examples:
-  Descriptors of a folder of photos:
+  Descriptors of a folder of photos, by the pack that is part of this program:
+    ocelli-encoder encode photos --pack default --out photos.part
+  Descriptors by a network of your own:
     ocelli-encoder encode photos --weights resnet50.safetensors \\
       --sizes 550,800,1050 --out photos.part
   Weights of a Caffe or Keras network, with a whitening:
@@ -79,7 +82,7 @@ pub(super) struct EncodeArgs {
     /// What to write: one descriptor an image, its region vectors, or its code under --model.
     #[arg(long, value_name = "KIND", default_value = "descriptors")]
     output: OutputKind,
-    /// The model of --output codes.
+    /// The model of --output codes, where no pack has one.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -98,6 +101,9 @@ pub(super) struct EncodeArgs {
     /// folder of --parquet. Without this flag, they are rejected.
     #[arg(long, conflicts_with_all = ["list", "tar", "regions"])]
     follow_links: bool,
+    /// End as at SIGTERM when standard input ends, so that the end of a parent process is enough.
+    #[arg(long)]
+    stop_with_stdin: bool,
 }
 
 /// Jobs in parts.
@@ -237,6 +243,9 @@ impl PartsArgs {
 impl EncodeArgs {
     /// Encodes the input and prints the summary.
     pub(super) fn run(self) -> Result<()> {
+        if self.stop_with_stdin {
+            role::stop_with_stdin()?;
+        }
         let config = self.run.config(self.network)?;
         config.check()?;
         observe::init("ocelli-encoder", &config.log, &TracesConfig::default())?;
@@ -245,10 +254,15 @@ impl EncodeArgs {
             usage("--out and --rejected name the same file");
         }
         let kind = self.output.part_kind();
-        if self.model.is_some() != (kind == PartKind::Codes) {
-            usage("--output codes and --model FILE go together");
+        let variant = config.variant()?.filter(|_| kind == PartKind::Codes);
+        if (self.model.is_some() || variant.is_some()) != (kind == PartKind::Codes) {
+            usage("--output codes goes together with --model FILE or --pack FILE");
         }
-        let model = self.model.as_deref().map(Model::open).transpose()?;
+        if self.model.is_some() && variant.is_some() {
+            usage("--model beside --pack, which has one: leave one out");
+        }
+        let own = self.model.as_deref().map(Model::open).transpose()?;
+        let model = own.as_ref().or(variant.map(PackVariant::model));
         let parts = self.parts.parts();
         let source = self.input.source(self.columns, self.follow_links);
         let output = Output { part: self.out, kind, dtype: self.dtype, rejected };
@@ -258,7 +272,7 @@ impl EncodeArgs {
             }
             Source::Regions(regions) => {
                 let whitening = config.open_whitening()?;
-                encode_regions(&regions, whitening.as_ref(), &output, model.as_ref())?
+                encode_regions(&regions, whitening.as_ref(), &output, model)?
             }
             Source::Photos(input) => {
                 let device = config.device.resolve()?;
@@ -266,7 +280,7 @@ impl EncodeArgs {
                     workers: config.worker_count(device),
                     batch: config.batch_size(device),
                     parts,
-                    model: model.as_ref(),
+                    model,
                 };
                 let SelectionArgs { include, exclude, strict } = self.selection;
                 let selection = Selection { names: Names::new(&include, &exclude)?, strict };

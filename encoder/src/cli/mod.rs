@@ -77,10 +77,13 @@ fn usage(message: &str) -> ! {
     Cli::command().error(ErrorKind::MissingRequiredArgument, message).exit()
 }
 
-/// Ends the process if no layer of the configuration names weights.
+/// Ends the process if no layer of the configuration names weights or a pack.
 fn require_weights(config: &Config) {
-    if config.weights.is_none() {
-        usage("no weights: give --weights FILE, or `weights` in the configuration");
+    if !config.has_network() {
+        usage(
+            "no weights: give --weights FILE or --pack FILE, or `weights` or `pack` in the \
+             configuration",
+        );
     }
 }
 

@@ -12,7 +12,8 @@ use super::settings::{NetworkArgs, RunArgs, over};
 use crate::service;
 
 const SERVE_HELP: &str = "\
-Example:
+Examples:
+  ocelli-encoder serve --pack default --listen 127.0.0.1:7071
   ocelli-encoder serve --weights resnet50.safetensors --sizes 800 \\
     --whitening photos.whitening --listen 127.0.0.1:7071
 
@@ -43,12 +44,19 @@ pub(super) struct ServeArgs {
     /// certificates.
     #[arg(long)]
     insecure: bool,
+    /// End as at SIGTERM when standard input ends, so that the end of a parent process is enough.
+    #[arg(long)]
+    stop_with_stdin: bool,
 }
 
 impl ServeArgs {
     /// Serves until SIGTERM or SIGINT, then ends the process.
     pub(super) fn run(self) -> Result<()> {
-        let ServeArgs { network, run, listen, max_queued, metrics, insecure } = self;
+        let ServeArgs { network, run, listen, max_queued, metrics, insecure, stop_with_stdin } =
+            self;
+        if stop_with_stdin {
+            role::stop_with_stdin()?;
+        }
         let mut config = run.config(network)?;
         over(&mut config.listen, listen);
         over(&mut config.max_queued, max_queued);

@@ -2,20 +2,22 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
 use ocelli_index::{
-    Combine, CropFirst, Form, Grid, InputConvention, Layer, Precision, ResizeFilter,
+    Combine, CropFirst, Form, Grid, InputConvention, Layer, Pack, Precision, ResizeFilter,
 };
 use ocelli_network::DeviceChoice;
 use ocelli_pictures::limits::MAX_SIDE_PX;
 use ocelli_service::role::LogFormat;
 
+use super::usage;
 use crate::config::{Config, PoolingName};
 
 /// Settings that decide what a descriptor means.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(super) struct NetworkArgs {
     /// The network's weights: safetensors with torchvision's tensor names.
     #[arg(long, value_name = "FILE")]
@@ -24,7 +26,7 @@ pub(super) struct NetworkArgs {
     /// v1-caffe, or floor-pool (SqueezeNet of Keras).
     #[arg(long)]
     form: Option<Form>,
-    /// How pixels are presented: caffe-bgr or torchvision-rgb.
+    /// How pixels are presented: caffe-bgr, torchvision-rgb or centred-rgb.
     #[arg(long, value_name = "CONVENTION")]
     input: Option<InputConvention>,
     /// Epsilon of batch normalisation.
@@ -33,6 +35,9 @@ pub(super) struct NetworkArgs {
     /// A JSON file with form, input and bn_eps [default: the one beside the weights, if any]
     #[arg(long, value_name = "JSON")]
     network_config: Option<PathBuf>,
+    /// Library of ONNX Runtime, or its folder: for networks in ONNX files.
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
     /// Layer that is pooled: a stage, 1 to 4, for a VGG to 5; for EfficientNet 1 to 7, e1 to e6 for
     /// the expansion behind a stage, or head [default: the last that the weights hold]
     #[arg(long, value_name = "LAYER")]
@@ -64,8 +69,8 @@ pub(super) struct NetworkArgs {
     /// Do not rotate images as EXIF says.
     #[arg(long)]
     no_exif: bool,
-    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), or gem:P:0
-    /// (cirtorch's, without dirtorch's floor of 1e-6).
+    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), gem:P:0 (cirtorch's,
+    /// without dirtorch's floor of 1e-6), or max (SuperGlobal's).
     #[arg(long)]
     combine: Option<Combine>,
     /// Cut boxes out before the image is resized, so that a box's longest side gets the size. With
@@ -85,8 +90,16 @@ pub(super) struct NetworkArgs {
 }
 
 /// Settings that `encode`, `serve` and `measure` share.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(super) struct RunArgs {
+    /// A pack, which says everything that decides what a descriptor means: its file, or `default`.
+    /// Settings that contradict it are refused.
+    #[arg(long, value_name = "FILE|default")]
+    pack: Option<PathBuf>,
+    /// Bytes of a code, of the sizes that the pack has; its whitening follows from them [default:
+    /// the pack's own choice]
+    #[arg(long, value_name = "N")]
+    code_bytes: Option<usize>,
     /// Whitening, learned under the same settings.
     #[arg(long, value_name = "FILE")]
     whitening: Option<PathBuf>,
@@ -143,6 +156,7 @@ impl NetworkArgs {
         config.input = self.input.or(config.input);
         config.bn_eps = self.bn_eps.or(config.bn_eps);
         config.network_config = self.network_config.or(config.network_config.take());
+        config.onnxruntime = self.onnxruntime.or(config.onnxruntime.take());
         config.last_stage = self.last_stage.or(config.last_stage);
         config.head &= !self.no_head;
         config.pooling = self.pooling.or(config.pooling);
@@ -162,10 +176,30 @@ impl NetworkArgs {
 }
 
 impl RunArgs {
-    /// All layers: defaults, file, environment, flags.
+    /// All layers: defaults or a pack, file, environment, flags.
     pub(super) fn config(self, network: NetworkArgs) -> Result<Config> {
-        let mut config = Config::load(self.config.as_deref())?;
+        let config = self.clone().layers(network.clone(), None)?;
+        let Some(choice) = &config.pack else {
+            if let Some(bytes) = config.code_bytes {
+                usage(&format!("--code-bytes {bytes} chooses from a pack: give --pack too"));
+            }
+            return Ok(config);
+        };
+        let pack = Arc::new(ocelli_packs::open(choice)?);
+        let mut config = self.layers(network, Some(&pack))?;
+        config.use_pack(pack)?;
+        Ok(config)
+    }
+
+    fn layers(self, network: NetworkArgs, pack: Option<&Pack>) -> Result<Config> {
+        let file = self.config.as_deref();
+        let mut config = match pack {
+            None => Config::load(file)?,
+            Some(pack) => Config::load_over(pack, file)?,
+        };
         network.apply(&mut config);
+        config.pack = self.pack.or(config.pack);
+        config.code_bytes = self.code_bytes.or(config.code_bytes);
         config.whitening = self.whitening.or(config.whitening);
         over(&mut config.device, self.device);
         over(&mut config.workers, self.workers);

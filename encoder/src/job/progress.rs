@@ -8,12 +8,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Time between two log lines if there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// Time between two lines for a program.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
 /// A progress bar on a terminal, a log line every ten seconds elsewhere.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     total: Option<u64>,
     started: Instant,
     logged: Instant,
+    told: Option<Instant>,
     done: u64,
     rejected: u64,
 }
@@ -35,7 +39,7 @@ impl Progress {
             }
         });
         let now = Instant::now();
-        Progress { bar, total, started: now, logged: now, done: 0, rejected: 0 }
+        Progress { bar, total, started: now, logged: now, told: None, done: 0, rejected: 0 }
     }
 
     /// One image more, encoded or rejected.
@@ -49,11 +53,21 @@ impl Progress {
                 }
                 bar.inc(1);
             }
-            None if self.logged.elapsed() >= LOG_EVERY => {
-                self.logged = Instant::now();
-                self.log();
-            }
-            None => {}
+            None => self.tell(),
+        }
+    }
+
+    /// Logs now and then how far the job is: for people seldom, and for a program that reads the log
+    /// and draws a bar of its own (`--log info,progress=debug --log-format json`) often.
+    fn tell(&mut self) {
+        if self.logged.elapsed() >= LOG_EVERY {
+            self.logged = Instant::now();
+            self.log();
+        }
+        if self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            self.told = Some(Instant::now());
+            let (images, total, rejected) = (self.done, self.total, self.rejected);
+            tracing::debug!(target: "progress", images, total, rejected);
         }
     }
 

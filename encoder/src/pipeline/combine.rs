@@ -10,8 +10,33 @@ pub(super) fn combine(sizes: &[f32], dim: usize, how: Combine) -> Vec<f32> {
         Combine::Gem { p, floor } if sizes.len() > dim => {
             generalized_mean(sizes, dim, f64::from(p), f64::from(floor))
         }
-        Combine::Gem { .. } | Combine::Sum => sum_rows(sizes, dim),
+        Combine::Max if sizes.len() > dim => largest(sizes, dim),
+        Combine::ScaleGem { p } if sizes.len() > dim => scale_gem(sizes, dim, f64::from(p)),
+        Combine::Gem { .. } | Combine::Max | Combine::ScaleGem { .. } | Combine::Sum => {
+            sum_rows(sizes, dim)
+        }
     }
+}
+
+fn largest(rows: &[f32], dim: usize) -> Vec<f32> {
+    let mut largest = vec![f32::NEG_INFINITY; dim];
+    for row in rows.chunks_exact(dim) {
+        largest.iter_mut().zip(row).for_each(|(largest, &v)| *largest = largest.max(v));
+    }
+    largest
+}
+
+/// mean((x − m)^p)^(1/p) + m, with m the least of all values.
+fn scale_gem(rows: &[f32], dim: usize, p: f64) -> Vec<f32> {
+    let least = f64::from(rows.iter().copied().fold(f32::INFINITY, f32::min));
+    let mut sums = vec![0.0f64; dim];
+    for row in rows.chunks_exact(dim) {
+        for (sum, &v) in sums.iter_mut().zip(row) {
+            *sum += (f64::from(v) - least).powf(p);
+        }
+    }
+    let n = (rows.len() / dim.max(1)).max(1) as f64;
+    sums.into_iter().map(|sum| ((sum / n).powf(p.recip()) + least) as f32).collect()
 }
 
 /// s(mean(s(x, p)), 1/p) with s(x, p) = sign(x) max(|x|, floor)^p, and 0 where x is. The floor
@@ -90,6 +115,21 @@ mod tests {
         assert!((plain[2] + 1e-9).abs() < 1e-12, "{plain:?}");
         // One size is not combined.
         assert_eq!(combine(&rows[0], 12, gem(3.0)), rows[0]);
+    }
+
+    /// By hand: the larger of each pair; and with exponent 2 and a least value of −0.8 the root of
+    /// the mean of the squares of 1.4 and 0, and of 1.6 and 1.4, each less 0.8.
+    #[test]
+    fn scale_gem_by_hand() {
+        let rows = [0.6f32, 0.8, -0.8, 0.6];
+        assert_eq!(combine(&rows, 2, Combine::Max), [0.6, 0.8]);
+        let found = combine(&rows, 2, Combine::ScaleGem { p: 2.0 });
+        for (found, expected) in found.iter().zip([0.98f64.sqrt() - 0.8, 2.26f64.sqrt() - 0.8]) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} {expected}");
+        }
+        for one in [Combine::Max, Combine::ScaleGem { p: 2.0 }] {
+            assert_eq!(combine(&rows[..2], 2, one), rows[..2]);
+        }
     }
 
     /// Descriptors of 2,048 dimensions at three sizes: with the floor they are the published ones,

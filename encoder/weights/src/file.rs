@@ -105,6 +105,12 @@ impl Weights {
         self.tensors.contains_key(name)
     }
 
+    /// The shape of a tensor, if there is one of this name.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|stored| stored.shape.as_slice())
+    }
+
     /// A value of the file's `__metadata__`.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {
@@ -191,8 +197,14 @@ impl Weights {
 /// The first convolution tells the prefix. Names without it (a head beside the backbone) and files
 /// with two backbones stay as they are, and what looks for the tensors says what is missing.
 fn without_prefix(tensors: BTreeMap<String, Stored>) -> BTreeMap<String, Stored> {
-    const FIRST: [(&str, &str); 2] =
-        [("conv1.weight", "layer1.0.conv1.weight"), ("features.0.weight", "features.0.weight")];
+    const HF_PATCH: &str = "embeddings.patch_embeddings.projection.weight";
+    const FIRST: [(&str, &str); 5] = [
+        ("conv1.weight", "layer1.0.conv1.weight"),
+        ("features.0.weight", "features.0.weight"),
+        ("_conv_stem.weight", "_conv_stem.weight"),
+        ("patch_embed.proj.weight", "blocks.0.norm1.weight"),
+        (HF_PATCH, HF_PATCH),
+    ];
     let mut prefixes = Vec::new();
     for (first, also) in FIRST {
         for prefix in tensors.keys().filter_map(|name| name.strip_suffix(first)) {

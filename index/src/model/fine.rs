@@ -16,6 +16,7 @@
 use ocelli_vector::fine::{self, Coarser, Finer};
 use ocelli_vector::{Simd, encode};
 
+use super::{Metric, ModelParts, Query};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
 use crate::base::named::named;
@@ -39,11 +40,13 @@ named! {
         Sq8 = "sq8",
         /// The vectors z themselves, in half precision.
         F16 = "f16",
+        /// Nothing: the best rows are compared again by the cosine.
+        Cosine = "cosine",
     }
 }
 
 impl FineKind {
-    pub(crate) const ALL: [Self; 3] = [Self::Pq, Self::Sq8, Self::F16];
+    pub(crate) const ALL: [Self; 4] = [Self::Pq, Self::Sq8, Self::F16, Self::Cosine];
 
     /// The kind's number in files.
     pub(crate) fn number(self) -> u32 {
@@ -51,6 +54,7 @@ impl FineKind {
             Self::Pq => 1,
             Self::Sq8 => 2,
             Self::F16 => 3,
+            Self::Cosine => 4,
         }
     }
 }
@@ -100,6 +104,13 @@ impl FineCodec {
         Self::hashed(FineKind::F16, model, d, 0, Vec::new())
     }
 
+    /// No code: the best rows c + r̂ of a scan by inner product are compared with the query again,
+    /// by the cosine. A code of few bytes makes rows shorter, some more than others, and a product
+    /// counts that.
+    pub fn cosine(model: Hash, d: usize) -> Self {
+        Self::hashed(FineKind::Cosine, model, d, 0, Vec::new())
+    }
+
     fn new(kind: FineKind, model: Hash, d: usize, m: usize, numbers: Vec<f32>) -> Result<Self> {
         let want = match kind {
             FineKind::Pq if m == 0 || m > MAX_M || !d.is_multiple_of(m) => {
@@ -109,7 +120,7 @@ impl FineCodec {
             }
             FineKind::Pq => d.saturating_mul(FINE_KSUB),
             FineKind::Sq8 => 2 * d,
-            FineKind::F16 => 0,
+            FineKind::F16 | FineKind::Cosine => 0,
         };
         if numbers.len() != want {
             let what = format!("fine codec {kind}: its numbers");
@@ -173,6 +184,7 @@ impl FineCodec {
             FineKind::Pq => self.m,
             FineKind::Sq8 => self.d,
             FineKind::F16 => 2 * self.d,
+            FineKind::Cosine => 0,
         }
     }
 
@@ -198,6 +210,7 @@ impl FineCodec {
                 Finer::Sq8 { linear, cubic }
             }
             FineKind::F16 => Finer::F16,
+            FineKind::Cosine => Finer::Cosine,
         }
     }
 
@@ -229,6 +242,7 @@ impl FineCodec {
                 let steps = linear.iter().zip(cubic);
                 out.extend(rest().iter().zip(steps).map(|(&x, (&l, &c))| fine::sq8_byte(l, c, x)));
             }
+            FineKind::Cosine => {}
             FineKind::F16 => {
                 for (i, &z) in z.iter().enumerate() {
                     let half = half::f16::from_f32(z);
@@ -243,6 +257,30 @@ impl FineCodec {
             }
         }
         Ok(())
+    }
+
+    /// The score of `query` and a decoded row `z` (d,), by definition.
+    pub(crate) fn score(&self, query: &Query, metric: Metric, z: &[f32]) -> f32 {
+        match self.kind {
+            FineKind::Cosine => fine::cosine(&query.z, z),
+            _ => query.score(metric, z),
+        }
+    }
+
+    /// Whether rows of a model can be scored again like this: by the cosine only where the scan's
+    /// score is an inner product in the space of z and nothing else.
+    pub(crate) fn fits(&self, p: &ModelParts) -> Result<()> {
+        if self.kind != FineKind::Cosine
+            || p.metric == Metric::InnerProduct && (p.mean.is_none() || p.renormalize)
+        {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "scores by the cosine: expected a model of metric ip that is not centred, or \
+             normalises again; found metric {}{}",
+            p.metric,
+            if p.mean.is_some() { ", centred" } else { "" }
+        )))
     }
 
     /// The decoded row ẑ (d,): the same bits at every level. `coarser` is the first code with what
@@ -292,7 +330,7 @@ impl FineCodec {
         let word = |i: usize| u32::from_le_bytes(head.as_chunks::<4>().0[i]);
         let number = word(0);
         let kind = FineKind::ALL.into_iter().find(|k| k.number() == number);
-        let kind = kind.ok_or_else(|| corrupt(format!("kind {number}, expected 1 to 3")))?;
+        let kind = kind.ok_or_else(|| corrupt(format!("kind {number}, expected 1 to 4")))?;
         if word(1) as usize != d || word(3) != 0 || head[48..] != [0; 16] {
             return Err(corrupt(format!(
                 "d = {}, expected {}; or a byte that must be zero is not",

@@ -221,6 +221,7 @@ impl Model {
             let what = "fine codec: dimension of z".into();
             return Err(Error::Dim { what, expected: self.parts.d, found: codec.d() });
         }
+        codec.fits(&self.parts)?;
         self.intact()?;
         self.fine_codec = Some(codec);
         Ok(self)

@@ -106,10 +106,10 @@ pub(crate) fn refined_score(
     shard: &Shard,
     ordinal: u32,
 ) -> Result<f32> {
-    if model.fine_codec().is_none() {
+    let Some(codec) = model.fine_codec() else {
         return Err(Error::invalid("the model has no fine codec"));
-    }
-    Ok(query.score(model.metric(), &decoded_row(model, shard, ordinal)?))
+    };
+    Ok(codec.score(query, model.metric(), &decoded_row(model, shard, ordinal)?))
 }
 
 /// The decoded row ẑ (d,) of an ordinal, from its finer code.

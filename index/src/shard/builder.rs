@@ -216,14 +216,13 @@ impl<'a> ShardBuilder<'a> {
 
     /// Section of the finer codes, by slot, where rows have them.
     fn write_fine(&self, file: &mut Writer, order: &[u32]) -> Result<()> {
-        let Some(codec) = self.model.fine_codec().filter(|_| !self.fine.is_empty()) else {
-            return Ok(());
-        };
+        let has_some = |codec: &&FineCodec| codec.code_bytes() == 0 || !self.fine.is_empty();
+        let Some(codec) = self.model.fine_codec().filter(has_some) else { return Ok(()) };
         let bytes = codec.code_bytes();
         if self.fine.len() != self.ids.len() * bytes {
             return Err(Error::invalid(format!(
                 "{} of {} rows have a finer code: expected all or none",
-                self.fine.len() / bytes,
+                self.fine.len().checked_div(bytes).unwrap_or(0),
                 self.ids.len()
             )));
         }

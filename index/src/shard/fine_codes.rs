@@ -53,7 +53,7 @@ impl FineCodes {
         hash.copy_from_slice(&head[..32]);
         let code_bytes = u64::from(u32::from_le_bytes([head[32], head[33], head[34], head[35]]));
         let want = HEADER_BYTES as u64 + u64::from(rows) * code_bytes;
-        if code_bytes == 0 || section.len != want || head[36..].iter().any(|&b| b != 0) {
+        if section.len != want || head[36..].iter().any(|&b| b != 0) {
             return corrupt(format!(
                 "{} bytes, expected {want} for {rows} codes of {code_bytes}; or a byte that must \
                  be zero is not",
@@ -106,6 +106,9 @@ impl FineCodes {
     /// [`Error::Corrupt`], also for a slot past the end.
     #[inline]
     pub fn get<'a>(&self, file: &'a Reader, slot: u32) -> Result<&'a [u8]> {
+        if self.code_bytes == 0 {
+            return Ok(&[]);
+        }
         let at = HEADER_BYTES as u64 + u64::from(slot) * self.code_bytes;
         file.read(&self.section, at, self.code_bytes)
     }
@@ -113,6 +116,9 @@ impl FineCodes {
     /// Asks for the cache lines of a slot's code, which is not looked at: it may be unproven.
     #[inline]
     pub fn prefetch(&self, file: &Reader, slot: u32) {
+        if self.code_bytes == 0 {
+            return;
+        }
         let at = HEADER_BYTES as u64 + u64::from(slot) * self.code_bytes;
         let bytes = file.read_proven(&self.section);
         if let Some(code) = bytes.get(at as usize..(at + self.code_bytes) as usize) {

@@ -36,6 +36,12 @@ named! {
         TorchvisionRgb = "torchvision-rgb",
         /// RGB, 0 to 255, minus 127, over 128 (EfficientNet-Lite).
         CentredRgb = "centred-rgb",
+        /// RGB, 0 to 255, as the pixels are.
+        RawRgb = "raw-rgb",
+        /// RGB, 0 to 1.
+        UnitRgb = "unit-rgb",
+        /// RGB, −1 to 1: over 127.5, minus 1.
+        SymmetricRgb = "symmetric-rgb",
     }
 }
 
@@ -159,6 +165,15 @@ pub enum Combine {
         /// that of Radenović, Tolias, Chum (2018).
         floor: f32,
     },
+    /// Their largest value, element by element: Scale-GeM with an infinite exponent, as SuperGlobal
+    /// takes it (Shao et al. 2023).
+    Max,
+    /// Scale-GeM with a finite exponent (Shao et al. 2023): mean((x − m)^p)^(1/p) + m with m the
+    /// least value of all descriptors of the image.
+    ScaleGem {
+        /// The exponent, > 0; 10 in the published code.
+        p: f32,
+    },
 }
 
 impl Combine {
@@ -168,7 +183,8 @@ impl Combine {
     /// Whether the exponent is over 0 and the floor is not below it.
     pub fn is_sound(&self) -> bool {
         match *self {
-            Self::Sum => true,
+            Self::Sum | Self::Max => true,
+            Self::ScaleGem { p } => p.is_finite() && p > 0.0,
             Self::Gem { p, floor } => p.is_finite() && p > 0.0 && floor.is_finite() && floor >= 0.0,
         }
     }
@@ -195,11 +211,13 @@ impl fmt::Display for Combine {
         match self {
             Self::Sum => f.write_str("sum"),
             Self::Gem { p, floor } => write!(f, "gem:{p}:{floor}"),
+            Self::Max => f.write_str("max"),
+            Self::ScaleGem { p } => write!(f, "scale-gem:{p}"),
         }
     }
 }
 
-/// `sum`, `gem:P` with the published floor, or `gem:P:FLOOR`.
+/// `sum`, `gem:P` with the published floor, `gem:P:FLOOR`, `max` or `scale-gem:P`.
 impl FromStr for Combine {
     type Err = Error;
 
@@ -211,14 +229,16 @@ impl FromStr for Combine {
         let words: Vec<&str> = s.split(':').collect();
         let combine = match words.as_slice() {
             ["sum"] => Some(Self::Sum),
+            ["max"] => Some(Self::Max),
+            ["scale-gem", p] => p.parse().ok().map(|p| Self::ScaleGem { p }),
             ["gem", p] => gem(p, None),
             ["gem", p, floor] => gem(p, Some(floor)),
             _ => None,
         };
         combine.filter(Self::is_sound).ok_or_else(|| {
             Error::invalid(format!(
-                "combine: expected sum, gem:P with P over 0, or gem:P:FLOOR with a floor of 0 or \
-                 more, found {s:?}"
+                "combine: expected sum, max, gem:P or scale-gem:P with P over 0, or gem:P:FLOOR with \
+                 a floor of 0 or more, found {s:?}"
             ))
         })
     }
@@ -286,8 +306,68 @@ pub enum Pooling {
         /// The exponent, > 0.
         p: f32,
     },
-    /// A transformer's class token (Dosovitskiy et al. 2021).
+    /// A transformer's class token (Dosovitskiy et al. 2021), or the one vector that an ONNX network
+    /// answers with.
     Cls,
+    /// SuperGlobal's (Shao et al., "Global Features are All You Need for Image Retrieval and
+    /// Reranking", ICCV 2023): y = max(x, floor) is ReLUP; each cell becomes the mean of y and of
+    /// its window's generalized mean, which is Regional-GeM; then the generalized mean of all
+    /// cells, GeM+.
+    #[serde(rename = "superglobal")]
+    SuperGlobal {
+        /// The exponent over all cells, > 0.
+        p: f32,
+        /// The exponent within a window, > 0.
+        region_p: f32,
+        /// Cells along a side of a window, odd; beyond the edge the map is mirrored.
+        window: u32,
+        /// The least value of an activation, 0 or more.
+        floor: f32,
+    },
+}
+
+impl Pooling {
+    /// SuperGlobal's pooling with the exponents and the window of the published code, which has a
+    /// floor of 0 in front of the pooling.
+    pub const SUPERGLOBAL: Self =
+        Self::SuperGlobal { p: 4.6, region_p: 2.5, window: 5, floor: 0.0 };
+    /// The largest number of levels of R-MAC's grid; the papers use up to 4.
+    pub const MAX_LEVELS: u32 = 4;
+    /// The largest window of SuperGlobal's pooling.
+    pub const MAX_WINDOW: u32 = 31;
+
+    /// Refuses parameters without a meaning.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for levels outside 1 to 4, exponents that are not positive numbers,
+    /// windows that are even or larger than 31, and a floor below 0.
+    pub fn check(&self) -> Result<()> {
+        let is_positive = |v: f32| v.is_finite() && v > 0.0;
+        match *self {
+            Self::Rmac { levels, .. } if !(1..=Self::MAX_LEVELS).contains(&levels) => {
+                Err(Error::invalid(format!(
+                    "levels: expected 1 to {}, found {levels}",
+                    Self::MAX_LEVELS
+                )))
+            }
+            Self::Gem { p } if !is_positive(p) => {
+                Err(Error::invalid(format!("GeM exponent: expected a number above 0, found {p}")))
+            }
+            Self::SuperGlobal { p, region_p, window, floor } => {
+                let is_window = window % 2 == 1 && window <= Self::MAX_WINDOW;
+                let is_floor = floor.is_finite() && floor >= 0.0;
+                match is_positive(p) && is_positive(region_p) && is_window && is_floor {
+                    true => Ok(()),
+                    false => Err(Error::invalid(format!(
+                        "pooling {self}: expected superglobal:P:REGION_P:WINDOW:FLOOR with \
+                         exponents above 0, an odd window up to {} and a floor of 0 or more",
+                        Self::MAX_WINDOW
+                    ))),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Pooling {
@@ -299,10 +379,15 @@ impl fmt::Display for Pooling {
             Self::Spoc => f.write_str("spoc"),
             Self::Gem { p } => write!(f, "gem:{p}"),
             Self::Cls => f.write_str("cls"),
+            Self::SuperGlobal { p, region_p, window, floor } => {
+                write!(f, "superglobal:{p}:{region_p}:{window}:{floor}")
+            }
         }
     }
 }
 
+/// `rmac:3`, `rmac:2:image-pixels`, `mac`, `spoc`, `gem:3`, `cls`,
+/// `superglobal:P:REGION_P:WINDOW:FLOOR`, or `superglobal` with the published parameters.
 impl FromStr for Pooling {
     type Err = Error;
 
@@ -315,6 +400,14 @@ impl FromStr for Pooling {
             Some("cls") => Self::Cls,
             Some("gem") => {
                 Self::Gem { p: fields.next().and_then(|p| p.parse().ok()).ok_or_else(bad)? }
+            }
+            Some("superglobal") if s == "superglobal" => Self::SUPERGLOBAL,
+            Some("superglobal") => {
+                let mut number = || fields.next().and_then(|p| p.parse().ok()).ok_or_else(bad);
+                let (p, region_p) = (number()?, number()?);
+                let window = fields.next().and_then(|w| w.parse().ok()).ok_or_else(bad)?;
+                let floor = fields.next().and_then(|f| f.parse().ok()).ok_or_else(bad)?;
+                Self::SuperGlobal { p, region_p, window, floor }
             }
             Some("rmac") => Self::Rmac {
                 levels: fields.next().and_then(|l| l.parse().ok()).ok_or_else(bad)?,

@@ -81,24 +81,19 @@ impl NetworkSpec {
 
     /// The first value that is out of its range, if there is one.
     pub(super) fn check(&self) -> Result<(), String> {
-        let pooling = match self.pooling {
-            Pooling::Rmac { levels, .. } => (1..=4).contains(&levels),
-            Pooling::Gem { p } => p.is_finite() && p > 0.0,
-            Pooling::Mac | Pooling::Spoc | Pooling::Cls => true,
-        };
         if !self.combine.is_sound() {
             return Err(format!(
                 "combine={}: expected an exponent over 0 and a floor of 0 or more",
                 self.combine
             ));
         }
-        if self.dim == 0 || !self.last_stage.is_sound() || !pooling {
+        if self.dim == 0 || !self.last_stage.is_sound() {
             return Err(format!(
-                "dim={}, last_stage={}, pooling={}: expected a dimension, a layer, and 1 to 4 \
-                 levels or an exponent over 0",
-                self.dim, self.last_stage, self.pooling
+                "dim={}, last_stage={}: expected a dimension and a layer",
+                self.dim, self.last_stage
             ));
         }
+        self.pooling.check().map_err(|error| error.to_string())?;
         if !(self.bn_eps.is_finite() && self.bn_eps >= 0.0) {
             return Err(format!("bn_eps={}: expected 0 or more", self.bn_eps));
         }

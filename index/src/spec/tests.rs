@@ -51,6 +51,15 @@ fn text_round_trips_whatever_the_fields() {
         combine: Combine::Gem { p: 2.92, floor: 0.0 },
         ..spec()
     };
+    let superglobal =
+        NetworkSpec { pooling: Pooling::SUPERGLOBAL, combine: Combine::Max, ..spec() };
+    let text = DescriptorSpec::Network(superglobal.clone()).canonical();
+    assert!(text.ends_with("\npooling=superglobal:4.6:2.5:5:0\ncombine=max\n"), "{text}");
+    let scale_gem = NetworkSpec {
+        pooling: Pooling::SuperGlobal { p: 3.0, region_p: 1.5, window: 3, floor: 0.014 },
+        combine: Combine::ScaleGem { p: 10.0 },
+        ..spec()
+    };
     // Text and hash of what was made before there was a floor.
     let text = DescriptorSpec::Network(gem.clone()).canonical();
     assert!(text.ends_with("\ncombine=gem:2.92\n"), "{text}");
@@ -59,6 +68,8 @@ fn text_round_trips_whatever_the_fields() {
         DescriptorSpec::Network(spec()),
         DescriptorSpec::Network(full),
         DescriptorSpec::Network(gem),
+        DescriptorSpec::Network(superglobal),
+        DescriptorSpec::Network(scale_gem),
         DescriptorSpec::foreign("a/b-1.0_x", 7).unwrap(),
     ] {
         assert_eq!(DescriptorSpec::parse(&spec.canonical()).unwrap(), spec);
@@ -83,6 +94,13 @@ fn only_the_canonical_form_is_read() {
         text.clone() + "combine=gem:3:0\n",
         text.clone() + "combine=gem:3:-1\n",
         text.clone() + "combine=gem:0:1\n",
+        text.clone() + "combine=scale-gem:0\n",
+        text.clone() + "pooling=superglobal\n",
+        text.clone() + "pooling=superglobal:4.6:2.5:4:0\n",
+        text.clone() + "pooling=superglobal:4.6:2.5:33:0\n",
+        text.clone() + "pooling=superglobal:0:2.5:5:0\n",
+        text.clone() + "pooling=superglobal:4.6:2.5:5:-1\n",
+        text.clone() + "pooling=superglobal:4.6:2.5:5:0:1\n",
         String::new(),
         "foreign:\ndim=3\n".into(),
     ] {

@@ -37,7 +37,7 @@ pub fn build(
 ) -> Result<BuildReport> {
     let start = Instant::now();
     if options.dba == 0 {
-        return build_with(parts, model, dir, options, None, progress);
+        return build_with(parts, model, dir, options, None, &[], progress);
     }
     check_input(parts, model, options)?;
     if options.on_duplicate != OnDuplicate::Stop {
@@ -54,6 +54,33 @@ pub fn build(
     IndexDir::create(dir)?;
     let find = || find::neighbours(parts, model, options.threads, dir, options.dba, progress);
     let neighbours = pool(options.threads)?.install(find)?;
-    let report = build_with(parts, model, dir, options, Some(&neighbours), progress)?;
+    let report = build_with(parts, model, dir, options, Some(&neighbours), &[], progress)?;
     Ok(BuildReport { seconds: start.elapsed().as_secs_f64(), ..report })
+}
+
+/// [`build`] without some rows: `left_out` has their numbers in the order of `parts`, ascending.
+/// Their keys and ids may be those of other rows.
+///
+/// # Errors
+/// Those of [`build`]; nothing but rows that are left out; augmentation.
+pub fn build_without(
+    parts: &[Part],
+    model: &Model,
+    dir: &Path,
+    options: &BuildOptions,
+    left_out: &[usize],
+    progress: ProgressFn<'_>,
+) -> Result<BuildReport> {
+    if options.dba != 0 {
+        return Err(Error::Invalid(
+            "database-side augmentation needs rows of which none is left out".to_owned(),
+        ));
+    }
+    let all = parts.iter().map(Part::images).sum::<usize>();
+    if all > 0 && left_out.len() >= all {
+        return Err(Error::Invalid(format!(
+            "an index needs at least one row, found {all} that are all left out"
+        )));
+    }
+    build_with(parts, model, dir, options, None, left_out, progress)
 }

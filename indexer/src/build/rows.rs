@@ -23,8 +23,11 @@ pub enum OnDuplicate {
 pub(super) struct RowsMeta {
     pub(super) ids: Vec<u64>,
     pub(super) keys: Vec<String>,
-    /// Rows whose key or id an earlier row has, ascending.
+    /// Rows that are left out, ascending: those that the caller named, and those whose key or id an
+    /// earlier row has.
     pub(super) left_out: Vec<usize>,
+    /// The number of those whose key or id an earlier row has.
+    pub(super) rejected: usize,
     /// Reasons for the first few of them.
     pub(super) reasons: Vec<String>,
     /// Whether no part brought ids.
@@ -38,7 +41,14 @@ pub(super) struct RowsMeta {
 const MAX_REASONS: usize = 3;
 
 impl RowsMeta {
-    pub(super) fn read(parts: &[Part], first_id: u64, on_duplicate: OnDuplicate) -> Result<Self> {
+    /// Reads the ids and keys of all rows of `parts`. `left_out` names rows, ascending, that are not
+    /// looked at.
+    pub(super) fn read(
+        parts: &[Part],
+        first_id: u64,
+        on_duplicate: OnDuplicate,
+        left_out: &[usize],
+    ) -> Result<Self> {
         let (mut ids, mut keys) = (Vec::new(), Vec::new());
         let mut ids_given = true;
         for part in parts {
@@ -49,10 +59,14 @@ impl RowsMeta {
             }
             keys.extend(part.keys()?);
         }
-        let (mut left_out, mut reasons) = (Vec::new(), Vec::new());
+        let (mut doubles, mut reasons) = (Vec::new(), Vec::new());
+        let mut unwanted = left_out.iter().copied().peekable();
         let mut seen_keys: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
         let mut seen_ids: HashMap<u64, usize> = HashMap::with_capacity(ids.len());
         for (row, (key, &id)) in keys.iter().zip(&ids).enumerate() {
+            if unwanted.next_if_eq(&row).is_some() {
+                continue;
+            }
             let by_key = (!key.is_empty()).then(|| seen_keys.get(key.as_str())).flatten();
             let twice = match (by_key, seen_ids.get(&id)) {
                 (Some(&first), _) => Some((format!("key {}", quoted(key)), first)),
@@ -76,10 +90,13 @@ impl RowsMeta {
                 OnDuplicate::Reject if reasons.len() < MAX_REASONS => reasons.push(reason),
                 OnDuplicate::Reject => {}
             }
-            left_out.push(row);
+            doubles.push(row);
         }
         let next_id = ids.iter().map(|id| id + 1).max().unwrap_or(0).max(first_id);
-        Ok(Self { ids, keys, left_out, reasons, ids_given, first_id, next_id })
+        let rejected = doubles.len();
+        let mut left_out = [left_out, &doubles].concat();
+        left_out.sort_unstable();
+        Ok(Self { ids, keys, left_out, rejected, reasons, ids_given, first_id, next_id })
     }
 
     /// Whether the ids that follow the last one are below 2⁶³, where rows need such ids.

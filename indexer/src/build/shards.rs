@@ -66,13 +66,15 @@ pub struct BuildReport {
     pub seconds: f64,
 }
 
-/// [`super::build`] with the neighbours known by which rows are augmented.
+/// [`super::build`] with the neighbours known by which rows are augmented, and without the rows
+/// `left_out`, ascending numbers in plan order.
 pub(super) fn build_with(
     parts: &[Part],
     model: &Model,
     dir: &Path,
     options: &BuildOptions,
     neighbours: Option<&Neighbours>,
+    left_out: &[usize],
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
     let start = Instant::now();
@@ -80,7 +82,7 @@ pub(super) fn build_with(
     let index = IndexDir::create(dir)?;
     let parent = index.current()?;
     let first_id = index.next_id(parent.as_ref())?;
-    let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate)?;
+    let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate, left_out)?;
     rows_meta.check_ids(dir, parent.as_ref())?;
     let model_bytes = index.put_model(model)?.bytes;
 
@@ -96,9 +98,12 @@ pub(super) fn build_with(
         rows,
         progress,
     };
+    let range = |task| rows * task / options.shards..rows * (task + 1) / options.shards;
     let shards = (0..options.shards)
-        .map(|task| {
-            let range = rows * task / options.shards..rows * (task + 1) / options.shards;
+        .map(|task| (task, range(task)))
+        // A shard has rows.
+        .filter(|(_, range)| range.clone().any(|row| !rows_meta.is_left_out(row)))
+        .map(|(task, range)| {
             let builder = pool.install(|| encoder.shard(range))?;
             Ok(index.put_shard(builder, plan, task as u32)?)
         })
@@ -116,8 +121,7 @@ pub(super) fn build_with(
         },
         dba,
     )?;
-    let left_out = rows_meta.left_out.len();
-    let rows = rows - left_out;
+    let rows = rows - rows_meta.left_out.len();
     let kept = || rows_meta.kept().map(|row| rows_meta.ids[row]);
     Ok(BuildReport {
         index: dir.to_owned(),
@@ -125,7 +129,7 @@ pub(super) fn build_with(
         rows: rows as u64,
         ids: (kept().min().unwrap_or(0), kept().max().unwrap_or(0)),
         ids_given: rows_meta.ids_given,
-        rejected: left_out as u64,
+        rejected: rows_meta.rejected as u64,
         rejected_first: rows_meta.reasons.clone(),
         shards: generation.shards.len(),
         bytes,

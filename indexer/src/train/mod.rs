@@ -10,6 +10,7 @@ use ocelli_index::model::{MAX_M, MAX_NLIST};
 use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::dimension::{DIMS_PER_BYTE, dim_for_codes, is_sorted, is_too_much};
 use crate::sample::{common_spec, count_distinct, count_rows, gather_rows};
 use crate::{BoxError, Error, ProgressFn, Result};
 use steps::{Rows, Stages, Transform};
@@ -75,6 +76,12 @@ pub struct TrainOptions {
     pub m: usize,
     /// Codewords of each: 256 (a byte) or 16 (half a byte).
     pub ksub: usize,
+    /// Keep the first so many coordinates of each vector, and divide them by their norm; 0: all.
+    /// None: as many as suit the codes ([`dim_for_codes`](crate::dim_for_codes)), for descriptors
+    /// whose coordinates are sorted by a whitening, without PCA and without finer codes.
+    pub dim: Option<usize>,
+    /// Whether the model will get finer codes: their bytes tell of more dimensions.
+    pub finer: bool,
     /// Reduce to so many dimensions by PCA first; 0: no PCA.
     pub pca: usize,
     /// Divide by the norm again after the transform.
@@ -106,6 +113,8 @@ impl Default for TrainOptions {
             nlist: 0,
             m: 32,
             ksub: KSUB,
+            dim: None,
+            finer: false,
             pca: 0,
             renormalize: false,
             coarse: CoarseKmeans::Auto,
@@ -118,6 +127,14 @@ impl Default for TrainOptions {
             max_rows: 1_000_000,
             force: false,
         }
+    }
+}
+
+impl TrainOptions {
+    /// Bytes of a code.
+    #[must_use]
+    pub fn code_bytes(&self) -> usize {
+        if self.ksub == 16 { self.m.div_ceil(2) } else { self.m }
     }
 }
 
@@ -170,6 +187,10 @@ pub struct TrainReport {
     pub ksub: usize,
     /// Bytes per code.
     pub code_bytes: usize,
+    /// Why the dimension is what it is, a sentence; none where nothing was chosen.
+    pub reasons: Vec<String>,
+    /// Warnings, a sentence each.
+    pub warnings: Vec<String>,
     /// Share of the variance that the PCA kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variance_kept: Option<f64>,
@@ -195,9 +216,10 @@ fn as_object<S: Serializer>(
 
 /// Trains a model on all rows of `parts` (regions or descriptors, of one spec) or on a sample.
 ///
-/// z = R (x − mean), from PCA and OPQ where asked for, optionally normalised again; coarse
+/// z = R (x − mean), from a cut or a PCA and OPQ where asked for, optionally normalised again; coarse
 /// centroids by plain L2 k-means, centroids keeping their length; one codebook of `ksub` codewords
-/// per sub-vector of the residuals (Jégou et al. 2011). Equal input, options and seed give equal
+/// per sub-vector of the residuals (Jégou et al. 2011), with fewer than 256 rows for each list of
+/// the residuals of centroids that have not seen the row. Equal input, options and seed give equal
 /// bits on every machine, but for OPQ, which is FAISS's: there on one kind of machine, with equal
 /// threads.
 ///
@@ -220,9 +242,10 @@ pub fn train(
     let nlist_auto = options.nlist == 0;
     let nlist = if nlist_auto { auto_nlist(rows) } else { options.nlist };
     let opq = Some(options.opq.unwrap_or_else(|| default_opq(spec)));
-    let options = &TrainOptions { nlist, opq, ..options.clone() };
+    let (kept, reason) = choose_dim(options, spec);
+    let options = &TrainOptions { nlist, opq, dim: Some(kept), ..options.clone() };
     let TrainOptions { m, ksub, .. } = *options;
-    check_options(options, dim, rows)?;
+    check_options(options, spec, rows)?;
 
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads)
@@ -269,7 +292,9 @@ pub fn train(
         d: z.d,
         m,
         ksub,
-        code_bytes: if ksub == 16 { m.div_ceil(2) } else { m },
+        code_bytes: options.code_bytes(),
+        reasons: reason.into_iter().collect(),
+        warnings: too_many(options, spec, z.d).into_iter().collect(),
         variance_kept: transform.variance_kept,
         opq: options.opq == Some(true),
         mse_coarse: quantizer.mse_coarse,
@@ -290,8 +315,55 @@ fn default_opq(spec: &DescriptorSpec) -> bool {
     }
 }
 
-fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> {
+/// Coordinates that are kept, 0 for all, and why if that was chosen here.
+///
+/// Of whitened descriptors the first ones rank as well as a whitening to so many dimensions, and a
+/// PCA of them much worse: what a whitening makes equal it cannot sort.
+fn choose_dim(options: &TrainOptions, spec: &DescriptorSpec) -> (usize, Option<String>) {
+    let (dim, bytes) = (spec.dim(), options.code_bytes());
+    // One for each bit; for an odd number of half bytes a little less than for whole bytes.
+    let fits = options.m.saturating_mul(options.ksub.checked_ilog2().unwrap_or(0) as usize);
+    match options.dim {
+        Some(given) if given < dim => (given, None),
+        None if is_sorted(spec)
+            && options.pca == 0
+            && !options.finer
+            && (1..dim).contains(&fits) =>
+        {
+            let reason = format!(
+                "dimension {fits}: the first of {dim}, {DIMS_PER_BYTE} for each byte of codes of \
+                 {bytes} bytes, at unit length again; --dim 0 keeps all"
+            );
+            (fits, Some(reason))
+        }
+        _ => (0, None),
+    }
+}
+
+/// The warning for a dimension `d` that is too high for the codes.
+fn too_many(options: &TrainOptions, spec: &DescriptorSpec, d: usize) -> Option<String> {
+    let bytes = options.code_bytes();
+    if options.finer || !is_too_much(d, bytes) {
+        return None;
+    }
+    let (fits, dim) = (dim_for_codes(bytes), spec.dim());
+    let way = match spec {
+        _ if is_sorted(spec) => "leave --dim and --pca away".to_owned(),
+        DescriptorSpec::Network(_) => {
+            format!("whiten first, by `ocelli whiten --code-bytes {bytes}`")
+        }
+        DescriptorSpec::Foreign { .. } if fits < dim => format!("try --pca {fits}"),
+        DescriptorSpec::Foreign { .. } => "try a smaller --pca".to_owned(),
+    };
+    Some(format!(
+        "{d} dimensions are many for codes of {bytes} bytes: of descriptors of photos about {fits} \
+         rank better; {way}"
+    ))
+}
+
+fn check_options(options: &TrainOptions, spec: &DescriptorSpec, rows: usize) -> Result<()> {
     let TrainOptions { nlist, m, ksub, pca, .. } = *options;
+    let (dim, kept) = (spec.dim(), options.dim.unwrap_or(0));
     if !matches!(ksub, 16 | 256) {
         return Err(Error::Invalid(format!(
             "ksub (codewords): expected 256 (8 bits) or 16 (4 bits), found {ksub}"
@@ -302,9 +374,13 @@ fn check_options(options: &TrainOptions, dim: usize, rows: usize) -> Result<()> 
             "pca: expected 1 to {dim} dimensions (the input's), or 0 for none, found {pca}"
         )));
     }
-    let d = if pca > 0 { pca } else { dim };
-    if m == 0 || !d.is_multiple_of(m) {
-        return Err(Error::Invalid(refuse_m(m, d, dim, pca > 0)));
+    if pca > 0 && kept > 0 {
+        return Err(Error::Invalid(format!(
+            "expected --dim or --pca, found both: the first {kept} coordinates, and a PCA to {pca}"
+        )));
+    }
+    if m == 0 || !reduced_dim(options, dim).is_multiple_of(m) {
+        return Err(Error::Invalid(refuse_m(options, spec)));
     }
     // The model would refuse too, but only after the training.
     if m > MAX_M {
@@ -375,15 +451,23 @@ fn check_rows(options: &TrainOptions, distinct: usize, rows: usize) -> Result<()
     })
 }
 
+/// The dimension after a cut or a PCA.
+fn reduced_dim(options: &TrainOptions, dim: usize) -> usize {
+    [options.dim.unwrap_or(0), options.pca].into_iter().find(|&d| d > 0).unwrap_or(dim)
+}
+
 /// The error text for an `m` that does not divide the dimension: the divisors, and the dimension to
-/// which a PCA would have to reduce.
-fn refuse_m(m: usize, d: usize, dim: usize, reduced: bool) -> String {
+/// which a cut or a PCA would have to reduce.
+fn refuse_m(options: &TrainOptions, spec: &DescriptorSpec) -> String {
+    let (m, dim) = (options.m, spec.dim());
+    let d = reduced_dim(options, dim);
     let divisors: Vec<_> =
         (1..=d.min(MAX_M)).filter(|m| d.is_multiple_of(*m)).map(|m| m.to_string()).collect();
-    let of = if reduced { "PCA's dimension" } else { "dimension" };
+    let of = if options.pca > 0 { "PCA's dimension" } else { "dimension" };
+    let way = if is_sorted(spec) { "dim" } else { "pca" };
     let fits = match dim.checked_div(m).unwrap_or(0) * m {
         0 => String::new(),
-        fits => format!("; with --pca {fits}, m = {m} would fit"),
+        fits => format!("; with --{way} {fits}, m = {m} would fit"),
     };
     format!(
         "m (sub-quantizers): expected a divisor of the {of} {d} ({}), found {m}{fits}",
@@ -405,8 +489,14 @@ fn how_trained(
         ("opq".to_owned(), (options.opq == Some(true)).to_string()),
         ("forced".to_owned(), options.force.to_string()),
     ]);
+    if let Some(kept) = options.dim.filter(|&kept| kept > 0) {
+        how.insert("dim".to_owned(), kept.to_string());
+    }
     if options.pca > 0 {
         how.insert("pca".to_owned(), options.pca.to_string());
+    }
+    if steps::is_cross_fitted(rows, options) {
+        how.insert("codebooks".to_owned(), "cross-fitted".to_owned());
     }
     if steps::in_two_levels(options) {
         how.insert("coarse".to_owned(), "two-level".to_owned());

@@ -17,6 +17,11 @@ use crate::{Error, Progress, ProgressFn, Result};
 
 /// Rows for each codeword that a codebook is trained on at most: FAISS's `max_points_per_centroid`.
 const ROWS_PER_WORD: usize = 256;
+/// Rows for each list below which codebooks are learned on residuals of centroids that have not
+/// seen the row: see [`residuals`].
+pub(super) const ROWS_PER_OWN_LIST: usize = 256;
+/// Blocks of neighbouring rows that the two halves take in turn: a photo's regions stay together.
+const HALVING_BLOCKS: usize = 64;
 /// Rows that FAISS's OPQ takes at most.
 const OPQ_ROWS: usize = 65_536;
 
@@ -33,9 +38,18 @@ impl Rows {
 
     /// At most `count` of them, in order.
     fn sample(&self, count: usize, seed: u64) -> Self {
-        let rows = SplitMix64::new(seed).sorted_sample(self.n(), count.min(self.n()));
+        self.chosen(&SplitMix64::new(seed).sorted_sample(self.n(), count.min(self.n())))
+    }
+
+    /// Those of these numbers.
+    fn chosen(&self, rows: &[usize]) -> Self {
         let x = rows.iter().flat_map(|&i| &self.x[i * self.d..][..self.d]).copied().collect();
         Self { x, d: self.d }
+    }
+
+    /// Whether a row is in the second half.
+    fn in_second_half(&self, row: usize) -> bool {
+        row / self.n().div_ceil(HALVING_BLOCKS) % 2 == 1
     }
 }
 
@@ -60,6 +74,10 @@ impl Transform {
         stages: &mut Stages<'_>,
     ) -> Result<Self> {
         let mut this = Self { renormalize: options.renormalize, ..Self::default() };
+        if let Some(kept) = options.dim.filter(|&kept| kept > 0) {
+            this.rotation = Some(first_rows(kept, rows.d));
+            this.renormalize = true;
+        }
         if options.pca > 0 {
             stages.time("PCA", 0, |_| this.learn_pca(rows, options.pca))?;
         }
@@ -156,6 +174,13 @@ impl Transform {
     }
 }
 
+/// The first `kept` rows of the unit matrix, (kept, dim).
+fn first_rows(kept: usize, dim: usize) -> Vec<f32> {
+    let mut rows = vec![0.0; kept * dim];
+    rows.iter_mut().step_by(dim + 1).for_each(|one| *one = 1.0);
+    rows
+}
+
 /// Whether `nlist` centroids are trained in two levels.
 pub(super) fn in_two_levels(options: &TrainOptions) -> bool {
     match options.coarse {
@@ -192,6 +217,54 @@ pub(super) struct Quantizer {
     pub(super) mse: f64,
 }
 
+/// Whether codebooks are learned on residuals of centroids that have not seen the row.
+pub(super) fn is_cross_fitted(rows: usize, options: &TrainOptions) -> bool {
+    let lists = options.nlist;
+    lists > 1 && !in_two_levels(options) && (4 * lists..ROWS_PER_OWN_LIST * lists).contains(&rows)
+}
+
+/// Residuals of a sample, and the mean of their squared norms.
+///
+/// A centroid of a few rows lies close to just these rows: their residuals are shorter than those
+/// of rows to come, and codebooks of them fit badly. With few rows for each list, each half of the
+/// rows is therefore compared with centroids of the other half. With 22,000 region vectors and
+/// 1,024 lists that brought 3 to 4 points of mAP (Paris322, Holidays and UKBench, 8 to 32 bytes).
+fn residuals(
+    z: &Rows,
+    coarse: &[f32],
+    options: &TrainOptions,
+    stages: &mut Stages<'_>,
+) -> Result<(Rows, f64)> {
+    let count = (ROWS_PER_WORD * options.ksub).min(z.n());
+    let rows = SplitMix64::new(seed(options, 1)).sorted_sample(z.n(), count);
+    let parts: Vec<(Rows, Vec<f32>)> = if is_cross_fitted(z.n(), options) {
+        let halves = [false, true].map(|second| {
+            let mine = |rows: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
+                rows.filter(|&row| z.in_second_half(row) == second).collect()
+            };
+            let centroids = self::coarse(&z.chosen(&mine(&mut (0..z.n()))), options, stages)?;
+            Ok::<_, Error>((z.chosen(&mine(&mut rows.iter().copied())), centroids))
+        });
+        let [first, second] = halves;
+        let ((first, of_first), (second, of_second)) = (first?, second?);
+        vec![(first, of_second), (second, of_first)]
+    } else {
+        vec![(z.chosen(&rows), coarse.to_vec())]
+    };
+    let d = z.d;
+    let (mut x, mut squared) = (Vec::with_capacity(count * d), 0.0);
+    for (mut rows, centroids) in parts {
+        let lists = stages.time("assign", 0, |_| assign(&rows.x, d, &centroids))?;
+        squared += lists.iter().map(|&(_, x)| f64::from(x)).sum::<f64>();
+        rows.x.par_chunks_exact_mut(d).zip(&lists).for_each(|(row, &(list, _))| {
+            let centroid = &centroids[list as usize * d..][..d];
+            row.iter_mut().zip(centroid).for_each(|(z, c)| *z -= c);
+        });
+        x.append(&mut rows.x);
+    }
+    Ok((Rows { x, d }, squared / count as f64))
+}
+
 /// Codebooks of the residuals of a sample, at most 256 rows a codeword.
 pub(super) fn quantizer(
     z: &Rows,
@@ -200,14 +273,8 @@ pub(super) fn quantizer(
     stages: &mut Stages<'_>,
 ) -> Result<Quantizer> {
     let (m, ksub, d) = (options.m, options.ksub, z.d);
-    let mut residuals = z.sample(ROWS_PER_WORD * ksub, seed(options, 1));
+    let (residuals, mse_coarse) = residuals(z, coarse, options, stages)?;
     let n = residuals.n();
-    let lists = stages.time("assign", 0, |_| assign(&residuals.x, d, coarse))?;
-    let mse_coarse = lists.iter().map(|&(_, x)| f64::from(x)).sum::<f64>() / n as f64;
-    residuals.x.par_chunks_exact_mut(d).zip(&lists).for_each(|(row, &(list, _))| {
-        let centroid = &coarse[list as usize * d..][..d];
-        row.iter_mut().zip(centroid).for_each(|(z, c)| *z -= c);
-    });
 
     let codebooks = stages.time("product quantizer", m as u64, |step| {
         codebooks(&residuals.x, d, m, ksub, options.niter, |sub| seed(options, 2 + sub), step)

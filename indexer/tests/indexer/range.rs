@@ -26,6 +26,8 @@ const OPTIONS: TrainOptions = TrainOptions {
     nlist: 4,
     m: 4,
     ksub: 16,
+    dim: None,
+    finer: false,
     pca: 0,
     renormalize: false,
     coarse: ocelli_indexer::CoarseKmeans::Auto,

@@ -1,9 +1,15 @@
 //! The trainer: what it refuses, and that what it makes is a model of the data.
 
-use ocelli_index::Metric;
-use ocelli_indexer::{
-    BoxError, CoarseKmeans, OpqRows, TrainOptions, auto_nlist, no_opq, silent, train,
+use std::path::Path;
+
+use ocelli_index::{
+    DescriptorSpec, Dtype, FineKind, Hash, Layer, Metric, NetworkSpec, Part, PartKind, PartWriter,
 };
+use ocelli_indexer::{
+    BoxError, CoarseKmeans, FineChoice, FineOptions, OpqRows, TrainOptions, auto_nlist, no_opq,
+    silent, train, train_fine_codec,
+};
+use ocelli_vector::l2_normalize;
 use tempfile::tempdir;
 
 use crate::support::{clustered, descriptors, regions, spec};
@@ -12,6 +18,8 @@ const OPTIONS: TrainOptions = TrainOptions {
     nlist: 4,
     m: 4,
     ksub: 256,
+    dim: None,
+    finer: false,
     pca: 0,
     renormalize: false,
     coarse: CoarseKmeans::Auto,
@@ -135,6 +143,34 @@ fn a_model_reconstructs_its_data() {
     }
 }
 
+/// With few rows for each list, codebooks are learned on residuals as long as those of rows to
+/// come, not as short as those of the rows that made the centroids.
+#[test]
+fn codebooks_expect_rows_that_made_no_centroid() {
+    let (n, dim) = (2_000, 16);
+    let dir = tempdir().unwrap();
+    let x = clustered(2 * n, dim, 9);
+    let (seen, unseen) = x.split_at(n * dim);
+    let parts = [regions(&dir.path().join("a.part"), seen, dim)];
+    let options = TrainOptions { nlist: 200, force: true, ..OPTIONS };
+    let (model, report) = train(&parts, &options, &no_opq, &silent).unwrap();
+    assert_eq!(model.parts().training["codebooks"], "cross-fitted");
+    let to_centroid = |rows: &[f32]| {
+        let distances = rows.chunks_exact(dim).map(|z| {
+            let centroid = &model.parts().coarse[model.assign(z) as usize * dim..][..dim];
+            f64::from(ocelli_vector::l2_sq(z, centroid))
+        });
+        distances.sum::<f64>() / n as f64
+    };
+    let (seen, unseen) = (to_centroid(seen), to_centroid(unseen));
+    assert!(seen < 0.8 * unseen, "{seen}, {unseen}");
+    assert!((report.mse_coarse / unseen - 1.0).abs() < 0.1, "{report:?}, {unseen}");
+
+    let many = TrainOptions { nlist: 4, ..options };
+    let (model, _) = train(&parts, &many, &no_opq, &silent).unwrap();
+    assert!(!model.parts().training.contains_key("codebooks"));
+}
+
 /// 4-bit codes, PCA alone and with OPQ, normalising again, two levels: what was asked for is in the
 /// model, a row comes back about as well as the report says, and neither threads nor their number
 /// change a bit.
@@ -186,6 +222,89 @@ fn every_option_makes_a_model_of_the_data() {
         assert!((mse - report.mse).abs() < near, "{mse}, reported {}, {options:?}", report.mse);
         assert!(report.mse < report.mse_coarse, "{report:?}");
     }
+}
+
+/// Whitened descriptors of a photo's one region, `x` (n, dim).
+fn whitened(path: &Path, x: &[f32], dim: usize) -> Part {
+    let mut network = NetworkSpec::new(Hash::of(b"w"), "resnet50", Layer::Stage(3), dim as u32);
+    network.whitening = Some(Hash::of(b"whitening"));
+    let spec = DescriptorSpec::Network(network);
+    let mut writer = PartWriter::create(path, PartKind::Regions, Dtype::F32, &spec).unwrap();
+    writer.push("image.jpg", None, x).unwrap();
+    writer.finish().unwrap();
+    Part::open(path).unwrap()
+}
+
+/// Codes of 2 bytes get 16 of 40 dimensions: the model is that of the rows' first 16 coordinates at
+/// unit length. What is asked for wins, and finer codes keep all.
+#[test]
+fn the_dimension_follows_the_bytes() {
+    let (n, dim) = (10_000, 40);
+    let dir = tempdir().unwrap();
+    let x = clustered(n, dim, 9);
+    let parts = [whitened(&dir.path().join("a.part"), &x, dim)];
+    let options = TrainOptions { m: 2, niter: 3, ..OPTIONS };
+    let (model, report) = train(&parts, &options, &no_opq, &silent).unwrap();
+    assert_eq!((model.parts().dim, model.parts().d, report.d), (40, 16, 16));
+    let [reason] = &report.reasons[..] else { panic!("{report:?}") };
+    assert!(reason.starts_with("dimension 16: the first of 40, 8 for each byte"), "{reason}");
+    assert!(report.warnings.is_empty(), "{report:?}");
+
+    let mut first: Vec<f32> = x.chunks_exact(dim).flat_map(|row| &row[..16]).copied().collect();
+    first.chunks_exact_mut(16).for_each(|row| assert!(l2_normalize(row)));
+    let cut = [regions(&dir.path().join("cut.part"), &first, 16)];
+    let (by_hand, _) = train(&cut, &options, &no_opq, &silent).unwrap();
+    assert!(model.parts().coarse[..] == by_hand.parts().coarse[..]);
+    assert!(model.parts().codebooks == by_hand.parts().codebooks);
+    assert_eq!(model.transform(&x[..dim]).unwrap(), first[..16]);
+
+    // The best rows of short codes are compared again by the cosine.
+    assert_eq!(FineChoice::by_default(&model), Some(FineChoice::Cosine));
+    assert_eq!(FineChoice::by_default(&by_hand), None, "vectors of others");
+    let fine =
+        FineOptions { choice: FineChoice::Cosine, niter: 1, seed: 1, threads: 1, force: false };
+    let hash = model.hash();
+    let (model, report) = train_fine_codec(&parts, model, &fine, &silent).unwrap();
+    assert_eq!((model.hash(), report.code_bytes, report.mse), (hash, 0, None));
+    assert_eq!(model.fine_codec().unwrap().kind(), FineKind::Cosine);
+    let long = TrainOptions { m: 20, niter: 1, ..options.clone() };
+    let long = train(&parts, &long, &no_opq, &silent).unwrap().0;
+    assert_eq!(FineChoice::by_default(&long), None, "20 bytes");
+
+    let d = |options: TrainOptions| {
+        let (model, report) = train(&parts, &options, &no_opq, &silent).unwrap();
+        (model.parts().d, report.warnings)
+    };
+    let (of_all, warnings) = d(TrainOptions { dim: Some(0), ..options.clone() });
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert_eq!(of_all, 40);
+    assert!(warning.starts_with("40 dimensions are many for codes of 2 bytes"), "{warning}");
+    assert!(warning.contains("about 16 rank better; leave --dim and --pca away"), "{warning}");
+    // 24 is 12 for each byte.
+    assert_eq!(d(TrainOptions { dim: Some(24), ..options.clone() }), (24, vec![]));
+    assert_eq!(d(TrainOptions { dim: Some(26), ..options.clone() }).1.len(), 1);
+    assert_eq!(d(TrainOptions { finer: true, ..options.clone() }), (40, vec![]));
+    // Half bytes: 4 dimensions each.
+    assert_eq!(d(TrainOptions { m: 4, ksub: 16, ..options.clone() }), (16, vec![]));
+
+    let both = TrainOptions { dim: Some(8), pca: 8, ..options.clone() };
+    let error = train(&parts, &both, &no_opq, &silent).unwrap_err().to_string();
+    assert!(error.contains("expected --dim or --pca, found both"), "{error}");
+    let odd = TrainOptions { m: 3, dim: Some(0), ..options };
+    let error = train(&parts, &odd, &no_opq, &silent).unwrap_err().to_string();
+    assert!(error.ends_with("with --dim 39, m = 3 would fit"), "{error}");
+}
+
+/// Vectors of others are kept as they are, and told of.
+#[test]
+fn vectors_of_others_keep_their_dimension() {
+    let dir = tempdir().unwrap();
+    let parts = [regions(&dir.path().join("a.part"), &clustered(10_000, 32, 9), 32)];
+    let options = TrainOptions { m: 2, niter: 2, ..OPTIONS };
+    let (model, report) = train(&parts, &options, &no_opq, &silent).unwrap();
+    assert_eq!((model.parts().d, report.reasons.len()), (32, 0));
+    let [warning] = &report.warnings[..] else { panic!("{report:?}") };
+    assert!(warning.ends_with("try --pca 16"), "{warning}");
 }
 
 /// Copies of a few rows are as little to train on as the few rows alone.

@@ -8,7 +8,7 @@ use crate::support::{clustered, numbered, regions, spec};
 
 fn all(dim: usize, power: f64) -> WhitenOptions {
     let covariance = WhitenCovariance::All;
-    WhitenOptions { dim: Some(dim), power: Some(power), covariance }
+    WhitenOptions { dim: Some(dim), power: Some(power), covariance, ..WhitenOptions::default() }
 }
 
 /// Mean (1, 2); offsets (±2, 0) and (0, ±1): unbiased variances 8/3 and 2/3 along the axes, so
@@ -175,6 +175,41 @@ fn defaults_follow_the_photos() {
     assert_eq!((given.dim_out, given.power), (20, 1.0));
     let published = learn(600, 300, &WhitenOptions { covariance: WhitenCovariance::All, ..auto });
     assert_eq!((published.dim_out, published.power, published.shrinkage), (256, 1.0, 0.0));
+}
+
+/// 8 dimensions for each byte of the codes, as far as directions vary; a dimension that is asked for
+/// wins, with a warning where it is more than 12 for each byte.
+#[test]
+fn the_dimension_follows_the_bytes() {
+    let dir = tempdir().unwrap();
+    let parts = [regions(&dir.path().join("p.part"), &clustered(100, 150, 1), 150)];
+    let learn = |dim, code_bytes| {
+        let covariance = WhitenCovariance::All;
+        let options = WhitenOptions { dim, code_bytes, covariance, power: None };
+        learn_whitening(&parts, &options, &silent).unwrap().1
+    };
+    let says = |report: &WhitenReport, start: &str| {
+        assert!(report.reasons.iter().any(|reason| reason.starts_with(start)), "{report:?}");
+    };
+    let eight = learn(None, Some(8));
+    assert_eq!(eight.dim_out, 64);
+    says(&eight, "dimension 64: 8 for each byte of codes of 8 bytes");
+    // 99 directions vary: 6 times 16 are 96.
+    let sixteen = learn(None, Some(16));
+    assert_eq!(sixteen.dim_out, 96);
+    says(&sixteen, "dimension 96: only 99 directions vary in 100 rows, and 96 is the largest");
+    for (dim, many) in [(96, false), (97, true)] {
+        let given = learn(Some(dim), Some(8));
+        assert_eq!(given.dim_out, dim);
+        let warned =
+            given.warnings.iter().any(|w| w.contains("many for codes of 8 bytes: 64 rank"));
+        assert_eq!(warned, many, "{given:?}");
+    }
+    for bytes in [0, 5000] {
+        let options = WhitenOptions { code_bytes: Some(bytes), ..WhitenOptions::default() };
+        let error = learn_whitening(&parts, &options, &silent).unwrap_err().to_string();
+        assert!(error.starts_with("bytes of a code: expected 1 to "), "{error}");
+    }
 }
 
 /// 99 directions vary in 100 rows, and 64 are taken: the reason says both. One photo gets a

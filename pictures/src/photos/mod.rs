@@ -342,8 +342,9 @@ fn open_input(path: &Path) -> Result<File> {
     File::open(path).map_err(Error::io(path, "read"))
 }
 
-/// When a file was last written, in milliseconds since 1970.
-fn modified_ms(metadata: &Metadata) -> Option<i64> {
+/// When a file was last written, in milliseconds since 1970, if the system says.
+#[must_use]
+pub fn modified_ms(metadata: &Metadata) -> Option<i64> {
     let time = metadata.modified().ok()?;
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).ok(),

@@ -66,6 +66,9 @@ struct ServeArgs {
     /// An HTTP endpoint for Prometheus (/metrics) and readiness (/readyz).
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<String>,
+    /// End as at SIGTERM when standard input ends, so that the end of a parent process is enough.
+    #[arg(long)]
+    stop_with_stdin: bool,
     /// Log level (error, warn, info, debug, trace), or levels by target.
     #[arg(long = "log", value_name = "FILTER")]
     log_filter: Option<String>,
@@ -113,6 +116,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: ServeArgs) -> Result<()> {
+    if args.stop_with_stdin {
+        role::stop_with_stdin()?;
+    }
     let config = args.config()?;
     let runtime = role::runtime(runtime)?;
     let telemetry = {

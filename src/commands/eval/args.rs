@@ -101,9 +101,10 @@ pub struct SearchArgs {
     /// Lists of the index that are scanned [default: all]
     #[arg(long, value_name = "N")]
     pub nprobe: Option<usize>,
-    /// Candidates that the index scores again from finer codes
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub refine_candidates: usize,
+    /// Candidates that the index scores again, from finer codes or by the cosine [default: 0; 150 by
+    /// the cosine]
+    #[arg(long, value_name = "N")]
+    pub refine_candidates: Option<usize>,
     /// Rankings that another tool made: CSV or Parquet as --rankings-out writes it, DISC21's or
     /// GLDv2's CSV, Holidays' result lines
     #[arg(
@@ -156,7 +157,8 @@ pub struct PrepareArgs {
     /// Photos on which the whitening, and the codebooks of --code-bytes, are learned
     #[arg(long, value_name = "DIR", requires = "work")]
     pub learn_from: Vec<PathBuf>,
-    /// Dimension after the whitening [default: all that the photos allow]
+    /// Dimension after the whitening, and of the codes [default: 256, or 8 for each byte of longer
+    /// codes; codes for the first 8 a byte]
     #[arg(long, value_name = "N", requires = "learn_from")]
     pub dim: Option<usize>,
     /// Judge an index with codes of M bytes, in place of the exact descriptors

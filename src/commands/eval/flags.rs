@@ -32,7 +32,7 @@ fn without_effect(args: &RetrievalArgs) -> Option<String> {
     ];
     let of_index = [
         ("--nprobe", search.nprobe.is_some()),
-        ("--refine-candidates", search.refine_candidates > 0),
+        ("--refine-candidates", search.refine_candidates.is_some()),
     ];
     let of_search = [
         ("--expand", rerank.expand.is_some()),

@@ -178,6 +178,8 @@ fn prepare(
         m,
         nlist: flags.nlist,
         force: flags.force,
+        // A dimension that was asked for is the one of the codes too.
+        dim: flags.dim.map(|_| 0),
         ..TrainOptions::default()
     });
     let options = PrepareOptions {

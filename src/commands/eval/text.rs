@@ -37,6 +37,9 @@ pub fn prepared(prepared: &Prepared) -> String {
         };
         text += &format!("{} ({how})\n", cell(&step.what));
     }
+    for note in &prepared.notes {
+        text += &format!("{note}\n");
+    }
     for (what, names) in [
         ("photos of the database that are missing", &prepared.missing),
         ("queries whose photos are missing", &prepared.missing_queries),

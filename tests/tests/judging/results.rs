@@ -188,3 +188,64 @@ fn from_photos_to_figures() {
     };
     assert_eq!(without_times(&second), without_times(&first));
 }
+
+/// Copies of photos are judged by the truth that was written with them: a perfect ranking and one
+/// with a wrong photo before all copies. The query's own photo does not count, at whatever rank.
+#[test]
+fn copies_of_photos() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let photos = LandmarkOptions {
+        landmarks: 0,
+        views_per_landmark: 0,
+        distractors: 3,
+        queries_per_landmark: 0,
+        seed: 3,
+        longest_side: 96,
+        threads: 2,
+    };
+    generate(&dir.path().join("made"), &photos).unwrap();
+    let (set, photos) = (path("set"), path("made/photos"));
+    let flags = ["--originals", "2", "--smallest", "48"];
+    let args = ["copies", "--photos", &photos, "--out", &set];
+    succeed("ocelli-bench-data", args.iter().chain(&flags));
+    let truth = fs::read_to_string(dir.path().join("set/groundtruth.json")).unwrap();
+    let truth: Value = serde_json::from_str(&truth).unwrap();
+    let mut rankings = "query,image,rank\n".to_owned();
+    for (number, query) in truth["queries"].as_array().unwrap().iter().enumerate() {
+        let name = query["name"].as_str().unwrap();
+        let copies = query["ok"].as_array().unwrap().iter().map(|copy| copy.as_str().unwrap());
+        assert_eq!(copies.clone().count(), 10);
+        // The second query meets a copy of the first one's photo before its own.
+        let wrong = truth["queries"][0]["ok"][0].as_str().unwrap();
+        let before = [name, wrong].into_iter().take(1 + number);
+        for (rank, image) in before.chain(copies).enumerate() {
+            rankings += &format!("{name},{image},{}\n", rank + 1);
+        }
+    }
+    fs::write(dir.path().join("rankings.csv"), rankings).unwrap();
+    let truth = path("set/groundtruth.json");
+    let judge = |rankings: &str| {
+        let rankings = path(rankings);
+        let judge = ["eval", "retrieval", &truth, "--setup", "official", "--rankings", &rankings];
+        json("ocelli", judge.iter().chain(&["--format", "json"]))
+    };
+    // Ten positives behind one wrong photo, by trapezoids.
+    let behind = (1..=10).map(f64::from).map(|j| ((j - 1.0) / j + j / (j + 1.0)) / 20.0);
+    let expected = (1.0 + behind.sum::<f64>()) / 2.0;
+    let map = judge("rankings.csv")["setups"][0]["map"].as_f64().unwrap();
+    assert!((map - expected).abs() < 1e-9, "{map}, expected {expected}");
+
+    // The hash is judged alike.
+    let (list, csv) = (path("photos.jsonl"), path("phash.csv"));
+    let (root, photos) = (path("set"), path("set/photos"));
+    let listed = ["list", "--root", &root, "--photos", &photos, "--out", &list];
+    succeed("ocelli-bench-data", listed);
+    let queries = path("queries.jsonl");
+    let asked = ["eval", "queries", &truth, "--photos", &photos, "--out", &queries];
+    succeed("ocelli", asked);
+    let hash = ["phash", "--list", &list, "--queries", &queries, "--out", &csv];
+    succeed("ocelli-bench-data", hash);
+    let report = judge("phash.csv");
+    assert_eq!(report["setups"][0]["queries"].as_array().unwrap().len(), 2, "{report}");
+}

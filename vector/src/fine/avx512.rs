@@ -74,7 +74,7 @@ pub(super) unsafe fn scores<const FIRST: usize, const FINE: usize, const L2: boo
     let (a, b) = match tables.finer {
         Finer::Pq { codebooks, .. } => (codebooks.as_ptr(), codebooks.as_ptr()),
         Finer::Sq8 { linear, cubic } => (linear.as_ptr(), cubic.as_ptr()),
-        Finer::F16 => (first, first),
+        Finer::F16 | Finer::Cosine => (first, first),
     };
     let half = _mm512_set1_ps(127.5);
     out.reserve(rows.len());

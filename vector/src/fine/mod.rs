@@ -1,13 +1,14 @@
 //! Finer codes of a row: decoding them, and finding them.
 //!
 //! A row z lies near its centroid c plus its decoded code r̂. A finer code says more, in one of
-//! three ways:
+//! three ways; the fourth has no bytes, and compares by the [`cosine`]:
 //!
 //! | | decoded row ẑ | bytes |
 //! |---|---|---|
 //! | product quantizer of what is left | (c + r̂) + r̂′ | m′ |
 //! | scalar quantizer of what is left | (c + r̂) + t · (linear + cubic · (t · t)) | d |
 //! | half-precision floats | the floats | 2 d |
+//! | nothing more | c + r̂ | 0 |
 //!
 //! with t = byte − 127.5. The product quantizer is that of Jégou, Tavenard, Douze, Amsaleg (2011).
 //!
@@ -29,6 +30,7 @@ mod avx512;
 mod tests;
 
 use crate::codes::{CodeLayout, MAX_M};
+use crate::dense::{dot, norm_sq};
 use crate::level::{Level, Simd, compiled_for_each_level};
 use crate::metric::Metric;
 
@@ -51,6 +53,8 @@ pub enum Finer<'a> {
     },
     /// ẑ itself, (d,) little-endian IEEE halves.
     F16,
+    /// ẑ = c + r̂, compared with the query by the cosine of the angle between them.
+    Cosine,
 }
 
 impl Finer<'_> {
@@ -97,7 +101,7 @@ pub struct Row<'a> {
 }
 
 /// Writes the score of `q` (d,) with each decoded row to `out` (n,): the bits of [`decode`] and
-/// then [`Metric::of`], at every level.
+/// then [`Metric::of`], or [`cosine`], at every level.
 ///
 /// # Panics
 /// If a shape does not fit, or a codeword is not in its codebook.
@@ -114,6 +118,7 @@ pub fn scores(
     assert!(m <= MAX_M && d.is_multiple_of(m), "d = {d}, m = {m}");
     assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
     let bytes = match tables.finer {
+        Finer::Cosine => 0,
         Finer::Pq { codebooks, ksub } => {
             assert_eq!(codebooks.len(), ksub * d, "finer codebooks of another shape");
             rows.first().map_or(0, |row| row.fine.len())
@@ -134,12 +139,45 @@ pub fn scores(
         return;
     }
     let mut z = vec![0f32; d];
+    let q_norm = norm_sq(q).sqrt();
     for row in rows {
         let code = &row.code[..code];
         let coarser = Coarser { centroid: row.centroid, codebooks: tables.codebooks, ksub, code };
         decode(simd, tables.finer, coarser, row.fine, &mut z);
-        out.push(metric.of(q, &z));
+        out.push(match tables.finer {
+            Finer::Cosine => {
+                let mut sums = [0.0; 2];
+                dot_and_norm_sq(simd, q, &z, &mut sums);
+                divided(sums[0], q_norm * sums[1].sqrt())
+            }
+            _ => metric.of(q, &z),
+        });
     }
+}
+
+/// The cosine of the angle between `q` and `z`, both (d,): ⟨q, z⟩ / (‖q‖ ‖z‖), -1 to 1 up to
+/// rounding. Zero where one of them has no direction. Sums are those of [`crate::dense::dot`].
+///
+/// # Panics
+/// If the lengths differ.
+#[inline]
+pub fn cosine(q: &[f32], z: &[f32]) -> f32 {
+    divided(dot(q, z), norm_sq(q).sqrt() * norm_sq(z).sqrt())
+}
+
+#[inline(always)]
+fn divided(product: f32, norms: f32) -> f32 {
+    if norms > 0.0 { product / norms } else { 0.0 }
+}
+
+compiled_for_each_level! {
+    /// Writes ⟨q, z⟩ and ‖z‖² to `out`: the bits of [`dot`] at every level.
+    fn dot_and_norm_sq(q: &[f32], z: &[f32], out: &mut [f32; 2]) = dot_and_norm_sq_any;
+}
+
+#[inline(always)]
+fn dot_and_norm_sq_any(q: &[f32], z: &[f32], out: &mut [f32; 2]) {
+    *out = [dot(q, z), norm_sq(z)];
 }
 
 /// [`scores`] in registers; false, and nothing written, for shapes that have no such form. Shapes
@@ -160,6 +198,7 @@ fn fast(
         Finer::Pq { .. } => return false,
         Finer::Sq8 { .. } => SQ8,
         Finer::F16 => F16,
+        Finer::Cosine => return false,
     };
     let first = match (fine, tables.layout.bits()) {
         (F16, _) => 8, // Not looked at.
@@ -218,6 +257,10 @@ fn decode_any(finer: Finer<'_>, coarser: Coarser<'_>, code: &[u8], z: &mut [f32]
     let d = z.len();
     assert_eq!(coarser.centroid.len(), d, "centroid of another dimension");
     match finer {
+        Finer::Cosine => {
+            z.copy_from_slice(coarser.centroid);
+            add_codewords(coarser.codebooks, coarser.ksub, coarser.code, z);
+        }
         Finer::Pq { codebooks, ksub } => {
             z.copy_from_slice(coarser.centroid);
             add_codewords(coarser.codebooks, coarser.ksub, coarser.code, z);

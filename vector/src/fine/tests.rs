@@ -204,3 +204,12 @@ fn codes_are_nearest_codewords() {
         }
     }
 }
+
+/// (3, 4) and (4, 3): 24 of 5 · 5. A vector without a direction is like none.
+#[test]
+fn cosines_by_hand() {
+    assert!((cosine(&[3.0, 4.0], &[4.0, 3.0]) - 0.96).abs() < 1e-6);
+    assert!((cosine(&[3e14, 4e14], &[-8e-15, -6e-15]) + 0.96).abs() < 1e-6);
+    assert_eq!(cosine(&[3.0, 4.0], &[0.0, 0.0]), 0.0);
+    assert_eq!(cosine(&[0.0, 0.0], &[0.0, 0.0]), 0.0);
+}

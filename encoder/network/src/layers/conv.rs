@@ -9,13 +9,17 @@ use crate::torch::Torch;
 
 /// One convolution with its bias; batch normalisation is already in both.
 pub(crate) struct Conv {
-    /// (out, in, k, k) f32
+    /// (out, in, k, k) f32; (out, 1, k, k) for a depthwise one.
     weight: Tensor,
+    /// The weights for sides that are even, see [`ConvSpec::same`]: even height, even width, both.
+    shifted: Option<[Tensor; 3]>,
     /// (out,) f32
     bias: Tensor,
     pub(crate) kernel: i64,
     pub(crate) stride: i64,
     pub(crate) padding: i64,
+    /// 1, or the channels of a depthwise convolution.
+    groups: i64,
     /// Whether what it makes is rounded to bfloat16.
     pub(crate) rounding: bool,
 }
@@ -32,13 +36,28 @@ pub(crate) struct ConvSpec<'a> {
     pub(crate) kernel: usize,
     pub(crate) stride: i64,
     pub(crate) padding: i64,
+    /// Each channel on its own: (out, 1, k, k).
+    pub(crate) depthwise: bool,
+    /// Padded as TensorFlow's `SAME`: at stride 2 the windows of an even side begin one cell later
+    /// than those of an odd one, so that less is padded in front than behind.
+    pub(crate) same: bool,
 }
 
 impl<'a> ConvSpec<'a> {
     /// Stride 1, any number of outputs, padded so that the size stays, no batch normalisation.
     pub(crate) fn new(conv: &'a str, input: usize, kernel: usize) -> ConvSpec<'a> {
         let padding = (kernel / 2) as i64;
-        ConvSpec { conv, bn: None, out: None, input, kernel, stride: 1, padding }
+        ConvSpec {
+            conv,
+            bn: None,
+            out: None,
+            input,
+            kernel,
+            stride: 1,
+            padding,
+            depthwise: false,
+            same: false,
+        }
     }
 }
 
@@ -47,11 +66,11 @@ impl Conv {
     /// is scaled by gamma / sqrt(var + eps), its bias is beta + (b - mean) times that. Computed in
     /// float64 and rounded once.
     pub(crate) fn load(weights: &Weights, spec: &ConvSpec<'_>, bn_eps: f64) -> Result<Conv> {
-        let ConvSpec { conv, bn, out, input, kernel, stride, padding } = *spec;
+        let ConvSpec { conv, bn, out, input, kernel, stride, padding, depthwise, same } = *spec;
         let weight = tensor_f64(
             weights,
             &format!("{conv}.weight"),
-            &[out, Some(input), Some(kernel), Some(kernel)],
+            &[out, Some(if depthwise { 1 } else { input }), Some(kernel), Some(kernel)],
         )?;
         let out = weight.size().first().map_or(0, |&n| n as usize);
         let per_channel = |name: String| tensor_f64(weights, &name, &[Some(out)]);
@@ -97,7 +116,10 @@ impl Conv {
                 return Err(weights.bad(what).into());
             }
         }
-        Ok(Conv { weight, bias, kernel: kernel as i64, stride, padding, rounding: false })
+        let shifted = if same && stride == 2 { Some(shifted(&weight)?) } else { None };
+        let groups = if depthwise { input as i64 } else { 1 };
+        let kernel = kernel as i64;
+        Ok(Conv { weight, shifted, bias, kernel, stride, padding, groups, rounding: false })
     }
 
     pub(crate) fn out_channels(&self) -> usize {
@@ -112,23 +134,55 @@ impl Conv {
     /// (N, in, H, W) to (N, out, h, w), without a ReLU.
     pub(crate) fn forward(&self, x: &Tensor) -> Torch<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let y = x.f_conv2d(&self.weight, Some(&self.bias), stride, padding, [1, 1], 1)?;
+        let weight = self.weight_for(x)?;
+        let y = x.f_conv2d(weight, Some(&self.bias), stride, padding, [1, 1], self.groups)?;
         if self.rounding { rounded(&y) } else { Ok(y) }
+    }
+
+    /// The weights for a map of this size.
+    fn weight_for(&self, x: &Tensor) -> Torch<&Tensor> {
+        let Some([even_height, even_width, both]) = &self.shifted else { return Ok(&self.weight) };
+        let (_, _, height, width) = x.size4()?;
+        Ok(match (height % 2, width % 2) {
+            (0, 0) => both,
+            (0, _) => even_height,
+            (_, 0) => even_width,
+            _ => &self.weight,
+        })
     }
 
     /// With weight and bias as `place` puts them.
     pub(crate) fn arranged(self, place: &Place<'_>) -> Torch<Conv> {
         let (weight, bias) = ((place.put)(&self.weight)?, (place.put)(&self.bias)?);
-        Ok(Conv { weight, bias, rounding: place.rounding, ..self })
+        let shifted = match &self.shifted {
+            Some([a, b, c]) => Some([(place.put)(a)?, (place.put)(b)?, (place.put)(c)?]),
+            None => None,
+        };
+        Ok(Conv { weight, shifted, bias, rounding: place.rounding, ..self })
     }
 
     pub(crate) fn share(&self) -> Conv {
-        Conv { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone(), ..*self }
+        let shifted = self.shifted.as_ref();
+        Conv {
+            weight: self.weight.shallow_clone(),
+            shifted: shifted.map(|shifted| shifted.each_ref().map(Tensor::shallow_clone)),
+            bias: self.bias.shallow_clone(),
+            ..*self
+        }
     }
 }
 
+/// The weights with a row, a column, and both, of zeros in front: with the padding of an odd side
+/// their windows begin one cell later, and nothing is copied to pad the map.
+fn shifted(weight: &Tensor) -> Result<[Tensor; 3]> {
+    let pad = |row, column| weight.f_constant_pad_nd([column, 0, row, 0]);
+    pad(1, 0)
+        .and_then(|height| Ok([height, pad(0, 1)?, pad(1, 1)?]))
+        .map_err(Error::torch("arranging weights"))
+}
+
 /// A tensor of the weights in float64, in the shape asked for.
-fn tensor_f64(weights: &Weights, name: &str, shape: &[Option<usize>]) -> Result<Tensor> {
+pub(crate) fn tensor_f64(weights: &Weights, name: &str, shape: &[Option<usize>]) -> Result<Tensor> {
     let Floats { shape, values } = weights.floats(name, shape)?;
     let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
     Tensor::f_from_slice(&values)

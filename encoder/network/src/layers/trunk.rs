@@ -7,6 +7,7 @@ use ocelli_index::Precision;
 use tch::{Device, Kind, Tensor};
 
 use super::conv::Conv;
+use super::inverted::Inverted;
 use super::place::{MemoryLayout, Place, rounded, windows};
 use crate::torch::Torch;
 
@@ -20,10 +21,14 @@ pub(crate) struct Trunk {
     rounding: bool,
 }
 
-/// One step of a trunk. Each ends after a ReLU, if it has one.
+/// One step of a trunk. Each ends after a ReLU, if it has one there.
 pub(crate) enum Layer {
     /// relu(conv(x)).
     Conv(Conv),
+    /// min(relu(conv(x)), 6).
+    Clipped(Conv),
+    /// EfficientNet's.
+    Inverted(Inverted),
     /// Maximum over windows.
     MaxPool(MaxPool),
     /// relu(branch(x) + shortcut(x)).
@@ -69,7 +74,8 @@ impl Trunk {
 
     /// The same trunk with its weights in another layout and number type, on `device`; only from
     /// `Plain` and f32. Blocked maps cannot be put side by side, so there a trunk with fire layers
-    /// stays plain.
+    /// stays plain; nor can they be cut off at 6, so there one with inverted blocks is channels
+    /// last, which is the fastest for depthwise convolutions anyway.
     pub(crate) fn arranged(
         self,
         memory: MemoryLayout,
@@ -81,8 +87,10 @@ impl Trunk {
             Precision::Bf16 => Kind::BFloat16,
         };
         let fire = self.layers.iter().any(|layer| matches!(layer, Layer::Fire(_)));
+        let inverted = self.layers.iter().any(|layer| matches!(layer, Layer::Inverted(_)));
         let memory = match memory {
             MemoryLayout::Blocked if fire => MemoryLayout::Plain,
+            MemoryLayout::Blocked if inverted => MemoryLayout::ChannelsLast,
             memory => memory,
         };
         let put = |tensor: &Tensor| memory.convert(&tensor.f_to_device(device)?.f_to_kind(kind)?);
@@ -130,7 +138,7 @@ impl Trunk {
         Some(all)
     }
 
-    /// Pixels (N, 3, H, W) to feature maps (N, C, h, w) after the last ReLU. The caller holds
+    /// Pixels (N, 3, H, W) to feature maps (N, C, h, w) after the last layer. The caller holds
     /// `no_grad`.
     pub(crate) fn forward(&self, pixels: &Tensor) -> Torch<Tensor> {
         let pixels = if self.rounding { rounded(pixels)? } else { pixels.f_to_kind(self.kind)? };
@@ -152,6 +160,8 @@ impl Layer {
         match self {
             // In place: what a convolution returns is fresh, and nobody else holds it.
             Layer::Conv(conv) => conv.forward(x)?.f_relu_(),
+            Layer::Clipped(conv) => conv.forward(x)?.f_relu6_(),
+            Layer::Inverted(block) => block.forward(x),
             Layer::MaxPool(pool) => pool.forward(x),
             Layer::Residual(block) => block.forward(x),
             Layer::Fire(fire) => fire.forward(x),
@@ -163,7 +173,8 @@ impl Layer {
         let conv =
             |size: i64, conv: &Conv| windows(size, conv.kernel, conv.stride, conv.padding, false);
         match self {
-            Layer::Conv(c) => conv(size, c),
+            Layer::Conv(c) | Layer::Clipped(c) => conv(size, c),
+            Layer::Inverted(block) => conv(size, &block.depthwise),
             Layer::MaxPool(p) => windows(size, p.kernel, p.stride, p.padding, p.ceil),
             Layer::Residual(block) => block.branch.iter().try_fold(conv(size, &block.entry)?, conv),
             Layer::Fire(fire) => conv(conv(size, &fire.squeeze)?, &fire.expand3x3),
@@ -183,7 +194,10 @@ impl Layer {
             Some((all, size))
         };
         match self {
-            Layer::Conv(conv) => Some(row(size, &mut std::iter::once(conv))?.0),
+            Layer::Conv(conv) | Layer::Clipped(conv) => {
+                Some(row(size, &mut std::iter::once(conv))?.0)
+            }
+            Layer::Inverted(block) => Some(row(size, &mut block.convs())?.0),
             Layer::MaxPool(_) => Some(0.0),
             Layer::Residual(block) => {
                 let branch = row(size, &mut std::iter::once(&block.entry).chain(&block.branch))?.0;
@@ -202,6 +216,8 @@ impl Layer {
     fn arranged(self, place: &Place<'_>) -> Torch<Layer> {
         Ok(match self {
             Layer::Conv(conv) => Layer::Conv(conv.arranged(place)?),
+            Layer::Clipped(conv) => Layer::Clipped(conv.arranged(place)?),
+            Layer::Inverted(block) => Layer::Inverted(block.arranged(place)?),
             Layer::MaxPool(pool) => Layer::MaxPool(pool),
             Layer::Residual(block) => Layer::Residual(block.arranged(place)?),
             Layer::Fire(fire) => Layer::Fire(fire.arranged(place)?),
@@ -211,6 +227,8 @@ impl Layer {
     fn share(&self) -> Layer {
         match self {
             Layer::Conv(conv) => Layer::Conv(conv.share()),
+            Layer::Clipped(conv) => Layer::Clipped(conv.share()),
+            Layer::Inverted(block) => Layer::Inverted(block.share()),
             Layer::MaxPool(pool) => Layer::MaxPool(*pool),
             Layer::Residual(block) => Layer::Residual(block.share()),
             Layer::Fire(fire) => Layer::Fire(fire.share()),
@@ -291,9 +309,10 @@ mod tests {
 
     use ocelli_index::Form;
     use ocelli_weights::seeded::{self, SeededArch};
-    use ocelli_weights::{Backbone, Weights};
+    use ocelli_weights::{Backbone, SettingsOptions, Weights, settings};
 
     use super::*;
+    use crate::body::Body;
     use crate::{Network, NetworkOptions, backbones};
 
     /// A thin ResNet with bottlenecks, up to its third stage.
@@ -302,7 +321,13 @@ mod tests {
         let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
         let weights = Weights::read(&weights).unwrap();
         let backbone = Backbone::of(&weights).unwrap();
-        backbones::load(&backbone, &weights, Form::V1, ocelli_index::Layer::Stage(3), 1e-3).unwrap()
+        let options = SettingsOptions { bn_eps: Some(1e-3), ..SettingsOptions::default() };
+        let settings = settings::resolve(&weights, &options, 1e-5).unwrap();
+        let last = ocelli_index::Layer::Stage(3);
+        match backbones::load(&backbone, &weights, Form::V1, last, &settings).unwrap() {
+            Body::Trunk(trunk) => trunk,
+            _ => panic!("a ResNet"),
+        }
     }
 
     /// Golden values are compared in the fastest layout; this holds the plain one, the fallback, to

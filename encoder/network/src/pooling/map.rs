@@ -87,7 +87,8 @@ impl FeatureMap {
         self.values.iter().all(|&v| v == 0.0)
     }
 
-    fn planes(&self) -> impl Iterator<Item = &[f32]> {
+    /// Activations of each channel, (H, W) row-major.
+    pub(super) fn planes(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.height * self.width)
     }
 

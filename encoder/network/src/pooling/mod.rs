@@ -1,8 +1,9 @@
-//! A feature map to vectors: R-MAC's regional maxima, MAC, SPoC and GeM, on the CPU ([`pool`]) and
-//! on a device.
+//! A feature map to vectors: R-MAC's regional maxima, MAC, SPoC, GeM and SuperGlobal's pooling, on
+//! the CPU ([`pool`]) and on a device.
 
 mod grid;
 mod map;
+mod superglobal;
 pub(crate) mod tensor;
 
 use ocelli_index::{Grid, Pooling};
@@ -24,6 +25,9 @@ pub fn pool(map: &FeatureMap, pooling: &Pooling, image: (usize, usize), stride: 
         // A map of one cell.
         Pooling::Cls => map.max(),
         Pooling::Gem { p } => map.generalized_mean(p),
+        Pooling::SuperGlobal { p, region_p, window, floor } => {
+            superglobal::pool(map, superglobal::Parameters { p, region_p, window, floor })
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use ocelli_index::Pooling;
 use tch::{Kind, Tensor};
 
 use super::map::GEM_FLOOR;
-use super::{Region, Rows, regions};
+use super::{Region, Rows, regions, superglobal};
 use crate::error::Result;
 use crate::torch::Torch;
 
@@ -42,6 +42,10 @@ pub(crate) fn pool(
             let powers = maps.f_to_kind(Kind::Double)?.f_pow_tensor_scalar(p)?;
             let means = powers.f_mean_dim(cells.as_slice(), false, Kind::Double)?;
             means.f_pow_tensor_scalar(p.recip())?
+        }
+        Pooling::SuperGlobal { p, region_p, window, floor } => {
+            let parameters = superglobal::Parameters { p, region_p, window, floor };
+            superglobal::pool_tensor(maps, parameters)?
         }
         Pooling::Rmac { levels, grid } => {
             let size = (height as usize, width as usize);
@@ -107,6 +111,8 @@ mod tests {
                 Pooling::Mac,
                 Pooling::Spoc,
                 Pooling::Gem { p: 2.92 },
+                Pooling::SUPERGLOBAL,
+                Pooling::SuperGlobal { p: 3.0, region_p: 1.5, window: 7, floor: 0.1 },
                 Pooling::Rmac { levels: 3, grid: Grid::FeatureMap },
                 Pooling::Rmac { levels: 4, grid: Grid::ImagePixels },
             ] {

@@ -7,6 +7,8 @@ use super::array::Array;
 use super::error::{ConvertError, Result};
 use super::torch::Checkpoint;
 use super::{ConvertOptions, Converted};
+use crate::backbone::EFFICIENTNET_BN_EPS;
+use crate::backbone::efficientnet::STEM;
 
 /// Mean and deviation that all of these networks were trained with.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -15,7 +17,7 @@ const STD: [f64; 3] = [0.229, 0.224, 0.225];
 /// The whitening that dirtorch applies unless told otherwise.
 const DIRTORCH_WHITENING: &str = "Landmarks_clean";
 
-/// Tells the three kinds apart by their keys.
+/// Tells the kinds apart by their keys.
 pub(super) fn convert(checkpoint: &Checkpoint, options: &ConvertOptions) -> Result<Converted> {
     let pickle = &checkpoint.pickle;
     let root = pickle.root();
@@ -40,8 +42,14 @@ pub(super) fn convert(checkpoint: &Checkpoint, options: &ConvertOptions) -> Resu
             }
         },
     };
-    out.set("ocelli.form", "v1.5");
-    out.set("ocelli.input", "torchvision-rgb");
+    if out.format == "torchvision" && out.tensors.contains_key(&format!("{}.weight", STEM[0])) {
+        out.format = "efficientnet-pytorch";
+        out.set("ocelli.input", "centred-rgb");
+        out.set("ocelli.bn_eps", EFFICIENTNET_BN_EPS);
+    } else {
+        out.set("ocelli.form", "v1.5");
+        out.set("ocelli.input", "torchvision-rgb");
+    }
     Ok(out)
 }
 
@@ -60,7 +68,8 @@ fn state_dict(checkpoint: &Checkpoint, id: Id, out: &mut Converted) -> Result<()
             _ => out.unplaced.push(name.to_owned()),
         }
     }
-    let is_classifier = |name: &str| name.starts_with("fc.") || name.starts_with("classifier.");
+    let is_classifier =
+        |name: &str| ["fc.", "_fc.", "classifier."].iter().any(|prefix| name.starts_with(prefix));
     if out.format == "torchvision" {
         let names: Vec<String> =
             out.tensors.keys().filter(|name| is_classifier(name)).cloned().collect();

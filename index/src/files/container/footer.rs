@@ -63,6 +63,8 @@ numbered! {
         Model = 3, "model";
         /// An immutable piece of an index.
         Shard = 4, "shard";
+        /// Everything that turns a photo into a code: a card, whitenings, models.
+        Pack = 5, "pack";
     }
 }
 
@@ -115,6 +117,8 @@ numbered! {
         CoarseGroups = 37, "coarse groups";
         /// Model, optional: codebooks of the finer codes.
         FineCodebooks = 38, "fine codebooks";
+        /// Pack: files one after the other, each at a multiple of 4096.
+        Files = 48, "files";
     }
 }
 

@@ -4,12 +4,14 @@
 //! Bytes that vanish under their reader are zeros, and [`Reader::intact`] reports it.
 
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fault::Mapped;
 use super::footer::{Footer, MAGIC, TRAILER_BYTES, tiles};
-use super::{FileKind, Section, SectionKind, TILE_BYTES};
+use super::{FileKind, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
 
@@ -17,7 +19,9 @@ use crate::base::hash::{Hash, Hasher};
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
-    map: Mapped,
+    map: Arc<Mapped>,
+    /// The container's bytes in the map: all, unless it lies within another file.
+    range: Range<usize>,
     kind: FileKind,
     footer: Footer,
     /// One bit a tile: its checksum was right.
@@ -31,15 +35,18 @@ impl Reader {
     /// [`Error::Io`], [`Error::NotOcelli`], [`Error::NewerVersion`], [`Error::Corrupt`], or
     /// [`Error::WrongKind`] if the file is of another kind than `expected`.
     pub fn open(path: &Path, expected: FileKind) -> Result<Self> {
-        let reader = Self::open_any(path)?;
-        if reader.kind != expected {
-            return Err(Error::WrongKind {
-                path: path.to_owned(),
-                expected: expected.name().to_owned(),
-                found: reader.kind.name().to_owned(),
-            });
+        Self::open_any(path)?.of_kind(expected)
+    }
+
+    fn of_kind(self, expected: FileKind) -> Result<Self> {
+        if self.kind == expected {
+            return Ok(self);
         }
-        Ok(reader)
+        Err(Error::WrongKind {
+            path: self.path,
+            expected: expected.name().to_owned(),
+            found: self.kind.name().to_owned(),
+        })
     }
 
     /// [`Self::open`] for a file of any kind.
@@ -57,11 +64,52 @@ impl Reader {
         }
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let map = Mapped::new(&file).map_err(|e| Error::io(path, "map", e))?;
-        let (footer, kind) = Footer::decode(path, map.bytes())?;
+        let range = 0..map.bytes().len();
+        Self::of_map(path.to_owned(), Arc::new(map), range)
+    }
+
+    /// [`Self::open`] for a container in memory, which is copied; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_bytes(name: &Path, bytes: &[u8], expected: FileKind) -> Result<Self> {
+        // Nothing and other formats are refused before they are copied.
+        Footer::decode(name, bytes)?;
+        let map = Mapped::copy_of(bytes).map_err(|e| Error::io(name, "make room for", e))?;
+        Self::of_map(name.to_owned(), Arc::new(map), 0..bytes.len())?.of_kind(expected)
+    }
+
+    /// A container that lies within a section of this one, at `from .. from + len`, where `from` is
+    /// a multiple of [`SECTION_ALIGN`]. `name` follows the path of this file in errors. The inner
+    /// container's own checksums prove its bytes.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Error::Corrupt`] if the bytes leave the section.
+    pub fn open_within(
+        &self,
+        section: &Section,
+        (from, len): (u64, u64),
+        name: &str,
+        expected: FileKind,
+    ) -> Result<Self> {
+        let inside = from.checked_add(len).is_some_and(|end| end <= section.len);
+        if !inside || !from.is_multiple_of(SECTION_ALIGN) {
+            return Err(self.refuse(section, from, len));
+        }
+        let start = self.range.start + (section.offset + from) as usize;
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!("#{name}"));
+        let range = start..start + len as usize;
+        Self::of_map(path.into(), Arc::clone(&self.map), range)?.of_kind(expected)
+    }
+
+    fn of_map(path: PathBuf, map: Arc<Mapped>, range: Range<usize>) -> Result<Self> {
+        let (footer, kind) = Footer::decode(&path, &map.bytes()[range.clone()])?;
         let tiles = tiles(footer.data_bytes) as usize;
         let reader = Self {
-            path: path.to_owned(),
+            path,
             map,
+            range,
             kind,
             proven: (0..tiles.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             footer,
@@ -69,7 +117,7 @@ impl Reader {
         let found = crc32c::crc32c(reader.checks());
         if found != reader.footer.checks_crc {
             return Err(Error::corrupt(
-                path,
+                &reader.path,
                 format!(
                     "table of checksums at offset {}: CRC-32C {found:08x}, expected {:08x}",
                     reader.footer.data_bytes, reader.footer.checks_crc
@@ -78,6 +126,12 @@ impl Reader {
         }
         reader.intact()?;
         Ok(reader)
+    }
+
+    /// The container's bytes.
+    #[inline]
+    fn all(&self) -> &[u8] {
+        &self.map.bytes()[self.range.clone()]
     }
 
     /// Whether all bytes that this thread has read so far were those of the file. Call it after
@@ -122,7 +176,7 @@ impl Reader {
 
     /// Size of the file.
     pub fn bytes(&self) -> u64 {
-        self.map.bytes().len() as u64
+        self.range.len() as u64
     }
 
     /// The sections, in file order, those that this version does not know included.
@@ -166,7 +220,7 @@ impl Reader {
                 self.prove(first, last)?;
             }
         }
-        Ok(&self.map.bytes()[start..end])
+        Ok(&self.all()[start..end])
     }
 
     /// The eight bytes at `from` of a section, little-endian: [`Self::read`] for what is read one
@@ -180,7 +234,7 @@ impl Reader {
         // A section lies within the data, which lie within the map: a sum that wraps is in no tile.
         let start = section.offset.wrapping_add(from) as usize;
         let (first, last) = (start / TILE_BYTES, start.wrapping_add(7) / TILE_BYTES);
-        let bytes = self.map.bytes().get(start..).and_then(|b| b.first_chunk::<8>());
+        let bytes = self.all().get(start..).and_then(|b| b.first_chunk::<8>());
         let inside = from.checked_add(8).is_some_and(|end| end <= section.len);
         match bytes {
             Some(bytes) if inside && first == last && self.is_proven(first) => {
@@ -201,7 +255,7 @@ impl Reader {
     /// nothing.
     #[inline]
     pub(crate) fn prefetch(&self, section: &Section, from: u64) {
-        ocelli_vector::prefetch(self.map.bytes(), (section.offset + from) as usize);
+        ocelli_vector::prefetch(self.all(), (section.offset + from) as usize);
     }
 
     /// The reason that these bytes cannot be read.
@@ -223,14 +277,14 @@ impl Reader {
     #[inline]
     pub(crate) fn reread(&self, section: &Section, from: u64, len: u64) -> Option<&[u8]> {
         let start = section.offset.wrapping_add(from);
-        self.map.bytes().get(start as usize..start.wrapping_add(len) as usize)
+        self.all().get(start as usize..start.wrapping_add(len) as usize)
     }
 
     /// A whole section that [`Self::read_all`] has proven before, without another check.
     #[inline]
     pub(crate) fn read_proven(&self, section: &Section) -> &[u8] {
         // Sections lie within the data, which lie within the map: proven when the file was opened.
-        &self.map.bytes()[section.offset as usize..(section.offset + section.len) as usize]
+        &self.all()[section.offset as usize..(section.offset + section.len) as usize]
     }
 
     /// A whole section, proven.
@@ -289,7 +343,7 @@ impl Reader {
     /// that it is another one then.
     pub fn checksum(&self) -> Hash {
         let mut digest = Hasher::new();
-        digest.update(self.map.bytes());
+        digest.update(self.all());
         digest.finish()
     }
 
@@ -297,14 +351,14 @@ impl Reader {
     /// tells files of other content apart without reading it: 4 bytes of each 64 KiB are read.
     pub fn seal(&self) -> Hash {
         let mut digest = Hasher::new();
-        digest.update(&self.map.bytes()[self.footer.data_bytes as usize..]);
+        digest.update(&self.all()[self.footer.data_bytes as usize..]);
         digest.finish()
     }
 
     /// The table of checksums.
     fn checks(&self) -> &[u8] {
         let start = self.footer.data_bytes as usize;
-        &self.map.bytes()[start..start + 4 * tiles(self.footer.data_bytes) as usize]
+        &self.all()[start..start + 4 * tiles(self.footer.data_bytes) as usize]
     }
 
     #[inline]
@@ -332,7 +386,7 @@ impl Reader {
         let end = (start + TILE_BYTES).min(self.footer.data_bytes as usize);
         let check = &self.checks()[4 * tile..4 * tile + 4];
         let want = u32::from_le_bytes([check[0], check[1], check[2], check[3]]);
-        let found = crc32c::crc32c(&self.map.bytes()[start..end]);
+        let found = crc32c::crc32c(&self.all()[start..end]);
         // Zeros in the place of what cannot be read have a checksum too.
         self.intact()?;
         if found == want {

@@ -10,17 +10,22 @@ use super::PrepareOptions;
 use super::sources::Source;
 use super::stamp::Stamp;
 use super::work::{Output, Work, stamp_text};
+use crate::dimension::notes_of;
 use crate::{
-    BuildOptions, Error, FineOptions, LearnOpq, OnDuplicate, ProgressFn, Result, TrainOptions,
-    WhitenCovariance, WhitenOptions, build, learn_whitening, train, train_fine_codec,
+    BuildOptions, DEFAULT_CODE_BYTES, Error, FineChoice, FineOptions, LearnOpq, OnDuplicate,
+    ProgressFn, Result, TrainOptions, WhitenCovariance, WhitenOptions, build, learn_whitening,
+    train, train_fine_codec,
 };
 
 /// What was learned, and from what.
+#[derive(Default)]
 pub(super) struct Learned {
     /// Names of the lists that were learned from, and parts of their region vectors.
     pub(super) regions: Vec<(String, PathBuf)>,
     pub(super) whitening: Option<PathBuf>,
     pub(super) model: Option<PathBuf>,
+    /// Facts about the dimension, a sentence each.
+    pub(super) notes: Vec<String>,
 }
 
 /// The whitening that is learned by default. From other photos the covariance of all rows gives
@@ -42,7 +47,7 @@ pub(super) fn learn(
     learn_opq: LearnOpq<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<Learned> {
-    let mut learned = Learned { regions: Vec::new(), whitening: None, model: None };
+    let mut learned = Learned::default();
     if whiten.is_none() && options.train.is_none() {
         return Ok(learned);
     }
@@ -52,7 +57,10 @@ pub(super) fn learn(
     }
     let mut vectors: Vec<PathBuf> = learned.regions.iter().map(|(_, part)| part.clone()).collect();
     if let Some(whiten) = whiten {
-        learned.whitening = Some(whitening(work, &vectors, &whiten, progress)?);
+        let whiten = for_codes(whiten, options.train.as_ref());
+        let (path, dims) = whitening(work, &vectors, &whiten, progress)?;
+        learned.notes.push(dims);
+        learned.whitening = Some(path);
     }
     let Some(train) = &options.train else { return Ok(learned) };
     if let Some(whitening) = &learned.whitening {
@@ -61,8 +69,17 @@ pub(super) fn learn(
             vectors.push(work.pool(source, regions, Output::Regions, Some(whitening))?);
         }
     }
-    learned.model = Some(model(work, &vectors, train, options, learn_opq, progress)?);
+    let path = model(work, &vectors, train, options, learn_opq, progress)?;
+    learned.notes.extend(notes_of(&Model::open(&path)?));
+    learned.model = Some(path);
     Ok(learned)
+}
+
+/// The whitening for codes of so many bytes. For short codes it has the dimension that is usual
+/// without: the model takes the first of them, and codes of several lengths share the descriptors.
+fn for_codes(whiten: WhitenOptions, train: Option<&TrainOptions>) -> WhitenOptions {
+    let bytes = train.map(|train| train.code_bytes().max(DEFAULT_CODE_BYTES));
+    WhitenOptions { code_bytes: whiten.code_bytes.or(bytes), ..whiten }
 }
 
 fn whitening(
@@ -70,7 +87,7 @@ fn whitening(
     regions: &[PathBuf],
     options: &WhitenOptions,
     progress: ProgressFn<'_>,
-) -> Result<PathBuf> {
+) -> Result<(PathBuf, String)> {
     let out = work.path("learned.whitening");
     let mut stamp = stamp_of_parts("whitening", regions)?;
     stamp.text(format!("{options:?}"));
@@ -79,8 +96,8 @@ fn whitening(
         whitening.write(&out)?;
         Ok(())
     })?;
-    Whitening::open(&out)?;
-    Ok(out)
+    let made = Whitening::open(&out)?;
+    Ok((out, format!("whitening from {} to {} dimensions", made.dim_in(), made.dim_out())))
 }
 
 fn model(
@@ -97,7 +114,8 @@ fn model(
     work.keep_or("model".to_owned(), &out, stamp.finish(), || {
         let parts = open(vectors)?;
         let (mut model, _) = train(&parts, options, learn_opq, progress)?;
-        if let Some(choice) = prepare.fine_codes {
+        let choice = prepare.fine_codes.or_else(|| FineChoice::by_default(&model));
+        if let Some(choice) = choice {
             let TrainOptions { niter, seed, threads, force, .. } = *options;
             let fine = FineOptions { choice, niter, seed, threads, force };
             (model, _) = train_fine_codec(&parts, model, &fine, progress)?;

@@ -78,7 +78,7 @@ pub struct PrepareOptions {
     pub whiten: Whiten,
     /// An index is built, with a model that is trained like this. None: no index.
     pub train: Option<TrainOptions>,
-    /// Finer codes of the index.
+    /// Finer codes of the index; None: as [`FineChoice::by_default`] says.
     pub fine_codes: Option<FineChoice>,
     /// Nearest rows by which each descriptor is augmented before it is coded (DBA); 0: none.
     /// Descriptors that are judged without an index are left as they are.
@@ -129,6 +129,8 @@ pub struct Prepared {
     pub rejected: Vec<RejectedPhoto>,
     /// What was done, in this order.
     pub steps: Vec<Step>,
+    /// Facts about what was learned, a sentence each.
+    pub notes: Vec<String>,
     /// Photos that lists of the ground truth mention and that are not there, where they may be
     /// missing.
     pub unknown: Vec<String>,
@@ -197,6 +199,7 @@ pub fn prepare(
         unknown: found.unknown.iter().map(|named| named.name.to_string()).collect(),
         rejected,
         steps: work.steps,
+        notes: learned.notes,
         lock: work.folder.lock,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ocelli_index::{DescriptorSpec, Row, SearchParams, Snapshot};
+use ocelli_index::{DescriptorSpec, FineKind, Row, SearchParams, Snapshot};
 use ocelli_text::{counted, thousands};
 
 use super::{Ranked, Ranking, cut, with_ties};
@@ -13,9 +13,13 @@ use crate::{Error, Result};
 pub struct IndexSearch {
     /// Lists that are scanned; None: all.
     pub nprobe: Option<usize>,
-    /// Candidates that are scored again from finer codes; 0: none.
-    pub refine_candidates: usize,
+    /// Candidates that are scored again; 0: none. None: none from finer codes, which cost bytes and
+    /// are judged if one says so, and [`COSINE_CANDIDATES`] by the cosine.
+    pub refine_candidates: Option<usize>,
 }
+
+/// Candidates that are compared again by the cosine, if nobody says how many: the server's default.
+pub const COSINE_CANDIDATES: usize = 150;
 
 /// An index of which as many rows are asked for as are judged.
 pub struct IndexRanking {
@@ -49,6 +53,15 @@ impl IndexRanking {
         let nlist = self.snapshot.model().parts().nlist;
         self.search.nprobe.map_or(nlist, |nprobe| nprobe.min(nlist))
     }
+
+    fn is_by_cosine(&self) -> bool {
+        self.snapshot.fine_codec().is_some_and(|codec| codec.kind() == FineKind::Cosine)
+    }
+
+    fn refine_candidates(&self) -> usize {
+        let default = if self.is_by_cosine() { COSINE_CANDIDATES } else { 0 };
+        self.search.refine_candidates.unwrap_or(default)
+    }
 }
 
 impl Ranking for IndexRanking {
@@ -62,9 +75,10 @@ impl Ranking for IndexRanking {
 
     fn describe(&self) -> String {
         let model = self.snapshot.model().parts();
-        let refined = match self.search.refine_candidates {
+        let how = if self.is_by_cosine() { "by the cosine" } else { "from finer codes" };
+        let refined = match self.refine_candidates() {
             0 => String::new(),
-            n => format!(", the best {} scored again from finer codes", thousands(n as u64)),
+            n => format!(", the best {} scored again {how}", thousands(n as u64)),
         };
         format!(
             "index of {}, generation {}, m {}, ksub {}, {} of {} lists{refined}",
@@ -107,7 +121,7 @@ impl IndexRanking {
         let params = SearchParams {
             k,
             nprobe: self.nprobe(),
-            refine_candidates: self.search.refine_candidates,
+            refine_candidates: self.refine_candidates(),
             allow_partial: false,
             ..SearchParams::default()
         };

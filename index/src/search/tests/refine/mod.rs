@@ -50,6 +50,7 @@ fn refinement(rng: &mut ChaCha8Rng, model: &Model, kind: FineKind, scale: f32) -
             FineCodec::sq8(model.hash(), &steps(scale / 100.0), &steps(scale / 1e6)).unwrap()
         }
         FineKind::F16 => FineCodec::f16(model.hash(), d),
+        FineKind::Cosine => FineCodec::cosine(model.hash(), d),
     }
 }
 
@@ -59,11 +60,14 @@ fn random_model(rng: &mut ChaCha8Rng) -> Model {
     let d = m * rng.random_range(1..9usize);
     let nlist = rng.random_range(1..12);
     let scale = [1e-3, 1.0, 300.0][rng.random_range(0..3)];
+    let kind = FineKind::ALL[rng.random_range(0..4)];
+    let cosine = kind == FineKind::Cosine;
+    let l2 = rng.random();
     let model = Model::from_parts(ModelParts {
         spec: DescriptorSpec::foreign("test", d as u32).unwrap(),
-        metric: if rng.random() { Metric::L2 } else { Metric::InnerProduct },
-        // With inner product, a mean makes an offset.
-        mean: rng.random_bool(0.3).then(|| draw(rng, d, scale)),
+        metric: if l2 && !cosine { Metric::L2 } else { Metric::InnerProduct },
+        // With inner product, a mean makes an offset; a cosine knows none.
+        mean: (rng.random_bool(0.3) && !cosine).then(|| draw(rng, d, scale)),
         rotation: None,
         renormalize: false,
         dim: d,
@@ -76,7 +80,6 @@ fn random_model(rng: &mut ChaCha8Rng) -> Model {
         training: BTreeMap::new(),
     })
     .unwrap();
-    let kind = FineKind::ALL[rng.random_range(0..3)];
     let refinement = refinement(rng, &model, kind, scale);
     model.with_fine_codec(refinement).unwrap()
 }
@@ -157,7 +160,7 @@ fn refine_all(snapshot: &Snapshot, q: &[f32], nprobe: usize) -> Vec<(u64, u32)> 
 #[test]
 fn refined_answers_are_those_of_the_definition() {
     let cases = ocelli_test_support::cases(200, 2000);
-    let mut kinds = [0; 3];
+    let mut kinds = [0; 4];
     for seed in 0..cases {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let tmp = tempfile::tempdir().unwrap();
@@ -227,6 +230,46 @@ fn toy(root: &Path, model: &Model, rows: &[Vec<f32>], tasks: u32) -> Snapshot {
     }
     commit(&dir, model, shards, &[]);
     Snapshot::open(root, None).unwrap()
+}
+
+/// Scores by the cosine are those of the decoded rows, computed in f64, and 0 bytes are stored for
+/// them; an L2 model and one with an offset are refused.
+#[test]
+fn the_best_rows_are_compared_by_the_cosine() {
+    let rows = toy_rows(200);
+    let plain = small(Metric::InnerProduct, false, 5);
+    let codec = FineCodec::cosine(plain.hash(), 12);
+    assert_eq!((codec.code_bytes(), codec.name().as_str()), (0, "cosine"));
+    let model = small(Metric::InnerProduct, false, 5).with_fine_codec(codec.clone()).unwrap();
+    let tmp = tempfile::tempdir().unwrap();
+    let snapshot = toy(tmp.path(), &model, &rows, 2);
+    snapshot.verify().unwrap();
+    assert_eq!(snapshot.fine_codec(), Some(&codec));
+    let mut moved = 0;
+    for query in &rows[..50] {
+        let norm = |x: &[f32]| x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+        let mut want: Vec<(f64, u64)> = (0..200)
+            .map(|id| {
+                let z = snapshot.vector(snapshot.find_id(id).unwrap().unwrap()).unwrap();
+                let dot: f64 = z.iter().zip(query).map(|(a, b)| f64::from(a * b)).sum();
+                (dot / norm(&z) / norm(query), id)
+            })
+            .collect();
+        want.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let found = snapshot.search(query, &params(200, 1)).unwrap().hits;
+        assert_eq!(found.len(), 200);
+        for (hit, (cosine, _)) in found.iter().zip(&want) {
+            assert!((f64::from(hit.score) - cosine).abs() < 1e-5, "{} {cosine}", hit.score);
+        }
+        let plainly = snapshot.search(query, &params(200, 0)).unwrap().hits;
+        moved += usize::from(bits(&found) != bits(&plainly));
+    }
+    assert!(moved > 40, "products and cosines rank alike: {moved}");
+    for other in [small(Metric::L2, false, 5), small(Metric::InnerProduct, true, 5)] {
+        let codec = FineCodec::cosine(other.hash(), 12);
+        let error = other.with_fine_codec(codec).unwrap_err().to_string();
+        assert!(error.contains("scores by the cosine: expected a model of metric ip"), "{error}");
+    }
 }
 
 fn toy_rows(n: usize) -> Vec<Vec<f32>> {

@@ -62,7 +62,8 @@ fn a_whitening_and_codes_are_learned_from_other_photos() {
     assert_eq!(calls.len(), 0);
     assert_eq!(steps(&other.unwrap()), all.map(|what| (what, !changed.contains(&what))));
     // Another whitening changes everything but the region vectors.
-    let whiten = WhitenOptions { dim: Some(4), covariance: WhitenCovariance::All, power: None };
+    let covariance = WhitenCovariance::All;
+    let whiten = WhitenOptions { dim: Some(4), covariance, ..WhitenOptions::default() };
     let fewer = PrepareOptions { whiten: Whiten::With(whiten), ..options.clone() };
     let (_, other) = bench.run(&data, &fewer);
     assert_eq!(steps(&other.unwrap()), all.map(|what| (what, all[..2].contains(&what))));

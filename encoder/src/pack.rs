@@ -1,0 +1,81 @@
+//! A pack in place of settings: what it says as values of the configuration, and its weights.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use ocelli_index::{Head, NetworkSpec, Pack, Pooling};
+use ocelli_weights::Weights;
+
+/// The keys of the configuration that a network's spec decides, with their values as TOML.
+#[must_use]
+pub fn values(network: &NetworkSpec) -> Vec<(&'static str, String)> {
+    let text = |value: &dyn std::fmt::Display| format!("\"{value}\"");
+    let mut values = vec![
+        ("form", text(&network.form)),
+        ("input", text(&network.input)),
+        ("bn_eps", format!("{:?}", network.bn_eps)),
+        ("last_stage", text(&network.last_stage)),
+        ("head", (network.head != Head::None || network.image_whitening).to_string()),
+        ("sizes", format!("{:?}", network.sizes)),
+        ("filter", text(&network.filter)),
+        ("upscale", network.upscale.to_string()),
+        ("exif", network.exif.to_string()),
+        ("combine", text(&network.combine)),
+        ("crop_first", text(&network.crop_first)),
+        ("precision", text(&network.precision)),
+    ];
+    let pooling = match network.pooling {
+        Pooling::Rmac { levels, grid } => {
+            values.push(("levels", levels.to_string()));
+            values.push(("grid", text(&grid)));
+            "rmac"
+        }
+        Pooling::Gem { p } => {
+            values.push(("gem_p", format!("{p:?}")));
+            "gem"
+        }
+        Pooling::Mac => "mac",
+        Pooling::Spoc => "spoc",
+        Pooling::Cls => "cls",
+        Pooling::SuperGlobal { .. } => "superglobal",
+    };
+    values.push(("pooling", text(&pooling)));
+    values
+}
+
+/// `defaults`, a commented TOML file, with these values in place of its own, and of its examples of
+/// keys that have no default.
+#[must_use]
+pub fn over_defaults(defaults: &str, values: &[(&str, String)]) -> String {
+    let mut in_table = false;
+    let lines = defaults.lines().map(|line| {
+        in_table |= line.starts_with('[');
+        let key = line.strip_prefix("# ").unwrap_or(line).split_once(" = ").map(|(key, _)| key);
+        match values.iter().find(|(name, _)| Some(*name) == key && !in_table) {
+            Some((name, value)) => format!("{name} = {value}\n"),
+            None => format!("{line}\n"),
+        }
+    });
+    lines.collect()
+}
+
+/// The weights of a pack's network: in the pack, or in a file beside it that has the network's
+/// name and the ending `.safetensors`.
+///
+/// # Errors
+/// No such file; a file that is no weights.
+pub fn weights(pack: &Pack) -> Result<Weights> {
+    if let Some(bytes) = pack.weights()? {
+        return Ok(Weights::parse(pack.path(), bytes)?);
+    }
+    let name = &pack.card().network.name;
+    let beside: PathBuf = pack.path().with_file_name(format!("{name}.safetensors"));
+    if !beside.is_file() {
+        bail!(
+            "{}: the weights of {name} are not in it: expected {}, or --weights FILE",
+            pack.path().display(),
+            beside.display()
+        );
+    }
+    Weights::read(&beside).with_context(|| format!("the weights of {name}"))
+}
