@@ -25,6 +25,7 @@ set(OCELLI_FAISS_PARTS
   utils/distances_fused/simdlib_based.cpp
   utils/distances_simd.cpp
   utils/extra_distances.cpp
+  utils/partitioning.cpp
   utils/random.cpp
   utils/sorting.cpp
   utils/utils.cpp
