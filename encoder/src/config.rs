@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use ocelli_index::{
-    Combine, CropFirst, DescriptorSpec, Form, Grid, InputConvention, Layer, Pack, PackVariant,
-    Pooling, Precision, ResizeFilter, Whitening,
+    Combine, CropFirst, DescriptorSpec, Form, Grid, Hash, InputConvention, Layer, Pack,
+    PackVariant, Pooling, Precision, ResizeFilter, Whitening,
 };
 use ocelli_network::{Device, DeviceChoice, Network, NetworkOptions};
 use ocelli_pictures::ViewOptions;
@@ -17,6 +17,7 @@ use ocelli_service::connections::ConnectionsConfig;
 use ocelli_service::observe::{MetricsConfig, TracesConfig};
 use ocelli_service::role::{self, LogConfig};
 use ocelli_service::security::SecurityConfig;
+use ocelli_weights::onnx::is_onnx;
 use ocelli_weights::{SettingsOptions, Weights};
 use serde::Deserialize;
 
@@ -287,17 +288,34 @@ impl Config {
                 )
             }
         };
-        if let Some(pack) = &self.opened {
-            let (expected, found) = (pack.network().weights, weights.hash());
-            ensure!(
-                found == expected,
-                "weights {} contradict the pack {}: expected tensors with hash {expected}, found \
-                 {found}",
-                weights.path().display(),
-                pack.path().display()
-            );
-        }
+        self.check_hash(weights.path(), weights.hash())?;
         Ok(weights)
+    }
+
+    /// Refuses other weights than those of the pack, if there is one.
+    fn check_hash(&self, path: &Path, found: Hash) -> Result<()> {
+        let Some(pack) = &self.opened else { return Ok(()) };
+        let expected = pack.network().weights;
+        ensure!(
+            found == expected,
+            "weights {} contradict the pack {}: expected tensors with hash {expected}, found \
+             {found}",
+            path.display(),
+            pack.path().display()
+        );
+        Ok(())
+    }
+
+    /// The network whose file is named, or that of the pack.
+    fn network(&self, options: &NetworkOptions) -> Result<Network> {
+        match &self.weights {
+            Some(path) if is_onnx(path) => {
+                let network = Network::open(path, options)?;
+                self.check_hash(path, network.identity().weights)?;
+                Ok(network)
+            }
+            _ => Ok(Network::load(&self.read_weights()?, options)?),
+        }
     }
 
     /// Reads weights and whitening and puts the pipeline together, on a device that
@@ -306,7 +324,6 @@ impl Config {
     /// # Errors
     /// No weights named, and everything that can be wrong with the two files.
     pub fn pipeline(&self, device: Device) -> Result<Pipeline> {
-        let weights = self.read_weights()?;
         let options = NetworkOptions {
             settings: SettingsOptions {
                 form: self.form,
@@ -320,7 +337,7 @@ impl Config {
             device,
             onnxruntime: self.onnxruntime.clone(),
         };
-        let network = Network::load(&weights, &options)?;
+        let network = self.network(&options)?;
         let pooling = self.pooling_of(network.pooling());
         let options = PipelineOptions {
             pooling,

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use ocelli_index::Hash;
 use ocelli_indexer::{PackPieces, PackReport, PackWeights, create_pack};
-use ocelli_weights::Weights;
+use ocelli_weights::file::hash_of;
 
 use super::check_out;
 use super::inspect::{self, Target};
@@ -89,7 +88,7 @@ pub fn run(command: PackCommand) -> Result<()> {
 fn create(args: CreateArgs) -> Result<()> {
     check_out(&args.out)?;
     let weights = args.weights.map(|path| {
-        let hash: Hash = Weights::read(&path)?.hash();
+        let hash = hash_of(&path)?;
         anyhow::Ok(PackWeights { path, hash, include: args.with_weights })
     });
     let stem = args.out.file_stem().context("--out: expected the name of a file")?;
