@@ -31,15 +31,26 @@ class Packed:
 
     def __init__(self, stage, out, pack, photos):
         self.stage, self.pack, self.own = stage, pack, photos
-        self.card = stage.json(BIN / "ocelli", "pack", "inspect", pack, quiet=True)
+        self.card = stage.json(BIN / "ocelli", "pack", "inspect", pack, quiet=True)["card"]
         self.work = out / ("collection-photos" if photos else "collection")
         self.work.mkdir(parents=True, exist_ok=True)
         self.network = self.card["network"]["name"]
         sizes = [variant["code_bytes"] for variant in self.card["variants"]]
-        self.sizes = [m for m in CODE_BYTES if m in sizes]
+        self.sizes = [m for m in CODE_BYTES if m in sizes] or sizes[-1:]
+        self.encoded = set()
+        # What is searched by the questions, and judged exactly.
+        self.main = 32 if 32 in self.sizes else self.sizes[-1]
 
     def settings(self, m):
         return ["--pack", self.pack, "--code-bytes", m]
+
+    def weights(self):
+        """Flags that name the network's weights, from the cache of networks; none where the pack
+        has them."""
+        file = Path(os.environ["OCELLI_CACHE"]) / f"{self.network}.safetensors"
+        if not file.is_file():
+            self.stage.run(BIN / "ocelli-encoder", "weights", "fetch", self.network, allow=(1, 2))
+        return ["--weights", file] if file.is_file() else []
 
     def photos(self):
         """What is searched: a list, and a collection if its truth is known."""
@@ -72,12 +83,15 @@ class Packed:
         descriptors: the network runs once. None if the pack's settings have no flags here."""
         lines = self.card["network"]["spec"].splitlines()[1:]
         settings = dict(line.split("=", 1) for line in lines)
-        weights = Path(os.environ["OCELLI_CACHE"]) / f"{self.network}.safetensors"
-        if not settings.keys() <= FLAGS.keys() or not weights.is_file():
+        weights = self.weights()
+        if not settings.keys() <= FLAGS.keys() or not weights:
             return None
         flags = [a for k, v in settings.items() if FLAGS[k] for a in (FLAGS[k], v)]
         part = self.work / f"{name}.regions.part"
-        encode = ["encode", "--list", listed, "--weights", weights, *flags, "--output", "regions"]
+        if name in self.encoded:
+            return part
+        self.encoded.add(name)
+        encode = ["encode", "--list", listed, *weights, *flags, "--output", "regions"]
         self.stage.keep(part, BIN / "ocelli", *encode, "--out", part)
         return part
 
@@ -87,7 +101,7 @@ class Packed:
         if len(self.sizes) > 1 and (regions := self.regions(name, listed)):
             source = ["--regions", regions]
         else:
-            source = ["--list", listed]
+            source = ["--list", listed, *self.weights()]
         encode = [BIN / "ocelli", "encode", *source, *self.settings(m)]
         self.stage.keep(part, *encode, "--out", part)
         return part
@@ -109,7 +123,7 @@ class Packed:
                 continue
             asked = ["--queries", self.encode("queries", collection.queries, m)]
             search = [*asked, "--index", index]
-            if m == 32:
+            if m == self.main:
                 exact = ["--descriptors", part]
                 shown = self.page(collection)
                 found["map_exact"], columns["exact"] = judge.judge(
@@ -120,19 +134,24 @@ class Packed:
             found[f"map_{m}b"], columns[f"{m} bytes"] = judge.judge(f"{m}b", "official", *search)
         if judge:
             found["map_phash"], columns["hash"] = judge.phash([listed], collection.queries)
+            # The exact search first, then codes from few bytes to many.
+            columns = {"exact": columns.pop("exact")} | columns
             self.tell(collection, columns)
         rejects = [f.read_text() for f in self.work.glob("photos-*.rejected.jsonl")]
         rejected = {json.loads(line)["key"] for text in rejects for line in text.splitlines()}
-        found["bytes_per_image"] = round(built[32]["bytes_per_image"], 2)
-        found["images"], found["rejected"] = built[32]["rows"], len(rejected)
+        found["bytes_per_image"] = round(built[self.main]["bytes_per_image"], 2)
+        found["images"], found["rejected"] = built[self.main]["rows"], len(rejected)
         items = [json.loads(line) for line in listed.read_text().splitlines()]
         ask = [listed.parent / i["path"] for i in items if i["key"] not in rejected]
+        first = collection.shown()[0] if collection else None
+        example = next((photo for photo in ask if photo.stem == first), ask[0])
         self.listed = listed
         return argparse.Namespace(
             found=found,
-            serve=self.settings(32),
-            index=self.work / "32b.index",
+            serve=[*self.settings(self.main), *self.weights()],
+            index=self.work / f"{self.main}b.index",
             ask=ask,
+            example=example,
             network=self.network,
         )
 
@@ -140,7 +159,7 @@ class Packed:
         """Makes one directory of the photos and serves it until Ctrl-C."""
         head("Serve: one directory, one command")
         index = self.work / "photos.index"
-        made = ["index", self.listed, "--out", index, *self.settings(32)]
+        made = ["index", self.listed, "--out", index, *self.settings(self.main)]
         self.stage.run(BIN / "ocelli", *made)
         serve([BIN / "ocelli", "up", index])
 
@@ -163,5 +182,5 @@ class Packed:
         table(columns, collection.kinds)
         real = f"{collection.real} real, {collection.copies} copies, " if collection.real else ""
         say(f"  in {real}{collection.generated} generated photos; a query's own photo is left out")
-        say(f"\n  five queries and what 32-byte codes found: {short(sheet)}")
-        say(f"                                             {short(self.work / 'answers.html')}")
+        say(f"\n  five queries and what {self.main}-byte codes found: {short(sheet)}")
+        say(f"  the same as a page: {short(self.work / 'answers.html')}")

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ocelli_index::{
-    Combine, CropFirst, DescriptorSpec, Form, Grid, Hash, InputConvention, Layer, Pack,
-    PackVariant, Pooling, Precision, ResizeFilter, Whitening,
+    Combine, CropFirst, DescriptorSpec, Form, Grid, InputConvention, Layer, Pack, PackVariant,
+    Pooling, Precision, ResizeFilter, Whitening,
 };
 use ocelli_network::{Device, DeviceChoice, Network, NetworkOptions};
 use ocelli_pictures::ViewOptions;
@@ -17,11 +17,10 @@ use ocelli_service::connections::ConnectionsConfig;
 use ocelli_service::observe::{MetricsConfig, TracesConfig};
 use ocelli_service::role::{self, LogConfig};
 use ocelli_service::security::SecurityConfig;
-use ocelli_weights::onnx::is_onnx;
-use ocelli_weights::{SettingsOptions, Weights};
+use ocelli_weights::SettingsOptions;
 use serde::Deserialize;
 
-use crate::pack;
+use crate::pack::{self, PackWeights};
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::service::{EncoderOptions, ServeOptions};
 
@@ -276,46 +275,33 @@ impl Config {
         }
     }
 
-    /// Reads the weights that are named, or those of the pack.
-    fn read_weights(&self) -> Result<Weights> {
-        let weights = match (&self.weights, &self.opened) {
-            (Some(path), _) => Weights::read(path)?,
-            (None, Some(pack)) => pack::weights(pack)?,
-            (None, None) => {
+    /// The network of the weights that are named, or of those of the pack.
+    fn network(&self, options: &NetworkOptions) -> Result<Network> {
+        let Some(pack) = &self.opened else {
+            let Some(weights) = &self.weights else {
                 bail!(
-                    "no weights: give --weights FILE or --pack FILE, or `weights` or `pack` in \
-                       the configuration"
-                )
-            }
+                    "no weights: give --weights FILE or --pack FILE, or `weights` or `pack` in the \
+                     configuration"
+                );
+            };
+            return Ok(Network::open(weights, options)?);
         };
-        self.check_hash(weights.path(), weights.hash())?;
-        Ok(weights)
-    }
-
-    /// Refuses other weights than those of the pack, if there is one.
-    fn check_hash(&self, path: &Path, found: Hash) -> Result<()> {
-        let Some(pack) = &self.opened else { return Ok(()) };
-        let expected = pack.network().weights;
+        let weights = match &self.weights {
+            Some(path) => PackWeights::File(path.clone()),
+            None => pack::weights(pack)?,
+        };
+        let place = weights.place(pack).display().to_string();
+        let network = weights
+            .open(pack, options)
+            .with_context(|| format!("weights {place} for the pack {}", pack.path().display()))?;
+        let (expected, found) = (pack.network().weights, network.identity().weights);
         ensure!(
             found == expected,
-            "weights {} contradict the pack {}: expected tensors with hash {expected}, found \
+            "weights {place} contradict the pack {}: expected tensors with hash {expected}, found \
              {found}",
-            path.display(),
             pack.path().display()
         );
-        Ok(())
-    }
-
-    /// The network whose file is named, or that of the pack.
-    fn network(&self, options: &NetworkOptions) -> Result<Network> {
-        match &self.weights {
-            Some(path) if is_onnx(path) => {
-                let network = Network::open(path, options)?;
-                self.check_hash(path, network.identity().weights)?;
-                Ok(network)
-            }
-            _ => Ok(Network::load(&self.read_weights()?, options)?),
-        }
+        Ok(network)
     }
 
     /// Reads weights and whitening and puts the pipeline together, on a device that
@@ -338,7 +324,10 @@ impl Config {
             onnxruntime: self.onnxruntime.clone(),
         };
         let network = self.network(&options)?;
-        let pooling = self.pooling_of(network.pooling());
+        let pooling = match &self.opened {
+            Some(pack) => pack.network().pooling,
+            None => self.pooling_of(network.pooling()),
+        };
         let options = PipelineOptions {
             pooling,
             sizes: self.sizes.clone(),

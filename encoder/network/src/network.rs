@@ -84,7 +84,11 @@ impl Network {
     pub fn load(weights: &Weights, options: &NetworkOptions) -> Result<Network> {
         let backbone = Backbone::of(weights)?;
         let last_stage = backbone.last_stage(options.last_stage)?;
-        let settings = settings::resolve(weights, &options.settings, backbone.default_bn_eps())?;
+        // What has no meaning for this network cannot contradict what its file says.
+        let mut given = options.settings.clone();
+        given.form = given.form.filter(|_| backbone.has_forms());
+        given.bn_eps = given.bn_eps.filter(|_| backbone.has_bn());
+        let settings = settings::resolve(weights, &given, backbone.default_bn_eps())?;
         let form = backbone.form(weights, settings.form)?;
         let unknown = backbone.unknown_names(weights);
         if !unknown.is_empty() {

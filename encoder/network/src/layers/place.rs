@@ -11,6 +11,9 @@ pub(crate) struct Place<'a> {
     pub(crate) put: &'a dyn Fn(&Tensor) -> Torch<Tensor>,
     /// Whether maps are rounded to bfloat16 behind each layer.
     pub(crate) rounding: bool,
+    /// Whether convolutions ask oneDNN themselves. libtorch would take its own, slower ones for 1x1
+    /// kernels on a single thread.
+    pub(crate) direct: bool,
 }
 
 /// Float32 values, each the nearest that bfloat16 has.

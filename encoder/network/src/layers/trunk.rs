@@ -88,13 +88,14 @@ impl Trunk {
         };
         let fire = self.layers.iter().any(|layer| matches!(layer, Layer::Fire(_)));
         let inverted = self.layers.iter().any(|layer| matches!(layer, Layer::Inverted(_)));
+        let direct = memory == MemoryLayout::Blocked && inverted;
         let memory = match memory {
             MemoryLayout::Blocked if fire => MemoryLayout::Plain,
             MemoryLayout::Blocked if inverted => MemoryLayout::ChannelsLast,
             memory => memory,
         };
         let put = |tensor: &Tensor| memory.convert(&tensor.f_to_device(device)?.f_to_kind(kind)?);
-        let place = Place { put: &put, rounding: false };
+        let place = Place { put: &put, rounding: false, direct };
         let layers =
             self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;
         Ok(Trunk { layers, memory, kind, ..self })
@@ -104,7 +105,7 @@ impl Trunk {
     /// are rounded to it, while sums inside a layer are in single precision, as the bfloat16
     /// kernels make them. For CPUs that have none; only from `Plain` and f32, on the CPU.
     pub(crate) fn rounding(self) -> Torch<Trunk> {
-        let place = Place { put: &rounded, rounding: true };
+        let place = Place { put: &rounded, rounding: true, direct: false };
         let layers =
             self.layers.into_iter().map(|layer| layer.arranged(&place)).collect::<Torch<_>>()?;
         Ok(Trunk { layers, rounding: true, ..self })

@@ -13,9 +13,9 @@ fn a_device_makes_the_same_descriptors() {
     let cpu = pipeline(folder, &sizes, None);
     // Without metadata, which would contradict the other form of the input.
     let bare = folder.join("bare.safetensors");
-    let bytes = std::fs::read(folder.join("weights.safetensors")).unwrap();
+    let bytes = fs::read(folder.join("weights.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
-    std::fs::write(&bare, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    fs::write(&bare, safetensors::serialize(tensors, None).unwrap()).unwrap();
     let on_device = |precision, input: Option<InputConvention>| {
         let options = NetworkOptions {
             settings: SettingsOptions { input, ..SettingsOptions::default() },

@@ -113,6 +113,15 @@ impl Backbone {
         }
     }
 
+    /// Whether there are several forms of such a network, which its tensors do not tell apart.
+    #[must_use]
+    pub fn has_forms(&self) -> bool {
+        matches!(
+            self,
+            Backbone::Resnet(Layout { kind: BlockKind::Bottleneck, .. }) | Backbone::Squeezenet(_)
+        )
+    }
+
     /// Epsilon of batch normalisation where nothing says it: that of the framework in which such
     /// networks are trained.
     #[must_use]

@@ -117,14 +117,32 @@ async fn script() -> Response {
     ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
 }
 
+/// A request without an answer: the status, and why.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, self.1).into_response()
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(Refusal { is_query, what }: Refusal) -> Self {
+        Refused(if is_query { StatusCode::BAD_REQUEST } else { StatusCode::BAD_GATEWAY }, what)
+    }
+}
+
+fn none(what: impl Into<String>) -> Refused {
+    Refused(StatusCode::NOT_FOUND, what.into())
+}
+
 impl Pages {
-    fn collection(&self, number: usize) -> Result<&Collection, Response> {
-        let none = || (StatusCode::NOT_FOUND, "no such collection\n").into_response();
-        self.collections.get(number).ok_or_else(none)
+    fn collection(&self, number: usize) -> Result<&Collection, Refused> {
+        self.collections.get(number).ok_or_else(|| none("no such collection\n"))
     }
 
     /// The page of a collection, with this content.
-    fn page(&self, number: usize, heading: &str, content: &str) -> Result<Response, Response> {
+    fn page(&self, number: usize, heading: &str, content: &str) -> Result<Response, Refused> {
         let collection = self.collection(number)?;
         let bytes = IndexDir::open(&collection.dir).and_then(|index| index.current());
         let bytes = bytes
@@ -147,13 +165,9 @@ impl Pages {
     }
 
     /// Hits of a search, as a part of a page.
-    async fn hits(&self, number: usize, wanted: Wanted) -> Result<String, Response> {
+    async fn hits(&self, number: usize, wanted: Wanted) -> Result<String, Refused> {
         let collection = self.collection(number)?;
-        let hits = self.searcher.search(&collection.name, wanted, SHOWN as u32).await;
-        let hits = hits.map_err(|Refusal { is_query, what }| {
-            let status = if is_query { StatusCode::BAD_REQUEST } else { StatusCode::BAD_GATEWAY };
-            (status, what).into_response()
-        })?;
+        let hits = self.searcher.search(&collection.name, wanted, SHOWN as u32).await?;
         let shown: Vec<(u64, &str, String)> = hits
             .iter()
             .enumerate()
@@ -173,7 +187,7 @@ fn base(number: usize) -> String {
 type Shared = State<Arc<Pages>>;
 
 /// The page of a collection, with photos from all over it.
-async fn home(State(pages): Shared, Path(number): Path<usize>) -> Result<Response, Response> {
+async fn home(State(pages): Shared, Path(number): Path<usize>) -> Result<Response, Refused> {
     let collection = pages.collection(number)?;
     let content = collection.read(|photos| {
         let sample = photos.sample(SHOWN);
@@ -188,7 +202,7 @@ async fn home(State(pages): Shared, Path(number): Path<usize>) -> Result<Respons
 async fn like(
     State(pages): Shared,
     Path((number, id)): Path<(usize, u64)>,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let content = pages.hits(number, Wanted::Id(id)).await?;
     let key = pages.collection(number)?.read(|photos| photos.key_of(id).map(str::to_owned));
     let heading = format!("Photos like {}", cell(&key.unwrap_or_default()));
@@ -200,7 +214,7 @@ async fn by_image(
     State(pages): Shared,
     Path(number): Path<usize>,
     image: Bytes,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let content = pages.hits(number, Wanted::Image(image.into())).await?;
     Ok(Html(content).into_response())
 }
@@ -210,7 +224,7 @@ async fn by_key(
     State(pages): Shared,
     Path(number): Path<usize>,
     key: String,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let collection = pages.collection(number)?;
     let near = collection.read(|photos| match photos.path(&key) {
         Some(_) => None,
@@ -219,7 +233,7 @@ async fn by_key(
     if let Some(near) = near {
         let mean = if near.is_empty() { near } else { format!("; did you mean {near}?") };
         let what = format!("{}: no such key{mean}", cell(&key));
-        return Err((StatusCode::NOT_FOUND, what).into_response());
+        return Err(none(what));
     }
     let content = pages.hits(number, Wanted::Key(key)).await?;
     Ok(Html(content).into_response())
@@ -229,12 +243,11 @@ async fn by_key(
 async fn photo(
     State(pages): Shared,
     Path((number, id)): Path<(usize, u64)>,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let path = pages
         .collection(number)?
         .read(|photos| photos.key_of(id).and_then(|key| photos.path(key)).map(FilePath::to_owned));
-    let none = |what: String| (StatusCode::NOT_FOUND, what).into_response();
-    let path = path.ok_or_else(|| none("no such photo\n".to_owned()))?;
+    let path = path.ok_or_else(|| none("no such photo\n"))?;
     let made = tokio::task::spawn_blocking(move || collection::thumbnail(&path)).await;
     let file = made.map_err(|e| none(e.to_string()))?.map_err(none)?;
     let headers = [
