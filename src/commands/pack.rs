@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use ocelli_index::Hash;
 use ocelli_indexer::{PackPackage, PackPieces, PackReport, PackWeights, create_pack};
-use ocelli_weights::Weights;
 use ocelli_weights::fetch::Published;
+use ocelli_weights::file::hash_of;
 
 use super::check_out;
 use super::inspect::{self, Target};
@@ -91,7 +90,7 @@ fn create(args: CreateArgs) -> Result<()> {
     check_out(&args.out)?;
     let package = args.weights.as_deref().map(package_of).transpose()?.flatten();
     let weights = args.weights.map(|path| {
-        let hash: Hash = Weights::read(&path)?.hash();
+        let hash = hash_of(&path)?;
         anyhow::Ok(PackWeights { path, hash, include: args.with_weights })
     });
     let stem = args.out.file_stem().context("--out: expected the name of a file")?;
