@@ -21,7 +21,7 @@ def ask(stage, work, path, keep):
         servers.append(Server(*searcher, log=work / "searcher.log"))
         query = [BIN / "ocelli", "query", "--server", servers[1].address]
         chosen = path.ask[:: max(1, len(path.ask) // QUESTIONS)][:QUESTIONS]
-        say(stage.run(*query, "--image", chosen[len(chosen) // 2], "-k", "6").rstrip())
+        say(stage.run(*query, "--image", path.example, "-k", "6").rstrip())
         answers = [stage.json(*query, "--image", photo, "-k", "10", quiet=True) for photo in chosen]
         stages = {
             s: statistics.median(a["times_us"][s] for a in answers) / 1000

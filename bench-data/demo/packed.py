@@ -37,6 +37,7 @@ class Packed:
         self.network = self.card["network"]["name"]
         sizes = [variant["code_bytes"] for variant in self.card["variants"]]
         self.sizes = [m for m in CODE_BYTES if m in sizes] or sizes[-1:]
+        self.encoded = set()
         # What is searched by the questions, and judged exactly.
         self.main = 32 if 32 in self.sizes else self.sizes[-1]
 
@@ -87,6 +88,9 @@ class Packed:
             return None
         flags = [a for k, v in settings.items() if FLAGS[k] for a in (FLAGS[k], v)]
         part = self.work / f"{name}.regions.part"
+        if name in self.encoded:
+            return part
+        self.encoded.add(name)
         encode = ["encode", "--list", listed, *weights, *flags, "--output", "regions"]
         self.stage.keep(part, BIN / "ocelli", *encode, "--out", part)
         return part
@@ -130,6 +134,8 @@ class Packed:
             found[f"map_{m}b"], columns[f"{m} bytes"] = judge.judge(f"{m}b", "official", *search)
         if judge:
             found["map_phash"], columns["hash"] = judge.phash([listed], collection.queries)
+            # The exact search first, then codes from few bytes to many.
+            columns = {"exact": columns.pop("exact")} | columns
             self.tell(collection, columns)
         rejects = [f.read_text() for f in self.work.glob("photos-*.rejected.jsonl")]
         rejected = {json.loads(line)["key"] for text in rejects for line in text.splitlines()}
@@ -137,12 +143,15 @@ class Packed:
         found["images"], found["rejected"] = built[self.main]["rows"], len(rejected)
         items = [json.loads(line) for line in listed.read_text().splitlines()]
         ask = [listed.parent / i["path"] for i in items if i["key"] not in rejected]
+        first = collection.shown()[0] if collection else None
+        example = next((photo for photo in ask if photo.stem == first), ask[0])
         self.listed = listed
         return argparse.Namespace(
             found=found,
             serve=[*self.settings(self.main), *self.weights()],
             index=self.work / f"{self.main}b.index",
             ask=ask,
+            example=example,
             network=self.network,
         )
 

@@ -192,5 +192,10 @@ class Trained:
         ask = [photos.parent / i["path"] for i in items if i["key"] not in rejected]
         serve = [*self.network, "--sizes", self.sizes, "--whitening", whitening]
         return argparse.Namespace(
-            found=found, serve=serve, index=self.work / "32b.index", ask=ask, network=self.name
+            found=found,
+            serve=serve,
+            index=self.work / "32b.index",
+            ask=ask,
+            example=ask[len(ask) // 2],
+            network=self.name,
         )

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ocelli_index::{
     Combine, CropFirst, DescriptorSpec, Form, Grid, InputConvention, Layer, Pack, PackVariant,
     Pooling, Precision, ResizeFilter, Whitening,
@@ -17,10 +17,10 @@ use ocelli_service::connections::ConnectionsConfig;
 use ocelli_service::observe::{MetricsConfig, TracesConfig};
 use ocelli_service::role::{self, LogConfig};
 use ocelli_service::security::SecurityConfig;
-use ocelli_weights::{SettingsOptions, Weights};
+use ocelli_weights::SettingsOptions;
 use serde::Deserialize;
 
-use crate::pack;
+use crate::pack::{self, PackWeights};
 use crate::pipeline::{Pipeline, PipelineOptions};
 use crate::service::{EncoderOptions, ServeOptions};
 
@@ -275,29 +275,33 @@ impl Config {
         }
     }
 
-    /// Reads the weights that are named, or those of the pack.
-    fn read_weights(&self) -> Result<Weights> {
-        let weights = match (&self.weights, &self.opened) {
-            (Some(path), _) => Weights::read(path)?,
-            (None, Some(pack)) => pack::weights(pack)?,
-            (None, None) => {
+    /// The network of the weights that are named, or of those of the pack.
+    fn network(&self, options: &NetworkOptions) -> Result<Network> {
+        let Some(pack) = &self.opened else {
+            let Some(weights) = &self.weights else {
                 bail!(
-                    "no weights: give --weights FILE or --pack FILE, or `weights` or `pack` in \
-                       the configuration"
-                )
-            }
+                    "no weights: give --weights FILE or --pack FILE, or `weights` or `pack` in the \
+                     configuration"
+                );
+            };
+            return Ok(Network::open(weights, options)?);
         };
-        if let Some(pack) = &self.opened {
-            let (expected, found) = (pack.network().weights, weights.hash());
-            ensure!(
-                found == expected,
-                "weights {} contradict the pack {}: expected tensors with hash {expected}, found \
-                 {found}",
-                weights.path().display(),
-                pack.path().display()
-            );
-        }
-        Ok(weights)
+        let weights = match &self.weights {
+            Some(path) => PackWeights::File(path.clone()),
+            None => pack::weights(pack)?,
+        };
+        let place = weights.place(pack).display().to_string();
+        let network = weights
+            .open(pack, options)
+            .with_context(|| format!("weights {place} for the pack {}", pack.path().display()))?;
+        let (expected, found) = (pack.network().weights, network.identity().weights);
+        ensure!(
+            found == expected,
+            "weights {place} contradict the pack {}: expected tensors with hash {expected}, found \
+             {found}",
+            pack.path().display()
+        );
+        Ok(network)
     }
 
     /// Reads weights and whitening and puts the pipeline together, on a device that
@@ -306,7 +310,6 @@ impl Config {
     /// # Errors
     /// No weights named, and everything that can be wrong with the two files.
     pub fn pipeline(&self, device: Device) -> Result<Pipeline> {
-        let weights = self.read_weights()?;
         let options = NetworkOptions {
             settings: SettingsOptions {
                 form: self.form,
@@ -320,8 +323,11 @@ impl Config {
             device,
             onnxruntime: self.onnxruntime.clone(),
         };
-        let network = Network::load(&weights, &options)?;
-        let pooling = self.pooling_of(network.pooling());
+        let network = self.network(&options)?;
+        let pooling = match &self.opened {
+            Some(pack) => pack.network().pooling,
+            None => self.pooling_of(network.pooling()),
+        };
         let options = PipelineOptions {
             pooling,
             sizes: self.sizes.clone(),

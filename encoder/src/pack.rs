@@ -1,9 +1,10 @@
 //! A pack in place of settings: what it says as values of the configuration, and its weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ocelli_index::{Head, NetworkSpec, Pack, Pooling};
+use ocelli_network::{Network, NetworkOptions};
 use ocelli_weights::Weights;
 use ocelli_weights::fetch::Published;
 
@@ -62,31 +63,71 @@ pub fn over_defaults(defaults: &str, values: &[(&str, String)]) -> String {
     lines.collect()
 }
 
-/// The weights of a pack's network: in the pack; or in a file beside it that has the network's
-/// name and the ending `.safetensors`; or, of a network that is published, in the cache, into which
-/// they are fetched if they are not there ([`library`]).
+/// The weights of a pack's network.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PackWeights {
+    /// In the pack.
+    Inside,
+    /// In a file.
+    File(PathBuf),
+}
+
+impl PackWeights {
+    /// The file that holds them.
+    #[must_use]
+    pub fn place<'a>(&'a self, pack: &'a Pack) -> &'a Path {
+        match self {
+            PackWeights::Inside => pack.path(),
+            PackWeights::File(path) => path,
+        }
+    }
+
+    /// Opens the network.
+    ///
+    /// # Errors
+    /// Those of [`Network::open`]; a damaged pack.
+    pub fn open(&self, pack: &Pack, options: &NetworkOptions) -> Result<Network> {
+        let path = match self {
+            PackWeights::File(path) => path,
+            PackWeights::Inside => {
+                let bytes = pack.weights()?.context("no weights in the pack")?;
+                return Ok(Network::load(&Weights::parse(pack.path(), bytes)?, options)?);
+            }
+        };
+        Ok(Network::open(path, options)?)
+    }
+}
+
+/// Finds the weights of a pack's network: in the pack; in a file beside it that has the network's
+/// name and the ending `.safetensors`; among the published networks ([`library::obtain`]), which
+/// fetches them where they are not there yet.
 ///
 /// # Errors
-/// No such file; a file that is no weights; a network that cannot be fetched.
-pub fn weights(pack: &Pack) -> Result<Weights> {
-    if let Some(bytes) = pack.weights()? {
-        return Ok(Weights::parse(pack.path(), bytes)?);
+/// A network that is not published, with the file that is missing; those of [`library::obtain`].
+pub fn weights(pack: &Pack) -> Result<PackWeights> {
+    if pack.has_weights() {
+        return Ok(PackWeights::Inside);
     }
     let name = &pack.card().network.name;
-    let beside: PathBuf = pack.path().with_file_name(format!("{name}.safetensors"));
-    let path = if beside.is_file() {
-        beside
-    } else if name.parse::<Published>().is_ok() {
-        let hash = pack.card().network_spec()?.weights;
-        library::obtain(name, Some(hash), &mut |_, _| ()).with_context(|| {
-            format!("the weights of {name}, which {} needs", pack.path().display())
-        })?
-    } else {
+    let beside = pack.path().with_file_name(format!("{name}.safetensors"));
+    if beside.is_file() {
+        return Ok(PackWeights::File(beside));
+    }
+    if name.parse::<Published>().is_err() {
         bail!(
             "{}: the weights of {name} are not in it: expected {}, or --weights FILE",
             pack.path().display(),
             beside.display()
         );
-    };
-    Weights::read(&path).with_context(|| format!("the weights of {name}"))
+    }
+    let mut told = false;
+    let obtained = library::obtain(name, Some(pack.network().weights), &mut |_, _| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(network = name, "fetching the weights");
+        }
+    });
+    let path = obtained.with_context(|| {
+        format!("the weights of {name}, which the pack {} needs", pack.path().display())
+    })?;
+    Ok(PackWeights::File(path))
 }

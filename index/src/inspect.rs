@@ -133,6 +133,9 @@ pub enum Inspection {
         shard_bytes: u64,
         /// Bytes of the model.
         model_bytes: u64,
+        /// Name of the pack that the model came with, if it did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pack: Option<String>,
         /// Bytes of the shards over rows.
         bytes_per_image: f64,
         /// Bytes that a scan needs: codes, scalars, ordinals and list tables, padding included.
@@ -361,6 +364,7 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
         rows,
         shard_bytes,
         model_bytes,
+        pack: snapshot.model().parts().training.get("pack").cloned(),
         bytes_per_image: per_image(shard_bytes),
         search_bytes_per_image: per_image(shard_bytes - maps - keys - fine),
         map_bytes_per_image: per_image(maps),

@@ -76,7 +76,7 @@ pub use dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, MOST_DIMS_PER_BYTE, dim_f
 pub use encode_images::{EncodedImages, encode_images};
 pub use error::{BoxError, Error, Result};
 pub use fine::{COSINE_BYTES, FineChoice, FineOptions, FineReport, train_fine_codec};
-pub use pack::{PackPieces, PackReport, PackWeights, create_pack};
+pub use pack::{PackPackage, PackPieces, PackReport, PackWeights, create_pack};
 pub use progress::{Progress, ProgressFn, silent};
 pub use train::{
     CoarseKmeans, KSUB, LearnOpq, MAX_AUTO_NLIST, MAX_FLAT_NLIST, OpqRows, ROWS_PER_AUTO_LIST,

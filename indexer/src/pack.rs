@@ -26,6 +26,19 @@ pub struct PackWeights {
     pub include: bool,
 }
 
+/// The package that publishes a network's weights.
+#[derive(Clone, Debug)]
+pub struct PackPackage {
+    /// Its name and version.
+    pub package: String,
+    /// The file of it.
+    pub file: String,
+    /// SHA-256 of that file.
+    pub sha256: Hash,
+    /// Licence of the weights.
+    pub licence: String,
+}
+
 /// The pieces of a pack.
 #[derive(Clone, Debug, Default)]
 pub struct PackPieces {
@@ -38,6 +51,8 @@ pub struct PackPieces {
     /// A part of region vectors without whitening, for its spec; by default the spec follows from
     /// the first whitening, or from the first model where there is no whitening.
     pub network_of: Option<PathBuf>,
+    /// The package that the weights come from, if it is known; `facts` go before it.
+    pub package: Option<PackPackage>,
     /// The weights, which must be those of the spec.
     pub weights: Option<PackWeights>,
     /// Whitenings: one for each model, or none at all.
@@ -153,13 +168,15 @@ fn network_card(pieces: &PackPieces, facts: &Facts, spec: &DescriptorSpec) -> Re
     let stem = pieces.weights.as_ref().and_then(|w| w.path.file_stem());
     let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
     let name = pieces.network.clone().or_else(|| facts.network.clone()).or(stem).unwrap_or(arch);
+    let known = pieces.package.as_ref();
+    let text = |said: &Option<String>, known: Option<&String>| said.clone().or(known.cloned());
     Ok(NetworkCard {
         spec: spec.canonical(),
         name,
-        package: facts.package.clone(),
-        package_file: facts.package_file.clone(),
-        package_sha256: facts.package_sha256,
-        licence: facts.licence.clone(),
+        package: text(&facts.package, known.map(|p| &p.package)),
+        package_file: text(&facts.package_file, known.map(|p| &p.file)),
+        package_sha256: facts.package_sha256.or(known.map(|p| p.sha256)),
+        licence: text(&facts.licence, known.map(|p| &p.licence)),
     })
 }
 
@@ -246,6 +263,16 @@ mod tests {
         assert_eq!((card.name.as_str(), card.network.name.as_str()), ("my-pack", "tiny"));
         assert_eq!(card.network.package.as_deref(), Some("tiny 1.0"));
         assert_eq!((card.trained_on[0].photos, card.thresholds[0].cosine), (7, 0.9));
+        let package = PackPackage {
+            package: "other 2.0".into(),
+            file: "other.whl".into(),
+            sha256: Hash::of(b"other"),
+            licence: "MIT".into(),
+        };
+        let known = PackPieces { package: Some(package), ..pieces.clone() };
+        let network = create_pack(&known, &dir.path().join("b.pack")).unwrap().card.network;
+        assert_eq!(network.licence.as_deref(), Some("Apache-2.0"), "what is said goes first");
+        assert_eq!(network.package_file.as_deref(), Some("other.whl"));
         assert_eq!((card.variants[0].code_bytes, card.variants[0].dim), (2, 2));
 
         fs::write(&facts, r#"{"pakage": "tiny 1.0"}"#).unwrap();

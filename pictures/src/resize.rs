@@ -1,7 +1,8 @@
 //! Antialiased resampling of 8-bit RGB.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions};
 use image::RgbImage;
 use ocelli_index::ResizeFilter;
 
@@ -58,9 +59,11 @@ impl Resizer {
         let (width, height) = size;
         let failed = |what: String| ImageError::Resize { width, height, what };
         let mut target = RgbImage::new(width, height);
-        let from = ImageRef::new(source.width(), source.height(), source.as_raw(), PixelType::U8x3)
-            .map_err(|e| failed(e.to_string()))?;
-        let mut to = Image::from_slice_u8(width, height, &mut target, PixelType::U8x3)
+        // Typed: images of any type would bring the code of all thirteen, a minute of compiling.
+        let from =
+            TypedImageRef::<U8x3>::from_buffer(source.width(), source.height(), source.as_raw())
+                .map_err(|e| failed(e.to_string()))?;
+        let mut to = TypedImage::<U8x3>::from_buffer(width, height, &mut target)
             .map_err(|e| failed(e.to_string()))?;
         let kind = match filter {
             ResizeFilter::Bilinear => FilterType::Bilinear,
@@ -68,7 +71,9 @@ impl Resizer {
             ResizeFilter::Lanczos3 => FilterType::Lanczos3,
         };
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kind));
-        self.inner.resize(&from, &mut to, Some(&options)).map_err(|e| failed(e.to_string()))?;
+        self.inner
+            .resize_typed(&from, &mut to, Some(&options))
+            .map_err(|e| failed(e.to_string()))?;
         Ok(target)
     }
 }

@@ -74,6 +74,7 @@ fn index(found: &Inspection) -> String {
         rows,
         shard_bytes,
         model_bytes,
+        pack,
         bytes_per_image,
         search_bytes_per_image,
         map_bytes_per_image,
@@ -99,6 +100,9 @@ fn index(found: &Inspection) -> String {
         thousands(*model_bytes),
         current.model,
     );
+    if let Some(pack) = pack {
+        text += &format!("pack {}\n", cell(pack));
+    }
     if let Some(r) = fine_codec {
         text += &format!(
             "finer codes {} of {} bytes, {fine_bytes_per_image:.1} per image\nfine codec {}\n",

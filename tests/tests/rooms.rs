@@ -15,6 +15,8 @@ const LINKED_ONCE: &[(&str, &str)] =
 /// Crate, the crates of the project that it may use, and outside crates that it must never reach,
 /// not even through others.
 const TABLE: &[(&str, &[&str], &[&str])] = &[
+    // Has no code; what it names, every build has.
+    ("ocelli-features", &[], &["tch", "faiss-sys"]),
     ("ocelli-text", &[], &["serde", "tokio", "tonic"]),
     ("ocelli-vector", &[], &["serde", "tokio", "tonic", "memmap2", "rayon"]),
     ("ocelli-proto", &["ocelli-text"], &["tch", "faiss-sys", "config", "tonic-health"]),

@@ -8,6 +8,7 @@ use image::RgbImage;
 use ocelli_index::{
     Form, Hash, Head as HeadForm, InputConvention, Layer, Pooling, Precision, Whitening,
 };
+use ocelli_weights::onnx::is_onnx;
 use ocelli_weights::settings::{self, DEFAULT_BN_EPS};
 use ocelli_weights::{Backbone, Head, Weights};
 use tch::{Kind, Tensor};
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::finish::Finish;
 use crate::input::Tables;
 use crate::layers::MemoryLayout;
-use crate::onnx::{self, Onnx};
+use crate::onnx::Onnx;
 use crate::options::NetworkOptions;
 use crate::pooling::{self, FeatureMap, Rows};
 use crate::seconds::NetworkSeconds;
@@ -70,7 +71,7 @@ impl Network {
     /// `Contradiction` for options that the file contradicts, `Invalid` for a stage that the
     /// weights do not hold.
     pub fn open(path: &Path, options: &NetworkOptions) -> Result<Network> {
-        if onnx::is_onnx(path) {
+        if is_onnx(path) {
             return Network::open_onnx(path, options);
         }
         Network::load(&Weights::read(path)?, options)

@@ -11,6 +11,7 @@ use ocelli_index::{Hash, Hasher};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::error::{Error, Result};
+use crate::onnx::is_onnx;
 
 /// Length of the little-endian header size at the start of a safetensors file.
 const PREFIX_LEN: usize = 8;
@@ -189,6 +190,17 @@ impl Weights {
         }
         hasher.finish()
     }
+}
+
+/// Hash of the network in a file: over its tensors, or over the bytes of an ONNX file.
+///
+/// # Errors
+/// As [`Weights::read`].
+pub fn hash_of(path: &Path) -> Result<Hash> {
+    if is_onnx(path) {
+        return std::fs::read(path).map(|bytes| Hash::of(&bytes)).map_err(Error::io(path, "read"));
+    }
+    Ok(Weights::read(path)?.hash())
 }
 
 /// Takes away what wrappers put before a backbone's names: `module.` (`DataParallel`), `model.`,

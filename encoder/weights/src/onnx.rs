@@ -1,6 +1,14 @@
 //! What an ONNX file leaves open.
 
+use std::path::Path;
+
 use serde::Deserialize;
+
+/// Whether this is the name of an ONNX file.
+#[must_use]
+pub fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
+}
 
 /// The names and the layout of an ONNX network, `"onnx"` in the JSON file beside it. What the file
 /// itself leaves no doubt about may be left away.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::card::{MAX_VARIANTS, NetworkCard, PackCard, Threshold, TrainedOn};
 use super::{Pack, PackVariant, card_of, named};
 use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
 use crate::files::container::{
     FileKind, NewFile, Reader, SECTION_ALIGN, Section, SectionKind, TILE_BYTES, Writer,
 };
@@ -82,9 +83,8 @@ impl NewPack {
         let mut files = Files::default();
         let mut places = Vec::with_capacity(self.variants.len());
         for (whitening, model) in self.variants {
-            let write = |file| whitening.as_ref().map(|w| w.write_to(file)).transpose();
             let whitening = match whitening {
-                Some(_) => Some(files.add(FileKind::Whitening, |file| write(file).map(drop))?),
+                Some(whitening) => Some(files.add_whitening(&whitening)?),
                 None => None,
             };
             let model = model.with_note(PACK_NOTE, &card.name);
@@ -138,6 +138,8 @@ impl NewPack {
 #[derive(Default)]
 struct Files {
     bytes: Vec<u8>,
+    /// Whitenings that are there, by their file's hash, and their places.
+    whitenings: Vec<(Hash, (u64, u64))>,
 }
 
 impl Files {
@@ -155,6 +157,17 @@ impl Files {
         let padded = self.bytes.len().next_multiple_of(SECTION_ALIGN as usize);
         self.bytes.resize(padded, 0);
         Ok((from, bytes.len() as u64))
+    }
+
+    /// The place of a whitening, which several variants may share: there is one file of it.
+    fn add_whitening(&mut self, whitening: &Whitening) -> Result<(u64, u64)> {
+        let hash = whitening.hash();
+        if let Some(&(_, place)) = self.whitenings.iter().find(|(known, _)| *known == hash) {
+            return Ok(place);
+        }
+        let place = self.add(FileKind::Whitening, |file| whitening.write_to(file))?;
+        self.whitenings.push((hash, place));
+        Ok(place)
     }
 
     fn end(&self) -> u64 {

@@ -177,11 +177,11 @@ impl PackVariant {
     }
 }
 
-/// The spec of descriptors of a network behind a whitening.
-fn whitened(network: &NetworkSpec, whitening: Option<&Whitening>) -> DescriptorSpec {
+/// The spec of descriptors of a network behind a whitening, which is given with its hash.
+fn whitened(network: &NetworkSpec, whitening: Option<(&Whitening, Hash)>) -> DescriptorSpec {
     let mut spec = network.clone();
-    if let Some(whitening) = whitening {
-        spec.whitening = Some(whitening.hash());
+    if let Some((whitening, hash)) = whitening {
+        spec.whitening = Some(hash);
         spec.dim = u32::try_from(whitening.dim_out()).unwrap_or(u32::MAX);
     }
     DescriptorSpec::Network(spec)
@@ -205,7 +205,8 @@ fn card_of(
             &whitening.learned_on,
         )?;
     }
-    let (p, spec) = (model.parts(), whitened(network, whitening));
+    let hash = whitening.map(Whitening::hash);
+    let (p, spec) = (model.parts(), whitened(network, whitening.zip(hash)));
     DescriptorSpec::same_or_err(
         &format!("the spec of the model for {code_bytes} bytes"),
         &spec,
@@ -216,7 +217,7 @@ fn card_of(
         dim: p.dim,
         nlist: p.nlist,
         ksub: p.ksub,
-        whitening: whitening.map(Whitening::hash),
+        whitening: hash,
         model: model.hash(),
         spec: spec.hash(),
     })

@@ -22,7 +22,7 @@ fn pair(network: &NetworkSpec, dim: usize, m: usize) -> (Option<Whitening>, Mode
         projection: (0..6 * dim).map(|i| i as f32 / 8.0).collect(),
         learned_on: DescriptorSpec::Network(network.clone()),
     };
-    let spec = whitened(network, Some(&whitening));
+    let spec = whitened(network, Some((&whitening, whitening.hash())));
     (Some(whitening), model(spec, dim, m))
 }
 

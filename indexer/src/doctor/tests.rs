@@ -82,7 +82,7 @@ fn a_bad_model_is_told() {
     assert!(c.model.error >= 1.0 && c.own.error < 0.3, "{c:?}");
     // All codes are equal: what is found is the first rows, by chance.
     assert!(c.model.recall < 0.1 && c.own.recall > 0.3, "{c:?}");
-    assert!(report.notes.iter().any(|note| note.contains("region vectors")) == (3000 < 39 * 16));
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
 }
 
 /// Uniform rows: a grid is as good as what k-means finds.

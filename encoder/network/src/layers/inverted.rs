@@ -66,10 +66,9 @@ mod tests {
 
     use super::super::place::MemoryLayout;
     use super::super::trunk::Trunk;
+    use super::*;
     use crate::backbones;
     use crate::body::Body;
-
-    use super::*;
 
     /// Every layout makes the same map, of the size that is foretold: half of each side, rounded
     /// up, at every halving.
@@ -81,10 +80,11 @@ mod tests {
         let weights = Weights::read(&path).unwrap();
         let backbone = Backbone::of(&weights).unwrap();
         let last = backbone.last_stage(None).unwrap();
-        let settings = settings::resolve(&weights, &SettingsOptions::default(), 1e-3).unwrap();
+        let options = SettingsOptions::default();
+        let settings = settings::resolve(&weights, &options, 1e-3).unwrap();
         let load = || match backbones::load(&backbone, &weights, Form::V1_5, last, &settings) {
             Ok(Body::Trunk(trunk)) => trunk,
-            _ => panic!("an EfficientNet"),
+            _ => panic!("expected a trunk"),
         };
         let arranged = |memory| load().arranged(memory, Precision::F32, Device::Cpu).unwrap();
         let plain = load();

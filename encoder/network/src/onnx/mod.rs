@@ -37,11 +37,6 @@ pub(crate) struct Onnx {
     idle: Mutex<Vec<Session>>,
 }
 
-/// Whether this is the name of an ONNX file.
-pub(crate) fn is_onnx(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
-}
-
 impl Onnx {
     /// Opens a file with the settings beside it, and tries it out. `library` is the runtime's, or a
     /// folder that holds it; by default the loader's `libonnxruntime.so`.

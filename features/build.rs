@@ -1,0 +1,5 @@
+//! Without a build script cargo passes over the build dependencies.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+}
