@@ -41,7 +41,8 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// Decides from names and widths alone; whether each tensor is there and fits is found out on loading.
+    /// Decides from names and widths alone; whether each tensor is there and fits is found out on
+    /// loading.
     ///
     /// # Errors
     /// [`Error::BadWeights`] for names of no backbone that is known.
