@@ -29,7 +29,7 @@ pub struct PackWeights {
 /// The package that publishes a network's weights.
 #[derive(Clone, Debug)]
 pub struct PackPackage {
-    /// Its name and version.
+    /// Name and version of the package.
     pub package: String,
     /// The file of it.
     pub file: String,

@@ -94,9 +94,9 @@ pub struct Threshold {
 pub struct TrainedOn {
     /// The photos.
     pub what: String,
-    /// Their number.
+    /// Number of the photos.
     pub photos: u64,
-    /// Their licence.
+    /// Licence of the photos.
     pub licence: String,
 }
 

@@ -30,7 +30,7 @@ const PACK_NOTE: &str = "pack";
 struct Meta {
     card_version: u32,
     card: PackCard,
-    /// Of each variant.
+    /// Places of the files of each variant.
     places: Vec<Place>,
     weights: Option<(u64, u64)>,
 }

@@ -12,7 +12,7 @@ const PARTS_OF_COLLECTION: &str = "photos";
 /// Folders within folders that are looked into.
 const MAX_DEPTH: usize = 4;
 
-/// What is examined.
+/// The index and the descriptors that are examined.
 pub struct Patient {
     /// The index, if one was named.
     pub index: Option<Snapshot>,

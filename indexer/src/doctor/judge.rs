@@ -17,7 +17,7 @@ pub(super) struct Sample {
     pub(super) dim: usize,
     /// Descriptors that are judged, (n, dim).
     pub(super) judged: Vec<f32>,
-    /// Those of them that are queries, by number.
+    /// Numbers of the judged descriptors that are queries.
     pub(super) queries: Vec<usize>,
     /// Descriptors to train on, (n, dim).
     pub(super) others: Vec<f32>,

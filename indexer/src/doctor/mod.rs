@@ -73,7 +73,7 @@ pub enum Verdict {
     Unknown,
 }
 
-/// What was found.
+/// Findings of an examination.
 #[derive(Clone, Debug, Serialize)]
 pub struct DoctorReport {
     /// The name of the pack that the model came with, if it did.
@@ -101,7 +101,7 @@ pub struct DoctorReport {
 pub struct Comparison {
     /// Descriptors that were judged.
     pub judged: usize,
-    /// Those of them that were queries.
+    /// Number of the judged descriptors that were queries.
     pub queries: usize,
     /// Descriptors that the other model was trained on.
     pub trained_on: usize,
