@@ -32,7 +32,7 @@ pub struct FindOptions {
     pub encoder_flags: Vec<OsString>,
 }
 
-/// What is looked for.
+/// The query of a search: an image file, or the key of a photo of the collection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Query {
@@ -62,7 +62,7 @@ pub struct FindHit {
 pub struct FindReport {
     /// The directory.
     pub index: PathBuf,
-    /// What was looked for.
+    /// The query, as it was given.
     pub query: Query,
     /// File of the query.
     pub query_path: Option<PathBuf>,
@@ -121,7 +121,7 @@ struct Asked {
     path: Option<PathBuf>,
     /// Its key, if it is a photo of the collection.
     key: Option<String>,
-    /// Its descriptor, (dim,).
+    /// Descriptor of the query, (dim,).
     x: Vec<f32>,
     encode_seconds: f64,
 }

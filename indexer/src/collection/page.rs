@@ -143,7 +143,7 @@ fn page(title: &str, policy: &str, body: &Markup) -> String {
     markup.into_string() + "\n"
 }
 
-/// What a score says.
+/// The meaning of a score, in words.
 fn scores(are_distances: bool) -> &'static str {
     if are_distances {
         "Scores are squared distances: the smaller, the more alike."

@@ -23,7 +23,7 @@ pub struct Settings {
     pub format: u32,
     /// Name of the pack.
     pub pack: String,
-    /// Its hash.
+    /// Hash of the pack.
     pub pack_hash: String,
     /// Bytes of a code.
     pub code_bytes: usize,

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// Bytes at the start of a file by which its kind is told.
 const HEAD: u64 = 512;
 
-/// What was found.
+/// Photos that the sources hold, and what else was in them.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     /// Photos by their keys.

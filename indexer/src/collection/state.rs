@@ -80,7 +80,7 @@ pub(super) enum Outcome {
 pub(super) struct Entry {
     #[serde(flatten)]
     pub(super) seen: Seen,
-    /// Its id in the index, which stays.
+    /// Id of the photo in the index, which stays.
     pub(super) id: u64,
     #[serde(flatten)]
     pub(super) outcome: Outcome,

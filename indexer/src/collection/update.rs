@@ -49,7 +49,7 @@ pub struct UpdateReport {
     pub index: PathBuf,
     /// Whether this is what would be done.
     pub dry_run: bool,
-    /// Where the photos are.
+    /// Folders, lists and files of the photos.
     pub photos: Vec<PathBuf>,
     /// Photos that are in the index, or would be if all could be encoded.
     pub rows: u64,

@@ -41,7 +41,7 @@ impl Rows {
         self.chosen(&SplitMix64::new(seed).sorted_sample(self.n(), count.min(self.n())))
     }
 
-    /// Those of these numbers.
+    /// Rows of these numbers.
     fn chosen(&self, rows: &[usize]) -> Self {
         let x = rows.iter().flat_map(|&i| &self.x[i * self.d..][..self.d]).copied().collect();
         Self { x, d: self.d }

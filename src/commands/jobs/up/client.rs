@@ -14,7 +14,7 @@ use ocelli_service::client::{ClientSecurity, SecureChannel};
 #[derive(Clone)]
 pub struct Searcher(SearchServiceClient<SecureChannel>);
 
-/// What is looked for.
+/// The query that a page sends.
 pub enum Wanted {
     Id(u64),
     Key(String),

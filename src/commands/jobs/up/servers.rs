@@ -52,7 +52,7 @@ pub struct Servers(Vec<Running>);
 struct Running {
     name: &'static str,
     child: Child,
-    /// Its end tells the child to end.
+    /// The pipe whose end tells the child to end.
     stdin: Option<ChildStdin>,
     log: PathBuf,
 }
