@@ -207,10 +207,10 @@ const KEYS: &[SectionKind] = &[SectionKind::Keys, SectionKind::KeyMap];
 /// Sections of finer codes.
 const FINE: &[SectionKind] = &[SectionKind::FineCodes, SectionKind::StoredVectors];
 
-/// Looks into a part, whitening, model, pack, shard or index directory. With `verify` every checksum is
-/// proven, of an index directory those of all files of its current generation, and that they agree;
-/// of a shard outside an index directory only the checksums are proven, since its codes have a
-/// meaning only together with its model.
+/// Looks into a part, whitening, model, pack, shard or index directory. With `verify` every
+/// checksum is proven, of an index directory those of all files of its current generation, and that
+/// they agree; of a shard outside an index directory only the checksums are proven, since its codes
+/// have a meaning only together with its model.
 ///
 /// # Errors
 /// Those of opening the file; [`Error::NotFound`] for a folder without a current generation.

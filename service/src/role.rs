@@ -223,8 +223,8 @@ pub fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(&one_line(line), MAX_ERROR_CHARS));
 }
 
-/// Ends this process as SIGTERM does when its standard input ends. A parent that holds the other end
-/// of that pipe so leaves no child behind, even where it is killed.
+/// Ends this process as SIGTERM does when its standard input ends. A parent that holds the other
+/// end of that pipe so leaves no child behind, even where it is killed.
 ///
 /// # Errors
 /// The system refuses a thread.

@@ -208,8 +208,8 @@ impl Network {
         self.stride
     }
 
-    /// Operations of all convolutions and products of matrices for an image of this many pixels, a multiplication and an
-    /// addition being two. None for one that is too small.
+    /// Operations of all convolutions and products of matrices for an image of this many pixels, a
+    /// multiplication and an addition being two. None for one that is too small.
     pub fn flop(&self, width: u32, height: u32) -> Option<f64> {
         self.body.flop(height as usize, width as usize)
     }

@@ -69,8 +69,8 @@ pub(super) struct NetworkArgs {
     /// Do not rotate images as EXIF says.
     #[arg(long)]
     no_exif: bool,
-    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), gem:P:0 (cirtorch's,
-    /// without dirtorch's floor of 1e-6), or max (SuperGlobal's).
+    /// How the descriptors of several sizes become one: sum, gem:P (dirtorch's), gem:P:0
+    /// (cirtorch's, without dirtorch's floor of 1e-6), or max (SuperGlobal's).
     #[arg(long)]
     combine: Option<Combine>,
     /// Cut boxes out before the image is resized, so that a box's longest side gets the size. With

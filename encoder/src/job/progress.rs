@@ -57,8 +57,8 @@ impl Progress {
         }
     }
 
-    /// Logs now and then how far the job is: for people seldom, and for a program that reads the log
-    /// and draws a bar of its own (`--log info,progress=debug --log-format json`) often.
+    /// Logs now and then how far the job is: for people seldom, and for a program that reads the
+    /// log and draws a bar of its own (`--log info,progress=debug --log-format json`) often.
     fn tell(&mut self) {
         if self.logged.elapsed() >= LOG_EVERY {
             self.logged = Instant::now();

@@ -237,8 +237,8 @@ impl FromStr for Combine {
         };
         combine.filter(Self::is_sound).ok_or_else(|| {
             Error::invalid(format!(
-                "combine: expected sum, max, gem:P or scale-gem:P with P over 0, or gem:P:FLOOR with \
-                 a floor of 0 or more, found {s:?}"
+                "combine: expected sum, max, gem:P or scale-gem:P with P over 0, or gem:P:FLOOR \
+                 with a floor of 0 or more, found {s:?}"
             ))
         })
     }
@@ -306,8 +306,8 @@ pub enum Pooling {
         /// The exponent, > 0.
         p: f32,
     },
-    /// A transformer's class token (Dosovitskiy et al. 2021), or the one vector that an ONNX network
-    /// answers with.
+    /// A transformer's class token (Dosovitskiy et al. 2021), or the one vector that an ONNX
+    /// network answers with.
     Cls,
     /// SuperGlobal's (Shao et al., "Global Features are All You Need for Image Retrieval and
     /// Reranking", ICCV 2023): y = max(x, floor) is ReLUP; each cell becomes the mean of y and of

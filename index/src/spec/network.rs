@@ -16,8 +16,8 @@ pub struct NetworkSpec {
     pub arch: String,
     /// The form of its layers, where its tensors leave it open.
     pub form: Form,
-    /// The layer that is pooled: stage 1 to 4 of a ResNet (3 is the paper's conv4, stride 16) and of
-    /// SqueezeNet, 1 to 5 of a VGG; for EfficientNet also an expansion and the head.
+    /// The layer that is pooled: stage 1 to 4 of a ResNet (3 is the paper's conv4, stride 16) and
+    /// of SqueezeNet, 1 to 5 of a VGG; for EfficientNet also an expansion and the head.
     pub last_stage: Layer,
     /// How pixels become the network's input.
     pub input: InputConvention,

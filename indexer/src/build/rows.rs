@@ -41,8 +41,8 @@ pub(super) struct RowsMeta {
 const MAX_REASONS: usize = 3;
 
 impl RowsMeta {
-    /// Reads the ids and keys of all rows of `parts`. `left_out` names rows, ascending, that are not
-    /// looked at.
+    /// Reads the ids and keys of all rows of `parts`. `left_out` names rows, ascending, that are
+    /// not looked at.
     pub(super) fn read(
         parts: &[Part],
         first_id: u64,

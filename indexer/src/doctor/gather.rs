@@ -49,7 +49,7 @@ pub fn open_patient(paths: &[PathBuf]) -> Result<Patient> {
         add_parts(path, 0, &mut patient.parts)?;
         if patient.parts.len() == before {
             return Err(Error::Invalid(format!(
-                "{}: expected an index directory or a folder of parts of descriptors, found neither",
+                "{}: expected an index directory or a folder of descriptor parts, found neither",
                 path.display()
             )));
         }

@@ -216,12 +216,12 @@ fn as_object<S: Serializer>(
 
 /// Trains a model on all rows of `parts` (regions or descriptors, of one spec) or on a sample.
 ///
-/// z = R (x − mean), from a cut or a PCA and OPQ where asked for, optionally normalised again; coarse
-/// centroids by plain L2 k-means, centroids keeping their length; one codebook of `ksub` codewords
-/// per sub-vector of the residuals (Jégou et al. 2011), with fewer than 256 rows for each list of
-/// the residuals of centroids that have not seen the row. Equal input, options and seed give equal
-/// bits on every machine, but for OPQ, which is FAISS's: there on one kind of machine, with equal
-/// threads.
+/// z = R (x − mean), from a cut or a PCA and OPQ where asked for, optionally normalised again;
+/// coarse centroids by plain L2 k-means, centroids keeping their length; one codebook of `ksub`
+/// codewords per sub-vector of the residuals (Jégou et al. 2011), with fewer than 256 rows for each
+/// list of the residuals of centroids that have not seen the row. Equal input, options and seed
+/// give equal bits on every machine, but for OPQ, which is FAISS's: there on one kind of machine,
+/// with equal threads.
 ///
 /// # Errors
 /// Parts of different specs; `m` that does not divide the dimension or is too large; `nlist`,

@@ -177,8 +177,8 @@ fn defaults_follow_the_photos() {
     assert_eq!((published.dim_out, published.power, published.shrinkage), (256, 1.0, 0.0));
 }
 
-/// 8 dimensions for each byte of the codes, as far as directions vary; a dimension that is asked for
-/// wins, with a warning where it is more than 12 for each byte.
+/// 8 dimensions for each byte of the codes, as far as directions vary; a dimension that is asked
+/// for wins, with a warning where it is more than 12 for each byte.
 #[test]
 fn the_dimension_follows_the_bytes() {
     let dir = tempdir().unwrap();

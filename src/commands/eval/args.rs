@@ -101,8 +101,8 @@ pub struct SearchArgs {
     /// Lists of the index that are scanned [default: all]
     #[arg(long, value_name = "N")]
     pub nprobe: Option<usize>,
-    /// Candidates that the index scores again, from finer codes or by the cosine [default: 0; 150 by
-    /// the cosine]
+    /// Candidates that the index scores again, from finer codes or by the cosine [default: 0; 150
+    /// by the cosine]
     #[arg(long, value_name = "N")]
     pub refine_candidates: Option<usize>,
     /// Rankings that another tool made: CSV or Parquet as --rankings-out writes it, DISC21's or
