@@ -6,7 +6,7 @@ use std::iter::once;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ocelli_index::{SearchParams, Snapshot};
+use ocelli_index::{FineKind, Metric, Model, SearchParams, Snapshot};
 use serde::Serialize;
 
 use super::maker::EncodeFn;
@@ -47,7 +47,7 @@ pub enum Query {
 pub struct FindHit {
     /// From 1.
     pub rank: usize,
-    /// Squared distance or inner product.
+    /// The score, of the kind that the report names.
     pub score: f32,
     /// Id in the index.
     pub id: u64,
@@ -71,8 +71,8 @@ pub struct FindReport {
     pub bounding_box: Option<[f64; 4]>,
     /// Best first. A query that is a photo of the index is not among them.
     pub hits: Vec<FindHit>,
-    /// Whether small scores are good: squared distances.
-    pub scores_are_distances: bool,
+    /// The meaning of the scores.
+    pub scores: Scores,
     /// Photos of the index.
     pub photos: u64,
     /// Generation of the index.
@@ -107,12 +107,45 @@ pub fn find(
         query_path: path,
         bounding_box: options.bounding_box,
         hits,
-        scores_are_distances: snapshot.model().parts().metric == ocelli_index::Metric::L2,
+        scores: Scores::of(snapshot.model()),
         photos: snapshot.rows(),
         generation: snapshot.generation().number,
         encode_seconds,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// The meaning of scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scores {
+    /// Inner products with what the codes stand for: the larger, the more alike.
+    InnerProduct,
+    /// Cosines with what the codes stand for: the larger, the more alike.
+    Cosine,
+    /// Squared distances: the smaller, the more alike.
+    SquaredDistance,
+}
+
+impl Scores {
+    fn of(model: &Model) -> Scores {
+        let by_cosine = model.fine_codec().is_some_and(|codec| codec.kind() == FineKind::Cosine);
+        match model.parts().metric {
+            _ if by_cosine => Scores::Cosine,
+            Metric::InnerProduct => Scores::InnerProduct,
+            Metric::L2 => Scores::SquaredDistance,
+        }
+    }
+
+    /// Name of the score, and which scores are good.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Scores::InnerProduct => "inner product, the larger the more alike",
+            Scores::Cosine => "cosine, the larger the more alike",
+            Scores::SquaredDistance => "squared distance, the smaller the more alike",
+        }
+    }
 }
 
 /// A query that is ready to be searched.

@@ -62,7 +62,7 @@ pub fn find_page(report: &FindReport) -> String {
         p.soft {
             (counted(report.photos, "photo")) " in " (cell(&report.index.display().to_string()))
             ", generation " (report.generation) ". "
-            (scores(report.scores_are_distances))
+            "Scores: " (report.scores.in_words()) "."
         }
         div.row {
             (figure("query", &own[0], &name, html! { "query" }))
@@ -141,15 +141,6 @@ fn page(title: &str, policy: &str, body: &Markup) -> String {
         }
     };
     markup.into_string() + "\n"
-}
-
-/// The meaning of a score, in words.
-fn scores(are_distances: bool) -> &'static str {
-    if are_distances {
-        "Scores are squared distances: the smaller, the more alike."
-    } else {
-        "Scores are inner products: the larger, the more alike."
-    }
 }
 
 fn figure(class: &str, picture: &Result<String, String>, name: &str, below: Markup) -> Markup {

@@ -95,10 +95,7 @@ fn text(report: &FindReport, html: Option<&Path>) -> String {
         let (key, path) = (cell(&hit.key), cell(&path));
         let _ = writeln!(text, "{:>4}  {:>9.6}  {key:wide$}  {path}", hit.rank, hit.score);
     }
-    let by = match report.scores_are_distances {
-        true => "squared distance, the smaller the more alike",
-        false => "inner product, the larger the more alike",
-    };
+    let by = report.scores.in_words();
     let _ = writeln!(
         text,
         "{} of {}, by {by}; {:.2} s, {}",
