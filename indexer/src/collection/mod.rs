@@ -37,7 +37,7 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-pub use find::{FindHit, FindOptions, FindReport, Query, find, nprobe};
+pub use find::{FindHit, FindOptions, FindReport, Query, Scores, find, nprobe};
 pub use maker::{EncodeFn, Maker};
 pub use page::{CollectionPage, SCRIPT, find_page, hits_fragment, home_page};
 pub use photos::{Photos, near_misses};
