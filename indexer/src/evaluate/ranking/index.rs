@@ -14,12 +14,12 @@ pub struct IndexSearch {
     /// Lists that are scanned; None: all.
     pub nprobe: Option<usize>,
     /// Candidates that are scored again; 0: none. None: none from finer codes, which cost bytes and
-    /// are judged if one says so, and [`COSINE_CANDIDATES`] by the cosine.
+    /// are judged if one says so, and 150 by the cosine.
     pub refine_candidates: Option<usize>,
 }
 
 /// Candidates that are compared again by the cosine, if nobody says how many: the server's default.
-pub const COSINE_CANDIDATES: usize = 150;
+const COSINE_CANDIDATES: usize = 150;
 
 /// An index of which as many rows are asked for as are judged.
 pub struct IndexRanking {
