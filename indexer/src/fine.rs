@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::kmeans::codebooks;
 use crate::sample::{blocks, common_spec, count_rows, gather_rows};
+use crate::threads::pool;
 use crate::{Error, Progress, ProgressFn, ROWS_PER_CENTROID, Result};
 
 /// The kind of finer codes that a model gets.
@@ -129,10 +130,7 @@ pub fn train_fine_codec(
     progress(Progress { stage: "finer codes: read", done: 0, total: 0 });
     let (x, rows) = gather_rows(parts, ROWS, u64::from(options.seed))?;
     progress(Progress { stage: "finer codes: encode", done: 0, total: 0 });
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .build()
-        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
+    let pool = pool(options.threads)?;
     let (model, codec, mse) = pool.install(|| {
         let encoded = encode(&model, &x)?;
         let codec = learn(&model, &encoded, options, progress)?;

@@ -67,6 +67,7 @@ mod pack;
 mod pca;
 mod progress;
 mod sample;
+mod threads;
 mod train;
 mod whiten;
 

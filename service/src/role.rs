@@ -13,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -239,6 +240,25 @@ pub fn stop_with_stdin() -> Result<()> {
     started.map(drop).context("cannot start the thread that reads standard input")
 }
 
+/// A runtime of one thread for each core. Without room for so many threads, that is an error here:
+/// tokio would panic, and then wait for ever for those of its threads that have started.
+///
+/// # Errors
+/// The system refuses a thread, or what the runtime waits for events with.
+pub fn many_threads() -> io::Result<Runtime> {
+    let count = thread::available_parallelism().map_or(1, usize::from);
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let all_at_once = gate.lock();
+        for _ in 0..count {
+            thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()))?;
+        }
+        drop(all_at_once);
+        Ok::<_, io::Error>(())
+    })?;
+    Runtime::new()
+}
+
 /// Runs `build`, which starts the async threads. If the system refuses a thread (for lack of
 /// memory, or by a limit of processes), tokio panics; this makes an error of that panic.
 ///
@@ -253,6 +273,7 @@ pub fn runtime(build: impl FnOnce() -> io::Result<Runtime>) -> Result<Runtime> {
     let expected =
         "cannot start the async threads: expected more memory or threads (ulimit -v, ulimit -u)";
     match built {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error).context(expected),
         Ok(built) => built.context("cannot start the async threads"),
         Err(panic) => Err(anyhow!("{}", panic_text(&*panic)).context(expected)),
     }

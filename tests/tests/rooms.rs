@@ -129,7 +129,9 @@ fn crates_depend_only_on_what_the_table_allows() {
         assert_eq!(users, [*by], "{linked} is linked by one crate");
     }
     for (name, allowed, never) in TABLE {
-        let direct: BTreeSet<&str> = edges[name].intersection(&members).copied().collect();
+        let direct = edges[name].intersection(&members).copied();
+        // A crate without code: the one feature set of all builds.
+        let direct: BTreeSet<&str> = direct.filter(|used| *used != "ocelli-features").collect();
         let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
         assert!(direct.is_subset(&allowed), "{name} uses {direct:?}, allowed are {allowed:?}");
         let mut reached = BTreeSet::new();

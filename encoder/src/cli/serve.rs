@@ -64,7 +64,7 @@ impl ServeArgs {
         config.security.insecure |= insecure;
         config.check()?;
         require_weights(&config);
-        let runtime = role::runtime(tokio::runtime::Runtime::new)?;
+        let runtime = role::runtime(role::many_threads)?;
         let telemetry = {
             let _runtime = runtime.enter();
             observe::init("ocelli-encoder", &config.log, &config.traces)?

@@ -35,7 +35,7 @@ fn check_claims(path: &Path, meta: &Meta, spec: &DescriptorSpec) -> Result<()> {
         return corrupt(format!("a part of {} and the form of its codes do not fit", meta.kind));
     }
     match &meta.codes {
-        Some(form) if form.m == 0 || form.fine_codec.is_some() != (form.fine_bytes > 0) => {
+        Some(form) if form.m == 0 || form.fine_codec.is_none() && form.fine_bytes > 0 => {
             corrupt("codes without bytes, or finer ones without a fine codec".into())
         }
         _ => Ok(()),

@@ -64,8 +64,9 @@ const MAX_KEY: usize = crate::base::names::MAX_KEY_BYTES;
 fn codes_and_attributes_round_trip() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("codes.part");
-    for fine_bytes in [0usize, 3] {
-        let fine_codec = (fine_bytes > 0).then(|| Hash::of(b"finer"));
+    // The codec of the cosine has no bytes of its own.
+    for (fine_bytes, has_codec) in [(0usize, false), (0, true), (3, true)] {
+        let fine_codec = has_codec.then(|| Hash::of(b"finer"));
         let form = CodeForm { model: Hash::of(b"model"), m: 5, fine_codec, fine_bytes };
         let seen = |i: u64| Attributes {
             sha256: [i as u8; 32],

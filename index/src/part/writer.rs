@@ -95,10 +95,10 @@ impl PartWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::Invalid`] for codes without bytes.
     pub fn create_codes(path: &Path, spec: &DescriptorSpec, form: &CodeForm) -> Result<Self> {
-        if form.m == 0 || form.fine_codec.is_some() != (form.fine_bytes > 0) {
+        if form.m == 0 || form.fine_codec.is_none() && form.fine_bytes > 0 {
             return Err(Error::invalid(format!(
-                "codes of {} bytes, finer ones of {}: expected bytes, and finer ones with a fine \
-                 codec",
+                "codes of {} bytes, finer ones of {}: expected bytes, and finer ones only of a \
+                 fine codec",
                 form.m, form.fine_bytes
             )));
         }

@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use ocelli_index::{IndexDir, Model, Part};
 
+use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 pub use rows::OnDuplicate;
 pub use shards::{BuildOptions, BuildReport};
-use shards::{build_with, check_input, pool};
+use shards::{build_with, check_input};
 
 /// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it
 /// current. It replaces what the index held; earlier generations stay on disk.

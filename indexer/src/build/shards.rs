@@ -14,6 +14,7 @@ use super::encode::ShardEncoder;
 use super::rows::{OnDuplicate, RowsMeta};
 use crate::dba::Neighbours;
 use crate::sample::{self, count_rows, require_descriptors};
+use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 
 /// Options of a build.
@@ -140,13 +141,6 @@ pub(super) fn build_with(
         dba,
         seconds: start.elapsed().as_secs_f64(),
     })
-}
-
-pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::Invalid(format!("cannot start {threads} threads: {e}")))
 }
 
 /// All that can be judged without reading rows. Returns their number.

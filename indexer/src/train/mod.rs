@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::dimension::{DIMS_PER_BYTE, dim_for_codes, is_sorted, is_too_much};
 use crate::sample::{common_spec, count_distinct, count_rows, gather_rows};
+use crate::threads::pool;
 use crate::{BoxError, Error, ProgressFn, Result};
 use steps::{Rows, Stages, Transform};
 
@@ -247,10 +248,7 @@ pub fn train(
     let TrainOptions { m, ksub, .. } = *options;
     check_options(options, spec, rows)?;
 
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
-        .build()
-        .map_err(|e| Error::Invalid(format!("cannot start {} threads: {e}", options.threads)))?;
+    let pool = pool(options.threads)?;
     let mut stages = Stages { progress, seconds: Vec::new() };
     let (x, n) = stages
         .time("read", 0, |_| gather_rows(parts, options.max_rows, u64::from(options.seed)))?;

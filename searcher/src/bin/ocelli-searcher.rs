@@ -142,6 +142,6 @@ fn serve(args: ServeArgs) -> Result<()> {
 fn runtime() -> io::Result<Runtime> {
     match available_parallelism() {
         Ok(cores) if cores.get() == 1 => Builder::new_current_thread().enable_all().build(),
-        _ => Runtime::new(),
+        _ => role::many_threads(),
     }
 }

@@ -67,7 +67,7 @@ pub struct RunningIndex {
 /// Starts everything, and ends it at Ctrl-C, at SIGTERM, or when a server ends.
 pub fn run(args: UpArgs) -> Result<()> {
     let collections = open(&args.indexes)?;
-    let runtime = role::runtime(tokio::runtime::Runtime::new)?;
+    let runtime = role::runtime(role::many_threads)?;
     let ended = runtime.block_on(serve(args, collections));
     // A request of the page may still be at work.
     runtime.shutdown_background();
