@@ -495,3 +495,42 @@ fn an_index_that_has_moved_still_answers() {
     assert_eq!(keys(&found), ["0002.jpg"]);
     assert!(Path::new(&x).join("collection.pack").is_file());
 }
+
+/// Photos that have moved are known again. A file that has changed or gone is told of, no file but a
+/// page is written over, and a photo and its folder are not taken both.
+#[test]
+fn what_lies_elsewhere_now() {
+    let p = Place::new();
+    p.copy("first", 0..4);
+    p.index(&["first"], &[]);
+    fs::rename(p.path("first"), p.path("second")).unwrap();
+    let moved = p.index(&["second"], &["--only"]);
+    assert_eq!((counts(&moved), moved["built"].as_bool()), ([4, 0, 0, 0, 4], Some(false)));
+    let found = p.find(&p.arg("second/0001.jpg"), &["-k", "4"]);
+    assert_eq!((found["encode_seconds"].as_f64(), keys(&found).len()), (Some(0.0), 3));
+    let path = found["hits"][0]["path"].as_str().unwrap();
+    assert!(Path::new(path).is_file() && path.contains("second"), "{path}");
+
+    assert!(p.find("0002.jpg", &[])["note"].is_null());
+    fs::copy(p.path("second/0003.jpg"), p.path("second/0002.jpg")).unwrap();
+    fs::write(p.path("second/0002.jpg"), b"another").unwrap();
+    let note = p.find("0002.jpg", &[])["note"].to_string();
+    assert!(note.contains("has changed since") && note.contains("ocelli index --out"), "{note}");
+    fs::remove_file(p.path("second/0002.jpg")).unwrap();
+    let note = p.find("0002.jpg", &[])["note"].to_string();
+    assert!(note.contains("cannot be read any more"), "{note}");
+
+    let photo = p.arg("second/0001.jpg");
+    let before = fs::read(&photo).unwrap();
+    let refused = fail("ocelli", 1, ["find", &p.arg("x"), "0000.jpg", "--html", &photo]);
+    assert!(refused.contains("expected a page or no file"), "{refused}");
+    assert_eq!(fs::read(&photo).unwrap(), before);
+    for _ in 0..2 {
+        p.find("0000.jpg", &["--html", &p.arg("page.html")]);
+    }
+
+    let words = ["index", &photo, "--out", &p.arg("y"), "--pack", &pack()];
+    succeed("ocelli", words);
+    let refused = fail("ocelli", 1, ["index", &p.arg("second"), "--out", &p.arg("y")]);
+    assert!(refused.contains("name only one of them"), "{refused}");
+}

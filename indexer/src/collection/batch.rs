@@ -136,6 +136,20 @@ pub(super) fn clean(folder: &Folder, state: &State) -> Result<()> {
     Ok(())
 }
 
+/// Removes the files that a run which was killed had begun to write.
+pub(super) fn remove_unfinished(folder: &Folder) -> Result<()> {
+    for number in folder.batches()? {
+        for path in files(&parts_folder(&folder.batch(number)))? {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            if name.starts_with(b".") && name.ends_with(b".tmp") {
+                // What cannot be removed takes room and does no harm.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The file of a part.
 pub(super) fn part_file(folder: &Folder, place: Place) -> PathBuf {
     parts_folder(&folder.batch(place.batch)).join(format!("{:08}.part", place.part))

@@ -73,6 +73,9 @@ pub struct FindReport {
     pub hits: Vec<FindHit>,
     /// The meaning of the scores.
     pub scores: Scores,
+    /// A remark on the query: its file has changed since it was encoded, or is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Photos of the index.
     pub photos: u64,
     /// Generation of the index.
@@ -100,6 +103,10 @@ pub fn find(
     let snapshot = Snapshot::open(photos.dir(), None)?;
     let Asked { query, path, key, x, encode_seconds } =
         ask(&photos, &snapshot, query, options, encode)?;
+    let note = match &query {
+        Query::Key(key) => stale(&photos, key),
+        Query::Image(_) => None,
+    };
     let hits = search(&photos, &snapshot, &x, key.as_deref(), options.k)?;
     Ok(FindReport {
         index: dir.to_owned(),
@@ -108,11 +115,28 @@ pub fn find(
         bounding_box: options.bounding_box,
         hits,
         scores: Scores::of(snapshot.model()),
+        note,
         photos: snapshot.rows(),
         generation: snapshot.generation().number,
         encode_seconds,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// A remark on a photo whose file is no longer what was encoded.
+fn stale(photos: &Photos, key: &str) -> Option<String> {
+    let path = photos.path(key)?;
+    let what = match path.metadata() {
+        Err(e) => format!("cannot be read any more ({e})"),
+        Ok(metadata) if !photos.is_unchanged(key, &metadata) => "has changed since".to_owned(),
+        Ok(_) => return None,
+    };
+    Some(format!(
+        "{}: the file {what}; these are photos like the picture that was indexed. `ocelli index \
+         --out {}` brings the index up to date",
+        path.display(),
+        photos.dir().display()
+    ))
 }
 
 /// The meaning of scores.
@@ -223,7 +247,8 @@ fn encode_image(
         let words: Vec<OsString> = once("encode".into()).chain(words.iter().cloned()).collect();
         encode(&words, &|_, _| {})
     };
-    let made = encode_images(&[(path.to_owned(), options.bounding_box)], &flags, &run)?;
+    let made = encode_images(&[(path.to_owned(), options.bounding_box)], &flags, &run)
+        .map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))?;
     let expected = snapshot.model().parts().spec.hash();
     match made.descriptors.into_iter().next().filter(|_| made.spec == expected) {
         Some(x) => Ok(x),

@@ -63,6 +63,7 @@ pub fn find_page(report: &FindReport) -> String {
             (counted(report.photos, "photo")) " in " (cell(&report.index.display().to_string()))
             ", generation " (report.generation) ". "
             "Scores: " (report.scores.in_words()) "."
+            @if let Some(note) = &report.note { " " (cell(note)) "." }
         }
         div.row {
             (figure("query", &own[0], &name, html! { "query" }))

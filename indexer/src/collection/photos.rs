@@ -114,6 +114,14 @@ impl Photos {
         self.state.photos.get(key).map(|entry| entry.seen.path.as_path())
     }
 
+    /// Whether the file of a photo has the size and the time of change that were encoded.
+    #[must_use]
+    pub fn is_unchanged(&self, key: &str, metadata: &Metadata) -> bool {
+        self.state.photos.get(key).is_some_and(|entry| {
+            entry.seen.bytes == metadata.len() && entry.seen.modified_ms == modified_ms(metadata)
+        })
+    }
+
     /// Key of the photo at `path`, if it is whole in the index and unchanged since.
     #[must_use]
     pub fn key_at(&self, path: &Path, metadata: &Metadata) -> Option<&str> {

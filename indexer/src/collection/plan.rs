@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) kept: u64,
     /// Photos without a descriptor that are not tried again.
     pub(super) kept_rejected: u64,
+    /// Whether the file of a kept photo lies elsewhere now.
+    pub(super) moved: bool,
 }
 
 impl Plan {
@@ -33,7 +35,8 @@ impl Plan {
         for (key, seen) in photos {
             let known = state.photos.get_mut(key);
             if let Some(entry) = known.filter(|entry| stays(entry, seen)) {
-                // Found by another way, perhaps.
+                // Found by another way, perhaps, or its folder has moved.
+                plan.moved |= entry.seen.path != seen.path;
                 entry.seen.path.clone_from(&seen.path);
                 match entry.outcome {
                     Outcome::At(_) => plan.kept += 1,

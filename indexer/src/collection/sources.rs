@@ -62,8 +62,8 @@ pub(super) fn add(sources: &mut Vec<Source>, paths: &[PathBuf]) -> Result<()> {
 
 /// Two folders with photos in common would give them two keys.
 fn refuse_nested(sources: &[Source], path: &Path, kind: SourceKind) -> Result<()> {
-    for source in sources.iter().filter(|source| source.kind == SourceKind::Folder) {
-        let inner_of = path.starts_with(&source.path);
+    for source in sources.iter().filter(|source| source.kind != SourceKind::List) {
+        let inner_of = source.kind == SourceKind::Folder && path.starts_with(&source.path);
         if inner_of || (kind == SourceKind::Folder && source.path.starts_with(path)) {
             let (inner, outer) =
                 if inner_of { (path, &*source.path) } else { (&*source.path, path) };
@@ -214,6 +214,9 @@ impl Scan {
                 Err(e) => self.refused.push((key, format!("cannot read: {e}"))),
             },
             PhotoSource::Refused(reason) | PhotoSource::Unfit(reason) => {
+                // That flag is of another command.
+                let follow = "--follow-links follows it";
+                let reason = reason.replace(follow, "name its target as a photo or in a list");
                 self.refused.push((place(key), reason));
             }
             // Folders and lists give files.

@@ -125,6 +125,9 @@ pub fn update(
     let known = Settings::read_from(&folder)?;
     let settings = settings(&folder, known.as_ref(), options, maker)?;
     let mut state = State::read(&folder)?;
+    if !options.dry_run {
+        batch::remove_unfinished(&folder)?;
+    }
     let continued = recover(&folder, &mut state)?;
     let scan = sources::scan(&settings.sources, &folder.root)?;
     require_photos(&scan, &settings.sources)?;
@@ -143,7 +146,7 @@ pub fn update(
     flags.extend(options.encoder_flags.iter().cloned());
     encode_photos(&folder, &mut state, &plan, &flags, encode, progress, &mut report)?;
     plan.gone.iter().for_each(|key| drop(state.photos.remove(key)));
-    let is_new = continued > 0 || !plan.photos.is_empty() || !plan.gone.is_empty();
+    let is_new = continued > 0 || plan.moved || !plan.photos.is_empty() || !plan.gone.is_empty();
     if is_new {
         state.write(&folder)?;
         batch::clean(&folder, &state)?;
@@ -210,6 +213,7 @@ fn require_photos(scan: &Scan, sources: &[Source]) -> Result<()> {
     if scan.skipped > 0 {
         what += &format!("; {} left out by their names", scan.skipped);
     }
+    what += "; nothing was changed. If the photos are gone for good, make a new collection";
     Err(Error::Invalid(what))
 }
 

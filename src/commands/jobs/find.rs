@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use ocelli_index::container::write_atomically;
 use ocelli_indexer::BoxError;
@@ -21,6 +23,9 @@ An image file, of the collection or not; a part of it; a photo of the collection
   ocelli find photos.index tower.jpg --box 120,40,600,900
   ocelli find photos.index paris/tower.jpg -k 5 --html like-tower.html
 A photo of the collection is not encoded again, and is none of its own hits.";
+
+/// First bytes of a page.
+const PAGE_START: &[u8; 14] = b"<!DOCTYPE html";
 
 /// Flags of `find`.
 #[derive(Args)]
@@ -69,6 +74,7 @@ impl FromStr for PixelBox {
 pub fn run(args: FindArgs) -> Result<()> {
     if let Some(html) = &args.html {
         check_out(html)?;
+        check_page(html)?;
     }
     let encode = |words: &[OsString], progress: &dyn Fn(u64, u64)| -> Result<(), BoxError> {
         Ok(child::encode(words, None, progress)?)
@@ -84,6 +90,23 @@ pub fn run(args: FindArgs) -> Result<()> {
         write_atomically(html, find_page(&report).as_bytes())?;
     }
     print(args.output.format, &report, |report| text(report, args.html.as_deref()))
+}
+
+/// A page is written over a page, and over nothing else: not over a photo, say.
+fn check_page(path: &Path) -> Result<()> {
+    let mut start = [0; PAGE_START.len()];
+    if !path.is_file() {
+        return Ok(());
+    }
+    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    match file.read(&mut start).with_context(|| format!("cannot read {}", path.display()))? {
+        0 => Ok(()),
+        _ if start.eq_ignore_ascii_case(PAGE_START) => Ok(()),
+        _ => bail!(
+            "{}: expected a page or no file, found another file: it is not written over",
+            path.display()
+        ),
+    }
 }
 
 fn text(report: &FindReport, html: Option<&Path>) -> String {
@@ -107,6 +130,9 @@ fn text(report: &FindReport, html: Option<&Path>) -> String {
             false => "the query was encoded before".to_owned(),
         }
     );
+    if let Some(note) = &report.note {
+        let _ = writeln!(text, "{}", cell(note));
+    }
     if let Some(html) = html {
         let _ = writeln!(text, "page: {}", html.display());
     }
