@@ -496,8 +496,8 @@ fn an_index_that_has_moved_still_answers() {
     assert!(Path::new(&x).join("collection.pack").is_file());
 }
 
-/// Photos that have moved are known again. A file that has changed or gone is told of, no file but a
-/// page is written over, and a photo and its folder are not taken both.
+/// Photos that have moved are known again. A file that has changed or gone is told of, no file but
+/// a page is written over, and a photo and its folder are not taken both.
 #[test]
 fn what_lies_elsewhere_now() {
     let p = Place::new();
