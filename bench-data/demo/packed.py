@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -13,21 +12,10 @@ from .terminal import BIN, head, say, serve, short
 
 CODE_BYTES = (16, 32, 64)
 HITS = 8
-# Flags for what a pack's spec says of its network, or none where the weights say it.
-FLAGS = {
-    "weights": None,
-    "arch": None,
-    "dim": None,
-    "form": None,
-    "input": None,
-    "bn_eps": None,
-    "last_stage": "--last-stage",
-    "sizes": "--sizes",
-}
 
 
 class Packed:
-    """Photos are encoded once; the pack's whitenings make descriptors for each size of code."""
+    """Photos are encoded once for each spec of descriptors; sizes of codes may share one."""
 
     def __init__(self, stage, out, pack, photos):
         self.stage, self.pack, self.own = stage, pack, photos
@@ -35,22 +23,14 @@ class Packed:
         self.work = out / ("collection-photos" if photos else "collection")
         self.work.mkdir(parents=True, exist_ok=True)
         self.network = self.card["network"]["name"]
-        sizes = [variant["code_bytes"] for variant in self.card["variants"]]
-        self.sizes = [m for m in CODE_BYTES if m in sizes] or sizes[-1:]
+        self.specs = {v["code_bytes"]: v["spec"] for v in self.card["variants"]}
+        self.sizes = [m for m in CODE_BYTES if m in self.specs] or list(self.specs)[-1:]
         self.encoded = set()
         # What is searched by the questions, and judged exactly.
         self.main = 32 if 32 in self.sizes else self.sizes[-1]
 
     def settings(self, m):
         return ["--pack", self.pack, "--code-bytes", m]
-
-    def weights(self):
-        """Flags that name the network's weights, from the cache of networks; none where the pack
-        has them."""
-        file = Path(os.environ["OCELLI_CACHE"]) / f"{self.network}.safetensors"
-        if not file.is_file():
-            self.stage.run(BIN / "ocelli-encoder", "weights", "fetch", self.network, allow=(1, 2))
-        return ["--weights", file] if file.is_file() else []
 
     def photos(self):
         """What is searched: a list, and a collection if its truth is known."""
@@ -78,32 +58,13 @@ class Packed:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
             mark.write_text(digest.hexdigest())
 
-    def regions(self, name, listed):
-        """Region vectors of photos, from which the whitening of each size of codes makes
-        descriptors: the network runs once. None if the pack's settings have no flags here."""
-        lines = self.card["network"]["spec"].splitlines()[1:]
-        settings = dict(line.split("=", 1) for line in lines)
-        weights = self.weights()
-        if not settings.keys() <= FLAGS.keys() or not weights:
-            return None
-        flags = [a for k, v in settings.items() if FLAGS[k] for a in (FLAGS[k], v)]
-        part = self.work / f"{name}.regions.part"
-        if name in self.encoded:
-            return part
-        self.encoded.add(name)
-        encode = ["encode", "--list", listed, *weights, *flags, "--output", "regions"]
-        self.stage.keep(part, BIN / "ocelli", *encode, "--out", part)
-        return part
-
     def encode(self, name, listed, m):
         """A part of the descriptors from which codes of `m` bytes are made."""
-        part = self.work / f"{name}-{m}b.part"
-        if len(self.sizes) > 1 and (regions := self.regions(name, listed)):
-            source = ["--regions", regions]
-        else:
-            source = ["--list", listed, *self.weights()]
-        encode = [BIN / "ocelli", "encode", *source, *self.settings(m)]
-        self.stage.keep(part, *encode, "--out", part)
+        part = self.work / f"{name}-{self.specs[m][:8]}.part"
+        encode = [BIN / "ocelli", "encode", "--list", listed, *self.settings(m), "--out", part]
+        if part not in self.encoded:
+            self.encoded.add(part)
+            self.stage.keep(part, *encode)
         return part
 
     def run(self):
@@ -148,7 +109,7 @@ class Packed:
         self.listed = listed
         return argparse.Namespace(
             found=found,
-            serve=[*self.settings(self.main), *self.weights()],
+            serve=self.settings(self.main),
             index=self.work / f"{self.main}b.index",
             ask=ask,
             example=example,
