@@ -2,12 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::iter;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use ocelli_indexer::BoxError;
 
 /// Everything after the subcommand, unread.
 #[derive(Args)]
@@ -24,12 +26,21 @@ pub fn run(program: &str, subcommand: &str, args: PassThroughArgs) -> Result<()>
     Err(anyhow!(error).context(format!("cannot run {}", path.display())))
 }
 
+/// Runs `ocelli-encoder encode words…` to its end, as [`run_to_end`] does.
+///
+/// # Errors
+/// Those of [`run_to_end`].
+pub fn encode(words: &[OsString]) -> Result<(), BoxError> {
+    let words: Vec<OsString> = iter::once("encode".into()).chain(words.iter().cloned()).collect();
+    Ok(run_to_end("ocelli-encoder", &words)?)
+}
+
 /// Runs `program args…` and waits for its end. Its standard output is not shown; its standard
 /// error, with its progress, is that of this process.
 ///
 /// # Errors
 /// A program that is not found or cannot be started; any end but exit code 0.
-pub fn run_to_end(program: &str, args: &[OsString]) -> Result<()> {
+fn run_to_end(program: &str, args: &[OsString]) -> Result<()> {
     let path = find(program)?;
     let status = Command::new(&path)
         .args(args)

@@ -370,12 +370,7 @@ fn encoded(args: &QueryArgs, pack: &Path) -> Result<Vec<Term>> {
         flags.extend(["--code-bytes".into(), bytes.to_string().into()]);
     }
     flags.extend(["--log".into(), "warn".into()]);
-    let encode = |words: &[OsString]| {
-        let words: Vec<OsString> =
-            std::iter::once("encode".into()).chain(words.iter().cloned()).collect();
-        pass_through::run_to_end("ocelli-encoder", &words).map_err(Into::into)
-    };
-    let encoded = encode_images(&images.collect::<Vec<_>>(), &flags, &encode)?;
+    let encoded = encode_images(&images.collect::<Vec<_>>(), &flags, &pass_through::encode)?;
     let spec_hash = encoded.spec.to_string();
     let term = |values| Term::Vector(v1::QueryVector { values, spec_hash: spec_hash.clone() });
     Ok(encoded.descriptors.into_iter().map(term).collect())

@@ -10,14 +10,12 @@ use rayon::prelude::*;
 
 use super::find::{FindReport, Query};
 use super::thumbnail::thumbnail;
+use crate::html::{INLINE_ONLY, head};
 
 /// Characters of a name that are shown.
 const MAX_CHARS: usize = 256;
 
 const STYLE: &str = include_str!("style.css");
-
-/// What the page of a query may load: what is in it, and nothing else.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// The script of the page of `ocelli up`, by which it sends images.
 pub const SCRIPT: &str = include_str!("page.js");
@@ -76,7 +74,7 @@ pub fn find_page(report: &FindReport) -> String {
         }
         @if report.hits.is_empty() { p { "Nothing was found." } }
     };
-    page(&title, POLICY, &body)
+    page(&title, INLINE_ONLY, &body)
 }
 
 /// The page of a collection.
@@ -131,13 +129,7 @@ fn page(title: &str, policy: &str, body: &Markup) -> String {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(policy);
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(title, policy, STYLE))
             body { (body) }
         }
     };

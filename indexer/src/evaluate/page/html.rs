@@ -8,6 +8,7 @@ use ocelli_text::{counted, printable, thousands};
 use super::super::measures::Judgement;
 use super::thumbnails::Thumbnails;
 use super::{HITS, PageHead, PageHit, PageQuery};
+use crate::html::{INLINE_ONLY, head as head_of_page};
 
 /// Characters of a name or a reason that are shown.
 const MAX_CHARS: usize = 256;
@@ -16,9 +17,6 @@ const MAX_CHARS: usize = 256;
 const OPEN: usize = 12;
 
 const STYLE: &str = include_str!("style.css");
-
-/// What the page may load: the thumbnails and the style in it, and nothing else.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// The end of the page.
 pub(super) const END: &str = "</main></body></html>\n";
@@ -29,13 +27,7 @@ pub(super) fn start(head: &PageHead, shown: usize) -> String {
     let markup = html! {
         (DOCTYPE)
         (PreEscaped("<html lang=\"en\">"))
-        head {
-            meta charset="utf-8";
-            meta name="viewport" content="width=device-width, initial-scale=1";
-            meta http-equiv="Content-Security-Policy" content=(POLICY);
-            title { (title) ": what the queries found" }
-            style { (PreEscaped(STYLE)) }
-        }
+        (head_of_page(&format!("{title}: what the queries found"), INLINE_ONLY, STYLE))
         (PreEscaped("<body>"))
         header {
             h1 { (title) }

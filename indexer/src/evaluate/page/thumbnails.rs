@@ -1,8 +1,6 @@
 //! The small pictures of a page, each photo decoded once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::Read;
 use std::num::NonZero;
 use std::path::Path;
 use std::thread;
@@ -10,19 +8,18 @@ use std::thread;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ocelli_index::ResizeFilter;
-use ocelli_index::foreign::open_regular;
-use ocelli_pictures::limits::{DEFAULT_MAX_PIXELS, MAX_FILE_BYTES};
-use ocelli_pictures::{Decoded, PixelBox, Resizer, decode, geometry, thumbnail};
+use ocelli_pictures::{Decoded, PixelBox, Resizer, geometry, thumbnail};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::super::dataset::BoundingBox;
 use super::{HITS, PageQuery};
-use crate::{Error, Result};
+use crate::threads::pool;
+use crate::{Result, photo_file};
 
 /// Longest side of a thumbnail, in pixels.
 const LONGEST_PX: u32 = 160;
 
-/// Most photos that are decoded at once: each may take [`DEFAULT_MAX_PIXELS`] of memory.
+/// Most photos that are decoded at once: each may take all pixels that one photo may have.
 const MAX_THREADS: usize = 8;
 
 /// The frame of a box, seen on light and on dark: for each of its pixels how far it is outside of
@@ -44,7 +41,7 @@ impl<'a> Thumbnails<'a> {
     /// Makes the thumbnails of all photos that the rows of `queries` show.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if no thread can be started.
+    /// [`Error::Invalid`](crate::Error::Invalid) if no thread can be started.
     pub(super) fn make(queries: &'a [PageQuery]) -> Result<Self> {
         // For every photo with which boxes it is shown.
         let mut wanted: BTreeMap<&Path, BTreeSet<Option<BoxBits>>> = BTreeMap::new();
@@ -57,10 +54,7 @@ impl<'a> Thumbnails<'a> {
             }
         }
         let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool =
-            pool.map_err(|e| Error::Invalid(format!("cannot start {threads} threads: {e}")))?;
-        let made: Vec<_> = pool.install(|| {
+        let made: Vec<_> = pool(threads)?.install(|| {
             let shown = |resizer: &mut Resizer, (path, boxes): (&'a Path, BTreeSet<_>)| {
                 let small = small(path, resizer);
                 let one = |bits: Option<BoxBits>| {
@@ -112,24 +106,12 @@ struct Small {
 }
 
 fn small(path: &Path, resizer: &mut Resizer) -> std::result::Result<Small, String> {
-    let bytes = open_regular(path).and_then(read).map_err(|e| format!("cannot read: {e}"))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("a file of more than {MAX_FILE_BYTES} bytes"));
-    }
-    let decoded = decode(&bytes, DEFAULT_MAX_PIXELS).map_err(|e| e.to_string())?;
-    drop(bytes);
+    let decoded = photo_file::decoded(path)?;
     let stored = decoded.pixels.dimensions();
     let size = geometry::resized(stored, Some(LONGEST_PX), false);
     let pixels = resizer.resize(&decoded.pixels, size, ResizeFilter::Bilinear);
     let pixels = pixels.map_err(|e| e.to_string())?;
     Ok(Small { photo: Decoded { pixels, orientation: decoded.orientation }, stored })
-}
-
-/// The bytes of a file, at most one more than there may be.
-fn read(file: File) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// A JPEG of a photo, turned upright after its box is drawn.
