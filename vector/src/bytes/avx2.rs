@@ -1,0 +1,111 @@
+//! Byte queries with AVX2: two registers have a quad of sixteen rows.
+
+use std::arch::x86_64::*;
+
+use super::{BLOCK, ByteQuery, Filled, QUAD, block_bytes};
+
+/// Lanes of a register.
+const WIDE: usize = 8;
+
+/// Rounds t to `quads`, with a unit for which no pair of products saturates.
+///
+/// # Safety
+/// AVX2; `quads` has two elements for each eight of `q`, and `centre` is as long as `q`.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn fill(q: &[f32], centre: Option<&[f32]>, quads: &mut [i32]) -> Filled {
+    let parts = q.len().div_ceil(WIDE);
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let part = |i: usize| {
+        let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((q.len() - WIDE * i) as i32), lanes);
+        // SAFETY: the mask keeps the load within q.
+        let t = unsafe { _mm256_maskload_ps(q.as_ptr().add(WIDE * i), mask) };
+        let Some(g) = centre else { return t };
+        // SAFETY: as above; the centre is as long as q.
+        let g = unsafe { _mm256_maskload_ps(g.as_ptr().add(WIDE * i), mask) };
+        _mm256_sub_ps(t, g)
+    };
+    let sign = _mm256_set1_ps(-0.0);
+    let mut largest = _mm256_setzero_ps();
+    for i in 0..parts {
+        let t = part(i);
+        let pair = _mm256_add_ps(t, _mm256_shuffle_ps::<0b10_11_00_01>(t, t));
+        largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, t));
+        largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, pair));
+    }
+    let largest = floats(largest).into_iter().fold(0.0, f32::max);
+    // Not below what has a finite inverse.
+    let unit = if largest > 0.0 { (largest / 127.0).max(f32::MIN_POSITIVE) } else { 1.0 };
+    let (units, inverse) = (_mm256_set1_ps(unit), _mm256_set1_ps(1.0 / unit));
+    let mut sums = [_mm256_setzero_ps(); 3];
+    let mut total = _mm256_setzero_si256();
+    for i in 0..parts {
+        let t = part(i);
+        let rounded = _mm256_cvtps_epi32(_mm256_mul_ps(t, inverse));
+        let value = _mm256_mul_ps(_mm256_cvtepi32_ps(rounded), units);
+        let error = _mm256_sub_ps(t, value);
+        for (sum, x) in sums.iter_mut().zip([t, value, error]) {
+            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(x, x));
+        }
+        total = _mm256_add_epi32(total, rounded);
+        let (low, high) = (_mm256_castsi256_si128(rounded), _mm256_extracti128_si256::<1>(rounded));
+        let words = _mm_packs_epi32(low, high);
+        // SAFETY: there are eight bytes for each part.
+        unsafe {
+            _mm_storel_epi64(quads.as_mut_ptr().add(2 * i).cast(), _mm_packs_epi16(words, words));
+        }
+    }
+    let squares = sums.map(|sum| floats(sum).into_iter().sum());
+    // SAFETY: both are 32 bytes of whole numbers.
+    let total: [i32; WIDE] = unsafe { std::mem::transmute(total) };
+    Filled { unit, total: total.into_iter().fold(0, i32::wrapping_add), squares }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn floats(x: __m256) -> [f32; WIDE] {
+    // SAFETY: both are eight floats.
+    unsafe { std::mem::transmute(x) }
+}
+
+/// ⟨t̂, r̂⟩ of each query with each row of the `G` blocks at `rows`, eight rows a register: a quad is
+/// loaded once for all queries, and that of a query once for all blocks. `fetch` is told of each
+/// line of rows.
+///
+/// # Safety
+/// AVX2; so many blocks of the queries' dimension are there, and the queries were filled at this
+/// level.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn products<const Q: usize, const G: usize>(
+    queries: [&ByteQuery; Q],
+    rows: *const u8,
+    fetch: impl Fn(usize),
+) -> [[[__m256i; 2]; G]; Q] {
+    let stride = block_bytes(queries[0].d);
+    let words = queries.map(ByteQuery::words);
+    let quads = words[0].len();
+    let ones = _mm256_set1_epi16(1);
+    // What rows and query owe for being stored as they are is paid in advance.
+    let mut sums: [[[__m256i; 2]; G]; Q] =
+        std::array::from_fn(|i| [[_mm256_set1_epi32(queries[i].shift.wrapping_neg()); 2]; G]);
+    for quad in 0..quads {
+        let at = quad * BLOCK * QUAD;
+        for g in 0..G {
+            fetch(g * stride + at);
+        }
+        for i in 0..Q {
+            let four = _mm256_set1_epi32(words[i][quad]);
+            for g in 0..G {
+                for half in 0..2 {
+                    // SAFETY: each block has 64 bytes for each quad.
+                    let row =
+                        unsafe { _mm256_loadu_si256(rows.add(g * stride + at + 32 * half).cast()) };
+                    let two = _mm256_maddubs_epi16(row, four);
+                    let sum = &mut sums[i][g][half];
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(two, ones));
+                }
+            }
+        }
+    }
+    sums
+}
