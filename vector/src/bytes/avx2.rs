@@ -7,7 +7,7 @@ use super::{BLOCK, ByteQuery, Filled, QUAD, block_bytes};
 /// Lanes of a register.
 const WIDE: usize = 8;
 
-/// Rounds t to `quads`, with a unit for which no pair of products saturates.
+/// Rounds t to `quads`, with a unit for which no sum of four products overflows.
 ///
 /// # Safety
 /// AVX2; `quads` has two elements for each eight of `q`, and `centre` is as long as `q`.
@@ -24,17 +24,23 @@ pub(super) unsafe fn fill(q: &[f32], centre: Option<&[f32]>, quads: &mut [i32]) 
         let g = unsafe { _mm256_maskload_ps(g.as_ptr().add(WIDE * i), mask) };
         _mm256_sub_ps(t, g)
     };
-    let sign = _mm256_set1_ps(-0.0);
-    let mut largest = _mm256_setzero_ps();
+    // The sum of the positive or negative elements of a place that are multiplied before a sum is
+    // widened: those of a pair, and of the pair four coordinates on.
+    let zero = _mm256_setzero_ps();
+    let of_places = |x: __m256| {
+        let pair = _mm256_add_ps(x, _mm256_shuffle_ps::<0b10_11_00_01>(x, x));
+        _mm256_add_ps(pair, _mm256_permute2f128_ps::<1>(pair, pair))
+    };
+    let mut largest = zero;
     for i in 0..parts {
         let t = part(i);
-        let pair = _mm256_add_ps(t, _mm256_shuffle_ps::<0b10_11_00_01>(t, t));
-        largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, t));
-        largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, pair));
+        let above = of_places(_mm256_max_ps(t, zero));
+        let below = of_places(_mm256_min_ps(t, zero));
+        largest = _mm256_max_ps(largest, _mm256_max_ps(above, _mm256_sub_ps(zero, below)));
     }
     let largest = floats(largest).into_iter().fold(0.0, f32::max);
     // Not below what has a finite inverse.
-    let unit = if largest > 0.0 { (largest / 127.0).max(f32::MIN_POSITIVE) } else { 1.0 };
+    let unit = if largest > 0.0 { (largest / 126.0).max(f32::MIN_POSITIVE) } else { 1.0 };
     let (units, inverse) = (_mm256_set1_ps(unit), _mm256_set1_ps(1.0 / unit));
     let mut sums = [_mm256_setzero_ps(); 3];
     let mut total = _mm256_setzero_si256();
@@ -82,27 +88,49 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
     fetch: impl Fn(usize),
 ) -> [[[__m256i; 2]; G]; Q] {
     let stride = block_bytes(queries[0].d);
-    let words = queries.map(ByteQuery::words);
+    let words: [&[i32]; Q] = std::array::from_fn(|i| queries[i].words());
     let quads = words[0].len();
     let ones = _mm256_set1_epi16(1);
     // What rows and query owe for being stored as they are is paid in advance.
     let mut sums: [[[__m256i; 2]; G]; Q] =
         std::array::from_fn(|i| [[_mm256_set1_epi32(queries[i].shift.wrapping_neg()); 2]; G]);
-    for quad in 0..quads {
+    // One more addition, and half as many that widen.
+    for quad in (0..quads - quads % 2).step_by(2) {
         let at = quad * BLOCK * QUAD;
         for g in 0..G {
             fetch(g * stride + at);
+            fetch(g * stride + at + BLOCK * QUAD);
         }
         for i in 0..Q {
-            let four = _mm256_set1_epi32(words[i][quad]);
+            let a = _mm256_set1_epi32(words[i][quad]);
+            let b = _mm256_set1_epi32(words[i][quad + 1]);
             for g in 0..G {
                 for half in 0..2 {
                     // SAFETY: each block has 64 bytes for each quad.
-                    let row =
-                        unsafe { _mm256_loadu_si256(rows.add(g * stride + at + 32 * half).cast()) };
-                    let two = _mm256_maddubs_epi16(row, four);
+                    let (x, y) = unsafe {
+                        let row = rows.add(g * stride + at + 32 * half);
+                        let next = row.add(BLOCK * QUAD);
+                        (_mm256_loadu_si256(row.cast()), _mm256_loadu_si256(next.cast()))
+                    };
+                    let (x, y) = (_mm256_maddubs_epi16(x, a), _mm256_maddubs_epi16(y, b));
                     let sum = &mut sums[i][g][half];
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(two, ones));
+                    let four = _mm256_madd_epi16(_mm256_add_epi16(x, y), ones);
+                    *sum = _mm256_add_epi32(*sum, four);
+                }
+            }
+        }
+    }
+    if quads % 2 == 1 {
+        let at = (quads - 1) * BLOCK * QUAD;
+        for i in 0..Q {
+            let a = _mm256_set1_epi32(words[i][quads - 1]);
+            for g in 0..G {
+                for half in 0..2 {
+                    // SAFETY: as above.
+                    let x =
+                        unsafe { _mm256_loadu_si256(rows.add(g * stride + at + 32 * half).cast()) };
+                    let two = _mm256_madd_epi16(_mm256_maddubs_epi16(x, a), ones);
+                    sums[i][g][half] = _mm256_add_epi32(sums[i][g][half], two);
                 }
             }
         }

@@ -62,7 +62,7 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
     fetch: impl Fn(usize),
 ) -> [[__m512i; G]; Q] {
     let stride = block_bytes(queries[0].d);
-    let words = queries.map(ByteQuery::words);
+    let words: [&[i32]; Q] = std::array::from_fn(|i| queries[i].words());
     let quads = words[0].len();
     // What rows and query owe for being stored as they are is paid in advance.
     let mut sums: [[__m512i; G]; Q] =

@@ -44,6 +44,7 @@ pub(crate) const QUAD: usize = 4;
 pub(crate) const ZERO: u8 = 128;
 
 /// Bytes of a block of rows of dimension d.
+#[inline]
 pub fn block_bytes(d: usize) -> usize {
     d.div_ceil(QUAD) * QUAD * BLOCK
 }
@@ -133,6 +134,7 @@ impl ByteQuery {
 
     /// Four coordinates a number, those of d and no more.
     #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
     fn words(&self) -> &[i32] {
         &self.quads[..self.d.div_ceil(QUAD)]
     }

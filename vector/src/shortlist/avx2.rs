@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{Buffers, ByteRows};
 use crate::bytes::avx2::products;
-use crate::bytes::{BLOCK, block_bytes};
+use crate::bytes::{BLOCK, ByteQuery, block_bytes};
 use crate::lanes::places_of;
 use crate::smallest::kth_smallest_at_most_avx2;
 
@@ -70,9 +70,10 @@ unsafe fn bounds<const Q: usize, const G: usize>(
     buffers: &mut [&mut Buffers; Q],
 ) {
     let rounds = buffers[0].minima.len() / BLOCK;
+    let queries: [&ByteQuery; Q] = std::array::from_fn(|i| &buffers[i].query);
     let bytes = rows.bytes[first * block_bytes(rows.d)..].as_ptr();
     // SAFETY: so many blocks lie there.
-    let sums = unsafe { products::<Q, G>(buffers.each_ref().map(|b| &b.query), bytes, |_| {}) };
+    let sums = unsafe { products::<Q, G>(queries, bytes, |_| {}) };
     let infinity = _mm256_set1_ps(f32::INFINITY);
     let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     let mut round = first % rounds;

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::{Buffers, ByteRows};
-use crate::bytes::BLOCK;
 use crate::bytes::avx512::products;
+use crate::bytes::{BLOCK, ByteQuery, block_bytes};
 use crate::smallest::kth_smallest_at_most_avx512;
 
 /// The shortlists of filled queries.
@@ -12,7 +12,7 @@ use crate::smallest::kth_smallest_at_most_avx512;
 /// # Safety
 /// AVX-512 with VNNI; queries of d elements were filled at this level; `lower` has one element a
 /// padded row, `minima` a multiple of sixteen, the same of all; `rows` is empty and has room for
-/// every padded row.
+/// every padded row and sixteen more.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn shortlists<const Q: usize>(
     rows: &ByteRows,
@@ -61,9 +61,10 @@ unsafe fn bounds<const Q: usize, const G: usize>(
     buffers: &mut [&mut Buffers; Q],
 ) {
     let rounds = buffers[0].minima.len() / BLOCK;
-    let bytes = rows.bytes[first * crate::bytes::block_bytes(rows.d)..].as_ptr();
+    let queries: [&ByteQuery; Q] = std::array::from_fn(|i| &buffers[i].query);
+    let bytes = rows.bytes[first * block_bytes(rows.d)..].as_ptr();
     // SAFETY: so many blocks lie there.
-    let sums = unsafe { products::<Q, G>(buffers.each_ref().map(|b| &b.query), bytes, |_| {}) };
+    let sums = unsafe { products::<Q, G>(queries, bytes, |_| {}) };
     let infinity = _mm512_set1_ps(f32::INFINITY);
     let mut round = first % rounds;
     for g in 0..G {
@@ -94,11 +95,11 @@ unsafe fn bounds<const Q: usize, const G: usize>(
     }
 }
 
-/// Appends the indices of all `values` up to `limit`.
+/// Appends the indices of all `values` up to `limit`. Most parts have none, but a branch that asks
+/// costs more than it saves.
 ///
 /// # Safety
-/// AVX-512 F; `out` has room for sixteen more than there are values, or for all of them where these
-/// are a multiple of sixteen.
+/// AVX-512 F; `out` has room for sixteen more than there are values.
 #[target_feature(enable = "avx512f,popcnt")]
 unsafe fn at_most(values: &[f32], limit: f32, out: &mut Vec<u32>) {
     let limits = _mm512_set1_ps(limit);
@@ -111,11 +112,9 @@ unsafe fn at_most(values: &[f32], limit: f32, out: &mut Vec<u32>) {
         unsafe {
             let part = _mm512_maskz_loadu_ps(valid, part.as_ptr());
             let found = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(valid, part, limits);
-            if found != 0 {
-                let packed = _mm512_maskz_compress_epi32(found, ids);
-                _mm512_storeu_si512(out.as_mut_ptr().add(len).cast(), packed);
-                len += found.count_ones() as usize;
-            }
+            let packed = _mm512_maskz_compress_epi32(found, ids);
+            _mm512_storeu_si512(out.as_mut_ptr().add(len).cast(), packed);
+            len += found.count_ones() as usize;
         }
         ids = _mm512_add_epi32(ids, _mm512_set1_epi32(BLOCK as i32));
     }
