@@ -46,6 +46,7 @@ pub mod codes;
 pub mod dense;
 pub mod encode;
 pub mod fine;
+pub mod interleaved;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
 pub mod level;
