@@ -78,8 +78,8 @@ fn floats(x: __m256) -> [f32; WIDE] {
 /// line of rows.
 ///
 /// # Safety
-/// AVX2; so many blocks of the queries' dimension are there, and the queries were filled at this
-/// level.
+/// AVX2; so many blocks of the queries' dimension, which is the same of all, are there, and the
+/// queries were filled at this level.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) unsafe fn products<const Q: usize, const G: usize>(
@@ -88,8 +88,11 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
     fetch: impl Fn(usize),
 ) -> [[[__m256i; 2]; G]; Q] {
     let stride = block_bytes(queries[0].d);
-    let words: [&[i32]; Q] = std::array::from_fn(|i| queries[i].words());
-    let quads = words[0].len();
+    let quads = queries[0].words().len();
+    // SAFETY: queries of one dimension have as many words.
+    let word = |i: usize, quad: usize| unsafe {
+        _mm256_set1_epi32(*queries[i].words().get_unchecked(quad))
+    };
     let ones = _mm256_set1_epi16(1);
     // What rows and query owe for being stored as they are is paid in advance.
     let mut sums: [[[__m256i; 2]; G]; Q] =
@@ -102,8 +105,8 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
             fetch(g * stride + at + BLOCK * QUAD);
         }
         for i in 0..Q {
-            let a = _mm256_set1_epi32(words[i][quad]);
-            let b = _mm256_set1_epi32(words[i][quad + 1]);
+            let a = word(i, quad);
+            let b = word(i, quad + 1);
             for g in 0..G {
                 for half in 0..2 {
                     // SAFETY: each block has 64 bytes for each quad.
@@ -123,7 +126,7 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
     if quads % 2 == 1 {
         let at = (quads - 1) * BLOCK * QUAD;
         for i in 0..Q {
-            let a = _mm256_set1_epi32(words[i][quads - 1]);
+            let a = word(i, quads - 1);
             for g in 0..G {
                 for half in 0..2 {
                     // SAFETY: as above.

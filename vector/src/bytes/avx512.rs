@@ -53,7 +53,8 @@ pub(super) unsafe fn fill(q: &[f32], centre: Option<&[f32]>, quads: &mut [i32]) 
 /// queries, and that of a query once for all blocks. `fetch` is told of each line of rows.
 ///
 /// # Safety
-/// AVX-512 F and VNNI; so many blocks of the queries' dimension are there.
+/// AVX-512 F and VNNI; so many blocks of the queries' dimension, which is the same of all, are
+/// there.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(crate) unsafe fn products<const Q: usize, const G: usize>(
@@ -62,8 +63,7 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
     fetch: impl Fn(usize),
 ) -> [[__m512i; G]; Q] {
     let stride = block_bytes(queries[0].d);
-    let words: [&[i32]; Q] = std::array::from_fn(|i| queries[i].words());
-    let quads = words[0].len();
+    let quads = queries[0].words().len();
     // What rows and query owe for being stored as they are is paid in advance.
     let mut sums: [[__m512i; G]; Q] =
         std::array::from_fn(|i| [_mm512_set1_epi32(queries[i].shift.wrapping_neg()); G]);
@@ -76,7 +76,8 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
             *row = unsafe { _mm512_loadu_si512(rows.add(g * stride + at).cast()) };
         }
         for i in 0..Q {
-            let four = _mm512_set1_epi32(words[i][quad]);
+            // SAFETY: queries of one dimension have as many words.
+            let four = _mm512_set1_epi32(unsafe { *queries[i].words().get_unchecked(quad) });
             for g in 0..G {
                 sums[i][g] = _mm512_dpbusd_epi32(sums[i][g], row[g], four);
             }

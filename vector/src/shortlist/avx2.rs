@@ -21,7 +21,7 @@ const WIDE: usize = 8;
 pub(super) unsafe fn shortlists<const Q: usize>(
     rows: &ByteRows,
     wanted: usize,
-    mut buffers: [&mut Buffers; Q],
+    buffers: &mut [&mut Buffers; Q],
 ) {
     let blocks = rows.scales.len() / BLOCK;
     let mut block = 0;
@@ -30,18 +30,18 @@ pub(super) unsafe fn shortlists<const Q: usize>(
     unsafe {
         if Q == 1 {
             while block + 4 <= blocks {
-                bounds::<Q, 4>(rows, block, &mut buffers);
+                bounds::<Q, 4>(rows, block, buffers);
                 block += 4;
             }
         }
         if Q <= 2 {
             while block + 2 <= blocks {
-                bounds::<Q, 2>(rows, block, &mut buffers);
+                bounds::<Q, 2>(rows, block, buffers);
                 block += 2;
             }
         }
         while block < blocks {
-            bounds::<Q, 1>(rows, block, &mut buffers);
+            bounds::<Q, 1>(rows, block, buffers);
             block += 1;
         }
     }
@@ -51,14 +51,11 @@ pub(super) unsafe fn shortlists<const Q: usize>(
             let reached = kth_smallest_at_most_avx2(minima, wanted);
             at_most(lower, reached, out);
         }
-        // Where a minimum is of padding alone, what is reached is infinite.
-        out.truncate(out.partition_point(|&row| (row as usize) < rows.rows));
     }
 }
 
 /// Lower bounds of the cost of every row of the blocks `first..first + G`, padding included; and
-/// minima of the upper bounds, where block b goes to the sixteen at b modulo their number. Padding
-/// has no finite bound.
+/// minima of the upper bounds, where block b goes to the sixteen at b modulo their number.
 ///
 /// # Safety
 /// As [`shortlists`]; there are so many blocks.
@@ -74,15 +71,10 @@ unsafe fn bounds<const Q: usize, const G: usize>(
     let bytes = rows.bytes[first * block_bytes(rows.d)..].as_ptr();
     // SAFETY: so many blocks lie there.
     let sums = unsafe { products::<Q, G>(queries, bytes, |_| {}) };
-    let infinity = _mm256_set1_ps(f32::INFINITY);
-    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     let mut round = first % rounds;
     for g in 0..G {
         for half in 0..2 {
             let (at, to) = ((first + g) * BLOCK + half * WIDE, round * BLOCK + half * WIDE);
-            let left = rows.rows.saturating_sub(at).min(WIDE) as i32;
-            let valid = _mm256_cmpgt_epi32(_mm256_set1_epi32(left), lanes);
-            let valid = _mm256_castsi256_ps(valid);
             // SAFETY: the numbers of each row, and the outputs, have sixteen elements a block or
             // round, of which these are one half.
             unsafe {
@@ -100,12 +92,12 @@ unsafe fn bounds<const Q: usize, const G: usize>(
                         _mm256_set1_ps(margin.rounding),
                     );
                     let off = _mm256_add_ps(times(norms, margin.by_norm), off);
-                    let low = _mm256_blendv_ps(infinity, _mm256_sub_ps(cost, off), valid);
-                    let high = _mm256_blendv_ps(infinity, _mm256_add_ps(cost, off), valid);
+                    let (low, high) = (_mm256_sub_ps(cost, off), _mm256_add_ps(cost, off));
                     let Buffers { lower, minima, .. } = &mut *buffers[i];
                     _mm256_storeu_ps(lower.as_mut_ptr().add(at), low);
+                    // Where a bound of padding is not a number, the minimum is the second.
                     let minima = minima.as_mut_ptr().add(to);
-                    _mm256_storeu_ps(minima, _mm256_min_ps(_mm256_loadu_ps(minima), high));
+                    _mm256_storeu_ps(minima, _mm256_min_ps(high, _mm256_loadu_ps(minima)));
                 }
             }
         }

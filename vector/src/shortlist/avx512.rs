@@ -17,7 +17,7 @@ use crate::smallest::kth_smallest_at_most_avx512;
 pub(super) unsafe fn shortlists<const Q: usize>(
     rows: &ByteRows,
     wanted: usize,
-    mut buffers: [&mut Buffers; Q],
+    buffers: &mut [&mut Buffers; Q],
 ) {
     let blocks = rows.scales.len() / BLOCK;
     let mut block = 0;
@@ -25,30 +25,29 @@ pub(super) unsafe fn shortlists<const Q: usize>(
     unsafe {
         if Q <= 2 {
             while block + 4 <= blocks {
-                bounds::<Q, 4>(rows, block, &mut buffers);
+                bounds::<Q, 4>(rows, block, buffers);
                 block += 4;
             }
         }
         while block + 2 <= blocks {
-            bounds::<Q, 2>(rows, block, &mut buffers);
+            bounds::<Q, 2>(rows, block, buffers);
             block += 2;
         }
         if block < blocks {
-            bounds::<Q, 1>(rows, block, &mut buffers);
+            bounds::<Q, 1>(rows, block, buffers);
         }
     }
     for Buffers { rows: out, lower, minima, .. } in buffers {
         // SAFETY: `out` has room for every row.
         unsafe {
             let reached = kth_smallest_at_most_avx512(minima, wanted);
-            at_most(&lower[..rows.rows], reached, out);
+            at_most(lower, reached, out);
         }
     }
 }
 
 /// Lower bounds of the cost of every row of the blocks `first..first + G`, padding included; and
-/// minima of the upper bounds, where block b goes to the sixteen at b modulo their number. Padding
-/// has no finite bound. A query's word is spread over a register once for all blocks, and no
+/// minima of the upper bounds, where block b goes to the sixteen at b modulo their number. A query's word is spread over a register once for all blocks, and no
 /// product waits for the one before it.
 ///
 /// # Safety
@@ -65,11 +64,9 @@ unsafe fn bounds<const Q: usize, const G: usize>(
     let bytes = rows.bytes[first * block_bytes(rows.d)..].as_ptr();
     // SAFETY: so many blocks lie there.
     let sums = unsafe { products::<Q, G>(queries, bytes, |_| {}) };
-    let infinity = _mm512_set1_ps(f32::INFINITY);
     let mut round = first % rounds;
     for g in 0..G {
         let block = first + g;
-        let valid = ((1u32 << (rows.rows - block * BLOCK).min(BLOCK)) - 1) as u16;
         // SAFETY: the numbers of each row, and the outputs, have sixteen elements a block or round.
         unsafe {
             let of_row = |v: &[f32]| _mm512_loadu_ps(v.as_ptr().add(block * BLOCK));
@@ -83,19 +80,19 @@ unsafe fn bounds<const Q: usize, const G: usize>(
                 let by_error = _mm512_set1_ps(margin.by_error);
                 let half = _mm512_fmadd_ps(errors, by_error, _mm512_set1_ps(margin.rounding));
                 let half = _mm512_fmadd_ps(norms, _mm512_set1_ps(margin.by_norm), half);
-                let low = _mm512_mask_sub_ps(infinity, valid, cost, half);
-                let high = _mm512_mask_add_ps(infinity, valid, cost, half);
+                let (low, high) = (_mm512_sub_ps(cost, half), _mm512_add_ps(cost, half));
                 let Buffers { lower, minima, .. } = &mut *buffers[i];
                 _mm512_storeu_ps(lower.as_mut_ptr().add(block * BLOCK), low);
+                // Where a bound of padding is not a number, the minimum is the second.
                 let minima = minima.as_mut_ptr().add(round * BLOCK);
-                _mm512_storeu_ps(minima, _mm512_min_ps(_mm512_loadu_ps(minima), high));
+                _mm512_storeu_ps(minima, _mm512_min_ps(high, _mm512_loadu_ps(minima)));
             }
         }
         round = if round + 1 == rounds { 0 } else { round + 1 };
     }
 }
 
-/// Appends the indices of all `values` up to `limit`. Most parts have none, but a branch that asks
+/// Appends the indices of all `values`, a multiple of sixteen, up to `limit`. Most parts have none, but a branch that asks
 /// costs more than it saves.
 ///
 /// # Safety
@@ -105,13 +102,12 @@ unsafe fn at_most(values: &[f32], limit: f32, out: &mut Vec<u32>) {
     let limits = _mm512_set1_ps(limit);
     let mut ids = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let mut len = out.len();
-    for part in values.chunks(BLOCK) {
-        let valid = ((1u32 << part.len()) - 1) as u16;
-        // SAFETY: the mask keeps the load within the part. The store writes sixteen elements, of
-        // which those that count come first: room for them is the caller's part.
+    for part in values.as_chunks::<BLOCK>().0 {
+        // SAFETY: a part is sixteen floats. The store writes sixteen elements, of which those that
+        // count come first: room for them is the caller's part.
         unsafe {
-            let part = _mm512_maskz_loadu_ps(valid, part.as_ptr());
-            let found = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(valid, part, limits);
+            let part = _mm512_loadu_ps(part.as_ptr());
+            let found = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(part, limits);
             let packed = _mm512_maskz_compress_epi32(found, ids);
             _mm512_storeu_si512(out.as_mut_ptr().add(len).cast(), packed);
             len += found.count_ones() as usize;

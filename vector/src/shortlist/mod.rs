@@ -43,7 +43,7 @@ pub struct ByteRows {
     /// ‖c′‖² of each row, and ‖c′‖ rounded up.
     norms_sq: Vec<f32>,
     norms: Vec<f32>,
-    /// ‖e‖ of each row, rounded up.
+    /// ‖e‖ of each row, rounded up; infinite in padding, whose bounds then say nothing.
     errors: Vec<f32>,
     largest_norm: f64,
 }
@@ -96,7 +96,7 @@ impl ByteRows {
             scales: vec![0.0; padded],
             norms_sq: vec![0.0; padded],
             norms: vec![0.0; padded],
-            errors: vec![0.0; padded],
+            errors: vec![f32::INFINITY; padded],
             largest_norm: 0.0,
         };
         let mut centred = vec![0f64; d];
@@ -165,9 +165,13 @@ impl ByteRows {
         // asked for, and the queries were filled at this level.
         unsafe {
             match simd.level() {
-                Level::Avx512Vbmi => avx512::shortlists(self, wanted, buffers),
-                _ => avx2::shortlists(self, wanted, buffers),
+                Level::Avx512Vbmi => avx512::shortlists(self, wanted, &mut buffers),
+                _ => avx2::shortlists(self, wanted, &mut buffers),
             }
+        }
+        for Buffers { rows, .. } in buffers {
+            // No bound keeps padding out.
+            rows.truncate(rows.partition_point(|&row| (row as usize) < self.rows));
         }
         cfg!(target_arch = "x86_64")
     }
