@@ -1,8 +1,10 @@
 //! How long the choice of a query's lists takes, at every level beside each other.
 //!
 //! Usage: `lists [CENTROIDS QUERIES]`, files of fvecs; without them rows of 2,048 × 128 that vary
-//! in few directions, as centroids do. For each nprobe, alone and four queries at a time: the time
-//! of the shortlist, and of the floats and the sorting that decide among it. Readings take turns in
+//! in few directions, as centroids do. For each nprobe, one query and four at a time: the time of
+//! the shortlist, and of the floats and the sorting that decide among it. Centroids are in the
+//! second-level cache, and for `cold` one in the third: before each query other memory is read, as
+//! a scan of lists does. Readings take turns in
 //! short windows, so that a busy machine slows all of them alike; printed is the best window.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
@@ -17,9 +19,12 @@ use ocelli_vector::{Level, Metric, Simd, relative};
 /// Queries of a window.
 const WINDOW: usize = 64;
 /// Windows of each reading.
-const ROUNDS: usize = 400;
+const ROUNDS: usize = 200;
 /// Queries in a tile.
 const TILE: usize = 4;
+
+/// Kinds of readings.
+const KINDS: [&str; 3] = ["one", "one cold", "four"];
 
 /// Rows (n, d).
 struct Table {
@@ -81,6 +86,8 @@ struct Bench {
     buffers: [Buffers; TILE],
     scores: Vec<f32>,
     ranked: Vec<Ranked>,
+    /// What drives all else out of the second-level cache.
+    other: Vec<u64>,
 }
 
 /// Nanoseconds a query, and candidates a query.
@@ -93,13 +100,22 @@ struct Reading {
 
 impl Bench {
     /// A window of queries from number `first` on, `Q` at a time.
-    fn window<const Q: usize>(&mut self, simd: Simd, nprobe: usize, first: usize) -> Reading {
+    fn window<const Q: usize>(
+        &mut self,
+        simd: Simd,
+        nprobe: usize,
+        first: usize,
+        cold: bool,
+    ) -> Reading {
         let mut reading = Reading::default();
         let share = 1.0 / WINDOW as f64;
         for i in (first..first + WINDOW).step_by(Q) {
             let q: [&[f32]; Q] = std::array::from_fn(|k| self.queries.row(i + k));
             let mut buffers = self.buffers.iter_mut();
             let tile = std::array::from_fn(|_| buffers.next().expect("a tile has four"));
+            if cold {
+                black_box(self.other.iter().step_by(8).fold(0, |a, b| a ^ b));
+            }
             let start = Instant::now();
             let short = self.bytes.shortlists(simd, Metric::L2, q, nprobe, tile);
             let middle = Instant::now();
@@ -135,19 +151,29 @@ fn main() -> std::io::Result<()> {
     };
     let bytes = ByteRows::new(&centroids.rows, centroids.d);
     let (scores, ranked) = (Vec::new(), Vec::new());
-    let mut bench =
-        Bench { centroids, queries, bytes, buffers: Default::default(), scores, ranked };
+    let mut bench = Bench {
+        centroids,
+        queries,
+        bytes,
+        buffers: Default::default(),
+        scores,
+        ranked,
+        other: vec![1; 512 << 10],
+    };
     let levels: Vec<Simd> = Simd::all().filter(|s| s.level() > Level::Scalar).collect();
-    println!("level, queries at a time, nprobe: ns a query, shortlist and decision; candidates");
+    println!("level, queries, nprobe: ns a query, shortlist and decision; candidates");
     for nprobe in [4, 16, 64] {
-        let mut best =
-            vec![[Reading { shortlist: f64::MAX, ..Reading::default() }; 2]; levels.len()];
+        let mut best = vec![
+            [Reading { shortlist: f64::MAX, ..Reading::default() }; KINDS.len()];
+            levels.len()
+        ];
         for round in 0..ROUNDS {
             for (simd, best) in levels.iter().zip(&mut best) {
                 let first = round * WINDOW;
                 let found = [
-                    bench.window::<1>(*simd, nprobe, first),
-                    bench.window::<TILE>(*simd, nprobe, first),
+                    bench.window::<1>(*simd, nprobe, first, false),
+                    bench.window::<1>(*simd, nprobe, first, true),
+                    bench.window::<TILE>(*simd, nprobe, first, false),
                 ];
                 for (best, found) in best.iter_mut().zip(found) {
                     let candidates = best.candidates + found.candidates / ROUNDS as f64;
@@ -160,10 +186,10 @@ fn main() -> std::io::Result<()> {
             }
         }
         for (simd, best) in levels.iter().zip(&best) {
-            for (tile, r) in [1, TILE].into_iter().zip(best) {
+            for (kind, r) in KINDS.into_iter().zip(best) {
                 let (level, all) = (simd.level(), r.shortlist + r.decision);
                 println!(
-                    "{level:10} {tile} {nprobe:3}: {all:6.0} = {:6.0} + {:5.0}; {:6.1}",
+                    "{level:10} {kind:8} {nprobe:3}: {all:6.0} = {:6.0} + {:5.0}; {:6.1}",
                     r.shortlist, r.decision, r.candidates
                 );
             }

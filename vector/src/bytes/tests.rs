@@ -20,14 +20,15 @@ fn bytes_of(query: &ByteQuery) -> Vec<i8> {
 }
 
 /// Random queries, and those that saturation and rounding would hurt most: all elements equal, of
-/// either sign, halves of a step beside the largest, and zeros.
+/// either sign, halves of a step that are rounded up together, and zeros.
 fn queries(d: usize, rng: &mut impl rand::Rng) -> Vec<Vec<f32>> {
     let mut draw =
         |range: std::ops::Range<f32>| (0..d).map(|_| rng.random_range(range.clone())).collect();
     let mut queries: Vec<Vec<f32>> = vec![draw(-1.0..1.0), draw(0.0..1e-3), draw(-3e17..-1e17)];
     queries.extend([1.0, -7.5, 0.0].map(|x| vec![x; d]));
-    queries.push((0..d).map(|j| [126.5, 0.5, 63.5, 63.5][j % 4]).collect());
-    queries.push((0..d).map(|j| [-126.5, -0.5, 127.0, -127.0][j % 4]).collect());
+    let fours =
+        [[126.5, 0.5, 63.5, 63.5], [-126.5, -0.5, 127.0, -127.0], [31.5, 31.5, -31.5, -31.5]];
+    queries.extend(fours.map(|four| (0..d).map(|j| four[j % 4]).collect()));
     queries
 }
 
