@@ -16,13 +16,21 @@ pub(super) unsafe fn fill(q: &[f32], centre: Option<&[f32]>, quads: &mut [i32]) 
     let parts = q.len().div_ceil(WIDE);
     let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     let part = |i: usize| {
-        let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((q.len() - WIDE * i) as i32), lanes);
-        // SAFETY: the mask keeps the load within q.
-        let t = unsafe { _mm256_maskload_ps(q.as_ptr().add(WIDE * i), mask) };
-        let Some(g) = centre else { return t };
-        // SAFETY: as above; the centre is as long as q.
-        let g = unsafe { _mm256_maskload_ps(g.as_ptr().add(WIDE * i), mask) };
-        _mm256_sub_ps(t, g)
+        let (first, left) = (WIDE * i, q.len() - WIDE * i);
+        let load = |x: &[f32]| {
+            // SAFETY: the centre is as long as q. There are eight elements or more, or the mask
+            // keeps the load within what is left.
+            unsafe {
+                let at = x.as_ptr().add(first);
+                if left >= WIDE {
+                    _mm256_loadu_ps(at)
+                } else {
+                    let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(left as i32), lanes);
+                    _mm256_maskload_ps(at, mask)
+                }
+            }
+        };
+        centre.map_or(load(q), |g| _mm256_sub_ps(load(q), load(g)))
     };
     // The sum of the positive or negative elements of a place that are multiplied before a sum is
     // widened: those of a pair, and of the pair four coordinates on.
@@ -38,21 +46,22 @@ pub(super) unsafe fn fill(q: &[f32], centre: Option<&[f32]>, quads: &mut [i32]) 
         let below = of_places(_mm256_min_ps(t, zero));
         largest = _mm256_max_ps(largest, _mm256_max_ps(above, _mm256_sub_ps(zero, below)));
     }
-    let largest = floats(largest).into_iter().fold(0.0, f32::max);
+    let largest = max_of(largest);
     // Not below what has a finite inverse.
     let unit = if largest > 0.0 { (largest / 126.0).max(f32::MIN_POSITIVE) } else { 1.0 };
     let (units, inverse) = (_mm256_set1_ps(unit), _mm256_set1_ps(1.0 / unit));
-    let mut sums = [_mm256_setzero_ps(); 3];
-    let mut total = _mm256_setzero_si256();
+    // The last is Σ t̂: whole numbers, below 2²⁴ up to the largest d.
+    let mut sums = [zero; 4];
     for i in 0..parts {
         let t = part(i);
         let rounded = _mm256_cvtps_epi32(_mm256_mul_ps(t, inverse));
-        let value = _mm256_mul_ps(_mm256_cvtepi32_ps(rounded), units);
+        let whole = _mm256_cvtepi32_ps(rounded);
+        let value = _mm256_mul_ps(whole, units);
         let error = _mm256_sub_ps(t, value);
         for (sum, x) in sums.iter_mut().zip([t, value, error]) {
             *sum = _mm256_add_ps(*sum, _mm256_mul_ps(x, x));
         }
-        total = _mm256_add_epi32(total, rounded);
+        sums[3] = _mm256_add_ps(sums[3], whole);
         let (low, high) = (_mm256_castsi256_si128(rounded), _mm256_extracti128_si256::<1>(rounded));
         let words = _mm_packs_epi32(low, high);
         // SAFETY: there are eight bytes for each part.
@@ -60,17 +69,29 @@ pub(super) unsafe fn fill(q: &[f32], centre: Option<&[f32]>, quads: &mut [i32]) 
             _mm_storel_epi64(quads.as_mut_ptr().add(2 * i).cast(), _mm_packs_epi16(words, words));
         }
     }
-    let squares = sums.map(|sum| floats(sum).into_iter().sum());
-    // SAFETY: both are 32 bytes of whole numbers.
-    let total: [i32; WIDE] = unsafe { std::mem::transmute(total) };
-    Filled { unit, total: total.into_iter().fold(0, i32::wrapping_add), squares }
+    let [t, value, error, total] = sums_of(sums);
+    Filled { unit, total: total as i32, squares: [t, value, error] }
 }
 
+/// The largest of eight.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn floats(x: __m256) -> [f32; WIDE] {
-    // SAFETY: both are eight floats.
-    unsafe { std::mem::transmute(x) }
+fn max_of(x: __m256) -> f32 {
+    let four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
+/// The sum of each register.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums_of([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+    let halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    let sums = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+    let mut out = [0.0; 4];
+    // SAFETY: four floats.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
+    out
 }
 
 /// ⟨t̂, r̂⟩ of each query with each row of the `G` blocks at `rows`, eight rows a register: a quad is
