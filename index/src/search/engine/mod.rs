@@ -57,6 +57,7 @@ use smallvec::SmallVec;
 mod bound;
 mod candidates;
 mod excluded;
+mod join;
 mod keep;
 mod lanes;
 mod list;
@@ -69,6 +70,8 @@ mod warm;
 
 pub(crate) use self::candidates::{Candidate, Candidates, Remember};
 pub(crate) use self::excluded::{Deleted, Excluded};
+pub use self::join::JoinCounts;
+pub(crate) use self::join::{JOIN_TILE, Near, Seeker, Sought, join_tile};
 use self::lanes::Lanes;
 use self::list::ShardList;
 use self::query::QueryScan;
