@@ -38,7 +38,8 @@ pub fn sort(simd: Simd, keys: &mut [u64]) {
                 match keys.len() {
                     0..=1 => {}
                     2..=128 => network::avx2::<32>(keys),
-                    129..=512 => network::avx2::<128>(keys),
+                    129..=256 => network::avx2::<64>(keys),
+                    257..=512 => network::avx2::<128>(keys),
                     _ => network::avx2::<{ LONGEST / 4 }>(keys),
                 }
             }
