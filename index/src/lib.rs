@@ -98,7 +98,7 @@ pub use rejected::{Rejected, RejectedWriter};
 pub use rerank::diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use rerank::expand::{Expansion, ExpansionMethod, augment};
 pub use search::cancel::Cancel;
-pub use search::engine::{ScanCounts, Scratch};
+pub use search::engine::{ScanCounts, Scratch, Sharing};
 pub use search::filter::{Filter, Name, RowFilter};
 pub use search::hit::{Hit, Row};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};

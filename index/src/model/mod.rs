@@ -93,6 +93,7 @@ pub struct Model {
     pub(crate) hash: Hash,
     /// Made when a batch first asks for it.
     list_ranks: OnceLock<Vec<u32>>,
+    lists_by_rank: OnceLock<Vec<u32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
     fine_codec: Option<FineCodec>,
     /// Groups made to be written, where the centroids are in none: one answers as before it was
@@ -199,6 +200,7 @@ impl Model {
             layout,
             hash,
             list_ranks: OnceLock::new(),
+            lists_by_rank: OnceLock::new(),
             fine_codec: None,
             made_groups: OnceLock::new(),
             file,
@@ -284,6 +286,16 @@ impl Model {
     /// The place of each list (nlist,) in an order in which near lists are near.
     pub(crate) fn list_ranks(&self) -> &[u32] {
         self.list_ranks.get_or_init(|| order::ranks(&self.parts.coarse, self.parts.d))
+    }
+
+    /// Every list, in the order of [`Self::list_ranks`].
+    pub(crate) fn lists_by_rank(&self) -> &[u32] {
+        self.lists_by_rank.get_or_init(|| {
+            let ranks = self.list_ranks();
+            let mut lists = vec![0; ranks.len()];
+            ranks.iter().zip(0u32..).for_each(|(&rank, list)| lists[rank as usize] = list);
+            lists
+        })
     }
 
     /// How its codes lie in memory.

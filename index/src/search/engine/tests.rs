@@ -20,7 +20,7 @@ use crate::base::range::{MAX_NORM, MIN_NORM};
 use crate::generations::{IndexDir, NewGeneration};
 use crate::model::{Metric, Model, ModelParts};
 use crate::search::cancel::Cancel;
-use crate::search::engine::Scratch;
+use crate::search::engine::{Scratch, Sharing};
 use crate::search::filter::{Filter, Name, RowFilter};
 use crate::search::params::SearchParams;
 use crate::search::snapshot::Snapshot;
@@ -260,6 +260,54 @@ fn a_batch_answers_as_its_queries_do_alone() {
         let cut = snapshot.search_batch(&queries[..30 * d - 1], &params, &mut Scratch::default());
         assert!(cut.is_err() || d == 1);
     }
+}
+
+/// Queries that share lists, at every level and whatever makes them share: each gets the answer that
+/// it gets alone. Some have no threshold when they come to a shared list; some lists have deleted
+/// rows.
+#[test]
+fn shared_lists_answer_as_lists_of_ones_own() {
+    let cases = ocelli_test_support::cases(60, 1000);
+    let mut shared = 0;
+    for seed in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(2_000_000 + seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let p = snapshot.model().parts();
+        let queries: Vec<f32> = (0..[3, 30, 70, 140][seed as usize % 4])
+            .flat_map(|_| {
+                let list = rng.random_range(0..p.nlist) as u32;
+                let size = snapshot.model().centroid(list).iter().fold(0f32, |a, b| a.max(b.abs()));
+                let near = draw(&mut rng, p.d, size);
+                let centroid = snapshot.model().centroid(list);
+                centroid.iter().zip(near).map(|(c, x)| c + x).collect::<Vec<f32>>()
+            })
+            .collect();
+        let params = SearchParams {
+            k: [1, 10, 100, 3000][rng.random_range(0..4)],
+            nprobe: rng.random_range(1..=p.nlist),
+            filter: rng.random_bool(0.3).then(|| Arc::new(filter(&mut rng, &snapshot))),
+            ..SearchParams::default()
+        };
+        let want: Vec<_> =
+            queries.chunks(p.d).map(|q| snapshot.search_naive(q, &params).unwrap()).collect();
+        for simd in Simd::all() {
+            let mut survived = [0; 2];
+            for (sharing, survived) in
+                [Sharing::Never, Sharing::Always].into_iter().zip(&mut survived)
+            {
+                let mut scratch = Scratch::at(simd).sharing(sharing);
+                scratch.buffers.tuning.warm_rows = [0, 20, 400][seed as usize % 3];
+                let batch = snapshot.search_batch(&queries, &params, &mut scratch).unwrap();
+                for (answer, want) in batch.iter().zip(&want) {
+                    assert_eq!(&answer.hits, want, "seed {seed}, {}, {params:?}", simd.level());
+                }
+                *survived = scratch.counts().survived;
+            }
+            shared += usize::from(survived[0] != survived[1]);
+        }
+    }
+    assert!(shared > cases as usize / 4, "lists were shared {shared} times");
 }
 
 /// Queries at both ends of the range are scored as the definition says, by finite numbers; queries
