@@ -16,13 +16,22 @@ use crate::codes::BLOCK;
 use crate::prefetch_line;
 
 /// Lanes of a register.
-const WIDE: usize = 32;
+pub(super) const WIDE: usize = 32;
 
 /// Sums of the even and of the odd lanes of a register, as words.
 #[derive(Clone, Copy)]
-struct Sums {
+pub(super) struct Sums {
     even: __m256i,
     odd: __m256i,
+}
+
+impl Sums {
+    /// From the sums of words and of their odd bytes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn new(all: __m256i, odd: __m256i) -> Self {
+        Self { even: _mm256_sub_epi16(all, _mm256_slli_epi16::<8>(odd)), odd }
+    }
 }
 
 /// Writes a scan over all blocks: `$column` adds the values of one column of `N` registers, given
@@ -103,8 +112,7 @@ macro_rules! scan {
                         }
                     }
                     for i in 0..N {
-                        let even = _mm256_sub_epi16(all[i], _mm256_slli_epi16::<8>(odd[i]));
-                        sums[i] = Sums { even, odd: odd[i] };
+                        sums[i] = Sums::new(all[i], odd[i]);
                     }
                 }
                 sums
@@ -128,7 +136,7 @@ scan! {
 /// There are `n` bytes at `at`, a multiple of 16.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn codes_at(at: *const u8, n: usize) -> __m256i {
+pub(super) unsafe fn codes_at(at: *const u8, n: usize) -> __m256i {
     // SAFETY: the caller's promise.
     unsafe {
         match n {
@@ -146,7 +154,7 @@ unsafe fn codes_at(at: *const u8, n: usize) -> __m256i {
 /// AVX2; the block lies within the list.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,lzcnt,popcnt")]
-unsafe fn finish<const FULL: bool>(
+pub(super) unsafe fn finish<const FULL: bool>(
     list: &Checked<'_>,
     first: usize,
     mut sums: [Sums; 2],
@@ -245,12 +253,29 @@ fn upper_half(a: __m256i, b: __m256i) -> __m256i {
     product
 }
 
+/// Each byte twice, modulo 256. The compiler would make a shift of two such sums, and shifts run
+/// where shuffles run.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn twice(a: __m256i) -> __m256i {
+    let sum;
+    // SAFETY: an instruction of AVX2, which this function requires, between registers.
+    unsafe {
+        asm!(
+            "vpaddb {sum}, {a}, {a}",
+            sum = lateout(ymm_reg) sum, a = in(ymm_reg) a,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
 /// Adds looked-up bytes to a pair of accumulators.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add(all: &mut __m256i, odd: &mut __m256i, values: __m256i) {
+pub(super) fn add(all: &mut __m256i, odd: &mut __m256i, values: __m256i) {
     *all = _mm256_add_epi16(*all, values);
-    *odd = _mm256_add_epi16(*odd, _mm256_srli_epi16::<8>(values));
+    *odd = _mm256_add_epi16(*odd, _mm256_maddubs_epi16(values, _mm256_set1_epi16(0x100)));
 }
 
 /// 256-entry rows.
@@ -283,9 +308,9 @@ unsafe fn column8<const N: usize>(
         };
         // A blend looks at the top bit of each byte; of a left shift that is the wanted bit of the
         // code.
-        let bit4 = _mm256_slli_epi16::<3>(lower);
-        let bit5 = _mm256_slli_epi16::<2>(lower);
-        let bit6 = _mm256_slli_epi16::<1>(lower);
+        let bit6 = twice(lower);
+        let bit5 = twice(bit6);
+        let bit4 = twice(bit5);
         let two = |h: usize| _mm256_blendv_epi8(entry(h), entry(h + 1), bit4);
         let four = |h: usize| _mm256_blendv_epi8(two(h), two(h + 2), bit5);
         add(&mut all[i], &mut odd[i], _mm256_blendv_epi8(four(0), four(4), bit6));

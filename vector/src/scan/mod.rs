@@ -29,9 +29,12 @@ mod ahead;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod minima;
 mod scalar;
 #[cfg(test)]
 mod tests;
+
+pub use minima::Minima;
 
 use crate::codes::{BLOCK, CodeLayout, GROUP, MAX_M};
 use crate::level::{Level, Simd};
