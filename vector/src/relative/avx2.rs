@@ -13,8 +13,8 @@ const WIDE: usize = 8;
 /// Appends bounds up to the threshold, and positions.
 ///
 /// # Safety
-/// AVX2; the query was filled at this level; `rows` has all its blocks; `bounds` and `positions`
-/// for them and a block more.
+/// AVX2; the query was filled at this level; `rows` has all its blocks; `out` has room for them and
+/// a block more.
 #[target_feature(enable = "avx2,popcnt")]
 pub(super) unsafe fn survivors(query: &ByteQuery, rows: &Rows<'_>, cut: &Cut, out: &mut Out<'_>) {
     let blocks = rows.len.div_ceil(BLOCK);
