@@ -60,6 +60,8 @@ mod rows;
 pub mod scan;
 pub mod score;
 pub mod shortlist;
+#[cfg(target_arch = "x86_64")]
+mod sixteen;
 pub mod smallest;
 pub mod sort;
 
