@@ -64,6 +64,9 @@ REFINED = (
     "IVF2048,PQ64x4fsr+SQ8",
     "RR,IVF2048,RaBitQfs+SQ8",
 )
+# Indexes of residuals whose tables FAISS makes for all queries and lists at once, and the most lists
+# that they are asked for: gigabytes.
+LARGE_TABLES, LARGE_TABLES_LISTS = ("x4fsr", "RaBitQfs"), 128
 SCANN = ("2", "1", "4+int8", "2+int8")
 TURBOVEC = ("2", "4")
 REQUIREMENTS = HERE / "requirements-others.txt"
@@ -148,14 +151,14 @@ class Systems:
         self.processes.append(process)
         return process
 
-    def add(self, system, process, labels, refined, **more):
+    def add(self, system, process, labels, refined, lists=operating.LISTS):
         self.kept(process)
         for at, label in enumerate(labels):
             size = process.about["bytes"][at]
-            searches = Searches(process, at)
-            self.indexes.append(
-                Index(system, label, searches, size, refines=label in refined, **more)
-            )
+            few = any(kind in label for kind in LARGE_TABLES)
+            grid = [n for n in lists if n <= LARGE_TABLES_LISTS] if few else lists
+            index = Index(system, label, Searches(process, at), size, label in refined, grid)
+            self.indexes.append(index)
 
     def close(self):
         for process in self.processes:

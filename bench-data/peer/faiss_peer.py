@@ -59,7 +59,9 @@ class Indexes(Served):
 
         faiss.omp_set_num_threads(1)
         self.faiss = faiss
-        self.kept = [[faiss.read_index(file) for file in name.split("+")] for name in files]
+        parts = {file: None for name in files for file in name.split("+")}
+        parts = {file: faiss.read_index(file) for file in parts}
+        self.kept = [[parts[file] for file in name.split("+")] for name in files]
         self.indexes = [
             faiss.IndexRefine(*parts) if len(parts) > 1 else parts[0] for parts in self.kept
         ]

@@ -59,7 +59,9 @@ SAME_CODES = "IVF2048,PQ16np"
 SAME_BYTES = {"IVF2048,PQ32x4fs": 0.46, "IVF2048,PQ32x4fsr": 0.50}
 LARGE_CODES = "IVF16384,PQ16np"
 NPROBES = (4, 16, 64)
-MOST_LISTS = 512
+# At four times as many, FAISS 1.15 has tables of residuals for 10,000 queries that its 32-bit
+# offsets do not reach, and it crashes.
+MOST_LISTS = 128
 K = 100
 OTHER_KS = (10, 1000)
 SINGLES = 1000
