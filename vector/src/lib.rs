@@ -45,6 +45,7 @@ pub mod codes;
 pub mod dense;
 pub mod encode;
 pub mod fine;
+pub mod interleaved;
 pub mod level;
 pub mod lut;
 pub mod metric;

@@ -9,7 +9,7 @@
 
 use crate::codes::MAX_M;
 use crate::dense::LANES;
-use crate::level::{Level, Simd};
+use crate::level::{Level, Simd, compiled_for_each_level};
 
 /// Smallest number that is rounded: the quotients of smaller ones may overflow.
 const SMALLEST: f32 = 1e-30;
@@ -101,6 +101,11 @@ pub struct ByteTable {
     pub step: f64,
     /// Σⱼ of the rows' largest absolute costs.
     pub magnitude: f64,
+}
+
+/// Whole numbers that tables are made of, one table after the other.
+#[derive(Debug, Default)]
+pub struct Workings {
     /// (m, ksub): whole inner products.
     products: Vec<i32>,
     query: Vec<i32>,
@@ -112,23 +117,51 @@ impl ByteTable {
     ///
     /// # Panics
     /// If the query has another dimension.
-    pub fn fill(&mut self, simd: Simd, books: &WholeBooks, q: &[f32], scale: f64) {
+    pub fn fill(
+        &mut self,
+        simd: Simd,
+        books: &WholeBooks,
+        q: &[f32],
+        scale: f64,
+        workings: &mut Workings,
+    ) {
         assert!(books.m <= MAX_M && q.len() == books.m * books.dsub, "query of another dimension");
         self.bytes.resize(books.m * books.ksub, 0);
-        self.products.resize(books.m * books.ksub, 0);
-        self.query.resize(books.m * books.dsub.div_ceil(2), 0);
+        workings.products.resize(books.m * books.ksub, 0);
+        workings.query.resize(books.m * books.dsub.div_ceil(2), 0);
         match simd.level() {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 | Level::Avx512Vbmi => {
                 // SAFETY: only a processor that has the level makes `simd`.
-                unsafe { self.fill_avx512(books, q, scale) }
+                unsafe { self.fill_avx512(books, q, scale, workings) }
             }
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => {
                 // SAFETY: as above.
-                unsafe { self.fill_avx2(books, q, scale) }
+                unsafe { self.fill_avx2(books, q, scale, workings) }
             }
-            _ => self.fill_by(books, q, scale, inner_products, to_bytes),
+            _ => self.fill_by(books, q, scale, workings, inner_products, to_bytes),
+        }
+    }
+
+    /// Writes the same table in units of `step`, which cost more, to `out` (m, ksub), and returns
+    /// what a unit costs: the cost of entry c of row j is at least `low[j]` and so many units. With
+    /// a `step` below the table's own, that is the unit.
+    ///
+    /// # Panics
+    /// If `out` has another shape.
+    pub fn coarser(&self, simd: Simd, step: f64, out: &mut [u8]) -> f64 {
+        assert_eq!(out.len(), self.bytes.len(), "table of another shape");
+        let factor = (65_536.0 * self.step / step * (1.0 - 1e-9)).floor();
+        if (1.0..65_536.0).contains(&factor) {
+            scaled(simd, &self.bytes, factor as u16, out);
+            step
+        } else if factor < 1.0 {
+            out.fill(0);
+            step
+        } else {
+            out.copy_from_slice(&self.bytes);
+            self.step
         }
     }
 
@@ -136,11 +169,18 @@ impl ByteTable {
     /// AVX-512 F, BW, DQ, VL.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn fill_avx512(&mut self, books: &WholeBooks, q: &[f32], scale: f64) {
+    unsafe fn fill_avx512(
+        &mut self,
+        books: &WholeBooks,
+        q: &[f32],
+        scale: f64,
+        workings: &mut Workings,
+    ) {
         self.fill_by(
             books,
             q,
             scale,
+            workings,
             // SAFETY: this function's own level; `fill_by` gives whole rows.
             |words, q, out| unsafe { avx512::inner_products(words, q, out) },
             // SAFETY: as above.
@@ -152,8 +192,14 @@ impl ByteTable {
     /// AVX2.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    unsafe fn fill_avx2(&mut self, books: &WholeBooks, q: &[f32], scale: f64) {
-        self.fill_by(books, q, scale, inner_products, to_bytes);
+    unsafe fn fill_avx2(
+        &mut self,
+        books: &WholeBooks,
+        q: &[f32],
+        scale: f64,
+        workings: &mut Workings,
+    ) {
+        self.fill_by(books, q, scale, workings, inner_products, to_bytes);
     }
 
     /// [`Self::fill`] with a level's [`inner_products`] and [`to_bytes`].
@@ -163,12 +209,13 @@ impl ByteTable {
         books: &WholeBooks,
         q: &[f32],
         scale: f64,
+        workings: &mut Workings,
         inner_products: impl Fn(&[i32], &[i32], &mut [i32]) -> (i32, i32),
         to_bytes: impl Fn(&[i32], i32, f32, &mut [u8]),
     ) {
         let WholeBooks { m, ksub, dsub, largest, words, units, error, size } = books;
         let (ksub, dsub, pairs) = (*ksub, *dsub, dsub.div_ceil(2));
-        let (lost, unit) = self.round(q, dsub, *largest);
+        let (lost, unit) = workings.round(q, dsub, *largest);
         // A little more, for the rounding of these few numbers themselves.
         let error = scale * (error * lost.norm + lost.error * size) * (1.0 + 1e-4);
         let (mut low, mut magnitude, mut widest) = (-error, error, 0f64);
@@ -176,8 +223,9 @@ impl ByteTable {
         let mut rows = [(0i32, 0f64); MAX_M];
         for (j, book) in units.iter().enumerate() {
             let words = &words[j * pairs * ksub..][..pairs * ksub];
-            let query = &self.query[j * pairs..][..pairs];
-            let (min, max) = inner_products(words, query, &mut self.products[j * ksub..][..ksub]);
+            let query = &workings.query[j * pairs..][..pairs];
+            let products = &mut workings.products[j * ksub..][..ksub];
+            let (min, max) = inner_products(words, query, products);
             let cost = scale * unit * book;
             rows[j] = (max, cost);
             low -= cost * f64::from(max);
@@ -192,7 +240,7 @@ impl ByteTable {
         for (j, &(max, cost)) in rows[..*m].iter().enumerate() {
             let factor = if sound { (cost / step * (1.0 - 1e-6)) as f32 } else { 0.0 };
             let row = j * ksub..(j + 1) * ksub;
-            to_bytes(&self.products[row.clone()], max, factor, &mut self.bytes[row]);
+            to_bytes(&workings.products[row.clone()], max, factor, &mut self.bytes[row]);
         }
         self.low = low;
         self.magnitude = magnitude;
@@ -206,7 +254,7 @@ struct Lost {
     norm: f64,
 }
 
-impl ByteTable {
+impl Workings {
     /// Rounds a query to whole numbers, and returns what they count.
     #[inline(always)]
     fn round(&mut self, q: &[f32], dsub: usize, largest: f32) -> (Lost, f64) {
@@ -253,6 +301,18 @@ fn inner_products(words: &[i32], q: &[i32], out: &mut [i32]) -> (i32, i32) {
         }
     }
     out.iter().fold((i32::MAX, i32::MIN), |(l, h), &v| (l.min(v), h.max(v)))
+}
+
+compiled_for_each_level! {
+    /// Writes `(byte · factor) >> 16` of each byte to `out`.
+    fn scaled(bytes: &[u8], factor: u16, out: &mut [u8]) = scaled_any;
+}
+
+#[inline(always)]
+fn scaled_any(bytes: &[u8], factor: u16, out: &mut [u8]) {
+    for (out, &byte) in out.iter_mut().zip(bytes) {
+        *out = ((u32::from(byte) * u32::from(factor)) >> 16) as u8;
+    }
 }
 
 /// Writes `(max − product) · factor` of each product, rounded down and cut to 255.
@@ -378,7 +438,7 @@ mod tests {
                         let mut first: Option<ByteTable> = None;
                         for simd in Simd::all() {
                             let mut table = ByteTable::default();
-                            table.fill(simd, &whole, &q, scale);
+                            table.fill(simd, &whole, &q, scale, &mut Workings::default());
                             let same = first.get_or_insert_with(|| table.clone());
                             assert_eq!(same.bytes, table.bytes, "{}", simd.level());
                             assert_eq!(
@@ -393,8 +453,30 @@ mod tests {
         }
         let mut flat = ByteTable::default();
         let books = WholeBooks::new(&[0.0; 512], 2, 256);
-        flat.fill(Simd::detect(), &books, &[1.0, 2.0], 2.0);
+        flat.fill(Simd::detect(), &books, &[1.0, 2.0], 2.0, &mut Workings::default());
         assert!(flat.bytes.iter().all(|&b| b == 0) && flat.step > 0.0 && flat.low == 0.0);
+    }
+
+    /// A table in larger units promises no more than the table itself, and little less than that.
+    #[test]
+    fn coarser_units_are_bounds_too() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
+        let bytes: Vec<u8> = (0..512).map(|_| rng.random()).collect();
+        let table = ByteTable { bytes, low: 0.0, step: 0.37, magnitude: 1.0 };
+        for step in [0.1, 0.37, 0.370_001, 0.5, 3.0, 94.0, 1e4, 1e9, f64::INFINITY] {
+            for simd in Simd::all() {
+                let mut out = vec![9; 512];
+                let unit = table.coarser(simd, step, &mut out);
+                assert_eq!(unit, step.max(table.step));
+                for (&byte, &entry) in table.bytes.iter().zip(&out) {
+                    let cost = f64::from(byte) * table.step;
+                    if entry > 0 {
+                        assert!(f64::from(entry) * unit <= cost, "{entry} of {byte} at {step}");
+                    }
+                    assert!((f64::from(entry) + 1.01) * unit >= cost);
+                }
+            }
+        }
     }
 
     fn check(

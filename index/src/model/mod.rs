@@ -93,6 +93,7 @@ pub struct Model {
     pub(crate) hash: Hash,
     /// Made when a batch first asks for it.
     list_ranks: OnceLock<Vec<u32>>,
+    lists_by_rank: OnceLock<Vec<u32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
     fine_codec: Option<FineCodec>,
     /// Groups made to be written, where the centroids are in none: one answers as before it was
@@ -199,6 +200,7 @@ impl Model {
             layout,
             hash,
             list_ranks: OnceLock::new(),
+            lists_by_rank: OnceLock::new(),
             fine_codec: None,
             made_groups: OnceLock::new(),
             file,
@@ -286,6 +288,16 @@ impl Model {
         self.list_ranks.get_or_init(|| order::ranks(&self.parts.coarse, self.parts.d))
     }
 
+    /// Every list, in the order of [`Self::list_ranks`].
+    pub(crate) fn lists_by_rank(&self) -> &[u32] {
+        self.lists_by_rank.get_or_init(|| {
+            let ranks = self.list_ranks();
+            let mut lists = vec![0; ranks.len()];
+            ranks.iter().zip(0u32..).for_each(|(&rank, list)| lists[rank as usize] = list);
+            lists
+        })
+    }
+
     /// How its codes lie in memory.
     pub fn layout(&self) -> CodeLayout {
         self.layout
@@ -369,6 +381,21 @@ impl Model {
         self.check_dim("query", x)?;
         let offset = self.parts.mean.as_ref().map_or(0.0, |mean| dot(x, mean));
         Ok(Query { z: self.rotate(x, None), offset })
+    }
+
+    /// A decoded row `z` (d,) as a query: what [`Self::prepare`] makes of its vector.
+    pub(crate) fn as_query(&self, mut z: Vec<f32>) -> Query {
+        let mut offset = 0.0;
+        // Inner products are those of vectors that are not centred: x = Rᵀ z + μ, R x = z + R μ.
+        if self.parts.metric == Metric::InnerProduct
+            && !self.parts.renormalize
+            && let Some(mean) = &self.parts.mean
+        {
+            let rotated = self.rotate(mean, None);
+            offset = dot(&z, &rotated) + dense::norm_sq(mean);
+            z.iter_mut().zip(&rotated).for_each(|(z, m)| *z += m);
+        }
+        Query { z, offset }
     }
 
     /// The list of z (d,): nearest centroid by L2 whatever the metric, ties to the smaller list.

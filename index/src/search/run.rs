@@ -7,7 +7,7 @@ use ocelli_vector::Simd;
 use ocelli_vector::lut::ByteTable;
 
 use super::engine::{
-    self, Buffers, Candidates, Excluded, PROBE_TILE, Remember, Request, SCAN_TILE, Scratch, Target,
+    self, Buffers, Candidates, Excluded, PROBE_TILE, Remember, Request, SCAN_BATCH, Scratch, Target,
 };
 use super::hit::{Best, Hit, Merge};
 use super::naive::scan_shard;
@@ -153,7 +153,7 @@ impl Snapshot {
             }
             probed.sort_by_key(|(i, p)| (p.lists.first().map(|l| near[l.0 as usize]), *i));
             out.resize_with(start + probed.len(), || None);
-            for tile in probed.chunks(SCAN_TILE) {
+            for tile in probed.chunks(SCAN_BATCH) {
                 let queries: Vec<&Probed> = tile.iter().map(|(_, p)| p).collect();
                 let results =
                     self.scan_tile(&queries, f32::INFINITY, Vec::new(), params, scratch)?;
@@ -249,7 +249,7 @@ impl Snapshot {
         let (model, metric) = (&self.model, self.model.metric());
         let start = Instant::now();
         let mut failed = self.with_left_out(failed, params)?;
-        let Scratch { simd, tables, buffers, .. } = scratch;
+        let Scratch { simd, tables, workings, buffers, .. } = scratch;
         let simd = *simd;
         buffers.candidates.start(match model.fine_codec() {
             Some(codec) if params.refine_candidates > 0 && codec.needs_code() => Remember::Codes,
@@ -258,7 +258,7 @@ impl Snapshot {
         });
         tables.resize_with(tables.len().max(probed.len()), ByteTable::default);
         for (table, probed) in tables.iter_mut().zip(probed) {
-            engine::fill_table(simd, model, &probed.query, table);
+            engine::fill_table(simd, model, &probed.query, table, workings);
         }
         let tabled = Instant::now();
         let k = params.k.max(params.refine_candidates).min(self.rows() as usize).max(1);
@@ -398,7 +398,7 @@ impl Snapshot {
                 many.iter().zip(probed).map(one).collect()
             }
             [one] => engine::scan_one(&target, one, buffers).map(|hits| vec![hits]),
-            many => engine::scan_tile(&target, many, buffers),
+            many => engine::scan_batch(&target, many, buffers),
         }
     }
 

@@ -94,8 +94,13 @@ impl QueryBound {
             return Some(u16::MAX);
         }
         // The product's own rounding is far below the slack, which is over 10⁻⁴ of a unit.
-        let room = (f64::from(tau) + bound.slack - bound.constant) * self.per_step;
+        let room = Self::room(bound, tau) * self.per_step;
         // A cast saturates, and a NaN is no room.
         (room >= 0.0).then_some(room as u16)
+    }
+
+    /// The cost that a row's units may have if the row is to cost at most `tau`.
+    pub fn room(bound: &ListBound, tau: f32) -> f64 {
+        f64::from(tau) + bound.slack - bound.constant
     }
 }

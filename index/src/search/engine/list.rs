@@ -39,6 +39,12 @@ impl<'a> ShardList<'a> {
         self.entry.len as usize
     }
 
+    /// The byte of each row that its L2 term is made of, where the metric has one.
+    #[inline]
+    pub fn terms(&self) -> Option<&'a [u8]> {
+        self.scalars
+    }
+
     /// Rows `range` as the scan wants them, the first of them at the start of a block; `factor` is
     /// the query's ([`Scalars::factor`]), `next` what it will scan after them.
     #[inline]

@@ -45,20 +45,24 @@
 //! # Many queries
 //!
 //! A single query reads half a megabyte of codes that no cache has. Queries that are near each
-//! other probe much the same lists: [`scan_tile`] takes some of them through a list one after the
-//! other, while its codes are in the first-level cache. The order in which rows are looked at
-//! changes no answer.
+//! other probe much the same lists: [`scan_batch`] takes some of them through a list one after the
+//! other, while its codes are in the first-level cache; or, where many queries want it, all at once
+//! ([`shared`]). The order in which rows are looked at changes no answer.
 
-use ocelli_vector::lut::ByteTable;
+use ocelli_vector::lut::{ByteTable, Workings};
 use ocelli_vector::scan::BlockBounds;
 use ocelli_vector::{Simd, prefetch_all};
+use smallvec::SmallVec;
 
 mod bound;
 mod candidates;
 mod excluded;
+mod join;
 mod keep;
+mod lanes;
 mod list;
 mod query;
+mod shared;
 mod survivors;
 #[cfg(test)]
 mod tests;
@@ -66,8 +70,12 @@ mod warm;
 
 pub(crate) use self::candidates::{Candidate, Candidates, Remember};
 pub(crate) use self::excluded::{Deleted, Excluded};
+pub use self::join::JoinCounts;
+pub(crate) use self::join::{JOIN_TILE, Near, Seeker, Sought, join_tile};
+use self::lanes::Lanes;
 use self::list::ShardList;
 use self::query::QueryScan;
+use self::shared::Plan;
 use crate::base::error::Result;
 use crate::base::level::simd;
 use crate::model::{Model, ProbeBuffers, Query};
@@ -77,9 +85,41 @@ use crate::shard::Shard;
 
 /// Queries whose lists are chosen together: so many times fewer reads of the centroids.
 pub(crate) const PROBE_TILE: usize = 4;
-/// Queries that are taken through lists together: their tables, 4 KB each at m = 16, stay in the
+/// Queries that are taken through lists in turn: their tables, 4 KB each at m = 16, stay in the
 /// second-level cache.
-pub(crate) const SCAN_TILE: usize = 24;
+const SCAN_TILE: usize = 24;
+/// Queries that may share lists: the more there are, the more of them want a list; but what they
+/// need, 10 KB each at m = 16, has to come from the third-level cache.
+pub(crate) const SCAN_BATCH: usize = 1024;
+
+/// Which lists the queries of a batch scan together. Answers do not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Those for which that is faster.
+    #[default]
+    WherePays,
+    /// All that can be.
+    Always,
+    /// None.
+    Never,
+}
+
+/// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
+/// few enough to cost less than it saves.
+const WARM_ROWS: usize = 3000;
+
+/// How searches go about it. Answers do not depend on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuning {
+    pub sharing: Sharing,
+    pub warm_rows: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { sharing: Sharing::default(), warm_rows: WARM_ROWS }
+    }
+}
 
 /// Buffers that searches of one thread use again and again.
 #[derive(Debug)]
@@ -88,6 +128,7 @@ pub struct Scratch {
     pub(crate) simd: Simd,
     pub(crate) probe: [ProbeBuffers; PROBE_TILE],
     pub(crate) tables: Vec<ByteTable>,
+    pub(crate) workings: Workings,
     pub(crate) buffers: Buffers,
 }
 
@@ -114,12 +155,19 @@ impl Scratch {
         self.simd.level().name()
     }
 
+    /// The same buffers, for batches that share other lists.
+    pub fn sharing(mut self, sharing: Sharing) -> Self {
+        self.buffers.tuning.sharing = sharing;
+        self
+    }
+
     /// Buffers for searches with the instructions of one level; the answers are the same.
     pub fn at(simd: Simd) -> Self {
         Self {
             simd,
             probe: Default::default(),
             tables: vec![ByteTable::default()],
+            workings: Workings::default(),
             buffers: Buffers::default(),
         }
     }
@@ -137,6 +185,8 @@ pub(crate) struct Buffers {
     pub(crate) candidates: Candidates,
     /// Of each list, where the chain of a tile's queries begins that scan it.
     chains: Vec<u32>,
+    lanes: Lanes,
+    pub(crate) tuning: Tuning,
     counts: ScanCounts,
 }
 
@@ -150,8 +200,15 @@ pub struct ScanCounts {
 }
 
 /// Fills the table of a query.
-pub(crate) fn fill_table(simd: Simd, model: &Model, query: &Query, table: &mut ByteTable) {
-    table.fill(simd, model.whole_books(), &query.z, f64::from(model.metric().products()));
+pub(crate) fn fill_table(
+    simd: Simd,
+    model: &Model,
+    query: &Query,
+    table: &mut ByteTable,
+    workings: &mut Workings,
+) {
+    let scale = f64::from(model.metric().products());
+    table.fill(simd, model.whole_books(), &query.z, scale, workings);
 }
 
 /// One shard of a scan, and the rows that the scan leaves out.
@@ -195,12 +252,13 @@ pub(crate) fn scan_one<'a>(
 ) -> Result<Vec<Hit>> {
     request.lists.iter().for_each(|l| target.shard.prefetch_list(l.0));
     let mut scan = QueryScan::new(target, request);
+    let (warm, rest) =
+        request.lists.split_at(scan.warm_lists(request.lists, buffers.tuning.warm_rows)?);
     if let Some(&(first, _)) = request.lists.first() {
         // No scan before it could fetch it.
         prefetch_all(target.shard.list_rows(first)?.codes);
     }
-    let done = scan.warm_up(request.lists, buffers)?;
-    let rest = &request.lists[done..];
+    scan.warm_up(warm, !rest.is_empty(), buffers)?;
     let of = |place: usize| rest.get(place).map(|l| ShardList::of(target, l.0)).transpose();
     let mut ahead = of(0)?;
     for (place, &(_, base)) in (1..).zip(rest) {
@@ -234,11 +292,39 @@ pub(crate) fn score_allowed<'a>(
 ///
 /// # Errors
 /// [`crate::Error::Corrupt`].
-pub(crate) fn scan_tile(
-    target: &Target<'_>,
-    requests: &[Request<'_>],
+pub(crate) fn scan_batch<'a>(
+    target: &'a Target<'a>,
+    requests: &[Request<'a>],
     buffers: &mut Buffers,
 ) -> Result<Vec<Vec<Hit>>> {
+    let mut scans: Vec<QueryScan<'a>> =
+        requests.iter().map(|request| QueryScan::new(target, request)).collect();
+    let warm_lists = |(scan, r): (&QueryScan<'_>, &Request<'_>)| {
+        scan.warm_lists(r.lists, buffers.tuning.warm_rows)
+    };
+    let warm = scans.iter().zip(requests).map(warm_lists).collect::<Result<Vec<usize>>>()?;
+    let plan = Plan::new(target, requests, &warm, buffers.tuning.sharing)?;
+    for first in (0..scans.len()).step_by(SCAN_TILE) {
+        let tile = first..(first + SCAN_TILE).min(scans.len());
+        for i in tile.clone() {
+            let (lists, rest) = requests[i].lists.split_at(warm[i]);
+            scans[i].warm_up(lists, !rest.is_empty(), buffers)?;
+        }
+        let alone: SmallVec<[&[(u32, f32)]; SCAN_TILE]> =
+            tile.clone().map(|i| plan.alone(i)).collect();
+        in_turn(target, &mut scans[tile], &alone, buffers)?;
+    }
+    plan.scan(target, &mut scans, buffers)?;
+    scans.into_iter().map(|scan| scan.finish(&buffers.candidates)).collect()
+}
+
+/// Takes a tile of queries through the `lists` that each of them scans alone.
+fn in_turn<'a>(
+    target: &Target<'a>,
+    scans: &mut [QueryScan<'a>],
+    lists: &[&[(u32, f32)]],
+    buffers: &mut Buffers,
+) -> Result<()> {
     /// No link: the end of a chain, or a list without one.
     const NONE: u32 = u32::MAX;
     /// A query that scans a list; and the next one that does.
@@ -248,20 +334,14 @@ pub(crate) fn scan_tile(
         next: u32,
     }
 
-    let mut scans = Vec::with_capacity(requests.len());
-    for request in requests {
-        let mut scan = QueryScan::new(target, request);
-        let done = scan.warm_up(request.lists, buffers)?;
-        scans.push((scan, &request.lists[done..]));
-    }
     // Lists in the order in which the queries want them, nearest first, each with its chain of
     // queries.
     let mut chains = std::mem::take(&mut buffers.chains);
     chains.clear();
     chains.resize(target.model.parts().nlist, NONE);
     let (mut order, mut links) = (Vec::new(), Vec::new());
-    for rank in 0..scans.iter().map(|s| s.1.len()).max().unwrap_or(0) {
-        for (query, (_, lists)) in (0u32..).zip(&scans) {
+    for rank in 0..lists.iter().map(|lists| lists.len()).max().unwrap_or(0) {
+        for (query, lists) in (0u32..).zip(lists) {
             let Some(&(list, base)) = lists.get(rank) else { continue };
             let chain = &mut chains[list as usize];
             if *chain == NONE {
@@ -282,11 +362,11 @@ pub(crate) fn scan_tile(
         prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
         let mut at = chains[number as usize];
         while let Some(link) = links.get(at as usize) {
-            let scan = &mut scans[link.query as usize].0;
+            let scan = &mut scans[link.query as usize];
             scan.list(&list, link.base, std::mem::take(&mut next), buffers)?;
             at = link.next;
         }
     }
     buffers.chains = chains;
-    scans.into_iter().map(|(scan, _)| scan.finish(&buffers.candidates)).collect()
+    Ok(())
 }

@@ -6,7 +6,7 @@ use ocelli_vector::scan::{self, BlockBounds};
 use ocelli_vector::score;
 use smallvec::SmallVec;
 
-use super::bound::QueryBound;
+use super::bound::{ListBound, QueryBound};
 use super::candidates::Candidates;
 use super::keep::{Keep, Numbered};
 use super::list::ShardList;
@@ -17,10 +17,8 @@ use crate::base::error::Result;
 use crate::search::cancel::Cancel;
 use crate::search::hit::Hit;
 use crate::search::hit::Row;
+use crate::shard::ListEntry;
 
-/// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
-/// few enough to cost less than it saves.
-const WARM_ROWS: usize = 3000;
 /// The warm-up looks at no fewer than this many rows for each hit wanted.
 const WARM_ROWS_PER_HIT: usize = 8;
 /// Rows of a list that are scanned at a time, a multiple of a block: the threshold follows what was
@@ -58,31 +56,52 @@ impl<'a> QueryScan<'a> {
         }
     }
 
-    /// Scans the first of `lists` and finds a threshold from them: the rows with the k smallest
-    /// bounds are scored, and then those that may still be better than the worst of these. Returns
-    /// how many lists that were.
+    /// How many of `lists`, the first of them, [`Self::warm_up`] looks at: those of `warm_rows`
+    /// rows, or of more for a large k.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`].
-    pub fn warm_up(&mut self, lists: &[(u32, f32)], buffers: &mut Buffers) -> Result<usize> {
+    pub fn warm_lists(&self, lists: &[(u32, f32)], warm_rows: usize) -> Result<usize> {
         if self.range || !self.bound.sound() {
             return Ok(0);
+        }
+        let wanted = warm_rows.max(WARM_ROWS_PER_HIT.saturating_mul(self.keep.k()));
+        let (mut rows, mut warm) = (0, 0);
+        while rows < wanted
+            && let Some(&(list, _)) = lists.get(warm)
+        {
+            rows += self.target.shard.list(list)?.len as usize;
+            warm += 1;
+        }
+        Ok(warm)
+    }
+
+    /// Scans `lists`, the first that the query probes, and finds a threshold from them: the rows
+    /// with the k smallest bounds are scored, and then those that may still be better than the
+    /// worst of these. `more`: other lists will be scanned.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`].
+    pub fn warm_up(
+        &mut self,
+        lists: &[(u32, f32)],
+        more: bool,
+        buffers: &mut Buffers,
+    ) -> Result<()> {
+        if lists.is_empty() {
+            return Ok(());
         }
         let target = self.target;
         let Target { model, simd, shard, excluded, .. } = *target;
         let Buffers { warm, survivors, scores, excluded: dead, counts, candidates, .. } = buffers;
         let (layout, k) = (model.layout(), self.keep.k());
-        let wanted = WARM_ROWS.max(WARM_ROWS_PER_HIT.saturating_mul(k));
-        let mut rows = 0;
         let mut spans: SmallVec<[Span<'_>; 8]> = SmallVec::new();
         warm.clear();
         let of = |place: usize| {
             lists.get(place).map(|&(l, base)| Ok((ShardList::of(target, l)?, base))).transpose()
         };
         let mut ahead = of(0)?;
-        while rows < wanted
-            && let Some((list, base)) = ahead
-        {
+        while let Some((list, base)) = ahead {
             ahead = of(spans.len() + 1)?;
             self.check()?;
             let start = warm.len();
@@ -93,7 +112,6 @@ impl<'a> QueryScan<'a> {
             if excluded.of_list(shard, list.number, &list.entry, dead)? {
                 exclude(dead, &mut warm[start..]);
             }
-            rows += list.len();
             spans.push(Span { list, base, bound, blocks: start..warm.len(), first: None });
         }
         warm::choose_smallest(simd, &self.bound, &mut spans, warm, k);
@@ -126,10 +144,47 @@ impl<'a> QueryScan<'a> {
             let collector = Collector { shard, keep: &mut self.keep, candidates };
             self.scorer.score(list, *base, survivors, scores, collector)?;
         }
-        if spans.len() < lists.len() {
+        if more {
             self.keep.tighten(Numbered { shard, candidates })?;
         }
-        Ok(spans.len())
+        Ok(())
+    }
+
+    /// The query's table.
+    pub fn table(&self) -> &'a ByteTable {
+        self.table
+    }
+
+    /// Whether the byte table can be trusted at all.
+    pub fn sound(&self) -> bool {
+        self.bound.sound()
+    }
+
+    /// The bound of a list whose centroid gives the score `base`.
+    pub fn bound(&self, entry: &ListEntry, base: f32) -> ListBound {
+        self.bound.of(entry, base)
+    }
+
+    /// The cost that a row's units may have now if the row is to be among the hits.
+    pub fn room(&self, bound: &ListBound) -> f64 {
+        QueryBound::room(bound, self.keep.tau)
+    }
+
+    /// Scores the rows of a list at `places`.
+    ///
+    /// # Errors
+    /// As [`Self::warm_up`].
+    pub fn score(
+        &mut self,
+        list: &ShardList<'a>,
+        base: f32,
+        places: &[u32],
+        buffers: &mut Buffers,
+    ) -> Result<()> {
+        let Buffers { scores, counts, candidates, .. } = buffers;
+        counts.survived += places.len() as u64;
+        let collector = Collector { shard: self.target.shard, keep: &mut self.keep, candidates };
+        self.scorer.score(list, base, places, scores, collector)
     }
 
     /// Scans a list against the threshold; `base` is the centroid's part of the score, `next` are
@@ -182,7 +237,7 @@ impl<'a> QueryScan<'a> {
     /// # Errors
     /// [`crate::Error::Cancelled`].
     #[inline]
-    fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         self.cancel.map_or(Ok(()), Cancel::check)
     }
 
@@ -257,7 +312,7 @@ fn saturated(blocks: &[BlockBounds], len: usize, survivors: &mut Vec<u32>) {
 
 /// Whether bit `i` is set.
 #[inline]
-fn is_set(words: &[u64], i: u32) -> bool {
+pub(super) fn is_set(words: &[u64], i: u32) -> bool {
     words[i as usize / 64] >> (i % 64) & 1 == 1
 }
 
