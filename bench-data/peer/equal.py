@@ -7,7 +7,7 @@ lists have 2,048, and FAISS's indexes and Ocelli's have the same ones. operating
 points are found.
 
 Bytes are those of codes and of what stands beside each, without ids and the model. SLACK_BYTES more
-are let through, because Ocelli's code at L2 has a byte beside it and a share of the list directory.
+are let through, because Ocelli's code has a byte beside it at L2.
 
 On a processor with AVX-512 everything is timed twice: at each system's best level, and at AVX2.
 turbovec has no switch for its level, so it is timed at its best only.
@@ -31,8 +31,8 @@ from refined import trained
 
 RECALLS = (0.80, 0.90, 0.95, 0.98)
 BUDGETS = (24, 48, 80, 160)
-SLACK_BYTES = 2
-QUERIES, SINGLES, WINDOWS = 2000, 1000, 5
+SLACK_BYTES = 1
+QUERIES, SINGLES, WINDOWS = 1000, 500, 5
 # Points within this factor of the fastest, roughly timed, are timed in windows.
 NEAR = 1.1
 PLAIN = (
@@ -51,10 +51,8 @@ PLAIN = (
 REFINED = (
     "IVF2048,PQ16+32",
     "IVF2048,PQ16+64",
-    "IVF2048,PQ16np+PQ32",
     "IVF2048,PQ32x4fs+PQ32",
     "IVF2048,PQ32x4fsr+PQ32",
-    "RR,IVF2048,RaBitQfs+PQ32",
     "IVF2048,PQ32x4fs+PQ64",
     "IVF2048,PQ32x4fs+SQ4",
     "IVF2048,PQ16np+SQ8",
@@ -87,8 +85,8 @@ class Ocelli:
         request = (kind, lists, k, candidates or 0, n)
         return self.worker.rate(n, lambda answer: 1e6 / answer["us"], *request)[1]
 
-    def batch(self, effort, k):
-        return self.rate("batch", effort, k, QUERIES)
+    def batch(self, effort, k, n=QUERIES):
+        return self.rate("batch", effort, k, n)
 
     def single(self, effort, k, n):
         return {"qps": self.rate("single", effort, k, n)}
@@ -133,10 +131,10 @@ class Systems:
         files = [[trained(folder, part) for part in parts(f)] for f in (*PLAIN, *REFINED)]
         names = ["+".join(map(str, of)) for of in files]
         self.add("FAISS", faiss_peer.Faiss(way, queries, names), (*PLAIN, *REFINED), REFINED)
-        for kind, index in indexes.items():
-            ocelli = self.kept(Ocelli(a.worker, index, queries, level))
+        for kind, size in sizes.items():
+            ocelli = self.kept(Ocelli(a.worker, indexes[kind], queries, level))
             label = "16" if kind == "plain" else f"16 + {kind}"
-            self.indexes.append(Index("Ocelli", label, ocelli, sizes[kind], kind != "plain"))
+            self.indexes.append(Index("Ocelli", label, ocelli, size, kind != "plain"))
         python = None if a.no_others else others_python(a.out)
         if python:
             scann = (python, HERE / "scann_peer.py", queries, folder, level or "best", *SCANN)

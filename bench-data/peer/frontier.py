@@ -373,6 +373,8 @@ def main():
     result = {"processor": processor.name(), "clock": a.clock}
     if not a.only_equal:
         result |= tables(a, folder, about, indexes, sizes)
+    sizes = {kind: refined.code_bytes_of(a.ocelli, index) for kind, index in indexes.items()}
+    del sizes["f16"]  # Beyond the bytes that are compared.
     result["equal_recall"] = equal.both_levels(a, folder, indexes, sizes)
     say()
     say(json.dumps(result))

@@ -1,9 +1,9 @@
 """Where a system reaches a recall fastest: the search for efforts of `./bench frontier`.
 
 An index has two efforts: lists, and candidates that finer codes score again. For each number of
-candidates, the fewest lists of a grid that reach a recall are found by halving; each such point is
-timed once, roughly. What is fastest within some bytes is timed again, in windows, by the caller.
-All systems are asked through the same grids.
+candidates, the fewest lists of a grid that reach a recall are found; each such point is timed once,
+roughly. What is fastest within some bytes is timed again, in windows, by the caller. All systems
+are asked through the same grids.
 """
 
 import statistics
@@ -13,16 +13,20 @@ from pathlib import Path
 import numpy as np
 
 import vecs
-from datasets import least, recall
+from datasets import recall
 
 LISTS = (
-    *(2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64),
-    *(80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512),
+    *(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 24, 26, 28, 32, 36, 40, 44, 48),
+    *(52, 56, 64, 72, 80, 88, 96, 112, 128, 144, 160, 192, 224, 256, 320, 384, 448, 512),
 )
-CANDIDATES = (15, 20, 25, 30, 40, 50, 60, 80, 100, 125, 150, 200, 300)
+CANDIDATES = (15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 100, 125, 150, 200, 250, 300, 400, 600, 1000)
 K = 10
-# Queries of the rough time of single queries.
-SINGLES = 300
+# Queries of the rough times.
+ROUGH = 300
+# A time over the least that was seen, from which on it will not fall again.
+PAST = 1.5
+# Lists from where on recall gains ever less with each step of the grid.
+CONCAVE = 16
 
 
 class Index:
@@ -44,18 +48,41 @@ class Index:
                 self.recalls[at] = recall(vecs.read(ids, np.int32), truth)
         return self.recalls[at]
 
+    def fewest(self, candidates, wanted, truth, start):
+        """The place in the grid, from `start` on, of the fewest lists that reach `wanted`; None if
+        the grid's most do not, or can't be expected to from what the last steps gained."""
+        recall = lambda i: self.recall(self.lists[i], candidates, truth)
+        last, before, here, step = len(self.lists) - 1, start - 1, start, 1
+        while recall(here) < wanted:
+            if here == last:
+                return None
+            ahead = min(here + step, last)
+            gain = (recall(ahead) - recall(here)) / (ahead - here)
+            missing = wanted - recall(ahead)
+            if self.lists[here] >= CONCAVE and gain * (last - ahead) < missing:
+                return None
+            before, here, step = here, ahead, 2 * step
+        while here - before > 1:
+            middle = (before + here) // 2
+            before, here = (before, middle) if recall(middle) >= wanted else (middle, here)
+        return here
+
     def points(self, wanted, truth):
         """Points that reach `wanted`, with the fewest lists for each number of candidates."""
-        out = []
-        for candidates in CANDIDATES if self.refines else (0,):
-            reaches = lambda i: self.recall(self.lists[i - 1], candidates, truth) >= wanted
-            fewest = least(reaches, len(self.lists))
-            if fewest is None:
-                continue
-            point = Point(self, self.lists[fewest - 1], candidates, truth)
-            # More candidates for as many lists only take more time.
-            if not out or out[-1].lists > point.lists:
-                out.append(point)
+        out, start = [], 0
+        # With fewer candidates it takes as many lists or more.
+        for candidates in reversed(CANDIDATES) if self.refines else (0,):
+            start = self.fewest(candidates, wanted, truth, start)
+            if start is None:
+                break
+            point = Point(self, self.lists[start], candidates, truth)
+            if out and out[-1].lists == point.lists:
+                out.pop()  # More candidates for as many lists only take more time.
+            out.append(point)
+            point.time_roughly()
+            best = {kind: min(p.rough[kind] for p in out) for kind in point.rough}
+            if all(point.rough[kind] > PAST * best[kind] for kind in best):
+                break  # With ever fewer candidates, ever more lists.
         return out
 
 
@@ -76,8 +103,8 @@ class Point:
     def key(self):
         return id(self.index), self.lists, self.candidates
 
-    def batch_us(self):
-        return 1e6 / self.index.searches.batch(effort(self.lists, self.candidates), K)
+    def batch_us(self, *n):
+        return 1e6 / self.index.searches.batch(effort(self.lists, self.candidates), K, *n)
 
     def single_us(self, n):
         return 1e6 / self.index.searches.single(effort(self.lists, self.candidates), K, n)["qps"]
@@ -85,8 +112,8 @@ class Point:
     def time_roughly(self):
         """The better of two, so that a pause of the machine decides less."""
         if not self.rough:
-            self.rough["batch"] = min(self.batch_us() for _ in range(2))
-            self.rough["single"] = min(self.single_us(SINGLES) for _ in range(2))
+            self.rough["batch"] = min(self.batch_us(ROUGH) for _ in range(2))
+            self.rough["single"] = min(self.single_us(ROUGH) for _ in range(2))
 
     def window(self, n):
         self.times["batch"].append(self.batch_us())
@@ -98,13 +125,11 @@ class Point:
 
 def table(indexes, recalls, truth, slack):
     """{recall: points of all indexes that reach it}, roughly timed. A point that reaches a recall
-    at more than `slack` times the time of its system's best of at most as many bytes is left
-    out, because it will not be the fastest."""
+    at more than `slack` times the time of its system's best of at most as many bytes is left out,
+    because it will not be the fastest."""
     found = {}
     for wanted in recalls:
         points = [p for index in indexes for p in index.points(wanted, truth)]
-        for point in points:
-            point.time_roughly()
         found[wanted] = [
             p
             for p in points

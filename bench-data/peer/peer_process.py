@@ -1,6 +1,6 @@
 """A peer in a process of its own, which answers a request a line as JSON. Both ends are here.
 
-- `batch I EFFORT K`: all queries in one call of index I; queries a second
+- `batch I EFFORT K [N]`: all queries, or the first N, in one call of index I; queries a second
 - `single I EFFORT K N`: the first N one by one; queries a second, and the seconds of an empty call
   that were subtracted from each
 - `ids I EFFORT K FILE`: writes what was found, as ivecs
@@ -43,8 +43,8 @@ class Searches:
     def ask(self, kind, *arguments):
         return self.process.worker.ask(kind, self.at, *arguments)
 
-    def batch(self, effort, k):
-        return self.ask("batch", effort, k)
+    def batch(self, effort, k, *n):
+        return self.ask("batch", effort, k, *n)
 
     def single(self, effort, k, n):
         return self.ask("single", effort, k, n)
@@ -68,11 +68,11 @@ class Served:
     def one(self, i, lists, candidates):
         raise NotImplementedError
 
-    def batch(self, at, k):
-        search = self.many(*at)
+    def batch(self, at, k, *n):
+        search, x = self.many(*at), self.queries[: int(n[0])] if n else self.queries
         start = clock.now()
-        search(self.queries, int(k))
-        return len(self.queries) / (clock.now() - start)
+        search(x, int(k))
+        return len(x) / (clock.now() - start)
 
     def seconds(self, search, k, n):
         """Seconds of n calls, one query each."""

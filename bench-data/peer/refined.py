@@ -10,7 +10,7 @@ import faiss
 
 from processes import HERE, run
 
-LISTS_OF = "IVF2048,PQ16np"
+LISTS_OF, CODE_BYTES = "IVF2048,PQ16np", 16
 
 
 def trained(folder, factory):
@@ -54,9 +54,19 @@ def build(ocelli, folder, base_file, kinds):
     return {kind: root / kind for kind in ("plain", *kinds)}
 
 
-def bytes_of(ocelli, index):
-    """Bytes a vector that a search needs."""
+def inspect(ocelli, index):
     command = [ocelli, "inspect", index, "--format", "json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    about = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def bytes_of(ocelli, index):
+    """Bytes a vector that a search needs."""
+    about = inspect(ocelli, index)
     return about["search_bytes_per_image"] + about["fine_bytes_per_image"]
+
+
+def code_bytes_of(ocelli, index):
+    """Bytes a vector of codes, of finer codes, and the one for L2, without ordinals."""
+    codec = inspect(ocelli, index)["fine_codec"]
+    return CODE_BYTES + 1 + (codec["code_bytes"] if codec else 0)
