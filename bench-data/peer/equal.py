@@ -129,7 +129,7 @@ class Systems:
         beside = "avx2" if level == "avx2" else "tuned"
         way = beside if beside in faiss_peer.ways() else "usual"
         files = [[trained(folder, part) for part in parts(f)] for f in (*PLAIN, *REFINED)]
-        names = ["+".join(map(str, of)) for of in files]
+        names = [";".join(map(str, of)) for of in files]
         self.add("FAISS", faiss_peer.Faiss(way, queries, names), (*PLAIN, *REFINED), REFINED)
         for kind, size in sizes.items():
             ocelli = self.kept(Ocelli(a.worker, indexes[kind], queries, level))

@@ -10,7 +10,7 @@ products choose the lists of a batch. A process can therefore have one choice of
   runs. Wheels of 1.15 hold all builds and choose by FAISS_SIMD_LEVEL; in earlier wheels
   FAISS_OPT_LEVEL does it.
 
-As a program: `faiss_peer.py QUERIES INDEX…`, where INDEX is a file, or two with a + between them:
+As a program: `faiss_peer.py QUERIES INDEX…`, where INDEX is a file, or two with a ; between them:
 an index and the finer codes that score its candidates again.
 """
 
@@ -59,9 +59,9 @@ class Indexes(Served):
 
         faiss.omp_set_num_threads(1)
         self.faiss = faiss
-        parts = {file: None for name in files for file in name.split("+")}
+        parts = {file: None for name in files for file in name.split(";")}
         parts = {file: faiss.read_index(file) for file in parts}
-        self.kept = [[parts[file] for file in name.split("+")] for name in files]
+        self.kept = [[parts[file] for file in name.split(";")] for name in files]
         self.indexes = [
             faiss.IndexRefine(*parts) if len(parts) > 1 else parts[0] for parts in self.kept
         ]
@@ -77,7 +77,7 @@ class Indexes(Served):
 
     def bytes(self, parts):
         """Bytes of codes a vector, finer ones too, without ids."""
-        ivf = self.faiss.extract_index_ivf(parts[0])
+        ivf = self.faiss.downcast_index(self.faiss.extract_index_ivf(parts[0]))
         finer = parts[1].sa_code_size() if len(parts) > 1 else 0
         if isinstance(ivf, self.faiss.IndexIVFPQR):
             finer += ivf.refine_pq.code_size
@@ -85,7 +85,7 @@ class Indexes(Served):
 
     def at(self, i, lists, candidates):
         index = self.indexes[i]
-        ivf = self.faiss.extract_index_ivf(self.kept[i][0])
+        ivf = self.faiss.downcast_index(self.faiss.extract_index_ivf(self.kept[i][0]))
         ivf.nprobe = lists
         self.refines = index if index is not self.kept[i][0] else ivf
         self.candidates = candidates
