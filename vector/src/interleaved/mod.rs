@@ -8,11 +8,12 @@
 //!
 //! # What a sum means
 //!
-//! Entries come from a [`Steps`] table, whose unit is chosen from the query's threshold so that a
-//! cost at the threshold is at most [`LARGEST`] units. Sums are bytes that saturate. An entry is
-//! rounded down and saturation only lowers a sum, so a sum stays a lower bound; a row whose sum is
-//! above the query's threshold is not among its hits. Each entry loses half a unit on average: that
-//! lets more rows through than the 16-bit sums of [`crate::scan`], about twice as many at m = 16.
+//! Entries are bytes in a unit of the query's own, so coarse that a cost at the query's threshold is
+//! at most [`LARGEST`] units. Bytes of [`GROUP`] columns are added with saturation, and these sums
+//! as words. An entry is rounded down, and saturation only lowers a sum, so a sum stays a lower
+//! bound: a row whose sum is above the query's threshold is not among its hits. Each entry loses
+//! half a unit on average, which lets more rows through than the finer units of [`crate::scan`]. A
+//! finer unit here would saturate more groups: [`LARGEST`] is where the fewest rows pass.
 //!
 //! For L2 the term of a row is one column more: its entry for byte b is (b · factor) >> 8, as in
 //! [`crate::scan::Scalars`].
@@ -22,25 +23,26 @@
 //! A code takes m rows of [`Tables::width`] bytes. At m = 16 tables are 128 KiB for 32 queries and
 //! 256 KiB for 64: they stream from the second-level cache, whose lines of 64 bytes a row of 32
 //! uses half. At 32 bytes a cycle (Zen 2 and 3, Skylake) that is m / 32 cycles a pair with rows of
-//! 64 bytes and nearly twice that with rows of 32; at 64 bytes a cycle (Zen 4 and later) m / 64.
-//! The arithmetic, three instructions for each column and register, is less.
+//! 64 bytes and nearly twice that with rows of 32; at 64 bytes a cycle (Zen 4 and later) m / 64. The
+//! arithmetic is less, and so registers of 64 bytes gain nothing over two of 32: there is one form
+//! for all levels.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod scalar;
 #[cfg(test)]
 mod tests;
 mod transpose;
 
-use crate::codes::{BLOCK, CodeLayout, GROUP};
+use crate::codes::{self, BLOCK, CodeLayout};
 use crate::level::{Level, Simd};
 
 /// Most queries of a table.
 pub const MAX_LANES: usize = 64;
-/// Largest threshold that tells rows apart: a sum of 255 may stand for more.
-pub const LARGEST: u8 = 254;
+/// The largest threshold that is of use.
+pub const LARGEST: u16 = 560;
+/// Columns whose bytes are added with saturation.
+const GROUP: usize = 4;
 /// Columns of codes beyond which tables leave the second-level cache.
 const MOST_COLUMNS: usize = 32;
 /// Codewords of a column: 8-bit codes only.
@@ -170,7 +172,7 @@ impl<'a> Checked<'a> {
         let len = self.list.len;
         (0..len).step_by(BLOCK).map(move |first| {
             let rows = (len - first).min(BLOCK);
-            (first, rows, rows.next_multiple_of(GROUP))
+            (first, rows, rows.next_multiple_of(codes::GROUP))
         })
     }
 }
@@ -185,16 +187,18 @@ pub fn shared(simd: Simd, layout: CodeLayout, lanes: usize, len: usize) -> usize
     if layout.bits() != 8 || layout.m() > MOST_COLUMNS {
         return 0;
     }
+    // Single scans of a code in the time that sixteen tables are interleaved, and that a row of 32
+    // or 64 queries is added up.
     let (fill, row) = match simd.level() {
         Level::Scalar => return 0,
-        Level::Avx2 => ([2000.0, 4000.0], [2.4, 3.3]),
-        Level::Avx512 => ([5500.0, 11_000.0], [6.5, 9.0]),
-        Level::Avx512Vbmi => ([18_000.0, 36_000.0], [21.0, 28.0]),
+        Level::Avx2 => (900.0, [2.6, 3.6]),
+        Level::Avx512 => (2500.0, [7.0, 9.5]),
+        Level::Avx512Vbmi => (8000.0, [22.0, 30.0]),
     };
     let len = len as f64;
     let pays = |lanes: usize| {
-        let wide = usize::from(lanes > 32);
-        lanes as f64 * len > fill[wide] + row[wide] * len
+        let cost = fill * lanes.div_ceil(16) as f64 + row[usize::from(lanes > 32)] * len;
+        lanes as f64 * len > cost
     };
     let whole = if pays(MAX_LANES) { lanes / MAX_LANES * MAX_LANES } else { 0 };
     if pays((lanes - whole).min(MAX_LANES)) { lanes } else { whole }
@@ -210,20 +214,15 @@ pub fn survivors(
     layout: CodeLayout,
     list: List<'_>,
     tables: &Tables,
-    thresholds: &[u8; MAX_LANES],
+    thresholds: &[u16; MAX_LANES],
     out: &mut Vec<Found>,
 ) {
     let checked = Checked::new(layout, list, tables);
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vbmi if tables.width == 64 => {
+        Level::Avx2 | Level::Avx512 | Level::Avx512Vbmi => {
             // SAFETY: only a processor that has the level makes `simd`; `Checked` proved the
             // slices.
-            unsafe { avx512::survivors(checked, thresholds, out) }
-        }
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 | Level::Avx512 | Level::Avx512Vbmi => {
-            // SAFETY: as above.
             unsafe { avx2::survivors(checked, thresholds, out) }
         }
         _ => scalar::survivors(checked, thresholds, out),

@@ -207,7 +207,7 @@ impl<'a> Scan<'a, '_> {
             let limit = if unit.is_finite() && self.tile.bounds[lane].sound() {
                 threshold(&seen.bound, room, unit)
             } else {
-                Some(u8::MAX)
+                Some(u16::MAX)
             };
             if let Some(limit) = limit {
                 thresholds[lane] = limit;

@@ -3,9 +3,9 @@
 //! # Why nothing is lost
 //!
 //! With a query's unit Δ′ ≥ Δ its entries are ⌊Δ · byte / Δ′⌋ at most ([`ByteTable::coarser`]), and
-//! so with the sum S′ of a row, which may have been cut at 255, cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ′ ·
+//! so with the sum S′ of a row, parts of which may have been cut, cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ′ ·
 //! S′, as with S in the [module docs](super). The threshold is that of [`QueryBound::threshold`] in
-//! units of Δ′; where it would be above 254, every row is found. Δ′ is chosen so that it is not.
+//! units of Δ′.
 //!
 //! [`QueryBound::threshold`]: super::bound::QueryBound::threshold
 
@@ -88,7 +88,7 @@ impl Lanes {
         model: &Model,
         list: &ShardList<'a>,
         start: usize,
-        thresholds: &[u8; MAX_LANES],
+        thresholds: &[u16; MAX_LANES],
         next: &'a [u8],
     ) -> usize {
         let end = (start + SEGMENT).min(list.len());
@@ -120,10 +120,10 @@ impl Lanes {
 
 /// The threshold of a sum in units: rows whose sum is above it cost more than `room` above their
 /// least. `None` where every row does, whatever its sum.
-pub(super) fn threshold(bound: &ListBound, room: f64, unit: f64) -> Option<u8> {
+pub(super) fn threshold(bound: &ListBound, room: f64, unit: f64) -> Option<u16> {
     if !bound.sound {
-        return Some(u8::MAX);
+        return Some(u16::MAX);
     }
-    // A cast saturates: with 255 every row is found. A NaN is no room.
-    (room >= 0.0).then_some((room / unit) as u8)
+    // A cast saturates, and then every row is found. A NaN is no room.
+    (room >= 0.0).then_some((room / unit) as u16)
 }
