@@ -2,7 +2,7 @@
 //! tokio and rayon have no bounds, and tower's limits count requests instead of their time.
 //!
 //! A short query costs as much as the two changes of threads to a search thread and back. So a task
-//! on a gRPC thread runs it (`Shared::help`). Before the first short query and after every few, the
+//! on a gRPC thread runs it ([`help`]). Before the first short query and after every few, the
 //! task lets the sockets be read. Short and long queries share the queue and its limits.
 //!
 //! A query that would wait too long is refused at once. It is judged by the number of waiting jobs,
@@ -14,8 +14,8 @@
 //! jobs is refused later.
 
 mod admission;
+mod help;
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -64,11 +64,6 @@ const SHORT_NS: u64 = 500_000;
 /// The niceness of search threads: they come after gRPC threads if there are too few cores.
 const SEARCH_NICE: i32 = 5;
 
-/// How long short jobs run between two looks at the sockets, if several wait. A look costs half a
-/// search, and answers go out together. With more time, requests would wait in the sockets, where
-/// admission does not see them, until they are too old.
-const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
-
 /// Jobs that may wait for each thread, unless configured: 20 ms of work at a server's highest rate.
 /// So neither a burst nor a pause of the machine counts as overload.
 const QUEUED_PER_THREAD: usize = 256;
@@ -103,16 +98,6 @@ struct Job {
     place: Place,
 }
 
-/// The result of [`Shared::help_once`].
-enum Helped {
-    /// A job was run, and others wait.
-    Job,
-    /// The last job was run.
-    LastJob,
-    /// There was no job to run, and the helper has ended.
-    Done,
-}
-
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
@@ -121,6 +106,10 @@ struct Queue {
     running: usize,
     /// The number of tasks that run short jobs.
     helpers: usize,
+    /// The end of the last of them.
+    helped: Option<Instant>,
+    /// The last time that one of them found that others want its core.
+    crowded: Option<Instant>,
     /// Whether a job was left to the threads that were running then.
     left: bool,
     /// Whether a request was refused since the queue was last empty.
@@ -250,65 +239,12 @@ impl Shared {
         (queue, ran)
     }
 
-    /// Runs short jobs as long as there are some, with the buffers of its present thread. Before
-    /// the first job and after a few, it lets the sockets be read: requests that have arrived join
-    /// the queue or are refused before the next search.
-    async fn help(self: Arc<Self>) {
-        loop {
-            // The first yield reads the sockets; the second yield handles the requests.
-            tokio::task::yield_now().await;
-            tokio::task::yield_now().await;
-            let looked = Instant::now();
-            loop {
-                match self.help_once() {
-                    Helped::Job if looked.elapsed() < BETWEEN_LOOKS => {}
-                    Helped::Job | Helped::LastJob => break,
-                    Helped::Done => return,
-                }
-            }
-        }
-    }
-
-    /// Runs the first job, if it is short.
-    fn help_once(&self) -> Helped {
-        let mut queue = self.lock();
-        SCRATCH.with_borrow_mut(|scratch| {
-            let helps = loop {
-                if queue.running >= self.threads {
-                    queue.left |= !queue.jobs.is_empty();
-                    break false;
-                }
-                // Jobs behind a long job are for the thread that takes the long job.
-                let Some(job) = queue.pop(|job| job.short) else { break false };
-                let ran;
-                (queue, ran) = self.run(job, scratch, queue);
-                // A job that was given up took no time.
-                if ran {
-                    break true;
-                }
-            };
-            if !helps {
-                queue.helpers -= 1;
-            }
-            self.hand_over(&mut queue);
-            match (helps, queue.jobs.is_empty()) {
-                (true, false) => Helped::Job,
-                (true, true) => Helped::LastJob,
-                (false, _) => Helped::Done,
-            }
-        })
-    }
-
     /// Wakes a thread for the jobs that were left to the running threads.
     fn hand_over(&self, queue: &mut Queue) {
         if std::mem::take(&mut queue.left) && !queue.jobs.is_empty() {
             self.wake.notify_one();
         }
     }
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Queue {

@@ -4,15 +4,16 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ocelli_index::{Scratch, SearchParams, Snapshot, VectorFile};
 
 use crate::{BATCH, K, NPROBE};
 
-/// Answers `single N FROM` with the p50 of N searches in microseconds, and `batch` with the queries
-/// per second of all queries in batches.
+/// Answers `single N FROM EVERY` with the p50 of N searches in microseconds, each of which begins
+/// EVERY microseconds after the one before, or at once if EVERY is shorter than a search; and
+/// `batch` with the queries per second of all queries in batches.
 pub fn serve(index: &Path, queries: &Path) -> Result<()> {
     let snapshot = Snapshot::open(index, None)?;
     let queries = VectorFile::open(queries)?;
@@ -22,11 +23,15 @@ pub fn serve(index: &Path, queries: &Path) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["single", n, from] => {
+            ["single", n, from, every] => {
                 let mut times = Vec::new();
                 let rows = x.chunks_exact(dim).cycle().skip(from.parse()?);
+                let (every, mut due) = (Duration::from_micros(every.parse()?), Instant::now());
                 for x in rows.take(n.parse()?) {
+                    // Not asleep: what else a thread finds cold when it wakes up is not meant.
+                    while Instant::now() < due {}
                     let start = Instant::now();
+                    due = start + every;
                     snapshot.search_with(x, &params, &mut scratch)?;
                     times.push(start.elapsed());
                 }
@@ -73,8 +78,9 @@ impl Worker {
         Ok(answer.trim().parse()?)
     }
 
-    pub fn single(&mut self, n: usize, from: usize) -> Result<f64> {
-        self.ask(&format!("single {n} {from}"))
+    /// p50 of `n` searches in µs, one every `every` µs.
+    pub fn single(&mut self, n: usize, from: usize, every: f64) -> Result<f64> {
+        self.ask(&format!("single {n} {from} {every:.0}"))
     }
 
     pub fn batch(&mut self) -> Result<f64> {

@@ -139,17 +139,18 @@ impl Admission {
         work: Work,
     ) {
         let short = self.shared.is_short(work);
-        let helps;
+        let (helps, watches);
         {
             let mut queue = self.shared.lock();
             let (queries, ahead) = (work.queries as u64, queue.queries);
             queue.queries += queries;
             helps = short && queue.helpers < self.shared.threads;
             queue.helpers += usize::from(helps);
+            watches = Shared::watches(&queue, queued);
             queue.jobs.push_back(Job { run, queued, queries, ahead, short, place });
         }
         if helps {
-            tokio::spawn(Arc::clone(&self.shared).help());
+            tokio::spawn(Arc::clone(&self.shared).help(watches));
         } else if !short {
             self.shared.wake.notify_one();
         }
