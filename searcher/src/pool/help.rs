@@ -25,7 +25,7 @@ const WATCH: Duration = Duration::from_micros(100);
 /// If a look at the sockets takes this long although no job runs, others want the core. Then no
 /// helper watches for [`UNWATCHED`]: a thread that never sleeps has to wait for its turn.
 const SHARED_CORE: Duration = Duration::from_millis(1);
-const UNWATCHED: Duration = Duration::from_secs(1);
+const UNWATCHED: Duration = Duration::from_millis(100);
 
 /// The result of [`Shared::help_once`].
 enum Helped {
