@@ -1,8 +1,9 @@
 //! Batches whose queries share lists, beside the same batches where each query scans its own: the
 //! queries' time at every instruction level.
 //!
-//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]`, all of them or those named. Windows of all variants take turns; printed are medians
-//! and the best. The last line is one JSON object.
+//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]`, all of them or those named.
+//! Windows of all variants take turns; printed are medians and the best. The last line is one JSON
+//! object.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
