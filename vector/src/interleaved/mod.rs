@@ -213,31 +213,51 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// How many of `lanes` queries that want a list of `len` codes should scan it together: all of
-/// them, a multiple of [`MAX_LANES`], or none. The others scan it one after the other
-/// ([`crate::scan::survivors`]).
-///
-/// The costs are those of the kernels at m = 16 beside a code of a single scan: interleaving a
-/// table, then a row. Both grow with m as the single scan does.
-pub fn shared(simd: Simd, layout: CodeLayout, lanes: usize, len: usize) -> usize {
-    if layout.bits() != 8 || layout.m() > MOST_COLUMNS {
-        return 0;
+/// The costs of a scan with interleaved tables at m = 16, in scans of a code by one query
+/// ([`crate::scan::survivors`]). All of them grow alike with m.
+struct Costs {
+    /// Interleaving the tables of sixteen queries.
+    fill: f64,
+    /// Adding up a code for 32 queries, and for 64.
+    row: [f64; 2],
+}
+
+impl Costs {
+    /// `None` where a scan of one query is always faster, or codes are not of 8 bits.
+    fn at(simd: Simd, layout: CodeLayout) -> Option<Self> {
+        if layout.bits() != 8 || layout.m() > MOST_COLUMNS {
+            return None;
+        }
+        match simd.level() {
+            Level::Scalar => None,
+            Level::Avx2 => Some(Self { fill: 900.0, row: [2.6, 3.6] }),
+            Level::Avx512 => Some(Self { fill: 2500.0, row: [7.0, 9.5] }),
+            Level::Avx512Vbmi => Some(Self { fill: 8000.0, row: [22.0, 30.0] }),
+        }
     }
-    // Single scans of a code in the time that sixteen tables are interleaved, and that a row of 32
-    // or 64 queries is added up.
-    let (fill, row) = match simd.level() {
-        Level::Scalar => return 0,
-        Level::Avx2 => (900.0, [2.6, 3.6]),
-        Level::Avx512 => (2500.0, [7.0, 9.5]),
-        Level::Avx512Vbmi => (8000.0, [22.0, 30.0]),
-    };
-    let len = len as f64;
-    let pays = |lanes: usize| {
-        let cost = fill * lanes.div_ceil(16) as f64 + row[usize::from(lanes > 32)] * len;
-        lanes as f64 * len > cost
-    };
-    let whole = if pays(MAX_LANES) { lanes / MAX_LANES * MAX_LANES } else { 0 };
-    if pays((lanes - whole).min(MAX_LANES)) { lanes } else { whole }
+
+    /// Whether so many queries scan a list of `len` codes faster together.
+    fn pay(&self, lanes: usize, len: usize) -> bool {
+        let len = len as f64;
+        let together =
+            self.fill * lanes.div_ceil(16) as f64 + self.row[usize::from(lanes > 32)] * len;
+        lanes as f64 * len > together
+    }
+}
+
+/// The fewest queries that may scan a list faster together, however long it is; more than
+/// [`MAX_LANES`] where none do.
+pub fn fewest(simd: Simd, layout: CodeLayout) -> usize {
+    Costs::at(simd, layout).map_or(MAX_LANES + 1, |costs| costs.row[0] as usize + 1)
+}
+
+/// How many of `lanes` queries that want a list of `len` codes should scan it together: all of them,
+/// a multiple of [`MAX_LANES`], or none. The others scan it one after the other
+/// ([`crate::scan::survivors`]).
+pub fn shared(simd: Simd, layout: CodeLayout, lanes: usize, len: usize) -> usize {
+    let Some(costs) = Costs::at(simd, layout) else { return 0 };
+    let whole = if costs.pay(MAX_LANES, len) { lanes / MAX_LANES * MAX_LANES } else { 0 };
+    if costs.pay((lanes - whole).min(MAX_LANES), len) { lanes } else { whole }
 }
 
 /// Appends to `out` every row whose sum is at most the threshold of a query, ascending.

@@ -103,7 +103,7 @@ pub(crate) fn most_queries(model: &Model) -> usize {
 /// The lists that queries of a batch scan together. Answers do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sharing {
-    /// Those for which that is faster.
+    /// Lists for which that is faster.
     #[default]
     WherePays,
     /// All that can be.
