@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Level {
     /// No vector instructions: the oracle of the others.
     Scalar,
-    /// AVX2 and BMI2 (x86-64-v3).
+    /// AVX2, FMA, F16C, BMI1, BMI2, LZCNT and POPCNT (x86-64-v3).
     Avx2,
     /// AVX-512 F, BW, DQ, VL (x86-64-v4).
     Avx512,
@@ -69,7 +69,15 @@ impl Simd {
 fn has(level: Level) -> bool {
     match level {
         Level::Scalar => true,
-        Level::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2"),
+        Level::Avx2 => {
+            is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("lzcnt")
+                && is_x86_feature_detected!("popcnt")
+        }
         Level::Avx512 => {
             has(Level::Avx2)
                 && is_x86_feature_detected!("avx512f")
@@ -81,7 +89,6 @@ fn has(level: Level) -> bool {
             has(Level::Avx512)
                 && is_x86_feature_detected!("avx512vbmi")
                 && is_x86_feature_detected!("avx512vbmi2")
-                && is_x86_feature_detected!("popcnt")
                 && is_x86_feature_detected!("avx512vnni")
         }
     }

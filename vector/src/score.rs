@@ -60,22 +60,22 @@ pub fn scores(
     assert_eq!(rows.centroid.len(), d, "centroid of another dimension");
     assert_eq!(tables.codebooks.len(), ksub * d, "codebooks of another shape");
     #[cfg(target_arch = "x86_64")]
-    if simd.level() >= Level::Avx512 && d.is_multiple_of(16) {
+    if simd.level() >= Level::Avx2 && d.is_multiple_of(16) {
         use Metric::{InnerProduct, L2};
-        use avx512::scores;
+        use registers::scores;
         // SAFETY: only a processor that has the level makes `simd`; shapes were checked above.
         unsafe {
             match (metric, d / m, tables.layout.bits()) {
-                (L2, 4, 8) => return scores::<true, 4, 8>(tables, rows, out),
-                (L2, 8, 8) => return scores::<true, 8, 8>(tables, rows, out),
-                (L2, 16, 8) => return scores::<true, 16, 8>(tables, rows, out),
-                (L2, 4, 4) => return scores::<true, 4, 4>(tables, rows, out),
-                (L2, 8, 4) => return scores::<true, 8, 4>(tables, rows, out),
-                (InnerProduct, 4, 8) => return scores::<false, 4, 8>(tables, rows, out),
-                (InnerProduct, 8, 8) => return scores::<false, 8, 8>(tables, rows, out),
-                (InnerProduct, 16, 8) => return scores::<false, 16, 8>(tables, rows, out),
-                (InnerProduct, 4, 4) => return scores::<false, 4, 4>(tables, rows, out),
-                (InnerProduct, 8, 4) => return scores::<false, 8, 4>(tables, rows, out),
+                (L2, 4, 8) => return scores::<true, 4, 8>(simd, tables, rows, out),
+                (L2, 8, 8) => return scores::<true, 8, 8>(simd, tables, rows, out),
+                (L2, 16, 8) => return scores::<true, 16, 8>(simd, tables, rows, out),
+                (L2, 4, 4) => return scores::<true, 4, 4>(simd, tables, rows, out),
+                (L2, 8, 4) => return scores::<true, 8, 4>(simd, tables, rows, out),
+                (InnerProduct, 4, 8) => return scores::<false, 4, 8>(simd, tables, rows, out),
+                (InnerProduct, 8, 8) => return scores::<false, 8, 8>(simd, tables, rows, out),
+                (InnerProduct, 16, 8) => return scores::<false, 16, 8>(simd, tables, rows, out),
+                (InnerProduct, 4, 4) => return scores::<false, 4, 4>(simd, tables, rows, out),
+                (InnerProduct, 8, 4) => return scores::<false, 8, 4>(simd, tables, rows, out),
                 _ => {}
             }
         }
@@ -94,11 +94,11 @@ pub fn scores(
 }
 
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use std::arch::x86_64::*;
+mod registers {
+    use std::arch::x86_64::{__m256, __m512};
 
     use super::*;
-    use crate::rows::{reduce512, reduce512_of_four};
+    use crate::sixteen::Sixteen;
 
     /// Codes that are scored side by side: what they share is loaded once, and none waits for
     /// another's sum.
@@ -108,9 +108,51 @@ mod avx512 {
     /// words.
     ///
     /// # Safety
-    /// AVX-512 F, BW, DQ, VL. The shapes fit, and d is a multiple of 16.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    /// The level is AVX2 at least. The shapes fit, and d is a multiple of 16.
     pub(super) unsafe fn scores<const L2: bool, const DSUB: usize, const BITS: u32>(
+        simd: Simd,
+        tables: &Tables<'_>,
+        rows: &Rows<'_>,
+        out: &mut Vec<f32>,
+    ) {
+        // SAFETY: the level and the caller's promise.
+        unsafe {
+            if simd.level() >= Level::Avx512 {
+                avx512::<L2, DSUB, BITS>(tables, rows, out);
+            } else {
+                avx2::<L2, DSUB, BITS>(tables, rows, out);
+            }
+        }
+    }
+
+    /// # Safety
+    /// AVX-512 F, BW, DQ, VL; else as [`all`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn avx512<const L2: bool, const DSUB: usize, const BITS: u32>(
+        tables: &Tables<'_>,
+        rows: &Rows<'_>,
+        out: &mut Vec<f32>,
+    ) {
+        // SAFETY: this function's own.
+        unsafe { all::<__m512, L2, DSUB, BITS>(tables, rows, out) }
+    }
+
+    /// # Safety
+    /// AVX2; else as [`all`].
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn avx2<const L2: bool, const DSUB: usize, const BITS: u32>(
+        tables: &Tables<'_>,
+        rows: &Rows<'_>,
+        out: &mut Vec<f32>,
+    ) {
+        // SAFETY: this function's own.
+        unsafe { all::<[__m256; 2], L2, DSUB, BITS>(tables, rows, out) }
+    }
+
+    /// # Safety
+    /// The level of `V`. The shapes fit, and d is a multiple of 16.
+    #[inline(always)]
+    unsafe fn all<V: Sixteen, const L2: bool, const DSUB: usize, const BITS: u32>(
         tables: &Tables<'_>,
         rows: &Rows<'_>,
         out: &mut Vec<f32>,
@@ -119,14 +161,17 @@ mod avx512 {
         let (fours, rest) = rows.places.as_chunks::<SIDE_BY_SIDE>();
         for places in fours {
             // SAFETY: this function's own.
-            let sums = unsafe { sums::<L2, DSUB, BITS, SIDE_BY_SIDE>(tables, rows, places) };
-            let sums = reduce512_of_four(sums);
+            let sums = unsafe {
+                V::reduce_four(sums::<V, L2, DSUB, BITS, SIDE_BY_SIDE>(tables, rows, places))
+            };
             out.extend(sums.map(|sum| if L2 { sum } else { rows.base + sum }));
         }
         for &place in rest {
             // SAFETY: as above.
-            let [sum] = unsafe { sums::<L2, DSUB, BITS, 1>(tables, rows, &[place]) };
-            let sum = reduce512(sum);
+            let sum = unsafe {
+                let [sum] = sums::<V, L2, DSUB, BITS, 1>(tables, rows, &[place]);
+                sum.reduce()
+            };
             out.push(if L2 { sum } else { rows.base + sum });
         }
     }
@@ -134,14 +179,19 @@ mod avx512 {
     /// For each of `N` codes sixteen partial sums.
     ///
     /// # Safety
-    /// As [`scores`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn sums<const L2: bool, const DSUB: usize, const BITS: u32, const N: usize>(
+    /// As [`all`].
+    #[inline(always)]
+    unsafe fn sums<
+        V: Sixteen,
+        const L2: bool,
+        const DSUB: usize,
+        const BITS: u32,
+        const N: usize,
+    >(
         tables: &Tables<'_>,
         rows: &Rows<'_>,
         places: &[u32; N],
-    ) -> [__m512; N] {
+    ) -> [V; N] {
         let ksub = 1usize << BITS;
         let books = tables.codebooks.as_ptr();
         let (mut at, mut widths) = ([std::ptr::null(); N], [0; N]);
@@ -150,57 +200,40 @@ mod avx512 {
             let (lane, width) = tables.layout.lane(rows.codes, rows.len, places[i] as usize);
             (at[i], widths[i]) = (lane.as_ptr(), width);
         }
-        let mut sums = [_mm512_setzero_ps(); N];
         let (query, centroid) =
             (tables.query.as_chunks::<16>().0, rows.centroid.as_chunks::<16>().0);
-        for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
-            // SAFETY: sixteen floats.
-            let mut x = unsafe { _mm512_loadu_ps(query.as_ptr()) };
-            if L2 {
-                // SAFETY: as above.
-                x = _mm512_sub_ps(x, unsafe { _mm512_loadu_ps(centroid.as_ptr()) });
-            }
-            for i in 0..N {
-                let (at, width): (*const u8, usize) = (at[i], widths[i]);
-                // Where the word of the sub-quantizer begins that is `w`-th of this step.
-                let word = |w: usize| {
-                    let j = step * (16 / DSUB) + w;
-                    // SAFETY: a code has a byte in each of its columns.
-                    let code = unsafe {
-                        match (BITS, j % 2) {
+        // SAFETY: the caller's level; sixteen floats of query and centroid; a code has a byte in
+        // each of its columns, and each codeword DSUB floats.
+        unsafe {
+            let mut sums = [V::zero(); N];
+            for (step, (query, centroid)) in query.iter().zip(centroid).enumerate() {
+                let mut x = V::load(query.as_ptr());
+                if L2 {
+                    x = x.sub(V::load(centroid.as_ptr()));
+                }
+                for i in 0..N {
+                    let (at, width): (*const u8, usize) = (at[i], widths[i]);
+                    // Where the word of the sub-quantizer begins that is `w`-th of this step.
+                    let residual = V::words::<DSUB>(|w| {
+                        let j = step * (16 / DSUB) + w;
+                        let code = match (BITS, j % 2) {
                             (8, _) => *at.add(j * width),
                             (_, 0) => *at.add(j / 2 * width) & 15,
                             _ => *at.add(j / 2 * width) >> 4,
-                        }
+                        };
+                        books.wrapping_add((j * ksub + usize::from(code)) * DSUB)
+                    });
+                    let product = if L2 {
+                        let difference = x.sub(residual);
+                        difference.mul(difference)
+                    } else {
+                        x.mul(residual)
                     };
-                    books.wrapping_add((j * ksub + usize::from(code)) * DSUB)
-                };
-                // SAFETY: each word has DSUB floats.
-                let residual = unsafe {
-                    match DSUB {
-                        4 => {
-                            let low = _mm256_set_m128(_mm_loadu_ps(word(1)), _mm_loadu_ps(word(0)));
-                            let high =
-                                _mm256_set_m128(_mm_loadu_ps(word(3)), _mm_loadu_ps(word(2)));
-                            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
-                        }
-                        8 => {
-                            let low = _mm512_castps256_ps512(_mm256_loadu_ps(word(0)));
-                            _mm512_insertf32x8::<1>(low, _mm256_loadu_ps(word(1)))
-                        }
-                        _ => _mm512_loadu_ps(word(0)),
-                    }
-                };
-                let product = if L2 {
-                    let difference = _mm512_sub_ps(x, residual);
-                    _mm512_mul_ps(difference, difference)
-                } else {
-                    _mm512_mul_ps(x, residual)
-                };
-                sums[i] = _mm512_add_ps(sums[i], product);
+                    sums[i] = sums[i].add(product);
+                }
             }
+            sums
         }
-        sums
     }
 }
 

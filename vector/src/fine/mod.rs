@@ -25,7 +25,7 @@
 //! row would need a term of four bytes beside its code.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+mod registers;
 #[cfg(test)]
 mod tests;
 
@@ -135,7 +135,7 @@ pub fn scores(
     };
     assert!(rows.iter().all(fits), "a row of another shape");
     #[cfg(target_arch = "x86_64")]
-    if simd.level() >= Level::Avx512 && fast(metric, q, tables, bytes, rows, out) {
+    if simd.level() >= Level::Avx2 && fast(simd, metric, q, tables, bytes, rows, out) {
         return;
     }
     let mut z = vec![0f32; d];
@@ -181,9 +181,10 @@ fn dot_and_norm_sq_any(q: &[f32], z: &[f32], out: &mut [f32; 2]) {
 }
 
 /// [`scores`] in registers; false, and nothing written, for shapes that have no such form. Shapes
-/// were checked, and the level is AVX-512.
+/// were checked, and the level is AVX2 at least.
 #[cfg(target_arch = "x86_64")]
 fn fast(
+    simd: Simd,
     metric: Metric,
     q: &[f32],
     tables: &Tables<'_>,
@@ -191,7 +192,7 @@ fn fast(
     rows: &[Row<'_>],
     out: &mut Vec<f32>,
 ) -> bool {
-    use avx512::{F16, SQ8, scores};
+    use registers::{F16, SQ8, scores};
     let d = q.len();
     let fine = match tables.finer {
         Finer::Pq { ksub: 256, .. } if bytes > 0 && d.is_multiple_of(bytes) => d / bytes,
@@ -215,10 +216,10 @@ fn fast(
             unsafe {
                 match (first, fine, metric) {
                     $(($first, $fine, Metric::L2) => {
-                        scores::<$first, $fine, true>(q, tables, rows, out)
+                        scores::<$first, $fine, true>(simd, q, tables, rows, out)
                     }
                     ($first, $fine, Metric::InnerProduct) => {
-                        scores::<$first, $fine, false>(q, tables, rows, out)
+                        scores::<$first, $fine, false>(simd, q, tables, rows, out)
                     })+
                     _ => return false,
                 }

@@ -24,12 +24,17 @@
 //! registers are loaded once for all of them.
 
 #[cfg(target_arch = "x86_64")]
+mod ahead;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod minima;
 mod scalar;
 #[cfg(test)]
 mod tests;
+
+pub use minima::Minima;
 
 use crate::codes::{BLOCK, CodeLayout, GROUP, MAX_M};
 use crate::level::{Level, Simd};
@@ -180,9 +185,14 @@ fn run(simd: Simd, list: Checked<'_>, sink: &mut impl Sink) {
             unsafe { avx512::scan4(list, sink) }
         }
         #[cfg(target_arch = "x86_64")]
+        Level::Avx2 if list.layout.bits() == 8 => {
+            // SAFETY: as above.
+            unsafe { avx2::scan8(list, sink) }
+        }
+        #[cfg(target_arch = "x86_64")]
         Level::Avx2 => {
             // SAFETY: as above.
-            unsafe { avx2::scan(list, sink) }
+            unsafe { avx2::scan4(list, sink) }
         }
         _ => scalar::scan(list, sink),
     }
@@ -232,6 +242,9 @@ pub fn between(
     out: &mut Vec<u32>,
 ) {
     let (from, to) = (above.map_or(0, |a| a.saturating_add(1)), threshold.min(u16::MAX - 1));
+    if from > to {
+        return;
+    }
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vbmi => {
@@ -242,6 +255,11 @@ pub fn between(
         Level::Avx512 => {
             // SAFETY: as above.
             unsafe { avx512::between(bounds, from, to, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            // SAFETY: as above.
+            unsafe { avx2::between(bounds, from, to, out) }
         }
         _ => {
             for (first, block) in (0u32..).step_by(BLOCK).zip(bounds) {
@@ -261,6 +279,11 @@ pub fn count_at_most(simd: Simd, bounds: &[BlockBounds], threshold: u16) -> usiz
         Level::Avx512 | Level::Avx512Vbmi => {
             // SAFETY: only a processor that has the level makes `simd`.
             unsafe { avx512::count_at_most(bounds, threshold) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            // SAFETY: as above.
+            unsafe { avx2::count_at_most(bounds, threshold) }
         }
         _ => bounds.as_flattened().iter().filter(|b| **b <= threshold).count(),
     }

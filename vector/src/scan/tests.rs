@@ -116,6 +116,42 @@ fn every_level_equals_the_definition() {
     }
 }
 
+/// A scan in two passes finds what one pass finds: with every number of groups, for tables whose
+/// entries are near each other within a group and for others, for every share of rows.
+#[test]
+fn two_passes_find_what_one_finds() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for simd in Simd::all() {
+        for m in [1, 4, 5, 16, 31] {
+            for len in [0, 1, 15, 16, 17, 48, 63, 64, 65, 300, 640] {
+                let mut case = Case::random(m, 256, len, &mut rng);
+                if len % 2 == 0 {
+                    let near = |i: usize| ((i % 16 * 13 + i / 128 % 2 * 40) + i % 3) as u8;
+                    case.table = (0..m * 256).map(near).collect();
+                }
+                for factor in [None, Some(300)] {
+                    let mut minima = Minima::new(simd, case.layout);
+                    assert_eq!(minima.is_some(), simd.level() == Level::Avx2);
+                    let mut sorted = case.expected(factor);
+                    sorted.sort_unstable();
+                    let at = |share: usize| sorted.get(len * share / 100).copied().unwrap_or(9);
+                    // Few rows, again and again, until there are few groups; then many.
+                    for threshold in [0, 0, 0, at(1), at(5), at(50), at(50), u16::MAX, at(2), 0] {
+                        let (mut found, mut want) = (vec![7], vec![7]);
+                        let list = case.list(factor);
+                        survivors(simd, case.layout, list, &case.table, threshold, &mut want);
+                        if let Some(minima) = &mut minima {
+                            let (layout, table) = (case.layout, &case.table);
+                            minima.survivors(simd, layout, list, table, threshold, &mut found);
+                            assert_eq!(found, want, "m {m}, len {len}, {threshold}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The largest sums: no entry of the table and no number of columns overflows 16 bits, and the
 /// scalar term saturates rather than wraps.
 #[test]

@@ -207,7 +207,7 @@ impl<'a> Scan<'a, '_> {
             let limit = if unit.is_finite() && self.tile.bounds[lane].sound() {
                 threshold(&seen.bound, room, unit)
             } else {
-                Some(u8::MAX)
+                Some(u16::MAX)
             };
             if let Some(limit) = limit {
                 thresholds[lane] = limit;
@@ -225,7 +225,7 @@ impl<'a> Scan<'a, '_> {
         }
         let (mut start, mut next) = (0, next);
         while start < self.list.len() {
-            let next = std::mem::take(&mut next);
+            let next = (std::mem::take(&mut next), std::iter::empty());
             let lanes = &mut scratch.buffers.lanes;
             let end = lanes.scan(simd, model, &self.list, start, &thresholds, next);
             self.counts.scanned += u64::from(some.count_ones()) * (end - start) as u64;

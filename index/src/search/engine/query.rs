@@ -2,7 +2,7 @@
 
 use ocelli_vector::codes::BLOCK;
 use ocelli_vector::lut::ByteTable;
-use ocelli_vector::scan::{self, BlockBounds};
+use ocelli_vector::scan::{self, BlockBounds, Minima};
 use ocelli_vector::score;
 use smallvec::SmallVec;
 
@@ -29,6 +29,8 @@ const SEGMENT: usize = 64 * BLOCK;
 pub(super) struct QueryScan<'a> {
     target: &'a Target<'a>,
     table: &'a ByteTable,
+    /// Where lists are scanned in two passes.
+    minima: Option<Minima>,
     bound: QueryBound,
     keep: Keep,
     scorer: Scorer<'a>,
@@ -48,6 +50,7 @@ impl<'a> QueryScan<'a> {
         Self {
             target,
             table,
+            minima: Minima::new(target.simd, target.model.layout()),
             bound: QueryBound::new(target.model, request.z, table),
             keep: Keep::new(request.k, request.ceiling),
             scorer: Scorer::new(target.simd, p.metric, tables),
@@ -216,7 +219,13 @@ impl<'a> QueryScan<'a> {
                     break;
                 };
                 let blocks = list.blocks(layout.columns(), start..end, bound.factor, next);
-                scan::survivors(simd, layout, blocks, &self.table.bytes, threshold, survivors);
+                let table = &self.table.bytes;
+                match &mut self.minima {
+                    Some(minima) => {
+                        minima.survivors(simd, layout, blocks, table, threshold, survivors);
+                    }
+                    None => scan::survivors(simd, layout, blocks, table, threshold, survivors),
+                }
             } else {
                 survivors.extend(0..(end - start) as u32);
             }
