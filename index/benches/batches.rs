@@ -1,8 +1,9 @@
 //! Batches whose queries share lists, beside the same batches where each query scans its own: the
 //! queries' time at every instruction level.
 //!
-//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]`, all of them or those named. Windows of all variants take turns; printed are medians
-//! and the best. The last line is one JSON object.
+//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]`, all of them or those named.
+//! Windows of all variants take turns; printed are medians and the best. The last line is one JSON
+//! object.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -18,6 +19,7 @@ type Error = Box<dyn std::error::Error>;
 /// Windows of each variant, an odd number.
 const WINDOWS: usize = 5;
 
+/// Batches that do not share lists, and batches that do.
 const SHARING: [(&str, Sharing); 2] =
     [("never", Sharing::Never), ("where-pays", Sharing::WherePays)];
 
@@ -39,15 +41,14 @@ fn main() -> Result<(), Error> {
         !only.iter().any(named) || only.iter().any(|o| o == name)
     };
     let levels = Level::ALL.map(Level::name);
-    let mut variants: Vec<(Simd, Sharing, Vec<f64>, u64)> = Simd::all()
+    let mut variants: Vec<(Simd, (&str, Sharing), Vec<f64>, u64)> = Simd::all()
         .filter(|simd| simd.level() != Level::Scalar)
         .filter(|simd| wanted(&levels, simd.level().name()))
-        .flat_map(|simd| SHARING.map(|(name, sharing)| (simd, name, sharing)))
-        .filter(|(_, name, _)| wanted(&SHARING.map(|s| s.0), name))
-        .map(|(simd, _, sharing)| (simd, sharing, Vec::new(), 0))
+        .flat_map(|simd| SHARING.map(|sharing| (simd, sharing, Vec::new(), 0)))
+        .filter(|(_, (name, _), ..)| wanted(&SHARING.map(|s| s.0), name))
         .collect();
     for _ in 0..WINDOWS {
-        for (simd, sharing, times, survived) in &mut variants {
+        for (simd, (_, sharing), times, survived) in &mut variants {
             let mut scratch = Scratch::at(*simd).sharing(*sharing);
             let start = Instant::now();
             let found = snapshot.search_batch(&x, &params, &mut scratch)?;
@@ -56,15 +57,14 @@ fn main() -> Result<(), Error> {
         }
     }
     let mut json = Vec::new();
-    for (simd, sharing, times, survived) in &mut variants {
+    for (simd, (name, _), times, survived) in &mut variants {
         times.sort_by(f64::total_cmp);
         let (best, median) = (times[0], times[WINDOWS / 2]);
         let level = simd.level().name();
         println!(
-            "{level:<12}{:<12}{median:>9.2} µs a query (best {best:.2}), {survived} scored",
-            format!("{sharing:?}")
+            "{level:<12}{name:<12}{median:>9.2} µs a query (best {best:.2}), {survived} scored"
         );
-        json.push(format!("\"{level}_{}_us\": {median:.2}", format!("{sharing:?}").to_lowercase()));
+        json.push(format!("\"{level}_{}_us\": {median:.2}", name.replace('-', "_")));
     }
     println!("{{{}}}", json.join(", "));
     Ok(())

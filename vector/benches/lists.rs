@@ -126,7 +126,9 @@ impl Bench {
                     candidates.extend(0..self.centroids.len() as u32);
                 }
                 let Table { rows, d } = &self.centroids;
-                relative::prefetch(rows, *d, &candidates[..candidates.len().min(512)]);
+                if rows.len() > 1 << 20 {
+                    relative::prefetch(rows, *d, &candidates[..candidates.len().min(512)]);
+                }
                 Metric::L2.of_rows(simd, q, rows, candidates, &mut self.scores);
                 self.ranked.clear();
                 let costs = candidates.iter().zip(&self.scores);

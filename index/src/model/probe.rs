@@ -9,6 +9,9 @@ use ocelli_vector::ranked::Ranked;
 
 /// Candidates whose centroids are fetched ahead: a shortlist. More would push each other out.
 const PREFETCHED: usize = 512;
+/// Elements of centroids up to which they are not fetched ahead: 4 MiB, which stay in near caches.
+/// There asking takes longer than waiting does, .25 of 1.3 µs for a hundred candidates (Zen 5).
+const NEAR: usize = 1 << 20;
 /// Queries of a batch whose groups are in memory at a time: a few kilobytes each.
 const BLOCK: usize = 4096;
 
@@ -138,7 +141,9 @@ impl Model {
             candidates.clear();
             candidates.extend(0..p.nlist as u32);
         }
-        relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
+        if p.coarse.len() > NEAR {
+            relative::prefetch(&p.coarse, p.d, &candidates[..candidates.len().min(PREFETCHED)]);
+        }
         p.metric.of_rows(simd, &query.z, &p.coarse, candidates, scores);
         ranked.clear();
         let costs = scores.iter().map(|&score| p.metric.cost(score));

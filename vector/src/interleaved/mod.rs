@@ -8,13 +8,14 @@
 //!
 //! # What a sum means
 //!
-//! Entries are bytes in a unit of the query's own, so coarse that a cost at the query's threshold is
-//! at most [`LARGEST`] units. The bytes of each two columns are added with saturation, and these
-//! sums as words. An entry is rounded down, and saturation only lowers a sum, so a sum stays a lower
-//! bound: a row whose sum is above the query's threshold is not among its hits. Each entry loses
-//! half a unit on average, which lets more rows through than the finer units of [`crate::scan`]; a
-//! finer unit here would saturate more sums. At [`LARGEST`] the fewest rows pass: at m = 16, nprobe
-//! 64 and k = 100, 221 where the scan of one query scores 193 (1 M rows), 467 for 322 (10 M).
+//! Entries are bytes in a unit of the query's own, so coarse that a cost at the query's threshold
+//! is at most [`LARGEST`] units. The bytes of each two columns are added with saturation, and these
+//! sums as words. An entry is rounded down, and saturation only lowers a sum, so a sum stays a
+//! lower bound: a row whose sum is above the query's threshold is not among its hits. Each entry
+//! loses half a unit on average, which lets more rows through than the finer units of
+//! [`crate::scan`]; a finer unit here would saturate more sums. At [`LARGEST`] the fewest rows
+//! pass: at m = 16, nprobe 64 and k = 100, 221 where the scan of one query scores 193 (1 M rows),
+//! 467 for 322 (10 M).
 //!
 //! For L2 the term of a row is one column more: its entry for byte b is (b · factor) >> 8, as in
 //! [`crate::scan::Scalars`].
@@ -24,9 +25,9 @@
 //! A code takes m rows of [`Tables::width`] bytes. At m = 16 tables are 128 KiB for 32 queries and
 //! 256 KiB for 64: they stream from the second-level cache, whose lines of 64 bytes a row of 32
 //! uses half. At 32 bytes a cycle (Zen 2 and 3, Skylake) that is m / 32 cycles a pair with rows of
-//! 64 bytes and nearly twice that with rows of 32; at 64 bytes a cycle (Zen 4 and later) m / 64. The
-//! arithmetic is less, and so registers of 64 bytes gain nothing over two of 32: there is one form
-//! for all levels.
+//! 64 bytes and nearly twice that with rows of 32; at 64 bytes a cycle (Zen 4 and later) m / 64.
+//! The arithmetic is less, and so registers of 64 bytes gain nothing over two of 32: there is one
+//! form for all levels.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -43,8 +44,8 @@ use crate::prefetch_all;
 pub const MAX_LANES: usize = 64;
 /// The largest threshold that is of use.
 pub const LARGEST: u16 = 1100;
-/// Columns whose bytes are added with saturation. One register more would do without; groups of four
-/// let half as many rows again through.
+/// Columns whose bytes are added with saturation. One register more would do without; groups of
+/// four let half as many rows again through.
 const GROUP: usize = 2;
 /// Columns of codes beyond which tables leave the second-level cache.
 const MOST_COLUMNS: usize = 32;
@@ -139,7 +140,7 @@ pub struct List<'a> {
 /// A row of a list that may be a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its place in the list.
+    /// Place of the row in the list.
     pub row: u32,
     /// A bit for each query whose threshold its sum does not exceed.
     pub lanes: u64,
@@ -212,8 +213,8 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// How many of `lanes` queries that want a list of `len` codes should scan it together: all of them,
-/// a multiple of [`MAX_LANES`], or none. The others scan it one after the other
+/// How many of `lanes` queries that want a list of `len` codes should scan it together: all of
+/// them, a multiple of [`MAX_LANES`], or none. The others scan it one after the other
 /// ([`crate::scan::survivors`]).
 ///
 /// The costs are those of the kernels at m = 16 beside a code of a single scan: interleaving a

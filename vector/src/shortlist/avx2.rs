@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{Buffers, ByteRows};
 use crate::bytes::avx2::products;
-use crate::bytes::{BLOCK, ByteQuery, block_bytes};
+use crate::bytes::{BLOCK, ByteQuery, QUAD};
 use crate::lanes::places_of;
 use crate::smallest::kth_smallest_at_most_avx2;
 
@@ -68,7 +68,7 @@ unsafe fn bounds<const Q: usize, const G: usize>(
 ) {
     let rounds = buffers[0].minima.len() / BLOCK;
     let queries: [&ByteQuery; Q] = std::array::from_fn(|i| &buffers[i].query);
-    let bytes = rows.bytes[first * block_bytes(rows.d)..].as_ptr();
+    let bytes = rows.quads[first * rows.d.div_ceil(QUAD)..].as_ptr().cast();
     // SAFETY: so many blocks lie there.
     let sums = unsafe { products::<Q, G>(queries, bytes, |_| {}) };
     let mut round = first % rounds;

@@ -100,7 +100,7 @@ pub(crate) fn most_queries(model: &Model) -> usize {
     (SHARED_BYTES / (2 * table + 2048)).max(SCAN_TILE)
 }
 
-/// Which lists the queries of a batch scan together. Answers do not depend on it.
+/// The lists that queries of a batch scan together. Answers do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sharing {
     /// Those for which that is faster.
@@ -116,7 +116,7 @@ pub enum Sharing {
 /// few enough to cost less than it saves.
 const WARM_ROWS: usize = 3000;
 
-/// How searches go about it. Answers do not depend on it.
+/// Numbers that decide how a search proceeds, and no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
     pub sharing: Sharing,

@@ -1,9 +1,9 @@
 //! Lists that many queries of a batch want.
 //!
-//! Where enough queries want a list, their tables are interleaved ([`super::lanes`]) and the list is
-//! scanned once for up to 64 of them. That pays the more, the longer the list is and the more
-//! queries there are: a [`Plan`] decides list by list. Lists that a query looks at to find its first
-//! threshold are its own.
+//! Where enough queries want a list, their tables are interleaved ([`super::lanes`]) and the list
+//! is scanned once for up to 64 of them. That pays the more, the longer the list is and the more
+//! queries there are: a [`Plan`] decides list by list. Lists that a query looks at to find its
+//! first threshold are its own.
 
 use ocelli_vector::interleaved::{self, MAX_LANES};
 use ocelli_vector::prefetch_all;
@@ -22,7 +22,7 @@ struct Want {
     base: f32,
 }
 
-/// Who scans which lists.
+/// The lists that each query scans, alone or with others.
 pub(super) struct Plan {
     /// Lists that each query scans alone, one query after the other; its end for each query.
     alone: Vec<(u32, f32)>,

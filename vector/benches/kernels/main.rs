@@ -1,4 +1,5 @@
-//! How fast the integer scan is, beside a plain read of the same bytes: `./bench kernels`.
+//! How fast the integer scan is, beside a plain read of the same bytes; and the scan of many
+//! queries with interleaved tables: `./bench kernels`.
 //!
 //! Lists of random codes are scanned through [`scan::survivors`] with a threshold that about one
 //! vector in ten thousand passes, at every level of this processor, in cache (16,384 vectors, again
@@ -7,6 +8,8 @@
 //! medians over the rounds. The last line is one JSON object.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
+
+mod interleaved;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -300,6 +303,26 @@ fn main() {
         rows.iter().filter(|r| r.in_cache == in_cache).for_each(Row::print);
     }
     println!();
+    let own = interleaved::Queries::random();
+    let mut together = interleaved::Row::all(&memory, &own);
+    let mut found = Vec::with_capacity(1 << 20);
+    for _ in 0..ROUNDS {
+        together.iter_mut().for_each(|row| row.measure(&memory, &own, &mut found));
+    }
+    println!("Interleaved tables, 8-bit m = 16: 10⁹ pairs of a query and a vector a second; and");
+    println!("the microseconds that interleaving the queries' tables takes.");
+    for in_cache in [true, false] {
+        let place = if in_cache { "In cache" } else { "Out of cache" };
+        println!("\n{place}");
+        println!("  {:<24}{:<12}{:>11}{:>10}{:>9}", "", "level", "G pairs/s", "", "µs");
+        together.iter().filter(|r| r.in_cache == in_cache).for_each(interleaved::Row::print);
+    }
+    println!();
+    let pairs = |level| {
+        let of = |r: &&interleaved::Row| r.simd.level() == level && r.queries == 64 && !r.in_cache;
+        let found = together.iter().find(of);
+        found.map_or("null".to_owned(), |r| format!("{:.3}", median(&r.pairs_s) / 1e9))
+    };
     let find = |level, bits, m, in_cache| {
         rows.iter().find(|r| {
             let s = r.shape;
@@ -312,9 +335,13 @@ fn main() {
     };
     println!(
         "{{\"vbmi8_gcodes_s_cache\": {}, \"vbmi8_read_share\": {}, \
-         \"avx2_4bit_gcodes_s_cache\": {}}}",
+         \"avx2_4bit_gcodes_s_cache\": {}, \"avx2_8bit_gcodes_s_cache\": {}, \
+         \"interleaved_gpairs_s_avx2\": {}, \"interleaved_gpairs_s_avx512\": {}}}",
         json(find(Level::Avx512Vbmi, 8, 16, true), |r| median(&r.codes_s) / 1e9),
         json(find(Level::Avx512Vbmi, 8, 16, false), |r| median(&r.read_share)),
         json(find(Level::Avx2, 4, 32, true), |r| median(&r.codes_s) / 1e9),
+        json(find(Level::Avx2, 8, 16, true), |r| median(&r.codes_s) / 1e9),
+        pairs(Level::Avx2),
+        pairs(Level::Avx512),
     );
 }
