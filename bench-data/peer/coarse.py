@@ -26,8 +26,9 @@ if __name__ == "__main__":
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402
 
-import search  # noqa: E402
 import vecs  # noqa: E402
+from datasets import vectors  # noqa: E402
+from processes import Worker, say  # noqa: E402
 
 NLISTS = (1 << 16, 1 << 18)
 NPROBE = 64
@@ -36,10 +37,6 @@ EXACTS = 200
 WINDOWS = 5
 # Enough for recall above .99 at both sizes; what each reaches is printed.
 EF_SEARCH = 96
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 def centroids(base, nlist, path):
@@ -112,7 +109,7 @@ def main():
         "--no-hnsw", action="store_true", help="leave FAISS's HNSW out: building it takes minutes"
     )
     a = p.parse_args()
-    folder = a.vectors or search.vectors(a.out)
+    folder = a.vectors or vectors(a.out)
     faiss.omp_set_num_threads(1)
     queries = vecs.read(folder / "query.fvecs", np.float32)
     files = a.centroids or [a.out / f"coarse-{nlist}.fvecs" for nlist in NLISTS]
@@ -138,7 +135,7 @@ def main():
         truth = flat.search(queries, NPROBE)[1]
         empty = Faiss(faiss.IndexFlatL2(d), queries).single(SINGLES)
         lists = a.out / "coarse.lists"
-        worker = search.Worker(a.worker, path, folder / "query.fvecs", a.out / "coarse.model", "l2")
+        worker = Worker(a.worker, path, folder / "query.fvecs", a.out / "coarse.model", "l2")
         about = worker.about
 
         def found(effort):

@@ -12,18 +12,16 @@ batch, divided by its queries; Ocelli's plain and refined single queries are tim
 those that a search needs: codes, finer codes, the byte for L2, list directory and ids; for FAISS
 its file with the model over the rows, as FAISS stores it.
 
-Writes frontier.png, frontier.svg and frontier.json to --out. The last line is one JSON object:
-recall10@10 of the refined points with most lists, and their time over that of the plain search
-at nprobe 64 (medians of batches).
+Writes frontier.png, frontier.svg and frontier.json to --out. Then comes the comparison with the
+best of today at equal recall and equal bytes, at each instruction level: see equal.py.
+
+The last line is one JSON object: recall10@10 of the refined points with most lists, and their time
+over that of the plain search at nprobe 64 (medians of batches); and the ratios at equal recall.
 """
 
 import argparse
-import hashlib
 import json
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,8 +34,14 @@ import faiss  # noqa: E402
 import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 
-import search  # noqa: E402
+import clock  # noqa: E402
+import equal  # noqa: E402
+import faiss_peer  # noqa: E402
+import processor  # noqa: E402
+import refined  # noqa: E402
 import vecs  # noqa: E402
+from datasets import recall, vectors  # noqa: E402
+from processes import Worker, say  # noqa: E402
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -48,7 +52,7 @@ QUERIES = 2000
 NPROBE = 64
 # Candidates that refined searches score again, on both sides: the server's default.
 CANDIDATES = 150
-BASE = "IVF2048,PQ16np"
+BASE = refined.LISTS_OF
 # Label in the result, kind for `ocelli train`, and the point that the result gives: lists and
 # candidates that reach the recall wanted of it.
 REFINED = (
@@ -57,10 +61,6 @@ REFINED = (
     ("sq8", "sq8", 64, 150),
     ("f16", "f16", 64, 150),
 )
-
-
-def say(text=""):
-    print(text, flush=True)
 
 
 class Ocelli:
@@ -81,7 +81,7 @@ class Ocelli:
         with tempfile.TemporaryDirectory() as scratch:
             ids = Path(scratch) / "ids.ivecs"
             self.worker.ask("ids", self.nprobe, K, self.refine, ids)
-            return search.recall(vecs.read(ids, np.int32), truth)
+            return recall(vecs.read(ids, np.int32), truth)
 
     def batch_us(self):
         return self.worker.ask("batch", self.nprobe, K, self.refine, QUERIES)["us"]
@@ -107,7 +107,7 @@ class Faiss:
 
     def recall(self, truth):
         self.set()
-        return search.recall(self.index.search(self.queries, K)[1], truth)
+        return recall(self.index.search(self.queries, K)[1], truth)
 
     def batch_us(self):
         self.set()
@@ -117,59 +117,11 @@ class Faiss:
         return (time.perf_counter() - start) / n * 1e6
 
 
-def build(ocelli, folder, base_file):
-    """Ocelli's indexes, unless this version of the program made them of these codes: {kind:
-    folder}.
-
-    Building them takes minutes. Remove the folder after a change of how they are made.
-    """
-    root = folder / "frontier"
-    version = subprocess.run(
-        [ocelli, "--version"], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    codes = hashlib.sha256(base_file.read_bytes()).hexdigest()
-    stamp = f"{version}{codes}\n{[kind for _, kind, _, _ in REFINED]}\n"
-    if not (root / "stamp").exists() or (root / "stamp").read_text() != stamp:
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir(parents=True)
-        search.run(
-            ocelli, "import", "faiss", base_file, "--out", root / "plain", "--spec", "foreign:sift"
-        )
-        part = root / "sift.part"
-        search.run(
-            ocelli,
-            "import",
-            "vectors",
-            folder / "base.fvecs",
-            "--spec",
-            "foreign:sift",
-            "--out",
-            part,
-        )
-        (base,) = (root / "plain" / "models").glob("*.model")
-        for _, kind, _, _ in REFINED:
-            model = root / f"{kind}.model"
-            search.run(ocelli, "train", part, "--base", base, "--fine-codes", kind, "--out", model)
-            search.run(ocelli, "build", part, "--model", model, "--out", root / kind)
-        part.unlink()
-        (root / "stamp").write_text(stamp)
-    return {kind: root / kind for kind in ("plain", *(kind for _, kind, _, _ in REFINED))}
-
-
-def inspect(ocelli, index):
-    done = subprocess.run(
-        [ocelli, "inspect", index, "--format", "json"], check=True, stdout=subprocess.PIPE
-    )
-    about = json.loads(done.stdout)
-    return about["search_bytes_per_image"] + about["fine_bytes_per_image"]
-
-
 def faiss_points(folder, queries, base):
     """FAISS's indexes, trained unless they are there."""
 
     def trained(factory):
-        path = folder / f"{factory.replace(',', '_')}.faiss-{faiss.__version__}"
-        search.run(sys.executable, search.HERE / "train.py", folder / "base.fvecs", factory, path)
+        path = refined.trained(folder, factory)
         return faiss.read_index(str(path)), path.stat().st_size / len(base)
 
     points = []
@@ -290,37 +242,16 @@ def plot(rows, about, out):
     plt.close(figure)
 
 
-def main():
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument(
-        "--worker", required=True, help="executable of the bench `frontier` of ocelli-index"
-    )
-    p.add_argument("--ocelli", required=True, help="the ocelli command")
-    p.add_argument("--out", type=Path, required=True, help="where data and plots are kept")
-    p.add_argument(
-        "--vectors",
-        type=Path,
-        help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own",
-    )
-    a = p.parse_args()
-    folder = a.vectors or search.vectors(a.out)
-    about = folder / "about.json"
-    about = json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
-    base_file = folder / f"{BASE.replace(',', '_')}.faiss-{faiss.__version__}"
-    search.run(sys.executable, search.HERE / "train.py", folder / "base.fvecs", BASE, base_file)
-    indexes = build(a.ocelli, folder, base_file)
-
+def tables(a, folder, about, indexes, sizes):
+    """Ocelli's and FAISS's points in windows, printed and plotted; what the last line says of
+    them."""
     faiss.omp_set_num_threads(1)
     base = vecs.read(folder / "base.fvecs", np.float32)
     queries = vecs.read(folder / "query.fvecs", np.float32)
     truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
     workers = {
-        kind: search.Worker(a.worker, index, folder / "query.fvecs")
-        for kind, index in indexes.items()
+        kind: Worker(a.worker, index, folder / "query.fvecs") for kind, index in indexes.items()
     }
-    sizes = {kind: inspect(a.ocelli, index) for kind, index in indexes.items()}
     points = [
         Ocelli("16", workers["plain"], nprobe, 0, sizes["plain"]) for nprobe in (4, 16, NPROBE)
     ]
@@ -335,15 +266,10 @@ def main():
     title = (
         f"{len(base):,} vectors ({about['source']}), {len(queries):,} queries, k = {K}, one "
         "thread; "
-        f"Ocelli at {workers['plain'].about['simd']}, FAISS {faiss.__version__} "
-        f"({faiss.get_compile_options().strip()})"
+        f"Ocelli at {workers['plain'].about['simd']}, FAISS {faiss.__version__} at "
+        f"{faiss_peer.level(faiss)}; {processor.name()}"
     )
     say(f"\n{title}")
-    if about.get("synthetic"):
-        say(
-            "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no "
-            "others."
-        )
     recalls = {id(p): p.recall(truth) for p in points}
     times = measure(points)
     rows = []
@@ -405,16 +331,53 @@ def main():
             f"{name} {ratio(p, 'batch')} / {ratio(p, 'single')}" for name, p in told.items()
         )
     )
-    say()
-    say(
-        json.dumps(
-            {
-                "recall10": {name: round(recalls[id(p)], 4) for name, p in told.items()},
-                "time_ratio": {name: ratio(p, "batch") for name, p in told.items()},
-                "time_ratio_single": {name: ratio(p, "single") for name, p in told.items()},
-            }
-        )
+    return {
+        "recall10": {name: round(recalls[id(p)], 4) for name, p in told.items()},
+        "time_ratio": {name: ratio(p, "batch") for name, p in told.items()},
+        "time_ratio_single": {name: ratio(p, "single") for name, p in told.items()},
+    }
+
+
+def main():
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    p.add_argument(
+        "--worker", required=True, help="executable of the bench `frontier` of ocelli-index"
+    )
+    p.add_argument("--ocelli", required=True, help="the ocelli command")
+    p.add_argument("--out", type=Path, required=True, help="where data and plots are kept")
+    p.add_argument(
+        "--vectors",
+        type=Path,
+        help="folder with base.fvecs, query.fvecs, groundtruth.ivecs of your own",
+    )
+    p.add_argument(
+        "--only-equal", action="store_true", help="the comparison at equal recall alone"
+    )
+    p.add_argument("--no-others", action="store_true", help="FAISS alone beside Ocelli")
+    clock.add_argument(p)
+    a = p.parse_args()
+    clock.choose(a.clock)
+    folder = a.vectors or vectors(a.out)
+    about = folder / "about.json"
+    about = json.loads(about.read_text()) if about.exists() else {"source": f"vectors in {folder}"}
+    if about.get("synthetic"):
+        say(
+            "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with no "
+            "others."
+        )
+    kinds = [kind for _, kind, _, _ in REFINED]
+    indexes = refined.build(a.ocelli, folder, refined.trained(folder, BASE), kinds)
+    sizes = {kind: refined.bytes_of(a.ocelli, index) for kind, index in indexes.items()}
+    result = {"processor": processor.name(), "clock": a.clock}
+    if not a.only_equal:
+        result |= tables(a, folder, about, indexes, sizes)
+    sizes = {kind: refined.code_bytes_of(a.ocelli, index) for kind, index in indexes.items()}
+    del sizes["f16"]  # Beyond the bytes that are compared.
+    result["equal_recall"] = equal.both_levels(a, folder, indexes, sizes)
+    say()
+    say(json.dumps(result))
 
 
 if __name__ == "__main__":

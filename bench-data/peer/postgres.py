@@ -1,13 +1,13 @@
 """PostgreSQL with pgvector for `./bench serve`, in a Python environment of its own. The last line
 is one JSON object.
 
-    postgres.py VECTORS DATABASE K RECALL SERVER_CORE CLIENT_CORE
+    postgres.py VECTORS DATABASE K RECALLS SERVER_CORE CLIENT_CORE
 
 The vectors are copied into DATABASE once, on all cores, with both kinds of index that pgvector
 has, made as its manual says. Then every process of the server is bound to one core and this one
-to another. Each kind is asked with the least effort that reaches RECALL: one query at a time
-over one connection by a prepared statement with binary parameters; many over that connection
-without waiting for answers (a pipeline); and 1,000 in one statement.
+to another. Each kind is asked with the least effort that reaches each of RECALLS (`.6,.8`), if one
+does: one query at a time over one connection by a prepared statement with binary parameters; many
+over that connection without waiting for answers (a pipeline); and 1,000 in one statement.
 """
 
 import json
@@ -25,7 +25,7 @@ from pgvector.psycopg import register_vector
 import vecs
 
 folder, database = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
-k, wanted = int(sys.argv[3]), float(sys.argv[4])
+k, wanted = int(sys.argv[3]), [float(recall) for recall in sys.argv[4].split(",")]
 cores = [int(core) for core in sys.argv[5:7]]
 
 SETTINGS = {
@@ -38,8 +38,8 @@ SETTINGS = {
 # As pgvector's manual says: rows / 1000 lists; the defaults of m and ef_construction. Then the
 # effort that is tried.
 KINDS = {
-    "ivfflat": ("WITH (lists = 1000)", "ivfflat.probes", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)),
-    "hnsw": ("", "hnsw.ef_search", (k, 2 * k, 40, 80, 160, 320)),
+    "ivfflat": ("WITH (lists = 1000)", "ivfflat.probes", (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)),
+    "hnsw": ("", "hnsw.ef_search", (k, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320)),
 }
 SINGLES, ROUNDS, BATCH = 2000, 5, 1000
 ONE = f"SELECT id FROM {{}} ORDER BY x <-> %s LIMIT {k}"
@@ -150,6 +150,42 @@ def batch_rate(connection, kind):
     return BATCH / (time.perf_counter() - begun)
 
 
+def efforts_of(connection, kind, queries, truth):
+    """The least effort for each recall that is reached, and what it finds: {effort: recall}."""
+    _, knob, efforts = KINDS[kind]
+    out, left = {}, sorted(wanted)
+    for effort in efforts:
+        connection.execute(f"SET {knob} = {effort}")
+        recall = recall_of(connection, kind, queries, truth)
+        if left and recall >= left[0]:
+            out[effort] = recall
+            left = [w for w in left if w > recall]
+        if not left:
+            break
+    return out
+
+
+def timed(connection, kind, effort, queries):
+    """A row of the result: medians of rounds."""
+    connection.execute(f"SET {KINDS[kind][1]} = {effort}")
+    empty, singles, rates, batches = [], [], [], []
+    for _ in range(ROUNDS):
+        empty += timed_singles(connection, "SELECT 1", queries)
+        singles += timed_singles(connection, ONE.format(kind), queries)
+        rates.append(rate(connection, kind, queries))
+        batches.append(batch_rate(connection, kind))
+    return {
+        "kind": kind,
+        "knob": f"{KINDS[kind][1]} = {effort}",
+        "empty_p50_us": statistics.median(empty),
+        "p50_us": statistics.median(singles),
+        "p99_us": float(np.percentile(singles, 99)),
+        "per_s": statistics.median(rates),
+        "batch_per_s": statistics.median(batches),
+        "index_bytes": connection.execute(f"SELECT pg_relation_size('{kind}_x')").fetchone()[0],
+    }
+
+
 def main():
     queries = vecs.read(folder / "query.fvecs", np.float32)
     truth = vecs.read(folder / "groundtruth.ivecs", np.int32)[:, :k]
@@ -175,31 +211,13 @@ def main():
             children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
             bind([leader, *map(int, children)], cores[0])
             os.sched_setaffinity(0, {cores[1]})
-            found = {"version": version, "pgvector": vector, "kinds": {}}
-            for kind, (_, knob, efforts) in KINDS.items():
-                for effort in efforts:
-                    connection.execute(f"SET {knob} = {effort}")
-                    recall = recall_of(connection, kind, queries[:SINGLES], truth[:SINGLES])
-                    if recall >= wanted:
-                        break
-                empty, singles, rates, batches = [], [], [], []
-                for _ in range(ROUNDS):
-                    empty += timed_singles(connection, "SELECT 1", queries[:SINGLES])
-                    singles += timed_singles(connection, ONE.format(kind), queries[:SINGLES])
-                    rates.append(rate(connection, kind, queries[:SINGLES]))
-                    batches.append(batch_rate(connection, kind))
-                found["kinds"][kind] = {
-                    "knob": f"{knob} = {effort}",
-                    "recall": recall,
-                    "empty_p50_us": statistics.median(empty),
-                    "p50_us": statistics.median(singles),
-                    "p99_us": float(np.percentile(singles, 99)),
-                    "per_s": statistics.median(rates),
-                    "batch_per_s": statistics.median(batches),
-                    "index_bytes": connection.execute(
-                        f"SELECT pg_relation_size('{kind}_x')"
-                    ).fetchone()[0],
-                }
+            rows = []
+            for kind in KINDS:
+                efforts = efforts_of(connection, kind, queries[:SINGLES], truth[:SINGLES])
+                for effort, recall in efforts.items():
+                    row = timed(connection, kind, effort, queries[:SINGLES])
+                    rows.append({**row, "recall": recall})
+            found = {"version": version, "pgvector": vector, "rows": rows}
     finally:
         server.cleanup()
     say(json.dumps(found))

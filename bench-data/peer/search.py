@@ -1,14 +1,19 @@
 """Ocelli beside FAISS, on the same codes: what `./bench search` runs.
 
 FAISS trains `IVF2048,PQ16np` and Ocelli imports that file, so both scan the same codes of the same
-lists. Each point is measured in windows in which the two take turns, one thread each: a batch (all
-queries in one call) and single queries (the first 1,000, one call each). A second peer is
-`IVF2048,PQ32x4fs`: as many bytes a vector, 4-bit codes, FAISS's fastest scan.
+lists. Each point is measured in windows in which all systems take turns, one thread each: a batch
+(all queries in one call) and single queries (the first 1,000, one call each).
 
-FAISS chooses lists by matrix products of the OpenBLAS in its wheel, which takes recent AMD
-processors for a much older one. So on a processor with AVX-512 there is a third peer: the same
-index in a process of its own with OPENBLAS_CORETYPE=SkylakeX. Its ratios are separate in the
-result.
+**Levels.** On a processor with AVX-512 everything is measured twice in one run: Ocelli at its best
+level beside FAISS as its wheel chooses, and Ocelli at avx2 beside FAISS's own AVX2 build. A ratio
+compares rows of one level only. The OpenBLAS of FAISS's wheel takes recent processors of AMD for
+much older ones; so at the best level there is one more row of FAISS, whose OpenBLAS was told
+better. faiss_peer.py says how each is chosen.
+
+**Equal recall.** FAISS's fastest scans are those of 4-bit codes: `PQ32x4fs`, and `PQ32x4fsr` of
+residuals, with as many bytes a vector. Each is asked with the fewest lists that reach a recall, and
+Ocelli with the fewest that reach as much as was found there. Where either does not, there is no
+ratio.
 
 Ocelli's times are taken inside its worker, without Python. FAISS is called through its Python
 binding, so the time of an empty call is subtracted from its single queries: the same `search`, one
@@ -31,192 +36,114 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from cores import ALL_CORES, bind_to_one
+from cores import bind_to_one
 
-HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     bind_to_one()
 
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402
 
+import clock  # noqa: E402
+import faiss_peer  # noqa: E402
+import processor  # noqa: E402
 import vecs  # noqa: E402
+from datasets import least, made, recall, source, vectors  # noqa: E402
+from peer_process import Searches  # noqa: E402
+from processes import HERE, Worker, run, say  # noqa: E402
 
-SAME_CODES, SAME_BYTES = "IVF2048,PQ16np", "IVF2048,PQ32x4fs"
+SAME_CODES = "IVF2048,PQ16np"
+# Indexes of as many bytes, with 4-bit codes, and the recall at which each is compared.
+SAME_BYTES = {"IVF2048,PQ32x4fs": 0.46, "IVF2048,PQ32x4fsr": 0.50}
 LARGE_CODES = "IVF16384,PQ16np"
 NPROBES = (4, 16, 64)
+# At four times as many, FAISS 1.15 has tables of residuals for 10,000 queries that its 32-bit
+# offsets do not reach, and it crashes.
+MOST_LISTS = 128
 K = 100
 OTHER_KS = (10, 1000)
 SINGLES = 1000
 WINDOWS = 5
 SCALING_NPROBE = 16
-# Ends the label of FAISS with its BLAS tuned.
-TUNED = ", tuned"
 # Vectors of the large table, its queries, and the rows for each list that its k-means looks at:
 # FAISS's 256 would take hours, and both sides search the same codes whatever they are.
 LARGE, LARGE_QUERIES, LARGE_ROWS_PER_LIST = 10_000_000, 2000, 64
+# The way of FAISS that stands beside Ocelli at a level.
+BESIDE = {"best": ("usual", "tuned"), "avx2": ("avx2",)}
 
 
-def say(text=""):
-    print(text, flush=True)
+class Ocelli:
+    """Ocelli at one level, in a process of its own: a system that is timed."""
 
-
-def run(*args):
-    """Runs one of the steps before the measurement, on all cores. Its output is for people."""
-    done = subprocess.run([str(a) for a in args], env=ALL_CORES)
-    if done.returncode != 0:
-        sys.exit(
-            f"bench: {Path(str(args[0])).name} {args[1]} ended with exit code {done.returncode}"
-        )
-
-
-class Worker:
-    """A process that answers requests, a line of JSON each: Ocelli's, and FAISS's where it needs
-    one of its own."""
-
-    def __init__(self, *command, env=None):
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-        )
-        self.about = self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"bench: {self.process.args[0]} ended with exit code {self.process.wait()}")
-        return json.loads(line)
-
-    def ask(self, *request):
-        self.process.stdin.write(" ".join(map(str, request)) + "\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-class Peer:
-    """FAISS, with one thread."""
-
-    def __init__(self, path, queries):
-        self.index, self.queries = faiss.read_index(str(path)), queries
-        self.nothing = faiss.IndexFlatL2(queries.shape[1])
-
-    def close(self):
-        self.index = None
-
-    def at(self, nprobe):
-        faiss.extract_index_ivf(self.index).nprobe = nprobe
-        return self
-
-    def ids(self):
-        return self.index.search(self.queries, K)[1]
-
-    def batch(self, k):
-        start = time.perf_counter()
-        self.index.search(self.queries, k)
-        return len(self.queries) / (time.perf_counter() - start)
-
-    def seconds(self, index, n, k):
-        """Seconds of n calls, one query each."""
-        x, search = self.queries, index.search
-        start = time.perf_counter()
-        for i in range(n):
-            search(x[i : i + 1], k)
-        return time.perf_counter() - start
-
-    def single(self, n, k):
-        """Queries per second, and the seconds of an empty call that were subtracted from each."""
-        empty = self.seconds(self.nothing, n, k)
-        return n / max(self.seconds(self.index, n, k) - empty, 1e-9), empty / n
-
-
-class TunedPeer:
-    """FAISS on the same index in a process of its own, whose OpenBLAS was told what the
-    processor can do."""
-
-    CORE = "SkylakeX"
-
-    def __init__(self, path, queries):
-        env = {**os.environ, "OPENBLAS_CORETYPE": self.CORE}
-        self.worker = Worker(sys.executable, __file__, "--tuned-peer", path, queries, env=env)
-        self.nprobe = None
-
-    @classmethod
-    def is_wanted(cls):
-        cpu = Path("/proc/cpuinfo")
-        return (
-            cpu.exists()
-            and " avx512f " in cpu.read_text()
-            and os.environ.get("OPENBLAS_CORETYPE") != cls.CORE
-        )
-
-    def at(self, nprobe):
-        self.nprobe = nprobe
-        return self
+    def __init__(self, program, index, queries, level=None):
+        env = {**os.environ, "OCELLI_SIMD": level or ""}
+        if level is None:
+            del env["OCELLI_SIMD"]
+        self.worker = Worker(program, index, queries, env=env)
+        self.queries = len(vecs.read(queries, np.float32))
+        self.level = self.worker.about["simd"]
+        if level and self.level != level:
+            sys.exit(f"bench: expected Ocelli at {level}, found {self.level}")
 
     def close(self):
         self.worker.close()
 
-    def batch(self, k):
-        return self.worker.ask("batch", self.nprobe, k)
+    def batch(self, nprobe, k):
+        request = ("batch", nprobe, k)
+        return self.worker.rate(self.queries, lambda answer: answer["qps"], *request)[1]
 
-    def single(self, n, k):
-        return self.worker.ask("single", self.nprobe, n, k)
+    def single(self, nprobe, k, n):
+        request = ("single", nprobe, k, n)
+        answer, qps = self.worker.rate(n, lambda answer: answer["qps"], *request)
+        return {**answer, "qps": qps}
 
-    @staticmethod
-    def serve(path, queries):
-        """Answers requests until standard input ends."""
-        faiss.omp_set_num_threads(1)
-        peer = Peer(path, vecs.read(Path(queries), np.float32))
-        print(json.dumps({"version": faiss.__version__}), flush=True)
-        for line in sys.stdin:
-            kind, nprobe, *arguments = line.split()
-            answer = getattr(peer.at(int(nprobe)), kind)(*map(int, arguments))
-            print(json.dumps(answer), flush=True)
+    def write_ids(self, nprobe, k, file):
+        self.worker.ask("ids", nprobe, k, file)
 
 
-def recall(ids, truth):
-    """recall10@10: share of the ten nearest that are among the first ten found."""
-    return float((ids[:, :10, None] == truth[:, None, :10]).any(1).mean())
+class Row:
+    """A system at one point: what is asked of it, and the rates that its windows had."""
+
+    def __init__(self, name, system, nprobe):
+        self.name, self.system, self.nprobe = name, system, nprobe
+        self.recall = None
+        self.clear()
+
+    def clear(self):
+        self.rates, self.told = {"batch": [], "single": []}, []
+
+    def window(self, k, n):
+        self.rates["batch"].append(self.system.batch(self.nprobe, k))
+        single = self.system.single(self.nprobe, k, n)
+        self.rates["single"].append(single["qps"])
+        self.told.append(single)
+
+    def median(self, kind):
+        return statistics.median(self.rates[kind])
 
 
-def measure(worker, peers, nprobe, n, k=K):
-    """Queries per second of every window: {system: {"batch": [...], "single": [...]}}."""
-    found = {name: {"batch": [], "single": []} for name in ("ocelli", *peers)}
-    empties, stages = [], []
+def measure(rows, n, k, windows):
+    """Fills the windows of all rows, one row after the other."""
+    for row in rows:
+        row.window(k, n)  # Once for the caches, not counted.
+        row.clear()
+    for window in range(windows):
+        # The order changes, so that none always follows the same other.
+        for row in rows if window % 2 == 0 else rows[::-1]:
+            row.window(k, n)
 
-    def ours():
-        found["ocelli"]["batch"].append(worker.ask("batch", nprobe, k)["qps"])
-        answer = worker.ask("single", nprobe, k, n)
-        found["ocelli"]["single"].append(answer["qps"])
-        stages.append(answer.get("stages_us", {}))
 
-    def theirs():
-        for name, peer in peers.items():
-            found[name]["batch"].append(peer.at(nprobe).batch(k))
-            qps, empty = peer.single(n, k)
-            found[name]["single"].append(qps)
-            empties.append(empty)
+def ratio(ours, theirs, kind):
+    return round(ours.median(kind) / theirs.median(kind), 2)
 
-    ours(), theirs()  # Once for the caches, not counted.
-    for system in found.values():
-        for values in system.values():
-            values.clear()
-    empties.clear(), stages.clear()
-    for window in range(WINDOWS):
-        # Who begins changes, so that neither always follows the other.
-        for turn in (ours, theirs) if window % 2 == 0 else (theirs, ours):
-            turn()
-    return (
-        found,
-        statistics.median(empties),
-        {s: statistics.median(w[s] for w in stages) for s in stages[0]},
-    )
+
+def ids(system, nprobe, k):
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "ids.ivecs"
+        system.write_ids(nprobe, k, file)
+        return vecs.read(file, np.int32)
 
 
 def two_threads(worker):
@@ -232,59 +159,40 @@ def two_threads(worker):
     return statistics.median(rates[2]) / statistics.median(rates[1])
 
 
-def made(out, name, *how):
-    """Makes vectors unless they are there; returns their folder."""
-    folder = out / name
-    if not (folder / "about.json").exists():
-        say(f"making the vectors of {name} (once)")
-        run(sys.executable, HERE / "sift.py", folder, *how)
-    return folder
-
-
-def source():
-    """The source of the vectors: its name in folders, and the arguments of `sift.py`."""
-    data = Path(os.environ.get("OCELLI_DATA") or HERE.parents[1] / ".." / "shared" / "data")
-    photos = all((data / "images" / name).is_dir() for name in ("imagenet", "corel", "paris124"))
-    return ("sift-photos", ["--data", data]) if photos else ("sift-synthetic", [])
-
-
-def vectors(out):
-    """The folder of the million vectors that most benchmarks use."""
-    name, how = source()
-    return made(out, name, *how)
-
-
-def print_point(title, same_codes, found, recalls, empty, stages):
+def print_rows(title, pairs):
+    """Prints a point: each of Ocelli's rows with the peer's of its level below."""
     say(
-        f"\n{title}: medians of {WINDOWS} windows, in brackets the best; ratio = Ocelli / FAISS "
-        "(lowest to highest window)"
+        f"\n{title}: medians of {len(pairs[0][0].told)} windows, in brackets the best; ratio = "
+        "Ocelli / FAISS of the same level (lowest to highest window)"
     )
     say(
-        f"  {'':<30}{'batch QPS':>20}{'single QPS':>20}{'recall10@10':>13}   "
-        f"{'batch ratio':<24}single ratio"
+        f"  {'':<24}{'level':<20}{'nprobe':>7}{'batch QPS':>20}{'single QPS':>20}"
+        f"{'recall10@10':>13}   {'batch ratio':<24}single ratio"
     )
-    ocelli = found["ocelli"]
-    for name, system in found.items():
-        cells, ratios = [], []
-        for kind in ("batch", "single"):
-            median = statistics.median(system[kind])
-            cells.append(f"{median:,.0f} ({max(system[kind]):,.0f})")
-            windows = [a / b for a, b in zip(ocelli[kind], system[kind])]
-            ratio = statistics.median(ocelli[kind]) / median
-            ratios.append(
-                ""
-                if system is ocelli
-                else f"{ratio:.2f} ({min(windows):.2f} to {max(windows):.2f})"
+    for ours, peers in pairs:
+        for row in (ours, *peers):
+            rates = [f"{row.median(kind):,.0f} ({max(row.rates[kind]):,.0f})" for kind in row.rates]
+            ratios = ["", ""]
+            if row is not ours:
+                ratios = [
+                    f"{ratio(ours, row, kind):.2f} ({min(windows):.2f} to {max(windows):.2f})"
+                    for kind in row.rates
+                    for windows in [[a / b for a, b in zip(ours.rates[kind], row.rates[kind])]]
+                ]
+            found = f"{row.recall:.4f}" if row.recall is not None else ""
+            say(
+                f"  {row.name:<24}{row.system.level:<20}{row.nprobe:>7}{rates[0]:>20}"
+                f"{rates[1]:>20}{found:>13}   {ratios[0]:<24}{ratios[1]}"
             )
-        label = f"Ocelli on {same_codes.split(',')[1]}" if system is ocelli else f"FAISS {name}"
-        found_share = f"{recalls[name]:.4f}" if name in recalls else ""
-        say(
-            f"  {label:<30}{cells[0]:>20}{cells[1]:>20}{found_share:>13}   "
-            f"{ratios[0]:<24}{ratios[1]}"
-        )
-    say(
-        f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above; "
-        f"a single query of Ocelli: {', '.join(f'{s} {us:.1f}' for s, us in stages.items())} µs"
+        say(f"    a single query of Ocelli: {stages(ours)} µs")
+    empty = statistics.median(t["empty"] for _, peers in pairs for p in peers for t in p.told)
+    say(f"  an empty call of FAISS's binding: {empty * 1e6:.1f} µs, subtracted above")
+
+
+def stages(row):
+    return ", ".join(
+        f"{stage} {statistics.median(t['stages_us'][stage] for t in row.told):.1f}"
+        for stage in row.told[0]["stages_us"]
     )
 
 
@@ -301,95 +209,239 @@ class Table:
             f: folder / f"{f.replace(',', '_')}.faiss-{faiss.__version__}" for f in factories
         }
         more = ["--rows-per-list", rows_per_list] if rows_per_list else []
+        base = folder / "base.fvecs"
         for factory, path in self.files.items():
-            run(
-                sys.executable,
-                HERE / "train.py",
-                folder / "base.fvecs",
-                factory,
-                path,
-                "--metric",
-                metric,
-                *more,
-            )
+            train = (sys.executable, HERE / "train.py", base, factory, path)
+            run(*train, "--metric", metric, *more)
         # Imported anew each time: it takes seconds, and an index of an older Ocelli would be
         # measured else.
         self.index = folder / "ocelli"
         shutil.rmtree(self.index, ignore_errors=True)
-        run(
-            a.ocelli,
-            "import",
-            "faiss",
-            self.files[self.same_codes],
-            "--out",
-            self.index,
-            "--spec",
-            "foreign:sift",
-        )
-        faiss.omp_set_num_threads(1)
-        self.queries = vecs.read(folder / "query.fvecs", np.float32)
+        same = self.files[self.same_codes]
+        run(a.ocelli, "import", "faiss", same, "--out", self.index, "--spec", "foreign:sift")
+        self.program, self.windows = a.worker, a.windows
+        self.queries = folder / "query.fvecs"
         self.truth = vecs.read(folder / "groundtruth.ivecs", np.int32)
-        self.peers = {factory: Peer(path, self.queries) for factory, path in self.files.items()}
-        if TunedPeer.is_wanted():
-            tuned = TunedPeer(self.files[self.same_codes], folder / "query.fvecs")
-            self.peers[f"{self.same_codes}{TUNED}"] = tuned
-        self.program = a.worker
-        self.worker = self.start()
-        self.rows = self.worker.about["rows"]
         self.deltas = []
+        self.start()
+        self.print_head(a, metric)
+
+    def start(self):
+        """Starts the processes: Ocelli at each level, FAISS in each way."""
+        self.ocelli = {"best": Ocelli(self.program, self.index, self.queries)}
+        ways = faiss_peer.ways()
+        if "avx2" in ways and self.ocelli["best"].level.startswith("avx512"):
+            self.ocelli["avx2"] = Ocelli(self.program, self.index, self.queries, "avx2")
+        wanted = [way for level in self.ocelli for way in BESIDE[level] if way in ways]
+        self.faiss = {
+            way: faiss_peer.Faiss(way, self.queries, self.files.values()) for way in wanted
+        }
+        self.rows = self.ocelli["best"].worker.about["rows"]
+
+    def print_head(self, a, metric):
         say(
             f"\n== {self.rows:,} vectors ({self.about['source']}), metric {metric}, "
-            f"{factories[0]}, {len(self.queries):,} "
-            f"queries, one thread; Ocelli at {self.worker.about['simd']}, FAISS "
-            f"{faiss.__version__} "
-            f"({faiss.get_compile_options().strip()})"
+            f"{self.same_codes}, {len(self.truth):,} queries, one thread each, "
+            f"{a.clock} time, on {processor.name()}"
         )
+        for way, process in self.faiss.items():
+            say(
+                f"   FAISS {process.about['version']}, {way}: level {process.level}, "
+                f"OpenBLAS's kernels {process.blas}"
+            )
+        for system in self.ocelli.values():
+            say(f"   Ocelli: level {system.level}")
+            lacking = system.worker.about.get("kernels_without_level")
+            if lacking:
+                say(f"   WARNING: at {system.level} these have no form of their own: {lacking}")
         if self.about.get("synthetic"):
             say(
                 "SYNTHETIC VECTORS: no photos were found (OCELLI_DATA); these figures compare with "
                 "no others."
             )
 
-    def start(self):
-        return Worker(self.program, self.index, self.folder / "query.fvecs")
-
     def close(self):
-        self.worker.close()
-        for peer in self.peers.values():
-            peer.close()
+        for process in (*self.ocelli.values(), *self.faiss.values()):
+            process.close()
 
-    def recalls(self, nprobe):
-        here = {name: peer for name, peer in self.peers.items() if isinstance(peer, Peer)}
-        found = {name: recall(peer.at(nprobe).ids(), self.truth) for name, peer in here.items()}
-        with tempfile.TemporaryDirectory() as scratch:
-            ids = Path(scratch) / "ids.ivecs"
-            self.worker.ask("ids", nprobe, K, ids)
-            found["ocelli"] = recall(vecs.read(ids, np.int32), self.truth)
-        self.deltas.append(abs(found["ocelli"] - found[self.same_codes]))
-        return found
+    def searches(self, way, factory):
+        return Searches(self.faiss[way], list(self.files).index(factory))
+
+    def pairs(self, nprobe, peers):
+        """Rows of each level: Ocelli's, and those of `peers`, which are (factory, nprobe)."""
+        return [
+            (
+                Row(f"Ocelli {self.same_codes.split(',')[1]}", ocelli, nprobe),
+                [
+                    Row(
+                        f"FAISS {factory.split(',')[1]}" + ", tuned" * (way == "tuned"),
+                        self.searches(way, factory),
+                        lists,
+                    )
+                    for factory, lists in peers
+                    for way in BESIDE[level]
+                    if way in self.faiss
+                ],
+            )
+            for level, ocelli in self.ocelli.items()
+        ]
+
+    def recall_of(self, system, nprobe):
+        return recall(ids(system, nprobe, K), self.truth)
+
+    def compare_answers(self, nprobe, pairs):
+        """Sets the recall of the rows; FAISS's at one level holds for the others. Ocelli's answers
+        must be the same at every level."""
+        ours = [ids(row.system, nprobe, K) for row, _ in pairs]
+        if any(not np.array_equal(ours[0], others) for others in ours):
+            sys.exit("bench: Ocelli's answers differ between the levels")
+        found = recall(ours[0], self.truth)
+        theirs = {}
+        for row, peers in pairs:
+            row.recall = found
+            for peer in peers:
+                at = (peer.system.at, peer.nprobe)
+                if at not in theirs:
+                    theirs[at] = self.recall_of(peer.system, peer.nprobe)
+                peer.recall = theirs[at]
+        return found, theirs
+
+    def timed(self, title, pairs, k):
+        n = min(SINGLES, len(self.truth))
+        rows = [row for ours, peers in pairs for row in (ours, *peers)]
+        measure(rows, n, k, self.windows)
+        print_rows(title, pairs)
 
     def point(self, nprobe, k=K):
-        """Measures and prints a point; returns the ratios (batch, single) to FAISS on the same
-        codes, and the batch's to FAISS with its BLAS tuned (None where it is the same)."""
-        recalls = self.recalls(nprobe) if k == K else {}
-        n = min(SINGLES, len(self.queries))
-        peers = self.peers if k == K else {self.same_codes: self.peers[self.same_codes]}
-        found, empty, stages = measure(self.worker, peers, nprobe, n, k)
-        print_point(f"nprobe {nprobe}, k = {k}", self.same_codes, found, recalls, empty, stages)
-        ours, theirs = found["ocelli"], found[self.same_codes]
-        ratio = lambda theirs, kind: round(
-            statistics.median(ours[kind]) / statistics.median(theirs[kind]), 2
+        """Measures and prints a point; returns its ratios to FAISS on the same codes, by name."""
+        others = [f for f in self.files if f != self.same_codes] if k == K else []
+        pairs = self.pairs(nprobe, [(f, nprobe) for f in (self.same_codes, *others[:1])])
+        if k == K:
+            found, theirs = self.compare_answers(nprobe, pairs)
+            self.deltas.append(abs(found - theirs[0, nprobe]))
+        self.timed(f"nprobe {nprobe}, k = {k}", pairs, k)
+        return self.ratios(pairs, self.same_codes)
+
+    def ratios(self, pairs, factory):
+        """{"batch": …, "single": …, "batch_tuned": …, "batch_avx2": …, "single_avx2": …} of one
+        index of FAISS; without AVX-512 the last two are the first two."""
+        out, at = {}, list(self.files).index(factory)
+        for level, (ours, peers) in zip(self.ocelli, pairs):
+            for peer in (p for p in peers if p.system.at == at):
+                end = {"usual": "", "tuned": "_tuned", "avx2": "_avx2"}[peer.system.process.way]
+                for kind in ("batch", "single"):
+                    out[kind + end] = ratio(ours, peer, kind)
+        if self.ocelli["best"].level == "avx2":
+            out |= {f"{kind}_avx2": out[kind] for kind in ("batch", "single")}
+        return out
+
+    def equal_recall(self, factory, wanted):
+        """Both at the fewest lists that reach `wanted`; the ratios, or None."""
+        system, ours = self.searches("usual", factory), self.ocelli["best"]
+        theirs = least(lambda n: self.recall_of(system, n) >= wanted, MOST_LISTS)
+        lists = None
+        if theirs is not None:
+            reached = self.recall_of(system, theirs)
+            lists = least(lambda n: self.recall_of(ours, n) >= reached, MOST_LISTS)
+        if lists is None:
+            say(f"\nno ratio to {factory}: recall {wanted} is not reached on both sides")
+            return None
+        pairs = self.pairs(lists, [(factory, theirs)])
+        self.compare_answers(lists, pairs)
+        self.timed(f"equal recall, {factory} at {wanted}, k = {K}", pairs, K)
+        return self.ratios(pairs, factory)
+
+
+def open_ms(table):
+    """Milliseconds of opening the index, the file in the page cache: a median."""
+    opened = []
+    for _ in range(WINDOWS):
+        worker = Worker(table.program, table.index, table.queries)
+        opened.append(worker.about["open_ms"])
+        worker.close()
+    return statistics.median(opened)
+
+
+def print_sizes(a, table):
+    """Prints the bytes of a vector on both sides, and returns those that a search reads."""
+    command = [a.ocelli, "inspect", table.index, "--format", "json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    inspected = json.loads(done.stdout)
+    per_vector = inspected["search_bytes_per_image"]
+    say(
+        f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it "
+        "maps "
+        f"{inspected['map_bytes_per_image']:.2f}, keys {inspected['key_bytes_per_image']:.2f}, "
+        f"model {inspected['model_bytes'] / table.rows:.2f}. FAISS's file with its model: "
+        f"{table.files[table.same_codes].stat().st_size / table.rows:.2f}"
+    )
+    return per_vector
+
+
+def first_table(a, folder):
+    """The table of a million by L2: its share of the result, and its differences in recall."""
+    table = Table(a, folder, [SAME_CODES, *SAME_BYTES])
+    points = {str(nprobe): table.point(nprobe) for nprobe in NPROBES}
+    equal = {
+        factory.split(",")[1]: table.equal_recall(factory, wanted)
+        for factory, wanted in SAME_BYTES.items()
+    }
+    for k in OTHER_KS:
+        table.point(NPROBES[1], k)
+    opened, scaling = open_ms(table), two_threads(table.ocelli["best"].worker)
+    table.close()
+    per_vector = print_sizes(a, table)
+    say(f"open: {opened:.2f} ms (median of {WINDOWS}, the file in the page cache)")
+    say(
+        "two threads: "
+        + (
+            "not measured, there is one core"
+            if scaling is None
+            else f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, "
+            f"{len(os.sched_getaffinity(0))} cores)"
         )
-        tuned = found.get(f"{self.same_codes}{TUNED}")
-        return ratio(theirs, "batch"), ratio(theirs, "single"), tuned and ratio(tuned, "batch")
+    )
+    of = lambda name: {nprobe: point.get(name) for nprobe, point in points.items()}
+    result = {
+        "processor": processor.name(),
+        "clock": a.clock,
+        "levels": {
+            "ocelli": [system.level for system in table.ocelli.values()],
+            "faiss": {way: [p.level, p.blas] for way, p in table.faiss.items()},
+        },
+        "batch_ratio": of("batch"),
+        "single_ratio": of("single"),
+        "batch_ratio_avx2": of("batch_avx2"),
+        "single_ratio_avx2": of("single_avx2"),
+        "batch_ratio_tuned_blas": of("batch_tuned"),
+        "equal_recall_ratio": equal,
+        "two_thread_scaling": None if scaling is None else round(scaling, 3),
+        "bytes_per_vector": round(per_vector, 2),
+        "open_ms": round(opened, 3),
+    }
+    return result, table.deltas
+
+
+def other_tables(a, folder):
+    """The tables by inner product and of 10 M: the last point's ratios, and the differences."""
+    name, how = source()
+    unit = made(a.out, f"{name}-unit", "--unit-of", folder)
+    table = Table(a, unit, [SAME_CODES], "ip")
+    for nprobe in NPROBES:
+        table.point(nprobe)
+    table.close()
+    deltas = list(table.deltas)
+    many = made(a.out, f"{name}-10m", *how, "--base", LARGE, "--queries", LARGE_QUERIES)
+    table = Table(a, many, [LARGE_CODES], rows_per_list=LARGE_ROWS_PER_LIST)
+    large = table.point(NPROBES[-1])
+    table.close()
+    return large, deltas + table.deltas
 
 
 def main():
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    if sys.argv[1:2] == ["--tuned-peer"]:
-        return TunedPeer.serve(*sys.argv[2:])
     p.add_argument(
         "--worker", required=True, help="executable of the bench `search` of ocelli-index"
     )
@@ -405,82 +457,23 @@ def main():
         action="store_true",
         help="the first table alone: the large one takes an hour to make",
     )
+    p.add_argument("--windows", type=int, default=WINDOWS, help="of each point")
+    clock.add_argument(p)
     a = p.parse_args()
+    clock.choose(a.clock)
     folder = a.vectors or vectors(a.out)
-
-    table = Table(a, folder, [SAME_CODES, SAME_BYTES])
-    ratios = {"batch": {}, "single": {}, "tuned": {}}
-    for nprobe in NPROBES:
-        for kind, ratio in zip(ratios, table.point(nprobe)):
-            ratios[kind][str(nprobe)] = ratio
-    for k in OTHER_KS:
-        table.point(NPROBES[1], k)
-    opened = []
-    for _ in range(WINDOWS):
-        worker = table.start()
-        opened.append(worker.about["open_ms"])
-        worker.close()
-    scaling = two_threads(table.worker)
-    table.close()
-    inspected = json.loads(
-        subprocess.run(
-            [a.ocelli, "inspect", table.index, "--format", "json"],
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-    )
-    per_vector = inspected["search_bytes_per_image"]
-    say(
-        f"\nbytes per vector: {per_vector:.2f} (codes, the L2 byte, list directory); beside it "
-        "maps "
-        f"{inspected['map_bytes_per_image']:.2f}, keys {inspected['key_bytes_per_image']:.2f}, "
-        f"model {inspected['model_bytes'] / table.rows:.2f}. FAISS's file with its model: "
-        f"{table.files[table.same_codes].stat().st_size / table.rows:.2f}"
-    )
-    say(
-        f"open: {statistics.median(opened):.2f} ms (median of {WINDOWS}, the file in the page "
-        "cache)"
-    )
-    say(
-        "two threads: "
-        + (
-            "not measured, there is one core"
-            if scaling is None
-            else f"{scaling:.2f} × one (batches at nprobe {SCALING_NPROBE}, one process, "
-            f"{len(os.sched_getaffinity(0))} cores)"
-        )
-    )
-    deltas = list(table.deltas)
-
-    large = [None, None, None]
+    result, deltas = first_table(a, folder)
+    large = {}
     if not (a.only_first or a.vectors):
-        name, how = source()
-        table = Table(a, made(a.out, f"{name}-unit", "--unit-of", folder), [SAME_CODES], "ip")
-        for nprobe in NPROBES:
-            table.point(nprobe)
-        table.close()
-        deltas += table.deltas
-        many = made(a.out, f"{name}-10m", *how, "--base", LARGE, "--queries", LARGE_QUERIES)
-        table = Table(a, many, [LARGE_CODES], rows_per_list=LARGE_ROWS_PER_LIST)
-        large = table.point(NPROBES[-1])
-        table.close()
-        deltas += table.deltas
+        large, more = other_tables(a, folder)
+        deltas = deltas + more
+    result["batch_ratio_tuned_blas"]["10m_64"] = large.get("batch_tuned")
+    for level in ("", "_avx2"):
+        for kind in ("batch", "single"):
+            result[f"{kind}_ratio_10m_64{level}"] = large.get(f"{kind}{level}")
+    result["recall_delta_max"] = round(max(deltas), 5)
     say()
-    say(
-        json.dumps(
-            {
-                "batch_ratio": ratios["batch"],
-                "single_ratio": ratios["single"],
-                "batch_ratio_10m_64": large[0],
-                "single_ratio_10m_64": large[1],
-                "batch_ratio_tuned_blas": {**ratios["tuned"], "10m_64": large[2]},
-                "recall_delta_max": round(max(deltas), 5),
-                "two_thread_scaling": None if scaling is None else round(scaling, 3),
-                "bytes_per_vector": round(per_vector, 2),
-                "open_ms": round(statistics.median(opened), 3),
-            }
-        )
-    )
+    say(json.dumps(result))
 
 
 if __name__ == "__main__":

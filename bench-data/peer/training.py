@@ -3,9 +3,9 @@
 Both train nlist 2048, m = 16 on 256 rows a list of the same million vectors and then encode all of
 them, in turn, each in a process of its own with the same number of threads (two, or one where there
 is one core). FAISS runs once by default and once with OPENBLAS_CORETYPE=SkylakeX if that makes a
-difference (see search.py). Its times are those of `train` and `add` on arrays in memory. Ocelli's
-are those that its commands report, which include more: reading and verifying the part, and writing
-the shard to disk.
+difference (see faiss_peer.py). Its times are those of `train` and `add` on arrays in memory.
+Ocelli's are those that its commands report, which include more: reading and verifying the part, and
+writing the shard to disk.
 
 The last line is one JSON object: ratios of the medians, Ocelli's time over FAISS's (below 1:
 faster).
@@ -24,8 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
+import faiss_peer
 import vecs
-from search import K, NPROBES, SAME_CODES, TunedPeer, Worker, recall, run, say, vectors
+from datasets import recall, vectors
+from processes import Worker, run, say
+from search import K, NPROBES, SAME_CODES
 
 NLIST, M = 2048, 16
 ROWS_PER_LIST = 256
@@ -145,7 +148,7 @@ def main():
     part = a.out / "train-base.part"
     part.unlink(missing_ok=True)
     run(a.ocelli, "import", "vectors", base / "base.fvecs", "--spec", "foreign:sift", "--out", part)
-    tuned = {"faiss tuned": {"OPENBLAS_CORETYPE": TunedPeer.CORE}} if TunedPeer.is_wanted() else {}
+    tuned = {"faiss tuned": faiss_peer.WAYS["tuned"]} if "tuned" in faiss_peer.ways() else {}
     found = {"ocelli": [], "faiss": [], **{name: [] for name in tuned}}
     with tempfile.TemporaryDirectory(dir=a.out) as scratch:
         scratch = Path(scratch)
@@ -196,7 +199,7 @@ def main():
         mine, its = median("ocelli", kinds["train_add"]), median(name, kinds["train_add"])
         ratios["tuned"] = round(mine / its, 3)
         say(
-            f"  train + add  FAISS with OPENBLAS_CORETYPE={TunedPeer.CORE} {its:6.1f} s, Ocelli / "
+            f"  train + add  FAISS with {tuned[name]} {its:6.1f} s, Ocelli / "
             f"FAISS {ratios['tuned']:.3f}"
         )
     recalls = {

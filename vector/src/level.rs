@@ -89,7 +89,6 @@ fn has(level: Level) -> bool {
             has(Level::Avx512)
                 && is_x86_feature_detected!("avx512vbmi")
                 && is_x86_feature_detected!("avx512vbmi2")
-                && is_x86_feature_detected!("popcnt")
                 && is_x86_feature_detected!("avx512vnni")
         }
     }

@@ -41,11 +41,14 @@
 #![allow(clippy::needless_range_loop, reason = "a lane is an index into several registers at once")]
 
 pub mod adc;
+mod bytes;
 pub mod codes;
 pub mod dense;
 pub mod encode;
 pub mod fine;
 pub mod interleaved;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub mod level;
 pub mod lut;
 pub mod metric;

@@ -11,6 +11,11 @@ pub fn kth_smallest_at_most(simd: Simd, values: &[f32], k: usize) -> f32 {
             // SAFETY: only a processor that has the level makes `simd`.
             unsafe { kth_smallest_at_most_avx512(values, k) }
         }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => {
+            // SAFETY: as above.
+            unsafe { kth_smallest_at_most_avx2(values, k) }
+        }
         _ => {
             let (low, high) = values
                 .iter()
@@ -62,6 +67,50 @@ pub(crate) unsafe fn kth_smallest_at_most_avx512(values: &[f32], k: usize) -> f3
         let first: usize = parts.iter().map(at_most).sum();
         let last = _mm512_mask_cmp_ps_mask::<_CMP_LE_OQ>(some, rest, limit);
         first + last.count_ones() as usize
+    })
+}
+
+/// # Safety
+/// AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn kth_smallest_at_most_avx2(values: &[f32], k: usize) -> f32 {
+    use std::arch::x86_64::*;
+    let (parts, rest) = values.as_chunks::<8>();
+    // SAFETY: a part is 32 bytes.
+    let load = |part: &[f32; 8]| unsafe { _mm256_loadu_ps(part.as_ptr()) };
+    let mut low = _mm256_set1_ps(f32::INFINITY);
+    let mut high = _mm256_set1_ps(f32::NEG_INFINITY);
+    for part in parts {
+        low = _mm256_min_ps(load(part), low);
+        high = _mm256_max_ps(load(part), high);
+    }
+    let (mut lows, mut highs) = ([0f32; 8], [0f32; 8]);
+    // SAFETY: both are 32 bytes.
+    unsafe {
+        _mm256_storeu_ps(lows.as_mut_ptr(), low);
+        _mm256_storeu_ps(highs.as_mut_ptr(), high);
+    }
+    let low = lows.iter().chain(rest).fold(f32::INFINITY, |a, &b| a.min(b));
+    let high = highs.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    halve(low, high, k, |limit| {
+        let limits = _mm256_set1_ps(limit);
+        // A comparison that holds is −1.
+        let mut counts = [_mm256_setzero_si256(); 4];
+        let mut add = |i: usize, part: &[f32; 8]| {
+            let at_most = _mm256_cmp_ps::<_CMP_LE_OQ>(load(part), limits);
+            counts[i] = _mm256_sub_epi32(counts[i], _mm256_castps_si256(at_most));
+        };
+        let (fours, last) = parts.as_chunks::<4>();
+        fours.iter().for_each(|four| four.iter().enumerate().for_each(|(i, p)| add(i, p)));
+        last.iter().for_each(|part| add(0, part));
+        let [a, b, c, d] = counts;
+        let all = _mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d));
+        let four = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+        let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b11_10_11_10>(four));
+        let one = _mm_add_epi32(two, _mm_shuffle_epi32::<0b01_01_01_01>(two));
+        let rest = rest.iter().filter(|v| **v <= limit).count();
+        _mm_cvtsi128_si32(one) as usize + rest
     })
 }
 

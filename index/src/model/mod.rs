@@ -383,6 +383,21 @@ impl Model {
         Ok(Query { z: self.rotate(x, None), offset })
     }
 
+    /// A decoded row `z` (d,) as a query: what [`Self::prepare`] makes of its vector.
+    pub(crate) fn as_query(&self, mut z: Vec<f32>) -> Query {
+        let mut offset = 0.0;
+        // Inner products are those of vectors that are not centred: x = Rᵀ z + μ, R x = z + R μ.
+        if self.parts.metric == Metric::InnerProduct
+            && !self.parts.renormalize
+            && let Some(mean) = &self.parts.mean
+        {
+            let rotated = self.rotate(mean, None);
+            offset = dot(&z, &rotated) + dense::norm_sq(mean);
+            z.iter_mut().zip(&rotated).for_each(|(z, m)| *z += m);
+        }
+        Query { z, offset }
+    }
+
     /// The list of z (d,): nearest centroid by L2 whatever the metric, ties to the smaller list.
     /// (Assigning by inner product would fill the lists of long centroids.)
     pub fn assign(&self, z: &[f32]) -> u32 {

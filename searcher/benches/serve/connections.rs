@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::efforts::Effort;
+
 /// Opens HTTP/2, with an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0ocelli??";
@@ -78,7 +80,7 @@ pub async fn streams(url: &str, rows: &[&[f32]], n: usize) -> Result<usize> {
             for (tag, x) in (0..).zip(queries) {
                 // What is refused for overload is asked again, as a client should.
                 loop {
-                    let search = Some(crate::search(&x, crate::NPROBE));
+                    let search = Some(crate::search(&x, Effort::DEFAULT));
                     sender.send(v1::StreamSearchRequest { tag, search }).await?;
                     let answer = answers.message().await?.context("an answer")?;
                     anyhow::ensure!(answer.tag == tag, "another tag");

@@ -3,12 +3,16 @@
 //! - `serve load INDEX QUERIES SERVER CORE IDS [PART...]`: starts SERVER (the program) for INDEX on
 //!   CORE, asks it with QUERIES (a file of vectors) in every way, writes the found ids to IDS
 //!   (ivecs), and prints one JSON object. Pin this process to another core.
+//! - `serve at INDEX QUERIES SERVER CORE FOLDER [EFFORT...]`: only what single queries and batches
+//!   take, with each EFFORT: `64`, lists, or `64*100`, lists and candidates that finer codes score
+//!   again. Writes the ids found with each to FOLDER. An EFFORT with a `?` before it is not timed.
 //! - `serve local INDEX QUERIES`: searches in this process, for the comparison; a line of input is
 //!   a request.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod connections;
+mod efforts;
 mod load;
 mod local;
 mod server;
@@ -19,6 +23,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use efforts::Effort;
 use load::{Asker, closed_loop, open_loop};
 use local::Worker;
 use ocelli_index::VectorFile;
@@ -61,11 +66,16 @@ fn main() -> Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().event_interval(7).build()?;
     let found = match args.as_slice() {
         ["local", index, queries] => return local::serve(Path::new(index), Path::new(queries)),
+        ["at", index, queries, program, core, folder, efforts @ ..] => {
+            let (index, queries, folder) =
+                (Path::new(index), Path::new(queries), Path::new(folder));
+            runtime.block_on(efforts::at(index, queries, program, core, folder, efforts))?
+        }
         ["load", index, queries, program, core, ids, parts @ ..] => {
             let (index, queries, ids) = (Path::new(index), Path::new(queries), Path::new(ids));
             runtime.block_on(load_all(index, queries, program, core, ids, parts))?
         }
-        _ => bail!("usage: serve load INDEX QUERIES SERVER CORE IDS [PART...]"),
+        _ => bail!("usage: serve load INDEX QUERIES SERVER CORE IDS [PART...], or serve at …"),
     };
     println!("{found}");
     Ok(())
@@ -81,24 +91,25 @@ fn terms(x: &[f32]) -> Vec<v1::QueryTerm> {
     vec![v1::QueryTerm { weight: None, term: Some(v1::query_term::Term::Vector(vector)) }]
 }
 
-fn options(nprobe: u32) -> Option<v1::SearchOptions> {
-    Some(v1::SearchOptions { k: K, nprobe, ..Default::default() })
+fn options(effort: Effort) -> Option<v1::SearchOptions> {
+    let Effort { nprobe, candidates: refine_candidates } = effort;
+    Some(v1::SearchOptions { k: K, nprobe, refine_candidates, ..Default::default() })
 }
 
-fn search(x: &[f32], nprobe: u32) -> v1::SearchRequest {
-    v1::SearchRequest { terms: terms(x), options: options(nprobe), ..Default::default() }
+fn search(x: &[f32], effort: Effort) -> v1::SearchRequest {
+    v1::SearchRequest { terms: terms(x), options: options(effort), ..Default::default() }
 }
 
 /// One query of each row, as messages.
-fn searches(rows: &[&[f32]], nprobe: u32) -> Vec<Bytes> {
-    rows.iter().map(|x| framed(&search(x, nprobe).encode_to_vec())).collect()
+fn searches(rows: &[&[f32]], effort: Effort) -> Vec<Bytes> {
+    rows.iter().map(|x| framed(&search(x, effort).encode_to_vec())).collect()
 }
 
-fn batch(x: &[&[f32]]) -> v1::BatchSearchRequest {
+fn batch(x: &[&[f32]], effort: Effort) -> v1::BatchSearchRequest {
     let queries = x.iter().map(|x| v1::BatchQuery { terms: terms(x) });
     v1::BatchSearchRequest {
         queries: queries.collect(),
-        options: options(NPROBE),
+        options: options(effort),
         ..Default::default()
     }
 }
@@ -137,12 +148,12 @@ async fn load_all(
     let server = Server::start(program, index, core)?;
     let mut bench = Bench {
         rows: &rows,
-        messages: searches(&rows, NPROBE),
+        messages: searches(&rows, Effort::DEFAULT),
         asker: Asker::connect(&server.url).await?,
         server,
         found: BTreeMap::new(),
     };
-    write_ids(&bench.server.url, &rows, ids).await?;
+    write_ids(&bench.server.url, &rows, Effort::DEFAULT, ids).await?;
     bench.asker.one_by_one(SEARCH, &bench.messages, SINGLES, 0).await?;
     let chosen = |part| parts.is_empty() || parts.contains(&part);
     if chosen("single") {
@@ -167,7 +178,7 @@ async fn load_all(
     }
     if chosen("long") {
         say(format!("queries of {LONG_NPROBE} lists:"));
-        let long = searches(&rows, LONG_NPROBE);
+        let long = searches(&rows, Effort::lists(LONG_NPROBE));
         let most = bench.most(&long).await?;
         let [ratio, ..] = bench.half(&long, most).await?;
         let share = bench.overload(&long, most).await?;
@@ -191,8 +202,10 @@ impl Bench<'_> {
     /// itself: all take turns.
     async fn single(&mut self, mut worker: Worker) -> Result<()> {
         let Bench { rows, messages, asker, .. } = &*self;
-        let batches: Vec<Bytes> =
-            rows.chunks(BATCH).map(|x| framed(&batch(x).encode_to_vec())).collect();
+        let batches: Vec<Bytes> = rows
+            .chunks(BATCH)
+            .map(|x| framed(&batch(x, Effort::DEFAULT).encode_to_vec()))
+            .collect();
         let (mut empty, mut local, mut remote, mut added) = (vec![], vec![], vec![], vec![]);
         let (mut local_batch, mut remote_batch, mut share) = (vec![], vec![], vec![]);
         let mut tails = vec![];
@@ -326,12 +339,12 @@ async fn channel(url: &str) -> Result<Channel> {
 }
 
 /// Writes the ids that the server finds for every query.
-async fn write_ids(url: &str, rows: &[&[f32]], path: &Path) -> Result<()> {
+async fn write_ids(url: &str, rows: &[&[f32]], effort: Effort, path: &Path) -> Result<()> {
     let client = SearchServiceClient::new(channel(url).await?);
     let mut client = client.max_decoding_message_size(64 << 20);
     let mut out = Vec::new();
     for x in rows.chunks(BATCH) {
-        for result in client.batch_search(batch(x)).await?.into_inner().results {
+        for result in client.batch_search(batch(x, effort)).await?.into_inner().results {
             anyhow::ensure!(result.error.is_none(), "{:?}", result.error);
             out.extend((K as i32).to_le_bytes());
             for rank in 0..K as usize {

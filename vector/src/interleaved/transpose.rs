@@ -3,56 +3,65 @@
 use super::KSUB;
 use crate::level::{Level, Simd, compiled_for_each_level};
 
-/// Entries of a square that is transposed at once.
+/// Queries whose tables are interleaved at once.
 const SIDE: usize = 16;
 
-/// Writes the entries of `lanes`, each (n,), to `out` (n, width); queries past the lanes get 0.
+/// Writes the entries of `lanes`, each (n,), to `out` (n, width). What is written for queries past
+/// the lanes has no meaning.
+///
+/// # Panics
+/// If the shapes do not fit together.
 pub(super) fn interleave(simd: Simd, lanes: &[&[u8]], width: usize, out: &mut [u8]) {
     let n = lanes[0].len();
-    assert!(out.len() == n * width && lanes.len() <= width && n.is_multiple_of(SIDE));
+    assert!(out.len() == n * width && lanes.len() <= width && width.is_multiple_of(SIDE));
+    assert!(n.is_multiple_of(2 * SIDE) && lanes.iter().all(|lane| lane.len() == n));
     match simd.level() {
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 | Level::Avx512 | Level::Avx512Vbmi => {
-            for (half, lanes) in lanes.chunks(32).enumerate() {
-                // SAFETY: only a processor that has the level makes `simd`; shapes were compared
-                // above, and each half of a row is 32 bytes.
-                unsafe { interleave_avx2(lanes, n, width, &mut out[32 * half..]) };
+            // Column by column, whose rows stay in the first-level cache meanwhile.
+            for (column, out) in out.chunks_mut(KSUB * width).enumerate() {
+                let entries = column * KSUB..((column + 1) * KSUB).min(n);
+                for (i, lanes) in lanes.chunks(SIDE).enumerate() {
+                    // SAFETY: only a processor that has the level makes `simd`; shapes were
+                    // compared above, and each group of queries has its 16 bytes of a row.
+                    unsafe { interleave_avx2(lanes, entries.clone(), width, &mut out[SIDE * i..]) };
+                }
             }
         }
         _ => {
             for (i, row) in out.chunks_exact_mut(width).enumerate() {
-                row.fill(0);
                 row.iter_mut().zip(lanes).for_each(|(out, lane)| *out = lane[i]);
             }
         }
     }
 }
 
-/// Writes up to 32 queries to the first 32 bytes of each row of `width`.
+/// Writes some `entries` of up to 16 queries to the first 16 bytes of each row of `width`.
 ///
-/// Four rounds that zip the first half of sixteen registers with the second turn the bits of their
-/// numbers into bits of the bytes' numbers, and the other way round.
+/// Each half of a register is a row of a square of 16 by 16 bytes. Four rounds that zip the first
+/// half of the rows with the second turn the bits of a row's number into those of a byte's number,
+/// and the other way round.
 ///
 /// # Safety
-/// AVX2; up to 32 lanes of n entries, a multiple of [`SIDE`]; `out` has n rows but for what of the
-/// last row lies behind its first 32 bytes.
+/// AVX2; up to 16 lanes that have these entries, a multiple of 32; `out` has a row for each but for
+/// what of the last row lies behind its first 16 bytes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn interleave_avx2(lanes: &[&[u8]], n: usize, width: usize, out: &mut [u8]) {
+unsafe fn interleave_avx2(
+    lanes: &[&[u8]],
+    entries: std::ops::Range<usize>,
+    width: usize,
+    out: &mut [u8],
+) {
     use std::arch::x86_64::*;
-    let none = [0u8; SIDE];
-    // Queries that are missing read zeros that do not move on.
-    let of = |q: usize| lanes.get(q).map_or((none.as_ptr(), 0), |lane| (lane.as_ptr(), 1));
-    let from: [(*const u8, usize); 32] = std::array::from_fn(of);
-    for at in (0..n).step_by(SIDE) {
-        let mut x: [__m256i; SIDE] = std::array::from_fn(|q| {
-            // SAFETY: sixteen entries of a query, or the zeros.
-            unsafe {
-                let part =
-                    |(from, step): (*const u8, usize)| _mm_loadu_si128(from.add(at * step).cast());
-                _mm256_set_m128i(part(from[q + SIDE]), part(from[q]))
-            }
-        });
+    // Of a query that is missing, another one's entries are as good as any.
+    let from: [*const u8; SIDE] =
+        std::array::from_fn(|q| lanes.get(q).unwrap_or(&lanes[0])[entries.clone()].as_ptr());
+    let out = out.as_mut_ptr();
+    for at in (0..entries.len()).step_by(2 * SIDE) {
+        // SAFETY: each query has so many entries.
+        let mut x: [__m256i; SIDE] =
+            std::array::from_fn(|q| unsafe { _mm256_loadu_si256(from[q].add(at).cast()) });
         for _ in 0..4 {
             let mut y = [_mm256_setzero_si256(); SIDE];
             for i in 0..SIDE / 2 {
@@ -62,8 +71,12 @@ unsafe fn interleave_avx2(lanes: &[&[u8]], n: usize, width: usize, out: &mut [u8
             x = y;
         }
         for (i, x) in x.into_iter().enumerate() {
-            // SAFETY: row `at + i` has 32 bytes here.
-            unsafe { _mm256_storeu_si256(out.as_mut_ptr().add((at + i) * width).cast(), x) };
+            // SAFETY: rows `at + i` and `at + 16 + i` have 16 bytes here.
+            unsafe {
+                let row = out.add((at + i) * width);
+                _mm_storeu_si128(row.cast(), _mm256_castsi256_si128(x));
+                _mm_storeu_si128(row.add(SIDE * width).cast(), _mm256_extracti128_si256::<1>(x));
+            }
         }
     }
 }

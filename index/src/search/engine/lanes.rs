@@ -3,15 +3,16 @@
 //! # Why nothing is lost
 //!
 //! With a query's unit Δ′ ≥ Δ its entries are ⌊Δ · byte / Δ′⌋ at most ([`ByteTable::coarser`]), and
-//! so with the sum S′ of a row, which may have been cut at 255, cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ′ ·
+//! so with the sum S′ of a row, parts of which may have been cut, cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ′ ·
 //! S′, as with S in the [module docs](super). The threshold is that of [`QueryBound::threshold`] in
-//! units of Δ′; where it would be above 254, every row is found. Δ′ is chosen so that it is not.
+//! units of Δ′.
 //!
 //! [`QueryBound::threshold`]: super::bound::QueryBound::threshold
 
 use ocelli_vector::Simd;
 use ocelli_vector::interleaved::{self, Found, LARGEST, List, MAX_LANES, Tables};
 use ocelli_vector::lut::ByteTable;
+use smallvec::SmallVec;
 
 use super::bound::ListBound;
 use super::list::ShardList;
@@ -81,22 +82,26 @@ impl Lanes {
     }
 
     /// Scans rows `start..` of a list, at most [`SEGMENT`], for the interleaved queries, and gives
-    /// the number of the rows' end. [`Self::found`] then has what was found.
-    pub fn scan<'a>(
+    /// the number of the rows' end. [`Self::found`] then has what was found. `next` is what will be
+    /// wanted next: codes, and queries.
+    pub fn scan(
         &mut self,
         simd: Simd,
         model: &Model,
-        list: &ShardList<'a>,
+        list: &ShardList<'_>,
         start: usize,
-        thresholds: &[u8; MAX_LANES],
-        next: &'a [u8],
+        thresholds: &[u16; MAX_LANES],
+        next: (&[u8], impl Iterator<Item = usize>),
     ) -> usize {
         let end = (start + SEGMENT).min(list.len());
+        let table = |query| &self.own[query * (self.entries + APART)..][..self.entries];
+        let mut soon: SmallVec<[&[u8]; MAX_LANES + 1]> = next.1.map(table).collect();
+        soon.push(next.0);
         let part = List {
             codes: &list.codes[start * model.layout().columns()..],
             len: end - start,
             terms: list.terms().map_or(&[], |terms| &terms[start..end]),
-            next,
+            next: &soon,
         };
         self.found.clear();
         let found = &mut self.found;
@@ -120,10 +125,10 @@ impl Lanes {
 
 /// The threshold of a sum in units: rows whose sum is above it cost more than `room` above their
 /// least. `None` where every row does, whatever its sum.
-pub(super) fn threshold(bound: &ListBound, room: f64, unit: f64) -> Option<u8> {
+pub(super) fn threshold(bound: &ListBound, room: f64, unit: f64) -> Option<u16> {
     if !bound.sound {
-        return Some(u8::MAX);
+        return Some(u16::MAX);
     }
-    // A cast saturates: with 255 every row is found. A NaN is no room.
-    (room >= 0.0).then_some((room / unit) as u8)
+    // A cast saturates, and then every row is found. A NaN is no room.
+    (room >= 0.0).then_some((room / unit) as u16)
 }

@@ -310,6 +310,116 @@ fn shared_lists_answer_as_lists_of_ones_own() {
     assert!(shared > cases as usize / 4, "lists were shared {shared} times");
 }
 
+/// A living row as the oracle of a join sees it.
+struct Known {
+    list: u32,
+    slot: u32,
+    row: crate::Row,
+    residual: Vec<f32>,
+    query: crate::model::Query,
+}
+
+fn known(snapshot: &Snapshot) -> Vec<Known> {
+    let (model, p) = (snapshot.model(), snapshot.model().parts());
+    let mut all = Vec::new();
+    for (index, member) in (0u32..).zip(&snapshot.members) {
+        for list in 0..p.nlist as u32 {
+            let entry = member.shard.list(list).unwrap();
+            let codes = member.shard.list_codes(&entry).unwrap();
+            for i in 0..entry.len {
+                let ordinal = member.shard.ordinal(entry.first + i).unwrap();
+                if !member.alive(ordinal) {
+                    continue;
+                }
+                let (mut code, mut residual) = (vec![0; p.m], vec![0.0; p.d]);
+                model.layout().get(codes, entry.len as usize, i as usize, &mut code);
+                ocelli_vector::adc::decode(&p.codebooks, p.ksub, &code, &mut residual);
+                let z = residual.iter().zip(model.centroid(list)).map(|(r, c)| r + c).collect();
+                let query = model.prepare(&model.restore(z)).unwrap();
+                let row = crate::Row { shard: index, ordinal };
+                all.push(Known { list, slot: entry.first + i, row, residual, query });
+            }
+        }
+    }
+    all
+}
+
+/// A join finds the pairs that comparing every row with every other finds, each once, with the bits
+/// of the definition: both metrics and code sizes, rows of several shards, rows without a threshold,
+/// deleted rows, at every level.
+#[test]
+fn a_join_finds_the_near_pairs() {
+    let cases = ocelli_test_support::cases(25, 500);
+    let (mut found_some, mut skipped) = (0, 0);
+    for seed in 0..cases {
+        let mut rng = ChaCha8Rng::seed_from_u64(3_000_000 + seed);
+        let tmp = tempfile::tempdir().unwrap();
+        let snapshot = collection(&mut rng, tmp.path());
+        let (model, p) = (snapshot.model(), snapshot.model().parts());
+        let rows = known(&snapshot);
+        let simd = Simd::all().nth(seed as usize % Simd::all().count()).unwrap();
+        let mut scratch = Scratch::at(simd);
+        let nprobe = rng.random_range(1..=p.nlist);
+        let plan = snapshot.join_plan(nprobe, &mut scratch).unwrap();
+        let near = |list: u32| -> Vec<u32> {
+            let query = crate::model::Query { z: model.centroid(list).to_vec(), offset: 0.0 };
+            model.probe(&query, nprobe).into_iter().map(|l| l.0).collect()
+        };
+        let score = |a: &Known, b: &Known| match p.metric {
+            Metric::L2 => {
+                ocelli_vector::adc::l2_score(&a.query.z, model.centroid(b.list), &b.residual)
+            }
+            Metric::InnerProduct => ocelli_vector::adc::inner_product_score(
+                ocelli_vector::dot(&a.query.z, model.centroid(b.list)) + a.query.offset,
+                &a.query.z,
+                &b.residual,
+            ),
+        };
+        let mut pairs = Vec::new();
+        for (i, a) in rows.iter().enumerate() {
+            for b in &rows[i + 1..] {
+                let key = |row: &Known| (row.list, row.row.shard, row.slot);
+                let (a, b) = if key(a) < key(b) { (a, b) } else { (b, a) };
+                if a.list == b.list
+                    || near(a.list).contains(&b.list)
+                    || near(b.list).contains(&a.list)
+                {
+                    pairs.push((a.row, b.row, score(a, b)));
+                }
+            }
+            if pairs.len() > 300_000 {
+                break;
+            }
+        }
+        if pairs.len() < 10 || pairs.len() > 300_000 {
+            continue;
+        }
+        pairs.sort_by(|a, b| p.metric.order(a.2, b.2));
+        let limits = [pairs[pairs.len() / 20].2, pairs[pairs.len() / 3].2];
+        let limit = |row: crate::Row| match row.ordinal % 5 {
+            0 => None,
+            n => Some(limits[n as usize % 2]),
+        };
+        pairs.retain(|(a, _, score)| {
+            limit(*a).is_some_and(|limit| p.metric.cost(*score) <= p.metric.cost(limit))
+        });
+        let mut found = Vec::new();
+        for list in 0..p.nlist as u32 {
+            let counts =
+                snapshot.join_list(&plan, list, limit, None, &mut scratch, &mut found).unwrap();
+            skipped += counts.skipped;
+            assert!(counts.scored <= counts.scanned);
+        }
+        found_some += usize::from(!found.is_empty());
+        let mut found: Vec<_> = found.iter().map(|f| (f.a, f.b, f.score.to_bits())).collect();
+        let mut want: Vec<_> = pairs.iter().map(|p| (p.0, p.1, p.2.to_bits())).collect();
+        found.sort_unstable();
+        want.sort_unstable();
+        assert_eq!(found, want, "seed {seed}, {}, {:?}", simd.level(), p.metric);
+    }
+    assert!(found_some > 5 && skipped > 0, "{found_some} cases, {skipped} lists skipped");
+}
+
 /// Queries at both ends of the range are scored as the definition says, by finite numbers; queries
 /// beyond are refused.
 #[test]
