@@ -15,9 +15,9 @@ use rayon::prelude::*;
 const KSUB: usize = 256;
 /// Centroids that stand for the queries.
 const MOST_CENTROIDS: usize = 4096;
-/// How much smaller the sum of distances within groups has to become for new numbers: codewords that
-/// were numbered once, by a run that found as good an order, keep their numbers.
-const GAIN: f64 = 0.99;
+/// What new numbers have to make of the sum of distances within groups: codewords that were
+/// numbered once keep their numbers, though sums of two runs are some percent apart.
+const GAIN: f64 = 0.9;
 /// Rounds in which pairs may exchange partners: far more than it takes.
 const ROUNDS: usize = 100;
 
@@ -112,7 +112,7 @@ fn squared_distances(words: &[f32], moments: &[f64], dsub: usize) -> Vec<f64> {
     out
 }
 
-/// The sum of the `distances` (256, 256) between codewords of a pair, a four, an eight and a sixteen.
+/// The sum of the `distances` (256, 256) within pairs, fours, eights and sixteens.
 fn within_groups(numbers: &[u8; KSUB], distances: &[f64]) -> f64 {
     let mut sum = 0.0;
     for (a, x) in numbers.iter().enumerate() {
