@@ -1,7 +1,7 @@
 //! Batches whose queries share lists, beside the same batches where each query scans its own: the
 //! queries' time at every instruction level.
 //!
-//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL…]`, at all levels or those named. Windows of all variants take turns; printed are medians
+//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]`, all of them or those named. Windows of all variants take turns; printed are medians
 //! and the best. The last line is one JSON object.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
@@ -18,10 +18,13 @@ type Error = Box<dyn std::error::Error>;
 /// Windows of each variant, an odd number.
 const WINDOWS: usize = 5;
 
+const SHARING: [(&str, Sharing); 2] =
+    [("never", Sharing::Never), ("where-pays", Sharing::WherePays)];
+
 fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [index, queries, nprobe, k, only @ ..] = args.as_slice() else {
-        return Err("usage: batches INDEX QUERIES NPROBE K [LEVEL…]".into());
+        return Err("usage: batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]".into());
     };
     let snapshot = Snapshot::open(Path::new(index), None)?;
     let failed = snapshot.warm();
@@ -31,10 +34,17 @@ fn main() -> Result<(), Error> {
     let file = VectorFile::open(Path::new(queries))?;
     let x = file.read(0..file.rows())?;
     let params = SearchParams { k: k.parse()?, nprobe: nprobe.parse()?, ..SearchParams::default() };
+    let wanted = |all: &[&str], name: &str| {
+        let named = |o: &String| all.contains(&o.as_str());
+        !only.iter().any(named) || only.iter().any(|o| o == name)
+    };
+    let levels = Level::ALL.map(Level::name);
     let mut variants: Vec<(Simd, Sharing, Vec<f64>, u64)> = Simd::all()
         .filter(|simd| simd.level() != Level::Scalar)
-        .filter(|simd| only.is_empty() || only.iter().any(|o| o == simd.level().name()))
-        .flat_map(|simd| [Sharing::Never, Sharing::WherePays].map(|s| (simd, s, Vec::new(), 0)))
+        .filter(|simd| wanted(&levels, simd.level().name()))
+        .flat_map(|simd| SHARING.map(|(name, sharing)| (simd, name, sharing)))
+        .filter(|(_, name, _)| wanted(&SHARING.map(|s| s.0), name))
+        .map(|(simd, _, sharing)| (simd, sharing, Vec::new(), 0))
         .collect();
     for _ in 0..WINDOWS {
         for (simd, sharing, times, survived) in &mut variants {

@@ -154,6 +154,25 @@ pub fn l2_sqs_of(simd: Simd, x: &[f32], rows: &[f32], ids: &[u32], out: &mut Vec
     }
 }
 
+compiled_for_each_level! {
+    /// Adds rows `ids` (n,) of `rows` (_, d) to `sums` (d,), one after the other: the same bits at
+    /// every level.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn add_rows(rows: &[f32], ids: &[u32], sums: &mut [f64]) = add_rows_in_order;
+}
+
+#[inline(always)]
+fn add_rows_in_order(rows: &[f32], ids: &[u32], sums: &mut [f64]) {
+    let d = sums.len();
+    for &id in ids {
+        for (sum, &x) in sums.iter_mut().zip(&rows[id as usize * d..][..d]) {
+            *sum += f64::from(x);
+        }
+    }
+}
+
 /// Index of the row of `rows` (n, d) nearest to `x` (d,) by [`l2_sq`], and that distance; ties go
 /// to the smaller index. `None` if there is no row.
 pub fn nearest(x: &[f32], rows: &[f32]) -> Option<(usize, f32)> {

@@ -7,7 +7,7 @@ use ocelli_vector::Simd;
 use ocelli_vector::lut::ByteTable;
 
 use super::engine::{
-    self, Buffers, Candidates, Excluded, PROBE_TILE, Remember, Request, SCAN_BATCH, Scratch, Target,
+    self, Buffers, Candidates, Excluded, PROBE_TILE, Remember, Request, Scratch, Target,
 };
 use super::hit::{Best, Hit, Merge};
 use super::naive::scan_shard;
@@ -19,7 +19,7 @@ use crate::base::error::{Error, Result};
 use crate::model::Query;
 
 /// Queries of a batch whose probed lists are in memory at a time.
-const BATCH: usize = 4096;
+const BATCH: usize = 16_384;
 
 /// Lists, best first, each with the part of the score that its centroid decides.
 type Lists = Vec<(u32, f32)>;
@@ -153,7 +153,7 @@ impl Snapshot {
             }
             probed.sort_by_key(|(i, p)| (p.lists.first().map(|l| near[l.0 as usize]), *i));
             out.resize_with(start + probed.len(), || None);
-            for tile in probed.chunks(SCAN_BATCH) {
+            for tile in probed.chunks(engine::most_queries(&self.model)) {
                 let queries: Vec<&Probed> = tile.iter().map(|(_, p)| p).collect();
                 let results =
                     self.scan_tile(&queries, f32::INFINITY, Vec::new(), params, scratch)?;

@@ -1,26 +1,29 @@
-//! Lloyd's k-means with exact assignment, the same bits on every machine.
+//! Lloyd's k-means, the same bits on every machine.
 //!
 //! Rows go to the nearest centroid as [`ocelli_vector::dense::nearest`] defines it; a centroid is
 //! the mean of its rows, summed in row order in float64. So nothing depends on threads, instruction
 //! levels or a BLAS, and the 16-bit assignment kernel takes half the multiplications of a float
-//! product.
+//! product. Where centroids are many, only the first iteration compares a row with all of them
+//! (`near`).
 
 mod codebooks;
+mod near;
 mod seeding;
 mod two_level;
 
 use std::collections::BinaryHeap;
 
 use ocelli_index::simd;
-use ocelli_vector::Simd;
 use ocelli_vector::encode::encode;
 use ocelli_vector::encode::transpose;
 use ocelli_vector::nearest::{NearestRows, NearestScratch};
+use ocelli_vector::{Simd, dense};
 use rayon::prelude::*;
 
 use crate::sample::SplitMix64;
 use crate::{Error, Result};
 pub(crate) use codebooks::codebooks;
+use near::{assign_lists, neighbours};
 pub use seeding::Seeding;
 pub use two_level::{TwoLevelOptions, two_level_kmeans, two_level_steps};
 
@@ -119,24 +122,52 @@ fn lloyd(
     } else {
         x
     };
-    let n = x.len() / d;
     let mut centroids = options.seeding.centroids(x, d, k, &mut rng);
+    iterate(simd, x, d, &mut centroids, options.niter, step);
+    centroids
+}
+
+/// Lloyd's iterations from `centroids` `(k, d)`. See [`near`] for which centroids a row is compared
+/// with.
+fn iterate(
+    simd: Simd,
+    x: &[f32],
+    d: usize,
+    centroids: &mut [f32],
+    niter: usize,
+    step: &(dyn Fn(u64) + Sync),
+) {
+    let (n, k) = (x.len() / d, centroids.len() / d);
     let mut found = vec![(u32::MAX, 0.0); n];
-    let mut before: Vec<u32> = vec![u32::MAX; n];
-    for iteration in 0..options.niter {
-        assign_to(simd, x, d, &centroids, &mut found);
-        let mut changed = false;
-        for (before, &(label, _)) in before.iter_mut().zip(&found) {
-            changed |= *before != label;
-            *before = label;
+    let mut labels = vec![u32::MAX; n];
+    let mut lists = Lists::default();
+    let mut candidates = Vec::new();
+    let mut all = true;
+    for iteration in 0..niter {
+        let before = labels.clone();
+        if all {
+            assign_to(simd, x, d, centroids, &mut found);
+            labels.iter_mut().zip(&found).for_each(|(label, found)| *label = found.0);
+        } else {
+            if candidates.is_empty() || iteration % near::SERVE == 0 {
+                candidates = neighbours(simd, centroids, d, near::COUNT);
+            }
+            let of = |list: usize| &candidates[list * near::COUNT..][..near::COUNT];
+            assign_lists(simd, x, d, centroids, &lists, of, &mut labels);
         }
-        if !changed {
-            break;
+        if labels == before {
+            if all {
+                break;
+            }
+            // A row may have its nearest centroid elsewhere.
+            all = true;
+            continue;
         }
-        update(x, d, &before, &mut centroids);
+        all = k < near::FEWEST;
+        lists = Lists::new(&labels, k);
+        update(simd, x, d, &lists, centroids);
         step(iteration as u64 + 1);
     }
-    centroids
 }
 
 /// Writes the nearest centroid of each row and its distance to `found` `(n,)`.
@@ -167,51 +198,65 @@ fn assign_to(simd: Simd, x: &[f32], d: usize, centroids: &[f32], found: &mut [(u
 }
 
 /// Replaces `centroids` `(k, d)` by the means of their rows.
-fn update(x: &[f32], d: usize, labels: &[u32], centroids: &mut [f32]) {
-    let k = centroids.len() / d;
-    let (starts, order) = by_label(labels, k);
+fn update(simd: Simd, x: &[f32], d: usize, lists: &Lists, centroids: &mut [f32]) {
     centroids.par_chunks_exact_mut(d).enumerate().for_each_init(
         || vec![0f64; d],
         |sum, (c, centroid)| {
-            let rows = &order[starts[c]..starts[c + 1]];
+            let rows = lists.rows(c);
             if rows.is_empty() {
                 return;
             }
             sum.fill(0.0);
-            for &row in rows {
-                let row = &x[row as usize * d..][..d];
-                sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-            }
+            dense::add_rows(simd, x, rows, sum);
             let scale = 1.0 / rows.len() as f64;
             centroid.iter_mut().zip(&*sum).for_each(|(c, &sum)| *c = (sum * scale) as f32);
         },
     );
-    split_into_empty(&starts, d, centroids);
+    split_into_empty(lists, d, centroids);
 }
 
-/// Rows by label, ascending within each: `order[starts[l]..starts[l + 1]]`.
-fn by_label(labels: &[u32], k: usize) -> (Vec<usize>, Vec<u32>) {
-    let mut starts = vec![0usize; k + 1];
-    for &label in labels {
-        starts[label as usize + 1] += 1;
+/// Rows by label.
+#[derive(Default)]
+struct Lists {
+    /// Where each list begins in `order`, and where the last one ends.
+    starts: Vec<usize>,
+    order: Vec<u32>,
+}
+
+impl Lists {
+    /// One list for each of the `k` labels.
+    fn new(labels: &[u32], k: usize) -> Self {
+        let mut starts = vec![0usize; k + 1];
+        for &label in labels {
+            starts[label as usize + 1] += 1;
+        }
+        for label in 0..k {
+            starts[label + 1] += starts[label];
+        }
+        let mut next = starts.clone();
+        let mut order = vec![0u32; labels.len()];
+        for (row, &label) in (0u32..).zip(labels) {
+            let place = &mut next[label as usize];
+            order[*place] = row;
+            *place += 1;
+        }
+        Self { starts, order }
     }
-    for label in 0..k {
-        starts[label + 1] += starts[label];
+
+    fn count(&self) -> usize {
+        self.starts.len().saturating_sub(1)
     }
-    let mut next = starts.clone();
-    let mut order = vec![0u32; labels.len()];
-    for (row, &label) in (0u32..).zip(labels) {
-        let place = &mut next[label as usize];
-        order[*place] = row;
-        *place += 1;
+
+    /// The rows of a list, ascending.
+    fn rows(&self, list: usize) -> &[u32] {
+        &self.order[self.starts[list]..self.starts[list + 1]]
     }
-    (starts, order)
 }
 
 /// Each centroid without rows gets half of the cluster that is largest by then.
-fn split_into_empty(starts: &[usize], d: usize, centroids: &mut [f32]) {
-    let k = starts.len() - 1;
-    let rows = |c: usize| starts[c + 1] - starts[c];
+fn split_into_empty(lists: &Lists, d: usize, centroids: &mut [f32]) {
+    let k = lists.count();
+    let rows = |c: usize| lists.rows(c).len();
     let empty: Vec<usize> = (0..k).filter(|&c| rows(c) == 0).collect();
     if empty.is_empty() {
         return;

@@ -24,7 +24,8 @@ fn mse(x: &[f32], d: usize, centroids: &[f32]) -> f64 {
 
 #[test]
 fn equal_bits_whatever_the_threads_and_the_level() {
-    for (n, d, k) in [(3000, 8, 64), (2500, 24, 70), (2000, 3, 16), (900, 40, 256)] {
+    for (n, d, k) in [(3000, 8, 64), (2500, 24, 70), (2000, 3, 16), (900, 40, 256), (5000, 9, 1030)]
+    {
         let x = mixture(n, d, 1);
         let want = on(1, || lloyd(Simd::detect(), &x, d, k, &OPTIONS, &|_| ()));
         let want_seeded = on(1, || lloyd(Simd::detect(), &x, d, k, &PLUS_PLUS, &|_| ()));
@@ -75,6 +76,77 @@ fn seeds_are_where_the_distances_are() {
         firsts.dedup();
         assert_eq!(firsts.len(), 16);
         assert_eq!((firsts[0], &firsts[14..]), (-70.0, &[80.0, 90.0][..]));
+    }
+}
+
+/// k-means as it is defined: means of exact assignments, from the same rows.
+fn by_definition(x: &[f32], d: usize, k: usize, options: &KmeansOptions) -> Vec<f32> {
+    let mut centroids = options.seeding.centroids(x, d, k, &mut SplitMix64::new(options.seed));
+    for _ in 0..options.niter {
+        let mut sums = vec![0f64; k * d];
+        let mut counts = vec![0f64; k];
+        for (row, (label, _)) in x.chunks_exact(d).zip(assign(x, d, &centroids).unwrap()) {
+            let label = label as usize;
+            counts[label] += 1.0;
+            sums[label * d..][..d].iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        for (i, (centroid, sum)) in centroids.iter_mut().zip(&sums).enumerate() {
+            if counts[i / d] > 0.0 {
+                *centroid = (sum / counts[i / d]) as f32;
+            }
+        }
+    }
+    centroids
+}
+
+/// Comparing with a quarter of the centroids loses nearly nothing.
+#[test]
+fn near_centroids_are_nearly_as_good_as_all() {
+    let (n, d, k) = (40_000, 16, 1024);
+    assert!(k >= near::FEWEST, "only so many are chosen from");
+    let x = mixture(n, d, 6);
+    let options = KmeansOptions::default();
+    let all = mse(&x, d, &by_definition(&x, d, k, &options));
+    let near = mse(&x, d, &kmeans(&x, n, d, k, &options, &|_| ()).unwrap());
+    assert!(near < 1.003 * all, "{near} with those nearby, {all} with all");
+}
+
+/// Where iterations end early, no row has a nearer centroid among all of them.
+#[test]
+fn an_early_end_is_one_for_all_centroids() {
+    let (n, d, k) = (3000, 4, near::FEWEST);
+    let x = mixture(n, d, 7);
+    let last = std::sync::atomic::AtomicU64::new(0);
+    let options = KmeansOptions { niter: 1000, ..OPTIONS };
+    let step = |done| last.store(done, std::sync::atomic::Ordering::Relaxed);
+    let mut centroids = kmeans(&x, n, d, k, &options, &step).unwrap();
+    assert!(last.into_inner() < 900, "an early end");
+    let before = centroids.clone();
+    let labels: Vec<u32> = assign(&x, d, &centroids).unwrap().iter().map(|f| f.0).collect();
+    update(simd(), &x, d, &Lists::new(&labels, k), &mut centroids);
+    assert!(before == centroids, "one more iteration moves nothing");
+}
+
+/// Neighbours against distances in float64, with rows that lie upon each other.
+#[test]
+fn neighbours_are_the_nearest() {
+    let (k, d, count) = (90, 3, 20);
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let x: Vec<f32> = (0..k * d).map(|_| rng.random_range(-3i32..4) as f32).collect();
+    for simd in Simd::all() {
+        let near = neighbours(simd, &x, d, count);
+        for (own, near) in near.chunks_exact(count).enumerate() {
+            let to = |other: usize| -> f64 {
+                (0..d).map(|i| f64::from(x[own * d + i] - x[other * d + i]).powi(2)).sum()
+            };
+            let mut others: Vec<usize> = (0..k).filter(|&other| other != own).collect();
+            others.sort_by(|&a, &b| to(a).total_cmp(&to(b)));
+            let want: Vec<u32> =
+                [own].iter().chain(&others[..count - 1]).map(|&i| i as u32).collect();
+            assert_eq!(near, want);
+        }
+        assert_eq!(neighbours(simd, &x, d, 1), (0..k as u32).collect::<Vec<u32>>());
+        assert_eq!(neighbours(simd, &x, d, k).len(), k * k);
     }
 }
 

@@ -10,10 +10,11 @@
 //! k.
 
 use ocelli_index::simd;
-use ocelli_vector::{Simd, dense};
+use ocelli_vector::Simd;
 use rayon::prelude::*;
 
-use super::{KmeansOptions, assign_to, by_label, check_rows, lloyd, update};
+use super::near::{assign_lists, neighbours};
+use super::{KmeansOptions, Lists, assign_to, check_rows, lloyd, update};
 use crate::sample::SplitMix64;
 use crate::{Error, Result};
 
@@ -92,14 +93,13 @@ pub(super) fn two_level(
     let group_of: Vec<u32> = found.iter().map(|&(group, _)| group).collect();
     step(1);
 
-    let (starts, order) = by_label(&group_of, groups);
-    let sizes: Vec<usize> = starts.windows(2).map(|w| w[1] - w[0]).collect();
+    let lists = Lists::new(&group_of, groups);
+    let sizes: Vec<usize> = (0..groups).map(|group| lists.rows(group).len()).collect();
     let shares = shares(&sizes, k);
     let seeds: Vec<u64> = (0..groups).map(|_| rng.next()).collect();
     let mut centroids: Vec<f32> = (0..groups)
         .into_par_iter()
         .map(|group| {
-            let rows = &order[starts[group]..starts[group + 1]];
             let kmeans = KmeansOptions {
                 seed: seeds[group],
                 max_points_per_centroid: usize::MAX,
@@ -107,7 +107,7 @@ pub(super) fn two_level(
             };
             match shares[group] {
                 0 => Vec::new(),
-                share => lloyd(simd, &gather(x, d, rows), d, share, &kmeans, &|_| ()),
+                share => lloyd(simd, &gather(x, d, lists.rows(group)), d, share, &kmeans, &|_| ()),
             }
         })
         .flatten_iter()
@@ -119,10 +119,19 @@ pub(super) fn two_level(
     for group in 0..groups {
         first[group + 1] = first[group] + shares[group];
     }
-    let near = neighbours(simd, &heads, d, options.neighbours.clamp(1, groups));
+    let count = options.neighbours.clamp(1, groups);
+    let candidates: Vec<Vec<u32>> = neighbours(simd, &heads, d, count)
+        .chunks_exact(count)
+        .map(|near| {
+            let of = |&group: &u32| first[group as usize] as u32..first[group as usize + 1] as u32;
+            near.iter().flat_map(of).collect()
+        })
+        .collect();
+    let mut labels = vec![0; n];
     for round in 0..options.rounds {
-        let labels = assign_near(simd, x, d, &centroids, &first, &near, (&starts, &order));
-        update(x, d, &labels, &mut centroids);
+        let of = |group: usize| &candidates[group][..];
+        assign_lists(simd, x, d, &centroids, &lists, of, &mut labels);
+        update(simd, x, d, &Lists::new(&labels, k), &mut centroids);
         step(3 + round as u64);
     }
     centroids
@@ -176,56 +185,6 @@ fn shares(sizes: &[usize], k: usize) -> Vec<usize> {
 
 fn gather(x: &[f32], d: usize, rows: &[u32]) -> Vec<f32> {
     rows.iter().flat_map(|&row| &x[row as usize * d..][..d]).copied().collect()
-}
-
-/// The `count` nearest heads of each head, itself among them, ascending by index.
-fn neighbours(simd: Simd, heads: &[f32], d: usize, count: usize) -> Vec<Vec<u32>> {
-    let all: Vec<u32> = (0..(heads.len() / d) as u32).collect();
-    heads
-        .par_chunks_exact(d)
-        .map(|head| {
-            let mut distances = Vec::new();
-            dense::l2_sqs_of(simd, head, heads, &all, &mut distances);
-            let mut near = all.clone();
-            near.sort_by(|&a, &b| distances[a as usize].total_cmp(&distances[b as usize]));
-            near.truncate(count);
-            near.sort_unstable();
-            near
-        })
-        .collect()
-}
-
-/// The nearest centroid of each row among those of the groups near its own.
-fn assign_near(
-    simd: Simd,
-    x: &[f32],
-    d: usize,
-    centroids: &[f32],
-    first: &[usize],
-    near: &[Vec<u32>],
-    (starts, order): (&[usize], &[u32]),
-) -> Vec<u32> {
-    let per_group: Vec<Vec<u32>> = near
-        .par_iter()
-        .enumerate()
-        .map(|(group, near)| {
-            let rows = gather(x, d, &order[starts[group]..starts[group + 1]]);
-            let ids: Vec<u32> = near
-                .iter()
-                .flat_map(|&g| first[g as usize] as u32..first[g as usize + 1] as u32)
-                .collect();
-            let mut found = vec![(0, 0.0); rows.len() / d];
-            if !found.is_empty() {
-                assign_to(simd, &rows, d, &gather(centroids, d, &ids), &mut found);
-            }
-            found.iter().map(|&(at, _)| ids[at as usize]).collect()
-        })
-        .collect();
-    let mut labels = vec![0u32; order.len()];
-    for (&row, &label) in order.iter().zip(per_group.iter().flatten()) {
-        labels[row as usize] = label;
-    }
-    labels
 }
 
 #[cfg(test)]

@@ -94,8 +94,8 @@ fn sums_of([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
     out
 }
 
-/// ⟨t̂, r̂⟩ of each query with each row of the `G` blocks at `rows`, eight rows a register: a quad is
-/// loaded once for all queries, and that of a query once for all blocks. `fetch` is told of each
+/// ⟨t̂, r̂⟩ of each query with each row of the `G` blocks at `rows`, eight rows a register: a quad
+/// is loaded once for all queries, and that of a query once for all blocks. `fetch` is told of each
 /// line of rows.
 ///
 /// # Safety

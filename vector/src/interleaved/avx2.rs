@@ -2,9 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{Checked, Found, GROUP, KSUB, MAX_LANES};
+use super::{Ahead, Checked, Found, GROUP, KSUB, MAX_LANES};
 use crate::codes::BLOCK;
-use crate::prefetch_line;
 
 /// Rows with a sum at or below a threshold.
 ///
@@ -42,7 +41,8 @@ unsafe fn scan<const R: usize, const M: usize>(
     out: &mut Vec<Found>,
 ) {
     let m = if M > 0 { M } else { checked.layout.m() };
-    let (codes, next) = (checked.list.codes, checked.list.next);
+    let codes = checked.list.codes;
+    let mut ahead = Ahead::new(&checked.list);
     let table = checked.tables.entries().as_ptr();
     let terms = checked.tables.terms;
     let limits: [Limits; R] = std::array::from_fn(|r| Limits::new(&thresholds[32 * r..][..32]));
@@ -96,13 +96,7 @@ unsafe fn scan<const R: usize, const M: usize>(
             unsafe { *out.as_mut_ptr().add(len) = Found { row: (first + i) as u32, lanes: hits } };
             len += usize::from(hits != 0);
         }
-        // A line for a line: what follows comes while this is scanned.
-        (0..m).for_each(|j| {
-            let at = start + j * BLOCK;
-            if at < next.len() {
-                prefetch_line(next.as_ptr().wrapping_add(at));
-            }
-        });
+        ahead.fetch();
     }
     // SAFETY: so many were written.
     unsafe { out.set_len(len) };
@@ -125,8 +119,8 @@ impl Sums {
     /// Adds the entries of a group of columns.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn add_group(&mut self, [a, b, c, d]: [__m256i; GROUP]) {
-        self.widen(_mm256_adds_epu8(_mm256_adds_epu8(a, b), _mm256_adds_epu8(c, d)));
+    fn add_group(&mut self, [a, b]: [__m256i; GROUP]) {
+        self.widen(_mm256_adds_epu8(a, b));
     }
 
     /// Adds the sums of a group.

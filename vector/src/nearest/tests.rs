@@ -117,3 +117,36 @@ fn few_rows_are_left_to_floats() {
         assert!(pushed < 40 * BLOCK, "{}: {pushed} candidates", simd.level());
     }
 }
+
+/// Among some rows, named in any order: what comparing with each of them says, at every level and
+/// with a scratch that held more rows before.
+#[test]
+fn among_some_rows_the_order_does_not_matter() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    for d in [1, 3, 16, 37, 128] {
+        // Few values: many ties.
+        let mut draw = |n: usize| -> Vec<f32> {
+            (0..n * d).map(|_| rng.random_range(-2i32..3) as f32).collect()
+        };
+        let (rows, x) = (draw(300), draw(101));
+        let prepared = NearestRows::new(&rows, d);
+        let mut scratch = NearestScratch::default();
+        for (count, step) in [(300, 7), (64, 119), (65, 1), (128, 299), (1, 1), (2, 150), (17, 13)]
+        {
+            let ids: Vec<u32> = (0..count).map(|i| (i * step + 5) % 300).collect();
+            let want: Vec<(u32, u32)> = x
+                .chunks_exact(d)
+                .map(|x| {
+                    let to = |id: u32| dense::l2_sq(x, &rows[id as usize * d..][..d]);
+                    ids.iter().map(|&id| (to(id).to_bits(), id)).min().map(|(d, i)| (i, d)).unwrap()
+                })
+                .collect();
+            for simd in Simd::all() {
+                let mut out = vec![(9, 0.0); 101];
+                prepared.assign_among(simd, &x, &ids, &mut out, &mut scratch);
+                let found: Vec<(u32, u32)> = out.iter().map(|(i, d)| (*i, d.to_bits())).collect();
+                assert_eq!(found, want, "{}, d {d}, {count} rows", simd.level());
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Cut, Rows, prefetch_next};
+use super::{Cut, Out, Rows, prefetch_next};
 use crate::bytes::avx2::products;
 use crate::bytes::{BLOCK, ByteQuery, block_bytes};
 use crate::lanes::places_of;
@@ -10,37 +10,24 @@ use crate::lanes::places_of;
 /// Lanes of a register.
 const WIDE: usize = 8;
 
-/// Where survivors go.
-struct Out<'a> {
-    bounds: &'a mut Vec<f32>,
-    positions: &'a mut Vec<u32>,
-}
-
 /// Appends bounds up to the threshold, and positions.
 ///
 /// # Safety
-/// AVX2; the query was filled at this level; `rows` has all its blocks; `bounds` and `positions`
-/// have room for them and a block more.
+/// AVX2; the query was filled at this level; `rows` has all its blocks; `out` has room for them and
+/// a block more.
 #[target_feature(enable = "avx2,popcnt")]
-pub(super) unsafe fn survivors(
-    query: &ByteQuery,
-    rows: &Rows<'_>,
-    cut: &Cut,
-    bounds: &mut Vec<f32>,
-    positions: &mut Vec<u32>,
-) {
+pub(super) unsafe fn survivors(query: &ByteQuery, rows: &Rows<'_>, cut: &Cut, out: &mut Out<'_>) {
     let blocks = rows.len.div_ceil(BLOCK);
-    let mut out = Out { bounds, positions };
     // As many of the next bytes are fetched as are read here.
     let mut block = 0;
     // SAFETY: as this function; so many blocks are left.
     unsafe {
         while block + 4 <= blocks {
-            several::<4>(query, rows, cut, block, &mut out);
+            several::<4>(query, rows, cut, block, out);
             block += 4;
         }
         while block < blocks {
-            several::<1>(query, rows, cut, block, &mut out);
+            several::<1>(query, rows, cut, block, out);
             block += 1;
         }
     }

@@ -2,32 +2,19 @@
 
 use std::arch::x86_64::*;
 
-use super::{Cut, Rows, prefetch_next};
+use super::{Cut, Out, Rows, prefetch_next};
 use crate::bytes::avx512::{products, products_of_one};
 use crate::bytes::{BLOCK, ByteQuery, block_bytes};
-
-/// Where survivors go.
-struct Out<'a> {
-    bounds: &'a mut Vec<f32>,
-    positions: &'a mut Vec<u32>,
-}
 
 /// Appends bounds up to the threshold, and positions.
 ///
 /// # Safety
 /// AVX-512 F, BW, DQ, VL, VNNI; the query was filled at this level; `rows` has all its blocks;
-/// `bounds` and `positions` have room for them and a register more.
+/// `out` has room for them and a register more.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,popcnt")]
-pub(super) unsafe fn survivors(
-    query: &ByteQuery,
-    rows: &Rows<'_>,
-    cut: &Cut,
-    bounds: &mut Vec<f32>,
-    positions: &mut Vec<u32>,
-) {
+pub(super) unsafe fn survivors(query: &ByteQuery, rows: &Rows<'_>, cut: &Cut, out: &mut Out<'_>) {
     let blocks = rows.len.div_ceil(BLOCK);
     let stride = block_bytes(query.d);
-    let mut out = Out { bounds, positions };
     // Four blocks are in flight: a sum takes four cycles before it can be added to, and the query's
     // bytes are loaded once for all of them. As many of the next bytes are fetched as are read
     // here.
@@ -40,7 +27,7 @@ pub(super) unsafe fn survivors(
         };
         for (i, sum) in sums.into_iter().enumerate() {
             // SAFETY: this function's own.
-            unsafe { keep(rows, cut, block + i, sum, &mut out) };
+            unsafe { keep(rows, cut, block + i, sum, out) };
         }
         block += 4;
     }
@@ -49,7 +36,7 @@ pub(super) unsafe fn survivors(
         // SAFETY: this function's own; a block is left.
         unsafe {
             let sum = products_of_one(query, bytes, |at| prefetch_next(rows, block * stride + at));
-            keep(rows, cut, block, sum, &mut out);
+            keep(rows, cut, block, sum, out);
         }
         block += 1;
     }

@@ -143,17 +143,18 @@ impl ByteQuery {
         // Room for a whole register behind the last.
         bounds.reserve(blocks * BLOCK + BLOCK);
         positions.reserve(blocks * BLOCK + BLOCK);
+        let mut out = Out { bounds, positions };
         #[cfg(target_arch = "x86_64")]
         // SAFETY: only a processor that has the level makes `simd`, for which the query was filled;
         // the slices were compared with the number of blocks, and there is room for all of them.
         unsafe {
             match simd.level() {
-                Level::Avx512Vbmi => avx512::survivors(self, rows, &cut, bounds, positions),
-                _ => avx2::survivors(self, rows, &cut, bounds, positions),
+                Level::Avx512Vbmi => avx512::survivors(self, rows, &cut, &mut out),
+                _ => avx2::survivors(self, rows, &cut, &mut out),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = cut;
+        let _ = (cut, &mut out);
     }
 }
 
@@ -167,6 +168,12 @@ struct Cut {
     threshold: f32,
     /// Position of the first row.
     first: u32,
+}
+
+/// The buffers of survivors.
+struct Out<'a> {
+    bounds: &'a mut Vec<f32>,
+    positions: &'a mut Vec<u32>,
 }
 
 /// Asks for byte `at` of what will be wanted next, if there is one.

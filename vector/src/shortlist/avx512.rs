@@ -47,8 +47,9 @@ pub(super) unsafe fn shortlists<const Q: usize>(
 }
 
 /// Lower bounds of the cost of every row of the blocks `first..first + G`, padding included; and
-/// minima of the upper bounds, where block b goes to the sixteen at b modulo their number. A query's word is spread over a register once for all blocks, and no
-/// product waits for the one before it.
+/// minima of the upper bounds, where block b goes to the sixteen at b modulo their number. A
+/// query's word is spread over a register once for all blocks, and no product waits for the one
+/// before it.
 ///
 /// # Safety
 /// As [`shortlists`]; there are so many blocks.
@@ -92,8 +93,8 @@ unsafe fn bounds<const Q: usize, const G: usize>(
     }
 }
 
-/// Appends the indices of all `values`, a multiple of sixteen, up to `limit`. Most parts have none, but a branch that asks
-/// costs more than it saves.
+/// Appends the indices of all `values`, a multiple of sixteen, up to `limit`. Most parts have none,
+/// but a branch that asks costs more than it saves.
 ///
 /// # Safety
 /// AVX-512 F; `out` has room for sixteen more than there are values.

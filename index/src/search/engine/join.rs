@@ -225,7 +225,7 @@ impl<'a> Scan<'a, '_> {
         }
         let (mut start, mut next) = (0, next);
         while start < self.list.len() {
-            let next = std::mem::take(&mut next);
+            let next = (std::mem::take(&mut next), std::iter::empty());
             let lanes = &mut scratch.buffers.lanes;
             let end = lanes.scan(simd, model, &self.list, start, &thresholds, next);
             self.counts.scanned += u64::from(some.count_ones()) * (end - start) as u64;

@@ -12,6 +12,7 @@
 use ocelli_vector::Simd;
 use ocelli_vector::interleaved::{self, Found, LARGEST, List, MAX_LANES, Tables};
 use ocelli_vector::lut::ByteTable;
+use smallvec::SmallVec;
 
 use super::bound::ListBound;
 use super::list::ShardList;
@@ -81,22 +82,26 @@ impl Lanes {
     }
 
     /// Scans rows `start..` of a list, at most [`SEGMENT`], for the interleaved queries, and gives
-    /// the number of the rows' end. [`Self::found`] then has what was found.
-    pub fn scan<'a>(
+    /// the number of the rows' end. [`Self::found`] then has what was found. `next` is what will be
+    /// wanted next: codes, and queries.
+    pub fn scan(
         &mut self,
         simd: Simd,
         model: &Model,
-        list: &ShardList<'a>,
+        list: &ShardList<'_>,
         start: usize,
         thresholds: &[u16; MAX_LANES],
-        next: &'a [u8],
+        next: (&[u8], impl Iterator<Item = usize>),
     ) -> usize {
         let end = (start + SEGMENT).min(list.len());
+        let table = |query| &self.own[query * (self.entries + APART)..][..self.entries];
+        let mut soon: SmallVec<[&[u8]; MAX_LANES + 1]> = next.1.map(table).collect();
+        soon.push(next.0);
         let part = List {
             codes: &list.codes[start * model.layout().columns()..],
             len: end - start,
             terms: list.terms().map_or(&[], |terms| &terms[start..end]),
-            next,
+            next: &soon,
         };
         self.found.clear();
         let found = &mut self.found;

@@ -88,9 +88,17 @@ pub(crate) const PROBE_TILE: usize = 4;
 /// Queries that are taken through lists in turn: their tables, 4 KB each at m = 16, stay in the
 /// second-level cache.
 const SCAN_TILE: usize = 24;
-/// Queries that may share lists: the more there are, the more of them want a list; but what they
-/// need, 10 KB each at m = 16, has to come from the third-level cache.
-pub(crate) const SCAN_BATCH: usize = 1024;
+/// Bytes of tables of queries that may share lists: the more queries there are, the more of them
+/// want a list.
+const SHARED_BYTES: usize = 128 << 20;
+
+/// Queries of a model that are scanned together at most.
+pub(crate) fn most_queries(model: &Model) -> usize {
+    // Each has a table for its own lists, one for shared lists, and what it found.
+    let layout = model.layout();
+    let table = layout.m() << layout.bits();
+    (SHARED_BYTES / (2 * table + 2048)).max(SCAN_TILE)
+}
 
 /// Which lists the queries of a batch scan together. Answers do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -120,8 +120,10 @@ impl Plan {
             prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
             if !target.excluded.skips(&list.entry) {
                 let mut together = Together { target, list, scans, units: &units };
-                for wants in self.wants[start..end].chunks(MAX_LANES) {
-                    together.scan(wants, std::mem::take(&mut next), buffers)?;
+                for first in (start..end).step_by(MAX_LANES) {
+                    let (now, later) = self.wants[first..].split_at(MAX_LANES.min(end - first));
+                    let soon = &later[..MAX_LANES.min(later.len())];
+                    together.scan(now, (std::mem::take(&mut next), soon), buffers)?;
                 }
             }
             start = end;
@@ -165,6 +167,9 @@ struct Taken {
     unit: f64,
 }
 
+/// Codes and queries that are wanted next.
+type Next<'a> = (&'a [u8], &'a [Want]);
+
 /// A list and the queries that may scan it together.
 struct Together<'a, 'b> {
     target: &'b Target<'a>,
@@ -174,11 +179,11 @@ struct Together<'a, 'b> {
 }
 
 impl<'a> Together<'a, '_> {
-    /// Scans the list for up to [`MAX_LANES`] queries. `next` will be scanned after it.
+    /// Scans the list for up to [`MAX_LANES`] queries. `next` is wanted after that.
     ///
     /// # Errors
     /// As [`Plan::scan`].
-    fn scan(&mut self, wants: &[Want], next: &'a [u8], buffers: &mut Buffers) -> Result<()> {
+    fn scan(&mut self, wants: &[Want], next: Next<'_>, buffers: &mut Buffers) -> Result<()> {
         let list = self.list;
         let mut taken: Vec<Taken> = Vec::with_capacity(wants.len());
         for &Want { query, base } in wants {
@@ -201,7 +206,7 @@ impl<'a> Together<'a, '_> {
     ///
     /// # Errors
     /// As [`Plan::scan`].
-    fn scan_for(&mut self, taken: &[Taken], next: &'a [u8], buffers: &mut Buffers) -> Result<()> {
+    fn scan_for(&mut self, taken: &[Taken], next: Next<'_>, buffers: &mut Buffers) -> Result<()> {
         let (target, list) = (self.target, self.list);
         let dead = &mut buffers.excluded;
         let any_dead = target.excluded.of_list(target.shard, list.number, &list.entry, dead)?;
@@ -219,7 +224,8 @@ impl<'a> Together<'a, '_> {
                 let room = self.scans[t.query].room(&t.bound);
                 *out = threshold(&t.bound, room, t.unit).unwrap_or(0);
             }
-            let next = std::mem::take(&mut next);
+            let (codes, wants) = std::mem::take(&mut next);
+            let next = (codes, wants.iter().map(|want| want.query as usize));
             let end = buffers.lanes.scan(simd, target.model, &list, start, &thresholds, next);
             buffers.counts.scanned += (taken.len() * (end - start)) as u64;
             for (lane, t) in taken.iter().enumerate() {

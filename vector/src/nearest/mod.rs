@@ -13,6 +13,13 @@
 //!
 //! Whatever the level, the rows that floats look at hold the nearest, so the answer is the same.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(test)]
+mod tests;
+
 use crate::dense::{self, norm_sq};
 use crate::level::{Level, Simd};
 
@@ -26,6 +33,8 @@ const VECTORS: usize = 6;
 const BLOCK: usize = 16 * VECTORS;
 /// Largest magnitude of a rounded coordinate.
 const LARGEST: f64 = 32767.0;
+/// 1.5 · 2²³: floats near it are whole numbers, and the low 16 bits of its own bits are zero.
+const ROUNDER: f32 = 12_582_912.0;
 /// Norms below this (but not zero) are left to the definition: their reciprocals are not finite.
 const SMALLEST_NORM: f32 = 1e-25;
 
@@ -34,14 +43,29 @@ const SMALLEST_NORM: f32 = 1e-25;
 pub struct NearestRows<'a> {
     rows: &'a [f32],
     d: usize,
-    /// (n / 64, ⌈d / 2⌉, 64): two coordinates a word, the first in the low half.
+    /// (n, ⌈d / 2⌉): two coordinates a word, the first in the low half.
     words: Vec<i32>,
-    /// ‖c‖² of each row, infinite if there is no row.
+    /// ‖c‖² of each row.
     norms: Vec<f32>,
     /// −2 s of each row.
     factors: Vec<f32>,
     largest_norm: f64,
     largest_error: f64,
+    /// All rows, in tiles.
+    all: Tiles,
+}
+
+/// Rows as the kernels read them.
+#[derive(Debug, Default)]
+struct Tiles {
+    /// Index of each row, (n,).
+    ids: Vec<u32>,
+    /// (n / 64, ⌈d / 2⌉, 64).
+    words: Vec<i32>,
+    /// ‖c‖² of each row, infinite if there is no row.
+    norms: Vec<f32>,
+    /// −2 s of each row.
+    factors: Vec<f32>,
 }
 
 /// Buffers of [`NearestRows::assign`], to be used again.
@@ -49,10 +73,12 @@ pub struct NearestRows<'a> {
 pub struct NearestScratch {
     /// (BLOCK, ⌈d / 2⌉).
     words: Vec<i32>,
-    /// Per vector of the block: rows that floats may have to look at, ascending, and their costs.
+    /// Per vector of the block: places of rows that floats may have to look at, and their costs.
     candidates: Vec<Vec<(u32, f32)>>,
     ids: Vec<u32>,
     distances: Vec<f32>,
+    /// Those that [`NearestRows::assign_among`] is about.
+    some: Tiles,
 }
 
 /// A vector on its way through the tiles.
@@ -85,18 +111,18 @@ impl<'a> NearestRows<'a> {
     pub fn new(rows: &'a [f32], d: usize) -> Self {
         assert!(d > 0 && !rows.is_empty() && rows.len().is_multiple_of(d), "rows of another shape");
         let (n, pairs) = (rows.len() / d, d.div_ceil(2));
-        let padded = n.next_multiple_of(TILE);
         let mut this = Self {
             rows,
             d,
-            words: vec![0; padded * pairs],
-            norms: vec![f32::INFINITY; padded],
-            factors: vec![0.0; padded],
+            words: Vec::with_capacity(n * pairs),
+            norms: Vec::with_capacity(n),
+            factors: Vec::with_capacity(n),
             largest_norm: 0.0,
             largest_error: 0.0,
+            all: Tiles::default(),
         };
         let mut rounded = vec![0i16; 2 * pairs];
-        for (i, row) in rows.chunks_exact(d).enumerate() {
+        for row in rows.chunks_exact(d) {
             let norm_sq: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
             let norm = norm_sq.sqrt();
             // Zero rows and tiny ones round to nothing; what they lose is their error.
@@ -111,15 +137,40 @@ impl<'a> NearestRows<'a> {
                 };
                 error += (x - scale * f64::from(*r)).powi(2);
             }
-            for (pair, two) in rounded.as_chunks::<2>().0.iter().enumerate() {
-                this.words[(i / TILE * pairs + pair) * TILE + i % TILE] = word(two[0], two[1]);
-            }
-            this.norms[i] = norm_sq as f32;
-            this.factors[i] = (-2.0 * scale) as f32;
+            this.words.extend(rounded.as_chunks::<2>().0.iter().map(|two| word(two[0], two[1])));
+            this.norms.push(norm_sq as f32);
+            this.factors.push((-2.0 * scale) as f32);
             this.largest_norm = this.largest_norm.max(norm);
             this.largest_error = this.largest_error.max(error.sqrt());
         }
+        let mut all = Tiles::default();
+        this.lay(0..n as u32, &mut all);
+        this.all = all;
         this
+    }
+
+    /// Lays the rows `ids` in `tiles`.
+    fn lay(&self, ids: impl Iterator<Item = u32>, tiles: &mut Tiles) {
+        let pairs = self.d.div_ceil(2);
+        tiles.ids.clear();
+        tiles.ids.extend(ids);
+        let padded = tiles.ids.len().next_multiple_of(TILE);
+        // What was there before stays in lanes without a row: their norm rules them out.
+        tiles.words.resize(padded * pairs, 0);
+        tiles.norms.clear();
+        tiles.factors.clear();
+        for (ids, words) in tiles.ids.chunks(TILE).zip(tiles.words.chunks_exact_mut(pairs * TILE)) {
+            for (lane, &id) in ids.iter().enumerate() {
+                let row = &self.words[id as usize * pairs..][..pairs];
+                for (&word, words) in row.iter().zip(words.as_chunks_mut::<TILE>().0) {
+                    words[lane] = word;
+                }
+                tiles.norms.push(self.norms[id as usize]);
+                tiles.factors.push(self.factors[id as usize]);
+            }
+        }
+        tiles.norms.resize(padded, f32::INFINITY);
+        tiles.factors.resize(padded, 0.0);
     }
 
     /// Writes to `out` (n,) for each of the vectors `x` (n, d) the index of the nearest row by
@@ -136,40 +187,80 @@ impl<'a> NearestRows<'a> {
         scratch: &mut NearestScratch,
     ) {
         assert_eq!(x.len(), out.len() * self.d, "vectors of another shape");
+        self.blocks(simd, x, &self.all, out, scratch);
+    }
+
+    /// Writes to `out` (n,) for each of the vectors `x` (n, d) which of the rows `ids` is the
+    /// nearest by [`dense::l2_sq`], ties to the smaller index, and that distance. Those that come
+    /// first in `ids` had better be near: then the rest is ruled out at less cost.
+    ///
+    /// # Panics
+    /// If the shapes do not fit together, `ids` is empty or names no row.
+    pub fn assign_among(
+        &self,
+        simd: Simd,
+        x: &[f32],
+        ids: &[u32],
+        out: &mut [(u32, f32)],
+        scratch: &mut NearestScratch,
+    ) {
+        assert_eq!(x.len(), out.len() * self.d, "vectors of another shape");
+        assert!(!ids.is_empty(), "no row to choose from");
+        let mut some = std::mem::take(&mut scratch.some);
+        self.lay(ids.iter().copied(), &mut some);
+        self.blocks(simd, x, &some, out, scratch);
+        scratch.some = some;
+    }
+
+    fn blocks(
+        &self,
+        simd: Simd,
+        x: &[f32],
+        tiles: &Tiles,
+        out: &mut [(u32, f32)],
+        scratch: &mut NearestScratch,
+    ) {
         for (x, out) in x.chunks(BLOCK * self.d).zip(out.chunks_mut(BLOCK)) {
             match simd.level() {
-                Level::Scalar => self.assign_by_definition(x, out),
+                Level::Scalar => self.assign_by_definition(x, tiles, out),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: only a processor that has the level makes `simd`.
-                Level::Avx2 => unsafe { self.block_avx2(simd, x, out, scratch) },
+                Level::Avx2 => unsafe { self.block_avx2(simd, x, tiles, out, scratch) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                Level::Avx512 => unsafe { self.block_avx512(simd, x, out, scratch) },
+                Level::Avx512 => unsafe { self.block_avx512(simd, x, tiles, out, scratch) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                Level::Avx512Vbmi => unsafe { self.block_vnni(simd, x, out, scratch) },
+                Level::Avx512Vbmi => unsafe { self.block_vnni(simd, x, tiles, out, scratch) },
                 #[cfg(not(target_arch = "x86_64"))]
-                _ => self.assign_by_definition(x, out),
+                _ => self.assign_by_definition(x, tiles, out),
             }
         }
     }
 
-    fn assign_by_definition(&self, x: &[f32], out: &mut [(u32, f32)]) {
+    fn assign_by_definition(&self, x: &[f32], tiles: &Tiles, out: &mut [(u32, f32)]) {
         for (x, out) in x.chunks_exact(self.d).zip(out) {
-            *out = dense::nearest(x, self.rows).map_or((0, 0.0), |(i, d)| (i as u32, d));
+            let row = |id: u32| &self.rows[id as usize * self.d..][..self.d];
+            let found = tiles.ids.iter().map(|&id| (id, dense::l2_sq(x, row(id))));
+            *out = found.reduce(nearer).expect("tiles have a row");
         }
     }
 
     /// One block through all tiles. `tile` writes the costs of a tile's 64 rows for six vectors,
-    /// and returns a bit for each vector of which a cost is within its limit.
+    /// and returns a bit for each vector of which a cost is within its limit; `within` returns a
+    /// bit for each cost of a tile that is.
     #[inline(always)]
     fn block(
         &self,
         simd: Simd,
         x: &[f32],
+        tiles: &Tiles,
         out: &mut [(u32, f32)],
         scratch: &mut NearestScratch,
-        tile: impl Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32,
+        (tile, within): (
+            impl Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32,
+            impl Fn(&[f32; TILE], f32) -> u64,
+        ),
     ) {
         let pairs = self.d.div_ceil(2);
         let mut vectors = [Vector::ABSENT; BLOCK];
@@ -180,11 +271,11 @@ impl<'a> NearestRows<'a> {
             scratch.candidates[i].clear();
         }
         let mut costs = [[0f32; TILE]; VECTORS];
-        for (number, rows) in self.words.chunks_exact(pairs * TILE).enumerate() {
+        for (number, rows) in tiles.words.chunks_exact(pairs * TILE).enumerate() {
             let first = number * TILE;
             let terms = Terms {
-                norms: self.norms[first..].first_chunk().expect("whole tiles"),
-                factors: self.factors[first..].first_chunk().expect("whole tiles"),
+                norms: tiles.norms[first..].first_chunk().expect("whole tiles"),
+                factors: tiles.factors[first..].first_chunk().expect("whole tiles"),
             };
             for start in (0..out.len()).step_by(VECTORS) {
                 let six: &mut [Vector; VECTORS] =
@@ -195,33 +286,43 @@ impl<'a> NearestRows<'a> {
                     let v = hits.trailing_zeros() as usize;
                     hits &= hits - 1;
                     let vector = &mut six[v];
-                    let least = costs[v].iter().copied().fold(f32::INFINITY, f32::min);
-                    let limit = (f64::from(least) + vector.slack) as f32;
+                    let limit = (f64::from(least(&costs[v])) + vector.slack) as f32;
                     vector.limit = vector.limit.min(limit.next_up());
-                    for (lane, &cost) in costs[v].iter().enumerate() {
-                        if cost <= vector.limit {
-                            scratch.candidates[start + v].push(((first + lane) as u32, cost));
-                        }
+                    let mut lanes = within(&costs[v], vector.limit);
+                    while lanes != 0 {
+                        let lane = lanes.trailing_zeros() as usize;
+                        lanes &= lanes - 1;
+                        let candidate = ((first + lane) as u32, costs[v][lane]);
+                        scratch.candidates[start + v].push(candidate);
                     }
                 }
             }
         }
+        self.choose(simd, x, tiles, &vectors, out, scratch);
+    }
+
+    /// Writes the nearest of each vector's candidates.
+    #[inline(always)]
+    fn choose(
+        &self,
+        simd: Simd,
+        x: &[f32],
+        tiles: &Tiles,
+        vectors: &[Vector; BLOCK],
+        out: &mut [(u32, f32)],
+        scratch: &mut NearestScratch,
+    ) {
         for (i, (x, out)) in x.chunks_exact(self.d).zip(out.iter_mut()).enumerate() {
             if !vectors[i].unit.is_finite() {
-                self.assign_by_definition(x, std::slice::from_mut(out));
+                self.assign_by_definition(x, tiles, std::slice::from_mut(out));
                 continue;
             }
             let near = scratch.candidates[i].iter().filter(|(_, cost)| *cost <= vectors[i].limit);
             scratch.ids.clear();
-            scratch.ids.extend(near.map(|(id, _)| id));
+            scratch.ids.extend(near.map(|(place, _)| tiles.ids[*place as usize]));
             dense::l2_sqs_of(simd, x, self.rows, &scratch.ids, &mut scratch.distances);
-            let mut best = (scratch.ids[0], scratch.distances[0]);
-            for (&id, &distance) in scratch.ids.iter().zip(&scratch.distances).skip(1) {
-                if distance < best.1 {
-                    best = (id, distance);
-                }
-            }
-            *out = best;
+            let found = scratch.ids.iter().copied().zip(scratch.distances.iter().copied());
+            *out = found.reduce(nearer).expect("the least cost is within its limit");
         }
     }
 
@@ -249,7 +350,14 @@ impl<'a> NearestRows<'a> {
         }
         let inverse = if norm > 0.0 { (LARGEST / f64::from(norm)) as f32 } else { 0.0 };
         let largest = LARGEST as f32;
-        let rounded = |x: f32| (x * inverse).round_ties_even().clamp(-largest, largest) as i16;
+        // Where the last place of a float is worth 1, the sum is rounded to whole numbers, ties to
+        // even, and its low 16 bits are the number's.
+        let rounded = |x: f32| {
+            let x = x * inverse;
+            let x = if x < largest { x } else { largest };
+            let x = if x > -largest { x } else { -largest };
+            (x + ROUNDER).to_bits() as i16
+        };
         let (two, rest) = x.as_chunks::<2>();
         for (w, two) in words.iter_mut().zip(two) {
             *w = word(rounded(two[0]), rounded(two[1]));
@@ -268,13 +376,16 @@ impl<'a> NearestRows<'a> {
         &self,
         simd: Simd,
         x: &[f32],
+        tiles: &Tiles,
         out: &mut [(u32, f32)],
         scratch: &mut NearestScratch,
     ) {
-        self.block(simd, x, out, scratch, |x, six, rows, terms, costs| {
+        let tile = |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
             // SAFETY: this function's own level; `block` gives whole tiles.
-            unsafe { x86::tile_avx2(x, six, rows, terms, costs) }
-        });
+            unsafe { avx2::tile_avx2(x, six, rows, terms, costs) }
+        };
+        let within = |costs: &_, limit| avx2::within(costs, limit);
+        self.block(simd, x, tiles, out, scratch, (tile, within));
     }
 
     /// # Safety
@@ -285,13 +396,16 @@ impl<'a> NearestRows<'a> {
         &self,
         simd: Simd,
         x: &[f32],
+        tiles: &Tiles,
         out: &mut [(u32, f32)],
         scratch: &mut NearestScratch,
     ) {
-        self.block(simd, x, out, scratch, |x, six, rows, terms, costs| {
+        let tile = |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
             // SAFETY: as above.
-            unsafe { x86::tile_avx512(x, six, rows, terms, costs) }
-        });
+            unsafe { avx512::tile_avx512(x, six, rows, terms, costs) }
+        };
+        let within = |costs: &_, limit| avx512::within(costs, limit);
+        self.block(simd, x, tiles, out, scratch, (tile, within));
     }
 
     /// # Safety
@@ -302,14 +416,35 @@ impl<'a> NearestRows<'a> {
         &self,
         simd: Simd,
         x: &[f32],
+        tiles: &Tiles,
         out: &mut [(u32, f32)],
         scratch: &mut NearestScratch,
     ) {
-        self.block(simd, x, out, scratch, |x, six, rows, terms, costs| {
+        let tile = |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
             // SAFETY: as above.
-            unsafe { x86::tile_vnni(x, six, rows, terms, costs) }
-        });
+            unsafe { avx512::tile_vnni(x, six, rows, terms, costs) }
+        };
+        let within = |costs: &_, limit| avx512::within(costs, limit);
+        self.block(simd, x, tiles, out, scratch, (tile, within));
     }
+}
+
+/// The nearer of two rows; of two that are equally near that with the smaller index.
+#[inline(always)]
+fn nearer(a: (u32, f32), b: (u32, f32)) -> (u32, f32) {
+    if b.1 < a.1 || (b.1 == a.1 && b.0 < a.0) { b } else { a }
+}
+
+/// The least cost.
+#[inline(always)]
+fn least(costs: &[f32; TILE]) -> f32 {
+    let mut least = [f32::INFINITY; 16];
+    for costs in costs.as_chunks::<16>().0 {
+        for (least, &cost) in least.iter_mut().zip(costs) {
+            *least = if cost < *least { cost } else { *least };
+        }
+    }
+    least.into_iter().fold(f32::INFINITY, f32::min)
 }
 
 /// Two coordinates in one word.
@@ -317,128 +452,3 @@ impl<'a> NearestRows<'a> {
 fn word(low: i16, high: i16) -> i32 {
     i32::from(low as u16) | i32::from(high) << 16
 }
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{TILE, Terms, TileCosts, VECTORS, Vector};
-    use std::arch::x86_64::*;
-
-    /// Writes a tile of AVX-512: `$add(sum, rows, two)` adds the products of sixteen rows' two
-    /// coordinates with a vector's.
-    macro_rules! tile_512 {
-        ($name:ident, $features:literal, |$sum:ident, $rows:ident, $two:ident| $add:expr) => {
-            /// # Safety
-            /// The features; `rows` is one tile, and each of the six vectors in `x` has as many
-            /// words as a row.
-            #[target_feature(enable = $features)]
-            pub(super) unsafe fn $name(
-                x: &[i32],
-                six: &[Vector; VECTORS],
-                rows: &[i32],
-                terms: Terms<'_>,
-                costs: &mut TileCosts,
-            ) -> u32 {
-                let rows = rows.as_chunks::<TILE>().0;
-                let pairs = rows.len();
-                let mut s = [[_mm512_setzero_si512(); TILE / 16]; VECTORS];
-                for (pair, words) in rows.iter().enumerate() {
-                    let mut row = [_mm512_setzero_si512(); TILE / 16];
-                    for (i, row) in row.iter_mut().enumerate() {
-                        // SAFETY: a tile's word is 64 times four bytes.
-                        *row = unsafe { _mm512_loadu_si512(words.as_ptr().add(16 * i).cast()) };
-                    }
-                    for v in 0..VECTORS {
-                        // SAFETY: the caller's promise: a vector has as many words.
-                        let $two = _mm512_set1_epi32(unsafe { *x.get_unchecked(v * pairs + pair) });
-                        for i in 0..TILE / 16 {
-                            let ($sum, $rows) = (s[v][i], row[i]);
-                            s[v][i] = $add;
-                        }
-                    }
-                }
-                let mut hits = 0;
-                for v in 0..VECTORS {
-                    let (unit, limit) = (_mm512_set1_ps(six[v].unit), _mm512_set1_ps(six[v].limit));
-                    let mut hit = 0;
-                    for i in 0..TILE / 16 {
-                        // SAFETY: terms and costs have 64 elements.
-                        unsafe {
-                            let factor = _mm512_loadu_ps(terms.factors.as_ptr().add(16 * i));
-                            let norm = _mm512_loadu_ps(terms.norms.as_ptr().add(16 * i));
-                            let product = _mm512_cvtepi32_ps(s[v][i]);
-                            let cost = _mm512_fmadd_ps(_mm512_mul_ps(factor, unit), product, norm);
-                            _mm512_storeu_ps(costs[v].as_mut_ptr().add(16 * i), cost);
-                            hit |= _mm512_cmp_ps_mask::<_CMP_LE_OQ>(cost, limit);
-                        }
-                    }
-                    hits |= u32::from(hit != 0) << v;
-                }
-                hits
-            }
-        };
-    }
-
-    tile_512!(tile_avx512, "avx512f,avx512bw,avx512dq,avx512vl", |sum, rows, two| {
-        _mm512_add_epi32(sum, _mm512_madd_epi16(rows, two))
-    });
-    tile_512!(tile_vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", |sum, rows, two| {
-        _mm512_dpwssd_epi32(sum, rows, two)
-    });
-
-    /// Sixteen registers: three vectors by sixteen rows at a time.
-    ///
-    /// # Safety
-    /// AVX2; `rows` is one tile, and each of the six vectors in `x` has as many words as a row.
-    #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn tile_avx2(
-        x: &[i32],
-        six: &[Vector; VECTORS],
-        rows: &[i32],
-        terms: Terms<'_>,
-        costs: &mut TileCosts,
-    ) -> u32 {
-        const FEW: usize = 3;
-        let rows = rows.as_chunks::<TILE>().0;
-        let pairs = rows.len();
-        let mut hits = 0;
-        for first in (0..VECTORS).step_by(FEW) {
-            for part in (0..TILE).step_by(16) {
-                let mut s = [[_mm256_setzero_si256(); 2]; FEW];
-                for (pair, words) in rows.iter().enumerate() {
-                    // SAFETY: a tile's word is 64 times four bytes.
-                    let row = unsafe {
-                        let at = words.as_ptr().add(part);
-                        [_mm256_loadu_si256(at.cast()), _mm256_loadu_si256(at.add(8).cast())]
-                    };
-                    for (v, s) in (first..).zip(&mut s) {
-                        // SAFETY: the caller's promise: a vector has as many words.
-                        let two = _mm256_set1_epi32(unsafe { *x.get_unchecked(v * pairs + pair) });
-                        for (s, row) in s.iter_mut().zip(row) {
-                            *s = _mm256_add_epi32(*s, _mm256_madd_epi16(row, two));
-                        }
-                    }
-                }
-                for (v, s) in (first..).zip(&s) {
-                    let (unit, limit) = (_mm256_set1_ps(six[v].unit), _mm256_set1_ps(six[v].limit));
-                    for (at, &s) in [part, part + 8].into_iter().zip(s) {
-                        // SAFETY: terms and costs have 64 elements.
-                        unsafe {
-                            let factor = _mm256_loadu_ps(terms.factors.as_ptr().add(at));
-                            let norm = _mm256_loadu_ps(terms.norms.as_ptr().add(at));
-                            let factor = _mm256_mul_ps(factor, unit);
-                            let product = _mm256_mul_ps(factor, _mm256_cvtepi32_ps(s));
-                            let cost = _mm256_add_ps(norm, product);
-                            _mm256_storeu_ps(costs[v].as_mut_ptr().add(at), cost);
-                            let hit = _mm256_cmp_ps::<_CMP_LE_OQ>(cost, limit);
-                            hits |= u32::from(_mm256_movemask_ps(hit) != 0) << v;
-                        }
-                    }
-                }
-            }
-        }
-        hits
-    }
-}
-
-#[cfg(test)]
-mod tests;
