@@ -230,9 +230,9 @@ impl Costs {
         }
         match simd.level() {
             Level::Scalar => None,
-            Level::Avx2 => Some(Self { fill: 900.0, row: [2.6, 3.6] }),
+            Level::Avx2 => Some(Self { fill: 2000.0, row: [5.4, 7.3] }),
             Level::Avx512 => Some(Self { fill: 2500.0, row: [7.0, 9.5] }),
-            Level::Avx512Vbmi => Some(Self { fill: 8000.0, row: [22.0, 30.0] }),
+            Level::Avx512Vbmi => Some(Self { fill: 6000.0, row: [17.0, 24.0] }),
         }
     }
 
