@@ -232,7 +232,7 @@ impl Costs {
             Level::Scalar => None,
             Level::Avx2 => Some(Self { fill: 2000.0, row: [5.4, 7.3] }),
             Level::Avx512 => Some(Self { fill: 2500.0, row: [7.0, 9.5] }),
-            Level::Avx512Vbmi => Some(Self { fill: 6000.0, row: [17.0, 24.0] }),
+            Level::Avx512Vbmi => Some(Self { fill: 9000.0, row: [17.0, 24.0] }),
         }
     }
 
