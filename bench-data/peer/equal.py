@@ -19,6 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faiss
 import numpy as np
 
 import faiss_peer
@@ -62,8 +63,8 @@ REFINED = (
     "IVF2048,PQ64x4fsr+SQ8",
     "RR,IVF2048,RaBitQfs+SQ8",
 )
-# Indexes of residuals whose tables FAISS makes for all queries and lists at once, and the most lists
-# that they are asked for: gigabytes.
+# Indexes of residuals whose tables FAISS makes for all queries and lists at once, which is gigabytes;
+# and the most lists that they are asked for.
 LARGE_TABLES, LARGE_TABLES_LISTS = ("x4fsr", "RaBitQfs"), 128
 SCANN = ("2", "1", "4+int8", "2+int8")
 TURBOVEC = ("2", "4")
@@ -124,7 +125,7 @@ def parts(factory):
 class Systems:
     """All indexes at one level, and the processes that serve them."""
 
-    def __init__(self, a, folder, queries, indexes, sizes, level, known):
+    def __init__(self, a, folder, queries, indexes, sizes, level, kept, ours):
         self.processes, self.indexes = [], []
         beside = "avx2" if level == "avx2" else "tuned"
         way = beside if beside in faiss_peer.ways() else "usual"
@@ -143,7 +144,9 @@ class Systems:
             turbovec = (python, HERE / "turbovec_peer.py", queries, folder, *TURBOVEC)
             self.add("turbovec", Process(*turbovec), TURBOVEC, (), lists=(1,))
         for index in self.indexes:
-            index.recalls = known.setdefault((index.system, index.label), index.recalls)
+            is_ours = index.system == "Ocelli"
+            name = f"{index.system} {index.label}"
+            index.recalls = ours.setdefault(name, {}) if is_ours else kept.of(name)
 
     def kept(self, process):
         self.processes.append(process)
@@ -212,12 +215,12 @@ def highest(indexes):
             say(f"    {index.system:<9}{index.bytes:6.1f} B  {index.label:<28}{best:.4f}")
 
 
-def at_level(a, folder, queries, truth, indexes, sizes, level, known):
-    systems = Systems(a, folder, queries, indexes, sizes, level, known)
+def at_level(a, folder, queries, truth, indexes, sizes, level, kept, ours):
+    systems = Systems(a, folder, queries, indexes, sizes, level, kept, ours)
     levels = {i.system: i.searches.level for i in systems.indexes}
     said = ", ".join(f"{system} at {at}" for system, at in levels.items())
     say(f"\n== equal recall, k = {K}, {QUERIES:,} queries, one thread each: {said}")
-    found = operating.table(systems.indexes, RECALLS, truth, NEAR)
+    found = operating.table(systems.indexes, RECALLS, truth, NEAR, kept)
     once = {p.key: p for points in found.values() for p in points}
     measure(list(once.values()))
     highest(systems.indexes)
@@ -234,10 +237,12 @@ def both_levels(a, folder, indexes, sizes):
     queries = a.out / "equal-queries.fvecs"
     vecs.write(queries, vecs.read(folder / "query.fvecs", np.float32)[:QUERIES])
     truth = vecs.read(folder / "groundtruth.ivecs", np.int32)[:QUERIES]
-    result, known = {"levels": {}, "ratios": {}}, {}
+    stamp = f"{QUERIES} queries, k {K}, FAISS {faiss.__version__}, {REQUIREMENTS.read_text()}"
+    kept = operating.Recalls(folder / "frontier" / "recalls.json", stamp)
+    result, ours = {"levels": {}, "ratios": {}}, {}
     for level in (None, "avx2") if "avx2" in faiss_peer.ways() else (None,):
         name = level or "best"
         result["levels"][name], result["ratios"][name] = at_level(
-            a, folder, queries, truth, indexes, sizes, level, known
+            a, folder, queries, truth, indexes, sizes, level, kept, ours
         )
     return result

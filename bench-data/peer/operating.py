@@ -6,6 +6,7 @@ roughly. What is fastest within some bytes is timed again, in windows, by the ca
 are asked through the same grids.
 """
 
+import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 import vecs
 from datasets import recall
+from processes import say
 
 LISTS = (
     *(2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 24, 26, 28, 32, 36, 40, 44, 48),
@@ -40,11 +42,11 @@ class Index:
 
     def recall(self, lists, candidates, truth):
         """Kept: the answers are the same at every level and time."""
-        at = (lists, candidates)
+        at = effort(lists, candidates)
         if at not in self.recalls:
             with tempfile.TemporaryDirectory() as scratch:
                 ids = Path(scratch) / "ids.ivecs"
-                self.searches.write_ids(effort(*at), K, ids)
+                self.searches.write_ids(at, K, ids)
                 self.recalls[at] = recall(vecs.read(ids, np.int32), truth)
         return self.recalls[at]
 
@@ -123,13 +125,33 @@ class Point:
         return statistics.median(self.times[kind])
 
 
-def table(indexes, recalls, truth, slack):
+class Recalls:
+    """What the peers' indexes find with each effort, kept in a file: finding it takes most of the
+    time, and it does not change. {name of an index: {effort: recall}}. `stamp` says of what."""
+
+    def __init__(self, file, stamp):
+        self.file, self.stamp = file, stamp
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        self.found = kept["found"] if kept.get("stamp") == stamp else {}
+
+    def of(self, name):
+        return self.found.setdefault(name, {})
+
+    def save(self):
+        self.file.write_text(json.dumps({"stamp": self.stamp, "found": self.found}))
+
+
+def table(indexes, recalls, truth, slack, kept):
     """{recall: points of all indexes that reach it}, roughly timed. A point that reaches a recall
     at more than `slack` times the time of its system's best of at most as many bytes is left out,
     because it will not be the fastest."""
     found = {}
     for wanted in recalls:
-        points = [p for index in indexes for p in index.points(wanted, truth)]
+        points = []
+        for index in indexes:
+            points += index.points(wanted, truth)
+            kept.save()
+        say(f"   recall {wanted:.2f}: {len(points)} points reach it")
         found[wanted] = [
             p
             for p in points

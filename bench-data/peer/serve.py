@@ -34,8 +34,8 @@ NPROBE, K = 64, 10
 RECALLS, EQUAL = (0.60, 0.75, 0.80, 0.90, 0.95, 0.98), 0.01
 FINE_CODES = "sq8"
 # Efforts of Ocelli that are tried: lists, and candidates that are scored again.
-LISTS = (6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
-CANDIDATES = (10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200)
+LISTS = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192)
+CANDIDATES = (10, 12, 15, 17, 20, 22, 25, 27, 30, 35, 40, 50, 60, 80, 100, 150, 200)
 REQUIREMENTS = HERE / "requirements-postgres.txt"
 
 

@@ -1,8 +1,9 @@
 //! Batches whose queries share lists, beside the same batches where each query scans its own: the
 //! queries' time at every instruction level.
 //!
-//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]`, all of them or those named. Windows of all variants take turns; printed are medians
-//! and the best. The last line is one JSON object.
+//! Usage: `batches INDEX QUERIES NPROBE K [LEVEL|never|where-pays…]`, all of them or those named.
+//! Windows of all variants take turns; printed are medians and the best. The last line is one JSON
+//! object.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -22,6 +23,22 @@ const WINDOWS: usize = 5;
 const SHARING: [(&str, Sharing); 2] =
     [("never", Sharing::Never), ("where-pays", Sharing::WherePays)];
 
+/// One way to answer, and its readings.
+struct Variant {
+    simd: Simd,
+    name: &'static str,
+    sharing: Sharing,
+    times_us: Vec<f64>,
+    /// Rows that were scored, for each query.
+    scored: u64,
+}
+
+impl Variant {
+    fn new(simd: Simd, name: &'static str, sharing: Sharing) -> Self {
+        Self { simd, name, sharing, times_us: Vec::new(), scored: 0 }
+    }
+}
+
 fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let [index, queries, nprobe, k, only @ ..] = args.as_slice() else {
@@ -40,29 +57,27 @@ fn main() -> Result<(), Error> {
         !only.iter().any(named) || only.iter().any(|o| o == name)
     };
     let levels = Level::ALL.map(Level::name);
-    let mut variants: Vec<(Simd, (&str, Sharing), Vec<f64>, u64)> = Simd::all()
+    let mut variants: Vec<Variant> = Simd::all()
         .filter(|simd| simd.level() != Level::Scalar)
         .filter(|simd| wanted(&levels, simd.level().name()))
-        .flat_map(|simd| SHARING.map(|sharing| (simd, sharing, Vec::new(), 0)))
-        .filter(|(_, (name, _), ..)| wanted(&SHARING.map(|s| s.0), name))
+        .flat_map(|simd| SHARING.map(|(name, sharing)| Variant::new(simd, name, sharing)))
+        .filter(|variant| wanted(&SHARING.map(|s| s.0), variant.name))
         .collect();
     for _ in 0..WINDOWS {
-        for (simd, (_, sharing), times, survived) in &mut variants {
-            let mut scratch = Scratch::at(*simd).sharing(*sharing);
+        for variant in &mut variants {
+            let mut scratch = Scratch::at(variant.simd).sharing(variant.sharing);
             let start = Instant::now();
             let found = snapshot.search_batch(&x, &params, &mut scratch)?;
-            times.push(start.elapsed().as_secs_f64() * 1e6 / found.len() as f64);
-            *survived = scratch.counts().survived / found.len() as u64;
+            variant.times_us.push(start.elapsed().as_secs_f64() * 1e6 / found.len() as f64);
+            variant.scored = scratch.counts().survived / found.len() as u64;
         }
     }
     let mut json = Vec::new();
-    for (simd, (name, _), times, survived) in &mut variants {
-        times.sort_by(f64::total_cmp);
-        let (best, median) = (times[0], times[WINDOWS / 2]);
+    for Variant { simd, name, mut times_us, scored, .. } in variants {
+        times_us.sort_by(f64::total_cmp);
+        let (best, median) = (times_us[0], times_us[WINDOWS / 2]);
         let level = simd.level().name();
-        println!(
-            "{level:<12}{name:<12}{median:>9.2} µs a query (best {best:.2}), {survived} scored"
-        );
+        println!("{level:<12}{name:<12}{median:>9.2} µs a query (best {best:.2}), {scored} scored");
         json.push(format!("\"{level}_{}_us\": {median:.2}", name.replace('-', "_")));
     }
     println!("{{{}}}", json.join(", "));

@@ -68,7 +68,7 @@ fn main() -> Result<(), Error> {
         let (level, time) = (simd.level().name(), time.as_secs_f64());
         let rate = scanned as f64 / time / 1e9;
         println!(
-            "{level:<12}{rate:>7.2} G pairs/s; {:.0} pairs a row, {:.2} of them scored; {:.2} µs a row",
+            "{level:<12}{rate:>7.2} G pairs/s; {:.0} pairs a row, {:.2} scored; {:.2} µs a row",
             scanned as f64 / rows as f64,
             scored as f64 / rows as f64,
             time * 1e6 / rows as f64

@@ -44,9 +44,11 @@ fn main() -> Result<()> {
     let open_ms = opening.elapsed().as_secs_f64() * 1e3;
     let queries = VectorFile::open(Path::new(queries))?;
     println!(
-        "{{\"open_ms\": {open_ms:.3}, \"rows\": {}, \"simd\": \"{}\"}}",
+        "{{\"open_ms\": {open_ms:.3}, \"rows\": {}, \"simd\": \"{}\", \
+         \"kernels_without_level\": \"{}\"}}",
         snapshot.rows(),
-        ocelli_index::simd().level()
+        ocelli_index::simd().level(),
+        ocelli_index::simd().kernels_without().join(", ")
     );
     let (dim, x) = (queries.dim(), queries.read(0..queries.rows())?);
     let mut bench = Bench { snapshot, x, dim, scratch: Scratch::default(), pool: Vec::new() };

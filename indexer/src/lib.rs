@@ -64,6 +64,7 @@ mod error;
 mod fine;
 mod html;
 mod near;
+mod numbering;
 mod pack;
 mod pca;
 mod photo_file;

@@ -59,6 +59,15 @@ impl Simd {
         self.0
     }
 
+    /// Kernels that have no form for this level and take the definition's, one number at a time;
+    /// empty from [`Level::Avx2`] on. A higher level may take the form of a lower one.
+    pub fn kernels_without(self) -> &'static [&'static str] {
+        match self.0 {
+            Level::Scalar => &["choice of lists", "tables", "scan", "scores", "refinement", "sort"],
+            _ => &[],
+        }
+    }
+
     /// Every level that this processor has, lowest first: what a test runs through.
     pub fn all() -> impl Iterator<Item = Self> {
         Level::ALL.into_iter().filter_map(Self::at)

@@ -31,6 +31,7 @@
 //! | [`level`], [`metric`] | instruction levels; how vectors are compared |
 //! | [`dense`] | inner products and distances in one order of summation |
 //! | [`codes`], [`lut`], [`scan`] | blocks of codes, the table of a query, the integer scan |
+//! | [`interleaved`] | the integer scan of one list for many queries |
 //! | [`adc`], [`score`] | the score of a code by definition, and of what a scan lets through |
 //! | [`fine`] | finer codes: decoding, scoring, encoding |
 //! | [`encode`], [`nearest`] | codes of many vectors; their nearest centroids |

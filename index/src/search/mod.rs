@@ -7,7 +7,8 @@
 //! 3. *refine* (`refine`): the best rows are scored again by their finer codes, where the index has
 //!    them.
 //!
-//! `run` puts the stages together; [`join`] finds the near pairs among an index's own rows. `naive` is the definition that the scan is tested against.
+//! `run` puts the stages together; [`join`] finds the near pairs among an index's own rows. `naive`
+//! is the definition that the scan is tested against.
 
 pub mod cancel;
 pub(crate) mod engine;

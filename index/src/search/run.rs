@@ -153,7 +153,10 @@ impl Snapshot {
             }
             probed.sort_by_key(|(i, p)| (p.lists.first().map(|l| near[l.0 as usize]), *i));
             out.resize_with(start + probed.len(), || None);
-            for tile in probed.chunks(engine::most_queries(&self.model)) {
+            let rows = self.rows() / self.members.len().max(1) as u64;
+            let queries = probed.len();
+            let at_a_time = engine::queries_at_a_time(scratch, &self.model, params, queries, rows);
+            for tile in probed.chunks(at_a_time) {
                 let queries: Vec<&Probed> = tile.iter().map(|(_, p)| p).collect();
                 let results =
                     self.scan_tile(&queries, f32::INFINITY, Vec::new(), params, scratch)?;

@@ -115,18 +115,7 @@ pub(super) fn two_level(
     step(2);
 
     // From here on a row's group is where it began; centroids keep their group's place.
-    let mut first = vec![0usize; groups + 1];
-    for group in 0..groups {
-        first[group + 1] = first[group] + shares[group];
-    }
-    let count = options.neighbours.clamp(1, groups);
-    let candidates: Vec<Vec<u32>> = neighbours(simd, &heads, d, count)
-        .chunks_exact(count)
-        .map(|near| {
-            let of = |&group: &u32| first[group as usize] as u32..first[group as usize + 1] as u32;
-            near.iter().flat_map(of).collect()
-        })
-        .collect();
+    let candidates = candidates(simd, &heads, d, &shares, options.neighbours.clamp(1, groups));
     let mut labels = vec![0; n];
     for round in 0..options.rounds {
         let of = |group: usize| &candidates[group][..];
@@ -135,6 +124,25 @@ pub(super) fn two_level(
         step(3 + round as u64);
     }
     centroids
+}
+
+/// Indices of the centroids of the `count` groups nearest to each head, where each group has its
+/// share of the centroids, one after the other.
+fn candidates(
+    simd: Simd,
+    heads: &[f32],
+    d: usize,
+    shares: &[usize],
+    count: usize,
+) -> Vec<Vec<u32>> {
+    let mut first = vec![0u32];
+    first.extend(shares.iter().scan(0, |sum, &share| {
+        *sum += share as u32;
+        Some(*sum)
+    }));
+    let of = |&group: &u32| first[group as usize]..first[group as usize + 1];
+    let near = neighbours(simd, heads, d, count);
+    near.chunks_exact(count).map(|near| near.iter().flat_map(of).collect()).collect()
 }
 
 /// Units of work that [`two_level_kmeans`] reports.

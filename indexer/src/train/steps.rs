@@ -11,6 +11,7 @@ use super::{CoarseKmeans, LearnOpq, MAX_FLAT_NLIST, OpqRows, TrainOptions};
 use crate::kmeans::{
     KmeansOptions, TwoLevelOptions, assign, codebooks, kmeans, two_level_kmeans, two_level_steps,
 };
+use crate::numbering::Numbering;
 use crate::pca::{Covariance, Mean};
 use crate::sample::{BLOCK_ROWS, SplitMix64};
 use crate::{Error, Progress, ProgressFn, Result};
@@ -279,6 +280,7 @@ pub(super) fn quantizer(
     let codebooks = stages.time("product quantizer", m as u64, |step| {
         codebooks(&residuals.x, d, m, ksub, options.niter, |sub| seed(options, 2 + sub), step)
     })?;
+    let codebooks = Numbering::of(&codebooks, m, ksub, coarse).books(&codebooks);
 
     let transposed = encode::transpose(&codebooks, m, ksub);
     let errors: Vec<f64> = residuals

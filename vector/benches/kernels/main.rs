@@ -1,5 +1,5 @@
-//! How fast the integer scan is, beside a plain read of the same bytes; and the scan of many queries
-//! with interleaved tables: `./bench kernels`.
+//! How fast the integer scan is, beside a plain read of the same bytes; and the scan of many
+//! queries with interleaved tables: `./bench kernels`.
 //!
 //! Lists of random codes are scanned through [`scan::survivors`] with a threshold that about one
 //! vector in ten thousand passes, at every level of this processor, in cache (16,384 vectors, again

@@ -31,12 +31,6 @@
 //! has 64), once for all queries of a tile: n d / 32 cycles, 8,192. On a Zen 5 the products take
 //! 1.5 µs a query in a tile of four, and 1.8 µs alone.
 
-//! A query meets n rows of d with n d / 32 multiplications, half as many that widen, and n d / 32
-//! additions: at two multiplications a cycle and four instructions in all (Zen 3 and later) .75 n d
-//! / 32 cycles, 6,144 for 2,048 rows of 128. Rows come from the second-level cache at 32 bytes a
-//! cycle (Zen 3; Zen 5 has 64): n d / 32 cycles, 8,192, once for all queries of a tile. On a Zen 5
-//! a tile of four has 1.53 µs of products a query, and a single query 1.8 µs.
-
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]

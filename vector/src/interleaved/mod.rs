@@ -8,13 +8,14 @@
 //!
 //! # What a sum means
 //!
-//! Entries are bytes in a unit of the query's own, so coarse that a cost at the query's threshold is
-//! at most [`LARGEST`] units. The bytes of each two columns are added with saturation, and these
-//! sums as words. An entry is rounded down, and saturation only lowers a sum, so a sum stays a lower
-//! bound: a row whose sum is above the query's threshold is not among its hits. Each entry loses
-//! half a unit on average, which lets more rows through than the finer units of [`crate::scan`]; a
-//! finer unit here would saturate more sums. At [`LARGEST`] the fewest rows pass: at m = 16, nprobe
-//! 64 and k = 100, 221 where the scan of one query scores 193 (1 M rows), 467 for 322 (10 M).
+//! Entries are bytes in a unit of the query's own, so coarse that a cost at the query's threshold
+//! is at most [`LARGEST`] units. The bytes of each two columns are added with saturation, and these
+//! sums as words. An entry is rounded down, and saturation only lowers a sum, so a sum stays a
+//! lower bound: a row whose sum is above the query's threshold is not among its hits. Each entry
+//! loses half a unit on average, which lets more rows through than the finer units of
+//! [`crate::scan`]; a finer unit here would saturate more sums. At [`LARGEST`] the fewest rows
+//! pass: at m = 16, nprobe 64 and k = 100, 221 where the scan of one query scores 193 (1 M rows),
+//! 467 for 322 (10 M).
 //!
 //! For L2 the term of a row is one column more: its entry for byte b is (b · factor) >> 8, as in
 //! [`crate::scan::Scalars`].
@@ -24,9 +25,9 @@
 //! A code takes m rows of [`Tables::width`] bytes. At m = 16 tables are 128 KiB for 32 queries and
 //! 256 KiB for 64: they stream from the second-level cache, whose lines of 64 bytes a row of 32
 //! uses half. At 32 bytes a cycle (Zen 2 and 3, Skylake) that is m / 32 cycles a pair with rows of
-//! 64 bytes and nearly twice that with rows of 32; at 64 bytes a cycle (Zen 4 and later) m / 64. The
-//! arithmetic is less, and so registers of 64 bytes gain nothing over two of 32: there is one form
-//! for all levels.
+//! 64 bytes and nearly twice that with rows of 32; at 64 bytes a cycle (Zen 4 and later) m / 64.
+//! The arithmetic is less, and so registers of 64 bytes gain nothing over two of 32: there is one
+//! form for all levels.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -43,8 +44,8 @@ use crate::prefetch_all;
 pub const MAX_LANES: usize = 64;
 /// The largest threshold that is of use.
 pub const LARGEST: u16 = 1100;
-/// Columns whose bytes are added with saturation. One register more would do without; groups of four
-/// let half as many rows again through.
+/// Columns whose bytes are added with saturation. One register more would do without; groups of
+/// four let half as many rows again through.
 const GROUP: usize = 2;
 /// Columns of codes beyond which tables leave the second-level cache.
 const MOST_COLUMNS: usize = 32;
@@ -139,7 +140,7 @@ pub struct List<'a> {
 /// A row of a list that may be a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its place in the list.
+    /// Place of the row in the list.
     pub row: u32,
     /// A bit for each query whose threshold its sum does not exceed.
     pub lanes: u64,
@@ -212,31 +213,51 @@ impl<'a> Ahead<'a> {
     }
 }
 
+/// The costs of a scan with interleaved tables at m = 16, in scans of a code by one query
+/// ([`crate::scan::survivors`]). All of them grow alike with m.
+struct Costs {
+    /// Interleaving the tables of sixteen queries.
+    fill: f64,
+    /// Adding up a code for 32 queries, and for 64.
+    row: [f64; 2],
+}
+
+impl Costs {
+    /// `None` where a scan of one query is always faster, or codes are not of 8 bits.
+    fn at(simd: Simd, layout: CodeLayout) -> Option<Self> {
+        if layout.bits() != 8 || layout.m() > MOST_COLUMNS {
+            return None;
+        }
+        match simd.level() {
+            Level::Scalar => None,
+            Level::Avx2 => Some(Self { fill: 2000.0, row: [5.4, 7.3] }),
+            Level::Avx512 => Some(Self { fill: 2500.0, row: [7.0, 9.5] }),
+            Level::Avx512Vbmi => Some(Self { fill: 9000.0, row: [17.0, 24.0] }),
+        }
+    }
+
+    /// Whether so many queries scan a list of `len` codes faster together.
+    fn pay(&self, lanes: usize, len: usize) -> bool {
+        let len = len as f64;
+        let together =
+            self.fill * lanes.div_ceil(16) as f64 + self.row[usize::from(lanes > 32)] * len;
+        lanes as f64 * len > together
+    }
+}
+
+/// The fewest queries that may scan a list faster together, however long it is; more than
+/// [`MAX_LANES`] where none do.
+pub fn fewest(simd: Simd, layout: CodeLayout) -> usize {
+    Costs::at(simd, layout).map_or(MAX_LANES + 1, |costs| costs.row[0] as usize + 1)
+}
+
 /// How many of `lanes` queries that want a list of `len` codes should scan it together: all of them,
 /// a multiple of [`MAX_LANES`], or none. The others scan it one after the other
 /// ([`crate::scan::survivors`]).
-///
-/// The costs are those of the kernels at m = 16 beside a code of a single scan: interleaving a
-/// table, then a row. Both grow with m as the single scan does.
 pub fn shared(simd: Simd, layout: CodeLayout, lanes: usize, len: usize) -> usize {
-    if layout.bits() != 8 || layout.m() > MOST_COLUMNS {
-        return 0;
-    }
-    // Single scans of a code in the time that sixteen tables are interleaved, and that a row of 32
-    // or 64 queries is added up.
-    let (fill, row) = match simd.level() {
-        Level::Scalar => return 0,
-        Level::Avx2 => (900.0, [2.6, 3.6]),
-        Level::Avx512 => (2500.0, [7.0, 9.5]),
-        Level::Avx512Vbmi => (8000.0, [22.0, 30.0]),
-    };
-    let len = len as f64;
-    let pays = |lanes: usize| {
-        let cost = fill * lanes.div_ceil(16) as f64 + row[usize::from(lanes > 32)] * len;
-        lanes as f64 * len > cost
-    };
-    let whole = if pays(MAX_LANES) { lanes / MAX_LANES * MAX_LANES } else { 0 };
-    if pays((lanes - whole).min(MAX_LANES)) { lanes } else { whole }
+    let Some(costs) = Costs::at(simd, layout) else { return 0 };
+    let whole = if costs.pay(MAX_LANES, len) { lanes / MAX_LANES * MAX_LANES } else { 0 };
+    if costs.pay((lanes - whole).min(MAX_LANES), len) { lanes } else { whole }
 }
 
 /// Appends to `out` every row whose sum is at most the threshold of a query, ascending.

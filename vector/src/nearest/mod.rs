@@ -77,7 +77,7 @@ pub struct NearestScratch {
     candidates: Vec<Vec<(u32, f32)>>,
     ids: Vec<u32>,
     distances: Vec<f32>,
-    /// Those that [`NearestRows::assign_among`] is about.
+    /// Centroids that [`NearestRows::assign_among`] is about.
     some: Tiles,
 }
 

@@ -14,6 +14,10 @@ use crate::level::{Level, Simd};
 /// Keys of the longest row that goes through the network; beyond it, rounds outweigh their width.
 const LONGEST: usize = 2048;
 
+/// Keys of the shortest row for which registers of four keys are faster than comparing.
+#[cfg(target_arch = "x86_64")]
+const SHORTEST: usize = 32;
+
 /// Sorts `keys`, smallest first.
 #[inline]
 pub fn sort(simd: Simd, keys: &mut [u64]) {
@@ -32,12 +36,11 @@ pub fn sort(simd: Simd, keys: &mut [u64]) {
             }
         }
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 if keys.len() <= LONGEST => {
+        Level::Avx2 if (SHORTEST..=LONGEST).contains(&keys.len()) => {
             // SAFETY: as above.
             unsafe {
                 match keys.len() {
-                    0..=1 => {}
-                    2..=128 => network::avx2::<32>(keys),
+                    ..=128 => network::avx2::<32>(keys),
                     129..=256 => network::avx2::<64>(keys),
                     257..=512 => network::avx2::<128>(keys),
                     _ => network::avx2::<{ LONGEST / 4 }>(keys),

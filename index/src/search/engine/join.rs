@@ -28,9 +28,9 @@ pub(crate) const JOIN_TILE: usize = MAX_LANES;
 pub(crate) struct Seeker {
     /// The decoded row as a query.
     pub query: Query,
-    /// Its ordinal.
+    /// Ordinal of the row.
     pub ordinal: u32,
-    /// Its place in its list.
+    /// Place of the row in its list.
     pub place: u32,
     /// Rows that cost more are not near.
     pub ceiling: f32,

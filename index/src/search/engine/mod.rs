@@ -49,9 +49,10 @@
 //! other, while its codes are in the first-level cache; or, where many queries want it, all at once
 //! ([`shared`]). The order in which rows are looked at changes no answer.
 
+use ocelli_vector::interleaved;
 use ocelli_vector::lut::{ByteTable, Workings};
 use ocelli_vector::scan::BlockBounds;
-use ocelli_vector::{Simd, prefetch_all};
+use ocelli_vector::{Level, Simd, prefetch_all};
 use smallvec::SmallVec;
 
 mod bound;
@@ -81,6 +82,7 @@ use crate::base::level::simd;
 use crate::model::{Model, ProbeBuffers, Query};
 use crate::search::cancel::Cancel;
 use crate::search::hit::Hit;
+use crate::search::params::SearchParams;
 use crate::shard::Shard;
 
 /// Queries whose lists are chosen together: so many times fewer reads of the centroids.
@@ -90,20 +92,37 @@ pub(crate) const PROBE_TILE: usize = 4;
 const SCAN_TILE: usize = 24;
 /// Bytes of tables of queries that may share lists: the more queries there are, the more of them
 /// want a list.
-const SHARED_BYTES: usize = 128 << 20;
+const SHARED_BYTES: usize = 64 << 20;
 
-/// Queries of a model that are scanned together at most.
-pub(crate) fn most_queries(model: &Model) -> usize {
+/// How many of a batch's queries should be scanned at a time: few, whose tables stay in the
+/// second-level cache, unless lists can be shared. `rows` are those of a shard.
+pub(crate) fn queries_at_a_time(
+    scratch: &Scratch,
+    model: &Model,
+    params: &SearchParams,
+    queries: usize,
+    rows: u64,
+) -> usize {
+    let (layout, nlist) = (model.layout(), model.parts().nlist);
     // Each has a table for its own lists, one for shared lists, and what it found.
-    let layout = model.layout();
-    let table = layout.m() << layout.bits();
-    (SHARED_BYTES / (2 * table + 2048)).max(SCAN_TILE)
+    let most = (SHARED_BYTES / (2 * (layout.m() << layout.bits()) + 2048)).max(SCAN_TILE);
+    match scratch.buffers.tuning.sharing {
+        Sharing::Never => return SCAN_TILE,
+        Sharing::Always => return most,
+        Sharing::WherePays => {}
+    }
+    let len = rows as usize / nlist;
+    let warm = query::warm_rows(scratch.buffers.tuning.warm_rows, params.k) / len.max(1);
+    let wants = params.nprobe.saturating_sub(warm) * queries.min(most) / nlist;
+    // The lists that most queries want have more of them than that, and more rows.
+    let pays = interleaved::shared(scratch.simd, layout, 2 * wants, len + len / 2) > 0;
+    if pays { most } else { SCAN_TILE }
 }
 
-/// Which lists the queries of a batch scan together. Answers do not depend on it.
+/// The lists that queries of a batch scan together. Answers do not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sharing {
-    /// Those for which that is faster.
+    /// Lists for which that is faster.
     #[default]
     WherePays,
     /// All that can be.
@@ -115,8 +134,11 @@ pub enum Sharing {
 /// Rows whose bounds the warm-up looks at: enough that the k-th best of them is near the final one,
 /// few enough to cost less than it saves.
 const WARM_ROWS: usize = 3000;
+/// The same with AVX2, where later lists are scanned in half the time of the first ones
+/// ([`ocelli_vector::scan::Minima`]).
+const WARM_ROWS_AVX2: usize = 2000;
 
-/// How searches go about it. Answers do not depend on it.
+/// Numbers that decide how a search proceeds, and no answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
     pub sharing: Sharing,
@@ -171,12 +193,16 @@ impl Scratch {
 
     /// Buffers for searches with the instructions of one level; the answers are the same.
     pub fn at(simd: Simd) -> Self {
+        let mut buffers = Buffers::default();
+        if simd.level() == Level::Avx2 {
+            buffers.tuning.warm_rows = WARM_ROWS_AVX2;
+        }
         Self {
             simd,
             probe: Default::default(),
             tables: vec![ByteTable::default()],
             workings: Workings::default(),
-            buffers: Buffers::default(),
+            buffers,
         }
     }
 }

@@ -25,6 +25,11 @@ const WARM_ROWS_PER_HIT: usize = 8;
 /// found, and buffers stay small, however long a list is.
 const SEGMENT: usize = 64 * BLOCK;
 
+/// Rows that the warm-up looks at: `least`, or more for a large k.
+pub(super) fn warm_rows(least: usize, k: usize) -> usize {
+    least.max(WARM_ROWS_PER_HIT.saturating_mul(k))
+}
+
 /// One query, and what it has found so far.
 pub(super) struct QueryScan<'a> {
     target: &'a Target<'a>,
@@ -68,15 +73,18 @@ impl<'a> QueryScan<'a> {
         if self.range || !self.bound.sound() {
             return Ok(0);
         }
-        let wanted = warm_rows.max(WARM_ROWS_PER_HIT.saturating_mul(self.keep.k()));
+        let wanted = self::warm_rows(warm_rows, self.keep.k());
         let (mut rows, mut warm) = (0, 0);
-        while rows < wanted
-            && let Some(&(list, _)) = lists.get(warm)
-        {
+        for (i, &(list, _)) in lists.iter().enumerate() {
+            if rows < wanted {
+                warm = i + 1;
+            } else if rows > wanted + wanted / 2 {
+                return Ok(warm);
+            }
             rows += self.target.shard.list(list)?.len as usize;
-            warm += 1;
         }
-        Ok(warm)
+        // A rest that is short is not worth a threshold of its own.
+        Ok(if rows > wanted + wanted / 2 { warm } else { lists.len() })
     }
 
     /// Scans `lists`, the first that the query probes, and finds a threshold from them: the rows

@@ -1,9 +1,9 @@
 //! Lists that many queries of a batch want.
 //!
-//! Where enough queries want a list, their tables are interleaved ([`super::lanes`]) and the list is
-//! scanned once for up to 64 of them. That pays the more, the longer the list is and the more
-//! queries there are: a [`Plan`] decides list by list. Lists that a query looks at to find its first
-//! threshold are its own.
+//! Where enough queries want a list, their tables are interleaved ([`super::lanes`]) and the list
+//! is scanned once for up to 64 of them. That pays the more, the longer the list is and the more
+//! queries there are: a [`Plan`] decides list by list. Lists that a query looks at to find its
+//! first threshold are its own.
 
 use ocelli_vector::interleaved::{self, MAX_LANES};
 use ocelli_vector::prefetch_all;
@@ -22,7 +22,8 @@ struct Want {
     base: f32,
 }
 
-/// Who scans which lists.
+/// The lists that each query scans, alone or with others.
+#[derive(Default)]
 pub(super) struct Plan {
     /// Lists that each query scans alone, one query after the other; its end for each query.
     alone: Vec<(u32, f32)>,
@@ -42,6 +43,15 @@ impl Plan {
     ) -> Result<Self> {
         let wanted = || requests.iter().zip(warm).map(|(r, &warm)| &r.lists[warm..]);
         let layout = target.model.layout();
+        let mut plan = Self::default();
+        let few = requests.len() < interleaved::fewest(target.simd, layout);
+        if sharing == Sharing::Never || few && sharing == Sharing::WherePays {
+            for lists in wanted() {
+                plan.alone.extend_from_slice(lists);
+                plan.ends.push(plan.alone.len());
+            }
+            return Ok(plan);
+        }
         let mut shared = vec![0u32; target.model.parts().nlist];
         wanted().flatten().for_each(|&(list, _)| shared[list as usize] += 1);
         let mut lists = Vec::new();
@@ -68,12 +78,8 @@ impl Plan {
         for &(list, end) in &lists {
             at[list as usize] = std::mem::replace(&mut start, end);
         }
-        let mut plan = Self {
-            alone: Vec::new(),
-            ends: Vec::with_capacity(requests.len()),
-            lists,
-            wants: vec![Want { query: 0, base: 0.0 }; end],
-        };
+        plan.lists = lists;
+        plan.wants.resize(end, Want { query: 0, base: 0.0 });
         for (query, lists) in (0u32..).zip(wanted()) {
             for &(list, base) in lists {
                 let left = &mut shared[list as usize];
@@ -195,7 +201,7 @@ impl<'a> Together<'a, '_> {
                 Some(unit) if threshold(&bound, scan.room(&bound), unit).is_some() => {
                     taken.push(Taken { query, base, bound, unit });
                 }
-                Some(_) => buffers.counts.scanned += list.len() as u64,
+                Some(_) => {}
                 None => scan.list(&list, base, &[], buffers)?,
             }
         }

@@ -262,9 +262,9 @@ fn a_batch_answers_as_its_queries_do_alone() {
     }
 }
 
-/// Queries that share lists, at every level and whatever makes them share: each gets the answer that
-/// it gets alone. Some have no threshold when they come to a shared list; some lists have deleted
-/// rows.
+/// Queries that share lists, at every level and whatever makes them share: each gets the answer
+/// that it gets alone. Some have no threshold when they come to a shared list; some lists have
+/// deleted rows.
 #[test]
 fn shared_lists_answer_as_lists_of_ones_own() {
     let cases = ocelli_test_support::cases(60, 1000);
@@ -345,8 +345,8 @@ fn known(snapshot: &Snapshot) -> Vec<Known> {
 }
 
 /// A join finds the pairs that comparing every row with every other finds, each once, with the bits
-/// of the definition: both metrics and code sizes, rows of several shards, rows without a threshold,
-/// deleted rows, at every level.
+/// of the definition: both metrics and code sizes, rows of several shards, rows without a
+/// threshold, deleted rows, at every level.
 #[test]
 fn a_join_finds_the_near_pairs() {
     let cases = ocelli_test_support::cases(25, 500);

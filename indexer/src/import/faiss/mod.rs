@@ -22,6 +22,7 @@ use ocelli_index::{
 };
 use serde::Serialize;
 
+use crate::numbering::Numbering;
 use crate::{Error, Progress, ProgressFn, Result};
 pub use file::IvfPq;
 use lists::unpack;
@@ -94,6 +95,8 @@ pub struct ImportReport {
 /// without answering otherwise, such as whitening in the chain, or a centred transform under inner
 /// product.
 ///
+/// Codewords get numbers that scans like better; a code decodes to the same vector.
+///
 /// The file is held in memory, and a shard's rows beside it. Equal files and options give equal
 /// shards.
 ///
@@ -108,9 +111,11 @@ pub fn import_faiss(
     progress: ProgressFn<'_>,
 ) -> Result<ImportReport> {
     let start = Instant::now();
-    let (index, file_bytes) = read(path, progress)?;
+    let (mut index, file_bytes) = read(path, progress)?;
     let order =
         Order::of(&index.lists).map_err(|what| Error::File { path: path.to_owned(), what })?;
+    let numbering = Numbering::of(&index.codebooks, index.m, index.ksub, &index.coarse);
+    index.codebooks = numbering.books(&index.codebooks);
     let model = model_of(&index, path, options)?;
     if options.shards == 0 || options.shards as u64 > index.rows {
         return Err(Error::Invalid(format!(
@@ -122,7 +127,7 @@ pub fn import_faiss(
     let out = IndexDir::create(dir)?;
     let parent = out.current()?;
     out.put_model(&model)?;
-    let shards = write_shards(&index, &order, &model, &out, options, progress)?;
+    let shards = write_shards(&index, &order, &numbering, &model, &out, options, progress)?;
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
     let next_id = (order.last + 1).max(out.next_id(parent.as_ref())?);
     let generation = out.commit(
@@ -178,6 +183,7 @@ fn read(path: &Path, progress: ProgressFn<'_>) -> Result<(IvfPq, u64)> {
 fn write_shards(
     index: &IvfPq,
     order: &Order,
+    numbering: &Numbering,
     model: &Model,
     out: &IndexDir,
     options: &ImportOptions,
@@ -192,6 +198,7 @@ fn write_shards(
         let mut code = vec![0; index.m];
         for (row, (id, list, at)) in range.clone().zip(order.range(range, &index.lists)) {
             unpack(&index.lists[list].codes, at, index.ksub, &mut code);
+            numbering.code(&mut code);
             builder.push_code(id, "", list as u32, &code)?;
             if row.is_multiple_of((rows / 100).max(1)) {
                 progress(Progress { stage: "write", done: row as u64, total: rows as u64 });
