@@ -63,7 +63,7 @@ REFINED = (
     "IVF2048,PQ64x4fsr+SQ8",
     "RR,IVF2048,RaBitQfs+SQ8",
 )
-# Indexes of residuals whose tables FAISS makes for all queries and lists at once, which is gigabytes;
+# Indexes of residuals whose tables FAISS makes for all queries and lists at once: gigabytes;
 # and the most lists that they are asked for.
 LARGE_TABLES, LARGE_TABLES_LISTS = ("x4fsr", "RaBitQfs"), 128
 SCANN = ("2", "1", "4+int8", "2+int8")

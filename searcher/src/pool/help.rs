@@ -54,9 +54,9 @@ impl Shared {
     /// the first job and after a few, it lets the sockets be read: requests that have arrived join
     /// the queue or are refused before the next search.
     ///
-    /// If it `watches`, it looks at the sockets for a while after the last job. A thread that sleeps
-    /// takes as long to wake up as half a search, and finds less in its caches. This is done only
-    /// where one thread speaks gRPC: of several, one waits for all sockets.
+    /// If it `watches`, it looks at the sockets for a while after the last job. A thread that
+    /// sleeps takes as long to wake up as half a search, and finds less in its caches. This is done
+    /// only where one thread speaks gRPC: of several, one waits for all sockets.
     pub(super) async fn help(self: Arc<Self>, watches: bool) {
         let alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         let mut watches = watches && alone;

@@ -251,8 +251,8 @@ pub fn fewest(simd: Simd, layout: CodeLayout) -> usize {
     Costs::at(simd, layout).map_or(MAX_LANES + 1, |costs| costs.row[0] as usize + 1)
 }
 
-/// How many of `lanes` queries that want a list of `len` codes should scan it together: all of them,
-/// a multiple of [`MAX_LANES`], or none. The others scan it one after the other
+/// How many of `lanes` queries that want a list of `len` codes should scan it together: all of
+/// them, a multiple of [`MAX_LANES`], or none. The others scan it one after the other
 /// ([`crate::scan::survivors`]).
 pub fn shared(simd: Simd, layout: CodeLayout, lanes: usize, len: usize) -> usize {
     let Some(costs) = Costs::at(simd, layout) else { return 0 };
