@@ -2,7 +2,7 @@
 //! tokio and rayon have no bounds, and tower's limits count requests instead of their time.
 //!
 //! A short query costs as much as the two changes of threads to a search thread and back. So a task
-//! on a gRPC thread runs it ([`help`]). Before the first short query and after every few, the
+//! on a gRPC thread runs it (`help`). Before the first short query and after every few, the
 //! task lets the sockets be read. Short and long queries share the queue and its limits.
 //!
 //! A query that would wait too long is refused at once. It is judged by the number of waiting jobs,
