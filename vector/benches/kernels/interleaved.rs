@@ -6,7 +6,7 @@ use ocelli_vector::codes::CodeLayout;
 use ocelli_vector::interleaved::{self, Found, List, MAX_LANES, Tables};
 use ocelli_vector::{Level, Simd};
 
-use super::{Aligned, CACHE_VECTORS, MEMORY_BYTES, fill, median, rate};
+use super::{Aligned, CACHE_VECTORS, MEMORY_BYTES, ROUNDS, fill, median, rate};
 
 /// Sub-quantizers.
 const M: usize = 16;
@@ -16,21 +16,21 @@ const APART: usize = ENTRIES + 64;
 
 /// The readings of one level, number of queries and place; one entry a round.
 pub(super) struct Row {
-    pub simd: Simd,
-    pub queries: usize,
-    pub in_cache: bool,
+    simd: Simd,
+    queries: usize,
+    in_cache: bool,
     thresholds: [u16; MAX_LANES],
     tables: Tables,
-    pub pairs_s: Vec<f64>,
+    pairs_s: Vec<f64>,
     /// Microseconds that interleaving takes.
-    pub fill_us: Vec<f64>,
+    fill_us: Vec<f64>,
 }
 
 /// Tables of the queries, in which an entry is 30 on average.
-pub(super) struct Queries(Vec<u8>);
+struct Queries(Vec<u8>);
 
 impl Queries {
-    pub fn random() -> Self {
+    fn random() -> Self {
         let mut bytes = vec![0; MAX_LANES * APART];
         fill(&mut bytes, 3);
         bytes.iter_mut().for_each(|byte| *byte /= 4);
@@ -44,7 +44,7 @@ impl Queries {
 
 impl Row {
     /// Rows of every level but the scalar one.
-    pub fn all(memory: &Aligned, own: &Queries) -> Vec<Self> {
+    fn all(memory: &Aligned, own: &Queries) -> Vec<Self> {
         let mut rows = Vec::new();
         for in_cache in [true, false] {
             // Above AVX-512's first level nothing changes.
@@ -94,7 +94,7 @@ impl Row {
         }
     }
 
-    pub fn measure(&mut self, memory: &Aligned, own: &Queries, found: &mut Vec<Found>) {
+    fn measure(&mut self, memory: &Aligned, own: &Queries, found: &mut Vec<Found>) {
         let list = self.list(memory);
         let passes = rate(|| {
             found.clear();
@@ -108,7 +108,7 @@ impl Row {
         self.fill_us.push(1e6 / rate(|| self.tables.fill(self.simd, black_box(&own))));
     }
 
-    pub fn print(&self) {
+    fn print(&self) {
         let best = format!("({:.2})", self.pairs_s.iter().copied().fold(0.0, f64::max) / 1e9);
         println!(
             "  {:<24}{:<12}{:>11.3}{best:>10}{:>9.2}",
@@ -118,4 +118,31 @@ impl Row {
             median(&self.fill_us),
         );
     }
+}
+
+/// Measures all rows and prints them.
+pub(super) fn measure(memory: &Aligned) -> Vec<Row> {
+    let own = Queries::random();
+    let mut rows = Row::all(memory, &own);
+    let mut found = Vec::with_capacity(1 << 20);
+    for _ in 0..ROUNDS {
+        rows.iter_mut().for_each(|row| row.measure(memory, &own, &mut found));
+    }
+    println!("Interleaved tables, 8-bit m = 16: 10⁹ pairs of a query and a vector a second; and");
+    println!("the microseconds that interleaving the queries' tables takes.");
+    for in_cache in [true, false] {
+        let place = if in_cache { "In cache" } else { "Out of cache" };
+        println!("\n{place}");
+        println!("  {:<24}{:<12}{:>11}{:>10}{:>9}", "", "level", "G pairs/s", "", "µs");
+        rows.iter().filter(|r| r.in_cache == in_cache).for_each(Row::print);
+    }
+    println!();
+    rows
+}
+
+/// Pairs a second of 64 queries and codes from memory, in 10⁹, as JSON.
+pub(super) fn gpairs_s(rows: &[Row], level: Level) -> String {
+    let of = |r: &&Row| r.simd.level() == level && r.queries == MAX_LANES && !r.in_cache;
+    let found = rows.iter().find(of);
+    found.map_or("null".to_owned(), |r| format!("{:.3}", median(&r.pairs_s) / 1e9))
 }

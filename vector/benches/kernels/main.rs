@@ -303,26 +303,7 @@ fn main() {
         rows.iter().filter(|r| r.in_cache == in_cache).for_each(Row::print);
     }
     println!();
-    let own = interleaved::Queries::random();
-    let mut together = interleaved::Row::all(&memory, &own);
-    let mut found = Vec::with_capacity(1 << 20);
-    for _ in 0..ROUNDS {
-        together.iter_mut().for_each(|row| row.measure(&memory, &own, &mut found));
-    }
-    println!("Interleaved tables, 8-bit m = 16: 10⁹ pairs of a query and a vector a second; and");
-    println!("the microseconds that interleaving the queries' tables takes.");
-    for in_cache in [true, false] {
-        let place = if in_cache { "In cache" } else { "Out of cache" };
-        println!("\n{place}");
-        println!("  {:<24}{:<12}{:>11}{:>10}{:>9}", "", "level", "G pairs/s", "", "µs");
-        together.iter().filter(|r| r.in_cache == in_cache).for_each(interleaved::Row::print);
-    }
-    println!();
-    let pairs = |level| {
-        let of = |r: &&interleaved::Row| r.simd.level() == level && r.queries == 64 && !r.in_cache;
-        let found = together.iter().find(of);
-        found.map_or("null".to_owned(), |r| format!("{:.3}", median(&r.pairs_s) / 1e9))
-    };
+    let together = interleaved::measure(&memory);
     let find = |level, bits, m, in_cache| {
         rows.iter().find(|r| {
             let s = r.shape;
@@ -341,7 +322,7 @@ fn main() {
         json(find(Level::Avx512Vbmi, 8, 16, false), |r| median(&r.read_share)),
         json(find(Level::Avx2, 4, 32, true), |r| median(&r.codes_s) / 1e9),
         json(find(Level::Avx2, 8, 16, true), |r| median(&r.codes_s) / 1e9),
-        pairs(Level::Avx2),
-        pairs(Level::Avx512),
+        interleaved::gpairs_s(&together, Level::Avx2),
+        interleaved::gpairs_s(&together, Level::Avx512),
     );
 }
