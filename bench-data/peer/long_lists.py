@@ -8,7 +8,8 @@ with noise (a standard deviation of 12 in each dimension). Ocelli trains, builds
   both ways, each pair once.
 
 The last line is one JSON object. `billion_core_hours` is what the join of a billion rows takes at
-the rate that was measured: 2¹⁸ lists of 3,815 rows, nprobe 64, each pair once.
+the rate that was measured: 2¹⁸ lists of 3,815 rows, where a row meets the rows of as many lists as
+here.
 """
 
 import argparse
@@ -91,16 +92,18 @@ def main():
     say("\nSelf-join")
     join = measure(a.join, index, NPROBE, NEAR, JOIN_SECONDS)
     result = {"processor": processor.name(), "rows": rows, "nlist": NLIST}
-    # A row meets the rows of its lists; from one side or the other, half of them.
-    pairs = BILLION * NPROBE * (BILLION / BILLION_NLIST) / 2
     for level in ("avx2", "avx512", "avx512vbmi"):
         if f"{level}_gpairs_s" in join:
             rate = join[f"{level}_gpairs_s"]
+            # As many lists for each row as here, each so much longer.
+            longer = (BILLION / BILLION_NLIST) / (rows / NLIST)
+            pairs = BILLION * join[f"{level}_pairs_a_row"] * longer
             never, shared = batches[f"{level}_never_us"], batches[f"{level}_where_pays_us"]
             result[level] = {
                 "batch_ratio": round(never / shared, 3),
                 "batch_us": shared,
                 "join_gpairs_s": rate,
+                "join_pairs_a_row": join[f"{level}_pairs_a_row"],
                 "billion_core_hours": round(pairs / (rate * 1e9) / 3600, 1),
             }
     say("")

@@ -35,7 +35,7 @@ fn main() -> Result<(), Error> {
         return Err(failure.error.to_string().into());
     }
     let threshold: f32 = threshold.parse()?;
-    let plan = snapshot.join_plan(nprobe.parse()?, &mut Scratch::default())?;
+    let plan = snapshot.join_plan(nprobe.parse()?, None, &mut Scratch::default())?;
     let reading = |simd| Reading { simd, scanned: 0, scored: 0, rows: 0, time: Duration::ZERO };
     let mut readings: Vec<Reading> = Simd::all()
         .filter(|simd| simd.level() != Level::Scalar)
@@ -74,6 +74,7 @@ fn main() -> Result<(), Error> {
             time * 1e6 / rows as f64
         );
         json.push(format!("\"{level}_gpairs_s\": {rate:.2}"));
+        json.push(format!("\"{level}_pairs_a_row\": {:.0}", scanned as f64 / rows as f64));
     }
     println!("{{{}}}", json.join(", "));
     Ok(())

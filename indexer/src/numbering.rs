@@ -16,7 +16,7 @@ const KSUB: usize = 256;
 /// Centroids that stand for the queries.
 const MOST_CENTROIDS: usize = 4096;
 /// What new numbers have to make of the sum of distances within groups: codewords that were
-/// numbered once keep their numbers, though sums of two runs are some percent apart.
+/// numbered once nearly always keep their numbers, though sums of two runs are some percent apart.
 const GAIN: f64 = 0.9;
 /// Rounds in which pairs may exchange partners: far more than it takes.
 const ROUNDS: usize = 100;
@@ -105,7 +105,7 @@ fn squared_distances(words: &[f32], moments: &[f64], dsub: usize) -> Vec<f64> {
     let mut out = vec![0.0; KSUB * KSUB];
     for a in 0..KSUB {
         for b in 0..a {
-            let distance = squares[a] + squares[b] - 2.0 * product(a, b);
+            let distance = (squares[a] + squares[b] - 2.0 * product(a, b)).max(0.0);
             (out[a * KSUB + b], out[b * KSUB + a]) = (distance, distance);
         }
     }

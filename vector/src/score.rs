@@ -1,9 +1,9 @@
 //! Float scores of a few scattered codes: what the integer scan lets through.
 //!
-//! Each score has the bits that [`crate::adc`] defines. Codes are scored one after the other in a
-//! loop that waits for nothing: codewords come from the second-level cache, and so may the code, a
-//! line a column, but the processor looks far enough ahead to have a few codes under way. These
-//! lines are what a score costs.
+//! Each score has the bits that [`crate::adc`] defines. Four codes are scored side by side, and
+//! none waits for another: codewords come from the second-level cache, and so may the code, a line
+//! a column. These lines are what a score costs. Codewords of 2, 4, 8 or 16 numbers, in d a
+//! multiple of 16, are scored in registers; others by the definition.
 
 use crate::adc;
 use crate::codes::{CodeLayout, MAX_M};
@@ -66,11 +66,13 @@ pub fn scores(
         // SAFETY: only a processor that has the level makes `simd`; shapes were checked above.
         unsafe {
             match (metric, d / m, tables.layout.bits()) {
+                (L2, 2, 8) => return scores::<true, 2, 8>(simd, tables, rows, out),
                 (L2, 4, 8) => return scores::<true, 4, 8>(simd, tables, rows, out),
                 (L2, 8, 8) => return scores::<true, 8, 8>(simd, tables, rows, out),
                 (L2, 16, 8) => return scores::<true, 16, 8>(simd, tables, rows, out),
                 (L2, 4, 4) => return scores::<true, 4, 4>(simd, tables, rows, out),
                 (L2, 8, 4) => return scores::<true, 8, 4>(simd, tables, rows, out),
+                (InnerProduct, 2, 8) => return scores::<false, 2, 8>(simd, tables, rows, out),
                 (InnerProduct, 4, 8) => return scores::<false, 4, 8>(simd, tables, rows, out),
                 (InnerProduct, 8, 8) => return scores::<false, 8, 8>(simd, tables, rows, out),
                 (InnerProduct, 16, 8) => return scores::<false, 16, 8>(simd, tables, rows, out),
@@ -249,7 +251,8 @@ mod tests {
     fn scores_have_the_bits_of_the_definition() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(6);
         for ksub in [256usize, 16] {
-            for (m, dsub) in [(16, 8), (8, 4), (3, 16), (2, 32), (5, 3), (16, 1), (4, 12), (1, 48)]
+            for (m, dsub) in
+                [(8, 2), (16, 8), (8, 4), (3, 16), (2, 32), (5, 3), (16, 1), (4, 12), (1, 48)]
             {
                 let d = m * dsub;
                 let layout = CodeLayout::new(m, ksub).unwrap();

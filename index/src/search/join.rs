@@ -13,7 +13,10 @@ use super::engine::{
 use super::hit::Row;
 use super::snapshot::Snapshot;
 use crate::base::error::{Error, Result};
-use crate::model::{ProbeBuffers, Query};
+use crate::model::ProbeBuffers;
+
+/// Lists that a tile of rows is compared with before others.
+const LISTS: usize = 4096;
 
 /// Two rows that are near each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,20 +51,27 @@ impl JoinPlan {
 }
 
 impl Snapshot {
-    /// Compares each list with the `nprobe` lists whose centroids are nearest to its own, and with
-    /// those to which it is one of the nearest.
+    /// Compares each list with the `nprobe` lists that a query at its centroid probes, and with those
+    /// whose centroids probe it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] where `nprobe` is 0; [`Error::Corrupt`].
-    pub fn join_plan(&self, nprobe: usize, scratch: &mut Scratch) -> Result<JoinPlan> {
+    /// [`Error::Invalid`] where `nprobe` is 0; [`Error::Corrupt`]; [`Error::Cancelled`].
+    pub fn join_plan(
+        &self,
+        nprobe: usize,
+        cancel: Option<&Cancel>,
+        scratch: &mut Scratch,
+    ) -> Result<JoinPlan> {
         if nprobe == 0 {
             return Err(Error::invalid("nprobe = 0: must be at least 1"));
         }
         let nlist = self.model.parts().nlist as u32;
+        let nprobe = nprobe.min(nlist as usize);
         let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(nlist as usize * (nprobe + 1));
         let mut buffers = ProbeBuffers::default();
         for list in 0..nlist {
-            let centroid = Query { z: self.model.centroid(list).to_vec(), offset: 0.0 };
+            cancel.map_or(Ok(()), Cancel::check)?;
+            let centroid = self.model.as_query(self.model.centroid(list).to_vec());
             let near = self.model.probe_with(scratch.simd, &centroid, nprobe, &mut buffers);
             pairs.push((list, list));
             pairs.extend(near.iter().map(|&(other, _)| (list.min(other), list.max(other))));
@@ -100,15 +110,18 @@ impl Snapshot {
                 if seekers.is_empty() {
                     break;
                 }
-                cancel.map_or(Ok(()), Cancel::check)?;
-                near.clear();
-                join_tile(&seekers, &sought, scratch, &mut near, &mut counts)?;
-                for &Near { seeker, sought: number, place, cost } in &near {
-                    let Sought { target, list, .. } = &sought[number as usize];
-                    let slot = target.shard.list(*list)?.first + place;
-                    let a = Row { shard: shard as u32, ordinal: seekers[seeker as usize].ordinal };
-                    let b = Row { shard: target.index, ordinal: target.shard.ordinal(slot)? };
-                    pairs.push(Pair { a, b, score: self.model.metric().score(cost) });
+                // Of each list something is remembered for each seeker: so many at a time.
+                for sought in sought.chunks(LISTS) {
+                    near.clear();
+                    join_tile(&seekers, sought, cancel, scratch, &mut near, &mut counts)?;
+                    for &Near { seeker, sought: number, place, cost } in &near {
+                        let Sought { target, list, .. } = &sought[number as usize];
+                        let slot = target.shard.list(*list)?.first + place;
+                        let ordinal = seekers[seeker as usize].ordinal;
+                        let a = Row { shard: shard as u32, ordinal };
+                        let b = Row { shard: target.index, ordinal: target.shard.ordinal(slot)? };
+                        pairs.push(Pair { a, b, score: self.model.metric().score(cost) });
+                    }
                 }
             }
         }

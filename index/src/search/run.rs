@@ -7,7 +7,7 @@ use ocelli_vector::Simd;
 use ocelli_vector::lut::ByteTable;
 
 use super::engine::{
-    self, Buffers, Candidates, Excluded, PROBE_TILE, Remember, Request, Scratch, Target,
+    self, Buffers, Candidates, Excluded, PROBE_TILE, Remember, Request, Scratch, Sharing, Target,
 };
 use super::hit::{Best, Hit, Merge};
 use super::naive::scan_shard;
@@ -18,8 +18,10 @@ use super::stages::Stage;
 use crate::base::error::{Error, Result};
 use crate::model::Query;
 
-/// Queries of a batch whose probed lists are in memory at a time.
+/// Most queries of a batch whose probed lists are in memory at a time.
 const BATCH: usize = 16_384;
+/// Most probed lists of a batch that are in memory at a time.
+const BATCH_LISTS: usize = 1 << 24;
 
 /// Lists, best first, each with the part of the score that its centroid decides.
 type Lists = Vec<(u32, f32)>;
@@ -41,6 +43,7 @@ struct Tile<'a> {
     ceiling: f32,
     /// Rows wanted of the scan.
     k: usize,
+    sharing: Sharing,
     params: &'a SearchParams,
     simd: Simd,
 }
@@ -113,7 +116,8 @@ impl Snapshot {
         let more = SearchParams { k: params.k.saturating_add(1), ..params.clone() };
         let ceiling = self.model.metric().cost(threshold) + 0.0;
         let probed = self.probe(x, params, scratch)?;
-        let mut results = self.scan_tile(&[&probed], ceiling, Vec::new(), &more, scratch)?;
+        let alone = Sharing::Never;
+        let mut results = self.scan_tile(&[&probed], ceiling, Vec::new(), alone, &more, scratch)?;
         let mut result = results.pop().ok_or_else(|| Error::invalid("no query"))?;
         let truncated = result.hits.len() > params.k;
         result.hits.truncate(params.k);
@@ -143,10 +147,12 @@ impl Snapshot {
         self.check(params)?;
         let near = self.model.list_ranks();
         // Groups of centroids are read in an order of all queries' own.
-        let probe_tile = if self.model.groups().is_some() { BATCH } else { PROBE_TILE };
+        let nprobe = params.nprobe.min(self.model.parts().nlist);
+        let most = (BATCH_LISTS / nprobe).clamp(1, BATCH);
+        let probe_tile = if self.model.groups().is_some() { most } else { PROBE_TILE };
         let mut out: Vec<Option<SearchResult>> = Vec::new();
         // Probed lists wait in memory: so many queries at a time.
-        for (start, block) in (0..).step_by(BATCH).zip(x.chunks(BATCH * dim)) {
+        for (start, block) in (0..).step_by(most).zip(x.chunks(most * dim)) {
             let mut probed = Vec::with_capacity(block.len() / dim);
             for (i, tile) in (start..).step_by(probe_tile).zip(block.chunks(probe_tile * dim)) {
                 probed.extend((i..).zip(self.probe_tile(tile, params, scratch)?));
@@ -155,17 +161,42 @@ impl Snapshot {
             out.resize_with(start + probed.len(), || None);
             let rows = self.rows() / self.members.len().max(1) as u64;
             let queries = probed.len();
-            let at_a_time = engine::queries_at_a_time(scratch, &self.model, params, queries, rows);
+            let (at_a_time, sharing) =
+                engine::queries_at_a_time(scratch, &self.model, params, queries, rows);
             for tile in probed.chunks(at_a_time) {
                 let queries: Vec<&Probed> = tile.iter().map(|(_, p)| p).collect();
-                let results =
-                    self.scan_tile(&queries, f32::INFINITY, Vec::new(), params, scratch)?;
+                let results = self.scan_together(&queries, sharing, params, scratch)?;
                 for ((i, _), result) in tile.iter().zip(results) {
                     out[*i] = Some(result);
                 }
             }
         }
         Ok(out.into_iter().flatten().collect())
+    }
+
+    /// Scans queries of a batch together. If a shard fails meanwhile, and a partial answer is
+    /// allowed, each query is scanned again by itself: one that does not touch what is damaged
+    /// has the whole answer, as it has alone.
+    fn scan_together(
+        &self,
+        probed: &[&Probed],
+        sharing: Sharing,
+        params: &SearchParams,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<SearchResult>> {
+        let all = |scratch: &mut Scratch, probed: &[&Probed]| {
+            self.scan_tile(probed, f32::INFINITY, Vec::new(), sharing, params, scratch)
+        };
+        let results = all(scratch, probed)?;
+        let failed = results.first().map_or(0, |result| result.failed.len());
+        if failed == 0 || failed == self.with_left_out(Vec::new(), params)?.len() {
+            return Ok(results);
+        }
+        let mut results = Vec::with_capacity(probed.len());
+        for one in probed {
+            results.extend(all(scratch, &[one])?);
+        }
+        Ok(results)
     }
 
     fn check(&self, params: &SearchParams) -> Result<()> {
@@ -235,7 +266,8 @@ impl Snapshot {
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<SearchResult> {
-        let results = self.scan_tile(&[probed], f32::INFINITY, Vec::new(), params, scratch)?;
+        let (ceiling, alone) = (f32::INFINITY, Sharing::Never);
+        let results = self.scan_tile(&[probed], ceiling, Vec::new(), alone, params, scratch)?;
         results.into_iter().next().ok_or_else(|| Error::invalid("no query"))
     }
 
@@ -246,6 +278,7 @@ impl Snapshot {
         probed: &[&Probed],
         ceiling: f32,
         failed: Vec<ShardFailure>,
+        sharing: Sharing,
         params: &SearchParams,
         scratch: &mut Scratch,
     ) -> Result<Vec<SearchResult>> {
@@ -265,7 +298,7 @@ impl Snapshot {
         }
         let tabled = Instant::now();
         let k = params.k.max(params.refine_candidates).min(self.rows() as usize).max(1);
-        let tile = Tile { probed, tables, ceiling, k, params, simd };
+        let tile = Tile { probed, tables, ceiling, k, sharing, params, simd };
         let best = self.scan_members(&tile, buffers, &mut failed)?;
         // Refined hits are sorted by their new scores.
         let refines = params.refine_candidates > 0;
@@ -282,7 +315,7 @@ impl Snapshot {
             // Its hits took the place of other hits: these are wanted now.
             let name = self.members[index as usize].name.clone();
             failed.push(ShardFailure { name, error });
-            return self.scan_tile(probed, ceiling, failed, params, scratch);
+            return self.scan_tile(probed, ceiling, failed, sharing, params, scratch);
         }
         // The lists, tables and scores count only if the model is still whole behind them.
         model.intact()?;
@@ -401,7 +434,7 @@ impl Snapshot {
                 many.iter().zip(probed).map(one).collect()
             }
             [one] => engine::scan_one(&target, one, buffers).map(|hits| vec![hits]),
-            many => engine::scan_batch(&target, many, buffers),
+            many => engine::scan_batch(&target, many, tile.sharing, buffers),
         }
     }
 

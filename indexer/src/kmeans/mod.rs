@@ -165,7 +165,10 @@ fn iterate(
         }
         all = k < near::FEWEST;
         lists = Lists::new(&labels, k);
-        update(simd, x, d, &lists, centroids);
+        if update(simd, x, d, &lists, centroids) {
+            // A centroid that has moved far is near others than before.
+            candidates.clear();
+        }
         step(iteration as u64 + 1);
     }
 }
@@ -197,8 +200,8 @@ fn assign_to(simd: Simd, x: &[f32], d: usize, centroids: &[f32], found: &mut [(u
     }
 }
 
-/// Replaces `centroids` `(k, d)` by the means of their rows.
-fn update(simd: Simd, x: &[f32], d: usize, lists: &Lists, centroids: &mut [f32]) {
+/// Replaces `centroids` `(k, d)` by the means of their rows. Whether one had none and was moved.
+fn update(simd: Simd, x: &[f32], d: usize, lists: &Lists, centroids: &mut [f32]) -> bool {
     centroids.par_chunks_exact_mut(d).enumerate().for_each_init(
         || vec![0f64; d],
         |sum, (c, centroid)| {
@@ -213,6 +216,7 @@ fn update(simd: Simd, x: &[f32], d: usize, lists: &Lists, centroids: &mut [f32])
         },
     );
     split_into_empty(lists, d, centroids);
+    (0..centroids.len() / d).any(|c| lists.rows(c).is_empty())
 }
 
 /// Rows by label.

@@ -9,7 +9,7 @@ use crate::codes::BLOCK;
 ///
 /// # Safety
 /// AVX2.
-#[target_feature(enable = "avx2,bmi2")]
+#[target_feature(enable = "avx2")]
 pub(super) unsafe fn survivors(
     checked: Checked<'_>,
     thresholds: &[u16; MAX_LANES],
@@ -34,7 +34,7 @@ pub(super) unsafe fn survivors(
 ///
 /// # Safety
 /// AVX2; rows of the tables are 32 `R` bytes.
-#[target_feature(enable = "avx2,bmi2")]
+#[target_feature(enable = "avx2")]
 unsafe fn scan<const R: usize, const M: usize>(
     checked: &Checked<'_>,
     thresholds: &[u16; MAX_LANES],

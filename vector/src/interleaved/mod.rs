@@ -214,7 +214,8 @@ impl<'a> Ahead<'a> {
 }
 
 /// The costs of a scan with interleaved tables at m = 16, in scans of a code by one query
-/// ([`crate::scan::survivors`]). All of them grow alike with m.
+/// ([`crate::scan::survivors`]; with AVX2, [`crate::scan::Minima`]). All of them grow alike with
+/// m.
 struct Costs {
     /// Interleaving the tables of sixteen queries.
     fill: f64,

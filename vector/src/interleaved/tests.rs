@@ -48,7 +48,9 @@ fn every_level_finds_the_same_rows() {
                 if terms {
                     tables.set_terms(simd, &wide);
                 }
-                let list = List { codes: &codes, len, terms: &bytes, next: &[] };
+                let parts: [&[u8]; 4] = [&[], &flat, &bytes[..len / 2], &entries];
+                let next = &parts[..case % 5];
+                let list = List { codes: &codes, len, terms: &bytes, next };
                 let mut out = Vec::new();
                 survivors(simd, layout, list, &tables, &thresholds, &mut out);
                 assert_eq!(out, want, "{}, m {m}, {len} rows, {lanes} queries", simd.level());

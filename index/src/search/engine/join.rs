@@ -6,9 +6,8 @@
 //! looked at.
 
 use ocelli_vector::Simd;
-use ocelli_vector::interleaved::MAX_LANES;
+use ocelli_vector::interleaved::{self, MAX_LANES};
 use ocelli_vector::lut::ByteTable;
-use ocelli_vector::prefetch_all;
 use ocelli_vector::scan;
 use ocelli_vector::score::{self, Tables};
 
@@ -19,6 +18,7 @@ use super::query::is_set;
 use super::{Scratch, Target, fill_table};
 use crate::base::error::Result;
 use crate::model::Query;
+use crate::search::cancel::Cancel;
 
 /// Rows that are compared at once.
 pub(crate) const JOIN_TILE: usize = MAX_LANES;
@@ -66,7 +66,8 @@ pub struct JoinCounts {
     pub scanned: u64,
     /// Pairs that might be near and were scored.
     pub scored: u64,
-    /// Pairs of lists whose rows were all too far from each other to be looked at.
+    /// Lists that were too far from all rows that were compared at once, or from one where rows
+    /// are compared one by one.
     pub skipped: u64,
 }
 
@@ -85,6 +86,8 @@ struct Tile<'s> {
     units: Vec<f64>,
     /// (lists, seekers).
     seen: Vec<Seen>,
+    /// Whether their tables are interleaved.
+    together: bool,
 }
 
 /// Appends to `near` the rows of the lists that cost a seeker no more than its ceiling. There are
@@ -95,23 +98,40 @@ struct Tile<'s> {
 pub(crate) fn join_tile(
     seekers: &[Seeker],
     sought: &[Sought<'_>],
+    cancel: Option<&Cancel>,
     scratch: &mut Scratch,
     near: &mut Vec<Near>,
     counts: &mut JoinCounts,
 ) -> Result<()> {
-    let (Some(first), false) = (sought.first(), seekers.is_empty()) else { return Ok(()) };
-    let (simd, model) = (scratch.simd, first.target.model);
-    let tile = Tile::new(simd, seekers, sought, scratch)?;
+    if seekers.is_empty() || sought.is_empty() {
+        return Ok(());
+    }
+    let tile = Tile::new(scratch.simd, seekers, sought, scratch)?;
+    let done = scan_lists(&tile, sought, cancel, scratch, near, counts);
+    scratch.tables = tile.tables;
+    done
+}
+
+/// [`join_tile`] with a tile that is ready.
+fn scan_lists(
+    tile: &Tile<'_>,
+    sought: &[Sought<'_>],
+    cancel: Option<&Cancel>,
+    scratch: &mut Scratch,
+    near: &mut Vec<Near>,
+    counts: &mut JoinCounts,
+) -> Result<()> {
+    let seekers = tile.seekers.len();
     let of = |i: usize| sought.get(i).map(|s| ShardList::of(&s.target, s.list)).transpose();
     let mut ahead = of(0)?;
     for (i, here) in sought.iter().enumerate() {
         let Some(list) = ahead else { break };
         ahead = of(i + 1)?;
+        cancel.map_or(Ok(()), Cancel::check)?;
         let next = ahead.map_or(&[][..], |next| next.codes);
-        prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
-        let seen = &tile.seen[i * seekers.len()..][..seekers.len()];
-        let mut scan = Scan { tile: &tile, here, list, seen, number: i as u32, near, counts };
-        if model.layout().bits() == 8 {
+        let seen = &tile.seen[i * seekers..][..seekers];
+        let mut scan = Scan { tile, here, list, seen, number: i as u32, near, counts };
+        if tile.together {
             scan.together(next, scratch)?;
         } else {
             scan.in_turn(scratch)?;
@@ -121,7 +141,7 @@ pub(crate) fn join_tile(
 }
 
 impl<'s> Tile<'s> {
-    /// Makes the seekers' tables, and leaves them interleaved where codes are of 8 bits.
+    /// Makes the seekers' tables, and leaves them interleaved where that is faster.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`].
@@ -147,6 +167,7 @@ impl<'s> Tile<'s> {
             bounds: Vec::with_capacity(seekers.len()),
             units: vec![1.0; seekers.len()],
             seen: Vec::with_capacity(seekers.len() * sought.len()),
+            together: seekers.len() >= interleaved::fewest(simd, model.layout()),
         };
         let mut bases = Vec::with_capacity(seekers.len());
         for (seeker, table) in seekers.iter().zip(&mut tile.tables) {
@@ -164,7 +185,7 @@ impl<'s> Tile<'s> {
             };
             tile.seen.extend(bases.iter().zip(&tile.bounds).map(see));
         }
-        if model.layout().bits() == 8 {
+        if tile.together {
             buffers.lanes.start(model, seekers.len());
             for (lane, seeker) in seekers.iter().enumerate() {
                 let seen = tile.seen.iter().skip(lane).step_by(seekers.len());

@@ -94,29 +94,34 @@ const SCAN_TILE: usize = 24;
 /// want a list.
 const SHARED_BYTES: usize = 64 << 20;
 
-/// How many of a batch's queries should be scanned at a time: few, whose tables stay in the
-/// second-level cache, unless lists can be shared. `rows` are those of a shard.
+/// How many of a batch's queries should be scanned at a time, and whether they should share lists:
+/// few, whose tables stay in the second-level cache, unless lists can be shared. `rows` are those of
+/// a shard.
 pub(crate) fn queries_at_a_time(
     scratch: &Scratch,
     model: &Model,
     params: &SearchParams,
     queries: usize,
     rows: u64,
-) -> usize {
+) -> (usize, Sharing) {
     let (layout, nlist) = (model.layout(), model.parts().nlist);
-    // Each has a table for its own lists, one for shared lists, and what it found.
-    let most = (SHARED_BYTES / (2 * (layout.m() << layout.bits()) + 2048)).max(SCAN_TILE);
+    let nprobe = params.nprobe.min(nlist);
+    let k = params.k.max(params.refine_candidates).min(rows as usize).max(1);
+    // Each has a table for its own lists with minima of it, one for shared lists, its lists, and
+    // what it found.
+    let bytes = 2 * (layout.m() << layout.bits()) + 224 * layout.m() + 24 * nprobe + 128 * k;
+    let most = (SHARED_BYTES / bytes).max(SCAN_TILE);
     match scratch.buffers.tuning.sharing {
-        Sharing::Never => return SCAN_TILE,
-        Sharing::Always => return most,
+        Sharing::Never => return (SCAN_TILE, Sharing::Never),
+        Sharing::Always => return (most, Sharing::Always),
         Sharing::WherePays => {}
     }
     let len = rows as usize / nlist;
-    let warm = query::warm_rows(scratch.buffers.tuning.warm_rows, params.k) / len.max(1);
-    let wants = params.nprobe.saturating_sub(warm) * queries.min(most) / nlist;
+    let warm = query::warm_rows(scratch.buffers.tuning.warm_rows, k) / len.max(1);
+    let wants = nprobe.saturating_sub(warm) * queries.min(most) / nlist;
     // The lists that most queries want have more of them than that, and more rows.
     let pays = interleaved::shared(scratch.simd, layout, 2 * wants, len + len / 2) > 0;
-    if pays { most } else { SCAN_TILE }
+    if pays { (most, Sharing::WherePays) } else { (SCAN_TILE, Sharing::Never) }
 }
 
 /// The lists that queries of a batch scan together. Answers do not depend on it.
@@ -329,6 +334,7 @@ pub(crate) fn score_allowed<'a>(
 pub(crate) fn scan_batch<'a>(
     target: &'a Target<'a>,
     requests: &[Request<'a>],
+    sharing: Sharing,
     buffers: &mut Buffers,
 ) -> Result<Vec<Vec<Hit>>> {
     let mut scans: Vec<QueryScan<'a>> =
@@ -337,7 +343,7 @@ pub(crate) fn scan_batch<'a>(
         scan.warm_lists(r.lists, buffers.tuning.warm_rows)
     };
     let warm = scans.iter().zip(requests).map(warm_lists).collect::<Result<Vec<usize>>>()?;
-    let plan = Plan::new(target, requests, &warm, buffers.tuning.sharing)?;
+    let plan = Plan::new(target, requests, &warm, sharing)?;
     for first in (0..scans.len()).step_by(SCAN_TILE) {
         let tile = first..(first + SCAN_TILE).min(scans.len());
         for i in tile.clone() {

@@ -6,7 +6,6 @@
 //! first threshold are its own.
 
 use ocelli_vector::interleaved::{self, MAX_LANES};
-use ocelli_vector::prefetch_all;
 
 use super::bound::ListBound;
 use super::lanes::threshold;
@@ -44,8 +43,7 @@ impl Plan {
         let wanted = || requests.iter().zip(warm).map(|(r, &warm)| &r.lists[warm..]);
         let layout = target.model.layout();
         let mut plan = Self::default();
-        let few = requests.len() < interleaved::fewest(target.simd, layout);
-        if sharing == Sharing::Never || few && sharing == Sharing::WherePays {
+        if sharing == Sharing::Never {
             for lists in wanted() {
                 plan.alone.extend_from_slice(lists);
                 plan.ends.push(plan.alone.len());
@@ -123,7 +121,6 @@ impl Plan {
             let Some(list) = ahead else { break };
             ahead = of(i + 1)?;
             let mut next = ahead.map_or(&[][..], |next| next.codes);
-            prefetch_all(next.get(list.codes.len()..).unwrap_or_default());
             if !target.excluded.skips(&list.entry) {
                 let mut together = Together { target, list, scans, units: &units };
                 for first in (start..end).step_by(MAX_LANES) {

@@ -360,9 +360,9 @@ fn a_join_finds_the_near_pairs() {
         let simd = Simd::all().nth(seed as usize % Simd::all().count()).unwrap();
         let mut scratch = Scratch::at(simd);
         let nprobe = rng.random_range(1..=p.nlist);
-        let plan = snapshot.join_plan(nprobe, &mut scratch).unwrap();
+        let plan = snapshot.join_plan(nprobe, None, &mut scratch).unwrap();
         let near = |list: u32| -> Vec<u32> {
-            let query = crate::model::Query { z: model.centroid(list).to_vec(), offset: 0.0 };
+            let query = model.as_query(model.centroid(list).to_vec());
             model.probe(&query, nprobe).into_iter().map(|l| l.0).collect()
         };
         let score = |a: &Known, b: &Known| match p.metric {
