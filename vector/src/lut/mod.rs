@@ -151,7 +151,7 @@ impl ByteTable {
 
     /// Writes the same table in units of `step`, which cost more, to `out` (m, ksub), and returns
     /// what a unit costs: the cost of entry c of row j is at least `low[j]` and so many units. With
-    /// a `step` below the table's own, that is the unit.
+    /// a `step` below the table's own, the unit is the table's own.
     ///
     /// # Panics
     /// If `out` has another shape.

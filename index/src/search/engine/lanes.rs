@@ -3,9 +3,9 @@
 //! # Why nothing is lost
 //!
 //! With a query's unit Δ′ ≥ Δ its entries are ⌊Δ · byte / Δ′⌋ at most ([`ByteTable::coarser`]), and
-//! so with the sum S′ of a row, parts of which may have been cut, cost ≥ b_l + Σⱼ lowⱼ + min_l + Δ′
-//! · S′, as with S in the [module docs](super). The threshold is that of [`QueryBound::threshold`]
-//! in units of Δ′.
+//! so with the sum S′ of a row, of which saturation may have cut a part, cost ≥ b_l + Σⱼ lowⱼ +
+//! min_l + Δ′ · S′, as with S in the [module docs](super). The threshold is that of
+//! [`QueryBound::threshold`] in units of Δ′.
 //!
 //! [`QueryBound::threshold`]: super::bound::QueryBound::threshold
 
