@@ -254,7 +254,7 @@ mod tests {
 
     /// FAISS's own bytes come back from what has no transform, plain lists and codes of 4 bits.
     /// With 8 bits codewords get other numbers: what was exported once comes back the next time.
-    /// Whatever has a transform, comes back as an index with the same codes, ids and answers.
+    /// An index with a transform comes back with the same codes, ids and answers.
     #[test]
     fn a_file_of_faiss_survives_import_and_export() {
         let options = |shards| ImportOptions { name: "x".into(), shards };
