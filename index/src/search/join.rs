@@ -51,8 +51,8 @@ impl JoinPlan {
 }
 
 impl Snapshot {
-    /// Compares each list with the `nprobe` lists that a query at its centroid probes, and with those
-    /// whose centroids probe it.
+    /// Compares each list with the `nprobe` lists that a query at its centroid probes, and with
+    /// those whose centroids probe it.
     ///
     /// # Errors
     /// [`Error::Invalid`] where `nprobe` is 0; [`Error::Corrupt`]; [`Error::Cancelled`].

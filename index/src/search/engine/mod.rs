@@ -95,8 +95,8 @@ const SCAN_TILE: usize = 24;
 const SHARED_BYTES: usize = 64 << 20;
 
 /// How many of a batch's queries should be scanned at a time, and whether they should share lists:
-/// few, whose tables stay in the second-level cache, unless lists can be shared. `rows` are those of
-/// a shard.
+/// few, whose tables stay in the second-level cache, unless lists can be shared. `rows` are those
+/// of a shard.
 pub(crate) fn queries_at_a_time(
     scratch: &Scratch,
     model: &Model,
