@@ -14,9 +14,6 @@ turbovec has no switch for its level, so it is timed at its best only.
 """
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import faiss
@@ -27,7 +24,7 @@ import operating
 import vecs
 from operating import K, Index
 from peer_process import Process, Searches
-from processes import HERE, Worker, say
+from processes import HERE, Worker, environment, say
 from refined import trained
 
 RECALLS = (0.80, 0.90, 0.95, 0.98)
@@ -102,17 +99,10 @@ class Ocelli:
 
 def others_python(out):
     """Python with ScaNN and turbovec in it, made once; None if it cannot be made."""
-    folder = out / "others-venv"
-    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
-    if not stamp.exists() or stamp.read_bytes() != REQUIREMENTS.read_bytes():
-        say("installing the peers ScaNN and turbovec (once)")
-        shutil.rmtree(folder, ignore_errors=True)
-        made = subprocess.run([sys.executable, "-m", "venv", folder]).returncode == 0
-        pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r")
-        if not made or subprocess.run([*pip, REQUIREMENTS]).returncode != 0:
-            say("ScaNN and turbovec cannot be installed here: they are not measured")
-            return None
-        shutil.copy(REQUIREMENTS, stamp)
+    what = "the peers ScaNN and turbovec"
+    python = environment(out / "others-venv", REQUIREMENTS, what)
+    if python is None:
+        say("ScaNN and turbovec cannot be installed here: they are not measured")
     return python
 
 

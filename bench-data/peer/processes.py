@@ -1,6 +1,7 @@
 """The processes of a benchmark: steps before it, and workers that answer while it runs."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,20 @@ def run(*args):
         sys.exit(
             f"bench: {Path(str(args[0])).name} {args[1]} ended with exit code {done.returncode}"
         )
+
+
+def environment(folder, requirements, what):
+    """Python with a file of `requirements` in it, made once; None if it cannot be made."""
+    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
+    if not stamp.exists() or stamp.read_bytes() != requirements.read_bytes():
+        say(f"installing {what} (once)")
+        shutil.rmtree(folder, ignore_errors=True)
+        made = subprocess.run([sys.executable, "-m", "venv", folder]).returncode == 0
+        pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r")
+        if not made or subprocess.run([*pip, requirements]).returncode != 0:
+            return None
+        shutil.copy(requirements, stamp)
+    return python
 
 
 class Worker:

@@ -14,7 +14,6 @@ The last line is one JSON object.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import refined
 import search
 import vecs
 from datasets import recall, vectors
-from processes import HERE, run, say
+from processes import HERE, environment, run, say
 
 NPROBE, K = 64, 10
 # What the peer is asked for, and how far a recall may be from another that is called equal.
@@ -54,32 +53,9 @@ def lines(command, echo=True):
     return json.loads(last)
 
 
-def postgres_python(out):
-    """Python with PostgreSQL in it, made once; None if it cannot be made."""
-    folder = out / "postgres-venv"
-    python, stamp = folder / "bin" / "python", folder / "requirements.txt"
-    if not stamp.exists() or stamp.read_bytes() != REQUIREMENTS.read_bytes():
-        say("installing the peer (PostgreSQL with pgvector, once)")
-        shutil.rmtree(folder, ignore_errors=True)
-        made = subprocess.run([sys.executable, "-m", "venv", folder]).returncode == 0
-        pip = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "-r",
-            REQUIREMENTS,
-        ]
-        if not made or subprocess.run(pip).returncode != 0:
-            return None
-        shutil.copy(REQUIREMENTS, stamp)
-    return python
-
-
 def postgres(a, folder):
-    python = postgres_python(a.out)
+    what = "the peer (PostgreSQL with pgvector)"
+    python = environment(a.out / "postgres-venv", REQUIREMENTS, what)
     if python is None:
         say("PostgreSQL cannot be installed here: no peer is measured")
         return None

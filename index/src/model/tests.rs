@@ -33,6 +33,24 @@ pub(crate) fn small(metric: Metric, transform: bool, seed: u64) -> Model {
     .unwrap()
 }
 
+/// A decoded row as a query is what its vector is as a query: with and without a transform, whose
+/// mean belongs to inner products.
+#[test]
+fn a_decoded_row_is_the_query_of_its_vector() {
+    for metric in Metric::ALL {
+        for transform in [false, true] {
+            let model = small(metric, transform, 3);
+            let z = model.decode(4, &[1, 7, 15, 0]);
+            let want = model.prepare(&model.restore(z.clone())).unwrap();
+            let found = model.as_query(z);
+            let near = |a: f32, b: f32| (a - b).abs() < 1e-5;
+            assert!(near(found.offset, want.offset), "{} {}", found.offset, want.offset);
+            assert!(found.z.iter().zip(&want.z).all(|(&a, &b)| near(a, b)), "{metric:?}");
+            assert_eq!(found.offset != 0.0, transform && metric == Metric::InnerProduct);
+        }
+    }
+}
+
 #[test]
 fn file_round_trip_keeps_hash_and_bits() {
     let dir = tempfile::tempdir().unwrap();

@@ -168,10 +168,10 @@ impl Snapshot {
         next: &mut u32,
         threshold: &impl Fn(Row) -> Option<f32>,
     ) -> Result<Vec<Seeker>> {
-        let (p, metric, member) = (self.model.parts(), self.model.metric(), &self.members[shard]);
+        let (metric, member) = (self.model.metric(), &self.members[shard]);
         let entry = member.shard.list(list)?;
         let codes = member.shard.list_codes(&entry)?;
-        let mut code = vec![0; p.m];
+        let mut code = vec![0; self.model.layout().m()];
         let mut seekers = Vec::with_capacity(JOIN_TILE);
         while *next < entry.len && seekers.len() < JOIN_TILE {
             let place = *next;
@@ -180,10 +180,7 @@ impl Snapshot {
             let row = Row { shard: shard as u32, ordinal };
             let Some(limit) = threshold(row).filter(|_| member.alive(ordinal)) else { continue };
             self.model.layout().get(codes, entry.len as usize, place as usize, &mut code);
-            let mut z = vec![0.0; p.d];
-            ocelli_vector::adc::decode(&p.codebooks, p.ksub, &code, &mut z);
-            z.iter_mut().zip(self.model.centroid(list)).for_each(|(z, c)| *z += c);
-            let query = self.model.as_query(z);
+            let query = self.model.as_query(self.model.decode(list, &code));
             seekers.push(Seeker { query, ordinal, place, ceiling: metric.cost(limit) + 0.0 });
         }
         Ok(seekers)

@@ -150,9 +150,9 @@ pub(crate) unsafe fn products<const Q: usize, const G: usize>(
             let a = word(i, quads - 1);
             for g in 0..G {
                 for half in 0..2 {
+                    let at = rows.wrapping_add(g * stride + at + 32 * half);
                     // SAFETY: as above.
-                    let x =
-                        unsafe { _mm256_loadu_si256(rows.add(g * stride + at + 32 * half).cast()) };
+                    let x = unsafe { _mm256_loadu_si256(at.cast()) };
                     let two = _mm256_madd_epi16(_mm256_maddubs_epi16(x, a), ones);
                     sums[i][g][half] = _mm256_add_epi32(sums[i][g][half], two);
                 }

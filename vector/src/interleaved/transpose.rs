@@ -59,9 +59,10 @@ unsafe fn interleave_avx2(
         std::array::from_fn(|q| lanes.get(q).unwrap_or(&lanes[0])[entries.clone()].as_ptr());
     let out = out.as_mut_ptr();
     for at in (0..entries.len()).step_by(2 * SIDE) {
-        // SAFETY: each query has so many entries.
-        let mut x: [__m256i; SIDE] =
-            std::array::from_fn(|q| unsafe { _mm256_loadu_si256(from[q].add(at).cast()) });
+        let mut x: [__m256i; SIDE] = std::array::from_fn(|q| {
+            // SAFETY: each query has so many entries.
+            unsafe { _mm256_loadu_si256(from[q].add(at).cast()) }
+        });
         for _ in 0..4 {
             let mut y = [_mm256_setzero_si256(); SIDE];
             for i in 0..SIDE / 2 {

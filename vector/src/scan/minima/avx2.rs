@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::ROW;
 use crate::codes::BLOCK;
+use crate::lanes::places_of;
 use crate::prefetch_line;
 use crate::scan::ahead::{ahead, wants_fetching};
 use crate::scan::avx2::{self, Sums};
@@ -33,24 +34,6 @@ impl Sink for Passed<'_> {
     }
 }
 
-/// For each byte the numbers of the bits that are set, the lowest first.
-const PLACES: [[u8; 8]; 256] = {
-    let mut places = [[0; 8]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut bit, mut n) = (0, 0);
-        while bit < 8 {
-            if byte >> bit & 1 == 1 {
-                places[byte][n] = bit;
-                n += 1;
-            }
-            bit += 1;
-        }
-        byte += 1;
-    }
-    places
-};
-
 /// Appends `first` plus the number of every set bit. As long as they are few, no branch depends on
 /// them.
 ///
@@ -73,13 +56,10 @@ unsafe fn push_many(first: u32, mut hits: u64, out: &mut Vec<u32>) {
     } else {
         for (i, byte) in hits.to_le_bytes().into_iter().enumerate() {
             let first = _mm256_set1_epi32((first + 8 * i as u32) as i32);
-            // SAFETY: eight bytes are read. Before byte i at most 8 i positions were written, and
-            // there is room for eight more.
-            unsafe {
-                let places = _mm_loadl_epi64(PLACES[usize::from(byte)].as_ptr().cast());
-                let places = _mm256_add_epi32(_mm256_cvtepu8_epi32(places), first);
-                _mm256_storeu_si256(out.as_mut_ptr().add(len).cast(), places);
-            }
+            let places = _mm256_add_epi32(places_of(u32::from(byte)), first);
+            // SAFETY: before byte i at most 8 i positions were written, and there is room for eight
+            // more.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(len).cast(), places) };
             len += byte.count_ones() as usize;
         }
     }
