@@ -94,6 +94,8 @@ pub struct Model {
     /// Made when a batch first asks for it.
     list_ranks: OnceLock<Vec<u32>>,
     lists_by_rank: OnceLock<Vec<u32>>,
+    /// R μ (d,), made when a decoded row is first wanted as a query of inner products.
+    rotated_mean: OnceLock<Vec<f32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
     fine_codec: Option<FineCodec>,
     /// Groups made to be written, where the centroids are in none: one answers as before it was
@@ -201,6 +203,7 @@ impl Model {
             hash,
             list_ranks: OnceLock::new(),
             lists_by_rank: OnceLock::new(),
+            rotated_mean: OnceLock::new(),
             fine_codec: None,
             made_groups: OnceLock::new(),
             file,
@@ -391,9 +394,9 @@ impl Model {
             && !self.parts.renormalize
             && let Some(mean) = &self.parts.mean
         {
-            let rotated = self.rotate(mean, None);
-            offset = dot(&z, &rotated) + dense::norm_sq(mean);
-            z.iter_mut().zip(&rotated).for_each(|(z, m)| *z += m);
+            let rotated = self.rotated_mean.get_or_init(|| self.rotate(mean, None));
+            offset = dot(&z, rotated) + dense::norm_sq(mean);
+            z.iter_mut().zip(rotated).for_each(|(z, m)| *z += m);
         }
         Query { z, offset }
     }
