@@ -55,6 +55,7 @@ pub mod evaluate;
 pub mod export;
 pub mod import;
 pub mod kmeans;
+pub mod lifecycle;
 
 mod build;
 mod dba;

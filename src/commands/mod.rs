@@ -7,6 +7,7 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod jobs;
+pub mod lifecycle;
 pub mod pack;
 pub mod train;
 pub mod whiten;
