@@ -23,7 +23,16 @@ impl Shard {
         self.file.verify()?;
         self.verify_lists(0..self.meta.nlist)?;
         self.verify_ids(0..self.meta.rows)?;
-        self.verify_keys()
+        self.verify_keys()?;
+        self.verify_attributes()
+    }
+
+    /// Checks that attributes can be read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first thing that is wrong.
+    pub(crate) fn verify_attributes(&self) -> Result<()> {
+        self.columns().map_or(Ok(()), |columns| columns.verify(&self.file))
     }
 
     /// The entries of some lists.

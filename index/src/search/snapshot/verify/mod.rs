@@ -47,6 +47,7 @@ enum What {
     Missing(usize),
     Digest(usize),
     Keys(usize),
+    Attributes(usize),
     Tombstones(usize),
     Tiles(usize, Range<usize>),
     Lists(usize, Range<u32>),
@@ -90,6 +91,9 @@ impl Snapshot {
             add(What::Digest(number), 0);
             if member.shard.keyed() > 0 {
                 add(What::Keys(number), 0);
+            }
+            if member.shard.columns().is_some() {
+                add(What::Attributes(number), 0);
             }
         }
         let model = std::fs::metadata(self.dir.model_path(&self.generation.model)?);
@@ -145,6 +149,7 @@ impl Snapshot {
                 self.entry(member).and_then(|entry| verify_digest(member, entry))
             }
             What::Keys(number) => member(*number).shard.verify_keys(),
+            What::Attributes(number) => member(*number).shard.verify_attributes(),
             What::Tombstones(number) => self.verify_tombstones(member(*number)),
             What::Lists(number, lists) => {
                 let shard = &member(*number).shard;
