@@ -4,7 +4,7 @@ use super::Snapshot;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::files::container::{FileKind, Reader};
-use crate::generations::commit::unique_ids;
+use crate::generations::unique::{unique_ids, unique_keys};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
 
@@ -46,7 +46,8 @@ impl Snapshot {
             }
             rows.push((&**shard, member.deleted.as_ref().map(|deleted| deleted.ordinals())));
         }
-        unique_ids(&rows)
+        unique_ids(&rows)?;
+        unique_keys(&rows)
     }
 
     /// The file of the model, and if it has a fine codec, the one that holds both.
