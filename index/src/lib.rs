@@ -48,6 +48,7 @@
 //! | [`files`] | the container of all files, and the format on disk |
 //! | [`vectors`], [`whitening`] | files of vectors, files of a whitening |
 //! | [`rejected`] | the list of the rows that a job left out |
+//! | [`attributes`] | facts of rows in columns, and filters on them |
 //! | [`model`] | transform, lists, codes, finer codes |
 //! | [`pack`] | a network's name, whitenings and models in one file |
 //! | [`part`] | vectors or codes with their keys, on their way to a shard |
@@ -57,6 +58,7 @@
 //! | [`rerank`] | query expansion, augmentation, diffusion |
 //! | [`inspect`](mod@inspect) | what is in a file or an index, for people |
 
+pub mod attributes;
 pub mod base;
 pub mod files;
 pub mod foreign;
@@ -73,6 +75,7 @@ pub mod spec;
 pub mod vectors;
 pub mod whitening;
 
+pub use attributes::{Column, ColumnType, Columns, Schema, SectionWriter, Value};
 pub use base::error::{Error, ErrorCode, FileTrouble, Result};
 pub use base::hash::{Hash, Hasher};
 pub use base::level::simd;

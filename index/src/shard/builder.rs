@@ -9,6 +9,7 @@ use ocelli_vector::adc;
 
 use super::fine_codes;
 use super::{IdEncoding, ListEntry, ShardEntry, ShardMeta, key_hash};
+use crate::attributes::{Schema, SectionWriter};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::base::level::simd;
@@ -30,6 +31,8 @@ pub struct ShardBuilder<'a> {
     codes: Vec<u8>,
     /// Finer codes, (rows, bytes of one), or nothing.
     fine: Vec<u8>,
+    /// Attributes of each row ([`crate::attributes::record`]), up to the last row that has any.
+    records: Vec<Vec<u8>>,
 }
 
 impl<'a> ShardBuilder<'a> {
@@ -42,6 +45,7 @@ impl<'a> ShardBuilder<'a> {
             lists: Vec::new(),
             codes: Vec::new(),
             fine: Vec::new(),
+            records: Vec::new(),
         }
     }
 
@@ -123,6 +127,23 @@ impl<'a> ShardBuilder<'a> {
         Ok(())
     }
 
+    /// Gives the row that was pushed last its attributes ([`crate::attributes::record`]); a row
+    /// without has the empty record.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there is no row. What the bytes hold is judged when the shard is
+    /// written.
+    pub fn set_record(&mut self, record: &[u8]) -> Result<()> {
+        let Some(last) = self.ids.len().checked_sub(1) else {
+            return Err(Error::invalid("attributes of a shard without rows"));
+        };
+        if !record.is_empty() {
+            self.records.resize(last, Vec::new());
+            self.records.push(record.to_vec());
+        }
+        Ok(())
+    }
+
     /// Writes the shard into `folder`, which is no index directory; for one of those, see
     /// [`IndexDir::put_shard`](crate::IndexDir::put_shard). The name is made of `plan`, `task` and
     /// the content. An equal shard that is there already is replaced by itself.
@@ -186,6 +207,7 @@ impl<'a> ShardBuilder<'a> {
             file.section(SectionKind::KeyMap, true, &key_map)?;
         }
         self.write_fine(&mut file, &order)?;
+        self.write_attributes(&mut file, &order)?;
         // Lists and codes were computed from the model's centroids.
         self.model.intact()?;
         let written = file.finish_as(|checksum| shard_name(plan, task, checksum))?;
@@ -233,6 +255,20 @@ impl<'a> ShardBuilder<'a> {
             file.write(&self.fine[ordinal as usize * bytes..][..bytes])?;
         }
         Ok(())
+    }
+
+    /// Section of the attributes, by slot, where rows have any.
+    fn write_attributes(&self, file: &mut Writer, order: &[u32]) -> Result<()> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        file.begin(SectionKind::Attributes, false)?;
+        let mut section = SectionWriter::new(Schema::default());
+        for &ordinal in order {
+            let record = self.records.get(ordinal as usize).map_or(&[][..], Vec::as_slice);
+            section.push(file, record)?;
+        }
+        section.finish(file)
     }
 
     /// Ordinals sorted by list, then by ordinal.

@@ -42,12 +42,12 @@ impl<'a> ShardEncoder<'a> {
                 if part.code_form().is_some() {
                     self.push_codes(&mut builder, start, part, block)?;
                 } else {
-                    let mut x = part.read(block)?;
+                    let mut x = part.read(block.clone())?;
                     if let Some(neighbours) = self.neighbours {
                         let dim = self.model.parts().dim;
                         x = neighbours.augment(start, &x, dim, |row| self.row(row))?;
                     }
-                    self.push_block(&mut builder, start, &x)?;
+                    self.push_block(&mut builder, start, &x, (part, block.start))?;
                 }
                 let (done, total) = (end as u64, self.rows as u64);
                 (self.progress)(Progress { stage: "encode", done, total });
@@ -89,6 +89,7 @@ impl<'a> ShardEncoder<'a> {
     ) -> Result<()> {
         let p = self.model.parts();
         let fine_bytes = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
+        let images = block.start;
         let CodeRows { lists, codes, fine } = part.read_codes(block)?;
         for (i, (&list, code)) in lists.iter().zip(codes.chunks(p.m)).enumerate() {
             let row = first + i;
@@ -108,13 +109,21 @@ impl<'a> ShardEncoder<'a> {
             }
             let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
             builder.push_fine(id, key, list, code, fine)?;
+            builder.set_record(&part.record(images + i)?)?;
         }
         Ok(())
     }
 
     /// Encodes the rows `x` `(n, dim)`, the first of which is row `first`, on all threads, and
-    /// appends them in order.
-    fn push_block(&self, builder: &mut ShardBuilder<'_>, first: usize, x: &[f32]) -> Result<()> {
+    /// appends them in order. Their attributes are those of the images of `part` from number
+    /// `image`.
+    fn push_block(
+        &self,
+        builder: &mut ShardBuilder<'_>,
+        first: usize,
+        x: &[f32],
+        (part, image): (&Part, usize),
+    ) -> Result<()> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
         let simd = ocelli_index::simd();
         let d = self.model.parts().d;
@@ -145,6 +154,7 @@ impl<'a> ShardEncoder<'a> {
                 let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
                 if !self.rows_meta.is_left_out(row) {
                     builder.push_fine(id, key, list, code, fine)?;
+                    builder.set_record(&part.record(image + row - first)?)?;
                 }
                 row += 1;
             }

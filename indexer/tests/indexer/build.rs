@@ -367,7 +367,8 @@ fn codes_give_the_shards_of_their_descriptors() {
         let (mut scratch, mut out) = (RowEncoderScratch::default(), Encoded::default());
         for (i, x) in x.chunks(DIM).enumerate() {
             RowEncoder::new(&model).encode(x, &mut scratch, &mut out).unwrap();
-            let image = PartImage { key: &format!("p{i}.jpg"), id: None, attributes: None };
+            let image =
+                PartImage { key: &format!("p{i}.jpg"), id: None, attributes: None, record: &[] };
             let row = PartRow::Code { list: out.lists[0] + shift, code: &out.codes, fine: &[] };
             writer.push_image(&image, row).unwrap();
         }
