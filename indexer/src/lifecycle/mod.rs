@@ -1,5 +1,6 @@
 //! The life of an index: how it changes, and how it is kept, proven and brought back.
 
+pub mod backup;
 pub mod change;
 pub mod health;
 pub mod verify;

@@ -353,6 +353,14 @@ impl Shard {
         Err(Error::corrupt(self.path(), format!("ordinal {ordinal} of {} rows", self.meta.rows)))
     }
 
+    /// List of an ordinal.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also past the last ordinal.
+    pub(crate) fn list_of(&self, ordinal: u32) -> Result<u32> {
+        Ok(self.list_of.get(&self.file, ordinal)? as u32)
+    }
+
     /// The finer codes, if the shard has them.
     pub(crate) fn fine(&self) -> Option<&FineCodes> {
         self.fine.as_ref()

@@ -100,6 +100,9 @@ impl References {
         names.extend(
             generation.tombstones.values().map(|hash| format!("tombstones/{hash}.roaring")),
         );
+        let log = dir.delete_log(generation.deletes).map_while(|file| Some(file.ok()?.1.before));
+        let log = std::iter::once(generation.deletes).chain(log).flatten();
+        names.extend(log.map(|hash| format!("deletes/{hash}")));
         let codec = Snapshot::open_degraded(dir.root(), Some(generation.number), None)
             .ok()
             .and_then(|snapshot| Some(snapshot.model().fine_codec()?.hash()));
