@@ -12,6 +12,8 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::jobs::find::FindArgs;
 use crate::commands::jobs::index::IndexArgs;
 use crate::commands::jobs::up::UpArgs;
+use crate::commands::lifecycle::backup::BackupArgs;
+use crate::commands::lifecycle::restore::RestoreArgs;
 use crate::commands::lifecycle::verify::VerifyArgs;
 use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
@@ -88,6 +90,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prove every byte of an index, and that its files agree
     Verify(VerifyArgs),
+    /// Back up an index to a folder, of which each backup takes only what is new
+    Backup(BackupArgs),
+    /// Make an index directory what it was when a backup was made
+    Restore(RestoreArgs),
     /// Make or show a pack: everything that turns a photo into a code
     Pack {
         #[command(subcommand)]

@@ -2,5 +2,7 @@
 
 pub mod backup;
 pub mod change;
+#[cfg(test)]
+mod fixture;
 pub mod health;
 pub mod verify;

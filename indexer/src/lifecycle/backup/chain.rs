@@ -80,10 +80,6 @@ impl Chain {
         Ok(chain)
     }
 
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
     fn owner_path(&self) -> PathBuf {
         self.root.join("backup.json")
     }
@@ -310,7 +306,15 @@ fn prove(
         let read = match from.read(&mut piece) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            // What does not decompress.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput
+                        | io::ErrorKind::InvalidData
+                        | io::ErrorKind::UnexpectedEof
+                ) =>
+            {
                 return Err(IndexError::corrupt(path, error.to_string()).into());
             }
             Err(error) => return Err(Error::io("read", path)(error)),

@@ -5,7 +5,6 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::{Error as IndexError, Hash, LocalStorage, Storage};
@@ -27,13 +26,13 @@ struct Known {
     chains: BTreeSet<PathBuf>,
 }
 
-fn read(root: &Path) -> Result<Option<(Known, Vec<u8>)>> {
+fn read(root: &Path) -> Result<Option<Known>> {
     let Some(bytes) = LocalStorage::new(root).read(NAME)? else { return Ok(None) };
     let path = root.join(NAME);
     let known: Known = serde_json::from_slice(&bytes)
         .map_err(|error| IndexError::corrupt(&path, error.to_string()))?;
     match known.format {
-        1 => Ok(Some((known, bytes))),
+        1 => Ok(Some(known)),
         found => Err(IndexError::NewerVersion { path, found, supported: 1 }.into()),
     }
 }
@@ -43,18 +42,19 @@ fn read(root: &Path) -> Result<Option<(Known, Vec<u8>)>> {
 /// # Errors
 /// A damaged `backups.json`.
 pub fn known_chains(root: &Path) -> Result<Vec<PathBuf>> {
-    Ok(read(root)?.map_or_else(Vec::new, |(known, _)| known.chains.into_iter().collect()))
+    Ok(read(root)?.map_or_else(Vec::new, |known| known.chains.into_iter().collect()))
 }
 
-/// The index that a directory says it is; none before its first backup.
-pub(super) fn named(root: &Path) -> Result<Option<Hash>> {
-    Ok(read(root)?.map(|(known, _)| known.index))
+/// The index that a directory says it is; none before its first backup, or where the file is
+/// damaged.
+pub(super) fn named(root: &Path) -> Option<Hash> {
+    read(root).ok().flatten().map(|known| known.index)
 }
 
 /// The index that a directory is: the one that it says; or that of a chain which has one of its
 /// generations, for `backups.json` may be lost; or one of its own.
 pub(super) fn identity(root: &Path, state: &State, chain: &Chain) -> Result<Hash> {
-    if let Some(index) = named(root)? {
+    if let Some(index) = named(root) {
         return Ok(index);
     }
     let is_generation = |name: &str| name.starts_with("generations/");
@@ -89,11 +89,13 @@ pub(super) fn remember(root: &Path, index: Hash, target: &Path) -> Result<()> {
         Ok(target) => target,
         Err(error) => return Err(Error::io("look at", target)(error)),
     };
+    let storage = LocalStorage::new(root);
     loop {
-        let before = read(root)?;
-        let mut known = match &before {
-            Some((known, _)) => known.clone(),
-            None => Known { format: 1, index, chains: BTreeSet::new() },
+        let bytes = storage.read(NAME)?;
+        // A damaged file is written anew.
+        let mut known = match read(root) {
+            Ok(Some(known)) if known.index == index => known,
+            _ => Known { format: 1, index, chains: BTreeSet::new() },
         };
         if !known.chains.insert(target.clone()) {
             return Ok(());
@@ -101,8 +103,7 @@ pub(super) fn remember(root: &Path, index: Hash, target: &Path) -> Result<()> {
         let mut json =
             serde_json::to_vec(&known).map_err(|error| Error::Invalid(error.to_string()))?;
         json.push(b'\n');
-        let bytes = before.as_ref().map(|(_, bytes)| bytes.as_slice());
-        match LocalStorage::new(root).swap(NAME, bytes, &json) {
+        match storage.swap(NAME, bytes.as_deref(), &json) {
             Err(IndexError::Conflict { .. }) => {}
             done => return Ok(done?),
         }
@@ -145,9 +146,4 @@ pub fn holding(root: &Path, shards: &BTreeSet<String>) -> Result<Vec<Holding>> {
         }
     }
     Ok(found)
-}
-
-/// Whether an error says that nothing is there.
-pub(super) fn is_missing(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ocelli_index::container::{AtomicFile, write_atomically};
-use ocelli_index::{LocalStorage, Storage};
+use ocelli_index::{IndexDir, LocalStorage, Storage};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -22,6 +22,9 @@ pub struct RestoreOptions {
     pub backup: Option<u64>,
     /// The directory may have files: those that differ are replaced.
     pub force: bool,
+    /// CURRENT stays if the generation that it names can be read: files that were lost come back,
+    /// and what was committed since the backup stays.
+    pub keep_current: bool,
     /// Threads; 0: one per core.
     pub threads: usize,
 }
@@ -96,14 +99,18 @@ pub fn restore(
         written.extend(outcome.into_iter().collect::<Result<Vec<u64>>>()?);
     }
     let path = root.join("CURRENT");
-    if fs::read(&path).ok().as_deref() != Some(backup.current.as_bytes()) {
+    let current = match options.keep_current {
+        true => IndexDir::open(root)?.current().ok().flatten().map(|current| current.number),
+        false => None,
+    };
+    if current.is_none() && fs::read(&path).ok().as_deref() != Some(backup.current.as_bytes()) {
         write_atomically(&path, backup.current.as_bytes())?;
     }
     known::remember(root, backup.index, target)?;
     Ok(RestoreReport {
         index: root.to_owned(),
         backup: backup.number,
-        generation: backup.generation,
+        generation: current.unwrap_or(backup.generation),
         files: backup.files.len(),
         written_files: written.iter().filter(|&&bytes| bytes > 0).count(),
         written_bytes: written.iter().sum(),
@@ -115,7 +122,7 @@ pub fn restore(
 fn check_place(root: &Path, backup: &Backup, force: bool) -> Result<()> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries.flatten(),
-        Err(error) if known::is_missing(&error) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::io("list", root)(error)),
     };
     let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -129,7 +136,7 @@ fn check_place(root: &Path, backup: &Backup, force: bool) -> Result<()> {
     }
     // A file that is damaged says nothing.
     match known::named(root) {
-        Ok(Some(index)) if index != backup.index => Err(Error::Invalid(format!(
+        Some(index) if index != backup.index => Err(Error::Invalid(format!(
             "{}: another index ({}) than the backup is of ({}): expected the same one, or an \
              empty directory",
             root.display(),

@@ -281,7 +281,7 @@ fn of_fault(root: &Path, hurts: bool, error: &IndexError, mender: &Mender) -> Fi
     let mend = match part {
         Part::Permissions => mender.readable(&path),
         Part::NewerGeneration => mender.newer(hurts),
-        _ => mender.lost_file(hurts),
+        _ => mender.lost_file(&path, hurts),
     };
     let severity = if hurts { Severity::Damage } else { Severity::Warning };
     Finding { severity, part, path, what: error.to_string(), mend }

@@ -1,73 +1,10 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, ShardBuilder,
-    ShardEntry,
-};
-use tempfile::TempDir;
-
 use super::*;
+use crate::lifecycle::backup::{RestoreOptions, backup, restore};
+use crate::lifecycle::fixture::{commit, index, model, shard};
 use crate::silent;
-
-const ROWS: u64 = 60;
-
-fn model(seed: u32) -> Model {
-    let spread = |n: u32, scale: f32| -> Vec<f32> {
-        (0..n).map(|i| ((i + seed) as f32 * 1.7).sin() * scale).collect()
-    };
-    Model::from_parts(ModelParts {
-        spec: DescriptorSpec::foreign("test", 4).unwrap(),
-        metric: Metric::L2,
-        mean: None,
-        rotation: None,
-        renormalize: false,
-        dim: 4,
-        d: 4,
-        nlist: 3,
-        coarse: spread(12, 1.0).into(),
-        m: 2,
-        ksub: 16,
-        codebooks: spread(64, 0.3),
-        training: BTreeMap::new(),
-    })
-    .unwrap()
-}
-
-fn shard(dir: &IndexDir, model: &Model, task: u32, first: u64, rows: u64) -> ShardEntry {
-    let mut b = ShardBuilder::new(model);
-    for id in first..first + rows {
-        let x: Vec<f32> = (0..4).map(|j| ((id * 7 + j) as f32 * 0.31).sin()).collect();
-        b.push(id, &format!("photo {id}"), &x).unwrap();
-    }
-    dir.put_shard(b, Hash::of(b"plan"), task).unwrap()
-}
-
-/// Three generations: one shard; two; two, with some rows deleted.
-fn index() -> (TempDir, IndexDir) {
-    let tmp = tempfile::tempdir().unwrap();
-    let dir = IndexDir::create(tmp.path()).unwrap();
-    let model = model(0);
-    dir.put_model(&model).unwrap();
-    let first = shard(&dir, &model, 0, 0, ROWS);
-    let second = shard(&dir, &model, 1, ROWS, ROWS);
-    let commit = |expected, shards: Vec<ShardEntry>, dead: &[u32]| {
-        let mut tombstones = BTreeMap::new();
-        if !dead.is_empty() {
-            let hash = dir.put_tombstones(&dead.iter().copied().collect()).unwrap();
-            tombstones.insert(shards[0].name.clone(), hash);
-        }
-        let next_id = shards.len() as u64 * ROWS;
-        let model = model.hash();
-        let new = NewGeneration { model, shards, tombstones, deletes: None, next_id };
-        dir.commit(expected, new).unwrap();
-    };
-    commit(None, vec![first.clone()], &[]);
-    commit(Some(1), vec![first.clone(), second.clone()], &[]);
-    commit(Some(2), vec![first, second], &[3, 4]);
-    (tmp, dir)
-}
 
 fn quick(root: &Path) -> HealthReport {
     examine(root, &HealthOptions { quick: true, threads: 2 }, &silent).unwrap()
@@ -235,11 +172,8 @@ fn small_shards_and_deleted_rows_ask_for_compaction() {
     let current = dir.current().unwrap().unwrap();
     let mut shards = current.shards;
     shards.extend((0..5).map(|i| shard(&dir, &model, 10 + i, 1000 + 5 * u64::from(i), 5)));
-    let dead = dir.put_tombstones(&(0..40).collect()).unwrap();
-    let tombstones = BTreeMap::from([(shards[0].name.clone(), dead)]);
-    let model = model.hash();
-    let new = NewGeneration { model, shards, tombstones, deletes: None, next_id: 2000 };
-    dir.commit(Some(3), new).unwrap();
+    let dead: Vec<u32> = (0..40).collect();
+    commit(&dir, shards, &dead, 2000);
     let report = whole(tmp.path());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
     assert_eq!(parts, [Part::SmallShards, Part::DeletedRows]);
@@ -254,4 +188,56 @@ fn a_folder_without_a_generation_says_so() {
     let report = whole(tmp.path());
     assert_eq!(report.findings[0].part, Part::Directory);
     assert!(examine(&tmp.path().join("nowhere"), &HealthOptions::default(), &silent).is_err());
+}
+
+/// Runs a command that the doctor gave, as its words stand there.
+fn carry_out(command: &str) {
+    let words: Vec<&str> = command.split(' ').collect();
+    let value = |flag: &str| {
+        let at = words.iter().position(|word| *word == flag)?;
+        words.get(at + 1)?.parse::<u64>().ok()
+    };
+    let has = |flag: &str| words.contains(&flag);
+    match words[..2] {
+        ["ocelli", "restore"] => {
+            let options = RestoreOptions {
+                backup: value("--backup"),
+                force: has("--force"),
+                keep_current: has("--keep-current"),
+                threads: 1,
+            };
+            restore(Path::new(words[2]), Path::new(words[3]), &options, &silent).unwrap();
+        }
+        ["chmod", "u+rX"] => {
+            let mode = fs::metadata(words[2]).unwrap().permissions().mode();
+            fs::set_permissions(words[2], fs::Permissions::from_mode(mode | 0o400)).unwrap();
+        }
+        _ => panic!("{command}"),
+    }
+}
+
+/// Each command that the doctor gives for a damage makes it content.
+#[test]
+fn each_command_mends_what_it_is_given_for() {
+    for (name, damage, _, _) in DAMAGES {
+        let mut number = 0;
+        loop {
+            let (tmp, _) = index();
+            let chain = tempfile::tempdir().unwrap();
+            backup(tmp.path(), chain.path(), 0, 1, &silent).unwrap();
+            damage(tmp.path());
+            let before = whole(tmp.path());
+            let finding = before.findings.iter().find(|f| f.severity == Severity::Damage).unwrap();
+            let Some(command) = finding.mend.get(number) else { break };
+            number += 1;
+            if command.starts_with("update") || command.starts_with("ocelli rollback") {
+                continue;
+            }
+            carry_out(command);
+            let after = whole(tmp.path());
+            assert!(after.is_usable(), "{name}: {command}: {after:#?}");
+            assert_eq!(after.generation, Some(3), "{name}: {command}");
+        }
+        assert!(number > 0, "{name}");
+    }
 }
