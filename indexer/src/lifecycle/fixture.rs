@@ -10,9 +10,9 @@ use ocelli_index::{
 };
 use tempfile::TempDir;
 
-pub(super) const ROWS: u64 = 60;
+pub(crate) const ROWS: u64 = 60;
 
-pub(super) fn model(seed: u32) -> Model {
+pub(crate) fn model(seed: u32) -> Model {
     let spread = |n: u32, scale: f32| -> Vec<f32> {
         (0..n).map(|i| ((i + seed) as f32 * 1.7).sin() * scale).collect()
     };
@@ -34,7 +34,7 @@ pub(super) fn model(seed: u32) -> Model {
     .unwrap()
 }
 
-pub(super) fn shard(dir: &IndexDir, model: &Model, task: u32, first: u64, rows: u64) -> ShardEntry {
+pub(crate) fn shard(dir: &IndexDir, model: &Model, task: u32, first: u64, rows: u64) -> ShardEntry {
     let mut b = ShardBuilder::new(model);
     for id in first..first + rows {
         let x: Vec<f32> = (0..4).map(|j| ((id * 7 + j) as f32 * 0.31).sin()).collect();
@@ -44,7 +44,7 @@ pub(super) fn shard(dir: &IndexDir, model: &Model, task: u32, first: u64, rows: 
 }
 
 /// Three generations: one shard; two; two, with some rows deleted.
-pub(super) fn index() -> (TempDir, IndexDir) {
+pub(crate) fn index() -> (TempDir, IndexDir) {
     let tmp = tempfile::tempdir().unwrap();
     let dir = IndexDir::create(tmp.path()).unwrap();
     let model = model(0);
@@ -69,7 +69,7 @@ pub(super) fn index() -> (TempDir, IndexDir) {
 }
 
 /// Commits a generation of these shards, with some rows of the first deleted.
-pub(super) fn commit(dir: &IndexDir, shards: Vec<ShardEntry>, dead: &[u32], next_id: u64) {
+pub(crate) fn commit(dir: &IndexDir, shards: Vec<ShardEntry>, dead: &[u32], next_id: u64) {
     let mut tombstones = BTreeMap::new();
     if !dead.is_empty() {
         let hash = dir.put_tombstones(&dead.iter().copied().collect()).unwrap();
@@ -82,7 +82,7 @@ pub(super) fn commit(dir: &IndexDir, shards: Vec<ShardEntry>, dead: &[u32], next
 }
 
 /// Every file of an index, by its name, without those that only this machine knows.
-pub(super) fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod change;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod health;
+pub mod recall;
 pub mod verify;

@@ -1,6 +1,7 @@
 //! Commands for the life of an index, one module each.
 
 pub mod backup;
+pub mod recall;
 pub mod restore;
 pub mod verify;
 

@@ -255,7 +255,9 @@ fn backups_that_hold_a_shard_are_named() {
     commit(&dir, vec![shards[0].clone()], &[], 2 * ROWS);
     back_up(tmp.path(), chain.path());
     // Until generations that have the shard are gone, new backups have it too.
-    [2, 3].map(|n| fs::remove_file(tmp.path().join(format!("generations/{n}.json"))).unwrap());
+    for n in [2, 3] {
+        fs::remove_file(tmp.path().join(format!("generations/{n}.json"))).unwrap();
+    }
     back_up(tmp.path(), chain.path());
     let found = holding(tmp.path(), &names).unwrap();
     assert_eq!(found.len(), 1);
