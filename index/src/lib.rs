@@ -105,7 +105,7 @@ pub use search::join::{JoinPlan, Pair};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
 pub use search::snapshot::Snapshot;
 pub use search::stages::{Stage, StageTimes};
-pub use shard::{Shard, ShardBuilder, ShardEntry, ShardMeta};
+pub use shard::{NewRow, Shard, ShardBuilder, ShardEntry, ShardMeta, Spill};
 pub use spec::{
     Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, Layer, NetworkSpec,
     Pooling, Precision, ResizeFilter,
