@@ -48,15 +48,18 @@
 //! | [`files`] | the container of all files, and the format on disk |
 //! | [`vectors`], [`whitening`] | files of vectors, files of a whitening |
 //! | [`rejected`] | the list of the rows that a job left out |
+//! | [`attributes`] | facts of rows in columns, and filters on them |
 //! | [`model`] | transform, lists, codes, finer codes |
 //! | [`pack`] | a network's name, whitenings and models in one file |
 //! | [`part`] | vectors or codes with their keys, on their way to a shard |
 //! | [`shard`] | immutable files of codes |
 //! | [`generations`] | the index directory, its storage, commits |
+//! | [`plan`] | what a job will do, and what its tasks leave behind |
 //! | [`search`] | snapshots and queries |
 //! | [`rerank`] | query expansion, augmentation, diffusion |
 //! | [`inspect`](mod@inspect) | what is in a file or an index, for people |
 
+pub mod attributes;
 pub mod base;
 pub mod files;
 pub mod foreign;
@@ -65,6 +68,7 @@ pub mod inspect;
 pub mod model;
 pub mod pack;
 pub mod part;
+pub mod plan;
 pub mod rejected;
 pub mod rerank;
 pub mod search;
@@ -73,6 +77,7 @@ pub mod spec;
 pub mod vectors;
 pub mod whitening;
 
+pub use attributes::{Column, ColumnType, Columns, Schema, SectionWriter, Value};
 pub use base::error::{Error, ErrorCode, FileTrouble, Result};
 pub use base::hash::{Hash, Hasher};
 pub use base::level::simd;
@@ -93,6 +98,10 @@ pub use pack::{
 pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
     PartWriter, SealedPart,
+};
+pub use plan::{
+    BuildJob, CompactJob, EncodeJob, Estimate, Job, Mode, Plan, PlanFile, PlanInput, TaskRecord,
+    TrainJob, WorkArea, task_number,
 };
 pub use rejected::{Rejected, RejectedWriter};
 pub use rerank::diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};

@@ -404,7 +404,8 @@ fn write_parts(folder: &Path) {
     let mut part = PartWriter::create(&path, PartKind::Descriptors, Dtype::F16, &spec()).unwrap();
     for (image, key) in (0..).zip(KEYS) {
         let attributes = attributes(image);
-        let image_of = PartImage { key, id: Some(7 + 3 * image), attributes: Some(&attributes) };
+        let image_of =
+            PartImage { key, id: Some(7 + 3 * image), attributes: Some(&attributes), record: &[] };
         part.push_image(&image_of, PartRow::Vectors(&row(image))).unwrap();
     }
     part.finish().unwrap();
@@ -415,7 +416,7 @@ fn write_parts(folder: &Path) {
     for (image, key) in (0..).zip(KEYS) {
         let (list, code, fine) = coded(&model, &row(image));
         let row = PartRow::Code { list, code: &code, fine: &fine };
-        part.push_image(&PartImage { key, id: None, attributes: None }, row).unwrap();
+        part.push_image(&PartImage { key, id: None, attributes: None, record: &[] }, row).unwrap();
     }
     part.finish().unwrap();
 }

@@ -113,7 +113,8 @@ impl<'a> Sink<'a> {
         let pushed = match made {
             Err(reason) => Err(reason),
             Ok(made) => {
-                let image = PartImage { key: &key, id, attributes: attributes.as_ref() };
+                let image =
+                    PartImage { key: &key, id, attributes: attributes.as_ref(), record: &[] };
                 let row = match &made {
                     Made::Vectors(rows) => PartRow::Vectors(rows),
                     Made::Code { list, code, fine } => PartRow::Code { list: *list, code, fine },

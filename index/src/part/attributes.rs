@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::attributes::{Value, names, record};
 use crate::base::error::{Error, Result};
 
 /// Facts of an image file as it was when it was encoded.
@@ -38,6 +39,22 @@ impl Attributes {
         width.copy_from_slice(&self.width.to_le_bytes());
         height.copy_from_slice(&self.height.to_le_bytes());
         out
+    }
+
+    /// The same facts as a record of columns ([`crate::attributes::record`]).
+    pub fn to_record(self) -> Vec<u8> {
+        let whole = |v: u64| Value::Int(i64::try_from(v).unwrap_or(i64::MAX));
+        let mut fields = record::Fields::from([
+            (names::BYTES.to_owned(), whole(self.bytes)),
+            (names::HEIGHT.to_owned(), whole(self.height.into())),
+            (names::SHA256.to_owned(), Value::Bytes32(self.sha256)),
+            (names::WIDTH.to_owned(), whole(self.width.into())),
+        ]);
+        if let Some(ms) = self.modified_ms {
+            fields.insert(names::MODIFIED_MS.to_owned(), Value::Int(ms));
+        }
+        // Names and values are sound.
+        record::encode(&fields).unwrap_or_default()
     }
 
     /// Reads a record; `record` has [`RECORD`] bytes wherever it comes from a section of the right

@@ -7,6 +7,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind, attributes};
+use crate::attributes::{Schema, record};
 use crate::base::error::{Error, Result};
 use crate::base::range::out_of_range;
 use crate::files::container::{FileKind, Reader, SectionKind};
@@ -82,6 +83,11 @@ fn check_sections(file: &Reader, meta: &Meta) -> Result<()> {
                 attributes::RECORD
             ));
         }
+    }
+    if let Some(section) = file.find(SectionKind::Records)
+        && (meta.images as u64).checked_mul(8).is_none_or(|ends| section.len < ends)
+    {
+        return corrupt(format!("records: {} bytes for {} images", section.len, meta.images));
     }
     Ok(())
 }
@@ -263,6 +269,46 @@ impl Part {
         Ok(Some(out))
     }
 
+    /// All that is known of an image ([`crate::attributes::record`]): the facts of its file, and
+    /// further attributes; empty if nothing is.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn record(&self, image: usize) -> Result<Vec<u8>> {
+        let seen = self.attributes(image)?.map(Attributes::to_record).unwrap_or_default();
+        let Some(section) = self.file.find(SectionKind::Records) else { return Ok(seen) };
+        if image >= self.meta.images {
+            return Err(self.no_rows(&(image..image + 1)));
+        }
+        let corrupt = |what: &dyn std::fmt::Display| {
+            Error::corrupt(self.path(), format!("records: image {image}: {what}"))
+        };
+        let end = |image: usize| -> Result<u64> {
+            let bytes = self.file.read(section, 8 * image as u64, 8)?;
+            Ok(u64::from_le_bytes(*bytes.first_chunk().ok_or_else(|| corrupt(&"cut short"))?))
+        };
+        let from = if image == 0 { 0 } else { end(image - 1)? };
+        let len = end(image)?.checked_sub(from).ok_or_else(|| corrupt(&"ends before it begins"))?;
+        let start = (8 * self.meta.images as u64).checked_add(from);
+        let start = start.ok_or_else(|| corrupt(&"begins outside"))?;
+        let further = self.file.read(section, start, len)?.to_vec();
+        self.file.intact()?;
+        record::merge(&seen, &further).map_err(|e| corrupt(&e))
+    }
+
+    /// The columns of all images' attributes. Reads all of them.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn schema(&self) -> Result<Schema> {
+        let mut schema = Schema::default();
+        for image in 0..self.images() {
+            record::add_to(&mut schema, &self.record(image)?)
+                .map_err(|e| Error::corrupt(self.path(), format!("image {image}: {e}")))?;
+        }
+        Ok(schema)
+    }
+
     fn no_rows(&self, rows: &Range<usize>) -> Error {
         Error::not_found(format!(
             "{}: no rows {}..{} of {}",
@@ -348,7 +394,7 @@ impl Part {
     pub fn verify(&self) -> Result<()> {
         self.file.verify()?;
         self.keys.each(&self.file, |_, _| Ok(()))?;
-        (0..self.images()).try_for_each(|image| self.attributes(image).map(drop))?;
+        (0..self.images()).try_for_each(|image| self.record(image).map(drop))?;
         (0..self.rows()).step_by(4096).try_for_each(|start| {
             let rows = start..(start + 4096).min(self.rows());
             match self.meta.kind {

@@ -7,6 +7,16 @@ fn spec() -> DescriptorSpec {
     DescriptorSpec::foreign("test", 4).unwrap()
 }
 
+fn seen(i: u64) -> Attributes {
+    Attributes {
+        sha256: [i as u8; 32],
+        bytes: i << 33,
+        modified_ms: (!i.is_multiple_of(3)).then_some(-(i as i64)),
+        width: i as u32,
+        height: u32::MAX - i as u32,
+    }
+}
+
 #[test]
 fn regions_round_trip_in_both_types() {
     let dir = tempfile::tempdir().unwrap();
@@ -68,22 +78,16 @@ fn codes_and_attributes_round_trip() {
     for (fine_bytes, has_codec) in [(0usize, false), (0, true), (3, true)] {
         let fine_codec = has_codec.then(|| Hash::of(b"finer"));
         let form = CodeForm { model: Hash::of(b"model"), m: 5, fine_codec, fine_bytes };
-        let seen = |i: u64| Attributes {
-            sha256: [i as u8; 32],
-            bytes: i << 33,
-            modified_ms: (!i.is_multiple_of(3)).then_some(-(i as i64)),
-            width: i as u32,
-            height: u32::MAX - i as u32,
-        };
         let mut w = PartWriter::create_codes(&path, &spec(), &form).unwrap();
         for i in 0..70u64 {
             let (code, fine) = ([i as u8; 5], vec![!i as u8; fine_bytes]);
             let key = format!("{i}.jpg");
-            let image = PartImage { key: &key, id: Some(i), attributes: Some(&seen(i)) };
+            let image =
+                PartImage { key: &key, id: Some(i), attributes: Some(&seen(i)), record: &[] };
             w.push_image(&image, PartRow::Code { list: i as u32 * 7, code: &code, fine: &fine })
                 .unwrap();
         }
-        let bare = PartImage { key: "bare", id: Some(99), attributes: None };
+        let bare = PartImage { key: "bare", id: Some(99), attributes: None, record: &[] };
         let full = PartImage { attributes: Some(&seen(1)), ..bare };
         let fine = vec![0; fine_bytes];
         let code = PartRow::Code { list: 0, code: &[0; 5], fine: &fine };
@@ -109,7 +113,7 @@ fn codes_and_attributes_round_trip() {
         part.verify().unwrap();
     }
     let mut w = PartWriter::create(&path, PartKind::Descriptors, Dtype::F32, &spec()).unwrap();
-    let image = PartImage { key: "a", id: None, attributes: None };
+    let image = PartImage { key: "a", id: None, attributes: None, record: &[] };
     assert!(w.push_image(&image, PartRow::Code { list: 0, code: &[0; 5], fine: &[] }).is_err());
     w.push_image(&image, PartRow::Vectors(&[1.0; 4])).unwrap();
     w.finish().unwrap();
@@ -128,4 +132,46 @@ fn parts_without_them_have_not_changed() {
     w.push("b", Some(2), &[-0.5; 4]).unwrap();
     w.finish().unwrap();
     assert_eq!(Hash::of(&fs::read(&path).unwrap()).short(), "163fdf50656797e7");
+}
+
+/// Records of some images, beside the facts of files and without them.
+#[test]
+fn records_round_trip() {
+    use crate::attributes::record::{self, Fields};
+    use crate::attributes::{Value, names};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("records.part");
+    let record = |i: u64| {
+        let mut fields = Fields::from([("camera".to_owned(), Value::Text(format!("c{i}")))]);
+        if i == 2 {
+            fields.insert(names::WIDTH.to_owned(), Value::Int(-1));
+        }
+        if i == 1 { Vec::new() } else { record::encode(&fields).unwrap() }
+    };
+    for with_files in [false, true] {
+        let mut w = PartWriter::create(&path, PartKind::Descriptors, Dtype::F32, &spec()).unwrap();
+        for i in 0..5 {
+            let (seen, record) = (seen(i), record(i));
+            let attributes = with_files.then_some(&seen);
+            let image = PartImage { key: &format!("{i}"), id: None, attributes, record: &record };
+            w.push_image(&image, PartRow::Vectors(&[1.0; 4])).unwrap();
+        }
+        let bad = PartImage { key: "bad", id: None, attributes: None, record: &[1, 1] };
+        assert!(w.push_image(&bad, PartRow::Vectors(&[1.0; 4])).is_err());
+        w.finish().unwrap();
+        let part = Part::open(&path).unwrap();
+        part.verify().unwrap();
+        for i in 0..5 {
+            let mut want = Fields::new();
+            if with_files {
+                want.extend(record::decode(&seen(i).to_record()).unwrap());
+            }
+            want.extend(record::decode(&record(i)).unwrap());
+            assert_eq!(record::decode(&part.record(i as usize).unwrap()).unwrap(), want);
+        }
+        assert!(part.record(5).is_err());
+        let columns = part.schema().unwrap();
+        assert_eq!(columns.find("camera").map(|c| c.ty.as_str()), Some("string"));
+        assert_eq!(columns.find(names::SHA256).is_some(), with_files);
+    }
 }

@@ -7,6 +7,7 @@ use half::f16;
 use serde::Serialize;
 
 use super::{Attributes, CodeForm, CodeRows, Dtype, Meta, PartKind};
+use crate::attributes::{Schema, record};
 use crate::base::error::{Error, Result};
 use crate::base::names::{check_id, check_key};
 use crate::base::range::out_of_range;
@@ -37,6 +38,9 @@ pub struct PartImage<'a> {
     pub id: Option<u64>,
     /// Facts of its file. Either all images of a part have them or none has.
     pub attributes: Option<&'a Attributes>,
+    /// Its further attributes ([`crate::attributes::record`]), which count before those of the
+    /// file; empty if it has none.
+    pub record: &'a [u8],
 }
 
 /// The data of one image in a part.
@@ -66,6 +70,11 @@ pub struct PartWriter {
     ids: Vec<u64>,
     row_starts: Vec<u64>,
     attributes: Vec<u8>,
+    /// Further attributes of all images, and where those of each image end.
+    records: Vec<u8>,
+    record_ends: Vec<u64>,
+    /// Columns of these.
+    schema: Schema,
     /// Parts of codes: their form, and what follows the codes' section.
     form: Option<CodeForm>,
     behind: CodeRows,
@@ -127,6 +136,9 @@ impl PartWriter {
             ids: Vec::new(),
             row_starts: vec![0],
             attributes: Vec::new(),
+            records: Vec::new(),
+            record_ends: Vec::new(),
+            schema: Schema::default(),
             form,
             behind: CodeRows::default(),
         })
@@ -138,7 +150,10 @@ impl PartWriter {
     /// # Errors
     /// Those of [`Self::push_image`].
     pub fn push(&mut self, key: &str, id: Option<u64>, rows: &[f32]) -> Result<()> {
-        self.push_image(&PartImage { key, id, attributes: None }, PartRow::Vectors(rows))
+        self.push_image(
+            &PartImage { key, id, attributes: None, record: &[] },
+            PartRow::Vectors(rows),
+        )
     }
 
     /// Appends one image. Nothing of it is written where it is refused.
@@ -146,7 +161,7 @@ impl PartWriter {
     /// # Errors
     /// [`Error::Dim`] or [`Error::Invalid`] with the key; [`Error::Io`].
     pub fn push_image(&mut self, image: &PartImage<'_>, row: PartRow<'_>) -> Result<()> {
-        let PartImage { key, id, attributes } = *image;
+        let PartImage { key, id, attributes, record } = *image;
         check_key(key)?;
         let first = self.keys.is_empty();
         if id.is_some() != (self.ids.len() == self.keys.len()) && !first {
@@ -160,12 +175,16 @@ impl PartWriter {
             )));
         }
         id.map_or(Ok(()), check_id)?;
+        record::add_to(&mut self.schema, record)
+            .map_err(|e| Error::invalid(format!("{key:?}: {e}")))?;
         let n = match row {
             PartRow::Vectors(rows) => self.push_vectors(key, rows)?,
             PartRow::Code { list, code, fine } => self.push_code(key, list, code, fine)?,
         };
         self.ids.extend(id);
         self.attributes.extend(attributes.into_iter().flat_map(|a| a.to_bytes()));
+        self.records.extend_from_slice(record);
+        self.record_ends.push(self.records.len() as u64);
         self.keys.push(key.to_owned());
         self.row_starts.push(self.row_starts.last().copied().unwrap_or(0) + n as u64);
         Ok(())
@@ -275,6 +294,11 @@ impl PartWriter {
         self.file.section(SectionKind::Keys, true, &key_bytes)?;
         if !self.attributes.is_empty() {
             self.file.section(SectionKind::Attributes, false, &self.attributes)?;
+        }
+        if !self.records.is_empty() {
+            self.file.begin(SectionKind::Records, false)?;
+            self.file.write(bytemuck::cast_slice(&self.record_ends))?;
+            self.file.write(&self.records)?;
         }
         let meta = Meta {
             kind: self.kind,

@@ -2,8 +2,11 @@
 
 mod encode;
 mod find;
+mod memory;
 mod rows;
 mod shards;
+mod sort;
+mod task;
 
 use std::path::Path;
 use std::time::Instant;

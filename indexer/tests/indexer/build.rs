@@ -35,7 +35,13 @@ fn small_model(dir: &Path) -> Model {
 }
 
 fn options(shards: usize, threads: usize) -> BuildOptions {
-    BuildOptions { shards, threads, dba: 0, on_duplicate: OnDuplicate::Stop }
+    BuildOptions {
+        shards,
+        threads,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    }
 }
 
 /// Every file below `dir`, by relative path.
@@ -367,7 +373,8 @@ fn codes_give_the_shards_of_their_descriptors() {
         let (mut scratch, mut out) = (RowEncoderScratch::default(), Encoded::default());
         for (i, x) in x.chunks(DIM).enumerate() {
             RowEncoder::new(&model).encode(x, &mut scratch, &mut out).unwrap();
-            let image = PartImage { key: &format!("p{i}.jpg"), id: None, attributes: None };
+            let image =
+                PartImage { key: &format!("p{i}.jpg"), id: None, attributes: None, record: &[] };
             let row = PartRow::Code { list: out.lists[0] + shift, code: &out.codes, fine: &[] };
             writer.push_image(&image, row).unwrap();
         }

@@ -105,6 +105,8 @@ numbered! {
         RowStarts = 17, "row starts";
         /// Part of codes: list of each row.
         Lists = 18, "lists";
+        /// Part, optional: further attributes of each image.
+        Records = 19, "records";
         /// Whitening, model: mean.
         Mean = 32, "mean";
         /// Whitening: projection.

@@ -43,6 +43,22 @@ impl Chunk {
         self.ids.len()
     }
 
+    /// Gives the last row its attribute record, unless that is empty. Whether it has one now.
+    pub fn set_record(&mut self, record: &[u8]) -> bool {
+        let Some(last) = self.rows().checked_sub(1).filter(|_| !record.is_empty()) else {
+            return false;
+        };
+        if self.records.len() > last {
+            // A row has one record.
+            return false;
+        }
+        while self.records.len() < last {
+            self.records.push(&[]);
+        }
+        self.records.push(record);
+        true
+    }
+
     /// Bytes of memory that the rows take, sorting included.
     pub fn bytes(&self) -> usize {
         let blobs = |b: &Blobs| b.bytes().len() + 8 * b.starts().len();

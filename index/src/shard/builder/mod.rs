@@ -235,6 +235,22 @@ impl<'a> ShardBuilder<'a> {
         self.append(&NewRow { id, key, list, code, fine: &[], record: &[] })
     }
 
+    /// Gives the row that was pushed last its attributes ([`crate::attributes::record`]); a row
+    /// without has the empty record.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no row was pushed since the last checkpoint. What the bytes hold is
+    /// judged when the shard is written.
+    pub fn set_record(&mut self, record: &[u8]) -> Result<()> {
+        if self.chunk.rows() == 0 {
+            return Err(Error::invalid("attributes of a shard without rows"));
+        }
+        if self.chunk.set_record(record) {
+            self.facts.recorded += 1;
+        }
+        Ok(())
+    }
+
     fn append(&mut self, row: &NewRow<'_>) -> Result<()> {
         let NewRow { id, key, list, code, fine, record } = *row;
         let p = self.model.parts();
@@ -257,17 +273,12 @@ impl<'a> ShardBuilder<'a> {
             return Err(Error::invalid("a shard holds at most 2^32 - 1 rows"));
         }
         let chunk = &mut self.chunk;
-        if !record.is_empty() {
-            while chunk.records.len() < chunk.ids.len() {
-                chunk.records.push(&[]);
-            }
-            chunk.records.push(record);
-        }
         chunk.ids.push(id);
         chunk.lists.push(list);
         chunk.codes.extend_from_slice(code);
         chunk.fine.extend_from_slice(fine);
         chunk.keys.push(key.as_bytes());
+        chunk.set_record(record);
         let of_row = Facts::of_row(id, !key.is_empty(), !fine.is_empty(), !record.is_empty());
         self.facts.add(&of_row);
         self.position = None;

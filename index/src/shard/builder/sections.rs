@@ -11,6 +11,7 @@ use super::merge::{Merge, key_entries, key_of};
 use super::run::{Run, Stream};
 use super::scalars::quantize_down;
 use super::spool::Spool;
+use crate::attributes::{Schema, SectionWriter};
 use crate::base::error::{Error, Result};
 use crate::files::container::{SectionKind, Writer};
 use crate::files::keys::{BLOCK_KEYS, KeyEncoder, head_bytes, sample_step};
@@ -102,6 +103,7 @@ impl Sections<'_> {
         }
         drop(key_map);
         self.fine(&counts, file)?;
+        self.attributes(file)?;
         self.runs.iter().try_for_each(Run::intact)
     }
 
@@ -410,6 +412,25 @@ impl Sections<'_> {
             return Ok(());
         }
         self.by_list(counts, (SectionKind::FineCodes, width), |_, _, codes| file.write(codes))
+    }
+
+    /// Section of the attributes, by slot, where rows have any.
+    fn attributes(&self, file: &mut Writer) -> Result<()> {
+        if self.facts.recorded == 0 {
+            return Ok(());
+        }
+        file.begin(SectionKind::Attributes, false)?;
+        let mut section = SectionWriter::new(Schema::default());
+        let mut lens = self.streams(SectionKind::ListTable)?;
+        let mut records = self.streams(SectionKind::Attributes)?;
+        for _ in 0..self.model.parts().nlist {
+            for (lens, records) in lens.iter_mut().zip(&mut records) {
+                for _ in 0..lens.number()? {
+                    section.push(file, records.blob()?)?;
+                }
+            }
+        }
+        section.finish(file)
     }
 }
 

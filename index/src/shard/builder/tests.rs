@@ -5,6 +5,8 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
+use crate::attributes::Value;
+use crate::attributes::record::{Fields, encode};
 use crate::model::Metric;
 use crate::model::tests::small;
 use crate::shard::Shard;
@@ -14,6 +16,7 @@ struct TestRow {
     id: u64,
     key: String,
     x: Vec<f32>,
+    record: Vec<u8>,
 }
 
 fn rows(n: usize, ids: u8, keyed: u8) -> Vec<TestRow> {
@@ -32,14 +35,25 @@ fn rows(n: usize, ids: u8, keyed: u8) -> Vec<TestRow> {
                 _ => format!("photos/{}/{i}.jpg", number(i, 3) % 7),
             },
             x: (0..12).map(|j| number(i, j) as f32 / (1 << 22) as f32 - 2.0).collect(),
+            record: record(i, keyed),
         })
         .collect()
+}
+
+/// Attributes of some rows.
+fn record(i: usize, keyed: u8) -> Vec<u8> {
+    if keyed == 1 || i % 5 < 2 {
+        return Vec::new();
+    }
+    let fields = [("year".to_owned(), Value::Int(1990 + i as i64 % 30))];
+    encode(&Fields::from(fields)).unwrap()
 }
 
 fn push_all(builder: &mut ShardBuilder<'_>, rows: &[TestRow], every: usize) -> Result<()> {
     let from = builder.position() as usize;
     for (i, row) in rows.iter().enumerate().skip(from) {
         builder.push(row.id, &row.key, &row.x)?;
+        builder.set_record(&row.record)?;
         if (i + 1).is_multiple_of(every) {
             builder.checkpoint(i as u64 + 1)?;
             // A real chunk is megabytes large.
@@ -101,6 +115,7 @@ proptest! {
         for (ordinal, row) in (0u32..).zip(&rows) {
             prop_assert_eq!(shard.id(ordinal).unwrap(), row.id);
             prop_assert_eq!(&shard.key(ordinal).unwrap(), &row.key);
+            prop_assert_eq!(&shard.record(ordinal).unwrap(), &row.record);
         }
     }
 }

@@ -9,6 +9,7 @@ mod verify;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::attributes::Columns;
 use crate::base::error::{Error, Result};
 use crate::files::container::{FileKind, Reader, Section, SectionKind};
 use crate::files::keys::Keys;
@@ -102,6 +103,7 @@ pub struct Shard {
     key_map: Option<PackedSection>,
     keys: Option<Keys>,
     fine: Option<FineCodes>,
+    attributes: Option<Columns>,
 }
 
 impl Shard {
@@ -140,6 +142,7 @@ impl Shard {
             key_map,
             keys,
             fine: FineCodes::open(&file, rows, model)?,
+            attributes: Columns::open(&file, rows)?,
             layout: model.layout(),
             file,
             meta,
@@ -364,8 +367,42 @@ impl Shard {
         Ok((list, code))
     }
 
+    /// The columns of the rows' attributes, by slot, if rows have any.
+    pub fn columns(&self) -> Option<&Columns> {
+        self.attributes.as_ref()
+    }
+
+    /// Attributes of a row ([`crate::attributes::record`]); empty if it has none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn record(&self, ordinal: u32) -> Result<Vec<u8>> {
+        let (_, entry, i) = self.find(ordinal)?;
+        self.record_of_slot(entry.first + i)
+    }
+
+    /// [`Self::record`] of the row in a slot.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn record_of_slot(&self, slot: u32) -> Result<Vec<u8>> {
+        match &self.attributes {
+            Some(columns) => columns.record(&self.file, slot),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// List, slot and code (m,) of an ordinal.
     pub(crate) fn place(&self, ordinal: u32) -> Result<(u32, u32, Vec<u8>)> {
+        let (list, entry, i) = self.find(ordinal)?;
+        let mut code = vec![0; self.layout.m()];
+        self.layout.get(self.list_codes(&entry)?, entry.len as usize, i as usize, &mut code);
+        self.intact()?;
+        Ok((list, entry.first + i, code))
+    }
+
+    /// The list of an ordinal, its entry, and the row's place in it.
+    fn find(&self, ordinal: u32) -> Result<(u32, ListEntry, u32)> {
         if ordinal >= self.meta.rows {
             return Err(Error::not_found(format!(
                 "{}: no ordinal {ordinal}",
@@ -384,9 +421,6 @@ impl Shard {
                 format!("ordinal {ordinal} is not in its list {list}"),
             ));
         }
-        let mut code = vec![0; self.layout.m()];
-        self.layout.get(self.list_codes(&entry)?, entry.len as usize, i as usize, &mut code);
-        self.intact()?;
-        Ok((list, entry.first + i, code))
+        Ok((list, entry, i))
     }
 }

@@ -14,7 +14,8 @@ impl Shard {
     pub fn verify(&self) -> Result<()> {
         self.file.verify()?;
         self.verify_lists()?;
-        self.verify_names()
+        self.verify_names()?;
+        self.columns().map_or(Ok(()), |columns| columns.verify(&self.file))
     }
 
     /// Checks that each row is in the list that the list map names.

@@ -1,0 +1,1 @@
+//! Changes of an index. Each becomes a generation by compare-and-swap.

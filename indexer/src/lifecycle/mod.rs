@@ -1,0 +1,3 @@
+//! The life of an index: how it changes, and how it is kept, proven and brought back.
+
+pub mod change;
