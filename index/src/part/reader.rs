@@ -52,6 +52,13 @@ fn check_sections(file: &Reader, meta: &Meta) -> Result<()> {
         None => vec![(SectionKind::Vectors, meta.dim.saturating_mul(vectors))],
         Some(form) => vec![(SectionKind::Codes, form.m), (SectionKind::Lists, 4)],
     };
+    if meta.has_ids {
+        let want = meta.images.checked_mul(8).map(|n| n as u64);
+        let found = file.require(SectionKind::Ids)?.len;
+        if want != Some(found) {
+            return corrupt(format!("ids: {found} bytes, expected {} images", meta.images));
+        }
+    }
     if let Some(form) = meta.codes.as_ref().filter(|form| form.fine_bytes > 0) {
         expected.push((SectionKind::FineCodes, form.fine_bytes));
     }
@@ -115,9 +122,6 @@ impl Part {
         } else if part.meta.rows != part.meta.images {
             let what = format!("{} rows for {} images", part.meta.rows, part.meta.images);
             return Err(Error::corrupt(path, what));
-        }
-        if part.meta.has_ids {
-            part.ids()?;
         }
         part.file.intact()?;
         Ok(part)
@@ -187,15 +191,45 @@ impl Part {
         if !self.meta.has_ids {
             return Ok(None);
         }
-        let id = self.ids()?.get(image).copied();
-        self.file.intact()?;
-        id.map(Some).ok_or_else(|| {
-            Error::not_found(format!(
+        if image >= self.images() {
+            return Err(Error::not_found(format!(
                 "{}: no image {image} of {}",
                 self.path().display(),
                 self.images()
-            ))
-        })
+            )));
+        }
+        let id = self.file.read_word(self.file.require(SectionKind::Ids)?, 8 * image as u64)?;
+        self.file.intact()?;
+        Ok(Some(id))
+    }
+
+    /// The user's ids of a range of images, where the part has ids.
+    ///
+    /// # Errors
+    /// As [`Self::id`].
+    pub fn ids_in(&self, images: Range<usize>) -> Result<Option<Vec<u64>>> {
+        if !self.meta.has_ids {
+            return Ok(None);
+        }
+        images.map(|image| self.id(image)).collect()
+    }
+
+    /// Keys of a range of images.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn keys_in(&self, images: Range<usize>) -> Result<Vec<String>> {
+        let mut out = Vec::with_capacity(images.len());
+        self.keys.each_in(&self.file, images, |_, key| {
+            out.push(key.to_owned());
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Gives back the memory of what was read so far ([`Reader::release`]).
+    pub fn release(&self) {
+        self.file.release();
     }
 
     /// Whether the part has the user's ids.
@@ -368,9 +402,5 @@ impl Part {
                 _ => self.read(rows).map(drop),
             }
         })
-    }
-
-    fn ids(&self) -> Result<&[u64]> {
-        self.file.read_numbers(SectionKind::Ids, self.meta.images)
     }
 }
