@@ -54,6 +54,7 @@
 //! | [`part`] | vectors or codes with their keys, on their way to a shard |
 //! | [`shard`] | immutable files of codes |
 //! | [`generations`] | the index directory, its storage, commits |
+//! | [`plan`] | what a job will do, and what its tasks leave behind |
 //! | [`search`] | snapshots and queries |
 //! | [`rerank`] | query expansion, augmentation, diffusion |
 //! | [`inspect`](mod@inspect) | what is in a file or an index, for people |
@@ -67,6 +68,7 @@ pub mod inspect;
 pub mod model;
 pub mod pack;
 pub mod part;
+pub mod plan;
 pub mod rejected;
 pub mod rerank;
 pub mod search;
@@ -87,6 +89,7 @@ pub use files::{container, keys, packed};
 pub use generations::change::{Change, CommitOptions, Committed, Gate, Names, RowCounts, Source};
 pub use generations::deletes::{Cause, DeleteFile, DeletedNames, DeletedRow};
 pub use generations::erased::Erasure;
+pub use generations::garbage::{Garbage, GarbageObject, Keep};
 pub use generations::storage::{LocalStorage, ObjectFacts, Storage, Version};
 pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration};
 pub use inspect::{Inspection, inspect};
@@ -100,6 +103,10 @@ pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
     PartWriter, SealedPart,
 };
+pub use plan::{
+    BuildJob, CompactJob, EncodeJob, Estimate, Job, Mode, Plan, PlanFile, PlanInput, TaskRecord,
+    TrainJob, WorkArea, task_number,
+};
 pub use rejected::{Rejected, RejectedWriter};
 pub use rerank::diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use rerank::expand::{Expansion, ExpansionMethod, augment};
@@ -111,7 +118,7 @@ pub use search::join::{JoinPlan, Pair};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
 pub use search::snapshot::{Proof, Snapshot};
 pub use search::stages::{Stage, StageTimes};
-pub use shard::{Shard, ShardBuilder, ShardEntry, ShardMeta};
+pub use shard::{NewRow, Shard, ShardBuilder, ShardEntry, ShardMeta, Spill};
 pub use spec::{
     Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, Layer, NetworkSpec,
     Pooling, Precision, ResizeFilter,

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use super::IndexDir;
@@ -38,9 +39,8 @@ pub struct Erasure {
 }
 
 impl IndexDir {
-    /// Names that are to be erased, all shards of all generations that hold rows of them, and what
-    /// an earlier attempt to erase the same names found. The ids and keys of those rows are names
-    /// too.
+    /// Names that are to be erased, and all shards of all generations that hold rows of them. A row
+    /// that lives and has one of the ids brings its key: the same thing may have had other ids.
     ///
     /// # Errors
     /// Those of opening the generations' files.
@@ -52,14 +52,27 @@ impl IndexDir {
             shards: BTreeSet::new(),
             time_ms,
         };
-        // A row brings its other name, and that may be in more shards.
-        while self.find_more(&mut erasure)? {}
+        if let Some(current) = self.current()? {
+            let model = self.open_model(&current.model)?;
+            for entry in &current.shards {
+                let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;
+                let dead = match current.tombstones.get(&entry.name) {
+                    Some(hash) => self.tombstones(hash, shard.rows())?,
+                    None => RoaringBitmap::new(),
+                };
+                for &id in &erasure.ids {
+                    if let Some(row) = shard.find_id(id)?.filter(|&row| !dead.contains(row)) {
+                        erasure.keys.extend(Some(shard.key(row)?).filter(|key| !key.is_empty()));
+                    }
+                }
+            }
+        }
+        self.find_holders(&mut erasure)?;
         Ok(erasure)
     }
 
-    /// Adds shards, ids and keys to an erasure, and says whether names were among them.
-    fn find_more(&self, erasure: &mut Erasure) -> Result<bool> {
-        let before = (erasure.ids.len(), erasure.keys.len());
+    /// Adds the shards of all generations that hold rows of the names.
+    fn find_holders(&self, erasure: &mut Erasure) -> Result<()> {
         let mut seen = BTreeSet::new();
         for number in self.generations()? {
             let generation = self.generation(number)?;
@@ -71,25 +84,20 @@ impl IndexDir {
             let model = self.open_model(&generation.model)?;
             for entry in new {
                 let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;
-                let mut rows = BTreeSet::new();
+                let mut holds = false;
                 for &id in &erasure.ids {
-                    rows.extend(shard.find_id(id)?);
+                    holds = holds || shard.find_id(id)?.is_some();
                 }
                 for key in &erasure.keys {
-                    rows.extend(shard.find_key(key)?);
-                }
-                for &row in &rows {
-                    let key = shard.key(row)?;
-                    erasure.keys.extend((!key.is_empty()).then_some(key));
-                    erasure.ids.insert(shard.id(row)?);
+                    holds = holds || shard.find_key(key)?.is_some();
                 }
                 shard.intact()?;
-                if !rows.is_empty() {
+                if holds {
                     erasure.shards.insert(entry.name.clone());
                 }
             }
         }
-        Ok(before != (erasure.ids.len(), erasure.keys.len()))
+        Ok(())
     }
 
     /// Writes an erasure. An earlier one of the same names is replaced by both together.

@@ -14,7 +14,9 @@ pub mod change;
 pub mod commit;
 pub mod deletes;
 pub mod erased;
+pub mod garbage;
 pub mod manifest;
+mod recover;
 pub mod storage;
 #[cfg(test)]
 mod tests;
@@ -232,7 +234,7 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`].
-    pub(crate) fn tombstones(&self, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
+    pub fn tombstones(&self, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
         let name = tombstones_name(hash);
         let path = self.root().join(&name);
         let missing = || Error::io(&path, "read", io::ErrorKind::NotFound.into());

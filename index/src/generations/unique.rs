@@ -104,7 +104,7 @@ pub(super) fn twice(what: String, first: (&Shard, u32), second: (&Shard, u32)) -
 /// [`Error::Invalid`] naming both rows; [`Error::Corrupt`].
 pub(crate) fn unique_keys(shards: &[WithDeleted<'_>]) -> Result<()> {
     let keyed: Vec<WithDeleted<'_>> =
-        shards.iter().copied().filter(|(shard, _)| shard.keyed_rows() > 0).collect();
+        shards.iter().copied().filter(|(shard, _)| shard.keyed() > 0).collect();
     if keyed.len() < 2 {
         return Ok(());
     }
@@ -136,8 +136,8 @@ pub(crate) fn unique_keys(shards: &[WithDeleted<'_>]) -> Result<()> {
 /// The next row with a key that is not deleted, from place `from` of the key map: the key's hash,
 /// the ordinal and the place.
 fn next_keyed((shard, deleted): WithDeleted<'_>, from: u32) -> Result<Option<(u32, u32, u32)>> {
-    for at in from..shard.keyed_rows() {
-        let (hash, ordinal) = shard.keyed(at)?;
+    for at in from..shard.keyed() {
+        let (hash, ordinal) = shard.key_at(at)?;
         if deleted.is_none_or(|deleted| !deleted.contains(ordinal)) {
             return Ok(Some((hash, ordinal, at)));
         }
@@ -184,7 +184,7 @@ pub(super) fn in_both(
             same_ids(new.0, old.0, |one, other| take(Shared::Id, one, other))?;
         }
     }
-    if new.0.keyed_rows() == 0 || old.0.keyed_rows() == 0 {
+    if new.0.keyed() == 0 || old.0.keyed() == 0 {
         return Ok(());
     }
     if few {
@@ -223,14 +223,14 @@ fn same_keys(
     mut take: impl FnMut(u32, u32) -> Result<()>,
 ) -> Result<()> {
     let (mut i, mut j) = (0, 0);
-    while i < one.keyed_rows() && j < other.keyed_rows() {
-        let (a, b) = (one.keyed(i)?, other.keyed(j)?);
+    while i < one.keyed() && j < other.keyed() {
+        let (a, b) = (one.key_at(i)?, other.key_at(j)?);
         if a.0 == b.0 {
             // Several keys may have one hash: all of the other's are looked at.
             let key = one.key(a.1)?;
             let mut at = j;
-            while at < other.keyed_rows() && other.keyed(at)?.0 == a.0 {
-                let ordinal = other.keyed(at)?.1;
+            while at < other.keyed() && other.key_at(at)?.0 == a.0 {
+                let ordinal = other.key_at(at)?.1;
                 if other.key(ordinal)? == key {
                     take(a.1, ordinal)?;
                 }

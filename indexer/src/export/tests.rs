@@ -22,9 +22,9 @@ fn fields(id: u64) -> Fields {
     let mut add = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     add("id", Value::Int(-(id as i64)));
     add("score", Value::Float(id as f64 / 4.0));
-    if id % 3 != 0 {
+    if !id.is_multiple_of(3) {
         add("place", Value::Text(format!("Kraków {}", id % 4)));
-        add("indoors", Value::Bool(id % 2 == 0));
+        add("indoors", Value::Bool(id.is_multiple_of(2)));
     }
     add("phash", Value::Bytes8([id as u8; 8]));
     add("sha256", Value::Bytes32([id as u8; 32]));

@@ -13,7 +13,13 @@ mod writer;
 pub use atomic::{AtomicFile, NewFile, write_atomically};
 pub use footer::{FORMAT_VERSION, FileKind, MAGIC, Section, SectionKind, TRAILER_BYTES};
 pub use reader::Reader;
+pub(crate) use temporary::scratch_file;
 pub use writer::{Sealed, Writer, Written};
+
+/// Removes the temporary files in a folder whose writers are gone, as every new writer there does.
+pub fn sweep(folder: &std::path::Path) {
+    temporary::sweep(folder);
+}
 
 /// Sections start at multiples of this many bytes: one page, so that a section can be mapped alone.
 pub const SECTION_ALIGN: u64 = 4096;

@@ -1,5 +1,6 @@
 //! A mapped shard. Structure is proven at open, bytes when they are first touched.
 
+mod copy;
 mod names;
 mod packed_section;
 #[cfg(test)]

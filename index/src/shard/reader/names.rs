@@ -92,23 +92,6 @@ impl Shard {
         Ok((self.id(ordinal)?, ordinal))
     }
 
-    /// Number of rows with a key.
-    pub(crate) fn keyed_rows(&self) -> u32 {
-        self.key_map.as_ref().map_or(0, |map| map.len)
-    }
-
-    /// Entry `at` of the key map: hash and ordinal. Hashes ascend.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], also past the end.
-    pub(crate) fn keyed(&self, at: u32) -> Result<(u32, u32)> {
-        let map = self.key_map.as_ref();
-        let map = map.ok_or_else(|| Error::corrupt(self.path(), "there is no key map"))?;
-        let bytes = self.file.read(&map.section, 4 * u64::from(at), 4)?;
-        let hash = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        Ok((hash, self.checked(map.get(&self.file, at)?)?))
-    }
-
     /// Ordinal of a key.
     ///
     /// # Errors

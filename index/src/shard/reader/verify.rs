@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 
 use super::{ListRows, Shard};
 use crate::base::error::{Error, Result};
+use crate::files::container::SectionKind;
 use crate::model::Model;
 use crate::shard::{IdEncoding, ListEntry, key_hash};
 
@@ -128,7 +129,7 @@ impl Shard {
         // Rows whose keys have the same hash.
         let mut alike: Vec<u32> = Vec::new();
         for place in 0..self.meta.keyed {
-            let (hash, ordinal) = self.keyed(place)?;
+            let (hash, ordinal) = self.key_at(place)?;
             if hashes[ordinal as usize] != hash || hash < last || !named.remove(ordinal) {
                 return wrong(ordinal);
             }
@@ -144,6 +145,26 @@ impl Shard {
             last = hash;
         }
         self.intact()
+    }
+
+    /// Number of rows with a key.
+    pub(crate) fn keyed(&self) -> u32 {
+        self.key_map.as_ref().map_or(0, |map| map.len)
+    }
+
+    /// The hash of the key that is at a place of the key map, and its ordinal. Hashes ascend.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also past the end.
+    pub(crate) fn key_at(&self, place: u32) -> Result<(u32, u32)> {
+        let map = self.key_map.as_ref();
+        let map = map.ok_or_else(|| {
+            let what = format!("section \"{}\" is missing", SectionKind::KeyMap.name());
+            Error::corrupt(self.path(), what)
+        })?;
+        let bytes = self.file.read(&map.section, 4 * u64::from(place), 4)?;
+        let hash = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        Ok((hash, self.checked(map.get(&self.file, place)?)?))
     }
 
     /// Checks that codewords of some lists are those of `model`, under which the shard was opened,

@@ -10,6 +10,8 @@ pub(super) struct Mender {
     root: PathBuf,
     /// The newest generation that is sound.
     sound: Option<u64>,
+    /// Generations that there are.
+    generations: usize,
     /// Chains that the directory knows and that can be read, with their backups.
     chains: Vec<(PathBuf, Vec<Backup>)>,
 }
@@ -25,13 +27,18 @@ fn word(path: &Path) -> String {
 }
 
 impl Mender {
-    pub(super) fn new(root: &Path, sound: &[u64]) -> Self {
+    pub(super) fn new(root: &Path, sound: &[u64], generations: usize) -> Self {
         let read = |chain: PathBuf| {
             let found = backups(&chain).ok().filter(|found| !found.is_empty())?;
             Some((chain, found))
         };
         let chains = known_chains(root).unwrap_or_default().into_iter().filter_map(read);
-        Self { root: root.to_owned(), sound: sound.last().copied(), chains: chains.collect() }
+        Self {
+            root: root.to_owned(),
+            sound: sound.last().copied(),
+            generations,
+            chains: chains.collect(),
+        }
     }
 
     fn command(&self, name: &str, rest: &str) -> Vec<String> {
@@ -75,14 +82,18 @@ impl Mender {
 
     /// Where a file is lost: a backup has it; or the newest generation that does not need it; or
     /// the newest backup.
-    pub(super) fn lost_file(&self, path: &Path, hurts: bool) -> Vec<String> {
+    pub(super) fn lost_file(&self, path: &Path, number: &[u64], hurts: bool) -> Vec<String> {
         let mut commands = self.restore_file(path);
         if hurts {
             commands.extend(self.rollback());
             commands.extend(self.restore());
-        } else if self.sound.is_some() {
-            // An earlier generation is of no use any more.
-            commands.extend(self.gc());
+        } else {
+            // An earlier generation is of no use any more; `gc` takes what only it needed.
+            let files = number.iter().map(|number| {
+                let file = self.root.join("generations").join(format!("{number}.json"));
+                format!(" {}", word(&file))
+            });
+            commands.push(format!("rm{}", files.collect::<String>()));
         }
         self.or_anew(commands)
     }
@@ -116,9 +127,14 @@ impl Mender {
         vec![format!("chmod u+rX {}", word(path))]
     }
 
-    /// Where files lie that nobody needs.
+    /// Where files lie that nobody needs: all generations that there are stay.
     pub(super) fn gc(&self) -> Vec<String> {
-        self.command("gc", " --yes")
+        self.command("gc", &format!(" --keep-generations {} --yes", self.generations))
+    }
+
+    /// Where a plan was begun and never ended.
+    pub(super) fn work(&self, folder: &Path) -> Vec<String> {
+        vec![format!("rm -r {}", word(folder))]
     }
 
     /// Where shards are small or full of deleted rows.

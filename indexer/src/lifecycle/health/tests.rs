@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::lifecycle::backup::{RestoreOptions, backup, restore};
 use crate::lifecycle::fixture::{commit, index, model, shard};
+use crate::lifecycle::{CompactOptions, GcOptions, compact, gc, rollback};
 use crate::silent;
 
 fn quick(root: &Path) -> HealthReport {
@@ -150,19 +151,34 @@ fn an_earlier_generation_is_less_important() {
     assert_eq!(report.sound, [2, 3]);
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].severity, Severity::Warning);
+    carry_out(&report.findings[0].mend[0]);
+    let after = whole(tmp.path());
+    assert_eq!((after.findings, after.sound), (Vec::new(), vec![2, 3]));
 }
 
 #[test]
 fn what_lies_around_is_noted() {
     let (tmp, dir) = index();
-    shard(&dir, &model(0), 7, 1000, 5);
+    let spare = shard(&dir, &model(0), 7, 1000, 5);
+    let work = tmp.path().join("work/0123/task-00001");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(work.join("run"), "x").unwrap();
+    // Nothing of it is left over yet.
+    assert_eq!(whole(tmp.path()).findings, []);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    let plan = tmp.path().join("work/0123");
+    for path in [dir.shard_path(&spare.name).unwrap(), work.join("run"), work, plan] {
+        fs::File::open(path).unwrap().set_modified(old).unwrap();
+    }
     let left = tmp.path().join("shards/.shards.ocelli-00000000-0123456789abcdef.tmp");
     fs::write(left, [0; 100]).unwrap();
     let report = whole(tmp.path());
     assert!(report.is_usable());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
-    assert_eq!(parts, [Part::Temporary, Part::Unreferenced]);
-    assert!(report.findings.iter().all(|f| f.mend[0].contains("gc")), "{report:?}");
+    assert_eq!(parts, [Part::Temporary, Part::Plan, Part::Unreferenced]);
+    report.findings.iter().for_each(|finding| carry_out(&finding.mend[0]));
+    let after = whole(tmp.path());
+    assert_eq!((after.findings, after.sound), (Vec::new(), vec![1, 2, 3]));
 }
 
 #[test]
@@ -177,7 +193,8 @@ fn small_shards_and_deleted_rows_ask_for_compaction() {
     let report = whole(tmp.path());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
     assert_eq!(parts, [Part::SmallShards, Part::DeletedRows]);
-    assert!(report.findings.iter().all(|f| f.mend[0].contains("compact")), "{report:?}");
+    carry_out(&report.findings[0].mend[0]);
+    assert_eq!(whole(tmp.path()).findings, []);
 }
 
 #[test]
@@ -212,6 +229,19 @@ fn carry_out(command: &str) {
             let mode = fs::metadata(words[2]).unwrap().permissions().mode();
             fs::set_permissions(words[2], fs::Permissions::from_mode(mode | 0o400)).unwrap();
         }
+        ["ocelli", "rollback"] => {
+            rollback(Path::new(words[2]), value("--to"), false).unwrap();
+        }
+        ["ocelli", "gc"] => {
+            let keep_generations = value("--keep-generations").unwrap() as usize;
+            let options = GcOptions { keep_generations, remove: true, ..GcOptions::default() };
+            gc(Path::new(words[2]), &options).unwrap();
+        }
+        ["ocelli", "compact"] => {
+            compact(Path::new(words[2]), &CompactOptions::default(), &silent).unwrap();
+        }
+        ["rm", "-r"] => fs::remove_dir_all(words[2]).unwrap(),
+        ["rm", _] => words[1..].iter().for_each(|path| fs::remove_file(path).unwrap()),
         _ => panic!("{command}"),
     }
 }
@@ -230,14 +260,44 @@ fn each_command_mends_what_it_is_given_for() {
             let finding = before.findings.iter().find(|f| f.severity == Severity::Damage).unwrap();
             let Some(command) = finding.mend.get(number) else { break };
             number += 1;
-            if command.starts_with("update") || command.starts_with("ocelli rollback") {
+            if command.starts_with("update") {
                 continue;
             }
             carry_out(command);
             let after = whole(tmp.path());
             assert!(after.is_usable(), "{name}: {command}: {after:#?}");
-            assert_eq!(after.generation, Some(3), "{name}: {command}");
+            if command.starts_with("ocelli restore") {
+                assert_eq!(after.generation, Some(3), "{name}: {command}");
+            }
         }
         assert!(number > 0, "{name}");
+    }
+}
+
+/// The delete log is a chain: each of its files is needed.
+#[test]
+fn a_broken_delete_log_is_named() {
+    let (tmp, dir) = index();
+    for id in [10, 11] {
+        let names = ocelli_index::Names { ids: [id].into(), ..Default::default() };
+        let change = ocelli_index::Change::Delete { names, cause: ocelli_index::Cause::Delete };
+        dir.commit_change(&change, &ocelli_index::CommitOptions::default()).unwrap();
+    }
+    assert_eq!(whole(tmp.path()).findings, []);
+    let chain = tempfile::tempdir().unwrap();
+    backup(tmp.path(), chain.path(), 0, 1, &silent).unwrap();
+    let files: Vec<_> =
+        fs::read_dir(tmp.path().join("deletes")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 2);
+    for damage in [|path: &Path| fs::remove_file(path).unwrap(), flip, cut] {
+        for file in &files {
+            damage(file);
+            let report = whole(tmp.path());
+            assert!(!report.is_usable());
+            let finding = &report.findings[0];
+            assert_eq!((finding.part, finding.severity), (Part::DeleteLog, Severity::Damage));
+            carry_out(&finding.mend[0]);
+            assert_eq!(whole(tmp.path()).findings, []);
+        }
     }
 }

@@ -76,7 +76,7 @@ fn recall_is_that_of_the_definition() {
     assert_eq!(report.against, Against::Decoded);
     assert!(report.at[0].recall > 0.999, "{report:?}");
     let fewer = check_recall(&snapshot, &[], &options(1), &silent).unwrap();
-    assert!(fewer.at[0].recall < report.at[0].recall);
+    assert!(fewer.at[0].recall <= report.at[0].recall);
     // A sample is the same each time.
     let few = RecallOptions { sample: 20, ..options(2) };
     let [one, other] = [0, 1].map(|_| check_recall(&snapshot, &parts, &few, &silent).unwrap());

@@ -93,7 +93,7 @@ impl Snapshot {
         let members = || self.members.iter().enumerate().filter(|(_, member)| new(member));
         for (number, member) in members() {
             add(What::Digest(number), 0);
-            if member.shard.keyed_rows() > 0 {
+            if member.shard.keyed() > 0 {
                 add(What::Keys(number), 0);
             }
             if member.shard.columns().is_some() {
@@ -125,7 +125,7 @@ impl Snapshot {
         }
         let shards = || self.members.iter().map(|member| &member.shard);
         let ids: u64 = shards().map(|shard| u64::from(shard.rows())).sum();
-        let keys: u64 = shards().map(|shard| u64::from(shard.keyed_rows())).sum();
+        let keys: u64 = shards().map(|shard| u64::from(shard.keyed())).sum();
         if self.members.len() > 1 {
             for range in unique::id_ranges(&self.members, pieces(ids))? {
                 add(What::UniqueIds(range), 0);

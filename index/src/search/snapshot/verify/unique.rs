@@ -57,11 +57,11 @@ impl Sorted for Ids {
 
 impl Sorted for Keys {
     fn len(&self, member: &Member) -> u32 {
-        member.shard.keyed_rows()
+        member.shard.keyed()
     }
 
     fn at(&self, member: &Member, place: u32) -> Result<(u64, u32)> {
-        member.shard.keyed(place).map(|(hash, ordinal)| (u64::from(hash), ordinal))
+        member.shard.key_at(place).map(|(hash, ordinal)| (u64::from(hash), ordinal))
     }
 
     fn alike(&self, members: &[Member], _hash: u64, rows: &[(usize, u32)]) -> Result<()> {
