@@ -76,7 +76,7 @@ mod threads;
 mod train;
 mod whiten;
 
-pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_without};
+pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_as, build_without};
 pub use dba::EXACT_ROWS;
 pub use dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, MOST_DIMS_PER_BYTE, dim_for_codes};
 pub use encode_images::{EncodedImages, encode_images};

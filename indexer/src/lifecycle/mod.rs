@@ -20,4 +20,4 @@ pub use compact::{CompactOptions, CompactReport, compact};
 pub use delete::{DeleteReport, EraseReport, delete};
 pub use fit::Fit;
 pub use gc::{GcFile, GcOptions, GcReport, gc};
-pub use rebuild::{RebuildReport, rebuild};
+pub use rebuild::{RebuildReport, rebuild, rebuild_gated};

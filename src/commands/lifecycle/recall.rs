@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_indexer::lifecycle::recall::{Against, RecallOptions, RecallReport, recall};
+use ocelli_index::Part;
+use ocelli_indexer::lifecycle::recall::{Against, RecallGate, RecallOptions, RecallReport, recall};
 
 use crate::commands::open_parts;
 use crate::output::{OutputArgs, print, thousands};
@@ -15,6 +16,47 @@ What codes and lists lose, by the vectors themselves:
   ocelli recall index/ photos.part --nprobe 8,16,64
 What lists lose, by the vectors that the index decodes:
   ocelli recall index/";
+
+/// The gate of commands that make a generation.
+#[derive(Args)]
+pub struct GateArgs {
+    /// Refuse the new generation if its recall@10 at --gate-nprobe is less: the index then stays as
+    /// it was
+    #[arg(long, value_name = "RECALL")]
+    pub min_recall: Option<f64>,
+    /// Lists that are scanned to measure it
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "min_recall")]
+    pub gate_nprobe: usize,
+    /// Queries by which it is measured
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "min_recall")]
+    pub gate_sample: usize,
+}
+
+impl GateArgs {
+    /// The gate, by the vectors of `parts`, if one is asked for. Codes have no vectors: then those
+    /// that the generation decodes are taken.
+    pub fn gate<'a>(&self, parts: &'a [Part]) -> Option<RecallGate<'a>> {
+        let options = RecallOptions {
+            nprobe: vec![self.gate_nprobe],
+            sample: self.gate_sample,
+            ..RecallOptions::default()
+        };
+        let has_vectors = parts.iter().all(|part| part.code_form().is_none());
+        let parts = if has_vectors { parts } else { &[] };
+        self.min_recall.map(|least| RecallGate::new(parts, options, least))
+    }
+}
+
+/// One line of what a gate measured.
+pub fn gate_text(report: Option<&RecallReport>) -> String {
+    let at = report.and_then(|report| Some((report, report.at.first()?)));
+    at.map_or_else(String::new, |(report, at)| {
+        format!(
+            "\nrecall@{} {:.4} ({:.4} to {:.4}) at nprobe {}",
+            report.k, at.recall, at.interval[0], at.interval[1], at.nprobe
+        )
+    })
+}
 
 #[derive(Args)]
 #[command(after_help = RECALL_EXAMPLE)]
