@@ -249,9 +249,7 @@ def main():
                 "add_time_ratio_10m_usual_blas": round(mine / theirs_s[ways[-1]], 3),
                 "train_time_ratio": round(training.seconds / first["train_s"], 3),
                 "recall_delta": round(min(delta.values()), 4),
-                "recall_delta_after_add": round(
-                    min(after_add[n] - recalls[n] for n in recalls), 4
-                ),
+                "recall_delta_after_add": round(min(after_add[n] - recalls[n] for n in recalls), 4),
                 "peak_over_budget": round(max(over.values()), 3),
                 "bytes_per_vector": round(report["bytes_per_image"], 2),
                 "add_1pct_cost_share": round(share, 4),
