@@ -24,7 +24,7 @@ pub fn made_by(command: &str, settings: &[(&str, String)]) -> MadeBy {
 }
 
 /// Milliseconds since 1970 by the clock of this machine; 0 if it is set before that.
-pub(super) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 

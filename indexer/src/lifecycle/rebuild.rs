@@ -113,7 +113,7 @@ fn from_index(
     current: &Generation,
     model: &Model,
     options: &BuildOptions,
-    commit: &ocelli_index::CommitOptions<'_>,
+    commit: &CommitOptions<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<RebuildReport> {
     let start = Instant::now();

@@ -9,9 +9,9 @@ use ocelli_indexer::lifecycle::backup::{
 };
 use serde::Serialize;
 
-use super::now_ms;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
+use ocelli_indexer::lifecycle::change::now_ms;
 
 const BACKUP_EXAMPLE: &str = "\
 The first backup of a chain has everything, the others what is new:
