@@ -15,7 +15,7 @@ use super::{Backup, BackupFile, known, state};
 use crate::threads::pool;
 use crate::{Error, Progress, ProgressFn, Result};
 
-/// What is restored, and onto what.
+/// The backup that is restored, and the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RestoreOptions {
     /// Number of the backup; none: the newest.

@@ -214,7 +214,7 @@ fn damage_is_seen_on_the_way() {
     }
 }
 
-/// What is committed meanwhile is in a backup as a whole or not at all.
+/// A change that is committed meanwhile is in a backup as a whole or not at all.
 #[test]
 fn backups_of_a_directory_that_changes_are_whole() {
     let (tmp, dir) = index();

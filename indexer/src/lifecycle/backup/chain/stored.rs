@@ -27,7 +27,7 @@ pub(super) struct Stored {
     time_ms: u64,
 }
 
-/// What a generation's file says of other files.
+/// The part of a generation's file that names other files.
 #[derive(Deserialize)]
 struct Sealed {
     generation: Named,
