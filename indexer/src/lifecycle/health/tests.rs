@@ -176,7 +176,8 @@ fn what_lies_around_is_noted() {
     let shards = tmp.path().join("shards");
     let living = AtomicFile::create(&shards.join("x")).unwrap();
     let hidden = |e: &fs::DirEntry| e.file_name().to_string_lossy().ends_with(".tmp");
-    let name = fs::read_dir(&shards).unwrap().map(Result::unwrap).find(hidden).unwrap().path();
+    let mut entries = fs::read_dir(&shards).unwrap().map(|entry| entry.unwrap());
+    let name = entries.find(hidden).unwrap().path();
     let other = name.to_string_lossy().replace(".x.ocelli", ".y.ocelli");
     fs::write(other, [0; 100]).unwrap();
     let report = whole(tmp.path());

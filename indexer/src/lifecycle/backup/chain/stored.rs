@@ -108,7 +108,9 @@ impl Chain {
                 next = self.before(hash)?;
             }
         }
-        listed.iter().for_each(|file| drop(named.remove(&file.name)));
+        for file in listed {
+            named.remove(&file.name);
+        }
         Ok(named)
     }
 
