@@ -7,6 +7,7 @@ use ocelli_index::{Cause, Change, CommitOptions, IndexDir, Names, Snapshot};
 use tempfile::tempdir;
 
 use super::*;
+use crate::lifecycle::delete;
 use crate::lifecycle::fixture::{ROWS, commit, index, model, shard, tree};
 use crate::silent;
 
@@ -273,4 +274,26 @@ fn backups_that_hold_a_shard_are_named() {
     fs::remove_dir_all(chain.path()).unwrap();
     let found = holding(tmp.path(), &names).unwrap();
     assert!(found[0].unread.is_some());
+}
+
+/// Erased rows get into no backup that is made later, and do not come back.
+#[test]
+fn erased_rows_do_not_come_back() {
+    let (tmp, dir) = index();
+    let chain = tempdir().unwrap();
+    back_up(tmp.path(), chain.path());
+    let names = Names { ids: vec![10], keys: Vec::new() };
+    let report = delete(tmp.path(), names, true, &silent).unwrap().erased.unwrap();
+    assert_eq!(report.backups.len(), 1);
+    assert_eq!((&report.backups[0].backups[..], &report.backups[0].unread), (&[1][..], &None));
+    let later = back_up(tmp.path(), chain.path());
+    assert!(!later.left_out.is_empty());
+    let held: BTreeSet<String> = report.held_by.into_iter().collect();
+    assert_eq!(holding(tmp.path(), &held).unwrap()[0].backups, [1]);
+    let options = RestoreOptions { backup: Some(1), force: true, ..RestoreOptions::default() };
+    let error = restore(chain.path(), tmp.path(), &options, &silent).unwrap_err().to_string();
+    assert!(error.contains("erased"), "{error}");
+    bring_back(chain.path(), tmp.path(), None, true);
+    let current = dir.current().unwrap().unwrap();
+    assert_eq!(current.number, later.generation);
 }
