@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::iter::once;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use ocelli_index::{FineKind, Metric, Model, SearchParams, Snapshot};
+use ocelli_index::{Filter, FineKind, Metric, Model, Predicate, SearchParams, Snapshot};
 use serde::Serialize;
 
 use super::maker::EncodeFn;
@@ -28,6 +29,8 @@ pub struct FindOptions {
     pub k: usize,
     /// The part of an image that is looked for: x0, y0, x1, y1 in stored pixels.
     pub bounding_box: Option<[f64; 4]>,
+    /// Only photos with such attributes.
+    pub filter: Option<Predicate>,
     /// Flags of `ocelli-encoder encode` that say how it runs.
     pub encoder_flags: Vec<OsString>,
 }
@@ -107,7 +110,7 @@ pub fn find(
         Query::Key(key) => stale(&photos, key),
         Query::Image(_) => None,
     };
-    let hits = search(&photos, &snapshot, &x, key.as_deref(), options.k)?;
+    let hits = search(&photos, &snapshot, &x, key.as_deref(), options)?;
     Ok(FindReport {
         index: dir.to_owned(),
         query,
@@ -265,13 +268,17 @@ fn search(
     snapshot: &Snapshot,
     x: &[f32],
     own: Option<&str>,
-    k: usize,
+    options: &FindOptions,
 ) -> Result<Vec<FindHit>> {
-    let nlist = snapshot.model().parts().nlist;
+    let (k, nlist) = (options.k, snapshot.model().parts().nlist);
+    let filter = options.filter.clone().map(|predicate| {
+        snapshot.resolve(&Filter { predicate: Some(predicate), ..Filter::default() }).map(Arc::new)
+    });
     let params = SearchParams {
         k: k.saturating_add(usize::from(own.is_some())),
         nprobe: nprobe(snapshot.rows(), nlist),
         refine_candidates: if snapshot.fine_codec().is_some() { REFINE } else { 0 },
+        filter: filter.transpose()?,
         ..SearchParams::default()
     };
     let mut hits = Vec::new();

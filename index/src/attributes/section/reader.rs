@@ -3,7 +3,7 @@
 use super::layout::{
     ALIGN, BLOCK_SLOTS, Encoding, Entry, Trailer, VERSION, padding, presence_bytes,
 };
-use super::values::{BlockColumn, Values};
+use super::values::{BlockColumn, Bounds, Values};
 use crate::attributes::record::{self, Fields};
 use crate::attributes::schema::{Column, ColumnType, MAX_COLUMNS, Schema};
 use crate::base::error::{Error, Result};
@@ -127,6 +127,15 @@ impl Columns {
         let chunk = file.read(&self.section, entry.offset, u64::from(entry.len))?;
         BlockColumn::new(named.ty, self.block_rows(block), entry, chunk)
             .map_err(|what| self.corrupt(file, block, column, what))
+    }
+
+    /// What the directory says of a column of a block; all is null past the last block or column.
+    pub fn bounds(&self, block: usize, column: usize) -> Bounds {
+        let (rows, columns) = (self.block_rows(block), self.schema.columns().len());
+        match self.entries.get(block * columns + column).filter(|_| column < columns) {
+            Some(e) => Bounds { rows, nulls: e.nulls as usize, min: e.min, max: e.max },
+            None => Bounds { rows, nulls: rows, min: 0, max: 0 },
+        }
     }
 
     /// An error about a column of a block.

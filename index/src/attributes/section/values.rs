@@ -56,6 +56,19 @@ impl<'a> Dictionary<'a> {
     }
 }
 
+/// What is known of a column of a block before its values are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Slots.
+    pub rows: usize,
+    /// Slots whose value is null.
+    pub nulls: usize,
+    /// Smallest number that is not null, as its bits; a truth value is 0 or 1; 0 for text and bytes.
+    pub min: u64,
+    /// Largest number.
+    pub max: u64,
+}
+
 /// One column of one block.
 #[derive(Clone, Copy)]
 pub struct BlockColumn<'a> {
@@ -114,6 +127,11 @@ impl<'a> BlockColumn<'a> {
             Encoding::Dictionary => texts(rows, data)?,
         };
         Ok(Self { ty, rows, nulls, present, values, min, max })
+    }
+
+    /// The type of the column.
+    pub fn ty(&self) -> ColumnType {
+        self.ty
     }
 
     /// Slots of the block.

@@ -1,11 +1,13 @@
 //! One opened generation: its model and its shards.
 
+mod evaluated;
 mod open;
 mod rows;
 mod verify;
 
 use std::sync::Arc;
 
+use self::evaluated::Evaluated;
 use super::engine::Deleted;
 use super::hit::Row;
 use super::params::ShardFailure;
@@ -39,6 +41,8 @@ pub struct Snapshot {
     pub(super) missing: Vec<ShardFailure>,
     /// Files that answer from an earlier mapping, since they could not be opened again.
     kept: Vec<ShardFailure>,
+    /// Filters by attributes that were asked for lately.
+    evaluated: Evaluated,
     dir: IndexDir,
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::evaluated::Evaluated;
 use super::{Member, Snapshot};
 use crate::base::error::{Error, FileTrouble, Result};
 use crate::files::container::{FileKind, Reader, SectionKind};
@@ -159,7 +160,8 @@ impl Snapshot {
             shards().all(fits).then(|| Arc::clone(&model))
         })?;
         let kept = earlier.kept;
-        Ok(Self { generation, model, members, missing, kept, dir: dir.clone() })
+        let (dir, evaluated) = (dir.clone(), Evaluated::default());
+        Ok(Self { generation, model, members, missing, kept, dir, evaluated })
     }
 
     /// The member of this name.
