@@ -229,6 +229,10 @@ pub fn inspect(path: &Path, verify: bool) -> Result<Inspection> {
         FileKind::Model => inspect_model(path, verify, info),
         FileKind::Shard => inspect_shard(&file, info),
         FileKind::Pack => inspect_pack(&Pack::open(path)?, verify),
+        FileKind::Run => Err(Error::invalid(format!(
+            "{}: rows of a shard whose build has not ended; nothing reads them but that build",
+            path.display()
+        ))),
     }
 }
 

@@ -54,6 +54,7 @@
 //! | [`part`] | vectors or codes with their keys, on their way to a shard |
 //! | [`shard`] | immutable files of codes |
 //! | [`generations`] | the index directory, its storage, commits |
+//! | [`plan`] | what a job will do, and what its tasks leave behind |
 //! | [`search`] | snapshots and queries |
 //! | [`rerank`] | query expansion, augmentation, diffusion |
 //! | [`inspect`](mod@inspect) | what is in a file or an index, for people |
@@ -67,6 +68,7 @@ pub mod inspect;
 pub mod model;
 pub mod pack;
 pub mod part;
+pub mod plan;
 pub mod rejected;
 pub mod rerank;
 pub mod search;
@@ -86,8 +88,12 @@ pub use base::names::{MAX_KEY_BYTES, check_id, check_key};
 pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use files::floats::Floats;
 pub use files::{container, keys, packed};
-pub use generations::storage::{LocalStorage, Storage, Version};
-pub use generations::{Dba, Generation, IndexDir, NewGeneration};
+pub use generations::change::{Change, CommitOptions, Committed, Gate, Names, RowCounts, Source};
+pub use generations::deletes::{Cause, DeleteFile, DeletedNames, DeletedRow};
+pub use generations::erased::Erasure;
+pub use generations::garbage::{Garbage, GarbageObject, Keep};
+pub use generations::storage::{LocalStorage, ObjectFacts, Storage, Version};
+pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration};
 pub use inspect::{Inspection, inspect};
 pub use model::fine::{FINE_KSUB, FineCodec, FineKind};
 pub use model::row_encoder::{Encoded, RowEncoder, RowEncoderScratch};
@@ -99,6 +105,10 @@ pub use part::{
     Attributes, CodeForm, CodeRows, Dtype, Part, PartImage, PartKind, PartRow, PartSummary,
     PartWriter, SealedPart,
 };
+pub use plan::{
+    BuildJob, CompactJob, EncodeJob, Estimate, Job, Mode, Plan, PlanFile, PlanInput, TaskRecord,
+    TrainJob, WorkArea, task_number,
+};
 pub use rejected::{Rejected, RejectedWriter};
 pub use rerank::diffuse::{Diffusion, MAX_DIFFUSION_CANDIDATES};
 pub use rerank::expand::{Expansion, ExpansionMethod, augment};
@@ -108,9 +118,9 @@ pub use search::filter::{Filter, Name, RowFilter};
 pub use search::hit::{Hit, Row};
 pub use search::join::{JoinPlan, Pair};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
-pub use search::snapshot::Snapshot;
+pub use search::snapshot::{Proof, Snapshot};
 pub use search::stages::{Stage, StageTimes};
-pub use shard::{Shard, ShardBuilder, ShardEntry, ShardMeta};
+pub use shard::{NewRow, Shard, ShardBuilder, ShardEntry, ShardMeta, Spill};
 pub use spec::{
     Combine, CropFirst, DescriptorSpec, Form, Grid, Head, InputConvention, Layer, NetworkSpec,
     Pooling, Precision, ResizeFilter,

@@ -38,7 +38,7 @@
 //!
 //! // An index of two shards.
 //! let index = folder.path().join("index");
-//! let options = BuildOptions { shards: 2, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
+//! let options = BuildOptions { shards: 2, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop, memory_budget_bytes: 0 };
 //! let report = build(&parts, &model, &index, &options, &silent)?;
 //! assert_eq!((report.rows, report.shards), (1000, 2));
 //!

@@ -7,7 +7,7 @@ use clap::Args;
 use ocelli_index::Model;
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
-use super::{ConfigArgs, PackArgs, configure, open_parts};
+use super::{ConfigArgs, PackArgs, bytes, configure, open_parts};
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
@@ -44,6 +44,10 @@ pub struct BuildArgs {
     /// What to do with a row whose key or id an earlier row has
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub on_duplicate: OnDuplicate,
+    /// Memory that the build may take, such as 4GiB; 0: as much as it needs. The result does not
+    /// depend on it. Rows that do not fit are sorted in files under the index directory [default: 0]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub memory_budget: Option<usize>,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
@@ -58,6 +62,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
         threads: args.threads.unwrap_or(config.threads),
         dba: args.dba.unwrap_or(config.dba),
         on_duplicate: args.on_duplicate,
+        memory_budget_bytes: args.memory_budget.unwrap_or(0),
     };
     let parts = open_parts(&args.parts)?;
     let pack = args.pack.open()?;

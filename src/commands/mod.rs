@@ -60,6 +60,23 @@ fn open_parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
     paths.iter().map(|path| Ok(Part::open(path)?)).collect()
 }
 
+/// A number of bytes: `4GiB`, `512MiB`, `1000000`.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let wrong = || format!("expected a number of bytes such as 4GiB or 512MiB, found {text:?}");
+    let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Ok((number * (1u64 << shift) as f64) as usize)
+}
+
 /// Hours of work must not end in "no such directory".
 fn check_out(path: &Path) -> Result<()> {
     let folder = match path.parent() {
@@ -87,6 +104,14 @@ mod tests {
     use super::build::BuildArgs;
     use super::train::TrainArgs;
     use super::*;
+
+    #[test]
+    fn numbers_of_bytes_have_units() {
+        assert_eq!(bytes("4GiB"), Ok(4 << 30));
+        assert_eq!(bytes("0.5 MiB"), Ok(512 << 10));
+        assert_eq!(bytes("1000"), Ok(1000));
+        assert!(bytes("4 GB").is_err() && bytes("GiB").is_err() && bytes("").is_err());
+    }
 
     /// The defaults are in `default.toml`. The library and the help texts repeat some of them.
     #[test]

@@ -36,6 +36,51 @@ pub fn pack(values: impl ExactSizeIterator<Item = u64>, width: u32) -> Vec<u8> {
     out
 }
 
+/// Packs numbers one after the other: the bytes of [`pack`] without all numbers at once.
+#[derive(Debug)]
+pub struct Packer {
+    width: u32,
+    /// Bits that are no whole byte yet, and how many.
+    word: u64,
+    bits: u32,
+}
+
+impl Packer {
+    /// Packs at `width` bits.
+    ///
+    /// # Panics
+    /// If `width` is over [`MAX_WIDTH`].
+    pub fn new(width: u32) -> Self {
+        assert!(width <= MAX_WIDTH, "{width} bits an element");
+        Self { width, word: 0, bits: 0 }
+    }
+
+    /// Appends to `out` the bytes that `value` completes.
+    ///
+    /// # Panics
+    /// If the value does not fit.
+    #[inline]
+    pub fn push(&mut self, value: u64, out: &mut Vec<u8>) {
+        assert!(width_for(value) <= self.width, "{value} does not fit {} bits", self.width);
+        // Fewer than 8 bits wait, and 56 come at most.
+        self.word |= value << self.bits;
+        self.bits += self.width;
+        while self.bits >= 8 {
+            out.push(self.word as u8);
+            self.word >>= 8;
+            self.bits -= 8;
+        }
+    }
+
+    /// Appends the bits that wait, and the zero bytes at the end.
+    pub fn finish(self, out: &mut Vec<u8>) {
+        if self.bits > 0 {
+            out.push(self.word as u8);
+        }
+        out.extend([0; SLACK]);
+    }
+}
+
 /// A packed array in borrowed bytes.
 #[derive(Clone, Copy)]
 pub struct Packed<'a> {
@@ -109,6 +154,10 @@ mod tests {
             for (i, &v) in values.iter().enumerate() {
                 prop_assert_eq!(packed.get(i), v);
             }
+            let (mut packer, mut one_by_one) = (Packer::new(width), Vec::new());
+            values.iter().for_each(|&v| packer.push(v, &mut one_by_one));
+            packer.finish(&mut one_by_one);
+            prop_assert_eq!(one_by_one, bytes);
         }
     }
 

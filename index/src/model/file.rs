@@ -11,7 +11,6 @@ use super::groups::{self, CoarseGroups};
 use super::{Metric, Model, ModelParts};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
-use crate::base::level::simd;
 use crate::base::named::as_text;
 use crate::files::container::{FileKind, Reader, SectionKind, Writer, Written};
 use crate::files::floats::Floats;
@@ -54,10 +53,7 @@ impl Model {
         }
         let p = &self.parts;
         let groups = match &self.groups {
-            None if p.nlist >= groups::MIN_NLIST => Some(self.made_groups.get_or_init(|| {
-                let groups = groups::groups_of(p.nlist);
-                CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash)
-            })),
+            None if p.nlist >= groups::MIN_NLIST => Some(self.made_groups()),
             groups => groups.as_ref(),
         };
         self.write_sections(file, codec, groups.map(CoarseGroups::bytes))

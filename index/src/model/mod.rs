@@ -98,8 +98,8 @@ pub struct Model {
     rotated_mean: OnceLock<Vec<f32>>,
     /// How finer codes are made, where they are. Not part of the hash: it has its own.
     fine_codec: Option<FineCodec>,
-    /// Groups made to be written, where the centroids are in none: one answers as before it was
-    /// written.
+    /// Groups made to be written or to assign rows by, where the centroids are in none. Queries do
+    /// not use them: a model answers as before it was written.
     made_groups: OnceLock<CoarseGroups>,
     /// The file of which a part is still mapped.
     file: Option<Arc<Reader>>,
@@ -402,9 +402,33 @@ impl Model {
     }
 
     /// The list of z (d,): nearest centroid by L2 whatever the metric, ties to the smaller list.
-    /// (Assigning by inner product would fill the lists of long centroids.)
+    /// (Assigning by inner product would fill the lists of long centroids.) A model of at least
+    /// [`groups::MIN_ASSIGN_NLIST`] lists looks at the centroids of the groups near z, and at no
+    /// others.
     pub fn assign(&self, z: &[f32]) -> u32 {
-        dense::nearest(z, &self.parts.coarse).map_or(0, |(list, _)| list as u32)
+        match self.assign_groups() {
+            Some(groups) => groups.assign(simd(), &self.parts.coarse, z),
+            None => dense::nearest(z, &self.parts.coarse).map_or(0, |(list, _)| list as u32),
+        }
+    }
+
+    /// The groups of centroids by which rows find their lists: those of the file, or else the same
+    /// ones made now. None for a model of few lists.
+    fn assign_groups(&self) -> Option<&CoarseGroups> {
+        let p = &self.parts;
+        if p.nlist < groups::MIN_ASSIGN_NLIST {
+            return None;
+        }
+        Some(self.groups.as_ref().unwrap_or_else(|| self.made_groups()))
+    }
+
+    /// Groups of the centroids, made when they are first wanted.
+    fn made_groups(&self) -> &CoarseGroups {
+        let p = &self.parts;
+        self.made_groups.get_or_init(|| {
+            let groups = groups::groups_of(p.nlist);
+            CoarseGroups::build(simd(), &p.coarse, p.d, groups, self.hash)
+        })
     }
 
     /// The code (m,) of z (d,) in a list: per sub-quantizer the nearest codeword to the residual,

@@ -3,17 +3,31 @@
 
 use ocelli_vector::Simd;
 use ocelli_vector::encode::encode;
-use ocelli_vector::nearest::{NearestRows, NearestScratch};
+use ocelli_vector::nearest::{GroupedRows, GroupedScratch, NearestRows, NearestScratch};
 
 use crate::base::error::Result;
-use crate::model::Model;
+use crate::model::{Model, groups};
 
 /// A model prepared for encoding many vectors: its centroids once more, as 16-bit integers.
 #[derive(Debug)]
 pub struct RowEncoder<'a> {
     model: &'a Model,
-    nearest: NearestRows<'a>,
+    centroids: Centroids<'a>,
     simd: Simd,
+}
+
+/// Rows that meet all centroids together: a whole number of the kernel's blocks.
+const ROWS: usize = 8 * 96;
+/// Rows that meet groups of centroids together: the kernel's own block.
+const ROWS_BY_GROUP: usize = 4096;
+
+/// Centroids among which each row looks for its list.
+#[derive(Debug)]
+enum Centroids<'a> {
+    /// All of them.
+    All(NearestRows<'a>),
+    /// Those of near groups.
+    Near { rows: Box<GroupedRows<'a>>, effort: usize },
 }
 
 /// Encoded vectors.
@@ -31,6 +45,7 @@ pub struct Encoded {
 #[derive(Debug, Default)]
 pub struct RowEncoderScratch {
     nearest: NearestScratch,
+    grouped: GroupedScratch,
     found: Vec<(u32, f32)>,
     residuals: Vec<f32>,
     distances: Vec<f32>,
@@ -44,7 +59,23 @@ impl<'a> RowEncoder<'a> {
 
     fn at(simd: Simd, model: &'a Model) -> Self {
         let p = model.parts();
-        Self { model, nearest: NearestRows::new(&p.coarse, p.d), simd }
+        let centroids = match model.assign_groups() {
+            None => Centroids::All(NearestRows::new(&p.coarse, p.d)),
+            Some(near) => Centroids::Near {
+                rows: Box::new(near.rows(&p.coarse, p.d)),
+                effort: groups::assign_effort(near.groups()),
+            },
+        };
+        Self { model, centroids, simd }
+    }
+
+    /// Rows that are best encoded together: where centroids are in groups, several rows are to look
+    /// at each of them.
+    pub fn rows_at_a_time(&self) -> usize {
+        match self.centroids {
+            Centroids::All(_) => ROWS,
+            Centroids::Near { .. } => ROWS_BY_GROUP,
+        }
     }
 
     /// Encodes the vectors `x` (n, dim) into `out`, replacing what it held: the same as by the
@@ -61,13 +92,18 @@ impl<'a> RowEncoder<'a> {
     ) -> Result<()> {
         let p = self.model.parts();
         let n = x.len() / p.dim;
-        let RowEncoderScratch { nearest, found, residuals, distances } = scratch;
+        let RowEncoderScratch { nearest, grouped, found, residuals, distances } = scratch;
         out.z.clear();
         for x in x.chunks(p.dim) {
             out.z.extend_from_slice(&self.model.transform(x)?);
         }
         found.resize(n, (0, 0.0));
-        self.nearest.assign(self.simd, &out.z, found, nearest);
+        match &self.centroids {
+            Centroids::All(rows) => rows.assign(self.simd, &out.z, found, nearest),
+            Centroids::Near { rows, effort } => {
+                rows.assign(self.simd, &out.z, *effort, found, grouped);
+            }
+        }
         out.lists.clear();
         out.lists.extend(found.iter().map(|(list, _)| list));
         residuals.clear();
@@ -88,6 +124,7 @@ mod tests {
     use crate::model::Metric;
     use crate::model::tests::small;
     use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
 
     proptest! {
         /// Lists and codes of the model itself, on every level, for coordinates with ties.
@@ -119,6 +156,37 @@ mod tests {
                 prop_assert_eq!(&out.z, &want_z);
             }
         }
+    }
+
+    /// A model of so many lists that rows look at near groups only: the list of each row alone, on
+    /// every level, with ties; and nearly always the nearest of all.
+    #[test]
+    fn many_lists_the_same_as_one_by_one() {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        let mut parts = small(Metric::L2, false, 3).parts().clone();
+        parts.nlist = groups::MIN_ASSIGN_NLIST;
+        // Whole numbers make ties; the last centroids are there twice.
+        let half: Vec<f32> =
+            (0..parts.nlist * 6).map(|_| rng.random_range(-6i32..7) as f32).collect();
+        parts.coarse = [half.as_slice(), &half].concat().into();
+        let model = Model::from_parts(parts).unwrap();
+        let x: Vec<f32> = (0..500 * 12).map(|_| rng.random_range(-6i32..7) as f32 / 2.0).collect();
+        let want: Vec<u32> = x.chunks_exact(12).map(|x| model.assign(x)).collect();
+        let encoder = RowEncoder::new(&model);
+        assert!(matches!(encoder.centroids, Centroids::Near { .. }));
+        for simd in Simd::all() {
+            let mut out = Encoded::default();
+            let encoder = RowEncoder::at(simd, &model);
+            encoder.encode(&x, &mut RowEncoderScratch::default(), &mut out).unwrap();
+            assert_eq!(out.lists, want, "{}", simd.level());
+        }
+        let coarse = &model.parts().coarse;
+        let exact = x.chunks_exact(12).zip(&want).filter(|(x, list)| {
+            ocelli_vector::dense::nearest(x, coarse).map(|found| found.0 as u32) == Some(**list)
+        });
+        let exact = exact.count();
+        // Rows without any structure are the hardest.
+        assert!(exact >= 400, "{exact} of 500 rows are in the nearest list");
     }
 
     #[test]

@@ -52,6 +52,13 @@ fn check_sections(file: &Reader, meta: &Meta) -> Result<()> {
         None => vec![(SectionKind::Vectors, meta.dim.saturating_mul(vectors))],
         Some(form) => vec![(SectionKind::Codes, form.m), (SectionKind::Lists, 4)],
     };
+    if meta.has_ids {
+        let want = meta.images.checked_mul(8).map(|n| n as u64);
+        let found = file.require(SectionKind::Ids)?.len;
+        if want != Some(found) {
+            return corrupt(format!("ids: {found} bytes, expected {} images", meta.images));
+        }
+    }
     if let Some(form) = meta.codes.as_ref().filter(|form| form.fine_bytes > 0) {
         expected.push((SectionKind::FineCodes, form.fine_bytes));
     }
@@ -115,9 +122,6 @@ impl Part {
         } else if part.meta.rows != part.meta.images {
             let what = format!("{} rows for {} images", part.meta.rows, part.meta.images);
             return Err(Error::corrupt(path, what));
-        }
-        if part.meta.has_ids {
-            part.ids()?;
         }
         part.file.intact()?;
         Ok(part)
@@ -187,15 +191,45 @@ impl Part {
         if !self.meta.has_ids {
             return Ok(None);
         }
-        let id = self.ids()?.get(image).copied();
-        self.file.intact()?;
-        id.map(Some).ok_or_else(|| {
-            Error::not_found(format!(
+        if image >= self.images() {
+            return Err(Error::not_found(format!(
                 "{}: no image {image} of {}",
                 self.path().display(),
                 self.images()
-            ))
-        })
+            )));
+        }
+        let id = self.file.read_word(self.file.require(SectionKind::Ids)?, 8 * image as u64)?;
+        self.file.intact()?;
+        Ok(Some(id))
+    }
+
+    /// The user's ids of a range of images, where the part has ids.
+    ///
+    /// # Errors
+    /// As [`Self::id`].
+    pub fn ids_in(&self, images: Range<usize>) -> Result<Option<Vec<u64>>> {
+        if !self.meta.has_ids {
+            return Ok(None);
+        }
+        images.map(|image| self.id(image)).collect()
+    }
+
+    /// Keys of a range of images.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn keys_in(&self, images: Range<usize>) -> Result<Vec<String>> {
+        let mut out = Vec::with_capacity(images.len());
+        self.keys.each_in(&self.file, images, |_, key| {
+            out.push(key.to_owned());
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Gives back the memory of what was read so far ([`Reader::release`]).
+    pub fn release(&self) {
+        self.file.release();
     }
 
     /// Whether the part has the user's ids.
@@ -242,13 +276,25 @@ impl Part {
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn record(&self, image: usize) -> Result<Vec<u8>> {
         let seen = self.attributes(image)?.map(Attributes::to_record).unwrap_or_default();
-        let Some(section) = self.file.find(SectionKind::Records) else { return Ok(seen) };
+        let further = self.further_record(image)?;
+        record::merge(&seen, &further).map_err(|e| self.bad_record(image, &e))
+    }
+
+    fn bad_record(&self, image: usize, what: &dyn std::fmt::Display) -> Error {
+        Error::corrupt(self.path(), format!("records: image {image}: {what}"))
+    }
+
+    /// What is known of an image beside the facts of its file ([`Self::attributes`]), as a record;
+    /// empty if nothing is.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn further_record(&self, image: usize) -> Result<Vec<u8>> {
+        let Some(section) = self.file.find(SectionKind::Records) else { return Ok(Vec::new()) };
         if image >= self.meta.images {
             return Err(self.no_rows(&(image..image + 1)));
         }
-        let corrupt = |what: &dyn std::fmt::Display| {
-            Error::corrupt(self.path(), format!("records: image {image}: {what}"))
-        };
+        let corrupt = |what: &dyn std::fmt::Display| self.bad_record(image, what);
         let end = |image: usize| -> Result<u64> {
             let bytes = self.file.read(section, 8 * image as u64, 8)?;
             Ok(u64::from_le_bytes(*bytes.first_chunk().ok_or_else(|| corrupt(&"cut short"))?))
@@ -259,7 +305,7 @@ impl Part {
         let start = start.ok_or_else(|| corrupt(&"begins outside"))?;
         let further = self.file.read(section, start, len)?.to_vec();
         self.file.intact()?;
-        record::merge(&seen, &further).map_err(|e| corrupt(&e))
+        Ok(further)
     }
 
     /// The columns of all images' attributes. Reads all of them.
@@ -368,9 +414,5 @@ impl Part {
                 _ => self.read(rows).map(drop),
             }
         })
-    }
-
-    fn ids(&self) -> Result<&[u64]> {
-        self.file.read_numbers(SectionKind::Ids, self.meta.images)
     }
 }

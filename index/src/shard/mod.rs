@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Hash;
 
-pub use builder::ShardBuilder;
+pub use builder::{NewRow, ShardBuilder, Spill};
 pub use reader::{ListRows, Shard};
 
 /// The shard's own scalar facts, as JSON.
@@ -99,5 +99,10 @@ pub struct ListEntry {
 
 /// Hash of a key in the key map.
 fn key_hash(key: &str) -> u32 {
-    (xxhash_rust::xxh3::xxh3_64(key.as_bytes()) >> 32) as u32
+    (key_hash64(key.as_bytes()) >> 32) as u32
+}
+
+/// The whole hash of a key, of which the key map has the upper half.
+fn key_hash64(key: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(key)
 }

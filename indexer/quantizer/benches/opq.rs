@@ -124,7 +124,13 @@ fn search(parts: &[Part], model: &Model, sets: &Sets, dir: &Path) -> Result<Vec<
     if dir.exists() {
         fs::remove_dir_all(dir)?;
     }
-    let options = BuildOptions { shards: 1, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
+    let options = BuildOptions {
+        shards: 1,
+        threads: 0,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    };
     build(parts, model, dir, &options, &silent)?;
     let snapshot = Snapshot::open(dir, None)?;
     let params = SearchParams { k: K, nprobe: NLIST, ..SearchParams::default() };

@@ -3,58 +3,95 @@
 use std::ops::Range;
 
 use ocelli_index::{
-    CodeRows, Encoded, FineCodec, Model, Part, RowEncoder, RowEncoderScratch, ShardBuilder,
-    out_of_range,
+    BuildJob, CodeRows, Encoded, FineCodec, Model, NewRow, Part, RowEncoder, RowEncoderScratch,
+    ShardBuilder, out_of_range,
 };
 use ocelli_text::quoted;
 use rayon::prelude::*;
 
-use super::rows::{RowsMeta, place};
+use super::rows::{names, place};
 use crate::dba::Neighbours;
-use crate::sample::BLOCK_ROWS;
 use crate::{Error, Progress, ProgressFn, Result};
-
-/// Rows that one task encodes: a whole number of the assignment kernel's blocks.
-const TASK_ROWS: usize = 8 * 96;
 
 /// Encodes the rows of a build, shard by shard.
 pub(super) struct ShardEncoder<'a> {
     pub(super) parts: &'a [Part],
     pub(super) model: &'a Model,
-    pub(super) encoder: RowEncoder<'a>,
-    pub(super) rows_meta: &'a RowsMeta,
+    pub(super) encoder: &'a RowEncoder<'a>,
+    pub(super) job: &'a BuildJob,
     pub(super) neighbours: Option<&'a Neighbours>,
-    pub(super) rows: usize,
+    /// Rows that are read and encoded together.
+    pub(super) block_rows: usize,
     pub(super) progress: ProgressFn<'a>,
 }
 
+/// Rows of one part that are encoded together.
+struct Block<'a> {
+    part: &'a Part,
+    images: Range<usize>,
+    /// Number of the first row in plan order.
+    first: u64,
+}
+
+/// A block that was read.
+struct Rows<'a> {
+    block: Block<'a>,
+    values: Values,
+    names: Vec<(u64, String)>,
+    records: Vec<Vec<u8>>,
+}
+
+enum Values {
+    /// (n, dim).
+    Vectors(Vec<f32>),
+    Codes(CodeRows),
+}
+
 impl<'a> ShardEncoder<'a> {
-    /// The shard of the rows `range` in plan order.
-    pub(super) fn shard(&self, range: Range<usize>) -> Result<ShardBuilder<'a>> {
-        let mut builder = ShardBuilder::new(self.model);
+    /// Appends the rows `range` in plan order to `builder`, but for those that it has already.
+    pub(super) fn shard(&self, builder: &mut ShardBuilder<'_>, range: Range<u64>) -> Result<()> {
+        let mut blocks = self.blocks(range.start + builder.position()..range.end).into_iter();
+        let mut read = || blocks.next().map(|block| self.read(block)).transpose();
+        let mut next = read()?;
+        while let Some(rows) = next {
+            let (codes, following) = rayon::join(|| self.encode(&rows), &mut read);
+            self.push(builder, &rows, &codes?)?;
+            let end = rows.block.first + rows.block.images.len() as u64;
+            builder.checkpoint(end - range.start)?;
+            (self.progress)(Progress { stage: "encode", done: end, total: self.job.rows() });
+            next = following?;
+        }
+        Ok(())
+    }
+
+    /// The rows of a range, in blocks of one part each.
+    fn blocks(&self, range: Range<u64>) -> Vec<Block<'a>> {
+        let mut blocks = Vec::new();
         let mut part_start = 0;
         for part in self.parts {
-            let part_end = part_start + part.rows();
+            let part_end = part_start + part.rows() as u64;
             let (from, to) = (range.start.max(part_start), range.end.min(part_end));
-            for start in (from..to).step_by(BLOCK_ROWS) {
-                let end = (start + BLOCK_ROWS).min(to);
-                let block = start - part_start..end - part_start;
-                if part.code_form().is_some() {
-                    self.push_codes(&mut builder, start, part, block)?;
-                } else {
-                    let mut x = part.read(block.clone())?;
-                    if let Some(neighbours) = self.neighbours {
-                        let dim = self.model.parts().dim;
-                        x = neighbours.augment(start, &x, dim, |row| self.row(row))?;
-                    }
-                    self.push_block(&mut builder, start, &x, (part, block.start))?;
-                }
-                let (done, total) = (end as u64, self.rows as u64);
-                (self.progress)(Progress { stage: "encode", done, total });
+            for first in (from..to).step_by(self.block_rows) {
+                let end = (first + self.block_rows as u64).min(to);
+                let images = (first - part_start) as usize..(end - part_start) as usize;
+                blocks.push(Block { part, images, first });
             }
             part_start = part_end;
         }
-        Ok(builder)
+        blocks
+    }
+
+    fn read(&self, block: Block<'a>) -> Result<Rows<'a>> {
+        let (part, images) = (block.part, block.images.clone());
+        let values = match part.code_form() {
+            Some(_) => Values::Codes(part.read_codes(images.clone())?),
+            None => Values::Vectors(part.read(images.clone())?),
+        };
+        let names = names(part, images.clone(), self.job.first_id + block.first)?;
+        let records = images.map(|image| Ok(part.record(image)?)).collect::<Result<_>>()?;
+        // What was mapped is in memory twice now.
+        part.release();
+        Ok(Rows { block, values, names, records })
     }
 
     /// A row by its number in plan order.
@@ -72,92 +109,104 @@ impl<'a> ShardEncoder<'a> {
 
     /// The error of encoding `x` (n, dim), whose first row is row `first`, with the place of the
     /// row that is out of range: rows of parts are in range, their augmented ones need not be.
-    fn at_row(&self, first: usize, x: &[f32], error: Error) -> Error {
+    fn at_row(&self, first: u64, x: &[f32], error: Error) -> Error {
         let mut rows = x.chunks_exact(self.model.parts().dim).map(out_of_range);
         let Some(i) = rows.position(|why| why.is_some()) else { return error };
         let how = if self.neighbours.is_some() { ", augmented (--dba)" } else { "" };
-        Error::Invalid(format!("{}{how}: {error}", place(self.parts, first + i)))
+        Error::Invalid(format!("{}{how}: {error}", place(self.parts, first + i as u64)))
     }
 
-    /// Appends the codes of the rows `block` of `part`, the first of which is row `first`.
-    fn push_codes(
-        &self,
-        builder: &mut ShardBuilder<'_>,
-        first: usize,
-        part: &Part,
-        block: Range<usize>,
-    ) -> Result<()> {
-        let p = self.model.parts();
-        let fine_bytes = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
-        let images = block.start;
-        let CodeRows { lists, codes, fine } = part.read_codes(block)?;
-        for (i, (&list, code)) in lists.iter().zip(codes.chunks(p.m)).enumerate() {
-            let row = first + i;
-            if self.rows_meta.is_left_out(row) {
-                continue;
+    /// The codes of a block's rows.
+    fn encode(&self, rows: &Rows<'_>) -> Result<CodeRows> {
+        match &rows.values {
+            Values::Codes(codes) => {
+                self.check_codes(rows, codes)?;
+                Ok(codes.clone())
             }
-            let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
-            if list as usize >= p.nlist || code.iter().any(|&c| usize::from(c) >= p.ksub) {
+            Values::Vectors(x) => match self.neighbours {
+                None => self.encode_vectors(rows, x),
+                Some(neighbours) => {
+                    let (first, dim) = (rows.block.first as usize, self.model.parts().dim);
+                    let x = neighbours.augment(first, x, dim, |row| self.row(row))?;
+                    self.encode_vectors(rows, &x)
+                }
+            },
+        }
+    }
+
+    /// Refuses codes that the model does not have.
+    fn check_codes(&self, rows: &Rows<'_>, CodeRows { lists, codes, .. }: &CodeRows) -> Result<()> {
+        let p = self.model.parts();
+        for (i, (&list, code)) in lists.iter().zip(codes.chunks(p.m)).enumerate() {
+            let left_out = || self.job.is_left_out(rows.block.first + i as u64);
+            let unknown = list as usize >= p.nlist || code.iter().any(|&c| c as usize >= p.ksub);
+            if unknown && !left_out() {
+                let (id, key) = &rows.names[i];
                 return Err(Error::Invalid(format!(
                     "{}: {} (id {id}): list {list}, code {code:?}; the model has {} lists and {} \
                      codewords",
-                    part.path().display(),
+                    rows.block.part.path().display(),
                     quoted(key),
                     p.nlist,
                     p.ksub
                 )));
             }
-            let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
-            builder.push_fine(id, key, list, code, fine)?;
-            builder.set_record(&part.record(images + i)?)?;
         }
         Ok(())
     }
 
-    /// Encodes the rows `x` `(n, dim)`, the first of which is row `first`, on all threads, and
-    /// appends them in order. Their attributes are those of the images of `part` from number
-    /// `image`.
-    fn push_block(
-        &self,
-        builder: &mut ShardBuilder<'_>,
-        first: usize,
-        x: &[f32],
-        (part, image): (&Part, usize),
-    ) -> Result<()> {
+    /// Encodes the rows `x` `(n, dim)` of a block on all threads.
+    fn encode_vectors(&self, rows: &Rows<'_>, x: &[f32]) -> Result<CodeRows> {
         let (dim, m) = (self.model.parts().dim, self.model.parts().m);
         let simd = ocelli_index::simd();
         let d = self.model.parts().d;
-        let encoded: Vec<(Encoded, Vec<u8>)> = x
-            .par_chunks(TASK_ROWS * dim)
+        let task_rows = self.encoder.rows_at_a_time();
+        let encoded: Vec<CodeRows> = x
+            .par_chunks(task_rows * dim)
             .enumerate()
             .map_init(RowEncoderScratch::default, |scratch, (task, x)| {
                 let mut out = Encoded::default();
+                let first = task * task_rows;
                 let encoded = self.encoder.encode(x, scratch, &mut out);
-                encoded.map_err(|e| self.at_row(first + task * TASK_ROWS, x, e.into()))?;
+                encoded.map_err(|e| self.at_row(rows.block.first + first as u64, x, e.into()))?;
                 let mut fine = Vec::new();
-                let rows = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
-                for (row, ((z, &list), code)) in (first + task * TASK_ROWS..).zip(rows) {
+                let parts = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
+                for (row, ((z, &list), code)) in (first..).zip(parts) {
                     self.model.encode_fine(simd, z, list, code, &mut fine).map_err(|e| {
-                        let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
+                        let (id, key) = &rows.names[row];
                         Error::Invalid(format!("{} (id {id}): {e}", quoted(key)))
                     })?;
                 }
-                Ok((out, fine))
+                Ok(CodeRows { lists: out.lists, codes: out.codes, fine })
             })
             .collect::<Result<_>>()?;
+        let mut all = CodeRows::default();
+        for mut some in encoded {
+            all.lists.append(&mut some.lists);
+            all.codes.append(&mut some.codes);
+            all.fine.append(&mut some.fine);
+        }
+        Ok(all)
+    }
+
+    /// Appends a block's rows but for those that are left out.
+    fn push(
+        &self,
+        builder: &mut ShardBuilder<'_>,
+        rows: &Rows<'_>,
+        CodeRows { lists, codes, fine }: &CodeRows,
+    ) -> Result<()> {
+        let m = self.model.parts().m;
         let fine_bytes = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
-        let mut row = first;
-        for (encoded, fine) in &encoded {
-            for (i, (&list, code)) in encoded.lists.iter().zip(encoded.codes.chunks(m)).enumerate()
-            {
-                let (id, key) = (self.rows_meta.ids[row], &self.rows_meta.keys[row]);
-                let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
-                if !self.rows_meta.is_left_out(row) {
-                    builder.push_fine(id, key, list, code, fine)?;
-                    builder.set_record(&part.record(image + row - first)?)?;
-                }
-                row += 1;
+        let named = rows.names.iter().zip(&rows.records);
+        for (i, (((id, key), record), (&list, code))) in
+            named.zip(lists.iter().zip(codes.chunks(m))).enumerate()
+        {
+            if self.job.is_left_out(rows.block.first + i as u64) {
+                continue;
             }
+            let fine = &fine[i * fine_bytes..(i + 1) * fine_bytes];
+            builder.push_row(&NewRow { id: *id, key, list, code, fine, record })?;
         }
         Ok(())
     }

@@ -33,7 +33,13 @@ fn by_index(
     };
     remove()?;
     // In one shard a row's ordinal is its number.
-    let options = BuildOptions { shards: 1, threads, dba: 0, on_duplicate: OnDuplicate::Stop };
+    let options = BuildOptions {
+        shards: 1,
+        threads,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    };
     build_with(parts, model, &dir, &options, None, &[], progress)?;
     let snapshot = Snapshot::open(&dir, None)?;
     let refine_candidates = if snapshot.fine_codec().is_some() { 4 * (k + 1) } else { 0 };

@@ -2,8 +2,11 @@
 
 mod encode;
 mod find;
+mod memory;
 mod rows;
 mod shards;
+mod sort;
+mod task;
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,6 +17,7 @@ use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 pub use rows::OnDuplicate;
 pub use shards::{BuildOptions, BuildReport};
+pub(crate) use shards::{Onto, build_onto};
 use shards::{build_with, check_input};
 
 /// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it

@@ -1,12 +1,16 @@
-//! Ids and keys of the rows of a build.
+//! Rows of a build: their ids, and those that are left out.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
 use clap::ValueEnum;
 use ocelli_index::{Generation, Part};
 use ocelli_text::quoted;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::sort::{SortMemory, Sorted, Sorter};
+use crate::sample::blocks;
 use crate::{Error, Result};
 
 /// The treatment of a row whose key or id an earlier row has.
@@ -19,13 +23,11 @@ pub enum OnDuplicate {
     Reject,
 }
 
-/// Ids and keys of all rows, in plan order.
+/// What a look at the ids and keys of all rows has found.
 pub(super) struct RowsMeta {
-    pub(super) ids: Vec<u64>,
-    pub(super) keys: Vec<String>,
     /// Rows that are left out, ascending: those that the caller named, and those whose key or id an
     /// earlier row has.
-    pub(super) left_out: Vec<usize>,
+    pub(super) left_out: Vec<u64>,
     /// The number of those whose key or id an earlier row has.
     pub(super) rejected: usize,
     /// Reasons for the first few of them.
@@ -40,63 +42,41 @@ pub(super) struct RowsMeta {
 /// Rows left out whose reasons are kept.
 const MAX_REASONS: usize = 3;
 
+/// Bytes that a row takes of which another one has the key or id.
+const TWIN_BYTES: usize = 256;
+
 impl RowsMeta {
     /// Reads the ids and keys of all rows of `parts`. `left_out` names rows, ascending, that are
     /// not looked at.
+    ///
+    /// Numbers of ids and keys are sorted, in files where memory has a limit; only rows that share
+    /// one with another row are then looked at together.
     pub(super) fn read(
         parts: &[Part],
         first_id: u64,
         on_duplicate: OnDuplicate,
         left_out: &[usize],
+        memory: Option<SortMemory>,
     ) -> Result<Self> {
-        let (mut ids, mut keys) = (Vec::new(), Vec::new());
-        let mut ids_given = true;
-        for part in parts {
-            for image in 0..part.images() {
-                let own = part.id(image)?;
-                ids_given &= own.is_none();
-                ids.push(own.unwrap_or(first_id + ids.len() as u64));
-            }
-            keys.extend(part.keys()?);
+        let names = scan(parts, first_id, left_out, memory.as_ref())?;
+        let most = memory.as_ref().map(|m| m.bytes / TWIN_BYTES);
+        let stops = on_duplicate == OnDuplicate::Stop;
+        let twins_of = |names: Names, stops| twins([names.keys, names.ids], stops, most);
+        let (ids_given, last_id) = (names.ids_given, names.last_id);
+        let found = twins_of(names, stops)?;
+        let (mut doubles, mut reasons) = doubles_of(parts, first_id, &found, on_duplicate)?;
+        if stops && !found.is_empty() {
+            // Two keys with one hash, which are none of a kind: there may be others behind them.
+            let names = scan(parts, first_id, left_out, memory.as_ref())?;
+            let found = twins_of(names, false)?;
+            (doubles, reasons) = doubles_of(parts, first_id, &found, on_duplicate)?;
         }
-        let (mut doubles, mut reasons) = (Vec::new(), Vec::new());
-        let mut unwanted = left_out.iter().copied().peekable();
-        let mut seen_keys: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
-        let mut seen_ids: HashMap<u64, usize> = HashMap::with_capacity(ids.len());
-        for (row, (key, &id)) in keys.iter().zip(&ids).enumerate() {
-            if unwanted.next_if_eq(&row).is_some() {
-                continue;
-            }
-            let by_key = (!key.is_empty()).then(|| seen_keys.get(key.as_str())).flatten();
-            let twice = match (by_key, seen_ids.get(&id)) {
-                (Some(&first), _) => Some((format!("key {}", quoted(key)), first)),
-                (None, Some(&first)) => Some((format!("id {id}"), first)),
-                (None, None) => None,
-            };
-            let Some((what, first)) = twice else {
-                if !key.is_empty() {
-                    seen_keys.insert(key, row);
-                }
-                seen_ids.insert(id, row);
-                continue;
-            };
-            let reason =
-                format!("{what} is there twice: {} and {}", place(parts, first), place(parts, row));
-            match on_duplicate {
-                OnDuplicate::Stop => {
-                    let hint = "--on-duplicate reject leaves the second one out";
-                    return Err(Error::Invalid(format!("{reason}; {hint}")));
-                }
-                OnDuplicate::Reject if reasons.len() < MAX_REASONS => reasons.push(reason),
-                OnDuplicate::Reject => {}
-            }
-            doubles.push(row);
-        }
-        let next_id = ids.iter().map(|id| id + 1).max().unwrap_or(0).max(first_id);
         let rejected = doubles.len();
-        let mut left_out = [left_out, &doubles].concat();
+        let mut left_out: Vec<u64> = left_out.iter().map(|&row| row as u64).collect();
+        left_out.extend(doubles);
         left_out.sort_unstable();
-        Ok(Self { ids, keys, left_out, rejected, reasons, ids_given, first_id, next_id })
+        let next_id = last_id.map_or(0, |id| id + 1).max(first_id);
+        Ok(Self { left_out, rejected, reasons, ids_given, first_id, next_id })
     }
 
     /// Whether the ids that follow the last one are below 2⁶³, where rows need such ids.
@@ -116,25 +96,150 @@ impl RowsMeta {
             self.first_id - 1
         )))
     }
+}
 
-    pub(super) fn is_left_out(&self, row: usize) -> bool {
-        self.left_out.binary_search(&row).is_ok()
+/// Ids and hashes of keys, sorted.
+struct Names {
+    keys: Sorted,
+    ids: Sorted,
+    ids_given: bool,
+    last_id: Option<u64>,
+}
+
+/// Sorts the ids and keys of all rows but those `left_out`.
+fn scan(
+    parts: &[Part],
+    first_id: u64,
+    left_out: &[usize],
+    memory: Option<&SortMemory>,
+) -> Result<Names> {
+    let share = memory.map(|m| SortMemory { bytes: m.bytes / 2, folder: m.folder.clone() });
+    let (mut keys, mut ids) = (Sorter::new(share.clone()), Sorter::new(share));
+    let ids_given = !parts.iter().any(|part| part.has_ids() && part.images() > 0);
+    let mut unwanted = left_out.iter().map(|&row| row as u64).peekable();
+    let (mut row, mut last_id) = (0u64, None);
+    for part in parts {
+        for images in blocks(part.images()) {
+            for (id, key) in names(part, images, first_id + row)? {
+                last_id = last_id.max(Some(id));
+                if unwanted.next_if_eq(&row).is_none() {
+                    if !key.is_empty() {
+                        keys.push(xxh3_64(key.as_bytes()), row)?;
+                    }
+                    // Ids that the build gives are all different.
+                    if !ids_given {
+                        ids.push(id, row)?;
+                    }
+                }
+                row += 1;
+            }
+            part.release();
+        }
     }
+    Ok(Names { keys: keys.finish()?, ids: ids.finish()?, ids_given, last_id })
+}
 
-    /// The rows that are not left out.
-    pub(super) fn kept(&self) -> impl Iterator<Item = usize> {
-        (0..self.ids.len()).filter(|&row| !self.is_left_out(row))
+/// Ids and keys of a range of images of a part, the first of which gets `first_id` if the part has
+/// no ids.
+pub(super) fn names(
+    part: &Part,
+    images: Range<usize>,
+    first_id: u64,
+) -> Result<Vec<(u64, String)>> {
+    let own = part.ids_in(images.clone())?;
+    let ids = own.unwrap_or_else(|| (first_id..).take(images.len()).collect());
+    Ok(ids.into_iter().zip(part.keys_in(images)?).collect())
+}
+
+/// Rows that share the hash of a key, or an id, with another row, ascending. Where the first one
+/// found is to stop the build, none behind it.
+fn twins(sorted: [Sorted; 2], stops: bool, most: Option<usize>) -> Result<Vec<u64>> {
+    let mut twins = Vec::new();
+    let mut bound = u64::MAX;
+    for sorted in sorted {
+        sorted.each_group(|rows| {
+            if stops {
+                bound = bound.min(rows[1]);
+            }
+            twins.extend(rows.iter().filter(|&&row| row <= bound));
+            if stops && twins.len() > 1 << 16 {
+                twins.retain(|&row| row <= bound);
+            }
+        })?;
+    }
+    twins.retain(|&row| row <= bound);
+    twins.sort_unstable();
+    twins.dedup();
+    match most.filter(|&most| twins.len() > most) {
+        Some(_) => Err(Error::Invalid(format!(
+            "memory budget: {} rows have the key or id of another one; the smallest budget that \
+             holds them is {} MiB more",
+            twins.len(),
+            (twins.len() * TWIN_BYTES).div_ceil(1 << 20)
+        ))),
+        None => Ok(twins),
     }
 }
 
-/// The part and image of a row, by its number in plan order.
-pub(super) fn place(parts: &[Part], row: usize) -> String {
-    let mut row = row;
+/// The rows among `twins` whose key or id an earlier row has that is not left out itself, and
+/// reasons for the first few.
+fn doubles_of(
+    parts: &[Part],
+    first_id: u64,
+    twins: &[u64],
+    on_duplicate: OnDuplicate,
+) -> Result<(Vec<u64>, Vec<String>)> {
+    let (mut doubles, mut reasons) = (Vec::new(), Vec::new());
+    let mut seen_keys: HashMap<String, u64> = HashMap::new();
+    let mut seen_ids: HashMap<u64, u64> = HashMap::new();
+    for &row in twins {
+        let Some((part, image)) = part_of(parts, row) else { continue };
+        let key = part.key(image)?;
+        let id = part.id(image)?.unwrap_or(first_id + row);
+        let by_key = (!key.is_empty()).then(|| seen_keys.get(&key)).flatten();
+        let twice = match (by_key, seen_ids.get(&id)) {
+            (Some(&first), _) => Some((format!("key {}", quoted(&key)), first)),
+            (None, Some(&first)) => Some((format!("id {id}"), first)),
+            (None, None) => None,
+        };
+        let Some((what, first)) = twice else {
+            if !key.is_empty() {
+                seen_keys.insert(key, row);
+            }
+            seen_ids.insert(id, row);
+            continue;
+        };
+        let reason =
+            format!("{what} is there twice: {} and {}", place(parts, first), place(parts, row));
+        match on_duplicate {
+            OnDuplicate::Stop => {
+                let hint = "--on-duplicate reject leaves the second one out";
+                return Err(Error::Invalid(format!("{reason}; {hint}")));
+            }
+            OnDuplicate::Reject if reasons.len() < MAX_REASONS => reasons.push(reason),
+            OnDuplicate::Reject => {}
+        }
+        doubles.push(row);
+    }
+    Ok((doubles, reasons))
+}
+
+/// The part of a row, by its number in plan order, and its image there.
+fn part_of(parts: &[Part], row: u64) -> Option<(&Part, usize)> {
+    let mut row = row as usize;
     for part in parts {
         if row < part.images() {
-            return format!("{} (image {row})", part.path().display());
+            return Some((part, row));
         }
         row -= part.images();
     }
-    format!("row {row}")
+    None
+}
+
+/// The part and image of a row, by its number in plan order.
+pub(super) fn place(parts: &[Part], row: u64) -> String {
+    match part_of(parts, row) {
+        Some((part, image)) => format!("{} (image {image})", part.path().display()),
+        None => format!("row {row}"),
+    }
 }

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CodeForm, Dba, DescriptorSpec, FineCodec, Hash, Hasher, IndexDir, Model, NewGeneration, Part,
-    RowEncoder, ShardEntry,
+    BuildJob, Change, CodeForm, CommitOptions, Committed, Dba, DescriptorSpec, FineCodec, Hash,
+    IndexDir, Job, Mode, Model, NewGeneration, Part, Plan, PlanInput, ShardEntry, TaskRecord,
+    WorkArea,
 };
 use serde::Serialize;
 
-use super::encode::ShardEncoder;
+use super::memory::Memory;
 use super::rows::{OnDuplicate, RowsMeta};
+use super::sort::SortMemory;
+use super::task::{Tasks, job_of};
 use crate::dba::Neighbours;
 use crate::sample::{self, count_rows, require_descriptors};
-use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 
 /// Options of a build.
@@ -28,6 +30,9 @@ pub struct BuildOptions {
     pub dba: usize,
     /// Treatment of a row whose key or id an earlier row has.
     pub on_duplicate: OnDuplicate,
+    /// Memory that the build may take, in bytes; 0: as much as it needs. The result does not depend
+    /// on it.
+    pub memory_budget_bytes: usize,
 }
 
 /// Report of a build.
@@ -67,6 +72,19 @@ pub struct BuildReport {
     pub seconds: f64,
 }
 
+/// What becomes of the shards of a build.
+#[derive(Clone, Default)]
+pub(crate) struct Onto<'a> {
+    /// How they change the index.
+    pub(crate) mode: Mode,
+    /// Numbers of the rows that are left out, ascending, in plan order.
+    pub(crate) left_out: &'a [usize],
+    /// The newest file of the delete log that goes on, where the index is replaced.
+    pub(crate) deletes: Option<Hash>,
+    /// The rest of what the commit is told.
+    pub(crate) commit: CommitOptions<'a>,
+}
+
 /// [`super::build`] with the neighbours known by which rows are augmented, and without the rows
 /// `left_out`, ascending numbers in plan order.
 pub(super) fn build_with(
@@ -78,61 +96,53 @@ pub(super) fn build_with(
     left_out: &[usize],
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
-    let start = Instant::now();
-    let rows = check_input(parts, model, options)?;
+    let onto = Onto { left_out, ..Onto::default() };
     let index = IndexDir::create(dir)?;
-    let parent = index.current()?;
-    let first_id = index.next_id(parent.as_ref())?;
-    let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate, left_out)?;
-    rows_meta.check_ids(dir, parent.as_ref())?;
-    let model_bytes = index.put_model(model)?.bytes;
+    Ok(build_onto(parts, (model, &index), options, neighbours, &onto, progress)?.0)
+}
 
+/// Builds shards of `parts`, and changes the index by them.
+pub(crate) fn build_onto(
+    parts: &[Part],
+    (model, index): (&Model, &IndexDir),
+    options: &BuildOptions,
+    neighbours: Option<&Neighbours>,
+    onto: &Onto<'_>,
+    progress: ProgressFn<'_>,
+) -> Result<(BuildReport, Committed)> {
+    let start = Instant::now();
+    check_input(parts, model, options)?;
     let dba = neighbours.map(Neighbours::record);
-    let plan = plan_hash(parts, model, options, dba, &rows_meta);
-    let pool = pool(options.threads)?;
-    let encoder = ShardEncoder {
-        parts,
-        model,
-        encoder: RowEncoder::new(model),
-        rows_meta: &rows_meta,
-        neighbours,
-        rows,
-        progress,
-    };
-    let range = |task| rows * task / options.shards..rows * (task + 1) / options.shards;
-    let shards = (0..options.shards)
-        .map(|task| (task, range(task)))
-        // A shard has rows.
-        .filter(|(_, range)| range.clone().any(|row| !rows_meta.is_left_out(row)))
-        .map(|(task, range)| {
-            let builder = pool.install(|| encoder.shard(range))?;
-            Ok(index.put_shard(builder, plan, task as u32)?)
-        })
-        .collect::<Result<Vec<ShardEntry>>>()?;
+    let planned = plan(parts, model, index, options, (dba, onto.mode), onto.left_out)?;
+    let model_bytes = put_model(index, model, onto.mode)?;
+    let job = job_of(&planned.plan)?;
+    let hash = planned.plan.hash()?;
+    let tasks = Tasks::new(parts, model, index, (hash, job), options)?;
+    let numbers = 0..planned.plan.tasks();
+    let records: Vec<TaskRecord> =
+        numbers.map(|task| tasks.run(task, neighbours, progress)).collect::<Result<_>>()?;
+    drop(tasks);
 
+    let shards: Vec<_> = records.iter().filter_map(|record| record.shard.clone()).collect();
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
-    let generation = index.commit_augmented(
-        parent.map(|g| g.number),
-        NewGeneration {
-            model: model.hash(),
-            shards,
-            tombstones: BTreeMap::new(),
-            deletes: None,
-            next_id: rows_meta.next_id,
-        },
-        dba,
-    )?;
-    let rows = rows - rows_meta.left_out.len();
-    let kept = || rows_meta.kept().map(|row| rows_meta.ids[row]);
-    Ok(BuildReport {
-        index: dir.to_owned(),
+    let change = change_of(parts, job, planned.parent, shards, onto.deletes)?;
+    let committed = index.commit_change(&change, &onto.commit)?;
+    let generation = &committed.generation;
+    WorkArea::new(index.root(), hash).remove()?;
+    let rows = job.rows() - job.left_out.len() as u64;
+    let ids = || records.iter().filter_map(|record| record.ids);
+    let report = BuildReport {
+        index: index.root().to_owned(),
         generation: generation.number,
-        rows: rows as u64,
-        ids: (kept().min().unwrap_or(0), kept().max().unwrap_or(0)),
-        ids_given: rows_meta.ids_given,
-        rejected: rows_meta.rejected as u64,
-        rejected_first: rows_meta.reasons.clone(),
-        shards: generation.shards.len(),
+        rows,
+        ids: (
+            ids().map(|(first, _)| first).min().unwrap_or(0),
+            ids().map(|(_, last)| last).max().unwrap_or(0),
+        ),
+        ids_given: planned.ids_given,
+        rejected: planned.rejected,
+        rejected_first: planned.rejected_first,
+        shards: records.iter().filter(|record| record.shard.is_some()).count(),
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,
         code_bytes: model.parts().m,
@@ -140,11 +150,102 @@ pub(super) fn build_with(
         model_bytes,
         dba,
         seconds: start.elapsed().as_secs_f64(),
+    };
+    Ok((report, committed))
+}
+
+/// Writes the model of a build, and returns its bytes. Where shards come beside others, it is there.
+fn put_model(index: &IndexDir, model: &Model, mode: Mode) -> Result<u64> {
+    if mode == Mode::Replace {
+        return Ok(index.put_model(model)?.bytes);
+    }
+    let path = match model.fine_codec() {
+        Some(codec) => index.fine_model_path(&model.hash(), &codec.hash())?,
+        None => index.model_path(&model.hash())?,
+    };
+    Ok(path.metadata().map_err(Error::io("look at", &path))?.len())
+}
+
+/// The change that a build makes by its shards.
+fn change_of(
+    parts: &[Part],
+    job: &BuildJob,
+    parent: Option<u64>,
+    shards: Vec<ShardEntry>,
+    deletes: Option<Hash>,
+) -> Result<Change> {
+    let (model, next_id) = (job.model, job.next_id);
+    if job.mode == Mode::Replace {
+        let tombstones = BTreeMap::new();
+        let new = NewGeneration { model, shards, tombstones, deletes, next_id };
+        return Ok(Change::Replace { parent, new, dba: job.dba });
+    }
+    let parent =
+        parent.ok_or_else(|| Error::Invalid("an index without a generation".to_owned()))?;
+    let gives_ids = parts.iter().any(|part| part.images() > 0 && !part.has_ids());
+    let first_id = gives_ids.then_some(job.first_id);
+    let supersede = job.mode == Mode::Upsert;
+    Ok(Change::Add { parent, model, shards, first_id, next_id, supersede })
+}
+
+/// A plan, and what was found when it was made.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    /// The generation that is current.
+    pub(crate) parent: Option<u64>,
+    pub(crate) ids_given: bool,
+    /// Rows whose key or id an earlier row has.
+    pub(crate) rejected: u64,
+    pub(crate) rejected_first: Vec<String>,
+}
+
+/// Plans a build of `parts`, which were checked, into an index. `left_out` names rows, ascending,
+/// that the caller does not want.
+pub(crate) fn plan(
+    parts: &[Part],
+    model: &Model,
+    index: &IndexDir,
+    options: &BuildOptions,
+    (dba, mode): (Option<Dba>, Mode),
+    left_out: &[usize],
+) -> Result<Planned> {
+    let parent = index.current()?;
+    let first_id = index.next_id(parent.as_ref())?;
+    let memory = Memory::divide(options.memory_budget_bytes, model, 1, 1024)?;
+    let folder = index.root().join("shards");
+    let memory = memory.sort_bytes.map(|bytes| SortMemory { bytes: bytes / 2, folder });
+    let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate, left_out, memory)?;
+    rows_meta.check_ids(index.root(), parent.as_ref())?;
+    let rows = count_rows(parts);
+    let row = |task: usize| (rows * task / options.shards) as u64;
+    let job = BuildJob {
+        model: model.hash(),
+        fine_codec: model.fine_codec().map(FineCodec::hash),
+        mode,
+        inputs: parts.iter().map(input_of).collect(),
+        shards: (0..options.shards).map(|task| row(task)..row(task + 1)).collect(),
+        first_id,
+        next_id: rows_meta.next_id,
+        left_out: rows_meta.left_out,
+        dba,
+    };
+    Ok(Planned {
+        plan: Plan::new(Job::Build(job)),
+        parent: parent.map(|generation| generation.number),
+        ids_given: rows_meta.ids_given,
+        rejected: rows_meta.rejected as u64,
+        rejected_first: rows_meta.reasons,
     })
 }
 
+/// A part as a plan names it: by its content, wherever it lies.
+pub(crate) fn input_of(part: &Part) -> PlanInput {
+    let file = part.file();
+    PlanInput { bytes: file.bytes(), rows: part.rows() as u64, seal: file.seal(), spec: None }
+}
+
 /// All that can be judged without reading rows. Returns their number.
-pub(super) fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<usize> {
+pub(crate) fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<usize> {
     for part in parts {
         match part.code_form() {
             None => require_descriptors(part)?,
@@ -200,36 +301,4 @@ fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
         expected.m,
         finer(&expected)
     )))
-}
-
-/// Name of the plan, so that an equal build writes equal files over those it finds. Paths do not
-/// count, contents do.
-fn plan_hash(
-    parts: &[Part],
-    model: &Model,
-    options: &BuildOptions,
-    dba: Option<Dba>,
-    rows_meta: &RowsMeta,
-) -> Hash {
-    let mut hasher = Hasher::new();
-    let head = format!(
-        "ocelli build 1\nmodel {}\nshards {}\nfirst id {}\n",
-        model.hash(),
-        options.shards,
-        rows_meta.first_id
-    );
-    hasher.update(head.as_bytes());
-    if !rows_meta.left_out.is_empty() {
-        hasher.update(format!("left out {:?}\n", rows_meta.left_out).as_bytes());
-    }
-    if let Some(codec) = model.fine_codec() {
-        hasher.update(format!("refinement {}\n", codec.hash()).as_bytes());
-    }
-    if let Some(Dba { k, exact }) = dba {
-        hasher.update(format!("dba {k} {exact}\n").as_bytes());
-    }
-    for part in parts {
-        hasher.update(format!("part {}\n", part.file().checksum()).as_bytes());
-    }
-    hasher.finish()
 }

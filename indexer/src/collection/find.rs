@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ocelli_index::attributes::record::{self, Fields};
 use ocelli_index::{Filter, FineKind, Metric, Model, Predicate, SearchParams, Snapshot};
 use serde::Serialize;
 
@@ -31,6 +32,8 @@ pub struct FindOptions {
     pub bounding_box: Option<[f64; 4]>,
     /// Only photos with such attributes.
     pub filter: Option<Predicate>,
+    /// Whether hits have their attributes.
+    pub attributes: bool,
     /// Flags of `ocelli-encoder encode` that say how it runs.
     pub encoder_flags: Vec<OsString>,
 }
@@ -58,6 +61,9 @@ pub struct FindHit {
     pub key: String,
     /// File of the photo.
     pub path: Option<PathBuf>,
+    /// Its attributes by column, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Fields>,
 }
 
 /// Answer of [`find`].
@@ -288,7 +294,9 @@ fn search(
             continue;
         }
         let path = owned(photos.path(&key));
-        hits.push(FindHit { rank: hits.len() + 1, score: hit.score, id: hit.id, key, path });
+        let attributes = options.attributes.then(|| record::decode(&snapshot.record(hit.row)?));
+        let (rank, attributes) = (hits.len() + 1, attributes.transpose()?);
+        hits.push(FindHit { rank, score: hit.score, id: hit.id, key, path, attributes });
     }
     Ok(hits)
 }

@@ -170,7 +170,13 @@ fn an_index_without_some_rows() {
     let parts = [part("a.part", 1..701), part("b.part", 501..901)];
     let options = TrainOptions { m: 8, ksub: 16, ..TrainOptions::default() };
     let (model, _) = train(&parts, &options, &no_opq, &silent).unwrap();
-    let options = BuildOptions { shards: 4, threads: 1, dba: 0, on_duplicate: OnDuplicate::Stop };
+    let options = BuildOptions {
+        shards: 4,
+        threads: 1,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    };
     let index = dir.path().join("index");
     let build =
         |left_out: &[usize]| build_without(&parts, &model, &index, &options, left_out, &silent);

@@ -356,7 +356,13 @@ fn build_index(
         return Ok(());
     }
     let start = Instant::now();
-    let options = BuildOptions { shards, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop };
+    let options = BuildOptions {
+        shards,
+        threads: 0,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    };
     let built: BuildReport = build_without(
         &rows.parts,
         maker.model,

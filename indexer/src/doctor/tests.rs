@@ -119,7 +119,13 @@ fn an_index_and_its_parts() {
     let dir = tempfile::tempdir().unwrap();
     let index = dir.path().join("index");
     let part = write(&dir.path().join("a.part"), &rows(1000, 40, 2.0));
-    let built = BuildOptions { shards: 2, threads: 1, dba: 0, on_duplicate: OnDuplicate::Stop };
+    let built = BuildOptions {
+        shards: 2,
+        threads: 1,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    };
     let model = model(&grid(4.0));
     build(&[part], &model, &index, &built, &silent).unwrap();
     let patient = open_patient(std::slice::from_ref(&index)).unwrap();

@@ -35,7 +35,13 @@ fn small_model(dir: &Path) -> Model {
 }
 
 fn options(shards: usize, threads: usize) -> BuildOptions {
-    BuildOptions { shards, threads, dba: 0, on_duplicate: OnDuplicate::Stop }
+    BuildOptions {
+        shards,
+        threads,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    }
 }
 
 /// Every file below `dir`, by relative path.

@@ -102,7 +102,13 @@ fn an_index_gets_finer_codes_and_better_answers() {
         assert_eq!(report.code_bytes, refined.fine_codec().unwrap().code_bytes());
 
         let dir = tmp.path().join("index");
-        let two = BuildOptions { shards: 2, threads: 2, dba: 0, on_duplicate: OnDuplicate::Stop };
+        let two = BuildOptions {
+            shards: 2,
+            threads: 2,
+            dba: 0,
+            on_duplicate: OnDuplicate::Stop,
+            memory_budget_bytes: 0,
+        };
         let built = build(&parts, &refined, &dir, &two, &silent).unwrap();
         assert_eq!((built.generation, built.fine_bytes), (number, report.code_bytes));
         let snapshot = Snapshot::open(&dir, None).unwrap();

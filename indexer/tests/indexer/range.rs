@@ -78,7 +78,13 @@ fn answers(
         &parts,
         &model,
         &dir,
-        &BuildOptions { shards: 2, threads: 2, dba: 0, on_duplicate: OnDuplicate::Stop },
+        &BuildOptions {
+            shards: 2,
+            threads: 2,
+            dba: 0,
+            on_duplicate: OnDuplicate::Stop,
+            memory_budget_bytes: 0,
+        },
         &silent,
     )
     .unwrap();
@@ -195,7 +201,13 @@ fn rows_beyond_the_range_are_named_whatever_reads_them() {
         let model = train(&good, &OPTIONS, &no_opq, &silent).unwrap().0;
         let bad = [spoiled(tmp.path(), number)];
         let dir = tmp.path().join("index");
-        let built = BuildOptions { shards: 1, threads: 1, dba: 0, on_duplicate: OnDuplicate::Stop };
+        let built = BuildOptions {
+            shards: 1,
+            threads: 1,
+            dba: 0,
+            on_duplicate: OnDuplicate::Stop,
+            memory_budget_bytes: 0,
+        };
         let whiten = WhitenOptions { dim: Some(4), power: Some(1.0), ..WhitenOptions::default() };
         let errors = [
             train(&bad, &OPTIONS, &no_opq, &silent).map(drop).unwrap_err(),

@@ -48,6 +48,9 @@ pub struct FindArgs {
     /// Only photos with such attributes: `width >= 640 and captured > 2019-05-01`
     #[arg(long = "where", value_name = "FILTER")]
     pub filter: Option<Predicate>,
+    /// Print the attributes of each photo
+    #[arg(long)]
+    pub attributes: bool,
     /// Write a page with thumbnails of the photos
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -88,6 +91,7 @@ pub fn run(args: FindArgs) -> Result<()> {
         k: args.k,
         bounding_box: args.bounding_box.map(|b| b.0),
         filter: args.filter,
+        attributes: args.attributes,
         encoder_flags: device.collect(),
     };
     let report = find(&args.index, &args.query, &options, &encode)?;
@@ -122,6 +126,9 @@ fn text(report: &FindReport, html: Option<&Path>) -> String {
         let path = hit.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let (key, path) = (cell(&hit.key), cell(&path));
         let _ = writeln!(text, "{:>4}  {:>9.6}  {key:wide$}  {path}", hit.rank, hit.score);
+        for (column, value) in hit.attributes.iter().flatten() {
+            let _ = writeln!(text, "      {column} = {}", cell(&value.to_string()));
+        }
     }
     let by = report.scores.in_words();
     let _ = writeln!(

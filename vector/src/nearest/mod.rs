@@ -17,9 +17,11 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod grouped;
 #[cfg(test)]
 mod tests;
 
+pub use self::grouped::{GroupedRows, GroupedScratch};
 use crate::dense::{self, norm_sq};
 use crate::level::{Level, Simd};
 
@@ -94,6 +96,14 @@ struct Vector {
 impl Vector {
     /// None, or one that only the definition may judge: no cost is within its limit.
     const ABSENT: Self = Self { unit: f32::NAN, slack: 0.0, limit: f32::NEG_INFINITY };
+
+    /// Lowers the limit to what the costs of a tile allow. A bit for each cost within it.
+    #[inline(always)]
+    fn tighten(&mut self, costs: &[f32; TILE], within: impl Fn(&[f32; TILE], f32) -> u64) -> u64 {
+        let limit = (f64::from(least(costs)) + self.slack) as f32;
+        self.limit = self.limit.min(limit.next_up());
+        within(costs, self.limit)
+    }
 }
 
 /// What a tile's costs consist of beside the products: cost = norm + factor · u · ⟨x̂, ĉ⟩.
@@ -103,12 +113,32 @@ struct Terms<'a> {
     factors: &'a [f32; TILE],
 }
 
+impl Tiles {
+    /// The terms of the tile that begins with row `first`.
+    #[inline(always)]
+    fn terms(&self, first: usize) -> Terms<'_> {
+        Terms {
+            norms: self.norms[first..].first_chunk().expect("whole tiles"),
+            factors: self.factors[first..].first_chunk().expect("whole tiles"),
+        }
+    }
+}
+
 impl<'a> NearestRows<'a> {
     /// Rounds `rows` (n, d).
     ///
     /// # Panics
     /// If there is no row, or the length is no multiple of `d`.
     pub fn new(rows: &'a [f32], d: usize) -> Self {
+        let mut this = Self::rounded(rows, d);
+        let mut all = Tiles::default();
+        this.lay(0..this.len() as u32, &mut all);
+        this.all = all;
+        this
+    }
+
+    /// The rows as integers, none of them in a tile.
+    fn rounded(rows: &'a [f32], d: usize) -> Self {
         assert!(d > 0 && !rows.is_empty() && rows.len().is_multiple_of(d), "rows of another shape");
         let (n, pairs) = (rows.len() / d, d.div_ceil(2));
         let mut this = Self {
@@ -143,10 +173,12 @@ impl<'a> NearestRows<'a> {
             this.largest_norm = this.largest_norm.max(norm);
             this.largest_error = this.largest_error.max(error.sqrt());
         }
-        let mut all = Tiles::default();
-        this.lay(0..n as u32, &mut all);
-        this.all = all;
         this
+    }
+
+    /// Number of rows.
+    fn len(&self) -> usize {
+        self.norms.len()
     }
 
     /// Lays the rows `ids` in `tiles`.
@@ -273,10 +305,7 @@ impl<'a> NearestRows<'a> {
         let mut costs = [[0f32; TILE]; VECTORS];
         for (number, rows) in tiles.words.chunks_exact(pairs * TILE).enumerate() {
             let first = number * TILE;
-            let terms = Terms {
-                norms: tiles.norms[first..].first_chunk().expect("whole tiles"),
-                factors: tiles.factors[first..].first_chunk().expect("whole tiles"),
-            };
+            let terms = tiles.terms(first);
             for start in (0..out.len()).step_by(VECTORS) {
                 let six: &mut [Vector; VECTORS] =
                     vectors[start..].first_chunk_mut().expect("a block is whole sixes");
@@ -285,10 +314,7 @@ impl<'a> NearestRows<'a> {
                 while hits != 0 {
                     let v = hits.trailing_zeros() as usize;
                     hits &= hits - 1;
-                    let vector = &mut six[v];
-                    let limit = (f64::from(least(&costs[v])) + vector.slack) as f32;
-                    vector.limit = vector.limit.min(limit.next_up());
-                    let mut lanes = within(&costs[v], vector.limit);
+                    let mut lanes = six[v].tighten(&costs[v], &within);
                     while lanes != 0 {
                         let lane = lanes.trailing_zeros() as usize;
                         lanes &= lanes - 1;

@@ -69,17 +69,18 @@ fn nulls(node: &Node) -> Option<bool> {
         Node::Test { test: Test::Null, .. } => Some(true),
         Node::Test { .. } => None,
         Node::Not(of) => nulls(of).map(|v| !v),
-        Node::And(of) => of.iter().map(nulls).fold(Some(true), |a, b| match (a, b) {
-            (Some(false), _) | (_, Some(false)) => Some(false),
-            (Some(true), Some(true)) => Some(true),
-            _ => None,
-        }),
-        Node::Or(of) => of.iter().map(nulls).fold(Some(false), |a, b| match (a, b) {
-            (Some(true), _) | (_, Some(true)) => Some(true),
-            (Some(false), Some(false)) => Some(false),
-            _ => None,
-        }),
+        Node::And(of) => settled(of, false),
+        Node::Or(of) => settled(of, true),
     }
+}
+
+/// `and`, or `or`, where every column is null; a part that is `settles` decides.
+fn settled(of: &[Node], settles: bool) -> Option<bool> {
+    let parts: Vec<Option<bool>> = of.iter().map(nulls).collect();
+    if parts.contains(&Some(settles)) {
+        return Some(settles);
+    }
+    parts.iter().all(Option::is_some).then_some(!settles)
 }
 
 impl Block<'_> {

@@ -16,7 +16,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Mmap, MmapMut, UncheckedAdvice};
 use parking_lot::Mutex;
 
 /// One mapping of the registry.
@@ -110,6 +110,8 @@ impl Slot {
 pub(super) struct Mapped {
     map: Mmap,
     slot: &'static Slot,
+    /// Whether the bytes are those of a file, from which pages can be read again.
+    is_file: bool,
 }
 
 impl Mapped {
@@ -122,7 +124,7 @@ impl Mapped {
         // before it is checked, or harmless if it becomes zero; results are checked by `fault` and
         // `last` afterwards.
         let map = unsafe { Mmap::map(file) }?;
-        Ok(Self::registered(map))
+        Ok(Self::registered(map, true))
     }
 
     /// A copy of bytes in pages of memory, so that they are aligned as a file's are.
@@ -130,13 +132,13 @@ impl Mapped {
         install()?;
         let mut map = MmapMut::map_anon(bytes.len())?;
         map.copy_from_slice(bytes);
-        Ok(Self::registered(map.make_read_only()?))
+        Ok(Self::registered(map.make_read_only()?, false))
     }
 
-    fn registered(map: Mmap) -> Self {
+    fn registered(map: Mmap, is_file: bool) -> Self {
         let start = map.as_ptr() as usize;
         let slot = Slot::take(start, (start + map.len()).next_multiple_of(page_bytes()));
-        Self { map, slot }
+        Self { map, slot, is_file }
     }
 
     /// The file's bytes.
@@ -149,6 +151,18 @@ impl Mapped {
     #[inline]
     pub fn fault(&self) -> Option<u64> {
         self.slot.fault.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Gives the memory of all pages back. They are read from the file again when they are touched
+    /// again.
+    pub fn release(&self) {
+        if !self.is_file || self.map.is_empty() {
+            return;
+        }
+        // SAFETY: the pages are read-only and those of a file, so that each of them comes back with
+        // the bytes that it had; a page of zeros that the handler put there stays marked.
+        // A refusal costs memory and nothing else.
+        let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
     }
 
     /// Marks the mapping as the handler does.

@@ -65,6 +65,8 @@ numbered! {
         Shard = 4, "shard";
         /// Everything that turns a photo into a code: a card, whitenings, models.
         Pack = 5, "pack";
+        /// Rows of an unfinished shard, sorted by list.
+        Run = 6, "run";
     }
 }
 

@@ -13,6 +13,7 @@ mod writer;
 pub use atomic::{AtomicFile, NewFile, write_atomically};
 pub use footer::{FORMAT_VERSION, FileKind, MAGIC, Section, SectionKind, TRAILER_BYTES};
 pub use reader::Reader;
+pub(crate) use temporary::scratch_file;
 pub use writer::{Sealed, Writer, Written};
 
 /// Sections start at multiples of this many bytes: one page, so that a section can be mapped alone.

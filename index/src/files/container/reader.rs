@@ -251,6 +251,13 @@ impl Reader {
         Ok(u64::from_le_bytes(word))
     }
 
+    /// Gives back the memory of what was read so far, which counts as this process's. What is read
+    /// again comes from the file again, and stays proven. For those who read a large file from one
+    /// end to the other.
+    pub fn release(&self) {
+        self.map.release();
+    }
+
     /// Asks for the memory at `from` of a section, which will be read soon. Reads and proves
     /// nothing.
     #[inline]
@@ -326,6 +333,33 @@ impl Reader {
     /// [`Error::Corrupt`] naming the first bad tile.
     pub fn verify(&self) -> Result<()> {
         (0..tiles(self.footer.data_bytes) as usize).try_for_each(|tile| self.prove_now(tile))
+    }
+
+    /// Number of tiles: runs of 64 KiB that have a checksum each.
+    pub(crate) fn tiles(&self) -> usize {
+        tiles(self.footer.data_bytes) as usize
+    }
+
+    /// Proves some tiles, whether they were proven before or not. Returns what is wrong with each
+    /// bad one, at most `most` of them.
+    pub(crate) fn bad_tiles(&self, tiles: Range<usize>, most: usize) -> Vec<Error> {
+        tiles.filter_map(|tile| self.prove_now(tile).err()).take(most).collect()
+    }
+
+    /// [`Self::verify`] that holds no more than a few MiB of the file in memory.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_released(&self) -> Result<()> {
+        const TILES: usize = 64;
+        for tile in 0..tiles(self.footer.data_bytes) as usize {
+            self.prove_now(tile)?;
+            if tile % TILES == TILES - 1 {
+                self.release();
+            }
+        }
+        self.release();
+        Ok(())
     }
 
     /// Proves every tile that is not proven yet: afterwards no read can fail for its bytes.

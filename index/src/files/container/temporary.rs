@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use crate::base::error::{Error, Result};
+
 /// How long an unlocked temporary file of another machine must have lain untouched before it is
 /// removed: longer than any writer leaves its file alone.
 const FOREIGN_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -51,6 +53,17 @@ pub(super) fn create(folder: &Path, stem: &str) -> io::Result<(PathBuf, File)> {
         let _ = fs::remove_file(&path);
     }
     Err(io::Error::other("another process removes temporary files as they are made"))
+}
+
+/// A new file in `folder`, for reading and writing, that has no name: it ends with its last use.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn scratch_file(folder: &Path) -> Result<File> {
+    let (path, file) =
+        create(folder, "scratch").map_err(|e| Error::io(folder, "create a file in", e))?;
+    fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
+    Ok(file)
 }
 
 /// Locks a file that was just made. False if another process was faster.

@@ -10,10 +10,13 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use crate::base::error::{Error, Result};
 use crate::base::names::MAX_KEY_BYTES;
 use crate::files::container::{Reader, Section, SectionKind};
 
+use fsst::Compressor;
 use symbols::{Buffer, Symbols, TABLE_BYTES};
 
 /// Keys in a block.
@@ -33,44 +36,83 @@ const SAMPLED_KEYS: usize = 1 << 16;
 /// [`Error::Invalid`] if the compressor fails.
 pub fn encode<'a>(keys: impl ExactSizeIterator<Item = &'a str>) -> Result<Vec<u8>> {
     let keys: Vec<&[u8]> = keys.map(str::as_bytes).collect();
-    let step = keys.len().div_ceil(SAMPLED_KEYS).max(1);
-    let sampled = keys.chunks(BLOCK_KEYS).step_by(step);
-    let (symbols, compressor) = Symbols::train(
-        &sampled
-            .flat_map(|block| (0..block.len()).map(|i| &block[i][shared(block, i)..]))
-            .filter(|rest| !rest.is_empty())
-            .collect(),
-    );
+    let sampled = keys.chunks(BLOCK_KEYS).step_by(sample_step(keys.len()));
+    let encoder = KeyEncoder::train(sampled);
     let blocks = keys.chunks(BLOCK_KEYS);
-    let head = TABLE_BYTES + 8 * (blocks.len() + 1);
+    let head = head_bytes(blocks.len());
     let mut starts = Vec::with_capacity(blocks.len() + 1);
     let mut body = Vec::new();
     for block in blocks {
-        starts.push((head + body.len()) as u64);
+        starts.push(head + body.len() as u64);
+        encoder.block(block, &mut body)?;
+    }
+    starts.push(head + body.len() as u64);
+    let mut out = encoder.table();
+    out.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
+    out.append(&mut body);
+    Ok(out)
+}
+
+/// Of so many blocks of `count` keys one is looked at to choose the symbols, beginning with the
+/// first.
+pub(crate) fn sample_step(count: usize) -> usize {
+    count.div_ceil(SAMPLED_KEYS).max(1)
+}
+
+/// Bytes of the section in front of its first block: the table of symbols, then where each block
+/// begins and the last one ends.
+pub(crate) fn head_bytes(blocks: usize) -> u64 {
+    TABLE_BYTES as u64 + 8 * (blocks as u64 + 1)
+}
+
+/// Compresses keys block by block: a section for which not all keys are in memory at once.
+pub(crate) struct KeyEncoder {
+    symbols: Symbols,
+    compressor: Compressor,
+}
+
+impl KeyEncoder {
+    /// Chooses symbols by the blocks that [`sample_step`] names.
+    pub(crate) fn train<'a, 'b: 'a>(sampled: impl Iterator<Item = &'a [&'b [u8]]>) -> Self {
+        let (symbols, compressor) = Symbols::train(
+            &sampled
+                .flat_map(|block| (0..block.len()).map(|i| &block[i][shared(block, i)..]))
+                .filter(|rest| !rest.is_empty())
+                .collect(),
+        );
+        Self { symbols, compressor }
+    }
+
+    /// The table of symbols, with which the section begins.
+    pub(crate) fn table(&self) -> Vec<u8> {
+        self.symbols.to_bytes()
+    }
+
+    /// Appends the bytes of a block of up to [`BLOCK_KEYS`] keys to `body`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the compressor fails.
+    pub(crate) fn block(&self, block: &[&[u8]], body: &mut Vec<u8>) -> Result<()> {
         let mut codes = Vec::new();
         for i in 0..block.len() {
             let shared = shared(block, i);
-            let rest = compressor.compress(&block[i][shared..]);
+            let rest = self.compressor.compress(&block[i][shared..]);
             // What is written here is read for years: it is read once now.
             let mut again = Buffer::default();
-            symbols
+            self.symbols
                 .decode(&rest, &mut again, usize::MAX)
                 .ok()
                 .filter(|()| again.bytes() == &block[i][shared..])
                 .ok_or_else(|| Error::invalid("keys: the compressor does not give them back"))?;
             if i > 0 {
-                put_number(&mut body, shared);
+                put_number(body, shared);
             }
-            put_number(&mut body, rest.len());
+            put_number(body, rest.len());
             codes.extend(rest);
         }
         body.append(&mut codes);
+        Ok(())
     }
-    starts.push((head + body.len()) as u64);
-    let mut out = symbols.to_bytes();
-    out.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
-    out.append(&mut body);
-    Ok(out)
 }
 
 /// Bytes that key `i` of a block shares with the block's first key; the first one shares nothing.
@@ -215,17 +257,30 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Corrupt`]; those of `take`.
-    pub fn each(
+    pub fn each(&self, file: &Reader, take: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
+        self.each_in(file, 0..self.count, take)
+    }
+
+    /// [`Self::each`] for the keys of a range of numbers, as far as there are keys.
+    ///
+    /// # Errors
+    /// As [`Self::each`].
+    pub fn each_in(
         &self,
         file: &Reader,
+        range: Range<usize>,
         mut take: impl FnMut(usize, &str) -> Result<()>,
     ) -> Result<()> {
-        for number in 0..self.count.div_ceil(BLOCK_KEYS) {
+        let end = range.end.min(self.count);
+        for number in range.start / BLOCK_KEYS..end.div_ceil(BLOCK_KEYS) {
             let block = self.block(file, number)?;
             let mut first = Buffer::default();
             self.decode(file, &block, 0, usize::MAX, &mut first)?;
             let mut key = Buffer::default();
             for i in 0..block.keys {
+                if !(range.start..end).contains(&(number * BLOCK_KEYS + i)) {
+                    continue;
+                }
                 let shared = block.entries[i].shared as usize;
                 let front = first.bytes().get(..shared).ok_or_else(|| self.shares(file, number))?;
                 key.truncate(0);

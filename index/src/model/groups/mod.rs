@@ -23,9 +23,10 @@ mod tests;
 
 use std::sync::Arc;
 
+use ocelli_vector::nearest::GroupedRows;
 use ocelli_vector::relative::{self, ByteQuery, Rounded, Rows};
 use ocelli_vector::smallest::kth_smallest_at_most;
-use ocelli_vector::{Metric, Simd, norm_sq};
+use ocelli_vector::{Metric, Simd, dense, norm_sq};
 
 use self::section::GroupsSection;
 use crate::base::error::Result;
@@ -35,6 +36,10 @@ use crate::files::container::Reader;
 /// Models of fewer lists get no groups: looking at all centroids is exact there and still cheap.
 /// See `docs/decisions/0007-coarse-groups.md`.
 pub const MIN_NLIST: usize = 1 << 16;
+
+/// Models of so many lists put rows in lists by groups; with fewer lists all centroids are
+/// compared. See `docs/decisions/0046-rows-meet-near-groups.md`.
+pub const MIN_ASSIGN_NLIST: usize = 1 << 13;
 
 /// Members looked at for the first threshold, for each list that is wanted.
 const WARM_PER_LIST: usize = 4;
@@ -51,6 +56,12 @@ pub(crate) fn groups_of(nlist: usize) -> usize {
 pub(crate) fn default_effort(groups: usize, nprobe: usize) -> usize {
     let quarters = 6 + nprobe.max(1).ilog2() as usize;
     (groups.isqrt() * quarters).div_ceil(4).clamp(1, groups.max(1))
+}
+
+/// Groups that a row looks at on its way to a list, of `groups`: as many as a query that wants one
+/// list.
+pub(crate) fn assign_effort(groups: usize) -> usize {
+    default_effort(groups, 1)
 }
 
 /// Centroids in groups, ready to be probed.
@@ -150,6 +161,31 @@ impl CoarseGroups {
             out.clear();
             chosen.iter().for_each(|&(group, _)| out.extend(self.section.members(group)));
         }
+    }
+
+    /// The centroids `coarse` (nlist, d), which are in these groups, for the assignment of many
+    /// rows: with [`assign_effort`], what [`Self::assign`] says of each.
+    pub fn rows<'a>(&'a self, coarse: &'a [f32], d: usize) -> GroupedRows<'a> {
+        let members = (0..self.groups() as u32).map(|group| self.section.members(group));
+        GroupedRows::new(coarse, d, self.section.centres(), members)
+    }
+
+    /// The nearest by L2 to z (d,) of the centroids in the groups whose centres are nearest to it,
+    /// ties to the smaller list. Groups without a centroid do not count.
+    pub fn assign(&self, simd: Simd, coarse: &[f32], z: &[f32]) -> u32 {
+        let want = Wanted { metric: Metric::L2, q: z, nprobe: 1 };
+        let near = self.nearest(simd, &want, self.groups());
+        let filled = near.iter().filter(|(group, _)| self.section.len(*group) > 0);
+        let looked_at = filled.take(assign_effort(self.groups()));
+        let lists: Vec<u32> =
+            looked_at.flat_map(|(group, _)| self.section.members(*group)).copied().collect();
+        let mut distances = Vec::new();
+        dense::l2_sqs_of(simd, z, coarse, &lists, &mut distances);
+        let nearest = distances.into_iter().zip(lists).min_by(|a, b| {
+            let (by_distance, by_list) = (a.0.total_cmp(&b.0), a.1.cmp(&b.1));
+            by_distance.then(by_list)
+        });
+        nearest.map_or(0, |(_, list)| list)
     }
 
     /// The `wanted` groups whose centres cost least, best first, each with that cost.

@@ -147,7 +147,7 @@ impl Snapshot {
         {
             return Ok(passing.clone());
         }
-        let mut shards = self.named(filter)?;
+        let mut shards = self.rows_by_name(filter)?;
         if let Some(passing) = passing {
             for (shard, passing) in shards.iter_mut().zip(passing.shards) {
                 shard.allow = match (shard.allow.take(), passing.allow) {
@@ -160,7 +160,7 @@ impl Snapshot {
     }
 
     /// The rows that a filter's names allow and deny.
-    fn named(&self, filter: &Filter) -> Result<Vec<ShardFilter>> {
+    fn rows_by_name(&self, filter: &Filter) -> Result<Vec<ShardFilter>> {
         let mut shards = vec![ShardFilter::default(); self.members.len()];
         let row = |name: &Name| match name {
             Name::Id(id) => self.find(|shard| shard.find_id(*id)),

@@ -143,7 +143,13 @@ pub(super) fn build_index(
     stamp.text(format!("{}", options.dba));
     let threads = options.train.as_ref().map_or(0, |train| train.threads);
     let dba = options.dba;
-    let build_options = BuildOptions { shards: 1, threads, dba, on_duplicate: OnDuplicate::Stop };
+    let build_options = BuildOptions {
+        shards: 1,
+        threads,
+        dba,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: 0,
+    };
     work.keep_or("index".to_owned(), &out, stamp.finish(), || {
         // A generation more would leave the old ones on disk.
         match fs::remove_dir_all(&out) {

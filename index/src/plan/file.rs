@@ -1,0 +1,117 @@
+//! A plan and what stands beside it, in a file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::job::Plan;
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::files::container::write_atomically;
+
+/// What a plan is expected to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// Bytes of the result.
+    pub disk_bytes: u64,
+    /// Bytes that one task writes and removes again.
+    pub work_bytes: u64,
+    /// Largest memory of a task.
+    pub memory_bytes: u64,
+    /// Time of all tasks one after the other, in seconds.
+    pub seconds: u64,
+}
+
+/// A plan, where its inputs lie, and what it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    /// Hash of the plan.
+    pub hash: Hash,
+    /// The plan.
+    pub plan: Plan,
+    /// The files of its inputs, in the plan's order.
+    pub inputs: Vec<PathBuf>,
+    /// The file of its model, if it needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// The index directory, or the file or folder that the job makes.
+    pub out: PathBuf,
+    /// Generation that was current; the commit replaces it and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+    /// Memory that a task may take, in bytes; 0: as much as it needs.
+    #[serde(default)]
+    pub memory_budget_bytes: u64,
+    /// What it takes.
+    #[serde(default)]
+    pub estimate: Estimate,
+}
+
+impl PlanFile {
+    /// A plan with nothing beside it yet.
+    ///
+    /// # Errors
+    /// Those of [`Plan::hash`].
+    pub fn new(plan: Plan, inputs: Vec<PathBuf>, out: &Path) -> Result<Self> {
+        Ok(Self {
+            hash: plan.hash()?,
+            plan,
+            inputs,
+            model: None,
+            out: out.to_owned(),
+            parent: None,
+            memory_budget_bytes: 0,
+            estimate: Estimate::default(),
+        })
+    }
+
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] if the file is no plan or its hash is wrong;
+    /// [`Error::Invalid`] if another version of Ocelli made it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+        #[derive(Deserialize)]
+        struct Maker {
+            plan: MakerPlan,
+        }
+        #[derive(Deserialize)]
+        struct MakerPlan {
+            format: u32,
+            program: String,
+        }
+        // Another version may have other fields.
+        let maker: Maker = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::corrupt(path, format!("not a plan: {e}")))?;
+        let job = super::job::Job::Train(super::job::TrainJob {
+            inputs: Vec::new(),
+            options: std::collections::BTreeMap::new(),
+        });
+        let by = Plan { format: maker.plan.format, program: maker.plan.program, job };
+        by.check().map_err(|what| Error::invalid(format!("{}: {what}", path.display())))?;
+        let file: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::corrupt(path, format!("not a plan: {e}")))?;
+        let found = file.plan.hash()?;
+        if found != file.hash {
+            return Err(Error::corrupt(
+                path,
+                format!("the plan's hash is {found}, expected {}: it was changed", file.hash),
+            ));
+        }
+        Ok(file)
+    }
+
+    /// Writes the plan, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut json = serde_json::to_vec_pretty(self)
+            .map_err(|e| Error::invalid(format!("a plan cannot be written: {e}")))?;
+        json.push(b'\n');
+        write_atomically(path, &json)
+    }
+}

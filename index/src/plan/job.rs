@@ -1,0 +1,196 @@
+//! What a plan fixes.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::generations::Dba;
+
+/// Version of plans: 1.
+const FORMAT: u32 = 1;
+/// The version of this program. Two versions do not work on one plan: their bytes could differ.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// Everything that decides the result of a job. Its hash names the result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of the plan's format: 1.
+    pub format: u32,
+    /// Version of the program that planned.
+    pub program: String,
+    /// The job.
+    pub job: Job,
+}
+
+/// The job of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Job {
+    /// Shards of rows under a model; one task a shard.
+    Build(BuildJob),
+    /// A model of rows; one task.
+    Train(TrainJob),
+    /// Parts of photos; one task a part.
+    Encode(EncodeJob),
+    /// Shards merged into one; one task.
+    Compact(CompactJob),
+}
+
+/// An input of a plan, by its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanInput {
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// Hash that tells it apart from files of other content.
+    pub seal: Hash,
+    /// The spec given to vectors from elsewhere, if the file holds such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<String>,
+}
+
+/// What becomes of the rows that an index has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The new shards take the place of all others.
+    #[default]
+    Replace,
+    /// The new shards come beside the others.
+    Add,
+    /// As [`Mode::Add`], and rows that have the key or id of a new one are deleted.
+    Upsert,
+}
+
+/// Shards of rows under a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildJob {
+    /// Model of the shards.
+    pub model: Hash,
+    /// The model's fine codec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fine_codec: Option<Hash>,
+    /// How the shards change the index.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The inputs, in the order of their rows.
+    pub inputs: Vec<PlanInput>,
+    /// Rows of each shard, numbered over all inputs.
+    pub shards: Vec<Range<u64>>,
+    /// Id of row 0 where rows bring none.
+    pub first_id: u64,
+    /// Smallest id never given out, after the commit.
+    pub next_id: u64,
+    /// Numbers of the rows that are left out, ascending.
+    pub left_out: Vec<u64>,
+    /// How descriptors are augmented before they are coded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dba: Option<Dba>,
+}
+
+/// A model of rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainJob {
+    /// The inputs, in the order of their rows.
+    pub inputs: Vec<PlanInput>,
+    /// The options, each by its name as on the command line.
+    pub options: std::collections::BTreeMap<String, String>,
+}
+
+/// Parts of photos.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncodeJob {
+    /// SHA-256 of the sorted list of photos.
+    pub photos: Hash,
+    /// Photos of each part, as a range of that list.
+    pub parts: Vec<Range<u64>>,
+    /// The options, each by its name as on the command line.
+    pub options: std::collections::BTreeMap<String, String>,
+}
+
+/// Shards merged into one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompactJob {
+    /// The generation whose shards are merged.
+    pub generation: u64,
+    /// Names of the shards.
+    pub shards: Vec<String>,
+}
+
+impl Plan {
+    /// A plan of this program.
+    pub fn new(job: Job) -> Self {
+        Self { format: FORMAT, program: PROGRAM.to_owned(), job }
+    }
+
+    /// Hash over the whole plan.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the plan cannot be written as JSON.
+    pub fn hash(&self) -> Result<Hash> {
+        let json = serde_json::to_vec(self)
+            .map_err(|e| Error::invalid(format!("a plan cannot be written: {e}")))?;
+        Ok(Hash::of(&json))
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> u32 {
+        match &self.job {
+            Job::Build(job) => job.shards.len() as u32,
+            Job::Encode(job) => job.parts.len() as u32,
+            Job::Train(_) | Job::Compact(_) => 1,
+        }
+    }
+
+    /// Whether this program made the plan, or why it must not work on it.
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!("a plan of format {}, expected {FORMAT}", self.format));
+        }
+        if self.program != PROGRAM {
+            return Err(format!(
+                "planned by Ocelli {}, this is {PROGRAM}: expected one version for a plan and all \
+                 its tasks; plan again",
+                self.program
+            ));
+        }
+        Ok(())
+    }
+
+    /// The name of the job's kind.
+    pub fn kind(&self) -> &'static str {
+        match &self.job {
+            Job::Build(_) => "build",
+            Job::Train(_) => "train",
+            Job::Encode(_) => "encode",
+            Job::Compact(_) => "compact",
+        }
+    }
+}
+
+impl BuildJob {
+    /// Rows of all inputs.
+    pub fn rows(&self) -> u64 {
+        self.inputs.iter().map(|input| input.rows).sum()
+    }
+
+    /// Whether a row is left out.
+    pub fn is_left_out(&self, row: u64) -> bool {
+        self.left_out.binary_search(&row).is_ok()
+    }
+
+    /// Rows of a range that are not left out.
+    pub fn kept(&self, rows: &Range<u64>) -> u64 {
+        let at = |row| self.left_out.partition_point(|&out| out < row) as u64;
+        (rows.end - rows.start) - (at(rows.end) - at(rows.start))
+    }
+}

@@ -1,0 +1,124 @@
+//! What tasks leave behind: a small record each, and the runs of those that have not ended.
+//!
+//! ```text
+//! work/<plan hash>/task-00003.json    the record of a task that has ended
+//! work/<plan hash>/task-00003/        runs of one that has not
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::files::container::write_atomically;
+use crate::shard::ShardEntry;
+
+/// The result of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRecord {
+    /// The plan.
+    pub plan: Hash,
+    /// The task's number.
+    pub task: u32,
+    /// The shard, if the task has rows.
+    pub shard: Option<ShardEntry>,
+    /// Smallest and largest id of its rows.
+    pub ids: Option<(u64, u64)>,
+}
+
+/// The place where tasks of a plan leave their records and runs.
+#[derive(Clone, Debug)]
+pub struct WorkArea {
+    folder: PathBuf,
+    plan: Hash,
+}
+
+impl WorkArea {
+    /// The place of a plan in an index directory.
+    pub fn new(root: &Path, plan: Hash) -> Self {
+        Self { folder: root.join("work").join(plan.to_string()), plan }
+    }
+
+    /// The folder, which need not exist.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes the folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(&self) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, "create", e))
+    }
+
+    /// The folder of a task's runs.
+    pub fn runs(&self, task: u32) -> PathBuf {
+        self.folder.join(format!("task-{task:05}"))
+    }
+
+    fn record_path(&self, task: u32) -> PathBuf {
+        self.folder.join(format!("task-{task:05}.json"))
+    }
+
+    /// The record of a task, if it has ended.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`] if the file is no record of this plan and task.
+    pub fn record(&self, task: u32) -> Result<Option<TaskRecord>> {
+        let path = self.record_path(task);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&path, "read", e)),
+        };
+        let record: TaskRecord =
+            serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
+        if (record.plan, record.task) != (self.plan, task) {
+            return Err(Error::corrupt(
+                &path,
+                format!(
+                    "of plan {} task {}, expected {} {task}",
+                    record.plan, record.task, self.plan
+                ),
+            ));
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes the record of a task, and removes its runs.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn end_task(&self, record: &TaskRecord) -> Result<()> {
+        self.create()?;
+        let json = serde_json::to_vec_pretty(record)
+            .map_err(|e| Error::invalid(format!("a record cannot be written: {e}")))?;
+        write_atomically(&self.record_path(record.task), &json)?;
+        remove(&self.runs(record.task))
+    }
+
+    /// Removes everything of the plan, and the folder of all plans if it is empty then.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self) -> Result<()> {
+        remove(&self.folder)?;
+        // Other plans may be there.
+        if let Some(all) = self.folder.parent() {
+            let _ = fs::remove_dir(all);
+        }
+        Ok(())
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(folder, "remove", e)),
+        _ => Ok(()),
+    }
+}

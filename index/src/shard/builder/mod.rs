@@ -1,0 +1,456 @@
+//! Builds one shard, in memory or in bounded memory, and writes it.
+//!
+//! Given a model, equal input gives equal bytes: rows are pushed in plan order, lists keep ordinals
+//! ascending, and nothing depends on threads, clocks, names, or the memory that there is.
+//!
+//! ```text
+//! rows ──► chunk ──► run ─┐
+//!          chunk ──► run ─┼──► sections of the shard
+//!          chunk ──► run ─┘    (each one pass over a column of all runs)
+//! ```
+//!
+//! A chunk that is full is sorted by list and written to a file, the run, while the next one fills
+//! up. Whoever builds the same shard again finds the runs and goes on behind them. All sections are
+//! made of the runs' columns, read from their beginning to their end; ids and keys are merged in
+//! order, which also finds those that are there twice. Without a limit the one chunk is the one run.
+
+mod blobs;
+mod chunk;
+mod facts;
+mod merge;
+mod run;
+mod scalars;
+mod sections;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use self::chunk::Chunk;
+use self::facts::Facts;
+use self::run::{Run, RunMeta};
+use self::sections::{Bounds, Sections};
+use super::{ShardEntry, ShardMeta};
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::base::level::simd;
+use crate::base::names::{check_id, check_key};
+use crate::files::container::{FileKind, Writer};
+use crate::files::packed;
+use crate::model::Model;
+use crate::model::fine::FineCodec;
+
+/// Least memory that sorting in files takes.
+const LEAST_BYTES: usize = 8 << 20;
+/// Codes of lists that are worked on at once, where memory has no limit.
+const BATCH_BYTES: usize = 4 << 20;
+/// Bytes read of a column before their memory is given back, where memory has no limit.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Memory that a column of a run takes while it is read: pages around the one that is wanted.
+const COLUMN_BYTES: usize = 192 << 10;
+
+/// A row on its way into a shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewRow<'a> {
+    /// The row's id.
+    pub id: u64,
+    /// The row's key; an empty key is no key.
+    pub key: &'a str,
+    /// The row's list.
+    pub list: u32,
+    /// The row's code, (m,).
+    pub code: &'a [u8],
+    /// The row's finer code, where the model has a fine codec; either all rows have one or none
+    /// has.
+    pub fine: &'a [u8],
+    /// The row's attributes, in their one encoding; empty if it has none.
+    pub record: &'a [u8],
+}
+
+/// How a shard is built in bounded memory.
+#[derive(Clone, Debug)]
+pub struct Spill {
+    /// The folder of this shard's runs, made if it is missing. Runs of this shard that are there
+    /// already are used.
+    pub folder: PathBuf,
+    /// The name of the shard in its runs: runs of another name are not used.
+    pub name: String,
+    /// Memory for the builder alone, in bytes.
+    pub budget_bytes: usize,
+    /// What the caller's whole budget has besides, in bytes: for messages.
+    pub beside_bytes: usize,
+}
+
+/// A run that is being written, and the chunk that it is made of.
+type Sealing = JoinHandle<(Chunk, Result<Run>)>;
+
+/// Rows of one shard, in the order of their ordinals.
+pub struct ShardBuilder<'a> {
+    model: &'a Model,
+    spill: Option<Spill>,
+    chunk: Chunk,
+    /// Of the rows in `chunk`.
+    facts: Facts,
+    /// Of the rows in `runs` and `sealing`.
+    sealed: Facts,
+    runs: Vec<Run>,
+    sealing: Option<Sealing>,
+    /// Chunks that were written.
+    spare: Option<Chunk>,
+    /// Rows of the source that all rows so far cover, where the last one ends a block.
+    position: Option<u64>,
+    /// Rows of the source that the runs found at the start cover.
+    resumed: u64,
+}
+
+impl<'a> ShardBuilder<'a> {
+    /// A shard without rows, which is built in memory.
+    pub fn new(model: &'a Model) -> Self {
+        Self {
+            model,
+            spill: None,
+            chunk: Chunk::default(),
+            facts: Facts::default(),
+            sealed: Facts::default(),
+            runs: Vec::new(),
+            sealing: None,
+            spare: None,
+            position: Some(0),
+            resumed: 0,
+        }
+    }
+
+    /// A shard that is built in bounded memory, with the rows of the runs that an earlier attempt
+    /// left: see [`Self::position`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a budget that is too small, with the smallest that works;
+    /// [`Error::Io`].
+    pub fn bounded(model: &'a Model, spill: Spill) -> Result<Self> {
+        let least = LEAST_BYTES + 64 * model.parts().nlist;
+        if spill.budget_bytes < least {
+            return Err(Error::invalid(format!(
+                "memory budget: {} MiB are left to sort rows; the smallest budget that works is \
+                 {} MiB",
+                spill.budget_bytes >> 20,
+                (least + spill.beside_bytes).div_ceil(1 << 20)
+            )));
+        }
+        let folder = &spill.folder;
+        fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
+        let mut builder = Self::new(model);
+        loop {
+            let run = Run::open(&run_path(folder, builder.runs.len()));
+            let Ok(run) = run.and_then(|run| run.verify().map(|()| run)) else { break };
+            let follows = run.meta.name == spill.name && run.meta.first == builder.sealed.rows;
+            let (Some(position), true) = (run.meta.position, follows) else { break };
+            builder.sealed.add(&run.meta.facts);
+            builder.position = Some(position);
+            builder.resumed = position;
+            builder.runs.push(run);
+        }
+        builder.spill = Some(spill);
+        Ok(builder)
+    }
+
+    /// Rows of the source that need not be pushed again, since runs that were there have them: the
+    /// number given to [`Self::checkpoint`] before the last of them was written.
+    pub fn position(&self) -> u64 {
+        self.resumed
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.sealed.rows as usize + self.facts.rows as usize
+    }
+
+    /// Smallest and largest id, if there are rows.
+    pub fn ids(&self) -> Option<(u64, u64)> {
+        let all = self.all_facts();
+        (all.rows > 0).then_some((all.min_id, all.max_id))
+    }
+
+    fn all_facts(&self) -> Facts {
+        let mut all = self.sealed;
+        all.add(&self.facts);
+        all
+    }
+
+    /// Appends a vector x (dim,): transforms, assigns and encodes it, and makes its finer code
+    /// where the model has a fine codec. An empty key is no key.
+    ///
+    /// # Errors
+    /// Those of [`Model::transform`] and [`Self::push_code`], with the key.
+    pub fn push(&mut self, id: u64, key: &str, x: &[f32]) -> Result<()> {
+        let named = |e| match e {
+            Error::Invalid { what } => Error::invalid(format!("{key:?} (id {id}): {what}")),
+            other => other,
+        };
+        let z = self.model.transform(x).map_err(named)?;
+        let list = self.model.assign(&z);
+        let mut code = vec![0; self.model.parts().m];
+        self.model.encode(&z, list, &mut code);
+        let mut fine = Vec::new();
+        self.model.encode_fine(simd(), &z, list, &code, &mut fine).map_err(named)?;
+        self.push_fine(id, key, list, &code, &fine)
+    }
+
+    /// [`Self::push_code`] with the row's finer code. Either all rows have one or none has.
+    ///
+    /// # Errors
+    /// As [`Self::push_code`]; [`Error::Dim`] for a finer code of another length.
+    pub fn push_fine(
+        &mut self,
+        id: u64,
+        key: &str,
+        list: u32,
+        code: &[u8],
+        fine: &[u8],
+    ) -> Result<()> {
+        self.push_row(&NewRow { id, key, list, code, fine, record: &[] })
+    }
+
+    /// [`Self::push_fine`] with the row's attributes.
+    ///
+    /// # Errors
+    /// As [`Self::push_fine`].
+    pub fn push_row(&mut self, row: &NewRow<'_>) -> Result<()> {
+        let expected = self.model.fine_codec().map_or(0, FineCodec::code_bytes);
+        if row.fine.len() != expected {
+            let what = format!("finer code of {:?} (id {})", row.key, row.id);
+            return Err(Error::Dim { what, expected, found: row.fine.len() });
+        }
+        self.append(row)
+    }
+
+    /// Appends a row whose list and code (m,) are known already.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an id of 2⁶³ or more, a key that is too long, a list or codeword that
+    /// the model does not have, or a full shard; [`Error::Dim`] for a code of another m.
+    pub fn push_code(&mut self, id: u64, key: &str, list: u32, code: &[u8]) -> Result<()> {
+        self.append(&NewRow { id, key, list, code, fine: &[], record: &[] })
+    }
+
+    /// Gives the row that was pushed last its attributes ([`crate::attributes::record`]); a row
+    /// without has the empty record.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if no row was pushed since the last checkpoint. What the bytes hold is
+    /// judged when the shard is written.
+    pub fn set_record(&mut self, record: &[u8]) -> Result<()> {
+        if self.chunk.rows() == 0 {
+            return Err(Error::invalid("attributes of a shard without rows"));
+        }
+        if self.chunk.set_record(record) {
+            self.facts.recorded += 1;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, row: &NewRow<'_>) -> Result<()> {
+        let NewRow { id, key, list, code, fine, record } = *row;
+        let p = self.model.parts();
+        check_id(id)?;
+        check_key(key)?;
+        if code.len() != p.m {
+            return Err(Error::Dim {
+                what: format!("code of {key:?}"),
+                expected: p.m,
+                found: code.len(),
+            });
+        }
+        if list as usize >= p.nlist || code.iter().any(|&c| usize::from(c) >= p.ksub) {
+            return Err(Error::invalid(format!(
+                "{key:?}: list {list} or a codeword is not in the model (nlist {}, ksub {})",
+                p.nlist, p.ksub
+            )));
+        }
+        if self.rows() >= u32::MAX as usize {
+            return Err(Error::invalid("a shard holds at most 2^32 - 1 rows"));
+        }
+        let chunk = &mut self.chunk;
+        chunk.ids.push(id);
+        chunk.lists.push(list);
+        chunk.codes.extend_from_slice(code);
+        chunk.fine.extend_from_slice(fine);
+        chunk.keys.push(key.as_bytes());
+        chunk.set_record(record);
+        let of_row = Facts::of_row(id, !key.is_empty(), !fine.is_empty(), !record.is_empty());
+        self.facts.add(&of_row);
+        self.position = None;
+        Ok(())
+    }
+
+    /// Says that all rows so far are those of the first `position` rows of the source: an attempt
+    /// that goes on where this one stopped can begin behind them. In bounded memory, rows are
+    /// written to a run here when there are enough of them; so call it after every few thousand.
+    ///
+    /// # Errors
+    /// [`Error::Io`], a full disk included.
+    pub fn checkpoint(&mut self, position: u64) -> Result<()> {
+        self.position = Some(position);
+        match &self.spill {
+            // One chunk fills up while another one is written; each is sorted in its own memory.
+            Some(spill) if self.chunk.bytes() >= spill.budget_bytes / 5 * 2 => self.seal(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the rows in memory to a run, in a thread of its own.
+    fn seal(&mut self) -> Result<()> {
+        self.join()?;
+        let Some(spill) = &self.spill else { return Ok(()) };
+        self.check_fine()?;
+        let chunk = std::mem::replace(&mut self.chunk, self.spare.take().unwrap_or_default());
+        let first = self.sealed.rows;
+        let meta = RunMeta::new(&spill.name, first, self.position, &chunk, self.facts);
+        self.sealed.add(&self.facts);
+        self.facts = Facts::default();
+        let path = run_path(&spill.folder, self.runs.len());
+        let nlist = self.model.parts().nlist;
+        let write = move || {
+            let run = Run::write(&meta, &chunk, &path, nlist).and_then(|()| Run::open(&path));
+            (chunk, run)
+        };
+        let thread = std::thread::Builder::new().name("spill".to_owned()).spawn(write);
+        self.sealing = Some(thread.map_err(|e| Error::invalid(format!("cannot start: {e}")))?);
+        Ok(())
+    }
+
+    /// Waits for the run that is being written.
+    fn join(&mut self) -> Result<()> {
+        let Some(sealing) = self.sealing.take() else { return Ok(()) };
+        let (mut chunk, run) =
+            sealing.join().map_err(|_| Error::invalid("the thread that writes runs ended"))?;
+        self.runs.push(run?);
+        chunk.clear();
+        self.spare = Some(chunk);
+        Ok(())
+    }
+
+    fn check_fine(&self) -> Result<()> {
+        let all = self.all_facts();
+        if all.fine_rows == 0 || all.fine_rows == all.rows {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{} of {} rows have a finer code: expected all or none",
+            all.fine_rows, all.rows
+        )))
+    }
+
+    /// Writes the shard into `folder`, which is no index directory; for one of those, see
+    /// [`IndexDir::put_shard`](crate::IndexDir::put_shard). The name is made of `plan`, `task` and
+    /// the content. An equal shard that is there already is replaced by itself.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for no rows, or an id or key of two rows; [`Error::Io`].
+    pub fn write(self, folder: &Path, plan: Hash, task: u32) -> Result<ShardEntry> {
+        self.write_to(Writer::create_in(folder, FileKind::Shard)?, plan, task)
+    }
+
+    /// Writes the shard to a new file and returns what a generation needs to know of it.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn write_to(
+        mut self,
+        mut file: Writer,
+        plan: Hash,
+        task: u32,
+    ) -> Result<ShardEntry> {
+        let facts = self.all_facts();
+        if facts.rows == 0 {
+            return Err(Error::invalid("a shard without rows"));
+        }
+        self.check_fine()?;
+        self.end_runs()?;
+        let p = self.model.parts();
+        let meta = ShardMeta {
+            model: self.model.hash(),
+            plan,
+            task,
+            rows: facts.rows,
+            nlist: p.nlist as u32,
+            m: p.m as u32,
+            ksub: p.ksub as u32,
+            ids: facts.id_encoding(),
+            ordinal_bits: packed::width_for(u64::from(facts.rows) - 1),
+            keyed: facts.keyed,
+        };
+        let bounds = self.bounds()?;
+        let sections = Sections { model: self.model, runs: &self.runs, facts, bounds };
+        sections.write(&mut file, &meta)?;
+        // Lists and codes were computed from the model's centroids.
+        self.model.intact()?;
+        let written = file.finish_as(|checksum| shard_name(plan, task, checksum))?;
+        Ok(ShardEntry {
+            name: shard_name(plan, task, &written.checksum),
+            bytes: written.bytes,
+            checksum: written.checksum,
+            rows: u64::from(facts.rows),
+            plan,
+            task,
+            seal: written.seal,
+        })
+    }
+
+    /// All rows in runs: one in memory where no file was written.
+    fn end_runs(&mut self) -> Result<()> {
+        let in_files = !self.runs.is_empty() || self.sealing.is_some();
+        if !in_files {
+            let chunk = std::mem::take(&mut self.chunk);
+            let meta = RunMeta::new("", 0, None, &chunk, self.facts);
+            self.runs.push(Run::in_memory(meta, chunk, self.model.parts().nlist));
+            return Ok(());
+        }
+        if self.facts.rows > 0 {
+            self.seal()?;
+        }
+        self.join()?;
+        // Their memory is wanted to merge.
+        (self.chunk, self.spare) = (Chunk::default(), None);
+        Ok(())
+    }
+
+    /// The memory that merging may take.
+    fn bounds(&self) -> Result<Bounds> {
+        let Some(spill) = self.spill.as_ref().filter(|_| self.runs.len() > 1) else {
+            let (batch_bytes, window) = (BATCH_BYTES, WINDOW_BYTES);
+            return Ok(Bounds { batch_bytes, window, list_bytes: None, folder: None });
+        };
+        // Two columns of each run are read at once.
+        let columns = 2 * self.runs.len() * COLUMN_BYTES;
+        let tables = 64 * self.model.parts().nlist;
+        let rest = spill.budget_bytes.saturating_sub(columns + tables);
+        if rest < spill.budget_bytes / 4 {
+            return Err(Error::invalid(format!(
+                "memory budget: {} runs cannot be merged in {} MiB; the smallest budget that works \
+                 is {} MiB",
+                self.runs.len(),
+                spill.budget_bytes >> 20,
+                (2 * columns + tables + spill.beside_bytes).div_ceil(1 << 20)
+            )));
+        }
+        Ok(Bounds {
+            batch_bytes: (rest / 16).clamp(64 << 10, BATCH_BYTES),
+            window: 64 << 10,
+            list_bytes: Some((rest / 4, spill.beside_bytes + columns + tables)),
+            folder: Some(spill.folder.clone()),
+        })
+    }
+}
+
+/// The file of run number `number`.
+fn run_path(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("{number:05}.run"))
+}
+
+/// The name of a shard's file.
+fn shard_name(plan: Hash, task: u32, checksum: &Hash) -> String {
+    format!("{}-{task:05}-{}.shard", plan.short(), checksum.short())
+}

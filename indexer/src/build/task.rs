@@ -1,0 +1,123 @@
+//! Tasks of a planned build: one shard each.
+
+use ocelli_index::{
+    BuildJob, Hash, IndexDir, Job, Model, Part, Plan, RowEncoder, ShardBuilder, Spill, TaskRecord,
+    WorkArea,
+};
+
+use super::encode::ShardEncoder;
+use super::memory::Memory;
+use super::shards::BuildOptions;
+use crate::dba::Neighbours;
+use crate::threads::pool;
+use crate::{Error, ProgressFn, Result};
+
+/// The build of a plan.
+///
+/// # Errors
+/// A plan of another job.
+pub(crate) fn job_of(plan: &Plan) -> Result<&BuildJob> {
+    match &plan.job {
+        Job::Build(job) => Ok(job),
+        _ => Err(Error::Invalid(format!(
+            "expected the plan of a build, found one of {}: ocelli {} --plan",
+            plan.kind(),
+            plan.kind()
+        ))),
+    }
+}
+
+/// Runs tasks of one plan.
+pub(crate) struct Tasks<'a> {
+    parts: &'a [Part],
+    model: &'a Model,
+    index: &'a IndexDir,
+    hash: Hash,
+    job: &'a BuildJob,
+    work: WorkArea,
+    memory: Memory,
+    pool: rayon::ThreadPool,
+    encoder: RowEncoder<'a>,
+}
+
+impl<'a> Tasks<'a> {
+    /// Tasks of a plan, by its hash and its job, whose inputs are `parts`. Of the options, threads
+    /// and memory count.
+    ///
+    /// # Errors
+    /// A memory budget that is too small, with the smallest that works.
+    pub(crate) fn new(
+        parts: &'a [Part],
+        model: &'a Model,
+        index: &'a IndexDir,
+        (hash, job): (Hash, &'a BuildJob),
+        options: &BuildOptions,
+    ) -> Result<Self> {
+        let pool = pool(options.threads)?;
+        let encoder = RowEncoder::new(model);
+        let (threads, task_rows) = (pool.current_num_threads(), encoder.rows_at_a_time());
+        let memory = Memory::divide(options.memory_budget_bytes, model, threads, task_rows)?;
+        let work = WorkArea::new(index.root(), hash);
+        Ok(Self { parts, model, index, hash, job, work, memory, pool, encoder })
+    }
+
+    /// Builds the shard of a task, unless that has been done, and leaves its record.
+    ///
+    /// # Errors
+    /// Those of reading, encoding and writing. What was sorted so far is used by the next attempt.
+    pub(crate) fn run(
+        &self,
+        task: u32,
+        neighbours: Option<&Neighbours>,
+        progress: ProgressFn<'_>,
+    ) -> Result<TaskRecord> {
+        if let Some(record) = self.done(task)? {
+            return Ok(record);
+        }
+        let range = self.job.shards[task as usize].clone();
+        let mut record = TaskRecord { plan: self.hash, task, shard: None, ids: None };
+        // A shard has rows.
+        if self.job.kept(&range) > 0 {
+            let mut builder = self.builder(task)?;
+            let encoder = ShardEncoder {
+                parts: self.parts,
+                model: self.model,
+                encoder: &self.encoder,
+                job: self.job,
+                neighbours,
+                block_rows: self.memory.block_rows,
+                progress,
+            };
+            record.shard = Some(self.pool.install(|| {
+                encoder.shard(&mut builder, range)?;
+                record.ids = builder.ids();
+                Ok::<_, Error>(self.index.put_shard(builder, self.hash, task)?)
+            })?);
+        }
+        self.work.end_task(&record)?;
+        Ok(record)
+    }
+
+    /// The record of a task whose shard is there.
+    fn done(&self, task: u32) -> Result<Option<TaskRecord>> {
+        let Some(record) = self.work.record(task)? else { return Ok(None) };
+        let is_there = match &record.shard {
+            Some(shard) => self.index.shard_version(&shard.name)?.is_some(),
+            None => true,
+        };
+        Ok(is_there.then_some(record))
+    }
+
+    fn builder(&self, task: u32) -> Result<ShardBuilder<'a>> {
+        let Some(budget_bytes) = self.memory.sort_bytes else {
+            return Ok(ShardBuilder::new(self.model));
+        };
+        let spill = Spill {
+            folder: self.work.runs(task),
+            name: format!("{} {task}", self.hash),
+            budget_bytes,
+            beside_bytes: self.memory.beside_bytes,
+        };
+        Ok(ShardBuilder::bounded(self.model, spill)?)
+    }
+}
