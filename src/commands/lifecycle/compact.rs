@@ -1,0 +1,63 @@
+//! `ocelli compact`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use ocelli_indexer::lifecycle::{CompactOptions, CompactReport, compact};
+
+use crate::commands::bytes;
+use crate::output::{OutputArgs, counted, print, thousands};
+use crate::progress::Bars;
+
+const COMPACT_EXAMPLE: &str = "\
+After additions and deletions: at most four small shards stay beside the large ones, and shards of
+which a fifth is deleted are written again:
+  ocelli compact index/
+One shard without deleted rows:
+  ocelli compact index/ --all";
+
+#[derive(Args)]
+#[command(after_help = COMPACT_EXAMPLE)]
+pub struct CompactArgs {
+    /// Index directory
+    #[arg(value_name = "INDEX")]
+    pub index: PathBuf,
+    /// Merge all shards into one, and drop every deleted row
+    #[arg(long)]
+    pub all: bool,
+    /// Memory that it may take, such as 4GiB; 0: as much as it needs [default: 0]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub memory_budget: Option<usize>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Merges the small shards of an index.
+pub fn run(args: CompactArgs) -> Result<()> {
+    let options =
+        CompactOptions { all: args.all, memory_budget_bytes: args.memory_budget.unwrap_or(0) };
+    let bars = Bars::default();
+    let report = compact(&args.index, &options, &|p| bars.report(p))?;
+    drop(bars);
+    print(args.output.format, &report, text)
+}
+
+fn text(r: &CompactReport) -> String {
+    let (index, shards) = (r.index.display(), counted(r.shards as u64, "shard"));
+    if r.merged == 0 {
+        return format!("{index}: nothing to do: generation {} of {shards}", r.generation);
+    }
+    format!(
+        "{index}: generation {} of {shards}, in {:.1} s\n{} merged into {}: {} copied, {} dropped\n\
+         {} bytes read, {} written",
+        r.generation,
+        r.seconds,
+        counted(r.merged as u64, "shard"),
+        r.written,
+        counted(r.rows, "row"),
+        thousands(r.dropped),
+        thousands(r.bytes_read),
+        thousands(r.bytes_written)
+    )
+}
