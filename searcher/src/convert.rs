@@ -2,7 +2,6 @@
 //! form of a message; the service checks whether a query can be answered.
 
 mod answers;
-mod predicate;
 
 use ocelli_proto::v1;
 use ocelli_proto::v1::{image_name, query_term};
@@ -11,7 +10,6 @@ pub use self::answers::{
     batch_response, change, explain_response, faults, fitting, generations, range_responses,
     response, status, vectors_response,
 };
-pub use self::predicate::predicate;
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
 use crate::service::{Batch, Query, Target, Term, TermValue};

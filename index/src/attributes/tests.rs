@@ -60,7 +60,7 @@ pub(crate) fn row() -> impl Strategy<Value = Fields> {
     })
 }
 
-/// What a column holds of a value: floats have one zero.
+/// A row as columns hold it: floats have one zero.
 fn stored(fields: &Fields) -> Fields {
     let one = |v: &Value| match v {
         Value::Float(v) => Value::Float(v + 0.0),
@@ -237,8 +237,7 @@ fn a_section_of_wrong_bytes_is_refused_or_read() {
     assert!(refused > 50, "{refused}");
 }
 
-/// What `docs/attributes.md` states of photos: bytes a row of what the encoder sees, and of columns
-/// of the user's own.
+/// The bytes a row that `docs/attributes.md` states: of photos, and of columns of the user's own.
 #[test]
 fn attributes_take_the_bytes_that_are_stated() {
     use rand::{RngExt, SeedableRng};

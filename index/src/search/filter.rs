@@ -51,7 +51,7 @@ pub struct RowFilter {
     pub(crate) direct: u64,
 }
 
-/// How far a search goes along its lists, nearest first.
+/// The lists that a search wants, nearest first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Reach {
     /// Lists at least, those without allowed rows counted.
@@ -89,7 +89,7 @@ impl RowFilter {
         self.allowed
     }
 
-    /// How far a search goes that would scan `nprobe` of `nlist` lists without the filter and wants
+    /// The lists of a search that would scan `nprobe` of `nlist` lists without the filter and wants
     /// `wanted` rows; `None` for no further.
     pub(crate) fn reach(&self, nprobe: usize, nlist: usize, wanted: u64) -> Option<Reach> {
         let allowed = self.allowed.filter(|_| self.list_rows.is_some())?;

@@ -27,7 +27,8 @@ pub struct SearchParams {
     /// not searched, and are among those that failed. None unless a partial answer is allowed.
     pub without: Arc<BTreeMap<String, String>>,
     /// Rows that may be found; without a filter, all rows that are not deleted. With a small set of
-    /// allowed rows ([`Snapshot::is_direct`](super::snapshot::Snapshot::is_direct)) each is scored and `nprobe` has no effect.
+    /// allowed rows each is scored and `nprobe` has no effect
+    /// ([`Snapshot::is_direct`](super::snapshot::Snapshot::is_direct)).
     pub filter: Option<Arc<RowFilter>>,
     /// Ends the search early, between two lists.
     pub cancel: Option<Cancel>,

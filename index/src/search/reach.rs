@@ -1,4 +1,4 @@
-//! How far a search with a filter goes along its lists.
+//! The lists of a search with a filter.
 //!
 //! The nearest of the rows that a filter allows are farther away than the nearest of all rows, and
 //! lie in more lists. So a filtered search scans more lists than `nprobe`: see
@@ -18,7 +18,7 @@ impl Snapshot {
         params.filter.as_ref().is_some_and(|filter| filter.is_direct(params.nprobe, nlist))
     }
 
-    /// How far a search goes along its lists for its filter; `None` for `nprobe` lists.
+    /// The lists that a search wants for its filter; `None` for `nprobe` lists.
     fn reach_of<'a>(&self, params: &'a SearchParams) -> Option<(&'a RowFilter, Reach)> {
         let filter = params.filter.as_deref().filter(|_| !self.is_direct(params))?;
         let reach = filter.reach(params.nprobe, self.model.parts().nlist, params.k as u64)?;

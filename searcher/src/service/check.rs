@@ -14,10 +14,10 @@ use ocelli_proto::v1::ErrorReason;
 
 use super::{OpenIndex, Term, TermValue};
 use crate::config::Config;
-use crate::convert::predicate;
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
 use crate::options::{NameFilter, Options};
+use crate::predicate::predicate;
 
 /// The field of a predicate among the options.
 const PREDICATE: &str = "filter.predicate";

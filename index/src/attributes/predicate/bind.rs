@@ -24,7 +24,7 @@ pub(super) enum Node {
     Not(Box<Node>),
 }
 
-/// What a value must be.
+/// A condition on a value.
 #[derive(Clone, Debug)]
 pub(super) enum Test {
     Null,
@@ -119,7 +119,7 @@ fn test(column: &Column, test: Test) -> Node {
     Node::Test { column: column.name.clone(), ty: column.ty, test }
 }
 
-/// What a value must be to compare so with `value`.
+/// The condition on a value that compares so with `value`.
 fn compare(column: &Column, op: Comparison, value: &Literal) -> Result<Test> {
     let mismatch = |expected: &str| {
         Error::invalid(format!(

@@ -243,8 +243,12 @@ fn mark(
             }
             for slot in 0..rows {
                 let number = numbers.get(slot) as usize;
-                let pass = pass.get(number).ok_or("a text that is not in the dictionary")?;
-                out[slot / 64] |= u64::from(*pass) << (slot % 64);
+                let pass = match pass.get(number) {
+                    Some(pass) => *pass,
+                    None if column.is_null(slot) => false,
+                    None => return Err("a text that is not in the dictionary"),
+                };
+                out[slot / 64] |= u64::from(pass) << (slot % 64);
             }
             Ok(())
         }

@@ -8,8 +8,8 @@
 //! The logic has three values, as SQL's has. A comparison with a row's null is neither true nor
 //! false but unknown; so is `not` of it. `and` is false if one side is false, `or` is true if one
 //! side is true; else they are unknown if one side is. `is null` is always true or false. A row
-//! passes if the whole is true. So neither `width = 5` nor `not (width = 5)` lets a row through that
-//! has no width.
+//! passes if the whole is true. So neither `width = 5` nor `not (width = 5)` lets a row through
+//! that has no width.
 
 mod bind;
 mod evaluate;
@@ -77,7 +77,7 @@ pub enum Predicate {
         column: String,
         /// The comparison.
         op: Comparison,
-        /// What is on its right side.
+        /// The right side.
         value: Literal,
     },
     /// The column's value is one of these; at least one.

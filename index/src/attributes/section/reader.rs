@@ -129,7 +129,7 @@ impl Columns {
             .map_err(|what| self.corrupt(file, block, column, what))
     }
 
-    /// What the directory says of a column of a block; all is null past the last block or column.
+    /// The facts of a column of a block by the directory; all is null past the last of them.
     pub fn bounds(&self, block: usize, column: usize) -> Bounds {
         let (rows, columns) = (self.block_rows(block), self.schema.columns().len());
         match self.entries.get(block * columns + column).filter(|_| column < columns) {
@@ -191,7 +191,7 @@ impl Columns {
     }
 }
 
-/// What is wrong with a column of a block.
+/// Looks for a fault in a column of a block.
 fn verify(column: &BlockColumn<'_>) -> std::result::Result<(), &'static str> {
     let (whole, floats) = (column.whole_range(), column.float_range());
     let mut nulls = 0;
@@ -212,7 +212,7 @@ fn verify(column: &BlockColumn<'_>) -> std::result::Result<(), &'static str> {
     }
     if let Values::Texts(texts, _) = column.values() {
         let ascend = (1..texts.len()).all(|i| texts.get(i - 1) < texts.get(i));
-        if !ascend {
+        if !ascend || texts.get(0).is_none() {
             return Err("texts of a dictionary that do not ascend");
         }
     }
@@ -249,7 +249,7 @@ fn read_directory(
     Ok((schema, entries.iter().map(|e| bytemuck::pod_read_unaligned(e)).collect()))
 }
 
-/// What is wrong with an entry of a column of `rows` slots.
+/// Looks for a fault in an entry of a column of `rows` slots.
 fn check_entry(entry: &Entry, ty: ColumnType, rows: usize) -> std::result::Result<(), String> {
     let encoding = Encoding::from_number(entry.encoding)
         .filter(|encoding| encoding.fits(ty))

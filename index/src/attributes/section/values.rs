@@ -56,14 +56,15 @@ impl<'a> Dictionary<'a> {
     }
 }
 
-/// What is known of a column of a block before its values are read.
+/// The facts of a column of a block that are known before its values are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Slots.
     pub rows: usize,
     /// Slots whose value is null.
     pub nulls: usize,
-    /// Smallest number that is not null, as its bits; a truth value is 0 or 1; 0 for text and bytes.
+    /// Smallest number that is not null, as its bits; a truth value is 0 or 1; 0 for text and
+    /// bytes.
     pub min: u64,
     /// Largest number.
     pub max: u64,
@@ -196,7 +197,7 @@ impl<'a> BlockColumn<'a> {
     /// The value of a slot: `Ok(None)` if it is null.
     ///
     /// # Errors
-    /// What is wrong with the bytes.
+    /// The fault of the bytes.
     pub fn value(&self, slot: usize) -> Result<Option<ValueRef<'a>>, &'static str> {
         if self.is_null(slot) {
             return Ok(None);

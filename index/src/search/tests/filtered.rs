@@ -24,7 +24,7 @@ const DIM: usize = 12;
 const NLIST: usize = 128;
 const ROWS: u64 = 24_000;
 const K: usize = 10;
-const NPROBE: usize = 12;
+const NPROBE: usize = 2;
 
 /// Rows in a space of fewer dimensions, as descriptors are.
 fn rows() -> Vec<Vec<f32>> {
@@ -130,9 +130,9 @@ fn filtered_searches_find_k_rows_and_the_near_ones() {
     let tmp = tempfile::tempdir().unwrap();
     let rows = rows();
     let snapshot = index(tmp.path(), &rows);
-    let queries: Vec<Vec<f32>> = (0..60).map(|i| rows[i * 391].clone()).collect();
+    let queries: Vec<Vec<f32>> = (0..150).map(|i| rows[i * 151].clone()).collect();
     let plain = recall(&snapshot, &queries, None);
-    assert!((0.7..0.999).contains(&plain), "lists are missed: {plain}");
+    assert!((0.3..0.999).contains(&plain), "some lists are missed: {plain}");
     for below in [50_000, 20_000, 5_000, 1_000, 100, 10] {
         let mut filter = by(&snapshot, &format!("order < {below}"));
         let passes = |id: &u64| matches!(fields(*id)["order"], Value::Int(v) if v < below);
