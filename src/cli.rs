@@ -101,7 +101,7 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Serve(PassThroughArgs),
     /// Ask a server for images like a given one
-    Query(QueryCommand),
+    Query(Box<QueryCommand>),
     /// Show or change what a server serves
     Admin(AdminArgs),
     /// Show what is in a part, whitening, model, pack, shard or index directory
