@@ -6,6 +6,7 @@
 mod admin;
 mod api;
 mod broken;
+mod life;
 mod limits;
 mod malformed;
 mod observe;

@@ -58,7 +58,7 @@ fn a_life_that_is_cut_short_leaves_what_was_committed() {
             world.apply(&op);
             states.push(world.state.clone());
         }
-        for kill in 0..cases(6u64, 40) {
+        for kill in 0..cases(6u64, 25) {
             kill_and_look(seed, Duration::from_millis(40 + 97 * kill % 1500), &states);
         }
     }
