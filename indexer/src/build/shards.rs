@@ -85,22 +85,22 @@ pub(crate) struct Onto<'a> {
     pub(crate) commit: CommitOptions<'a>,
 }
 
-/// [`super::build`] with the neighbours known by which rows are augmented, and without the rows
-/// `left_out`, ascending numbers in plan order.
+/// [`super::build`] with the neighbours known by which rows are augmented, and what becomes of its
+/// shards.
 pub(super) fn build_with(
     parts: &[Part],
     model: &Model,
     dir: &Path,
     options: &BuildOptions,
     neighbours: Option<&Neighbours>,
-    left_out: &[usize],
+    onto: &Onto<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
     let index = IndexDir::create(dir)?;
     // Rows may come back, since somebody gives them; what does not stays in the log.
     let deletes = index.current()?.and_then(|current| current.deletes);
-    let onto = Onto { left_out, deletes, ..Onto::default() };
-    Ok(build_onto(parts, (model, &index), options, neighbours, &onto, progress)?.0)
+    let onto = &Onto { deletes, ..onto.clone() };
+    Ok(build_onto(parts, (model, &index), options, neighbours, onto, progress)?.0)
 }
 
 /// Builds shards of `parts`, and changes the index by them.

@@ -24,7 +24,9 @@ const OPS: usize = 60;
 fn ops(seed: u8) -> Vec<Op> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    prop::collection::vec(op(), OPS).new_tree(&mut runner).unwrap().current()
+    let ops = prop::collection::vec(op(), OPS).new_tree(&mut runner).unwrap().current();
+    // The directory stays the same, since the parent looks at it.
+    ops.into_iter().filter(|op| !matches!(op, Op::Restore)).collect()
 }
 
 fn done_file(folder: &Path) -> PathBuf {
