@@ -65,6 +65,8 @@ pub enum Op {
     Gc {
         keep: usize,
     },
+    /// A backup; the life goes on in the directory that is restored of it.
+    Restore,
 }
 
 fn rows() -> impl Strategy<Value = Vec<NewRow>> {
