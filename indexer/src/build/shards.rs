@@ -97,6 +97,9 @@ pub(super) fn build_with(
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
     let index = IndexDir::create(dir)?;
+    // Rows may come back, since somebody gives them; what does not stays in the log.
+    let deletes = index.current()?.and_then(|current| current.deletes);
+    let onto = &Onto { deletes, ..onto.clone() };
     Ok(build_onto(parts, (model, &index), options, neighbours, onto, progress)?.0)
 }
 
@@ -153,7 +156,8 @@ pub(crate) fn build_onto(
     Ok((report, committed))
 }
 
-/// Writes the model of a build, and returns its bytes. Where shards come beside others, it is there.
+/// Writes the model of a build, and returns its bytes. Where shards come beside others, it is
+/// there.
 fn put_model(index: &IndexDir, model: &Model, mode: Mode) -> Result<u64> {
     if mode == Mode::Replace {
         return Ok(index.put_model(model)?.bytes);

@@ -66,9 +66,9 @@ struct Size {
     rows: u64,
 }
 
-/// Merges small shards and drops deleted rows: afterwards at most four small shards stand beside the
-/// large ones. Codes, ids, keys and attributes are copied; nothing is encoded again. It costs what
-/// it writes. A change that comes between stays.
+/// Merges small shards and drops deleted rows: afterwards at most four small shards stand beside
+/// the large ones. Codes, ids, keys and attributes are copied; nothing is encoded again. It costs
+/// what it writes. A change that comes between stays.
 ///
 /// # Errors
 /// Damaged shards; another compaction or a rebuild that came first.
@@ -281,8 +281,8 @@ mod tests {
         assert!(choose(&sizes(&[1000, 1000, 900, 600, 10])).is_empty());
         assert_eq!(choose(&sizes(&[1000, 10, 60, 50, 10, 25])), [vec![1, 4]]);
         assert_eq!(choose(&sizes(&[1000, 10, 60, 50, 10, 15])), [vec![1, 4, 5]]);
-        // Daily additions, and a compaction after each: at most four small ones, and a row is copied
-        // as often as its shard doubles.
+        // Daily additions, and a compaction after each: at most four small ones, and a row is
+        // copied as often as its shard doubles.
         let (mut shards, mut copied) = (vec![10_000u64], 0);
         for _ in 0..300 {
             shards.push(10);
