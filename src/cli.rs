@@ -12,6 +12,7 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::jobs::find::FindArgs;
 use crate::commands::jobs::index::IndexArgs;
 use crate::commands::jobs::up::UpArgs;
+use crate::commands::lifecycle::verify::VerifyArgs;
 use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
 use crate::commands::whiten::WhitenArgs;
@@ -82,8 +83,11 @@ pub enum Command {
     Admin(AdminArgs),
     /// Show what is in a part, whitening, model, pack, shard or index directory
     Inspect(InspectArgs),
-    /// Say with numbers whether training a model of your own pays
+    /// Say what is wrong with an index directory and which command mends it; and with numbers,
+    /// whether training a model of your own pays
     Doctor(DoctorArgs),
+    /// Prove every byte of an index, and that its files agree
+    Verify(VerifyArgs),
     /// Make or show a pack: everything that turns a photo into a code
     Pack {
         #[command(subcommand)]

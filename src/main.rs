@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Admin(args) => admin::run(&args.remote, args.command, args.output.format),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Verify(args) => commands::lifecycle::verify::run(args),
         Command::Pack { command } => commands::pack::run(command),
         Command::Eval { command } => commands::eval::run(command),
     };

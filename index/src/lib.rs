@@ -112,7 +112,7 @@ pub use search::filter::{Filter, Name, RowFilter};
 pub use search::hit::{Hit, Row};
 pub use search::join::{JoinPlan, Pair};
 pub use search::params::{RangeResult, SearchParams, SearchResult, ShardFailure};
-pub use search::snapshot::Snapshot;
+pub use search::snapshot::{Proof, Snapshot};
 pub use search::stages::{Stage, StageTimes};
 pub use shard::{NewRow, Shard, ShardBuilder, ShardEntry, ShardMeta, Spill};
 pub use spec::{

@@ -11,6 +11,7 @@
 //! | [`mod@views`] | resizes, cuts and turns decoded pixels into what a network sees |
 //! | [`resize`] | resamples, with the arithmetic of Pillow |
 //! | [`geometry`] | sizes after resizing, and boxes of pixels |
+//! | [`fingerprint`] | hashes of what a photo shows |
 //! | [`thumbnail`] | makes small JPEG files for people |
 //! | [`limits`] | the limits of all of these |
 //!
@@ -40,6 +41,7 @@
 
 pub mod decode;
 pub mod error;
+pub mod fingerprint;
 pub mod geometry;
 pub mod image_error;
 pub mod limits;
@@ -51,8 +53,9 @@ pub mod views;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoded, decode};
+pub use decode::{Captured, Decoded, decode};
 pub use error::{Error, Result};
+pub use fingerprint::Fingerprint;
 pub use geometry::PixelBox;
 pub use image_error::ImageError;
 pub use resize::Resizer;

@@ -22,7 +22,7 @@ const QUALITY: u8 = 85;
 /// use ocelli_pictures::{Decoded, Resizer, decode, thumbnail};
 ///
 /// let pixels = RgbImage::new(400, 300);
-/// let photo = Decoded { pixels, orientation: Orientation::Rotate90 };
+/// let photo = Decoded { pixels, orientation: Orientation::Rotate90, captured: None };
 /// let file = thumbnail::jpeg(&photo, 100, &mut Resizer::new())?;
 /// assert_eq!(decode(&file, 10_000)?.pixels.dimensions(), (75, 100));
 /// # Ok::<(), ocelli_pictures::ImageError>(())
@@ -62,7 +62,7 @@ mod tests {
     fn thumbnails_are_never_larger() {
         for (stored, expected) in [((400, 200), (64, 32)), ((40, 30), (40, 30))] {
             let pixels = RgbImage::from_pixel(stored.0, stored.1, Rgb([200, 40, 90]));
-            let photo = Decoded { pixels, orientation: Orientation::NoTransforms };
+            let photo = Decoded { pixels, orientation: Orientation::NoTransforms, captured: None };
             let file = jpeg(&photo, 64, &mut Resizer::new()).unwrap();
             let found = decode(&file, 10_000).unwrap().pixels;
             assert_eq!(found.dimensions(), expected);

@@ -6,12 +6,18 @@ use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_index::Model;
 use ocelli_indexer::doctor::{DoctorOptions, DoctorReport, NEIGHBOURS, doctor, open_patient};
+use ocelli_indexer::lifecycle::health::{
+    HealthOptions, HealthReport, Severity, examine, looks_like_index,
+};
+use serde::Serialize;
 
 use super::PackArgs;
-use crate::output::{OutputArgs, cell, print, thousands};
+use crate::output::{OutputArgs, cell, counted, print, thousands};
 use crate::progress::Bars;
 
 const DOCTOR_EXAMPLE: &str = "\
+What is wrong with an index directory, and what mends it:
+  ocelli doctor index/
 An index, and the parts that it was built of:
   ocelli doctor index/ photos.part
 Before there is an index:
@@ -28,6 +34,9 @@ pub struct DoctorArgs {
     /// Most descriptors that a model of your own is trained on here
     #[arg(long, value_name = "N", default_value_t = DoctorOptions::default().train)]
     pub train: usize,
+    /// Open and compare the files of an index, without reading all of their bytes
+    #[arg(long)]
+    pub quick: bool,
     /// Threads, 0: one per core
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
@@ -35,8 +44,44 @@ pub struct DoctorArgs {
     pub output: OutputArgs,
 }
 
-/// Says whether training a model of one's own pays.
+/// All that was found.
+#[derive(Serialize)]
+struct Output {
+    /// Of each index directory; they come first, since what is damaged cannot be examined further.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    health: Vec<HealthReport>,
+    #[serde(flatten)]
+    model: Option<DoctorReport>,
+}
+
+/// Says what is wrong with index directories; and of sound ones, whether training a model of one's
+/// own pays.
 pub fn run(args: DoctorArgs) -> Result<()> {
+    let bars = Bars::default();
+    let options = HealthOptions { quick: args.quick, threads: args.threads };
+    let indexes = args.paths.iter().filter(|path| looks_like_index(path));
+    let health = indexes
+        .map(|path| Ok(examine(path, &options, &|p| bars.report(p))?))
+        .collect::<Result<Vec<HealthReport>>>()?;
+    let damaged = health.iter().filter(|report| !report.is_usable()).count();
+    let model = match damaged {
+        0 => Some(judge_model(&args, &bars)?),
+        _ => None,
+    };
+    drop(bars);
+    print(args.output.format, &Output { health, model }, |output| {
+        let mut out: String = output.health.iter().map(health_text).collect();
+        out += &output.model.as_ref().map(text).unwrap_or_default();
+        out
+    })?;
+    if damaged > 0 {
+        bail!("{} damaged", counted(damaged as u64, "index directory"));
+    }
+    Ok(())
+}
+
+/// Judges the model of an index or a pack on descriptors.
+fn judge_model(args: &DoctorArgs, bars: &Bars) -> Result<DoctorReport> {
     let patient = open_patient(&args.paths)?;
     let pack = args.pack.open()?;
     let index = patient.index.as_ref();
@@ -50,10 +95,33 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     };
     let options =
         DoctorOptions { train: args.train, threads: args.threads, ..DoctorOptions::default() };
-    let bars = Bars::default();
-    let report = doctor(&patient.parts, index, model, &options, &|p| bars.report(p))?;
-    drop(bars);
-    print(args.output.format, &report, text)
+    Ok(doctor(&patient.parts, index, model, &options, &|p| bars.report(p))?)
+}
+
+fn health_text(r: &HealthReport) -> String {
+    let numbers: Vec<String> = r.sound.iter().map(u64::to_string).collect();
+    let mut text = format!(
+        "{}: generation {}; sound: {}; {} bytes proven\n",
+        r.index.display(),
+        r.generation.map_or("none".to_owned(), |number| number.to_string()),
+        if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") },
+        thousands(r.bytes)
+    );
+    for finding in &r.findings {
+        let severity = match finding.severity {
+            Severity::Damage => "damage",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        text += &format!("{severity}: {}\n", finding.what);
+        for (i, command) in finding.mend.iter().enumerate() {
+            text += &format!("  {} {command}\n", if i == 0 { "mend:" } else { "or:  " });
+        }
+    }
+    if r.findings.is_empty() {
+        text += "nothing is wrong with the directory\n";
+    }
+    text
 }
 
 fn text(r: &DoctorReport) -> String {

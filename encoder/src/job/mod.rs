@@ -75,6 +75,8 @@ pub struct JobOptions<'m> {
     pub parts: Option<Parts>,
     /// The model of [`PartKind::Codes`].
     pub model: Option<&'m Model>,
+    /// Whether photos get hashes of their pixels ([`ocelli_pictures::Fingerprint`]).
+    pub pixel_hashes: bool,
 }
 
 /// Encodes every image of `photos` under `pipeline`'s spec.
@@ -129,6 +131,7 @@ pub fn encode(
                 Wanted::Descriptor
             },
             batch: options.batch.max(1),
+            pixel_hashes: options.pixel_hashes,
             coder: coder.as_ref(),
             scratch: RowEncoderScratch::default(),
         });

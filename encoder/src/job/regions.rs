@@ -66,7 +66,8 @@ pub fn encode_regions(
             }
         };
         let (key, id) = (part.key(image)?, part.id(image)?);
-        let image = Encoded { key, id, attributes: part.attributes(image)?, origin: None, made };
+        let (attributes, record) = (part.attributes(image)?, part.further_record(image)?);
+        let image = Encoded { key, id, attributes, record, origin: None, made };
         sink.push(EncodedRun { first: 0, images: vec![image], times })?;
     }
     sink.finish(0, part.images() > 0, started.elapsed())

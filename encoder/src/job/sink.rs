@@ -109,12 +109,12 @@ impl<'a> Sink<'a> {
 
     fn push_image(&mut self, image: Encoded) -> Result<()> {
         let Some((_, open)) = &mut self.open else { return Ok(()) };
-        let Encoded { key, id, attributes, origin, made } = image;
+        let Encoded { key, id, attributes, record, origin, made } = image;
         let pushed = match made {
             Err(reason) => Err(reason),
             Ok(made) => {
                 let image =
-                    PartImage { key: &key, id, attributes: attributes.as_ref(), record: &[] };
+                    PartImage { key: &key, id, attributes: attributes.as_ref(), record: &record };
                 let row = match &made {
                     Made::Vectors(rows) => PartRow::Vectors(rows),
                     Made::Code { list, code, fine } => PartRow::Code { list: *list, code, fine },

@@ -17,6 +17,8 @@ pub struct StageSeconds {
     pub read: f64,
     /// Decoding to pixels.
     pub decode: f64,
+    /// Hashing pixels.
+    pub hash: f64,
     /// Resizing, cropping, rotating.
     pub resize: f64,
     /// Pixels into the network's input and maps out of it.
@@ -33,6 +35,7 @@ impl AddAssign for StageSeconds {
     fn add_assign(&mut self, more: Self) {
         self.read += more.read;
         self.decode += more.decode;
+        self.hash += more.hash;
         self.resize += more.resize;
         self.copy += more.copy;
         self.network += more.network;
@@ -83,10 +86,11 @@ pub struct JobSummary {
 
 impl StageSeconds {
     /// All stages by name, in the order of the work.
-    fn stages(&self) -> [(&'static str, f64); 7] {
+    fn stages(&self) -> [(&'static str, f64); 8] {
         [
             ("read", self.read),
             ("decode", self.decode),
+            ("hash", self.hash),
             ("resize", self.resize),
             ("copy", self.copy),
             ("network", self.network),

@@ -1,12 +1,15 @@
 //! What one worker does: a run of images, from their files to what is written of them.
 
 use image::RgbImage;
+use ocelli_index::attributes::{Value, names, record};
 use ocelli_index::{
     Attributes, Encoded as Codes, Hash, Model, RowEncoder, RowEncoderScratch, simd,
 };
 use ocelli_network::NetworkSeconds;
 use ocelli_pictures::photos::{ImageFile, Origin, Photo};
-use ocelli_pictures::{PixelBox, Resizer, Rotation, ViewOptions, decode, views};
+use ocelli_pictures::{
+    Decoded, Fingerprint, PixelBox, Resizer, Rotation, ViewOptions, decode, views,
+};
 
 use super::StageSeconds;
 use crate::error::{Error, Result};
@@ -30,6 +33,8 @@ pub(super) struct Encoded {
     pub(super) key: String,
     pub(super) id: Option<u64>,
     pub(super) attributes: Option<Attributes>,
+    /// Its further attributes ([`ocelli_index::attributes::record`]).
+    pub(super) record: Vec<u8>,
     /// Its place in the input, where the key does not give it.
     pub(super) origin: Option<Origin>,
     /// The reason if there is nothing.
@@ -74,12 +79,20 @@ pub(super) struct Worker<'m> {
     pub(super) view_options: ViewOptions,
     pub(super) wanted: Wanted,
     pub(super) batch: usize,
+    pub(super) pixel_hashes: bool,
     pub(super) coder: Option<&'m Coder<'m>>,
     pub(super) scratch: RowEncoderScratch,
 }
 
-/// What is known of an image before the network: its attributes and views.
-type Seen = std::result::Result<(Attributes, Vec<RgbImage>), String>;
+/// What is known of an image before the network.
+struct SeenImage {
+    attributes: Attributes,
+    record: Vec<u8>,
+    views: Vec<RgbImage>,
+}
+
+/// The reason if an image cannot be seen.
+type Seen = std::result::Result<SeenImage, String>;
 
 impl Worker<'_> {
     /// Encodes a run. What is wrong with an image is a reason inside the result; an `Err` is wrong
@@ -96,7 +109,7 @@ impl Worker<'_> {
             );
         }
         let views: Vec<&[RgbImage]> =
-            seen.iter().filter_map(|s: &Seen| s.as_ref().ok()).map(|(_, v)| v.as_slice()).collect();
+            seen.iter().flatten().map(|image: &SeenImage| image.views.as_slice()).collect();
         let mut seconds = NetworkSeconds::default();
         let mut made =
             self.pipeline.encode(&views, self.wanted, self.batch, &mut seconds)?.into_iter();
@@ -106,18 +119,18 @@ impl Worker<'_> {
 
         let mut images = Vec::with_capacity(names.len());
         for ((key, id, origin), seen) in names.into_iter().zip(seen) {
-            let (attributes, made) = match seen {
-                Err(reason) => (None, Err(reason)),
-                Ok((attributes, _)) => {
+            let (attributes, record, made) = match seen {
+                Err(reason) => (None, Vec::new(), Err(reason)),
+                Ok(SeenImage { attributes, record, .. }) => {
                     let made = made.next().unwrap_or_else(|| Err(Error::invalid("no answer")));
                     let made = match rejectable(made)? {
                         Err(reason) => Err(reason),
                         Ok(rows) => Ok(self.finish(rows, &mut times)?),
                     };
-                    (Some(attributes), made)
+                    (Some(attributes), record, made)
                 }
             };
-            images.push(Encoded { key, id, attributes, origin, made });
+            images.push(Encoded { key, id, attributes, record, origin, made });
         }
         Ok(EncodedRun { first: run.first, images, times })
     }
@@ -145,10 +158,12 @@ impl Worker<'_> {
         };
         let turned = rotate.map(|turn| turn.replace_exif(&mut decoded, &self.view_options));
         let options = turned.as_ref().unwrap_or(&self.view_options);
+        let record = timed(&mut times.hash, || record_of(&decoded, self.pixel_hashes));
         let made = timed(&mut times.resize, || {
             views(&decoded, bbox, &options.sizes, options, &mut self.resizer)
         });
-        Ok((attributes, made.map_err(|e| e.to_string())?))
+        let views = made.map_err(|e| e.to_string())?;
+        Ok(SeenImage { attributes, record: record.map_err(|e| e.to_string())?, views })
     }
 
     fn finish(&mut self, rows: Vec<f32>, times: &mut StageSeconds) -> Result<Made> {
@@ -157,6 +172,22 @@ impl Worker<'_> {
             Some(coder) => timed(&mut times.pool, || coder.code(&rows, &mut self.scratch)),
         }
     }
+}
+
+/// What a photo shows and says of itself, as a record of columns.
+fn record_of(photo: &Decoded, pixel_hashes: bool) -> ocelli_index::Result<Vec<u8>> {
+    let mut fields = record::Fields::new();
+    if let Some(captured) = photo.captured {
+        fields.insert(names::CAPTURED_MS.to_owned(), Value::Int(captured.ms));
+        let zone = captured.zone().map(|zone| (names::CAPTURED_ZONE.to_owned(), Value::Text(zone)));
+        fields.extend(zone);
+    }
+    if pixel_hashes {
+        let Fingerprint { pixels_sha256, phash } = Fingerprint::of(photo);
+        fields.insert(names::PIXELS_SHA256.to_owned(), Value::Bytes32(pixels_sha256));
+        fields.insert(names::PHASH.to_owned(), Value::Bytes8(phash));
+    }
+    record::encode(&fields)
 }
 
 /// Splits what the network says: no descriptor for this image, or no network any more.

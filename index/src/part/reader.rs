@@ -276,13 +276,25 @@ impl Part {
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn record(&self, image: usize) -> Result<Vec<u8>> {
         let seen = self.attributes(image)?.map(Attributes::to_record).unwrap_or_default();
-        let Some(section) = self.file.find(SectionKind::Records) else { return Ok(seen) };
+        let further = self.further_record(image)?;
+        record::merge(&seen, &further).map_err(|e| self.bad_record(image, &e))
+    }
+
+    fn bad_record(&self, image: usize, what: &dyn std::fmt::Display) -> Error {
+        Error::corrupt(self.path(), format!("records: image {image}: {what}"))
+    }
+
+    /// What is known of an image beside the facts of its file ([`Self::attributes`]), as a record;
+    /// empty if nothing is.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn further_record(&self, image: usize) -> Result<Vec<u8>> {
+        let Some(section) = self.file.find(SectionKind::Records) else { return Ok(Vec::new()) };
         if image >= self.meta.images {
             return Err(self.no_rows(&(image..image + 1)));
         }
-        let corrupt = |what: &dyn std::fmt::Display| {
-            Error::corrupt(self.path(), format!("records: image {image}: {what}"))
-        };
+        let corrupt = |what: &dyn std::fmt::Display| self.bad_record(image, what);
         let end = |image: usize| -> Result<u64> {
             let bytes = self.file.read(section, 8 * image as u64, 8)?;
             Ok(u64::from_le_bytes(*bytes.first_chunk().ok_or_else(|| corrupt(&"cut short"))?))
@@ -293,7 +305,7 @@ impl Part {
         let start = start.ok_or_else(|| corrupt(&"begins outside"))?;
         let further = self.file.read(section, start, len)?.to_vec();
         self.file.intact()?;
-        record::merge(&seen, &further).map_err(|e| corrupt(&e))
+        Ok(further)
     }
 
     /// The columns of all images' attributes. Reads all of them.

@@ -1,3 +1,5 @@
 //! The life of an index: how it changes, and how it is kept, proven and brought back.
 
 pub mod change;
+pub mod health;
+pub mod verify;

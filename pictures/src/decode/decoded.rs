@@ -6,6 +6,7 @@ use image::RgbImage;
 use image::error::ImageError as CrateError;
 use image::metadata::Orientation;
 
+use super::captured::Captured;
 use crate::geometry::PixelBox;
 use crate::image_error::ImageError;
 use crate::limits::{DECODED_BYTES_PER_PIXEL, MAX_SIDE_PX};
@@ -17,6 +18,8 @@ pub struct Decoded {
     pub pixels: RgbImage,
     /// The orientation that EXIF asks for; not yet applied.
     pub orientation: Orientation,
+    /// When EXIF says that the photo was taken.
+    pub captured: Option<Captured>,
 }
 
 impl Decoded {

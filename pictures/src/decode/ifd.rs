@@ -2,6 +2,8 @@
 
 use image::metadata::Orientation;
 
+use super::captured::Captured;
+
 /// Tags that are looked at here and in [`super::tiff`].
 pub(super) mod tag {
     pub const WIDTH: u16 = 256;
@@ -19,6 +21,14 @@ pub(super) mod tag {
     pub const TILE_OFFSETS: u16 = 324;
     pub const TILE_BYTES: u16 = 325;
     pub const EXTRA_SAMPLES: u16 = 338;
+    /// The directory of EXIF's own entries.
+    pub const EXIF: u16 = 0x8769;
+    pub const TAKEN: u16 = 0x9003;
+    pub const DIGITIZED: u16 = 0x9004;
+    pub const TAKEN_ZONE: u16 = 0x9011;
+    pub const DIGITIZED_ZONE: u16 = 0x9012;
+    pub const TAKEN_FRACTION: u16 = 0x9291;
+    pub const DIGITIZED_FRACTION: u16 = 0x9292;
 }
 
 /// Directory entries that are read at most; a photo has some dozens.
@@ -27,7 +37,10 @@ const MAX_ENTRIES: u64 = 4096;
 /// Numbers of one entry that are read at most: strips of a large image with a row each.
 const MAX_VALUES: u64 = 1 << 22;
 
-/// The first directory of a file; its entries are looked up as they are asked for.
+/// Characters of one entry that are read at most; a time has 20.
+const MAX_TEXT: u64 = 64;
+
+/// A directory of a file; its entries are looked up as they are asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ifd<'a> {
     bytes: &'a [u8],
@@ -55,10 +68,18 @@ impl<'a> Ifd<'a> {
             }
             _ => return None,
         };
+        ifd.directory(at, count_bytes)
+    }
+
+    /// Another directory of the same file, at this offset.
+    pub(super) fn at(&self, offset: u64) -> Option<Ifd<'a>> {
+        self.directory(offset, if self.big { 8 } else { 2 })
+    }
+
+    fn directory(&self, at: u64, count_bytes: usize) -> Option<Ifd<'a>> {
         let at = usize::try_from(at).ok()?;
-        ifd.entries = ifd.number(at, count_bytes)?.min(MAX_ENTRIES) as usize;
-        ifd.first_entry = at.checked_add(count_bytes)?;
-        Some(ifd)
+        let entries = self.number(at, count_bytes)?.min(MAX_ENTRIES) as usize;
+        Some(Ifd { entries, first_entry: at.checked_add(count_bytes)?, ..*self })
     }
 
     /// Whether a file starts like a BigTIFF.
@@ -86,17 +107,36 @@ impl<'a> Ifd<'a> {
     }
 
     fn read(&self, tag: u16, at_most: u64) -> Option<Vec<u64>> {
+        let width = |kind| match kind {
+            1 | 6 => Some(1),   // BYTE, SBYTE
+            3 | 8 => Some(2),   // SHORT, SSHORT
+            4 | 9 => Some(4),   // LONG, SLONG
+            16..=18 => Some(8), // LONG8, SLONG8, IFD8
+            _ => None,
+        };
+        let (all, width) = self.field(tag, at_most, width)?;
+        Some(all.chunks_exact(width).map(|b| self.join(b)).collect())
+    }
+
+    /// The text of a tag, up to a zero; none if it is missing or no text.
+    pub(super) fn text(&self, tag: u16) -> Option<&'a [u8]> {
+        let (all, _) = self.field(tag, MAX_TEXT, |kind| (kind == 2).then_some(1))?;
+        all.split(|&byte| byte == 0).next()
+    }
+
+    /// The bytes of a tag's first values, at most `at_most`, and those of one. `width` says how many
+    /// bytes a value of a kind has, if the kind is wanted.
+    fn field(
+        &self,
+        tag: u16,
+        at_most: u64,
+        width: impl Fn(u64) -> Option<usize>,
+    ) -> Option<(&'a [u8], usize)> {
         let (entry_bytes, count_bytes) = if self.big { (20, 8) } else { (12, 4) };
         let at = (0..self.entries)
             .map(|i| self.first_entry + i * entry_bytes)
             .find(|&at| self.number(at, 2) == Some(u64::from(tag)))?;
-        let width = match self.number(at + 2, 2)? {
-            1 | 6 => 1,   // BYTE, SBYTE
-            3 | 8 => 2,   // SHORT, SSHORT
-            4 | 9 => 4,   // LONG, SLONG
-            16..=18 => 8, // LONG8, SLONG8, IFD8
-            _ => return None,
-        };
+        let width = width(self.number(at + 2, 2)?)?;
         let count = self.number(at + 4, count_bytes)?;
         let field = at + 4 + count_bytes;
         let fits = count.checked_mul(width as u64)? <= count_bytes as u64;
@@ -104,7 +144,7 @@ impl<'a> Ifd<'a> {
         let count = count.min(at_most) as usize;
         // Asked of the bytes, not of the count that the file claims.
         let all = self.bytes.get(from..from.checked_add(count.checked_mul(width)?)?)?;
-        Some(all.chunks_exact(width).map(|b| self.join(b)).collect())
+        Some((all, width))
     }
 
     fn number(&self, at: usize, width: usize) -> Option<u64> {
@@ -117,9 +157,26 @@ impl<'a> Ifd<'a> {
     }
 }
 
-/// What an EXIF block asks for; nothing where it cannot be read, which is no reason to lose the
-/// image. The block begins with the TIFF header, or with "Exif" and two zeros before it.
-pub(super) fn exif_orientation(block: &[u8]) -> Orientation {
-    let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
-    Ifd::first(block).map_or(Orientation::NoTransforms, |ifd| ifd.orientation())
+/// What an EXIF block says: how the photo wants to be turned, and when it was taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exif {
+    pub orientation: Orientation,
+    pub captured: Option<Captured>,
+}
+
+impl Exif {
+    /// What a block says; nothing where it cannot be read, which is no reason to lose the image. The
+    /// block begins with the TIFF header, or with "Exif" and two zeros before it.
+    pub fn read(block: Option<&[u8]>) -> Self {
+        let tiff = block.map(|block| block.strip_prefix(b"Exif\0\0").unwrap_or(block));
+        match tiff.and_then(Ifd::first) {
+            Some(ifd) => Self::of(&ifd),
+            None => Self { orientation: Orientation::NoTransforms, captured: None },
+        }
+    }
+
+    /// What the directories of a file say.
+    pub fn of(ifd: &Ifd<'_>) -> Self {
+        Self { orientation: ifd.orientation(), captured: Captured::read(ifd) }
+    }
 }

@@ -1,5 +1,6 @@
 //! Image files to 8-bit RGB, by content and within limits.
 
+mod captured;
 mod decoded;
 mod ifd;
 mod jpeg;
@@ -11,14 +12,14 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::error::ImageError as CrateError;
-use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::image_error::ImageError;
 use crate::limits::DECODED_BYTES_PER_PIXEL;
+pub use captured::Captured;
 pub use decoded::Decoded;
 use decoded::{check_bytes, check_pixels, refusal};
-use ifd::{Ifd, exif_orientation};
+use ifd::{Exif, Ifd};
 use pixels::{Alpha, rgb_of};
 
 /// Bytes of a file's start that [`sniff`] looks at.
@@ -109,9 +110,9 @@ fn decode_other(bytes: &[u8], format: ImageFormat, max_pixels: u64) -> Result<De
     check_bytes(width, height, decoder.total_bytes(), max_pixels)?;
     // An unreadable EXIF block is no reason to lose the image.
     let exif = decoder.exif_metadata().ok().flatten();
-    let orientation = exif.map_or(Orientation::NoTransforms, |block| exif_orientation(&block));
+    let Exif { orientation, captured } = Exif::read(exif.as_deref());
     let pixels = DynamicImage::from_decoder(decoder).map_err(refuse)?;
-    Ok(Decoded { pixels: rgb_of(pixels, Alpha::Straight), orientation })
+    Ok(Decoded { pixels: rgb_of(pixels, Alpha::Straight), orientation, captured })
 }
 
 fn format_name(format: ImageFormat) -> &'static str {

@@ -5,11 +5,10 @@
 use std::io::Cursor;
 
 use image::RgbImage;
-use image::metadata::Orientation;
 use png::{BitDepth, DecodingError, InterlaceInfo, Limits, Transformations};
 
 use super::decoded::{Decoded, check_pixels, one_line};
-use super::ifd::exif_orientation;
+use super::ifd::Exif;
 use super::pixels::{Alpha, append_rgb, eight_bits};
 use crate::image_error::ImageError;
 
@@ -44,8 +43,7 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageErro
         return Err(ImageError::Truncated { format: FORMAT, what });
     }
     let mut reader = decoder.read_info().map_err(|e| refusal(&e))?;
-    let exif = reader.info().exif_metadata.as_deref();
-    let orientation = exif.map_or(Orientation::NoTransforms, exif_orientation);
+    let Exif { orientation, captured } = Exif::read(reader.info().exif_metadata.as_deref());
     let (colour, depth) = reader.output_color_type();
     let channels = colour.samples();
 
@@ -77,7 +75,7 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageErro
         format: FORMAT,
         what: format!("expected {size} samples, found {found}"),
     })?;
-    Ok(Decoded { pixels, orientation })
+    Ok(Decoded { pixels, orientation, captured })
 }
 
 fn refusal(error: &DecodingError) -> ImageError {

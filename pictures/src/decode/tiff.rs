@@ -7,7 +7,7 @@ use image::codecs::tiff::TiffDecoder;
 use image::{DynamicImage, ImageDecoder};
 
 use super::decoded::{Decoded, check_bytes, check_pixels, refusal};
-use super::ifd::{Ifd, tag};
+use super::ifd::{Exif, Ifd, tag};
 use super::pixels::{Alpha, rgb_of};
 use crate::image_error::ImageError;
 
@@ -57,7 +57,8 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageErro
     limits.max_alloc = Some(layout.decoded_bytes(width, height).saturating_mul(2).max(64 << 20));
     decoder.set_limits(limits).map_err(refuse)?;
     let pixels = DynamicImage::from_decoder(decoder).map_err(refuse)?;
-    Ok(Decoded { pixels: rgb_of(pixels, layout.alpha), orientation: ifd.orientation() })
+    let Exif { orientation, captured } = Exif::of(&ifd);
+    Ok(Decoded { pixels: rgb_of(pixels, layout.alpha), orientation, captured })
 }
 
 /// The layout of the samples, from the tags.

@@ -326,8 +326,11 @@ fn what_is_no_image_says_so() {
 fn resizing_is_antialiased_and_keeps_extremes() {
     // A checkerboard of single pixels: reduced by four it is even grey, not a moiré.
     let board = RgbImage::from_fn(64, 64, |x, y| Rgb([if (x + y) % 2 == 0 { 255 } else { 0 }; 3]));
-    let decoded =
-        Decoded { pixels: board, orientation: image::metadata::Orientation::NoTransforms };
+    let decoded = Decoded {
+        pixels: board,
+        orientation: image::metadata::Orientation::NoTransforms,
+        captured: None,
+    };
     let mut resizer = Resizer::new();
     for filter in [ResizeFilter::Bilinear, ResizeFilter::CatmullRom, ResizeFilter::Lanczos3] {
         let opts = ViewOptions { filter, ..options(&[16, 128]) };

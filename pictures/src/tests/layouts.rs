@@ -7,8 +7,8 @@ use image::metadata::Orientation;
 use image::{ImageFormat, RgbImage};
 
 use super::decoding::{chunk, encoded};
-use crate::decode;
 use crate::limits::DEFAULT_MAX_PIXELS;
+use crate::{Captured, decode};
 
 const BYTES: &[u8] = include_bytes!("../../tests-data/pictures.bin");
 const MAX: u64 = DEFAULT_MAX_PIXELS;
@@ -153,6 +153,62 @@ fn exif(big_endian: bool, kind: u16, value: u8) -> Vec<u8> {
     });
     out.extend(four(0));
     out
+}
+
+/// An EXIF block whose own directory has a time, a zone and a fraction of a second.
+fn exif_of_time() -> Vec<u8> {
+    let entry = |tag: u16, kind: u16, count: u32, value: u32| {
+        let mut out = [tag.to_le_bytes(), kind.to_le_bytes()].concat();
+        out.extend(count.to_le_bytes());
+        out.extend(value.to_le_bytes());
+        out
+    };
+    let mut out = b"II\x2a\0\x08\0\0\0".to_vec();
+    out.extend(1u16.to_le_bytes());
+    out.extend(entry(0x8769, 4, 1, 26)); // The directory follows this one's end, at 26.
+    out.extend(0u32.to_le_bytes());
+    out.extend(3u16.to_le_bytes());
+    out.extend(entry(0x9003, 2, 20, 68));
+    out.extend(entry(0x9011, 2, 7, 88));
+    out.extend(entry(0x9291, 2, 3, u32::from_le_bytes(*b"25\0\0")));
+    out.extend(0u32.to_le_bytes());
+    assert_eq!(out.len(), 68);
+    out.extend(b"2019:05:01 14:03:59\0");
+    out.extend(b"+02:00\0");
+    out
+}
+
+#[test]
+fn the_time_of_capture_is_found_in_every_format() {
+    let picture = RgbImage::from_pixel(40, 33, image::Rgb([9, 80, 200]));
+    let jpeg = encoded(picture.clone(), ImageFormat::Jpeg);
+    let png = encoded(picture, ImageFormat::Png);
+    let block = exif_of_time();
+    let mut photo = jpeg[..2].to_vec();
+    photo.extend([0xff, 0xe1]);
+    photo.extend((block.len() as u16 + 8).to_be_bytes());
+    photo.extend(b"Exif\0\0");
+    photo.extend(&block);
+    photo.extend(&jpeg[2..]);
+    let mut drawing = png[..33].to_vec();
+    drawing.extend(chunk(b"eXIf", &block));
+    drawing.extend(&png[33..]);
+    // 14:03:59.25, two hours ahead of UTC.
+    let want = Some(Captured { ms: 1_556_712_239_250, zone_minutes: Some(120) });
+    assert_eq!(decode(&photo, MAX).unwrap().captured, want);
+    assert_eq!(decode(&drawing, MAX).unwrap().captured, want);
+    assert_eq!(decode(&jpeg, MAX).unwrap().captured, None);
+    // A block that is cut anywhere loses the time, and nothing else.
+    for end in 0..block.len() {
+        let mut photo = jpeg[..2].to_vec();
+        photo.extend([0xff, 0xe1]);
+        photo.extend((end as u16 + 8).to_be_bytes());
+        photo.extend(b"Exif\0\0");
+        photo.extend(&block[..end]);
+        photo.extend(&jpeg[2..]);
+        let found = decode(&photo, MAX).unwrap().captured;
+        assert!(found.is_none() || end >= 87, "cut at {end}: {found:?}");
+    }
 }
 
 #[test]

@@ -1,1 +1,3 @@
 //! Commands for the life of an index, one module each.
+
+pub mod verify;

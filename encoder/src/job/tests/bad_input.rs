@@ -88,7 +88,7 @@ fn each_is_encoded_or_rejected_with_a_reason() {
             kind: PartKind::Descriptors,
             dtype: Dtype::F32,
         };
-        let options = JobOptions { workers: 2, batch: 4, parts: None, model: None };
+        let options = JobOptions { batch: 4, ..workers_of(2) };
         encode(&input, &pipeline, &view_options, &output, &options).unwrap();
         let part = Part::open(&path).unwrap();
         part.verify().unwrap();

@@ -1,5 +1,8 @@
 //! Inputs of every form, and what a part holds of them.
 
+use ocelli_index::attributes::{Value, names, record};
+use ocelli_pictures::Fingerprint;
+
 use super::*;
 
 #[test]
@@ -186,6 +189,13 @@ fn attributes_are_those_of_the_files() {
             assert_eq!(seen.sha256, ocelli_index::Hash::of(&bytes).bytes(), "{key}");
             assert_eq!(seen.bytes, bytes.len() as u64);
             assert_eq!((seen.width, seen.height), image::image_dimensions(&path).unwrap());
+            let record = record::decode(&part.record(image).unwrap()).unwrap();
+            let decoded = ocelli_pictures::decode(&bytes, 1 << 30).unwrap();
+            let Fingerprint { pixels_sha256, phash } = Fingerprint::of(&decoded);
+            assert_eq!(record[names::PIXELS_SHA256], Value::Bytes32(pixels_sha256), "{key}");
+            assert_eq!(record[names::PHASH], Value::Bytes8(phash), "{key}");
+            assert_eq!(record[names::SHA256], Value::Bytes32(seen.sha256));
+            assert!(!record.contains_key(names::CAPTURED_MS), "{key} says no time");
             let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
             let modified = seen.modified_ms.unwrap();
             assert!((0..3_600_000).contains(&(age.as_millis() as i64 - modified)), "{modified}");

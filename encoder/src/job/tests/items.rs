@@ -77,6 +77,7 @@ fn what_a_part_refuses_is_rejected() {
         key: key.to_owned(),
         id: None,
         attributes: None,
+        record: Vec::new(),
         origin: None,
         made: Ok(work::Made::Vectors(vec![if key == "b" { f32::NAN } else { 1.0 }; 4])),
     });

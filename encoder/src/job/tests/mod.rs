@@ -85,7 +85,7 @@ fn output(folder: &Path, name: &str, kind: PartKind) -> Output {
 }
 
 fn workers_of(workers: usize) -> JobOptions<'static> {
-    JobOptions { workers, batch: 1, parts: None, model: None }
+    JobOptions { workers, batch: 1, parts: None, model: None, pixel_hashes: true }
 }
 
 fn setup() -> (TempDir, Input) {

@@ -14,6 +14,8 @@ use crate::model::Model;
 use crate::model::fine::FineCodec;
 use crate::shard::Shard;
 
+pub use self::verify::Proof;
+
 /// A shard of a snapshot with its deleted rows.
 #[derive(Debug)]
 pub(super) struct Member {

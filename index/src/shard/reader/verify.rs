@@ -1,10 +1,18 @@
 //! Proves that everything in a shard is sound and agrees.
+//!
+//! Lists, ranks of ids, and keys are proven apart from each other, so that several threads can
+//! share the work.
+
+use std::ops::Range;
 
 use ocelli_vector::adc;
+use roaring::RoaringBitmap;
 
 use super::{ListRows, Shard};
 use crate::base::error::{Error, Result};
+use crate::files::container::SectionKind;
 use crate::model::Model;
+use crate::shard::{IdEncoding, ListEntry, key_hash};
 
 impl Shard {
     /// Proves every checksum, and that lists, ordinals, ids and keys agree with their maps.
@@ -13,14 +21,35 @@ impl Shard {
     /// [`Error::Corrupt`] naming the first thing that is wrong.
     pub fn verify(&self) -> Result<()> {
         self.file.verify()?;
-        self.verify_lists()?;
-        self.verify_names()?;
+        self.verify_lists(0..self.meta.nlist)?;
+        self.verify_ids(0..self.meta.rows)?;
+        self.verify_keys()?;
+        self.verify_attributes()
+    }
+
+    /// Checks that attributes can be read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first thing that is wrong.
+    pub(crate) fn verify_attributes(&self) -> Result<()> {
         self.columns().map_or(Ok(()), |columns| columns.verify(&self.file))
     }
 
-    /// Checks that each row is in the list that the list map names.
-    fn verify_lists(&self) -> Result<()> {
-        for (list, entry) in (0u32..).zip(self.table()?) {
+    /// The entries of some lists.
+    fn entries(&self, lists: Range<u32>) -> Result<impl Iterator<Item = (u32, &ListEntry)>> {
+        let table = self.table()?.get(lists.start as usize..lists.end as usize);
+        let table = table.ok_or_else(|| {
+            Error::not_found(format!("{}: no lists {lists:?}", self.path().display()))
+        })?;
+        Ok((lists.start..).zip(table))
+    }
+
+    /// Checks that each row of some lists is in the list that the list map names.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first row that is wrong.
+    pub(crate) fn verify_lists(&self, lists: Range<u32>) -> Result<()> {
+        for (list, entry) in self.entries(lists)? {
             let mut last = None;
             for i in 0..entry.len {
                 let ordinal = self.ordinal(entry.first + i)?;
@@ -38,50 +67,115 @@ impl Shard {
                 last = Some(ordinal);
             }
         }
-        Ok(())
+        self.intact()
     }
 
-    /// Checks that ids and keys lead to their rows.
-    fn verify_names(&self) -> Result<()> {
-        for ordinal in 0..self.meta.rows {
-            if self.find_id(self.id(ordinal)?)? != Some(ordinal) {
+    /// Checks that ids ascend over some ranks: over all of them, each id then leads back to its
+    /// row, and no id is there twice.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first rank that is wrong.
+    pub(crate) fn verify_ids(&self, ranks: Range<u32>) -> Result<()> {
+        if let IdEncoding::Affine { .. } = self.meta.ids {
+            // The largest is below 2^63, and the others follow.
+            return self.id(self.meta.rows - 1).map(drop);
+        }
+        let mut last = match ranks.start.checked_sub(1) {
+            Some(before) => Some(self.ranked(before)?.0),
+            None => None,
+        };
+        for rank in ranks {
+            let (id, ordinal) = self.ranked(rank)?;
+            if last.is_some_and(|last| last >= id) {
                 return Err(Error::corrupt(
                     self.path(),
                     format!("id of ordinal {ordinal} does not lead back to it"),
                 ));
             }
+            last = Some(id);
         }
-        if let Some(keys) = &self.keys {
-            let mut keyed = 0;
-            keys.each(&self.file, |ordinal, key| {
-                if !key.is_empty() && self.find_key(key)? != Some(ordinal as u32) {
-                    return Err(Error::corrupt(
-                        self.path(),
-                        format!("key of ordinal {ordinal} does not lead back to it"),
-                    ));
-                }
-                keyed += u32::from(!key.is_empty());
-                Ok(())
-            })?;
-            if keyed != self.meta.keyed {
-                return Err(Error::corrupt(
-                    self.path(),
-                    format!("{keyed} rows have a key, its meta says {}", self.meta.keyed),
-                ));
-            }
-        }
-        Ok(())
+        self.intact()
     }
 
-    /// Checks that codewords are those of `model`, under which the shard was opened, and that no
-    /// scalar is above the term that it bounds.
+    /// Checks that each key leads to its row and is there once. It holds four bytes a row
+    /// meanwhile.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first row that is wrong.
-    pub(crate) fn verify_codes(&self, model: &Model) -> Result<()> {
+    pub(crate) fn verify_keys(&self) -> Result<()> {
+        let (Some(keys), Some(_)) = (&self.keys, &self.key_map) else { return Ok(()) };
+        let mut hashes = vec![0u32; self.meta.rows as usize];
+        let mut named = RoaringBitmap::new();
+        keys.each(&self.file, |ordinal, key| {
+            if !key.is_empty() {
+                hashes[ordinal] = key_hash(key);
+                named.insert(ordinal as u32);
+            }
+            Ok(())
+        })?;
+        if named.len() != u64::from(self.meta.keyed) {
+            return Err(Error::corrupt(
+                self.path(),
+                format!("{} rows have a key, its meta says {}", named.len(), self.meta.keyed),
+            ));
+        }
+        let wrong = |ordinal: u32| {
+            Err(Error::corrupt(
+                self.path(),
+                format!("key of ordinal {ordinal} does not lead back to it"),
+            ))
+        };
+        let mut last = 0;
+        // Rows whose keys have the same hash.
+        let mut alike: Vec<u32> = Vec::new();
+        for place in 0..self.meta.keyed {
+            let (hash, ordinal) = self.key_at(place)?;
+            if hashes[ordinal as usize] != hash || hash < last || !named.remove(ordinal) {
+                return wrong(ordinal);
+            }
+            if hash != last {
+                alike.clear();
+            }
+            for &other in &alike {
+                if keys.is(&self.file, other as usize, &self.key(ordinal)?)? {
+                    return wrong(ordinal);
+                }
+            }
+            alike.push(ordinal);
+            last = hash;
+        }
+        self.intact()
+    }
+
+    /// Number of rows with a key.
+    pub(crate) fn keyed(&self) -> u32 {
+        self.key_map.as_ref().map_or(0, |map| map.len)
+    }
+
+    /// The hash of the key that is at a place of the key map, and its ordinal. Hashes ascend.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also past the end.
+    pub(crate) fn key_at(&self, place: u32) -> Result<(u32, u32)> {
+        let map = self.key_map.as_ref();
+        let map = map.ok_or_else(|| {
+            let what = format!("section \"{}\" is missing", SectionKind::KeyMap.name());
+            Error::corrupt(self.path(), what)
+        })?;
+        let bytes = self.file.read(&map.section, 4 * u64::from(place), 4)?;
+        let hash = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        Ok((hash, self.checked(map.get(&self.file, place)?)?))
+    }
+
+    /// Checks that codewords of some lists are those of `model`, under which the shard was opened,
+    /// and that no scalar is above the term that it bounds.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the first row that is wrong.
+    pub(crate) fn verify_codes(&self, model: &Model, lists: Range<u32>) -> Result<()> {
         let p = model.parts();
         let (mut code, mut residual) = (vec![0; p.m], vec![0f32; p.d]);
-        for list in 0..self.meta.nlist {
+        for list in lists {
             let ListRows { entry, codes, scalars } = self.list_rows(list)?;
             for i in 0..entry.len as usize {
                 self.layout.get(codes, entry.len as usize, i, &mut code);

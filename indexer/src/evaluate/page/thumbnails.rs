@@ -111,7 +111,7 @@ fn small(path: &Path, resizer: &mut Resizer) -> std::result::Result<Small, Strin
     let size = geometry::resized(stored, Some(LONGEST_PX), false);
     let pixels = resizer.resize(&decoded.pixels, size, ResizeFilter::Bilinear);
     let pixels = pixels.map_err(|e| e.to_string())?;
-    Ok(Small { photo: Decoded { pixels, orientation: decoded.orientation }, stored })
+    Ok(Small { photo: Decoded { pixels, ..decoded }, stored })
 }
 
 /// A JPEG of a photo, turned upright after its box is drawn.

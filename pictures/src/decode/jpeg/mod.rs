@@ -11,14 +11,13 @@ mod layout;
 mod walk;
 
 use image::RgbImage;
-use image::metadata::Orientation;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
 use self::layout::{Colour, Decoder};
 use super::decoded::{Decoded, check_bytes, one_line};
-use super::ifd::exif_orientation;
+use super::ifd::Exif;
 use crate::image_error::ImageError;
 
 const FORMAT: &str = "JPEG";
@@ -52,8 +51,8 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded, ImageErro
     let pixels = RgbImage::from_raw(width, height, rgb).ok_or_else(|| {
         undecodable(format!("expected {width} x {height} x 3 samples, found {found}"))
     })?;
-    let orientation = walked.exif.map_or(Orientation::NoTransforms, exif_orientation);
-    Ok(Decoded { pixels, orientation })
+    let Exif { orientation, captured } = Exif::read(walked.exif);
+    Ok(Decoded { pixels, orientation, captured })
 }
 
 fn with_zune(clean: &[u8]) -> Result<Vec<u8>, ImageError> {

@@ -1,0 +1,263 @@
+//! Proves that every file of a generation is sound, and that the files agree.
+
+mod unique;
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::{Member, Snapshot};
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::files::container::{FileKind, Reader, TILE_BYTES};
+use crate::generations::Generation;
+use crate::model::Model;
+use crate::model::fine::FineCodec;
+use crate::shard::ShardEntry;
+
+/// Tiles of a piece: 32 MiB.
+const PIECE_TILES: usize = 512;
+/// Rows of a piece, but for a list that is longer.
+const PIECE_ROWS: u32 = 1 << 18;
+/// Pieces into which ids or keys of several shards are split, for each of a million rows.
+const PIECE_NAMES: u64 = 1 << 20;
+/// Most bad tiles of a piece that are told.
+const MOST_TILES: usize = 64;
+
+/// A piece of the proof that a generation is sound. Pieces do not depend on each other: they can be
+/// done in any order, by any number of threads.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    what: What,
+    bytes: u64,
+}
+
+impl Proof {
+    /// Bytes of files that the piece is the first to read: over all pieces, the size of the
+    /// generation's files. Pieces that read bytes again, or compare, have few or none.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// The subject of a piece. Shards are numbers of members.
+#[derive(Clone, Debug)]
+enum What {
+    Generation,
+    Models,
+    Missing(usize),
+    Digest(usize),
+    Keys(usize),
+    Attributes(usize),
+    Tombstones(usize),
+    Tiles(usize, Range<usize>),
+    Lists(usize, Range<u32>),
+    Ids(usize, Range<u32>),
+    UniqueIds(Range<u64>),
+    UniqueKeys(Range<u64>),
+}
+
+impl Snapshot {
+    /// Proves every byte of every file of the generation: its own file, the model's with and
+    /// without fine codec, the shards, the tombstones; and that they agree: hashes, lists,
+    /// ordinals, ids, keys, codes, and the bounds that a scan relies on. Mapped files are read
+    /// from their mapping, the others anew.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that
+    /// is wrong.
+    pub fn verify(&self) -> Result<()> {
+        let mut proofs = self.proofs(|_| false)?;
+        // A bad tile says more than the hash of its whole file.
+        proofs.sort_by_key(|proof| !matches!(proof.what, What::Tiles(..) | What::Models));
+        let mut faults = proofs.iter().flat_map(|proof| self.prove(proof));
+        faults.next().map_or(Ok(()), Err)
+    }
+
+    /// The pieces of [`Self::verify`]; those that take longest and cannot be split come first. Of a
+    /// shard that is `known` to be sound, only what it has in common with the others is proven.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where a shard is too damaged to say how it is to be split.
+    pub fn proofs(&self, known: impl Fn(&ShardEntry) -> bool) -> Result<Vec<Proof>> {
+        let mut proofs = Vec::new();
+        let mut add = |what, bytes| proofs.push(Proof { what, bytes });
+        add(What::Generation, 0);
+        for missing in 0..self.missing.len() {
+            add(What::Missing(missing), 0);
+        }
+        let new = |member: &Member| self.entry(member).map_or(true, |entry| !known(entry));
+        let members = || self.members.iter().enumerate().filter(|(_, member)| new(member));
+        for (number, member) in members() {
+            add(What::Digest(number), 0);
+            if member.shard.keyed() > 0 {
+                add(What::Keys(number), 0);
+            }
+            if member.shard.columns().is_some() {
+                add(What::Attributes(number), 0);
+            }
+        }
+        let model = std::fs::metadata(self.dir.model_path(&self.generation.model)?);
+        add(What::Models, model.map_or(0, |file| file.len()));
+        for (number, member) in self.members.iter().enumerate() {
+            if member.deleted.is_some() {
+                add(What::Tombstones(number), 0);
+            }
+        }
+        for (number, member) in members() {
+            let (file, rows) = (member.shard.file(), member.shard.rows());
+            let tiles = file.tiles();
+            for start in (0..tiles).step_by(PIECE_TILES) {
+                let end = (start + PIECE_TILES).min(tiles);
+                let bytes = (end * TILE_BYTES).min(file.bytes() as usize) - start * TILE_BYTES;
+                add(What::Tiles(number, start..end), bytes as u64);
+            }
+            for lists in pieces_of_lists(member)? {
+                add(What::Lists(number, lists), 0);
+            }
+            for start in (0..rows).step_by(PIECE_ROWS as usize) {
+                let end = start.saturating_add(PIECE_ROWS).min(rows);
+                add(What::Ids(number, start..end), 0);
+            }
+        }
+        let shards = || self.members.iter().map(|member| &member.shard);
+        let ids: u64 = shards().map(|shard| u64::from(shard.rows())).sum();
+        let keys: u64 = shards().map(|shard| u64::from(shard.keyed())).sum();
+        if self.members.len() > 1 {
+            for range in unique::id_ranges(&self.members, pieces(ids))? {
+                add(What::UniqueIds(range), 0);
+            }
+            for range in unique::key_ranges(pieces(keys)) {
+                add(What::UniqueKeys(range), 0);
+            }
+        }
+        Ok(proofs)
+    }
+
+    /// Does a piece. Returns what is wrong: each bad tile of a piece of tiles, the first fault of
+    /// another piece; nothing where all is sound.
+    pub fn prove(&self, proof: &Proof) -> Vec<Error> {
+        let member = |number: usize| &self.members[number];
+        let done = match &proof.what {
+            What::Tiles(number, tiles) => {
+                return member(*number).shard.file().bad_tiles(tiles.clone(), MOST_TILES);
+            }
+            What::Generation => self.verify_generation(),
+            What::Models => self.verify_models(),
+            What::Missing(number) => Err(self.missing[*number].error.clone()),
+            What::Digest(number) => {
+                let member = member(*number);
+                self.entry(member).and_then(|entry| verify_digest(member, entry))
+            }
+            What::Keys(number) => member(*number).shard.verify_keys(),
+            What::Attributes(number) => member(*number).shard.verify_attributes(),
+            What::Tombstones(number) => self.verify_tombstones(member(*number)),
+            What::Lists(number, lists) => {
+                let shard = &member(*number).shard;
+                let rows = shard.verify_lists(lists.clone());
+                rows.and_then(|()| shard.verify_codes(&self.model, lists.clone()))
+            }
+            What::Ids(number, ranks) => member(*number).shard.verify_ids(ranks.clone()),
+            What::UniqueIds(ids) => unique::ids(&self.members, ids.clone()),
+            What::UniqueKeys(hashes) => unique::keys(&self.members, hashes.clone()),
+        };
+        done.err().into_iter().collect()
+    }
+
+    /// The generation's entry of a member.
+    fn entry(&self, member: &Member) -> Result<&ShardEntry> {
+        let found = self.generation.shards.iter().find(|entry| entry.name == member.name);
+        found.ok_or_else(|| Error::not_found(format!("no shard {} in the generation", member.name)))
+    }
+
+    fn verify_generation(&self) -> Result<()> {
+        let generation: Generation = self.dir.generation(self.generation.number)?;
+        if generation != self.generation {
+            let what = format!("generation {} is another one now", generation.number);
+            return Err(Error::corrupt(self.dir.root(), what));
+        }
+        for member in &self.members {
+            let (largest, _) = member.shard.ranked(member.shard.rows() - 1)?;
+            if largest >= generation.next_id {
+                return Err(Error::invalid(format!(
+                    "generation {}: id {largest} of {} was given out, but the next id is {}",
+                    generation.number, member.name, generation.next_id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_tombstones(&self, member: &Member) -> Result<()> {
+        match self.generation.tombstones.get(&member.name) {
+            Some(hash) => self.dir.tombstones(hash, member.shard.rows()).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The file of the model, and if it has a fine codec, the one that holds both.
+    fn verify_models(&self) -> Result<()> {
+        let expected = self.generation.model;
+        let codec = self.model.fine_codec().map(FineCodec::hash);
+        verify_model(&self.dir.model_path(&expected)?, expected, None)?;
+        match codec {
+            Some(hash) => {
+                verify_model(&self.dir.fine_model_path(&expected, &hash)?, expected, codec)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Pieces for so many names.
+fn pieces(names: u64) -> u64 {
+    names.div_ceil(PIECE_NAMES)
+}
+
+/// Ranges of lists that have [`PIECE_ROWS`] rows or a few more.
+fn pieces_of_lists(member: &Member) -> Result<Vec<Range<u32>>> {
+    let nlist = member.shard.meta().nlist;
+    let (mut pieces, mut start, mut rows) = (Vec::new(), 0, 0);
+    for list in 0..nlist {
+        rows += member.shard.list(list)?.len;
+        if rows >= PIECE_ROWS || list + 1 == nlist {
+            pieces.push(start..list + 1);
+            (start, rows) = (list + 1, 0);
+        }
+    }
+    Ok(pieces)
+}
+
+fn verify_digest(member: &Member, entry: &ShardEntry) -> Result<()> {
+    let found = member.shard.file().checksum();
+    member.shard.intact()?;
+    if entry.checksum == found {
+        return Ok(());
+    }
+    Err(Error::Misplaced {
+        path: member.shard.path().to_owned(),
+        what: "SHA-256",
+        expected: entry.checksum.to_string(),
+        found: found.to_string(),
+    })
+}
+
+/// Proves a model's file, and that it holds this model and this fine codec.
+fn verify_model(path: &Path, expected: Hash, codec: Option<Hash>) -> Result<()> {
+    Reader::open(path, FileKind::Model)?.verify()?;
+    let model = Model::open(path)?;
+    model.verify()?;
+    if model.hash() != expected {
+        return Err(Error::ModelMismatch { path: path.to_owned(), expected, found: model.hash() });
+    }
+    let found = model.fine_codec().map(FineCodec::hash);
+    if found != codec {
+        let name = |hash: Option<Hash>| hash.map_or("none".into(), |hash| hash.to_string());
+        return Err(Error::Misplaced {
+            path: path.to_owned(),
+            what: "fine codec",
+            expected: name(codec),
+            found: name(found),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The files of an index directory, and those that a generation needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use ocelli_index::{Generation, IndexDir, Snapshot};
+
+/// The folders of an index directory.
+const FOLDERS: [&str; 5] = ["generations", "models", "shards", "tombstones", "deletes"];
+
+/// Owner may read.
+const READ: u32 = 0o400;
+/// Owner may look into a folder.
+const ENTER: u32 = 0o100;
+
+/// All that lies in the folders of a directory.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Files with names of their own, with their bytes.
+    pub files: BTreeMap<PathBuf, u64>,
+    /// Files with temporary names whose writers are gone, with their bytes.
+    pub temporary: BTreeMap<PathBuf, u64>,
+    /// Files and folders that cannot be read, and why.
+    pub refused: Vec<(PathBuf, String)>,
+}
+
+/// Lists the files of a directory.
+pub(super) fn look(root: &Path) -> Found {
+    let mut found = Found::default();
+    found.add_file(&root.join("CURRENT"), false);
+    for folder in FOLDERS {
+        let folder = root.join(folder);
+        let Ok(metadata) = fs::metadata(&folder) else { continue };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) if metadata.permissions().mode() & (READ | ENTER) == READ | ENTER => {
+                entries
+            }
+            Ok(_) => {
+                found.refused.push((folder, "its owner may not list it".to_owned()));
+                continue;
+            }
+            Err(error) => {
+                found.refused.push((folder, format!("cannot be listed: {error}")));
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            found.add_file(&entry.path(), true);
+        }
+    }
+    found
+}
+
+impl Found {
+    fn add_file(&mut self, path: &Path, counted: bool) {
+        let Ok(metadata) = fs::metadata(path) else { return };
+        if !metadata.is_file() {
+            return;
+        }
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if hidden {
+            if is_abandoned(path) {
+                self.temporary.insert(path.to_owned(), metadata.len());
+            }
+            return;
+        }
+        if metadata.permissions().mode() & READ == 0 {
+            self.refused.push((path.to_owned(), "its owner may not read it".to_owned()));
+        }
+        if counted {
+            self.files.insert(path.to_owned(), metadata.len());
+        }
+    }
+}
+
+/// Whether a temporary file's writer is gone: it holds a lock while it lives.
+fn is_abandoned(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let ours = name.contains(".ocelli-") && name.ends_with(".tmp");
+    ours && fs::OpenOptions::new().write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
+/// Files that a generation needs, by their names in the directory.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    names: BTreeSet<String>,
+}
+
+impl References {
+    /// The files of a generation: as far as its shards can be opened, with the model that holds
+    /// their fine codec.
+    pub(super) fn of(dir: &IndexDir, generation: &Generation) -> Self {
+        let mut names = BTreeSet::from([
+            format!("generations/{}.json", generation.number),
+            format!("models/{}.model", generation.model),
+        ]);
+        names.extend(generation.shards.iter().map(|shard| format!("shards/{}", shard.name)));
+        names.extend(
+            generation.tombstones.values().map(|hash| format!("tombstones/{hash}.roaring")),
+        );
+        let codec = Snapshot::open_degraded(dir.root(), Some(generation.number), None)
+            .ok()
+            .and_then(|snapshot| Some(snapshot.model().fine_codec()?.hash()));
+        names.extend(codec.map(|codec| format!("models/{}-{codec}.model", generation.model)));
+        Self { names }
+    }
+
+    /// The files below `root`.
+    pub(super) fn paths(&self, root: &Path) -> BTreeSet<PathBuf> {
+        self.names.iter().map(|name| root.join(name)).collect()
+    }
+}

@@ -1,0 +1,262 @@
+//! Proves generations of an index with all cores: that the bytes are those that were written, and
+//! that the files agree.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use ocelli_index::container::{FileKind, Reader};
+use ocelli_index::{Generation, IndexDir, Proof, ShardEntry, Snapshot};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::threads::pool;
+use crate::{Error, Progress, ProgressFn, Result};
+
+/// The generations that are proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The current one.
+    #[default]
+    Current,
+    /// The one of this number.
+    Number(u64),
+    /// All that exist; files that they share are proven once.
+    All,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Fault {
+    /// The generation in which it was found.
+    pub generation: u64,
+    /// The file, where one file is the cause.
+    pub path: Option<PathBuf>,
+    /// What was expected and found, in one line.
+    pub what: String,
+}
+
+/// Report of a proof.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyReport {
+    /// The index directory.
+    pub index: PathBuf,
+    /// Numbers of the generations that were proven.
+    pub generations: Vec<u64>,
+    /// Shards that were proven.
+    pub shards: usize,
+    /// Rows of these shards, deleted ones included.
+    pub rows: u64,
+    /// Bytes of the files that were proven.
+    pub bytes: u64,
+    /// Wall time.
+    pub seconds: f64,
+    /// Megabytes a second: 10⁶ bytes.
+    pub mb_per_s: f64,
+    /// All that is wrong; nothing in a sound index.
+    pub faults: Vec<Fault>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+/// Proves generations of the index at `root`: checksums of all files, numbers of rows, ids and keys
+/// that are there once among rows that are not deleted, order of lists and maps, model and spec.
+/// Damage does not end it: the report has every fault.
+///
+/// # Errors
+/// No such index directory or generation; no generation at all.
+pub fn verify(
+    root: &Path,
+    which: Which,
+    threads: usize,
+    progress: ProgressFn<'_>,
+) -> Result<VerifyReport> {
+    let start = Instant::now();
+    let dir = IndexDir::open(root)?;
+    let numbers = match which {
+        Which::Number(number) => vec![number],
+        Which::All => dir.generations()?,
+        Which::Current => dir.current()?.into_iter().map(|current| current.number).collect(),
+    };
+    if numbers.is_empty() {
+        let what = format!("{}: the index has no generation yet", root.display());
+        return Err(ocelli_index::Error::not_found(what).into());
+    }
+    let proven = prove(&dir, &numbers, threads, progress)?;
+    let fault = |(generation, error): &(u64, ocelli_index::Error)| Fault {
+        generation: *generation,
+        path: error.path().map(Path::to_owned),
+        what: error.to_string(),
+    };
+    let mut faults: Vec<Fault> = proven.faults.iter().map(fault).collect();
+    faults.sort_unstable();
+    faults.dedup();
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(VerifyReport {
+        index: root.to_owned(),
+        generations: numbers,
+        shards: proven.known.len(),
+        rows: proven.rows,
+        bytes: proven.bytes,
+        seconds,
+        mb_per_s: proven.bytes as f64 / 1e6 / seconds.max(1e-9),
+        faults,
+    })
+}
+
+/// What was proven, and what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct Proven {
+    /// Names of shards that were proven.
+    known: BTreeSet<String>,
+    /// Rows of these shards.
+    rows: u64,
+    /// Bytes of the files that were proven.
+    pub(super) bytes: u64,
+    /// What is wrong, with the generation in which it was found. A shard that several generations
+    /// share is told once, in the newest of them.
+    pub(super) faults: Vec<(u64, ocelli_index::Error)>,
+}
+
+/// Proves generations, ascending `numbers`, the newest first: it is the one that matters.
+///
+/// # Errors
+/// No such generation; threads that cannot be started.
+pub(super) fn prove(
+    dir: &IndexDir,
+    numbers: &[u64],
+    threads: usize,
+    progress: ProgressFn<'_>,
+) -> Result<Proven> {
+    let mut proven = Proven::default();
+    pool(threads)?.install(|| {
+        numbers.iter().rev().try_for_each(|&number| proven.generation(dir, number, progress))
+    })?;
+    Ok(proven.without_echoes())
+}
+
+impl Proven {
+    fn generation(&mut self, dir: &IndexDir, number: u64, progress: ProgressFn<'_>) -> Result<()> {
+        let generation = match dir.generation(number) {
+            Ok(generation) => generation,
+            Err(error @ ocelli_index::Error::NotFound { .. }) => return Err(error.into()),
+            Err(error) => {
+                self.faults.push((number, error));
+                return Ok(());
+            }
+        };
+        let snapshot = match Snapshot::open_degraded(dir.root(), Some(number), None) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.faults.push((number, error));
+                self.files_alone(dir, &generation);
+                return Ok(());
+            }
+        };
+        let proofs = snapshot.proofs(|entry| self.known.contains(&entry.name))?;
+        let faults = prove_all(&snapshot, &proofs, progress);
+        self.bytes += proofs.iter().map(Proof::bytes).sum::<u64>();
+        self.faults.extend(faults.into_iter().map(|error| (number, error)));
+        for entry in generation.shards {
+            if self.known.insert(entry.name) {
+                self.rows += entry.rows;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what is said of a file's hash, where something else says more about the file.
+    fn without_echoes(mut self) -> Self {
+        let is_hash = |error: &ocelli_index::Error| {
+            matches!(error, ocelli_index::Error::Misplaced { what: "SHA-256", .. })
+        };
+        let told: BTreeSet<PathBuf> = self
+            .faults
+            .iter()
+            .filter(|(_, error)| !is_hash(error))
+            .filter_map(|(_, error)| error.path().map(Path::to_owned))
+            .collect();
+        self.faults.retain(|(_, error)| {
+            !is_hash(error) || error.path().is_none_or(|path| !told.contains(path))
+        });
+        self
+    }
+
+    /// Proves the bytes of shards that cannot be opened together with their model.
+    fn files_alone(&mut self, dir: &IndexDir, generation: &Generation) {
+        let unknown: Vec<&ShardEntry> =
+            generation.shards.iter().filter(|entry| !self.known.contains(&entry.name)).collect();
+        let bytes: Vec<_> = unknown.par_iter().map(|entry| file_alone(dir, entry)).collect();
+        for outcome in bytes {
+            match outcome {
+                Ok(bytes) => self.bytes += bytes,
+                Err(error) => self.faults.push((generation.number, error)),
+            }
+        }
+    }
+}
+
+/// Proves the bytes of a shard, and returns how many they are.
+fn file_alone(dir: &IndexDir, entry: &ShardEntry) -> ocelli_index::Result<u64> {
+    let path = dir.shard_path(&entry.name)?;
+    let file = Reader::open(&path, FileKind::Shard)?;
+    file.verify()?;
+    let found = file.checksum();
+    file.intact()?;
+    if found == entry.checksum {
+        return Ok(file.bytes());
+    }
+    Err(ocelli_index::Error::Misplaced {
+        path,
+        what: "SHA-256",
+        expected: entry.checksum.to_string(),
+        found: found.to_string(),
+    })
+}
+
+/// Does all pieces, on all threads of the pool.
+fn prove_all(
+    snapshot: &Snapshot,
+    proofs: &[Proof],
+    progress: ProgressFn<'_>,
+) -> Vec<ocelli_index::Error> {
+    let total = proofs.iter().map(Proof::bytes).sum();
+    let done = AtomicU64::new(0);
+    // One by one, in order: the pieces that cannot be split come first.
+    let next = AtomicUsize::new(0);
+    let work = |_: rayon::BroadcastContext<'_>| {
+        let mut faults = Vec::new();
+        while let Some(proof) = proofs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            faults.extend(snapshot.prove(proof));
+            let done = done.fetch_add(proof.bytes(), Ordering::Relaxed) + proof.bytes();
+            if proof.bytes() > 0 {
+                progress(Progress { stage: "verify", done, total });
+            }
+        }
+        faults
+    };
+    let faults = rayon::broadcast(work);
+    faults.into_iter().flatten().collect()
+}
+
+/// An error for a report that has faults.
+///
+/// # Errors
+/// [`Error::Invalid`] with the number of faults, where there are any.
+pub fn require_sound(report: &VerifyReport) -> Result<()> {
+    match report.faults.len() {
+        0 => Ok(()),
+        faults => Err(Error::Invalid(format!(
+            "{}: {} found; `ocelli doctor {}` says how to mend it",
+            report.index.display(),
+            ocelli_text::counted(faults as u64, "fault"),
+            report.index.display()
+        ))),
+    }
+}
