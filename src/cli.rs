@@ -12,6 +12,8 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::jobs::find::FindArgs;
 use crate::commands::jobs::index::IndexArgs;
 use crate::commands::jobs::up::UpArgs;
+use crate::commands::lifecycle::commit::CommitArgs;
+use crate::commands::lifecycle::plan::PlanCommand;
 use crate::commands::lifecycle::verify::VerifyArgs;
 use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
@@ -64,6 +66,13 @@ pub enum Command {
     Train(TrainArgs),
     /// Build an index of descriptors under a model
     Build(BuildArgs),
+    /// Say what a job will do and what it takes, so that many processes can do it
+    Plan {
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
+    /// Make what the tasks of a plan have built the current generation
+    Commit(CommitArgs),
     /// Import vectors, or an index of FAISS
     Import {
         #[command(subcommand)]

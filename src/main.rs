@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Whiten(args) => commands::whiten::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Build(args) => commands::build::run(args),
+        Command::Plan { command } => commands::lifecycle::plan::run(command),
+        Command::Commit(args) => commands::lifecycle::commit::run(args),
         Command::Import { command } => commands::import::run(command),
         Command::Export { command } => commands::export::run(command),
         Command::Query(args) => query::run(&args.query, args.output.format == Format::Json),

@@ -1,10 +1,11 @@
 //! `ocelli build`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use ocelli_index::Model;
+use ocelli_index::{Model, PlanFile, task_number};
+use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, build_task};
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
 use super::{ConfigArgs, PackArgs, bytes, configure, open_parts};
@@ -14,23 +15,40 @@ use crate::progress::Bars;
 const BUILD_EXAMPLE: &str = "\
 The directory is created, or gets a new generation that replaces the current one. Until then, and
 if the build fails, searchers keep what they have:
-  ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2";
+  ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2
+One shard of a plan (see ocelli plan):
+  ocelli build --plan paris.plan --task 3";
 
 #[derive(Args)]
 #[command(after_help = BUILD_EXAMPLE)]
 pub struct BuildArgs {
     /// Parts of descriptors, in the order of their rows. Rows without ids get new ones at each
     /// build, larger than any that the index ever had: keep keys, or give ids when encoding
-    #[arg(required = true, value_name = "PART")]
+    #[arg(required_unless_present = "plan", value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
-    #[arg(long, value_name = "FILE", required_unless_present = "pack", conflicts_with = "pack")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["pack", "plan"],
+        conflicts_with = "pack"
+    )]
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub pack: PackArgs,
     /// Index directory
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    pub out: Option<PathBuf>,
+    /// Build one shard of a plan, which says everything but threads and memory
+    #[arg(
+        long,
+        value_name = "PLAN",
+        conflicts_with_all = ["parts", "model", "pack", "out", "shards", "dba", "on_duplicate"]
+    )]
+    pub plan: Option<PathBuf>,
+    /// The plan's task, from 0 [default: that of SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX]
+    #[arg(long, value_name = "I", requires = "plan")]
+    pub task: Option<u32>,
     /// Number of files of the index [default: 1]
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
@@ -54,9 +72,12 @@ pub struct BuildArgs {
     pub output: OutputArgs,
 }
 
-/// Builds an index, or a new generation of one.
+/// Builds an index, or a new generation of one; or one shard of a plan.
 pub fn run(args: BuildArgs) -> Result<()> {
     let config = configure(&args.config)?.build;
+    if let Some(plan) = &args.plan {
+        return run_task(plan, &args, config.threads);
+    }
     let options = BuildOptions {
         shards: args.shards.unwrap_or(config.shards),
         threads: args.threads.unwrap_or(config.threads),
@@ -73,10 +94,40 @@ pub fn run(args: BuildArgs) -> Result<()> {
         // The argument parser demands a part, and one of the two.
         _ => bail!("expected --model or --pack"),
     };
+    let Some(out) = &args.out else { bail!("expected --out") };
     let bars = Bars::default();
-    let report = build(&parts, model, &args.out, &options, &|p| bars.report(p))?;
+    let report = build(&parts, model, out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, text)
+}
+
+fn run_task(plan: &Path, args: &BuildArgs, threads: usize) -> Result<()> {
+    let tasks = PlanFile::read(plan)?.plan.tasks();
+    let task = task_number(args.task, |name| std::env::var(name).ok(), tasks)?;
+    let options = TaskOptions {
+        threads: args.threads.unwrap_or(threads),
+        memory_budget_bytes: args.memory_budget,
+    };
+    let bars = Bars::default();
+    let report = build_task(plan, task, &options, &|p| bars.report(p))?;
+    drop(bars);
+    print(args.output.format, &report, task_text)
+}
+
+fn task_text(r: &TaskReport) -> String {
+    let shard = match &r.shard {
+        Some(shard) => {
+            format!("{shard} of {}, {} bytes", counted(r.rows, "row"), thousands(r.bytes))
+        }
+        None => "no shard, since all of its rows are left out".to_owned(),
+    };
+    format!(
+        "{}: task {} of 0 to {}: {shard}, in {:.1} s",
+        r.plan.display(),
+        r.task,
+        r.tasks - 1,
+        r.seconds
+    )
 }
 
 fn text(r: &BuildReport) -> String {

@@ -16,8 +16,10 @@ use ocelli_index::{IndexDir, Model, Part};
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 pub use rows::OnDuplicate;
+use shards::build_with;
 pub use shards::{BuildOptions, BuildReport};
-use shards::{build_with, check_input};
+pub(crate) use shards::{check_input, input_of, plan};
+pub(crate) use task::{Tasks, generation_of, job_of};
 
 /// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it
 /// current. It replaces what the index held; earlier generations stay on disk.

@@ -1,8 +1,8 @@
 //! Tasks of a planned build: one shard each.
 
 use ocelli_index::{
-    BuildJob, Hash, IndexDir, Job, Model, Part, Plan, RowEncoder, ShardBuilder, Spill, TaskRecord,
-    WorkArea,
+    BuildJob, Hash, IndexDir, Job, Model, Part, Plan, RowEncoder, ShardBuilder, ShardEntry, Spill,
+    TaskRecord, WorkArea,
 };
 
 use super::encode::ShardEncoder;
@@ -25,6 +25,29 @@ pub(crate) fn job_of(plan: &Plan) -> Result<&BuildJob> {
             plan.kind()
         ))),
     }
+}
+
+/// The newest generation that has the shards of a plan, and these shards. Only generations behind
+/// the one that the plan was made for count: an earlier one may be that of an equal build.
+///
+/// # Errors
+/// Those of reading generations.
+pub(crate) fn generation_of(
+    index: &IndexDir,
+    plan: &Hash,
+    parent: Option<u64>,
+) -> Result<Option<(u64, Vec<ShardEntry>)>> {
+    for number in index.generations()?.into_iter().rev() {
+        if Some(number) <= parent {
+            break;
+        }
+        let mut shards = index.generation(number)?.shards;
+        shards.retain(|shard| shard.plan == *plan);
+        if !shards.is_empty() {
+            return Ok(Some((number, shards)));
+        }
+    }
+    Ok(None)
 }
 
 /// Runs tasks of one plan.
@@ -74,6 +97,20 @@ impl<'a> Tasks<'a> {
         if let Some(record) = self.done(task)? {
             return Ok(record);
         }
+        self.work.create()?;
+        match self.build(task, neighbours, progress) {
+            Ok(record) => Ok(record),
+            // Another process that did the same task has ended it, and took the runs away.
+            Err(error) => self.done(task)?.ok_or(error),
+        }
+    }
+
+    fn build(
+        &self,
+        task: u32,
+        neighbours: Option<&Neighbours>,
+        progress: ProgressFn<'_>,
+    ) -> Result<TaskRecord> {
         let range = self.job.shards[task as usize].clone();
         let mut record = TaskRecord { plan: self.hash, task, shard: None, ids: None };
         // A shard has rows.

@@ -1,0 +1,133 @@
+//! Makes the plan of a build.
+
+use std::path::{Path, PathBuf};
+
+use ocelli_index::container::SectionKind;
+use ocelli_index::{Estimate, IndexDir, Mode, Model, Part, PlanFile};
+use serde::Serialize;
+
+use crate::build::{BuildOptions, OnDuplicate, check_input, job_of, plan};
+use crate::lifecycle::cost::{self, BuildSize};
+use crate::sample::count_rows;
+use crate::threads::pool;
+use crate::{Error, Result};
+
+/// The number of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardSplit {
+    /// So many.
+    Shards(usize),
+    /// As many as it takes for no shard to have more rows than this.
+    RowsPerShard(usize),
+}
+
+/// Options of the plan of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanBuildOptions {
+    /// The number of shards: one task each.
+    pub split: ShardSplit,
+    /// Memory that the planner and each task may take, in bytes; 0: as much as they need.
+    pub memory_budget_bytes: usize,
+    /// Treatment of a row whose key or id an earlier row has.
+    pub on_duplicate: OnDuplicate,
+    /// What becomes of the rows that the index has already.
+    pub mode: Mode,
+}
+
+/// Report of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanReport {
+    /// The plan's file.
+    pub plan: PathBuf,
+    /// Its hash, which the names of its shards begin with.
+    pub hash: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Tasks, numbered from 0.
+    pub tasks: u32,
+    /// Rows, those that are left out not counted.
+    pub rows: u64,
+    /// Rows that are left out, since an earlier one has their key or id.
+    pub rejected: u64,
+    /// The first of these rows and why, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected_first: Vec<String>,
+    /// What the plan is expected to take.
+    pub estimate: Estimate,
+}
+
+/// Plans a build of the parts in the files `paths` under `model` into the index at `dir` (made if
+/// missing, and given the model), and writes the plan to `out`. Equal input gives an equal plan.
+///
+/// # Errors
+/// Those of a build that can be found before it begins: parts of another spec, codes of another
+/// model, rows that are there twice.
+pub fn plan_build(
+    paths: &[PathBuf],
+    model: &Model,
+    dir: &Path,
+    options: &PlanBuildOptions,
+    out: &Path,
+) -> Result<PlanReport> {
+    let parts: Vec<Part> = paths.iter().map(|path| Ok(Part::open(path)?)).collect::<Result<_>>()?;
+    let rows = count_rows(&parts);
+    let shards = match options.split {
+        ShardSplit::Shards(shards) => shards,
+        ShardSplit::RowsPerShard(0) => {
+            return Err(Error::Invalid("rows per shard: expected at least 1, found 0".to_owned()));
+        }
+        ShardSplit::RowsPerShard(most) => rows.div_ceil(most),
+    };
+    let build_options = BuildOptions {
+        shards,
+        threads: 0,
+        dba: 0,
+        on_duplicate: options.on_duplicate,
+        memory_budget_bytes: options.memory_budget_bytes,
+    };
+    check_input(&parts, model, &build_options)?;
+    let index = IndexDir::create(dir)?;
+    let planned = plan(&parts, model, &index, &build_options, (None, options.mode), &[])?;
+    index.put_model(model)?;
+    let job = job_of(&planned.plan)?;
+    let kept = job.rows() - job.left_out.len() as u64;
+    let places = paths.iter().map(|path| absolute(path)).collect::<Result<_>>()?;
+    let shard_rows = job.shards.iter().map(|rows| rows.end - rows.start).max().unwrap_or(0);
+    let size = BuildSize {
+        rows: kept,
+        shard_rows,
+        shards: shards as u64,
+        key_bytes: section_bytes(&parts, SectionKind::Keys),
+        attribute_bytes: section_bytes(&parts, SectionKind::Attributes)
+            + section_bytes(&parts, SectionKind::Records),
+        has_ids: parts.iter().any(Part::has_ids),
+        are_codes: parts.iter().all(|part| part.code_form().is_some()),
+        threads: pool(0)?.current_num_threads() as u64,
+        memory_budget_bytes: options.memory_budget_bytes as u64,
+    };
+    let mut file = PlanFile::new(planned.plan, places, &absolute(dir)?)?;
+    file.parent = planned.parent;
+    file.memory_budget_bytes = options.memory_budget_bytes as u64;
+    file.estimate = cost::build(model, &size);
+    file.write(out)?;
+    Ok(PlanReport {
+        plan: out.to_owned(),
+        hash: file.hash.to_string(),
+        kind: file.plan.kind(),
+        tasks: file.plan.tasks(),
+        rows: kept,
+        rejected: planned.rejected,
+        rejected_first: planned.rejected_first,
+        estimate: file.estimate,
+    })
+}
+
+/// Bytes of a section of all parts.
+fn section_bytes(parts: &[Part], kind: SectionKind) -> u64 {
+    parts.iter().filter_map(|part| part.file().find(kind)).map(|section| section.len).sum()
+}
+
+/// A path that means the same in every working directory.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(Error::io("look at", path))
+}
