@@ -6,11 +6,12 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ocelli_index::container::NewFile;
 use ocelli_index::{
     DescriptorSpec, Error, FineCodec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration,
-    Result, SearchParams, ShardBuilder, Snapshot, Storage, Version,
+    ObjectFacts, Result, SearchParams, ShardBuilder, Snapshot, Storage, Version,
 };
 
 /// A root that no file system has: code that passes the storage by finds nothing.
@@ -134,6 +135,18 @@ impl Storage for MemoryStorage {
     fn version(&self, name: &str) -> Result<Option<Version>> {
         let shared = self.shared.lock().unwrap();
         Ok(shared.objects.get(name).map(|bytes| Version::new(Hash::of(bytes).to_string())))
+    }
+
+    fn facts(&self, name: &str) -> Result<Option<ObjectFacts>> {
+        let shared = self.shared.lock().unwrap();
+        let facts =
+            |bytes: &Vec<u8>| ObjectFacts { bytes: bytes.len() as u64, age: Duration::ZERO };
+        Ok(shared.objects.get(name).map(facts))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.shared.lock().unwrap().objects.remove(name);
+        Ok(())
     }
 
     fn local_path(&self, name: &str) -> Result<PathBuf> {

@@ -6,22 +6,30 @@
 //! tombstones/<hash>.roaring   immutable
 //! deletes/<hash>              immutable
 //! generations/<n>.json        immutable
+//! erased/<hash>.json          which names were erased, and which shards hold rows of them
 //! CURRENT                     "<n> <checksum>", changed by compare-and-swap only
 //! ```
 
+pub mod change;
 pub mod commit;
+pub mod deletes;
+pub mod erased;
+pub mod garbage;
+pub mod manifest;
 pub mod storage;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unique;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use self::change::{Change, CommitOptions};
+use self::manifest::{Sealed, checksum_of};
 use self::storage::{LocalStorage, Storage, Version};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
@@ -30,81 +38,9 @@ use crate::model::Model;
 use crate::model::fine::FineCodec;
 use crate::shard::{ShardBuilder, ShardEntry};
 
+pub use self::manifest::{Dba, Generation, MadeBy, NewGeneration};
+
 const CURRENT: &str = "CURRENT";
-
-/// One immutable set of shards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Generation {
-    /// Version of this file's format: 1.
-    pub format: u32,
-    /// Number, 1 or more.
-    pub number: u64,
-    /// The generation that it was made from.
-    pub parent: Option<u64>,
-    /// Model of all its shards.
-    pub model: Hash,
-    /// The shards, in plan order.
-    pub shards: Vec<ShardEntry>,
-    /// Shard name to the hash that names its file under `tombstones/`.
-    pub tombstones: BTreeMap<String, Hash>,
-    /// Hash that names the newest file of the delete log under `deletes/`.
-    pub deletes: Option<Hash>,
-    /// Smallest id that was never given out.
-    pub next_id: u64,
-    /// How its descriptors were augmented before they were coded; `None`, and then not in the file,
-    /// if they were not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dba: Option<Dba>,
-}
-
-impl Generation {
-    /// Whether its own entries agree, or what is wrong with them.
-    fn check(&self) -> std::result::Result<(), String> {
-        let mut names = BTreeSet::new();
-        if let Some(twice) = self.shards.iter().find(|shard| !names.insert(&shard.name)) {
-            return Err(format!("shard {} is named twice", twice.name));
-        }
-        match self.tombstones.keys().find(|&name| !names.contains(name)) {
-            Some(name) => Err(format!("tombstones of {name}, which is none of its shards")),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Database-side augmentation of a generation ([`crate::rerank::expand::augment`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dba {
-    /// Nearest rows that went into each row, at least 1.
-    pub k: u32,
-    /// Whether these are the exact nearest; else those that an index of plain codes found.
-    pub exact: bool,
-}
-
-/// What a new generation consists of; its number follows from those that exist.
-#[derive(Clone, Debug)]
-pub struct NewGeneration {
-    /// Model of all its shards.
-    pub model: Hash,
-    /// The shards, in plan order; their files are under `shards/`.
-    pub shards: Vec<ShardEntry>,
-    /// See [`Generation::tombstones`].
-    pub tombstones: BTreeMap<String, Hash>,
-    /// See [`Generation::deletes`].
-    pub deletes: Option<Hash>,
-    /// See [`Generation::next_id`].
-    pub next_id: u64,
-}
-
-/// The generation as it is in its file, with a checksum over the rest.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sealed {
-    generation: Generation,
-    /// SHA-256 of the generation as compact JSON.
-    checksum: Hash,
-}
 
 /// The object of a shard. A manifest must not lead out of the directory.
 fn shard_object(name: &str) -> Result<String> {
@@ -122,14 +58,12 @@ fn model_name(model: &Hash, codec: Option<&Hash>) -> String {
     }
 }
 
-fn tombstones_name(hash: &Hash) -> String {
-    format!("tombstones/{hash}.roaring")
+fn generation_name(number: u64) -> String {
+    format!("generations/{number}.json")
 }
 
-fn checksum_of(generation: &Generation) -> Result<Hash> {
-    let json =
-        serde_json::to_vec(generation).map_err(|e| Error::invalid(format!("generation: {e}")))?;
-    Ok(Hash::of(&json))
+fn tombstones_name(hash: &Hash) -> String {
+    format!("tombstones/{hash}.roaring")
 }
 
 /// An index directory: the names of its objects, and the generations among them. All of it goes
@@ -212,6 +146,29 @@ impl IndexDir {
         self.storage.version(&shard_object(name)?)
     }
 
+    /// The versions of a model's file, and of the one that also holds `codec`, if that is given.
+    /// `None` means a file that is missing or cannot be looked at.
+    pub(crate) fn model_versions(
+        &self,
+        model: &Hash,
+        codec: Option<&Hash>,
+    ) -> [Option<Version>; 2] {
+        let version = |codec: Option<&Hash>| {
+            let name = format!("models/{}", model_name(model, codec));
+            self.storage.version(&name).ok().flatten()
+        };
+        [version(None), codec.and_then(|codec| version(Some(codec)))]
+    }
+
+    /// The number and checksum in CURRENT, without a look at the generation; `None` in an index
+    /// without one. Equal ones name one generation.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::Io`].
+    pub fn current_name(&self) -> Result<Option<(u64, Hash)>> {
+        Ok(self.read_current()?.map(|(number, checksum, _)| (number, checksum)))
+    }
+
     /// The versions of the files that decide whether the current generation can be opened, by name.
     /// Equal versions mean that another attempt to open it would end as the last one did. `None`
     /// means a file that is missing or cannot be looked at.
@@ -276,7 +233,7 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`].
-    pub(crate) fn tombstones(&self, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
+    pub fn tombstones(&self, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
         let name = tombstones_name(hash);
         let path = self.root().join(&name);
         let missing = || Error::io(&path, "read", io::ErrorKind::NotFound.into());
@@ -341,17 +298,21 @@ impl IndexDir {
         Ok(Some(generation))
     }
 
-    /// Smallest id that was never given out, as the current generation says. Without one it is the
-    /// largest that any generation says: CURRENT may have been lost, and its ids were given out.
+    /// Smallest id that was never given out: the largest that the current generation and those made
+    /// after it say. Without a current one it is the largest of all: CURRENT may have been lost, and
+    /// its ids were given out.
     ///
     /// # Errors
     /// Those of [`Self::generation`].
     pub fn next_id(&self, current: Option<&Generation>) -> Result<u64> {
-        if let Some(current) = current {
-            return Ok(current.next_id);
-        }
-        let mut numbers = self.generations()?.into_iter();
-        numbers.try_fold(0, |next, number| Ok(next.max(self.generation(number)?.next_id)))
+        let (from, next) = current.map_or((0, 0), |current| (current.number, current.next_id));
+        let mut later = self.generations()?.into_iter().filter(|&number| number > from);
+        later.try_fold(next, |next, number| match self.generation(number) {
+            Ok(generation) => Ok(next.max(generation.next_id)),
+            // A change that lost its swap takes its file back.
+            Err(Error::NotFound { .. }) => Ok(next),
+            Err(error) => Err(error),
+        })
     }
 
     /// A generation by number.
@@ -359,7 +320,7 @@ impl IndexDir {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Corrupt`], [`Error::NewerVersion`], [`Error::Io`].
     pub fn generation(&self, number: u64) -> Result<Generation> {
-        let name = format!("generations/{number}.json");
+        let name = generation_name(number);
         let path = self.root().join(&name);
         let bytes = self.storage.read(&name)?.ok_or_else(|| {
             Error::not_found(format!("{}: no generation {number}", self.root().display()))
@@ -393,72 +354,58 @@ impl IndexDir {
         Ok(sealed.generation)
     }
 
-    /// Writes a new generation, whose files were looked at ([`commit`]), and makes it
-    /// current.
-    pub(crate) fn publish(
-        &self,
-        expected: Option<u64>,
-        new: NewGeneration,
-        dba: Option<Dba>,
-    ) -> Result<Generation> {
-        let current = self.expect_current(expected)?;
-        let number = self.generations()?.last().copied().unwrap_or(0) + 1;
-        let generation = Generation {
-            format: 1,
-            number,
-            parent: expected,
-            model: new.model,
-            shards: new.shards,
-            tombstones: new.tombstones,
-            deletes: new.deletes,
-            next_id: new.next_id,
-            dba,
-        };
+    /// The bytes of CURRENT and the generation that they name, as they are now.
+    fn see_current(&self) -> Result<Seen> {
+        let bytes = self.read_current()?.map(|(.., bytes)| bytes);
+        let generation = self.current()?;
+        Ok(Seen { bytes, generation })
+    }
+
+    /// Writes the file of a generation.
+    fn put_generation(&self, generation: &Generation) -> Result<()> {
         generation.check().map_err(|what| Error::invalid(format!("generation: {what}")))?;
-        let checksum = checksum_of(&generation)?;
-        let sealed = Sealed { generation, checksum };
+        let checksum = checksum_of(generation)?;
+        let name = generation_name(generation.number);
+        let sealed = Sealed { generation: generation.clone(), checksum };
         let json = serde_json::to_vec_pretty(&sealed)
             .map_err(|e| Error::invalid(format!("generation: {e}")))?;
-        self.storage.create(&format!("generations/{number}.json"), &json)?;
-        self.storage.swap(
-            CURRENT,
-            current.as_ref().map(|c| c.2.as_slice()),
-            format!("{number} {checksum}\n").as_bytes(),
-        )?;
-        Ok(sealed.generation)
+        self.storage.create(&name, &json)
+    }
+
+    /// Makes a generation the current one, if CURRENT is still as it was seen.
+    fn swap_current(&self, seen: &Seen, generation: &Generation) -> Result<()> {
+        let checksum = checksum_of(generation)?;
+        let line = format!("{} {checksum}\n", generation.number);
+        self.storage.swap(CURRENT, seen.bytes.as_deref(), line.as_bytes())
     }
 
     /// Makes a generation that exists the current one, if the current one is still `expected`.
     ///
     /// # Errors
     /// [`Error::NotFound`] for no such generation; [`Error::Conflict`] if another one is or became
-    /// current; [`Error::Corrupt`]; [`Error::Io`]. The earlier generation is then still current.
+    /// current; [`Error::Invalid`] if rows would come back that were deleted since;
+    /// [`Error::Corrupt`]; [`Error::Io`]. The earlier generation is then still current.
     pub fn activate(&self, expected: u64, number: u64) -> Result<Generation> {
-        let generation = self.generation(number)?;
-        let current = self.expect_current(Some(expected))?;
-        let checksum = checksum_of(&generation)?;
-        self.storage.swap(
-            CURRENT,
-            current.as_ref().map(|c| c.2.as_slice()),
-            format!("{number} {checksum}\n").as_bytes(),
-        )?;
-        Ok(generation)
-    }
-
-    /// CURRENT as it is now, if it names `expected`.
-    fn expect_current(&self, expected: Option<u64>) -> Result<Option<(u64, Hash, Vec<u8>)>> {
-        let current = self.read_current()?;
-        if current.as_ref().map(|c| c.0) != expected {
-            let name = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
-            return Err(Error::Conflict {
-                what: format!(
-                    "{}: expected current generation {}, found {}",
-                    self.root().display(),
-                    name(expected),
-                    name(current.map(|c| c.0))
-                ),
-            });
+        let target = self.generation(number)?;
+        let seen = self.see_current()?;
+        let deletes = seen.generation.as_ref().and_then(|current| current.deletes);
+        if seen.generation.as_ref().is_some_and(|current| current.number == expected)
+            && self.deletes_between(target.deletes, deletes)?.iter().any(|row| row.is_asked_for())
+        {
+            return Err(Error::invalid(format!(
+                "{}: generation {number} holds rows that were deleted since; `ocelli rollback --to \
+                 {number}` goes back and keeps them deleted",
+                self.root().display()
+            )));
         }
-        Ok(current)
+        let change = Change::Rollback { expected, to: number, undo_deletes: false };
+        Ok(self.commit_change(&change, &CommitOptions::default())?.generation)
     }
+}
+
+/// The current generation at one moment.
+struct Seen {
+    /// Bytes of CURRENT; none if there is no such object.
+    bytes: Option<Vec<u8>>,
+    generation: Option<Generation>,
 }

@@ -3,18 +3,20 @@
 //! Everything that this crate reads of an index, or writes to one, goes through a [`Storage`].
 //! [`LocalStorage`] is a folder; an object store can have the same methods.
 
+use std::any::Any;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::base::error::{Error, Result};
 use crate::files::container::{AtomicFile, NewFile, write_atomically};
 
 /// The folders of an index.
-const FOLDERS: [&str; 5] = ["models", "shards", "generations", "tombstones", "deletes"];
+pub(super) const FOLDERS: [&str; 5] = ["models", "shards", "generations", "tombstones", "deletes"];
 
 /// A version of an object. It is equal to another one only if the object, and the right to read it,
 /// are as they were.
@@ -26,6 +28,15 @@ impl Version {
     pub fn new(name: String) -> Self {
         Self(name)
     }
+}
+
+/// Size and age of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Time since it was written; zero where the store does not know, or the clock went back.
+    pub age: Duration,
 }
 
 /// Named objects under one root. Names are relative and use `/`, as in `models/<hash>.model`.
@@ -94,6 +105,29 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::Io`].
     fn version(&self, name: &str) -> Result<Option<Version>>;
+
+    /// Size and age of an object, or `None` if there is no such object.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn facts(&self, name: &str) -> Result<Option<ObjectFacts>>;
+
+    /// Removes an object. Nothing happens if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn remove(&self, name: &str) -> Result<()>;
+
+    /// Waits until nobody removes objects (`sole` false: for a writer, who names objects that are
+    /// there), or until nobody writes (`sole` true: for one who removes), and keeps it so for as
+    /// long as the result lives. A store without such locks leaves it to its users.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn guard(&self, sole: bool) -> Result<Box<dyn Any + Send>> {
+        let _ = sole;
+        Ok(Box::new(()))
+    }
 
     /// The local file of an object that is to be mapped. A store elsewhere brings the object here
     /// first. The file need not exist where the object does not.
@@ -203,7 +237,11 @@ impl Storage for LocalStorage {
                     ),
                 });
             }
-            write_atomically(&self.root.join(name), new)
+            let path = self.root.join(name);
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
+            }
+            write_atomically(&path, new)
         })
     }
 
@@ -238,6 +276,33 @@ impl Storage for LocalStorage {
         let changed = format!("{}.{}", found.ctime(), found.ctime_nsec());
         let file = format!("{} {} {}", found.dev(), found.ino(), found.len());
         Ok(Some(Version::new(format!("{file} {written} {changed}"))))
+    }
+
+    fn facts(&self, name: &str) -> Result<Option<ObjectFacts>> {
+        let path = self.root.join(name);
+        let found = match fs::metadata(&path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&path, "look at", e)),
+        };
+        let age = found.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        Ok(Some(ObjectFacts { bytes: found.len(), age }))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.root.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, "remove", e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn guard(&self, sole: bool) -> Result<Box<dyn Any + Send>> {
+        let path = self.root.join(".guard");
+        let file = File::create(&path).map_err(|e| Error::io(&path, "create", e))?;
+        let locked = if sole { file.lock() } else { file.lock_shared() };
+        locked.map_err(|e| Error::io(&path, "lock", e))?;
+        Ok(Box::new(file)) // The lock goes with the file.
     }
 
     fn local_path(&self, name: &str) -> Result<PathBuf> {

@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::*;
@@ -94,4 +95,228 @@ fn a_version_changes_with_the_file() {
     assert_ne!(version(), changed);
     fs::remove_file(&path).unwrap();
     assert_eq!(version(), None);
+}
+
+/// An index whose rows are (id, key), a shard each inner slice; generation 1.
+fn index_of(root: &Path, shards: &[&[(u64, &str)]]) -> (IndexDir, Model) {
+    let dir = IndexDir::create(root).unwrap();
+    let model = small(Metric::L2, false, 1);
+    dir.put_model(&model).unwrap();
+    let shards = shards.iter().map(|rows| put(&dir, &model, rows)).collect();
+    let (tombstones, deletes) = (BTreeMap::new(), None);
+    let new = NewGeneration { model: model.hash(), shards, tombstones, deletes, next_id: 100 };
+    dir.commit(None, new).unwrap();
+    (dir, model)
+}
+
+fn put(dir: &IndexDir, model: &Model, rows: &[(u64, &str)]) -> ShardEntry {
+    let mut b = ShardBuilder::new(model);
+    for &(id, key) in rows {
+        b.push(id, key, &[id as f32 / 100.0; 12]).unwrap();
+    }
+    dir.put_shard(b, Hash::of(format!("{rows:?}").as_bytes()), 0).unwrap()
+}
+
+/// The rows of the current generation that are not deleted.
+fn living(dir: &IndexDir) -> BTreeSet<(u64, String)> {
+    let snapshot = crate::Snapshot::open_in(dir, None).unwrap();
+    snapshot.verify().unwrap();
+    let generation = dir.current().unwrap().unwrap();
+    let mut rows = BTreeSet::new();
+    for (shard, entry) in snapshot.shards().zip(&generation.shards) {
+        let dead = match generation.tombstones.get(&entry.name) {
+            Some(hash) => dir.tombstones(hash, shard.rows()).unwrap(),
+            None => RoaringBitmap::new(),
+        };
+        let alive = (0..shard.rows()).filter(|&row| !dead.contains(row));
+        rows.extend(alive.map(|row| (shard.id(row).unwrap(), shard.key(row).unwrap())));
+    }
+    rows
+}
+
+fn rows(expected: &[(u64, &str)]) -> BTreeSet<(u64, String)> {
+    expected.iter().map(|&(id, key)| (id, key.to_owned())).collect()
+}
+
+fn change(dir: &IndexDir, change: Change) -> Result<change::Committed> {
+    dir.commit_change(&change, &CommitOptions::default())
+}
+
+fn delete(dir: &IndexDir, ids: &[u64], keys: &[&str]) -> change::Committed {
+    let keys = keys.iter().map(|&key| key.to_owned()).collect();
+    let names = change::Names { ids: ids.to_vec(), keys };
+    change(dir, Change::Delete { names, cause: deletes::Cause::Delete }).unwrap()
+}
+
+fn add(
+    dir: &IndexDir,
+    parent: u64,
+    entry: ShardEntry,
+    supersede: bool,
+) -> Result<change::Committed> {
+    let model = dir.generation(parent)?.model;
+    let (shards, first_id, next_id) = (vec![entry], None, 100);
+    change(dir, Change::Add { parent, model, shards, first_id, next_id, supersede })
+}
+
+#[test]
+fn deletes_count_what_is_missing_and_are_logged() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, _) = index_of(tmp.path(), &[&[(1, "a"), (2, "b"), (3, "")], &[(4, "d")]]);
+    let done = delete(&dir, &[3, 9, 1], &["d", "a", "zz"]);
+    assert_eq!((done.rows.deleted, done.rows.missing), (3, 2));
+    assert_eq!(done.missing_first, ["id 9", "key \"zz\""]);
+    assert_eq!(living(&dir), rows(&[(2, "b")]));
+    // Nothing that lives has these names any more: there is no new generation.
+    let again = delete(&dir, &[3], &["d"]);
+    assert!(!again.changed && again.rows.missing == 2 && again.generation.number == 2);
+    delete(&dir, &[2], &[]);
+    let log: Vec<_> = dir
+        .delete_log(dir.current().unwrap().unwrap().deletes)
+        .flat_map(|file| file.unwrap().1.rows)
+        .map(|row| (row.id, row.key, row.generation))
+        .collect();
+    let row = |id, key: &str, generation| (id, key.to_owned(), generation);
+    assert_eq!(log, [row(2, "b", 3), row(1, "a", 2), row(3, "", 2), row(4, "d", 2)]);
+}
+
+#[test]
+fn additions_go_onto_deletes_and_not_onto_names_that_live() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, model) = index_of(tmp.path(), &[&[(1, "a"), (2, "b"), (3, "c")]]);
+    let more = put(&dir, &model, &[(4, "a"), (3, "e")]);
+    let text = add(&dir, 1, more.clone(), false).unwrap_err().to_string();
+    assert!(text.contains("is twice in the generation"), "{text}");
+    delete(&dir, &[3], &["a"]);
+    let done = add(&dir, 1, more.clone(), false).unwrap();
+    assert!(done.rebased);
+    assert_eq!(living(&dir), rows(&[(2, "b"), (4, "a"), (3, "e")]));
+    let text = add(&dir, 1, more, false).unwrap_err().to_string();
+    assert!(text.contains("were added before"), "{text}");
+    // An upsert: one row takes the id of a row and the key of another one.
+    let done = add(&dir, 1, put(&dir, &model, &[(2, "a"), (7, "z")]), true).unwrap();
+    assert_eq!(done.rows.superseded, 2);
+    assert_eq!(living(&dir), rows(&[(2, "a"), (3, "e"), (7, "z")]));
+    // Ids that were given out must still be the next ones.
+    let entry = put(&dir, &model, &[(100, "n")]);
+    let (model, shards) = (model.hash(), vec![entry]);
+    let add = |first_id| Change::Add {
+        parent: 1,
+        model,
+        shards: shards.clone(),
+        first_id: Some(first_id),
+        next_id: 101,
+        supersede: false,
+    };
+    assert!(matches!(change(&dir, add(99)), Err(Error::Conflict { .. })));
+    assert_eq!(change(&dir, add(100)).unwrap().generation.next_id, 101);
+    let other = Change::Add {
+        parent: 1,
+        model: Hash::of(b"other"),
+        shards: Vec::new(),
+        first_id: None,
+        next_id: 0,
+        supersede: false,
+    };
+    assert!(matches!(change(&dir, other), Err(Error::Conflict { .. })));
+}
+
+#[test]
+fn a_compaction_goes_onto_deletes_made_meanwhile() {
+    let tmp = tempfile::tempdir().unwrap();
+    let all: &[&[(u64, &str)]] = &[&[(1, "a"), (2, "b")], &[(3, "c"), (4, "d")], &[(5, "e")]];
+    let (dir, model) = index_of(tmp.path(), all);
+    delete(&dir, &[1], &[]);
+    let planned = dir.current().unwrap().unwrap();
+    let source = |entry: &ShardEntry| change::Source {
+        entry: entry.clone(),
+        tombstones: planned.tombstones.get(&entry.name).copied(),
+    };
+    let sources: Vec<_> = planned.shards[..2].iter().map(source).collect();
+    let merged = put(&dir, &model, &[(2, "b"), (3, "c"), (4, "d")]);
+    // Meanwhile: a row of a source dies, one of another shard, and rows come.
+    delete(&dir, &[3, 5], &[]);
+    add(&dir, 1, put(&dir, &model, &[(6, "c")]), false).unwrap();
+    let compact = Change::Compact { sources, shards: vec![merged.clone()] };
+    let done = change(&dir, compact.clone()).unwrap();
+    assert_eq!((done.rows.carried, done.rebased), (1, true));
+    assert_eq!(done.generation.shards.len(), 3);
+    assert_eq!(done.generation.shards[0], merged);
+    assert_eq!(living(&dir), rows(&[(2, "b"), (4, "d"), (6, "c")]));
+    assert!(matches!(change(&dir, compact), Err(Error::Conflict { .. })));
+}
+
+#[test]
+fn a_way_back_keeps_deleted_what_was_deleted_since() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, model) = index_of(tmp.path(), &[&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]]);
+    add(&dir, 1, put(&dir, &model, &[(5, "a")]), true).unwrap();
+    delete(&dir, &[], &["b", "c"]);
+    add(&dir, 3, put(&dir, &model, &[(6, "c")]), false).unwrap();
+    assert_eq!(living(&dir), rows(&[(5, "a"), (4, "d"), (6, "c")]));
+    // Only `b` was deleted and is not there under another id.
+    let back = |undo_deletes| Change::Rollback { expected: 4, to: 1, undo_deletes };
+    assert!(dir.activate(4, 1).unwrap_err().to_string().contains("deleted since"));
+    let done = change(&dir, back(false)).unwrap();
+    assert_eq!((done.rows.carried, done.generation.number), (1, 5));
+    assert_eq!(living(&dir), rows(&[(1, "a"), (3, "c"), (4, "d")]));
+    let names = dir.deleted_names(&done.generation).unwrap();
+    assert!(names.contains(None, "b") && names.contains(Some(2), "") && !names.contains(None, "c"));
+    // On another line of generations: the log of both.
+    let forth = Change::Rollback { expected: 5, to: 3, undo_deletes: false };
+    assert_eq!(change(&dir, forth).unwrap().generation.number, 3);
+    assert!(matches!(change(&dir, back(true)), Err(Error::Conflict { .. })));
+    let undo = Change::Rollback { expected: 3, to: 1, undo_deletes: true };
+    change(&dir, undo).unwrap();
+    assert_eq!(living(&dir), rows(&[(1, "a"), (2, "b"), (3, "c"), (4, "d")]));
+    // Ids that later generations gave out are not given out again.
+    assert_eq!(dir.next_id(dir.current().unwrap().as_ref()).unwrap(), 100);
+}
+
+#[test]
+fn erased_rows_are_found_in_every_generation() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, model) = index_of(tmp.path(), &[&[(1, "a"), (2, "b")], &[(3, "c")]]);
+    let old = dir.current().unwrap().unwrap().shards[0].name.clone();
+    add(&dir, 1, put(&dir, &model, &[(7, "a")]), true).unwrap();
+    let new = dir.current().unwrap().unwrap().shards[2].name.clone();
+    let names = change::Names { ids: vec![7], keys: Vec::new() };
+    let erasure = dir.find_erased(&names, 0).unwrap();
+    assert_eq!(erasure.shards, BTreeSet::from([old, new]));
+    assert_eq!((erasure.ids.len(), erasure.keys.len()), (1, 1));
+    dir.put_erasure(&erasure).unwrap();
+    dir.put_erasure(&erased::Erasure { shards: BTreeSet::new(), ..erasure.clone() }).unwrap();
+    assert_eq!(dir.erasures().unwrap(), [erasure]);
+    let back = Change::Rollback { expected: 2, to: 1, undo_deletes: true };
+    assert!(change(&dir, back).unwrap_err().to_string().contains("erased"));
+}
+
+#[test]
+fn two_rows_with_one_key_are_refused_across_shards() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, model) = index_of(tmp.path(), &[&[(1, "a")]]);
+    // Enough rows that those of a small shard are looked up.
+    let names: Vec<String> = (0..200).map(|i| format!("k{i}")).collect();
+    let many: Vec<(u64, &str)> =
+        names.iter().enumerate().map(|(i, k)| (1000 - i as u64, k.as_str())).collect();
+    let large = put(&dir, &model, &many);
+    let entry = dir.current().unwrap().unwrap().shards[0].clone();
+    let (tombstones, deletes) = (BTreeMap::new(), None);
+    let new = NewGeneration {
+        model: model.hash(),
+        shards: vec![entry.clone(), large.clone()],
+        tombstones,
+        deletes,
+        next_id: 2000,
+    };
+    dir.commit(Some(1), new.clone()).unwrap();
+    let same = put(&dir, &model, &[(2, "k7")]);
+    let text = dir
+        .commit(Some(2), NewGeneration { shards: vec![entry, large, same.clone()], ..new })
+        .unwrap_err();
+    assert!(text.to_string().contains("key \"k7\" is twice"), "{text}");
+    let text = add(&dir, 2, same, false).unwrap_err();
+    assert!(text.to_string().contains("key \"k7\" is twice"), "{text}");
+    let done = add(&dir, 2, put(&dir, &model, &[(999, "new"), (3, "k7")]), true).unwrap();
+    assert_eq!(done.rows.superseded, 2);
 }

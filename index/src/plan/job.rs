@@ -85,6 +85,8 @@ pub struct BuildJob {
     pub shards: Vec<Range<u64>>,
     /// Id of row 0 where rows bring none.
     pub first_id: u64,
+    /// Whether some rows bring none.
+    pub gives_ids: bool,
     /// Smallest id never given out, after the commit.
     pub next_id: u64,
     /// Numbers of the rows that are left out, ascending.

@@ -18,7 +18,7 @@ use crate::{Error, ProgressFn, Result};
 pub use rows::OnDuplicate;
 use shards::build_with;
 pub use shards::{BuildOptions, BuildReport};
-pub(crate) use shards::{check_input, input_of, plan};
+pub(crate) use shards::{Onto, build_onto, change_of, check_input, input_of, plan};
 pub(crate) use task::{Tasks, generation_of, job_of};
 
 /// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    BuildJob, CodeForm, Dba, DescriptorSpec, FineCodec, IndexDir, Job, Mode, Model, NewGeneration,
-    Part, Plan, PlanInput, TaskRecord, WorkArea,
+    BuildJob, Change, CodeForm, CommitOptions, Committed, Dba, DescriptorSpec, FineCodec, Hash,
+    IndexDir, Job, Mode, Model, NewGeneration, Part, Plan, PlanInput, ShardEntry, TaskRecord,
+    WorkArea,
 };
 use serde::Serialize;
 
@@ -71,6 +72,19 @@ pub struct BuildReport {
     pub seconds: f64,
 }
 
+/// What becomes of the shards of a build.
+#[derive(Clone, Default)]
+pub(crate) struct Onto<'a> {
+    /// How they change the index.
+    pub(crate) mode: Mode,
+    /// Numbers of the rows that are left out, ascending, in plan order.
+    pub(crate) left_out: &'a [usize],
+    /// The newest file of the delete log that goes on, where the index is replaced.
+    pub(crate) deletes: Option<Hash>,
+    /// The rest of what the commit is told.
+    pub(crate) commit: CommitOptions<'a>,
+}
+
 /// [`super::build`] with the neighbours known by which rows are augmented, and without the rows
 /// `left_out`, ascending numbers in plan order.
 pub(super) fn build_with(
@@ -82,15 +96,28 @@ pub(super) fn build_with(
     left_out: &[usize],
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
+    let onto = Onto { left_out, ..Onto::default() };
+    let index = IndexDir::create(dir)?;
+    Ok(build_onto(parts, (model, &index), options, neighbours, &onto, progress)?.0)
+}
+
+/// Builds shards of `parts`, and changes the index by them.
+pub(crate) fn build_onto(
+    parts: &[Part],
+    (model, index): (&Model, &IndexDir),
+    options: &BuildOptions,
+    neighbours: Option<&Neighbours>,
+    onto: &Onto<'_>,
+    progress: ProgressFn<'_>,
+) -> Result<(BuildReport, Committed)> {
     let start = Instant::now();
     check_input(parts, model, options)?;
-    let index = IndexDir::create(dir)?;
     let dba = neighbours.map(Neighbours::record);
-    let planned = plan(parts, model, &index, options, (dba, Mode::Replace), left_out)?;
-    let model_bytes = index.put_model(model)?.bytes;
+    let planned = plan(parts, model, index, options, (dba, onto.mode), onto.left_out)?;
+    let model_bytes = put_model(index, model, onto.mode)?;
     let job = job_of(&planned.plan)?;
     let hash = planned.plan.hash()?;
-    let tasks = Tasks::new(parts, model, &index, (hash, job), options)?;
+    let tasks = Tasks::new(parts, model, index, (hash, job), options)?;
     let numbers = 0..planned.plan.tasks();
     let records: Vec<TaskRecord> =
         numbers.map(|task| tasks.run(task, neighbours, progress)).collect::<Result<_>>()?;
@@ -98,22 +125,14 @@ pub(super) fn build_with(
 
     let shards: Vec<_> = records.iter().filter_map(|record| record.shard.clone()).collect();
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
-    let generation = index.commit_augmented(
-        planned.parent,
-        NewGeneration {
-            model: model.hash(),
-            shards,
-            tombstones: BTreeMap::new(),
-            deletes: None,
-            next_id: job.next_id,
-        },
-        dba,
-    )?;
+    let change = change_of(job, planned.parent, shards, onto.deletes)?;
+    let committed = index.commit_change(&change, &onto.commit)?;
+    let generation = &committed.generation;
     WorkArea::new(index.root(), hash).remove()?;
     let rows = job.rows() - job.left_out.len() as u64;
     let ids = || records.iter().filter_map(|record| record.ids);
-    Ok(BuildReport {
-        index: dir.to_owned(),
+    let report = BuildReport {
+        index: index.root().to_owned(),
         generation: generation.number,
         rows,
         ids: (
@@ -123,7 +142,7 @@ pub(super) fn build_with(
         ids_given: planned.ids_given,
         rejected: planned.rejected,
         rejected_first: planned.rejected_first,
-        shards: generation.shards.len(),
+        shards: records.iter().filter(|record| record.shard.is_some()).count(),
         bytes,
         bytes_per_image: bytes as f64 / rows as f64,
         code_bytes: model.parts().m,
@@ -131,7 +150,40 @@ pub(super) fn build_with(
         model_bytes,
         dba,
         seconds: start.elapsed().as_secs_f64(),
-    })
+    };
+    Ok((report, committed))
+}
+
+/// Writes the model of a build, and returns its bytes. Where shards come beside others, it is there.
+fn put_model(index: &IndexDir, model: &Model, mode: Mode) -> Result<u64> {
+    if mode == Mode::Replace {
+        return Ok(index.put_model(model)?.bytes);
+    }
+    let path = match model.fine_codec() {
+        Some(codec) => index.fine_model_path(&model.hash(), &codec.hash())?,
+        None => index.model_path(&model.hash())?,
+    };
+    Ok(path.metadata().map_err(Error::io("look at", &path))?.len())
+}
+
+/// The change that a build makes by its shards.
+pub(crate) fn change_of(
+    job: &BuildJob,
+    parent: Option<u64>,
+    shards: Vec<ShardEntry>,
+    deletes: Option<Hash>,
+) -> Result<Change> {
+    let (model, next_id) = (job.model, job.next_id);
+    if job.mode == Mode::Replace {
+        let tombstones = BTreeMap::new();
+        let new = NewGeneration { model, shards, tombstones, deletes, next_id };
+        return Ok(Change::Replace { parent, new, dba: job.dba });
+    }
+    let parent =
+        parent.ok_or_else(|| Error::Invalid("an index without a generation".to_owned()))?;
+    let first_id = job.gives_ids.then_some(job.first_id);
+    let supersede = job.mode == Mode::Upsert;
+    Ok(Change::Add { parent, model, shards, first_id, next_id, supersede })
 }
 
 /// A plan, and what was found when it was made.
@@ -171,6 +223,7 @@ pub(crate) fn plan(
         inputs: parts.iter().map(input_of).collect(),
         shards: (0..options.shards).map(|task| row(task)..row(task + 1)).collect(),
         first_id,
+        gives_ids: parts.iter().any(|part| part.images() > 0 && !part.has_ids()),
         next_id: rows_meta.next_id,
         left_out: rows_meta.left_out,
         dba,

@@ -1,7 +1,21 @@
 //! The life of an index: how it changes, and how it is kept, proven and brought back.
 
+mod add;
 pub mod change;
+mod compact;
 pub mod cost;
+mod delete;
+mod fit;
+mod gc;
 pub mod health;
 pub mod plan;
+mod rebuild;
 pub mod verify;
+
+pub use add::{AddReport, add};
+pub use change::{RollbackReport, rollback};
+pub use compact::{CompactOptions, CompactReport, compact};
+pub use delete::{DeleteReport, EraseReport, delete};
+pub use fit::Fit;
+pub use gc::{GcFile, GcOptions, GcReport, gc};
+pub use rebuild::{RebuildReport, rebuild};

@@ -277,7 +277,7 @@ pub fn train(
         m,
         ksub,
         codebooks: quantizer.codebooks,
-        training: how_trained(options, n, rows_available),
+        training: how_trained(options, n, rows_available, [quantizer.mse_coarse, quantizer.mse]),
     })?;
     let report = TrainReport {
         rows: n,
@@ -478,8 +478,12 @@ fn how_trained(
     options: &TrainOptions,
     rows: usize,
     rows_available: usize,
+    [mse_coarse, mse]: [f64; 2],
 ) -> BTreeMap<String, String> {
     let mut how = BTreeMap::from([
+        // Against these, rows that are added later show whether the model still fits.
+        ("mse_coarse".to_owned(), format!("{mse_coarse:.3e}")),
+        ("mse".to_owned(), format!("{mse:.3e}")),
         ("rows".to_owned(), rows.to_string()),
         ("rows_available".to_owned(), rows_available.to_string()),
         ("seed".to_owned(), options.seed.to_string()),

@@ -105,7 +105,7 @@ fn any_number_of_workers_gives_the_shards_of_one_process() {
             }
         });
         assert_eq!(shards(&index), expected, "{workers} workers");
-        let report = commit_plan(&plan).unwrap();
+        let report = commit_plan(&plan, None).unwrap();
         assert_eq!((report.generation, report.rows, report.shards), (1, 1001, 7));
         assert!(!report.was_committed && !index.join("work").exists());
         let snapshot = Snapshot::open(&index, None).unwrap();
@@ -115,7 +115,7 @@ fn any_number_of_workers_gives_the_shards_of_one_process() {
         let rows = task(&plan, 3).unwrap();
         assert_eq!(rows, 143);
         assert!(!index.join("work").exists());
-        let again = commit_plan(&plan).unwrap();
+        let again = commit_plan(&plan, None).unwrap();
         assert_eq!((again.generation, again.was_committed), (1, true));
     }
 }
@@ -140,7 +140,7 @@ fn tasks_that_are_missing_are_named_and_rows_that_are_there_twice_left_out() {
     for i in [1, 0, 3, 5] {
         task(&plan, i).unwrap();
     }
-    let error = commit_plan(&plan).unwrap_err().to_string();
+    let error = commit_plan(&plan, None).unwrap_err().to_string();
     assert!(error.contains("2 of 6 tasks have not ended: 2, 4"), "{error}");
     assert!(error.contains("--task 2"), "{error}");
     task(&plan, 2).unwrap();
@@ -150,13 +150,13 @@ fn tasks_that_are_missing_are_named_and_rows_that_are_there_twice_left_out() {
     // A shard that is lost is made again.
     let record = fs::read_dir(index.join("shards")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&record).unwrap();
-    let error = commit_plan(&plan).unwrap_err().to_string();
+    let error = commit_plan(&plan, None).unwrap_err().to_string();
     assert!(error.contains("1 of 6 tasks have not ended"), "{error}");
     for i in 0..6 {
         task(&plan, i).unwrap();
     }
     assert!(record.exists());
-    assert_eq!(commit_plan(&plan).unwrap().rows, 1001);
+    assert_eq!(commit_plan(&plan, None).unwrap().rows, 1001);
 }
 
 #[test]
@@ -206,10 +206,43 @@ fn what_changed_since_the_plan_is_refused() {
         memory_budget_bytes: 0,
     };
     build(&opened, &model, &index, &one, &silent).unwrap();
-    let error = commit_plan(&plan).unwrap_err().to_string();
+    let error = commit_plan(&plan, None).unwrap_err().to_string();
     assert!(error.contains("expected current generation none, found 1"), "{error}");
     assert!(error.contains("plan again"), "{error}");
     assert_eq!(Snapshot::open(&index, None).unwrap().rows(), 700);
+}
+
+#[test]
+fn rows_are_added_and_upserted_by_plan() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path(), 1);
+    let paths = parts(dir.path());
+    let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
+    let add = |mode| PlanBuildOptions { mode, ..options(2) };
+    let error = plan_build(&paths[..1], &model, &index, &add(Mode::Add), &plan).unwrap_err();
+    assert!(error.to_string().contains("no generation yet"), "{error}");
+    let by_plan = |parts: &[PathBuf], mode| {
+        plan_build(parts, &model, &index, &add(mode), &plan).unwrap();
+        (0..2).for_each(|i| assert!(task(&plan, i).unwrap() > 0));
+        commit_plan(&plan, None)
+    };
+    by_plan(&paths[..1], Mode::Replace).unwrap();
+    by_plan(&paths[1..], Mode::Add).unwrap();
+    let rows = || Snapshot::open(&index, None).unwrap().rows();
+    assert_eq!(rows(), 1001);
+    // The keys of the second part again.
+    let error = by_plan(&paths[1..], Mode::Add).unwrap_err().to_string();
+    assert!(error.contains("key"), "{error}");
+    assert_eq!(rows(), 1001);
+    by_plan(&paths[1..], Mode::Upsert).unwrap();
+    let snapshot = Snapshot::open(&index, None).unwrap();
+    snapshot.verify().unwrap();
+    let row = snapshot.find_key("b0.jpg").unwrap().unwrap();
+    assert_eq!(snapshot.id(row).unwrap(), 1001);
+
+    let other = small_model(dir.path(), 5);
+    let error = plan_build(&paths[1..], &other, &index, &add(Mode::Add), &plan).unwrap_err();
+    assert!(error.to_string().contains("another model needs all rows anew"), "{error}");
 }
 
 #[test]

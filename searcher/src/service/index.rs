@@ -74,20 +74,23 @@ impl OpenIndex {
     ) -> ocelli_index::Result<OpenIndex> {
         let start = Instant::now();
         let dir = IndexDir::open(folder)?;
+        let before = before.map(|index| &*index.snapshot);
         let snapshot = match demand {
-            Demand::Whole => Snapshot::open(folder, generation)?,
-            Demand::Degraded => {
-                let before = before.map(|index| &*index.snapshot);
-                Snapshot::open_degraded(folder, generation, before)?
-            }
+            Demand::Whole => Snapshot::open_after(folder, generation, before)?,
+            Demand::Degraded => Snapshot::open_degraded(folder, generation, before)?,
         };
+        let new_shards = snapshot.shards().len() - snapshot.reused();
         let mut files = BTreeMap::new();
         for entry in &snapshot.generation().shards {
             let version = dir.shard_version(&entry.name).ok().flatten();
             files.insert(entry.name.clone(), version);
         }
         let mut failures: Vec<_> = snapshot.missing().collect();
-        if warm {
+        if warm && new_shards > 0 {
+            // Files that are open already are warm.
+            // On Linux, this sets the niceness of this thread alone: searches go first. If the
+            // system refuses it, the niceness stays the same. The thread ends with this work.
+            let _ = rustix::process::nice(19);
             failures.extend(snapshot.warm());
             warm_up(&snapshot);
         }
@@ -281,7 +284,8 @@ impl Slot {
         *self.reload_error.lock() = error;
     }
 
-    /// Opens a generation on a thread of its own, with a lower priority than search threads.
+    /// Opens a generation on a thread of its own. Reading the bytes of new files has a lower
+    /// priority than searches; what is left, such as a deletion, does not wait for them.
     pub(super) async fn open_aside(
         &self,
         generation: Option<u64>,
@@ -296,9 +300,6 @@ impl Slot {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("open-index".to_owned());
         let spawned = thread.spawn(move || {
-            // On Linux, this sets the niceness of this thread alone: searches go first. If the
-            // system refuses it, the niceness stays the same.
-            let _ = rustix::process::nice(19);
             let _ = sender.send(OpenIndex::open(
                 &name,
                 &folder,

@@ -2,7 +2,7 @@
 //! that were repaired.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ocelli_index::IndexDir;
 use ocelli_proto::status::Code;
@@ -11,6 +11,9 @@ use super::Searcher;
 use super::index::Slot;
 use crate::error::Error;
 
+/// The time between two looks at the files of shards.
+const WHOLE: Duration = Duration::from_secs(5);
+
 /// The result of a look at an index.
 enum Found {
     Nothing,
@@ -18,12 +21,32 @@ enum Found {
 }
 
 impl Searcher {
-    /// Looks at every index each `interval`, for ever.
+    /// Looks at every index each `interval`, for ever. A look reads CURRENT; where that has changed,
+    /// and every [`WHOLE`], it goes through the files of shards too.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
+        let mut whole = Instant::now();
         loop {
             tokio::time::sleep(interval).await;
-            self.look().await;
+            if whole.elapsed() >= WHOLE || self.is_another_current().await {
+                whole = Instant::now();
+                self.look().await;
+            }
         }
+    }
+
+    /// Whether CURRENT of an index names another generation than the one that answers.
+    async fn is_another_current(self: &Arc<Self>) -> bool {
+        let searcher = Arc::clone(self);
+        let look = move || {
+            searcher.indexes.values().any(|slot| {
+                let answers = slot.current().map(|index| index.generation);
+                let on_disk = IndexDir::open(&slot.folder).and_then(|dir| dir.current_name());
+                // One that cannot be opened, or read, waits for the next whole look.
+                matches!((answers, on_disk), (Some(is), Ok(Some((name, _)))) if is != name)
+            })
+        };
+        // A panic was logged; the next look comes.
+        tokio::task::spawn_blocking(look).await.unwrap_or(false)
     }
 
     /// Looks at every index once, while queries go on. An index that could not be opened is opened

@@ -24,7 +24,7 @@ pub struct CommitArgs {
 
 /// Makes what the tasks of a plan have built the current generation.
 pub fn run(args: CommitArgs) -> Result<()> {
-    let report = commit_plan(&args.plan)?;
+    let report = commit_plan(&args.plan, None)?;
     print(args.output.format, &report, text)
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use ocelli_index::{Mode, Model, Part};
 use ocelli_indexer::OnDuplicate;
 use ocelli_indexer::lifecycle::plan::{PlanBuildOptions, PlanReport, ShardSplit, plan_build};
@@ -24,6 +24,25 @@ Slurm and Kubernetes give the number of a task by themselves: see docs/plans.md.
 pub enum PlanCommand {
     /// Plan a build: one task for each shard
     Build(PlanBuildArgs),
+}
+
+/// [`Mode`] on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    #[default]
+    Replace,
+    Add,
+    Upsert,
+}
+
+impl ModeArg {
+    fn mode(self) -> Mode {
+        match self {
+            Self::Replace => Mode::Replace,
+            Self::Add => Mode::Add,
+            Self::Upsert => Mode::Upsert,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -49,6 +68,10 @@ pub struct PlanBuildArgs {
     /// Memory that planning and each task may take, such as 4GiB; 0: as much as they need
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "0")]
     pub memory_budget: usize,
+    /// What becomes of the rows that the index has: replaced by the new ones; kept beside them;
+    /// kept but for those that have the key or id of a new one
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub mode: ModeArg,
     /// What to do with a row whose key or id an earlier row has
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub on_duplicate: OnDuplicate,
@@ -81,7 +104,7 @@ pub fn run(command: PlanCommand) -> Result<()> {
         split,
         memory_budget_bytes: args.memory_budget,
         on_duplicate: args.on_duplicate,
-        mode: Mode::Replace,
+        mode: args.mode.mode(),
     };
     let report = plan_build(&args.parts, model, &args.index, &options, &args.out)?;
     print(args.output.format, &report, text)

@@ -335,6 +335,17 @@ impl Reader {
         (0..tiles(self.footer.data_bytes) as usize).try_for_each(|tile| self.prove_now(tile))
     }
 
+    /// Number of tiles: runs of 64 KiB that have a checksum each.
+    pub(crate) fn tiles(&self) -> usize {
+        tiles(self.footer.data_bytes) as usize
+    }
+
+    /// Proves some tiles, whether they were proven before or not. Returns what is wrong with each
+    /// bad one, at most `most` of them.
+    pub(crate) fn bad_tiles(&self, tiles: Range<usize>, most: usize) -> Vec<Error> {
+        tiles.filter_map(|tile| self.prove_now(tile).err()).take(most).collect()
+    }
+
     /// [`Self::verify`] that holds no more than a few MiB of the file in memory.
     ///
     /// # Errors
@@ -349,17 +360,6 @@ impl Reader {
         }
         self.release();
         Ok(())
-    }
-
-    /// Number of tiles: runs of 64 KiB that have a checksum each.
-    pub(crate) fn tiles(&self) -> usize {
-        tiles(self.footer.data_bytes) as usize
-    }
-
-    /// Proves some tiles, whether they were proven before or not. Returns what is wrong with each
-    /// bad one, at most `most` of them.
-    pub(crate) fn bad_tiles(&self, tiles: Range<usize>, most: usize) -> Vec<Error> {
-        tiles.filter_map(|tile| self.prove_now(tile).err()).take(most).collect()
     }
 
     /// Proves every tile that is not proven yet: afterwards no read can fail for its bytes.

@@ -3,7 +3,7 @@
 //! The scan knows rows by their place in a list, so sets are turned into a bit a row, list by list,
 //! when a list is first scanned.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
@@ -17,7 +17,7 @@ use crate::shard::{ListEntry, Shard};
 pub(crate) struct Deleted {
     ordinals: RoaringBitmap,
     /// For each list a bit per row, or nothing if none of its rows is deleted.
-    lists: Vec<OnceLock<Option<Box<[u64]>>>>,
+    lists: Vec<OnceLock<Option<Arc<[u64]>>>>,
 }
 
 impl Deleted {
@@ -25,6 +25,22 @@ impl Deleted {
         let mut lists = Vec::new();
         lists.resize_with(nlist, OnceLock::new);
         Self { ordinals, lists }
+    }
+
+    /// More deleted rows of `shard` than `before` has. Lists of which no more rows are deleted keep
+    /// their bits, so that the first searches after a deletion make no others.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`].
+    pub fn after(before: &Self, ordinals: RoaringBitmap, shard: &Shard) -> Result<Self> {
+        let changed = &ordinals ^ &before.ordinals;
+        let mut lists: Vec<_> = before.lists.clone();
+        for ordinal in &changed {
+            if let Some(list) = lists.get_mut(shard.list_of(ordinal)? as usize) {
+                *list = OnceLock::new();
+            }
+        }
+        Ok(Self { ordinals, lists })
     }
 
     /// The deleted ordinals.
@@ -45,7 +61,7 @@ impl Deleted {
                 any = true;
             }
         }
-        Ok(cell.get_or_init(|| any.then(|| bits.into_boxed_slice())).as_deref())
+        Ok(cell.get_or_init(|| any.then(|| bits.into())).as_deref())
     }
 }
 

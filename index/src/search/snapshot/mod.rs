@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::engine::Deleted;
 use super::hit::Row;
 use super::params::ShardFailure;
+use crate::generations::storage::Version;
 use crate::generations::{Generation, IndexDir};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
@@ -22,6 +23,8 @@ pub(super) struct Member {
     pub name: String,
     pub shard: Arc<Shard>,
     pub deleted: Option<Arc<Deleted>>,
+    /// Version of the shard's file when it was opened; `None` if it could not be looked at.
+    version: Option<Version>,
 }
 
 impl Member {
@@ -41,6 +44,10 @@ pub struct Snapshot {
     pub(super) missing: Vec<ShardFailure>,
     /// Files that answer from an earlier mapping, since they could not be opened again.
     kept: Vec<ShardFailure>,
+    /// Versions of the model's files when they were opened.
+    model_versions: [Option<Version>; 2],
+    /// How many of the files were taken over from an earlier snapshot, since they have not changed.
+    reused: usize,
     dir: IndexDir,
 }
 
@@ -74,6 +81,11 @@ impl Snapshot {
             .iter()
             .map(|m| u64::from(m.shard.rows()) - dead(m).min(u64::from(m.shard.rows())))
             .sum()
+    }
+
+    /// Shards that were open already in the snapshot before and were taken over from it.
+    pub fn reused(&self) -> usize {
+        self.reused
     }
 
     /// Shards that could not be opened, with the reason; they are not among [`Self::shards`].

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::{Member, Snapshot};
 use crate::base::error::{Error, FileTrouble, Result};
+use crate::base::hash::Hash;
 use crate::files::container::{FileKind, Reader, SectionKind};
 use crate::generations::commit::open_named;
+use crate::generations::storage::Version;
 use crate::generations::{Generation, IndexDir};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
@@ -19,9 +21,21 @@ struct Earlier<'a> {
     snapshot: Option<&'a Snapshot>,
     /// The files that were taken over from it, each with the reason.
     kept: Vec<ShardFailure>,
+    /// Shards that were taken over from it, since their files have not changed.
+    reused: usize,
 }
 
 impl Earlier<'_> {
+    /// The shard of this entry, if it is open and its file is as it was.
+    fn unchanged(&mut self, entry: &ShardEntry, version: Option<&Version>) -> Option<Arc<Shard>> {
+        let before = self.snapshot?;
+        let shard = before.kept_shard(entry)?;
+        let then = before.member(&entry.name)?.version.as_ref();
+        let same = version.is_some() && then == version;
+        self.reused += usize::from(same);
+        same.then_some(shard)
+    }
+
     /// `opened`; or, where the operating system refuses to open the file `name`, the result of
     /// `find` in the earlier snapshot. A mapping outlives the right to open its file.
     fn or_kept<T>(
@@ -48,22 +62,52 @@ impl Member {
         entry: &ShardEntry,
         earlier: &mut Earlier<'_>,
     ) -> Result<Self> {
-        let opened = open_named(&dir.shard_path(&entry.name)?, model, entry).map(Arc::new);
-        let shard = earlier.or_kept(&entry.name, opened, |before| before.kept_shard(entry))?;
+        // The version first: a file that is replaced meanwhile is opened again the next time.
+        let version = dir.shard_version(&entry.name).ok().flatten();
+        let (shard, version) = match earlier.unchanged(entry, version.as_ref()) {
+            Some(shard) => (shard, version),
+            None => {
+                let opened = open_named(&dir.shard_path(&entry.name)?, model, entry).map(Arc::new);
+                let kept = earlier.kept.len();
+                let shard =
+                    earlier.or_kept(&entry.name, opened, |before| before.kept_shard(entry))?;
+                // The mapping of a file that cannot be opened is tried again.
+                (shard, version.filter(|_| kept == earlier.kept.len()))
+            }
+        };
         let deleted = match generation.tombstones.get(&entry.name) {
             Some(hash) => {
-                let tombstones = dir.tombstones(hash, shard.rows());
-                let nlist = model.parts().nlist;
-                let deleted = tombstones.map(|t| Arc::new(Deleted::new(t, nlist)));
+                let deleted = open_deleted(dir, model, entry, &shard, hash, earlier.snapshot);
                 Some(earlier.or_kept(&entry.name, deleted, |before| {
-                    let same = before.generation.tombstones.get(&entry.name) == Some(hash);
-                    before.member(&entry.name).filter(|_| same)?.deleted.clone()
+                    before.same_deleted(entry, hash).cloned()
                 })?)
             }
             None => None,
         };
-        Ok(Self { name: entry.name.clone(), shard, deleted })
+        Ok(Self { name: entry.name.clone(), shard, deleted, version })
     }
+}
+
+/// Deleted rows of a shard by the hash of their file. Those that an earlier snapshot has are taken
+/// from it; from those of the same shard, lists without a change keep what was made for them.
+fn open_deleted(
+    dir: &IndexDir,
+    model: &Model,
+    entry: &ShardEntry,
+    shard: &Arc<Shard>,
+    hash: &Hash,
+    before: Option<&Snapshot>,
+) -> Result<Arc<Deleted>> {
+    if let Some(same) = before.and_then(|before| before.same_deleted(entry, hash)) {
+        return Ok(Arc::clone(same));
+    }
+    let tombstones = dir.tombstones(hash, shard.rows())?;
+    let member = before.and_then(|before| before.member(&entry.name));
+    let member = member.filter(|member| Arc::ptr_eq(&member.shard, shard));
+    Ok(Arc::new(match member.and_then(|member| member.deleted.as_ref()) {
+        Some(fewer) => Deleted::after(fewer, tombstones, shard)?,
+        None => Deleted::new(tombstones, model.parts().nlist),
+    }))
 }
 
 impl Snapshot {
@@ -81,7 +125,38 @@ impl Snapshot {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_in(dir: &IndexDir, generation: Option<u64>) -> Result<Self> {
-        Self::open_shards(dir, generation, None, Err)
+        Self::open_shards(dir, Self::named(dir, generation)?, None, Err)
+    }
+
+    /// [`Self::open_in`] of a generation that is not in the directory yet: one that is about to be
+    /// committed ([`crate::Gate`]).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_candidate(dir: &IndexDir, generation: &Generation) -> Result<Self> {
+        Self::open_shards(dir, generation.clone(), None, Err)
+    }
+
+    /// [`Self::open`], but what `before`, a snapshot of the same directory, has open is taken over
+    /// from it, as far as the files have not changed: shards with what is known of their bytes,
+    /// their deleted rows, the model. It costs what is new.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_after(root: &Path, generation: Option<u64>, before: Option<&Self>) -> Result<Self> {
+        let dir = IndexDir::open(root)?;
+        Self::open_shards(&dir, Self::named(&dir, generation)?, before, Err)
+    }
+
+    /// A generation by number, or the current one.
+    fn named(dir: &IndexDir, generation: Option<u64>) -> Result<Generation> {
+        match generation {
+            Some(number) => dir.generation(number),
+            None => dir.current()?.ok_or_else(|| {
+                let root = dir.root().display();
+                Error::not_found(format!("{root}: the index has no generation yet"))
+            }),
+        }
     }
 
     /// [`Self::open`], but a shard whose file is damaged, missing or refused fails alone: as one
@@ -96,7 +171,8 @@ impl Snapshot {
         generation: Option<u64>,
         before: Option<&Self>,
     ) -> Result<Self> {
-        Self::open_shards(&IndexDir::open(root)?, generation, before, |error| {
+        let dir = IndexDir::open(root)?;
+        Self::open_shards(&dir, Self::named(&dir, generation)?, before, |error| {
             match error.trouble() {
                 Some(_) => Ok(error),
                 None => Err(error),
@@ -106,32 +182,19 @@ impl Snapshot {
 
     fn open_shards(
         dir: &IndexDir,
-        generation: Option<u64>,
+        generation: Generation,
         before: Option<&Self>,
         broken: impl Fn(Error) -> Result<Error>,
     ) -> Result<Self> {
-        let generation = match generation {
-            Some(number) => dir.generation(number)?,
-            None => dir.current()?.ok_or_else(|| {
-                Error::not_found(format!(
-                    "{}: the index has no generation yet",
-                    dir.root().display()
-                ))
-            })?,
-        };
-        let mut earlier = Earlier { snapshot: before, kept: Vec::new() };
-        let path = dir.model_path(&generation.model)?;
-        let kept_model = |before: &Self| {
-            let same = before.model.hash() == generation.model && before.model.intact().is_ok();
-            same.then(|| Arc::clone(&before.model))
-        };
-        let opened = Model::open(&path).and_then(|model| match model.hash() {
-            found if found != generation.model => {
-                Err(Error::ModelMismatch { path: path.clone(), expected: generation.model, found })
+        let mut earlier = Earlier { snapshot: before, kept: Vec::new(), reused: 0 };
+        let unchanged = before.and_then(|before| before.unchanged_model(dir, &generation));
+        let plain = match &unchanged {
+            Some(model) => Arc::clone(model),
+            None => {
+                let opened = open_model(dir, &generation.model);
+                earlier.or_kept("model", opened, |before| before.kept_model(&generation))?
             }
-            _ => Ok(Arc::new(model)),
-        });
-        let plain = earlier.or_kept("model", opened, kept_model)?;
+        };
         let mut members = Vec::with_capacity(generation.shards.len());
         let mut missing = Vec::new();
         for entry in &generation.shards {
@@ -148,18 +211,47 @@ impl Snapshot {
             return Err(first.error.clone());
         }
         let shards = || members.iter().map(|m| &*m.shard);
-        let model = with_fine_codec_of(dir, plain, shards());
-        let model = earlier.or_kept("fine codec", model, |before| {
-            let model = kept_model(before)?;
-            let codec = model.fine_codec()?;
-            let fits = |shard: &Shard| match shard.fine() {
-                Some(codes) => codes.check(shard.path(), codec).is_ok(),
-                None => true,
-            };
-            shards().all(fits).then(|| Arc::clone(&model))
-        })?;
-        let kept = earlier.kept;
-        Ok(Self { generation, model, members, missing, kept, dir: dir.clone() })
+        let fits = |codec: Option<&FineCodec>| shards().all(|shard| fits(shard, codec));
+        let model = match unchanged.filter(|model| fits(model.fine_codec())) {
+            Some(model) => model,
+            None => {
+                // A model that is used already may have another codec, or none: it is opened anew.
+                let alone = match Arc::strong_count(&plain) {
+                    1 => plain,
+                    _ => open_model(dir, &generation.model).unwrap_or(plain),
+                };
+                let model = with_fine_codec_of(dir, alone, shards());
+                earlier.or_kept("fine codec", model, |before| {
+                    before.kept_model(&generation).filter(|model| fits(model.fine_codec()))
+                })?
+            }
+        };
+        let codec = model.fine_codec().map(FineCodec::hash);
+        let model_versions = dir.model_versions(&generation.model, codec.as_ref());
+        let Earlier { kept, reused, .. } = earlier;
+        let dir = dir.clone();
+        Ok(Self { generation, model, members, missing, kept, model_versions, reused, dir })
+    }
+
+    /// The model of `generation`, if it is open here and sound as far as is known.
+    fn kept_model(&self, generation: &Generation) -> Option<Arc<Model>> {
+        let same = self.model.hash() == generation.model && self.model.intact().is_ok();
+        same.then(|| Arc::clone(&self.model))
+    }
+
+    /// [`Self::kept_model`], if its files are as they were.
+    fn unchanged_model(&self, dir: &IndexDir, generation: &Generation) -> Option<Arc<Model>> {
+        let model = self.kept_model(generation)?;
+        let codec = model.fine_codec().map(FineCodec::hash);
+        let now = dir.model_versions(&generation.model, codec.as_ref());
+        let known = now[0].is_some() && (codec.is_none() || now[1].is_some());
+        (known && now == self.model_versions).then_some(model)
+    }
+
+    /// The deleted rows of the shard of this entry, if they are those that `hash` names.
+    fn same_deleted(&self, entry: &ShardEntry, hash: &Hash) -> Option<&Arc<Deleted>> {
+        let same = self.generation.tombstones.get(&entry.name) == Some(hash);
+        self.member(&entry.name).filter(|_| same)?.deleted.as_ref()
     }
 
     /// The member of this name.
@@ -172,6 +264,25 @@ impl Snapshot {
         let same = self.generation.shards.contains(entry);
         let member = self.member(&entry.name).filter(|_| same)?;
         member.shard.intact().is_ok().then(|| Arc::clone(&member.shard))
+    }
+}
+
+/// Whether a shard's finer codes are those of `codec`, or it has none.
+fn fits(shard: &Shard, codec: Option<&FineCodec>) -> bool {
+    match (shard.fine(), codec) {
+        (Some(codes), Some(codec)) => codes.check(shard.path(), codec).is_ok(),
+        (Some(_), None) => false,
+        (None, _) => true,
+    }
+}
+
+/// The model of a generation, without fine codec.
+fn open_model(dir: &IndexDir, hash: &Hash) -> Result<Arc<Model>> {
+    let path = dir.model_path(hash)?;
+    let model = Model::open(&path)?;
+    match model.hash() {
+        found if found != *hash => Err(Error::ModelMismatch { path, expected: *hash, found }),
+        _ => Ok(Arc::new(model)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A mapped shard. Structure is proven at open, bytes when they are first touched.
 
+mod copy;
 mod names;
 mod packed_section;
 #[cfg(test)]
@@ -351,6 +352,14 @@ impl Shard {
     #[cold]
     fn no_ordinal(&self, ordinal: u64) -> Result<u32> {
         Err(Error::corrupt(self.path(), format!("ordinal {ordinal} of {} rows", self.meta.rows)))
+    }
+
+    /// List of an ordinal.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also past the last ordinal.
+    pub(crate) fn list_of(&self, ordinal: u32) -> Result<u32> {
+        Ok(self.list_of.get(&self.file, ordinal)? as u32)
     }
 
     /// The finer codes, if the shard has them.

@@ -1,14 +1,12 @@
 //! Makes a generation of what a plan's tasks have built.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{
-    BuildJob, IndexDir, Mode, NewGeneration, PlanFile, ShardEntry, TaskRecord, WorkArea,
-};
+use ocelli_index::{CommitOptions, Gate, IndexDir, PlanFile, ShardEntry, TaskRecord, WorkArea};
 use serde::Serialize;
 
-use crate::build::{generation_of, job_of};
+use crate::build::{change_of, generation_of, job_of};
+use crate::lifecycle::change::commit_by;
 use crate::{Error, Result};
 
 /// Report of a commit.
@@ -31,12 +29,13 @@ pub struct CommitReport {
 /// Missing tasks that are named.
 const MAX_MISSING: usize = 8;
 
-/// Makes the shards of the plan in `path` a generation, by compare-and-swap with the one that was
-/// current when the plan was made. A plan that was committed is not committed again.
+/// Makes the shards of the plan in `path` a generation, if the index is still as it was when the plan
+/// was made or the change can be made onto what came between. `gate` judges the generation before
+/// it becomes current. A plan that was committed is not committed again.
 ///
 /// # Errors
-/// A task that has not ended; another generation that became current meanwhile.
-pub fn commit_plan(path: &Path) -> Result<CommitReport> {
+/// A task that has not ended; another generation that became current meanwhile; the gate's.
+pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> {
     let file = PlanFile::read(path)?;
     let job = job_of(&file.plan)?;
     let index = IndexDir::open(&file.out)?;
@@ -54,9 +53,12 @@ pub fn commit_plan(path: &Path) -> Result<CommitReport> {
     let work = WorkArea::new(index.root(), file.hash);
     let records = records(path, &index, &work, file.plan.tasks())?;
     let shards: Vec<ShardEntry> = records.into_iter().filter_map(|record| record.shard).collect();
-    let generation = publish(&index, &file, job, shards.clone())?;
+    let change = change_of(job, file.parent, shards.clone(), None)?;
+    let settings = [("plan", file.hash.to_string())];
+    let options = CommitOptions { gate, ..commit_by("commit", &settings) };
+    let committed = index.commit_change(&change, &options)?;
     work.remove()?;
-    Ok(report(generation, false, &shards))
+    Ok(report(committed.generation.number, false, &shards))
 }
 
 /// The records of all tasks.
@@ -87,29 +89,4 @@ fn records(path: &Path, index: &IndexDir, work: &WorkArea, tasks: u32) -> Result
         path.display(),
         missing[0]
     )))
-}
-
-fn publish(
-    index: &IndexDir,
-    file: &PlanFile,
-    job: &BuildJob,
-    shards: Vec<ShardEntry>,
-) -> Result<u64> {
-    if job.mode != Mode::Replace {
-        return Err(Error::Invalid("expected a plan that replaces the index".to_owned()));
-    }
-    let new = NewGeneration {
-        model: job.model,
-        shards,
-        tombstones: BTreeMap::new(),
-        deletes: None,
-        next_id: job.next_id,
-    };
-    let committed = index.commit(file.parent, new).map_err(|error| match error {
-        ocelli_index::Error::Conflict { what } => Error::Index(ocelli_index::Error::Conflict {
-            what: format!("{what}; the index changed since the plan was made: plan again"),
-        }),
-        other => other.into(),
-    })?;
-    Ok(committed.number)
 }

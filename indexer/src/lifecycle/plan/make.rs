@@ -87,6 +87,9 @@ pub fn plan_build(
     };
     check_input(&parts, model, &build_options)?;
     let index = IndexDir::create(dir)?;
+    if options.mode != Mode::Replace {
+        check_model(&index, model)?;
+    }
     let planned = plan(&parts, model, &index, &build_options, (None, options.mode), &[])?;
     index.put_model(model)?;
     let job = job_of(&planned.plan)?;
@@ -120,6 +123,27 @@ pub fn plan_build(
         rejected_first: planned.rejected_first,
         estimate: file.estimate,
     })
+}
+
+/// Rows come beside those of an index under its model only.
+fn check_model(index: &IndexDir, model: &Model) -> Result<()> {
+    let current = index.current()?.ok_or_else(|| {
+        Error::Invalid(format!(
+            "{}: the index has no generation yet; expected one to add rows to",
+            index.root().display()
+        ))
+    })?;
+    if current.model == model.hash() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "model {}: expected {}, that of generation {} of {}; another model needs all rows anew \
+         (--mode replace)",
+        model.hash(),
+        current.model,
+        current.number,
+        index.root().display()
+    )))
 }
 
 /// Bytes of a section of all parts.

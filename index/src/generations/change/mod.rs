@@ -1,0 +1,437 @@
+//! Changes of an index: the one way by which a generation comes to be.
+//!
+//! A change is planned on one generation and committed on another, if somebody else committed
+//! meanwhile. Each kind says what it makes of that:
+//!
+//! | change | onto a generation that it was not planned on |
+//! |---|---|
+//! | [`Change::Delete`] | applies: it names ids and keys, not rows |
+//! | [`Change::Add`] | applies under the same model, unless others took the ids that it gave out |
+//! | [`Change::Compact`] | applies if its sources are there; rows deleted meanwhile stay deleted |
+//! | [`Change::Replace`], [`Change::Rollback`] | conflict |
+
+mod add;
+mod compact;
+mod delete;
+mod rollback;
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+
+use super::commit::open_named;
+use super::deletes::{Cause, DeletedRow};
+use super::manifest::{Dba, Generation, MadeBy, NewGeneration};
+use super::unique::{WithDeleted, unique_ids, unique_keys};
+use super::{IndexDir, Seen};
+use crate::base::error::{Error, FileTrouble, Result};
+use crate::base::hash::Hash;
+use crate::model::Model;
+use crate::shard::{Shard, ShardEntry};
+
+pub use compact::Source;
+pub use delete::Names;
+
+/// Swaps that are tried before a change gives up. Each that is lost means that another change came
+/// through.
+const ATTEMPTS: usize = 1000;
+
+/// Names that are in no row, of which a report tells.
+const FIRST: usize = 3;
+
+/// A change of an index. Files that it names were written before.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Other shards take the place of all that the index holds.
+    Replace {
+        /// The generation that it was planned on; none in an index without one.
+        parent: Option<u64>,
+        /// The shards, their tombstones, and the delete log that goes on.
+        new: NewGeneration,
+        /// How descriptors were augmented, if they were.
+        dba: Option<Dba>,
+    },
+    /// Shards beside those that are there.
+    Add {
+        /// The generation that it was planned on.
+        parent: u64,
+        /// Model of the shards.
+        model: Hash,
+        /// The shards.
+        shards: Vec<ShardEntry>,
+        /// First of the ids that were given to rows without any, from the parent's next id
+        /// ([`IndexDir::next_id`]); none if all rows brought theirs.
+        first_id: Option<u64>,
+        /// Smallest id above all of the rows'.
+        next_id: u64,
+        /// Rows that have the id or key of a new row are deleted; else they are an error.
+        supersede: bool,
+    },
+    /// Rows are deleted, wherever they are.
+    Delete {
+        /// Their ids and keys.
+        names: Names,
+        /// The reason that the delete log gives.
+        cause: Cause,
+    },
+    /// Shards take the place of others, and hold those of their rows that are not deleted.
+    Compact {
+        /// The shards that go, as they were when the new ones were made of them.
+        sources: Vec<Source>,
+        /// The new shards. None if all rows of the sources are deleted.
+        shards: Vec<ShardEntry>,
+    },
+    /// An earlier generation's shards are the index again. Rows deleted since stay deleted.
+    Rollback {
+        /// The generation that must be current.
+        expected: u64,
+        /// The generation to go back to.
+        to: u64,
+        /// Rows deleted since come back, and the delete log forgets them.
+        undo_deletes: bool,
+    },
+}
+
+/// A judge of a generation that is about to become current: its error keeps it from that.
+pub type Gate<'a> = &'a dyn Fn(&IndexDir, &Generation) -> Result<()>;
+
+/// The rest of what a commit is told.
+#[derive(Clone, Default)]
+pub struct CommitOptions<'a> {
+    /// The command, for people.
+    pub made_by: Option<MadeBy>,
+    /// Judges the generation before it becomes current.
+    pub gate: Option<Gate<'a>>,
+}
+
+/// The result of a change.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The generation that is current after it.
+    pub generation: Generation,
+    /// Whether it became current by this change. A delete of nothing changes nothing.
+    pub changed: bool,
+    /// Whether it was planned on another generation than it was made from.
+    pub rebased: bool,
+    /// Counts of rows.
+    pub rows: RowCounts,
+    /// The first few names that are in no row.
+    pub missing_first: Vec<String>,
+}
+
+/// Rows that a change dealt with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    /// Rows deleted by name.
+    pub deleted: u64,
+    /// Names that are in no row.
+    pub missing: u64,
+    /// Rows deleted because another has their id or key.
+    pub superseded: u64,
+    /// Rows deleted while this change was being made, or since the generation to go back to.
+    pub carried: u64,
+}
+
+/// A generation that is not published yet.
+pub(super) struct Draft {
+    pub parent: Option<u64>,
+    pub new: NewGeneration,
+    pub dba: Option<Dba>,
+    /// Rows for the delete log. Those without a generation get the number of this one.
+    pub log: Vec<DeletedRow>,
+    pub rows: RowCounts,
+    pub missing_first: Vec<String>,
+    pub rebased: bool,
+}
+
+impl Draft {
+    /// The generation `of` once more, to be changed.
+    fn after(of: &Generation) -> Self {
+        Self {
+            parent: Some(of.number),
+            new: NewGeneration {
+                model: of.model,
+                shards: of.shards.clone(),
+                tombstones: of.tombstones.clone(),
+                deletes: of.deletes,
+                next_id: of.next_id,
+            },
+            dba: of.dba,
+            log: Vec::new(),
+            rows: RowCounts::default(),
+            missing_first: Vec::new(),
+            rebased: false,
+        }
+    }
+}
+
+/// The outcome of a change, applied to the current generation.
+pub(super) enum Outcome {
+    Publish(Box<Draft>),
+    /// A generation that exists becomes current.
+    Activate(Box<Generation>),
+    /// The current generation is what was asked for.
+    Unchanged(Box<Draft>),
+}
+
+/// A shard that is open, and those of its rows that are deleted.
+pub(super) type OpenShard = (Shard, RoaringBitmap);
+
+/// Rows without deleted ones as the checks want them.
+fn with_deleted(shards: &[OpenShard]) -> Vec<WithDeleted<'_>> {
+    shards.iter().map(|(shard, dead)| (shard, (!dead.is_empty()).then_some(dead))).collect()
+}
+
+/// Refuses an id or a key of two rows that are not deleted.
+fn unique(shards: &[OpenShard]) -> Result<()> {
+    let rows = with_deleted(shards);
+    unique_ids(&rows)?;
+    unique_keys(&rows)?;
+    shards.iter().try_for_each(|(shard, _)| shard.intact())
+}
+
+impl IndexDir {
+    /// Makes a change: the new generation is made from the current one, its rows are checked, and
+    /// it becomes current by compare-and-swap. If another change came first, it is made again from
+    /// what is current then. Until the last step, and where any fails, the index stays as it was.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the change does not fit what became current meanwhile, with what
+    /// became of the index and what to do; [`Error::Invalid`] if two rows that are not deleted
+    /// would have one id or key; [`Error::Misplaced`] if a shard is not the one that is named; the
+    /// gate's; those of opening the files.
+    pub fn commit_change(&self, change: &Change, options: &CommitOptions<'_>) -> Result<Committed> {
+        // Whoever removes files waits until those that are named here are in the generation.
+        let _guard = self.storage.guard(false)?;
+        let mut lost = None;
+        for _ in 0..ATTEMPTS {
+            let seen = self.see_current()?;
+            let outcome = self.outcome(change, seen.generation.as_ref())?;
+            match self.apply(seen, outcome, options) {
+                Err(error @ Error::Conflict { .. }) => lost = Some(error),
+                done => return done,
+            }
+        }
+        Err(lost.unwrap_or_else(|| Error::invalid("a commit without attempts")))
+    }
+
+    fn outcome(&self, change: &Change, current: Option<&Generation>) -> Result<Outcome> {
+        if let Change::Replace { parent, new, dba } = change {
+            return self.replace(current, *parent, new, *dba);
+        }
+        let current = current.ok_or_else(|| {
+            Error::not_found(format!(
+                "{}: the index has no generation yet, so there is nothing to change; make one by \
+                 `ocelli build`",
+                self.root().display()
+            ))
+        })?;
+        match change {
+            Change::Replace { .. } => Err(Error::invalid("a replacement is no other change")),
+            Change::Add { parent, model, shards, first_id, next_id, supersede } => {
+                let add = add::Add {
+                    parent: *parent,
+                    model: *model,
+                    shards,
+                    first_id: *first_id,
+                    next_id: *next_id,
+                    supersede: *supersede,
+                };
+                self.add(current, &add)
+            }
+            Change::Delete { names, cause } => self.delete(current, names, *cause),
+            Change::Compact { sources, shards } => self.compact(current, sources, shards),
+            Change::Rollback { expected, to, undo_deletes } => {
+                self.roll_back(current, *expected, *to, *undo_deletes)
+            }
+        }
+    }
+
+    /// Publishes an outcome, if the current generation is still what was seen.
+    fn apply(
+        &self,
+        seen: Seen,
+        outcome: Outcome,
+        options: &CommitOptions<'_>,
+    ) -> Result<Committed> {
+        match outcome {
+            Outcome::Unchanged(draft) => {
+                let current = seen.generation;
+                let generation = current.ok_or_else(|| Error::not_found("no generation"))?;
+                let Draft { rows, missing_first, .. } = *draft;
+                Ok(Committed { generation, changed: false, rebased: false, rows, missing_first })
+            }
+            Outcome::Activate(generation) => {
+                if let Some(gate) = options.gate {
+                    gate(self, &generation)?;
+                }
+                self.swap_current(&seen, &generation)?;
+                Ok(Committed {
+                    generation: *generation,
+                    changed: true,
+                    rebased: false,
+                    rows: RowCounts::default(),
+                    missing_first: Vec::new(),
+                })
+            }
+            Outcome::Publish(draft) => self.publish(&seen, *draft, options),
+        }
+    }
+
+    fn publish(&self, seen: &Seen, draft: Draft, options: &CommitOptions<'_>) -> Result<Committed> {
+        let Draft { parent, new, dba, mut log, rows, missing_first, rebased } = draft;
+        let number = self.generations()?.last().copied().unwrap_or(0) + 1;
+        let deletes = match log.is_empty() {
+            true => new.deletes,
+            false => {
+                log.iter_mut().filter(|row| row.generation == 0).for_each(|row| {
+                    row.generation = number;
+                });
+                Some(self.put_deletes(new.deletes, &log)?)
+            }
+        };
+        let generation = Generation {
+            format: 1,
+            number,
+            parent,
+            model: new.model,
+            shards: new.shards,
+            tombstones: new.tombstones,
+            deletes,
+            next_id: new.next_id,
+            dba,
+            made_by: options.made_by.clone(),
+        };
+        if let Some(gate) = options.gate {
+            gate(self, &generation)?;
+        }
+        self.put_generation(&generation)?;
+        if let Err(error) = self.swap_current(seen, &generation) {
+            // Nobody has seen it. If it cannot be removed it does no harm.
+            let _ = self.storage.remove(&super::generation_name(number));
+            return Err(error);
+        }
+        Ok(Committed { generation, changed: true, rebased, rows, missing_first })
+    }
+
+    fn replace(
+        &self,
+        current: Option<&Generation>,
+        parent: Option<u64>,
+        new: &NewGeneration,
+        dba: Option<Dba>,
+    ) -> Result<Outcome> {
+        if current.map(|current| current.number) != parent {
+            return Err(self.moved(parent, current));
+        }
+        let model = self.open_model(&new.model)?;
+        let shards = self.open_shards(&model, &new.shards, &new.tombstones)?;
+        unique(&shards)?;
+        Ok(Outcome::Publish(Box::new(Draft {
+            parent,
+            new: new.clone(),
+            dba,
+            log: Vec::new(),
+            rows: RowCounts::default(),
+            missing_first: Vec::new(),
+            rebased: false,
+        })))
+    }
+
+    /// The error of a change that was planned on `parent`, and does not fit the current generation.
+    fn moved(&self, parent: Option<u64>, current: Option<&Generation>) -> Error {
+        let name = |n: Option<u64>| n.map_or("none".to_owned(), |n| n.to_string());
+        let mut what = format!(
+            "{}: expected current generation {}, found {}",
+            self.root().display(),
+            name(parent),
+            name(current.map(|current| current.number))
+        );
+        let before = parent.and_then(|number| self.generation(number).ok());
+        if let (Some(current), Some(before)) = (current, before) {
+            what += &format!(": {}", difference(&before, current));
+        }
+        what += "; nothing was changed: look at what is current, and run the command again";
+        Error::Conflict { what }
+    }
+
+    /// The model of a generation, checked against its name.
+    pub(super) fn open_model(&self, hash: &Hash) -> Result<Model> {
+        let path = self.model_path(hash)?;
+        let model = Model::open(&path).map_err(|error| match error.trouble() {
+            Some(FileTrouble::Missing) => {
+                Error::invalid(format!("{}: the generation's model is missing", path.display()))
+            }
+            _ => error,
+        })?;
+        match model.hash() {
+            found if found != *hash => Err(Error::ModelMismatch { path, expected: *hash, found }),
+            _ => Ok(model),
+        }
+    }
+
+    fn open_shards(
+        &self,
+        model: &Model,
+        entries: &[ShardEntry],
+        tombstones: &BTreeMap<String, Hash>,
+    ) -> Result<Vec<OpenShard>> {
+        let open = |entry: &ShardEntry| {
+            let shard = open_named(&self.shard_path(&entry.name)?, model, entry)?;
+            let dead = match tombstones.get(&entry.name) {
+                Some(hash) => self.tombstones(hash, shard.rows())?,
+                None => RoaringBitmap::new(),
+            };
+            Ok((shard, dead))
+        };
+        entries.iter().map(open).collect()
+    }
+
+    /// Adds deleted rows of a shard to those of the draft, and to its log.
+    fn bury(
+        &self,
+        draft: &mut Draft,
+        (shard, dead): &OpenShard,
+        entry: &ShardEntry,
+        newly: &RoaringBitmap,
+        cause: Option<Cause>,
+    ) -> Result<()> {
+        if newly.is_empty() {
+            return Ok(());
+        }
+        if let Some(cause) = cause {
+            for ordinal in newly {
+                let (id, key) = (shard.id(ordinal)?, shard.key(ordinal)?);
+                draft.log.push(DeletedRow { id, key, generation: 0, cause });
+            }
+        }
+        shard.intact()?;
+        let hash = self.put_tombstones(&(dead | newly))?;
+        draft.new.tombstones.insert(entry.name.clone(), hash);
+        Ok(())
+    }
+}
+
+/// What became of an index between two generations, for people.
+fn difference(before: &Generation, after: &Generation) -> String {
+    let mut parts = Vec::new();
+    let made = after.made_by.as_ref().map(|made| format!("made by `ocelli {}`", made.command));
+    parts.extend(made);
+    if before.model != after.model {
+        parts.push(format!("model {} became {}", before.model.short(), after.model.short()));
+    }
+    let new = after.shards.iter().filter(|s| before.shard(&s.name).is_none()).count();
+    let gone = before.shards.iter().filter(|s| after.shard(&s.name).is_none()).count();
+    for (count, what) in [(new, "new"), (gone, "gone")] {
+        if count > 0 {
+            parts.push(format!("{count} {} {what}", if count == 1 { "shard" } else { "shards" }));
+        }
+    }
+    if before.deletes != after.deletes {
+        parts.push("rows deleted".to_owned());
+    }
+    match parts.is_empty() {
+        true => "of equal rows".to_owned(),
+        false => parts.join(", "),
+    }
+}

@@ -1,0 +1,145 @@
+//! Erasures: which names were erased, and which files hold rows of them.
+//!
+//! An erasure is a JSON object under `erased/<hash>.json`, where the hash is that of the names:
+//!
+//! ```json
+//! {"format": 1, "ids": [7], "keys": ["a.jpg"], "shards": ["….shard"], "time_ms": 0}
+//! ```
+//!
+//! `shards` are names of files that hold, or held, rows of these names: those of the index at the
+//! time, of whatever generation. A backup that has one of them still holds erased rows. `gc`
+//! removes these files, and the generations that name them, however many generations are to be
+//! kept; no way back leads to such a generation.
+
+use std::collections::BTreeSet;
+
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+
+use super::IndexDir;
+use super::change::Names;
+use super::commit::open_named;
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+
+/// Names that were erased, and the files that hold or held rows of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erasure {
+    /// Version of the format: 1.
+    pub format: u32,
+    /// Ids, ascending.
+    pub ids: BTreeSet<u64>,
+    /// Keys, ascending.
+    pub keys: BTreeSet<String>,
+    /// Names of the shards with rows of these ids or keys.
+    pub shards: BTreeSet<String>,
+    /// Milliseconds since 1970-01-01 UTC by the clock of the machine; 0: not known.
+    pub time_ms: u64,
+}
+
+impl IndexDir {
+    /// Names that are to be erased, and all shards of all generations that hold rows of them. A row
+    /// that lives and has one of the ids brings its key: the same thing may have had other ids.
+    ///
+    /// # Errors
+    /// Those of opening the generations' files.
+    pub fn find_erased(&self, names: &Names, time_ms: u64) -> Result<Erasure> {
+        let mut erasure = Erasure {
+            format: 1,
+            ids: names.ids.iter().copied().collect(),
+            keys: names.keys.iter().cloned().collect(),
+            shards: BTreeSet::new(),
+            time_ms,
+        };
+        if let Some(current) = self.current()? {
+            let model = self.open_model(&current.model)?;
+            for entry in &current.shards {
+                let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;
+                let dead = match current.tombstones.get(&entry.name) {
+                    Some(hash) => self.tombstones(hash, shard.rows())?,
+                    None => RoaringBitmap::new(),
+                };
+                for &id in &erasure.ids {
+                    if let Some(row) = shard.find_id(id)?.filter(|&row| !dead.contains(row)) {
+                        erasure.keys.extend(Some(shard.key(row)?).filter(|key| !key.is_empty()));
+                    }
+                }
+            }
+        }
+        self.find_holders(&mut erasure)?;
+        Ok(erasure)
+    }
+
+    /// Adds the shards of all generations that hold rows of the names.
+    fn find_holders(&self, erasure: &mut Erasure) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for number in self.generations()? {
+            let generation = self.generation(number)?;
+            let new: Vec<_> =
+                generation.shards.iter().filter(|shard| seen.insert(shard.name.clone())).collect();
+            if new.is_empty() {
+                continue;
+            }
+            let model = self.open_model(&generation.model)?;
+            for entry in new {
+                let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;
+                let mut holds = false;
+                for &id in &erasure.ids {
+                    holds = holds || shard.find_id(id)?.is_some();
+                }
+                for key in &erasure.keys {
+                    holds = holds || shard.find_key(key)?.is_some();
+                }
+                shard.intact()?;
+                if holds {
+                    erasure.shards.insert(entry.name.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an erasure. An earlier one of the same names is replaced by both together.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Conflict`] if another process erases the same names now.
+    pub fn put_erasure(&self, erasure: &Erasure) -> Result<()> {
+        let json = |e: serde_json::Error| Error::invalid(format!("erasure: {e}"));
+        let names = serde_json::to_vec(&(&erasure.ids, &erasure.keys)).map_err(json)?;
+        let name = format!("erased/{}.json", Hash::of(&names));
+        let before = self.storage.read(&name)?;
+        let mut both = erasure.clone();
+        if let Some(bytes) = &before {
+            both.shards.append(&mut self.read_erasure(&name, bytes)?.shards);
+        }
+        let mut bytes = serde_json::to_vec_pretty(&both).map_err(json)?;
+        bytes.push(b'\n');
+        self.storage.swap(&name, before.as_deref(), &bytes)
+    }
+
+    /// All erasures of the index.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`].
+    pub fn erasures(&self) -> Result<Vec<Erasure>> {
+        let mut erasures = Vec::new();
+        for name in self.storage.list("erased")? {
+            let name = format!("erased/{name}");
+            if let Some(bytes) = self.storage.read(&name)? {
+                erasures.push(self.read_erasure(&name, &bytes)?);
+            }
+        }
+        Ok(erasures)
+    }
+
+    fn read_erasure(&self, name: &str, bytes: &[u8]) -> Result<Erasure> {
+        let path = self.root().join(name);
+        let erasure: Erasure =
+            serde_json::from_slice(bytes).map_err(|e| Error::corrupt(&path, e.to_string()))?;
+        match erasure.format {
+            1 => Ok(erasure),
+            found => Err(Error::NewerVersion { path, found, supported: 1 }),
+        }
+    }
+}

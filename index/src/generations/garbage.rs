@@ -1,0 +1,149 @@
+//! Files that nobody needs any more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::storage::FOLDERS;
+use super::{Generation, IndexDir, deletes, generation_name, shard_object, tombstones_name};
+use crate::base::error::{Error, Result};
+
+/// An object that can be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GarbageObject {
+    /// Name, as in `shards/<name>`.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// What a look for files that nobody needs has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// Generations that stay, ascending.
+    pub kept: Vec<u64>,
+    /// Generations that go, ascending.
+    pub dropped: Vec<u64>,
+    /// Objects that go, in the order in which they are to go: generations first.
+    pub objects: Vec<GarbageObject>,
+    /// Objects that no generation names and that are too young to go: a job that runs may have
+    /// written them.
+    pub young: Vec<GarbageObject>,
+}
+
+/// What is to stay.
+#[derive(Clone, Debug, Default)]
+pub struct Keep {
+    /// The newest generations that stay besides the current one.
+    pub generations: usize,
+    /// Shards that stay, by name: those of plans that are under way.
+    pub shards: BTreeSet<String>,
+    /// The age below which an object stays that no generation names.
+    pub min_age: Duration,
+}
+
+impl IndexDir {
+    /// Finds the objects that nobody needs, and removes them if `remove` says so. The current
+    /// generation stays, and the newest others, with everything that they name; a generation whose
+    /// shards hold erased rows goes, unless it is current.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] in an index without a current generation; a generation that cannot be
+    /// read: what it names is not known, so nothing is removed; [`Error::Io`].
+    pub fn collect_garbage(&self, keep: &Keep, remove: bool) -> Result<Garbage> {
+        // Nobody names a file, or counts on one, while it is judged.
+        let _guard = self.storage.guard(true)?;
+        let current = self.current()?.ok_or_else(|| {
+            Error::not_found(format!(
+                "{}: no generation is current, so nothing can be said to be superfluous",
+                self.root().display()
+            ))
+        })?;
+        let all: Vec<Generation> =
+            self.generations()?.into_iter().map(|n| self.generation(n)).collect::<Result<_>>()?;
+        let erased: BTreeSet<String> =
+            self.erasures()?.into_iter().flat_map(|erasure| erasure.shards).collect();
+        let mut left = keep.generations;
+        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+        for generation in all.into_iter().rev() {
+            let is_erased = generation.shards.iter().any(|shard| erased.contains(&shard.name));
+            if generation.number == current.number {
+                kept.push(generation);
+            } else if left > 0 && !is_erased {
+                left -= 1;
+                kept.push(generation);
+            } else {
+                dropped.push(generation);
+            }
+        }
+        let (mut named, mut was_named) = (BTreeSet::new(), BTreeSet::new());
+        for generation in &kept {
+            self.names_of(generation, &mut named)?;
+        }
+        named.extend(keep.shards.iter().map(|shard| format!("shards/{shard}")));
+        for generation in &dropped {
+            self.names_of(generation, &mut was_named)?;
+        }
+        let numbers = |of: &[Generation]| of.iter().rev().map(|g| g.number).collect();
+        let (kept, dropped) = (numbers(&kept), numbers(&dropped));
+        let mut garbage = Garbage { kept, dropped, ..Garbage::default() };
+        self.sort_objects(&named, &was_named, keep.min_age, &mut garbage)?;
+        if remove {
+            for object in &garbage.objects {
+                self.storage.remove(&object.name)?;
+            }
+        }
+        Ok(garbage)
+    }
+
+    /// Objects that are not `named`, generations first: those that go, and those that are young.
+    fn sort_objects(
+        &self,
+        named: &BTreeSet<String>,
+        was_named: &BTreeSet<String>,
+        min_age: Duration,
+        garbage: &mut Garbage,
+    ) -> Result<()> {
+        let mut folders = FOLDERS;
+        folders.sort_by_key(|&folder| folder != "generations");
+        for folder in folders {
+            for name in self.storage.list(folder)? {
+                let name = format!("{folder}/{name}");
+                // Models with a fine codec are named by both: `<model>-<codec>.model`.
+                let model = name.split_once('-').filter(|_| folder == "models");
+                let stays = |names: &BTreeSet<String>| {
+                    names.contains(&name)
+                        || model.is_some_and(|(m, _)| names.contains(&format!("{m}.model")))
+                };
+                if stays(named) {
+                    continue;
+                }
+                let Some(facts) = self.storage.facts(&name)? else { continue };
+                let object = GarbageObject { name: name.clone(), bytes: facts.bytes };
+                match stays(was_named) || facts.age >= min_age {
+                    true => garbage.objects.push(object),
+                    false => garbage.young.push(object),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the objects that a generation needs, its own included.
+    fn names_of(&self, generation: &Generation, names: &mut BTreeSet<String>) -> Result<()> {
+        names.insert(generation_name(generation.number));
+        names.insert(format!("models/{}", super::model_name(&generation.model, None)));
+        for shard in &generation.shards {
+            names.insert(shard_object(&shard.name)?);
+        }
+        names.extend(generation.tombstones.values().map(tombstones_name));
+        let mut next = generation.deletes;
+        while let Some(hash) = next {
+            // The rest of the log is known.
+            if !names.insert(deletes::deletes_name(&hash)) {
+                break;
+            }
+            next = self.delete_file(&hash)?.before;
+        }
+        Ok(())
+    }
+}

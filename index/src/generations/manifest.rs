@@ -1,0 +1,121 @@
+//! The file of a generation: what it names, and its checksum.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::shard::ShardEntry;
+
+/// One immutable set of shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generation {
+    /// Version of this file's format: 1.
+    pub format: u32,
+    /// Number, 1 or more.
+    pub number: u64,
+    /// The generation that it was made from.
+    pub parent: Option<u64>,
+    /// Model of all its shards.
+    pub model: Hash,
+    /// The shards, in plan order.
+    pub shards: Vec<ShardEntry>,
+    /// Shard name to the hash that names its file under `tombstones/`.
+    pub tombstones: BTreeMap<String, Hash>,
+    /// Hash that names the newest file of the delete log under `deletes/`.
+    pub deletes: Option<Hash>,
+    /// Smallest id that was never given out.
+    pub next_id: u64,
+    /// How its descriptors were augmented before they were coded; `None`, and then not in the file,
+    /// if they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dba: Option<Dba>,
+    /// The command that made it; not in the file where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
+}
+
+/// The command that made a generation, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeBy {
+    /// Name of the command, such as `add`.
+    pub command: String,
+    /// Settings of the command, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+    /// Milliseconds since 1970-01-01 UTC by the clock of the machine that committed; 0: not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub time_ms: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Generation {
+    /// Rows of its shards, deleted ones included.
+    pub fn rows(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.rows).sum()
+    }
+
+    /// The entry of the shard of this name.
+    pub fn shard(&self, name: &str) -> Option<&ShardEntry> {
+        self.shards.iter().find(|shard| shard.name == name)
+    }
+
+    /// Whether its own entries agree, or what is wrong with them.
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.shards.iter().find(|shard| !names.insert(&shard.name)) {
+            return Err(format!("shard {} is named twice", twice.name));
+        }
+        match self.tombstones.keys().find(|&name| !names.contains(name)) {
+            Some(name) => Err(format!("tombstones of {name}, which is none of its shards")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Database-side augmentation of a generation ([`crate::rerank::expand::augment`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dba {
+    /// Nearest rows that went into each row, at least 1.
+    pub k: u32,
+    /// Whether these are the exact nearest; else those that an index of plain codes found.
+    pub exact: bool,
+}
+
+/// What a new generation consists of; its number follows from those that exist.
+#[derive(Clone, Debug)]
+pub struct NewGeneration {
+    /// Model of all its shards.
+    pub model: Hash,
+    /// The shards, in plan order; their files are under `shards/`.
+    pub shards: Vec<ShardEntry>,
+    /// See [`Generation::tombstones`].
+    pub tombstones: BTreeMap<String, Hash>,
+    /// See [`Generation::deletes`].
+    pub deletes: Option<Hash>,
+    /// See [`Generation::next_id`].
+    pub next_id: u64,
+}
+
+/// The generation as it is in its file, with a checksum over the rest.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sealed {
+    pub(super) generation: Generation,
+    /// SHA-256 of the generation as compact JSON.
+    pub(super) checksum: Hash,
+}
+
+/// Checksum of a generation: SHA-256 of its compact JSON.
+pub(super) fn checksum_of(generation: &Generation) -> Result<Hash> {
+    let json =
+        serde_json::to_vec(generation).map_err(|e| Error::invalid(format!("generation: {e}")))?;
+    Ok(Hash::of(&json))
+}

@@ -1,0 +1,311 @@
+//! Shards merged, and rid of deleted rows.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ocelli_index::{
+    CompactJob, FineCodec, Generation, IndexDir, Job, Plan, Shard, ShardBuilder, ShardEntry,
+    Snapshot, Spill, WorkArea,
+};
+use roaring::RoaringBitmap;
+use serde::Serialize;
+
+use super::change::{Change, Source, commit_by, open_current};
+use crate::{Error, Progress, ProgressFn, Result};
+
+/// Small shards that may stand beside the large ones.
+const SMALL_SHARDS: usize = 4;
+/// A shard with more than one deleted row in so many is written again.
+const DEAD_SHARE: u64 = 5;
+/// Rows between two checkpoints of a builder.
+const CHECKPOINT_ROWS: u64 = 8192;
+/// The size of a memory budget beside what is sorted.
+const BESIDE_BYTES: usize = 64 << 20;
+
+/// Options of [`compact`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompactOptions {
+    /// All shards are merged into one, and no deleted row stays.
+    pub all: bool,
+    /// Memory for it, in bytes; 0: as much as it needs.
+    pub memory_budget_bytes: usize,
+}
+
+/// The result of [`compact`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CompactReport {
+    /// The index directory.
+    pub index: PathBuf,
+    /// The generation that is current now.
+    pub generation: u64,
+    /// Shards that were read, and shards that took their place.
+    pub merged: usize,
+    /// Shards that were written.
+    pub written: usize,
+    /// Shards of the index now.
+    pub shards: usize,
+    /// Rows that were copied.
+    pub rows: u64,
+    /// Deleted rows that are gone.
+    pub dropped: u64,
+    /// Rows that were deleted meanwhile, and stay deleted.
+    pub kept_deleted: u64,
+    /// Bytes of the shards that were read.
+    pub bytes_read: u64,
+    /// Bytes of the shards that were written.
+    pub bytes_written: u64,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Rows of a shard that are not deleted, of all of its rows.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    alive: u64,
+    rows: u64,
+}
+
+/// Merges small shards and drops deleted rows: afterwards at most four small shards stand beside the
+/// large ones. Codes, ids, keys and attributes are copied; nothing is encoded again. It costs what
+/// it writes. A change that comes between stays.
+///
+/// # Errors
+/// Damaged shards; another compaction or a rebuild that came first.
+pub fn compact(
+    dir: &Path,
+    options: &CompactOptions,
+    progress: ProgressFn<'_>,
+) -> Result<CompactReport> {
+    let (index, current) = open_current(dir)?;
+    let sizes = sizes(&index, &current)?;
+    let groups = match options.all {
+        true if sizes.len() > 1 || sizes.iter().any(|size| size.alive < size.rows) => {
+            vec![(0..sizes.len()).collect()]
+        }
+        true => Vec::new(),
+        false => choose(&sizes),
+    };
+    compact_groups(&index, &current, &groups, options, progress)
+}
+
+/// Writes shards again without their deleted rows, each by itself: those that are named.
+pub(super) fn compact_shards(
+    dir: &Path,
+    names: &BTreeSet<String>,
+    progress: ProgressFn<'_>,
+) -> Result<CompactReport> {
+    let (index, current) = open_current(dir)?;
+    let shards = current.shards.iter().enumerate();
+    let groups: Vec<Vec<usize>> =
+        shards.filter(|(_, shard)| names.contains(&shard.name)).map(|(i, _)| vec![i]).collect();
+    compact_groups(&index, &current, &groups, &CompactOptions::default(), progress)
+}
+
+fn sizes(index: &IndexDir, generation: &Generation) -> Result<Vec<Size>> {
+    let size = |entry: &ShardEntry| {
+        let dead = match generation.tombstones.get(&entry.name) {
+            Some(hash) => index.tombstones(hash, entry.rows as u32)?.len(),
+            None => 0,
+        };
+        Ok(Size { alive: entry.rows.saturating_sub(dead), rows: entry.rows })
+    };
+    generation.shards.iter().map(size).collect()
+}
+
+/// Groups of shards that are to be merged, each by their numbers.
+///
+/// A shard is small if it has less than half the rows of the largest. The smallest ones are merged
+/// until [`SMALL_SHARDS`] are left, and with them each next one that is not larger than all of
+/// those together: so a row is copied again only when its shard doubles.
+fn choose(sizes: &[Size]) -> Vec<Vec<usize>> {
+    let largest = sizes.iter().map(|size| size.alive).max().unwrap_or(0);
+    let mut small: Vec<usize> =
+        (0..sizes.len()).filter(|&i| sizes[i].alive * 2 < largest).collect();
+    small.sort_by_key(|&i| (sizes[i].alive, i));
+    let mut groups = Vec::new();
+    let mut merged = Vec::new();
+    if small.len() > SMALL_SHARDS {
+        let mut count = small.len() - SMALL_SHARDS + 1;
+        let mut sum: u64 = small[..count].iter().map(|&i| sizes[i].alive).sum();
+        while let Some(&next) = small.get(count).filter(|&&next| sizes[next].alive <= sum) {
+            sum += sizes[next].alive;
+            count += 1;
+        }
+        merged = small[..count].to_vec();
+        merged.sort_unstable();
+    }
+    for (i, size) in sizes.iter().enumerate() {
+        let dead = size.rows - size.alive;
+        if !merged.contains(&i) && dead > 0 && dead * DEAD_SHARE > size.rows {
+            groups.push(vec![i]);
+        }
+    }
+    if !merged.is_empty() {
+        groups.push(merged);
+    }
+    groups
+}
+
+/// Merges each group of shards of the generation, and commits each by itself.
+fn compact_groups(
+    index: &IndexDir,
+    current: &Generation,
+    groups: &[Vec<usize>],
+    options: &CompactOptions,
+    progress: ProgressFn<'_>,
+) -> Result<CompactReport> {
+    let start = Instant::now();
+    let mut report = CompactReport {
+        index: index.root().to_owned(),
+        generation: current.number,
+        shards: current.shards.len(),
+        ..CompactReport::default()
+    };
+    if groups.is_empty() {
+        return Ok(report);
+    }
+    let snapshot = Snapshot::open_candidate(index, current)?;
+    let total = groups.iter().flatten().map(|&i| current.shards[i].rows).sum();
+    for group in groups {
+        let sources: Vec<Source> = group
+            .iter()
+            .map(|&i| {
+                let entry = current.shards[i].clone();
+                let tombstones = current.tombstones.get(&entry.name).copied();
+                Source { entry, tombstones }
+            })
+            .collect();
+        let tell = |done| progress(Progress { stage: "compact", done, total });
+        let shard = merge(index, &snapshot, &sources, options, &mut report, &tell)?;
+        let bytes = |of: &[ShardEntry]| of.iter().map(|shard| shard.bytes).sum::<u64>();
+        let shards: Vec<ShardEntry> = shard.into_iter().collect();
+        report.merged += sources.len();
+        report.written += shards.len();
+        report.bytes_read += sources.iter().map(|source| source.entry.bytes).sum::<u64>();
+        report.bytes_written += bytes(&shards);
+        let names: Vec<&str> = sources.iter().map(|source| source.entry.name.as_str()).collect();
+        let commit = commit_by("compact", &[("shards", names.join(" "))]);
+        let change = Change::Compact { sources, shards };
+        let committed = index.commit_change(&change, &commit)?;
+        report.kept_deleted += committed.rows.carried;
+        report.generation = committed.generation.number;
+        report.shards = committed.generation.shards.len();
+    }
+    report.seconds = start.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// Copies the rows of sources that are not deleted into one shard; none if there is no such row.
+fn merge(
+    index: &IndexDir,
+    snapshot: &Snapshot,
+    sources: &[Source],
+    options: &CompactOptions,
+    report: &mut CompactReport,
+    tell: &dyn Fn(u64),
+) -> Result<Option<ShardEntry>> {
+    let model = snapshot.model();
+    let names = sources.iter().map(|source| source.entry.name.clone()).collect();
+    let job = CompactJob { generation: snapshot.generation().number, shards: names };
+    let plan = Plan::new(Job::Compact(job)).hash()?;
+    let work = WorkArea::new(index.root(), plan);
+    let mut builder = match options.memory_budget_bytes {
+        0 => ShardBuilder::new(model),
+        budget => {
+            let spill = Spill {
+                folder: work.runs(0),
+                name: format!("{plan} 0"),
+                budget_bytes: budget.saturating_sub(BESIDE_BYTES),
+                beside_bytes: BESIDE_BYTES,
+            };
+            ShardBuilder::bounded(model, spill)?
+        }
+    };
+    let fine_bytes = model.fine_codec().map_or(0, FineCodec::code_bytes);
+    // Rows that an earlier attempt has sorted.
+    let (resumed, mut position) = (builder.position(), 0);
+    for source in sources {
+        let shard = Shard::open(&index.shard_path(&source.entry.name)?, model)?;
+        let dead = match &source.tombstones {
+            Some(hash) => index.tombstones(hash, shard.rows())?,
+            None => RoaringBitmap::new(),
+        };
+        report.dropped += dead.len();
+        shard.each_row(&dead, |row| {
+            position += 1;
+            report.rows += 1;
+            if position > resumed {
+                if row.fine.len() != fine_bytes {
+                    builder.push_code(row.id, row.key, row.list, row.code)?;
+                    builder.set_record(row.record)?;
+                } else {
+                    builder.push_row(row)?;
+                }
+            }
+            if position % CHECKPOINT_ROWS == 0 {
+                if position > resumed {
+                    builder.checkpoint(position)?;
+                }
+                tell(report.rows + report.dropped);
+            }
+            Ok(())
+        })?;
+    }
+    if builder.rows() == 0 {
+        return Ok(None);
+    }
+    if builder.rows() as u64 != position {
+        return Err(Error::Invalid(format!(
+            "{}: {} rows were copied, expected {position}",
+            index.root().display(),
+            builder.rows()
+        )));
+    }
+    let entry = index.put_shard(builder, plan, 0)?;
+    work.remove()?;
+    Ok(Some(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(alive: &[u64]) -> Vec<Size> {
+        alive.iter().map(|&alive| Size { alive, rows: alive }).collect()
+    }
+
+    #[test]
+    fn few_small_shards_stay_and_the_smallest_of_many_are_merged() {
+        assert!(choose(&sizes(&[1000, 10, 10, 10, 10])).is_empty());
+        assert!(choose(&sizes(&[1000, 1000, 900, 600, 10])).is_empty());
+        assert_eq!(choose(&sizes(&[1000, 10, 40, 30, 10, 20])), [vec![1, 4, 5]]);
+        // Daily additions, and a compaction after each: at most four small ones, and a row is copied
+        // as often as its shard doubles.
+        let (mut shards, mut copied) = (vec![10_000u64], 0);
+        for _ in 0..300 {
+            shards.push(10);
+            for group in choose(&sizes(&shards)) {
+                let sum: u64 = group.iter().map(|&i| shards[i]).sum();
+                copied += sum;
+                let mut number = 0;
+                shards.retain(|_| {
+                    number += 1;
+                    !group.contains(&(number - 1))
+                });
+                shards.push(sum);
+            }
+            let small = shards.iter().filter(|&&alive| alive * 2 < 10_000).count();
+            assert!(small <= SMALL_SHARDS, "{shards:?}");
+        }
+        assert_eq!(shards.iter().sum::<u64>(), 13_000);
+        assert!(copied < 10 * 3_000, "{copied}");
+    }
+
+    #[test]
+    fn shards_with_many_deleted_rows_are_written_again() {
+        let size = |alive, rows| Size { alive, rows };
+        let sizes = [size(900, 1000), size(700, 1000), size(0, 50), size(100, 101)];
+        assert_eq!(choose(&sizes), [vec![1], vec![2]]);
+    }
+}
