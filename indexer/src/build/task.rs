@@ -95,6 +95,7 @@ impl<'a> Tasks<'a> {
         progress: ProgressFn<'_>,
     ) -> Result<TaskRecord> {
         if let Some(record) = self.done(task)? {
+            self.work.remove_runs(task)?;
             return Ok(record);
         }
         self.work.create()?;
