@@ -6,6 +6,7 @@ mod memory;
 mod rows;
 mod shards;
 mod sort;
+mod source;
 mod task;
 
 use std::path::Path;
@@ -18,7 +19,8 @@ use crate::{Error, ProgressFn, Result};
 pub use rows::OnDuplicate;
 use shards::build_with;
 pub use shards::{BuildOptions, BuildReport};
-pub(crate) use shards::{Onto, build_onto, change_of, check_input, input_of, plan};
+pub(crate) use shards::{Onto, build_onto, change_of, check_input, plan};
+pub(crate) use source::{OpenSource, Source, count_rows};
 pub(crate) use task::{Tasks, generation_of, job_of};
 
 /// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it
@@ -45,7 +47,7 @@ pub fn build(
     if options.dba == 0 {
         return build_with(parts, model, dir, options, None, &[], progress);
     }
-    check_input(parts, model, options)?;
+    check_input(&Source::of(parts), model, options)?;
     if options.on_duplicate != OnDuplicate::Stop {
         return Err(Error::Invalid(
             "database-side augmentation needs rows of which none is left out".to_owned(),

@@ -1,13 +1,14 @@
 //! Tasks of a planned build: one shard each.
 
 use ocelli_index::{
-    BuildJob, Hash, IndexDir, Job, Model, Part, Plan, RowEncoder, ShardBuilder, ShardEntry, Spill,
+    BuildJob, Hash, IndexDir, Job, Model, Plan, RowEncoder, ShardBuilder, ShardEntry, Spill,
     TaskRecord, WorkArea,
 };
 
 use super::encode::ShardEncoder;
 use super::memory::Memory;
 use super::shards::BuildOptions;
+use super::source::Source;
 use crate::dba::Neighbours;
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
@@ -52,7 +53,7 @@ pub(crate) fn generation_of(
 
 /// Runs tasks of one plan.
 pub(crate) struct Tasks<'a> {
-    parts: &'a [Part],
+    sources: &'a [Source<'a>],
     model: &'a Model,
     index: &'a IndexDir,
     hash: Hash,
@@ -64,13 +65,13 @@ pub(crate) struct Tasks<'a> {
 }
 
 impl<'a> Tasks<'a> {
-    /// Tasks of a plan, by its hash and its job, whose inputs are `parts`. Of the options, threads
+    /// Tasks of a plan, by its hash and its job, whose inputs are `sources`. Of the options, threads
     /// and memory count.
     ///
     /// # Errors
     /// A memory budget that is too small, with the smallest that works.
     pub(crate) fn new(
-        parts: &'a [Part],
+        sources: &'a [Source<'a>],
         model: &'a Model,
         index: &'a IndexDir,
         (hash, job): (Hash, &'a BuildJob),
@@ -81,7 +82,7 @@ impl<'a> Tasks<'a> {
         let (threads, task_rows) = (pool.current_num_threads(), encoder.rows_at_a_time());
         let memory = Memory::divide(options.memory_budget_bytes, model, threads, task_rows)?;
         let work = WorkArea::new(index.root(), hash);
-        Ok(Self { parts, model, index, hash, job, work, memory, pool, encoder })
+        Ok(Self { sources, model, index, hash, job, work, memory, pool, encoder })
     }
 
     /// Builds the shard of a task, unless that has been done, and leaves its record.
@@ -118,7 +119,7 @@ impl<'a> Tasks<'a> {
         if self.job.kept(&range) > 0 {
             let mut builder = self.builder(task)?;
             let encoder = ShardEncoder {
-                parts: self.parts,
+                sources: self.sources,
                 model: self.model,
                 encoder: &self.encoder,
                 job: self.job,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{Hash, Mode, Model, PlanFile, Snapshot};
+use ocelli_index::{Hash, Mode, Model, PlanFile, Shard, ShardBuilder, Snapshot};
 use ocelli_indexer::lifecycle::plan::{
     PlanBuildOptions, ShardSplit, TaskOptions, build_task, commit_plan, plan_build,
 };
@@ -34,6 +34,7 @@ fn options(shards: usize) -> PlanBuildOptions {
         memory_budget_bytes: 0,
         on_duplicate: OnDuplicate::Reject,
         mode: Mode::Replace,
+        spec_name: None,
     }
 }
 
@@ -210,6 +211,50 @@ fn what_changed_since_the_plan_is_refused() {
     assert!(error.contains("expected current generation none, found 1"), "{error}");
     assert!(error.contains("plan again"), "{error}");
     assert_eq!(Snapshot::open(&index, None).unwrap().rows(), 700);
+}
+
+/// Vectors as other programs write them, without a part in between: the shards of a part of them.
+#[test]
+fn files_of_vectors_are_built_as_they_are() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path(), 1);
+    let x = clustered(500, DIM, 2);
+    let path = dir.path().join("x.fvecs");
+    let row = |x: &[f32]| {
+        let numbers = x.iter().flat_map(|x| x.to_le_bytes());
+        (DIM as i32).to_le_bytes().into_iter().chain(numbers).collect::<Vec<u8>>()
+    };
+    fs::write(&path, x.chunks(DIM).flat_map(row).collect::<Vec<u8>>()).unwrap();
+    let name = model.spec().canonical();
+    let name = name.strip_prefix("foreign:").unwrap().split(',').next().unwrap().to_owned();
+    let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
+    let paths = [path.clone()];
+    let error = plan_build(&paths, &model, &index, &options(2), &plan).unwrap_err().to_string();
+    assert!(error.contains("x.fvecs"), "{error}");
+    let named = PlanBuildOptions { spec_name: Some(name), ..options(2) };
+    plan_build(&paths, &model, &index, &named, &plan).unwrap();
+    (0..2).for_each(|i| assert_eq!(task(&plan, i).unwrap(), 250));
+    commit_plan(&plan, None).unwrap();
+    let snapshot = Snapshot::open(&index, None).unwrap();
+    snapshot.verify().unwrap();
+    assert_eq!(snapshot.rows(), 500);
+    // Each row lies where the model puts it.
+    let (mut builder, mut ids) = (ShardBuilder::new(&model), 0..);
+    x.chunks(DIM).for_each(|x| builder.push(ids.next().unwrap(), "", x).unwrap());
+    let one = builder.write(dir.path(), Hash::of(b"one"), 0).unwrap();
+    let one = Shard::open(&dir.path().join(one.name), &model).unwrap();
+    for id in [0u64, 249, 250, 499] {
+        let row = snapshot.find_id(id).unwrap().unwrap();
+        let shard = snapshot.shards().nth(row.shard as usize).unwrap();
+        assert_eq!(shard.code(row.ordinal).unwrap(), one.code(id as u32).unwrap());
+    }
+
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[5] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    fs::remove_dir_all(dir.path().join("index/generations")).unwrap();
+    let error = task(&plan, 0).unwrap_err().to_string();
+    assert!(error.contains("x.fvecs: changed since the plan was made"), "{error}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ocelli_index::{Mode, Model, Part};
 use ocelli_indexer::OnDuplicate;
 use ocelli_indexer::lifecycle::plan::{PlanBuildOptions, PlanReport, ShardSplit, plan_build};
 
+use crate::commands::import::foreign_name;
 use crate::commands::{PackArgs, bytes};
 use crate::output::{OutputArgs, counted, print, thousands};
 
@@ -48,7 +49,8 @@ impl ModeArg {
 #[derive(Args)]
 #[command(after_help = PLAN_EXAMPLE)]
 pub struct PlanBuildArgs {
-    /// Parts of descriptors or codes, in the order of their rows
+    /// Parts of descriptors or codes, in the order of their rows; with --spec, also files of vectors
+    /// (.fvecs, .bvecs, .npy, .fbin, .u8bin)
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
@@ -56,6 +58,9 @@ pub struct PlanBuildArgs {
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub pack: PackArgs,
+    /// Your name for what made the vectors in files of other programs
+    #[arg(long, value_name = "foreign:NAME", value_parser = foreign_name)]
+    pub spec: Option<String>,
     /// Index directory, made if it is missing
     #[arg(long, value_name = "DIR")]
     pub index: PathBuf,
@@ -105,6 +110,7 @@ pub fn run(command: PlanCommand) -> Result<()> {
         memory_budget_bytes: args.memory_budget,
         on_duplicate: args.on_duplicate,
         mode: args.mode.mode(),
+        spec_name: args.spec,
     };
     let report = plan_build(&args.parts, model, &args.index, &options, &args.out)?;
     print(args.output.format, &report, text)

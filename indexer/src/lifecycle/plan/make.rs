@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use ocelli_index::container::SectionKind;
-use ocelli_index::{Estimate, IndexDir, Mode, Model, Part, PlanFile};
+use ocelli_index::{Estimate, IndexDir, Mode, Model, PlanFile};
 use serde::Serialize;
 
-use crate::build::{BuildOptions, OnDuplicate, check_input, job_of, plan};
+use crate::build::{
+    BuildOptions, OnDuplicate, OpenSource, Source, check_input, count_rows, job_of, plan,
+};
 use crate::lifecycle::cost::{self, BuildSize};
-use crate::sample::count_rows;
 use crate::threads::pool;
 use crate::{Error, Result};
 
@@ -22,7 +23,7 @@ pub enum ShardSplit {
 }
 
 /// Options of the plan of a build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanBuildOptions {
     /// The number of shards: one task each.
     pub split: ShardSplit,
@@ -32,6 +33,9 @@ pub struct PlanBuildOptions {
     pub on_duplicate: OnDuplicate,
     /// What becomes of the rows that the index has already.
     pub mode: Mode,
+    /// The user's name for what made the vectors in files of other programs: their spec is
+    /// `foreign:<name>`.
+    pub spec_name: Option<String>,
 }
 
 /// Report of a plan.
@@ -56,7 +60,7 @@ pub struct PlanReport {
     pub estimate: Estimate,
 }
 
-/// Plans a build of the parts in the files `paths` under `model` into the index at `dir` (made if
+/// Plans a build of the parts and vectors in the files `paths` under `model` into the index at `dir` (made if
 /// missing, and given the model), and writes the plan to `out`. Equal input gives an equal plan.
 ///
 /// # Errors
@@ -85,12 +89,12 @@ pub fn plan_build(
         on_duplicate: options.on_duplicate,
         memory_budget_bytes: options.memory_budget_bytes,
     };
-    check_input(&parts, model, &build_options)?;
+    check_input(&sources, model, &build_options)?;
     let index = IndexDir::create(dir)?;
     if options.mode != Mode::Replace {
         check_model(&index, model)?;
     }
-    let planned = plan(&parts, model, &index, &build_options, (None, options.mode), &[])?;
+    let planned = plan(&sources, model, &index, &build_options, (None, options.mode), &[])?;
     index.put_model(model)?;
     let job = job_of(&planned.plan)?;
     let kept = job.rows() - job.left_out.len() as u64;
@@ -100,11 +104,11 @@ pub fn plan_build(
         rows: kept,
         shard_rows,
         shards: shards as u64,
-        key_bytes: section_bytes(&parts, SectionKind::Keys),
-        attribute_bytes: section_bytes(&parts, SectionKind::Attributes)
-            + section_bytes(&parts, SectionKind::Records),
-        has_ids: parts.iter().any(Part::has_ids),
-        are_codes: parts.iter().all(|part| part.code_form().is_some()),
+        key_bytes: section_bytes(&sources, SectionKind::Keys),
+        attribute_bytes: section_bytes(&sources, SectionKind::Attributes)
+            + section_bytes(&sources, SectionKind::Records),
+        has_ids: sources.iter().any(|source| source.has_ids()),
+        are_codes: sources.iter().all(|source| source.code_form().is_some()),
         threads: pool(0)?.current_num_threads() as u64,
         memory_budget_bytes: options.memory_budget_bytes as u64,
     };
@@ -147,8 +151,12 @@ fn check_model(index: &IndexDir, model: &Model) -> Result<()> {
 }
 
 /// Bytes of a section of all parts.
-fn section_bytes(parts: &[Part], kind: SectionKind) -> u64 {
-    parts.iter().filter_map(|part| part.file().find(kind)).map(|section| section.len).sum()
+fn section_bytes(sources: &[Source<'_>], kind: SectionKind) -> u64 {
+    let len = |source: &Source<'_>| match source {
+        Source::Part(part) => part.file().find(kind).map(|section| section.len),
+        Source::Vectors(..) => None,
+    };
+    sources.iter().filter_map(len).sum()
 }
 
 /// A path that means the same in every working directory.

@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ocelli_index::{
-    BuildJob, FineCodec, Hash, IndexDir, Model, Part, PlanFile, PlanInput, ShardEntry,
-};
+use ocelli_index::{BuildJob, FineCodec, Hash, IndexDir, Model, PlanFile, ShardEntry};
 use serde::Serialize;
 
 use crate::build::{
-    BuildOptions, OnDuplicate, Tasks, check_input, generation_of, input_of, job_of,
+    BuildOptions, OnDuplicate, OpenSource, Source, Tasks, check_input, generation_of, job_of,
 };
 use crate::{Error, ProgressFn, Result};
 
@@ -76,7 +74,8 @@ pub fn build_task(
         return Ok(report(shards.into_iter().find(|shard| shard.task == task)));
     }
     let model = open_model(&index, job)?;
-    let parts = open_inputs(&file, job)?;
+    let opened = open_inputs(&file, job)?;
+    let sources: Vec<Source<'_>> = opened.iter().map(OpenSource::source).collect();
     let build_options = BuildOptions {
         shards: job.shards.len(),
         threads: options.threads,
@@ -86,8 +85,8 @@ pub fn build_task(
             .memory_budget_bytes
             .unwrap_or(file.memory_budget_bytes as usize),
     };
-    check_input(&parts, &model, &build_options)?;
-    let tasks = Tasks::new(&parts, &model, &index, (file.hash, job), &build_options)?;
+    check_input(&sources, &model, &build_options)?;
+    let tasks = Tasks::new(&sources, &model, &index, (file.hash, job), &build_options)?;
     let record = tasks.run(task, None, progress)?;
     Ok(report(record.shard))
 }
@@ -119,7 +118,7 @@ pub(super) fn open_model(index: &IndexDir, job: &BuildJob) -> Result<Model> {
 }
 
 /// The inputs of a plan, as they were when it was made.
-fn open_inputs(file: &PlanFile, job: &BuildJob) -> Result<Vec<Part>> {
+fn open_inputs(file: &PlanFile, job: &BuildJob) -> Result<Vec<OpenSource>> {
     if file.inputs.len() != job.inputs.len() {
         return Err(Error::Invalid(format!(
             "the plan names {} files for {} inputs",
@@ -127,22 +126,6 @@ fn open_inputs(file: &PlanFile, job: &BuildJob) -> Result<Vec<Part>> {
             job.inputs.len()
         )));
     }
-    file.inputs.iter().zip(&job.inputs).map(|(path, input)| open_input(path, input)).collect()
-}
-
-fn open_input(path: &Path, expected: &PlanInput) -> Result<Part> {
-    let part = Part::open(path)?;
-    let found = input_of(&part);
-    if found == *expected {
-        return Ok(part);
-    }
-    let about = |input: &PlanInput| {
-        format!("{} rows, {} bytes, seal {}", input.rows, input.bytes, input.seal.short())
-    };
-    Err(Error::Invalid(format!(
-        "{}: changed since the plan was made: {}, expected {}; put the file back, or plan again",
-        path.display(),
-        about(&found),
-        about(expected)
-    )))
+    let inputs = file.inputs.iter().zip(&job.inputs);
+    inputs.map(|(path, input)| OpenSource::planned(path, input)).collect()
 }
