@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_index::{Model, PlanFile, task_number};
-use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, build_task};
+use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, run_task};
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
 use super::{ConfigArgs, PackArgs, bytes, configure, open_parts};
@@ -76,7 +76,7 @@ pub struct BuildArgs {
 pub fn run(args: BuildArgs) -> Result<()> {
     let config = configure(&args.config)?.build;
     if let Some(plan) = &args.plan {
-        return run_task(plan, &args, config.threads);
+        return do_task(plan, &args, config.threads);
     }
     let options = BuildOptions {
         shards: args.shards.unwrap_or(config.shards),
@@ -101,7 +101,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
     print(args.output.format, &report, text)
 }
 
-fn run_task(plan: &Path, args: &BuildArgs, threads: usize) -> Result<()> {
+fn do_task(plan: &Path, args: &BuildArgs, threads: usize) -> Result<()> {
     let tasks = PlanFile::read(plan)?.plan.tasks();
     let task = task_number(args.task, |name| std::env::var(name).ok(), tasks)?;
     let options = TaskOptions {
@@ -109,7 +109,7 @@ fn run_task(plan: &Path, args: &BuildArgs, threads: usize) -> Result<()> {
         memory_budget_bytes: args.memory_budget,
     };
     let bars = Bars::default();
-    let report = build_task(plan, task, &options, &|p| bars.report(p))?;
+    let report = run_task(plan, task, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, task_text)
 }

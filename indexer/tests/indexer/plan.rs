@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::{Hash, Mode, Model, PlanFile, Shard, ShardBuilder, Snapshot};
+use ocelli_indexer::lifecycle::CompactOptions;
 use ocelli_indexer::lifecycle::plan::{
-    PlanBuildOptions, ShardSplit, TaskOptions, build_task, commit_plan, plan_build,
+    PlanBuildOptions, ShardSplit, TaskOptions, build_task, commit, commit_plan, plan_build,
+    plan_compact, run_task,
 };
 use ocelli_indexer::{BuildOptions, OnDuplicate, TrainOptions, build, no_opq, silent, train};
 use tempfile::tempdir;
@@ -286,6 +288,36 @@ fn rows_are_added_and_upserted_by_plan() {
     let other = small_model(dir.path(), 5);
     let error = plan_build(&paths[1..], &other, &index, &add(Mode::Add), &plan).unwrap_err();
     assert!(error.to_string().contains("another model needs all rows anew"), "{error}");
+}
+
+/// The same rows in fewer shards.
+#[test]
+fn a_compaction_by_plan_merges_shards() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path(), 1);
+    let paths = parts(dir.path());
+    let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
+    plan_build(&paths, &model, &index, &options(5), &plan).unwrap();
+    (0..5).for_each(|i| assert!(task(&plan, i).unwrap() > 0));
+    commit(&plan, None).unwrap();
+
+    let all = CompactOptions { all: true, ..CompactOptions::default() };
+    let made = plan_compact(&index, &all, &plan).unwrap();
+    assert_eq!((made.tasks, made.rows), (1, 1001));
+    let error = commit(&plan, None).unwrap_err().to_string();
+    assert!(error.contains("ocelli compact --plan"), "{error}");
+    let options = TaskOptions::default();
+    let report = run_task(&plan, 0, &options, &silent).unwrap();
+    assert_eq!(report.rows, 1001);
+    assert_eq!(run_task(&plan, 0, &options, &silent).unwrap().shard, report.shard);
+    let report = commit(&plan, None).unwrap();
+    assert_eq!((report.rows, report.shards, report.was_committed), (1001, 1, false));
+    assert!(commit(&plan, None).unwrap().was_committed);
+    let snapshot = Snapshot::open(&index, None).unwrap();
+    snapshot.verify().unwrap();
+    assert_eq!((snapshot.rows(), snapshot.shards().len()), (1001, 1));
+    assert!(snapshot.find_key("b300.jpg").unwrap().is_some());
+    assert!(!index.join("work").exists());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_indexer::lifecycle::plan::{CommitReport, commit_plan};
+use ocelli_indexer::lifecycle::plan::{CommitReport, commit};
 
 use crate::output::{OutputArgs, counted, print, thousands};
 
@@ -24,7 +24,7 @@ pub struct CommitArgs {
 
 /// Makes what the tasks of a plan have built the current generation.
 pub fn run(args: CommitArgs) -> Result<()> {
-    let report = commit_plan(&args.plan, None)?;
+    let report = commit(&args.plan, None)?;
     print(args.output.format, &report, text)
 }
 

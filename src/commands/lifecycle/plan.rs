@@ -6,7 +6,10 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use ocelli_index::{Mode, Model, Part};
 use ocelli_indexer::OnDuplicate;
-use ocelli_indexer::lifecycle::plan::{PlanBuildOptions, PlanReport, ShardSplit, plan_build};
+use ocelli_indexer::lifecycle::CompactOptions;
+use ocelli_indexer::lifecycle::plan::{
+    PlanBuildOptions, PlanReport, ShardSplit, plan_build, plan_compact,
+};
 
 use crate::commands::import::foreign_name;
 use crate::commands::{PackArgs, bytes};
@@ -25,6 +28,26 @@ Slurm and Kubernetes give the number of a task by themselves: see docs/plans.md.
 pub enum PlanCommand {
     /// Plan a build: one task for each shard
     Build(PlanBuildArgs),
+    /// Plan a compaction: one task for each group of shards that are to be merged
+    Compact(PlanCompactArgs),
+}
+
+#[derive(Args)]
+pub struct PlanCompactArgs {
+    /// Index directory
+    #[arg(long, value_name = "DIR")]
+    pub index: PathBuf,
+    /// Merge all shards into one, without any deleted row
+    #[arg(long)]
+    pub all: bool,
+    /// Memory that each task may take, such as 4GiB; 0: as much as it needs
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "0")]
+    pub memory_budget: usize,
+    /// The plan's file
+    #[arg(short, long, value_name = "PLAN")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// [`Mode`] on the command line.
@@ -89,7 +112,19 @@ pub struct PlanBuildArgs {
 
 /// Makes a plan.
 pub fn run(command: PlanCommand) -> Result<()> {
-    let PlanCommand::Build(args) = command;
+    match command {
+        PlanCommand::Build(args) => build(args),
+        PlanCommand::Compact(args) => compact(args),
+    }
+}
+
+fn compact(args: PlanCompactArgs) -> Result<()> {
+    let options = CompactOptions { all: args.all, memory_budget_bytes: args.memory_budget };
+    let report = plan_compact(&args.index, &options, &args.out)?;
+    print(args.output.format, &report, text)
+}
+
+fn build(args: PlanBuildArgs) -> Result<()> {
     let pack = args.pack.open()?;
     let opened = args.model.as_deref().map(Model::open).transpose()?;
     let model = match (&pack, &opened, args.parts.first()) {

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{CommitOptions, Gate, IndexDir, PlanFile, ShardEntry, TaskRecord, WorkArea};
+use ocelli_index::{
+    CommitOptions, Gate, IndexDir, Plan, PlanFile, ShardEntry, TaskRecord, WorkArea,
+};
 use serde::Serialize;
 
 use crate::build::{change_of, generation_of, job_of};
@@ -51,7 +53,7 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
         return Ok(report(generation, true, &shards));
     }
     let work = WorkArea::new(index.root(), file.hash);
-    let records = records(path, &index, &work, file.plan.tasks())?;
+    let records = records(path, &index, &work, &file.plan)?;
     let shards: Vec<ShardEntry> = records.into_iter().filter_map(|record| record.shard).collect();
     let change = change_of(job, file.parent, shards.clone(), None)?;
     let settings = [("plan", file.hash.to_string())];
@@ -62,7 +64,13 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
 }
 
 /// The records of all tasks.
-fn records(path: &Path, index: &IndexDir, work: &WorkArea, tasks: u32) -> Result<Vec<TaskRecord>> {
+pub(super) fn records(
+    path: &Path,
+    index: &IndexDir,
+    work: &WorkArea,
+    plan: &Plan,
+) -> Result<Vec<TaskRecord>> {
+    let tasks = plan.tasks();
     let (mut records, mut missing) = (Vec::new(), Vec::new());
     for task in 0..tasks {
         let record = work.record(task)?;
@@ -83,9 +91,10 @@ fn records(path: &Path, index: &IndexDir, work: &WorkArea, tasks: u32) -> Result
     let more = missing.len() - named.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Err(Error::Invalid(format!(
-        "{} of {tasks} tasks have not ended: {}{more}; run ocelli build --plan {} --task {}",
+        "{} of {tasks} tasks have not ended: {}{more}; run ocelli {} --plan {} --task {}",
         missing.len(),
         named.join(", "),
+        plan.kind(),
         path.display(),
         missing[0]
     )))
