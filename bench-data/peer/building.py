@@ -113,18 +113,17 @@ class Measured:
 
 
 def part_of(a, base, folder, name, rows):
-    """A part of the given rows of the base, made once."""
+    """A part of these rows of the base, made once. The vectors are whole numbers of a byte."""
     part = folder / f"{name}.part"
     if not part.exists():
-        vectors = folder / f"{name}.fvecs"
-        whole = rows == (0, None)
-        if not whole:
-            some = vecs.mapped(base / "base.fvecs")[slice(*rows)]
-            vecs.write(vectors, np.ascontiguousarray(some))
-        given = base / "base.fvecs" if whole else vectors
-        run(a.ocelli, "import", "vectors", given, "--spec", "foreign:sift", "--out", part)
-        if not whole:
-            vectors.unlink()
+        vectors = folder / f"{name}.u8bin"
+        some = vecs.mapped(base / "base.fvecs")[slice(*rows)]
+        with open(vectors, "wb") as out:
+            np.array(some.shape, np.uint32).tofile(out)
+            for at in range(0, len(some), BLOCK):
+                some[at : at + BLOCK].astype(np.uint8).tofile(out)
+        run(a.ocelli, "import", "vectors", vectors, "--spec", "foreign:sift", "--out", part)
+        vectors.unlink()
     return part
 
 
@@ -139,18 +138,18 @@ def recalls_of(a, index, base, scratch):
     return found
 
 
-def trained(a, part, model):
+def trained(a, parts, model):
     flags = ("--nlist", NLIST, "--m", M, "--max-rows", ROWS_PER_LIST * NLIST)
-    return Measured(a.ocelli, "train", part, *flags, "--out", model)
+    return Measured(a.ocelli, "train", *parts, *flags, "--out", model)
 
 
-def budgets(a, part, model, scratch):
+def budgets(a, parts, model, scratch):
     """Largest memory of a build over its budget, for each budget."""
     over = {}
     for gib in BUDGETS_GIB:
         index = scratch / f"budget-{gib}"
         flags = ("--model", model, "--out", index, "--memory-budget", f"{gib}GiB")
-        built = Measured(a.ocelli, "build", part, *flags)
+        built = Measured(a.ocelli, "build", *parts, *flags)
         shutil.rmtree(index)
         over[gib] = built.peak_bytes / (gib << 30)
         say(
@@ -160,12 +159,9 @@ def budgets(a, part, model, scratch):
     return over
 
 
-def added(a, base, folder, model, scratch):
+def added(a, base, parts, model, scratch):
     """Seconds of adding the last hundredth over those of building the rest."""
-    rows = len(vecs.mapped(base / "base.fvecs"))
-    cut = rows - rows // 100
-    rest = part_of(a, base, folder, "first-99-percent", (0, cut))
-    more = part_of(a, base, folder, "last-percent", (cut, rows))
+    rest, more = parts
     index = scratch / "added"
     built = Measured(a.ocelli, "build", rest, "--model", model, "--out", index)
     adding = Measured(a.ocelli, "add", index, more)
@@ -199,8 +195,12 @@ def main():
     folder = a.out / f"{name}-10m-build"
     folder.mkdir(exist_ok=True)
     threads = len(os.sched_getaffinity(0))
-    part = part_of(a, base, folder, "all", (0, None))
     rows = len(vecs.mapped(base / "base.fvecs"))
+    cut = rows - rows // 100
+    parts = [
+        part_of(a, base, folder, "first-99-percent", (0, cut)),
+        part_of(a, base, folder, "last-percent", (cut, rows)),
+    ]
     say(
         f"== {rows:,} vectors, {CODES}, {threads} threads each, {a.clock} time, on "
         f"{processor.name()}"
@@ -210,12 +210,12 @@ def main():
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         scratch = Path(scratch)
         model = scratch / "model"
-        training = trained(a, part, model)
+        training = trained(a, parts, model)
         found = {"ocelli": [], **{way: [] for way in ways}}
         index = scratch / "index"
         for _ in range(a.rounds):
             shutil.rmtree(index, ignore_errors=True)
-            built = Measured(a.ocelli, "build", part, "--model", model, "--out", index)
+            built = Measured(a.ocelli, "build", *parts, "--model", model, "--out", index)
             found["ocelli"].append(built)
             say(f"  Ocelli builds in {built.seconds:.1f} s ({stages(built.report)})")
             for way in ways:
@@ -225,8 +225,8 @@ def main():
         recalls = recalls_of(a, index, base, scratch)
         report = found["ocelli"][-1].report
         shutil.rmtree(index)
-        over = budgets(a, part, model, scratch)
-        share, after_add = added(a, base, folder, model, scratch)
+        over = budgets(a, parts, model, scratch)
+        share, after_add = added(a, base, parts, model, scratch)
     theirs_s = {way: statistics.median(f["add_s"] for f in found[way]) for way in ways}
     first = found[ways[0]][0]
     delta = {n: recalls[n] - first["recall"][n] for n in recalls}
@@ -249,9 +249,7 @@ def main():
                 "add_time_ratio_10m_usual_blas": round(mine / theirs_s[ways[-1]], 3),
                 "train_time_ratio": round(training.seconds / first["train_s"], 3),
                 "recall_delta": round(min(delta.values()), 4),
-                "recall_delta_after_add": round(
-                    min(after_add[n] - recalls[n] for n in recalls), 4
-                ),
+                "recall_delta_after_add": round(min(after_add[n] - recalls[n] for n in recalls), 4),
                 "peak_over_budget": round(max(over.values()), 3),
                 "bytes_per_vector": round(report["bytes_per_image"], 2),
                 "add_1pct_cost_share": round(share, 4),
