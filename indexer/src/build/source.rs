@@ -183,7 +183,7 @@ fn seal(path: &Path) -> Result<(u64, Hash)> {
 /// An input that is open.
 pub(crate) enum OpenSource {
     /// A part.
-    Part(Part),
+    Part(Box<Part>),
     /// Vectors, and the spec that they were given.
     Vectors(VectorFile, DescriptorSpec),
 }
@@ -198,7 +198,7 @@ impl OpenSource {
                 let spec = DescriptorSpec::foreign(name, file.dim() as u32)?;
                 Ok(Self::Vectors(file, spec))
             }
-            None => Ok(Self::Part(Part::open(path)?)),
+            None => Ok(Self::Part(Box::new(Part::open(path)?))),
         }
     }
 
@@ -206,7 +206,7 @@ impl OpenSource {
     pub(crate) fn planned(path: &Path, expected: &PlanInput) -> Result<Self> {
         let opened = match &expected.spec {
             Some(spec) => Self::Vectors(VectorFile::open(path)?, DescriptorSpec::parse(spec)?),
-            None => Self::Part(Part::open(path)?),
+            None => Self::Part(Box::new(Part::open(path)?)),
         };
         let found = opened.source().input()?;
         if found == *expected {

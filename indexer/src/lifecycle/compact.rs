@@ -100,8 +100,8 @@ pub(super) fn groups(
 
 /// The plan of merging groups of shards of a generation.
 pub(super) fn plan_of(current: &Generation, groups: &[Vec<usize>]) -> Plan {
-    let names = |group: &Vec<usize>| group.iter().map(|&i| current.shards[i].name.clone());
-    let groups = groups.iter().map(|group| names(group).collect()).collect();
+    let name = |&i: &usize| current.shards[i].name.clone();
+    let groups = groups.iter().map(|group| group.iter().map(name).collect()).collect();
     Plan::new(Job::Compact(CompactJob { generation: current.number, groups }))
 }
 

@@ -73,8 +73,11 @@ pub fn plan_build(
     options: &PlanBuildOptions,
     out: &Path,
 ) -> Result<PlanReport> {
-    let parts: Vec<Part> = paths.iter().map(|path| Ok(Part::open(path)?)).collect::<Result<_>>()?;
-    let rows = count_rows(&parts);
+    let name = options.spec_name.as_deref();
+    let opened: Vec<OpenSource> =
+        paths.iter().map(|path| OpenSource::open(path, name)).collect::<Result<_>>()?;
+    let sources: Vec<Source<'_>> = opened.iter().map(OpenSource::source).collect();
+    let rows = count_rows(&sources);
     let shards = match options.split {
         ShardSplit::Shards(shards) => shards,
         ShardSplit::RowsPerShard(0) => {
