@@ -12,8 +12,14 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::jobs::find::FindArgs;
 use crate::commands::jobs::index::IndexArgs;
 use crate::commands::jobs::up::UpArgs;
+use crate::commands::lifecycle::add::AddArgs;
 use crate::commands::lifecycle::commit::CommitArgs;
+use crate::commands::lifecycle::compact::CompactArgs;
+use crate::commands::lifecycle::delete::DeleteArgs;
+use crate::commands::lifecycle::gc::GcArgs;
 use crate::commands::lifecycle::plan::PlanCommand;
+use crate::commands::lifecycle::rebuild::RebuildArgs;
+use crate::commands::lifecycle::rollback::RollbackArgs;
 use crate::commands::lifecycle::verify::VerifyArgs;
 use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
@@ -73,6 +79,20 @@ pub enum Command {
     },
     /// Make what the tasks of a plan have built the current generation
     Commit(CommitArgs),
+    /// Add images to an index, under its model
+    Add(AddArgs),
+    /// Add images to an index; those that it has of the same key or id make room
+    Upsert(AddArgs),
+    /// Delete images of an index
+    Delete(DeleteArgs),
+    /// Merge small shards of an index, and drop deleted rows from its files
+    Compact(CompactArgs),
+    /// Make an index anew under another model; what was deleted stays deleted
+    Rebuild(RebuildArgs),
+    /// Go back to an earlier generation of an index
+    Rollback(RollbackArgs),
+    /// Remove the files of an index that nobody needs
+    Gc(GcArgs),
     /// Import vectors, or an index of FAISS
     Import {
         #[command(subcommand)]

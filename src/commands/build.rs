@@ -1,14 +1,15 @@
 //! `ocelli build`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use ocelli_index::{Model, PlanFile, task_number};
-use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, run_task};
+use ocelli_index::Model;
+use ocelli_indexer::lifecycle::plan::TaskOptions;
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
 
 use super::{ConfigArgs, PackArgs, bytes, configure, open_parts};
+use crate::commands::lifecycle::task::do_task;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
@@ -76,7 +77,11 @@ pub struct BuildArgs {
 pub fn run(args: BuildArgs) -> Result<()> {
     let config = configure(&args.config)?.build;
     if let Some(plan) = &args.plan {
-        return do_task(plan, &args, config.threads);
+        let options = TaskOptions {
+            threads: args.threads.unwrap_or(config.threads),
+            memory_budget_bytes: args.memory_budget,
+        };
+        return do_task(plan, args.task, &options, args.output.format);
     }
     let options = BuildOptions {
         shards: args.shards.unwrap_or(config.shards),
@@ -99,35 +104,6 @@ pub fn run(args: BuildArgs) -> Result<()> {
     let report = build(&parts, model, out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, text)
-}
-
-fn do_task(plan: &Path, args: &BuildArgs, threads: usize) -> Result<()> {
-    let tasks = PlanFile::read(plan)?.plan.tasks();
-    let task = task_number(args.task, |name| std::env::var(name).ok(), tasks)?;
-    let options = TaskOptions {
-        threads: args.threads.unwrap_or(threads),
-        memory_budget_bytes: args.memory_budget,
-    };
-    let bars = Bars::default();
-    let report = run_task(plan, task, &options, &|p| bars.report(p))?;
-    drop(bars);
-    print(args.output.format, &report, task_text)
-}
-
-fn task_text(r: &TaskReport) -> String {
-    let shard = match &r.shard {
-        Some(shard) => {
-            format!("{shard} of {}, {} bytes", counted(r.rows, "row"), thousands(r.bytes))
-        }
-        None => "no shard, since all of its rows are left out".to_owned(),
-    };
-    format!(
-        "{}: task {} of 0 to {}: {shard}, in {:.1} s",
-        r.plan.display(),
-        r.task,
-        r.tasks - 1,
-        r.seconds
-    )
 }
 
 fn text(r: &BuildReport) -> String {

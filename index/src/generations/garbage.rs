@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::change::{CommitOptions, Draft};
 use super::storage::FOLDERS;
-use super::{Generation, IndexDir, deletes, generation_name, shard_object, tombstones_name};
+use super::{
+    Generation, IndexDir, MadeBy, deletes, generation_name, shard_object, tombstones_name,
+};
 use crate::base::error::{Error, Result};
 
 /// An object that can be removed.
@@ -52,12 +55,7 @@ impl IndexDir {
     pub fn collect_garbage(&self, keep: &Keep, remove: bool) -> Result<Garbage> {
         // Nobody names a file, or counts on one, while it is judged.
         let _guard = self.storage.guard(true)?;
-        let current = self.current()?.ok_or_else(|| {
-            Error::not_found(format!(
-                "{}: no generation is current, so nothing can be said to be superfluous",
-                self.root().display()
-            ))
-        })?;
+        let current = self.keep_ids(remove)?;
         let all: Vec<Generation> =
             self.generations()?.into_iter().map(|n| self.generation(n)).collect::<Result<_>>()?;
         let erased: BTreeSet<String> =
@@ -93,6 +91,25 @@ impl IndexDir {
             }
         }
         Ok(garbage)
+    }
+
+    /// The current generation. After a way back, ids that were given out may be known to later
+    /// generations only; if those may go, a new one takes note of them and becomes current.
+    fn keep_ids(&self, remove: bool) -> Result<Generation> {
+        let seen = self.see_current()?;
+        let current = seen.generation.clone().ok_or_else(|| {
+            Error::not_found(format!(
+                "{}: no generation is current, so nothing can be said to be superfluous",
+                self.root().display()
+            ))
+        })?;
+        if !remove || self.next_id(Some(&current))? == current.next_id {
+            return Ok(current);
+        }
+        let draft = Draft::after(self, &current)?;
+        let made_by = Some(MadeBy { command: "gc".to_owned(), ..MadeBy::default() });
+        let options = CommitOptions { made_by, gate: None };
+        Ok(self.publish(&seen, draft, &options)?.generation)
     }
 
     /// Objects that are not `named`, generations first: those that go, and those that are young.

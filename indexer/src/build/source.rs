@@ -185,7 +185,7 @@ pub(crate) enum OpenSource {
     /// A part.
     Part(Box<Part>),
     /// Vectors, and the spec that they were given.
-    Vectors(VectorFile, DescriptorSpec),
+    Vectors(Box<(VectorFile, DescriptorSpec)>),
 }
 
 impl OpenSource {
@@ -196,7 +196,7 @@ impl OpenSource {
             Some(name) => {
                 let file = VectorFile::open(path)?;
                 let spec = DescriptorSpec::foreign(name, file.dim() as u32)?;
-                Ok(Self::Vectors(file, spec))
+                Ok(Self::Vectors(Box::new((file, spec))))
             }
             None => Ok(Self::Part(Box::new(Part::open(path)?))),
         }
@@ -205,7 +205,10 @@ impl OpenSource {
     /// Opens the input of a plan, as it was when that was made.
     pub(crate) fn planned(path: &Path, expected: &PlanInput) -> Result<Self> {
         let opened = match &expected.spec {
-            Some(spec) => Self::Vectors(VectorFile::open(path)?, DescriptorSpec::parse(spec)?),
+            Some(spec) => {
+                let (file, spec) = (VectorFile::open(path)?, DescriptorSpec::parse(spec)?);
+                Self::Vectors(Box::new((file, spec)))
+            }
             None => Self::Part(Box::new(Part::open(path)?)),
         };
         let found = opened.source().input()?;
@@ -227,7 +230,7 @@ impl OpenSource {
     pub(crate) fn source(&self) -> Source<'_> {
         match self {
             Self::Part(part) => Source::Part(part),
-            Self::Vectors(file, spec) => Source::Vectors(file, spec),
+            Self::Vectors(vectors) => Source::Vectors(&vectors.0, &vectors.1),
         }
     }
 }

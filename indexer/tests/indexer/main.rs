@@ -3,6 +3,7 @@
 mod build;
 mod fine;
 mod judge;
+mod life;
 mod plan;
 mod range;
 mod support;

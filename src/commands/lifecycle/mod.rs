@@ -1,5 +1,12 @@
 //! Commands for the life of an index, one module each.
 
+pub mod add;
 pub mod commit;
+pub mod compact;
+pub mod delete;
+pub mod gc;
 pub mod plan;
+pub mod rebuild;
+pub mod rollback;
+pub mod task;
 pub mod verify;

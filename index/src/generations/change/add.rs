@@ -56,7 +56,7 @@ impl IndexDir {
         let new = self.open_shards(&model, add.shards, &BTreeMap::new())?;
         unique(&new)?;
         let old = self.open_shards(&model, &current.shards, &current.tombstones)?;
-        let mut draft = Draft::after(current);
+        let mut draft = Draft::after(self, current)?;
         for (shard, entry) in old.iter().zip(&current.shards) {
             let mut superseded = RoaringBitmap::new();
             let old_rows = with_deleted(std::slice::from_ref(shard))[0];

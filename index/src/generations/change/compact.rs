@@ -43,7 +43,7 @@ impl IndexDir {
         let model = self.open_model(&current.model)?;
         let new = self.open_shards(&model, shards, &Default::default())?;
         let mut buried = vec![RoaringBitmap::new(); new.len()];
-        let mut draft = Draft::after(current);
+        let mut draft = Draft::after(self, current)?;
         let mut copied = 0;
         for source in sources {
             let entry = std::slice::from_ref(&source.entry);

@@ -35,7 +35,7 @@ impl IndexDir {
     ) -> Result<Outcome> {
         let model = self.open_model(&current.model)?;
         let shards = self.open_shards(&model, &current.shards, &current.tombstones)?;
-        let mut draft = Draft::after(current);
+        let mut draft = Draft::after(self, current)?;
         let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
         for (open, entry) in shards.iter().zip(&current.shards) {
             let (shard, dead) = open;

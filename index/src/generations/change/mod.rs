@@ -133,7 +133,7 @@ pub struct RowCounts {
 }
 
 /// A generation that is not published yet.
-pub(super) struct Draft {
+pub(in crate::generations) struct Draft {
     pub parent: Option<u64>,
     pub new: NewGeneration,
     pub dba: Option<Dba>,
@@ -145,23 +145,23 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// The generation `of` once more, to be changed.
-    fn after(of: &Generation) -> Self {
-        Self {
+    /// The generation `of` once more, to be changed. Ids that later ones gave out stay given out.
+    pub(super) fn after(index: &IndexDir, of: &Generation) -> Result<Self> {
+        Ok(Self {
             parent: Some(of.number),
             new: NewGeneration {
                 model: of.model,
                 shards: of.shards.clone(),
                 tombstones: of.tombstones.clone(),
                 deletes: of.deletes,
-                next_id: of.next_id,
+                next_id: index.next_id(Some(of))?,
             },
             dba: of.dba,
             log: Vec::new(),
             rows: RowCounts::default(),
             missing_first: Vec::new(),
             rebased: false,
-        }
+        })
     }
 }
 
@@ -278,7 +278,12 @@ impl IndexDir {
         }
     }
 
-    fn publish(&self, seen: &Seen, draft: Draft, options: &CommitOptions<'_>) -> Result<Committed> {
+    pub(super) fn publish(
+        &self,
+        seen: &Seen,
+        draft: Draft,
+        options: &CommitOptions<'_>,
+    ) -> Result<Committed> {
         let Draft { parent, new, dba, mut log, rows, missing_first, rebased } = draft;
         let number = self.generations()?.last().copied().unwrap_or(0) + 1;
         let deletes = match log.is_empty() {

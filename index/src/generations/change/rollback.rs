@@ -30,7 +30,7 @@ impl IndexDir {
         let gone = self.without_living(current, asked.cloned().collect())?;
         let model = self.open_model(&target.model)?;
         let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
-        let mut draft = Draft::after(&target);
+        let mut draft = Draft::after(self, &target)?;
         draft.parent = target.parent;
         for (shard, entry) in shards.iter().zip(&target.shards) {
             let newly = self.rows_named(shard, &gone)?;

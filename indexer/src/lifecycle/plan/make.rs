@@ -60,8 +60,9 @@ pub struct PlanReport {
     pub estimate: Estimate,
 }
 
-/// Plans a build of the parts and vectors in the files `paths` under `model` into the index at `dir` (made if
-/// missing, and given the model), and writes the plan to `out`. Equal input gives an equal plan.
+/// Plans a build of the parts and vectors in the files `paths` under `model` into the index at
+/// `dir` (made if missing, and given the model), and writes the plan to `out`. Equal input gives an
+/// equal plan.
 ///
 /// # Errors
 /// Those of a build that can be found before it begins: parts of another spec, codes of another

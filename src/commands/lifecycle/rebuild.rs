@@ -1,0 +1,94 @@
+//! `ocelli rebuild`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use ocelli_index::Model;
+use ocelli_indexer::lifecycle::{RebuildReport, rebuild};
+use ocelli_indexer::{BuildOptions, OnDuplicate};
+
+use crate::commands::{ConfigArgs, bytes, configure, open_parts};
+use crate::output::{OutputArgs, counted, print, thousands};
+use crate::progress::Bars;
+
+const REBUILD_EXAMPLE: &str = "\
+Under a new model, of all parts; what was deleted stays deleted:
+  ocelli rebuild index/ all.part --model new.model
+Without parts, of the vectors that the codes of the index stand for:
+  ocelli rebuild index/ --model new.model";
+
+#[derive(Args)]
+#[command(after_help = REBUILD_EXAMPLE)]
+pub struct RebuildArgs {
+    /// Index directory
+    #[arg(value_name = "INDEX")]
+    pub index: PathBuf,
+    /// Parts of descriptors, in the order of their rows; none: the index's own vectors
+    #[arg(value_name = "PART")]
+    pub parts: Vec<PathBuf>,
+    /// The new model
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Bring rows back that were deleted, if the parts have them
+    #[arg(long)]
+    pub forget_deletes: bool,
+    /// Number of files of the index [default: 1]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<usize>,
+    /// Threads, 0: one per core; the result does not depend on it [default: 0]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// What to do with a row whose key or id an earlier row has
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub on_duplicate: OnDuplicate,
+    /// Memory that it may take, such as 4GiB; 0: as much as it needs [default: 0]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub memory_budget: Option<usize>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Makes an index anew under another model.
+pub fn run(args: RebuildArgs) -> Result<()> {
+    let config = configure(&args.config)?.build;
+    let options = BuildOptions {
+        shards: args.shards.unwrap_or(config.shards),
+        threads: args.threads.unwrap_or(config.threads),
+        dba: 0,
+        on_duplicate: args.on_duplicate,
+        memory_budget_bytes: args.memory_budget.unwrap_or(0),
+    };
+    let parts = open_parts(&args.parts)?;
+    let model = Model::open(&args.model)?;
+    let (index, forget) = (&args.index, args.forget_deletes);
+    let bars = Bars::default();
+    let report = rebuild(&parts, &model, index, &options, forget, &|p| bars.report(p))?;
+    drop(bars);
+    print(args.output.format, &report, text)
+}
+
+fn text(r: &RebuildReport) -> String {
+    let build = &r.build;
+    let mut text = format!(
+        "{}: generation {} of {} in {}, {} bytes, in {:.1} s",
+        build.index.display(),
+        build.generation,
+        counted(build.rows, "image"),
+        counted(build.shards as u64, "shard"),
+        thousands(build.bytes),
+        build.seconds
+    );
+    if r.left_out_deleted > 0 {
+        text += &format!(
+            "\n{} left out, since they were deleted; --forget-deletes brings them back",
+            counted(r.left_out_deleted, "row")
+        );
+    }
+    for warning in &r.warnings {
+        text += &format!("\nwarning: {warning}");
+    }
+    text
+}
