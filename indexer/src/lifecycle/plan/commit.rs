@@ -58,7 +58,12 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
     let change = change_of(job, file.parent, shards.clone(), None)?;
     let settings = [("plan", file.hash.to_string())];
     let options = CommitOptions { gate, ..commit_by("commit", &settings) };
-    let committed = index.commit_change(&change, &options)?;
+    let committed = index.commit_change(&change, &options).map_err(|error| match error {
+        ocelli_index::Error::Conflict { what } => Error::Index(ocelli_index::Error::Conflict {
+            what: format!("{what}; if it is to be replaced all the same, plan again"),
+        }),
+        other => other.into(),
+    })?;
     work.remove()?;
     Ok(report(committed.generation.number, false, &shards))
 }
