@@ -13,12 +13,15 @@ use crate::commands::jobs::find::FindArgs;
 use crate::commands::jobs::index::IndexArgs;
 use crate::commands::jobs::up::UpArgs;
 use crate::commands::lifecycle::add::AddArgs;
+use crate::commands::lifecycle::backup::BackupArgs;
 use crate::commands::lifecycle::commit::CommitArgs;
 use crate::commands::lifecycle::compact::CompactArgs;
 use crate::commands::lifecycle::delete::DeleteArgs;
 use crate::commands::lifecycle::gc::GcArgs;
 use crate::commands::lifecycle::plan::PlanCommand;
 use crate::commands::lifecycle::rebuild::RebuildArgs;
+use crate::commands::lifecycle::recall::RecallArgs;
+use crate::commands::lifecycle::restore::RestoreArgs;
 use crate::commands::lifecycle::rollback::RollbackArgs;
 use crate::commands::lifecycle::verify::VerifyArgs;
 use crate::commands::pack::PackCommand;
@@ -98,7 +101,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ImportCommand,
     },
-    /// Export an index as a file of FAISS
+    /// Export an index as a file of FAISS or Parquet
     Export {
         #[command(subcommand)]
         command: ExportCommand,
@@ -117,6 +120,12 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prove every byte of an index, and that its files agree
     Verify(VerifyArgs),
+    /// Measure the recall of an index against exact search
+    Recall(RecallArgs),
+    /// Back up an index to a folder, of which each backup takes only what is new
+    Backup(BackupArgs),
+    /// Make an index directory what it was when a backup was made
+    Restore(RestoreArgs),
     /// Make or show a pack: everything that turns a photo into a code
     Pack {
         #[command(subcommand)]

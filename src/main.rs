@@ -45,6 +45,9 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Verify(args) => commands::lifecycle::verify::run(args),
+        Command::Recall(args) => commands::lifecycle::recall::run(args),
+        Command::Backup(args) => commands::lifecycle::backup::run(args),
+        Command::Restore(args) => commands::lifecycle::restore::run(args),
         Command::Pack { command } => commands::pack::run(command),
         Command::Eval { command } => commands::eval::run(command),
     };

@@ -8,7 +8,7 @@
 //! 4. [`evaluate`] the result against ground truth.
 //!
 //! [`import`] takes vectors from files of other programs, and indexes of FAISS; [`export`] writes
-//! an index as FAISS reads it. None of this links FAISS. OPQ is the one step of [`train`] that
+//! an index as FAISS or programs for Parquet read it. None of this links FAISS. OPQ is the one step of [`train`] that
 //! needs it: callers hand over a [`LearnOpq`], and `ocelli-quantizer` has one.
 //!
 //! # Example
@@ -67,6 +67,7 @@ mod html;
 mod near;
 mod numbering;
 mod pack;
+mod parquet_out;
 mod pca;
 mod photo_file;
 mod progress;
@@ -75,7 +76,7 @@ mod threads;
 mod train;
 mod whiten;
 
-pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_without};
+pub use build::{BuildOptions, BuildReport, OnDuplicate, build, build_as, build_without};
 pub use dba::EXACT_ROWS;
 pub use dimension::{DEFAULT_CODE_BYTES, DIMS_PER_BYTE, MOST_DIMS_PER_BYTE, dim_for_codes};
 pub use encode_images::{EncodedImages, encode_images};

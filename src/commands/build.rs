@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use ocelli_index::Model;
+use ocelli_index::{CommitOptions, Gate, Generation, IndexDir, Model};
+use ocelli_indexer::lifecycle::change::made_by;
 use ocelli_indexer::lifecycle::plan::TaskOptions;
-use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build};
+use ocelli_indexer::lifecycle::recall::RecallGate;
+use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build_as};
 
+use super::lifecycle::recall::{GateArgs, gate_text};
 use super::{ConfigArgs, PackArgs, bytes, configure, open_parts};
 use crate::commands::lifecycle::task::do_task;
 use crate::output::{OutputArgs, counted, print, thousands};
@@ -68,6 +71,8 @@ pub struct BuildArgs {
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub memory_budget: Option<usize>,
     #[command(flatten)]
+    pub gate: GateArgs,
+    #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -101,9 +106,17 @@ pub fn run(args: BuildArgs) -> Result<()> {
     };
     let Some(out) = &args.out else { bail!("expected --out") };
     let bars = Bars::default();
-    let report = build(&parts, model, out, &options, &|p| bars.report(p))?;
+    let gate = args.gate.gate(&parts);
+    let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
+    let settings = [("shards", options.shards.to_string()), ("dba", options.dba.to_string())];
+    let commit = CommitOptions {
+        made_by: Some(made_by("build", &settings)),
+        gate: judge.as_ref().map(|judge| judge as Gate<'_>),
+    };
+    let report = build_as(&parts, model, out, &options, commit, &|p| bars.report(p))?;
     drop(bars);
-    print(args.output.format, &report, text)
+    let measured = gate.as_ref().and_then(RecallGate::measured);
+    print(args.output.format, &report, |r| text(r) + &gate_text(measured.as_ref()))
 }
 
 fn text(r: &BuildReport) -> String {

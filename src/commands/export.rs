@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use ocelli_indexer::export::export_faiss;
+use ocelli_indexer::export::{ParquetRows, export_faiss, export_parquet};
 
 use super::check_out;
 use crate::output::{OutputArgs, print, thousands};
@@ -16,6 +16,9 @@ pub enum ExportCommand {
     /// Write a file that faiss.read_index reads (FAISS 1.12 to 1.15): the same codes and ids,
     /// without keys
     Faiss(FaissArgs),
+    /// Write a Parquet file of the rows that are not deleted: ids, keys, attributes, and codes or
+    /// vectors
+    Parquet(ParquetArgs),
 }
 
 const FAISS_EXAMPLE: &str = "\
@@ -40,9 +43,67 @@ pub struct FaissArgs {
     pub output: OutputArgs,
 }
 
+const PARQUET_EXAMPLE: &str = "\
+Ids, keys and attributes; with the vectors that codes decode to:
+  ocelli export parquet index/ rows.parquet
+  ocelli export parquet index/ vectors.parquet --vectors";
+
+/// Flags of `export parquet`.
+#[derive(Args)]
+#[command(after_help = PARQUET_EXAMPLE)]
+pub struct ParquetArgs {
+    /// Index directory
+    #[arg(value_name = "DIR")]
+    pub index: PathBuf,
+    /// Parquet file to write
+    #[arg(value_name = "FILE")]
+    pub out: PathBuf,
+    /// Each row's list and code as well
+    #[arg(long, conflicts_with = "vectors")]
+    pub codes: bool,
+    /// Each row's vector as well, decoded from its finest code
+    #[arg(long)]
+    pub vectors: bool,
+    /// Generation of the index [default: the current one]
+    #[arg(long, value_name = "N")]
+    pub generation: Option<u64>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// Runs one of the exports.
 pub fn run(command: ExportCommand) -> Result<()> {
-    let ExportCommand::Faiss(args) = command;
+    match command {
+        ExportCommand::Faiss(args) => run_faiss(args),
+        ExportCommand::Parquet(args) => run_parquet(args),
+    }
+}
+
+fn run_parquet(args: ParquetArgs) -> Result<()> {
+    check_out(&args.out)?;
+    let kind = match (args.codes, args.vectors) {
+        (true, _) => ParquetRows::Codes,
+        (_, true) => ParquetRows::Vectors,
+        _ => ParquetRows::Names,
+    };
+    let bars = Bars::default();
+    let report =
+        export_parquet(&args.index, args.generation, &args.out, kind, &|p| bars.report(p))?;
+    drop(bars);
+    print(args.output.format, &report, |r| {
+        format!(
+            "{}: {} rows of generation {}, columns {}; {} bytes, in {:.1} s",
+            r.path.display(),
+            thousands(r.rows),
+            r.generation,
+            r.columns.join(", "),
+            thousands(r.bytes),
+            r.seconds
+        )
+    })
+}
+
+fn run_faiss(args: FaissArgs) -> Result<()> {
     check_out(&args.out)?;
     let bars = Bars::default();
     let report = export_faiss(&args.index, args.generation, &args.out, &|p| bars.report(p))?;

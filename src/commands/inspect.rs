@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use ocelli_index::Inspection;
-use ocelli_index::inspect::inspect_pack;
+use ocelli_index::inspect::{IndexDetails, LineageLine, ListBalance, inspect_pack};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::output::{Format, OutputArgs, cell, print, thousands};
+
+/// Characters of the longest bar of a histogram.
+const BAR: usize = 40;
 
 #[derive(Args)]
 pub struct InspectArgs {
@@ -81,6 +84,7 @@ fn index(found: &Inspection) -> String {
         key_bytes_per_image,
         fine_bytes_per_image,
         fine_codec,
+        details,
     } = found
     else {
         return String::new();
@@ -109,15 +113,95 @@ fn index(found: &Inspection) -> String {
             r.name, r.code_bytes, r.hash
         );
     }
-    for shard in &current.shards {
+    text + &details_text(details, current.number)
+}
+
+/// Where the bytes of an index go, how its rows lie, and how it came to be.
+fn details_text(d: &IndexDetails, current: u64) -> String {
+    let mut text = String::new();
+    for shard in &d.shards {
+        let deleted = match shard.deleted {
+            0 => String::new(),
+            n => format!(", {} of them deleted", thousands(n)),
+        };
         text += &format!(
-            "shard {}: {} rows, {} bytes\n",
+            "shard {}: {} rows{deleted}, {} bytes\n",
             cell(&shard.name),
             thousands(shard.rows),
             thousands(shard.bytes)
         );
     }
+    let all: u64 = d.sections.iter().map(|section| section.bytes).sum();
+    text += "bytes by section:\n";
+    for section in d.sections.iter().filter(|section| section.bytes > 0) {
+        let share = 100.0 * section.bytes as f64 / all.max(1) as f64;
+        text += &format!("  {:>15} {share:>5.1} %  {}\n", thousands(section.bytes), section.name);
+    }
+    text += &lists_text(&d.lists);
+    for column in &d.attributes {
+        text += &format!(
+            "attribute {} ({}): {} values\n",
+            cell(&column.name),
+            column.ty,
+            thousands(column.values)
+        );
+    }
+    let m = &d.model;
+    text += &format!(
+        "{}, {} dimensions coded as {} sub-quantizers of {} codewords\n",
+        m.metric, m.d, m.m, m.ksub
+    );
+    text += &format!("spec {}: {}\n", m.spec_hash, m.spec.trim_end().replace('\n', ", "));
+    for (name, value) in &m.training {
+        text += &format!("trained: {} {}\n", cell(name), cell(value));
+    }
+    for line in &d.lineage {
+        text += &lineage_text(line, current);
+    }
     text
+}
+
+fn lists_text(lists: &ListBalance) -> String {
+    let mut text = format!(
+        "{} lists: {} rows in the middle one, {} in the longest, {} empty; imbalance {:.2}\n",
+        thousands(lists.nlist as u64),
+        thousands(lists.median),
+        thousands(lists.longest),
+        thousands(lists.empty as u64),
+        lists.imbalance
+    );
+    let most = lists.histogram.iter().map(|class| class.lists).max().unwrap_or(1).max(1);
+    for class in &lists.histogram {
+        text += &format!(
+            "  {:>9} to {:>9} rows: {:>9} lists {}\n",
+            thousands(class.from),
+            thousands(class.to),
+            thousands(class.lists as u64),
+            "#".repeat((BAR * class.lists).div_ceil(most))
+        );
+    }
+    text
+}
+
+fn lineage_text(line: &LineageLine, current: u64) -> String {
+    if let Some(error) = &line.error {
+        return format!("generation {}: {}\n", line.number, cell(error));
+    }
+    let mut text = format!("generation {}", line.number);
+    if line.number == current {
+        text += " (current)";
+    }
+    if let Some(parent) = line.parent {
+        text += &format!(", of {parent}");
+    }
+    text += &format!(": {} rows in {} shards", thousands(line.rows), line.shards);
+    if let Some(made_by) = &line.made_by {
+        text += &format!("; {}", cell(&made_by.command));
+        for (name, value) in &made_by.settings {
+            text += &format!(", {} {}", cell(name), cell(value));
+        }
+    }
+    text + "\n"
 }
 
 /// One line a field, `name: value`, nested ones indented; lists of objects as one line each. The

@@ -16,6 +16,7 @@ pub mod deletes;
 pub mod erased;
 pub mod garbage;
 pub mod manifest;
+mod recover;
 pub mod storage;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use ocelli_index::{Model, Part, Scratch, SearchParams, SearchResult, Snapshot};
 use rayon::prelude::*;
 
 use super::rows::OnDuplicate;
-use super::shards::{BuildOptions, build_with};
+use super::shards::{BuildOptions, Onto, build_with};
 use crate::dba::{EXACT_ROWS, MISSING, Neighbours, check_k};
 use crate::sample::{BLOCK_ROWS, count_rows};
 use crate::{Error, Progress, ProgressFn, Result};
@@ -40,7 +40,7 @@ fn by_index(
         on_duplicate: OnDuplicate::Stop,
         memory_budget_bytes: 0,
     };
-    build_with(parts, model, &dir, &options, None, &[], progress)?;
+    build_with(parts, model, &dir, &options, None, &Onto::default(), progress)?;
     let snapshot = Snapshot::open(&dir, None)?;
     let refine_candidates = if snapshot.fine_codec().is_some() { 4 * (k + 1) } else { 0 };
     let nprobe = NPROBE.min(model.parts().nlist);

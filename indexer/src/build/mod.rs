@@ -12,7 +12,7 @@ mod task;
 use std::path::Path;
 use std::time::Instant;
 
-use ocelli_index::{IndexDir, Model, Part};
+use ocelli_index::{CommitOptions, IndexDir, Model, Part};
 
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
@@ -43,9 +43,26 @@ pub fn build(
     options: &BuildOptions,
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
+    build_as(parts, model, dir, options, CommitOptions::default(), progress)
+}
+
+/// [`build`], with what its commit is told: who made it, and a gate that may refuse the new
+/// generation.
+///
+/// # Errors
+/// Those of [`build`]; the gate's, and then the index stays as it was.
+pub fn build_as(
+    parts: &[Part],
+    model: &Model,
+    dir: &Path,
+    options: &BuildOptions,
+    commit: CommitOptions<'_>,
+    progress: ProgressFn<'_>,
+) -> Result<BuildReport> {
     let start = Instant::now();
+    let onto = Onto { commit, ..Onto::default() };
     if options.dba == 0 {
-        return build_with(parts, model, dir, options, None, &[], progress);
+        return build_with(parts, model, dir, options, None, &onto, progress);
     }
     check_input(&Source::of(parts), model, options)?;
     if options.on_duplicate != OnDuplicate::Stop {
@@ -62,7 +79,7 @@ pub fn build(
     IndexDir::create(dir)?;
     let find = || find::neighbours(parts, model, options.threads, dir, options.dba, progress);
     let neighbours = pool(options.threads)?.install(find)?;
-    let report = build_with(parts, model, dir, options, Some(&neighbours), &[], progress)?;
+    let report = build_with(parts, model, dir, options, Some(&neighbours), &onto, progress)?;
     Ok(BuildReport { seconds: start.elapsed().as_secs_f64(), ..report })
 }
 
@@ -90,5 +107,6 @@ pub fn build_without(
             "an index needs at least one row, found {all} that are all left out"
         )));
     }
-    build_with(parts, model, dir, options, None, left_out, progress)
+    let onto = Onto { left_out, ..Onto::default() };
+    build_with(parts, model, dir, options, None, &onto, progress)
 }

@@ -84,20 +84,19 @@ pub(crate) struct Onto<'a> {
     pub(crate) commit: CommitOptions<'a>,
 }
 
-/// [`super::build`] with the neighbours known by which rows are augmented, and without the rows
-/// `left_out`, ascending numbers in plan order.
+/// [`super::build`] with the neighbours known by which rows are augmented, and what becomes of its
+/// shards.
 pub(super) fn build_with(
     parts: &[Part],
     model: &Model,
     dir: &Path,
     options: &BuildOptions,
     neighbours: Option<&Neighbours>,
-    left_out: &[usize],
+    onto: &Onto<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
-    let onto = Onto { left_out, ..Onto::default() };
     let index = IndexDir::create(dir)?;
-    Ok(build_onto(parts, (model, &index), options, neighbours, &onto, progress)?.0)
+    Ok(build_onto(parts, (model, &index), options, neighbours, onto, progress)?.0)
 }
 
 /// Builds shards of `parts`, and changes the index by them.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use ocelli_index::{Change, CommitOptions, Committed, Names, RowCounts, Source};
-use ocelli_index::{Generation, IndexDir, MadeBy};
+use ocelli_index::{Generation, IndexDir, MadeBy, Snapshot};
 use serde::Serialize;
 
 use crate::{Error, Result};
@@ -24,7 +24,7 @@ pub fn made_by(command: &str, settings: &[(&str, String)]) -> MadeBy {
 }
 
 /// Milliseconds since 1970 by the clock of this machine; 0 if it is set before that.
-pub(super) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
@@ -45,6 +45,12 @@ pub(super) fn open_current(dir: &Path) -> Result<(IndexDir, Generation)> {
     Ok((index, current))
 }
 
+/// The newest generation whose files can all be opened.
+fn newest_sound(index: &IndexDir) -> Result<Option<u64>> {
+    let opens = |number: &u64| Snapshot::open_in(index, Some(*number)).is_ok();
+    Ok(index.generations()?.into_iter().rev().find(opens))
+}
+
 /// The result of [`rollback`].
 #[derive(Clone, Debug, Serialize)]
 pub struct RollbackReport {
@@ -63,9 +69,27 @@ pub struct RollbackReport {
 /// Goes back to the generation `to`, or to the one that the current one was made from. Rows that
 /// were deleted since stay deleted, unless `undo_deletes`.
 ///
+/// Where CURRENT is lost, or names a generation that cannot be read, the newest generation that can
+/// be opened becomes current first, so that its deletes stay in force.
+///
 /// # Errors
 /// No such generation; one that holds erased rows; another change that came first.
 pub fn rollback(dir: &Path, to: Option<u64>, undo_deletes: bool) -> Result<RollbackReport> {
+    let index = IndexDir::open(dir)?;
+    if !matches!(index.current(), Ok(Some(_)))
+        && let Some(newest) = newest_sound(&index)?
+    {
+        index.recover_current(newest)?;
+        if to.is_none_or(|to| to == newest) {
+            return Ok(RollbackReport {
+                index: dir.to_owned(),
+                from: newest,
+                to: newest,
+                generation: newest,
+                kept_deleted: 0,
+            });
+        }
+    }
     let (index, current) = open_current(dir)?;
     let from = current.number;
     let to = to.or(current.parent).ok_or_else(|| {

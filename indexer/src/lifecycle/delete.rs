@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ocelli_index::{Cause, Generation, IndexDir};
 use serde::Serialize;
 
+use super::backup::{Holding, holding};
 use super::change::{Change, Names, commit_by, now_ms, open_current};
 use super::compact::compact_shards;
 use crate::{Error, ProgressFn, Result};
@@ -43,6 +44,9 @@ pub struct EraseReport {
     pub held_by: Vec<String>,
     /// The generations that name such shards.
     pub generations: Vec<u64>,
+    /// Backups that hold rows of these names, of all chains that the index knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<Holding>,
 }
 
 /// Deletes rows by id and key; names that no row has are counted. With `erase`, the shards that held
@@ -113,8 +117,9 @@ fn erase_files(
                     generations.push(number);
                 }
             }
+            let backups = holding(dir, &erasure.shards)?;
             let held_by = erasure.shards.into_iter().collect();
-            return Ok(EraseReport { rewritten, held_by, generations });
+            return Ok(EraseReport { rewritten, held_by, generations, backups });
         }
         match compact_shards(dir, &here, progress) {
             Ok(report) => rewritten += report.merged,

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocelli_index::{GarbageObject, IndexDir, Keep, TaskRecord};
+use ocelli_index::{GarbageObject, IndexDir, Keep, TaskRecord, container};
 use serde::Serialize;
 
 use crate::{Error, Result};
@@ -71,6 +71,13 @@ pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
         min_age: Duration::from_secs(options.min_age_s),
     };
     let garbage = index.collect_garbage(&keep, options.remove)?;
+    if options.remove {
+        // What killed writers left has no name to be judged by.
+        for folder in ["generations", "models", "shards", "tombstones", "deletes", "erased"] {
+            container::sweep(&dir.join(folder));
+        }
+        container::sweep(dir);
+    }
     let files = |of: Vec<GarbageObject>| -> Vec<GcFile> {
         of.into_iter().map(|GarbageObject { name, bytes }| GcFile { name, bytes }).collect()
     };

@@ -1,15 +1,19 @@
 //! The life of an index: how it changes, and how it is kept, proven and brought back.
 
 mod add;
+pub mod backup;
 pub mod change;
 mod compact;
 pub mod cost;
 mod delete;
 mod fit;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod gc;
 pub mod health;
 pub mod plan;
 mod rebuild;
+pub mod recall;
 pub mod verify;
 
 pub use add::{AddReport, add};
@@ -18,4 +22,4 @@ pub use compact::{CompactOptions, CompactReport, compact};
 pub use delete::{DeleteReport, EraseReport, delete};
 pub use fit::Fit;
 pub use gc::{GcFile, GcOptions, GcReport, gc};
-pub use rebuild::{RebuildReport, rebuild};
+pub use rebuild::{RebuildReport, rebuild, rebuild_gated};

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
-    Change, DeletedNames, DescriptorSpec, Encoded, FineCodec, Generation, Hasher, IndexDir, Model,
-    NewGeneration, NewRow, Part, Row, RowEncoder, RowEncoderScratch, ShardBuilder, ShardEntry,
-    Snapshot,
+    Change, CommitOptions, DeletedNames, DescriptorSpec, Encoded, FineCodec, Gate, Generation,
+    Hasher, IndexDir, Model, NewGeneration, NewRow, Part, Row, RowEncoder, RowEncoderScratch,
+    ShardBuilder, ShardEntry, Snapshot,
 };
 use serde::Serialize;
 
@@ -47,8 +47,25 @@ pub fn rebuild(
     forget_deletes: bool,
     progress: ProgressFn<'_>,
 ) -> Result<RebuildReport> {
+    rebuild_gated(parts, model, dir, options, forget_deletes, None, progress)
+}
+
+/// [`rebuild`] with a gate that may refuse the new generation.
+///
+/// # Errors
+/// Those of [`rebuild`]; the gate's, and then the index stays as it was.
+pub fn rebuild_gated(
+    parts: &[Part],
+    model: &Model,
+    dir: &Path,
+    options: &BuildOptions,
+    forget_deletes: bool,
+    gate: Option<Gate<'_>>,
+    progress: ProgressFn<'_>,
+) -> Result<RebuildReport> {
     let (index, current) = open_current(dir)?;
-    let commit = commit_by("rebuild", &[("model", model.hash().to_string())]);
+    let settings = [("model", model.hash().to_string())];
+    let commit = CommitOptions { gate, ..commit_by("rebuild", &settings) };
     let deletes = current.deletes.filter(|_| !forget_deletes);
     if parts.is_empty() {
         return from_index(&index, &current, model, options, &commit, progress);
@@ -96,7 +113,7 @@ fn from_index(
     current: &Generation,
     model: &Model,
     options: &BuildOptions,
-    commit: &ocelli_index::CommitOptions<'_>,
+    commit: &CommitOptions<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<RebuildReport> {
     let start = Instant::now();

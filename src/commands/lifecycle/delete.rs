@@ -112,5 +112,22 @@ fn text(r: &DeleteReport) -> String {
             r.index.display()
         );
     }
+    for holding in &erased.backups {
+        let numbers: Vec<String> = holding.backups.iter().map(u64::to_string).collect();
+        if !numbers.is_empty() {
+            text += &format!(
+                "\nbackups {} in {} still hold the rows",
+                numbers.join(", "),
+                holding.chain.display()
+            );
+        }
+        if let Some(why) = &holding.unread {
+            text += &format!(
+                "\nbackups in {} may hold the rows: {}",
+                holding.chain.display(),
+                cell(why)
+            );
+        }
+    }
     text
 }

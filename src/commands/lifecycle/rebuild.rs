@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use ocelli_index::Model;
-use ocelli_indexer::lifecycle::{RebuildReport, rebuild};
+use ocelli_index::{Gate, Generation, IndexDir, Model};
+use ocelli_indexer::lifecycle::recall::RecallGate;
+use ocelli_indexer::lifecycle::{RebuildReport, rebuild_gated};
 use ocelli_indexer::{BuildOptions, OnDuplicate};
 
+use super::recall::{GateArgs, gate_text};
 use crate::commands::{ConfigArgs, bytes, configure, open_parts};
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
@@ -46,6 +48,8 @@ pub struct RebuildArgs {
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub memory_budget: Option<usize>,
     #[command(flatten)]
+    pub gate: GateArgs,
+    #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
     pub output: OutputArgs,
@@ -64,10 +68,15 @@ pub fn run(args: RebuildArgs) -> Result<()> {
     let parts = open_parts(&args.parts)?;
     let model = Model::open(&args.model)?;
     let (index, forget) = (&args.index, args.forget_deletes);
+    let gate = args.gate.gate(&parts);
+    let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
+    let judge = judge.as_ref().map(|judge| judge as Gate<'_>);
     let bars = Bars::default();
-    let report = rebuild(&parts, &model, index, &options, forget, &|p| bars.report(p))?;
+    let report =
+        rebuild_gated(&parts, &model, index, &options, forget, judge, &|p| bars.report(p))?;
     drop(bars);
-    print(args.output.format, &report, text)
+    let measured = gate.as_ref().and_then(RecallGate::measured);
+    print(args.output.format, &report, |r| text(r) + &gate_text(measured.as_ref()))
 }
 
 fn text(r: &RebuildReport) -> String {

@@ -16,6 +16,11 @@ pub use reader::Reader;
 pub(crate) use temporary::scratch_file;
 pub use writer::{Sealed, Writer, Written};
 
+/// Removes the temporary files in a folder whose writers are gone, as every new writer there does.
+pub fn sweep(folder: &std::path::Path) {
+    temporary::sweep(folder);
+}
+
 /// Sections start at multiples of this many bytes: one page, so that a section can be mapped alone.
 pub const SECTION_ALIGN: u64 = 4096;
 /// Each checksum covers this many bytes.

@@ -45,7 +45,7 @@ impl IndexDir {
     }
 
     /// Refuses a generation that names a file with rows that were erased.
-    pub(super) fn refuse_erased(&self, target: &Generation) -> Result<()> {
+    pub(in crate::generations) fn refuse_erased(&self, target: &Generation) -> Result<()> {
         for erasure in self.erasures()? {
             if let Some(shard) = target.shards.iter().find(|s| erasure.shards.contains(&s.name)) {
                 return Err(Error::invalid(format!(

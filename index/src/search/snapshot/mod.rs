@@ -6,6 +6,8 @@ mod verify;
 
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 use super::engine::Deleted;
 use super::hit::Row;
 use super::params::ShardFailure;
@@ -86,6 +88,12 @@ impl Snapshot {
     /// Shards that were open already in the snapshot before and were taken over from it.
     pub fn reused(&self) -> usize {
         self.reused
+    }
+
+    /// Ordinals of the deleted rows of a shard, by its number among those of [`Self::shards`]; none
+    /// if none of its rows is deleted.
+    pub fn deleted(&self, shard: u32) -> Option<&RoaringBitmap> {
+        Some(self.members.get(shard as usize)?.deleted.as_ref()?.ordinals())
     }
 
     /// Shards that could not be opened, with the reason; they are not among [`Self::shards`].

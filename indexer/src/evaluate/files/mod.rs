@@ -1,6 +1,5 @@
 //! Files of judging: rankings and results, for other tools and from them.
 
-mod parquet_out;
 mod per_query;
 mod rankings_in;
 mod rankings_out;

@@ -7,7 +7,7 @@ use parquet::data_type::ByteArray;
 use serde::Serialize;
 
 use super::super::report::{QueryScore, Report};
-use super::parquet_out::{Column, Table};
+use crate::parquet_out::{Column, Table};
 use crate::{Error, Result};
 
 const SCHEMA: &str = "message per_query {

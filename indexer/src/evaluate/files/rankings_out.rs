@@ -10,7 +10,7 @@ use parquet::data_type::ByteArray;
 use serde::Serialize;
 
 use super::super::measures::Judgement;
-use super::parquet_out::{Column, Table};
+use crate::parquet_out::{Column, Table};
 use crate::{Error, Result};
 
 /// Rows of a row group in Parquet.

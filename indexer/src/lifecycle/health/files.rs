@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ocelli_index::{Generation, IndexDir, Snapshot};
 
@@ -15,11 +16,17 @@ const READ: u32 = 0o400;
 /// Owner may look into a folder.
 const ENTER: u32 = 0o100;
 
+/// Time after which a file that no generation names is taken for left over, and work on a plan for
+/// dead: that of `gc`.
+const LEFT: Duration = Duration::from_secs(24 * 3600);
+
 /// All that lies in the folders of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Files with names of their own, with their bytes.
+    /// Files with names of their own that have not been written to for a day, with their bytes.
     pub files: BTreeMap<PathBuf, u64>,
+    /// Folders of work on plans in which nothing has been written for a day.
+    pub work: Vec<PathBuf>,
     /// Files with temporary names whose writers are gone, with their bytes.
     pub temporary: BTreeMap<PathBuf, u64>,
     /// Files and folders that cannot be read, and why.
@@ -50,7 +57,24 @@ pub(super) fn look(root: &Path) -> Found {
             found.add_file(&entry.path(), true);
         }
     }
+    for plan in fs::read_dir(root.join("work")).into_iter().flatten().flatten() {
+        if is_old(&plan.path()) {
+            found.work.push(plan.path());
+        }
+    }
+    found.work.sort_unstable();
     found
+}
+
+/// Whether nothing was written to a file, or anywhere in a folder, for a day.
+fn is_old(path: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(path) else { return false };
+    let untouched = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+    if untouched.is_none_or(|time| time < LEFT) {
+        return false;
+    }
+    let inside = fs::read_dir(path).into_iter().flatten().flatten();
+    !metadata.is_dir() || inside.into_iter().all(|entry| is_old(&entry.path()))
 }
 
 impl Found {
@@ -69,7 +93,7 @@ impl Found {
         if metadata.permissions().mode() & READ == 0 {
             self.refused.push((path.to_owned(), "its owner may not read it".to_owned()));
         }
-        if counted {
+        if counted && is_old(path) {
             self.files.insert(path.to_owned(), metadata.len());
         }
     }
@@ -100,6 +124,9 @@ impl References {
         names.extend(
             generation.tombstones.values().map(|hash| format!("tombstones/{hash}.roaring")),
         );
+        let log = dir.delete_log(generation.deletes).map_while(|file| Some(file.ok()?.1.before));
+        let log = std::iter::once(generation.deletes).chain(log).flatten();
+        names.extend(log.map(|hash| format!("deletes/{hash}")));
         let codec = Snapshot::open_degraded(dir.root(), Some(generation.number), None)
             .ok()
             .and_then(|snapshot| Some(snapshot.model().fine_codec()?.hash()));

@@ -2,14 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::lifecycle::backup::{Backup, backups, known_chains};
+
 /// Knows what a directory can be mended by.
 #[derive(Debug)]
 pub(super) struct Mender {
     root: PathBuf,
     /// The newest generation that is sound.
     sound: Option<u64>,
-    /// Folders of backups that hold a sound backup.
-    backups: Vec<PathBuf>,
+    /// Generations that there are.
+    generations: usize,
+    /// Chains that the directory knows and that can be read, with their backups.
+    chains: Vec<(PathBuf, Vec<Backup>)>,
 }
 
 /// A path as one word of a shell.
@@ -23,42 +27,73 @@ fn word(path: &Path) -> String {
 }
 
 impl Mender {
-    pub(super) fn new(root: &Path, sound: &[u64]) -> Self {
-        Self { root: root.to_owned(), sound: sound.last().copied(), backups: Vec::new() }
+    pub(super) fn new(root: &Path, sound: &[u64], generations: usize) -> Self {
+        let read = |chain: PathBuf| {
+            let found = backups(&chain).ok().filter(|found| !found.is_empty())?;
+            Some((chain, found))
+        };
+        let chains = known_chains(root).unwrap_or_default().into_iter().filter_map(read);
+        Self {
+            root: root.to_owned(),
+            sound: sound.last().copied(),
+            generations,
+            chains: chains.collect(),
+        }
     }
 
     fn command(&self, name: &str, rest: &str) -> Vec<String> {
         vec![format!("ocelli {name} {}{rest}", word(&self.root))]
     }
 
+    fn rollback(&self) -> Vec<String> {
+        self.sound.iter().flat_map(|to| self.command("rollback", &format!(" --to {to}"))).collect()
+    }
+
+    /// The newest backup of each chain.
     fn restore(&self) -> Vec<String> {
-        let restore = |target: &PathBuf| {
-            format!("ocelli restore {} {} --force", word(target), word(&self.root))
+        let restore = |(chain, _): &(PathBuf, Vec<Backup>)| {
+            format!("ocelli restore {} {} --force", word(chain), word(&self.root))
         };
-        self.backups.iter().map(restore).collect()
+        self.chains.iter().map(restore).collect()
+    }
+
+    /// The newest backup of each chain that has a file.
+    fn restore_file(&self, path: &Path) -> Vec<String> {
+        let Ok(name) = path.strip_prefix(&self.root) else { return Vec::new() };
+        let has = |backup: &&Backup| backup.files.iter().any(|file| Path::new(&file.name) == name);
+        let restore = |(chain, backups): &(PathBuf, Vec<Backup>)| {
+            let backup = backups.iter().rev().find(has)?;
+            Some(format!(
+                "ocelli restore {} {} --backup {} --force --keep-current",
+                word(chain),
+                word(&self.root),
+                backup.number
+            ))
+        };
+        self.chains.iter().filter_map(restore).collect()
     }
 
     /// Where CURRENT is lost: the newest sound generation, or a backup.
     pub(super) fn go_back(&self) -> Vec<String> {
-        let mut commands: Vec<String> = self
-            .sound
-            .iter()
-            .flat_map(|to| self.command("rollback", &format!(" --to {to}")))
-            .collect();
+        let mut commands = self.rollback();
         commands.extend(self.restore());
         self.or_anew(commands)
     }
 
-    /// Where a file is lost: a backup has it; or the newest generation that does not need it.
-    pub(super) fn lost_file(&self, hurts: bool) -> Vec<String> {
-        let mut commands = self.restore();
+    /// Where a file is lost: a backup has it; or the newest generation that does not need it; or
+    /// the newest backup.
+    pub(super) fn lost_file(&self, path: &Path, number: &[u64], hurts: bool) -> Vec<String> {
+        let mut commands = self.restore_file(path);
         if hurts {
-            commands.extend(
-                self.sound.iter().flat_map(|to| self.command("rollback", &format!(" --to {to}"))),
-            );
-        } else if self.sound.is_some() {
-            // An earlier generation is of no use any more.
-            commands.extend(self.gc());
+            commands.extend(self.rollback());
+            commands.extend(self.restore());
+        } else {
+            // An earlier generation is of no use any more; `gc` takes what only it needed.
+            let files = number.iter().map(|number| {
+                let file = self.root.join("generations").join(format!("{number}.json"));
+                format!(" {}", word(&file))
+            });
+            commands.push(format!("rm{}", files.collect::<String>()));
         }
         self.or_anew(commands)
     }
@@ -67,9 +102,7 @@ impl Mender {
     pub(super) fn newer(&self, hurts: bool) -> Vec<String> {
         let mut commands = vec!["update ocelli to the version that wrote it".to_owned()];
         if hurts {
-            commands.extend(
-                self.sound.iter().flat_map(|to| self.command("rollback", &format!(" --to {to}"))),
-            );
+            commands.extend(self.rollback());
         }
         commands
     }
@@ -94,9 +127,14 @@ impl Mender {
         vec![format!("chmod u+rX {}", word(path))]
     }
 
-    /// Where files lie that nobody needs.
+    /// Where files lie that nobody needs: all generations that there are stay.
     pub(super) fn gc(&self) -> Vec<String> {
-        self.command("gc", " --yes")
+        self.command("gc", &format!(" --keep-generations {} --yes", self.generations))
+    }
+
+    /// Where a plan was begun and never ended.
+    pub(super) fn work(&self, folder: &Path) -> Vec<String> {
+        vec![format!("rm -r {}", word(folder))]
     }
 
     /// Where shards are small or full of deleted rows.

@@ -50,6 +50,8 @@ pub enum Part {
     Permissions,
     /// What a process left that was killed while it wrote.
     Temporary,
+    /// Work on a plan that was not ended.
+    Plan,
     /// Files that no generation needs.
     Unreferenced,
     /// Many small shards.
@@ -152,12 +154,13 @@ pub fn examine(
         })
         .map(|(&number, _)| number)
         .collect();
-    let mender = Mender::new(root, &sound);
+    let mender = Mender::new(root, &sound, state.numbers.len());
     let mut findings = Vec::new();
     state.current_file(root, &mender, &mut findings);
     for (number, error) in &faults {
         let hurts = state.hurts_current(&dir, *number, error.path());
-        findings.push(of_fault(root, hurts, error, &mender));
+        let unusable = state.in_need_of(&dir, *number, error.path());
+        findings.push(of_fault(root, &unusable, hurts, error, &mender));
     }
     of_files(&dir, &state, &found, &mender, &mut findings);
     if let Some(current) = state.current.as_ref().filter(|c| sound.contains(&c.number)) {
@@ -223,6 +226,18 @@ impl State {
         number == current.number || path.is_some_and(needs)
     }
 
+    /// Generations that a fault keeps from being used.
+    fn in_need_of(&self, dir: &IndexDir, number: u64, path: Option<&Path>) -> Vec<u64> {
+        let needs = |generation: &Generation| {
+            let needed = References::of(dir, generation).paths(dir.root());
+            path.is_some_and(|path| needed.contains(path))
+        };
+        let mut numbers: BTreeSet<u64> =
+            self.readable.iter().filter(|(_, g)| needs(g)).map(|(number, _)| *number).collect();
+        numbers.insert(number);
+        numbers.into_iter().collect()
+    }
+
     /// Tells where CURRENT is lost or leads nowhere.
     fn current_file(&self, root: &Path, mender: &Mender, findings: &mut Vec<Finding>) {
         let path = root.join("CURRENT");
@@ -262,7 +277,13 @@ impl State {
 }
 
 /// The finding of a fault.
-fn of_fault(root: &Path, hurts: bool, error: &IndexError, mender: &Mender) -> Finding {
+fn of_fault(
+    root: &Path,
+    unusable: &[u64],
+    hurts: bool,
+    error: &IndexError,
+    mender: &Mender,
+) -> Finding {
     let path = error.path().unwrap_or(root).to_owned();
     let folder = path.strip_prefix(root).ok().and_then(|inner| inner.components().next());
     let folder = folder.map(|first| first.as_os_str().to_string_lossy().into_owned());
@@ -281,7 +302,7 @@ fn of_fault(root: &Path, hurts: bool, error: &IndexError, mender: &Mender) -> Fi
     let mend = match part {
         Part::Permissions => mender.readable(&path),
         Part::NewerGeneration => mender.newer(hurts),
-        _ => mender.lost_file(hurts),
+        _ => mender.lost_file(&path, unusable, hurts),
     };
     let severity = if hurts { Severity::Damage } else { Severity::Warning };
     Finding { severity, part, path, what: error.to_string(), mend }
@@ -303,6 +324,19 @@ fn of_files(
             path: path.clone(),
             what: format!("{}: {what}", path.display()),
             mend: mender.readable(path),
+        });
+    }
+    for folder in &found.work {
+        findings.push(Finding {
+            severity: Severity::Note,
+            part: Part::Plan,
+            path: folder.clone(),
+            what: format!(
+                "{}: work on a plan, in which nothing was written for a day: start its tasks \
+                 again, or remove it",
+                folder.display()
+            ),
+            mend: mender.work(folder),
         });
     }
     let mut note = |part, what: &str, paths: Vec<&PathBuf>, bytes: u64| {

@@ -1,73 +1,11 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use ocelli_index::{
-    DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, ShardBuilder,
-    ShardEntry,
-};
-use tempfile::TempDir;
-
 use super::*;
+use crate::lifecycle::backup::{RestoreOptions, backup, restore};
+use crate::lifecycle::fixture::{commit, index, model, shard};
+use crate::lifecycle::{CompactOptions, GcOptions, compact, gc, rollback};
 use crate::silent;
-
-const ROWS: u64 = 60;
-
-fn model(seed: u32) -> Model {
-    let spread = |n: u32, scale: f32| -> Vec<f32> {
-        (0..n).map(|i| ((i + seed) as f32 * 1.7).sin() * scale).collect()
-    };
-    Model::from_parts(ModelParts {
-        spec: DescriptorSpec::foreign("test", 4).unwrap(),
-        metric: Metric::L2,
-        mean: None,
-        rotation: None,
-        renormalize: false,
-        dim: 4,
-        d: 4,
-        nlist: 3,
-        coarse: spread(12, 1.0).into(),
-        m: 2,
-        ksub: 16,
-        codebooks: spread(64, 0.3),
-        training: BTreeMap::new(),
-    })
-    .unwrap()
-}
-
-fn shard(dir: &IndexDir, model: &Model, task: u32, first: u64, rows: u64) -> ShardEntry {
-    let mut b = ShardBuilder::new(model);
-    for id in first..first + rows {
-        let x: Vec<f32> = (0..4).map(|j| ((id * 7 + j) as f32 * 0.31).sin()).collect();
-        b.push(id, &format!("photo {id}"), &x).unwrap();
-    }
-    dir.put_shard(b, Hash::of(b"plan"), task).unwrap()
-}
-
-/// Three generations: one shard; two; two, with some rows deleted.
-fn index() -> (TempDir, IndexDir) {
-    let tmp = tempfile::tempdir().unwrap();
-    let dir = IndexDir::create(tmp.path()).unwrap();
-    let model = model(0);
-    dir.put_model(&model).unwrap();
-    let first = shard(&dir, &model, 0, 0, ROWS);
-    let second = shard(&dir, &model, 1, ROWS, ROWS);
-    let commit = |expected, shards: Vec<ShardEntry>, dead: &[u32]| {
-        let mut tombstones = BTreeMap::new();
-        if !dead.is_empty() {
-            let hash = dir.put_tombstones(&dead.iter().copied().collect()).unwrap();
-            tombstones.insert(shards[0].name.clone(), hash);
-        }
-        let next_id = shards.len() as u64 * ROWS;
-        let model = model.hash();
-        let new = NewGeneration { model, shards, tombstones, deletes: None, next_id };
-        dir.commit(expected, new).unwrap();
-    };
-    commit(None, vec![first.clone()], &[]);
-    commit(Some(1), vec![first.clone(), second.clone()], &[]);
-    commit(Some(2), vec![first, second], &[3, 4]);
-    (tmp, dir)
-}
 
 fn quick(root: &Path) -> HealthReport {
     examine(root, &HealthOptions { quick: true, threads: 2 }, &silent).unwrap()
@@ -213,19 +151,34 @@ fn an_earlier_generation_is_less_important() {
     assert_eq!(report.sound, [2, 3]);
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].severity, Severity::Warning);
+    carry_out(&report.findings[0].mend[0]);
+    let after = whole(tmp.path());
+    assert_eq!((after.findings, after.sound), (Vec::new(), vec![2, 3]));
 }
 
 #[test]
 fn what_lies_around_is_noted() {
     let (tmp, dir) = index();
-    shard(&dir, &model(0), 7, 1000, 5);
+    let spare = shard(&dir, &model(0), 7, 1000, 5);
+    let work = tmp.path().join("work/0123/task-00001");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(work.join("run"), "x").unwrap();
+    // Nothing of it is left over yet.
+    assert_eq!(whole(tmp.path()).findings, []);
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+    let plan = tmp.path().join("work/0123");
+    for path in [dir.shard_path(&spare.name).unwrap(), work.join("run"), work, plan] {
+        fs::File::open(path).unwrap().set_modified(old).unwrap();
+    }
     let left = tmp.path().join("shards/.shards.ocelli-00000000-0123456789abcdef.tmp");
     fs::write(left, [0; 100]).unwrap();
     let report = whole(tmp.path());
     assert!(report.is_usable());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
-    assert_eq!(parts, [Part::Temporary, Part::Unreferenced]);
-    assert!(report.findings.iter().all(|f| f.mend[0].contains("gc")), "{report:?}");
+    assert_eq!(parts, [Part::Temporary, Part::Plan, Part::Unreferenced]);
+    report.findings.iter().for_each(|finding| carry_out(&finding.mend[0]));
+    let after = whole(tmp.path());
+    assert_eq!((after.findings, after.sound), (Vec::new(), vec![1, 2, 3]));
 }
 
 #[test]
@@ -235,15 +188,13 @@ fn small_shards_and_deleted_rows_ask_for_compaction() {
     let current = dir.current().unwrap().unwrap();
     let mut shards = current.shards;
     shards.extend((0..5).map(|i| shard(&dir, &model, 10 + i, 1000 + 5 * u64::from(i), 5)));
-    let dead = dir.put_tombstones(&(0..40).collect()).unwrap();
-    let tombstones = BTreeMap::from([(shards[0].name.clone(), dead)]);
-    let model = model.hash();
-    let new = NewGeneration { model, shards, tombstones, deletes: None, next_id: 2000 };
-    dir.commit(Some(3), new).unwrap();
+    let dead: Vec<u32> = (0..40).collect();
+    commit(&dir, shards, &dead, 2000);
     let report = whole(tmp.path());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
     assert_eq!(parts, [Part::SmallShards, Part::DeletedRows]);
-    assert!(report.findings.iter().all(|f| f.mend[0].contains("compact")), "{report:?}");
+    carry_out(&report.findings[0].mend[0]);
+    assert_eq!(whole(tmp.path()).findings, []);
 }
 
 #[test]
@@ -254,4 +205,99 @@ fn a_folder_without_a_generation_says_so() {
     let report = whole(tmp.path());
     assert_eq!(report.findings[0].part, Part::Directory);
     assert!(examine(&tmp.path().join("nowhere"), &HealthOptions::default(), &silent).is_err());
+}
+
+/// Runs a command that the doctor gave, as its words stand there.
+fn carry_out(command: &str) {
+    let words: Vec<&str> = command.split(' ').collect();
+    let value = |flag: &str| {
+        let at = words.iter().position(|word| *word == flag)?;
+        words.get(at + 1)?.parse::<u64>().ok()
+    };
+    let has = |flag: &str| words.contains(&flag);
+    match words[..2] {
+        ["ocelli", "restore"] => {
+            let options = RestoreOptions {
+                backup: value("--backup"),
+                force: has("--force"),
+                keep_current: has("--keep-current"),
+                threads: 1,
+            };
+            restore(Path::new(words[2]), Path::new(words[3]), &options, &silent).unwrap();
+        }
+        ["chmod", "u+rX"] => {
+            let mode = fs::metadata(words[2]).unwrap().permissions().mode();
+            fs::set_permissions(words[2], fs::Permissions::from_mode(mode | 0o400)).unwrap();
+        }
+        ["ocelli", "rollback"] => {
+            rollback(Path::new(words[2]), value("--to"), false).unwrap();
+        }
+        ["ocelli", "gc"] => {
+            let keep_generations = value("--keep-generations").unwrap() as usize;
+            let options = GcOptions { keep_generations, remove: true, ..GcOptions::default() };
+            gc(Path::new(words[2]), &options).unwrap();
+        }
+        ["ocelli", "compact"] => {
+            compact(Path::new(words[2]), &CompactOptions::default(), &silent).unwrap();
+        }
+        ["rm", "-r"] => fs::remove_dir_all(words[2]).unwrap(),
+        ["rm", _] => words[1..].iter().for_each(|path| fs::remove_file(path).unwrap()),
+        _ => panic!("{command}"),
+    }
+}
+
+/// Each command that the doctor gives for a damage makes it content.
+#[test]
+fn each_command_mends_what_it_is_given_for() {
+    for (name, damage, _, _) in DAMAGES {
+        let mut number = 0;
+        loop {
+            let (tmp, _) = index();
+            let chain = tempfile::tempdir().unwrap();
+            backup(tmp.path(), chain.path(), 0, 1, &silent).unwrap();
+            damage(tmp.path());
+            let before = whole(tmp.path());
+            let finding = before.findings.iter().find(|f| f.severity == Severity::Damage).unwrap();
+            let Some(command) = finding.mend.get(number) else { break };
+            number += 1;
+            if command.starts_with("update") {
+                continue;
+            }
+            carry_out(command);
+            let after = whole(tmp.path());
+            assert!(after.is_usable(), "{name}: {command}: {after:#?}");
+            if command.starts_with("ocelli restore") {
+                assert_eq!(after.generation, Some(3), "{name}: {command}");
+            }
+        }
+        assert!(number > 0, "{name}");
+    }
+}
+
+/// The delete log is a chain: each of its files is needed.
+#[test]
+fn a_broken_delete_log_is_named() {
+    let (tmp, dir) = index();
+    for id in [10, 11] {
+        let names = ocelli_index::Names { ids: [id].into(), ..Default::default() };
+        let change = ocelli_index::Change::Delete { names, cause: ocelli_index::Cause::Delete };
+        dir.commit_change(&change, &ocelli_index::CommitOptions::default()).unwrap();
+    }
+    assert_eq!(whole(tmp.path()).findings, []);
+    let chain = tempfile::tempdir().unwrap();
+    backup(tmp.path(), chain.path(), 0, 1, &silent).unwrap();
+    let files: Vec<_> =
+        fs::read_dir(tmp.path().join("deletes")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 2);
+    for damage in [|path: &Path| fs::remove_file(path).unwrap(), flip, cut] {
+        for file in &files {
+            damage(file);
+            let report = whole(tmp.path());
+            assert!(!report.is_usable());
+            let finding = &report.findings[0];
+            assert_eq!((finding.part, finding.severity), (Part::DeleteLog, Severity::Damage));
+            carry_out(&finding.mend[0]);
+            assert_eq!(whole(tmp.path()).findings, []);
+        }
+    }
 }

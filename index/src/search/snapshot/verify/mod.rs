@@ -43,6 +43,7 @@ impl Proof {
 #[derive(Clone, Debug)]
 enum What {
     Generation,
+    DeleteLog,
     Models,
     Missing(usize),
     Digest(usize),
@@ -58,9 +59,9 @@ enum What {
 
 impl Snapshot {
     /// Proves every byte of every file of the generation: its own file, the model's with and
-    /// without fine codec, the shards, the tombstones; and that they agree: hashes, lists,
-    /// ordinals, ids, keys, codes, and the bounds that a scan relies on. Mapped files are read
-    /// from their mapping, the others anew.
+    /// without fine codec, the shards, the tombstones, the delete log; and that they agree: hashes,
+    /// lists, ordinals, ids, keys, codes, and the bounds that a scan relies on. Mapped files are
+    /// read from their mapping, the others anew.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Misplaced`] and those of opening, naming the first thing that
@@ -82,6 +83,9 @@ impl Snapshot {
         let mut proofs = Vec::new();
         let mut add = |what, bytes| proofs.push(Proof { what, bytes });
         add(What::Generation, 0);
+        if self.generation.deletes.is_some() {
+            add(What::DeleteLog, 0);
+        }
         for missing in 0..self.missing.len() {
             add(What::Missing(missing), 0);
         }
@@ -142,6 +146,10 @@ impl Snapshot {
                 return member(*number).shard.file().bad_tiles(tiles.clone(), MOST_TILES);
             }
             What::Generation => self.verify_generation(),
+            What::DeleteLog => {
+                let mut log = self.dir.delete_log(self.generation.deletes);
+                log.try_for_each(|file| file.map(drop))
+            }
             What::Models => self.verify_models(),
             What::Missing(number) => Err(self.missing[*number].error.clone()),
             What::Digest(number) => {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use ocelli_index::container::AtomicFile;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
+use parquet::data_type::{
+    BoolType, ByteArray, ByteArrayType, DataType, DoubleType, FixedLenByteArray,
+    FixedLenByteArrayType, FloatType, Int32Type, Int64Type,
+};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
@@ -14,9 +17,17 @@ use parquet::schema::parser::parse_message_type;
 use crate::{Error, Result};
 
 /// The values of one column of a block.
-pub(super) enum Column<'a> {
+pub(crate) enum Column<'a> {
     /// `BYTE_ARRAY`, required.
     Text(&'a [ByteArray]),
+    /// `BYTE_ARRAY`, optional.
+    OptionalText(&'a [Option<ByteArray>]),
+    /// `FIXED_LEN_BYTE_ARRAY`, required.
+    Fixed(&'a [FixedLenByteArray]),
+    /// `FIXED_LEN_BYTE_ARRAY`, optional.
+    OptionalFixed(&'a [Option<FixedLenByteArray>]),
+    /// `BOOLEAN`, optional.
+    OptionalBool(&'a [Option<bool>]),
     /// `INT32`, required.
     Short(&'a [i32]),
     /// `INT64`, required.
@@ -25,11 +36,15 @@ pub(super) enum Column<'a> {
     Optional(&'a [Option<i64>]),
     /// `DOUBLE`, required.
     Double(&'a [f64]),
+    /// `DOUBLE`, optional.
+    OptionalDouble(&'a [Option<f64>]),
+    /// A `LIST` of `FLOAT`, both required: rows of so many numbers, at least one.
+    Floats(&'a [f32], usize),
 }
 
 /// A Parquet file that is being written. It gets its name when it is complete; dropped before, it
 /// leaves nothing behind.
-pub(super) struct Table {
+pub(crate) struct Table {
     path: PathBuf,
     writer: SerializedFileWriter<AtomicFile>,
 }
@@ -39,7 +54,7 @@ impl Table {
     ///
     /// # Errors
     /// Those of [`AtomicFile::create`]; [`Error::File`] with the crate's reason.
-    pub(super) fn create(path: &Path, schema: &str) -> Result<Self> {
+    pub(crate) fn create(path: &Path, schema: &str) -> Result<Self> {
         let zstd = Compression::ZSTD(ZstdLevel::default());
         let properties = WriterProperties::builder().set_compression(zstd).build();
         let schema = parse_message_type(schema).map_err(failed(path))?;
@@ -53,7 +68,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::File`] with the crate's reason, a full disk included.
-    pub(super) fn append(&mut self, columns: &[Column<'_>]) -> Result<()> {
+    pub(crate) fn append(&mut self, columns: &[Column<'_>]) -> Result<()> {
         let mut append = || {
             let mut group = self.writer.next_row_group()?;
             for column in columns {
@@ -68,7 +83,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::File`] with the crate's reason; those of [`AtomicFile::publish`].
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         let file = self.writer.into_inner().map_err(failed(&self.path))?;
         file.publish()?;
         Ok(())
@@ -82,26 +97,48 @@ fn write(
 ) -> std::result::Result<(), ParquetError> {
     match column {
         Column::Text(values) => put::<ByteArrayType>(group, values, None),
+        Column::Fixed(values) => put::<FixedLenByteArrayType>(group, values, None),
         Column::Short(values) => put::<Int32Type>(group, values, None),
         Column::Long(values) => put::<Int64Type>(group, values, None),
         Column::Double(values) => put::<DoubleType>(group, values, None),
-        Column::Optional(values) => {
-            let levels: Vec<i16> = values.iter().map(|value| value.is_some().into()).collect();
-            let present: Vec<i64> = values.iter().copied().flatten().collect();
-            put::<Int64Type>(group, &present, Some(&levels))
+        Column::OptionalText(values) => put_some::<ByteArrayType>(group, values),
+        Column::OptionalFixed(values) => put_some::<FixedLenByteArrayType>(group, values),
+        Column::OptionalBool(values) => put_some::<BoolType>(group, values),
+        Column::OptionalDouble(values) => put_some::<DoubleType>(group, values),
+        Column::Optional(values) => put_some::<Int64Type>(group, values),
+        Column::Floats(values, width) => {
+            let definitions = vec![1; values.len()];
+            // The first number of a row begins a list.
+            let repetitions: Vec<i16> =
+                (0..values.len()).map(|i| i16::from(!i.is_multiple_of(*width))).collect();
+            put::<FloatType>(group, values, Some((&definitions, Some(&repetitions))))
         }
     }
+}
+
+/// The values that are there, each with the level that says so.
+fn put_some<T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, AtomicFile>,
+    values: &[Option<T::T>],
+) -> std::result::Result<(), ParquetError> {
+    let definitions: Vec<i16> = values.iter().map(|value| value.is_some().into()).collect();
+    let present: Vec<T::T> = values.iter().flatten().cloned().collect();
+    put::<T>(group, &present, Some((&definitions, None)))
 }
 
 fn put<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, AtomicFile>,
     values: &[T::T],
-    levels: Option<&[i16]>,
+    levels: Option<(&[i16], Option<&[i16]>)>,
 ) -> std::result::Result<(), ParquetError> {
     let Some(mut column) = group.next_column()? else {
         return Err(ParquetError::General("more columns than the schema has".to_owned()));
     };
-    column.typed::<T>().write_batch(values, levels, None)?;
+    let (definitions, repetitions) = match levels {
+        Some((definitions, repetitions)) => (Some(definitions), repetitions),
+        None => (None, None),
+    };
+    column.typed::<T>().write_batch(values, definitions, repetitions)?;
     column.close()
 }
 

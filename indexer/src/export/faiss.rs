@@ -1,4 +1,4 @@
-//! Export: an index as a file that FAISS reads, with the same codes and ids.
+//! An index as a file that FAISS reads, with the same codes and ids.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

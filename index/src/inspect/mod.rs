@@ -1,5 +1,7 @@
 //! What is in a file or an index directory, for people and scripts.
 
+mod index;
+
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,6 +17,11 @@ use crate::part::Part;
 use crate::search::snapshot::Snapshot;
 use crate::shard::ShardMeta;
 use crate::whitening::Whitening;
+
+pub use self::index::{
+    AttributeLine, IndexDetails, LengthClass, LineageLine, ListBalance, ModelLine, SectionSize,
+    ShardLine,
+};
 
 /// A section of a file.
 #[derive(Clone, Debug, Serialize)]
@@ -148,6 +155,8 @@ pub enum Inspection {
         fine_bytes_per_image: f64,
         /// The fine codec, where every shard has finer codes.
         fine_codec: Option<FineCodecInfo>,
+        /// Sections, lists, shards, generations, model and attributes.
+        details: Box<IndexDetails>,
     },
 }
 
@@ -375,5 +384,6 @@ fn inspect_index(path: &Path, verify: bool) -> Result<Inspection> {
         key_bytes_per_image: per_image(keys),
         fine_bytes_per_image: per_image(fine),
         fine_codec,
+        details: Box::new(IndexDetails::of(&dir, &snapshot)?),
     })
 }

@@ -1,0 +1,196 @@
+//! True neighbours: the query compared with every row.
+
+use ocelli_index::{Metric, Snapshot, simd};
+use rayon::prelude::*;
+
+use super::RecallOptions;
+use super::source::Source;
+use crate::sample::{BLOCK_ROWS, SplitMix64};
+use crate::{Error, Progress, ProgressFn, Result};
+
+/// Rows that are compared with one query after the other, so that they stay near the processor.
+const TILE_ROWS: usize = 128;
+/// Rows that are kept for each neighbour that is wanted: some may not be in the index.
+const KEPT: usize = 4;
+
+/// A query and its true neighbours.
+pub(super) struct Query {
+    pub vector: Vec<f32>,
+    /// Its own id, where it is in the index.
+    pub id: Option<u64>,
+    /// Ids of the nearest rows, ascending; more than `places` where some are equally near.
+    pub neighbours: Vec<u64>,
+    /// How many of them can be found: k, or all rows if there are fewer.
+    pub places: usize,
+}
+
+pub(super) struct Truth {
+    pub queries: Vec<Query>,
+    /// Rows that were compared.
+    pub rows: u64,
+}
+
+/// A row that is a query.
+struct Drawn {
+    vector: Vec<f32>,
+    /// Its own id, where it is in the index.
+    id: Option<u64>,
+}
+
+/// The best rows for one query so far.
+struct Best {
+    /// (cost, row); more than `keep` between two selections.
+    rows: Vec<(f32, u64)>,
+    /// Costs from here on are of no use.
+    bound: f32,
+    keep: usize,
+}
+
+impl Best {
+    fn new(keep: usize) -> Self {
+        Self { rows: Vec::with_capacity(2 * keep), bound: f32::INFINITY, keep }
+    }
+
+    fn push(&mut self, cost: f32, row: u64) {
+        if cost > self.bound {
+            return;
+        }
+        self.rows.push((cost, row));
+        if self.rows.len() == 2 * self.keep {
+            self.select();
+        }
+    }
+
+    fn select(&mut self) {
+        let order = |a: &(f32, u64), b: &(f32, u64)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        self.rows.sort_unstable_by(order);
+        self.rows.truncate(self.keep);
+        if self.rows.len() == self.keep
+            && let Some(&(last, _)) = self.rows.last()
+        {
+            self.bound = last;
+        }
+    }
+}
+
+/// Draws queries from the rows of a source and finds their true neighbours.
+///
+/// # Errors
+/// No rows; rows of which none is in the index; damaged files.
+pub(super) fn nearest(
+    snapshot: &Snapshot,
+    source: &Source<'_>,
+    options: &RecallOptions,
+    progress: ProgressFn<'_>,
+) -> Result<Truth> {
+    let rows = source.rows();
+    let mut numbers = SplitMix64::new(options.seed);
+    let mut drawn: Vec<u64> = Vec::new();
+    while (drawn.len() as u64) < (options.sample as u64).min(rows) {
+        let wanted = options.sample.min(rows as usize) - drawn.len();
+        drawn.extend((0..wanted).map(|_| (numbers.fraction() * rows as f64) as u64 % rows));
+        drawn.sort_unstable();
+        drawn.dedup();
+    }
+    let dim = snapshot.model().parts().dim;
+    let mut queries = Vec::with_capacity(drawn.len());
+    for &row in &drawn {
+        queries.push(Drawn { vector: source.read(row..row + 1)?, id: source.id(row)? });
+    }
+    let metric = snapshot.model().parts().metric;
+    let mut keep = KEPT * (options.k + 1) + 16;
+    loop {
+        let best = compare(source, &queries, dim, metric, keep, progress)?;
+        if let Some(queries) = name(source, &queries, &best, options.k, keep as u64 >= rows)? {
+            return Ok(Truth { queries, rows });
+        }
+        // Too many of the nearest rows are not in the index.
+        keep = (keep * 8).min(rows as usize);
+    }
+}
+
+/// The `keep` rows nearest to each query, best first.
+fn compare(
+    source: &Source<'_>,
+    queries: &[Drawn],
+    dim: usize,
+    metric: Metric,
+    keep: usize,
+    progress: ProgressFn<'_>,
+) -> Result<Vec<Vec<(f32, u64)>>> {
+    let total = source.rows();
+    let mut best: Vec<Best> = queries.iter().map(|_| Best::new(keep)).collect();
+    let numbers: Vec<u32> = (0..TILE_ROWS as u32).collect();
+    let share = queries.len().div_ceil(4 * rayon::current_num_threads()).max(1);
+    let mut start = 0;
+    while start < total {
+        let block = source.block(start, BLOCK_ROWS as u64);
+        let x = source.read(block.clone())?;
+        let work = |(queries, best): (&[Drawn], &mut [Best])| {
+            let mut scores = Vec::new();
+            let mut first = block.start;
+            for tile in x.chunks(TILE_ROWS * dim) {
+                let rows = tile.len() / dim;
+                for (query, best) in queries.iter().zip(best.iter_mut()) {
+                    scores.clear();
+                    metric.of_rows(simd(), &query.vector, tile, &numbers[..rows], &mut scores);
+                    for (&score, row) in scores.iter().zip(first..) {
+                        best.push(metric.cost(score), row);
+                    }
+                }
+                first += rows as u64;
+            }
+        };
+        queries.par_chunks(share).zip(best.par_chunks_mut(share)).for_each(work);
+        start = block.end;
+        progress(Progress { stage: "exact search", done: start, total });
+    }
+    best.iter_mut().for_each(Best::select);
+    Ok(best.into_iter().map(|best| best.rows).collect())
+}
+
+/// The neighbours of each query that are in the index; none if more rows are needed to tell.
+/// `all`: there are no more.
+fn name(
+    source: &Source<'_>,
+    queries: &[Drawn],
+    best: &[Vec<(f32, u64)>],
+    k: usize,
+    all: bool,
+) -> Result<Option<Vec<Query>>> {
+    let named: Vec<Option<Query>> = queries
+        .par_iter()
+        .zip(best)
+        .map(|(Drawn { vector, id: own }, best)| {
+            let mut living: Vec<(f32, u64)> = Vec::new();
+            for &(cost, row) in best {
+                // Those as near as the last are as right as it.
+                if living.len() >= k && cost > living[k - 1].0 {
+                    break;
+                }
+                if let Some(id) = source.id(row)?.filter(|id| Some(*id) != *own) {
+                    living.push((cost, id));
+                }
+            }
+            if living.len() < k && !all {
+                return Ok(None);
+            }
+            let mut neighbours: Vec<u64> = living.iter().map(|(_, id)| *id).collect();
+            neighbours.sort_unstable();
+            let places = neighbours.len().min(k);
+            Ok(Some(Query { vector: vector.clone(), id: *own, neighbours, places }))
+        })
+        .collect::<Result<_>>()?;
+    if named.iter().any(Option::is_none) {
+        return Ok(None);
+    }
+    let queries: Vec<Query> = named.into_iter().flatten().filter(|q| q.places > 0).collect();
+    if queries.is_empty() {
+        return Err(Error::Invalid(
+            "recall: none of the rows is in the index, or there is only one: expected the parts \
+             that it was built of"
+                .to_owned(),
+        ));
+    }
+    Ok(Some(queries))
+}
