@@ -67,7 +67,8 @@ pub struct BuildArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub on_duplicate: OnDuplicate,
     /// Memory that the build may take, such as 4GiB; 0: as much as it needs. The result does not
-    /// depend on it. Rows that do not fit are sorted in files under the index directory [default: 0]
+    /// depend on it. Rows that do not fit are sorted in files under the index directory [default:
+    /// 0]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub memory_budget: Option<usize>,
     #[command(flatten)]

@@ -189,8 +189,8 @@ pub(crate) enum OpenSource {
 }
 
 impl OpenSource {
-    /// Opens an input: a file of vectors by its ending, if `name` is given, the user's name for what
-    /// made them; a part in any other case.
+    /// Opens an input: a file of vectors by its ending, if `name` is given, the user's name for
+    /// what made them; a part in any other case.
     pub(crate) fn open(path: &Path, name: Option<&str>) -> Result<Self> {
         match name.filter(|_| VectorFormat::of(path).is_ok()) {
             Some(name) => {

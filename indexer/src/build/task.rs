@@ -65,8 +65,8 @@ pub(crate) struct Tasks<'a> {
 }
 
 impl<'a> Tasks<'a> {
-    /// Tasks of a plan, by its hash and its job, whose inputs are `sources`. Of the options, threads
-    /// and memory count.
+    /// Tasks of a plan, by its hash and its job, whose inputs are `sources`. Of the options,
+    /// threads and memory count.
     ///
     /// # Errors
     /// A memory budget that is too small, with the smallest that works.

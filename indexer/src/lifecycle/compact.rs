@@ -258,7 +258,8 @@ impl Merging<'_> {
         Ok(ShardBuilder::bounded(model, spill)?)
     }
 
-    /// Copies the rows of sources that are not deleted into one shard; none if there is no such row.
+    /// Copies the rows of sources that are not deleted into one shard; none if there is no such
+    /// row.
     pub(super) fn merge(
         &self,
         sources: &[Source],

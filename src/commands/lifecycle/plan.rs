@@ -72,8 +72,8 @@ impl ModeArg {
 #[derive(Args)]
 #[command(after_help = PLAN_EXAMPLE)]
 pub struct PlanBuildArgs {
-    /// Parts of descriptors or codes, in the order of their rows; with --spec, also files of vectors
-    /// (.fvecs, .bvecs, .npy, .fbin, .u8bin)
+    /// Parts of descriptors or codes, in the order of their rows; with --spec, also files of
+    /// vectors (.fvecs, .bvecs, .npy, .fbin, .u8bin)
     #[arg(required = true, value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
@@ -163,7 +163,7 @@ fn text(r: &PlanReport) -> String {
     };
     let e = &r.estimate;
     format!(
-        "{}: a {} of {} in {} (plan {})\n\
+        "{}: to {} {} in {} (plan {})\n\
          predicted: {} bytes, up to {} more while a task runs, {} MiB of memory a task, {} s of \
          all tasks one after the other on this machine{rejected}",
         r.plan.display(),

@@ -12,12 +12,15 @@
 //! A chunk that is full is sorted by list and written to a file, the run, while the next one fills
 //! up. Whoever builds the same shard again finds the runs and goes on behind them. All sections are
 //! made of the runs' columns, read from their beginning to their end; ids and keys are merged in
-//! order, which also finds those that are there twice. Without a limit the one chunk is the one run.
+//! order, which also finds those that are there twice. Without a limit the one chunk is the one
+//! run.
 
 mod blobs;
 mod chunk;
 mod facts;
+mod input;
 mod merge;
+mod numbers;
 mod run;
 mod scalars;
 mod sections;
@@ -31,6 +34,7 @@ use std::thread::JoinHandle;
 
 use self::chunk::Chunk;
 use self::facts::Facts;
+pub use self::input::{NewRow, Spill};
 use self::run::{Run, RunMeta};
 use self::sections::{Bounds, Sections};
 use super::{ShardEntry, ShardMeta};
@@ -51,38 +55,6 @@ const BATCH_BYTES: usize = 4 << 20;
 const WINDOW_BYTES: u64 = 1 << 20;
 /// Memory that a column of a run takes while it is read: pages around the one that is wanted.
 const COLUMN_BYTES: usize = 192 << 10;
-
-/// A row on its way into a shard.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NewRow<'a> {
-    /// The row's id.
-    pub id: u64,
-    /// The row's key; an empty key is no key.
-    pub key: &'a str,
-    /// The row's list.
-    pub list: u32,
-    /// The row's code, (m,).
-    pub code: &'a [u8],
-    /// The row's finer code, where the model has a fine codec; either all rows have one or none
-    /// has.
-    pub fine: &'a [u8],
-    /// The row's attributes, in their one encoding; empty if it has none.
-    pub record: &'a [u8],
-}
-
-/// How a shard is built in bounded memory.
-#[derive(Clone, Debug)]
-pub struct Spill {
-    /// The folder of this shard's runs, made if it is missing. Runs of this shard that are there
-    /// already are used.
-    pub folder: PathBuf,
-    /// The name of the shard in its runs: runs of another name are not used.
-    pub name: String,
-    /// Memory for the builder alone, in bytes.
-    pub budget_bytes: usize,
-    /// What the caller's whole budget has besides, in bytes: for messages.
-    pub beside_bytes: usize,
-}
 
 /// A run that is being written, and the chunk that it is made of.
 type Sealing = JoinHandle<(Chunk, Result<Run>)>;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::blobs::Blobs;
 use super::facts::Facts;
 use super::merge::{Merge, key_entries, key_of};
+use super::numbers::Numbers;
 use super::run::{Run, Stream};
 use super::scalars::quantize_down;
 use super::spool::Spool;
@@ -15,7 +16,7 @@ use crate::attributes::{Schema, SectionWriter};
 use crate::base::error::{Error, Result};
 use crate::files::container::{SectionKind, Writer};
 use crate::files::keys::{BLOCK_KEYS, KeyEncoder, head_bytes, sample_step};
-use crate::files::packed::{self, Packer};
+use crate::files::packed;
 use crate::model::{Metric, Model};
 use crate::shard::fine_codes;
 use crate::shard::{IdEncoding, ListEntry, ShardMeta};
@@ -435,32 +436,5 @@ impl Sections<'_> {
             }
         }
         section.finish(file)
-    }
-}
-
-/// Packed numbers on their way to a file.
-struct Numbers<'f> {
-    packer: Packer,
-    bytes: Vec<u8>,
-    file: &'f mut Writer,
-}
-
-impl<'f> Numbers<'f> {
-    fn new(bits: u32, file: &'f mut Writer) -> Self {
-        Self { packer: Packer::new(bits), bytes: Vec::with_capacity(PIECE_BYTES + 8), file }
-    }
-
-    fn push(&mut self, number: u64) -> Result<()> {
-        self.packer.push(number, &mut self.bytes);
-        if self.bytes.len() >= PIECE_BYTES {
-            self.file.write(&self.bytes)?;
-            self.bytes.clear();
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.packer.finish(&mut self.bytes);
-        self.file.write(&self.bytes)
     }
 }

@@ -31,9 +31,9 @@ pub struct CommitReport {
 /// Missing tasks that are named.
 const MAX_MISSING: usize = 8;
 
-/// Makes the shards of the plan in `path` a generation, if the index is still as it was when the plan
-/// was made or the change can be made onto what came between. `gate` judges the generation before
-/// it becomes current. A plan that was committed is not committed again.
+/// Makes the shards of the plan in `path` a generation, if the index is still as it was when the
+/// plan was made or the change can be made onto what came between. `gate` judges the generation
+/// before it becomes current. A plan that was committed is not committed again.
 ///
 /// # Errors
 /// A task that has not ended; another generation that became current meanwhile; the gate's.
