@@ -9,12 +9,13 @@ use std::{env, fs};
 const ROOT: &str = "proto";
 
 /// The public files, relative to `ROOT`.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "ocelli/v1/admin.proto",
     "ocelli/v1/common.proto",
     "ocelli/v1/diffusion.proto",
     "ocelli/v1/encoder.proto",
     "ocelli/v1/expansion.proto",
+    "ocelli/v1/predicate.proto",
     "ocelli/v1/search.proto",
 ];
 

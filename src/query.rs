@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::ArgGroup;
 use image::ImageReader;
-use ocelli_index::{Diffusion, Expansion, ExpansionMethod};
+use ocelli_index::{Diffusion, Expansion, ExpansionMethod, Predicate};
 use ocelli_indexer::encode_images;
 use ocelli_indexer::evaluate::ranking::Rerank;
 use ocelli_proto::status::reason;
@@ -208,6 +208,10 @@ pub struct QueryArgs {
     pub refine_candidates: Option<u32>,
     #[command(flatten)]
     pub rerank: RerankArgs,
+    /// Only images with such attributes: `width >= 640 and not (camera in ("a", "b"))`,
+    /// `captured > 2019-05-01`.
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<Predicate>,
     /// Accept an answer from a part of the shards if others are damaged.
     #[arg(long)]
     pub allow_partial: bool,
@@ -351,6 +355,7 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         allow_partial: args.allow_partial,
         expansion: args.rerank.expansion_message(),
         diffusion: args.rerank.diffusion_message(),
+        filter: args.filter.as_ref().map(filter),
         ..Default::default()
     };
     Ok(v1::SearchRequest {
@@ -359,6 +364,12 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         terms: weighted.collect(),
         options: Some(options),
     })
+}
+
+/// The message of a filter by attributes.
+fn filter(predicate: &Predicate) -> v1::Filter {
+    let test = Some(v1::predicate::Test::Text(predicate.to_string()));
+    v1::Filter { predicate: Some(v1::Predicate { test }), ..Default::default() }
 }
 
 /// The descriptors of the images, made by a pack.

@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocelli_fuzz::{MODELS, Place, flatten, folder, model};
-use ocelli_index::container::{FileKind, Reader, SectionKind};
+use ocelli_index::attributes::record::{self, Fields};
+use ocelli_index::attributes::{Schema, SectionWriter, Value};
+use ocelli_index::container::{FileKind, Reader, SectionKind, Writer};
 use ocelli_index::{
     DescriptorSpec, Dtype, Hash, Layer, Metric, Model, ModelParts, NetworkCard, NetworkSpec,
     NewGeneration, NewPack, Part, PartKind, PartWriter, ShardBuilder, VectorWriter, Whitening,
@@ -27,6 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     parts_and_whitenings(&put)?;
     packs(&put)?;
     texts_and_arrays(&put)?;
+    attributes(&put)?;
     vector_files(&put)?;
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../indexer/golden");
     for path in files(&golden.join("faiss"), "faiss")? {
@@ -58,6 +61,49 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         put("picture", &name, &fs::read(&path)?)?;
     }
     fs::remove_dir_all(folder())?;
+    Ok(())
+}
+
+/// Sections of attributes of a few rows, records, and texts of filters.
+fn attributes(put: Put<'_>) -> Outcome {
+    let fields = |i: usize| {
+        let mut fields = Fields::from([
+            ("n".to_owned(), Value::Int(i as i64 * 3)),
+            ("f".to_owned(), Value::Float(i as f64 / 3.0)),
+            ("h".to_owned(), Value::Float(i as f64 / 2.0)),
+            ("t".to_owned(), Value::Text(format!("text {}", i % 3))),
+            ("sha256".to_owned(), Value::Bytes32([i as u8; 32])),
+        ]);
+        if !i.is_multiple_of(3) {
+            fields.insert("b".to_owned(), Value::Bool(i.is_multiple_of(2)));
+        }
+        fields
+    };
+    for rows in [0usize, 1, 70] {
+        let path = folder().join("seed.attributes");
+        let mut file = Writer::create(&path, FileKind::Shard)?;
+        file.begin(SectionKind::Attributes, false)?;
+        let mut section = SectionWriter::new(Schema::default());
+        for i in 0..rows {
+            section.push(&mut file, &record::encode(&fields(i))?)?;
+        }
+        section.finish(&mut file)?;
+        file.finish()?;
+        let file = Reader::open(&path, FileKind::Shard)?;
+        let bytes = file.read_all(SectionKind::Attributes)?;
+        let seed = [&(rows as u16).to_le_bytes()[..], bytes].concat();
+        put("attributes", &format!("rows-{rows}"), &seed)?;
+    }
+    put("predicate", "record", &record::encode(&fields(1))?)?;
+    for (name, text) in [
+        ("plain", r#"width >= 640"#),
+        ("sets", r#"width >= 640 and not (camera in ("a", 'b'))"#),
+        ("dates", r#"captured > 2019-05-01 or modified <= 2020-01-01T12:30:00.5+02:00"#),
+        ("nulls", r#"a is not null and (b is null or c)"#),
+        ("ranges", r#"a not between -1 and 2.5e3 and b != true"#),
+    ] {
+        put("predicate", name, text.as_bytes())?;
+    }
     Ok(())
 }
 

@@ -29,7 +29,8 @@ fuzz_target!(|bytes: &[u8]| {
     // No generation is made with tombstones that cannot be read.
     let made = place.commit(model(0), shard(place).clone(), Some(hash));
     if made.is_ok()
-        && let Ok(snapshot) = Snapshot::open(place.dir.root(), None) {
+        && let Ok(snapshot) = Snapshot::open(place.dir.root(), None)
+    {
         assert!(snapshot.rows() <= 200);
         ask_everything(&snapshot);
     }

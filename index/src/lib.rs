@@ -77,7 +77,9 @@ pub mod spec;
 pub mod vectors;
 pub mod whitening;
 
-pub use attributes::{Column, ColumnType, Columns, Schema, SectionWriter, Value};
+pub use attributes::{
+    Column, ColumnType, Columns, Comparison, Literal, Predicate, Schema, SectionWriter, Value,
+};
 pub use base::error::{Error, ErrorCode, FileTrouble, Result};
 pub use base::hash::{Hash, Hasher};
 pub use base::level::simd;

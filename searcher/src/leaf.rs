@@ -133,7 +133,7 @@ impl Leaf for Snapshot {
     fn explain(&self, x: &[f32], options: &Options, scratch: &mut Scratch) -> Result<Explained> {
         let params = params(self, options)?;
         let filter = params.filter.as_ref();
-        let direct = filter.is_some_and(|filter| filter.is_direct());
+        let direct = self.is_direct(&params);
         Ok(Explained {
             lists: match direct {
                 true => Vec::new(),

@@ -10,7 +10,8 @@
 //!                                               ask the leaves, merge, read keys
 //! ```
 //!
-//! - [`grpc`] and `convert`: the services of `ocelli.v1`, and their messages.
+//! - [`grpc`] and `convert`: the services of `ocelli.v1`, and their messages; `predicate`: filters by
+//!   attributes among them.
 //! - [`service`]: a [`Searcher`] checks queries and holds the indexes. Each index is one open
 //!   generation, which is replaced as a whole: a query keeps the generation that it began with.
 //! - [`pool`]: the search threads and their queue.
@@ -53,6 +54,7 @@ pub mod leaf;
 pub mod metrics;
 pub mod options;
 pub mod pool;
+mod predicate;
 pub mod root;
 pub mod run;
 pub mod service;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ocelli_index::{Diffusion, Expansion, Filter, RowFilter, SearchParams, Snapshot};
+use ocelli_index::{Diffusion, ErrorCode, Expansion, Filter, RowFilter, SearchParams, Snapshot};
 use parking_lot::Mutex;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The checked options of a query, for the root and the leaves.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +42,8 @@ impl Options {
     }
 }
 
-/// A filter by ids and keys, and the rows of each snapshot that it allows. The rows are looked up
-/// once for all searches of a request: the parts of a batch, the rounds of an expansion.
+/// A filter by ids, keys and attributes, and the rows of each snapshot that it allows. The rows are
+/// looked up once for all searches of a request: the parts of a batch, the rounds of an expansion.
 #[derive(Debug)]
 pub struct NameFilter {
     names: Filter,
@@ -60,14 +60,19 @@ impl NameFilter {
     /// The rows of `snapshot` that this filter allows. A second caller waits for the first.
     ///
     /// # Errors
-    /// A damaged shard.
+    /// A damaged shard; a predicate that does not fit the columns of the index.
     pub fn rows(&self, snapshot: &Snapshot) -> Result<Arc<RowFilter>> {
         let address = std::ptr::from_ref(snapshot).addr();
         let mut known = self.rows.lock();
         if let Some((_, rows)) = known.iter().find(|(of, _)| *of == address) {
             return Ok(Arc::clone(rows));
         }
-        let rows = Arc::new(snapshot.resolve(&self.names)?);
+        let found = snapshot.resolve(&self.names).map_err(|error| match error.code() {
+            // Columns are those of a snapshot, so that a predicate is judged here.
+            ErrorCode::InvalidArgument => Error::from(error).at("options.filter.predicate"),
+            _ => error.into(),
+        });
+        let rows = Arc::new(found?);
         known.push((address, Arc::clone(&rows)));
         Ok(rows)
     }

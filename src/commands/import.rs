@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use ocelli_index::{Checks, DescriptorSpec, Dtype};
 use ocelli_indexer::import::{
-    ImportOptions, ImportReport, OnBadRow, ParquetColumns, VectorSource, VectorsOptions,
-    VectorsReport, import_faiss, import_vectors,
+    AttributeColumn, ImportOptions, ImportReport, OnBadRow, ParquetColumns, VectorSource,
+    VectorsOptions, VectorsReport, import_faiss, import_vectors,
 };
 use ocelli_service::role;
 
@@ -87,6 +87,15 @@ pub struct VectorsArgs {
     /// Text file with the key of each row, one a line, in the order of the rows of all files
     #[arg(long, value_name = "FILE", conflicts_with = "key_column")]
     pub keys: Option<PathBuf>,
+    /// Column of attributes, by which searches can be filtered: `camera`, or `camera:string`; types
+    /// are int64, float64, string, bool, bytes8, bytes32 [default: that of the Parquet file, string
+    /// for --attributes]. May be repeated
+    #[arg(long = "attribute-column", value_name = "NAME[:TYPE]")]
+    pub attribute_columns: Vec<AttributeColumn>,
+    /// CSV file with the attributes of each row, names in its first line, in the order of the rows
+    /// of all files; without --attribute-column all of its columns are taken
+    #[arg(long, value_name = "FILE")]
+    pub attributes: Option<PathBuf>,
     /// Numbers in the part
     #[arg(long, value_enum, default_value_t)]
     pub dtype: DtypeArg,
@@ -129,8 +138,16 @@ fn faiss(args: FaissArgs) -> Result<()> {
 fn vectors(args: VectorsArgs) -> Result<()> {
     check_out(&args.out)?;
     let checks = Checks { zero_norm: args.no_zeros };
-    let columns =
-        ParquetColumns { vectors: args.column, ids: args.id_column, keys: args.key_column };
+    let (listed, of_file) = match args.attributes {
+        Some(path) => (Some((path, args.attribute_columns)), Vec::new()),
+        None => (None, args.attribute_columns),
+    };
+    let columns = ParquetColumns {
+        vectors: args.column,
+        ids: args.id_column,
+        keys: args.key_column,
+        attributes: of_file,
+    };
     let left_out = |link: &Path| {
         role::note(&format!("left out: {}: a link back to a folder above it", link.display()));
     };
@@ -143,14 +160,15 @@ fn vectors(args: VectorsArgs) -> Result<()> {
     };
     let bars = Bars::default();
     let (on_bad_row, keys) = (args.on_bad_row, args.keys);
-    let options = VectorsOptions { name: args.spec, dtype, on_bad_row, keys };
+    let attributes = listed;
+    let options = VectorsOptions { name: args.spec, dtype, on_bad_row, keys, attributes };
     let report = import_vectors(&files, &args.out, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, vectors_text)
 }
 
 /// NAME of `foreign:NAME`.
-fn foreign_name(spec: &str) -> Result<String> {
+pub fn foreign_name(spec: &str) -> Result<String> {
     let name = spec.strip_prefix("foreign:");
     let name = name.context("expected foreign:NAME, as Ocelli did not make the vectors")?;
     // The dimension is not known yet; the name's characters are.

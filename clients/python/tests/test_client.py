@@ -579,6 +579,11 @@ class ClientTest(unittest.TestCase):
             or none.HasField("score_threshold")
         )
         self.assertEqual((none.k, none.with_keys), (10, True))
+        where = _request(Id(1), where="width > 5").options
+        self.assertEqual(where.filter.predicate.text, "width > 5")
+        self.assertFalse(where.filter.HasField("allow"))
+        same = _request(Id(1), where=where.filter.predicate).options
+        self.assertEqual(same.filter, where.filter)
         empty = _request(Id(1), allow=[], deny=(), expansion=None).options
         self.assertTrue(empty.filter.HasField("allow"))
         with self.assertRaisesRegex(TypeError, "unknown options: refine"):

@@ -5,6 +5,7 @@
 //! [`BLOCK_SLOTS`] slots. A column that a shard lacks is null in each of its rows, so that columns
 //! may be added to an index later.
 
+pub mod predicate;
 pub mod record;
 mod schema;
 mod section;
@@ -12,6 +13,7 @@ mod section;
 mod tests;
 mod value;
 
+pub use predicate::{Comparison, Literal, Predicate};
 pub use schema::{Column, ColumnType, MAX_COLUMNS, MAX_NAME_BYTES, Schema, check_name, names};
-pub use section::{BLOCK_SLOTS, BlockColumn, Columns, Dictionary, SectionWriter, Values};
+pub use section::{BLOCK_SLOTS, BlockColumn, Bounds, Columns, Dictionary, SectionWriter, Values};
 pub use value::{MAX_TEXT_BYTES, Value, ValueRef};

@@ -29,6 +29,8 @@ pub enum ParquetKind {
     Integers,
     /// One float a row, of 32 or 64 bits.
     Float,
+    /// One truth value a row.
+    Boolean,
     /// One string of bytes a row that is text.
     Text,
     /// One string of bytes a row.
@@ -50,6 +52,7 @@ impl ParquetKind {
         match (column.max_rep_level(), column.physical_type()) {
             (0, Type::INT32 | Type::INT64) => Some(Self::Integers),
             (0, Type::FLOAT | Type::DOUBLE) => Some(Self::Float),
+            (0, Type::BOOLEAN) => Some(Self::Boolean),
             (0, Type::BYTE_ARRAY) if is_text => Some(Self::Text),
             (0, Type::BYTE_ARRAY) => Some(Self::Bytes),
             (1, Type::FLOAT | Type::DOUBLE) => Some(Self::Floats),
@@ -155,6 +158,52 @@ impl ParquetColumn {
     /// A damaged file, with the place.
     pub fn ids(&mut self, n: usize) -> Outcome<Vec<Outcome<u64>>> {
         let unsigned = is_unsigned(&self.descriptor);
+        let id = |value: Option<i64>| {
+            let Some(value) = value else { return Err("its id is null".to_owned()) };
+            if value < 0 && !unsigned {
+                return Err(format!("id {value}: expected an id of 0 or more"));
+            }
+            let id = value.cast_unsigned();
+            check_id(id).map(|()| id).map_err(|e| e.to_string())
+        };
+        Ok(self.whole(n)?.into_iter().map(id).collect())
+    }
+
+    /// The next `n` whole numbers of a column of [`ParquetKind::Integers`], none if a row has none,
+    /// or why the number of a row is refused: it is 2⁶³ or more.
+    ///
+    /// # Errors
+    /// A damaged file, with the place.
+    pub fn integers(&mut self, n: usize) -> Outcome<Vec<Outcome<Option<i64>>>> {
+        let unsigned = is_unsigned(&self.descriptor);
+        let number = |value: Option<i64>| match value {
+            Some(value) if value < 0 && unsigned => {
+                let value = value.cast_unsigned();
+                Err(format!("{value}: expected a number below 2^63"))
+            }
+            value => Ok(value),
+        };
+        Ok(self.whole(n)?.into_iter().map(number).collect())
+    }
+
+    /// The next `n` truth values, none if a row has none, of a column of [`ParquetKind::Boolean`].
+    ///
+    /// # Errors
+    /// A damaged file, with the place.
+    pub fn booleans(&mut self, n: usize) -> Outcome<Vec<Option<bool>>> {
+        let (mut def, mut values) = (Vec::new(), Vec::new());
+        self.step(|reader| match reader {
+            ColumnReader::BoolColumnReader(r) => super::read_all(n, |n| {
+                r.read_records(n, Some(&mut def), None, &mut values).map(|read| read.0)
+            }),
+            _ => Err(unread()),
+        })?;
+        self.spread(values, &def, n)
+    }
+
+    /// The bits of the next `n` whole numbers.
+    fn whole(&mut self, n: usize) -> Outcome<Vec<Option<i64>>> {
+        let unsigned = is_unsigned(&self.descriptor);
         let (mut def, mut short) = (Vec::new(), Vec::new());
         let mut values = Vec::new();
         self.step(|reader| match reader {
@@ -169,15 +218,7 @@ impl ParquetColumn {
         // An unsigned number is stored as the signed one of the same bits.
         let widen = |x: i32| if unsigned { i64::from(x.cast_unsigned()) } else { i64::from(x) };
         values.extend(short.into_iter().map(widen));
-        let id = |value: Option<i64>| {
-            let Some(value) = value else { return Err("its id is null".to_owned()) };
-            if value < 0 && !unsigned {
-                return Err(format!("id {value}: expected an id of 0 or more"));
-            }
-            let id = value.cast_unsigned();
-            check_id(id).map(|()| id).map_err(|e| e.to_string())
-        };
-        Ok(self.spread(values, &def, n)?.into_iter().map(id).collect())
+        self.spread(values, &def, n)
     }
 
     /// The next `n` numbers, none if a row has none, of a column of [`ParquetKind::Float`].

@@ -2,8 +2,8 @@
 //!
 //! Sections: `meta`, `vectors` (rows, dim) row-major in f32 or f16, `keys`; `row starts` where an
 //! image has several rows (regions); `ids` where the user gave them; `attributes` of the image
-//! files where the encoder saw them, and `records` of further ones. A part of codes has `codes` and `lists` in place of `vectors`,
-//! and `fine codes` where its model has a fine codec.
+//! files where the encoder saw them, and `records` of further ones. A part of codes has `codes` and
+//! `lists` in place of `vectors`, and `fine codes` where its model has a fine codec.
 
 mod attributes;
 mod codes;

@@ -17,6 +17,7 @@ pub mod hit;
 pub mod join;
 mod naive;
 pub mod params;
+mod reach;
 mod refine;
 mod run;
 pub mod snapshot;

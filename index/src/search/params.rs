@@ -15,7 +15,8 @@ use crate::model::Metric;
 pub struct SearchParams {
     /// Number of hits, at least 1.
     pub k: usize,
-    /// Lists scanned in each shard, at least 1; cut to nlist.
+    /// Lists scanned in each shard, at least 1; cut to nlist. With a filter that allows some rows
+    /// only, as many more as hold as large a share of the nearest of these.
     pub nprobe: usize,
     /// Rows, the best of the scan, that are scored again by their finer codes (at least k of them);
     /// the hits are the best k by the new scores. 0: the scores of the scan are final.
@@ -26,7 +27,8 @@ pub struct SearchParams {
     /// not searched, and are among those that failed. None unless a partial answer is allowed.
     pub without: Arc<BTreeMap<String, String>>,
     /// Rows that may be found; without a filter, all rows that are not deleted. With a small set of
-    /// allowed rows ([`RowFilter::is_direct`]) each of them is scored and `nprobe` has no effect.
+    /// allowed rows each is scored and `nprobe` has no effect
+    /// ([`Snapshot::is_direct`](super::snapshot::Snapshot::is_direct)).
     pub filter: Option<Arc<RowFilter>>,
     /// Ends the search early, between two lists.
     pub cancel: Option<Cancel>,

@@ -115,7 +115,8 @@ impl Snapshot {
         // One more tells whether there are more; and a zero has no sign here.
         let more = SearchParams { k: params.k.saturating_add(1), ..params.clone() };
         let ceiling = self.model.metric().cost(threshold) + 0.0;
-        let probed = self.probe(x, params, scratch)?;
+        // As many lists as hold what is near, whether that is k rows or not.
+        let probed = self.probe(x, &SearchParams { k: 1, ..params.clone() }, scratch)?;
         let alone = Sharing::Never;
         let mut results = self.scan_tile(&[&probed], ceiling, Vec::new(), alone, &more, scratch)?;
         let mut result = results.pop().ok_or_else(|| Error::invalid("no query"))?;
@@ -147,7 +148,7 @@ impl Snapshot {
         self.check(params)?;
         let near = self.model.list_ranks();
         // Groups of centroids are read in an order of all queries' own.
-        let nprobe = params.nprobe.min(self.model.parts().nlist);
+        let nprobe = self.first_nprobe(params).min(self.model.parts().nlist);
         let most = (BATCH_LISTS / nprobe).clamp(1, BATCH);
         let probe_tile = if self.model.groups().is_some() { most } else { PROBE_TILE };
         let mut out: Vec<Option<SearchResult>> = Vec::new();
@@ -237,13 +238,17 @@ impl Snapshot {
         let queries =
             x.chunks_exact(dim).map(|x| self.model.prepare(x)).collect::<Result<Vec<Query>>>()?;
         let Scratch { simd, probe, .. } = scratch;
-        let lists: Vec<Lists> = match queries.as_slice() {
+        let nprobe = self.first_nprobe(params);
+        let mut lists: Vec<Lists> = match queries.as_slice() {
             [a, b, c, d] => {
                 let tile = [a, b, c, d];
-                self.model.probe_tile(*simd, tile, params.nprobe, probe.each_mut()).into()
+                self.model.probe_tile(*simd, tile, nprobe, probe.each_mut()).into()
             }
-            many => self.model.probe_batch_with(*simd, many, params.nprobe, &mut probe[0]),
+            many => self.model.probe_batch_with(*simd, many, nprobe, &mut probe[0]),
         };
+        for (query, lists) in queries.iter().zip(&mut lists) {
+            self.reach(*simd, query, params, lists, &mut probe[0]);
+        }
         let time = start.elapsed() / queries.len().max(1) as u32;
         let probed = queries.into_iter().zip(lists);
         Ok(probed.map(|(query, lists)| Probed { query, lists, time }).collect())
@@ -255,7 +260,8 @@ impl Snapshot {
         let start = Instant::now();
         let query = self.model.prepare(x)?;
         let (simd, probe) = (scratch.simd, &mut scratch.probe[0]);
-        let lists = self.model.probe_with(simd, &query, params.nprobe, probe);
+        let mut lists = self.model.probe_with(simd, &query, self.first_nprobe(params), probe);
+        self.reach(simd, &query, params, &mut lists, probe);
         Ok(Probed { query, lists, time: start.elapsed() })
     }
 
@@ -426,7 +432,7 @@ impl Snapshot {
             requests.push(Request { z, table, lists, k, ceiling, range, cancel });
         }
         match requests.as_slice() {
-            many if filter.is_some_and(|f| f.is_direct()) => {
+            many if self.is_direct(params) => {
                 let one = |(request, probed): (_, &&Probed)| {
                     let base = |list| model.base(simd, &probed.query, list);
                     engine::score_allowed(&target, request, base, buffers)
@@ -461,11 +467,25 @@ impl Snapshot {
     /// # Errors
     /// As [`Self::search`], without partial answers.
     pub fn search_naive(&self, x: &[f32], params: &SearchParams) -> Result<Vec<Hit>> {
+        self.naive_in_lists(x, params, params.k)
+    }
+
+    /// The k best rows by [`Self::search_naive`] in the lists that a search for `lists_for` rows
+    /// probes.
+    pub(crate) fn naive_in_lists(
+        &self,
+        x: &[f32],
+        params: &SearchParams,
+        lists_for: usize,
+    ) -> Result<Vec<Hit>> {
         let p = self.model.parts();
         let query = self.model.prepare(x)?;
-        let direct = params.filter.as_ref().is_some_and(|f| f.is_direct());
-        let nprobe = if direct { p.nlist } else { params.nprobe };
-        let lists = self.model.probe(&query, nprobe);
+        let lists = if self.is_direct(params) {
+            self.model.probe(&query, p.nlist)
+        } else {
+            let of = SearchParams { k: lists_for, ..params.clone() };
+            self.probe(x, &of, &mut Scratch::default())?.lists
+        };
         let mut best = Best::new(params.k.max(params.refine_candidates), p.metric);
         for (index, member) in (0u32..).zip(&self.members) {
             let filter = params.filter.as_ref().map(|f| &f.shards[index as usize]);

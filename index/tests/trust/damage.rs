@@ -75,6 +75,7 @@ struct RowAnswers {
     code: (u32, Vec<u8>),
     by_id: Option<Row>,
     by_key: Option<Row>,
+    record: Vec<u8>,
 }
 
 fn queries() -> Vec<Vec<f32>> {
@@ -102,7 +103,8 @@ fn ask(snapshot: &Snapshot, nprobe: usize, ordinals: &[u32]) -> Result<Answers> 
     for &ordinal in ordinals {
         let (id, key) = (shard.id(ordinal)?, shard.key(ordinal)?);
         let (by_id, by_key) = (snapshot.find_id(id)?, snapshot.find_key(&key)?);
-        rows.push(RowAnswers { id, key, code: shard.code(ordinal)?, by_id, by_key });
+        let (code, record) = (shard.code(ordinal)?, shard.record(ordinal)?);
+        rows.push(RowAnswers { id, key, code, by_id, by_key, record });
     }
     Ok(Answers { searches, rows })
 }

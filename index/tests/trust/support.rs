@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use ocelli_index::attributes::Value;
+use ocelli_index::attributes::record::{Fields, encode};
 use ocelli_index::{
     DescriptorSpec, Hash, IndexDir, Metric, Model, ModelParts, NewGeneration, ShardBuilder,
 };
@@ -45,6 +47,18 @@ pub fn model() -> Model {
     Model::from_parts(parts).unwrap()
 }
 
+/// Attributes of a row: numbers, texts and bytes, some of them null.
+pub fn record(i: u64) -> Vec<u8> {
+    let mut fields = Fields::from([
+        ("width".to_owned(), Value::Int((i * 7 % 4000) as i64)),
+        ("sha256".to_owned(), Value::Bytes32([i as u8; 32])),
+    ]);
+    if !i.is_multiple_of(3) {
+        fields.insert("camera".to_owned(), Value::Text(format!("camera {}", i % 11)));
+    }
+    encode(&fields).unwrap()
+}
+
 /// Ids of the large shard: not affine, so that ids and their map are in the file.
 pub fn id_of(i: u64) -> u64 {
     1_000_000 + 3 * (LARGE - i)
@@ -73,6 +87,7 @@ fn build_shards(root: &Path, rows: &[u64]) -> PathBuf {
                 if task == 0 { (i, String::new()) } else { (id_of(i), format!("photo/{i}")) };
             let code: [u8; DIM] = std::array::from_fn(|_| rng.random());
             b.push_code(id, &key, rng.random_range(0..NLIST as u32), &code).unwrap();
+            b.set_record(&record(i)).unwrap();
         }
         dir.put_shard(b, Hash::of(b"plan"), task).unwrap()
     };

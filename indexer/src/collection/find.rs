@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::iter::once;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use ocelli_index::{FineKind, Metric, Model, SearchParams, Snapshot};
+use ocelli_index::attributes::record::{self, Fields};
+use ocelli_index::{Filter, FineKind, Metric, Model, Predicate, SearchParams, Snapshot};
 use serde::Serialize;
 
 use super::maker::EncodeFn;
@@ -28,6 +30,10 @@ pub struct FindOptions {
     pub k: usize,
     /// The part of an image that is looked for: x0, y0, x1, y1 in stored pixels.
     pub bounding_box: Option<[f64; 4]>,
+    /// Only photos with such attributes.
+    pub filter: Option<Predicate>,
+    /// Whether hits have their attributes.
+    pub attributes: bool,
     /// Flags of `ocelli-encoder encode` that say how it runs.
     pub encoder_flags: Vec<OsString>,
 }
@@ -55,6 +61,9 @@ pub struct FindHit {
     pub key: String,
     /// File of the photo.
     pub path: Option<PathBuf>,
+    /// Its attributes by column, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Fields>,
 }
 
 /// Answer of [`find`].
@@ -107,7 +116,7 @@ pub fn find(
         Query::Key(key) => stale(&photos, key),
         Query::Image(_) => None,
     };
-    let hits = search(&photos, &snapshot, &x, key.as_deref(), options.k)?;
+    let hits = search(&photos, &snapshot, &x, key.as_deref(), options)?;
     Ok(FindReport {
         index: dir.to_owned(),
         query,
@@ -265,13 +274,17 @@ fn search(
     snapshot: &Snapshot,
     x: &[f32],
     own: Option<&str>,
-    k: usize,
+    options: &FindOptions,
 ) -> Result<Vec<FindHit>> {
-    let nlist = snapshot.model().parts().nlist;
+    let (k, nlist) = (options.k, snapshot.model().parts().nlist);
+    let filter = options.filter.clone().map(|predicate| {
+        snapshot.resolve(&Filter { predicate: Some(predicate), ..Filter::default() }).map(Arc::new)
+    });
     let params = SearchParams {
         k: k.saturating_add(usize::from(own.is_some())),
         nprobe: nprobe(snapshot.rows(), nlist),
         refine_candidates: if snapshot.fine_codec().is_some() { REFINE } else { 0 },
+        filter: filter.transpose()?,
         ..SearchParams::default()
     };
     let mut hits = Vec::new();
@@ -281,7 +294,9 @@ fn search(
             continue;
         }
         let path = owned(photos.path(&key));
-        hits.push(FindHit { rank: hits.len() + 1, score: hit.score, id: hit.id, key, path });
+        let attributes = options.attributes.then(|| record::decode(&snapshot.record(hit.row)?));
+        let (rank, attributes) = (hits.len() + 1, attributes.transpose()?);
+        hits.push(FindHit { rank, score: hit.score, id: hit.id, key, path, attributes });
     }
     Ok(hits)
 }

@@ -6,6 +6,6 @@ pub mod vectors;
 
 pub use faiss::{ImportOptions, ImportReport, import_faiss};
 pub use vectors::{
-    OnBadRow, ParquetColumns, ParquetFile, VectorSource, VectorsOptions, VectorsReport,
-    import_vectors,
+    AttributeColumn, OnBadRow, ParquetColumns, ParquetFile, VectorSource, VectorsOptions,
+    VectorsReport, import_vectors,
 };

@@ -17,6 +17,10 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
 use crate::options::{NameFilter, Options};
+use crate::predicate::predicate;
+
+/// The field of a predicate among the options.
+const PREDICATE: &str = "filter.predicate";
 
 /// All ids are below this number.
 const ID_END: u64 = 1 << 63;
@@ -157,7 +161,9 @@ fn filter(wanted: v1::Filter, limits: &Config) -> Result<Arc<NameFilter>> {
     };
     let allow = wanted.allow.map(|set| names("allow", set)).transpose()?;
     let deny = wanted.deny.map(|set| names("deny", set)).transpose()?.unwrap_or_default();
-    Ok(Arc::new(NameFilter::new(Filter { allow, deny })))
+    let predicate = wanted.predicate.map(predicate).transpose();
+    let predicate = predicate.map_err(|error| error.at(PREDICATE))?;
+    Ok(Arc::new(NameFilter::new(Filter { allow, deny, predicate })))
 }
 
 /// Checks an id or key.

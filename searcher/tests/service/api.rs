@@ -198,16 +198,20 @@ async fn filters_thresholds_and_exact_do_what_the_index_does() -> Result<()> {
     let name = |id: u64| Name::Key(key(id));
     let cases = [
         (
-            v1::Filter { allow: None, deny: set(&ids[..1], &ids[1..2]) },
-            Filter { allow: None, deny: [Name::Id(ids[0]), name(ids[1])].into() },
+            v1::Filter { deny: set(&ids[..1], &ids[1..2]), ..Default::default() },
+            Filter { deny: [Name::Id(ids[0]), name(ids[1])].into(), ..Filter::default() },
         ),
         (
-            v1::Filter { allow: set(&[9, 11_000, 1 << 60], &[50]), deny: set(&[9], &[]) },
-            Filter { allow: Some([Name::Id(11_000), name(50)].into()), deny: BTreeSet::new() },
+            v1::Filter {
+                allow: set(&[9, 11_000, 1 << 60], &[50]),
+                deny: set(&[9], &[]),
+                predicate: None,
+            },
+            Filter { allow: Some([Name::Id(11_000), name(50)].into()), ..Filter::default() },
         ),
         (
-            v1::Filter { allow: set(&[], &[]), deny: None },
-            Filter { allow: Some(BTreeSet::new()), deny: BTreeSet::new() },
+            v1::Filter { allow: set(&[], &[]), ..Default::default() },
+            Filter { allow: Some(BTreeSet::new()), ..Filter::default() },
         ),
     ];
     for (filter, same) in cases {
@@ -218,7 +222,7 @@ async fn filters_thresholds_and_exact_do_what_the_index_does() -> Result<()> {
         let hits = world.snapshot.search(&x, &params)?.hits;
         assert_eq!(found.ids, Vec::from_iter(hits.iter().map(|hit| hit.id)));
     }
-    let filter = Some(v1::Filter { allow: None, deny: set(&[1 << 63], &[]) });
+    let filter = Some(v1::Filter { deny: set(&[1 << 63], &[]), ..Default::default() });
     let status = client.search(exact.with(|o| o.filter = filter)).await.unwrap_err();
     assert_eq!(reason(&status), (ErrorReason::FieldInvalid, "options.filter.deny.id".to_owned()));
     Ok(())
@@ -278,7 +282,7 @@ async fn an_explanation_says_what_was_done() -> Result<()> {
     assert!((10..=explained.codes_scanned).contains(&explained.codes_survived));
 
     let allow = Some(v1::ImageSet { ids: vec![1, 2, 3], keys: vec![] });
-    let filter = Some(v1::Filter { allow, deny: None });
+    let filter = Some(v1::Filter { allow, ..Default::default() });
     let request = v1::ExplainRequest { search: Some(search.with(|o| o.filter = filter)) };
     let plan = client.explain(request).await?.into_inner().plan.context("a plan")?;
     assert_eq!((plan.allowed, plan.direct), (Some(3), true));

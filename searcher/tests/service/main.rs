@@ -5,6 +5,7 @@
 
 mod admin;
 mod api;
+mod attributes;
 mod broken;
 mod life;
 mod limits;

@@ -42,7 +42,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ]
     };
     let set = v1::ImageSet { ids: vec![1, 5000], keys: vec!["a".to_owned()] };
-    let filter = Some(v1::Filter { allow: None, deny: Some(set.clone()) });
+    let filter = Some(v1::Filter { deny: Some(set.clone()), ..Default::default() });
     let expansion = Some(v1::Expansion { method: 1, k: 5, alpha: Some(3.0), rounds: 1 });
     let plain = one(vector(numbers(1, DIM))).with(|o| {
         o.with_keys = true;

@@ -72,7 +72,12 @@ fn model() -> Result<Model> {
 
 /// Writes an index of `SHARDS` shards with ids from 0; returns the shards' files.
 pub fn build(folder: &Path) -> Result<Vec<PathBuf>> {
-    build_under(folder, &model()?)
+    build_under(folder, &model()?, &|_| Vec::new())
+}
+
+/// [`build`] with the attributes that `record` gives to the row of an id.
+pub fn build_with(folder: &Path, record: &dyn Fn(u64) -> Vec<u8>) -> Result<Vec<PathBuf>> {
+    build_under(folder, &model()?, record)
 }
 
 /// Commits a further generation, whose first shard is the only one; returns its number.
@@ -93,10 +98,14 @@ pub fn commit_half(folder: &Path) -> Result<u64> {
 pub fn build_refined(folder: &Path) -> Result<Vec<PathBuf>> {
     let model = model()?;
     let refinement = FineCodec::f16(model.hash(), model.parts().d);
-    build_under(folder, &model.with_fine_codec(refinement)?)
+    build_under(folder, &model.with_fine_codec(refinement)?, &|_| Vec::new())
 }
 
-fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
+fn build_under(
+    folder: &Path,
+    model: &Model,
+    record: &dyn Fn(u64) -> Vec<u8>,
+) -> Result<Vec<PathBuf>> {
     let index = IndexDir::create(folder)?;
     index.put_model(model)?;
     let mut shards = Vec::new();
@@ -104,6 +113,7 @@ fn build_under(folder: &Path, model: &Model) -> Result<Vec<PathBuf>> {
         let mut builder = ShardBuilder::new(model);
         for id in shard * ROWS_PER_SHARD..(shard + 1) * ROWS_PER_SHARD {
             builder.push(id, &key(id), &numbers(1000 + id, DIM))?;
+            builder.set_record(&record(id))?;
         }
         shards.push(index.put_shard(builder, Hash::of(b"test"), shard as u32)?);
     }

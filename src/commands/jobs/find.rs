@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use ocelli_index::Predicate;
 use ocelli_index::container::write_atomically;
 use ocelli_indexer::BoxError;
 use ocelli_indexer::collection::{FindOptions, FindReport, find, find_page};
@@ -44,6 +45,12 @@ pub struct FindArgs {
     /// The part of the image to look for, in pixels of the stored image
     #[arg(long = "box", value_name = "X0,Y0,X1,Y1")]
     pub bounding_box: Option<PixelBox>,
+    /// Only photos with such attributes: `width >= 640 and captured > 2019-05-01`
+    #[arg(long = "where", value_name = "FILTER")]
+    pub filter: Option<Predicate>,
+    /// Print the attributes of each photo
+    #[arg(long)]
+    pub attributes: bool,
     /// Write a page with thumbnails of the photos
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -83,6 +90,8 @@ pub fn run(args: FindArgs) -> Result<()> {
     let options = FindOptions {
         k: args.k,
         bounding_box: args.bounding_box.map(|b| b.0),
+        filter: args.filter,
+        attributes: args.attributes,
         encoder_flags: device.collect(),
     };
     let report = find(&args.index, &args.query, &options, &encode)?;
@@ -117,6 +126,9 @@ fn text(report: &FindReport, html: Option<&Path>) -> String {
         let path = hit.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let (key, path) = (cell(&hit.key), cell(&path));
         let _ = writeln!(text, "{:>4}  {:>9.6}  {key:wide$}  {path}", hit.rank, hit.score);
+        for (column, value) in hit.attributes.iter().flatten() {
+            let _ = writeln!(text, "      {column} = {}", cell(&value.to_string()));
+        }
     }
     let by = report.scores.in_words();
     let _ = writeln!(

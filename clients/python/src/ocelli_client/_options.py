@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
 from . import _query
-from ._generated.ocelli.v1 import search_pb2
+from ._generated.ocelli.v1 import predicate_pb2, search_pb2
 from ._query import Diffusion, Expansion, Id, Key
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class SearchOptions(TypedDict, total=False):
     allow: Union[Names, None]
     #: None of these images, by id or key.
     deny: Names
+    #: Only images with such attributes, as text: ``width >= 640 and camera in ("a", "b")``; or the
+    #: message; None: all.
+    where: Union[str, predicate_pb2.Predicate, None]
     #: Query expansion; None: none.
     expansion: Union[Expansion, None]
     #: Ranking by diffusion; None: none.
@@ -56,6 +59,7 @@ def message(**options: Unpack[SearchOptions]) -> search_pb2.SearchOptions:
         raise TypeError(f"unknown options: {unknown}")
     fields: dict[str, Any] = {"k": DEFAULT_K, "with_keys": True, **options}
     allow, deny = fields.pop("allow", None), _query.image_set(fields.pop("deny", ()))
+    where = fields.pop("where", None)
     # Expansion and Diffusion have messages of their own; everything else is a field by its name.
     for name in ("expansion", "diffusion"):
         if fields.get(name) is not None:
@@ -65,4 +69,8 @@ def message(**options: Unpack[SearchOptions]) -> search_pb2.SearchOptions:
         made.filter.allow.CopyFrom(_query.image_set(allow))
     if deny.ids or deny.keys:
         made.filter.deny.CopyFrom(deny)
+    if isinstance(where, str):
+        made.filter.predicate.text = where
+    elif where is not None:
+        made.filter.predicate.CopyFrom(where)
     return made

@@ -56,7 +56,7 @@ pub(super) struct Entry {
     pub max: u64,
 }
 
-/// How the values of a chunk are stored.
+/// The form in which the values of a chunk are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// No value: each slot is null.

@@ -11,5 +11,5 @@ mod writer;
 
 pub use layout::BLOCK_SLOTS;
 pub use reader::Columns;
-pub use values::{BlockColumn, Dictionary, Values};
+pub use values::{BlockColumn, Bounds, Dictionary, Values};
 pub use writer::SectionWriter;

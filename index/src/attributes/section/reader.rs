@@ -3,7 +3,7 @@
 use super::layout::{
     ALIGN, BLOCK_SLOTS, Encoding, Entry, Trailer, VERSION, padding, presence_bytes,
 };
-use super::values::{BlockColumn, Values};
+use super::values::{BlockColumn, Bounds, Values};
 use crate::attributes::record::{self, Fields};
 use crate::attributes::schema::{Column, ColumnType, MAX_COLUMNS, Schema};
 use crate::base::error::{Error, Result};
@@ -129,6 +129,15 @@ impl Columns {
             .map_err(|what| self.corrupt(file, block, column, what))
     }
 
+    /// The facts of a column of a block by the directory; all is null past the last of them.
+    pub fn bounds(&self, block: usize, column: usize) -> Bounds {
+        let (rows, columns) = (self.block_rows(block), self.schema.columns().len());
+        match self.entries.get(block * columns + column).filter(|_| column < columns) {
+            Some(e) => Bounds { rows, nulls: e.nulls as usize, min: e.min, max: e.max },
+            None => Bounds { rows, nulls: rows, min: 0, max: 0 },
+        }
+    }
+
     /// An error about a column of a block.
     pub(crate) fn corrupt(&self, file: &Reader, block: usize, column: usize, what: &str) -> Error {
         let name = self.schema.columns().get(column).map_or("", |column| &column.name);
@@ -182,7 +191,7 @@ impl Columns {
     }
 }
 
-/// What is wrong with a column of a block.
+/// Looks for a fault in a column of a block.
 fn verify(column: &BlockColumn<'_>) -> std::result::Result<(), &'static str> {
     let (whole, floats) = (column.whole_range(), column.float_range());
     let mut nulls = 0;
@@ -203,7 +212,7 @@ fn verify(column: &BlockColumn<'_>) -> std::result::Result<(), &'static str> {
     }
     if let Values::Texts(texts, _) = column.values() {
         let ascend = (1..texts.len()).all(|i| texts.get(i - 1) < texts.get(i));
-        if !ascend {
+        if !ascend || texts.get(0).is_none() {
             return Err("texts of a dictionary that do not ascend");
         }
     }
@@ -240,7 +249,7 @@ fn read_directory(
     Ok((schema, entries.iter().map(|e| bytemuck::pod_read_unaligned(e)).collect()))
 }
 
-/// What is wrong with an entry of a column of `rows` slots.
+/// Looks for a fault in an entry of a column of `rows` slots.
 fn check_entry(entry: &Entry, ty: ColumnType, rows: usize) -> std::result::Result<(), String> {
     let encoding = Encoding::from_number(entry.encoding)
         .filter(|encoding| encoding.fits(ty))

@@ -56,6 +56,20 @@ impl<'a> Dictionary<'a> {
     }
 }
 
+/// The facts of a column of a block that are known before its values are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Slots.
+    pub rows: usize,
+    /// Slots whose value is null.
+    pub nulls: usize,
+    /// Smallest number that is not null, as its bits; a truth value is 0 or 1; 0 for text and
+    /// bytes.
+    pub min: u64,
+    /// Largest number.
+    pub max: u64,
+}
+
 /// One column of one block.
 #[derive(Clone, Copy)]
 pub struct BlockColumn<'a> {
@@ -114,6 +128,11 @@ impl<'a> BlockColumn<'a> {
             Encoding::Dictionary => texts(rows, data)?,
         };
         Ok(Self { ty, rows, nulls, present, values, min, max })
+    }
+
+    /// The type of the column.
+    pub fn ty(&self) -> ColumnType {
+        self.ty
     }
 
     /// Slots of the block.
@@ -178,7 +197,7 @@ impl<'a> BlockColumn<'a> {
     /// The value of a slot: `Ok(None)` if it is null.
     ///
     /// # Errors
-    /// What is wrong with the bytes.
+    /// The fault of the bytes.
     pub fn value(&self, slot: usize) -> Result<Option<ValueRef<'a>>, &'static str> {
         if self.is_null(slot) {
             return Ok(None);

@@ -256,8 +256,8 @@ impl Pending {
         Encoding::Words
     }
 
-    /// The different texts, sorted: their number (u32), the bits of an end (u32), their ends, packed
-    /// at these bits; the number of each slot's text, packed; the texts themselves.
+    /// The different texts, sorted: their number (u32), the bits of an end (u32), their ends,
+    /// packed at these bits; the number of each slot's text, packed; the texts themselves.
     fn texts(&self, out: &mut Vec<u8>) {
         let mut sorted: Vec<(&str, u64)> =
             self.texts.iter().map(|(text, &number)| (&**text, number)).collect();

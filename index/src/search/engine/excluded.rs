@@ -48,6 +48,23 @@ impl Deleted {
         &self.ordinals
     }
 
+    /// The slots of the deleted rows.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`].
+    pub fn slots(&self, shard: &Shard) -> Result<RoaringBitmap> {
+        let mut out = RoaringBitmap::new();
+        for list in 0..self.lists.len() as u32 {
+            let entry = shard.list(list)?;
+            let bits = self.list(shard, list, &entry)?.unwrap_or_default();
+            let dead = (0..entry.len).filter(|&i| {
+                bits.get(i as usize / 64).is_some_and(|word| word >> (i % 64) & 1 == 1)
+            });
+            out.extend(dead.map(|i| entry.first + i));
+        }
+        Ok(out)
+    }
+
     fn list(&self, shard: &Shard, list: u32, entry: &ListEntry) -> Result<Option<&[u64]>> {
         let Some(cell) = self.lists.get(list as usize) else { return Ok(None) };
         if let Some(bits) = cell.get() {
@@ -122,7 +139,7 @@ impl Excluded<'_> {
     #[inline]
     pub fn skips(&self, entry: &ListEntry) -> bool {
         let slots = entry.first..entry.first.saturating_add(entry.len);
-        let allow = self.filter.and_then(|f| f.allow.as_ref());
+        let allow = self.filter.and_then(|f| f.allow.as_deref());
         allow.is_some_and(|allow| allow.range_cardinality(slots) == 0)
     }
 }

@@ -268,7 +268,12 @@ impl<'a> QueryScan<'a> {
         let mut list: Option<(ShardList<'a>, f32)> = None;
         let Buffers { scores, excluded: dead, candidates, .. } = buffers;
         dead.clear();
-        for slot in filter.allow.iter().flatten().filter(|&slot| !filter.deny.contains(slot)) {
+        for slot in filter
+            .allow
+            .iter()
+            .flat_map(|allow| allow.iter())
+            .filter(|&slot| !filter.deny.contains(slot))
+        {
             // Slots ascend, and so do lists.
             let within = |(l, _): &(ShardList<'_>, f32)| slot - l.entry.first < l.entry.len;
             let (found, base) = match list.filter(within) {

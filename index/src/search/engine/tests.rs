@@ -152,7 +152,7 @@ fn filter(rng: &mut ChaCha8Rng, snapshot: &Snapshot) -> RowFilter {
     };
     let allow = rng.random::<bool>().then(|| names(rng));
     let deny = if rng.random() { names(rng) } else { BTreeSet::new() };
-    let mut filter = snapshot.resolve(&Filter { allow, deny }).unwrap();
+    let mut filter = snapshot.resolve(&Filter { allow, deny, predicate: None }).unwrap();
     // Few rows are scored one by one, or all take the way of large sets.
     filter.direct = [0, 50, 4096][rng.random_range(0..3)];
     filter
@@ -193,7 +193,7 @@ fn filters_and_ranges_answer_as_the_naive_scan() {
             found_some += usize::from(!want.is_empty());
 
             let every = SearchParams { k: 1_000_000, ..params.clone() };
-            let every = snapshot.search_naive(q, &every).unwrap();
+            let every = snapshot.naive_in_lists(q, &every, 1).unwrap();
             let Some(some) = every.get(every.len() / 3) else { continue };
             let threshold = some.score;
             let better = |score: f32| match p.metric {

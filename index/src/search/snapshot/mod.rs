@@ -1,5 +1,6 @@
 //! One opened generation: its model and its shards.
 
+mod evaluated;
 mod open;
 mod rows;
 mod verify;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use self::evaluated::Evaluated;
 use super::engine::Deleted;
 use super::hit::Row;
 use super::params::ShardFailure;
@@ -46,6 +48,8 @@ pub struct Snapshot {
     pub(super) missing: Vec<ShardFailure>,
     /// Files that answer from an earlier mapping, since they could not be opened again.
     kept: Vec<ShardFailure>,
+    /// Filters by attributes that were asked for lately.
+    evaluated: Evaluated,
     /// Versions of the model's files when they were opened.
     model_versions: [Option<Version>; 2],
     /// How many of the files were taken over from an earlier snapshot, since they have not changed.

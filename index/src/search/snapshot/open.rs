@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::evaluated::Evaluated;
 use super::{Member, Snapshot};
 use crate::base::error::{Error, FileTrouble, Result};
 use crate::base::hash::Hash;
@@ -229,8 +230,18 @@ impl Snapshot {
         let codec = model.fine_codec().map(FineCodec::hash);
         let model_versions = dir.model_versions(&generation.model, codec.as_ref());
         let Earlier { kept, reused, .. } = earlier;
-        let dir = dir.clone();
-        Ok(Self { generation, model, members, missing, kept, model_versions, reused, dir })
+        let (dir, evaluated) = (dir.clone(), Evaluated::default());
+        Ok(Self {
+            generation,
+            model,
+            members,
+            missing,
+            kept,
+            evaluated,
+            model_versions,
+            reused,
+            dir,
+        })
     }
 
     /// The model of `generation`, if it is open here and sound as far as is known.

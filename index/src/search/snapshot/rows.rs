@@ -1,8 +1,11 @@
 //! Rows of a snapshot: found by id and key; their vectors, ids and keys.
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 
 use super::Snapshot;
+use crate::attributes::{Predicate, Schema};
 use crate::base::error::{Error, Result};
 use crate::search::filter::{Filter, Name, RowFilter, ShardFilter};
 use crate::search::hit::Row;
@@ -108,11 +111,56 @@ impl Snapshot {
         self.shard_of(row)?.id(row.ordinal)
     }
 
-    /// Looks the names of a filter up, so that searches of this snapshot can use it.
+    /// Attributes of a row ([`crate::attributes::record`]); empty if it has none.
     ///
     /// # Errors
-    /// [`Error::Corrupt`].
+    /// [`Error::Corrupt`]; [`Error::NotFound`].
+    pub fn record(&self, row: Row) -> Result<Vec<u8>> {
+        self.shard_of(row)?.record(row.ordinal)
+    }
+
+    /// The columns of the index: those of its shards, by name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a column has another type in another shard.
+    pub fn schema(&self) -> Result<Schema> {
+        let mut schema = Schema::default();
+        for shard in self.shards() {
+            if let Some(columns) = shard.columns() {
+                schema.merge(columns.schema())?;
+            }
+        }
+        Ok(schema)
+    }
+
+    /// Looks the names of a filter up and evaluates its predicate, so that searches of this
+    /// snapshot can use it. The last predicates are remembered.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::Invalid`] for a predicate that does not fit the columns
+    /// ([`Predicate::bind`]).
     pub fn resolve(&self, filter: &Filter) -> Result<RowFilter> {
+        let passing = filter.predicate.as_ref().map(|p| self.passing(p)).transpose()?;
+        if let Some(passing) = &passing
+            && filter.allow.is_none()
+            && filter.deny.is_empty()
+        {
+            return Ok(passing.clone());
+        }
+        let mut shards = self.rows_by_name(filter)?;
+        if let Some(passing) = passing {
+            for (shard, passing) in shards.iter_mut().zip(passing.shards) {
+                shard.allow = match (shard.allow.take(), passing.allow) {
+                    (Some(names), Some(passing)) => Some(Arc::new(&*names & &*passing)),
+                    (one, other) => one.or(other),
+                };
+            }
+        }
+        self.row_filter(shards)
+    }
+
+    /// The rows that a filter's names allow and deny.
+    fn rows_by_name(&self, filter: &Filter) -> Result<Vec<ShardFilter>> {
         let mut shards = vec![ShardFilter::default(); self.members.len()];
         let row = |name: &Name| match name {
             Name::Id(id) => self.find(|shard| shard.find_id(*id)),
@@ -125,18 +173,69 @@ impl Snapshot {
             }
         }
         if let Some(allow) = &filter.allow {
-            shards.iter_mut().for_each(|shard| shard.allow = Some(RoaringBitmap::new()));
+            let mut slots = vec![RoaringBitmap::new(); shards.len()];
             for name in allow {
-                if let Some(row) = row(name)?
-                    && let Some(allow) = &mut shards[row.shard as usize].allow
-                {
-                    allow.insert(slot(row)?);
+                if let Some(row) = row(name)? {
+                    slots[row.shard as usize].insert(slot(row)?);
                 }
             }
+            shards.iter_mut().zip(slots).for_each(|(s, slots)| s.allow = Some(Arc::new(slots)));
         }
-        let count = |s: &ShardFilter| s.allow.as_ref().map_or(0, RoaringBitmap::len);
-        let allowed = filter.allow.as_ref().map(|_| shards.iter().map(count).sum());
+        Ok(shards)
+    }
+
+    /// The rows for which a predicate is true and that are not deleted.
+    fn passing(&self, predicate: &Predicate) -> Result<RowFilter> {
+        self.evaluated.get(&predicate.to_string(), || {
+            let bound = predicate.bind(&self.schema()?)?;
+            let mut shards = Vec::with_capacity(self.members.len());
+            for member in &self.members {
+                let shard = &member.shard;
+                let mut slots = match shard.columns() {
+                    Some(columns) => bound.slots(shard.file(), columns)?,
+                    None if bound.holds_for_nulls() => {
+                        let mut all = RoaringBitmap::new();
+                        all.insert_range(0..shard.rows());
+                        all
+                    }
+                    None => RoaringBitmap::new(),
+                };
+                if let Some(deleted) = &member.deleted {
+                    slots -= deleted.slots(shard)?;
+                }
+                let allow = Some(Arc::new(slots));
+                shards.push(ShardFilter { allow, ..ShardFilter::default() });
+            }
+            self.row_filter(shards)
+        })
+    }
+
+    /// A filter of these rows.
+    fn row_filter(&self, shards: Vec<ShardFilter>) -> Result<RowFilter> {
+        let count = |s: &ShardFilter| s.allow.as_ref().map(|allow| allow.len());
+        let allowed: Option<u64> = shards.iter().map(count).sum();
+        let allowed = allowed.filter(|_| !shards.is_empty());
+        let list_rows = allowed.map(|_| self.list_rows(&shards)).transpose()?;
         let (generation, direct) = (self.generation.number, RowFilter::DIRECT);
-        Ok(RowFilter { shards, generation, allowed, direct })
+        let rows = self.members.iter().map(|member| u64::from(member.shard.rows())).sum();
+        Ok(RowFilter { shards, generation, allowed, rows, list_rows, direct })
+    }
+
+    /// Allowed rows of each list in all shards.
+    fn list_rows(&self, shards: &[ShardFilter]) -> Result<Arc<[u32]>> {
+        let mut rows = vec![0u32; self.model.parts().nlist];
+        for (member, ShardFilter { allow, deny }) in self.members.iter().zip(shards) {
+            let Some(allow) = allow else { continue };
+            let without = (!deny.is_empty()).then(|| &**allow - deny);
+            let slots = without.as_ref().unwrap_or(allow);
+            for (list, rows) in (0u32..).zip(&mut rows) {
+                let entry = member.shard.list(list)?;
+                let end = entry.first.saturating_add(entry.len);
+                let of_list = slots.range_cardinality(entry.first..end);
+                *rows = rows.saturating_add(of_list as u32);
+            }
+            member.shard.intact()?;
+        }
+        Ok(rows.into())
     }
 }

@@ -1,5 +1,6 @@
 //! A generation's files: each must be the one that is named, and `verify` sees all of them.
 
+mod filtered;
 mod refine;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! Files of vectors as a part of descriptors.
 
+mod attributes;
 mod key_list;
 mod parquet_file;
 mod rows;
@@ -13,13 +14,15 @@ use std::time::Instant;
 use clap::ValueEnum;
 use ocelli_index::foreign::files_below;
 use ocelli_index::{
-    Checks, DescriptorSpec, Dtype, ErrorCode, Hash, PartKind, PartWriter, Rejected, RejectedWriter,
-    VectorFile, VectorFormat,
+    Checks, DescriptorSpec, Dtype, ErrorCode, Hash, PartImage, PartKind, PartRow, PartWriter,
+    Rejected, RejectedWriter, VectorFile, VectorFormat,
 };
 use ocelli_text::counted;
 use serde::Serialize;
 
 use crate::{Error, Progress, ProgressFn, Result};
+pub use attributes::AttributeColumn;
+use attributes::AttributeList;
 use key_list::KeyList;
 pub use parquet_file::{ParquetColumns, ParquetFile};
 pub use rows::{BadRow, Rows};
@@ -59,6 +62,10 @@ pub struct VectorsOptions {
     /// A text file with the key of each row, a line each, over all files; None: rows have the keys
     /// of their column, or none.
     pub keys: Option<PathBuf>,
+    /// A CSV file with the attributes of each row over all files, names in its first line, and the
+    /// columns of it that are taken, all if they are none; None: rows have the attributes of their
+    /// columns, or none.
+    pub attributes: Option<(PathBuf, Vec<AttributeColumn>)>,
 }
 
 /// Report of an import of vectors.
@@ -200,7 +207,7 @@ impl VectorSource {
             let n = block.min(file.rows() - first);
             let (x, bad) = file.read_all(first..first + n)?;
             let bad = bad.into_iter().map(|(row, reason)| BadRow { row, reason }).collect();
-            take(Rows { first, n, x, ids: None, keys: None, bad })?;
+            take(Rows { first, n, x, ids: None, keys: None, records: None, bad })?;
         }
         Ok(())
     }
@@ -261,7 +268,13 @@ impl Sink {
             let key = rows.keys.as_ref().map(|keys| keys[i].as_str());
             let reason = match bad.next_if(|bad| bad.row == row) {
                 Some(bad) => Some(bad.reason.clone()),
-                None => self.push(id, key, &rows.x[i * self.dim..][..self.dim], file, row)?,
+                None => {
+                    let record = rows.records.as_ref().map_or(&[][..], |records| &records[i]);
+                    let image =
+                        PartImage { key: key.unwrap_or_default(), id, attributes: None, record };
+                    let x = &rows.x[i * self.dim..][..self.dim];
+                    self.push(&image, key.is_some(), x, file, row)?
+                }
             };
             if let Some(reason) = reason {
                 self.reject(file, row, key, &reason)?;
@@ -273,12 +286,13 @@ impl Sink {
     /// Writes a row, or returns why it cannot be written.
     fn push(
         &mut self,
-        id: Option<u64>,
-        key: Option<&str>,
+        image: &PartImage<'_>,
+        has_key: bool,
         x: &[f32],
         file: &Path,
         row: usize,
     ) -> Result<Option<String>> {
+        let (id, key) = (image.id, Some(image.key).filter(|_| has_key));
         if let Some(id) = id.filter(|id| self.ids.contains(id)) {
             return Ok(Some(format!("id {id} occurs a second time")));
         }
@@ -290,7 +304,7 @@ impl Sink {
         if half.is_some_and(|half| self.keys.contains(&half)) {
             return Ok(Some("its key occurs a second time".to_owned()));
         }
-        match self.part.push(key.unwrap_or_default(), id, x) {
+        match self.part.push_image(image, PartRow::Vectors(x)) {
             Ok(()) => {}
             // Finite as f32, but not as the part stores it.
             Err(e) if e.code() == ErrorCode::InvalidArgument => return Ok(Some(e.to_string())),
@@ -319,13 +333,17 @@ impl Sink {
     }
 }
 
-/// Hands all rows to `sink`, with the keys of the list at `keys`.
+/// Hands all rows to `sink`, with the keys and attributes of the lists in the options.
 fn import_rows(
     files: &[VectorSource],
     sink: &mut Sink,
-    keys: Option<&Path>,
+    options: &VectorsOptions,
     progress: ProgressFn<'_>,
 ) -> Result<()> {
+    let keys = options.keys.as_deref();
+    let attributes = options.attributes.as_ref();
+    let mut attributes =
+        attributes.map(|(path, columns)| AttributeList::open(path, columns)).transpose()?;
     let block = (BLOCK_BYTES / 4 / sink.dim).max(1);
     let total = files.iter().map(|file| file.rows() as u64).sum();
     let mut list = keys.map(KeyList::open).transpose()?;
@@ -341,12 +359,16 @@ fn import_rows(
                 }
                 rows.keys = Some(list.next(rows.n, rows.first, &mut rows.bad)?);
             }
+            if let Some(list) = &mut attributes {
+                rows.records = Some(list.next(rows.n, rows.first, &mut rows.bad)?);
+            }
             sink.take(file.path(), &rows)?;
             done += rows.n as u64;
             progress(Progress { stage: "vectors", done, total });
             Ok(())
         })?;
     }
+    attributes.map_or(Ok(()), AttributeList::finish)?;
     list.map_or(Ok(()), KeyList::finish)
 }
 
@@ -386,7 +408,7 @@ pub fn import_vectors(
         keys: HashSet::new(),
         reasons: Vec::new(),
     };
-    import_rows(files, &mut sink, options.keys.as_deref(), progress)?;
+    import_rows(files, &mut sink, options, progress)?;
     let Sink { part, rejected: list, reasons, .. } = sink;
     let rejected = list.count();
     if part.images() == 0 {

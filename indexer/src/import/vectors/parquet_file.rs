@@ -5,10 +5,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::Checks;
+use ocelli_index::attributes::ColumnType;
+use ocelli_index::attributes::record::Fields;
 use ocelli_index::foreign::{self, ParquetColumn, ParquetKind, open_regular};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor};
 
+use super::attributes::{self, AttributeColumn};
 use super::rows::{BadRow, Rows};
 use crate::{Error, Result};
 
@@ -24,6 +27,8 @@ pub struct ParquetColumns {
     pub ids: Option<String>,
     /// Column of keys, text.
     pub keys: Option<String>,
+    /// Columns of attributes.
+    pub attributes: Vec<AttributeColumn>,
 }
 
 /// An open Parquet file.
@@ -35,8 +40,17 @@ pub struct ParquetFile {
     vectors: usize,
     ids: Option<usize>,
     keys: Option<usize>,
+    attributes: Vec<Attribute>,
     rows: usize,
     dim: usize,
+}
+
+/// A column of attributes.
+struct Attribute {
+    name: String,
+    leaf: usize,
+    kind: ParquetKind,
+    ty: ColumnType,
 }
 
 /// Finds the leaf columns that are asked for.
@@ -69,6 +83,16 @@ impl Schema<'_> {
             }
             None => Err(format!("no column {name:?} ({flag}); the columns are {}", self.names())),
         }
+    }
+
+    /// A column of attributes.
+    fn attribute(&self, wanted: &AttributeColumn) -> std::result::Result<Attribute, String> {
+        let (name, flag) = (wanted.name.clone(), "--attribute-column");
+        let leaf = self.named(&name, flag, "attributes", |_| true)?;
+        let kind = ParquetKind::of(&self.leaves[leaf]);
+        let ty = attributes::parquet_type(wanted, kind)?;
+        let kind = kind.ok_or_else(|| format!("column {name:?} ({flag}) holds no attributes"))?;
+        Ok(Attribute { name, leaf, kind, ty })
     }
 
     /// The only leaf of lists of floats.
@@ -121,10 +145,13 @@ impl ParquetFile {
         let ids = ids.transpose().map_err(error)?;
         let keys = columns.keys.as_ref().map(|n| schema.named(n, "--key-column", "text", is_key));
         let keys = keys.transpose().map_err(error)?;
+        let attributes = columns.attributes.iter().map(|wanted| schema.attribute(wanted));
+        let attributes =
+            attributes.collect::<std::result::Result<Vec<Attribute>, String>>().map_err(error)?;
         let rows = usize::try_from(facts.num_rows())
             .map_err(|_| error(format!("damaged: {} rows", facts.num_rows())))?;
         let path = path.to_owned();
-        let mut out = Self { path, file, checks, vectors, ids, keys, rows, dim: 0 };
+        let mut out = Self { path, file, checks, vectors, ids, keys, attributes, rows, dim: 0 };
         if rows > 0 {
             out.dim = out.usual_dim()?;
         }
@@ -163,6 +190,8 @@ impl ParquetFile {
             let mut vectors = column(self.vectors)?;
             let mut ids = self.ids.map(column).transpose()?;
             let mut keys = self.keys.map(column).transpose()?;
+            let attributes = self.attributes.iter().map(|attribute| column(attribute.leaf));
+            let mut attributes = attributes.collect::<Result<Vec<ParquetColumn>>>()?;
             while left > 0 {
                 let n = left.min(block);
                 let (x, mut bad) = self.read_vectors(&mut vectors, n, first)?;
@@ -170,9 +199,10 @@ impl ParquetFile {
                 let keys = keys.as_mut().map(|column| column.keys(n)).transpose().map_err(error)?;
                 let ids = ids.map(|ids| sound(ids, first, &mut bad));
                 let keys = keys.map(|keys| sound(keys, first, &mut bad));
+                let records = self.records(&mut attributes, n, first, &mut bad)?;
                 bad.sort_by_key(|bad| bad.row);
                 bad.dedup_by_key(|bad| bad.row);
-                take(Rows { first, n, x, ids, keys, bad })?;
+                take(Rows { first, n, x, ids, keys, records, bad })?;
                 first += n;
                 left -= n;
             }
@@ -181,6 +211,26 @@ impl ParquetFile {
             return Err(self.error(format!("expected {} rows, found {first}", self.rows)));
         }
         Ok(())
+    }
+
+    /// The attributes of the next `n` rows, if any were asked for.
+    fn records(
+        &self,
+        columns: &mut [ParquetColumn],
+        n: usize,
+        first: usize,
+        bad: &mut Vec<BadRow>,
+    ) -> Result<Option<Vec<Vec<u8>>>> {
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        let mut fields = vec![Fields::new(); n];
+        for (column, attribute) in columns.iter_mut().zip(&self.attributes) {
+            let values = attributes::parquet_values(column, attribute.kind, attribute.ty, n)
+                .map_err(|what| self.error(what))?;
+            attributes::add(&attribute.name, values, first, &mut fields, bad);
+        }
+        Ok(Some(attributes::records(&fields, first, bad)))
     }
 
     fn error(&self, what: String) -> Error {

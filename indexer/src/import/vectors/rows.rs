@@ -22,6 +22,9 @@ pub struct Rows {
     pub ids: Option<Vec<u64>>,
     /// Keys, `(n,)`, if they were asked for; those of bad rows are undefined.
     pub keys: Option<Vec<String>>,
+    /// Attributes ([`ocelli_index::attributes::record`]), `(n,)`, if they were asked for; those of
+    /// bad rows are undefined.
+    pub records: Option<Vec<Vec<u8>>>,
     /// The bad rows, ascending, each once.
     pub bad: Vec<BadRow>,
 }

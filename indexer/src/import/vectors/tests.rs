@@ -28,11 +28,13 @@ fn columns(vectors: Option<&str>, ids: Option<&str>, keys: Option<&str>) -> Parq
         vectors: vectors.map(Into::into),
         ids: ids.map(Into::into),
         keys: keys.map(Into::into),
+        attributes: Vec::new(),
     }
 }
 
 fn options(on_bad_row: OnBadRow) -> VectorsOptions {
-    VectorsOptions { name: "golden".into(), dtype: Dtype::F32, on_bad_row, keys: None }
+    let (name, dtype) = ("golden".into(), Dtype::F32);
+    VectorsOptions { name, dtype, on_bad_row, keys: None, attributes: None }
 }
 
 /// The file as a part, if none of its rows is bad.
@@ -490,4 +492,57 @@ fn keys_from_a_list() {
     }
     let report = import("1\n\n3\n").unwrap();
     assert_eq!((report.rows, report.rejected), (2, 1));
+}
+
+/// Attributes of a CSV file, as their types say; bad values and wrong lengths are told.
+#[test]
+fn attributes_come_from_a_csv_file() {
+    use ocelli_index::attributes::Value;
+    use ocelli_index::attributes::record::{self, Fields};
+    let tmp = tempfile::tempdir().unwrap();
+    let vectors = tmp.path().join("x.fvecs");
+    let row = |x: f32| [2i32.to_le_bytes().to_vec(), x.to_le_bytes().to_vec(), vec![0; 4]].concat();
+    fs::write(&vectors, [1.0, 2.0, 3.0].map(row).concat()).unwrap();
+    let csv = tmp.path().join("a.csv");
+    let import = |text: &str, columns: &[&str]| {
+        fs::write(&csv, text).unwrap();
+        let columns = columns.iter().map(|column| column.parse().unwrap()).collect();
+        let options = VectorsOptions {
+            attributes: Some((csv.clone(), columns)),
+            ..options(OnBadRow::Reject)
+        };
+        let source =
+            VectorSource::open(&vectors, &ParquetColumns::default(), Checks::default()).unwrap();
+        let out = tmp.path().join("x.part");
+        let report = import_vectors(&[source], &out, &options, &silent)?;
+        let part = Part::open(&out)?;
+        let records = (0..part.images())
+            .map(|image| record::decode(&part.record(image).unwrap()).unwrap())
+            .collect::<Vec<Fields>>();
+        let rejected = fs::read_to_string(&report.rejected_path).unwrap();
+        Ok::<_, crate::Error>((records, rejected))
+    };
+    let text = "camera,width:int64,public\n\"a, b\",640,true\n,x,false\nc,,\n";
+    let (records, rejected) = import(text, &[]).unwrap();
+    assert_eq!(records.len(), 2);
+    assert_eq!(records[0]["camera"], Value::Text("a, b".into()));
+    assert_eq!(records[0]["width"], Value::Int(640));
+    assert_eq!(records[0]["public"], Value::Text("true".into()));
+    assert_eq!(records[1], Fields::from([("camera".into(), Value::Text("c".into()))]));
+    assert!(rejected.contains("a whole number") && rejected.contains("a.csv:3"), "{rejected}");
+    let (records, _) = import(text, &["public:bool"]).unwrap();
+    assert_eq!(records[1], Fields::from([("public".into(), Value::Bool(false))]));
+    assert!(records[2].is_empty() && records.len() == 3);
+    for (text, columns, word) in [
+        ("a\n1\n2\n", vec![], "a line of attributes for every row, found 2"),
+        ("a\n1\n2\n3\n4\n", vec![], "attributes of 3 rows, found 4"),
+        ("a\n1\n2\n3\n", vec!["b"], "the columns are a"),
+        ("a b\n1\n2\n3\n", vec![], "ASCII letters"),
+        ("a,a\n1,1\n2,2\n3,3\n", vec![], "twice"),
+        ("a:colour\n1\n2\n3\n", vec![], "column type"),
+        ("a,b\n1,1\n2\n3,3\n", vec![], "row 2"),
+    ] {
+        let error = import(text, &columns).unwrap_err().to_string();
+        assert!(error.contains(word), "{text}: {error}");
+    }
 }
