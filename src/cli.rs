@@ -14,9 +14,11 @@ use crate::commands::jobs::index::IndexArgs;
 use crate::commands::jobs::up::UpArgs;
 use crate::commands::lifecycle::add::AddArgs;
 use crate::commands::lifecycle::backup::BackupArgs;
+use crate::commands::lifecycle::commit::CommitArgs;
 use crate::commands::lifecycle::compact::CompactArgs;
 use crate::commands::lifecycle::delete::DeleteArgs;
 use crate::commands::lifecycle::gc::GcArgs;
+use crate::commands::lifecycle::plan::PlanCommand;
 use crate::commands::lifecycle::rebuild::RebuildArgs;
 use crate::commands::lifecycle::recall::RecallArgs;
 use crate::commands::lifecycle::restore::RestoreArgs;
@@ -73,6 +75,13 @@ pub enum Command {
     Train(TrainArgs),
     /// Build an index of descriptors under a model
     Build(BuildArgs),
+    /// Say what a job will do and what it takes, so that many processes can do it
+    Plan {
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
+    /// Make what the tasks of a plan have built the current generation
+    Commit(CommitArgs),
     /// Add images to an index, under its model
     Add(AddArgs),
     /// Add images to an index; those that it has of the same key or id make room

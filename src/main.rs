@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Whiten(args) => commands::whiten::run(args),
         Command::Train(args) => commands::train::run(args),
         Command::Build(args) => commands::build::run(args),
+        Command::Plan { command } => commands::lifecycle::plan::run(command),
+        Command::Commit(args) => commands::lifecycle::commit::run(args),
         Command::Add(args) => commands::lifecycle::add::run(args, false),
         Command::Upsert(args) => commands::lifecycle::add::run(args, true),
         Command::Delete(args) => commands::lifecycle::delete::run(args),

@@ -6,34 +6,53 @@ use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_index::{CommitOptions, Gate, Generation, IndexDir, Model};
 use ocelli_indexer::lifecycle::change::made_by;
+use ocelli_indexer::lifecycle::plan::TaskOptions;
 use ocelli_indexer::lifecycle::recall::RecallGate;
 use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build_as};
 
 use super::lifecycle::recall::{GateArgs, gate_text};
 use super::{ConfigArgs, PackArgs, bytes, configure, open_parts};
+use crate::commands::lifecycle::task::do_task;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
 const BUILD_EXAMPLE: &str = "\
 The directory is created, or gets a new generation that replaces the current one. Until then, and
 if the build fails, searchers keep what they have:
-  ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2";
+  ocelli build paris.part distractors.part --model paris.model --out index/ --shards 2
+One shard of a plan (see ocelli plan):
+  ocelli build --plan paris.plan --task 3";
 
 #[derive(Args)]
 #[command(after_help = BUILD_EXAMPLE)]
 pub struct BuildArgs {
     /// Parts of descriptors, in the order of their rows. Rows without ids get new ones at each
     /// build, larger than any that the index ever had: keep keys, or give ids when encoding
-    #[arg(required = true, value_name = "PART")]
+    #[arg(required_unless_present = "plan", value_name = "PART")]
     pub parts: Vec<PathBuf>,
     /// The trained model
-    #[arg(long, value_name = "FILE", required_unless_present = "pack", conflicts_with = "pack")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["pack", "plan"],
+        conflicts_with = "pack"
+    )]
     pub model: Option<PathBuf>,
     #[command(flatten)]
     pub pack: PackArgs,
     /// Index directory
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    pub out: Option<PathBuf>,
+    /// Build one shard of a plan, which says everything but threads and memory
+    #[arg(
+        long,
+        value_name = "PLAN",
+        conflicts_with_all = ["parts", "model", "pack", "out", "shards", "dba", "on_duplicate"]
+    )]
+    pub plan: Option<PathBuf>,
+    /// The plan's task, from 0 [default: that of SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX]
+    #[arg(long, value_name = "I", requires = "plan")]
+    pub task: Option<u32>,
     /// Number of files of the index [default: 1]
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
@@ -59,9 +78,16 @@ pub struct BuildArgs {
     pub output: OutputArgs,
 }
 
-/// Builds an index, or a new generation of one.
+/// Builds an index, or a new generation of one; or one shard of a plan.
 pub fn run(args: BuildArgs) -> Result<()> {
     let config = configure(&args.config)?.build;
+    if let Some(plan) = &args.plan {
+        let options = TaskOptions {
+            threads: args.threads.unwrap_or(config.threads),
+            memory_budget_bytes: args.memory_budget,
+        };
+        return do_task(plan, args.task, &options, args.output.format);
+    }
     let options = BuildOptions {
         shards: args.shards.unwrap_or(config.shards),
         threads: args.threads.unwrap_or(config.threads),
@@ -78,6 +104,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
         // The argument parser demands a part, and one of the two.
         _ => bail!("expected --model or --pack"),
     };
+    let Some(out) = &args.out else { bail!("expected --out") };
     let bars = Bars::default();
     let gate = args.gate.gate(&parts);
     let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
@@ -86,7 +113,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
         made_by: Some(made_by("build", &settings)),
         gate: judge.as_ref().map(|judge| judge as Gate<'_>),
     };
-    let report = build_as(&parts, model, &args.out, &options, commit, &|p| bars.report(p))?;
+    let report = build_as(&parts, model, out, &options, commit, &|p| bars.report(p))?;
     drop(bars);
     let measured = gate.as_ref().and_then(RecallGate::measured);
     print(args.output.format, &report, |r| text(r) + &gate_text(measured.as_ref()))

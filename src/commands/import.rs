@@ -168,7 +168,7 @@ fn vectors(args: VectorsArgs) -> Result<()> {
 }
 
 /// NAME of `foreign:NAME`.
-fn foreign_name(spec: &str) -> Result<String> {
+pub fn foreign_name(spec: &str) -> Result<String> {
     let name = spec.strip_prefix("foreign:");
     let name = name.context("expected foreign:NAME, as Ocelli did not make the vectors")?;
     // The dimension is not known yet; the name's characters are.

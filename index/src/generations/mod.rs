@@ -300,8 +300,8 @@ impl IndexDir {
     }
 
     /// Smallest id that was never given out: the largest that the current generation and those made
-    /// after it say. Without a current one it is the largest of all: CURRENT may have been lost, and
-    /// its ids were given out.
+    /// after it say. Without a current one it is the largest of all: CURRENT may have been lost,
+    /// and its ids were given out.
     ///
     /// # Errors
     /// Those of [`Self::generation`].

@@ -65,6 +65,7 @@ fn merge_ids(shards: &[WithDeleted<'_>]) -> Result<()> {
         push(&mut heap, number, 0)?;
     }
     let mut before: Option<(u64, usize, u32)> = None;
+    let mut steps = 0;
     while let Some(Reverse((id, number, rank, ordinal))) = heap.pop() {
         if let Some((_, other, row)) = before.filter(|&(last, ..)| last == id) {
             return Err(twice(
@@ -75,8 +76,18 @@ fn merge_ids(shards: &[WithDeleted<'_>]) -> Result<()> {
         }
         before = Some((id, number, ordinal));
         push(&mut heap, number, rank + 1)?;
+        release_sometimes(&mut steps, shards);
     }
     Ok(())
+}
+
+/// Gives back the memory of what was read of the shards, after so many rows: pages that are mapped
+/// count as this process's.
+fn release_sometimes(steps: &mut usize, shards: &[WithDeleted<'_>]) {
+    *steps += 1;
+    if steps.is_multiple_of(1 << 16) {
+        shards.iter().for_each(|(shard, _)| shard.file().release());
+    }
 }
 
 /// The error of two rows with one id or key.
@@ -113,7 +124,7 @@ pub(crate) fn unique_keys(shards: &[WithDeleted<'_>]) -> Result<()> {
         let next = next_keyed(rows, 0)?;
         heap.extend(next.map(|(hash, ordinal, at)| Reverse((hash, number, ordinal, at))));
     }
-    let mut of_hash = None;
+    let (mut of_hash, mut steps) = (None, 0);
     let mut same: Vec<(usize, u32)> = Vec::new();
     while let Some(Reverse((hash, number, ordinal, at))) = heap.pop() {
         if of_hash != Some(hash) {
@@ -127,6 +138,7 @@ pub(crate) fn unique_keys(shards: &[WithDeleted<'_>]) -> Result<()> {
             }
         }
         same.push((number, ordinal));
+        release_sometimes(&mut steps, &keyed);
         let next = next_keyed(keyed[number], at + 1)?;
         heap.extend(next.map(|(hash, ordinal, at)| Reverse((hash, number, ordinal, at))));
     }

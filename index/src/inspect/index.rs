@@ -1,4 +1,4 @@
-//! What is in an index directory: where its bytes go, how its rows lie, how it came to be.
+//! The contents of an index directory: where bytes go, how rows lie, how it came to be.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct IndexDetails {
     /// Bytes of each kind of section, over all shards, the largest first; and of what lies between
     /// sections and behind them.
     pub sections: Vec<SectionSize>,
-    /// How evenly rows lie in lists.
+    /// The balance of rows among lists.
     pub lists: ListBalance,
     /// The shards, in plan order.
     pub shards: Vec<ShardLine>,

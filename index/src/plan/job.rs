@@ -35,7 +35,7 @@ pub enum Job {
     Train(TrainJob),
     /// Parts of photos; one task a part.
     Encode(EncodeJob),
-    /// Shards merged into one; one task.
+    /// Groups of shards merged, each into one; one task a group.
     Compact(CompactJob),
 }
 
@@ -85,6 +85,8 @@ pub struct BuildJob {
     pub shards: Vec<Range<u64>>,
     /// Id of row 0 where rows bring none.
     pub first_id: u64,
+    /// Whether some rows bring none.
+    pub gives_ids: bool,
     /// Smallest id never given out, after the commit.
     pub next_id: u64,
     /// Numbers of the rows that are left out, ascending.
@@ -116,14 +118,14 @@ pub struct EncodeJob {
     pub options: std::collections::BTreeMap<String, String>,
 }
 
-/// Shards merged into one.
+/// Groups of shards merged, each into one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompactJob {
     /// The generation whose shards are merged.
     pub generation: u64,
-    /// Names of the shards.
-    pub shards: Vec<String>,
+    /// Names of the shards of each group.
+    pub groups: Vec<Vec<String>>,
 }
 
 impl Plan {
@@ -147,7 +149,8 @@ impl Plan {
         match &self.job {
             Job::Build(job) => job.shards.len() as u32,
             Job::Encode(job) => job.parts.len() as u32,
-            Job::Train(_) | Job::Compact(_) => 1,
+            Job::Compact(job) => job.groups.len() as u32,
+            Job::Train(_) => 1,
         }
     }
 

@@ -99,7 +99,15 @@ impl WorkArea {
         let json = serde_json::to_vec_pretty(record)
             .map_err(|e| Error::invalid(format!("a record cannot be written: {e}")))?;
         write_atomically(&self.record_path(record.task), &json)?;
-        remove(&self.runs(record.task))
+        self.remove_runs(record.task)
+    }
+
+    /// Removes the runs of a task.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_runs(&self, task: u32) -> Result<()> {
+        remove(&self.runs(task))
     }
 
     /// Removes everything of the plan, and the folder of all plans if it is empty then.

@@ -54,6 +54,7 @@ fn rows_that_are_kept_are_counted() {
         inputs: Vec::new(),
         shards: Vec::new(),
         first_id: 0,
+        gives_ids: true,
         next_id: 0,
         left_out: vec![2, 3, 7],
         dba: None,

@@ -3,19 +3,20 @@
 use std::ops::Range;
 
 use ocelli_index::{
-    BuildJob, CodeRows, Encoded, FineCodec, Model, NewRow, Part, RowEncoder, RowEncoderScratch,
+    BuildJob, CodeRows, Encoded, FineCodec, Model, NewRow, RowEncoder, RowEncoderScratch,
     ShardBuilder, out_of_range,
 };
 use ocelli_text::quoted;
 use rayon::prelude::*;
 
-use super::rows::{names, place};
+use super::rows::place;
+use super::source::Source;
 use crate::dba::Neighbours;
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// Encodes the rows of a build, shard by shard.
 pub(super) struct ShardEncoder<'a> {
-    pub(super) parts: &'a [Part],
+    pub(super) sources: &'a [Source<'a>],
     pub(super) model: &'a Model,
     pub(super) encoder: &'a RowEncoder<'a>,
     pub(super) job: &'a BuildJob,
@@ -25,9 +26,9 @@ pub(super) struct ShardEncoder<'a> {
     pub(super) progress: ProgressFn<'a>,
 }
 
-/// Rows of one part that are encoded together.
+/// Rows of one source that are encoded together.
 struct Block<'a> {
-    part: &'a Part,
+    source: Source<'a>,
     images: Range<usize>,
     /// Number of the first row in plan order.
     first: u64,
@@ -64,45 +65,47 @@ impl<'a> ShardEncoder<'a> {
         Ok(())
     }
 
-    /// The rows of a range, in blocks of one part each.
+    /// The rows of a range, in blocks of one source each.
     fn blocks(&self, range: Range<u64>) -> Vec<Block<'a>> {
         let mut blocks = Vec::new();
-        let mut part_start = 0;
-        for part in self.parts {
-            let part_end = part_start + part.rows() as u64;
-            let (from, to) = (range.start.max(part_start), range.end.min(part_end));
+        let mut source_start = 0;
+        for &source in self.sources {
+            let source_end = source_start + source.rows() as u64;
+            let (from, to) = (range.start.max(source_start), range.end.min(source_end));
             for first in (from..to).step_by(self.block_rows) {
                 let end = (first + self.block_rows as u64).min(to);
-                let images = (first - part_start) as usize..(end - part_start) as usize;
-                blocks.push(Block { part, images, first });
+                let images = (first - source_start) as usize..(end - source_start) as usize;
+                blocks.push(Block { source, images, first });
             }
-            part_start = part_end;
+            source_start = source_end;
         }
         blocks
     }
 
     fn read(&self, block: Block<'a>) -> Result<Rows<'a>> {
-        let (part, images) = (block.part, block.images.clone());
-        let values = match part.code_form() {
-            Some(_) => Values::Codes(part.read_codes(images.clone())?),
-            None => Values::Vectors(part.read(images.clone())?),
+        let (source, images) = (block.source, block.images.clone());
+        let values = match source {
+            Source::Part(part) if part.code_form().is_some() => {
+                Values::Codes(part.read_codes(images.clone())?)
+            }
+            _ => Values::Vectors(source.read(images.clone())?),
         };
-        let names = names(part, images.clone(), self.job.first_id + block.first)?;
-        let records = images.map(|image| Ok(part.record(image)?)).collect::<Result<_>>()?;
+        let names = source.names(images.clone(), self.job.first_id + block.first)?;
+        let records = source.records(images)?;
         // What was mapped is in memory twice now.
-        part.release();
+        source.release();
         Ok(Rows { block, values, names, records })
     }
 
     /// A row by its number in plan order.
     fn row(&self, row: usize) -> Result<Vec<f32>> {
         let mut start = 0;
-        for part in self.parts {
+        for source in self.sources {
             let here = row - start;
-            if here < part.rows() {
-                return Ok(part.read(here..here + 1)?);
+            if here < source.rows() {
+                return source.read(here..here + 1);
             }
-            start += part.rows();
+            start += source.rows();
         }
         Err(Error::Invalid(format!("row {row}: beyond {start}")))
     }
@@ -113,7 +116,7 @@ impl<'a> ShardEncoder<'a> {
         let mut rows = x.chunks_exact(self.model.parts().dim).map(out_of_range);
         let Some(i) = rows.position(|why| why.is_some()) else { return error };
         let how = if self.neighbours.is_some() { ", augmented (--dba)" } else { "" };
-        Error::Invalid(format!("{}{how}: {error}", place(self.parts, first + i as u64)))
+        Error::Invalid(format!("{}{how}: {error}", place(self.sources, first + i as u64)))
     }
 
     /// The codes of a block's rows.
@@ -145,7 +148,7 @@ impl<'a> ShardEncoder<'a> {
                 return Err(Error::Invalid(format!(
                     "{}: {} (id {id}): list {list}, code {code:?}; the model has {} lists and {} \
                      codewords",
-                    rows.block.part.path().display(),
+                    rows.block.source.path().display(),
                     quoted(key),
                     p.nlist,
                     p.ksub

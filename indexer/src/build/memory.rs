@@ -41,12 +41,10 @@ impl Memory {
         }
         let fixed = PROGRAM_BYTES + model_bytes(model) + threads * thread_bytes(model, task_rows);
         let row = row_bytes(model);
-        let left = budget_bytes.saturating_sub(fixed);
-        let block_rows = (left / 4 / row).clamp(task_rows.min(1024), wanted_rows);
-        let beside_bytes = fixed + block_rows * row;
-        let least = LEAST_SORT_BYTES + 64 * model.parts().nlist;
-        if budget_bytes < beside_bytes + least {
-            let smallest = fixed + task_rows.min(1024) * row + least;
+        let (least_rows, least) =
+            (task_rows.min(1024), fixed + LEAST_SORT_BYTES + 64 * model.parts().nlist);
+        let smallest = least + least_rows * row;
+        if budget_bytes < smallest {
             return Err(Error::Invalid(format!(
                 "memory budget: {} MiB do not hold the model, {threads} threads and the rows that \
                  they encode; the smallest budget that works is {} MiB",
@@ -54,6 +52,8 @@ impl Memory {
                 smallest.div_ceil(1 << 20)
             )));
         }
+        let block_rows = ((budget_bytes - least) / 3 / row).clamp(least_rows, wanted_rows);
+        let beside_bytes = fixed + block_rows * row;
         let sort_bytes = Some(budget_bytes - beside_bytes);
         Ok(Self { block_rows, sort_bytes, beside_bytes })
     }

@@ -6,6 +6,7 @@ mod memory;
 mod rows;
 mod shards;
 mod sort;
+mod source;
 mod task;
 
 use std::path::Path;
@@ -16,9 +17,11 @@ use ocelli_index::{CommitOptions, IndexDir, Model, Part};
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 pub use rows::OnDuplicate;
+use shards::build_with;
 pub use shards::{BuildOptions, BuildReport};
-pub(crate) use shards::{Onto, build_onto};
-use shards::{build_with, check_input};
+pub(crate) use shards::{Onto, build_onto, change_of, check_input, plan};
+pub(crate) use source::{OpenSource, Source, count_rows};
+pub(crate) use task::{Tasks, generation_of, job_of};
 
 /// Builds a generation of the index at `dir` (made if missing) out of `parts`, and makes it
 /// current. It replaces what the index held; earlier generations stay on disk.
@@ -61,7 +64,7 @@ pub fn build_as(
     if options.dba == 0 {
         return build_with(parts, model, dir, options, None, &onto, progress);
     }
-    check_input(parts, model, options)?;
+    check_input(&Source::of(parts), model, options)?;
     if options.on_duplicate != OnDuplicate::Stop {
         return Err(Error::Invalid(
             "database-side augmentation needs rows of which none is left out".to_owned(),

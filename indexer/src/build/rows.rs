@@ -1,15 +1,15 @@
 //! Rows of a build: their ids, and those that are left out.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::path::Path;
 
 use clap::ValueEnum;
-use ocelli_index::{Generation, Part};
+use ocelli_index::Generation;
 use ocelli_text::quoted;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::sort::{SortMemory, Sorted, Sorter};
+use super::source::Source;
 use crate::sample::blocks;
 use crate::{Error, Result};
 
@@ -46,30 +46,30 @@ const MAX_REASONS: usize = 3;
 const TWIN_BYTES: usize = 256;
 
 impl RowsMeta {
-    /// Reads the ids and keys of all rows of `parts`. `left_out` names rows, ascending, that are
+    /// Reads the ids and keys of all rows of `sources`. `left_out` names rows, ascending, that are
     /// not looked at.
     ///
     /// Numbers of ids and keys are sorted, in files where memory has a limit; only rows that share
     /// one with another row are then looked at together.
     pub(super) fn read(
-        parts: &[Part],
+        sources: &[Source<'_>],
         first_id: u64,
         on_duplicate: OnDuplicate,
         left_out: &[usize],
         memory: Option<SortMemory>,
     ) -> Result<Self> {
-        let names = scan(parts, first_id, left_out, memory.as_ref())?;
+        let names = scan(sources, first_id, left_out, memory.as_ref())?;
         let most = memory.as_ref().map(|m| m.bytes / TWIN_BYTES);
         let stops = on_duplicate == OnDuplicate::Stop;
         let twins_of = |names: Names, stops| twins([names.keys, names.ids], stops, most);
         let (ids_given, last_id) = (names.ids_given, names.last_id);
         let found = twins_of(names, stops)?;
-        let (mut doubles, mut reasons) = doubles_of(parts, first_id, &found, on_duplicate)?;
+        let (mut doubles, mut reasons) = doubles_of(sources, first_id, &found, on_duplicate)?;
         if stops && !found.is_empty() {
             // Two keys with one hash, which are none of a kind: there may be others behind them.
-            let names = scan(parts, first_id, left_out, memory.as_ref())?;
+            let names = scan(sources, first_id, left_out, memory.as_ref())?;
             let found = twins_of(names, false)?;
-            (doubles, reasons) = doubles_of(parts, first_id, &found, on_duplicate)?;
+            (doubles, reasons) = doubles_of(sources, first_id, &found, on_duplicate)?;
         }
         let rejected = doubles.len();
         let mut left_out: Vec<u64> = left_out.iter().map(|&row| row as u64).collect();
@@ -108,19 +108,19 @@ struct Names {
 
 /// Sorts the ids and keys of all rows but those `left_out`.
 fn scan(
-    parts: &[Part],
+    sources: &[Source<'_>],
     first_id: u64,
     left_out: &[usize],
     memory: Option<&SortMemory>,
 ) -> Result<Names> {
     let share = memory.map(|m| SortMemory { bytes: m.bytes / 2, folder: m.folder.clone() });
     let (mut keys, mut ids) = (Sorter::new(share.clone()), Sorter::new(share));
-    let ids_given = !parts.iter().any(|part| part.has_ids() && part.images() > 0);
+    let ids_given = !sources.iter().any(|source| source.has_ids() && source.rows() > 0);
     let mut unwanted = left_out.iter().map(|&row| row as u64).peekable();
     let (mut row, mut last_id) = (0u64, None);
-    for part in parts {
-        for images in blocks(part.images()) {
-            for (id, key) in names(part, images, first_id + row)? {
+    for source in sources {
+        for rows in blocks(source.rows()) {
+            for (id, key) in source.names(rows, first_id + row)? {
                 last_id = last_id.max(Some(id));
                 if unwanted.next_if_eq(&row).is_none() {
                     if !key.is_empty() {
@@ -133,22 +133,10 @@ fn scan(
                 }
                 row += 1;
             }
-            part.release();
+            source.release();
         }
     }
     Ok(Names { keys: keys.finish()?, ids: ids.finish()?, ids_given, last_id })
-}
-
-/// Ids and keys of a range of images of a part, the first of which gets `first_id` if the part has
-/// no ids.
-pub(super) fn names(
-    part: &Part,
-    images: Range<usize>,
-    first_id: u64,
-) -> Result<Vec<(u64, String)>> {
-    let own = part.ids_in(images.clone())?;
-    let ids = own.unwrap_or_else(|| (first_id..).take(images.len()).collect());
-    Ok(ids.into_iter().zip(part.keys_in(images)?).collect())
 }
 
 /// Rows that share the hash of a key, or an id, with another row, ascending. Where the first one
@@ -184,7 +172,7 @@ fn twins(sorted: [Sorted; 2], stops: bool, most: Option<usize>) -> Result<Vec<u6
 /// The rows among `twins` whose key or id an earlier row has that is not left out itself, and
 /// reasons for the first few.
 fn doubles_of(
-    parts: &[Part],
+    sources: &[Source<'_>],
     first_id: u64,
     twins: &[u64],
     on_duplicate: OnDuplicate,
@@ -193,9 +181,9 @@ fn doubles_of(
     let mut seen_keys: HashMap<String, u64> = HashMap::new();
     let mut seen_ids: HashMap<u64, u64> = HashMap::new();
     for &row in twins {
-        let Some((part, image)) = part_of(parts, row) else { continue };
-        let key = part.key(image)?;
-        let id = part.id(image)?.unwrap_or(first_id + row);
+        let Some((source, image)) = source_of(sources, row) else { continue };
+        let key = source.key(image)?;
+        let id = source.id(image)?.unwrap_or(first_id + row);
         let by_key = (!key.is_empty()).then(|| seen_keys.get(&key)).flatten();
         let twice = match (by_key, seen_ids.get(&id)) {
             (Some(&first), _) => Some((format!("key {}", quoted(&key)), first)),
@@ -210,7 +198,7 @@ fn doubles_of(
             continue;
         };
         let reason =
-            format!("{what} is there twice: {} and {}", place(parts, first), place(parts, row));
+            format!("{what} is there twice: {} and {}", place(sources, first), place(sources, row));
         match on_duplicate {
             OnDuplicate::Stop => {
                 let hint = "--on-duplicate reject leaves the second one out";
@@ -225,21 +213,21 @@ fn doubles_of(
 }
 
 /// The part of a row, by its number in plan order, and its image there.
-fn part_of(parts: &[Part], row: u64) -> Option<(&Part, usize)> {
+fn source_of<'a>(sources: &[Source<'a>], row: u64) -> Option<(Source<'a>, usize)> {
     let mut row = row as usize;
-    for part in parts {
-        if row < part.images() {
-            return Some((part, row));
+    for &source in sources {
+        if row < source.rows() {
+            return Some((source, row));
         }
-        row -= part.images();
+        row -= source.rows();
     }
     None
 }
 
 /// The part and image of a row, by its number in plan order.
-pub(super) fn place(parts: &[Part], row: u64) -> String {
-    match part_of(parts, row) {
-        Some((part, image)) => format!("{} (image {image})", part.path().display()),
+pub(super) fn place(sources: &[Source<'_>], row: u64) -> String {
+    match source_of(sources, row) {
+        Some((source, image)) => format!("{} (image {image})", source.path().display()),
         None => format!("row {row}"),
     }
 }

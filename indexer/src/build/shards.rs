@@ -6,17 +6,16 @@ use std::time::Instant;
 
 use ocelli_index::{
     BuildJob, Change, CodeForm, CommitOptions, Committed, Dba, DescriptorSpec, FineCodec, Hash,
-    IndexDir, Job, Mode, Model, NewGeneration, Part, Plan, PlanInput, ShardEntry, TaskRecord,
-    WorkArea,
+    IndexDir, Job, Mode, Model, NewGeneration, Part, Plan, ShardEntry, TaskRecord, WorkArea,
 };
 use serde::Serialize;
 
 use super::memory::Memory;
 use super::rows::{OnDuplicate, RowsMeta};
 use super::sort::SortMemory;
+use super::source::{Source, count_rows, refuse_copies};
 use super::task::{Tasks, job_of};
 use crate::dba::Neighbours;
-use crate::sample::{self, count_rows, require_descriptors};
 use crate::{Error, ProgressFn, Result};
 
 /// Options of a build.
@@ -97,6 +96,9 @@ pub(super) fn build_with(
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
     let index = IndexDir::create(dir)?;
+    // Rows may come back, since somebody gives them; what does not stays in the log.
+    let deletes = index.current()?.and_then(|current| current.deletes);
+    let onto = &Onto { deletes, ..onto.clone() };
     Ok(build_onto(parts, (model, &index), options, neighbours, onto, progress)?.0)
 }
 
@@ -110,13 +112,14 @@ pub(crate) fn build_onto(
     progress: ProgressFn<'_>,
 ) -> Result<(BuildReport, Committed)> {
     let start = Instant::now();
-    check_input(parts, model, options)?;
+    let sources = &Source::of(parts);
+    check_input(sources, model, options)?;
     let dba = neighbours.map(Neighbours::record);
-    let planned = plan(parts, model, index, options, (dba, onto.mode), onto.left_out)?;
+    let planned = plan(sources, model, index, options, (dba, onto.mode), onto.left_out)?;
     let model_bytes = put_model(index, model, onto.mode)?;
     let job = job_of(&planned.plan)?;
     let hash = planned.plan.hash()?;
-    let tasks = Tasks::new(parts, model, index, (hash, job), options)?;
+    let tasks = Tasks::new(sources, model, index, (hash, job), options)?;
     let numbers = 0..planned.plan.tasks();
     let records: Vec<TaskRecord> =
         numbers.map(|task| tasks.run(task, neighbours, progress)).collect::<Result<_>>()?;
@@ -124,7 +127,7 @@ pub(crate) fn build_onto(
 
     let shards: Vec<_> = records.iter().filter_map(|record| record.shard.clone()).collect();
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
-    let change = change_of(parts, job, planned.parent, shards, onto.deletes)?;
+    let change = change_of(job, planned.parent, shards, onto.deletes)?;
     let committed = index.commit_change(&change, &onto.commit)?;
     let generation = &committed.generation;
     WorkArea::new(index.root(), hash).remove()?;
@@ -153,7 +156,8 @@ pub(crate) fn build_onto(
     Ok((report, committed))
 }
 
-/// Writes the model of a build, and returns its bytes. Where shards come beside others, it is there.
+/// Writes the model of a build, and returns its bytes. Where shards come beside others, it is
+/// there.
 fn put_model(index: &IndexDir, model: &Model, mode: Mode) -> Result<u64> {
     if mode == Mode::Replace {
         return Ok(index.put_model(model)?.bytes);
@@ -166,8 +170,7 @@ fn put_model(index: &IndexDir, model: &Model, mode: Mode) -> Result<u64> {
 }
 
 /// The change that a build makes by its shards.
-fn change_of(
-    parts: &[Part],
+pub(crate) fn change_of(
     job: &BuildJob,
     parent: Option<u64>,
     shards: Vec<ShardEntry>,
@@ -181,8 +184,7 @@ fn change_of(
     }
     let parent =
         parent.ok_or_else(|| Error::Invalid("an index without a generation".to_owned()))?;
-    let gives_ids = parts.iter().any(|part| part.images() > 0 && !part.has_ids());
-    let first_id = gives_ids.then_some(job.first_id);
+    let first_id = job.gives_ids.then_some(job.first_id);
     let supersede = job.mode == Mode::Upsert;
     Ok(Change::Add { parent, model, shards, first_id, next_id, supersede })
 }
@@ -198,10 +200,10 @@ pub(crate) struct Planned {
     pub(crate) rejected_first: Vec<String>,
 }
 
-/// Plans a build of `parts`, which were checked, into an index. `left_out` names rows, ascending,
+/// Plans a build of `sources`, which were checked, into an index. `left_out` names rows, ascending,
 /// that the caller does not want.
 pub(crate) fn plan(
-    parts: &[Part],
+    sources: &[Source<'_>],
     model: &Model,
     index: &IndexDir,
     options: &BuildOptions,
@@ -213,17 +215,18 @@ pub(crate) fn plan(
     let memory = Memory::divide(options.memory_budget_bytes, model, 1, 1024)?;
     let folder = index.root().join("shards");
     let memory = memory.sort_bytes.map(|bytes| SortMemory { bytes: bytes / 2, folder });
-    let rows_meta = RowsMeta::read(parts, first_id, options.on_duplicate, left_out, memory)?;
+    let rows_meta = RowsMeta::read(sources, first_id, options.on_duplicate, left_out, memory)?;
     rows_meta.check_ids(index.root(), parent.as_ref())?;
-    let rows = count_rows(parts);
+    let rows = count_rows(sources);
     let row = |task: usize| (rows * task / options.shards) as u64;
     let job = BuildJob {
         model: model.hash(),
         fine_codec: model.fine_codec().map(FineCodec::hash),
         mode,
-        inputs: parts.iter().map(input_of).collect(),
+        inputs: sources.iter().map(|source| source.input()).collect::<Result<_>>()?,
         shards: (0..options.shards).map(|task| row(task)..row(task + 1)).collect(),
         first_id,
+        gives_ids: sources.iter().any(|source| source.rows() > 0 && !source.has_ids()),
         next_id: rows_meta.next_id,
         left_out: rows_meta.left_out,
         dba,
@@ -237,27 +240,25 @@ pub(crate) fn plan(
     })
 }
 
-/// A part as a plan names it: by its content, wherever it lies.
-pub(crate) fn input_of(part: &Part) -> PlanInput {
-    let file = part.file();
-    PlanInput { bytes: file.bytes(), rows: part.rows() as u64, seal: file.seal(), spec: None }
-}
-
 /// All that can be judged without reading rows. Returns their number.
-pub(crate) fn check_input(parts: &[Part], model: &Model, options: &BuildOptions) -> Result<usize> {
-    for part in parts {
-        match part.code_form() {
-            None => require_descriptors(part)?,
-            Some(form) => require_form(part, form, model)?,
+pub(crate) fn check_input(
+    sources: &[Source<'_>],
+    model: &Model,
+    options: &BuildOptions,
+) -> Result<usize> {
+    for source in sources {
+        match source.code_form() {
+            None => source.require_descriptors()?,
+            Some(form) => require_form(source.path(), form, model)?,
         }
         DescriptorSpec::same_or_err(
-            &format!("{} under the model", part.path().display()),
+            &format!("{} under the model", source.path().display()),
             &model.parts().spec,
-            part.spec(),
+            source.spec(),
         )?;
     }
-    refuse_copies(parts)?;
-    let rows = count_rows(parts);
+    refuse_copies(sources)?;
+    let rows = count_rows(sources);
     if rows == 0 {
         return Err(Error::Invalid("an index needs at least one row, found none".to_owned()));
     }
@@ -270,19 +271,8 @@ pub(crate) fn check_input(parts: &[Part], model: &Model, options: &BuildOptions)
     Ok(rows)
 }
 
-/// Keys and ids that are there twice are found by themselves; copies of parts without are not.
-fn refuse_copies(parts: &[Part]) -> Result<()> {
-    let mut without_names = Vec::new();
-    for part in parts {
-        if part.images() > 0 && !part.has_ids() && part.key(0)?.is_empty() {
-            without_names.push(part);
-        }
-    }
-    sample::refuse_copies(without_names)
-}
-
 /// Codes are used as they are, so they must be this model's, finer ones included.
-fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
+fn require_form(path: &Path, form: &CodeForm, model: &Model) -> Result<()> {
     let expected = CodeForm::of(model);
     if *form == expected {
         return Ok(());
@@ -292,7 +282,7 @@ fn require_form(part: &Part, form: &CodeForm, model: &Model) -> Result<()> {
     };
     Err(Error::Invalid(format!(
         "{}: codes of model {}, {} bytes, {}; expected model {}, {} bytes, {}",
-        part.path().display(),
+        path.display(),
         form.model,
         form.m,
         finer(form),

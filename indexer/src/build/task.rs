@@ -1,13 +1,14 @@
 //! Tasks of a planned build: one shard each.
 
 use ocelli_index::{
-    BuildJob, Hash, IndexDir, Job, Model, Part, Plan, RowEncoder, ShardBuilder, Spill, TaskRecord,
-    WorkArea,
+    BuildJob, Hash, IndexDir, Job, Model, Plan, RowEncoder, ShardBuilder, ShardEntry, Spill,
+    TaskRecord, WorkArea,
 };
 
 use super::encode::ShardEncoder;
 use super::memory::Memory;
 use super::shards::BuildOptions;
+use super::source::Source;
 use crate::dba::Neighbours;
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
@@ -27,9 +28,32 @@ pub(crate) fn job_of(plan: &Plan) -> Result<&BuildJob> {
     }
 }
 
+/// The newest generation that has the shards of a plan, and these shards. Only generations behind
+/// the one that the plan was made for count: an earlier one may be that of an equal build.
+///
+/// # Errors
+/// Those of reading generations.
+pub(crate) fn generation_of(
+    index: &IndexDir,
+    plan: &Hash,
+    parent: Option<u64>,
+) -> Result<Option<(u64, Vec<ShardEntry>)>> {
+    for number in index.generations()?.into_iter().rev() {
+        if Some(number) <= parent {
+            break;
+        }
+        let mut shards = index.generation(number)?.shards;
+        shards.retain(|shard| shard.plan == *plan);
+        if !shards.is_empty() {
+            return Ok(Some((number, shards)));
+        }
+    }
+    Ok(None)
+}
+
 /// Runs tasks of one plan.
 pub(crate) struct Tasks<'a> {
-    parts: &'a [Part],
+    sources: &'a [Source<'a>],
     model: &'a Model,
     index: &'a IndexDir,
     hash: Hash,
@@ -41,13 +65,13 @@ pub(crate) struct Tasks<'a> {
 }
 
 impl<'a> Tasks<'a> {
-    /// Tasks of a plan, by its hash and its job, whose inputs are `parts`. Of the options, threads
+    /// Tasks of a plan, by its hash and its job, whose inputs are `sources`. Of the options, threads
     /// and memory count.
     ///
     /// # Errors
     /// A memory budget that is too small, with the smallest that works.
     pub(crate) fn new(
-        parts: &'a [Part],
+        sources: &'a [Source<'a>],
         model: &'a Model,
         index: &'a IndexDir,
         (hash, job): (Hash, &'a BuildJob),
@@ -58,7 +82,7 @@ impl<'a> Tasks<'a> {
         let (threads, task_rows) = (pool.current_num_threads(), encoder.rows_at_a_time());
         let memory = Memory::divide(options.memory_budget_bytes, model, threads, task_rows)?;
         let work = WorkArea::new(index.root(), hash);
-        Ok(Self { parts, model, index, hash, job, work, memory, pool, encoder })
+        Ok(Self { sources, model, index, hash, job, work, memory, pool, encoder })
     }
 
     /// Builds the shard of a task, unless that has been done, and leaves its record.
@@ -72,15 +96,30 @@ impl<'a> Tasks<'a> {
         progress: ProgressFn<'_>,
     ) -> Result<TaskRecord> {
         if let Some(record) = self.done(task)? {
+            self.work.remove_runs(task)?;
             return Ok(record);
         }
+        self.work.create()?;
+        match self.build(task, neighbours, progress) {
+            Ok(record) => Ok(record),
+            // Another process that did the same task has ended it, and took the runs away.
+            Err(error) => self.done(task)?.ok_or(error),
+        }
+    }
+
+    fn build(
+        &self,
+        task: u32,
+        neighbours: Option<&Neighbours>,
+        progress: ProgressFn<'_>,
+    ) -> Result<TaskRecord> {
         let range = self.job.shards[task as usize].clone();
         let mut record = TaskRecord { plan: self.hash, task, shard: None, ids: None };
         // A shard has rows.
         if self.job.kept(&range) > 0 {
             let mut builder = self.builder(task)?;
             let encoder = ShardEncoder {
-                parts: self.parts,
+                sources: self.sources,
                 model: self.model,
                 encoder: &self.encoder,
                 job: self.job,

@@ -29,8 +29,8 @@ pub struct AddReport {
 }
 
 /// Adds the rows of `parts` to the index at `dir`, as new shards under its model. With `upsert`,
-/// rows of the index that have the key or id of a new one are deleted; else they are an error. Until
-/// the last step, and where any fails, the index stays as it was.
+/// rows of the index that have the key or id of a new one are deleted; else they are an error.
+/// Until the last step, and where any fails, the index stays as it was.
 ///
 /// # Errors
 /// Those of [`build`](crate::build); an index without a generation; ids or keys that the index has;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CompactJob, FineCodec, Generation, IndexDir, Job, Plan, Shard, ShardBuilder, ShardEntry,
+    CompactJob, FineCodec, Generation, Hash, IndexDir, Job, Plan, Shard, ShardBuilder, ShardEntry,
     Snapshot, Spill, WorkArea,
 };
 use roaring::RoaringBitmap;
@@ -66,9 +66,9 @@ struct Size {
     rows: u64,
 }
 
-/// Merges small shards and drops deleted rows: afterwards at most four small shards stand beside the
-/// large ones. Codes, ids, keys and attributes are copied; nothing is encoded again. It costs what
-/// it writes. A change that comes between stays.
+/// Merges small shards and drops deleted rows: afterwards at most four small shards stand beside
+/// the large ones. Codes, ids, keys and attributes are copied; nothing is encoded again. It costs
+/// what it writes. A change that comes between stays.
 ///
 /// # Errors
 /// Damaged shards; another compaction or a rebuild that came first.
@@ -78,15 +78,44 @@ pub fn compact(
     progress: ProgressFn<'_>,
 ) -> Result<CompactReport> {
     let (index, current) = open_current(dir)?;
-    let sizes = sizes(&index, &current)?;
-    let groups = match options.all {
+    let groups = groups(&index, &current, options)?;
+    compact_groups(&index, &current, &groups, options, progress)
+}
+
+/// Groups of shards of a generation that are to be merged, each by their numbers.
+pub(super) fn groups(
+    index: &IndexDir,
+    current: &Generation,
+    options: &CompactOptions,
+) -> Result<Vec<Vec<usize>>> {
+    let sizes = sizes(index, current)?;
+    Ok(match options.all {
         true if sizes.len() > 1 || sizes.iter().any(|size| size.alive < size.rows) => {
             vec![(0..sizes.len()).collect()]
         }
         true => Vec::new(),
         false => choose(&sizes),
+    })
+}
+
+/// The plan of merging groups of shards of a generation.
+pub(super) fn plan_of(current: &Generation, groups: &[Vec<usize>]) -> Plan {
+    let name = |&i: &usize| current.shards[i].name.clone();
+    let groups = groups.iter().map(|group| group.iter().map(name).collect()).collect();
+    Plan::new(Job::Compact(CompactJob { generation: current.number, groups }))
+}
+
+/// Shards of a generation by their names, with their deleted rows.
+pub(super) fn sources_of(current: &Generation, names: &[String]) -> Result<Vec<Source>> {
+    let source = |name: &String| {
+        let entry = current.shards.iter().find(|shard| shard.name == *name).cloned();
+        let tombstones = current.tombstones.get(name).copied();
+        let entry = entry.ok_or_else(|| {
+            Error::Invalid(format!("generation {} has no shard {name}", current.number))
+        })?;
+        Ok(Source { entry, tombstones })
     };
-    compact_groups(&index, &current, &groups, options, progress)
+    names.iter().map(source).collect()
 }
 
 /// Writes shards again without their deleted rows, each by itself: those that are named.
@@ -167,17 +196,20 @@ fn compact_groups(
     }
     let snapshot = Snapshot::open_candidate(index, current)?;
     let total = groups.iter().flatten().map(|&i| current.shards[i].rows).sum();
-    for group in groups {
-        let sources: Vec<Source> = group
-            .iter()
-            .map(|&i| {
-                let entry = current.shards[i].clone();
-                let tombstones = current.tombstones.get(&entry.name).copied();
-                Source { entry, tombstones }
-            })
-            .collect();
+    let plan = plan_of(current, groups);
+    let hash = plan.hash()?;
+    let Job::Compact(job) = &plan.job else { return Ok(report) };
+    for (names, task) in job.groups.iter().zip(0..) {
+        let sources = sources_of(current, names)?;
         let tell = |done| progress(Progress { stage: "compact", done, total });
-        let shard = merge(index, &snapshot, &sources, options, &mut report, &tell)?;
+        let merging = Merging {
+            index,
+            snapshot: &snapshot,
+            task: (hash, task),
+            memory_budget_bytes: options.memory_budget_bytes,
+            tell: &tell,
+        };
+        let shard = merging.merge(&sources, &mut report)?;
         let bytes = |of: &[ShardEntry]| of.iter().map(|shard| shard.bytes).sum::<u64>();
         let shards: Vec<ShardEntry> = shard.into_iter().collect();
         report.merged += sources.len();
@@ -192,79 +224,91 @@ fn compact_groups(
         report.generation = committed.generation.number;
         report.shards = committed.generation.shards.len();
     }
+    WorkArea::new(index.root(), hash).remove()?;
     report.seconds = start.elapsed().as_secs_f64();
     Ok(report)
 }
 
-/// Copies the rows of sources that are not deleted into one shard; none if there is no such row.
-fn merge(
-    index: &IndexDir,
-    snapshot: &Snapshot,
-    sources: &[Source],
-    options: &CompactOptions,
-    report: &mut CompactReport,
-    tell: &dyn Fn(u64),
-) -> Result<Option<ShardEntry>> {
-    let model = snapshot.model();
-    let names = sources.iter().map(|source| source.entry.name.clone()).collect();
-    let job = CompactJob { generation: snapshot.generation().number, shards: names };
-    let plan = Plan::new(Job::Compact(job)).hash()?;
-    let work = WorkArea::new(index.root(), plan);
-    let mut builder = match options.memory_budget_bytes {
-        0 => ShardBuilder::new(model),
-        budget => {
-            let spill = Spill {
-                folder: work.runs(0),
-                name: format!("{plan} 0"),
-                budget_bytes: budget.saturating_sub(BESIDE_BYTES),
-                beside_bytes: BESIDE_BYTES,
-            };
-            ShardBuilder::bounded(model, spill)?
+/// One task of a compaction.
+pub(super) struct Merging<'a> {
+    pub(super) index: &'a IndexDir,
+    /// The generation that the shards are of.
+    pub(super) snapshot: &'a Snapshot,
+    /// Hash of the plan, and number of the task.
+    pub(super) task: (Hash, u32),
+    /// Memory for it, in bytes; 0: as much as it needs.
+    pub(super) memory_budget_bytes: usize,
+    /// Takes the number of rows that were read so far.
+    pub(super) tell: &'a dyn Fn(u64),
+}
+
+impl Merging<'_> {
+    fn builder(&self) -> Result<ShardBuilder<'_>> {
+        let (plan, task) = self.task;
+        let model = self.snapshot.model();
+        if self.memory_budget_bytes == 0 {
+            return Ok(ShardBuilder::new(model));
         }
-    };
-    let fine_bytes = model.fine_codec().map_or(0, FineCodec::code_bytes);
-    // Rows that an earlier attempt has sorted.
-    let (resumed, mut position) = (builder.position(), 0);
-    for source in sources {
-        let shard = Shard::open(&index.shard_path(&source.entry.name)?, model)?;
-        let dead = match &source.tombstones {
-            Some(hash) => index.tombstones(hash, shard.rows())?,
-            None => RoaringBitmap::new(),
+        let spill = Spill {
+            folder: WorkArea::new(self.index.root(), plan).runs(task),
+            name: format!("{plan} {task}"),
+            budget_bytes: self.memory_budget_bytes.saturating_sub(BESIDE_BYTES),
+            beside_bytes: BESIDE_BYTES,
         };
-        report.dropped += dead.len();
-        shard.each_row(&dead, |row| {
-            position += 1;
-            report.rows += 1;
-            if position > resumed {
-                if row.fine.len() != fine_bytes {
-                    builder.push_code(row.id, row.key, row.list, row.code)?;
-                    builder.set_record(row.record)?;
-                } else {
-                    builder.push_row(row)?;
-                }
-            }
-            if position % CHECKPOINT_ROWS == 0 {
+        Ok(ShardBuilder::bounded(model, spill)?)
+    }
+
+    /// Copies the rows of sources that are not deleted into one shard; none if there is no such row.
+    pub(super) fn merge(
+        &self,
+        sources: &[Source],
+        report: &mut CompactReport,
+    ) -> Result<Option<ShardEntry>> {
+        let model = self.snapshot.model();
+        let mut builder = self.builder()?;
+        let fine_bytes = model.fine_codec().map_or(0, FineCodec::code_bytes);
+        // Rows that an earlier attempt has sorted.
+        let (resumed, mut position) = (builder.position(), 0);
+        for source in sources {
+            let shard = Shard::open(&self.index.shard_path(&source.entry.name)?, model)?;
+            let dead = match &source.tombstones {
+                Some(hash) => self.index.tombstones(hash, shard.rows())?,
+                None => RoaringBitmap::new(),
+            };
+            report.dropped += dead.len();
+            shard.each_row(&dead, |row| {
+                position += 1;
+                report.rows += 1;
                 if position > resumed {
-                    builder.checkpoint(position)?;
+                    if row.fine.len() != fine_bytes {
+                        builder.push_code(row.id, row.key, row.list, row.code)?;
+                        builder.set_record(row.record)?;
+                    } else {
+                        builder.push_row(row)?;
+                    }
                 }
-                tell(report.rows + report.dropped);
-            }
-            Ok(())
-        })?;
+                if position % CHECKPOINT_ROWS == 0 {
+                    if position > resumed {
+                        builder.checkpoint(position)?;
+                    }
+                    (self.tell)(report.rows + report.dropped);
+                }
+                Ok(())
+            })?;
+        }
+        if builder.rows() == 0 {
+            return Ok(None);
+        }
+        if builder.rows() as u64 != position {
+            return Err(Error::Invalid(format!(
+                "{}: {} rows were copied, expected {position}",
+                self.index.root().display(),
+                builder.rows()
+            )));
+        }
+        let (plan, task) = self.task;
+        Ok(Some(self.index.put_shard(builder, plan, task)?))
     }
-    if builder.rows() == 0 {
-        return Ok(None);
-    }
-    if builder.rows() as u64 != position {
-        return Err(Error::Invalid(format!(
-            "{}: {} rows were copied, expected {position}",
-            index.root().display(),
-            builder.rows()
-        )));
-    }
-    let entry = index.put_shard(builder, plan, 0)?;
-    work.remove()?;
-    Ok(Some(entry))
 }
 
 #[cfg(test)]
@@ -281,8 +325,8 @@ mod tests {
         assert!(choose(&sizes(&[1000, 1000, 900, 600, 10])).is_empty());
         assert_eq!(choose(&sizes(&[1000, 10, 60, 50, 10, 25])), [vec![1, 4]]);
         assert_eq!(choose(&sizes(&[1000, 10, 60, 50, 10, 15])), [vec![1, 4, 5]]);
-        // Daily additions, and a compaction after each: at most four small ones, and a row is copied
-        // as often as its shard doubles.
+        // Daily additions, and a compaction after each: at most four small ones, and a row is
+        // copied as often as its shard doubles.
         let (mut shards, mut copied) = (vec![10_000u64], 0);
         for _ in 0..300 {
             shards.push(10);

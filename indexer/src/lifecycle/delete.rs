@@ -39,8 +39,8 @@ pub struct DeleteReport {
 pub struct EraseReport {
     /// Shards that were written again without the rows.
     pub rewritten: usize,
-    /// Shards that still hold rows of these names, by name: those of earlier generations. `ocelli gc
-    /// --yes` removes them.
+    /// Shards that still hold rows of these names, by name: those of earlier generations.
+    /// `ocelli gc --yes` removes them.
     pub held_by: Vec<String>,
     /// The generations that name such shards.
     pub generations: Vec<u64>,
@@ -49,9 +49,9 @@ pub struct EraseReport {
     pub backups: Vec<Holding>,
 }
 
-/// Deletes rows by id and key; names that no row has are counted. With `erase`, the shards that held
-/// the rows are written again without them, and what else holds rows of these names is recorded, so
-/// that `gc` removes it and backups that have it can be named.
+/// Deletes rows by id and key; names that no row has are counted. With `erase`, the shards that
+/// held the rows are written again without them, and what else holds rows of these names is
+/// recorded, so that `gc` removes it and backups that have it can be named.
 ///
 /// # Errors
 /// An index without a generation; damaged files; for an erasure, other changes that come between
@@ -128,9 +128,9 @@ fn erase_files(
         }
     }
     Err(Error::Invalid(format!(
-        "{}: other changes came between each time that the shards with the erased rows were written \
-         again; the rows are deleted, and no search finds them; run the same command again to erase \
-         them from the files too",
+        "{}: other changes came between each time that the shards with the erased rows were \
+         written again; the rows are deleted, and no search finds them; run the same command again \
+         to erase them from the files too",
         dir.display()
     )))
 }

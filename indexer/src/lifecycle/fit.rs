@@ -28,8 +28,8 @@ pub struct Fit {
     pub error: Option<f64>,
     /// The same of the rows that the model was trained on, if the model says so.
     pub error_of_training: Option<f64>,
-    /// Imbalance of the new rows' lists: the rows that a row meets in its own list, as a multiple of
-    /// those that it would meet if lists were equally long. 1 is even.
+    /// Imbalance of the new rows' lists: the rows that a row meets in its own list, as a multiple
+    /// of those that it would meet if lists were equally long. 1 is even.
     pub imbalance: Option<f64>,
     /// The same of the rows that the index has.
     pub imbalance_of_index: Option<f64>,

@@ -4,12 +4,14 @@ mod add;
 pub mod backup;
 pub mod change;
 mod compact;
+pub mod cost;
 mod delete;
 mod fit;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod gc;
 pub mod health;
+pub mod plan;
 mod rebuild;
 pub mod recall;
 pub mod verify;

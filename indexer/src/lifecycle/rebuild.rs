@@ -135,29 +135,7 @@ fn from_index(
         )));
     }
     let model_bytes = index.put_model(model)?.bytes;
-    let mut hasher = Hasher::new();
-    hasher.update(format!("rebuild {} {}\n", current.number, model.hash()).as_bytes());
-    for shard in &current.shards {
-        let tombstones = current.tombstones.get(&shard.name);
-        hasher.update(format!("{} {tombstones:?}\n", shard.checksum).as_bytes());
-    }
-    let plan = hasher.finish();
-    let pool = pool(options.threads)?;
-    let mut shards: Vec<ShardEntry> = Vec::new();
-    let mut ids = (u64::MAX, 0);
-    for task in 0..options.shards {
-        let range = rows.len() * task / options.shards..rows.len() * (task + 1) / options.shards;
-        let mut builder = ShardBuilder::new(model);
-        for block in rows[range].chunks(BLOCK_ROWS) {
-            pool.install(|| push_rows(&snapshot, model, block, &mut builder))?;
-            let done = shards.iter().map(|shard| shard.rows).sum::<u64>() + builder.rows() as u64;
-            progress(Progress { stage: "encode", done, total: rows.len() as u64 });
-        }
-        if let Some((first, last)) = builder.ids() {
-            ids = (ids.0.min(first), ids.1.max(last));
-        }
-        shards.push(index.put_shard(builder, plan, task as u32)?);
-    }
+    let (shards, ids) = encode_again(index, &snapshot, model, &rows, options, progress)?;
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
     let new = NewGeneration {
         model: model.hash(),
@@ -185,15 +163,57 @@ fn from_index(
         dba: current.dba,
         seconds: start.elapsed().as_secs_f64(),
     };
+    let warnings = vec![what_is_lost(&snapshot)];
+    Ok(RebuildReport { build, left_out_deleted: 0, from_index: true, warnings })
+}
+
+/// The warning that decoded vectors are not those that were encoded.
+fn what_is_lost(snapshot: &Snapshot) -> String {
     let kind = match snapshot.fine_codec() {
         Some(codec) => format!("finer codes ({})", codec.name()),
         None => format!("codes of {} bytes", snapshot.model().parts().m),
     };
-    let warnings = vec![format!(
+    format!(
         "the vectors are those that the {kind} of the index stand for: what the codes lost stays \
          lost; with the parts, the index is as good as a new one"
-    )];
-    Ok(RebuildReport { build, left_out_deleted: 0, from_index: true, warnings })
+    )
+}
+
+/// Writes shards of the rows of a snapshot under another model. Returns their smallest and largest
+/// id too.
+fn encode_again(
+    index: &IndexDir,
+    snapshot: &Snapshot,
+    model: &Model,
+    rows: &[Row],
+    options: &BuildOptions,
+    progress: ProgressFn<'_>,
+) -> Result<(Vec<ShardEntry>, (u64, u64))> {
+    let current = snapshot.generation();
+    let mut hasher = Hasher::new();
+    hasher.update(format!("rebuild {} {}\n", current.number, model.hash()).as_bytes());
+    for shard in &current.shards {
+        let tombstones = current.tombstones.get(&shard.name);
+        hasher.update(format!("{} {tombstones:?}\n", shard.checksum).as_bytes());
+    }
+    let plan = hasher.finish();
+    let pool = pool(options.threads)?;
+    let mut shards: Vec<ShardEntry> = Vec::new();
+    let mut ids = (u64::MAX, 0);
+    for task in 0..options.shards {
+        let range = rows.len() * task / options.shards..rows.len() * (task + 1) / options.shards;
+        let mut builder = ShardBuilder::new(model);
+        for block in rows[range].chunks(BLOCK_ROWS) {
+            pool.install(|| push_rows(snapshot, model, block, &mut builder))?;
+            let done = shards.iter().map(|shard| shard.rows).sum::<u64>() + builder.rows() as u64;
+            progress(Progress { stage: "encode", done, total: rows.len() as u64 });
+        }
+        if let Some((first, last)) = builder.ids() {
+            ids = (ids.0.min(first), ids.1.max(last));
+        }
+        shards.push(index.put_shard(builder, plan, task as u32)?);
+    }
+    Ok((shards, ids))
 }
 
 /// Rows of a snapshot that are not deleted, in the order of shards and ordinals.

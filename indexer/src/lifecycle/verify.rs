@@ -33,7 +33,7 @@ pub struct Fault {
     pub generation: u64,
     /// The file, where one file is the cause.
     pub path: Option<PathBuf>,
-    /// What was expected and found, in one line.
+    /// The fault in one line: expected and found.
     pub what: String,
 }
 
@@ -110,7 +110,7 @@ pub fn verify(
     })
 }
 
-/// What was proven, and what is wrong.
+/// The outcome of a proof.
 #[derive(Debug, Default)]
 pub(super) struct Proven {
     /// Names of shards that were proven.
@@ -119,7 +119,7 @@ pub(super) struct Proven {
     rows: u64,
     /// Bytes of the files that were proven.
     pub(super) bytes: u64,
-    /// What is wrong, with the generation in which it was found. A shard that several generations
+    /// Faults, each with the generation in which it was found. A shard that several generations
     /// share is told once, in the newest of them.
     pub(super) faults: Vec<(u64, ocelli_index::Error)>,
 }

@@ -4,6 +4,7 @@ mod build;
 mod fine;
 mod judge;
 mod life;
+mod plan;
 mod range;
 mod support;
 mod train;

@@ -21,8 +21,8 @@ enum Found {
 }
 
 impl Searcher {
-    /// Looks at every index each `interval`, for ever. A look reads CURRENT; where that has changed,
-    /// and every [`WHOLE`], it goes through the files of shards too.
+    /// Looks at every index each `interval`, for ever. A look reads CURRENT; where that has
+    /// changed, and every [`WHOLE`], it goes through the files of shards too.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
         let mut whole = Instant::now();
         loop {

@@ -7,6 +7,7 @@ mod admin;
 mod api;
 mod attributes;
 mod broken;
+mod life;
 mod limits;
 mod malformed;
 mod observe;

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
+use ocelli_indexer::lifecycle::plan::TaskOptions;
 use ocelli_indexer::lifecycle::{CompactOptions, CompactReport, compact};
 
 use crate::commands::bytes;
+use crate::commands::lifecycle::task::do_task;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
@@ -21,24 +23,36 @@ One shard without deleted rows:
 #[command(after_help = COMPACT_EXAMPLE)]
 pub struct CompactArgs {
     /// Index directory
-    #[arg(value_name = "INDEX")]
-    pub index: PathBuf,
+    #[arg(value_name = "INDEX", required_unless_present = "plan")]
+    pub index: Option<PathBuf>,
     /// Merge all shards into one, and drop every deleted row
     #[arg(long)]
     pub all: bool,
     /// Memory that it may take, such as 4GiB; 0: as much as it needs [default: 0]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub memory_budget: Option<usize>,
+    /// Merge the shards of one group of a plan (see ocelli plan compact), and leave the commit to
+    /// ocelli commit
+    #[arg(long, value_name = "PLAN", conflicts_with_all = ["index", "all"])]
+    pub plan: Option<PathBuf>,
+    /// The plan's task, from 0 [default: that of SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX]
+    #[arg(long, value_name = "I", requires = "plan")]
+    pub task: Option<u32>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 /// Merges the small shards of an index.
 pub fn run(args: CompactArgs) -> Result<()> {
+    if let Some(plan) = &args.plan {
+        let options = TaskOptions { threads: 0, memory_budget_bytes: args.memory_budget };
+        return do_task(plan, args.task, &options, args.output.format);
+    }
+    let Some(index) = &args.index else { bail!("expected an index directory") };
     let options =
         CompactOptions { all: args.all, memory_budget_bytes: args.memory_budget.unwrap_or(0) };
     let bars = Bars::default();
-    let report = compact(&args.index, &options, &|p| bars.report(p))?;
+    let report = compact(index, &options, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, text)
 }

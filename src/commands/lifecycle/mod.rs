@@ -2,11 +2,14 @@
 
 pub mod add;
 pub mod backup;
+pub mod commit;
 pub mod compact;
 pub mod delete;
 pub mod gc;
+pub mod plan;
 pub mod rebuild;
 pub mod recall;
 pub mod restore;
 pub mod rollback;
+pub mod task;
 pub mod verify;

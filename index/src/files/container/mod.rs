@@ -16,6 +16,11 @@ pub use reader::Reader;
 pub(crate) use temporary::scratch_file;
 pub use writer::{Sealed, Writer, Written};
 
+/// Whether a file is a temporary one whose writer is gone: [`sweep`] removes it.
+pub fn is_left_over(path: &std::path::Path) -> bool {
+    temporary::is_left(path)
+}
+
 /// Removes the temporary files in a folder whose writers are gone, as every new writer there does.
 pub fn sweep(folder: &std::path::Path) {
     temporary::sweep(folder);

@@ -91,14 +91,28 @@ pub(super) fn sweep(folder: &Path) {
 }
 
 fn remove_abandoned(path: &Path, is_of_this_machine: bool) {
+    if let Some(_lock) = abandoned(path, is_of_this_machine) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// A temporary file whose writer is gone, locked.
+fn abandoned(path: &Path, is_of_this_machine: bool) -> Option<File> {
     // For writing, since NFS gives no exclusive lock on a file that is open for reading.
-    let Ok(file) = OpenOptions::new().write(true).open(path) else { return };
+    let file = OpenOptions::new().write(true).open(path).ok()?;
     let untouched = |metadata: fs::Metadata| metadata.modified().ok()?.elapsed().ok();
     let is_old =
         || file.metadata().ok().and_then(untouched).is_some_and(|time| time >= FOREIGN_KEPT);
-    if file.try_lock().is_ok() && (is_of_this_machine || is_old()) {
-        let _ = fs::remove_file(path);
-    }
+    let is_gone = file.try_lock().is_ok() && (is_of_this_machine || is_old());
+    is_gone.then_some(file)
+}
+
+/// Whether a file is a temporary one that [`sweep`] would remove.
+pub(super) fn is_left(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let maker = name.and_then(maker_of);
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    is_file && maker.is_some_and(|maker| abandoned(path, maker == MACHINE.as_str()).is_some())
 }
 
 /// Eight hexadecimal digits that all processes of this machine have in common, in whatever

@@ -71,13 +71,7 @@ impl IndexDir {
                 }
             }
         }
-        let rows: u64 = shards.iter().map(|shard| shard.rows).sum();
-        if rows != copied {
-            return Err(Error::invalid(format!(
-                "{root}: the new shards have {rows} rows, expected {copied}: those of their \
-                 sources that were not deleted"
-            )));
-        }
+        self.check_count(shards, copied)?;
         let is_source = |name: &str| sources.iter().any(|source| source.entry.name == name);
         let first = draft.new.shards.iter().position(|shard| is_source(&shard.name));
         let first = first.unwrap_or(draft.new.shards.len());
@@ -90,5 +84,18 @@ impl IndexDir {
         }
         draft.rebased = draft.rows.carried > 0;
         Ok(Outcome::Publish(Box::new(draft)))
+    }
+
+    /// Whether new shards have as many rows as were copied.
+    fn check_count(&self, shards: &[ShardEntry], copied: u64) -> Result<()> {
+        let rows: u64 = shards.iter().map(|shard| shard.rows).sum();
+        if rows == copied {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{}: the new shards have {rows} rows, expected {copied}: those of their sources that \
+             were not deleted",
+            self.root().display()
+        )))
     }
 }

@@ -312,8 +312,11 @@ impl IndexDir {
         }
         self.put_generation(&generation)?;
         if let Err(error) = self.swap_current(seen, &generation) {
-            // Nobody has seen it. If it cannot be removed it does no harm.
-            let _ = self.storage.remove(&super::generation_name(number));
+            // Nobody has seen it. If it cannot be removed it does no harm. After another error it
+            // may be current.
+            if matches!(error, Error::Conflict { .. }) {
+                let _ = self.storage.remove(&super::generation_name(number));
+            }
             return Err(error);
         }
         Ok(Committed { generation, changed: true, rebased, rows, missing_first })

@@ -116,6 +116,13 @@ impl Run {
         }
     }
 
+    /// Gives back the memory of what was read of a file.
+    pub fn release(&self) {
+        if let Columns::File(file) = &self.columns {
+            file.release();
+        }
+    }
+
     /// Whether all that was read of a file could be read.
     pub fn intact(&self) -> Result<()> {
         match &self.columns {

@@ -348,7 +348,11 @@ impl Sections<'_> {
         let rows = self.facts.rows as usize;
         let step = sample_step(rows) * BLOCK_KEYS;
         let mut sample = Blobs::default();
-        for start in (0..rows).step_by(step) {
+        for (number, start) in (0..rows).step_by(step).enumerate() {
+            // The blocks lie far apart, and each has pages of its own.
+            if number.is_multiple_of(16) {
+                self.runs.iter().for_each(Run::release);
+            }
             for ordinal in start..(start + BLOCK_KEYS).min(rows) {
                 sample.push(&key_of(self.runs, ordinal as u32)?);
             }

@@ -1,4 +1,4 @@
-//! What an index directory knows of its backups: `backups.json`.
+//! The note of an index directory on its backups: `backups.json`.
 //!
 //! ```json
 //! {"format": 1, "index": "<hash>", "chains": ["/mnt/backups/photos"]}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! backup.json              which index the chain is of
-//! backups/<n>.json.gz      a backup: its files by name, size and SHA-256; written last
+//! backups/<n>.json.gz      a backup: its generations and models by size and SHA-256; written last
 //! objects/<sha256>         a file, named by its content; never changed
 //! objects/<sha256>.gz      the same for JSON, compressed
 //! ```
@@ -195,6 +195,12 @@ fn refuse_nested(root: &Path, target: &Path) -> Result<()> {
 /// No chain; a damaged file.
 pub fn backups(target: &Path) -> Result<Vec<Backup>> {
     Chain::open(target)?.all()
+}
+
+/// The backups of a chain that can be read, the first made first; none where there is no chain.
+pub fn readable_backups(target: &Path) -> Vec<Backup> {
+    let found = Chain::open(target).and_then(|chain| chain.readable());
+    found.map_or_else(|_| Vec::new(), |(backups, _)| backups)
 }
 
 /// Report of a check of a chain.

@@ -15,7 +15,7 @@ use super::{Backup, BackupFile, known, state};
 use crate::threads::pool;
 use crate::{Error, Progress, ProgressFn, Result};
 
-/// What is restored, and onto what.
+/// The backup that is restored, and the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RestoreOptions {
     /// Number of the backup; none: the newest.
@@ -54,8 +54,9 @@ pub struct RestoreReport {
 /// that the backup does not know stay.
 ///
 /// # Errors
-/// No such backup; a directory that has files, without `force`; one of another index; an object of
-/// the chain that is damaged or missing, and CURRENT is then as it was.
+/// No such backup; a directory that has files, without `force`; one of another index; a backup of
+/// rows that were erased since; an object of the chain that is damaged or missing, and CURRENT is
+/// then as it was.
 pub fn restore(
     target: &Path,
     root: &Path,
@@ -72,6 +73,7 @@ pub fn restore(
         })?,
     };
     check_place(root, &backup, options.force)?;
+    refuse_erased(root, &backup)?;
     let storage = LocalStorage::new(root);
     storage.prepare()?;
     let folders = backup.files.iter().filter_map(|file| file.name.split_once('/'));
@@ -144,6 +146,25 @@ fn check_place(root: &Path, backup: &Backup, force: bool) -> Result<()> {
             backup.index.short()
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Refuses a backup that holds rows which the directory says were erased.
+fn refuse_erased(root: &Path, backup: &Backup) -> Result<()> {
+    let erased =
+        IndexDir::open(root).map_err(Error::from).and_then(|dir| state::erased_shards(&dir));
+    // A directory that is not there, or is damaged, says nothing.
+    let erased = erased.unwrap_or_default();
+    let holds = |file: &&BackupFile| {
+        file.name.strip_prefix("shards/").is_some_and(|name| erased.contains(name))
+    };
+    match backup.files.iter().find(holds) {
+        None => Ok(()),
+        Some(file) => Err(Error::Invalid(format!(
+            "backup {} holds rows that were erased since, in {}: expected a later backup, or an \
+             empty directory, and then to erase them again",
+            backup.number, file.name
+        ))),
     }
 }
 

@@ -69,11 +69,18 @@ impl State {
         }
         let mut files = BTreeMap::new();
         let mut left_out = Vec::new();
+        let erased = erased_shards(&dir)?;
         for number in dir.generations()? {
-            let opened = dir
-                .generation(number)
-                .map_err(Error::from)
-                .and_then(|generation| open_generation(root, &dir, &generation, &files));
+            let opened = dir.generation(number).map_err(Error::from).and_then(|generation| {
+                // Rows that were erased do not get into new backups.
+                match generation.shards.iter().find(|shard| erased.contains(&shard.name)) {
+                    Some(shard) if number != current.number => Err(Error::Invalid(format!(
+                        "shard {} holds rows that were erased",
+                        shard.name
+                    ))),
+                    _ => open_generation(root, &dir, &generation, &files),
+                }
+            });
             match opened {
                 Ok(new) => files.extend(new),
                 Err(error) if number == current.number => return Err(error),
@@ -92,6 +99,11 @@ impl State {
             left_out,
         })
     }
+}
+
+/// Names of the shards that hold rows which were erased.
+pub(super) fn erased_shards(dir: &IndexDir) -> Result<BTreeSet<String>> {
+    Ok(dir.erasures()?.into_iter().flat_map(|erasure| erasure.shards).collect())
 }
 
 type Opened = BTreeMap<String, (BackupFile, File)>;

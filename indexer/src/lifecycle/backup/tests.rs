@@ -3,10 +3,11 @@ use std::fs;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use ocelli_index::{IndexDir, Snapshot};
+use ocelli_index::{Cause, Change, CommitOptions, IndexDir, Names, Snapshot};
 use tempfile::tempdir;
 
 use super::*;
+use crate::lifecycle::delete;
 use crate::lifecycle::fixture::{ROWS, commit, index, model, shard, tree};
 use crate::silent;
 
@@ -62,18 +63,24 @@ fn every_backup_gives_back_what_was_there() {
     assert_eq!(report.faults, [""; 0]);
 }
 
-/// A delete changes few bytes, and its backup writes few.
+/// A delete changes few bytes, and its backup writes few, also where there are ten generations.
 #[test]
-fn a_delete_costs_little() {
+fn deletes_cost_little() {
     let (tmp, dir) = index();
     let chain = tempdir().unwrap();
     back_up(tmp.path(), chain.path());
-    let shards = dir.current().unwrap().unwrap().shards;
-    let dead: Vec<u32> = (0..ROWS as u32).filter(|i| i % 3 == 0).collect();
-    commit(&dir, shards, &dead, 2 * ROWS);
-    let report = back_up(tmp.path(), chain.path());
-    assert_eq!(report.new_files, 2);
-    assert!(report.written_bytes as f64 <= 1.1 * report.new_bytes as f64, "{report:?}");
+    for id in 10..18 {
+        let names = Names { ids: vec![id], keys: Vec::new() };
+        let change = Change::Delete { names, cause: Cause::Delete };
+        dir.commit_change(&change, &CommitOptions::default()).unwrap();
+        let report = back_up(tmp.path(), chain.path());
+        assert_eq!(report.new_files, 3);
+        assert!(report.written_bytes as f64 <= 1.1 * report.new_bytes as f64, "{report:?}");
+    }
+    let new = tempdir().unwrap();
+    bring_back(chain.path(), new.path(), None, false);
+    assert_eq!(tree(new.path()), tree(tmp.path()));
+    Snapshot::open(new.path(), None).unwrap().verify().unwrap();
 }
 
 #[test]
@@ -208,7 +215,7 @@ fn damage_is_seen_on_the_way() {
     }
 }
 
-/// What is committed meanwhile is in a backup as a whole or not at all.
+/// A change that is committed meanwhile is in a backup as a whole or not at all.
 #[test]
 fn backups_of_a_directory_that_changes_are_whole() {
     let (tmp, dir) = index();
@@ -267,4 +274,26 @@ fn backups_that_hold_a_shard_are_named() {
     fs::remove_dir_all(chain.path()).unwrap();
     let found = holding(tmp.path(), &names).unwrap();
     assert!(found[0].unread.is_some());
+}
+
+/// Erased rows get into no backup that is made later, and do not come back.
+#[test]
+fn erased_rows_do_not_come_back() {
+    let (tmp, dir) = index();
+    let chain = tempdir().unwrap();
+    back_up(tmp.path(), chain.path());
+    let names = Names { ids: vec![10], keys: Vec::new() };
+    let report = delete(tmp.path(), names, true, &silent).unwrap().erased.unwrap();
+    assert_eq!(report.backups.len(), 1);
+    assert_eq!((&report.backups[0].backups[..], &report.backups[0].unread), (&[1][..], &None));
+    let later = back_up(tmp.path(), chain.path());
+    assert!(!later.left_out.is_empty());
+    let held: BTreeSet<String> = report.held_by.into_iter().collect();
+    assert_eq!(holding(tmp.path(), &held).unwrap()[0].backups, [1]);
+    let options = RestoreOptions { backup: Some(1), force: true, ..RestoreOptions::default() };
+    let error = restore(chain.path(), tmp.path(), &options, &silent).unwrap_err().to_string();
+    assert!(error.contains("erased"), "{error}");
+    bring_back(chain.path(), tmp.path(), None, true);
+    let current = dir.current().unwrap().unwrap();
+    assert_eq!(current.number, later.generation);
 }

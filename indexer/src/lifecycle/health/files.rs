@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocelli_index::{Generation, IndexDir, Snapshot};
+use ocelli_index::{Generation, IndexDir, Snapshot, container};
 
 /// The folders of an index directory.
 const FOLDERS: [&str; 5] = ["generations", "models", "shards", "tombstones", "deletes"];
@@ -85,7 +85,7 @@ impl Found {
         }
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if hidden {
-            if is_abandoned(path) {
+            if container::is_left_over(path) {
                 self.temporary.insert(path.to_owned(), metadata.len());
             }
             return;
@@ -97,13 +97,6 @@ impl Found {
             self.files.insert(path.to_owned(), metadata.len());
         }
     }
-}
-
-/// Whether a temporary file's writer is gone: it holds a lock while it lives.
-fn is_abandoned(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let ours = name.contains(".ocelli-") && name.ends_with(".tmp");
-    ours && fs::OpenOptions::new().write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// Files that a generation needs, by their names in the directory.

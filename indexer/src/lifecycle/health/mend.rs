@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::lifecycle::backup::{Backup, backups, known_chains};
+use crate::lifecycle::backup::{Backup, known_chains, readable_backups};
 
 /// Knows what a directory can be mended by.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ fn word(path: &Path) -> String {
 impl Mender {
     pub(super) fn new(root: &Path, sound: &[u64], generations: usize) -> Self {
         let read = |chain: PathBuf| {
-            let found = backups(&chain).ok().filter(|found| !found.is_empty())?;
-            Some((chain, found))
+            let found = readable_backups(&chain);
+            (!found.is_empty()).then_some((chain, found))
         };
         let chains = known_chains(root).unwrap_or_default().into_iter().filter_map(read);
         Self {

@@ -48,7 +48,7 @@ pub enum Part {
     Agreement,
     /// The right to read or write a file.
     Permissions,
-    /// What a process left that was killed while it wrote.
+    /// Files of a process that was killed while it wrote them.
     Temporary,
     /// Work on a plan that was not ended.
     Plan,
@@ -60,7 +60,7 @@ pub enum Part {
     DeletedRows,
 }
 
-/// How bad a finding is.
+/// The weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
@@ -75,13 +75,13 @@ pub enum Severity {
 /// Something that is wrong with a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// Weight of the finding.
     pub severity: Severity,
     /// The part of the directory.
     pub part: Part,
     /// The file or folder.
     pub path: PathBuf,
-    /// What is wrong, in one line.
+    /// The fault, in one line.
     pub what: String,
     /// Commands that mend it, the best first: one of them is enough. Words in capitals stand for
     /// what only the user knows.
@@ -99,7 +99,7 @@ pub struct HealthReport {
     pub sound: Vec<u64>,
     /// Bytes that were read and proven; 0 for a quick look.
     pub bytes: u64,
-    /// What is wrong, the worst first.
+    /// The findings, the worst first.
     pub findings: Vec<Finding>,
 }
 
@@ -197,7 +197,7 @@ impl State {
         Self { readable: numbers.iter().filter_map(read).collect(), numbers, current, lost }
     }
 
-    /// What is wrong with the files of generations, and the bytes that were proven.
+    /// Faults of the files of generations, and the bytes that were proven.
     fn faults(
         &mut self,
         dir: &IndexDir,

@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use ocelli_index::container::AtomicFile;
+
 use super::*;
 use crate::lifecycle::backup::{RestoreOptions, backup, restore};
 use crate::lifecycle::fixture::{commit, index, model, shard};
@@ -170,8 +172,14 @@ fn what_lies_around_is_noted() {
     for path in [dir.shard_path(&spare.name).unwrap(), work.join("run"), work, plan] {
         fs::File::open(path).unwrap().set_modified(old).unwrap();
     }
-    let left = tmp.path().join("shards/.shards.ocelli-00000000-0123456789abcdef.tmp");
-    fs::write(left, [0; 100]).unwrap();
+    // A writer that lives, and what one leaves that was killed.
+    let shards = tmp.path().join("shards");
+    let living = AtomicFile::create(&shards.join("x")).unwrap();
+    let hidden = |e: &fs::DirEntry| e.file_name().to_string_lossy().ends_with(".tmp");
+    let mut entries = fs::read_dir(&shards).unwrap().map(|entry| entry.unwrap());
+    let name = entries.find(hidden).unwrap().path();
+    let other = name.to_string_lossy().replace(".x.ocelli", ".y.ocelli");
+    fs::write(other, [0; 100]).unwrap();
     let report = whole(tmp.path());
     assert!(report.is_usable());
     let parts: Vec<Part> = report.findings.iter().map(|finding| finding.part).collect();
@@ -179,6 +187,7 @@ fn what_lies_around_is_noted() {
     report.findings.iter().for_each(|finding| carry_out(&finding.mend[0]));
     let after = whole(tmp.path());
     assert_eq!((after.findings, after.sound), (Vec::new(), vec![1, 2, 3]));
+    drop(living);
 }
 
 #[test]

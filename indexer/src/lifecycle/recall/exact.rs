@@ -16,11 +16,11 @@ const KEPT: usize = 4;
 /// A query and its true neighbours.
 pub(super) struct Query {
     pub vector: Vec<f32>,
-    /// Its own id, where it is in the index.
+    /// Id of its row, where that is in the index.
     pub id: Option<u64>,
     /// Ids of the nearest rows, ascending; more than `places` where some are equally near.
     pub neighbours: Vec<u64>,
-    /// How many of them can be found: k, or all rows if there are fewer.
+    /// Neighbours that can be found: k, or all rows if there are fewer.
     pub places: usize,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Truth {
 /// A row that is a query.
 struct Drawn {
     vector: Vec<f32>,
-    /// Its own id, where it is in the index.
+    /// Id of the row, where it is in the index.
     id: Option<u64>,
 }
 

@@ -79,7 +79,7 @@ pub struct RecallAt {
     pub nprobe: usize,
     /// Mean recall of the queries, 0 to 1.
     pub recall: f64,
-    /// Its 95 % interval: a bootstrap over the queries.
+    /// The 95 % interval of the mean: a bootstrap over the queries.
     pub interval: [f64; 2],
     /// Mean time of a query on one thread, in milliseconds, while others ran on the other threads.
     pub query_ms: f64,
@@ -257,7 +257,7 @@ impl<'a> RecallGate<'a> {
         })
     }
 
-    /// What was measured last.
+    /// The last measurement.
     pub fn measured(&self) -> Option<RecallReport> {
         self.measured.lock().clone()
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocelli_index::{Dtype, IndexDir, Model, Part, PartKind, PartWriter, SearchParams, Snapshot};
+use ocelli_indexer::lifecycle::backup::{RestoreOptions, backup, restore};
 use ocelli_indexer::lifecycle::change::Names;
 use ocelli_indexer::lifecycle::{
     CompactOptions, GcOptions, add, compact, delete, gc, rebuild, rollback,
@@ -64,6 +65,8 @@ pub enum Op {
     Gc {
         keep: usize,
     },
+    /// A backup; the life goes on in the directory that is restored of it.
+    Restore,
 }
 
 fn rows() -> impl Strategy<Value = Vec<NewRow>> {
@@ -88,6 +91,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         2 => (1..5u64, prop::bool::weighted(0.3))
             .prop_map(|(back, undo)| Op::Rollback { back, undo }),
         2 => (0..3usize).prop_map(|keep| Op::Gc { keep }),
+        1 => Just(Op::Restore),
     ]
 }
 
@@ -325,6 +329,7 @@ impl World {
             }
             Op::RebuildOfParts { rows, forget } => self.rebuild(rows, *forget),
             Op::Rollback { back, undo } => self.roll_back(*back, *undo),
+            Op::Restore => self.restore(),
             Op::Gc { keep } => {
                 let options = GcOptions { keep_generations: *keep, min_age_s: 0, remove: true };
                 let report = gc(&dir, &options).unwrap();
@@ -342,6 +347,15 @@ impl World {
                 self.history.retain(|number, _| newest.contains(number));
             }
         }
+    }
+
+    fn restore(&mut self) {
+        let chain = self.work.path().join("chain");
+        backup(&self.dir, &chain, 0, 1, &silent).unwrap();
+        self.parts += 1;
+        let place = self.work.path().join(format!("restored{}", self.parts));
+        restore(&chain, &place, &RestoreOptions::default(), &silent).unwrap();
+        self.dir = place;
     }
 
     fn delete(&mut self, ids: &[u64], keys: &[u8], erase: bool) {

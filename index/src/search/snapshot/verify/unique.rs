@@ -17,7 +17,7 @@ trait Sorted {
     fn len(&self, member: &Member) -> u32;
     /// Entry number `place`: its value and its ordinal.
     fn at(&self, member: &Member, place: u32) -> Result<(u64, u32)>;
-    /// What is wrong with rows of the same value: (member, ordinal) each.
+    /// The fault of rows of the same value: (member, ordinal) each.
     fn alike(&self, members: &[Member], value: u64, rows: &[(usize, u32)]) -> Result<()>;
 }
 

@@ -1,5 +1,7 @@
 //! The folder of a chain: its objects and its backups.
 
+mod stored;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use ocelli_index::container::{AtomicFile, write_atomically};
 use ocelli_index::{Error as IndexError, Hash, Hasher, LocalStorage, Storage};
 use serde::{Deserialize, Serialize};
 
+use self::stored::Stored;
 use super::{Backup, BackupFile};
 use crate::{Error, Result};
 
@@ -197,6 +200,12 @@ impl Chain {
     /// # Errors
     /// [`IndexError::NotFound`]; [`IndexError::Corrupt`].
     pub(super) fn read(&self, number: u64) -> Result<Backup> {
+        let stored = self.read_stored(number)?;
+        self.whole(stored)
+    }
+
+    /// The file of a backup.
+    fn read_stored(&self, number: u64) -> Result<Stored> {
         let path = self.backup_path(number);
         let opened = match File::open(&path) {
             Ok(opened) => opened,
@@ -217,24 +226,22 @@ impl Chain {
             .take(MAX_BACKUP)
             .read_to_end(&mut json)
             .map_err(|error| corrupt(error.to_string()))?;
-        let backup: Backup =
+        let stored: Stored =
             serde_json::from_slice(&json).map_err(|error| corrupt(error.to_string()))?;
-        if backup.format > 1 {
-            let found = backup.format;
+        if stored.format > 1 {
+            let found = stored.format;
             return Err(IndexError::NewerVersion { path, found, supported: 1 }.into());
         }
-        if backup.number != number {
-            return Err(corrupt(format!("backup {}, expected {number}", backup.number)));
-        }
-        match backup.files.iter().find(|file| !is_plain(&file.name)) {
-            Some(file) => Err(corrupt(format!("{:?} is no file of an index", file.name))),
-            None => Ok(backup),
+        match stored.number == number {
+            true => Ok(stored),
+            false => Err(corrupt(format!("backup {}, expected {number}", stored.number))),
         }
     }
 
     /// The newest backup that can be read.
     pub(super) fn last(&self) -> Result<Option<Backup>> {
-        Ok(self.readable()?.0.pop())
+        let mut numbers = self.numbers()?.into_iter().rev();
+        Ok(numbers.find_map(|number| self.read(number).ok()))
     }
 
     /// All backups.
@@ -251,7 +258,7 @@ impl Chain {
         for number in self.numbers()? {
             match self.read(number) {
                 Ok(backup) => backups.push(backup),
-                Err(error) => faults.push(error.to_string()),
+                Err(error) => faults.push(format!("{error} (backup {number})")),
             }
         }
         Ok((backups, faults))
@@ -261,13 +268,14 @@ impl Chain {
     ///
     /// # Errors
     /// Those of writing.
-    pub(super) fn publish(&self, mut backup: Backup) -> Result<(u64, u64)> {
+    pub(super) fn publish(&self, backup: Backup) -> Result<(u64, u64)> {
+        let mut stored = self.stored(backup)?;
         let storage = LocalStorage::new(&self.root);
         let first = self.numbers()?.last().copied().unwrap_or(0) + 1;
         for number in first..first + ATTEMPTS {
-            backup.number = number;
+            stored.number = number;
             let json =
-                serde_json::to_vec(&backup).map_err(|error| Error::Invalid(error.to_string()))?;
+                serde_json::to_vec(&stored).map_err(|error| Error::Invalid(error.to_string()))?;
             let path = self.backup_path(number);
             let mut packed = GzEncoder::new(Vec::new(), Compression::best());
             packed.write_all(&json).map_err(Error::io("compress", &path))?;

@@ -1,0 +1,186 @@
+//! Compactions by plan: one task for each group of shards.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ocelli_index::{
+    CompactJob, Estimate, Generation, Hash, IndexDir, Job, PlanFile, ShardEntry, Snapshot,
+    TaskRecord, WorkArea,
+};
+
+use super::commit::{CommitReport, records};
+use super::make::PlanReport;
+use super::task::{TaskOptions, TaskReport};
+use crate::lifecycle::change::{Change, commit_by, open_current};
+use crate::lifecycle::compact::{CompactOptions, CompactReport, Merging};
+use crate::lifecycle::compact::{groups, plan_of, sources_of};
+use crate::{Error, Progress, ProgressFn, Result};
+
+/// Plans a compaction of the index at `dir`, and writes the plan to `out`.
+///
+/// # Errors
+/// An index without a generation, or one with nothing to compact.
+pub fn plan_compact(dir: &Path, options: &CompactOptions, out: &Path) -> Result<PlanReport> {
+    let (index, current) = open_current(dir)?;
+    let groups = groups(&index, &current, options)?;
+    if groups.is_empty() {
+        return Err(Error::Invalid(format!(
+            "{}: nothing to compact: {} shards, few of them small, with few deleted rows",
+            dir.display(),
+            current.shards.len()
+        )));
+    }
+    let sizes = groups.iter().map(|group| {
+        let shards = group.iter().map(|&i| &current.shards[i]);
+        shards.fold((0, 0), |(rows, bytes), shard| (rows + shard.rows, bytes + shard.bytes))
+    });
+    let (rows, bytes) =
+        sizes.clone().fold((0, 0), |(rows, bytes), size| (rows + size.0, bytes + size.1));
+    let dir = std::path::absolute(dir).map_err(Error::io("look at", dir))?;
+    let mut file = PlanFile::new(plan_of(&current, &groups), Vec::new(), &dir)?;
+    file.parent = Some(current.number);
+    file.memory_budget_bytes = options.memory_budget_bytes as u64;
+    let budget = options.memory_budget_bytes as u64;
+    let largest = sizes.map(|size| size.1).max().unwrap_or(0);
+    file.estimate = Estimate {
+        disk_bytes: bytes,
+        work_bytes: if budget > 0 { 2 * largest } else { 0 },
+        memory_bytes: if budget > 0 { budget } else { 2 * largest },
+        // Read and written once, at a few hundred MB a second.
+        seconds: (bytes / 100_000_000).max(1),
+    };
+    file.write(out)?;
+    Ok(PlanReport {
+        plan: out.to_owned(),
+        hash: file.hash.to_string(),
+        kind: file.plan.kind(),
+        tasks: file.plan.tasks(),
+        rows,
+        rejected: 0,
+        rejected_first: Vec::new(),
+        estimate: file.estimate,
+    })
+}
+
+fn job_of(file: &PlanFile) -> Result<&CompactJob> {
+    match &file.plan.job {
+        Job::Compact(job) => Ok(job),
+        _ => Err(Error::Invalid(format!(
+            "expected the plan of a compaction, found one of {0}: ocelli {0} --plan",
+            file.plan.kind()
+        ))),
+    }
+}
+
+/// Merges the shards of group number `task` of the plan in `path` into one, which is published
+/// under a name that its content gives. A task that has been done is not done again.
+///
+/// # Errors
+/// Damaged shards; shards that the directory no longer has.
+pub fn compact_task(
+    path: &Path,
+    task: u32,
+    options: &TaskOptions,
+    progress: ProgressFn<'_>,
+) -> Result<TaskReport> {
+    let start = Instant::now();
+    let file = PlanFile::read(path)?;
+    let job = job_of(&file)?;
+    let Some(names) = job.groups.get(task as usize) else {
+        let last = file.plan.tasks().saturating_sub(1);
+        return Err(Error::Invalid(format!("task {task}: expected 0 to {last}")));
+    };
+    let report = |shard: Option<ShardEntry>| TaskReport {
+        plan: path.to_owned(),
+        task,
+        tasks: file.plan.tasks(),
+        rows: shard.as_ref().map_or(0, |shard| shard.rows),
+        bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
+        shard: shard.map(|shard| shard.name),
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    let index = IndexDir::open(&file.out)?;
+    let work = WorkArea::new(index.root(), file.hash);
+    if let Some(record) = work.record(task)? {
+        let is_there = match &record.shard {
+            Some(shard) => index.shard_version(&shard.name)?.is_some(),
+            None => true,
+        };
+        if is_there {
+            work.remove_runs(task)?;
+            return Ok(report(record.shard));
+        }
+    }
+    let generation = index.generation(job.generation)?;
+    let sources = sources_of(&generation, names)?;
+    let snapshot = Snapshot::open_candidate(&index, &generation)?;
+    let total = sources.iter().map(|source| source.entry.rows).sum();
+    let merging = Merging {
+        index: &index,
+        snapshot: &snapshot,
+        task: (file.hash, task),
+        memory_budget_bytes: options
+            .memory_budget_bytes
+            .unwrap_or(file.memory_budget_bytes as usize),
+        tell: &|done| progress(Progress { stage: "compact", done, total }),
+    };
+    let shard = merging.merge(&sources, &mut CompactReport::default())?;
+    work.end_task(&TaskRecord { plan: file.hash, task, shard: shard.clone(), ids: None })?;
+    Ok(report(shard))
+}
+
+/// Puts the merged shards of the plan in `path` in the place of those that they were made of, each
+/// group by a change of its own. What was deleted meanwhile stays deleted. A group that was
+/// committed is not committed again.
+///
+/// # Errors
+/// A task that has not ended; shards that another compaction has merged meanwhile.
+pub fn commit_compaction(path: &Path) -> Result<CommitReport> {
+    let file = PlanFile::read(path)?;
+    let job = job_of(&file)?;
+    let index = IndexDir::open(&file.out)?;
+    let mut report = CommitReport {
+        index: PathBuf::from(&file.out),
+        generation: 0,
+        was_committed: true,
+        rows: 0,
+        shards: 0,
+        bytes: 0,
+    };
+    let done = |current: &Generation, names: &[String]| {
+        let is_there = |name: &String| current.shards.iter().any(|shard| shard.name == *name);
+        !names.iter().any(is_there)
+    };
+    let planned = index.generation(job.generation)?;
+    let work = WorkArea::new(index.root(), file.hash);
+    let current = |index: &IndexDir| {
+        let current = index.current()?;
+        current.ok_or_else(|| Error::Invalid("an index without a generation".to_owned()))
+    };
+    if !job.groups.iter().all(|names| current(&index).is_ok_and(|now| done(&now, names))) {
+        let records = records(path, &index, &work, &file.plan)?;
+        for (names, record) in job.groups.iter().zip(records) {
+            if done(&current(&index)?, names) {
+                continue;
+            }
+            let sources = sources_of(&planned, names)?;
+            let change = Change::Compact { sources, shards: record.shard.into_iter().collect() };
+            let settings = [("plan", file.hash.to_string()), ("shards", names.join(" "))];
+            index.commit_change(&change, &commit_by("compact", &settings))?;
+            report.was_committed = false;
+        }
+    }
+    work.remove()?;
+    let current = current(&index)?;
+    let shards = made_by(&current, &file.hash);
+    report.generation = current.number;
+    report.rows = shards.iter().map(|shard| shard.rows).sum();
+    report.shards = shards.len();
+    report.bytes = shards.iter().map(|shard| shard.bytes).sum();
+    Ok(report)
+}
+
+/// The shards of a generation that a plan has made.
+fn made_by<'g>(generation: &'g Generation, plan: &Hash) -> Vec<&'g ShardEntry> {
+    generation.shards.iter().filter(|shard| shard.plan == *plan).collect()
+}

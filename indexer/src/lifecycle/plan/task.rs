@@ -1,0 +1,131 @@
+//! Does one task of a plan.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ocelli_index::{BuildJob, FineCodec, Hash, IndexDir, Model, PlanFile, ShardEntry};
+use serde::Serialize;
+
+use crate::build::{
+    BuildOptions, OnDuplicate, OpenSource, Source, Tasks, check_input, generation_of, job_of,
+};
+use crate::{Error, ProgressFn, Result};
+
+/// Options of a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// Threads that encode; 0: one per core. The result does not depend on it.
+    pub threads: usize,
+    /// Memory that the task may take, in bytes, in place of what the plan says.
+    pub memory_budget_bytes: Option<usize>,
+}
+
+/// Report of a task.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskReport {
+    /// The plan's file.
+    pub plan: PathBuf,
+    /// The task's number.
+    pub task: u32,
+    /// Tasks of the plan.
+    pub tasks: u32,
+    /// Name of the shard; none if all of its rows are left out.
+    pub shard: Option<String>,
+    /// Rows of the shard.
+    pub rows: u64,
+    /// Bytes of the shard.
+    pub bytes: u64,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+/// Builds the shard of task number `task` of the plan in `path`, and publishes it under a name that
+/// its content gives. A task that has been done is not done again; one that was stopped goes on
+/// where it was.
+///
+/// # Errors
+/// A plan of another version of Ocelli, an input that changed since, another model; those of a
+/// build.
+pub fn build_task(
+    path: &Path,
+    task: u32,
+    options: &TaskOptions,
+    progress: ProgressFn<'_>,
+) -> Result<TaskReport> {
+    let start = Instant::now();
+    let file = PlanFile::read(path)?;
+    let job = job_of(&file.plan)?;
+    if task >= file.plan.tasks() {
+        let last = file.plan.tasks().saturating_sub(1);
+        return Err(Error::Invalid(format!("task {task}: expected 0 to {last}")));
+    }
+    let index = IndexDir::open(&file.out)?;
+    let report = |shard: Option<ShardEntry>| TaskReport {
+        plan: path.to_owned(),
+        task,
+        tasks: file.plan.tasks(),
+        rows: shard.as_ref().map_or(0, |shard| shard.rows),
+        bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
+        shard: shard.map(|shard| shard.name),
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    // The commit removes what tasks have left.
+    if let Some((_, shards)) = generation_of(&index, &file.hash, file.parent)? {
+        return Ok(report(shards.into_iter().find(|shard| shard.task == task)));
+    }
+    let model = open_model(&index, job)?;
+    let opened = open_inputs(&file, job)?;
+    let sources: Vec<Source<'_>> = opened.iter().map(OpenSource::source).collect();
+    let build_options = BuildOptions {
+        shards: job.shards.len(),
+        threads: options.threads,
+        dba: 0,
+        on_duplicate: OnDuplicate::Stop,
+        memory_budget_bytes: options
+            .memory_budget_bytes
+            .unwrap_or(file.memory_budget_bytes as usize),
+    };
+    check_input(&sources, &model, &build_options)?;
+    let tasks = Tasks::new(&sources, &model, &index, (file.hash, job), &build_options)?;
+    let record = tasks.run(task, None, progress)?;
+    Ok(report(record.shard))
+}
+
+/// The model of a plan, which its index directory has.
+pub(super) fn open_model(index: &IndexDir, job: &BuildJob) -> Result<Model> {
+    let path = match &job.fine_codec {
+        Some(codec) => index.fine_model_path(&job.model, codec)?,
+        None => index.model_path(&job.model)?,
+    };
+    let model = Model::open(&path)?;
+    let differs = |what, found: Option<Hash>, expected: Option<Hash>| {
+        let name = |hash: Option<Hash>| hash.map_or("none".to_owned(), |hash| hash.to_string());
+        Error::Invalid(format!(
+            "{}: {what} {}, the plan was made for {}: plan again",
+            path.display(),
+            name(found),
+            name(expected)
+        ))
+    };
+    if model.hash() != job.model {
+        return Err(differs("model", Some(model.hash()), Some(job.model)));
+    }
+    let codec = model.fine_codec().map(FineCodec::hash);
+    if codec != job.fine_codec {
+        return Err(differs("fine codec", codec, job.fine_codec));
+    }
+    Ok(model)
+}
+
+/// The inputs of a plan, as they were when it was made.
+fn open_inputs(file: &PlanFile, job: &BuildJob) -> Result<Vec<OpenSource>> {
+    if file.inputs.len() != job.inputs.len() {
+        return Err(Error::Invalid(format!(
+            "the plan names {} files for {} inputs",
+            file.inputs.len(),
+            job.inputs.len()
+        )));
+    }
+    let inputs = file.inputs.iter().zip(&job.inputs);
+    inputs.map(|(path, input)| OpenSource::planned(path, input)).collect()
+}

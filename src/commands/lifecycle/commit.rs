@@ -1,0 +1,64 @@
+//! `ocelli commit`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use ocelli_index::{Gate, Generation, IndexDir, Job, Part, PlanFile};
+use ocelli_indexer::lifecycle::plan::{CommitReport, commit};
+use ocelli_indexer::lifecycle::recall::RecallGate;
+
+use super::recall::{GateArgs, gate_text};
+use crate::output::{OutputArgs, counted, print, thousands};
+
+const COMMIT_EXAMPLE: &str = "\
+When all tasks of a plan have ended:
+  ocelli commit --plan paris.plan
+Unless the new generation finds too little:
+  ocelli commit --plan paris.plan --min-recall 0.9";
+
+#[derive(Args)]
+#[command(after_help = COMMIT_EXAMPLE)]
+pub struct CommitArgs {
+    /// The plan
+    #[arg(long, value_name = "PLAN")]
+    pub plan: PathBuf,
+    #[command(flatten)]
+    pub gate: GateArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Makes what the tasks of a plan have built the current generation.
+pub fn run(args: CommitArgs) -> Result<()> {
+    let parts = match args.gate.min_recall {
+        Some(_) => parts_of(&PlanFile::read(&args.plan)?)?,
+        None => Vec::new(),
+    };
+    let gate = args.gate.gate(&parts);
+    let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
+    let report = commit(&args.plan, judge.as_ref().map(|judge| judge as Gate<'_>))?;
+    let measured = gate.as_ref().and_then(RecallGate::measured);
+    print(args.output.format, &report, |r| text(r) + &gate_text(measured.as_ref()))
+}
+
+/// The inputs of a plan that are parts; none if one of them is a file of vectors.
+fn parts_of(file: &PlanFile) -> Result<Vec<Part>> {
+    let Job::Build(job) = &file.plan.job else { return Ok(Vec::new()) };
+    if job.inputs.iter().any(|input| input.spec.is_some()) {
+        return Ok(Vec::new());
+    }
+    file.inputs.iter().map(|path| Ok(Part::open(path)?)).collect()
+}
+
+fn text(r: &CommitReport) -> String {
+    format!(
+        "{}: generation {} of {} in {}, {} bytes{}",
+        r.index.display(),
+        r.generation,
+        counted(r.rows, "row"),
+        counted(r.shards as u64, "shard"),
+        thousands(r.bytes),
+        if r.was_committed { "; the plan had been committed before" } else { "" },
+    )
+}
