@@ -6,6 +6,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::attributes::Predicate;
+use crate::base::error::Error;
 
 /// An image by one of its names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +48,9 @@ pub struct RowFilter {
     pub(crate) rows: u64,
     /// Allowed rows of each list, without those that are denied too, where a search may scan lists.
     pub(crate) list_rows: Option<Arc<[u32]>>,
+    /// Shards whose attributes are damaged, each with what was found: they fail the searches that
+    /// use the filter.
+    pub(crate) failed: Vec<(String, Error)>,
     /// [`Self::DIRECT`]; tests have others.
     pub(crate) direct: u64,
 }

@@ -345,7 +345,8 @@ impl Snapshot {
     /// `failed`, and the shards that are missing or are left out by the parameters.
     ///
     /// # Errors
-    /// That of a missing shard, unless a partial answer is allowed.
+    /// That of a missing shard, or of one whose attributes are damaged, unless a partial answer is
+    /// allowed.
     fn with_left_out(
         &self,
         mut failed: Vec<ShardFailure>,
@@ -357,6 +358,14 @@ impl Snapshot {
             }
             if failed.iter().all(|f| f.name != missing.name) {
                 failed.push(missing.clone());
+            }
+        }
+        for (name, error) in params.filter.iter().flat_map(|filter| &filter.failed) {
+            if !params.allow_partial {
+                return Err(error.clone());
+            }
+            if failed.iter().all(|f| f.name != *name) {
+                failed.push(ShardFailure { name: name.clone(), error: error.clone() });
             }
         }
         for member in &self.members {

@@ -9,10 +9,10 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::container::Reader;
+use ocelli_index::container::{Reader, SectionKind};
 use ocelli_index::{
-    DescriptorSpec, Dtype, Error, ErrorCode, Model, Part, PartKind, PartWriter, Result, Row,
-    SearchParams, Shard, Snapshot, Whitening, inspect,
+    DescriptorSpec, Dtype, Error, ErrorCode, Filter, Model, Part, PartKind, PartWriter, Result,
+    Row, SearchParams, Shard, Snapshot, Whitening, inspect,
 };
 use ocelli_test_support::{are_long, cases, step};
 use rand::RngExt;
@@ -228,4 +228,31 @@ fn every_cut_file_is_refused() {
             assert!(is_damage(&error), "{} cut to {len}: {error}", path.display());
         }
     }
+}
+
+/// Damage to attributes fails the shard for searches that are filtered by them, and for no others.
+#[test]
+fn damaged_attributes_fail_filtered_searches_alone() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = build(tmp.path());
+    let section = *Reader::open_any(&path).unwrap().find(SectionKind::Attributes).unwrap();
+    let bit = 8 * (section.offset + section.len / 2);
+    let q = &queries()[0];
+    flip(&path, &[bit], |_| {
+        let snapshot = Snapshot::open(tmp.path(), None).unwrap();
+        let text = format!("width >= 0 and sha256 != '{}'", "00".repeat(32));
+        let predicate = Some(text.parse().unwrap());
+        let filter = snapshot.resolve(&Filter { predicate, ..Filter::default() }).unwrap();
+        let strict =
+            SearchParams { nprobe: NLIST, filter: Some(filter.into()), ..SearchParams::default() };
+        let error = snapshot.search(q, &strict).unwrap_err();
+        assert!(is_damage(&error), "{error}");
+        let partial = SearchParams { allow_partial: true, ..strict.clone() };
+        let found = snapshot.search(q, &partial).unwrap();
+        assert_eq!(found.failed.len(), 1);
+        assert_eq!(found.hits.len(), 10);
+        assert!(found.hits.iter().all(|hit| hit.id < SMALL && !hit.id.is_multiple_of(256)));
+        let plain = SearchParams { filter: None, ..strict };
+        assert_eq!(snapshot.search(q, &plain).unwrap().hits.len(), 10);
+    });
 }

@@ -81,7 +81,8 @@ mod tests {
     fn filter(allow: impl Iterator<Item = u32>) -> RowFilter {
         let allow = Some(Arc::new(allow.collect()));
         let shards = vec![ShardFilter { allow, ..ShardFilter::default() }];
-        RowFilter { shards, generation: 1, allowed: None, rows: 9, list_rows: None, direct: 0 }
+        let (allowed, list_rows, failed) = (None, None, Vec::new());
+        RowFilter { shards, generation: 1, allowed, rows: 9, list_rows, failed, direct: 0 }
     }
 
     #[test]

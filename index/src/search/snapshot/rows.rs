@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::Snapshot;
+use super::{Member, Snapshot};
+use crate::attributes::predicate::Bound;
 use crate::attributes::{Predicate, Schema};
 use crate::base::error::{Error, Result};
 use crate::search::filter::{Filter, Name, RowFilter, ShardFilter};
@@ -137,8 +138,8 @@ impl Snapshot {
     /// snapshot can use it. The last predicates are remembered.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; [`Error::Invalid`] for a predicate that does not fit the columns
-    /// ([`Predicate::bind`]).
+    /// [`Error::Corrupt`], but where attributes are damaged: these fail the searches;
+    /// [`Error::Invalid`] for a predicate that does not fit the columns ([`Predicate::bind`]).
     pub fn resolve(&self, filter: &Filter) -> Result<RowFilter> {
         let passing = filter.predicate.as_ref().map(|p| self.passing(p)).transpose()?;
         if let Some(passing) = &passing
@@ -147,8 +148,9 @@ impl Snapshot {
         {
             return Ok(passing.clone());
         }
-        let mut shards = self.rows_by_name(filter)?;
+        let (mut shards, mut failed) = (self.rows_by_name(filter)?, Vec::new());
         if let Some(passing) = passing {
+            failed = passing.failed;
             for (shard, passing) in shards.iter_mut().zip(passing.shards) {
                 shard.allow = match (shard.allow.take(), passing.allow) {
                     (Some(names), Some(passing)) => Some(Arc::new(&*names & &*passing)),
@@ -156,7 +158,7 @@ impl Snapshot {
                 };
             }
         }
-        self.row_filter(shards)
+        self.row_filter(shards, failed)
     }
 
     /// The rows that a filter's names allow and deny.
@@ -189,36 +191,32 @@ impl Snapshot {
         self.evaluated.get(&predicate.to_string(), || {
             let bound = predicate.bind(&self.schema()?)?;
             let mut shards = Vec::with_capacity(self.members.len());
+            let mut failed = Vec::new();
             for member in &self.members {
-                let shard = &member.shard;
-                let mut slots = match shard.columns() {
-                    Some(columns) => bound.slots(shard.file(), columns)?,
-                    None if bound.holds_for_nulls() => {
-                        let mut all = RoaringBitmap::new();
-                        all.insert_range(0..shard.rows());
-                        all
-                    }
-                    None => RoaringBitmap::new(),
-                };
-                if let Some(deleted) = &member.deleted {
-                    slots -= deleted.slots(shard)?;
-                }
+                let slots = passing_slots(member, &bound).unwrap_or_else(|error| {
+                    failed.push((member.name.clone(), error));
+                    RoaringBitmap::new()
+                });
                 let allow = Some(Arc::new(slots));
                 shards.push(ShardFilter { allow, ..ShardFilter::default() });
             }
-            self.row_filter(shards)
+            self.row_filter(shards, failed)
         })
     }
 
     /// A filter of these rows.
-    fn row_filter(&self, shards: Vec<ShardFilter>) -> Result<RowFilter> {
+    fn row_filter(
+        &self,
+        shards: Vec<ShardFilter>,
+        failed: Vec<(String, Error)>,
+    ) -> Result<RowFilter> {
         let count = |s: &ShardFilter| s.allow.as_ref().map(|allow| allow.len());
         let allowed: Option<u64> = shards.iter().map(count).sum();
         let allowed = allowed.filter(|_| !shards.is_empty());
         let list_rows = allowed.map(|_| self.list_rows(&shards)).transpose()?;
         let (generation, direct) = (self.generation.number, RowFilter::DIRECT);
         let rows = self.members.iter().map(|member| u64::from(member.shard.rows())).sum();
-        Ok(RowFilter { shards, generation, allowed, rows, list_rows, direct })
+        Ok(RowFilter { shards, generation, allowed, rows, list_rows, failed, direct })
     }
 
     /// Allowed rows of each list in all shards.
@@ -238,4 +236,22 @@ impl Snapshot {
         }
         Ok(rows.into())
     }
+}
+
+/// The slots of a shard for which a predicate is true, without deleted rows.
+fn passing_slots(member: &Member, bound: &Bound) -> Result<RoaringBitmap> {
+    let shard = &member.shard;
+    let mut slots = match shard.columns() {
+        Some(columns) => bound.slots(shard.file(), columns)?,
+        None if bound.holds_for_nulls() => {
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..shard.rows());
+            all
+        }
+        None => RoaringBitmap::new(),
+    };
+    if let Some(deleted) = &member.deleted {
+        slots -= deleted.slots(shard)?;
+    }
+    Ok(slots)
 }
