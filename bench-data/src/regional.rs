@@ -139,7 +139,9 @@ mod tests {
         let source = Regional::new(1);
         let (mut all, mut parts) = (Vec::new(), Vec::new());
         source.append(5..305, &mut all);
-        [5..6, 6..100, 100..305].map(|range| source.append(range, &mut parts));
+        for range in [5..6, 6..100, 100..305] {
+            source.append(range, &mut parts);
+        }
         assert_eq!(all, parts);
         for x in all.chunks_exact(DIM) {
             assert!((x.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
