@@ -10,7 +10,8 @@ use crate::base::hash::Hash;
 use crate::generations::IndexDir;
 use crate::generations::deletes::Cause;
 use crate::generations::manifest::Generation;
-use crate::generations::unique::{Shared, in_both, twice};
+use crate::generations::unique::shared::{Shared, in_both};
+use crate::generations::unique::twice;
 use crate::shard::ShardEntry;
 
 /// The fields of [`Change::Add`](super::Change::Add).

@@ -83,8 +83,15 @@ impl<'a> QueryScan<'a> {
             }
             rows += self.target.shard.list(list)?.len as usize;
         }
-        // A rest that is short is not worth a threshold of its own.
-        Ok(if rows > wanted + wanted / 2 { warm } else { lists.len() })
+        // A rest that is short is not worth a threshold of its own; nor are the few rows of a small
+        // shard, where other shards have given one.
+        Ok(if rows > wanted + wanted / 2 {
+            warm
+        } else if self.keep.tau < f32::INFINITY {
+            0
+        } else {
+            lists.len()
+        })
     }
 
     /// Scans `lists`, the first that the query probes, and finds a threshold from them: the rows

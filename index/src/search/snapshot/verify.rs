@@ -1,7 +1,5 @@
 //! Proves that every file of a generation is sound, and that the files agree.
 
-mod unique;
-
 use std::ops::Range;
 use std::path::Path;
 
@@ -10,6 +8,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::files::container::{FileKind, Reader, TILE_BYTES};
 use crate::generations::Generation;
+use crate::generations::unique::{self, WithDeleted};
 use crate::model::Model;
 use crate::model::fine::FineCodec;
 use crate::shard::ShardEntry;
@@ -74,6 +73,15 @@ impl Snapshot {
         faults.next().map_or(Ok(()), Err)
     }
 
+    /// The shards, each with its deleted rows.
+    fn with_deleted(&self) -> Vec<WithDeleted<'_>> {
+        let mut shards = Vec::with_capacity(self.members.len());
+        for member in &self.members {
+            shards.push((&*member.shard, member.deleted.as_ref().map(|dead| dead.ordinals())));
+        }
+        shards
+    }
+
     /// The pieces of [`Self::verify`]; those that take longest and cannot be split come first. Of a
     /// shard that is `known` to be sound, only what it has in common with the others is proven.
     ///
@@ -127,7 +135,7 @@ impl Snapshot {
         let ids: u64 = shards().map(|shard| u64::from(shard.rows())).sum();
         let keys: u64 = shards().map(|shard| u64::from(shard.keyed())).sum();
         if self.members.len() > 1 {
-            for range in unique::id_ranges(&self.members, pieces(ids))? {
+            for range in unique::id_ranges(&self.with_deleted(), pieces(ids))? {
                 add(What::UniqueIds(range), 0);
             }
             for range in unique::key_ranges(pieces(keys)) {
@@ -165,8 +173,8 @@ impl Snapshot {
                 rows.and_then(|()| shard.verify_codes(&self.model, lists.clone()))
             }
             What::Ids(number, ranks) => member(*number).shard.verify_ids(ranks.clone()),
-            What::UniqueIds(ids) => unique::ids(&self.members, ids.clone()),
-            What::UniqueKeys(hashes) => unique::keys(&self.members, hashes.clone()),
+            What::UniqueIds(ids) => unique::ids_in(&self.with_deleted(), ids.clone()),
+            What::UniqueKeys(hashes) => unique::keys_in(&self.with_deleted(), hashes.clone()),
         };
         done.err().into_iter().collect()
     }
