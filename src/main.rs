@@ -20,6 +20,8 @@ use cli::{Cli, Command};
 use output::Format;
 
 fn main() -> ExitCode {
+    // An index with many generations has many files, and a backup opens them all.
+    ocelli_service::role::raise_file_limit();
     let result = match Cli::parse().command {
         Command::Index(args) => commands::jobs::index::run(args),
         Command::Find(args) => commands::jobs::find::run(args),

@@ -31,7 +31,7 @@ pub async fn serve(config: Config) -> Result<()> {
     config.check()?;
     let stop = shutdown_signal()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
-    raise_file_limit();
+    ocelli_service::role::raise_file_limit();
     // First, because it is cheap and often wrong.
     let security = Security::open(&config.security)?;
     let connections = Connections::new(&config.connections, config.max_message_bytes)?;
@@ -115,17 +115,5 @@ pub async fn report(searcher: Arc<Searcher>, health: Health) {
             () = tokio::time::sleep(HEALTH) => {}
             _ = stopping.changed() => {}
         }
-    }
-}
-
-/// Raises the limit of open files, and so of connections, to the system's maximum.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }

@@ -19,7 +19,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use config::{Config, FileFormat, Map, Source, Value};
 use ocelli_text::{panic_text, printable};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -276,6 +276,17 @@ pub fn runtime(build: impl FnOnce() -> io::Result<Runtime>) -> Result<Runtime> {
         Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(error).context(expected),
         Ok(built) => built.context("cannot start the async threads"),
         Err(panic) => Err(anyhow!("{}", panic_text(&*panic)).context(expected)),
+    }
+}
+
+/// Raises the limit of open files, and so of connections, to the system's maximum.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

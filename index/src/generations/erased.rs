@@ -21,6 +21,8 @@ use super::change::Names;
 use super::commit::open_named;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
+use crate::model::Model;
+use crate::shard::ShardEntry;
 
 /// Names that were erased, and the files that hold or held rows of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,8 @@ impl IndexDir {
     /// Adds the shards of all generations that hold rows of the names.
     fn find_holders(&self, erasure: &mut Erasure) -> Result<()> {
         let mut seen = BTreeSet::new();
+        let current = self.current()?;
+        let is_current = |name: &str| current.as_ref().is_some_and(|c| c.shard(name).is_some());
         for number in self.generations()? {
             let generation = self.generation(number)?;
             let new: Vec<_> =
@@ -83,21 +87,31 @@ impl IndexDir {
             }
             let model = self.open_model(&generation.model)?;
             for entry in new {
-                let shard = open_named(&self.shard_path(&entry.name)?, &model, entry)?;
-                let mut holds = false;
-                for &id in &erasure.ids {
-                    holds = holds || shard.find_id(id)?.is_some();
-                }
-                for key in &erasure.keys {
-                    holds = holds || shard.find_key(key)?.is_some();
-                }
-                shard.intact()?;
-                if holds {
-                    erasure.shards.insert(entry.name.clone());
+                match self.holds(erasure, &model, entry) {
+                    Ok(false) => {}
+                    Err(error) if is_current(&entry.name) => return Err(error),
+                    // One that cannot be read may hold the rows: it goes.
+                    Ok(true) | Err(_) => {
+                        erasure.shards.insert(entry.name.clone());
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether a shard has a row of these names, deleted or not.
+    fn holds(&self, erasure: &Erasure, model: &Model, entry: &ShardEntry) -> Result<bool> {
+        let shard = open_named(&self.shard_path(&entry.name)?, model, entry)?;
+        let mut holds = false;
+        for &id in &erasure.ids {
+            holds = holds || shard.find_id(id)?.is_some();
+        }
+        for key in &erasure.keys {
+            holds = holds || shard.find_key(key)?.is_some();
+        }
+        shard.intact()?;
+        Ok(holds)
     }
 
     /// Writes an erasure. An earlier one of the same names is replaced by both together.

@@ -40,6 +40,8 @@ pub struct Keep {
     pub generations: usize,
     /// Shards that stay, by name: those of plans that are under way.
     pub shards: BTreeSet<String>,
+    /// All models stay: plans under way need theirs.
+    pub models: bool,
     /// The age below which an object stays that no generation names.
     pub min_age: Duration,
 }
@@ -47,7 +49,8 @@ pub struct Keep {
 impl IndexDir {
     /// Finds the objects that nobody needs, and removes them if `remove` says so. The current
     /// generation stays, and the newest others, with everything that they name; a generation whose
-    /// shards hold erased rows goes, unless it is current.
+    /// shards hold erased rows goes, unless it is current. The newest stays too, so that its number
+    /// is never given to another one.
     ///
     /// # Errors
     /// [`Error::NotFound`] in an index without a current generation; a generation that cannot be
@@ -60,11 +63,14 @@ impl IndexDir {
             self.generations()?.into_iter().map(|n| self.generation(n)).collect::<Result<_>>()?;
         let erased: BTreeSet<String> =
             self.erasures()?.into_iter().flat_map(|erasure| erasure.shards).collect();
+        let newest = all.last().map(|generation| generation.number);
         let mut left = keep.generations;
         let (mut kept, mut dropped) = (Vec::new(), Vec::new());
         for generation in all.into_iter().rev() {
             let is_erased = generation.shards.iter().any(|shard| erased.contains(&shard.name));
-            if generation.number == current.number {
+            if generation.number == current.number
+                || (Some(generation.number) == newest && !is_erased)
+            {
                 kept.push(generation);
             } else if left > 0 && !is_erased {
                 left -= 1;
@@ -84,7 +90,7 @@ impl IndexDir {
         let numbers = |of: &[Generation]| of.iter().rev().map(|g| g.number).collect();
         let (kept, dropped) = (numbers(&kept), numbers(&dropped));
         let mut garbage = Garbage { kept, dropped, ..Garbage::default() };
-        self.sort_objects(&named, &was_named, keep.min_age, &mut garbage)?;
+        self.sort_objects(&named, &was_named, keep, &mut garbage)?;
         if remove {
             for object in &garbage.objects {
                 self.storage.remove(&object.name)?;
@@ -117,12 +123,12 @@ impl IndexDir {
         &self,
         named: &BTreeSet<String>,
         was_named: &BTreeSet<String>,
-        min_age: Duration,
+        keep: &Keep,
         garbage: &mut Garbage,
     ) -> Result<()> {
         let mut folders = FOLDERS;
         folders.sort_by_key(|&folder| folder != "generations");
-        for folder in folders {
+        for folder in folders.into_iter().filter(|&folder| !(keep.models && folder == "models")) {
             for name in self.storage.list(folder)? {
                 let name = format!("{folder}/{name}");
                 // Models with a fine codec are named by both: `<model>-<codec>.model`.
@@ -136,7 +142,7 @@ impl IndexDir {
                 }
                 let Some(facts) = self.storage.facts(&name)? else { continue };
                 let object = GarbageObject { name: name.clone(), bytes: facts.bytes };
-                match stays(was_named) || facts.age >= min_age {
+                match stays(was_named) || facts.age >= keep.min_age {
                     true => garbage.objects.push(object),
                     false => garbage.young.push(object),
                 }

@@ -246,6 +246,28 @@ fn a_compaction_goes_onto_deletes_made_meanwhile() {
     assert!(matches!(change(&dir, compact), Err(Error::Conflict { .. })));
 }
 
+/// A row that was left out of a compaction lives again after a way back: the compaction, which does
+/// not have it, is refused.
+#[test]
+fn a_compaction_does_not_lose_rows_that_came_back() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, model) = index_of(tmp.path(), &[&[(1, "a"), (2, "b")], &[(3, "c")]]);
+    delete(&dir, &[1], &[]);
+    let planned = dir.current().unwrap().unwrap();
+    let source = |entry: &ShardEntry| change::Source {
+        entry: entry.clone(),
+        tombstones: planned.tombstones.get(&entry.name).copied(),
+    };
+    let sources: Vec<_> = planned.shards.iter().map(source).collect();
+    let merged = put(&dir, &model, &[(2, "b"), (3, "c")]);
+    let back = Change::Rollback { expected: planned.number, to: 1, undo_deletes: true };
+    change(&dir, back).unwrap();
+    let refused = change(&dir, Change::Compact { sources, shards: vec![merged] }).unwrap_err();
+    assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
+    assert!(refused.to_string().contains("run the compaction again"), "{refused}");
+    assert_eq!(living(&dir), rows(&[(1, "a"), (2, "b"), (3, "c")]));
+}
+
 #[test]
 fn a_way_back_keeps_deleted_what_was_deleted_since() {
     let tmp = tempfile::tempdir().unwrap();

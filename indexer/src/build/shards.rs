@@ -78,6 +78,8 @@ pub(crate) struct Onto<'a> {
     pub(crate) mode: Mode,
     /// Numbers of the rows that are left out, ascending, in plan order.
     pub(crate) left_out: &'a [usize],
+    /// The generation that the caller looked at; nothing if the caller looked at none.
+    pub(crate) seen: Option<Option<u64>>,
     /// The newest file of the delete log that goes on, where the index is replaced.
     pub(crate) deletes: Option<Hash>,
     /// The rest of what the commit is told.
@@ -97,8 +99,10 @@ pub(super) fn build_with(
 ) -> Result<BuildReport> {
     let index = IndexDir::create(dir)?;
     // Rows may come back, since somebody gives them; what does not stays in the log.
-    let deletes = index.current()?.and_then(|current| current.deletes);
-    let onto = &Onto { deletes, ..onto.clone() };
+    let current = index.current()?;
+    let seen = Some(current.as_ref().map(|current| current.number));
+    let deletes = current.and_then(|current| current.deletes);
+    let onto = &Onto { seen, deletes, ..onto.clone() };
     Ok(build_onto(parts, (model, &index), options, neighbours, onto, progress)?.0)
 }
 
@@ -116,6 +120,15 @@ pub(crate) fn build_onto(
     check_input(sources, model, options)?;
     let dba = neighbours.map(Neighbours::record);
     let planned = plan(sources, model, index, options, (dba, onto.mode), onto.left_out)?;
+    if onto.seen.is_some_and(|seen| seen != planned.parent) {
+        return Err(Error::Index(ocelli_index::Error::Conflict {
+            what: format!(
+                "{}: another generation became current while the build was being prepared; \
+                 nothing was changed: run the command again",
+                index.root().display()
+            ),
+        }));
+    }
     let model_bytes = put_model(index, model, onto.mode)?;
     let job = job_of(&planned.plan)?;
     let hash = planned.plan.hash()?;

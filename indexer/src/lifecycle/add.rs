@@ -60,9 +60,10 @@ pub fn add(
     let paths: Vec<String> = parts.iter().map(|part| part.path().display().to_string()).collect();
     let commit = commit_by(command, &[("parts", paths.join(" "))]);
     let onto = Onto { mode, commit, ..Onto::default() };
-    let (build, committed) = build_onto(parts, (model, &index), options, None, &onto, progress)?;
+    // Before the commit: an error afterwards would look as if nothing had been added.
     let measure = || fit::measure(parts, model, &index, &current);
     let fit = pool(options.threads)?.install(measure)?;
+    let (build, committed) = build_onto(parts, (model, &index), options, None, &onto, progress)?;
     let mut warnings = fit.warnings();
     if current.dba.is_some() {
         warnings.push(

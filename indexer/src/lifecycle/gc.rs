@@ -65,9 +65,11 @@ pub struct GcReport {
 /// read: nothing is removed then.
 pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
     let index = IndexDir::open(dir)?;
+    let (plans, shards) = plans_under_way(dir)?;
     let keep = Keep {
         generations: options.keep_generations,
-        shards: shards_of_plans(dir)?,
+        shards,
+        models: plans,
         min_age: Duration::from_secs(options.min_age_s),
     };
     let garbage = index.collect_garbage(&keep, options.remove)?;
@@ -93,11 +95,12 @@ pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
     })
 }
 
-/// Shards that tasks of plans have made, which are not committed yet.
-fn shards_of_plans(dir: &Path) -> Result<BTreeSet<String>> {
+/// Whether there are plans that are not committed yet, and the shards that their tasks have made.
+fn plans_under_way(dir: &Path) -> Result<(bool, BTreeSet<String>)> {
     let mut shards = BTreeSet::new();
-    for plan in entries(&dir.join("work"))? {
-        for path in entries(&plan)? {
+    let plans = entries(&dir.join("work"))?;
+    for plan in &plans {
+        for path in entries(plan)? {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
@@ -105,13 +108,22 @@ fn shards_of_plans(dir: &Path) -> Result<BTreeSet<String>> {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 read => read.map_err(Error::io("read", &path))?,
             };
-            // Other files of plans name no shards.
-            if let Ok(record) = serde_json::from_slice::<TaskRecord>(&bytes) {
-                shards.extend(record.shard.map(|shard| shard.name));
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            match serde_json::from_slice::<TaskRecord>(&bytes) {
+                Ok(record) => shards.extend(record.shard.map(|shard| shard.name)),
+                // Other files of plans name no shards.
+                Err(_) if !name.starts_with("task-") => {}
+                Err(error) => {
+                    return Err(Error::Invalid(format!(
+                        "{}: no record of a task of this version of Ocelli: {error}; nothing was \
+                         removed: commit the plan, or remove its folder if nobody works on it",
+                        path.display()
+                    )));
+                }
             }
         }
     }
-    Ok(shards)
+    Ok((!plans.is_empty(), shards))
 }
 
 /// What is in a folder; nothing if there is none.

@@ -83,10 +83,30 @@ pub fn rebuild_gated(
         )));
     }
     let left_out_deleted = left_out.len() as u64;
-    let onto = Onto { left_out: &left_out, deletes, commit, ..Onto::default() };
+    let seen = Some(Some(current.number));
+    let onto = Onto { left_out: &left_out, seen, deletes, commit, ..Onto::default() };
     let (build, _) = build_onto(parts, (model, &index), options, None, &onto, progress)?;
-    let warnings = Vec::new();
+    let mut warnings = Vec::new();
+    if !names.is_empty() && nameless(parts)? {
+        warnings.push(
+            "rows without id and key cannot be told from deleted ones: if the parts have rows that \
+             were deleted, they are back. A rebuild without parts leaves deleted rows out"
+                .to_owned(),
+        );
+    }
     Ok(RebuildReport { build, left_out_deleted, from_index: false, warnings })
+}
+
+/// Whether a part has rows with neither id nor key. Parts have ids for all rows or for none.
+fn nameless(parts: &[Part]) -> Result<bool> {
+    for part in parts.iter().filter(|part| !part.has_ids()) {
+        for image in 0..part.images() {
+            if part.key(image)?.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Numbers of the rows of parts that bear a deleted name.

@@ -1,11 +1,13 @@
 //! Watches the served indexes: for another current generation, for files that vanish, and for files
 //! that were repaired.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ocelli_index::IndexDir;
+use ocelli_index::{Hash, IndexDir};
 use ocelli_proto::status::Code;
+use tokio::task::JoinSet;
 
 use super::Searcher;
 use super::index::Slot;
@@ -20,33 +22,44 @@ enum Found {
     Reload(&'static str),
 }
 
+/// A generation by number and checksum.
+type Named = (u64, Hash);
+/// Generations by the names of their indexes.
+type Others = BTreeMap<String, Named>;
+
 impl Searcher {
     /// Looks at every index each `interval`, for ever. A look reads CURRENT; where that has
     /// changed, and every [`WHOLE`], it goes through the files of shards too.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
         let mut whole = Instant::now();
+        // Generations that could not be opened wait for the next whole look.
+        let mut vain = Others::new();
         loop {
             tokio::time::sleep(interval).await;
-            if whole.elapsed() >= WHOLE || self.is_another_current().await {
+            let is_new = |(index, name): (&String, &Named)| vain.get(index) != Some(name);
+            if whole.elapsed() >= WHOLE || self.others().await.iter().any(is_new) {
                 whole = Instant::now();
                 self.look().await;
+                vain = self.others().await;
             }
         }
     }
 
-    /// Whether CURRENT of an index names another generation than the one that answers.
-    async fn is_another_current(self: &Arc<Self>) -> bool {
+    /// The indexes whose CURRENT names another generation than the one that answers, with that
+    /// name.
+    async fn others(self: &Arc<Self>) -> Others {
         let searcher = Arc::clone(self);
         let look = move || {
-            searcher.indexes.values().any(|slot| {
-                let answers = slot.current().map(|index| index.generation);
+            let other = |(index, slot): (&String, &Slot)| {
+                let answers = slot.current()?.generation;
                 let on_disk = IndexDir::open(&slot.folder).and_then(|dir| dir.current_name());
-                // One that cannot be opened, or read, waits for the next whole look.
-                matches!((answers, on_disk), (Some(is), Ok(Some((name, _)))) if is != name)
-            })
+                let named = on_disk.ok().flatten().filter(|(number, _)| *number != answers)?;
+                Some((index.clone(), named))
+            };
+            searcher.indexes.iter().filter_map(other).collect()
         };
         // A panic was logged; the next look comes.
-        tokio::task::spawn_blocking(look).await.unwrap_or(false)
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
     /// Looks at every index once, while queries go on. An index that could not be opened is opened
@@ -54,18 +67,25 @@ impl Searcher {
     /// disk, if the file of a failing shard or of a kept mapping has changed, or if a shard's file
     /// is gone; that shard then fails alone.
     pub async fn look(self: &Arc<Self>) {
-        for name in self.indexes.keys().cloned().collect::<Vec<_>>() {
-            let searcher = Arc::clone(self);
-            let looking = name.clone();
-            let look = move || searcher.indexes.get(&looking).map_or(Found::Nothing, look_at);
-            // A panic was logged; the next look comes.
-            if let Ok(Found::Reload(why)) = tokio::task::spawn_blocking(look).await {
-                tracing::info!(index = name, why, "opening the index again");
-                if let Err(error) = self.reload(&name).await {
-                    let message =
-                        "the index cannot be opened; the generation before it still answers";
-                    tracing::error!(index = name, %error, "{message}");
-                }
+        // At the same time: one that takes long to open does not keep another's deletions waiting.
+        let mut looks = JoinSet::new();
+        for name in self.indexes.keys().cloned() {
+            looks.spawn(Arc::clone(self).look_at_index(name));
+        }
+        // A panic was logged; the next look comes.
+        while looks.join_next().await.is_some() {}
+    }
+
+    async fn look_at_index(self: Arc<Self>, name: String) {
+        let searcher = Arc::clone(&self);
+        let looking = name.clone();
+        let look = move || searcher.indexes.get(&looking).map_or(Found::Nothing, look_at);
+        // A panic was logged; the next look comes.
+        if let Ok(Found::Reload(why)) = tokio::task::spawn_blocking(look).await {
+            tracing::info!(index = name, why, "opening the index again");
+            if let Err(error) = self.reload(&name).await {
+                let message = "the index cannot be opened; the generation before it still answers";
+                tracing::error!(index = name, %error, "{message}");
             }
         }
     }

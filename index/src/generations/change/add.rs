@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
-use super::{Draft, Outcome, unique, with_deleted};
+use super::{Draft, Outcome, same_columns, unique, with_deleted};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::generations::IndexDir;
@@ -57,6 +57,7 @@ impl IndexDir {
         let new = self.open_shards(&model, add.shards, &BTreeMap::new())?;
         unique(&new)?;
         let old = self.open_shards(&model, &current.shards, &current.tombstones)?;
+        same_columns(old.iter().chain(&new))?;
         let mut draft = Draft::after(self, current)?;
         for (shard, entry) in old.iter().zip(&current.shards) {
             let mut superseded = RoaringBitmap::new();

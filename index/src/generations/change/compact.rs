@@ -53,6 +53,19 @@ impl IndexDir {
                 Some(hash) => self.tombstones(hash, shard.rows())?,
                 None => RoaringBitmap::new(),
             };
+            let alive_again = &dead_then - dead;
+            if !alive_again.is_empty() {
+                return Err(Error::Conflict {
+                    what: format!(
+                        "{root}: {} rows of shard {} were deleted when it was compacted and are \
+                         not in generation {}: somebody went back to an earlier generation; run \
+                         the compaction again",
+                        alive_again.len(),
+                        source.entry.name,
+                        current.number
+                    ),
+                });
+            }
             copied += u64::from(shard.rows()) - dead_then.len();
             for ordinal in &(dead - &dead_then) {
                 let id = shard.id(ordinal)?;

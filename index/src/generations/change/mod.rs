@@ -24,6 +24,7 @@ use super::deletes::{Cause, DeletedRow};
 use super::manifest::{Dba, Generation, MadeBy, NewGeneration};
 use super::unique::{WithDeleted, unique_ids, unique_keys};
 use super::{IndexDir, Seen};
+use crate::attributes::Schema;
 use crate::base::error::{Error, FileTrouble, Result};
 use crate::base::hash::Hash;
 use crate::model::Model;
@@ -182,6 +183,22 @@ fn with_deleted(shards: &[OpenShard]) -> Vec<WithDeleted<'_>> {
     shards.iter().map(|(shard, dead)| (shard, (!dead.is_empty()).then_some(dead))).collect()
 }
 
+/// Refuses a column that has one type in one shard and another in another.
+fn same_columns<'a>(shards: impl Iterator<Item = &'a OpenShard>) -> Result<()> {
+    let mut schema = Schema::default();
+    for (shard, _) in shards {
+        if let Some(columns) = shard.columns() {
+            schema.merge(columns.schema()).map_err(|error| {
+                Error::invalid(format!(
+                    "{}: {error}; give the column another name, or the same type",
+                    shard.path().display()
+                ))
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// Refuses an id or a key of two rows that are not deleted.
 fn unique(shards: &[OpenShard]) -> Result<()> {
     let rows = with_deleted(shards);
@@ -312,9 +329,12 @@ impl IndexDir {
         }
         self.put_generation(&generation)?;
         if let Err(error) = self.swap_current(seen, &generation) {
-            // Nobody has seen it. If it cannot be removed it does no harm. After another error it
-            // may be current.
-            if matches!(error, Error::Conflict { .. }) {
+            // Nobody has seen it, unless somebody else made the same one, which is current now. If
+            // it cannot be removed it does no harm. After another error it may be current.
+            let is_current = self.current_name().map(|name| name.map(|(number, _)| number));
+            if matches!(error, Error::Conflict { .. })
+                && is_current.is_ok_and(|current| current != Some(number))
+            {
                 let _ = self.storage.remove(&super::generation_name(number));
             }
             return Err(error);
@@ -335,6 +355,7 @@ impl IndexDir {
         let model = self.open_model(&new.model)?;
         let shards = self.open_shards(&model, &new.shards, &new.tombstones)?;
         unique(&shards)?;
+        same_columns(shards.iter())?;
         Ok(Outcome::Publish(Box::new(Draft {
             parent,
             new: new.clone(),

@@ -21,6 +21,8 @@ impl IndexDir {
         }
         let target = self.generation(to)?;
         self.refuse_erased(&target)?;
+        let model = self.open_model(&target.model)?;
+        let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
         let since: Vec<DeletedRow> = self.deletes_between(target.deletes, current.deletes)?;
         let asked = since.iter().filter(|row| row.is_asked_for());
         if undo_deletes || asked.clone().next().is_none() {
@@ -28,8 +30,6 @@ impl IndexDir {
         }
         // A row that lives under its name again was not meant to go.
         let gone = self.without_living(current, asked.cloned().collect())?;
-        let model = self.open_model(&target.model)?;
-        let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
         let mut draft = Draft::after(self, &target)?;
         draft.parent = target.parent;
         for (shard, entry) in shards.iter().zip(&target.shards) {

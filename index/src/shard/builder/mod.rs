@@ -285,7 +285,9 @@ impl<'a> ShardBuilder<'a> {
         let path = run_path(&spill.folder, self.runs.len());
         let nlist = self.model.parts().nlist;
         let write = move || {
-            let run = Run::write(&meta, &chunk, &path, nlist).and_then(|()| Run::open(&path));
+            let run = Run::write(&meta, &chunk, &path, nlist)
+                .and_then(|()| Run::open(&path))
+                .and_then(|run| run.require(&meta, &path));
             (chunk, run)
         };
         let thread = std::thread::Builder::new().name("spill".to_owned()).spawn(write);

@@ -108,6 +108,24 @@ impl Run {
         Ok(Self { meta, columns: Columns::File(file) })
     }
 
+    /// The run, if it is the one of `meta`: another attempt at the same task may have written its
+    /// own under this name.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`].
+    pub fn require(self, meta: &RunMeta, path: &Path) -> Result<Self> {
+        if self.meta == *meta {
+            return Ok(self);
+        }
+        Err(Error::Conflict {
+            what: format!(
+                "{}: another process works on this task with other settings; let one end, and \
+                 start the task again",
+                path.display()
+            ),
+        })
+    }
+
     /// Proves every byte of a file.
     pub fn verify(&self) -> Result<()> {
         match &self.columns {

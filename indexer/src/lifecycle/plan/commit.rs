@@ -55,7 +55,10 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
     let work = WorkArea::new(index.root(), file.hash);
     let records = records(path, &index, &work, &file.plan)?;
     let shards: Vec<ShardEntry> = records.into_iter().filter_map(|record| record.shard).collect();
-    let change = change_of(job, file.parent, shards.clone(), None)?;
+    // Deleted rows stay in the log: what was deleted once does not come back unasked.
+    let parent = file.parent.map(|number| index.generation(number)).transpose()?;
+    let deletes = parent.and_then(|parent| parent.deletes);
+    let change = change_of(job, file.parent, shards.clone(), deletes)?;
     let settings = [("plan", file.hash.to_string())];
     let options = CommitOptions { gate, ..commit_by("commit", &settings) };
     let committed = index.commit_change(&change, &options).map_err(|error| match error {
