@@ -4,8 +4,9 @@
 //! [`copy_photos`] makes graded copies of photos that exist; [`write_list`] chooses photos of
 //! existing folders. All depend on their arguments alone: the same seed gives the same bytes, for
 //! any number of threads and on every machine (pixels come from IEEE 754's exact operations only).
-//! [`regional`] makes vectors for benchmarks. [`rank_by_hash`] ranks photos by a perceptual hash, for comparison, and [`write_sheet`] draws
-//! what queries found. What the sets are and may be used for is in `README.md` beside this crate.
+//! [`regional`] makes vectors for benchmarks. [`rank_by_hash`] ranks photos by a perceptual hash,
+//! for comparison, and [`write_sheet`] draws what queries found. What the sets are and may be used
+//! for is in `README.md` beside this crate.
 //!
 //! ```
 //! use ocelli_bench_data::{LandmarkOptions, generate};

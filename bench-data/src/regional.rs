@@ -20,7 +20,7 @@ const LEVELS: usize = 8;
 const WAYS: usize = 4;
 /// Random vectors of a level, of which each node has one.
 const NODES: usize = 4096;
-/// How often each way is taken, of 256 times.
+/// Number of times that each way is taken, of 256.
 const OFTEN: [u8; WAYS] = [133, 61, 37, 25];
 /// Variance that is left below each level, of that above it: the upper two levels, and the others.
 const LEFT: [f32; 2] = [0.9, 0.755];

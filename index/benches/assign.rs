@@ -1,4 +1,4 @@
-//! What it costs to put rows in lists and to encode them, one thread.
+//! Benchmark of putting rows in lists and encoding them, one thread.
 //!
 //! Usage: `assign CENTROIDS ROWS [M]`, both files of vectors. Beside the time: the share of rows
 //! whose list is that of the nearest of all centroids, and the error that the others add.

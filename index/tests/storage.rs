@@ -17,7 +17,7 @@ use ocelli_index::{
 /// A root that no file system has: code that passes the storage by finds nothing.
 const ROOT: &str = "/no-such-folder/index-in-memory";
 
-/// What the storage shares with the files that are being written to it.
+/// State that the storage shares with the files that are being written to it.
 #[derive(Debug, Default)]
 struct Shared {
     objects: BTreeMap<String, Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What the life of an index costs: adding, deleting, compacting, beside building it anew.
+//! Benchmark of the life of an index: adding, deleting, compacting, beside building it anew.
 //!
 //! ```text
 //! cargo bench -p ocelli-indexer --bench life -- FOLDER

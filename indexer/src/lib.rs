@@ -8,8 +8,8 @@
 //! 4. [`evaluate`] the result against ground truth.
 //!
 //! [`import`] takes vectors from files of other programs, and indexes of FAISS; [`export`] writes
-//! an index as FAISS or programs for Parquet read it. None of this links FAISS. OPQ is the one step of [`train`] that
-//! needs it: callers hand over a [`LearnOpq`], and `ocelli-quantizer` has one.
+//! an index as FAISS or programs for Parquet read it. None of this links FAISS. OPQ is the one step
+//! of [`train`] that needs it: callers hand over a [`LearnOpq`], and `ocelli-quantizer` has one.
 //!
 //! # Example
 //!
@@ -38,7 +38,13 @@
 //!
 //! // An index of two shards.
 //! let index = folder.path().join("index");
-//! let options = BuildOptions { shards: 2, threads: 0, dba: 0, on_duplicate: OnDuplicate::Stop, memory_budget_bytes: 0 };
+//! let options = BuildOptions {
+//!     shards: 2,
+//!     threads: 0,
+//!     dba: 0,
+//!     on_duplicate: OnDuplicate::Stop,
+//!     memory_budget_bytes: 0,
+//! };
 //! let report = build(&parts, &model, &index, &options, &silent)?;
 //! assert_eq!((report.rows, report.shards), (1000, 2));
 //!

@@ -58,7 +58,7 @@ fn the_caffe_release_resizes_then_cuts() {
     }
 }
 
-/// What `views` makes of a photo whose pixels tell where they were.
+/// The view that `views` makes of a photo whose pixels tell where they were.
 fn view(case: &Case, photo: &RgbImage, crop_first: CropFirst, sizes: &[u32]) -> RgbImage {
     let options = ViewOptions { crop_first, ..options() };
     let decoded = Decoded { pixels: photo.clone(), orientation: no_turn(), captured: None };

@@ -68,7 +68,7 @@ pub trait Leaf: Send + Sync {
         scratch: &mut Scratch,
     ) -> Result<RangeResult>;
 
-    /// What a search of `x`, (dim,), does. The counts are those of the searches with these buffers
+    /// The plan of a search of `x`, (dim,). The counts are those of the searches with these buffers
     /// since the last call.
     ///
     /// # Errors

@@ -10,8 +10,8 @@
 //!                                               ask the leaves, merge, read keys
 //! ```
 //!
-//! - [`grpc`] and `convert`: the services of `ocelli.v1`, and their messages; `predicate`: filters by
-//!   attributes among them.
+//! - [`grpc`] and `convert`: the services of `ocelli.v1`, and their messages; `predicate`: filters
+//!   by attributes among them.
 //! - [`service`]: a [`Searcher`] checks queries and holds the indexes. Each index is one open
 //!   generation, which is replaced as a whole: a query keeps the generation that it began with.
 //! - [`pool`]: the search threads and their queue.

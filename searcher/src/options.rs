@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub struct Options {
     /// The parameters of the engine. Each leaf adds its own rows for [`Options::filter`].
     pub search: SearchParams,
-    /// Which images may be found.
+    /// The images that may be found.
     pub filter: Option<Arc<NameFilter>>,
     /// Only hits that are at least as good.
     pub threshold: Option<f32>,

@@ -116,7 +116,7 @@ fn index(found: &Inspection) -> String {
     text + &details_text(details, current.number)
 }
 
-/// Where the bytes of an index go, how its rows lie, and how it came to be.
+/// The details of an index as text: where its bytes go, how its rows lie, how it came to be.
 fn details_text(d: &IndexDetails, current: u64) -> String {
     let mut text = String::new();
     for shard in &d.shards {

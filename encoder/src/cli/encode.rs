@@ -97,8 +97,8 @@ pub(super) struct EncodeArgs {
     /// How the summary is printed on standard output.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     format: Format,
-    /// Leave out the hashes of pixels, by which copies are found: an exact one and a perceptual one.
-    /// They take about a quarter of the time of decoding.
+    /// Leave out the hashes of pixels, by which copies are found: an exact one and a perceptual
+    /// one. They take about a quarter of the time of decoding.
     #[arg(long, conflicts_with = "regions")]
     no_pixel_hashes: bool,
     /// Follow symbolic links that lead out of PHOTOS_DIR, and relative paths that lead out of the
@@ -237,7 +237,7 @@ impl InputArgs {
 }
 
 impl PartsArgs {
-    /// How the input is split into parts, if it is.
+    /// The parts that the input is split into, if it is.
     fn parts(&self) -> Option<Parts> {
         let images = self.part_images?;
         Some(Parts { images, task: self.task, tasks: self.tasks })

@@ -42,7 +42,7 @@ use work::{Coder, Run, Worker};
 /// each other.
 const BATCHES_A_RUN: usize = 4;
 
-/// What a job writes, and where.
+/// The result of a job: its kind, and the place where it is written.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The part; with [`Parts`] the folder of parts.
@@ -56,7 +56,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Where the list of rejected images lies unless the user says otherwise:
+    /// The path of the list of rejected images unless the user gives another one:
     /// `<part>.rejected.jsonl`.
     #[must_use]
     pub fn rejected_beside(part: &Path) -> PathBuf {
@@ -71,7 +71,7 @@ pub struct JobOptions<'m> {
     pub workers: usize,
     /// Images of equal shape that pass the network together, at most.
     pub batch: usize,
-    /// How the input is cut into parts, if it is; such a job goes on where it was stopped.
+    /// The parts that the input is cut into, if it is; such a job goes on where it was stopped.
     pub parts: Option<Parts>,
     /// The model of [`PartKind::Codes`].
     pub model: Option<&'m Model>,
@@ -158,7 +158,7 @@ pub fn encode(
     Ok(JobSummary { device: Some(device.to_string()), skipped, ..summary })
 }
 
-/// What walking the input tells.
+/// Facts that walking the input tells.
 struct Found<'a> {
     /// Parts of this process that were there.
     kept: &'a AtomicU64,

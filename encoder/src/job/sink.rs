@@ -1,4 +1,4 @@
-//! Where results go, one after the other.
+//! The end of a job, where results go one after the other.
 
 use std::time::{Duration, Instant};
 

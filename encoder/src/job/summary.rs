@@ -1,4 +1,4 @@
-//! What a job did and where the time went.
+//! The summary of a job: its results, and where the time went.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -77,7 +77,7 @@ pub struct JobSummary {
     pub seconds: f64,
     /// Images, rejected ones too, per second of wall time.
     pub images_per_s: f64,
-    /// Where the network computed: "cpu" or "cuda:0". None where no network ran.
+    /// The device on which the network computed: "cpu" or "cuda:0". None where no network ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// Seconds in each stage, added over all threads.

@@ -1,4 +1,4 @@
-//! What one worker does: a run of images, from their files to what is written of them.
+//! The work of one worker: a run of images, from their files to what is written of them.
 
 use image::RgbImage;
 use ocelli_index::attributes::{Value, names, record};
@@ -33,9 +33,9 @@ pub(super) struct Encoded {
     pub(super) key: String,
     pub(super) id: Option<u64>,
     pub(super) attributes: Option<Attributes>,
-    /// Its further attributes ([`ocelli_index::attributes::record`]).
+    /// The image's further attributes ([`ocelli_index::attributes::record`]).
     pub(super) record: Vec<u8>,
-    /// Its place in the input, where the key does not give it.
+    /// The image's place in the input, where the key does not give it.
     pub(super) origin: Option<Origin>,
     /// The reason if there is nothing.
     pub(super) made: std::result::Result<Made, String>,
@@ -84,7 +84,7 @@ pub(super) struct Worker<'m> {
     pub(super) scratch: RowEncoderScratch,
 }
 
-/// What is known of an image before the network.
+/// An image as it is known before the network.
 struct SeenImage {
     attributes: Attributes,
     record: Vec<u8>,
@@ -174,7 +174,7 @@ impl Worker<'_> {
     }
 }
 
-/// What a photo shows and says of itself, as a record of columns.
+/// The attributes that a photo shows and says of itself, as a record of columns.
 fn record_of(photo: &Decoded, pixel_hashes: bool) -> ocelli_index::Result<Vec<u8>> {
     let mut fields = record::Fields::new();
     if let Some(captured) = photo.captured {

@@ -22,7 +22,7 @@ use crate::base::names::{check_id, check_key};
 /// The fault of a file, in one line without its name, or the reason to refuse a row.
 type Outcome<T> = std::result::Result<T, String>;
 
-/// What a leaf column holds, of the kinds that are read here.
+/// The kind of a leaf column's values, of those that are read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParquetKind {
     /// One whole number a row, signed or not, up to 64 bits.
@@ -299,7 +299,7 @@ impl ParquetColumn {
 #[derive(Debug, Default)]
 pub struct ParquetLists {
     values: Vec<f32>,
-    /// Where the numbers of each row are; none if the row has a null, or nothing.
+    /// The range of the numbers of each row; none if the row has a null, or nothing.
     rows: Vec<Option<Range<usize>>>,
 }
 

@@ -81,7 +81,7 @@ impl DeletedNames {
         (!key.is_empty() && self.keys.contains(key)) || id.is_some_and(|id| self.ids.contains(&id))
     }
 
-    /// Whether nothing was deleted.
+    /// Whether there are no deleted names.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.ids.is_empty()
     }

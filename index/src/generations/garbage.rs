@@ -19,7 +19,7 @@ pub struct GarbageObject {
     pub bytes: u64,
 }
 
-/// What a look for files that nobody needs has found.
+/// The result of a look for files that nobody needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Garbage {
     /// Generations that stay, ascending.
@@ -33,7 +33,7 @@ pub struct Garbage {
     pub young: Vec<GarbageObject>,
 }
 
-/// What is to stay.
+/// Conditions under which objects stay.
 #[derive(Clone, Debug, Default)]
 pub struct Keep {
     /// The newest generations that stay besides the current one.

@@ -28,8 +28,8 @@ pub struct Generation {
     pub deletes: Option<Hash>,
     /// Smallest id that was never given out.
     pub next_id: u64,
-    /// How its descriptors were augmented before they were coded; `None`, and then not in the file,
-    /// if they were not.
+    /// Augmentation of the descriptors before they were coded; `None`, and then not in the file, if
+    /// there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dba: Option<Dba>,
     /// The command that made it; not in the file where that is not known.
@@ -66,7 +66,7 @@ impl Generation {
         self.shards.iter().find(|shard| shard.name == name)
     }
 
-    /// Whether its own entries agree, or what is wrong with them.
+    /// Whether the generation's own entries agree, or what is wrong with them.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
         let mut names = BTreeSet::new();
         if let Some(twice) = self.shards.iter().find(|shard| !names.insert(&shard.name)) {
@@ -89,7 +89,7 @@ pub struct Dba {
     pub exact: bool,
 }
 
-/// What a new generation consists of; its number follows from those that exist.
+/// The contents of a new generation; its number follows from those that exist.
 #[derive(Clone, Debug)]
 pub struct NewGeneration {
     /// Model of all its shards.

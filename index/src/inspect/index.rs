@@ -93,7 +93,7 @@ pub struct LineageLine {
     /// The command that made it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_by: Option<MadeBy>,
-    /// Why its file cannot be read, where it cannot.
+    /// The reason why the file cannot be read, where it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

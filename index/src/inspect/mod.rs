@@ -1,4 +1,4 @@
-//! What is in a file or an index directory, for people and scripts.
+//! The contents of a file or an index directory, for people and scripts.
 
 mod index;
 
@@ -26,7 +26,7 @@ pub use self::index::{
 /// A section of a file.
 #[derive(Clone, Debug, Serialize)]
 pub struct SectionInfo {
-    /// Its name, or `section <number>` where this version does not know it.
+    /// The section's name, or `section <number>` where this version does not know it.
     pub name: String,
     /// First byte in the file.
     pub offset: u64,
@@ -326,7 +326,7 @@ fn inspect_shard(file: &Reader, info: FileInfo) -> Result<Inspection> {
     })
 }
 
-/// Why a folder without CURRENT is no index, and what is in it instead.
+/// The error of a folder without CURRENT, which is no index: says what is in it instead.
 fn not_an_index(path: &Path, generations: &[u64]) -> Error {
     let found = if generations.is_empty() {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();

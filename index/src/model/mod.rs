@@ -43,10 +43,10 @@ pub(crate) use probe::ProbeBuffers;
 /// Most coarse centroids.
 pub const MAX_NLIST: usize = 1 << 24;
 
-/// What a model consists of.
+/// The parts that a model consists of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelParts {
-    /// What made the vectors that this model indexes.
+    /// The spec of the vectors that this model indexes.
     pub spec: DescriptorSpec,
     /// The metric that compares vectors.
     pub metric: Metric,
@@ -70,7 +70,7 @@ pub struct ModelParts {
     pub ksub: usize,
     /// Codebooks, (m, ksub, d / m) row-major.
     pub codebooks: Vec<f32>,
-    /// How it was trained (rows, seed, iterations): for people, not part of the hash.
+    /// Facts of the training (rows, seed, iterations): for people, not part of the hash.
     pub training: BTreeMap<String, String>,
 }
 
@@ -96,7 +96,7 @@ pub struct Model {
     lists_by_rank: OnceLock<Vec<u32>>,
     /// R μ (d,), made when a decoded row is first wanted as a query of inner products.
     rotated_mean: OnceLock<Vec<f32>>,
-    /// How finer codes are made, where they are. Not part of the hash: it has its own.
+    /// The codec of finer codes, where they are. Not part of the hash: it has its own.
     fine_codec: Option<FineCodec>,
     /// Groups made to be written or to assign rows by, where the centroids are in none. Queries do
     /// not use them: a model answers as before it was written.
@@ -232,7 +232,7 @@ impl Model {
         Ok(self)
     }
 
-    /// How finer codes are made and read, where the model has them.
+    /// The codec that makes and reads finer codes, where the model has them.
     pub fn fine_codec(&self) -> Option<&FineCodec> {
         self.fine_codec.as_ref()
     }
@@ -266,7 +266,7 @@ impl Model {
         self.shortlist.get_or_init(|| ByteRows::new(&self.parts.coarse, self.parts.d))
     }
 
-    /// What the model consists of.
+    /// The parts that the model consists of.
     pub fn parts(&self) -> &ModelParts {
         &self.parts
     }
@@ -301,7 +301,7 @@ impl Model {
         })
     }
 
-    /// How its codes lie in memory.
+    /// The layout of codes in memory.
     pub fn layout(&self) -> CodeLayout {
         self.layout
     }
@@ -311,7 +311,7 @@ impl Model {
         self.hash
     }
 
-    /// What made the vectors that this model indexes.
+    /// The spec of the vectors that this model indexes.
     pub fn spec(&self) -> &DescriptorSpec {
         &self.parts.spec
     }

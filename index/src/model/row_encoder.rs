@@ -26,7 +26,7 @@ const ROWS_BY_GROUP: usize = 4096;
 enum Centroids<'a> {
     /// All of them.
     All(NearestRows<'a>),
-    /// Those of near groups.
+    /// The centroids of near groups.
     Near { rows: Box<GroupedRows<'a>>, effort: usize },
 }
 

@@ -1,4 +1,4 @@
-//! What the encoder saw of an image file, by image.
+//! Attributes of image files as the encoder saw them, by image.
 
 use std::path::Path;
 

@@ -35,7 +35,7 @@ named! {
 }
 
 named! {
-    /// How a part stores numbers.
+    /// The type of a part's numbers.
     Dtype, "number type" {
         /// IEEE single precision.
         F32 = "f32",

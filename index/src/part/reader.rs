@@ -253,7 +253,7 @@ impl Part {
         self.meta.codes.as_ref()
     }
 
-    /// What was known of the image's file, where the part has attributes.
+    /// Facts of the image's file, where the part has attributes.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
@@ -284,8 +284,8 @@ impl Part {
         Error::corrupt(self.path(), format!("records: image {image}: {what}"))
     }
 
-    /// What is known of an image beside the facts of its file ([`Self::attributes`]), as a record;
-    /// empty if nothing is.
+    /// Attributes of an image beside the facts of its file ([`Self::attributes`]), as a record;
+    /// empty if it has none.
     ///
     /// # Errors
     /// As [`Self::record`].

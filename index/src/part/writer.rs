@@ -38,8 +38,8 @@ pub struct PartImage<'a> {
     pub id: Option<u64>,
     /// Facts of its file. Either all images of a part have them or none has.
     pub attributes: Option<&'a Attributes>,
-    /// Its further attributes ([`crate::attributes::record`]), which count before those of the
-    /// file; empty if it has none.
+    /// The image's further attributes ([`crate::attributes::record`]), which count before those of
+    /// the file; empty if it has none.
     pub record: &'a [u8],
 }
 

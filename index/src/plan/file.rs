@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::files::container::write_atomically;
 
-/// What a plan is expected to take.
+/// Disk, memory and time that a plan is expected to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
@@ -44,7 +44,7 @@ pub struct PlanFile {
     /// Memory that a task may take, in bytes; 0: as much as it needs.
     #[serde(default)]
     pub memory_budget_bytes: u64,
-    /// What it takes.
+    /// Disk, memory and time that the plan is expected to take.
     #[serde(default)]
     pub estimate: Estimate,
 }

@@ -1,4 +1,4 @@
-//! What a plan fixes.
+//! The contents of a plan: everything that it fixes.
 
 use std::ops::Range;
 
@@ -54,7 +54,7 @@ pub struct PlanInput {
     pub spec: Option<String>,
 }
 
-/// What becomes of the rows that an index has already.
+/// Treatment of the rows that an index has already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -76,7 +76,7 @@ pub struct BuildJob {
     /// The model's fine codec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fine_codec: Option<Hash>,
-    /// How the shards change the index.
+    /// The change that the shards make to the index.
     #[serde(default)]
     pub mode: Mode,
     /// The inputs, in the order of their rows.
@@ -91,7 +91,7 @@ pub struct BuildJob {
     pub next_id: u64,
     /// Numbers of the rows that are left out, ascending.
     pub left_out: Vec<u64>,
-    /// How descriptors are augmented before they are coded.
+    /// Augmentation of descriptors before they are coded, if there is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dba: Option<Dba>,
 }

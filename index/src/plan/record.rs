@@ -1,4 +1,4 @@
-//! What tasks leave behind: a small record each, and the runs of those that have not ended.
+//! Records of tasks: a small one each; and the sorted runs of tasks that have not ended.
 //!
 //! ```text
 //! work/<plan hash>/task-00003.json    the record of a task that has ended

@@ -1,4 +1,4 @@
-//! Which rows a query may find: by id or key, and by attributes.
+//! Filters: the rows that a query may find, by id or key, and by attributes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ pub enum Name {
     Key(String),
 }
 
-/// Which images a query may find: those of `allow` where that is given, for which the predicate is
-/// true where there is one, but none of `deny`. Names that no row has are passed over.
+/// The images that a query may find: those of `allow` where that is given, for which the predicate
+/// is true where there is one, but none of `deny`. Names that no row has are passed over.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// Only these; none at all if it is empty.

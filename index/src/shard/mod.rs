@@ -30,7 +30,7 @@ pub struct ShardMeta {
     pub m: u32,
     /// Codewords of a sub-quantizer.
     pub ksub: u32,
-    /// How ids follow from ordinals.
+    /// The way in which ids follow from ordinals.
     pub ids: IdEncoding,
     /// Bits of a packed ordinal.
     pub ordinal_bits: u32,
@@ -59,7 +59,7 @@ pub struct ShardEntry {
     pub seal: Hash,
 }
 
-/// How ids follow from ordinals.
+/// The way in which ids follow from ordinals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum IdEncoding {

@@ -61,7 +61,7 @@ fn is_damage(error: &Error) -> bool {
     error.code() == ErrorCode::DataLoss
 }
 
-/// What a shard answers when everything is asked of it.
+/// The answers of a shard when everything is asked of it.
 #[derive(Debug, PartialEq)]
 struct Answers {
     searches: Vec<Vec<(u64, f32)>>,

@@ -116,7 +116,7 @@ pub fn cut(path: &Path, len: u64) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
-/// Where to cut a file: at pages, inside them, at the very ends; every `stride`-th place of a kind.
+/// Places to cut a file: at pages, inside them, at the very ends; every `stride`-th of a kind.
 pub fn places(bytes: u64, stride: usize) -> Vec<u64> {
     let pages = (0..bytes).step_by(4096 * stride);
     let mut at: Vec<u64> = pages.clone().chain(pages.map(|p| p + 1 + p / 7 % 4095)).collect();

@@ -23,7 +23,7 @@ pub enum OnDuplicate {
     Reject,
 }
 
-/// What a look at the ids and keys of all rows has found.
+/// The result of a look at the ids and keys of all rows.
 pub(super) struct RowsMeta {
     /// Rows that are left out, ascending: those that the caller named, and those whose key or id an
     /// earlier row has.

@@ -65,16 +65,16 @@ pub struct BuildReport {
     pub fine_bytes: usize,
     /// Bytes of the model, which all shards share.
     pub model_bytes: u64,
-    /// How the descriptors were augmented, if they were.
+    /// Augmentation of the descriptors, if there was any.
     pub dba: Option<Dba>,
     /// Wall time.
     pub seconds: f64,
 }
 
-/// What becomes of the shards of a build.
+/// The index that the shards of a build go into, as far as it matters to them.
 #[derive(Clone, Default)]
 pub(crate) struct Onto<'a> {
-    /// How they change the index.
+    /// The change that the shards make to the index.
     pub(crate) mode: Mode,
     /// Numbers of the rows that are left out, ascending, in plan order.
     pub(crate) left_out: &'a [usize],

@@ -1,4 +1,4 @@
-//! Where rows of a build come from: parts, and files of vectors as other programs write them.
+//! Sources of the rows of a build: parts, and files of vectors as other programs write them.
 
 use std::collections::BTreeMap;
 use std::fs::File;

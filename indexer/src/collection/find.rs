@@ -61,7 +61,7 @@ pub struct FindHit {
     pub key: String,
     /// File of the photo.
     pub path: Option<PathBuf>,
-    /// Its attributes by column, if they were asked for.
+    /// The photo's attributes by column, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Fields>,
 }
@@ -185,7 +185,7 @@ impl Scores {
 struct Asked {
     query: Query,
     path: Option<PathBuf>,
-    /// Its key, if it is a photo of the collection.
+    /// The query's key, if it is a photo of the collection.
     key: Option<String>,
     /// Descriptor of the query, (dim,).
     x: Vec<f32>,

@@ -42,7 +42,7 @@ pub struct UpdateOptions {
     pub encoder_flags: Vec<OsString>,
 }
 
-/// What [`update`] did, or would do.
+/// Report of [`update`]: what it did, or would do.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct UpdateReport {
     /// The directory.
@@ -217,7 +217,7 @@ fn require_photos(scan: &Scan, sources: &[Source]) -> Result<()> {
     Err(Error::Invalid(what))
 }
 
-/// What is known before anything is done.
+/// The report as it is known before anything is done.
 fn report(
     options: &UpdateOptions,
     folder: &Folder,

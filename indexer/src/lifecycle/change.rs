@@ -28,7 +28,7 @@ pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
-/// What a commit of this command is told.
+/// Options of a commit by this command.
 pub(super) fn commit_by<'a>(command: &str, settings: &[(&str, String)]) -> CommitOptions<'a> {
     CommitOptions { made_by: Some(made_by(command, settings)), gate: None }
 }

@@ -1,4 +1,4 @@
-//! What a build takes: disk, memory and time as functions of its input.
+//! The cost of a build: disk, memory and time as functions of its input.
 //!
 //! Coefficients were measured on the machine of `docs/scale.md`; each has its name and unit. A
 //! prediction is no promise: another processor or disk has other coefficients.
@@ -26,7 +26,7 @@ const KEY_UNFOLDED: f64 = 2.5;
 /// The program itself, in bytes.
 const PROGRAM_BYTES: f64 = 40e6;
 
-/// What a build is made of.
+/// The size of a build.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildSize {
     /// Rows.
@@ -49,7 +49,7 @@ pub struct BuildSize {
     pub memory_budget_bytes: u64,
 }
 
-/// What a build of `size` under `model` takes.
+/// Disk, memory and time that a build of `size` under `model` takes.
 pub fn build(model: &Model, size: &BuildSize) -> Estimate {
     let rows = size.rows as f64;
     let code_bytes = (model.parts().m + fine_bytes(model)) as f64;

@@ -29,12 +29,12 @@ pub struct DeleteReport {
     /// The first few of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing_first: Vec<String>,
-    /// What an erasure did beyond that.
+    /// Report of the erasure, if one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub erased: Option<EraseReport>,
 }
 
-/// What became of the files that held erased rows.
+/// Report of an erasure: the files that held erased rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct EraseReport {
     /// Shards that were written again without the rows.

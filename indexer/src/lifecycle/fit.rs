@@ -1,4 +1,4 @@
-//! Whether a model fits rows that it was not trained on.
+//! The fit of a model to rows that it was not trained on.
 
 use ocelli_index::{
     Encoded, Generation, IndexDir, Model, Part, RowEncoder, RowEncoderScratch, Shard,
@@ -19,7 +19,8 @@ const WORSE_ERROR: f64 = 1.25;
 /// An imbalance so many times that of the index is worth a warning.
 const WORSE_IMBALANCE: f64 = 2.0;
 
-/// How well a model fits new rows, beside the rows that it was made for. Means of squared lengths.
+/// The fit of a model to new rows, beside that to the rows that it was made for. Errors are means
+/// of squared lengths.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Fit {
     /// Rows that were looked at; vectors only, codes tell nothing.

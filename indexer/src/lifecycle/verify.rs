@@ -59,7 +59,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether nothing was found to be wrong.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
     }

@@ -87,7 +87,7 @@ pub struct TrainOptions {
     pub pca: usize,
     /// Divide by the norm again after the transform.
     pub renormalize: bool,
-    /// How coarse centroids are trained.
+    /// The way in which coarse centroids are trained.
     pub coarse: CoarseKmeans,
     /// None: inner product for descriptors of a network, L2 for vectors from elsewhere.
     pub metric: Option<Metric>,
@@ -168,7 +168,7 @@ pub fn auto_nlist(rows: usize) -> usize {
 pub struct TrainReport {
     /// Rows trained on, and rows that the parts held.
     pub rows: usize,
-    /// How many of the rows trained on differ from each other. Copies teach nothing.
+    /// Number of the rows trained on that differ from each other. Copies teach nothing.
     pub rows_distinct: usize,
     /// Rows of all parts.
     pub rows_available: usize,
@@ -188,7 +188,7 @@ pub struct TrainReport {
     pub ksub: usize,
     /// Bytes per code.
     pub code_bytes: usize,
-    /// Why the dimension is what it is, a sentence; none where nothing was chosen.
+    /// The reasons for the dimension, a sentence each; none where nothing was chosen.
     pub reasons: Vec<String>,
     /// Warnings, a sentence each.
     pub warnings: Vec<String>,

@@ -56,7 +56,7 @@ fn rows(scale: f32) -> Vec<f32> {
     x
 }
 
-/// What each level answers to some of the rows, and the model's two errors.
+/// The answers of each level to some of the rows, and the model's two errors.
 fn answers(
     scale: f32,
     options: &TrainOptions,

@@ -1,4 +1,4 @@
-//! What every decoder makes, and what each of them checks.
+//! The result that every decoder makes, and the checks that each of them does.
 
 use std::io;
 

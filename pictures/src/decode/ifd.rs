@@ -97,7 +97,7 @@ impl<'a> Ifd<'a> {
         self.read(tag, MAX_VALUES).unwrap_or_default()
     }
 
-    /// How the image wants to be turned. Some writers store the number as LONG or BYTE in place of
+    /// The turn that the image asks for. Some writers store the number as LONG or BYTE in place of
     /// the SHORT that EXIF 2.3 asks for.
     pub(super) fn orientation(&self) -> Orientation {
         self.value(tag::ORIENTATION)
@@ -124,8 +124,8 @@ impl<'a> Ifd<'a> {
         all.split(|&byte| byte == 0).next()
     }
 
-    /// The bytes of a tag's first values, at most `at_most`, and those of one. `width` says how many
-    /// bytes a value of a kind has, if the kind is wanted.
+    /// The bytes of a tag's first values, at most `at_most`, and those of one. `width` says how
+    /// many bytes a value of a kind has, if the kind is wanted.
     fn field(
         &self,
         tag: u16,
@@ -157,7 +157,7 @@ impl<'a> Ifd<'a> {
     }
 }
 
-/// What an EXIF block says: how the photo wants to be turned, and when it was taken.
+/// Facts in an EXIF block: how the photo wants to be turned, and when it was taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exif {
     pub orientation: Orientation,
@@ -165,8 +165,8 @@ pub(super) struct Exif {
 }
 
 impl Exif {
-    /// What a block says; nothing where it cannot be read, which is no reason to lose the image. The
-    /// block begins with the TIFF header, or with "Exif" and two zeros before it.
+    /// The facts in a block; none where it cannot be read, which is no reason to lose the image.
+    /// The block begins with the TIFF header, or with "Exif" and two zeros before it.
     pub fn read(block: Option<&[u8]>) -> Self {
         let tiff = block.map(|block| block.strip_prefix(b"Exif\0\0").unwrap_or(block));
         match tiff.and_then(Ifd::first) {
@@ -175,7 +175,7 @@ impl Exif {
         }
     }
 
-    /// What the directories of a file say.
+    /// The facts in the directories of a file.
     pub fn of(ifd: &Ifd<'_>) -> Self {
         Self { orientation: ifd.orientation(), captured: Captured::read(ifd) }
     }

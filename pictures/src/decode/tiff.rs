@@ -17,7 +17,7 @@ const FORMAT: &str = "TIFF";
 /// 4,096 bytes for 12 bits.
 const COMPRESSED_AT_MOST: u64 = 2731;
 
-/// How a file stores its samples, as numbers of the TIFF 6.0 specification.
+/// Ways in which a file stores its samples, as numbers of the TIFF 6.0 specification.
 mod code {
     pub const NONE: u64 = 1;
     pub const CCITT_RLE: u64 = 2;

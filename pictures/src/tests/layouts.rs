@@ -51,7 +51,7 @@ fn near(found: &RgbImage, right: &RgbImage) -> bool {
     sum <= found.as_raw().len() as u64 && far * 1000 <= found.as_raw().len() / 3
 }
 
-/// How many files of each kind are right, and how many are refused with each reason.
+/// Number of files of a kind that are right, and the names of those refused with each reason.
 fn tally(ending: &str) -> (usize, BTreeMap<String, Vec<String>>) {
     let (mut right, mut refused) = (0, BTreeMap::<String, Vec<String>>::new());
     for entry in entries().into_iter().filter(|entry| entry.name.ends_with(ending)) {

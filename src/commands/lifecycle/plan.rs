@@ -23,7 +23,7 @@ Four shards, by as many processes as there are; then all at once:
   ocelli commit --plan paris.plan
 Slurm and Kubernetes give the number of a task by themselves: see docs/plans.md.";
 
-/// What is planned.
+/// The job that is planned.
 #[derive(Subcommand)]
 pub enum PlanCommand {
     /// Plan a build: one task for each shard
@@ -96,8 +96,8 @@ pub struct PlanBuildArgs {
     /// Memory that planning and each task may take, such as 4GiB; 0: as much as they need
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "0")]
     pub memory_budget: usize,
-    /// What becomes of the rows that the index has: replaced by the new ones; kept beside them;
-    /// kept but for those that have the key or id of a new one
+    /// The fate of the rows that the index has: replaced by the new ones; kept beside them; kept
+    /// but for those that have the key or id of a new one
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     pub mode: ModeArg,
     /// What to do with a row whose key or id an earlier row has

@@ -106,7 +106,7 @@ impl Vector {
     }
 }
 
-/// What a tile's costs consist of beside the products: cost = norm + factor · u · ⟨x̂, ĉ⟩.
+/// Terms of a tile's costs beside the products: cost = norm + factor · u · ⟨x̂, ĉ⟩.
 #[derive(Clone, Copy)]
 struct Terms<'a> {
     norms: &'a [f32; TILE],

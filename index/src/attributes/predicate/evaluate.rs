@@ -16,7 +16,8 @@ const WORDS: usize = BLOCK_SLOTS / 64;
 /// Bits of a block.
 type Bits = Box<[u64; WORDS]>;
 
-/// Where a part of the predicate is true and where it is false; elsewhere it is unknown.
+/// The slots where a part of the predicate is true and those where it is false; elsewhere it is
+/// unknown.
 enum Truth {
     /// The same for each slot: true, false or unknown.
     Same(Option<bool>),

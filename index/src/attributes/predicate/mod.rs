@@ -68,7 +68,7 @@ pub enum Literal {
     Time(i64),
 }
 
-/// Which rows pass. See the [module](self) for what null means.
+/// A condition that rows pass or not. See the [module](self) for what null means.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Predicate {
     /// The column's value compared with another.

@@ -300,7 +300,7 @@ fn le_u32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// What `file` is by its first bytes, for the end of a message.
+/// The kind of `file` by its first bytes, for the end of a message.
 fn found_instead(file: &[u8]) -> String {
     // A copy: mapped bytes may vanish.
     let start = file[..file.len().min(LOOK_BYTES)].to_vec();

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use crate::base::error::{Error, Result};
 
-/// How long an unlocked temporary file of another machine must have lain untouched before it is
-/// removed: longer than any writer leaves its file alone.
+/// The time that an unlocked temporary file of another machine must have lain untouched before it
+/// is removed: longer than any writer leaves its file alone.
 const FOREIGN_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Bytes of the final name that a temporary name repeats, for people. File systems allow 255 in

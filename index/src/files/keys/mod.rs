@@ -146,12 +146,12 @@ fn take_number(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u32> {
     None
 }
 
-/// Where a key of a block is.
+/// The place of a key in a block.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     /// Bytes that it shares with the block's first key.
     shared: u32,
-    /// Its codes: first byte behind the block's head, and how many.
+    /// The key's codes: first byte behind the block's head, and how many.
     from: u32,
     len: u32,
 }

@@ -102,7 +102,7 @@ impl Centres {
 /// A query that asks for lists.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    /// How the query and the centroids are compared.
+    /// The metric that compares the query and the centroids.
     pub metric: Metric,
     /// The query, (d,).
     pub q: &'a [f32],
@@ -303,7 +303,7 @@ fn is_sound(slack: f64, base: f32) -> bool {
     slack + f64::from(base.abs()) < f64::from(f32::MAX) / 8.0
 }
 
-/// What the `wanted`-th best row costs at most: a row's cost is at most its bound and twice its
+/// The most that the `wanted`-th best row costs: a row's cost is at most its bound and twice its
 /// slack. A row that certainly costs more is not among the best.
 fn limit(simd: Simd, bounds: &[f32], wanted: usize, largest_slack: f64) -> f32 {
     let reached = kth_smallest_at_most(simd, bounds, wanted.min(bounds.len()));

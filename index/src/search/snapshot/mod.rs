@@ -52,7 +52,7 @@ pub struct Snapshot {
     evaluated: Evaluated,
     /// Versions of the model's files when they were opened.
     model_versions: [Option<Version>; 2],
-    /// How many of the files were taken over from an earlier snapshot, since they have not changed.
+    /// Number of files that were taken over from an earlier snapshot, since they have not changed.
     reused: usize,
     dir: IndexDir,
 }

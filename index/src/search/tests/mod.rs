@@ -56,7 +56,7 @@ fn two_shards(root: &Path) -> (IndexDir, Model, Vec<PathBuf>) {
     (dir, model, paths)
 }
 
-/// What is wrong with the second shard: it alone fails, and the first one's rows are found.
+/// The error of the second shard: it alone fails, and the first one's rows are found.
 fn second_fails(root: &Path, whole: &[u64]) -> Error {
     let error = Snapshot::open(root, None).unwrap_err();
     let snapshot = Snapshot::open_degraded(root, None, None).unwrap();

@@ -79,7 +79,7 @@ impl Chunk {
         self.records.clear();
     }
 
-    /// Whether ids ascend strictly.
+    /// Whether ids ascend strictly with ordinals.
     pub fn ids_ascend(&self) -> bool {
         self.ids.is_sorted_by(|a, b| a < b)
     }

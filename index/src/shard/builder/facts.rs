@@ -1,4 +1,4 @@
-//! What is known of rows without looking at them again.
+//! Facts of rows that are known without looking at them again.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ impl Default for Facts {
 }
 
 impl Facts {
-    /// Those of one row.
+    /// The facts of one row.
     pub fn of_row(id: u64, has_key: bool, has_fine: bool, has_record: bool) -> Self {
         Self {
             rows: 1,

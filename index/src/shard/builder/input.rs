@@ -1,4 +1,4 @@
-//! What a builder is given.
+//! The input of a builder: rows, and the bounds of its memory.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub struct NewRow<'a> {
     pub record: &'a [u8],
 }
 
-/// How a shard is built in bounded memory.
+/// Settings of a shard that is built in bounded memory.
 #[derive(Clone, Debug)]
 pub struct Spill {
     /// The folder of this shard's runs, made if it is missing. Runs of this shard that are there
@@ -30,6 +30,6 @@ pub struct Spill {
     pub name: String,
     /// Memory for the builder alone, in bytes.
     pub budget_bytes: usize,
-    /// What the caller's whole budget has besides, in bytes: for messages.
+    /// Memory of the caller's whole budget besides, in bytes: for messages.
     pub beside_bytes: usize,
 }

@@ -32,7 +32,7 @@ pub(super) struct RunMeta {
 }
 
 impl RunMeta {
-    /// Those of the rows of `chunk`.
+    /// The head of a run of the rows of `chunk`.
     pub fn new(name: &str, first: u32, position: Option<u64>, chunk: &Chunk, facts: Facts) -> Self {
         let ids_ascend = chunk.ids_ascend();
         Self { format: FORMAT, name: name.to_owned(), first, position, ids_ascend, facts }

@@ -34,7 +34,7 @@ pub(super) struct Bounds {
     /// Most bytes that one list may take, if there is a limit, and what to add to them for the
     /// whole budget.
     pub list_bytes: Option<(usize, usize)>,
-    /// Where bytes are kept that a later section needs; `None`: in memory.
+    /// The folder of bytes that a later section needs; `None`: in memory.
     pub folder: Option<PathBuf>,
 }
 

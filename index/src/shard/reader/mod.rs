@@ -74,7 +74,7 @@ fn open_keys(file: &Reader, meta: &ShardMeta) -> Result<(Option<Keys>, Option<Pa
     Ok((Some(Keys::open(file, meta.rows as usize)?), Some(map)))
 }
 
-/// What a scan reads of a list, proven.
+/// The bytes of a list that a scan reads, proven.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRows<'a> {
     /// The list's entry in the list table.
@@ -256,8 +256,8 @@ impl Shard {
         )
     }
 
-    /// What a scan reads of a list. It and the ordinals of its rows are proven tile by tile the
-    /// first time, and remembered as a whole.
+    /// The bytes of a list that a scan reads. They and the ordinals of its rows are proven tile by
+    /// tile the first time, and remembered as a whole.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] for a list that the model does not have.

@@ -1,4 +1,4 @@
-//! What is learned: a whitening, a model, and the index under it.
+//! Learning before a judgement: a whitening, a model, and the index under it.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::{
     train, train_fine_codec,
 };
 
-/// What was learned, and from what.
+/// Results of learning, and what they were learned from.
 #[derive(Default)]
 pub(super) struct Learned {
     /// Names of the lists that were learned from, and parts of their region vectors.

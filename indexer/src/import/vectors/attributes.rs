@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub struct AttributeColumn {
     /// The column's name in the file and in the index.
     pub name: String,
-    /// Its type; none: that of a Parquet file, or text.
+    /// The column's type; none: that of a Parquet file, or text.
     pub ty: Option<ColumnType>,
 }
 

@@ -55,7 +55,7 @@ pub enum OnBadRow {
 pub struct VectorsOptions {
     /// The user's name for what made the vectors: the spec is `foreign:<name>`.
     pub name: String,
-    /// How the part stores numbers.
+    /// The type of the part's numbers.
     pub dtype: Dtype,
     /// Treatment of bad rows.
     pub on_bad_row: OnBadRow,

@@ -117,13 +117,13 @@ pub struct Holding {
     pub chain: PathBuf,
     /// Numbers of the backups that hold one of the files; none where the chain cannot be read.
     pub backups: Vec<u64>,
-    /// Why the chain cannot be read, where it cannot: it may hold them.
+    /// The reason why the chain cannot be read, where it cannot: it may hold them.
     pub unread: Option<String>,
 }
 
-/// The backups of the index at `root`, of all chains that it knows, that hold one of `shards` (names
-/// of files under `shards/`, such as those of an erasure). Chains that hold none are left out, those
-/// that cannot be read now are not.
+/// The backups of the index at `root`, of all chains that it knows, that hold one of `shards`
+/// (names of files under `shards/`, such as those of an erasure). Chains that hold none are left
+/// out, those that cannot be read now are not.
 ///
 /// # Errors
 /// A damaged `backups.json`.

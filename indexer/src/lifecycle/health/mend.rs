@@ -73,15 +73,15 @@ impl Mender {
         self.chains.iter().filter_map(restore).collect()
     }
 
-    /// Where CURRENT is lost: the newest sound generation, or a backup.
+    /// Remedies where CURRENT is lost: the newest sound generation, or a backup.
     pub(super) fn go_back(&self) -> Vec<String> {
         let mut commands = self.rollback();
         commands.extend(self.restore());
         self.or_anew(commands)
     }
 
-    /// Where a file is lost: a backup has it; or the newest generation that does not need it; or
-    /// the newest backup.
+    /// Remedies where a file is lost: a backup that has it; or the newest generation that does not
+    /// need it; or the newest backup.
     pub(super) fn lost_file(&self, path: &Path, number: &[u64], hurts: bool) -> Vec<String> {
         let mut commands = self.restore_file(path);
         if hurts {
@@ -98,7 +98,7 @@ impl Mender {
         self.or_anew(commands)
     }
 
-    /// Where a later version of Ocelli wrote a generation.
+    /// Remedies where a later version of Ocelli wrote a generation.
     pub(super) fn newer(&self, hurts: bool) -> Vec<String> {
         let mut commands = vec!["update ocelli to the version that wrote it".to_owned()];
         if hurts {
@@ -107,8 +107,8 @@ impl Mender {
         commands
     }
 
-    /// Where nothing is left: the index is built again, or comes from a backup that only the user
-    /// knows.
+    /// Remedies where nothing is left: the index is built again, or comes from a backup that only
+    /// the user knows.
     pub(super) fn anew(&self) -> Vec<String> {
         self.or_anew(self.restore())
     }
@@ -122,22 +122,22 @@ impl Mender {
         commands
     }
 
-    /// Where a file cannot be read.
+    /// The remedy where a file cannot be read.
     pub(super) fn readable(&self, path: &Path) -> Vec<String> {
         vec![format!("chmod u+rX {}", word(path))]
     }
 
-    /// Where files lie that nobody needs: all generations that there are stay.
+    /// The remedy where files lie that nobody needs: all generations that there are stay.
     pub(super) fn gc(&self) -> Vec<String> {
         self.command("gc", &format!(" --keep-generations {} --yes", self.generations))
     }
 
-    /// Where a plan was begun and never ended.
+    /// The remedy where a plan was begun and never ended.
     pub(super) fn work(&self, folder: &Path) -> Vec<String> {
         vec![format!("rm -r {}", word(folder))]
     }
 
-    /// Where shards are small or full of deleted rows.
+    /// The remedy where shards are small or full of deleted rows.
     pub(super) fn compact(&self) -> Vec<String> {
         self.command("compact", "")
     }

@@ -182,7 +182,7 @@ struct State {
     numbers: Vec<u64>,
     readable: BTreeMap<u64, Generation>,
     current: Option<Generation>,
-    /// Why CURRENT names nothing.
+    /// The reason why CURRENT names nothing.
     lost: Option<IndexError>,
 }
 

@@ -31,7 +31,7 @@ pub struct PlanBuildOptions {
     pub memory_budget_bytes: usize,
     /// Treatment of a row whose key or id an earlier row has.
     pub on_duplicate: OnDuplicate,
-    /// What becomes of the rows that the index has already.
+    /// Treatment of the rows that the index has already.
     pub mode: Mode,
     /// The user's name for what made the vectors in files of other programs: their spec is
     /// `foreign:<name>`.
@@ -43,9 +43,9 @@ pub struct PlanBuildOptions {
 pub struct PlanReport {
     /// The plan's file.
     pub plan: PathBuf,
-    /// Its hash, which the names of its shards begin with.
+    /// The plan's hash, which the names of its shards begin with.
     pub hash: String,
-    /// Its kind.
+    /// The plan's kind.
     pub kind: &'static str,
     /// Tasks, numbered from 0.
     pub tasks: u32,
@@ -56,7 +56,7 @@ pub struct PlanReport {
     /// The first of these rows and why, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected_first: Vec<String>,
-    /// What the plan is expected to take.
+    /// Disk, memory and time that the plan is expected to take.
     pub estimate: Estimate,
 }
 

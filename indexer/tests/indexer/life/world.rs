@@ -1,5 +1,5 @@
-//! What an index should hold: a map of ids to keys and vectors, and the same changes made on it by
-//! the plainest means.
+//! The world that an index should hold: a map of ids to keys and vectors, and the same changes made
+//! on it by the plainest means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct NewRow {
     pub key: u8,
     /// The id that the part gives, if parts give ids.
     pub id: u64,
-    /// Which vector.
+    /// The number of the row's vector.
     pub vector: u8,
 }
 
