@@ -47,7 +47,8 @@ pub struct DoctorArgs {
 /// All that was found.
 #[derive(Serialize)]
 struct Output {
-    /// Of each index directory; they come first, since what is damaged cannot be examined further.
+    /// The health of each index directory. It comes first, since what is damaged cannot be examined
+    /// further.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     health: Vec<HealthReport>,
     #[serde(flatten)]

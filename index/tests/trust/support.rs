@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 pub const DIM: usize = 16;
 pub const NLIST: usize = 24;
 pub const SMALL: u64 = 500;
-/// Its codes and maps fill a few dozen tiles.
+/// Rows of a shard whose codes and maps fill a few dozen tiles.
 pub const LARGE: u64 = 40_000;
 
 pub fn rng(seed: u64) -> ChaCha8Rng {

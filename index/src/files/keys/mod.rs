@@ -53,8 +53,7 @@ pub fn encode<'a>(keys: impl ExactSizeIterator<Item = &'a str>) -> Result<Vec<u8
     Ok(out)
 }
 
-/// Of so many blocks of `count` keys one is looked at to choose the symbols, beginning with the
-/// first.
+/// Step by which blocks are looked at, from the first one on, to choose symbols for `count` keys.
 pub(crate) fn sample_step(count: usize) -> usize {
     count.div_ceil(SAMPLED_KEYS).max(1)
 }
