@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ocelli_index::attributes::record::{self, Fields};
 use ocelli_index::container::{FileKind, Reader, SectionKind};
 use ocelli_index::{
     Attributes, CodeForm, Dba, DescriptorSpec, Dtype, Expansion, ExpansionMethod, FineCodec, Hash,
     IndexDir, Layer, Metric, Model, ModelParts, NetworkCard, NetworkSpec, NewGeneration, NewPack,
     Pack, Part, PartImage, PartKind, PartRow, PartWriter, Scratch, SearchParams, ShardBuilder,
-    Snapshot, Threshold, TrainedOn, Whitening, simd,
+    Snapshot, Threshold, TrainedOn, Value, Whitening, simd,
 };
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,38 @@ fn attributes(image: u64) -> Attributes {
         width: 640,
         height: 480 + image as u32,
     }
+}
+
+/// Attributes beside those of the file: a text, a number and nothing.
+#[test]
+fn records_are_read() {
+    let part = Part::open(&folder().join("records.part")).unwrap();
+    part.verify().unwrap();
+    let read = |image| record::decode(&part.record(image).unwrap()).unwrap();
+    let camera = |name: &str| ("camera".to_owned(), Value::Text(name.to_owned()));
+    assert_eq!(read(0), Fields::from([camera("Sirius"), ("rating".to_owned(), Value::Int(-7))]));
+    assert_eq!(read(1), Fields::new());
+    assert_eq!(read(2), Fields::from([camera("")]));
+}
+
+#[test]
+#[ignore = "writes the file that `records_are_read` reads"]
+fn records_are_written() {
+    let path = folder().join("records.part");
+    let mut part = PartWriter::create(&path, PartKind::Descriptors, Dtype::F32, &spec()).unwrap();
+    let camera = |name: &str| ("camera".to_owned(), Value::Text(name.to_owned()));
+    let rows = [
+        Fields::from([camera("Sirius"), ("rating".to_owned(), Value::Int(-7))]),
+        Fields::new(),
+        Fields::from([camera("")]),
+    ];
+    for (i, fields) in rows.iter().enumerate() {
+        let record = record::encode(fields).unwrap();
+        let key = format!("k{i}");
+        let image = PartImage { key: &key, id: None, attributes: None, record: &record };
+        part.push_image(&image, PartRow::Vectors(&numbers(DIM, i as u64))).unwrap();
+    }
+    part.finish().unwrap();
 }
 
 #[test]

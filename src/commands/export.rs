@@ -1,8 +1,8 @@
 //! `ocelli export`: an index for other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use ocelli_indexer::export::{ParquetRows, export_faiss, export_parquet};
 
@@ -79,8 +79,21 @@ pub fn run(command: ExportCommand) -> Result<()> {
     }
 }
 
+/// Refuses an output within the index that is exported.
+fn check_outside(out: &Path, index: &Path) -> Result<()> {
+    check_out(out)?;
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    if let (Ok(folder), Ok(index)) = (folder, index.canonicalize())
+        && folder.starts_with(&index)
+    {
+        bail!("{}: expected a file outside of the index", out.display());
+    }
+    Ok(())
+}
+
 fn run_parquet(args: ParquetArgs) -> Result<()> {
-    check_out(&args.out)?;
+    check_outside(&args.out, &args.index)?;
     let kind = match (args.codes, args.vectors) {
         (true, _) => ParquetRows::Codes,
         (_, true) => ParquetRows::Vectors,
@@ -104,7 +117,7 @@ fn run_parquet(args: ParquetArgs) -> Result<()> {
 }
 
 fn run_faiss(args: FaissArgs) -> Result<()> {
-    check_out(&args.out)?;
+    check_outside(&args.out, &args.index)?;
     let bars = Bars::default();
     let report = export_faiss(&args.index, args.generation, &args.out, &|p| bars.report(p))?;
     drop(bars);

@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::IndexDir;
 use super::change::Names;
 use super::commit::open_named;
+use super::manifest::Generation;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::model::Model;
-use crate::shard::ShardEntry;
+use crate::shard::{Shard, ShardEntry};
 
 /// Names that were erased, and the files that hold or held rows of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,21 +98,35 @@ impl IndexDir {
                 }
             }
         }
+        self.find_loose_holders(erasure, &seen, current.as_ref())
+    }
+
+    /// Adds the shards that no generation names and that hold rows of the names: those of builds
+    /// that failed, or have not ended. One that cannot be read under the current model may hold
+    /// them; the build that it is of can make it again.
+    fn find_loose_holders(
+        &self,
+        erasure: &mut Erasure,
+        named: &BTreeSet<String>,
+        current: Option<&Generation>,
+    ) -> Result<()> {
+        let Some(current) = current else { return Ok(()) };
+        let model = self.open_model(&current.model)?;
+        for name in self.storage.list("shards")? {
+            if named.contains(&name) {
+                continue;
+            }
+            let opened = Shard::open(&self.shard_path(&name)?, &model);
+            if opened.and_then(|shard| holds(erasure, &shard)).unwrap_or(true) {
+                erasure.shards.insert(name);
+            }
+        }
         Ok(())
     }
 
     /// Whether a shard has a row of these names, deleted or not.
     fn holds(&self, erasure: &Erasure, model: &Model, entry: &ShardEntry) -> Result<bool> {
-        let shard = open_named(&self.shard_path(&entry.name)?, model, entry)?;
-        let mut holds = false;
-        for &id in &erasure.ids {
-            holds = holds || shard.find_id(id)?.is_some();
-        }
-        for key in &erasure.keys {
-            holds = holds || shard.find_key(key)?.is_some();
-        }
-        shard.intact()?;
-        Ok(holds)
+        holds(erasure, &open_named(&self.shard_path(&entry.name)?, model, entry)?)
     }
 
     /// Writes an erasure. An earlier one of the same names is replaced by both together.
@@ -156,4 +171,17 @@ impl IndexDir {
             found => Err(Error::NewerVersion { path, found, supported: 1 }),
         }
     }
+}
+
+/// Whether a shard has a row of the names of an erasure, deleted or not.
+fn holds(erasure: &Erasure, shard: &Shard) -> Result<bool> {
+    let mut holds = false;
+    for &id in &erasure.ids {
+        holds = holds || shard.find_id(id)?.is_some();
+    }
+    for key in &erasure.keys {
+        holds = holds || shard.find_key(key)?.is_some();
+    }
+    shard.intact()?;
+    Ok(holds)
 }

@@ -83,7 +83,10 @@ impl IndexDir {
         for generation in &kept {
             self.names_of(generation, &mut named)?;
         }
-        named.extend(keep.shards.iter().map(|shard| format!("shards/{shard}")));
+        let of_plans = keep.shards.iter().filter(|&shard| !erased.contains(shard));
+        named.extend(of_plans.map(|shard| format!("shards/{shard}")));
+        // What holds erased rows goes whatever its age, as if a generation had named it.
+        was_named.extend(erased.iter().map(|shard| format!("shards/{shard}")));
         for generation in &dropped {
             self.names_of(generation, &mut was_named)?;
         }

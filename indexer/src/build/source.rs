@@ -219,7 +219,8 @@ impl OpenSource {
             format!("{} rows, {} bytes, seal {}", input.rows, input.bytes, input.seal.short())
         };
         Err(Error::Invalid(format!(
-            "{}: changed since the plan was made: {}, expected {}; put the file back, or plan again",
+            "{}: changed since the plan was made: {}, expected {}; put the file back, or plan \
+             again",
             path.display(),
             about(&found),
             about(expected)

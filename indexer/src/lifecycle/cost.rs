@@ -1,6 +1,6 @@
 //! The cost of a build: disk, memory and time as functions of its input.
 //!
-//! Coefficients were measured on the machine of `docs/scale.md`; each has its name and unit. A
+//! Coefficients are estimates for one processor; each has its name and unit. A
 //! prediction is no promise: another processor or disk has other coefficients.
 
 use ocelli_index::{Estimate, FineCodec, Metric, Model};
@@ -10,7 +10,7 @@ const ASSIGN_NS: f64 = 0.006;
 /// Centroids that a row meets where they are in groups, for each square root of their number.
 const NEAR_CENTROIDS: f64 = 24.0;
 /// Centroids from which on they are in groups.
-const GROUPED_NLIST: f64 = 4096.0;
+const GROUPED_NLIST: f64 = 8192.0;
 /// One core's time for one coordinate and one codeword, in ns.
 const QUANTIZE_NS: f64 = 0.02;
 /// One core's time for one product of the rotation, in ns.

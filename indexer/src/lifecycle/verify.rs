@@ -81,7 +81,11 @@ pub fn verify(
     let dir = IndexDir::open(root)?;
     let numbers = match which {
         Which::Number(number) => vec![number],
-        Which::All => dir.generations()?,
+        Which::All => {
+            // An index that does not say which generation is current cannot be served.
+            dir.current()?;
+            dir.generations()?
+        }
         Which::Current => dir.current()?.into_iter().map(|current| current.number).collect(),
     };
     if numbers.is_empty() {

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use ocelli_index::{Gate, Generation, IndexDir, Job, Part, PlanFile};
+use ocelli_index::{Gate, Generation, IndexDir, Job, Mode, Part, PlanFile};
 use ocelli_indexer::lifecycle::plan::{CommitReport, commit};
 use ocelli_indexer::lifecycle::recall::RecallGate;
 
@@ -35,18 +35,23 @@ pub fn run(args: CommitArgs) -> Result<()> {
         Some(_) => parts_of(&PlanFile::read(&args.plan)?)?,
         None => Vec::new(),
     };
-    let gate = args.gate.gate(&parts);
+    let gate = args.gate.gate(&parts)?;
     let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
     let report = commit(&args.plan, judge.as_ref().map(|judge| judge as Gate<'_>))?;
     let measured = gate.as_ref().and_then(RecallGate::measured);
     print(args.output.format, &report, |r| text(r) + &gate_text(measured.as_ref()))
 }
 
-/// The inputs of a plan that are parts; none if one of them is a file of vectors.
+/// The inputs of a plan that makes the whole index of parts.
 fn parts_of(file: &PlanFile) -> Result<Vec<Part>> {
-    let Job::Build(job) = &file.plan.job else { return Ok(Vec::new()) };
-    if job.inputs.iter().any(|input| input.spec.is_some()) {
-        return Ok(Vec::new());
+    let Job::Build(job) = &file.plan.job else {
+        bail!("--min-recall is for builds: a compaction changes no code");
+    };
+    if job.mode != Mode::Replace || job.inputs.iter().any(|input| input.spec.is_some()) {
+        bail!(
+            "--min-recall needs the vectors of all rows of the index: expected a plan that replaces \
+             it, of parts; `ocelli recall` measures an index by any parts"
+        );
     }
     file.inputs.iter().map(|path| Ok(Part::open(path)?)).collect()
 }

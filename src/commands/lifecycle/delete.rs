@@ -50,7 +50,7 @@ pub fn run(args: DeleteArgs) -> Result<()> {
     for path in &args.from {
         read(path, args.ids, &mut names)?;
     }
-    if names.count() == 0 {
+    if names.count() == 0 && args.from.is_empty() {
         bail!("expected rows to delete: --id, --key or --from; found none");
     }
     if names.keys.iter().any(String::is_empty) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_index::Part;
 use ocelli_indexer::lifecycle::recall::{Against, RecallGate, RecallOptions, RecallReport, recall};
@@ -22,7 +22,7 @@ What lists lose, by the vectors that the index decodes:
 pub struct GateArgs {
     /// Refuse the new generation if its recall@10 at --gate-nprobe is less: the index then stays as
     /// it was
-    #[arg(long, value_name = "RECALL")]
+    #[arg(long, value_name = "RECALL", value_parser = fraction)]
     pub min_recall: Option<f64>,
     /// Lists that are scanned to measure it
     #[arg(long, value_name = "N", default_value_t = 16, requires = "min_recall")]
@@ -33,17 +33,35 @@ pub struct GateArgs {
 }
 
 impl GateArgs {
-    /// The gate, by the vectors of `parts`, if one is asked for. Codes have no vectors: then those
-    /// that the generation decodes are taken.
-    pub fn gate<'a>(&self, parts: &'a [Part]) -> Option<RecallGate<'a>> {
+    /// The gate, by the vectors of `parts`, if one is asked for.
+    ///
+    /// # Errors
+    /// No parts, or parts of codes: by the vectors that a generation decodes it would be judged by
+    /// itself.
+    pub fn gate<'a>(&self, parts: &'a [Part]) -> Result<Option<RecallGate<'a>>> {
         let options = RecallOptions {
             nprobe: vec![self.gate_nprobe],
             sample: self.gate_sample,
             ..RecallOptions::default()
         };
-        let has_vectors = parts.iter().all(|part| part.code_form().is_none());
-        let parts = if has_vectors { parts } else { &[] };
-        self.min_recall.map(|least| RecallGate::new(parts, options, least))
+        let Some(least) = self.min_recall else { return Ok(None) };
+        if parts.is_empty() || parts.iter().any(|part| part.code_form().is_some()) {
+            bail!(
+                "--min-recall needs the vectors of all rows: expected parts of descriptors, found \
+                 {}; `ocelli recall` measures an index by any parts",
+                if parts.is_empty() { "none" } else { "codes" }
+            );
+        }
+        Ok(Some(RecallGate::new(parts, options, least)))
+    }
+}
+
+/// A fraction on the command line.
+fn fraction(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number from 0 to 1".to_owned())?;
+    match (0.0..=1.0).contains(&number) {
+        true => Ok(number),
+        false => Err("expected a number from 0 to 1, such as 0.9".to_owned()),
     }
 }
 
@@ -80,7 +98,7 @@ pub struct RecallArgs {
     #[arg(long, value_name = "N")]
     pub refine: Option<usize>,
     /// Fail if recall is less
-    #[arg(long, value_name = "RECALL")]
+    #[arg(long, value_name = "RECALL", value_parser = fraction)]
     pub min_recall: Option<f64>,
     /// Generation [default: the current one]
     #[arg(long, value_name = "N")]

@@ -20,7 +20,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// How many there are.
+    /// Number of ids and keys.
     pub fn count(&self) -> usize {
         self.ids.len() + self.keys.len()
     }

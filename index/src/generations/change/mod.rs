@@ -70,7 +70,7 @@ pub enum Change {
     },
     /// Rows are deleted, wherever they are.
     Delete {
-        /// Their ids and keys.
+        /// Ids and keys of the rows.
         names: Names,
         /// The reason that the delete log gives.
         cause: Cause,

@@ -24,12 +24,15 @@ impl IndexDir {
         let model = self.open_model(&target.model)?;
         let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
         let since: Vec<DeletedRow> = self.deletes_between(target.deletes, current.deletes)?;
-        let asked = since.iter().filter(|row| row.is_asked_for());
-        if undo_deletes || asked.clone().next().is_none() {
+        // A picture that was taken down stays down, even if another one has its key by now.
+        let mut gone = DeletedNames::default();
+        for row in since.iter().filter(|row| row.is_asked_for()) {
+            gone.ids.insert(row.id);
+            gone.keys.extend(Some(row.key.clone()).filter(|key| !key.is_empty()));
+        }
+        if undo_deletes || gone.is_empty() {
             return Ok(Outcome::Activate(Box::new(target)));
         }
-        // A row that lives under its name again was not meant to go.
-        let gone = self.without_living(current, asked.cloned().collect())?;
         let mut draft = Draft::after(self, &target)?;
         draft.parent = target.parent;
         for (shard, entry) in shards.iter().zip(&target.shards) {

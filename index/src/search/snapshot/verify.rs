@@ -191,15 +191,6 @@ impl Snapshot {
             let what = format!("generation {} is another one now", generation.number);
             return Err(Error::corrupt(self.dir.root(), what));
         }
-        for member in &self.members {
-            let (largest, _) = member.shard.ranked(member.shard.rows() - 1)?;
-            if largest >= generation.next_id {
-                return Err(Error::invalid(format!(
-                    "generation {}: id {largest} of {} was given out, but the next id is {}",
-                    generation.number, member.name, generation.next_id
-                )));
-            }
-        }
         Ok(())
     }
 

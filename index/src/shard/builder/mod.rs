@@ -64,9 +64,9 @@ pub struct ShardBuilder<'a> {
     model: &'a Model,
     spill: Option<Spill>,
     chunk: Chunk,
-    /// Of the rows in `chunk`.
+    /// Facts of the rows in `chunk`.
     facts: Facts,
-    /// Of the rows in `runs` and `sealing`.
+    /// Facts of the rows in `runs` and `sealing`.
     sealed: Facts,
     runs: Vec<Run>,
     sealing: Option<Sealing>,

@@ -72,6 +72,15 @@ pub fn restore(
             Error::from(ocelli_index::Error::not_found(what))
         })?,
     };
+    if let (Ok(target), Ok(root)) = (target.canonicalize(), root.canonicalize())
+        && (root.starts_with(&target) || target.starts_with(&root))
+    {
+        return Err(Error::Invalid(format!(
+            "{}: expected a directory apart from the backups in {}",
+            root.display(),
+            target.display()
+        )));
+    }
     check_place(root, &backup, options.force)?;
     refuse_erased(root, &backup)?;
     let storage = LocalStorage::new(root);

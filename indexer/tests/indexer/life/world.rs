@@ -437,7 +437,9 @@ impl World {
             (self.state, self.current) = (target, to);
             return;
         }
-        let (ids, keys) = self.state.gone(&since);
+        let ids: BTreeSet<u64> = since.iter().map(|row| row.0).collect();
+        let keys: BTreeSet<&String> =
+            since.iter().map(|row| &row.1).filter(|key| !key.is_empty()).collect();
         let mut state = target.clone();
         state.rows.retain(|id, row| !ids.contains(id) && !keys.contains(&row.key));
         state.log = [self.state.log.as_slice(), &target.log[common..]].concat();
