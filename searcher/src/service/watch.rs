@@ -29,7 +29,7 @@ type Others = BTreeMap<String, Named>;
 
 impl Searcher {
     /// Looks at every index each `interval`, for ever. A look reads CURRENT; where that has
-    /// changed, and every [`WHOLE`], it goes through the files of shards too.
+    /// changed, and every few seconds, it goes through the files of shards too.
     pub async fn watch(self: Arc<Self>, interval: Duration) {
         let mut whole = Instant::now();
         // Generations that could not be opened wait for the next whole look.
