@@ -141,9 +141,16 @@ pub(crate) fn build_onto(
     let shards: Vec<_> = records.iter().filter_map(|record| record.shard.clone()).collect();
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
     let change = change_of(job, planned.parent, shards, onto.deletes)?;
-    let committed = index.commit_change(&change, &onto.commit)?;
+    let work = WorkArea::new(index.root(), hash);
+    let committed = index.commit_change(&change, &onto.commit).inspect_err(|error| {
+        // What a gate or a name that is there twice has refused will be refused again: nobody needs
+        // the shards, and `gc` may take them. If the record cannot be removed, they stay.
+        if matches!(error, ocelli_index::Error::Invalid { .. }) {
+            let _ = work.remove();
+        }
+    })?;
     let generation = &committed.generation;
-    WorkArea::new(index.root(), hash).remove()?;
+    work.remove()?;
     let rows = job.rows() - job.left_out.len() as u64;
     let ids = || records.iter().filter_map(|record| record.ids);
     let report = BuildReport {
