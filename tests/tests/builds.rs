@@ -167,7 +167,7 @@ fn a_killed_build_goes_on_and_ends_with_the_same_bytes() {
 /// A limit of file sizes stands for a full disk: first not even a run fits, then no shard does.
 #[test]
 fn a_build_without_room_says_so_and_goes_on_later() {
-    let made = Rows::new(400_000, 16);
+    let made = Rows::new(1_000_000, 16);
     let whole = made.plan("whole", 1, "0");
     assert!(task(&whole, 0).status().unwrap().success());
     let plan = made.plan("room", 1, SMALL);

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::IndexDir;
 use super::change::Names;
-use super::commit::open_named;
 use super::manifest::Generation;
+use super::named::open_named;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::model::Model;

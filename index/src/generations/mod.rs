@@ -16,6 +16,7 @@ pub mod deletes;
 pub mod erased;
 pub mod garbage;
 pub mod manifest;
+pub(crate) mod named;
 mod recover;
 pub mod storage;
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::path::Path;
 use ocelli_index::{Model, Part, Scratch, SearchParams, SearchResult, Snapshot};
 use rayon::prelude::*;
 
+use super::options::BuildOptions;
 use super::rows::OnDuplicate;
-use super::shards::{BuildOptions, Onto, build_with};
+use super::shards::{Onto, build_with};
 use crate::dba::{EXACT_ROWS, MISSING, Neighbours, check_k};
 use crate::sample::{BLOCK_ROWS, count_rows};
 use crate::{Error, Progress, ProgressFn, Result};

@@ -3,6 +3,7 @@
 mod encode;
 mod find;
 mod memory;
+mod options;
 mod rows;
 mod shards;
 mod sort;
@@ -16,9 +17,10 @@ use ocelli_index::{CommitOptions, IndexDir, Model, Part};
 
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
+pub use options::BuildOptions;
 pub use rows::OnDuplicate;
+pub use shards::BuildReport;
 use shards::build_with;
-pub use shards::{BuildOptions, BuildReport};
 pub(crate) use shards::{Onto, build_onto, change_of, check_input, plan};
 pub(crate) use source::{OpenSource, Source, count_rows};
 pub(crate) use task::{Tasks, generation_of, job_of};

@@ -7,7 +7,7 @@ use ocelli_index::{
 
 use super::encode::ShardEncoder;
 use super::memory::Memory;
-use super::shards::BuildOptions;
+use super::options::BuildOptions;
 use super::source::Source;
 use crate::dba::Neighbours;
 use crate::threads::pool;

@@ -2,8 +2,6 @@
 
 use image::metadata::Orientation;
 
-use super::captured::Captured;
-
 /// Tags that are looked at here and in [`super::tiff`].
 pub(super) mod tag {
     pub const WIDTH: u16 = 256;
@@ -154,29 +152,5 @@ impl<'a> Ifd<'a> {
     fn join(&self, bytes: &[u8]) -> u64 {
         let push = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
         if self.big_endian { bytes.iter().fold(0, push) } else { bytes.iter().rev().fold(0, push) }
-    }
-}
-
-/// Facts in an EXIF block: how the photo wants to be turned, and when it was taken.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Exif {
-    pub orientation: Orientation,
-    pub captured: Option<Captured>,
-}
-
-impl Exif {
-    /// The facts in a block; none where it cannot be read, which is no reason to lose the image.
-    /// The block begins with the TIFF header, or with "Exif" and two zeros before it.
-    pub fn read(block: Option<&[u8]>) -> Self {
-        let tiff = block.map(|block| block.strip_prefix(b"Exif\0\0").unwrap_or(block));
-        match tiff.and_then(Ifd::first) {
-            Some(ifd) => Self::of(&ifd),
-            None => Self { orientation: Orientation::NoTransforms, captured: None },
-        }
-    }
-
-    /// The facts in the directories of a file.
-    pub fn of(ifd: &Ifd<'_>) -> Self {
-        Self { orientation: ifd.orientation(), captured: Captured::read(ifd) }
     }
 }

@@ -2,6 +2,7 @@
 
 mod captured;
 mod decoded;
+mod exif;
 mod ifd;
 mod jpeg;
 mod pixels;
@@ -19,7 +20,8 @@ use crate::limits::DECODED_BYTES_PER_PIXEL;
 pub use captured::Captured;
 pub use decoded::Decoded;
 use decoded::{check_bytes, check_pixels, refusal};
-use ifd::{Exif, Ifd};
+use exif::Exif;
+use ifd::Ifd;
 use pixels::{Alpha, rgb_of};
 
 /// Bytes of a file's start that [`sniff`] looks at.

@@ -8,7 +8,7 @@ use image::RgbImage;
 use png::{BitDepth, DecodingError, InterlaceInfo, Limits, Transformations};
 
 use super::decoded::{Decoded, check_pixels, one_line};
-use super::ifd::Exif;
+use super::exif::Exif;
 use super::pixels::{Alpha, append_rgb, eight_bits};
 use crate::image_error::ImageError;
 

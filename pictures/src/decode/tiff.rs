@@ -7,7 +7,8 @@ use image::codecs::tiff::TiffDecoder;
 use image::{DynamicImage, ImageDecoder};
 
 use super::decoded::{Decoded, check_bytes, check_pixels, refusal};
-use super::ifd::{Exif, Ifd, tag};
+use super::exif::Exif;
+use super::ifd::{Ifd, tag};
 use super::pixels::{Alpha, rgb_of};
 use crate::image_error::ImageError;
 

@@ -49,8 +49,8 @@ fn parts_of(file: &PlanFile) -> Result<Vec<Part>> {
     };
     if job.mode != Mode::Replace || job.inputs.iter().any(|input| input.spec.is_some()) {
         bail!(
-            "--min-recall needs the vectors of all rows of the index: expected a plan that replaces \
-             it, of parts; `ocelli recall` measures an index by any parts"
+            "--min-recall needs the vectors of all rows of the index: expected a plan that \
+             replaces it, of parts; `ocelli recall` measures an index by any parts"
         );
     }
     file.inputs.iter().map(|path| Ok(Part::open(path)?)).collect()

@@ -53,19 +53,7 @@ impl IndexDir {
                 Some(hash) => self.tombstones(hash, shard.rows())?,
                 None => RoaringBitmap::new(),
             };
-            let alive_again = &dead_then - dead;
-            if !alive_again.is_empty() {
-                return Err(Error::Conflict {
-                    what: format!(
-                        "{root}: {} rows of shard {} were deleted when it was compacted and are \
-                         not in generation {}: somebody went back to an earlier generation; run \
-                         the compaction again",
-                        alive_again.len(),
-                        source.entry.name,
-                        current.number
-                    ),
-                });
-            }
+            self.none_came_back(&source.entry, current, (&dead_then - dead).len())?;
             copied += u64::from(shard.rows()) - dead_then.len();
             for ordinal in &(dead - &dead_then) {
                 let id = shard.id(ordinal)?;
@@ -97,6 +85,23 @@ impl IndexDir {
         }
         draft.rebased = draft.rows.carried > 0;
         Ok(Outcome::Publish(Box::new(draft)))
+    }
+
+    /// Refuses a compaction without rows that live again: `came_back` of a source.
+    fn none_came_back(&self, entry: &ShardEntry, of: &Generation, came_back: u64) -> Result<()> {
+        if came_back == 0 {
+            return Ok(());
+        }
+        Err(Error::Conflict {
+            what: format!(
+                "{}: {came_back} rows of shard {} were deleted when it was compacted and are not \
+                 in generation {}: somebody went back to an earlier generation; run the compaction \
+                 again",
+                self.root().display(),
+                entry.name,
+                of.number
+            ),
+        })
     }
 
     /// Whether new shards have as many rows as were copied.

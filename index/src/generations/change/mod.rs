@@ -19,9 +19,9 @@ use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
-use super::commit::open_named;
 use super::deletes::{Cause, DeletedRow};
 use super::manifest::{Dba, Generation, MadeBy, NewGeneration};
+use super::named::open_named;
 use super::unique::{WithDeleted, unique_ids, unique_keys};
 use super::{IndexDir, Seen};
 use crate::attributes::Schema;

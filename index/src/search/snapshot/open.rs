@@ -8,7 +8,7 @@ use super::{Member, Snapshot};
 use crate::base::error::{Error, FileTrouble, Result};
 use crate::base::hash::Hash;
 use crate::files::container::{FileKind, Reader, SectionKind};
-use crate::generations::commit::open_named;
+use crate::generations::named::open_named;
 use crate::generations::storage::Version;
 use crate::generations::{Generation, IndexDir};
 use crate::model::Model;

@@ -356,6 +356,8 @@ impl World {
         let place = self.work.path().join(format!("restored{}", self.parts));
         restore(&chain, &place, &RestoreOptions::default(), &silent).unwrap();
         self.dir = place;
+        // Generations with erased rows get into no backup.
+        self.history.retain(|_, state| !state.closed);
     }
 
     fn delete(&mut self, ids: &[u64], keys: &[u8], erase: bool) {

@@ -17,7 +17,7 @@ use zune_core::options::DecoderOptions;
 
 use self::layout::{Colour, Decoder};
 use super::decoded::{Decoded, check_bytes, one_line};
-use super::ifd::Exif;
+use super::exif::Exif;
 use crate::image_error::ImageError;
 
 const FORMAT: &str = "JPEG";
