@@ -10,10 +10,10 @@ impl IndexDir {
     /// after a rollback. Its files are opened and compared with each other before.
     ///
     /// # Errors
-    /// [`crate::Error::Conflict`] if another generation became current meanwhile; [`crate::Error::Invalid`] if
-    /// the model is not there, or two rows that are not deleted have one id or one key;
-    /// [`crate::Error::Misplaced`] if a shard is not the one that `new` names; what opening model and
-    /// shards gives. The earlier generation is then still current.
+    /// [`crate::Error::Conflict`] if another generation became current meanwhile;
+    /// [`crate::Error::Invalid`] if the model is not there, or two rows that are not deleted have
+    /// one id or one key; [`crate::Error::Misplaced`] if a shard is not the one that `new` names;
+    /// what opening model and shards gives. The earlier generation is then still current.
     pub fn commit(&self, expected: Option<u64>, new: NewGeneration) -> Result<Generation> {
         self.commit_augmented(expected, new, None)
     }
