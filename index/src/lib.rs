@@ -92,7 +92,8 @@ pub use generations::change::{Change, CommitOptions, Committed, Gate, Names, Row
 pub use generations::deletes::{Cause, DeleteFile, DeletedNames, DeletedRow};
 pub use generations::erased::Erasure;
 pub use generations::garbage::{Garbage, GarbageObject, Keep};
-pub use generations::storage::{LocalStorage, ObjectFacts, Storage, Version};
+pub use generations::names as object_names;
+pub use generations::storage::{ERASED, FOLDERS, LocalStorage, ObjectFacts, Storage, Version};
 pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration};
 pub use inspect::{Inspection, inspect};
 pub use model::fine::{FINE_KSUB, FineCodec, FineKind};

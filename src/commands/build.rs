@@ -8,10 +8,10 @@ use ocelli_index::{CommitOptions, Gate, Generation, IndexDir, Model};
 use ocelli_indexer::lifecycle::change::made_by;
 use ocelli_indexer::lifecycle::plan::TaskOptions;
 use ocelli_indexer::lifecycle::recall::RecallGate;
-use ocelli_indexer::{BuildOptions, BuildReport, OnDuplicate, build_as};
+use ocelli_indexer::{BuildOptions, BuildReport, build_as};
 
 use super::lifecycle::recall::{GateArgs, gate_text};
-use super::{ConfigArgs, PackArgs, bytes, configure, open_parts};
+use super::{ConfigArgs, PackArgs, RowArgs, configure, open_parts};
 use crate::commands::lifecycle::task::do_task;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
@@ -56,21 +56,12 @@ pub struct BuildArgs {
     /// Number of files of the index [default: 1]
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
-    /// Threads, 0: one per core; the result does not depend on it [default: 0]
-    #[arg(long)]
-    pub threads: Option<usize>,
     /// Replace each descriptor by a weighted mean of itself and its K nearest before it is coded
     /// (database-side augmentation); 0: leave them as they are [default: 0]
     #[arg(long, value_name = "K")]
     pub dba: Option<usize>,
-    /// What to do with a row whose key or id an earlier row has
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
-    pub on_duplicate: OnDuplicate,
-    /// Memory that the build may take, such as 4GiB; 0: as much as it needs. The result does not
-    /// depend on it. Rows that do not fit are sorted in files under the index directory [default:
-    /// 0]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    pub memory_budget: Option<usize>,
+    #[command(flatten)]
+    pub rows: RowArgs,
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(flatten)]
@@ -84,17 +75,14 @@ pub fn run(args: BuildArgs) -> Result<()> {
     let config = configure(&args.config)?.build;
     if let Some(plan) = &args.plan {
         let options = TaskOptions {
-            threads: args.threads.unwrap_or(config.threads),
-            memory_budget_bytes: args.memory_budget,
+            threads: args.rows.threads.unwrap_or(config.threads),
+            memory_budget_bytes: args.rows.memory_budget,
         };
         return do_task(plan, args.task, &options, args.output.format);
     }
     let options = BuildOptions {
-        shards: args.shards.unwrap_or(config.shards),
-        threads: args.threads.unwrap_or(config.threads),
         dba: args.dba.unwrap_or(config.dba),
-        on_duplicate: args.on_duplicate,
-        memory_budget_bytes: args.memory_budget.unwrap_or(0),
+        ..args.rows.options(args.shards.unwrap_or(config.shards), &config)
     };
     let parts = open_parts(&args.parts)?;
     let pack = args.pack.open()?;

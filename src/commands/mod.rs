@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use ocelli_index::{Pack, Part};
-use ocelli_indexer::config::{Config, DEFAULT_TOML, ENV_PREFIX};
+use ocelli_indexer::config::{self, Config, DEFAULT_TOML, ENV_PREFIX};
+use ocelli_indexer::{BuildOptions, OnDuplicate};
 use ocelli_service::observe::{self, TracesConfig};
 use ocelli_service::role::{self, LogConfig, LogFormat};
 
@@ -44,6 +45,34 @@ impl PackArgs {
     /// Opens the pack, if one is named.
     pub fn open(&self) -> Result<Option<Pack>> {
         Ok(self.pack.as_deref().map(ocelli_packs::open).transpose()?)
+    }
+}
+
+/// What every command takes that makes rows into shards.
+#[derive(Args)]
+pub struct RowArgs {
+    /// Threads, 0: one per core; the result does not depend on it [default: 0]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// What to do with a row whose key or id an earlier row has
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub on_duplicate: OnDuplicate,
+    /// Memory that it may take, such as 4GiB; 0: as much as it needs. The result does not depend on
+    /// it. Rows that do not fit are sorted in files under the index directory [default: 0]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub memory_budget: Option<usize>,
+}
+
+impl RowArgs {
+    /// The options of a build into so many shards, which augments nothing.
+    pub fn options(&self, shards: usize, config: &config::Build) -> BuildOptions {
+        BuildOptions {
+            shards,
+            threads: self.threads.unwrap_or(config.threads),
+            dba: 0,
+            on_duplicate: self.on_duplicate,
+            memory_budget_bytes: self.memory_budget.unwrap_or(0),
+        }
     }
 }
 

@@ -6,11 +6,10 @@
 //! the file before it, then a line for each row.
 
 use std::collections::{BTreeSet, HashSet};
-use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::IndexDir;
+use super::{IndexDir, names};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 
@@ -87,10 +86,6 @@ impl DeletedNames {
     }
 }
 
-pub(super) fn deletes_name(hash: &Hash) -> String {
-    format!("deletes/{hash}")
-}
-
 impl IndexDir {
     /// Writes a file of the delete log, and returns the hash that names it.
     pub(super) fn put_deletes(&self, before: Option<Hash>, rows: &[DeletedRow]) -> Result<Hash> {
@@ -103,7 +98,7 @@ impl IndexDir {
             bytes.push(b'\n');
         }
         let hash = Hash::of(&bytes);
-        self.storage.create(&deletes_name(&hash), &bytes)?;
+        self.storage.create(&names::deletes(&hash), &bytes)?;
         Ok(hash)
     }
 
@@ -112,14 +107,7 @@ impl IndexDir {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`]; [`Error::NewerVersion`].
     pub fn delete_file(&self, hash: &Hash) -> Result<DeleteFile> {
-        let name = deletes_name(hash);
-        let path = self.root().join(&name);
-        let missing = || Error::io(&path, "read", io::ErrorKind::NotFound.into());
-        let bytes = self.storage.read(&name)?.ok_or_else(missing)?;
-        let found = Hash::of(&bytes);
-        if found != *hash {
-            return Err(Error::corrupt(&path, format!("SHA-256 {found}, expected {hash}")));
-        }
+        let (path, bytes) = self.read_hashed(&names::deletes(hash), hash)?;
         let corrupt = |line: usize, e: serde_json::Error| {
             Error::corrupt(&path, format!("line {}: {e}", line + 1))
         };

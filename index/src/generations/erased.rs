@@ -20,6 +20,7 @@ use super::IndexDir;
 use super::change::Names;
 use super::manifest::Generation;
 use super::named::open_named;
+use super::storage::ERASED;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::model::Model;
@@ -136,7 +137,7 @@ impl IndexDir {
     pub fn put_erasure(&self, erasure: &Erasure) -> Result<()> {
         let json = |e: serde_json::Error| Error::invalid(format!("erasure: {e}"));
         let names = serde_json::to_vec(&(&erasure.ids, &erasure.keys)).map_err(json)?;
-        let name = format!("erased/{}.json", Hash::of(&names));
+        let name = format!("{ERASED}/{}.json", Hash::of(&names));
         let before = self.storage.read(&name)?;
         let mut both = erasure.clone();
         if let Some(bytes) = &before {
@@ -153,8 +154,8 @@ impl IndexDir {
     /// [`Error::Io`]; [`Error::Corrupt`].
     pub fn erasures(&self) -> Result<Vec<Erasure>> {
         let mut erasures = Vec::new();
-        for name in self.storage.list("erased")? {
-            let name = format!("erased/{name}");
+        for name in self.storage.list(ERASED)? {
+            let name = format!("{ERASED}/{name}");
             if let Some(bytes) = self.storage.read(&name)? {
                 erasures.push(self.read_erasure(&name, &bytes)?);
             }

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::change::{CommitOptions, Draft};
 use super::storage::FOLDERS;
-use super::{
-    Generation, IndexDir, MadeBy, deletes, generation_name, shard_object, tombstones_name,
-};
+use super::{Generation, IndexDir, MadeBy, names};
 use crate::base::error::{Error, Result};
 
 /// An object that can be removed.
@@ -156,16 +154,13 @@ impl IndexDir {
 
     /// Names of the objects that a generation needs, its own included.
     fn names_of(&self, generation: &Generation, names: &mut BTreeSet<String>) -> Result<()> {
-        names.insert(generation_name(generation.number));
-        names.insert(format!("models/{}", super::model_name(&generation.model, None)));
-        for shard in &generation.shards {
-            names.insert(shard_object(&shard.name)?);
-        }
-        names.extend(generation.tombstones.values().map(tombstones_name));
+        names.insert(names::generation(generation.number));
+        names.insert(names::model(&generation.model, None));
+        names.extend(generation.objects()?.into_iter().map(|(name, _)| name));
         let mut next = generation.deletes;
         while let Some(hash) = next {
             // The rest of the log is known.
-            if !names.insert(deletes::deletes_name(&hash)) {
+            if !names.insert(names::deletes(&hash)) {
                 break;
             }
             next = self.delete_file(&hash)?.before;

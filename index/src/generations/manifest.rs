@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::names;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::shard::ShardEntry;
@@ -64,6 +65,19 @@ impl Generation {
     /// The entry of the shard of this name.
     pub fn shard(&self, name: &str) -> Option<&ShardEntry> {
         self.shards.iter().find(|shard| shard.name == name)
+    }
+
+    /// The objects of its shards and of their deleted rows, each with its SHA-256.
+    ///
+    /// # Errors
+    /// Those of [`names::shard`].
+    pub fn objects(&self) -> Result<Vec<(String, Hash)>> {
+        let mut objects = Vec::with_capacity(self.shards.len() + self.tombstones.len());
+        for shard in &self.shards {
+            objects.push((names::shard(&shard.name)?, shard.checksum));
+        }
+        objects.extend(self.tombstones.values().map(|hash| (names::tombstones(hash), *hash)));
+        Ok(objects)
     }
 
     /// Whether the generation's own entries agree, or what is wrong with them.

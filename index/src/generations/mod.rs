@@ -17,6 +17,7 @@ pub mod erased;
 pub mod garbage;
 pub mod manifest;
 pub(crate) mod named;
+pub mod names;
 mod recover;
 pub mod storage;
 #[cfg(test)]
@@ -43,30 +44,6 @@ use crate::shard::{ShardBuilder, ShardEntry};
 pub use self::manifest::{Dba, Generation, MadeBy, NewGeneration};
 
 const CURRENT: &str = "CURRENT";
-
-/// The object of a shard. A manifest must not lead out of the directory.
-fn shard_object(name: &str) -> Result<String> {
-    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
-        return Err(Error::invalid(format!("shard name {name:?} is no plain file name")));
-    }
-    Ok(format!("shards/{name}"))
-}
-
-/// Name of a model's object under `models/`, alone or together with a fine codec.
-fn model_name(model: &Hash, codec: Option<&Hash>) -> String {
-    match codec {
-        Some(codec) => format!("{model}-{codec}.model"),
-        None => format!("{model}.model"),
-    }
-}
-
-fn generation_name(number: u64) -> String {
-    format!("generations/{number}.json")
-}
-
-fn tombstones_name(hash: &Hash) -> String {
-    format!("tombstones/{hash}.roaring")
-}
 
 /// An index directory: the names of its objects, and the generations among them. All of it goes
 /// through one [`Storage`].
@@ -120,7 +97,7 @@ impl IndexDir {
     /// # Errors
     /// Those of [`Storage::local_path`].
     pub fn model_path(&self, model: &Hash) -> Result<PathBuf> {
-        self.storage.local_path(&format!("models/{}", model_name(model, None)))
+        self.storage.local_path(&names::model(model, None))
     }
 
     /// Local file of a model together with one of its fine codecs.
@@ -128,7 +105,7 @@ impl IndexDir {
     /// # Errors
     /// Those of [`Storage::local_path`].
     pub fn fine_model_path(&self, model: &Hash, codec: &Hash) -> Result<PathBuf> {
-        self.storage.local_path(&format!("models/{}", model_name(model, Some(codec))))
+        self.storage.local_path(&names::model(model, Some(codec)))
     }
 
     /// Local file of a shard.
@@ -137,7 +114,7 @@ impl IndexDir {
     /// [`Error::Invalid`] if the name is no plain file name: a manifest must not lead out of the
     /// directory; those of [`Storage::local_path`].
     pub fn shard_path(&self, name: &str) -> Result<PathBuf> {
-        self.storage.local_path(&shard_object(name)?)
+        self.storage.local_path(&names::shard(name)?)
     }
 
     /// The version of a shard's file, or `None` if there is no such file.
@@ -145,7 +122,7 @@ impl IndexDir {
     /// # Errors
     /// [`Error::Invalid`] as in [`IndexDir::shard_path`]; those of [`Storage::version`].
     pub fn shard_version(&self, name: &str) -> Result<Option<Version>> {
-        self.storage.version(&shard_object(name)?)
+        self.storage.version(&names::shard(name)?)
     }
 
     /// The versions of a model's file, and of the one that also holds `codec`, if that is given.
@@ -155,10 +132,8 @@ impl IndexDir {
         model: &Hash,
         codec: Option<&Hash>,
     ) -> [Option<Version>; 2] {
-        let version = |codec: Option<&Hash>| {
-            let name = format!("models/{}", model_name(model, codec));
-            self.storage.version(&name).ok().flatten()
-        };
+        let version =
+            |codec: Option<&Hash>| self.storage.version(&names::model(model, codec)).ok().flatten();
         [version(None), codec.and_then(|codec| version(Some(codec)))]
     }
 
@@ -179,9 +154,9 @@ impl IndexDir {
         let generations = self.storage.list("generations").unwrap_or_default();
         names.extend(generations.into_iter().map(|name| format!("generations/{name}")));
         if let Ok(Some(generation)) = self.current() {
-            names.push(format!("models/{}", model_name(&generation.model, None)));
+            names.push(names::model(&generation.model, None));
             let shards = generation.shards.iter();
-            names.extend(shards.filter_map(|entry| shard_object(&entry.name).ok()));
+            names.extend(shards.filter_map(|entry| names::shard(&entry.name).ok()));
         }
         let version = |name: &String| self.storage.version(name).ok().flatten();
         names.into_iter().map(|name| (name.clone(), version(&name))).collect()
@@ -195,8 +170,8 @@ impl IndexDir {
     /// [`Error::Io`]; those of [`Model::verify`].
     pub fn put_model(&self, model: &Model) -> Result<Written> {
         let put = |codec: Option<&FineCodec>| {
-            let name = model_name(&model.hash(), codec.map(FineCodec::hash).as_ref());
-            let file = self.storage.start("models", Some(&name))?;
+            let name = names::model(&model.hash(), codec.map(FineCodec::hash).as_ref());
+            let file = self.storage.start("models", name.strip_prefix("models/"))?;
             model.write_to(Writer::new(file, FileKind::Model), codec)
         };
         let plain = put(None)?;
@@ -226,8 +201,20 @@ impl IndexDir {
             .serialize_into(&mut bytes)
             .map_err(|e| Error::invalid(format!("tombstones: {e}")))?;
         let hash = Hash::of(&bytes);
-        self.storage.create(&tombstones_name(&hash), &bytes)?;
+        self.storage.create(&names::tombstones(&hash), &bytes)?;
         Ok(hash)
+    }
+
+    /// The path and the bytes of an object that its SHA-256 names.
+    fn read_hashed(&self, name: &str, hash: &Hash) -> Result<(PathBuf, Vec<u8>)> {
+        let path = self.root().join(name);
+        let missing = || Error::io(&path, "read", io::ErrorKind::NotFound.into());
+        let bytes = self.storage.read(name)?.ok_or_else(missing)?;
+        let found = Hash::of(&bytes);
+        if found != *hash {
+            return Err(Error::corrupt(&path, format!("SHA-256 {found}, expected {hash}")));
+        }
+        Ok((path, bytes))
     }
 
     /// Deleted rows of a shard of `rows` rows: a roaring bitmap whose object is named by its
@@ -236,14 +223,7 @@ impl IndexDir {
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`].
     pub fn tombstones(&self, hash: &Hash, rows: u32) -> Result<RoaringBitmap> {
-        let name = tombstones_name(hash);
-        let path = self.root().join(&name);
-        let missing = || Error::io(&path, "read", io::ErrorKind::NotFound.into());
-        let bytes = self.storage.read(&name)?.ok_or_else(missing)?;
-        let found = Hash::of(&bytes);
-        if found != *hash {
-            return Err(Error::corrupt(&path, format!("SHA-256 {found}, expected {hash}")));
-        }
+        let (path, bytes) = self.read_hashed(&names::tombstones(hash), hash)?;
         let tombstones = RoaringBitmap::deserialize_from(bytes.as_slice())
             .map_err(|e| Error::corrupt(&path, e.to_string()))?;
         match tombstones.max().filter(|&last| last >= rows) {
@@ -322,7 +302,7 @@ impl IndexDir {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Corrupt`], [`Error::NewerVersion`], [`Error::Io`].
     pub fn generation(&self, number: u64) -> Result<Generation> {
-        let name = generation_name(number);
+        let name = names::generation(number);
         let path = self.root().join(&name);
         let bytes = self.storage.read(&name)?.ok_or_else(|| {
             Error::not_found(format!("{}: no generation {number}", self.root().display()))
@@ -367,7 +347,7 @@ impl IndexDir {
     fn put_generation(&self, generation: &Generation) -> Result<()> {
         generation.check().map_err(|what| Error::invalid(format!("generation: {what}")))?;
         let checksum = checksum_of(generation)?;
-        let name = generation_name(generation.number);
+        let name = names::generation(generation.number);
         let sealed = Sealed { generation: generation.clone(), checksum };
         let json = serde_json::to_vec_pretty(&sealed)
             .map_err(|e| Error::invalid(format!("generation: {e}")))?;

@@ -16,7 +16,9 @@ use crate::base::error::{Error, Result};
 use crate::files::container::{AtomicFile, NewFile, write_atomically};
 
 /// The folders of an index.
-pub(super) const FOLDERS: [&str; 5] = ["models", "shards", "generations", "tombstones", "deletes"];
+pub const FOLDERS: [&str; 5] = ["models", "shards", "generations", "tombstones", "deletes"];
+/// The folder of the records of erasures, made with the first of them.
+pub const ERASED: &str = "erased";
 
 /// A version of an object. It is equal to another one only if the object, and the right to read it,
 /// are as they were.

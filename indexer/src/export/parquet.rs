@@ -68,12 +68,7 @@ pub fn export_parquet(
 ) -> Result<ParquetReport> {
     let start = Instant::now();
     let snapshot = Snapshot::open(index, generation)?;
-    let mut schema = Schema::default();
-    for shard in snapshot.shards() {
-        if let Some(columns) = shard.columns() {
-            schema.merge(columns.schema())?;
-        }
-    }
+    let schema = snapshot.schema()?;
     let mut export = Export::new(&snapshot, &schema, kind, out)?;
     let total = snapshot.rows();
     for (number, shard) in (0u32..).zip(snapshot.shards()) {

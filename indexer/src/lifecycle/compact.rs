@@ -15,7 +15,7 @@ use super::change::{Change, Source, commit_by, open_current};
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// Small shards that may stand beside the large ones.
-const SMALL_SHARDS: usize = 4;
+pub(super) const SMALL_SHARDS: usize = 4;
 /// A shard with more than one deleted row in so many is written again.
 const DEAD_SHARE: u64 = 5;
 /// Rows between two checkpoints of a builder.
@@ -142,15 +142,20 @@ fn sizes(index: &IndexDir, generation: &Generation) -> Result<Vec<Size>> {
     generation.shards.iter().map(size).collect()
 }
 
+/// Whether a shard of `rows` is small beside one of `largest`: less than half of it.
+pub(super) fn is_small(rows: u64, largest: u64) -> bool {
+    rows * 2 < largest
+}
+
 /// Groups of shards that are to be merged, each by their numbers.
 ///
-/// A shard is small if it has less than half the rows of the largest. The smallest ones are merged
+/// A shard is small if [`is_small`] says so. The smallest ones are merged
 /// until [`SMALL_SHARDS`] are left, and with them each next one that is not larger than all of
 /// those together: so a row is copied again only when its shard doubles.
 fn choose(sizes: &[Size]) -> Vec<Vec<usize>> {
     let largest = sizes.iter().map(|size| size.alive).max().unwrap_or(0);
     let mut small: Vec<usize> =
-        (0..sizes.len()).filter(|&i| sizes[i].alive * 2 < largest).collect();
+        (0..sizes.len()).filter(|&i| is_small(sizes[i].alive, largest)).collect();
     small.sort_by_key(|&i| (sizes[i].alive, i));
     let mut groups = Vec::new();
     let mut merged = Vec::new();

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocelli_index::{GarbageObject, IndexDir, Keep, TaskRecord, container};
+use ocelli_index::{ERASED, FOLDERS, GarbageObject, IndexDir, Keep, TaskRecord, container};
 use serde::Serialize;
 
 use crate::{Error, Result};
@@ -75,7 +75,7 @@ pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
     let garbage = index.collect_garbage(&keep, options.remove)?;
     if options.remove {
         // What killed writers left has no name to be judged by.
-        for folder in ["generations", "models", "shards", "tombstones", "deletes", "erased"] {
+        for folder in FOLDERS.into_iter().chain([ERASED]) {
             container::sweep(&dir.join(folder));
         }
         container::sweep(dir);

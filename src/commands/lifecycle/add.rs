@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use ocelli_indexer::lifecycle::{AddReport, add};
-use ocelli_indexer::{BuildOptions, OnDuplicate};
 
-use crate::commands::{ConfigArgs, bytes, configure, open_parts};
+use crate::commands::{ConfigArgs, RowArgs, configure, open_parts};
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
@@ -29,15 +28,8 @@ pub struct AddArgs {
     /// Number of new files
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
-    /// Threads, 0: one per core; the result does not depend on it [default: 0]
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// What to do with a row whose key or id an earlier row of the parts has
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
-    pub on_duplicate: OnDuplicate,
-    /// Memory that it may take, such as 4GiB; 0: as much as it needs [default: 0]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    pub memory_budget: Option<usize>,
+    #[command(flatten)]
+    pub rows: RowArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
     #[command(flatten)]
@@ -47,13 +39,7 @@ pub struct AddArgs {
 /// Adds rows to an index; with `upsert`, rows of the same key or id make room for them.
 pub fn run(args: AddArgs, upsert: bool) -> Result<()> {
     let config = configure(&args.config)?.build;
-    let options = BuildOptions {
-        shards: args.shards,
-        threads: args.threads.unwrap_or(config.threads),
-        dba: 0,
-        on_duplicate: args.on_duplicate,
-        memory_budget_bytes: args.memory_budget.unwrap_or(0),
-    };
+    let options = args.rows.options(args.shards, &config);
     let parts = open_parts(&args.parts)?;
     let bars = Bars::default();
     let report = add(&parts, &args.index, &options, upsert, &|p| bars.report(p))?;

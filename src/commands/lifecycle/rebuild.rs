@@ -7,10 +7,9 @@ use clap::Args;
 use ocelli_index::{Gate, Generation, IndexDir, Model};
 use ocelli_indexer::lifecycle::recall::RecallGate;
 use ocelli_indexer::lifecycle::{RebuildReport, rebuild_gated};
-use ocelli_indexer::{BuildOptions, OnDuplicate};
 
 use super::recall::{GateArgs, gate_text};
-use crate::commands::{ConfigArgs, bytes, configure, open_parts};
+use crate::commands::{ConfigArgs, RowArgs, configure, open_parts};
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
@@ -38,15 +37,8 @@ pub struct RebuildArgs {
     /// Number of files of the index [default: 1]
     #[arg(long, value_name = "N")]
     pub shards: Option<usize>,
-    /// Threads, 0: one per core; the result does not depend on it [default: 0]
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// What to do with a row whose key or id an earlier row has
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
-    pub on_duplicate: OnDuplicate,
-    /// Memory that it may take, such as 4GiB; 0: as much as it needs [default: 0]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    pub memory_budget: Option<usize>,
+    #[command(flatten)]
+    pub rows: RowArgs,
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(flatten)]
@@ -58,13 +50,7 @@ pub struct RebuildArgs {
 /// Makes an index anew under another model.
 pub fn run(args: RebuildArgs) -> Result<()> {
     let config = configure(&args.config)?.build;
-    let options = BuildOptions {
-        shards: args.shards.unwrap_or(config.shards),
-        threads: args.threads.unwrap_or(config.threads),
-        dba: 0,
-        on_duplicate: args.on_duplicate,
-        memory_budget_bytes: args.memory_budget.unwrap_or(0),
-    };
+    let options = args.rows.options(args.shards.unwrap_or(config.shards), &config);
     let parts = open_parts(&args.parts)?;
     let model = Model::open(&args.model)?;
     let (index, forget) = (&args.index, args.forget_deletes);

@@ -335,7 +335,7 @@ impl IndexDir {
             if matches!(error, Error::Conflict { .. })
                 && is_current.is_ok_and(|current| current != Some(number))
             {
-                let _ = self.storage.remove(&super::generation_name(number));
+                let _ = self.storage.remove(&super::names::generation(number));
             }
             return Err(error);
         }

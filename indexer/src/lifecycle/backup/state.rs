@@ -6,7 +6,8 @@ use std::io::Read;
 use std::path::Path;
 
 use ocelli_index::{
-    Error as IndexError, Generation, Hash, Hasher, IndexDir, LocalStorage, Storage,
+    ERASED, Error as IndexError, Generation, Hash, Hasher, IndexDir, LocalStorage, Storage,
+    object_names,
 };
 
 use super::BackupFile;
@@ -87,8 +88,8 @@ impl State {
                 Err(error) => left_out.push(format!("generation {number}: {error}")),
             }
         }
-        for name in LocalStorage::new(root).list("erased")? {
-            let name = format!("erased/{name}");
+        for name in LocalStorage::new(root).list(ERASED)? {
+            let name = format!("{ERASED}/{name}");
             let opened = open(root, &name, None)?;
             files.insert(name, opened);
         }
@@ -123,16 +124,13 @@ fn open_generation(
         }
         Ok(())
     };
-    add(format!("generations/{}.json", generation.number), None)?;
-    for shard in &generation.shards {
-        add(format!("shards/{}", shard.name), Some(shard.checksum))?;
-    }
-    for hash in generation.tombstones.values() {
-        add(format!("tombstones/{hash}.roaring"), Some(*hash))?;
+    add(object_names::generation(generation.number), None)?;
+    for (name, sha256) in generation.objects()? {
+        add(name, Some(sha256))?;
     }
     for file in dir.delete_log(generation.deletes) {
         let (hash, _) = file?;
-        add(format!("deletes/{hash}"), Some(hash))?;
+        add(object_names::deletes(&hash), Some(hash))?;
     }
     // The model, and with it the fine codecs under it.
     let stem = generation.model.to_string();

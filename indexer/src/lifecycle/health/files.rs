@@ -6,10 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ocelli_index::{Generation, IndexDir, Snapshot, container};
-
-/// The folders of an index directory.
-const FOLDERS: [&str; 5] = ["generations", "models", "shards", "tombstones", "deletes"];
+use ocelli_index::{ERASED, FOLDERS, Generation, IndexDir, Snapshot, container, object_names};
 
 /// Owner may read.
 const READ: u32 = 0o400;
@@ -37,7 +34,7 @@ pub(super) struct Found {
 pub(super) fn look(root: &Path) -> Found {
     let mut found = Found::default();
     found.add_file(&root.join("CURRENT"), false);
-    for folder in FOLDERS {
+    for folder in FOLDERS.into_iter().chain([ERASED]) {
         let folder = root.join(folder);
         let Ok(metadata) = fs::metadata(&folder) else { continue };
         let entries = match fs::read_dir(&folder) {
@@ -110,20 +107,17 @@ impl References {
     /// their fine codec.
     pub(super) fn of(dir: &IndexDir, generation: &Generation) -> Self {
         let mut names = BTreeSet::from([
-            format!("generations/{}.json", generation.number),
-            format!("models/{}.model", generation.model),
+            object_names::generation(generation.number),
+            object_names::model(&generation.model, None),
         ]);
-        names.extend(generation.shards.iter().map(|shard| format!("shards/{}", shard.name)));
-        names.extend(
-            generation.tombstones.values().map(|hash| format!("tombstones/{hash}.roaring")),
-        );
+        names.extend(generation.objects().into_iter().flatten().map(|(name, _)| name));
         let log = dir.delete_log(generation.deletes).map_while(|file| Some(file.ok()?.1.before));
         let log = std::iter::once(generation.deletes).chain(log).flatten();
-        names.extend(log.map(|hash| format!("deletes/{hash}")));
+        names.extend(log.map(|hash| object_names::deletes(&hash)));
         let codec = Snapshot::open_degraded(dir.root(), Some(generation.number), None)
             .ok()
             .and_then(|snapshot| Some(snapshot.model().fine_codec()?.hash()));
-        names.extend(codec.map(|codec| format!("models/{}-{codec}.model", generation.model)));
+        names.extend(codec.map(|codec| object_names::model(&generation.model, Some(&codec))));
         Self { names }
     }
 

@@ -13,14 +13,10 @@ use serde::Serialize;
 
 use self::files::{Found, References, look};
 use self::mend::Mender;
+use super::compact::{SMALL_SHARDS, is_small};
 use super::verify::prove;
 use crate::{ProgressFn, Result};
 
-/// Small shards beside the large ones, above which they are called many. Compaction keeps at most
-/// so many.
-pub const MANY_SMALL_SHARDS: usize = 4;
-/// A shard with less than this share of the rows of the largest is called small.
-pub const SMALL_SHARE: f64 = 0.125;
 /// Share of deleted rows above which an index is called full of them.
 pub const MANY_DELETED: f64 = 0.2;
 
@@ -380,9 +376,8 @@ fn of_shards(
     mender: &Mender,
     findings: &mut Vec<Finding>,
 ) {
-    let largest = current.shards.iter().map(|shard| shard.rows).max().unwrap_or(0) as f64;
-    let small = |rows: u64| (rows as f64) < SMALL_SHARE * largest;
-    let count = current.shards.iter().filter(|shard| small(shard.rows)).count();
+    let largest = current.shards.iter().map(|shard| shard.rows).max().unwrap_or(0);
+    let count = current.shards.iter().filter(|shard| is_small(shard.rows, largest)).count();
     let mut warn = |part, what: String| {
         findings.push(Finding {
             severity: Severity::Warning,
@@ -392,9 +387,9 @@ fn of_shards(
             mend: mender.compact(),
         });
     };
-    if count > MANY_SMALL_SHARDS {
+    if count > SMALL_SHARDS {
         let what = format!(
-            "{count} of {} shards are small, more than {MANY_SMALL_SHARDS}: each costs a search \
+            "{count} of {} shards are small, more than {SMALL_SHARDS}: each costs a search \
              time of its own",
             current.shards.len()
         );

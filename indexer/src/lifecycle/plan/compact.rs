@@ -10,7 +10,7 @@ use ocelli_index::{
 
 use super::commit::{CommitReport, records};
 use super::make::PlanReport;
-use super::task::{TaskOptions, TaskReport};
+use super::task::{TaskOptions, TaskReport, no_such_task};
 use crate::lifecycle::change::{Change, commit_by, open_current};
 use crate::lifecycle::compact::{CompactOptions, CompactReport, Merging};
 use crate::lifecycle::compact::{groups, plan_of, sources_of};
@@ -50,16 +50,7 @@ pub fn plan_compact(dir: &Path, options: &CompactOptions, out: &Path) -> Result<
         seconds: (bytes / 100_000_000).max(1),
     };
     file.write(out)?;
-    Ok(PlanReport {
-        plan: out.to_owned(),
-        hash: file.hash.to_string(),
-        kind: file.plan.kind(),
-        tasks: file.plan.tasks(),
-        rows,
-        rejected: 0,
-        rejected_first: Vec::new(),
-        estimate: file.estimate,
-    })
+    Ok(PlanReport::new(out, &file, rows))
 }
 
 fn job_of(file: &PlanFile) -> Result<&CompactJob> {
@@ -87,18 +78,9 @@ pub fn compact_task(
     let file = PlanFile::read(path)?;
     let job = job_of(&file)?;
     let Some(names) = job.groups.get(task as usize) else {
-        let last = file.plan.tasks().saturating_sub(1);
-        return Err(Error::Invalid(format!("task {task}: expected 0 to {last}")));
+        return Err(no_such_task(task, &file));
     };
-    let report = |shard: Option<ShardEntry>| TaskReport {
-        plan: path.to_owned(),
-        task,
-        tasks: file.plan.tasks(),
-        rows: shard.as_ref().map_or(0, |shard| shard.rows),
-        bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
-        shard: shard.map(|shard| shard.name),
-        seconds: start.elapsed().as_secs_f64(),
-    };
+    let report = |shard| TaskReport::new(path, task, &file, shard, start);
     let index = IndexDir::open(&file.out)?;
     let work = WorkArea::new(index.root(), file.hash);
     if let Some(record) = work.record(task)? {

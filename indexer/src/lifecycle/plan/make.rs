@@ -60,6 +60,22 @@ pub struct PlanReport {
     pub estimate: Estimate,
 }
 
+impl PlanReport {
+    /// The report of the plan `file`, written to `out`, of `rows`, none of which was left out.
+    pub(super) fn new(out: &Path, file: &PlanFile, rows: u64) -> Self {
+        Self {
+            plan: out.to_owned(),
+            hash: file.hash.to_string(),
+            kind: file.plan.kind(),
+            tasks: file.plan.tasks(),
+            rows,
+            rejected: 0,
+            rejected_first: Vec::new(),
+            estimate: file.estimate,
+        }
+    }
+}
+
 /// Plans a build of the parts and vectors in the files `paths` under `model` into the index at
 /// `dir` (made if missing, and given the model), and writes the plan to `out`. Equal input gives an
 /// equal plan.
@@ -122,14 +138,9 @@ pub fn plan_build(
     file.estimate = cost::build(model, &size);
     file.write(out)?;
     Ok(PlanReport {
-        plan: out.to_owned(),
-        hash: file.hash.to_string(),
-        kind: file.plan.kind(),
-        tasks: file.plan.tasks(),
-        rows: kept,
         rejected: planned.rejected,
         rejected_first: planned.rejected_first,
-        estimate: file.estimate,
+        ..PlanReport::new(out, &file, kept)
     })
 }
 

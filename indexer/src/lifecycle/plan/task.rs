@@ -39,6 +39,33 @@ pub struct TaskReport {
     pub seconds: f64,
 }
 
+impl TaskReport {
+    /// The report of a task of the plan `file` in `path` that began at `start`.
+    pub(super) fn new(
+        path: &Path,
+        task: u32,
+        file: &PlanFile,
+        shard: Option<ShardEntry>,
+        start: Instant,
+    ) -> Self {
+        Self {
+            plan: path.to_owned(),
+            task,
+            tasks: file.plan.tasks(),
+            rows: shard.as_ref().map_or(0, |shard| shard.rows),
+            bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
+            shard: shard.map(|shard| shard.name),
+            seconds: start.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// The error of a task that a plan does not have.
+pub(super) fn no_such_task(task: u32, file: &PlanFile) -> Error {
+    let last = file.plan.tasks().saturating_sub(1);
+    Error::Invalid(format!("task {task}: expected 0 to {last}"))
+}
+
 /// Builds the shard of task number `task` of the plan in `path`, and publishes it under a name that
 /// its content gives. A task that has been done is not done again; one that was stopped goes on
 /// where it was.
@@ -56,19 +83,10 @@ pub fn build_task(
     let file = PlanFile::read(path)?;
     let job = job_of(&file.plan)?;
     if task >= file.plan.tasks() {
-        let last = file.plan.tasks().saturating_sub(1);
-        return Err(Error::Invalid(format!("task {task}: expected 0 to {last}")));
+        return Err(no_such_task(task, &file));
     }
     let index = IndexDir::open(&file.out)?;
-    let report = |shard: Option<ShardEntry>| TaskReport {
-        plan: path.to_owned(),
-        task,
-        tasks: file.plan.tasks(),
-        rows: shard.as_ref().map_or(0, |shard| shard.rows),
-        bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
-        shard: shard.map(|shard| shard.name),
-        seconds: start.elapsed().as_secs_f64(),
-    };
+    let report = |shard| TaskReport::new(path, task, &file, shard, start);
     // The commit removes what tasks have left.
     if let Some((_, shards)) = generation_of(&index, &file.hash, file.parent)? {
         return Ok(report(shards.into_iter().find(|shard| shard.task == task)));

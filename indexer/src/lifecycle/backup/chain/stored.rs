@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use ocelli_index::{Error as IndexError, Hash};
+use ocelli_index::{Error as IndexError, Hash, object_names};
 use serde::{Deserialize, Serialize};
 
 use super::super::{Backup, BackupFile};
@@ -100,10 +100,10 @@ impl Chain {
             let shards = generation.shards.into_iter();
             named.extend(shards.map(|shard| (format!("shards/{}", shard.name), shard.checksum)));
             let dead = generation.tombstones.into_values();
-            named.extend(dead.map(|hash| (format!("tombstones/{hash}.roaring"), hash)));
+            named.extend(dead.map(|hash| (object_names::tombstones(&hash), hash)));
             let mut next = generation.deletes;
             while let Some(hash) = next
-                && named.insert(format!("deletes/{hash}"), hash).is_none()
+                && named.insert(object_names::deletes(&hash), hash).is_none()
             {
                 next = self.before(hash)?;
             }
