@@ -77,14 +77,7 @@ def peer(base, kept, out):
 
 def theirs(base, kept, threads, way, scratch):
     out = scratch / "peer.json"
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        # Threads that wait must not take the core from those that work.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **faiss_peer.WAYS[way],
-    }
+    env = faiss_peer.environment(threads, faiss_peer.WAYS[way])
     command = [sys.executable, __file__, "--clock", clock_kind(), "--peer", base, kept, out]
     if subprocess.run(command, env=env).returncode != 0:
         sys.exit("bench: FAISS failed")

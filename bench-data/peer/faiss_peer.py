@@ -38,6 +38,18 @@ def ways():
     return list(WAYS) if processor.has_avx512() else ["usual"]
 
 
+def environment(threads, way):
+    """The environment of a process that trains or fills an index in a way, on so many threads."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        # Idle OpenMP threads that spin would take the core from those that work.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **way,
+    }
+
+
 class Faiss(Process):
     """FAISS run in one way, with indexes of files, and one thread."""
 

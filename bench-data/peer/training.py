@@ -66,14 +66,7 @@ def peer(base, out):
 
 def theirs(base, threads, scratch, **tuned):
     out = scratch / "peer.json"
-    # Idle OpenMP threads that spin would take the core from those that work.
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **tuned,
-    }
+    env = faiss_peer.environment(threads, tuned)
     done = subprocess.run([sys.executable, __file__, "--peer", base, out], env=env)
     if done.returncode != 0:
         sys.exit(f"bench: FAISS ended with exit code {done.returncode}")
