@@ -14,7 +14,6 @@ turbovec has no switch for its level, so it is timed at its best only.
 """
 
 import os
-from pathlib import Path
 
 import faiss
 import numpy as np
