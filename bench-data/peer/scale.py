@@ -100,6 +100,7 @@ class Steps:
                     ),
                     "cpu_s": sum(t["cpu_s"] for t in took),
                     "peak_bytes": max(t["peak_bytes"] for t in took) * len(os.sched_getaffinity(0)),
+                    "printed": [line for t in took for line in t["printed"]],
                 },
             )
             say(f"  {name}: {found['wall_s']:.1f} s, {found['cpu_s']:.1f} s of processors")
@@ -119,6 +120,7 @@ def built(a, steps, n):
     rows = min(ROWS_PER_LIST * nlist, n)
     took["sample"] = steps.run("sample", a.worker, "train", training, rows)
     flags = ("--nlist", nlist, "--m", M, "--metric", "l2", "--opq", "false", "--max-rows", 0)
+    flags = (*flags, "--format", "json")
     took["train"] = steps.run("train", a.ocelli, "train", training, *flags, "--out", model)
     training.unlink(missing_ok=True)
     parts = folder / "codes"
@@ -135,7 +137,7 @@ def built(a, steps, n):
     took["plan"] = steps.run("plan", a.ocelli, "plan", "build", *all_parts, *flags)
     planned = json.loads(took["plan"]["printed"][0])
     for task in range(planned["tasks"]):
-        command = (a.ocelli, "build", "--plan", plan, "--task", task)
+        command = (a.ocelli, "build", "--plan", plan, "--task", task, "--format", "json")
         took[f"task {task}"] = steps.run(f"task-{task}", *command)
     took["commit"] = steps.run("commit", a.ocelli, "commit", "--plan", plan)
     shutil.rmtree(parts, ignore_errors=True)

@@ -6,7 +6,8 @@
 //! - `scale nearest QUERIES K FIRST ROWS FILE`: the K nearest to each query of the vectors with
 //!   these numbers, by comparing all: a line of JSON each, `[[number, squared distance], …]`.
 //!
-//! One thread; several processes take ranges of their own. Each prints its seconds.
+//! One thread; several processes take ranges of their own. Each prints its seconds, and `codes` those
+//! that it took to make the vectors and to encode them.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -52,17 +53,23 @@ fn train(out: &Path, rows: u64) -> Result<(), Error> {
     Ok(())
 }
 
-fn codes(model: &Path, out: &Path, range: Range<u64>) -> Result<(), Error> {
+/// Seconds of making the vectors and of encoding them.
+fn codes(model: &Path, out: &Path, range: Range<u64>) -> Result<(f64, f64), Error> {
     let (source, model) = (Regional::new(SEED), Model::open(model)?);
     let mut part = PartWriter::create_codes(out, &spec()?, &CodeForm::of(&model))?;
     let encoder = RowEncoder::new(&model);
     let (mut scratch, mut encoded) = (RowEncoderScratch::default(), Encoded::default());
     let mut x = Vec::new();
     let m = model.parts().m;
+    let (mut making_s, mut encoding_s) = (0.0, 0.0);
     for block in blocks(range) {
         x.clear();
+        let start = Instant::now();
         source.append(block, &mut x);
+        making_s += start.elapsed().as_secs_f64();
+        let start = Instant::now();
         encoder.encode(&x, &mut scratch, &mut encoded)?;
+        encoding_s += start.elapsed().as_secs_f64();
         for (&list, code) in encoded.lists.iter().zip(encoded.codes.chunks_exact(m)) {
             let image = PartImage { key: "", id: None, attributes: None, record: &[] };
             part.push_image(&image, PartRow::Code { list, code, fine: &[] })?;
@@ -70,7 +77,7 @@ fn codes(model: &Path, out: &Path, range: Range<u64>) -> Result<(), Error> {
     }
     part.finish()?;
     Part::open(out)?;
-    Ok(())
+    Ok((making_s, encoding_s))
 }
 
 fn queries(out: &Path, rows: u64) -> Result<(), Error> {
@@ -158,7 +165,13 @@ fn main() -> Result<(), Error> {
     match args.as_slice() {
         ["train", part, rows] => train(Path::new(part), rows.parse()?)?,
         ["codes", model, part, first, rows] => {
-            codes(Path::new(model), Path::new(part), range(first, rows)?)?;
+            let (making_s, encoding_s) =
+                codes(Path::new(model), Path::new(part), range(first, rows)?)?;
+            println!(
+                "{{\"seconds\": {:.3}, \"making_s\": {making_s:.3}, \"encoding_s\": {encoding_s:.3}}}",
+                start.elapsed().as_secs_f64()
+            );
+            return Ok(());
         }
         ["queries", file, rows] => queries(Path::new(file), rows.parse()?)?,
         ["nearest", file, k, first, rows, out] => {

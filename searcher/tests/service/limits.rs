@@ -328,6 +328,6 @@ async fn a_body_that_is_no_message_is_its_senders_fault() -> Result<()> {
         assert_eq!(reason(status).0, ErrorReason::FieldInvalid, "{path}");
         assert!(status.message().contains("the body is no "), "{path}: {status}");
     }
-    assert!(server.log().contains("malformed request"), "{}", server.log());
+    server.tells("malformed request").await?;
     server.check_alive()
 }

@@ -28,9 +28,7 @@ use ocelli_test_support::Authority;
 
 /// A GET of the endpoint beside the server: status line and body.
 pub async fn get(server: &Process, path: &str) -> Result<(String, String)> {
-    let told = || async { Ok(server.log().contains("metrics address=")) };
-    anyhow::ensure!(soon(told).await?, "{}", server.log());
-    let log = server.log();
+    let log = server.tells("metrics address=").await?;
     let (_, rest) = log.split_once("metrics address=").context("an address")?;
     let address = rest.lines().next().context("an address")?;
     let mut stream = TcpStream::connect(address.trim())?;
@@ -222,7 +220,7 @@ async fn a_slow_request_is_logged_with_its_id_and_its_stages() -> Result<()> {
     let response = client.batch_search(request).await?;
     let id = response.metadata().get("x-request-id").context("an id")?;
     assert_eq!(id.to_str()?, "client-7.a:b_C");
-    let log = server.log();
+    let log = server.tells("slow query").await?;
     let line = log.lines().find(|line| line.contains("slow query")).context(log.clone())?;
     for part in
         ["client-7.a:b_C", "queries=3000", " scan=", "encode=0 queue=", "SearchService/BatchSearch"]

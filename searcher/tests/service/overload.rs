@@ -220,7 +220,7 @@ async fn clients_that_fall_silent_are_cut_off_and_idle_ones_stay() -> Result<()>
     }
     for cause in ["preface", "silent"] {
         assert!(cut_off(&plain, "grpc", cause).await? >= 6.0, "{cause}");
-        assert!(plain.log().contains(&format!("cause=\"{cause}\"")), "{}", plain.log());
+        plain.tells(&format!("cause=\"{cause}\"")).await?;
     }
     assert!(cut_off(&tls, "grpc", "tls_handshake").await? >= 48.0);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -360,12 +360,12 @@ async fn connections_have_a_number() -> Result<()> {
     assert!(is_closed(&mut TcpStream::connect(&server.address).await?).await, "one too many");
     assert!(!answers(&server).await?, "there is no place");
     assert!(cut_off(&server, "grpc", "full").await? >= 2.0);
-    assert!(server.log().contains("connections.max"), "{}", server.log());
+    server.tells("connections.max").await?;
     held.pop();
     assert!(soon(|| answers(&server)).await?, "there is a place again");
 
     // The port of the metrics has a limit of connections, too, and closes idle ones.
-    let log = server.log();
+    let log = server.tells("metrics address=").await?;
     let address = log.split_once("metrics address=").and_then(|(_, rest)| rest.lines().next());
     let address = address.context("an address")?.trim();
     let mut silent = Vec::new();
@@ -397,8 +397,7 @@ async fn a_server_without_descriptors_says_so_and_goes_on() -> Result<()> {
     for _ in 0..60 {
         held.push(TcpStream::connect(&server.address).await?);
     }
-    let told = || async { Ok(server.log().contains("out of file descriptors")) };
-    assert!(soon(told).await?, "{}", server.log());
+    server.tells("out of file descriptors").await?;
     drop(held);
     assert!(soon(|| answers(&server)).await?, "{}", server.log());
     assert!(cut_off(&server, "grpc", "descriptors").await? >= 1.0);

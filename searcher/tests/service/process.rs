@@ -77,7 +77,7 @@ impl Process {
         let mut stderr = child.stderr.take().context("standard error")?;
         let log = Arc::new(Mutex::new(String::new()));
         let copy = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(n @ 1..) = stderr.read(&mut chunk) {
                 copy.lock().expect("no panic").push_str(&String::from_utf8_lossy(&chunk[..n]));
@@ -87,8 +87,9 @@ impl Process {
         let stdout = child.stdout.take().context("standard output")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let Some(address) = line.trim().strip_prefix("listening on ") else {
+            // The reader has all once the process has ended.
             let _ = child.kill();
-            std::thread::sleep(Duration::from_millis(100));
+            let _ = (child.wait(), reader.join());
             anyhow::bail!("the server does not start: {}", log.lock().expect("no panic"));
         };
         Ok(Process { address: address.to_owned(), tls_ca: PathBuf::new(), child, log })
@@ -135,8 +136,18 @@ impl Process {
         Ok(kib.parse::<u64>()? << 10)
     }
 
+    /// The log so far. A line may come later than the answer that it is about: [`Self::tells`]
+    /// waits for it.
     pub fn log(&self) -> String {
         self.log.lock().expect("no panic").clone()
+    }
+
+    /// The log, once it has `words`; an error if it has not got them within some seconds.
+    pub async fn tells(&self, words: &str) -> Result<String> {
+        let told = soon(|| async { Ok(self.log().contains(words)) }).await?;
+        let log = self.log();
+        ensure!(told, "the log does not tell of {words:?}: {log}");
+        Ok(log)
     }
 
     /// Fails if the process has ended or anything in it has panicked.
