@@ -11,5 +11,6 @@ mod judging;
 mod killed;
 mod packs;
 mod path;
+mod plans;
 mod rooms;
 mod servers;

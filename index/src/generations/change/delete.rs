@@ -33,7 +33,7 @@ impl IndexDir {
         names: &Names,
         cause: Cause,
     ) -> Result<Outcome> {
-        let model = self.open_model(&current.model)?;
+        let model = self.generation_model(&current.model)?;
         let shards = self.open_shards(&model, &current.shards, &current.tombstones)?;
         let mut draft = Draft::after(self, current)?;
         let (mut ids, mut keys) = (HashSet::new(), HashSet::new());

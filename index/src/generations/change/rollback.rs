@@ -21,7 +21,7 @@ impl IndexDir {
         }
         let target = self.generation(to)?;
         self.refuse_erased(&target)?;
-        let model = self.open_model(&target.model)?;
+        let model = self.generation_model(&target.model)?;
         let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
         let since: Vec<DeletedRow> = self.deletes_between(target.deletes, current.deletes)?;
         // A picture that was taken down stays down, even if another one has its key by now.
@@ -103,7 +103,7 @@ impl IndexDir {
         if rows.is_empty() {
             return Ok(names);
         }
-        let model = self.open_model(&generation.model)?;
+        let model = self.generation_model(&generation.model)?;
         let shards = self.open_shards(&model, &generation.shards, &generation.tombstones)?;
         for DeletedRow { id, key, .. } in rows {
             let (mut id_lives, mut key_lives) = (false, false);
