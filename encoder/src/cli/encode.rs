@@ -101,7 +101,8 @@ struct PartsArgs {
     /// Encode one part of a plan, which says everything but --workers, --device and logs.
     #[arg(long, value_name = "PLAN", groups = ["InputArgs", "in_parts"])]
     #[arg(conflicts_with_all = ["NetworkArgs", "ColumnArgs", "SelectionArgs", "ResultArgs"])]
-    #[arg(conflicts_with_all = ["out", "tasks", "rejected", "pack", "code_bytes", "whitening", "batch"])]
+    #[arg(conflicts_with_all = ["out", "tasks", "rejected"])]
+    #[arg(conflicts_with_all = ["pack", "code_bytes", "whitening", "batch"])]
     plan: Option<PathBuf>,
 }
 
