@@ -224,9 +224,16 @@ def found_by(worker, nprobe, scratch):
     return words.reshape(QUERIES, K + 1)[:, 1:]
 
 
-def rate(worker, nprobe):
-    worker.ask("batch", nprobe, K)
-    return sorted(worker.ask("batch", nprobe, K)["qps"] for _ in range(5))[2]
+def rate(worker, nprobe, threads):
+    """Queries a second of so many threads together, each of which asks for all in a batch."""
+    worker.ask("threads", nprobe, K, threads)
+    return sorted(worker.ask("threads", nprobe, K, threads)["qps"] for _ in range(5))[2]
+
+
+def one_by_one(worker, nprobe):
+    """Queries a second of one thread that asks for one after the other, and its stages."""
+    answers = [worker.ask("single", nprobe, K, QUERIES) for _ in range(5)]
+    return sorted(answers, key=lambda answer: answer["qps"])[2]
 
 
 def drop(index):
@@ -284,15 +291,18 @@ def main():
     truth = exact(a, steps, n, queries)
     scratch = steps.folder / "ids.ivecs"
     worker = Worker(a.search, index, queries)
-    recalls, warm = {}, {}
+    recalls, warm, single = {}, {}, {}
+    cores = len(os.sched_getaffinity(0))
     for nprobe in NPROBES:
         ids = found_by(worker, nprobe, scratch)
         first = float((ids == truth[:, :1]).any(1).mean())
         ten = float((ids[:, :10, None] == truth[:, None, :10]).any(1).mean())
-        recalls[nprobe], warm[nprobe] = (first, ten), rate(worker, nprobe)
+        recalls[nprobe], warm[nprobe] = (first, ten), rate(worker, nprobe, cores)
+        single[nprobe] = one_by_one(worker, nprobe)
         say(
-            f"  nprobe {nprobe:>3}: recall1@100 {first:.4f}, recall10@10 {ten:.4f}, "
-            f"{warm[nprobe]:,.0f} queries/s warm"
+            f"  nprobe {nprobe:>3}: recall1@100 {first:.4f}, recall10@10 {ten:.4f}, warm: "
+            f"{warm[nprobe]:,.0f} queries/s in batches on {cores} cores, "
+            f"{single[nprobe]['qps']:,.0f} one by one on one ({single[nprobe]['stages_us']})"
         )
     worker.close()
     lost = None
@@ -303,18 +313,17 @@ def main():
     rates = {}
     drop(index)
     worker = Worker(a.search, index, queries)
-    rates["cold"] = worker.ask("batch", NPROBES[1], K)["qps"]
+    rates["cold"] = worker.ask("threads", NPROBES[1], K, cores)["qps"]
     worker.close()
     say(f"  page cache dropped, first batch at nprobe {NPROBES[1]}: {rates['cold']:,.0f} queries/s")
     small = Small(SMALL_BYTES)
     if small.works:
         drop(index)
         worker = small.worker(a.search, index, queries)
-        rates["small"] = rate(worker, NPROBES[1])
+        rates["small"] = rate(worker, NPROBES[1], cores)
         worker.close()
         small.close()
         say(f"  within {SMALL_BYTES >> 20} MiB: {rates['small']:,.0f} queries/s")
-    cores = len(os.sched_getaffinity(0))
     guess = predicted(a, n, cores)
     tasks = [f"task {task}" for task in range(planned["tasks"])]
     clock = measured(took, tasks, cores)
@@ -326,11 +335,9 @@ def main():
     for name, seconds in clock.items():
         say(f"  {name}: measured {seconds:.1f} s, predicted {said[name]:.1f} s")
     for search in guess["search"]:
-        real, nprobe = warm[search["nprobe"]], search["nprobe"]
-        say(
-            f"  nprobe {nprobe}: measured {real:,.0f} queries/s, predicted "
-            f"{search['queries_per_second']:,.0f}"
-        )
+        nprobe = search["nprobe"]
+        real, said_us = 1e6 / single[nprobe]["qps"], search["core_us"]
+        say(f"  nprobe {nprobe}: measured {real:.1f} us a query, predicted {said_us:.1f}")
     error = sum(clock.values()) / guess["seconds"] - 1
     build_s = sum(step["wall_s"] for name, step in took.items() if name != "sample")
     peak = max(step["peak_bytes"] for step in took.values())
@@ -349,6 +356,7 @@ def main():
                 "recall10_at_10": {nprobe: round(r[1], 4) for nprobe, r in recalls.items()},
                 "recall_lost_to_near_groups": lost and {n: round(x, 4) for n, x in lost.items()},
                 "qps_warm": {nprobe: round(q) for nprobe, q in warm.items()},
+                "qps_one_by_one": {nprobe: round(q["qps"]) for nprobe, q in single.items()},
                 "qps_cold": round(rates["cold"]),
                 "qps_512_mib": round(rates["small"]) if "small" in rates else None,
                 "prediction_error": round(error, 3),
