@@ -13,6 +13,7 @@ use ocelli_indexer::lifecycle::plan::{
 use serde::Serialize;
 
 use crate::commands::import::foreign_name;
+use crate::commands::lifecycle::estimate::PlanEstimateArgs;
 use crate::commands::recipe::RecipeArgs;
 use crate::commands::{ConfigArgs, PackArgs, bytes, configure};
 use crate::output::{OutputArgs, counted, print, print_text, thousands};
@@ -53,6 +54,8 @@ pub enum PlanCommand {
     Compact(PlanCompactArgs),
     /// Show what is in a plan of whatever kind
     Show(PlanShowArgs),
+    /// Say what an index of some size would take, before there is any row of it
+    Estimate(PlanEstimateArgs),
 }
 
 #[derive(Args)]
@@ -178,6 +181,7 @@ pub fn run(command: PlanCommand) -> Result<()> {
         PlanCommand::Build(args) => build(args),
         PlanCommand::Compact(args) => compact(args),
         PlanCommand::Show(args) => show(args),
+        PlanCommand::Estimate(args) => super::estimate::run(args),
     }
 }
 
@@ -294,6 +298,10 @@ fn text(r: &PlanReport) -> String {
 
 /// One line of what a plan is expected to take.
 fn estimate_text(e: &Estimate) -> String {
+    // Nobody knows what a network takes on the machine of a task.
+    if e.seconds == 0 {
+        return format!("predicted: {} bytes", thousands(e.disk_bytes));
+    }
     format!(
         "predicted: {} bytes, up to {} more while a task runs, {} MiB of memory a task, {} s of \
          all tasks one after the other on this machine",

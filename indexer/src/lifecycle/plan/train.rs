@@ -18,7 +18,9 @@ use serde::Serialize;
 use super::make::{PlanReport, absolute};
 use super::task::{TaskOptions, TaskReport, no_such_task, open_inputs};
 use crate::build::Source;
+use crate::lifecycle::cost::{self, Shape};
 use crate::recipe::Recipe;
+use crate::threads::pool;
 use crate::train::{LearnOpq, Outline};
 use crate::{Error, ProgressFn, Result};
 
@@ -53,36 +55,48 @@ pub fn plan_train(
     }
     let dim = parts.first().map_or(0, Part::dim);
     let kept_bytes = base.map_or(0, |base| base.metadata().map_or(0, |facts| facts.len()));
-    file.estimate = estimate(recipe, outline.as_ref(), dim, kept_bytes);
+    file.estimate = estimate(recipe, outline.as_ref(), dim, kept_bytes)?;
     check_folder(&file.out)?;
     in_place(&file, made(&WorkArea::beside(&file.out, file.hash))?.as_ref())?;
     file.write(out)?;
     Ok(PlanReport::new(out, &file, rows))
 }
 
-/// One core's time for the product of a row with a centroid, for each dimension, in ns.
-const PRODUCT_NS: f64 = 0.02;
-/// Rows of each centroid that k-means looks at.
-const ROWS_A_CENTROID: f64 = 256.0;
-
-/// The cost of a training, by the products of its k-means; a rotation is not counted.
-fn estimate(recipe: &Recipe, outline: Option<&Outline>, dim: usize, kept_bytes: u64) -> Estimate {
-    let Some(&Outline { rows, nlist, d, .. }) = outline else {
-        return Estimate { disk_bytes: kept_bytes, memory_bytes: 2 * kept_bytes, ..seconds(1.0) };
+/// The cost of a training; a rotation is not counted. A model that is kept costs its bytes.
+fn estimate(
+    recipe: &Recipe,
+    outline: Option<&Outline>,
+    dim: usize,
+    kept_bytes: u64,
+) -> Result<Estimate> {
+    let Some(outline) = outline else {
+        return Ok(Estimate {
+            disk_bytes: kept_bytes,
+            work_bytes: kept_bytes,
+            memory_bytes: 2 * kept_bytes,
+            seconds: 1,
+        });
     };
-    let (rows, nlist, d, ksub) = (rows as f64, nlist as f64, d as f64, recipe.train.ksub as f64);
-    let seen = |centroids: f64| rows.min(ROWS_A_CENTROID * centroids) * centroids * d;
-    let products = recipe.train.niter as f64 * (seen(nlist) + seen(ksub));
-    let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
-    Estimate {
-        disk_bytes: (4.0 * d * (nlist + ksub)) as u64,
-        memory_bytes: (rows * 4.0 * (dim as f64 + d)) as u64,
-        ..seconds(products * PRODUCT_NS / 1e9 / cores)
-    }
-}
-
-fn seconds(seconds: f64) -> Estimate {
-    Estimate { seconds: seconds.ceil() as u64, ..Estimate::default() }
+    let train = &recipe.train;
+    let shape = Shape {
+        dim: dim as u64,
+        d: outline.d as u64,
+        nlist: outline.nlist as u64,
+        m: train.m as u64,
+        ksub: train.ksub as u64,
+        fine_bytes: 0,
+        has_terms: false,
+        is_rotated: outline.opq || train.pca > 0,
+    };
+    let threads = pool(train.threads)?.current_num_threads() as u64;
+    let cost = cost::train(&shape, outline.rows as u64, train.niter as u64, threads);
+    let bytes = 4 * shape.d * (shape.nlist + shape.ksub);
+    Ok(Estimate {
+        disk_bytes: bytes,
+        work_bytes: bytes,
+        memory_bytes: cost.memory_bytes,
+        seconds: cost.seconds.ceil() as u64,
+    })
 }
 
 fn job_of(file: &PlanFile) -> Result<&TrainJob> {
