@@ -86,6 +86,7 @@ pub use base::level::simd;
 pub use base::named::{as_optional_text, as_text};
 pub use base::names::{MAX_KEY_BYTES, check_id, check_key};
 pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
+pub use base::times::{BuildSeconds, BuildStage, BuildTimes};
 pub use files::floats::Floats;
 pub use files::{container, keys, packed};
 pub use generations::change::{Change, CommitOptions, Committed, Gate, Names, RowCounts, Source};

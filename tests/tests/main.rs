@@ -13,4 +13,5 @@ mod packs;
 mod path;
 mod plans;
 mod rooms;
+mod served;
 mod servers;

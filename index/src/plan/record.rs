@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use super::file::PlanFile;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
+use crate::base::times::BuildSeconds;
 use crate::files::container::write_atomically;
 use crate::generations::IndexDir;
 use crate::shard::ShardEntry;
 
 /// The result of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskRecord {
     /// The plan.
@@ -35,6 +36,9 @@ pub struct TaskRecord {
     /// The model, if the task makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<MadeModel>,
+    /// Processor time of the attempt that ended the task, by stage. Of no other file's content.
+    #[serde(default, skip_serializing_if = "BuildSeconds::is_empty")]
+    pub stage_seconds: BuildSeconds,
 }
 
 /// The model that a task has made.

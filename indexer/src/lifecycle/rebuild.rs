@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
-    Change, CommitOptions, DeletedNames, DescriptorSpec, Encoded, FineCodec, Gate, Generation,
-    Hasher, IndexDir, Model, NewGeneration, NewRow, Part, Row, RowEncoder, RowEncoderScratch,
-    ShardBuilder, ShardEntry, Snapshot,
+    BuildSeconds, Change, CommitOptions, DeletedNames, DescriptorSpec, Encoded, FineCodec, Gate,
+    Generation, Hasher, IndexDir, Model, NewGeneration, NewRow, Part, Row, RowEncoder,
+    RowEncoderScratch, ShardBuilder, ShardEntry, Snapshot,
 };
 use serde::Serialize;
 
@@ -181,6 +181,7 @@ fn from_index(
         fine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
         model_bytes,
         dba: current.dba,
+        stage_seconds: BuildSeconds::default(),
         seconds: start.elapsed().as_secs_f64(),
     };
     let warnings = vec![what_is_lost(&snapshot)];

@@ -10,7 +10,7 @@ use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, run_task};
 
 use crate::commands::bytes;
 use crate::commands::recipe::learn_opq;
-use crate::output::{Format, OutputArgs, counted, print, thousands};
+use crate::output::{Format, OutputArgs, build_stages, counted, print, thousands};
 use crate::pass_through::{self, PassThroughArgs};
 use crate::progress::Bars;
 
@@ -88,10 +88,11 @@ fn text(r: &TaskReport) -> String {
         (None, None) => "no shard, since all of its rows are left out".to_owned(),
     };
     format!(
-        "{}: task {} of 0 to {}: {made}, in {:.1} s",
+        "{}: task {} of 0 to {}: {made}, in {:.1} s{}",
         r.plan.display(),
         r.task,
         r.tasks - 1,
-        r.seconds
+        r.seconds,
+        build_stages(&r.stage_seconds),
     )
 }

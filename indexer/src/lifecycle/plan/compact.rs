@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
-    CompactJob, Estimate, Generation, Hash, IndexDir, Job, PlanFile, ShardEntry, Snapshot,
-    TaskRecord, WorkArea,
+    BuildSeconds, CompactJob, Estimate, Generation, Hash, IndexDir, Job, PlanFile, ShardEntry,
+    Snapshot, TaskRecord, WorkArea,
 };
 
 use super::commit::{Built, CommitReport, records};
@@ -114,6 +114,7 @@ pub fn compact_task(
         shard: shard.clone(),
         ids: None,
         model: None,
+        stage_seconds: BuildSeconds::default(),
     })?;
     Ok(report(shard))
 }

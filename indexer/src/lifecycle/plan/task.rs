@@ -1,9 +1,12 @@
 //! Does one task of a plan.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use ocelli_index::{BuildJob, FileTrouble, Hash, IndexDir, Model, PlanFile, PlanInput, ShardEntry};
+use ocelli_index::{
+    BuildJob, BuildSeconds, FileTrouble, Hash, IndexDir, Model, PlanFile, PlanInput, ShardEntry,
+};
 use serde::Serialize;
 
 use crate::build::{
@@ -38,6 +41,10 @@ pub struct TaskReport {
     pub rows: u64,
     /// Bytes of the shard, or of the model.
     pub bytes: u64,
+    /// Processor seconds of each stage, summed over threads: of the attempt that ended the task,
+    /// be it this one or an earlier one. Not measured for compactions.
+    #[serde(skip_serializing_if = "BuildSeconds::is_empty")]
+    pub stage_seconds: BuildSeconds,
     /// Wall time.
     pub seconds: f64,
 }
@@ -59,6 +66,7 @@ impl TaskReport {
             bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
             shard: shard.map(|shard| shard.name),
             model: None,
+            stage_seconds: BuildSeconds::default(),
             seconds: start.elapsed().as_secs_f64(),
         }
     }
@@ -108,9 +116,10 @@ pub fn build_task(
             .unwrap_or(file.memory_budget_bytes as usize),
     };
     check_input(&sources, &model, &build_options)?;
-    let tasks = Tasks::new(&sources, &model, &index, (file.hash, job), &build_options)?;
+    let tasks =
+        Tasks::new(&sources, &model, &index, (file.hash, job), &build_options, &Arc::default())?;
     let record = tasks.run(task, None, progress)?;
-    Ok(report(record.shard))
+    Ok(TaskReport { stage_seconds: record.stage_seconds, ..report(record.shard) })
 }
 
 /// The model of a plan, which its index directory has.

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use ocelli_index::container::write_atomically;
 use ocelli_index::{
-    Estimate, FineCodec, Hash, Job, JobSettings, MadeModel, Model, Part, Plan, PlanFile, PlanInput,
-    TaskRecord, TrainJob, WorkArea, object_names,
+    BuildSeconds, Estimate, FineCodec, Hash, Job, JobSettings, MadeModel, Model, Part, Plan,
+    PlanFile, PlanInput, TaskRecord, TrainJob, WorkArea, object_names,
 };
 use serde::Serialize;
 
@@ -161,6 +161,7 @@ pub fn train_task(
         shard: None,
         ids: None,
         model: Some(made),
+        stage_seconds: BuildSeconds::default(),
     })?;
     Ok(done)
 }
