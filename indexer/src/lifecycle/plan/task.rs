@@ -7,7 +7,8 @@ use ocelli_index::{BuildJob, FineCodec, Hash, IndexDir, Model, PlanFile, ShardEn
 use serde::Serialize;
 
 use crate::build::{
-    BuildOptions, OnDuplicate, OpenSource, Source, Tasks, check_input, generation_of, job_of,
+    BuildOptions, OnDuplicate, OpenSource, Source, Tasks, check_input, count_rows, generation_of,
+    job_of,
 };
 use crate::{Error, ProgressFn, Result};
 
@@ -104,6 +105,7 @@ pub fn build_task(
             .unwrap_or(file.memory_budget_bytes as usize),
     };
     check_input(&sources, &model, &build_options)?;
+    let _limit = build_options.memory(&model, count_rows(&sources))?.limit();
     let tasks = Tasks::new(&sources, &model, &index, (file.hash, job), &build_options)?;
     let record = tasks.run(task, None, progress)?;
     Ok(report(record.shard))
