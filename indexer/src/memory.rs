@@ -11,7 +11,7 @@ use crate::sample::BLOCK_ROWS;
 use crate::{Error, Result};
 
 /// The program itself: its code, its threads, and what the allocator holds back.
-const PROGRAM_BYTES: usize = 36 << 20;
+const PROGRAM_BYTES: usize = 32 << 20;
 /// Names and attributes of a row that is on its way.
 const NAME_BYTES: usize = 256;
 /// Least memory for sorting.

@@ -11,7 +11,7 @@ use crate::{Error, Progress, ProgressFn, Result};
 /// Rows that are compared with one query after the other, so that they stay near the processor.
 const TILE_ROWS: usize = 128;
 /// Bytes of the vectors that are read at once, about.
-const BLOCK_BYTES: usize = 8 << 20;
+const BLOCK_BYTES: usize = 4 << 20;
 /// Rows that are kept for each neighbour that is wanted: some may not be in the index.
 const KEPT: usize = 4;
 
