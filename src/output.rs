@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use ocelli_index::BuildSeconds;
 use ocelli_service::role;
 use ocelli_text::{MAX_CHARS, printable, report};
 pub use ocelli_text::{counted, thousands};
@@ -45,6 +46,20 @@ pub fn print<T: Serialize>(
 /// hold a line break goes through [`cell`] before it becomes part of a line.
 pub fn print_text(text: &str) -> Result<()> {
     role::print(&format!("{}\n", report(text.trim_end())))
+}
+
+/// Seconds of stages as part of a line: `read 1.2 s, encode 3.4 s`.
+pub fn stages<'a>(seconds: impl IntoIterator<Item = (&'a str, f64)>) -> String {
+    let seconds = seconds.into_iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s"));
+    seconds.collect::<Vec<_>>().join(", ")
+}
+
+/// The line of a build's report that says where its time went; empty if nothing was measured.
+pub fn build_stages(seconds: &BuildSeconds) -> String {
+    if seconds.is_empty() {
+        return String::new();
+    }
+    format!("\nprocessor time: {}", stages(seconds.pairs()))
 }
 
 /// A key or a name as part of a line: on that line, and of a length that leaves it readable. JSON

@@ -86,6 +86,7 @@ pub use base::level::simd;
 pub use base::named::as_text;
 pub use base::names::{MAX_KEY_BYTES, check_id, check_key};
 pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
+pub use base::times::{BuildSeconds, BuildStage, BuildTimes};
 pub use files::floats::Floats;
 pub use files::{container, keys, packed};
 pub use generations::change::{
@@ -100,6 +101,7 @@ pub use generations::storage::{ERASED, FOLDERS, LocalStorage, ObjectFacts, Stora
 pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration};
 pub use inspect::{Inspection, inspect};
 pub use model::fine::{FINE_KSUB, FineCodec, FineKind};
+pub use model::groups::Met;
 pub use model::row_encoder::{Encoded, RowEncoder, RowEncoderScratch};
 pub use model::{Metric, Model, ModelParts};
 pub use pack::{

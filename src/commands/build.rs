@@ -13,7 +13,7 @@ use ocelli_indexer::{BuildOptions, BuildReport, build_as};
 use super::lifecycle::recall::{GateArgs, gate_text};
 use super::{ConfigArgs, PackArgs, RowArgs, configure, open_parts};
 use crate::commands::lifecycle::task::do_task;
-use crate::output::{OutputArgs, counted, print, thousands};
+use crate::output::{OutputArgs, build_stages, counted, print, thousands};
 use crate::progress::Bars;
 
 const BUILD_EXAMPLE: &str = "\
@@ -130,7 +130,7 @@ fn text(r: &BuildReport) -> String {
         "{}: generation {} of {} in {}, in {:.1} s\n\
          ids {} to {}{}\n\
          {} bytes, {:.1} per image (codes {}{}); the model's {} bytes beside \
-         it{augmented}{rejected}",
+         it{augmented}{rejected}{}",
         r.index.display(),
         r.generation,
         counted(r.rows, "image"),
@@ -144,5 +144,6 @@ fn text(r: &BuildReport) -> String {
         r.code_bytes,
         if r.fine_bytes > 0 { format!(", finer {}", r.fine_bytes) } else { String::new() },
         thousands(r.model_bytes),
+        build_stages(&r.stage_seconds),
     )
 }

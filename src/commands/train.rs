@@ -15,7 +15,7 @@ use ocelli_quantizer::OpqOptions;
 use serde::Serialize;
 
 use super::{ConfigArgs, check_out, configure, file_bytes, open_parts};
-use crate::output::{OutputArgs, print, thousands};
+use crate::output::{OutputArgs, print, stages, thousands};
 use crate::progress::Bars;
 
 const TRAIN_EXAMPLE: &str = "\
@@ -213,8 +213,6 @@ fn text(report: &Report) -> String {
 }
 
 fn model_text(report: &Report, t: &TrainReport) -> String {
-    let stages: Vec<String> =
-        t.stage_seconds.iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s")).collect();
     let mut text = format!(
         "{}: {} list{}{}, {} bytes per code, {} dimensions{}{}; {} bytes\n\
          trained on {} of {} rows{} in {:.1} s ({})\n\
@@ -238,7 +236,7 @@ fn model_text(report: &Report, t: &TrainReport) -> String {
             copies => format!(" ({} of them are copies of others)", thousands(copies as u64)),
         },
         t.seconds,
-        stages.join(", "),
+        stages(t.stage_seconds.iter().copied()),
         error_text(t.mse_coarse),
         error_text(t.mse),
     );

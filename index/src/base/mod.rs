@@ -1,5 +1,5 @@
-//! What every other module builds on: errors, hashes, the rules for names and vectors, and the
-//! instruction level of this process.
+//! What every other module builds on: errors, hashes, the rules for names and vectors, the
+//! instruction level of this process, and the clock of builds.
 
 pub mod error;
 pub mod hash;
@@ -7,3 +7,4 @@ pub mod level;
 pub mod named;
 pub mod names;
 pub mod range;
+pub mod times;

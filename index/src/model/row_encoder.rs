@@ -98,9 +98,23 @@ impl<'a> RowEncoder<'a> {
         scratch: &mut RowEncoderScratch,
         out: &mut Encoded,
     ) -> Result<()> {
+        self.assign(x, scratch, out)?;
+        self.encode_assigned(scratch, out)
+    }
+
+    /// The first half of [`Self::encode`]: the vectors behind the transform and their lists.
+    ///
+    /// # Errors
+    /// Those of [`Model::transform`], for the first row that it refuses.
+    pub fn assign(
+        &self,
+        x: &[f32],
+        scratch: &mut RowEncoderScratch,
+        out: &mut Encoded,
+    ) -> Result<()> {
         let p = self.model.parts();
         let n = x.len() / p.dim;
-        let RowEncoderScratch { nearest, grouped, found, residuals, distances } = scratch;
+        let RowEncoderScratch { nearest, grouped, found, .. } = scratch;
         out.z.clear();
         for x in x.chunks(p.dim) {
             out.z.extend_from_slice(&self.model.transform(x)?);
@@ -114,6 +128,21 @@ impl<'a> RowEncoder<'a> {
         }
         out.lists.clear();
         out.lists.extend(found.iter().map(|(list, _)| list));
+        Ok(())
+    }
+
+    /// The second half of [`Self::encode`]: the codes of vectors whose lists are in `out`.
+    ///
+    /// # Errors
+    /// Those of [`Model::intact`].
+    pub fn encode_assigned(
+        &self,
+        scratch: &mut RowEncoderScratch,
+        out: &mut Encoded,
+    ) -> Result<()> {
+        let p = self.model.parts();
+        let n = out.lists.len();
+        let RowEncoderScratch { residuals, distances, .. } = scratch;
         residuals.clear();
         for (z, &list) in out.z.chunks_exact(p.d).zip(&out.lists) {
             residuals.extend(z.iter().zip(self.model.centroid(list)).map(|(z, c)| z - c));

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
+use crate::base::times::BuildSeconds;
 use crate::files::container::write_atomically;
 use crate::shard::ShardEntry;
 
 /// The result of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskRecord {
     /// The plan.
@@ -28,6 +29,9 @@ pub struct TaskRecord {
     pub shard: Option<ShardEntry>,
     /// Smallest and largest id of its rows.
     pub ids: Option<(u64, u64)>,
+    /// Processor time of the attempt that ended the task, by stage. Of no other file's content.
+    #[serde(default, skip_serializing_if = "BuildSeconds::is_empty")]
+    pub stage_seconds: BuildSeconds,
 }
 
 /// The place where tasks of a plan leave their records and runs.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use ocelli_index::{
-    BuildJob, CodeRows, Encoded, FineCodec, Model, NewRow, RowEncoder, RowEncoderScratch,
-    ShardBuilder, out_of_range,
+    BuildJob, BuildStage, BuildTimes, CodeRows, Encoded, FineCodec, Model, NewRow, RowEncoder,
+    RowEncoderScratch, ShardBuilder, out_of_range,
 };
 use ocelli_text::quoted;
 use rayon::prelude::*;
@@ -26,6 +26,7 @@ pub(super) struct ShardEncoder<'a> {
     pub(super) block_rows: usize,
     /// Bytes of names and attributes from which on a block ends.
     pub(super) name_bytes: usize,
+    pub(super) times: &'a BuildTimes,
     pub(super) progress: ProgressFn<'a>,
 }
 
@@ -61,7 +62,7 @@ impl<'a> ShardEncoder<'a> {
             self.blocks(range.start + builder.position()..range.end).into();
         let mut read = || -> Result<_> {
             let Some(block) = blocks.pop_front() else { return Ok(None) };
-            let (rows, rest) = self.read(block)?;
+            let (rows, rest) = self.times.time(BuildStage::Read, || self.read(block))?;
             if let Some(rest) = rest {
                 blocks.push_front(rest);
             }
@@ -69,8 +70,10 @@ impl<'a> ShardEncoder<'a> {
         };
         let mut next = read()?;
         while let Some(rows) = next {
-            let (codes, following) = rayon::join(|| self.encode(&rows), &mut read);
-            self.push(builder, &rows, &codes?)?;
+            let encode = || self.times.time(BuildStage::Encode, || self.encode(&rows));
+            let (codes, following) = rayon::join(encode, &mut read);
+            let codes = codes?;
+            self.times.time(BuildStage::Sort, || self.push(builder, &rows, &codes))?;
             let end = rows.block.first + rows.block.images.len() as u64;
             builder.checkpoint(end - range.start)?;
             (self.progress)(Progress { stage: "encode", done: end, total: self.job.rows() });
@@ -203,17 +206,23 @@ impl<'a> ShardEncoder<'a> {
             .map_init(RowEncoderScratch::default, |scratch, (task, x)| {
                 let mut out = Encoded::default();
                 let first = task * task_rows;
-                let encoded = self.encoder.encode(x, scratch, &mut out);
-                encoded.map_err(|e| self.at_row(rows.block.first + first as u64, x, e.into()))?;
-                let mut fine = Vec::new();
-                let parts = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
-                for (row, ((z, &list), code)) in (first..).zip(parts) {
-                    self.model.encode_fine(simd, z, list, code, &mut fine).map_err(|e| {
-                        let (id, key) = &rows.names[row];
-                        Error::Invalid(format!("{} (id {id}): {e}", quoted(key)))
-                    })?;
-                }
-                Ok(CodeRows { lists: out.lists, codes: out.codes, fine })
+                let named = |e: ocelli_index::Error| {
+                    self.at_row(rows.block.first + first as u64, x, e.into())
+                };
+                let assign = || self.encoder.assign(x, scratch, &mut out);
+                self.times.time(BuildStage::Assign, assign).map_err(named)?;
+                self.times.time(BuildStage::Encode, || {
+                    self.encoder.encode_assigned(scratch, &mut out).map_err(named)?;
+                    let mut fine = Vec::new();
+                    let parts = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
+                    for (row, ((z, &list), code)) in (first..).zip(parts) {
+                        self.model.encode_fine(simd, z, list, code, &mut fine).map_err(|e| {
+                            let (id, key) = &rows.names[row];
+                            Error::Invalid(format!("{} (id {id}): {e}", quoted(key)))
+                        })?;
+                    }
+                    Ok(CodeRows { lists: out.lists, codes: out.codes, fine })
+                })
             })
             .collect::<Result<_>>()?;
         let mut all = CodeRows::default();

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_index::{
-    BuildJob, Change, CodeForm, CommitOptions, Committed, Dba, DescriptorSpec, FineCodec, Hash,
-    IndexDir, Job, Mode, Model, NewGeneration, Part, Plan, ShardEntry, TaskRecord, WorkArea,
+    BuildJob, BuildSeconds, BuildStage, BuildTimes, Change, CodeForm, CommitOptions, Committed,
+    Dba, DescriptorSpec, FineCodec, Hash, IndexDir, Job, Mode, Model, NewGeneration, Part, Plan,
+    ShardEntry, TaskRecord, WorkArea,
 };
 use serde::Serialize;
 
@@ -51,6 +53,9 @@ pub struct BuildReport {
     pub model_bytes: u64,
     /// Augmentation of the descriptors, if there was any.
     pub dba: Option<Dba>,
+    /// Processor seconds of each stage, summed over threads; nothing of what an earlier attempt
+    /// did, and nothing where rows come from an index.
+    pub stage_seconds: BuildSeconds,
     /// Wall time.
     pub seconds: f64,
 }
@@ -103,9 +108,12 @@ pub(crate) fn build_onto(
 ) -> Result<(BuildReport, Committed)> {
     let start = Instant::now();
     let sources = &Source::of(parts);
-    check_input(sources, model, options)?;
+    let times = &Arc::<BuildTimes>::default();
     let dba = neighbours.map(Neighbours::record);
-    let planned = plan(sources, model, index, options, (dba, onto.mode), onto.left_out)?;
+    let planned = times.time(BuildStage::Plan, || {
+        check_input(sources, model, options)?;
+        plan(sources, model, index, options, (dba, onto.mode), onto.left_out)
+    })?;
     if onto.seen.is_some_and(|seen| seen != planned.parent) {
         return Err(Error::Index(ocelli_index::Error::Conflict {
             what: format!(
@@ -118,7 +126,7 @@ pub(crate) fn build_onto(
     let model_bytes = put_model(index, model, onto.mode)?;
     let job = job_of(&planned.plan)?;
     let hash = planned.plan.hash()?;
-    let tasks = Tasks::new(sources, model, index, (hash, job), options)?;
+    let tasks = Tasks::new(sources, model, index, (hash, job), options, times)?;
     let numbers = 0..planned.plan.tasks();
     let records: Vec<TaskRecord> =
         numbers.map(|task| tasks.run(task, neighbours, progress)).collect::<Result<_>>()?;
@@ -128,7 +136,8 @@ pub(crate) fn build_onto(
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
     let change = change_of(job, planned.parent, shards, onto.deletes)?;
     let work = WorkArea::new(index.root(), hash);
-    let committed = index.commit_change(&change, &onto.commit).inspect_err(|error| {
+    let commit = || index.commit_change(&change, &onto.commit);
+    let committed = times.time(BuildStage::Commit, commit).inspect_err(|error| {
         // What a gate or a name that is there twice has refused will be refused again: nobody needs
         // the shards, and `gc` may take them. If the record cannot be removed, they stay.
         if matches!(error, ocelli_index::Error::Invalid { .. }) {
@@ -157,6 +166,7 @@ pub(crate) fn build_onto(
         fine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
         model_bytes,
         dba,
+        stage_seconds: times.seconds(),
         seconds: start.elapsed().as_secs_f64(),
     };
     Ok((report, committed))

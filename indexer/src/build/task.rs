@@ -1,8 +1,10 @@
 //! Tasks of a planned build: one shard each.
 
+use std::sync::Arc;
+
 use ocelli_index::{
-    BuildJob, Hash, IndexDir, Job, Model, Plan, RowEncoder, ShardBuilder, ShardEntry, Spill,
-    TaskRecord, WorkArea,
+    BuildJob, BuildSeconds, BuildTimes, Hash, IndexDir, Job, Model, Plan, RowEncoder, ShardBuilder,
+    ShardEntry, Spill, TaskRecord, WorkArea,
 };
 
 use super::encode::ShardEncoder;
@@ -62,11 +64,12 @@ pub(crate) struct Tasks<'a> {
     memory: Memory,
     pool: rayon::ThreadPool,
     encoder: RowEncoder<'a>,
+    times: Arc<BuildTimes>,
 }
 
 impl<'a> Tasks<'a> {
     /// Tasks of a plan, by its hash and its job, whose inputs are `sources`. Of the options,
-    /// threads and memory count.
+    /// threads and memory count. Their time is added to `times`.
     ///
     /// # Errors
     /// A memory budget that is too small, with the smallest that works.
@@ -76,12 +79,14 @@ impl<'a> Tasks<'a> {
         index: &'a IndexDir,
         (hash, job): (Hash, &'a BuildJob),
         options: &BuildOptions,
+        times: &Arc<BuildTimes>,
     ) -> Result<Self> {
         let pool = pool(options.threads)?;
         let encoder = RowEncoder::new(model);
         let memory = options.memory(model, count_rows(sources))?;
         let work = WorkArea::new(index.root(), hash);
-        Ok(Self { sources, model, index, hash, job, work, memory, pool, encoder })
+        let times = Arc::clone(times);
+        Ok(Self { sources, model, index, hash, job, work, memory, pool, encoder, times })
     }
 
     /// Builds the shard of a task, unless that has been done, and leaves its record.
@@ -113,7 +118,14 @@ impl<'a> Tasks<'a> {
         progress: ProgressFn<'_>,
     ) -> Result<TaskRecord> {
         let range = self.job.shards[task as usize].clone();
-        let mut record = TaskRecord { plan: self.hash, task, shard: None, ids: None };
+        let before = self.times.seconds();
+        let mut record = TaskRecord {
+            plan: self.hash,
+            task,
+            shard: None,
+            ids: None,
+            stage_seconds: BuildSeconds::default(),
+        };
         // A shard has rows.
         if self.job.kept(&range) > 0 {
             let mut builder = self.builder(task)?;
@@ -125,6 +137,7 @@ impl<'a> Tasks<'a> {
                 neighbours,
                 block_rows: self.memory.block_rows,
                 name_bytes: self.memory.name_bytes(),
+                times: &self.times,
                 progress,
             };
             record.shard = Some(self.pool.install(|| {
@@ -133,6 +146,7 @@ impl<'a> Tasks<'a> {
                 Ok::<_, Error>(self.index.put_shard(builder, self.hash, task)?)
             })?);
         }
+        record.stage_seconds = self.times.seconds().since(&before);
         self.work.end_task(&record)?;
         Ok(record)
     }
@@ -148,8 +162,9 @@ impl<'a> Tasks<'a> {
     }
 
     fn builder(&self, task: u32) -> Result<ShardBuilder<'a>> {
+        let times = Arc::clone(&self.times);
         let Some(budget_bytes) = self.memory.sort_bytes else {
-            return Ok(ShardBuilder::new(self.model));
+            return Ok(ShardBuilder::new(self.model).timed(times));
         };
         let spill = Spill {
             folder: self.work.runs(task),
@@ -157,6 +172,6 @@ impl<'a> Tasks<'a> {
             budget_bytes,
             beside_bytes: self.memory.beside_bytes,
         };
-        Ok(ShardBuilder::bounded(self.model, spill)?)
+        Ok(ShardBuilder::bounded(self.model, spill)?.timed(times))
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use ocelli_index::attributes::names::{CAPTURED_MS, MODIFIED_MS};
 use ocelli_index::attributes::{
     BLOCK_SLOTS, BlockColumn, Column as IndexColumn, ColumnType, Schema, ValueRef,
 };
@@ -57,8 +58,8 @@ pub struct ParquetReport {
 }
 
 /// Writes the rows of an index that are not deleted as a Parquet file: `id` (INT64), `key` (UTF-8,
-/// null where a row has none), the attributes under their own names and types, and `list` with
-/// `code`, or `vector`. An attribute whose name one of these has is called `attribute_` and its
+/// null where a row has none), the attributes under their own names and types (`captured_ms` and
+/// `modified_ms` as TIMESTAMP of milliseconds, UTC), and `list` with `code`, or `vector`. An attribute whose name one of these has is called `attribute_` and its
 /// name. Rows come shard by shard, in the order of lists; memory is bounded by one row group.
 ///
 /// # Errors
@@ -166,8 +167,12 @@ impl Attribute {
 }
 
 /// The type of an attribute in Parquet's language of messages, in front of its name and behind it.
-fn parquet_type(ty: ColumnType) -> (&'static str, &'static str) {
-    match ty {
+/// The times that Ocelli fills in are moments. A clock that no photo gave a zone is read as UTC in
+/// the index, and so it is here.
+fn parquet_type(column: &IndexColumn) -> (&'static str, &'static str) {
+    let is_moment = [CAPTURED_MS, MODIFIED_MS].contains(&column.name.as_str());
+    match column.ty {
+        ColumnType::Int64 if is_moment => ("INT64", " (TIMESTAMP(MILLIS,true))"),
         ColumnType::Int64 => ("INT64", ""),
         ColumnType::Float64 => ("DOUBLE", ""),
         ColumnType::Bool => ("BOOLEAN", ""),
@@ -191,7 +196,7 @@ fn message(schema: &Schema, kind: ParquetRows, m: usize) -> (String, Vec<String>
     let mut names = vec!["id".to_owned(), "key".to_owned()];
     let mut text = "message row { REQUIRED INT64 id; OPTIONAL BYTE_ARRAY key (UTF8);".to_owned();
     for column in schema.columns() {
-        let (before, behind) = parquet_type(column.ty);
+        let (before, behind) = parquet_type(column);
         let name = exported_name(column);
         text += &format!(" OPTIONAL {before} {name}{behind};");
         names.push(name);

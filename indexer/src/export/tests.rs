@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
+use ::parquet::basic::{LogicalType, TimeUnit, Type};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use ocelli_index::attributes::Value;
@@ -26,6 +27,12 @@ fn fields(id: u64) -> Fields {
         add("place", Value::Text(format!("Kraków {}", id % 4)));
         add("indoors", Value::Bool(id.is_multiple_of(2)));
     }
+    add("modified_ms", Value::Int(1_556_668_800_000 + id as i64));
+    if id.is_multiple_of(2) {
+        // Before 1970 too.
+        add("captured_ms", Value::Int(id as i64 * 1000 - 5000));
+    }
+    add("taken_ms", Value::Int(id as i64));
     add("phash", Value::Bytes8([id as u8; 8]));
     add("sha256", Value::Bytes32([id as u8; 32]));
     fields
@@ -94,6 +101,10 @@ fn rows_come_out_with_their_attributes() {
         assert_eq!(text("place"), own.get("place").map(ToString::to_string));
         let indoors = own.get("indoors").map_or(Field::Null, |_| Field::Bool(id % 2 == 0));
         assert_eq!(row["indoors"], indoors);
+        assert_eq!(row["modified_ms"], Field::TimestampMillis(1_556_668_800_000 + id));
+        let captured = Field::TimestampMillis(id * 1000 - 5000);
+        assert_eq!(row["captured_ms"], if id % 2 == 0 { captured } else { Field::Null });
+        assert_eq!(row["taken_ms"], Field::Long(id));
         for (name, len) in [("phash", 8), ("sha256", 32)] {
             match &row[name] {
                 Field::Bytes(bytes) => assert_eq!(bytes.data(), vec![id as u8; len]),
@@ -101,6 +112,25 @@ fn rows_come_out_with_their_attributes() {
             }
         }
     }
+}
+
+/// Programs that read the schema take them for moments in UTC.
+#[test]
+fn times_of_ocelli_are_timestamps() {
+    let tmp = tempdir().unwrap();
+    let (root, out) = (tmp.path().join("index"), tmp.path().join("rows.parquet"));
+    index(&root);
+    export_parquet(&root, None, &out, ParquetRows::Names, &silent).unwrap();
+    let file = SerializedFileReader::new(File::open(&out).unwrap()).unwrap();
+    let schema = file.metadata().file_metadata().schema_descr_ptr();
+    let type_of = |name: &str| {
+        let column = schema.columns().iter().find(|column| column.name() == name).unwrap();
+        (column.physical_type(), column.logical_type_ref().cloned())
+    };
+    let moment = Some(LogicalType::timestamp(true, TimeUnit::MILLIS));
+    assert_eq!(type_of("captured_ms"), (Type::INT64, moment.clone()));
+    assert_eq!(type_of("modified_ms"), (Type::INT64, moment));
+    assert_eq!(type_of("taken_ms"), (Type::INT64, None));
 }
 
 #[test]

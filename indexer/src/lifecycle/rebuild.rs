@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
-    Change, CommitOptions, DescriptorSpec, FineCodec, Gate, Generation, IndexDir, Model, NameList,
-    NameListBuilder, NewGeneration, Part, Snapshot,
+    BuildSeconds, Change, CommitOptions, DescriptorSpec, FineCodec, Gate, Generation, IndexDir,
+    Model, NameList, NameListBuilder, NewGeneration, Part, Snapshot,
 };
 use serde::Serialize;
 
@@ -183,6 +183,7 @@ fn from_index(
         fine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
         model_bytes,
         dba: current.dba,
+        stage_seconds: BuildSeconds::default(),
         seconds: start.elapsed().as_secs_f64(),
     };
     let warnings = vec![what_is_lost(&snapshot)];

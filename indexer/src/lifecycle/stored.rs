@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use ocelli_index::{
-    CodeRows, Encoded, FineCodec, Hash, Hasher, IndexDir, Model, NewRow, RowEncoder,
+    BuildSeconds, CodeRows, Encoded, FineCodec, Hash, Hasher, IndexDir, Model, NewRow, RowEncoder,
     RowEncoderScratch, Shard, ShardBuilder, ShardEntry, Snapshot, Spill, TaskRecord, WorkArea,
 };
 use rayon::prelude::*;
@@ -202,7 +202,13 @@ impl<'a> Again<'a> {
         let ids = builder.ids();
         let put = || self.index.put_shard(builder, self.plan, task.number);
         let shard = Some(self.pool.install(put)?);
-        let record = TaskRecord { plan: self.plan, task: task.number, shard, ids };
+        let record = TaskRecord {
+            plan: self.plan,
+            task: task.number,
+            shard,
+            ids,
+            stage_seconds: BuildSeconds::default(),
+        };
         self.work.end_task(&record)?;
         self.records.push(record);
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{Hash, Mode, Model, PlanFile, Shard, ShardBuilder, Snapshot};
+use ocelli_index::{BuildStage, Hash, Mode, Model, PlanFile, Shard, ShardBuilder, Snapshot};
 use ocelli_indexer::lifecycle::CompactOptions;
 use ocelli_indexer::lifecycle::plan::{
     PlanBuildOptions, ShardSplit, TaskOptions, build_task, commit, commit_plan, plan_build,
@@ -122,6 +122,51 @@ fn any_number_of_workers_gives_the_shards_of_one_process() {
         let again = commit_plan(&plan, None).unwrap();
         assert_eq!((again.generation, again.was_committed), (1, true));
     }
+}
+
+/// Times of stages are in reports and records, and never in what is published.
+#[test]
+fn the_time_of_each_stage_is_reported() {
+    let dir = tempdir().unwrap();
+    let model = small_model(dir.path(), 1);
+    let paths = parts(dir.path());
+    let opened: Vec<_> = paths.iter().map(|p| ocelli_index::Part::open(p).unwrap()).collect();
+    let whole = dir.path().join("whole");
+    let build_options = BuildOptions {
+        shards: 2,
+        threads: 2,
+        dba: 0,
+        on_duplicate: OnDuplicate::Reject,
+        memory_budget_bytes: 0,
+    };
+    let report = build(&opened, &model, &whole, &build_options, &silent).unwrap();
+    let json = serde_json::to_value(&report).unwrap();
+    let named = json["stage_seconds"].as_object().unwrap();
+    let names: Vec<&str> = named.keys().map(String::as_str).collect();
+    let mut expected = ["plan", "read", "assign", "encode", "sort", "write", "commit"];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    assert!(named.values().all(|seconds| seconds.as_f64().unwrap() > 0.0), "{named:?}");
+    // Two threads work at once, and the one that waits for them besides.
+    let sum: f64 = report.stage_seconds.pairs().map(|(_, seconds)| seconds).sum();
+    assert!(sum < 3.0 * report.seconds, "{sum} {}", report.seconds);
+
+    let (index, plan) = (dir.path().join("index"), dir.path().join("a.plan"));
+    plan_build(&paths, &model, &index, &options(2), &plan).unwrap();
+    let options = TaskOptions { threads: 1, memory_budget_bytes: Some(96 << 20) };
+    let first = build_task(&plan, 0, &options, &silent).unwrap();
+    for stage in [BuildStage::Read, BuildStage::Assign, BuildStage::Encode, BuildStage::Write] {
+        assert!(first.stage_seconds.of(stage) > 0.0, "{stage:?}");
+    }
+    assert_eq!(first.stage_seconds.of(BuildStage::Commit), 0.0);
+    // Done again, a task takes no time, and its record says what it took.
+    let again = build_task(&plan, 0, &options, &silent).unwrap();
+    for ((stage, again), (_, first)) in again.stage_seconds.pairs().zip(first.stage_seconds.pairs())
+    {
+        assert!((again - first).abs() < 1e-9, "{stage} {again} {first}");
+    }
+    build_task(&plan, 1, &options, &silent).unwrap();
+    assert_eq!(shards(&index), shards(&whole));
 }
 
 #[test]

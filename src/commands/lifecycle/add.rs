@@ -7,7 +7,7 @@ use clap::Args;
 use ocelli_indexer::lifecycle::{AddReport, add};
 
 use crate::commands::{ConfigArgs, RowArgs, configure, open_parts};
-use crate::output::{OutputArgs, counted, print, thousands};
+use crate::output::{OutputArgs, build_stages, counted, print, thousands};
 use crate::progress::Bars;
 
 const ADD_EXAMPLE: &str = "\
@@ -78,6 +78,7 @@ fn text(r: &AddReport) -> String {
         number(fit.imbalance),
         number(fit.imbalance_of_index)
     );
+    text += &build_stages(&build.stage_seconds);
     for warning in &r.warnings {
         text += &format!("\nwarning: {warning}");
     }

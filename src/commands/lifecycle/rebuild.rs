@@ -10,7 +10,7 @@ use ocelli_indexer::lifecycle::{RebuildReport, rebuild_gated};
 
 use super::recall::{GateArgs, gate_text};
 use crate::commands::{ConfigArgs, RowArgs, configure, open_parts};
-use crate::output::{OutputArgs, counted, print, thousands};
+use crate::output::{OutputArgs, build_stages, counted, print, thousands};
 use crate::progress::Bars;
 
 const REBUILD_EXAMPLE: &str = "\
@@ -76,6 +76,7 @@ fn text(r: &RebuildReport) -> String {
         thousands(build.bytes),
         build.seconds
     );
+    text += &build_stages(&build.stage_seconds);
     if r.left_out_deleted > 0 {
         text += &format!(
             "\n{} left out, since they were deleted; --forget-deletes brings them back",

@@ -6,7 +6,7 @@ use anyhow::Result;
 use ocelli_index::{PlanFile, task_number};
 use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, run_task};
 
-use crate::output::{Format, counted, print, thousands};
+use crate::output::{Format, build_stages, counted, print, thousands};
 use crate::progress::Bars;
 
 /// Does the task of a plan that is given, or that a scheduler gives, and prints what came of it.
@@ -32,10 +32,11 @@ fn text(r: &TaskReport) -> String {
         None => "no shard, since all of its rows are left out".to_owned(),
     };
     format!(
-        "{}: task {} of 0 to {}: {shard}, in {:.1} s",
+        "{}: task {} of 0 to {}: {shard}, in {:.1} s{}",
         r.plan.display(),
         r.task,
         r.tasks - 1,
-        r.seconds
+        r.seconds,
+        build_stages(&r.stage_seconds),
     )
 }

@@ -8,10 +8,12 @@
 //! Vectors are taken group by group: those that look at a group go through its rows together. The
 //! nearest group of each comes first, so that most of the other rows are ruled out at once.
 
-use super::{NearestRows, TILE, Terms, Tiles, VECTORS, Vector, nearer};
+use super::{
+    Kernels, NearestRows, SeveralScratch, TILE, Tile, Tiles, VECTORS, Vector, Within, Work,
+    at_level, nearer,
+};
 use crate::dense;
-use crate::level::{Level, Simd};
-use crate::smallest::kth_smallest_at_most;
+use crate::level::Simd;
 
 /// Vectors that are sorted by group together: enough for several sixes a group, few enough that
 /// their coordinates stay in the second cache.
@@ -36,8 +38,7 @@ pub struct GroupedScratch {
     vectors: Vec<Vector>,
     /// Rows that floats may have to look at, for each vector, and their costs.
     candidates: Vec<Vec<(u32, f32)>>,
-    /// Approximate costs of all centres for six vectors.
-    costs: [Vec<f32>; VECTORS],
+    several: SeveralScratch,
     /// The groups of each vector, (BLOCK, effort), the nearest first.
     chosen: Vec<u32>,
     ids: Vec<u32>,
@@ -46,12 +47,6 @@ pub struct GroupedScratch {
     starts: Vec<u32>,
     /// Vectors in the order of the groups that they look at.
     turns: Vec<u32>,
-}
-
-/// The two kernels of a level, as [`NearestRows`] has them.
-struct Kernels<T, W> {
-    tile: T,
-    within: W,
 }
 
 impl<'a> GroupedRows<'a> {
@@ -108,70 +103,33 @@ impl<'a> GroupedRows<'a> {
         }
         let effort = effort.clamp(1, filled);
         for (x, out) in x.chunks(BLOCK * d).zip(out.chunks_mut(BLOCK)) {
-            match simd.level() {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: only a processor that has the level makes `simd`.
-                Level::Avx2 => unsafe { self.block_avx2(simd, x, effort, out, scratch) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                Level::Avx512 => unsafe { self.block_avx512(simd, x, effort, out, scratch) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                Level::Avx512Vbmi => unsafe { self.block_vnni(simd, x, effort, out, scratch) },
-                _ => x.chunks_exact(d).zip(out).for_each(|(x, out)| {
-                    *out = self.by_definition(simd, x, effort);
-                }),
-            }
+            at_level(simd, Assign { rows: self, simd, x, effort, out, scratch });
         }
     }
 
     /// The answer for x (d,) by its definition.
     fn by_definition(&self, simd: Simd, x: &[f32], effort: usize) -> (u32, f32) {
-        let mut groups = Vec::new();
-        self.nearest_groups(simd, x, &self.centres.all.ids, effort, &mut groups);
-        let rows = groups.iter().flat_map(|&(group, _)| &self.members[group as usize].ids);
+        let (mut groups, mut distances, mut keys) = (vec![0; effort], Vec::new(), Vec::new());
+        let (centres, scratch) = (&self.centres, (&mut distances, &mut keys));
+        centres.nearest_of(simd, x, &centres.all.ids, &mut groups, scratch);
+        let rows = groups.iter().flat_map(|&group| &self.members[group as usize].ids);
         let d = self.rows.d;
         let distance = |id: u32| dense::l2_sq(x, &self.rows.rows[id as usize * d..][..d]);
         let found = rows.map(|&id| (id, distance(id)));
         found.reduce(nearer).expect("a group that is looked at has a row")
     }
 
-    /// Writes to `out` the `effort` nearest of the centres `ids` to x (d,), the nearest first.
-    fn nearest_groups(
-        &self,
-        simd: Simd,
-        x: &[f32],
-        ids: &[u32],
-        effort: usize,
-        out: &mut Vec<(u32, f32)>,
-    ) {
-        let mut distances = Vec::new();
-        dense::l2_sqs_of(simd, x, self.centres.rows, ids, &mut distances);
-        out.clear();
-        out.extend(ids.iter().copied().zip(distances));
-        let nearest_first =
-            |a: &(u32, f32), b: &(u32, f32)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
-        if effort < out.len() {
-            out.select_nth_unstable_by(effort - 1, nearest_first);
-            out.truncate(effort);
-        }
-        out.sort_unstable_by(nearest_first);
-    }
-
     /// One block: chooses the groups, takes the vectors through them, and decides.
     #[inline(always)]
-    fn block<T, W>(
+    fn block(
         &self,
         simd: Simd,
         x: &[f32],
         effort: usize,
         out: &mut [(u32, f32)],
         scratch: &mut GroupedScratch,
-        kernels: &Kernels<T, W>,
-    ) where
-        T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut super::TileCosts) -> u32,
-        W: Fn(&[f32; TILE], f32) -> u64,
-    {
+        kernels: &Kernels<impl Tile, impl Within>,
+    ) {
         let (d, pairs) = (self.rows.d, self.rows.d.div_ceil(2));
         let n = out.len();
         scratch.words.resize(BLOCK * pairs, 0);
@@ -180,12 +138,13 @@ impl<'a> GroupedRows<'a> {
         for (i, x) in x.chunks_exact(d).enumerate() {
             scratch.candidates[i].clear();
             let words = &mut scratch.words[i * pairs..][..pairs];
-            scratch.vectors.push(self.centres.round(x, words));
+            scratch.vectors.push(self.rows.round(x, words));
         }
-        self.choose_groups(simd, x, effort, scratch, kernels);
-        // The bounds of rows are other ones than those of centres.
-        for (i, x) in x.chunks_exact(d).enumerate() {
-            scratch.vectors[i] = self.rows.round(x, &mut scratch.words[i * pairs..][..pairs]);
+        scratch.chosen.resize(n * effort, 0);
+        let blocks =
+            x.chunks(super::BLOCK * d).zip(scratch.chosen.chunks_mut(super::BLOCK * effort));
+        for (x, chosen) in blocks {
+            self.centres.block_several(simd, x, chosen, effort, &mut scratch.several, kernels);
         }
         for ranks in [0..1, 1..effort] {
             self.sort_by_group(n, effort, ranks, scratch);
@@ -205,60 +164,6 @@ impl<'a> GroupedRows<'a> {
             dense::l2_sqs_of(simd, x, self.rows.rows, ids, distances);
             let found = ids.iter().copied().zip(distances.iter().copied());
             *out = found.reduce(nearer).expect("the least cost is within its limit");
-        }
-    }
-
-    /// Writes the groups of each vector of a block.
-    #[inline(always)]
-    fn choose_groups<T, W>(
-        &self,
-        simd: Simd,
-        x: &[f32],
-        effort: usize,
-        scratch: &mut GroupedScratch,
-        Kernels { tile, .. }: &Kernels<T, W>,
-    ) where
-        T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut super::TileCosts) -> u32,
-    {
-        let (d, pairs) = (self.rows.d, self.rows.d.div_ceil(2));
-        let tiles = &self.centres.all;
-        let n = scratch.vectors.len();
-        scratch.chosen.clear();
-        scratch.costs.iter_mut().for_each(|costs| costs.resize(tiles.norms.len(), 0.0));
-        let (mut costs, mut near) = ([[0f32; TILE]; VECTORS], Vec::new());
-        for start in (0..n).step_by(VECTORS) {
-            let count = VECTORS.min(n - start);
-            let mut six = [Vector::ABSENT; VECTORS];
-            six[..count].copy_from_slice(&scratch.vectors[start..][..count]);
-            let words = &scratch.words[start * pairs..];
-            // Behind the last vector of the block there may be no six.
-            scratch.six.clear();
-            scratch.six.extend_from_slice(&words[..count * pairs]);
-            scratch.six.resize(VECTORS * pairs, 0);
-            for (number, rows) in tiles.words.chunks_exact(pairs * TILE).enumerate() {
-                let first = number * TILE;
-                tile(&scratch.six, &six, rows, tiles.terms(first), &mut costs);
-                for (all, costs) in scratch.costs.iter_mut().zip(&costs) {
-                    all[first..][..TILE].copy_from_slice(costs);
-                }
-            }
-            for (v, vector) in six[..count].iter().enumerate() {
-                let costs = &scratch.costs[v][..tiles.ids.len()];
-                scratch.ids.clear();
-                if vector.unit.is_finite() {
-                    // As for the nearest: one of the `effort` nearest by float costs at most so
-                    // much more than the one of that rank by approximation.
-                    let reached = kth_smallest_at_most(simd, costs, effort.min(costs.len()));
-                    let limit = ((f64::from(reached) + vector.slack) as f32).next_up();
-                    let ids = tiles.ids.iter().zip(costs);
-                    scratch.ids.extend(ids.filter(|(_, cost)| **cost <= limit).map(|(id, _)| *id));
-                } else {
-                    scratch.ids.extend_from_slice(&tiles.ids);
-                }
-                let x = &x[(start + v) * d..][..d];
-                self.nearest_groups(simd, x, &scratch.ids, effort, &mut near);
-                scratch.chosen.extend(near.iter().map(|(group, _)| *group));
-            }
         }
     }
 
@@ -294,15 +199,12 @@ impl<'a> GroupedRows<'a> {
 
     /// Takes the vectors whose turn it is through the rows of a group.
     #[inline(always)]
-    fn through_group<T, W>(
+    fn through_group(
         &self,
         group: usize,
         scratch: &mut GroupedScratch,
-        Kernels { tile, within }: &Kernels<T, W>,
-    ) where
-        T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut super::TileCosts) -> u32,
-        W: Fn(&[f32; TILE], f32) -> u64,
-    {
+        Kernels { tile, within }: &Kernels<impl Tile, impl Within>,
+    ) {
         let pairs = self.rows.d.div_ceil(2);
         let tiles = &self.members[group];
         let turns = scratch.starts[group] as usize..scratch.starts[group + 1] as usize;
@@ -339,40 +241,28 @@ impl<'a> GroupedRows<'a> {
     }
 }
 
-/// Declares [`GroupedRows::block`] for a level.
-#[cfg(target_arch = "x86_64")]
-macro_rules! block_at {
-    ($name:ident, $features:literal, $kernels:ident, $tile:ident) => {
-        impl GroupedRows<'_> {
-            /// # Safety
-            /// The features.
-            #[target_feature(enable = $features)]
-            unsafe fn $name(
-                &self,
-                simd: Simd,
-                x: &[f32],
-                effort: usize,
-                out: &mut [(u32, f32)],
-                scratch: &mut GroupedScratch,
-            ) {
-                let kernels = Kernels {
-                    tile: |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
-                        // SAFETY: this function's own level; `block` gives whole tiles.
-                        unsafe { super::$kernels::$tile(x, six, rows, terms, costs) }
-                    },
-                    within: |costs: &_, limit| super::$kernels::within(costs, limit),
-                };
-                self.block(simd, x, effort, out, scratch, &kernels);
-            }
-        }
-    };
+/// A block of vectors on its way to the nearest row of near groups.
+struct Assign<'w, 'a> {
+    rows: &'w GroupedRows<'a>,
+    simd: Simd,
+    x: &'w [f32],
+    effort: usize,
+    out: &'w mut [(u32, f32)],
+    scratch: &'w mut GroupedScratch,
 }
-#[cfg(target_arch = "x86_64")]
-block_at!(block_avx2, "avx2", avx2, tile_avx2);
-#[cfg(target_arch = "x86_64")]
-block_at!(block_avx512, "avx512f,avx512bw,avx512dq,avx512vl", avx512, tile_avx512);
-#[cfg(target_arch = "x86_64")]
-block_at!(block_vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", avx512, tile_vnni);
+
+impl Work for Assign<'_, '_> {
+    #[inline(always)]
+    fn run<T: Tile, W: Within>(self, kernels: &Kernels<T, W>) {
+        self.rows.block(self.simd, self.x, self.effort, self.out, self.scratch, kernels);
+    }
+
+    fn by_definition(self) {
+        for (x, out) in self.x.chunks_exact(self.rows.rows.d).zip(self.out) {
+            *out = self.rows.by_definition(self.simd, x, self.effort);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,7 @@ mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use self::chunk::Chunk;
@@ -44,6 +45,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
 use crate::base::level::simd;
 use crate::base::names::{check_id, check_key};
+use crate::base::times::{BuildStage, BuildTimes};
 use crate::files::container::{FileKind, Writer};
 use crate::files::packed;
 use crate::model::Model;
@@ -80,6 +82,7 @@ pub struct ShardBuilder<'a> {
     position: Option<u64>,
     /// Rows of the source that the runs found at the start cover.
     resumed: u64,
+    times: Arc<BuildTimes>,
 }
 
 impl<'a> ShardBuilder<'a> {
@@ -96,7 +99,14 @@ impl<'a> ShardBuilder<'a> {
             spare: None,
             position: Some(0),
             resumed: 0,
+            times: Arc::default(),
         }
+    }
+
+    /// The same builder, which adds its sorting, encoding and writing to `times`.
+    #[must_use]
+    pub fn timed(self, times: Arc<BuildTimes>) -> Self {
+        Self { times, ..self }
     }
 
     /// A shard that is built in bounded memory, with the rows of the runs that an earlier attempt
@@ -301,10 +311,11 @@ impl<'a> ShardBuilder<'a> {
         self.facts = Facts::default();
         let path = run_path(&spill.folder, first);
         let nlist = self.model.parts().nlist;
+        let times = Arc::clone(&self.times);
         let write = move || {
-            let run = Run::write(&meta, &chunk, &path, nlist)
-                .and_then(|()| Run::open(&path))
-                .and_then(|run| run.require(&meta, &path));
+            let written = times.time(BuildStage::Sort, || Run::write(&meta, &chunk, &path, nlist));
+            let run =
+                written.and_then(|()| Run::open(&path)).and_then(|run| run.require(&meta, &path));
             (chunk, run)
         };
         let thread = std::thread::Builder::new().name("spill".to_owned()).spawn(write);
@@ -374,11 +385,14 @@ impl<'a> ShardBuilder<'a> {
             keyed: facts.keyed,
         };
         let bounds = self.bounds();
-        let sections = Sections { model: self.model, runs: &self.runs, facts, bounds };
-        sections.write(&mut file, &meta)?;
-        // Lists and codes were computed from the model's centroids.
-        self.model.intact()?;
-        let written = file.finish_as(|checksum| shard_name(plan, task, checksum))?;
+        let (model, runs, times) = (self.model, self.runs.as_slice(), &*self.times);
+        let sections = Sections { model, runs, facts, bounds, times };
+        let written = times.time(BuildStage::Write, || {
+            sections.write(&mut file, &meta)?;
+            // Lists and codes were computed from the model's centroids.
+            model.intact()?;
+            file.finish_as(|checksum| shard_name(plan, task, checksum))
+        })?;
         Ok(ShardEntry {
             name: shard_name(plan, task, &written.checksum),
             bytes: written.bytes,
@@ -396,7 +410,9 @@ impl<'a> ShardBuilder<'a> {
         if !in_files {
             let chunk = std::mem::take(&mut self.chunk);
             let meta = RunMeta::new("", 0, None, &chunk, self.facts);
-            self.runs.push(Run::in_memory(meta, chunk, self.model.parts().nlist));
+            let nlist = self.model.parts().nlist;
+            let sort = || Run::in_memory(meta, chunk, nlist);
+            self.runs.push(self.times.time(BuildStage::Sort, sort));
             return Ok(());
         }
         if self.facts.rows > 0 {

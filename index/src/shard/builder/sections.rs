@@ -14,6 +14,7 @@ use super::scalars::quantize_down;
 use super::spool::Spool;
 use crate::attributes::{Schema, SectionWriter};
 use crate::base::error::{Error, Result};
+use crate::base::times::{BuildStage, BuildTimes};
 use crate::files::container::{SectionKind, Writer};
 use crate::files::keys::{BLOCK_KEYS, KeyEncoder, head_bytes, sample_step};
 use crate::files::packed;
@@ -23,6 +24,8 @@ use crate::shard::{IdEncoding, ListEntry, ShardMeta};
 
 /// Bytes handed over at once.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces of a batch of lists that threads take up, and blocks of keys that make one.
+const PIECES: usize = 64;
 
 /// Bytes of keys that are looked at to choose symbols, about.
 const SAMPLED_BYTES: u64 = 4 << 20;
@@ -47,6 +50,7 @@ pub(super) struct Sections<'r> {
     pub runs: &'r [Run],
     pub facts: Facts,
     pub bounds: Bounds,
+    pub times: &'r BuildTimes,
 }
 
 /// Bytes that a list of so many rows takes: its codes, the codes in blocks, and a term and a byte a
@@ -73,6 +77,21 @@ impl Batch {
             (list, codes)
         };
         (self.first..).zip(&self.lens).map(take).collect()
+    }
+
+    /// What `work` makes of each list, on all threads: in pieces, since lists can be short.
+    fn each<R: Send>(
+        &self,
+        times: &BuildTimes,
+        stage: BuildStage,
+        work: impl Fn(u32, &[u8]) -> R + Sync,
+    ) -> Vec<R> {
+        let lists = self.lists();
+        let piece = |lists: &[(u32, &[u8])]| -> Vec<R> {
+            times.time(stage, || lists.iter().map(|&(list, codes)| work(list, codes)).collect())
+        };
+        let pieces = lists.par_chunks(lists.len().div_ceil(PIECES).max(1)).map(piece);
+        pieces.collect::<Vec<_>>().into_iter().flatten().collect()
     }
 }
 
@@ -233,21 +252,8 @@ impl Sections<'_> {
             return Ok((table, scalars));
         }
         self.batches(counts, |batch| {
-            let rounded: Vec<(f32, f32, Vec<u8>)> = batch
-                .lists()
-                .into_par_iter()
-                .map(|(list, codes)| {
-                    let mut residual = vec![0f32; p.d];
-                    let mut term = |code: &[u8]| {
-                        adc::decode(&p.codebooks, p.ksub, code, &mut residual);
-                        adc::l2_term(self.model.centroid(list), &residual)
-                    };
-                    let terms: Vec<f32> = codes.chunks_exact(p.m).map(&mut term).collect();
-                    let mut bytes = Vec::with_capacity(terms.len());
-                    let (min, step) = quantize_down(&terms, &mut bytes);
-                    (min, step, bytes)
-                })
-                .collect();
+            let terms = |list, codes: &[u8]| self.rounded_terms(list, codes);
+            let rounded = batch.each(self.times, BuildStage::Encode, terms);
             for (entry, (min, step, bytes)) in table[batch.first as usize..].iter_mut().zip(rounded)
             {
                 (entry.scalar_min, entry.scalar_step) = (min, step);
@@ -258,16 +264,30 @@ impl Sections<'_> {
         Ok((table, scalars))
     }
 
+    /// The terms of a list's codes (n, m), rounded down: the least, the step, and a byte each.
+    fn rounded_terms(&self, list: u32, codes: &[u8]) -> (f32, f32, Vec<u8>) {
+        let p = self.model.parts();
+        let mut residual = vec![0f32; p.d];
+        let mut term = |code: &[u8]| {
+            adc::decode(&p.codebooks, p.ksub, code, &mut residual);
+            adc::l2_term(self.model.centroid(list), &residual)
+        };
+        let terms: Vec<f32> = codes.chunks_exact(p.m).map(&mut term).collect();
+        let mut bytes = Vec::with_capacity(terms.len());
+        let (min, step) = quantize_down(&terms, &mut bytes);
+        (min, step, bytes)
+    }
+
     /// Codes in block order.
     fn codes(&self, counts: &[u32], file: &mut Writer) -> Result<()> {
         let layout = self.model.layout();
         self.batches(counts, |batch| {
-            let pack = |(_, codes): (u32, &[u8])| {
+            let pack = |_, codes: &[u8]| {
                 let mut out = Vec::new();
                 layout.pack(codes, &mut out);
                 out
             };
-            let packed: Vec<Vec<u8>> = batch.lists().into_par_iter().map(pack).collect();
+            let packed = batch.each(self.times, BuildStage::Write, pack);
             packed.iter().try_for_each(|codes| file.write(codes))
         })
     }
@@ -387,9 +407,13 @@ impl Sections<'_> {
                 let mut out = Vec::new();
                 encoder.block(block, &mut out).map(|()| out)
             };
-            let encoded: Vec<Vec<u8>> =
-                keys.par_chunks(BLOCK_KEYS).map(encode).collect::<Result<_>>()?;
-            for block in encoded {
+            let piece = |keys: &[&[u8]]| -> Result<Vec<Vec<u8>>> {
+                let blocks = || keys.chunks(BLOCK_KEYS).map(encode).collect();
+                self.times.time(BuildStage::Write, blocks)
+            };
+            let encoded: Vec<Vec<Vec<u8>>> =
+                keys.par_chunks(BLOCK_KEYS * PIECES).map(piece).collect::<Result<_>>()?;
+            for block in encoded.into_iter().flatten() {
                 starts.write(&at.to_le_bytes())?;
                 body.write(&block)?;
                 at += block.len() as u64;

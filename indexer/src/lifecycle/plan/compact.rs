@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    CompactJob, Estimate, Generation, Hash, IndexDir, Job, Model, PlanFile, ShardEntry, Snapshot,
-    TaskRecord, WorkArea,
+    BuildSeconds, CompactJob, Estimate, Generation, Hash, IndexDir, Job, Model, PlanFile,
+    ShardEntry, Snapshot, TaskRecord, WorkArea,
 };
 
 use super::commit::{CommitReport, records};
@@ -111,7 +111,13 @@ pub fn compact_task(
         tell: &|done| progress(Progress { stage: "compact", done, total }),
     };
     let shard = merging.merge(&sources, &mut CompactReport::default())?;
-    work.end_task(&TaskRecord { plan: file.hash, task, shard: shard.clone(), ids: None })?;
+    work.end_task(&TaskRecord {
+        plan: file.hash,
+        task,
+        shard: shard.clone(),
+        ids: None,
+        stage_seconds: BuildSeconds::default(),
+    })?;
     Ok(report(shard))
 }
 

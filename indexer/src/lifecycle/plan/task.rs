@@ -1,9 +1,12 @@
 //! Does one task of a plan.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use ocelli_index::{BuildJob, FineCodec, Hash, IndexDir, Model, PlanFile, ShardEntry};
+use ocelli_index::{
+    BuildJob, BuildSeconds, FineCodec, Hash, IndexDir, Model, PlanFile, ShardEntry,
+};
 use serde::Serialize;
 
 use crate::build::{
@@ -36,6 +39,10 @@ pub struct TaskReport {
     pub rows: u64,
     /// Bytes of the shard.
     pub bytes: u64,
+    /// Processor seconds of each stage, summed over threads: of the attempt that ended the task,
+    /// be it this one or an earlier one. Not measured for compactions.
+    #[serde(skip_serializing_if = "BuildSeconds::is_empty")]
+    pub stage_seconds: BuildSeconds,
     /// Wall time.
     pub seconds: f64,
 }
@@ -56,6 +63,7 @@ impl TaskReport {
             rows: shard.as_ref().map_or(0, |shard| shard.rows),
             bytes: shard.as_ref().map_or(0, |shard| shard.bytes),
             shard: shard.map(|shard| shard.name),
+            stage_seconds: BuildSeconds::default(),
             seconds: start.elapsed().as_secs_f64(),
         }
     }
@@ -106,9 +114,10 @@ pub fn build_task(
     };
     check_input(&sources, &model, &build_options)?;
     let _limit = build_options.memory(&model, count_rows(&sources))?.limit();
-    let tasks = Tasks::new(&sources, &model, &index, (file.hash, job), &build_options)?;
+    let tasks =
+        Tasks::new(&sources, &model, &index, (file.hash, job), &build_options, &Arc::default())?;
     let record = tasks.run(task, None, progress)?;
-    Ok(report(record.shard))
+    Ok(TaskReport { stage_seconds: record.stage_seconds, ..report(record.shard) })
 }
 
 /// The model of a plan, which its index directory has.
