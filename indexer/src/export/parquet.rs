@@ -59,8 +59,9 @@ pub struct ParquetReport {
 
 /// Writes the rows of an index that are not deleted as a Parquet file: `id` (INT64), `key` (UTF-8,
 /// null where a row has none), the attributes under their own names and types (`captured_ms` and
-/// `modified_ms` as TIMESTAMP of milliseconds, UTC), and `list` with `code`, or `vector`. An attribute whose name one of these has is called `attribute_` and its
-/// name. Rows come shard by shard, in the order of lists; memory is bounded by one row group.
+/// `modified_ms` as TIMESTAMP of milliseconds, UTC), and `list` with `code`, or `vector`. An
+/// attribute whose name one of these has is called `attribute_` and its name. Rows come shard by
+/// shard, in the order of lists; memory is bounded by one row group.
 ///
 /// # Errors
 /// [`Error::Index`] where the index cannot be read; [`Error::Invalid`] where shards give one

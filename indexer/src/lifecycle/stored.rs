@@ -42,7 +42,7 @@ pub(super) struct Again<'a> {
 /// A shard that is being made.
 struct Task<'a> {
     number: u32,
-    /// Its rows, by their numbers among all.
+    /// Rows of the shard, by their numbers among all.
     range: Range<u64>,
     /// Rows before this one are in it already.
     from: u64,

@@ -72,7 +72,7 @@ fn enforce(held: &[usize]) {
     LIMIT.store(tiles.unwrap_or(NO_LIMIT), Ordering::Relaxed);
 }
 
-/// Whether tiles are counted.
+/// Whether a limit is in force, so that tiles are counted.
 pub(super) fn is_limited() -> bool {
     LIMIT.load(Ordering::Relaxed) != NO_LIMIT
 }
