@@ -7,9 +7,11 @@ use clap::Args;
 use ocelli_index::{Gate, Generation, IndexDir, Job, Mode, Part, PlanFile};
 use ocelli_indexer::lifecycle::plan::{Commit, commit};
 use ocelli_indexer::lifecycle::recall::RecallGate;
+use ocelli_indexer::memory::keep_to;
 
 use super::recall::{GateArgs, gate_text};
 use super::task::encoder;
+use crate::commands::MemoryArgs;
 use crate::output::{OutputArgs, counted, print, thousands};
 
 const COMMIT_EXAMPLE: &str = "\
@@ -27,6 +29,8 @@ pub struct CommitArgs {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -41,6 +45,7 @@ pub fn run(args: CommitArgs) -> Result<()> {
     if matches!(file.plan.job, Job::Encode(_)) {
         return encoder("commit", vec!["--plan".into(), args.plan.into()], args.output.format);
     }
+    let _limit = keep_to(args.memory.bytes(), 0, "the commit")?;
     let gate = args.gate.gate(&parts)?;
     let judge = gate.as_ref().map(|gate| |dir: &IndexDir, g: &Generation| gate.judge(dir, g));
     let report = commit(&args.plan, judge.as_ref().map(|judge| judge as Gate<'_>))?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::build::{change_of, generation_of, job_of};
 use crate::lifecycle::change::commit_by;
+use crate::memory::keep_to;
 use crate::{Error, Result};
 
 /// Rows that the tasks of a plan have built.
@@ -89,6 +90,7 @@ impl CommitReport {
 pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> {
     let file = PlanFile::read(path)?;
     let job = job_of(&file.plan)?;
+    let _limit = keep_to(file.memory_budget_bytes as usize, 0, "the commit")?;
     let index = IndexDir::open(&file.out)?;
     if let Some((number, shards)) = generation_of(&index, &file.hash, file.parent)? {
         return CommitReport::new(&index, &index.generation(number)?, Built::of(&shards), true);
