@@ -8,7 +8,8 @@ all vectors.
 Every step leaves a file that says what it took; a run that was stopped goes on behind the last one.
 
 The last line is one JSON object. `build_s` is what training, encoding and building took by the
-clock, `prediction_error` how far off the estimate of the plan was for its tasks: the measured time
+clock, with the time that it takes to make the vectors. `prediction_error` is how far that is from
+what `ocelli plan estimate` says, which knows nothing of made vectors: the time without making them
 over the predicted one, minus 1.
 """
 
@@ -33,6 +34,9 @@ ROWS_PER_LIST = 64
 # Vectors of a part, and of one pass for exact neighbours.
 PART_ROWS, PASS_ROWS = 1_000_000, 5_000_000
 NPROBES = (16, 64, 256)
+# Lists from which on rows meet the centroids of near groups only. What that loses is measured on
+# the vectors of the first pass.
+GROUPED_NLIST = 8192
 BUDGET_GIB = 4
 SMALL_BYTES = 512 << 20
 SHARD_ROWS = 25_000_000
@@ -144,6 +148,28 @@ def built(a, steps, n):
     return index, took, planned
 
 
+def predicted(a, n, cores):
+    """What `ocelli plan estimate` says of all this."""
+    nlist = nlist_for(n)
+    shape = ("--rows", n, "--dim", DIM, "--m", M, "--nlist", nlist, "--cores", cores)
+    split = ("--shards", -(-n // SHARD_ROWS), "--memory-budget", f"{BUDGET_GIB}GiB")
+    asked = ("--training-rows", min(ROWS_PER_LIST * nlist, n), "--format", "json")
+    probed = ("--nprobe", ",".join(map(str, NPROBES)))
+    command = (a.ocelli, "plan", "estimate", *shape, *split, *asked, *probed)
+    words = [str(word) for word in command]
+    return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def measured(took, tasks, cores):
+    """Seconds by the clock of training, encoding and sorting, without making the vectors."""
+    making = [json.loads(line)["making_s"] for line in took["encode"]["printed"]]
+    return {
+        "train": took["train"]["wall_s"],
+        "encode": took["encode"]["wall_s"] - sum(making) / cores,
+        "sort": sum(took[name]["wall_s"] for name in ["plan", *tasks, "commit"]),
+    }
+
+
 def exact(a, steps, n, queries):
     """Ids (queries, K) of the exact neighbours."""
     passes = ranges(n, PASS_ROWS)
@@ -153,11 +179,43 @@ def exact(a, steps, n, queries):
         for i, (file, (first, rows)) in enumerate(zip(files, passes))
     ]
     steps.side_by_side("exact", tasks)
+    return neighbours(files)
+
+
+def neighbours(files):
+    """Ids (queries, K) of the nearest in files of passes."""
     found = [[] for _ in range(QUERIES)]
     for file in files:
         for query, line in enumerate(file.read_text().splitlines()):
             found[query] += [(distance, number) for number, distance in json.loads(line)]
     return np.array([[number for _, number in sorted(f)[:K]] for f in found], np.int64)
+
+
+def near_groups_lose(a, steps, queries):
+    """Recall10@10 by nprobe that is lost where rows meet near centroids, not all of them: two
+    indexes of the vectors of the first pass under the model of all."""
+    model, truth = steps.folder / "model", neighbours([steps.folder / "nearest-000.jsonl"])
+    cores = len(os.sched_getaffinity(0))
+    recalls = {}
+    for way in ("codes", "exact-codes"):
+        index = steps.folder / f"loss-{way}"
+        pieces = [
+            (steps.folder / f"loss-{way}-{i}.part", first, rows)
+            for i, (first, rows) in enumerate(ranges(PASS_ROWS, -(-PASS_ROWS // cores)))
+        ]
+        tasks = [(f"loss-{part.stem}", (a.worker, way, model, part, *r)) for part, *r in pieces]
+        steps.side_by_side(f"loss-{way}-encode", tasks)
+        parts = [part for part, *_ in pieces]
+        steps.run(f"loss-{way}-build", a.ocelli, "build", *parts, "--model", model, "--out", index)
+        for part in parts:
+            part.unlink(missing_ok=True)
+        worker = Worker(a.search, index, queries)
+        for nprobe in NPROBES:
+            ids = found_by(worker, nprobe, steps.folder / "ids.ivecs")[:, :10]
+            hits = (ids[:, :, None] == truth[:, None, :10]).any(1)
+            recalls[way, nprobe] = float(hits.mean())
+        worker.close()
+    return {n: recalls["exact-codes", n] - recalls["codes", n] for n in NPROBES}
 
 
 def found_by(worker, nprobe, scratch):
@@ -166,9 +224,16 @@ def found_by(worker, nprobe, scratch):
     return words.reshape(QUERIES, K + 1)[:, 1:]
 
 
-def rate(worker, nprobe):
-    worker.ask("batch", nprobe, K)
-    return sorted(worker.ask("batch", nprobe, K)["qps"] for _ in range(5))[2]
+def rate(worker, nprobe, threads):
+    """Queries a second of so many threads together, each of which asks for all in a batch."""
+    worker.ask("threads", nprobe, K, threads)
+    return sorted(worker.ask("threads", nprobe, K, threads)["qps"] for _ in range(5))[2]
+
+
+def one_by_one(worker, nprobe):
+    """Queries a second of one thread that asks for one after the other, and its stages."""
+    answers = [worker.ask("single", nprobe, K, QUERIES) for _ in range(5)]
+    return sorted(answers, key=lambda answer: answer["qps"])[2]
 
 
 def drop(index):
@@ -226,32 +291,54 @@ def main():
     truth = exact(a, steps, n, queries)
     scratch = steps.folder / "ids.ivecs"
     worker = Worker(a.search, index, queries)
-    recalls, warm = {}, {}
+    recalls, warm, single = {}, {}, {}
+    cores = len(os.sched_getaffinity(0))
     for nprobe in NPROBES:
         ids = found_by(worker, nprobe, scratch)
         first = float((ids == truth[:, :1]).any(1).mean())
         ten = float((ids[:, :10, None] == truth[:, None, :10]).any(1).mean())
-        recalls[nprobe], warm[nprobe] = (first, ten), rate(worker, nprobe)
+        recalls[nprobe], warm[nprobe] = (first, ten), rate(worker, nprobe, cores)
+        single[nprobe] = one_by_one(worker, nprobe)
         say(
-            f"  nprobe {nprobe:>3}: recall1@100 {first:.4f}, recall10@10 {ten:.4f}, "
-            f"{warm[nprobe]:,.0f} queries/s warm"
+            f"  nprobe {nprobe:>3}: recall1@100 {first:.4f}, recall10@10 {ten:.4f}, warm: "
+            f"{warm[nprobe]:,.0f} queries/s in batches on {cores} cores, "
+            f"{single[nprobe]['qps']:,.0f} one by one on one ({single[nprobe]['stages_us']})"
         )
     worker.close()
+    lost = None
+    if nlist_for(n) >= GROUPED_NLIST and n >= PASS_ROWS:
+        lost = near_groups_lose(a, steps, queries)
+        for nprobe, loss in lost.items():
+            say(f"  nprobe {nprobe:>3}: near groups lose {loss:.4f} of recall10@10")
     rates = {}
     drop(index)
     worker = Worker(a.search, index, queries)
-    rates["cold"] = worker.ask("batch", NPROBES[1], K)["qps"]
+    rates["cold"] = worker.ask("threads", NPROBES[1], K, cores)["qps"]
     worker.close()
     say(f"  page cache dropped, first batch at nprobe {NPROBES[1]}: {rates['cold']:,.0f} queries/s")
     small = Small(SMALL_BYTES)
     if small.works:
         drop(index)
         worker = small.worker(a.search, index, queries)
-        rates["small"] = rate(worker, NPROBES[1])
+        rates["small"] = rate(worker, NPROBES[1], cores)
         worker.close()
         small.close()
         say(f"  within {SMALL_BYTES >> 20} MiB: {rates['small']:,.0f} queries/s")
-    tasks_s = sum(took[f"task {task}"]["wall_s"] for task in range(planned["tasks"]))
+    guess = predicted(a, n, cores)
+    tasks = [f"task {task}" for task in range(planned["tasks"])]
+    clock = measured(took, tasks, cores)
+    said = {
+        "train": guess["train"]["seconds"],
+        "encode": guess["build"]["encode_seconds"],
+        "sort": guess["build"]["sort_seconds"],
+    }
+    for name, seconds in clock.items():
+        say(f"  {name}: measured {seconds:.1f} s, predicted {said[name]:.1f} s")
+    for search in guess["search"]:
+        nprobe = search["nprobe"]
+        real, said_us = 1e6 / single[nprobe]["qps"], search["core_us"]
+        say(f"  nprobe {nprobe}: measured {real:.1f} us a query, predicted {said_us:.1f}")
+    error = sum(clock.values()) / guess["seconds"] - 1
     build_s = sum(step["wall_s"] for name, step in took.items() if name != "sample")
     peak = max(step["peak_bytes"] for step in took.values())
     shards = sum(path.stat().st_size for path in (index / "shards").iterdir())
@@ -267,10 +354,15 @@ def main():
                 "bytes_per_vector": round(shards / n, 2),
                 "recall1_at_100": {nprobe: round(r[0], 4) for nprobe, r in recalls.items()},
                 "recall10_at_10": {nprobe: round(r[1], 4) for nprobe, r in recalls.items()},
+                "recall_lost_to_near_groups": lost and {n: round(x, 4) for n, x in lost.items()},
                 "qps_warm": {nprobe: round(q) for nprobe, q in warm.items()},
+                "qps_one_by_one": {nprobe: round(q["qps"]) for nprobe, q in single.items()},
                 "qps_cold": round(rates["cold"]),
                 "qps_512_mib": round(rates["small"]) if "small" in rates else None,
-                "prediction_error": round(tasks_s / planned["estimate"]["seconds"] - 1, 3),
+                "prediction_error": round(error, 3),
+                "prediction_errors": {
+                    name: round(seconds / said[name] - 1, 3) for name, seconds in clock.items()
+                },
             }
         )
     )

@@ -2,12 +2,14 @@
 //!
 //! - `scale train PART ROWS`: a part of vectors to train on, which nobody else gets;
 //! - `scale codes MODEL PART FIRST ROWS`: a part of the codes of the vectors with these numbers;
+//! - `scale exact-codes MODEL PART FIRST ROWS`: the same, with each vector in the nearest of all
+//!   lists, whatever their number;
 //! - `scale queries FILE ROWS`: queries, as fvecs;
 //! - `scale nearest QUERIES K FIRST ROWS FILE`: the K nearest to each query of the vectors with
 //!   these numbers, by comparing all: a line of JSON each, `[[number, squared distance], …]`.
 //!
-//! One thread; several processes take ranges of their own. Each prints its seconds, and `codes` those
-//! that it took to make the vectors and to encode them.
+//! One thread; several processes take ranges of their own. Each prints its seconds, and `codes`
+//! those that it took to make the vectors and to encode them.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -22,6 +24,8 @@ use ocelli_index::{
     PartWriter, RowEncoder, RowEncoderScratch, VectorFile, simd,
 };
 use ocelli_vector::dense;
+use ocelli_vector::encode::{encode, transpose};
+use ocelli_vector::nearest::{NearestRows, NearestScratch};
 
 /// A failure of the worker.
 type Error = Box<dyn std::error::Error>;
@@ -71,13 +75,49 @@ fn codes(model: &Path, out: &Path, range: Range<u64>) -> Result<(f64, f64), Erro
         encoder.encode(&x, &mut scratch, &mut encoded)?;
         encoding_s += start.elapsed().as_secs_f64();
         for (&list, code) in encoded.lists.iter().zip(encoded.codes.chunks_exact(m)) {
-            let image = PartImage { key: "", id: None, attributes: None, record: &[] };
-            part.push_image(&image, PartRow::Code { list, code, fine: &[] })?;
+            push(&mut part, list, code)?;
         }
     }
     part.finish()?;
     Part::open(out)?;
     Ok((making_s, encoding_s))
+}
+
+/// Codes of vectors that are compared with all centroids, under a model without a transform.
+fn exact_codes(model: &Path, out: &Path, range: Range<u64>) -> Result<(), Error> {
+    let (source, model) = (Regional::new(SEED), Model::open(model)?);
+    let mut part = PartWriter::create_codes(out, &spec()?, &CodeForm::of(&model))?;
+    let p = model.parts();
+    let centroids = NearestRows::new(&p.coarse, p.d);
+    let mut scratch = NearestScratch::default();
+    let (mut x, mut residuals) = (Vec::new(), Vec::new());
+    let (mut found, mut codes, mut distances) = (Vec::new(), Vec::new(), Vec::new());
+    let transposed = transpose(&p.codebooks, p.m, p.ksub);
+    for block in blocks(range) {
+        x.clear();
+        source.append(block, &mut x);
+        let n = x.len() / p.d;
+        found.resize(n, (0, 0.0));
+        centroids.assign(simd(), &x, &mut found, &mut scratch);
+        residuals.clear();
+        for (x, &(list, _)) in x.chunks_exact(p.d).zip(&found) {
+            let centroid = &p.coarse[list as usize * p.d..][..p.d];
+            residuals.extend(x.iter().zip(centroid).map(|(x, c)| x - c));
+        }
+        codes.resize(n * p.m, 0);
+        distances.resize(n * p.m, 0.0);
+        encode(simd(), &residuals, &transposed, p.m, p.ksub, &mut codes, &mut distances);
+        for (&(list, _), code) in found.iter().zip(codes.chunks_exact(p.m)) {
+            push(&mut part, list, code)?;
+        }
+    }
+    part.finish()?;
+    Ok(())
+}
+
+fn push(part: &mut PartWriter, list: u32, code: &[u8]) -> Result<(), Error> {
+    let image = PartImage { key: "", id: None, attributes: None, record: &[] };
+    Ok(part.push_image(&image, PartRow::Code { list, code, fine: &[] })?)
 }
 
 fn queries(out: &Path, rows: u64) -> Result<(), Error> {
@@ -167,18 +207,22 @@ fn main() -> Result<(), Error> {
         ["codes", model, part, first, rows] => {
             let (making_s, encoding_s) =
                 codes(Path::new(model), Path::new(part), range(first, rows)?)?;
+            let seconds = start.elapsed().as_secs_f64();
             println!(
-                "{{\"seconds\": {:.3}, \"making_s\": {making_s:.3}, \"encoding_s\": {encoding_s:.3}}}",
-                start.elapsed().as_secs_f64()
+                "{{\"seconds\": {seconds:.3}, \"making_s\": {making_s:.3}, \
+                 \"encoding_s\": {encoding_s:.3}}}"
             );
             return Ok(());
+        }
+        ["exact-codes", model, part, first, rows] => {
+            exact_codes(Path::new(model), Path::new(part), range(first, rows)?)?;
         }
         ["queries", file, rows] => queries(Path::new(file), rows.parse()?)?,
         ["nearest", file, k, first, rows, out] => {
             nearest(Path::new(file), k.parse()?, range(first, rows)?, Path::new(out))?;
         }
         _ => {
-            println!("usage: scale train|codes|queries|nearest …; see the head of its source");
+            println!("usage: scale train|codes|exact-codes|queries|nearest …: see its source");
             return Ok(());
         }
     }

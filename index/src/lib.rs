@@ -98,6 +98,7 @@ pub use generations::storage::{ERASED, FOLDERS, LocalStorage, ObjectFacts, Stora
 pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration};
 pub use inspect::{Inspection, inspect};
 pub use model::fine::{FINE_KSUB, FineCodec, FineKind};
+pub use model::groups::Met;
 pub use model::row_encoder::{Encoded, RowEncoder, RowEncoderScratch};
 pub use model::{Metric, Model, ModelParts};
 pub use pack::{

@@ -100,6 +100,45 @@ fn check_rows(op: &'static str, x: &[f32], n: usize, d: usize) -> Result<()> {
     }
 }
 
+/// What k-means compares: pairs of vectors, times their coordinates.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Comparisons {
+    /// Rows with all centroids.
+    pub(crate) all: f64,
+    /// Rows with the centroids near their own.
+    pub(crate) near: f64,
+    /// Centroids with centroids.
+    pub(crate) centroids: f64,
+}
+
+impl Comparisons {
+    /// Those of [`kmeans`] over `n` rows, if it does all iterations.
+    pub(crate) fn flat(n: u64, d: u64, k: u64, niter: u64) -> Self {
+        let [n, d, k, niter] = [n, d, k, niter].map(|x| x as f64);
+        if k < near::FEWEST as f64 {
+            return Self { all: d * n * k * niter, ..Self::default() };
+        }
+        let later = (niter - 1.0).max(0.0);
+        Self {
+            all: d * n * k,
+            near: d * n * later * near::COUNT as f64,
+            centroids: d * k * k * (later / near::SERVE as f64).ceil(),
+        }
+    }
+}
+
+impl std::ops::Add for Comparisons {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            all: self.all + other.all,
+            near: self.near + other.near,
+            centroids: self.centroids + other.centroids,
+        }
+    }
+}
+
 fn lloyd(
     simd: Simd,
     x: &[f32],

@@ -7,8 +7,8 @@
 //! has the same idea, with neighbourhoods of rows.) Which centroids those are is computed in floats
 //! of a fixed order, so the bits are the same everywhere.
 
-use ocelli_vector::nearest::{NearestRows, NearestScratch};
-use ocelli_vector::{Simd, dense};
+use ocelli_vector::Simd;
+use ocelli_vector::nearest::{NearestRows, NearestScratch, SeveralScratch};
 use rayon::prelude::*;
 
 use super::{Lists, TASK_ROWS};
@@ -19,33 +19,24 @@ pub(super) const COUNT: usize = 256;
 pub(super) const FEWEST: usize = 4 * COUNT;
 /// Iterations that neighbours of centroids serve, while the centroids move.
 pub(super) const SERVE: usize = 4;
+/// Centroids whose neighbours one task finds.
+const TASK: usize = 96;
 
 /// The nearest of the rows `x` (k, d) to each of them: (k, count), itself first, then ascending by
 /// distance; of two at equal distance the smaller index first. `count` is at most k.
 pub(super) fn neighbours(simd: Simd, x: &[f32], d: usize, count: usize) -> Vec<u32> {
-    let k = x.len() / d;
-    let all: Vec<u32> = (0..k as u32).collect();
-    let mut near = vec![0; k * count];
-    near.par_chunks_exact_mut(count).zip(x.par_chunks_exact(d)).enumerate().for_each_init(
-        || (Vec::new(), Vec::new()),
-        |(distances, keys), (own, (near, row))| {
-            dense::l2_sqs_of(simd, row, x, &all, distances);
-            keys.clear();
-            // Floats that are not negative are ordered as their bits are.
-            let key = |(id, x): (u32, &f32)| u64::from(x.to_bits()) << 32 | u64::from(id);
-            keys.extend((0..).zip(&*distances).map(key));
-            keys.swap_remove(own);
-            near[0] = own as u32;
-            let rest = &mut near[1..];
-            if rest.is_empty() {
-                return;
-            }
-            keys.select_nth_unstable(rest.len() - 1);
-            let keys = &mut keys[..rest.len()];
-            keys.sort_unstable();
-            rest.iter_mut().zip(keys).for_each(|(near, key)| *near = *key as u32);
-        },
-    );
+    let rows = NearestRows::new(x, d);
+    let mut near = vec![0; x.len() / d * count];
+    let tasks = near.par_chunks_mut(TASK * count).zip(x.par_chunks(TASK * d)).enumerate();
+    tasks.for_each_init(SeveralScratch::default, |scratch, (task, (near, x))| {
+        rows.several(simd, x, count, near, scratch);
+        for (own, near) in (task as u32 * TASK as u32..).zip(near.chunks_exact_mut(count)) {
+            // Copies of a row may come before it, even all that there is room for.
+            let at = near.iter().position(|&id| id == own).unwrap_or(count - 1);
+            near[..=at].rotate_right(1);
+            near[0] = own;
+        }
+    });
     near
 }
 

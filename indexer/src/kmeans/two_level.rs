@@ -14,7 +14,7 @@ use ocelli_vector::Simd;
 use rayon::prelude::*;
 
 use super::near::{assign_lists, neighbours};
-use super::{KmeansOptions, Lists, assign_to, check_rows, lloyd, update};
+use super::{Comparisons, KmeansOptions, Lists, assign_to, check_rows, lloyd, update};
 use crate::sample::SplitMix64;
 use crate::{Error, Result};
 
@@ -143,6 +143,21 @@ fn candidates(
     let of = |&group: &u32| first[group as usize]..first[group as usize + 1];
     let near = neighbours(simd, heads, d, count);
     near.chunks_exact(count).map(|near| near.iter().flat_map(of).collect()).collect()
+}
+
+impl Comparisons {
+    /// Those of [`two_level_kmeans`] over `n` rows: two levels of √k each, and rounds over the
+    /// groups next to a row's own.
+    pub(crate) fn two_level(n: u64, d: u64, k: u64, options: &TwoLevelOptions) -> Self {
+        let groups = groups_for(k as usize) as f64;
+        let share = k as f64 / groups;
+        let (n, d) = (n as f64, d as f64);
+        Self {
+            all: n * d * options.kmeans.niter as f64 * (groups + share),
+            near: n * d * (options.rounds * options.neighbours) as f64 * share,
+            centroids: d * groups * groups,
+        }
+    }
 }
 
 /// Units of work that [`two_level_kmeans`] reports.

@@ -11,6 +11,7 @@ use ocelli_index::{DescriptorSpec, Metric, Model, ModelParts, Part};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::dimension::{DIMS_PER_BYTE, dim_for_codes, is_sorted, is_too_much};
+use crate::kmeans::Comparisons;
 use crate::sample::{common_spec, count_distinct, count_rows, gather_rows};
 use crate::threads::pool;
 use crate::{BoxError, Error, ProgressFn, Result};
@@ -301,6 +302,11 @@ pub fn train(
         seconds: start.elapsed().as_secs_f64(),
     };
     Ok((model, report))
+}
+
+/// What k-means compares to train a model under `options` on so many rows of `d` coordinates.
+pub(crate) fn comparisons(rows: usize, d: usize, options: &TrainOptions) -> Comparisons {
+    steps::comparisons(rows, d, options)
 }
 
 /// Whether a rotation is learned by default (`./bench opq`: recall10@10 at 64 bytes .598

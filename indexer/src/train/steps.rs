@@ -9,7 +9,8 @@ use rayon::prelude::*;
 
 use super::{CoarseKmeans, LearnOpq, MAX_FLAT_NLIST, OpqRows, TrainOptions};
 use crate::kmeans::{
-    KmeansOptions, TwoLevelOptions, assign, codebooks, kmeans, two_level_kmeans, two_level_steps,
+    Comparisons, KmeansOptions, TwoLevelOptions, assign, codebooks, kmeans, two_level_kmeans,
+    two_level_steps,
 };
 use crate::numbering::Numbering;
 use crate::pca::{Covariance, Mean};
@@ -210,6 +211,24 @@ pub(super) fn coarse(
     })
 }
 
+/// What k-means compares on the way to centroids of `rows` rows of `d` coordinates, and to those of
+/// their halves, which serve the codebooks.
+pub(super) fn comparisons(rows: usize, d: usize, options: &TrainOptions) -> Comparisons {
+    let kmeans = KmeansOptions { niter: options.niter, ..KmeansOptions::default() };
+    let seen = rows.min(kmeans.max_points_per_centroid.saturating_mul(options.nlist));
+    let [seen, d, lists, niter] = [seen, d, options.nlist, options.niter].map(|n| n as u64);
+    if in_two_levels(options) {
+        let two = TwoLevelOptions { kmeans, ..TwoLevelOptions::default() };
+        return Comparisons::two_level(seen, d, lists, &two);
+    }
+    let all = Comparisons::flat(seen, d, lists, niter);
+    if !is_cross_fitted(rows, options) {
+        return all;
+    }
+    let half = Comparisons::flat(seen / 2, d, lists, niter);
+    all + half + half
+}
+
 /// Codebooks, and how well they do.
 pub(super) struct Quantizer {
     /// (m, ksub, d / m).
@@ -318,7 +337,11 @@ impl Stages<'_> {
         progress(Progress { stage, done: 0, total });
         let start = Instant::now();
         let result = work(&|done| progress(Progress { stage, done, total }));
-        self.seconds.push((stage, start.elapsed().as_secs_f64()));
+        let seconds = start.elapsed().as_secs_f64();
+        match self.seconds.iter_mut().find(|(name, _)| *name == stage) {
+            Some((_, sum)) => *sum += seconds,
+            None => self.seconds.push((stage, seconds)),
+        }
         result
     }
 }

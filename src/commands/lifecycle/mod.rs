@@ -5,6 +5,7 @@ pub mod backup;
 pub mod commit;
 pub mod compact;
 pub mod delete;
+pub mod estimate;
 pub mod gc;
 pub mod plan;
 pub mod rebuild;

@@ -12,6 +12,7 @@ use ocelli_indexer::lifecycle::plan::{
 };
 
 use crate::commands::import::foreign_name;
+use crate::commands::lifecycle::estimate::PlanEstimateArgs;
 use crate::commands::{PackArgs, bytes};
 use crate::output::{OutputArgs, counted, print, thousands};
 
@@ -30,6 +31,8 @@ pub enum PlanCommand {
     Build(PlanBuildArgs),
     /// Plan a compaction: one task for each group of shards that are to be merged
     Compact(PlanCompactArgs),
+    /// Say what an index of some size would take, before there is any row of it
+    Estimate(PlanEstimateArgs),
 }
 
 #[derive(Args)]
@@ -115,6 +118,7 @@ pub fn run(command: PlanCommand) -> Result<()> {
     match command {
         PlanCommand::Build(args) => build(args),
         PlanCommand::Compact(args) => compact(args),
+        PlanCommand::Estimate(args) => super::estimate::run(args),
     }
 }
 

@@ -8,9 +8,11 @@
 //! Vectors are taken group by group: those that look at a group go through its rows together. The
 //! nearest group of each comes first, so that most of the other rows are ruled out at once.
 
-use super::{NearestRows, TILE, Terms, Tiles, VECTORS, Vector, nearer};
+use super::{
+    Kernels, NearestRows, TILE, Tile, Tiles, VECTORS, Vector, Within, Work, at_level, nearer,
+};
 use crate::dense;
-use crate::level::{Level, Simd};
+use crate::level::Simd;
 use crate::smallest::kth_smallest_at_most;
 
 /// Vectors that are sorted by group together: enough for several sixes a group, few enough that
@@ -46,12 +48,6 @@ pub struct GroupedScratch {
     starts: Vec<u32>,
     /// Vectors in the order of the groups that they look at.
     turns: Vec<u32>,
-}
-
-/// The two kernels of a level, as [`NearestRows`] has them.
-struct Kernels<T, W> {
-    tile: T,
-    within: W,
 }
 
 impl<'a> GroupedRows<'a> {
@@ -108,20 +104,7 @@ impl<'a> GroupedRows<'a> {
         }
         let effort = effort.clamp(1, filled);
         for (x, out) in x.chunks(BLOCK * d).zip(out.chunks_mut(BLOCK)) {
-            match simd.level() {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: only a processor that has the level makes `simd`.
-                Level::Avx2 => unsafe { self.block_avx2(simd, x, effort, out, scratch) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                Level::Avx512 => unsafe { self.block_avx512(simd, x, effort, out, scratch) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                Level::Avx512Vbmi => unsafe { self.block_vnni(simd, x, effort, out, scratch) },
-                _ => x.chunks_exact(d).zip(out).for_each(|(x, out)| {
-                    *out = self.by_definition(simd, x, effort);
-                }),
-            }
+            at_level(simd, Assign { rows: self, simd, x, effort, out, scratch });
         }
     }
 
@@ -160,18 +143,15 @@ impl<'a> GroupedRows<'a> {
 
     /// One block: chooses the groups, takes the vectors through them, and decides.
     #[inline(always)]
-    fn block<T, W>(
+    fn block(
         &self,
         simd: Simd,
         x: &[f32],
         effort: usize,
         out: &mut [(u32, f32)],
         scratch: &mut GroupedScratch,
-        kernels: &Kernels<T, W>,
-    ) where
-        T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut super::TileCosts) -> u32,
-        W: Fn(&[f32; TILE], f32) -> u64,
-    {
+        kernels: &Kernels<impl Tile, impl Within>,
+    ) {
         let (d, pairs) = (self.rows.d, self.rows.d.div_ceil(2));
         let n = out.len();
         scratch.words.resize(BLOCK * pairs, 0);
@@ -210,16 +190,14 @@ impl<'a> GroupedRows<'a> {
 
     /// Writes the groups of each vector of a block.
     #[inline(always)]
-    fn choose_groups<T, W>(
+    fn choose_groups(
         &self,
         simd: Simd,
         x: &[f32],
         effort: usize,
         scratch: &mut GroupedScratch,
-        Kernels { tile, .. }: &Kernels<T, W>,
-    ) where
-        T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut super::TileCosts) -> u32,
-    {
+        Kernels { tile, .. }: &Kernels<impl Tile, impl Within>,
+    ) {
         let (d, pairs) = (self.rows.d, self.rows.d.div_ceil(2));
         let tiles = &self.centres.all;
         let n = scratch.vectors.len();
@@ -294,15 +272,12 @@ impl<'a> GroupedRows<'a> {
 
     /// Takes the vectors whose turn it is through the rows of a group.
     #[inline(always)]
-    fn through_group<T, W>(
+    fn through_group(
         &self,
         group: usize,
         scratch: &mut GroupedScratch,
-        Kernels { tile, within }: &Kernels<T, W>,
-    ) where
-        T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut super::TileCosts) -> u32,
-        W: Fn(&[f32; TILE], f32) -> u64,
-    {
+        Kernels { tile, within }: &Kernels<impl Tile, impl Within>,
+    ) {
         let pairs = self.rows.d.div_ceil(2);
         let tiles = &self.members[group];
         let turns = scratch.starts[group] as usize..scratch.starts[group + 1] as usize;
@@ -339,40 +314,28 @@ impl<'a> GroupedRows<'a> {
     }
 }
 
-/// Declares [`GroupedRows::block`] for a level.
-#[cfg(target_arch = "x86_64")]
-macro_rules! block_at {
-    ($name:ident, $features:literal, $kernels:ident, $tile:ident) => {
-        impl GroupedRows<'_> {
-            /// # Safety
-            /// The features.
-            #[target_feature(enable = $features)]
-            unsafe fn $name(
-                &self,
-                simd: Simd,
-                x: &[f32],
-                effort: usize,
-                out: &mut [(u32, f32)],
-                scratch: &mut GroupedScratch,
-            ) {
-                let kernels = Kernels {
-                    tile: |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
-                        // SAFETY: this function's own level; `block` gives whole tiles.
-                        unsafe { super::$kernels::$tile(x, six, rows, terms, costs) }
-                    },
-                    within: |costs: &_, limit| super::$kernels::within(costs, limit),
-                };
-                self.block(simd, x, effort, out, scratch, &kernels);
-            }
-        }
-    };
+/// A block of vectors on its way to the nearest row of near groups.
+struct Assign<'w, 'a> {
+    rows: &'w GroupedRows<'a>,
+    simd: Simd,
+    x: &'w [f32],
+    effort: usize,
+    out: &'w mut [(u32, f32)],
+    scratch: &'w mut GroupedScratch,
 }
-#[cfg(target_arch = "x86_64")]
-block_at!(block_avx2, "avx2", avx2, tile_avx2);
-#[cfg(target_arch = "x86_64")]
-block_at!(block_avx512, "avx512f,avx512bw,avx512dq,avx512vl", avx512, tile_avx512);
-#[cfg(target_arch = "x86_64")]
-block_at!(block_vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", avx512, tile_vnni);
+
+impl Work for Assign<'_, '_> {
+    #[inline(always)]
+    fn run<T: Tile, W: Within>(self, kernels: &Kernels<T, W>) {
+        self.rows.block(self.simd, self.x, self.effort, self.out, self.scratch, kernels);
+    }
+
+    fn by_definition(self) {
+        for (x, out) in self.x.chunks_exact(self.rows.rows.d).zip(self.out) {
+            *out = self.rows.by_definition(self.simd, x, self.effort);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

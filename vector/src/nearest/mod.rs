@@ -18,10 +18,12 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod grouped;
+mod several;
 #[cfg(test)]
 mod tests;
 
 pub use self::grouped::{GroupedRows, GroupedScratch};
+pub use self::several::SeveralScratch;
 use crate::dense::{self, norm_sq};
 use crate::level::{Level, Simd};
 
@@ -123,6 +125,73 @@ impl Tiles {
         }
     }
 }
+
+/// Writes the costs of a tile's 64 rows for six vectors. Returns a bit for each vector of which a
+/// cost is within its limit.
+trait Tile: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32 {}
+
+impl<T> Tile for T where T: Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32 {}
+
+/// Returns a bit for each cost of a tile that is within a limit.
+trait Within: Fn(&[f32; TILE], f32) -> u64 {}
+
+impl<W> Within for W where W: Fn(&[f32; TILE], f32) -> u64 {}
+
+/// The two kernels of a level.
+struct Kernels<T, W> {
+    tile: T,
+    within: W,
+}
+
+/// A block of vectors that goes through tiles.
+trait Work {
+    /// Does it with the kernels of a level. Always inlined, into a function of that level.
+    fn run<T: Tile, W: Within>(self, kernels: &Kernels<T, W>);
+
+    /// Does it in floats alone.
+    fn by_definition(self);
+}
+
+/// Does some work at the level of the processor.
+fn at_level(simd: Simd, work: impl Work) {
+    match simd.level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: only a processor that has the level makes `simd`.
+        Level::Avx2 => unsafe { run_avx2(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx512 => unsafe { run_avx512(work) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Level::Avx512Vbmi => unsafe { run_vnni(work) },
+        _ => work.by_definition(),
+    }
+}
+
+/// Declares the function of a level.
+#[cfg(target_arch = "x86_64")]
+macro_rules! run_at {
+    ($name:ident, $features:literal, $kernels:ident, $tile:ident) => {
+        /// # Safety
+        /// The features.
+        #[target_feature(enable = $features)]
+        unsafe fn $name(work: impl Work) {
+            work.run(&Kernels {
+                tile: |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
+                    // SAFETY: this function's own level; works give whole tiles.
+                    unsafe { $kernels::$tile(x, six, rows, terms, costs) }
+                },
+                within: |costs: &_, limit| $kernels::within(costs, limit),
+            });
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+run_at!(run_avx2, "avx2", avx2, tile_avx2);
+#[cfg(target_arch = "x86_64")]
+run_at!(run_avx512, "avx512f,avx512bw,avx512dq,avx512vl", avx512, tile_avx512);
+#[cfg(target_arch = "x86_64")]
+run_at!(run_vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", avx512, tile_vnni);
 
 impl<'a> NearestRows<'a> {
     /// Rounds `rows` (n, d).
@@ -253,20 +322,7 @@ impl<'a> NearestRows<'a> {
         scratch: &mut NearestScratch,
     ) {
         for (x, out) in x.chunks(BLOCK * self.d).zip(out.chunks_mut(BLOCK)) {
-            match simd.level() {
-                Level::Scalar => self.assign_by_definition(x, tiles, out),
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: only a processor that has the level makes `simd`.
-                Level::Avx2 => unsafe { self.block_avx2(simd, x, tiles, out, scratch) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                Level::Avx512 => unsafe { self.block_avx512(simd, x, tiles, out, scratch) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: as above.
-                Level::Avx512Vbmi => unsafe { self.block_vnni(simd, x, tiles, out, scratch) },
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => self.assign_by_definition(x, tiles, out),
-            }
+            at_level(simd, Assign { rows: self, simd, x, tiles, out, scratch });
         }
     }
 
@@ -278,9 +334,7 @@ impl<'a> NearestRows<'a> {
         }
     }
 
-    /// One block through all tiles. `tile` writes the costs of a tile's 64 rows for six vectors,
-    /// and returns a bit for each vector of which a cost is within its limit; `within` returns a
-    /// bit for each cost of a tile that is.
+    /// One block through all tiles.
     #[inline(always)]
     fn block(
         &self,
@@ -289,10 +343,7 @@ impl<'a> NearestRows<'a> {
         tiles: &Tiles,
         out: &mut [(u32, f32)],
         scratch: &mut NearestScratch,
-        (tile, within): (
-            impl Fn(&[i32], &[Vector; VECTORS], &[i32], Terms<'_>, &mut TileCosts) -> u32,
-            impl Fn(&[f32; TILE], f32) -> u64,
-        ),
+        Kernels { tile, within }: &Kernels<impl Tile, impl Within>,
     ) {
         let pairs = self.d.div_ceil(2);
         let mut vectors = [Vector::ABSENT; BLOCK];
@@ -314,7 +365,7 @@ impl<'a> NearestRows<'a> {
                 while hits != 0 {
                     let v = hits.trailing_zeros() as usize;
                     hits &= hits - 1;
-                    let mut lanes = six[v].tighten(&costs[v], &within);
+                    let mut lanes = six[v].tighten(&costs[v], within);
                     while lanes != 0 {
                         let lane = lanes.trailing_zeros() as usize;
                         lanes &= lanes - 1;
@@ -393,65 +444,26 @@ impl<'a> NearestRows<'a> {
         }
         Vector { unit: unit as f32, slack, limit: f32::INFINITY }
     }
+}
 
-    /// # Safety
-    /// AVX2.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    unsafe fn block_avx2(
-        &self,
-        simd: Simd,
-        x: &[f32],
-        tiles: &Tiles,
-        out: &mut [(u32, f32)],
-        scratch: &mut NearestScratch,
-    ) {
-        let tile = |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
-            // SAFETY: this function's own level; `block` gives whole tiles.
-            unsafe { avx2::tile_avx2(x, six, rows, terms, costs) }
-        };
-        let within = |costs: &_, limit| avx2::within(costs, limit);
-        self.block(simd, x, tiles, out, scratch, (tile, within));
+/// A block of vectors on its way to the nearest of the rows in tiles.
+struct Assign<'w, 'a> {
+    rows: &'w NearestRows<'a>,
+    simd: Simd,
+    x: &'w [f32],
+    tiles: &'w Tiles,
+    out: &'w mut [(u32, f32)],
+    scratch: &'w mut NearestScratch,
+}
+
+impl Work for Assign<'_, '_> {
+    #[inline(always)]
+    fn run<T: Tile, W: Within>(self, kernels: &Kernels<T, W>) {
+        self.rows.block(self.simd, self.x, self.tiles, self.out, self.scratch, kernels);
     }
 
-    /// # Safety
-    /// AVX-512 F, BW, DQ, VL.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn block_avx512(
-        &self,
-        simd: Simd,
-        x: &[f32],
-        tiles: &Tiles,
-        out: &mut [(u32, f32)],
-        scratch: &mut NearestScratch,
-    ) {
-        let tile = |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
-            // SAFETY: as above.
-            unsafe { avx512::tile_avx512(x, six, rows, terms, costs) }
-        };
-        let within = |costs: &_, limit| avx512::within(costs, limit);
-        self.block(simd, x, tiles, out, scratch, (tile, within));
-    }
-
-    /// # Safety
-    /// AVX-512 F, BW, DQ, VL, VNNI.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn block_vnni(
-        &self,
-        simd: Simd,
-        x: &[f32],
-        tiles: &Tiles,
-        out: &mut [(u32, f32)],
-        scratch: &mut NearestScratch,
-    ) {
-        let tile = |x: &[i32], six: &_, rows: &[i32], terms: Terms<'_>, costs: &mut _| {
-            // SAFETY: as above.
-            unsafe { avx512::tile_vnni(x, six, rows, terms, costs) }
-        };
-        let within = |costs: &_, limit| avx512::within(costs, limit);
-        self.block(simd, x, tiles, out, scratch, (tile, within));
+    fn by_definition(self) {
+        self.rows.assign_by_definition(self.x, self.tiles, self.out);
     }
 }
 

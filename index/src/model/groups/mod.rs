@@ -64,6 +64,36 @@ pub(crate) fn assign_effort(groups: usize) -> usize {
     default_effort(groups, 1)
 }
 
+/// What a row or a query is compared with on its way to the nearest centroids, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// Centroids, and centres of groups.
+    pub vectors: usize,
+    /// Groups whose centroids they are; 0 if all are looked at.
+    pub groups: usize,
+}
+
+impl Met {
+    /// Those of a row on its way to one of `nlist` lists.
+    pub fn by_row(nlist: usize) -> Self {
+        Self::by(nlist, MIN_ASSIGN_NLIST, 1)
+    }
+
+    /// Those of a query that looks for the nearest `nprobe` of `nlist` lists.
+    pub fn by_query(nlist: usize, nprobe: usize) -> Self {
+        Self::by(nlist, MIN_NLIST, nprobe)
+    }
+
+    fn by(nlist: usize, grouped_from: usize, nprobe: usize) -> Self {
+        if nlist < grouped_from {
+            return Self { vectors: nlist, groups: 0 };
+        }
+        let all = groups_of(nlist);
+        let groups = default_effort(all, nprobe);
+        Self { vectors: all + groups * nlist / all, groups }
+    }
+}
+
 /// Centroids in groups, ready to be probed.
 #[derive(Debug)]
 pub(crate) struct CoarseGroups {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::build::{
     BuildOptions, OnDuplicate, OpenSource, Source, check_input, count_rows, job_of, plan,
 };
-use crate::lifecycle::cost::{self, BuildSize};
+use crate::lifecycle::cost::{self, BuildSize, Shape};
 use crate::threads::pool;
 use crate::{Error, Result};
 
@@ -130,12 +130,13 @@ pub fn plan_build(
         has_ids: sources.iter().any(|source| source.has_ids()),
         are_codes: sources.iter().all(|source| source.code_form().is_some()),
         threads: pool(0)?.current_num_threads() as u64,
+        tasks_at_once: 1,
         memory_budget_bytes: options.memory_budget_bytes as u64,
     };
     let mut file = PlanFile::new(planned.plan, places, &absolute(dir)?)?;
     file.parent = planned.parent;
     file.memory_budget_bytes = options.memory_budget_bytes as u64;
-    file.estimate = cost::build(model, &size);
+    file.estimate = cost::build(&Shape::of(model), &size).estimate();
     file.write(out)?;
     Ok(PlanReport {
         rejected: planned.rejected,

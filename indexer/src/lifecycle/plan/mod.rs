@@ -2,11 +2,13 @@
 
 mod commit;
 mod compact;
+mod estimate;
 mod make;
 mod task;
 
 pub use commit::{CommitReport, commit_plan};
 pub use compact::{commit_compaction, compact_task, plan_compact};
+pub use estimate::{EstimateOptions, EstimateReport, estimate};
 pub use make::{PlanBuildOptions, PlanReport, ShardSplit, plan_build};
 pub use task::{TaskOptions, TaskReport, build_task};
 

@@ -1,0 +1,43 @@
+//! The cost of training.
+
+use super::Shape;
+use super::rates::{BOOK_NS, CENTROIDS_NS, FIRST_NS, NEAR_NS, READ_NS};
+use crate::train::{TrainOptions, comparisons};
+
+/// Residuals that codebooks are learned from, for each codeword.
+const ROWS_PER_WORD: u64 = 256;
+
+/// The cost of training a model.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct TrainCost {
+    /// Time by the clock, in seconds.
+    pub seconds: f64,
+    /// Time of all cores together, in seconds.
+    pub core_seconds: f64,
+    /// Largest memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The cost of training a model of `shape` without OPQ and finer codes on so many rows, in `niter`
+/// iterations, on `threads` cores.
+pub fn train(shape: &Shape, rows: u64, niter: u64, threads: u64) -> TrainCost {
+    let options = TrainOptions {
+        nlist: shape.nlist as usize,
+        niter: niter as usize,
+        ..TrainOptions::default()
+    };
+    let met = comparisons(rows as usize, shape.d as usize, &options);
+    let coarse_ns = met.all * FIRST_NS + met.near * NEAR_NS + met.centroids * CENTROIDS_NS;
+    let coordinates = (ROWS_PER_WORD * shape.ksub).min(rows) as f64 * shape.d as f64;
+    let words = shape.ksub as f64 * niter as f64;
+    let books_ns = coordinates * (shape.nlist as f64 * FIRST_NS + words * BOOK_NS);
+    let read_ns = rows as f64 * shape.dim as f64 * READ_NS;
+    let core_seconds = (coarse_ns + books_ns + read_ns) / 1e9;
+    // The rows, their copy for the halves, the centroids and what they are compared by.
+    let memory = 8.0 * rows as f64 * shape.dim as f64 + shape.model_bytes();
+    TrainCost {
+        seconds: core_seconds / threads.max(1) as f64,
+        core_seconds,
+        memory_bytes: memory as u64,
+    }
+}
