@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._errors import SearchError, reason_name
-from ._generated.ocelli.v1 import attributes_pb2, common_pb2, search_pb2
+from ._generated.ocelli.v1 import attributes_pb2, common_pb2, predicate_pb2, search_pb2
 
 #: The id of a place in `BatchHits.ids` that has no hit.
 NO_ID = np.uint64(2**64 - 1)
@@ -39,7 +39,7 @@ def _attributes(
     return {column.name: [_attribute(value) for value in column.values] for column in columns}
 
 
-def _attribute(value: attributes_pb2.AttributeValue) -> Attribute:
+def _attribute(value: predicate_pb2.AttributeValue) -> Attribute:
     kind = value.WhichOneof("value")
     return None if kind is None else cast("Attribute", getattr(value, kind))
 
