@@ -23,6 +23,7 @@ use crate::commands::lifecycle::rebuild::RebuildArgs;
 use crate::commands::lifecycle::recall::RecallArgs;
 use crate::commands::lifecycle::restore::RestoreArgs;
 use crate::commands::lifecycle::rollback::RollbackArgs;
+use crate::commands::lifecycle::tune::TuneArgs;
 use crate::commands::lifecycle::verify::VerifyArgs;
 use crate::commands::pack::PackCommand;
 use crate::commands::train::TrainArgs;
@@ -122,6 +123,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure the recall of an index against exact search
     Recall(RecallArgs),
+    /// Choose the cheapest search of an index that has the recall that is wanted
+    Tune(TuneArgs),
     /// Back up an index to a folder, of which each backup takes only what is new
     Backup(BackupArgs),
     /// Make an index directory what it was when a backup was made

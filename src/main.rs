@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Verify(args) => commands::lifecycle::verify::run(args),
         Command::Recall(args) => commands::lifecycle::recall::run(args),
+        Command::Tune(args) => commands::lifecycle::tune::run(args),
         Command::Backup(args) => commands::lifecycle::backup::run(args),
         Command::Restore(args) => commands::lifecycle::restore::run(args),
         Command::Pack { command } => commands::pack::run(command),

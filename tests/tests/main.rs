@@ -12,4 +12,5 @@ mod killed;
 mod packs;
 mod path;
 mod rooms;
+mod served;
 mod servers;

@@ -13,4 +13,5 @@ pub mod recall;
 pub mod restore;
 pub mod rollback;
 pub mod task;
+pub mod tune;
 pub mod verify;

@@ -9,11 +9,11 @@
 //! nearest group of each comes first, so that most of the other rows are ruled out at once.
 
 use super::{
-    Kernels, NearestRows, TILE, Tile, Tiles, VECTORS, Vector, Within, Work, at_level, nearer,
+    Kernels, NearestRows, SeveralScratch, TILE, Tile, Tiles, VECTORS, Vector, Within, Work,
+    at_level, nearer,
 };
 use crate::dense;
 use crate::level::Simd;
-use crate::smallest::kth_smallest_at_most;
 
 /// Vectors that are sorted by group together: enough for several sixes a group, few enough that
 /// their coordinates stay in the second cache.
@@ -38,8 +38,7 @@ pub struct GroupedScratch {
     vectors: Vec<Vector>,
     /// Rows that floats may have to look at, for each vector, and their costs.
     candidates: Vec<Vec<(u32, f32)>>,
-    /// Approximate costs of all centres for six vectors.
-    costs: [Vec<f32>; VECTORS],
+    several: SeveralScratch,
     /// The groups of each vector, (BLOCK, effort), the nearest first.
     chosen: Vec<u32>,
     ids: Vec<u32>,
@@ -110,35 +109,14 @@ impl<'a> GroupedRows<'a> {
 
     /// The answer for x (d,) by its definition.
     fn by_definition(&self, simd: Simd, x: &[f32], effort: usize) -> (u32, f32) {
-        let mut groups = Vec::new();
-        self.nearest_groups(simd, x, &self.centres.all.ids, effort, &mut groups);
-        let rows = groups.iter().flat_map(|&(group, _)| &self.members[group as usize].ids);
+        let (mut groups, mut distances, mut keys) = (vec![0; effort], Vec::new(), Vec::new());
+        let (centres, scratch) = (&self.centres, (&mut distances, &mut keys));
+        centres.nearest_of(simd, x, &centres.all.ids, &mut groups, scratch);
+        let rows = groups.iter().flat_map(|&group| &self.members[group as usize].ids);
         let d = self.rows.d;
         let distance = |id: u32| dense::l2_sq(x, &self.rows.rows[id as usize * d..][..d]);
         let found = rows.map(|&id| (id, distance(id)));
         found.reduce(nearer).expect("a group that is looked at has a row")
-    }
-
-    /// Writes to `out` the `effort` nearest of the centres `ids` to x (d,), the nearest first.
-    fn nearest_groups(
-        &self,
-        simd: Simd,
-        x: &[f32],
-        ids: &[u32],
-        effort: usize,
-        out: &mut Vec<(u32, f32)>,
-    ) {
-        let mut distances = Vec::new();
-        dense::l2_sqs_of(simd, x, self.centres.rows, ids, &mut distances);
-        out.clear();
-        out.extend(ids.iter().copied().zip(distances));
-        let nearest_first =
-            |a: &(u32, f32), b: &(u32, f32)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
-        if effort < out.len() {
-            out.select_nth_unstable_by(effort - 1, nearest_first);
-            out.truncate(effort);
-        }
-        out.sort_unstable_by(nearest_first);
     }
 
     /// One block: chooses the groups, takes the vectors through them, and decides.
@@ -160,12 +138,13 @@ impl<'a> GroupedRows<'a> {
         for (i, x) in x.chunks_exact(d).enumerate() {
             scratch.candidates[i].clear();
             let words = &mut scratch.words[i * pairs..][..pairs];
-            scratch.vectors.push(self.centres.round(x, words));
+            scratch.vectors.push(self.rows.round(x, words));
         }
-        self.choose_groups(simd, x, effort, scratch, kernels);
-        // The bounds of rows are other ones than those of centres.
-        for (i, x) in x.chunks_exact(d).enumerate() {
-            scratch.vectors[i] = self.rows.round(x, &mut scratch.words[i * pairs..][..pairs]);
+        scratch.chosen.resize(n * effort, 0);
+        let blocks =
+            x.chunks(super::BLOCK * d).zip(scratch.chosen.chunks_mut(super::BLOCK * effort));
+        for (x, chosen) in blocks {
+            self.centres.block_several(simd, x, chosen, effort, &mut scratch.several, kernels);
         }
         for ranks in [0..1, 1..effort] {
             self.sort_by_group(n, effort, ranks, scratch);
@@ -185,58 +164,6 @@ impl<'a> GroupedRows<'a> {
             dense::l2_sqs_of(simd, x, self.rows.rows, ids, distances);
             let found = ids.iter().copied().zip(distances.iter().copied());
             *out = found.reduce(nearer).expect("the least cost is within its limit");
-        }
-    }
-
-    /// Writes the groups of each vector of a block.
-    #[inline(always)]
-    fn choose_groups(
-        &self,
-        simd: Simd,
-        x: &[f32],
-        effort: usize,
-        scratch: &mut GroupedScratch,
-        Kernels { tile, .. }: &Kernels<impl Tile, impl Within>,
-    ) {
-        let (d, pairs) = (self.rows.d, self.rows.d.div_ceil(2));
-        let tiles = &self.centres.all;
-        let n = scratch.vectors.len();
-        scratch.chosen.clear();
-        scratch.costs.iter_mut().for_each(|costs| costs.resize(tiles.norms.len(), 0.0));
-        let (mut costs, mut near) = ([[0f32; TILE]; VECTORS], Vec::new());
-        for start in (0..n).step_by(VECTORS) {
-            let count = VECTORS.min(n - start);
-            let mut six = [Vector::ABSENT; VECTORS];
-            six[..count].copy_from_slice(&scratch.vectors[start..][..count]);
-            let words = &scratch.words[start * pairs..];
-            // Behind the last vector of the block there may be no six.
-            scratch.six.clear();
-            scratch.six.extend_from_slice(&words[..count * pairs]);
-            scratch.six.resize(VECTORS * pairs, 0);
-            for (number, rows) in tiles.words.chunks_exact(pairs * TILE).enumerate() {
-                let first = number * TILE;
-                tile(&scratch.six, &six, rows, tiles.terms(first), &mut costs);
-                for (all, costs) in scratch.costs.iter_mut().zip(&costs) {
-                    all[first..][..TILE].copy_from_slice(costs);
-                }
-            }
-            for (v, vector) in six[..count].iter().enumerate() {
-                let costs = &scratch.costs[v][..tiles.ids.len()];
-                scratch.ids.clear();
-                if vector.unit.is_finite() {
-                    // As for the nearest: one of the `effort` nearest by float costs at most so
-                    // much more than the one of that rank by approximation.
-                    let reached = kth_smallest_at_most(simd, costs, effort.min(costs.len()));
-                    let limit = ((f64::from(reached) + vector.slack) as f32).next_up();
-                    let ids = tiles.ids.iter().zip(costs);
-                    scratch.ids.extend(ids.filter(|(_, cost)| **cost <= limit).map(|(id, _)| *id));
-                } else {
-                    scratch.ids.extend_from_slice(&tiles.ids);
-                }
-                let x = &x[(start + v) * d..][..d];
-                self.nearest_groups(simd, x, &scratch.ids, effort, &mut near);
-                scratch.chosen.extend(near.iter().map(|(group, _)| *group));
-            }
         }
     }
 

@@ -18,13 +18,50 @@ const HELD: usize = 4;
 pub struct SeveralScratch {
     /// (BLOCK, ⌈d / 2⌉).
     words: Vec<i32>,
-    /// Rows that floats may have to look at, for each vector of a block, and their costs.
-    candidates: Vec<Vec<(u32, f32)>>,
-    costs: Vec<f32>,
-    ids: Vec<u32>,
+    /// Rows that floats may have to look at, for each vector of a block.
+    held: Vec<Held>,
     distances: Vec<f32>,
     /// Bits of a distance, and the index.
     keys: Vec<u64>,
+}
+
+/// Rows that a vector holds, and their costs by approximation.
+#[derive(Debug, Default)]
+struct Held {
+    ids: Vec<u32>,
+    costs: Vec<f32>,
+}
+
+impl Held {
+    /// Adds those of a tile's rows whose lanes are set.
+    #[inline(always)]
+    fn push(&mut self, ids: &[u32], costs: &[f32; TILE], mut lanes: u64) {
+        if lanes == u64::MAX {
+            self.ids.extend_from_slice(ids);
+            self.costs.extend_from_slice(costs);
+            return;
+        }
+        while lanes != 0 {
+            let lane = lanes.trailing_zeros() as usize;
+            lanes &= lanes - 1;
+            self.ids.push(ids[lane]);
+            self.costs.push(costs[lane]);
+        }
+    }
+
+    /// Lowers a vector's limit to what `count` of the rows allow, and drops those beyond it.
+    fn drop_beyond(&mut self, simd: Simd, count: usize, vector: &mut Vector) {
+        let reached = kth_smallest_at_most(simd, &self.costs, count);
+        vector.limit = vector.limit.min(((f64::from(reached) + vector.slack) as f32).next_up());
+        let mut kept = 0;
+        for i in 0..self.costs.len() {
+            let cost = self.costs[i];
+            (self.ids[kept], self.costs[kept]) = (self.ids[i], cost);
+            kept += usize::from(cost <= vector.limit);
+        }
+        self.ids.truncate(kept);
+        self.costs.truncate(kept);
+    }
 }
 
 impl NearestRows<'_> {
@@ -48,8 +85,8 @@ impl NearestRows<'_> {
         }
     }
 
-    /// Writes the nearest of the rows `ids` to x (d,) to `out`.
-    fn nearest_of(
+    /// Writes to `out` the nearest of the rows `ids` to x (d,), the nearest first.
+    pub(super) fn nearest_of(
         &self,
         simd: Simd,
         x: &[f32],
@@ -68,9 +105,9 @@ impl NearestRows<'_> {
         out.iter_mut().zip(keys).for_each(|(out, key)| *out = *key as u32);
     }
 
-    /// One block through all rows.
+    /// One block through all rows that are in tiles.
     #[inline(always)]
-    fn block_several(
+    pub(super) fn block_several(
         &self,
         simd: Simd,
         x: &[f32],
@@ -81,16 +118,17 @@ impl NearestRows<'_> {
     ) {
         let pairs = self.d.div_ceil(2);
         let n = x.len() / self.d;
-        let SeveralScratch { words, candidates, costs, ids, distances, keys } = scratch;
+        let SeveralScratch { words, held, distances, keys } = scratch;
         let mut vectors = [Vector::ABSENT; BLOCK];
         let mut most = [HELD * count; BLOCK];
         words.resize(BLOCK * pairs, 0);
-        candidates.resize_with(BLOCK, Vec::new);
+        held.resize_with(BLOCK, Held::default);
         for (i, x) in x.chunks_exact(self.d).enumerate() {
             vectors[i] = self.round(x, &mut words[i * pairs..][..pairs]);
             // Whatever a row costs; lanes without a row cost more.
             vectors[i].limit = vectors[i].limit.min(f32::MAX);
-            candidates[i].clear();
+            held[i].ids.clear();
+            held[i].costs.clear();
         }
         let mut tile_costs = [[0f32; TILE]; VECTORS];
         for (number, rows) in self.all.words.chunks_exact(pairs * TILE).enumerate() {
@@ -104,49 +142,28 @@ impl NearestRows<'_> {
                 while hits != 0 {
                     let v = hits.trailing_zeros() as usize;
                     hits &= hits - 1;
-                    let mut lanes = within(&tile_costs[v], six[v].limit);
-                    let held = &mut candidates[start + v];
-                    while lanes != 0 {
-                        let lane = lanes.trailing_zeros() as usize;
-                        lanes &= lanes - 1;
-                        held.push((self.all.ids[first + lane], tile_costs[v][lane]));
-                    }
-                    if held.len() >= most[start + v] {
-                        six[v].drop_beyond(simd, count, held, costs);
-                        most[start + v] = (HELD * count).max(2 * held.len());
+                    let lanes = within(&tile_costs[v], six[v].limit);
+                    let held = &mut held[start + v];
+                    // The last tile may be shorter.
+                    let end = self.all.ids.len().min(first + TILE);
+                    held.push(&self.all.ids[first..end], &tile_costs[v], lanes);
+                    if held.ids.len() >= most[start + v] {
+                        held.drop_beyond(simd, count, &mut six[v]);
+                        most[start + v] = (HELD * count).max(2 * held.ids.len());
                     }
                 }
             }
         }
         let rows = x.chunks_exact(self.d).zip(out.chunks_exact_mut(count)).enumerate();
         for (i, (x, out)) in rows {
-            ids.clear();
-            if vectors[i].unit.is_finite() {
-                vectors[i].drop_beyond(simd, count, &mut candidates[i], costs);
-                ids.extend(candidates[i].iter().map(|(id, _)| *id));
+            let ids = if vectors[i].unit.is_finite() {
+                held[i].drop_beyond(simd, count, &mut vectors[i]);
+                &held[i].ids
             } else {
-                ids.extend(&self.all.ids);
-            }
+                &self.all.ids
+            };
             self.nearest_of(simd, x, ids, out, (distances, keys));
         }
-    }
-}
-
-impl Vector {
-    /// Lowers the limit to what `count` of the rows that the vector holds allow, and drops those
-    /// beyond it.
-    fn drop_beyond(
-        &mut self,
-        simd: Simd,
-        count: usize,
-        held: &mut Vec<(u32, f32)>,
-        costs: &mut Vec<f32>,
-    ) {
-        costs.clear();
-        costs.extend(held.iter().map(|(_, cost)| *cost));
-        let reached = kth_smallest_at_most(simd, costs, count);
-        self.limit = self.limit.min(((f64::from(reached) + self.slack) as f32).next_up());
-        held.retain(|(_, cost)| *cost <= self.limit);
     }
 }
 

@@ -67,3 +67,88 @@ impl Shape {
         (14 * self.nlist * self.d + 100 * self.nlist + books + rotation) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shape of the measured indexes: 96 dimensions, L2, no rotation.
+    fn shape(nlist: u64, m: u64) -> Shape {
+        Shape {
+            dim: 96,
+            d: 96,
+            nlist,
+            m,
+            ksub: 256,
+            fine_bytes: 0,
+            has_terms: true,
+            is_rotated: false,
+        }
+    }
+
+    fn size(rows: u64, shards: u64) -> BuildSize {
+        BuildSize {
+            rows,
+            shard_rows: rows.div_ceil(shards),
+            shards,
+            key_bytes: 0,
+            attribute_bytes: 0,
+            has_ids: false,
+            are_codes: false,
+            threads: 2,
+            tasks_at_once: 1,
+            memory_budget_bytes: 0,
+        }
+    }
+
+    fn near(what: &str, predicted: f64, measured: f64) {
+        let error = measured / predicted - 1.0;
+        assert!(error.abs() < 0.15, "{what}: predicted {predicted:.3}, measured {measured:.3}");
+    }
+
+    /// Microseconds of one core to find a row's list and encode it: half a million rows each.
+    #[test]
+    fn rows_take_what_was_measured() {
+        for (nlist, m, measured_us) in [
+            (1024, 12, 1.22),
+            (1024, 24, 1.60),
+            (4096, 24, 2.87),
+            (8192, 24, 2.90),
+            (16_384, 24, 3.56),
+            (65_536, 24, 5.89),
+        ] {
+            let cost = build(&shape(nlist, m), &size(1_000_000, 1));
+            let what = format!("a row, nlist {nlist}, m {m}");
+            near(&what, cost.encode_seconds * 2.0, measured_us);
+        }
+    }
+
+    /// Seconds of sorting and writing codes, and bytes of a row.
+    #[test]
+    fn shards_take_what_was_measured() {
+        for (rows, shards, nlist, seconds, bytes) in [
+            (1_000_000, 1, 8192, 0.39, 30.87),
+            (10_000_000, 1, 16_384, 2.97, 30.10),
+            (100_000_000, 4, 65_536, 29.5, 30.68),
+        ] {
+            let cost = build(&shape(nlist, 24), &size(rows, shards));
+            near(&format!("{rows} rows sorted"), cost.sort_seconds, seconds);
+            near(&format!("bytes of {rows} rows"), cost.disk_bytes as f64 / rows as f64, bytes);
+        }
+    }
+
+    #[test]
+    fn more_costs_more() {
+        let (one, two) = (shape(4096, 24), shape(8000, 24));
+        let (few, many) = (size(1_000_000, 1), size(2_000_000, 1));
+        assert!(build(&one, &few).core_seconds < build(&one, &many).core_seconds);
+        assert!(build(&one, &few).core_seconds < build(&two, &few).core_seconds);
+        let halved =
+            train(&one, 1 << 20, 25, 2).seconds - train(&one, 1 << 20, 25, 4).seconds * 2.0;
+        assert!(halved.abs() < 1e-9, "twice the cores take half the time");
+        assert!(train(&one, 1 << 20, 5, 1).seconds < train(&one, 1 << 20, 25, 1).seconds);
+        let searches = [1, 16, 64, 4096, 9999].map(|n| search(&one, 1 << 20, 1, n, 1).core_us);
+        assert!(searches.is_sorted(), "{searches:?}");
+        assert_eq!(searches[3].to_bits(), searches[4].to_bits(), "there are no more lists");
+    }
+}

@@ -30,6 +30,17 @@ pub(super) struct Truth {
     pub rows: u64,
 }
 
+impl Truth {
+    /// The queries in two halves, of which neither lies before the other.
+    pub(super) fn halves(self) -> (Self, Self) {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for (i, query) in self.queries.into_iter().enumerate() {
+            if i % 2 == 0 { &mut first } else { &mut second }.push(query);
+        }
+        (Self { queries: first, rows: self.rows }, Self { queries: second, rows: self.rows })
+    }
+}
+
 /// A row that is a query.
 struct Drawn {
     vector: Vec<f32>,

@@ -10,6 +10,7 @@ mod exact;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tune;
 
 use std::path::Path;
 use std::time::Instant;
@@ -23,6 +24,7 @@ use serde::Serialize;
 
 use self::exact::{Truth, nearest};
 use self::source::Source;
+pub use self::tune::{Tried, TuneOptions, TuneReport, tune};
 use crate::evaluate::bootstrap::mean_interval;
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};

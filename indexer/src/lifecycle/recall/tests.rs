@@ -83,6 +83,46 @@ fn recall_is_that_of_the_definition() {
     assert_eq!((one.queries, one.at[0].recall), (20, other.at[0].recall));
 }
 
+/// The fewest lists whose recall is enough; where nothing is enough, the most that there is.
+#[test]
+fn the_cheapest_search_that_finds_enough() {
+    let (tmp, _) = index();
+    let folder = tempdir().unwrap();
+    let parts = [part(folder.path(), 0..2 * ROWS)];
+    let snapshot = Snapshot::open(tmp.path(), None).unwrap();
+    let wanted =
+        |recall| TuneOptions { k: 5, recall, latency_ms: None, sample: 1000, seed: 1, threads: 2 };
+    // All rows are queries: those of even places choose, and the others try the choice.
+    let living: Vec<u64> = (0..2 * ROWS).filter(|id| ![3, 4].contains(id)).collect();
+    let of = |first: u64, nprobe| {
+        let half: Vec<u64> = (first..2 * ROWS).step_by(2).collect();
+        naive(&snapshot, &half, &living, nprobe)
+    };
+    let same = |found: f64, expected: f64| (found - expected).abs() < 1e-9;
+    let one = tune(&snapshot, &parts, &wanted(0.2), &silent).unwrap();
+    assert!(one.is_met && one.chosen.at.nprobe == 1, "{one:?}");
+    assert!(same(one.chosen.at.recall, of(0, 1)) && same(one.fresh.recall, of(1, 1)));
+    assert!(same(one.prediction_error, of(1, 1) - of(0, 1)));
+    let too_much = tune(&snapshot, &parts, &wanted(0.99), &silent).unwrap();
+    let most = [1, 2, 3].map(|nprobe| of(0, nprobe)).into_iter().fold(0.0, f64::max);
+    assert!(!too_much.is_met && same(too_much.chosen.at.recall, most), "{too_much:?}");
+    assert!(same(too_much.most, most));
+    // By what the index decodes, all lists find everything.
+    for recall in [0.9, 0.95, 0.999] {
+        let report = tune(&snapshot, &[], &wanted(recall), &silent).unwrap();
+        assert!(report.is_met && report.chosen.at.recall >= recall, "{report:?}");
+        let fewer = report.tried.iter().filter(|t| t.at.nprobe < report.chosen.at.nprobe);
+        let fewer: Vec<&Tried> = fewer.collect();
+        assert_eq!(fewer.len(), report.chosen.at.nprobe - 1, "all fewer were tried");
+        assert!(fewer.iter().all(|tried| tried.at.recall < recall), "{report:?}");
+    }
+    let too_fast = TuneOptions { latency_ms: Some(1e-9), ..wanted(0.1) };
+    assert!(!tune(&snapshot, &parts, &too_fast, &silent).unwrap().is_met);
+    for wrong in [0.0, 1.1, f64::NAN] {
+        assert!(tune(&snapshot, &parts, &wanted(wrong), &silent).is_err());
+    }
+}
+
 #[test]
 fn parts_of_other_rows_are_refused() {
     let (tmp, _) = index();

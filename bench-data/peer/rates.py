@@ -1,0 +1,188 @@
+"""The rates of the cost model, measured on this machine: what `./bench rates` runs.
+
+`ocelli plan estimate` multiplies what the code does by rates (indexer/src/lifecycle/cost/rates.rs,
+docs/scale.md). This measures them again: trainings and encodings of a million generated vectors
+with several nlist and m, and what `./bench scale 1000000` and `./bench scale 10000000` left: their
+tasks and their indexes. The machine must have nothing else to do.
+
+The last line is one JSON object with the rates, in nanoseconds of one core.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import processor
+from processes import Worker, say
+from scale import DIM, NPROBES, Steps, K, M, QUERIES, nlist_for
+
+KSUB, ITERATIONS = 256, 25
+TRAINING_ROWS, ROWS = 1 << 20, 500_000
+# Centroids near a row's own, and iterations that they serve: kmeans/near.rs.
+NEAR, SERVE = 256, 4
+SIZES = (1_000_000, 10_000_000)
+
+
+def printed(*command):
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"bench: failed: {' '.join(map(str, command))}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def solved(rows, measured):
+    """Least squares of the relative errors."""
+    rows, measured = np.array(rows, float), np.array(measured, float)
+    return np.linalg.lstsq(rows / measured[:, None], np.ones(len(measured)), rcond=None)[0]
+
+
+def met(nlist, nprobe=1):
+    """Vectors that a row meets by near groups, and groups: model/groups/mod.rs."""
+    groups = 2 * int(np.sqrt(nlist))
+    effort = -(-int(np.sqrt(groups)) * (6 + int(np.log2(nprobe))) // 4)
+    return groups + effort * nlist // groups, effort
+
+
+class Runs:
+    def __init__(self, a, cores):
+        self.a, self.cores, self.folder = a, cores, a.out / "rates"
+        self.folder.mkdir(exist_ok=True)
+        self.part = self.folder / "train.part"
+        if not self.part.exists():
+            printed(a.worker, "train", self.part, TRAINING_ROWS)
+
+    def model(self, nlist, m, niter):
+        return self.folder / f"model-{nlist}-{m}-{niter}"
+
+    def train(self, nlist, m, niter):
+        """Core seconds of each stage."""
+        flags = ("--nlist", nlist, "--m", m, "--metric", "l2", "--opq", "false", "--max-rows", 0)
+        flags = (*flags, "--niter", niter, "--format", "json")
+        out = ("--out", self.model(nlist, m, niter))
+        stages = printed(self.a.ocelli, "train", self.part, *flags, *out)["stage_seconds"]
+        say(f"  train nlist {nlist}, m {m}, {niter} iterations: {stages}")
+        return {name: seconds * self.cores for name, seconds in stages.items()}
+
+    def encode_ns(self, nlist, m, niter):
+        part = self.folder / "codes.part"
+        model = self.model(nlist, m, niter)
+        runs = [printed(self.a.worker, "codes", model, part, 0, ROWS) for _ in range(3)]
+        part.unlink()
+        ns = sorted(run["encoding_s"] for run in runs)[1] / ROWS * 1e9
+        say(f"  encode nlist {nlist}, m {m}: {ns:,.0f} ns a row")
+        return ns
+
+
+def training(runs):
+    """Rates of k-means. Below 256 rows for each list, both halves are trained, too."""
+    n, rates = TRAINING_ROWS, {}
+    few, many = 4096, 16_384
+    first = {k: runs.train(k, M, 1)["coarse k-means"] for k in (few, many)}
+    rates["first"] = solved(
+        [[DIM * n * few], [DIM * 2 * n * many]], [first[k] * 1e9 for k in (few, many)]
+    )[0]
+    later = ITERATIONS - 1
+    found = -(-later // SERVE)
+    stages = {k: runs.train(k, M, ITERATIONS) for k in (few, many)}
+    rest = [(stages[k]["coarse k-means"] - first[k]) * 1e9 for k in (few, many)]
+    rates["near"], rates["centroids"] = solved(
+        [
+            [DIM * n * later * NEAR, DIM * few**2 * found],
+            [DIM * 2 * n * later * NEAR, 3 * DIM * many**2 * found],
+        ],
+        rest,
+    )
+    residuals = KSUB * KSUB
+    books = [stages[k]["product quantizer"] * 1e9 for k in (few, many)]
+    rates["book"] = np.mean(books) / (residuals * DIM * KSUB * ITERATIONS)
+    return rates
+
+
+def encoding(runs):
+    for nlist, m in ((1024, 12), (1024, M), (8192, M)):
+        runs.train(nlist, m, 3)
+    flat = [(1024, 12, 3), (1024, M, 3), (4096, M, ITERATIONS)]
+    measured = [runs.encode_ns(*model) for model in flat]
+    rows = [[nlist * DIM, KSUB * DIM, KSUB * m] for nlist, m, _ in flat]
+    meet, quantize, word = solved(rows, measured)
+    grouped = [(8192, M, 3), (16_384, M, ITERATIONS)]
+    rest = [runs.encode_ns(*model) - KSUB * (DIM * quantize + M * word) for model in grouped]
+    rows = [[met(nlist)[0] * DIM, met(nlist)[1]] for nlist, *_ in grouped]
+    near, group = solved(rows, rest)
+    return {"meet": meet, "meet_near": near, "group": group, "quantize": quantize, "word": word}
+
+
+def left_by_scale(a, n):
+    folder = a.out / f"scale-{n}"
+    steps = Steps(folder)
+    if steps.done("commit") is None:
+        sys.exit(f"bench: first run ./bench scale {n}")
+    return steps, folder
+
+
+def sorting(a):
+    seconds = []
+    for n in SIZES:
+        steps, _ = left_by_scale(a, n)
+        seconds.append(sum(steps.done(name)["wall_s"] for name in ("plan", "task-0", "commit")))
+    row, task = np.linalg.solve([[n, 1] for n in SIZES], np.array(seconds) * 1e9)
+    return {"row": row, "task": task}
+
+
+def searching(a):
+    probes, luts, others, scans = [], [], [], []
+    for n in SIZES:
+        _, folder = left_by_scale(a, n)
+        nlist = nlist_for(n)
+        worker = Worker(a.search, folder / "index", folder / "queries.fvecs")
+        for nprobe in NPROBES:
+            worker.ask("single", nprobe, K, QUERIES)
+            answers = [worker.ask("single", nprobe, K, QUERIES) for _ in range(5)]
+            answer = sorted(answers, key=lambda answer: answer["qps"])[2]
+            us = answer["stages_us"]
+            say(f"  {n:,} rows, nprobe {nprobe}: {1e6 / answer['qps']:.1f} us, {us}")
+            probes.append((DIM * nlist, us["probe"] * 1e3))
+            luts.append((DIM * KSUB, us["lut"] * 1e3))
+            others.append(1e9 / answer["qps"] - sum(us.values()) * 1e3)
+            scans.append(([nprobe, n * nprobe / nlist * M], us["scan"] * 1e3))
+        worker.close()
+    scan = solved([work for work, _ in scans], [ns for _, ns in scans])
+    return {
+        "query": np.median(others),
+        "probe": solved([[work] for work, _ in probes], [ns for _, ns in probes])[0],
+        "lut": solved([[work] for work, _ in luts], [ns for _, ns in luts])[0],
+        "list": scan[0],
+        "scan": scan[1],
+    }
+
+
+def main():
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--worker", required=True, help="executable of the bench `scale`")
+    p.add_argument("--search", required=True, help="executable of the bench `search`")
+    p.add_argument("--ocelli", required=True, help="the ocelli command")
+    p.add_argument("--out", type=Path, required=True, help="where data are kept")
+    a = p.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    say(f"== rates of the cost model, {cores} cores of {processor.name()}")
+    rates = {**sorting(a), **searching(a)}
+    runs = Runs(a, cores)
+    rates.update(training(runs))
+    rates.update(encoding(runs))
+    say()
+    say(
+        json.dumps(
+            {"processor": processor.name(), **{n: float(f"{r:.4g}") for n, r in rates.items()}}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
