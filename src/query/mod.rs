@@ -398,6 +398,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn columns_of_attributes_travel_with_the_request() -> Result<()> {
+        #[derive(clap::Parser)]
+        struct Query {
+            #[command(flatten)]
+            args: QueryArgs,
+        }
+        let asked = |flags: &[&str]| -> Result<Vec<String>> {
+            let args = ["query", "--id", "3"].iter().chain(flags);
+            let query = <Query as clap::Parser>::try_parse_from(args)?;
+            Ok(request(&query.args)?.options.unwrap_or_default().attributes)
+        };
+        assert_eq!(asked(&["--attributes", "captured,camera"])?, ["captured", "camera"]);
+        assert_eq!(asked(&["--attributes", "*", "--attributes", "width"])?, ["*", "width"]);
+        assert!(asked(&[])?.is_empty());
+        Ok(())
+    }
+
+    #[test]
     fn sizes_are_numbers_or_the_images_own() -> Result<()> {
         let parse = |text: &str| text.parse::<SizesArg>();
         assert_eq!(parse("448, 800"), Ok(SizesArg::Pixels(vec![448, 800])));
