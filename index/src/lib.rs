@@ -89,8 +89,11 @@ pub use base::range::{MAX_NORM, MIN_NORM, out_of_range};
 pub use base::times::{BuildSeconds, BuildStage, BuildTimes};
 pub use files::floats::Floats;
 pub use files::{container, keys, packed};
-pub use generations::change::{Change, CommitOptions, Committed, Gate, Names, RowCounts, Source};
-pub use generations::deletes::{Cause, DeleteFile, DeletedNames, DeletedRow};
+pub use generations::change::{
+    Change, CommitOptions, Committed, Gate, NameList, NameListBuilder, NameRef, Names, RowCounts,
+    Source,
+};
+pub use generations::deletes::{Cause, DeleteFile, DeletedRow};
 pub use generations::erased::Erasure;
 pub use generations::garbage::{Garbage, GarbageObject, Keep};
 pub use generations::names as object_names;

@@ -64,3 +64,25 @@ impl Error {
         move |cause| ocelli_index::Error::io(path, op, cause).into()
     }
 }
+
+/// A function that keeps the error of an outcome.
+pub(crate) type Keep<'a> = dyn FnMut(Result<()>) -> ocelli_index::Result<()> + 'a;
+
+/// Runs a function of the index whose callback may fail with an error of this crate: the callback
+/// hands its outcome to the function that `run` is given, which keeps the error.
+///
+/// # Errors
+/// The callback's; else those of `run`.
+pub(crate) fn carry<T>(run: impl FnOnce(&mut Keep<'_>) -> ocelli_index::Result<T>) -> Result<T> {
+    let mut failed = None;
+    let outcome = run(&mut |outcome| {
+        outcome.map_err(|error| {
+            failed = Some(error);
+            ocelli_index::Error::invalid("stopped")
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(outcome?),
+    }
+}

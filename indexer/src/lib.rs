@@ -62,6 +62,7 @@ pub mod export;
 pub mod import;
 pub mod kmeans;
 pub mod lifecycle;
+pub mod memory;
 
 mod build;
 mod dba;

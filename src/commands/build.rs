@@ -76,7 +76,7 @@ pub fn run(args: BuildArgs) -> Result<()> {
     if let Some(plan) = &args.plan {
         let options = TaskOptions {
             threads: args.rows.threads.unwrap_or(config.threads),
-            memory_budget_bytes: args.rows.memory_budget,
+            memory_budget_bytes: args.rows.memory.memory_budget,
         };
         return do_task(plan, args.task, &options, args.output.format);
     }

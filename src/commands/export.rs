@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use ocelli_indexer::export::{ParquetRows, export_faiss, export_parquet};
+use ocelli_indexer::export::{
+    FAISS_BYTES, PARQUET_BYTES, ParquetRows, export_faiss, export_parquet,
+};
+use ocelli_indexer::memory::keep_to;
 
-use super::check_out;
+use super::{MemoryArgs, check_out};
 use crate::output::{OutputArgs, print, thousands};
 use crate::progress::Bars;
 
@@ -40,6 +43,8 @@ pub struct FaissArgs {
     #[arg(long, value_name = "N")]
     pub generation: Option<u64>,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -67,6 +72,8 @@ pub struct ParquetArgs {
     /// Generation of the index [default: the current one]
     #[arg(long, value_name = "N")]
     pub generation: Option<u64>,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -99,6 +106,7 @@ fn run_parquet(args: ParquetArgs) -> Result<()> {
         (_, true) => ParquetRows::Vectors,
         _ => ParquetRows::Names,
     };
+    let _limit = keep_to(args.memory.bytes(), PARQUET_BYTES, "a row group of the file")?;
     let bars = Bars::default();
     let report =
         export_parquet(&args.index, args.generation, &args.out, kind, &|p| bars.report(p))?;
@@ -118,6 +126,7 @@ fn run_parquet(args: ParquetArgs) -> Result<()> {
 
 fn run_faiss(args: FaissArgs) -> Result<()> {
     check_outside(&args.out, &args.index)?;
+    let _limit = keep_to(args.memory.bytes(), FAISS_BYTES, "the rows that are written")?;
     let bars = Bars::default();
     let report = export_faiss(&args.index, args.generation, &args.out, &|p| bars.report(p))?;
     drop(bars);

@@ -57,10 +57,24 @@ pub struct RowArgs {
     /// What to do with a row whose key or id an earlier row has
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub on_duplicate: OnDuplicate,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+/// The bound of memory, for every command that may take much.
+#[derive(Args)]
+pub struct MemoryArgs {
     /// Memory that it may take, such as 4GiB; 0: as much as it needs. The result does not depend on
-    /// it. Rows that do not fit are sorted in files under the index directory [default: 0]
+    /// it. What does not fit is sorted in files under the index directory [default: 0]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub memory_budget: Option<usize>,
+}
+
+impl MemoryArgs {
+    /// The budget in bytes; 0: none.
+    pub fn bytes(&self) -> usize {
+        self.memory_budget.unwrap_or(0)
+    }
 }
 
 impl RowArgs {
@@ -71,7 +85,7 @@ impl RowArgs {
             threads: self.threads.unwrap_or(config.threads),
             dba: 0,
             on_duplicate: self.on_duplicate,
-            memory_budget_bytes: self.memory_budget.unwrap_or(0),
+            memory_budget_bytes: self.memory.bytes(),
         }
     }
 }

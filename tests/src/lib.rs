@@ -82,6 +82,26 @@ pub fn fail<I: AsRef<std::ffi::OsStr>>(
     stderr
 }
 
+/// The largest memory of a process that ends well, as the kernel counts it, in KiB.
+///
+/// # Panics
+/// If it fails.
+pub fn peak_kib(mut child: Child) -> u64 {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let found = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = found.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse().ok());
+        peak = peak.max(kib.unwrap_or(0));
+        if let Some(status) = child.try_wait().expect("the process can be waited for") {
+            assert!(status.success(), "{status}");
+            return peak;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,

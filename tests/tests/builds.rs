@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ocelli_index::{DescriptorSpec, Dtype, Hash, PartKind, PartWriter, Snapshot};
 use ocelli_test_support::cases;
-use ocelli_tests::{json, program, succeed};
+use ocelli_tests::{json, peak_kib, program, succeed};
 use tempfile::TempDir;
 
 /// A part of many rows with keys, and a model of few lists.
@@ -71,6 +71,8 @@ impl Rows {
                 &shards,
                 "--memory-budget",
                 budget,
+                "--threads",
+                "2",
                 "--out",
                 &plan,
             ],
@@ -201,23 +203,6 @@ fn a_build_without_room_says_so_and_goes_on_later() {
     assert!(task(&plan, 0).status().unwrap().success());
     assert_eq!(made.shards("room"), made.shards("whole"));
     assert_eq!(runs(&index), 0);
-}
-
-/// The largest memory of a process, as the kernel counts it, in KiB.
-fn peak_kib(mut child: Child) -> u64 {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let found = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = found.and_then(|kib| kib.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(kib.unwrap_or(0));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            return peak;
-        }
-        sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! End-to-end tests: one binary, a module a theme.
 
 mod bad_input;
+mod budgets;
 mod builds;
 mod collection;
 mod encoder;

@@ -5,13 +5,19 @@
 //! log is a chain of files, each named by the SHA-256 of its bytes: a line of JSON with the name of
 //! the file before it, then a line for each row.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
+use std::io;
 
+use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use super::{IndexDir, names};
 use crate::base::error::{Error, Result};
-use crate::base::hash::Hash;
+use crate::base::hash::{Hash, Hasher};
+use crate::shard::Shard;
+
+/// Bytes read of a file of the log at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// The reason for which a row was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,66 +71,172 @@ pub struct DeleteFile {
     pub rows: Vec<DeletedRow>,
 }
 
-/// Keys and ids that a delete log names and no row bears.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeletedNames {
-    /// Keys.
-    pub keys: HashSet<String>,
-    /// Ids.
-    pub ids: HashSet<u64>,
+/// Rows on their way into the delete log. Those of shards are read when they are written.
+#[derive(Default)]
+pub(super) struct NewDeletes {
+    /// Rows by themselves. Those without a generation get the number of the new one.
+    pub rows: Vec<DeletedRow>,
+    /// Rows of shards by their ordinals, and why they go.
+    pub of_shards: Vec<(Shard, RoaringBitmap, Cause)>,
 }
 
-impl DeletedNames {
-    /// Whether a row of this id and key was deleted. An empty key is none; so is an id of `None`.
-    pub fn contains(&self, id: Option<u64>, key: &str) -> bool {
-        (!key.is_empty() && self.keys.contains(key)) || id.is_some_and(|id| self.ids.contains(&id))
+impl NewDeletes {
+    /// Number of rows.
+    fn count(&self) -> u64 {
+        let of_shards = self.of_shards.iter().map(|(_, ordinals, _)| ordinals.len());
+        self.rows.len() as u64 + of_shards.sum::<u64>()
     }
 
-    /// Whether there are no deleted names.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.ids.is_empty()
+        self.count() == 0
     }
 }
 
 impl IndexDir {
-    /// Writes a file of the delete log, and returns the hash that names it.
-    pub(super) fn put_deletes(&self, before: Option<Hash>, rows: &[DeletedRow]) -> Result<Hash> {
-        let json = |e: serde_json::Error| Error::invalid(format!("delete log: {e}"));
-        let head = Head { format: 1, before, rows: rows.len() as u64 };
-        let mut bytes = serde_json::to_vec(&head).map_err(json)?;
-        bytes.push(b'\n');
-        for row in rows {
-            serde_json::to_writer(&mut bytes, row).map_err(json)?;
-            bytes.push(b'\n');
+    /// Writes a file of the delete log for generation `number`, and returns the hash that names it.
+    pub(super) fn put_deletes(
+        &self,
+        before: Option<Hash>,
+        new: &NewDeletes,
+        number: u64,
+    ) -> Result<Hash> {
+        let mut file = self.storage.start("deletes", None)?;
+        let (mut hasher, mut bytes) = (Hasher::new(), Vec::new());
+        write_line(&mut bytes, &Head { format: 1, before, rows: new.count() })?;
+        let mut put = |row: &DeletedRow, bytes: &mut Vec<u8>| {
+            write_line(bytes, row)?;
+            if bytes.len() >= PIECE_BYTES {
+                hasher.update(bytes);
+                file.append(bytes)?;
+                bytes.clear();
+            }
+            Ok::<(), Error>(())
+        };
+        for row in &new.rows {
+            let generation = if row.generation == 0 { number } else { row.generation };
+            put(&DeletedRow { generation, ..row.clone() }, &mut bytes)?;
         }
-        let hash = Hash::of(&bytes);
-        self.storage.create(&names::deletes(&hash), &bytes)?;
+        for (shard, ordinals, cause) in &new.of_shards {
+            for ordinal in ordinals {
+                let (id, key) = (shard.id(ordinal)?, shard.key(ordinal)?);
+                put(&DeletedRow { id, key, generation: number, cause: *cause }, &mut bytes)?;
+            }
+            shard.intact()?;
+        }
+        hasher.update(&bytes);
+        file.append(&bytes)?;
+        let hash = hasher.finish();
+        file.publish(names::deletes(&hash).strip_prefix("deletes/"))?;
         Ok(hash)
+    }
+
+    /// Hands out the rows of a file of the delete log, which is proven before; a large file is not
+    /// in memory as a whole. Returns the hash of the file before it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Corrupt`]; [`Error::NewerVersion`]; those of `take`.
+    pub fn each_deleted(
+        &self,
+        hash: &Hash,
+        mut take: impl FnMut(DeletedRow) -> Result<()>,
+    ) -> Result<Option<Hash>> {
+        let name = names::deletes(hash);
+        let path = self.root().join(&name);
+        let mut hasher = Hasher::new();
+        self.pieces(&name, |piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
+        let found = hasher.finish();
+        if found != *hash {
+            return Err(Error::corrupt(&path, format!("SHA-256 {found}, expected {hash}")));
+        }
+        let (mut head, mut rows, mut number) = (None::<Head>, 0, 0);
+        let mut line = |line: &[u8]| {
+            number += 1;
+            let corrupt =
+                |e: serde_json::Error| Error::corrupt(&path, format!("line {number}: {e}"));
+            match &head {
+                _ if line.is_empty() => Ok(()),
+                None => {
+                    head = Some(serde_json::from_slice(line).map_err(corrupt)?);
+                    Ok(())
+                }
+                Some(head) if head.format > 1 => Ok(()),
+                Some(_) => {
+                    rows += 1;
+                    take(serde_json::from_slice(line).map_err(corrupt)?)
+                }
+            }
+        };
+        let mut rest = Vec::new();
+        self.pieces(&name, |piece| {
+            let mut lines = piece.split(|&byte| byte == b'\n');
+            let last = lines.next_back().unwrap_or_default();
+            for ended in lines {
+                rest.extend_from_slice(ended);
+                line(&rest)?;
+                rest.clear();
+            }
+            rest.extend_from_slice(last);
+            Ok(())
+        })?;
+        line(&rest)?;
+        let head = head.ok_or_else(|| Error::corrupt(&path, "an empty file"))?;
+        if head.format > 1 {
+            return Err(Error::NewerVersion { path, found: head.format, supported: 1 });
+        }
+        if rows != head.rows {
+            let what = format!("{rows} rows, its first line says {}", head.rows);
+            return Err(Error::corrupt(&path, what));
+        }
+        Ok(head.before)
+    }
+
+    /// Hands out an object from its beginning, piece by piece.
+    fn pieces(&self, name: &str, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut at = 0;
+        loop {
+            let piece = self.storage.read_range(name, at..at + PIECE_BYTES as u64)?;
+            let piece = piece.ok_or_else(|| {
+                Error::io(&self.root().join(name), "read", io::ErrorKind::NotFound.into())
+            })?;
+            take(&piece)?;
+            at += piece.len() as u64;
+            if piece.len() < PIECE_BYTES {
+                return Ok(());
+            }
+        }
     }
 
     /// A file of the delete log by its hash.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Corrupt`]; [`Error::NewerVersion`].
+    /// As [`Self::each_deleted`].
     pub fn delete_file(&self, hash: &Hash) -> Result<DeleteFile> {
-        let (path, bytes) = self.read_hashed(&names::deletes(hash), hash)?;
-        let corrupt = |line: usize, e: serde_json::Error| {
-            Error::corrupt(&path, format!("line {}: {e}", line + 1))
-        };
-        let mut lines = bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()).enumerate();
-        let head = lines.next().map_or(&b""[..], |(_, line)| line);
-        let head: Head = serde_json::from_slice(head).map_err(|e| corrupt(0, e))?;
-        if head.format > 1 {
-            return Err(Error::NewerVersion { path, found: head.format, supported: 1 });
-        }
-        let rows: Vec<DeletedRow> = lines
-            .map(|(i, line)| serde_json::from_slice(line).map_err(|e| corrupt(i, e)))
-            .collect::<Result<_>>()?;
-        if rows.len() as u64 != head.rows {
-            let what = format!("{} rows, its first line says {}", rows.len(), head.rows);
-            return Err(Error::corrupt(&path, what));
-        }
-        Ok(DeleteFile { before: head.before, rows })
+        let mut rows = Vec::new();
+        let before = self.each_deleted(hash, |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(DeleteFile { before, rows })
+    }
+
+    /// Hashes of the files of a delete log whose newest file is `newest`, from the newest to the
+    /// oldest. Each file is proven; its rows do not stay in memory.
+    ///
+    /// # Errors
+    /// Each of them: as [`Self::each_deleted`]; the log ends after an error.
+    pub fn delete_hashes(&self, newest: Option<Hash>) -> impl Iterator<Item = Result<Hash>> + '_ {
+        let mut next = newest;
+        std::iter::from_fn(move || {
+            let hash = next.take()?;
+            Some(self.each_deleted(&hash, |_| Ok(())).map(|before| {
+                next = before;
+                hash
+            }))
+        })
     }
 
     /// The files of a delete log whose newest file is `newest`, from the newest to the oldest, each
@@ -153,19 +265,39 @@ impl IndexDir {
         without: Option<Hash>,
         of: Option<Hash>,
     ) -> Result<Vec<DeletedRow>> {
+        let mut rows = Vec::new();
+        for hash in self.hashes_between(without, of)?.iter().rev() {
+            rows.append(&mut self.delete_file(hash)?.rows);
+        }
+        Ok(rows)
+    }
+
+    /// Files of the delete log `of` that are not in the log `without`, newest first.
+    pub(super) fn hashes_between(
+        &self,
+        without: Option<Hash>,
+        of: Option<Hash>,
+    ) -> Result<Vec<Hash>> {
         if of.is_none() || of == without {
             return Ok(Vec::new());
         }
-        let known: BTreeSet<Hash> =
-            self.delete_log(without).map(|file| Ok(file?.0)).collect::<Result<_>>()?;
-        let mut files = Vec::new();
-        for file in self.delete_log(of) {
-            let (hash, file) = file?;
+        let known: BTreeSet<Hash> = self.delete_hashes(without).collect::<Result<_>>()?;
+        let mut hashes = Vec::new();
+        for hash in self.delete_hashes(of) {
+            let hash = hash?;
             if known.contains(&hash) {
                 break;
             }
-            files.push(file);
+            hashes.push(hash);
         }
-        Ok(files.into_iter().rev().flat_map(|file| file.rows).collect())
+        Ok(hashes)
     }
+}
+
+/// Appends a line of JSON.
+fn write_line(out: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(&mut *out, value)
+        .map_err(|e| Error::invalid(format!("delete log: {e}")))?;
+    out.push(b'\n');
+    Ok(())
 }

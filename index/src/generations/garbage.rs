@@ -163,7 +163,7 @@ impl IndexDir {
             if !names.insert(names::deletes(&hash)) {
                 break;
             }
-            next = self.delete_file(&hash)?.before;
+            next = self.each_deleted(&hash, |_| Ok(()))?;
         }
         Ok(())
     }

@@ -372,7 +372,7 @@ impl IndexDir {
         let seen = self.see_current()?;
         let deletes = seen.generation.as_ref().and_then(|current| current.deletes);
         if seen.generation.as_ref().is_some_and(|current| current.number == expected)
-            && self.deletes_between(target.deletes, deletes)?.iter().any(|row| row.is_asked_for())
+            && self.asked_for_between(target.deletes, deletes)?.count() > 0
         {
             return Err(Error::invalid(format!(
                 "{}: generation {number} holds rows that were deleted since; `ocelli rollback --to \

@@ -490,13 +490,25 @@ impl Model {
         codec.decode(simd, coarser, fine)
     }
 
+    /// ẑ (d,) of a row of a shard, from its finest code: `fine`, if the shard has finer codes.
+    ///
+    /// # Panics
+    /// As [`Self::decode_fine`].
+    pub fn decode_finest(&self, list: u32, code: &[u8], fine: Option<&[u8]>) -> Vec<f32> {
+        match fine {
+            Some(fine) => self.decode_fine(simd(), list, code, fine),
+            None => self.decode(list, code),
+        }
+    }
+
     /// x̂ (dim,) = Rᵀ ẑ + mean: what the index knows of a vector, in the space of x.
     pub fn reconstruct(&self, list: u32, code: &[u8]) -> Vec<f32> {
         self.restore(self.decode(list, code))
     }
 
-    /// x̂ (n, dim) = Rᵀ ẑ + mean of each ẑ of `z` (n, d).
-    pub(crate) fn restore(&self, z: Vec<f32>) -> Vec<f32> {
+    /// x̂ (n, dim) = Rᵀ ẑ + mean of each ẑ of `z` (n, d): the same bits for each row, however many
+    /// there are.
+    pub fn restore(&self, z: Vec<f32>) -> Vec<f32> {
         let mut x = match &self.parts.rotation {
             None => z,
             Some(r) => {

@@ -78,6 +78,14 @@ impl<'a> RowEncoder<'a> {
         }
     }
 
+    /// [`Self::rows_at_a_time`] of an encoder under `model`, without one.
+    pub fn rows_under(model: &Model) -> usize {
+        match model.parts().nlist < groups::MIN_ASSIGN_NLIST {
+            true => ROWS,
+            false => ROWS_BY_GROUP,
+        }
+    }
+
     /// Encodes the vectors `x` (n, dim) into `out`, replacing what it held: the same as by the
     /// model itself.
     ///

@@ -103,6 +103,6 @@ fn key_hash(key: &str) -> u32 {
 }
 
 /// The whole hash of a key, of which the key map has the upper half.
-fn key_hash64(key: &[u8]) -> u64 {
+pub(crate) fn key_hash64(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
 }

@@ -1,5 +1,6 @@
 //! Rows on their way into shards.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use ocelli_index::{
@@ -23,9 +24,14 @@ pub(super) struct ShardEncoder<'a> {
     pub(super) neighbours: Option<&'a Neighbours>,
     /// Rows that are read and encoded together.
     pub(super) block_rows: usize,
+    /// Bytes of names and attributes from which on a block ends.
+    pub(super) name_bytes: usize,
     pub(super) times: &'a BuildTimes,
     pub(super) progress: ProgressFn<'a>,
 }
+
+/// Rows whose names are read at once: keys may be long.
+const NAMED_ROWS: usize = 256;
 
 /// Rows of one source that are encoded together.
 struct Block<'a> {
@@ -52,9 +58,16 @@ enum Values {
 impl<'a> ShardEncoder<'a> {
     /// Appends the rows `range` in plan order to `builder`, but for those that it has already.
     pub(super) fn shard(&self, builder: &mut ShardBuilder<'_>, range: Range<u64>) -> Result<()> {
-        let mut blocks = self.blocks(range.start + builder.position()..range.end).into_iter();
-        let read = |block| self.times.time(BuildStage::Read, || self.read(block));
-        let mut read = || blocks.next().map(read).transpose();
+        let mut blocks: VecDeque<_> =
+            self.blocks(range.start + builder.position()..range.end).into();
+        let mut read = || -> Result<_> {
+            let Some(block) = blocks.pop_front() else { return Ok(None) };
+            let (rows, rest) = self.times.time(BuildStage::Read, || self.read(block))?;
+            if let Some(rest) = rest {
+                blocks.push_front(rest);
+            }
+            Ok(Some(rows))
+        };
         let mut next = read()?;
         while let Some(rows) = next {
             let encode = || self.times.time(BuildStage::Encode, || self.encode(&rows));
@@ -86,19 +99,38 @@ impl<'a> ShardEncoder<'a> {
         blocks
     }
 
-    fn read(&self, block: Block<'a>) -> Result<Rows<'a>> {
-        let (source, images) = (block.source, block.images.clone());
+    /// Reads a block: all of it, or as much as its names leave room for, and what is left then.
+    fn read(&self, mut block: Block<'a>) -> Result<(Rows<'a>, Option<Block<'a>>)> {
+        let source = block.source;
+        let (mut names, mut records, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let all = block.images.clone();
+        for start in all.clone().step_by(NAMED_ROWS) {
+            let images = start..(start + NAMED_ROWS).min(all.end);
+            let first = block.first + (start - all.start) as u64;
+            let some = source.names(images.clone(), self.job.first_id + first)?;
+            let of_some = source.records(images.clone())?;
+            bytes += some.iter().map(|(_, key)| key.len()).sum::<usize>();
+            bytes += of_some.iter().map(Vec::len).sum::<usize>();
+            names.extend(some);
+            records.extend(of_some);
+            block.images.end = images.end;
+            if bytes >= self.name_bytes {
+                break;
+            }
+        }
+        let images = block.images.clone();
+        let first = block.first + images.len() as u64;
+        let rest = images.end..all.end;
+        let rest = (!rest.is_empty()).then_some(Block { source, images: rest, first });
         let values = match source {
             Source::Part(part) if part.code_form().is_some() => {
                 Values::Codes(part.read_codes(images.clone())?)
             }
-            _ => Values::Vectors(source.read(images.clone())?),
+            _ => Values::Vectors(source.read(images)?),
         };
-        let names = source.names(images.clone(), self.job.first_id + block.first)?;
-        let records = source.records(images)?;
         // What was mapped is in memory twice now.
         source.release();
-        Ok(Rows { block, values, names, records })
+        Ok((Rows { block, values, names, records }, rest))
     }
 
     /// A row by its number in plan order.

@@ -20,12 +20,11 @@ const NPROBE: usize = 32;
 fn by_index(
     parts: &[Part],
     model: &Model,
-    threads: usize,
+    asked: &BuildOptions,
     scratch_dir: &Path,
-    k: usize,
     progress: ProgressFn<'_>,
 ) -> Result<Neighbours> {
-    let n = count_rows(parts);
+    let (n, k) = (count_rows(parts), asked.dba);
     check_k(k, n)?;
     let dir = scratch_dir.join("dba.tmp");
     let remove = || match std::fs::remove_dir_all(&dir) {
@@ -36,10 +35,10 @@ fn by_index(
     // In one shard a row's ordinal is its number.
     let options = BuildOptions {
         shards: 1,
-        threads,
+        threads: asked.threads,
         dba: 0,
         on_duplicate: OnDuplicate::Stop,
-        memory_budget_bytes: 0,
+        memory_budget_bytes: asked.memory_budget_bytes,
     };
     build_with(parts, model, &dir, &options, None, &Onto::default(), progress)?;
     let snapshot = Snapshot::open(&dir, None)?;
@@ -81,17 +80,16 @@ fn by_index(
 pub(super) fn neighbours(
     parts: &[Part],
     model: &Model,
-    threads: usize,
+    options: &BuildOptions,
     scratch_dir: &Path,
-    k: usize,
     progress: ProgressFn<'_>,
 ) -> Result<Neighbours> {
     if count_rows(parts) > EXACT_ROWS {
-        return by_index(parts, model, threads, scratch_dir, k, progress);
+        return by_index(parts, model, options, scratch_dir, progress);
     }
     let mut x = Vec::new();
     for part in parts {
         x.extend(part.read(0..part.rows())?);
     }
-    Neighbours::exact(&x, model.parts().dim, model.metric(), k)
+    Neighbours::exact(&x, model.parts().dim, model.metric(), options.dba)
 }

@@ -2,7 +2,6 @@
 
 mod encode;
 mod find;
-mod memory;
 mod options;
 mod rows;
 mod shards;
@@ -22,6 +21,7 @@ pub use rows::OnDuplicate;
 pub use shards::BuildReport;
 use shards::build_with;
 pub(crate) use shards::{Onto, build_onto, change_of, check_input, plan};
+pub(crate) use sort::{SortMemory, Sorted, Sorter};
 pub(crate) use source::{OpenSource, Source, count_rows};
 pub(crate) use task::{Tasks, generation_of, job_of};
 
@@ -79,7 +79,9 @@ pub fn build_as(
         )));
     }
     IndexDir::create(dir)?;
-    let find = || find::neighbours(parts, model, options.threads, dir, options.dba, progress);
+    let rows = parts.iter().map(Part::rows).sum();
+    let _limit = options.memory(model, rows)?.limit();
+    let find = || find::neighbours(parts, model, options, dir, progress);
     let neighbours = pool(options.threads)?.install(find)?;
     let report = build_with(parts, model, dir, options, Some(&neighbours), &onto, progress)?;
     Ok(BuildReport { seconds: start.elapsed().as_secs_f64(), ..report })

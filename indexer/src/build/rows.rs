@@ -10,7 +10,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::sort::{SortMemory, Sorted, Sorter};
 use super::source::Source;
-use crate::sample::blocks;
 use crate::{Error, Result};
 
 /// The treatment of a row whose key or id an earlier row has.
@@ -41,6 +40,9 @@ pub(super) struct RowsMeta {
 
 /// Rows left out whose reasons are kept.
 const MAX_REASONS: usize = 3;
+
+/// Rows whose names are read at once: keys may be long.
+const NAMED_ROWS: usize = 1024;
 
 /// Bytes that a row takes of which another one has the key or id.
 const TWIN_BYTES: usize = 256;
@@ -119,7 +121,8 @@ fn scan(
     let mut unwanted = left_out.iter().map(|&row| row as u64).peekable();
     let (mut row, mut last_id) = (0u64, None);
     for source in sources {
-        for rows in blocks(source.rows()) {
+        for start in (0..source.rows()).step_by(NAMED_ROWS) {
+            let rows = start..(start + NAMED_ROWS).min(source.rows());
             for (id, key) in source.names(rows, first_id + row)? {
                 last_id = last_id.max(Some(id));
                 if unwanted.next_if_eq(&row).is_none() {

@@ -12,7 +12,6 @@ use ocelli_index::{
 };
 use serde::Serialize;
 
-use super::memory::Memory;
 use super::options::BuildOptions;
 use super::rows::RowsMeta;
 use super::sort::SortMemory;
@@ -87,6 +86,8 @@ pub(super) fn build_with(
     onto: &Onto<'_>,
     progress: ProgressFn<'_>,
 ) -> Result<BuildReport> {
+    let rows = parts.iter().map(Part::rows).sum();
+    let _limit = options.memory(model, rows)?.limit();
     let index = IndexDir::create(dir)?;
     // Rows may come back, since somebody gives them; what does not stays in the log.
     let current = index.current()?;
@@ -227,7 +228,7 @@ pub(crate) fn plan(
 ) -> Result<Planned> {
     let parent = index.current()?;
     let first_id = index.next_id(parent.as_ref())?;
-    let memory = Memory::divide(options.memory_budget_bytes, model, 1, 1024)?;
+    let memory = options.memory(model, count_rows(sources))?;
     let folder = index.root().join("shards");
     let memory = memory.sort_bytes.map(|bytes| SortMemory { bytes: bytes / 2, folder });
     let rows_meta = RowsMeta::read(sources, first_id, options.on_duplicate, left_out, memory)?;

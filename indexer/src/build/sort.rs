@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::{Error, Result};
 
 /// A number and its row.
-type Entry = (u64, u64);
+pub(crate) type Entry = (u64, u64);
 /// Bytes of an entry in memory and in a file.
 const ENTRY_BYTES: usize = 16;
 /// Bytes read of a file at once.
@@ -19,13 +19,13 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Memory for sorting, and where the rest goes.
 #[derive(Clone, Debug)]
-pub(super) struct SortMemory {
-    pub(super) bytes: usize,
-    pub(super) folder: PathBuf,
+pub(crate) struct SortMemory {
+    pub(crate) bytes: usize,
+    pub(crate) folder: PathBuf,
 }
 
 /// Takes entries in any order.
-pub(super) struct Sorter {
+pub(crate) struct Sorter {
     memory: Option<SortMemory>,
     entries: Vec<Entry>,
     files: Vec<File>,
@@ -33,12 +33,12 @@ pub(super) struct Sorter {
 
 impl Sorter {
     /// Sorts in memory alone where that has no limit.
-    pub(super) fn new(memory: Option<SortMemory>) -> Self {
+    pub(crate) fn new(memory: Option<SortMemory>) -> Self {
         Self { memory, entries: Vec::new(), files: Vec::new() }
     }
 
     /// Takes an entry.
-    pub(super) fn push(&mut self, number: u64, row: u64) -> Result<()> {
+    pub(crate) fn push(&mut self, number: u64, row: u64) -> Result<()> {
         self.entries.push((number, row));
         let full = self.memory.as_ref().map(|m| (m.bytes / ENTRY_BYTES).max(1));
         if full.is_some_and(|full| self.entries.len() >= full) { self.spill() } else { Ok(()) }
@@ -66,7 +66,7 @@ impl Sorter {
     }
 
     /// All entries in order.
-    pub(super) fn finish(mut self) -> Result<Sorted> {
+    pub(crate) fn finish(mut self) -> Result<Sorted> {
         let folder = self.memory.as_ref().map(|m| m.folder.clone()).unwrap_or_default();
         if !self.files.is_empty() {
             self.spill()?;
@@ -88,7 +88,7 @@ enum Source {
 }
 
 /// Entries in order: by number, then by row.
-pub(super) struct Sorted {
+pub(crate) struct Sorted {
     sources: Vec<Source>,
     heap: BinaryHeap<Reverse<(Entry, usize)>>,
     folder: PathBuf,
@@ -104,12 +104,18 @@ impl Sorted {
         Ok(())
     }
 
+    /// The next entry.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+        let Some(Reverse((entry, source))) = self.heap.pop() else { return Ok(None) };
+        self.advance(source)?;
+        Ok(Some(entry))
+    }
+
     /// Hands out the rows of each number that several rows have.
-    pub(super) fn each_group(mut self, mut take: impl FnMut(&[u64])) -> Result<()> {
+    pub(crate) fn each_group(mut self, mut take: impl FnMut(&[u64])) -> Result<()> {
         let mut group: Vec<u64> = Vec::new();
         let mut number = None;
-        while let Some(Reverse(((next, row), source))) = self.heap.pop() {
-            self.advance(source)?;
+        while let Some((next, row)) = self.next()? {
             if number != Some(next) {
                 if group.len() > 1 {
                     take(&group);

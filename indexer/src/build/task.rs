@@ -8,10 +8,10 @@ use ocelli_index::{
 };
 
 use super::encode::ShardEncoder;
-use super::memory::Memory;
 use super::options::BuildOptions;
-use super::source::Source;
+use super::source::{Source, count_rows};
 use crate::dba::Neighbours;
+use crate::memory::Memory;
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 
@@ -83,8 +83,7 @@ impl<'a> Tasks<'a> {
     ) -> Result<Self> {
         let pool = pool(options.threads)?;
         let encoder = RowEncoder::new(model);
-        let (threads, task_rows) = (pool.current_num_threads(), encoder.rows_at_a_time());
-        let memory = Memory::divide(options.memory_budget_bytes, model, threads, task_rows)?;
+        let memory = options.memory(model, count_rows(sources))?;
         let work = WorkArea::new(index.root(), hash);
         let times = Arc::clone(times);
         Ok(Self { sources, model, index, hash, job, work, memory, pool, encoder, times })
@@ -137,6 +136,7 @@ impl<'a> Tasks<'a> {
                 job: self.job,
                 neighbours,
                 block_rows: self.memory.block_rows,
+                name_bytes: self.memory.name_bytes(),
                 times: &self.times,
                 progress,
             };

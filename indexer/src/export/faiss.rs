@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::{Error, Progress, ProgressFn, Result};
 
+/// Memory that an export takes, whatever its rows, if no list is long.
+pub const FAISS_BYTES: usize = 16 << 20;
+
 /// Report of an export.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExportReport {

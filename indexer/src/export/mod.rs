@@ -5,5 +5,5 @@ mod parquet;
 #[cfg(test)]
 mod tests;
 
-pub use self::faiss::{ExportReport, export_faiss};
-pub use self::parquet::{ParquetReport, ParquetRows, export_parquet};
+pub use self::faiss::{ExportReport, FAISS_BYTES, export_faiss};
+pub use self::parquet::{PARQUET_BYTES, ParquetReport, ParquetRows, export_parquet};

@@ -7,7 +7,7 @@ use ocelli_index::attributes::names::{CAPTURED_MS, MODIFIED_MS};
 use ocelli_index::attributes::{
     BLOCK_SLOTS, BlockColumn, Column as IndexColumn, ColumnType, Schema, ValueRef,
 };
-use ocelli_index::{Error as IndexError, Row, Shard, Snapshot};
+use ocelli_index::{Error as IndexError, Shard, Snapshot};
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use serde::Serialize;
 
@@ -18,8 +18,13 @@ use crate::{Error, Progress, ProgressFn, Result};
 const GROUP_ROWS: usize = 1 << 16;
 /// Fewest rows of a row group, however long they are.
 const LEAST_ROWS: usize = 1 << 10;
-/// Bytes that the vectors of a row group take in memory, about.
-const GROUP_BYTES: usize = 32 << 20;
+/// Bytes of a row group: a row that passes them is its last.
+const GROUP_BYTES: usize = 16 << 20;
+/// Bytes of a row that waits, besides its key, its texts, and its code or vector.
+const ROW_BYTES: usize = 128;
+/// Memory that an export takes, whatever its rows: those that wait, as vectors one by one and
+/// together, and the row group as Parquet has it.
+pub const PARQUET_BYTES: usize = 5 * GROUP_BYTES;
 
 /// The columns of an export besides ids, keys and attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,8 +59,9 @@ pub struct ParquetReport {
 
 /// Writes the rows of an index that are not deleted as a Parquet file: `id` (INT64), `key` (UTF-8,
 /// null where a row has none), the attributes under their own names and types (`captured_ms` and
-/// `modified_ms` as TIMESTAMP of milliseconds, UTC), and `list` with `code`, or `vector`. An attribute whose name one of these has is called `attribute_` and its
-/// name. Rows come shard by shard, in the order of lists; memory is bounded by one row group.
+/// `modified_ms` as TIMESTAMP of milliseconds, UTC), and `list` with `code`, or `vector`. An
+/// attribute whose name one of these has is called `attribute_` and its name. Rows come shard by
+/// shard, in the order of lists; memory is bounded by one row group.
 ///
 /// # Errors
 /// [`Error::Index`] where the index cannot be read; [`Error::Invalid`] where shards give one
@@ -219,6 +225,9 @@ struct Export<'a> {
     table: Table,
     columns: Vec<String>,
     group_rows: usize,
+    /// Bytes of a row's code or vector.
+    row_bytes: usize,
+    waiting_bytes: usize,
     rows: u64,
     groups: u64,
     ids: Vec<i64>,
@@ -226,7 +235,8 @@ struct Export<'a> {
     attributes: Vec<Attribute>,
     lists: Vec<i32>,
     codes: Vec<FixedLenByteArray>,
-    places: Vec<Row>,
+    /// Decoded vectors before the model's transform is undone, (rows, d).
+    z: Vec<f32>,
 }
 
 impl<'a> Export<'a> {
@@ -249,6 +259,8 @@ impl<'a> Export<'a> {
             table: Table::create(out, &message)?,
             columns,
             group_rows: (GROUP_BYTES / row_bytes.max(1)).clamp(LEAST_ROWS, GROUP_ROWS),
+            row_bytes,
+            waiting_bytes: 0,
             rows: 0,
             groups: 0,
             ids: Vec::new(),
@@ -256,7 +268,7 @@ impl<'a> Export<'a> {
             attributes: schema.columns().iter().map(|c| Attribute::new(c.ty)).collect(),
             lists: Vec::new(),
             codes: Vec::new(),
-            places: Vec::new(),
+            z: Vec::new(),
         })
     }
 
@@ -275,18 +287,23 @@ impl<'a> Export<'a> {
                 if deleted.is_some_and(|deleted| deleted.contains(ordinal)) {
                     continue;
                 }
+                layout.get(codes, entry.len as usize, i as usize, &mut code);
+                if self.kind == ParquetRows::Vectors {
+                    let fine = shard.has_fine().then(|| shard.fine_of_slot(slot)).transpose()?;
+                    self.z.extend(self.snapshot.model().decode_finest(list, &code, fine));
+                }
                 if self.kind == ParquetRows::Codes {
-                    layout.get(codes, entry.len as usize, i as usize, &mut code);
                     self.lists.push(list as i32);
                     self.codes.push(ByteArray::from(code.clone()).into());
                 }
                 self.attributes_of(shard, slot, &mut block)?;
                 let key = shard.key(ordinal)?;
+                self.waiting_bytes += self.row_bytes;
                 self.keys.push((!key.is_empty()).then(|| ByteArray::from(key.as_str())));
                 // Ids are below 2^63.
                 self.ids.push(shard.id(ordinal)? as i64);
-                self.places.push(Row { shard: number, ordinal });
-                if self.ids.len() == self.group_rows {
+                self.waiting_bytes += ROW_BYTES + key.len();
+                if self.ids.len() == self.group_rows || self.waiting_bytes >= GROUP_BYTES {
                     shard.intact()?;
                     self.flush()?;
                     progress(self.rows);
@@ -325,6 +342,9 @@ impl<'a> Export<'a> {
                 })?,
                 None => None,
             };
+            if let Some(ValueRef::Text(text)) = &value {
+                self.waiting_bytes += text.len();
+            }
             attribute.push(value);
         }
         Ok(())
@@ -335,13 +355,7 @@ impl<'a> Export<'a> {
         if self.ids.is_empty() {
             return Ok(());
         }
-        let mut vectors = Vec::new();
-        if self.kind == ParquetRows::Vectors {
-            vectors.reserve(self.places.len() * self.snapshot.model().parts().dim);
-            for vector in self.snapshot.vectors(self.places.iter().copied())? {
-                vectors.extend(vector?);
-            }
-        }
+        let vectors = self.snapshot.model().restore(std::mem::take(&mut self.z));
         let mut columns = vec![Column::Long(&self.ids), Column::OptionalText(&self.keys)];
         columns.extend(self.attributes.iter().map(Attribute::column));
         match self.kind {
@@ -356,12 +370,12 @@ impl<'a> Export<'a> {
         self.table.append(&columns)?;
         self.rows += self.ids.len() as u64;
         self.groups += 1;
+        self.waiting_bytes = 0;
         self.ids.clear();
         self.keys.clear();
         self.attributes.iter_mut().for_each(Attribute::clear);
         self.lists.clear();
         self.codes.clear();
-        self.places.clear();
         Ok(())
     }
 }

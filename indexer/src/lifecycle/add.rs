@@ -53,6 +53,8 @@ pub fn add(
     // With the fine codec that its shards have.
     let snapshot = Snapshot::open_candidate(&index, &current)?;
     let model = snapshot.model();
+    let rows = parts.iter().map(Part::rows).sum();
+    let _limit = options.memory(model, rows)?.limit();
     let (command, mode) = match upsert {
         true => ("upsert", Mode::Upsert),
         false => ("add", Mode::Add),

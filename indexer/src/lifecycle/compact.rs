@@ -12,16 +12,17 @@ use roaring::RoaringBitmap;
 use serde::Serialize;
 
 use super::change::{Change, Source, commit_by, open_current};
+use crate::memory::Memory;
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// Small shards that may stand beside the large ones.
 pub(super) const SMALL_SHARDS: usize = 4;
 /// A shard with more than one deleted row in so many is written again.
 const DEAD_SHARE: u64 = 5;
-/// Rows between two checkpoints of a builder.
-const CHECKPOINT_ROWS: u64 = 8192;
-/// The size of a memory budget beside what is sorted.
-const BESIDE_BYTES: usize = 64 << 20;
+/// Bytes of a row in a run for each that it has in a shard, where keys are compressed.
+const RUN_SHARE: u64 = 3;
+/// Rows between two reports of progress.
+const TOLD_ROWS: u64 = 8192;
 
 /// Options of [`compact`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,13 +123,15 @@ pub(super) fn sources_of(current: &Generation, names: &[String]) -> Result<Vec<S
 pub(super) fn compact_shards(
     dir: &Path,
     names: &BTreeSet<String>,
+    memory_budget_bytes: usize,
     progress: ProgressFn<'_>,
 ) -> Result<CompactReport> {
     let (index, current) = open_current(dir)?;
     let shards = current.shards.iter().enumerate();
     let groups: Vec<Vec<usize>> =
         shards.filter(|(_, shard)| names.contains(&shard.name)).map(|(i, _)| vec![i]).collect();
-    compact_groups(&index, &current, &groups, &CompactOptions::default(), progress)
+    let options = CompactOptions { all: false, memory_budget_bytes };
+    compact_groups(&index, &current, &groups, &options, progress)
 }
 
 fn sizes(index: &IndexDir, generation: &Generation) -> Result<Vec<Size>> {
@@ -200,6 +203,8 @@ fn compact_groups(
         return Ok(report);
     }
     let snapshot = Snapshot::open_candidate(index, current)?;
+    let memory = Memory::to_copy(options.memory_budget_bytes, snapshot.model())?;
+    let _limit = memory.limit();
     let total = groups.iter().flatten().map(|&i| current.shards[i].rows).sum();
     let plan = plan_of(current, groups);
     let hash = plan.hash()?;
@@ -207,13 +212,8 @@ fn compact_groups(
     for (names, task) in job.groups.iter().zip(0..) {
         let sources = sources_of(current, names)?;
         let tell = |done| progress(Progress { stage: "compact", done, total });
-        let merging = Merging {
-            index,
-            snapshot: &snapshot,
-            task: (hash, task),
-            memory_budget_bytes: options.memory_budget_bytes,
-            tell: &tell,
-        };
+        let merging =
+            Merging { index, snapshot: &snapshot, task: (hash, task), memory, tell: &tell };
         let shard = merging.merge(&sources, &mut report)?;
         let bytes = |of: &[ShardEntry]| of.iter().map(|shard| shard.bytes).sum::<u64>();
         let shards: Vec<ShardEntry> = shard.into_iter().collect();
@@ -241,8 +241,8 @@ pub(super) struct Merging<'a> {
     pub(super) snapshot: &'a Snapshot,
     /// Hash of the plan, and number of the task.
     pub(super) task: (Hash, u32),
-    /// Memory for it, in bytes; 0: as much as it needs.
-    pub(super) memory_budget_bytes: usize,
+    /// Memory for it.
+    pub(super) memory: Memory,
     /// Takes the number of rows that were read so far.
     pub(super) tell: &'a dyn Fn(u64),
 }
@@ -251,16 +251,41 @@ impl Merging<'_> {
     fn builder(&self) -> Result<ShardBuilder<'_>> {
         let (plan, task) = self.task;
         let model = self.snapshot.model();
-        if self.memory_budget_bytes == 0 {
+        let Some(budget_bytes) = self.memory.sort_bytes else {
             return Ok(ShardBuilder::new(model));
-        }
+        };
         let spill = Spill {
             folder: WorkArea::new(self.index.root(), plan).runs(task),
             name: format!("{plan} {task}"),
-            budget_bytes: self.memory_budget_bytes.saturating_sub(BESIDE_BYTES),
-            beside_bytes: BESIDE_BYTES,
+            budget_bytes,
+            beside_bytes: self.memory.beside_bytes,
         };
         Ok(ShardBuilder::bounded(model, spill)?)
+    }
+
+    /// Refuses a budget in which the longest list does not fit, before any row is copied.
+    fn check_lists(&self, sources: &[Source]) -> Result<()> {
+        let Some(sort_bytes) = self.memory.sort_bytes else { return Ok(()) };
+        let model = self.snapshot.model();
+        let mut lens = vec![0usize; model.parts().nlist];
+        for source in sources {
+            let shard = Shard::open(&self.index.shard_path(&source.entry.name)?, model)?;
+            for (list, len) in (0u32..).zip(&mut lens) {
+                *len += shard.list(list)?.len as usize;
+            }
+            shard.intact()?;
+        }
+        let rows = lens.into_iter().max().unwrap_or(0);
+        let bytes: u64 = sources.iter().map(|source| source.entry.bytes).sum();
+        let least = ShardBuilder::least_bytes(model, rows, RUN_SHARE * bytes);
+        if least <= sort_bytes {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "memory budget: the longest list has {rows} rows, whose codes do not fit; the smallest \
+             budget that works is {} MiB",
+            (least + self.memory.beside_bytes).div_ceil(1 << 20)
+        )))
     }
 
     /// Copies the rows of sources that are not deleted into one shard; none if there is no such
@@ -271,6 +296,7 @@ impl Merging<'_> {
         report: &mut CompactReport,
     ) -> Result<Option<ShardEntry>> {
         let model = self.snapshot.model();
+        self.check_lists(sources)?;
         let mut builder = self.builder()?;
         let fine_bytes = model.fine_codec().map_or(0, FineCodec::code_bytes);
         // Rows that an earlier attempt has sorted.
@@ -293,10 +319,10 @@ impl Merging<'_> {
                         builder.push_row(row)?;
                     }
                 }
-                if position % CHECKPOINT_ROWS == 0 {
-                    if position > resumed {
-                        builder.checkpoint(position)?;
-                    }
+                if position > resumed {
+                    builder.checkpoint(position)?;
+                }
+                if position % TOLD_ROWS == 0 {
                     (self.tell)(report.rows + report.dropped);
                 }
                 Ok(())

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ocelli_index::{Cause, Generation, IndexDir};
+use ocelli_index::{Cause, Generation, IndexDir, NameList, NameRef};
 use serde::Serialize;
 
 use super::backup::{Holding, holding};
-use super::change::{Change, Names, commit_by, now_ms, open_current};
+use super::change::{Change, Committed, Names, commit_by, now_ms, open_current};
 use super::compact::compact_shards;
+use crate::memory::keep_to;
 use crate::{Error, ProgressFn, Result};
 
 /// Attempts to write shards again before an erasure gives up: each that fails means that another
@@ -62,32 +63,71 @@ pub fn delete(
     erase: bool,
     progress: ProgressFn<'_>,
 ) -> Result<DeleteReport> {
+    delete_listed(dir, &NameList::of(&names)?, erase, 0, progress)
+}
+
+/// [`delete`] of names that may be more than the memory holds ([`NameListBuilder::bounded`]), in
+/// `memory_budget_bytes`; 0: as much as it needs.
+///
+/// [`NameListBuilder::bounded`]: ocelli_index::NameListBuilder::bounded
+///
+/// # Errors
+/// Those of [`delete`]; a budget that is too small, with the smallest that works: the names of an
+/// erasure must fit.
+pub fn delete_listed(
+    dir: &Path,
+    names: &NameList,
+    erase: bool,
+    memory_budget_bytes: usize,
+    progress: ProgressFn<'_>,
+) -> Result<DeleteReport> {
     let (index, _) = open_current(dir)?;
-    let cause = if erase { Cause::Erase } else { Cause::Delete };
-    let mut all = names.clone();
-    if erase {
-        // First, so that whoever is stopped here finds the record, and goes on.
-        let erasure = index.find_erased(&names, now_ms())?;
-        index.put_erasure(&erasure)?;
-        all.keys = erasure.keys.into_iter().collect();
-    }
-    let settings = [("ids", names.ids.len().to_string()), ("keys", names.keys.len().to_string())];
-    let change = Change::Delete { names: all.clone(), cause };
+    let needs = if erase { erasure_bytes(names)? } else { 0 };
+    let _limit = keep_to(memory_budget_bytes, needs, "the names that are erased")?;
+    let (ids, keys) = names.given();
+    let settings = [("ids", ids.to_string()), ("keys", keys.to_string())];
     let command = if erase { "delete --erase" } else { "delete" };
-    let committed = index.commit_change(&change, &commit_by(command, &settings))?;
-    let mut report = DeleteReport {
+    let commit = commit_by(command, &settings);
+    if !erase {
+        let change = Change::DeleteListed { names: names.clone(), cause: Cause::Delete };
+        return Ok(report(dir, index.commit_change(&change, &commit)?));
+    }
+    let mut all = names.to_names()?;
+    // First, so that whoever is stopped here finds the record, and goes on.
+    let erasure = index.find_erased(&all, now_ms())?;
+    index.put_erasure(&erasure)?;
+    all.keys = erasure.keys.into_iter().collect();
+    let change = Change::Delete { names: all.clone(), cause: Cause::Erase };
+    let mut report = report(dir, index.commit_change(&change, &commit)?);
+    report.erased = Some(erase_files(dir, &index, &all, memory_budget_bytes, progress)?);
+    report.generation = index.current()?.map_or(report.generation, |current| current.number);
+    Ok(report)
+}
+
+fn report(dir: &Path, committed: Committed) -> DeleteReport {
+    DeleteReport {
         index: dir.to_owned(),
         generation: committed.generation.number,
         deleted: committed.rows.deleted,
         missing: committed.rows.missing,
         missing_first: committed.missing_first,
         erased: None,
-    };
-    if erase {
-        report.erased = Some(erase_files(dir, &index, &all, progress)?);
-        report.generation = index.current()?.map_or(report.generation, |current| current.number);
     }
-    Ok(report)
+}
+
+/// Memory of the names of an erasure: in sets, as text, and in a list.
+fn erasure_bytes(names: &NameList) -> Result<usize> {
+    const COPIES: usize = 5;
+    const NAME_BYTES: usize = 40;
+    let mut bytes = 0;
+    names.each(|_, name| {
+        bytes += COPIES * NAME_BYTES;
+        if let NameRef::Key(key) = name {
+            bytes += COPIES * key.len();
+        }
+        Ok(())
+    })?;
+    Ok(bytes)
 }
 
 /// Writes the current generation's shards that hold rows of `names` again.
@@ -95,6 +135,7 @@ fn erase_files(
     dir: &Path,
     index: &IndexDir,
     names: &Names,
+    memory_budget_bytes: usize,
     progress: ProgressFn<'_>,
 ) -> Result<EraseReport> {
     let mut rewritten = 0;
@@ -121,7 +162,7 @@ fn erase_files(
             let held_by = erasure.shards.into_iter().collect();
             return Ok(EraseReport { rewritten, held_by, generations, backups });
         }
-        match compact_shards(dir, &here, progress) {
+        match compact_shards(dir, &here, memory_budget_bytes, progress) {
             Ok(report) => rewritten += report.merged,
             Err(Error::Index(ocelli_index::Error::Conflict { .. })) => {}
             Err(error) => return Err(error),

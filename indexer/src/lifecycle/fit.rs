@@ -11,6 +11,8 @@ use crate::sample::count_rows;
 const MOST_ROWS: usize = 10_000;
 /// Of so many rows one is looked at: to encode them twice is to cost little.
 const ONE_OF: usize = 20;
+/// Most bytes of their vectors.
+const SAMPLE_BYTES: usize = 16 << 20;
 /// Rows that lie together.
 const BLOCK_ROWS: usize = 100;
 /// Most rows that one thread encodes together.
@@ -109,7 +111,9 @@ pub(super) fn measure(parts: &[Part], index: &Snapshot) -> Result<Fit> {
 
 /// Vectors (n, dim) of rows that lie all over the parts; of parts of codes none.
 fn sample(parts: &[Part]) -> Result<Vec<f32>> {
-    let most = (count_rows(parts) / ONE_OF).clamp(LEAST_ROWS, MOST_ROWS);
+    let dim = parts.first().map_or(1, Part::dim);
+    let fitting = (SAMPLE_BYTES / (4 * dim)).max(BLOCK_ROWS);
+    let most = (count_rows(parts) / ONE_OF).clamp(LEAST_ROWS, MOST_ROWS).min(fitting);
     let blocks = count_rows(parts).div_ceil(BLOCK_ROWS);
     let step = blocks.div_ceil(most / BLOCK_ROWS).max(1);
     let mut x = Vec::new();

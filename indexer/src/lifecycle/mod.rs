@@ -6,6 +6,7 @@ pub mod change;
 mod compact;
 pub mod cost;
 mod delete;
+mod deleted;
 mod fit;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -14,12 +15,13 @@ pub mod health;
 pub mod plan;
 mod rebuild;
 pub mod recall;
+mod stored;
 pub mod verify;
 
 pub use add::{AddReport, add};
 pub use change::{RollbackReport, rollback};
 pub use compact::{CompactOptions, CompactReport, compact};
-pub use delete::{DeleteReport, EraseReport, delete};
+pub use delete::{DeleteReport, EraseReport, delete, delete_listed};
 pub use fit::Fit;
 pub use gc::{GcFile, GcOptions, GcReport, gc};
 pub use rebuild::{RebuildReport, rebuild, rebuild_gated};

@@ -4,19 +4,17 @@ use std::path::Path;
 use std::time::Instant;
 
 use ocelli_index::{
-    BuildSeconds, Change, CommitOptions, DeletedNames, DescriptorSpec, Encoded, FineCodec, Gate,
-    Generation, Hasher, IndexDir, Model, NewGeneration, NewRow, Part, Row, RowEncoder,
-    RowEncoderScratch, ShardBuilder, ShardEntry, Snapshot,
+    BuildSeconds, Change, CommitOptions, DescriptorSpec, FineCodec, Gate, Generation, IndexDir,
+    Model, NameList, NameListBuilder, NewGeneration, Part, Snapshot,
 };
 use serde::Serialize;
 
 use super::change::{commit_by, open_current};
-use crate::build::{Onto, build_onto};
-use crate::threads::pool;
-use crate::{BuildOptions, BuildReport, Error, Progress, ProgressFn, Result};
-
-/// Rows that are decoded and encoded together.
-const BLOCK_ROWS: usize = 4096;
+use super::deleted::deleted_rows;
+use super::stored::Again;
+use crate::build::{Onto, SortMemory, build_onto};
+use crate::memory::{Memory, cores};
+use crate::{BuildOptions, BuildReport, Error, ProgressFn, Result};
 
 /// The result of [`rebuild`].
 #[derive(Clone, Debug, Serialize)]
@@ -70,11 +68,21 @@ pub fn rebuild_gated(
     if parts.is_empty() {
         return from_index(&index, &current, model, options, &commit, progress);
     }
+    let rows = parts.iter().map(Part::rows).sum();
+    let memory = options.memory(model, rows)?;
+    let _limit = memory.limit();
+    let sorting = memory.sort_bytes.map(|bytes| {
+        let folder = index.root().join("shards");
+        SortMemory { bytes: bytes / 2, folder }
+    });
     let names = match forget_deletes {
-        true => DeletedNames::default(),
-        false => index.deleted_names(&current)?,
+        true => NameList::default(),
+        false => {
+            let names = sorting.as_ref().map(|m| NameListBuilder::bounded(m.bytes, &m.folder));
+            index.deleted_names(&current, names.unwrap_or_default())?
+        }
     };
-    let left_out = deleted_rows(parts, &names)?;
+    let left_out = deleted_rows(parts, &names, sorting.as_ref())?;
     let all: usize = parts.iter().map(Part::images).sum();
     if all > 0 && left_out.len() == all {
         return Err(Error::Invalid(format!(
@@ -83,11 +91,13 @@ pub fn rebuild_gated(
         )));
     }
     let left_out_deleted = left_out.len() as u64;
+    let some_deleted = names.count() > 0;
+    drop(names);
     let seen = Some(Some(current.number));
     let onto = Onto { left_out: &left_out, seen, deletes, commit, ..Onto::default() };
     let (build, _) = build_onto(parts, (model, &index), options, None, &onto, progress)?;
     let mut warnings = Vec::new();
-    if !names.is_empty() && nameless(parts)? {
+    if some_deleted && nameless(parts)? {
         warnings.push(
             "rows without id and key cannot be told from deleted ones: if the parts have rows that \
              were deleted, they are back. A rebuild without parts leaves deleted rows out"
@@ -109,24 +119,6 @@ fn nameless(parts: &[Part]) -> Result<bool> {
     Ok(false)
 }
 
-/// Numbers of the rows of parts that bear a deleted name.
-pub(crate) fn deleted_rows(parts: &[Part], names: &DeletedNames) -> Result<Vec<usize>> {
-    let mut rows = Vec::new();
-    if names.is_empty() {
-        return Ok(rows);
-    }
-    let mut first = 0;
-    for part in parts {
-        for image in 0..part.images() {
-            if names.contains(part.id(image)?, &part.key(image)?) {
-                rows.push(first + image);
-            }
-        }
-        first += part.images();
-    }
-    Ok(rows)
-}
-
 /// [`rebuild`] of the vectors that the index decodes.
 fn from_index(
     index: &IndexDir,
@@ -143,19 +135,23 @@ fn from_index(
     if options.dba != 0 {
         return Err(Error::Invalid("--dba needs the vectors of parts, found none".to_owned()));
     }
-    let rows = living_rows(index, &snapshot)?;
-    if rows.is_empty() {
+    let rows = snapshot.rows();
+    if rows == 0 {
         return Err(Error::Invalid("an index needs at least one row, found none".to_owned()));
     }
-    if options.shards == 0 || options.shards > rows.len() {
+    if options.shards == 0 || options.shards as u64 > rows {
         return Err(Error::Invalid(format!(
-            "shards: expected 1 to {} (the number of rows), found {}",
-            rows.len(),
+            "shards: expected 1 to {rows} (the number of rows), found {}",
             options.shards
         )));
     }
+    let (budget, threads) = (options.memory_budget_bytes, cores(options.threads));
+    let memory = Memory::to_encode_again(budget, (snapshot.model(), model), threads)?;
+    let _limit = memory.limit();
     let model_bytes = index.put_model(model)?.bytes;
-    let (shards, ids) = encode_again(index, &snapshot, model, &rows, options, progress)?;
+    let again = Again::new(index, &snapshot, model, options, memory, progress)?;
+    let work = again.work();
+    let (shards, ids) = again.run()?;
     let bytes = shards.iter().map(|shard| shard.bytes).sum();
     let new = NewGeneration {
         model: model.hash(),
@@ -165,18 +161,24 @@ fn from_index(
         next_id: index.next_id(Some(current))?,
     };
     let change = Change::Replace { parent: Some(current.number), new, dba: current.dba };
-    let committed = index.commit_change(&change, commit)?;
+    let committed = index.commit_change(&change, commit).inspect_err(|error| {
+        // What a gate has refused will be refused again: nobody needs the shards.
+        if matches!(error, ocelli_index::Error::Invalid { .. }) {
+            let _ = work.remove();
+        }
+    })?;
+    work.remove()?;
     let build = BuildReport {
         index: index.root().to_owned(),
         generation: committed.generation.number,
-        rows: rows.len() as u64,
+        rows,
         ids,
         ids_given: false,
         rejected: 0,
         rejected_first: Vec::new(),
         shards: committed.generation.shards.len(),
         bytes,
-        bytes_per_image: bytes as f64 / rows.len() as f64,
+        bytes_per_image: bytes as f64 / rows as f64,
         code_bytes: model.parts().m,
         fine_bytes: model.fine_codec().map_or(0, FineCodec::code_bytes),
         model_bytes,
@@ -198,88 +200,4 @@ fn what_is_lost(snapshot: &Snapshot) -> String {
         "the vectors are those that the {kind} of the index stand for: what the codes lost stays \
          lost; with the parts, the index is as good as a new one"
     )
-}
-
-/// Writes shards of the rows of a snapshot under another model. Returns their smallest and largest
-/// id too.
-fn encode_again(
-    index: &IndexDir,
-    snapshot: &Snapshot,
-    model: &Model,
-    rows: &[Row],
-    options: &BuildOptions,
-    progress: ProgressFn<'_>,
-) -> Result<(Vec<ShardEntry>, (u64, u64))> {
-    let current = snapshot.generation();
-    let mut hasher = Hasher::new();
-    hasher.update(format!("rebuild {} {}\n", current.number, model.hash()).as_bytes());
-    for shard in &current.shards {
-        let tombstones = current.tombstones.get(&shard.name);
-        hasher.update(format!("{} {tombstones:?}\n", shard.checksum).as_bytes());
-    }
-    let plan = hasher.finish();
-    let pool = pool(options.threads)?;
-    let mut shards: Vec<ShardEntry> = Vec::new();
-    let mut ids = (u64::MAX, 0);
-    for task in 0..options.shards {
-        let range = rows.len() * task / options.shards..rows.len() * (task + 1) / options.shards;
-        let mut builder = ShardBuilder::new(model);
-        for block in rows[range].chunks(BLOCK_ROWS) {
-            pool.install(|| push_rows(snapshot, model, block, &mut builder))?;
-            let done = shards.iter().map(|shard| shard.rows).sum::<u64>() + builder.rows() as u64;
-            progress(Progress { stage: "encode", done, total: rows.len() as u64 });
-        }
-        if let Some((first, last)) = builder.ids() {
-            ids = (ids.0.min(first), ids.1.max(last));
-        }
-        shards.push(index.put_shard(builder, plan, task as u32)?);
-    }
-    Ok((shards, ids))
-}
-
-/// Rows of a snapshot that are not deleted, in the order of shards and ordinals.
-fn living_rows(index: &IndexDir, snapshot: &Snapshot) -> Result<Vec<Row>> {
-    let generation = snapshot.generation();
-    let mut rows = Vec::with_capacity(snapshot.rows() as usize);
-    for (number, (shard, entry)) in (0u32..).zip(snapshot.shards().zip(&generation.shards)) {
-        let dead = match generation.tombstones.get(&entry.name) {
-            Some(hash) => index.tombstones(hash, shard.rows())?,
-            None => Default::default(),
-        };
-        let alive = (0..shard.rows()).filter(|&ordinal| !dead.contains(ordinal));
-        rows.extend(alive.map(|ordinal| Row { shard: number, ordinal }));
-    }
-    Ok(rows)
-}
-
-/// Decodes rows of a snapshot and encodes them under `model`.
-fn push_rows(
-    snapshot: &Snapshot,
-    model: &Model,
-    rows: &[Row],
-    builder: &mut ShardBuilder<'_>,
-) -> Result<()> {
-    let mut x = Vec::with_capacity(rows.len() * model.parts().dim);
-    for vector in snapshot.vectors(rows.iter().copied())? {
-        x.extend(vector?);
-    }
-    let mut out = Encoded::default();
-    RowEncoder::new(model).encode(&x, &mut RowEncoderScratch::default(), &mut out)?;
-    let (m, d) = (model.parts().m, model.parts().d);
-    let shards: Vec<_> = snapshot.shards().collect();
-    let encoded = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
-    for (row, ((z, &list), code)) in rows.iter().zip(encoded) {
-        let shard = shards[row.shard as usize];
-        let mut fine = Vec::new();
-        model.encode_fine(ocelli_index::simd(), z, list, code, &mut fine)?;
-        builder.push_row(&NewRow {
-            id: shard.id(row.ordinal)?,
-            key: &shard.key(row.ordinal)?,
-            list,
-            code,
-            fine: &fine,
-            record: &shard.record(row.ordinal)?,
-        })?;
-    }
-    Ok(())
 }

@@ -33,6 +33,7 @@ fn small_model(dir: &Path, seed: u64) -> Model {
 fn options(shards: usize) -> PlanBuildOptions {
     PlanBuildOptions {
         split: ShardSplit::Shards(shards),
+        threads: 0,
         memory_budget_bytes: 0,
         on_duplicate: OnDuplicate::Reject,
         mode: Mode::Replace,

@@ -7,8 +7,10 @@ use clap::{Args, Subcommand};
 use ocelli_indexer::lifecycle::backup::{
     Backup, BackupReport, CheckReport, backup, backups, check,
 };
+use ocelli_indexer::memory::{keep_to, thread_bytes};
 use serde::Serialize;
 
+use crate::commands::MemoryArgs;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 use ocelli_indexer::lifecycle::change::now_ms;
@@ -37,6 +39,8 @@ pub struct BackupArgs {
     /// Threads, 0: one per core
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -108,6 +112,8 @@ pub fn run(args: BackupArgs) -> Result<()> {
     let (Some(index), Some(target)) = (&args.index, &args.target) else {
         bail!("expected INDEX and TARGET");
     };
+    let holds = "the threads and what they copy";
+    let _limit = keep_to(args.memory.bytes(), thread_bytes(args.threads), holds)?;
     let report = backup(index, target, now_ms(), args.threads, &|p| bars.report(p))?;
     drop(bars);
     print(format, &report, text)

@@ -7,8 +7,10 @@ use clap::Args;
 use ocelli_index::{Gate, Generation, IndexDir, Job, Mode, Part, PlanFile};
 use ocelli_indexer::lifecycle::plan::{CommitReport, commit};
 use ocelli_indexer::lifecycle::recall::RecallGate;
+use ocelli_indexer::memory::keep_to;
 
 use super::recall::{GateArgs, gate_text};
+use crate::commands::MemoryArgs;
 use crate::output::{OutputArgs, counted, print, thousands};
 
 const COMMIT_EXAMPLE: &str = "\
@@ -26,11 +28,14 @@ pub struct CommitArgs {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
 /// Makes what the tasks of a plan have built the current generation.
 pub fn run(args: CommitArgs) -> Result<()> {
+    let _limit = keep_to(args.memory.bytes(), 0, "the commit")?;
     let parts = match args.gate.min_recall {
         Some(_) => parts_of(&PlanFile::read(&args.plan)?)?,
         None => Vec::new(),

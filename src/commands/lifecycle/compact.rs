@@ -7,7 +7,7 @@ use clap::Args;
 use ocelli_indexer::lifecycle::plan::TaskOptions;
 use ocelli_indexer::lifecycle::{CompactOptions, CompactReport, compact};
 
-use crate::commands::bytes;
+use crate::commands::MemoryArgs;
 use crate::commands::lifecycle::task::do_task;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
@@ -28,9 +28,8 @@ pub struct CompactArgs {
     /// Merge all shards into one, and drop every deleted row
     #[arg(long)]
     pub all: bool,
-    /// Memory that it may take, such as 4GiB; 0: as much as it needs [default: 0]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    pub memory_budget: Option<usize>,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// Merge the shards of one group of a plan (see ocelli plan compact), and leave the commit to
     /// ocelli commit
     #[arg(long, value_name = "PLAN", conflicts_with_all = ["index", "all"])]
@@ -45,12 +44,11 @@ pub struct CompactArgs {
 /// Merges the small shards of an index.
 pub fn run(args: CompactArgs) -> Result<()> {
     if let Some(plan) = &args.plan {
-        let options = TaskOptions { threads: 0, memory_budget_bytes: args.memory_budget };
+        let options = TaskOptions { threads: 0, memory_budget_bytes: args.memory.memory_budget };
         return do_task(plan, args.task, &options, args.output.format);
     }
     let Some(index) = &args.index else { bail!("expected an index directory") };
-    let options =
-        CompactOptions { all: args.all, memory_budget_bytes: args.memory_budget.unwrap_or(0) };
+    let options = CompactOptions { all: args.all, memory_budget_bytes: args.memory.bytes() };
     let bars = Bars::default();
     let report = compact(index, &options, &|p| bars.report(p))?;
     drop(bars);

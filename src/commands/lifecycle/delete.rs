@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ocelli_indexer::lifecycle::change::Names;
-use ocelli_indexer::lifecycle::{DeleteReport, delete};
+use ocelli_index::{NameListBuilder, NameRef};
+use ocelli_indexer::lifecycle::{DeleteReport, delete_listed};
+use ocelli_indexer::memory::keep_to;
 
+use crate::commands::MemoryArgs;
 use crate::output::{OutputArgs, cell, counted, print};
 use crate::progress::Bars;
 
@@ -41,29 +43,45 @@ pub struct DeleteArgs {
     #[arg(long)]
     pub erase: bool,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
+/// Names are collected in so many parts of a budget.
+const NAMES_SHARE: usize = 16;
+/// Least memory in which names are collected, in bytes.
+pub const LEAST_NAMES_BYTES: usize = 4 << 20;
+
 /// Deletes rows of an index.
 pub fn run(args: DeleteArgs) -> Result<()> {
-    let mut names = Names { ids: args.id, keys: args.key };
+    if args.id.is_empty() && args.key.is_empty() && args.from.is_empty() {
+        bail!("expected rows to delete: --id, --key or --from; found none");
+    }
+    if args.key.iter().any(String::is_empty) {
+        bail!("an empty key is no key: expected --key with a name; rows without one have ids");
+    }
+    let budget = args.memory.bytes();
+    let share = (budget / NAMES_SHARE).max(LEAST_NAMES_BYTES);
+    let _limit = keep_to(budget, LEAST_NAMES_BYTES, "names of rows")?;
+    let mut names = match budget {
+        0 => NameListBuilder::new(),
+        _ => NameListBuilder::bounded(share, &args.index.join("shards")),
+    };
+    args.id.iter().try_for_each(|&id| names.push(NameRef::Id(id)))?;
+    args.key.iter().try_for_each(|key| names.push(NameRef::Key(key)))?;
     for path in &args.from {
         read(path, args.ids, &mut names)?;
     }
-    if names.count() == 0 && args.from.is_empty() {
-        bail!("expected rows to delete: --id, --key or --from; found none");
-    }
-    if names.keys.iter().any(String::is_empty) {
-        bail!("an empty key is no key: expected --key with a name; rows without one have ids");
-    }
     let bars = Bars::default();
-    let report = delete(&args.index, names, args.erase, &|p| bars.report(p))?;
+    let names = names.finish()?;
+    let report = delete_listed(&args.index, &names, args.erase, budget, &|p| bars.report(p))?;
     drop(bars);
     print(args.output.format, &report, text)
 }
 
 /// Reads names, one a line.
-fn read(path: &Path, ids: bool, names: &mut Names) -> Result<()> {
+fn read(path: &Path, ids: bool, names: &mut NameListBuilder) -> Result<()> {
     let failed = || format!("cannot read {}", path.display());
     let input: Box<dyn BufRead> = match path == Path::new("-") {
         true => Box::new(std::io::stdin().lock()),
@@ -79,9 +97,9 @@ fn read(path: &Path, ids: bool, names: &mut Names) -> Result<()> {
             let id = name.trim().parse().with_context(|| {
                 format!("{}, line {number}: expected an id, found {name:?}", path.display())
             })?;
-            names.ids.push(id);
+            names.push(NameRef::Id(id))?;
         } else {
-            names.keys.push(name.to_owned());
+            names.push(NameRef::Key(name))?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use ocelli_indexer::lifecycle::plan::{
 
 use crate::commands::import::foreign_name;
 use crate::commands::lifecycle::estimate::PlanEstimateArgs;
-use crate::commands::{PackArgs, bytes};
+use crate::commands::{MemoryArgs, PackArgs};
 use crate::output::{OutputArgs, counted, print, thousands};
 
 const PLAN_EXAMPLE: &str = "\
@@ -43,9 +43,8 @@ pub struct PlanCompactArgs {
     /// Merge all shards into one, without any deleted row
     #[arg(long)]
     pub all: bool,
-    /// Memory that each task may take, such as 4GiB; 0: as much as it needs
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "0")]
-    pub memory_budget: usize,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// The plan's file
     #[arg(short, long, value_name = "PLAN")]
     pub out: PathBuf,
@@ -96,9 +95,12 @@ pub struct PlanBuildArgs {
     /// Most rows of a shard, in place of the number of shards
     #[arg(long, value_name = "N")]
     pub rows_per_shard: Option<usize>,
-    /// Memory that planning and each task may take, such as 4GiB; 0: as much as they need
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "0")]
-    pub memory_budget: usize,
+    /// Threads of each task, by which its memory and time are judged; 0: one per core of this
+    /// machine
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// The fate of the rows that the index has: replaced by the new ones; kept beside them; kept
     /// but for those that have the key or id of a new one
     #[arg(long, value_enum, value_name = "MODE", default_value_t)]
@@ -123,7 +125,7 @@ pub fn run(command: PlanCommand) -> Result<()> {
 }
 
 fn compact(args: PlanCompactArgs) -> Result<()> {
-    let options = CompactOptions { all: args.all, memory_budget_bytes: args.memory_budget };
+    let options = CompactOptions { all: args.all, memory_budget_bytes: args.memory.bytes() };
     let report = plan_compact(&args.index, &options, &args.out)?;
     print(args.output.format, &report, text)
 }
@@ -146,7 +148,8 @@ fn build(args: PlanBuildArgs) -> Result<()> {
     };
     let options = PlanBuildOptions {
         split,
-        memory_budget_bytes: args.memory_budget,
+        threads: args.threads,
+        memory_budget_bytes: args.memory.bytes(),
         on_duplicate: args.on_duplicate,
         mode: args.mode.mode(),
         spec_name: args.spec,

@@ -7,7 +7,7 @@ use clap::Args;
 use ocelli_index::Part;
 use ocelli_indexer::lifecycle::recall::{Against, RecallGate, RecallOptions, RecallReport, recall};
 
-use crate::commands::open_parts;
+use crate::commands::{MemoryArgs, open_parts};
 use crate::output::{OutputArgs, print, thousands};
 use crate::progress::Bars;
 
@@ -110,6 +110,8 @@ pub struct RecallArgs {
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -122,6 +124,7 @@ pub fn run(args: RecallArgs) -> Result<()> {
         refine_candidates: args.refine,
         seed: args.seed,
         threads: args.threads,
+        memory_budget_bytes: args.memory.bytes(),
     };
     let parts = open_parts(&args.parts)?;
     let bars = Bars::default();

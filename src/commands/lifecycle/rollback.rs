@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use ocelli_indexer::lifecycle::{RollbackReport, rollback};
+use ocelli_indexer::memory::keep_to;
 
+use super::delete::LEAST_NAMES_BYTES;
+use crate::commands::MemoryArgs;
 use crate::output::{OutputArgs, counted, print};
 
 const ROLLBACK_EXAMPLE: &str = "\
@@ -26,11 +29,14 @@ pub struct RollbackArgs {
     #[arg(long)]
     pub undo_deletes: bool,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
 /// Goes back to an earlier generation.
 pub fn run(args: RollbackArgs) -> Result<()> {
+    let _limit = keep_to(args.memory.bytes(), LEAST_NAMES_BYTES, "names of rows")?;
     let report = rollback(&args.index, args.to, args.undo_deletes)?;
     print(args.output.format, &report, text)
 }

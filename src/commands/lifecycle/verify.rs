@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use ocelli_indexer::lifecycle::verify::{VerifyReport, Which, require_sound, verify};
+use ocelli_indexer::memory::{keep_to, thread_bytes};
 
+use crate::commands::MemoryArgs;
 use crate::output::{OutputArgs, counted, print, thousands};
 use crate::progress::Bars;
 
@@ -31,6 +33,8 @@ pub struct VerifyArgs {
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
     #[command(flatten)]
+    pub memory: MemoryArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
 }
 
@@ -41,6 +45,8 @@ pub fn run(args: VerifyArgs) -> Result<()> {
         None if args.all => Which::All,
         None => Which::Current,
     };
+    let holds = "the threads and what they compare";
+    let _limit = keep_to(args.memory.bytes(), thread_bytes(args.threads), holds)?;
     let bars = Bars::default();
     let report = verify(&args.index, which, args.threads, &|p| bars.report(p))?;
     drop(bars);

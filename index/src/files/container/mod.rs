@@ -7,12 +7,14 @@ mod atomic;
 mod fault;
 mod footer;
 mod reader;
+mod resident;
 mod temporary;
 mod writer;
 
 pub use atomic::{AtomicFile, NewFile, write_atomically};
 pub use footer::{FORMAT_VERSION, FileKind, MAGIC, Section, SectionKind, TRAILER_BYTES};
 pub use reader::Reader;
+pub use resident::MappedLimit;
 pub(crate) use temporary::scratch_file;
 pub use writer::{Sealed, Writer, Written};
 

@@ -7,10 +7,11 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::fault::Mapped;
 use super::footer::{Footer, MAGIC, TRAILER_BYTES, tiles};
+use super::resident;
 use super::{FileKind, SECTION_ALIGN, Section, SectionKind, TILE_BYTES};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Hash, Hasher};
@@ -26,6 +27,10 @@ pub struct Reader {
     footer: Footer,
     /// One bit a tile: its checksum was right.
     proven: Vec<AtomicU64>,
+    /// One bit a tile: it is proven, and counted where mapped pages have a limit.
+    ready: Arc<[AtomicU64]>,
+    /// Whether the mapping takes part in the limit of mapped pages.
+    counts: AtomicBool,
 }
 
 impl Reader {
@@ -105,13 +110,16 @@ impl Reader {
 
     fn of_map(path: PathBuf, map: Arc<Mapped>, range: Range<usize>) -> Result<Self> {
         let (footer, kind) = Footer::decode(&path, &map.bytes()[range.clone()])?;
-        let tiles = tiles(footer.data_bytes) as usize;
+        let words = (tiles(footer.data_bytes) as usize).div_ceil(64);
+        let bits = || (0..words).map(|_| AtomicU64::new(0));
         let reader = Self {
             path,
             map,
             range,
             kind,
-            proven: (0..tiles.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            proven: bits().collect(),
+            ready: bits().collect(),
+            counts: AtomicBool::new(false),
             footer,
         };
         let found = crc32c::crc32c(reader.checks());
@@ -216,7 +224,7 @@ impl Reader {
         if len > 0 {
             let (first, last) = (start / TILE_BYTES, (end - 1) / TILE_BYTES);
             // Nearly always one tile, proven long ago.
-            if first != last || !self.is_proven(first) {
+            if first != last || !self.is_ready(first) {
                 self.prove(first, last)?;
             }
         }
@@ -237,7 +245,7 @@ impl Reader {
         let bytes = self.all().get(start..).and_then(|b| b.first_chunk::<8>());
         let inside = from.checked_add(8).is_some_and(|end| end <= section.len);
         match bytes {
-            Some(bytes) if inside && first == last && self.is_proven(first) => {
+            Some(bytes) if inside && first == last && self.is_ready(first) => {
                 Ok(u64::from_le_bytes(*bytes))
             }
             _ => self.read_word_slowly(section, from),
@@ -377,7 +385,10 @@ impl Reader {
     /// that it is another one then.
     pub fn checksum(&self) -> Hash {
         let mut digest = Hasher::new();
-        digest.update(self.all());
+        for tile in self.all().chunks(TILE_BYTES) {
+            digest.update(tile);
+            self.count();
+        }
         digest.finish()
     }
 
@@ -396,9 +407,19 @@ impl Reader {
     }
 
     #[inline]
-    fn is_proven(&self, tile: usize) -> bool {
-        // Relaxed: the bit guards no other memory; the mapped bytes never change.
-        self.proven[tile / 64].load(Ordering::Relaxed) >> (tile % 64) & 1 == 1
+    fn is_ready(&self, tile: usize) -> bool {
+        is_set(&self.ready, tile)
+    }
+
+    /// Counts a tile that was touched, where mapped pages have a limit.
+    fn count(&self) {
+        if !resident::is_limited() {
+            return;
+        }
+        if !self.counts.swap(true, Ordering::Relaxed) {
+            resident::join(&self.map, &self.ready);
+        }
+        resident::touched();
     }
 
     /// Proves the tiles `first..=last` unless they already are. Two threads may prove the same one;
@@ -406,10 +427,16 @@ impl Reader {
     #[inline(never)]
     fn prove(&self, first: usize, last: usize) -> Result<()> {
         for tile in first..=last {
-            if !self.is_proven(tile) {
-                self.prove_now(tile)?;
-                self.proven[tile / 64].fetch_or(1 << (tile % 64), Ordering::Relaxed);
+            if self.is_ready(tile) {
+                continue;
             }
+            if is_set(&self.proven, tile) {
+                self.count();
+            } else {
+                self.prove_now(tile)?;
+                set(&self.proven, tile);
+            }
+            set(&self.ready, tile);
         }
         Ok(())
     }
@@ -421,6 +448,7 @@ impl Reader {
         let check = &self.checks()[4 * tile..4 * tile + 4];
         let want = u32::from_le_bytes([check[0], check[1], check[2], check[3]]);
         let found = crc32c::crc32c(&self.all()[start..end]);
+        self.count();
         // Zeros in the place of what cannot be read have a checksum too.
         self.intact()?;
         if found == want {
@@ -443,11 +471,52 @@ impl Reader {
     }
 }
 
+#[inline]
+fn is_set(bits: &[AtomicU64], i: usize) -> bool {
+    // Relaxed: the bit guards no other memory; the mapped bytes never change.
+    bits[i / 64].load(Ordering::Relaxed) >> (i % 64) & 1 == 1
+}
+
+fn set(bits: &[AtomicU64], i: usize) {
+    bits[i / 64].fetch_or(1 << (i % 64), Ordering::Relaxed);
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::Writer;
+    use super::super::{MappedLimit, Writer};
     use super::*;
     use ocelli_test_support::step;
+
+    /// Under a limit of mapped pages the same bytes are read, in whatever order, and few tiles are
+    /// ready at any time.
+    #[test]
+    fn a_limit_of_mapped_pages_changes_nothing_that_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.part");
+        let mut w = Writer::create(&path, FileKind::Part).unwrap();
+        w.begin(SectionKind::Vectors, true).unwrap();
+        let number = |i: u64| i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        for i in 0..1 << 20 {
+            w.write(&number(i).to_le_bytes()).unwrap();
+        }
+        w.finish().unwrap();
+        let limit = MappedLimit::new(1 << 20);
+        assert!(MappedLimit::in_force().unwrap() <= 1 << 20);
+        let r = Reader::open(&path, FileKind::Part).unwrap();
+        let section = *r.require(SectionKind::Vectors).unwrap();
+        let ready = |r: &Reader| -> u32 {
+            r.ready.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum()
+        };
+        for step in 0..200_000u64 {
+            let i = number(step) % (1 << 20);
+            assert_eq!(r.read_word(&section, 8 * i).unwrap(), number(i));
+            assert!(ready(&r) <= 16 + 1, "{} tiles are ready", ready(&r));
+        }
+        assert_eq!(r.checksum(), Hash::of(&fs::read(&path).unwrap()));
+        r.verify().unwrap();
+        r.intact().unwrap();
+        drop(limit);
+    }
 
     fn sample(folder: &Path) -> PathBuf {
         let mut w = Writer::create(&folder.join("a.part"), FileKind::Part).unwrap();

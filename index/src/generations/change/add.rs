@@ -59,9 +59,9 @@ impl IndexDir {
         let old = self.open_shards(&model, &current.shards, &current.tombstones)?;
         same_columns(old.iter().chain(&new))?;
         let mut draft = Draft::after(self, current)?;
-        for (shard, entry) in old.iter().zip(&current.shards) {
+        for (shard, entry) in old.into_iter().zip(&current.shards) {
             let mut superseded = RoaringBitmap::new();
-            let old_rows = with_deleted(std::slice::from_ref(shard))[0];
+            let old_rows = with_deleted(std::slice::from_ref(&shard))[0];
             for fresh in with_deleted(&new) {
                 in_both(fresh, old_rows, |shared, one, other| {
                     if add.supersede {
@@ -76,7 +76,7 @@ impl IndexDir {
                 })?;
             }
             draft.rows.superseded += superseded.len();
-            self.bury(&mut draft, shard, entry, &superseded, Some(Cause::Upsert))?;
+            self.bury(&mut draft, shard, entry, superseded, Some(Cause::Upsert))?;
         }
         draft.new.shards.extend_from_slice(add.shards);
         draft.new.next_id = next_id.max(add.next_id);

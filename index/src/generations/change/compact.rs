@@ -79,7 +79,7 @@ impl IndexDir {
         draft.new.shards.retain(|shard| !is_source(&shard.name));
         draft.new.shards.splice(first..first, shards.iter().cloned());
         draft.new.tombstones.retain(|name, _| !is_source(name));
-        for ((entry, shard), buried) in shards.iter().zip(&new).zip(&buried) {
+        for ((entry, shard), buried) in shards.iter().zip(new).zip(buried) {
             draft.rows.carried += buried.len();
             self.bury(&mut draft, shard, entry, buried, None)?;
         }

@@ -5,7 +5,7 @@
 //!
 //! | change | onto a generation that it was not planned on |
 //! |---|---|
-//! | [`Change::Delete`] | applies: it names ids and keys, not rows |
+//! | [`Change::Delete`], [`Change::DeleteListed`] | applies: it names ids and keys, not rows |
 //! | [`Change::Add`] | applies under the same model, unless others took the ids that it gave out |
 //! | [`Change::Compact`] | applies if its sources are there; rows deleted meanwhile stay deleted |
 //! | [`Change::Replace`], [`Change::Rollback`] | conflict |
@@ -13,13 +13,14 @@
 mod add;
 mod compact;
 mod delete;
+mod names;
 mod rollback;
 
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
-use super::deletes::{Cause, DeletedRow};
+use super::deletes::{Cause, NewDeletes};
 use super::manifest::{Dba, Generation, MadeBy, NewGeneration};
 use super::named::open_named;
 use super::unique::{WithDeleted, unique_ids, unique_keys};
@@ -31,7 +32,7 @@ use crate::model::Model;
 use crate::shard::{Shard, ShardEntry};
 
 pub use compact::Source;
-pub use delete::Names;
+pub use names::{NameList, NameListBuilder, NameRef, Names};
 
 /// Swaps that are tried before a change gives up. Each that is lost means that another change came
 /// through.
@@ -72,6 +73,13 @@ pub enum Change {
     Delete {
         /// Ids and keys of the rows.
         names: Names,
+        /// The reason that the delete log gives.
+        cause: Cause,
+    },
+    /// Rows are deleted whose names are in a list, which may be longer than the memory for it.
+    DeleteListed {
+        /// Ids and keys of the rows.
+        names: NameList,
         /// The reason that the delete log gives.
         cause: Cause,
     },
@@ -138,8 +146,8 @@ pub(in crate::generations) struct Draft {
     pub parent: Option<u64>,
     pub new: NewGeneration,
     pub dba: Option<Dba>,
-    /// Rows for the delete log. Those without a generation get the number of this one.
-    pub log: Vec<DeletedRow>,
+    /// Rows for the delete log.
+    pub log: NewDeletes,
     pub rows: RowCounts,
     pub missing_first: Vec<String>,
     pub rebased: bool,
@@ -158,7 +166,7 @@ impl Draft {
                 next_id: index.next_id(Some(of))?,
             },
             dba: of.dba,
-            log: Vec::new(),
+            log: NewDeletes::default(),
             rows: RowCounts::default(),
             missing_first: Vec::new(),
             rebased: false,
@@ -256,7 +264,8 @@ impl IndexDir {
                 };
                 self.add(current, &add)
             }
-            Change::Delete { names, cause } => self.delete(current, names, *cause),
+            Change::Delete { names, cause } => self.delete(current, &NameList::of(names)?, *cause),
+            Change::DeleteListed { names, cause } => self.delete(current, names, *cause),
             Change::Compact { sources, shards } => self.compact(current, sources, shards),
             Change::Rollback { expected, to, undo_deletes } => {
                 self.roll_back(current, *expected, *to, *undo_deletes)
@@ -301,17 +310,14 @@ impl IndexDir {
         draft: Draft,
         options: &CommitOptions<'_>,
     ) -> Result<Committed> {
-        let Draft { parent, new, dba, mut log, rows, missing_first, rebased } = draft;
+        let Draft { parent, new, dba, log, rows, missing_first, rebased } = draft;
         let number = self.generations()?.last().copied().unwrap_or(0) + 1;
         let deletes = match log.is_empty() {
             true => new.deletes,
-            false => {
-                log.iter_mut().filter(|row| row.generation == 0).for_each(|row| {
-                    row.generation = number;
-                });
-                Some(self.put_deletes(new.deletes, &log)?)
-            }
+            false => Some(self.put_deletes(new.deletes, &log, number)?),
         };
+        // Files that were open for it.
+        drop(log);
         let generation = Generation {
             format: 1,
             number,
@@ -360,7 +366,7 @@ impl IndexDir {
             parent,
             new: new.clone(),
             dba,
-            log: Vec::new(),
+            log: NewDeletes::default(),
             rows: RowCounts::default(),
             missing_first: Vec::new(),
             rebased: false,
@@ -416,27 +422,22 @@ impl IndexDir {
         entries.iter().map(open).collect()
     }
 
-    /// Adds deleted rows of a shard to those of the draft, and to its log.
+    /// Adds deleted rows of a shard to those of the draft, and, with a cause, to its log.
     fn bury(
         &self,
         draft: &mut Draft,
-        (shard, dead): &OpenShard,
+        (shard, dead): OpenShard,
         entry: &ShardEntry,
-        newly: &RoaringBitmap,
+        newly: RoaringBitmap,
         cause: Option<Cause>,
     ) -> Result<()> {
         if newly.is_empty() {
             return Ok(());
         }
-        if let Some(cause) = cause {
-            for ordinal in newly {
-                let (id, key) = (shard.id(ordinal)?, shard.key(ordinal)?);
-                draft.log.push(DeletedRow { id, key, generation: 0, cause });
-            }
-        }
         shard.intact()?;
-        let hash = self.put_tombstones(&(dead | newly))?;
+        let hash = self.put_tombstones(&(&dead | &newly))?;
         draft.new.tombstones.insert(entry.name.clone(), hash);
+        draft.log.of_shards.extend(cause.map(|cause| (shard, newly, cause)));
         Ok(())
     }
 }

@@ -2,10 +2,13 @@
 
 use roaring::RoaringBitmap;
 
+use super::names::{NameList, NameListBuilder, NameRef};
 use super::{Draft, Outcome};
 use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
+use crate::files::container::MappedLimit;
 use crate::generations::IndexDir;
-use crate::generations::deletes::{DeletedNames, DeletedRow};
+use crate::generations::deletes::DeletedRow;
 use crate::generations::manifest::Generation;
 
 impl IndexDir {
@@ -23,25 +26,19 @@ impl IndexDir {
         self.refuse_erased(&target)?;
         let model = self.open_model(&target.model)?;
         let shards = self.open_shards(&model, &target.shards, &target.tombstones)?;
-        let since: Vec<DeletedRow> = self.deletes_between(target.deletes, current.deletes)?;
-        // A picture that was taken down stays down, even if another one has its key by now.
-        let mut gone = DeletedNames::default();
-        for row in since.iter().filter(|row| row.is_asked_for()) {
-            gone.ids.insert(row.id);
-            gone.keys.extend(Some(row.key.clone()).filter(|key| !key.is_empty()));
-        }
-        if undo_deletes || gone.is_empty() {
+        let gone = self.asked_for_between(target.deletes, current.deletes)?;
+        if undo_deletes || gone.count() == 0 {
             return Ok(Outcome::Activate(Box::new(target)));
         }
         let mut draft = Draft::after(self, &target)?;
         draft.parent = target.parent;
-        for (shard, entry) in shards.iter().zip(&target.shards) {
-            let newly = self.rows_named(shard, &gone)?;
+        for (shard, entry) in shards.into_iter().zip(&target.shards) {
+            let newly = self.rows_named(&shard, &gone)?;
             draft.rows.carried += newly.len();
-            self.bury(&mut draft, shard, entry, &newly, None)?;
+            self.bury(&mut draft, shard, entry, newly, None)?;
         }
         // The log goes on: what the other one has and this one has not comes behind it.
-        draft.log = self.deletes_between(current.deletes, target.deletes)?;
+        draft.log.rows = self.deletes_between(current.deletes, target.deletes)?;
         draft.new.deletes = current.deletes;
         draft.new.next_id = self.next_id(Some(current))?;
         Ok(Outcome::Publish(Box::new(draft)))
@@ -63,63 +60,90 @@ impl IndexDir {
         Ok(())
     }
 
+    /// Names of the rows that somebody asked to delete, of the log `of` without those of the log
+    /// `without`. A picture that was taken down stays down, even if another one has its key by now.
+    pub(in crate::generations) fn asked_for_between(
+        &self,
+        without: Option<Hash>,
+        of: Option<Hash>,
+    ) -> Result<NameList> {
+        let mut names = match MappedLimit::in_force() {
+            Some(bytes) => NameListBuilder::bounded(bytes, &self.root().join("deletes")),
+            None => NameListBuilder::new(),
+        };
+        for hash in self.hashes_between(without, of)? {
+            self.each_deleted(&hash, |row| {
+                if row.is_asked_for() {
+                    names.push(NameRef::Id(row.id))?;
+                    if !row.key.is_empty() {
+                        names.push(NameRef::Key(&row.key))?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        names.finish()
+    }
+
     /// Ordinals of the rows that are not deleted and have a name of `gone`.
     fn rows_named(
         &self,
         (shard, dead): &super::OpenShard,
-        gone: &DeletedNames,
+        gone: &NameList,
     ) -> Result<RoaringBitmap> {
         let mut rows = RoaringBitmap::new();
-        for &id in &gone.ids {
-            rows.extend(shard.find_id(id)?);
-        }
-        for key in &gone.keys {
-            rows.extend(shard.find_key(key)?);
-        }
+        gone.each(|_, name| {
+            rows.extend(match name {
+                NameRef::Id(id) => shard.find_id(id)?,
+                NameRef::Key(key) => shard.find_key(key)?,
+            });
+            Ok(())
+        })?;
         Ok(&rows - dead)
     }
 
-    /// Keys and ids of the delete log of `generation` that none of its rows has. A rebuild from the
-    /// source leaves rows of these names out.
+    /// Keys and ids of the delete log of `generation` that none of its rows has, collected by
+    /// `names`. A rebuild from the source leaves rows of these names out.
     ///
     /// # Errors
-    /// Those of [`Self::delete_log`] and of opening the shards.
-    pub fn deleted_names(&self, generation: &Generation) -> Result<DeletedNames> {
-        let mut rows = Vec::new();
-        for file in self.delete_log(generation.deletes) {
-            rows.extend(file?.1.rows);
-        }
-        self.without_living(generation, rows)
-    }
-
-    /// Names of rows of a delete log that no row of `generation` has. A row with a key is known by
-    /// it: where the key lives under another id, the old id does not count as deleted.
-    fn without_living(
+    /// Those of [`Self::each_deleted`] and of opening the shards; a full disk.
+    pub fn deleted_names(
         &self,
         generation: &Generation,
-        rows: Vec<DeletedRow>,
-    ) -> Result<DeletedNames> {
-        let mut names = DeletedNames::default();
-        if rows.is_empty() {
-            return Ok(names);
-        }
-        let model = self.open_model(&generation.model)?;
-        let shards = self.open_shards(&model, &generation.shards, &generation.tombstones)?;
-        for DeletedRow { id, key, .. } in rows {
-            let (mut id_lives, mut key_lives) = (false, false);
-            for (shard, dead) in &shards {
-                id_lives |= shard.find_id(id)?.is_some_and(|o| !dead.contains(o));
-                key_lives |= shard.find_key(&key)?.is_some_and(|o| !dead.contains(o));
-            }
-            if !key_lives {
-                if !id_lives {
-                    names.ids.insert(id);
-                }
-                if !key.is_empty() {
-                    names.keys.insert(key);
-                }
+        mut names: NameListBuilder,
+    ) -> Result<NameList> {
+        let mut next = generation.deletes;
+        if next.is_some() {
+            let model = self.open_model(&generation.model)?;
+            let shards = self.open_shards(&model, &generation.shards, &generation.tombstones)?;
+            while let Some(hash) = next {
+                next = self.each_deleted(&hash, |row| keep_deleted(&mut names, &shards, &row))?;
             }
         }
-        Ok(names)
+        names.finish()
     }
+}
+
+/// Adds the names of a row of a delete log that no row of the shards has. A row with a key is known
+/// by it: where the key lives under another id, the old id does not count as deleted.
+fn keep_deleted(
+    names: &mut NameListBuilder,
+    shards: &[super::OpenShard],
+    DeletedRow { id, key, .. }: &DeletedRow,
+) -> Result<()> {
+    let (mut id_lives, mut key_lives) = (false, false);
+    for (shard, dead) in shards {
+        id_lives |= shard.find_id(*id)?.is_some_and(|o| !dead.contains(o));
+        key_lives |= shard.find_key(key)?.is_some_and(|o| !dead.contains(o));
+    }
+    if key_lives {
+        return Ok(());
+    }
+    if !id_lives {
+        names.push(NameRef::Id(*id))?;
+    }
+    if !key.is_empty() {
+        names.push(NameRef::Key(key))?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::WithDeleted;
 use crate::base::error::{Error, Result};
+use crate::base::hash::Hash;
 use crate::shard::Shard;
 
 /// A lookup of a row costs so many steps of a pass over the rows.
@@ -80,29 +81,57 @@ fn same_ids(
     Ok(())
 }
 
+/// Pairs of rows whose keys are compared together.
+const PAIRS: usize = 1 << 17;
+
 /// Hands out the ordinals of the rows of two shards with one key.
+///
+/// Rows whose keys have one hash lie anywhere in both shards. So many pairs are collected, and
+/// their keys are read in the order of the rows of one shard, then of the other.
 fn same_keys(
     one: &Shard,
     other: &Shard,
     mut take: impl FnMut(u32, u32) -> Result<()>,
 ) -> Result<()> {
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
     let (mut i, mut j) = (0, 0);
     while i < one.keyed() && j < other.keyed() {
         let (a, b) = (one.key_at(i)?, other.key_at(j)?);
         if a.0 == b.0 {
             // Several keys may have one hash: all of the other's are looked at.
-            let key = one.key(a.1)?;
             let mut at = j;
             while at < other.keyed() && other.key_at(at)?.0 == a.0 {
-                let ordinal = other.key_at(at)?.1;
-                if other.key(ordinal)? == key {
-                    take(a.1, ordinal)?;
-                }
+                pairs.push((a.1, other.key_at(at)?.1));
                 at += 1;
+            }
+            if pairs.len() >= PAIRS {
+                compare(one, other, &mut pairs, &mut take)?;
             }
         }
         i += u32::from(a.0 <= b.0);
         j += u32::from(b.0 < a.0);
+    }
+    compare(one, other, &mut pairs, &mut take)
+}
+
+/// Hands out those of the pairs that have one key, and leaves none.
+fn compare(
+    one: &Shard,
+    other: &Shard,
+    pairs: &mut Vec<(u32, u32)>,
+    take: &mut impl FnMut(u32, u32) -> Result<()>,
+) -> Result<()> {
+    pairs.sort_unstable();
+    let mut by_other = Vec::with_capacity(pairs.len());
+    for &(row, of_other) in pairs.iter() {
+        by_other.push((of_other, row, Hash::of(one.key(row)?.as_bytes())));
+    }
+    pairs.clear();
+    by_other.sort_unstable_by_key(|&(of_other, row, _)| (of_other, row));
+    for (of_other, row, key) in by_other {
+        if Hash::of(other.key(of_other)?.as_bytes()) == key {
+            take(row, of_other)?;
+        }
     }
     Ok(())
 }

@@ -155,7 +155,7 @@ impl Snapshot {
             }
             What::Generation => self.verify_generation(),
             What::DeleteLog => {
-                let mut log = self.dir.delete_log(self.generation.deletes);
+                let mut log = self.dir.delete_hashes(self.generation.deletes);
                 log.try_for_each(|file| file.map(drop))
             }
             What::Models => self.verify_models(),

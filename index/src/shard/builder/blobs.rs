@@ -3,7 +3,7 @@
 use crate::base::error::Result;
 
 /// The place of every so many strings is known.
-const STEP: usize = 32;
+pub(super) const STEP: usize = 32;
 /// Bytes of a length.
 pub(super) const LENGTH_BYTES: usize = 4;
 

@@ -12,12 +12,13 @@
 //! A chunk that is full is sorted by list and written to a file, the run, while the next one fills
 //! up. Whoever builds the same shard again finds the runs and goes on behind them. All sections are
 //! made of the runs' columns, read from their beginning to their end; ids and keys are merged in
-//! order, which also finds those that are there twice. Without a limit the one chunk is the one
-//! run.
+//! order, which also finds those that are there twice. Where there are more runs than can be read
+//! at once, several are folded into one before. Without a limit the one chunk is the one run.
 
 mod blobs;
 mod chunk;
 mod facts;
+mod fold;
 mod input;
 mod merge;
 mod numbers;
@@ -35,9 +36,10 @@ use std::thread::JoinHandle;
 
 use self::chunk::Chunk;
 use self::facts::Facts;
+use self::fold::Shape;
 pub use self::input::{NewRow, Spill};
 use self::run::{Run, RunMeta};
-use self::sections::{Bounds, Sections};
+use self::sections::{Bounds, Sections, list_bytes};
 use super::{ShardEntry, ShardMeta};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hash;
@@ -55,6 +57,8 @@ const LEAST_BYTES: usize = 8 << 20;
 const BATCH_BYTES: usize = 4 << 20;
 /// Bytes read of a column before their memory is given back, where memory has no limit.
 const WINDOW_BYTES: u64 = 1 << 20;
+/// The same where memory has a limit.
+const MERGE_WINDOW_BYTES: u64 = 64 << 10;
 /// Memory that a column of a run takes while it is read: pages around the one that is wanted.
 const COLUMN_BYTES: usize = 192 << 10;
 
@@ -125,7 +129,7 @@ impl<'a> ShardBuilder<'a> {
         fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
         let mut builder = Self::new(model);
         loop {
-            let run = Run::open(&run_path(folder, builder.runs.len()));
+            let run = Run::open(&run_path(folder, builder.sealed.rows));
             let Ok(run) = run.and_then(|run| run.verify().map(|()| run)) else { break };
             let follows = run.meta.name == spill.name && run.meta.first == builder.sealed.rows;
             let (Some(position), true) = (run.meta.position, follows) else { break };
@@ -142,6 +146,19 @@ impl<'a> ShardBuilder<'a> {
     /// number given to [`Self::checkpoint`] before the last of them was written.
     pub fn position(&self) -> u64 {
         self.resumed
+    }
+
+    /// Least memory, in bytes, that sorts rows of `run_bytes` in all, if the longest list has
+    /// `list_rows` of them.
+    pub fn least_bytes(model: &Model, list_rows: usize, run_bytes: u64) -> usize {
+        let least = LEAST_BYTES + 64 * model.parts().nlist;
+        let fits = |budget: &usize| {
+            let room = budget - 64 * model.parts().nlist;
+            let runs = (run_bytes / (budget / 5 * 2) as u64 + 1) as usize;
+            let columns = 2 * runs.min(most_runs(room)) * COLUMN_BYTES;
+            runs == 1 || list_bytes(model, list_rows) <= (room - columns) / 4
+        };
+        (0..).map(|mib: usize| least + (mib << 20)).find(fits).unwrap_or(usize::MAX)
     }
 
     /// Number of rows.
@@ -269,7 +286,7 @@ impl<'a> ShardBuilder<'a> {
 
     /// Says that all rows so far are those of the first `position` rows of the source: an attempt
     /// that goes on where this one stopped can begin behind them. In bounded memory, rows are
-    /// written to a run here when there are enough of them; so call it after every few thousand.
+    /// written to a run here when there are enough of them; so call it often: it costs little.
     ///
     /// # Errors
     /// [`Error::Io`], a full disk included.
@@ -292,7 +309,7 @@ impl<'a> ShardBuilder<'a> {
         let meta = RunMeta::new(&spill.name, first, self.position, &chunk, self.facts);
         self.sealed.add(&self.facts);
         self.facts = Facts::default();
-        let path = run_path(&spill.folder, self.runs.len());
+        let path = run_path(&spill.folder, first);
         let nlist = self.model.parts().nlist;
         let times = Arc::clone(&self.times);
         let write = move || {
@@ -367,7 +384,7 @@ impl<'a> ShardBuilder<'a> {
             ordinal_bits: packed::width_for(u64::from(facts.rows) - 1),
             keyed: facts.keyed,
         };
-        let bounds = self.bounds()?;
+        let bounds = self.bounds();
         let (model, runs, times) = (self.model, self.runs.as_slice(), &*self.times);
         let sections = Sections { model, runs, facts, bounds, times };
         let written = times.time(BuildStage::Write, || {
@@ -404,40 +421,72 @@ impl<'a> ShardBuilder<'a> {
         self.join()?;
         // Their memory is wanted to merge.
         (self.chunk, self.spare) = (Chunk::default(), None);
+        let room = self.spill.as_ref().map(|spill| self.room(spill));
+        room.map_or(Ok(()), |room| self.fold(most_runs(room)))
+    }
+
+    /// Memory to merge in, besides the tables of lists.
+    fn room(&self, spill: &Spill) -> usize {
+        spill.budget_bytes - 64 * self.model.parts().nlist
+    }
+
+    /// Folds runs that follow each other into one, until there are at most `most`, which is at
+    /// least 2. Whoever goes on here after a stop finds either the runs or the one made of them:
+    /// it takes the name of the first, and leads behind the last.
+    fn fold(&mut self, most: usize) -> Result<()> {
+        let most = most.max(2);
+        let Some(folder) = self.spill.as_ref().map(|spill| spill.folder.clone()) else {
+            return Ok(());
+        };
+        let shape = Shape {
+            nlist: self.model.parts().nlist,
+            code_bytes: self.model.parts().m,
+            fine_bytes: self.model.fine_codec().map_or(0, FineCodec::code_bytes),
+            window: MERGE_WINDOW_BYTES,
+        };
+        while self.runs.len() > most {
+            let mut folded = Vec::new();
+            for some in self.runs.chunks(most) {
+                let path = run_path(&folder, some[0].meta.first);
+                if some.len() > 1 {
+                    fold::fold(some, &path, shape)?;
+                }
+                for other in &some[1..] {
+                    let path = run_path(&folder, other.meta.first);
+                    fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
+                }
+                folded.push(Run::open(&path)?);
+            }
+            self.runs = folded;
+        }
         Ok(())
     }
 
     /// The memory that merging may take.
-    fn bounds(&self) -> Result<Bounds> {
+    fn bounds(&self) -> Bounds {
         let Some(spill) = self.spill.as_ref().filter(|_| self.runs.len() > 1) else {
             let (batch_bytes, window) = (BATCH_BYTES, WINDOW_BYTES);
-            return Ok(Bounds { batch_bytes, window, list_bytes: None, folder: None });
+            return Bounds { batch_bytes, window, list_bytes: None, folder: None };
         };
-        // Two columns of each run are read at once.
         let columns = 2 * self.runs.len() * COLUMN_BYTES;
-        let tables = 64 * self.model.parts().nlist;
-        let rest = spill.budget_bytes.saturating_sub(columns + tables);
-        if rest < spill.budget_bytes / 4 {
-            return Err(Error::invalid(format!(
-                "memory budget: {} runs cannot be merged in {} MiB; the smallest budget that works \
-                 is {} MiB",
-                self.runs.len(),
-                spill.budget_bytes >> 20,
-                (2 * columns + tables + spill.beside_bytes).div_ceil(1 << 20)
-            )));
-        }
-        Ok(Bounds {
+        let rest = self.room(spill) - columns;
+        Bounds {
             batch_bytes: (rest / 16).clamp(64 << 10, BATCH_BYTES),
-            window: 64 << 10,
-            list_bytes: Some((rest / 4, spill.beside_bytes + columns + tables)),
+            window: MERGE_WINDOW_BYTES,
+            list_bytes: Some((rest / 4, spill.budget_bytes - rest + spill.beside_bytes)),
             folder: Some(spill.folder.clone()),
-        })
+        }
     }
 }
 
-/// The file of run number `number`.
-fn run_path(folder: &Path, number: usize) -> PathBuf {
-    folder.join(format!("{number:05}.run"))
+/// Runs that are merged at once: two columns of each are read, in half of the room.
+fn most_runs(room: usize) -> usize {
+    (room / 2 / (2 * COLUMN_BYTES)).max(2)
+}
+
+/// The file of the run whose first row has this ordinal.
+fn run_path(folder: &Path, first: u32) -> PathBuf {
+    folder.join(format!("{first:05}.run"))
 }
 
 /// The name of a shard's file.

@@ -38,8 +38,22 @@ impl RunMeta {
         Self { format: FORMAT, name: name.to_owned(), first, position, ids_ascend, facts }
     }
 
+    /// The head of a run of the rows of all `runs`, which follow each other; none of no runs.
+    pub fn of_all(runs: &[Run]) -> Option<Self> {
+        let (first, last) = (&runs.first()?.meta, &runs.last()?.meta);
+        let mut facts = Facts::default();
+        let mut ids_ascend = true;
+        for Run { meta, .. } in runs {
+            let follows = facts.rows == 0 || facts.max_id < meta.facts.min_id;
+            ids_ascend &= meta.ids_ascend && follows;
+            facts.add(&meta.facts);
+        }
+        let (name, position) = (first.name.clone(), last.position);
+        Some(Self { format: FORMAT, name, first: first.first, position, ids_ascend, facts })
+    }
+
     /// The columns of such a run.
-    fn columns(&self) -> Vec<SectionKind> {
+    pub fn columns(&self) -> Vec<SectionKind> {
         let mut kinds = vec![
             SectionKind::ListTable,
             SectionKind::Ordinals,
@@ -170,6 +184,14 @@ impl Run {
             }
         };
         Ok(Stream { source, at: 0, held: 0, window })
+    }
+
+    /// Bytes of all keys and of their lengths.
+    pub fn key_bytes(&self) -> u64 {
+        match &self.columns {
+            Columns::Memory(rows) => rows.0.keys.bytes().len() as u64,
+            Columns::File(file) => file.find(SectionKind::Keys).map_or(0, |keys| keys.len),
+        }
     }
 
     /// The key of row number `row` of this run.

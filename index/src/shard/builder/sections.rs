@@ -27,6 +27,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// Pieces of a batch of lists that threads take up, and blocks of keys that make one.
 const PIECES: usize = 64;
 
+/// Bytes of keys that are looked at to choose symbols, about.
+const SAMPLED_BYTES: u64 = 4 << 20;
+
 /// Memory that merging may take.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
@@ -48,6 +51,12 @@ pub(super) struct Sections<'r> {
     pub facts: Facts,
     pub bounds: Bounds,
     pub times: &'r BuildTimes,
+}
+
+/// Bytes that a list of so many rows takes: its codes, the codes in blocks, and a term and a byte a
+/// row.
+pub(super) fn list_bytes(model: &Model, rows: usize) -> usize {
+    rows * (2 * model.parts().m + 5)
 }
 
 /// Codes of consecutive lists.
@@ -148,8 +157,7 @@ impl Sections<'_> {
         let Some((list, &rows)) = counts.iter().enumerate().max_by_key(|(_, rows)| **rows) else {
             return Ok(());
         };
-        // Its codes, the codes in blocks, and a term and a byte a row.
-        let bytes = rows as usize * (2 * self.model.parts().m + 5);
+        let bytes = list_bytes(self.model, rows as usize);
         if bytes <= most {
             return Ok(());
         }
@@ -367,7 +375,10 @@ impl Sections<'_> {
     /// The symbols of all keys, chosen by those of some blocks.
     fn train_keys(&self) -> Result<KeyEncoder> {
         let rows = self.facts.rows as usize;
-        let step = sample_step(rows) * BLOCK_KEYS;
+        let bytes: u64 = self.runs.iter().map(Run::key_bytes).sum();
+        // Few of them where they are long.
+        let fewer = bytes.div_ceil(SAMPLED_BYTES) as usize;
+        let step = sample_step(rows).max(fewer) * BLOCK_KEYS;
         let mut sample = Blobs::default();
         for (number, start) in (0..rows).step_by(step).enumerate() {
             // The blocks lie far apart, and each has pages of its own.

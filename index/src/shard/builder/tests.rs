@@ -82,6 +82,7 @@ proptest! {
         every in 25usize..150,
         left in 0usize..300,
         other_every in 25usize..150,
+        folded in 2usize..12,
         l2: bool,
     ) {
         let model = small(if l2 { Metric::L2 } else { Metric::InnerProduct }, true, 3);
@@ -105,6 +106,14 @@ proptest! {
         prop_assert_eq!(again.rows(), sealed);
         push_all(&mut again, &rows, every).unwrap();
         prop_assert_eq!(again.rows(), n);
+        again.join().unwrap();
+        again.fold(folded).unwrap();
+        prop_assert!(again.runs.len() <= folded);
+        // Whoever stopped here would go on behind what was folded.
+        let found = ShardBuilder::bounded(&model, spill(work.path())).unwrap();
+        prop_assert_eq!(found.rows(), sealed.max(n / every * every));
+        prop_assert_eq!(found.runs.len(), again.runs.len());
+        drop(found);
         let bounded = again.write(work.path(), plan, 7).unwrap();
         prop_assert_eq!(&bounded, &whole);
         let bytes = |folder: &Path| fs::read(folder.join(&whole.name)).unwrap();
@@ -154,7 +163,7 @@ fn runs_that_are_not_sound_are_not_used() {
     drop(builder);
     assert_eq!(begin("test").position(), 120);
     assert_eq!(begin("another").position(), 0);
-    let second = work.path().join("00001.run");
+    let second = work.path().join("00040.run");
     let mut bytes = fs::read(&second).unwrap();
     bytes[5000] ^= 1;
     fs::write(&second, &bytes).unwrap();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attributes::Columns;
 use crate::base::error::{Error, Result};
-use crate::files::container::{FileKind, Reader, Section, SectionKind};
+use crate::files::container::{FileKind, MappedLimit, Reader, Section, SectionKind};
 use crate::files::keys::Keys;
 use crate::files::metadata::read_meta;
 use crate::files::packed;
@@ -309,7 +309,10 @@ impl Shard {
             None => None,
         };
         self.ordinals.prove(&self.file, entry.first, entry.len)?;
-        if let Some(word) = self.proven_lists.get(list as usize / 64) {
+        // Where mapped pages have a limit, what is read is counted each time.
+        if let Some(word) = self.proven_lists.get(list as usize / 64)
+            && MappedLimit::in_force().is_none()
+        {
             word.fetch_or(1 << (list % 64), Ordering::Relaxed);
         }
         Ok(ListRows { entry, codes, scalars })
@@ -360,6 +363,22 @@ impl Shard {
     /// [`Error::Corrupt`], also past the last ordinal.
     pub(crate) fn list_of(&self, ordinal: u32) -> Result<u32> {
         Ok(self.list_of.get(&self.file, ordinal)? as u32)
+    }
+
+    /// Whether the shard has finer codes.
+    pub fn has_fine(&self) -> bool {
+        self.fine.is_some()
+    }
+
+    /// The finer code of the row in a slot; empty if the shard has none.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also past the last slot.
+    pub fn fine_of_slot(&self, slot: u32) -> Result<&[u8]> {
+        match &self.fine {
+            Some(codes) => codes.get(&self.file, slot),
+            None => Ok(&[]),
+        }
     }
 
     /// The finer codes, if the shard has them.

@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use super::{ListRows, Shard};
 use crate::base::error::{Error, Result};
-use crate::files::container::SectionKind;
+use crate::files::container::{MappedLimit, SectionKind};
 use crate::model::Model;
 use crate::shard::{IdEncoding, ListEntry, key_hash};
 
@@ -98,26 +98,47 @@ impl Shard {
     }
 
     /// Checks that each key leads to its row and is there once. It holds four bytes a row
-    /// meanwhile.
+    /// meanwhile, or half as much as mapped pages may take: the key map is then read several times.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the first row that is wrong.
     pub(crate) fn verify_keys(&self) -> Result<()> {
-        let (Some(keys), Some(_)) = (&self.keys, &self.key_map) else { return Ok(()) };
-        let mut hashes = vec![0u32; self.meta.rows as usize];
-        let mut named = RoaringBitmap::new();
-        keys.each(&self.file, |ordinal, key| {
+        let rows = self.meta.rows as usize;
+        let chunk = MappedLimit::in_force().map_or(rows, |bytes| (bytes / 2 / 4).max(1));
+        let mut named = 0;
+        for start in (0..rows).step_by(chunk) {
+            named += self.verify_keys_of(start..(start + chunk).min(rows))?;
+        }
+        self.check_keyed(named)?;
+        self.intact()
+    }
+
+    /// Whether so many rows have a key.
+    fn check_keyed(&self, named: u64) -> Result<()> {
+        if self.keys.is_none() || named == u64::from(self.meta.keyed) {
+            return Ok(());
+        }
+        Err(Error::corrupt(
+            self.path(),
+            format!("{named} rows have a key, its meta says {}", self.meta.keyed),
+        ))
+    }
+
+    /// [`Self::verify_keys`] of a range of ordinals. Returns the number of rows with a key.
+    fn verify_keys_of(&self, ordinals: Range<usize>) -> Result<u64> {
+        let (Some(keys), Some(_)) = (&self.keys, &self.key_map) else { return Ok(0) };
+        let mut hashes = vec![0u32; ordinals.len()];
+        let mut waiting = RoaringBitmap::new();
+        keys.each_in(&self.file, ordinals.clone(), |ordinal, key| {
             if !key.is_empty() {
-                hashes[ordinal] = key_hash(key);
-                named.insert(ordinal as u32);
+                hashes[ordinal - ordinals.start] = key_hash(key);
+                waiting.insert(ordinal as u32);
             }
             Ok(())
         })?;
-        if named.len() != u64::from(self.meta.keyed) {
-            return Err(Error::corrupt(
-                self.path(),
-                format!("{} rows have a key, its meta says {}", named.len(), self.meta.keyed),
-            ));
+        let named = waiting.len();
+        if ordinals.len() == self.meta.rows as usize {
+            self.check_keyed(named)?;
         }
         let wrong = |ordinal: u32| {
             Err(Error::corrupt(
@@ -130,21 +151,27 @@ impl Shard {
         let mut alike: Vec<u32> = Vec::new();
         for place in 0..self.meta.keyed {
             let (hash, ordinal) = self.key_at(place)?;
-            if hashes[ordinal as usize] != hash || hash < last || !named.remove(ordinal) {
+            if hash < last {
                 return wrong(ordinal);
             }
             if hash != last {
                 alike.clear();
+                last = hash;
             }
-            for &other in &alike {
-                if keys.is(&self.file, other as usize, &self.key(ordinal)?)? {
+            if ordinals.contains(&(ordinal as usize)) {
+                if hashes[ordinal as usize - ordinals.start] != hash || !waiting.remove(ordinal) {
                     return wrong(ordinal);
+                }
+                for &other in &alike {
+                    if keys.is(&self.file, other as usize, &self.key(ordinal)?)? {
+                        return wrong(ordinal);
+                    }
                 }
             }
             alike.push(ordinal);
-            last = hash;
         }
-        self.intact()
+        // A row that still waits makes the sum of all named ones too large.
+        Ok(named)
     }
 
     /// Number of rows with a key.

@@ -128,8 +128,8 @@ fn open_generation(
     for (name, sha256) in generation.objects()? {
         add(name, Some(sha256))?;
     }
-    for file in dir.delete_log(generation.deletes) {
-        let (hash, _) = file?;
+    for hash in dir.delete_hashes(generation.deletes) {
+        let hash = hash?;
         add(object_names::deletes(&hash), Some(hash))?;
     }
     // The model, and with it the fine codecs under it.

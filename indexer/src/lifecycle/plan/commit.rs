@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::build::{change_of, generation_of, job_of};
 use crate::lifecycle::change::commit_by;
+use crate::memory::keep_to;
 use crate::{Error, Result};
 
 /// Report of a commit.
@@ -40,6 +41,7 @@ const MAX_MISSING: usize = 8;
 pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> {
     let file = PlanFile::read(path)?;
     let job = job_of(&file.plan)?;
+    let _limit = keep_to(file.memory_budget_bytes as usize, 0, "the commit")?;
     let index = IndexDir::open(&file.out)?;
     let report = |generation: u64, was_committed, shards: &[ShardEntry]| CommitReport {
         index: file.out.clone(),

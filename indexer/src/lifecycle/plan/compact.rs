@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ocelli_index::{
-    BuildSeconds, CompactJob, Estimate, Generation, Hash, IndexDir, Job, PlanFile, ShardEntry,
-    Snapshot, TaskRecord, WorkArea,
+    BuildSeconds, CompactJob, Estimate, Generation, Hash, IndexDir, Job, Model, PlanFile,
+    ShardEntry, Snapshot, TaskRecord, WorkArea,
 };
 
 use super::commit::{CommitReport, records};
@@ -14,6 +14,7 @@ use super::task::{TaskOptions, TaskReport, no_such_task};
 use crate::lifecycle::change::{Change, commit_by, open_current};
 use crate::lifecycle::compact::{CompactOptions, CompactReport, Merging};
 use crate::lifecycle::compact::{groups, plan_of, sources_of};
+use crate::memory::{Memory, keep_to};
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// Plans a compaction of the index at `dir`, and writes the plan to `out`.
@@ -22,6 +23,8 @@ use crate::{Error, Progress, ProgressFn, Result};
 /// An index without a generation, or one with nothing to compact.
 pub fn plan_compact(dir: &Path, options: &CompactOptions, out: &Path) -> Result<PlanReport> {
     let (index, current) = open_current(dir)?;
+    let model = Model::open(&index.model_path(&current.model)?)?;
+    Memory::to_copy(options.memory_budget_bytes, &model)?;
     let groups = groups(&index, &current, options)?;
     if groups.is_empty() {
         return Err(Error::Invalid(format!(
@@ -96,14 +99,15 @@ pub fn compact_task(
     let generation = index.generation(job.generation)?;
     let sources = sources_of(&generation, names)?;
     let snapshot = Snapshot::open_candidate(&index, &generation)?;
+    let budget = options.memory_budget_bytes.unwrap_or(file.memory_budget_bytes as usize);
+    let memory = Memory::to_copy(budget, snapshot.model())?;
+    let _limit = memory.limit();
     let total = sources.iter().map(|source| source.entry.rows).sum();
     let merging = Merging {
         index: &index,
         snapshot: &snapshot,
         task: (file.hash, task),
-        memory_budget_bytes: options
-            .memory_budget_bytes
-            .unwrap_or(file.memory_budget_bytes as usize),
+        memory,
         tell: &|done| progress(Progress { stage: "compact", done, total }),
     };
     let shard = merging.merge(&sources, &mut CompactReport::default())?;
@@ -126,6 +130,7 @@ pub fn compact_task(
 pub fn commit_compaction(path: &Path) -> Result<CommitReport> {
     let file = PlanFile::read(path)?;
     let job = job_of(&file)?;
+    let _limit = keep_to(file.memory_budget_bytes as usize, 0, "the commit")?;
     let index = IndexDir::open(&file.out)?;
     let mut report = CommitReport {
         index: PathBuf::from(&file.out),

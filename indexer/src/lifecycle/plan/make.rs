@@ -27,6 +27,8 @@ pub enum ShardSplit {
 pub struct PlanBuildOptions {
     /// The number of shards: one task each.
     pub split: ShardSplit,
+    /// Threads of each task, for its memory and time; 0: one per core of this machine.
+    pub threads: usize,
     /// Memory that the planner and each task may take, in bytes; 0: as much as they need.
     pub memory_budget_bytes: usize,
     /// Treatment of a row whose key or id an earlier row has.
@@ -104,12 +106,13 @@ pub fn plan_build(
     };
     let build_options = BuildOptions {
         shards,
-        threads: 0,
+        threads: options.threads,
         dba: 0,
         on_duplicate: options.on_duplicate,
         memory_budget_bytes: options.memory_budget_bytes,
     };
     check_input(&sources, model, &build_options)?;
+    let _limit = build_options.memory(model, rows)?.limit();
     let index = IndexDir::create(dir)?;
     if options.mode != Mode::Replace {
         check_model(&index, model)?;
@@ -129,7 +132,7 @@ pub fn plan_build(
             + section_bytes(&sources, SectionKind::Records),
         has_ids: sources.iter().any(|source| source.has_ids()),
         are_codes: sources.iter().all(|source| source.code_form().is_some()),
-        threads: pool(0)?.current_num_threads() as u64,
+        threads: pool(options.threads)?.current_num_threads() as u64,
         tasks_at_once: 1,
         memory_budget_bytes: options.memory_budget_bytes as u64,
     };

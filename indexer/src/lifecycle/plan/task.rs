@@ -10,7 +10,8 @@ use ocelli_index::{
 use serde::Serialize;
 
 use crate::build::{
-    BuildOptions, OnDuplicate, OpenSource, Source, Tasks, check_input, generation_of, job_of,
+    BuildOptions, OnDuplicate, OpenSource, Source, Tasks, check_input, count_rows, generation_of,
+    job_of,
 };
 use crate::{Error, ProgressFn, Result};
 
@@ -112,6 +113,7 @@ pub fn build_task(
             .unwrap_or(file.memory_budget_bytes as usize),
     };
     check_input(&sources, &model, &build_options)?;
+    let _limit = build_options.memory(&model, count_rows(&sources))?.limit();
     let tasks =
         Tasks::new(&sources, &model, &index, (file.hash, job), &build_options, &Arc::default())?;
     let record = tasks.run(task, None, progress)?;

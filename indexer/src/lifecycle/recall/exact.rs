@@ -5,13 +5,32 @@ use rayon::prelude::*;
 
 use super::RecallOptions;
 use super::source::Source;
-use crate::sample::{BLOCK_ROWS, SplitMix64};
+use crate::sample::SplitMix64;
 use crate::{Error, Progress, ProgressFn, Result};
 
 /// Rows that are compared with one query after the other, so that they stay near the processor.
 const TILE_ROWS: usize = 128;
+/// Bytes of the vectors that are read at once, about.
+const BLOCK_BYTES: usize = 4 << 20;
 /// Rows that are kept for each neighbour that is wanted: some may not be in the index.
 const KEPT: usize = 4;
+
+/// Rows that are read at once.
+fn block_rows(dim: usize) -> usize {
+    (BLOCK_BYTES / (4 * dim)).next_multiple_of(TILE_ROWS)
+}
+
+/// Rows that are kept of each query.
+fn kept(options: &RecallOptions) -> usize {
+    KEPT * (options.k + 1) + 16
+}
+
+/// Memory of a measurement in bytes: queries with the best rows of each, and vectors that are read
+/// or decoded, and the copy that undoing the model's transform makes.
+pub(super) fn bytes(dim: usize, options: &RecallOptions) -> usize {
+    let query = 8 * dim + 2 * kept(options) * size_of::<(f32, u64)>() + 16 * options.k;
+    options.sample * query + 3 * 4 * dim * block_rows(dim)
+}
 
 /// A query and its true neighbours.
 pub(super) struct Query {
@@ -109,7 +128,7 @@ pub(super) fn nearest(
         queries.push(Drawn { vector: source.read(row..row + 1)?, id: source.id(row)? });
     }
     let metric = snapshot.model().parts().metric;
-    let mut keep = KEPT * (options.k + 1) + 16;
+    let mut keep = kept(options);
     loop {
         let best = compare(source, &queries, dim, metric, keep, progress)?;
         if let Some(queries) = name(source, &queries, &best, options.k, keep as u64 >= rows)? {
@@ -133,13 +152,10 @@ fn compare(
     let mut best: Vec<Best> = queries.iter().map(|_| Best::new(keep)).collect();
     let numbers: Vec<u32> = (0..TILE_ROWS as u32).collect();
     let share = queries.len().div_ceil(4 * rayon::current_num_threads()).max(1);
-    let mut start = 0;
-    while start < total {
-        let block = source.block(start, BLOCK_ROWS as u64);
-        let x = source.read(block.clone())?;
+    source.each_block(block_rows(dim), |start, x| {
         let work = |(queries, best): (&[Drawn], &mut [Best])| {
             let mut scores = Vec::new();
-            let mut first = block.start;
+            let mut first = start;
             for tile in x.chunks(TILE_ROWS * dim) {
                 let rows = tile.len() / dim;
                 for (query, best) in queries.iter().zip(best.iter_mut()) {
@@ -153,9 +169,9 @@ fn compare(
             }
         };
         queries.par_chunks(share).zip(best.par_chunks_mut(share)).for_each(work);
-        start = block.end;
-        progress(Progress { stage: "exact search", done: start, total });
-    }
+        let done = start + (x.len() / dim) as u64;
+        progress(Progress { stage: "exact search", done, total });
+    })?;
     best.iter_mut().for_each(Best::select);
     Ok(best.into_iter().map(|best| best.rows).collect())
 }

@@ -26,6 +26,7 @@ use self::exact::{Truth, nearest};
 use self::source::Source;
 pub use self::tune::{Tried, TuneOptions, TuneReport, tune};
 use crate::evaluate::bootstrap::mean_interval;
+use crate::memory::keep_to;
 use crate::threads::pool;
 use crate::{Error, ProgressFn, Result};
 
@@ -48,6 +49,8 @@ pub struct RecallOptions {
     pub seed: u64,
     /// Threads; 0: one per core.
     pub threads: usize,
+    /// Memory that the measurement may take, in bytes; 0: as much as it needs.
+    pub memory_budget_bytes: usize,
 }
 
 impl Default for RecallOptions {
@@ -60,6 +63,7 @@ impl Default for RecallOptions {
             refine_candidates: None,
             seed: 1234,
             threads: 0,
+            memory_budget_bytes: 0,
         }
     }
 }
@@ -148,6 +152,9 @@ pub fn check_recall(
     if options.k == 0 || options.nprobe.contains(&0) || options.nprobe.is_empty() {
         return Err(Error::Invalid("recall: expected k and nprobe of at least 1".to_owned()));
     }
+    let needs = exact::bytes(snapshot.model().parts().dim, options);
+    let holds = "the queries and the rows that are compared with them";
+    let _limit = keep_to(options.memory_budget_bytes, needs, holds)?;
     let source = match parts {
         [] => Source::decoded(snapshot)?,
         _ => Source::parts(snapshot, parts)?,

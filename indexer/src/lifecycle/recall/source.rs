@@ -92,13 +92,44 @@ impl<'a> Source<'a> {
         (number, row - starts[number])
     }
 
-    /// Rows from `start` on, at most `most`, of one part or shard.
-    pub(super) fn block(&self, start: u64, most: u64) -> Range<u64> {
-        let (number, _) = self.place(start);
-        start..(start + most).min(self.starts()[number + 1])
+    /// Hands out the vectors of all rows in order, (n, dim) at a time, each time of at most `most`
+    /// rows of one part or shard, with the number of the first.
+    ///
+    /// # Errors
+    /// Damaged files.
+    pub(super) fn each_block(&self, most: usize, mut take: impl FnMut(u64, &[f32])) -> Result<()> {
+        match self {
+            Self::Parts { parts, starts, .. } => {
+                for (part, &first) in parts.iter().zip(starts) {
+                    for start in (0..part.rows()).step_by(most) {
+                        let x = part.read(start..(start + most).min(part.rows()))?;
+                        take(first + start as u64, &x);
+                    }
+                }
+            }
+            Self::Decoded { snapshot, starts } => {
+                let model = snapshot.model();
+                for (shard, &first) in snapshot.shards().zip(starts) {
+                    let (mut z, mut rows, mut start) = (Vec::new(), 0, first);
+                    shard.each_code(|ordinal, list, code, fine| {
+                        let fine = shard.has_fine().then_some(fine);
+                        z.extend(model.decode_finest(list, code, fine));
+                        rows += 1;
+                        if rows == most || ordinal + 1 == shard.rows() {
+                            take(start, &model.restore(std::mem::take(&mut z)));
+                            start += rows as u64;
+                            rows = 0;
+                        }
+                        Ok(())
+                    })?;
+                }
+                model.intact()?;
+            }
+        }
+        Ok(())
     }
 
-    /// Vectors of a block, (rows, dim).
+    /// Vectors of a few rows of one part or shard, (rows, dim).
     ///
     /// # Errors
     /// Damaged files.

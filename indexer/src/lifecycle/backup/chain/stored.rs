@@ -1,9 +1,10 @@
 //! The file of a backup.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 
-use ocelli_index::{Error as IndexError, Hash, object_names};
+use ocelli_index::{Error as IndexError, Hash, Hasher, object_names};
 use serde::{Deserialize, Serialize};
 
 use super::super::{Backup, BackupFile};
@@ -117,14 +118,26 @@ impl Chain {
     /// The file before one of the delete log.
     fn before(&self, hash: Hash) -> Result<Option<Hash>> {
         let path = self.root.join("objects").join(hash.to_string());
-        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-        let found = Hash::of(&bytes);
+        // The file may be large, and only its first line is wanted.
+        let mut file = BufReader::new(File::open(&path).map_err(Error::io("open", &path))?);
+        let (mut hasher, mut head) = (Hasher::new(), Vec::new());
+        file.read_until(b'\n', &mut head).map_err(Error::io("read", &path))?;
+        hasher.update(&head);
+        loop {
+            let piece = file.fill_buf().map_err(Error::io("read", &path))?;
+            let read = piece.len();
+            if read == 0 {
+                break;
+            }
+            hasher.update(piece);
+            file.consume(read);
+        }
+        let found = hasher.finish();
         if found != hash {
             let what = format!("SHA-256 {found}, expected {hash}");
             return Err(IndexError::corrupt(&path, what).into());
         }
-        let head = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let head: Head = serde_json::from_slice(head)
+        let head: Head = serde_json::from_slice(&head)
             .map_err(|error| IndexError::corrupt(&path, error.to_string()))?;
         Ok(head.before)
     }
