@@ -9,8 +9,9 @@ use std::{env, fs};
 const ROOT: &str = "proto";
 
 /// The public files, relative to `ROOT`.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "ocelli/v1/admin.proto",
+    "ocelli/v1/attributes.proto",
     "ocelli/v1/common.proto",
     "ocelli/v1/diffusion.proto",
     "ocelli/v1/encoder.proto",

@@ -50,8 +50,11 @@ pub fn print_text(text: &str) -> Result<()> {
 
 /// Seconds of stages as part of a line: `read 1.2 s, encode 3.4 s`.
 pub fn stages<'a>(seconds: impl IntoIterator<Item = (&'a str, f64)>) -> String {
-    let seconds = seconds.into_iter().map(|(stage, seconds)| format!("{stage} {seconds:.1} s"));
-    seconds.collect::<Vec<_>>().join(", ")
+    let one = |(stage, seconds): (&str, f64)| {
+        let digits = if seconds < 0.95 { 3 } else { 1 };
+        format!("{stage} {seconds:.digits$} s")
+    };
+    seconds.into_iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// The line of a build's report that says where its time went; empty if nothing was measured.

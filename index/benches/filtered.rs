@@ -3,7 +3,8 @@
 //!
 //! Usage: `filtered INDEX BASE QUERIES NPROBE REFINE [N]`: an index whose ids are the rows of BASE,
 //! and N queries (200). Two kinds of filters: rows that have nothing to do with places, and rows on
-//! one side of a plane. The last line is one JSON object.
+//! one side of a plane. Where the index has attributes, reading the first three columns of the hits
+//! is timed too. The last line is one JSON object.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ocelli_index::{Filter, Name, RowFilter, Scratch, SearchParams, Snapshot, VectorFile};
+use ocelli_index::{Filter, Name, Row, RowFilter, Scratch, SearchParams, Snapshot, VectorFile};
 use ocelli_vector::l2_sq;
 
 /// A failure of the bench.
@@ -89,6 +90,23 @@ impl Bench {
     }
 }
 
+/// Columns, and the time in µs that a query takes more to read them of its hits, on average.
+fn reading(bench: &Bench) -> Result<(usize, f64), Error> {
+    let mut columns = bench.snapshot.schema()?.select(&["*".to_owned()])?;
+    columns.truncate(3);
+    let (mut scratch, mut us) = (Scratch::default(), 0.0);
+    for q in bench.queries.chunks(bench.dim) {
+        let hits = bench.snapshot.search_with(q, &bench.params, &mut scratch)?.hits;
+        let rows: Vec<Row> = hits.iter().map(|hit| hit.row).collect();
+        let start = Instant::now();
+        for values in bench.snapshot.values(&rows, &columns) {
+            std::hint::black_box(values?);
+        }
+        us += start.elapsed().as_secs_f64() * 1e6;
+    }
+    Ok((columns.len(), us * bench.dim as f64 / bench.queries.len() as f64))
+}
+
 fn main() -> Result<(), Error> {
     // `cargo bench` adds a flag of its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -125,6 +143,10 @@ fn main() -> Result<(), Error> {
         );
     };
     print("none", 1.0, &plain);
+    let (columns, us) = reading(&bench)?;
+    if columns > 0 {
+        println!("{columns} attributes of {K} hits: {us:.1} us");
+    }
     let mut worst: f64 = 0.0;
     // A plane through the rows; its normal is the first query.
     let normal = &bench.queries[..dim];

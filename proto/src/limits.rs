@@ -9,6 +9,9 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// The most terms of one query.
 pub const MAX_TERMS: usize = 64;
 
+/// The most names of columns whose values a request may ask for.
+pub const MAX_ATTRIBUTES: usize = 256;
+
 /// The most rounds of a query expansion.
 pub const MAX_EXPANSION_ROUNDS: u32 = 10;
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ocelli_index::attributes::Column;
 use ocelli_index::{Hash, Metric, StageTimes};
 
 use crate::error::Result;
-use crate::leaf::Explained;
+use crate::leaf::{Explained, Values};
 use crate::options::Options;
 use crate::root::Merged;
 
@@ -51,11 +52,16 @@ pub struct BatchAnswer {
     pub waits: Waits,
 }
 
+/// The vector of an image, (dim,), and the values of the columns that were asked for.
+pub type Described = (Vec<f32>, Values);
+
 /// The vectors of some images.
 #[derive(Clone, Debug)]
 pub struct Vectors {
-    /// For each image: its vector, (dim,), or its error.
-    pub vectors: Vec<Result<Vec<f32>>>,
+    /// For each image: its vector, (dim,), and the values of the columns; or its error.
+    pub images: Vec<Result<Described>>,
+    /// The columns of attributes that were asked for.
+    pub columns: Arc<[Column]>,
     /// Dimension of the vectors.
     pub dim: usize,
     /// Hash of the descriptor spec.

@@ -12,7 +12,7 @@ pub use self::answers::{
 };
 use crate::error::{Error, Result};
 use crate::leaf::ImageName;
-use crate::service::{Batch, Query, Target, Term, TermValue};
+use crate::service::{Batch, Images, Query, Target, Term, TermValue};
 
 /// The query that a request asks for.
 pub fn query(request: v1::SearchRequest) -> Result<Query> {
@@ -48,13 +48,17 @@ pub fn inner_query(search: Option<v1::SearchRequest>) -> Result<Query> {
 }
 
 /// The images that a request names; each is a name or an error.
-pub fn images(images: Vec<v1::ImageName>) -> Vec<Result<ImageName>> {
+pub fn images(request: v1::GetVectorsRequest) -> Images {
     let image = |image: v1::ImageName| match image.name {
         Some(image_name::Name::Id(id)) => Ok(ImageName::Id(id)),
         Some(image_name::Name::Key(key)) => Ok(ImageName::Key(key)),
         None => Err(Error::invalid("expected an id or key, found none").at("name")),
     };
-    images.into_iter().map(image).collect()
+    Images {
+        target: Target { index: request.index, generation: request.generation },
+        images: request.images.into_iter().map(image).collect(),
+        attributes: request.attributes,
+    }
 }
 
 fn terms(terms: Vec<v1::QueryTerm>) -> Result<Vec<Term>> {

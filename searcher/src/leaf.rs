@@ -1,5 +1,8 @@
 //! A leaf: search in the shards of one snapshot.
 
+use std::sync::Arc;
+
+use ocelli_index::attributes::{Column, Schema, Value};
 use ocelli_index::{
     Name, RangeResult, Row, ScanCounts, Scratch, SearchParams, SearchResult, Snapshot,
 };
@@ -25,6 +28,9 @@ pub struct Explained {
     pub simd: &'static str,
 }
 
+/// Values of a row, one for each column that is wanted; `None` for null.
+pub type Values = Vec<Option<Value>>;
+
 /// The holder of some shards, as the root sees it. All methods block: they are called on compute
 /// threads only, with the buffers of the thread.
 pub trait Leaf: Send + Sync {
@@ -37,6 +43,21 @@ pub trait Leaf: Send + Sync {
     /// # Errors
     /// A damaged shard.
     fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>>;
+
+    /// The row of an image. `None` if no shard of this leaf has it.
+    ///
+    /// # Errors
+    /// A damaged shard.
+    fn row_of(&self, image: &ImageName) -> Result<Option<Row>>;
+
+    /// The columns of attributes.
+    ///
+    /// # Errors
+    /// Shards that disagree on the type of a column.
+    fn schema(&self) -> Result<Arc<Schema>>;
+
+    /// The values of `columns` of each of `rows`, or the error of a damaged shard for each.
+    fn values_at(&self, rows: &[Row], columns: &[Column]) -> Vec<Result<Values>>;
 
     /// The vectors of rows, (dim,) each, or the error of a damaged shard for each.
     ///
@@ -95,11 +116,23 @@ impl Leaf for Snapshot {
     }
 
     fn vector_of(&self, image: &ImageName) -> Result<Option<Vec<f32>>> {
-        let row = match image {
+        let row = self.row_of(image)?;
+        Ok(row.map(|row| self.vector(row)).transpose()?)
+    }
+
+    fn row_of(&self, image: &ImageName) -> Result<Option<Row>> {
+        Ok(match image {
             Name::Id(id) => self.find_id(*id)?,
             Name::Key(key) => self.find_key(key)?,
-        };
-        Ok(row.map(|row| self.vector(row)).transpose()?)
+        })
+    }
+
+    fn schema(&self) -> Result<Arc<Schema>> {
+        Ok(Snapshot::schema(self)?)
+    }
+
+    fn values_at(&self, rows: &[Row], columns: &[Column]) -> Vec<Result<Values>> {
+        self.values(rows, columns).into_iter().map(|values| Ok(values?)).collect()
     }
 
     fn vectors_at(&self, rows: &[Row]) -> Result<Vec<Result<Vec<f32>>>> {

@@ -7,7 +7,7 @@
 //!                                       │ check, encode images (async)    ▲
 //!                                       ▼                                 │
 //!                                      pool ─► root: resolve, combine, ───┘
-//!                                               ask the leaves, merge, read keys
+//!                                               ask the leaves, merge, read keys and attributes
 //! ```
 //!
 //! - [`grpc`] and `convert`: the services of `ocelli.v1`, and their messages; `predicate`: filters

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ocelli_index::attributes::Column;
 use ocelli_index::{Diffusion, ErrorCode, Expansion, Filter, RowFilter, SearchParams, Snapshot};
 use parking_lot::Mutex;
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub diffusion: Option<Diffusion>,
     /// Whether hits carry their keys.
     pub with_keys: bool,
+    /// The columns whose values hits carry.
+    pub attributes: Arc<[Column]>,
 }
 
 impl Options {

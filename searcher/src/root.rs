@@ -1,11 +1,13 @@
 //! The root: asks every leaf of an index and merges their hits.
 
 mod rerank;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ocelli_index::attributes::{Column, Value};
 use ocelli_index::{Hit, Metric, Scratch, SearchResult, Stage, StageTimes};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1::ErrorReason;
@@ -39,6 +41,10 @@ pub struct Merged {
     pub scores: Vec<f32>,
     /// Keys, (n,) if asked for, else empty.
     pub keys: Vec<String>,
+    /// The columns of attributes that were asked for.
+    pub columns: Arc<[Column]>,
+    /// For each column the values of the hits, (n,); `None` for null.
+    pub attributes: Vec<Vec<Option<Value>>>,
     /// The number of shards of all leaves.
     pub shards_asked: usize,
     /// The names of the shards that failed, each once.
@@ -229,9 +235,9 @@ impl Root {
         hits.extend(found.hits.into_iter().map(|hit| (leaf, hit)));
     }
 
-    /// Keeps the best k of the ranked hits of all leaves and reads their keys. If a partial answer
-    /// is allowed, shards whose damage shows here go into `lost`. The search must then be repeated
-    /// without them, and this result must not be used.
+    /// Keeps the best k of the ranked hits of all leaves and reads their keys and attributes. If a
+    /// partial answer is allowed, shards whose damage shows here go into `lost`. The search must
+    /// then be repeated without them, and this result must not be used.
     fn finish(
         &self,
         mut merged: Merged,
@@ -244,9 +250,13 @@ impl Root {
             hits.retain(|(_, hit)| self.metric.reaches(hit.score, threshold));
         }
         hits.truncate(options.search.k);
-        if options.with_keys {
+        if options.with_keys || !options.attributes.is_empty() {
             let start = Instant::now();
-            merged.keys = self.read_keys(&hits, options, lost)?;
+            if options.with_keys {
+                merged.keys = self.read_keys(&hits, options, lost)?;
+            }
+            merged.attributes = self.read_attributes(&hits, options, lost)?;
+            merged.columns = Arc::clone(&options.attributes);
             merged.times[Stage::Keys] = start.elapsed();
         }
         merged.ids = hits.iter().map(|(_, hit)| hit.id).collect();

@@ -95,7 +95,16 @@ class ClientTest(unittest.TestCase):
         root = Path(cls.folder.name)
         rng = np.random.default_rng(5)
         cls.rows = rng.standard_normal((ROWS, DIM)).astype(np.float32)
-        table = pa.table({"key": [f"photo{i}.jpg" for i in range(ROWS)], "vector": list(cls.rows)})
+        table = pa.table(
+            {
+                "key": [f"photo{i}.jpg" for i in range(ROWS)],
+                "vector": list(cls.rows),
+                "camera": [None if i % 3 == 0 else f"c{i % 3}" for i in range(ROWS)],
+                "rating": [i / 2 for i in range(ROWS)],
+                "public": [i % 2 == 0 for i in range(ROWS)],
+                "digest": [f"{i:016x}" for i in range(ROWS)],
+            }
+        )
         parquet.write_table(table, root / "rows.parquet")
         part, model, cls.index = root / "rows.part", root / "rows.model", root / "rows.index"
         importing = [
@@ -106,6 +115,8 @@ class ClientTest(unittest.TestCase):
             "--key-column",
             "key",
         ]
+        for column in ("camera", "rating", "public", "digest:bytes8"):
+            importing += ["--attribute-column", column]
         run(*importing, "--spec", "foreign:rows", "--out", part)
         run(BIN / "ocelli", "train", part, "--out", model, "--m", 16, "--nlist", 4, "--force")
         run(BIN / "ocelli", "build", part, "--model", model, "--shards", 2, "--out", cls.index)
@@ -161,6 +172,33 @@ class ClientTest(unittest.TestCase):
             self.rows[5:6], nprobe=4, diffusion=Diffusion(candidates=10, neighbours=3)
         )
         np.testing.assert_array_equal(batch.ids[0], diffused.ids)
+
+    def test_hits_carry_attributes(self) -> None:
+        def expected(ids: Sequence[int]) -> dict[str, list[object]]:
+            return {
+                "camera": [None if i % 3 == 0 else f"c{i % 3}" for i in ids],
+                "digest": [i.to_bytes(8, "big") for i in ids],
+                "public": [i % 2 == 0 for i in ids],
+                "rating": [i / 2 for i in ids],
+            }
+
+        hits = self.client.search(self.rows[17], k=5, nprobe=4, attributes="*")
+        self.assertEqual(hits.attributes, expected([int(i) for i in hits.ids]))
+        self.assertEqual([type(value) for value in hits.attributes["public"]], [bool] * 5)
+        few = self.client.search(Id(3), attributes=["rating", "camera"], where="rating >= 5")
+        self.assertEqual([*few.attributes], ["rating", "camera"])
+        self.assertTrue(all(cast("float", rating) >= 5 for rating in few.attributes["rating"]))
+        self.assertEqual(self.client.search(Id(3)).attributes, {})
+        batch = self.client.search_batch(self.rows[:25], k=5, nprobe=4, batch=10, attributes="*")
+        for ids, attributes in zip(batch.ids, batch.attributes):
+            self.assertEqual(attributes, expected([int(i) for i in ids]))
+        with self.assertRaises(SearchError) as caught:
+            self.client.search(Id(3), attributes=["height"])
+        self.assertEqual(
+            (caught.exception.code, caught.exception.field),
+            (grpc.StatusCode.INVALID_ARGUMENT, "options.attributes"),
+        )
+        self.assertIn("camera (string)", caught.exception.message)
 
     def test_many_queries_are_answered_in_their_order(self) -> None:
         found = [
@@ -579,6 +617,10 @@ class ClientTest(unittest.TestCase):
             or none.HasField("score_threshold")
         )
         self.assertEqual((none.k, none.with_keys), (10, True))
+        named = _request(Id(1), attributes=("a", "b")).options
+        self.assertEqual(list(named.attributes), ["a", "b"])
+        self.assertEqual(list(_request(Id(1), attributes="abc").options.attributes), ["abc"])
+        self.assertEqual(list(none.attributes), [])
         where = _request(Id(1), where="width > 5").options
         self.assertEqual(where.filter.predicate.text, "width > 5")
         self.assertFalse(where.filter.HasField("allow"))

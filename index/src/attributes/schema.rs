@@ -182,6 +182,41 @@ impl Schema {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// The column that a user means: one of this name, or a time in milliseconds that is named
+    /// without its unit, `captured`.
+    pub fn meant(&self, name: &str) -> Option<&Column> {
+        self.find(name).or_else(|| self.find(&format!("{name}_ms")))
+    }
+
+    /// The columns of these names, in their order and each once; `*` stands for all, by name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that no column has, with the columns that there are.
+    pub fn select(&self, names: &[String]) -> Result<Vec<Column>> {
+        let mut chosen: Vec<Column> = Vec::new();
+        let mut choose = |column: &Column| {
+            if !chosen.iter().any(|other| other.name == column.name) {
+                chosen.push(column.clone());
+            }
+        };
+        for name in names {
+            if name == "*" {
+                let mut all: Vec<&Column> = self.columns.iter().collect();
+                all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                all.into_iter().for_each(&mut choose);
+                continue;
+            }
+            let shown: String = name.chars().take(80).collect();
+            choose(self.meant(name).ok_or_else(|| {
+                Error::invalid(format!(
+                    "there is no column {shown:?}; expected `*` or some of: {}",
+                    self.describe()
+                ))
+            })?);
+        }
+        Ok(chosen)
+    }
+
     /// Adds a column at the end, unless it is there.
     ///
     /// # Errors

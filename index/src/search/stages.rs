@@ -31,7 +31,7 @@ pub enum Stage {
     Refine,
     /// Ranking the best by [`Diffusion`](crate::Diffusion), their vectors included.
     Diffuse,
-    /// Reading the keys of the hits.
+    /// Reading the keys and attributes of the hits.
     Keys,
 }
 

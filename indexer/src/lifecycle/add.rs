@@ -63,7 +63,7 @@ pub fn add(
     let commit = commit_by(command, &[("parts", paths.join(" "))]);
     let onto = Onto { mode, commit, ..Onto::default() };
     // Before the commit: an error afterwards would look as if nothing had been added.
-    let measure = || fit::measure(parts, model, &index, &current);
+    let measure = || fit::measure(parts, &snapshot);
     let fit = pool(options.threads)?.install(measure)?;
     let (build, committed) = build_onto(parts, (model, &index), options, None, &onto, progress)?;
     let mut warnings = fit.warnings();

@@ -1,17 +1,22 @@
 //! The fit of a model to rows that it was not trained on.
 
-use ocelli_index::{
-    Encoded, Generation, IndexDir, Model, Part, RowEncoder, RowEncoderScratch, Shard,
-};
+use ocelli_index::{Encoded, Part, RowEncoder, RowEncoderScratch, Snapshot};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::Result;
 use crate::sample::count_rows;
 
-/// Rows that are looked at.
-const SAMPLED_ROWS: usize = 10_000;
-/// Rows read together.
-const BLOCK_ROWS: usize = 500;
+/// Most rows that are looked at.
+const MOST_ROWS: usize = 10_000;
+/// Of so many rows one is looked at: to encode them twice is to cost little.
+const ONE_OF: usize = 20;
+/// Most bytes of their vectors.
+const SAMPLE_BYTES: usize = 16 << 20;
+/// Rows that lie together.
+const BLOCK_ROWS: usize = 100;
+/// Most rows that one thread encodes together.
+const PIECE_ROWS: usize = 1024;
 /// Fewer rows say little about their lists.
 const LEAST_ROWS: usize = 1_000;
 /// An error so many times that of the training rows is worth a warning.
@@ -63,39 +68,33 @@ impl Fit {
     }
 }
 
-/// Measures the fit of `model` to rows of `parts`, beside those of a generation of `index`.
-pub(super) fn measure(
-    parts: &[Part],
-    model: &Model,
-    index: &IndexDir,
-    generation: &Generation,
-) -> Result<Fit> {
-    let mut lens = vec![0u64; model.parts().nlist];
-    let (mut rows, mut sum) = (0, 0.0);
-    let encoder = RowEncoder::new(model);
-    let mut scratch = RowEncoderScratch::default();
+/// Measures the fit of an index's model to rows of `parts`, beside those of the index, with the
+/// threads of the caller's pool.
+pub(super) fn measure(parts: &[Part], index: &Snapshot) -> Result<Fit> {
+    let model = index.model();
     let (dim, m, d) = (model.parts().dim, model.parts().m, model.parts().d);
-    let blocks = count_rows(parts).div_ceil(BLOCK_ROWS);
-    let step = blocks.div_ceil(SAMPLED_ROWS / BLOCK_ROWS).max(1);
-    for part in parts.iter().filter(|part| part.code_form().is_none()) {
-        for start in (0..part.rows()).step_by(BLOCK_ROWS * step) {
-            let x = part.read(start..(start + BLOCK_ROWS).min(part.rows()))?;
-            debug_assert_eq!(x.len() % dim, 0, "whole rows");
-            let mut out = Encoded::default();
-            encoder.encode(&x, &mut scratch, &mut out)?;
-            for ((z, &list), code) in out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m)) {
-                let decoded = model.decode(list, code);
-                let error = z.iter().zip(&decoded).map(|(a, b)| f64::from(a - b).powi(2));
-                sum += error.sum::<f64>();
-                lens[list as usize] += 1;
-                rows += 1;
-            }
-        }
-    }
+    let x = sample(parts)?;
+    debug_assert_eq!(x.len() % dim, 0, "whole rows");
+    let encoder = RowEncoder::new(model);
+    // The sum of errors and the lists of some rows.
+    let look = |x: &[f32]| -> Result<(f64, Vec<u32>)> {
+        let mut out = Encoded::default();
+        encoder.encode(x, &mut RowEncoderScratch::default(), &mut out)?;
+        let rows = out.z.chunks(d).zip(&out.lists).zip(out.codes.chunks(m));
+        let error = |((z, &list), code): ((&[f32], &u32), &[u8])| {
+            let decoded = model.decode(list, code);
+            z.iter().zip(&decoded).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+        };
+        Ok((rows.map(error).sum(), out.lists))
+    };
+    let pieces = x.par_chunks(encoder.rows_at_a_time().min(PIECE_ROWS) * dim).map(look);
+    let pieces: Vec<(f64, Vec<u32>)> = pieces.collect::<Result<_>>()?;
+    let mut lens = vec![0u64; model.parts().nlist];
+    pieces.iter().flat_map(|(_, lists)| lists).for_each(|&list| lens[list as usize] += 1);
+    let (rows, sum) = (x.len() / dim, pieces.iter().map(|(sum, _)| sum).sum::<f64>());
     let trained = model.parts().training.get("mse").and_then(|text| text.parse().ok());
     let mut of_index = vec![0u64; model.parts().nlist];
-    for entry in &generation.shards {
-        let shard = Shard::open(&index.shard_path(&entry.name)?, model)?;
+    for shard in index.shards() {
         for (list, len) in (0u32..).zip(&mut of_index) {
             *len += u64::from(shard.list(list)?.len);
         }
@@ -108,6 +107,22 @@ pub(super) fn measure(
         imbalance: imbalance(&lens),
         imbalance_of_index: imbalance(&of_index),
     })
+}
+
+/// Vectors (n, dim) of rows that lie all over the parts; of parts of codes none.
+fn sample(parts: &[Part]) -> Result<Vec<f32>> {
+    let dim = parts.first().map_or(1, Part::dim);
+    let fitting = (SAMPLE_BYTES / (4 * dim)).max(BLOCK_ROWS);
+    let most = (count_rows(parts) / ONE_OF).clamp(LEAST_ROWS, MOST_ROWS).min(fitting);
+    let blocks = count_rows(parts).div_ceil(BLOCK_ROWS);
+    let step = blocks.div_ceil(most / BLOCK_ROWS).max(1);
+    let mut x = Vec::new();
+    for part in parts.iter().filter(|part| part.code_form().is_none()) {
+        for start in (0..part.rows()).step_by(BLOCK_ROWS * step) {
+            x.extend(part.read(start..(start + BLOCK_ROWS).min(part.rows()))?);
+        }
+    }
+    Ok(x)
 }
 
 /// Imbalance of lists of these lengths, free of the bias of few rows; none for fewer than two rows.

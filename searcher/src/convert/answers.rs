@@ -1,13 +1,17 @@
 //! Converts answers to messages.
 
+use std::sync::Arc;
+
+use ocelli_index::attributes::{Column, ColumnType, Value};
 use ocelli_index::{Metric, StageTimes};
 use ocelli_proto::v1;
+use ocelli_proto::v1::attribute_value;
 use prost::Message;
 
 use crate::answer::{Answer, BatchAnswer, Vectors, Waits};
 use crate::error::Result;
 use crate::root::{Faults, Merged};
-use crate::service::size;
+use crate::service::size::{self, VALUE_SPARE_BYTES};
 use crate::service::{Change, Generations, IndexState};
 use crate::times::{message as stages, us};
 
@@ -15,6 +19,8 @@ use crate::times::{message as stages, us};
 const CHUNK: usize = 1000;
 /// The most bytes of a hit's id and score, and of the head of its key.
 const HIT_BYTES: usize = 18;
+/// The most bytes of a column of attributes beside its name and its values.
+const COLUMN_BYTES: usize = 16;
 /// The most bytes of a response of a range search beside its hits and the names of failed shards.
 const RANGE_BYTES: usize = 256;
 
@@ -31,10 +37,12 @@ pub fn fitting<M: Message>(message: M, limit: usize, smaller: &str) -> Result<M>
 pub fn response(answer: Answer) -> v1::SearchResponse {
     let times = times(answer.merged.times, &answer.waits);
     let shards = shards(&answer.merged);
+    let Merged { ids, scores, keys, columns, attributes, .. } = answer.merged;
     v1::SearchResponse {
-        ids: answer.merged.ids,
-        scores: answer.merged.scores,
-        keys: answer.merged.keys,
+        ids,
+        scores,
+        keys,
+        attributes: self::attributes(&columns, attributes),
         metric: metric(answer.metric).into(),
         generation: answer.generation,
         shards: Some(shards),
@@ -58,13 +66,9 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
                 if counts.asked == 0 || merged.failed.len() > counts.failed.len() {
                     counts = shards(&merged);
                 }
-                v1::BatchResult {
-                    ids: merged.ids,
-                    scores: merged.scores,
-                    keys: merged.keys,
-                    error: None,
-                    sizes_differ,
-                }
+                let Merged { ids, scores, keys, columns, attributes, .. } = merged;
+                let attributes = self::attributes(&columns, attributes);
+                v1::BatchResult { ids, scores, keys, attributes, error: None, sizes_differ }
             }
         });
     }
@@ -79,13 +83,56 @@ pub fn batch_response(answer: BatchAnswer) -> v1::BatchSearchResponse {
 
 /// The number of hits of the next response of a range search, which has at most `limit` bytes: at
 /// least one hit.
-fn chunk(keys: &[String], hits: usize, limit: usize) -> usize {
-    let mut bytes = RANGE_BYTES;
+fn chunk(merged: &Merged, limit: usize) -> usize {
+    let Merged { ids, keys, columns, attributes, .. } = merged;
+    let names = columns.iter().map(|column| COLUMN_BYTES + column.name.len());
+    let mut bytes = RANGE_BYTES + names.sum::<usize>();
+    let value = |value: &Option<Value>| size::value_bytes(value.as_ref()) + VALUE_SPARE_BYTES;
     let fits = |&hit: &usize| {
-        bytes += HIT_BYTES + keys.get(hit).map_or(0, String::len);
+        let values = attributes.iter().filter_map(|of| of.get(hit)).map(value);
+        bytes += HIT_BYTES + keys.get(hit).map_or(0, String::len) + values.sum::<usize>();
         bytes <= limit
     };
-    (0..hits.min(CHUNK)).take_while(fits).count().max(1)
+    (0..ids.len().min(CHUNK)).take_while(fits).count().max(1)
+}
+
+/// Takes the first `n` items, or as many as there are.
+fn first<T>(items: &mut Vec<T>, n: usize) -> Vec<T> {
+    let later = items.split_off(n.min(items.len()));
+    std::mem::replace(items, later)
+}
+
+/// The columns of an answer: their names, and the values of its hits.
+fn attributes(columns: &[Column], values: Vec<Vec<Option<Value>>>) -> Vec<v1::AttributeColumn> {
+    let column = |(column, values): (&Column, Vec<Option<Value>>)| v1::AttributeColumn {
+        name: column.name.clone(),
+        r#type: attribute_type(column.ty).into(),
+        values: values.into_iter().map(attribute).collect(),
+    };
+    columns.iter().zip(values).map(column).collect()
+}
+
+fn attribute(value: Option<Value>) -> v1::AttributeValue {
+    let value = value.map(|value| match value {
+        Value::Int(v) => attribute_value::Value::Int(v),
+        Value::Float(v) => attribute_value::Value::Float(v),
+        Value::Bool(v) => attribute_value::Value::Bool(v),
+        Value::Text(v) => attribute_value::Value::Text(v),
+        Value::Bytes8(v) => attribute_value::Value::Bytes(v.to_vec()),
+        Value::Bytes32(v) => attribute_value::Value::Bytes(v.to_vec()),
+    });
+    v1::AttributeValue { value }
+}
+
+fn attribute_type(ty: ColumnType) -> v1::AttributeType {
+    match ty {
+        ColumnType::Int64 => v1::AttributeType::Int64,
+        ColumnType::Float64 => v1::AttributeType::Float64,
+        ColumnType::Bool => v1::AttributeType::Bool,
+        ColumnType::String => v1::AttributeType::String,
+        ColumnType::Bytes8 => v1::AttributeType::Bytes8,
+        ColumnType::Bytes32 => v1::AttributeType::Bytes32,
+    }
 }
 
 /// The responses of a range search. Each has at most `limit` bytes, unless a single hit has more.
@@ -98,21 +145,20 @@ pub fn range_responses(answer: Answer, limit: usize) -> Vec<v1::RangeSearchRespo
         times: Some(times(merged.times, &answer.waits)),
     };
     let mut responses = Vec::new();
-    let Merged { ids, scores, mut keys, .. } = answer.merged;
-    let (mut ids, mut scores) = (&ids[..], &scores[..]);
-    while !ids.is_empty() {
-        let n = chunk(&keys, ids.len(), limit);
-        let ((now, later), (now_scores, later_scores)) = (ids.split_at(n), scores.split_at(n));
-        let later_keys = keys.split_off(n.min(keys.len()));
+    let mut rest = answer.merged;
+    while !rest.ids.is_empty() {
+        let n = chunk(&rest, limit);
+        let columns = Arc::clone(&rest.columns);
+        let attributes = rest.attributes.iter_mut().map(|of| first(of, n)).collect();
         responses.push(v1::RangeSearchResponse {
-            ids: now.to_vec(),
-            scores: now_scores.to_vec(),
-            keys: std::mem::replace(&mut keys, later_keys),
+            ids: first(&mut rest.ids, n),
+            scores: first(&mut rest.scores, n),
+            keys: first(&mut rest.keys, n),
+            attributes: self::attributes(&columns, attributes),
             metric: metric(answer.metric).into(),
             generation: answer.generation,
             summary: None,
         });
-        (ids, scores) = (later, later_scores);
     }
     if responses.is_empty() {
         responses.push(v1::RangeSearchResponse {
@@ -152,14 +198,22 @@ pub fn explain_response(mut answer: Answer) -> v1::ExplainResponse {
 
 /// The response that carries vectors.
 pub fn vectors_response(answer: Vectors) -> v1::GetVectorsResponse {
-    let vector = |vector| match vector {
-        Ok(values) => v1::ImageVector { values, error: None },
-        Err(error) => {
-            v1::ImageVector { values: Vec::new(), error: Some(crate::Error::into(error)) }
-        }
+    let mut attributes = vec![Vec::with_capacity(answer.images.len()); answer.columns.len()];
+    let vector = |found| {
+        let (vector, values) = match found {
+            Ok((values, of)) => (v1::ImageVector { values, error: None }, of),
+            Err(error) => {
+                let error = Some(crate::Error::into(error));
+                (v1::ImageVector { values: Vec::new(), error }, Vec::new())
+            }
+        };
+        let values = values.into_iter().chain(std::iter::repeat(None));
+        attributes.iter_mut().zip(values).for_each(|(of, value)| of.push(value));
+        vector
     };
     v1::GetVectorsResponse {
-        vectors: answer.vectors.into_iter().map(vector).collect(),
+        vectors: answer.images.into_iter().map(vector).collect(),
+        attributes: self::attributes(&answer.columns, attributes),
         dim: saturate(answer.dim),
         spec_hash: answer.spec.to_string(),
         generation: answer.generation,

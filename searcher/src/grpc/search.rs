@@ -11,7 +11,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Adapter, stream};
 use crate::convert::{self, fitting};
-use crate::service::Target;
 use crate::service::size::{SMALLER_BATCH, SMALLER_HITS, SMALLER_IMAGES};
 
 /// The message, the time of its arrival, and the time that its client waits.
@@ -84,9 +83,7 @@ impl SearchService for Adapter {
         request: Request<v1::GetVectorsRequest>,
     ) -> Result<Response<v1::GetVectorsResponse>, Status> {
         let (request, arrival, time_left) = unwrap(request);
-        let target = Target { index: request.index, generation: request.generation };
-        let images = convert::images(request.images);
-        let answer = self.0.vectors(target, images, arrival, time_left).await?;
+        let answer = self.0.vectors(convert::images(request), arrival, time_left).await?;
         let response = convert::vectors_response(answer);
         Ok(Response::new(fitting(response, self.limit(), SMALLER_IMAGES)?))
     }

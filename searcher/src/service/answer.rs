@@ -13,8 +13,8 @@ use tracing::field::Empty;
 
 use super::combine::weighted_mean;
 use super::report::Report;
-use super::{Call, OpenIndex, Query, Searcher, Target, Term, TermValue, check, size};
-use crate::answer::{Answer, Vectors, Waits};
+use super::{Call, Images, OpenIndex, Query, Searcher, Term, TermValue, check, size};
+use crate::answer::{Answer, Described, Vectors, Waits};
 use crate::error::{Error, Result};
 use crate::leaf::{Explained, ImageName};
 use crate::metrics::Outcome;
@@ -156,30 +156,38 @@ impl Searcher {
     /// As [`Searcher::search`]; an image that the index does not have has an error of its own.
     pub async fn vectors(
         &self,
-        target: Target,
-        images: Vec<Result<ImageName>>,
+        wanted: Images,
         arrival: Instant,
         time_left: Option<Duration>,
     ) -> Result<Vectors> {
         self.call(arrival, time_left, |call| async move {
+            let Images { target, images, attributes } = wanted;
             let index = self.index(&target)?;
             check::count("images", images.len(), self.config.max_batch)?;
-            let root = Arc::clone(&index.root);
+            let columns = check::attributes(&attributes, &index)?;
+            let (root, wanted) = (Arc::clone(&index.root), Arc::clone(&columns));
             let limit = self.config.max_message_bytes;
-            let job = move |_: &mut Scratch| -> Result<Vec<Result<Vec<f32>>>> {
+            let job = move |_: &mut Scratch| -> Result<Vec<Result<Described>>> {
                 let mut bytes = 0;
-                let vector = |image: Result<ImageName>| {
+                let one = |image: Result<ImageName>| {
                     call.cancel.check()?;
-                    let vector = image.and_then(|image| root.vector_of(&image));
-                    bytes += vector.as_ref().map_or(0, |vector| size_of_val(&vector[..]));
+                    let found = image.and_then(|image| {
+                        let vector = root.vector_of(&image)?;
+                        let wanted = (!wanted.is_empty()).then(|| root.values_of(&image, &wanted));
+                        Ok((vector, wanted.transpose()?.unwrap_or_default()))
+                    });
+                    bytes += found.as_ref().map_or(0, |(vector, values)| {
+                        let values = values.iter().map(|value| size::value_bytes(value.as_ref()));
+                        size_of_val(&vector[..]) + values.sum::<usize>()
+                    });
                     size::check(bytes, limit, size::SMALLER_IMAGES)?;
-                    Ok(vector)
+                    Ok(found)
                 };
-                images.into_iter().map(vector).collect()
+                images.into_iter().map(one).collect()
             };
-            let (vectors, _) = self.pool.run(Work::unknown(1), job).await?;
+            let (found, _) = self.pool.run(Work::unknown(1), job).await?;
             let (dim, spec, generation) = (index.dim, index.spec, index.generation);
-            Ok(Vectors { vectors: vectors?, dim, spec, generation })
+            Ok(Vectors { images: found?, columns, dim, spec, generation })
         })
         .await
     }

@@ -4,10 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ocelli_index::attributes::Column;
 use ocelli_index::{
     Cancel, Diffusion, Expansion, ExpansionMethod, Filter, Hash, SearchParams, out_of_range,
 };
-use ocelli_proto::limits::{IMAGE_SIZES_PX, MAX_EXPANSION_ROUNDS, MAX_IMAGE_SIZES, MAX_TERMS};
+use ocelli_proto::limits::{
+    IMAGE_SIZES_PX, MAX_ATTRIBUTES, MAX_EXPANSION_ROUNDS, MAX_IMAGE_SIZES, MAX_TERMS,
+};
 use ocelli_proto::status::Code;
 use ocelli_proto::v1;
 use ocelli_proto::v1::ErrorReason;
@@ -121,7 +124,22 @@ fn checked(
         expansion: wanted.expansion.map(|wanted| expansion(wanted, limits)).transpose()?,
         diffusion: wanted.diffusion.map(|wanted| diffusion(&wanted, limits)).transpose()?,
         with_keys: wanted.with_keys,
+        attributes: attributes(&wanted.attributes, index)?,
     })
+}
+
+/// The columns of attributes that a request asks for by `names`.
+///
+/// # Errors
+/// [`Code::InvalidArgument`] for a column that the index does not have, and too many names.
+pub fn attributes(names: &[String], index: &OpenIndex) -> Result<Arc<[Column]>> {
+    let found = match names.len() {
+        n if n > MAX_ATTRIBUTES => {
+            Err(Error::invalid(format!("{n} names of columns; expected at most {MAX_ATTRIBUTES}")))
+        }
+        _ => index.root.columns(names),
+    };
+    found.map_err(|error| error.at("attributes"))
 }
 
 /// A number of 1 to `max`; 0 stands for `default`.

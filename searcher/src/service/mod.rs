@@ -64,6 +64,17 @@ pub struct Target {
     pub generation: u64,
 }
 
+/// Images whose vectors are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Images {
+    /// The index and its generation.
+    pub target: Target,
+    /// Each image, or the error in its name.
+    pub images: Vec<Result<ImageName>>,
+    /// Names of columns whose values are wanted too.
+    pub attributes: Vec<String>,
+}
+
 /// One weighted term of a query.
 #[derive(Clone, Debug)]
 pub struct Term {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, Union, cast
 
 import grpc
 import numpy as np
 import numpy.typing as npt
 
 from ._errors import SearchError, reason_name
-from ._generated.ocelli.v1 import common_pb2, search_pb2
+from ._generated.ocelli.v1 import attributes_pb2, common_pb2, predicate_pb2, search_pb2
 
 #: The id of a place in `BatchHits.ids` that has no hit.
 NO_ID = np.uint64(2**64 - 1)
@@ -19,6 +20,8 @@ _METRICS: dict[int, Literal["inner_product", "l2"]] = {
     common_pb2.METRIC_INNER_PRODUCT: "inner_product",
     common_pb2.METRIC_L2: "l2",
 }
+#: A value of an attribute; None: the image has none.
+Attribute = Union[int, float, bool, str, bytes, None]
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -27,6 +30,18 @@ def _stage(number: int) -> str:
     if number not in search_pb2.Stage.values():
         return str(number)
     return search_pb2.Stage.Name(cast("search_pb2.Stage", number)).removeprefix("STAGE_").lower()
+
+
+def _attributes(
+    columns: Iterable[attributes_pb2.AttributeColumn],
+) -> dict[str, list[Attribute]]:
+    """The values of each column that was asked for, in the order of the hits."""
+    return {column.name: [_attribute(value) for value in column.values] for column in columns}
+
+
+def _attribute(value: predicate_pb2.AttributeValue) -> Attribute:
+    kind = value.WhichOneof("value")
+    return None if kind is None else cast("Attribute", getattr(value, kind))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +67,9 @@ class Hits:
     sizes_differ: bool
     #: Stage to its time on the server in microseconds.
     times_us: dict[str, int]
+    #: For each column that was asked for, the values of the hits, (n,); None where an image has no
+    #: value.
+    attributes: dict[str, list[Attribute]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,6 +92,7 @@ class Hits:
                 **{_stage(time.stage): time.us for time in times.stages},
                 "total": times.total_us,
             },
+            attributes=_attributes(response.attributes),
         )
 
 
@@ -94,6 +113,8 @@ class BatchHits:
     errors: dict[int, SearchError] = field(default_factory=dict)
     #: Names of shards that failed, where a partial answer was allowed.
     shards_failed: set[str] = field(default_factory=set)
+    #: For each query the values of the columns that were asked for, as in `Hits.attributes`.
+    attributes: list[dict[str, list[Attribute]]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,6 +127,7 @@ class BatchHits:
             scores=np.full((n, k), np.nan, dtype=np.float32),
             keys=[[] for _ in range(n)],
             generations=np.zeros(n, dtype=np.uint64),
+            attributes=[{} for _ in range(n)],
         )
 
     def fail_rest(self, error: SearchError) -> None:
@@ -129,3 +151,4 @@ class BatchHits:
             self.ids[row, : len(result.ids)] = result.ids
             self.scores[row, : len(result.ids)] = result.scores
             self.keys[row] = list(result.keys)
+            self.attributes[row] = _attributes(result.attributes)

@@ -106,8 +106,7 @@ impl Predicate {
 
 /// The column of a name. A time in milliseconds may be named without its unit.
 fn find<'a>(schema: &'a Schema, name: &str) -> Result<&'a Column> {
-    let found = schema.find(name).or_else(|| schema.find(&format!("{name}_ms")));
-    found.ok_or_else(|| {
+    schema.meant(name).ok_or_else(|| {
         Error::invalid(format!(
             "filter: there is no column {name:?}; expected one of: {}",
             schema.describe()

@@ -6,6 +6,7 @@ use super::layout::{
 use super::values::{BlockColumn, Bounds, Values};
 use crate::attributes::record::{self, Fields};
 use crate::attributes::schema::{Column, ColumnType, MAX_COLUMNS, Schema};
+use crate::attributes::value::{Value, ValueRef};
 use crate::base::error::{Error, Result};
 use crate::files::container::{Reader, Section, SectionKind};
 use crate::files::packed;
@@ -149,21 +150,30 @@ impl Columns {
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn fields(&self, file: &Reader, slot: u32) -> Result<Fields> {
+        let mut fields = Fields::new();
+        for (number, column) in self.schema.columns().iter().enumerate() {
+            if let Some(value) = self.value(file, slot, number)? {
+                fields.insert(column.name.clone(), value);
+            }
+        }
+        file.intact()?;
+        Ok(fields)
+    }
+
+    /// The value of a slot in a column; `None` if it is null. It counts once [`Reader::intact`] has
+    /// returned `Ok`.
+    ///
+    /// # Errors
+    /// As [`Self::block`]; [`Error::NotFound`] past the last slot.
+    pub fn value(&self, file: &Reader, slot: u32, column: usize) -> Result<Option<Value>> {
         let slot = slot as usize;
         if slot >= self.rows {
             return Err(Error::not_found(format!("{}: no slot {slot}", file.path().display())));
         }
         let (block, row) = (slot / BLOCK_SLOTS, slot % BLOCK_SLOTS);
-        let mut fields = Fields::new();
-        for (number, column) in self.schema.columns().iter().enumerate() {
-            let found = self.block(file, block, number)?.value(row);
-            let value = found.map_err(|what| self.corrupt(file, block, number, what))?;
-            if let Some(value) = value {
-                fields.insert(column.name.clone(), value.to_value());
-            }
-        }
-        file.intact()?;
-        Ok(fields)
+        let found = self.block(file, block, column)?.value(row);
+        let value = found.map_err(|what| self.corrupt(file, block, column, what))?;
+        Ok(value.map(ValueRef::to_value))
     }
 
     /// The record of a slot.

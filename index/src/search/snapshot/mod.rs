@@ -3,9 +3,10 @@
 mod evaluated;
 mod open;
 mod rows;
+mod values;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
@@ -13,6 +14,8 @@ use self::evaluated::Evaluated;
 use super::engine::Deleted;
 use super::hit::Row;
 use super::params::ShardFailure;
+use crate::attributes::Schema;
+use crate::base::error::Result;
 use crate::generations::storage::Version;
 use crate::generations::{Generation, IndexDir};
 use crate::model::Model;
@@ -50,6 +53,8 @@ pub struct Snapshot {
     kept: Vec<ShardFailure>,
     /// Filters by attributes that were asked for lately.
     evaluated: Evaluated,
+    /// The columns of all shards, once they were asked for.
+    schema: OnceLock<Result<Arc<Schema>>>,
     /// Versions of the model's files when they were opened.
     model_versions: [Option<Version>; 2],
     /// Number of files that were taken over from an earlier snapshot, since they have not changed.

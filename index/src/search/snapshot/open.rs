@@ -1,7 +1,7 @@
 //! Opens a snapshot: every file of a generation, or its mapping in an earlier snapshot.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::evaluated::Evaluated;
 use super::{Member, Snapshot};
@@ -238,6 +238,7 @@ impl Snapshot {
             missing,
             kept,
             evaluated,
+            schema: OnceLock::new(),
             model_versions,
             reused,
             dir,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::{Member, Snapshot};
+use crate::attributes::Predicate;
 use crate::attributes::predicate::Bound;
-use crate::attributes::{Predicate, Schema};
 use crate::base::error::{Error, Result};
 use crate::search::filter::{Filter, Name, RowFilter, ShardFilter};
 use crate::search::hit::Row;
@@ -120,20 +120,6 @@ impl Snapshot {
         self.shard_of(row)?.record(row.ordinal)
     }
 
-    /// The columns of the index: those of its shards, by name.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if a column has another type in another shard.
-    pub fn schema(&self) -> Result<Schema> {
-        let mut schema = Schema::default();
-        for shard in self.shards() {
-            if let Some(columns) = shard.columns() {
-                schema.merge(columns.schema())?;
-            }
-        }
-        Ok(schema)
-    }
-
     /// Looks the names of a filter up and evaluates its predicate, so that searches of this
     /// snapshot can use it. The last predicates are remembered.
     ///
@@ -189,7 +175,8 @@ impl Snapshot {
     /// The rows for which a predicate is true and that are not deleted.
     fn passing(&self, predicate: &Predicate) -> Result<RowFilter> {
         self.evaluated.get(&predicate.to_string(), || {
-            let bound = predicate.bind(&self.schema()?)?;
+            let schema = self.schema()?;
+            let bound = predicate.bind(&schema)?;
             let mut shards = Vec::with_capacity(self.members.len());
             let mut failed = Vec::new();
             for member in &self.members {

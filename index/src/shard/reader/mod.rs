@@ -405,8 +405,16 @@ impl Shard {
     /// # Errors
     /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
     pub fn record(&self, ordinal: u32) -> Result<Vec<u8>> {
+        self.record_of_slot(self.slot(ordinal)?)
+    }
+
+    /// Slot of an ordinal: where its attributes are.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; [`Error::NotFound`] past the end.
+    pub fn slot(&self, ordinal: u32) -> Result<u32> {
         let (_, entry, i) = self.find(ordinal)?;
-        self.record_of_slot(entry.first + i)
+        Ok(entry.first + i)
     }
 
     /// [`Self::record`] of the row in a slot.

@@ -1,5 +1,7 @@
 //! `ocelli query`: one query to a running searcher, over gRPC.
 
+mod answer;
+
 use std::ffi::OsString;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -17,9 +19,9 @@ use ocelli_proto::v1;
 use ocelli_proto::v1::query_term::Term;
 use ocelli_proto::v1::search_service_client::SearchServiceClient;
 use ocelli_service::role;
-use serde_json::{Value, json};
 
-use crate::output::{cell, print_text};
+use self::answer::{to_json, to_table};
+use crate::output::print_text;
 use crate::pass_through;
 use crate::remote::{RemoteArgs, timed};
 use crate::vector_file::{MAX_FILE_BYTES, read_vector};
@@ -212,6 +214,9 @@ pub struct QueryArgs {
     /// `captured > 2019-05-01`.
     #[arg(long = "where", value_name = "FILTER")]
     pub filter: Option<Predicate>,
+    /// Columns of attributes to show with each hit; `*`: all.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub attributes: Vec<String>,
     /// Accept an answer from a part of the shards if others are damaged.
     #[arg(long)]
     pub allow_partial: bool,
@@ -356,6 +361,7 @@ pub fn request(args: &QueryArgs) -> Result<v1::SearchRequest> {
         expansion: args.rerank.expansion_message(),
         diffusion: args.rerank.diffusion_message(),
         filter: args.filter.as_ref().map(filter),
+        attributes: args.attributes.clone(),
         ..Default::default()
     };
     Ok(v1::SearchRequest {
@@ -387,86 +393,26 @@ fn encoded(args: &QueryArgs, pack: &Path) -> Result<Vec<Term>> {
     Ok(encoded.descriptors.into_iter().map(term).collect())
 }
 
-/// The response as a ranked table and a line each about scores, shards and times.
-fn to_table(response: &v1::SearchResponse) -> String {
-    let mut lines = vec![format!("{:>4}  {:>10}  {:>10}  key", "rank", "score", "id")];
-    for (hit, (id, score)) in response.ids.iter().zip(&response.scores).enumerate() {
-        let key = cell(response.keys.get(hit).map_or("", String::as_str));
-        lines.push(format!("{:>4}  {score:>10.6}  {id:>10}  {key}", hit + 1));
-    }
-    let shards = response.shards.clone().unwrap_or_default();
-    let scores = match response.metric() {
-        v1::Metric::InnerProduct => "inner product",
-        v1::Metric::L2 => "squared L2 distance",
-        v1::Metric::Unspecified => "unknown metric",
-    };
-    lines.push(format!(
-        "{} hits by {scores}, generation {}, {} of {} shards",
-        response.ids.len(),
-        response.generation,
-        shards.answered,
-        shards.asked
-    ));
-    if !shards.failed.is_empty() {
-        let failed: Vec<_> = shards.failed.iter().map(|shard| cell(shard)).collect();
-        lines.push(format!("failed shards: {}", failed.join(", ")));
-    }
-    if response.sizes_differ {
-        lines.push("the image was encoded at other sizes than the index".to_owned());
-    }
-    let ms = |(stage, us): (String, u64)| format!("{stage} {:.2}", us as f64 / 1e3);
-    let times = stages(response).into_iter().map(ms);
-    lines.push(format!("ms: {}", times.collect::<Vec<_>>().join(", ")));
-    lines.join("\n")
-}
-
-/// The response as JSON, hits as rows.
-fn to_json(response: &v1::SearchResponse) -> Value {
-    let hits = response.ids.iter().zip(&response.scores).enumerate();
-    let hits = hits.map(|(hit, (id, score))| {
-        json!({ "rank": hit + 1, "id": id, "score": score, "key": response.keys.get(hit) })
-    });
-    let shards = response.shards.clone().unwrap_or_default();
-    json!({
-        "hits": hits.collect::<Vec<_>>(),
-        "metric": response.metric().name(),
-        "generation": response.generation,
-        "shards": {
-            "asked": shards.asked, "answered": shards.answered, "failed": shards.failed,
-        },
-        "sizes_differ": response.sizes_differ,
-        "times_us": Value::from_iter(stages(response)),
-    })
-}
-
-/// The name of each stage in order, and of the total, with its time in microseconds.
-fn stages(response: &v1::SearchResponse) -> Vec<(String, u64)> {
-    let times = response.times.clone().unwrap_or_default();
-    let stages = times.stages.iter().map(|time| (time.stage().name(), time.us));
-    stages.chain([("total".to_owned(), times.total_us)]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A table has a line for each hit, whatever its key is.
     #[test]
-    fn keys_forge_no_rows_and_command_no_terminal() {
-        let forged =
-            "a.jpg\n   1    0.000000           9  b.jpg\u{1b}[2K\u{7}\r\u{2028}c".to_owned();
-        let keys = vec![forged, "x".repeat(10_000), "plain é.jpg".to_owned()];
-        let response = v1::SearchResponse {
-            ids: vec![1, 2, 3],
-            scores: vec![0.5, 0.6, 0.7],
-            keys,
-            ..Default::default()
+    fn columns_of_attributes_travel_with_the_request() -> Result<()> {
+        #[derive(clap::Parser)]
+        struct Query {
+            #[command(flatten)]
+            args: QueryArgs,
+        }
+        let asked = |flags: &[&str]| -> Result<Vec<String>> {
+            let args = ["query", "--id", "3"].iter().chain(flags);
+            let query = <Query as clap::Parser>::try_parse_from(args)?;
+            Ok(request(&query.args)?.options.unwrap_or_default().attributes)
         };
-        let table = to_table(&response);
-        let plain = v1::SearchResponse { keys: vec![String::new(); 3], ..response };
-        assert_eq!(table.lines().count(), to_table(&plain).lines().count());
-        assert!(!table.chars().any(|c| c.is_control() && c != '\n') && table.len() < 2000);
-        assert!(table.contains("a.jpg\\n   1") && table.contains("plain é.jpg"), "{table}");
+        assert_eq!(asked(&["--attributes", "captured,camera"])?, ["captured", "camera"]);
+        assert_eq!(asked(&["--attributes", "*", "--attributes", "width"])?, ["*", "width"]);
+        assert!(asked(&[])?.is_empty());
+        Ok(())
     }
 
     #[test]
