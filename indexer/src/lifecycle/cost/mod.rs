@@ -62,9 +62,9 @@ impl Shape {
     /// Memory of a model that encodes, in bytes: centroids in the file and as small integers,
     /// codebooks in three orders, the rotation, the table of lists.
     fn model_bytes(&self) -> f64 {
-        let rotation = if self.is_rotated { 8 * self.d * self.dim } else { 0 };
-        let books = 24 * self.ksub * self.d;
-        (14 * self.nlist * self.d + 100 * self.nlist + books + rotation) as f64
+        let [dim, d, nlist, ksub] = [self.dim, self.d, self.nlist, self.ksub].map(|n| n as f64);
+        let rotation = if self.is_rotated { 8.0 * d * dim } else { 0.0 };
+        14.0 * nlist * d + 100.0 * nlist + 24.0 * ksub * d + rotation
     }
 }
 
