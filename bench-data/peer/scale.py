@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 import processor
+import spent
 from processes import Worker, say
 
 DIM, M, K = 96, 24, 100
@@ -69,19 +70,16 @@ class Steps:
         """Runs a command unless that was done; returns what it took and what it printed last."""
         found = self.done(name)
         if found is None:
-            start = time.perf_counter()
-            process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
-            printed = process.stdout.read()
-            _, status, usage = os.wait4(process.pid, 0)
-            if os.waitstatus_to_exitcode(status) != 0:
+            took = spent.run(*command)
+            if took.code != 0:
                 sys.exit(f"bench: {name} failed: {' '.join(str(c) for c in command)}")
             found = self.keep(
                 name,
                 {
-                    "wall_s": time.perf_counter() - start,
-                    "cpu_s": usage.ru_utime + usage.ru_stime,
-                    "peak_bytes": usage.ru_maxrss * 1024,
-                    "printed": printed.strip().splitlines()[-1:],
+                    "wall_s": took.wall_s,
+                    "cpu_s": took.cpu_s,
+                    "peak_bytes": took.peak_bytes,
+                    "printed": took.printed.strip().splitlines()[-1:],
                 },
             )
             say(f"  {name}: {found['wall_s']:.1f} s, {found['peak_bytes'] / 2**30:.2f} GiB")
@@ -320,7 +318,9 @@ def main():
     if small.works:
         drop(index)
         worker = small.worker(a.search, index, queries)
-        rates["small"] = rate(worker, NPROBES[1], cores)
+        # What fits is there after one pass; a second one is measured, since they take minutes.
+        worker.ask("threads", NPROBES[1], K, cores)
+        rates["small"] = worker.ask("threads", NPROBES[1], K, cores)["qps"]
         worker.close()
         small.close()
         say(f"  within {SMALL_BYTES >> 20} MiB: {rates['small']:,.0f} queries/s")
