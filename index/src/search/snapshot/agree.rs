@@ -97,8 +97,8 @@ impl Snapshot {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "id {} (key {:?}) of shard {} was deleted in generation {}, as the delete log says, and \
-             is found in generation {}",
+            "id {} (key {:?}) of shard {} was deleted in generation {}, as the delete log says, \
+             and is found in generation {}",
             row.id, row.key, member.name, row.generation, self.generation.number
         )))
     }
