@@ -1,6 +1,8 @@
 //! Results on standard output.
 
 use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -48,6 +50,25 @@ pub fn print_text(text: &str) -> Result<()> {
     role::print(&format!("{}\n", report(text.trim_end())))
 }
 
+/// Prints numbers one a line, however many: none is kept. Ends when nobody reads any more.
+pub fn print_numbers(numbers: impl Iterator<Item = impl Display>) -> Result<()> {
+    write_lines(numbers, io::stdout().lock())
+}
+
+fn write_lines(lines: impl Iterator<Item = impl Display>, to: impl Write) -> Result<()> {
+    let mut to = BufWriter::new(to);
+    for line in lines {
+        match writeln!(to, "{line}") {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written.context("cannot write to standard output")?,
+        }
+    }
+    match to.flush() {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
 /// Seconds of stages as part of a line: `read 1.2 s, encode 3.4 s`.
 pub fn stages<'a>(seconds: impl IntoIterator<Item = (&'a str, f64)>) -> String {
     let one = |(stage, seconds): (&str, f64)| {
@@ -69,4 +90,33 @@ pub fn build_stages(seconds: &BuildSeconds) -> String {
 /// holds it whole.
 pub fn cell(text: &str) -> Cow<'_, str> {
     printable(text, MAX_CHARS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that goes away after some bytes.
+    struct Reader(usize);
+
+    impl Write for Reader {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_written_as_they_come() {
+        let mut written = Vec::new();
+        write_lines(0..3, &mut written).unwrap();
+        assert_eq!(written, b"0\n1\n2\n");
+        // Without an end, and so never all of them at once.
+        write_lines(0u64.., Reader(100_000)).unwrap();
+    }
 }

@@ -10,7 +10,27 @@ use ocelli_weights::fetch::Published;
 
 use crate::library;
 
-/// The keys of the configuration that a network's spec decides, with their values as TOML.
+/// The keys of the configuration that a network's spec decides.
+pub const KEYS: [&str; 16] = [
+    "form",
+    "input",
+    "bn_eps",
+    "last_stage",
+    "head",
+    "sizes",
+    "filter",
+    "upscale",
+    "exif",
+    "combine",
+    "crop_first",
+    "precision",
+    "levels",
+    "grid",
+    "gem_p",
+    "pooling",
+];
+
+/// Those of [`KEYS`] that a network's spec decides, with their values as TOML.
 #[must_use]
 pub fn values(network: &NetworkSpec) -> Vec<(&'static str, String)> {
     let text = |value: &dyn std::fmt::Display| format!("\"{value}\"");

@@ -95,7 +95,7 @@ pub use generations::change::{
 };
 pub use generations::deletes::{Cause, DeleteFile, DeletedRow};
 pub use generations::erased::Erasure;
-pub use generations::garbage::{Garbage, GarbageObject, Keep};
+pub use generations::garbage::{Alone, Garbage, GarbageObject, Keep};
 pub use generations::names as object_names;
 pub use generations::storage::{ERASED, FOLDERS, LocalStorage, ObjectFacts, Storage, Version};
 pub use generations::{Dba, Generation, IndexDir, MadeBy, NewGeneration};

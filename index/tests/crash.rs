@@ -231,6 +231,7 @@ fn a_compaction_dies_anywhere() {
 
 #[test]
 fn garbage_is_removed_by_a_process_that_dies_anywhere() {
-    let collect = |dir: &IndexDir| dir.collect_garbage(&Keep::default(), true).map(drop);
+    let collect =
+        |dir: &IndexDir| dir.collect_garbage(&dir.alone()?, &Keep::default(), true).map(drop);
     dies_everywhere(collect, &[0, 1, 2, 5, 6, 7, 8, 9]);
 }

@@ -136,11 +136,14 @@ impl Recipe {
     /// The recipe that gives the model of this one, whatever the number of cores is: a rotation
     /// depends on the number of threads that learn it.
     pub(crate) fn settled(mut self, outline: Option<&Outline>) -> Result<Self> {
+        let is_rotated = outline.is_some_and(|outline| outline.opq);
         if let Some(outline) = outline {
             self.train.opq = Some(outline.opq);
-            if outline.opq && self.train.threads == 0 {
-                self.train.threads = pool(0)?.current_num_threads();
-            }
+        }
+        if !is_rotated {
+            self.train.threads = 0;
+        } else if self.train.threads == 0 {
+            self.train.threads = pool(0)?.current_num_threads();
         }
         Ok(self)
     }

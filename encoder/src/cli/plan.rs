@@ -97,6 +97,7 @@ impl PlanArgs {
             model: job.model()?,
             part_images: self.part_images,
             pixel_hashes: job.pixel_hashes,
+            plan: &self.out,
         })?;
         file.write(&self.out)?;
         let report = PlanReport {

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ocelli_index::container::write_atomically;
-use ocelli_index::{CodeForm, Hash, Part};
+use ocelli_index::{CodeForm, Dtype, EncodeJob, Hash, Part, PartKind};
 use serde::{Deserialize, Serialize};
 
 use super::Output;
@@ -83,6 +83,30 @@ impl Description {
             format!("{name} was {found}, now {value}")
         });
         Ok(named.collect())
+    }
+
+    /// Refuses a plan that says elsewhere something else of these parts.
+    ///
+    /// # Errors
+    /// The fields that differ, each with both values.
+    pub fn require_said(&self, job: &EncodeJob, output: PartKind, dtype: Dtype) -> Result<()> {
+        let said = Self {
+            images_a_part: job.part_images,
+            input: job.photos,
+            output: output.to_string(),
+            dtype: dtype.to_string(),
+            ..self.clone()
+        };
+        let differing = serde_json::to_value(self)
+            .and_then(|ours| said.differences(&ours))
+            .map_err(|e| Error::invalid(format!("the job cannot be described: {e}")))?;
+        if differing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the plan contradicts itself: {}: plan again",
+            differing.join("; ")
+        )))
     }
 
     /// Refuses what a task finds where it is not what was planned.

@@ -1,6 +1,8 @@
 //! Files that nobody needs any more.
 
+use std::any::Any;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use super::change::{CommitOptions, Draft};
@@ -31,11 +33,24 @@ pub struct Garbage {
     pub young: Vec<GarbageObject>,
 }
 
+/// The time in which nobody else names objects, or counts on one: see [`IndexDir::alone`].
+pub struct Alone {
+    _guard: Box<dyn Any + Send>,
+}
+
+impl fmt::Debug for Alone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Alone")
+    }
+}
+
 /// Conditions under which objects stay.
 #[derive(Clone, Debug, Default)]
 pub struct Keep {
     /// The newest generations that stay besides the current one.
     pub generations: usize,
+    /// Other generations that stay: those that plans under way were made on.
+    pub planned: BTreeSet<u64>,
     /// Shards that stay, by name: those of plans that are under way.
     pub shards: BTreeSet<String>,
     /// All models stay: plans under way need theirs.
@@ -45,6 +60,15 @@ pub struct Keep {
 }
 
 impl IndexDir {
+    /// Waits until nobody changes the index, and keeps it so for as long as the result lives: what
+    /// is to be kept is looked at in that time.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn alone(&self) -> Result<Alone> {
+        Ok(Alone { _guard: self.storage.guard(true)? })
+    }
+
     /// Finds the objects that nobody needs, and removes them if `remove` says so. The current
     /// generation stays, and the newest others, with everything that they name; a generation whose
     /// shards hold erased rows goes, unless it is current. The newest stays too, so that its number
@@ -53,9 +77,7 @@ impl IndexDir {
     /// # Errors
     /// [`Error::NotFound`] in an index without a current generation; a generation that cannot be
     /// read: what it names is not known, so nothing is removed; [`Error::Io`].
-    pub fn collect_garbage(&self, keep: &Keep, remove: bool) -> Result<Garbage> {
-        // Nobody names a file, or counts on one, while it is judged.
-        let _guard = self.storage.guard(true)?;
+    pub fn collect_garbage(&self, _: &Alone, keep: &Keep, remove: bool) -> Result<Garbage> {
         let current = self.keep_ids(remove)?;
         let all: Vec<Generation> =
             self.generations()?.into_iter().map(|n| self.generation(n)).collect::<Result<_>>()?;
@@ -66,9 +88,9 @@ impl IndexDir {
         let (mut kept, mut dropped) = (Vec::new(), Vec::new());
         for generation in all.into_iter().rev() {
             let is_erased = generation.shards.iter().any(|shard| erased.contains(&shard.name));
-            if generation.number == current.number
-                || (Some(generation.number) == newest && !is_erased)
-            {
+            let is_needed =
+                Some(generation.number) == newest || keep.planned.contains(&generation.number);
+            if generation.number == current.number || (is_needed && !is_erased) {
                 kept.push(generation);
             } else if left > 0 && !is_erased {
                 left -= 1;

@@ -57,8 +57,9 @@ impl PlanFile {
     /// A plan with nothing beside it yet.
     ///
     /// # Errors
-    /// Those of [`Plan::hash`].
+    /// Those of [`Plan::hash`]; tasks that do not share out all of the work.
     pub fn new(plan: Plan, inputs: Vec<PathBuf>, out: &Path) -> Result<Self> {
+        plan.check()?;
         Ok(Self {
             hash: plan.hash()?,
             plan,
@@ -75,7 +76,8 @@ impl PlanFile {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Corrupt`] if the file is no plan or its hash is wrong;
-    /// [`Error::Invalid`] if another version of Ocelli made it.
+    /// [`Error::Invalid`] if another version of Ocelli made it, or its tasks do not share out all
+    /// of its work.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
         #[derive(Deserialize)]
@@ -101,6 +103,7 @@ impl PlanFile {
                 format!("the plan's hash is {found}, expected {}: it was changed", file.hash),
             ));
         }
+        file.plan.check().map_err(|e| Error::invalid(format!("{}: {e}", path.display())))?;
         Ok(file)
     }
 

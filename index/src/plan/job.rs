@@ -150,6 +150,19 @@ impl Plan {
         Ok(Hash::of(&json))
     }
 
+    /// Refuses a plan whose tasks do not share its work out: what was read may be anybody's.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.job {
+            Job::Build(job) => job.check(),
+            Job::Encode(job) => job.check(),
+            Job::Train(_) | Job::Compact(_) => Ok(()),
+        }
+        .map_err(|what| Error::invalid(format!("a plan to {}: {what}", self.kind())))
+    }
+
     /// Number of tasks.
     pub fn tasks(&self) -> u32 {
         match &self.job {
@@ -187,13 +200,48 @@ pub(super) fn check_maker(format: u32, program: &str) -> std::result::Result<(),
 }
 
 impl EncodeJob {
-    /// Parts, and so tasks: as many as there are numbers of tasks, where there would be more.
+    fn check(&self) -> std::result::Result<(), String> {
+        let Self { images, part_images, .. } = *self;
+        if images == 0 || part_images == 0 || images.div_ceil(part_images) > u64::from(u32::MAX) {
+            return Err(format!(
+                "expected 1 to {} parts of at least 1 image, found {images} images in parts of \
+                 {part_images}",
+                u32::MAX
+            ));
+        }
+        Ok(())
+    }
+
+    /// Parts, and so tasks.
     fn tasks(&self) -> u32 {
         u32::try_from(self.images.div_ceil(self.part_images.max(1))).unwrap_or(u32::MAX)
     }
 }
 
 impl BuildJob {
+    fn check(&self) -> std::result::Result<(), String> {
+        let rows = self.inputs.iter().try_fold(0u64, |sum, input| sum.checked_add(input.rows));
+        let rows = rows.ok_or("more rows than can be counted")?;
+        let mut next = 0;
+        for (shard, task) in self.shards.iter().zip(0..) {
+            if shard.start != next || shard.end < next || shard.end > rows {
+                return Err(format!(
+                    "shard {task}: expected rows from {next}, up to {rows} at most, found {} to {}",
+                    shard.start, shard.end
+                ));
+            }
+            next = shard.end;
+        }
+        if next != rows {
+            return Err(format!("expected shards of all {rows} rows, found {next} in them"));
+        }
+        let is_sorted = self.left_out.is_sorted_by(|a, b| a < b);
+        if !is_sorted || self.left_out.last().is_some_and(|&last| last >= rows) {
+            return Err(format!("left_out: expected ascending numbers below {rows}"));
+        }
+        Ok(())
+    }
+
     /// Rows of all inputs.
     pub fn rows(&self) -> u64 {
         self.inputs.iter().map(|input| input.rows).sum()

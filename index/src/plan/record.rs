@@ -68,6 +68,9 @@ pub struct PlanMark {
     pub tasks: u32,
     /// Version of the program that planned.
     pub program: String,
+    /// Generation that the plan was made on, whose shards and deleted rows its tasks may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
 }
 
 /// The place where tasks of a plan leave their records and runs.
@@ -114,6 +117,7 @@ impl WorkArea {
             kind: file.plan.kind().to_owned(),
             tasks: file.plan.tasks(),
             program: file.plan.program.clone(),
+            parent: file.parent,
         };
         self.write("plan.json", &mark)
     }

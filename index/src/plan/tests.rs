@@ -48,7 +48,8 @@ fn tasks_of_an_encoding_are_its_parts() {
 #[test]
 fn a_plan_leaves_a_mark() {
     let tmp = tempfile::tempdir().unwrap();
-    let file = PlanFile::new(plan(), Vec::new(), tmp.path()).unwrap();
+    let mut file = PlanFile::new(plan(), Vec::new(), tmp.path()).unwrap();
+    file.parent = Some(5);
     for work in [
         WorkArea::new(tmp.path(), file.hash),
         WorkArea::beside(&tmp.path().join("a.model"), file.hash),
@@ -57,6 +58,7 @@ fn a_plan_leaves_a_mark() {
         work.begin(&file).unwrap();
         let mark = work.mark().unwrap();
         assert_eq!((mark.plan, mark.kind.as_str(), mark.tasks), (file.hash, "train", 1));
+        assert_eq!(mark.parent, Some(5));
         assert_eq!(work.record(0).unwrap(), None);
         work.remove().unwrap();
         assert!(!work.folder().parent().unwrap().exists());
@@ -122,4 +124,68 @@ fn rows_that_are_kept_are_counted() {
     assert_eq!(job.kept(&(2..4)), 0);
     assert_eq!(job.kept(&(3..8)), 3);
     assert!(job.is_left_out(7) && !job.is_left_out(4));
+}
+
+/// A plan of ten rows, or more than can be counted.
+fn build(shards: &[(u64, u64)], left_out: &[u64], more: u64) -> Plan {
+    let hash = crate::base::hash::Hash::of(b"m");
+    let input = |rows| PlanInput { bytes: 1, rows, seal: hash, spec: None };
+    Plan::new(Job::Build(BuildJob {
+        model: hash,
+        fine_codec: None,
+        mode: Mode::Replace,
+        inputs: vec![input(4), input(6), input(more)],
+        shards: shards.iter().map(|&(start, end)| start..end).collect(),
+        first_id: 0,
+        gives_ids: true,
+        next_id: 10,
+        left_out: left_out.to_vec(),
+        dba: None,
+    }))
+}
+
+/// Whoever wrote a plan: each row is in one shard, and there are as many tasks as can be numbered.
+#[test]
+fn plans_that_do_not_share_out_their_work_are_refused() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("a.plan");
+    let mut file = PlanFile::new(plan(), Vec::new(), tmp.path()).unwrap();
+    let mut read = |plan: Plan| {
+        let new = PlanFile::new(plan.clone(), Vec::new(), tmp.path()).map(|file| file.plan);
+        file.hash = plan.hash().unwrap();
+        file.plan = plan;
+        file.write(&path).unwrap();
+        let read = PlanFile::read(&path).map(|file| file.plan);
+        assert_eq!(read.is_ok(), new.is_ok());
+        read.map_err(|error| error.to_string())
+    };
+    read(build(&[(0, 4), (4, 4), (4, 10)], &[0, 3, 9], 0)).unwrap();
+    for shards in [
+        &[(0, 4), (5, 10)][..],
+        &[(0, 5), (4, 10)],
+        &[(0, 5), (5, 3), (3, 10)],
+        &[(0, 11)],
+        &[(1, 10)],
+        &[(0, 9)],
+        &[],
+    ] {
+        let error = read(build(shards, &[], 0)).unwrap_err();
+        assert!(error.contains("a.plan") && error.contains("expected"), "{shards:?}: {error}");
+    }
+    for left_out in [&[3, 1][..], &[2, 2], &[10]] {
+        let error = read(build(&[(0, 10)], left_out, 0)).unwrap_err();
+        assert!(error.contains("left_out: expected ascending numbers below 10"), "{error}");
+    }
+    assert!(read(build(&[(0, 10)], &[], u64::MAX)).unwrap_err().contains("more rows than"));
+
+    let photos = crate::base::hash::Hash::of(b"photos");
+    let mut encode = |images, part_images| {
+        let settings = JobSettings::default();
+        read(Plan::new(Job::Encode(EncodeJob { photos, images, part_images, settings })))
+    };
+    encode(u64::from(u32::MAX), 1).unwrap();
+    for (images, part_images) in [(1 << 32, 1), (u64::MAX, 2), (0, 1), (1, 0)] {
+        let error = encode(images, part_images).unwrap_err();
+        assert!(error.contains("expected 1 to 4294967295 parts"), "{error}");
+    }
 }

@@ -1,6 +1,5 @@
 //! Files that nobody needs any more.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,26 +96,21 @@ pub struct GcReport {
 /// read: nothing is removed then.
 pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
     let index = IndexDir::open(dir)?;
-    let (mut plans, mut given_up, mut shards) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for folder in entries(&dir.join("work"))? {
-        let (plan, made) = look_at(dir, &folder, options)?;
-        match plan.given_up {
-            true => given_up.push(folder),
-            false => shards.extend(made),
-        }
-        plans.push(plan);
+    let alone = index.alone()?;
+    let mut keep = Keep {
+        generations: options.keep_generations,
+        min_age: Duration::from_secs(options.min_age_s),
+        ..Keep::default()
+    };
+    let mut plans = Vec::new();
+    for work in works(dir)? {
+        plans.push(look_at(&work, options, &mut keep)?);
     }
     plans.sort_by(|a, b| a.plan.cmp(&b.plan));
-    let keep = Keep {
-        generations: options.keep_generations,
-        shards,
-        models: plans.iter().any(|plan| !plan.given_up),
-        min_age: Duration::from_secs(options.min_age_s),
-    };
-    let garbage = index.collect_garbage(&keep, options.remove)?;
+    let garbage = index.collect_garbage(&alone, &keep, options.remove)?;
     if options.remove {
-        for folder in &given_up {
-            remove_plan(folder)?;
+        for plan in plans.iter().filter(|plan| plan.given_up) {
+            remove_plan(&dir.join("work").join(&plan.plan))?;
         }
         // Only if no plan is left.
         let _ = fs::remove_dir(dir.join("work"));
@@ -142,13 +136,36 @@ pub fn gc(dir: &Path, options: &GcOptions) -> Result<GcReport> {
     })
 }
 
-/// The plan whose work is in `folder`, and the shards that its tasks have made.
-fn look_at(dir: &Path, folder: &Path, options: &GcOptions) -> Result<(GcPlan, Vec<String>)> {
-    let (mut ended, mut shards) = (0, Vec::new());
+/// The places of the work of plans. What else lies beside them is none of theirs.
+pub(super) fn works(dir: &Path) -> Result<Vec<WorkArea>> {
+    let folders = entries(&dir.join("work"))?.into_iter().filter(|folder| folder.is_dir());
+    let plan = |folder: PathBuf| folder.file_name()?.to_str()?.parse::<Hash>().ok();
+    Ok(folders.filter_map(plan).map(|plan| WorkArea::new(dir, plan)).collect())
+}
+
+/// The plan whose work is in a place. Unless it is given up, what it needs is added to `keep`.
+fn look_at(work: &WorkArea, options: &GcOptions, keep: &mut Keep) -> Result<GcPlan> {
+    let folder = work.folder();
+    let idle_s = idle(folder).as_secs();
+    let mark = work.mark();
+    let mut plan = GcPlan {
+        plan: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        kind: mark.as_ref().map(|mark| mark.kind.clone()),
+        tasks: mark.as_ref().map(|mark| mark.tasks),
+        ended: 0,
+        idle_s,
+        given_up: idle_s >= options.plan_age_s,
+    };
+    let mut shards = Vec::new();
     for path in entries(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // Other files of plans name no shards.
         if !name.starts_with("task-") || !name.ends_with(".json") {
+            continue;
+        }
+        plan.ended += 1;
+        // What goes need not be understood.
+        if plan.given_up {
             continue;
         }
         let bytes = match fs::read(&path) {
@@ -162,31 +179,30 @@ fn look_at(dir: &Path, folder: &Path, options: &GcOptions) -> Result<(GcPlan, Ve
                 path.display()
             ))
         })?;
-        ended += 1;
         shards.extend(record.shard.map(|shard| shard.name));
     }
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mark = name.parse::<Hash>().ok().and_then(|plan| WorkArea::new(dir, plan).mark());
-    let idle_s = idle(folder).as_secs();
-    let plan = GcPlan {
-        plan: name,
-        kind: mark.as_ref().map(|mark| mark.kind.clone()),
-        tasks: mark.map(|mark| mark.tasks),
-        ended,
-        idle_s,
-        given_up: idle_s >= options.plan_age_s,
-    };
-    Ok((plan, shards))
+    if !plan.given_up {
+        keep.models = true;
+        keep.shards.extend(shards);
+        keep.planned.extend(mark.and_then(|mark| mark.parent));
+    }
+    Ok(plan)
 }
 
 /// Time since something was written to a file, or anywhere in a folder; none by a clock that went
-/// back.
-fn idle(path: &Path) -> Duration {
-    let Ok(facts) = fs::symlink_metadata(path) else { return Duration::MAX };
-    let written = facts.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
-    let inside = if facts.is_dir() { fs::read_dir(path).ok() } else { None };
-    let inside = inside.into_iter().flatten().flatten().map(|entry| idle(&entry.path()));
-    inside.fold(written, Duration::min)
+/// back, and where somebody works there or a look fails.
+pub(super) fn idle(path: &Path) -> Duration {
+    let look = || -> io::Result<Duration> {
+        let facts = fs::symlink_metadata(path)?;
+        let mut least = facts.modified()?.elapsed().unwrap_or_default();
+        if facts.is_dir() {
+            for entry in fs::read_dir(path)? {
+                least = least.min(idle(&entry?.path()));
+            }
+        }
+        Ok(least)
+    };
+    look().unwrap_or_default()
 }
 
 /// Removes the work of a plan that is given up.
@@ -206,4 +222,25 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         found => found.map_err(Error::io("list", folder))?,
     };
     found.map(|entry| Ok(entry.map_err(Error::io("list", folder))?.path())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be looked at counts as used.
+    #[test]
+    fn time_of_idleness_is_that_since_the_last_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - PLAN_AGE;
+        let age = |path: &Path| fs::File::open(path).unwrap().set_modified(old).unwrap();
+        assert_eq!(idle(&dir.path().join("none")), Duration::ZERO);
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/b"), "").unwrap();
+        age(&dir.path().join("a"));
+        age(dir.path());
+        assert!(idle(dir.path()) < PLAN_AGE);
+        age(&dir.path().join("a/b"));
+        assert!(idle(dir.path()) >= PLAN_AGE);
+    }
 }

@@ -161,6 +161,41 @@ fn what_cannot_be_is_found_when_it_is_planned() {
     assert!(plan(&recipe(FineCodes::Auto), "no/a").contains("to be a directory"));
     fs::write(rows.path("a"), "something else").unwrap();
     assert!(plan(&recipe(FineCodes::Auto), "a").contains("not the model of this plan"));
+    assert!(plan(&recipe(FineCodes::Auto), "a.plan").contains("expected one file for the plan"));
+}
+
+/// Threads do not decide a model without a rotation, nor its plan.
+#[test]
+fn threads_make_no_other_plan() {
+    let rows = Rows::new();
+    let hashes = [0, 1, 3].map(|threads| {
+        let mut recipe = recipe(FineCodes::Auto);
+        recipe.train.threads = threads;
+        PlanFile::read(&rows.plan("a.model", &recipe)).unwrap().hash
+    });
+    assert_eq!(hashes, [hashes[0]; 3]);
+}
+
+/// A record of a task leads to no file outside of the plan's folder.
+#[test]
+fn a_record_names_a_file_of_its_own_folder() {
+    let rows = Rows::new();
+    let plan = rows.plan("a.model", &recipe(FineCodes::Auto));
+    train(&plan, 1).unwrap();
+    let hash = PlanFile::read(&plan).unwrap().hash.to_string();
+    let record = rows.path("a.model.work").join(hash).join("task-00000.json");
+    let (text, kept) = (fs::read_to_string(&record).unwrap(), rows.path("kept"));
+    let start = text.find("\"name\": \"").unwrap() + "\"name\": \"".len();
+    let name = text[start..].split('"').next().unwrap();
+    model(&plan).unwrap();
+    fs::write(&kept, "somebody's").unwrap();
+    for other in ["../../kept", kept.to_str().unwrap(), "..", "", "a/../b"] {
+        fs::write(&record, text.replace(name, other)).unwrap();
+        let error = model(&plan).unwrap_err().to_string();
+        assert!(error.contains("names the model") && error.contains("a file there"), "{error}");
+        assert!(train(&plan, 1).is_err());
+        assert!(kept.exists());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Every image file below a directory.
 
+use std::ffi::OsStr;
 use std::fs::FileType;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -70,6 +71,22 @@ pub(super) fn find(root: &Path, follow_links: bool) -> Result<Vec<Photo>> {
     Ok(photos)
 }
 
+/// The key that a file would have among those that [`find`] finds, if it would be one of them. Of
+/// folders that are not there yet only the names count.
+pub(super) fn key_below(root: &Path, file: &Path) -> Result<Option<String>> {
+    let root = root.canonicalize().map_err(Error::io(root, "read"))?;
+    let path = std::path::absolute(file).map_err(Error::io(file, "look at"))?;
+    let there = path.ancestors().skip(1).find_map(|at| Some((at, at.canonicalize().ok()?)));
+    let Some((at, place)) = there else { return Ok(None) };
+    let place = place.join(path.strip_prefix(at).unwrap_or(&path));
+    let Ok(below) = place.strip_prefix(&root) else { return Ok(None) };
+    let is_hidden = below.iter().any(|part| part.as_encoded_bytes().starts_with(b"."));
+    if is_hidden || below.file_name().is_none_or(is_own_name) {
+        return Ok(None);
+    }
+    Ok(key_of(below, Path::new("")))
+}
+
 /// Where a symbolic link leads, if that is not below `within`, a canonical path. What lies behind a
 /// link that was followed is no link itself.
 fn leads_outside(entry: &DirEntry, within: &Path) -> Option<PathBuf> {
@@ -113,6 +130,10 @@ fn is_hidden(entry: &DirEntry) -> bool {
 
 /// Files that an earlier job may have left among the photos.
 fn is_own_output(entry: &DirEntry) -> bool {
-    let name = entry.file_name().as_encoded_bytes();
+    is_own_name(entry.file_name())
+}
+
+fn is_own_name(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
     name.ends_with(b".part") || name.ends_with(b".rejected.jsonl") || name == b"rejected.jsonl"
 }

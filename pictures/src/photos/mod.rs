@@ -124,6 +124,21 @@ pub struct Selection {
     pub strict: bool,
 }
 
+impl Selection {
+    /// Whether `file`, which need not be there yet, would be one of the photos of `input`: it lies
+    /// in the directory, and its name is not left out.
+    ///
+    /// # Errors
+    /// The directory cannot be looked at.
+    pub fn takes(&self, input: &Input, file: &Path) -> Result<bool> {
+        let (Input::Directory(root) | Input::LinkedDirectory(root)) = input else {
+            return Ok(false);
+        };
+        let key = directory::key_below(root, file)?;
+        Ok(key.is_some_and(|key| self.names.take(&key)))
+    }
+}
+
 /// The images of an input, found but not read.
 ///
 /// ```

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use ocelli_index::{Gate, Generation, IndexDir, Job, Mode, Part, PlanFile};
-use ocelli_indexer::lifecycle::plan::{Commit, commit};
+use ocelli_indexer::lifecycle::plan::{Commit, commit, planned_parts};
 use ocelli_indexer::lifecycle::recall::RecallGate;
 use ocelli_indexer::memory::keep_to;
 
@@ -64,7 +64,7 @@ fn parts_of(file: &PlanFile) -> Result<Vec<Part>> {
              replaces it, of parts; `ocelli recall` measures an index by any parts"
         );
     }
-    file.inputs.iter().map(|path| Ok(Part::open(path)?)).collect()
+    Ok(planned_parts(file)?)
 }
 
 fn text(commit: &Commit) -> String {

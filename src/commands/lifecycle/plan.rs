@@ -16,7 +16,7 @@ use crate::commands::import::foreign_name;
 use crate::commands::lifecycle::estimate::PlanEstimateArgs;
 use crate::commands::recipe::RecipeArgs;
 use crate::commands::{ConfigArgs, MemoryArgs, PackArgs, configure};
-use crate::output::{OutputArgs, counted, print, print_text, thousands};
+use crate::output::{OutputArgs, counted, print, print_numbers, thousands};
 use crate::pass_through::{self, PassThroughArgs};
 
 const PLAN_EXAMPLE: &str = "\
@@ -213,8 +213,7 @@ struct Shown {
 fn show(args: PlanShowArgs) -> Result<()> {
     let file = PlanFile::read(&args.plan)?;
     if args.tasks {
-        let numbers: Vec<String> = (0..file.plan.tasks()).map(|task| task.to_string()).collect();
-        return print_text(&numbers.join("\n"));
+        return print_numbers(0..file.plan.tasks());
     }
     let shown = Shown {
         plan: args.plan,

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use ocelli_index::{Job, PlanFile, task_number};
+use ocelli_index::{Job, Plan, PlanFile, task_number};
 use ocelli_indexer::lifecycle::plan::{TaskOptions, TaskReport, run_task};
 
 use crate::commands::bytes;
@@ -29,7 +29,8 @@ pub struct TaskArgs {
     /// The plan's task, from 0 [default: that of SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX]
     #[arg(long, value_name = "I")]
     pub task: Option<u32>,
-    /// Threads, 0: one per core; the result does not depend on it
+    /// Threads, 0: one per core; the result does not depend on it. A compaction takes one whatever
+    /// is said
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
     /// Memory that the task may take, such as 4GiB; of builds and compactions [default: what the
@@ -55,6 +56,9 @@ pub fn do_task(
 ) -> Result<()> {
     let file = PlanFile::read(plan)?;
     let task = task_number(task, |name| std::env::var(name).ok(), file.plan.tasks())?;
+    if options.memory_budget_bytes.is_some() {
+        require_budget(&file.plan)?;
+    }
     if matches!(file.plan.job, Job::Encode(_)) {
         let task = task.to_string();
         let mut words = vec!["--plan".into(), plan.into(), "--task".into(), task.into()];
@@ -67,6 +71,18 @@ pub fn do_task(
     let report = run_task(plan, task, options, &learn_opq, &|p| bars.report(p))?;
     drop(bars);
     print(format, &report, text)
+}
+
+/// Refuses a budget of memory for tasks that have none.
+fn require_budget(plan: &Plan) -> Result<()> {
+    match plan.job {
+        Job::Build(_) | Job::Compact(_) => Ok(()),
+        Job::Encode(_) | Job::Train(_) => bail!(
+            "--memory-budget: expected the plan of a build or a compaction, found one to {}, whose \
+             tasks have none: leave it out",
+            plan.kind()
+        ),
+    }
 }
 
 /// Becomes `ocelli-encoder subcommand words…`.
@@ -95,4 +111,20 @@ fn text(r: &TaskReport) -> String {
         r.seconds,
         build_stages(&r.stage_seconds),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use ocelli_index::{CompactJob, JobSettings, TrainJob};
+
+    use super::*;
+
+    #[test]
+    fn a_task_without_a_budget_refuses_one() {
+        let job = TrainJob { inputs: Vec::new(), base: None, settings: JobSettings::default() };
+        let error = require_budget(&Plan::new(Job::Train(job))).unwrap_err().to_string();
+        assert!(error.contains("--memory-budget") && error.contains("one to train"), "{error}");
+        let job = CompactJob { generation: 1, groups: Vec::new() };
+        require_budget(&Plan::new(Job::Compact(job))).unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ocelli_index::{ERASED, FOLDERS, Generation, IndexDir, Snapshot, container, object_names};
 
-use crate::lifecycle::gc::PLAN_AGE;
+use crate::lifecycle::gc::{PLAN_AGE, idle, works};
 
 /// Owner may read.
 const READ: u32 = 0o400;
@@ -55,24 +55,10 @@ pub(super) fn look(root: &Path) -> Found {
             found.add_file(&entry.path(), true);
         }
     }
-    for plan in fs::read_dir(root.join("work")).into_iter().flatten().flatten() {
-        if is_old(&plan.path(), PLAN_AGE) {
-            found.work.push(plan.path());
-        }
-    }
+    let given_up = works(root).unwrap_or_default().into_iter().map(|work| work.folder().to_owned());
+    found.work.extend(given_up.filter(|folder| idle(folder) >= PLAN_AGE));
     found.work.sort_unstable();
     found
-}
-
-/// Whether nothing was written to a file, or anywhere in a folder, for so long.
-fn is_old(path: &Path, age: Duration) -> bool {
-    let Ok(metadata) = fs::metadata(path) else { return false };
-    let untouched = metadata.modified().ok().and_then(|time| time.elapsed().ok());
-    if untouched.is_none_or(|time| time < age) {
-        return false;
-    }
-    let inside = fs::read_dir(path).into_iter().flatten().flatten();
-    !metadata.is_dir() || inside.into_iter().all(|entry| is_old(&entry.path(), age))
 }
 
 impl Found {
@@ -91,7 +77,7 @@ impl Found {
         if metadata.permissions().mode() & READ == 0 {
             self.refused.push((path.to_owned(), "its owner may not read it".to_owned()));
         }
-        if counted && is_old(path, LEFT) {
+        if counted && idle(path) >= LEFT {
             self.files.insert(path.to_owned(), metadata.len());
         }
     }

@@ -162,13 +162,13 @@ fn an_earlier_generation_is_less_important() {
 fn what_lies_around_is_noted() {
     let (tmp, dir) = index();
     let spare = shard(&dir, &model(0), 7, 1000, 5);
-    let work = tmp.path().join("work/0123/task-00001");
+    let plan = tmp.path().join("work").join("0123".repeat(16));
+    let work = plan.join("task-00001");
     fs::create_dir_all(&work).unwrap();
     fs::write(work.join("run"), "x").unwrap();
     // Nothing of it is left over yet.
     assert_eq!(whole(tmp.path()).findings, []);
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(8 * 24 * 3600);
-    let plan = tmp.path().join("work/0123");
     for path in [dir.shard_path(&spare.name).unwrap(), work.join("run"), work, plan] {
         fs::File::open(path).unwrap().set_modified(old).unwrap();
     }

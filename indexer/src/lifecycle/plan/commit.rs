@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ocelli_index::{
-    CommitOptions, Gate, Generation, IndexDir, PlanFile, ShardEntry, TaskRecord, WorkArea,
+    CommitOptions, Gate, Generation, IndexDir, Mode, PlanFile, ShardEntry, TaskRecord, WorkArea,
 };
 use serde::Serialize;
 
@@ -96,11 +96,14 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
         return CommitReport::new(&index, &index.generation(number)?, Built::of(&shards), true);
     }
     let work = WorkArea::new(index.root(), file.hash);
-    let records = records(path, &index, &work, &file)?;
+    let records = records(path, &index, &work, &file, 0..file.plan.tasks())?;
     let shards: Vec<ShardEntry> = records.into_iter().filter_map(|record| record.shard).collect();
-    // Deleted rows stay in the log: what was deleted once does not come back unasked.
-    let parent = file.parent.map(|number| index.generation(number)).transpose()?;
-    let deletes = parent.and_then(|parent| parent.deletes);
+    // Deleted rows stay in the log: what was deleted once does not come back unasked. Only the
+    // generation that is current can be replaced, so where it is another one, the change says so.
+    let deletes = match job.mode {
+        Mode::Replace => index.current()?.and_then(|current| current.deletes),
+        Mode::Add | Mode::Upsert => None,
+    };
     let change = change_of(job, file.parent, shards.clone(), deletes)?;
     let settings = [("plan", file.hash.to_string())];
     let options = CommitOptions { gate, ..commit_by("commit", &settings) };
@@ -114,15 +117,16 @@ pub fn commit_plan(path: &Path, gate: Option<Gate<'_>>) -> Result<CommitReport> 
     CommitReport::new(&index, &committed.generation, Built::of(&shards), false)
 }
 
-/// The records of all tasks.
+/// The records of `tasks`.
 pub(super) fn records(
     path: &Path,
     index: &IndexDir,
     work: &WorkArea,
     file: &PlanFile,
+    tasks: impl IntoIterator<Item = u32>,
 ) -> Result<Vec<TaskRecord>> {
     let (mut records, mut missing) = (Vec::new(), Vec::new());
-    for task in 0..file.plan.tasks() {
+    for task in tasks {
         match work.ended(task, index)? {
             Some(record) => records.push(record),
             None => missing.push(task),

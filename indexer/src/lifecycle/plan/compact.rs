@@ -93,7 +93,7 @@ pub fn compact_task(
     }
     // The commit removes what tasks have left.
     let current = current(&index)?;
-    if is_merged(&current, names) {
+    if is_done(&index, &current, &file, names)? {
         let shards = made_by(&current, &file.hash);
         return Ok(report(shards.into_iter().find(|shard| shard.task == task).cloned()));
     }
@@ -134,27 +134,30 @@ pub fn commit_compaction(path: &Path) -> Result<CommitReport> {
     let job = job_of(&file)?;
     let _limit = keep_to(file.memory_budget_bytes as usize, 0, "the commit")?;
     let index = IndexDir::open(&file.out)?;
-    let planned = index.generation(job.generation)?;
     let work = WorkArea::new(index.root(), file.hash);
-    let mut was_committed = true;
-    let now = current(&index)?;
-    if !job.groups.iter().all(|names| is_merged(&now, names)) {
-        let records = records(path, &index, &work, &file)?;
-        for (names, record) in job.groups.iter().zip(records) {
-            if is_merged(&current(&index)?, names) {
+    let mut left = Vec::new();
+    for (names, task) in job.groups.iter().zip(0..) {
+        if !is_done(&index, &current(&index)?, &file, names)? {
+            left.push((names, task));
+        }
+    }
+    if !left.is_empty() {
+        let records = records(path, &index, &work, &file, left.iter().map(|&(_, task)| task))?;
+        let planned = index.generation(job.generation)?;
+        for ((names, _), record) in left.iter().zip(records) {
+            // Another process may commit too.
+            if is_done(&index, &current(&index)?, &file, names)? {
                 continue;
             }
             let sources = sources_of(&planned, names)?;
             let change = Change::Compact { sources, shards: record.shard.into_iter().collect() };
-            let settings = [("plan", file.hash.to_string()), ("shards", names.join(" "))];
-            index.commit_change(&change, &commit_by("compact", &settings))?;
-            was_committed = false;
+            index.commit_change(&change, &commit_by("compact", &settings_of(&file, names)))?;
         }
     }
     work.remove()?;
     let current = current(&index)?;
     let built = Built::of(made_by(&current, &file.hash));
-    CommitReport::new(&index, &current, built, was_committed)
+    CommitReport::new(&index, &current, built, left.is_empty())
 }
 
 fn current(index: &IndexDir) -> Result<Generation> {
@@ -162,9 +165,50 @@ fn current(index: &IndexDir) -> Result<Generation> {
     current.ok_or_else(|| Error::Invalid("an index without a generation".to_owned()))
 }
 
-/// Whether a generation has none of a group's shards any more.
-fn is_merged(generation: &Generation, names: &[String]) -> bool {
-    !names.iter().any(|name| generation.shard(name).is_some())
+/// The settings that the commit of a group leaves in its generation.
+fn settings_of(file: &PlanFile, names: &[String]) -> [(&'static str, String); 2] {
+    [("plan", file.hash.to_string()), ("shards", names.join(" "))]
+}
+
+/// Whether a group of a plan was committed: `current` has none of its shards any more. A plan whose
+/// mark is gone was committed or given up.
+///
+/// # Errors
+/// Shards that somebody else took out of the index, before the plan was committed.
+fn is_done(
+    index: &IndexDir,
+    current: &Generation,
+    file: &PlanFile,
+    names: &[String],
+) -> Result<bool> {
+    if names.iter().any(|name| current.shard(name).is_some()) {
+        return Ok(false);
+    }
+    if WorkArea::new(index.root(), file.hash).mark().is_none() {
+        return Ok(true);
+    }
+    let settings = settings_of(file, names);
+    let made = |generation: &Generation| {
+        let said = generation.made_by.as_ref().map(|made| &made.settings);
+        said.is_some_and(|said| settings.iter().all(|(key, value)| said.get(*key) == Some(value)))
+    };
+    for number in index.generations()?.into_iter().rev() {
+        if Some(number) <= file.parent {
+            break;
+        }
+        if made(&index.generation(number)?) {
+            return Ok(true);
+        }
+    }
+    Err(Error::Index(ocelli_index::Error::Conflict {
+        what: format!(
+            "{}: expected shard {} in generation {}, found none: another compaction or a rebuild \
+             took its place; nothing was changed: plan the compaction again",
+            index.root().display(),
+            names.first().map_or("", String::as_str),
+            current.number
+        ),
+    }))
 }
 
 /// The shards of a generation that a plan has made.

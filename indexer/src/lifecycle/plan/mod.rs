@@ -11,7 +11,7 @@ pub use commit::{Built, CommitReport, commit_plan};
 pub use compact::{commit_compaction, compact_task, plan_compact};
 pub use estimate::{EstimateOptions, EstimateReport, estimate};
 pub use make::{PlanBuildOptions, PlanReport, ShardSplit, plan_build};
-pub use task::{TaskOptions, TaskReport, build_task};
+pub use task::{TaskOptions, TaskReport, build_task, planned_parts};
 pub use train::{ModelCommitReport, commit_model, plan_train, train_task};
 
 use std::path::Path;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ocelli_index::{
-    BuildJob, BuildSeconds, FileTrouble, Hash, IndexDir, Model, PlanFile, PlanInput, ShardEntry,
+    BuildJob, BuildSeconds, FileTrouble, Hash, IndexDir, Model, Part, PlanFile, PlanInput,
+    ShardEntry,
 };
 use serde::Serialize;
 
@@ -142,6 +143,15 @@ fn open_model(index: &IndexDir, job: &BuildJob) -> Result<Model> {
         }
         _ => error.into(),
     })
+}
+
+/// The parts among the inputs of the plan of a build, as they were when it was made.
+///
+/// # Errors
+/// A plan of another job; an input that changed since; those of opening it.
+pub fn planned_parts(file: &PlanFile) -> Result<Vec<Part>> {
+    let opened = open_inputs(file, &job_of(&file.plan)?.inputs)?;
+    Ok(opened.into_iter().filter_map(OpenSource::into_part).collect())
 }
 
 /// The inputs of a plan, as they were when it was made.

@@ -3,6 +3,7 @@
 //! The model lies in `<place>.work/<plan>/` until then. The record of the task stays there, so that
 //! a task or a commit that is started again finds what was done.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,12 @@ pub fn plan_train(
     model: &Path,
     out: &Path,
 ) -> Result<PlanReport> {
+    if absolute(model)? == absolute(out)? {
+        return Err(Error::Invalid(format!(
+            "{}: expected one file for the plan and another for the model",
+            out.display()
+        )));
+    }
     let parts: Vec<Part> = paths.iter().map(|path| Ok(Part::open(path)?)).collect::<Result<_>>()?;
     let kept = base.map(|base| Ok::<_, Error>((Model::open(base)?, content(base)?))).transpose()?;
     let outline = recipe.check(&parts, kept.as_ref().map(|(model, _)| model))?;
@@ -241,9 +248,19 @@ pub fn commit_model(path: &Path) -> Result<ModelCommitReport> {
     Ok(report(false))
 }
 
-/// The model that the task of a plan has made, if it has ended.
+/// The model that the task of a plan has made, if it has ended. Its name leads nowhere else: the
+/// file of that name is read, and removed.
 fn made(work: &WorkArea) -> Result<Option<MadeModel>> {
-    Ok(work.record(0)?.and_then(|record| record.model))
+    let Some(made) = work.record(0)?.and_then(|record| record.model) else { return Ok(None) };
+    if Path::new(&made.name).file_name() == Some(OsStr::new(&made.name)) {
+        return Ok(Some(made));
+    }
+    Err(Error::Invalid(format!(
+        "{}: the record of the task names the model {:?}, expected a file there; remove the \
+         folder, and start the task again",
+        work.folder().display(),
+        made.name
+    )))
 }
 
 /// Whether the model is in its place. Another file there is an error.

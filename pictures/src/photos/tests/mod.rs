@@ -70,6 +70,29 @@ fn a_directory_is_walked_in_order_of_keys() {
     }
 }
 
+/// The same files as a walk finds, before they are there.
+#[test]
+fn files_that_would_be_among_the_photos_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("photos");
+    fs::create_dir(&root).unwrap();
+    symlink(&root, folder.path().join("same")).unwrap();
+    let input = Input::Directory(root.clone());
+    let select = |exclude: &[String]| {
+        let names = Names::new(&[], exclude).unwrap();
+        Selection { names, strict: false }
+    };
+    let takes = |file: &Path| select(&[]).takes(&input, file).unwrap();
+    assert!(takes(&root.join("a.plan")) && takes(&root.join("no/such/a.plan")));
+    assert!(takes(&folder.path().join("same/a.plan")));
+    for other in ["a.part", ".a.plan", ".b/a.plan", "a.json", "../a.plan"] {
+        assert!(!takes(&root.join(other)), "{other}");
+    }
+    assert!(!takes(&folder.path().join("photos.plan")));
+    assert!(select(&["*.txt".to_owned()]).takes(&input, &root.join("a.json")).unwrap());
+    assert!(!select(&[]).takes(&Input::List(root.clone()), &root.join("a.plan")).unwrap());
+}
+
 /// Links that lead out of the folder, pipes and sockets: each with its reason, none opened.
 #[test]
 fn what_is_no_file_of_the_folder_is_refused() {

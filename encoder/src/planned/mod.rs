@@ -3,11 +3,14 @@
 //! A plan fixes every setting that decides a byte of a part, resolved from flags, environment and
 //! configuration when it was made, and what the photos were. Where files lie stands beside it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ocelli_index::{
     DescriptorSpec, Dtype, EncodeJob, Estimate, Hash, Job, JobSettings, Model, PartKind, Plan,
     PlanFile, task_number,
@@ -60,6 +63,8 @@ pub struct Request<'a> {
     pub part_images: u64,
     /// Whether photos get hashes of their pixels.
     pub pixel_hashes: bool,
+    /// The plan's file.
+    pub plan: &'a Path,
 }
 
 /// The kinds of [`Input`], and what they need besides a path.
@@ -93,7 +98,6 @@ const MODEL: &str = "model";
 const WEIGHTS: &str = "weights";
 const WHITENING: &str = "whitening";
 const NETWORK_CONFIG: &str = "network_config";
-const ONNXRUNTIME: &str = "onnxruntime";
 
 /// The input with paths that mean the same everywhere, what kind it is, and its path.
 fn settle(input: &Input) -> Result<(Input, Kind, PathBuf)> {
@@ -157,9 +161,11 @@ fn planned_device(choice: DeviceChoice) -> Result<Device> {
 /// its spec is that of all devices.
 ///
 /// # Errors
-/// Those of opening the network and the input; no images; a folder of another job.
+/// Those of opening the network and the input; no images; a folder of another job; a plan or a
+/// folder that would be among the photos.
 pub fn plan(request: &Request<'_>) -> Result<PlanFile> {
     let Request { config, output, .. } = request;
+    refuse_among_photos(request)?;
     let (input, kind, place) = settle(request.input)?;
     let device = planned_device(config.device)?;
     let pipeline = config.pipeline(Device::Cpu)?;
@@ -213,14 +219,29 @@ pub fn plan(request: &Request<'_>) -> Result<PlanFile> {
     Ok(file)
 }
 
-/// The files that tasks read beside the input.
+/// Each task would find one photo more than the plan knows of.
+fn refuse_among_photos(request: &Request<'_>) -> Result<()> {
+    let selection = request.chosen.selection()?;
+    for file in [request.plan.to_owned(), request.output.part.join("job.json")] {
+        if selection.takes(request.input, &file)? {
+            bail!(
+                "{}: this file would be among the photos of the plan: expected a place outside of \
+                 them, or an --exclude that leaves it out",
+                file.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The files that tasks read beside the input. The library of ONNX Runtime is none of them: which
+/// code runs is for the machine to say, and not for a file from elsewhere.
 fn places(config: &Config, model: Option<&Path>) -> Result<BTreeMap<String, PathBuf>> {
     let mut places = BTreeMap::new();
     for (name, path) in [
         (WEIGHTS, config.weights.as_deref()),
         (WHITENING, config.whitening.as_deref()),
         (NETWORK_CONFIG, config.network_config.as_deref()),
-        (ONNXRUNTIME, config.onnxruntime.as_deref()),
         (MODEL, model),
     ] {
         if let Some(path) = path {
@@ -246,7 +267,8 @@ impl Encoding {
     /// Reads the plan in `path`.
     ///
     /// # Errors
-    /// Those of [`PlanFile::read`]; a plan of another job.
+    /// Those of [`PlanFile::read`]; a plan of another job, or one that contradicts itself or sets
+    /// what no plan sets.
     pub fn read(path: &Path) -> Result<Self> {
         let file = PlanFile::read(path)?;
         let Job::Encode(job) = &file.plan.job else {
@@ -257,6 +279,13 @@ impl Encoding {
             );
         };
         let settings: Settings = job.settings.read()?;
+        if let Some(key) = settings.network.keys().find(|key| !pack::KEYS.contains(&key.as_str())) {
+            bail!("{}: {key:?} is no setting that a plan has: plan again", path.display());
+        }
+        settings
+            .parts
+            .require_said(job, settings.output, settings.dtype)
+            .with_context(|| format!("{}", path.display()))?;
         let planned = Planned::of(settings.parts.clone(), job.images);
         Ok(Self { file, path: path.to_owned(), settings, planned })
     }
@@ -321,7 +350,7 @@ impl Encoding {
     }
 
     /// The settings of a task: those of the plan; `here` has threads, the device among those of the
-    /// plan's kind, and logs.
+    /// plan's kind, the library of ONNX Runtime, and logs.
     ///
     /// # Errors
     /// Those of opening the pack.
@@ -336,7 +365,7 @@ impl Encoding {
         config.weights = place(WEIGHTS);
         config.whitening = place(WHITENING);
         config.network_config = place(NETWORK_CONFIG);
-        config.onnxruntime = place(ONNXRUNTIME);
+        config.onnxruntime = here.onnxruntime.clone();
         let parts = &self.settings.parts;
         (config.max_pixels, config.min_side) = parts.limits();
         config.batch = parts.batch();

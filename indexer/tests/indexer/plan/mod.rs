@@ -1,5 +1,7 @@
 //! Plans: the same shards by any number of workers, again and again; refusals; commits.
 
+mod waiting;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
